@@ -1,0 +1,164 @@
+"""What can be asked of the image engines. Bounds, defaults and help texts live here and nowhere else.
+
+No torch here: the page reads these models before any weights or heavy libraries are loaded.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MAX_SEED = 2**32 - 1
+MAX_PROMPT = 10_000
+SIZE_STEP = 8
+
+
+class TextToImageRequest(BaseModel):
+    """A picture from words. Field titles and descriptions are the page's labels and help texts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    prompt: Annotated[
+        str,
+        Field(max_length=MAX_PROMPT, title="Prompt", description="What the picture shows."),
+    ]
+    negative_prompt: Annotated[
+        str,
+        Field(
+            max_length=MAX_PROMPT,
+            title="Negative prompt",
+            description="What the picture should not show.",
+        ),
+    ] = ""
+    model: Annotated[
+        str, Field(max_length=200, title="Model", description="The base model that paints.")
+    ] = "starter"
+    style: Annotated[
+        str | None,
+        Field(
+            max_length=200,
+            title="Style",
+            description="Words put around the prompt, from presets/styles.yaml.",
+        ),
+    ] = None
+    sampler: Annotated[
+        str | None,
+        Field(
+            max_length=100,
+            title="Sampler",
+            description="How the noise is taken away. Empty: the model's own choice.",
+        ),
+    ] = None
+    schedule: Annotated[
+        str | None,
+        Field(
+            max_length=100,
+            title="Schedule",
+            description="Where the steps lie between noise and picture. Empty: the model's own.",
+        ),
+    ] = None
+    steps: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=150,
+            title="Steps",
+            description="More steps take longer and add detail. Empty: the model's own.",
+        ),
+    ] = None
+    guidance: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            le=30,
+            allow_inf_nan=False,
+            title="Guidance",
+            description="How closely the picture follows the prompt (CFG scale). Empty: the model's own.",
+        ),
+    ] = None
+    guidance_rescale: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            allow_inf_nan=False,
+            title="Guidance rescale",
+            description="Pulls the contrast of strongly guided pictures back (0 is off).",
+        ),
+    ] = 0.0
+    clip_skip: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=12,
+            title="Clip skip",
+            description="Which layer of the text encoder is read, counted from the last (1).",
+        ),
+    ] = 1
+    eta: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            allow_inf_nan=False,
+            title="Eta",
+            description="DDIM only: 0 adds no noise, 1 as much as DDPM.",
+        ),
+    ] = 0.0
+    width: Annotated[
+        int | None,
+        Field(
+            ge=64,
+            le=2048,
+            multiple_of=SIZE_STEP,
+            title="Width",
+            description="In pixels. Empty: the size the model was trained at.",
+        ),
+    ] = None
+    height: Annotated[
+        int | None,
+        Field(
+            ge=64,
+            le=2048,
+            multiple_of=SIZE_STEP,
+            title="Height",
+            description="In pixels. Empty: the size the model was trained at.",
+        ),
+    ] = None
+    seed: Annotated[
+        int,
+        Field(
+            ge=-1,
+            le=MAX_SEED,
+            title="Seed",
+            description="The same seed gives the same picture. −1 draws one.",
+        ),
+    ] = -1
+    batch_count: Annotated[
+        int,
+        Field(ge=1, le=16, title="Batch count", description="How many batches, one after another."),
+    ] = 1
+    batch_size: Annotated[
+        int,
+        Field(ge=1, le=8, title="Batch size", description="How many pictures at the same time."),
+    ] = 1
+
+
+class CompareSamplersRequest(BaseModel):
+    """One prompt and seed, painted by several samplers at several step counts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    base: Annotated[
+        TextToImageRequest,
+        Field(title="Settings", description="All settings but sampler and steps."),
+    ]
+    samplers: Annotated[
+        tuple[Annotated[str, Field(max_length=100)], ...],
+        Field(min_length=1, max_length=12, title="Samplers", description="One row each."),
+    ]
+    steps: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=150)], ...],
+        Field(min_length=1, max_length=6, title="Step counts", description="One column each."),
+    ]

@@ -1,0 +1,113 @@
+"""What can go wrong, said so that a person knows what to do.
+
+Every error that a person may see is a :class:`UserError`: its sentence names the value, the limit
+and the remedy. Anything else that is raised is a bug, and its own text is shown as the cause.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from pipelines.messages import Message
+
+RequestT = TypeVar("RequestT", bound=BaseModel)
+
+
+class UserError(Exception):
+    """An error whose sentence is meant for the person at the page.
+
+    Args:
+        template: English sentence with ``str.format`` fields; see :class:`Message`.
+        **values: values for the fields.
+    """
+
+    def __init__(self, template: str, **values: Any) -> None:
+        self.message = Message(template, **values)
+        super().__init__(str(self.message))
+
+    def __reduce__(self):  # keyword values survive pickling to another process
+        return (_rebuild, (type(self), self.message.template, self.message.values))
+
+
+def _rebuild(kind: type[UserError], template: str, values: dict[str, Any]) -> UserError:
+    return kind(template, **values)
+
+
+class BadRequest(UserError):
+    """The request holds a value that cannot be used (HTTP 422)."""
+
+
+class NotFound(UserError):
+    """A name or id that stands for nothing here (HTTP 404)."""
+
+
+class Refused(UserError):
+    """A thing that this person may not do (HTTP 403)."""
+
+
+class Busy(UserError):
+    """A limit on queue or quota is reached (HTTP 429)."""
+
+
+class Unavailable(UserError):
+    """Something needed cannot be had: offline, a missing package, a gated model (HTTP 503)."""
+
+
+class OutOfMemory(UserError):
+    """The device's memory did not suffice; the sentence says what was asked, free and to lower."""
+
+
+class Stopped(Exception):
+    """Raised by an engine that has seen its stop flag; nothing is wrong."""
+
+
+def validated(model: type[RequestT], data: Any) -> RequestT:
+    """``model.model_validate(data)`` with pydantic's errors turned into one :class:`BadRequest`.
+
+    Raises:
+        BadRequest: names the first offending field, its value and the limit, and how many more
+            fields are wrong.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise _sentence(model, error) from None
+
+
+_LIMITS = {
+    "greater_than_equal": ("{field} is {value}; it must be at least {limit}.", "ge"),
+    "greater_than": ("{field} is {value}; it must be more than {limit}.", "gt"),
+    "less_than_equal": ("{field} is {value}; it must be at most {limit}.", "le"),
+    "less_than": ("{field} is {value}; it must be less than {limit}.", "lt"),
+    "multiple_of": ("{field} is {value}; it must be a multiple of {limit}.", "multiple_of"),
+    "string_too_long": ("{field} has {value} characters; at most {limit} are taken.", "max_length"),
+    "finite_number": ("{field} is {value}; it must be a number.", None),
+    "missing": ("{field} is missing.", None),
+    "extra_forbidden": ("There is no setting called {field}.", None),
+}
+_OTHER = "{field} cannot be {value}: {reason}"
+
+
+def _sentence(model: type[BaseModel], error: ValidationError) -> BadRequest:
+    first = error.errors(include_url=False)[0]
+    if isinstance(cause := first.get("ctx", {}).get("error"), UserError):
+        return BadRequest(cause.message.template, **cause.message.values)
+    path = [str(part) for part in first["loc"]]
+    field = model.model_fields.get(path[0]) if path else None
+    label = (field.title if field and field.title else ".".join(path)) or model.__name__
+    value = first.get("input")
+    shown = len(value) if first["type"] == "string_too_long" else _short(value)
+    template, limit_key = _LIMITS.get(first["type"], (_OTHER, None))
+    values: dict[str, Any] = {"field": label, "value": shown}
+    if limit_key:
+        values["limit"] = first["ctx"][limit_key]
+    if template is _OTHER:
+        values["reason"] = first["msg"][0].lower() + first["msg"][1:] + "."
+    return BadRequest(template, **values)
+
+
+def _short(value: Any, limit: int = 60) -> str:
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,0 +1,1 @@
+"""The page and its services: tabs, jobs, gallery, HTTP API, accounts."""
