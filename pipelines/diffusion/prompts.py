@@ -1,0 +1,314 @@
+"""Prompts as A1111 reads them, to the text embeddings that the UNet attends to.
+
+``(a)`` weighs ×1.1, ``[a]`` ÷1.1, ``(a:1.3)`` ×1.3, nested ones multiply; ``\\(`` is a parenthesis;
+``BREAK`` begins a new chunk. A chunk is what the text encoder reads at once (75 tokens for CLIP,
+between its start and end tokens); longer prompts are read in chunks whose embeddings are laid end
+to end.
+
+Why not the library compel: it has a syntax of its own, ``(a)1.3`` and ``a++``, has no ``[a]``, no
+``(a:1.3)`` and no ``BREAK``, and blends with the empty prompt where A1111 scales. Prompts and
+pictures that people bring along would paint something else.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pipelines.errors import BadRequest
+
+if TYPE_CHECKING:
+    import torch
+
+MAX_WEIGHT = 10.0
+_BRACKET = 1.1
+
+_TOKEN = re.compile(
+    r"""
+    \\(?P<escaped>[\\()\[\]])               # \( \) \[ \] \\
+    | :\s*(?P<weight>[+-]?(?:\d+\.?\d*|\.\d+))\s*\)   # :1.3)
+    | (?P<sign>[()\[\]])
+    | (?P<text>[^\\()\[\]:]+|.)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_BREAK = re.compile(r"\s*\bBREAK\b\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """A stretch of prompt with one weight."""
+
+    text: str
+    weight: float = 1.0
+
+
+@dataclass
+class _Group:
+    """What stands between two brackets; ``opener`` is "" for the whole prompt."""
+
+    opener: str
+    children: list[str | _Group] = field(default_factory=list)
+    weight: float = 1.0
+
+
+def parse(prompt: str) -> list[list[Fragment]]:
+    """Split a prompt into parts at ``BREAK``, each a list of fragments; equal neighbours are one.
+
+    Brackets that nothing closes hold until the end, as in A1111; closing ones that nothing opened
+    are plain text.
+
+    Raises:
+        BadRequest: a weight beyond ±10.
+
+    >>> parse("a (red:1.3) mug BREAK [snow]")  # doctest: +ELLIPSIS
+    [[Fragment(text='a ', weight=1.0), ..., Fragment(text=' mug', weight=1.0)], [Fragment(...)]]
+    """
+    parts: list[list[Fragment]] = [[]]
+    for fragment in _fragments(prompt):
+        first, *others = _BREAK.split(fragment.text)
+        _append(parts[-1], first, fragment.weight)
+        for text in others:
+            parts.append([])
+            _append(parts[-1], text, fragment.weight)
+    return parts
+
+
+def is_weighted(prompt: str) -> bool:
+    """Whether a prompt has weights or ``BREAK``, which only the UNet families read."""
+    parts = parse(prompt)
+    return len(parts) > 1 or any(fragment.weight != 1 for fragment in parts[0])
+
+
+@dataclass(frozen=True)
+class PromptEmbeds:
+    """What the UNet needs of a prompt and its negative, each of batch 1.
+
+    Attributes:
+        prompt: (1, chunks · length, width).
+        negative: the same shape.
+        pooled: SDXL: (1, width of the pooled embedding), else None.
+        negative_pooled: the same shape, or None.
+    """
+
+    prompt: torch.Tensor
+    negative: torch.Tensor
+    pooled: torch.Tensor | None = None
+    negative_pooled: torch.Tensor | None = None
+
+
+def encode(
+    pipe: Any, prompt: str, negative_prompt: str, clip_skip: int, device: str
+) -> PromptEmbeds:
+    """Encode a prompt and its negative with the text encoders of a Stable Diffusion pipeline.
+
+    With all weights 1 and a prompt that fits, the result equals ``pipe.encode_prompt`` bit for bit.
+    One thing differs: clip skip is applied to the negative prompt too, as in A1111.
+
+    Args:
+        pipe: a StableDiffusionPipeline or StableDiffusionXLPipeline.
+        clip_skip: 1 reads the last layer, 2 the one before it (diffusers calls that 1).
+        device: where the text encoders compute.
+
+    Raises:
+        BadRequest: a weight or the clip skip is beyond its limit.
+    """
+    import torch
+
+    encoders = _encoders(pipe, clip_skip, device)
+    wanted, unwanted = parse(prompt), parse(negative_prompt)
+    chunks = [(encoder.chunks(wanted), encoder.chunks(unwanted)) for encoder in encoders]
+    # Prompt and negative are attended to in one batch, both encoders' widths side by side.
+    count = max(len(some) for pair in chunks for some in pair)
+    sides = []
+    for side in (0, 1):
+        encoded = [
+            encoder(pair[side], count) for encoder, pair in zip(encoders, chunks, strict=True)
+        ]
+        sides.append((torch.cat([embeds for embeds, _ in encoded], dim=-1), encoded[-1][1]))
+    if not negative_prompt and pipe.config.get("force_zeros_for_empty_prompt"):
+        sides[1] = tuple(None if part is None else torch.zeros_like(part) for part in sides[1])
+    (embeds, pooled), (negative, negative_pooled) = sides
+    return PromptEmbeds(embeds, negative, pooled, negative_pooled)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Token ids without start and end, and a weight for each."""
+
+    ids: list[int]
+    weights: list[float]
+
+
+@dataclass(frozen=True)
+class _TextEncoder:
+    """One tokenizer with its text encoder.
+
+    Attributes:
+        layer: index into the hidden states, or None for the last layer's normed output.
+        final_norm: applied to a hidden state that is read early (SD 1.x), or None (SDXL).
+    """
+
+    tokenizer: Any
+    model: Any
+    convert: Any
+    device: str
+    layer: int | None
+    final_norm: Any | None
+
+    @property
+    def length(self) -> int:
+        """Tokens of one chunk, start and end included."""
+        return min(self.tokenizer.model_max_length, self.model.config.max_position_embeddings)
+
+    def chunks(self, parts: list[list[Fragment]]) -> list[Chunk]:
+        """Token ids in chunks that fit; each part begins a new one."""
+        room = self.length - 2
+        chunks = []
+        for part in parts:
+            ids, weights = [], []
+            for fragment in part:
+                text = self.convert(fragment.text, self.tokenizer)
+                new = self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+                ids += new
+                weights += [fragment.weight] * len(new)
+            starts = range(0, max(len(ids), 1), room)
+            chunks += [Chunk(ids[i : i + room], weights[i : i + room]) for i in starts]
+        return chunks
+
+    def __call__(self, chunks: list[Chunk], count: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """(1, count · length, width), and the pooled embedding of the first chunk if there is one.
+
+        Missing chunks are empty ones. They are encoded one by one: in a batch the last bits of a
+        chunk would depend on how many there are.
+        """
+        import torch
+
+        padded = chunks + [Chunk([], [])] * (count - len(chunks))
+        encoded = [self._encode(chunk) for chunk in padded]
+        return torch.cat([embeds for embeds, _ in encoded], dim=1), encoded[0][1]
+
+    def _encode(self, chunk: Chunk) -> tuple[torch.Tensor, torch.Tensor | None]:
+        import torch
+
+        tokenizer, length = self.tokenizer, self.length
+        padding = length - len(chunk.ids) - 2
+        ids = [tokenizer.bos_token_id, *chunk.ids, tokenizer.eos_token_id]
+        ids += [tokenizer.pad_token_id] * padding
+        mask = None
+        if getattr(self.model.config, "use_attention_mask", False):
+            mask = torch.tensor([[1] * (length - padding) + [0] * padding], device=self.device)
+        with torch.no_grad():
+            output = self.model(
+                torch.tensor([ids], device=self.device),
+                attention_mask=mask,
+                output_hidden_states=self.layer is not None,
+            )
+        pooled = output[0] if output[0].ndim == 2 else None
+        if self.layer is None:
+            embeds = output[0]  # (1, length, width)
+        else:
+            embeds = output.hidden_states[self.layer]
+        if self.final_norm is not None:
+            with torch.no_grad():
+                embeds = self.final_norm(embeds)
+        return _weigh(embeds, [1.0, *chunk.weights, *[1.0] * (padding + 1)]), pooled
+
+
+def _weigh(embeds: torch.Tensor, weights: list[float]) -> torch.Tensor:
+    """Scale each token's embedding by its weight and bring the chunk back to its old magnitude.
+
+    A1111 restores the chunk's signed mean. That mean is next to nothing for encoders whose last
+    layer norm centres it, and the picture then explodes or turns negative; the mean of the absolute
+    values does what is meant and cannot.
+    """
+    if all(weight == 1 for weight in weights):
+        return embeds
+    factors = embeds.new_tensor(weights)[None, :, None]  # (1, length, 1)
+    weighed = embeds * factors
+    return weighed * (embeds.abs().mean() / weighed.abs().mean())
+
+
+def _encoders(pipe: Any, clip_skip: int, device: str) -> list[_TextEncoder]:
+    """The pipeline's encoders: one for SD 1.x and 2.x, two for SDXL, which reads earlier."""
+    two = getattr(pipe, "text_encoder_2", None) is not None
+    pairs = [(pipe.tokenizer, pipe.text_encoder)]
+    if two:
+        pairs.append((pipe.tokenizer_2, pipe.text_encoder_2))
+    encoders = []
+    for tokenizer, model in pairs:
+        layers = model.config.num_hidden_layers
+        if clip_skip > layers - two:
+            raise BadRequest(
+                "Clip skip is {value}; the text encoder of this model allows at most {limit}.",
+                value=clip_skip,
+                limit=layers - two,
+            )
+        if two:
+            layer, norm = -(clip_skip + 1), None
+        elif clip_skip == 1:
+            layer, norm = None, None
+        else:
+            layer, norm = -clip_skip, _final_layer_norm(model)
+        encoders.append(
+            _TextEncoder(tokenizer, model, pipe.maybe_convert_prompt, device, layer, norm)
+        )
+    return encoders
+
+
+def _final_layer_norm(text_encoder: Any) -> Any:
+    return getattr(text_encoder, "text_model", text_encoder).final_layer_norm
+
+
+def _fragments(prompt: str) -> list[Fragment]:
+    """The prompt's fragments in order, brackets resolved into weights."""
+    stack = [_Group("")]
+    for token in _TOKEN.finditer(prompt):
+        if token["escaped"] is not None:
+            stack[-1].children.append(token["escaped"])
+        elif token["text"] is not None:
+            stack[-1].children.append(token["text"])
+        elif token["weight"] is not None and stack[-1].opener == "(":
+            stack.pop().weight = float(token["weight"])
+        elif token["sign"] in ("(", "["):
+            group = _Group(token["sign"], weight=_BRACKET if token["sign"] == "(" else 1 / _BRACKET)
+            stack[-1].children.append(group)
+            stack.append(group)
+        elif (token["sign"], stack[-1].opener) in ((")", "("), ("]", "[")):
+            stack.pop()
+        else:
+            stack[-1].children.append(token[0])
+    return _flatten(stack[0])
+
+
+def _flatten(root: _Group) -> list[Fragment]:
+    """Depth first, without recursion: a prompt may nest ten thousand brackets."""
+    fragments: list[Fragment] = []
+    pending: list[tuple[str | _Group, float]] = [(root, 1.0)]
+    while pending:
+        node, weight = pending.pop()
+        if isinstance(node, str):
+            _append(fragments, node, weight)
+        else:
+            weight *= node.weight
+            if not abs(weight) <= MAX_WEIGHT:
+                raise BadRequest(
+                    "A prompt weight is {value}; it must lie between −{limit} and {limit}.",
+                    value=round(weight, 2) if math.isfinite(weight) else str(weight),
+                    limit=MAX_WEIGHT,
+                )
+            pending.extend((child, weight) for child in reversed(node.children))
+    return fragments
+
+
+def _append(fragments: list[Fragment], text: str, weight: float) -> None:
+    """Append, or lengthen the last one if the weights are equal (1.1 · (1/1.1) counts as 1)."""
+    weight = 1.0 if math.isclose(weight, 1.0, rel_tol=1e-9) else weight
+    if not text:
+        return
+    if fragments and fragments[-1].weight == weight:
+        fragments[-1] = Fragment(fragments[-1].text + text, weight)
+    else:
+        fragments.append(Fragment(text, weight))
