@@ -1,0 +1,242 @@
+"""Trains the starter's UNet: v-prediction on Toybox latents, first at half size, then at 128×128.
+
+Half the size costs a quarter of the time and teaches what is where; the full size then only has
+to learn detail. State, log and sample sheets lie in the run's folder; training resumes from them.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from PIL import Image
+
+from pipelines.diffusion.autoencoder import PatchAutoencoder
+from pipelines.toybox.captions import caption
+from pipelines.toybox.dataset import Shards
+from pipelines.toybox.scenes import held_out_scene, mirrored
+from pipelines.toybox.training import Run, autocast
+from pipelines.toybox.vocabulary import FIRST_RELEASE
+
+SCHEDULE = {  # linear betas reach so far into the noise that night scenes come out dark
+    "num_train_timesteps": 1000,
+    "beta_start": 0.0001,
+    "beta_end": 0.02,
+    "beta_schedule": "linear",
+    "prediction_type": "v_prediction",
+}
+DROP_CAPTION = 0.1  # share of captions left empty, for classifier-free guidance
+EMA_DECAY = 0.9995
+
+
+def make_unet(text_width: int, latent_channels: int) -> UNet2DConditionModel:
+    """An untrained Stable Diffusion 1.x UNet of 14 million parameters for 16×16 latents."""
+    return UNet2DConditionModel(
+        sample_size=16,
+        in_channels=latent_channels,
+        out_channels=latent_channels,
+        layers_per_block=2,
+        block_out_channels=(80, 160, 240),
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=text_width,
+        attention_head_dim=(2, 4, 6),  # diffusers' name for the number of heads
+        norm_num_groups=16,
+    )
+
+
+class Latents:
+    """Latents of all renders and of their mirror images, at one size, kept in memory as fp16.
+
+    Entry ``2·i`` is scene ``i``, entry ``2·i + 1`` its mirror image.
+    """
+
+    def __init__(self, shards: Shards, vae: PatchAutoencoder, size: int) -> None:
+        self.shards, self.vae, self.size = shards, vae, size
+        self.blocks: list[torch.Tensor] = []  # one a shard: (2·SHARD, C, size/8, size/8)
+
+    def refresh(self) -> int:
+        """Encodes shards that are new; returns the number of latents."""
+        self.shards.refresh()
+        for images in self.shards.images[len(self.blocks) :]:
+            self.blocks.append(self._encode(images))
+        return sum(len(block) for block in self.blocks)
+
+    @torch.no_grad()
+    def _encode(self, images: np.ndarray) -> torch.Tensor:
+        chunks = []
+        device = next(self.vae.parameters()).device
+        for chunk in np.array_split(images, 10):
+            x = torch.from_numpy(np.ascontiguousarray(chunk)).to(device)
+            x = x.permute(0, 3, 1, 2).float() / 127.5 - 1
+            if x.shape[-1] != self.size:
+                x = F.interpolate(x, size=(self.size, self.size), mode="area")
+            x = torch.stack([x, x.flip(-1)], 1).flatten(0, 1)
+            z = self.vae.encode(x).latent_dist.mode() * self.vae.config.scaling_factor
+            chunks.append(z.half().cpu())
+        return torch.cat(chunks)
+
+    def batch(self, indices: Sequence[int]) -> torch.Tensor:
+        block = len(self.blocks[0])
+        return torch.stack([self.blocks[i // block][i % block] for i in indices]).float()
+
+    def scene(self, index: int):
+        scene = self.shards.scenes[index // 2]
+        return mirrored(scene) if index % 2 else scene
+
+
+def train(
+    run: Run,
+    latents: Latents,
+    tokenizer,
+    text_encoder,
+    minutes: float,
+    batch: int,
+    lr: float = 1e-3,
+    anneal: float = 0.15,
+    compiled: bool = False,
+    sheet_minutes: float = 10,
+) -> Iterator[dict]:
+    """Trains for ``minutes`` more and saves; yields a log line now and then.
+
+    Args:
+        run: the state; also where sample sheets go.
+        latents: what to learn, at one size.
+        tokenizer, text_encoder: a trained pair; the encoder stays as it is.
+        minutes: time to spend.
+        batch: samples a step.
+        lr: AdamW's learning rate, after a warm-up of 200 steps.
+        anneal: share of the time at the end in which the rate falls to a twentieth.
+        compiled: run the UNet through ``torch.compile``.
+        sheet_minutes: how often to save the state and paint a sample sheet.
+    """
+    device = run.device
+    vae = latents.vae.to(device)
+    text_encoder = text_encoder.to(device).eval().requires_grad_(False)
+    unet = make_unet(text_encoder.config.hidden_size, vae.config.latent_channels).to(device)
+    unet = unet.to(memory_format=torch.channels_last)
+    ema = copy.deepcopy(unet).requires_grad_(False)
+    optimizer = torch.optim.AdamW(unet.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=0.01)
+    run.load(unet=unet, ema=ema, optimizer=optimizer)
+    step_unet = torch.compile(unet, dynamic=False) if compiled else unet
+    alphas = DDIMScheduler(**SCHEDULE).alphas_cumprod.to(device)
+    rng = np.random.default_rng(run.samples)
+    count = latents.refresh()
+    steps, average = 0, None
+    start = last_sheet = time.time()
+    end = start + 60 * minutes
+    while time.time() < end:
+        left = (end - time.time()) / (60 * minutes)
+        rate = (
+            lr * min(1.0, (steps + 1) / 200) * min(1.0, max(0.05, left / anneal if anneal else 1))
+        )
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        indices = rng.integers(count, size=batch)
+        x0 = latents.batch(indices).to(device, memory_format=torch.channels_last)
+        words = [
+            "" if rng.random() < DROP_CAPTION else caption(latents.scene(i), rng) for i in indices
+        ]
+        ids = tokenizer(
+            words, padding="max_length", max_length=77, truncation=True, return_tensors="pt"
+        ).input_ids.to(device)
+        t = _timesteps(batch, device)
+        noise = torch.randn_like(x0)
+        signal, sigma = (
+            alphas[t].sqrt()[:, None, None, None],
+            (1 - alphas[t]).sqrt()[:, None, None, None],
+        )
+        with autocast(device):
+            with torch.no_grad():
+                embeds = text_encoder(ids).last_hidden_state
+            v = step_unet(signal * x0 + sigma * noise, t, embeds, return_dict=False)[0]
+        loss = F.mse_loss(v.float(), signal * noise - sigma * x0)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
+        optimizer.step()
+        steps += 1
+        run.samples += batch
+        decay = min(EMA_DECAY, (run.samples / batch + 1) / (run.samples / batch + 10))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(ema.parameters()), list(unet.parameters()), 1 - decay)
+        average = loss.item() if average is None else 0.98 * average + 0.02 * loss.item()
+        if steps % 100 == 0:
+            speed = steps * batch / (time.time() - start)
+            yield run.log(
+                loss=round(average, 4), lr=rate, size=latents.size, per_second=round(speed, 1)
+            )
+        if time.time() - last_sheet > 60 * sheet_minutes:
+            run.save(unet=unet, ema=ema, optimizer=optimizer)
+            paint_sheet(run, ema, vae, tokenizer, text_encoder, latents.size)
+            count = latents.refresh()
+            last_sheet = time.time()
+    run.save(unet=unet, ema=ema, optimizer=optimizer)
+    paint_sheet(run, ema, vae, tokenizer, text_encoder, latents.size)
+
+
+def _timesteps(batch: int, device: str) -> torch.Tensor:
+    """(B,) int64: half of them spread evenly, half drawn where layout and shape are decided."""
+    even = (torch.arange(batch) + torch.rand(batch)) / batch * 1000
+    middle = torch.empty(batch).normal_(400, 170)
+    t = torch.where(torch.rand(batch) < 0.5, even, middle)
+    return t.long().clamp(0, 999).to(device)
+
+
+@torch.no_grad()
+def sample(
+    unet, vae, tokenizer, text_encoder, prompts, size=128, steps=25, guidance=4.0, seed=0
+) -> np.ndarray:
+    """(N, size, size, 3) uint8 pictures by DDIM: the trainer's own look at itself."""
+    device = next(vae.parameters()).device
+    scheduler = DDIMScheduler(**SCHEDULE, clip_sample=False, timestep_spacing="trailing")
+    scheduler.set_timesteps(steps)
+    ids = tokenizer(
+        [*prompts, *[""] * len(prompts)],
+        padding="max_length",
+        max_length=77,
+        truncation=True,
+        return_tensors="pt",
+    ).input_ids
+    embeds = text_encoder(ids.to(device)).last_hidden_state.float()
+    generator = torch.Generator().manual_seed(seed)
+    side = size // 8
+    x = torch.randn(len(prompts), vae.config.latent_channels, side, side, generator=generator)
+    x = x.to(device)
+    for t in scheduler.timesteps:
+        with autocast(str(device)):
+            v = unet(torch.cat([x, x]), t.to(device), embeds).sample.float()
+        cond, uncond = v.chunk(2)
+        x = scheduler.step(uncond + guidance * (cond - uncond), t, x).prev_sample
+    y = vae.decode(x / vae.config.scaling_factor).sample.clamp(-1, 1)
+    return ((y + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
+def paint_sheet(run: Run, unet, vae, tokenizer, text_encoder, size: int) -> Path:
+    """32 held-out prompts as one picture, with the prompts in a text file beside it."""
+    scenes = [held_out_scene(i, FIRST_RELEASE, 1 + i % 2) for i in range(32)]
+    prompts = [caption(scene, i, plain=True) for i, scene in enumerate(scenes)]
+    pictures = sample(unet, vae, tokenizer, text_encoder, prompts, size)
+    columns = 8
+    rows = math.ceil(len(pictures) / columns)
+    sheet = pictures.reshape(rows, columns, size, size, 3).swapaxes(1, 2)
+    folder = run.folder / "sheets"
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{run.samples:09d}.png"
+    Image.fromarray(sheet.reshape(rows * size, columns * size, 3)).save(path)
+    path.with_suffix(".txt").write_text("\n".join(prompts))
+    return path
+
+
+def save(run: Run, text_width: int, latent_channels: int, folder: Path) -> None:
+    """Writes the averaged UNet as a diffusers folder, fp16."""
+    unet = make_unet(text_width, latent_channels)
+    run.load(ema=unet)
+    unet.half().save_pretrained(folder)
