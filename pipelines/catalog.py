@@ -1,0 +1,205 @@
+"""Which image models there are: ``presets/models.yaml`` and what lies in ``<home>/models/``.
+
+Only the catalog turns a name into a folder or a hub id; nothing that a client sends is ever part of
+a path. No torch here: the page lists models before any heavy library is loaded.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+
+from pipelines.errors import NotFound, Refused, UserError, validated
+from pipelines.local_models import Finding, inspect_file, inspect_folder
+from pipelines.messages import Message
+from pipelines.sizes import in_bytes
+
+ROOT = Path(__file__).resolve().parent.parent
+PRESETS = ROOT / "presets"
+ASSETS = ROOT / "assets"
+
+Bytes = Annotated[int, BeforeValidator(lambda v: in_bytes(v) if isinstance(v, str) else v)]
+
+
+class Source(BaseModel):
+    """Where a model's files are: exactly one of the four.
+
+    Attributes:
+        asset: a folder that ships with Atelier, under ``assets/``.
+        hub: a repository on the Hugging Face hub, ``"owner/name"``.
+        folder: a diffusers folder in ``<home>/models/``.
+        file: a single ``.safetensors`` checkpoint in ``<home>/models/``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    asset: str | None = None
+    hub: str | None = None
+    folder: Path | None = None
+    file: Path | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Source:
+        given = [name for name in ("asset", "hub", "folder", "file") if getattr(self, name)]
+        if len(given) != 1:
+            raise ValueError(f"give one of asset, hub, folder, file, not {given or 'none'}")
+        return self
+
+
+class Defaults(BaseModel):
+    """What a model paints best with. None leaves sampler or schedule as the model's files say."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sampler: str | None = None
+    schedule: str | None = None
+    steps: int
+    guidance: float
+
+
+class ModelEntry(BaseModel):
+    """One model that can be asked for by ``name``.
+
+    Attributes:
+        family: what decides how it is loaded and steered: ``sd1``, ``sd2``, ``sdxl``, ``sd3`` …
+        licence: its usual short name; ``licence_url`` has the words.
+        download_bytes: what the hub sends; 0 for what is here already.
+        memory_bytes: what its weights take on a GPU in half precision, with room to paint in.
+        native_size: pixels of the side of the square pictures that it was trained on.
+        gated: the hub wants its licence accepted and a token.
+        words: vocabulary file under ``assets/`` with all that it knows, or None.
+        negative_prompt_used: False for models without classifier-free guidance.
+        refused: why it is listed but cannot be used, or None.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    name: str
+    title: str
+    family: str
+    source: Source
+    licence: str
+    licence_url: str | None = None
+    download_bytes: Bytes = 0
+    memory_bytes: Bytes
+    native_size: int
+    defaults: Defaults
+    gated: bool = False
+    description: str = ""
+    words: str | None = None
+    negative_prompt_used: bool = True
+    refused: Message | None = None
+
+
+# What a family usually wants, for files that say nothing about it.
+FAMILY_DEFAULTS = {
+    "sd1": Defaults(sampler="DPM++ 2M", schedule="Karras", steps=25, guidance=7.0),
+    "sd2": Defaults(sampler="DPM++ 2M", schedule="Karras", steps=25, guidance=7.0),
+    "sdxl": Defaults(sampler="DPM++ 2M", schedule="Karras", steps=30, guidance=6.0),
+}
+_OTHER_DEFAULTS = Defaults(steps=28, guidance=4.0)
+
+
+class Catalog:
+    """All models of one installation.
+
+    Args:
+        home: the home folder; ``<home>/models/`` is looked through at every call.
+        presets: the folder with ``models.yaml``.
+
+    Raises:
+        UserError: ``models.yaml`` cannot be understood; names the entry and the reason.
+    """
+
+    def __init__(self, home: Path, presets: Path = PRESETS) -> None:
+        self.home = home
+        self._shipped = _read(presets / "models.yaml")
+
+    def models(self) -> list[ModelEntry]:
+        """Shipped entries first, then folders and files by name; refused ones are among them."""
+        entries = {entry.name: entry for entry in self._shipped}
+        for path in self._local():
+            name = path.stem if path.suffix == ".safetensors" else path.name
+            if name in entries:
+                name = f"{path.name} (local)"
+            entries[name] = _local_entry(name, path, self.home / "models")
+        return list(entries.values())
+
+    def get(self, name: str) -> ModelEntry:
+        """The entry called ``name``.
+
+        Raises:
+            NotFound: there is none; the sentence offers the closest names.
+            Refused: it is listed, but must not be loaded; the sentence says why.
+        """
+        entries = {entry.name: entry for entry in self.models()}
+        entry = entries.get(name)
+        if entry is None:
+            raise _unknown(name, entries)
+        if entry.refused is not None:
+            raise Refused(entry.refused.template, **entry.refused.values)
+        return entry
+
+    def _local(self) -> list[Path]:
+        folder = self.home / "models"
+        if not folder.is_dir():
+            return []
+        shown = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+        folders = [path for path in shown if path.is_dir()]
+        return folders + [path for path in shown if not path.is_dir() and _is_weights(path)]
+
+
+def _is_weights(path: Path) -> bool:
+    return path.suffix.lower() in {".safetensors", ".ckpt", ".pt", ".pth", ".bin"}
+
+
+def _read(path: Path) -> tuple[ModelEntry, ...]:
+    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(data, list):
+        raise UserError("{file} must be a list of models.", file=path.name)
+    entries = []
+    for number, fields in enumerate(data, start=1):
+        try:
+            entries.append(validated(ModelEntry, fields))
+        except UserError as error:
+            name = fields.get("name", number) if isinstance(fields, dict) else number
+            raise UserError(
+                "{file}, entry {entry}: {reason}", file=path.name, entry=name, reason=str(error)
+            ) from None
+    names = [entry.name for entry in entries]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError("{file} has two models called {entry}.", file=path.name, entry=name)
+    return tuple(entries)
+
+
+def _unknown(name: str, entries: Iterable[str]) -> NotFound:
+    close = difflib.get_close_matches(name, list(entries), n=3, cutoff=0.5)
+    if close:
+        return NotFound(
+            "There is no model called {model}. Did you mean {close}?",
+            model=name,
+            close=", ".join(close),
+        )
+    return NotFound("There is no model called {model}. See the list of models.", model=name)
+
+
+def _local_entry(name: str, path: Path, models: Path) -> ModelEntry:
+    is_file = not path.is_dir()
+    finding: Finding = (inspect_file if is_file else inspect_folder)(path, models)
+    return ModelEntry(
+        name=name,
+        title=name,
+        family=finding.family,
+        source=Source(file=path) if is_file else Source(folder=path),
+        licence="your own file",
+        memory_bytes=finding.nbytes * 6 // 5,
+        native_size=finding.native_size,
+        defaults=FAMILY_DEFAULTS.get(finding.family, _OTHER_DEFAULTS),
+        refused=finding.refused,
+    )

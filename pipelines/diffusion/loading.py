@@ -1,0 +1,248 @@
+"""From a catalog entry to a pipeline on a device, for every family by the same few lines.
+
+Weights are safetensors only, no repository's own code ever runs, and nothing is fetched that
+``pipelines.diffusion.downloads`` was not told to fetch.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from diffusers import (
+    AutoPipelineForText2Image,
+    DiffusionPipeline,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+)
+
+from pipelines.cache import Notes
+from pipelines.catalog import ASSETS, PRESETS, ModelEntry
+from pipelines.devices import dtype_for, empty_cache, is_out_of_memory, out_of_memory
+from pipelines.diffusion.downloads import fetch, variant_of
+from pipelines.errors import Unavailable
+from pipelines.messages import Message
+
+PipelineT = TypeVar("PipelineT", bound=DiffusionPipeline)
+
+SINGLE_FILE_CONFIGS = PRESETS / "single_file"
+_UNTILED_PIXELS = 1024 * 1024
+_SINGLE_FILE = {"sd1": StableDiffusionPipeline, "sdxl": StableDiffusionXLPipeline}
+
+
+class DiffusionModel:
+    """One base model with all its components; what :class:`pipelines.cache.ModelCache` keeps.
+
+    Attributes:
+        entry: the catalog's entry.
+        pipe: a diffusers text-to-image pipeline. ``to`` moves it, so never keep its parts.
+        device: where computing happens.
+        dtype: of the weights.
+        offloaded: components wait in RAM and visit the device one at a time.
+    """
+
+    def __init__(
+        self, entry: ModelEntry, pipe: DiffusionPipeline, device: str, offload: bool = False
+    ) -> None:
+        self.entry = entry
+        self.pipe = pipe
+        self.device = device
+        self.dtype = self.unet.dtype
+        self.offloaded = offload
+        if offload:
+            pipe.enable_model_cpu_offload(device=device)
+        else:
+            pipe.to(device)
+
+    @property
+    def family(self) -> str:
+        return self.entry.family
+
+    @property
+    def unet(self) -> Any:
+        """What the denoising loop calls: the U-Net or the transformer."""
+        return getattr(self.pipe, "unet", None) or self.pipe.transformer
+
+    @property
+    def factor(self) -> int:
+        """Pixels of the picture's side for one of the latents'."""
+        return self.pipe.vae_scale_factor
+
+    def tile_for_size(self, width: int, height: int) -> None:
+        """Have the autoencoder work tile by tile where a picture is large for a GPU's memory."""
+        vae = self.pipe.vae
+        if hasattr(vae, "enable_tiling"):
+            large = self.device.startswith("cuda") and width * height > _UNTILED_PIXELS
+            vae.enable_tiling() if large else vae.disable_tiling()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes on its device; of an offloaded model, its largest component."""
+        sizes = [
+            sum(t.nbytes for t in {*part.parameters(), *part.buffers()})
+            for part in self.pipe.components.values()
+            if isinstance(part, torch.nn.Module)
+        ]
+        return max(sizes) if self.offloaded and self.device != "cpu" else sum(sizes)
+
+    def to(self, device: str) -> None:
+        """Move all weights, ``"cpu"`` meaning that it waits in RAM."""
+        if self.offloaded:
+            self.pipe.maybe_free_model_hooks()
+        else:
+            self.pipe.to(device)
+        left, self.device = self.device, device
+        empty_cache(left)
+
+    def as_pipeline(self, pipeline_class: type[PipelineT], **further: Any) -> PipelineT:
+        """Another pipeline on the same components: the base's weights exist once.
+
+        Args:
+            pipeline_class: e.g. ``StableDiffusionControlNetPipeline``.
+            **further: components that this model lacks, e.g. ``controlnet=…``.
+        """
+        return pipeline_class.from_pipe(self.pipe, dtype=self.dtype, **further)
+
+    def close(self) -> None:
+        """Let go of every component."""
+        if self.offloaded:
+            self.pipe.remove_all_hooks()
+        self.pipe = None
+        gc.collect()
+        empty_cache(self.device)
+
+
+def load(
+    entry: ModelEntry,
+    device: str,
+    notes: Notes,
+    offline: bool,
+    home: Path,
+    budget_bytes: int | None = None,
+    configs: Path = SINGLE_FILE_CONFIGS,
+) -> DiffusionModel:
+    """Bring ``entry`` to ``device``, downloading it first if need be.
+
+    Args:
+        notes: told what is going on, with the share done where that is known.
+        offline: never ask the hub.
+        home: the home folder; downloads lie in ``<home>/models/.hub``.
+        budget_bytes: on CUDA a model that takes more than this is offloaded to RAM.
+        configs: per family a folder with the configs that single files lack.
+
+    Raises:
+        Unavailable: its files are not here and cannot be had.
+        OutOfMemory: the device's memory does not suffice.
+    """
+    source = entry.source
+    dtype = dtype_for(device)
+    if source.hub is not None:
+        folder = fetch(entry, home / "models" / ".hub", notes, offline)
+    elif source.asset is not None:
+        folder = ASSETS / source.asset
+    else:
+        folder = source.folder
+    notes(Message("Loading {model}", model=entry.title), None)
+    try:
+        if source.file is not None:
+            pipe = _from_file(source.file, entry.family, dtype, configs)
+        else:
+            pipe = _from_folder(entry, folder, dtype)
+        pipe.set_progress_bar_config(disable=True)
+        offload = device.startswith("cuda") and (budget_bytes or 0) > 0
+        offload = offload and _weight_bytes(pipe) > budget_bytes
+        return DiffusionModel(entry, pipe, device, offload)
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise out_of_memory(error, device, entry.title) from error
+        raise
+
+
+def expected_bytes(entry: ModelEntry, device: str, budget_bytes: int) -> int:
+    """What :func:`load` will take on ``device``: float32 doubles it, offloading bounds it."""
+    if device.startswith("cuda"):
+        return min(entry.memory_bytes, budget_bytes)
+    return 2 * entry.memory_bytes
+
+
+def _weight_bytes(pipe: DiffusionPipeline) -> int:
+    parts = [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
+    return sum(t.nbytes for part in parts for t in {*part.parameters(), *part.buffers()})
+
+
+def _from_folder(entry: ModelEntry, folder: Path, dtype: torch.dtype) -> DiffusionPipeline:
+    index = folder / "model_index.json"
+    if not index.is_file():
+        raise Unavailable(
+            "The files of {model} are not here: {folder} has no model_index.json.",
+            model=entry.title,
+            folder=folder.name,
+        )
+    parts: dict[str, Any] = {}
+    if "safety_checker" in json.loads(index.read_text(encoding="utf-8")):
+        parts = {"safety_checker": None, "requires_safety_checker": False}
+    vae = folder / "vae" / "config.json"
+    if vae.is_file() and json.loads(vae.read_text())["_class_name"] == "PatchAutoencoder":
+        from pipelines.diffusion.autoencoder import PatchAutoencoder
+
+        parts["vae"] = PatchAutoencoder.from_pretrained(folder / "vae", dtype=dtype)
+    return AutoPipelineForText2Image.from_pretrained(
+        folder,
+        dtype=dtype,
+        variant=variant_of(folder),
+        use_safetensors=True,
+        local_files_only=True,
+        **parts,
+    )
+
+
+def _from_file(path: Path, family: str, dtype: torch.dtype, configs: Path) -> DiffusionPipeline:
+    """A single-file checkpoint; what such files lack (configs, tokenizer) ships with Atelier."""
+    return _SINGLE_FILE[family].from_single_file(
+        str(path),
+        config=str(configs / family),
+        dtype=dtype,
+        local_files_only=True,
+    )
+
+
+@torch.inference_mode()
+def decode(model: DiffusionModel, latents: torch.Tensor) -> torch.Tensor:
+    """Pictures from latents, in the precision of the model and, if that overflows, in float32.
+
+    Half-precision autoencoders (SDXL's is known for it) can give NaN, which shows as a black
+    picture.
+
+    Args:
+        latents: (B, C, h, w), as the denoising loop leaves them: scaled, of any float dtype.
+
+    Returns:
+        float32 (B, 3, H, W) in [0, 1], on the CPU.
+    """
+    vae = model.pipe.vae
+    model.tile_for_size(latents.shape[-1] * model.factor, latents.shape[-2] * model.factor)
+    latents = _unscaled(latents.to(model.device, torch.float32), vae.config)
+    images = vae.decode(latents.to(vae.dtype)).sample
+    if not torch.isfinite(images).all():
+        dtype = vae.dtype
+        vae.to(torch.float32)
+        try:
+            images = vae.decode(latents).sample
+        finally:
+            vae.to(dtype)
+    return (images.float() / 2 + 0.5).clamp(0, 1).cpu()
+
+
+def _unscaled(latents: torch.Tensor, config: Any) -> torch.Tensor:
+    """From the denoiser's scale to the autoencoder's own: the inverse of what training did."""
+    scale = config.scaling_factor
+    mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
+    if mean is not None and std is not None:
+        shape = (1, -1, 1, 1)
+        return latents * latents.new_tensor(std).view(shape) / scale + latents.new_tensor(
+            mean
+        ).view(shape)
+    return latents / scale + (getattr(config, "shift_factor", None) or 0.0)

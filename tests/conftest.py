@@ -1,0 +1,55 @@
+"""Fixtures that every test may use: a home folder with the smallest real model in it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before any import of the hub: no test may leave the machine
+
+from pipelines.cache import ModelCache
+from pipelines.catalog import Catalog
+
+TINY = "tiny-sd1"
+
+
+@pytest.fixture(scope="session")
+def twin_folder(tmp_path_factory: pytest.TempPathFactory):
+    """``twin_folder(family)``: the diffusers folder of a family's twin, made once a session."""
+    from tests.twins import make_twin
+
+    made: dict[str, Path] = {}
+
+    def folder(family: str) -> Path:
+        if family not in made:
+            made[family] = make_twin(family, tmp_path_factory.mktemp("twins") / family)
+        return made[family]
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def twin_home(tmp_path_factory: pytest.TempPathFactory, twin_folder) -> Path:
+    """A home folder whose ``models/`` holds ``tiny-sd1``; treat it as read-only."""
+    home = tmp_path_factory.mktemp("home")
+    shutil.copytree(twin_folder("sd1"), home / "models" / TINY)
+    return home
+
+
+@pytest.fixture(scope="session")
+def catalog(twin_home: Path) -> Catalog:
+    return Catalog(twin_home)
+
+
+@pytest.fixture(scope="session")
+def cache(catalog: Catalog) -> ModelCache:
+    """A cache on the CPU that loads the catalog's models; ``tiny-sd1`` takes 1.3 MB."""
+    from pipelines.diffusion.loading import load
+
+    def load_by_name(name, device, notes):
+        return load(catalog.get(name), device, notes, offline=True, home=catalog.home)
+
+    return ModelCache(load_by_name, device="cpu", budget_bytes=2**30)
