@@ -41,7 +41,7 @@ _LONG_SIDE_FIRST = {
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """One toy in a scene. Position in world units (x right, y up, z to the viewer), yaw in degrees."""
+    """One toy in a scene. World units (x right, y up, z to the viewer), degrees."""
 
     kind: str
     colour: str

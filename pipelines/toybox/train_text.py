@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
@@ -67,7 +66,7 @@ def make_tokenizer(folder: Path, kinds: Sequence[str] = TRAINED) -> CLIPTokenize
     # As CLIP's: bytes, bytes that end a word, merges in order, the two special tokens.
     tokens = alphabet + [letter + "</w>" for letter in alphabet]
     tokens += [a + b for a, b in merges if a + b not in set(tokens)]
-    tokens = list(dict.fromkeys(tokens)) + [_START, _END]
+    tokens = [*list(dict.fromkeys(tokens)), _START, _END]
     tokenizer = CLIPTokenizer(
         vocab={token: i for i, token in enumerate(tokens)},
         merges=merges,
