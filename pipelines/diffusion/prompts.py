@@ -207,10 +207,8 @@ class _TextEncoder:
                 output_hidden_states=self.layer is not None,
             )
         pooled = output[0] if output[0].ndim == 2 else None
-        if self.layer is None:
-            embeds = output[0]  # (1, length, width)
-        else:
-            embeds = output.hidden_states[self.layer]
+        # (1, length, width)
+        embeds = output[0] if self.layer is None else output.hidden_states[self.layer]
         if self.final_norm is not None:
             with torch.no_grad():
                 embeds = self.final_norm(embeds)

@@ -1,0 +1,184 @@
+"""The denoising loop of the UNet families: predict, guide, step.
+
+Everything here is float32 but the UNet itself: half precision loses the small differences that the
+solvers add up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipelines.diffusion.prompts import PromptEmbeds
+
+Predict = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""``predict(model_input, timestep)``: latents (B, C, h, w) at the variance the UNet was trained on
+→ its prediction (ε, v or x0, as the scheduler's ``prediction_type`` says), the same shape."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The state after one evaluation of the UNet.
+
+    Attributes:
+        index: evaluations done, 1 … ``total``; second-order samplers need two a step.
+        latents: (B, C, h, w), what the next evaluation begins with.
+        denoised: (B, C, h, w), the picture as the UNet sees it through the noise now.
+    """
+
+    index: int
+    total: int
+    latents: torch.Tensor
+    denoised: torch.Tensor
+
+
+@torch.no_grad()
+def denoise(
+    predict: Predict, scheduler: Any, latents: torch.Tensor, step_arguments: dict[str, Any]
+) -> Iterator[Step]:
+    """Take the noise away, one evaluation per item.
+
+    Args:
+        predict: see :data:`Predict`.
+        scheduler: a diffusers scheduler whose timesteps are set.
+        latents: noise (B, C, h, w) of unit variance, float32.
+        step_arguments: from :func:`pipelines.diffusion.samplers.step_arguments`.
+    """
+    if hasattr(scheduler, "set_begin_index"):
+        # Left to themselves they look the first timestep up, and begin one late where dense
+        # schedules round two of them to the same.
+        scheduler.set_begin_index(0)
+    latents = latents * scheduler.init_noise_sigma
+    total = len(scheduler.timesteps)
+    for index, timestep in enumerate(scheduler.timesteps, start=1):
+        model_input = scheduler.scale_model_input(latents, timestep)
+        prediction = predict(model_input, timestep)
+        latents = scheduler.step(
+            prediction, timestep, latents, **step_arguments, return_dict=False
+        )[0]
+        yield Step(index, total, latents, _denoised(scheduler, prediction, timestep, model_input))
+
+
+def noise_for(shape: Sequence[int], generators: Sequence[torch.Generator]) -> torch.Tensor:
+    """(B, C, h, w) of unit variance, each picture's from its own CPU generator.
+
+    Drawn in float32 on the CPU, whatever the device, so that a seed means the same everywhere.
+    """
+    return torch.stack([torch.randn(*shape, generator=generator) for generator in generators])
+
+
+def _denoised(
+    scheduler: Any, prediction: torch.Tensor, timestep: torch.Tensor, model_input: torch.Tensor
+) -> torch.Tensor:
+    """x̂0 from a prediction. Schedulers differ in what they return of it, so it is computed here.
+
+    ``model_input`` is √ā·x0 + √(1−ā)·ε for every scheduler: that is what scaling is for.
+    """
+    alphas = scheduler.alphas_cumprod.cpu().numpy()
+    alpha = float(np.interp(float(timestep), np.arange(len(alphas)), alphas))
+    signal, noise = max(alpha, 2**-24) ** 0.5, (1 - alpha) ** 0.5
+    match scheduler.config.prediction_type:
+        case "v_prediction":
+            return signal * model_input - noise * prediction
+        case "sample":
+            return prediction
+        case _:
+            return (model_input - noise * prediction) / signal
+
+
+class GuidedUNet:
+    """Classifier-free guidance, ε = ε_u + s·(ε_c − ε_u), by one call of the UNet for both.
+
+    Args:
+        unet: called as ``unet(sample, timestep, encoder_hidden_states=…, return_dict=False)`` with
+            the further arguments of UNet2DConditionModel where the model wants them, so an
+            accelerated stand-in will do.
+        config: the UNet's config.
+        embeds: prompt and negative prompt.
+        guidance: s; up to 1 the negative prompt is not used, and each step costs half.
+        rescale: φ, pulls the standard deviation back towards ε_c's
+            (https://arxiv.org/abs/2305.08891, section 3.4).
+        size: height and width of the picture in pixels, which SDXL is told.
+        dtype: of the UNet.
+        device: of the UNet.
+        residuals: called with the UNet's input and the timestep at every step; returns further
+            arguments for it, e.g. a ControlNet's ``down_block_additional_residuals``.
+    """
+
+    def __init__(
+        self,
+        unet: Callable[..., Any],
+        config: Any,
+        embeds: PromptEmbeds,
+        guidance: float,
+        rescale: float,
+        batch_size: int,
+        size: tuple[int, int],
+        dtype: torch.dtype,
+        device: str,
+        residuals: Callable[[torch.Tensor, torch.Tensor], dict[str, Any]] | None = None,
+    ) -> None:
+        self.unet, self.dtype, self.device = unet, dtype, device
+        self.guidance, self.rescale = guidance, rescale
+        self.residuals = residuals
+        distilled_for_guidance = getattr(config, "time_cond_proj_dim", None)
+        self.guided = guidance > 1 and distilled_for_guidance is None
+        sides = [(embeds.negative, embeds.negative_pooled)] if self.guided else []
+        sides.append((embeds.prompt, embeds.pooled))
+        rows = batch_size * len(sides)
+        self.arguments: dict[str, Any] = {
+            "encoder_hidden_states": _rows([text for text, _ in sides], batch_size).to(
+                device, dtype
+            )
+        }
+        if embeds.pooled is not None:
+            height, width = size
+            original, crop, target = (height, width), (0, 0), (height, width)
+            time_ids = torch.tensor([[*original, *crop, *target]], device=device, dtype=dtype)
+            self.arguments["added_cond_kwargs"] = {
+                "text_embeds": _rows([pooled for _, pooled in sides], batch_size).to(device, dtype),
+                "time_ids": time_ids.expand(rows, -1),
+            }
+        if distilled_for_guidance is not None:
+            self.arguments["timestep_cond"] = (
+                guidance_embedding(guidance - 1, distilled_for_guidance)
+                .expand(rows, -1)
+                .to(device, dtype)
+            )
+
+    def __call__(self, model_input: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+        sample = torch.cat([model_input] * 2) if self.guided else model_input
+        sample = sample.to(self.device, self.dtype)
+        further = self.residuals(sample, timestep) if self.residuals else {}
+        prediction = self.unet(sample, timestep, **self.arguments, **further, return_dict=False)[0]
+        prediction = prediction.float()
+        if not self.guided:
+            return prediction
+        unconditional, conditional = prediction.chunk(2)
+        guided = unconditional + self.guidance * (conditional - unconditional)
+        if self.rescale == 0:
+            return guided
+        pixels = tuple(range(1, guided.ndim))
+        ratio = conditional.std(pixels, keepdim=True) / guided.std(pixels, keepdim=True)
+        return guided * (self.rescale * ratio + 1 - self.rescale)
+
+
+def guidance_embedding(guidance: float, width: int) -> torch.Tensor:
+    """(1, width): the guidance scale as models distilled with it (LCM) are told it.
+
+    Sinusoids of w·1000 (https://arxiv.org/abs/2310.04378, appendix), as diffusers' pipelines make.
+    """
+    half = width // 2
+    frequencies = torch.exp(torch.arange(half) * -(np.log(10_000.0) / (half - 1)))
+    angles = 1000.0 * guidance * frequencies[None]
+    embedding = torch.cat([angles.sin(), angles.cos()], dim=1)
+    return torch.nn.functional.pad(embedding, (0, width % 2)).float()
+
+
+def _rows(sides: list[torch.Tensor], batch_size: int) -> torch.Tensor:
+    """Each side (1, …) repeated for every picture: all negatives first, then all prompts."""
+    return torch.cat([side.expand(batch_size, *side.shape[1:]) for side in sides])
