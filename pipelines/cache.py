@@ -158,6 +158,7 @@ class ModelCache:
         finally:
             with self._changed:
                 slot.waiting -= 1
+                self._changed.notify_all()
 
     def loaded(self) -> list[Entry]:
         """All that is kept or on its way, most recently used first."""
@@ -282,8 +283,9 @@ class ModelCache:
                     return
                 if need > self.budget_bytes:
                     raise _too_large(slot.name, need, self.budget_bytes, self.device)
-                idle = [s for s in others if s.state == "device" and not s.leases]
-                in_motion = any(s.state == "moving" and s.bytes for s in others)
+                free = [s for s in others if s.state == "device" and not s.leases]
+                idle = [s for s in free if not s.waiting]
+                in_motion = free or any(s.state == "moving" and s.bytes for s in others)
                 if not idle and in_motion and patient:
                     self._changed.wait()
                     continue
