@@ -17,8 +17,11 @@ from pipelines.toybox.training import Run, autocast
 CROP = 64
 
 
-def train(run: Run, shards: Shards, minutes: float) -> Iterator[dict]:
-    """Trains for ``minutes`` more, resuming from ``run``; yields a log line now and then."""
+def train(run: Run, shards: Shards, minutes: float, decoder_only: bool = False) -> Iterator[dict]:
+    """Trains for ``minutes`` more, resuming from ``run``; yields a log line now and then.
+
+    ``decoder_only`` keeps the encoder, and with it all latents that a UNet has been trained on.
+    """
     rng = np.random.default_rng(time.time_ns())
     model = PatchAutoencoder()
     if run.samples == 0:
@@ -29,6 +32,7 @@ def train(run: Run, shards: Shards, minutes: float) -> Iterator[dict]:
     model.to(run.device, memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.99), weight_decay=0)
     run.load(model=model, optimizer=optimizer)
+    model.encoder.requires_grad_(not decoder_only)
     start, end = time.time(), time.time() + 60 * minutes
     batch, lr = 32, 8e-4
     while time.time() < end:

@@ -7,11 +7,13 @@ to learn detail. State, log and sample sheets lie in the run's folder; training 
 from __future__ import annotations
 
 import copy
+import json
 import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import diffusers
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -74,7 +76,7 @@ class Latents:
         chunks = []
         device = next(self.vae.parameters()).device
         for chunk in np.array_split(images, 10):
-            x = torch.from_numpy(np.ascontiguousarray(chunk)).to(device)
+            x = torch.from_numpy(chunk.copy()).to(device)
             x = x.permute(0, 3, 1, 2).float() / 127.5 - 1
             if x.shape[-1] != self.size:
                 x = F.interpolate(x, size=(self.size, self.size), mode="area")
@@ -240,3 +242,23 @@ def save(run: Run, text_width: int, latent_channels: int, folder: Path) -> None:
     unet = make_unet(text_width, latent_channels)
     run.load(ema=unet)
     unet.half().save_pretrained(folder)
+
+
+def save_pipeline_files(folder: Path) -> None:
+    """Writes the scheduler and ``model_index.json`` of a Stable Diffusion pipeline."""
+    scheduler = DDIMScheduler(**SCHEDULE, clip_sample=False, timestep_spacing="trailing")
+    scheduler.save_pretrained(folder / "scheduler")
+    index = {
+        "_class_name": "StableDiffusionPipeline",
+        "_diffusers_version": diffusers.__version__,
+        "feature_extractor": [None, None],
+        "image_encoder": [None, None],
+        "requires_safety_checker": False,
+        "safety_checker": [None, None],
+        "scheduler": ["diffusers", "DDIMScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["pipelines.diffusion.autoencoder", "PatchAutoencoder"],
+    }
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")

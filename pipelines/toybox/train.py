@@ -1,0 +1,158 @@
+"""Trains the starter models: ``python -m pipelines.toybox.train base --minutes 60``.
+
+Everything is resumable: state and logs lie in the work folder (``--work``), renders are made once
+and read by every training, and a second call goes on where the first one ended. ``export`` writes
+the finished weights to ``assets/starter``.
+
+    renders      make the training pictures
+    autoencoder  pictures to latents and back
+    text         tokenizer and text encoder
+    base         the UNet, at --size 64 first and then at --size 128
+    judge        the reader that measures
+    export       write all of it as diffusers folders
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import torch
+
+from pipelines.diffusion.autoencoder import PatchAutoencoder
+from pipelines.toybox import train_autoencoder, train_judge, train_text, train_unet
+from pipelines.toybox.dataset import Shards, make_shards
+from pipelines.toybox.training import Run
+from pipelines.toybox.vocabulary import FIRST_RELEASE, TRAINED
+
+KINDS = {"first": FIRST_RELEASE, "all": TRAINED}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m pipelines.toybox.train",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("what", choices=sorted(COMMANDS))
+    parser.add_argument("--minutes", type=float, default=60, help="how long to train")
+    parser.add_argument("--work", type=Path, default=Path("runs/toybox"), help="state and renders")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--kinds", choices=sorted(KINDS), default="first", help="which toys")
+    parser.add_argument("--count", type=int, default=24_000, help="renders: how many scenes")
+    parser.add_argument("--size", type=int, default=128, choices=(64, 128), help="base: pixels")
+    parser.add_argument("--batch", type=int, default=64, help="base: samples a step")
+    parser.add_argument("--lr", type=float, default=1e-3, help="base: learning rate")
+    parser.add_argument("--anneal", type=float, default=0.15, help="base: share with falling rate")
+    parser.add_argument("--compile", action="store_true", help="base: use torch.compile")
+    parser.add_argument("--decoder-only", action="store_true", help="autoencoder: keep the latents")
+    parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--to", type=Path, default=Path("assets/starter"), help="export: folder")
+    options = parser.parse_args(arguments)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    COMMANDS[options.what](options)
+
+
+def _renders(options) -> None:
+    kinds = KINDS[options.kinds]
+    for path in make_shards(
+        options.work / "renders", options.count, kinds, threads=options.threads
+    ):
+        print(path, flush=True)
+
+
+def _autoencoder(options) -> None:
+    run = Run(options.work / "autoencoder", options.device)
+    shards = _shards(options)
+    for line in train_autoencoder.train(run, shards, options.minutes, options.decoder_only):
+        _print(line)
+
+
+def _text(options) -> None:
+    folder = options.work / "tokenizer"
+    if not folder.exists():
+        train_text.make_tokenizer(folder)
+    run = Run(options.work / "text", options.device)
+    for line in train_text.train(run, _tokenizer(options), options.minutes):
+        _print(line)
+
+
+def _base(options) -> None:
+    tokenizer = _tokenizer(options)
+    text_encoder = train_text.make_text_encoder(tokenizer)
+    Run(options.work / "text").load(model=text_encoder)
+    vae = PatchAutoencoder().requires_grad_(False)
+    Run(options.work / "autoencoder").load(model=vae)
+    latents = train_unet.Latents(_shards(options), vae.to(options.device), options.size)
+    run = Run(options.work / "base", options.device)
+    for line in train_unet.train(
+        run,
+        latents,
+        tokenizer,
+        text_encoder,
+        options.minutes,
+        options.batch,
+        options.lr,
+        options.anneal,
+        options.compile,
+    ):
+        _print(line)
+
+
+def _judge(options) -> None:
+    run = Run(options.work / "judge", options.device)
+    for line in train_judge.train(run, _shards(options), options.minutes):
+        _print(line)
+
+
+def _export(options) -> None:
+    base = options.to / "base"
+    tokenizer = _tokenizer(options)
+    train_text.save(Run(options.work / "text"), tokenizer, base)
+    train_autoencoder.save(Run(options.work / "autoencoder"), base / "vae")
+    run = Run(options.work / "base")
+    train_unet.save(run, 192, PatchAutoencoder().config.latent_channels, base / "unet")
+    train_unet.save_pipeline_files(base)
+    judge = Run(options.work / "judge")
+    if judge.samples:
+        train_judge.save(judge, options.to / "judge")
+    for name in ("autoencoder", "text", "base", "judge"):
+        log = options.work / name / "log.jsonl"
+        if log.exists():
+            (options.to / "logs").mkdir(parents=True, exist_ok=True)
+            shutil.copy(log, options.to / "logs" / f"{name}.jsonl")
+    print(f"{options.to}: base model after {run.samples:,} samples, {run.seconds / 3600:.1f} h")
+
+
+def _shards(options) -> Shards:
+    shards = Shards(options.work / "renders")
+    if not len(shards):
+        raise SystemExit(f"No renders in {shards.folder}: run the command 'renders' first.")
+    return shards
+
+
+def _tokenizer(options):
+    folder = options.work / "tokenizer"
+    if not folder.exists():
+        raise SystemExit(f"No tokenizer in {folder}: run the command 'text' first.")
+    return train_text.CLIPTokenizer.from_pretrained(folder)
+
+
+def _print(line: dict) -> None:
+    print(json.dumps(line), flush=True)
+
+
+COMMANDS = {
+    "renders": _renders,
+    "autoencoder": _autoencoder,
+    "text": _text,
+    "base": _base,
+    "judge": _judge,
+    "export": _export,
+}
+
+if __name__ == "__main__":
+    main()
