@@ -1,0 +1,162 @@
+"""Starts the studio: ``python app.py [--share] [--port N] …``; ``--help`` lists all flags."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import logging
+import os
+import re
+import socket
+import sys
+import threading
+from pathlib import Path
+
+from pipelines.errors import UserError
+from studio.accounts import Made, choose_accounts
+from studio.home import find_home
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the studio until it is stopped; the exit code."""
+    flags = parse(arguments)
+    logging.basicConfig(level=flags.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+    # Read by huggingface_hub when it is imported, much later.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    if flags.offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    try:
+        return run(flags)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:  # uvicorn raises it again after its orderly shutdown
+        return 0
+
+
+def run(flags: argparse.Namespace) -> int:
+    """Builds the studio and serves it.
+
+    Raises:
+        UserError: it cannot start; the sentence says why.
+    """
+    from studio.server import Options, Server, Studio, build_app, listen
+
+    reachable = flags.share or not is_loopback(flags.host)
+    accounts, made = choose_accounts(flags.auth, reachable)
+    listener = listen(flags.host, flags.port)
+    port = listener.getsockname()[1]
+    studio = Studio(
+        Options(find_home(flags.home), tuple(accounts), flags.device, flags.budget, flags.offline)
+    )
+    failures: list[UserError] = []
+
+    def warm_up() -> None:
+        try:
+            studio.warm_up()
+        except UserError as error:  # the device that was asked for is not there
+            failures.append(error)
+            server.stop()
+
+    def announce() -> None:
+        host_key = studio.accounts.make_host_key() if accounts else None
+        print(greeting(flags.host, port, made, host_key), flush=True)
+        if flags.share:
+            threading.Thread(target=share, args=(port, studio.home), daemon=True).start()
+
+    server = Server(build_app(studio, warm_up), announce, flags.log_level)
+    server.run(sockets=[listener])
+    if failures:
+        raise failures[0]
+    return 0
+
+
+def share(port: int, home: Path) -> None:
+    """Opens the public link and prints it, or one line that says why there is none."""
+    from studio.share import open_tunnel
+
+    try:
+        print(f"Share link: {open_tunnel(port, home).url}", flush=True)
+    except UserError as error:
+        print(error, file=sys.stderr, flush=True)
+
+
+def greeting(host: str, port: int, made: list[Made], host_key: str | None) -> str:
+    """What the terminal shows when the page is up."""
+    local = f"http://{'[::1]' if ':' in host else '127.0.0.1'}:{port}"
+    wildcard = host in ("0.0.0.0", "::")
+    address = local if wildcard or is_loopback(host) else f"http://{bracketed(host)}:{port}"
+    lines = [f"Atelier is at {address}"]
+    if wildcard:
+        lines.append(f"In your network: http://{socket.gethostname()}:{port}")
+    lines += [
+        f"{'You, the host' if each.account.is_host else 'Guests'}: "
+        f"user {each.account.name}, password {each.password}"
+        for each in made
+    ]
+    if host_key:
+        lines.append(f"Your own way in, once: {address}/login?key={host_key}")
+    return "\n".join(lines)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach ``host``."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="app.py", description="Atelier, a studio for pictures.")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (%(default)s)")
+    parser.add_argument(
+        "--port", type=port_number, help="port to listen at (the first free one from 7860)"
+    )
+    parser.add_argument(
+        "--share", action="store_true", help="make a public link with a password of its own"
+    )
+    parser.add_argument(
+        "--auth",
+        type=Path,
+        metavar="FILE",
+        help="file of users; `python -m studio.accounts add NAME --file FILE` adds one",
+    )
+    parser.add_argument("--device", help="cuda, cuda:1, mps or cpu (the fastest there is)")
+    parser.add_argument("--home", type=Path, help="home folder ($ATELIER_HOME or ~/.atelier)")
+    parser.add_argument("--offline", action="store_true", help="never download anything")
+    parser.add_argument(
+        "--budget",
+        type=byte_count,
+        metavar="GB",
+        help="memory for models on the device, e.g. 8 or 500MB (most of what is free)",
+    )
+    parser.add_argument("--log-level", choices=LOG_LEVELS, default="warning", help="(%(default)s)")
+    return parser.parse_args(arguments)
+
+
+def port_number(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text} is not a port; give 1 to 65535")
+    return int(text)
+
+
+def byte_count(text: str) -> int:
+    """``"8"``, ``"8GB"`` or ``"500 MB"`` in bytes; without a unit GB are meant."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(GB|MB)?", text.strip(), re.IGNORECASE)
+    size = match and int(float(match[1]) * (10**6 if (match[2] or "").upper() == "MB" else 10**9))
+    if not size:
+        raise argparse.ArgumentTypeError(f"{text} is not a size; give one such as 8 or 500MB")
+    return size
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,235 @@
+"""What every request passes before it reaches the page or the API: who sends it, and may they.
+
+One ASGI middleware in front of everything, Gradio's own routes included, so that nothing is open by
+being forgotten.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import anyio.to_thread
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pipelines.errors import NotFound, Refused, UserError
+from studio.accounts import LOCAL_OWNER, SESSION_SECONDS, Accounts, Login, Owner
+from studio.i18n import language_of
+from studio.replies import NotLoggedIn, TooLarge, error_body, status_of
+
+API = "/api/v1"
+READ_SETTINGS = f"{API}/pictures/read-settings"
+GRADIO_UPLOAD = "/gradio_api/upload"
+
+MAX_JSON_BYTES = 1_000_000
+MAX_UPLOAD_BYTES = 50_000_000
+
+OPEN_PATHS = {"/login", "/robots.txt", "/favicon.ico", f"{API}/health"}
+LOOPBACK_NAMES = {"localhost", "127.0.0.1", "::1"}
+SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
+
+# Of Gradio's own routes only what its page needs: its proxy, deep links, run history, monitoring,
+# recording and code-editing routes are of no use here and have been ways in elsewhere.
+GRADIO_ROUTES = re.compile(
+    r"/(theme\.css|favicon\.ico|config/?|manifest\.json|pwa_icon(/\d+)?|(assets|static|svelte)/.+)?"
+    r"|/gradio_api/("
+    r"app_id|cancel|heartbeat/\w+|info/?|login_check|queue/(join|data|status)"
+    r"|reset|startup-events|theme\.css|upload|upload_progress|user|((api|call|run)/\w+(/\w+)?/?)"
+    r"|custom_component/[\w./-]+|file=.+|stream/[\w./-]+)"
+)
+OWN_ROUTES = re.compile(r"/(api/v1|pictures|thumbnails)/.+|/(login|logout|robots\.txt)")
+
+SECURITY_HEADERS = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+    "x-frame-options": "SAMEORIGIN",
+    "cross-origin-opener-policy": "same-origin",
+    # Gradio's page needs inline scripts and styles. Nothing is fetched from elsewhere, so that the
+    # page works offline and tells nobody who is looking at it.
+    "content-security-policy": (
+        "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
+        "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+        "media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
+        "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; "
+        "frame-ancestors 'self'"
+    ),
+}
+
+
+class Access:
+    """ASGI middleware: knows the sender, refuses strangers, foreign pages and oversized bodies.
+
+    The sender's :class:`Owner` is then at ``request.state.owner``.
+
+    Args:
+        app: what is protected.
+        accounts: who may come in.
+        on_page: called after each full answer to ``GET /``.
+    """
+
+    def __init__(self, app: ASGIApp, accounts: Accounts, on_page: Callable[[], None]) -> None:
+        self.app = app
+        self.accounts = accounts
+        self.on_page = on_page
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        if scope["type"] == "websocket":  # nothing here speaks it
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        connection = HTTPConnection(scope)
+        login: Login | None = None
+        try:
+            self._check_host(connection.headers)
+            self._check_origin(connection.headers)
+            self._check_size(connection)
+            owner, login = await self._sender(connection)
+        except UserError as error:
+            response = _refusal(connection, error)
+            await response(scope, receive, _with_headers(send, {}))
+            return
+        path = scope["path"]
+        headers = {"set-cookie": session_cookie(self.accounts, login, connection)} if login else {}
+        send = _with_headers(send, headers)
+        if owner is None and path not in OPEN_PATHS:
+            await self._stranger(connection)(scope, receive, send)
+            return
+        if not (OWN_ROUTES.fullmatch(path) or GRADIO_ROUTES.fullmatch(path)):
+            error = NotFound("There is nothing at {path}.", path=path[:100])
+            await _refusal(connection, error)(scope, receive, send)
+            return
+        scope.setdefault("state", {})["owner"] = owner
+        await self.app(scope, _limited(receive, _limit(path)), send)
+        if path == "/":
+            self.on_page()
+
+    async def _sender(self, connection: HTTPConnection) -> tuple[Owner | None, Login | None]:
+        """Who sent this; and the new login where an Authorization header made one."""
+        if not self.accounts.needed:
+            return LOCAL_OWNER, None
+        cookie = connection.cookies.get(self.accounts.cookie_name)
+        owner = self.accounts.owner_by_cookie(cookie)
+        header = connection.headers.get("authorization")
+        if owner is not None or header is None or connection.scope["path"] == "/login":
+            return owner, None
+        # scrypt takes a tenth of a second: not on the event loop.
+        login = await anyio.to_thread.run_sync(
+            self.accounts.log_in_basic, header, address_of(connection), cookie
+        )
+        return login.owner, login
+
+    def _check_host(self, headers: Headers) -> None:
+        """Without a login, only a page under a local name may be this page (DNS rebinding)."""
+        if self.accounts.needed:
+            return
+        name = urlsplit("//" + headers.get("host", "")).hostname
+        if name not in LOOPBACK_NAMES:
+            raise Refused(
+                "This studio answers to localhost only, not to {name}. "
+                "Start it with --host or --share to reach it from elsewhere.",
+                name=name or "?",
+            )
+
+    def _check_origin(self, headers: Headers) -> None:
+        """Refuses what another site's page makes a browser send here (CSRF)."""
+        origin = headers.get("origin")
+        # A foreign page cannot set X-Forwarded-Host without a preflight, which is refused too.
+        own = {headers.get("host"), headers.get("x-forwarded-host")} - {None}
+        if origin is not None:
+            foreign = urlsplit(origin).netloc not in own
+        else:
+            foreign = headers.get("sec-fetch-site") in ("cross-site", "same-site") and (
+                headers.get("sec-fetch-mode") != "navigate"
+            )
+        if foreign:
+            raise Refused("Requests from other sites' pages are not taken.")
+
+    def _check_size(self, connection: HTTPConnection) -> None:
+        length = connection.headers.get("content-length", "0")
+        limit = _limit(connection.scope["path"])
+        if limit is not None and length.isdigit() and int(length) > limit:
+            raise TooLarge(limit)
+
+    def _stranger(self, connection: HTTPConnection) -> Response:
+        wants_page = "text/html" in connection.headers.get("accept", "")
+        if wants_page and connection.scope["method"] in SAFE_METHODS:
+            return RedirectResponse("/login", status_code=303)
+        error = NotLoggedIn("Log in first, or send name and password by HTTP Basic.")
+        response = _refusal(connection, error)
+        if connection.scope["path"].startswith(API):
+            response.headers["www-authenticate"] = 'Basic realm="Atelier", charset="UTF-8"'
+        return response
+
+
+def session_cookie(accounts: Accounts, login: Login, connection: HTTPConnection) -> str:
+    """The ``Set-Cookie`` header that keeps a login."""
+    response = Response()
+    response.set_cookie(
+        accounts.cookie_name,
+        login.cookie,
+        max_age=SESSION_SECONDS,
+        path="/",
+        httponly=True,
+        samesite="lax",
+        secure=is_https(connection),
+    )
+    return response.headers["set-cookie"]
+
+
+def is_https(connection: HTTPConnection) -> bool:
+    """Whether the browser speaks https, be it to the share tunnel or a proxy before us."""
+    forwarded = connection.headers.get("x-forwarded-proto", "").split(",")[0].strip()
+    return (forwarded or connection.url.scheme) == "https"
+
+
+def address_of(connection: HTTPConnection) -> str:
+    """The peer's address. Forwarded headers are not believed: anyone can write them."""
+    return connection.client.host if connection.client else "?"
+
+
+def _limit(path: str) -> int | None:
+    if path == GRADIO_UPLOAD:  # Gradio has its own limit per file
+        return None
+    return MAX_UPLOAD_BYTES if path == READ_SETTINGS else MAX_JSON_BYTES
+
+
+def _limited(receive: Receive, limit: int | None) -> Receive:
+    """``receive`` that counts: a body without Content-Length is held to the limit as well."""
+    if limit is None:
+        return receive
+    taken = 0
+
+    async def counted() -> Message:
+        nonlocal taken
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if taken > limit:
+            raise HTTPException(413, str(TooLarge(limit)))
+        return message
+
+    return counted
+
+
+def _with_headers(send: Send, extra: dict[str, str]) -> Send:
+    async def sender(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in SECURITY_HEADERS.items():
+                headers.setdefault(name, value)
+            for name, value in extra.items():
+                headers.append(name, value)
+        await send(message)
+
+    return sender
+
+
+def _refusal(connection: HTTPConnection, error: UserError) -> Response:
+    language = language_of(connection.headers.get("accept-language"))
+    return JSONResponse(error_body(error, language), status_code=status_of(error))

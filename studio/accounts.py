@@ -1,0 +1,396 @@
+"""Who is who: the machine's owner, named users, and guests behind a shared password.
+
+Without accounts (the studio on loopback) everyone is the owner ``local``. With accounts, a person
+logs in with name and password and is then known by a signed cookie. The shared account of a public
+link makes every browser a guest of its own. The host (who may load models from the hub and see
+everything) is known by a password only: the share tunnel connects from loopback too, so an address
+proves nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import binascii
+import getpass
+import hashlib
+import hmac
+import json
+import os
+import re
+import secrets
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.errors import BadRequest, Busy, Refused, Unavailable
+from studio.passwords import DUMMY_HASH, HASH, MAX_PASSWORD, hash_password, verify_password
+
+if TYPE_CHECKING:
+    import gradio
+
+SESSION_SECONDS = 30 * 24 * 3600
+MAX_FAILURES = 8  # wrong passwords for a name from an address, per FAILURE_SECONDS
+FAILURE_SECONDS = 60.0
+BASIC_SECONDS = 300.0  # how long a verified Basic password is not put through scrypt again
+
+LOCAL, HOST, GUEST = "local", "host", "guest"
+_NAME = re.compile(r"\w[\w.\- ]{0,39}")
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """To whom jobs and pictures belong.
+
+    Attributes:
+        id: ``local``, a user's name, or ``guest-…``; the key in the database.
+        name: what the page calls this person.
+        is_host: may load models from the hub, change settings and delete others' data.
+    """
+
+    id: str
+    name: str
+    is_host: bool
+
+
+LOCAL_OWNER = Owner(LOCAL, LOCAL, is_host=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A name and password that let someone in.
+
+    Attributes:
+        name: what is typed at the login.
+        password_hash: from :func:`hash_password`.
+        owner_id: whom it logs in, or None: every browser becomes a guest of its own.
+        is_host: see :class:`Owner`.
+    """
+
+    name: str
+    password_hash: str
+    owner_id: str | None
+    is_host: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A login that succeeded: the owner, and the cookie's value that proves it from now on."""
+
+    owner: Owner
+    cookie: str
+
+
+class Accounts:
+    """The accounts of one studio, its sessions and its brake on guessing.
+
+    Args:
+        secret: 32 bytes that sign the cookies; keeping them keeps sessions over a restart.
+        accounts: none for a studio that everybody at this machine uses as ``local``.
+    """
+
+    def __init__(self, secret: bytes, accounts: Iterable[Account] = ()) -> None:
+        self._secret = secret
+        self._accounts = {account.name: account for account in accounts}
+        self._failures: dict[tuple[str, str], list[float]] = {}
+        self._verified: dict[bytes, float] = {}
+        self._host_keys: set[str] = set()
+        self._lock = threading.Lock()
+        # Cookies know no ports: two studios on one machine must not overwrite each other's.
+        self.cookie_name = "atelier_" + hashlib.sha256(b"cookie" + secret).hexdigest()[:8]
+
+    @property
+    def needed(self) -> bool:
+        """Whether anyone has to log in at all."""
+        return bool(self._accounts)
+
+    @property
+    def shared(self) -> bool:
+        """Whether there is an account whose browsers become guests."""
+        return any(account.owner_id is None for account in self._accounts.values())
+
+    def log_in(self, name: str, password: str, address: str, old_cookie: str | None) -> Login:
+        """Checks a name and password. A guest who was here before stays the same guest.
+
+        Raises:
+            BadRequest: they do not belong together.
+            Busy: too many wrong ones came from ``address`` for this name.
+        """
+        name = name.strip()
+        self._brake(name, address)
+        account = self._accounts.get(name)
+        # An unknown name costs as much time as a known one, so that names cannot be found out.
+        right = verify_password(password, account.password_hash if account else DUMMY_HASH)
+        if account is None or not right:
+            with self._lock:
+                self._failures.setdefault((name, address), []).append(_now())
+            raise BadRequest("The name or the password is wrong.")
+        return self._admit(account, old_cookie)
+
+    def owner_by_cookie(self, cookie: str | None) -> Owner | None:
+        """The owner whom a cookie proves, or None when it proves nothing (any more)."""
+        claims = self._read(cookie)
+        account = self._accounts.get(claims["account"]) if claims else None
+        if claims is None or account is None:
+            return None
+        if claims["issued"] + SESSION_SECONDS < time.time():
+            return None
+        if not hmac.compare_digest(claims["stamp"], self._stamp(account)):
+            return None  # the password has changed since
+        return _owner(account, claims["owner"])
+
+    def log_in_basic(self, header: str, address: str, cookie: str | None) -> Login:
+        """The login of an HTTP ``Authorization: Basic`` header.
+
+        Raises:
+            BadRequest, Busy: as :meth:`log_in`, or the header cannot be read.
+        """
+        scheme, _, value = header.partition(" ")
+        try:
+            if scheme.lower() != "basic":
+                raise ValueError(scheme)
+            name, _, password = base64.b64decode(value, validate=True).decode().partition(":")
+        except (ValueError, binascii.Error):
+            raise BadRequest("The Authorization header must be HTTP Basic.") from None
+        # What was proved a moment ago is remembered by a keyed digest, never by the password.
+        digest = hmac.digest(self._secret, f"basic:{name}:{password}".encode(), "sha256")
+        with self._lock:
+            known = self._verified.get(digest, 0.0) > _now()
+        if known and name in self._accounts:
+            return self._admit(self._accounts[name], cookie)
+        login = self.log_in(name, password, address, cookie)
+        with self._lock:
+            self._verified = {key: end for key, end in self._verified.items() if end > _now()}
+            self._verified[digest] = _now() + BASIC_SECONDS
+        return login
+
+    def make_host_key(self) -> str:
+        """A key that logs the host in once, for the link printed in the terminal."""
+        key = secrets.token_urlsafe(24)
+        with self._lock:
+            self._host_keys.add(key)
+        return key
+
+    def log_in_with_key(self, key: str) -> Login:
+        """The host's login by :meth:`make_host_key`; each key works once.
+
+        Raises:
+            Refused: the key is wrong or used up.
+        """
+        account = next((each for each in self._accounts.values() if each.is_host), None)
+        with self._lock:
+            match = next((each for each in self._host_keys if hmac.compare_digest(each, key)), None)
+            if match is None or account is None:
+                raise Refused(
+                    "This link has been used already. Log in with the name and password "
+                    "that the terminal shows."
+                )
+            self._host_keys.discard(match)
+        return self._admit(account, None)
+
+    def _admit(self, account: Account, old_cookie: str | None) -> Login:
+        owner_id = account.owner_id
+        if owner_id is None:
+            before = self._read(old_cookie)
+            returning = before is not None and before["account"] == account.name
+            owner_id = before["owner"] if returning else f"{GUEST}-{secrets.token_urlsafe(12)}"
+        claims = {
+            "account": account.name,
+            "owner": owner_id,
+            "stamp": self._stamp(account),
+            "issued": int(time.time()),
+        }
+        return Login(_owner(account, owner_id), self._sign(claims))
+
+    def _brake(self, name: str, address: str) -> None:
+        with self._lock:
+            now = _now()
+            self._failures = {
+                key: recent
+                for key, times in self._failures.items()
+                if (recent := [each for each in times if now - each < FAILURE_SECONDS])
+            }
+            recent = self._failures.get((name, address), [])
+        if len(recent) >= MAX_FAILURES:
+            raise Busy(
+                "Too many wrong passwords. Try again in {seconds} seconds.",
+                seconds=max(1, round(FAILURE_SECONDS - (now - recent[0]))),
+            )
+
+    def _stamp(self, account: Account) -> str:
+        return hmac.new(self._secret, account.password_hash.encode(), "sha256").hexdigest()[:16]
+
+    def _sign(self, claims: dict[str, str | int]) -> str:
+        payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+        return f"{payload}.{self._signature(payload)}"
+
+    def _signature(self, payload: str) -> str:
+        return hmac.new(self._secret, b"session:" + payload.encode(), "sha256").hexdigest()
+
+    def _read(self, cookie: str | None) -> dict | None:
+        """The claims of a cookie that this studio has signed, however old."""
+        payload, _, signature = (cookie or "").partition(".")
+        expected = self._signature(payload)
+        if not hmac.compare_digest(expected.encode(), signature.encode()):
+            return None
+        return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+
+
+def owner_of(request: gradio.Request) -> Owner:
+    """Who sent a Gradio event or an HTTP request; the access middleware has put it there."""
+    return request.state.owner
+
+
+def _owner(account: Account, owner_id: str) -> Owner:
+    return Owner(owner_id, account.name, account.is_host)
+
+
+def _now() -> float:
+    return time.monotonic()
+
+
+# --- where accounts come from ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An account made for this run, with the password to print."""
+
+    account: Account
+    password: str
+
+
+def choose_accounts(file: Path | None, reachable: bool) -> tuple[list[Account], list[Made]]:
+    """The accounts of a run, and those of them that were made for it.
+
+    Args:
+        file: of users; see :func:`read_accounts`. Without a host among them, one is made.
+        reachable: others can reach the page: without a file, a shared account for guests and one
+            for the host (who keeps the gallery of ``local``) are made.
+    """
+    accounts = read_accounts(file) if file else []
+    made = []
+    if reachable and not accounts:
+        made.append(_make(GUEST, owner_id=None, is_host=False))
+    if (reachable or accounts) and not any(account.is_host for account in accounts):
+        made.append(_make(HOST, owner_id=LOCAL, is_host=True))
+    return accounts + [each.account for each in made], made
+
+
+def _make(name: str, owner_id: str | None, is_host: bool) -> Made:
+    password = secrets.token_urlsafe(12)
+    return Made(Account(name, hash_password(password), owner_id, is_host), password)
+
+
+def load_secret(home: Path) -> bytes:
+    """The key that signs cookies, ``<home>/secret.key``, made on first use for this user only."""
+    path = home / "secret.key"
+    try:
+        with path.open("xb", opener=_private) as file:
+            file.write(secrets.token_bytes(32))
+    except FileExistsError:
+        pass
+    secret = path.read_bytes()
+    if len(secret) < 32:
+        raise Unavailable(
+            "{file} is damaged. Delete it; everyone will have to log in again.", file=path.name
+        )
+    return secret
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def read_accounts(path: Path) -> list[Account]:
+    """Reads a file of users: lines ``name:scrypt-hash`` or ``name:scrypt-hash:host``.
+
+    Raises:
+        Unavailable: the file cannot be read or has no user.
+        BadRequest: names the first line that cannot be used.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise Unavailable(
+            "The file of users {file} cannot be read: {reason}.", file=path.name, reason=reason
+        ) from error
+    accounts: dict[str, Account] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        name, password_hash, role = (*line.strip().split(":"), "", "")[:3]
+        if not HASH.fullmatch(password_hash) or role not in ("", HOST) or name in accounts:
+            raise BadRequest(
+                "Line {line} of {file} is not `name:hash` with a new name. "
+                "`python -m studio.accounts add NAME` makes such a line.",
+                line=number,
+                file=path.name,
+            )
+        check_name(name)
+        accounts[name] = Account(name, password_hash, owner_id=name, is_host=role == HOST)
+    if not accounts:
+        raise Unavailable(
+            "The file of users {file} has no user. "
+            "Add one with `python -m studio.accounts add NAME --file {file}`.",
+            file=path.name,
+        )
+    return list(accounts.values())
+
+
+def check_name(name: str) -> str:
+    """Refuses names that cannot be told from the studio's own owners.
+
+    Raises:
+        BadRequest: says why.
+    """
+    if not _NAME.fullmatch(name) or name != name.strip():
+        raise BadRequest(
+            "{name} cannot be a user name: use 1 to 40 letters, digits, dots, dashes or spaces.",
+            name=repr(name),
+        )
+    if name.lower() in (LOCAL, HOST) or name.lower().startswith(GUEST):
+        raise BadRequest(
+            "{name} is a name that the studio needs itself; choose another.", name=name
+        )
+    return name
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """``python -m studio.accounts add NAME [--file FILE] [--host]``."""
+    parser = argparse.ArgumentParser(
+        prog="python -m studio.accounts", description="Makes the lines of a file of users."
+    )
+    add = parser.add_subparsers(dest="command", required=True).add_parser(
+        "add", help="ask for a password and make a user's line"
+    )
+    add.add_argument("name")
+    add.add_argument("--file", type=Path, help="append to this file; otherwise print the line")
+    add.add_argument("--host", action="store_true", help="this user may do all that the host may")
+    flags = parser.parse_args(arguments)
+    try:
+        check_name(flags.name)
+    except BadRequest as error:
+        parser.error(str(error))
+    password = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().strip()
+    if not 8 <= len(password) <= MAX_PASSWORD:
+        parser.error("A password needs at least 8 characters.")
+    line = f"{flags.name}:{hash_password(password)}" + (f":{HOST}" if flags.host else "")
+    if flags.file is None:
+        print(line)
+        return 0
+    known = {account.name for account in read_accounts(flags.file)} if flags.file.exists() else ()
+    if flags.name in known:
+        parser.error(f"{flags.file} has a user {flags.name} already; delete the line first.")
+    with flags.file.open("a", encoding="utf-8", opener=_private) as file:
+        file.write(line + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

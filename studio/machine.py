@@ -1,0 +1,120 @@
+"""The device of this machine and the model cache on it, both known only once torch is loaded."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+from pipelines.cache import Entry, ModelCache
+from pipelines.catalog import Catalog
+
+GB = 10**9
+
+
+class Machine:
+    """Chooses the device when it is first asked for, because only torch can tell what there is.
+
+
+    Args:
+        catalog: turns a model's name into what can be loaded.
+        home: the home folder.
+        device: as given by ``--device``, or None: the fastest there is.
+        budget: bytes that models may take on the device, or None: most of what is free.
+        offline: never ask the hub.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        home: Path,
+        device: str | None = None,
+        budget: int | None = None,
+        offline: bool = False,
+    ) -> None:
+        self._catalog = catalog
+        self._home = home
+        self._wanted = device
+        self._budget = budget
+        self._offline = offline
+        self._lock = threading.Lock()
+        self._cache: ModelCache | None = None
+        self._description = ""
+        self.cache = CacheOnDemand(self)
+
+    @property
+    def ready(self) -> bool:
+        """Whether torch is loaded and the device known."""
+        return self._cache is not None
+
+    def prepare(self) -> ModelCache:
+        """Loads torch and chooses the device, the first time.
+
+        Raises:
+            UserError: the wanted device is not there.
+        """
+        with self._lock:
+            if self._cache is None:
+                self._cache = self._make()
+            return self._cache
+
+    def status(self) -> dict[str, Any]:
+        """What the page's header shows; bytes. Only ``ready`` before torch is loaded."""
+        if self._cache is None:
+            return {"ready": False}
+        from pipelines.devices import free_memory, total_memory
+
+        device = self._cache.device
+        return {
+            "ready": True,
+            "device": device,
+            "description": self._description,
+            "memory_free": free_memory(device),
+            "memory_total": total_memory(device),
+            "budget": self._cache.budget_bytes,
+        }
+
+    def loaded(self) -> list[Entry]:
+        """The models in memory now."""
+        return self._cache.loaded() if self._cache else []
+
+    def close(self) -> None:
+        if self._cache:
+            self._cache.clear()
+
+    def _make(self) -> ModelCache:
+        from pipelines.devices import describe, free_memory, pick_device
+        from pipelines.diffusion.loading import expected_bytes, load
+
+        device = pick_device(self._wanted)
+        self._description = describe(device)
+        on_gpu = device.startswith("cuda")
+        # On a CPU the models share the RAM with everything else that runs on the machine.
+        budget = self._budget or int(free_memory(device) * (0.9 if on_gpu else 0.6))
+        return ModelCache(
+            lambda name, device, notes: load(
+                self._catalog.get(name),
+                device,
+                notes,
+                offline=self._offline,
+                home=self._home,
+                budget_bytes=budget,
+            ),
+            device,
+            budget,
+            ram_budget_bytes=int(free_memory("cpu") * 0.5) if on_gpu else 0,
+            expected_bytes=lambda name: expected_bytes(self._catalog.get(name), device, budget),
+        )
+
+
+class CacheOnDemand:
+    """A :class:`ModelCache` in all it does, made at its first use."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+
+    def loaded(self) -> list[Entry]:
+        return self._machine.loaded()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._machine.prepare(), name)

@@ -1,0 +1,51 @@
+"""Passwords as scrypt hashes (RFC 7914)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+import secrets
+
+MAX_PASSWORD = 1024  # characters; scrypt would chew on more for nothing
+
+# 32 MiB and about a tenth of a second per attempt.
+SCRYPT_N, SCRYPT_R, SCRYPT_P = 2**15, 8, 1
+SCRYPT_MEMORY = 64 * 1024 * 1024
+
+HASH = re.compile(r"scrypt\$(\d{1,8})\$(\d{1,3})\$(\d{1,3})\$([A-Za-z0-9_-]+)\$([A-Za-z0-9_-]+)")
+
+
+def hash_password(password: str) -> str:
+    """``scrypt$N$r$p$salt$key`` with a fresh 16-byte salt, base64url without padding."""
+    salt = secrets.token_bytes(16)
+    key = _scrypt(password, salt, SCRYPT_N, SCRYPT_R, SCRYPT_P)
+    return f"scrypt${SCRYPT_N}${SCRYPT_R}${SCRYPT_P}${_encode(salt)}${_encode(key)}"
+
+
+def verify_password(password: str, password_hash: str) -> bool:
+    """Whether ``password`` made ``password_hash``; takes the same time either way."""
+    match = HASH.fullmatch(password_hash)
+    if match is None or len(password) > MAX_PASSWORD:
+        return False
+    n, r, p = (int(number) for number in match.groups()[:3])
+    return hmac.compare_digest(_scrypt(password, _decode(match[4]), n, r, p), _decode(match[5]))
+
+
+def _scrypt(password: str, salt: bytes, n: int, r: int, p: int) -> bytes:
+    return hashlib.scrypt(
+        password.encode(), salt=salt, n=n, r=r, p=p, maxmem=SCRYPT_MEMORY, dklen=32
+    )
+
+
+def _encode(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def _decode(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+# What an unknown name's password is checked against, so that it takes as long as a known one's.
+DUMMY_HASH = f"scrypt${SCRYPT_N}${SCRYPT_R}${SCRYPT_P}${_encode(bytes(16))}${_encode(bytes(32))}"

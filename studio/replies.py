@@ -1,0 +1,60 @@
+"""Errors as HTTP answers: ``{"error": {"message", "type"}}`` with the status that fits."""
+
+from __future__ import annotations
+
+import re
+
+from pipelines.errors import (
+    BadRequest,
+    Busy,
+    NotFound,
+    OutOfMemory,
+    Refused,
+    Unavailable,
+    UserError,
+)
+from studio.home import DiskFull
+from studio.i18n import translate
+
+
+class TooLarge(UserError):
+    """A body beyond the limit (HTTP 413)."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            "What was sent is too large: at most {limit} kB are taken here.", limit=limit // 1000
+        )
+
+
+class NotLoggedIn(UserError):
+    """A stranger (HTTP 401)."""
+
+
+# The first that fits counts: subclasses stand before their bases.
+_STATUS: tuple[tuple[type[UserError], int], ...] = (
+    (TooLarge, 413),
+    (NotLoggedIn, 401),
+    (BadRequest, 422),
+    (NotFound, 404),
+    (Refused, 403),
+    (Busy, 429),
+    (DiskFull, 507),
+    (OutOfMemory, 507),
+    (Unavailable, 503),
+    (UserError, 400),
+)
+
+
+def status_of(error: UserError) -> int:
+    """The HTTP status of an error."""
+    return next(status for kind, status in _STATUS if isinstance(error, kind))
+
+
+def error_body(error: UserError, language: str = "en") -> dict[str, dict[str, str]]:
+    """The JSON body of an error, its sentence in ``language``."""
+    return {
+        "error": {
+            "message": translate(error.message, language),
+            "type": re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(error).__name__).lower(),
+        }
+    }

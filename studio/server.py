@@ -1,0 +1,220 @@
+"""Builds the studio from its parts and serves it: the page, the HTTP API and the pictures."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+import uvicorn
+
+from pipelines.catalog import Catalog
+from pipelines.engines import ENGINES
+from pipelines.errors import Unavailable
+from studio.accounts import Account, Accounts, load_secret
+from studio.gallery import Gallery
+from studio.home import HomeLock, prepare_home
+from studio.jobs import Jobs
+from studio.machine import CacheOnDemand, Machine
+from studio.settings import StoredSettings
+from studio.store import Store
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+FIRST_PORT, LAST_PORT = 7860, 7959
+MAX_FILE_SIZE = "50mb"
+CACHE_SECONDS = 24 * 3600  # how old Gradio's copies of shown and uploaded files may get
+SHUTDOWN_SECONDS = 3
+# torch takes the interpreter for seconds while it loads: the first page goes first.
+PAGE_SECONDS, SETTLE_SECONDS = 10.0, 1.5
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line chooses.
+
+    Attributes:
+        home: the home folder.
+        accounts: who may come in; none: everybody at this machine is ``local``.
+        device, budget, offline: as :class:`studio.machine.Machine`.
+    """
+
+    home: Path
+    accounts: tuple[Account, ...] = ()
+    device: str | None = None
+    budget: int | None = None
+    offline: bool = False
+
+
+class Studio:
+    """All services of one running studio; the page and the API work on these.
+
+    Attributes:
+        home, store, settings, catalog, cache, gallery, jobs, accounts: the services.
+        machine: the device, once it is known.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.home = prepare_home(options.home)
+        with contextlib.ExitStack() as parts:  # closed in reverse order
+            parts.enter_context(HomeLock(self.home))
+            self.store = Store(self.home)
+            parts.callback(self.store.close)
+            self.settings = StoredSettings(self.store)
+            self.catalog = Catalog(self.home)
+            self.machine = Machine(
+                self.catalog, self.home, options.device, options.budget, options.offline
+            )
+            parts.callback(self.machine.close)
+            self.cache: CacheOnDemand = self.machine.cache
+            self.gallery = Gallery(self.store, self.home)
+            self.accounts = Accounts(load_secret(self.home), options.accounts)
+            self.jobs = Jobs(self.store, self.cache, ENGINES, self.gallery, self.settings)
+            parts.callback(self.jobs.close)
+            self._parts = parts.pop_all()
+
+    def warm_up(self) -> None:
+        """Loads what the first job needs (torch and the engines), so that it need not wait.
+
+        Raises:
+            UserError: the device that was asked for is not there.
+        """
+        self.machine.prepare()
+        for engine in ENGINES.values():
+            engine.load()
+
+    def close(self) -> None:
+        """Stops the workers (a running job goes back to the queue) and lets go of everything."""
+        self._parts.close()
+
+
+def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> FastAPI:
+    """The ASGI app of ``studio``; its lifespan starts and stops the workers.
+
+    Args:
+        warm_up: run in a thread once the first page is out, or after a while without one.
+    """
+    # Gradio reads these when it is imported.
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    cache = studio.home / "cache"
+    shutil.rmtree(cache, ignore_errors=True)  # what a killed studio has left
+    os.environ["GRADIO_TEMP_DIR"] = str(cache)
+    import gradio
+    from fastapi import FastAPI
+
+    from studio import api, login, page
+    from studio.access import Access
+
+    page_seen = threading.Event()
+    closing = threading.Event()
+
+    def warm_up_later() -> None:
+        if page_seen.wait(PAGE_SECONDS):
+            closing.wait(SETTLE_SECONDS)
+        if not closing.is_set():
+            warm_up()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        studio.jobs.start()
+        if warm_up is not None:
+            threading.Thread(target=warm_up_later, name="warm-up", daemon=True).start()
+        try:
+            yield
+        finally:
+            closing.set()
+            await anyio.to_thread.run_sync(studio.close)
+
+    app = FastAPI(title="Atelier", lifespan=lifespan, docs_url=None, redoc_url=None)
+    api.install(app, studio)
+    app.include_router(login.router(studio.accounts))
+    blocks = page.build(studio)
+    blocks.delete_cache = (CACHE_SECONDS, CACHE_SECONDS)
+    gradio.mount_gradio_app(
+        app,
+        blocks,
+        path="/",
+        max_file_size=MAX_FILE_SIZE,
+        footer_links=[],
+        run_history=False,
+        enable_monitoring=False,
+        ssr_mode=False,
+        pwa=False,
+        mcp_server=False,
+        **page.look(),
+    )
+    app.add_middleware(Access, accounts=studio.accounts, on_page=page_seen.set)
+    return app
+
+
+def listen(host: str, port: int | None) -> socket.socket:
+    """A listening socket at ``port``, or at the first free one from 7860 when None.
+
+    Raises:
+        Unavailable: says which port or address cannot be had and why.
+    """
+    ports = range(FIRST_PORT, LAST_PORT + 1) if port is None else [port]
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for candidate in ports:
+        try:
+            return socket.create_server((host, candidate), family=family, backlog=2048)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            if error.errno != errno.EADDRINUSE:  # no other port would help
+                raise Unavailable(
+                    "The studio cannot listen at {host}, port {port}: {reason}.",
+                    host=host,
+                    port=candidate,
+                    reason=reason,
+                ) from error
+    if port is None:
+        raise Unavailable(
+            "All ports from {first} to {last} are taken. Choose another one with --port.",
+            first=FIRST_PORT,
+            last=LAST_PORT,
+        )
+    raise Unavailable(
+        "Port {port} is taken. Leave --port out to take the next free one, or choose another.",
+        port=port,
+    )
+
+
+class Server(uvicorn.Server):
+    """Serves ``app`` until SIGINT, SIGTERM or :meth:`stop`.
+
+    Args:
+        on_started: called once requests are answered.
+        log_level: of uvicorn's own log; ``"debug"`` and ``"info"`` show each request.
+    """
+
+    def __init__(
+        self, app: FastAPI, on_started: Callable[[], None], log_level: str = "warning"
+    ) -> None:
+        config = uvicorn.Config(
+            app,
+            log_level=log_level,
+            proxy_headers=False,  # the share tunnel's visitors would choose their own address
+            server_header=False,
+            ws="none",
+            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        )
+        super().__init__(config)
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._on_started()
+
+    def stop(self) -> None:
+        self.should_exit = True
