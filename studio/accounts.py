@@ -290,7 +290,7 @@ def load_secret(home: Path) -> bytes:
     """The key that signs cookies, ``<home>/secret.key``, made on first use for this user only."""
     path = home / "secret.key"
     try:
-        with path.open("xb", opener=_private) as file:
+        with open(path, "xb", opener=_private) as file:
             file.write(secrets.token_bytes(32))
     except FileExistsError:
         pass
@@ -387,7 +387,7 @@ def main(arguments: list[str] | None = None) -> int:
     known = {account.name for account in read_accounts(flags.file)} if flags.file.exists() else ()
     if flags.name in known:
         parser.error(f"{flags.file} has a user {flags.name} already; delete the line first.")
-    with flags.file.open("a", encoding="utf-8", opener=_private) as file:
+    with open(flags.file, "a", encoding="utf-8", opener=_private) as file:
         file.write(line + "\n")
     return 0
 

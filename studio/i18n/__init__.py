@@ -1,4 +1,7 @@
-"""Sentences in the reader's language. The English text is the key; a language is one YAML file."""
+"""Sentences in the reader's language, from YAML files whose keys are the English texts.
+
+``zh.yaml`` has the words of the page, ``zh_messages.yaml`` the sentences of errors and progress.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,10 @@ LANGUAGES = ("en", "zh")
 @cache
 def texts(language: str) -> dict[str, str]:
     """English text or template → the same in ``language``; what is missing is shown in English."""
-    path = FOLDER / f"{language}.yaml"
-    if not path.is_file():
-        return {}
-    return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    table: dict[str, str] = {}
+    for path in sorted(FOLDER.glob(f"{language}*.yaml")):
+        table |= yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    return table
 
 
 def translate(message: Message | str, language: str) -> str:

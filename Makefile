@@ -1,0 +1,56 @@
+# make run ARGS="--share --port 8000"   set up what is missing and start the studio
+# make test ARGS="tests/studio"         the same with the tests; all of them without ARGS
+# make check                            ruff
+# make clean                            remove what these have set up
+
+VENV := .venv
+CHROMIUM := /usr/bin/chromium
+# The first of these that is Python 3.11 or newer; `make PYTHON=…` overrides.
+PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13 python3.14; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; \
+	done)
+
+.PHONY: run test check clean chromium
+
+run: $(VENV)/.installed
+	@exec $(VENV)/bin/python app.py $(ARGS)
+
+# Tests that the machine cannot run are named before the others start.
+test: $(VENV)/.installed-dev chromium
+	@marks=""; \
+	if ! $(VENV)/bin/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
+		echo "No CUDA device: the tests marked gpu are left out."; marks="not gpu"; fi; \
+	if [ ! -x $(CHROMIUM) ]; then \
+		echo "No Chromium: the tests marked browser are left out."; marks="$${marks:+$$marks and }not browser"; fi; \
+	exec $(VENV)/bin/python -m pytest -m "$$marks" $(ARGS)
+
+check: $(VENV)/.installed-dev
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+
+clean:
+	rm -rf $(VENV)
+
+$(VENV)/bin/python:
+	@if [ -z "$(PYTHON)" ]; then echo "Atelier needs Python 3.11 or newer, and finds none." >&2; exit 1; fi
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "The virtual environment could not be made (on Debian: apt install python3-venv)." >&2; exit 1; }
+
+# A stamp, so that a second run starts at once.
+$(VENV)/.installed: requirements.txt constraints.txt | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+# Playwright drives the system's Chromium, which comes without a download from elsewhere.
+chromium:
+	@if [ ! -x $(CHROMIUM) ]; then \
+		if [ "$$(id -u)" = 0 ]; then sudo=; else sudo="sudo -n"; fi; \
+		if command -v apt-get >/dev/null && $$sudo true 2>/dev/null; then \
+			$$sudo apt-get update -qq && $$sudo apt-get install -y -qq chromium fonts-noto-cjk >/dev/null; \
+		fi; \
+		[ -x $(CHROMIUM) ] || echo "Chromium is missing; install it so that $(CHROMIUM) is there."; \
+	fi

@@ -1,0 +1,248 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import stat
+
+import pytest
+
+from pipelines.errors import BadRequest, Busy, Refused, Unavailable
+from studio import accounts as accounts_module
+from studio.accounts import (
+    MAX_FAILURES,
+    Account,
+    Accounts,
+    choose_accounts,
+    load_secret,
+    main,
+    read_accounts,
+)
+from studio.passwords import hash_password, verify_password
+
+SECRET = bytes(range(32))
+ADA = Account("ada", hash_password("correct horse"), "ada")
+GUESTS = Account("guest", hash_password("open sesame"), None)
+HOST = Account("host", hash_password("the host's own"), "local", is_host=True)
+
+
+@pytest.fixture
+def accounts() -> Accounts:
+    return Accounts(SECRET, [ADA, GUESTS, HOST])
+
+
+def basic(name: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
+
+
+def test_hash_is_scrypt_as_hashlib_computes_it():
+    _, n, r, p, salt, key = hash_password("ä secret").split("$")
+    expected = hashlib.scrypt(
+        "ä secret".encode(),
+        salt=base64.urlsafe_b64decode(salt + "=="),
+        n=int(n),
+        r=int(r),
+        p=int(p),
+        maxmem=2**26,
+        dklen=32,
+    )
+    assert base64.urlsafe_b64decode(key + "=") == expected
+
+
+def test_same_password_is_hashed_with_a_fresh_salt():
+    assert hash_password("twice") != hash_password("twice")
+
+
+@pytest.mark.parametrize("wrong", ["Correct horse", "", "correct horse ", "x" * 100_000])
+def test_wrong_password_does_not_verify(wrong: str):
+    assert not verify_password(wrong, ADA.password_hash)
+
+
+@pytest.mark.parametrize("damaged", ["", "scrypt$", "correct horse", "scrypt$1$1$1$a"])
+def test_damaged_hash_verifies_nothing(damaged: str):
+    assert not verify_password(damaged, damaged)
+
+
+def test_cookie_of_a_login_proves_its_owner(accounts: Accounts):
+    login = accounts.log_in("ada", "correct horse", "1.2.3.4", None)
+    owner = accounts.owner_by_cookie(login.cookie)
+    assert owner == login.owner
+    assert (owner.id, owner.is_host) == ("ada", False)
+
+
+def test_host_keeps_the_gallery_of_local(accounts: Accounts):
+    owner = accounts.log_in("host", "the host's own", "1.2.3.4", None).owner
+    assert (owner.id, owner.is_host) == ("local", True)
+
+
+def test_two_browsers_with_the_shared_password_are_two_guests(accounts: Accounts):
+    first, second = (accounts.log_in("guest", "open sesame", "", None) for _ in range(2))
+    assert first.owner.id != second.owner.id
+    assert not first.owner.is_host
+
+
+def test_guest_who_logs_in_again_is_the_same_guest_even_after_the_password_changed(accounts):
+    before = accounts.log_in("guest", "open sesame", "", None)
+    changed = Account("guest", hash_password("new"), None)
+    restarted = Accounts(SECRET, [changed])
+    assert restarted.owner_by_cookie(before.cookie) is None
+    assert restarted.log_in("guest", "new", "", before.cookie).owner.id == before.owner.id
+
+
+def test_cookie_of_a_user_does_not_become_a_guest_id(accounts: Accounts):
+    ada = accounts.log_in("ada", "correct horse", "", None)
+    assert accounts.log_in("guest", "open sesame", "", ada.cookie).owner.id.startswith("guest-")
+
+
+def test_changed_cookie_proves_nothing(accounts: Accounts):
+    cookie = accounts.log_in("ada", "correct horse", "", None).cookie
+    payload, signature = cookie.split(".")
+    claims = base64.urlsafe_b64decode(payload + "==").replace(b'"ada"', b'"host"')
+    forged = base64.urlsafe_b64encode(claims).decode().rstrip("=")
+    for changed in (f"{forged}.{signature}", payload, "", ".", "ä.ö", cookie + "0", None):
+        assert accounts.owner_by_cookie(changed) is None
+
+
+def test_cookie_of_another_studio_proves_nothing(accounts: Accounts):
+    cookie = accounts.log_in("ada", "correct horse", "", None).cookie
+    assert Accounts(bytes(32), [ADA]).owner_by_cookie(cookie) is None
+
+
+def test_cookie_ends_with_the_session(accounts: Accounts, monkeypatch: pytest.MonkeyPatch):
+    cookie = accounts.log_in("ada", "correct horse", "", None).cookie
+    monkeypatch.setattr(accounts_module, "SESSION_SECONDS", -1)
+    assert accounts.owner_by_cookie(cookie) is None
+
+
+def test_unknown_name_and_wrong_password_get_the_same_sentence(accounts: Accounts):
+    sentences = set()
+    for name in ("ada", "nobody"):
+        with pytest.raises(BadRequest) as caught:
+            accounts.log_in(name, "wrong", "", None)
+        sentences.add(str(caught.value))
+    assert len(sentences) == 1
+
+
+def test_guessing_is_braked_for_its_address_and_name_only(accounts: Accounts):
+    for _ in range(MAX_FAILURES):
+        with pytest.raises(BadRequest):
+            accounts.log_in("ada", "wrong", "6.6.6.6", None)
+    with pytest.raises(Busy, match="seconds"):
+        accounts.log_in("ada", "correct horse", "6.6.6.6", None)
+    assert accounts.log_in("ada", "correct horse", "1.2.3.4", None).owner.id == "ada"
+
+
+def test_brake_lets_go(accounts: Accounts, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(accounts_module, "FAILURE_SECONDS", 0.0)
+    for _ in range(MAX_FAILURES + 1):
+        with pytest.raises(BadRequest):
+            accounts.log_in("ada", "wrong", "6.6.6.6", None)
+
+
+def test_basic_header_logs_in(accounts: Accounts):
+    for _ in range(2):  # the second time from memory
+        login = accounts.log_in_basic(basic("ada", "correct horse"), "", None)
+        assert login.owner.id == "ada"
+    with pytest.raises(BadRequest):
+        accounts.log_in_basic(basic("ada", "wrong"), "", None)
+
+
+@pytest.mark.parametrize("header", ["", "Basic", "Basic %%%", "Bearer abc", "Basic /w=="])
+def test_unreadable_basic_header_is_refused(accounts: Accounts, header: str):
+    with pytest.raises(BadRequest):
+        accounts.log_in_basic(header, "", None)
+
+
+def test_key_of_the_terminal_logs_the_host_in_once(accounts: Accounts):
+    key = accounts.make_host_key()
+    assert accounts.log_in_with_key(key).owner.is_host
+    for used in (key, "", "made up"):
+        with pytest.raises(Refused):
+            accounts.log_in_with_key(used)
+
+
+def test_secret_is_kept_and_readable_by_this_user_only(tmp_path):
+    secret = load_secret(tmp_path)
+    assert len(secret) == 32
+    assert load_secret(tmp_path) == secret
+    assert stat.S_IMODE((tmp_path / "secret.key").stat().st_mode) == 0o600
+
+
+def test_damaged_secret_is_not_used(tmp_path):
+    (tmp_path / "secret.key").write_bytes(b"")
+    with pytest.raises(Unavailable):
+        load_secret(tmp_path)
+
+
+def test_loopback_needs_no_accounts():
+    assert choose_accounts(None, reachable=False) == ([], [])
+
+
+def test_reachable_studio_makes_a_guest_and_a_host_account():
+    accounts, made = choose_accounts(None, reachable=True)
+    assert [(each.name, each.is_host, each.owner_id) for each in accounts] == [
+        ("guest", False, None),
+        ("host", True, "local"),
+    ]
+    for each in made:
+        assert verify_password(each.password, each.account.password_hash)
+
+
+def test_file_without_a_host_gets_one_made(tmp_path):
+    file = tmp_path / "users"
+    file.write_text(f"# us\n\nada:{ADA.password_hash}\n")
+    accounts, made = choose_accounts(file, reachable=False)
+    assert [each.name for each in accounts] == ["ada", "host"]
+    assert [each.account.name for each in made] == ["host"]
+
+
+def test_file_may_name_its_host(tmp_path):
+    file = tmp_path / "users"
+    file.write_text(f"ada:{ADA.password_hash}:host\n")
+    accounts, made = choose_accounts(file, reachable=True)
+    assert accounts == [Account("ada", ADA.password_hash, "ada", is_host=True)]
+    assert made == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "ada:plain password",
+        "ada",
+        f":{ADA.password_hash}",
+        f"ada:{ADA.password_hash}:admin",
+        f"../x:{ADA.password_hash}",
+        f"local:{ADA.password_hash}",
+        f"Guest-1:{ADA.password_hash}",
+    ],
+)
+def test_bad_line_of_the_file_is_refused(tmp_path, line: str):
+    (tmp_path / "users").write_text(line)
+    with pytest.raises(BadRequest):
+        read_accounts(tmp_path / "users")
+
+
+def test_file_of_users_that_is_missing_or_empty_is_refused(tmp_path):
+    with pytest.raises(Unavailable, match="No such file"):
+        read_accounts(tmp_path / "users")
+    (tmp_path / "users").write_text("# nobody\n")
+    with pytest.raises(Unavailable, match="no user"):
+        read_accounts(tmp_path / "users")
+
+
+def test_command_adds_users_that_can_log_in(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    file = tmp_path / "users"
+    for name, extra in (("ada", []), ("王小明", ["--host"])):
+        monkeypatch.setattr("sys.stdin", io.StringIO("long enough\n"))
+        assert main(["add", name, "--file", str(file), *extra]) == 0
+    accounts = Accounts(SECRET, read_accounts(file))
+    assert accounts.log_in("王小明", "long enough", "", None).owner.is_host
+    assert not accounts.log_in("ada", "long enough", "", None).owner.is_host
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_command_refuses_short_passwords(tmp_path, monkeypatch: pytest.MonkeyPatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO("short\n"))
+    with pytest.raises(SystemExit):
+        main(["add", "ada", "--file", str(tmp_path / "users")])
+    assert "8 characters" in capsys.readouterr().err

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import ast
+import string
+from pathlib import Path
+
+import pytest
+
+from pipelines import errors
+from pipelines.messages import Message
+from studio.i18n import language_of, texts, translate
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted(path for part in ("pipelines", "studio") for path in (ROOT / part).rglob("*.py"))
+
+
+def error_classes(trees: dict[Path, ast.Module]) -> set[str]:
+    """``Message``, ``UserError`` and all that derive from it, by name."""
+    names = {"Message", "UserError"}
+    while True:
+        found = {
+            node.name
+            for tree in trees.values()
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ClassDef)
+            and any(isinstance(base, ast.Name) and base.id in names for base in node.bases)
+        }
+        if found <= names:
+            return names
+        names |= found
+
+
+def templates() -> dict[str, str]:
+    """Every literal template of the sources, with the place where it stands."""
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES}
+    makers = error_classes(trees)
+    found = {}
+    for path, tree in trees.items():
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call) or not node.args:
+                continue
+            called = node.func
+            name = called.id if isinstance(called, ast.Name) else getattr(called, "attr", None)
+            is_super = (
+                isinstance(called, ast.Attribute)
+                and called.attr == "__init__"
+                and isinstance(called.value, ast.Call)
+                and getattr(called.value.func, "id", "") == "super"
+            )
+            text = node.args[0]
+            if (
+                (name in makers or is_super)
+                and isinstance(text, ast.Constant)
+                and isinstance(text.value, str)
+            ):
+                found[text.value] = f"{path.relative_to(ROOT)}:{node.lineno}"
+    found |= {template: "pipelines/errors.py" for template, _ in errors._LIMITS.values()}
+    found[errors._OTHER] = "pipelines/errors.py"
+    return found
+
+
+def fields(template: str) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(template) if name}
+
+
+def test_every_message_has_a_chinese_translation():
+    chinese = texts("zh")
+    missing = [f"{place}: {text}" for text, place in templates().items() if text not in chinese]
+    assert not missing, "\n".join(missing)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_translations_name_no_other_values_than_the_original(language: str):
+    for english, translated in texts(language).items():
+        assert fields(translated) <= fields(english), english
+
+
+def test_values_are_put_into_the_translation():
+    message = Message(
+        "{name} cannot be a user name: use 1 to 40 letters, digits, dots, dashes or spaces.",
+        name="'?'",
+    )
+    assert translate(message, "en").startswith("'?' cannot be")
+    assert "'?'" in translate(message, "zh")
+    assert translate(message, "zh") != translate(message, "en")
+
+
+def test_field_goes_by_its_translated_label():
+    message = Message(
+        "{field} is {value}; it must be at least {limit}.", field="Steps", value=0, limit=1
+    )
+    assert texts("zh")["Steps"] in translate(message, "zh")
+    assert "Steps" in translate(message, "en")
+
+
+def test_unknown_text_stays_english():
+    assert translate("not in any table", "zh") == "not in any table"
+
+
+@pytest.mark.parametrize(
+    ("header", "language"),
+    [
+        (None, "en"),
+        ("", "en"),
+        ("zh", "zh"),
+        ("zh-CN,zh;q=0.9,en;q=0.8", "zh"),
+        ("en-US,en;q=0.9,zh;q=0.8", "en"),
+        ("en;q=0.5, zh-TW;q=0.7", "zh"),
+        ("fr-FR,fr;q=0.9,zh;q=0.1", "zh"),
+        ("fr", "en"),
+        ("zh;q=0", "en"),
+        ("zh;q=abc", "en"),
+        ("*;q=0.1,,;;", "en"),
+    ],
+)
+def test_language_follows_the_browser(header: str | None, language: str):
+    assert language_of(header) == language
