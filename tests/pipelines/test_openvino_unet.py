@@ -1,0 +1,100 @@
+"""The accelerated UNet against the PyTorch UNet that it was made from."""
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+
+from pipelines.diffusion.openvino_unet import OpenVINOUNet, worth_it
+
+
+@pytest.fixture(scope="module")
+def unet() -> UNet2DConditionModel:
+    torch.manual_seed(0)
+    return UNet2DConditionModel(
+        sample_size=8,
+        in_channels=4,
+        out_channels=4,
+        layers_per_block=1,
+        block_out_channels=(16, 32),
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=24,
+        attention_head_dim=2,
+        norm_num_groups=8,
+    ).eval()
+
+
+@pytest.fixture(scope="module")
+def fast(unet, tmp_path_factory) -> OpenVINOUNet:
+    return OpenVINOUNet(unet, tmp_path_factory.mktemp("networks"))
+
+
+@pytest.fixture(scope="module")
+def exact(unet, tmp_path_factory) -> OpenVINOUNet:
+    return OpenVINOUNet(unet, tmp_path_factory.mktemp("networks"), precision="f32")
+
+
+def _inputs(rows=4, height=8, width=8):
+    generator = torch.Generator().manual_seed(1)
+    sample = torch.randn(rows, 4, height, width, generator=generator)
+    return sample, torch.tensor(321), torch.randn(rows, 77, 24, generator=generator)
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (8, 16), (10, 6)])
+def test_in_float32_it_predicts_what_pytorch_predicts(unet, exact, height, width):
+    sample, timestep, text = _inputs(2, height, width)
+    with torch.inference_mode():
+        expected = unet(sample, timestep, text, return_dict=False)[0]
+    torch.testing.assert_close(exact(sample, timestep, text)[0], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_at_its_fastest_it_is_off_by_bf16_rounding_at_most(unet, fast):
+    sample, timestep, text = _inputs(2)
+    with torch.inference_mode():
+        expected = unet(sample, timestep, text, return_dict=False)[0]
+    error = (fast(sample, timestep, text)[0] - expected).square().mean().sqrt()
+    assert error < 0.05 * expected.square().mean().sqrt()
+
+
+def test_sizes_at_which_the_unet_pads_go_to_pytorch(unet, fast):
+    sample, timestep, text = _inputs(1, 7, 9)
+    with torch.inference_mode():
+        assert torch.equal(
+            fast(sample, timestep, text)[0], unet(sample, timestep, text, return_dict=False)[0]
+        )
+
+
+def test_a_row_is_the_same_alone_and_in_a_batch(fast):
+    sample, timestep, text = _inputs(4)
+    (together,) = fast(sample, timestep, text)
+    for i in range(4):
+        (alone,) = fast(sample[i : i + 1], timestep, text[i : i + 1])
+        assert torch.equal(alone[0], together[i])
+
+
+def test_residuals_go_to_pytorch(unet, fast):
+    sample, timestep, text = _inputs(1)
+    seen = {}
+    fast.unet = lambda *arguments, **named: seen.update(named) or (sample,)
+    try:
+        fast(sample, timestep, text, mid_block_additional_residual=torch.ones(1))
+    finally:
+        fast.unet = unet
+    assert "mid_block_additional_residual" in seen
+
+
+def test_a_converted_network_is_kept_and_told_apart_by_weights(unet, tmp_path):
+    OpenVINOUNet(unet, tmp_path)
+    (first,) = tmp_path.glob("*.xml")
+    written = first.stat().st_mtime_ns
+    OpenVINOUNet(unet, tmp_path)
+    assert first.stat().st_mtime_ns == written
+    other = UNet2DConditionModel.from_config(unet.config)
+    OpenVINOUNet(other, tmp_path)
+    assert len(list(tmp_path.glob("*.xml"))) == 2
+
+
+def test_only_small_plain_unets_on_a_cpu_are_taken(unet):
+    assert worth_it(unet, "cpu")
+    assert not worth_it(unet, "cuda")
+    assert not worth_it(torch.nn.Linear(2, 2), "cpu")
