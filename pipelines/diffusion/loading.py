@@ -42,12 +42,19 @@ class DiffusionModel:
         device: where computing happens.
         dtype: of the weights.
         offloaded: components wait in RAM and visit the device one at a time.
+        home: the home folder, where the owner's samplers are; None if there is none.
     """
 
     def __init__(
-        self, entry: ModelEntry, pipe: DiffusionPipeline, device: str, offload: bool = False
+        self,
+        entry: ModelEntry,
+        pipe: DiffusionPipeline,
+        device: str,
+        offload: bool = False,
+        home: Path | None = None,
     ) -> None:
         self.entry = entry
+        self.home = home
         self.pipe = pipe
         self.device = device
         self.dtype = self.unet.dtype
@@ -154,7 +161,7 @@ def load(
         pipe.set_progress_bar_config(disable=True)
         offload = device.startswith("cuda") and (budget_bytes or 0) > 0
         offload = offload and _weight_bytes(pipe) > budget_bytes
-        return DiffusionModel(entry, pipe, device, offload)
+        return DiffusionModel(entry, pipe, device, offload, home)
     except (RuntimeError, MemoryError) as error:
         if is_out_of_memory(error):
             raise out_of_memory(error, device, entry.title) from error

@@ -1,4 +1,4 @@
-"""What can be asked of the image engines. Bounds, defaults and help texts live here and nowhere else.
+"""What can be asked of the image engines: bounds, defaults and help texts live here only.
 
 No torch here: the page reads these models before any weights or heavy libraries are loaded.
 """
@@ -74,7 +74,7 @@ class TextToImageRequest(BaseModel):
             le=30,
             allow_inf_nan=False,
             title="Guidance",
-            description="How closely the picture follows the prompt (CFG scale). Empty: the model's own.",
+            description="How closely the picture follows the prompt (CFG). Empty: the model's own.",
         ),
     ] = None
     guidance_rescale: Annotated[
@@ -97,15 +97,15 @@ class TextToImageRequest(BaseModel):
         ),
     ] = 1
     eta: Annotated[
-        float,
+        float | None,
         Field(
             ge=0,
             le=1,
             allow_inf_nan=False,
             title="Eta",
-            description="DDIM only: 0 adds no noise, 1 as much as DDPM.",
+            description="DDIM (0 if empty) and TCD (0.3): 0 adds no noise, 1 the most.",
         ),
-    ] = 0.0
+    ] = None
     width: Annotated[
         int | None,
         Field(

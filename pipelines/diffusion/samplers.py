@@ -10,7 +10,7 @@ Listing needs neither torch nor diffusers: the page does it before they are load
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -143,7 +143,7 @@ class Samplers:
                 self.broken.append(BrokenSampler(sampler.source.name, reason))
         return self.broken
 
-    def __iter__(self) -> Iterable[Sampler]:
+    def __iter__(self) -> Iterator[Sampler]:
         return iter(self._samplers.values())
 
     def get(self, name: str) -> Sampler:

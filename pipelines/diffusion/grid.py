@@ -1,0 +1,84 @@
+"""Several pictures in one: plain tiles for previews, labelled rows and columns for comparisons."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw, ImageFont
+
+_PAPER, _INK, _PALE = (255, 255, 255), (20, 20, 20), (110, 110, 110)
+
+
+def tile(images: Sequence[Image.Image]) -> Image.Image:
+    """Pictures of one size in rows, as square as they go; a single one stays as it is."""
+    if len(images) == 1:
+        return images[0]
+    columns = math.ceil(math.sqrt(len(images)))
+    rows = math.ceil(len(images) / columns)
+    width, height = images[0].size
+    sheet = Image.new("RGB", (columns * width, rows * height), _PAPER)
+    for index, image in enumerate(images):
+        sheet.paste(image, (index % columns * width, index // columns * height))
+    return sheet
+
+
+def labelled_grid(
+    rows: Sequence[str],
+    columns: Sequence[str],
+    cells: Sequence[Sequence[Image.Image]],
+    captions: Sequence[Sequence[str]],
+) -> Image.Image:
+    """A sheet with a label for each row and column and a caption under each picture.
+
+    Args:
+        rows: labels at the left, broken into lines where they are too wide.
+        columns: labels at the top.
+        cells: ``cells[row][column]``, all of one size.
+        captions: as ``cells``.
+    """
+    width, height = cells[0][0].size
+    size = max(12, min(width, height) // 16)
+    font, small = ImageFont.load_default(size), ImageFont.load_default(max(10, size * 3 // 4))
+    gap = size // 2
+    margin = max(8 * size, min(16 * size, max(_width(row, font) for row in rows) + 2 * gap))
+    head, foot = 2 * size, 2 * size
+    sheet = Image.new(
+        "RGB",
+        (margin + len(columns) * (width + gap), head + len(rows) * (height + foot)),
+        _PAPER,
+    )
+    draw = ImageDraw.Draw(sheet)
+    for x, label in enumerate(columns):
+        centre = margin + x * (width + gap) + width // 2
+        draw.text((centre, head // 2), label, _INK, font, anchor="mm")
+    for y, label in enumerate(rows):
+        top = head + y * (height + foot)
+        text = _broken(label, font, margin - 2 * gap)
+        draw.multiline_text((gap, top + height // 2), text, _INK, font, anchor="lm")
+        for x, (image, caption) in enumerate(zip(cells[y], captions[y], strict=True)):
+            left = margin + x * (width + gap)
+            sheet.paste(image, (left, top))
+            draw.text((left + width // 2, top + height + foot // 2), caption, _PALE, small, "mm")
+    return sheet
+
+
+def _width(text: str, font: ImageFont.FreeTypeFont) -> float:
+    return font.getlength(text)
+
+
+def _broken(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+    """``text`` in lines no wider than ``width``, broken at spaces, else anywhere (Chinese)."""
+    lines = [""]
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}".strip()
+        if _width(longer, font) <= width:
+            lines[-1] = longer
+            continue
+        if lines[-1]:
+            lines.append("")
+        for letter in word:
+            if lines[-1] and _width(lines[-1] + letter, font) > width:
+                lines.append("")
+            lines[-1] += letter
+    return "\n".join(lines)

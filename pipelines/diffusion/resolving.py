@@ -1,0 +1,90 @@
+"""From what was asked to what is painted: every setting that was left open gets its value.
+
+No torch here: a request can be checked, and refused, before it is queued.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+from pipelines.catalog import ModelEntry
+from pipelines.diffusion.requests import MAX_SEED, TextToImageRequest
+from pipelines.diffusion.samplers import UNET_FAMILIES, Sampler, Samplers, check_fit
+from pipelines.diffusion.styles import get_style
+from pipelines.errors import BadRequest, validated
+
+FALLBACK_SAMPLER = "Euler"  # works with every UNet model and every schedule
+FALLBACK_SCHEDULE = "Uniform"
+
+
+def resolve(
+    request: TextToImageRequest, entry: ModelEntry, samplers: Samplers
+) -> TextToImageRequest:
+    """The request with size, steps, guidance, sampler, schedule, eta and seed filled in.
+
+    The style is worked into the prompts, so that the picture can be made again after the style has
+    been changed. Sampler and schedule stay None for a model that keeps its own scheduler and has no
+    picker entry for it.
+
+    Raises:
+        NotFound: a sampler, schedule or style that does not exist.
+        BadRequest: sampler, schedule, steps and model do not go together.
+    """
+    defaults = entry.defaults
+    values = {
+        "model": entry.name,
+        "width": request.width or entry.native_size,
+        "height": request.height or entry.native_size,
+        "steps": request.steps or defaults.steps,
+        "guidance": defaults.guidance if request.guidance is None else request.guidance,
+        "seed": secrets.randbelow(MAX_SEED + 1) if request.seed == -1 else request.seed,
+        "eta": None,
+    }
+    sampler = _sampler(request, entry, samplers)
+    if sampler is not None:
+        schedule = samplers.schedule(_schedule(request, entry, samplers, sampler))
+        check_fit(samplers, sampler, schedule, values["steps"], entry.family, defaults.sampler)
+        values |= {"sampler": sampler.name, "schedule": schedule.name}
+        if sampler.eta is not None:
+            values["eta"] = sampler.eta if request.eta is None else request.eta
+    elif request.schedule is not None:
+        raise BadRequest(
+            "{model} keeps its own scheduler and schedule; leave {schedule} out.",
+            model=entry.title,
+            schedule=request.schedule,
+        )
+    if request.style is not None:
+        prompt, negative = get_style(request.style).apply(request.prompt, request.negative_prompt)
+        values |= {"style": None, "prompt": prompt, "negative_prompt": negative}
+    # Validated again: a style may have made the prompt too long.
+    return validated(TextToImageRequest, {**request.model_dump(), **values})
+
+
+def seeds_of(request: TextToImageRequest, batch: int) -> list[int]:
+    """The seeds of one batch of a resolved request: they count up from its seed, through zero."""
+    first = request.seed + batch * request.batch_size
+    return [(first + i) % (MAX_SEED + 1) for i in range(request.batch_size)]
+
+
+def alone(request: TextToImageRequest, seed: int) -> TextToImageRequest:
+    """The request that makes the picture of ``seed`` and nothing else."""
+    return request.model_copy(update={"seed": seed, "batch_count": 1, "batch_size": 1})
+
+
+def _sampler(request: TextToImageRequest, entry: ModelEntry, samplers: Samplers) -> Sampler | None:
+    name = request.sampler or entry.defaults.sampler
+    if name is None and entry.family in UNET_FAMILIES:
+        name = FALLBACK_SAMPLER
+    return None if name is None else samplers.get(name)
+
+
+def _schedule(
+    request: TextToImageRequest, entry: ModelEntry, samplers: Samplers, sampler: Sampler
+) -> str:
+    """What was asked, else the model's default where the sampler can follow it, else Uniform."""
+    if request.schedule is not None:
+        return request.schedule
+    default = entry.defaults.schedule
+    # What an own sampler's class can follow is not known before it is imported.
+    fits = sampler.source is None and default in samplers.schedules_of(sampler, entry.family)
+    return default if fits else FALLBACK_SCHEDULE

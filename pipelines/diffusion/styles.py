@@ -1,0 +1,67 @@
+"""Styles: words put around a prompt, from presets/styles.yaml."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+from pipelines.errors import NotFound
+from pipelines.matching import closest
+
+PRESETS = Path(__file__).parents[2] / "presets" / "styles.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """One entry of the picker.
+
+    Attributes:
+        title: what is shown, by language ("en", "zh").
+        prompt: with ``{prompt}`` where the person's words go; without it, put behind them.
+        negative_prompt: put behind the person's own.
+    """
+
+    name: str
+    title: Mapping[str, str]
+    prompt: str
+    negative_prompt: str = ""
+
+    def apply(self, prompt: str, negative_prompt: str) -> tuple[str, str]:
+        """The prompt and the negative prompt with the style's words around them."""
+        # str.replace, since a prompt may hold braces of its own.
+        if "{prompt}" in self.prompt:
+            styled = self.prompt.replace("{prompt}", prompt)
+        else:
+            styled = _joined(prompt, self.prompt)
+        return styled, _joined(negative_prompt, self.negative_prompt)
+
+
+@cache
+def styles(presets: Path = PRESETS) -> Mapping[str, Style]:
+    """All styles by name, in the order of the file."""
+    listed = yaml.safe_load(presets.read_text(encoding="utf-8"))
+    return {entry["name"]: Style(**entry) for entry in listed}
+
+
+def get_style(name: str) -> Style:
+    """The style called ``name``.
+
+    Raises:
+        NotFound: names those that come close.
+    """
+    style = styles().get(name)
+    if style is None:
+        raise NotFound(
+            "There is no style called {name}. Did you mean one of: {close}?",
+            name=name,
+            close=closest(name, styles()),
+        )
+    return style
+
+
+def _joined(*parts: str) -> str:
+    return ", ".join(part for part in parts if part.strip())

@@ -1,0 +1,173 @@
+"""Text to image: prompt → embeddings → latents, step by step → picture."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Generator, Iterator
+
+import diffusers
+import torch
+from PIL import Image
+
+from pipelines.cache import ModelCache
+from pipelines.devices import empty_cache, is_out_of_memory, out_of_memory
+from pipelines.diffusion import whole_pipeline
+from pipelines.diffusion.denoise import GuidedUNet, denoise, noise_for
+from pipelines.diffusion.loading import DiffusionModel, decode
+from pipelines.diffusion.preview import preview_for
+from pipelines.diffusion.prompts import encode, is_weighted
+from pipelines.diffusion.requests import TextToImageRequest
+from pipelines.diffusion.resolving import alone, resolve, seeds_of
+from pipelines.diffusion.samplers import (
+    UNET_FAMILIES,
+    make_scheduler,
+    samplers_in,
+    step_arguments,
+)
+from pipelines.errors import Stopped, UserError
+from pipelines.events import Picture, Progress, Result
+from pipelines.messages import Message
+
+Batch = Generator[tuple[int, int, Image.Image | None], None, list[Image.Image]]
+"""Yields evaluations done, their total and a preview; returns the pictures."""
+
+
+def run(
+    request: TextToImageRequest, cache: ModelCache, stop: threading.Event
+) -> Iterator[Progress | Picture | Result]:
+    """Paint all batches of a request; pictures come as soon as their batch is done.
+
+    Raises:
+        Stopped: ``stop`` was set; noticed within one step.
+        UserError: the request cannot be fulfilled; its sentence says why.
+    """
+    yield from cache.warm(request.model, stop)
+    with cache.lease(request.model) as model:
+        started = time.perf_counter()
+        settings = resolve(request, model.entry, samplers_in(model.home))
+        yield from paint(model, settings, stop)
+        yield Result(
+            {
+                "seconds": round(time.perf_counter() - started, 3),
+                "pictures": settings.batch_count * settings.batch_size,
+                "device": model.device,
+                "notes": [note.to_json() for note in notes_on(model, settings)],
+            }
+        )
+
+
+def paint(
+    model: DiffusionModel, settings: TextToImageRequest, stop: threading.Event
+) -> Iterator[Progress | Picture]:
+    """Paint a resolved request on a leased model.
+
+    Raises:
+        Stopped: ``stop`` was set.
+        OutOfMemory: says what was asked, what was free and what to lower.
+        UserError: the numbers overflowed.
+    """
+    backend = unet_batch if model.family in UNET_FAMILIES else whole_pipeline.batch
+    for index in range(settings.batch_count):
+        seeds = seeds_of(settings, index)
+        started = time.perf_counter()
+        images = yield from _watched(backend(model, settings, seeds), model, settings, index, stop)
+        seconds = (time.perf_counter() - started) / len(seeds)
+        for seed, image in zip(seeds, images, strict=True):
+            yield Picture(image, alone(settings, seed), seconds, _facts())
+
+
+def _watched(
+    batch: Batch,
+    model: DiffusionModel,
+    settings: TextToImageRequest,
+    index: int,
+    stop: threading.Event,
+) -> Generator[Progress, None, list[Image.Image]]:
+    """One batch with its place among all batches, its stop flag and its errors in words."""
+    try:
+        while True:
+            if stop.is_set():
+                raise Stopped
+            step, total, preview = next(batch)
+            yield Progress(index * total + step, settings.batch_count * total, preview)
+    except StopIteration as done:
+        return done.value
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        what = f"{settings.width}×{settings.height}, batch size {settings.batch_size}"
+        sentence = out_of_memory(error, model.device, what)
+        empty_cache(model.device)
+        raise sentence from error
+    finally:
+        batch.close()
+        if model.offloaded:
+            model.pipe.maybe_free_model_hooks()
+
+
+def unet_batch(model: DiffusionModel, settings: TextToImageRequest, seeds: list[int]) -> Batch:
+    """Predict, guide, step: Atelier's own loop for Stable Diffusion 1.x, 2.x and XL."""
+    samplers = samplers_in(model.home)
+    sampler, schedule = samplers.get(settings.sampler), samplers.schedule(settings.schedule)
+    scheduler = make_scheduler(model.pipe.scheduler.config, sampler, schedule, seeds)
+    scheduler.set_timesteps(settings.steps)
+    unet_config = model.pipe.unet.config
+    predict = GuidedUNet(
+        model.unet,
+        unet_config,
+        encode(
+            model.pipe, settings.prompt, settings.negative_prompt, settings.clip_skip, model.device
+        ),
+        guidance=settings.guidance,
+        rescale=settings.guidance_rescale,
+        batch_size=len(seeds),
+        size=(settings.height, settings.width),
+        dtype=model.dtype,
+        device=model.device,
+    )
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    shape = (
+        unet_config.in_channels,
+        settings.height // model.factor,
+        settings.width // model.factor,
+    )
+    latents = noise_for(shape, generators).to(model.device)
+    arguments = step_arguments(scheduler, sampler, generators, settings.eta)
+    preview = preview_for(model)
+    for step in denoise(predict, scheduler, latents, arguments):
+        latents = step.latents
+        yield step.index, step.total, preview(step.denoised)
+    pictures = decode(model, latents)  # (B, 3, H, W) in [0, 1]
+    if not torch.isfinite(pictures).all():
+        raise UserError(
+            "The numbers overflowed with {sampler}, {steps} steps and guidance {guidance}, so "
+            "there is no picture. Lower the guidance or take another sampler.",
+            sampler=settings.sampler,
+            steps=settings.steps,
+            guidance=settings.guidance,
+        )
+    return to_images(pictures)
+
+
+def to_images(pictures: torch.Tensor) -> list[Image.Image]:
+    """(B, 3, H, W) in [0, 1] to RGB pictures."""
+    pixels = (pictures * 255).round().to(torch.uint8).movedim(1, -1).numpy()
+    return [Image.fromarray(picture) for picture in pixels]
+
+
+def notes_on(model: DiffusionModel, settings: TextToImageRequest) -> list[Message]:
+    """What of the request had no effect on this model."""
+    notes = []
+    if model.family not in UNET_FAMILIES and is_weighted(settings.prompt):
+        notes.append(
+            Message("{model} reads brackets and BREAK as plain text.", model=model.entry.title)
+        )
+    if settings.negative_prompt and not model.entry.negative_prompt_used:
+        notes.append(Message("{model} takes no negative prompt.", model=model.entry.title))
+    return notes
+
+
+def _facts() -> dict[str, str]:
+    """What else the picture depends on, for its metadata."""
+    return {"RNG": "CPU", "torch": torch.__version__, "diffusers": diffusers.__version__}

@@ -1,0 +1,127 @@
+"""The families whose denoising loop is diffusers' own (SD 3, Flux, Sana …), as a generator.
+
+Their pipelines are one long call, which runs in a thread of its own and reports each step through
+its callback; that callback is also where it can be stopped.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import queue
+import threading
+from collections.abc import Generator
+from typing import Any
+
+import torch
+from PIL import Image
+
+from pipelines.diffusion.loading import DiffusionModel
+from pipelines.diffusion.preview import preview_for
+from pipelines.diffusion.requests import TextToImageRequest
+from pipelines.diffusion.samplers import make_scheduler, samplers_in
+from pipelines.errors import BadRequest, Stopped
+
+
+def batch(
+    model: DiffusionModel, settings: TextToImageRequest, seeds: list[int]
+) -> Generator[tuple[int, int, Image.Image | None], None, list[Image.Image]]:
+    """One batch by the model's own pipeline; closing the generator stops it within one step.
+
+    Raises:
+        BadRequest: the size does not fit the model's patches.
+    """
+    pipe = _with_scheduler(model, settings, seeds)
+    arguments = _arguments(model, pipe, settings, seeds)
+    events: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+    abandoned = threading.Event()
+
+    def on_step_end(_pipe, index, _timestep, tensors):
+        if abandoned.is_set():
+            raise Stopped
+        events.put(("step", (index + 1, tensors.get("latents"))))
+        return tensors
+
+    def call() -> None:
+        try:
+            events.put(("done", pipe(**arguments, callback_on_step_end=on_step_end).images))
+        except BaseException as error:  # whatever ends this thread belongs to who waits for it
+            events.put(("error", error))
+
+    worker = threading.Thread(target=call, name=f"paint {model.entry.name}", daemon=True)
+    worker.start()
+    try:
+        while True:
+            kind, value = events.get()
+            if kind == "done":
+                return [image.convert("RGB") for image in value]
+            if kind == "error":
+                raise value
+            index, latents = value
+            yield index, settings.steps, _preview(model, pipe, latents, settings)
+    finally:
+        abandoned.set()
+        worker.join()  # the device is free when this returns
+
+
+def _with_scheduler(model: DiffusionModel, settings: TextToImageRequest, seeds: list[int]) -> Any:
+    """A shallow copy of the pipeline with a scheduler of its own: schedulers keep state."""
+    pipe = copy.copy(model.pipe)
+    if settings.sampler is None:
+        pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config)
+        return pipe
+    samplers = samplers_in(model.home)
+    pipe.scheduler = make_scheduler(
+        pipe.scheduler.config,
+        samplers.get(settings.sampler),
+        samplers.schedule(settings.schedule),
+        seeds,
+    )
+    return pipe
+
+
+def _arguments(
+    model: DiffusionModel, pipe: Any, settings: TextToImageRequest, seeds: list[int]
+) -> dict[str, Any]:
+    """What the pipeline's call takes of the settings."""
+    step = 2 * model.factor  # transformers read latents in patches of 2 × 2
+    for name, value in (("width", settings.width), ("height", settings.height)):
+        if value % step:
+            raise BadRequest(
+                "{model} paints sizes that are multiples of {step}; the {side} is {value}.",
+                model=model.entry.title,
+                step=step,
+                side=name,
+                value=value,
+            )
+    takes = inspect.signature(pipe.__call__).parameters
+    # Where guidance_scale has no default it belongs to distilled variants, and true_cfg_scale is
+    # classifier-free guidance (Qwen-Image).
+    true_cfg = "true_cfg_scale" in takes and takes["guidance_scale"].default is None
+    arguments = {
+        "prompt": settings.prompt,
+        "negative_prompt": settings.negative_prompt,
+        "num_inference_steps": settings.steps,
+        "true_cfg_scale" if true_cfg else "guidance_scale": settings.guidance,
+        "width": settings.width,
+        "height": settings.height,
+        "num_images_per_prompt": len(seeds),
+        "generator": [torch.Generator().manual_seed(seed) for seed in seeds],
+        "output_type": "pil",
+    }
+    if not model.entry.negative_prompt_used:
+        del arguments["negative_prompt"]
+    return {name: value for name, value in arguments.items() if name in takes}
+
+
+def _preview(
+    model: DiffusionModel, pipe: Any, latents: Any, settings: TextToImageRequest
+) -> Image.Image | None:
+    """The latents as they are, still noisy: a callback is told no more."""
+    if latents is None:
+        return None
+    if latents.ndim == 3 and hasattr(pipe, "_unpack_latents"):  # Flux packs patches into a row
+        latents = pipe._unpack_latents(
+            latents, settings.height, settings.width, pipe.vae_scale_factor
+        )
+    return preview_for(model)(latents) if latents.ndim == 4 else None

@@ -1,0 +1,47 @@
+"""Which engines there are. None of their heavy libraries is imported before one runs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from pipelines.diffusion.requests import CompareSamplersRequest, TextToImageRequest
+from pipelines.events import Picture, Progress, Result
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from pipelines.cache import ModelCache
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """One kind of work.
+
+    Attributes:
+        kind: its name in jobs and in the HTTP API.
+        request_class: what it is asked with.
+        module: where its ``run`` is.
+    """
+
+    kind: str
+    request_class: type[BaseModel]
+    module: str
+
+    def run(
+        self, request: Any, cache: ModelCache, stop: threading.Event
+    ) -> Iterator[Progress | Picture | Result]:
+        """Do the work; see :mod:`pipelines.events`."""
+        return import_module(self.module).run(request, cache, stop)
+
+
+ENGINES: dict[str, Engine] = {
+    engine.kind: engine
+    for engine in (
+        Engine("text_to_image", TextToImageRequest, "pipelines.diffusion.text_to_image"),
+        Engine("compare_samplers", CompareSamplersRequest, "pipelines.diffusion.compare"),
+    )
+}
