@@ -8,6 +8,14 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw, ImageFont
 
 _PAPER, _INK, _PALE = (255, 255, 255), (20, 20, 20), (110, 110, 110)
+_LAST_LATIN = 0x24F
+_WIDE_FONTS = (
+    "NotoSansCJK-Regular.ttc",
+    "NotoSerifCJK-Regular.ttc",
+    "wqy-zenhei.ttc",
+    "PingFang.ttc",
+    "msyh.ttc",
+)
 
 
 def tile(images: Sequence[Image.Image]) -> Image.Image:
@@ -39,9 +47,11 @@ def labelled_grid(
     """
     width, height = cells[0][0].size
     size = max(12, min(width, height) // 16)
-    font, small = ImageFont.load_default(size), ImageFont.load_default(max(10, size * 3 // 4))
+    font = _font(size, "".join([*rows, *columns]))
+    small = ImageFont.load_default(max(10, size * 3 // 4))
     gap = size // 2
-    margin = max(8 * size, min(16 * size, max(_width(row, font) for row in rows) + 2 * gap))
+    widest = math.ceil(max(font.getlength(row) for row in rows))
+    margin = max(8 * size, min(16 * size, widest + 2 * gap))
     head, foot = 2 * size, 2 * size
     sheet = Image.new(
         "RGB",
@@ -63,8 +73,15 @@ def labelled_grid(
     return sheet
 
 
-def _width(text: str, font: ImageFont.FreeTypeFont) -> float:
-    return font.getlength(text)
+def _font(size: int, text: str) -> ImageFont.FreeTypeFont:
+    """Pillow's own font or, for scripts that it lacks, one of the system's that has them."""
+    if any(ord(letter) > _LAST_LATIN for letter in text):
+        for name in _WIDE_FONTS:
+            try:
+                return ImageFont.truetype(name, size)
+            except OSError:  # not on this system
+                continue
+    return ImageFont.load_default(size)
 
 
 def _broken(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
@@ -72,13 +89,13 @@ def _broken(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
     lines = [""]
     for word in text.split(" "):
         longer = f"{lines[-1]} {word}".strip()
-        if _width(longer, font) <= width:
+        if font.getlength(longer) <= width:
             lines[-1] = longer
             continue
         if lines[-1]:
             lines.append("")
         for letter in word:
-            if lines[-1] and _width(lines[-1] + letter, font) > width:
+            if lines[-1] and font.getlength(lines[-1] + letter) > width:
                 lines.append("")
             lines[-1] += letter
     return "\n".join(lines)

@@ -108,4 +108,5 @@ def test_labels_of_any_script_fit_beside_the_pictures_and_leave_them_whole():
     inked = (pixels < 128).all(axis=-1)
     left = int(np.argmax((pixels == (255, 0, 0)).all(axis=-1).any(axis=0)))
     assert inked[:, :left].any()  # row labels
+    assert labelled_grid(["DPM++ 2M Karras"], ["1"], [[red]], [[""]]).width < left + 2 * 64
     assert not inked[:, 0].any()  # with a margin
