@@ -1,0 +1,75 @@
+"""Scores: how often a picture shows what its words said, by the judge's verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from pipelines.toybox.judge import Seen, Verdict
+from pipelines.toybox.scenes import Scene, held_out_scene
+
+
+@dataclass
+class Share:
+    """A count of hits out of trials."""
+
+    hits: int = 0
+    trials: int = 0
+
+    def add(self, hit: bool) -> None:
+        self.hits += hit
+        self.trials += 1
+
+    @property
+    def percent(self) -> float:
+        return 100 * self.hits / self.trials if self.trials else float("nan")
+
+
+def measuring_scenes(count: int, things: int, kinds: Sequence[str]) -> list[Scene]:
+    """``count`` held-out scenes; with two toys they are of different kinds and side by side."""
+    scenes: list[Scene] = []
+    seed = 0
+    while len(scenes) < count:
+        scene = held_out_scene(seed, kinds, things)
+        seed += 1
+        if things == 2 and (
+            scene.things[0].kind == scene.things[1].kind
+            or scene.relation not in ("left of", "right of")
+        ):
+            continue
+        scenes.append(scene)
+    return scenes
+
+
+def score(scenes: Iterable[Scene], verdicts: Iterable[Verdict]) -> dict[str, Share]:
+    """Shares by name.
+
+    With one toy: ``object`` and ``colour`` of the toy that the judge is surest of. With two:
+    ``both objects`` (the two surest are of the two kinds asked for), ``both colours`` (and each
+    has its own colour) and ``left/right`` (of the pictures that show both). Always: ``place``.
+    """
+    shares: dict[str, Share] = {}
+
+    def add(name: str, hit: bool) -> None:
+        shares.setdefault(name, Share()).add(hit)
+
+    for scene, verdict in zip(scenes, verdicts, strict=True):
+        add("place", verdict.place == scene.place)
+        surest = sorted(verdict.toys, key=lambda toy: -toy.score)
+        if len(scene.things) == 1:
+            wanted = scene.things[0]
+            seen = surest[0] if surest else None
+            add("object", seen is not None and seen.kind == wanted.kind)
+            add("colour", seen is not None and seen.colour == wanted.colour)
+            continue
+        found = {toy.kind: toy for toy in reversed(surest[:2])}
+        pairs: list[tuple[Seen | None, str]] = [
+            (found.get(thing.kind), thing.colour) for thing in scene.things
+        ]
+        both = all(seen is not None for seen, _ in pairs)
+        add("both objects", both)
+        add("both colours", both and all(seen.colour == colour for seen, colour in pairs))
+        if both:
+            first, second = (seen.x for seen, _ in pairs)
+            add("left/right", (first < second) == (scene.relation == "left of"))
+    return shares

@@ -1,0 +1,68 @@
+"""Scores worked by hand, and the judge's reading of maps made by hand."""
+
+import numpy as np
+import torch
+
+from pipelines.toybox.judge import HEADS, STRIDE, Judge, Seen, Verdict
+from pipelines.toybox.measure import measuring_scenes, score
+from pipelines.toybox.scenes import Scene, Thing, reserved
+from pipelines.toybox.vocabulary import COLOURS, FIRST_RELEASE, KINDS, PLACES
+
+
+def _seen(kind, colour, x, certainty=0.9):
+    return Seen(kind, colour, "matte", certainty, (x - 5, 0, x + 5, 10))
+
+
+def test_one_toy_is_scored_by_the_surest():
+    scene = Scene("snow", (Thing("cat", "red"),))
+    verdicts = [
+        Verdict("snow", (_seen("cat", "red", 50),)),
+        Verdict("snow", (_seen("cat", "blue", 50), _seen("car", "red", 90, 0.4))),
+        Verdict("fog", (_seen("car", "red", 50), _seen("cat", "red", 90, 0.4))),
+        Verdict("snow", ()),
+    ]
+    shares = score([scene] * 4, verdicts)
+    assert {name: (s.hits, s.trials) for name, s in shares.items()} == {
+        "place": (3, 4),
+        "object": (2, 4),
+        "colour": (2, 4),
+    }
+
+
+def test_two_toys_are_scored_for_kinds_colours_and_sides():
+    scene = Scene("snow", (Thing("cat", "red"), Thing("car", "blue")), relation="right of")
+    cat, car = _seen("cat", "red", 90), _seen("car", "blue", 30)
+    verdicts = [
+        Verdict("snow", (car, cat)),  # all right
+        Verdict("snow", (_seen("cat", "red", 10), car)),  # wrong sides
+        Verdict("snow", (_seen("car", "red", 30), _seen("cat", "blue", 90))),  # colours swapped
+        Verdict("snow", (car,)),  # one missing
+    ]
+    shares = score([scene] * 4, verdicts)
+    assert (shares["both objects"].hits, shares["both objects"].trials) == (3, 4)
+    assert shares["both colours"].hits == 2
+    assert (shares["left/right"].hits, shares["left/right"].trials) == (2, 3)
+
+
+def test_measuring_scenes_are_held_out_and_of_different_kinds():
+    for scene in measuring_scenes(20, 2, FIRST_RELEASE):
+        assert all(reserved(thing, scene.place) for thing in scene.things)
+        assert scene.things[0].kind != scene.things[1].kind
+
+
+def test_the_judge_reads_peaks_as_toys_from_left_to_right():
+    judge = Judge(widths=(8, 8, 8)).eval()
+    maps = {head: torch.zeros(1, size, 4, 4) for head, size in HEADS.items()}
+    maps["centre"] -= 9
+    for row, column, kind, colour in ((1, 3, "cat", "blue"), (2, 0, "car", "pink")):
+        maps["centre"][0, 0, row, column] = 4
+        maps["kind"][0, list(KINDS).index(kind), row, column] = 5
+        maps["colour"][0, list(COLOURS).index(colour), row, column] = 5
+        maps["box"][0, :, row, column] = torch.tensor([4, 6, 4, 6]) / 32
+    places = torch.eye(len(PLACES))[[list(PLACES).index("fog")]]
+    judge.forward = lambda x: (maps, places)
+    (verdict,) = judge.read(np.zeros((1, 32, 32, 3), np.uint8))
+    assert verdict.place == "fog"
+    assert [(toy.kind, toy.colour) for toy in verdict.toys] == [("car", "pink"), ("cat", "blue")]
+    x, y = (0 + 0.5) * STRIDE, (2 + 0.5) * STRIDE
+    np.testing.assert_allclose(verdict.toys[0].box, (x - 4, y - 6, x + 4, y + 6), atol=1e-4)
