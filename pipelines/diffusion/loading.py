@@ -23,6 +23,7 @@ from pipelines.cache import Notes
 from pipelines.catalog import ASSETS, PRESETS, ModelEntry
 from pipelines.devices import dtype_for, empty_cache, is_out_of_memory, out_of_memory
 from pipelines.diffusion.downloads import fetch, variant_of
+from pipelines.diffusion.openvino_unet import OpenVINOUNet, worth_it
 from pipelines.errors import Unavailable
 from pipelines.messages import Message
 
@@ -57,8 +58,9 @@ class DiffusionModel:
         self.home = home
         self.pipe = pipe
         self.device = device
-        self.dtype = self.unet.dtype
         self.offloaded = offload
+        self._fast_unet: OpenVINOUNet | None = None
+        self.dtype = self.unet.dtype
         if offload:
             pipe.enable_model_cpu_offload(device=device)
         else:
@@ -70,8 +72,15 @@ class DiffusionModel:
 
     @property
     def unet(self) -> Any:
-        """What the denoising loop calls: the U-Net or the transformer."""
-        return getattr(self.pipe, "unet", None) or self.pipe.transformer
+        """What the denoising loop calls: the U-Net, its fast stand-in, or the transformer."""
+        return self._fast_unet or getattr(self.pipe, "unet", None) or self.pipe.transformer
+
+    def accelerate(self, folder: Path, notes: Notes) -> None:
+        """Let the U-Net run through OpenVINO where that pays; ``folder`` keeps what it makes."""
+        unet = getattr(self.pipe, "unet", None)
+        if unet is not None and worth_it(unet, self.device):
+            notes(Message("Preparing {model} for this processor", model=self.entry.title), None)
+            self._fast_unet = OpenVINOUNet(unet, folder)
 
     @property
     def factor(self) -> int:
@@ -93,7 +102,9 @@ class DiffusionModel:
             for part in self.pipe.components.values()
             if isinstance(part, torch.nn.Module)
         ]
-        return max(sizes) if self.offloaded and self.device != "cpu" else sum(sizes)
+        if self.offloaded and self.device != "cpu":
+            return max(sizes)
+        return sum(sizes) + (self._fast_unet.nbytes if self._fast_unet else 0)
 
     def to(self, device: str) -> None:
         """Move all weights, ``"cpu"`` meaning that it waits in RAM."""
@@ -117,7 +128,7 @@ class DiffusionModel:
         """Let go of every component."""
         if self.offloaded:
             self.pipe.remove_all_hooks()
-        self.pipe = None
+        self.pipe = self._fast_unet = None
         gc.collect()
         empty_cache(self.device)
 
@@ -161,7 +172,9 @@ def load(
         pipe.set_progress_bar_config(disable=True)
         offload = device.startswith("cuda") and (budget_bytes or 0) > 0
         offload = offload and _weight_bytes(pipe) > budget_bytes
-        return DiffusionModel(entry, pipe, device, offload, home)
+        model = DiffusionModel(entry, pipe, device, offload, home)
+        model.accelerate(home / "cache" / "openvino", notes)
+        return model
     except (RuntimeError, MemoryError) as error:
         if is_out_of_memory(error):
             raise out_of_memory(error, device, entry.title) from error

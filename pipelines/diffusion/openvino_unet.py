@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from diffusers import UNet2DConditionModel
 
+SMALLEST_BYTES = 4 * 2**20
+"""Smaller UNets are left to PyTorch: converting them takes longer than they ever will."""
 LARGEST_BYTES = 512 * 2**20
 """Larger UNets are left to PyTorch: a second copy of their weights would not pay."""
 
@@ -157,5 +159,5 @@ def worth_it(unet: torch.nn.Module, device: str) -> bool:
         and isinstance(unet, UNet2DConditionModel)
         and unet.config.addition_embed_type is None
         and unet.config.time_cond_proj_dim is None
-        and sum(parameter.nbytes for parameter in unet.parameters()) <= LARGEST_BYTES
+        and SMALLEST_BYTES <= sum(p.nbytes for p in unet.parameters()) <= LARGEST_BYTES
     )

@@ -4,6 +4,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
+from pipelines.diffusion import openvino_unet
 from pipelines.diffusion.openvino_unet import OpenVINOUNet, worth_it
 
 
@@ -94,7 +95,11 @@ def test_a_converted_network_is_kept_and_told_apart_by_weights(unet, tmp_path):
     assert len(list(tmp_path.glob("*.xml"))) == 2
 
 
-def test_only_small_plain_unets_on_a_cpu_are_taken(unet):
+def test_only_small_plain_unets_on_a_cpu_are_taken(unet, monkeypatch):
+    assert not worth_it(unet, "cpu"), "this one is too small to be worth converting"
+    monkeypatch.setattr(openvino_unet, "SMALLEST_BYTES", 0)
     assert worth_it(unet, "cpu")
     assert not worth_it(unet, "cuda")
     assert not worth_it(torch.nn.Linear(2, 2), "cpu")
+    monkeypatch.setattr(openvino_unet, "LARGEST_BYTES", 1000)
+    assert not worth_it(unet, "cpu")
