@@ -12,26 +12,20 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from diffusers import (
-    AutoPipelineForText2Image,
-    DiffusionPipeline,
-    StableDiffusionPipeline,
-    StableDiffusionXLPipeline,
-)
+from diffusers import AutoPipelineForText2Image, DiffusionPipeline
 
 from pipelines.cache import Notes
-from pipelines.catalog import ASSETS, PRESETS, ModelEntry
+from pipelines.catalog import ASSETS, ModelEntry
 from pipelines.devices import dtype_for, empty_cache, is_out_of_memory, out_of_memory
 from pipelines.diffusion.downloads import fetch, variant_of
 from pipelines.diffusion.openvino_unet import OpenVINOUNet, worth_it
+from pipelines.diffusion.single_file import CONFIGS, from_file
 from pipelines.errors import Unavailable
 from pipelines.messages import Message
 
 PipelineT = TypeVar("PipelineT", bound=DiffusionPipeline)
 
-SINGLE_FILE_CONFIGS = PRESETS / "single_file"
 _UNTILED_PIXELS = 1024 * 1024
-_SINGLE_FILE = {"sd1": StableDiffusionPipeline, "sdxl": StableDiffusionXLPipeline}
 
 
 class DiffusionModel:
@@ -140,7 +134,7 @@ def load(
     offline: bool,
     home: Path,
     budget_bytes: int | None = None,
-    configs: Path = SINGLE_FILE_CONFIGS,
+    configs: Path = CONFIGS,
 ) -> DiffusionModel:
     """Bring ``entry`` to ``device``, downloading it first if need be.
 
@@ -166,14 +160,14 @@ def load(
     notes(Message("Loading {model}", model=entry.title), None)
     try:
         if source.file is not None:
-            pipe = _from_file(source.file, entry.family, dtype, configs)
+            pipe = from_file(source.file, configs / entry.family, dtype)
         else:
             pipe = _from_folder(entry, folder, dtype)
         pipe.set_progress_bar_config(disable=True)
         offload = device.startswith("cuda") and (budget_bytes or 0) > 0
         offload = offload and _weight_bytes(pipe) > budget_bytes
         model = DiffusionModel(entry, pipe, device, offload, home)
-        model.accelerate(home / "cache" / "openvino", notes)
+        model.accelerate(home / "models" / ".openvino", notes)
         return model
     except (RuntimeError, MemoryError) as error:
         if is_out_of_memory(error):
@@ -216,16 +210,6 @@ def _from_folder(entry: ModelEntry, folder: Path, dtype: torch.dtype) -> Diffusi
         use_safetensors=True,
         local_files_only=True,
         **parts,
-    )
-
-
-def _from_file(path: Path, family: str, dtype: torch.dtype, configs: Path) -> DiffusionPipeline:
-    """A single-file checkpoint; what such files lack (configs, tokenizer) ships with Atelier."""
-    return _SINGLE_FILE[family].from_single_file(
-        str(path),
-        config=str(configs / family),
-        dtype=dtype,
-        local_files_only=True,
     )
 
 
