@@ -28,23 +28,53 @@ def batch(
 ) -> Generator[tuple[int, int, Image.Image | None], None, list[Image.Image]]:
     """One batch by the model's own pipeline; closing the generator stops it within one step.
 
+    Its pictures are painted one after another. These models fill a GPU with a single picture, and
+    their kernels sum in another order in a batch, which some models show.
+
     Raises:
         BadRequest: the size does not fit the model's patches.
     """
-    pipe = _with_scheduler(model, settings, seeds)
-    arguments = _arguments(model, pipe, settings, seeds)
+    images = []
+    for done, seed in enumerate(seeds):
+        steps = _one(model, settings, seed)
+        try:
+            while True:
+                step, preview = next(steps)
+                yield done * settings.steps + step, len(seeds) * settings.steps, preview
+        except StopIteration as end:
+            images.append(end.value)
+        finally:
+            steps.close()
+    return images
+
+
+def _one(
+    model: DiffusionModel, settings: TextToImageRequest, seed: int
+) -> Generator[tuple[int, Image.Image | None], None, Image.Image]:
+    """One picture: yields the steps done and a preview, returns it."""
+    pipe = _with_scheduler(model, settings, seed)
+    arguments = _arguments(model, pipe, settings, seed)
     events: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
     abandoned = threading.Event()
 
-    def on_step_end(_pipe, index, _timestep, tensors):
+    def report(index: int, latents: torch.Tensor | None) -> None:
         if abandoned.is_set():
             raise Stopped
-        events.put(("step", (index + 1, tensors.get("latents"))))
+        events.put(("step", (index + 1, latents)))
+
+    def on_step_end(_pipe, index, _timestep, tensors):
+        report(index, tensors.get("latents"))
         return tensors
+
+    if "callback_on_step_end" in inspect.signature(pipe.__call__).parameters:
+        arguments["callback_on_step_end"] = on_step_end
+    else:  # PixArt's still has the older callback
+        arguments["callback"] = lambda index, _timestep, latents: report(index, latents)
+        arguments["callback_steps"] = 1
 
     def call() -> None:
         try:
-            events.put(("done", pipe(**arguments, callback_on_step_end=on_step_end).images))
+            events.put(("done", pipe(**arguments).images))
         except BaseException as error:  # whatever ends this thread belongs to who waits for it
             events.put(("error", error))
 
@@ -54,17 +84,17 @@ def batch(
         while True:
             kind, value = events.get()
             if kind == "done":
-                return [image.convert("RGB") for image in value]
+                return value[0].convert("RGB")
             if kind == "error":
                 raise value
             index, latents = value
-            yield index, settings.steps, _preview(model, pipe, latents, settings)
+            yield min(index, settings.steps), _preview(model, pipe, latents, settings)
     finally:
         abandoned.set()
         worker.join()  # the device is free when this returns
 
 
-def _with_scheduler(model: DiffusionModel, settings: TextToImageRequest, seeds: list[int]) -> Any:
+def _with_scheduler(model: DiffusionModel, settings: TextToImageRequest, seed: int) -> Any:
     """A shallow copy of the pipeline with a scheduler of its own: schedulers keep state."""
     pipe = copy.copy(model.pipe)
     if settings.sampler is None:
@@ -75,16 +105,16 @@ def _with_scheduler(model: DiffusionModel, settings: TextToImageRequest, seeds: 
         pipe.scheduler.config,
         samplers.get(settings.sampler),
         samplers.schedule(settings.schedule),
-        seeds,
+        [seed],
     )
     return pipe
 
 
 def _arguments(
-    model: DiffusionModel, pipe: Any, settings: TextToImageRequest, seeds: list[int]
+    model: DiffusionModel, pipe: Any, settings: TextToImageRequest, seed: int
 ) -> dict[str, Any]:
     """What the pipeline's call takes of the settings."""
-    step = 2 * model.factor  # transformers read latents in patches of 2 × 2
+    step = model.factor * _patch_size(model, pipe)
     for name, value in (("width", settings.width), ("height", settings.height)):
         if value % step:
             raise BadRequest(
@@ -105,13 +135,20 @@ def _arguments(
         "true_cfg_scale" if true_cfg else "guidance_scale": settings.guidance,
         "width": settings.width,
         "height": settings.height,
-        "num_images_per_prompt": len(seeds),
-        "generator": [torch.Generator().manual_seed(seed) for seed in seeds],
+        "generator": torch.Generator().manual_seed(seed),
         "output_type": "pil",
+        "use_resolution_binning": False,  # it would paint another size than was asked for
     }
     if not model.entry.negative_prompt_used:
         del arguments["negative_prompt"]
     return {name: value for name, value in arguments.items() if name in takes}
+
+
+def _patch_size(model: DiffusionModel, pipe: Any) -> int:
+    """How many latents the side of a transformer's patch has."""
+    size = getattr(model.unet.config, "patch_size", 2)
+    packs = hasattr(pipe, "_pack_latents")  # Flux and its kin make patches outside the transformer
+    return 2 if packs or not isinstance(size, int) else size
 
 
 def _preview(
