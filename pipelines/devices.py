@@ -110,7 +110,10 @@ def empty_cache(device: str) -> None:
         torch.mps.empty_cache()
 
 
-_ASKED = re.compile(r"(?:tried to allocate|unable to allocate) ([\d.]+) ?(bytes|[KMG]i?B)", re.I)
+_ASKED = re.compile(
+    r"(?:tried to allocate|unable to allocate) ([\d.]+) ?(bytes|[KMG]i?B)",
+    re.I,
+)
 _FREE = re.compile(r"of which ([\d.]+) ?(bytes|[KMG]i?B) is free", re.I)
 _FACTORS = {"b": 1, "k": 2**10, "m": 2**20, "g": 2**30}
 _SIGNS = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import torch
 
+from tests import transformer_twins
+from tests.tiny_parts import NATIVE, autoencoder_kl, clip_config, clip_tokenizer
+
 SEED = 7
-NATIVE = 64  # pixels; 8 × 8 latents under an autoencoder of factor 8
 
 
 def make_twin(family: str, folder: Path) -> Path:
@@ -24,72 +26,13 @@ def make_twin(family: str, folder: Path) -> Path:
     return folder
 
 
-def byte_vocabulary() -> list[str]:
-    """The 256 printable stand-ins of byte-level BPE, in GPT-2's and CLIP's order."""
-    printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [code for code in range(256) if code not in printable]
-    return [chr(code) for code in printable] + [chr(256 + i) for i in range(len(others))]
-
-
-def clip_tokenizer(pad: str = "<|endoftext|>"):
-    """CLIP's tokenizer without merges: each byte of a word is a token, so any prompt encodes."""
-    from transformers import CLIPTokenizer
-
-    letters = byte_vocabulary()
-    tokens = [
-        *letters,
-        *(letter + "</w>" for letter in letters),
-        "<|startoftext|>",
-        "<|endoftext|>",
-    ]
-    return CLIPTokenizer(
-        vocab={token: i for i, token in enumerate(tokens)},
-        merges=[],
-        pad_token=pad,
-        model_max_length=77,
-    )
-
-
-def clip_config(width: int = 32, projection: int = 32, layers: int = 3):
-    from transformers import CLIPTextConfig
-
-    return CLIPTextConfig(
-        vocab_size=514,
-        hidden_size=width,
-        intermediate_size=2 * width,
-        num_hidden_layers=layers,
-        num_attention_heads=4,
-        max_position_embeddings=77,
-        projection_dim=projection,
-        bos_token_id=512,
-        eos_token_id=513,
-        pad_token_id=513,
-    )
-
-
-def autoencoder_kl(latent_channels: int = 4, **options):
-    """Factor 8 with eight channels a level; ``options`` are AutoencoderKL's own."""
-    from diffusers import AutoencoderKL
-
-    return AutoencoderKL(
-        block_out_channels=(8, 8, 8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        layers_per_block=1,
-        latent_channels=latent_channels,
-        norm_num_groups=4,
-        sample_size=NATIVE,
-        **options,
-    )
-
-
-def sd1():
+def sd1(text=None, **unet_options):
     from diffusers import PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPTextModel
 
     return StableDiffusionPipeline(
         vae=autoencoder_kl(),
-        text_encoder=CLIPTextModel(clip_config()),
+        text_encoder=CLIPTextModel(text or clip_config()),
         tokenizer=clip_tokenizer(),
         unet=UNet2DConditionModel(
             sample_size=NATIVE // 8,
@@ -98,8 +41,9 @@ def sd1():
             up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
             layers_per_block=1,
             attention_head_dim=4,
-            cross_attention_dim=32,
+            cross_attention_dim=(text or clip_config()).hidden_size,
             norm_num_groups=8,
+            **unet_options,
         ),
         scheduler=PNDMScheduler(
             beta_schedule="scaled_linear",
@@ -116,4 +60,61 @@ def sd1():
     )
 
 
-TWINS: dict[str, Callable] = {"sd1": sd1}
+def sd2():
+    """SD 2.x is told from SD 1.x by its text encoder's width, so that has to be the real one."""
+    return sd1(text=clip_config(width=1024, layers=1), use_linear_projection=True)
+
+
+def sdxl():
+    from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+    return StableDiffusionXLPipeline(
+        vae=autoencoder_kl(scaling_factor=0.13025, force_upcast=True),
+        text_encoder=CLIPTextModel(clip_config()),
+        tokenizer=clip_tokenizer(),
+        text_encoder_2=CLIPTextModelWithProjection(clip_config(width=48)),
+        tokenizer_2=clip_tokenizer(pad="!"),
+        unet=UNet2DConditionModel(
+            sample_size=NATIVE // 8,
+            block_out_channels=(16, 32),
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            transformer_layers_per_block=(1, 2),
+            layers_per_block=1,
+            attention_head_dim=(2, 4),
+            use_linear_projection=True,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=8,
+            projection_class_embeddings_input_dim=6 * 8 + 32,
+            cross_attention_dim=32 + 48,
+            norm_num_groups=8,
+        ),
+        scheduler=EulerDiscreteScheduler(
+            beta_schedule="scaled_linear",
+            beta_start=0.00085,
+            beta_end=0.012,
+            steps_offset=1,
+            timestep_spacing="leading",
+        ),
+    )
+
+
+TWINS: dict[str, Callable] = {
+    "sd1": sd1,
+    "sd2": sd2,
+    "sdxl": sdxl,
+    "sd3": transformer_twins.sd3,
+    "flux": transformer_twins.flux,
+    "flux2": transformer_twins.flux2,
+    "pixart": transformer_twins.pixart,
+    "sana": transformer_twins.sana,
+    "hunyuan": transformer_twins.hunyuan,
+    "auraflow": transformer_twins.auraflow,
+    "lumina2": transformer_twins.lumina2,
+    "chroma": transformer_twins.chroma,
+    "cogview4": transformer_twins.cogview4,
+    "qwenimage": transformer_twins.qwenimage,
+    "zimage": transformer_twins.zimage,
+    "ovis": transformer_twins.ovis,
+}

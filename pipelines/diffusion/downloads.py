@@ -29,6 +29,7 @@ from pipelines.sizes import in_words
 constants.HF_HUB_DISABLE_XET = True
 
 _PLAIN = re.compile(r"[A-Za-z_]+(-\d{5}-of-\d{5})?\.safetensors")
+_VARIANTS = ("fp16", "bf16")
 _SMALL = {".json", ".txt", ".model", ".jinja"}
 _UNUSED = {"safety_checker"}
 
@@ -93,8 +94,8 @@ def is_complete(folder: Path) -> bool:
 def needed_files(index: dict[str, Any], files: Iterable[str]) -> list[str]:
     """Which of a repository's files the pipeline in ``index`` is made of, the small ones first.
 
-    One set of safetensors a part: half precision (``fp16``) where it is offered, never the other
-    variants (``non_ema`` …), never pickles, never what the index does not name.
+    One set of safetensors a part: half precision where it is offered, never the other variants
+    (``non_ema`` …), never pickles, never what the index does not name.
     """
     small, weights = ["model_index.json"], []
     paths = [PurePosixPath(file) for file in files]
@@ -102,14 +103,15 @@ def needed_files(index: dict[str, Any], files: Iterable[str]) -> list[str]:
         inside = [path for path in paths if path.parts[0] == part and len(path.parts) == 2]
         small += [str(path) for path in inside if path.suffix in _SMALL]
         tensors = [path for path in inside if path.suffix == ".safetensors"]
-        half = [path for path in tensors if ".fp16" in path.name]
-        weights += map(str, half or [path for path in tensors if _PLAIN.fullmatch(path.name)])
+        half = [[path for path in tensors if f".{name}" in path.name] for name in _VARIANTS]
+        plain = [path for path in tensors if _PLAIN.fullmatch(path.name)]
+        weights += map(str, next(filter(None, [*half, plain]), []))
     return small + weights
 
 
 def variant_of(folder: Path) -> str | None:
-    """The file variant that a folder's weights have: ``"fp16"`` or None."""
-    return "fp16" if any(folder.glob("*/*.fp16*.safetensors")) else None
+    """The file variant that a folder's weights have: ``"fp16"``, ``"bf16"`` or None (plain)."""
+    return next((name for name in _VARIANTS if any(folder.glob(f"*/*.{name}*.safetensors"))), None)
 
 
 def _parts(index: dict[str, Any]) -> list[str]:

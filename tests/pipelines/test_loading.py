@@ -2,11 +2,231 @@
 
 from __future__ import annotations
 
+import gc
+import inspect
+import json
+import shutil
+import weakref
+from pathlib import Path
 
-def test_a_local_folder_loads_by_name_and_paints(cache):
+import numpy as np
+import pytest
+import torch
+
+from pipelines.cache import ModelCache
+from pipelines.catalog import Catalog
+from pipelines.diffusion.loading import DiffusionModel, decode, expected_bytes, load
+from pipelines.diffusion.single_file import CONFIGS, clip_tokenizer
+from pipelines.errors import OutOfMemory, Unavailable
+from pipelines.local_models import FAMILIES
+from tests.original_layout import save_single_file
+from tests.twins import TWINS
+
+
+def quiet(message, share):
+    """Notes that nobody reads."""
+
+
+def load_folder(folder: Path, home: Path) -> DiffusionModel:
+    """``folder`` put into the home's models, found there by name and loaded."""
+    name = f"twin {folder.name}"  # some families are called like shipped models
+    shutil.copytree(folder, home / "models" / name)
+    return load(Catalog(home).get(name), "cpu", quiet, offline=True, home=home)
+
+
+def paint(model: DiffusionModel) -> np.ndarray:
+    """Two steps at 64 × 64 from seed 1; float (64, 64, 3) in [0, 1]."""
+    options = {"prompt": "a red mug", "num_inference_steps": 2, "width": 64, "height": 64}
+    if "use_resolution_binning" in inspect.signature(model.pipe.__call__).parameters:
+        options["use_resolution_binning"] = False
+    generator = torch.Generator().manual_seed(1)
+    return model.pipe(**options, generator=generator, output_type="np").images[0]
+
+
+@pytest.mark.parametrize("family", TWINS)
+def test_each_family_loads_from_its_folder_and_paints(family, twin_folder, tmp_path):
+    model = load_folder(twin_folder(family), tmp_path)
+    picture = paint(model)
+    assert model.family == family
+    assert picture.shape == (64, 64, 3)
+    assert np.isfinite(picture).all()
+    assert picture.std() > 0
+    assert model.factor in (2, 8)
+
+
+def test_every_family_of_the_catalog_and_of_local_folders_has_a_twin(tmp_path):
+    shipped = {entry.family for entry in Catalog(tmp_path).models()}
+    assert shipped | set(FAMILIES.values()) == set(TWINS)
+
+
+def test_a_model_counts_its_bytes(twin_folder, tmp_path):
+    model = load_folder(twin_folder("sd1"), tmp_path)
+    weights = sum(path.stat().st_size for path in twin_folder("sd1").rglob("*.safetensors"))
+    assert weights * 0.9 < model.nbytes < weights  # the files have headers, too
+
+
+def test_the_safety_checker_is_off_and_nothing_draws_progress_bars(twin_folder, tmp_path):
+    model = load_folder(twin_folder("sd1"), tmp_path)
+    assert model.pipe.safety_checker is None
+    assert model.pipe._progress_bar_config["disable"]
+
+
+def test_weights_are_never_read_from_pickles(twin_folder, tmp_path):
+    """A folder whose safetensors are gone behind the catalog's back does not fall back."""
+    folder = tmp_path / "models" / "switched"
+    shutil.copytree(twin_folder("sd1"), folder)
+    entry = Catalog(tmp_path).get("switched")
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.unlink()
+    (folder / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"\x80\x04")
+    with pytest.raises(OSError, match="safetensors"):
+        load(entry, "cpu", quiet, offline=True, home=tmp_path)
+
+
+def test_a_fp16_folder_is_loaded_whole(twin_folder, tmp_path):
+    from diffusers import DiffusionPipeline
+
+    pipe = DiffusionPipeline.from_pretrained(twin_folder("sd1"), local_files_only=True)
+    pipe.to(torch.float16).save_pretrained(tmp_path / "half", variant="fp16")
+    model = load_folder(tmp_path / "half", tmp_path)
+    assert model.dtype == torch.float32  # on a CPU
+    assert np.isfinite(paint(model)).all()
+
+
+@pytest.mark.parametrize("family", ["sd1", "sdxl"])
+def test_a_single_file_gives_the_same_picture_as_its_folder(family, twin_folder, tmp_path):
+    from_folder = load_folder(twin_folder(family), tmp_path)
+    save_single_file(from_folder.pipe, tmp_path / "models" / "single.safetensors")
+    shutil.copytree(twin_folder(family), tmp_path / "configs" / family)
+    entry = Catalog(tmp_path).get("single")
+    from_file = load(entry, "cpu", quiet, True, tmp_path, configs=tmp_path / "configs")
+    assert entry.family == family
+    np.testing.assert_allclose(paint(from_file), paint(from_folder), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("family", "part", "parameters"),
+    [
+        ("sd1", "unet", 859_520_964),
+        ("sd1", "vae", 83_653_863),
+        ("sd1", "text_encoder", 123_060_480),
+        ("sdxl", "unet", 2_567_463_684),
+        ("sdxl", "vae", 83_653_863),
+        ("sdxl", "text_encoder", 123_060_480),
+        ("sdxl", "text_encoder_2", 694_659_840),
+    ],
+)
+def test_the_shipped_configs_have_the_published_numbers_of_parameters(family, part, parameters):
+    import diffusers
+    import transformers
+
+    index = json.loads((CONFIGS / family / "model_index.json").read_text())
+    library, name = index[part]
+    kind = getattr({"diffusers": diffusers, "transformers": transformers}[library], name)
+    config = json.loads((CONFIGS / family / part / "config.json").read_text())
+    with torch.device("meta"):
+        if library == "diffusers":
+            model = kind.from_config(config)
+        else:
+            model = kind(kind.config_class(**config))
+    assert sum(p.numel() for p in model.parameters()) == parameters
+
+
+def test_the_shipped_tokenizer_is_clips():
+    tokenizer = clip_tokenizer()
+    assert len(tokenizer) == 49_408
+    # As the original code tokenizes it: start, six words, end.
+    assert tokenizer("a photo of a cat").input_ids == [49406, 320, 1125, 539, 320, 2368, 49407]
+    assert tokenizer("Über 🐱!").input_ids[0] == 49406
+    padded = clip_tokenizer("!")("a cat", padding="max_length", max_length=6).input_ids
+    assert padded == [49406, 320, 2368, 49407, 0, 0]
+
+
+def test_another_pipeline_shares_the_components(twin_folder, tmp_path):
+    from diffusers import StableDiffusionImg2ImgPipeline
+
+    model = load_folder(twin_folder("sd1"), tmp_path)
+    other = model.as_pipeline(StableDiffusionImg2ImgPipeline)
+    assert other.unet is model.pipe.unet
+    assert other.vae is model.pipe.vae
+    assert other.text_encoder is model.pipe.text_encoder
+
+
+@pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl", "sd3", "pixart", "sana", "hunyuan"])
+def test_decode_is_what_the_pipeline_does_with_the_same_latents(family, twin_folder, tmp_path):
+    model = load_folder(twin_folder(family), tmp_path)
+    options = {"prompt": "a red mug", "num_inference_steps": 1, "width": 64, "height": 64}
+    if "use_resolution_binning" in inspect.signature(model.pipe.__call__).parameters:
+        options["use_resolution_binning"] = False
+    outputs = [
+        model.pipe(**options, generator=torch.Generator().manual_seed(1), output_type=kind).images
+        for kind in ("latent", "np")
+    ]
+    images = decode(model, outputs[0])
+    assert images.shape == (1, 3, 64, 64)
+    assert images.dtype == torch.float32
+    np.testing.assert_allclose(images[0].permute(1, 2, 0).numpy(), outputs[1][0], atol=1e-5)
+
+
+def test_a_decode_that_overflows_is_done_again_in_float32(twin_folder, tmp_path):
+    """Half precision ends at 65,504; the weights are put back to it afterwards."""
+    model = load_folder(twin_folder("sd1"), tmp_path)
+    latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        model.pipe.vae.decoder.conv_in.weight.mul_(30_000)
+        model.pipe.vae.post_quant_conv.weight.mul_(30_000)
+        exact = decode(model, latents)
+    model.pipe.vae.to(torch.float16)
+    assert not torch.isfinite(model.pipe.vae.decode(latents.half() / 0.18215).sample).all()
+    images = decode(model, latents)
+    assert torch.isfinite(images).all()
+    assert (images - exact).abs().max() < 0.05  # the weights were rounded to half precision
+    assert model.pipe.vae.dtype == torch.float16
+
+
+def test_a_model_that_the_cache_evicts_is_really_gone(catalog):
+    def by_name(name, device, notes):
+        return load(catalog.get(name), device, notes, offline=True, home=catalog.home)
+
+    cache = ModelCache(by_name, "cpu", budget_bytes=2**30)
     with cache.lease("tiny-sd1") as model:
-        images = model.pipe(
-            "a red mug", num_inference_steps=2, width=64, height=64, output_type="np"
-        ).images
-    assert model.family == "sd1"
-    assert images.shape == (1, 64, 64, 3)
+        references = [weakref.ref(model), weakref.ref(model.pipe), weakref.ref(model.unet)]
+        paint(model)
+    del model
+    cache.release("tiny-sd1")
+    gc.collect()
+    assert [reference() for reference in references] == [None, None, None]
+
+
+def test_loading_says_what_it_is_doing(catalog):
+    notes = []
+    load(catalog.get("tiny-sd1"), "cpu", lambda m, s: notes.append(str(m)), True, catalog.home)
+    assert notes == ["Loading tiny-sd1"]
+
+
+def test_an_asset_that_is_not_there_is_said_so(tmp_path):
+    entry = Catalog(tmp_path).get("starter")
+    missing = entry.model_copy(update={"source": entry.source.model_copy(update={"asset": "no"})})
+    with pytest.raises(Unavailable, match=r"files of Atelier starter .* are not here"):
+        load(missing, "cpu", quiet, True, tmp_path)
+
+
+def test_running_out_of_memory_while_loading_is_said_in_one_sentence(catalog, monkeypatch):
+    def no_memory(*args, **kwargs):
+        raise RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate "
+            "memory: you tried to allocate 4000000000 bytes. Error code 12"
+        )
+
+    monkeypatch.setattr("pipelines.diffusion.loading._from_folder", no_memory)
+    with pytest.raises(OutOfMemory, match=r"ran out of memory at tiny-sd1: 4\.0 GB more was asked"):
+        load(catalog.get("tiny-sd1"), "cpu", quiet, True, catalog.home)
+
+
+def test_a_model_takes_twice_its_half_precision_on_a_cpu_and_never_more_than_the_budget_on_a_gpu(
+    tmp_path,
+):
+    sdxl = Catalog(tmp_path).get("sdxl")
+    assert expected_bytes(sdxl, "cpu", budget_bytes=10**9) == 18 * 10**9
+    assert expected_bytes(sdxl, "cuda", budget_bytes=24 * 10**9) == 9 * 10**9
+    assert expected_bytes(sdxl, "cuda", budget_bytes=4 * 10**9) == 4 * 10**9
