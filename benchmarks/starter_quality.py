@@ -1,0 +1,125 @@
+"""How often the starter's pictures show what their prompts said, as the judge reads them.
+
+    python -m benchmarks.starter_quality [--count 500] [--guidance 4] [--sheet sheet.png]
+
+First the judge on held-out renders: its ceiling. Then pictures painted by the studio's own engine
+from held-out prompts (kinds, colours and places that no training scene combined), and beside the
+numbers a sheet of 64 pictures from prompts in a person's own words.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pipelines.cache import ModelCache
+from pipelines.catalog import ASSETS, Catalog
+from pipelines.devices import pick_device
+from pipelines.diffusion.loading import load
+from pipelines.diffusion.requests import TextToImageRequest
+from pipelines.diffusion.text_to_image import run
+from pipelines.events import Picture
+from pipelines.toybox.captions import caption
+from pipelines.toybox.judge import load_judge
+from pipelines.toybox.measure import Share, measuring_scenes, score
+from pipelines.toybox.render import render
+from pipelines.toybox.vocabulary import FIRST_RELEASE
+
+GOALS = {  # the first release's, in percent
+    "object": 90,
+    "colour": 90,
+    "both objects": 70,
+    "both colours": None,
+    "left/right": 85,
+    "place": 95,
+}
+OWN_WORDS = (
+    "a red mug on a wooden floor",
+    "a crimson automobile on the lawn",
+    "my little green cactus at night",
+    "a shiny blue rocket in the snow",
+    "a yellow duck on the beach",
+    "an orange cat in the garden, sunny day",
+    "purple mushroom in the mist",
+    "two toys: a pink house and a black tree at sunset",
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--count", type=int, default=500, help="pictures a row")
+    parser.add_argument("--steps", type=int, default=25)
+    parser.add_argument("--guidance", type=float, nargs="+", default=[4.0])
+    parser.add_argument("--sampler", default=None, help="the model's own when left out")
+    parser.add_argument("--starter", type=Path, default=ASSETS / "starter")
+    parser.add_argument("--sheet", type=Path, help="write 64 pictures from people's words here")
+    options = parser.parse_args()
+    judge = load_judge(options.starter / "judge")
+    rows = {things: measuring_scenes(options.count, things, FIRST_RELEASE) for things in (1, 2)}
+    ceilings = {
+        things: score(scenes, judge.read(np.stack([render(scene).image for scene in scenes])))
+        for things, scenes in rows.items()
+    }
+    with tempfile.TemporaryDirectory() as home:
+        catalog = Catalog(Path(home))
+        cache = ModelCache(
+            lambda name, device, notes: load(
+                catalog.get(name), device, notes, offline=True, home=Path(home)
+            ),
+            device=pick_device(None),
+            budget_bytes=4 * 2**30,
+        )
+
+        def paint(prompts: Sequence[str], guidance: float) -> np.ndarray:
+            images = []
+            for seed, prompt in enumerate(prompts):
+                request = TextToImageRequest(
+                    prompt=prompt,
+                    steps=options.steps,
+                    guidance=guidance,
+                    sampler=options.sampler,
+                    seed=seed,
+                )
+                for event in run(request, cache, threading.Event()):
+                    if isinstance(event, Picture):
+                        images.append(np.asarray(event.image))
+            return np.stack(images)
+
+        for guidance in options.guidance:
+            print(f"\nguidance {guidance:g}, {options.steps} steps, {options.count} pictures a row")
+            print(f"{'toys':<6}{'what':<14}{'renders %':>10}{'painted %':>10}{'goal %':>8}")
+            for things, scenes in rows.items():
+                prompts = [caption(scene, 0, plain=True) for scene in scenes]
+                shares = score(scenes, judge.read(paint(prompts, guidance)))
+                _print_rows(things, ceilings[things], shares)
+        if options.sheet:
+            guidance = options.guidance[0]
+            pictures = paint([prompt for prompt in OWN_WORDS for _ in range(8)], guidance)
+            _sheet(pictures).save(options.sheet)
+            print(f"\n{options.sheet}: a row each of " + "; ".join(OWN_WORDS))
+
+
+def _print_rows(things: int, ceilings: dict[str, Share], shares: dict[str, Share]) -> None:
+    for name, goal in GOALS.items():
+        if name in shares:
+            print(
+                f"{things:<6}{name:<14}{ceilings[name].percent:>10.1f}"
+                f"{shares[name].percent:>10.1f}{goal or '–':>8}",
+                flush=True,
+            )
+
+
+def _sheet(pictures: np.ndarray, columns: int = 8) -> Image.Image:
+    count, height, width, _ = pictures.shape
+    rows = pictures.reshape(count // columns, columns, height, width, 3).swapaxes(1, 2)
+    return Image.fromarray(rows.reshape(count // columns * height, columns * width, 3))
+
+
+if __name__ == "__main__":
+    main()
