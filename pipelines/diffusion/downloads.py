@@ -1,11 +1,12 @@
 """Files from the Hugging Face hub: only those that are needed, with progress, resumed when cut off.
 
 What is in the user's own hub cache already is used where it lies. Everything else goes to a folder
-of the studio's, in the hub's cache layout.
+of the studio's, one plain diffusers folder a model.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -15,18 +16,18 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import httpx2
-from huggingface_hub import HfApi, constants, hf_hub_download
+from huggingface_hub import HfApi, constants, hf_hub_url
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
-from tqdm.auto import tqdm
+from huggingface_hub.file_download import http_get
+from huggingface_hub.hf_api import RepoSibling
+from huggingface_hub.utils import build_hf_headers
+from tqdm import tqdm
 
 from pipelines.cache import Notes
 from pipelines.catalog import ModelEntry
 from pipelines.errors import Unavailable
 from pipelines.messages import Message
 from pipelines.sizes import in_words
-
-# The hub's Xet transfer reports from a thread of its own, where stopping it is not possible.
-constants.HF_HUB_DISABLE_XET = True
 
 _PLAIN = re.compile(r"[A-Za-z_]+(-\d{5}-of-\d{5})?\.safetensors")
 _VARIANTS = ("fp16", "bf16")
@@ -45,10 +46,11 @@ def fetch(entry: ModelEntry, folder: Path, notes: Notes, offline: bool) -> Path:
     Raises:
         Unavailable: offline, no network, no disk space, gated without a token, or no safetensors.
     """
-    repo = entry.source.hub
-    for cache in (folder, Path(constants.HF_HUB_CACHE)):
-        if (found := find(repo, cache)) is not None:
-            return found
+    own = folder / entry.source.hub.replace("/", "--")
+    if is_complete(own):
+        return own
+    if (found := find(entry.source.hub, Path(constants.HF_HUB_CACHE))) is not None:
+        return found
     if offline or constants.HF_HUB_OFFLINE:
         raise Unavailable(
             "{model} is not on this machine, and Atelier was started offline. Start it once with "
@@ -57,13 +59,13 @@ def fetch(entry: ModelEntry, folder: Path, notes: Notes, offline: bool) -> Path:
             size=in_words(entry.download_bytes),
         )
     try:
-        return _download(entry, folder, notes)
+        return _download(entry, own, notes)
     except GatedRepoError as error:
         raise _gated(entry) from error
     except RepositoryNotFoundError as error:  # what the hub says of a private one, too
         raise Unavailable(
             "The hub has no model {repo}, or it is private. Check its name in presets/models.yaml.",
-            repo=repo,
+            repo=entry.source.hub,
         ) from error
     except HfHubHTTPError as error:
         if entry.gated and error.response.status_code in (401, 403):
@@ -118,7 +120,10 @@ def _parts(index: dict[str, Any]) -> list[str]:
     return [
         name
         for name, value in index.items()
-        if isinstance(value, list) and value[0] is not None and name not in _UNUSED
+        if isinstance(value, list)
+        and value[0] is not None
+        and name not in _UNUSED
+        and name.isidentifier()  # it becomes a folder's name
     ]
 
 
@@ -137,43 +142,74 @@ def _part_complete(part: Path) -> bool:
 
 def _download(entry: ModelEntry, folder: Path, notes: Notes) -> Path:
     repo, endpoint = entry.source.hub, os.environ.get("HF_ENDPOINT", constants.ENDPOINT)
-    api = HfApi(endpoint=endpoint)
-    info = api.model_info(repo, files_metadata=True)
-    sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
+    info = HfApi(endpoint=endpoint).model_info(repo, files_metadata=True)
+    remote = {file.rfilename: file for file in info.siblings or []}
+    headers = build_hf_headers()
 
-    def get(file: str, bar: type[tqdm] | None = None) -> Path:
-        return Path(
-            hf_hub_download(
-                repo, file, revision=info.sha, cache_dir=folder, endpoint=endpoint, tqdm_class=bar
-            )
-        )
+    def get(file: str, bar: type[tqdm]) -> Path:
+        url = hf_hub_url(repo, file, revision=info.sha, endpoint=endpoint)
+        _get(url, headers, remote[file], folder / file, bar)
+        return folder / file
 
-    if "model_index.json" not in sizes:
+    if "model_index.json" not in remote:
         raise Unavailable("{repo} on the hub is not a diffusers model.", repo=repo)
-    index = get("model_index.json", _silent())
-    files = needed_files(json.loads(index.read_text()), sizes)
+    folder.mkdir(parents=True, exist_ok=True)
+    index = get("model_index.json", _Silent)
+    files = needed_files(json.loads(index.read_text(encoding="utf-8")), remote)
     if not any(file.endswith(".safetensors") for file in files):
         raise Unavailable(
             "{repo} on the hub has no .safetensors weights; Atelier does not open pickle files.",
             repo=repo,
         )
-    total = sum(sizes[file] for file in files)
+    total = sum(remote[file].size or 0 for file in files)
     _check_disk(entry, folder, total)
     done = 0
     for file in files:
         get(file, _reporting(entry, done, total, notes))
-        done += sizes[file]
-    # Written last and by us: with a commit id the hub's client leaves the branch's name alone.
-    ref = index.parents[2] / "refs" / constants.DEFAULT_REVISION
-    ref.parent.mkdir(exist_ok=True)
-    ref.write_text(info.sha)
-    return index.parent
+        done += remote[file].size or 0
+    for part in folder.rglob("*.part"):  # of a version that the hub no longer has
+        part.unlink()
+    return folder
+
+
+def _get(url: str, headers: dict[str, str], file: RepoSibling, target: Path, bar: type[tqdm]):
+    """Download one file, going on from the part of it that an earlier try has left.
+
+    The hub's own client begins anew after a stop, so only its streaming is used here. What was put
+    together from two tries is held against the file's hash.
+    """
+    if target.exists() and target.stat().st_size == file.size:
+        return
+    target.parent.mkdir(exist_ok=True)
+    hash_ = file.lfs.sha256 if file.lfs else None
+    part = target.with_name(f"{target.name}.{(hash_ or file.blob_id or '')[:16]}.part")
+    with part.open("ab") as out:
+        start = out.tell()
+        http_get(
+            url, out, resume_size=start, headers=headers, expected_size=file.size, tqdm_class=bar
+        )
+    if start and hash_ and _sha256(part) != hash_:
+        part.unlink()
+        raise ConnectionError(f"{target.name} arrived damaged")
+    part.replace(target)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class _Silent(tqdm):
+    """A progress bar that draws nothing."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "disable": True})
 
 
 def _reporting(entry: ModelEntry, before: int, total: int, notes: Notes) -> type[tqdm]:
-    """A progress bar that draws nothing and tells ``notes`` the bytes of all files together."""
+    """A progress bar that tells ``notes`` the bytes of all files together."""
 
-    class Reporting(_silent()):
+    class Reporting(_Silent):
         def __init__(self, *args: Any, initial: int = 0, **kwargs: Any) -> None:
             super().__init__(*args, initial=initial, **kwargs)
             self.received = initial
@@ -194,17 +230,7 @@ def _reporting(entry: ModelEntry, before: int, total: int, notes: Notes) -> type
     return Reporting
 
 
-def _silent() -> type[tqdm]:
-    class Silent(tqdm):
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            kwargs.pop("disable", None)
-            super().__init__(*args, disable=True, **kwargs)
-
-    return Silent
-
-
 def _check_disk(entry: ModelEntry, folder: Path, total: int) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if free < total:
         raise Unavailable(
