@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 
-import numpy as np
 import torch
 from PIL import Image
 
@@ -69,16 +68,19 @@ def test_the_map_is_fitted_once_for_each_model(cache):
 
 
 def test_a_preview_costs_next_to_nothing():
-    """5 % of a step is 1.5 ms for the starter's fastest; measured is a large batch's share."""
+    """5 % of the starter's step on two cores, some 30 ms, is 1.5 ms.
+
+    The fastest of many is taken: what else the machine does only ever adds.
+    """
     preview = LatentPreview(torch.rand(5, 3), factor=8)
     latents = torch.randn(1, 4, 16, 16)
     preview(latents)
     times = []
-    for _ in range(20):
+    for _ in range(100):
         began = time.perf_counter()
         preview(latents)
         times.append(time.perf_counter() - began)
-    assert np.median(times) < 2e-3
+    assert min(times) < 1.5e-3
 
 
 def test_tiles_leave_a_single_picture_alone_and_lay_others_in_rows():
