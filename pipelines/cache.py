@@ -120,6 +120,7 @@ class ModelCache:
         finally:
             with self._changed:
                 slot.leases -= 1
+                slot.bytes = slot.model.nbytes  # compiled networks and the like come with use
                 slot.used = next(self._clock)
                 self._changed.notify_all()
 

@@ -56,8 +56,8 @@ class Finding:
     refused: Message | None = None
 
 
-def _refused(template: str, **values: Any) -> Finding:
-    return Finding("", 0, 512, Message(template, **values))
+def _refuse(reason: Message) -> Finding:
+    return Finding("", 0, 512, reason)
 
 
 def inspect_folder(folder: Path, models: Path) -> Finding:
@@ -68,16 +68,20 @@ def inspect_folder(folder: Path, models: Path) -> Finding:
     if index is None:
         if any(path.suffix in PICKLES for path in folder.rglob("*")):
             return _pickled(folder)
-        return _refused(
-            "{model} has no model_index.json that can be read; it is not a diffusers folder.",
-            model=folder.name,
+        return _refuse(
+            Message(
+                "{model} has no model_index.json that can be read; it is not a diffusers folder.",
+                model=folder.name,
+            )
         )
     family = FAMILIES.get(str(index.get("_class_name")))
     if family is None:
-        return _refused(
-            "{model} is a {kind}, which Atelier cannot use to paint from words.",
-            model=folder.name,
-            kind=str(index.get("_class_name"))[:80],
+        return _refuse(
+            Message(
+                "{model} is a {kind}, which Atelier cannot use to paint from words.",
+                model=folder.name,
+                kind=str(index.get("_class_name"))[:80],
+            )
         )
     components = {
         name: value
@@ -87,18 +91,22 @@ def inspect_folder(folder: Path, models: Path) -> Finding:
     for name, (library, kind) in components.items():
         own = kind == "PatchAutoencoder" and name == "vae"
         if library not in _LIBRARIES and not own and name != "safety_checker":
-            return _refused(
-                "{model} wants code of its own for {part} ({kind}); Atelier never runs it.",
-                model=folder.name,
-                part=name,
-                kind=f"{library}.{kind}"[:80],
+            return _refuse(
+                Message(
+                    "{model} wants code of its own for {part} ({kind}); Atelier never runs it.",
+                    model=folder.name,
+                    part=name,
+                    kind=f"{library}.{kind}"[:80],
+                )
             )
     for config in folder.glob("*/config.json"):
         if "auto_map" in (_json(config) or {}):
-            return _refused(
-                "{model} wants code of its own for {part}; Atelier never runs it.",
-                model=folder.name,
-                part=config.parent.name,
+            return _refuse(
+                Message(
+                    "{model} wants code of its own for {part}; Atelier never runs it.",
+                    model=folder.name,
+                    part=config.parent.name,
+                )
             )
     for name in components.keys() - {"safety_checker"}:
         files = list((folder / name).glob("*"))
@@ -108,7 +116,7 @@ def inspect_folder(folder: Path, models: Path) -> Finding:
             return _pickled(folder)
     weights = [path for path in folder.rglob("*.safetensors") if path.parent.name in components]
     if not weights:
-        return _refused("{model} has no .safetensors weights in it.", model=folder.name)
+        return _refuse(Message("{model} has no .safetensors weights in it.", model=folder.name))
     nbytes = sum(path.stat().st_size for path in weights)
     return Finding(_narrow(family, folder), nbytes, _native_size(folder))
 
@@ -121,33 +129,41 @@ def inspect_file(path: Path, models: Path) -> Finding:
         return _pickled(path)
     header = read_header(path)
     if header is None:
-        return _refused("{model} is not a whole .safetensors file.", model=path.name)
+        return _refuse(Message("{model} is not a whole .safetensors file.", model=path.name))
     keys = header.keys() - {"__metadata__"}
     if not any(key.startswith("model.diffusion_model.input_blocks.") for key in keys):
         if any("lora" in key.lower() for key in keys):
-            return _refused("{model} is a LoRA, not a model; put it into loras/.", model=path.name)
-        return _refused(
-            "{model} is not a single-file checkpoint of Stable Diffusion 1.x or SDXL. Other "
-            "families are used as diffusers folders.",
-            model=path.name,
+            return _refuse(
+                Message("{model} is a LoRA, not a model; put it into loras/.", model=path.name)
+            )
+        return _refuse(
+            Message(
+                "{model} is not a single-file checkpoint of Stable Diffusion 1.x or SDXL. Other "
+                "families are used as diffusers folders.",
+                model=path.name,
+            )
         )
     size = path.stat().st_size
     channels = header["model.diffusion_model.input_blocks.0.0.weight"]["shape"][1]
     if channels != 4:
-        return _refused(
-            "{model} takes {channels} input channels; it is made for inpainting, not for painting "
-            "from words alone.",
-            model=path.name,
-            channels=channels,
+        return _refuse(
+            Message(
+                "{model} takes {channels} input channels; it is made for inpainting, not for painting "
+                "from words alone.",
+                model=path.name,
+                channels=channels,
+            )
         )
     if any(key.startswith("conditioner.embedders.1.") for key in keys):
         return Finding("sdxl", size, 1024)
     if any(key.startswith("cond_stage_model.transformer.") for key in keys):
         return Finding("sd1", size, 512)
-    return _refused(
-        "{model} has no text encoder of Stable Diffusion 1.x or SDXL in it. Other families are "
-        "used as diffusers folders.",
-        model=path.name,
+    return _refuse(
+        Message(
+            "{model} has no text encoder of Stable Diffusion 1.x or SDXL in it. Other families are "
+            "used as diffusers folders.",
+            model=path.name,
+        )
     )
 
 
@@ -175,19 +191,23 @@ def _leaves(path: Path, models: Path) -> Finding | None:
     inside = [path, *path.rglob("*")] if path.is_dir() else [path]
     for each in inside:
         if each.is_symlink() and not each.resolve().is_relative_to(root):
-            return _refused(
-                "{model} leads out of the models folder by a symbolic link. Put the files "
-                "themselves there.",
-                model=path.name,
+            return _refuse(
+                Message(
+                    "{model} leads out of the models folder by a symbolic link. Put the files "
+                    "themselves there.",
+                    model=path.name,
+                )
             )
     return None
 
 
 def _pickled(path: Path) -> Finding:
-    return _refused(
-        "{model} has its weights as pickle files (.bin, .ckpt, .pt), which can run any code when "
-        "opened. Get it as .safetensors.",
-        model=path.name,
+    return _refuse(
+        Message(
+            "{model} has its weights as pickle files (.bin, .ckpt, .pt), which can run any code when "
+            "opened. Get it as .safetensors.",
+            model=path.name,
+        )
     )
 
 

@@ -26,12 +26,12 @@ def make_twin(family: str, folder: Path) -> Path:
     return folder
 
 
-def sd1(text=None, **unet_options):
+def sd1(text=None, vae=None, **unet_options):
     from diffusers import PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPTextModel
 
     return StableDiffusionPipeline(
-        vae=autoencoder_kl(),
+        vae=vae or autoencoder_kl(),
         text_encoder=CLIPTextModel(text or clip_config()),
         tokenizer=clip_tokenizer(),
         unet=UNet2DConditionModel(
@@ -58,6 +58,14 @@ def sd1(text=None, **unet_options):
         image_encoder=None,
         requires_safety_checker=False,
     )
+
+
+def starter():
+    """SD 1.x with our own autoencoder, as the starter model has it."""
+    from pipelines.diffusion.autoencoder import PatchAutoencoder
+
+    vae = PatchAutoencoder(latent_channels=6, block_out_channels=(12, 8, 8, 8))
+    return sd1(vae=vae, in_channels=6, out_channels=6)
 
 
 def sd2():

@@ -114,6 +114,15 @@ def test_the_budget_holds_while_a_model_is_loading():
     assert seen == [40, 80, 90, 40]
 
 
+def test_what_a_model_takes_on_while_it_is_used_counts():
+    cache = make()
+    with cache.lease("a") as model:
+        model.nbytes = 70
+    assert [entry.bytes for entry in cache.loaded()] == [70]
+    use(cache, "b")
+    assert names(cache) == {"b"}
+
+
 def test_an_evicted_model_is_really_gone():
     cache = make()
     with cache.lease("a") as model:

@@ -20,7 +20,7 @@ from pipelines.diffusion.single_file import CONFIGS, clip_tokenizer
 from pipelines.errors import OutOfMemory, Unavailable
 from pipelines.local_models import FAMILIES
 from tests.original_layout import save_single_file
-from tests.twins import TWINS
+from tests.twins import TWINS, starter
 
 
 def quiet(message, share):
@@ -52,6 +52,51 @@ def test_each_family_loads_from_its_folder_and_paints(family, twin_folder, tmp_p
     assert np.isfinite(picture).all()
     assert picture.std() > 0
     assert model.factor in (2, 8)
+
+
+def test_the_starters_own_autoencoder_is_loaded_from_an_asset(tmp_path, monkeypatch):
+    starter().save_pretrained(tmp_path / "assets" / "starter" / "base")
+    monkeypatch.setattr("pipelines.diffusion.loading.ASSETS", tmp_path / "assets")
+    model = load(Catalog(tmp_path).get("starter"), "cpu", quiet, True, tmp_path)
+    assert type(model.pipe.vae).__name__ == "PatchAutoencoder"
+    assert model.factor == 8
+    assert paint(model).shape == (64, 64, 3)
+    assert decode(model, torch.zeros(1, 6, 8, 8)).shape == (1, 3, 64, 64)
+
+
+def test_a_copy_of_the_starter_among_ones_own_models_works(tmp_path):
+    starter().save_pretrained(tmp_path / "my starter")
+    assert paint(load_folder(tmp_path / "my starter", tmp_path)).shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize(
+    ("budget", "offloaded"), [(500_000, True), (2_000_000, False), (None, False)]
+)
+def test_a_model_over_the_gpus_budget_is_offloaded_to_ram(catalog, monkeypatch, budget, offloaded):
+    """The GPU is played by the CPU: only who goes where is held here."""
+    from diffusers import StableDiffusionPipeline
+
+    moves = []
+    for name in ("to", "enable_model_cpu_offload"):
+        monkeypatch.setattr(
+            StableDiffusionPipeline, name, lambda self, *args, n=name, **kw: moves.append((n, kw))
+        )
+    monkeypatch.setattr("pipelines.diffusion.loading.dtype_for", lambda device: torch.float32)
+    model = load(catalog.get("tiny-sd1"), "cuda", quiet, True, catalog.home, budget_bytes=budget)
+    assert model.offloaded == offloaded
+    assert moves == [("enable_model_cpu_offload", {"device": "cuda"}) if offloaded else ("to", {})]
+    assert model.nbytes < 1_000_000 if offloaded else model.nbytes > 1_000_000
+
+
+def test_large_pictures_are_decoded_in_tiles_on_a_gpu_only(twin_folder, tmp_path):
+    model = load_folder(twin_folder("sd1"), tmp_path)
+    model.tile_for_size(2048, 2048)
+    assert not model.pipe.vae.use_tiling
+    model.device = "cuda"
+    model.tile_for_size(1024, 1024)
+    assert not model.pipe.vae.use_tiling
+    model.tile_for_size(1032, 1024)
+    assert model.pipe.vae.use_tiling
 
 
 def test_every_family_of_the_catalog_and_of_local_folders_has_a_twin(tmp_path):
