@@ -148,8 +148,8 @@ def inspect_file(path: Path, models: Path) -> Finding:
     if channels != 4:
         return _refuse(
             Message(
-                "{model} takes {channels} input channels; it is made for inpainting, not for painting "
-                "from words alone.",
+                "{model} takes {channels} input channels; it is made for inpainting, not for "
+                "painting from words alone.",
                 model=path.name,
                 channels=channels,
             )
@@ -204,8 +204,8 @@ def _leaves(path: Path, models: Path) -> Finding | None:
 def _pickled(path: Path) -> Finding:
     return _refuse(
         Message(
-            "{model} has its weights as pickle files (.bin, .ckpt, .pt), which can run any code when "
-            "opened. Get it as .safetensors.",
+            "{model} has its weights as pickle files (.bin, .ckpt, .pt), which can run any code "
+            "when opened. Get it as .safetensors.",
             model=path.name,
         )
     )
