@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import anyio.to_thread
 from starlette.datastructures import Headers, MutableHeaders
@@ -18,9 +18,16 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipelines.errors import NotFound, Refused, UserError
-from studio.accounts import LOCAL_OWNER, SESSION_SECONDS, Accounts, Login, Owner
+from studio.accounts import (
+    LOCAL_OWNER,
+    SESSION_SECONDS,
+    Accounts,
+    Login,
+    NotLoggedIn,
+    Owner,
+)
 from studio.i18n import language_of
-from studio.replies import NotLoggedIn, TooLarge, error_body, status_of
+from studio.replies import TooLarge, error_body, status_of
 
 API = "/api/v1"
 READ_SETTINGS = f"{API}/pictures/read-settings"
@@ -129,7 +136,7 @@ class Access:
         """Without a login, only a page under a local name may be this page (DNS rebinding)."""
         if self.accounts.needed:
             return
-        name = urlsplit("//" + headers.get("host", "")).hostname
+        name = _parts("//" + headers.get("host", "")).hostname
         if name not in LOOPBACK_NAMES:
             raise Refused(
                 "This studio answers to localhost only, not to {name}. "
@@ -143,7 +150,7 @@ class Access:
         # A foreign page cannot set X-Forwarded-Host without a preflight, which is refused too.
         own = {headers.get("host"), headers.get("x-forwarded-host")} - {None}
         if origin is not None:
-            foreign = urlsplit(origin).netloc not in own
+            foreign = _parts(origin).netloc not in own
         else:
             foreign = headers.get("sec-fetch-site") in ("cross-site", "same-site") and (
                 headers.get("sec-fetch-mode") != "navigate"
@@ -162,10 +169,7 @@ class Access:
         if wants_page and connection.scope["method"] in SAFE_METHODS:
             return RedirectResponse("/login", status_code=303)
         error = NotLoggedIn("Log in first, or send name and password by HTTP Basic.")
-        response = _refusal(connection, error)
-        if connection.scope["path"].startswith(API):
-            response.headers["www-authenticate"] = 'Basic realm="Atelier", charset="UTF-8"'
-        return response
+        return _refusal(connection, error)
 
 
 def session_cookie(accounts: Accounts, login: Login, connection: HTTPConnection) -> str:
@@ -192,6 +196,13 @@ def is_https(connection: HTTPConnection) -> bool:
 def address_of(connection: HTTPConnection) -> str:
     """The peer's address. Forwarded headers are not believed: anyone can write them."""
     return connection.client.host if connection.client else "?"
+
+
+def _parts(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:  # such as an unclosed bracket
+        return urlsplit("")
 
 
 def _limit(path: str) -> int | None:
@@ -232,4 +243,7 @@ def _with_headers(send: Send, extra: dict[str, str]) -> Send:
 
 def _refusal(connection: HTTPConnection, error: UserError) -> Response:
     language = language_of(connection.headers.get("accept-language"))
-    return JSONResponse(error_body(error, language), status_code=status_of(error))
+    response = JSONResponse(error_body(error, language), status_code=status_of(error))
+    if isinstance(error, NotLoggedIn) and connection.scope["path"].startswith(API):
+        response.headers["www-authenticate"] = 'Basic realm="Atelier", charset="UTF-8"'
+    return response

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.errors import BadRequest, Busy, Refused, Unavailable
+from pipelines.errors import BadRequest, Busy, Refused, Unavailable, UserError
 from studio.passwords import DUMMY_HASH, HASH, MAX_PASSWORD, hash_password, verify_password
 
 if TYPE_CHECKING:
@@ -40,6 +40,10 @@ BASIC_SECONDS = 300.0  # how long a verified Basic password is not put through s
 
 LOCAL, HOST, GUEST = "local", "host", "guest"
 _NAME = re.compile(r"\w[\w.\- ]{0,39}")
+
+
+class NotLoggedIn(UserError):
+    """A stranger, or a name and password that do not belong together (HTTP 401)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,7 @@ class Accounts:
         """Checks a name and password. A guest who was here before stays the same guest.
 
         Raises:
-            BadRequest: they do not belong together.
+            NotLoggedIn: they do not belong together.
             Busy: too many wrong ones came from ``address`` for this name.
         """
         name = name.strip()
@@ -128,7 +132,7 @@ class Accounts:
         if account is None or not right:
             with self._lock:
                 self._failures.setdefault((name, address), []).append(_now())
-            raise BadRequest("The name or the password is wrong.")
+            raise NotLoggedIn("The name or the password is wrong.")
         return self._admit(account, old_cookie)
 
     def owner_by_cookie(self, cookie: str | None) -> Owner | None:
@@ -147,7 +151,7 @@ class Accounts:
         """The login of an HTTP ``Authorization: Basic`` header.
 
         Raises:
-            BadRequest, Busy: as :meth:`log_in`, or the header cannot be read.
+            NotLoggedIn, Busy: as :meth:`log_in`, or the header cannot be read.
         """
         scheme, _, value = header.partition(" ")
         try:
@@ -155,7 +159,7 @@ class Accounts:
                 raise ValueError(scheme)
             name, _, password = base64.b64decode(value, validate=True).decode().partition(":")
         except (ValueError, binascii.Error):
-            raise BadRequest("The Authorization header must be HTTP Basic.") from None
+            raise NotLoggedIn("The Authorization header must be HTTP Basic.") from None
         # What was proved a moment ago is remembered by a keyed digest, never by the password.
         digest = hmac.digest(self._secret, f"basic:{name}:{password}".encode(), "sha256")
         with self._lock:

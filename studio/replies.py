@@ -13,6 +13,7 @@ from pipelines.errors import (
     Unavailable,
     UserError,
 )
+from studio.accounts import NotLoggedIn
 from studio.home import DiskFull
 from studio.i18n import translate
 
@@ -24,10 +25,6 @@ class TooLarge(UserError):
         super().__init__(
             "What was sent is too large: at most {limit} kB are taken here.", limit=limit // 1000
         )
-
-
-class NotLoggedIn(UserError):
-    """A stranger (HTTP 401)."""
 
 
 # The first that fits counts: subclasses stand before their bases.
@@ -54,7 +51,8 @@ def error_body(error: UserError, language: str = "en") -> dict[str, dict[str, st
     """The JSON body of an error, its sentence in ``language``."""
     return {
         "error": {
-            "message": translate(error.message, language),
+            # A lone surrogate in a sent value has no UTF-8.
+            "message": translate(error.message, language).encode("utf-8", "replace").decode(),
             "type": re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(error).__name__).lower(),
         }
     }

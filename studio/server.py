@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import shutil
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 import uvicorn
+from pydantic import BaseModel
 
-from pipelines.catalog import Catalog
-from pipelines.engines import ENGINES
-from pipelines.errors import Unavailable
-from studio.accounts import Account, Accounts, load_secret
+from pipelines.catalog import Catalog, ModelEntry
+from pipelines.diffusion.requests import CompareSamplersRequest, TextToImageRequest
+from pipelines.diffusion.resolving import resolve
+from pipelines.diffusion.samplers import samplers_in
+from pipelines.engines import ENGINES, Engine
+from pipelines.errors import NotFound, Refused, Unavailable, validated
+from studio.accounts import Account, Accounts, Owner, load_secret
 from studio.gallery import Gallery
 from studio.home import HomeLock, prepare_home
-from studio.jobs import Jobs
+from studio.jobs import Job, Jobs
 from studio.machine import CacheOnDemand, Machine
 from studio.settings import StoredSettings
 from studio.store import Store
@@ -83,6 +89,42 @@ class Studio:
             parts.callback(self.jobs.close)
             self._parts = parts.pop_all()
 
+    def engine(self, kind: str) -> Engine:
+        """The engine of a kind of job.
+
+        Raises:
+            NotFound: there is none.
+        """
+        if kind not in ENGINES:
+            raise NotFound(
+                "There are no jobs of the kind {kind}. Choose one of {kinds}.",
+                kind=kind[:100],
+                kinds=", ".join(ENGINES),
+            )
+        return ENGINES[kind]
+
+    def submit(self, owner: Owner, kind: str, data: dict[str, Any]) -> Job:
+        """Checks what someone asks for, as far as that goes before it runs, and queues it.
+
+        Page and API both enter here.
+
+        Raises:
+            BadRequest, NotFound: the request cannot be run.
+            Refused: it needs what only the host may do.
+            Busy: a limit is reached.
+        """
+        request = validated(self.engine(kind).request_class, data)
+        for each in _paintings(request):
+            entry = self.catalog.get(each.model)
+            resolve(each, entry, samplers_in(self.home))
+            if not owner.is_host and not _is_here(entry, self.home):
+                raise Refused(
+                    "{model} has not been downloaded yet, and only the host may do that. "
+                    "Choose a model that is here.",
+                    model=entry.title,
+                )
+        return self.jobs.submit(owner.id, kind, request)
+
     def warm_up(self) -> None:
         """Loads what the first job needs (torch and the engines), so that it need not wait.
 
@@ -91,11 +133,32 @@ class Studio:
         """
         self.machine.prepare()
         for engine in ENGINES.values():
-            engine.load()
+            import_module(engine.module)
 
     def close(self) -> None:
         """Stops the workers (a running job goes back to the queue) and lets go of everything."""
         self._parts.close()
+
+
+def _paintings(request: BaseModel) -> Iterator[TextToImageRequest]:
+    """The settings that a request will paint with, for checking."""
+    if isinstance(request, CompareSamplersRequest):
+        for sampler, steps in itertools.product(request.samplers, request.steps):
+            yield request.base.model_copy(update={"sampler": sampler, "steps": steps})
+    elif isinstance(request, TextToImageRequest):
+        yield request
+
+
+def _is_here(entry: ModelEntry, home: Path) -> bool:
+    """Whether a model's files are on this machine."""
+    if entry.source.hub is None:
+        return True
+    from huggingface_hub import constants
+
+    from pipelines.diffusion.downloads import find
+
+    caches = (home / "models" / ".hub", Path(constants.HF_HUB_CACHE))
+    return any(find(entry.source.hub, cache) for cache in caches)
 
 
 def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> FastAPI:

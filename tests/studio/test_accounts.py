@@ -13,6 +13,7 @@ from studio.accounts import (
     MAX_FAILURES,
     Account,
     Accounts,
+    NotLoggedIn,
     choose_accounts,
     load_secret,
     main,
@@ -117,7 +118,7 @@ def test_cookie_ends_with_the_session(accounts: Accounts, monkeypatch: pytest.Mo
 def test_unknown_name_and_wrong_password_get_the_same_sentence(accounts: Accounts):
     sentences = set()
     for name in ("ada", "nobody"):
-        with pytest.raises(BadRequest) as caught:
+        with pytest.raises(NotLoggedIn) as caught:
             accounts.log_in(name, "wrong", "", None)
         sentences.add(str(caught.value))
     assert len(sentences) == 1
@@ -125,7 +126,7 @@ def test_unknown_name_and_wrong_password_get_the_same_sentence(accounts: Account
 
 def test_guessing_is_braked_for_its_address_and_name_only(accounts: Accounts):
     for _ in range(MAX_FAILURES):
-        with pytest.raises(BadRequest):
+        with pytest.raises(NotLoggedIn):
             accounts.log_in("ada", "wrong", "6.6.6.6", None)
     with pytest.raises(Busy, match="seconds"):
         accounts.log_in("ada", "correct horse", "6.6.6.6", None)
@@ -135,7 +136,7 @@ def test_guessing_is_braked_for_its_address_and_name_only(accounts: Accounts):
 def test_brake_lets_go(accounts: Accounts, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(accounts_module, "FAILURE_SECONDS", 0.0)
     for _ in range(MAX_FAILURES + 1):
-        with pytest.raises(BadRequest):
+        with pytest.raises(NotLoggedIn):
             accounts.log_in("ada", "wrong", "6.6.6.6", None)
 
 
@@ -143,13 +144,13 @@ def test_basic_header_logs_in(accounts: Accounts):
     for _ in range(2):  # the second time from memory
         login = accounts.log_in_basic(basic("ada", "correct horse"), "", None)
         assert login.owner.id == "ada"
-    with pytest.raises(BadRequest):
+    with pytest.raises(NotLoggedIn):
         accounts.log_in_basic(basic("ada", "wrong"), "", None)
 
 
 @pytest.mark.parametrize("header", ["", "Basic", "Basic %%%", "Bearer abc", "Basic /w=="])
 def test_unreadable_basic_header_is_refused(accounts: Accounts, header: str):
-    with pytest.raises(BadRequest):
+    with pytest.raises(NotLoggedIn):
         accounts.log_in_basic(header, "", None)
 
 
