@@ -10,6 +10,7 @@ the finished weights to ``assets/starter``.
     base         the UNet, at --size 64 first and then at --size 128
     judge        the reader that measures
     export       write all of it as diffusers folders
+    adopt        begin a new work folder with the shipped weights, to train them on
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ import torch
 
 from pipelines.diffusion.autoencoder import PatchAutoencoder
 from pipelines.toybox import train_autoencoder, train_judge, train_text, train_unet
-from pipelines.toybox.dataset import Shards, make_shards
+from pipelines.toybox.dataset import FIRST_SEED, Shards, make_shards
+from pipelines.toybox.judge import load_judge
 from pipelines.toybox.training import Run
 from pipelines.toybox.vocabulary import FIRST_RELEASE, TRAINED
 
+RUNS = ("autoencoder", "text", "base", "judge")
 KINDS = {"first": FIRST_RELEASE, "all": TRAINED}
 
 
@@ -49,7 +52,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--compile", action="store_true", help="base: use torch.compile")
     parser.add_argument("--decoder-only", action="store_true", help="autoencoder: keep the latents")
     parser.add_argument("--threads", type=int, help="CPU threads")
-    parser.add_argument("--to", type=Path, default=Path("assets/starter"), help="export: folder")
+    parser.add_argument(
+        "--starter", type=Path, default=Path("assets/starter"), help="export, adopt: folder"
+    )
     options = parser.parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -109,22 +114,44 @@ def _judge(options) -> None:
 
 
 def _export(options) -> None:
-    base = options.to / "base"
-    tokenizer = _tokenizer(options)
-    train_text.save(Run(options.work / "text"), tokenizer, base)
+    base = options.starter / "base"
+    train_text.save(Run(options.work / "text"), _tokenizer(options), base)
     train_autoencoder.save(Run(options.work / "autoencoder"), base / "vae")
-    run = Run(options.work / "base")
-    train_unet.save(run, 192, PatchAutoencoder().config.latent_channels, base / "unet")
-    train_unet.save_pipeline_files(base)
-    judge = Run(options.work / "judge")
-    if judge.samples:
-        train_judge.save(judge, options.to / "judge")
-    for name in ("autoencoder", "text", "base", "judge"):
-        log = options.work / name / "log.jsonl"
-        if log.exists():
-            (options.to / "logs").mkdir(parents=True, exist_ok=True)
-            shutil.copy(log, options.to / "logs" / f"{name}.jsonl")
-    print(f"{options.to}: base model after {run.samples:,} samples, {run.seconds / 3600:.1f} h")
+    train_unet.save(Run(options.work / "base"), base)
+    if (judge := Run(options.work / "judge")).samples:
+        train_judge.save(judge, options.starter / "judge")
+    facts = {"kinds": FIRST_RELEASE, "first_seed": FIRST_SEED, "renders": len(_shards(options))}
+    logs = options.starter / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    for name in RUNS:
+        run = Run(options.work / name)
+        facts[name] = {"samples": run.samples, "hours": round(run.seconds / 3600, 2)}
+        if run.log_path.exists():
+            shutil.copy(run.log_path, logs / f"{name}.jsonl")
+    (options.starter / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
+    print(f"{options.starter}: base model after {facts['base']['samples']:,} samples")
+
+
+def _adopt(options) -> None:
+    base, facts = options.starter / "base", options.starter / "training.json"
+    if any((options.work / name).exists() for name in RUNS):
+        raise SystemExit(f"{options.work} holds a training already: choose another --work.")
+    shutil.copytree(base / "tokenizer", options.work / "tokenizer")
+    text_encoder = train_text.CLIPTextModel.from_pretrained(base / "text_encoder").float()
+    unet = train_unet.UNet2DConditionModel.from_pretrained(base / "unet").float()
+    parts = {
+        "autoencoder": {"model": PatchAutoencoder.from_pretrained(base / "vae").float()},
+        "text": {"model": text_encoder},
+        "base": {"unet": unet, "ema": unet},
+        "judge": {"model": load_judge(options.starter / "judge")},
+    }
+    for name, modules in parts.items():
+        run = Run(options.work / name, options.device)
+        done = json.loads(facts.read_text())[name]
+        run.samples, run.seconds = done["samples"], done["hours"] * 3600
+        run.save(**modules)
+        if (log := options.starter / "logs" / f"{name}.jsonl").exists():
+            shutil.copy(log, run.log_path)
 
 
 def _shards(options) -> Shards:
@@ -152,6 +179,7 @@ COMMANDS = {
     "base": _base,
     "judge": _judge,
     "export": _export,
+    "adopt": _adopt,
 }
 
 if __name__ == "__main__":

@@ -33,6 +33,8 @@ from pipelines.toybox.vocabulary import (
 )
 
 VOCABULARY = 2600
+CORPUS = 20_000  # captions that the tokenizer is made from
+EXAM = 1000  # captions on which the text encoder is examined
 _START, _END = "<|startoftext|>", "<|endoftext|>"
 _WORDS = r"""'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"""  # as CLIP splits
 
@@ -43,7 +45,7 @@ def make_tokenizer(folder: Path, kinds: Sequence[str] = TRAINED) -> CLIPTokenize
     The English comes from the manual that Python carries (``pydoc_data``), so that the same
     Python makes the same tokenizer.
     """
-    text = [caption(training_scene(i, kinds), i) for i in range(20_000)]
+    text = [caption(training_scene(i, kinds), i) for i in range(CORPUS)]
     text += [topic for topic in pydoc_data.topics.topics.values()]
     bpe = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     bpe.normalizer = normalizers.Sequence(
@@ -207,7 +209,7 @@ def train(run: Run, tokenizer, minutes: float, kinds: Sequence[str] = TRAINED) -
         if run.samples % (batch * 100) == 0:
             yield run.log(loss=loss.item())
     model.eval()
-    ids, targets, _ = _batch(tokenizer, range(1000), kinds, plain=True)
+    ids, targets, _ = _batch(tokenizer, range(EXAM), kinds, plain=True)
     with torch.no_grad():
         hidden = model(ids.to(run.device)).last_hidden_state.float().cpu()
     stop = (ids == tokenizer.eos_token_id).int().argmax(1)

@@ -36,6 +36,7 @@ SCHEDULE = {  # linear betas reach so far into the noise that night scenes come 
 }
 DROP_CAPTION = 0.1  # share of captions left empty, for classifier-free guidance
 EMA_DECAY = 0.9995
+SHEET = 32  # pictures on a sample sheet
 
 
 def make_unet(text_width: int, latent_channels: int) -> UNet2DConditionModel:
@@ -222,11 +223,11 @@ def sample(
 
 
 def paint_sheet(run: Run, unet, vae, tokenizer, text_encoder, size: int) -> Path:
-    """32 held-out prompts as one picture, with the prompts in a text file beside it."""
-    scenes = [held_out_scene(i, FIRST_RELEASE, 1 + i % 2) for i in range(32)]
+    """Held-out prompts as one picture, with the prompts in a text file beside it."""
+    scenes = [held_out_scene(i, FIRST_RELEASE, 1 + i % 2) for i in range(SHEET)]
     prompts = [caption(scene, i, plain=True) for i, scene in enumerate(scenes)]
     pictures = sample(unet, vae, tokenizer, text_encoder, prompts, size)
-    columns = 8
+    columns = min(8, SHEET)
     rows = math.ceil(len(pictures) / columns)
     sheet = pictures.reshape(rows, columns, size, size, 3).swapaxes(1, 2)
     folder = run.folder / "sheets"
@@ -237,16 +238,16 @@ def paint_sheet(run: Run, unet, vae, tokenizer, text_encoder, size: int) -> Path
     return path
 
 
-def save(run: Run, text_width: int, latent_channels: int, folder: Path) -> None:
-    """Writes the averaged UNet as a diffusers folder, fp16."""
-    unet = make_unet(text_width, latent_channels)
-    run.load(ema=unet)
-    unet.half().save_pretrained(folder)
-
-
-def save_pipeline_files(folder: Path) -> None:
-    """Writes the scheduler and ``model_index.json`` of a Stable Diffusion pipeline."""
-    scheduler = DDIMScheduler(**SCHEDULE, clip_sample=False, timestep_spacing="trailing")
+def save(run: Run, folder: Path) -> None:
+    """Writes the averaged UNet and what makes a Stable Diffusion pipeline of a folder, fp16."""
+    weights = run.get("ema")
+    text_width = weights["down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight"]
+    unet = make_unet(text_width.shape[1], weights["conv_in.weight"].shape[1])
+    unet.load_state_dict(weights)
+    unet.half().save_pretrained(folder / "unet")
+    scheduler = DDIMScheduler(
+        **SCHEDULE, clip_sample=False, timestep_spacing="trailing", steps_offset=1
+    )
     scheduler.save_pretrained(folder / "scheduler")
     index = {
         "_class_name": "StableDiffusionPipeline",

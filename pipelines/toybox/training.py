@@ -29,7 +29,7 @@ class Run:
     def __init__(self, folder: Path, device: str = "cpu") -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.device = folder, device
-        self.path = folder / "state.pt"
+        self.path, self.log_path = folder / "state.pt", folder / "log.jsonl"
         self._state = (
             torch.load(self.path, map_location="cpu", weights_only=True)
             if self.path.exists()
@@ -61,7 +61,7 @@ class Run:
         """Appends a line to ``log.jsonl`` and returns it."""
         self._tick()
         line = {"samples": self.samples, "seconds": round(self.seconds, 1), **values}
-        with open(self.folder / "log.jsonl", "a") as file:
+        with open(self.log_path, "a") as file:
             file.write(json.dumps(line) + "\n")
         return line
 

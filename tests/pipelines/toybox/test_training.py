@@ -1,0 +1,128 @@
+"""The training command from renders to an exported pipeline, seconds long, in one work folder."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+
+from pipelines.diffusion.autoencoder import PatchAutoencoder
+from pipelines.toybox import dataset, train, train_text, train_unet
+from pipelines.toybox.dataset import Shards, make_shards
+from pipelines.toybox.render import render
+from pipelines.toybox.scenes import mirrored, training_scene
+from pipelines.toybox.training import Run
+from pipelines.toybox.vocabulary import FIRST_RELEASE, HELD_OUT, KINDS
+
+SECONDS = ["--minutes", "0.01", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """A work folder through which the whole command line has gone once."""
+    folder = tmp_path_factory.mktemp("toybox")
+    patch = pytest.MonkeyPatch()
+    patch.setattr(dataset, "SHARD", 6)
+    patch.setattr(train_text, "VOCABULARY", 700)
+    patch.setattr(train_text, "CORPUS", 300)
+    patch.setattr(train_text, "EXAM", 10)
+    patch.setattr(train_unet, "SHEET", 2)
+    patch.chdir(folder)
+    for command in (
+        ["renders", "--count", "12", "--threads", "2"],
+        ["autoencoder", *SECONDS],
+        ["text", *SECONDS],
+        ["base", "--size", "64", "--batch", "2", *SECONDS],
+        ["judge", *SECONDS],
+        ["export", "--starter", "starter"],
+    ):
+        train.main([*command, "--work", str(folder / "work")])
+    yield folder
+    patch.undo()
+
+
+def test_renders_are_made_once_and_each_depends_on_its_seed_alone(work):
+    shards = Shards(work / "work" / "renders")
+    assert len(shards) == 12
+    scene = training_scene(dataset.FIRST_SEED + 7, FIRST_RELEASE)
+    assert shards.scenes[7] == scene
+    np.testing.assert_array_equal(shards.image(7), render(scene).image)
+    before = [path.stat().st_mtime_ns for path in sorted((work / "work/renders").glob("*.npy"))]
+    list(make_shards(work / "work" / "renders", 12, FIRST_RELEASE))
+    after = [path.stat().st_mtime_ns for path in sorted((work / "work/renders").glob("*.npy"))]
+    assert before == after
+
+
+def test_latents_belong_to_their_scenes_and_mirror_images(work):
+    vae = PatchAutoencoder()
+    latents = train_unet.Latents(Shards(work / "work" / "renders"), vae, 128)
+    assert latents.refresh() == 24
+    assert latents.scene(14) == latents.shards.scenes[7]
+    assert latents.scene(15) == mirrored(latents.shards.scenes[7])
+    image = np.ascontiguousarray(latents.shards.image(7)[:, ::-1])
+    x = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 127.5 - 1
+    with torch.no_grad():
+        expected = vae.encode(x).latent_dist.mode().half().float()
+    torch.testing.assert_close(latents.batch([15]), expected, atol=2e-3, rtol=2e-3)
+
+
+def test_a_second_call_goes_on_where_the_first_ended(work):
+    path = work / "work"
+    before = Run(path / "base")
+    weights = before.get("unet")["conv_in.weight"].clone()
+    train.main(["base", "--size", "64", "--batch", "2", *SECONDS, "--work", str(path)])
+    after = Run(path / "base")
+    assert after.samples > before.samples
+    assert after.seconds > before.seconds
+    moved = (after.get("unet")["conv_in.weight"] - weights).abs().max()
+    assert 0 < moved < 0.05, "resumed from the weights, not from new ones"
+
+
+def test_the_export_is_a_stable_diffusion_pipeline(work):
+    base = work / "starter" / "base"
+    pipe = StableDiffusionPipeline.from_pretrained(
+        base,
+        vae=PatchAutoencoder.from_pretrained(base / "vae", dtype=torch.float32),
+        safety_checker=None,
+        dtype=torch.float32,
+    )
+    pipe.set_progress_bar_config(disable=True)
+    picture = pipe("a red mug", num_inference_steps=2, width=64, height=64).images[0]
+    assert picture.size == (64, 64)
+    assert pipe.scheduler.config.prediction_type == "v_prediction"
+
+
+def test_adopting_the_export_gives_the_same_weights_and_counts(work):
+    train.main(["adopt", "--work", str(work / "again"), "--starter", str(work / "starter")])
+    facts = json.loads((work / "starter" / "training.json").read_text())
+    for name in train.RUNS:
+        assert Run(work / "again" / name).samples == facts[name]["samples"]
+    exported = PatchAutoencoder.from_pretrained(work / "starter" / "base" / "vae").state_dict()
+    adopted = Run(work / "again" / "autoencoder").get("model")
+    for name, tensor in exported.items():
+        assert torch.equal(tensor.float(), adopted[name])
+    with pytest.raises(SystemExit, match="holds a training already"):
+        train.main(["adopt", "--work", str(work / "again"), "--starter", str(work / "starter")])
+
+
+def test_any_text_encodes_and_no_token_stands_for_the_unknown(work):
+    tokenizer = train_text.CLIPTokenizer.from_pretrained(work / "starter" / "base" / "tokenizer")
+    end = tokenizer.eos_token_id
+    for text in ("a crimson automobile", "你好，世界", "émigré ☃ 😀", "x" * 40, "#@!"):
+        ids = tokenizer(text).input_ids[1:-1]
+        assert ids
+        assert end not in ids, text
+        assert tokenizer.decode(ids).replace(" ", "") == text.replace(" ", "")
+
+
+def test_held_out_words_are_no_tokens_of_their_own(work):
+    tokenizer = train_text.CLIPTokenizer.from_pretrained(work / "starter" / "base" / "tokenizer")
+    words = {word for kind in HELD_OUT for word in KINDS[kind] if word.isalpha() and word != "hat"}
+    for word in words:
+        assert len(tokenizer(word).input_ids) > 3, word
+
+
+def test_a_training_without_renders_says_what_to_do(tmp_path):
+    with pytest.raises(SystemExit, match="run the command 'renders' first"):
+        train.main(["autoencoder", "--work", str(tmp_path)])
