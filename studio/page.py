@@ -1,4 +1,4 @@
-"""The page: the tabs under one header."""
+"""The page: a slim header and the tabs below it."""
 
 from __future__ import annotations
 
@@ -6,19 +6,99 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from pipelines.catalog import ASSETS
+from pipelines.diffusion.samplers import samplers_in
+from pipelines.diffusion.styles import styles
+from pipelines.messages import Message
+from studio import views
+from studio.home import readable_bytes
+from studio.i18n import LANGUAGES, texts
+from studio.tabs import compare, gallery, settings, text_to_image
+from studio.theme import theme
+from studio.widgets import QUIET, Visitor, label
+
 if TYPE_CHECKING:
     from studio.server import Studio
+
+HEADER_SECONDS = 5
+PAINT, COMPARE, GALLERY, SETTINGS = "paint", "compare", "gallery", "settings"
 
 
 def build(studio: Studio) -> gr.Blocks:
     """The Gradio page of ``studio``. Imports no torch: it must answer at once."""
-    with gr.Blocks(title="Atelier", analytics_enabled=False) as page:
-        gr.Markdown("# Atelier")
-        gr.Markdown("\n".join(f"- {model.title}" for model in studio.catalog.models()))
+    with gr.Blocks(title="Atelier", analytics_enabled=False, fill_width=True) as page:
+        _header(studio, page)
+        with gr.Tabs(selected=PAINT, elem_id="tabs") as tabs:
+            with gr.Tab(label("Text to image"), id=PAINT):
+                painting = text_to_image.Tab(studio)
+            with gr.Tab(label("Compare samplers"), id=COMPARE):
+                comparing = compare.Tab(studio)
+            with gr.Tab(label("Gallery"), id=GALLERY) as gallery_tab:
+                showing = gallery.Tab(studio)
+            with gr.Tab(label("Settings"), id=SETTINGS, visible=False) as settings_tab:
+                adjusting = settings.Tab(studio)
+        painting.listen(page)
+        comparing.listen(page)
+        showing.listen(gallery_tab)
+        adjusting.listen(page, settings_tab)
+        for source in (painting.details, comparing.details, showing.details, showing.dropped):
+            source.send_to(painting.form.inputs, painting.form.fill, tabs, PAINT, source.use)
+            source.send_to(comparing.inputs, comparing.fill, tabs, COMPARE, source.compare)
     return page
 
 
 def look() -> dict[str, Any]:
-    """What the page is shown with: ``theme``, ``css_paths``, ``head``, ``i18n`` and the like,
-    arguments of :func:`gradio.mount_gradio_app`."""
-    return {}
+    """What the page is shown with: arguments of :func:`gradio.mount_gradio_app`."""
+    return {
+        "theme": theme(),
+        "css_paths": [ASSETS / "page.css"],
+        "i18n": gr.I18n(**{language: labels(language) for language in LANGUAGES}),
+    }
+
+
+def labels(language: str) -> dict[str, str]:
+    """All labels of the page in one language, those from ``presets/`` included.
+
+    The browser takes braces for formatting of its own, so sentences with values are left to
+    :func:`studio.i18n.translate`.
+    """
+    samplers = samplers_in(None)
+    described = [*samplers, *samplers.schedules.values()]
+    presets = [entry.description for entry in described] + [s.title for s in styles().values()]
+    table = {english: english for english in texts("zh")} | texts(language)
+    table |= {words["en"]: words.get(language, words["en"]) for words in presets}
+    return {english: text for english, text in table.items() if "{" not in english}
+
+
+def _header(studio: Studio, page: gr.Blocks) -> None:
+    header = gr.HTML(elem_id="header")
+    timer = gr.Timer(HEADER_SECONDS)
+
+    def show(request: gr.Request) -> str:
+        visitor = Visitor.of(request)
+        name = visitor.owner.name if studio.accounts.needed else None
+        return views.header(_facts(studio, visitor), visitor, name)
+
+    page.load(show, None, header, **QUIET)
+    timer.tick(show, None, header, **QUIET)
+
+
+def _facts(studio: Studio, visitor: Visitor) -> list[tuple[str, str]]:
+    """Device, memory, loaded models and queue, as far as they are known."""
+    machine = studio.machine.status()
+    facts = []
+    if machine["ready"]:
+        free, total = machine["memory_free"], machine["memory_total"]
+        memory = Message(
+            "{free} free of {total}", free=readable_bytes(free), total=readable_bytes(total)
+        )
+        facts.append(("Device", machine["description"]))
+        facts.append(("Memory", visitor.say(memory)))
+    else:
+        facts.append(("Device", visitor.say("getting ready …")))
+    titles = {entry.name: entry.title for entry in studio.catalog.models()}
+    loaded = [titles.get(entry.name, entry.name) for entry in studio.machine.loaded()]
+    facts.append(("Loaded", ", ".join(loaded) or visitor.say("nothing yet")))
+    waiting = studio.jobs.waiting()
+    facts.append(("Queue", str(waiting) if waiting else visitor.say("empty")))
+    return facts

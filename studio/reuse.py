@@ -1,0 +1,69 @@
+"""From the parameters inside a picture back to the fields of a request, read leniently."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pipelines.diffusion.requests import TextToImageRequest
+from pipelines.errors import UserError, validated
+
+_SIZE = re.compile(r"\s*(\d{1,5})\s*[x×]\s*(\d{1,5})\s*")
+# Samplers of A1111's older versions carry the schedule in their name: "DPM++ 2M Karras".
+_SCHEDULES = ("Karras", "Exponential", "Uniform", "SGM Uniform", "Beta")
+_NUMBERS: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "Steps": ("steps", int),
+    "CFG scale": ("guidance", float),
+    "CFG rescale": ("guidance_rescale", float),
+    "Seed": ("seed", int),
+    "Clip skip": ("clip_skip", int),
+    "Eta DDIM": ("eta", float),
+}
+_WORDS = {"Sampler": "sampler", "Schedule type": "schedule", "Model": "model", "Style": "style"}
+
+
+def fields_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a :class:`TextToImageRequest` that ``parameters`` speak of.
+
+    Args:
+        parameters: prompts and A1111's names, as :func:`studio.metadata.parse_parameters` reads
+            them; anyone can have written them.
+
+    Returns:
+        Only fields whose value is within the request's bounds; the rest is left out. Names of
+        models and samplers may be of things that are not here.
+    """
+    fields: dict[str, Any] = {
+        name: str(parameters[name]) for name in ("prompt", "negative_prompt") if name in parameters
+    }
+    for name, field in _WORDS.items():
+        if name in parameters:
+            fields[field] = str(parameters[name])
+    for name, (field, number) in _NUMBERS.items():
+        try:
+            fields[field] = number(str(parameters[name]))
+        except (KeyError, ValueError):  # not there, or written by hand
+            continue
+    if size := _SIZE.fullmatch(str(parameters.get("Size", ""))):
+        fields["width"], fields["height"] = int(size[1]), int(size[2])
+    _split_sampler(fields)
+    return {name: value for name, value in fields.items() if _fits(name, value)}
+
+
+def _split_sampler(fields: dict[str, Any]) -> None:
+    name = fields.get("sampler", "")
+    for schedule in sorted(_SCHEDULES, key=len, reverse=True):
+        if "schedule" not in fields and name.endswith(f" {schedule}"):
+            fields["sampler"] = name.removesuffix(f" {schedule}")
+            fields["schedule"] = schedule
+    if fields.get("schedule") == "Automatic":
+        del fields["schedule"]
+
+
+def _fits(name: str, value: Any) -> bool:
+    try:
+        validated(TextToImageRequest, {"prompt": "", name: value})
+    except UserError:
+        return False
+    return True

@@ -1,0 +1,318 @@
+"""The controls of a :class:`TextToImageRequest`, filled with the chosen model's own defaults."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+from gradio.i18n import I18nData
+
+from pipelines.catalog import ModelEntry
+from pipelines.diffusion.requests import TextToImageRequest
+from pipelines.diffusion.samplers import Sampler, samplers_in
+from pipelines.diffusion.styles import styles
+from pipelines.errors import UserError
+from studio import views
+from studio.widgets import QUIET, Visitor, from_field, label
+
+if TYPE_CHECKING:
+    from studio.server import Studio
+
+STARTER = "starter"
+NO_STYLE = ""
+RANDOM = -1
+EXAMPLES = (
+    "a red mug on a wooden floor",
+    "a shiny metal robot in the snow",
+    "a yellow duck left of a blue boat on the beach",
+    "a small green cactus at sunset",
+    "a striped purple donut on tiles",
+)
+
+
+class PaintForm:
+    """Draws the controls in two parts and keeps those that depend on others in step.
+
+    Attributes:
+        controls: field of the request → its control, in the request's order.
+        inputs: the controls alone, as event listeners take them.
+    """
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+        self.samplers = samplers_in(studio.home)
+        self._drawn: dict[str, gr.components.Component] = {}
+
+    @property
+    def controls(self) -> dict[str, gr.components.Component]:
+        return {name: self._drawn[name] for name in TextToImageRequest.model_fields}
+
+    @property
+    def inputs(self) -> list[gr.components.Component]:
+        return list(self.controls.values())
+
+    def draw_prompt(self) -> None:
+        """The prompt, examples to start from, and the line about words never seen."""
+        self._draw("prompt", lines=3, max_lines=12, info=None, autofocus=True,
+                   placeholder=label("a red mug on a wooden floor"))  # fmt: skip
+        self._chips = gr.HTML(
+            views.chips(EXAMPLES, label("Surprise me")),
+            elem_id="examples",
+            js_on_load=_CHIP_CLICKED,
+        )
+        self._hint = gr.HTML(elem_id="unknown-words", visible=False)
+
+    def draw_rest(self) -> None:
+        """Model, style, sampler and all that is folded away."""
+        entry = self._first_entry()
+        with gr.Row():
+            self._draw("model", kind=gr.Dropdown, choices=self._models(), value=entry.name,
+                       info=None)  # fmt: skip
+            self._draw("style", kind=gr.Dropdown, choices=_style_choices(), value=NO_STYLE,
+                       info=None)  # fmt: skip
+        self._about = gr.HTML(elem_id="about-model")
+        with gr.Row():
+            self._draw("sampler", kind=gr.Dropdown, **self._sampler_picker(entry))
+            sampler = self._own_sampler(entry)
+            self._draw("schedule", kind=gr.Dropdown, **self._schedule_picker(entry, sampler))
+        with gr.Row():
+            self._draw("steps", value=entry.defaults.steps)
+            self._draw("guidance", value=entry.defaults.guidance)
+        with gr.Row(elem_classes="seed-row"):
+            self._draw("seed", kind=gr.Number, info=None)
+            self._random = gr.Button(label("Random"), elem_id="random-seed")
+            self.reuse_seed = gr.Button(label("Reuse last"), elem_id="reuse-seed")
+        with gr.Accordion(label("Advanced"), open=False, elem_id="advanced"):
+            self._draw("negative_prompt", lines=2, max_lines=8)
+            with gr.Row():
+                self._draw("width", value=entry.native_size)
+                self._draw("height", value=entry.native_size)
+            with gr.Row():
+                self._draw("batch_count")
+                self._draw("batch_size")
+            with gr.Row():
+                self._draw("guidance_rescale")
+                self._draw("clip_skip")
+            eta = sampler.eta if sampler else None
+            self._draw("eta", value=eta or 0.0, visible=eta is not None)
+
+    def listen(
+        self, page: gr.Blocks, last_request: Callable[[Visitor], Mapping[str, Any] | None]
+    ) -> None:
+        """Connect the controls with one another.
+
+        Args:
+            page: opens with what ``last_request(visitor)`` says, so that a refresh loses nothing.
+            last_request: the fields of the visitor's last request, or None.
+        """
+        prompt, model = self._drawn["prompt"], self._drawn["model"]
+        self._chips.pick(self._chip, None, prompt, **QUIET)
+        gr.on(
+            [prompt.change, model.change],
+            self._unknown,
+            [prompt, model],
+            self._hint,
+            trigger_mode="always_last",
+            **QUIET,
+        )
+        model.input(self._model_chosen, model, [*self._of_model(), self._about], **QUIET)
+        self._drawn["sampler"].input(
+            self._sampler_chosen,
+            [model, self._drawn["sampler"], self._drawn["schedule"]],
+            [self._drawn[name] for name in ("sampler", "schedule", "eta")],
+            **QUIET,
+        )
+        self._drawn["schedule"].input(
+            lambda name: gr.update(info=self._schedule_line(name)),
+            self._drawn["schedule"],
+            self._drawn["schedule"],
+            **QUIET,
+        )
+        self._random.click(lambda: RANDOM, None, self._drawn["seed"], **QUIET)
+
+        def opened(request: gr.Request) -> list[Any]:
+            visitor = Visitor.of(request)
+            return self._opened(last_request(visitor) or {}, visitor)
+
+        page.load(opened, None, [*self.inputs, self._about], **QUIET)
+
+    def data(self, values: Sequence[Any]) -> dict[str, Any]:
+        """The values of :attr:`inputs` as the fields of a request, not yet checked."""
+        data = dict(zip(self.controls, values, strict=True))
+        data["style"] = data["style"] or None
+        if data["seed"] is None:
+            data["seed"] = RANDOM
+        if not self._takes_eta(data["sampler"]):
+            data["eta"] = None
+        return data
+
+    def fill(self, fields: Mapping[str, Any]) -> list[Any]:
+        """Updates of :attr:`inputs` that show ``fields``; those not given keep their values.
+
+        A model that is not here keeps the one that is chosen.
+        """
+        fields = {name: value for name, value in fields.items() if name in self.controls}
+        known = {entry.name: entry for entry in self.studio.catalog.models()}
+        entry = known.get(fields.get("model"))
+        updates: dict[str, Any] = {name: gr.update(value=value) for name, value in fields.items()}
+        if "style" in fields:
+            updates["style"] = gr.update(value=fields["style"] or NO_STYLE)
+        if entry is None:
+            updates.pop("model", None)
+        else:
+            values = self._defaults(entry) | {k: v for k, v in fields.items() if v is not None}
+            updates |= self._pickers(entry, values["sampler"], values["schedule"], values["eta"])
+            updates |= {
+                name: gr.update(value=values[name])
+                for name in ("steps", "guidance", "width", "height")
+            }
+        return [updates.get(name, gr.skip()) for name in self.controls]
+
+    # --- what the controls show -------------------------------------------------------------
+
+    def _draw(self, name: str, **options: Any) -> None:
+        self._drawn[name] = from_field(TextToImageRequest, name, **options)
+
+    def _models(self) -> list[tuple[str, str]]:
+        return [(m.title, m.name) for m in self.studio.catalog.models() if m.refused is None]
+
+    def _first_entry(self) -> ModelEntry:
+        entries = [entry for entry in self.studio.catalog.models() if entry.refused is None]
+        return next((entry for entry in entries if entry.name == STARTER), entries[0])
+
+    def _own_sampler(self, entry: ModelEntry) -> Sampler | None:
+        fitting = self.samplers.fitting(entry.family, entry.defaults.sampler)
+        own = [sampler for sampler in fitting if sampler.name == entry.defaults.sampler]
+        return next(iter([*own, *fitting]), None)
+
+    def _sampler_picker(self, entry: ModelEntry, chosen: str | None = None) -> dict[str, Any]:
+        fitting = self.samplers.fitting(entry.family, entry.defaults.sampler)
+        names = [sampler.name for sampler in fitting]
+        own = self._own_sampler(entry)
+        value = chosen if chosen in names else own.name if own else None
+        return {
+            "choices": names,
+            "value": value,
+            "info": described(self.samplers.get(value).description) if value else None,
+            "visible": bool(names),
+        }
+
+    def _schedule_picker(
+        self, entry: ModelEntry, sampler: Sampler | None, chosen: str | None = None
+    ) -> dict[str, Any]:
+        """The schedules that fit, with the chosen one, else the model's own, else the first."""
+        names = self.samplers.schedules_of(sampler, entry.family) if sampler else []
+        wanted = [name for name in (chosen, entry.defaults.schedule) if name in names]
+        value = next(iter([*wanted, *names]), None)
+        return {
+            "choices": names,
+            "value": value,
+            "info": self._schedule_line(value),
+            "visible": bool(names),
+        }
+
+    def _schedule_line(self, name: str | None) -> I18nData | str | None:
+        return described(self.samplers.schedule(name).description) if name else None
+
+    def _pickers(
+        self, entry: ModelEntry, sampler_name: str | None, schedule: str | None, eta: float | None
+    ) -> dict[str, Any]:
+        """Updates of sampler, schedule and eta for a model; what does not fit gives way."""
+        picker = self._sampler_picker(entry, sampler_name)
+        sampler = self.samplers.get(picker["value"]) if picker["value"] else None
+        own_eta = sampler.eta if sampler else None
+        return {
+            "sampler": gr.update(**picker),
+            "schedule": gr.update(**self._schedule_picker(entry, sampler, schedule)),
+            "eta": gr.update(
+                value=own_eta or 0.0 if eta is None else eta, visible=own_eta is not None
+            ),
+        }
+
+    def _takes_eta(self, sampler_name: Any) -> bool:
+        return any(s.name == sampler_name and s.eta is not None for s in self.samplers)
+
+    def _of_model(self) -> list[gr.components.Component]:
+        names = ("sampler", "schedule", "eta", "steps", "guidance", "width", "height")
+        return [self._drawn[name] for name in (*names, "negative_prompt")]
+
+    @staticmethod
+    def _defaults(entry: ModelEntry) -> dict[str, Any]:
+        return {
+            "sampler": entry.defaults.sampler,
+            "schedule": entry.defaults.schedule,
+            "eta": None,
+            "steps": entry.defaults.steps,
+            "guidance": entry.defaults.guidance,
+            "width": entry.native_size,
+            "height": entry.native_size,
+        }
+
+    # --- events -----------------------------------------------------------------------------
+
+    def _opened(self, fields: Mapping[str, Any], visitor: Visitor) -> list[Any]:
+        """The models in the home folder may have changed since the studio started."""
+        entry = self._entry(fields.get("model")) or self._first_entry()
+        updates = dict(zip(self.controls, self.fill({**fields, "model": entry.name}), strict=True))
+        updates["model"] = gr.update(choices=self._models(), value=entry.name)
+        return [*updates.values(), views.about_model(entry, visitor)]
+
+    def _model_chosen(self, name: str, request: gr.Request) -> list[Any]:
+        entry = self._entry(name) or self._first_entry()
+        defaults = self._defaults(entry)
+        pickers = self._pickers(entry, None, None, None)
+        numbers = [gr.update(value=defaults[n]) for n in ("steps", "guidance", "width", "height")]
+        negative = gr.update(interactive=entry.negative_prompt_used)
+        about = views.about_model(entry, Visitor.of(request))
+        return [*pickers.values(), *numbers, negative, about]
+
+    def _sampler_chosen(self, model: str, name: str, schedule: str | None) -> list[Any]:
+        entry = self._entry(model) or self._first_entry()
+        return list(self._pickers(entry, name, schedule, None).values())
+
+    def _chip(self, event: gr.EventData) -> str:
+        text = event._data.get("text")
+        return text if isinstance(text, str) and text else surprise()
+
+    def _unknown(self, prompt: str, model: str, request: gr.Request) -> Any:
+        from pipelines.toybox.words import unknown_words
+
+        words = unknown_words(prompt) if model == STARTER else []
+        shown = views.unknown_words(words, Visitor.of(request)) if words else ""
+        return gr.update(value=shown, visible=bool(words))
+
+    def _entry(self, name: Any) -> ModelEntry | None:
+        try:
+            return self.studio.catalog.get(name) if isinstance(name, str) else None
+        except UserError:  # gone from the home folder since the page was opened
+            return None
+
+
+def surprise() -> str:
+    """A prompt that the starter model understands."""
+    from pipelines.toybox.captions import caption
+    from pipelines.toybox.scenes import sample_scene
+    from pipelines.toybox.vocabulary import FIRST_RELEASE
+
+    seed = secrets.randbits(32)
+    return caption(sample_scene(seed, FIRST_RELEASE, max_things=2), seed)
+
+
+def described(description: Mapping[str, str]) -> I18nData | str:
+    """One line about a sampler or schedule; those of the owner's own are in one language only."""
+    return label(description["en"]) if "zh" in description else description.get("en", "")
+
+
+def _style_choices() -> list[tuple[Any, str]]:
+    return [(label("None"), NO_STYLE), *((label(s.title["en"]), s.name) for s in styles().values())]
+
+
+# A chip's words travel in data-text; "Surprise me" has none.
+_CHIP_CLICKED = """
+element.addEventListener('click', event => {
+  const chip = event.target.closest('button');
+  if (chip) trigger('pick', {text: chip.dataset.text || ''});
+});
+"""

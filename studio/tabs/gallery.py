@@ -1,0 +1,151 @@
+"""Gallery: one's own pictures, and what other pictures say of how they were made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from pipelines.errors import UserError
+from studio import views
+from studio.metadata import parse_parameters, read_settings
+from studio.tabs.details import Details
+from studio.widgets import QUIET, Visitor, label
+
+if TYPE_CHECKING:
+    from studio.server import Studio
+
+PAGE = 24  # pictures; divides by 2, 3, 4 and 6 columns
+
+
+class Tab:
+    """Draws the tab.
+
+    Attributes:
+        details: of the chosen picture.
+        dropped: of the file in the drop zone.
+    """
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+        self._limit = gr.State(PAGE)
+        self._chosen = gr.State(None)
+        with gr.Row(elem_classes="bench"):
+            with gr.Column(scale=4, min_width=320, elem_classes="controls"):
+                with gr.Column(elem_classes="first"):
+                    self._search = gr.Textbox(
+                        label=label("Search in prompts"),
+                        placeholder=label("red mug"),
+                        max_lines=1,
+                        max_length=200,
+                        elem_id="gallery-search",
+                    )
+                    self.details = Details(studio, "gallery", large=True)
+                    self._draw_deletion()
+                with gr.Column(elem_classes="rest"):
+                    self._file = gr.File(
+                        label=label("Read the settings of a PNG, JPEG or WEBP"),
+                        type="binary",
+                        height=120,
+                        elem_id="drop-zone",
+                    )
+                    self._file_error = gr.HTML(elem_id="drop-error")
+                    self.dropped = Details(studio, "dropped")
+            with gr.Column(scale=6, min_width=320, elem_classes="results"):
+                self._pictures = gr.HTML(
+                    elem_id="gallery-pictures", js_on_load=views.PICTURE_CLICKED
+                )
+                self._more = gr.Button(
+                    label("Show more"), size="sm", visible=False, elem_classes="quiet"
+                )
+
+    def _draw_deletion(self) -> None:
+        self._delete = gr.Button(
+            label("Delete"), size="sm", visible=False, elem_id="delete", elem_classes="quiet"
+        )
+        with gr.Column(visible=False, elem_classes="confirm") as self._confirm:
+            gr.Markdown(label("Delete this picture for good?"))
+            with gr.Row(elem_classes="actions"):
+                self._really = gr.Button(
+                    label("Delete for good"), size="sm", variant="stop", elem_id="delete-for-good"
+                )
+                self._keep = gr.Button(label("Keep"), size="sm")
+
+    def listen(self, tab: gr.Tab) -> None:
+        """Connect the controls; the pictures are looked up whenever the tab is opened."""
+        found = [self._pictures, self._more]
+        query = [self._search, self._limit, self._chosen]
+        chosen = [self._chosen, self._delete, self._confirm, *self.details.outputs]
+        tab.select(self._found, query, found, **QUIET)
+        self._search.input(
+            lambda: PAGE, None, self._limit, trigger_mode="always_last", **QUIET
+        ).then(self._found, query, found, **QUIET)
+        self._more.click(lambda limit: limit + PAGE, self._limit, self._limit, **QUIET).then(
+            self._found, query, found, **QUIET
+        )
+        self._pictures.pick(self._choose, None, chosen, **QUIET).then(
+            self._found, query, found, **QUIET
+        )
+        self._delete.click(lambda: gr.update(visible=True), None, self._confirm, **QUIET)
+        self._keep.click(lambda: gr.update(visible=False), None, self._confirm, **QUIET)
+        self._really.click(self._deleted, self._chosen, chosen, **QUIET).then(
+            self._found, query, found, **QUIET
+        )
+        self._file.upload(
+            self._read, self._file, [self._file, self._file_error, *self.dropped.outputs], **QUIET
+        )
+
+    def _found(self, text: str, limit: int, chosen: str | None, request: gr.Request) -> list[Any]:
+        visitor = Visitor.of(request)
+        rows = self.studio.gallery.search(visitor.owner.id, text, limit=limit + 1)
+        if rows:
+            shown = views.thumbnails([row.id for row in rows[:limit]], chosen, visitor)
+        elif text.strip():
+            shown = views.empty(
+                "No prompt has these words", "Try fewer words, or clear the search.", visitor
+            )
+        else:
+            shown = views.empty(
+                "No pictures yet",
+                "Paint one under “Text to image”. It stays here, with its settings.",
+                visitor,
+            )
+        return [shown, gr.update(visible=len(rows) > limit)]
+
+    def _choose(self, event: gr.EventData, request: gr.Request) -> list[Any]:
+        visitor = Visitor.of(request)
+        try:
+            row = self.studio.gallery.get(visitor.owner.id, str(event._data.get("id")))
+        except UserError as error:  # deleted in another window
+            return [*self._nothing_chosen(), views.error(error.message, visitor), *_KEPT]
+        shown = self.details.shown(parse_parameters(row.parameters), visitor, row.id)
+        return [row.id, gr.update(visible=True), gr.update(visible=False), *shown]
+
+    def _deleted(self, chosen: str | None, request: gr.Request) -> list[Any]:
+        visitor = Visitor.of(request)
+        try:
+            self.studio.gallery.delete(visitor.owner.id, str(chosen))
+        except UserError as error:
+            return [*self._nothing_chosen(), views.error(error.message, visitor), *_KEPT]
+        return [*self._nothing_chosen(), *self.details.hidden()]
+
+    @staticmethod
+    def _nothing_chosen() -> list[Any]:
+        return [None, gr.update(visible=False), gr.update(visible=False)]
+
+    def _read(self, data: bytes | None, request: gr.Request) -> list[Any]:
+        """The settings inside a dropped file; the drop zone is free again afterwards."""
+        visitor = Visitor.of(request)
+        try:
+            parameters = read_settings(data or b"")
+        except UserError as error:
+            return [None, views.error(error.message, visitor), *self.dropped.hidden()]
+        if not parameters:
+            words = (
+                "This picture has no settings inside. Many sites strip them from what they show."
+            )
+            return [None, views.notice(words, visitor), *self.dropped.hidden()]
+        return [None, "", *self.dropped.shown(parameters, visitor)]
+
+
+_KEPT = (gr.update(visible=False), None)  # the rest of Details.outputs beside an error

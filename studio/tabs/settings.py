@@ -1,0 +1,102 @@
+"""Settings: what the host decides for the whole studio, and cleaning up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from pipelines.errors import Refused, UserError
+from pipelines.messages import Message
+from studio import views
+from studio.home import readable_bytes, shown
+from studio.settings import Settings
+from studio.widgets import QUIET, Visitor, from_field, label
+
+if TYPE_CHECKING:
+    from studio.server import Studio
+
+
+class Tab:
+    """Draws the tab; only the host sees it, and the server checks that again at every event."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+        current = studio.settings.current
+        with gr.Row(elem_classes="bench"):
+            with gr.Column(scale=4, min_width=320, elem_classes="controls"):
+                self._fields = {
+                    name: from_field(
+                        Settings, name, value=getattr(current, name), **_as_number(name)
+                    )
+                    for name in Settings.model_fields
+                }
+                self._save = gr.Button(label("Save"), variant="primary", elem_id="save-settings")
+                self._said = gr.HTML(elem_id="settings-said")
+            with gr.Column(scale=6, min_width=320, elem_classes="results page-words"):
+                gr.Markdown(label("### Clean up"))
+                self._disk = gr.HTML(elem_id="disk")
+                self._clean = gr.Button(
+                    label("Clean up"), size="sm", elem_id="clean-up", elem_classes="quiet"
+                )
+                self._cleaned = gr.HTML()
+                gr.Markdown(label("### Language"))
+                gr.Markdown(
+                    label("The page is in English or Chinese, as your browser asks for it.")
+                )
+
+    def listen(self, page: gr.Blocks, tab: gr.Tab) -> None:
+        """Connect the controls; ``tab`` is shown to the host alone."""
+        inputs = list(self._fields.values())
+        page.load(self._open_to_host, None, tab, **QUIET)
+        tab.select(self._current, None, [*inputs, self._disk, self._said, self._cleaned], **QUIET)
+        self._save.click(self._saved, inputs, self._said, preprocess=False, **QUIET)
+        self._clean.click(self._clean_up, None, [self._cleaned, self._disk], **QUIET)
+
+    @staticmethod
+    def _open_to_host(request: gr.Request) -> Any:
+        return gr.update(visible=Visitor.of(request).owner.is_host)
+
+    def _current(self, request: gr.Request) -> list[Any]:
+        visitor = Visitor.of(request)
+        if not visitor.owner.is_host:
+            return [gr.skip()] * len(self._fields) + [_refused(visitor), "", ""]
+        values = self.studio.settings.current
+        shown_values = [getattr(values, name) for name in self._fields]
+        return [*shown_values, self._disk_use(visitor), "", ""]
+
+    def _saved(self, request: gr.Request, *values: Any) -> str:
+        visitor = Visitor.of(request)
+        if not visitor.owner.is_host:
+            return _refused(visitor)
+        try:
+            self.studio.settings.change(**dict(zip(self._fields, values, strict=True)))
+        except UserError as error:
+            return views.error(error.message, visitor)
+        return views.notice("Saved.", visitor)
+
+    def _clean_up(self, request: gr.Request) -> list[str]:
+        visitor = Visitor.of(request)
+        if not visitor.owner.is_host:
+            return [_refused(visitor), ""]
+        freed = self.studio.gallery.clean_up()
+        message = Message("{size} freed.", size=readable_bytes(freed))
+        return [views.notice(message, visitor), self._disk_use(visitor)]
+
+    def _disk_use(self, visitor: Visitor) -> str:
+        used = Message(
+            "Your studio lives in {home}. Cleaning up would free {size}: thumbnails, leftovers of "
+            "interrupted writing and copies of uploads. Pictures stay.",
+            home=shown(self.studio.home),
+            size=readable_bytes(self.studio.gallery.clean_up(dry_run=True)),
+        )
+        return views.notice(used, visitor)
+
+
+def _refused(visitor: Visitor) -> str:
+    return views.error(Refused("Only the host may change the settings.").message, visitor)
+
+
+def _as_number(name: str) -> dict[str, Any]:
+    """Limits reach from one to a million: a slider would be of no use."""
+    return {} if Settings.model_fields[name].annotation is bool else {"kind": gr.Number}

@@ -1,0 +1,71 @@
+"""Text to image: words, settings, one button, and the picture as it appears."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from studio.metadata import parse_parameters
+from studio.reuse import fields_of
+from studio.tabs.details import Details
+from studio.tabs.form import PaintForm
+from studio.tabs.watching import Watch
+from studio.widgets import QUIET, Visitor, label
+
+if TYPE_CHECKING:
+    from studio.server import Studio
+
+KIND = "text_to_image"
+
+
+class Tab:
+    """Draws the tab.
+
+    Attributes:
+        form: the controls of the request.
+        details: of the chosen picture.
+    """
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+        self.form = PaintForm(studio)
+        with gr.Row(elem_classes="bench"):
+            with gr.Column(scale=4, min_width=320, elem_classes="controls"):
+                with gr.Column(elem_classes="first"):
+                    self.form.draw_prompt()
+                    with gr.Row():
+                        self._paint = gr.Button(label("Paint"), variant="primary", elem_id="paint")
+                        self._cancel = gr.Button(label("Cancel"), visible=False, elem_id="cancel")
+                with gr.Column(elem_classes="rest"):
+                    self.form.draw_rest()
+            with gr.Column(scale=6, min_width=320, elem_classes="results"):
+                self._board = gr.HTML(elem_id="board", js_on_load=Watch.CLICKED)
+                self.details = Details(studio, "painted")
+
+    def listen(self, page: gr.Blocks) -> None:
+        """Connect the controls with one another and with the jobs."""
+        watch = Watch(
+            self.studio,
+            kind=KIND,
+            board=self._board,
+            cancel=self._cancel,
+            details=self.details,
+            empty=(
+                "Nothing painted yet",
+                "Describe a picture or pick an example, then press Paint. "
+                "It appears here step by step.",
+            ),
+        )
+        self.form.listen(page, watch.last_request)
+        watch.start_with(self._paint, lambda _, values: self.form.data(values), self.form.inputs)
+        watch.resume(page)
+        self.form.reuse_seed.click(
+            self._last_seed, watch.job_id, self.form.controls["seed"], **QUIET
+        )
+
+    def _last_seed(self, job_id: str | None, request: gr.Request) -> Any:
+        """The seed of the first picture on the board; nothing changes when there is none."""
+        rows = self.studio.gallery.of_job(Visitor.of(request).owner.id, job_id) if job_id else []
+        seeds = [fields_of(parse_parameters(row.parameters)).get("seed") for row in rows]
+        return next((seed for seed in seeds if seed is not None), gr.skip())

@@ -1,0 +1,299 @@
+"""What the page shows of jobs and pictures, as HTML.
+
+Whatever people wrote goes through :func:`html.escape`; ids come from the database and are safe
+characters only, and are escaped all the same. Addresses are relative, so that the page also works
+below a path of a proxy.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from gradio.i18n import I18nData
+from PIL import Image
+
+from pipelines.catalog import ModelEntry
+from pipelines.messages import Message
+from studio.home import readable_bytes
+from studio.widgets import Visitor
+
+PREVIEW_SIDE = 256  # pixels; more would not be seen in a picture that is still noise
+_SHOWN_WORDS = 8  # of those never seen
+_FEW = 4  # pictures shown large
+
+
+@dataclass(frozen=True, slots=True)
+class Progressing:
+    """A job that is not finished, as the board shows it.
+
+    Attributes:
+        state: ``queued`` or ``running``.
+        position: place in the queue, 1 is next.
+        seconds_left: None while it cannot be told.
+        preview: a ``data:`` URI, or None.
+    """
+
+    state: str
+    step: int = 0
+    total: int = 0
+    note: Message | None = None
+    position: int | None = None
+    seconds_left: float | None = None
+    preview: str | None = None
+
+
+# --- the page as a whole ------------------------------------------------------------------------
+
+_MARK = (
+    '<svg viewBox="0 0 32 32" aria-hidden="true"><rect x="1" y="1" width="30" height="30" rx="8" '
+    'fill="#b84f30"/><circle cx="12.5" cy="19" r="6.5" fill="#fbe8df"/>'
+    '<path d="M20 8l6 15H14z" fill="#37150e" fill-opacity=".55"/></svg>'
+)
+
+
+def header(facts: Sequence[tuple[str, str]], visitor: Visitor, name: str | None) -> str:
+    """The brand and the facts about the machine.
+
+    Args:
+        facts: label (a key of the tables of texts) and value.
+        visitor: who reads it.
+        name: of a person who has logged in and can log out, or None.
+    """
+    shown = "".join(
+        f"<span>{escape(visitor.say(title))} <b>{escape(value)}</b></span>"
+        for title, value in facts
+    )
+    if name is not None:
+        out = escape(visitor.say("Log out"))
+        shown += f'<span><b>{escape(name)}</b> · <a href="logout">{out}</a></span>'
+    brand = f'<div class="atelier-brand">{_MARK}Atelier</div>'
+    return f'<div class="atelier-header">{brand}<div class="atelier-facts">{shown}</div></div>'
+
+
+def empty(title: str, words: str, visitor: Visitor) -> str:
+    """An empty place that says what to do."""
+    return (
+        f'<div class="empty-state"><strong>{escape(visitor.say(title))}</strong>'
+        f"<p>{escape(visitor.say(words))}</p></div>"
+    )
+
+
+def error(sentence: Message | str, visitor: Visitor) -> str:
+    return f'<div class="error" role="alert">{escape(visitor.say(sentence))}</div>'
+
+
+def notice(sentence: Message | str, visitor: Visitor) -> str:
+    return f'<div class="hint" role="status">{escape(visitor.say(sentence))}</div>'
+
+
+def chips(examples: Iterable[str], surprise: I18nData) -> str:
+    """Buttons with prompts to start from, and one that makes a prompt up.
+
+    The label stays for the browser to translate, so this can stand in the page from the start.
+    """
+    buttons = "".join(
+        f'<button type="button" data-text="{escape(text)}">{escape(text)}</button>'
+        for text in examples
+    )
+    first = f'<button type="button" class="surprise">{surprise}</button>'
+    return f'<div class="chips">{first}{buttons}</div>'
+
+
+def unknown_words(words: Sequence[str], visitor: Visitor) -> str:
+    shown = ", ".join(words[:_SHOWN_WORDS]) + (" …" if len(words) > _SHOWN_WORDS else "")
+    return notice(
+        Message(
+            "The starter model has never seen: {words}. It paints toys, such as a mug, a robot, "
+            "a duck or a castle, in plain colours and places. Larger models know more words.",
+            words=shown,
+        ),
+        visitor,
+    )
+
+
+def about_model(entry: ModelEntry, visitor: Visitor) -> str:
+    """One line: what the model is, its licence and what it costs."""
+    facts = [visitor.say(entry.description)] if entry.description else []
+    licence = Message("Licence: {licence}.", licence=entry.licence)
+    facts.append(visitor.say(licence))
+    if entry.download_bytes:
+        size = readable_bytes(entry.download_bytes)
+        facts.append(visitor.say(Message("The first use downloads {size}.", size=size)))
+    if not entry.negative_prompt_used:
+        facts.append(visitor.say("It takes no negative prompt."))
+    return f'<div class="about-model">{escape(" ".join(facts))}</div>'
+
+
+# --- jobs ---------------------------------------------------------------------------------------
+
+
+def board(
+    visitor: Visitor,
+    *,
+    progress: Progressing | None = None,
+    pictures: Sequence[str] = (),
+    sheet: str | None = None,
+    chosen: str | None = None,
+    summary: str = "",
+    failure: str = "",
+) -> str:
+    """The results' side: progress, preview, error and pictures of one job.
+
+    Args:
+        visitor: who looks.
+        progress: of a job that is not finished.
+        pictures: ids in the order of painting.
+        sheet: id of the picture of the whole run.
+        chosen: id of the picture whose settings are shown.
+        summary, failure: HTML from :func:`summary` and :func:`error`.
+    """
+    parts = [failure]
+    if progress is not None:
+        if progress.preview:
+            alt = escape(visitor.say("The picture so far"))
+            parts.append(f'<div class="preview"><img src="{progress.preview}" alt="{alt}"></div>')
+        parts.append(_progress(progress, visitor))
+    if sheet is not None:
+        alt = escape(visitor.say("All samplers on one sheet"))
+        source = f"pictures/{escape(sheet)}.png"
+        parts.append(f'<a class="sheet" href="{source}" target="_blank" rel="noopener">'
+                     f'<img src="{source}" alt="{alt}"></a>')  # fmt: skip
+    if pictures:
+        parts.append(thumbnails(pictures, chosen, visitor, large=sheet is None))
+    parts.append(summary)
+    return f'<div class="board">{"".join(parts)}</div>'
+
+
+def empty_board(title: str, words: str, visitor: Visitor) -> str:
+    text = f"<strong>{escape(visitor.say(title))}</strong><p>{escape(visitor.say(words))}</p>"
+    return f'<div class="board empty"><div>{text}</div></div>'
+
+
+def _progress(progress: Progressing, visitor: Visitor) -> str:
+    if progress.state == "queued":
+        words = [_place(progress.position)]
+    elif progress.note is not None:
+        words = [progress.note]
+    elif progress.step == 0:
+        words = [Message("Starting …")]
+    else:
+        words = [Message("Step {step} of {total}", step=progress.step, total=progress.total)]
+    if progress.seconds_left is not None:
+        words.append(Message("{time} left", time=duration(progress.seconds_left)))
+    share = 100 * progress.step / progress.total if progress.total else 0
+    waiting = "" if progress.total and progress.state == "running" else " waiting"
+    shown = "".join(f"<span>{escape(visitor.say(word))}</span>" for word in words)
+    return (
+        f'<div class="progress" role="progressbar" aria-valuemin="0" aria-valuemax="100" '
+        f'aria-valuenow="{share:.0f}"><div class="bar{waiting}">'
+        f'<span style="width:{share:.1f}%"></span></div><div class="words">{shown}</div></div>'
+    )
+
+
+def _place(position: int | None) -> Message:
+    if position is None or position <= 1:
+        return Message("Waiting for its turn: next in the queue")
+    return Message("Waiting for its turn: place {position} in the queue", position=position)
+
+
+def summary(messages: Iterable[Message | str], visitor: Visitor) -> str:
+    """One quiet line below the pictures."""
+    text = " ".join(visitor.say(message) for message in messages)
+    return f'<div class="summary">{escape(text)}</div>' if text else ""
+
+
+def duration(seconds: float) -> str:
+    """``95.2`` as ``"1 min 35 s"``: units that both languages read."""
+    whole = max(1, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def preview_uri(image: Image.Image) -> str:
+    """A preview as a ``data:`` URI of a few kB."""
+    small = image.convert("RGB")
+    small.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
+    buffer = io.BytesIO()
+    small.save(buffer, format="WEBP", quality=75, method=0)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+# --- pictures -----------------------------------------------------------------------------------
+
+
+def thumbnails(
+    ids: Sequence[str], chosen: str | None, visitor: Visitor, large: bool = False
+) -> str:
+    """Pictures to choose from; the clicks are read by :data:`PICTURE_CLICKED`.
+
+    Args:
+        ids: of the pictures.
+        chosen: the one that is marked.
+        visitor: who looks.
+        large: show few pictures at full size instead of as thumbnails.
+    """
+    form = "one" if len(ids) == 1 else "few" if len(ids) <= _FEW else ""
+    full = large and bool(form)
+    cells = "".join(_picture(id, id == chosen, full, visitor) for id in ids)
+    return f'<div class="pictures {form if full else "gallery"}">{cells}</div>'
+
+
+def _picture(id: str, chosen: bool, full: bool, visitor: Visitor) -> str:
+    source = f"pictures/{escape(id)}.png" if full else f"thumbnails/{escape(id)}.webp"
+    title = escape(visitor.say("Show the settings of this picture"))
+    return (
+        f'<button type="button" class="picture{" chosen" if chosen else ""}" '
+        f'data-id="{escape(id)}" aria-pressed="{str(chosen).lower()}" title="{title}">'
+        f'<img src="{source}" alt="{title}" loading="lazy"></button>'
+    )
+
+
+PICTURE_CLICKED = """
+element.addEventListener('click', event => {
+  const picture = event.target.closest('[data-id]');
+  if (picture) trigger('pick', {id: picture.dataset.id});
+});
+"""
+
+
+def details(
+    parameters: Mapping[str, Any], visitor: Visitor, *, id: str | None = None, large: bool = False
+) -> str:
+    """The settings of a picture, and how to have it.
+
+    Args:
+        parameters: as :func:`studio.metadata.parse_parameters` gives them.
+        visitor: who reads them.
+        id: of a picture of the gallery; None for a file that was dropped.
+        large: show the picture as well.
+    """
+    parts = []
+    if id is not None and large:
+        source = f"pictures/{escape(id)}.png"
+        parts.append(f'<a href="{source}" target="_blank" rel="noopener">'
+                     f'<img src="{source}" alt=""></a>')  # fmt: skip
+    parts.append(f'<div class="prompt">{escape(str(parameters.get("prompt", "")))}</div>')
+    if negative := parameters.get("negative_prompt"):
+        name = escape(visitor.say("Negative prompt"))
+        parts.append(f'<dl><div class="wide"><dt>{name}</dt>'
+                     f"<dd>{escape(str(negative))}</dd></div></dl>")  # fmt: skip
+    facts = "".join(
+        f"<div><dt>{escape(visitor.say(name))}</dt><dd>{escape(str(value))}</dd></div>"
+        for name, value in parameters.items()
+        if name not in ("prompt", "negative_prompt")
+    )
+    parts.append(f"<dl>{facts}</dl>" if facts else "")
+    if id is not None:
+        text = escape(visitor.say("Download PNG"))
+        parts.append(f'<div><a href="pictures/{escape(id)}.png" '
+                     f'download="{escape(id)}.png">{text}</a></div>')  # fmt: skip
+    return f'<div class="details">{"".join(parts)}</div>'

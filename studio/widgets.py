@@ -1,0 +1,108 @@
+"""Controls made from the fields of a request, and the two ways in which the page speaks to people.
+
+Labels are :func:`label`\\ s, which the browser translates; sentences that depend on values are
+translated here on the server, by the visitor's ``Accept-Language``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import gradio as gr
+from gradio.i18n import I18nData
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from pipelines.messages import Message
+from studio.accounts import Owner, owner_of
+from studio.i18n import language_of, translate
+
+# Arguments of every event listener: not part of the HTTP API (studio.api is), no spinner over the
+# page (it draws its own progress), and any number at a time (the jobs have a queue of their own).
+QUIET: dict[str, Any] = {
+    "api_visibility": "private",
+    "show_progress": "hidden",
+    "concurrency_limit": None,
+}
+
+
+def label(text: str) -> I18nData:
+    """``text`` in the reader's language: a key of ``studio/i18n/*.yaml``, without values."""
+    return I18nData(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Who looks at the page, and in which language."""
+
+    owner: Owner
+    language: str
+
+    @classmethod
+    def of(cls, request: gr.Request) -> Visitor:
+        """The visitor who sent a Gradio event."""
+        return cls(owner_of(request), language_of(request.headers.get("accept-language")))
+
+    def say(self, message: Message | str) -> str:
+        """A message, or a fixed text, in the visitor's language."""
+        return translate(message, self.language)
+
+
+def from_field(model: type[BaseModel], name: str, **options: Any) -> gr.components.Component:
+    """The control for a field of a request: its title, help, bounds and default.
+
+    Bounded numbers become sliders, switches checkboxes, everything else a text box. ``options``
+    are arguments of the control, ``kind`` is another class than that.
+    """
+    field = model.model_fields[name]
+    kind = options.pop("kind", None) or _kind(field)
+    arguments: dict[str, Any] = {
+        "label": label(field.title or name),
+        "info": label(help_text(field)),
+        "elem_id": name.replace("_", "-"),
+    }
+    if not field.is_required() and field.default is not None:
+        arguments["value"] = field.default
+    if kind is gr.Slider:
+        low, high = bounds(field)
+        arguments |= {"minimum": low, "maximum": high, "step": _step(field)}
+    elif kind is gr.Number:
+        arguments["precision"] = 0 if _python_type(field) is int else None
+    return kind(**{**arguments, **options})
+
+
+def help_text(field: FieldInfo) -> str:
+    """A field's description without what it says of empty values: the page shows them all."""
+    return (field.description or "").partition(" Empty:")[0]
+
+
+def bounds(field: FieldInfo) -> tuple[float | None, float | None]:
+    """The least and the greatest value of a number field."""
+    return _constraint(field, "ge"), _constraint(field, "le")
+
+
+def _kind(field: FieldInfo) -> type:
+    python_type = _python_type(field)
+    if python_type is bool:
+        return gr.Checkbox
+    if python_type in (int, float):
+        return gr.Number if None in bounds(field) else gr.Slider
+    return gr.Textbox
+
+
+def _python_type(field: FieldInfo) -> Any:
+    """The type without ``| None``."""
+    options = [option for option in get_args(field.annotation) if option is not type(None)]
+    return options[0] if options else field.annotation
+
+
+def _step(field: FieldInfo) -> float:
+    if _python_type(field) is int:
+        return _constraint(field, "multiple_of") or 1
+    low, high = bounds(field)
+    return 0.05 if high - low <= 1 else 0.1
+
+
+def _constraint(field: FieldInfo, name: str) -> Any:
+    return next((getattr(m, name) for m in field.metadata if hasattr(m, name)), None)
