@@ -49,7 +49,9 @@ GRADIO_ROUTES = re.compile(
     r"|reset|startup-events|theme\.css|upload|upload_progress|user|((api|call|run)/\w+(/\w+)?/?)"
     r"|custom_component/[\w./-]+|file=.+|stream/[\w./-]+)"
 )
-OWN_ROUTES = re.compile(r"/(api/v1|pictures|thumbnails)/.+|/(login|logout|robots\.txt)")
+OWN_ROUTES = re.compile(
+    r"/api/v1/.+|/pictures/[\w-]+\.png|/thumbnails/[\w-]+\.webp|/(login|logout|robots\.txt)"
+)
 
 SECURITY_HEADERS = {
     "x-content-type-options": "nosniff",

@@ -16,7 +16,6 @@ import getpass
 import hashlib
 import hmac
 import json
-import os
 import re
 import secrets
 import sys
@@ -28,7 +27,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.errors import BadRequest, Busy, Refused, Unavailable, UserError
-from studio.passwords import DUMMY_HASH, HASH, MAX_PASSWORD, hash_password, verify_password
+from studio.passwords import (
+    DUMMY_HASH,
+    HASH,
+    MAX_PASSWORD,
+    hash_password,
+    private,
+    verify_password,
+)
 
 if TYPE_CHECKING:
     import gradio
@@ -44,6 +50,11 @@ _NAME = re.compile(r"\w[\w.\- ]{0,39}")
 
 class NotLoggedIn(UserError):
     """A stranger, or a name and password that do not belong together (HTTP 401)."""
+
+
+def is_guest(owner_id: str) -> bool:
+    """Whether an owner's id is that of a guest's browser."""
+    return owner_id.startswith(f"{GUEST}-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,26 +301,6 @@ def _make(name: str, owner_id: str | None, is_host: bool) -> Made:
     return Made(Account(name, hash_password(password), owner_id, is_host), password)
 
 
-def load_secret(home: Path) -> bytes:
-    """The key that signs cookies, ``<home>/secret.key``, made on first use for this user only."""
-    path = home / "secret.key"
-    try:
-        with open(path, "xb", opener=_private) as file:
-            file.write(secrets.token_bytes(32))
-    except FileExistsError:
-        pass
-    secret = path.read_bytes()
-    if len(secret) < 32:
-        raise Unavailable(
-            "{file} is damaged. Delete it; everyone will have to log in again.", file=path.name
-        )
-    return secret
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
 def read_accounts(path: Path) -> list[Account]:
     """Reads a file of users: lines ``name:scrypt-hash`` or ``name:scrypt-hash:host``.
 
@@ -391,7 +382,7 @@ def main(arguments: list[str] | None = None) -> int:
     known = {account.name for account in read_accounts(flags.file)} if flags.file.exists() else ()
     if flags.name in known:
         parser.error(f"{flags.file} has a user {flags.name} already; delete the line first.")
-    with open(flags.file, "a", encoding="utf-8", opener=_private) as file:
+    with open(flags.file, "a", encoding="utf-8", opener=private) as file:
         file.write(line + "\n")
     return 0
 

@@ -1,12 +1,16 @@
-"""Passwords as scrypt hashes (RFC 7914)."""
+"""Passwords as scrypt hashes (RFC 7914), and the key that signs the cookies."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import hmac
+import os
 import re
 import secrets
+from pathlib import Path
+
+from pipelines.errors import Unavailable
 
 MAX_PASSWORD = 1024  # characters; scrypt would chew on more for nothing
 
@@ -49,3 +53,24 @@ def _decode(text: str) -> bytes:
 
 # What an unknown name's password is checked against, so that it takes as long as a known one's.
 DUMMY_HASH = f"scrypt${SCRYPT_N}${SCRYPT_R}${SCRYPT_P}${_encode(bytes(16))}${_encode(bytes(32))}"
+
+
+def load_secret(home: Path) -> bytes:
+    """The key that signs cookies, ``<home>/secret.key``, made on first use for this user only."""
+    path = home / "secret.key"
+    try:
+        with open(path, "xb", opener=private) as file:
+            file.write(secrets.token_bytes(32))
+    except FileExistsError:
+        pass
+    secret = path.read_bytes()
+    if len(secret) < 32:
+        raise Unavailable(
+            "{file} is damaged. Delete it; everyone will have to log in again.", file=path.name
+        )
+    return secret
+
+
+def private(path: str, flags: int) -> int:
+    """An ``opener`` for :func:`open` that makes files which only this user can read."""
+    return os.open(path, flags, 0o600)

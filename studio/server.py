@@ -25,11 +25,12 @@ from pipelines.diffusion.resolving import resolve
 from pipelines.diffusion.samplers import samplers_in
 from pipelines.engines import ENGINES, Engine
 from pipelines.errors import NotFound, Refused, Unavailable, validated
-from studio.accounts import Account, Accounts, Owner, load_secret
+from studio.accounts import Account, Accounts, Owner
 from studio.gallery import Gallery
 from studio.home import HomeLock, prepare_home
 from studio.jobs import Job, Jobs
 from studio.machine import CacheOnDemand, Machine
+from studio.passwords import load_secret
 from studio.settings import StoredSettings
 from studio.store import Store
 
@@ -83,7 +84,7 @@ class Studio:
             )
             parts.callback(self.machine.close)
             self.cache: CacheOnDemand = self.machine.cache
-            self.gallery = Gallery(self.store, self.home)
+            self.gallery = Gallery(self.store, self.home, self.settings)
             self.accounts = Accounts(load_secret(self.home), options.accounts)
             self.jobs = Jobs(self.store, self.cache, ENGINES, self.gallery, self.settings)
             parts.callback(self.jobs.close)

@@ -15,11 +15,10 @@ from studio.accounts import (
     Accounts,
     NotLoggedIn,
     choose_accounts,
-    load_secret,
     main,
     read_accounts,
 )
-from studio.passwords import hash_password, verify_password
+from studio.passwords import hash_password, load_secret, verify_password
 
 SECRET = bytes(range(32))
 ADA = Account("ada", hash_password("correct horse"), "ada")

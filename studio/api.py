@@ -1,0 +1,360 @@
+"""The HTTP API under ``/api/v1``, and the pictures that page and API show.
+
+Every route works for the :class:`Owner` who asks: another's job or picture is not found, be its
+id guessed or not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from io import BytesIO
+from typing import TYPE_CHECKING, Annotated, Any
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.exceptions import HTTPException
+
+from pipelines.diffusion.samplers import samplers_in
+from pipelines.diffusion.styles import styles
+from pipelines.errors import BadRequest, NotFound, UserError
+from studio.access import API
+from studio.accounts import owner_of
+from studio.i18n import language_of, translate
+from studio.metadata import read_settings
+from studio.replies import error_body, status_of
+
+if TYPE_CHECKING:
+    from studio.gallery import SavedPicture
+    from studio.jobs import Job
+    from studio.server import Studio
+
+UPDATE_SECONDS = 0.1  # between two looks at a job that is watched
+HEARTBEAT_SECONDS = 15.0  # proxies close connections on which nothing is heard
+EXAMPLE = '{"prompt": "a red mug"}'
+NOT_KEPT = {"Cache-Control": "no-store"}
+# A picture's id never stands for other pixels. "private": it is its owner's alone.
+KEPT = {"Cache-Control": "private, max-age=86400, immutable"}
+
+
+def install(app: FastAPI, studio: Studio) -> None:
+    """Adds the API's routes, the picture files and the form of errors to ``app``."""
+    app.include_router(jobs_router(studio), prefix=API)
+    app.include_router(pictures_router(studio), prefix=API)
+    app.include_router(catalog_router(studio), prefix=API)
+    app.include_router(files_router(studio))
+    app.add_exception_handler(UserError, _user_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+
+
+def jobs_router(studio: Studio) -> APIRouter:
+    routes = APIRouter(tags=["jobs"])
+
+    @routes.post("/jobs/{kind}", status_code=202)
+    async def submit(kind: str, request: Request) -> dict[str, Any]:
+        """Queues a job of this kind; ``GET /schema/{kind}`` says what the body may hold."""
+        data = await _json_object(request)
+        job = await run_sync(studio.submit, owner_of(request), kind, data)
+        return described(job, request)
+
+    @routes.get("/jobs")
+    def listed(request: Request, limit: Annotated[int, Query(ge=1, le=200)] = 50) -> dict[str, Any]:
+        """One's own jobs, newest first."""
+        jobs = studio.jobs.list(owner_of(request).id, limit=limit)
+        return {"jobs": [described(job, request) for job in jobs]}
+
+    @routes.get("/jobs/{job_id}")
+    def one(job_id: str, request: Request) -> dict[str, Any]:
+        return described(studio.jobs.get(owner_of(request).id, job_id), request)
+
+    @routes.post("/jobs/{job_id}/cancel")
+    def cancel(job_id: str, request: Request) -> dict[str, Any]:
+        """Stops a running job within one step, or takes a queued one out of the queue."""
+        return described(studio.jobs.cancel(owner_of(request).id, job_id), request)
+
+    @routes.post("/jobs/{job_id}/retry", status_code=202)
+    def retry(job_id: str, request: Request) -> dict[str, Any]:
+        """Queues the same request again, as a new job."""
+        return described(studio.jobs.retry(owner_of(request).id, job_id), request)
+
+    @routes.get("/jobs/{job_id}/preview")
+    def preview(job_id: str, request: Request) -> Response:
+        """The newest preview of a running job as JPEG; 204 while there is none."""
+        image = studio.jobs.preview(owner_of(request).id, job_id)
+        if image is None:
+            return Response(status_code=204, headers=NOT_KEPT)
+        buffer = BytesIO()
+        image.convert("RGB").save(buffer, "JPEG", quality=85)
+        return Response(buffer.getvalue(), media_type="image/jpeg", headers=NOT_KEPT)
+
+    @routes.get("/jobs/{job_id}/events")
+    async def events(job_id: str, request: Request) -> StreamingResponse:
+        """Server-sent events: the job each time it has changed, the last one when it has ended."""
+        owner = owner_of(request)
+        # Not found must be a status, so the first look happens before the stream begins.
+        first = await run_sync(studio.jobs.get, owner.id, job_id)
+        return StreamingResponse(
+            _job_events(studio, request, owner.id, first),
+            media_type="text/event-stream",
+            headers={**NOT_KEPT, "X-Accel-Buffering": "no"},
+        )
+
+    def described(job: Job, request: Request) -> dict[str, Any]:
+        return job_json(studio, job, _language(request))
+
+    return routes
+
+
+def pictures_router(studio: Studio) -> APIRouter:
+    routes = APIRouter(tags=["pictures"])
+
+    @routes.post("/pictures/read-settings")
+    async def settings_of(request: Request) -> dict[str, Any]:
+        """The settings inside a PNG, JPEG or WEBP, sent as the body."""
+        return {"parameters": await run_sync(read_settings, await request.body())}
+
+    @routes.get("/pictures")
+    def search(
+        request: Request,
+        search: Annotated[str, Query(max_length=1000)] = "",
+        before: Annotated[str | None, Query(max_length=100)] = None,
+        limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    ) -> dict[str, Any]:
+        """One's own pictures, newest first; ``before`` is the id of the last one seen."""
+        rows = studio.gallery.search(owner_of(request).id, search, limit=limit, before=before)
+        return {"pictures": [picture_json(row) for row in rows]}
+
+    @routes.get("/pictures/{picture_id}")
+    def one(picture_id: str, request: Request) -> dict[str, Any]:
+        return picture_json(studio.gallery.get(owner_of(request).id, picture_id))
+
+    @routes.delete("/pictures/{picture_id}", status_code=204)
+    def delete(picture_id: str, request: Request) -> None:
+        studio.gallery.delete(owner_of(request).id, picture_id)
+
+    return routes
+
+
+def catalog_router(studio: Studio) -> APIRouter:
+    routes = APIRouter(tags=["catalog"])
+
+    @routes.get("/models")
+    def models() -> dict[str, Any]:
+        # Not the source: where on this disk a model lies is nobody's business.
+        fields = {"source": True, "words": True, "refused": True}
+        return {
+            "models": [
+                {
+                    **entry.model_dump(mode="json", exclude=fields),
+                    "refused": entry.refused and str(entry.refused),
+                }
+                for entry in studio.catalog.models()
+            ]
+        }
+
+    @routes.get("/samplers")
+    def samplers(request: Request) -> dict[str, Any]:
+        language = _language(request)
+        return {
+            "samplers": [
+                {
+                    "name": sampler.name,
+                    "description": _worded(sampler.description, language),
+                    "schedules": sampler.schedules,
+                    "stochastic": sampler.stochastic,
+                    "max_steps": sampler.max_steps,
+                }
+                for sampler in samplers_in(studio.home)
+            ]
+        }
+
+    @routes.get("/schedules")
+    def schedules(request: Request) -> dict[str, Any]:
+        language = _language(request)
+        known = samplers_in(studio.home).schedules.values()
+        return {
+            "schedules": [
+                {"name": each.name, "description": _worded(each.description, language)}
+                for each in known
+            ]
+        }
+
+    @routes.get("/styles")
+    def all_styles(request: Request) -> dict[str, Any]:
+        language = _language(request)
+        return {
+            "styles": [
+                {
+                    "name": style.name,
+                    "title": _worded(style.title, language),
+                    "prompt": style.prompt,
+                    "negative_prompt": style.negative_prompt,
+                }
+                for style in styles().values()
+            ]
+        }
+
+    @routes.get("/schema/{kind}")
+    def schema(kind: str) -> dict[str, Any]:
+        """The JSON schema of a kind's request: fields, bounds, defaults, help texts."""
+        return studio.engine(kind).request_class.model_json_schema()
+
+    @routes.get("/status")
+    def status() -> dict[str, Any]:
+        """The device, its memory, the models in it and how busy it is."""
+        return {
+            **studio.machine.status(),
+            "loaded": [
+                {"name": e.name, "bytes": e.bytes, "where": e.where, "leases": e.leases}
+                for e in studio.machine.loaded()
+            ],
+            "queue": studio.jobs.counts(),
+        }
+
+    @routes.get("/health")
+    def health() -> dict[str, str]:
+        """For load balancers; needs no login."""
+        return {"status": "ok"}
+
+    @routes.api_route("/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
+    def nothing(path: str) -> None:
+        """Else the page would answer: it is mounted at the root."""
+        raise NotFound("There is nothing at {path}.", path=f"{API}/{path[:100]}")
+
+    return routes
+
+
+def files_router(studio: Studio) -> APIRouter:
+    """Picture files by id; the only way to any file of the home folder."""
+    routes = APIRouter(include_in_schema=False)
+
+    @routes.get("/pictures/{picture_id}.png")
+    def picture(picture_id: str, request: Request, download: bool = False) -> FileResponse:
+        path = studio.gallery.path(owner_of(request).id, picture_id)
+        return FileResponse(
+            path,
+            media_type="image/png",
+            headers=KEPT,
+            filename=f"atelier-{picture_id}.png",
+            content_disposition_type="attachment" if download else "inline",
+        )
+
+    @routes.get("/thumbnails/{picture_id}.webp")
+    def thumbnail(picture_id: str, request: Request) -> FileResponse:
+        path = studio.gallery.thumbnail(owner_of(request).id, picture_id)
+        return FileResponse(path, media_type="image/webp", headers=KEPT)
+
+    return routes
+
+
+def job_json(studio: Studio, job: Job, language: str) -> dict[str, Any]:
+    """A job as the API describes it; sentences in ``language``, times in seconds since 1970."""
+    pictures = studio.gallery.of_job(job.owner, job.id)
+    return {
+        "id": job.id,
+        "kind": job.kind,
+        "state": job.state,
+        "step": job.step,
+        "total": job.total,
+        "position": studio.jobs.position(job.id),
+        "note": job.note and translate(job.note, language),
+        "error": job.error and translate(job.error, language),
+        "result": job.result,
+        "request": job.request,
+        "pictures": [picture_json(picture) for picture in pictures],
+        "created": job.created,
+        "started": job.started,
+        "finished": job.finished,
+    }
+
+
+def picture_json(picture: SavedPicture) -> dict[str, Any]:
+    """A picture as the API describes it."""
+    return {
+        "id": picture.id,
+        "job": picture.job_id,
+        "url": f"/pictures/{picture.id}.png",
+        "thumbnail": f"/thumbnails/{picture.id}.webp",
+        "width": picture.width,
+        "height": picture.height,
+        "seconds": picture.seconds,
+        "kind": picture.kind,
+        "request": picture.request,
+        "parameters": picture.parameters,
+        "created": picture.created,
+    }
+
+
+async def _json_object(request: Request) -> dict[str, Any]:
+    """The body as a JSON object.
+
+    NaN and Infinity pass here, so that the field that holds one can be named.
+
+    Raises:
+        BadRequest: it is none; says where the JSON breaks off.
+    """
+    body = await request.body()
+    try:
+        data = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest("The body is not JSON: {reason}.", reason=str(error)) from None
+    if not isinstance(data, dict):
+        raise BadRequest("The body must be a JSON object, such as {example}.", example=EXAMPLE)
+    return data
+
+
+async def _job_events(
+    studio: Studio, request: Request, owner_id: str, job: Job
+) -> AsyncIterator[str]:
+    language = _language(request)
+    shown, quiet = None, 0.0
+    while True:
+        facts = json.dumps(job_json(studio, job, language), ensure_ascii=False)
+        if facts != shown:
+            shown, quiet = facts, 0.0
+            yield f"event: job\ndata: {facts}\n\n"
+        elif quiet >= HEARTBEAT_SECONDS:
+            quiet = 0.0
+            yield ": still here\n\n"
+        if job.ended or await request.is_disconnected():
+            return
+        await asyncio.sleep(UPDATE_SECONDS)
+        quiet += UPDATE_SECONDS
+        job = await run_sync(studio.jobs.get, owner_id, job.id)
+
+
+def _language(request: Request) -> str:
+    return language_of(request.headers.get("accept-language"))
+
+
+def _worded(texts: Any, language: str) -> str:
+    return texts.get(language) or texts.get("en", "")
+
+
+async def _user_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, UserError)
+    return JSONResponse(error_body(error, _language(request)), status_of(error))
+
+
+async def _validation_error(request: Request, error: Exception) -> JSONResponse:
+    """A query parameter that FastAPI has refused, in one sentence."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    sentence = BadRequest(
+        "{field} cannot be {value}: {reason}",
+        field=str(first["loc"][-1]),
+        value=repr(first.get("input"))[:60],
+        reason=first["msg"],
+    )
+    return JSONResponse(error_body(sentence, _language(request)), 422)
+
+
+async def _http_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    kind = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+    body = {"message": str(error.detail), "type": kind.get(error.status_code, "http_error")}
+    return JSONResponse({"error": body}, error.status_code, headers=error.headers)

@@ -1,0 +1,74 @@
+"""A studio that answers on a real port, in a thread of the test's process."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from studio.server import Options, Server, Studio, build_app, listen
+
+TINY = "tiny-sd1"
+ENDED = ("done", "failed", "cancelled")
+
+
+@contextmanager
+def live_studio(options: Options) -> Iterator[tuple[Studio, str]]:
+    """The studio and its address; stopped and closed at the end."""
+    studio = Studio(options)
+    listener = listen("127.0.0.1", 0)
+    started = threading.Event()
+    server = Server(build_app(studio), started.set)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        assert started.wait(60)
+        yield studio, f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.stop()
+        thread.join(60)
+        assert not thread.is_alive()
+
+
+def options_for(home: Path, models: Path, **more: Any) -> Options:
+    """Options of a studio in ``home`` on the CPU that has the models of another home."""
+    home.mkdir(exist_ok=True)
+    (home / "models").symlink_to(models / "models", target_is_directory=True)
+    return Options(home, device="cpu", offline=True, **more)
+
+
+def settings(**changes: Any) -> dict[str, Any]:
+    """A request that the tiny model paints in a moment."""
+    base = {"prompt": "a red mug", "model": TINY, "steps": 2, "width": 64, "height": 64, "seed": 1}
+    return base | changes
+
+
+def paint(client: httpx.Client, **changes: Any) -> dict[str, Any]:
+    """Sends a job and waits for its end; the job as the API describes it."""
+    answer = client.post("/api/v1/jobs/text_to_image", json=settings(**changes))
+    assert answer.status_code == 202, answer.text
+    return wait_for(client, answer.json()["id"])
+
+
+def wait_for(client: httpx.Client, job_id: str, seconds: float = 60) -> dict[str, Any]:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        job = client.get(f"/api/v1/jobs/{job_id}").json()
+        if job["state"] in ENDED:
+            return job
+        time.sleep(0.05)
+    raise AssertionError(f"the job is still {job['state']}")
+
+
+def sentence(answer: httpx.Response) -> str:
+    """The one sentence of an error, whose form is checked."""
+    error = answer.json()["error"]
+    assert set(error) == {"message", "type"}
+    assert error["message"].strip()
+    assert "Traceback" not in error["message"]
+    return error["message"]

@@ -1,0 +1,431 @@
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+import app
+from pipelines.errors import Unavailable
+from studio.accounts import Account
+from studio.passwords import hash_password
+from studio.server import listen
+from tests.studio.live import live_studio, options_for, paint, sentence, settings
+
+JOBS = "/api/v1/jobs/text_to_image"
+ROOT = Path(__file__).parents[2]
+ACCOUNTS = (
+    Account("ada", hash_password("ada's own"), "ada"),
+    Account("bob", hash_password("bob's own"), "bob"),
+    Account("guest", hash_password("shared"), None),
+    Account("host", hash_password("the host's"), "local", is_host=True),
+)
+PASSWORDS = {"ada": "ada's own", "bob": "bob's own", "guest": "shared", "host": "the host's"}
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory, twin_home) -> Iterator[tuple]:
+    options = options_for(tmp_path_factory.mktemp("server"), twin_home, accounts=ACCOUNTS)
+    with live_studio(options) as running:
+        yield running
+
+
+@pytest.fixture
+def visitor(studio) -> Iterator:
+    """``visitor(name)``: a browser of its own, logged in."""
+    clients = []
+
+    def browser(name: str | None) -> httpx.Client:
+        client = httpx.Client(base_url=studio[1], timeout=60)
+        clients.append(client)
+        if name is not None:
+            form = {"name": name, "password": PASSWORDS[name]}
+            answer = client.post("/login", data=form)
+            assert (answer.status_code, answer.headers["location"]) == (303, "/")
+        return client
+
+    yield browser
+    for client in clients:
+        client.close()
+
+
+# --- who may come in ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/config",
+        "/api/v1/jobs",
+        "/api/v1/models",
+        "/pictures/x.png",
+        "/gradio_api/info",
+        "/gradio_api/file=/etc/passwd",
+        "/gradio_api/heartbeat/abc",
+        "/gradio_api/queue/data?session_hash=abc",
+        "/assets/x.js",
+    ],
+)
+def test_stranger_sees_nothing(visitor, path: str):
+    answer = visitor(None).get(path)
+    assert answer.status_code == 401
+    sentence(answer)
+
+
+@pytest.mark.parametrize(
+    "path", ["/gradio_api/queue/join", "/gradio_api/upload", "/gradio_api/cancel"]
+)
+def test_stranger_cannot_post_to_gradio(visitor, path: str):
+    assert visitor(None).post(path, json={}).status_code == 401
+
+
+def test_stranger_s_browser_is_sent_to_the_login(visitor):
+    answer = visitor(None).get("/", headers={"accept": "text/html"})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/login")
+
+
+def test_login_page_speaks_the_browser_s_language(visitor):
+    page = visitor(None).get("/login", headers={"accept-language": "zh-CN"}).text
+    assert "密码" in page
+    assert "Password" in visitor(None).get("/login").text
+
+
+def test_wrong_password_is_said_and_nothing_is_echoed_as_html(visitor):
+    form = {"name": '"><script>', "password": "wrong"}
+    answer = visitor(None).post("/login", data=form)
+    assert answer.status_code == 401
+    assert "The name or the password is wrong." in answer.text
+    assert "<script>" not in answer.text
+    assert "set-cookie" not in answer.headers
+
+
+def test_cookie_is_out_of_reach_of_scripts_and_other_sites(visitor):
+    answer = visitor(None).post("/login", data={"name": "ada", "password": PASSWORDS["ada"]})
+    cookie = answer.headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=lax" in cookie
+    assert "Secure" not in cookie
+    answer = visitor(None).post(
+        "/login",
+        data={"name": "ada", "password": PASSWORDS["ada"]},
+        headers={"x-forwarded-proto": "https"},
+    )
+    assert "Secure" in answer.headers["set-cookie"]
+
+
+def test_log_out_ends_the_session(visitor):
+    ada = visitor("ada")
+    assert ada.get("/api/v1/jobs").status_code == 200
+    ada.post("/logout")
+    assert ada.get("/api/v1/jobs").status_code == 401
+
+
+def test_basic_authentication_serves_programs(studio):
+    with httpx.Client(base_url=studio[1], auth=("ada", PASSWORDS["ada"])) as client:
+        assert client.get("/api/v1/jobs").status_code == 200
+    with httpx.Client(base_url=studio[1], auth=("ada", "wrong")) as client:
+        answer = client.get("/api/v1/jobs")
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"].startswith("Basic")
+
+
+def test_program_of_a_guest_stays_the_same_guest_by_its_cookie(studio):
+    with httpx.Client(base_url=studio[1], auth=("guest", PASSWORDS["guest"]), timeout=60) as one:
+        job = paint(one)
+        assert one.get(f"/api/v1/jobs/{job['id']}").status_code == 200
+
+
+def test_key_of_the_terminal_opens_the_host_s_session_once(studio, visitor):
+    key = studio[0].accounts.make_host_key()
+    first, second = visitor(None), visitor(None)
+    assert first.get("/login", params={"key": key}).headers["location"] == "/"
+    assert first.get("/api/v1/jobs").status_code == 200
+    assert second.get("/login", params={"key": key}).status_code == 403
+    assert second.get("/api/v1/jobs").status_code == 401
+
+
+# --- what other sites' pages cannot do ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+        {"origin": "http://[broken"},
+        {"origin": "http://127.0.0.1:1"},
+        {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"},
+    ],
+)
+@pytest.mark.parametrize("path", [JOBS, "/gradio_api/queue/join", "/logout"])
+def test_request_of_a_foreign_page_is_refused(visitor, headers: dict, path: str):
+    answer = visitor("ada").post(path, json=settings(), headers=headers)
+    assert answer.status_code == 403
+    assert "other sites" in sentence(answer)
+    assert "access-control-allow-origin" not in answer.headers
+
+
+def test_request_of_the_own_page_is_taken(studio, visitor):
+    ada = visitor("ada")
+    answer = ada.post(JOBS, json={}, headers={"origin": studio[1]})
+    assert answer.status_code == 422
+    through_the_tunnel = {"origin": "https://x.gradio.live", "x-forwarded-host": "x.gradio.live"}
+    assert ada.post(JOBS, json={}, headers=through_the_tunnel).status_code == 422
+
+
+def test_every_answer_has_the_security_headers(visitor):
+    for answer in (visitor("ada").get("/"), visitor(None).get("/"), visitor(None).get("/login")):
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert "default-src 'self'" in answer.headers["content-security-policy"]
+        assert "frame-ancestors 'self'" in answer.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/monitoring",
+        "/gradio_api/proxy=https://x.hf.space/",
+        "/gradio_api/vibe-code",
+        "/gradio_api/deep_link",
+        "/gradio_api/runs",
+        "/gradio_api/dev/reload",
+        "/gradio_api/openapi.json",
+        "/gradio_api/token",
+        "/docs",
+        "/openapi.json",
+    ],
+)
+def test_routes_of_gradio_that_the_page_does_not_need_are_closed(visitor, path: str):
+    assert visitor("host").get(path).status_code == 404
+
+
+# --- what one visitor can see of another -------------------------------------------------------
+
+
+@pytest.mark.parametrize(("one", "other"), [("ada", "bob"), ("guest", "guest"), ("ada", "host")])
+def test_visitors_do_not_see_each_other_s_things(visitor, one: str, other: str):
+    one, other = visitor(one), visitor(other)
+    job = paint(one, prompt="for my eyes only")
+    picture = job["pictures"][0]["id"]
+    mine = [
+        f"/api/v1/jobs/{job['id']}",
+        f"/api/v1/jobs/{job['id']}/events",
+        f"/api/v1/pictures/{picture}",
+        f"/pictures/{picture}.png",
+        f"/thumbnails/{picture}.webp",
+    ]
+    for path in mine:
+        assert one.get(path).status_code == 200, path
+        assert other.get(path).status_code == 404, path
+    assert other.get(f"/api/v1/jobs/{job['id']}/preview").status_code == 404
+    for action in ("cancel", "retry"):
+        assert other.post(f"/api/v1/jobs/{job['id']}/{action}").status_code == 404
+    assert other.delete(f"/api/v1/pictures/{picture}").status_code == 404
+    assert one.get(f"/pictures/{picture}.png").status_code == 200
+    for path in ("/api/v1/jobs", "/api/v1/pictures", "/api/v1/pictures?search=eyes"):
+        assert job["id"] not in other.get(path).text
+        assert picture not in other.get(path).text
+        assert job["id"] in one.get(path).text
+
+
+@pytest.mark.parametrize("name", ["atelier.db", "secret.key", "studio.lock", "models"])
+def test_home_folder_cannot_be_read_through_gradio(studio, visitor, name: str):
+    path = studio[0].home / name
+    for url in (f"/gradio_api/file={path}", f"/gradio_api/file=../{name}", f"/static/../{path}"):
+        assert visitor("host").get(url).status_code in (403, 404)
+
+
+def test_picture_file_cannot_be_read_through_gradio(studio, visitor):
+    ada = visitor("ada")
+    paint(ada)
+    for file in (studio[0].home / "outputs").rglob("*.png"):
+        assert ada.get(f"/gradio_api/file={file}").status_code == 403
+
+
+def test_guest_cannot_make_the_studio_download_a_model(visitor):
+    body = settings(model="sd15", width=512, height=512)
+    answer = visitor("guest").post(JOBS, json=body)
+    assert answer.status_code == 403
+    assert "only the host" in sentence(answer)
+
+
+# --- on this machine, without accounts ---------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def open_studio(tmp_path_factory, twin_home) -> Iterator[tuple]:
+    with live_studio(options_for(tmp_path_factory.mktemp("open"), twin_home)) as running:
+        yield running
+
+
+def test_every_browser_of_the_machine_sees_the_same_things(open_studio):
+    with (
+        httpx.Client(base_url=open_studio[1], timeout=60) as one,
+        httpx.Client(base_url=open_studio[1], timeout=60) as other,
+    ):
+        job = paint(one)
+        assert other.get(f"/api/v1/jobs/{job['id']}").json() == job
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:7860", "127.0.0.1.evil.example", "["]
+)
+def test_foreign_name_for_this_machine_is_refused(open_studio, host: str):
+    answer = httpx.get(open_studio[1] + "/api/v1/jobs", headers={"host": host})
+    assert answer.status_code == 403
+    assert "localhost" in sentence(answer)
+
+
+def test_local_names_are_answered(open_studio):
+    port = open_studio[1].rpartition(":")[2]
+    for name in (f"localhost:{port}", f"127.0.0.1:{port}", f"[::1]:{port}"):
+        answer = httpx.get(open_studio[1] + "/api/v1/jobs", headers={"host": name})
+        assert answer.status_code == 200
+
+
+# --- the command line --------------------------------------------------------------------------
+
+
+def test_taken_port_is_named():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(Unavailable, match=f"Port {port} is taken"):
+            listen("127.0.0.1", port)
+
+
+def test_next_free_port_is_found():
+    with listen("127.0.0.1", None) as first, listen("127.0.0.1", None) as second:
+        assert first.getsockname()[1] < second.getsockname()[1]
+
+
+def test_address_of_another_machine_cannot_be_listened_at():
+    with pytest.raises(Unavailable, match=r"192\.0\.2\.1"):
+        listen("192.0.2.1", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("8", 8 * 10**9), ("8GB", 8 * 10**9), ("1.5 gb", 15 * 10**8), ("500MB", 5 * 10**8)],
+)
+def test_budget_is_read(text: str, size: int):
+    assert app.byte_count(text) == size
+
+
+@pytest.mark.parametrize(
+    "flags", [["--budget", "much"], ["--budget", "0"], ["--port", "0"], ["--port", "x"]]
+)
+def test_bad_flag_is_explained(flags: list[str], capsys: pytest.CaptureFixture):
+    with pytest.raises(SystemExit):
+        app.parse(flags)
+    assert flags[1] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("127.0.0.1", True), ("localhost", True), ("::1", True), ("0.0.0.0", False), ("x.org", False)],
+)
+def test_only_loopback_is_left_without_a_login(host: str, expected: bool):
+    assert app.is_loopback(host) == expected
+
+
+def start(home: Path, *flags: str) -> subprocess.Popen:
+    command = [sys.executable, "app.py", "--home", str(home), "--offline", *flags]
+    return subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def lines_until(process: subprocess.Popen, word: str) -> str:
+    seen = ""
+    while word not in seen:
+        line = process.stdout.readline()
+        assert line, seen
+        seen += line
+    return seen
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_studio_starts_answers_and_stops_in_order(tmp_path, how: signal.Signals):
+    port = free_port()
+    process = start(tmp_path, "--port", str(port), "--device", "cpu")
+    try:
+        lines_until(process, f"http://127.0.0.1:{port}")
+        assert httpx.get(f"http://127.0.0.1:{port}/", timeout=60).status_code == 200
+        process.send_signal(how)
+        rest, _ = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode in (0, -how)
+    assert rest == ""
+
+
+def test_page_stays_up_when_there_is_no_share_link(tmp_path):
+    """A proxy that is not there stands for a network that is not there."""
+    port = free_port()
+    environment = {"HTTPS_PROXY": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+    command = [sys.executable, "app.py", "--home", str(tmp_path), "--port", str(port), "--share"]
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        printed = lines_until(process, "No share link")
+        assert "gradio.live cannot be reached" in printed
+        assert "user guest, password" in printed
+        assert "user host, password" in printed
+        password = printed.partition("user guest, password ")[2].split()[0]
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            assert client.get("/").status_code == 401
+            client.post("/login", data={"name": "guest", "password": password})
+            assert client.get("/").status_code == 200
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_device_that_is_not_there_stops_the_studio_with_a_sentence(tmp_path):
+    process = start(tmp_path, "--port", str(free_port()), "--device", "cuda:99")
+    try:
+        printed = lines_until(process, "Atelier is at")
+        address = printed.split()[-1]
+        time.sleep(0.1)
+        httpx.get(address, timeout=60)
+        rest, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 1
+    assert "cuda:99" in rest
+
+
+def test_heavy_libraries_are_loaded_after_the_page_has_answered(tmp_path):
+    port = free_port()
+    process = start(tmp_path, "--port", str(port), "--device", "cpu")
+    try:
+        lines_until(process, "Atelier is at")
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            assert client.get("/api/v1/status").json()["ready"] is False
+            assert client.get("/").status_code == 200
+            end = time.monotonic() + 60
+            while not client.get("/api/v1/status").json()["ready"]:
+                assert time.monotonic() < end
+                time.sleep(0.2)
+    finally:
+        process.kill()
+        process.wait()
