@@ -67,7 +67,7 @@ class PaintForm:
     def draw_rest(self) -> None:
         """Model, style, sampler and all that is folded away."""
         entry = self._first_entry()
-        with gr.Row():
+        with gr.Row(elem_classes="stacked"):
             self._draw("model", kind=gr.Dropdown, choices=self._models(), value=entry.name,
                        info=None)  # fmt: skip
             self._draw("style", kind=gr.Dropdown, choices=_style_choices(), value=NO_STYLE,

@@ -77,7 +77,7 @@ class Tab:
         query = [self._search, self._limit, self._chosen]
         chosen = [self._chosen, self._delete, self._confirm, *self.details.outputs]
         tab.select(self._found, query, found, **QUIET)
-        self._search.input(
+        self._search.change(
             lambda: PAGE, None, self._limit, trigger_mode="always_last", **QUIET
         ).then(self._found, query, found, **QUIET)
         self._more.click(lambda limit: limit + PAGE, self._limit, self._limit, **QUIET).then(

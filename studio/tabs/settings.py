@@ -9,6 +9,7 @@ import gradio as gr
 from pipelines.errors import Refused, UserError
 from pipelines.messages import Message
 from studio import views
+from studio.cleaning import clean_up
 from studio.home import readable_bytes, shown
 from studio.settings import Settings
 from studio.widgets import QUIET, Visitor, from_field, label
@@ -79,16 +80,16 @@ class Tab:
         visitor = Visitor.of(request)
         if not visitor.owner.is_host:
             return [_refused(visitor), ""]
-        freed = self.studio.gallery.clean_up()
+        freed = clean_up(self.studio)
         message = Message("{size} freed.", size=readable_bytes(freed))
         return [views.notice(message, visitor), self._disk_use(visitor)]
 
     def _disk_use(self, visitor: Visitor) -> str:
         used = Message(
-            "Your studio lives in {home}. Cleaning up would free {size}: thumbnails, leftovers of "
-            "interrupted writing and copies of uploads. Pictures stay.",
+            "Your studio lives in {home}. Cleaning up would free {size}: thumbnails and copies of "
+            "uploads. Pictures and models stay.",
             home=shown(self.studio.home),
-            size=readable_bytes(self.studio.gallery.clean_up(dry_run=True)),
+            size=readable_bytes(clean_up(self.studio, dry_run=True)),
         )
         return views.notice(used, visitor)
 

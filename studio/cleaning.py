@@ -1,0 +1,29 @@
+"""Freeing disk space of what is only kept to be quick."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from studio.server import Studio
+
+UPLOADS = "cache"  # below the home folder; where Gradio keeps copies of uploads
+IN_USE_SECONDS = 600.0  # an upload this young may still be read by its event
+
+
+def clean_up(studio: Studio, dry_run: bool = False) -> int:
+    """Deletes thumbnails, which are made again when needed, and Gradio's copies of uploads.
+
+    Returns:
+        The bytes that were freed, or with ``dry_run`` would be.
+    """
+    freed = studio.gallery.clean_up(dry_run=dry_run)
+    oldest_in_use = time.time() - IN_USE_SECONDS
+    for path in (studio.home / UPLOADS).rglob("*"):
+        if path.is_symlink() or not path.is_file() or path.stat().st_mtime > oldest_in_use:
+            continue
+        freed += path.stat().st_size
+        if not dry_run:
+            path.unlink(missing_ok=True)
+    return freed

@@ -1,0 +1,86 @@
+"""A studio with the tiny model on a real port, and Chromium to look at it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+
+from tests.studio.live import live_studio, options_for, paint
+
+playwright = pytest.importorskip("playwright.sync_api")
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+# Nothing but the studio is asked for anything.
+QUIET = ("--no-sandbox", "--disable-gpu", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync")  # fmt: skip
+
+PATIENCE = 30_000  # ms; only a failing test, or one on a busy machine, waits for so long
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "tests/browser/" in item.path.as_posix():
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(scope="session")
+def studio(tmp_path_factory, twin_home) -> Iterator[tuple]:
+    """The studio and its address. It has painted once, so the page opens with the tiny model."""
+    home = tmp_path_factory.mktemp("browser") / "home"
+    with live_studio(options_for(home, twin_home)) as (running, address):
+        with httpx.Client(base_url=address, timeout=60) as client:
+            assert paint(client, prompt="a first picture")["state"] == "done"
+        yield running, address
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator:
+    with playwright.sync_playwright() as driver:
+        playwright.expect.set_options(timeout=PATIENCE)
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="session")
+def contexts(browser) -> Iterator[dict]:
+    """The browser's contexts by their options: pages of one share the cache of scripts."""
+    opened: dict = {}
+    yield opened
+    for context in opened.values():
+        context.close()
+
+
+@pytest.fixture
+def visit(studio, browser, contexts) -> Iterator[Callable]:
+    """``visit(**options of the browser's context)``: the page, opened; its errors fail the test."""
+    pages, problems = [], []
+
+    def open_page(**options):
+        options = {"viewport": {"width": 1280, "height": 900}, **options}
+        key = repr(sorted(options.items()))
+        if key not in contexts:
+            contexts[key] = browser.new_context(**options)
+        page = contexts[key].new_page()
+        pages.append(page)
+        page.set_default_timeout(PATIENCE)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on(
+            "console",
+            lambda message: message.type == "error" and problems.append(message.text),
+        )
+        page.goto(studio[1])
+        page.locator("#paint").wait_for()
+        page.locator(".board").first.wait_for()
+        page.problems = problems
+        return page
+
+    yield open_page
+    found = list(problems)  # before the pages complain of being closed
+    for page in pages:
+        page.close()
+    assert found == []

@@ -1,0 +1,85 @@
+"""The gallery and the drop zone, as a person uses them."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from playwright.sync_api import Page, expect
+
+PARAMETERS = """a castle at night, <img src=x onerror=alert(1)>
+Negative prompt: fog
+Steps: 31, Sampler: DPM++ 2M Karras, CFG scale: 6.5, Seed: 4321, Size: 96x64, Model: elsewhere"""
+
+
+@pytest.fixture
+def gallery(visit) -> Page:
+    page = visit()
+    page.get_by_role("tab", name="Gallery").click()
+    expect(page.locator("#gallery-pictures .picture").first).to_be_visible()
+    return page
+
+
+def png(parameters: str | None) -> dict:
+    info = PngInfo()
+    if parameters:
+        info.add_text("parameters", parameters)
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(buffer, "PNG", pnginfo=info)
+    return {"name": "dropped.png", "mimeType": "image/png", "buffer": buffer.getvalue()}
+
+
+def drop(page: Page, file: dict) -> None:
+    page.locator("#drop-zone input[type=file]").set_input_files(file)
+
+
+def test_a_dropped_png_shows_its_settings_and_fills_the_form(gallery):
+    drop(gallery, png(PARAMETERS))
+    expect(gallery.locator("#dropped-details .prompt")).to_contain_text("<img src=x onerror")
+    gallery.click("#dropped-use")
+    expect(gallery.locator("#paint")).to_be_visible()
+    expect(gallery.locator("#steps input[type=number]")).to_have_value("31")
+    expect(gallery.locator("#seed input")).to_have_value("4321")
+    expect(gallery.locator("#sampler input")).to_have_value("DPM++ 2M")
+    expect(gallery.locator("#schedule input")).to_have_value("Karras")
+    expect(gallery.locator("#guidance input[type=number]")).to_have_value("6.5")
+
+
+@pytest.mark.parametrize(
+    ("file", "sentence"),
+    [
+        (png(None), "no settings inside"),
+        ({"name": "a.png", "mimeType": "image/png", "buffer": b"just words"}, "text file"),
+        ({"name": "a.svg", "mimeType": "image/svg+xml", "buffer": b"<svg></svg>"}, "SVG"),
+        ({"name": "a.png", "mimeType": "image/png", "buffer": png(None)["buffer"][:40]}, "damaged"),
+    ],
+)
+def test_a_file_without_settings_is_answered_in_one_sentence(gallery, file, sentence):
+    drop(gallery, file)
+    expect(gallery.locator("#drop-error")).to_contain_text(sentence)
+
+
+def test_a_search_without_matches_says_what_to_do(gallery):
+    gallery.fill("#gallery-search input, #gallery-search textarea", "no such words")
+    expect(gallery.locator("#gallery-pictures")).to_contain_text("clear the search")
+
+
+def test_a_chosen_picture_shows_its_settings_and_fills_the_form(gallery):
+    gallery.locator("#gallery-pictures .picture").last.click()
+    expect(gallery.locator("#gallery-details .prompt")).to_have_text("a first picture")
+    gallery.click("#gallery-use")
+    expect(gallery.locator("#prompt textarea")).to_have_value("a first picture")
+    expect(gallery.locator("#seed input")).to_have_value("1")
+
+
+def test_a_picture_is_deleted_only_after_a_second_yes(gallery):
+    pictures = gallery.locator("#gallery-pictures .picture")
+    gallery.fill("#gallery-search input, #gallery-search textarea", "a first picture")
+    expect(pictures).to_have_count(1)
+    pictures.first.click()
+    gallery.click("#delete")
+    expect(gallery.locator("#delete-for-good")).to_be_visible()
+    gallery.click("text=Keep")
+    expect(pictures).to_have_count(1)

@@ -1,0 +1,69 @@
+"""Language, width and the parts that are always there."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+TABS = ("Text to image", "Compare samplers", "Gallery", "Settings")
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
+
+
+@pytest.mark.parametrize("locale", ["zh-CN", "zh-TW"])
+def test_a_chinese_browser_gets_a_chinese_page(visit, locale):
+    page = visit(locale=locale)
+    expect(page.locator("#paint")).to_have_text("作画")
+    expect(page.get_by_role("tab", name="图库")).to_be_visible()
+    expect(page.locator("#header")).to_contain_text("设备")
+    page.fill("#prompt textarea", "x" * 10_001)
+    page.click("#paint")
+    expect(page.locator("#board .error")).to_contain_text("提示词")
+
+
+def test_other_browsers_get_an_english_page(visit):
+    page = visit(locale="fr-FR")
+    expect(page.locator("#paint")).to_have_text("Paint")
+    expect(page.locator("#header")).to_contain_text("Device")
+
+
+def test_no_label_is_left_as_a_marker(visit):
+    page = visit()
+    for tab in TABS:
+        page.get_by_role("tab", name=tab).click()
+        assert "i18n" not in page.inner_text("body")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_never_scrolls_sideways(visit, scheme):
+    page = visit(color_scheme=scheme, **PHONE)
+    for tab in TABS:
+        page.get_by_role("tab", name=tab).click()
+        expect(page.get_by_role("tab", name=tab)).to_have_attribute("aria-selected", "true")
+        assert page.evaluate("document.documentElement.scrollWidth") == 390, tab
+
+
+def test_on_a_phone_the_result_comes_right_below_the_button(visit):
+    page = visit(**PHONE)
+    button, board, model = (
+        page.locator(name).bounding_box() for name in ("#paint", "#board", "#model")
+    )
+    assert button["y"] < board["y"] < model["y"]
+
+
+def test_dark_browsers_get_a_dark_page(visit):
+    page = visit(color_scheme="dark")
+    colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert max(int(part) for part in re.findall(r"\d+", colour)[:3]) < 60
+
+
+def test_nothing_is_fetched_from_elsewhere(visit, studio):
+    page = visit()
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.reload()
+    page.locator("#paint").wait_for()
+    page.problems.clear()  # the old page complains that its connection was cut
+    assert asked
+    assert [url for url in asked if not url.startswith((studio[1], "data:", "blob:"))] == []

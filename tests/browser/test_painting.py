@@ -1,0 +1,155 @@
+"""Text to image and the comparison of samplers, as a person uses them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.studio.live import TINY
+
+STEPS, BATCHES = 40, 16  # a job of some seconds, with a picture every half second
+COUNTING = re.compile(rf"Step \d+ of {STEPS * BATCHES}")
+
+
+def fill_in(page: Page, prompt: str, steps: int = 2, batches: int = 1) -> None:
+    page.fill("#prompt textarea", prompt)
+    page.fill("#steps input[type=number]", str(steps))
+    open_advanced(page)
+    page.fill("#batch-count input[type=number]", str(batches))
+    for side in ("width", "height"):
+        page.fill(f"#{side} input[type=number]", "64")
+
+
+def open_advanced(page: Page) -> None:
+    if not page.locator("#batch-count").is_visible():
+        page.click("#advanced > button")
+        page.locator("#batch-count").wait_for()
+
+
+@pytest.fixture
+def long_job(visit):
+    """A page on which a job of many batches has just been sent."""
+    page = visit()
+    fill_in(page, "sixteen red mugs", steps=STEPS, batches=BATCHES)
+    page.click("#paint")
+    expect(page.locator("#cancel")).to_be_visible()
+    expect(page.locator("#board .progress")).to_be_visible()
+    yield page
+    if page.locator("#cancel").is_visible():
+        page.click("#cancel")
+        expect(page.locator("#cancel")).to_be_hidden()
+
+
+def test_paint_shows_the_picture_and_its_settings(visit):
+    page = visit()
+    fill_in(page, "a <b>red</b> mug")
+    page.fill("#seed input", "1234")
+    page.click("#paint")
+    expect(page.locator("#painted-details .prompt")).to_have_text("a <b>red</b> mug")
+    expect(page.locator("#painted-details")).to_contain_text("1234")
+    picture = page.locator("#board .picture img")
+    assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") == 64
+    expect(page.locator("#cancel")).to_be_hidden()
+
+
+def test_preview_and_steps_are_shown_while_it_paints(long_job):
+    expect(long_job.locator("#board .preview img")).to_be_visible()
+    expect(long_job.locator("#board .progress")).to_contain_text(COUNTING)
+    expect(long_job.locator("#board .progress")).to_contain_text("left")
+
+
+def test_cancel_stops_and_leaves_the_prompt(long_job):
+    long_job.click("#cancel")
+    expect(long_job.locator("#board .summary")).to_contain_text("Cancelled")
+    expect(long_job.locator("#cancel")).to_be_hidden()
+    assert long_job.input_value("#prompt textarea") == "sixteen red mugs"
+
+
+def test_a_refresh_finds_the_running_job_and_the_prompt(long_job):
+    long_job.reload()
+    long_job.problems.clear()  # the old page complains that its connection was cut
+    expect(long_job.locator("#board .progress")).to_contain_text(COUNTING)
+    expect(long_job.locator("#prompt textarea")).to_have_value("sixteen red mugs")
+    expect(long_job.locator("#cancel")).to_be_visible()
+
+
+def test_pictures_of_a_batch_come_one_by_one(long_job):
+    expect(long_job.locator("#board .picture").nth(1)).to_be_visible()
+    expect(long_job.locator("#board .progress")).to_be_visible()
+
+
+def test_what_is_out_of_bounds_is_said_in_one_sentence_and_nothing_is_lost(visit):
+    page = visit()
+    page.fill("#prompt textarea", "x" * 10_001)
+    page.click("#paint")
+    expect(page.locator("#board .error")).to_have_text(
+        "Prompt has 10001 characters; at most 10000 are taken."
+    )
+    assert len(page.input_value("#prompt textarea")) == 10_001
+
+
+def test_only_schedules_that_fit_the_sampler_are_offered_and_eta_where_it_applies(visit):
+    page = visit()
+    open_advanced(page)
+    choose(page, "#sampler", "DDIM")
+    expect(page.locator("#eta")).to_be_visible()
+    page.click("#schedule input")
+    offered = page.locator("#schedule").get_by_role("option")
+    expect(offered).to_have_count(2)
+    assert [each.get_attribute("aria-label") for each in offered.all()] == [
+        "Uniform",
+        "SGM Uniform",
+    ]
+    page.keyboard.press("Escape")
+    choose(page, "#sampler", "Euler")
+    expect(page.locator("#eta")).to_be_hidden()
+
+
+def test_surprise_me_writes_a_prompt(visit):
+    page = visit()
+    page.fill("#prompt textarea", "")
+    page.click(".chips .surprise")
+    expect(page.locator("#prompt textarea")).not_to_have_value("")
+
+
+def test_reuse_last_takes_the_seed_of_the_picture(visit):
+    page = visit()
+    fill_in(page, "a seed")
+    page.fill("#seed input", "77")
+    page.click("#paint")
+    expect(page.locator("#painted-details")).to_contain_text("77")
+    page.click("#random-seed")
+    expect(page.locator("#seed input")).to_have_value("-1")
+    page.click("#reuse-seed")
+    expect(page.locator("#seed input")).to_have_value("77")
+
+
+def test_words_that_the_starter_has_never_seen_are_named(visit):
+    page = visit()
+    choose(page, "#model", "Atelier starter (Toybox)")
+    page.fill("#prompt textarea", "a red penguin and a dragon")
+    expect(page.locator("#unknown-words")).to_contain_text("penguin, dragon")
+    page.fill("#prompt textarea", "a red mug")
+    expect(page.locator("#unknown-words")).to_be_hidden()
+
+
+def test_compare_samplers_shows_the_sheet_and_each_cell(visit):
+    page = visit()
+    page.get_by_role("tab", name="Compare samplers").click()
+    page.fill("#compare-prompt textarea", "a comparison")
+    choose(page, "#compare-model", TINY)
+    page.click("#compare-steps >> text='15'")
+    page.click("#compare-steps >> text='25'")
+    page.click("#compare-steps >> text='4'")
+    page.click("#compare")
+    expect(page.locator("#compare-board .sheet img")).to_be_visible()
+    expect(page.locator("#compare-board .picture")).to_have_count(6)
+    page.locator("#compare-board .picture").nth(5).click()
+    expect(page.locator("#compare-details")).to_contain_text("UniPC")
+
+
+def choose(page: Page, picker: str, title: str) -> None:
+    page.click(f"{picker} input")
+    page.locator(picker).get_by_role("option", name=title, exact=True).click()

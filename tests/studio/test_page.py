@@ -1,0 +1,140 @@
+"""The page as it is built: labels in both languages, controls from the requests' fields."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import gradio as gr
+import pytest
+from gradio.i18n import I18nData
+
+from pipelines.catalog import Catalog
+from pipelines.diffusion.requests import TextToImageRequest
+from studio import page
+from studio.i18n import texts
+from studio.settings import StoredSettings
+from studio.store import Store
+from studio.tabs.form import PaintForm
+from studio.widgets import from_field
+
+MARKER = re.compile(r"__i18n__(\{.*?\})")
+SPOKEN = ("label", "info", "placeholder")
+SILENT = ("state", "timer", "html")  # they have labels that nobody sees
+
+
+def keys_in(part: object) -> Iterator[str]:
+    """The keys of all labels in a piece of the page's configuration."""
+    if isinstance(part, I18nData):
+        yield part.key
+    elif isinstance(part, str):
+        yield from (json.loads(marker)["key"] for marker in MARKER.findall(part))
+    elif isinstance(part, dict | list | tuple):
+        for piece in part.values() if isinstance(part, dict) else part:
+            yield from keys_in(piece)
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory):
+    """What the page needs to be built; its events need more."""
+    home = tmp_path_factory.mktemp("home")
+    store = Store(home)
+    yield SimpleNamespace(home=home, catalog=Catalog(home), settings=StoredSettings(store))
+    store.close()
+
+
+@pytest.fixture(scope="module")
+def config(studio) -> dict:
+    return page.build(studio).get_config_file()
+
+
+def test_every_label_follows_the_readers_language(config):
+    spoken = [
+        value
+        for component in config["components"]
+        for name in SPOKEN
+        if component["type"] not in SILENT and (value := component["props"].get(name))
+    ]
+    assert len(spoken) > 40
+    assert [text for text in spoken if not isinstance(text, I18nData)] == []
+
+
+def test_every_button_follows_the_readers_language(config):
+    buttons = [c["props"]["value"] for c in config["components"] if c["type"] == "button"]
+    assert len(buttons) > 10
+    assert [text for text in buttons if not MARKER.fullmatch(text)] == []
+
+
+def test_every_key_in_the_page_has_a_chinese_text(config):
+    keys = set(keys_in(config["components"]))
+    assert len(keys) > 60
+    assert keys <= page.labels("zh").keys()
+
+
+def test_english_and_chinese_labels_have_the_same_keys():
+    assert page.labels("en").keys() == page.labels("zh").keys()
+
+
+def test_no_label_needs_values():
+    """The browser's formatter would read a brace as the start of a value."""
+    assert not [text for text in page.labels("zh").values() if "{" in text]
+
+
+def test_descriptions_of_models_have_a_chinese_text(studio):
+    shipped = [entry.description for entry in studio.catalog.models() if entry.description]
+    assert [text for text in shipped if text not in texts("zh")] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high", "step"),
+    [("steps", 1, 150, 1), ("width", 64, 2048, 8), ("guidance_rescale", 0, 1, 0.05)],
+)
+def test_sliders_have_the_bounds_of_the_request(name, low, high, step):
+    slider = from_field(TextToImageRequest, name)
+    assert isinstance(slider, gr.Slider)
+    assert (slider.minimum, slider.maximum, slider.step) == (low, high, step)
+
+
+def test_no_event_is_offered_as_an_endpoint(config):
+    assert {event["api_visibility"] for event in config["dependencies"]} == {"private"}
+
+
+@pytest.fixture
+def form(studio) -> PaintForm:
+    with gr.Blocks():
+        form = PaintForm(studio)
+        form.draw_prompt()
+        form.draw_rest()
+    return form
+
+
+def test_form_opens_with_the_models_own_settings(form, studio):
+    values = {name: control.value for name, control in form.controls.items()}
+    entry = studio.catalog.get("starter")
+    data = form.data([values[name] for name in form.controls])
+    assert data["steps"] == entry.defaults.steps
+    assert data["sampler"] == entry.defaults.sampler
+    assert data["width"] == data["height"] == entry.native_size
+
+
+def test_filling_the_form_keeps_what_is_not_given(form):
+    updates = dict(zip(form.controls, form.fill({"prompt": "a cat", "seed": 7}), strict=True))
+    assert updates["prompt"]["value"] == "a cat"
+    assert updates["seed"]["value"] == 7
+    assert "value" not in updates["steps"]
+
+
+def test_filling_the_form_with_a_model_that_is_not_here_keeps_the_chosen_one(form):
+    updates = dict(zip(form.controls, form.fill({"model": "gone", "steps": 9}), strict=True))
+    assert "value" not in updates["model"]
+    assert updates["steps"]["value"] == 9
+
+
+def test_filling_the_form_offers_only_schedules_that_fit_the_sampler(form):
+    fields = {"model": "starter", "sampler": "DDIM", "schedule": "SGM Uniform"}
+    updates = dict(zip(form.controls, form.fill(fields), strict=True))
+    assert updates["schedule"]["choices"] == ["Uniform", "SGM Uniform"]
+    assert updates["schedule"]["value"] == "SGM Uniform"
+    assert updates["eta"]["visible"] is True
