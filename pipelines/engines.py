@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from pipelines.cache import ModelCache
 
 
+# diffusers and transformers fill themselves in while they are imported: a second thread that
+# imports them meanwhile finds them half made.
+IMPORTING = threading.RLock()
+
+
 @dataclass(frozen=True, slots=True)
 class Engine:
     """One kind of work.
@@ -31,10 +36,16 @@ class Engine:
     request_class: type[BaseModel]
     module: str
 
+    def load(self) -> None:
+        """Import what :meth:`run` needs: torch, diffusers and the rest, seconds the first time."""
+        with IMPORTING:
+            import_module(self.module)
+
     def run(
         self, request: Any, cache: ModelCache, stop: threading.Event
     ) -> Iterator[Progress | Picture | Result]:
         """Do the work; see :mod:`pipelines.events`."""
+        self.load()
         return import_module(self.module).run(request, cache, stop)
 
 

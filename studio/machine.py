@@ -8,6 +8,7 @@ from typing import Any
 
 from pipelines.cache import Entry, ModelCache
 from pipelines.catalog import Catalog
+from pipelines.engines import IMPORTING
 
 GB = 10**9
 
@@ -83,8 +84,9 @@ class Machine:
             self._cache.clear()
 
     def _make(self) -> ModelCache:
-        from pipelines.devices import describe, free_memory, pick_device
-        from pipelines.diffusion.loading import expected_bytes, load
+        with IMPORTING:
+            from pipelines.devices import describe, free_memory, pick_device
+            from pipelines.diffusion.loading import expected_bytes, load
 
         device = pick_device(self._wanted)
         self._description = describe(device)

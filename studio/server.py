@@ -11,7 +11,6 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -134,7 +133,7 @@ class Studio:
         """
         self.machine.prepare()
         for engine in ENGINES.values():
-            import_module(engine.module)
+            engine.load()
 
     def close(self) -> None:
         """Stops the workers (a running job goes back to the queue) and lets go of everything."""

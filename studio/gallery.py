@@ -1,0 +1,318 @@
+"""Everybody's own pictures: PNG files below ``outputs/`` and a row each in the database.
+
+A row is written after its file is whole, so the gallery never shows half a picture; a file without
+a row (the studio was killed between the two) is swept at the next start.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import re
+import secrets
+import threading
+import time
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from pipelines.errors import Busy, NotFound
+from studio.files import is_temporary, write_file
+from studio.metadata import format_parameters, parameters_of, save_png
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from studio.settings import StoredSettings
+    from studio.store import Store
+
+THUMBNAIL = 256  # pixels of the longer side
+WHOLE_RUN = -1  # the position of a picture of the run as a whole, e.g. a comparison's sheet
+_THUMBNAILS = ".thumbnails"
+_OURS = re.compile(r"(?:local|[0-9a-f]{20})/\d{4}-\d\d-\d\d/[\w-]{16}\.png")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SavedPicture:
+    """One row of the gallery.
+
+    Attributes:
+        id: from ``secrets``; the only name under which the picture is ever asked for.
+        owner, job_id, kind: whose it is and what made it.
+        position: its place in the job, or WHOLE_RUN.
+        request: the request that makes exactly this picture.
+        parameters: the same as A1111 writes it.
+        width, height: pixels.
+        bytes: of the PNG.
+        seconds: it took.
+        created: seconds since 1970.
+    """
+
+    id: str
+    owner: str
+    job_id: str
+    kind: str
+    position: int
+    request: dict[str, Any]
+    parameters: str
+    width: int
+    height: int
+    bytes: int
+    seconds: float
+    created: float
+
+
+class Gallery:
+    """Saves, finds, serves and deletes pictures; each method works for one owner only.
+
+    Args:
+        store: the database.
+        home: the home folder; pictures lie in ``outputs/<owner>/<day>/<id>.png``.
+        settings: whether settings go into the PNG, and how much may be kept.
+    """
+
+    def __init__(self, store: Store, home: Path, settings: StoredSettings) -> None:
+        self._store, self._settings = store, settings
+        self._outputs = home / "outputs"
+        self._thumbnails = self._outputs / _THUMBNAILS
+        self._lock = threading.Lock()  # one thumbnail is made once
+        self._sweep()
+
+    # --- saving -----------------------------------------------------------------------------
+
+    def save(
+        self,
+        owner: str,
+        job_id: str,
+        position: int,
+        kind: str,
+        image: Image.Image,
+        request: dict[str, Any],
+        seconds: float = 0.0,
+        extra: dict[str, Any] | None = None,
+    ) -> SavedPicture:
+        """Writes a picture and its row; a job's position that is saved already is left as it is.
+
+        Raises:
+            DiskFull: there is no room for the file; no row is written then.
+        """
+        if (known := self._at(job_id, position)) is not None:
+            return known
+        parameters = parameters_of(request, image.size, extra)
+        text = format_parameters(parameters)
+        picture_id = secrets.token_urlsafe(12)
+        file = f"{owner_folder(owner)}/{time.strftime('%Y-%m-%d')}/{picture_id}.png"
+        inside = text if self._settings.current.save_metadata else None
+        size = save_png(image, self._outputs / file, inside)
+        words = folded(f"{parameters['prompt']}\n{parameters['negative_prompt']}")
+        try:
+            self._store.write(
+                "INSERT INTO pictures (id, owner, job_id, position, kind, request, parameters, "
+                "words, width, height, bytes, seconds, file, created) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    picture_id,
+                    owner,
+                    job_id,
+                    position,
+                    kind,
+                    json.dumps(request),
+                    text,
+                    words,
+                    *image.size,
+                    size,
+                    seconds,
+                    file,
+                    time.time(),
+                ),
+            )
+        except BaseException:
+            (self._outputs / file).unlink(missing_ok=True)
+            raise
+        return self.get(owner, picture_id)
+
+    def positions(self, job_id: str) -> set[int]:
+        """Which of a job's pictures are saved already."""
+        rows = self._store.rows("SELECT position FROM pictures WHERE job_id = ?", (job_id,))
+        return {row["position"] for row in rows}
+
+    def check_room(self, owner: str, guest: bool) -> None:
+        """Raises Busy when the owner, or everybody together, keeps as much as is allowed."""
+        settings = self._settings.current
+        if guest and (used := self.bytes_used(owner)) >= settings.guest_quota_mb * 10**6:
+            raise Busy(
+                "Your pictures take {used} MB; a guest may keep {limit} MB. Delete some first.",
+                used=round(used / 10**6),
+                limit=settings.guest_quota_mb,
+            )
+        limit = settings.outputs_limit_gb * 10**9
+        if limit and self.bytes_used() >= limit:
+            raise Busy(
+                "All pictures of this studio together have reached its limit of {limit} GB. "
+                "Delete some, or raise the limit in the settings.",
+                limit=settings.outputs_limit_gb,
+            )
+
+    # --- finding ----------------------------------------------------------------------------
+
+    def get(self, owner: str, picture_id: str) -> SavedPicture:
+        """Raises NotFound when there is none, or it is another's."""
+        return _picture(self._row(owner, picture_id))
+
+    def of_job(self, owner: str, job_id: str) -> list[SavedPicture]:
+        """A job's pictures in their order, the picture of the whole run first."""
+        rows = self._store.rows(
+            "SELECT * FROM pictures WHERE owner = ? AND job_id = ? AND present ORDER BY position",
+            (owner, job_id),
+        )
+        return [_picture(row) for row in rows]
+
+    def search(
+        self, owner: str, text: str = "", limit: int = 50, before: str | None = None
+    ) -> list[SavedPicture]:
+        """The owner's pictures, newest first.
+
+        Args:
+            text: words that prompt and negative prompt must all hold, in any order and case.
+            limit: how many at most.
+            before: the id of a picture; only older ones are returned.
+
+        Raises:
+            NotFound: ``before`` is not a picture of the owner's.
+        """
+        conditions, values = ["owner = ?", "present"], [owner]
+        for word in folded(text).split():
+            conditions.append(r"words LIKE ? ESCAPE '\'")
+            values.append(f"%{_literal(word)}%")
+        if before is not None:
+            conditions.append("number < ?")
+            values.append(self._row(owner, before)["number"])
+        rows = self._store.rows(
+            f"SELECT * FROM pictures WHERE {' AND '.join(conditions)} ORDER BY number DESC LIMIT ?",
+            (*values, limit),
+        )
+        return [_picture(row) for row in rows]
+
+    def bytes_used(self, owner: str | None = None) -> int:
+        """Bytes of the owner's pictures, or of everybody's."""
+        row = self._store.row(
+            "SELECT COALESCE(SUM(bytes), 0) AS used FROM pictures "
+            "WHERE present AND (?1 IS NULL OR owner = ?1)",
+            (owner,),
+        )
+        return row["used"]
+
+    # --- files ------------------------------------------------------------------------------
+
+    def path(self, owner: str, picture_id: str) -> Path:
+        """The PNG's path, for serving it.
+
+        Raises:
+            NotFound: there is none, it is another's, or its file has vanished.
+        """
+        row = self._row(owner, picture_id)
+        path = self._outputs / row["file"]
+        if not path.is_file():
+            self._store.write("UPDATE pictures SET present = 0 WHERE id = ?", (picture_id,))
+            raise _not_found(picture_id)
+        return path
+
+    def thumbnail(self, owner: str, picture_id: str) -> Path:
+        """The path of a WEBP of at most 256 pixels a side; made at the first call.
+
+        Raises:
+            NotFound: as for :meth:`path`.
+        """
+        source = self.path(owner, picture_id)
+        target = self._thumbnails / f"{picture_id}.webp"
+        with self._lock:
+            if not target.is_file():
+                with Image.open(source) as image:
+                    small = image.convert("RGB")
+                small.thumbnail((THUMBNAIL, THUMBNAIL))
+                buffer = io.BytesIO()
+                small.save(buffer, "WEBP", quality=82)
+                write_file(target, buffer.getvalue())
+        return target
+
+    def delete(self, owner: str, picture_id: str) -> None:
+        """Deletes row, file and thumbnail.
+
+        Raises:
+            NotFound: there is none, or it is another's.
+        """
+        row = self._row(owner, picture_id)
+        self._store.write("DELETE FROM pictures WHERE id = ?", (picture_id,))
+        (self._outputs / row["file"]).unlink(missing_ok=True)
+        (self._thumbnails / f"{picture_id}.webp").unlink(missing_ok=True)
+
+    def delete_all(self, owner: str) -> int:
+        """Deletes all of an owner's pictures; returns how many there were."""
+        rows = self._store.rows("SELECT id FROM pictures WHERE owner = ?", (owner,))
+        for row in rows:
+            self.delete(owner, row["id"])
+        return len(rows)
+
+    def clean_up(self, dry_run: bool = False) -> int:
+        """Deletes the thumbnails, which are made again when needed; returns the bytes freed."""
+        freed = 0
+        for path in self._thumbnails.glob("*.webp"):
+            freed += path.stat().st_size
+            if not dry_run:
+                path.unlink(missing_ok=True)
+        return freed
+
+    def _sweep(self) -> None:
+        """Removes what a killed studio has left: half-written files, and pictures without a row."""
+        known = {row["file"] for row in self._store.rows("SELECT file FROM pictures")}
+        for path in list(self._outputs.rglob("*")):
+            file = path.relative_to(self._outputs).as_posix()
+            orphan = path.suffix == ".png" and _OURS.fullmatch(file) and file not in known
+            if path.is_file() and (is_temporary(path.name) or orphan):
+                _log.info("removing %s, left over from an interrupted writing", file)
+                path.unlink()
+
+    def _row(self, owner: str, picture_id: str) -> sqlite3.Row:
+        row = self._store.row(
+            "SELECT * FROM pictures WHERE id = ? AND owner = ? AND present", (picture_id, owner)
+        )
+        if row is None:
+            raise _not_found(picture_id)
+        return row
+
+    def _at(self, job_id: str, position: int) -> SavedPicture | None:
+        row = self._store.row(
+            "SELECT * FROM pictures WHERE job_id = ? AND position = ?", (job_id, position)
+        )
+        return _picture(row) if row is not None else None
+
+
+def owner_folder(owner: str) -> str:
+    """The folder of an owner's pictures: readable for ``local``, a digest for everybody else."""
+    if owner == "local":
+        return owner
+    return hashlib.sha256(owner.encode()).hexdigest()[:20]
+
+
+def folded(text: str) -> str:
+    """Text as it is searched: without case and without differences of writing."""
+    return unicodedata.normalize("NFKC", text).casefold()
+
+
+def _literal(word: str) -> str:
+    return word.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
+
+
+def _not_found(picture_id: str) -> NotFound:
+    return NotFound("There is no picture {id} in your gallery.", id=picture_id[:60])
+
+
+def _picture(row: sqlite3.Row) -> SavedPicture:
+    values = {name: row[name] for name in SavedPicture.__slots__}
+    return SavedPicture(**{**values, "request": json.loads(row["request"])})

@@ -1,0 +1,129 @@
+"""The home folder: the only place the studio writes, used by one studio at a time."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from pathlib import Path
+from typing import IO
+
+from pipelines.errors import Unavailable
+
+ENVIRONMENT = "ATELIER_HOME"
+DEFAULT = Path("~/.atelier")
+FOLDERS = ("outputs", "loras", "jobs", "models", "samplers")
+LOCK_FILE = "studio.lock"
+
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+
+
+class DiskFull(Unavailable):
+    """A file could not be written for want of space; names the bytes needed and free."""
+
+
+def find_home(given: str | os.PathLike[str] | None = None) -> Path:
+    """The absolute home folder: ``given``, else ``ATELIER_HOME``, else ``~/.atelier``."""
+    return Path(given or os.environ.get(ENVIRONMENT) or DEFAULT).expanduser().resolve()
+
+
+def prepare_home(home: Path) -> Path:
+    """Makes the home folder and its subfolders; the home itself is closed to other system users.
+
+    Raises:
+        Unavailable: the folder cannot be made or written to.
+    """
+    try:
+        if not home.exists():
+            home.mkdir(parents=True, mode=0o700)
+        for name in FOLDERS:
+            (home / name).mkdir(exist_ok=True)
+    except OSError as error:
+        raise Unavailable(
+            "The home folder {home} cannot be used: {reason}. Choose another one with --home.",
+            home=shown(home),
+            reason=error.strerror or str(error),
+        ) from error
+    return home
+
+
+class HomeLock:
+    """Held for as long as a studio runs on a home folder; two would run each other's jobs.
+
+    The operating system lets go of it when the process ends, however it ends.
+
+    Raises:
+        Unavailable: another studio holds it.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._file: IO[str] = (home / LOCK_FILE).open("a+", encoding="ascii")
+        try:
+            _lock(self._file)
+        except OSError:
+            self._file.seek(0)
+            process = self._file.read().strip()
+            self._file.close()
+            raise Unavailable(
+                "Another studio (process {process}) is using {home}. "
+                "Close it, or start this one with another --home.",
+                process=process or "?",
+                home=shown(home),
+            ) from None
+        self._file.seek(0)
+        self._file.truncate()
+        self._file.write(str(os.getpid()))
+        self._file.flush()
+
+    def release(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> HomeLock:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+def disk_full(needed: int, folder: Path) -> DiskFull:
+    """The error to raise when ``needed`` bytes did not fit into ``folder``."""
+    return DiskFull(
+        "The disk is full: {needed} are needed and {free} are free in {folder}. "
+        "Free some space, then send the job again.",
+        needed=readable_bytes(needed),
+        free=readable_bytes(shutil.disk_usage(folder).free),
+        folder=shown(folder),
+    )
+
+
+def readable_bytes(count: int) -> str:
+    """``2_500_000`` as ``"2.5 MB"``; decimal units, as disks are sold."""
+    size = float(count)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def shown(path: Path) -> str:
+    """A path for a sentence, with ``~`` for the user's own folder, whose name stays home."""
+    try:
+        return str(Path("~") / path.relative_to(Path.home()))
+    except ValueError:
+        return str(path)
+
+
+if os.name == "nt":
+    import msvcrt
+
+    def _lock(file: IO[str]) -> None:
+        # Far beyond the process number, which others may want to read while the lock is held.
+        file.seek(1 << 20)
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+
+else:
+    import fcntl
+
+    def _lock(file: IO[str]) -> None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

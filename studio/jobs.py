@@ -1,0 +1,428 @@
+"""Everything that computes is a job: a row in the database, run in turn by the device's worker.
+
+The page and the API only write and read rows. A job therefore survives a closed browser, and what
+was queued or running when the studio stopped is queued again when it starts.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from pipelines.errors import BadRequest, Busy, NotFound, Stopped, UserError
+from pipelines.events import Picture, Progress, Result
+from pipelines.messages import Message
+from studio.accounts import is_guest
+from studio.gallery import WHOLE_RUN
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from PIL import Image
+    from pydantic import BaseModel
+
+    from studio.gallery import Gallery
+    from studio.settings import StoredSettings
+    from studio.store import Store
+
+QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
+MAX_CRASHES = 2  # a job on which the studio has died more often is not tried again
+WRITE_SECONDS = 0.25  # between two writes of a running job's progress
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as it was when it was looked at.
+
+    Attributes:
+        id: from ``secrets``.
+        owner: whose it is.
+        kind: of engine.
+        request: its fields, JSON.
+        state: queued, running, done, failed or cancelled.
+        step, total: progress; 0 of 0 before it is known.
+        note: what is being done besides the main work, or None.
+        result: the engine's facts, once done.
+        error: why it failed.
+        created, started, finished: seconds since 1970, or None.
+    """
+
+    id: str
+    owner: str
+    kind: str
+    request: dict[str, Any]
+    state: str
+    step: int
+    total: int
+    note: Message | None
+    result: dict[str, Any] | None
+    error: Message | None
+    created: float
+    started: float | None
+    finished: float | None
+
+    @property
+    def ended(self) -> bool:
+        return self.state in (DONE, FAILED, CANCELLED)
+
+
+class _Running:
+    """The job that a worker is at: its stop flag and what is newest of it."""
+
+    def __init__(self, job_id: str) -> None:
+        self.job_id = job_id
+        self.stop = threading.Event()
+        self.progress = Progress(0, 0)
+
+
+class Jobs:
+    """The queue and the worker of one device.
+
+    Args:
+        store: the database.
+        cache: the model cache, handed to the engines.
+        engines: by kind: ``request_class`` and ``run(request, cache, stop)``.
+        gallery: where finished pictures go.
+        settings: the queue limit.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        cache: Any,
+        engines: Mapping[str, Any],
+        gallery: Gallery,
+        settings: StoredSettings,
+    ) -> None:
+        self._store, self._cache, self._engines = store, cache, engines
+        self._gallery, self._settings = gallery, settings
+        self._wake = threading.Condition()  # guards _running and _closing
+        self._running: _Running | None = None
+        self._closing = False
+        self._worker: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Takes up what an earlier studio has left, and starts the worker."""
+        self._recover()
+        self._worker = threading.Thread(target=self._work, name="worker", daemon=True)
+        self._worker.start()
+
+    def close(self, seconds: float = 10.0) -> None:
+        """Stops the worker; the running job goes back to the queue for the next start."""
+        with self._wake:
+            self._closing = True
+            if self._running is not None:
+                self._running.stop.set()
+            self._wake.notify_all()
+        if self._worker is not None:
+            self._worker.join(seconds)
+
+    # --- what owners do ---------------------------------------------------------------------
+
+    def submit(self, owner: str, kind: str, request: BaseModel) -> Job:
+        """Queues a checked request.
+
+        Raises:
+            NotFound: there is no such kind.
+            Busy: the owner's queue is full, or there is no room for more pictures.
+        """
+        if kind not in self._engines:
+            raise NotFound("There are no jobs of the kind {kind}.", kind=kind[:100])
+        self._gallery.check_room(owner, is_guest(owner))
+        limit = self._settings.current.queue_limit
+        job_id = secrets.token_urlsafe(12)
+        with self._store.transaction() as connection:
+            (mine,) = connection.execute(
+                "SELECT COUNT(*) FROM jobs WHERE owner = ? AND state IN (?, ?)",
+                (owner, QUEUED, RUNNING),
+            ).fetchone()
+            if mine >= limit:
+                raise Busy(
+                    "You have {count} jobs waiting or running; {limit} are allowed. "
+                    "Wait for one to finish, or cancel one.",
+                    count=mine,
+                    limit=limit,
+                )
+            connection.execute(
+                "INSERT INTO jobs (id, owner, kind, request, state, created) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                (job_id, owner, kind, request.model_dump_json(), QUEUED, time.time()),
+            )
+        with self._wake:
+            self._wake.notify_all()
+        return self.get(owner, job_id)
+
+    def retry(self, owner: str, job_id: str) -> Job:
+        """Queues the same request again, as a new job.
+
+        Raises:
+            NotFound: there is no such job of the owner's.
+            BadRequest: it has not ended yet.
+            Busy: as for :meth:`submit`.
+        """
+        job = self.get(owner, job_id)
+        if not job.ended:
+            raise BadRequest("Job {id} is still {state}; it can be sent again when it has ended.",
+                             id=job.id, state=job.state)  # fmt: skip
+        request = self._engines[job.kind].request_class.model_validate(job.request)
+        return self.submit(owner, job.kind, request)
+
+    def cancel(self, owner: str, job_id: str) -> Job:
+        """Takes a queued job out, or stops a running one within one step; no error if it has ended.
+
+        Raises:
+            NotFound: there is no such job of the owner's.
+        """
+        self.get(owner, job_id)
+        with self._wake:
+            out = self._store.write(
+                "UPDATE jobs SET state = ?, finished = ? WHERE id = ? AND state = ?",
+                (CANCELLED, time.time(), job_id, QUEUED),
+            )
+            if not out:
+                self._store.write(
+                    "UPDATE jobs SET stopping = 1 WHERE id = ? AND state = ?", (job_id, RUNNING)
+                )
+                if self._running is not None and self._running.job_id == job_id:
+                    self._running.stop.set()
+        return self.get(owner, job_id)
+
+    def get(self, owner: str, job_id: str) -> Job:
+        """Raises NotFound when there is none, or it is another's."""
+        row = self._store.row("SELECT * FROM jobs WHERE id = ? AND owner = ?", (job_id, owner))
+        if row is None:
+            raise NotFound("You have no job {id}.", id=job_id[:60])
+        return self._seen(row)
+
+    def list(self, owner: str, kind: str | None = None, limit: int = 50) -> list[Job]:
+        """The owner's jobs, newest first."""
+        rows = self._store.rows(
+            "SELECT * FROM jobs WHERE owner = ?1 AND (?2 IS NULL OR kind = ?2) "
+            "ORDER BY number DESC LIMIT ?3",
+            (owner, kind, limit),
+        )
+        return [self._seen(row) for row in rows]
+
+    def preview(self, owner: str, job_id: str) -> Image.Image | None:
+        """The newest preview of a running job, or None.
+
+        Raises:
+            NotFound: there is no such job of the owner's.
+        """
+        self.get(owner, job_id)
+        running = self._running
+        return running.progress.preview if running and running.job_id == job_id else None
+
+    def position(self, job_id: str) -> int | None:
+        """0 while it runs, 1 when it is next, …; None when it is neither running nor queued."""
+        if (running := self._running) is not None and running.job_id == job_id:
+            return 0
+        order = self._order()
+        return order.index(job_id) + 1 if job_id in order else None
+
+    def counts(self) -> dict[str, int]:
+        """How many jobs are queued and running, of all owners."""
+        rows = self._store.rows(
+            "SELECT state, COUNT(*) AS count FROM jobs WHERE state IN (?, ?) GROUP BY state",
+            (QUEUED, RUNNING),
+        )
+        return {QUEUED: 0, RUNNING: 0} | {row["state"]: row["count"] for row in rows}
+
+    def waiting(self) -> int:
+        """Jobs that are not finished yet, of all owners."""
+        return sum(self.counts().values())
+
+    # --- the worker -------------------------------------------------------------------------
+
+    def _recover(self) -> None:
+        """Sorts out the jobs that were running when the last studio stopped."""
+        now = time.time()
+        give_up = Message(
+            "The studio stopped {times} times while it ran this job, so it is not tried again. "
+            "Lower its size or batch, and send it again.",
+            times=MAX_CRASHES + 1,
+        )
+        with self._store.transaction() as connection:
+            connection.execute(
+                "UPDATE jobs SET state = ?, finished = ? WHERE state = ? AND stopping",
+                (CANCELLED, now, RUNNING),
+            )
+            connection.execute("UPDATE jobs SET crashes = crashes + 1 WHERE state = ?", (RUNNING,))
+            connection.execute(
+                "UPDATE jobs SET state = ?, error = ?, finished = ? "
+                "WHERE state = ? AND crashes > ?",
+                (FAILED, json.dumps(give_up.to_json()), now, RUNNING, MAX_CRASHES),
+            )
+            connection.execute(
+                "UPDATE jobs SET state = ?, step = 0, note = NULL WHERE state = ?",
+                (QUEUED, RUNNING),
+            )
+
+    def _work(self) -> None:
+        while True:
+            with self._wake:
+                while not self._closing and (job_id := next(iter(self._order()), None)) is None:
+                    self._wake.wait()
+                if self._closing:
+                    return
+                self._store.write(
+                    "UPDATE jobs SET state = ?, started = ?, "
+                    "served = (SELECT MAX(served) + 1 FROM jobs) WHERE id = ?",
+                    (RUNNING, time.time(), job_id),
+                )
+                self._running = running = _Running(job_id)
+            try:
+                self._run(running)
+            except Exception:
+                # The end itself could not be written (a full disk): it is run again next time.
+                _log.exception("job %s", job_id)
+            finally:
+                with self._wake:
+                    self._running = None
+
+    def _order(self) -> list[str]:
+        """Ids of the queued jobs in the order in which they will run."""
+        queued = self._store.rows(
+            "SELECT id, owner FROM jobs WHERE state = ? ORDER BY number", (QUEUED,)
+        )
+        if not queued:
+            return []
+        served = self._store.rows("SELECT owner, MAX(served) AS last FROM jobs GROUP BY owner")
+        return fair_order(
+            ((row["id"], row["owner"]) for row in queued),
+            {row["owner"]: row["last"] for row in served},
+        )
+
+    def _run(self, running: _Running) -> None:
+        """Runs one job to its end, whatever that is, and writes the end down."""
+        row = self._store.row("SELECT * FROM jobs WHERE id = ?", (running.job_id,))
+        job = _job(row)
+        try:
+            result = self._iterate(job, running)
+        except Stopped:
+            if self._closing and not self._is_stopping(job.id):
+                self._store.write("UPDATE jobs SET state = ? WHERE id = ?", (QUEUED, job.id))
+            else:
+                self._end(running, CANCELLED)
+        except UserError as error:
+            self._end(running, FAILED, error=error.message)
+        except Exception as error:
+            _log.exception("job %s (%s) failed", job.id, job.kind)
+            message = Message("{kind}: {reason}", kind=type(error).__name__, reason=str(error))
+            self._end(running, FAILED, error=message)
+        else:
+            self._end(running, DONE, result=result)
+
+    def _iterate(self, job: Job, running: _Running) -> dict[str, Any]:
+        """Goes through an engine's events; returns the result's facts."""
+        engine = self._engines[job.kind]
+        request = engine.request_class.model_validate(job.request)
+        position, written = 0, 0.0
+        for event in engine.run(request, self._cache, running.stop):
+            match event:
+                case Progress():
+                    # A step without a preview keeps the last one.
+                    preview = event.preview or running.progress.preview
+                    running.progress = replace(event, preview=preview)
+                    if time.monotonic() - written >= WRITE_SECONDS:
+                        self._write_progress(job.id, event)
+                        written = time.monotonic()
+                case Picture():
+                    fields = event.request.model_dump(mode="json")
+                    self._gallery.save(
+                        job.owner,
+                        job.id,
+                        position,
+                        job.kind,
+                        event.image,
+                        fields,
+                        event.seconds,
+                        event.parameters,
+                    )
+                    position += 1
+                case Result():
+                    if event.image is not None:
+                        self._gallery.save(
+                            job.owner, job.id, WHOLE_RUN, job.kind, event.image, job.request
+                        )
+                    return event.data
+        raise RuntimeError(f"the engine {job.kind} ended without a result")
+
+    def _is_stopping(self, job_id: str) -> bool:
+        return bool(self._store.row("SELECT stopping FROM jobs WHERE id = ?", (job_id,))[0])
+
+    def _write_progress(self, job_id: str, progress: Progress) -> None:
+        note = json.dumps(progress.note.to_json()) if progress.note else None
+        self._store.write(
+            "UPDATE jobs SET step = ?, total = ?, note = ? WHERE id = ?",
+            (progress.step, progress.total, note, job_id),
+        )
+
+    def _end(
+        self,
+        running: _Running,
+        state: str,
+        result: dict[str, Any] | None = None,
+        error: Message | None = None,
+    ) -> None:
+        self._store.write(
+            "UPDATE jobs SET state = ?, step = ?, total = ?, note = NULL, result = ?, error = ?, "
+            "finished = ? WHERE id = ?",
+            (
+                state,
+                running.progress.step,
+                running.progress.total,
+                json.dumps(result) if result is not None else None,
+                json.dumps(error.to_json()) if error else None,
+                time.time(),
+                running.job_id,
+            ),
+        )
+
+    def _seen(self, row: sqlite3.Row) -> Job:
+        """A row as a job; of the running one with its newest progress."""
+        job, running = _job(row), self._running
+        if job.state == RUNNING and running is not None and running.job_id == job.id:
+            newest = running.progress
+            return replace(job, step=newest.step, total=newest.total, note=newest.note)
+        return job
+
+
+def fair_order(queued: Iterable[tuple[str, str]], served: Mapping[str, int]) -> list[str]:
+    """The order in which queued jobs run: owners take turns, each owner's jobs in their order.
+
+    Args:
+        queued: (job id, owner) in order of arrival.
+        served: per owner the number of its last start; the lowest is served next, and among
+            equals whoever came first.
+    """
+    waiting: dict[str, list[str]] = {}
+    for job_id, owner in queued:
+        waiting.setdefault(owner, []).append(job_id)
+    last = {owner: served.get(owner, 0) for owner in waiting}
+    order: list[str] = []
+    turn = max(served.values(), default=0)
+    while waiting:
+        owner = min(waiting, key=lambda owner: last[owner])  # ties: the first to have come
+        order.append(waiting[owner].pop(0))
+        turn += 1
+        last[owner] = turn
+        if not waiting[owner]:
+            del waiting[owner]
+    return order
+
+
+def _job(row: sqlite3.Row) -> Job:
+    values = {name: row[name] for name in Job.__slots__}
+    for name in ("request", "result"):
+        values[name] = json.loads(row[name]) if row[name] else None
+    for name in ("note", "error"):
+        values[name] = Message.from_json(json.loads(row[name])) if row[name] else None
+    return Job(**values)

@@ -1,0 +1,231 @@
+"""Settings inside picture files, in the format that A1111, Forge, SD.Next and Civitai share.
+
+The text is ``<prompt>``, a line ``Negative prompt: <negative>`` and one last line
+``Steps: 20, Sampler: …``. It lies in a PNG's ``parameters`` chunk, or in the EXIF UserComment of a
+JPEG or WEBP. Source: ``create_infotext`` in AUTOMATIC1111's ``modules/processing.py`` and
+``parse_generation_parameters`` in its ``modules/infotext_utils.py``.
+
+The format cannot hold everything: a prompt that has a line starting with ``Negative prompt:`` is
+split there by every reader, and blanks around the whole text are lost.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from PIL.ExifTags import IFD, Base
+from PIL.PngImagePlugin import PngInfo
+
+from studio.files import write_file
+from studio.uploads import open_upload
+
+VERSION = "Atelier 0.1.0"
+CHUNK = "parameters"
+NEGATIVE = "Negative prompt:"
+
+_PARAMETER = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
+_ENOUGH = 3  # matches that make the last line one of parameters
+
+# Request fields under the names of others, in A1111's order. "CFG rescale" is SD.Next's name and
+# "Eta DDIM" A1111's; "Style" is ours, as A1111 writes a style's words into the prompt.
+_NAMES = {
+    "steps": "Steps",
+    "sampler": "Sampler",
+    "schedule": "Schedule type",
+    "guidance": "CFG scale",
+    "guidance_rescale": "CFG rescale",
+    "seed": "Seed",
+    "size": "Size",
+    "model_hash": "Model hash",
+    "model": "Model",
+    "clip_skip": "Clip skip",
+    "eta": "Eta DDIM",
+    "style": "Style",
+}
+# Not worth a word where they have no effect.
+_NO_EFFECT = {"guidance_rescale": 0, "clip_skip": 1, "eta": 0}
+
+
+def parameters_of(
+    request: dict[str, Any], size: tuple[int, int], extra: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """What the metadata of a picture says.
+
+    Args:
+        request: the fields of a request for one picture, or one with such a request as ``base``
+            and lists of ``samplers`` and ``steps`` (a comparison).
+        size: width and height of the picture in pixels.
+        extra: further facts, e.g. ``{"Model hash": "…"}``; they replace the request's where both
+            have one, and keep A1111's order.
+
+    Returns:
+        ``prompt``, ``negative_prompt`` and A1111's names in A1111's order.
+    """
+    fields = {**request, **request.get("base", {})}
+    if "base" in request:
+        fields["size"] = _size(fields.get("width"), fields.get("height"))
+        fields["steps"] = fields["sampler"] = None  # they are the axes
+    else:
+        fields["size"] = _size(*size)
+    facts: dict[str, Any] = {}
+    for field, name in _NAMES.items():
+        value = fields.get(field)
+        if value is not None and _NO_EFFECT.get(field) != value:
+            facts[name] = value
+    facts |= _axes(request)
+    facts |= {name: value for name, value in (extra or {}).items() if value is not None}
+    facts["Version"] = VERSION
+    order = list(_NAMES.values())
+    ordered = sorted(facts, key=lambda name: order.index(name) if name in order else len(order))
+    return {
+        "prompt": fields.get("prompt", ""),
+        "negative_prompt": fields.get("negative_prompt", ""),
+        **{name: facts[name] for name in ordered},
+    }
+
+
+def format_parameters(parameters: dict[str, Any]) -> str:
+    """The text for a picture file; the inverse of :func:`parse_parameters`."""
+    facts = {k: v for k, v in parameters.items() if k not in ("prompt", "negative_prompt")}
+    lines = [_unix(parameters.get("prompt", ""))]
+    if negative := _unix(parameters.get("negative_prompt", "")):
+        lines.append(f"{NEGATIVE} {negative}")
+    lines.append(", ".join(f"{name}: {_quoted(value)}" for name, value in facts.items()))
+    return "\n".join(lines).strip()
+
+
+def parse_parameters(text: str) -> dict[str, str]:
+    """``prompt``, ``negative_prompt`` and all named values, as text, of a file's parameters.
+
+    Text that was not written by any studio comes back as the prompt.
+    """
+    *lines, last = _unix(text).strip().split("\n")
+    facts = _PARAMETER.findall(last)
+    if len(facts) < _ENOUGH:
+        lines.append(last)
+        facts = []
+    prompt: list[str] = []
+    negative: list[str] = []
+    part = prompt
+    for line in lines:
+        if line.lstrip().startswith(NEGATIVE):
+            part = negative
+            line = line.lstrip()[len(NEGATIVE) :].removeprefix(" ")
+        part.append(line)
+    parameters = {"prompt": "\n".join(prompt), "negative_prompt": "\n".join(negative)}
+    for name, value in facts:
+        # A fact may not pass for a prompt: names are kept apart by their capital letter.
+        if name not in ("prompt", "negative_prompt"):
+            parameters[name] = _unquoted(value.strip())
+    return parameters
+
+
+def read_settings(data: bytes) -> dict[str, str]:
+    """The parameters inside an uploaded PNG, JPEG or WEBP; empty when it has none.
+
+    Raises:
+        BadRequest: the file is not such a picture, too large or damaged.
+    """
+    text = parameters_text(open_upload(data))
+    return parse_parameters(text) if text else {}
+
+
+def parameters_text(picture: Image.Image) -> str | None:
+    """The parameters of a decoded picture file as they stand there, or None."""
+    text = picture.info.get(CHUNK)
+    if isinstance(text, str) and text.strip():
+        return text
+    comment = picture.getexif().get_ifd(IFD.Exif).get(Base.UserComment)
+    if isinstance(comment, bytes):
+        comment = decode_user_comment(comment)
+    return comment if isinstance(comment, str) and comment.strip() else None
+
+
+def decode_user_comment(comment: bytes) -> str:
+    """EXIF UserComment as text: eight bytes name the encoding, and not all writers keep to them.
+
+    ``UNICODE`` is UTF-16; the standard leaves its byte order open, A1111 writes big-endian, others
+    little-endian or even UTF-8. The reading with most plain Latin characters wins, since every
+    text of parameters holds words such as "Steps".
+    """
+    prefix, body = comment[:8], comment[8:]
+    if prefix == b"UNICODE\0":
+        if body[:2] in (b"\xfe\xff", b"\xff\xfe"):
+            return body.decode("utf-16", errors="replace").strip("\0")
+        readings = [
+            body.decode(name, errors="replace") for name in ("utf-16-be", "utf-16-le", "utf-8")
+        ]
+        return max(readings, key=lambda text: _latin(text) / max(1, len(text))).strip("\0")
+    if prefix not in (b"ASCII\0\0\0", b"JIS\0\0\0\0\0", b"\0" * 8):
+        body = comment  # written without any prefix
+    return body.decode("utf-8", errors="replace").strip("\0")
+
+
+def png_bytes(image: Image.Image, parameters: str | None) -> bytes:
+    """``image`` as a PNG file, with ``parameters`` as its text chunk (iTXt beyond Latin-1)."""
+    info = PngInfo()
+    if parameters:
+        info.add_text(CHUNK, parameters)
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", pnginfo=info)
+    return buffer.getvalue()
+
+
+def save_png(image: Image.Image, path: Path, parameters: str | None) -> int:
+    """Writes a PNG that is either whole or not there; returns its size in bytes.
+
+    Raises:
+        DiskFull: the sentence names the bytes needed, the bytes free and the folder.
+    """
+    data = png_bytes(image, parameters)
+    write_file(path, data)
+    return len(data)
+
+
+def _axes(request: dict[str, Any]) -> dict[str, str]:
+    """A comparison's rows and columns as A1111's X/Y/Z plot script writes them."""
+    if "base" not in request:
+        return {}
+    return {
+        "Script": "X/Y/Z plot",
+        "X Type": "Steps",
+        "X Values": ", ".join(str(steps) for steps in request.get("steps", ())),
+        "Y Type": "Sampler",
+        "Y Values": ", ".join(request.get("samplers", ())),
+    }
+
+
+def _size(width: int | None, height: int | None) -> str | None:
+    return f"{width}x{height}" if width and height else None
+
+
+def _quoted(value: Any) -> str:
+    text = _number(value) if isinstance(value, float) else str(value)
+    return json.dumps(text, ensure_ascii=False) if re.search(r"[,:\n]", text) else text
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value.is_integer() else repr(value)
+
+
+def _unquoted(value: str) -> str:
+    if len(value) < 2 or value[0] != '"' or value[-1] != '"':
+        return value
+    try:
+        text = json.loads(value)
+    except json.JSONDecodeError:
+        return value  # written by hand; better shown as it stands than refused
+    return text if isinstance(text, str) else value
+
+
+def _unix(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _latin(text: str) -> int:
+    return sum(" " <= character <= "~" for character in text)

@@ -1,0 +1,167 @@
+"""The database: one SQLite file in the home folder, shared by all threads of the studio."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipelines.errors import Unavailable
+from studio.home import disk_full
+
+FILE_NAME = "atelier.db"
+BUSY_SECONDS = 10
+
+# One script per version of the schema, applied in order; the file's `user_version` says how many
+# it has seen. A released script is never edited: add another one.
+MIGRATIONS = (
+    """
+    CREATE TABLE settings (
+        name  TEXT PRIMARY KEY,
+        value TEXT NOT NULL                 -- JSON
+    ) WITHOUT ROWID;
+
+    CREATE TABLE jobs (
+        number   INTEGER PRIMARY KEY AUTOINCREMENT,  -- order of arrival
+        id       TEXT NOT NULL UNIQUE,
+        owner    TEXT NOT NULL,
+        kind     TEXT NOT NULL,
+        request  TEXT NOT NULL,             -- JSON
+        state    TEXT NOT NULL
+                 CHECK (state IN ('queued', 'running', 'done', 'failed', 'cancelled')),
+        step     INTEGER NOT NULL DEFAULT 0,
+        total    INTEGER NOT NULL DEFAULT 0,
+        note     TEXT,                      -- Message, JSON
+        result   TEXT,                      -- JSON
+        error    TEXT,                      -- Message, JSON
+        served   INTEGER NOT NULL DEFAULT 0,  -- rises with every start of any job
+        crashes  INTEGER NOT NULL DEFAULT 0,  -- times the studio died while the job ran
+        stopping INTEGER NOT NULL DEFAULT 0,  -- cancelled while running, not yet seen by the engine
+        created  REAL NOT NULL,             -- seconds since 1970
+        started  REAL,
+        finished REAL
+    );
+    CREATE INDEX jobs_by_owner ON jobs (owner, number);
+    CREATE INDEX jobs_by_service ON jobs (owner, served);
+    CREATE INDEX jobs_by_state ON jobs (state, number);
+    CREATE INDEX jobs_by_start ON jobs (served);
+
+    CREATE TABLE pictures (
+        number     INTEGER PRIMARY KEY AUTOINCREMENT,  -- order of arrival
+        id         TEXT NOT NULL UNIQUE,
+        owner      TEXT NOT NULL,
+        job_id     TEXT NOT NULL,
+        position   INTEGER NOT NULL,        -- within the job; -1 is the picture of the whole run
+        kind       TEXT NOT NULL,
+        request    TEXT NOT NULL,           -- JSON
+        parameters TEXT NOT NULL,           -- as A1111 writes them
+        words      TEXT NOT NULL,           -- the prompts, folded for searching
+        width      INTEGER NOT NULL,
+        height     INTEGER NOT NULL,
+        bytes      INTEGER NOT NULL,
+        seconds    REAL NOT NULL,
+        file       TEXT NOT NULL,           -- below outputs/
+        present    INTEGER NOT NULL DEFAULT 1,  -- 0 when the file has vanished
+        created    REAL NOT NULL,           -- seconds since 1970
+        UNIQUE (job_id, position)
+    );
+    CREATE INDEX pictures_by_owner ON pictures (owner, number);
+    """,
+)
+
+
+class Store:
+    """The studio's database in ``home``; every method may be called from any thread.
+
+    One connection behind a lock: the studio's statements take well under a millisecond, and one
+    writer at a time is all that SQLite allows anyhow. WAL keeps every committed row when the
+    process is killed.
+
+    Raises:
+        Unavailable: the file was written by a newer Atelier.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.path = home / FILE_NAME
+        self._lock = threading.RLock()
+        # Created closed to other system users: the file holds prompts.
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        self._connection = sqlite3.connect(
+            self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        self._connection.row_factory = sqlite3.Row
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+        self._migrate()
+
+    def _migrate(self) -> None:
+        with self.transaction() as connection:
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version > len(MIGRATIONS):
+                raise Unavailable(
+                    "{file} was written by a newer Atelier (version {version} of its layout; "
+                    "this one knows {known}). Update Atelier, or choose another --home.",
+                    file=FILE_NAME,
+                    version=version,
+                    known=len(MIGRATIONS),
+                )
+            for script in MIGRATIONS[version:]:
+                for statement in _statements(script):
+                    connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All statements inside happen, or none; may not be nested.
+
+        Raises:
+            DiskFull: the database could not grow.
+        """
+        with self._lock:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._connection
+                    self._connection.execute("COMMIT")
+                except BaseException:
+                    if self._connection.in_transaction:
+                        self._connection.execute("ROLLBACK")
+                    raise
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+                    raise disk_full(self._page_size(), self.path.parent) from error
+                raise
+
+    def write(self, statement: str, values: tuple[Any, ...] | dict[str, Any] = ()) -> int:
+        """Runs one statement in a transaction of its own; returns how many rows it changed."""
+        with self.transaction() as connection:
+            return connection.execute(statement, values).rowcount
+
+    def rows(self, query: str, values: tuple[Any, ...] | dict[str, Any] = ()) -> list[sqlite3.Row]:
+        with self._lock:
+            return self._connection.execute(query, values).fetchall()
+
+    def row(self, query: str, values: tuple[Any, ...] | dict[str, Any] = ()) -> sqlite3.Row | None:
+        with self._lock:
+            return self._connection.execute(query, values).fetchone()
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+    def _page_size(self) -> int:
+        return self._connection.execute("PRAGMA page_size").fetchone()[0]
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The single statements of a script; ``executescript`` would commit the open transaction."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""

@@ -1,0 +1,111 @@
+"""Pictures from outside: looked at before they are decoded, then re-encoded.
+
+The type is read from the bytes, never from a file name, and only three decoders are ever asked.
+What comes out is plain RGB with the orientation applied and nothing else of the file: no EXIF
+(photos carry the place where they were taken), no colour profile, no text.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zlib
+
+from PIL import Image, ImageOps, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+
+from pipelines.errors import BadRequest
+
+MAX_BYTES = 20_000_000
+MAX_PIXELS = 40_000_000
+
+# What Pillow's PNG, JPEG and WEBP decoders raise on damaged files.
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
+
+
+def open_picture(data: bytes) -> Image.Image:
+    """The picture in an uploaded file as RGB; transparent parts become white.
+
+    Raises:
+        BadRequest: not a PNG, JPEG or WEBP, too large, or damaged; one sentence says which.
+    """
+    return plain(open_upload(data))
+
+
+def open_upload(data: bytes) -> Image.Image:
+    """The fully decoded picture with the file's own mode and ``info``, after all checks.
+
+    For reading metadata; use :func:`open_picture` for the pixels.
+
+    Raises:
+        BadRequest: as :func:`open_picture`.
+    """
+    if len(data) > MAX_BYTES:
+        raise BadRequest(
+            "The file has {size} MB; at most {limit} MB are taken.",
+            size=round(len(data) / 1e6, 1),
+            limit=MAX_BYTES // 1_000_000,
+        )
+    opener = _opener(data)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of odd EXIF; that is not our loss
+            picture = opener(io.BytesIO(data))  # reads the header only
+            width, height = picture.size
+            if width * height > MAX_PIXELS:
+                raise BadRequest(
+                    "The picture has {width} × {height} pixels; "
+                    "at most {limit} million are taken. Make it smaller first.",
+                    width=width,
+                    height=height,
+                    limit=MAX_PIXELS // 1_000_000,
+                )
+            picture.load()
+    except _DAMAGE as error:
+        raise BadRequest(
+            "The picture is damaged or cut off ({reason}). Send the whole file.",
+            reason=str(error) or type(error).__name__,
+        ) from error
+    return picture
+
+
+def plain(picture: Image.Image) -> Image.Image:
+    """``picture`` as RGB pixels and nothing else: turned upright, on white, without ``info``."""
+    upright = ImageOps.exif_transpose(picture)
+    if upright.mode.startswith(("I", "F")):  # 16 bits a pixel; convert() would clip, not scale
+        upright = upright.convert("F").point(lambda value: value / 257).convert("L")
+    if upright.has_transparency_data:
+        layer = upright.convert("RGBA")
+        background = Image.new("RGBA", layer.size, "white")
+        upright = Image.alpha_composite(background, layer)
+    rgb = upright.convert("RGB")
+    return Image.frombytes("RGB", rgb.size, rgb.tobytes())
+
+
+def _opener(data: bytes):
+    """Pillow's reader for these bytes.
+
+    The readers are named, not looked up by ``Image.open``: that one raises on large pictures
+    before it has told their size, and tries every format it knows.
+    """
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return PngImagePlugin.PngImageFile
+    if data.startswith(b"\xff\xd8\xff"):
+        return JpegImagePlugin.jpeg_factory
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return WebPImagePlugin.WebPImageFile
+    if not data:
+        raise BadRequest("The file is empty. Send a PNG, JPEG or WEBP picture.")
+    if b"<svg" in data[:4096].lower():
+        raise BadRequest("This is an SVG drawing. Send a PNG, JPEG or WEBP picture.")
+    if _is_text(data[:4096]):
+        raise BadRequest("This is a text file, not a picture. Send a PNG, JPEG or WEBP picture.")
+    raise BadRequest("This file is of another kind. Send a PNG, JPEG or WEBP picture.")
+
+
+def _is_text(start: bytes) -> bool:
+    if b"\0" in start:
+        return False
+    # The cut after 4096 bytes may split a character; only the last three bytes can be such a rest.
+    text = start.decode("utf-8", errors="replace")
+    return "\ufffd" not in text[:-3]
