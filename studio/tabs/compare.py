@@ -12,7 +12,7 @@ from pipelines.diffusion.samplers import samplers_in
 from studio.tabs.details import Details
 from studio.tabs.form import STARTER
 from studio.tabs.watching import Watch
-from studio.widgets import Visitor, from_field, label
+from studio.widgets import from_field, label
 
 if TYPE_CHECKING:
     from studio.server import Studio
@@ -111,8 +111,8 @@ class Tab:
                 "Each cell is also a picture of its own in the gallery.",
             ),
         )
-        watch.start_with(self._start, self._request, [*self.inputs, self._samplers, self._steps])
-        watch.resume(page)
+        inputs = [*self.inputs, self._samplers, self._steps]
+        watch.connect(page, self._start, self._request, inputs)
 
     def fill(self, fields: Mapping[str, Any]) -> list[Any]:
         """Updates of :attr:`inputs` that show ``fields``; those not given keep their values."""
@@ -126,7 +126,7 @@ class Tab:
             for name in self._settings
         ]
 
-    def _request(self, visitor: Visitor, values: list[Any]) -> dict[str, Any]:
+    def _request(self, values: list[Any]) -> dict[str, Any]:
         *settings, samplers, steps = values
         base = dict(zip(self._settings, settings, strict=True))
         base["schedule"] = base["schedule"] or None

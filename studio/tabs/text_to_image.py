@@ -58,8 +58,7 @@ class Tab:
             ),
         )
         self.form.listen(page, watch.last_request)
-        watch.start_with(self._paint, lambda _, values: self.form.data(values), self.form.inputs)
-        watch.resume(page)
+        watch.connect(page, self._paint, self.form.data, self.form.inputs)
         self.form.reuse_seed.click(
             self._last_seed, watch.job_id, self.form.controls["seed"], **QUIET
         )

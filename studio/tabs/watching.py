@@ -77,59 +77,62 @@ class Watch:
         self.job_id = gr.State(None)
         self._board = board
         self._outputs = [board, cancel, self.job_id, *details.outputs]
-        self._watching: list[Any] = []
         cancel.click(self._cancel, self.job_id, cancel, **QUIET)
         board.pick(self._choose, self.job_id, [board, *details.outputs], **QUIET)
 
-    def start_with(
+    def connect(
         self,
+        page: gr.Blocks,
         button: gr.Button,
-        request_of: Callable[[Visitor, list[Any]], dict[str, Any]],
+        request_of: Callable[[list[Any]], dict[str, Any]],
         inputs: list[gr.components.Component],
     ) -> None:
-        """Let ``button`` submit ``request_of(visitor, values of inputs)`` and watch the job."""
+        """Let ``button`` submit ``request_of(values of inputs)`` and watch the job.
 
-        def submit(request: gr.Request, *values: Any) -> list[Any]:
+        When the page is opened, the owner's unfinished job is watched, or else the last one shown.
+        """
+
+        def submit(request: gr.Request, *values: Any) -> str:
             visitor = Visitor.of(request)
             try:
-                data = request_of(visitor, list(values))
-                self.studio.submit(visitor.owner, self.kind, data)
+                self.studio.submit(visitor.owner, self.kind, request_of(list(values)))
             except UserError as error:
-                return [views.board(visitor, failure=views.error(error.message, visitor)), False]
-            return [gr.skip(), True]
+                return views.error(error.message, visitor)
+            return ""
 
-        submitted = gr.State(False)
+        refusal = gr.State("")
         # Gradio's own checks know less than the request's and say it worse.
-        click = button.click(submit, inputs, [self._board, submitted], preprocess=False, **QUIET)
-        self._watch(click.then, submitted)
-
-    def resume(self, page: gr.Blocks) -> None:
-        """Show the owner's unfinished job, or else the last one, whenever the page is opened."""
-        self._watch(page.load, gr.State(True))
+        click = button.click(submit, inputs, refusal, preprocess=False, **QUIET)
+        watch = {**QUIET, "trigger_mode": "multiple"}
+        watching = [
+            click.then(self._follow, refusal, self._outputs, **watch),
+            page.load(self._follow, gr.State(""), self._outputs, **watch),
+        ]
+        # The new watch shows the earlier jobs as well.
+        button.click(None, cancels=watching, api_visibility="private")
 
     def last_request(self, visitor: Visitor) -> dict[str, Any] | None:
         """The fields of the visitor's newest request of this kind."""
         job = next(iter(self._jobs(visitor)), None)
         return job.request if job is not None else None
 
-    def _watch(self, trigger: Callable[..., Any], wanted: gr.State) -> None:
-        options = {**QUIET, "trigger_mode": "multiple"}
-        event = trigger(self._follow, wanted, self._outputs, **options)
-        self._watching.append(event)
-
     # --- events -----------------------------------------------------------------------------
 
-    async def _follow(self, wanted: bool, request: gr.Request) -> AsyncIterator[list[Any]]:
-        """Show the owner's jobs of this kind, oldest first, until none is unfinished."""
-        if not wanted:
-            return
+    async def _follow(self, refusal: str, request: gr.Request) -> AsyncIterator[list[Any]]:
+        """Show the owner's jobs of this kind, oldest first, until none is unfinished.
+
+        ``refusal`` is why the newest request was not taken, as HTML, or empty.
+        """
         visitor = Visitor.of(request)
         look = anyio.to_thread.run_sync
         job = await look(self._unfinished_or_last, visitor)
+        if refusal and (job is None or job.ended):
+            yield [views.board(visitor, failure=refusal), *self._idle(job and job.id)]
+            return
         if job is None:
             yield [views.empty_board(*self.empty, visitor), *self._idle(None)]
             return
-        failures, pace, shown = "", None, None
+        failures, pace, shown = refusal, None, None
         while not job.ended:
             if job.step and (pace is None or pace.job_id != job.id or job.step < pace.step):
                 pace = _Pace(job.id, job.step)

@@ -1,0 +1,68 @@
+"""From the words inside a picture back to the fields of a request."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipelines.diffusion.requests import TextToImageRequest
+from studio.metadata import format_parameters, parameters_of, parse_parameters
+from studio.reuse import fields_of
+
+
+def test_what_a_request_wrote_comes_back_as_its_fields():
+    fields = {
+        "prompt": "a mug, on: wood",
+        "negative_prompt": "fog",
+        "model": "starter",
+        "sampler": "DDIM",
+        "schedule": "Uniform",
+        "steps": 12,
+        "guidance": 6.5,
+        "guidance_rescale": 0.3,
+        "clip_skip": 2,
+        "eta": 0.4,
+        "width": 128,
+        "height": 64,
+        "seed": 99,
+    }
+    request = TextToImageRequest(**fields).model_dump()
+    text = format_parameters(parameters_of(request, (128, 64)))
+    assert fields_of(parse_parameters(text)) == fields
+
+
+@pytest.mark.parametrize(
+    ("sampler", "expected"),
+    [
+        ("DPM++ 2M Karras", {"sampler": "DPM++ 2M", "schedule": "Karras"}),
+        ("Euler a", {"sampler": "Euler a"}),
+        ("DPM++ 3M SDE Exponential", {"sampler": "DPM++ 3M SDE", "schedule": "Exponential"}),
+        ("Euler SGM Uniform", {"sampler": "Euler", "schedule": "SGM Uniform"}),
+    ],
+)
+def test_older_names_of_samplers_hold_the_schedule(sampler, expected):
+    assert fields_of({"Sampler": sampler}) == expected
+
+
+def test_a_schedule_of_its_own_is_not_taken_from_the_samplers_name():
+    fields = fields_of({"Sampler": "DPM++ 2M", "Schedule type": "Automatic"})
+    assert fields == {"sampler": "DPM++ 2M"}
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"Steps": "9999"},
+        {"Steps": "many"},
+        {"CFG scale": "nan"},
+        {"Seed": "-5"},
+        {"Size": "7x7"},
+        {"Size": "wide"},
+        {"prompt": "x" * 10_001},
+    ],
+)
+def test_what_no_request_takes_is_left_out(parameters):
+    assert fields_of(parameters) == {}
+
+
+def test_what_was_never_written_is_not_made_up():
+    assert fields_of({}) == {}

@@ -1,0 +1,67 @@
+"""HTML of jobs and pictures: nothing that a person wrote can act in another's page."""
+
+from __future__ import annotations
+
+import pytest
+from PIL import Image
+
+from pipelines.messages import Message
+from studio import views
+from studio.accounts import LOCAL_OWNER
+from studio.widgets import Visitor
+
+ENGLISH = Visitor(LOCAL_OWNER, "en")
+CHINESE = Visitor(LOCAL_OWNER, "zh")
+ATTACK = "<img src=x onerror=alert(1)>\"'</script>"
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        views.details({"prompt": ATTACK, "negative_prompt": ATTACK, "Model": ATTACK}, ENGLISH),
+        views.details({ATTACK: ATTACK}, ENGLISH, id=ATTACK, large=True),
+        views.thumbnails([ATTACK], ATTACK, ENGLISH),
+        views.unknown_words([ATTACK], ENGLISH),
+        views.error(Message("There is no model called {model}.", model=ATTACK), ENGLISH),
+        views.header([(ATTACK, ATTACK)], ENGLISH, ATTACK),
+        views.summary([ATTACK], ENGLISH),
+        views.chips([ATTACK], "Surprise me"),
+    ],
+)
+def test_what_people_write_is_shown_as_text(html):
+    assert "<img src=x" not in html
+    assert "</script>" not in html
+    assert ATTACK not in html
+
+
+def test_progress_says_step_share_and_time_left():
+    progress = views.Progressing("running", step=5, total=20, seconds_left=95.2)
+    html = views.board(ENGLISH, progress=progress)
+    assert "Step 5 of 20" in html
+    assert "width:25.0%" in html
+    assert "1 min 35 s left" in html
+
+
+@pytest.mark.parametrize(("position", "words"), [(1, "next in the queue"), (3, "place 3")])
+def test_a_queued_job_says_its_place(position, words):
+    progress = views.Progressing("queued", position=position)
+    assert words in views.board(ENGLISH, progress=progress)
+
+
+def test_sentences_are_in_the_visitors_language():
+    progress = views.Progressing("running", step=5, total=20)
+    assert "第 5 步，共 20 步" in views.board(CHINESE, progress=progress)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.2, "1 s"), (59.4, "59 s"), (60, "1 min"), (95.2, "1 min 35 s"), (7260, "2 h 1 min")],
+)
+def test_durations_read_well(seconds, words):
+    assert views.duration(seconds) == words
+
+
+def test_a_preview_is_small_whatever_the_picture():
+    uri = views.preview_uri(Image.effect_noise((2048, 1024), 80))
+    assert uri.startswith("data:image/webp;base64,")
+    assert len(uri) < 60_000
