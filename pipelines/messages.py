@@ -11,7 +11,7 @@ from typing import Any
 
 
 class Message:
-    """A sentence template with its values, e.g. ``Message("Step {step} of {total}", step=3, total=20)``.
+    """A sentence template with its values, e.g. ``Message("{done} of {total}", done=3, total=20)``.
 
     Args:
         template: English text with ``str.format`` fields.

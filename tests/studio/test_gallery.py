@@ -1,0 +1,174 @@
+"""The gallery: whole files only, found by words, seen by their owner alone."""
+
+import pytest
+from PIL import Image
+
+from pipelines.errors import NotFound
+from studio.gallery import Gallery, owner_folder
+from studio.home import prepare_home
+from studio.metadata import read_settings
+from studio.settings import StoredSettings
+from studio.store import Store
+
+ANN, BEN = "ann", "ben"
+
+
+@pytest.fixture
+def shelf(tmp_path):
+    home = prepare_home(tmp_path / "home")
+    store = Store(home)
+    yield lambda: Gallery(store, home, StoredSettings(store))
+    store.close()
+
+
+@pytest.fixture
+def gallery(shelf) -> Gallery:
+    return shelf()
+
+
+def _save(gallery, prompt="a red mug", owner=ANN, job="job", position=0, **request):
+    image = Image.new("RGB", (600, 300), (200, 30, 30))
+    fields = {"prompt": prompt, "steps": 20, "sampler": "Euler", "seed": 7, **request}
+    return gallery.save(owner, job, position, "text_to_image", image, fields, seconds=1.5)
+
+
+def test_a_saved_picture_is_a_whole_png_with_its_settings_inside(gallery):
+    row = _save(gallery)
+    path = gallery.path(ANN, row.id)
+    assert Image.open(path).size == (600, 300) == (row.width, row.height)
+    assert path.stat().st_size == row.bytes
+    settings = read_settings(path.read_bytes())
+    assert settings["prompt"] == "a red mug"
+    assert settings["Seed"] == "7"
+
+
+def test_settings_can_be_left_out_of_the_file_but_not_of_the_gallery(gallery):
+    gallery._settings.change(save_metadata=False)
+    row = _save(gallery)
+    assert Image.open(gallery.path(ANN, row.id)).text == {}
+    assert "Seed: 7" in row.parameters
+
+
+def test_newest_first_and_paged(gallery):
+    ids = [_save(gallery, position=i).id for i in range(5)][::-1]
+    assert [row.id for row in gallery.search(ANN, limit=2)] == ids[:2]
+    assert [row.id for row in gallery.search(ANN, limit=2, before=ids[1])] == ids[2:4]
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("red mug", ["a red mug"]),
+        ("MUG RED", ["a red mug"]),
+        ("红色", ["一个红色的杯子"]),
+        ("ＲＥＤ", ["a red mug"]),  # full-width letters
+        ("100%", ["100% wool_hat"]),
+        ("l_h", ["100% wool_hat"]),
+        ("%", ["100% wool_hat"]),
+        ("zebra", []),
+        ("' OR 1=1 --", []),
+        ("", ["100% wool_hat", "一个红色的杯子", "a red mug"]),
+    ],
+)
+def test_search_finds_all_words_in_any_order_and_takes_none_of_them_as_code(gallery, words, found):
+    for i, prompt in enumerate(("a red mug", "一个红色的杯子", "100% wool_hat")):
+        _save(gallery, prompt, position=i)
+    prompts = [row.request["prompt"] for row in gallery.search(ANN, words)]
+    assert prompts == found
+
+
+def test_negative_prompts_are_searched_too(gallery):
+    _save(gallery, negative_prompt="blurred")
+    assert len(gallery.search(ANN, "blurred")) == 1
+
+
+def test_another_owner_finds_nothing_by_any_way(gallery):
+    row = _save(gallery)
+    assert gallery.search(BEN) == []
+    assert gallery.of_job(BEN, row.job_id) == []
+    for method in (gallery.get, gallery.path, gallery.thumbnail, gallery.delete):
+        with pytest.raises(NotFound):
+            method(BEN, row.id)
+    with pytest.raises(NotFound):
+        gallery.search(BEN, before=row.id)
+    assert gallery.path(ANN, row.id).is_file()
+    assert gallery.delete_all(BEN) == 0
+
+
+@pytest.mark.parametrize("name", ["../../atelier.db", "..", "/etc/passwd", "", "a" * 5000, "\0"])
+def test_a_path_is_no_id(gallery, name):
+    for method in (gallery.get, gallery.path, gallery.thumbnail, gallery.delete):
+        with pytest.raises(NotFound):
+            method(ANN, name)
+
+
+def test_a_thumbnail_is_small_and_made_once(gallery):
+    row = _save(gallery)
+    path = gallery.thumbnail(ANN, row.id)
+    assert Image.open(path).size == (256, 128)
+    made = path.stat().st_mtime_ns
+    assert gallery.thumbnail(ANN, row.id).stat().st_mtime_ns == made
+
+
+def test_deleting_removes_row_file_and_thumbnail(gallery):
+    row = _save(gallery)
+    files = [gallery.path(ANN, row.id), gallery.thumbnail(ANN, row.id)]
+    gallery.delete(ANN, row.id)
+    assert not [path for path in files if path.exists()]
+    with pytest.raises(NotFound):
+        gallery.get(ANN, row.id)
+    _save(gallery), _save(gallery, position=1), _save(gallery, owner=BEN, job="other")
+    assert gallery.delete_all(ANN) == 2
+    assert len(gallery.search(BEN)) == 1
+
+
+def test_the_same_place_of_a_job_is_saved_once(gallery):
+    assert _save(gallery).id == _save(gallery, "something else").id
+    assert len(gallery.search(ANN)) == 1
+
+
+def test_a_vanished_file_takes_its_picture_out_of_the_gallery(gallery):
+    row = _save(gallery)
+    gallery.path(ANN, row.id).unlink()
+    with pytest.raises(NotFound):
+        gallery.path(ANN, row.id)
+    assert gallery.search(ANN) == []
+
+
+def test_a_start_sweeps_half_written_files_and_nothing_else(gallery, shelf):
+    row = _save(gallery)
+    whole = gallery.path(ANN, row.id)
+    half = whole.with_name(".half.png.0a1b2c3d.tmp")
+    half.write_bytes(b"\x89PNG")
+    orphan = whole.with_name("A" * 16 + ".png")
+    orphan.write_bytes(whole.read_bytes())
+    own = whole.parent / "my own drawing.png"
+    own.write_bytes(whole.read_bytes())
+    shelf()
+    assert not half.exists()
+    assert not orphan.exists()
+    assert own.exists()
+    assert whole.exists()
+
+
+def test_cleaning_up_frees_what_it_said_and_no_picture(gallery):
+    row = _save(gallery)
+    size = gallery.thumbnail(ANN, row.id).stat().st_size
+    assert gallery.clean_up(dry_run=True) == size
+    assert gallery.clean_up() == size
+    assert gallery.clean_up() == 0
+    assert gallery.thumbnail(ANN, row.id).is_file()
+
+
+def test_bytes_are_counted_per_owner_and_in_all(gallery):
+    first, second = _save(gallery), _save(gallery, owner=BEN, job="other")
+    assert gallery.bytes_used(ANN) == first.bytes
+    assert gallery.bytes_used() == first.bytes + second.bytes
+
+
+def test_folders_give_no_owner_away_and_take_no_path():
+    assert owner_folder("local") == "local"
+    for name in ("../../etc", "ann", "Ann"):
+        assert owner_folder(name).isalnum()
+        assert len(owner_folder(name)) == 20
+    assert owner_folder("ann") != owner_folder("Ann")

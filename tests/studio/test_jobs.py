@@ -1,0 +1,249 @@
+"""Jobs: order, progress, cancelling, failing, and whose they are."""
+
+import json
+import threading
+import time
+
+import pytest
+
+from pipelines.errors import BadRequest, Busy, NotFound
+from studio.gallery import Gallery
+from studio.home import prepare_home
+from studio.jobs import Jobs, fair_order
+from studio.settings import StoredSettings
+from studio.store import Store
+from tests.studio.engines import Draw, DrawRequest
+
+ANN, BEN = "ann", "ben"
+
+
+class Desk:
+    """The services around one queue."""
+
+    def __init__(self, home) -> None:
+        self.home = prepare_home(home)
+        self.store = Store(self.home)
+        self.settings = StoredSettings(self.store)
+        self.gallery = Gallery(self.store, self.home, self.settings)
+        self.draw = Draw()
+        engines = {"draw": self.draw}
+        self.jobs = Jobs(self.store, None, engines, self.gallery, self.settings)
+
+    def submit(self, owner=ANN, **request):
+        return self.jobs.submit(owner, "draw", DrawRequest(**request))
+
+    def ended(self, job, seconds=10):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            now = self.jobs.get(job.owner, job.id)
+            if now.ended:
+                return now
+            time.sleep(0.005)
+        raise AssertionError(f"still {now.state}")
+
+    def close(self):
+        self.draw.hold.set()
+        self.jobs.close()
+        self.store.close()
+
+
+@pytest.fixture
+def desk(tmp_path):
+    desk = Desk(tmp_path / "home")
+    yield desk
+    desk.close()
+
+
+def test_a_job_is_run_and_its_pictures_are_saved_in_order(desk):
+    desk.jobs.start()
+    job = desk.submit(pictures=3, sheet=True)
+    done = desk.ended(job)
+    assert (done.state, done.step, done.total) == ("done", 6, 6)
+    assert done.result == {"pictures": 3}
+    rows = desk.gallery.of_job(ANN, job.id)
+    assert [row.position for row in rows] == [-1, 0, 1, 2]
+    assert rows[1].request["pictures"] == 1
+    assert "Brush: soft" in rows[1].parameters
+    assert done.created <= done.started <= done.finished
+
+
+def test_owners_take_turns_each_in_their_own_order():
+    queued = [("a1", ANN), ("a2", ANN), ("a3", ANN), ("b1", BEN), ("c1", "cid")]
+    assert fair_order(queued, {}) == ["a1", "b1", "c1", "a2", "a3"]
+    # Ann was served last, Ben before her, Cid never.
+    assert fair_order(queued, {ANN: 9, BEN: 4}) == ["c1", "b1", "a1", "a2", "a3"]
+
+
+def test_the_worker_keeps_to_the_fair_order_and_positions_say_it(desk):
+    desk.draw.hold.clear()
+    desk.jobs.start()
+    first = desk.submit(prompt="a0")
+    desk.draw.painting.wait(5)
+    jobs = [desk.submit(prompt=p, owner=o) for p, o in (("a1", ANN), ("a2", ANN), ("b1", BEN))]
+    assert desk.jobs.position(first.id) == 0
+    assert [desk.jobs.position(job.id) for job in jobs] == [2, 3, 1]
+    assert desk.jobs.counts() == {"queued": 3, "running": 1}
+    assert desk.jobs.waiting() == 4
+    desk.draw.hold.set()
+    for job in jobs:
+        desk.ended(job)
+    assert desk.draw.runs == ["a0", "b1", "a1", "a2"]
+    assert desk.jobs.position(first.id) is None
+
+
+def test_a_running_job_shows_its_newest_progress_and_preview(desk):
+    desk.jobs.start()
+    job = desk.submit(steps=200, seconds=0.01)
+    end = time.monotonic() + 5
+    while desk.jobs.get(ANN, job.id).step < 3 and time.monotonic() < end:
+        time.sleep(0.005)
+    now = desk.jobs.get(ANN, job.id)
+    assert 3 <= now.step < 200
+    assert str(now.note) == "Drawing"
+    assert desk.jobs.preview(ANN, job.id).size == (40, 30)
+    desk.jobs.cancel(ANN, job.id)
+    desk.ended(job)
+    assert desk.jobs.preview(ANN, job.id) is None
+
+
+def test_cancelling_takes_effect_within_a_step_and_keeps_what_is_painted(desk):
+    desk.jobs.start()
+    job = desk.submit(pictures=3, steps=50, seconds=0.005)
+    end = time.monotonic() + 10
+    while not desk.gallery.of_job(ANN, job.id) and time.monotonic() < end:
+        time.sleep(0.002)
+    before = desk.jobs.get(ANN, job.id).step
+    desk.jobs.cancel(ANN, job.id)
+    cancelled = desk.ended(job)
+    assert cancelled.state == "cancelled"
+    assert before <= desk.draw.stopped_after <= before + 6
+    assert len(desk.gallery.of_job(ANN, job.id)) >= 1
+    following = desk.submit()
+    assert desk.ended(following).state == "done", "the device is free again"
+
+
+def test_cancelling_a_queued_job_never_runs_it_and_an_ended_one_stays_ended(desk):
+    job = desk.submit(prompt="never")
+    assert desk.jobs.cancel(ANN, job.id).state == "cancelled"
+    desk.jobs.start()
+    done = desk.ended(desk.submit(prompt="done"))
+    assert desk.jobs.cancel(ANN, done.id).state == "done"
+    assert desk.draw.runs == ["done"]
+
+
+def test_a_failed_job_says_why_and_can_be_sent_again(desk):
+    desk.jobs.start()
+    job = desk.ended(desk.submit(failure="user"))
+    assert job.state == "failed"
+    assert str(job.error) == "The brush has 1 hairs; it needs at least 3."
+    bug = desk.ended(desk.submit(failure="bug"))
+    assert str(bug.error) == "ZeroDivisionError: the canvas has no width"
+    again = desk.jobs.retry(ANN, job.id)
+    assert again.id != job.id
+    assert again.request == job.request
+    desk.ended(again)
+    assert desk.ended(desk.submit()).state == "done", "the worker goes on"
+
+
+def test_only_an_ended_job_is_sent_again(desk):
+    with pytest.raises(BadRequest, match="still queued"):
+        desk.jobs.retry(ANN, desk.submit().id)
+
+
+def test_another_owner_finds_nothing(desk):
+    desk.jobs.start()
+    job = desk.submit(ANN)
+    desk.ended(job)
+    for method in (desk.jobs.get, desk.jobs.cancel, desk.jobs.retry, desk.jobs.preview):
+        with pytest.raises(NotFound):
+            method(BEN, job.id)
+    assert desk.jobs.list(BEN) == []
+    assert [each.id for each in desk.jobs.list(ANN)] == [job.id]
+
+
+def test_the_queue_of_one_owner_is_limited(desk):
+    desk.settings.change(queue_limit=2)
+    desk.submit(), desk.submit()
+    with pytest.raises(Busy, match="You have 2 jobs waiting or running; 2 are allowed"):
+        desk.submit()
+    desk.submit(owner=BEN)
+
+
+def test_a_guest_with_a_full_quota_is_refused(desk, monkeypatch):
+    desk.settings.change(guest_quota_mb=1)
+    monkeypatch.setattr(desk.gallery, "bytes_used", lambda owner=None: 1_200_000)
+    with pytest.raises(Busy, match="Your pictures take 1 MB; a guest may keep 1 MB"):
+        desk.submit(owner="guest-x")
+    desk.submit(owner=ANN)
+
+
+def test_a_full_disk_fails_the_job_with_a_sentence_and_keeps_its_request(desk, monkeypatch):
+    import errno
+    import os
+
+    desk.jobs.start()
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        job = desk.ended(desk.submit())
+    assert job.state == "failed"
+    assert "free" in str(job.error)
+    assert "outputs" in str(job.error)
+    assert desk.gallery.search(ANN) == []
+    assert not [path for path in (desk.home / "outputs").rglob("*") if path.is_file()]
+    assert desk.ended(desk.jobs.retry(ANN, job.id)).state == "done"
+
+
+def test_a_stopped_studio_gives_its_running_job_back_to_the_queue(desk):
+    desk.jobs.start()
+    job = desk.submit(pictures=2, steps=500, seconds=0.005)
+    desk.draw.painting.wait(5)
+    desk.jobs.close()
+    assert desk.jobs.get(ANN, job.id).state == "queued"
+
+
+def test_after_a_crash_running_jobs_run_again_but_not_for_ever(desk):
+    job = desk.submit(prompt="deadly")
+    cancelled = desk.submit(prompt="was being cancelled")
+    for crash in range(3):
+        desk.store.write("UPDATE jobs SET state = 'running' WHERE id = ?", (job.id,))
+        if crash == 0:
+            desk.store.write(
+                "UPDATE jobs SET state = 'running', stopping = 1 WHERE id = ?", (cancelled.id,)
+            )
+        engines = {"draw": desk.draw}
+        revived = Jobs(desk.store, None, engines, desk.gallery, desk.settings)
+        revived._recover()
+        expected = "queued" if crash < 2 else "failed"
+        assert revived.get(ANN, job.id).state == expected
+    assert "3 times" in str(revived.get(ANN, job.id).error)
+    assert revived.get(ANN, cancelled.id).state == "cancelled"
+
+
+def test_what_was_saved_before_a_crash_is_not_saved_twice(desk):
+    job = desk.submit(pictures=2)
+    from PIL import Image
+
+    saved = desk.gallery.save(ANN, job.id, 0, "draw", Image.new("RGB", (8, 8)), {"prompt": "x"})
+    desk.jobs.start()
+    desk.ended(job)
+    rows = desk.gallery.of_job(ANN, job.id)
+    assert [row.position for row in rows] == [0, 1]
+    assert rows[0].id == saved.id
+
+
+def test_many_threads_submit_at_once_and_nothing_is_lost(desk):
+    desk.settings.change(queue_limit=1000)
+    threads = [threading.Thread(target=desk.submit) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    desk.jobs.start()
+    jobs = desk.jobs.list(ANN, limit=100)
+    assert len({job.id for job in jobs}) == 20
+    assert all(desk.ended(job).state == "done" for job in jobs)
+    json.dumps([job.request for job in jobs])
