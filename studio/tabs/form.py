@@ -55,7 +55,7 @@ class PaintForm:
 
     def draw_prompt(self) -> None:
         """The prompt, examples to start from, and the line about words never seen."""
-        self._draw("prompt", lines=3, max_lines=12, info=None, autofocus=True,
+        self._draw("prompt", lines=3, max_lines=12, info=None,
                    placeholder=label("a red mug on a wooden floor"))  # fmt: skip
         self._chips = gr.HTML(
             views.chips(EXAMPLES, label("Surprise me")),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from pipelines.diffusion.samplers import samplers_in
 from pipelines.errors import Refused, UserError
 from pipelines.messages import Message
 from studio import views
@@ -41,6 +42,7 @@ class Tab:
                     label("Clean up"), size="sm", elem_id="clean-up", elem_classes="quiet"
                 )
                 self._cleaned = gr.HTML()
+                self._left_out = gr.HTML(elem_id="left-out")
                 gr.Markdown(label("### Language"))
                 gr.Markdown(
                     label("The page is in English or Chinese, as your browser asks for it.")
@@ -50,7 +52,8 @@ class Tab:
         """Connect the controls; ``tab`` is shown to the host alone."""
         inputs = list(self._fields.values())
         page.load(self._open_to_host, None, tab, **QUIET)
-        tab.select(self._current, None, [*inputs, self._disk, self._said, self._cleaned], **QUIET)
+        shown_too = [self._disk, self._left_out, self._said, self._cleaned]
+        tab.select(self._current, None, [*inputs, *shown_too], **QUIET)
         self._save.click(self._saved, inputs, self._said, preprocess=False, **QUIET)
         self._clean.click(self._clean_up, None, [self._cleaned, self._disk], **QUIET)
 
@@ -61,10 +64,19 @@ class Tab:
     def _current(self, request: gr.Request) -> list[Any]:
         visitor = Visitor.of(request)
         if not visitor.owner.is_host:
-            return [gr.skip()] * len(self._fields) + [_refused(visitor), "", ""]
+            return [gr.skip()] * len(self._fields) + [_refused(visitor), "", "", ""]
         values = self.studio.settings.current
         shown_values = [getattr(values, name) for name in self._fields]
-        return [*shown_values, self._disk_use(visitor), "", ""]
+        return [*shown_values, self._disk_use(visitor), self._what_is_left_out(visitor), "", ""]
+
+    def _what_is_left_out(self, visitor: Visitor) -> str:
+        """The host's own models and samplers that cannot be used, each with the reason."""
+        reasons = [m.refused for m in self.studio.catalog.models() if m.refused is not None]
+        reasons += [
+            Message("The sampler file {file} is left out: {reason}.", file=b.file, reason=b.reason)
+            for b in samplers_in(self.studio.home).broken
+        ]
+        return "".join(views.error(reason, visitor) for reason in reasons)
 
     def _saved(self, request: gr.Request, *values: Any) -> str:
         visitor = Visitor.of(request)

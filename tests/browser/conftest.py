@@ -29,8 +29,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def studio(tmp_path_factory, twin_home) -> Iterator[tuple]:
-    """The studio and its address. It has painted once, so the page opens with the tiny model."""
+    """The studio and its address.
+
+    It has painted once, so the page opens with the tiny model, and has a broken sampler of its own.
+    """
     home = tmp_path_factory.mktemp("browser") / "home"
+    (home / "samplers").mkdir(parents=True)
+    (home / "samplers" / "unfinished.py").write_text("class Unfinished(", encoding="utf-8")
     with live_studio(options_for(home, twin_home)) as (running, address):
         with httpx.Client(base_url=address, timeout=60) as client:
             assert paint(client, prompt="a first picture")["state"] == "done"

@@ -67,3 +67,21 @@ def test_nothing_is_fetched_from_elsewhere(visit, studio):
     page.problems.clear()  # the old page complains that its connection was cut
     assert asked
     assert [url for url in asked if not url.startswith((studio[1], "data:", "blob:"))] == []
+
+
+def test_what_the_host_changes_is_kept(visit, studio):
+    page = visit()
+    page.get_by_role("tab", name="Settings").click()
+    page.fill("#queue-limit input", "0")
+    page.click("#save-settings")
+    expect(page.locator("#settings-said .error")).to_contain_text("must be at least 1")
+    page.fill("#queue-limit input", "19")
+    page.click("#save-settings")
+    expect(page.locator("#settings-said")).to_contain_text("Saved")
+    assert studio[0].settings.current.queue_limit == 19
+
+
+def test_the_host_is_told_which_files_are_left_out(visit):
+    page = visit()
+    page.get_by_role("tab", name="Settings").click()
+    expect(page.locator("#left-out")).to_contain_text("unfinished.py")
