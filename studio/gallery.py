@@ -1,17 +1,17 @@
 """Everybody's own pictures: PNG files below ``outputs/`` and a row each in the database.
 
-A row is written after its file is whole, so the gallery never shows half a picture; a file without
-a row (the studio was killed between the two) is swept at the next start.
+A row is written after its file is whole, so the gallery never shows half a picture. A file without
+a row (the studio was killed between the two) is written over when its job is run again. Files
+without a row are never deleted: after the loss of the database they are all that is left.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import json
 import logging
-import re
-import secrets
 import threading
 import time
 import unicodedata
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 THUMBNAIL = 256  # pixels of the longer side
 WHOLE_RUN = -1  # the position of a picture of the run as a whole, e.g. a comparison's sheet
 _THUMBNAILS = ".thumbnails"
-_OURS = re.compile(r"(?:local|[0-9a-f]{20})/\d{4}-\d\d-\d\d/[\w-]{16}\.png")
 _log = logging.getLogger(__name__)
 
 
@@ -43,7 +42,7 @@ class SavedPicture:
     """One row of the gallery.
 
     Attributes:
-        id: from ``secrets``; the only name under which the picture is ever asked for.
+        id: made from the job's secret id; the only name under which the picture is ever asked for.
         owner, job_id, kind: whose it is and what made it.
         position: its place in the job, or WHOLE_RUN.
         request: the request that makes exactly this picture.
@@ -106,7 +105,7 @@ class Gallery:
             return known
         parameters = parameters_of(request, image.size, extra)
         text = format_parameters(parameters)
-        picture_id = secrets.token_urlsafe(12)
+        picture_id = _picture_id(job_id, position)
         file = f"{owner_folder(owner)}/{time.strftime('%Y-%m-%d')}/{picture_id}.png"
         inside = text if self._settings.current.save_metadata else None
         size = save_png(image, self._outputs / file, inside)
@@ -248,9 +247,10 @@ class Gallery:
             NotFound: there is none, or it is another's.
         """
         row = self._row(owner, picture_id)
-        self._store.write("DELETE FROM pictures WHERE id = ?", (picture_id,))
-        (self._outputs / row["file"]).unlink(missing_ok=True)
+        # The row last: should this be cut off, the picture is gone and not left behind unseen.
         (self._thumbnails / f"{picture_id}.webp").unlink(missing_ok=True)
+        (self._outputs / row["file"]).unlink(missing_ok=True)
+        self._store.write("DELETE FROM pictures WHERE id = ?", (picture_id,))
 
     def delete_all(self, owner: str) -> int:
         """Deletes all of an owner's pictures; returns how many there were."""
@@ -269,14 +269,22 @@ class Gallery:
         return freed
 
     def _sweep(self) -> None:
-        """Removes what a killed studio has left: half-written files, and pictures without a row."""
-        known = {row["file"] for row in self._store.rows("SELECT file FROM pictures")}
+        """Removes the half-written files of a killed studio, and sees which pictures are there."""
+        found = set()
         for path in list(self._outputs.rglob("*")):
-            file = path.relative_to(self._outputs).as_posix()
-            orphan = path.suffix == ".png" and _OURS.fullmatch(file) and file not in known
-            if path.is_file() and (is_temporary(path.name) or orphan):
-                _log.info("removing %s, left over from an interrupted writing", file)
+            if is_temporary(path.name) and path.is_file():
+                _log.info("removing %s, left over from an interrupted writing", path.name)
                 path.unlink()
+            else:
+                found.add(path.relative_to(self._outputs).as_posix())
+        # In both directions: the folder may lie on a drive that is not always there.
+        changed = [
+            (row["file"] in found, row["id"])
+            for row in self._store.rows("SELECT id, file, present FROM pictures")
+            if (row["file"] in found) != row["present"]
+        ]
+        with self._store.transaction() as connection:
+            connection.executemany("UPDATE pictures SET present = ? WHERE id = ?", changed)
 
     def _row(self, owner: str, picture_id: str) -> sqlite3.Row:
         row = self._store.row(
@@ -298,6 +306,12 @@ def owner_folder(owner: str) -> str:
     if owner == "local":
         return owner
     return hashlib.sha256(owner.encode()).hexdigest()[:20]
+
+
+def _picture_id(job_id: str, position: int) -> str:
+    """An id as hard to guess as the job's: the same when the job is run again after a crash."""
+    digest = hashlib.sha256(f"{job_id}/{position}".encode()).digest()
+    return base64.urlsafe_b64encode(digest[:12]).decode()
 
 
 def folded(text: str) -> str:

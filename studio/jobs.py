@@ -9,21 +9,22 @@ from __future__ import annotations
 import json
 import logging
 import secrets
+import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import BadRequest, Busy, NotFound, Stopped, UserError
+from pipelines.errors import BadRequest, Busy, NotFound, Stopped, UserError, validated
 from pipelines.events import Picture, Progress, Result
 from pipelines.messages import Message
 from studio.accounts import is_guest
 from studio.gallery import WHOLE_RUN
+from studio.job import CANCELLED, DONE, FAILED, QUEUED, RUNNING, Job, job_of
+from studio.turns import fair_order
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from PIL import Image
     from pydantic import BaseModel
 
@@ -31,46 +32,10 @@ if TYPE_CHECKING:
     from studio.settings import StoredSettings
     from studio.store import Store
 
-QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
 MAX_CRASHES = 2  # a job on which the studio has died more often is not tried again
+RETRY_SECONDS = 2.0  # between two tries to write to a database that refuses it
 WRITE_SECONDS = 0.25  # between two writes of a running job's progress
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A job as it was when it was looked at.
-
-    Attributes:
-        id: from ``secrets``.
-        owner: whose it is.
-        kind: of engine.
-        request: its fields, JSON.
-        state: queued, running, done, failed or cancelled.
-        step, total: progress; 0 of 0 before it is known.
-        note: what is being done besides the main work, or None.
-        result: the engine's facts, once done.
-        error: why it failed.
-        created, started, finished: seconds since 1970, or None.
-    """
-
-    id: str
-    owner: str
-    kind: str
-    request: dict[str, Any]
-    state: str
-    step: int
-    total: int
-    note: Message | None
-    result: dict[str, Any] | None
-    error: Message | None
-    created: float
-    started: float | None
-    finished: float | None
-
-    @property
-    def ended(self) -> bool:
-        return self.state in (DONE, FAILED, CANCELLED)
 
 
 class _Running:
@@ -133,8 +98,7 @@ class Jobs:
             NotFound: there is no such kind.
             Busy: the owner's queue is full, or there is no room for more pictures.
         """
-        if kind not in self._engines:
-            raise NotFound("There are no jobs of the kind {kind}.", kind=kind[:100])
+        self._engine(kind)
         self._gallery.check_room(owner, is_guest(owner))
         limit = self._settings.current.queue_limit
         job_id = secrets.token_urlsafe(12)
@@ -164,14 +128,14 @@ class Jobs:
 
         Raises:
             NotFound: there is no such job of the owner's.
-            BadRequest: it has not ended yet.
+            BadRequest: it has not ended yet, or this version no longer takes its request.
             Busy: as for :meth:`submit`.
         """
         job = self.get(owner, job_id)
         if not job.ended:
             raise BadRequest("Job {id} is still {state}; it can be sent again when it has ended.",
                              id=job.id, state=job.state)  # fmt: skip
-        request = self._engines[job.kind].request_class.model_validate(job.request)
+        request = validated(self._engine(job.kind).request_class, job.request)
         return self.submit(owner, job.kind, request)
 
     def cancel(self, owner: str, job_id: str) -> Job:
@@ -267,25 +231,37 @@ class Jobs:
 
     def _work(self) -> None:
         while True:
-            with self._wake:
-                while not self._closing and (job_id := next(iter(self._order()), None)) is None:
-                    self._wake.wait()
-                if self._closing:
-                    return
-                self._store.write(
-                    "UPDATE jobs SET state = ?, started = ?, "
-                    "served = (SELECT MAX(served) + 1 FROM jobs) WHERE id = ?",
-                    (RUNNING, time.time(), job_id),
-                )
-                self._running = running = _Running(job_id)
+            try:
+                running = self._take()
+            except Exception:
+                # The database cannot be written, most likely a full disk. The queue outlives that.
+                _log.exception("the next job could not be started; trying again")
+                time.sleep(RETRY_SECONDS)
+                continue
+            if running is None:
+                return
             try:
                 self._run(running)
             except Exception:
-                # The end itself could not be written (a full disk): it is run again next time.
-                _log.exception("job %s", job_id)
+                _log.exception("the end of job %s was not written", running.job_id)
             finally:
                 with self._wake:
                     self._running = None
+
+    def _take(self) -> _Running | None:
+        """Waits for the next job and marks it as running; None when the studio closes."""
+        with self._wake:
+            while not self._closing and (job_id := next(iter(self._order()), None)) is None:
+                self._wake.wait()
+            if self._closing:
+                return None
+            self._store.write(
+                "UPDATE jobs SET state = ?, started = ?, "
+                "served = (SELECT MAX(served) + 1 FROM jobs) WHERE id = ?",
+                (RUNNING, time.time(), job_id),
+            )
+            self._running = _Running(job_id)
+            return self._running
 
     def _order(self) -> list[str]:
         """Ids of the queued jobs in the order in which they will run."""
@@ -303,12 +279,12 @@ class Jobs:
     def _run(self, running: _Running) -> None:
         """Runs one job to its end, whatever that is, and writes the end down."""
         row = self._store.row("SELECT * FROM jobs WHERE id = ?", (running.job_id,))
-        job = _job(row)
+        job = job_of(row)
         try:
             result = self._iterate(job, running)
         except Stopped:
             if self._closing and not self._is_stopping(job.id):
-                self._store.write("UPDATE jobs SET state = ? WHERE id = ?", (QUEUED, job.id))
+                self._write_end("UPDATE jobs SET state = ? WHERE id = ?", (QUEUED, job.id))
             else:
                 self._end(running, CANCELLED)
         except UserError as error:
@@ -322,8 +298,8 @@ class Jobs:
 
     def _iterate(self, job: Job, running: _Running) -> dict[str, Any]:
         """Goes through an engine's events; returns the result's facts."""
-        engine = self._engines[job.kind]
-        request = engine.request_class.model_validate(job.request)
+        engine = self._engine(job.kind)
+        request = validated(engine.request_class, job.request)
         position, written = 0, 0.0
         for event in engine.run(request, self._cache, running.stop):
             match event:
@@ -335,6 +311,8 @@ class Jobs:
                         self._write_progress(job.id, event)
                         written = time.monotonic()
                 case Picture():
+                    # Again: many jobs may have been queued while there was still room.
+                    self._gallery.check_room(job.owner, is_guest(job.owner))
                     fields = event.request.model_dump(mode="json")
                     self._gallery.save(
                         job.owner,
@@ -372,7 +350,7 @@ class Jobs:
         result: dict[str, Any] | None = None,
         error: Message | None = None,
     ) -> None:
-        self._store.write(
+        self._write_end(
             "UPDATE jobs SET state = ?, step = ?, total = ?, note = NULL, result = ?, error = ?, "
             "finished = ? WHERE id = ?",
             (
@@ -386,43 +364,30 @@ class Jobs:
             ),
         )
 
+    def _write_end(self, statement: str, values: tuple[Any, ...]) -> None:
+        """Writes until it is written, or the studio closes (then the job is run again).
+
+        Without that, a disk that is full for a moment would leave a job running for ever.
+        """
+        while True:
+            try:
+                self._store.write(statement, values)
+                return
+            except (UserError, sqlite3.OperationalError):
+                if self._closing:
+                    raise
+                _log.exception("the end of a job could not be written; trying again")
+                time.sleep(RETRY_SECONDS)
+
+    def _engine(self, kind: str) -> Any:
+        if kind not in self._engines:
+            raise NotFound("There are no jobs of the kind {kind}.", kind=kind[:100])
+        return self._engines[kind]
+
     def _seen(self, row: sqlite3.Row) -> Job:
         """A row as a job; of the running one with its newest progress."""
-        job, running = _job(row), self._running
+        job, running = job_of(row), self._running
         if job.state == RUNNING and running is not None and running.job_id == job.id:
             newest = running.progress
             return replace(job, step=newest.step, total=newest.total, note=newest.note)
         return job
-
-
-def fair_order(queued: Iterable[tuple[str, str]], served: Mapping[str, int]) -> list[str]:
-    """The order in which queued jobs run: owners take turns, each owner's jobs in their order.
-
-    Args:
-        queued: (job id, owner) in order of arrival.
-        served: per owner the number of its last start; the lowest is served next, and among
-            equals whoever came first.
-    """
-    waiting: dict[str, list[str]] = {}
-    for job_id, owner in queued:
-        waiting.setdefault(owner, []).append(job_id)
-    last = {owner: served.get(owner, 0) for owner in waiting}
-    order: list[str] = []
-    turn = max(served.values(), default=0)
-    while waiting:
-        owner = min(waiting, key=lambda owner: last[owner])  # ties: the first to have come
-        order.append(waiting[owner].pop(0))
-        turn += 1
-        last[owner] = turn
-        if not waiting[owner]:
-            del waiting[owner]
-    return order
-
-
-def _job(row: sqlite3.Row) -> Job:
-    values = {name: row[name] for name in Job.__slots__}
-    for name in ("request", "result"):
-        values[name] = json.loads(row[name]) if row[name] else None
-    for name in ("note", "error"):
-        values[name] = Message.from_json(json.loads(row[name])) if row[name] else None
-    return Job(**values)

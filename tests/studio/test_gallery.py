@@ -135,18 +135,36 @@ def test_a_vanished_file_takes_its_picture_out_of_the_gallery(gallery):
     assert gallery.search(ANN) == []
 
 
-def test_a_start_sweeps_half_written_files_and_nothing_else(gallery, shelf):
+def test_a_picture_comes_back_with_its_file(gallery, shelf):
+    row = _save(gallery)
+    path = gallery.path(ANN, row.id)
+    away = path.rename(path.with_name("away"))
+    assert shelf().search(ANN) == []
+    away.rename(path)
+    assert [found.id for found in shelf().search(ANN)] == [row.id]
+
+
+def test_a_file_whose_row_was_not_written_is_written_over_when_its_job_runs_again(gallery):
+    row = _save(gallery)
+    gallery._store.write("DELETE FROM pictures")  # killed between file and row
+    assert gallery.path(ANN, _save(gallery).id) == gallery._outputs / "".join(
+        path.relative_to(gallery._outputs).as_posix() for path in gallery._outputs.rglob("*.png")
+    )
+    assert [found.id for found in gallery.search(ANN)] == [row.id]
+
+
+def test_a_start_sweeps_half_written_files_and_no_picture(gallery, shelf):
     row = _save(gallery)
     whole = gallery.path(ANN, row.id)
     half = whole.with_name(".half.png.0a1b2c3d.tmp")
     half.write_bytes(b"\x89PNG")
-    orphan = whole.with_name("A" * 16 + ".png")
-    orphan.write_bytes(whole.read_bytes())
+    rowless = whole.with_name("A" * 16 + ".png")  # as after the loss of the database
+    rowless.write_bytes(whole.read_bytes())
     own = whole.parent / "my own drawing.png"
     own.write_bytes(whole.read_bytes())
     shelf()
     assert not half.exists()
-    assert not orphan.exists()
+    assert rowless.exists()
     assert own.exists()
     assert whole.exists()
 

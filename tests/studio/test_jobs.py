@@ -8,10 +8,11 @@ import pytest
 
 from pipelines.errors import BadRequest, Busy, NotFound
 from studio.gallery import Gallery
-from studio.home import prepare_home
-from studio.jobs import Jobs, fair_order
+from studio.home import disk_full, prepare_home
+from studio.jobs import Jobs
 from studio.settings import StoredSettings
 from studio.store import Store
+from studio.turns import fair_order
 from tests.studio.engines import Draw, DrawRequest
 
 ANN, BEN = "ann", "ben"
@@ -195,6 +196,45 @@ def test_a_full_disk_fails_the_job_with_a_sentence_and_keeps_its_request(desk, m
     assert desk.gallery.search(ANN) == []
     assert not [path for path in (desk.home / "outputs").rglob("*") if path.is_file()]
     assert desk.ended(desk.jobs.retry(ANN, job.id)).state == "done"
+
+
+def test_a_database_that_cannot_be_written_for_a_while_loses_no_job(desk, monkeypatch):
+    monkeypatch.setattr("studio.jobs.RETRY_SECONDS", 0.01)
+    write, refused = desk.store.write, []
+
+    def write_at_third_try(statement, values=()):
+        if statement.startswith("UPDATE jobs SET state") and len(refused) % 3 < 2:
+            refused.append(statement)
+            raise disk_full(4096, desk.home)
+        if statement.startswith("UPDATE jobs SET state"):
+            refused.append("written")
+        return write(statement, values)
+
+    monkeypatch.setattr(desk.store, "write", write_at_third_try)
+    desk.jobs.start()
+    assert desk.ended(desk.submit()).state == "done"
+    assert refused.count("written") == 2  # the start and the end
+    assert len(refused) == 6
+
+
+def test_a_guest_s_quota_holds_for_jobs_that_were_queued_before_it_was_reached(desk, monkeypatch):
+    guest = "guest-x"
+    job = desk.submit(owner=guest, pictures=3)
+    monkeypatch.setattr(desk.gallery, "bytes_used", lambda owner=None: len(
+        desk.gallery.of_job(guest, job.id)) * 300 * 10**6)  # fmt: skip
+    desk.jobs.start()
+    ended = desk.ended(job)
+    assert (ended.state, ended.error.values["limit"]) == ("failed", 500)
+    assert len(desk.gallery.of_job(guest, job.id)) == 2
+
+
+def test_a_stored_request_that_is_no_longer_taken_fails_with_its_field(desk):
+    job = desk.submit()
+    desk.store.write('UPDATE jobs SET request = \'{"steps": "many"}\'')
+    desk.jobs.start()
+    assert "steps cannot be many" in str(desk.ended(job).error)
+    with pytest.raises(BadRequest, match="steps cannot be many"):
+        desk.jobs.retry(ANN, job.id)
 
 
 def test_a_stopped_studio_gives_its_running_job_back_to_the_queue(desk):
