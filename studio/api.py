@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from io import BytesIO
 from typing import TYPE_CHECKING, Annotated, Any
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from studio.server import Studio
 
 UPDATE_SECONDS = 0.1  # between two looks at a job that is watched
+ENDING_SECONDS = 0.005  # between two glances at whether any job has ended
 HEARTBEAT_SECONDS = 15.0  # proxies close connections on which nothing is heard
 EXAMPLE = '{"prompt": "a red mug"}'
 NOT_KEPT = {"Cache-Control": "no-store"}
@@ -322,9 +324,16 @@ async def _job_events(
             yield ": still here\n\n"
         if job.ended or await request.is_disconnected():
             return
-        await asyncio.sleep(UPDATE_SECONDS)
-        quiet += UPDATE_SECONDS
+        quiet += await _next_look(studio)
         job = await run_sync(studio.jobs.get, owner_id, job.id)
+
+
+async def _next_look(studio: Studio) -> float:
+    """Sleeps until a watched job is worth a look: soon, or at once when one ends; the seconds."""
+    start, endings = time.monotonic(), studio.jobs.endings
+    while time.monotonic() - start < UPDATE_SECONDS and studio.jobs.endings == endings:
+        await asyncio.sleep(ENDING_SECONDS)
+    return time.monotonic() - start
 
 
 def _language(request: Request) -> str:

@@ -56,6 +56,10 @@ class Jobs:
         engines: by kind: ``request_class`` and ``run(request, cache, stop)``.
         gallery: where finished pictures go.
         settings: the queue limit.
+
+    Attributes:
+        endings: how many jobs have ended since the start. Who watches many times a second looks
+            at this number, and into the database only when it is another.
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class Jobs:
         self._running: _Running | None = None
         self._closing = False
         self._worker: threading.Thread | None = None
+        self.endings = 0
 
     def start(self) -> None:
         """Takes up what an earlier studio has left, and starts the worker."""
@@ -247,6 +252,7 @@ class Jobs:
             finally:
                 with self._wake:
                     self._running = None
+                self.endings += 1
 
     def _take(self) -> _Running | None:
         """Waits for the next job and marks it as running; None when the studio closes."""

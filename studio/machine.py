@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +89,7 @@ class Machine:
         with IMPORTING:
             from pipelines.devices import describe, free_memory, pick_device
             from pipelines.diffusion.loading import expected_bytes, load
+        _quieten()
 
         device = pick_device(self._wanted)
         self._description = describe(device)
@@ -120,3 +123,17 @@ class CacheOnDemand:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._machine.prepare(), name)
+
+
+def _quieten() -> None:
+    """Keeps the libraries' progress bars and remarks off the terminal; the page has its own."""
+    if logging.getLogger().isEnabledFor(logging.DEBUG):
+        return
+    import diffusers
+    import transformers
+
+    for library in (diffusers, transformers):
+        library.utils.logging.disable_progress_bar()
+        library.utils.logging.set_verbosity_error()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="diffusers")
+    warnings.filterwarnings("ignore", category=DeprecationWarning, module="diffusers")
