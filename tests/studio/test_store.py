@@ -1,0 +1,122 @@
+"""The database: all or nothing, from any thread, and older files are brought up to date."""
+
+import sqlite3
+import threading
+
+import pytest
+
+from pipelines.errors import Unavailable
+from studio.home import DiskFull
+from studio.store import FILE_NAME, MIGRATIONS, Store
+
+PUT = "INSERT INTO settings (name, value) VALUES (?, ?)"
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(tmp_path)
+    yield store
+    store.close()
+
+
+def count(store):
+    return store.row("SELECT COUNT(*) FROM settings")[0]
+
+
+def test_what_was_written_is_there_after_a_restart(tmp_path):
+    store = Store(tmp_path)
+    assert store.write(PUT, ("a", "1")) == 1
+    store.close()
+    again = Store(tmp_path)
+    assert again.row("SELECT value FROM settings WHERE name = 'a'")["value"] == "1"
+    again.close()
+
+
+def test_the_file_is_closed_to_other_users_and_in_wal_mode(tmp_path, store):
+    assert (tmp_path / FILE_NAME).stat().st_mode & 0o077 == 0
+    assert store.row("PRAGMA journal_mode")[0] == "wal"
+
+
+def test_a_transaction_happens_as_a_whole_or_not_at_all(store):
+    def twice():
+        with store.transaction() as connection:
+            connection.execute(PUT, ("a", "1"))
+            connection.execute(PUT, ("a", "2"))  # the name is taken
+
+    with pytest.raises(sqlite3.IntegrityError):
+        twice()
+    assert count(store) == 0
+    store.write(PUT, ("a", "3"))
+    assert count(store) == 1
+
+
+def test_ten_threads_write_and_read_at_once(store):
+    def work(worker):
+        for turn in range(20):
+            store.write(PUT, (f"{worker}-{turn}", "1"))
+            count(store)
+
+    threads = [threading.Thread(target=work, args=(worker,)) for worker in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert count(store) == 200
+
+
+def test_another_process_that_writes_is_waited_for(tmp_path, store):
+    other = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    timer = threading.Timer(0.2, lambda: other.execute("COMMIT"))
+    timer.start()
+    store.write(PUT, ("a", "1"))
+    timer.join()
+    other.close()
+    assert count(store) == 1
+
+
+def test_a_full_disk_is_said_with_numbers_and_changes_nothing(store):
+    pages = store.row("PRAGMA page_count")[0]
+    store.row(f"PRAGMA max_page_count = {pages + 2}")
+    with pytest.raises(DiskFull, match=r"are needed and .* are free in"):
+        store.write(PUT, ("large", "x" * 1_000_000))
+    assert count(store) == 0
+
+
+def test_an_older_file_is_brought_up_to_date_and_keeps_its_rows(tmp_path, monkeypatch):
+    old = Store(tmp_path)
+    old.write(PUT, ("a", "1"))
+    old.close()
+    added = """
+    CREATE TABLE notes (text TEXT);
+    INSERT INTO notes VALUES ('a semicolon; inside');
+    """
+    monkeypatch.setattr("studio.store.MIGRATIONS", (*MIGRATIONS, added))
+    for _ in range(2):  # the second opening has nothing left to do
+        new = Store(tmp_path)
+        assert count(new) == 1
+        assert [row["text"] for row in new.rows("SELECT text FROM notes")] == [
+            "a semicolon; inside"
+        ]
+        new.close()
+
+
+def test_a_migration_that_fails_leaves_the_file_as_it_was(tmp_path, monkeypatch):
+    Store(tmp_path).close()
+    with monkeypatch.context() as patch:
+        broken = "CREATE TABLE notes (text TEXT); CREATE TABLE settings (name TEXT);"
+        patch.setattr("studio.store.MIGRATIONS", (*MIGRATIONS, broken.replace("; ", ";\n")))
+        with pytest.raises(sqlite3.OperationalError):
+            Store(tmp_path)
+    store = Store(tmp_path)
+    tables = {row["name"] for row in store.rows("SELECT name FROM sqlite_schema")}
+    store.close()
+    assert "notes" not in tables
+
+
+def test_a_file_of_a_newer_atelier_is_left_alone(tmp_path):
+    store = Store(tmp_path)
+    store.write(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    store.close()
+    with pytest.raises(Unavailable, match="newer Atelier"):
+        Store(tmp_path)

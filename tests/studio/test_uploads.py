@@ -1,0 +1,176 @@
+"""Pictures from strangers: what is taken comes out plain, what is not gets one sentence."""
+
+import io
+import struct
+import tracemalloc
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+from PIL.ExifTags import IFD, Base
+from PIL.PngImagePlugin import PngInfo
+
+from pipelines.errors import BadRequest
+from studio.uploads import MAX_BYTES, open_picture, open_upload
+
+
+def encoded(image, form, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def noise(width=40, height=30):
+    pixels = np.random.default_rng(3).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def png_header(width, height):
+    """A PNG that claims a size and has one byte of pixels."""
+
+    def chunk(kind, body):
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+@pytest.mark.parametrize(("form", "options"), [("PNG", {}), ("WEBP", {"lossless": True})])
+def test_pixels_come_through_unchanged(form, options):
+    picture = noise()
+    opened = open_picture(encoded(picture, form, **options))
+    assert opened.mode == "RGB"
+    assert opened.tobytes() == picture.tobytes()
+
+
+def test_a_jpeg_is_taken():
+    opened = open_picture(encoded(Image.new("RGB", (16, 8), (200, 30, 30)), "JPEG"))
+    assert opened.size == (16, 8)
+    assert np.abs(np.array(opened, int) - (200, 30, 30)).max() <= 3
+
+
+def test_nothing_but_pixels_is_left_of_the_file():
+    exif = Image.Exif()
+    exif[Base.Make] = "Camera"
+    exif.get_ifd(IFD.GPSInfo)[1] = "N"
+    info = PngInfo()
+    info.add_text("comment", "at home")
+    for data in (
+        encoded(noise(), "JPEG", exif=exif, icc_profile=b"profile", comment=b"at home"),
+        encoded(noise(), "PNG", exif=exif, pnginfo=info),
+        encoded(noise(), "WEBP", exif=exif),
+    ):
+        opened = open_picture(data)
+        assert opened.info == {}
+        assert len(opened.getexif()) == 0
+        again = encoded(opened, "JPEG")
+        assert b"Camera" not in again
+        assert b"at home" not in again
+
+
+def test_a_photo_taken_sideways_is_turned_upright():
+    exif = Image.Exif()
+    exif[Base.Orientation] = 6  # to be turned a quarter clockwise
+    sideways = Image.new("RGB", (20, 10), "black")
+    sideways.paste((255, 255, 255), (0, 0, 10, 10))  # white on the left: on top once upright
+    upright = open_picture(encoded(sideways, "PNG", exif=exif))
+    assert upright.size == (10, 20)
+    assert upright.getpixel((5, 2)) == (255, 255, 255)
+    assert upright.getpixel((5, 17)) == (0, 0, 0)
+
+
+def test_transparent_parts_become_white():
+    glass = Image.new("RGBA", (4, 4), (0, 0, 0, 0))
+    glass.putpixel((1, 1), (200, 0, 0, 255))
+    opened = open_picture(encoded(glass, "PNG"))
+    assert opened.getpixel((0, 0)) == (255, 255, 255)
+    assert opened.getpixel((1, 1)) == (200, 0, 0)
+
+
+def test_sixteen_bits_are_scaled_not_clipped():
+    deep = Image.fromarray(np.array([[0, 32896, 65535]], np.uint16))
+    opened = open_picture(encoded(deep, "PNG"))
+    assert [opened.getpixel((x, 0))[0] for x in range(3)] == [0, 128, 255]
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA"])
+def test_every_mode_becomes_rgb(mode):
+    assert open_picture(encoded(noise().convert(mode), "PNG")).mode == "RGB"
+
+
+def test_a_cmyk_jpeg_becomes_rgb():
+    assert open_picture(encoded(noise().convert("CMYK"), "JPEG")).mode == "RGB"
+
+
+def test_a_huge_picture_is_refused_by_its_header():
+    data = png_header(30000, 30000)
+    tracemalloc.start()
+    with pytest.raises(BadRequest, match="30000 × 30000 pixels; at most 40 million"):
+        open_picture(data)
+    assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("form", ["JPEG", "WEBP"])
+def test_the_pixel_limit_holds_for_every_type(form, monkeypatch):
+    monkeypatch.setattr("studio.uploads.MAX_PIXELS", 1199)
+    with pytest.raises(BadRequest, match="40 × 30 pixels"):
+        open_picture(encoded(noise(), form))
+
+
+def test_a_large_file_is_refused_unread():
+    with pytest.raises(BadRequest, match=r"20\.0 MB; at most 20 MB"):
+        open_picture(b"\x89PNG\r\n\x1a\n" + bytes(MAX_BYTES))
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("part", [0.15, 0.5, 0.95])
+def test_a_file_cut_off_anywhere_is_said_to_be_damaged(form, part):
+    whole = encoded(noise(200, 200), form)
+    with pytest.raises(BadRequest, match="damaged or cut off"):
+        open_picture(whole[: int(len(whole) * part)])
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])
+def test_damaged_bytes_give_a_picture_or_a_sentence_and_nothing_else(form):
+    draw = np.random.default_rng(8)
+    whole = np.frombuffer(encoded(noise(), form), np.uint8)
+    for _ in range(150):
+        damaged = whole.copy()
+        damaged[draw.integers(12, len(whole), 4)] = draw.integers(0, 256, 4)
+        try:
+            assert open_picture(damaged.tobytes()).mode == "RGB"
+        except BadRequest:
+            continue
+
+
+def test_a_text_chunk_that_unpacks_to_a_flood_is_refused():
+    info = PngInfo()
+    info.add_text("parameters", "a" * 50_000_000, zip=True)
+    with pytest.raises(BadRequest, match="damaged or cut off"):
+        open_upload(encoded(noise(), "PNG", pnginfo=info))
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (b"", "The file is empty"),
+        (b'<?xml version="1.0"?><SVG onload="alert(1)"/>', "an SVG drawing"),
+        (b"just words in a file named a.png", "a text file"),
+        ("一些文字".encode() * 2000, "a text file"),
+        (b"\x89PNG", "of another kind"),
+        (encoded(Image.new("RGB", (4, 4)), "GIF"), "of another kind"),
+        (encoded(Image.new("RGB", (4, 4)), "TIFF"), "of another kind"),
+        (b"%PDF-1.7\n\xff\xfe\0", "of another kind"),
+        (b"\x89PNG\r\n\x1a\n", "damaged or cut off"),
+        (b"RIFF\x10\0\0\0WEBP", "damaged or cut off"),
+        (b"\xff\xd8\xff", "damaged or cut off"),
+    ],
+)
+def test_what_is_no_picture_gets_a_sentence_of_its_own(data, sentence):
+    with pytest.raises(BadRequest, match=sentence):
+        open_picture(data)
