@@ -22,13 +22,16 @@ from PIL.ExifTags import IFD, Base
 from PIL.PngImagePlugin import PngInfo
 
 from studio.files import write_file
-from studio.uploads import open_upload
+from studio.uploads import exif_value, open_upload
 
 VERSION = "Atelier 0.1.0"
 CHUNK = "parameters"
 NEGATIVE = "Negative prompt:"
 
-_PARAMETER = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
+# Finds what A1111's \s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$) finds, but in linear time,
+# since strangers send the text: the last alternative swallows what turned out to be no name,
+# possessive quantifiers never go back.
+_PARAMETER = re.compile(r'(\w[\w \-/]++):\s*+("(?:\\.|[^\\"]++)++"|[^,]*+)(?:,|$)|\w[\w \-/]*+')
 _ENOUGH = 3  # matches that make the last line one of parameters
 
 # Request fields under the names of others, in A1111's order. "CFG rescale" is SD.Next's name and
@@ -48,7 +51,7 @@ _NAMES = {
     "style": "Style",
 }
 # Not worth a word where they have no effect.
-_NO_EFFECT = {"guidance_rescale": 0, "clip_skip": 1, "eta": 0}
+_NO_EFFECT = {"guidance_rescale": 0, "clip_skip": 1}
 
 
 def parameters_of(
@@ -105,7 +108,7 @@ def parse_parameters(text: str) -> dict[str, str]:
     Text that was not written by any studio comes back as the prompt.
     """
     *lines, last = _unix(text).strip().split("\n")
-    facts = _PARAMETER.findall(last)
+    facts = [(name, value) for name, value in _PARAMETER.findall(last) if name]
     if len(facts) < _ENOUGH:
         lines.append(last)
         facts = []
@@ -140,7 +143,7 @@ def parameters_text(picture: Image.Image) -> str | None:
     text = picture.info.get(CHUNK)
     if isinstance(text, str) and text.strip():
         return text
-    comment = picture.getexif().get_ifd(IFD.Exif).get(Base.UserComment)
+    comment = exif_value(picture, Base.UserComment, IFD.Exif)
     if isinstance(comment, bytes):
         comment = decode_user_comment(comment)
     return comment if isinstance(comment, str) and comment.strip() else None
@@ -150,18 +153,16 @@ def decode_user_comment(comment: bytes) -> str:
     """EXIF UserComment as text: eight bytes name the encoding, and not all writers keep to them.
 
     ``UNICODE`` is UTF-16; the standard leaves its byte order open, A1111 writes big-endian, others
-    little-endian or even UTF-8. The reading with most plain Latin characters wins, since every
-    text of parameters holds words such as "Steps".
+    little-endian or even UTF-8. Every text of parameters holds plain Latin words such as "Steps":
+    in UTF-16 they bring zero bytes, and read in the wrong byte order they are none.
     """
     prefix, body = comment[:8], comment[8:]
-    if prefix == b"UNICODE\0":
-        if body[:2] in (b"\xfe\xff", b"\xff\xfe"):
-            return body.decode("utf-16", errors="replace").strip("\0")
-        readings = [
-            body.decode(name, errors="replace") for name in ("utf-16-be", "utf-16-le", "utf-8")
-        ]
-        return max(readings, key=lambda text: _latin(text) / max(1, len(text))).strip("\0")
-    if prefix not in (b"ASCII\0\0\0", b"JIS\0\0\0\0\0", b"\0" * 8):
+    if prefix == b"UNICODE\0" and body[:2] in (b"\xfe\xff", b"\xff\xfe"):
+        return body.decode("utf-16", errors="replace").strip("\0")
+    if prefix == b"UNICODE\0" and b"\0" in body.strip(b"\0"):
+        readings = [body.decode(name, errors="replace") for name in ("utf-16-be", "utf-16-le")]
+        return max(readings, key=_latin).strip("\0")
+    if prefix not in (b"UNICODE\0", b"ASCII\0\0\0", b"JIS\0\0\0\0\0", b"\0" * 8):
         body = comment  # written without any prefix
     return body.decode("utf-8", errors="replace").strip("\0")
 

@@ -11,8 +11,10 @@ import io
 import struct
 import warnings
 import zlib
+from typing import Any
 
-from PIL import Image, ImageOps, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL import Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL.ExifTags import Base
 
 from pipelines.errors import BadRequest
 
@@ -21,6 +23,17 @@ MAX_PIXELS = 40_000_000
 
 # What Pillow's PNG, JPEG and WEBP decoders raise on damaged files.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
+
+# EXIF orientation: what sets a picture upright.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def open_picture(data: bytes) -> Image.Image:
@@ -71,7 +84,9 @@ def open_upload(data: bytes) -> Image.Image:
 
 def plain(picture: Image.Image) -> Image.Image:
     """``picture`` as RGB pixels and nothing else: turned upright, on white, without ``info``."""
-    upright = ImageOps.exif_transpose(picture)
+    # Not ImageOps.exif_transpose: it also rewrites the EXIF block, which fails on damaged ones.
+    turn = _TURNS.get(exif_value(picture, Base.Orientation))
+    upright = picture if turn is None else picture.transpose(turn)
     if upright.mode.startswith(("I", "F")):  # 16 bits a pixel; convert() would clip, not scale
         upright = upright.convert("F").point(lambda value: value / 257).convert("L")
     if upright.has_transparency_data:
@@ -80,6 +95,18 @@ def plain(picture: Image.Image) -> Image.Image:
         upright = Image.alpha_composite(background, layer)
     rgb = upright.convert("RGB")
     return Image.frombytes("RGB", rgb.size, rgb.tobytes())
+
+
+def exif_value(picture: Image.Image, tag: int, ifd: int | None = None) -> Any:
+    """A value of the picture's EXIF block (or of one within it), None where none can be read.
+
+    A damaged block says nothing about the pixels, so the picture is still good.
+    """
+    try:
+        exif = picture.getexif()
+        return (exif if ifd is None else exif.get_ifd(ifd)).get(tag)
+    except _DAMAGE:
+        return None
 
 
 def _opener(data: bytes):
