@@ -72,6 +72,8 @@ def test_nothing_is_fetched_from_elsewhere(visit, studio):
 def test_what_the_host_changes_is_kept(visit, studio):
     page = visit()
     page.get_by_role("tab", name="Settings").click()
+    # Opening the tab fills the fields in; what is typed before would be written over.
+    expect(page.locator("#disk")).to_contain_text("Cleaning up would free")
     page.fill("#queue-limit input", "0")
     page.click("#save-settings")
     expect(page.locator("#settings-said .error")).to_contain_text("must be at least 1")
