@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
+from playwright.sync_api import expect, sync_playwright
 
 from tests.studio.live import live_studio, options_for, paint
-
-playwright = pytest.importorskip("playwright.sync_api")
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 # Nothing but the studio is asked for anything.
@@ -44,8 +43,8 @@ def studio(tmp_path_factory, twin_home) -> Iterator[tuple]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator:
-    with playwright.sync_playwright() as driver:
-        playwright.expect.set_options(timeout=PATIENCE)
+    with sync_playwright() as driver:
+        expect.set_options(timeout=PATIENCE)
         chromium = driver.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
         yield chromium
         chromium.close()

@@ -1,0 +1,64 @@
+"""Two guests behind one shared password, each in a browser of their own."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect
+
+from studio.accounts import Account, hash_password
+from tests.browser.test_painting import fill_in
+from tests.studio.live import live_studio, options_for
+
+PASSWORD = "only for friends"
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory, twin_home):
+    guests = Account("guest", hash_password(PASSWORD), None)
+    options = options_for(tmp_path_factory.mktemp("shared") / "home", twin_home, accounts=(guests,))
+    with live_studio(options) as (_, address):
+        yield address
+
+
+@pytest.fixture
+def guest(shared, browser):
+    """``guest()``: the page of a guest who has just logged in, in a browser of their own."""
+    contexts = []
+
+    def log_in() -> Page:
+        context = browser.new_context(viewport={"width": 1280, "height": 900})
+        contexts.append(context)
+        page = context.new_page()
+        page.goto(shared)
+        page.fill("input[name=password]", PASSWORD)
+        page.click("button")
+        page.locator("#paint").wait_for()
+        return page
+
+    yield log_in
+    for context in contexts:
+        context.close()
+
+
+def test_a_guest_sees_neither_job_nor_picture_of_another(guest, shared):
+    ann, ben = guest(), guest()
+    fill_in(ann, "ann's secret mug")
+    ann.click("#paint")
+    expect(ann.locator("#painted-details .prompt")).to_have_text("ann's secret mug")
+    source = ann.locator("#board .picture img").get_attribute("src")
+    picture = f"{shared}/{source.removeprefix('/')}"
+    assert ann.request.get(picture).status == 200
+
+    ben.reload()
+    ben.locator("#paint").wait_for()
+    expect(ben.locator("#board .empty, #board.empty, #board .board.empty")).to_be_visible()
+    ben.get_by_role("tab", name="Gallery").click()
+    expect(ben.locator("#gallery-pictures .empty-state")).to_be_visible()
+    assert "secret mug" not in ben.content()
+    assert ben.request.get(picture).status == 404
+    assert httpx.get(picture, follow_redirects=False).status_code in (303, 401)
+
+    ann.reload()
+    ann.locator("#paint").wait_for()
+    expect(ann.locator("#painted-details .prompt")).to_have_text("ann's secret mug")
