@@ -1,8 +1,9 @@
 """A small UNet on a CPU through OpenVINO: about a quarter of PyTorch's time a step.
 
-Every picture of a batch, and both halves of classifier-free guidance, go through the network one
-by one. That costs a tenth of the speed and buys two things: a picture is bit for bit the same
-alone and in a batch, and there is one compiled network a picture size.
+Every picture of a batch, and both halves of classifier-free guidance, are an inference of their
+own, two of them at a time on half of the cores each. That is faster than all cores on a batch
+(by 8 % on two cores) or on one after the other (by 25 %), a picture is the same alone and in a
+batch, and there is one network for all batch sizes.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import hashlib
 import json
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ SMALLEST_BYTES = 4 * 2**20
 """Smaller UNets are left to PyTorch: converting them takes longer than they ever will."""
 LARGEST_BYTES = 512 * 2**20
 """Larger UNets are left to PyTorch: a second copy of their weights would not pay."""
+STREAMS = min(2, os.cpu_count() or 1)
+"""Rows at a time. The same for a single row: rounding depends on the number of threads."""
 
 
 class OpenVINOUNet:
@@ -45,8 +49,8 @@ class OpenVINOUNet:
         self.config = unet.config
         self._core = openvino.Core()
         self._network = _converted(unet, folder)
-        self._compiled: dict[tuple[int, ...], Any] = {}
-        self._options = {"PERFORMANCE_HINT": "LATENCY"}
+        self._compiled: dict[tuple[int, ...], Sequence[Any]] = {}
+        self._options = {"NUM_STREAMS": str(STREAMS)}
         if precision:
             self._options["INFERENCE_PRECISION_HINT"] = precision
         # At other sizes the UNet computes the sizes of its upsampling, which a trace freezes.
@@ -77,18 +81,23 @@ class OpenVINOUNet:
             return self.unet(
                 sample, timestep, encoder_hidden_states, return_dict=return_dict, **further
             )
-        request = self._request(tuple(sample.shape[1:]), tuple(encoder_hidden_states.shape[1:]))
         samples = sample.float().contiguous().numpy()
         texts = encoder_hidden_states.float().contiguous().numpy()
         times = np.broadcast_to(timestep.detach().numpy().astype(np.float32), len(samples))
-        rows = []
-        for i in range(len(samples)):
-            inputs = [samples[i : i + 1], times[i], texts[i : i + 1]]
-            rows.append(torch.from_numpy(request.infer(inputs)[0].copy()))
+        requests = self._requests(samples.shape[1:], texts.shape[1:])
+        rows: list[torch.Tensor] = []
+        while len(rows) < len(samples):
+            started = []
+            for i, request in enumerate(requests[: len(samples) - len(rows)], start=len(rows)):
+                request.start_async([samples[i : i + 1], times[i], texts[i : i + 1]])
+                started.append(request)
+            for request in started:
+                request.wait()
+                rows.append(torch.from_numpy(request.get_output_tensor().data.copy()))
         return (torch.cat(rows).to(sample.dtype),)
 
-    def _request(self, sample: tuple[int, ...], text: tuple[int, ...]) -> Any:
-        """The compiled network for one picture of this size; the last four sizes are kept."""
+    def _requests(self, sample: tuple[int, ...], text: tuple[int, ...]) -> Sequence[Any]:
+        """What infers one row each, all at a time; those of the last four sizes are kept."""
         import openvino
 
         key = (*sample, *text)
@@ -104,7 +113,7 @@ class OpenVINOUNet:
             compiled = self._core.compile_model(network, "CPU", self._options)
             while len(self._compiled) >= 4:
                 self._compiled.pop(next(iter(self._compiled)))
-            self._compiled[key] = compiled.create_infer_request()
+            self._compiled[key] = [compiled.create_infer_request() for _ in range(STREAMS)]
         return self._compiled[key]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -68,3 +69,55 @@ class Run:
     def _tick(self) -> None:
         now = time.time()
         self.seconds, self._started = self.seconds + now - self._started, now
+
+
+class Optimizers:
+    """Muon for a network's hidden matrices and convolutions, AdamW for all its other parameters.
+
+    Muon (https://kellerjordan.github.io/posts/muon/) takes steps whose directions are all equally
+    long. A convolution (O, I, h, w) is to it a matrix (O, h·w·I). Its steps are scaled to AdamW's
+    usual length, so one learning rate serves both.
+
+    Args:
+        model: on its device already, its convolutions in memory as ``channels_last``.
+        first_and_last: beginnings of the names of layers next to input and output, for AdamW.
+    """
+
+    def __init__(self, model: torch.nn.Module, first_and_last: Sequence[str]) -> None:
+        self._parameters = list(model.parameters())
+        self._matrices: list[tuple[torch.nn.Parameter, torch.nn.Parameter]] = []
+        others = []
+        for name, parameter in model.named_parameters():
+            if parameter.ndim < 2 or name.startswith(tuple(first_and_last)):
+                others.append(parameter)
+            else:  # the matrix shares the parameter's memory
+                self._matrices.append((parameter, torch.nn.Parameter(_matrix(parameter.data))))
+        self._muon = torch.optim.Muon(
+            [matrix for _, matrix in self._matrices],
+            weight_decay=0.01,
+            adjust_lr_fn="match_rms_adamw",
+        )
+        self._adamw = torch.optim.AdamW(others, betas=(0.9, 0.99), weight_decay=0.01)
+
+    @property
+    def parts(self) -> dict[str, torch.optim.Optimizer]:
+        """For :meth:`Run.load` and :meth:`Run.save`."""
+        return {"muon": self._muon, "adamw": self._adamw}
+
+    def step(self, lr: float, largest_norm: float = 1.0) -> None:
+        """Clips the gradients, takes one step and clears them."""
+        torch.nn.utils.clip_grad_norm_(self._parameters, largest_norm)
+        for parameter, matrix in self._matrices:
+            matrix.grad = _matrix(parameter.grad)
+        for optimizer in (self._muon, self._adamw):
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        for parameter in self._parameters:
+            parameter.grad = None
+
+
+def _matrix(weight: torch.Tensor) -> torch.Tensor:
+    """(O, I, h, w) as (O, h·w·I), a view where the memory format is ``channels_last``."""
+    return weight.permute(0, 2, 3, 1).flatten(1) if weight.ndim == 4 else weight

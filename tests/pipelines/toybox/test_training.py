@@ -1,5 +1,6 @@
 """The training command from renders to an exported pipeline, seconds long, in one work folder."""
 
+import copy
 import json
 
 import numpy as np
@@ -12,7 +13,7 @@ from pipelines.toybox import dataset, train, train_text, train_unet
 from pipelines.toybox.dataset import Shards, make_shards
 from pipelines.toybox.render import render
 from pipelines.toybox.scenes import mirrored, training_scene
-from pipelines.toybox.training import Run
+from pipelines.toybox.training import Optimizers, Run
 from pipelines.toybox.vocabulary import FIRST_RELEASE, HELD_OUT, KINDS
 
 SECONDS = ["--minutes", "0.01", "--device", "cpu"]
@@ -126,3 +127,52 @@ def test_held_out_words_are_no_tokens_of_their_own(work):
 def test_a_training_without_renders_says_what_to_do(tmp_path):
     with pytest.raises(SystemExit, match="run the command 'renders' first"):
         train.main(["autoencoder", "--work", str(tmp_path)])
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    layers = [torch.nn.Conv2d(3, 8, 3), torch.nn.Conv2d(8, 4, 3), torch.nn.Conv2d(4, 2, 1)]
+    return torch.nn.Sequential(*layers).to(memory_format=torch.channels_last)
+
+
+def _learn(network, optimizers, steps, lr=0.01):
+    for step in range(steps):
+        x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(step))
+        network(x).square().mean().backward()
+        optimizers.step(lr)
+
+
+def test_hidden_convolutions_step_along_the_polar_factor_of_their_gradient(network):
+    optimizers = Optimizers(network, first_and_last=("0.", "2."))
+    for parameter in network.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    before, weight = network[1].weight.detach().clone(), network[1].weight
+    u, _, vh = torch.linalg.svd(weight.grad.flatten(1), full_matrices=False)
+    optimizers.step(0.01)
+    step = (before * (1 - 0.01 * 0.01) - weight.detach()).flatten(1)
+    usual_length = 0.01 * 0.2 * 72**0.5  # of AdamW's steps, for a matrix (4, 72)
+    error = (step - usual_length * (u @ vh)).norm() / (usual_length * (u @ vh)).norm()
+    assert error < 0.3, "Muon's iteration leaves the directions' lengths between 0.7 and 1.2"
+
+
+def test_the_layers_next_to_input_and_output_step_as_adamw_steps(network):
+    before = network[2].weight.detach().clone()
+    _learn(network, Optimizers(network, first_and_last=("0.", "2.")), 1)
+    step = (network[2].weight - before * (1 - 0.01 * 0.01)).detach().abs()
+    torch.testing.assert_close(step, torch.full_like(step, 0.01), rtol=1e-3, atol=0)
+
+
+def test_optimizers_go_on_from_their_saved_state(network, tmp_path):
+    names = ("0.", "2.")
+    optimizers = Optimizers(network, names)
+    _learn(network, optimizers, 3)
+    Run(tmp_path).save(model=network, **optimizers.parts)
+    _learn(network, optimizers, 2)
+    resumed = torch.nn.Sequential(*map(copy.deepcopy, network))
+    (run := Run(tmp_path)).load(model=resumed)
+    again = Optimizers(resumed, names)
+    run.load(**again.parts)
+    _learn(resumed, again, 2)
+    for one, other in zip(network.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(one, other)
