@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PRESETS = ROOT / "presets"
 ASSETS = ROOT / "assets"
 
+EntryT = TypeVar("EntryT", bound=BaseModel)
 Bytes = Annotated[int, BeforeValidator(lambda v: in_bytes(v) if isinstance(v, str) else v)]
 
 
@@ -118,7 +119,7 @@ class Catalog:
 
     def __init__(self, home: Path, presets: Path = PRESETS) -> None:
         self.home = home
-        self._shipped = _read(presets / "models.yaml")
+        self._shipped = read_entries(presets / "models.yaml", ModelEntry)
 
     def models(self) -> list[ModelEntry]:
         """Shipped entries first, then folders and files by name; refused ones are among them."""
@@ -140,7 +141,7 @@ class Catalog:
         entries = {entry.name: entry for entry in self.models()}
         entry = entries.get(name)
         if entry is None:
-            raise _unknown(name, entries)
+            raise unknown_name(name, entries)
         if entry.refused is not None:
             raise Refused(entry.refused.template, **entry.refused.values)
         return entry
@@ -158,14 +159,19 @@ def _is_weights(path: Path) -> bool:
     return path.suffix.lower() in {".safetensors", ".ckpt", ".pt", ".pth", ".bin"}
 
 
-def _read(path: Path) -> tuple[ModelEntry, ...]:
+def read_entries(path: Path, kind: type[EntryT]) -> tuple[EntryT, ...]:
+    """The entries of a YAML list.
+
+    Raises:
+        UserError: names the entry and what is wrong with it.
+    """
     data = yaml.safe_load(path.read_text(encoding="utf-8"))
     if not isinstance(data, list):
         raise UserError("{file} must be a list of models.", file=path.name)
     entries = []
     for number, fields in enumerate(data, start=1):
         try:
-            entries.append(validated(ModelEntry, fields))
+            entries.append(validated(kind, fields))
         except UserError as error:
             name = fields.get("name", number) if isinstance(fields, dict) else number
             raise UserError(
@@ -178,7 +184,8 @@ def _read(path: Path) -> tuple[ModelEntry, ...]:
     return tuple(entries)
 
 
-def _unknown(name: str, entries: Iterable[str]) -> NotFound:
+def unknown_name(name: str, entries: Iterable[str]) -> NotFound:
+    """The sentence for a name that stands for no model, with the closest ones that do."""
     close = difflib.get_close_matches(name, list(entries), n=3, cutoff=0.5)
     if close:
         return NotFound(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from pipelines.diffusion.control.requests import ControlRequest
 from pipelines.diffusion.requests import CompareSamplersRequest, TextToImageRequest
 from pipelines.events import Picture, Progress, Result
 
@@ -54,5 +55,6 @@ ENGINES: dict[str, Engine] = {
     for engine in (
         Engine("text_to_image", TextToImageRequest, "pipelines.diffusion.text_to_image"),
         Engine("compare_samplers", CompareSamplersRequest, "pipelines.diffusion.compare"),
+        Engine("control", ControlRequest, "pipelines.diffusion.control.paint"),
     )
 }

@@ -6,9 +6,11 @@ and the remedy. Anything else that is raised is a bug, and its own text is shown
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from pipelines.messages import Message
 
@@ -95,8 +97,10 @@ def _sentence(model: type[BaseModel], error: ValidationError) -> BadRequest:
     if isinstance(cause := first.get("ctx", {}).get("error"), UserError):
         return BadRequest(cause.message.template, **cause.message.values)
     path = [str(part) for part in first["loc"]]
-    field = model.model_fields.get(path[0]) if path else None
+    field = _field_at(model, path)
     label = (field.title if field and field.title else ".".join(path)) or model.__name__
+    if first["type"] == "extra_forbidden":
+        label = path[-1]
     value = first.get("input")
     shown = len(value) if first["type"] == "string_too_long" else _short(value)
     template, limit_key = _LIMITS.get(first["type"], (_OTHER, None))
@@ -106,6 +110,23 @@ def _sentence(model: type[BaseModel], error: ValidationError) -> BadRequest:
     if template is _OTHER:
         values["reason"] = first["msg"][0].lower() + first["msg"][1:] + "."
     return BadRequest(template, **values)
+
+
+def _field_at(model: type[BaseModel] | None, path: list[str]) -> FieldInfo | None:
+    """The innermost field that an error's path leads to, also through lists of other models."""
+    field = None
+    for part in path:
+        if model is not None and part in model.model_fields:
+            field = model.model_fields[part]
+            model = next(_models_in(field.annotation), None)
+    return field
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models_in(part)
 
 
 def _short(value: Any, limit: int = 60) -> str:

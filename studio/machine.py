@@ -88,7 +88,7 @@ class Machine:
     def _make(self) -> ModelCache:
         with IMPORTING:
             from pipelines.devices import describe, free_memory, pick_device
-            from pipelines.diffusion.loading import expected_bytes, load
+            from pipelines.loading import Loader
         _quieten()
 
         device = pick_device(self._wanted)
@@ -96,19 +96,13 @@ class Machine:
         on_gpu = device.startswith("cuda")
         # On a CPU the models share the RAM with everything else that runs on the machine.
         budget = self._budget or int(free_memory(device) * (0.9 if on_gpu else 0.6))
+        loader = Loader(self._catalog, self._home, self._offline, budget)
         return ModelCache(
-            lambda name, device, notes: load(
-                self._catalog.get(name),
-                device,
-                notes,
-                offline=self._offline,
-                home=self._home,
-                budget_bytes=budget,
-            ),
+            loader.load,
             device,
             budget,
             ram_budget_bytes=int(free_memory("cpu") * 0.5) if on_gpu else 0,
-            expected_bytes=lambda name: expected_bytes(self._catalog.get(name), device, budget),
+            expected_bytes=lambda name: loader.expected_bytes(name, device),
         )
 
 

@@ -19,6 +19,9 @@ Predict = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """``predict(model_input, timestep)``: latents (B, C, h, w) at the variance the UNet was trained on
 → its prediction (ε, v or x0, as the scheduler's ``prediction_type`` says), the same shape."""
 
+Steer = Callable[[torch.Tensor, torch.Tensor, dict[str, Any]], dict[str, Any]]
+"""``steer(sample, timestep, arguments)`` → further arguments of the UNet for this evaluation."""
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -105,8 +108,9 @@ class GuidedUNet:
         size: height and width of the picture in pixels, which SDXL is told.
         dtype: of the UNet.
         device: of the UNet.
-        residuals: called with the UNet's input and the timestep at every step; returns further
-            arguments for it, e.g. a ControlNet's ``down_block_additional_residuals``.
+        steer: called with the UNet's input, the timestep and the UNet's other arguments at every
+            evaluation; returns further arguments for it, e.g. a ControlNet's
+            ``down_block_additional_residuals``.
     """
 
     def __init__(
@@ -120,11 +124,11 @@ class GuidedUNet:
         size: tuple[int, int],
         dtype: torch.dtype,
         device: str,
-        residuals: Callable[[torch.Tensor, torch.Tensor], dict[str, Any]] | None = None,
+        steer: Steer | None = None,
     ) -> None:
         self.unet, self.dtype, self.device = unet, dtype, device
         self.guidance, self.rescale = guidance, rescale
-        self.residuals = residuals
+        self.steer = steer
         distilled_for_guidance = getattr(config, "time_cond_proj_dim", None)
         self.guided = guidance > 1 and distilled_for_guidance is None
         sides = [(embeds.negative, embeds.negative_pooled)] if self.guided else []
@@ -153,7 +157,7 @@ class GuidedUNet:
     def __call__(self, model_input: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
         sample = torch.cat([model_input] * 2) if self.guided else model_input
         sample = sample.to(self.device, self.dtype)
-        further = self.residuals(sample, timestep) if self.residuals else {}
+        further = self.steer(sample, timestep, self.arguments) if self.steer else {}
         prediction = self.unet(sample, timestep, **self.arguments, **further, return_dict=False)[0]
         prediction = prediction.float()
         if not self.guided:

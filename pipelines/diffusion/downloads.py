@@ -11,7 +11,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -58,31 +59,62 @@ def fetch(entry: ModelEntry, folder: Path, notes: Notes, offline: bool) -> Path:
             model=entry.title,
             size=in_words(entry.download_bytes),
         )
-    try:
+    with _said_in_a_sentence(entry.title, entry.source.hub, entry.gated):
         return _download(entry, own, notes)
-    except GatedRepoError as error:
-        raise _gated(entry) from error
-    except RepositoryNotFoundError as error:  # what the hub says of a private one, too
+
+
+def fetch_files(
+    repo: str,
+    files: Mapping[str, str | None],
+    title: str,
+    nbytes: int,
+    folder: Path,
+    notes: Notes,
+    offline: bool,
+) -> Path:
+    """The local folder that has these files of a repository, downloaded where they are not here.
+
+    Args:
+        repo: on the hub, ``"owner/name"``.
+        files: path in the repository → its SHA-256, or None where that is not known.
+        title: what they are called in sentences.
+        nbytes: about what the hub sends.
+        folder: downloads lie in a folder of the repository's name in it.
+        notes, offline: as :func:`fetch` takes them.
+
+    Raises:
+        Unavailable: offline, no network, no disk space, or another file under that name.
+    """
+    if (found := find_files(repo, files, folder)) is not None:
+        return found
+    if offline or constants.HF_HUB_OFFLINE:
         raise Unavailable(
-            "The hub has no model {repo}, or it is private. Check its name in presets/models.yaml.",
-            repo=entry.source.hub,
-        ) from error
-    except HfHubHTTPError as error:
-        if entry.gated and error.response.status_code in (401, 403):
-            raise _gated(entry) from error
-        raise _broken_off(entry, error) from error
-    except (httpx2.HTTPError, ConnectionError, TimeoutError) as error:
-        raise _broken_off(entry, error) from error
+            "{model} is not on this machine, and Atelier was started offline. Start it once with "
+            "the network on to download it ({size}), or choose another that is here.",
+            model=title,
+            size=in_words(nbytes),
+        )
+    own = folder / repo.replace("/", "--")
+    with _said_in_a_sentence(title, repo):
+        remote = _Repository(repo)
+        for name, sha256 in files.items():
+            remote.check(name, sha256)
+        remote.download(list(files), own, title, notes, verified=True)
+    return own
+
+
+def find_files(repo: str, files: Iterable[str], folder: Path) -> Path | None:
+    """The folder that has all of these files, in ``folder`` or in the user's own hub cache."""
+    own = folder / repo.replace("/", "--")
+    places = [own, _snapshot(repo, Path(constants.HF_HUB_CACHE))]
+    names = list(files)
+    return next((p for p in places if p and all((p / name).is_file() for name in names)), None)
 
 
 def find(repo: str, cache: Path) -> Path | None:
     """The complete snapshot of ``repo`` in a hub cache, or None."""
-    storage = cache / f"models--{repo.replace('/', '--')}"
-    ref = storage / "refs" / constants.DEFAULT_REVISION
-    if not ref.is_file():
-        return None
-    snapshot = storage / "snapshots" / ref.read_text().strip()
-    return snapshot if is_complete(snapshot) else None
+    snapshot = _snapshot(repo, cache)
+    return snapshot if snapshot and is_complete(snapshot) else None
 
 
 def is_complete(folder: Path) -> bool:
@@ -116,6 +148,13 @@ def variant_of(folder: Path) -> str | None:
     return next((name for name in _VARIANTS if any(folder.glob(f"*/*.{name}*.safetensors"))), None)
 
 
+def _snapshot(repo: str, cache: Path) -> Path | None:
+    """Where the current snapshot of ``repo`` lies in a hub cache, whole or not."""
+    storage = cache / f"models--{repo.replace('/', '--')}"
+    ref = storage / "refs" / constants.DEFAULT_REVISION
+    return storage / "snapshots" / ref.read_text().strip() if ref.is_file() else None
+
+
 def _parts(index: dict[str, Any]) -> list[str]:
     return [
         name
@@ -141,46 +180,87 @@ def _part_complete(part: Path) -> bool:
 
 
 def _download(entry: ModelEntry, folder: Path, notes: Notes) -> Path:
-    repo, endpoint = entry.source.hub, os.environ.get("HF_ENDPOINT", constants.ENDPOINT)
-    info = HfApi(endpoint=endpoint).model_info(repo, files_metadata=True)
-    remote = {file.rfilename: file for file in info.siblings or []}
-    headers = build_hf_headers()
-
-    def get(file: str, bar: type[tqdm]) -> Path:
-        url = hf_hub_url(repo, file, revision=info.sha, endpoint=endpoint)
-        _get(url, headers, remote[file], folder / file, bar)
-        return folder / file
-
-    if "model_index.json" not in remote:
+    repo = entry.source.hub
+    remote = _Repository(repo)
+    if "model_index.json" not in remote.files:
         raise Unavailable("{repo} on the hub is not a diffusers model.", repo=repo)
-    folder.mkdir(parents=True, exist_ok=True)
-    index = get("model_index.json", _Silent)
-    files = needed_files(json.loads(index.read_text(encoding="utf-8")), remote)
+    index = remote.get("model_index.json", folder, _Silent)
+    files = needed_files(json.loads(index.read_text(encoding="utf-8")), remote.files)
     if not any(file.endswith(".safetensors") for file in files):
         raise Unavailable(
             "{repo} on the hub has no .safetensors weights; Atelier does not open pickle files.",
             repo=repo,
         )
-    total = sum(remote[file].size or 0 for file in files)
-    _check_disk(entry, folder, total)
-    done = 0
-    for file in files:
-        get(file, _reporting(entry, done, total, notes))
-        done += remote[file].size or 0
+    remote.download(files, folder, entry.title, notes)
     for part in folder.rglob("*.part"):  # of a version that the hub no longer has
         part.unlink()
     return folder
 
 
-def _get(url: str, headers: dict[str, str], file: RepoSibling, target: Path, bar: type[tqdm]):
+class _Repository:
+    """One revision of a repository on the hub.
+
+    Attributes:
+        files: what is in it, by path.
+    """
+
+    def __init__(self, repo: str) -> None:
+        self._endpoint = os.environ.get("HF_ENDPOINT", constants.ENDPOINT)
+        info = HfApi(endpoint=self._endpoint).model_info(repo, files_metadata=True)
+        self._repo, self._revision = repo, info.sha
+        self._headers = build_hf_headers()
+        self.files = {file.rfilename: file for file in info.siblings or []}
+
+    def check(self, name: str, sha256: str | None) -> None:
+        """Raises Unavailable when there is no such file, or another one than is known."""
+        file = self.files.get(name)
+        if file is None:
+            raise Unavailable("{repo} on the hub has no {file}.", repo=self._repo, file=name)
+        if sha256 and (file.lfs is None or file.lfs.sha256 != sha256):
+            raise Unavailable(
+                "{file} in {repo} on the hub is not the file that Atelier knows, so it is not "
+                "loaded. Look for a newer Atelier.",
+                file=name,
+                repo=self._repo,
+            )
+
+    def get(self, name: str, folder: Path, bar: type[tqdm], verified: bool = False) -> Path:
+        url = hf_hub_url(self._repo, name, revision=self._revision, endpoint=self._endpoint)
+        _get(url, self._headers, self.files[name], folder / name, bar, verified)
+        return folder / name
+
+    def download(
+        self, names: list[str], folder: Path, title: str, notes: Notes, verified: bool = False
+    ) -> None:
+        """Bring these files to ``folder``; ``notes`` is told the bytes of all together.
+
+        ``verified`` holds each large file against its hash, which takes seconds for gigabytes.
+        """
+        total = sum(self.files[name].size or 0 for name in names)
+        folder.mkdir(parents=True, exist_ok=True)
+        _check_disk(title, folder, total)
+        done = 0
+        for name in names:
+            self.get(name, folder, _reporting(title, done, total, notes), verified)
+            done += self.files[name].size or 0
+
+
+def _get(
+    url: str,
+    headers: dict[str, str],
+    file: RepoSibling,
+    target: Path,
+    bar: type[tqdm],
+    verified: bool,
+) -> None:
     """Download one file, going on from the part of it that an earlier try has left.
 
     The hub's own client begins anew after a stop, so only its streaming is used here. What was put
-    together from two tries is held against the file's hash.
+    together from two tries is held against the file's hash, as all is when ``verified`` is set.
     """
     if target.exists() and target.stat().st_size == file.size:
         return
-    target.parent.mkdir(exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
     hash_ = file.lfs.sha256 if file.lfs else None
     part = target.with_name(f"{target.name}.{(hash_ or file.blob_id or '')[:16]}.part")
     with part.open("ab") as out:
@@ -188,7 +268,7 @@ def _get(url: str, headers: dict[str, str], file: RepoSibling, target: Path, bar
         http_get(
             url, out, resume_size=start, headers=headers, expected_size=file.size, tqdm_class=bar
         )
-    if start and hash_ and _sha256(part) != hash_:
+    if (start or verified) and hash_ and _sha256(part) != hash_:
         part.unlink()
         raise ConnectionError(f"{target.name} arrived damaged")
     part.replace(target)
@@ -206,7 +286,7 @@ class _Silent(tqdm):
         super().__init__(*args, **{**kwargs, "disable": True})
 
 
-def _reporting(entry: ModelEntry, before: int, total: int, notes: Notes) -> type[tqdm]:
+def _reporting(title: str, before: int, total: int, notes: Notes) -> type[tqdm]:
     """A progress bar that tells ``notes`` the bytes of all files together."""
 
     class Reporting(_Silent):
@@ -220,7 +300,7 @@ def _reporting(entry: ModelEntry, before: int, total: int, notes: Notes) -> type
             notes(
                 Message(
                     "Downloading {model}: {done} of {total}",
-                    model=entry.title,
+                    model=title,
                     done=in_words(done),
                     total=in_words(total),
                 ),
@@ -230,32 +310,52 @@ def _reporting(entry: ModelEntry, before: int, total: int, notes: Notes) -> type
     return Reporting
 
 
-def _check_disk(entry: ModelEntry, folder: Path, total: int) -> None:
+def _check_disk(title: str, folder: Path, total: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < total:
         raise Unavailable(
             "{model} takes {size} on the disk, but {free} are free in the home folder. Free some, "
             "or start with another --home.",
-            model=entry.title,
+            model=title,
             size=in_words(total),
             free=in_words(free),
         )
 
 
-def _gated(entry: ModelEntry) -> Unavailable:
+@contextmanager
+def _said_in_a_sentence(title: str, repo: str, gated: bool = False) -> Iterator[None]:
+    """Turns what the hub's client raises into :class:`Unavailable`."""
+    try:
+        yield
+    except GatedRepoError as error:
+        raise _gated(title, repo) from error
+    except RepositoryNotFoundError as error:  # what the hub says of a private one, too
+        raise Unavailable(
+            "The hub has no model {repo}, or it is private. Check its name in presets/models.yaml.",
+            repo=repo,
+        ) from error
+    except HfHubHTTPError as error:
+        if gated and error.response.status_code in (401, 403):
+            raise _gated(title, repo) from error
+        raise _broken_off(title, error) from error
+    except (httpx2.HTTPError, ConnectionError, TimeoutError) as error:
+        raise _broken_off(title, error) from error
+
+
+def _gated(title: str, repo: str) -> Unavailable:
     return Unavailable(
         "{model} asks you to accept its licence first: sign in at https://huggingface.co/{repo}, "
         "accept it, make a token at https://huggingface.co/settings/tokens, and start Atelier with "
         "HF_TOKEN set to it.",
-        model=entry.title,
-        repo=entry.source.hub,
+        model=title,
+        repo=repo,
     )
 
 
-def _broken_off(entry: ModelEntry, error: Exception) -> Unavailable:
+def _broken_off(title: str, error: Exception) -> Unavailable:
     return Unavailable(
         "{model} could not be downloaded from the hub ({reason}). Check the network and send the "
         "request again; what has arrived is kept.",
-        model=entry.title,
+        model=title,
         reason=str(error).splitlines()[0][:200] if str(error) else type(error).__name__,
     )

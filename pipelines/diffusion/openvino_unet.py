@@ -1,60 +1,42 @@
-"""A small UNet on a CPU through OpenVINO: about a quarter of PyTorch's time a step.
-
-Every picture of a batch, and both halves of classifier-free guidance, are an inference of their
-own, two of them at a time on half of the cores each. That is faster than all cores on a batch
-(by 8 % on two cores) or on one after the other (by 25 %), a picture is the same alone and in a
-batch, and there is one network for all batch sizes.
-"""
+"""Stands in for a small UNet, and for its ControlNets, in the denoising loop on a CPU."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import ControlNetModel, UNet2DConditionModel
+
+from pipelines.diffusion.openvino_rows import RowNetwork
 
 SMALLEST_BYTES = 4 * 2**20
 """Smaller UNets are left to PyTorch: converting them takes longer than they ever will."""
 LARGEST_BYTES = 512 * 2**20
 """Larger UNets are left to PyTorch: a second copy of their weights would not pay."""
-STREAMS = min(2, os.cpu_count() or 1)
-"""Rows at a time. The same for a single row: rounding depends on the number of threads."""
 
 
 class OpenVINOUNet:
-    """Stands in for a ``UNet2DConditionModel`` in the denoising loop, text-conditioned only.
+    """Stands in for a ``UNet2DConditionModel``, conditioned on text and control residuals only.
 
-    Calls that OpenVINO's network was not made for (control residuals, SDXL's added conditions,
-    sizes at which the UNet pads) go to the PyTorch UNet that it was made from.
+    Calls that the networks were not made for (SDXL's added conditions, sizes at which the UNet
+    pads) go to the PyTorch UNet that they were made from.
 
     Args:
         unet: the model, on the CPU.
         folder: where converted networks are kept; made if missing.
-        precision: ``"f32"`` or ``"bf16"``; None takes bf16 where the CPU computes in it.
+        precision: as :class:`RowNetwork` takes it.
     """
 
     def __init__(
         self, unet: UNet2DConditionModel, folder: Path, precision: str | None = None
     ) -> None:
-        import openvino
-
         self.unet = unet
         self.config = unet.config
-        self._core = openvino.Core()
-        self._network = _converted(unet, folder)
-        self._compiled: dict[tuple[int, ...], Sequence[Any]] = {}
-        self._options = {"NUM_STREAMS": str(STREAMS)}
-        if precision:
-            self._options["INFERENCE_PRECISION_HINT"] = precision
-        # At other sizes the UNet computes the sizes of its upsampling, which a trace freezes.
-        self._factor = 2 ** (len(unet.config.block_out_channels) - 1)
+        self._folder, self._precision = folder, precision
+        self._plain = self._converted(_Plain(unet), "unet")
+        self._steered: RowNetwork | None = None
 
     @property
     def dtype(self) -> torch.dtype:
@@ -62,9 +44,18 @@ class OpenVINOUNet:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the compiled copies of the weights; bf16 ones count as if they were float32."""
-        copies = max(1, len(self._compiled))
-        return copies * sum(parameter.nbytes for parameter in self.unet.parameters())
+        """Bytes of all compiled copies of the weights."""
+        return self._plain.nbytes + (self._steered.nbytes if self._steered else 0)
+
+    @property
+    def can_be_steered(self) -> bool:
+        """Whether the network with inputs for residuals has been made; it takes seconds."""
+        return self._steered is not None
+
+    def prepare_steering(self) -> None:
+        """Makes the network that takes the residuals of ControlNets and T2I-Adapters."""
+        if self._steered is None:
+            self._steered = self._converted(_Steered(self.unet), "steered unet")
 
     def __call__(
         self,
@@ -72,52 +63,91 @@ class OpenVINOUNet:
         timestep: torch.Tensor,
         encoder_hidden_states: torch.Tensor,
         return_dict: bool = False,
+        down_block_additional_residuals: Sequence[torch.Tensor] | None = None,
+        mid_block_additional_residual: torch.Tensor | None = None,
+        down_intrablock_additional_residuals: Sequence[torch.Tensor] | None = None,
         **further: Any,
     ) -> tuple[torch.Tensor]:
-        """One evaluation: (B, C, h, w), scalar or (B,), (B, T, D) → ((B, C, h, w),)."""
-        height, width = sample.shape[-2:]
+        """One evaluation: (B, C, h, w), scalar, (B, T, D) → ((B, C, h, w),)."""
         plain = all(value is None for value in further.values())
-        if not plain or height % self._factor or width % self._factor:
+        inputs = (sample, timestep, encoder_hidden_states)
+        if not plain or pads(self.config, sample):
             return self.unet(
-                sample, timestep, encoder_hidden_states, return_dict=return_dict, **further
+                *inputs,
+                return_dict=return_dict,
+                down_block_additional_residuals=down_block_additional_residuals,
+                mid_block_additional_residual=mid_block_additional_residual,
+                down_intrablock_additional_residuals=down_intrablock_additional_residuals,
+                **further,
             )
-        samples = sample.float().contiguous().numpy()
-        texts = encoder_hidden_states.float().contiguous().numpy()
-        times = np.broadcast_to(timestep.detach().numpy().astype(np.float32), len(samples))
-        requests = self._requests(samples.shape[1:], texts.shape[1:])
-        rows: list[torch.Tensor] = []
-        while len(rows) < len(samples):
-            started = []
-            for i, request in enumerate(requests[: len(samples) - len(rows)], start=len(rows)):
-                request.start_async([samples[i : i + 1], times[i], texts[i : i + 1]])
-                started.append(request)
-            for request in started:
-                request.wait()
-                rows.append(torch.from_numpy(request.get_output_tensor().data.copy()))
-        return (torch.cat(rows).to(sample.dtype),)
+        control, adapter = down_block_additional_residuals, down_intrablock_additional_residuals
+        if control is None and adapter is None:
+            return (self._plain(*inputs)[0].to(sample.dtype),)
+        self.prepare_steering()
+        empty = _residuals(self.config, len(sample), tuple(sample.shape[-2:]))
+        if control is not None:
+            empty[: len(control) + 1] = [*control, mid_block_additional_residual]
+        if adapter is not None:
+            empty[-len(adapter) :] = adapter
+        return (self._steered(*inputs, *empty)[0].to(sample.dtype),)
 
-    def _requests(self, sample: tuple[int, ...], text: tuple[int, ...]) -> Sequence[Any]:
-        """What infers one row each, all at a time; those of the last four sizes are kept."""
-        import openvino
-
-        key = (*sample, *text)
-        if key not in self._compiled:
-            network = self._network.clone()
-            network.reshape(
-                {
-                    0: openvino.PartialShape([1, *sample]),
-                    1: openvino.PartialShape([]),
-                    2: openvino.PartialShape([1, *text]),
-                }
-            )
-            compiled = self._core.compile_model(network, "CPU", self._options)
-            while len(self._compiled) >= 4:
-                self._compiled.pop(next(iter(self._compiled)))
-            self._compiled[key] = [compiled.create_infer_request() for _ in range(STREAMS)]
-        return self._compiled[key]
+    def _converted(self, module: torch.nn.Module, kind: str) -> RowNetwork:
+        config = self.config
+        side = config.sample_size
+        example = [
+            torch.zeros(1, config.in_channels, side, side),
+            torch.tensor(500.0),
+            torch.zeros(1, 77, config.cross_attention_dim),
+        ]
+        if isinstance(module, _Steered):
+            example += _residuals(config, 1, (side, side))
+        facts = {"kind": kind, **config}
+        return RowNetwork(module.float(), example, facts, self._folder, self._precision)
 
 
-class _Traceable(torch.nn.Module):
+class OpenVINOControlNet:
+    """Stands in for a ``ControlNetModel`` whose hint encoder has been taken off.
+
+    Args:
+        net: called with the hint's features as ``controlnet_cond``; on the CPU.
+        folder, precision: as :class:`OpenVINOUNet` takes them.
+    """
+
+    def __init__(self, net: ControlNetModel, folder: Path, precision: str | None = None) -> None:
+        self.net = net
+        config = net.config
+        example = (
+            torch.zeros(1, config.in_channels, 16, 16),
+            torch.tensor(500.0),
+            torch.zeros(1, 77, config.cross_attention_dim),
+            torch.zeros(1, config.block_out_channels[0], 16, 16),
+        )
+        facts = {"kind": "controlnet", **config}
+        self._network = RowNetwork(_Control(net).float(), example, facts, folder, precision)
+
+    @property
+    def nbytes(self) -> int:
+        return self._network.nbytes
+
+    def __call__(
+        self,
+        sample: torch.Tensor,
+        timestep: torch.Tensor,
+        encoder_hidden_states: torch.Tensor,
+        controlnet_cond: torch.Tensor,
+        return_dict: bool = False,
+        **further: Any,
+    ) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """Residuals of the down blocks and of the mid block."""
+        inputs = (sample, timestep, encoder_hidden_states, controlnet_cond)
+        plain = all(value is None for value in further.values())
+        if not plain or pads(self.net.config, sample):
+            return self.net(*inputs, return_dict=return_dict, **further)
+        *down, mid = self._network(*inputs)
+        return down, mid
+
+
+class _Plain(torch.nn.Module):
     def __init__(self, unet: UNet2DConditionModel) -> None:
         super().__init__()
         self.unet = unet
@@ -126,39 +156,50 @@ class _Traceable(torch.nn.Module):
         return self.unet(sample, timestep, text, return_dict=False)[0]
 
 
-def _converted(unet: UNet2DConditionModel, folder: Path) -> Any:
-    """The UNet as an OpenVINO network with free sizes: from ``folder``, or made and kept there."""
-    import openvino
-
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{_fingerprint(unet, openvino.__version__)}.xml"
-    core = openvino.Core()
-    if path.exists():
-        return core.read_model(path)
-    config = unet.config
-    example = (
-        torch.zeros(1, config.in_channels, config.sample_size, config.sample_size),
-        torch.tensor(500.0),
-        torch.zeros(1, 77, config.cross_attention_dim),
-    )
-    with warnings.catch_warnings(), torch.inference_mode():
-        warnings.simplefilter("ignore")  # the tracer's remarks on shapes that we keep fixed
-        network = openvino.convert_model(_Traceable(unet.float()), example_input=example)
-    part = folder / f"{path.stem}.{os.getpid()}.xml"
-    openvino.save_model(network, part, compress_to_fp16=False)
-    os.replace(part.with_suffix(".bin"), path.with_suffix(".bin"))
-    os.replace(part, path)  # last: a network is there only when it is whole
-    return core.read_model(path)
+class _Steered(_Plain):
+    def forward(self, sample, timestep, text, *residuals):
+        levels = len(self.unet.config.block_out_channels)
+        *down, mid = residuals[:-levels]
+        return self.unet(
+            sample,
+            timestep,
+            text,
+            down_block_additional_residuals=down,
+            mid_block_additional_residual=mid,
+            down_intrablock_additional_residuals=list(residuals[-levels:]),
+            return_dict=False,
+        )[0]
 
 
-def _fingerprint(unet: UNet2DConditionModel, version: str) -> str:
-    """Names a network by what it was made of: weights, config, versions."""
-    digest = hashlib.sha256(f"{version} {torch.__version__}".encode())
-    digest.update(json.dumps(dict(unet.config), sort_keys=True, default=str).encode())
-    for name, tensor in sorted(unet.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().float().contiguous().numpy())
-    return digest.hexdigest()[:24]
+class _Control(torch.nn.Module):
+    def __init__(self, net: ControlNetModel) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, sample, timestep, text, hint):
+        down, mid = self.net(sample, timestep, text, hint, return_dict=False)
+        return (*down, mid)
+
+
+def _residuals(config: Any, rows: int, size: tuple[int, int]) -> list[torch.Tensor]:
+    """Zeros in the shapes of a ControlNet's residuals, down and mid, and of an adapter's maps."""
+    channels, (height, width) = config.block_out_channels, size
+    control = [torch.zeros(rows, channels[0], height, width)]
+    adapter = []
+    for level, width_of_level in enumerate(channels):
+        shape = (rows, width_of_level, height >> level, width >> level)
+        control += [torch.zeros(shape) for _ in range(config.layers_per_block)]
+        adapter.append(torch.zeros(shape))
+        if level + 1 < len(channels):
+            half = (rows, width_of_level, height >> (level + 1), width >> (level + 1))
+            control.append(torch.zeros(half))
+    return [*control, torch.zeros(shape), *adapter]
+
+
+def pads(config: Any, sample: torch.Tensor) -> bool:
+    """Whether sizes are odd on the way down: there the UNet computes what a trace would freeze."""
+    factor = 2 ** (len(config.block_out_channels) - 1)
+    return any(side % factor for side in sample.shape[-2:])
 
 
 def worth_it(unet: torch.nn.Module, device: str) -> bool:

@@ -57,7 +57,7 @@ def resolve(
         prompt, negative = get_style(request.style).apply(request.prompt, request.negative_prompt)
         values |= {"style": None, "prompt": prompt, "negative_prompt": negative}
     # Validated again: a style may have made the prompt too long.
-    return validated(TextToImageRequest, {**request.model_dump(), **values})
+    return validated(type(request), {**request.model_dump(), **values})
 
 
 def seeds_of(request: TextToImageRequest, batch: int) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import diffusers
 import torch
@@ -13,7 +13,7 @@ from PIL import Image
 from pipelines.cache import ModelCache
 from pipelines.devices import empty_cache, is_out_of_memory, out_of_memory
 from pipelines.diffusion import whole_pipeline
-from pipelines.diffusion.denoise import GuidedUNet, denoise, noise_for
+from pipelines.diffusion.denoise import GuidedUNet, Steer, denoise, noise_for
 from pipelines.diffusion.loading import DiffusionModel, decode
 from pipelines.diffusion.preview import preview_for
 from pipelines.diffusion.prompts import encode, is_weighted
@@ -31,6 +31,8 @@ from pipelines.messages import Message
 
 Batch = Generator[tuple[int, int, Image.Image | None], None, list[Image.Image]]
 """Yields evaluations done, their total and a preview; returns the pictures."""
+Backend = Callable[[DiffusionModel, TextToImageRequest, list[int]], Batch]
+"""Paints one batch, a picture for each seed."""
 
 
 def run(
@@ -58,16 +60,23 @@ def run(
 
 
 def paint(
-    model: DiffusionModel, settings: TextToImageRequest, stop: threading.Event
+    model: DiffusionModel,
+    settings: TextToImageRequest,
+    stop: threading.Event,
+    backend: Backend | None = None,
 ) -> Iterator[Progress | Picture]:
     """Paint a resolved request on a leased model.
+
+    Args:
+        backend: what paints one batch; None: the one for the model's family.
 
     Raises:
         Stopped: ``stop`` was set.
         OutOfMemory: says what was asked, what was free and what to lower.
         UserError: the numbers overflowed.
     """
-    backend = unet_batch if model.family in UNET_FAMILIES else whole_pipeline.batch
+    if backend is None:
+        backend = unet_batch if model.family in UNET_FAMILIES else whole_pipeline.batch
     for index in range(settings.batch_count):
         seeds = seeds_of(settings, index)
         started = time.perf_counter()
@@ -106,8 +115,16 @@ def _watched(
             model.pipe.maybe_free_model_hooks()
 
 
-def unet_batch(model: DiffusionModel, settings: TextToImageRequest, seeds: list[int]) -> Batch:
-    """Predict, guide, step: Atelier's own loop for Stable Diffusion 1.x, 2.x and XL."""
+def unet_batch(
+    model: DiffusionModel,
+    settings: TextToImageRequest,
+    seeds: list[int],
+    steering: Callable[[int, bool], Steer] | None = None,
+) -> Batch:
+    """Predict, guide, step: Atelier's own loop for Stable Diffusion 1.x, 2.x and XL.
+
+    ``steering(evaluations in all, guided or not)`` makes what steers the UNet.
+    """
     samplers = samplers_in(model.home)
     sampler, schedule = samplers.get(settings.sampler), samplers.schedule(settings.schedule)
     scheduler = make_scheduler(model.pipe.scheduler.config, sampler, schedule, seeds)
@@ -126,6 +143,8 @@ def unet_batch(model: DiffusionModel, settings: TextToImageRequest, seeds: list[
         dtype=model.dtype,
         device=model.device,
     )
+    if steering is not None:
+        predict.steer = steering(len(scheduler.timesteps), predict.guided)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     shape = (
         unet_config.in_channels,

@@ -1,7 +1,8 @@
 """Renders on disk: shards of a thousand scenes, made once, read by every training.
 
-A shard is two files: ``00012.npy``, uint8 pictures (1000, H, W, 3), and ``00012.json``, the scenes
-with their boxes. Making is resumable and deterministic: scene ``i`` depends on ``i`` alone.
+A shard is three files: ``00012.npy``, uint8 pictures (1000, H, W, 3), ``00012.depth``, uint8 depth
+maps (1000, H, W) in NumPy's format too, and ``00012.json``, the scenes with their boxes. Making is
+resumable and deterministic: scene ``i`` depends on ``i`` alone.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def make_shards(
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         for shard in range(-(-count // SHARD)):
             path = folder / f"{shard:05d}.npy"
-            if not path.exists():
+            if not path.exists() or not path.with_suffix(".depth").exists():
                 first = FIRST_SEED + shard * SHARD
                 scenes = [training_scene(first + i, kinds, max_things) for i in range(SHARD)]
                 renders = list(pool.map(lambda scene: render(scene, size, size), scenes))
@@ -62,10 +63,29 @@ def make_shards(
                     for scene, r in zip(scenes, renders, strict=True)
                 ]
                 path.with_suffix(".json").write_text(json.dumps(facts))
-                with open(part := path.with_suffix(".part"), "wb") as file:
-                    np.save(file, np.stack([r.image for r in renders]))
-                os.replace(part, path)
+                _save(path.with_suffix(".depth"), [inverse_depth(r.depth) for r in renders])
+                _save(path, [r.image for r in renders])  # last: a shard is there when it is whole
             yield path
+
+
+def _save(path: Path, arrays: Sequence[np.ndarray]) -> None:
+    with open(part := path.with_suffix(".part"), "wb") as file:
+        np.save(file, np.stack(arrays))
+    os.replace(part, path)
+
+
+def inverse_depth(depth: np.ndarray) -> np.ndarray:
+    """A depth map as MiDaS-style estimators give them: near is bright, and only order is known.
+
+    Args:
+        depth: (H, W) distances, infinite in the sky.
+
+    Returns:
+        (H, W) uint8: 1/distance, from 0 at the farthest to 255 at the nearest.
+    """
+    inverse = 1 / depth
+    low, high = float(inverse.min()), float(inverse.max())
+    return np.round((inverse - low) * (255 / max(high - low, 1e-6))).astype(np.uint8)
 
 
 class Shards:
@@ -77,6 +97,7 @@ class Shards:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.images: list[np.ndarray] = []  # memory maps (1000, H, W, 3) uint8
+        self.depths: list[np.ndarray | None] = []  # memory maps (1000, H, W) uint8
         self.scenes: list[Scene] = []
         self.boxes: list[np.ndarray] = []  # (N, 4) float32, pixels
         self.refresh()
@@ -85,6 +106,8 @@ class Shards:
         """Opens shards that are new; returns the number of scenes."""
         for path in sorted(self.folder.glob("*.npy"))[len(self.images) :]:
             self.images.append(np.load(path, mmap_mode="r"))
+            depth = path.with_suffix(".depth")
+            self.depths.append(np.load(depth, mmap_mode="r") if depth.exists() else None)
             for fact in json.loads(path.with_suffix(".json").read_text()):
                 self.scenes.append(scene_from_json(fact["scene"]))
                 self.boxes.append(np.array(fact["boxes"], np.float32))
@@ -96,3 +119,12 @@ class Shards:
     def image(self, index: int) -> np.ndarray:
         """(H, W, 3) uint8."""
         return self.images[index // SHARD][index % SHARD]
+
+    def depth(self, index: int) -> np.ndarray:
+        """(H, W) uint8, near is bright; see :func:`inverse_depth`."""
+        depths = self.depths[index // SHARD]
+        if depths is None:
+            raise FileNotFoundError(
+                f"No depth maps in {self.folder}: run the command 'renders' to make them."
+            )
+        return depths[index % SHARD]

@@ -28,7 +28,7 @@ from pipelines.diffusion.autoencoder import PatchAutoencoder
 from pipelines.toybox.captions import caption
 from pipelines.toybox.dataset import Shards
 from pipelines.toybox.scenes import held_out_scene, mirrored
-from pipelines.toybox.training import Optimizers, Run, autocast
+from pipelines.toybox.training import Optimizers, Run, autocast, paced
 from pipelines.toybox.vocabulary import FIRST_RELEASE
 
 SCHEDULE = {  # linear betas reach so far into the noise that night scenes come out dark
@@ -127,55 +127,31 @@ def train(
     device = run.device
     vae = latents.vae.to(device)
     text_encoder = text_encoder.to(device).eval().requires_grad_(False)
-    unet = make_unet(text_encoder.config.hidden_size, vae.config.latent_channels).to(device)
-    unet = unet.to(memory_format=torch.channels_last)
-    if device == "cpu":  # the backward pass of the fused attention is slow there
-        unet.set_attn_processor(AttnProcessor())
+    unet = make_unet(text_encoder.config.hidden_size, vae.config.latent_channels)
+    unet = for_training(unet, device)
     ema = copy.deepcopy(unet).requires_grad_(False)
     run.load(unet=unet, ema=ema)
     optimizers = Optimizers(unet, first_and_last=("conv_in", "conv_out", "time_embedding"))
     run.load(**optimizers.parts)
     step_unet = torch.compile(unet, dynamic=False) if compiled else unet
-    alphas = DDIMScheduler(**SCHEDULE).alphas_cumprod.to(device)
+    samples = Samples(latents, tokenizer, text_encoder, device)
     rng = np.random.default_rng(run.samples)
     count = latents.refresh()
-    steps, average = 0, None
+    average = None
     start = last_sheet = time.time()
-    end = start + 60 * minutes
-    while time.time() < end:
-        left = (end - time.time()) / (60 * minutes)
-        rate = (
-            lr * min(1.0, (steps + 1) / 200) * min(1.0, max(0.05, left / anneal if anneal else 1))
-        )
+    for step, rate in enumerate(paced(minutes, lr, anneal), start=1):
         indices = rng.integers(count, size=batch)
-        x0 = latents.batch(indices).to(device, memory_format=torch.channels_last)
-        words = [
-            "" if rng.random() < DROP_CAPTION else caption(latents.scene(i), rng) for i in indices
-        ]
-        ids = tokenizer(
-            words, padding="max_length", max_length=77, truncation=True, return_tensors="pt"
-        ).input_ids.to(device)
-        t = _timesteps(batch, device)
-        noise = torch.randn_like(x0)
-        signal, sigma = (
-            alphas[t].sqrt()[:, None, None, None],
-            (1 - alphas[t]).sqrt()[:, None, None, None],
-        )
+        noised, t, embeds, target = samples.draw(indices, timesteps(batch), rng)
         with autocast(device):
-            with torch.no_grad():
-                embeds = text_encoder(ids).last_hidden_state
-            v = step_unet(signal * x0 + sigma * noise, t, embeds, return_dict=False)[0]
-        loss = F.mse_loss(v.float(), signal * noise - sigma * x0)
+            v = step_unet(noised, t, embeds, return_dict=False)[0]
+        loss = F.mse_loss(v.float(), target)
         loss.backward()
         optimizers.step(rate)
-        steps += 1
         run.samples += batch
-        decay = min(EMA_DECAY, (run.samples / batch + 1) / (run.samples / batch + 10))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(ema.parameters()), list(unet.parameters()), 1 - decay)
+        update_average(ema, unet, run.samples // batch)
         average = loss.item() if average is None else 0.98 * average + 0.02 * loss.item()
-        if steps % 100 == 0:
-            speed = steps * batch / (time.time() - start)
+        if step % 100 == 0:
+            speed = step * batch / (time.time() - start)
             yield run.log(
                 loss=round(average, 4), lr=rate, size=latents.size, per_second=round(speed, 1)
             )
@@ -188,12 +164,70 @@ def train(
     paint_sheet(run, ema, vae, tokenizer, text_encoder, latents.size)
 
 
-def _timesteps(batch: int, device: str) -> torch.Tensor:
+class Samples:
+    """Noised latents with what the network is told and what it should predict.
+
+    Args:
+        latents: pictures to learn from.
+        tokenizer, text_encoder: a trained pair; the encoder stays as it is.
+        device: where the tensors go.
+        drop_caption: share of captions left empty.
+    """
+
+    def __init__(
+        self,
+        latents: Latents,
+        tokenizer,
+        text_encoder,
+        device: str,
+        drop_caption: float = DROP_CAPTION,
+    ) -> None:
+        self.latents, self.tokenizer, self.text_encoder = latents, tokenizer, text_encoder
+        self.device, self.drop_caption = device, drop_caption
+        self.alphas = DDIMScheduler(**SCHEDULE).alphas_cumprod.to(device)
+
+    def draw(
+        self, indices: Sequence[int], t: torch.Tensor, rng: np.random.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Noised latents (B, C, h, w), t (B,), text (B, 77, D) and the target v (B, C, h, w)."""
+        x0 = self.latents.batch(indices).to(self.device, memory_format=torch.channels_last)
+        words = [
+            "" if rng.random() < self.drop_caption else caption(self.latents.scene(i), rng)
+            for i in indices
+        ]
+        ids = self.tokenizer(
+            words, padding="max_length", max_length=77, truncation=True, return_tensors="pt"
+        ).input_ids.to(self.device)
+        with torch.no_grad(), autocast(self.device):
+            embeds = self.text_encoder(ids).last_hidden_state
+        t = t.to(self.device)
+        noise = torch.randn_like(x0)
+        signal = self.alphas[t].sqrt()[:, None, None, None]
+        sigma = (1 - self.alphas[t]).sqrt()[:, None, None, None]
+        return signal * x0 + sigma * noise, t, embeds, signal * noise - sigma * x0
+
+
+@torch.no_grad()
+def update_average(ema: torch.nn.Module, model: torch.nn.Module, steps: int) -> None:
+    """Move the averaged weights towards the newest ones, faster in the beginning."""
+    decay = min(EMA_DECAY, (steps + 1) / (steps + 10))
+    torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - decay)
+
+
+def for_training(model: torch.nn.Module, device: str) -> torch.nn.Module:
+    """The model where and how it trains fastest."""
+    model = model.to(device, memory_format=torch.channels_last)
+    if device == "cpu" and hasattr(model, "set_attn_processor"):
+        model.set_attn_processor(AttnProcessor())  # the fused attention's backward pass is slow
+    return model
+
+
+def timesteps(batch: int) -> torch.Tensor:
     """(B,) int64: half of them spread evenly, half drawn where layout and shape are decided."""
     even = (torch.arange(batch) + torch.rand(batch)) / batch * 1000
     middle = torch.empty(batch).normal_(400, 170)
     t = torch.where(torch.rand(batch) < 0.5, even, middle)
-    return t.long().clamp(0, 999).to(device)
+    return t.long().clamp(0, 999)
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -69,6 +69,19 @@ class Run:
     def _tick(self) -> None:
         now = time.time()
         self.seconds, self._started = self.seconds + now - self._started, now
+
+
+def paced(minutes: float, lr: float, anneal: float, warm_up: int = 200) -> Iterator[float]:
+    """The learning rate of each step until ``minutes`` are over.
+
+    It rises over ``warm_up`` steps and falls to a twentieth in the last share ``anneal`` of the
+    time.
+    """
+    start, seconds, step = time.time(), 60 * minutes, 0
+    while (left := 1 - (time.time() - start) / seconds) > 0:
+        step += 1
+        falling = max(0.05, left / anneal) if anneal else 1.0
+        yield lr * min(1.0, step / warm_up) * min(1.0, falling)
 
 
 class Optimizers:

@@ -1,8 +1,7 @@
-"""Downloads against a hub on the loopback that speaks as much of the real one's API as is used."""
+"""Downloads against a hub on the loopback."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -10,8 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -19,105 +16,19 @@ from huggingface_hub import constants, snapshot_download
 
 from pipelines.catalog import Catalog, Source
 from pipelines.diffusion import downloads
-from pipelines.diffusion.downloads import fetch, find, is_complete, needed_files, variant_of
+from pipelines.diffusion.downloads import (
+    fetch,
+    fetch_files,
+    find,
+    find_files,
+    is_complete,
+    needed_files,
+    variant_of,
+)
 from pipelines.errors import Stopped, Unavailable
+from tests.hub import Hub, serving
 
-REPO, COMMIT = "someone/tiny", "0123456789abcdef0123456789abcdef01234567"
-
-
-class Hub(ThreadingHTTPServer):
-    """Serves one repository.
-
-    Attributes:
-        files: path → content.
-        gate: status of every answer, with the hub's error code in it, or None.
-        cut: after so many bytes of a file the connection breaks; once.
-        asked: (method, path, Range header) of each request.
-    """
-
-    daemon_threads = True
-
-    def __init__(self, files: dict[str, bytes]) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.files, self.gate, self.cut, self.token, self.asked = files, None, None, None, []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-def sibling(name: str, content: bytes) -> dict:
-    """A file as the hub's API describes it; large ones are in LFS, with their hash."""
-    file = {"rfilename": name, "size": len(content), "blobId": hashlib.sha1(content).hexdigest()}
-    if name.endswith(".safetensors"):
-        sha256 = hashlib.sha256(content).hexdigest()
-        file["lfs"] = {"size": len(content), "sha256": sha256, "pointerSize": 135}
-    return file
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Hub
-
-    def log_message(self, *args) -> None:
-        """Keep the test's output quiet."""
-
-    def handle(self) -> None:
-        with contextlib.suppress(ConnectionResetError):  # a client that stops reading
-            super().handle()
-
-    def do_HEAD(self) -> None:
-        self.answer(body=False)
-
-    def do_GET(self) -> None:
-        self.answer(body=True)
-
-    def answer(self, body: bool) -> None:
-        hub, path = self.server, self.path.partition("?")[0]
-        hub.asked.append((self.command, path, self.headers.get("Range")))
-        allowed = hub.token is not None and self.headers.get("Authorization") == (
-            f"Bearer {hub.token}"
-        )
-        if hub.gate is not None and not allowed:
-            status, code = hub.gate
-            return self.send(status, b"{}", {"X-Error-Code": code}, body)
-        if path.startswith(f"/api/models/{REPO}/tree/"):
-            tree = [
-                {"type": "file", "path": n, "size": len(c), "oid": hashlib.sha1(c).hexdigest()}
-                for n, c in hub.files.items()
-            ]
-            return self.send(200, json.dumps(tree).encode(), {}, body)
-        if path.startswith(f"/api/models/{REPO}"):
-            siblings = [sibling(name, content) for name, content in hub.files.items()]
-            info = {"id": REPO, "sha": COMMIT, "siblings": siblings, "private": False, "tags": []}
-            return self.send(200, json.dumps(info).encode(), {}, body)
-        name = path.removeprefix(f"/{REPO}/resolve/{COMMIT}/")
-        if name not in hub.files:
-            return self.send(404, b"", {"X-Error-Code": "EntryNotFound"}, body)
-        content = hub.files[name]
-        headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": COMMIT}
-        match = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
-        if match is None:
-            return self.send(200, content, headers, body)
-        start = int(match[1])
-        headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
-        return self.send(206, content[start:], headers, body)
-
-    def send(self, status: int, content: bytes, headers: dict, body: bool) -> None:
-        self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(content))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if not body:
-            return
-        cut, hub = self.server.cut, self.server
-        if cut is not None and len(content) > cut:
-            hub.cut = None
-            self.wfile.write(content[:cut])
-            self.close_connection = True
-            self.connection.close()
-            return
-        self.wfile.write(content)
+REPO = "someone/tiny"
 
 
 @pytest.fixture
@@ -137,17 +48,8 @@ def hub(twin_folder, monkeypatch):
         "safety_checker/model.safetensors": b"0" * 5000,
         "evil.py": b"raise SystemExit",
     }
-    server = Hub(files)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    monkeypatch.setenv("HF_ENDPOINT", server.url)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", "/nonexistent")
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", "/nonexistent/token")
-    yield server
-    server.shutdown()
-    server.server_close()
+    with serving({REPO: files}, monkeypatch) as server:
+        yield server
 
 
 @pytest.fixture
@@ -301,6 +203,61 @@ def test_a_model_in_the_users_own_hub_cache_is_used_where_it_lies(
     assert fetch(entry, tmp_path / "studio", quiet, offline=True) == Path(own)
     assert find("someone/else", tmp_path / "own") is None
     assert not (tmp_path / "studio").exists()
+
+
+UNET = "unet/diffusion_pytorch_model.safetensors"
+
+
+def files_of(hub: Hub, folder: Path, sha256: str | None = None, offline: bool = False) -> Path:
+    return fetch_files(REPO, {UNET: sha256, "README.md": None}, "Two", 9, folder, quiet, offline)
+
+
+def test_single_files_are_fetched_once_and_nothing_else(hub, tmp_path):
+    sha256 = hashlib.sha256(hub.files[UNET]).hexdigest()
+    assert find_files(REPO, [UNET], tmp_path) is None
+    folder = files_of(hub, tmp_path, sha256)
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == {
+        UNET,
+        "README.md",
+    }
+    assert (folder / UNET).read_bytes() == hub.files[UNET]
+    hub.asked.clear()
+    assert files_of(hub, tmp_path, sha256, offline=True) == find_files(REPO, [UNET], tmp_path)
+    assert hub.asked == []
+
+
+def test_single_files_offline_are_one_sentence(hub, tmp_path):
+    with pytest.raises(Unavailable, match=r"Two is not on this machine.*offline.*\(9 B\)"):
+        files_of(hub, tmp_path, offline=True)
+    assert hub.asked == []
+
+
+def test_a_file_that_is_another_than_known_is_not_downloaded(hub, tmp_path):
+    with pytest.raises(Unavailable, match="safetensors in someone/tiny on the hub is not the file"):
+        files_of(hub, tmp_path, "0" * 64)
+    assert not any(name.endswith(UNET) for _, name, _ in hub.asked)
+
+
+def test_a_known_file_is_held_against_its_hash_as_it_arrives(hub, tmp_path, monkeypatch):
+    sha256 = hashlib.sha256(hub.files[UNET]).hexdigest()
+    monkeypatch.setattr(downloads, "_sha256", lambda path: "f" * 64)  # as if a byte had flipped
+    with pytest.raises(Unavailable, match="arrived damaged"):
+        files_of(hub, tmp_path, sha256)
+    assert find_files(REPO, [UNET], tmp_path) is None
+
+
+def test_a_file_that_the_hub_has_no_longer_is_said_so(hub, tmp_path):
+    del hub.files[UNET]
+    with pytest.raises(Unavailable, match=f"someone/tiny on the hub has no {UNET}"):
+        files_of(hub, tmp_path)
+
+
+def test_single_files_in_the_users_own_hub_cache_are_used_where_they_lie(
+    hub, tmp_path, monkeypatch
+):
+    own = snapshot_download(REPO, cache_dir=tmp_path / "own", endpoint=hub.url)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "own"))
+    assert files_of(hub, tmp_path / "studio", offline=True) == Path(own)
 
 
 INDEX = {

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import ControlNetModel, T2IAdapter, UNet2DConditionModel
 
 from pipelines.diffusion import openvino_unet
-from pipelines.diffusion.openvino_unet import OpenVINOUNet, worth_it
+from pipelines.diffusion.openvino_unet import OpenVINOControlNet, OpenVINOUNet, worth_it
 
 
 @pytest.fixture(scope="module")
@@ -73,15 +73,61 @@ def test_a_row_is_the_same_alone_and_in_a_batch(fast):
         assert torch.equal(alone[0], together[i])
 
 
-def test_residuals_go_to_pytorch(unet, fast):
+def _steering(unet, rows=2, height=8, width=16):
+    """Residuals of a ControlNet and maps of an adapter, in the shapes that they have."""
+    torch.manual_seed(2)
+    net = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(8, 8))
+    for layer in [*net.controlnet_down_blocks, net.controlnet_mid_block]:
+        torch.nn.init.normal_(layer.weight, std=0.2)
+    adapter = T2IAdapter(3, [16, 32], num_res_blocks=1, downscale_factor=8)
+    sample, timestep, text = _inputs(rows, height, width)
+    picture = torch.rand(rows, 3, 8 * height, 8 * width)
+    hint = torch.randn(rows, 16, height, width)
+    net.controlnet_cond_embedding = torch.nn.Identity()
+    with torch.inference_mode():
+        down, mid = net(sample, timestep, text, hint, return_dict=False)
+        maps = adapter(picture)
+    return (sample, timestep, text), hint, net.eval(), down, mid, maps
+
+
+@pytest.mark.parametrize("which", ["control", "adapter", "both"])
+def test_a_steered_unet_predicts_what_pytorch_predicts(unet, exact, which):
+    inputs, _, _, down, mid, maps = _steering(unet)
+
+    def further():
+        arguments = {}
+        if which != "adapter":
+            arguments["down_block_additional_residuals"] = down
+            arguments["mid_block_additional_residual"] = mid
+        if which != "control":
+            arguments["down_intrablock_additional_residuals"] = [each.clone() for each in maps]
+        return arguments
+
+    with torch.inference_mode():
+        expected = unet(*inputs, **further(), return_dict=False)[0]
+        plain = unet(*inputs, return_dict=False)[0]
+    ours = exact(*inputs, **further())[0]
+    torch.testing.assert_close(ours, expected, atol=1e-4, rtol=1e-4)
+    assert (expected - plain).abs().max() > 0.01
+
+
+def test_a_controlnet_gives_what_pytorch_gives(unet, tmp_path):
+    inputs, hint, net, down, mid, _ = _steering(unet)
+    fast = OpenVINOControlNet(net, tmp_path, precision="f32")
+    ours_down, ours_mid = fast(*inputs, controlnet_cond=hint)
+    for ours, theirs in zip([*ours_down, ours_mid], [*down, mid], strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+def test_conditions_that_it_was_not_made_for_go_to_pytorch(unet, fast):
     sample, timestep, text = _inputs(1)
     seen = {}
     fast.unet = lambda *arguments, **named: seen.update(named) or (sample,)
     try:
-        fast(sample, timestep, text, mid_block_additional_residual=torch.ones(1))
+        fast(sample, timestep, text, timestep_cond=torch.ones(1))
     finally:
         fast.unet = unet
-    assert "mid_block_additional_residual" in seen
+    assert "timestep_cond" in seen
 
 
 def test_a_converted_network_is_kept_and_told_apart_by_weights(unet, tmp_path):

@@ -294,10 +294,10 @@ def test_sdxl_is_told_pooled_embedding_and_size():
     assert added["text_embeds"].tolist() == [[-1] * 5, [1] * 5]
 
 
-def test_residuals_are_handed_to_the_unet_at_every_step():
+def test_what_steers_the_unet_is_asked_at_every_step():
     unet = Recorder(*torch.zeros(2, 4, 8, 8))
     predict = guided(
-        unet, residuals=lambda sample, t: {"mid_block_additional_residual": sample + t}
+        unet, steer=lambda sample, t, arguments: {"mid_block_additional_residual": sample + t}
     )
     predict(torch.zeros(1, 4, 8, 8), torch.tensor(5))
     assert (unet.arguments["mid_block_additional_residual"] == 5).all()

@@ -1,0 +1,1 @@
+"""Preprocessors for ControlNet and T2I-Adapter: a picture in, a condition map out."""

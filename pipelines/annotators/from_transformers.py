@@ -1,0 +1,89 @@
+"""Annotators whose networks transformers has: Depth Anything, ZoeDepth, UperNet.
+
+Pictures are scaled and normalised here, as the models' own processors do it, but within
+:data:`pipelines.annotators.working_size.LONGEST` for long and narrow ones too.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from pipelines.annotators import parameters as ask
+from pipelines.annotators.ade20k import COLOURS
+from pipelines.annotators.networks import Networks
+from pipelines.annotators.working_size import as_map, read_at
+
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_HALVES = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+_MIRRORED = 32  # pixels; both sides stay multiples of 32
+
+
+def load(name: str, folder: Path, files: tuple[str, ...], device: str) -> Networks:
+    """The model ``name`` with the weights in ``folder``."""
+    import transformers
+
+    kind = getattr(transformers, _CLASSES[name])
+    safetensors = any(file.endswith(".safetensors") for file in files)
+    model = kind.from_pretrained(
+        folder, local_files_only=True, use_safetensors=safetensors, weights_only=True
+    )
+    return Networks(model, [model], device)
+
+
+_CLASSES = {
+    "depth_anything": "DepthAnythingForDepthEstimation",
+    "zoe": "ZoeDepthForDepthEstimation",
+    "upernet": "UperNetForSemanticSegmentation",
+}
+
+
+@torch.inference_mode()
+def annotate(picture: Image.Image, parameters: ask.Parameters, weights: Networks) -> Image.Image:
+    """The map of ``picture`` (RGB), RGB and of the same size; the parameters' class says which."""
+    if isinstance(parameters, ask.Upernet):
+        return _segments(picture, parameters, weights)
+    depth = _near_is_large if isinstance(parameters, ask.DepthAnything) else _from_metres
+    return as_map(depth(picture, parameters, weights), picture.size)
+
+
+def _near_is_large(picture: Image.Image, parameters: ask.DepthAnything, weights: Networks):
+    model = weights.reader
+    pixels = read_at(picture, parameters.resolution, multiple=model.config.patch_size)
+    depth = model(_normalised(pixels, _IMAGENET, weights.device)).predicted_depth[0]
+    return _stretched(depth.float().cpu().numpy(), 0, 100)
+
+
+def _from_metres(picture: Image.Image, parameters: ask.Zoe, weights: Networks) -> np.ndarray:
+    """Near bright, the range as controlnet-aux takes it, with which the control models learnt."""
+    x = _normalised(read_at(picture, parameters.resolution), _HALVES, weights.device)
+    # Depth goes wrong at the borders, so they are mirrored outwards, as ZoeDepth does.
+    x = F.pad(x, (_MIRRORED,) * 4, mode="reflect")
+    metres = weights.reader(x).predicted_depth[0, _MIRRORED:-_MIRRORED, _MIRRORED:-_MIRRORED]
+    metres = metres.float().cpu().numpy()
+    return 255 - _stretched(metres, 2, 85)
+
+
+def _segments(picture: Image.Image, parameters: ask.Upernet, weights: Networks) -> Image.Image:
+    pixels = read_at(picture, parameters.resolution, multiple=32)
+    logits = weights.reader(_normalised(pixels, _IMAGENET, weights.device)).logits
+    classes = logits[0].argmax(0).cpu().numpy()
+    return as_map(COLOURS[classes], picture.size, keep_colours=True)
+
+
+def _normalised(pixels: np.ndarray, statistics, device: str) -> torch.Tensor:
+    """(H, W, 3) uint8 → (1, 3, H, W) float32 with the mean and deviation of ``statistics``."""
+    mean, deviation = (np.float32(each) for each in statistics)
+    x = (pixels.astype(np.float32) / 255 - mean) / deviation
+    return torch.from_numpy(x).permute(2, 0, 1)[None].to(device)
+
+
+def _stretched(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """``values`` brought to 0 … 255 between two percentiles; all 0 where they are all the same."""
+    least, most = np.percentile(values, (low, high))
+    scaled = (values - least) / max(most - least, 1e-6)
+    return (scaled.clip(0, 1) * 255).round().astype(np.uint8)

@@ -1,0 +1,1 @@
+"""Steering a picture: ControlNets and T2I-Adapters, alone and together."""

@@ -1,0 +1,151 @@
+"""From a brought-in picture to the condition map of the result's size, made once and kept.
+
+The picture is brought to the result's size first and read then, so that the lines of a map are as
+fine as its pixels whatever was uploaded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+from pipelines.annotators import registry
+from pipelines.cache import ModelCache
+from pipelines.diffusion.control.requests import ConditionRequest
+from pipelines.errors import BadRequest, validated
+from pipelines.events import Progress
+from pipelines.inputs import FOLDER, open_input
+
+MAPS = ".maps"
+KEPT_MAPS = 500  # files; the longest unused go first
+FLAT = 8  # of 255: a picture whose tones lie closer together shows nothing
+
+
+def condition_map(
+    request: ConditionRequest,
+    size: tuple[int, int],
+    home: Path,
+    cache: ModelCache,
+    stop: threading.Event,
+) -> Iterator[Progress | Image.Image]:
+    """The map that steers a picture of ``size`` (width, height): progress, and last the map, RGB.
+
+    It is read once from a picture and its settings; another call finds it in the home folder.
+
+    Raises:
+        BadRequest: nothing is drawn on the picture, or a parameter is out of bounds.
+        NotFound: the picture has been deleted, or there is no such preprocessor.
+        Unavailable: the preprocessor lacks a package or its weights.
+        Stopped: ``stop`` was set.
+    """
+    annotator = registry.get(request.preprocessor)
+    parameters = validated(annotator.parameters, request.parameters).model_dump(mode="json")
+    name = f"{request.picture}-{_digest(request, parameters, size)}.png"
+    path = home / FOLDER / MAPS / name
+    if (kept := _kept(path)) is not None:
+        yield kept
+        return
+    picture = open_input(home, request.picture)
+    check_drawn(picture)
+    fitted, corner = fit(picture, size, request.resize_mode)
+    made = fitted
+    for made in registry.annotate(annotator.name, fitted, parameters, cache, stop):
+        if isinstance(made, Progress):
+            yield made
+    if made.size != size:
+        canvas = Image.new("RGB", size, annotator.neutral)
+        canvas.paste(made, corner)
+        made = canvas
+    _keep(made, path)
+    yield made
+
+
+def check_drawn(picture: Image.Image) -> None:
+    """Raises BadRequest when all pixels are nearly the same: an empty canvas."""
+    tones = picture.getextrema()
+    if all(high - low < FLAT for low, high in tones):
+        raise BadRequest(
+            "Nothing is drawn: the picture has one colour only. Draw some lines, or choose "
+            "another picture."
+        )
+
+
+def fit(
+    picture: Image.Image, size: tuple[int, int], mode: str
+) -> tuple[Image.Image, tuple[int, int]]:
+    """The picture scaled for ``size`` and the corner where it lies on the canvas.
+
+    ``stretch`` and ``crop`` fill the canvas; ``pad`` keeps the whole picture and its proportions,
+    so what is returned is smaller than the canvas on one side.
+    """
+    method = Image.Resampling.LANCZOS
+    if mode == "stretch":
+        return picture.resize(size, method), (0, 0)
+    if mode == "crop":
+        return ImageOps.fit(picture, size, method), (0, 0)
+    scale = min(size[0] / picture.width, size[1] / picture.height)
+    inside = (
+        max(1, min(size[0], round(picture.width * scale))),
+        max(1, min(size[1], round(picture.height * scale))),
+    )
+    corner = ((size[0] - inside[0]) // 2, (size[1] - inside[1]) // 2)
+    return picture.resize(inside, method), corner
+
+
+def forget_maps(home: Path, picture: str = "", dry_run: bool = False) -> int:
+    """Deletes the maps made of a picture, or all; they are made again when they are asked for.
+
+    Args:
+        home: the home folder.
+        picture: an :data:`pipelines.inputs.InputId`; empty: every picture.
+        dry_run: delete nothing.
+
+    Returns:
+        The bytes that were freed, or with ``dry_run`` would be.
+    """
+    freed = 0
+    for path in (home / FOLDER / MAPS).glob(f"{picture}*"):
+        with contextlib.suppress(FileNotFoundError):  # another map has just pushed it out
+            freed += path.stat().st_size
+            if not dry_run:
+                path.unlink()
+    return freed
+
+
+def _kept(path: Path) -> Image.Image | None:
+    """A map that was made before, RGB, or None; it may be deleted at any moment."""
+    try:
+        os.utime(path)
+        with Image.open(path, formats=("PNG",)) as kept:
+            return kept.convert("RGB")
+    except FileNotFoundError:
+        return None
+
+
+def _digest(request: ConditionRequest, parameters: dict, size: tuple[int, int]) -> str:
+    facts = [request.preprocessor, parameters, request.resize_mode, size]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _keep(made: Image.Image, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.stem}.{os.getpid()}.{threading.get_ident()}.part")
+    made.save(part, format="PNG", compress_level=1)
+    os.replace(part, path)
+    kept = sorted(path.parent.glob("*.png"), key=_age)
+    for old in kept[:-KEPT_MAPS]:
+        old.unlink(missing_ok=True)
+
+
+def _age(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # gone meanwhile, and first in the row of those to go
+        return 0.0

@@ -1,0 +1,113 @@
+"""The steered engine: text to image whose pictures follow sketches, depth maps and the like."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Generator, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from pipelines.cache import ModelCache
+from pipelines.diffusion.control.catalog import CACHE_PREFIX, ControlCatalog, does_not_fit
+from pipelines.diffusion.control.conditions import condition_map
+from pipelines.diffusion.control.loading import ControlModel
+from pipelines.diffusion.control.requests import ControlRequest
+from pipelines.diffusion.control.steering import Steering, WorkingUnit
+from pipelines.diffusion.loading import DiffusionModel
+from pipelines.diffusion.openvino_unet import OpenVINOUNet
+from pipelines.diffusion.resolving import resolve
+from pipelines.diffusion.samplers import UNET_FAMILIES, samplers_in
+from pipelines.diffusion.text_to_image import notes_on, paint, unet_batch
+from pipelines.errors import BadRequest
+from pipelines.events import Picture, Progress, Result
+from pipelines.messages import Message
+
+
+def run(
+    request: ControlRequest, cache: ModelCache, stop: threading.Event
+) -> Iterator[Progress | Picture | Result]:
+    """Make the maps, then paint all batches of a request.
+
+    Raises:
+        Stopped: ``stop`` was set; noticed within one step.
+        UserError: the request cannot be fulfilled; its sentence says why.
+    """
+    yield from cache.warm(request.model, stop)
+    with contextlib.ExitStack() as leases:
+        base: DiffusionModel = leases.enter_context(cache.lease(request.model))
+        settings = resolve(request, base.entry, samplers_in(base.home))
+        if base.family not in UNET_FAMILIES:
+            raise BadRequest("{model} cannot be steered yet; choose a Stable Diffusion model.",
+                             model=base.entry.title)  # fmt: skip
+        maps = yield from _maps(settings, base.home, cache, stop)
+        units = []
+        for unit, condition in zip(settings.units, maps, strict=True):
+            name = CACHE_PREFIX + unit.model
+            yield from cache.warm(name, stop)
+            model = leases.enter_context(cache.lease(name))
+            _check_shape(model, base)
+            units.append(WorkingUnit(unit, model, model.features(_as_tensor(condition))))
+        if isinstance(base.unet, OpenVINOUNet) and not base.unet.can_be_steered:
+            yield Progress(0, 0, note=Message("Preparing {model} for this processor",
+                                              model=base.entry.title))  # fmt: skip
+            base.unet.prepare_steering()
+        started = time.perf_counter()
+
+        def steering(total: int, guided: bool) -> Steering:
+            return Steering(units, total, guided, base.dtype)
+
+        yield from paint(base, settings, stop, partial(unet_batch, steering=steering))
+        yield Result(
+            {
+                "seconds": round(time.perf_counter() - started, 3),
+                "pictures": settings.batch_count * settings.batch_size,
+                "device": base.device,
+                "notes": [note.to_json() for note in notes_on(base, settings)],
+            }
+        )
+
+
+def _maps(
+    settings: ControlRequest, home: Path, cache: ModelCache, stop: threading.Event
+) -> Generator[Progress, None, list[Image.Image]]:
+    maps = []
+    for unit in settings.units:
+        size = (settings.width, settings.height)
+        for made in condition_map(unit, size, home, cache, stop):
+            if isinstance(made, Progress):
+                yield made
+            else:
+                maps.append(made)
+    return maps
+
+
+def _as_tensor(condition: Image.Image) -> torch.Tensor:
+    """(1, 3, H, W) float32 in [0, 1]."""
+    return torch.from_numpy(np.asarray(condition).copy()).movedim(-1, 0)[None].float() / 255
+
+
+def _check_shape(control: ControlModel, base: DiffusionModel) -> None:
+    """Refuses a control model that was made for a UNet of another shape."""
+    unet, own = base.pipe.unet.config, control.config
+    if control.entry.method == "controlnet":
+        names = ("in_channels", "cross_attention_dim", "block_out_channels", "layers_per_block")
+        fits = all(_plain(own[name]) == _plain(unet[name]) for name in names)
+    else:
+        fits = list(own.channels) == list(unet.block_out_channels)[: len(own.channels)]
+    if not fits:
+        raise does_not_fit(control.entry, base.entry, _fitting(base))
+
+
+def _plain(value):
+    return list(value) if isinstance(value, (list, tuple)) else value
+
+
+def _fitting(base: DiffusionModel):
+    catalog = ControlCatalog(base.home)
+    return [entry for entry in catalog.fitting(base.entry) if entry.source.folder is None]

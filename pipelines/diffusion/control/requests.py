@@ -1,0 +1,128 @@
+"""What can be asked of the steered engine: up to three units on top of a text-to-image request.
+
+No torch here: the page reads these models before any weights or heavy libraries are loaded.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from pipelines.diffusion.requests import TextToImageRequest
+from pipelines.errors import BadRequest
+from pipelines.inputs import InputId
+
+MAX_UNITS = 3
+
+ResizeMode = Literal["stretch", "crop", "pad"]
+ControlMode = Literal["balanced", "prompt", "control"]
+
+
+class ConditionRequest(BaseModel):
+    """A condition map made of a picture: what a unit is steered by."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    picture: Annotated[
+        InputId,
+        Field(title="Picture", description="The id of an uploaded picture or drawing."),
+    ]
+    preprocessor: Annotated[
+        str,
+        Field(
+            max_length=100,
+            title="Read as",
+            description="What is read from the picture. None: it is such a map already.",
+        ),
+    ] = "none"
+    parameters: Annotated[
+        dict[str, Any],
+        Field(
+            max_length=20,
+            title="Parameters",
+            description="Settings of the preprocessor; those left out have its defaults.",
+        ),
+    ] = {}
+    resize_mode: Annotated[
+        ResizeMode,
+        Field(
+            title="Resize",
+            description="How a picture of other proportions fits: stretch it, crop what stands "
+            "over, or pad what is missing.",
+        ),
+    ] = "crop"
+
+
+class ControlUnit(ConditionRequest):
+    """One picture and the ControlNet or T2I-Adapter that makes the result follow it."""
+
+    model: Annotated[
+        str,
+        Field(
+            max_length=200,
+            title="Control model",
+            description="The ControlNet or T2I-Adapter. It must fit the base model.",
+        ),
+    ]
+    weight: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=2,
+            allow_inf_nan=False,
+            title="Weight",
+            description="How strongly the result follows the map. 0 switches the unit off.",
+        ),
+    ] = 1.0
+    start: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            allow_inf_nan=False,
+            title="Start",
+            description="The share of the steps after which the unit begins.",
+        ),
+    ] = 0.0
+    end: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            allow_inf_nan=False,
+            title="End",
+            description="The share of the steps after which the unit ends.",
+        ),
+    ] = 1.0
+    control_mode: Annotated[
+        ControlMode,
+        Field(
+            title="Balance",
+            description="Of ControlNets: whether prompt or map has the say where they disagree.",
+        ),
+    ] = "balanced"
+
+    @model_validator(mode="after")
+    def _start_before_end(self) -> ControlUnit:
+        if self.start >= self.end:
+            raise BadRequest(
+                "A unit starts at {start} and ends at {end}; the start must come first.",
+                start=self.start,
+                end=self.end,
+            )
+        return self
+
+
+class ControlRequest(TextToImageRequest):
+    """A picture from words that follows sketches, depth maps and the like."""
+
+    units: Annotated[
+        tuple[ControlUnit, ...],
+        Field(
+            min_length=1,
+            max_length=MAX_UNITS,
+            title="Units",
+            description="Pictures to follow, each with its control model.",
+        ),
+    ]

@@ -1,0 +1,123 @@
+"""All units of a request at work on one batch: what they add to the UNet at each evaluation.
+
+ControlNets run at every evaluation and add to the UNet's skip connections and middle
+(https://arxiv.org/abs/2302.05543, section 3.2); T2I-Adapters run once a picture, and their maps are
+added inside the encoder (https://arxiv.org/abs/2302.08453, section 3.3). The UNet takes both at
+once, so any mixture of units works.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from pipelines.diffusion.control.loading import ControlModel
+from pipelines.diffusion.control.requests import ControlUnit
+
+
+@dataclass(frozen=True, slots=True)
+class WorkingUnit:
+    """A unit with its model and with what the model has made of its map.
+
+    Attributes:
+        features: from :meth:`ControlModel.features`, one row.
+    """
+
+    unit: ControlUnit
+    model: ControlModel
+    features: Any
+
+
+class Steering:
+    """The hook of :class:`pipelines.diffusion.denoise.GuidedUNet`; made anew for each batch.
+
+    Args:
+        units: those of weight 0 are left out.
+        total: evaluations of the UNet in all.
+        guided: the UNet's rows are all unconditional ones, then all conditional ones.
+        dtype: of the UNet.
+    """
+
+    def __init__(
+        self, units: Sequence[WorkingUnit], total: int, guided: bool, dtype: torch.dtype
+    ) -> None:
+        units = [each for each in units if each.unit.weight > 0]
+        self._nets = [each for each in units if each.model.entry.method == "controlnet"]
+        self._adapters = [each for each in units if each.model.entry.method == "t2i_adapter"]
+        self._total, self._guided, self._dtype = total, guided, dtype
+        self._index = 0
+
+    def __call__(
+        self, sample: torch.Tensor, timestep: torch.Tensor, arguments: dict[str, Any]
+    ) -> dict[str, Any]:
+        index, self._index = self._index, self._index + 1
+        further: dict[str, Any] = {}
+        nets = [each for each in self._nets if _net_active(each.unit, index, self._total)]
+        if nets:
+            residuals = [self._residuals(each, sample, timestep, arguments) for each in nets]
+            *down, mid = [sum(parts) for parts in zip(*residuals, strict=True)]
+            further["down_block_additional_residuals"] = down
+            further["mid_block_additional_residual"] = mid
+        adapters = [each for each in self._adapters if _adapter_active(each, index, self._total)]
+        if adapters:
+            # A new list at each evaluation: the UNet empties it.
+            further["down_intrablock_additional_residuals"] = self._maps(adapters, len(sample))
+        return further
+
+    def _residuals(
+        self,
+        each: WorkingUnit,
+        sample: torch.Tensor,
+        timestep: torch.Tensor,
+        arguments: dict[str, Any],
+    ) -> list[torch.Tensor]:
+        """What one ControlNet adds: to the skips from shallow to deep, and last to the middle."""
+        unit, model = each.unit, each.model
+        pooled = model.config.global_pool_conditions
+        conditional_only = self._guided and (unit.control_mode == "control" or pooled)
+        first = len(sample) // 2 if conditional_only else 0
+        net_sample = sample[first:]
+        text = arguments["encoder_hidden_states"][first:]
+        added = arguments.get("added_cond_kwargs")
+        if added is not None:
+            added = {name: value[first:] for name, value in added.items()}
+        down, mid = model.net(
+            net_sample.to(model.dtype),
+            timestep,
+            encoder_hidden_states=text.to(model.dtype),
+            controlnet_cond=each.features.expand(len(net_sample), -1, -1, -1),
+            added_cond_kwargs=added,
+            return_dict=False,
+        )
+        residuals = [*down, mid]
+        declining = unit.control_mode != "balanced" and not pooled
+        if declining:  # "guess mode": the finest skips count least
+            weights = torch.logspace(-1, 0, len(residuals)) * unit.weight
+        else:
+            weights = torch.full((len(residuals),), unit.weight)
+        scaled = [
+            (residual * weight).to(self._dtype)
+            for residual, weight in zip(residuals, weights.tolist(), strict=True)
+        ]
+        if conditional_only:
+            scaled = [torch.cat([torch.zeros_like(each), each]) for each in scaled]
+        return scaled
+
+    def _maps(self, adapters: Sequence[WorkingUnit], rows: int) -> list[torch.Tensor]:
+        """The weighted sum of the adapters' maps, in the UNet's rows."""
+        weighted = [[feature * each.unit.weight for feature in each.features] for each in adapters]
+        sums = [sum(parts) for parts in zip(*weighted, strict=True)]
+        return [each.to(self._dtype).expand(rows, -1, -1, -1).clone() for each in sums]
+
+
+def _net_active(unit: ControlUnit, index: int, total: int) -> bool:
+    """diffusers' ``control_guidance_start`` and ``_end``: the whole evaluation lies between."""
+    return index / total >= unit.start and (index + 1) / total <= unit.end
+
+
+def _adapter_active(each: WorkingUnit, index: int, total: int) -> bool:
+    """diffusers' ``adapter_conditioning_factor`` at the end, and its like at the start."""
+    return total * each.unit.start <= index < int(total * each.unit.end)

@@ -1,0 +1,126 @@
+"""A small network on a CPU through OpenVINO: about a quarter of PyTorch's time.
+
+Every row of a batch is an inference of its own, two of them at a time on half of the cores each.
+For a UNet and the two halves of guidance that is faster than all cores on a batch (by 8 % on two
+cores) or on one after the other (by 25 %), a picture is the same alone and in a batch, and there is
+one network for all batch sizes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+STREAMS = min(2, os.cpu_count() or 1)
+"""Rows at a time. The same for a single row: rounding depends on the number of threads."""
+_KEPT_SIZES = 4
+
+
+class RowNetwork:
+    """A PyTorch module as an OpenVINO network.
+
+    Args:
+        module: takes tensors, gives a tensor or a tuple of tensors; float32, on the CPU. All that
+            determines what it computes is in its ``state_dict`` and ``facts``.
+        example: inputs of one row, by which it is traced. Tensors without dimensions are the same
+            for all rows.
+        facts: what tells apart networks of the same weights: the kind of module, its config.
+        folder: where converted networks are kept; made if missing.
+        precision: ``"f32"`` or ``"bf16"``; None takes bf16 where the CPU computes in it.
+    """
+
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        example: Sequence[torch.Tensor],
+        facts: dict[str, Any],
+        folder: Path,
+        precision: str | None = None,
+    ) -> None:
+        import openvino
+
+        self._core = openvino.Core()
+        self._network = _converted(module, tuple(example), facts, folder)
+        self._weight_bytes = sum(parameter.nbytes for parameter in module.parameters())
+        self._compiled: dict[tuple[Any, ...], list[Any]] = {}
+        self._options = {"NUM_STREAMS": str(STREAMS)}
+        if precision:
+            self._options["INFERENCE_PRECISION_HINT"] = precision
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the compiled copies of the weights; bf16 ones count as if they were float32."""
+        return max(1, len(self._compiled)) * self._weight_bytes
+
+    def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Inputs with a leading dimension of rows, or none, to outputs with rows; float32."""
+        arrays = [tensor.detach().float().contiguous().numpy() for tensor in inputs]
+        rows = max(len(array) for array in arrays if array.ndim)
+        shapes = tuple(array.shape[1:] if array.ndim else None for array in arrays)
+        requests = self._requests(shapes)
+        done: list[list[torch.Tensor]] = []
+        while len(done) < rows:
+            started = requests[: rows - len(done)]
+            for i, request in enumerate(started, start=len(done)):
+                request.start_async([array[i : i + 1] if array.ndim else array for array in arrays])
+            for request in started:
+                request.wait()
+                outputs = [tensor.data.copy() for tensor in request.output_tensors]
+                done.append([torch.from_numpy(output) for output in outputs])
+        return tuple(torch.cat(parts) for parts in zip(*done, strict=True))
+
+    def _requests(self, shapes: tuple[tuple[int, ...] | None, ...]) -> list[Any]:
+        """What infers one row each, all at a time; those of the last sizes are kept."""
+        import openvino
+
+        if shapes not in self._compiled:
+            network = self._network.clone()
+            network.reshape(
+                {
+                    i: openvino.PartialShape([] if shape is None else [1, *shape])
+                    for i, shape in enumerate(shapes)
+                }
+            )
+            compiled = self._core.compile_model(network, "CPU", self._options)
+            while len(self._compiled) >= _KEPT_SIZES:
+                self._compiled.pop(next(iter(self._compiled)))
+            self._compiled[shapes] = [compiled.create_infer_request() for _ in range(STREAMS)]
+        return self._compiled[shapes]
+
+
+def _converted(
+    module: torch.nn.Module, example: tuple[torch.Tensor, ...], facts: dict[str, Any], folder: Path
+) -> Any:
+    """The module as an OpenVINO network of free sizes: from ``folder``, or made and kept there."""
+    import openvino
+
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{_fingerprint(module, facts, openvino.__version__)}.xml"
+    core = openvino.Core()
+    if path.exists():
+        return core.read_model(path)
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # the tracer's remarks on shapes that we keep fixed
+        network = openvino.convert_model(module, example_input=example)
+    part = folder / f"{path.stem}.{os.getpid()}.xml"
+    openvino.save_model(network, part, compress_to_fp16=False)
+    os.replace(part.with_suffix(".bin"), path.with_suffix(".bin"))
+    os.replace(part, path)  # last: a network is there only when it is whole
+    return core.read_model(path)
+
+
+def _fingerprint(module: torch.nn.Module, facts: dict[str, Any], version: str) -> str:
+    """Names a network by what it was made of: weights, facts, versions."""
+    digest = hashlib.sha256(f"{version} {torch.__version__}".encode())
+    digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().float().contiguous().numpy())
+    return digest.hexdigest()[:24]

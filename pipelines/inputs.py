@@ -1,0 +1,61 @@
+"""Pictures that people bring in: kept re-encoded in the home folder, asked for by id.
+
+An id is made of the owner and the pixels: the same picture of the same owner is kept once, and no
+id can be guessed without having the picture. Whose it is, the studio knows; engines only open it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+from PIL import Image
+from pydantic import StringConstraints
+
+from pipelines.errors import NotFound
+
+FOLDER = "inputs"
+InputId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+
+
+def input_id(owner: str, picture: Image.Image) -> str:
+    """The id of ``picture`` (RGB) when ``owner`` brings it in."""
+    digest = hashlib.sha256(f"{owner}\0{picture.size}\0".encode())
+    digest.update(picture.tobytes())
+    return digest.hexdigest()[:32]
+
+
+def input_path(home: Path, id: str) -> Path:
+    """Where the picture lies. ``id`` is an :data:`InputId`: hexadecimal digits and nothing else."""
+    return home / FOLDER / f"{id}.png"
+
+
+def keep_input(home: Path, owner: str, picture: Image.Image) -> str:
+    """Writes ``picture`` (RGB, nothing but pixels) if it is not there yet; returns its id."""
+    id = input_id(owner, picture)
+    path = input_path(home, id)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        buffer = io.BytesIO()
+        picture.save(buffer, format="PNG")
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
+            part.write(buffer.getvalue())
+        os.replace(part.name, path)
+    return id
+
+
+def open_input(home: Path, id: str) -> Image.Image:
+    """The picture as RGB.
+
+    Raises:
+        NotFound: it has been deleted.
+    """
+    try:
+        with Image.open(input_path(home, id), formats=("PNG",)) as picture:
+            return picture.convert("RGB")
+    except FileNotFoundError:
+        raise NotFound("The picture {id} is no longer here. Bring it in again.", id=id) from None

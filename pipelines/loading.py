@@ -1,0 +1,58 @@
+"""What the model cache loads, by name: base models, control models and annotators' weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipelines.annotators import weights
+from pipelines.cache import Loaded, Notes
+from pipelines.catalog import Catalog
+from pipelines.diffusion import loading
+from pipelines.diffusion.control import loading as control
+from pipelines.diffusion.control.catalog import CACHE_PREFIX, ControlCatalog
+
+ANNOTATOR_PREFIX = "annotator:"
+
+
+class Loader:
+    """The ``load`` and ``expected_bytes`` of a :class:`pipelines.cache.ModelCache`.
+
+    Args:
+        catalog: of the base models.
+        home: the home folder.
+        offline: never ask the hub.
+        budget_bytes: of the device; on CUDA a base model that takes more is offloaded to RAM.
+    """
+
+    def __init__(self, catalog: Catalog, home: Path, offline: bool, budget_bytes: int) -> None:
+        self.catalog, self.control = catalog, ControlCatalog(home)
+        self.home, self.offline, self.budget_bytes = home, offline, budget_bytes
+
+    def load(self, name: str, device: str, notes: Notes) -> Loaded:
+        """Bring ``name`` to ``device``.
+
+        Raises:
+            UserError: there is no such name, or its files cannot be had.
+        """
+        if name.startswith(CACHE_PREFIX):
+            entry = self.control.get(name[len(CACHE_PREFIX) :])
+            return control.load(entry, device, notes, self.offline, self.home)
+        if name.startswith(ANNOTATOR_PREFIX):
+            model = name[len(ANNOTATOR_PREFIX) :]
+            return weights.load(model, device, notes, self.offline, self.home)
+        return loading.load(
+            self.catalog.get(name),
+            device,
+            notes,
+            offline=self.offline,
+            home=self.home,
+            budget_bytes=self.budget_bytes,
+        )
+
+    def expected_bytes(self, name: str, device: str) -> int:
+        """What :meth:`load` will take on ``device``, about."""
+        if name.startswith(CACHE_PREFIX):
+            return control.expected_bytes(self.control.get(name[len(CACHE_PREFIX) :]), device)
+        if name.startswith(ANNOTATOR_PREFIX):
+            return weights.expected_bytes(name[len(ANNOTATOR_PREFIX) :])
+        return loading.expected_bytes(self.catalog.get(name), device, self.budget_bytes)

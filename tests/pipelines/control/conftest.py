@@ -1,0 +1,93 @@
+"""A home folder with tiny base models and tiny random control models of every kind."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import (
+    ControlNetModel,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    T2IAdapter,
+)
+from PIL import Image, ImageDraw
+
+from pipelines.cache import ModelCache
+from pipelines.catalog import Catalog
+from pipelines.inputs import keep_input
+from pipelines.loading import Loader
+
+BASE, LARGE_BASE = "tiny-sd1", "tiny-sdxl"
+
+
+def awake(net: ControlNetModel, seed: int) -> ControlNetModel:
+    """A ControlNet whose zero convolutions are no longer zero, and whose hint is not."""
+    torch.manual_seed(seed)
+    zero = [*net.controlnet_down_blocks, net.controlnet_mid_block]
+    for layer in [*zero, net.controlnet_cond_embedding.conv_out]:
+        torch.nn.init.normal_(layer.weight, std=0.2)
+    return net
+
+
+def adapter(seed: int, channels=(16, 32), kind="full_adapter", in_channels=3) -> T2IAdapter:
+    torch.manual_seed(seed)
+    net = T2IAdapter(in_channels, list(channels), num_res_blocks=1, adapter_type=kind,
+                     downscale_factor=8)  # fmt: skip
+    for name, parameter in net.named_parameters():
+        if name.endswith("block2.weight"):
+            torch.nn.init.normal_(parameter, std=0.2)
+    return net
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory, twin_folder) -> Path:
+    home = tmp_path_factory.mktemp("steered")
+    for name, family in ((BASE, "sd1"), (LARGE_BASE, "sdxl")):
+        shutil.copytree(twin_folder(family), home / "models" / name)
+    unet = StableDiffusionPipeline.from_pretrained(home / "models" / BASE).unet
+    large = StableDiffusionXLPipeline.from_pretrained(home / "models" / LARGE_BASE).unet
+    torch.manual_seed(1)
+    hint = (8, 8, 8, 8)
+    models = {
+        "fresh": ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=hint),
+        "net-a": awake(
+            ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=hint), 2
+        ),
+        "net-b": awake(
+            ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=hint), 3
+        ),
+        "swapped": awake(ControlNetModel.from_unet(unet, "bgr", hint), 2),
+        "net-xl": awake(
+            ControlNetModel.from_unet(large, conditioning_embedding_out_channels=hint), 4
+        ),
+        "adapter-a": adapter(5),
+        "adapter-b": adapter(6),
+        "adapter-grey": adapter(7, in_channels=1),
+        "adapter-wide": adapter(8, channels=(24, 48)),
+    }
+    for name, model in models.items():
+        model.save_pretrained(home / "control" / name)
+    return home
+
+
+@pytest.fixture(scope="session")
+def control_cache(home) -> ModelCache:
+    loader = Loader(Catalog(home), home, offline=True, budget_bytes=2**30)
+    return ModelCache(loader.load, device="cpu", budget_bytes=2**30)
+
+
+def drawing(size=(64, 64)) -> Image.Image:
+    picture = Image.new("RGB", size)
+    pen = ImageDraw.Draw(picture)
+    pen.ellipse((10, 8, 50, 44), outline="white", width=3)
+    pen.line((5, 60, 60, 50), fill=(255, 120, 0), width=4)
+    return picture
+
+
+@pytest.fixture(scope="session")
+def sketch(home) -> str:
+    """The id of a drawing that is its own map."""
+    return keep_input(home, "local", drawing())

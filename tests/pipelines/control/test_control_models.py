@@ -1,0 +1,123 @@
+"""Which control models there are, which fit, and files in their authors' own layout."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+import torch
+from diffusers import T2IAdapter
+from safetensors.torch import save_file
+
+from pipelines.catalog import Catalog
+from pipelines.diffusion.control.catalog import ControlCatalog
+from pipelines.diffusion.control.original_adapter import from_original
+from pipelines.errors import BadRequest, NotFound, Unavailable
+from tests.pipelines.control.conftest import BASE, LARGE_BASE
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory) -> ControlCatalog:
+    return ControlCatalog(tmp_path_factory.mktemp("empty"))
+
+
+def test_the_shipped_list_serves_sd15_and_sdxl_with_both_methods(shipped, catalog):
+    for base, conditions in (
+        ("sd15", {"canny", "depth", "scribble", "lineart", "softedge", "pose", "seg", "tile"}),
+        ("sdxl", {"canny", "depth"}),
+    ):
+        fitting = shipped.fitting(catalog.get(base))
+        nets = {entry.condition for entry in fitting if entry.method == "controlnet"}
+        adapters = {entry.condition for entry in fitting if entry.method == "t2i_adapter"}
+        assert nets >= conditions
+        assert adapters >= {"sketch", "canny", "depth"}
+    assert {"seg", "color"} <= {
+        entry.condition
+        for entry in shipped.fitting(catalog.get("sd15"))
+        if entry.method == "t2i_adapter"
+    }
+
+
+def test_every_shipped_preprocessor_exists(shipped):
+    from pipelines.annotators.registry import ANNOTATORS
+
+    assert {entry.preprocessor for entry in shipped.models()} <= set(ANNOTATORS)
+
+
+def test_one_of_another_family_is_refused_with_those_that_fit(shipped, catalog):
+    entry = shipped.get("sdxl-controlnet-canny")
+    with pytest.raises(BadRequest, match=r"does not fit Stable Diffusion 1.5.*sd15-controlnet-"):
+        shipped.check_fit(entry, catalog.get("sd15"))
+
+
+def test_a_base_without_any_says_so(shipped, catalog):
+    entry = shipped.get("sd15-controlnet-canny")
+    with pytest.raises(BadRequest, match="no other control model here does"):
+        shipped.check_fit(entry, catalog.get("sd-turbo"))
+
+
+def test_an_unknown_name_offers_the_closest(shipped):
+    with pytest.raises(NotFound, match="sd15-controlnet-canny"):
+        shipped.get("sd15-controlnet-cany")
+
+
+def test_ones_own_folders_appear_with_method_and_family(home):
+    control, bases = ControlCatalog(home), Catalog(home)
+    (home / "control" / "notes").mkdir(exist_ok=True)
+    (home / "control" / "notes" / "config.json").write_text('{"_class_name": "Other"}')
+    names = {entry.name: entry for entry in control.models()}
+    assert (names["net-a"].method, names["adapter-a"].method) == ("controlnet", "t2i_adapter")
+    assert names["net-a"].fits(bases.get(BASE))
+    assert not names["net-a"].fits(bases.get(LARGE_BASE)) or names["net-a"].family == "sdxl"
+    assert "notes" not in names
+
+
+def test_a_folder_without_weights_is_not_listed(tmp_path):
+    folder = tmp_path / "control" / "empty"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({"_class_name": "T2IAdapter"}))
+    listed = [entry for entry in ControlCatalog(tmp_path).models() if entry.source.folder]
+    assert listed == []
+
+
+# --- T2I-Adapters in the authors' layout --------------------------------------------------------
+
+
+def _full_original(name: str) -> str:
+    """diffusers' name as the authors write it, for two residual blocks a scale."""
+    name = name.removeprefix("adapter.")
+    if found := re.fullmatch(r"body\.(\d+)\.resnets\.(\d+)\.(.+)", name):
+        return f"body.{2 * int(found[1]) + int(found[2])}.{found[3]}"
+    if found := re.fullmatch(r"body\.(\d+)\.in_conv\.(.+)", name):
+        return f"body.{2 * int(found[1])}.in_conv.{found[2]}"
+    return name
+
+
+def _light_original(name: str) -> str:
+    return name.removeprefix("adapter.").replace(".resnets.", ".body.")
+
+
+@pytest.mark.parametrize(
+    ("adapter", "original"),
+    [
+        (T2IAdapter(1, [16, 24, 32, 32], 2, 8, "full_adapter"), _full_original),
+        (T2IAdapter(3, [16, 24, 32, 32], 2, 8, "full_adapter"), _full_original),
+        (T2IAdapter(3, [16, 24, 32], 4, 8, "light_adapter"), _light_original),
+    ],
+)
+def test_the_authors_files_give_the_same_maps(adapter, original, tmp_path):
+    weights = {original(name): tensor for name, tensor in adapter.state_dict().items()}
+    assert len(weights) == len(adapter.state_dict())
+    save_file(weights, tmp_path / "adapter.safetensors")
+    read = from_original(tmp_path / "adapter.safetensors", torch.float32)
+    picture = torch.rand(1, adapter.config.in_channels, 64, 96)
+    with torch.no_grad():
+        for ours, theirs in zip(read(picture), adapter(picture), strict=True):
+            assert torch.equal(ours, theirs)
+
+
+def test_a_file_of_another_kind_is_refused_in_a_sentence(tmp_path):
+    save_file({"weight": torch.zeros(2)}, tmp_path / "lora.safetensors")
+    with pytest.raises(Unavailable, match=r"lora\.safetensors is not a T2I-Adapter"):
+        from_original(tmp_path / "lora.safetensors", torch.float32)
