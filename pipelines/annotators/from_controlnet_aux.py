@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import types
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,16 @@ from pipelines.annotators import parameters as ask
 from pipelines.annotators.networks import Networks, tensors
 from pipelines.annotators.skeletons import draw_body, draw_face, draw_hand
 from pipelines.annotators.working_size import as_map, read_at
+from pipelines.engines import IMPORTING
 
 Built = tuple[Any, list[torch.nn.Module]]
 
 
 def load(name: str, folder: Path, files: tuple[str, ...], device: str) -> Networks:
     """The detector ``name`` with the weights in ``folder``."""
+    with IMPORTING, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what its other annotators lack
+        import controlnet_aux  # noqa: F401
     # Some of its networks print while they are made.
     with contextlib.redirect_stdout(io.StringIO()):
         detector, modules = _BUILDERS[name](*(folder / file for file in files))

@@ -17,6 +17,7 @@ from pipelines.annotators import parameters as ask
 from pipelines.annotators.ade20k import COLOURS
 from pipelines.annotators.networks import Networks
 from pipelines.annotators.working_size import as_map, read_at
+from pipelines.engines import IMPORTING
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _HALVES = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -25,9 +26,10 @@ _MIRRORED = 32  # pixels; both sides stay multiples of 32
 
 def load(name: str, folder: Path, files: tuple[str, ...], device: str) -> Networks:
     """The model ``name`` with the weights in ``folder``."""
-    import transformers
+    with IMPORTING:
+        import transformers
 
-    kind = getattr(transformers, _CLASSES[name])
+        kind = getattr(transformers, _CLASSES[name])  # which imports its module
     safetensors = any(file.endswith(".safetensors") for file in files)
     model = kind.from_pretrained(
         folder, local_files_only=True, use_safetensors=safetensors, weights_only=True

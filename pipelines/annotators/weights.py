@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
+from pickle import UnpicklingError
 
 from pipelines.cache import Loaded, Notes
 from pipelines.catalog import ASSETS
@@ -202,6 +203,13 @@ def load(name: str, device: str, notes: Notes, offline: bool, home: Path) -> Loa
         return module.load(name, folder, tuple(entry.files), device)
     except ImportError as error:
         raise missing_package(entry.title, error) from error
+    except UnpicklingError as error:
+        raise Unavailable(
+            "The file of {model} holds something else than weights and was not opened. Delete it "
+            "from {folder}; it is downloaded again then.",
+            model=entry.title,
+            folder=str(folder),
+        ) from error
     except (RuntimeError, MemoryError) as error:
         if is_out_of_memory(error):
             raise out_of_memory(error, device, entry.title) from error

@@ -9,6 +9,9 @@ the finished weights to ``assets/starter``.
     text         tokenizer and text encoder
     base         the UNet, at --size 64 first and then at --size 128
     judge        the reader that measures
+    depth        the depth estimator
+    controlnet   a ControlNet on the trained base, for --condition sketch or depth
+    adapter      a T2I-Adapter, likewise
     export       write all of it as diffusers folders
     adopt        begin a new work folder with the shipped weights, to train them on
 """
@@ -21,15 +24,29 @@ import shutil
 from pathlib import Path
 
 import torch
+from diffusers import ControlNetModel, T2IAdapter
 
 from pipelines.diffusion.autoencoder import PatchAutoencoder
-from pipelines.toybox import train_autoencoder, train_judge, train_text, train_unet
+from pipelines.toybox import (
+    train_autoencoder,
+    train_control,
+    train_depth,
+    train_judge,
+    train_text,
+    train_unet,
+)
 from pipelines.toybox.dataset import FIRST_SEED, Shards, make_shards
+from pipelines.toybox.depth import DepthEstimator
 from pipelines.toybox.judge import load_judge
 from pipelines.toybox.training import Run
 from pipelines.toybox.vocabulary import FIRST_RELEASE, TRAINED
 
 RUNS = ("autoencoder", "text", "base", "judge")
+CONTROLS = {  # work folder → method and condition
+    f"{method}-{condition}": (method, condition)
+    for method in ("controlnet", "adapter")
+    for condition in train_control.CONDITIONS
+}
 KINDS = {"first": FIRST_RELEASE, "all": TRAINED}
 
 
@@ -46,9 +63,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--kinds", choices=sorted(KINDS), default="first", help="which toys")
     parser.add_argument("--count", type=int, default=24_000, help="renders: how many scenes")
     parser.add_argument("--size", type=int, default=128, choices=(64, 128), help="base: pixels")
-    parser.add_argument("--batch", type=int, default=64, help="base: samples a step")
-    parser.add_argument("--lr", type=float, default=1e-3, help="base: learning rate")
-    parser.add_argument("--anneal", type=float, default=0.15, help="base: share with falling rate")
+    parser.add_argument("--batch", type=int, default=64, help="samples a step")
+    parser.add_argument(
+        "--condition", choices=train_control.CONDITIONS, default="sketch", help="of control models"
+    )
+    parser.add_argument("--lr", type=float, default=1e-3, help="learning rate")
+    parser.add_argument(
+        "--anneal", type=float, default=0.15, help="share of the time with falling rate"
+    )
     parser.add_argument("--compile", action="store_true", help="base: use torch.compile")
     parser.add_argument("--decoder-only", action="store_true", help="autoencoder: keep the latents")
     parser.add_argument("--threads", type=int, help="CPU threads")
@@ -86,12 +108,7 @@ def _text(options) -> None:
 
 
 def _base(options) -> None:
-    tokenizer = _tokenizer(options)
-    text_encoder = train_text.make_text_encoder(tokenizer)
-    Run(options.work / "text").load(model=text_encoder)
-    vae = PatchAutoencoder().requires_grad_(False)
-    Run(options.work / "autoencoder").load(model=vae)
-    latents = train_unet.Latents(_shards(options), vae.to(options.device), options.size)
+    tokenizer, text_encoder, latents = _learnt(options)
     run = Run(options.work / "base", options.device)
     for line in train_unet.train(
         run,
@@ -104,6 +121,42 @@ def _base(options) -> None:
         options.anneal,
         options.compile,
     ):
+        _print(line)
+
+
+def _learnt(options):
+    """Tokenizer, text encoder and the latents of all renders, which later trainings begin with."""
+    tokenizer = _tokenizer(options)
+    text_encoder = train_text.make_text_encoder(tokenizer)
+    Run(options.work / "text").load(model=text_encoder)
+    vae = PatchAutoencoder().requires_grad_(False)
+    Run(options.work / "autoencoder").load(model=vae)
+    latents = train_unet.Latents(_shards(options), vae.to(options.device), options.size)
+    return tokenizer, text_encoder, latents
+
+
+def _control(options) -> None:
+    tokenizer, text_encoder, latents = _learnt(options)
+    run = Run(options.work / f"{options.what}-{options.condition}", options.device)
+    for line in train_control.train(
+        run,
+        options.what,
+        options.condition,
+        train_unet.load_average(Run(options.work / "base")),
+        latents,
+        tokenizer,
+        text_encoder,
+        options.minutes,
+        options.batch,
+        options.lr,
+        options.anneal,
+    ):
+        _print(line)
+
+
+def _depth(options) -> None:
+    run = Run(options.work / "depth", options.device)
+    for line in train_depth.train(run, _shards(options), options.minutes, options.lr):
         _print(line)
 
 
@@ -120,11 +173,19 @@ def _export(options) -> None:
     train_unet.save(Run(options.work / "base"), base)
     if (judge := Run(options.work / "judge")).samples:
         train_judge.save(judge, options.starter / "judge")
+    if (depth := Run(options.work / "depth")).samples:
+        train_depth.save(depth, options.starter / "depth")
+    for name, (method, _) in CONTROLS.items():
+        if (control := Run(options.work / name)).samples:
+            unet = train_unet.load_average(Run(options.work / "base"))
+            train_control.save(control, method, unet, options.starter / name)
     facts = {"kinds": FIRST_RELEASE, "first_seed": FIRST_SEED, "renders": len(_shards(options))}
     logs = options.starter / "logs"
     logs.mkdir(parents=True, exist_ok=True)
-    for name in RUNS:
+    for name in (*RUNS, "depth", *CONTROLS):
         run = Run(options.work / name)
+        if not run.samples:
+            continue
         facts[name] = {"samples": run.samples, "hours": round(run.seconds / 3600, 2)}
         if run.log_path.exists():
             shutil.copy(run.log_path, logs / f"{name}.jsonl")
@@ -145,6 +206,13 @@ def _adopt(options) -> None:
         "base": {"unet": unet, "ema": unet},
         "judge": {"model": load_judge(options.starter / "judge")},
     }
+    if (depth := options.starter / "depth").exists():
+        parts["depth"] = {"model": DepthEstimator.from_pretrained(depth).float()}
+    for name, (method, _) in CONTROLS.items():
+        if (folder := options.starter / name).exists():
+            kind = ControlNetModel if method == "controlnet" else T2IAdapter
+            network = kind.from_pretrained(folder).float()
+            parts[name] = {"network": network, "ema": network}
     for name, modules in parts.items():
         run = Run(options.work / name, options.device)
         done = json.loads(facts.read_text())[name]
@@ -178,6 +246,9 @@ COMMANDS = {
     "text": _text,
     "base": _base,
     "judge": _judge,
+    "depth": _depth,
+    "controlnet": _control,
+    "adapter": _control,
     "export": _export,
     "adopt": _adopt,
 }

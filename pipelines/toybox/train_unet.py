@@ -275,12 +275,24 @@ def paint_sheet(run: Run, unet, vae, tokenizer, text_encoder, size: int) -> Path
     return path
 
 
-def save(run: Run, folder: Path) -> None:
-    """Writes the averaged UNet and what makes a Stable Diffusion pipeline of a folder, fp16."""
+def load_average(run: Run) -> UNet2DConditionModel:
+    """The averaged UNet of a training.
+
+    Raises:
+        FileNotFoundError: nothing has been trained there yet.
+    """
     weights = run.get("ema")
+    if weights is None:
+        raise FileNotFoundError(f"No trained base in {run.folder}: run the command 'base' first.")
     text_width = weights["down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight"]
     unet = make_unet(text_width.shape[1], weights["conv_in.weight"].shape[1])
     unet.load_state_dict(weights)
+    return unet
+
+
+def save(run: Run, folder: Path) -> None:
+    """Writes the averaged UNet and what makes a Stable Diffusion pipeline of a folder, fp16."""
+    unet = load_average(run)
     unet.half().save_pretrained(folder / "unet")
     scheduler = DDIMScheduler(
         **SCHEDULE, clip_sample=False, timestep_spacing="trailing", steps_offset=1

@@ -6,11 +6,11 @@ import json
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import ControlNetModel, StableDiffusionPipeline, T2IAdapter, UNet2DConditionModel
 
 from pipelines.diffusion.autoencoder import PatchAutoencoder
-from pipelines.toybox import dataset, train, train_text, train_unet
-from pipelines.toybox.dataset import Shards, make_shards
+from pipelines.toybox import dataset, train, train_control, train_depth, train_text, train_unet
+from pipelines.toybox.dataset import Shards, inverse_depth, make_shards
 from pipelines.toybox.render import render
 from pipelines.toybox.scenes import mirrored, training_scene
 from pipelines.toybox.training import Optimizers, Run
@@ -29,6 +29,7 @@ def work(tmp_path_factory):
     patch.setattr(train_text, "CORPUS", 300)
     patch.setattr(train_text, "EXAM", 10)
     patch.setattr(train_unet, "SHEET", 2)
+    patch.setattr(train_control, "SHEET", 1)
     patch.chdir(folder)
     for command in (
         ["renders", "--count", "12", "--threads", "2"],
@@ -36,6 +37,9 @@ def work(tmp_path_factory):
         ["text", *SECONDS],
         ["base", "--size", "64", "--batch", "2", *SECONDS],
         ["judge", *SECONDS],
+        ["depth", *SECONDS],
+        ["controlnet", "--condition", "depth", "--batch", "2", *SECONDS],
+        ["adapter", "--condition", "sketch", "--batch", "2", *SECONDS],
         ["export", "--starter", "starter"],
     ):
         train.main([*command, "--work", str(folder / "work")])
@@ -97,7 +101,7 @@ def test_the_export_is_a_stable_diffusion_pipeline(work):
 def test_adopting_the_export_gives_the_same_weights_and_counts(work):
     train.main(["adopt", "--work", str(work / "again"), "--starter", str(work / "starter")])
     facts = json.loads((work / "starter" / "training.json").read_text())
-    for name in train.RUNS:
+    for name in (*train.RUNS, "depth", "controlnet-depth", "adapter-sketch"):
         assert Run(work / "again" / name).samples == facts[name]["samples"]
     exported = PatchAutoencoder.from_pretrained(work / "starter" / "base" / "vae").state_dict()
     adopted = Run(work / "again" / "autoencoder").get("model")
@@ -105,6 +109,45 @@ def test_adopting_the_export_gives_the_same_weights_and_counts(work):
         assert torch.equal(tensor.float(), adopted[name])
     with pytest.raises(SystemExit, match="holds a training already"):
         train.main(["adopt", "--work", str(work / "again"), "--starter", str(work / "starter")])
+
+
+def test_the_exported_control_models_fit_the_exported_base(work):
+    starter = work / "starter"
+    net = ControlNetModel.from_pretrained(starter / "controlnet-depth")
+    unet = UNet2DConditionModel.from_pretrained(starter / "base" / "unet")
+    assert net.config.block_out_channels == unet.config.block_out_channels
+    adapter = T2IAdapter.from_pretrained(starter / "adapter-sketch").float()
+    maps = adapter(torch.zeros(1, 3, 128, 128))
+    assert [(each.shape[1], each.shape[2]) for each in maps] == [(80, 16), (160, 8), (240, 4)]
+    assert not (starter / "controlnet-sketch").exists(), "it has not been trained"
+
+
+def test_a_control_training_leaves_the_base_as_it_is_and_moves_its_own_weights(work):
+    state = Run(work / "work" / "controlnet-depth")
+    base = Run(work / "work" / "base").get("ema")
+    copied = state.get("network")["mid_block.resnets.0.conv1.weight"]
+    assert (copied - base["mid_block.resnets.0.conv1.weight"]).abs().max() > 0
+    zero = state.get("network")["controlnet_mid_block.weight"]
+    assert zero.abs().max() > 0, "the zero convolution has learnt"
+
+
+def test_depth_maps_are_bright_where_it_is_near():
+    depth = np.array([[1.0, 2.0], [4.0, np.inf]], np.float32)
+    assert inverse_depth(depth).tolist() == [[255, 128], [64, 0]]
+
+
+def test_the_errors_of_a_perfect_estimate_are_nil_whatever_its_scale():
+    scene = render(training_scene(3, FIRST_RELEASE), 64, 64)
+
+    class Perfect(torch.nn.Module):
+        device = "cpu"
+
+        def forward(self, x):
+            return torch.from_numpy(0.3 + 0.5 / scene.depth)[None, None]
+
+    error, share = train_depth.errors(Perfect(), [scene])
+    assert error < 1e-3
+    assert share == 1.0
 
 
 def test_any_text_encodes_and_no_token_stands_for_the_unknown(work):

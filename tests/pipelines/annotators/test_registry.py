@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import threading
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pipelines.annotators import registry
+from pipelines.annotators.registry import ANNOTATORS, get
+from pipelines.annotators.weights import WEIGHTS, expected_bytes, is_here
+from pipelines.errors import BadRequest, NotFound, Stopped, Unavailable
+from tests.pipelines.annotators.conftest import cache_in
+
+ROOT = Path(__file__).parents[3]
+NAMES = """none canny scribble lineart softedge_hed softedge_pidinet scribble_hed lineart_hub
+lineart_anime depth depth_anything depth_midas depth_zoe depth_leres normal_bae openpose dwpose
+seg_upernet seg_sam shuffle grid_grey grid_colour""".split()
+MADE = "any canny softedge lineart scribble depth seg normal pose shuffle grid".split()
+
+
+def test_these_annotators_are_offered_in_this_order():
+    assert list(ANNOTATORS) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_annotator_is_described_and_its_parameters_have_bounds(name):
+    annotator = get(name)
+    assert annotator.name == name
+    assert annotator.title
+    assert annotator.description.endswith(".")
+    assert annotator.makes in MADE
+    assert annotator.weights is None or annotator.weights in WEIGHTS
+    assert len(annotator.neutral) == 3
+    assert annotator.parameters.model_config["extra"] == "forbid"
+    assert annotator.parameters.model_config["frozen"]
+    for field in annotator.parameters.model_fields.values():
+        assert field.title
+        assert field.description
+        limits = {type(limit).__name__ for limit in field.metadata}
+        assert field.annotation is bool or {"Ge", "Le"} <= limits
+        assert not field.is_required()
+    assert callable(import_module(annotator.module).annotate)
+
+
+def test_listing_annotators_loads_no_heavy_library(tmp_path):
+    code = (
+        "import pathlib, sys; from pipelines.annotators import maps, registry, weights\n"
+        "for annotator in registry.ANNOTATORS.values():\n"
+        "    annotator.parameters().model_dump()\n"
+        f"[weights.is_here(name, pathlib.Path({str(tmp_path)!r})) for name in weights.WEIGHTS]\n"
+        "heavy = {'torch', 'cv2', 'transformers', 'controlnet_aux', 'openvino', 'numpy'}\n"
+        "print(*(heavy & sys.modules.keys()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == []
+
+
+def test_an_unknown_name_offers_the_closest():
+    with pytest.raises(NotFound, match=r"no annotator called cany\..*canny"):
+        get("cany")
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "sentence"),
+    [
+        ("canny", {"low": 256}, "Low threshold is 256; it must be at most 255."),
+        ("scribble", {"thickness": 0}, "Line thickness is 0; it must be at least 1."),
+        ("shuffle", {"seed": -1}, "Seed is -1; it must be at least 0."),
+        ("grid_grey", {"cells": 129}, "Cells is 129; it must be at most 128."),
+        ("depth_midas", {"resolution": 4096}, "Resolution is 4096; it must be at most 2048."),
+        ("lineart", {"width": float("nan")}, "Line width is nan"),
+        ("none", {"low": 1}, "There is no setting called low."),
+        ("openpose", {"hands": "perhaps"}, "Hands cannot be perhaps"),
+    ],
+)
+def test_a_parameter_out_of_bounds_is_refused_before_anything_is_loaded(
+    annotate, photo, name, parameters, sentence
+):
+    with pytest.raises(BadRequest, match=re.escape(sentence)):
+        annotate(name, photo, **parameters)
+
+
+def test_stopping_before_the_map_is_made(photo, tmp_path):
+    stop = threading.Event()
+    stop.set()
+    for name in ("canny", "depth_midas"):
+        with pytest.raises(Stopped):
+            list(registry.annotate(name, photo, {}, cache_in(tmp_path), stop))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if ANNOTATORS[name].weights])
+def test_without_its_weights_an_annotator_says_what_to_do(
+    annotate, photo, name, monkeypatch, tmp_path
+):
+    monkeypatch.setattr("pipelines.annotators.weights.ASSETS", tmp_path)
+    weights = ANNOTATORS[name].weights
+    title = re.escape(WEIGHTS[weights].title)
+    assert not is_here(weights, tmp_path)
+    assert expected_bytes(weights) > 10**6
+    with pytest.raises(Unavailable) as caught:
+        annotate(name, photo)
+    expected = rf"{title} is not on this machine.*offline.*[KMG]B\)"
+    if weights == "toybox_depth":
+        expected = rf"The files of {title} are not in assets/starter/depth"
+    assert re.search(expected, str(caught.value))
+    assert str(caught.value).count(".") < 5
+
+
+def test_a_missing_package_is_named_and_the_others_work(annotate, photo, monkeypatch):
+    for module in [name for name in sys.modules if name.startswith("pipelines.annotators.cl")]:
+        monkeypatch.delitem(sys.modules, module)
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "cv2", None)
+        with pytest.raises(Unavailable, match=r"Canny edges cannot run here \(.*cv2.*pip install"):
+            annotate("canny", photo)
+    assert annotate("canny", photo).size == photo.size
+
+
+def test_a_cropped_out_corner_of_a_picture_is_read_as_well(annotate):
+    picture = Image.new("RGB", (200, 100), "white").crop((150, 20, 213, 91))  # beyond its border
+    assert annotate("lineart", picture).size == (63, 71)
