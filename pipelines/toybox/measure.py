@@ -1,9 +1,12 @@
-"""Scores: how often a picture shows what its words said, by the judge's verdict."""
+"""Scores: how often a picture shows what its words said, and how closely it follows a map."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+import cv2
+import numpy as np
 
 from pipelines.toybox.judge import Seen, Verdict
 from pipelines.toybox.scenes import Scene, held_out_scene
@@ -73,3 +76,30 @@ def score(scenes: Iterable[Scene], verdicts: Iterable[Verdict]) -> dict[str, Sha
             first, second = (seen.x for seen, _ in pairs)
             add("left/right", (first < second) == (scene.relation == "left of"))
     return shares
+
+
+def edge_f1(found: np.ndarray, wanted: np.ndarray, tolerance: int = 2) -> float:
+    """How well edges agree: the harmonic mean of precision and recall, 0 … 1.
+
+    An edge pixel counts as met when the other picture has one within ``tolerance`` pixels.
+
+    Args:
+        found, wanted: (H, W), above 127 where an edge is.
+    """
+    found, wanted = (edges > 127 for edges in (found, wanted))
+    if not found.any() or not wanted.any():
+        return float(not found.any() and not wanted.any())
+    side = 2 * tolerance + 1
+    brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    near_found, near_wanted = (
+        cv2.dilate(edges.astype(np.uint8), brush) > 0 for edges in (found, wanted)
+    )
+    precision, recall = near_wanted[found].mean(), near_found[wanted].mean()
+    return float(2 * precision * recall / max(precision + recall, 1e-9))
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Pearson's correlation of two maps, −1 … 1; 0 where one of them is flat."""
+    a, b = (each.astype(np.float64).ravel() - each.mean() for each in (a, b))
+    length = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b) / length if length else 0.0

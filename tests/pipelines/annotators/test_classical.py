@@ -134,8 +134,9 @@ def test_a_grid_cell_of_a_slope_has_the_slopes_mean(annotate):
 
 
 def test_the_default_grid_has_cells_of_64_pixels_at_512(annotate):
-    noise = np.random.default_rng(3).integers(0, 256, (512, 768, 3), np.uint8)
-    made = np.asarray(annotate("grid_colour", Image.fromarray(noise)))
+    patches = Image.fromarray(np.random.default_rng(3).integers(0, 256, (8, 12, 3), np.uint8))
+    picture = patches.resize((768, 512), Image.Resampling.NEAREST)
+    made = np.asarray(annotate("grid_colour", picture))
     cells = made.reshape(8, 64, 12, 64, 3)
     assert (cells == cells[:, :1, :, :1]).all()
     assert len(np.unique(cells[:, 0, :, 0].reshape(-1, 3), axis=0)) == 96

@@ -1,10 +1,11 @@
 """Scores worked by hand, and the judge's reading of maps made by hand."""
 
 import numpy as np
+import pytest
 import torch
 
 from pipelines.toybox.judge import HEADS, STRIDE, Judge, Seen, Verdict
-from pipelines.toybox.measure import measuring_scenes, score
+from pipelines.toybox.measure import correlation, edge_f1, measuring_scenes, score
 from pipelines.toybox.scenes import Scene, Thing, reserved
 from pipelines.toybox.vocabulary import COLOURS, FIRST_RELEASE, KINDS, PLACES
 
@@ -66,3 +67,40 @@ def test_the_judge_reads_peaks_as_toys_from_left_to_right():
     assert [(toy.kind, toy.colour) for toy in verdict.toys] == [("car", "pink"), ("cat", "blue")]
     x, y = (0 + 0.5) * STRIDE, (2 + 0.5) * STRIDE
     np.testing.assert_allclose(verdict.toys[0].box, (x - 4, y - 6, x + 4, y + 6), atol=1e-4)
+
+
+def _square(shift: int = 0) -> np.ndarray:
+    picture = np.zeros((40, 40), np.uint8)
+    picture[10 + shift, 10:30] = picture[29 + shift, 10:30] = 255
+    picture[10 + shift : 30 + shift, [10, 29]] = 255
+    return picture
+
+
+def test_edges_agree_within_two_pixels_and_no_further():
+    assert edge_f1(_square(), _square()) == 1.0
+    assert edge_f1(_square(2), _square()) == 1.0
+    assert edge_f1(_square(5), _square()) < 0.8
+
+
+def test_edge_f1_by_hand():
+    wanted, found = np.zeros((2, 20, 40), np.uint8)
+    wanted[5, :] = 255  # 40 pixels, of which the first half are found
+    found[5, :20] = 255
+    found[15, :20] = 255  # and 20 that nobody wanted
+    recall = 22 / 40  # two beyond the end are within the tolerance
+    precision = 20 / 40
+    expected = 2 * precision * recall / (precision + recall)
+    assert abs(edge_f1(found, wanted) - expected) < 1e-6
+
+
+def test_no_edges_agree_with_none_only():
+    empty = np.zeros((8, 8), np.uint8)
+    assert edge_f1(empty, empty) == 1.0
+    assert edge_f1(_square()[:8, :8], _square()[10:18, 10:18]) == 0.0
+
+
+def test_correlation_knows_no_scale():
+    ramp = np.arange(12.0).reshape(3, 4)
+    assert correlation(ramp, 3 * ramp + 2) == pytest.approx(1)
+    assert correlation(ramp, -ramp) == pytest.approx(-1)
+    assert correlation(ramp, np.ones((3, 4))) == 0
