@@ -75,9 +75,10 @@ def test_its_card_says_how_it_was_made():
     assert facts["base"]["samples"] > 0
     card = (STARTER / "README.md").read_text()
     assert f"{facts['base']['samples']:,}" in card, "the card speaks of other weights"
+    assert "have not been measured" not in card
 
 
 def test_it_stays_small():
     files = [path for path in STARTER.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 100e6
-    assert {path.suffix for path in files} <= {".safetensors", ".json", ".jsonl", ".md", ".png"}
+    assert {path.suffix for path in files} <= {".safetensors", ".json", ".jsonl", ".md", ".txt"}

@@ -12,7 +12,8 @@ the finished weights to ``assets/starter``.
     depth        the depth estimator
     controlnet   a ControlNet on the trained base, for --condition sketch or depth
     adapter      a T2I-Adapter, likewise
-    export       write all of it as diffusers folders
+    export       write all of it as diffusers folders, with a model card
+    card         write the model card again, with assets/starter/scores.txt
     adopt        begin a new work folder with the shipped weights, to train them on
 """
 
@@ -35,6 +36,7 @@ from pipelines.toybox import (
     train_text,
     train_unet,
 )
+from pipelines.toybox.card import SCORES, write_card
 from pipelines.toybox.dataset import FIRST_SEED, Shards, make_shards
 from pipelines.toybox.depth import DepthEstimator
 from pipelines.toybox.judge import load_judge
@@ -74,6 +76,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--compile", action="store_true", help="base: use torch.compile")
     parser.add_argument("--decoder-only", action="store_true", help="autoencoder: keep the latents")
     parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--machine", default="not noted", help="export: what it was trained on")
     parser.add_argument(
         "--starter", type=Path, default=Path("assets/starter"), help="export, adopt: folder"
     )
@@ -189,7 +192,10 @@ def _export(options) -> None:
         facts[name] = {"samples": run.samples, "hours": round(run.seconds / 3600, 2)}
         if run.log_path.exists():
             shutil.copy(run.log_path, logs / f"{name}.jsonl")
+    facts["machine"] = options.machine
     (options.starter / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
+    (options.starter / SCORES).unlink(missing_ok=True)  # of other weights
+    write_card(options.starter)
     print(f"{options.starter}: base model after {facts['base']['samples']:,} samples")
 
 
@@ -250,6 +256,7 @@ COMMANDS = {
     "controlnet": _control,
     "adapter": _control,
     "export": _export,
+    "card": lambda options: print(write_card(options.starter)),
     "adopt": _adopt,
 }
 

@@ -98,6 +98,17 @@ def test_the_export_is_a_stable_diffusion_pipeline(work):
     assert pipe.scheduler.config.prediction_type == "v_prediction"
 
 
+def test_the_card_tells_what_was_trained_and_what_was_measured(work):
+    starter = work / "starter"
+    facts = json.loads((starter / "training.json").read_text())
+    unmeasured = (starter / "README.md").read_text()
+    assert "have not been measured" in unmeasured
+    assert f"{facts['base']['samples']:,} latents" in unmeasured
+    (starter / "scores.txt").write_text("object 12.3")
+    train.main(["card", "--starter", str(starter)])
+    assert "object 12.3" in (starter / "README.md").read_text()
+
+
 def test_adopting_the_export_gives_the_same_weights_and_counts(work):
     train.main(["adopt", "--work", str(work / "again"), "--starter", str(work / "starter")])
     facts = json.loads((work / "starter" / "training.json").read_text())
