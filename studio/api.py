@@ -24,7 +24,10 @@ from pipelines.diffusion.styles import styles
 from pipelines.errors import BadRequest, NotFound, UserError
 from studio.access import API
 from studio.accounts import owner_of
+from studio.http import KEPT, NOT_KEPT, json_object
 from studio.i18n import language_of, translate
+from studio.inputs_api import conditions_router, inputs_router
+from studio.job import QUEUED
 from studio.metadata import read_settings
 from studio.replies import error_body, status_of
 
@@ -36,16 +39,14 @@ if TYPE_CHECKING:
 UPDATE_SECONDS = 0.1  # between two looks at a job that is watched
 ENDING_SECONDS = 0.005  # between two glances at whether any job has ended
 HEARTBEAT_SECONDS = 15.0  # proxies close connections on which nothing is heard
-EXAMPLE = '{"prompt": "a red mug"}'
-NOT_KEPT = {"Cache-Control": "no-store"}
-# A picture's id never stands for other pixels. "private": it is its owner's alone.
-KEPT = {"Cache-Control": "private, max-age=86400, immutable"}
 
 
 def install(app: FastAPI, studio: Studio) -> None:
     """Adds the API's routes, the picture files and the form of errors to ``app``."""
     app.include_router(jobs_router(studio), prefix=API)
     app.include_router(pictures_router(studio), prefix=API)
+    app.include_router(inputs_router(studio), prefix=API)
+    app.include_router(conditions_router(studio), prefix=API)
     app.include_router(catalog_router(studio), prefix=API)
     app.include_router(files_router(studio))
     app.add_exception_handler(UserError, _user_error)
@@ -59,7 +60,7 @@ def jobs_router(studio: Studio) -> APIRouter:
     @routes.post("/jobs/{kind}", status_code=202)
     async def submit(kind: str, request: Request) -> dict[str, Any]:
         """Queues a job of this kind; ``GET /schema/{kind}`` says what the body may hold."""
-        data = await _json_object(request)
+        data = await json_object(request)
         job = await run_sync(studio.submit, owner_of(request), kind, data)
         return described(job, request)
 
@@ -126,9 +127,16 @@ def pictures_router(studio: Studio) -> APIRouter:
         before: Annotated[str | None, Query(max_length=100)] = None,
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
     ) -> dict[str, Any]:
-        """One's own pictures, newest first; ``before`` is the id of the last one seen."""
+        """One's own pictures, newest first.
+
+        ``before`` is the ``next`` of the answer before, or the id of the last picture seen;
+        ``next`` is null where nothing more can come.
+        """
         rows = studio.gallery.search(owner_of(request).id, search, limit=limit, before=before)
-        return {"pictures": [picture_json(row) for row in rows]}
+        return {
+            "pictures": [picture_json(row) for row in rows],
+            "next": rows[-1].cursor if len(rows) == limit else None,
+        }
 
     @routes.get("/pictures/{picture_id}")
     def one(picture_id: str, request: Request) -> dict[str, Any]:
@@ -137,6 +145,12 @@ def pictures_router(studio: Studio) -> APIRouter:
     @routes.delete("/pictures/{picture_id}", status_code=204)
     def delete(picture_id: str, request: Request) -> None:
         studio.gallery.delete(owner_of(request).id, picture_id)
+
+    @routes.delete("/pictures")
+    def delete_all(request: Request) -> dict[str, int]:
+        """Deletes all of one's own pictures for good, those brought in as well."""
+        owner = owner_of(request).id
+        return {"deleted": studio.gallery.delete_all(owner) + studio.inputs.delete_all(owner)}
 
     return routes
 
@@ -254,8 +268,12 @@ def files_router(studio: Studio) -> APIRouter:
 
 
 def job_json(studio: Studio, job: Job, language: str) -> dict[str, Any]:
-    """A job as the API describes it; sentences in ``language``, times in seconds since 1970."""
+    """A job as the API describes it; sentences in ``language``, times in seconds since 1970.
+
+    ``wait`` is in how many seconds a queued job is expected to start; None where nothing tells it.
+    """
     pictures = studio.gallery.of_job(job.owner, job.id)
+    wait = studio.jobs.wait(job.id) if job.state == QUEUED else None
     return {
         "id": job.id,
         "kind": job.kind,
@@ -263,6 +281,7 @@ def job_json(studio: Studio, job: Job, language: str) -> dict[str, Any]:
         "step": job.step,
         "total": job.total,
         "position": studio.jobs.position(job.id),
+        "wait": None if wait is None else round(wait),
         "note": job.note and translate(job.note, language),
         "error": job.error and translate(job.error, language),
         "result": job.result,
@@ -289,24 +308,6 @@ def picture_json(picture: SavedPicture) -> dict[str, Any]:
         "parameters": picture.parameters,
         "created": picture.created,
     }
-
-
-async def _json_object(request: Request) -> dict[str, Any]:
-    """The body as a JSON object.
-
-    NaN and Infinity pass here, so that the field that holds one can be named.
-
-    Raises:
-        BadRequest: it is none; says where the JSON breaks off.
-    """
-    body = await request.body()
-    try:
-        data = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise BadRequest("The body is not JSON: {reason}.", reason=str(error)) from None
-    if not isinstance(data, dict):
-        raise BadRequest("The body must be a JSON object, such as {example}.", example=EXAMPLE)
-    return data
 
 
 async def _job_events(

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from studio.store import Store
 
 THUMBNAIL = 256  # pixels of the longer side
+ID_LENGTH = 16  # characters of a picture's id
 WHOLE_RUN = -1  # the position of a picture of the run as a whole, e.g. a comparison's sheet
 _THUMBNAILS = ".thumbnails"
 _log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ class SavedPicture:
     """One row of the gallery.
 
     Attributes:
+        number: rises with every picture of anyone's.
         id: made from the job's secret id; the only name under which the picture is ever asked for.
         owner, job_id, kind: whose it is and what made it.
         position: its place in the job, or WHOLE_RUN.
@@ -53,6 +55,7 @@ class SavedPicture:
         created: seconds since 1970.
     """
 
+    number: int
     id: str
     owner: str
     job_id: str
@@ -65,6 +68,11 @@ class SavedPicture:
     bytes: int
     seconds: float
     created: float
+
+    @property
+    def cursor(self) -> str:
+        """Where a search goes on after this picture, even if it is deleted meanwhile."""
+        return str(self.number)
 
 
 class Gallery:
@@ -180,10 +188,10 @@ class Gallery:
         Args:
             text: words that prompt and negative prompt must all hold, in any order and case.
             limit: how many at most.
-            before: the id of a picture; only older ones are returned.
+            before: the cursor or the id of a picture; only older ones are returned.
 
         Raises:
-            NotFound: ``before`` is not a picture of the owner's.
+            NotFound: ``before`` is an id, and not that of a picture of the owner's.
         """
         conditions, values = ["owner = ?", "present"], [owner]
         for word in folded(text).split():
@@ -191,7 +199,7 @@ class Gallery:
             values.append(f"%{_literal(word)}%")
         if before is not None:
             conditions.append("number < ?")
-            values.append(self._row(owner, before)["number"])
+            values.append(self._number(owner, before))
         rows = self._store.rows(
             f"SELECT * FROM pictures WHERE {' AND '.join(conditions)} ORDER BY number DESC LIMIT ?",
             (*values, limit),
@@ -199,10 +207,11 @@ class Gallery:
         return [_picture(row) for row in rows]
 
     def bytes_used(self, owner: str | None = None) -> int:
-        """Bytes of the owner's pictures, or of everybody's."""
+        """Bytes of the owner's pictures, brought-in ones among them, or of everybody's."""
         row = self._store.row(
-            "SELECT COALESCE(SUM(bytes), 0) AS used FROM pictures "
-            "WHERE present AND (?1 IS NULL OR owner = ?1)",
+            "SELECT COALESCE(SUM(bytes), 0) AS used FROM ("
+            "SELECT bytes, owner FROM pictures WHERE present "
+            "UNION ALL SELECT bytes, owner FROM inputs) WHERE ?1 IS NULL OR owner = ?1",
             (owner,),
         )
         return row["used"]
@@ -293,6 +302,17 @@ class Gallery:
         if row is None:
             raise _not_found(picture_id)
         return row
+
+    def _number(self, owner: str, before: str) -> int:
+        if before.isdecimal() and len(before) < ID_LENGTH:
+            return int(before)
+        # The file may have vanished: the place of the picture is known all the same.
+        row = self._store.row(
+            "SELECT number FROM pictures WHERE id = ? AND owner = ?", (before, owner)
+        )
+        if row is None:
+            raise _not_found(before)
+        return row["number"]
 
     def _at(self, job_id: str, position: int) -> SavedPicture | None:
         row = self._store.row(

@@ -39,12 +39,16 @@ def prepare_home(home: Path) -> Path:
         for name in FOLDERS:
             (home / name).mkdir(exist_ok=True)
     except OSError as error:
-        raise Unavailable(
-            "The home folder {home} cannot be used: {reason}. Choose another one with --home.",
-            home=shown(home),
-            reason=error.strerror or str(error),
-        ) from error
+        raise _unusable(home, error) from error
     return home
+
+
+def _unusable(home: Path, error: OSError) -> Unavailable:
+    return Unavailable(
+        "The home folder {home} cannot be used: {reason}. Choose another one with --home.",
+        home=shown(home),
+        reason=error.strerror or str(error),
+    )
 
 
 class HomeLock:
@@ -53,27 +57,40 @@ class HomeLock:
     The operating system lets go of it when the process ends, however it ends.
 
     Raises:
-        Unavailable: another studio holds it.
+        Unavailable: another studio holds it, or the folder's file system has no locks.
     """
 
     def __init__(self, home: Path) -> None:
-        self._file: IO[str] = (home / LOCK_FILE).open("a+", encoding="ascii")
+        try:
+            self._file: IO[str] = (home / LOCK_FILE).open("a+", encoding="ascii")
+        except OSError as error:
+            raise _unusable(home, error) from error
         try:
             _lock(self._file)
-        except OSError:
-            self._file.seek(0)
-            process = self._file.read().strip()
+        except OSError as error:
+            refusal = self._refusal(home, error)
             self._file.close()
-            raise Unavailable(
-                "Another studio (process {process}) is using {home}. "
-                "Close it, or start this one with another --home.",
-                process=process or "?",
-                home=shown(home),
-            ) from None
+            raise refusal from error
         self._file.seek(0)
         self._file.truncate()
         self._file.write(str(os.getpid()))
         self._file.flush()
+
+    def _refusal(self, home: Path, error: OSError) -> Unavailable:
+        if error.errno in HELD:
+            self._file.seek(0)
+            return Unavailable(
+                "Another studio (process {process}) is using {home}. "
+                "Close it, or start this one with another --home.",
+                process=self._file.read().strip() or "?",
+                home=shown(home),
+            )
+        return Unavailable(
+            "The home folder {home} cannot be locked: {reason}. "
+            "Choose one on a disk of this machine with --home.",
+            home=shown(home),
+            reason=error.strerror or str(error),
+        )
 
     def release(self) -> None:
         self._file.close()
@@ -117,6 +134,8 @@ def shown(path: Path) -> str:
 if os.name == "nt":
     import msvcrt
 
+    HELD = {errno.EACCES, errno.EDEADLK}  # errors of _lock that mean: someone else has it
+
     def _lock(file: IO[str]) -> None:
         # Far beyond the process number, which others may want to read while the lock is held.
         file.seek(1 << 20)
@@ -124,6 +143,8 @@ if os.name == "nt":
 
 else:
     import fcntl
+
+    HELD = {errno.EWOULDBLOCK, errno.EAGAIN}
 
     def _lock(file: IO[str]) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -6,6 +6,7 @@ was queued or running when the studio stopped is queued again when it starts.
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import secrets
@@ -23,6 +24,7 @@ from studio.accounts import is_guest
 from studio.gallery import WHOLE_RUN
 from studio.job import CANCELLED, DONE, FAILED, QUEUED, RUNNING, Job, job_of
 from studio.turns import fair_order
+from studio.waiting import Pace, paced, seconds_to_turn, usual_seconds
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -35,16 +37,34 @@ if TYPE_CHECKING:
 MAX_CRASHES = 2  # a job on which the studio has died more often is not tried again
 RETRY_SECONDS = 2.0  # between two tries to write to a database that refuses it
 WRITE_SECONDS = 0.25  # between two writes of a running job's progress
+REMEMBERED = 200  # finished jobs that are looked at for how long each kind takes
 _log = logging.getLogger(__name__)
 
 
 class _Running:
     """The job that a worker is at: its stop flag and what is newest of it."""
 
-    def __init__(self, job_id: str) -> None:
-        self.job_id = job_id
+    def __init__(self, job_id: str, kind: str) -> None:
+        self.job_id, self.kind = job_id, kind
+        self.started = time.monotonic()
         self.stop = threading.Event()
         self.progress = Progress(0, 0)
+        self.pace: Pace | None = None
+
+    def saw(self, progress: Progress) -> None:
+        # A step without a preview keeps the last one.
+        self.progress = replace(progress, preview=progress.preview or self.progress.preview)
+        self.pace = paced(self.pace, progress.step, progress.total, time.monotonic())
+
+    def seconds_left(self, usual: float | None) -> float | None:
+        """Until its end, by its pace, or else by what its kind usually takes."""
+        # Steps with a note are those of something else, such as a download.
+        pace = self.pace if self.progress.note is None else None
+        left = pace.seconds_left(time.monotonic()) if pace is not None else None
+        if left is None and usual is not None:
+            left = self.started + usual - time.monotonic()
+            return left if left > 0 else None
+        return left
 
 
 class Jobs:
@@ -77,6 +97,7 @@ class Jobs:
         self._closing = False
         self._worker: threading.Thread | None = None
         self.endings = 0
+        self._usual: tuple[int, dict[str, float]] = (-1, {})  # as of how many endings
 
     def start(self) -> None:
         """Takes up what an earlier studio has left, and starts the worker."""
@@ -193,8 +214,24 @@ class Jobs:
         """0 while it runs, 1 when it is next, …; None when it is neither running nor queued."""
         if (running := self._running) is not None and running.job_id == job_id:
             return 0
-        order = self._order()
+        order = list(self._order())
         return order.index(job_id) + 1 if job_id in order else None
+
+    def wait(self, job_id: str) -> float | None:
+        """Seconds until a queued job's turn; None when it is not queued, or they are unknown."""
+        running, order = self._running, self._order()
+        if job_id not in order:
+            return None
+        usual = self._usual_seconds()
+        ahead = itertools.takewhile(lambda each: each != job_id, order)
+        left = running.seconds_left(usual.get(running.kind)) if running is not None else 0.0
+        return seconds_to_turn(left, [usual.get(order[each]) for each in ahead])
+
+    def seconds_left(self, job_id: str) -> float | None:
+        """Until the last of the steps that a running job counts; None where it cannot be told."""
+        if (running := self._running) is None or running.job_id != job_id:
+            return None
+        return running.pace.seconds_left(time.monotonic()) if running.pace is not None else None
 
     def counts(self) -> dict[str, int]:
         """How many jobs are queued and running, of all owners."""
@@ -257,30 +294,46 @@ class Jobs:
     def _take(self) -> _Running | None:
         """Waits for the next job and marks it as running; None when the studio closes."""
         with self._wake:
-            while not self._closing and (job_id := next(iter(self._order()), None)) is None:
+            while not self._closing and not (order := self._order()):
                 self._wake.wait()
             if self._closing:
                 return None
+            job_id, kind = next(iter(order.items()))
             self._store.write(
                 "UPDATE jobs SET state = ?, started = ?, "
                 "served = (SELECT MAX(served) + 1 FROM jobs) WHERE id = ?",
                 (RUNNING, time.time(), job_id),
             )
-            self._running = _Running(job_id)
+            self._running = _Running(job_id, kind)
             return self._running
 
-    def _order(self) -> list[str]:
-        """Ids of the queued jobs in the order in which they will run."""
+    def _order(self) -> dict[str, str]:
+        """Id → kind of the queued jobs, in the order in which they will run."""
         queued = self._store.rows(
-            "SELECT id, owner FROM jobs WHERE state = ? ORDER BY number", (QUEUED,)
+            "SELECT id, owner, kind FROM jobs WHERE state = ? ORDER BY number", (QUEUED,)
         )
         if not queued:
-            return []
+            return {}
         served = self._store.rows("SELECT owner, MAX(served) AS last FROM jobs GROUP BY owner")
-        return fair_order(
+        kinds = {row["id"]: row["kind"] for row in queued}
+        order = fair_order(
             ((row["id"], row["owner"]) for row in queued),
             {row["owner"]: row["last"] for row in served},
         )
+        return {job_id: kinds[job_id] for job_id in order}
+
+    def _usual_seconds(self) -> dict[str, float]:
+        """Kind → how long one takes, as far as jobs of it have been done."""
+        endings, usual = self._usual
+        if endings != (now := self.endings):
+            rows = self._store.rows(
+                "SELECT kind, finished - started AS seconds FROM jobs WHERE state = ? "
+                "ORDER BY number DESC LIMIT ?",
+                (DONE, REMEMBERED),
+            )
+            usual = usual_seconds((row["kind"], row["seconds"]) for row in rows)
+            self._usual = (now, usual)
+        return usual
 
     def _run(self, running: _Running) -> None:
         """Runs one job to its end, whatever that is, and writes the end down."""
@@ -310,9 +363,7 @@ class Jobs:
         for event in engine.run(request, self._cache, running.stop):
             match event:
                 case Progress():
-                    # A step without a preview keeps the last one.
-                    preview = event.preview or running.progress.preview
-                    running.progress = replace(event, preview=preview)
+                    running.saw(event)
                     if time.monotonic() - written >= WRITE_SECONDS:
                         self._write_progress(job.id, event)
                         written = time.monotonic()

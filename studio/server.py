@@ -19,14 +19,18 @@ import uvicorn
 from pydantic import BaseModel
 
 from pipelines.catalog import Catalog, ModelEntry
+from pipelines.diffusion.control.catalog import ControlCatalog
+from pipelines.diffusion.control.requests import ControlRequest
 from pipelines.diffusion.requests import CompareSamplersRequest, TextToImageRequest
 from pipelines.diffusion.resolving import resolve
 from pipelines.diffusion.samplers import samplers_in
 from pipelines.engines import ENGINES, Engine
 from pipelines.errors import NotFound, Refused, Unavailable, validated
 from studio.accounts import Account, Accounts, Owner
+from studio.conditions import Conditions
 from studio.gallery import Gallery
 from studio.home import HomeLock, prepare_home
+from studio.inputs import Inputs
 from studio.jobs import Job, Jobs
 from studio.machine import CacheOnDemand, Machine
 from studio.passwords import load_secret
@@ -65,7 +69,8 @@ class Studio:
     """All services of one running studio; the page and the API work on these.
 
     Attributes:
-        home, store, settings, catalog, cache, gallery, jobs, accounts: the services.
+        home, store, settings, catalog, control, cache, gallery, inputs, conditions, jobs,
+            accounts: the services.
         machine: the device, once it is known.
     """
 
@@ -77,13 +82,15 @@ class Studio:
             self.store = Store(self.home)
             parts.callback(self.store.close)
             self.settings = StoredSettings(self.store)
-            self.catalog = Catalog(self.home)
+            self.catalog, self.control = Catalog(self.home), ControlCatalog(self.home)
             self.machine = Machine(
                 self.catalog, self.home, options.device, options.budget, options.offline
             )
             parts.callback(self.machine.close)
             self.cache: CacheOnDemand = self.machine.cache
             self.gallery = Gallery(self.store, self.home, self.settings)
+            self.inputs = Inputs(self.store, self.home, self.gallery)
+            self.conditions = Conditions(self.home, self.cache, self.inputs)
             self.accounts = Accounts(load_secret(self.home), options.accounts)
             self.jobs = Jobs(self.store, self.cache, ENGINES, self.gallery, self.settings)
             parts.callback(self.jobs.close)
@@ -118,12 +125,18 @@ class Studio:
             entry = self.catalog.get(each.model)
             resolve(each, entry, samplers_in(self.home))
             if not owner.is_host and not _is_here(entry, self.home):
-                raise Refused(
-                    "{model} has not been downloaded yet, and only the host may do that. "
-                    "Choose a model that is here.",
-                    model=entry.title,
-                )
+                raise _not_here(entry.title)
+            if isinstance(each, ControlRequest):
+                self._check_units(owner, each, entry)
         return self.jobs.submit(owner.id, kind, request)
+
+    def _check_units(self, owner: Owner, request: ControlRequest, base: ModelEntry) -> None:
+        for unit in request.units:
+            self.conditions.check(owner, unit)
+            entry = self.control.get(unit.model)
+            self.control.check_fit(entry, base)
+            if not owner.is_host and not entry.is_here(self.home):
+                raise _not_here(entry.title)
 
     def warm_up(self) -> None:
         """Loads what the first job needs (torch and the engines), so that it need not wait.
@@ -147,6 +160,14 @@ def _paintings(request: BaseModel) -> Iterator[TextToImageRequest]:
             yield request.base.model_copy(update={"sampler": sampler, "steps": steps})
     elif isinstance(request, TextToImageRequest):
         yield request
+
+
+def _not_here(model: str) -> Refused:
+    return Refused(
+        "{model} has not been downloaded yet, and only the host may do that. "
+        "Choose a model that is here.",
+        model=model,
+    )
 
 
 def _is_here(entry: ModelEntry, home: Path) -> bool:
@@ -174,9 +195,11 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     os.environ["GRADIO_TEMP_DIR"] = str(cache)
     import gradio
     from fastapi import FastAPI
+    from starlette.middleware import Middleware
 
     from studio import api, login, page
     from studio.access import Access
+    from studio.i18n.browsers import ChinesePage
 
     page_seen = threading.Event()
     closing = threading.Event()
@@ -214,6 +237,7 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
         ssr_mode=False,
         pwa=False,
         mcp_server=False,
+        app_kwargs={"middleware": [Middleware(ChinesePage)]},
         **page.look(),
     )
     app.add_middleware(Access, accounts=studio.accounts, on_page=page_seen.set)

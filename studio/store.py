@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.errors import Unavailable
-from studio.home import disk_full
+from studio.home import disk_full, shown
 
 FILE_NAME = "atelier.db"
 BUSY_SECONDS = 10
+DAMAGED = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}
 
 # One script per version of the schema, applied in order; the file's `user_version` says how many
 # it has seen. A released script is never edited: add another one.
@@ -71,6 +72,18 @@ MIGRATIONS = (
     );
     CREATE INDEX pictures_by_owner ON pictures (owner, number);
     """,
+    """
+    CREATE TABLE inputs (                   -- pictures that people bring in
+        number  INTEGER PRIMARY KEY AUTOINCREMENT,  -- order of arrival
+        id      TEXT NOT NULL UNIQUE,       -- made of owner and pixels
+        owner   TEXT NOT NULL,
+        width   INTEGER NOT NULL,
+        height  INTEGER NOT NULL,
+        bytes   INTEGER NOT NULL,           -- of the file in inputs/
+        created REAL NOT NULL               -- when it was last brought in; seconds since 1970
+    );
+    CREATE INDEX inputs_by_owner ON inputs (owner, number);
+    """,
 )
 
 
@@ -82,21 +95,50 @@ class Store:
     process is killed.
 
     Raises:
-        Unavailable: the file was written by a newer Atelier.
+        Unavailable: the file cannot be opened, is damaged, or was written by a newer Atelier.
     """
 
     def __init__(self, home: Path) -> None:
         self.path = home / FILE_NAME
         self._lock = threading.RLock()
-        # Created closed to other system users: the file holds prompts.
-        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        try:
+            # Created closed to other system users: the file holds prompts.
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        except OSError as error:
+            raise Unavailable(
+                "The database {file} cannot be used: {reason}. "
+                "Choose another home folder with --home.",
+                file=shown(self.path),
+                reason=error.strerror or str(error),
+            ) from error
         self._connection = sqlite3.connect(
             self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
         self._connection.row_factory = sqlite3.Row
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = NORMAL")
-        self._migrate()
+        try:
+            self._check()
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = NORMAL")
+            self._migrate()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _check(self) -> None:
+        """Raises Unavailable when the file is damaged; reads all of it, at about 1 GB/s."""
+        try:
+            reason = self.row("PRAGMA quick_check(1)")[0]
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode & 0xFF not in DAMAGED:
+                raise
+            reason = str(error)
+        if reason != "ok":
+            raise Unavailable(
+                "The database {file} is damaged: {reason}. Move it away and start again. The "
+                "pictures in outputs/ stay; gallery, queue and settings begin empty.",
+                file=shown(self.path),
+                reason=reason.splitlines()[-1],
+            )
 
     def _migrate(self) -> None:
         with self.transaction() as connection:

@@ -18,12 +18,15 @@ from gradio.i18n import I18nData
 from PIL import Image
 
 from pipelines.catalog import ModelEntry
+from pipelines.diffusion.control.catalog import ControlEntry
 from pipelines.messages import Message
 from studio.home import readable_bytes
 from studio.widgets import Visitor
 
+MAP_SIDE = 448  # pixels; twice what is shown, so that thin lines stay lines
 PREVIEW_SIDE = 256  # pixels; more would not be seen in a picture that is still noise
 _SHOWN_WORDS = 8  # of those never seen
+_LONG = 60  # characters of a fact that gets a line of its own
 _FEW = 4  # pictures shown large
 
 
@@ -34,7 +37,8 @@ class Progressing:
     Attributes:
         state: ``queued`` or ``running``.
         position: place in the queue, 1 is next.
-        seconds_left: None while it cannot be told.
+        wait: seconds until its turn, None while they cannot be told.
+        seconds_left: until its end, None while they cannot be told.
         preview: a ``data:`` URI, or None.
     """
 
@@ -43,6 +47,7 @@ class Progressing:
     total: int = 0
     note: Message | None = None
     position: int | None = None
+    wait: float | None = None
     seconds_left: float | None = None
     preview: str | None = None
 
@@ -87,6 +92,22 @@ def error(sentence: Message | str, visitor: Visitor) -> str:
     return f'<div class="error" role="alert">{escape(visitor.say(sentence))}</div>'
 
 
+def again(visitor: Visitor) -> str:
+    """A button that sends a job's request once more; its click is read by :data:`AGAIN_CLICKED`."""
+    words = escape(visitor.say("Try again"))
+    return f'<div class="chips"><button type="button" class="again">{words}</button></div>'
+
+
+AGAIN_CLICKED = """
+element.addEventListener('click', event => {
+  const again = event.target.closest('.again');
+  if (!again) return;
+  again.disabled = true;
+  trigger('again');
+});
+"""
+
+
 def notice(sentence: Message | str, visitor: Visitor) -> str:
     return f'<div class="hint" role="status">{escape(visitor.say(sentence))}</div>'
 
@@ -129,6 +150,87 @@ def about_model(entry: ModelEntry, visitor: Visitor) -> str:
     return f'<div class="about-model">{escape(" ".join(facts))}</div>'
 
 
+def about_control(
+    entry: ControlEntry | None, base: ModelEntry, visitor: Visitor, remark: Message | None
+) -> str:
+    """What a control model is, its licence and cost; or that none fits the base model."""
+    if entry is None:
+        none = Message(
+            "No control model fits {model} yet. Choose another base model, or put a ControlNet or "
+            "T2I-Adapter for it into the folder control/ of the home folder.",
+            model=base.title,
+        )
+        return notice(none, visitor)
+    facts = [visitor.say(Message("Licence: {licence}.", licence=entry.licence))]
+    if entry.download_bytes:
+        size = readable_bytes(entry.download_bytes)
+        facts.append(visitor.say(Message("The first use downloads {size}.", size=size)))
+    about = f'<div class="about-model">{escape(" ".join(facts))}</div>'
+    return about + (notice(remark, visitor) if remark is not None else "")
+
+
+# --- maps ---------------------------------------------------------------------------------------
+
+
+def no_map(words: I18nData | str) -> str:
+    """The place of a map; a label stays for the browser to translate."""
+    return f'<div class="condition nothing">{words}</div>'
+
+
+def condition(made: Image.Image, visitor: Visitor) -> str:
+    """A map as it will be followed."""
+    alt = escape(visitor.say("The map that will be followed"))
+    caption = f"{made.width} × {made.height}"
+    source = preview_uri(made, MAP_SIDE)
+    return (
+        f'<figure class="condition"><img src="{source}" alt="{alt}" title="{alt}">'
+        f"<figcaption>{caption}</figcaption></figure>"
+    )
+
+
+def versus(picture: str, maps: int, visitor: Visitor) -> str:
+    """A picture over the map that it followed, with a slider between them.
+
+    The slider and the numbers of further maps are read by :data:`VERSUS_MOVED`.
+
+    Args:
+        picture: id of a picture of the gallery.
+        maps: how many it followed.
+    """
+    id = escape(picture)
+    sources = [f"api/v1/pictures/{id}/condition/{number}.png" for number in range(maps)]
+    alt = escape(visitor.say("The map that was followed"))
+    slider = escape(visitor.say("Between the map and the picture"))
+    numbers = "".join(
+        f'<button type="button" data-map="{source}" aria-pressed="{str(not n).lower()}">'
+        f"{escape(visitor.say(Message('Map {number}', number=n + 1)))}</button>"
+        for n, source in enumerate(sources)
+    )
+    more = f'<div class="chips maps">{numbers}</div>' if maps > 1 else ""
+    return (
+        f'<div class="versus"><div class="both"><img src="pictures/{id}.png" alt="">'
+        f'<img class="map" src="{sources[0]}" alt="{alt}"><i></i>'
+        f'<input type="range" min="0" max="100" value="50" step="0.5" aria-label="{slider}">'
+        f"</div>{more}</div>"
+    )
+
+
+VERSUS_MOVED = """
+element.addEventListener('input', event => {
+  const both = event.target.closest('.versus .both');
+  if (both) both.style.setProperty('--at', event.target.value + '%');
+});
+element.addEventListener('click', event => {
+  const chosen = event.target.closest('[data-map]');
+  if (!chosen) return;
+  const versus = chosen.closest('.versus');
+  versus.querySelector('.map').src = chosen.dataset.map;
+  for (const each of versus.querySelectorAll('[data-map]'))
+    each.setAttribute('aria-pressed', String(each === chosen));
+});
+"""
+
+
 # --- jobs ---------------------------------------------------------------------------------------
 
 
@@ -139,6 +241,7 @@ def board(
     pictures: Sequence[str] = (),
     sheet: str | None = None,
     chosen: str | None = None,
+    beside: str = "",
     summary: str = "",
     failure: str = "",
 ) -> str:
@@ -150,7 +253,8 @@ def board(
         pictures: ids in the order of painting.
         sheet: id of the picture of the whole run.
         chosen: id of the picture whose settings are shown.
-        summary, failure: HTML from :func:`summary` and :func:`error`.
+        beside: HTML that shows the chosen picture large, beside what it was made of.
+        summary, failure: HTML from :func:`summary`, :func:`error` and :func:`again`.
     """
     parts = [failure]
     if progress is not None:
@@ -163,8 +267,10 @@ def board(
         source = f"pictures/{escape(sheet)}.png"
         parts.append(f'<a class="sheet" href="{source}" target="_blank" rel="noopener">'
                      f'<img src="{source}" alt="{alt}"></a>')  # fmt: skip
-    if pictures:
-        parts.append(thumbnails(pictures, chosen, visitor, large=sheet is None))
+    parts.append(beside)
+    if pictures and not (beside and len(pictures) == 1):
+        large = sheet is None and not beside
+        parts.append(thumbnails(pictures, chosen, visitor, large=large))
     parts.append(summary)
     return f'<div class="board">{"".join(parts)}</div>'
 
@@ -183,6 +289,8 @@ def _progress(progress: Progressing, visitor: Visitor) -> str:
         words = [Message("Starting …")]
     else:
         words = [Message("Step {step} of {total}", step=progress.step, total=progress.total)]
+    if progress.wait is not None:
+        words.append(Message("about {time}", time=duration(_roughly(progress.wait))))
     if progress.seconds_left is not None:
         words.append(Message("{time} left", time=duration(progress.seconds_left)))
     share = 100 * progress.step / progress.total if progress.total else 0
@@ -199,6 +307,12 @@ def _place(position: int | None) -> Message:
     if position is None or position <= 1:
         return Message("Waiting for its turn: next in the queue")
     return Message("Waiting for its turn: place {position} in the queue", position=position)
+
+
+def _roughly(seconds: float) -> float:
+    """An estimate, no finer than one is: so it does not change with every look."""
+    step = 5 if seconds < 60 else 30 if seconds < 600 else 60
+    return max(step, step * round(seconds / step))
 
 
 def summary(messages: Iterable[Message | str], visitor: Visitor) -> str:
@@ -218,10 +332,10 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def preview_uri(image: Image.Image) -> str:
-    """A preview as a ``data:`` URI of a few kB."""
+def preview_uri(image: Image.Image, side: int = PREVIEW_SIDE) -> str:
+    """A preview of at most ``side`` pixels a side as a ``data:`` URI of a few kB."""
     small = image.convert("RGB")
-    small.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
+    small.thumbnail((side, side))
     buffer = io.BytesIO()
     small.save(buffer, format="WEBP", quality=75, method=0)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
@@ -287,7 +401,8 @@ def details(
         parts.append(f'<dl><div class="wide"><dt>{name}</dt>'
                      f"<dd>{escape(str(negative))}</dd></div></dl>")  # fmt: skip
     facts = "".join(
-        f"<div><dt>{escape(visitor.say(name))}</dt><dd>{escape(str(value))}</dd></div>"
+        f"<div{' class=wide' * (len(str(value)) > _LONG)}><dt>{escape(visitor.say(name))}</dt>"
+        f"<dd>{escape(str(value))}</dd></div>"
         for name, value in parameters.items()
         if name not in ("prompt", "negative_prompt")
     )

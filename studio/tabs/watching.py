@@ -7,9 +7,7 @@ it again.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
@@ -18,31 +16,19 @@ import gradio as gr
 from pipelines.errors import UserError
 from pipelines.messages import Message
 from studio import views
+from studio.job import CANCELLED, QUEUED
 from studio.metadata import parse_parameters
+from studio.reuse import fields_of
 from studio.tabs.details import Details
 from studio.widgets import QUIET, Visitor
 
 if TYPE_CHECKING:
+    from studio.gallery import SavedPicture
     from studio.jobs import Job
     from studio.server import Studio
 
 LOOK_SECONDS = 0.2  # between two looks at a running job
 LOOK_SECONDS_WAITING = 0.6  # at one that waits in the queue
-
-
-@dataclass(slots=True)
-class _Pace:
-    """When a job's counted steps began, for the time that is left."""
-
-    job_id: str
-    step: int
-    at: float = field(default_factory=time.monotonic)
-
-    def seconds_left(self, step: int, total: int) -> float | None:
-        done = step - self.step
-        if done < 1 or step >= total:
-            return None
-        return (time.monotonic() - self.at) / done * (total - step)
 
 
 class Watch:
@@ -55,9 +41,10 @@ class Watch:
         cancel: the button, seen while there is something to cancel.
         details: shows the settings of the chosen picture.
         empty: title and words of a board without any job.
+        beside: HTML that shows a picture large, beside what it was made of; empty: as it is.
     """
 
-    CLICKED = views.PICTURE_CLICKED
+    CLICKED = views.PICTURE_CLICKED + views.AGAIN_CLICKED
 
     def __init__(
         self,
@@ -68,11 +55,13 @@ class Watch:
         cancel: gr.Button,
         details: Details,
         empty: tuple[str, str],
+        beside: Callable[[Visitor, SavedPicture], str] = lambda visitor, row: "",
     ) -> None:
         self.studio = studio
         self.kind = kind
         self.details = details
         self.empty = empty
+        self.beside = beside
         # The server keeps the id, so that no page can name another job than the one it shows.
         self.job_id = gr.State(None)
         self._board = board
@@ -86,10 +75,12 @@ class Watch:
         button: gr.Button,
         request_of: Callable[[list[Any]], dict[str, Any]],
         inputs: list[gr.components.Component],
+        js: str | None = None,
     ) -> None:
         """Let ``button`` submit ``request_of(values of inputs)`` and watch the job.
 
         When the page is opened, the owner's unfinished job is watched, or else the last one shown.
+        ``js`` may put the newest values in place of those that the browser has.
         """
 
         def submit(request: gr.Request, *values: Any) -> str:
@@ -102,10 +93,12 @@ class Watch:
 
         refusal = gr.State("")
         # Gradio's own checks know less than the request's and say it worse.
-        click = button.click(submit, inputs, refusal, preprocess=False, **QUIET)
+        click = button.click(submit, inputs, refusal, preprocess=False, js=js, **QUIET)
+        again = self._board.again(self._retry, self.job_id, refusal, **QUIET)
         watch = {**QUIET, "trigger_mode": "multiple"}
         watching = [
             click.then(self._follow, refusal, self._outputs, **watch),
+            again.then(self._follow, refusal, self._outputs, **watch),
             page.load(self._follow, gr.State(""), self._outputs, **watch),
         ]
         # The new watch shows the earlier jobs as well.
@@ -115,6 +108,12 @@ class Watch:
         """The fields of the visitor's newest request of this kind."""
         job = next(iter(self._jobs(visitor)), None)
         return job.request if job is not None else None
+
+    def last_seed(self, job_id: str | None, request: gr.Request) -> Any:
+        """The seed of the first picture on the board; nothing changes when there is none."""
+        rows = self.studio.gallery.of_job(Visitor.of(request).owner.id, job_id) if job_id else []
+        seeds = [fields_of(parse_parameters(row.parameters)).get("seed") for row in rows]
+        return next((seed for seed in seeds if seed is not None), gr.skip())
 
     # --- events -----------------------------------------------------------------------------
 
@@ -126,21 +125,18 @@ class Watch:
         visitor = Visitor.of(request)
         look = anyio.to_thread.run_sync
         job = await look(self._unfinished_or_last, visitor)
-        if refusal and (job is None or job.ended):
-            yield [views.board(visitor, failure=refusal), *self._idle(job and job.id)]
-            return
         if job is None:
-            yield [views.empty_board(*self.empty, visitor), *self._idle(None)]
+            empty = views.empty_board(*self.empty, visitor)
+            board = views.board(visitor, failure=refusal) if refusal else empty
+            yield [board, *self._idle(None)]
             return
-        failures, pace, shown = refusal, None, None
+        failures, shown = refusal, None
         while not job.ended:
-            if job.step and (pace is None or pace.job_id != job.id or job.step < pace.step):
-                pace = _Pace(job.id, job.step)
-            html = await look(self._running, visitor, job, pace, failures)
+            html = await look(self._running, visitor, job, failures)
             if html != shown:
                 shown = html
                 yield [html, gr.update(visible=True), job.id, *(gr.skip(),) * 3]
-            await asyncio.sleep(LOOK_SECONDS if job.state == "running" else LOOK_SECONDS_WAITING)
+            await asyncio.sleep(LOOK_SECONDS_WAITING if job.state == QUEUED else LOOK_SECONDS)
             seen, job = job, await look(self._next, visitor, job)
             if job.id != seen.id:  # what went wrong stays in sight while the next one runs
                 failures += await look(self._failure_of, visitor, seen.id)
@@ -155,6 +151,15 @@ class Watch:
             return [gr.skip(), views.error(error.message, visitor), gr.update(visible=False), None]
         board = self._board_of(visitor, job, row.id) if job.ended else gr.skip()
         return [board, *self.details.shown(parse_parameters(row.parameters), visitor, row.id)]
+
+    def _retry(self, job_id: str | None, request: gr.Request) -> str:
+        """Queues the request of the job on the board again; why it was not taken, as HTML."""
+        visitor = Visitor.of(request)
+        try:
+            self.studio.jobs.retry(visitor.owner.id, str(job_id))
+        except UserError as error:
+            return views.error(error.message, visitor)
+        return ""
 
     def _cancel(self, job_id: str | None, request: gr.Request) -> Any:
         owner = Visitor.of(request).owner
@@ -182,15 +187,17 @@ class Watch:
         following = self._unfinished_or_last(visitor) if now.ended else None
         return following if following is not None and not following.ended else now
 
-    def _running(self, visitor: Visitor, job: Job, pace: _Pace | None, failures: str) -> str:
-        preview = self.studio.jobs.preview(visitor.owner.id, job.id)
+    def _running(self, visitor: Visitor, job: Job, failures: str) -> str:
+        jobs = self.studio.jobs
+        preview = jobs.preview(visitor.owner.id, job.id)
         progress = views.Progressing(
             state=job.state,
             step=job.step,
             total=job.total,
             note=job.note,
-            position=self.studio.jobs.position(job.id),
-            seconds_left=pace.seconds_left(job.step, job.total) if pace else None,
+            position=jobs.position(job.id),
+            wait=jobs.wait(job.id) if job.state == QUEUED else None,
+            seconds_left=jobs.seconds_left(job.id) or None,  # at 0 the last touches remain
             preview=views.preview_uri(preview) if preview is not None else None,
         )
         pictures = self._pictures(visitor, job)
@@ -208,13 +215,16 @@ class Watch:
     def _board_of(self, visitor: Visitor, job: Job, chosen: str | None, failures: str = "") -> str:
         """The board of a finished job."""
         rows = self.studio.gallery.of_job(visitor.owner.id, job.id)
+        shown_large = [self.beside(visitor, row) for row in rows if row.id == chosen]
+        again, cancelled = views.again(visitor), job.state == CANCELLED
         return views.board(
             visitor,
             pictures=[row.id for row in rows if row.position >= 0],
             sheet=next((row.id for row in rows if row.position < 0), None),
             chosen=chosen,
-            summary=views.summary(_outcome(job), visitor),
-            failure=failures + _failure(job, visitor),
+            beside="".join(shown_large),
+            summary=views.summary(_outcome(job), visitor) + (again if cancelled else ""),
+            failure=failures + (_failure(job, visitor) + again if job.error is not None else ""),
         )
 
     def _pictures(self, visitor: Visitor, job: Job) -> list[str]:
@@ -231,7 +241,7 @@ def _failure(job: Job, visitor: Visitor) -> str:
 
 def _outcome(job: Job) -> list[Message]:
     """What there is to say of a job that is over."""
-    if job.state == "cancelled":
+    if job.state == CANCELLED:
         return [Message("Cancelled. What was painted before is kept.")]
     result = job.result or {}
     messages = []

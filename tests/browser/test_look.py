@@ -11,7 +11,7 @@ TABS = ("Text to image", "Compare samplers", "Gallery", "Settings")
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
 
 
-@pytest.mark.parametrize("locale", ["zh-CN", "zh-TW"])
+@pytest.mark.parametrize("locale", ["zh-CN", "zh-TW", "zh", "zh-HK"])
 def test_a_chinese_browser_gets_a_chinese_page(visit, locale):
     page = visit(locale=locale)
     expect(page.locator("#paint")).to_have_text("作画")

@@ -67,6 +67,14 @@ def test_cancel_stops_and_leaves_the_prompt(long_job):
     assert long_job.input_value("#prompt textarea") == "sixteen red mugs"
 
 
+def test_a_cancelled_job_is_tried_again_from_the_board(long_job):
+    long_job.click("#cancel")
+    long_job.click("#board .again")
+    expect(long_job.locator("#board .progress")).to_contain_text(COUNTING)
+    expect(long_job.locator("#board .again")).to_have_count(0)
+    expect(long_job.locator("#cancel")).to_be_visible()
+
+
 def test_a_refresh_finds_the_running_job_and_the_prompt(long_job):
     long_job.reload()
     long_job.problems.clear()  # the old page complains that its connection was cut

@@ -24,6 +24,7 @@ class DrawRequest(BaseModel):
     colour: tuple[int, int, int] = (200, 30, 30)
     sheet: bool = False
     failure: str = ""  # "user" or "bug"
+    note: str = "Drawing"
 
 
 class Draw:
@@ -57,6 +58,7 @@ class Draw:
                     self.stopped_after = index * request.steps + step
                     raise Stopped
                 time.sleep(request.seconds)
-                yield Progress(index * request.steps + step + 1, total, image, Message("Drawing"))
+                note = Message(request.note) if request.note else None
+                yield Progress(index * request.steps + step + 1, total, image, note)
             yield Picture(image, request.model_copy(update={"pictures": 1}), 0.1, {"Brush": "soft"})
         yield Result({"pictures": request.pictures}, image if request.sheet else None)

@@ -67,9 +67,25 @@ def test_gallery_is_searched_and_paged(client: httpx.Client, painted: dict):
     found = client.get("/api/v1/pictures", params={"search": "blue cup"}).json()["pictures"]
     assert [each["id"] for each in found] == ids[::-1]
     nothing = client.get("/api/v1/pictures", params={"search": "green zebra"}).json()
-    assert nothing == {"pictures": []}
+    assert nothing == {"pictures": [], "next": None}
     page = client.get("/api/v1/pictures", params={"search": "blue", "before": found[0]["id"]})
     assert [each["id"] for each in page.json()["pictures"]] == [found[1]["id"]]
+
+
+def test_pages_go_on_from_a_picture_that_was_deleted(client: httpx.Client):
+    paint(client, prompt="three leaves", batch_count=3)
+    query = {"search": "three leaves", "limit": 1}
+    first = client.get("/api/v1/pictures", params=query).json()
+    assert client.delete(f"/api/v1/pictures/{first['pictures'][0]['id']}").status_code == 204
+    seen, cursor = [], first["next"]
+    while cursor is not None:
+        page = client.get("/api/v1/pictures", params={**query, "before": cursor}).json()
+        seen += [each["id"] for each in page["pictures"]]
+        cursor = page["next"]
+    left = client.get("/api/v1/pictures", params={**query, "limit": 50}).json()
+    assert seen == [each["id"] for each in left["pictures"]]
+    assert len(seen) == 2
+    assert left["next"] is None
 
 
 def test_deleted_picture_is_gone(client: httpx.Client):
@@ -105,6 +121,24 @@ def test_job_is_cancelled_and_sent_again(client: httpx.Client):
     assert again.json()["request"] == job["request"]
     client.post(f"/api/v1/jobs/{again.json()['id']}/cancel")
     assert wait_for(client, again.json()["id"])["state"] == "cancelled"
+
+
+def test_queued_job_is_told_its_wait(client: httpx.Client, painted: dict):
+    running = client.post(JOBS, json=settings(steps=150, batch_count=16)).json()
+    queued = client.post(JOBS, json=settings()).json()
+    try:
+        for _ in range(600):
+            now = client.get(f"/api/v1/jobs/{queued['id']}").json()
+            if now["wait"] is not None:
+                break
+        assert (now["state"], now["position"]) == ("queued", 1)
+        assert isinstance(now["wait"], int)
+        assert now["wait"] >= 0
+        assert client.get(f"/api/v1/jobs/{running['id']}").json()["wait"] is None
+    finally:
+        for job in (queued, running):
+            client.post(f"/api/v1/jobs/{job['id']}/cancel")
+        wait_for(client, running["id"])
 
 
 def test_running_job_has_a_preview(client: httpx.Client):

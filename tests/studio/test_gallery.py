@@ -55,6 +55,21 @@ def test_newest_first_and_paged(gallery):
     assert [row.id for row in gallery.search(ANN, limit=2, before=ids[1])] == ids[2:4]
 
 
+@pytest.mark.parametrize("gone", ["deleted", "its file is away"])
+def test_pages_go_on_from_a_picture_that_is_gone(gallery, gone):
+    ids = [_save(gallery, position=i).id for i in range(4)][::-1]
+    rows = gallery.search(ANN, limit=2)
+    if gone == "deleted":
+        gallery.delete(ANN, ids[1])
+    else:
+        gallery.path(ANN, ids[1]).unlink()
+        with pytest.raises(NotFound):
+            gallery.path(ANN, ids[1])
+        assert [row.id for row in gallery.search(ANN, before=ids[1])] == ids[2:]
+    assert [row.id for row in gallery.search(ANN, before=rows[-1].cursor)] == ids[2:]
+    assert gallery.search(BEN, before=rows[0].cursor) == []
+
+
 @pytest.mark.parametrize(
     ("words", "found"),
     [

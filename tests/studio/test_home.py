@@ -1,5 +1,7 @@
 """The home folder: found, made, and used by one studio at a time."""
 
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +9,16 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import Unavailable
-from studio.home import FOLDERS, HomeLock, disk_full, find_home, prepare_home, readable_bytes, shown
+from studio.home import (
+    FOLDERS,
+    LOCK_FILE,
+    HomeLock,
+    disk_full,
+    find_home,
+    prepare_home,
+    readable_bytes,
+    shown,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -60,6 +71,26 @@ def test_a_lock_is_free_again_once_released(tmp_path):
     for _ in range(2):
         with HomeLock(tmp_path), pytest.raises(Unavailable):
             HomeLock(tmp_path)
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.EIO])
+def test_a_file_system_without_locks_is_not_taken_for_another_studio(tmp_path, monkeypatch, code):
+    def refuse(file):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("studio.home._lock", refuse)
+    with pytest.raises(Unavailable) as caught:
+        HomeLock(tmp_path)
+    assert str(caught.value) == (
+        f"The home folder {tmp_path} cannot be locked: {os.strerror(code)}. "
+        "Choose one on a disk of this machine with --home."
+    )
+
+
+def test_a_lock_file_that_cannot_be_opened_is_said_in_a_sentence(tmp_path):
+    (tmp_path / LOCK_FILE).mkdir()
+    with pytest.raises(Unavailable, match="cannot be used: Is a directory"):
+        HomeLock(tmp_path)
 
 
 @pytest.mark.parametrize(

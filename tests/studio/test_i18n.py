@@ -103,6 +103,8 @@ def test_unknown_text_stays_english():
         (None, "en"),
         ("", "en"),
         ("zh", "zh"),
+        ("zh-HK", "zh"),
+        ("zh-Hant-TW,en;q=0.5", "zh"),
         ("zh-CN,zh;q=0.9,en;q=0.8", "zh"),
         ("en-US,en;q=0.9,zh;q=0.8", "en"),
         ("en;q=0.5, zh-TW;q=0.7", "zh"),

@@ -92,6 +92,59 @@ def test_the_worker_keeps_to_the_fair_order_and_positions_say_it(desk):
     assert desk.jobs.position(first.id) is None
 
 
+def done_jobs(desk, *seconds):
+    """Jobs of the kind ``draw`` that have taken so long."""
+    for each in seconds:
+        job = desk.submit(owner=BEN)
+        desk.store.write(
+            "UPDATE jobs SET state = 'done', started = created, finished = created + ? "
+            "WHERE id = ?",
+            (each, job.id),
+        )
+
+
+def test_a_queued_job_is_told_its_wait_once_it_is_known_how_long_its_kind_takes(desk):
+    desk.draw.hold.clear()
+    desk.jobs.start()
+    running = desk.submit()
+    desk.draw.painting.wait(5)
+    first, second = desk.submit(), desk.submit()
+    assert desk.jobs.wait(first.id) is None, "none of its kind has ever ended"
+    done_jobs(desk, 100, 90, 500)
+    desk.jobs.endings += 1
+    assert 90 < desk.jobs.wait(first.id) <= 100
+    assert 190 < desk.jobs.wait(second.id) <= 200
+    assert desk.jobs.wait(running.id) is None
+    desk.jobs._running.started -= 101
+    assert desk.jobs.wait(first.id) is None, "the running one takes longer than usual"
+
+
+def test_the_pace_of_the_running_job_tells_the_wait(desk):
+    done_jobs(desk, 1000)
+    desk.jobs.start()
+    running = desk.submit(steps=400, seconds=0.02, note="")
+    waiting = desk.submit()
+    end = time.monotonic() + 5
+    while desk.jobs.seconds_left(running.id) is None and time.monotonic() < end:
+        time.sleep(0.005)
+    assert 0 < desk.jobs.wait(waiting.id) < 30
+    assert desk.jobs.seconds_left(running.id) == pytest.approx(desk.jobs.wait(waiting.id), abs=5)
+    assert desk.jobs.seconds_left(waiting.id) is None
+    desk.jobs.cancel(ANN, running.id)
+
+
+def test_a_counted_download_does_not_tell_when_its_job_ends(desk):
+    desk.jobs.start()
+    running = desk.submit(steps=400, seconds=0.02, note="Downloading")
+    waiting = desk.submit()
+    end = time.monotonic() + 5
+    while desk.jobs.seconds_left(running.id) is None and time.monotonic() < end:
+        time.sleep(0.005)
+    assert desk.jobs.seconds_left(running.id) > 0
+    assert desk.jobs.wait(waiting.id) is None
+    desk.jobs.cancel(ANN, running.id)
+
+
 def test_a_running_job_shows_its_newest_progress_and_preview(desk):
     desk.jobs.start()
     job = desk.submit(steps=200, seconds=0.01)

@@ -15,6 +15,7 @@ import pytest
 import app
 from pipelines.errors import Unavailable
 from studio.accounts import Account
+from studio.i18n.browsers import SCRIPT
 from studio.passwords import hash_password
 from studio.server import listen
 from tests.studio.live import live_studio, options_for, paint, sentence, settings
@@ -273,6 +274,16 @@ def test_every_browser_of_the_machine_sees_the_same_things(open_studio):
     ):
         job = paint(one)
         assert other.get(f"/api/v1/jobs/{job['id']}").json() == job
+
+
+@pytest.mark.parametrize("language", ["zh", "zh-HK", "zh-Hant-TW,en;q=0.5", "zh-CN"])
+def test_page_of_who_reads_chinese_names_a_locale_that_gradio_knows(open_studio, language: str):
+    answer = httpx.get(open_studio[1], headers={"accept-language": language})
+    script = SCRIPT.decode()
+    assert answer.text.index(script) < answer.text.index("gradio_config")
+    assert answer.text.rstrip().endswith("</html>")
+    english = httpx.get(open_studio[1], headers={"accept-language": "en-GB,zh;q=0.5"})
+    assert english.text == answer.text.replace(script, "")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The database: all or nothing, from any thread, and older files are brought up to date."""
 
+import random
 import sqlite3
 import threading
 
@@ -112,6 +113,56 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(tmp_path, monkeypatch)
     tables = {row["name"] for row in store.rows("SELECT name FROM sqlite_schema")}
     store.close()
     assert "notes" not in tables
+
+
+def filled(folder):
+    """The path of a database of many pages, closed."""
+    store = Store(folder)
+    for index in range(200):
+        store.write(PUT, (f"setting {index}", "x" * 400))
+    store.close()
+    return folder / FILE_NAME
+
+
+def random_bytes(path):
+    path.write_bytes(random.Random(1).randbytes(4096))
+
+
+def a_few_bytes(path):
+    path.write_bytes(b"SQLite")
+
+
+def cut_off(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def overwritten_within(path):
+    data = bytearray(path.read_bytes())
+    data[40960:45056] = random.Random(1).randbytes(4096)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("harm", [random_bytes, a_few_bytes, cut_off, overwritten_within])
+def test_a_damaged_file_is_named_with_what_to_do(tmp_path, harm):
+    path = filled(tmp_path)
+    harm(path)
+    before = path.read_bytes()
+    with pytest.raises(Unavailable) as caught:
+        Store(tmp_path)
+    assert str(path) in str(caught.value)
+    assert "Move it away" in str(caught.value)
+    assert "outputs/" in str(caught.value)
+    assert path.read_bytes() == before, "what may still be rescued is left alone"
+    path.rename(tmp_path / "away")
+    store = Store(tmp_path)
+    assert count(store) == 0
+    store.close()
+
+
+def test_a_database_that_cannot_be_opened_is_named_with_the_reason(tmp_path):
+    (tmp_path / FILE_NAME).mkdir()
+    with pytest.raises(Unavailable, match=f"{FILE_NAME} cannot be used: Is a directory"):
+        Store(tmp_path)
 
 
 def test_a_file_of_a_newer_atelier_is_left_alone(tmp_path):

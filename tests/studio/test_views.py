@@ -48,6 +48,20 @@ def test_a_queued_job_says_its_place(position, words):
     assert words in views.board(ENGLISH, progress=progress)
 
 
+@pytest.mark.parametrize(
+    ("wait", "words"),
+    [(0, "about 5 s"), (38.2, "about 40 s"), (95, "about 1 min 30 s"), (800, "about 13 min")],
+)
+def test_a_queued_job_says_about_how_long_it_waits(wait, words):
+    progress = views.Progressing("queued", position=2, wait=wait)
+    assert f">{words}<" in views.board(ENGLISH, progress=progress)
+
+
+def test_a_wait_that_is_unknown_is_not_made_up():
+    html = views.board(ENGLISH, progress=views.Progressing("queued", position=2))
+    assert "about" not in html
+
+
 def test_sentences_are_in_the_visitors_language():
     progress = views.Progressing("running", step=5, total=20)
     assert "第 5 步，共 20 步" in views.board(CHINESE, progress=progress)
