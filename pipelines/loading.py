@@ -9,9 +9,8 @@ from pipelines.cache import Loaded, Notes
 from pipelines.catalog import Catalog
 from pipelines.diffusion import loading
 from pipelines.diffusion.control import loading as control
-from pipelines.diffusion.control.catalog import CACHE_PREFIX, ControlCatalog
-
-ANNOTATOR_PREFIX = "annotator:"
+from pipelines.diffusion.control.catalog import CACHE_PREFIX as CONTROL_PREFIX
+from pipelines.diffusion.control.catalog import ControlCatalog
 
 
 class Loader:
@@ -34,11 +33,11 @@ class Loader:
         Raises:
             UserError: there is no such name, or its files cannot be had.
         """
-        if name.startswith(CACHE_PREFIX):
-            entry = self.control.get(name[len(CACHE_PREFIX) :])
+        if name.startswith(CONTROL_PREFIX):
+            entry = self.control.get(name[len(CONTROL_PREFIX) :])
             return control.load(entry, device, notes, self.offline, self.home)
-        if name.startswith(ANNOTATOR_PREFIX):
-            model = name[len(ANNOTATOR_PREFIX) :]
+        if name.startswith(weights.CACHE_PREFIX):
+            model = name[len(weights.CACHE_PREFIX) :]
             return weights.load(model, device, notes, self.offline, self.home)
         return loading.load(
             self.catalog.get(name),
@@ -51,8 +50,8 @@ class Loader:
 
     def expected_bytes(self, name: str, device: str) -> int:
         """What :meth:`load` will take on ``device``, about."""
-        if name.startswith(CACHE_PREFIX):
-            return control.expected_bytes(self.control.get(name[len(CACHE_PREFIX) :]), device)
-        if name.startswith(ANNOTATOR_PREFIX):
-            return weights.expected_bytes(name[len(ANNOTATOR_PREFIX) :])
+        if name.startswith(CONTROL_PREFIX):
+            return control.expected_bytes(self.control.get(name[len(CONTROL_PREFIX) :]), device)
+        if name.startswith(weights.CACHE_PREFIX):
+            return weights.expected_bytes(name[len(weights.CACHE_PREFIX) :])
         return loading.expected_bytes(self.catalog.get(name), device, self.budget_bytes)

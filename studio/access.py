@@ -30,7 +30,7 @@ from studio.i18n import language_of
 from studio.replies import TooLarge, error_body, status_of
 
 API = "/api/v1"
-READ_SETTINGS = f"{API}/pictures/read-settings"
+UPLOADS = {f"{API}/pictures/read-settings", f"{API}/inputs"}
 GRADIO_UPLOAD = "/gradio_api/upload"
 
 MAX_JSON_BYTES = 1_000_000
@@ -210,7 +210,7 @@ def _parts(url: str) -> SplitResult:
 def _limit(path: str) -> int | None:
     if path == GRADIO_UPLOAD:  # Gradio has its own limit per file
         return None
-    return MAX_UPLOAD_BYTES if path == READ_SETTINGS else MAX_JSON_BYTES
+    return MAX_UPLOAD_BYTES if path in UPLOADS else MAX_JSON_BYTES
 
 
 def _limited(receive: Receive, limit: int | None) -> Receive:

@@ -1,4 +1,4 @@
-"""Freeing disk space of what is only kept to be quick."""
+"""Freeing disk space of what is only kept to be quick, or not used by anybody."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ IN_USE_SECONDS = 600.0  # an upload this young may still be read by its event
 
 
 def clean_up(studio: Studio, dry_run: bool = False) -> int:
-    """Deletes thumbnails, which are made again when needed, and Gradio's copies of uploads.
+    """Deletes thumbnails and condition maps, which are made again when needed, Gradio's copies of
+    uploads, and brought-in pictures that no job has used for a week.
 
     Returns:
         The bytes that were freed, or with ``dry_run`` would be.
     """
-    freed = studio.gallery.clean_up(dry_run=dry_run)
+    freed = studio.gallery.clean_up(dry_run=dry_run) + studio.inputs.clean_up(dry_run=dry_run)
     oldest_in_use = time.time() - IN_USE_SECONDS
     for path in (studio.home / UPLOADS).rglob("*"):
         if path.is_symlink() or not path.is_file() or path.stat().st_mtime > oldest_in_use:

@@ -22,6 +22,7 @@ from PIL.ExifTags import IFD, Base
 from PIL.PngImagePlugin import PngInfo
 
 from studio.files import write_file
+from studio.infotext_units import unit_lines
 from studio.uploads import exif_value, open_upload
 
 VERSION = "Atelier 0.1.0"
@@ -80,7 +81,7 @@ def parameters_of(
         value = fields.get(field)
         if value is not None and _NO_EFFECT.get(field) != value:
             facts[name] = value
-    facts |= _axes(request)
+    facts |= _axes(request) | unit_lines(fields.get("units") or (), size)
     facts |= {name: value for name, value in (extra or {}).items() if value is not None}
     facts["Version"] = VERSION
     order = list(_NAMES.values())

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from pipelines.catalog import ASSETS
+from pipelines.diffusion.control.catalog import CACHE_PREFIX
 from pipelines.diffusion.samplers import samplers_in
 from pipelines.diffusion.styles import styles
 from pipelines.messages import Message
 from studio import views
 from studio.home import readable_bytes
 from studio.i18n import LANGUAGES, texts
-from studio.tabs import compare, gallery, settings, text_to_image
+from studio.reuse import fields_of
+from studio.tabs import compare, control, gallery, settings, text_to_image
+from studio.tabs.details import Details, Shown
 from studio.theme import theme
 from studio.widgets import QUIET, Visitor, label
 
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from studio.server import Studio
 
 HEADER_SECONDS = 5
-PAINT, COMPARE, GALLERY, SETTINGS = "paint", "compare", "gallery", "settings"
+PAINT, STEER, COMPARE, GALLERY, SETTINGS = "paint", "steer", "compare", "gallery", "settings"
 
 
 def build(studio: Studio) -> gr.Blocks:
@@ -31,6 +34,8 @@ def build(studio: Studio) -> gr.Blocks:
         with gr.Tabs(selected=PAINT, elem_id="tabs", overflow_behavior="wrap") as tabs:
             with gr.Tab(label("Text to image"), id=PAINT):
                 painting = text_to_image.Tab(studio)
+            with gr.Tab(label("Sketch & depth"), id=STEER):
+                steering = control.Tab(studio)
             with gr.Tab(label("Compare samplers"), id=COMPARE):
                 comparing = compare.Tab(studio)
             with gr.Tab(label("Gallery"), id=GALLERY) as gallery_tab:
@@ -38,13 +43,41 @@ def build(studio: Studio) -> gr.Blocks:
             with gr.Tab(label("Settings"), id=SETTINGS, visible=False) as settings_tab:
                 adjusting = settings.Tab(studio)
         painting.listen(page)
+        steering.listen(page)
         comparing.listen(page)
         showing.listen(gallery_tab)
         adjusting.listen(page, settings_tab)
-        for source in (painting.details, comparing.details, showing.details, showing.dropped):
-            source.send_to(painting.form.inputs, painting.form.fill, tabs, PAINT, source.use)
-            source.send_to(comparing.inputs, comparing.fill, tabs, COMPARE, source.compare)
+        kept = (painting.details, steering.details, comparing.details, showing.details)
+        for source in (*kept, showing.dropped):
+            _use_settings(source, painting, steering, tabs)
+            _compare_settings(source, comparing, tabs)
+        for source in kept:
+            steering.take_pictures_of(source, tabs, STEER)
     return page
+
+
+def _use_settings(
+    source: Details, painting: text_to_image.Tab, steering: control.Tab, tabs: gr.Tabs
+) -> None:
+    """Settings of a picture that was steered go to the tab that steers."""
+
+    def take(shown: Shown, visitor: Visitor) -> list[Any]:
+        fields = fields_of(shown.parameters)
+        if units := steering.units_of(shown, visitor):
+            left = [gr.skip()] * len(painting.form.inputs)
+            return [*left, *steering.fill(fields, units, visitor), gr.update(selected=STEER)]
+        left = [gr.skip()] * len(steering.outputs)
+        return [*painting.form.fill(fields), *left, gr.update(selected=PAINT)]
+
+    outputs = [*painting.form.inputs, *steering.outputs, tabs]
+    steering.read_after(source.on_click(source.use, take, outputs))
+
+
+def _compare_settings(source: Details, comparing: compare.Tab, tabs: gr.Tabs) -> None:
+    def take(shown: Shown, visitor: Visitor) -> list[Any]:
+        return [*comparing.fill(fields_of(shown.parameters)), gr.update(selected=COMPARE)]
+
+    source.on_click(source.compare, take, [*comparing.inputs, tabs])
 
 
 def look() -> dict[str, Any]:
@@ -97,6 +130,7 @@ def _facts(studio: Studio, visitor: Visitor) -> list[tuple[str, str]]:
     else:
         facts.append(("Device", visitor.say("getting ready …")))
     titles = {entry.name: entry.title for entry in studio.catalog.models()}
+    titles |= {CACHE_PREFIX + entry.name: entry.title for entry in studio.control.models()}
     loaded = [titles.get(entry.name, entry.name) for entry in studio.machine.loaded()]
     facts.append(("Loaded", ", ".join(loaded) or visitor.say("nothing yet")))
     waiting = studio.jobs.waiting()

@@ -26,6 +26,8 @@ QUIET: dict[str, Any] = {
     "concurrency_limit": None,
 }
 
+LONGEST = 10_000  # steps of a slider: where there are more, a number is typed
+
 
 def label(text: str) -> I18nData:
     """``text`` in the reader's language: a key of ``studio/i18n/*.yaml``, without values."""
@@ -55,12 +57,17 @@ def from_field(model: type[BaseModel], name: str, **options: Any) -> gr.componen
     Bounded numbers become sliders, switches checkboxes, everything else a text box. ``options``
     are arguments of the control, ``kind`` is another class than that.
     """
+    kind = options.pop("kind", None) or kind_of(model.model_fields[name])
+    arguments = {"elem_id": name.replace("_", "-"), **arguments_of(model, name, kind)}
+    return kind(**{**arguments, **options})
+
+
+def arguments_of(model: type[BaseModel], name: str, kind: type) -> dict[str, Any]:
+    """What a control of the class ``kind`` shows of a field: title, help, bounds and default."""
     field = model.model_fields[name]
-    kind = options.pop("kind", None) or _kind(field)
     arguments: dict[str, Any] = {
         "label": label(field.title or name),
         "info": label(help_text(field)),
-        "elem_id": name.replace("_", "-"),
     }
     if not field.is_required() and field.default is not None:
         arguments["value"] = field.default
@@ -69,7 +76,7 @@ def from_field(model: type[BaseModel], name: str, **options: Any) -> gr.componen
         arguments |= {"minimum": low, "maximum": high, "step": _step(field)}
     elif kind is gr.Number:
         arguments["precision"] = 0 if _python_type(field) is int else None
-    return kind(**{**arguments, **options})
+    return arguments
 
 
 def help_text(field: FieldInfo) -> str:
@@ -82,12 +89,14 @@ def bounds(field: FieldInfo) -> tuple[float | None, float | None]:
     return _constraint(field, "ge"), _constraint(field, "le")
 
 
-def _kind(field: FieldInfo) -> type:
+def kind_of(field: FieldInfo) -> type:
+    """The class of control that suits a field's type and bounds."""
     python_type = _python_type(field)
     if python_type is bool:
         return gr.Checkbox
     if python_type in (int, float):
-        return gr.Number if None in bounds(field) else gr.Slider
+        low, high = bounds(field)
+        return gr.Number if low is None or high is None or high - low > LONGEST else gr.Slider
     return gr.Textbox
 
 

@@ -40,6 +40,24 @@ def twin_home(tmp_path_factory: pytest.TempPathFactory, twin_folder) -> Path:
 
 
 @pytest.fixture(scope="session")
+def control_folder(tmp_path_factory: pytest.TempPathFactory, twin_folder) -> Path:
+    """A ``control/`` with ``tiny-net`` and ``tiny-adapter``, random and awake, for ``tiny-sd1``."""
+    import torch
+    from diffusers import ControlNetModel, T2IAdapter, UNet2DConditionModel
+
+    folder = tmp_path_factory.mktemp("control")
+    unet = UNet2DConditionModel.from_pretrained(twin_folder("sd1") / "unet")
+    torch.manual_seed(3)
+    net = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(8, 8, 8, 8))
+    for layer in (*net.controlnet_down_blocks, net.controlnet_cond_embedding.conv_out):
+        torch.nn.init.normal_(layer.weight, std=0.2)  # they begin with zeros, and steer nothing
+    net.save_pretrained(folder / "tiny-net")
+    adapter = T2IAdapter(3, [16, 32], num_res_blocks=1, downscale_factor=8)
+    adapter.save_pretrained(folder / "tiny-adapter")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def catalog(twin_home: Path) -> Catalog:
     return Catalog(twin_home)
 

@@ -33,6 +33,8 @@ FACE, HANDS = slice(24, 92), (slice(92, 113), slice(113, 134))
 class PoseNetworks:
     """Both networks, compiled; what the model cache keeps."""
 
+    device = "cpu"
+
     def __init__(self, people: Path, points: Path) -> None:
         import openvino as ov
 

@@ -41,6 +41,11 @@ def load(name: str, folder: Path, files: tuple[str, ...], device: str) -> Networ
 @torch.inference_mode()
 def annotate(picture: Image.Image, parameters: ask.Parameters, weights: Networks) -> Image.Image:
     """The map of ``picture`` (RGB), RGB and of the same size; the parameters' class says which."""
+    with weights.one_at_a_time:  # some keep what they have seen of a picture within themselves
+        return _map(picture, parameters, weights)
+
+
+def _map(picture: Image.Image, parameters: ask.Parameters, weights: Networks) -> Image.Image:
     pixels = read_at(picture, parameters.resolution)
     if isinstance(parameters, ask.SegmentAnything):
         return as_map(_coloured(weights.reader.generate(pixels), pixels), picture.size, True)

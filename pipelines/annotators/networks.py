@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,12 @@ class Networks:
     Attributes:
         reader: what the annotator's module calls; None once closed.
         device: where its networks are.
+        one_at_a_time: to be held by those that cannot serve two at once.
     """
 
     def __init__(self, reader: Any, modules: Iterable[torch.nn.Module], device: str) -> None:
         self.reader = reader
+        self.one_at_a_time = threading.Lock()
         self._modules = tuple(module.float().eval().requires_grad_(False) for module in modules)
         self.device = device
         self.to(device)

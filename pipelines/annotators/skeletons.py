@@ -29,7 +29,7 @@ def draw_body(canvas: np.ndarray, points: np.ndarray) -> None:
         a, b = points[start], points[end]
         if not np.isfinite([a, b]).all():
             continue
-        along = b - a
+        along = a - b
         middle = tuple(int(value) for value in (a + b) / 2)
         half = int(np.hypot(*along) / 2)
         angle = int(np.degrees(np.arctan2(along[1], along[0])))

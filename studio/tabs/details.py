@@ -3,61 +3,88 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from studio import views
-from studio.reuse import fields_of
 from studio.widgets import QUIET, Visitor, label
 
 if TYPE_CHECKING:
     from studio.server import Studio
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What details are of.
+
+    Attributes:
+        parameters: as :func:`studio.metadata.parse_parameters` gives them.
+        id: of a picture of the gallery; None for a file that was dropped.
+    """
+
+    parameters: dict[str, Any]
+    id: str | None
+
+
 class Details:
     """Shows parameters and offers to use them elsewhere.
+
+    Args:
+        studio: whose pictures they are.
+        name: begins the ``elem_id`` of all parts.
+        large: show the picture as well.
+        kept: the pictures are in the gallery, so that they can be sent elsewhere themselves.
 
     Attributes:
         outputs: what :meth:`shown` and :meth:`hidden` update.
         use, compare: the buttons that send the settings to another tab.
+        steer: the button that sends the picture to another tab; None if it is not kept.
     """
 
-    def __init__(self, studio: Studio, name: str, large: bool = False) -> None:
+    def __init__(self, studio: Studio, name: str, large: bool = False, kept: bool = True) -> None:
         self.studio = studio
         self.large = large
         # The server keeps what is shown, so that the browser sends nothing back but the wish.
-        self._parameters = gr.State(value=None)
-        self._html = gr.HTML(elem_id=f"{name}-details")
+        self._shown = gr.State(value=None)
+        self.html = gr.HTML(elem_id=f"{name}-details")
         with gr.Row(elem_classes="actions", visible=False) as self._actions:
-            self.use = gr.Button(label("Use these settings"), size="sm", elem_id=f"{name}-use")
-            self.compare = gr.Button(
-                label("Compare samplers"), size="sm", elem_id=f"{name}-compare"
-            )
-        self.outputs = [self._html, self._actions, self._parameters]
+            self.use = self._button("Use these settings", f"{name}-use")
+            self.compare = self._button("Compare samplers", f"{name}-compare")
+            self.steer = self._button("Send to sketch & depth", f"{name}-steer") if kept else None
+        self.outputs = [self.html, self._actions, self._shown]
+
+    @staticmethod
+    def _button(text: str, elem_id: str) -> gr.Button:
+        return gr.Button(label(text), size="sm", elem_id=elem_id)
 
     def shown(
         self, parameters: dict[str, Any], visitor: Visitor, id: str | None = None
     ) -> list[Any]:
         """Updates of :attr:`outputs`."""
         html = views.details(parameters, visitor, id=id, large=self.large)
-        return [html, gr.update(visible=True), parameters]
+        return [html, gr.update(visible=True), Shown(parameters, id)]
 
     def hidden(self) -> list[Any]:
         """Updates of :attr:`outputs` with nothing to show."""
         return ["", gr.update(visible=False), None]
 
-    def send_to(
+    def on_click(
         self,
-        controls: list[gr.components.Component],
-        fill: Callable[[dict[str, Any]], list[Any]],
-        tabs: gr.Tabs,
-        tab: str,
         button: gr.Button,
-    ) -> None:
-        """Let ``button`` fill the controls of another tab and switch to it."""
+        take: Callable[[Shown, Visitor], list[Any]],
+        outputs: list[gr.components.Component],
+    ) -> gr.events.Dependency:
+        """Let ``button`` hand what is shown to another tab.
 
-        def send(parameters: dict[str, Any] | None) -> list[Any]:
-            return [*fill(fields_of(parameters or {})), gr.update(selected=tab)]
+        Args:
+            button: one of this object's.
+            take: gives the updates of ``outputs``.
+        """
 
-        button.click(send, self._parameters, [*controls, tabs], **QUIET)
+        def send(shown: Shown | None, request: gr.Request) -> list[Any]:
+            visitor = Visitor.of(request)
+            return take(shown, visitor) if shown is not None else [gr.skip()] * len(outputs)
+
+        return button.click(send, self._shown, outputs, **QUIET)

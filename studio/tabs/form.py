@@ -35,13 +35,23 @@ EXAMPLES = (
 class PaintForm:
     """Draws the controls in two parts and keeps those that depend on others in step.
 
+    Args:
+        studio: whose models and samplers.
+        prefix: of the controls' ``elem_id``, where several forms stand on one page.
+        offers: which base models can be chosen; all when None.
+
     Attributes:
         controls: field of the request → its control, in the request's order.
         inputs: the controls alone, as event listeners take them.
     """
 
-    def __init__(self, studio: Studio) -> None:
-        self.studio = studio
+    def __init__(
+        self,
+        studio: Studio,
+        prefix: str = "",
+        offers: Callable[[ModelEntry], bool] | None = None,
+    ) -> None:
+        self.studio, self.prefix, self._offers = studio, prefix, offers
         self.samplers = samplers_in(studio.home)
         self._drawn: dict[str, gr.components.Component] = {}
 
@@ -59,10 +69,10 @@ class PaintForm:
                    placeholder=label("a red mug on a wooden floor"))  # fmt: skip
         self._chips = gr.HTML(
             views.chips(EXAMPLES, label("Surprise me")),
-            elem_id="examples",
+            elem_id=f"{self.prefix}examples",
             js_on_load=_CHIP_CLICKED,
         )
-        self._hint = gr.HTML(elem_id="unknown-words", visible=False)
+        self._hint = gr.HTML(elem_id=f"{self.prefix}unknown-words", visible=False)
 
     def draw_rest(self) -> None:
         """Model, style, sampler and all that is folded away."""
@@ -72,7 +82,7 @@ class PaintForm:
                        info=None)  # fmt: skip
             self._draw("style", kind=gr.Dropdown, choices=_style_choices(), value=NO_STYLE,
                        info=None)  # fmt: skip
-        self._about = gr.HTML(elem_id="about-model")
+        self._about = gr.HTML(elem_id=f"{self.prefix}about-model")
         with gr.Row():
             self._draw("sampler", kind=gr.Dropdown, **self._sampler_picker(entry))
             sampler = self._own_sampler(entry)
@@ -82,9 +92,9 @@ class PaintForm:
             self._draw("guidance", value=entry.defaults.guidance)
         with gr.Row(elem_classes="seed-row"):
             self._draw("seed", kind=gr.Number, info=None)
-            self._random = gr.Button(label("Random"), elem_id="random-seed")
-            self.reuse_seed = gr.Button(label("Reuse last"), elem_id="reuse-seed")
-        with gr.Accordion(label("Advanced"), open=False, elem_id="advanced"):
+            self._random = gr.Button(label("Random"), elem_id=f"{self.prefix}random-seed")
+            self.reuse_seed = gr.Button(label("Reuse last"), elem_id=f"{self.prefix}reuse-seed")
+        with gr.Accordion(label("Advanced"), open=False, elem_id=f"{self.prefix}advanced"):
             self._draw("negative_prompt", lines=2, max_lines=8)
             with gr.Row():
                 self._draw("width", value=entry.native_size)
@@ -154,8 +164,7 @@ class PaintForm:
         A model that is not here keeps the one that is chosen.
         """
         fields = {name: value for name, value in fields.items() if name in self.controls}
-        known = {entry.name: entry for entry in self.studio.catalog.models()}
-        entry = known.get(fields.get("model"))
+        entry = {each.name: each for each in self._offered()}.get(fields.get("model"))
         updates: dict[str, Any] = {name: gr.update(value=value) for name, value in fields.items()}
         if "style" in fields:
             updates["style"] = gr.update(value=fields["style"] or NO_STYLE)
@@ -170,16 +179,26 @@ class PaintForm:
             }
         return [updates.get(name, gr.skip()) for name in self.controls]
 
+    def entry_of(self, fields: Mapping[str, Any]) -> ModelEntry:
+        """The base model that ``fields`` name, or the first one where it is not offered."""
+        offered = {entry.name: entry for entry in self._offered()}
+        return offered.get(fields.get("model")) or self._first_entry()
+
     # --- what the controls show -------------------------------------------------------------
 
     def _draw(self, name: str, **options: Any) -> None:
-        self._drawn[name] = from_field(TextToImageRequest, name, **options)
+        elem_id = self.prefix + name.replace("_", "-")
+        self._drawn[name] = from_field(TextToImageRequest, name, elem_id=elem_id, **options)
+
+    def _offered(self) -> list[ModelEntry]:
+        entries = [entry for entry in self.studio.catalog.models() if entry.refused is None]
+        return [entry for entry in entries if self._offers is None or self._offers(entry)]
 
     def _models(self) -> list[tuple[str, str]]:
-        return [(m.title, m.name) for m in self.studio.catalog.models() if m.refused is None]
+        return [(entry.title, entry.name) for entry in self._offered()]
 
     def _first_entry(self) -> ModelEntry:
-        entries = [entry for entry in self.studio.catalog.models() if entry.refused is None]
+        entries = self._offered()
         return next((entry for entry in entries if entry.name == STARTER), entries[0])
 
     def _own_sampler(self, entry: ModelEntry) -> Sampler | None:
@@ -254,7 +273,7 @@ class PaintForm:
 
     def _opened(self, fields: Mapping[str, Any], visitor: Visitor) -> list[Any]:
         """The models in the home folder may have changed since the studio started."""
-        entry = self._entry(fields.get("model")) or self._first_entry()
+        entry = self.entry_of(fields)
         updates = dict(zip(self.controls, self.fill({**fields, "model": entry.name}), strict=True))
         updates["model"] = gr.update(choices=self._models(), value=entry.name)
         return [*updates.values(), views.about_model(entry, visitor)]

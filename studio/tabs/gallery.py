@@ -50,7 +50,7 @@ class Tab:
                         elem_id="drop-zone",
                     )
                     self._file_error = gr.HTML(elem_id="drop-error")
-                    self.dropped = Details(studio, "dropped")
+                    self.dropped = Details(studio, "dropped", kept=False)
             with gr.Column(scale=6, min_width=320, elem_classes="results"):
                 self._pictures = gr.HTML(
                     elem_id="gallery-pictures", js_on_load=views.PICTURE_CLICKED

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import gradio as gr
 
-from studio.metadata import parse_parameters
-from studio.reuse import fields_of
 from studio.tabs.details import Details
 from studio.tabs.form import PaintForm
 from studio.tabs.watching import Watch
-from studio.widgets import QUIET, Visitor, label
+from studio.widgets import QUIET, label
 
 if TYPE_CHECKING:
     from studio.server import Studio
@@ -60,11 +58,5 @@ class Tab:
         self.form.listen(page, watch.last_request)
         watch.connect(page, self._paint, self.form.data, self.form.inputs)
         self.form.reuse_seed.click(
-            self._last_seed, watch.job_id, self.form.controls["seed"], **QUIET
+            watch.last_seed, watch.job_id, self.form.controls["seed"], **QUIET
         )
-
-    def _last_seed(self, job_id: str | None, request: gr.Request) -> Any:
-        """The seed of the first picture on the board; nothing changes when there is none."""
-        rows = self.studio.gallery.of_job(Visitor.of(request).owner.id, job_id) if job_id else []
-        seeds = [fields_of(parse_parameters(row.parameters)).get("seed") for row in rows]
-        return next((seed for seed in seeds if seed is not None), gr.skip())

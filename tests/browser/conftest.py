@@ -27,7 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def studio(tmp_path_factory, twin_home) -> Iterator[tuple]:
+def studio(tmp_path_factory, twin_home, control_folder) -> Iterator[tuple]:
     """The studio and its address.
 
     It has painted once, so the page opens with the tiny model, and has a broken sampler of its own.
@@ -35,7 +35,7 @@ def studio(tmp_path_factory, twin_home) -> Iterator[tuple]:
     home = tmp_path_factory.mktemp("browser") / "home"
     (home / "samplers").mkdir(parents=True)
     (home / "samplers" / "unfinished.py").write_text("class Unfinished(", encoding="utf-8")
-    with live_studio(options_for(home, twin_home)) as (running, address):
+    with live_studio(options_for(home, twin_home, control_folder)) as (running, address):
         with httpx.Client(base_url=address, timeout=60) as client:
             assert paint(client, prompt="a first picture")["state"] == "done"
         yield running, address

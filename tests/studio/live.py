@@ -35,9 +35,14 @@ def live_studio(options: Options) -> Iterator[tuple[Studio, str]]:
         assert not thread.is_alive()
 
 
-def options_for(home: Path, models: Path, **more: Any) -> Options:
-    """Options of a studio in ``home`` on the CPU that has the models of another home."""
+def options_for(home: Path, models: Path, control: Path | None = None, **more: Any) -> Options:
+    """Options of a studio in ``home`` on the CPU that has the models of another home.
+
+    ``control`` is a folder of control models that it has as well.
+    """
     home.mkdir(exist_ok=True)
+    if control is not None:
+        (home / "control").symlink_to(control, target_is_directory=True)
     (home / "models").symlink_to(models / "models", target_is_directory=True)
     return Options(home, device="cpu", offline=True, **more)
 

@@ -11,9 +11,12 @@ import gradio as gr
 import pytest
 from gradio.i18n import I18nData
 
+from pipelines.annotators.registry import ANNOTATORS
 from pipelines.catalog import Catalog
+from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.diffusion.requests import TextToImageRequest
 from studio import page
+from studio.canvas import WORDS
 from studio.i18n import texts
 from studio.settings import StoredSettings
 from studio.store import Store
@@ -41,7 +44,12 @@ def studio(tmp_path_factory):
     """What the page needs to be built; its events need more."""
     home = tmp_path_factory.mktemp("home")
     store = Store(home)
-    yield SimpleNamespace(home=home, catalog=Catalog(home), settings=StoredSettings(store))
+    yield SimpleNamespace(
+        home=home,
+        catalog=Catalog(home),
+        control=ControlCatalog(home),
+        settings=StoredSettings(store),
+    )
     store.close()
 
 
@@ -80,6 +88,15 @@ def test_english_and_chinese_labels_have_the_same_keys():
 def test_no_label_needs_values():
     """The browser's formatter would read a brace as the start of a value."""
     assert not [text for text in page.labels("zh").values() if "{" in text]
+
+
+def test_words_of_preprocessors_and_the_paper_have_a_chinese_text():
+    words = set(WORDS.values())
+    for annotator in ANNOTATORS.values():
+        fields = annotator.parameters.model_fields.values()
+        words |= {annotator.title, annotator.description}
+        words |= {text for field in fields for text in (field.title, field.description)}
+    assert words - texts("zh").keys() == set()
 
 
 def test_descriptions_of_models_have_a_chinese_text(studio):

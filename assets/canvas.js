@@ -1,0 +1,317 @@
+// The drawing canvas of studio/canvas.py. Runs once for each canvas when it is shown, with Gradio's
+// `element`, `props`, `trigger` and `watch`; before it stand NAME, the canvas's own, and WORDS, its
+// texts by language.
+//
+// props.value is the id of the picture as the server keeps it, "" while the paper is empty. Each
+// change of the drawing is sent there, and comes back as another id. A drawing is a ground (white,
+// or a picture) and strokes on it, which are painted again to undo one.
+
+const SIDE = 512; // pixels of an empty paper
+const LONGEST = 1024; // pixels of the longer side of a picture that is drawn upon
+const ACCEPTED = ["image/png", "image/jpeg", "image/webp"];
+
+const language = (navigator.language || "en").split("-")[0];
+const words = WORDS[language] || WORDS.en;
+const find = (selector) => element.querySelector(selector);
+const paper = find("canvas");
+const said = find(".said");
+const view = paper.getContext("2d");
+const ink = document.createElement("canvas"); // the strokes alone, so that the eraser spares a photo
+const strokes = ink.getContext("2d");
+
+let tool = { size: 6, colour: "#000000", erases: false };
+let done = []; // what was done, oldest first: {ground, id} or {stroke}
+let undone = [];
+let stroke = null; // the one that is being drawn
+let drawn = ""; // the id of the last drawing sent from here, which the next one takes the place of
+let sending = Promise.resolve(); // one after the other
+let version = 0; // rises with every change: answers to older ones are not looked at
+
+const state = (window.atelierDrawings ||= {});
+state[NAME] = {
+  settled: () => sending,
+  value: () => props.value || "",
+};
+
+// --- what is seen -------------------------------------------------------------------------------
+
+function ground() {
+  const last = done.findLast((step) => step.ground !== undefined);
+  return last ? last.ground : null;
+}
+
+function resize(picture) {
+  const longer = picture ? Math.max(picture.naturalWidth, picture.naturalHeight) : SIDE;
+  const scale = picture ? Math.min(1, LONGEST / longer) : 1;
+  const width = picture ? Math.max(1, Math.round(picture.naturalWidth * scale)) : SIDE;
+  const height = picture ? Math.max(1, Math.round(picture.naturalHeight * scale)) : SIDE;
+  for (const each of [paper, ink]) {
+    if (each.width === width && each.height === height) continue; // to set them empties it
+    each.width = width;
+    each.height = height;
+  }
+}
+
+function paint({ points, size, colour, erases }) {
+  strokes.globalCompositeOperation = erases ? "destination-out" : "source-over";
+  strokes.strokeStyle = strokes.fillStyle = colour;
+  strokes.lineWidth = size;
+  strokes.lineCap = strokes.lineJoin = "round";
+  const [first, ...rest] = points;
+  strokes.beginPath();
+  if (!rest.length) {
+    strokes.arc(first.x, first.y, size / 2, 0, 2 * Math.PI);
+    strokes.fill();
+    return;
+  }
+  strokes.moveTo(first.x, first.y);
+  rest.forEach((point, index) => {
+    const next = rest[index + 1];
+    if (next) strokes.quadraticCurveTo(point.x, point.y, (point.x + next.x) / 2, (point.y + next.y) / 2);
+    else strokes.lineTo(point.x, point.y);
+  });
+  strokes.stroke();
+}
+
+function show() {
+  const picture = ground();
+  view.fillStyle = "#ffffff";
+  view.fillRect(0, 0, paper.width, paper.height);
+  if (picture) view.drawImage(picture, 0, 0, paper.width, paper.height);
+  view.drawImage(ink, 0, 0);
+}
+
+function repaint() {
+  resize(ground());
+  strokes.globalCompositeOperation = "source-over";
+  strokes.clearRect(0, 0, ink.width, ink.height);
+  const from = done.findLastIndex((step) => step.ground !== undefined);
+  for (const step of done.slice(from + 1)) paint(step.stroke);
+  if (stroke) paint(stroke);
+  show();
+  const last = done.at(-1);
+  find(".hint-on-paper").hidden = Boolean(stroke || ground() || (last && last.stroke));
+  find('[data-do="undo"]').disabled = !done.length;
+  find('[data-do="redo"]').disabled = !undone.length;
+}
+
+function say(sentence) {
+  said.textContent = sentence || "";
+  said.hidden = !sentence;
+}
+
+// --- the server ---------------------------------------------------------------------------------
+
+function settle(id) {
+  if (props.value === id) return;
+  props.value = id;
+  trigger("input");
+}
+
+async function answer(request) {
+  let reply;
+  try {
+    reply = await request;
+  } catch {
+    throw new Error(words.offline);
+  }
+  const body = await reply.json().catch(() => ({}));
+  if (!reply.ok) throw new Error(body.error?.message || `${words.offline} (${reply.status})`);
+  return body;
+}
+
+// Sends a file, unless something newer is to be sent, and shows its id to the page.
+function send(make, isDrawing, then = () => {}) {
+  const mine = ++version;
+  const before = sending;
+  say("");
+  sending = (async () => {
+    await before;
+    if (mine !== version) return;
+    try {
+      const former = isDrawing && drawn ? `?instead_of=${drawn}` : "";
+      const body = await make();
+      const kept = await answer(fetch(`api/v1/inputs${former}`, { method: "POST", body }));
+      drawn = isDrawing ? kept.id : "";
+      if (mine !== version) return;
+      await then(kept.id);
+      if (mine === version) settle(kept.id);
+    } catch (error) {
+      if (mine === version) say(error.message);
+    }
+  })();
+}
+
+function changed() {
+  repaint();
+  const last = done.at(-1);
+  if (last?.stroke) {
+    send(() => new Promise((resolve) => paper.toBlob(resolve, "image/png")), true);
+    return;
+  }
+  version += 1;
+  say("");
+  settle(last?.id || ""); // an untouched picture, which is there already, or an empty paper
+}
+
+function load(id) {
+  return new Promise((resolve, reject) => {
+    const picture = new Image();
+    picture.onload = () => resolve(picture);
+    picture.onerror = () => reject(new Error(words.gone));
+    picture.src = `api/v1/inputs/${id}.png`;
+  });
+}
+
+function lay(ground, id) {
+  done.push({ ground, id });
+  undone = [];
+  repaint();
+}
+
+function bring(file) {
+  if (!file) return;
+  if (!ACCEPTED.includes(file.type)) {
+    say(words.kinds);
+    return;
+  }
+  send(async () => file, false, async (id) => lay(await load(id), id));
+}
+
+// The picture that the page has put here, as when settings are used again.
+async function follow() {
+  const id = props.value || "";
+  const mine = ++version;
+  drawn = "";
+  say("");
+  if (!id) {
+    if (done.length) lay(null, "");
+    return;
+  }
+  try {
+    const picture = await load(id);
+    if (mine !== version) return;
+    lay(picture, id);
+    trigger("input"); // only now can the page be sure that it is here
+  } catch (error) {
+    if (mine === version) say(error.message);
+  }
+}
+
+// --- the hand -----------------------------------------------------------------------------------
+
+function place(event) {
+  const box = paper.getBoundingClientRect();
+  return {
+    x: ((event.clientX - box.left) * paper.width) / box.width,
+    y: ((event.clientY - box.top) * paper.height) / box.height,
+  };
+}
+
+paper.addEventListener("pointerdown", (event) => {
+  if (event.button !== 0 || stroke) return;
+  event.preventDefault();
+  paper.focus({ preventScroll: true });
+  paper.setPointerCapture(event.pointerId);
+  const scale = Math.max(paper.width, paper.height) / SIDE;
+  stroke = { ...tool, size: tool.size * scale, points: [place(event)] };
+  repaint();
+});
+
+paper.addEventListener("pointermove", (event) => {
+  if (!stroke) return;
+  const moves = event.getCoalescedEvents?.() || [];
+  for (const move of moves.length ? moves : [event]) stroke.points.push(place(move));
+  repaint();
+});
+
+for (const end of ["pointerup", "pointercancel"]) {
+  paper.addEventListener(end, () => {
+    if (!stroke) return;
+    done.push({ stroke });
+    undone = [];
+    stroke = null;
+    changed();
+  });
+}
+
+const acts = {
+  undo() {
+    if (!done.length) return;
+    undone.push(done.pop());
+    changed();
+  },
+  redo() {
+    if (!undone.length) return;
+    done.push(undone.pop());
+    changed();
+  },
+  clear() {
+    if (!done.length) return;
+    lay(null, "");
+    changed();
+  },
+  open() {
+    find("input[type=file]").click();
+  },
+};
+
+function choose(changes) {
+  tool = { ...tool, ...changes };
+  for (const button of element.querySelectorAll("[data-size], [data-colour], [data-erases]")) {
+    const { size, colour, erases } = button.dataset;
+    const on = erases !== undefined ? tool.erases
+      : size !== undefined ? Number(size) === tool.size
+      : !tool.erases && colour === tool.colour;
+    button.setAttribute("aria-pressed", String(on));
+  }
+}
+
+element.addEventListener("click", (event) => {
+  const button = event.target.closest("button");
+  if (!button) return;
+  const { size, colour, erases } = button.dataset;
+  if (button.dataset.do) acts[button.dataset.do]();
+  else if (size !== undefined) choose({ size: Number(size) });
+  else if (colour !== undefined) choose({ colour, erases: false });
+  else if (erases !== undefined) choose({ erases: !tool.erases });
+});
+
+element.addEventListener("keydown", (event) => {
+  if (!(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== "z") return;
+  event.preventDefault();
+  acts[event.shiftKey ? "redo" : "undo"]();
+});
+
+find("input[type=file]").addEventListener("change", (event) => {
+  bring(event.target.files[0]);
+  event.target.value = ""; // the same file may be chosen again
+});
+
+const sheet = find(".sheet-of-paper");
+for (const kind of ["dragover", "dragleave", "drop"]) {
+  sheet.addEventListener(kind, (event) => {
+    event.preventDefault();
+    sheet.classList.toggle("dropping", kind === "dragover");
+    if (kind === "drop") bring(event.dataTransfer.files[0]);
+  });
+}
+
+element.addEventListener("paste", (event) => bring(event.clipboardData.files[0]));
+
+// --- the start ----------------------------------------------------------------------------------
+
+for (const part of element.querySelectorAll("[data-words]")) {
+  const text = words[part.dataset.words];
+  if (part.tagName === "BUTTON") {
+    part.title = text;
+    part.setAttribute("aria-label", text);
+  } else {
+    part.textContent = text;
+  }
+}
+paper.setAttribute("aria-label", words.paper);
+choose({});
+repaint();
+watch("value", follow);
+if (props.value) follow();

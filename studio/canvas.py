@@ -1,0 +1,118 @@
+"""A paper to draw on, or to bring a picture to; its value is the id of what is on it.
+
+Drawn in the browser on a plain canvas (``assets/canvas.js``) that sends each change to
+``POST /api/v1/inputs``, where it is looked at and encoded again like any upload. Gradio's own
+ImageEditor sends every stroke to ``component_server``, a route that stays closed here: it keeps
+what it is sent in one memory for all visitors, under ids and list indices that the browser chooses,
+and decodes it without any limit.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import gradio as gr
+
+from pipelines.catalog import ASSETS
+from studio.i18n import LANGUAGES, texts
+
+SIZES = (3, 6, 12, 24)  # pixels of a paper 512 pixels wide
+COLOURS = ("#000000", "#8a8a8a", "#ffffff", "#c8382a", "#eebb3d", "#3f8f4f", "#3565b0", "#7b4a2d")
+
+WORDS = {
+    "paper": "Drawing paper",
+    "invitation": "Draw here, or drop a picture",
+    "eraser": "Eraser",
+    "undo": "Undo",
+    "redo": "Redo",
+    "clear": "Clear",
+    "open": "Bring in a picture",
+    "kinds": "This is not a PNG, JPEG or WEBP picture.",
+    "gone": "The picture is no longer here. Bring it in again.",
+    "offline": "The studio cannot be reached. Your drawing is still here; try again in a moment.",
+}
+
+# Drawn with the pen of the text's colour, 24 × 24.
+_ICONS = {
+    "eraser": '<path d="M4 15l9-9 6 6-7 7H8zM9 10l6 6M12 19h8"/>',
+    "undo": '<path d="M8 5L4 9l4 4M4 9h9a5 5 0 010 10h-3"/>',
+    "redo": '<path d="M16 5l4 4-4 4M20 9h-9a5 5 0 000 10h3"/>',
+    "clear": '<path d="M5 7h14M10 7V4h4v3M7 7l1 13h8l1-13M10 11v5M14 11v5"/>',
+    "open": '<path d="M4 5h16v14H4zM4 16l5-5 4 4 3-3 4 4M15 9h.01"/>',
+}
+
+
+def canvas(name: str, **options: Any) -> gr.HTML:
+    """The component; its ``input`` event tells that another picture lies on the paper.
+
+    Args:
+        name: the component's ``elem_id``, and under ``window.atelierDrawings`` the canvas's name.
+        **options: further arguments of :class:`gradio.HTML`.
+    """
+    words = {language: _words(language) for language in LANGUAGES}
+    constants = f"const NAME = {json.dumps(name)}, WORDS = {json.dumps(words)};\n"
+    return gr.HTML(
+        "",
+        html_template=_markup(),
+        js_on_load=constants + (ASSETS / "canvas.js").read_text(encoding="utf-8"),
+        apply_default_css=False,
+        elem_id=name,
+        **options,
+    )
+
+
+def settled_js(drawings: dict[int, str]) -> str:
+    """JavaScript for an event's ``js``: waits until all drawings are sent, then uses their ids.
+
+    Args:
+        drawings: place of a canvas among the event's inputs → its name.
+    """
+    pairs = ", ".join(f'[{place}, "{name}"]' for place, name in drawings.items())
+    return (
+        "async (...values) => {"
+        f" for (const [place, name] of [{pairs}]) {{"
+        " const drawing = window.atelierDrawings?.[name];"
+        " if (!drawing) continue;"
+        " await drawing.settled();"
+        " values[place] = drawing.value();"
+        " }"
+        " return values; }"
+    )
+
+
+def _words(language: str) -> dict[str, str]:
+    table = texts(language)
+    return {name: table.get(text, text) for name, text in WORDS.items()}
+
+
+def _markup() -> str:
+    """The tools and the paper; words are put in by the script, in the reader's language."""
+    sizes = "".join(
+        f'<button type="button" data-size="{size}" title="{size} px" aria-label="{size} px">'
+        f'<i style="width:{4 + size * 0.55:.0f}px;height:{4 + size * 0.55:.0f}px"></i></button>'
+        for size in SIZES
+    )
+    colours = "".join(
+        f'<button type="button" data-colour="{colour}" title="{colour}" aria-label="{colour}">'
+        f'<i style="background:{colour}"></i></button>'
+        for colour in COLOURS
+    )
+    eraser = _button("eraser", "data-erases")
+    acts = "".join(_button(act, f'data-do="{act}"') for act in ("undo", "redo", "clear", "open"))
+    return (
+        '<div class="drawing"><div class="tools" role="toolbar">'
+        f'<span class="sizes">{sizes}</span><span class="colours">{colours}</span>'
+        f'<span class="acts">{eraser}{acts}</span></div>'
+        '<div class="sheet-of-paper"><canvas width="512" height="512" tabindex="0" role="img">'
+        '</canvas><span class="hint-on-paper" data-words="invitation"></span></div>'
+        '<input type="file" accept="image/png,image/jpeg,image/webp" hidden>'
+        '<div class="said error" role="alert" hidden></div></div>'
+    )
+
+
+def _button(name: str, data: str) -> str:
+    return (
+        f'<button type="button" {data} data-words="{name}">'
+        f'<svg viewBox="0 0 24 24" aria-hidden="true">{_ICONS[name]}</svg></button>'
+    )

@@ -1,0 +1,140 @@
+"""The maps that steer, made for the page and the API while people still draw.
+
+Maps that need no weights take milliseconds, and everybody may have as many as they like. Those that
+a network makes share the device with the jobs, so one is made at a time.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from pipelines.annotators import registry, weights
+from pipelines.diffusion.control.conditions import condition_map
+from pipelines.diffusion.control.requests import ConditionRequest
+from pipelines.diffusion.requests import SIZE_STEP
+from pipelines.errors import Busy, NotFound, Refused, validated
+from pipelines.events import Progress
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from studio.accounts import Owner
+    from studio.gallery import Gallery
+    from studio.inputs import Inputs
+
+AT_ONCE = 4  # maps without weights: as many as keep a small processor busy
+WAIT_SECONDS = 60.0  # for a turn, before saying that there is none
+
+
+class MapRequest(ConditionRequest):
+    """A condition map of a size of its own."""
+
+    width: Annotated[
+        int,
+        Field(ge=64, le=2048, multiple_of=SIZE_STEP, title="Width", description="In pixels."),
+    ] = 512
+    height: Annotated[
+        int,
+        Field(ge=64, le=2048, multiple_of=SIZE_STEP, title="Height", description="In pixels."),
+    ] = 512
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.width, self.height
+
+
+class Conditions:
+    """Checks what a map is asked with, and makes it; for one owner at a time.
+
+    Args:
+        home: the home folder, where maps are kept.
+        cache: the model cache.
+        inputs: whose pictures may be read.
+    """
+
+    def __init__(self, home: Path, cache: Any, inputs: Inputs) -> None:
+        self._home, self._cache, self._inputs = home, cache, inputs
+        self._with_weights = threading.BoundedSemaphore(1)
+        self._without_weights = threading.BoundedSemaphore(AT_ONCE)
+
+    def check(self, owner: Owner, request: ConditionRequest) -> registry.Annotator:
+        """The annotator that the request asks for, when all of it can be had.
+
+        Raises:
+            NotFound: the picture is not the owner's, or there is no such preprocessor.
+            BadRequest: a parameter is out of bounds; the sentence names it.
+            Refused: its weights would have to be downloaded, which only the host may do.
+        """
+        self._inputs.get(owner.id, request.picture)
+        annotator = registry.get(request.preprocessor)
+        validated(annotator.parameters, request.parameters)
+        if not owner.is_host and not self.is_here(annotator):
+            raise Refused(
+                "{model} has not been downloaded yet, and only the host may do that. "
+                "Choose another way to read the picture.",
+                model=annotator.title,
+            )
+        return annotator
+
+    def is_here(self, annotator: registry.Annotator) -> bool:
+        """Whether all its weights are on this machine."""
+        return annotator.weights is None or weights.is_here(annotator.weights, self._home)
+
+    def map(
+        self,
+        owner: Owner,
+        request: ConditionRequest,
+        size: tuple[int, int],
+        tell: Callable[[Progress], None] = lambda progress: None,
+    ) -> Image.Image:
+        """The map of ``size`` (width, height), RGB.
+
+        Args:
+            tell: told the progress of loading and reading.
+
+        Raises:
+            BadRequest, NotFound, Refused: as for :meth:`check`, or nothing is drawn.
+            Unavailable: the preprocessor lacks a package or its weights.
+            Busy: others' maps took all turns for a minute.
+        """
+        annotator = self.check(owner, request)
+        turns = self._with_weights if annotator.weights else self._without_weights
+        if not turns.acquire(timeout=WAIT_SECONDS):
+            raise Busy("Other maps are being made. Ask for this one again in a moment.")
+        try:
+            made = condition_map(request, size, self._home, self._cache, threading.Event())
+            for event in made:
+                if isinstance(event, Progress):
+                    tell(event)
+            return event
+        finally:
+            turns.release()
+
+    def of_picture(
+        self, owner: Owner, gallery: Gallery, picture_id: str, number: int
+    ) -> Image.Image:
+        """The map that a finished picture of the owner's gallery followed.
+
+        Args:
+            number: of the unit, from 0.
+
+        Raises:
+            NotFound: there is no such picture or unit, or what it followed has been deleted.
+        """
+        picture = gallery.get(owner.id, picture_id)
+        units = picture.request.get("units") or []
+        if not 0 <= number < len(units):
+            raise NotFound(
+                "Picture {id} followed {count} maps; there is no number {number}.",
+                id=picture.id,
+                count=len(units),
+                number=number,
+            )
+        fields = {name: units[number][name] for name in ConditionRequest.model_fields}
+        request = validated(ConditionRequest, fields)
+        return self.map(owner, request, (picture.width, picture.height))

@@ -1,0 +1,206 @@
+"""Pictures that people bring in or draw: everybody's own, asked for by id and never by path.
+
+What lies in ``inputs/`` was decoded and encoded again, so there is nothing in it but pixels. A row
+says whose it is; a picture of another's is not found, as if it were not there.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from pipelines.diffusion.control.conditions import forget_maps
+from pipelines.errors import BadRequest, NotFound
+from pipelines.inputs import FOLDER, input_path, keep_input, open_input
+from studio.accounts import is_guest
+from studio.home import NO_SPACE, disk_full
+from studio.job import QUEUED, RUNNING
+from studio.uploads import open_picture
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from studio.gallery import Gallery
+    from studio.store import Store
+
+MAX_SIDE = 2048  # pixels: no picture that is painted here is larger
+KEPT_SECONDS = 7 * 24 * 3600.0  # what no job has used for so long is cleaned up
+WRITING_SECONDS = 600.0  # a file without a row that is younger may be about to get one
+
+# No job of the same owner names it. Ids are 32 hexadecimal digits: found as text, they are meant.
+_UNUSED = (
+    "NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.owner = inputs.owner AND instr(request, inputs.id))"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One picture that somebody has brought in.
+
+    Attributes:
+        id: made of its owner and its pixels.
+        width, height: pixels.
+        bytes: of the PNG.
+        created: when it was last brought in; seconds since 1970.
+    """
+
+    id: str
+    width: int
+    height: int
+    bytes: int
+    created: float
+
+
+class Inputs:
+    """Keeps, finds, serves and deletes brought-in pictures; each method works for one owner only.
+
+    Args:
+        store: the database.
+        home: the home folder; pictures lie in ``inputs/<id>.png``.
+        gallery: has a room that brought-in pictures share, and pictures to bring in.
+    """
+
+    def __init__(self, store: Store, home: Path, gallery: Gallery) -> None:
+        self._store, self._home, self._gallery = store, home, gallery
+        self._lock = threading.Lock()  # a file and its row come and go together
+
+    # --- bringing in ------------------------------------------------------------------------
+
+    def bring(self, owner: str, data: bytes, instead_of: str | None = None) -> Input:
+        """Keeps an uploaded file's pixels, scaled down to 2048 pixels where a side is longer.
+
+        Args:
+            owner: whose it is from now on.
+            data: a PNG, JPEG or WEBP.
+            instead_of: id of the owner's that this one takes the place of, such as a drawing
+                without its newest line; it is deleted, unless a job has used it.
+
+        Raises:
+            BadRequest: it is no such file, too large, or damaged.
+            Busy: the owner keeps as much as is allowed.
+            DiskFull: there is no room for the file.
+        """
+        self._gallery.check_room(owner, is_guest(owner))
+        kept = self._keep(owner, open_picture(data))
+        if instead_of is not None and instead_of != kept.id:
+            self._delete(f"owner = ? AND id = ? AND {_UNUSED}", (owner, instead_of))
+        return kept
+
+    def from_gallery(self, owner: str, picture_id: str) -> Input:
+        """Keeps a copy of a picture of the owner's gallery.
+
+        Raises:
+            NotFound: there is none, or it is another's.
+            Busy, DiskFull: as for :meth:`bring`.
+        """
+        path = self._gallery.path(owner, picture_id)
+        self._gallery.check_room(owner, is_guest(owner))
+        with Image.open(path, formats=("PNG",)) as picture:
+            return self._keep(owner, picture.convert("RGB"))
+
+    def _keep(self, owner: str, picture: Image.Image) -> Input:
+        picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
+        with self._lock:
+            try:
+                id = keep_input(self._home, owner, picture)
+            except OSError as error:
+                if error.errno in NO_SPACE:
+                    raise disk_full(len(picture.tobytes()), self._home) from error
+                raise
+            size = input_path(self._home, id).stat().st_size
+            self._store.write(
+                "INSERT INTO inputs (id, owner, width, height, bytes, created) "
+                "VALUES (?, ?, ?, ?, ?, ?) "
+                "ON CONFLICT (id) DO UPDATE SET created = excluded.created",
+                (id, owner, *picture.size, size, time.time()),
+            )
+        return self.get(owner, id)
+
+    # --- finding ----------------------------------------------------------------------------
+
+    def get(self, owner: str, id: str) -> Input:
+        """Raises NotFound when there is none, it is another's, or its file has vanished."""
+        row = self._store.row("SELECT * FROM inputs WHERE id = ? AND owner = ?", (id, owner))
+        if row is None or not input_path(self._home, row["id"]).is_file():
+            raise NotFound("You have no brought-in picture {id}. Bring it in again.", id=id[:60])
+        return _input(row)
+
+    def list(self, owner: str, limit: int = 50) -> list[Input]:
+        """The owner's, those brought in last first."""
+        rows = self._store.rows(
+            "SELECT * FROM inputs WHERE owner = ? ORDER BY created DESC, number DESC LIMIT ?",
+            (owner, limit),
+        )
+        return [_input(row) for row in rows]
+
+    def path(self, owner: str, id: str) -> Path:
+        """The PNG's path, for serving it; raises NotFound as :meth:`get` does."""
+        return input_path(self._home, self.get(owner, id).id)
+
+    def open(self, owner: str, id: str) -> Image.Image:
+        """The picture, RGB; raises NotFound as :meth:`get` does."""
+        return open_input(self._home, self.get(owner, id).id)
+
+    # --- deleting ---------------------------------------------------------------------------
+
+    def delete(self, owner: str, id: str) -> None:
+        """Deletes row, file and the maps made of it.
+
+        Raises:
+            NotFound: there is none, or it is another's.
+            BadRequest: a job that has not ended follows it.
+        """
+        self.get(owner, id)
+        if self._store.row(
+            "SELECT 1 FROM jobs WHERE owner = ? AND state IN (?, ?) AND instr(request, ?)",
+            (owner, QUEUED, RUNNING, id),
+        ):
+            raise BadRequest(
+                "A job that is waiting or running follows this picture. "
+                "Cancel it first, or wait for its end."
+            )
+        self._delete("owner = ? AND id = ?", (owner, id))
+
+    def delete_all(self, owner: str) -> int:
+        """Deletes all of an owner's; returns how many there were."""
+        return len(self._delete("owner = ?", (owner,)))
+
+    def clean_up(self, dry_run: bool = False) -> int:
+        """Deletes what nobody has used for a week, all maps, and files that belong to nobody.
+
+        A picture that a job of its owner's names has been used: the job can be sent again.
+
+        Returns:
+            The bytes that were freed, or with ``dry_run`` would be.
+        """
+        oldest = time.time() - KEPT_SECONDS
+        freed = sum(self._delete(f"created < ? AND {_UNUSED}", (oldest,), dry_run))
+        with self._lock:
+            known = {row["id"] for row in self._store.rows("SELECT id FROM inputs")}
+            young = time.time() - WRITING_SECONDS
+            for path in (self._home / FOLDER).glob("*"):
+                if path.is_file() and path.stem not in known and path.stat().st_mtime < young:
+                    freed += path.stat().st_size
+                    if not dry_run:
+                        path.unlink(missing_ok=True)
+        return freed + forget_maps(self._home, dry_run=dry_run)
+
+    def _delete(self, condition: str, values: tuple, dry_run: bool = False) -> list[int]:
+        """Deletes what fits an SQL condition on the table; returns the bytes of each."""
+        with self._lock:
+            rows = self._store.rows(f"SELECT * FROM inputs WHERE {condition}", values)
+            for row in rows if not dry_run else ():
+                # The row last: should this be cut off, nothing is left behind unseen.
+                forget_maps(self._home, row["id"])
+                input_path(self._home, row["id"]).unlink(missing_ok=True)
+                self._store.write("DELETE FROM inputs WHERE id = ?", (row["id"],))
+        return [row["bytes"] for row in rows]
+
+
+def _input(row: sqlite3.Row) -> Input:
+    return Input(**{name: row[name] for name in Input.__slots__})

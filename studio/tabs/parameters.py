@@ -1,0 +1,79 @@
+"""Controls that take on the parameters of whatever is chosen beside them.
+
+There are as many controls of each kind as the choice with the most needs; the others are hidden.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import gradio as gr
+from pydantic import BaseModel
+
+from studio.widgets import arguments_of, from_field, kind_of
+
+
+class Parameters:
+    """Draws the controls, showing those of one model first.
+
+    Args:
+        models: all that can be chosen.
+        first: the one whose parameters are shown at the start.
+        prefix: of the controls' ``elem_id``.
+
+    Attributes:
+        controls: all of them, in the order of :meth:`shown` and :meth:`data`.
+    """
+
+    def __init__(
+        self, models: Iterable[type[BaseModel]], first: type[BaseModel], prefix: str
+    ) -> None:
+        counts: Counter[type] = Counter()
+        examples: dict[type, tuple[type[BaseModel], str]] = {}
+        for model in models:
+            kinds = _kinds(model)
+            counts |= Counter(kinds.values())
+            examples |= {kind: (model, name) for name, kind in kinds.items()}
+        self._kinds = [kind for kind, count in counts.items() for _ in range(count)]
+        self.controls: list[gr.components.Component] = []
+        for place, (name, kind) in enumerate(zip(self._names(first), self._kinds, strict=True)):
+            model, field = (first, name) if name else examples[kind]
+            elem_id = f"{prefix}-parameter-{place}"
+            self.controls.append(
+                from_field(model, field, kind=kind, elem_id=elem_id, visible=bool(name))
+            )
+
+    def shown(self, model: type[BaseModel], values: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Updates of :attr:`controls` for ``model``; what ``values`` leave out has its default."""
+        updates = []
+        for name, kind in zip(self._names(model), self._kinds, strict=True):
+            if name is None:
+                updates.append(gr.update(visible=False))
+                continue
+            arguments = arguments_of(model, name, kind)
+            if name in values:
+                arguments["value"] = values[name]
+            updates.append(gr.update(**arguments, visible=True))
+        return updates
+
+    def data(self, model: type[BaseModel], values: Sequence[Any]) -> dict[str, Any]:
+        """The values of :attr:`controls` as fields of ``model``, not yet checked."""
+        named = zip(self._names(model), values, strict=True)
+        return {name: value for name, value in named if name is not None}
+
+    def _names(self, model: type[BaseModel]) -> list[str | None]:
+        """For each control the field of ``model`` that it stands for, or None."""
+        free = list(_kinds(model).items())
+        names: list[str | None] = []
+        for kind in self._kinds:
+            found = next((item for item in free if item[1] is kind), None)
+            names.append(found[0] if found else None)
+            if found:
+                free.remove(found)
+        return names
+
+
+def _kinds(model: type[BaseModel]) -> dict[str, type]:
+    return {name: kind_of(field) for name, field in model.model_fields.items()}

@@ -1,0 +1,218 @@
+"""Sketch & depth, as a person uses it: with the mouse, with a file, from the gallery."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import pytest
+from PIL import Image, ImageDraw
+from playwright.sync_api import Page, expect
+
+from studio.metadata import read_settings
+from tests.browser.test_painting import choose
+from tests.studio.live import TINY
+
+STEPS, BATCHES = 40, 16  # a job of some seconds
+HOUSE = [(0.2, 0.9), (0.2, 0.5), (0.5, 0.2), (0.8, 0.5), (0.8, 0.9), (0.2, 0.9)]
+DOOR = [(0.45, 0.9), (0.45, 0.65), (0.6, 0.65), (0.6, 0.9)]
+PICTURE_ID = re.compile(r"pictures/([\w-]+)\.png")
+
+
+def photo(size=(96, 64)) -> dict:
+    """A file with a bright disc on a dark ground."""
+    image = Image.new("RGB", size, (30, 40, 60))
+    ImageDraw.Draw(image).ellipse((20, 10, 70, 54), (240, 200, 120))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return {"name": "disc.png", "mimeType": "image/png", "buffer": buffer.getvalue()}
+
+
+@pytest.fixture
+def sketching(visit) -> Page:
+    """The tab with the tiny model, 64 pixels and two steps, and nothing on any paper."""
+    page = visit()
+    page.get_by_role("tab", name="Sketch & depth").click()
+    # The last request is there again, with all that it followed.
+    expect(page.locator("#unit-1-fit > div > div").first).to_be_visible()
+    for number in (1, 2, 3):
+        if page.locator(f"#unit-{number}-map .condition img").is_visible():
+            page.click(f"#unit-{number}-canvas [data-do=clear]")
+            expect(page.locator(f"#unit-{number}-map .nothing")).to_be_visible()
+    choose(page, "#steer-model", TINY)
+    expect(page.locator("#unit-1-model input")).not_to_have_value("")
+    choose(page, "#unit-1-model", "tiny-net")
+    page.fill("#steer-steps input[type=number]", "2")
+    return page
+
+
+def draw(page: Page, *lines: list[tuple[float, float]], unit: int = 1) -> None:
+    paper = page.locator(f"#unit-{unit}-canvas canvas")
+    paper.scroll_into_view_if_needed()
+    box = paper.bounding_box()
+    for line in lines:
+        (x, y), *rest = [
+            (box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in line
+        ]
+        page.mouse.move(x, y)
+        page.mouse.down()
+        for x, y in rest:
+            page.mouse.move(x, y, steps=6)
+        page.mouse.up()
+
+
+def bring(page: Page, file: dict, unit: int = 1) -> None:
+    page.locator(f"#unit-{unit}-canvas input[type=file]").set_input_files(file)
+
+
+def map_of(page: Page, unit: int = 1) -> str:
+    """The map that is shown, once there is one."""
+    image = page.locator(f"#unit-{unit}-map .condition img")
+    expect(image).to_be_visible()
+    return image.get_attribute("src")
+
+
+def painted(page: Page) -> str:
+    """Presses Paint and waits; the id of the new picture."""
+    before = page.locator("#steer-board").inner_html()
+    page.click("#steer")
+    expect(page.locator("#steer-cancel")).to_be_visible()
+    expect(page.locator("#steer-cancel")).to_be_hidden()
+    expect(page.locator("#steer-board .versus")).to_be_visible()
+    html = page.locator("#steer-board").inner_html()
+    assert html != before
+    return PICTURE_ID.search(html)[1]
+
+
+def test_a_house_drawn_with_the_mouse_becomes_a_picture_that_follows_it(sketching, studio):
+    page = sketching
+    draw(page, HOUSE, DOOR)
+    map_of(page)
+    page.fill("#steer-prompt textarea", "a red house")
+    id = painted(page)
+    followed = page.locator("#steer-board .versus .map")
+    assert followed.evaluate("image => image.decode().then(() => image.naturalWidth)") == 64
+    row = studio[0].gallery.get("local", id)
+    followed = studio[0].inputs.open("local", row.request["units"][0]["picture"])
+    assert followed.size == (512, 512)
+    for x, y in ((0.2, 0.7), (0.8, 0.7), (0.5, 0.9), (0.45, 0.8)):  # walls, ground and door
+        assert followed.getpixel((round(x * 512), round(y * 512))) == (0, 0, 0)
+    assert followed.getpixel((256, 250)) == (255, 255, 255)
+    parameters = read_settings(studio[0].gallery.path("local", id).read_bytes())
+    assert parameters["ControlNet 0"].startswith("Module: scribble, Model: tiny-net")
+
+    slider = page.locator("#steer-board .versus input")
+    slider.fill("10")
+    both = page.locator("#steer-board .versus .both")
+    assert both.evaluate("both => both.style.getPropertyValue('--at')") == "10%"
+
+    page.reload()
+    page.problems.clear()  # the old page complains that its connection was cut
+    page.get_by_role("tab", name="Sketch & depth").click()
+    map_of(page)
+    expect(page.locator("#steer-prompt textarea")).to_have_value("a red house")
+    expect(page.locator("#unit-1-canvas .hint-on-paper")).to_be_hidden()
+    expect(page.locator("#steer-board .versus")).to_be_visible()
+
+
+def test_a_file_is_read_by_a_preprocessor_and_followed(sketching, studio):
+    page = sketching
+    bring(page, photo())
+    scribble = map_of(page)
+    choose(page, "#unit-1-preprocessor", "Canny edges")
+    expect(page.locator("#unit-1-parameter-0")).to_contain_text("Low threshold")
+    expect(page.locator("#unit-1-map img")).not_to_have_attribute("src", scribble)
+    canny = map_of(page)
+    page.click("#unit-1-more > button")
+    page.get_by_label("Stretch").first.check()
+    expect(page.locator("#unit-1-map img")).not_to_have_attribute("src", canny)
+    unit = studio[0].gallery.get("local", painted(page)).request["units"][0]
+    assert (unit["preprocessor"], unit["resize_mode"]) == ("canny", "stretch")
+    assert unit["parameters"] == {"low": 100, "high": 200}
+    assert studio[0].inputs.get("local", unit["picture"]).width == 96
+
+
+def test_two_pictures_are_followed_at_once(sketching, studio):
+    page = sketching
+    draw(page, HOUSE)
+    page.click("#unit-2 > button")
+    page.locator("#unit-2-canvas canvas").wait_for()
+    bring(page, photo(), unit=2)
+    map_of(page, 2)
+    page.get_by_label("T2I-Adapter").nth(1).check()
+    choose(page, "#unit-2-model", "tiny-adapter")
+    page.fill("#unit-2-weight input[type=number]", "0.5")
+    units = studio[0].gallery.get("local", painted(page)).request["units"]
+    assert [unit["model"] for unit in units] == ["tiny-net", "tiny-adapter"]
+    assert [unit["weight"] for unit in units] == [1.0, 0.5]
+    page.click("#steer-board .maps [data-map] >> nth=1")
+    expect(page.locator("#steer-board .versus .map")).to_have_attribute(
+        "src", re.compile(r"condition/1\.png")
+    )
+
+
+def test_undo_eraser_and_an_empty_paper(sketching):
+    page = sketching
+    page.click("#steer")
+    expect(page.locator("#steer-board .error")).to_contain_text("nothing to follow yet")
+    draw(page, HOUSE)
+    first = map_of(page)
+    draw(page, DOOR)
+    expect(page.locator("#unit-1-map img")).not_to_have_attribute("src", first)
+    page.click("#unit-1-canvas [data-do=undo]")
+    expect(page.locator("#unit-1-map img")).to_have_attribute("src", first)
+    page.click("#unit-1-canvas [data-size='24']")
+    page.click("#unit-1-canvas [data-erases]")
+    draw(page, HOUSE)
+    expect(page.locator("#unit-1-map .error")).to_contain_text("Nothing is drawn")
+    page.click("#unit-1-canvas [data-do=clear]")
+    expect(page.locator("#unit-1-map .nothing")).to_be_visible()
+    bring(page, {"name": "a.png", "mimeType": "image/png", "buffer": b"just words"})
+    expect(page.locator("#unit-1-canvas .said")).to_contain_text("text file")
+    page.problems.clear()  # the browser tells of the refused upload
+
+
+def test_cancel_stops_and_leaves_the_drawing(sketching):
+    page = sketching
+    draw(page, HOUSE)
+    map_of(page)
+    page.fill("#steer-steps input[type=number]", str(STEPS))
+    page.click("#steer-advanced > button")
+    page.fill("#steer-batch-count input[type=number]", str(BATCHES))
+    page.click("#steer")
+    expect(page.locator("#steer-board .progress")).to_contain_text("Step")
+    page.click("#steer-cancel")
+    expect(page.locator("#steer-board .summary")).to_contain_text("Cancelled")
+    expect(page.locator("#unit-1-canvas .hint-on-paper")).to_be_hidden()
+
+
+def test_a_gallery_picture_is_sent_here_and_its_settings_as_well(sketching, studio):
+    page = sketching
+    draw(page, HOUSE)
+    map_of(page)
+    steered = studio[0].gallery.get("local", painted(page))
+    page.get_by_role("tab", name="Gallery").click()
+    page.locator(f"#gallery-pictures [data-id='{steered.id}']").click()
+    page.click("#gallery-steer")
+    expect(page.locator("#unit-1-canvas canvas")).to_be_visible()
+    expect(page.locator("#unit-1-map figcaption")).to_have_text("64 × 64")
+    sent = studio[0].inputs.list("local", 1)[0]
+    assert (sent.width, sent.height) == (64, 64)
+
+    page.get_by_role("tab", name="Gallery").click()
+    page.click("#gallery-use")
+    expect(page.locator("#unit-1-canvas canvas")).to_be_visible()
+    page.wait_for_function(
+        "id => window.atelierDrawings['unit-1-canvas'].value() === id",
+        arg=steered.request["units"][0]["picture"],
+    )
+
+
+def test_a_chinese_browser_gets_a_chinese_paper(visit):
+    page = visit(locale="zh-CN")
+    page.get_by_role("tab", name="草图与深度").click()
+    expect(page.locator("#unit-1-canvas [data-do=undo]")).to_have_attribute("title", "撤销")
+    expect(page.locator("#unit-1-preprocessor")).to_contain_text("读作")
+    choose(page, "#unit-1-preprocessor", "Canny 边缘")
+    expect(page.locator("#unit-1-parameter-0")).to_contain_text("低阈值")
+    assert "i18n" not in page.inner_text("body")

@@ -1,0 +1,146 @@
+"""ControlNet lines: written as A1111's extension writes them, read back leniently."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pipelines.annotators.registry import ANNOTATORS
+from pipelines.diffusion.control.catalog import ControlCatalog
+from pipelines.diffusion.control.requests import ControlRequest, ControlUnit
+from studio.infotext_units import _titles, unit_lines, units_of
+from studio.metadata import format_parameters, parameters_of, parse_parameters
+from studio.reuse import fields_of
+
+PICTURE = "0123456789abcdef" * 2
+
+
+@pytest.fixture
+def control(tmp_path):
+    """A catalog with the shipped models and two folders of one's own, one with an odd name."""
+    for name in ("mine", "soft, edges: 2"):
+        folder = tmp_path / "control" / name
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text(json.dumps({"_class_name": "T2IAdapter"}))
+        (folder / "weights.safetensors").write_bytes(b"\0" * 16)
+    return ControlCatalog(tmp_path)
+
+
+def unit(**fields) -> ControlUnit:
+    return ControlUnit(**{"picture": PICTURE, "model": "mine", **fields})
+
+
+def text_of(*units: ControlUnit, size=(512, 768)) -> str:
+    request = ControlRequest(prompt="a house", steps=20, seed=1, sampler="Euler", units=units)
+    return format_parameters(parameters_of(request.model_dump(mode="json"), size))
+
+
+def test_the_line_is_the_one_that_the_extension_writes():
+    written = unit(preprocessor="canny", parameters={"low": 50}, weight=0.7, end=0.5)
+    assert text_of(written).splitlines()[-1].startswith("Steps: 20, Sampler: Euler, Seed: 1,")
+    assert (
+        'ControlNet 0: "Module: canny, Model: mine, Weight: 0.7, Resize Mode: Crop and Resize, '
+        "Processor Res: 512, Threshold A: 50, Threshold B: 200, Guidance Start: 0.0, "
+        'Guidance End: 0.5, Pixel Perfect: True, Control Mode: Balanced"'
+    ) in text_of(written)
+
+
+def test_a_resolution_of_its_own_is_not_pixel_perfect():
+    parameters = {"resolution": 384, "near": 3, "far": 60}
+    line = unit_lines([unit(preprocessor="depth_leres", parameters=parameters).model_dump()],
+                      (512, 512))["ControlNet 0"]  # fmt: skip
+    assert "Processor Res: 384, Threshold A: 3, Threshold B: 60," in line
+    assert "Pixel Perfect: False" in line
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("resize_mode", "stretch", "Resize Mode: Just Resize"),
+        ("resize_mode", "pad", "Resize Mode: Resize and Fill"),
+        ("control_mode", "prompt", "Control Mode: My prompt is more important"),
+        ("control_mode", "control", "Control Mode: ControlNet is more important"),
+    ],
+)
+def test_modes_have_the_extension_s_words(field, value, words):
+    assert words in text_of(unit(**{field: value}))
+
+
+# For each preprocessor, a value that is not the default for each of its parameters.
+@pytest.mark.parametrize("name", ANNOTATORS)
+def test_every_preprocessor_s_settings_come_back(control, name):
+    model = ANNOTATORS[name].parameters
+    other = {
+        field: not default if isinstance(default, bool) else default + 1
+        for field, default in model().model_dump().items()
+    }
+    written = unit(preprocessor=name, parameters=other, weight=0.35, start=0.1, end=0.9,
+                   resize_mode="pad", control_mode="control")  # fmt: skip
+    expected = written.model_dump(mode="json", exclude={"picture"})
+    assert units_of(parse_parameters(text_of(written)), control) == [expected]
+
+
+def test_names_of_parameters_are_no_names_of_the_line():
+    fixed = {"Module", "Model", "Weight", "Resize Mode", "Guidance Start", "Guidance End",
+             "Pixel Perfect", "Control Mode"}  # fmt: skip
+    for annotator in ANNOTATORS.values():
+        titles = list(_titles(annotator.parameters).values())
+        assert not fixed & set(titles), annotator.name
+        assert len(titles) == len(set(titles)), annotator.name
+
+
+def test_three_units_come_back_in_their_order_beside_the_other_settings(control):
+    modules = ("canny", "lineart", "none")
+    parameters = parse_parameters(text_of(*(unit(preprocessor=name) for name in modules)))
+    assert [each["preprocessor"] for each in units_of(parameters, control)] == list(modules)
+    assert fields_of(parameters)["steps"] == 20
+    assert parameters["prompt"] == "a house"
+
+
+def test_a_model_with_commas_and_colons_in_its_name_comes_back(control):
+    parameters = parse_parameters(text_of(unit(model="soft, edges: 2")))
+    assert parameters["ControlNet 0"].count("Model: soft edges 2,") == 1
+    assert units_of(parameters, control)[0]["model"] == "soft, edges: 2"
+
+
+def test_a_line_of_another_studio_is_read_as_far_as_it_goes(control):
+    line = (
+        "Module: lineart_realistic, Model: control_v11p_sd15_lineart [43d4be0d], Weight: 0.75, "
+        "Resize Mode: Scale to Fit (Inner Fit), Low Vram: False, Processor Res: 512, "
+        "Guidance Start: 0, Guidance End: 0.77, Pixel Perfect: True, Control Mode: Balanced, "
+        "Save Detected Map: True"
+    )
+    assert units_of({"ControlNet 0": line}, control) == [
+        {
+            "weight": 0.75,
+            "resize_mode": "crop",
+            "start": 0.0,
+            "end": 0.77,
+            "control_mode": "balanced",
+            "preprocessor": "lineart",
+            "parameters": {},
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        ",,,::::",
+        "Weight: nan, Guidance Start: 7, Control Mode: <b>loud</b>, Module: ../../etc, Model: x",
+        "Module: canny, Threshold A: many, Threshold B: 9999",
+        "Module: " + "x" * 100_000,
+        "Guidance Start: 1.0",
+    ],
+)
+def test_what_no_unit_takes_is_left_out(control, line):
+    for read in units_of({"ControlNet 0": line}, control):
+        assert read.get("parameters", {}) == {}
+        assert not {"weight", "start", "model", "control_mode"} & set(read)
+
+
+def test_a_start_after_the_end_is_left_out(control):
+    (read,) = units_of({"ControlNet 0": "Guidance Start: 0.8, Guidance End: 0.2"}, control)
+    assert read == {"start": 0.8}

@@ -1,0 +1,255 @@
+"""Brought-in pictures: kept without anything but pixels, found by their owner alone."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipelines.errors import BadRequest, Busy, NotFound
+from pipelines.inputs import FOLDER, input_path
+from studio.gallery import Gallery
+from studio.home import DiskFull, prepare_home
+from studio.inputs import KEPT_SECONDS, MAX_SIDE, WRITING_SECONDS, Inputs
+from studio.settings import StoredSettings
+from studio.store import Store
+
+ANN, BEN, GUEST = "ann", "ben", "guest-1"
+NAMED = "INSERT INTO jobs (id, owner, kind, request, state, created) VALUES (?, ?, ?, ?, ?, 0)"
+
+
+class Desk:
+    """The parts that brought-in pictures need."""
+
+    def __init__(self, home) -> None:
+        self.home = prepare_home(home)
+        self.store = Store(self.home)
+        self.settings = StoredSettings(self.store)
+        self.gallery = Gallery(self.store, self.home, self.settings)
+        self.inputs = Inputs(self.store, self.home, self.gallery)
+
+    def job(self, owner, picture, state="done"):
+        request = json.dumps({"prompt": "x", "units": [{"picture": picture}]})
+        self.store.write(NAMED, (f"{owner}-{picture}-{state}", owner, "control", request, state))
+
+    def age(self, id, seconds):
+        then = time.time() - seconds
+        self.store.write("UPDATE inputs SET created = ? WHERE id = ?", (then, id))
+        os.utime(input_path(self.home, id), (then, then))
+
+    def map_of(self, id):
+        path = self.home / FOLDER / ".maps" / f"{id}-0123.png"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"a map")
+        return path
+
+
+@pytest.fixture
+def desk(tmp_path):
+    desk = Desk(tmp_path / "home")
+    yield desk
+    desk.store.close()
+
+
+def png(colour="red", size=(8, 6)) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, colour).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def noise(width, height) -> bytes:
+    pixels = np.random.default_rng(1).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=0)
+    return buffer.getvalue()
+
+
+def test_what_was_brought_in_comes_back(desk):
+    kept = desk.inputs.bring(ANN, png())
+    assert (kept.width, kept.height) == (8, 6)
+    assert kept.bytes == desk.inputs.path(ANN, kept.id).stat().st_size
+    assert desk.inputs.open(ANN, kept.id).getpixel((3, 3)) == (255, 0, 0)
+    assert desk.inputs.list(ANN) == [kept]
+
+
+def test_the_same_picture_is_kept_once_and_is_young_again(desk):
+    first = desk.inputs.bring(ANN, png())
+    desk.age(first.id, 1000)
+    again = desk.inputs.bring(ANN, png())
+    assert again.id == first.id
+    assert time.time() - again.created < 100
+    assert len(desk.inputs.list(ANN)) == 1
+
+
+def test_longer_sides_are_shrunk_and_proportions_stay(desk):
+    kept = desk.inputs.bring(ANN, png(size=(MAX_SIDE + 1024, 512)))
+    assert (kept.width, kept.height) == (MAX_SIDE, round(512 * MAX_SIDE / (MAX_SIDE + 1024)))
+    thin = desk.inputs.bring(ANN, png(size=(1, 10 * MAX_SIDE)))
+    assert (thin.width, thin.height) == (1, MAX_SIDE)
+
+
+@pytest.mark.parametrize("method", ["get", "path", "open", "delete"])
+def test_another_owner_s_picture_is_not_found(desk, method):
+    kept = desk.inputs.bring(ANN, png())
+    with pytest.raises(NotFound):
+        getattr(desk.inputs, method)(BEN, kept.id)
+    assert desk.inputs.list(BEN) == []
+    assert desk.inputs.get(ANN, kept.id) == kept
+
+
+@pytest.mark.parametrize("id", ["../atelier.db", "0" * 32, "", "%", "'; --"])
+def test_ids_that_stand_for_nothing(desk, id):
+    desk.inputs.bring(ANN, png())
+    with pytest.raises(NotFound):
+        desk.inputs.get(ANN, id)
+
+
+def test_the_same_pixels_of_two_owners_are_two_pictures(desk):
+    ann, ben = desk.inputs.bring(ANN, png()), desk.inputs.bring(BEN, png())
+    desk.inputs.delete(ANN, ann.id)
+    assert desk.inputs.open(BEN, ben.id).size == (8, 6)
+
+
+def test_a_vanished_file_is_not_found_and_can_be_brought_in_again(desk):
+    kept = desk.inputs.bring(ANN, png())
+    input_path(desk.home, kept.id).unlink()
+    with pytest.raises(NotFound):
+        desk.inputs.get(ANN, kept.id)
+    assert desk.inputs.bring(ANN, png()).id == kept.id
+    assert desk.inputs.open(ANN, kept.id).size == (8, 6)
+
+
+def test_a_full_disk_is_said_and_leaves_no_row(desk, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("studio.inputs.keep_input", full)
+    with pytest.raises(DiskFull, match="144 bytes are needed"):
+        desk.inputs.bring(ANN, png())
+    assert desk.inputs.list(ANN) == []
+
+
+# --- the gallery and the quota --------------------------------------------------------------------
+
+
+def saved(desk, owner, size=(40, 30)):
+    image = Image.new("RGB", size, "blue")
+    return desk.gallery.save(owner, "job", 0, "text_to_image", image, {"prompt": "x"})
+
+
+def test_a_gallery_picture_is_brought_in(desk):
+    kept = desk.inputs.from_gallery(ANN, saved(desk, ANN).id)
+    assert desk.inputs.open(ANN, kept.id).getpixel((0, 0)) == (0, 0, 255)
+
+
+def test_another_s_gallery_picture_is_not_found(desk):
+    row = saved(desk, ANN)
+    with pytest.raises(NotFound):
+        desk.inputs.from_gallery(BEN, row.id)
+
+
+def test_a_guest_s_quota_counts_brought_in_pictures(desk):
+    desk.settings.change(guest_quota_mb=1)
+    kept = desk.inputs.bring(GUEST, noise(700, 600))
+    assert desk.gallery.bytes_used(GUEST) == kept.bytes > 10**6
+    with pytest.raises(Busy, match="a guest may keep 1 MB"):
+        desk.inputs.bring(GUEST, png())
+    with pytest.raises(Busy, match="a guest may keep 1 MB"):
+        desk.gallery.check_room(GUEST, guest=True)
+    desk.inputs.delete(GUEST, kept.id)
+    desk.inputs.bring(GUEST, png())
+
+
+# --- deleting -------------------------------------------------------------------------------------
+
+
+def test_deleting_takes_row_file_and_maps(desk):
+    kept, other = desk.inputs.bring(ANN, png()), desk.inputs.bring(ANN, png("green"))
+    mine, others = desk.map_of(kept.id), desk.map_of(other.id)
+    desk.inputs.delete(ANN, kept.id)
+    assert not input_path(desk.home, kept.id).exists()
+    assert not mine.exists()
+    assert others.exists()
+    assert desk.inputs.list(ANN) == [other]
+
+
+def test_what_a_job_is_about_to_follow_is_not_deleted(desk):
+    kept = desk.inputs.bring(ANN, png())
+    desk.job(ANN, kept.id, "queued")
+    with pytest.raises(BadRequest, match="waiting or running follows this picture"):
+        desk.inputs.delete(ANN, kept.id)
+    desk.store.write("UPDATE jobs SET state = 'cancelled'")
+    desk.inputs.delete(ANN, kept.id)
+
+
+def test_delete_all_leaves_those_of_others(desk):
+    for colour in ("red", "green"):
+        desk.inputs.bring(ANN, png(colour))
+    kept = desk.inputs.bring(BEN, png())
+    assert desk.inputs.delete_all(ANN) == 2
+    assert desk.inputs.list(ANN) == []
+    assert desk.inputs.list(BEN) == [kept]
+
+
+def test_a_drawing_takes_the_place_of_its_former_self(desk):
+    former = desk.inputs.bring(ANN, png())
+    newer = desk.inputs.bring(ANN, png("green"), instead_of=former.id)
+    assert desk.inputs.list(ANN) == [newer]
+    assert not input_path(desk.home, former.id).exists()
+    same = desk.inputs.bring(ANN, png("green"), instead_of=newer.id)
+    assert desk.inputs.list(ANN) == [same]
+
+
+def test_what_a_job_has_followed_is_not_replaced(desk):
+    former = desk.inputs.bring(ANN, png())
+    desk.job(ANN, former.id)
+    desk.inputs.bring(ANN, png("green"), instead_of=former.id)
+    assert desk.inputs.get(ANN, former.id).id == former.id
+
+
+def test_nobody_replaces_another_s_picture(desk):
+    ann = desk.inputs.bring(ANN, png())
+    desk.inputs.bring(BEN, png("green"), instead_of=ann.id)
+    assert desk.inputs.get(ANN, ann.id) == ann
+
+
+# --- cleaning up ----------------------------------------------------------------------------------
+
+
+def test_cleaning_up_takes_old_pictures_that_no_job_of_their_owner_names(desk):
+    young = desk.inputs.bring(ANN, png("white"))
+    old = desk.inputs.bring(ANN, png("red"))
+    used = desk.inputs.bring(ANN, png("green"))
+    named_by_another = desk.inputs.bring(ANN, png("blue"))
+    for row in (old, used, named_by_another):
+        desk.age(row.id, KEPT_SECONDS + 60)
+    desk.job(ANN, used.id)
+    desk.job(BEN, named_by_another.id)
+    expected = old.bytes + named_by_another.bytes
+    assert desk.inputs.clean_up(dry_run=True) == expected
+    assert len(desk.inputs.list(ANN)) == 4
+    assert desk.inputs.clean_up() == expected
+    assert {row.id for row in desk.inputs.list(ANN)} == {young.id, used.id}
+    assert desk.inputs.clean_up() == 0
+
+
+def test_cleaning_up_takes_all_maps_and_files_of_nobody(desk):
+    kept = desk.inputs.bring(ANN, png())
+    made = desk.map_of(kept.id)
+    stray = input_path(desk.home, "f" * 32)
+    stray.write_bytes(b"from before the database was lost")
+    being_written = input_path(desk.home, "e" * 32)
+    being_written.write_bytes(b"its row comes in a moment")
+    os.utime(stray, (1, time.time() - WRITING_SECONDS - 60))
+    freed = made.stat().st_size + stray.stat().st_size
+    assert desk.inputs.clean_up() == freed
+    assert not made.exists()
+    assert not stray.exists()
+    assert being_written.exists()
+    assert desk.inputs.get(ANN, kept.id) == kept
