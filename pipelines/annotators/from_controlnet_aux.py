@@ -48,7 +48,7 @@ def annotate(picture: Image.Image, parameters: ask.Parameters, weights: Networks
 def _map(picture: Image.Image, parameters: ask.Parameters, weights: Networks) -> Image.Image:
     pixels = read_at(picture, parameters.resolution)
     if isinstance(parameters, ask.SegmentAnything):
-        return as_map(_coloured(weights.reader.generate(pixels), pixels), picture.size, True)
+        return as_map(_segments(weights.reader, pixels, parameters), picture.size, True)
     if isinstance(parameters, ask.Openpose):
         return as_map(_drawn(weights.reader, pixels, parameters), picture.size)
     options = _OPTIONS[type(parameters)](parameters)
@@ -87,6 +87,13 @@ def _points(keypoints: list[Any], canvas: np.ndarray) -> np.ndarray:
     """(N, 2) in pixels from keypoints in 0 … 1; NaN where one was not found."""
     found = [(k.x, k.y) if k and k.x > 0 and k.y > 0 else (np.nan, np.nan) for k in keypoints]
     return np.array(found) * (canvas.shape[1], canvas.shape[0])
+
+
+def _segments(network: Any, pixels: np.ndarray, parameters: ask.SegmentAnything) -> np.ndarray:
+    from controlnet_aux.segment_anything import SamAutomaticMaskGenerator
+
+    generator = SamAutomaticMaskGenerator(network, points_per_side=parameters.points)
+    return _coloured(generator.generate(pixels), pixels)
 
 
 def _coloured(masks: list[dict[str, Any]], pixels: np.ndarray) -> np.ndarray:
@@ -198,11 +205,11 @@ def _openpose(body: Path, hand: Path, face: Path) -> Built:
 
 
 def _sam(path: Path) -> Built:
-    from controlnet_aux.segment_anything import SamAutomaticMaskGenerator, sam_model_registry
+    from controlnet_aux.segment_anything import sam_model_registry
 
     network = sam_model_registry["vit_t"]()
     network.load_state_dict(tensors(path))
-    return SamAutomaticMaskGenerator(network), [network]
+    return network, [network]
 
 
 _BUILDERS: dict[str, Callable[..., Built]] = {

@@ -198,7 +198,15 @@ class Upernet(Resolution):
 
 
 class SegmentAnything(Resolution):
-    """Everything that has an outline."""
+    points: Annotated[
+        int,
+        Field(
+            ge=2,
+            le=64,
+            title="Points per side",
+            description="Where it looks for things: more find smaller ones and take longer.",
+        ),
+    ] = 16
 
 
 class ToyboxDepth(Parameters):

@@ -54,7 +54,7 @@ def test_an_annotator_is_described_and_its_parameters_have_bounds(name):
 
 def test_listing_annotators_loads_no_heavy_library(tmp_path):
     code = (
-        "import pathlib, sys; from pipelines.annotators import maps, registry, weights\n"
+        "import pathlib, sys; from pipelines.annotators import registry, weights\n"
         "for annotator in registry.ANNOTATORS.values():\n"
         "    annotator.parameters().model_dump()\n"
         f"[weights.is_here(name, pathlib.Path({str(tmp_path)!r})) for name in weights.WEIGHTS]\n"
