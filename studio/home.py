@@ -12,7 +12,7 @@ from pipelines.errors import Unavailable
 
 ENVIRONMENT = "ATELIER_HOME"
 DEFAULT = Path("~/.atelier")
-FOLDERS = ("outputs", "loras", "jobs", "models", "samplers")
+FOLDERS = ("outputs", "loras", "jobs", "models", "control", "samplers")
 LOCK_FILE = "studio.lock"
 
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT}

@@ -9,7 +9,7 @@ import gradio as gr
 
 from pipelines.diffusion.control.requests import MAX_UNITS
 from pipelines.errors import BadRequest, UserError
-from studio import views
+from studio import map_views, views
 from studio.canvas import settled_js
 from studio.infotext_units import units_of
 from studio.tabs.details import Details, Shown
@@ -63,7 +63,7 @@ class Tab:
                     self.form.draw_rest()
             with gr.Column(scale=6, min_width=320, elem_classes="results"):
                 self._board = gr.HTML(
-                    elem_id="steer-board", js_on_load=Watch.CLICKED + views.VERSUS_MOVED
+                    elem_id="steer-board", js_on_load=Watch.CLICKED + map_views.VERSUS_MOVED
                 )
                 self.details = Details(studio, "steered")
         self.outputs = [
@@ -178,4 +178,4 @@ class Tab:
                 self.studio.inputs.get(visitor.owner.id, unit["picture"])
         except UserError:
             return ""
-        return views.versus(row.id, len(units), visitor) if units else ""
+        return map_views.versus(row.id, len(units), visitor) if units else ""

@@ -17,7 +17,7 @@ from pipelines.diffusion.control.requests import ControlUnit
 from pipelines.errors import BadRequest, UserError, validated
 from pipelines.events import Progress
 from pipelines.messages import Message
-from studio import views
+from studio import map_views, views
 from studio.canvas import canvas
 from studio.conditions import MapRequest
 from studio.tabs.parameters import Parameters
@@ -74,7 +74,7 @@ class UnitForm:
         with gr.Row(elem_classes="read-as"):
             with gr.Column(min_width=150, scale=1, elem_classes="of-map"):
                 self.map = gr.HTML(
-                    views.no_map(label(_NO_MAP)), elem_id=f"{self.name}-map", elem_classes="map"
+                    map_views.no_map(label(_NO_MAP)), elem_id=f"{self.name}-map", elem_classes="map"
                 )
             with gr.Column(min_width=180, scale=2):
                 self._preprocessor = self._field(
@@ -135,8 +135,10 @@ class UnitForm:
             **raw,
         )
         self.read_after(read_as)
-        for control in (base, self._method, self._model):
+        for control in (base, self._method):
             control.input(self._fitted, chosen, steering, **raw)
+        # Not its choices as well: the list of an open dropdown cannot bear to be changed.
+        self._model.input(self._about, [base, self._preprocessor, self._model], self._fit, **raw)
         changes = [self.canvas.input, self._resize.input, width.change, height.change]
         gr.on(
             [*changes, *(control.input for control in self._parameters.controls)],
@@ -185,7 +187,7 @@ class UnitForm:
             visitor: who looks.
         """
         fields = {**_DEFAULTS, **(unit or {})}
-        annotator = registry.ANNOTATORS.get(fields["preprocessor"]) or registry.get(FIRST)
+        annotator = _known(fields["preprocessor"])
         known = {entry.name: entry for entry in self.studio.control.fitting(base)}
         control = known.get(fields["model"])
         method = control.method if control else None
@@ -241,7 +243,7 @@ class UnitForm:
             gr.update(value=method),
             gr.update(choices=choices, value=control and control.name),
             gr.update(visible=method == "controlnet"),
-            views.about_control(control, base, visitor, _remark(control, annotator, visitor)),
+            map_views.about_control(control, base, visitor, _remark(control, annotator, visitor)),
         ]
 
     def _rank(self, entry: ControlEntry, annotator: registry.Annotator) -> tuple[bool, bool, int]:
@@ -266,9 +268,7 @@ class UnitForm:
         self, base: Any, preprocessor: Any, method: Any, model: Any, request: gr.Request
     ) -> list[Any]:
         """Another preprocessor: its parameters, and a control model that knows its maps."""
-        annotator = registry.ANNOTATORS.get(str(preprocessor)) or registry.get(FIRST)
-        chosen = self._control(model)
-        entry = self._base(base)
+        annotator, chosen, entry = _known(preprocessor), self._control(model), self._base(base)
         entries = [e for e in self.studio.control.fitting(entry) if e.method == method]
         best = min((self._rank(e, annotator) for e in entries), default=None)
         if chosen is not None and self._rank(chosen, annotator) != best:
@@ -282,10 +282,16 @@ class UnitForm:
     def _fitted(
         self, base: Any, preprocessor: Any, method: Any, model: Any, request: gr.Request
     ) -> list[Any]:
-        """Another base model, method or control model."""
-        annotator = registry.ANNOTATORS.get(str(preprocessor)) or registry.get(FIRST)
+        """Another base model or method."""
         chosen = self._control(model)
-        return self._steering(self._base(base), annotator, method, chosen, Visitor.of(request))
+        visitor = Visitor.of(request)
+        return self._steering(self._base(base), _known(preprocessor), method, chosen, visitor)
+
+    def _about(self, base: Any, preprocessor: Any, model: Any, request: gr.Request) -> str:
+        """Another control model."""
+        visitor, control = Visitor.of(request), self._control(model)
+        remark = _remark(control, _known(preprocessor), visitor)
+        return map_views.about_control(control, self._base(base), visitor, remark)
 
     async def _read(self, request: gr.Request, *values: Any) -> AsyncIterator[str]:
         """The map, and before it how its making goes."""
@@ -294,7 +300,7 @@ class UnitForm:
         try:
             fields = self._condition(picture)
             if not fields["picture"]:
-                yield views.no_map(visitor.say(_NO_MAP))
+                yield map_views.no_map(visitor.say(_NO_MAP))
                 return
             wanted = validated(MapRequest, {**fields, "width": width, "height": height})
             newest: list[Progress] = []
@@ -313,7 +319,7 @@ class UnitForm:
                 await asyncio.wait({making}, timeout=LOOK_SECONDS)
                 if not making.done() and newest and newest[-1].note is not None:
                     yield views.notice(newest[-1].note, visitor)
-            yield views.condition(await making, visitor)
+            yield map_views.condition(await making, visitor)
         except UserError as error:
             yield views.error(error.message, visitor)
 
@@ -335,6 +341,11 @@ _DEFAULTS: dict[str, Any] = {
     "model": "",
     "preprocessor": FIRST,
 }
+
+
+def _known(preprocessor: Any) -> registry.Annotator:
+    """The preprocessor of this name, or the first one where there is none."""
+    return registry.ANNOTATORS.get(str(preprocessor)) or registry.get(FIRST)
 
 
 def _distance(entry: ControlEntry, annotator: registry.Annotator) -> int:

@@ -72,10 +72,13 @@ def visit(studio, browser, contexts) -> Iterator[Callable]:
         page = contexts[key].new_page()
         pages.append(page)
         page.set_default_timeout(PATIENCE)
-        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("pageerror", lambda error: problems.append(f"{error}\n{error.stack}"))
         page.on(
             "console",
-            lambda message: message.type == "error" and problems.append(message.text),
+            lambda message: (
+                message.type == "error"
+                and problems.append(f"{message.text} ({message.location['url']})")
+            ),
         )
         page.goto(studio[1])
         page.locator("#paint").wait_for()
