@@ -7,7 +7,7 @@
 // or a picture) and strokes on it, which are painted again to undo one.
 
 const SIDE = 512; // pixels of an empty paper
-const LONGEST = 1024; // pixels of the longer side of a picture that is drawn upon
+const LONGEST = 1024; // pixels of the longer side of a picture that is drawn upon; at least SIDE
 const ACCEPTED = ["image/png", "image/jpeg", "image/webp"];
 
 const language = (navigator.language || "en").split("-")[0];
@@ -42,7 +42,7 @@ function ground() {
 
 function resize(picture) {
   const longer = picture ? Math.max(picture.naturalWidth, picture.naturalHeight) : SIDE;
-  const scale = picture ? Math.min(1, LONGEST / longer) : 1;
+  const scale = Math.min(LONGEST, Math.max(SIDE, longer)) / longer;
   const width = picture ? Math.max(1, Math.round(picture.naturalWidth * scale)) : SIDE;
   const height = picture ? Math.max(1, Math.round(picture.naturalHeight * scale)) : SIDE;
   for (const each of [paper, ink]) {

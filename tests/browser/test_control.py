@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import re
 
+import httpx
 import pytest
 from PIL import Image, ImageDraw
 from playwright.sync_api import Page, expect
 
 from studio.metadata import read_settings
 from tests.browser.test_painting import choose
-from tests.studio.live import TINY
+from tests.studio.live import TINY, settings, wait_for
 
 STEPS, BATCHES = 40, 16  # a job of some seconds
 HOUSE = [(0.2, 0.9), (0.2, 0.5), (0.5, 0.2), (0.8, 0.5), (0.8, 0.9), (0.2, 0.9)]
@@ -198,6 +199,34 @@ def test_a_gallery_picture_is_sent_here_and_its_settings_as_well(sketching, visi
     page.click("#gallery-use")
     expect(page.locator("#unit-1-canvas canvas")).to_be_visible()
     page.wait_for_function(is_on_paper, arg=steered.request["units"][0]["picture"])
+
+
+def test_a_request_is_restored_to_the_last_setting_be_it_folded_away_or_not(visit, studio):
+    running, address = studio
+    with httpx.Client(base_url=address, timeout=60) as client:
+        picture = client.post("/api/v1/inputs", content=photo()["buffer"]).json()["id"]
+        unit = {
+            "picture": picture,
+            "preprocessor": "canny",
+            "parameters": {"low": 30, "high": 90},
+            "resize_mode": "pad",
+            "model": "tiny-net",
+            "weight": 0.5,
+            "start": 0.25,
+            "end": 0.75,
+            "control_mode": "prompt",
+        }
+        second = unit | {"preprocessor": "lineart", "parameters": {"width": 3.0, "threshold": 2}}
+        asked = settings(units=[unit, second | {"model": "tiny-adapter"}], clip_skip=2, seed=5)
+        answer = client.post("/api/v1/jobs/control", json=asked)
+        assert wait_for(client, answer.json()["id"])["state"] == "done"
+    page = visit()
+    page.get_by_role("tab", name="Sketch & depth").click()
+    map_of(page)
+    again = running.gallery.get("local", painted(page)).request
+    before = running.jobs.list("local", kind="control")[1].request
+    assert again["units"] == before["units"]
+    assert (again["clip_skip"], again["seed"]) == (2, 5)
 
 
 def test_a_chinese_browser_gets_a_chinese_paper(visit):
