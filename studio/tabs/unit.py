@@ -60,7 +60,7 @@ class UnitForm:
     @property
     def outputs(self) -> list[gr.components.Component]:
         """What :meth:`fill` updates."""
-        return [*self.inputs, self._method, self._fit]
+        return [*self.inputs, self._method, self._fit, self._reading]
 
     @property
     def _picture(self) -> list[gr.components.Component]:
@@ -85,7 +85,10 @@ class UnitForm:
                     info=label(first.description),
                 )
                 models = [annotator.parameters for annotator in registry.ANNOTATORS.values()]
-                self._parameters = Parameters(models, first.parameters, self.name)
+                with gr.Accordion(
+                    label("Fine-tune"), open=False, elem_id=f"{self.name}-reading"
+                ) as self._reading:
+                    self._parameters = Parameters(models, first.parameters, self.name)
 
     def draw_steering(self) -> None:
         """The control model, and how and when it steers."""
@@ -131,7 +134,7 @@ class UnitForm:
         read_as = self._preprocessor.input(
             self._read_as,
             chosen,
-            [self._preprocessor, *self._parameters.controls, *steering],
+            [self._preprocessor, self._reading, *self._parameters.controls, *steering],
             **raw,
         )
         self.read_after(read_as)
@@ -204,6 +207,7 @@ class UnitForm:
             {**mode, "value": fields["control_mode"]},
             method,
             fit,
+            _unless_empty(annotator),
         ]
 
     # --- what the controls show -------------------------------------------------------------
@@ -275,6 +279,7 @@ class UnitForm:
             chosen = None
         return [
             gr.update(info=label(annotator.description)),
+            _unless_empty(annotator),
             *self._parameters.shown(annotator.parameters, {}),
             *self._steering(entry, annotator, method, chosen, Visitor.of(request)),
         ]
@@ -341,6 +346,11 @@ _DEFAULTS: dict[str, Any] = {
     "model": "",
     "preprocessor": FIRST,
 }
+
+
+def _unless_empty(annotator: registry.Annotator) -> Any:
+    """The update of the fold with its parameters."""
+    return gr.update(visible=bool(annotator.parameters.model_fields))
 
 
 def _known(preprocessor: Any) -> registry.Annotator:

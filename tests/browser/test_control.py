@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 from playwright.sync_api import Page, expect
 
 from studio.metadata import read_settings
+from tests.browser.conftest import PATIENCE
 from tests.browser.test_painting import choose
 from tests.studio.live import TINY, settings, wait_for
 
@@ -72,11 +73,17 @@ def painted(page: Page) -> str:
     """Presses Paint and waits; the id of the new picture."""
     before = page.locator("#steer-board").inner_html()
     page.click("#steer")
-    expect(page.locator("#steer-cancel")).to_be_visible()
+    page.wait_for_function(
+        """before => {
+          const board = document.querySelector('#steer-board');
+          return board.querySelector('.versus') && !board.querySelector('.progress')
+            && board.innerHTML !== before;
+        }""",
+        arg=before,
+        timeout=PATIENCE,
+    )
     expect(page.locator("#steer-cancel")).to_be_hidden()
-    expect(page.locator("#steer-board .versus")).to_be_visible()
     html = page.locator("#steer-board").inner_html()
-    assert html != before
     return PICTURE_ID.search(html)[1]
 
 
@@ -116,6 +123,7 @@ def test_a_file_is_read_by_a_preprocessor_and_followed(sketching, studio):
     bring(page, photo())
     scribble = map_of(page)
     choose(page, "#unit-1-preprocessor", "Canny edges")
+    page.click("#unit-1-reading > button")
     expect(page.locator("#unit-1-parameter-0")).to_contain_text("Low threshold")
     expect(page.locator("#unit-1-map img")).not_to_have_attribute("src", scribble)
     canny = map_of(page)
@@ -235,5 +243,6 @@ def test_a_chinese_browser_gets_a_chinese_paper(visit):
     expect(page.locator("#unit-1-canvas [data-do=undo]")).to_have_attribute("title", "撤销")
     expect(page.locator("#unit-1-preprocessor")).to_contain_text("读作")
     choose(page, "#unit-1-preprocessor", "Canny 边缘")
+    page.click("#unit-1-reading > button")
     expect(page.locator("#unit-1-parameter-0")).to_contain_text("低阈值")
     assert "i18n" not in page.inner_text("body")
