@@ -10,6 +10,7 @@ numbers a sheet of 64 pictures from prompts in a person's own words.
 from __future__ import annotations
 
 import argparse
+import itertools
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from PIL import Image
 from pipelines.cache import ModelCache
 from pipelines.catalog import ASSETS, Catalog
 from pipelines.devices import pick_device
+from pipelines.diffusion import loading
 from pipelines.diffusion.loading import load
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.text_to_image import run
@@ -56,12 +58,20 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=500, help="pictures a row")
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--guidance", type=float, nargs="+", default=[4.0])
-    parser.add_argument("--sampler", default=None, help="the model's own when left out")
+    parser.add_argument("--samplers", nargs="+", default=[None], help="the model's own if left out")
+    parser.add_argument("--toys", type=int, nargs="+", default=[1, 2], help="rows: toys a picture")
+    parser.add_argument(
+        "--float32", action="store_true", help="on a CPU: plain torch instead of OpenVINO"
+    )
     parser.add_argument("--starter", type=Path, default=ASSETS / "starter")
     parser.add_argument("--sheet", type=Path, help="write 64 pictures from people's words here")
     options = parser.parse_args()
+    if options.float32:
+        loading.worth_it = lambda *_: False
     judge = load_judge(options.starter / "judge")
-    rows = {things: measuring_scenes(options.count, things, FIRST_RELEASE) for things in (1, 2)}
+    rows = {
+        things: measuring_scenes(options.count, things, FIRST_RELEASE) for things in options.toys
+    }
     ceilings = {
         things: score(scenes, judge.read(np.stack([render(scene).image for scene in scenes])))
         for things, scenes in rows.items()
@@ -76,14 +86,16 @@ def main() -> None:
             budget_bytes=4 * 2**30,
         )
 
-        def paint(prompts: Sequence[str], guidance: float) -> np.ndarray:
+        def paint(
+            prompts: Sequence[str], guidance: float, sampler: str | None = None
+        ) -> np.ndarray:
             images = []
             for seed, prompt in enumerate(prompts):
                 request = TextToImageRequest(
                     prompt=prompt,
                     steps=options.steps,
                     guidance=guidance,
-                    sampler=options.sampler,
+                    sampler=sampler,
                     seed=seed,
                 )
                 for event in run(request, cache, threading.Event()):
@@ -91,12 +103,15 @@ def main() -> None:
                         images.append(np.asarray(event.image))
             return np.stack(images)
 
-        for guidance in options.guidance:
-            print(f"\nguidance {guidance:g}, {options.steps} steps, {options.count} pictures a row")
+        for guidance, sampler in itertools.product(options.guidance, options.samplers):
+            print(
+                f"\n{sampler or 'its own sampler'}, guidance {guidance:g}, {options.steps} steps, "
+                f"{options.count} pictures a row{', float32' if options.float32 else ''}"
+            )
             print(f"{'toys':<6}{'what':<14}{'renders %':>10}{'painted %':>10}{'goal %':>8}")
             for things, scenes in rows.items():
                 prompts = [caption(scene, 0, plain=True) for scene in scenes]
-                shares = score(scenes, judge.read(paint(prompts, guidance)))
+                shares = score(scenes, judge.read(paint(prompts, guidance, sampler)))
                 _print_rows(things, ceilings[things], shares)
         if options.sheet:
             guidance = options.guidance[0]

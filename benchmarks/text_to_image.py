@@ -43,6 +43,7 @@ from pipelines.diffusion.resolving import resolve
 from pipelines.diffusion.samplers import samplers_in
 from pipelines.events import Picture
 
+PAUSE_SECONDS = 0.5
 PROMPT = "a red mug on a wooden floor"
 STARTER = ASSETS / "starter" / "base"
 
@@ -64,10 +65,15 @@ def main() -> None:
 
 
 def in_turn(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median seconds of each side; the sides take turns, after one unmeasured round."""
+    """Median seconds of each side; the sides take turns, after one unmeasured round.
+
+    Each begins after a pause: torch's helper threads spin for a while when their work is done, and
+    would take a core from whoever comes next.
+    """
     times: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(rounds + 1):
         for name, side in sides.items():
+            time.sleep(PAUSE_SECONDS)
             start = time.perf_counter()
             side()
             if turn:

@@ -8,6 +8,7 @@ the finished weights to ``assets/starter``.
     autoencoder  pictures to latents and back
     text         tokenizer and text encoder
     base         the UNet, at --size 64 first and then at --size 128
+    decoder      the autoencoder's decoder once more, on what the trained base paints
     judge        the reader that measures
     depth        the depth estimator
     controlnet   a ControlNet on the trained base, for --condition sketch or depth
@@ -31,6 +32,7 @@ from pipelines.diffusion.autoencoder import PatchAutoencoder
 from pipelines.toybox import (
     train_autoencoder,
     train_control,
+    train_decoder,
     train_depth,
     train_judge,
     train_text,
@@ -127,6 +129,20 @@ def _base(options) -> None:
         _print(line)
 
 
+def _decoder(options) -> None:
+    tokenizer, text_encoder, latents = _learnt(options)
+    run = Run(options.work / "decoder", options.device)
+    if not (run.folder / "painted.npz").exists():
+        unet = train_unet.load_average(Run(options.work / "base")).to(options.device)
+        text_encoder = text_encoder.to(options.device)
+        count = train_decoder.make_painted(
+            run, latents, unet, tokenizer, text_encoder, options.minutes / 2
+        )
+        print(f"{count:,} renders painted again", flush=True)
+    for line in train_decoder.train(run, latents, options.minutes / 2):
+        _print(line)
+
+
 def _learnt(options):
     """Tokenizer, text encoder and the latents of all renders, which later trainings begin with."""
     tokenizer = _tokenizer(options)
@@ -172,7 +188,9 @@ def _judge(options) -> None:
 def _export(options) -> None:
     base = options.starter / "base"
     train_text.save(Run(options.work / "text"), _tokenizer(options), base)
-    train_autoencoder.save(Run(options.work / "autoencoder"), base / "vae")
+    decoder = Run(options.work / "decoder")
+    finished = decoder if decoder.samples else Run(options.work / "autoencoder")
+    train_autoencoder.save(finished, base / "vae")
     train_unet.save(Run(options.work / "base"), base)
     if (judge := Run(options.work / "judge")).samples:
         train_judge.save(judge, options.starter / "judge")
@@ -185,7 +203,7 @@ def _export(options) -> None:
     facts = {"kinds": FIRST_RELEASE, "first_seed": FIRST_SEED, "renders": len(_shards(options))}
     logs = options.starter / "logs"
     logs.mkdir(parents=True, exist_ok=True)
-    for name in (*RUNS, "depth", *CONTROLS):
+    for name in (*RUNS, "decoder", "depth", *CONTROLS):
         run = Run(options.work / name)
         if not run.samples:
             continue
@@ -251,6 +269,7 @@ COMMANDS = {
     "autoencoder": _autoencoder,
     "text": _text,
     "base": _base,
+    "decoder": _decoder,
     "judge": _judge,
     "depth": _depth,
     "controlnet": _control,

@@ -45,7 +45,7 @@ def train(run: Run, shards: Shards, minutes: float, decoder_only: bool = False) 
             # A decoder that forgives small errors of the latents draws no borders between patches.
             noise = torch.randn_like(latents) * torch.rand(batch, 1, 1, 1, device=x.device) * 0.12
             y = model.decode(latents + noise).sample
-        loss = _loss(y.float(), x)
+        loss = difference(y.float(), x)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -75,11 +75,11 @@ def _batch(shards: Shards, rng: np.random.Generator, count: int) -> torch.Tensor
     return torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def _loss(y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+def difference(y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """L1 + MSE + half the difference of the gradients."""
     dx = (y[..., 1:] - y[..., :-1]) - (x[..., 1:] - x[..., :-1])
     dy = (y[..., 1:, :] - y[..., :-1, :]) - (x[..., 1:, :] - x[..., :-1, :])
-    return F.l1_loss(y, x) + F.mse_loss(y, x) + 0.25 * (dx.abs().mean() + dy.abs().mean())
+    return F.l1difference(y, x) + F.msedifference(y, x) + 0.25 * (dx.abs().mean() + dy.abs().mean())
 
 
 @torch.no_grad()
@@ -89,7 +89,7 @@ def psnr(model: PatchAutoencoder, images: np.ndarray) -> float:
     for image in images:
         x = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 127.5 - 1
         y = model(x).sample.clamp(-1, 1)
-        total += float(-10 * torch.log10(F.mse_loss(y, x) / 4))
+        total += float(-10 * torch.log10(F.msedifference(y, x) / 4))
     return total / len(images)
 
 
