@@ -79,7 +79,7 @@ def difference(y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """L1 + MSE + half the difference of the gradients."""
     dx = (y[..., 1:] - y[..., :-1]) - (x[..., 1:] - x[..., :-1])
     dy = (y[..., 1:, :] - y[..., :-1, :]) - (x[..., 1:, :] - x[..., :-1, :])
-    return F.l1difference(y, x) + F.msedifference(y, x) + 0.25 * (dx.abs().mean() + dy.abs().mean())
+    return F.l1_loss(y, x) + F.mse_loss(y, x) + 0.25 * (dx.abs().mean() + dy.abs().mean())
 
 
 @torch.no_grad()
@@ -89,7 +89,7 @@ def psnr(model: PatchAutoencoder, images: np.ndarray) -> float:
     for image in images:
         x = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 127.5 - 1
         y = model(x).sample.clamp(-1, 1)
-        total += float(-10 * torch.log10(F.msedifference(y, x) / 4))
+        total += float(-10 * torch.log10(F.mse_loss(y, x) / 4))
     return total / len(images)
 
 

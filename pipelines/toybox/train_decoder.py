@@ -121,6 +121,7 @@ def train(
 ) -> Iterator[dict]:
     """Trains for ``minutes`` more, on what :func:`make_painted` has left; yields log lines."""
     device = run.device
+    latents.refresh()
     model: PatchAutoencoder = latents.vae.to(device, memory_format=torch.channels_last).train()
     model.requires_grad_(True).encoder.requires_grad_(False)
     critic = Critic().to(device, memory_format=torch.channels_last)

@@ -9,7 +9,15 @@ import torch
 from diffusers import ControlNetModel, StableDiffusionPipeline, T2IAdapter, UNet2DConditionModel
 
 from pipelines.diffusion.autoencoder import PatchAutoencoder
-from pipelines.toybox import dataset, train, train_control, train_depth, train_text, train_unet
+from pipelines.toybox import (
+    dataset,
+    train,
+    train_control,
+    train_decoder,
+    train_depth,
+    train_text,
+    train_unet,
+)
 from pipelines.toybox.dataset import Shards, inverse_depth, make_shards
 from pipelines.toybox.render import render
 from pipelines.toybox.scenes import mirrored, training_scene
@@ -36,6 +44,8 @@ def work(tmp_path_factory):
         ["autoencoder", *SECONDS],
         ["text", *SECONDS],
         ["base", "--size", "64", "--batch", "2", *SECONDS],
+        ["decoder", *SECONDS],
+        ["decoder", *SECONDS],  # goes on with what the first call has painted
         ["judge", *SECONDS],
         ["depth", *SECONDS],
         ["controlnet", "--condition", "depth", "--batch", "2", *SECONDS],
@@ -120,6 +130,31 @@ def test_adopting_the_export_gives_the_same_weights_and_counts(work):
         assert torch.equal(tensor.float(), adopted[name])
     with pytest.raises(SystemExit, match="holds a training already"):
         train.main(["adopt", "--work", str(work / "again"), "--starter", str(work / "starter")])
+
+
+def test_the_last_training_of_the_decoder_keeps_the_encoder_and_so_all_latents(work):
+    first, last = (Run(work / "work" / name).get("model") for name in ("autoencoder", "decoder"))
+    assert torch.equal(first["encoder.weight"], last["encoder.weight"])
+    assert not torch.equal(first["refiner.conv_in.weight"], last["refiner.conv_in.weight"])
+    exported = PatchAutoencoder.from_pretrained(work / "starter" / "base" / "vae").state_dict()
+    assert torch.equal(exported["refiner.conv_in.weight"], last["refiner.conv_in.weight"].half())
+
+
+def test_what_is_painted_again_from_next_to_no_noise_is_what_it_was(work):
+    run = Run(work / "work" / "base")
+    shards = Shards(work / "work" / "renders")
+    tokenizer = train_text.CLIPTokenizer.from_pretrained(work / "work" / "tokenizer")
+    text_encoder = train_text.make_text_encoder(tokenizer)
+    vae = PatchAutoencoder()
+    Run(work / "work" / "autoencoder").load(model=vae)
+    latents = train_unet.Latents(shards, vae.requires_grad_(False), 128)
+    latents.refresh()
+    unet, rng = train_unet.load_average(run), np.random.default_rng(0)
+    indices = [0, 3, 7]
+    again = train_decoder.paint_again(latents, unet, tokenizer, text_encoder, indices, 1, rng)
+    assert (again.float() - latents.batch(indices)).abs().mean() < 0.05
+    far = train_decoder.paint_again(latents, unet, tokenizer, text_encoder, indices, 900, rng)
+    assert (far.float() - latents.batch(indices)).abs().mean() > 0.3
 
 
 def test_the_exported_control_models_fit_the_exported_base(work):
