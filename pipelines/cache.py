@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
+from pathlib import Path
 from typing import Any, Protocol
 
 from pipelines.errors import Busy, OutOfMemory, Stopped
@@ -87,6 +88,8 @@ class ModelCache:
         ram_budget_bytes: how many bytes may wait in RAM; 0 outside CUDA.
         expected_bytes: ``expected_bytes(name)``: what a model will take on the device, asked before
             it is loaded so that room is made first. Need not be exact.
+        home: the home folder, for engines that keep files there; None if there is none.
+        offline: whether engines must never ask the hub.
     """
 
     def __init__(
@@ -96,8 +99,10 @@ class ModelCache:
         budget_bytes: int,
         ram_budget_bytes: int = 0,
         expected_bytes: Callable[[str], int] = lambda name: 0,
+        home: Path | None = None,
+        offline: bool = False,
     ) -> None:
-        self.device = device
+        self.device, self.home, self.offline = device, home, offline
         self.budget_bytes = budget_bytes
         self.ram_budget_bytes = ram_budget_bytes if device.startswith("cuda") else 0
         self._load = load

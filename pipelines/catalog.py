@@ -22,6 +22,8 @@ from pipelines.sizes import in_bytes
 ROOT = Path(__file__).resolve().parent.parent
 PRESETS = ROOT / "presets"
 ASSETS = ROOT / "assets"
+OWN = "own:"
+"""Before the id of a whole model on somebody's shelf: ``own:<id>`` is its name."""
 
 EntryT = TypeVar("EntryT", bound=BaseModel)
 Bytes = Annotated[int, BeforeValidator(lambda v: in_bytes(v) if isinstance(v, str) else v)]
@@ -138,6 +140,8 @@ class Catalog:
             NotFound: there is none; the sentence offers the closest names.
             Refused: it is listed, but must not be loaded; the sentence says why.
         """
+        if name.startswith(OWN):
+            return self._own(name)
         entries = {entry.name: entry for entry in self.models()}
         entry = entries.get(name)
         if entry is None:
@@ -145,6 +149,23 @@ class Catalog:
         if entry.refused is not None:
             raise Refused(entry.refused.template, **entry.refused.values)
         return entry
+
+    def _own(self, name: str) -> ModelEntry:
+        """A whole model that was trained or merged here; whose it is, the studio checks."""
+        from pipelines.diffusion.lora.shelf import LoraShelf
+
+        shelf = LoraShelf(self.home)
+        about = shelf.by_id(name.removeprefix(OWN))
+        if about.kind != "model":
+            raise NotFound("{name} is a LoRA; it needs a model to work on.", name=about.name)
+        path = shelf.path(about)
+        entry = _local_entry(name, path, path.parent)
+        return entry.model_copy(update={"title": about.name, "defaults": self._defaults(about.base)
+                                        or entry.defaults})  # fmt: skip
+
+    def _defaults(self, base: str | None) -> Defaults | None:
+        """What the model wants that another was made from."""
+        return next((entry.defaults for entry in self._shipped if entry.name == base), None)
 
     def _local(self) -> list[Path]:
         folder = self.home / "models"

@@ -21,9 +21,10 @@ from PIL import Image
 from PIL.ExifTags import IFD, Base
 from PIL.PngImagePlugin import PngInfo
 
+from pipelines.diffusion.lora.requests import with_tags
+from pipelines.uploads import exif_value, open_upload
 from studio.files import write_file
 from studio.infotext_units import unit_lines
-from studio.uploads import exif_value, open_upload
 
 VERSION = "Atelier 0.1.0"
 CHUNK = "parameters"
@@ -68,7 +69,8 @@ def parameters_of(
             have one, and keep A1111's order.
 
     Returns:
-        ``prompt``, ``negative_prompt`` and A1111's names in A1111's order.
+        ``prompt``, ``negative_prompt`` and A1111's names in A1111's order. The prompt
+        names all LoRAs.
     """
     fields = {**request, **request.get("base", {})}
     if "base" in request:
@@ -87,7 +89,7 @@ def parameters_of(
     order = list(_NAMES.values())
     ordered = sorted(facts, key=lambda name: order.index(name) if name in order else len(order))
     return {
-        "prompt": fields.get("prompt", ""),
+        "prompt": with_tags(fields.get("prompt", ""), fields.get("loras") or ()),
         "negative_prompt": fields.get("negative_prompt", ""),
         **{name: facts[name] for name in ordered},
     }

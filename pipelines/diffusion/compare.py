@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pipelines.cache import ModelCache
 from pipelines.catalog import ModelEntry
 from pipelines.diffusion.grid import labelled_grid
+from pipelines.diffusion.lora.apply import applied
+from pipelines.diffusion.lora.requests import uses_of
 from pipelines.diffusion.requests import CompareSamplersRequest, TextToImageRequest
 from pipelines.diffusion.resolving import resolve
 from pipelines.diffusion.samplers import Samplers, samplers_in
@@ -33,22 +35,25 @@ def run(
         total = sum(settings.steps for row in cells for settings in row)
         done = 0
         pictures: list[list[Picture]] = []
-        for row in cells:
-            pictures.append([])
-            for settings in row:
-                for event in paint(model, settings, stop):
-                    if isinstance(event, Picture):
-                        pictures[-1].append(event)
-                        yield event
-                    else:  # second-order samplers take two evaluations a step
-                        steps = settings.steps * event.step // event.total
-                        yield Progress(done + steps, total, event.preview)
-                done += settings.steps
+        with applied(model, uses_of(cells[0][0]), model.home) as loras:
+            for row in cells:
+                pictures.append([])
+                for settings in row:
+                    for event in paint(model, settings, stop, facts=loras.facts):
+                        if isinstance(event, Picture):
+                            pictures[-1].append(event)
+                            yield event
+                        else:  # second-order samplers take two evaluations a step
+                            steps = settings.steps * event.step // event.total
+                            yield Progress(done + steps, total, event.preview)
+                    done += settings.steps
         yield Result(
             {
                 "seconds": round(time.perf_counter() - started, 3),
                 "pictures": len(cells) * len(cells[0]),
                 "device": model.device,
+                "loras": loras.to_json(),
+                "notes": [note.to_json() for note in loras.notes],
                 "cells": [
                     {
                         "sampler": cell.request.sampler,

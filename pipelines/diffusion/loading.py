@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import gc
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +23,7 @@ from pipelines.devices import dtype_for, empty_cache, is_out_of_memory, out_of_m
 from pipelines.diffusion.downloads import fetch, variant_of
 from pipelines.diffusion.openvino_unet import OpenVINOUNet, worth_it
 from pipelines.diffusion.single_file import CONFIGS, from_file
-from pipelines.errors import Unavailable
+from pipelines.errors import Busy, Unavailable
 from pipelines.messages import Message
 
 PipelineT = TypeVar("PipelineT", bound=DiffusionPipeline)
@@ -38,6 +41,7 @@ class DiffusionModel:
         dtype: of the weights.
         offloaded: components wait in RAM and visit the device one at a time.
         home: the home folder, where the owner's samplers are; None if there is none.
+        learned: words that a running request has taught the text encoders → their tokens.
     """
 
     def __init__(
@@ -53,7 +57,10 @@ class DiffusionModel:
         self.pipe = pipe
         self.device = device
         self.offloaded = offload
+        self.learned: dict[str, str] = {}
         self._fast_unet: OpenVINOUNet | None = None
+        self._lock = threading.Lock()
+        self._painting, self._changing = 0, False
         self.dtype = self.unet.dtype
         if offload:
             pipe.enable_model_cpu_offload(device=device)
@@ -75,6 +82,38 @@ class DiffusionModel:
         if unet is not None and worth_it(unet, self.device):
             notes(Message("Preparing {model} for this processor", model=self.entry.title), None)
             self._fast_unet = OpenVINOUNet(unet, folder)
+
+    @contextmanager
+    def in_torch(self) -> Iterator[None]:
+        """Without the U-Net's stand-in, which was made of the weights as they are in the files."""
+        fast, self._fast_unet = self._fast_unet, None
+        try:
+            yield
+        finally:
+            self._fast_unet = fast
+
+    @contextmanager
+    def held(self, alone: bool = False) -> Iterator[None]:
+        """Nobody changes the weights meanwhile; ``alone``: nobody else paints, so they may be.
+
+        Raises:
+            Busy: another request has changed them, or is painting.
+        """
+        with self._lock:
+            if self._changing or (alone and self._painting):
+                raise Busy(
+                    "{model} is painting for another request, and one of the two uses LoRAs. "
+                    "Send it again in a moment.",
+                    model=self.entry.title,
+                )
+            self._painting += 1
+            self._changing = alone
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._painting -= 1
+                self._changing = False
 
     @property
     def factor(self) -> int:
@@ -149,21 +188,8 @@ def load(
         Unavailable: its files are not here and cannot be had.
         OutOfMemory: the device's memory does not suffice.
     """
-    source = entry.source
-    dtype = dtype_for(device)
-    if source.hub is not None:
-        folder = fetch(entry, home / "models" / ".hub", notes, offline)
-    elif source.asset is not None:
-        folder = ASSETS / source.asset
-    else:
-        folder = source.folder
-    notes(Message("Loading {model}", model=entry.title), None)
     try:
-        if source.file is not None:
-            pipe = from_file(source.file, configs / entry.family, dtype)
-        else:
-            pipe = _from_folder(entry, folder, dtype)
-        pipe.set_progress_bar_config(disable=True)
+        pipe = open_pipeline(entry, dtype_for(device), notes, offline, home, configs)
         offload = device.startswith("cuda") and (budget_bytes or 0) > 0
         offload = offload and _weight_bytes(pipe) > budget_bytes
         model = DiffusionModel(entry, pipe, device, offload, home)
@@ -173,6 +199,35 @@ def load(
         if is_out_of_memory(error):
             raise out_of_memory(error, device, entry.title) from error
         raise
+
+
+def open_pipeline(
+    entry: ModelEntry,
+    dtype: torch.dtype,
+    notes: Notes,
+    offline: bool,
+    home: Path,
+    configs: Path = CONFIGS,
+) -> DiffusionPipeline:
+    """The pipeline of ``entry`` on the CPU, downloaded first if need be; see :func:`load`.
+
+    Raises:
+        Unavailable: its files are not here and cannot be had.
+    """
+    source = entry.source
+    if source.hub is not None:
+        folder = fetch(entry, home / "models" / ".hub", notes, offline)
+    elif source.asset is not None:
+        folder = ASSETS / source.asset
+    else:
+        folder = source.folder
+    notes(Message("Loading {model}", model=entry.title), None)
+    if source.file is not None:
+        pipe = from_file(source.file, configs / entry.family, dtype)
+    else:
+        pipe = _from_folder(entry, folder, dtype)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
 
 
 def expected_bytes(entry: ModelEntry, device: str, budget_bytes: int) -> int:

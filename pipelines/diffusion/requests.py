@@ -9,6 +9,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipelines.diffusion.lora.requests import MAX_LORAS, LoraUse
+
 MAX_SEED = 2**32 - 1
 MAX_PROMPT = 10_000
 SIZE_STEP = 8
@@ -143,6 +145,15 @@ class TextToImageRequest(BaseModel):
         int,
         Field(ge=1, le=8, title="Batch size", description="How many pictures at the same time."),
     ] = 1
+    loras: Annotated[
+        tuple[LoraUse, ...],
+        Field(
+            max_length=MAX_LORAS,
+            title="LoRAs",
+            description="What the model has learned besides, each with its weight. The prompt may "
+            "name further ones: <lora:name:0.8>.",
+        ),
+    ] = ()
 
 
 class CompareSamplersRequest(BaseModel):

@@ -15,6 +15,8 @@ from pipelines.devices import empty_cache, is_out_of_memory, out_of_memory
 from pipelines.diffusion import whole_pipeline
 from pipelines.diffusion.denoise import GuidedUNet, Steer, denoise, noise_for
 from pipelines.diffusion.loading import DiffusionModel, decode
+from pipelines.diffusion.lora.apply import applied
+from pipelines.diffusion.lora.requests import uses_of, without_tags, worded
 from pipelines.diffusion.preview import preview_for
 from pipelines.diffusion.prompts import encode, is_weighted
 from pipelines.diffusion.requests import TextToImageRequest
@@ -48,13 +50,15 @@ def run(
     with cache.lease(request.model) as model:
         started = time.perf_counter()
         settings = resolve(request, model.entry, samplers_in(model.home))
-        yield from paint(model, settings, stop)
+        with applied(model, uses_of(settings), model.home) as loras:
+            yield from paint(model, settings, stop, facts=loras.facts)
         yield Result(
             {
                 "seconds": round(time.perf_counter() - started, 3),
                 "pictures": settings.batch_count * settings.batch_size,
                 "device": model.device,
-                "notes": [note.to_json() for note in notes_on(model, settings)],
+                "loras": loras.to_json(),
+                "notes": [note.to_json() for note in notes_on(model, settings) + loras.notes],
             }
         )
 
@@ -64,11 +68,13 @@ def paint(
     settings: TextToImageRequest,
     stop: threading.Event,
     backend: Backend | None = None,
+    facts: dict[str, str] | None = None,
 ) -> Iterator[Progress | Picture]:
     """Paint a resolved request on a leased model.
 
     Args:
         backend: what paints one batch; None: the one for the model's family.
+        facts: further ones for the metadata of every picture.
 
     Raises:
         Stopped: ``stop`` was set.
@@ -83,7 +89,7 @@ def paint(
         images = yield from _watched(backend(model, settings, seeds), model, settings, index, stop)
         seconds = (time.perf_counter() - started) / len(seeds)
         for seed, image in zip(seeds, images, strict=True):
-            yield Picture(image, alone(settings, seed), seconds, _facts())
+            yield Picture(image, alone(settings, seed), seconds, _facts() | (facts or {}))
 
 
 def _watched(
@@ -134,7 +140,11 @@ def unet_batch(
         model.unet,
         unet_config,
         encode(
-            model.pipe, settings.prompt, settings.negative_prompt, settings.clip_skip, model.device
+            model.pipe,
+            worded(settings.prompt, model.learned),
+            worded(settings.negative_prompt, model.learned),
+            settings.clip_skip,
+            model.device,
         ),
         guidance=settings.guidance,
         rescale=settings.guidance_rescale,
@@ -178,7 +188,7 @@ def to_images(pictures: torch.Tensor) -> list[Image.Image]:
 def notes_on(model: DiffusionModel, settings: TextToImageRequest) -> list[Message]:
     """What of the request had no effect on this model."""
     notes = []
-    if model.family not in UNET_FAMILIES and is_weighted(settings.prompt):
+    if model.family not in UNET_FAMILIES and is_weighted(without_tags(settings.prompt)):
         notes.append(
             Message("{model} reads brackets and BREAK as plain text.", model=model.entry.title)
         )

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from pipelines.diffusion.loading import DiffusionModel
+from pipelines.diffusion.lora.requests import without_tags
 from pipelines.diffusion.preview import preview_for
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.samplers import make_scheduler, samplers_in
@@ -129,7 +130,7 @@ def _arguments(
     # classifier-free guidance (Qwen-Image).
     true_cfg = "true_cfg_scale" in takes and takes["guidance_scale"].default is None
     arguments = {
-        "prompt": settings.prompt,
+        "prompt": without_tags(settings.prompt),
         "negative_prompt": settings.negative_prompt,
         "num_inference_steps": settings.steps,
         "true_cfg_scale" if true_cfg else "guidance_scale": settings.guidance,

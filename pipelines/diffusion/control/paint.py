@@ -20,6 +20,8 @@ from pipelines.diffusion.control.loading import ControlModel
 from pipelines.diffusion.control.requests import ControlRequest
 from pipelines.diffusion.control.steering import Steering, WorkingUnit
 from pipelines.diffusion.loading import DiffusionModel
+from pipelines.diffusion.lora.apply import applied
+from pipelines.diffusion.lora.requests import uses_of
 from pipelines.diffusion.openvino_unet import OpenVINOUNet
 from pipelines.diffusion.resolving import resolve
 from pipelines.diffusion.samplers import UNET_FAMILIES, samplers_in
@@ -53,6 +55,7 @@ def run(
             model = leases.enter_context(cache.lease(name))
             _check_shape(model, base)
             units.append(WorkingUnit(unit, model, model.features(_as_tensor(condition))))
+        loras = leases.enter_context(applied(base, uses_of(settings), base.home))
         if isinstance(base.unet, OpenVINOUNet) and not base.unet.can_be_steered:
             yield Progress(0, 0, note=Message("Preparing {model} for this processor",
                                               model=base.entry.title))  # fmt: skip
@@ -62,13 +65,15 @@ def run(
         def steering(total: int, guided: bool) -> Steering:
             return Steering(units, total, guided, base.dtype)
 
-        yield from paint(base, settings, stop, partial(unet_batch, steering=steering))
+        yield from paint(base, settings, stop, partial(unet_batch, steering=steering),
+                         loras.facts)  # fmt: skip
         yield Result(
             {
                 "seconds": round(time.perf_counter() - started, 3),
                 "pictures": settings.batch_count * settings.batch_size,
                 "device": base.device,
-                "notes": [note.to_json() for note in notes_on(base, settings)],
+                "loras": loras.to_json(),
+                "notes": [note.to_json() for note in notes_on(base, settings) + loras.notes],
             }
         )
 

@@ -1,0 +1,115 @@
+"""What the shelf knows of an entry, and the names that entries have."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from pipelines.diffusion.lora.formats import EMBEDDING, LoraFile, open_lora
+from pipelines.diffusion.lora.header import file_hash
+from pipelines.diffusion.lora.requests import MAX_NAME
+
+SHARED = ""  # the owner of what is on everybody's shelf
+
+
+class About(BaseModel):
+    """What ``about.json`` says of an entry.
+
+    Attributes:
+        owner: whose it is; "" of what is on everybody's shelf.
+        kind: ``lora``, ``embedding`` or ``model``.
+        family: what it is made for; see :mod:`pipelines.diffusion.lora.families`.
+        base: the model that it was trained on, where that is known.
+        rank, alpha: of a LoRA, the most common ones; alpha None: not said.
+        triggers: words that call it up.
+        sha256: of the file that was brought in, as A1111 reckons it; "" of a model.
+        created: seconds since 1970.
+        training: id of the training that made it, or None.
+        modules: part of the model → how many of its modules it changes.
+        unread: how many tensors of the file meant nothing.
+        style: in which it came: ``kohya``, ``diffusers`` or ``peft``; "" of a model.
+        bytes: on the disk.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    id: str
+    owner: str
+    name: str
+    kind: Literal["lora", "embedding", "model"] = "lora"
+    family: str = ""
+    base: str | None = None
+    rank: int = 0
+    alpha: float | None = None
+    triggers: tuple[str, ...] = ()
+    sha256: str = ""
+    created: float = 0.0
+    training: str | None = None
+    modules: dict[str, int] = {}
+    unread: int = 0
+    style: str = ""
+    bytes: int = 0
+
+
+def clean_name(name: str) -> str:
+    """A name that can stand in a tag and in a picture's settings, which have signs of their own.
+
+    >>> clean_name(" my/../<dog>: a, b ")
+    'my-..-dog- a- b'
+    """
+    printable = "".join(c if c.isprintable() else " " for c in name)
+    plain = re.sub(r"\s*[<>:,\"/\\]+", "-", " ".join(printable.split()))
+    return plain.strip("- ")[:MAX_NAME].strip() or "LoRA"
+
+
+@lru_cache(maxsize=256)
+def shared_about(path: Path, size: int, changed: int) -> About:
+    """A file of everybody's as an entry; read once, as long as it stays the same.
+
+    Raises:
+        BadRequest: it cannot be used; the sentence says why.
+    """
+    file = open_lora(path, path.name)
+    return About(
+        id=shared_id(path),
+        owner=SHARED,
+        name=path.stem,
+        kind=file.kind,
+        family=file.family,
+        base=file.base,
+        rank=file.rank,
+        alpha=file.alpha,
+        triggers=file.triggers,
+        sha256=hash_of(path, file),
+        created=changed / 1e9,
+        modules=file.counts,
+        unread=len(file.unread),
+        style=file.style,
+        bytes=size,
+    )
+
+
+def hash_of(path: Path, file: LoraFile) -> str:
+    """SHA-256 by which other studios know the file: of a LoRA without its header."""
+    return file_hash(path, 0 if file.kind == EMBEDDING else file.header.data_start)
+
+
+def shared_id(path: Path) -> str:
+    """The id of a file that is everybody's: it has no folder, so its name makes it."""
+    return hashlib.sha256(f"everybody's\0{path.name}".encode()).hexdigest()[:32]
+
+
+def free_name(name: str, taken: list[str]) -> str:
+    """The name, with the first number after it that makes it one of its own."""
+    folded = {each.casefold() for each in taken}
+    candidate, number = name, 1
+    while candidate.casefold() in folded:
+        number += 1
+        end = f" {number}"
+        candidate = f"{name[: MAX_NAME - len(end)]}{end}"
+    return candidate

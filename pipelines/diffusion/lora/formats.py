@@ -1,0 +1,390 @@
+"""LoRA files of all common styles, read into one form: part, module, two halves, alpha.
+
+W' = W + (alpha/rank)·up·down; a file without alpha means a scale of 1. Only the header and single
+numbers are read here; :mod:`pipelines.diffusion.lora.weights` reads the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipelines.diffusion.lora.families import family_of_name, family_of_width
+from pipelines.diffusion.lora.header import Header, TensorInfo, read_header, scalar
+from pipelines.diffusion.lora.names import PARTS, module_of
+from pipelines.errors import BadRequest
+
+LORA, EMBEDDING = "lora", "embedding"
+METADATA_KEY = "lora_adapter_metadata"  # where diffusers keeps ranks and alphas
+
+# Of LoRAs for other kinds of models, and of what is no plain LoRA.
+_FOREIGN = (
+    (re.compile(r"double_blocks|single_blocks|single_transformer_blocks"), "Flux"),
+    (re.compile(r"joint_blocks|joint_attn|lora_te3_"), "Stable Diffusion 3"),
+)
+_OTHER_KINDS = (
+    ("hada_w", "LoHa"),
+    ("lokr_w", "LoKr"),
+    ("oft_", "OFT"),
+    ("dora_scale", "DoRA"),
+    ("lora_magnitude_vector", "DoRA"),
+)
+_EMBEDDINGS = {"emb_params": "text_encoder", "clip_l": "text_encoder", "clip_g": "text_encoder_2"}
+
+MAX_TRIGGERS, MAX_TRIGGER = 20, 100
+MAX_VECTORS = 70  # more would not leave room for a prompt in CLIP's 75 tokens
+
+
+@dataclass(frozen=True, slots=True)
+class LoraModule:
+    """What one module of a model gets.
+
+    Attributes:
+        part: ``unet``, ``text_encoder`` or ``text_encoder_2``.
+        name: of the module inside its part, with dots.
+        down, up, mid: names of the tensors in the file. down (r, in[, k, k]), up (out, r[, 1, 1]);
+            mid (r, r, k, k), where a convolution is taken apart once more, or None.
+        rank: r.
+        alpha: as the file says, or None.
+    """
+
+    part: str
+    name: str
+    down: str
+    up: str
+    rank: int
+    mid: str | None = None
+    alpha: float | None = None
+
+    @property
+    def key(self) -> str:
+        return f"{self.part}.{self.name}"
+
+
+@dataclass(frozen=True)
+class LoraFile:
+    """What a file turned out to be.
+
+    Attributes:
+        kind: ``lora`` or ``embedding`` (the learned vectors of a new word).
+        style: ``kohya``, ``diffusers`` or ``peft``.
+        family: see :mod:`pipelines.diffusion.lora.families`; "" where nothing tells it.
+        base: the model that it was trained on, as the file says, or None.
+        rank: the most common one; 0 for an embedding.
+        alpha: the most common one, or None.
+        triggers: words that call it up.
+        modules: of a LoRA.
+        vectors: of an embedding: part → name of its tensor (n, width).
+        unread: tensors that have no meaning here.
+    """
+
+    kind: str
+    style: str
+    family: str
+    base: str | None
+    rank: int
+    alpha: float | None
+    triggers: tuple[str, ...]
+    header: Header = field(repr=False)
+    modules: tuple[LoraModule, ...] = ()
+    vectors: dict[str, str] = field(default_factory=dict)
+    unread: tuple[str, ...] = ()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many modules of each part it changes."""
+        return dict(Counter(module.part for module in self.modules))
+
+
+def open_lora(path: Path, file: str) -> LoraFile:
+    """Reads what ``path`` is; sentences call it ``file``.
+
+    Raises:
+        BadRequest: it is no safetensors file, or no LoRA or embedding that Atelier can use.
+    """
+    header = read_header(path, file)
+    if (embedding := _embedding(header)) is not None:
+        return embedding
+    entries, unread, styles = _entries(header)
+    if not entries:
+        raise _no_lora(header, file)
+    for key in header.tensors:
+        for mark, kind in _OTHER_KINDS:
+            if mark in key:
+                raise BadRequest(
+                    "{file} is a {kind}. Atelier uses plain LoRAs, with or without convolutions.",
+                    file=file,
+                    kind=kind,
+                )
+    alphas = _adapter_alphas(header, file)
+    modules = tuple(
+        _module(path, header, part, name, roles, alphas, file)
+        for (part, name), roles in entries.items()
+        if roles.keys() & {"down", "up"}
+    )
+    ranks = Counter(module.rank for module in modules)
+    alpha = Counter(module.alpha for module in modules).most_common(1)[0][0]
+    return LoraFile(
+        kind=LORA,
+        style=styles.most_common(1)[0][0],
+        family=_family(header, modules),
+        base=_base(header.metadata),
+        rank=ranks.most_common(1)[0][0],
+        alpha=alpha,
+        triggers=triggers_in(header.metadata),
+        header=header,
+        modules=modules,
+        unread=tuple(unread),
+    )
+
+
+def triggers_in(metadata: dict[str, str]) -> tuple[str, ...]:
+    """The words that a file says it listens to: its trigger phrase, else its commonest tags."""
+    phrase = metadata.get("modelspec.trigger_phrase") or metadata.get("ss_trigger_words") or ""
+    words = [word.strip() for word in phrase.split(",")]
+    if not any(words):
+        words = _commonest_tags(metadata.get("ss_tag_frequency", ""))
+    return clean_triggers(words)
+
+
+def clean_triggers(words: list[str] | tuple[str, ...]) -> tuple[str, ...]:
+    """Words without control characters, each once, short and not too many."""
+    plain = (" ".join("".join(c for c in word if c.isprintable()).split()) for word in words)
+    kept = dict.fromkeys(word[:MAX_TRIGGER] for word in plain if word)
+    return tuple(kept)[:MAX_TRIGGERS]
+
+
+# --- from keys to modules -------------------------------------------------------------------------
+
+
+def _entries(header: Header) -> tuple[dict[tuple[str, str], dict[str, str]], list[str], Counter]:
+    """(part, module) → role → tensor; the tensors that mean nothing; how often each style is."""
+    entries: dict[tuple[str, str], dict[str, str]] = {}
+    unread, styles = [], Counter()
+    for key in header.tensors:
+        found = module_of(key)
+        if found is None:
+            unread.append(key)
+            continue
+        style, part, name, role = found
+        entries.setdefault((part, name), {})[role] = key
+        styles[style] += 1
+    return entries, unread, styles
+
+
+def _module(
+    path: Path,
+    header: Header,
+    part: str,
+    name: str,
+    roles: dict[str, str],
+    alphas: dict[str, float],
+    file: str,
+) -> LoraModule:
+    if missing := {"down", "up"} - roles.keys():
+        raise BadRequest(
+            "{file} is damaged: of {module} it has only one of the two halves, lora_{missing} is "
+            "missing.",
+            file=file,
+            module=f"{part}.{name}"[:150],
+            missing=missing.pop(),
+        )
+    down, up = header.tensors[roles["down"]], header.tensors[roles["up"]]
+    mid = header.tensors[roles["mid"]] if "mid" in roles else None
+    if not _halves_fit(down, up, mid):
+        raise BadRequest(
+            "{file} is damaged: the halves of {module} are {down} and {up}, which do not fit.",
+            file=file,
+            module=f"{part}.{name}"[:150],
+            down="×".join(map(str, down.shape)),
+            up="×".join(map(str, up.shape)),
+        )
+    alpha = alphas.get(f"{part}.{name}")
+    if "alpha" in roles:
+        alpha = scalar(path, header.tensors[roles["alpha"]])
+        if alpha is None:
+            raise BadRequest("{file} is damaged: the alpha of {module} is no number.",
+                             file=file, module=f"{part}.{name}"[:150])  # fmt: skip
+    return LoraModule(part, name, roles["down"], roles["up"], down.shape[0], roles.get("mid"),
+                      alpha)  # fmt: skip
+
+
+def _halves_fit(down: TensorInfo, up: TensorInfo, mid: TensorInfo | None) -> bool:
+    tensors = [down, up] + ([mid] if mid else [])
+    if not all(each.is_float and 0 not in each.shape for each in tensors):
+        return False
+    if len(down.shape) != len(up.shape) or len(down.shape) not in (2, 4):
+        return False
+    rank = down.shape[0]
+    if up.shape[1] != rank or any(side != 1 for side in up.shape[2:]):
+        return False
+    if mid is None:
+        return True
+    return (
+        len(mid.shape) == 4
+        and mid.shape[:2] == (rank, rank)
+        and all(side == 1 for side in down.shape[2:])
+        and len(down.shape) == 4
+    )
+
+
+def _adapter_alphas(header: Header, file: str) -> dict[str, float]:
+    """Part and module → alpha, from what diffusers writes into the metadata.
+
+    Raises:
+        BadRequest: it says that the LoRA is of a kind that cannot be used.
+    """
+    try:
+        facts: Any = json.loads(header.metadata.get(METADATA_KEY, "{}"))
+    except (ValueError, RecursionError):
+        facts = {}
+    if not isinstance(facts, dict):
+        return {}
+    alphas: dict[str, float] = {}
+    for part in PARTS:
+        own = {k.removeprefix(f"{part}."): v for k, v in facts.items() if k.startswith(f"{part}.")}
+        if own.get("use_dora"):
+            raise BadRequest(
+                "{file} is a {kind}. Atelier uses plain LoRAs, with or without convolutions.",
+                file=file,
+                kind="DoRA",
+            )
+        alpha, pattern = own.get("lora_alpha"), own.get("alpha_pattern")
+        pattern = pattern if isinstance(pattern, dict) else {}
+        for key, info in header.tensors.items():
+            found = module_of(key)
+            if found is None or found[1] != part or found[3] != "down":
+                continue
+            name, rank = found[2], info.shape[0] if info.shape else 0
+            value = next((pattern[end] for end in _ends(name) if end in pattern), alpha)
+            if _is_number(value):
+                # rank-stabilised: scaled by alpha/√r, which alpha·√r says in our terms
+                alphas[f"{part}.{name}"] = value * rank**0.5 if own.get("use_rslora") else value
+    return alphas
+
+
+def _ends(name: str) -> Iterator[str]:
+    """By what PEFT's patterns name a module: all of its name, or an end of it."""
+    while name:
+        yield name
+        name = name.partition(".")[2]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e6
+
+
+# --- what is known of it --------------------------------------------------------------------------
+
+
+def _embedding(header: Header) -> LoraFile | None:
+    """The file as an embedding: A1111's of SD 1.x and 2.x or of SDXL, or diffusers' single one."""
+    tensors = header.tensors
+    if tensors and tensors.keys() <= _EMBEDDINGS.keys():
+        vectors = {_EMBEDDINGS[key]: key for key in tensors}
+        style, triggers = "kohya", triggers_in(header.metadata)
+    elif len(tensors) == 1 and not any(mark in key for key in tensors for mark in ("lora", ".")):
+        (key,) = tensors
+        vectors, style, triggers = {"text_encoder": key}, "diffusers", clean_triggers([key])
+    else:
+        return None
+    for key in vectors.values():
+        info = tensors[key]
+        if not info.is_float or len(info.shape) not in (1, 2) or 0 in info.shape:
+            return None
+        if len(info.shape) == 2 and info.shape[0] > MAX_VECTORS:
+            return None
+    two = "text_encoder_2" in vectors
+    width = tensors[next(iter(vectors.values()))].shape[-1]
+    return LoraFile(
+        kind=EMBEDDING,
+        style=style,
+        family="sdxl" if two else family_of_width(width),
+        base=_base(header.metadata),
+        rank=0,
+        alpha=None,
+        triggers=triggers,
+        header=header,
+        vectors=vectors,
+    )
+
+
+def _family(header: Header, modules: tuple[LoraModule, ...]) -> str:
+    """From the width of the texts that the U-Net attends to, else the metadata, else encoders."""
+    widths = Counter(
+        header.tensors[module.down].shape[1]
+        for module in modules
+        if module.part == "unet" and module.name.endswith((".attn2.to_k", ".attn2.to_v"))
+    )
+    if widths:
+        return family_of_width(widths.most_common(1)[0][0])
+    for name in ("ss_base_model_version", "modelspec.architecture"):
+        if family := family_of_name(header.metadata.get(name, "")):
+            return family
+    if any(module.part == "text_encoder_2" for module in modules):
+        return "sdxl"
+    widths = Counter(
+        header.tensors[module.down].shape[1]
+        for module in modules
+        if module.part == "text_encoder" and module.name.endswith("q_proj")
+    )
+    # A text encoder of 768 belongs to SD 1.x or is the first of SDXL's two.
+    width = widths.most_common(1)[0][0] if widths else 768
+    return "" if width == 768 else family_of_width(width)
+
+
+def _base(metadata: dict[str, str]) -> str | None:
+    """The model that it was trained on; of a path, which is its trainer's own business, the end."""
+    name = metadata.get("ss_sd_model_name") or ""
+    name = re.split(r"[\\/]", name)[-1].strip()
+    return "".join(c for c in name if c.isprintable())[:200] or None
+
+
+def _commonest_tags(text: str) -> list[str]:
+    """The tags that every picture of a training folder has, from kohya's tag frequencies."""
+    try:
+        folders = json.loads(text) if text else {}
+    except (ValueError, RecursionError):
+        return []
+    words: list[str] = []
+    for tags in folders.values() if isinstance(folders, dict) else ():
+        if isinstance(tags, dict):
+            counts = {tag: n for tag, n in tags.items() if _is_number(n)}
+            most = max(counts.values(), default=0)
+            words += [tag.strip() for tag, n in counts.items() if n == most][:5]
+    return words
+
+
+def _no_lora(header: Header, file: str) -> BadRequest:
+    keys = " ".join(list(header.tensors)[:2000])
+    for mark, kind in _OTHER_KINDS:
+        if mark in keys:
+            return BadRequest(
+                "{file} is a {kind}. Atelier uses plain LoRAs, with or without convolutions.",
+                file=file,
+                kind=kind,
+            )
+    for pattern, family in _FOREIGN:
+        if pattern.search(keys) and "lora" in keys:
+            return BadRequest(
+                "{file} is made for {family}. Atelier uses LoRAs of Stable Diffusion 1.x, 2.x and "
+                "XL, and of its own starter.",
+                file=file,
+                family=family,
+            )
+    if "lora" in keys:
+        return BadRequest(
+            "{file} is a LoRA of a kind of model that Atelier does not know. It uses those of "
+            "Stable Diffusion 1.x, 2.x and XL, and of its own starter.",
+            file=file,
+        )
+    return BadRequest(
+        "{file} is neither a LoRA nor an embedding: none of its {count} tensors is one of theirs.",
+        file=file,
+        count=len(header.tensors),
+    )

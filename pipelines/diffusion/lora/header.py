@@ -1,0 +1,188 @@
+"""The header of a safetensors file, read without trust: strangers upload these files.
+
+The format (https://huggingface.co/docs/safetensors): eight bytes with the header's length, little
+endian; the header, a JSON object that names each tensor's dtype, shape and place; the data, without
+gaps. Nothing in such a file can run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.errors import BadRequest
+from pipelines.sizes import in_words
+
+MAX_HEADER = 100 * 10**6  # the limit of the format itself
+_FLOATS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1}
+_BYTES = _FLOATS | {"I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1,
+                    "BOOL": 1}  # fmt: skip
+_MAX_DIMENSION = 2**40
+# pickle protocols 2 to 5, and the zip files that torch.save puts pickles into
+_PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04")
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """Where a tensor lies; ``start`` and ``end`` are bytes from the beginning of the file."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+    @property
+    def is_float(self) -> bool:
+        return self.dtype in _FLOATS
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a file says of itself.
+
+    Attributes:
+        metadata: text by name, as its writer chose.
+        data_start: bytes before the first tensor.
+    """
+
+    metadata: dict[str, str]
+    tensors: dict[str, TensorInfo]
+    data_start: int
+
+
+def read_header(path: Path, file: str) -> Header:
+    """The header of ``path``, which sentences call ``file``; every claim of it is checked.
+
+    Raises:
+        BadRequest: it is no whole safetensors file; the sentence says what is wrong.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as opened:
+        prefix = opened.read(8)
+        if prefix.startswith(_PICKLES):
+            raise BadRequest(
+                "{file} is a pickle (.pt, .ckpt or .bin), which can run any code when it is "
+                "opened, whatever it is called. Get it as .safetensors.",
+                file=file,
+            )
+        if len(prefix) < 8:
+            raise BadRequest("{file} has {size} bytes; that is no .safetensors file.",
+                             file=file, size=size)  # fmt: skip
+        (length,) = struct.unpack("<Q", prefix)
+        if length > size - 8:
+            raise BadRequest(
+                "{file} claims a header of {claimed}, but the whole file has {size}. It is "
+                "damaged, or no .safetensors file.",
+                file=file,
+                claimed=in_words(length),
+                size=in_words(size),
+            )
+        if length > MAX_HEADER:
+            raise BadRequest("{file} has a header of {claimed}; at most {limit} are read.",
+                             file=file, claimed=in_words(length),
+                             limit=in_words(MAX_HEADER))  # fmt: skip
+        raw = opened.read(length)
+    try:
+        entries = json.loads(raw)
+    except (ValueError, RecursionError):
+        entries = None
+    if not isinstance(entries, dict):
+        raise BadRequest("The header of {file} is not JSON. It is damaged, or no .safetensors "
+                         "file.", file=file)  # fmt: skip
+    metadata = entries.pop("__metadata__", None)
+    tensors = {
+        name: _tensor(name, entry, 8 + length, size, file) for name, entry in entries.items()
+    }
+    _check_places(tensors, 8 + length, size, file)
+    return Header(_texts(metadata), tensors, 8 + length)
+
+
+def file_hash(path: Path, start: int = 0) -> str:
+    """SHA-256 of a file from byte ``start`` on.
+
+    A1111, Forge and Civitai know a LoRA by what follows its header, an embedding by all of it.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as opened:
+        opened.seek(start)
+        while block := opened.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def scalar(path: Path, info: TensorInfo) -> float | None:
+    """The number of a tensor that holds just one; None where it holds several, or no number."""
+    if math.prod(info.shape) != 1:
+        return None
+    with path.open("rb") as opened:
+        opened.seek(info.start)
+        raw = opened.read(info.end - info.start)
+    if info.dtype == "BF16":  # the upper half of a float32
+        info_format, raw = "<f", b"\0\0" + raw
+    else:
+        formats = {"F64": "<d", "F32": "<f", "F16": "<e", "I64": "<q", "I32": "<i"}
+        info_format = formats.get(info.dtype)
+    if info_format is None:
+        return None
+    value = float(struct.unpack(info_format, raw)[0])
+    return value if math.isfinite(value) else None
+
+
+def _tensor(name: str, entry: Any, data_start: int, size: int, file: str) -> TensorInfo:
+    damaged = BadRequest("{file} is damaged: what it says about its tensor {tensor} makes no "
+                         "sense.", file=file, tensor=name[:100])  # fmt: skip
+    if not isinstance(entry, dict):
+        raise damaged
+    dtype, shape, offsets = (entry.get(key) for key in ("dtype", "shape", "data_offsets"))
+    fits = (
+        isinstance(dtype, str)
+        and isinstance(shape, list)
+        and all(_is_count(n) for n in shape)
+        and isinstance(offsets, list)
+        and len(offsets) == 2
+        and all(_is_count(n) for n in offsets)
+    )
+    if not fits:
+        raise damaged
+    if dtype not in _BYTES:
+        raise BadRequest("{file} holds numbers of the kind {dtype}, which cannot be read here.",
+                         file=file, dtype=dtype[:40])  # fmt: skip
+    start, end = offsets
+    if data_start + end > size:
+        raise BadRequest(
+            "{file} is cut short: its tensor {tensor} ends at {claimed}, but the file has {size}.",
+            file=file,
+            tensor=name[:100],
+            claimed=in_words(data_start + end),
+            size=in_words(size),
+        )
+    if end - start != math.prod(shape) * _BYTES[dtype]:
+        raise damaged
+    return TensorInfo(dtype, tuple(shape), data_start + start, data_start + end)
+
+
+def _is_count(number: Any) -> bool:
+    return type(number) is int and 0 <= number <= _MAX_DIMENSION
+
+
+def _check_places(tensors: dict[str, TensorInfo], start: int, size: int, file: str) -> None:
+    """Tensors lie side by side from the header to the end: nothing overlaps, nothing is hidden."""
+    for info in sorted(tensors.values(), key=lambda each: (each.start, each.end)):
+        if info.start != start:
+            break
+        start = info.end
+    else:
+        if start == size:
+            return
+    raise BadRequest("{file} is damaged: its tensors overlap, or leave gaps.", file=file)
+
+
+def _texts(metadata: Any) -> dict[str, str]:
+    if not isinstance(metadata, dict):
+        return {}
+    return {str(name): value for name, value in metadata.items() if isinstance(value, str)}

@@ -1,0 +1,175 @@
+"""Several LoRAs made into one, or worked into a model for good.
+
+The sum of products is a product of longer factors: Σ wᵢ·Uᵢ·Dᵢ = [w₁U₁ w₂U₂ …]·[D₁; D₂; …], exactly.
+A smaller rank keeps the largest singular values of that sum, the nearest that any product of this
+rank comes (Eckart and Young 1936). They are found from the factors, without the large product.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+
+from pipelines.cache import ModelCache
+from pipelines.diffusion.lora.about import About
+from pipelines.diffusion.lora.apply import applied
+from pipelines.diffusion.lora.families import BASE_VERSIONS, family_of_width, title_of
+from pipelines.diffusion.lora.requests import LoraUse, MergeRequest
+from pipelines.diffusion.lora.shelf import LoraShelf
+from pipelines.diffusion.lora.weights import Factors, as_diffusers
+from pipelines.errors import BadRequest, Stopped
+from pipelines.events import Progress, Result
+from pipelines.messages import Message
+
+
+def run(
+    request: MergeRequest, cache: ModelCache, stop: threading.Event
+) -> Iterator[Progress | Result]:
+    """Merge, and put the result on the shelf of ``request.owner``.
+
+    Raises:
+        Stopped: ``stop`` was set before the merging began.
+        UserError: some cannot be merged; the sentence says which and why.
+        OSError: the disk is full.
+    """
+    shelf = LoraShelf(cache.home)
+    if request.model is None:
+        yield Progress(0, 1, note=Message("Merging {count} LoRAs", count=len(request.loras)))
+        if stop.is_set():
+            raise Stopped
+        about = merge_into_lora(shelf, request)
+    else:
+        yield from cache.warm(request.model, stop)
+        with cache.lease(request.model) as model:
+            yield Progress(0, 1, note=Message("Merging {count} LoRAs", count=len(request.loras)))
+            if stop.is_set():
+                raise Stopped
+            about = merge_into_model(shelf, request, model)
+    yield Result({"lora": about.id, "name": about.name, "kind": about.kind})
+
+
+def merge_into_lora(shelf: LoraShelf, request: MergeRequest) -> About:
+    """One LoRA of several, on the shelf of the request's owner.
+
+    Raises:
+        BadRequest: they are made for different families, or do not fit together.
+    """
+    found = _found(shelf, request.loras)
+    first, others = found[0][1], [about for _, about in found[1:]]
+    for other in others:
+        if "" not in (first.family, other.family) and first.family != other.family:
+            raise BadRequest(
+                "{first} is made for {family} and {second} for {other}; they cannot be one LoRA.",
+                first=first.name,
+                family=title_of(first.family),
+                second=other.name,
+                other=title_of(other.family),
+            )
+    parts = [(shelf.factors(about), use.weight) for use, about in found]
+    factors = merged(parts, request.rank)
+    abouts = [about for _, about in found]
+    family = next((about.family for about in abouts if about.family), "")
+    bases = {about.base for about in abouts}
+    return shelf.add(
+        request.owner,
+        request.name,
+        save(as_diffusers(factors), {"ss_base_model_version": BASE_VERSIONS.get(family, "")}),
+        id=request.id,
+        triggers=tuple(word for about in abouts for word in about.triggers),
+        base=bases.pop() if len(bases) == 1 else None,
+    )
+
+
+def merge_into_model(shelf: LoraShelf, request: MergeRequest, model) -> About:
+    """A whole model with the LoRAs in its weights, on the shelf of the request's owner.
+
+    Args:
+        model: the leased :class:`pipelines.diffusion.loading.DiffusionModel`.
+
+    Raises:
+        BadRequest: one of them does not fit the model.
+    """
+    found = _found(shelf, request.loras)
+
+    def write(folder: Path) -> None:
+        uses = [use for use, _ in found]
+        with applied(model, uses, shelf.home):
+            model.pipe.save_pretrained(folder, safe_serialization=True)
+
+    return shelf.add_model(
+        request.owner,
+        request.name,
+        write,
+        family=family_of_width(_width(model)),
+        id=request.id,
+        triggers=tuple(word for _, about in found for word in about.triggers),
+        base=model.entry.name,
+    )
+
+
+def merged(
+    loras: Sequence[tuple[Mapping[str, Factors], float]], rank: int | None = None
+) -> dict[str, Factors]:
+    """The weighted sum of LoRAs as one, float32, alpha = rank.
+
+    Args:
+        loras: each with its weight.
+        rank: of the result; None: the sum of all, which is exact.
+
+    Raises:
+        BadRequest: they change the same module in shapes that do not fit.
+    """
+    together: dict[str, list[Factors]] = {}
+    for factors, weight in loras:
+        for key, each in factors.items():
+            up = each.up.float() * (each.scale * weight)
+            together.setdefault(key, []).append(Factors(each.down.float(), up))
+    result = {}
+    for key, parts in together.items():
+        shapes = {(part.down.shape[1:], part.up.shape[:1], part.up.shape[2:]) for part in parts}
+        if len(shapes) > 1:
+            raise BadRequest(
+                "These LoRAs change {module} in different shapes; they cannot be one LoRA.",
+                module=key[:150],
+            )
+        whole = Factors(
+            torch.cat([part.down for part in parts]), torch.cat([part.up for part in parts], dim=1)
+        )
+        result[key] = whole if rank is None else reduced(whole, rank)
+    return result
+
+
+def reduced(factors: Factors, rank: int) -> Factors:
+    """The nearest of ``rank``, by the singular values of up·down; itself where it has no more."""
+    if factors.rank <= rank:
+        return factors
+    up = factors.up.flatten(1).double()  # (out, r)
+    down = factors.down.flatten(1).double()  # (r, in·k·k)
+    q_up, r_up = torch.linalg.qr(up)
+    q_down, r_down = torch.linalg.qr(down.T)
+    u, sizes, v = torch.linalg.svd(r_up @ r_down.T, full_matrices=False)
+    rank = min(rank, len(sizes))
+    root = sizes[:rank].sqrt()
+    new_up = (q_up @ u[:, :rank] * root).float()  # (out, rank)
+    new_down = (root[:, None] * (v[:rank] @ q_down.T)).float()  # (rank, in·k·k)
+    return Factors(
+        new_down.reshape(rank, *factors.down.shape[1:]),
+        new_up.reshape(-1, rank, *factors.up.shape[2:]),
+    )
+
+
+def _found(shelf: LoraShelf, uses: Sequence[LoraUse]) -> list[tuple[LoraUse, About]]:
+    found = [(use, shelf.find(use)) for use in uses]
+    for _, about in found:
+        if about.kind != "lora":
+            raise BadRequest("{name} is no LoRA, so it cannot be merged.", name=about.name)
+    return found
+
+
+def _width(model) -> int:
+    width = model.pipe.unet.config.cross_attention_dim
+    return width if isinstance(width, int) else max(width)

@@ -1,0 +1,143 @@
+"""The names of a LoRA's tensors in all common styles, and what module of what part each means.
+
+kohya (A1111, Civitai) ``lora_unet_down_blocks_0_…_to_q.lora_down.weight`` with ``.alpha`` beside
+it, also with the block names of SDXL's original code; diffusers ``unet.….lora_A.weight``,
+``….lora.down.weight``, ``….processor.to_q_lora.down.weight``; PEFT
+``base_model.model.….lora_A.weight``. Source of kohya's: sd-scripts, ``networks/lora.py`` and
+``library/sdxl_model_util.py``.
+"""
+
+from __future__ import annotations
+
+import re
+
+PARTS = ("unet", "text_encoder", "text_encoder_2")
+
+_KOHYA = re.compile(r"(lora_unet|lora_te2|lora_te1|lora_te)_([^.]+)\.(.+)")
+_KOHYA_PARTS = {
+    "lora_unet": "unet",
+    "lora_te": "text_encoder",
+    "lora_te1": "text_encoder",
+    "lora_te2": "text_encoder_2",
+}
+_KOHYA_ROLES = {
+    "lora_down.weight": "down",
+    "lora_up.weight": "up",
+    "lora_mid.weight": "mid",
+    "alpha": "alpha",
+}
+# The endings of all dotted styles, with the role of the tensor.
+_DOTTED = (
+    (re.compile(r"(.+)\.lora_(?:A|down)(?:\.\w+)?\.weight"), "down"),
+    (re.compile(r"(.+)\.lora_(?:B|up)(?:\.\w+)?\.weight"), "up"),
+    (re.compile(r"(.+)\.lora_mid\.weight"), "mid"),
+    (re.compile(r"(.+)\.(?:lora|lora_linear_layer)\.down\.weight"), "down"),
+    (re.compile(r"(.+)\.(?:lora|lora_linear_layer)\.up\.weight"), "up"),
+    (re.compile(r"(.+\.to_(?:q|k|v|out)_lora)\.down\.weight"), "down"),
+    (re.compile(r"(.+\.to_(?:q|k|v|out)_lora)\.up\.weight"), "up"),
+    (re.compile(r"(.+)\.alpha"), "alpha"),
+)
+_OLD_NAMES = {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out": "out_proj"}
+_UNET_NAMES = {"to_out": "to_out.0"}
+_UNET = ("down_blocks.", "mid_block.", "up_blocks.", "conv_in", "conv_out", "time_embedding.",
+         "add_embedding.")  # fmt: skip
+_PEFT_PREFIX = "base_model.model."
+
+# Names of several words, as the modules of U-Nets and CLIP's text encoders have them.
+_WORDS = re.compile(
+    "down_blocks|mid_block|up_blocks|transformer_blocks|time_emb_proj|time_embedding|add_embedding"
+    "|conv_in|conv_out|conv_shortcut|conv_norm_out|proj_in|proj_out|to_q|to_k|to_v|to_out"
+    r"|linear_1|linear_2|text_model|self_attn|[qkv]_proj|out_proj|text_projection|[^_]+"
+)
+
+
+def module_of(key: str) -> tuple[str, str, str, str] | None:
+    """Style, part, module and role (down, up, mid or alpha) of a tensor; None: it is none of these.
+
+    >>> module_of("lora_te_text_model_encoder_layers_0_mlp_fc1.alpha")
+    ('kohya', 'text_encoder', 'text_model.encoder.layers.0.mlp.fc1', 'alpha')
+    """
+    return _kohya(key) or _dotted_style(key)
+
+
+def dotted(name: str) -> str:
+    """A module's name as its model has it, from kohya's, where underscores stand for dots.
+
+    >>> dotted("down_blocks_0_attentions_1_transformer_blocks_0_attn1_to_out_0")
+    'down_blocks.0.attentions.1.transformer_blocks.0.attn1.to_out.0'
+    """
+    return ".".join(_WORDS.findall(_from_original(name)))
+
+
+def _kohya(key: str) -> tuple[str, str, str, str] | None:
+    match = _KOHYA.fullmatch(key)
+    if match is None or match[3] not in _KOHYA_ROLES:
+        return None
+    part, name = _KOHYA_PARTS[match[1]], dotted(match[2])
+    if part == "unet" and not name.startswith(_UNET):
+        return None
+    return "kohya", part, _in_text_model(part, name), _KOHYA_ROLES[match[3]]
+
+
+def _dotted_style(key: str) -> tuple[str, str, str, str] | None:
+    style = "peft" if key.startswith(_PEFT_PREFIX) else "diffusers"
+    bare = key.removeprefix(_PEFT_PREFIX)
+    endings = ((pattern.fullmatch(bare), role) for pattern, role in _DOTTED)
+    match, role = next(((match, role) for match, role in endings if match), (None, ""))
+    if match is None:
+        return None
+    name = match[1].replace(".processor.", ".")
+    part = next((part for part in PARTS if name.startswith(f"{part}.")), None)
+    if part is not None:
+        name = name.removeprefix(f"{part}.").removeprefix(_PEFT_PREFIX)
+    elif name.startswith(_UNET):
+        part = "unet"
+    elif name.startswith(("text_model.", "encoder.layers.")):
+        part = "text_encoder"
+    if part is None or (part == "unet" and not name.startswith(_UNET)):
+        return None
+    if name.endswith("_lora"):  # the names that attention processors had
+        stem, _, last = name.removesuffix("_lora").rpartition(".")
+        name = f"{stem}.{_OLD_NAMES[last] if part != 'unet' else _UNET_NAMES.get(last, last)}"
+    return style, part, _in_text_model(part, name), role
+
+
+def _in_text_model(part: str, name: str) -> str:
+    """Text encoders' modules by the long form of their names, with ``text_model.`` in front."""
+    return f"text_model.{name}" if part != "unet" and name.startswith("encoder.") else name
+
+
+def _from_original(name: str) -> str:
+    """kohya's names for SDXL, after the blocks of its original code, under diffusers' names."""
+    fixed = {
+        "input_blocks_0_0": "conv_in",
+        "out_2": "conv_out",
+        "time_embed_0": "time_embedding_linear_1",
+        "time_embed_2": "time_embedding_linear_2",
+        "label_emb_0_0": "add_embedding_linear_1",
+        "label_emb_0_2": "add_embedding_linear_2",
+    }
+    if name in fixed:
+        return fixed[name]
+    if match := re.fullmatch(r"middle_block_(\d+)_(.+)", name):
+        inner = {"0": "resnets_0", "1": "attentions_0", "2": "resnets_1"}.get(match[1], match[1])
+        return f"mid_block_{inner}_{_from_original_resnet(match[2])}"
+    match = re.fullmatch(r"(input|output)_blocks_(\d{1,3})_(\d)_(.+)", name)
+    if match is None:
+        return name
+    side, number, inner, rest = match[1], int(match[2]), match[3], match[4]
+    # Two layers a block and a resampler on the way down, three layers on the way up.
+    block, layer = divmod(number - 1 if side == "input" else number, 3)
+    blocks = "down_blocks" if side == "input" else "up_blocks"
+    if side == "input" and rest == "op":
+        return f"{blocks}_{block}_downsamplers_0_conv"
+    if side == "output" and rest == "conv":
+        return f"{blocks}_{block}_upsamplers_0_conv"
+    kind = "resnets" if inner == "0" else "attentions"
+    return f"{blocks}_{block}_{kind}_{layer}_{_from_original_resnet(rest)}"
+
+
+def _from_original_resnet(name: str) -> str:
+    names = {"in_layers_2": "conv1", "emb_layers_1": "time_emb_proj", "out_layers_3": "conv2",
+             "skip_connection": "conv_shortcut"}  # fmt: skip
+    return names.get(name, name)

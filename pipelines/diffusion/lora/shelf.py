@@ -1,0 +1,436 @@
+"""The shelf: LoRAs, learned words and own models in the home folder, asked for by name or id.
+
+``<home>/loras/<id>/`` holds one entry: ``about.json`` and ``weights.safetensors`` (a LoRA in
+diffusers' layout, or an embedding) or ``model/`` (a whole diffusers folder). Plain
+``<home>/loras/*.safetensors``, put there by the machine's owner, are on everybody's shelf under
+their file names.
+
+Ids are made here from ``secrets``; whose an entry is, its ``about.json`` says. No torch here but in
+what reads or writes weights.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import ValidationError
+
+from pipelines.diffusion.lora.about import (
+    SHARED,
+    About,
+    clean_name,
+    free_name,
+    hash_of,
+    shared_about,
+    shared_id,
+)
+from pipelines.diffusion.lora.formats import EMBEDDING, LoraFile, clean_triggers, open_lora
+from pipelines.diffusion.lora.requests import MAX_NAME, LoraUse
+from pipelines.errors import BadRequest, NotFound, Refused, UserError
+from pipelines.local_models import inspect_folder
+from pipelines.matching import closest
+from pipelines.messages import Message
+
+if TYPE_CHECKING:
+    import torch
+
+    from pipelines.diffusion.lora.weights import Factors
+
+FOLDER = "loras"
+WEIGHTS, ABOUT, MODEL = "weights.safetensors", "about.json", "model"
+Style = Literal["diffusers", "kohya"]
+
+_UNFINISHED = ".new-"
+_UNFINISHED_SECONDS = 24 * 3600.0
+_ID = re.compile(r"[0-9a-f]{32}")
+_naming = threading.Lock()  # two additions at once must not take the same name
+
+
+class LoraShelf:
+    """All entries of one home folder. Safe to use from many threads and processes.
+
+    Args:
+        home: the home folder; ``<home>/loras`` is looked through at every call.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self._folder = home / FOLDER
+
+    # --- finding ----------------------------------------------------------------------------
+
+    def list(self, owner: str) -> list[About]:
+        """The owner's, newest first, then what is on everybody's shelf, by name.
+
+        Files of everybody's that cannot be used are left out; :meth:`refused` has them.
+        """
+        own = sorted(self.own(owner), key=lambda about: (-about.created, about.name))
+        shared = (self._shared(path) for path in self._files())
+        return own + [about for about in shared if isinstance(about, About)]
+
+    def own(self, owner: str) -> list[About]:
+        """The owner's alone, in no order."""
+        return [about for about in self._entries() if about.owner == owner]
+
+    def refused(self) -> list[Message]:
+        """Why files on everybody's shelf cannot be used."""
+        shared = (self._shared(path) for path in self._files())
+        return [found for found in shared if isinstance(found, Message)]
+
+    def get(self, owner: str, name: str) -> About:
+        """The owner's entry called ``name``, else everybody's.
+
+        Raises:
+            NotFound: there is none; the sentence offers the closest names.
+            BadRequest: it is everybody's and cannot be used; the sentence says why.
+        """
+        mine = self.list(owner)
+        for about in mine:
+            if about.name == name:
+                return about
+        for path in self._files():
+            if path.stem == name and isinstance(reason := self._shared(path), Message):
+                raise BadRequest(reason.template, **reason.values)
+        if not mine:
+            raise NotFound(
+                "There is no LoRA called {name}; the shelf is empty. Train one, or bring one in.",
+                name=name[:MAX_NAME],
+            )
+        raise NotFound(
+            "There is no LoRA called {name} on the shelf. Did you mean one of: {close}?",
+            name=name[:MAX_NAME],
+            close=closest(name, [about.name for about in mine]),
+        )
+
+    def by_id(self, id: str) -> About:
+        """The entry with this id, whosever it is.
+
+        Raises:
+            NotFound: there is none (any more).
+        """
+        if _ID.fullmatch(id):
+            if (about := self._read(self._folder / id)) is not None:
+                return about
+            for path in self._files():
+                if shared_id(path) == id and isinstance(found := self._shared(path), About):
+                    return found
+        raise NotFound("The LoRA {id} is no longer on the shelf.", id=id[:60])
+
+    def find(self, use: LoraUse, owner: str = SHARED) -> About:
+        """The entry that a use means: by its id, else by its name among the owner's.
+
+        Raises:
+            NotFound: it is not, or no longer, there.
+            BadRequest: it is a whole model.
+        """
+        about = self.by_id(use.id) if use.id else self.get(owner, use.name)
+        if about.kind == "model":
+            raise BadRequest(
+                "{name} is a whole model, not a LoRA. Choose it as the model that paints.",
+                name=about.name,
+            )
+        return about
+
+    def path(self, about: About) -> Path:
+        """Its file of weights, or its model's folder."""
+        if about.owner == SHARED:
+            return self._folder / f"{about.name}.safetensors"
+        return self._folder / about.id / (MODEL if about.kind == "model" else WEIGHTS)
+
+    def open(self, about: About) -> tuple[Path, LoraFile]:
+        """Its file and what the file's header says; not of a model.
+
+        Raises:
+            BadRequest, NotFound: the file has been damaged or taken away.
+        """
+        path = self.path(about)
+        try:
+            return path, open_lora(path, about.name)
+        except FileNotFoundError:
+            raise NotFound("The LoRA {id} is no longer on the shelf.", id=about.id) from None
+
+    def factors(self, about: About) -> dict[str, Factors]:
+        """The tensors of a LoRA; see :func:`pipelines.diffusion.lora.weights.read`.
+
+        Raises:
+            BadRequest: it is no LoRA, or damaged.
+        """
+        from pipelines.diffusion.lora.weights import read
+
+        if about.kind != "lora":
+            raise BadRequest("{name} is no LoRA, so it cannot be merged.", name=about.name)
+        path, file = self.open(about)
+        return read(path, file, about.name)
+
+    # --- putting on -------------------------------------------------------------------------
+
+    def add(
+        self,
+        owner: str,
+        name: str,
+        data: Path | bytes,
+        *,
+        id: str | None = None,
+        triggers: tuple[str, ...] | None = None,
+        base: str | None = None,
+        training: str | None = None,
+    ) -> About:
+        """Puts a LoRA or an embedding on the owner's shelf, re-written in one layout.
+
+        Args:
+            data: a safetensors file of any style; it stays where it is.
+            id: the entry's, where it has been promised already; None makes one.
+            triggers, base: None: what the file says.
+            training: id of the training that made it.
+
+        Raises:
+            BadRequest: the file cannot be used; the sentence says why.
+            OSError: the disk is full.
+        """
+        name = clean_name(name)
+        with self._unfinished() as folder:
+            source = data if isinstance(data, Path) else folder / "brought in"
+            if isinstance(data, bytes):
+                source.write_bytes(data)
+            file = open_lora(source, name)
+            from pipelines.diffusion.lora.export import Facts, embedding_file, kept_file
+            from pipelines.diffusion.lora.weights import read, read_vectors
+
+            words = file.triggers if triggers is None else clean_triggers(triggers)
+            created, digest = time.time(), hash_of(source, file)
+            if file.kind == EMBEDDING:
+                facts = Facts(name, file.family, file.base, words, digest, created)
+                written = embedding_file(read_vectors(source, file, name), facts, "kohya")
+            else:
+                written = kept_file(read(source, file, name), _kept(file.header.metadata))
+            (folder / "brought in").unlink(missing_ok=True)
+            (folder / WEIGHTS).write_bytes(written)
+            about = About(
+                id=id or secrets.token_hex(16),
+                owner=owner,
+                name=name,
+                kind=file.kind,
+                family=file.family,
+                base=base or file.base,
+                rank=file.rank,
+                alpha=file.alpha,
+                triggers=words,
+                sha256=digest,
+                created=created,
+                training=training,
+                modules=file.counts,
+                unread=len(file.unread),
+                style=file.style,
+                bytes=len(written),
+            )
+            return self._put(folder, about)
+
+    def add_model(
+        self,
+        owner: str,
+        name: str,
+        write: Callable[[Path], None],
+        *,
+        family: str,
+        id: str | None = None,
+        triggers: tuple[str, ...] = (),
+        base: str | None = None,
+        training: str | None = None,
+    ) -> About:
+        """Puts a whole model on the owner's shelf.
+
+        Args:
+            write: called with a folder that does not exist yet; writes a diffusers model there.
+            family: see :mod:`pipelines.diffusion.lora.families`.
+            id, triggers, base, training: as for :meth:`add`.
+
+        Raises:
+            BadRequest: what was written is no model that Atelier could load.
+            OSError: the disk is full.
+        """
+        name = clean_name(name)
+        with self._unfinished() as folder:
+            write(folder / MODEL)
+            finding = inspect_folder(folder / MODEL, folder)
+            if finding.refused is not None:
+                raise BadRequest(finding.refused.template, **finding.refused.values)
+            about = About(
+                id=id or secrets.token_hex(16),
+                owner=owner,
+                name=name,
+                kind="model",
+                family=family,
+                base=base,
+                triggers=clean_triggers(triggers),
+                created=time.time(),
+                training=training,
+                bytes=finding.nbytes,
+            )
+            return self._put(folder, about)
+
+    # --- changing ---------------------------------------------------------------------------
+
+    def rename(self, owner: str, id: str, name: str) -> About:
+        """Gives the owner's entry another name, with a number where that one is taken.
+
+        Raises:
+            NotFound: there is none, or it is another's.
+            Refused: it is on everybody's shelf.
+        """
+        about = self._mine(owner, id)
+        with _naming:
+            others = [each.name for each in self.list(owner) if each.id != id]
+            changed = about.model_copy(update={"name": free_name(clean_name(name), others)})
+            _write_json(self._folder / id / ABOUT, changed)
+        return changed
+
+    def delete(self, owner: str, id: str) -> None:
+        """Takes the owner's entry off the shelf for good; raises as :meth:`rename` does."""
+        self._mine(owner, id)
+        # Renamed first: should this be cut off, no half entry is left on the shelf.
+        gone = self._folder / f"{_UNFINISHED}{secrets.token_hex(8)}"
+        try:
+            os.rename(self._folder / id, gone)
+        except FileNotFoundError:
+            return
+        shutil.rmtree(gone, ignore_errors=True)
+
+    def _mine(self, owner: str, id: str) -> About:
+        about = self.by_id(id)
+        if about.owner == SHARED:
+            raise Refused(
+                "{name} is a file in the folder loras, on everybody's shelf; it can only be "
+                "changed there.",
+                name=about.name,
+            )
+        if about.owner != owner:
+            raise NotFound("The LoRA {id} is no longer on the shelf.", id=id[:60])
+        return about
+
+    # --- for other tools --------------------------------------------------------------------
+
+    def export(self, id: str, style: Style) -> bytes:
+        """The file that other tools read; see :mod:`pipelines.diffusion.lora.export`.
+
+        Raises:
+            NotFound: there is no such entry.
+            BadRequest: it is a whole model, which is no single file.
+        """
+        about = self.by_id(id)
+        if about.kind == "model":
+            raise BadRequest(
+                "{name} is a whole model, a folder of many files. Take it from the home folder.",
+                name=about.name,
+            )
+        from pipelines.diffusion.lora.export import (
+            Facts,
+            diffusers_file,
+            embedding_file,
+            kohya_file,
+        )
+
+        facts = Facts(
+            about.name, about.family, about.base, about.triggers, about.sha256, about.created
+        )
+        if about.kind == "embedding":
+            return embedding_file(self.vectors(about), facts, style)
+        factors = self.factors(about)
+        return diffusers_file(factors) if style == "diffusers" else kohya_file(factors, facts)
+
+    def vectors(self, about: About) -> dict[str, torch.Tensor]:
+        """The learned vectors of an embedding, by part of the model."""
+        from pipelines.diffusion.lora.weights import read_vectors
+
+        path, file = self.open(about)
+        return read_vectors(path, file, about.name)
+
+    # --- files ------------------------------------------------------------------------------
+
+    def _entries(self) -> Iterator[About]:
+        if not self._folder.is_dir():
+            return
+        for folder in sorted(self._folder.iterdir()):
+            if _ID.fullmatch(folder.name) and (about := self._read(folder)) is not None:
+                yield about
+
+    def _read(self, folder: Path) -> About | None:
+        """What lies in an entry's folder; None where it is damaged or not there."""
+        try:
+            about = About.model_validate_json((folder / ABOUT).read_bytes())
+        except (OSError, ValidationError):
+            return None
+        # An owner's name is never empty: no entry can pass for everybody's.
+        return about if about.id == folder.name and about.owner != SHARED else None
+
+    def _files(self) -> list[Path]:
+        if not self._folder.is_dir():
+            return []
+        return [
+            path
+            for path in sorted(self._folder.glob("*.safetensors"))
+            if path.is_file() and not path.name.startswith(".")
+        ]
+
+    def _shared(self, path: Path) -> About | Message:
+        """A file of everybody's as an entry, or why it cannot be used."""
+        try:
+            status = path.stat()
+            return shared_about(path, status.st_size, status.st_mtime_ns)
+        except UserError as error:
+            return error.message
+        except OSError as error:
+            return Message("{file} cannot be read: {reason}.", file=path.name,
+                           reason=error.strerror or str(error))  # fmt: skip
+
+    @contextlib.contextmanager
+    def _unfinished(self) -> Iterator[Path]:
+        """A new folder that is renamed when it is whole, and deleted where it is not."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._sweep()
+        folder = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=self._folder))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _put(self, folder: Path, about: About) -> About:
+        with _naming:
+            taken = [each.name for each in self.list(about.owner) if each.id != about.id]
+            about = about.model_copy(update={"name": free_name(about.name, taken)})
+            _write_json(folder / ABOUT, about)
+            place = self._folder / about.id
+            if place.exists():  # made before, by a job that is run again
+                shutil.rmtree(place)
+            os.rename(folder, place)
+        return about
+
+    def _sweep(self) -> None:
+        """Deletes what a killed studio has left unfinished."""
+        oldest = time.time() - _UNFINISHED_SECONDS
+        for folder in self._folder.glob(f"{_UNFINISHED}*"):
+            with contextlib.suppress(OSError):
+                if folder.stat().st_mtime < oldest:
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _kept(metadata: dict[str, str]) -> dict[str, str]:
+    """Of a file's metadata what says where it comes from."""
+    prefixes = ("ss_", "sshs_", "modelspec.")
+    return {name: text for name, text in metadata.items() if name.startswith(prefixes)}
+
+
+def _write_json(path: Path, about: About) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(about.model_dump(), ensure_ascii=False, indent=1), "utf-8")
+    os.replace(temporary, path)

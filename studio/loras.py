@@ -1,0 +1,188 @@
+"""Everybody's own LoRAs, learned words and models, and those that all may use.
+
+What is on another's shelf is not found, as if it were not there: neither listed, used, downloaded,
+renamed nor deleted. Names are turned into ids here, for whoever asks; engines only see ids.
+"""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from pydantic import BaseModel
+
+from pipelines.catalog import OWN
+from pipelines.diffusion.lora.about import SHARED, About
+from pipelines.diffusion.lora.requests import LoraUse, MergeRequest, uses_of
+from pipelines.diffusion.lora.shelf import LoraShelf, Style
+from pipelines.diffusion.requests import CompareSamplersRequest, TextToImageRequest
+from pipelines.diffusion.styles import get_style
+from pipelines.errors import BadRequest, Busy, NotFound
+from studio.accounts import is_guest
+from studio.home import NO_SPACE, disk_full
+from studio.job import QUEUED, RUNNING
+
+if TYPE_CHECKING:
+    from pipelines.catalog import Catalog
+    from studio.gallery import Gallery
+    from studio.settings import StoredSettings
+    from studio.store import Store
+
+RequestT = TypeVar("RequestT", bound=BaseModel)
+
+
+class Loras:
+    """Lists, brings in, hands out, renames and deletes; each method works for one owner only.
+
+    Args:
+        store: the database, whose jobs may need what is to be deleted.
+        shelf: where all lies.
+        catalog: the models that are no one's own.
+        gallery, settings: how much a guest keeps, and may keep.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        shelf: LoraShelf,
+        catalog: Catalog,
+        gallery: Gallery,
+        settings: StoredSettings,
+    ) -> None:
+        self._store, self._shelf, self._catalog = store, shelf, catalog
+        self._gallery, self._settings = gallery, settings
+
+    # --- the shelf --------------------------------------------------------------------------
+
+    def list(self, owner: str) -> list[About]:
+        """The owner's, newest first, then everybody's."""
+        return self._shelf.list(owner)
+
+    def get(self, owner: str, id: str) -> About:
+        """Raises NotFound when there is none, or it is another's."""
+        about = self._shelf.by_id(id)
+        if about.owner not in (owner, SHARED):
+            raise NotFound("The LoRA {id} is no longer on the shelf.", id=id[:60])
+        return about
+
+    def bring(self, owner: str, name: str, file: Path) -> About:
+        """Puts an uploaded file on the owner's shelf; the file itself stays where it is.
+
+        Raises:
+            BadRequest: it cannot be used; the sentence says why.
+            Busy: the owner keeps as much as is allowed.
+            DiskFull: there is no room for it.
+        """
+        self.check_room(owner)
+        try:
+            return self._shelf.add(owner, name, file)
+        except OSError as error:
+            if error.errno in NO_SPACE:
+                raise disk_full(file.stat().st_size, self._shelf.home) from error
+            raise
+
+    def check_room(self, owner: str) -> None:
+        """Raises Busy when the owner, or everybody together, keeps as much as is allowed."""
+        guest = is_guest(owner)
+        self._gallery.check_room(owner, guest)
+        limit = self._settings.current.guest_quota_mb
+        own = sum(about.bytes for about in self._shelf.own(owner)) if guest else 0
+        if own and (used := own + self._gallery.bytes_used(owner)) >= limit * 10**6:
+            raise Busy(
+                "Your pictures and LoRAs take {used} MB; a guest may keep {limit} MB. Delete some "
+                "first.",
+                used=round(used / 10**6),
+                limit=limit,
+            )
+
+    def export(self, owner: str, id: str, style: Style) -> tuple[str, bytes]:
+        """A file name and the file that other tools read.
+
+        Raises:
+            NotFound: there is none, or it is another's.
+            BadRequest: it is a whole model, or damaged.
+        """
+        about = self.get(owner, id)
+        usual = style == "diffusers" and about.kind == "lora"
+        name = "pytorch_lora_weights" if usual else about.name
+        return f"{name}.safetensors", self._shelf.export(about.id, style)
+
+    def rename(self, owner: str, id: str, name: str) -> About:
+        """Raises NotFound when it is not the owner's, Refused when it is everybody's."""
+        return self._shelf.rename(owner, self.get(owner, id).id, name)
+
+    def delete(self, owner: str, id: str) -> None:
+        """Takes it off the shelf for good.
+
+        Raises:
+            NotFound: there is none, or it is another's.
+            Refused: it is everybody's.
+            BadRequest: a job that has not ended needs it.
+        """
+        about = self.get(owner, id)
+        if self._store.row(
+            "SELECT 1 FROM jobs WHERE owner = ? AND state IN (?, ?) AND instr(request, ?)",
+            (owner, QUEUED, RUNNING, about.id),
+        ):
+            raise BadRequest(
+                "A job that is waiting or running uses {name}. Cancel it first, or wait for its "
+                "end.",
+                name=about.name,
+            )
+        self._shelf.delete(owner, about.id)
+
+    # --- in requests ------------------------------------------------------------------------
+
+    def filled(self, owner: str, request: RequestT) -> RequestT:
+        """The request with the ids of all that it names; a client's own ids are not believed.
+
+        LoRAs that only the prompt names are listed too, so that it is known what a job needs.
+
+        Raises:
+            NotFound: the owner has none of that name, nor has everybody.
+            BadRequest: a tag cannot be read, or something else than a LoRA is named.
+        """
+        if isinstance(request, CompareSamplersRequest):
+            return request.model_copy(update={"base": self.filled(owner, request.base)})
+        changes = {}
+        if isinstance(model := getattr(request, "model", None), str):
+            changes["model"] = self._model(owner, model)
+        if isinstance(request, TextToImageRequest):
+            changes["loras"] = self._found(owner, uses_of(_styled(request)))
+        if isinstance(request, MergeRequest):
+            changes |= {
+                "loras": self._found(owner, request.loras),
+                "owner": owner,
+                "id": secrets.token_hex(16),
+            }
+            self.check_room(owner)
+        return request.model_copy(update=changes)
+
+    def _found(self, owner: str, uses: tuple[LoraUse, ...]) -> tuple[LoraUse, ...]:
+        return tuple(
+            use.model_copy(
+                update={"id": self._shelf.find(use.model_copy(update={"id": None}), owner).id}
+            )
+            for use in uses
+        )
+
+    def _model(self, owner: str, name: str) -> str:
+        """The name under which the catalog knows a model of the owner's; others stay."""
+        own = {about.id: about for about in self._shelf.own(owner) if about.kind == "model"}
+        if name.startswith(OWN):
+            if name.removeprefix(OWN) not in own:
+                raise NotFound("There is no trained model {model} on your shelf.", model=name[:60])
+            return name
+        ids = [id for id, about in own.items() if about.name == name]
+        if ids and all(entry.name != name for entry in self._catalog.models()):
+            return f"{OWN}{ids[0]}"
+        return name
+
+
+def _styled(request: TextToImageRequest) -> TextToImageRequest:
+    """With the words of its style, which may name LoRAs too."""
+    if request.style is None:
+        return request
+    prompt, negative = get_style(request.style).apply(request.prompt, request.negative_prompt)
+    return request.model_copy(update={"prompt": prompt, "negative_prompt": negative})

@@ -1,0 +1,105 @@
+"""Files that strangers bring: each that cannot be used is refused in one sentence, none is run."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+from safetensors.torch import save
+
+from pipelines.diffusion.lora.formats import open_lora
+from pipelines.diffusion.lora.header import file_hash, read_header, scalar
+from pipelines.errors import BadRequest
+from tests.pipelines.lora.files import pickle_of, safetensors_of, written
+
+
+def entry(shape=(2,), start=0, end=8, dtype="F32"):
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": [start, end]}
+
+
+GOOD = save({"a": torch.ones(2)})
+BAD = {
+    "a pickle": (pickle_of({"a": torch.ones(1)}), "is a pickle .* can run any code"),
+    "an old pickle": (b"\x80\x02}q\x00.", "is a pickle"),
+    "empty": (b"", "has 0 bytes; that is no .safetensors file"),
+    "seven bytes": (b"\0" * 7, "has 7 bytes"),
+    "a text": (b"hello, this is no weights file", "It is damaged, or no .safetensors file"),
+    "a picture": (b"\x89PNG\r\n\x1a\n" + b"\0" * 99, "It is damaged, or no .safetensors"),
+    "10 GB header": (safetensors_of({}, length=10 * 10**9), "claims a header of 10.* GB, but the "),
+    "2^64 header": (safetensors_of({}, length=2**64 - 1), "claims a header of"),
+    "no JSON": (safetensors_of(b"{not json"), "header of .* is not JSON"),
+    "a list": (safetensors_of(b"[1, 2]"), "is not JSON"),
+    "deep": (safetensors_of(b"[" * 100_000), "is not JSON"),
+    "bad bytes": (safetensors_of(b"\xff\xfe{}"), "is not JSON"),
+    "no shape": (safetensors_of({"a": {"dtype": "F32"}}), "what it says about its tensor a"),
+    "a number": (safetensors_of({"a": 1}), "what it says about its tensor a"),
+    "huge shape": (safetensors_of({"a": entry([10**30])}, b"\0" * 8), "makes no sense"),
+    "negative": (safetensors_of({"a": entry([-2])}, b"\0" * 8), "makes no sense"),
+    "true": (safetensors_of({"a": entry([True, 2])}, b"\0" * 8), "makes no sense"),
+    "other size": (safetensors_of({"a": entry([3])}, b"\0" * 8), "makes no sense"),
+    "backwards": (safetensors_of({"a": entry([0], 8, 0)}, b"\0" * 8), "makes no sense"),
+    "beyond": (safetensors_of({"a": entry([2 * 10**9], 0, 8 * 10**9)}), "is cut short: .* 8.*GB"),
+    "cut short": (GOOD[:-1], "is cut short"),
+    "too long": (GOOD + b"\0", "overlap, or leave gaps"),
+    "overlap": (safetensors_of({"a": entry(), "b": entry()}, b"\0" * 8), "overlap"),
+    "gap": (safetensors_of({"a": entry(start=8, end=16)}, b"\0" * 16), "gaps"),
+    "unknown": (safetensors_of({"a": entry(dtype="F33")}, b"\0" * 8), "of the kind F33"),
+    "no LoRA": (GOOD + b"", "neither a LoRA nor an embedding: none of its 1"),
+    "nothing": (save({}), "none of its 0 tensors"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_files_get_one_sentence(tmp_path, what):
+    data, sentence = BAD[what]
+    if what == "no LoRA":
+        data = save({"model.weight": torch.ones(2)})
+    path = written(tmp_path, data)
+    started = time.perf_counter()
+    with pytest.raises(BadRequest, match=sentence) as caught:
+        open_lora(path, "mine.safetensors")
+    assert "mine.safetensors" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert time.perf_counter() - started < 5
+
+
+def test_every_cut_of_a_file_is_refused(tmp_path):
+    for length in range(len(GOOD)):
+        with pytest.raises(BadRequest):
+            read_header(written(tmp_path, GOOD[:length]), "mine")
+
+
+def test_a_header_over_the_limit_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("pipelines.diffusion.lora.header.MAX_HEADER", 10)
+    with pytest.raises(BadRequest, match="at most 10 B are read"):
+        read_header(written(tmp_path, GOOD), "mine")
+
+
+def test_a_good_header_says_what_safetensors_says(tmp_path):
+    tensors = {"a": torch.ones(2, 3), "b": torch.zeros(1, dtype=torch.bfloat16)}
+    path = written(tmp_path, save(tensors, {"x": "y"}))
+    header = read_header(path, "mine")
+    assert header.metadata == {"x": "y"}
+    assert {name: info.shape for name, info in header.tensors.items()} == {"a": (2, 3), "b": (1,)}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16", "int64", "int32"])
+def test_single_numbers_of_every_kind(tmp_path, dtype):
+    path = written(tmp_path, save({"alpha": torch.tensor(16, dtype=getattr(torch, dtype))}))
+    assert scalar(path, read_header(path, "mine").tensors["alpha"]) == 16.0
+
+
+@pytest.mark.parametrize("value", [torch.ones(2), torch.tensor(torch.inf), torch.tensor(True)])
+def test_what_is_no_single_number(tmp_path, value):
+    path = written(tmp_path, save({"alpha": value}))
+    assert scalar(path, read_header(path, "mine").tensors["alpha"]) is None
+
+
+def test_the_hash_is_of_what_follows_the_header(tmp_path):
+    """As A1111 does it, so that changed metadata do not change it."""
+    one = written(tmp_path, save({"a": torch.ones(2)}, {"x": "1"}), "one")
+    two = written(tmp_path, save({"a": torch.ones(2)}, {"x": "another text"}), "two")
+    hashes = {file_hash(path, read_header(path, "mine").data_start) for path in (one, two)}
+    assert len(hashes) == 1
+    assert file_hash(one) != file_hash(two)

@@ -1,0 +1,100 @@
+"""LoRAs that a prompt names itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipelines.diffusion.lora.requests import (
+    LoraUse,
+    tags_in,
+    uses_of,
+    with_tags,
+    without_tags,
+    worded,
+)
+from pipelines.diffusion.requests import TextToImageRequest
+from pipelines.errors import BadRequest, validated
+
+
+def asked(prompt="", **more) -> TextToImageRequest:
+    return validated(TextToImageRequest, {"prompt": prompt, **more})
+
+
+def pairs(uses) -> list[tuple[str, float]]:
+    return [(use.name, use.weight) for use in uses]
+
+
+def test_tags_are_read_and_cut_out():
+    prompt = "a mug <lora:clay:0.8>, (red:1.2)<lora:soft light><lora:dark:-1.5>"
+    assert pairs(tags_in(prompt)) == [("clay", 0.8), ("soft light", 1.0), ("dark", -1.5)]
+    assert without_tags(prompt) == "a mug , (red:1.2)"
+
+
+@pytest.mark.parametrize("prompt", ["a < b > c", "<lyco:a:1>", "<lora>", "lora:a:1", "<lora:a:1"])
+def test_what_is_no_tag_stays(prompt):
+    assert tags_in(prompt) == []
+    assert without_tags(prompt) == prompt
+
+
+@pytest.mark.parametrize(
+    ("prompt", "sentence"),
+    [
+        ("<lora:>", r"<lora:> cannot be read\. Write <lora:name:0.8>"),
+        ("<lora::1>", "<lora::1> cannot be read"),
+        ("<lora:a:strong>", "<lora:a:strong> cannot be read"),
+        ("<lora:a:1:2>", "<lora:a:1:2> cannot be read"),
+        ("<lora:a:nan>", "LoRA weight is nan"),
+        ("<lora:a:4.1>", "LoRA weight is 4.1; it must be at most 4"),
+        ("<lora:a:-5>", "LoRA weight is -5.0; it must be at least -4"),
+        ("<lora:" + "a" * 101 + ">", "LoRA has 101 characters; at most 100"),
+        ("".join(f"<lora:{n}>" for n in range(9)), "9 LoRAs are asked for; at most 8"),
+    ],
+)
+def test_tags_that_cannot_be_used_get_one_sentence(prompt, sentence):
+    with pytest.raises(BadRequest, match=sentence):
+        uses_of(asked(prompt))
+
+
+def test_a_tag_in_the_negative_prompt_is_said_to_be_out_of_place():
+    with pytest.raises(BadRequest, match="<lora:a:1> stands in the negative prompt"):
+        uses_of(asked(negative_prompt="blurry <lora:a:1>"))
+
+
+def test_listed_ones_come_first_and_the_prompt_has_the_last_word():
+    listed = [{"name": "a", "weight": 0.5, "id": "0" * 32}, {"name": "b"}]
+    uses = uses_of(asked("<lora:c:2> <lora:a:0.1> <lora:a:0.2>", loras=listed))
+    assert pairs(uses) == [("a", 0.2), ("b", 1.0), ("c", 2.0)]
+    assert [use.id for use in uses] == ["0" * 32, None, None]
+    again = uses_of(asked("<lora:c:2> <lora:a:0.2>", loras=[use.model_dump() for use in uses]))
+    assert again == uses
+
+
+@pytest.mark.parametrize(
+    ("use", "sentence"),
+    [
+        ({"name": ""}, "LoRA"),
+        ({"name": "a", "weight": 4.5}, "LoRA weight is 4.5; it must be at most 4"),
+        ({"name": "a", "weight": float("inf")}, "LoRA weight is inf"),
+        ({"name": "a", "id": "../../etc/passwd"}, "cannot be ../../etc/passwd"),
+        ({"name": "a", "path": "/etc/passwd"}, "no setting called path"),
+    ],
+)
+def test_bounds_of_a_listed_one(use, sentence):
+    with pytest.raises(BadRequest, match=sentence):
+        asked(loras=[use])
+
+
+def test_written_prompts_name_all():
+    uses = [LoraUse(name="a", weight=0.8).model_dump(), LoraUse(name="b").model_dump()]
+    assert with_tags("a mug <lora:b:1>", uses) == "a mug <lora:b:1> <lora:a:0.8>"
+    assert with_tags("", uses) == "<lora:a:0.8> <lora:b:1>"
+    assert with_tags("a mug", []) == "a mug"
+
+
+def test_learned_words_become_tokens_where_they_stand_alone():
+    learned = {"mug": "t1", "my mug": "t1 t2", "<dog>": "t3"}
+    assert worded("My mug, a mug, mugs (mug:1.2) <dog>s", learned) == (
+        "t1 t2, a t1, mugs (t1:1.2) <dog>s"
+    )
+    assert worded("a <dog> <lora:x:1>", learned) == "a t3 "
+    assert worded("a mug", {}) == "a mug"
