@@ -9,7 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from pipelines.diffusion.control.requests import ControlRequest
+from pipelines.diffusion.lora.requests import MergeRequest
 from pipelines.diffusion.requests import CompareSamplersRequest, TextToImageRequest
+from pipelines.dreambooth.before_after_requests import BeforeAfterRequest
+from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.events import Picture, Progress, Result
 
 if TYPE_CHECKING:
@@ -56,5 +59,8 @@ ENGINES: dict[str, Engine] = {
         Engine("text_to_image", TextToImageRequest, "pipelines.diffusion.text_to_image"),
         Engine("compare_samplers", CompareSamplersRequest, "pipelines.diffusion.compare"),
         Engine("control", ControlRequest, "pipelines.diffusion.control.paint"),
+        Engine("merge_loras", MergeRequest, "pipelines.diffusion.lora.merge"),
+        Engine("dreambooth", TrainingRequest, "pipelines.dreambooth.process"),
+        Engine("before_after", BeforeAfterRequest, "pipelines.dreambooth.before_after"),
     )
 }

@@ -30,11 +30,13 @@ from studio.i18n import language_of
 from studio.replies import TooLarge, error_body, status_of
 
 API = "/api/v1"
-UPLOADS = {f"{API}/pictures/read-settings", f"{API}/inputs"}
+UPLOADS = re.compile(rf"{API}/(pictures/read-settings|inputs|subjects/\w+/photos)")
+LORA_UPLOAD = f"{API}/loras"
 GRADIO_UPLOAD = "/gradio_api/upload"
 
 MAX_JSON_BYTES = 1_000_000
 MAX_UPLOAD_BYTES = 50_000_000
+MAX_LORA_BYTES = 1_000_000_000  # SDXL's at rank 256; streamed to the disk, never held in memory
 
 OPEN_PATHS = {"/login", "/robots.txt", "/favicon.ico", f"{API}/health"}
 LOOPBACK_NAMES = {"localhost", "127.0.0.1", "::1"}
@@ -210,7 +212,9 @@ def _parts(url: str) -> SplitResult:
 def _limit(path: str) -> int | None:
     if path == GRADIO_UPLOAD:  # Gradio has its own limit per file
         return None
-    return MAX_UPLOAD_BYTES if path in UPLOADS else MAX_JSON_BYTES
+    if path == LORA_UPLOAD:
+        return MAX_LORA_BYTES
+    return MAX_UPLOAD_BYTES if UPLOADS.fullmatch(path) else MAX_JSON_BYTES
 
 
 def _limited(receive: Receive, limit: int | None) -> Receive:

@@ -28,8 +28,11 @@ from studio.http import KEPT, NOT_KEPT, json_object
 from studio.i18n import language_of, translate
 from studio.inputs_api import conditions_router, inputs_router
 from studio.job import QUEUED
+from studio.loras_api import loras_router
 from studio.metadata import read_settings
 from studio.replies import error_body, status_of
+from studio.subjects_api import subjects_router
+from studio.trainings_api import trainings_router
 
 if TYPE_CHECKING:
     from studio.gallery import SavedPicture
@@ -47,6 +50,9 @@ def install(app: FastAPI, studio: Studio) -> None:
     app.include_router(pictures_router(studio), prefix=API)
     app.include_router(inputs_router(studio), prefix=API)
     app.include_router(conditions_router(studio), prefix=API)
+    app.include_router(subjects_router(studio), prefix=API)
+    app.include_router(trainings_router(studio), prefix=API)
+    app.include_router(loras_router(studio), prefix=API)
     app.include_router(catalog_router(studio), prefix=API)
     app.include_router(files_router(studio))
     app.add_exception_handler(UserError, _user_error)
@@ -148,7 +154,7 @@ def pictures_router(studio: Studio) -> APIRouter:
 
     @routes.delete("/pictures")
     def delete_all(request: Request) -> dict[str, int]:
-        """Deletes all of one's own pictures for good, those brought in as well."""
+        """Deletes all of one's own pictures for good, those brought in as well; not photos."""
         owner = owner_of(request).id
         return {"deleted": studio.gallery.delete_all(owner) + studio.inputs.delete_all(owner)}
 

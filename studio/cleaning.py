@@ -14,12 +14,13 @@ IN_USE_SECONDS = 600.0  # an upload this young may still be read by its event
 
 def clean_up(studio: Studio, dry_run: bool = False) -> int:
     """Deletes thumbnails and condition maps, which are made again when needed, Gradio's copies of
-    uploads, and brought-in pictures that no job has used for a week.
+    uploads, brought-in pictures that no job has used for a week, and photos of nobody.
 
     Returns:
         The bytes that were freed, or with ``dry_run`` would be.
     """
-    freed = studio.gallery.clean_up(dry_run=dry_run) + studio.inputs.clean_up(dry_run=dry_run)
+    kept = (studio.gallery, studio.inputs, studio.subjects)
+    freed = sum(each.clean_up(dry_run=dry_run) for each in kept)
     oldest_in_use = time.time() - IN_USE_SECONDS
     for path in (studio.home / UPLOADS).rglob("*"):
         if path.is_symlink() or not path.is_file() or path.stat().st_mtime > oldest_in_use:

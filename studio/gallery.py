@@ -207,11 +207,12 @@ class Gallery:
         return [_picture(row) for row in rows]
 
     def bytes_used(self, owner: str | None = None) -> int:
-        """Bytes of the owner's pictures, brought-in ones among them, or of everybody's."""
+        """Bytes of the owner's pictures, brought-in ones and photos among them, or everybody's."""
         row = self._store.row(
             "SELECT COALESCE(SUM(bytes), 0) AS used FROM ("
             "SELECT bytes, owner FROM pictures WHERE present "
-            "UNION ALL SELECT bytes, owner FROM inputs) WHERE ?1 IS NULL OR owner = ?1",
+            "UNION ALL SELECT bytes, owner FROM inputs "
+            "UNION ALL SELECT bytes, owner FROM subjects) WHERE ?1 IS NULL OR owner = ?1",
             (owner,),
         )
         return row["used"]

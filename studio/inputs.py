@@ -17,10 +17,10 @@ from PIL import Image
 from pipelines.diffusion.control.conditions import forget_maps
 from pipelines.errors import BadRequest, NotFound
 from pipelines.inputs import FOLDER, input_path, keep_input, open_input
+from pipelines.uploads import open_picture
 from studio.accounts import is_guest
 from studio.home import NO_SPACE, disk_full
 from studio.job import QUEUED, RUNNING
-from studio.uploads import open_picture
 
 if TYPE_CHECKING:
     import sqlite3

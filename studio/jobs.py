@@ -184,6 +184,14 @@ class Jobs:
                     self._running.stop.set()
         return self.get(owner, job_id)
 
+    def forget(self, owner: str, kind: str, named: str) -> None:
+        """Deletes the owner's ended jobs of a kind whose request names an id."""
+        self._store.write(
+            "DELETE FROM jobs WHERE owner = ? AND kind = ? AND instr(request, ?) "
+            "AND state NOT IN (?, ?)",
+            (owner, kind, named, QUEUED, RUNNING),
+        )
+
     def get(self, owner: str, job_id: str) -> Job:
         """Raises NotFound when there is none, or it is another's."""
         row = self._store.row("SELECT * FROM jobs WHERE id = ? AND owner = ?", (job_id, owner))

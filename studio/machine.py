@@ -103,6 +103,8 @@ class Machine:
             budget,
             ram_budget_bytes=int(free_memory("cpu") * 0.5) if on_gpu else 0,
             expected_bytes=lambda name: loader.expected_bytes(name, device),
+            home=self._home,
+            offline=self._offline,
         )
 
 

@@ -10,12 +10,13 @@ from pipelines.catalog import ASSETS
 from pipelines.diffusion.control.catalog import CACHE_PREFIX
 from pipelines.diffusion.samplers import samplers_in
 from pipelines.diffusion.styles import styles
+from pipelines.dreambooth.presets import presets as training_presets
 from pipelines.messages import Message
 from studio import views
 from studio.home import readable_bytes
 from studio.i18n import LANGUAGES, texts
 from studio.reuse import fields_of
-from studio.tabs import compare, control, gallery, settings, text_to_image
+from studio.tabs import compare, control, gallery, settings, text_to_image, train
 from studio.tabs.details import Details, Shown
 from studio.theme import theme
 from studio.widgets import QUIET, Visitor, label
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from studio.server import Studio
 
 HEADER_SECONDS = 5
-PAINT, STEER, COMPARE, GALLERY, SETTINGS = "paint", "steer", "compare", "gallery", "settings"
+PAINT, STEER, TEACH, COMPARE = "paint", "steer", "teach", "compare"
+GALLERY, SETTINGS = "gallery", "settings"
 
 
 def build(studio: Studio) -> gr.Blocks:
@@ -36,6 +38,8 @@ def build(studio: Studio) -> gr.Blocks:
                 painting = text_to_image.Tab(studio)
             with gr.Tab(label("Sketch & depth"), id=STEER):
                 steering = control.Tab(studio)
+            with gr.Tab(label("Teach"), id=TEACH):
+                teaching = train.Tab(studio)
             with gr.Tab(label("Compare samplers"), id=COMPARE):
                 comparing = compare.Tab(studio)
             with gr.Tab(label("Gallery"), id=GALLERY) as gallery_tab:
@@ -44,10 +48,18 @@ def build(studio: Studio) -> gr.Blocks:
                 adjusting = settings.Tab(studio)
         painting.listen(page)
         steering.listen(page)
+        teaching.listen(page)
+        teaching.send_to(painting, tabs, PAINT)
         comparing.listen(page)
         showing.listen(gallery_tab)
         adjusting.listen(page, settings_tab)
-        kept = (painting.details, steering.details, comparing.details, showing.details)
+        kept = (
+            painting.details,
+            steering.details,
+            teaching.details,
+            comparing.details,
+            showing.details,
+        )
         for source in (*kept, showing.dropped):
             _use_settings(source, painting, steering, tabs)
             _compare_settings(source, comparing, tabs)
@@ -98,6 +110,7 @@ def labels(language: str) -> dict[str, str]:
     samplers = samplers_in(None)
     described = [*samplers, *samplers.schedules.values()]
     presets = [entry.description for entry in described] + [s.title for s in styles().values()]
+    presets += [preset.title for preset in training_presets()]
     table = {english: english for english in texts("zh")} | texts(language)
     table |= {words["en"]: words.get(language, words["en"]) for words in presets}
     return {english: text for english, text in table.items() if "{" not in english}

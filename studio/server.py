@@ -18,12 +18,16 @@ import anyio.to_thread
 import uvicorn
 from pydantic import BaseModel
 
-from pipelines.catalog import Catalog, ModelEntry
+from pipelines.catalog import OWN, Catalog, ModelEntry
 from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.diffusion.control.requests import ControlRequest
+from pipelines.diffusion.lora.requests import MergeRequest
+from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.diffusion.requests import CompareSamplersRequest, TextToImageRequest
 from pipelines.diffusion.resolving import resolve
 from pipelines.diffusion.samplers import samplers_in
+from pipelines.dreambooth.before_after_requests import BeforeAfterRequest
+from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.engines import ENGINES, Engine
 from pipelines.errors import NotFound, Refused, Unavailable, validated
 from studio.accounts import Account, Accounts, Owner
@@ -32,16 +36,20 @@ from studio.gallery import Gallery
 from studio.home import HomeLock, prepare_home
 from studio.inputs import Inputs
 from studio.jobs import Job, Jobs
+from studio.loras import Loras
 from studio.machine import CacheOnDemand, Machine
 from studio.passwords import load_secret
 from studio.settings import StoredSettings
 from studio.store import Store
+from studio.subjects import KIND as LEARNING
+from studio.subjects import Subjects
+from studio.trainings import Trainings
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
 FIRST_PORT, LAST_PORT = 7860, 7959
-MAX_FILE_SIZE = "50mb"
+MAX_FILE_SIZE = "200mb"  # a zip of thirty photos straight from a phone
 CACHE_SECONDS = 24 * 3600  # how old Gradio's copies of shown and uploaded files may get
 SHUTDOWN_SECONDS = 3
 # torch takes the interpreter for seconds while it loads: the first page goes first.
@@ -69,8 +77,8 @@ class Studio:
     """All services of one running studio; the page and the API work on these.
 
     Attributes:
-        home, store, settings, catalog, control, cache, gallery, inputs, conditions, jobs,
-            accounts: the services.
+        home, store, settings, catalog, control, cache, gallery, inputs, conditions, shelf, loras,
+            subjects, jobs, trainings, accounts: the services.
         machine: the device, once it is known.
     """
 
@@ -91,9 +99,15 @@ class Studio:
             self.gallery = Gallery(self.store, self.home, self.settings)
             self.inputs = Inputs(self.store, self.home, self.gallery)
             self.conditions = Conditions(self.home, self.cache, self.inputs)
+            self.shelf = LoraShelf(self.home)
+            self.loras = Loras(self.store, self.shelf, self.catalog, self.gallery, self.settings)
+            self.subjects = Subjects(self.store, self.home, self.gallery, self.shelf)
             self.accounts = Accounts(load_secret(self.home), options.accounts)
             self.jobs = Jobs(self.store, self.cache, ENGINES, self.gallery, self.settings)
             parts.callback(self.jobs.close)
+            self.trainings = Trainings(
+                self.home, self.catalog, self.machine, self.subjects, self.jobs
+            )
             self._parts = parts.pop_all()
 
     def engine(self, kind: str) -> Engine:
@@ -120,7 +134,14 @@ class Studio:
             Refused: it needs what only the host may do.
             Busy: a limit is reached.
         """
-        request = validated(self.engine(kind).request_class, data)
+        engine = self.engine(kind)
+        if kind == LEARNING:
+            data = self.trainings.filled(owner.id, data)
+        request = self.loras.filled(owner.id, validated(engine.request_class, data))
+        if isinstance(request, TrainingRequest):
+            self._check_training(owner, request)
+        if isinstance(request, BeforeAfterRequest):
+            request = self._of_own_shelf(owner, request)
         for each in _paintings(request):
             entry = self.catalog.get(each.model)
             resolve(each, entry, samplers_in(self.home))
@@ -129,6 +150,26 @@ class Studio:
             if isinstance(each, ControlRequest):
                 self._check_units(owner, each, entry)
         return self.jobs.submit(owner.id, kind, request)
+
+    def _check_training(self, owner: Owner, request: TrainingRequest) -> None:
+        self.trainings.check(owner.id, request)
+        entry = self.catalog.get(request.model)
+        if not owner.is_host and not _is_here(entry, self.home):
+            raise _not_here(entry.title)
+
+    def _of_own_shelf(self, owner: Owner, request: BeforeAfterRequest) -> BeforeAfterRequest:
+        """With the id of what was learnt, which must be on the owner's shelf."""
+        if request.lora is not None:
+            about = self.shelf.get(owner.id, request.lora.name)
+            return request.model_copy(
+                update={"lora": request.lora.model_copy(update={"id": about.id})}
+            )
+        own = {f"{OWN}{about.id}" for about in self.shelf.own(owner.id) if about.kind == "model"}
+        if request.model not in own:
+            raise NotFound(
+                "There is no trained model {model} on your shelf.", model=str(request.model)[:60]
+            )
+        return request
 
     def _check_units(self, owner: Owner, request: ControlRequest, base: ModelEntry) -> None:
         for unit in request.units:
@@ -158,8 +199,13 @@ def _paintings(request: BaseModel) -> Iterator[TextToImageRequest]:
     if isinstance(request, CompareSamplersRequest):
         for sampler, steps in itertools.product(request.samplers, request.steps):
             yield request.base.model_copy(update={"sampler": sampler, "steps": steps})
+    elif isinstance(request, BeforeAfterRequest):
+        for row in request.rows():
+            yield row[0]
     elif isinstance(request, TextToImageRequest):
         yield request
+    elif isinstance(request, MergeRequest) and request.model is not None:
+        yield TextToImageRequest(prompt="", model=request.model)
 
 
 def _not_here(model: str) -> Refused:

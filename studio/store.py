@@ -84,6 +84,16 @@ MIGRATIONS = (
     );
     CREATE INDEX inputs_by_owner ON inputs (owner, number);
     """,
+    """
+    CREATE TABLE subjects (                 -- sets of photos to learn from
+        number  INTEGER PRIMARY KEY AUTOINCREMENT,  -- order of arrival
+        id      TEXT NOT NULL UNIQUE,
+        owner   TEXT NOT NULL,
+        bytes   INTEGER NOT NULL DEFAULT 0, -- of the photos in subjects/<id>/
+        created REAL NOT NULL               -- seconds since 1970
+    );
+    CREATE INDEX subjects_by_owner ON subjects (owner, number);
+    """,
 )
 
 

@@ -57,7 +57,11 @@ class PaintForm:
 
     @property
     def controls(self) -> dict[str, gr.components.Component]:
-        return {name: self._drawn[name] for name in TextToImageRequest.model_fields}
+        return {
+            name: self._drawn[name]
+            for name in TextToImageRequest.model_fields
+            if name in self._drawn
+        }
 
     @property
     def inputs(self) -> list[gr.components.Component]:

@@ -14,8 +14,8 @@ from PIL import Image
 from PIL.ExifTags import GPS, IFD, Base
 
 from pipelines.errors import BadRequest
+from pipelines.uploads import MAX_BYTES, open_picture
 from studio.metadata import read_settings
-from studio.uploads import MAX_BYTES, open_picture
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 

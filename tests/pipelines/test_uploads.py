@@ -12,7 +12,7 @@ from PIL.ExifTags import IFD, Base
 from PIL.PngImagePlugin import PngInfo
 
 from pipelines.errors import BadRequest
-from studio.uploads import MAX_BYTES, open_picture, open_upload
+from pipelines.uploads import MAX_BYTES, Limits, open_picture, open_upload
 
 
 def encoded(image, form, **options):
@@ -116,10 +116,9 @@ def test_a_huge_picture_is_refused_by_its_header():
 
 
 @pytest.mark.parametrize("form", ["JPEG", "WEBP"])
-def test_the_pixel_limit_holds_for_every_type(form, monkeypatch):
-    monkeypatch.setattr("studio.uploads.MAX_PIXELS", 1199)
+def test_the_pixel_limit_holds_for_every_type(form):
     with pytest.raises(BadRequest, match="40 × 30 pixels"):
-        open_picture(encoded(noise(), form))
+        open_picture(encoded(noise(), form), Limits(pixels=1199))
 
 
 def test_a_large_file_is_refused_unread():

@@ -1,6 +1,6 @@
 """Pictures from outside: looked at before they are decoded, then re-encoded.
 
-The type is read from the bytes, never from a file name, and only three decoders are ever asked.
+The type is read from the bytes, never from a file name, and only these decoders are ever asked.
 What comes out is plain RGB with the orientation applied and nothing else of the file: no EXIF
 (photos carry the place where they were taken), no colour profile, no text.
 """
@@ -11,9 +11,10 @@ import io
 import struct
 import warnings
 import zlib
+from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL import GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 from PIL.ExifTags import Base
 
 from pipelines.errors import BadRequest
@@ -21,8 +22,32 @@ from pipelines.errors import BadRequest
 MAX_BYTES = 20_000_000
 MAX_PIXELS = 40_000_000
 
-# What Pillow's PNG, JPEG and WEBP decoders raise on damaged files.
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is taken.
+
+    Attributes:
+        bytes: of a file, at most.
+        pixels: of a picture, at most.
+        enough: pixels a side that are of use, or None for all. A JPEG is decoded at a half, a
+            quarter or an eighth of its size as long as it stays larger than that.
+        gif: whether GIF is taken as well; of pictures that move, the first frame is.
+    """
+
+    bytes: int = MAX_BYTES
+    pixels: int = MAX_PIXELS
+    enough: int | None = None
+    gif: bool = False
+
+
+PICTURES = Limits()
+
+# What Pillow's decoders raise on damaged files.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
+
+# The brands of HEIF files: their codecs are none that Pillow is asked to open here.
+_HEIF = {b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis"}
 
 # EXIF orientation: what sets a picture upright.
 _TURNS = {
@@ -36,16 +61,16 @@ _TURNS = {
 }
 
 
-def open_picture(data: bytes) -> Image.Image:
+def open_picture(data: bytes, limits: Limits = PICTURES) -> Image.Image:
     """The picture in an uploaded file as RGB; transparent parts become white.
 
     Raises:
         BadRequest: not a PNG, JPEG or WEBP, too large, or damaged; one sentence says which.
     """
-    return plain(open_upload(data))
+    return plain(open_upload(data, limits))
 
 
-def open_upload(data: bytes) -> Image.Image:
+def open_upload(data: bytes, limits: Limits = PICTURES) -> Image.Image:
     """The fully decoded picture with the file's own mode and ``info``, after all checks.
 
     For reading metadata; use :func:`open_picture` for the pixels.
@@ -53,26 +78,28 @@ def open_upload(data: bytes) -> Image.Image:
     Raises:
         BadRequest: as :func:`open_picture`.
     """
-    if len(data) > MAX_BYTES:
+    if len(data) > limits.bytes:
         raise BadRequest(
             "The file has {size} MB; at most {limit} MB are taken.",
             size=round(len(data) / 1e6, 1),
-            limit=MAX_BYTES // 1_000_000,
+            limit=limits.bytes // 1_000_000,
         )
-    opener = _opener(data)
+    opener = _opener(data, limits)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd EXIF; that is not our loss
             picture = opener(io.BytesIO(data))  # reads the header only
             width, height = picture.size
-            if width * height > MAX_PIXELS:
+            if width * height > limits.pixels:
                 raise BadRequest(
                     "The picture has {width} × {height} pixels; "
                     "at most {limit} million are taken. Make it smaller first.",
                     width=width,
                     height=height,
-                    limit=MAX_PIXELS // 1_000_000,
+                    limit=limits.pixels // 1_000_000,
                 )
+            if limits.enough is not None:
+                picture.draft(None, (limits.enough, limits.enough))
             picture.load()
     except _DAMAGE as error:
         raise BadRequest(
@@ -109,7 +136,7 @@ def exif_value(picture: Image.Image, tag: int, ifd: int | None = None) -> Any:
         return None
 
 
-def _opener(data: bytes):
+def _opener(data: bytes, limits: Limits):
     """Pillow's reader for these bytes.
 
     The readers are named, not looked up by ``Image.open``: that one raises on large pictures
@@ -121,12 +148,19 @@ def _opener(data: bytes):
         return JpegImagePlugin.jpeg_factory
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return WebPImagePlugin.WebPImageFile
+    if limits.gif and data[:6] in (b"GIF87a", b"GIF89a"):
+        return GifImagePlugin.GifImageFile
     if not data:
         raise BadRequest("The file is empty. Send a PNG, JPEG or WEBP picture.")
     if b"<svg" in data[:4096].lower():
         raise BadRequest("This is an SVG drawing. Send a PNG, JPEG or WEBP picture.")
     if _is_text(data[:4096]):
         raise BadRequest("This is a text file, not a picture. Send a PNG, JPEG or WEBP picture.")
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIF:
+        raise BadRequest(
+            "This is a HEIC or AVIF photo, which cannot be read here. Export it as JPEG and send "
+            "that. An iPhone takes JPEG photos with Settings, Camera, Formats, Most Compatible."
+        )
     raise BadRequest("This file is of another kind. Send a PNG, JPEG or WEBP picture.")
 
 

@@ -1,0 +1,82 @@
+"""Before and after: the same prompts and seeds without and with what was learnt, on one sheet."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+
+from pipelines.cache import ModelCache
+from pipelines.diffusion.grid import labelled_grid
+from pipelines.diffusion.lora.apply import applied
+from pipelines.diffusion.requests import MAX_SEED, TextToImageRequest
+from pipelines.diffusion.resolving import resolve
+from pipelines.diffusion.samplers import samplers_in
+from pipelines.diffusion.text_to_image import paint
+from pipelines.dreambooth.before_after_requests import BeforeAfterRequest
+from pipelines.events import Picture, Progress, Result
+
+RANDOM = -1  # as a seed: any
+
+
+def run(
+    request: BeforeAfterRequest, cache: ModelCache, stop: threading.Event
+) -> Iterator[Progress | Picture | Result]:
+    """Paint every cell, column by column, each a picture of its own, then the sheet of them all.
+
+    Raises:
+        Stopped: ``stop`` was set; noticed within one step.
+        BadRequest: the LoRA does not fit the model.
+    """
+    started = time.perf_counter()
+    if request.base.seed == RANDOM:  # one for all, or nothing could be compared
+        base = request.base.model_copy(update={"seed": secrets.randbelow(MAX_SEED + 1)})
+        request = request.model_copy(update={"base": base})
+    rows = request.rows()
+    columns = list(zip(*rows, strict=True))
+    painted: list[list[Picture]] = []
+    for column in columns:
+        pictures = []
+        for event in _column(list(column), cache, stop):
+            if isinstance(event, Picture):
+                pictures.append(event)
+                yield event
+            elif event.note is not None:
+                yield event
+            else:
+                done = len(painted) * len(rows) + len(pictures) + event.step / event.total
+                yield Progress(round(100 * done), 100 * len(columns) * len(rows), event.preview)
+        painted.append(pictures)
+    by_row = list(zip(*painted, strict=True))
+    yield Result(
+        {
+            "seconds": round(time.perf_counter() - started, 3),
+            "pictures": len(rows) * len(columns),
+            "weights": list(request.weights) if request.lora else [0, 1],
+        },
+        labelled_grid(
+            rows=list(request.prompts),
+            columns=_titles(request),
+            cells=[[picture.image for picture in row] for row in by_row],
+            captions=[[f"seed {picture.request.seed}" for picture in row] for row in by_row],
+        ),
+    )
+
+
+def _column(
+    cells: list[TextToImageRequest], cache: ModelCache, stop: threading.Event
+) -> Iterator[Progress | Picture]:
+    """The pictures of one weight: what was learnt is applied once for all prompts."""
+    yield from cache.warm(cells[0].model, stop)
+    with cache.lease(cells[0].model) as model, applied(model, cells[0].loras, model.home) as loras:
+        samplers = samplers_in(model.home)
+        for cell in cells:
+            settings = resolve(cell, model.entry, samplers)
+            yield from paint(model, settings, stop, facts=loras.facts)
+
+
+def _titles(request: BeforeAfterRequest) -> list[str]:
+    if request.lora is None:
+        return ["without", "with"]
+    return [f"{weight:g}" if weight else "without" for weight in request.weights]

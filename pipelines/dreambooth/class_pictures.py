@@ -1,0 +1,92 @@
+"""Pictures of the class, painted by the untouched model and kept for next time.
+
+They lie in ``<home>/class_pictures/<hash>/``; the hash is of all that decides what they look like.
+Picture number n always has the seed n, so that an interrupted set goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from pipelines.catalog import ASSETS, ModelEntry
+from pipelines.dreambooth.requests import TrainingRequest
+
+FOLDER = "class_pictures"
+STEPS = 15  # at most: they need not be as fine as what people look at
+_AT_ONCE = 8
+
+
+def folder_of(request: TrainingRequest, entry: ModelEntry, home: Path) -> Path:
+    """Where the class pictures of a training lie."""
+    facts = {
+        "model": entry.name,
+        "files": _fingerprint(entry),
+        "prompt": request.prior_prompt,
+        "size": request.resolution or entry.native_size,
+        "steps": steps_for(entry),
+    }
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return home / FOLDER / digest[:32]
+
+
+def steps_for(entry: ModelEntry) -> int:
+    return min(entry.defaults.steps, STEPS)
+
+
+def missing(folder: Path, count: int) -> list[int]:
+    """Numbers of the pictures that are still to be painted."""
+    return [n for n in range(count) if not (folder / f"{n:04d}.png").is_file()]
+
+
+def paint_missing(
+    folder: Path,
+    numbers: list[int],
+    paint: Callable[[int, int], list[Image.Image]],
+    done: Callable[[int], Any],
+) -> None:
+    """Paints pictures and keeps each one as soon as it is there.
+
+    Args:
+        numbers: which ones, rising.
+        paint: ``paint(seed, count)``: pictures with the seeds from ``seed`` on.
+        done: told how many are painted so far.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    finished = 0
+    while finished < len(numbers):
+        first = numbers[finished]
+        run = 1
+        while run < _AT_ONCE and numbers[finished : finished + run + 1][-1] == first + run:
+            run += 1
+        for number, picture in enumerate(paint(first, run), start=first):
+            part = folder / f".{number:04d}.{os.getpid()}.part"
+            picture.save(part, format="PNG")
+            os.replace(part, folder / f"{number:04d}.png")
+        finished += run
+        done(finished)
+
+
+def read(folder: Path, count: int) -> list[Image.Image]:
+    """The first ``count`` pictures, RGB."""
+    pictures = []
+    for number in range(count):
+        with Image.open(folder / f"{number:04d}.png", formats=("PNG",)) as picture:
+            pictures.append(picture.convert("RGB"))
+    return pictures
+
+
+def _fingerprint(entry: ModelEntry) -> Any:
+    """Changes when a model of the same name gets other weights."""
+    source = entry.source
+    if source.hub is not None:
+        return source.hub
+    path = source.file or source.folder or ASSETS / source.asset
+    files = [path] if path.is_file() else sorted(path.rglob("*.safetensors"))
+    return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]

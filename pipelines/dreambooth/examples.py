@@ -1,0 +1,68 @@
+"""Example photos that ship: ``assets/examples/<subject>/`` with ``about.yaml``, to begin with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from pipelines.catalog import ASSETS
+from pipelines.dreambooth.subjects import Subject
+from pipelines.errors import NotFound
+
+FOLDER = ASSETS / "examples"
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One set of example photos.
+
+    Attributes:
+        key: its folder's name.
+        name: what the subject is called at first.
+        class_word: what it is one of.
+        captions: file → caption.
+        folder: where the files lie.
+    """
+
+    key: str
+    name: str
+    class_word: str
+    captions: dict[str, str]
+    folder: Path
+
+
+def examples(folder: Path = FOLDER) -> dict[str, Example]:
+    """All sets by key."""
+    found = {}
+    for file in sorted(folder.glob("*/about.yaml")):
+        about = yaml.safe_load(file.read_text(encoding="utf-8"))
+        found[file.parent.name] = Example(
+            key=file.parent.name,
+            name=about["name"],
+            class_word=about["class_word"],
+            captions=about["photos"],
+            folder=file.parent,
+        )
+    return found
+
+
+def take_example(home: Path, key: str, identifier: str = "") -> Subject:
+    """A new subject made of the example photos.
+
+    Raises:
+        NotFound: there are none of this key.
+    """
+    known = examples()
+    if key not in known:
+        raise NotFound(
+            "There are no example photos called {name}. There are: {names}.",
+            name=key[:60],
+            names=", ".join(known),
+        )
+    example = known[key]
+    subject = Subject.create(home, example.name, identifier, example.class_word)
+    for name, caption in example.captions.items():
+        subject.add(name, (example.folder / name).read_bytes(), caption)
+    return subject

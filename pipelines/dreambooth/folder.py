@@ -1,0 +1,236 @@
+"""The folder of one training: what was asked, how far it is, what it has made.
+
+``<home>/trainings/<id>/`` holds ``training.json`` (the request), ``progress.jsonl`` (a line for
+all that happens), ``samples/``, ``checkpoint/``, ``tensorboard/``, ``result/``, ``log.txt``, a
+``stop`` file while a stop is asked for, and ``lock``, which the running trainer holds. No torch
+here: the page reads it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from pipelines.dreambooth.requests import TrainingRequest
+from pipelines.errors import BadRequest, NotFound, validated
+
+try:
+    import fcntl
+except ImportError:  # Windows: there a second trainer of one folder is not noticed
+    fcntl = None
+
+FOLDER = "trainings"
+# A training may go on with these changed; all others decide what its checkpoint means.
+_MAY_CHANGE = ("name", "sample_every", "sample_prompts", "save_every", "owner")
+
+
+class TrainingFolder:
+    """Paths, progress and flags of one training.
+
+    Attributes:
+        home: the home folder.
+        id: 32 hexadecimal digits, made by the server.
+    """
+
+    def __init__(self, home: Path, id: str) -> None:
+        self.home, self.id = home, id
+        self.path = home / FOLDER / id
+
+    @classmethod
+    def at(cls, path: Path) -> TrainingFolder:
+        """The training whose folder is ``path``."""
+        path = path.resolve()
+        return cls(path.parent.parent, path.name)
+
+    @property
+    def request_path(self) -> Path:
+        return self.path / "training.json"
+
+    @property
+    def progress_path(self) -> Path:
+        return self.path / "progress.jsonl"
+
+    @property
+    def samples(self) -> Path:
+        return self.path / "samples"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoint"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+    @property
+    def result(self) -> Path:
+        """What the training has made: ``about.json`` and weights, or a whole model."""
+        return self.path / "result"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log.txt"
+
+    def begin(self, request: TrainingRequest) -> None:
+        """Writes the request, or finds that it is the one that was begun here.
+
+        Raises:
+            BadRequest: the training was begun with other settings.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        if self.request_path.is_file():
+            begun, asked = self.request().model_dump(), request.model_dump()
+            changed = [
+                TrainingRequest.model_fields[name].title or name
+                for name in begun
+                if begun[name] != asked[name] and name not in _MAY_CHANGE
+            ]
+            if changed:
+                raise BadRequest(
+                    "This training was begun with other settings ({settings}). Duplicate it to "
+                    "train with changes.",
+                    settings=", ".join(changed),
+                )
+        write_whole(self.request_path, request.model_dump_json(indent=1).encode())
+
+    def request(self) -> TrainingRequest:
+        """What was asked.
+
+        Raises:
+            NotFound: there is no such training (any more).
+        """
+        try:
+            data = json.loads(self.request_path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise NotFound("There is no training {id}.", id=self.id) from None
+        return validated(TrainingRequest, data)
+
+    # --- progress ---------------------------------------------------------------------------
+
+    def report(self, event: str, **values: Any) -> None:
+        """Appends a line to the progress: ``{"event": …, "time": …, **values}``."""
+        line = json.dumps({"event": event, "time": round(time.time(), 3), **values})
+        with self.progress_path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def progress(self, start: int = 0) -> tuple[list[dict[str, Any]], int]:
+        """The lines from byte ``start`` on, and where the next ones begin.
+
+        A line that is just being written is left for next time.
+        """
+        try:
+            with self.progress_path.open("rb") as file:
+                if start > os.fstat(file.fileno()).st_size:  # it was shortened by a resume
+                    start = 0
+                file.seek(start)
+                data = file.read()
+        except FileNotFoundError:
+            return [], 0
+        whole = data[: data.rfind(b"\n") + 1]
+        lines = []
+        for line in whole.splitlines():
+            with contextlib.suppress(ValueError):  # torn by a full disk or a kill
+                lines.append(json.loads(line))
+        return lines, start + len(whole)
+
+    def forget_after(self, step: int) -> None:
+        """Takes lines of steps beyond ``step`` out: they are about to be done again."""
+        lines, _ = self.progress()
+        kept = [line for line in lines if line.get("step", 0) <= step and line["event"] != "error"]
+        data = "".join(json.dumps(line) + "\n" for line in kept).encode()
+        write_whole(self.progress_path, data)
+
+    # --- stopping ---------------------------------------------------------------------------
+
+    def ask_to_stop(self) -> None:
+        """Has the trainer finish its step, keep what there is, and end."""
+        (self.path / "stop").touch()
+
+    def go_on(self) -> None:
+        """Takes an earlier wish to stop back."""
+        (self.path / "stop").unlink(missing_ok=True)
+
+    @property
+    def stopping(self) -> bool:
+        return (self.path / "stop").exists()
+
+    # --- one trainer at a time --------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def held(self, patience: float = 2.0) -> Iterator[bool]:
+        """Holds the folder for this process; yields whether nobody else holds it already.
+
+        Args:
+            patience: seconds; who only looks whether it is held, holds it for a moment too.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / "lock").open("a") as lock:
+            until = time.monotonic() + patience
+            while not (mine := _locked(lock)) and time.monotonic() < until:
+                time.sleep(0.05)
+            yield mine
+
+    @property
+    def running(self) -> bool:
+        """Whether a trainer is at work here, whoever started it."""
+        if not self.path.is_dir():
+            return False
+        with self.held(patience=0) as free:
+            return not free
+
+    # --- results ----------------------------------------------------------------------------
+
+    @property
+    def about_result(self) -> dict[str, Any] | None:
+        """What the trainer says of what it has made, or None."""
+        return _read(self.result / "about.json")
+
+    def forget_result(self) -> None:
+        """Lets an earlier result no longer count as this run's; the shelf has its own copy."""
+        (self.result / "about.json").unlink(missing_ok=True)
+
+    @property
+    def shelf_id(self) -> str | None:
+        """Under which id the result lies on the shelf."""
+        return (_read(self.path / "shelf.json") or {}).get("id")
+
+    def remember_shelf_id(self, id: str) -> None:
+        write_whole(self.path / "shelf.json", json.dumps({"id": id}).encode())
+
+
+def _locked(file: IO[str]) -> bool:
+    """Whether the lock could be taken; it goes with the file, or with the process."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Writes a file that is either whole or as it was before, on the disk when this returns."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
+        try:
+            part.write(data)
+            part.flush()
+            os.fsync(part.fileno())
+            part.close()  # Windows renames no open file
+            os.replace(part.name, path)
+        except BaseException:
+            Path(part.name).unlink(missing_ok=True)
+            raise
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None

@@ -1,0 +1,166 @@
+"""Identifier words: rare tokens that mean nothing yet, for a subject to be called by.
+
+DreamBooth ties a subject to a word (Ruiz et al. 2022, 3.2: rare-token identifiers). It is learnt
+soonest where it is a single token of the base's tokenizer, and spoils nothing where the base has no
+picture of it yet. Reads the tokenizers' files alone, so that the page can ask while one types.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
+
+from pipelines.catalog import ASSETS, PRESETS, ModelEntry
+from pipelines.errors import BadRequest
+from pipelines.messages import Message
+from pipelines.toybox.words import known_words
+
+# Of CLIP's rare tokens those that stand for hardly anything ("sks" has a rifle's look in Stable
+# Diffusion 1.5, so it comes late), then words that the starter's tokenizer has from texts which are
+# not about pictures.
+PREFERRED = (
+    *("ohwx", "nlwx", "nmwx", "wwx", "mwf", "smx", "tmw", "sks"),
+    *("kref", "vmod", "lst", "pdb", "mro", "stmt", "xor", "kwarg"),
+)
+RARE = 0.8  # CLIP's tokens are in the order of their frequency: from here on they are rare
+STARTER = "starter"
+_MERGES = PRESETS / "single_file" / "clip_merges.txt"
+_BARE = re.compile(r"[bcdfghjklmnpqrstvwxz]{3,4}</w>")
+_VOWELS = set("aeiouy")
+_SPLIT = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What a base makes of a word.
+
+    Attributes:
+        word: as it was given.
+        tokens: what its tokenizer cuts it into.
+        good: whether it is one token that means nothing, as far as can be told.
+        message: the same in a sentence.
+    """
+
+    word: str
+    tokens: tuple[str, ...]
+    good: bool
+    message: Message
+
+
+def check(word: str, entry: ModelEntry) -> Check:
+    """How good ``word`` is as an identifier for the base model ``entry``.
+
+    Raises:
+        BadRequest: it is empty.
+    """
+    word = word.strip()
+    if not word:
+        raise BadRequest("There is no identifier word. Take the one that is proposed.")
+    tokenizer = tokenizer_of(entry)
+    tokens = tuple(tokenizer.encode(word, add_special_tokens=False).tokens)
+    shown = " + ".join(token.removesuffix("</w>") for token in tokens)
+    if word.lower() in _known(entry):
+        message = Message(
+            "{model} has a picture of “{word}” already. Take a word that means nothing, or the "
+            "two become one.",
+            model=entry.title,
+            word=word,
+        )
+    elif len(tokens) != 1:
+        message = Message(
+            "“{word}” is cut into {count} tokens: {tokens}. A word of one token is learnt sooner.",
+            word=word,
+            count=len(tokens),
+            tokens=shown,
+        )
+    elif not _means_nothing(word.lower(), tokens[0], tokenizer, entry):
+        message = Message(
+            "“{word}” is one token, but {model} may know it as a word. A rarer one is safer.",
+            word=word,
+            model=entry.title,
+        )
+    else:
+        message = Message("“{word}” is one token and means nothing yet: good.", word=word)
+        return Check(word, tokens, True, message)
+    return Check(word, tokens, False, message)
+
+
+def propose(entry: ModelEntry, taken: Collection[str] = (), count: int = 3) -> list[str]:
+    """Good identifiers for a base, the best first.
+
+    Args:
+        entry: the base model.
+        taken: words that other subjects are called by already, in lower case.
+        count: how many at most.
+    """
+    found: list[str] = []
+    for word in _candidates(tokenizer_of(entry)):
+        if word not in taken and word not in found and check(word, entry).good:
+            found.append(word)
+            if len(found) == count:
+                break
+    return found
+
+
+def tokenizer_of(entry: ModelEntry) -> Tokenizer:
+    """The base's own tokenizer where its files lie here, else CLIP's, which the others share."""
+    source = entry.source
+    folder = ASSETS / source.asset if source.asset else source.folder
+    file = folder / "tokenizer" / "tokenizer.json" if folder is not None else None
+    if file is not None and file.is_file():
+        return _from_file(file)
+    return _clip()
+
+
+def _candidates(tokenizer: Tokenizer) -> Iterator[str]:
+    yield from PREFERRED
+    rarest_first = sorted(tokenizer.get_vocab().items(), key=lambda item: -item[1])
+    yield from (token.removesuffix("</w>") for token, _ in rarest_first if _BARE.fullmatch(token))
+
+
+def _means_nothing(word: str, token: str, tokenizer: Tokenizer, entry: ModelEntry) -> bool:
+    if entry.name == STARTER or word in PREFERRED:  # all that the starter knows is known
+        return True
+    number = tokenizer.token_to_id(token)
+    return number >= RARE * tokenizer.get_vocab_size() and not _VOWELS & set(word)
+
+
+def _known(entry: ModelEntry) -> frozenset[str]:
+    return known_words() if entry.name == STARTER else frozenset()
+
+
+@lru_cache(maxsize=4)
+def _from_file(file: Path) -> Tokenizer:
+    return Tokenizer.from_file(str(file))
+
+
+@lru_cache(maxsize=1)
+def _clip() -> Tokenizer:
+    """CLIP's tokenizer from its list of merges, as ``transformers.CLIPTokenizer`` has it."""
+    lines = _MERGES.read_text(encoding="utf-8").splitlines()
+    merges = [(left, right) for left, right in (line.split() for line in lines)]
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters), *map("".join, merges)]
+    tokenizer = Tokenizer(
+        models.BPE(
+            vocab={token: number for number, token in enumerate(tokens)},
+            merges=merges,
+            continuing_subword_prefix="",
+            end_of_word_suffix="</w>",
+        )
+    )
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_SPLIT), behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    return tokenizer

@@ -1,0 +1,142 @@
+"""Settings to begin with: ``presets/training.yaml``, by base model, memory and method."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+from pipelines.catalog import PRESETS, Bytes, ModelEntry
+from pipelines.dreambooth.requests import Method, TrainingRequest
+from pipelines.errors import NotFound, UserError, validated
+
+_FIXED = {"subject", "training", "owner", "model", "name", "identifier", "class_word", "method"}
+
+OneOrMore = Annotated[tuple[str, ...], BeforeValidator(lambda v: (v,) if isinstance(v, str) else v)]
+
+
+class Case(BaseModel):
+    """Settings for where all that is given holds.
+
+    Attributes:
+        model: names of base models.
+        family: families of base models.
+        method: methods.
+        memory_below, memory_from: bytes that the device has.
+        settings: of :class:`TrainingRequest`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: OneOrMore = ()
+    family: OneOrMore = ()
+    method: OneOrMore = ()
+    memory_below: Bytes | None = None
+    memory_from: Bytes | None = None
+    settings: dict[str, Any]
+
+    def holds(self, entry: ModelEntry, method: Method, memory: int) -> bool:
+        return (
+            (not self.model or entry.name in self.model)
+            and (not self.family or entry.family in self.family)
+            and (not self.method or method in self.method)
+            and (self.memory_below is None or memory < self.memory_below)
+            and (self.memory_from is None or memory >= self.memory_from)
+        )
+
+
+class Preset(BaseModel):
+    """One preset.
+
+    Attributes:
+        name: what requests and tests call it.
+        title, description: by language, ``en`` at least.
+        settings: for every base.
+        cases: applied in order on top of them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    title: dict[str, str]
+    description: dict[str, str]
+    settings: dict[str, Any] = {}
+    cases: tuple[Case, ...] = ()
+
+
+def presets(folder: Path = PRESETS) -> tuple[Preset, ...]:
+    """All of them, in the file's order.
+
+    Raises:
+        UserError: the file cannot be understood; names the preset and the reason.
+    """
+    return _read(folder / "training.yaml")
+
+
+def settings_for(
+    name: str,
+    entry: ModelEntry,
+    method: Method,
+    memory: int,
+    photos: int,
+    folder: Path = PRESETS,
+) -> dict[str, Any]:
+    """Every setting that a preset decides, those that it leaves alone at their defaults.
+
+    Args:
+        memory: bytes that the device has.
+        photos: of the subject; the batch is not larger.
+
+    Raises:
+        NotFound: there is no such preset.
+    """
+    known = {preset.name: preset for preset in presets(folder)}
+    if name not in known:
+        raise NotFound(
+            "There is no preset called {name}. There are: {names}.",
+            name=name[:60],
+            names=", ".join(known),
+        )
+    preset = known[name]
+    values = {
+        field: info.get_default()
+        for field, info in TrainingRequest.model_fields.items()
+        if field not in _FIXED
+    }
+    values |= preset.settings
+    for case in preset.cases:
+        if case.holds(entry, method, memory):
+            values |= case.settings
+    values["batch_size"] = max(1, min(values["batch_size"], photos))
+    return values
+
+
+@cache
+def _read(path: Path) -> tuple[Preset, ...]:
+    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    found = []
+    for number, fields in enumerate(data if isinstance(data, list) else [], start=1):
+        name = fields.get("name", number) if isinstance(fields, dict) else number
+        try:
+            preset = validated(Preset, fields)
+            for settings in (preset.settings, *(case.settings for case in preset.cases)):
+                _check(settings)
+        except UserError as error:
+            raise UserError(
+                "{file}, entry {entry}: {reason}", file=path.name, entry=name, reason=str(error)
+            ) from None
+        found.append(preset)
+    if not found:
+        raise UserError("{file} must be a list of presets.", file=path.name)
+    return tuple(found)
+
+
+def _check(settings: dict[str, Any]) -> None:
+    """Raises BadRequest when these could not stand in a request."""
+    if fixed := sorted(settings.keys() & _FIXED):
+        raise UserError("A preset cannot decide {settings}.", settings=", ".join(fixed))
+    some = {"subject": "0" * 32, "training": "0" * 32, "name": "x", "class_word": "x"}
+    validated(TrainingRequest, some | settings)

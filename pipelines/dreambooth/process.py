@@ -1,0 +1,293 @@
+"""The training engine: starts the trainer in its own process and follows what it reports.
+
+A crash or too little memory over there leaves the studio standing, and the trainer outlives a
+studio that is stopped hard: the next one finds it at work and follows it again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from pipelines import errors
+from pipelines.cache import ModelCache
+from pipelines.catalog import ROOT, Catalog
+from pipelines.devices import free_memory
+from pipelines.diffusion.lora.shelf import MODEL, WEIGHTS, About, LoraShelf
+from pipelines.dreambooth.folder import TrainingFolder
+from pipelines.dreambooth.preflight import check_room, preflight, remember_speed
+from pipelines.dreambooth.requests import TrainingRequest
+from pipelines.dreambooth.subjects import Subject
+from pipelines.errors import OutOfMemory, Stopped, UserError
+from pipelines.events import Progress, Result
+from pipelines.messages import Message
+
+_LOOK_SECONDS = 0.2  # how often the progress is read
+_LOG_LINES = 12  # of the log, shown where the trainer ended without a word
+
+Launch = Callable[[TrainingFolder, TrainingRequest, str, bool], subprocess.Popen]
+"""``launch(folder, request, device, offline)`` starts a trainer."""
+
+
+def run(
+    request: TrainingRequest,
+    cache: ModelCache,
+    stop: threading.Event,
+    launch: Launch | None = None,
+) -> Iterator[Progress | Result]:
+    """Train, or go on from the last checkpoint, and put the result on the owner's shelf.
+
+    ``Result.data`` has ``lora`` (the id on the shelf), ``name``, ``training``, ``steps`` and
+    ``seconds``.
+
+    Args:
+        launch: starts the trainer; None: :func:`launch_trainer`.
+
+    Raises:
+        Stopped: ``stop`` was set. What was learnt until then is on the shelf.
+        UserError: it cannot work, or the trainer failed; the sentence says why.
+    """
+    home = cache.home
+    started = time.monotonic()
+    subject = Subject.open(home, request.subject)
+    entry = Catalog(home).get(request.model)
+    expected = preflight(
+        request, entry, len(subject.photos), home, cache.device, os.cpu_count() or 1
+    )
+    folder = TrainingFolder(home, request.training)
+    _, heard = folder.progress()
+    if folder.running:
+        # A studio that was stopped hard has left it at work.
+        process = None
+        heard = 0
+    else:
+        _make_room(cache, expected)
+        folder.begin(request)
+        folder.go_on()
+        folder.forget_result()
+        process = (launch or launch_trainer)(folder, request, cache.device, cache.offline)
+    follower = _Follower(folder, request, heard)
+    try:
+        yield from follower.follow(process, stop)
+    finally:
+        if process is not None:
+            process.poll()
+    if follower.error is not None:
+        raise follower.error
+    about = folder.about_result
+    stopped = stop.is_set() and follower.last_step < request.steps
+    if about is None:
+        if stopped:  # before the first step: there is nothing to keep
+            raise Stopped
+        raise _ended_badly(folder, process, follower.last_step)
+    kept = put_on_shelf(folder, request)
+    if stopped:
+        raise Stopped
+    if follower.seconds_a_step:
+        resolution = request.resolution or entry.native_size
+        with contextlib.suppress(OSError):
+            remember_speed(request, resolution, home, cache.device, follower.seconds_a_step)
+    yield Result(
+        {
+            "lora": kept.id,
+            "name": kept.name,
+            "training": folder.id,
+            "steps": about["steps"],
+            "seconds": round(time.monotonic() - started, 1),
+        },
+        follower.preview,
+    )
+
+
+def launch_command(
+    folder: TrainingFolder, request: TrainingRequest, device: str, offline: bool
+) -> list[str]:
+    """``accelerate launch …`` as a list of arguments; no shell reads it."""
+    kind, _, index = device.partition(":")
+    command = [
+        *(sys.executable, "-m", "accelerate.commands.launch"),
+        *("--num_processes", str(request.processes)),
+        *("--num_machines", "1", "--dynamo_backend", "no", "--mixed_precision", "no"),
+    ]
+    if kind == "cpu":
+        command.append("--cpu")
+    if request.processes > 1:
+        command.append("--multi_gpu")
+    elif index:
+        command += ["--gpu_ids", index]
+    command += ["-m", "pipelines.dreambooth.train", str(folder.path), "--device", kind]
+    return command + (["--offline"] if offline else [])
+
+
+def launch_trainer(
+    folder: TrainingFolder, request: TrainingRequest, device: str, offline: bool
+) -> subprocess.Popen:
+    """Starts the trainer; what it prints goes to the training's log."""
+    with folder.log.open("ab") as log:
+        return subprocess.Popen(
+            launch_command(folder, request, device, offline),
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            # Ctrl-C at the studio's terminal asks the studio to stop, which asks the trainer.
+            start_new_session=True,
+        )
+
+
+def put_on_shelf(folder: TrainingFolder, request: TrainingRequest) -> About:
+    """Puts a training's result on its owner's shelf, in the place of an earlier one of its own."""
+    shelf, made = LoraShelf(folder.home), folder.about_result
+    id, name = folder.shelf_id, request.name
+    if id is not None:
+        with contextlib.suppress(errors.NotFound):
+            name = shelf.by_id(id).name  # perhaps renamed meanwhile
+            shelf.delete(request.owner, id)
+    facts: dict[str, Any] = {
+        "id": id,
+        "triggers": (made["trigger"],),
+        "base": made["base"],
+        "training": folder.id,
+    }
+    if made["kind"] == "model":
+        kept = shelf.add_model(
+            request.owner,
+            name,
+            lambda path: _copy_model(folder.result / MODEL, path),
+            family=made["family"],
+            **facts,
+        )
+    else:
+        kept = shelf.add(request.owner, name, folder.result / WEIGHTS, **facts)
+    folder.remember_shelf_id(kept.id)
+    return kept
+
+
+def _copy_model(source: Path, target: Path) -> None:
+    """Without taking the room twice, where the file system can."""
+    try:
+        shutil.copytree(source, target, copy_function=os.link)
+    except (OSError, shutil.Error):
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(source, target)
+
+
+class _Follower:
+    """Reads a trainer's progress as it grows.
+
+    Attributes:
+        error: what the trainer said before it ended, or None.
+        last_step: steps done.
+        seconds_a_step: the usual time from one to the next; 0 before there are enough.
+        preview: the newest sample picture, or None.
+    """
+
+    def __init__(self, folder: TrainingFolder, request: TrainingRequest, heard: int) -> None:
+        self.folder, self.request = folder, request
+        self.error: UserError | None = None
+        self.last_step = 0
+        self.preview: Image.Image | None = None
+        self._heard = heard
+        self._times: list[tuple[int, float]] = []
+
+    @property
+    def seconds_a_step(self) -> float:
+        pairs = itertools.pairwise(self._times)
+        gaps = [at - before for (one, before), (step, at) in pairs if step == one + 1]
+        return statistics.median(gaps) if gaps else 0.0
+
+    def follow(self, process: subprocess.Popen | None, stop: threading.Event) -> Iterator[Progress]:
+        """Until the trainer has ended; passes a stop on to it."""
+        asked = False
+        yield Progress(0, self.request.steps, note=Message("Starting the trainer"))
+        while True:
+            # A launcher that was killed may leave its trainer at work.
+            over = (process is None or process.poll() is not None) and not self.folder.running
+            lines, self._heard = self.folder.progress(self._heard)
+            for line in lines:
+                progress = self._read(line)
+                if progress is not None:
+                    yield progress
+            if over:
+                return
+            if stop.is_set() and not asked:
+                self.folder.ask_to_stop()
+                asked = True
+                note = Message("Stopping: what has been learnt is kept")
+                yield Progress(self.last_step, self.request.steps, self.preview, note)
+            if not lines:
+                time.sleep(_LOOK_SECONDS)
+
+    def _read(self, line: dict[str, Any]) -> Progress | None:
+        event, total = line["event"], self.request.steps
+        if event == "note":
+            note = Message.from_json(line["message"])
+            return Progress(self.last_step, total, self.preview, note)
+        if event == "step":
+            self.last_step = line["step"]
+            self._times.append((line["step"], line["at"]))
+            return Progress(self.last_step, total, self.preview)
+        if event == "sample":
+            with (
+                contextlib.suppress(OSError),
+                Image.open(
+                    self.folder.samples / Path(line["file"]).name, formats=("PNG",)
+                ) as picture,
+            ):
+                self.preview = picture.convert("RGB")
+            return Progress(self.last_step, total, self.preview)
+        if event == "error":
+            kind = getattr(errors, line["kind"], UserError)
+            message = Message.from_json(line["message"])
+            self.error = kind(message.template, **message.values)
+        return None
+
+
+def _make_room(cache: ModelCache, expected: Any) -> None:
+    """Lets go of models that nobody uses where the training would not fit beside them."""
+    if expected.bytes > free_memory(cache.device):
+        cache.clear()
+    check_room(expected, cache.home, cache.device, free_memory(cache.device))
+
+
+def _ended_badly(folder: TrainingFolder, process: subprocess.Popen | None, step: int) -> UserError:
+    """The sentence for a trainer that ended without saying why."""
+    lines = _last_lines(folder.log)
+    killed = -signal.SIGKILL
+    code = process.returncode if process else None
+    # The launcher survives its child and tells of the signal in the log.
+    if code == killed or "SIGKILL" in lines or f"exit status {killed}" in lines:
+        return OutOfMemory(
+            "The system ended the trainer at step {step} (SIGKILL), most often because memory ran "
+            "out. The last checkpoint is kept: resume, or duplicate with a smaller batch.",
+            step=step,
+        )
+    return UserError(
+        "The trainer ended at step {step} with exit code {code}. Its log ends with: {lines}",
+        step=step,
+        code="?" if code is None else code,
+        lines=lines or "–",
+    )
+
+
+def _last_lines(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 8192))
+            text = file.read().decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""
+    return "\n".join(text.splitlines()[-_LOG_LINES:])

@@ -1,0 +1,81 @@
+"""The training process: ``accelerate launch … -m pipelines.dreambooth.train <folder>``.
+
+The folder's ``training.json`` says what to do; all that happens is written to its
+``progress.jsonl``. Exit code 0: done, or stopped as was asked; 1: failed, and the progress says
+why; 3: another trainer is at work in this folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from pathlib import Path
+
+from pipelines.catalog import Catalog
+from pipelines.devices import is_out_of_memory, out_of_memory
+from pipelines.dreambooth.base import precision_for
+from pipelines.dreambooth.folder import TrainingFolder
+from pipelines.dreambooth.subjects import Subject
+from pipelines.dreambooth.trainer import Trainer, make_accelerator
+from pipelines.errors import Stopped, UserError
+
+DONE, FAILED, TAKEN = 0, 1, 3
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Trains; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", type=Path, help="<home>/trainings/<id>")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or mps")
+    parser.add_argument("--offline", action="store_true", help="never ask the hub")
+    options = parser.parse_args(arguments)
+    folder = TrainingFolder.at(options.folder)
+    request = folder.request()
+    accelerator = make_accelerator(
+        precision_for(request.mixed_precision, options.device),
+        options.device,
+        find_unused=request.train_text_encoder,
+    )
+    if not accelerator.is_main_process:  # the main one holds the folder
+        return _train(folder, request, accelerator, options.offline)
+    with folder.held() as mine:
+        if not mine:
+            return TAKEN
+        return _train(folder, request, accelerator, options.offline)
+
+
+def _train(folder: TrainingFolder, request, accelerator, offline: bool) -> int:
+    device = str(accelerator.device)
+    try:
+        entry = Catalog(folder.home).get(request.model)
+        photos = Subject.open(folder.home, request.subject).photos
+        Trainer(folder, request, entry, photos, accelerator, offline).run()
+        return DONE
+    except Stopped:
+        folder.report("stopped")
+        return DONE
+    except Exception as error:
+        traceback.print_exc()
+        if is_out_of_memory(error):
+            what = f"{request.resolution or ''} batch size {request.batch_size}".strip()
+            error = out_of_memory(error, device, what)
+        _say(folder, error)
+        return FAILED
+
+
+def _say(folder: TrainingFolder, error: Exception) -> None:
+    """Writes the cause to the progress; a bug's own words are its cause."""
+    if not isinstance(error, UserError):
+        error = UserError(
+            "The training ended with an error: {reason}",
+            reason=f"{type(error).__name__}: {error}"[:500],
+        )
+    try:
+        folder.report("error", kind=type(error).__name__, message=error.message.to_json())
+    except OSError:  # the disk is full: the log has it, if there is room there
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,399 @@
+"""Subjects that people teach a model: everybody's own photos, asked for by id and never by path.
+
+A row says whose a subject is; another's is not found, as if it were not there. The photos lie in
+``subjects/<id>/`` (see :mod:`pipelines.dreambooth.subjects`), and go together with all that was
+made from them.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.dreambooth import folder as trainings
+from pipelines.dreambooth import subjects as kept
+from pipelines.dreambooth.examples import take_example
+from pipelines.dreambooth.photos import LIMITS, files_in_zip, is_zip
+from pipelines.dreambooth.subjects import Photo, Subject
+from pipelines.errors import BadRequest, Busy, NotFound, UserError
+from pipelines.messages import Message
+from studio.accounts import is_guest
+from studio.home import NO_SPACE, disk_full
+from studio.job import QUEUED, RUNNING
+
+if TYPE_CHECKING:
+    from pipelines.diffusion.lora.shelf import LoraShelf
+    from studio.gallery import Gallery
+    from studio.store import Store
+
+KIND = "dreambooth"  # of jobs that learn a subject
+MAX_SUBJECTS = 100  # of one owner
+WRITING_SECONDS = 600.0  # a folder without a row that is younger may be about to get one
+PREVIEW_SIDE = 256  # pixels of a crop's preview
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one file that was sent.
+
+    Attributes:
+        name: of the file, to be shown.
+        photo: what was taken, or None.
+        refusal: why it was not, or None.
+    """
+
+    name: str
+    photo: Photo | None = None
+    refusal: Message | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """All that was made from a subject's photos.
+
+    Attributes:
+        jobs: ids of the trainings' jobs.
+        trainings: ids of their folders.
+        loras: names on the shelf by id.
+        pictures: ids in the gallery.
+    """
+
+    jobs: list[str] = field(default_factory=list)
+    trainings: list[str] = field(default_factory=list)
+    loras: dict[str, str] = field(default_factory=dict)
+    pictures: list[str] = field(default_factory=list)
+
+
+class Subjects:
+    """Keeps, finds, changes and deletes subjects; each method works for one owner only.
+
+    Args:
+        store: the database.
+        home: the home folder.
+        gallery: has a room that photos share, and the pictures that were made.
+        shelf: has the LoRAs that were made.
+    """
+
+    def __init__(self, store: Store, home: Path, gallery: Gallery, shelf: LoraShelf) -> None:
+        self._store, self._home, self._gallery, self._shelf = store, home, gallery, shelf
+        self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)  # one writer each
+
+    # --- making and finding -----------------------------------------------------------------
+
+    def create(self, owner: str, name: str, identifier: str = "", class_word: str = "") -> Subject:
+        """A new subject without photos.
+
+        Raises:
+            BadRequest: a name or word is empty, too long or cannot stand in a prompt.
+            Busy: the owner keeps as much as is allowed.
+        """
+        return self._add(owner, lambda: Subject.create(self._home, name, identifier, class_word))
+
+    def from_example(self, owner: str, key: str, identifier: str = "") -> Subject:
+        """A new subject of the example photos ``key``.
+
+        Raises:
+            NotFound: there are no such photos.
+            Busy: the owner keeps as much as is allowed.
+        """
+        return self._add(owner, lambda: take_example(self._home, key, identifier))
+
+    def get(self, owner: str, id: str) -> Subject:
+        """Raises NotFound when there is none, or it is another's."""
+        row = self._store.row("SELECT id FROM subjects WHERE id = ? AND owner = ?", (id, owner))
+        if row is None:
+            raise NotFound("You have no subject {id}.", id=id[:60])
+        return Subject.open(self._home, row["id"])
+
+    def list(self, owner: str) -> list[Subject]:
+        """The owner's, the newest first."""
+        rows = self._store.rows(
+            "SELECT id FROM subjects WHERE owner = ? ORDER BY number DESC", (owner,)
+        )
+        found = []
+        for row in rows:
+            try:
+                found.append(Subject.open(self._home, row["id"]))
+            except NotFound:  # its folder has been taken away by hand
+                continue
+        return found
+
+    def identifiers(self, owner: str) -> set[str]:
+        """The words by which the owner's subjects are called, in lower case."""
+        return {subject.identifier.lower() for subject in self.list(owner)} - {""}
+
+    def photo(self, owner: str, id: str, photo_id: str) -> Photo:
+        """Raises NotFound when there is none, or it is another's."""
+        photo = self.get(owner, id).photo(photo_id)
+        if not photo.path.is_file():
+            raise NotFound("There is no photo {id} of this subject.", id=photo_id[:60])
+        return photo
+
+    def preview(self, owner: str, id: str, photo_id: str, side: int = PREVIEW_SIDE) -> bytes:
+        """The photo's square crop as WEBP; raises NotFound as :meth:`photo` does."""
+        buffer = io.BytesIO()
+        self.photo(owner, id, photo_id).image(side).save(buffer, "WEBP", quality=80, method=0)
+        return buffer.getvalue()
+
+    # --- changing ---------------------------------------------------------------------------
+
+    def add(
+        self, owner: str, id: str, files: Iterable[tuple[str, bytes | Path]]
+    ) -> Iterator[Outcome]:
+        """Takes photos and zips of photos, one by one; what cannot be taken is said and left out.
+
+        Args:
+            owner: whose subject it is.
+            id: of the subject.
+            files: name and content, or the path of an upload; the files of a zip count by
+                themselves.
+
+        Raises:
+            NotFound: there is no such subject, or it is another's.
+            BadRequest: it is being learnt right now.
+        """
+        self._check_unused(self.get(owner, id))
+        for name, content in files:
+            for each, data in _unpacked(name, content):
+                yield self._take(owner, id, each, data)
+
+    def change(
+        self,
+        owner: str,
+        id: str,
+        name: str | None = None,
+        identifier: str | None = None,
+        class_word: str | None = None,
+    ) -> Subject:
+        """Changes what is given; raises BadRequest as :meth:`create` does, and NotFound."""
+        with self._writing(owner, id) as subject:
+            subject.change(name, identifier, class_word)
+        return subject
+
+    def change_photo(
+        self,
+        owner: str,
+        id: str,
+        photo_id: str,
+        caption: str | None = None,
+        focus: tuple[float, float] | None = None,
+        automatic: bool = False,
+    ) -> Photo:
+        """Changes a photo's caption or focus; see :meth:`Subject.change_photo`."""
+        with self._writing(owner, id) as subject:
+            self._check_unused(subject)
+            return subject.change_photo(photo_id, caption, focus, automatic)
+
+    def remove_photo(self, owner: str, id: str, photo_id: str) -> None:
+        """Deletes one photo.
+
+        Raises:
+            NotFound: there is none, or it is another's.
+            BadRequest: the subject is being learnt right now.
+        """
+        with self._writing(owner, id) as subject:
+            self._check_unused(subject)
+            subject.remove(photo_id)
+
+    # --- deleting ---------------------------------------------------------------------------
+
+    def made_from(self, owner: str, id: str) -> Made:
+        """All that :meth:`delete` takes besides the photos; raises NotFound as :meth:`get` does."""
+        return self._made(owner, self.get(owner, id).id)
+
+    def delete(self, owner: str, id: str) -> Made:
+        """Deletes the photos and all that was made from them; says what that was.
+
+        Raises:
+            NotFound: there is none, or it is another's.
+            BadRequest: a job that has not ended uses the photos or what was made from them.
+        """
+        with self._locks[id]:
+            row = self._store.row("SELECT id FROM subjects WHERE id = ? AND owner = ?", (id, owner))
+            if row is None:
+                raise NotFound("You have no subject {id}.", id=id[:60])
+            made = self._made(owner, id)
+            for used in (id, *made.loras):
+                self._check_free(owner, used)
+            # A trainer may outlive a studio that was killed.
+            if any(trainings.TrainingFolder(self._home, each).running for each in made.trainings):
+                raise _is_learnt(self.get(owner, id))
+            # The photos' row last: should this be cut off, the rest is found again by it.
+            for picture in made.pictures:
+                self._gallery.delete(owner, picture)
+            for lora in made.loras:
+                self._shelf.delete(owner, lora)
+            for training in made.trainings:
+                shutil.rmtree(self._home / trainings.FOLDER / training, ignore_errors=True)
+            Subject.discard(self._home, id)
+            with self._store.transaction() as connection:
+                connection.execute(
+                    "DELETE FROM jobs WHERE owner = ? AND kind = ? AND instr(request, ?)",
+                    (owner, KIND, id),
+                )
+                connection.execute("DELETE FROM subjects WHERE id = ?", (id,))
+        self._locks.pop(id, None)
+        return made
+
+    def delete_all(self, owner: str) -> int:
+        """Deletes all of an owner's with what was made from them; returns how many there were."""
+        rows = self._store.rows("SELECT id FROM subjects WHERE owner = ?", (owner,))
+        for row in rows:
+            self.delete(owner, row["id"])
+        return len(rows)
+
+    def clean_up(self, dry_run: bool = False) -> int:
+        """Deletes folders that belong to nobody; returns the bytes freed."""
+        known = {row["id"] for row in self._store.rows("SELECT id FROM subjects")}
+        young, freed = time.time() - WRITING_SECONDS, 0
+        for folder in (self._home / kept.FOLDER).glob("*"):
+            if folder.name in known or not folder.is_dir() or folder.stat().st_mtime > young:
+                continue
+            freed += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+            if not dry_run:
+                shutil.rmtree(folder, ignore_errors=True)
+        return freed
+
+    # --- within -----------------------------------------------------------------------------
+
+    def _add(self, owner: str, make: Callable[[], Subject]) -> Subject:
+        self._gallery.check_room(owner, is_guest(owner))
+        (count,) = self._store.row("SELECT COUNT(*) FROM subjects WHERE owner = ?", (owner,))
+        if count >= MAX_SUBJECTS:
+            raise Busy(
+                "You have {count} subjects; {limit} are allowed. Delete one first.",
+                count=count,
+                limit=MAX_SUBJECTS,
+            )
+        with self._room_for(0):
+            subject = make()
+        try:
+            self._store.write(
+                "INSERT INTO subjects (id, owner, bytes, created) VALUES (?, ?, ?, ?)",
+                (subject.id, owner, subject.bytes, subject.created),
+            )
+        except BaseException:
+            subject.delete()
+            raise
+        return subject
+
+    def _take(self, owner: str, id: str, name: str, data: bytes | UserError) -> Outcome:
+        shown = kept.shown_name(name)
+        try:
+            if isinstance(data, UserError):
+                raise data
+            self._gallery.check_room(owner, is_guest(owner))
+            with self._writing(owner, id) as subject:
+                return Outcome(shown, photo=subject.add(name, data))
+        except UserError as error:
+            return Outcome(shown, refusal=error.message)
+
+    @contextmanager
+    def _writing(self, owner: str, id: str) -> Iterator[Subject]:
+        """The subject, with nobody else writing to it."""
+        self.get(owner, id)  # no lock for ids that stand for nothing
+        with self._locks[id]:
+            subject = self.get(owner, id)
+            with self._room_for(subject.bytes):
+                yield subject
+            self._store.write("UPDATE subjects SET bytes = ? WHERE id = ?", (subject.bytes, id))
+
+    @contextmanager
+    def _room_for(self, needed: int) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno in NO_SPACE:
+                raise disk_full(needed, self._home) from error
+            raise
+
+    def _check_unused(self, subject: Subject) -> None:
+        """A training reads the photos when it begins and again when it goes on."""
+        if self._store.row(
+            "SELECT 1 FROM jobs WHERE kind = ? AND state IN (?, ?) AND instr(request, ?)",
+            (KIND, QUEUED, RUNNING, subject.id),
+        ):
+            raise _is_learnt(subject)
+
+    def _check_free(self, owner: str, id: str) -> None:
+        if self._store.row(
+            "SELECT 1 FROM jobs WHERE owner = ? AND state IN (?, ?) AND instr(request, ?)",
+            (owner, QUEUED, RUNNING, id),
+        ):
+            raise BadRequest(
+                "A job that is waiting or running uses these photos or what was made from them. "
+                "Stop it first, or wait for its end."
+            )
+
+    def _made(self, owner: str, id: str) -> Made:
+        jobs = self._store.rows(
+            "SELECT id FROM jobs WHERE owner = ? AND kind = ? AND instr(request, ?)",
+            (owner, KIND, id),
+        )
+        folders = [
+            file.parent.name
+            for file in sorted((self._home / trainings.FOLDER).glob("*/training.json"))
+            if _subject_of(file) == id
+        ]
+        loras = self._made_by(owner, set(folders))
+        pictures: dict[str, None] = {}  # each once, in the order in which they were painted
+        for job in jobs:
+            pictures |= dict.fromkeys(row.id for row in self._gallery.of_job(owner, job["id"]))
+        for lora in loras:
+            rows = self._store.rows(
+                "SELECT id FROM pictures WHERE owner = ? AND present AND instr(request, ?) "
+                "ORDER BY number",
+                (owner, lora),
+            )
+            pictures |= dict.fromkeys(row["id"] for row in rows)
+        return Made([job["id"] for job in jobs], folders, loras, list(pictures))
+
+    def _made_by(self, owner: str, folders: set[str]) -> dict[str, str]:
+        """Names by id of the owner's LoRAs that these trainings have made."""
+        return {
+            entry.id: entry.name
+            for entry in self._shelf.own(owner)
+            if entry.training is not None and entry.training in folders
+        }
+
+
+def _unpacked(name: str, content: bytes | Path) -> Iterator[tuple[str, bytes | UserError]]:
+    """A file by itself, or the files of a zip; an upload is read when its turn comes."""
+    try:
+        if isinstance(content, Path):
+            with content.open("rb") as file:
+                if is_zip(file.read(4)):
+                    yield from files_in_zip(file)
+                    return
+                file.seek(0)
+                content = file.read(LIMITS.bytes + 1)
+        elif is_zip(content):
+            yield from files_in_zip(io.BytesIO(content))
+            return
+    except UserError as error:  # of the zip as a whole
+        yield name, error
+        return
+    yield name, content
+
+
+def _is_learnt(subject: Subject) -> BadRequest:
+    return BadRequest(
+        "{name} is being learnt right now. Stop the training, or wait for its end.",
+        name=subject.name,
+    )
+
+
+def _subject_of(file: Path) -> str | None:
+    try:
+        return json.loads(file.read_text(encoding="utf-8")).get("subject")
+    except (OSError, ValueError, AttributeError):
+        return None

@@ -1,0 +1,351 @@
+"""The photos of a subject: bringing them in, what was refused and why, crops and captions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from pipelines.dreambooth import identifiers
+from pipelines.dreambooth.examples import examples
+from pipelines.dreambooth.subjects import MAX_CAPTION, MAX_NAME, MAX_WORD, Photo, Subject
+from pipelines.errors import UserError
+from pipelines.messages import Message
+from studio import train_views, views
+from studio.widgets import QUIET, Visitor, label
+
+if TYPE_CHECKING:
+    from studio.server import Studio
+    from studio.subjects import Outcome
+
+NEW = ""  # the choice of a subject that does not exist yet
+FIRST_NAME = "My subject"
+
+
+class PhotosForm:
+    """Draws the choice of a subject, its photos and its words.
+
+    Attributes:
+        subject: its value is the subject's id, or :data:`NEW`.
+        identifier, class_word: the words for it.
+        outputs: what :meth:`show` updates.
+    """
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+
+    def draw(self) -> None:
+        self.subject = gr.Dropdown(
+            [(label("New subject"), NEW)],
+            value=NEW,
+            label=label("Subject"),
+            elem_id="train-subject",
+        )
+        self._files = gr.File(
+            label=label("Photos, or a zip of photos"),
+            file_count="multiple",
+            type="filepath",
+            height=160,
+            elem_id="train-files",
+        )
+        with gr.Row(elem_classes="actions"):
+            self._example = gr.Button(label("Example photos"), size="sm", elem_id="train-example")
+        self._said = gr.HTML(elem_id="train-said")
+        self._grid = gr.HTML(elem_id="train-photos", js_on_load=views.PICTURE_CLICKED)
+        self._chosen = gr.State(None)
+        with gr.Column(visible=False, elem_classes="photo-editor") as self._editor:
+            self._whole = gr.HTML(elem_id="train-whole", js_on_load=train_views.FOCUS_SET)
+            self._caption = gr.Textbox(
+                label=label("Caption"),
+                info=label("What is to be seen; [trigger] stands for the subject."),
+                max_length=MAX_CAPTION,
+                elem_id="train-caption",
+            )
+            with gr.Row(elem_classes="actions"):
+                self._automatic = gr.Button(
+                    label("Automatic crop"), size="sm", elem_id="train-automatic"
+                )
+                self._remove = gr.Button(label("Remove photo"), size="sm", elem_id="train-remove")
+        self.name = gr.Textbox(
+            label=label("What is it called?"),
+            placeholder=label("Whiskers"),
+            max_length=MAX_NAME,
+            max_lines=1,
+            elem_id="train-called",
+        )
+        with gr.Row():
+            self.class_word = gr.Textbox(
+                label=label("What is it?"),
+                info=label("One word that the model knows: cat, mug, toy."),
+                max_length=MAX_WORD,
+                max_lines=1,
+                elem_id="train-class-word",
+            )
+            self.identifier = gr.Textbox(
+                label=label("Identifier"),
+                info=label("A rare word that means nothing yet and will stand for it."),
+                max_length=MAX_WORD,
+                max_lines=1,
+                elem_id="train-identifier",
+            )
+        self._checked = gr.HTML(elem_id="train-checked")
+        self._delete = gr.Button(
+            label("Delete with all that was made"),
+            size="sm",
+            visible=False,
+            elem_id="train-delete",
+            elem_classes="quiet",
+        )
+        with gr.Column(visible=False, elem_classes="confirm") as self._confirm:
+            self._made = gr.HTML(elem_id="train-made")
+            with gr.Row(elem_classes="actions"):
+                self._really = gr.Button(
+                    label("Delete for good"),
+                    size="sm",
+                    variant="stop",
+                    elem_id="train-delete-for-good",
+                )
+                self._keep = gr.Button(label("Keep"), size="sm")
+
+    @property
+    def outputs(self) -> list[Any]:
+        return [
+            self.subject,
+            self.name,
+            self.class_word,
+            self.identifier,
+            self._said,
+            *self._of_photos,
+            self._delete,
+            self._confirm,
+        ]
+
+    @property
+    def _of_photos(self) -> list[Any]:
+        return [self._grid, self._chosen, self._editor, self._whole, self._caption]
+
+    def listen(self, model: gr.Dropdown) -> list[gr.events.Dependency]:
+        """Connect the controls; the events that may change what is learnt are returned.
+
+        Args:
+            model: the base model, whose tokenizer the identifier is checked by.
+        """
+        words = [self.subject, self.name, self.class_word, self.identifier]
+        at = [self.subject, self._chosen]
+        added = self._files.upload(
+            self._added, [self._files, model, *words], [self._files, *self.outputs], **QUIET
+        )
+        example = self._example.click(self._took_example, model, self.outputs, **QUIET)
+        chosen = self.subject.input(
+            self._opened, [self.subject, model], self.outputs, preprocess=False, **QUIET
+        )
+        self._grid.pick(self._pick, self.subject, self._of_photos, **QUIET)
+        self._whole.pick(self._focus, at, [self._said, *self._of_photos], **QUIET)
+        self._automatic.click(self._refocus, at, [self._said, *self._of_photos], **QUIET)
+        gr.on(
+            [self._caption.blur, self._caption.submit],
+            self._captioned,
+            [*at, self._caption],
+            [self._said, *self._of_photos],
+            **QUIET,
+        )
+        removed = self._remove.click(self._removed, at, [self._said, *self._of_photos], **QUIET)
+        gr.on(
+            [each.blur for each in (self.name, self.class_word, self.identifier)],
+            self._renamed,
+            words,
+            [self.subject, self._said],
+            **QUIET,
+        )
+        gr.on(
+            [self.identifier.change, model.change],
+            self._check,
+            [self.identifier, model],
+            self._checked,
+            trigger_mode="always_last",
+            **QUIET,
+        )
+        self._delete.click(self._ask, self.subject, [self._made, self._confirm], **QUIET)
+        self._keep.click(lambda: gr.update(visible=False), None, self._confirm, **QUIET)
+        deleted = self._really.click(self._deleted, [self.subject, model], self.outputs, **QUIET)
+        return [added, example, chosen, removed, deleted]
+
+    def show(
+        self, id: str, model: str, visitor: Visitor, said: str = "", chosen: str | None = None
+    ) -> list[Any]:
+        """Updates of :attr:`outputs` that show a subject, or an empty one."""
+        subject = self._find(id, visitor)
+        known = self.studio.subjects.list(visitor.owner.id)
+        choices = [(label("New subject"), NEW), *((each.name, each.id) for each in known)]
+        return [
+            gr.update(choices=choices, value=subject.id if subject else NEW),
+            subject.name if subject else "",
+            subject.class_word if subject else "",
+            (subject.identifier if subject else "") or self._proposed(model, visitor),
+            said,
+            *self._photos(subject, chosen, visitor),
+            gr.update(visible=subject is not None),
+            gr.update(visible=False),
+        ]
+
+    # --- events -----------------------------------------------------------------------------
+
+    def _added(
+        self,
+        paths: list[str] | None,
+        model: str,
+        id: str,
+        name: str,
+        class_word: str,
+        identifier: str,
+        request: gr.Request,
+    ) -> Iterator[list[Any]]:
+        """Takes the uploaded files one by one, into a new subject where none is chosen."""
+        visitor = Visitor.of(request)
+        left = [gr.skip()] * (len(self.outputs) - 1)
+        place = self.outputs.index(self._said)
+        found: list[Outcome] = []
+        subjects, owner = self.studio.subjects, visitor.owner.id
+        try:
+            if self._find(id, visitor) is None:
+                called = name.strip() or visitor.say(FIRST_NAME)
+                id = subjects.create(owner, called, identifier, class_word).id
+            files = [(Path(path).name, Path(path)) for path in paths or ()]
+            for outcome in subjects.add(owner, id, files):
+                found.append(outcome)
+                note = Message("Looking at photo {count}: {name}", count=len(found),
+                               name=outcome.name)  # fmt: skip
+                said = views.notice(note, visitor)
+                yield [None, *left[:place], said, *left[place:]]
+        except UserError as error:
+            said = views.error(error.message, visitor)
+            yield [None, *self.show(id, model, visitor, said)]
+            return
+        yield [None, *self.show(id, model, visitor, train_views.outcomes(found, visitor))]
+
+    def _took_example(self, model: str, request: gr.Request) -> list[Any]:
+        visitor = Visitor.of(request)
+        key = next(iter(examples()))
+        try:
+            word = self._proposed(model, visitor)
+            made = self.studio.subjects.from_example(visitor.owner.id, key, word)
+        except UserError as error:
+            return self.show(NEW, model, visitor, views.error(error.message, visitor))
+        return self.show(made.id, model, visitor)
+
+    def _opened(self, id: str, model: str, request: gr.Request) -> list[Any]:
+        return self.show(id or NEW, model, Visitor.of(request))
+
+    def _pick(self, id: str, event: gr.EventData, request: gr.Request) -> list[Any]:
+        visitor = Visitor.of(request)
+        return self._photos(self._find(id, visitor), str(event._data.get("id")), visitor)
+
+    def _focus(
+        self, id: str, chosen: str | None, event: gr.EventData, request: gr.Request
+    ) -> list[Any]:
+        at = (event._data.get("x"), event._data.get("y"))
+        if not all(isinstance(each, int | float) for each in at):
+            return [gr.skip()] * (1 + len(self._of_photos))
+        return self._change(id, chosen, Visitor.of(request), focus=at)
+
+    def _refocus(self, id: str, chosen: str | None, request: gr.Request) -> list[Any]:
+        return self._change(id, chosen, Visitor.of(request), automatic=True)
+
+    def _captioned(
+        self, id: str, chosen: str | None, caption: str, request: gr.Request
+    ) -> list[Any]:
+        return self._change(id, chosen, Visitor.of(request), caption=caption)
+
+    def _change(self, id: str, chosen: str | None, visitor: Visitor, **change: Any) -> list[Any]:
+        said = ""
+        try:
+            self.studio.subjects.change_photo(visitor.owner.id, id, str(chosen), **change)
+        except UserError as error:
+            said = views.error(error.message, visitor)
+        return [said, *self._photos(self._find(id, visitor), chosen, visitor)]
+
+    def _removed(self, id: str, chosen: str | None, request: gr.Request) -> list[Any]:
+        visitor, said = Visitor.of(request), ""
+        try:
+            self.studio.subjects.remove_photo(visitor.owner.id, id, str(chosen))
+        except UserError as error:
+            said = views.error(error.message, visitor)
+        return [said, *self._photos(self._find(id, visitor), None, visitor)]
+
+    def _renamed(
+        self, id: str, name: str, class_word: str, identifier: str, request: gr.Request
+    ) -> list[Any]:
+        """Keeps the words of a subject that exists; a new one keeps them with its first photo."""
+        visitor = Visitor.of(request)
+        if self._find(id, visitor) is None:
+            return [gr.skip(), gr.skip()]
+        subjects, owner = self.studio.subjects, visitor.owner.id
+        try:
+            subjects.change(owner, id, name, identifier, class_word)
+        except UserError as error:
+            return [gr.skip(), views.error(error.message, visitor)]
+        choices = [(each.name, each.id) for each in subjects.list(owner)]
+        return [gr.update(choices=[(label("New subject"), NEW), *choices]), ""]
+
+    def _check(self, identifier: str, model: str, request: gr.Request) -> str:
+        visitor = Visitor.of(request)
+        if not identifier.strip():
+            return ""
+        try:
+            checked = identifiers.check(identifier, self.studio.catalog.get(model))
+        except UserError as error:
+            return views.error(error.message, visitor)
+        show = views.summary if checked.good else _hint
+        return show([checked.message], visitor)
+
+    def _ask(self, id: str, request: gr.Request) -> list[Any]:
+        visitor = Visitor.of(request)
+        subject = self._find(id, visitor)
+        if subject is None:
+            return [gr.skip(), gr.update(visible=False)]
+        found = self.studio.subjects.made_from(visitor.owner.id, id)
+        return [train_views.made(subject, found, visitor), gr.update(visible=True)]
+
+    def _deleted(self, id: str, model: str, request: gr.Request) -> list[Any]:
+        visitor, said = Visitor.of(request), ""
+        try:
+            self.studio.subjects.delete(visitor.owner.id, id)
+        except UserError as error:
+            said = views.error(error.message, visitor)
+        return self.show(id, model, visitor, said)
+
+    # --- what is shown ----------------------------------------------------------------------
+
+    def _find(self, id: str | None, visitor: Visitor) -> Subject | None:
+        try:
+            return self.studio.subjects.get(visitor.owner.id, id) if id else None
+        except UserError:  # deleted in another window
+            return None
+
+    def _photos(self, subject: Subject | None, chosen: str | None, visitor: Visitor) -> list[Any]:
+        """Updates of the grid and of the editor below it."""
+        photo = self._photo(subject, chosen)
+        grid = train_views.photos(subject, photo.id if photo else None, visitor)
+        if subject is None or photo is None:
+            return [grid, None, gr.update(visible=False), "", ""]
+        whole = train_views.whole_photo(subject, photo, visitor)
+        return [grid, photo.id, gr.update(visible=True), whole, photo.caption]
+
+    @staticmethod
+    def _photo(subject: Subject | None, chosen: str | None) -> Photo | None:
+        photos = subject.photos if subject else ()
+        return next((photo for photo in photos if photo.id == chosen), None)
+
+    def _proposed(self, model: str, visitor: Visitor) -> str:
+        taken = self.studio.subjects.identifiers(visitor.owner.id)
+        try:
+            words = identifiers.propose(self.studio.catalog.get(model), taken, count=1)
+        except UserError:  # the model has gone from the home folder
+            return ""
+        return next(iter(words), "")
+
+
+def _hint(messages: list[Message], visitor: Visitor) -> str:
+    return "".join(views.notice(message, visitor) for message in messages)

@@ -1,0 +1,193 @@
+"""Teach: photos, settings, training, and trying what was learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from pipelines.catalog import OWN
+from pipelines.dreambooth.before_after_requests import MAX_PROMPTS
+from pipelines.errors import BadRequest, UserError
+from studio.tabs.details import Details
+from studio.tabs.photos import NEW, PhotosForm
+from studio.tabs.text_to_image import Tab as PaintTab
+from studio.tabs.training_form import TrainingForm
+from studio.tabs.training_watch import TrainingWatch
+from studio.tabs.watching import Watch
+from studio.widgets import QUIET, Visitor, label
+
+if TYPE_CHECKING:
+    from studio.server import Studio
+    from studio.trainings import Training
+
+TRY_KIND = "before_after"
+_SCENES = ("on the sand", "in the snow", "at night")
+
+
+class Tab:
+    """Draws the tab.
+
+    Attributes:
+        photos: the subject and its photos.
+        form: the settings.
+        watch: the board of a training.
+        details: of the chosen picture of the sheet.
+    """
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+        self.photos, self.form = PhotosForm(studio), TrainingForm(studio)
+        with gr.Row(elem_classes="bench"):
+            with gr.Column(scale=4, min_width=320, elem_classes="controls"):
+                with gr.Column(elem_classes="first"):
+                    self.photos.draw()
+                    self.form.draw_choice()
+                    self._train = gr.Button(label("Train"), variant="primary", elem_id="train")
+                with gr.Column(elem_classes="rest"):
+                    self.form.draw_rest()
+            with gr.Column(scale=6, min_width=320, elem_classes="results"):
+                self.watch = TrainingWatch(studio)
+                self._draw_trying()
+
+    def _draw_trying(self) -> None:
+        # What was learnt, as the server found it: the browser names nothing.
+        self._learnt = gr.State(None)
+        with gr.Column(visible=False, elem_id="try") as self._trying:
+            gr.Markdown(label("Try it"), elem_classes="section")
+            self._prompts = gr.Textbox(
+                label=label("Prompts, one a line"), lines=3, max_lines=8, elem_id="try-prompts"
+            )
+            with gr.Row():
+                self._compare = gr.Button(
+                    label("Before and after"), variant="primary", elem_id="try-compare"
+                )
+                self._cancel = gr.Button(label("Cancel"), visible=False, elem_id="try-cancel")
+                self._paint = gr.Button(label("Paint with it"), elem_id="try-paint")
+            self._board = gr.HTML(elem_id="try-board", js_on_load=Watch.CLICKED)
+            self.details = Details(self.studio, "tried")
+
+    def listen(self, page: gr.Blocks) -> None:
+        """Connect the controls with one another and with the jobs."""
+        model = self.form.controls["model"]
+
+        def opened(request: gr.Request) -> list[Any]:
+            visitor = Visitor.of(request)
+            known = self.studio.trainings.list(visitor.owner.id)
+            subjects = [subject.id for subject in self.studio.subjects.list(visitor.owner.id)]
+            learnt = [training.request.subject for training in known]
+            shown = next((id for id in [*learnt, *subjects] if id in subjects), NEW)
+            base = known[0].request.model if known else self.form.entry_name()
+            return self.photos.show(shown, base, visitor)
+
+        page.load(opened, None, self.photos.outputs, **QUIET)
+        self.form.listen(page, self.photos, self.photos.listen(model))
+        self.watch.connect(
+            page,
+            self._train,
+            self._request,
+            self.form.all_inputs(self.photos),
+            self._after,
+            [self._learnt, self._trying, self._prompts],
+        )
+        self.watch.duplicate.click(
+            self._duplicated, self.watch.id, [*self.form.outputs, *self.photos.outputs], **QUIET
+        )
+        trying = Watch(
+            self.studio,
+            kind=TRY_KIND,
+            board=self._board,
+            cancel=self._cancel,
+            details=self.details,
+            empty=(
+                "Nothing tried yet",
+                "Each prompt is painted without what was learnt and with more and more of it.",
+            ),
+        )
+        trying.connect(page, self._compare, self._comparison, [self._learnt, self._prompts])
+
+    def send_to(self, painting: PaintTab, tabs: gr.Tabs, target: str) -> None:
+        """Let “Paint with it” fill the form of ``painting`` and show its tab."""
+
+        def take(learnt: dict[str, Any] | None, prompts: str) -> list[Any]:
+            if learnt is None:
+                return [gr.skip()] * (len(painting.form.inputs) + 1)
+            first = next(iter(_lines(prompts)), f"a {learnt['trigger']}")
+            model = learnt["trained"] or learnt["model"]
+            tag = "" if learnt["trained"] else f" <lora:{learnt['name']}:1>"
+            fields = {"prompt": f"{first}{tag}", "model": model}
+            return [*painting.form.fill(fields), gr.update(selected=target)]
+
+        outputs = [*painting.form.inputs, tabs]
+        self._paint.click(take, [self._learnt, self._prompts], outputs, **QUIET)
+
+    # --- events -----------------------------------------------------------------------------
+
+    def _request(self, values: list[Any]) -> Mapping[str, Any]:
+        data = self.form.data(values)
+        if not data["subject"]:
+            raise BadRequest("There are no photos to learn from yet. Add some first.")
+        return data
+
+    def _after(self, training: Training | None, visitor: Visitor) -> list[Any]:
+        """What was learnt, for trying it; hidden while there is nothing."""
+        learnt = self._found(training, visitor)
+        if learnt is None:
+            return [None, gr.update(visible=False), gr.skip()]
+        prompts = "\n".join(f"a {learnt['trigger']} {scene}" for scene in _SCENES)
+        return [learnt, gr.update(visible=True), prompts]
+
+    def _found(self, training: Training | None, visitor: Visitor) -> dict[str, Any] | None:
+        if training is None or not training.job.ended:
+            return None
+        try:
+            id = self.studio.trainings.lora(visitor.owner.id, training.id)
+            about = self.studio.shelf.by_id(id) if id else None
+        except UserError:  # taken off the shelf
+            return None
+        if about is None or about.owner != visitor.owner.id:
+            return None
+        return {
+            "name": about.name,
+            "kind": about.kind,
+            "model": training.request.model,
+            "trained": f"{OWN}{about.id}" if about.kind == "model" else None,
+            "trigger": training.request.trigger,
+        }
+
+    def _comparison(self, values: list[Any]) -> dict[str, Any]:
+        learnt, prompts = values
+        if learnt is None:
+            raise BadRequest("There is nothing to try yet. Train first.")
+        lines = _lines(prompts) or [f"a {learnt['trigger']}"]
+        if len(lines) > MAX_PROMPTS:
+            raise BadRequest(
+                "There are {count} prompts; at most {limit} fit on a sheet.",
+                count=len(lines),
+                limit=MAX_PROMPTS,
+            )
+        base = {"prompt": lines[0], "model": learnt["model"]}
+        fields: dict[str, Any] = {"base": base, "prompts": lines}
+        if learnt["trained"]:
+            return {**fields, "model": learnt["trained"]}
+        fields["lora"] = {"name": learnt["name"]}
+        if learnt["kind"] == "embedding":  # a word is either there or not
+            fields["weights"] = [0.0, 1.0]
+        return fields
+
+    def _duplicated(self, id: str | None, request: gr.Request) -> list[Any]:
+        """The settings of the training on the board, in the form, to be changed."""
+        visitor = Visitor.of(request)
+        count = len(self.form.outputs) + len(self.photos.outputs)
+        try:
+            asked = self.studio.trainings.get(visitor.owner.id, str(id)).request
+        except UserError:  # deleted meanwhile
+            return [gr.skip()] * count
+        fields = asked.model_dump(mode="json")
+        shown = self.photos.show(asked.subject, asked.model, visitor)
+        return [*self.form.fill(fields), *shown]
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in (text or "").splitlines() if line.strip()]

@@ -1,0 +1,262 @@
+"""The settings of a :class:`TrainingRequest`: a preset fills them in, each can be changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, get_args
+
+import gradio as gr
+
+from pipelines.catalog import ModelEntry
+from pipelines.dreambooth.preflight import FAMILIES
+from pipelines.dreambooth.presets import presets, settings_for
+from pipelines.dreambooth.requests import TrainingRequest
+from pipelines.errors import UserError
+from studio import train_views, views
+from studio.tabs.form import STARTER
+from studio.widgets import QUIET, Visitor, from_field, label
+
+if TYPE_CHECKING:
+    from studio.server import Studio
+    from studio.tabs.photos import PhotosForm
+
+_OF_PHOTOS = ("subject", "identifier", "class_word")
+_OF_SERVER = ("training", "owner")
+# Choices that need a name for people; all others are shown as they are.
+_TITLES = {
+    "lora": "LoRA",
+    "full": "Full",
+    "textual_inversion": "Textual inversion",
+    "attention": "Attention",
+    "transformer": "Transformer",
+    "all": "All",
+    "adamw": "AdamW",
+    "adamw_8bit": "8-bit AdamW",
+    "prodigy": "Prodigy",
+}
+_GROUPS = (
+    (
+        "What learns",
+        ("rank", "alpha", "dropout", "target_modules", "train_text_encoder", "vectors"),
+    ),
+    (
+        "How long and how fast",
+        (
+            *("steps", "batch_size", "gradient_accumulation", "learning_rate"),
+            *("text_encoder_learning_rate", "schedule", "warmup_steps", "optimizer"),
+            *("weight_decay", "max_grad_norm"),
+        ),
+    ),
+    (
+        "Photos and class",
+        (
+            *("resolution", "buckets", "mirror", "caption_dropout", "prior_preservation"),
+            *("prior_weight", "class_pictures", "class_prompt"),
+        ),
+    ),
+    (
+        "Loss and machine",
+        (
+            *("snr_gamma", "noise_offset", "ema", "ema_decay", "mixed_precision"),
+            *("gradient_checkpointing", "processes", "seed", "save_every"),
+        ),
+    ),
+)
+_SAMPLES = ("a [trigger] on the sand", "a [trigger] in the snow")
+_NUMBERS = ("resolution", "alpha", "text_encoder_learning_rate")  # may be left empty
+
+
+class TrainingForm:
+    """Draws the settings and keeps them in step with preset, base model and method.
+
+    Attributes:
+        controls: field of the request → its control.
+        inputs: the controls alone, as event listeners take them.
+    """
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+        self.controls: dict[str, gr.components.Component] = {}
+
+    @property
+    def inputs(self) -> list[gr.components.Component]:
+        return list(self.controls.values())
+
+    @property
+    def outputs(self) -> list[gr.components.Component]:
+        """What :meth:`fill` updates."""
+        return self.inputs
+
+    def draw_choice(self) -> None:
+        """Preset, base model, the result's name, and what it would take."""
+        known = presets()
+        self._preset = gr.Radio(
+            [(label(each.title["en"]), each.name) for each in known],
+            value=known[0].name,
+            label=label("Preset"),
+            elem_id="train-preset",
+        )
+        self._about = gr.HTML(elem_id="train-about-preset")
+        with gr.Row(elem_classes="stacked"):
+            self._draw("model", kind=gr.Dropdown, choices=self._models(), value=self._first().name)
+            self._draw("name", label=label("Name of the result"), max_lines=1)
+        self._expected = gr.HTML(elem_id="train-expected")
+
+    def draw_rest(self) -> None:
+        """The method, and all that is folded away."""
+        self._draw("method")
+        with gr.Accordion(label("Samples while it learns"), open=False):
+            self._draw("sample_prompts", kind=gr.Textbox, lines=3, value="\n".join(_SAMPLES))
+            self._draw("sample_every")
+        for title, names in _GROUPS:
+            with gr.Accordion(label(title), open=False, elem_classes="settings-group"):
+                for name in names:
+                    self._draw(name)
+
+    def listen(
+        self, page: gr.Blocks, photos: PhotosForm, changed: Sequence[gr.events.Dependency]
+    ) -> None:
+        """Connect the controls with one another.
+
+        Args:
+            photos: the form of the subject, whose number of photos presets depend on.
+            changed: events after which other photos may be there.
+        """
+        model, method = self.controls["model"], self.controls["method"]
+        of_preset = [self._preset, model, method, photos.subject]
+        gr.on(
+            [self._preset.input, model.input, method.input],
+            self._filled,
+            of_preset,
+            [*self.inputs, self._about],
+            preprocess=False,
+            **QUIET,
+        )
+        every = [*self.inputs, *self._words(photos)]
+        gr.on(
+            [control.change for control in (*self.inputs, photos.class_word, photos.subject)],
+            self._take,
+            every,
+            self._expected,
+            trigger_mode="always_last",
+            preprocess=False,
+            **QUIET,
+        )
+        for event in changed:
+            event.then(self._take, every, self._expected, preprocess=False, **QUIET)
+        page.load(self._filled, of_preset, [*self.inputs, self._about], preprocess=False, **QUIET)
+
+    @staticmethod
+    def _words(photos: PhotosForm) -> list[gr.components.Component]:
+        return [photos.subject, photos.identifier, photos.class_word, photos.name]
+
+    def all_inputs(self, photos: PhotosForm) -> list[gr.components.Component]:
+        """The inputs of :meth:`data`."""
+        return [*self.inputs, *self._words(photos)]
+
+    def entry_name(self) -> str:
+        """The base model that is chosen at first."""
+        return self._first().name
+
+    def data(self, values: Sequence[Any]) -> dict[str, Any]:
+        """The values of :meth:`all_inputs` as the fields of a request, not yet checked."""
+        *settings, subject, identifier, class_word, called = values
+        fields = dict(zip(self.controls, settings, strict=True))
+        lines = str(fields["sample_prompts"] or "").splitlines()
+        fields["sample_prompts"] = [line.strip() for line in lines if line.strip()]
+        fields["class_prompt"] = str(fields["class_prompt"] or "").strip() or None
+        fields["name"] = str(fields["name"] or "").strip() or str(called or "").strip()
+        # An emptied number that must be one gets its default.
+        kept = {
+            name: value
+            for name, value in fields.items()
+            if value is not None or name in _NUMBERS or name == "class_prompt"
+        }
+        words = {"subject": subject or "", "class_word": class_word or ""}
+        return {**kept, **words, **({"identifier": identifier} if identifier else {})}
+
+    def fill(self, fields: Mapping[str, Any]) -> list[Any]:
+        """Updates of :attr:`outputs` that show ``fields``; those not given keep their values."""
+        shown = dict(fields)
+        if "sample_prompts" in shown:
+            shown["sample_prompts"] = "\n".join(shown["sample_prompts"])
+        if shown.get("class_prompt", "") is None:
+            shown["class_prompt"] = ""
+        known = {entry.name for entry in self._offered()}
+        if shown.get("model") not in known:
+            shown.pop("model", None)
+        return [
+            gr.update(value=shown[name]) if name in shown else gr.skip() for name in self.controls
+        ]
+
+    # --- what the controls show -------------------------------------------------------------
+
+    def _draw(self, name: str, **options: Any) -> None:
+        assert name not in (*_OF_PHOTOS, *_OF_SERVER)
+        field = TrainingRequest.model_fields[name]
+        choices = [choice for choice in get_args(field.annotation) if isinstance(choice, str)]
+        if choices and "kind" not in options:
+            options |= {
+                "kind": gr.Dropdown,
+                "choices": [(label(_TITLES[c]), c) if c in _TITLES else (c, c) for c in choices],
+            }
+        if name in _NUMBERS:
+            options |= {"kind": gr.Number}
+        if name in (*_NUMBERS, "class_prompt"):  # with what it means to leave them empty
+            options |= {"info": label(field.description or "")}
+        elem_id = f"train-{name.replace('_', '-')}"
+        self.controls[name] = from_field(TrainingRequest, name, elem_id=elem_id, **options)
+
+    def _offered(self) -> list[ModelEntry]:
+        return [
+            entry
+            for entry in self.studio.catalog.models()
+            if entry.refused is None and entry.family in FAMILIES
+        ]
+
+    def _models(self) -> list[tuple[str, str]]:
+        return [(entry.title, entry.name) for entry in self._offered()]
+
+    def _first(self) -> ModelEntry:
+        entries = self._offered()
+        return next((entry for entry in entries if entry.name == STARTER), entries[0])
+
+    # --- events -----------------------------------------------------------------------------
+
+    def _filled(
+        self, preset: str, model: str, method: str, subject: str, request: gr.Request
+    ) -> list[Any]:
+        """The settings of the chosen preset for this base, method and number of photos."""
+        visitor = Visitor.of(request)
+        entries = {entry.name: entry for entry in self._offered()}
+        entry = entries.get(model) or self._first()
+        photos = self._count(subject, visitor)
+        try:
+            settings = settings_for(
+                preset, entry, method, self.studio.trainings.memory, photos or 10
+            )
+        except UserError as error:
+            return [*[gr.skip()] * len(self.inputs), views.error(error.message, visitor)]
+        words = {each.name: each.description for each in presets()}[preset]
+        about = views.summary([words.get(visitor.language, words["en"])], visitor)
+        # Sample prompts are the person's own.
+        settings = {k: v for k, v in settings.items() if k != "sample_prompts" or v}
+        return [*self.fill(settings), about]
+
+    def _count(self, subject: str, visitor: Visitor) -> int:
+        try:
+            return len(self.studio.subjects.get(visitor.owner.id, subject or "").photos)
+        except UserError:
+            return 0
+
+    def _take(self, request: gr.Request, *values: Any) -> str:
+        """What the training would take, or why it cannot work."""
+        visitor = Visitor.of(request)
+        data = self.data(list(values))
+        if not data["subject"]:
+            return ""
+        try:
+            found = self.studio.trainings.preflight(visitor.owner.id, data)
+        except UserError as error:
+            return views.notice(error.message, visitor)
+        return train_views.expected(found, visitor)

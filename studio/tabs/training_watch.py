@@ -1,0 +1,242 @@
+"""Watching a training: loss curve, samples and numbers on a board; stop, resume, duplicate.
+
+The page only watches. A training goes on when the page is closed, and a page that is opened later
+finds it by its owner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import anyio.to_thread
+import gradio as gr
+
+from pipelines.errors import UserError
+from pipelines.messages import Message
+from studio import train_views, views
+from studio.job import CANCELLED, FAILED, QUEUED
+from studio.train_views import Learning
+from studio.widgets import QUIET, Visitor, label
+
+if TYPE_CHECKING:
+    from studio.server import Studio
+    from studio.trainings import Training
+
+LOOK_SECONDS = 1.0  # between two looks at a training
+_NEWEST = ""  # instead of an id: the unfinished training, else the last one
+
+
+class TrainingWatch:
+    """Draws a board of one training and connects it with its job.
+
+    Attributes:
+        id: state with the id of the training on the board, or None.
+        duplicate: the button that takes its settings over into the form.
+        ended: called for with the updates of its outputs when a training has ended.
+    """
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+        # The server keeps the id, so that no page can name another training than it shows.
+        self.id = gr.State(None)
+        self._earlier = gr.Dropdown(
+            [], label=label("Trainings"), visible=False, elem_id="train-earlier"
+        )
+        self._board = gr.HTML(elem_id="train-board")
+        with gr.Row(elem_classes="actions"):
+            self.stop = self._button("Stop and keep what is learnt", "train-stop")
+            self.resume = self._button("Resume", "train-resume")
+            self.duplicate = self._button("Duplicate with changes", "train-duplicate")
+        self._outputs = [
+            self.id,
+            self._earlier,
+            self._board,
+            self.stop,
+            self.resume,
+            self.duplicate,
+        ]
+
+    @staticmethod
+    def _button(text: str, elem_id: str) -> gr.Button:
+        return gr.Button(label(text), size="sm", visible=False, elem_id=elem_id)
+
+    def connect(
+        self,
+        page: gr.Blocks,
+        button: gr.Button,
+        request_of: Callable[[list[Any]], Mapping[str, Any]],
+        inputs: list[gr.components.Component],
+        after: Callable[[Training | None, Visitor], list[Any]],
+        after_outputs: list[Any],
+    ) -> None:
+        """Let ``button`` start a training and watch it.
+
+        Args:
+            request_of: the fields of a request from the values of ``inputs``.
+            after: updates of ``after_outputs`` for the training that the board shows.
+        """
+        self._after, self._after_count = after, len(after_outputs)
+        outputs = [*self._outputs, *after_outputs]
+
+        def submit(request: gr.Request, *values: Any) -> str:
+            visitor = Visitor.of(request)
+            try:
+                self.studio.submit(visitor.owner, "dreambooth", dict(request_of(list(values))))
+            except UserError as error:
+                return views.error(error.message, visitor)
+            return ""
+
+        def resume(id: str | None, request: gr.Request) -> str:
+            visitor = Visitor.of(request)
+            try:
+                self.studio.trainings.resume(visitor.owner.id, str(id))
+            except UserError as error:
+                return views.error(error.message, visitor)
+            return ""
+
+        refusal = gr.State("")
+        newest = gr.State(_NEWEST)
+        watch = {**QUIET, "trigger_mode": "multiple"}
+        click = button.click(submit, inputs, refusal, preprocess=False, **QUIET)
+        resumed = self.resume.click(resume, self.id, refusal, **QUIET)
+        watching = [
+            click.then(self._follow, [refusal, newest], outputs, **watch),
+            resumed.then(self._follow, [refusal, self.id], outputs, **watch),
+            page.load(self._follow, [gr.State(""), newest], outputs, **watch),
+            self._earlier.input(
+                self._follow, [gr.State(""), self._earlier], outputs, preprocess=False, **watch
+            ),
+        ]
+        for control in (button, self.resume):  # the new watch shows the newest
+            control.click(None, cancels=watching, api_visibility="private")
+        self.stop.click(self._stop, self.id, self.stop, **QUIET)
+
+    # --- events -----------------------------------------------------------------------------
+
+    async def _follow(
+        self, refusal: str, id: str | None, request: gr.Request
+    ) -> AsyncIterator[list[Any]]:
+        """Show a training until it has ended; ``refusal`` is why a newer one was not taken."""
+        visitor = Visitor.of(request)
+        look = anyio.to_thread.run_sync
+        training = await look(self._find, visitor, id)
+        if training is None:
+            empty = views.empty_board(
+                "Nothing taught yet",
+                "Add photos of one thing, say what it is, then press Train. The loss and sample "
+                "pictures appear here while it learns.",
+                visitor,
+            )
+            shown = views.board(visitor, failure=refusal) if refusal else empty
+            yield [None, gr.update(visible=False), shown, *_HIDDEN, *self._after(None, visitor)]
+            return
+        found, heard, shown = Learning(), 0, None
+        while True:
+            ended = training.job.ended
+            lines, reached = await look(self._hear, visitor, training, heard)
+            if reached < heard:  # a resume has shortened it
+                found, (lines, reached) = Learning(), await look(self._hear, visitor, training, 0)
+            heard = reached
+            found.hear(lines)
+            html = await look(self._shown, visitor, training, found, refusal)
+            if html != shown or ended:
+                first, shown = shown is None, html
+                after = (
+                    self._after(training, visitor)
+                    if first or ended
+                    else [gr.skip()] * self._after_count
+                )
+                earlier = self._choices(visitor, training) if first or ended else gr.skip()
+                yield [training.id, earlier, html, *self._buttons(training), *after]
+            if ended:
+                return
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                training = await look(self.studio.trainings.get, visitor.owner.id, training.id)
+            except UserError as error:  # deleted meanwhile
+                gone = views.board(visitor, failure=views.error(error.message, visitor))
+                yield [None, gr.skip(), gone, *_HIDDEN, *self._after(None, visitor)]
+                return
+
+    def _stop(self, id: str | None, request: gr.Request) -> Any:
+        owner = Visitor.of(request).owner.id
+        training = self.studio.trainings.get(owner, str(id))
+        self.studio.jobs.cancel(owner, training.job.id)
+        return gr.update(interactive=False)
+
+    # --- what is shown ----------------------------------------------------------------------
+
+    def _find(self, visitor: Visitor, id: str | None) -> Training | None:
+        known = self.studio.trainings.list(visitor.owner.id)
+        named = [training for training in known if training.id == id]
+        unfinished = [training for training in known if not training.job.ended]
+        return next(iter([*named, *unfinished[::-1], *known]), None)
+
+    def _hear(self, visitor: Visitor, training: Training, start: int) -> tuple[list, int]:
+        return self.studio.trainings.progress(visitor.owner.id, training.id, start)
+
+    def _shown(self, visitor: Visitor, training: Training, found: Learning, refusal: str) -> str:
+        job, jobs = training.job, self.studio.jobs
+        progress = None
+        if not job.ended:
+            progress = views.Progressing(
+                state=job.state,
+                step=job.step,
+                total=job.total,
+                note=job.note,
+                position=jobs.position(job.id),
+                wait=jobs.wait(job.id) if job.state == QUEUED else None,
+                seconds_left=jobs.seconds_left(job.id) or None,
+            )
+        failure = refusal + (views.error(job.error, visitor) if job.error is not None else "")
+        total = training.request.steps
+        return views.board(
+            visitor,
+            progress=progress,
+            beside=train_views.learning(found, training.id, total, visitor),
+            summary=views.summary(self._outcome(training, found), visitor),
+            failure=failure,
+        )
+
+    def _outcome(self, training: Training, found: Learning) -> list[Message]:
+        job, name = training.job, training.name
+        if job.state == CANCELLED:
+            at = found.last.get("step", 0)
+            if not at:
+                return [Message("Stopped before the first step.")]
+            return [Message("Stopped at step {step}. What {name} has learnt is kept.",
+                            step=at, name=name)]  # fmt: skip
+        if job.state == FAILED or not job.ended:
+            return []
+        result = job.result or {}
+        return [Message("{name} is ready, after {time}. Try it below.",
+                        name=result.get("name", name),
+                        time=views.duration(result.get("seconds", 0)))]  # fmt: skip
+
+    def _choices(self, visitor: Visitor, training: Training) -> Any:
+        known = self.studio.trainings.list(visitor.owner.id)
+        choices = [(f"{each.name} · {visitor.say(_STATES[each.job.state])}", each.id)
+                   for each in known]  # fmt: skip
+        return gr.update(choices=choices, value=training.id, visible=len(known) > 1)
+
+    @staticmethod
+    def _buttons(training: Training) -> list[Any]:
+        running = not training.job.ended
+        unfinished = training.job.state in (CANCELLED, FAILED)
+        return [
+            gr.update(visible=running, interactive=True),
+            gr.update(visible=unfinished),
+            gr.update(visible=not running),
+        ]
+
+
+_HIDDEN = [gr.update(visible=False)] * 3
+_STATES = {
+    "queued": "waiting",
+    "running": "training",
+    "done": "ready",
+    "failed": "failed",
+    "cancelled": "stopped",
+}

@@ -1,0 +1,186 @@
+"""Trainings: the jobs that learn a subject, with what they report while they run and afterwards.
+
+A training is a folder in ``trainings/<id>/`` (see :mod:`pipelines.dreambooth.folder`) and one job,
+or several where it was resumed. It belongs to whoever's jobs name it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.dreambooth.folder import FOLDER, TrainingFolder
+from pipelines.dreambooth.preflight import Preflight, check, preflight
+from pipelines.dreambooth.requests import TrainingRequest
+from pipelines.errors import BadRequest, NotFound, validated
+from studio.job import Job
+from studio.subjects import KIND
+
+if TYPE_CHECKING:
+    from pipelines.catalog import Catalog
+    from studio.jobs import Jobs
+    from studio.machine import Machine
+    from studio.subjects import Subjects
+
+SHOWN = 200  # jobs that are looked through
+_SAMPLE = re.compile(r"\d{1,9}-\d{1,3}\.png")
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """One training, by its newest job.
+
+    Attributes:
+        id: of its folder.
+        job: the newest one that runs or ran it.
+        request: what is learnt, and how.
+    """
+
+    id: str
+    job: Job
+    request: TrainingRequest
+
+    @property
+    def name(self) -> str:
+        return self.request.name
+
+
+class Trainings:
+    """Finds, prepares, resumes and deletes trainings; each method works for one owner only.
+
+    Args:
+        home: the home folder.
+        catalog: of base models.
+        machine: knows the device.
+        subjects: whose photos are learnt.
+        jobs: that run it.
+    """
+
+    def __init__(
+        self, home: Path, catalog: Catalog, machine: Machine, subjects: Subjects, jobs: Jobs
+    ) -> None:
+        self._home, self._catalog, self._machine = home, catalog, machine
+        self._subjects, self._jobs = subjects, jobs
+
+    # --- before it starts -------------------------------------------------------------------
+
+    def filled(self, owner: str, data: Mapping[str, Any]) -> dict[str, Any]:
+        """A request's fields with those that only the server decides.
+
+        Without ``training`` it is a new one; with the id of one's own it goes on.
+
+        Raises:
+            NotFound: the training is not the owner's.
+        """
+        given = data.get("training")
+        training = secrets.token_hex(16) if given is None else self.get(owner, str(given)).id
+        return {**data, "owner": owner, "training": training}
+
+    def check(self, owner: str, request: TrainingRequest) -> None:
+        """Refuses what cannot work before it is queued.
+
+        Raises:
+            NotFound: the subject is not the owner's.
+            BadRequest: the settings cannot work, or the training is at work already.
+            Unavailable: the device lacks what was asked for.
+        """
+        self._entry_and_photos(owner, request)
+        for training in self.list(owner):
+            if training.id == request.training and not training.job.ended:
+                raise BadRequest("{name} is being trained already.", name=training.name)
+
+    def preflight(self, owner: str, data: Mapping[str, Any]) -> Preflight:
+        """What a training would take; raises as :meth:`check` does, or Refused."""
+        request = validated(TrainingRequest, {**data, "owner": owner, "training": "0" * 32})
+        entry, photos = self._entry_and_photos(owner, request)
+        cores = os.cpu_count() or 1
+        return preflight(request, entry, photos, self._home, self.device, cores)
+
+    @property
+    def device(self) -> str:
+        """The device that will train; ``cpu`` as long as it is not known."""
+        return self._machine.status().get("device", "cpu")
+
+    @property
+    def memory(self) -> int:
+        """Bytes of the device's memory; 0 as long as it is not known."""
+        return self._machine.status().get("memory_total", 0)
+
+    def _entry_and_photos(self, owner: str, request: TrainingRequest) -> tuple[Any, int]:
+        entry = self._catalog.get(request.model)
+        photos = len(self._subjects.get(owner, request.subject).photos)
+        check(request, entry, photos, self.device)
+        return entry, photos
+
+    # --- while it runs and afterwards -------------------------------------------------------
+
+    def list(self, owner: str) -> list[Training]:
+        """The owner's, those started or resumed last first."""
+        found: dict[str, Training] = {}
+        for job in self._jobs.list(owner, kind=KIND, limit=SHOWN):
+            id = job.request["training"]
+            if id not in found:
+                found[id] = Training(id, job, TrainingRequest.model_validate(job.request))
+        return list(found.values())
+
+    def get(self, owner: str, id: str) -> Training:
+        """Raises NotFound when there is none, or it is another's."""
+        for training in self.list(owner):
+            if training.id == id:
+                return training
+        raise NotFound("You have no training {id}.", id=id[:60])
+
+    def progress(self, owner: str, id: str, start: int = 0) -> tuple[list[dict[str, Any]], int]:
+        """What the trainer has reported from byte ``start`` on, and where the rest will begin.
+
+        Raises:
+            NotFound: there is no such training, or it is another's.
+        """
+        return TrainingFolder(self._home, self.get(owner, id).id).progress(start)
+
+    def lora(self, owner: str, id: str) -> str | None:
+        """The id of what it made on the shelf, or None."""
+        return TrainingFolder(self._home, self.get(owner, id).id).shelf_id
+
+    def sample(self, owner: str, id: str, file: str) -> Path:
+        """A sample picture's path, for serving it.
+
+        Raises:
+            NotFound: there is none, or it is another's.
+        """
+        folder = TrainingFolder(self._home, self.get(owner, id).id).samples
+        if not _SAMPLE.fullmatch(file) or not (folder / file).is_file():
+            raise NotFound("There is no sample picture {file}.", file=file[:60])
+        return folder / file
+
+    def resume(self, owner: str, id: str) -> Job:
+        """Goes on from the last checkpoint, as a new job.
+
+        Raises:
+            NotFound: there is none, or it is another's.
+            BadRequest: it is at work already, or the settings no longer work.
+            Busy: the owner's queue is full.
+        """
+        training = self.get(owner, id)
+        self.check(owner, training.request)
+        return self._jobs.retry(owner, training.job.id)
+
+    def delete(self, owner: str, id: str) -> None:
+        """Deletes what it has kept to go on from: checkpoint, samples, logs. Its LoRA stays.
+
+        Raises:
+            NotFound: there is none, or it is another's.
+            BadRequest: it is at work.
+        """
+        training = self.get(owner, id)
+        folder = TrainingFolder(self._home, training.id)
+        if not training.job.ended or folder.running:
+            raise BadRequest("{name} is being trained. Stop it first.", name=training.name)
+        shutil.rmtree(self._home / FOLDER / training.id, ignore_errors=True)
+        self._jobs.forget(owner, KIND, training.id)

@@ -1,0 +1,155 @@
+"""Teaching a subject, as a person does it: photos, a short training, trying, deleting."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.pipelines.dreambooth.test_photos import HEIC, encoded, scene
+from tests.studio.live import TINY
+
+TRAINING = 480_000  # ms; the trainer is a process of its own that loads torch first
+EXAMPLES = 10
+
+
+@pytest.fixture
+def page(visit) -> Page:
+    page = visit()
+    page.get_by_role("tab", name="Teach").click()
+    expect(page.locator("#train-identifier input")).not_to_have_value("")
+    return page
+
+
+@pytest.fixture(autouse=True)
+def tidied(studio):
+    """What a test has taught is gone after it."""
+    yield
+    running, _ = studio
+    end = time.monotonic() + TRAINING / 1000
+    while unfinished := [job for job in running.jobs.list("local") if not job.ended]:
+        assert time.monotonic() < end
+        for job in unfinished:
+            running.jobs.cancel("local", job.id)
+        time.sleep(0.2)
+    running.subjects.delete_all("local")
+
+
+def photos_of(count: int) -> list[dict]:
+    return [
+        {"name": f"{n}.png", "mimeType": "image/png", "buffer": encoded(scene(seed=n))}
+        for n in range(count)
+    ]
+
+
+def upload(page: Page, files: list[dict]) -> None:
+    page.set_input_files("#train-files input[type=file]", files)
+
+
+def take_examples(page: Page) -> None:
+    page.click("#train-example")
+    expect(page.locator("#train-photos [data-id]")).to_have_count(EXAMPLES)
+    expect(page.locator("#train-class-word input")).to_have_value("mug")
+
+
+def choose_tiny(page: Page, steps: int) -> None:
+    """The tiny base and a training of some steps."""
+    page.click("#train-model input")
+    page.get_by_role("option", name=TINY, exact=True).click()
+    # The preset's settings for that base come before one's own.
+    page.get_by_role("button", name="How long and how fast").click()
+    expect(page.locator("#train-steps input")).to_have_value("400")
+    page.fill("#train-steps input", str(steps))
+    page.fill("#train-warmup-steps input[type=number]", "0")
+    page.locator("#train-warmup-steps input[type=number]").blur()
+    expect(page.locator("#train-expected")).to_contain_text(f"{steps} steps")
+
+
+def test_photos_are_taken_and_what_is_refused_is_said(page):
+    heic = {"name": "phone.heic", "mimeType": "image/heic", "buffer": HEIC}
+    again = {"name": "again.png", "mimeType": "image/png", "buffer": encoded(scene(seed=0))}
+    upload(page, [*photos_of(3), heic, again])
+    expect(page.locator("#train-photos [data-id]")).to_have_count(3)
+    said = page.locator("#train-said")
+    expect(said).to_contain_text("3 of 5 photos were taken.")
+    expect(said).to_contain_text("HEIC")
+    expect(said).to_contain_text("here already")
+    expect(page.locator("#train-called input")).to_have_value("My subject")
+    page.reload()
+    page.problems.clear()  # the old page complains that its connection was cut
+    page.get_by_role("tab", name="Teach").click()
+    expect(page.locator("#train-photos [data-id]")).to_have_count(3)
+
+
+def test_crop_and_caption_are_changed_where_one_clicks(page):
+    upload(page, photos_of(2))
+    page.locator("#train-photos [data-id]").first.click()
+    frame = page.locator("#train-whole .framed i")
+    before = frame.get_attribute("style")
+    page.locator("#train-whole .framed").click(position={"x": 3, "y": 40})
+    expect(frame).not_to_have_attribute("style", before)
+    page.click("#train-automatic")
+    expect(frame).to_have_attribute("style", before)
+    page.fill("#train-caption textarea", "a cat")
+    page.locator("#train-caption textarea").blur()
+    expect(page.locator("#train-said")).to_contain_text("does not hold [trigger]")
+    page.fill("#train-caption textarea", "a [trigger] on the grass")
+    page.locator("#train-caption textarea").blur()
+    expect(page.locator("#train-said .error")).to_have_count(0)
+    page.click("#train-remove")
+    expect(page.locator("#train-photos [data-id]")).to_have_count(1)
+
+
+def test_teach_try_and_delete_everything(page):
+    take_examples(page)
+    choose_tiny(page, steps=3)
+    page.fill("#train-name input", "pot")
+    page.click("#train")
+    expect(page.locator("#train-board .progress")).to_be_visible()
+    page.reload()  # the training goes on without the page
+    page.problems.clear()  # the old page complains that its connection was cut
+    page.get_by_role("tab", name="Teach").click()
+    expect(page.locator("#train-board .summary")).to_contain_text("pot is ready", timeout=TRAINING)
+    expect(page.locator("#train-board .curve polyline")).to_have_count(2)
+    page.fill("#try-prompts textarea", "a kref mug")
+    page.click("#try-compare")
+    expect(page.locator("#try-board .sheet img")).to_be_visible(timeout=TRAINING)
+    expect(page.locator("#try-board [data-id]")).to_have_count(6)
+    page.click("#try-paint")
+    expect(page.locator("#prompt textarea")).to_have_value("a kref mug <lora:pot:1>")
+    page.get_by_role("tab", name="Teach").click()
+    page.click("#train-delete")
+    expect(page.locator("#train-made")).to_contain_text("1 trainings, 1 LoRAs (pot)")
+    page.click("#train-delete-for-good")
+    expect(page.locator("#train-photos")).to_contain_text("No photos yet")
+
+
+def test_stop_keeps_what_was_learnt_and_resume_goes_on(page, studio):
+    take_examples(page)
+    choose_tiny(page, steps=100_000)
+    page.click("#train")
+    expect(page.locator("#train-board .curve")).to_be_visible(timeout=TRAINING)
+    page.click("#train-stop")
+    expect(page.locator("#train-board")).to_contain_text("Stopped at step", timeout=TRAINING)
+    running, _ = studio
+    (about,) = running.shelf.own("local")
+    assert about.kind == "lora"
+    first = max(line.get("step", 0) for line in _progress(running))
+    page.click("#train-resume")
+    expect(page.locator("#train-board .progress")).to_be_visible()
+    page.wait_for_function(
+        "first => Number((document.querySelector('#train-board .progress')?.innerText"
+        ".match(/Step (\\d+)/) || [])[1]) > first",
+        arg=first,
+        timeout=TRAINING,
+    )
+    page.click("#train-stop")
+    expect(page.locator("#train-board")).to_contain_text("Stopped at step", timeout=TRAINING)
+    page.click("#train-duplicate")
+    expect(page.locator("#train-steps input")).to_have_value("100000")
+
+
+def _progress(running) -> list[dict]:
+    (training,) = running.trainings.list("local")
+    return running.trainings.progress("local", training.id)[0]

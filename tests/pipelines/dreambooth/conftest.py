@@ -1,0 +1,113 @@
+"""A home folder with the smallest Stable Diffusion, a subject, and the trainer in this process."""
+
+from __future__ import annotations
+
+import io
+import secrets
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pipelines.catalog import Catalog
+from pipelines.dreambooth.folder import TrainingFolder
+from pipelines.dreambooth.requests import TrainingRequest
+from pipelines.dreambooth.subjects import Subject
+from pipelines.dreambooth.trainer import Trainer, make_accelerator
+from pipelines.errors import validated
+from tests.conftest import TINY
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    """Tiny models are slower on more, and the sums are added up in the same order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def photo(seed: int, size: tuple[int, int] = (96, 80)) -> bytes:
+    """A PNG of coloured noise, blurred into blobs."""
+    rng = np.random.default_rng(seed)
+    blobs = Image.fromarray(rng.integers(0, 255, (6, 6, 3), dtype=np.uint8))
+    buffer = io.BytesIO()
+    blobs.resize(size, Image.Resampling.BICUBIC).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def home(tmp_path: Path, twin_folder) -> Path:
+    """Its ``models/`` holds ``tiny-sd1``."""
+    (tmp_path / "models").mkdir()
+    shutil.copytree(twin_folder("sd1"), tmp_path / "models" / TINY)
+    return tmp_path
+
+
+@pytest.fixture
+def subject(home: Path) -> Subject:
+    """Four photos, one of them wide."""
+    made = Subject.create(home, "Whiskers", "sks", "cat")
+    sizes = [(96, 80), (80, 96), (96, 96), (160, 80)]
+    for seed, size in enumerate(sizes):
+        made.add(f"{seed}.png", photo(seed, size), f"a [trigger] number {seed}")
+    return made
+
+
+Ask = Callable[..., TrainingRequest]
+
+
+@pytest.fixture
+def ask(subject: Subject) -> Ask:
+    """A request for a short LoRA training in float32, with changes."""
+
+    def asked(**settings) -> TrainingRequest:
+        values = {
+            "subject": subject.id,
+            "training": secrets.token_hex(16),
+            "model": TINY,
+            "name": "whiskers",
+            "identifier": "sks",
+            "class_word": "cat",
+            "rank": 4,
+            "steps": 6,
+            "batch_size": 2,
+            "learning_rate": 1e-2,
+            "mixed_precision": "no",
+            "save_every": 0,
+        }
+        return validated(TrainingRequest, values | settings)
+
+    return asked
+
+
+@pytest.fixture
+def trainer(home: Path, subject: Subject) -> Callable[[TrainingRequest], Trainer]:
+    """A trainer that has not begun; its folder has the request."""
+
+    def made(request: TrainingRequest, photos=None) -> Trainer:
+        folder = TrainingFolder(home, request.training)
+        folder.begin(request)
+        folder.go_on()
+        accelerator = make_accelerator("no", "cpu", find_unused=False)
+        entry = Catalog(home).get(request.model)
+        photos = Subject.open(home, request.subject).photos if photos is None else photos
+        return Trainer(folder, request, entry, photos, accelerator)
+
+    return made
+
+
+@pytest.fixture
+def copied(home: Path):
+    """``copied(folder)``: a copy of a training's folder as another training of the same request."""
+
+    def copy(folder: TrainingFolder) -> TrainingFolder:
+        other = TrainingFolder(home, secrets.token_hex(16))
+        shutil.copytree(folder.path, other.path)
+        return other
+
+    return copy

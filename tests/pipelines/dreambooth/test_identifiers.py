@@ -1,0 +1,76 @@
+"""Identifier words: one token that means nothing, by the base's own tokenizer."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipelines.catalog import Catalog
+from pipelines.dreambooth.identifiers import PREFERRED, check, propose, tokenizer_of
+from pipelines.errors import BadRequest
+from pipelines.toybox.words import known_words
+
+WORDS = ["sks", "ohwx", "a cat", "Crème brûlée", "猫", "🐈", "it's", "x1y2", "mug", "  two\nlines "]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> Catalog:
+    return Catalog(tmp_path_factory.mktemp("identifiers"))
+
+
+@pytest.mark.parametrize("model", ["starter", "sd15", "sdxl"])
+def test_proposals_are_single_tokens_that_mean_nothing(models, model):
+    entry = models.get(model)
+    words = propose(entry, count=5)
+    assert len(words) == len(set(words)) == 5
+    for word in words:
+        checked = check(word, entry)
+        assert checked.good
+        assert len(checked.tokens) == 1
+        assert word not in known_words()
+
+
+def test_words_of_other_subjects_are_not_proposed_again(models):
+    entry = models.get("starter")
+    first, second, *_ = propose(entry)
+    assert propose(entry, taken={first})[0] == second
+
+
+def test_clip_is_cut_as_transformers_cuts_it(models):
+    from pipelines.diffusion.single_file import clip_tokenizer
+
+    theirs, ours = clip_tokenizer(), tokenizer_of(models.get("sd15"))
+    for word in (*WORDS, *PREFERRED):
+        assert ours.encode(word, add_special_tokens=False).tokens == theirs.tokenize(word)
+
+
+def test_the_starter_is_cut_by_its_own_tokenizer(models):
+    from transformers import CLIPTokenizer
+
+    from pipelines.catalog import ASSETS
+
+    theirs = CLIPTokenizer.from_pretrained(ASSETS / "starter" / "base" / "tokenizer")
+    ours = tokenizer_of(models.get("starter"))
+    for word in (*WORDS, *PREFERRED):
+        assert ours.encode(word, add_special_tokens=False).tokens == theirs.tokenize(word)
+
+
+@pytest.mark.parametrize(
+    ("model", "word", "said"),
+    [
+        ("starter", "mug", "has a picture of “mug” already"),
+        ("starter", "Mug", "has a picture of “Mug” already"),
+        ("starter", "sks", "cut into 2 tokens: s + ks"),
+        ("sd15", "cat", "may know it as a word"),
+        ("sd15", "whiskers the cat", "cut into 4 tokens"),
+        ("sd15", "🐈", "tokens"),
+    ],
+)
+def test_words_that_are_not_so_good_are_said_why(models, model, word, said):
+    checked = check(word, models.get(model))
+    assert not checked.good
+    assert said in str(checked.message)
+
+
+def test_an_empty_word_is_refused(models):
+    with pytest.raises(BadRequest, match="no identifier word"):
+        check(" ", models.get("starter"))

@@ -1,0 +1,163 @@
+"""What a training will take, what cannot work, and the presets' settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.catalog import Catalog
+from pipelines.dreambooth.preflight import check_room, preflight, remember_speed
+from pipelines.dreambooth.presets import presets, settings_for
+from pipelines.dreambooth.requests import TrainingRequest
+from pipelines.errors import (
+    BadRequest,
+    NotFound,
+    OutOfMemory,
+    Unavailable,
+    UserError,
+    validated,
+)
+
+GB = 10**9
+SOME = {"subject": "0" * 32, "training": "1" * 32, "name": "cat", "class_word": "cat"}
+
+
+def asked(**settings) -> TrainingRequest:
+    return validated(TrainingRequest, SOME | settings)
+
+
+@pytest.fixture
+def entry(tmp_path: Path):
+    """``entry(name)`` of the shipped catalog."""
+    return Catalog(tmp_path).get
+
+
+def look(request, entry, tmp_path, photos=10, device="cpu", cores=2):
+    return preflight(request, entry(request.model), photos, tmp_path, device, cores)
+
+
+@pytest.mark.parametrize(
+    ("settings", "photos", "device", "words"),
+    [
+        ({}, 1, "cpu", "has 1 photos; at least 2 are needed"),
+        ({"batch_size": 4}, 3, "cpu", "batch size is 4, but the subject has 3 photos"),
+        ({"steps": 10, "warmup_steps": 10}, 5, "cpu", "warm-up takes 10 of 10 steps"),
+        ({"prior_preservation": True, "class_word": ""}, 5, "cpu", "Write a class"),
+        ({"mixed_precision": "fp16"}, 5, "cpu", "fp16 cannot be computed with on a CPU"),
+        ({"processes": 2}, 5, "cpu", "2 GPUs were asked for, but this training runs on cpu"),
+        ({"optimizer": "adamw_8bit"}, 5, "mps", "8-bit AdamW needs an NVIDIA GPU"),
+        (
+            {"optimizer": "prodigy", "train_text_encoder": True, "learning_rate": 1.0,
+             "text_encoder_learning_rate": 0.5},
+            5, "cuda", "Prodigy finds one learning rate",
+        ),
+        ({"model": "flux-schnell"}, 5, "cuda", "cannot be taught yet"),
+    ],
+)  # fmt: skip
+def test_what_cannot_work_is_refused(entry, tmp_path, settings, photos, device, words):
+    with pytest.raises((BadRequest, Unavailable), match=words):
+        look(asked(**settings), entry, tmp_path, photos, device)
+
+
+def test_steps_and_samples_count_class_pictures_accumulation_and_gpus(entry, tmp_path):
+    request = asked(
+        model="sd15",
+        steps=100,
+        batch_size=2,
+        gradient_accumulation=3,
+        processes=4,
+        prior_preservation=True,
+        class_pictures=50,
+    )
+    found = look(request, entry, tmp_path, device="cuda")
+    assert (found.steps, found.samples, found.class_pictures) == (100, 100 * 2 * 2 * 3 * 4, 50)
+
+
+def test_memory_grows_with_what_is_asked(entry, tmp_path):
+    def needed(**settings) -> int:
+        return look(asked(model="sd15", **settings), entry, tmp_path, device="cuda").bytes
+
+    lora = needed()
+    assert 3 * GB < lora < 9 * GB  # 512², batch 1: people do it in 6 to 8 GB
+    assert needed(gradient_checkpointing=True) < lora
+    assert needed(batch_size=4) > 2 * lora - 4 * GB
+    assert needed(resolution=768) > lora
+    assert needed(method="full") > 12 * GB
+    assert needed(method="full", optimizer="adamw_8bit") < needed(method="full")
+    assert needed(mixed_precision="no") > lora
+
+
+def test_a_step_that_was_measured_is_believed(entry, tmp_path):
+    request = asked(steps=1000)
+    before = look(request, entry, tmp_path)
+    assert not before.measured
+    remember_speed(request, 128, tmp_path, "cpu", 3.0)
+    after = look(request, entry, tmp_path)
+    assert after.measured
+    assert 3000 < after.seconds < 3100
+    assert not look(asked(steps=1000, batch_size=2), entry, tmp_path).measured
+
+
+def test_too_little_memory_or_disk_is_refused_with_numbers(entry, tmp_path, monkeypatch):
+    found = look(asked(model="sdxl"), entry, tmp_path, device="cuda")
+    with pytest.raises(OutOfMemory, match=r"needs about \d+ GB on cuda, 2.0 GB are free"):
+        check_room(found, tmp_path, "cuda", 2 * GB)
+    check_room(found, tmp_path, "cuda", 80 * GB)
+    import shutil
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, 1000))
+    with pytest.raises(Unavailable, match=r"on the disk, 1.0 KB are free"):
+        check_room(found, tmp_path, "cuda", 80 * GB)
+
+
+def test_few_photos_and_missing_prompts_are_remarked_upon(entry, tmp_path):
+    found = look(asked(sample_every=10, save_every=0), entry, tmp_path, photos=3)
+    notes = " ".join(map(str, found.notes))
+    assert "3 photos are few" in notes
+    assert "No sample prompts" in notes
+    assert "a crash loses the whole training" in notes
+    assert look(asked(), entry, tmp_path).notes == []
+
+
+@pytest.mark.parametrize("memory", [4 * GB, 11 * GB, 15 * GB, 80 * GB])
+@pytest.mark.parametrize("method", ["lora", "full", "textual_inversion"])
+@pytest.mark.parametrize("model", ["starter", "sd15", "sdxl"])
+@pytest.mark.parametrize("preset", ["quick", "balanced", "best"])
+def test_every_preset_gives_settings_that_a_request_takes(entry, preset, model, method, memory):
+    settings = settings_for(preset, entry(model), method, memory, photos=10)
+    request = asked(model=model, method=method, **settings)
+    assert request.warmup_steps < request.steps
+    assert len(settings) == len(TrainingRequest.model_fields) - 8
+
+
+def test_presets_ask_for_less_where_memory_is_short(entry):
+    small = settings_for("balanced", entry("sd15"), "lora", 8 * GB, 10)
+    large = settings_for("balanced", entry("sd15"), "lora", 24 * GB, 10)
+    assert (small["gradient_checkpointing"], large["gradient_checkpointing"]) == (True, False)
+    assert (small["train_text_encoder"], large["train_text_encoder"]) == (False, True)
+
+
+def test_a_presets_batch_is_never_larger_than_the_photos_are_many(entry):
+    assert settings_for("quick", entry("starter"), "lora", GB, photos=3)["batch_size"] == 3
+
+
+def test_presets_have_words_in_both_languages():
+    for preset in presets():
+        assert preset.title.keys() == preset.description.keys() == {"en", "zh"}
+
+
+def test_a_preset_that_does_not_exist_or_cannot_be_is_named(entry, tmp_path):
+    with pytest.raises(NotFound, match="quick, balanced, best"):
+        settings_for("fast", entry("starter"), "lora", GB, 10)
+    (tmp_path / "training.yaml").write_text(
+        "- {name: odd, title: {en: Odd}, description: {en: x}, settings: {rank: 0}}"
+    )
+    with pytest.raises(UserError, match=r"training.yaml, entry odd: Rank is 0"):
+        presets(tmp_path)
+    (tmp_path / "second").mkdir()
+    (tmp_path / "second" / "training.yaml").write_text(
+        "- {name: sly, title: {en: x}, description: {en: x}, settings: {owner: eve}}"
+    )
+    with pytest.raises(UserError, match="cannot decide owner"):
+        presets(tmp_path / "second")

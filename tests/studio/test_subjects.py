@@ -1,0 +1,354 @@
+"""Subjects in the studio: everybody's own, within their room, and gone with all they made."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import threading
+import time
+from dataclasses import dataclass
+
+import pytest
+from PIL import Image
+
+from pipelines.dreambooth.subjects import FOLDER
+from pipelines.errors import BadRequest, Busy, NotFound
+from studio.gallery import Gallery
+from studio.home import prepare_home
+from studio.inputs import Inputs
+from studio.settings import StoredSettings
+from studio.store import Store
+from studio.subjects import KIND, MAX_SUBJECTS, WRITING_SECONDS, Subjects
+from tests.pipelines.dreambooth.test_photos import encoded, scene, zipped
+
+ANN, BEN, GUEST = "ann", "ben", "guest-1"
+JOB = "INSERT INTO jobs (id, owner, kind, request, state, created) VALUES (?, ?, ?, ?, ?, 0)"
+
+
+@dataclass(frozen=True)
+class Entry:
+    id: str
+    name: str
+    training: str | None
+
+
+class Shelf:
+    """A shelf of LoRAs in memory, with what deleting a subject asks of one."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, list[Entry]] = {}
+
+    def own(self, owner: str) -> list[Entry]:
+        return self.entries.get(owner, [])
+
+    def delete(self, owner: str, id: str) -> None:
+        self.entries[owner] = [entry for entry in self.own(owner) if entry.id != id]
+
+
+class Desk:
+    """The parts that subjects need."""
+
+    def __init__(self, home) -> None:
+        self.home = prepare_home(home)
+        self.store = Store(self.home)
+        self.settings = StoredSettings(self.store)
+        self.gallery = Gallery(self.store, self.home, self.settings)
+        self.shelf = Shelf()
+        self.subjects = Subjects(self.store, self.home, self.gallery, self.shelf)
+
+    def add(self, owner, id, *files):
+        return list(self.subjects.add(owner, id, files))
+
+    def job(self, owner, request, state="done", kind=KIND, id="job"):
+        self.store.write(JOB, (id, owner, kind, json.dumps(request), state))
+
+    def trained(self, owner, subject_id, number=0):
+        """All that a finished training leaves: job, folder, LoRA, and a picture painted with it."""
+        training, lora, job = f"{number:032x}", f"{number + 100:032x}", f"job-{number}"
+        self.job(owner, {"subject": subject_id, "training": training}, id=job)
+        folder = self.home / "trainings" / training
+        folder.mkdir(parents=True)
+        (folder / "training.json").write_text(json.dumps({"subject": subject_id}))
+        (folder / "progress.jsonl").write_text("{}")
+        self.shelf.entries.setdefault(owner, []).append(Entry(lora, f"lora {number}", training))
+        used = {"prompt": "x", "loras": [{"name": "lora", "weight": 1.0, "id": lora}]}
+        picture = self.picture(owner, f"painted-{number}", used)
+        return training, lora, job, picture
+
+    def picture(self, owner, job="other", request=None):
+        image = Image.new("RGB", (8, 8), "blue")
+        return self.gallery.save(
+            owner, job, 0, "text_to_image", image, request or {"prompt": "x"}
+        ).id
+
+
+@pytest.fixture
+def desk(tmp_path):
+    desk = Desk(tmp_path / "home")
+    yield desk
+    desk.store.close()
+
+
+@pytest.fixture
+def mine(desk):
+    """A subject of Ann's with one photo."""
+    subject = desk.subjects.create(ANN, "Whiskers", "ohwx", "cat")
+    desk.add(ANN, subject.id, ("one.png", encoded(scene())))
+    return desk.subjects.get(ANN, subject.id)
+
+
+def test_subjects_are_listed_newest_first(desk, mine):
+    newer = desk.subjects.from_example(ANN, "teapot", "kref")
+    assert [each.id for each in desk.subjects.list(ANN)] == [newer.id, mine.id]
+    assert desk.subjects.identifiers(ANN) == {"ohwx", "kref"}
+    assert len(newer.photos) == 10
+
+
+def test_files_and_zips_are_taken_and_what_is_refused_is_said(desk, mine):
+    archive = zipped(
+        {
+            "../../up.png": encoded(scene(seed=1)),
+            "nested/😀.jpg": encoded(scene(seed=2), "JPEG"),
+            "again.png": encoded(scene()),
+            "notes.txt": b"not a photo",
+            "bomb.png": bytes(100_000_000),
+        }
+    )
+    outcomes = desk.add(ANN, mine.id, ("all.zip", archive.getvalue()), ("broken.zip", b"PK\3\4"))
+    taken = [each.name for each in outcomes if each.photo]
+    refused = {each.name: str(each.refusal) for each in outcomes if each.refusal}
+    assert taken == ["up.png", "😀.jpg"]
+    assert refused.keys() == {"again.png", "notes.txt", "bomb.png", "broken.zip"}
+    assert "here already, as one.png" in refused["again.png"]
+    assert "text file" in refused["notes.txt"]
+    assert "no photo" in refused["bomb.png"]
+    assert "zip is damaged" in refused["broken.zip"]
+    names = [photo.name for photo in desk.subjects.get(ANN, mine.id).photos]
+    assert names == ["one.png", "up.png", "😀.jpg"]
+    inside = (desk.home / FOLDER).resolve()
+    assert not [p for p in desk.home.rglob("*.png") if inside not in p.resolve().parents]
+
+
+def test_an_upload_is_read_from_its_path(desk, mine, tmp_path):
+    photo, archive = tmp_path / "a.png", tmp_path / "b.zip"
+    photo.write_bytes(encoded(scene(seed=1)))
+    archive.write_bytes(zipped({"c.png": encoded(scene(seed=2))}).getvalue())
+    outcomes = desk.add(ANN, mine.id, ("a.png", photo), ("b.zip", archive))
+    assert [(each.name, each.refusal) for each in outcomes] == [("a.png", None), ("c.png", None)]
+
+
+def test_of_500_photos_200_are_taken(desk, mine, monkeypatch):
+    monkeypatch.setattr("pipelines.dreambooth.photos.MAX_PHOTOS", 8)  # as many, in less time
+    opened = []
+    original = desk.subjects._take.__globals__["kept"].open_photo
+
+    def counted(data):
+        opened.append(len(data))
+        return original(data)
+
+    monkeypatch.setattr("pipelines.dreambooth.subjects.open_photo", counted)
+    files = {f"{n}.png": encoded(Image.new("RGB", (64, 64), (n % 256, n // 256, 9))) for n in
+             range(500)}  # fmt: skip
+    outcomes = desk.add(ANN, mine.id, ("many.zip", zipped(files).getvalue()))
+    assert len(outcomes) == 500
+    assert sum(each.photo is not None for each in outcomes) == 7
+    assert all("at most 8 photos" in str(each.refusal) for each in outcomes[7:])
+    assert len(opened) == 7  # what has no room is not even decoded
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda s, owner, id, photo: s.get(owner, id),
+        lambda s, owner, id, photo: list(s.add(owner, id, [("a", b"")])),
+        lambda s, owner, id, photo: s.change(owner, id, name="x"),
+        lambda s, owner, id, photo: s.photo(owner, id, photo),
+        lambda s, owner, id, photo: s.preview(owner, id, photo),
+        lambda s, owner, id, photo: s.change_photo(owner, id, photo, focus=(0, 0)),
+        lambda s, owner, id, photo: s.remove_photo(owner, id, photo),
+        lambda s, owner, id, photo: s.made_from(owner, id),
+        lambda s, owner, id, photo: s.delete(owner, id),
+    ],
+)
+def test_another_owner_finds_nothing(desk, mine, ask):
+    with pytest.raises(NotFound):
+        ask(desk.subjects, BEN, mine.id, mine.photos[0].id)
+    assert desk.subjects.list(BEN) == []
+    assert desk.subjects.get(ANN, mine.id) == mine
+
+
+@pytest.mark.parametrize("id", ["../x", "0" * 32, "", "%", "'; --"])
+def test_ids_that_stand_for_nothing(desk, mine, id):
+    with pytest.raises(NotFound):
+        desk.subjects.get(ANN, id)
+    with pytest.raises(NotFound):
+        desk.subjects.photo(ANN, mine.id, id)
+    with pytest.raises(NotFound):
+        desk.subjects.delete(ANN, id)
+
+
+def test_a_photo_of_one_subject_is_not_found_in_another(desk, mine):
+    other = desk.subjects.create(ANN, "Tom")
+    with pytest.raises(NotFound):
+        desk.subjects.photo(ANN, other.id, mine.photos[0].id)
+
+
+def test_the_preview_is_the_square_that_is_learnt_from(desk, mine):
+    with Image.open(io.BytesIO(desk.subjects.preview(ANN, mine.id, mine.photos[0].id))) as image:
+        assert (image.format, image.size) == ("WEBP", (256, 256))
+
+
+def test_a_guest_s_quota_counts_photos(desk):
+    desk.settings.change(guest_quota_mb=1)
+    subject = desk.subjects.create(GUEST, "x")
+    outcomes = desk.add(
+        GUEST,
+        subject.id,
+        *((f"{n}.png", encoded(scene((1600, 1200), (800, 600), seed=n))) for n in range(3)),
+    )
+    assert outcomes[0].photo is not None
+    assert "a guest may keep 1 MB" in str(outcomes[-1].refusal)
+    kept = desk.subjects.get(GUEST, subject.id)
+    assert desk.gallery.bytes_used(GUEST) == kept.bytes
+    with pytest.raises(Busy):
+        desk.subjects.create(GUEST, "another")
+    desk.subjects.delete(GUEST, subject.id)
+    assert desk.gallery.bytes_used(GUEST) == 0
+
+
+def test_removing_a_photo_gives_its_room_back(desk, mine):
+    assert desk.gallery.bytes_used(ANN) == mine.bytes > 0
+    desk.subjects.remove_photo(ANN, mine.id, mine.photos[0].id)
+    assert desk.gallery.bytes_used(ANN) == 0
+
+
+def test_there_is_a_limit_to_how_many(desk, mine, monkeypatch):
+    monkeypatch.setattr("studio.subjects.MAX_SUBJECTS", 2)
+    assert MAX_SUBJECTS >= 2
+    desk.subjects.create(ANN, "second")
+    with pytest.raises(Busy, match="You have 2 subjects; 2 are allowed"):
+        desk.subjects.create(ANN, "third")
+    desk.subjects.create(BEN, "his first")
+
+
+def test_a_full_disk_is_said_for_the_file_that_did_not_fit(desk, mine, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pipelines.dreambooth.subjects.write_whole", full)
+    (outcome,) = desk.add(ANN, mine.id, ("two.png", encoded(scene(seed=2))))
+    assert "The disk is full" in str(outcome.refusal)
+    monkeypatch.undo()
+    assert desk.subjects.get(ANN, mine.id) == mine
+
+
+def test_two_pages_add_at_once_and_nothing_is_lost(desk, mine):
+    def add(first):
+        for number in range(first, first + 6):
+            desk.add(ANN, mine.id, (f"{number}.png", encoded(scene((200, 150), (70, 70), number))))
+
+    threads = [threading.Thread(target=add, args=(first,)) for first in (10, 20, 30)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    subject = desk.subjects.get(ANN, mine.id)
+    assert len(subject.photos) == 19
+    assert desk.gallery.bytes_used(ANN) == subject.bytes
+
+
+# --- while it is learnt ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", ["queued", "running"])
+def test_photos_stay_as_they_are_while_they_are_learnt(desk, mine, state):
+    desk.job(ANN, {"subject": mine.id}, state)
+    photo = mine.photos[0].id
+    for change in (
+        lambda: desk.add(ANN, mine.id, ("a.png", b"")),
+        lambda: desk.subjects.remove_photo(ANN, mine.id, photo),
+        lambda: desk.subjects.change_photo(ANN, mine.id, photo, focus=(0, 0)),
+    ):
+        with pytest.raises(BadRequest, match="Whiskers is being learnt right now"):
+            change()
+    with pytest.raises(BadRequest, match="Stop it first"):
+        desk.subjects.delete(ANN, mine.id)
+    assert desk.subjects.change(ANN, mine.id, name="Tom").name == "Tom"
+    desk.store.write("UPDATE jobs SET state = 'cancelled'")
+    desk.subjects.remove_photo(ANN, mine.id, photo)
+
+
+def test_a_lora_that_a_job_is_about_to_use_holds_its_subject(desk, mine):
+    _, lora, _, _ = desk.trained(ANN, mine.id)
+    desk.job(ANN, {"loras": [{"id": lora}]}, "queued", "text_to_image", id="waiting")
+    with pytest.raises(BadRequest, match="uses these photos or what was made from them"):
+        desk.subjects.delete(ANN, mine.id)
+    assert desk.subjects.get(ANN, mine.id) == mine
+
+
+# --- deleting -------------------------------------------------------------------------------------
+
+
+def test_deleting_takes_everything_made_from_the_photos_and_nothing_else(desk, mine):
+    other = desk.subjects.create(ANN, "Tom")
+    his = desk.subjects.create(BEN, "Rex")
+    first, second = desk.trained(ANN, mine.id, 0), desk.trained(ANN, mine.id, 1)
+    left = desk.trained(ANN, other.id, 2)
+    others = desk.trained(BEN, his.id, 3)
+    plain = desk.picture(ANN)
+    made = desk.subjects.made_from(ANN, mine.id)
+    assert made.trainings == [first[0], second[0]]
+    assert made.loras == {first[1]: "lora 0", second[1]: "lora 1"}
+    assert made.jobs == [first[2], second[2]]
+    assert made.pictures == [first[3], second[3]]
+    assert desk.subjects.delete(ANN, mine.id) == made
+    folders = {path.name for path in (desk.home / "trainings").iterdir()}
+    assert folders == {left[0], others[0]}
+    assert [entry.id for entry in desk.shelf.own(ANN)] == [left[1]]
+    assert [entry.id for entry in desk.shelf.own(BEN)] == [others[1]]
+    assert {row.id for row in desk.gallery.search(ANN)} == {left[3], plain}
+    assert {row["id"] for row in desk.store.rows("SELECT id FROM jobs")} == {left[2], others[2]}
+    assert [each.id for each in desk.subjects.list(ANN)] == [other.id]
+    text = [path.read_bytes() for path in desk.home.rglob("*") if path.is_file()]
+    assert not any(mine.photos[0].id.encode() in data for data in text if data[:6] != b"SQLite")
+    assert not (desk.home / FOLDER / mine.id).exists()
+
+
+def test_a_subject_whose_list_is_damaged_can_still_be_deleted(desk, mine):
+    (desk.home / FOLDER / mine.id / "subject.json").unlink()
+    assert desk.subjects.list(ANN) == []
+    desk.subjects.delete(ANN, mine.id)
+    assert list((desk.home / FOLDER).iterdir()) == []
+
+
+def test_delete_all_leaves_those_of_others(desk, mine):
+    his = desk.subjects.create(BEN, "Rex")
+    desk.subjects.create(ANN, "Tom")
+    assert desk.subjects.delete_all(ANN) == 2
+    assert desk.subjects.list(ANN) == []
+    assert desk.subjects.get(BEN, his.id).name == "Rex"
+
+
+def test_cleaning_up_takes_folders_of_nobody(desk, mine):
+    stray, young = desk.home / FOLDER / ("e" * 32), desk.home / FOLDER / ("f" * 32)
+    for folder in (stray, young):
+        folder.mkdir()
+        (folder / "x.png").write_bytes(b"12345")
+    then = time.time() - WRITING_SECONDS - 60
+    os.utime(stray, (then, then))
+    os.utime(desk.home / FOLDER / mine.id, (then, then))
+    assert desk.subjects.clean_up(dry_run=True) == 5
+    assert stray.exists()
+    assert desk.subjects.clean_up() == 5
+    assert not stray.exists()
+    assert young.exists()
+    assert desk.subjects.get(ANN, mine.id) == mine
+
+
+def test_brought_in_pictures_have_nothing_to_do_with_photos(desk, mine):
+    inputs = Inputs(desk.store, desk.home, desk.gallery)
+    brought = inputs.bring(ANN, encoded(scene()))
+    desk.subjects.delete(ANN, mine.id)
+    assert inputs.get(ANN, brought.id) == brought

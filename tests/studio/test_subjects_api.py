@@ -1,0 +1,316 @@
+"""Subjects over HTTP: photos in, words changed, everybody's own, and all gone at once."""
+
+from __future__ import annotations
+
+import io
+import json
+import secrets
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from PIL import Image
+from PIL.ExifTags import IFD, Base
+
+from pipelines.dreambooth.folder import TrainingFolder
+from studio.server import Studio
+from tests.pipelines.dreambooth.test_photos import HEIC, claimed_png, encoded, scene, zipped
+from tests.studio.live import live_studio, options_for, sentence
+from tests.studio.test_server import ACCOUNTS, PASSWORDS
+
+SUBJECTS = "/api/v1/subjects"
+STRANGE_ID = "0" * 32
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory, twin_home) -> Iterator[tuple[Studio, str]]:
+    home = tmp_path_factory.mktemp("subjects")
+    with live_studio(options_for(home, twin_home, accounts=ACCOUNTS)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def visitors(studio) -> Iterator[dict[str, httpx.Client]]:
+    clients = {}
+    for name in ("ada", "bob", "guest"):
+        clients[name] = httpx.Client(base_url=studio[1], timeout=60)
+        clients[name].post("/login", data={"name": name, "password": PASSWORDS[name]})
+    yield clients
+    for client in clients.values():
+        client.close()
+
+
+@pytest.fixture(scope="module")
+def ada(visitors) -> httpx.Client:
+    return visitors["ada"]
+
+
+def made(client: httpx.Client, **words) -> dict:
+    words = {"name": "Whiskers", "identifier": "ohwx", "class_word": "cat"} | words
+    answer = client.post(SUBJECTS, json=words)
+    assert answer.status_code == 201, answer.text
+    return answer.json()
+
+
+def add(client: httpx.Client, subject: dict, data: bytes, name: str = "one.png") -> dict:
+    address = f"{SUBJECTS}/{subject['id']}/photos"
+    answer = client.post(address, content=data, params={"name": name})
+    assert answer.status_code == 201, answer.text
+    return answer.json()
+
+
+@pytest.fixture
+def subject(ada) -> dict:
+    """A subject of Ada's with one photo."""
+    subject = made(ada)
+    add(ada, subject, encoded(scene()))
+    return ada.get(f"{SUBJECTS}/{subject['id']}").json()
+
+
+def test_a_photo_comes_back_without_the_place_where_it_was_taken(ada):
+    exif = Image.Exif()
+    exif[Base.Make] = "A Camera"
+    exif.get_ifd(IFD.GPSInfo)[2] = (48.0, 51.0, 29.0)
+    data = encoded(scene(), "JPEG", exif=exif)
+    (photo,) = add(ada, made(ada), data, "../😀 there.jpg")["taken"]
+    assert photo["name"] == "😀 there.jpg"
+    answer = ada.get(photo["url"])
+    assert answer.headers["content-type"] == "image/png"
+    assert answer.headers["cache-control"].startswith("private")
+    assert b"A Camera" not in answer.content
+    with Image.open(io.BytesIO(answer.content)) as image:
+        assert image.size == (480, 320)
+        assert dict(image.getexif()) == {}
+
+
+def test_the_crop_follows_the_focus(ada, subject):
+    (photo,) = subject["photos"]
+    address = f"{SUBJECTS}/{subject['id']}/photos/{photo['id']}"
+    before = ada.get(photo["crop"])
+    assert before.headers["content-type"] == "image/webp"
+    moved = ada.patch(address, json={"focus": [0.0, 0.5]}).json()
+    assert (moved["focus"], moved["automatic"]) == ([0.0, 0.5], False)
+    assert moved["crop"] != photo["crop"]
+    assert ada.get(moved["crop"]).content != before.content
+    back = ada.patch(address, json={"automatic": True}).json()
+    assert back == photo
+
+
+def test_captions_are_changed(ada, subject):
+    address = f"{SUBJECTS}/{subject['id']}/photos/{subject['photos'][0]['id']}"
+    assert ada.patch(address, json={"caption": "a [trigger] at sea"}).json()["caption"] == (
+        "a [trigger] at sea"
+    )
+    refused = ada.patch(address, json={"caption": "a cat"})
+    assert refused.status_code == 422
+    assert "[trigger]" in sentence(refused)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"focus": [2, 0]}, "must be between 0"),
+        ({"focus": [0]}, "Focus"),
+        ({"focus": "left"}, "Focus"),
+        ({"caption": "[trigger]" * 400}, "at most 2000"),
+        ({"mud": 1}, "no setting called mud"),
+    ],
+)
+def test_a_bad_change_is_named(ada, subject, change, said):
+    address = f"{SUBJECTS}/{subject['id']}/photos/{subject['photos'][0]['id']}"
+    answer = ada.patch(address, json=change)
+    assert answer.status_code == 422
+    assert said in sentence(answer)
+
+
+def test_a_zip_with_everything_in_it(ada, subject):
+    archive = zipped(
+        {
+            "../../../evil.png": encoded(scene(seed=1)),
+            "frames.gif": encoded(scene(seed=2), "GIF"),
+            "print.jpg": encoded(scene(seed=3).convert("CMYK"), "JPEG"),
+            "phone.heic": HEIC,
+            "cut.jpg": encoded(scene(), "JPEG")[:3000],
+            "dot.png": encoded(Image.new("RGB", (1, 1))),
+            "vast.png": claimed_png(20_000, 20_000),
+            "same.png": encoded(scene()),
+            "bomb.png": bytes(80_000_000),
+        }
+    )
+    answer = add(ada, subject, archive.getvalue(), "photos.zip")
+    assert [photo["name"] for photo in answer["taken"]] == ["evil.png", "frames.gif", "print.jpg"]
+    reasons = {each["name"]: each["reason"] for each in answer["refused"]}
+    for name, said in {
+        "phone.heic": "HEIC",
+        "cut.jpg": "damaged",
+        "dot.png": "1 × 1",
+        "vast.png": "20000 × 20000",
+        "same.png": "already",
+        "bomb.png": "no photo",
+    }.items():
+        assert said in reasons[name]
+
+
+def test_reasons_and_remarks_are_in_the_reader_s_language(ada, subject):
+    address = f"{SUBJECTS}/{subject['id']}/photos"
+    chinese = {"accept-language": "zh"}
+    (refused,) = ada.post(address, content=HEIC, headers=chinese).json()["refused"]
+    assert "JPEG" in refused["reason"]
+    assert "Export" not in refused["reason"]
+    small = encoded(scene((200, 150), (100, 75)))
+    (taken,) = ada.post(address, content=small, headers=chinese).json()["taken"]
+    assert "200 × 150" in taken["remarks"][0]
+    assert "pixels" not in taken["remarks"][0]
+
+
+def test_more_bytes_than_any_upload_are_cut_off(ada, subject):
+    answer = ada.post(f"{SUBJECTS}/{subject['id']}/photos", content=iter([bytes(1_000_000)] * 60))
+    assert answer.status_code == 413
+
+
+def test_words_change(ada, subject):
+    answer = ada.patch(f"{SUBJECTS}/{subject['id']}", json={"name": "Tom/😀", "identifier": "sks"})
+    assert (answer.json()["name"], answer.json()["identifier"]) == ("Tom/😀", "sks")
+    bad = ada.patch(f"{SUBJECTS}/{subject['id']}", json={"identifier": "<lora:x>"})
+    assert bad.status_code == 422
+    assert ada.post(SUBJECTS, json={}).status_code == 422
+    assert "no setting called id" in sentence(ada.post(SUBJECTS, json={"name": "x", "id": "y"}))
+
+
+def test_the_examples_are_one_request_away(ada):
+    (example, *_) = ada.get("/api/v1/examples").json()["examples"]
+    answer = ada.post(f"{SUBJECTS}/from-example/{example['key']}", params={"identifier": "kref"})
+    assert answer.status_code == 201
+    assert len(answer.json()["photos"]) == example["photos"] == 10
+    assert ada.post(f"{SUBJECTS}/from-example/..%2fstarter").status_code == 404
+
+
+def test_identifiers_are_proposed_and_checked(ada, subject):
+    asked = {"base": "starter", "word": "mug"}
+    answer = ada.get("/api/v1/identifiers", params=asked).json()
+    assert (answer["good"], answer["tokens"]) == (False, ["mug</w>"])
+    assert len(answer["proposed"]) == 3
+    first = answer["proposed"][0]
+    made(ada, identifier=first)
+    again = ada.get("/api/v1/identifiers", params={"base": "starter"}).json()
+    assert first not in again["proposed"]
+    assert ada.get("/api/v1/identifiers", params={"base": "gone"}).status_code == 404
+
+
+def test_removing_and_deleting(ada, subject):
+    photo = subject["photos"][0]
+    address = f"{SUBJECTS}/{subject['id']}"
+    assert ada.get(f"{address}/made").json() == {"trainings": [], "loras": [], "pictures": []}
+    assert ada.delete(f"{address}/photos/{photo['id']}").status_code == 204
+    assert ada.get(photo["url"]).status_code == 404
+    assert ada.delete(address).json()["deleted"] == {"trainings": [], "loras": [], "pictures": []}
+    assert ada.get(address).status_code == 404
+    assert ada.delete(address).status_code == 404
+
+
+# --- nobody else's --------------------------------------------------------------------------------
+
+
+def test_another_s_photos_are_not_found_by_any_way(studio, visitors, subject):
+    photo = subject["photos"][0]
+    address = f"{SUBJECTS}/{subject['id']}"
+    picture = f"{address}/photos/{photo['id']}"
+    stranger = httpx.Client(base_url=studio[1])
+    others = {"bob": (visitors["bob"], 404), "guest": (visitors["guest"], 404)}
+    for client, status in (*others.values(), (stranger, 401)):
+        answers = [
+            client.get(address),
+            client.get(photo["url"]),
+            client.get(photo["crop"]),
+            client.get(f"{address}/made"),
+            client.patch(address, json={"name": "mine"}),
+            client.patch(picture, json={"focus": [0, 0]}),
+            client.post(f"{address}/photos", content=encoded(scene())),
+            client.delete(picture),
+            client.delete(address),
+        ]
+        assert [answer.status_code for answer in answers] == [status] * len(answers)
+    for client, _ in others.values():
+        assert subject["id"] not in client.get(SUBJECTS).text
+    assert visitors["ada"].get(address).json() == subject
+
+
+@pytest.mark.parametrize("id", ["..%2f..%2fatelier.db", "%2e%2e", "0" * 31, "A" * 32, STRANGE_ID])
+def test_ids_are_no_paths(ada, subject, id):
+    assert ada.get(f"{SUBJECTS}/{id}").status_code == 404
+    assert ada.get(f"{SUBJECTS}/{subject['id']}/photos/{id}.png").status_code == 404
+    assert ada.get(f"{SUBJECTS}/{subject['id']}/photos/{id}/crop.webp").status_code == 404
+
+
+@pytest.fixture
+def training(studio, subject) -> str:
+    """A training of Ada's that has ended, with a sample picture."""
+    id, running = secrets.token_hex(16), studio[0]
+    request = {"subject": subject["id"], "training": id, "owner": "ada", "name": "whiskers"}
+    running.store.write(
+        "INSERT INTO jobs (id, owner, kind, request, state, created) "
+        "VALUES (?, 'ada', 'dreambooth', ?, 'cancelled', 0)",
+        (f"job-{id}", json.dumps(request)),
+    )
+    folder = TrainingFolder(running.home, id)
+    folder.samples.mkdir(parents=True)
+    folder.request_path.write_text(json.dumps(request))
+    (folder.samples / "000010-0.png").write_bytes(encoded(scene()))
+    folder.report("sample", step=10, file="000010-0.png", prompt="a [trigger]")
+    return id
+
+
+def test_another_s_trainings_are_not_found_by_any_way(visitors, training, subject):
+    ada, address = visitors["ada"], f"/api/v1/trainings/{training}"
+    (line,) = ada.get(f"{address}/progress").json()["progress"]
+    assert ada.get(line["url"]).headers["content-type"] == "image/png"
+    described = ada.get(address).json()
+    assert (described["state"], described["lora"]) == ("cancelled", None)
+    assert "owner" not in described["request"]
+    asked = {"subject": subject["id"], "name": "mine", "class_word": "cat"}
+    for client in (visitors["bob"], visitors["guest"]):
+        answers = [
+            client.get(address),
+            client.get(f"{address}/progress"),
+            client.get(line["url"]),
+            client.post(f"{address}/resume"),
+            client.delete(address),
+            client.post("/api/v1/trainings/preflight", json=asked),
+            client.post("/api/v1/jobs/dreambooth", json=asked),
+            client.post("/api/v1/jobs/dreambooth", json=asked | {"training": training}),
+        ]
+        assert [answer.status_code for answer in answers] == [404] * len(answers)
+        assert training not in client.get("/api/v1/trainings").text
+    assert ada.delete(address).status_code == 204
+    assert ada.get(address).status_code == 404
+
+
+@pytest.mark.parametrize("file", ["..%2ftraining.json", "training.json", "000011-0.png"])
+def test_only_samples_of_a_training_are_served(ada, training, file):
+    assert ada.get(f"/api/v1/trainings/{training}/samples/{file}").status_code == 404
+
+
+def test_one_cannot_try_what_is_on_another_s_shelf(visitors, studio):
+    base = {"prompt": "x", "model": "tiny-sd1"}
+    for what in ({"lora": {"name": "gone"}}, {"model": f"own:{STRANGE_ID}"}):
+        asked = {"base": base, "prompts": ["x"]} | what
+        answer = visitors["bob"].post("/api/v1/jobs/before_after", json=asked)
+        assert answer.status_code == 404
+        assert "shelf" in sentence(answer)
+
+
+def test_presets_are_listed(ada):
+    names = [each["name"] for each in ada.get("/api/v1/trainings/presets").json()["presets"]]
+    assert names == ["quick", "balanced", "best"]
+
+
+def test_what_cannot_work_is_said_before_it_is_queued(ada, subject):
+    asked = {"subject": subject["id"], "name": "whiskers", "class_word": "cat"}
+    for address in ("/api/v1/trainings/preflight", "/api/v1/jobs/dreambooth"):
+        answer = ada.post(address, json=asked)
+        assert answer.status_code == 422
+        assert "1 photos; at least 2 are needed" in sentence(answer)
+
+
+def test_an_answer_never_names_a_folder_of_this_machine(studio, ada, subject):
+    assert str(studio[0].home) not in ada.get(SUBJECTS).text

@@ -1,0 +1,233 @@
+"""Trainings in the studio: filled in by the server, everybody's own, gone with their subject."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pipelines.catalog import Catalog
+from pipelines.diffusion.lora.shelf import LoraShelf
+from pipelines.dreambooth.folder import TrainingFolder
+from pipelines.dreambooth.requests import TrainingRequest
+from pipelines.errors import BadRequest, NotFound, validated
+from studio.gallery import Gallery
+from studio.home import prepare_home
+from studio.jobs import Jobs
+from studio.settings import StoredSettings
+from studio.store import Store
+from studio.subjects import KIND, Subjects
+from studio.trainings import Trainings
+from tests.pipelines.dreambooth.test_photos import encoded, scene
+
+ANN, BEN = "ann", "ben"
+
+
+class Machine:
+    """A machine of which nothing is known yet."""
+
+    @staticmethod
+    def status() -> dict:
+        return {"ready": False}
+
+
+class Engine:
+    """Trainings are queued here and never run."""
+
+    request_class = TrainingRequest
+
+
+class Desk:
+    """The parts that trainings need; no worker is started."""
+
+    def __init__(self, home) -> None:
+        self.home = prepare_home(home)
+        self.store = Store(self.home)
+        settings = StoredSettings(self.store)
+        gallery = Gallery(self.store, self.home, settings)
+        self.subjects = Subjects(self.store, self.home, gallery, LoraShelf(self.home))
+        self.jobs = Jobs(self.store, None, {KIND: Engine}, gallery, settings)
+        catalog = Catalog(self.home)
+        self.trainings = Trainings(self.home, catalog, Machine, self.subjects, self.jobs)
+
+    def subject(self, owner, photos=3):
+        made = self.subjects.create(owner, "Whiskers", "kref", "cat")
+        files = [(f"{n}.png", encoded(scene(seed=n))) for n in range(photos)]
+        list(self.subjects.add(owner, made.id, files))
+        return made.id
+
+    def queue(self, owner, subject, **fields):
+        """Queues a training as the studio does; its id."""
+        data = {"subject": subject, "name": "whiskers", "class_word": "cat"} | fields
+        request = validated(TrainingRequest, self.trainings.filled(owner, data))
+        self.trainings.check(owner, request)
+        self.jobs.submit(owner, KIND, request)
+        return request.training
+
+    def end(self, state="done"):
+        self.store.write("UPDATE jobs SET state = ?", (state,))
+
+
+@pytest.fixture
+def desk(tmp_path):
+    desk = Desk(tmp_path / "home")
+    yield desk
+    desk.store.close()
+
+
+def test_owner_and_folder_are_the_server_s_to_say(desk):
+    subject = desk.subject(ANN)
+    first = desk.trainings.filled(ANN, {"subject": subject, "owner": BEN})
+    second = desk.trainings.filled(ANN, {"subject": subject})
+    assert first["owner"] == ANN
+    assert len(first["training"]) == 32
+    assert first["training"] != second["training"]
+
+
+def test_nobody_goes_on_with_another_s_training(desk):
+    training = desk.queue(ANN, desk.subject(ANN))
+    with pytest.raises(NotFound):
+        desk.trainings.filled(BEN, {"training": training})
+    with pytest.raises(NotFound):
+        desk.trainings.filled(ANN, {"training": "../" + training})
+    assert desk.trainings.filled(ANN, {"training": training})["training"] == training
+
+
+def test_another_s_photos_cannot_be_learnt(desk):
+    with pytest.raises(NotFound):
+        desk.queue(BEN, desk.subject(ANN))
+    assert desk.trainings.list(BEN) == []
+
+
+def test_what_cannot_work_is_not_queued(desk):
+    with pytest.raises(BadRequest, match="has 1 photos; at least 2"):
+        desk.queue(ANN, desk.subject(ANN, photos=1))
+    with pytest.raises(BadRequest, match="batch size is 8, but the subject has 3"):
+        desk.queue(ANN, desk.subject(ANN), batch_size=8)
+    with pytest.raises(NotFound):
+        desk.queue(ANN, desk.subject(ANN), model="gone")
+    assert desk.jobs.list(ANN) == []
+
+
+def test_the_newest_is_first_and_a_resumed_one_is_one_training(desk):
+    subject = desk.subject(ANN)
+    first = desk.queue(ANN, subject)
+    desk.end("cancelled")
+    second = desk.queue(ANN, subject, name="again")
+    desk.end("failed")
+    job = desk.trainings.resume(ANN, first)
+    assert [training.id for training in desk.trainings.list(ANN)] == [first, second]
+    assert desk.trainings.get(ANN, first).job.id == job.id
+    assert desk.trainings.get(ANN, first).request.name == "whiskers"
+
+
+def test_one_that_is_at_work_is_not_begun_twice(desk):
+    training = desk.queue(ANN, desk.subject(ANN))
+    with pytest.raises(BadRequest, match="whiskers is being trained already"):
+        desk.trainings.resume(ANN, training)
+    with pytest.raises(BadRequest, match="Stop it first"):
+        desk.trainings.delete(ANN, training)
+
+
+def reported(desk, training):
+    folder = TrainingFolder(desk.home, training)
+    folder.samples.mkdir(parents=True)
+    folder.request_path.write_text(json.dumps({"subject": "x"}))
+    (folder.samples / "000010-0.png").write_bytes(b"a picture")
+    folder.report("step", step=1, loss=0.5)
+    folder.report("sample", step=10, file="000010-0.png", prompt="a [trigger]")
+    return folder
+
+
+def test_progress_is_read_from_where_it_was_left(desk):
+    training = desk.queue(ANN, desk.subject(ANN))
+    folder = reported(desk, training)
+    lines, reached = desk.trainings.progress(ANN, training)
+    assert [line["event"] for line in lines] == ["step", "sample"]
+    assert desk.trainings.progress(ANN, training, reached) == ([], reached)
+    folder.report("done", step=20)
+    (line,), _ = desk.trainings.progress(ANN, training, reached)
+    assert line["event"] == "done"
+
+
+@pytest.mark.parametrize(
+    "file", ["../training.json", "000010-0.png/..", "", "000011-0.png", "x.png", "..", "0-0.png\n"]
+)
+def test_only_sample_pictures_are_served(desk, file):
+    training = desk.queue(ANN, desk.subject(ANN))
+    folder = reported(desk, training)
+    good = desk.trainings.sample(ANN, training, "000010-0.png")
+    assert good == folder.samples / "000010-0.png"
+    with pytest.raises(NotFound):
+        desk.trainings.sample(ANN, training, file)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda t, owner, id: t.get(owner, id),
+        lambda t, owner, id: t.progress(owner, id),
+        lambda t, owner, id: t.lora(owner, id),
+        lambda t, owner, id: t.sample(owner, id, "000010-0.png"),
+        lambda t, owner, id: t.resume(owner, id),
+        lambda t, owner, id: t.delete(owner, id),
+    ],
+)
+def test_another_owner_finds_nothing(desk, ask):
+    training = desk.queue(ANN, desk.subject(ANN))
+    reported(desk, training)
+    desk.end()
+    with pytest.raises(NotFound):
+        ask(desk.trainings, BEN, training)
+    assert desk.trainings.list(BEN) == []
+    assert desk.trainings.get(ANN, training).job.state == "done"
+
+
+def test_deleting_one_takes_its_folder_and_jobs(desk):
+    subject = desk.subject(ANN)
+    training = desk.queue(ANN, subject)
+    folder = reported(desk, training)
+    desk.end()
+    other = desk.queue(ANN, subject)
+    desk.trainings.delete(ANN, training)
+    assert not folder.path.exists()
+    assert [each.id for each in desk.trainings.list(ANN)] == [other]
+
+
+def test_they_go_with_their_subject(desk):
+    subject = desk.subject(ANN)
+    training = desk.queue(ANN, subject)
+    folder = reported(desk, training)
+    folder.request_path.write_text(json.dumps({"subject": subject}))
+    desk.end()
+    made = desk.subjects.delete(ANN, subject)
+    assert made.trainings == [training]
+    assert not folder.path.exists()
+    assert desk.trainings.list(ANN) == []
+
+
+def test_a_trainer_that_outlived_its_studio_holds_its_subject(desk):
+    subject = desk.subject(ANN)
+    training = desk.queue(ANN, subject)
+    folder = reported(desk, training)
+    folder.request_path.write_text(json.dumps({"subject": subject}))
+    desk.end("failed")
+    with folder.held() as mine:
+        assert mine
+        with pytest.raises(BadRequest, match="being learnt right now"):
+            desk.subjects.delete(ANN, subject)
+        with pytest.raises(BadRequest, match="Stop it first"):
+            desk.trainings.delete(ANN, training)
+    desk.subjects.delete(ANN, subject)
+
+
+def test_the_preflight_expects_steps_time_and_memory(desk):
+    data = {"subject": desk.subject(ANN), "name": "x", "class_word": "cat", "steps": 50}
+    found = desk.trainings.preflight(ANN, data)
+    assert found.steps == 50
+    assert found.seconds > 0
+    assert found.bytes > 0
+    with pytest.raises(NotFound):
+        desk.trainings.preflight(BEN, data)
+    with pytest.raises(BadRequest, match="Steps is 0"):
+        desk.trainings.preflight(ANN, data | {"steps": 0})
