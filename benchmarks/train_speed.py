@@ -1,0 +1,335 @@
+"""How fast the trainer is, against a plain loop as diffusers' train_dreambooth_lora.py has it.
+
+    python -m benchmarks.train_speed [--model starter|sd15-random] [--seconds 30] [--batch 4]
+
+The plain loop decodes each photo, encodes it by the autoencoder and its caption by the text
+encoder at every step, with the library's attention and without caches; the trainer does what it
+always does. The same LoRA, batch, precision, optimiser and prior preservation, in turn, each in a
+process of its own so that peak memory is its own. ``sd15-random`` is Stable Diffusion 1.5's
+full-size UNet, text encoder and autoencoder with random weights, 512², for machines with a GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import secrets
+import subprocess
+import sys
+import tempfile
+import time
+from io import BytesIO
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PHOTOS = 10
+STEPS_MOST = 2000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--model", default="starter", choices=("starter", "sd15-random"))
+    parser.add_argument("--seconds", type=float, default=30, help="of training, for each of them")
+    parser.add_argument("--batch", type=int, nargs="+", default=[4])
+    parser.add_argument("--rank", type=int, default=16)
+    parser.add_argument("--targets", default="attention")
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--text-encoder", action="store_true", help="it learns too")
+    parser.add_argument("--no-prior", action="store_true")
+    parser.add_argument("--rounds", type=int, default=2, help="how often each of them has its turn")
+    parser.add_argument("--only", choices=("plain", "trainer"), help=argparse.SUPPRESS)
+    parser.add_argument("--home", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.only:
+        print("RESULT " + json.dumps(measure(options, options.batch[0])))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        home = options.home or Path(folder)
+        if options.model == "sd15-random":
+            make_sd15(home)
+        print(f"{'batch':>5}  {'loop':<8}{'steps/s':>9}{'peak memory':>13}")
+        for batch in options.batch:
+            best: dict[str, dict[str, float]] = {}
+            for _ in range(options.rounds):
+                for only in ("plain", "trainer"):
+                    found = in_a_process(only, batch, home)
+                    if (
+                        only not in best
+                        or found["steps_per_second"] > best[only]["steps_per_second"]
+                    ):
+                        best[only] = found
+            for only, found in best.items():
+                print(f"{batch:>5}  {only:<8}{found['steps_per_second']:>9.2f}"
+                      f"{found['peak_bytes'] / 1e9:>10.2f} GB")  # fmt: skip
+            ratio = best["trainer"]["steps_per_second"] / best["plain"]["steps_per_second"]
+            print(f"{'':>7}{ratio:.2f} times as fast (target 1.5)", flush=True)
+
+
+def in_a_process(only: str, batch: int, home: Path) -> dict[str, float]:
+    arguments = [a for a in sys.argv[1:]]
+    if "--batch" in arguments:
+        first = arguments.index("--batch")
+        last = first + 1
+        while last < len(arguments) and not arguments[last].startswith("-"):
+            last += 1
+        del arguments[first:last]
+    command = [sys.executable, "-m", "benchmarks.train_speed", *arguments]
+    command += ["--only", only, "--home", str(home), "--batch", str(batch)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+    if not lines:
+        sys.exit(f"{only} failed:\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
+    return json.loads(lines[0][len("RESULT ") :])
+
+
+def measure(options: argparse.Namespace, batch: int) -> dict[str, float]:
+    from pipelines.devices import pick_device
+
+    device = pick_device(None)
+    steps = (trainer_steps if options.only == "trainer" else plain_steps)(options, batch, device)
+    count, started = 0, 0.0
+    for count, _ in enumerate(steps, start=-3):  # the first steps are slower
+        now = wait(device)
+        if count == 0:
+            started = now
+        elif count > 0 and now - started > options.seconds:
+            break
+    from pipelines.dreambooth.trainer import peak_memory
+
+    return {
+        "steps_per_second": count / (wait(device) - started),
+        "peak_bytes": peak_memory(device),
+    }
+
+
+def wait(device: str) -> float:
+    import torch
+
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def request_for(options: argparse.Namespace, batch: int, home: Path):
+    from pipelines.dreambooth.requests import TrainingRequest
+    from pipelines.errors import validated
+
+    return validated(
+        TrainingRequest,
+        {
+            "subject": make_photos(home, 512 if options.model == "sd15-random" else 128),
+            "training": secrets.token_hex(16),
+            "model": options.model,
+            "name": "speed",
+            "class_word": "toy",
+            "rank": options.rank,
+            "target_modules": options.targets,
+            "train_text_encoder": options.text_encoder,
+            "steps": STEPS_MOST,
+            "batch_size": batch,
+            "prior_preservation": not options.no_prior,
+            "class_pictures": 10,
+            "mixed_precision": options.precision,
+            "save_every": 0,
+        },
+    )
+
+
+def make_photos(home: Path, size: int) -> str:
+    """A subject with photos of coloured noise, and class pictures of it; returns its id."""
+    import numpy as np
+    from PIL import Image
+
+    from pipelines.dreambooth.subjects import Subject
+
+    subject = Subject.create(home, "speed", "sks", "toy")
+    rng = np.random.default_rng(0)
+    for number in range(PHOTOS):
+        blobs = Image.fromarray(rng.integers(0, 255, (9, 9, 3), dtype=np.uint8))
+        buffer = BytesIO()
+        blobs.resize((size, size), Image.Resampling.BICUBIC).save(buffer, format="PNG")
+        subject.add(f"{number}.png", buffer.getvalue())
+    return subject.id
+
+
+def fill_class_pictures(request, entry, home: Path) -> None:
+    """With the photos themselves: how long painting takes is no part of this."""
+    from pipelines.dreambooth import class_pictures
+    from pipelines.dreambooth.subjects import Subject
+
+    photos = Subject.open(home, request.subject).photos
+    folder = class_pictures.folder_of(request, entry, home)
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in class_pictures.missing(folder, request.class_pictures):
+        photos[number % len(photos)].image(entry.native_size).save(folder / f"{number:04d}.png")
+
+
+def trainer_steps(options: argparse.Namespace, batch: int, device: str):
+    from pipelines.catalog import Catalog
+    from pipelines.dreambooth.base import precision_for
+    from pipelines.dreambooth.folder import TrainingFolder
+    from pipelines.dreambooth.subjects import Subject
+    from pipelines.dreambooth.trainer import Trainer, make_accelerator
+
+    home = options.home
+    request = request_for(options, batch, home)
+    entry = Catalog(home).get(request.model)
+    fill_class_pictures(request, entry, home)
+    folder = TrainingFolder(home, request.training)
+    folder.begin(request)
+    accelerator = make_accelerator(precision_for(options.precision, device), device, False)
+    photos = Subject.open(home, request.subject).photos
+    trainer = Trainer(folder, request, entry, photos, accelerator)
+    trainer.prepare()
+    return trainer.steps()
+
+
+def plain_steps(options: argparse.Namespace, batch: int, device: str):
+    """diffusers' examples/dreambooth/train_dreambooth_lora.py, its loop and nothing else."""
+    import torch
+    import torch.nn.functional as F
+    from accelerate import Accelerator
+    from diffusers import DDPMScheduler
+    from peft import LoraConfig
+    from torchvision import transforms
+
+    from pipelines.catalog import Catalog
+    from pipelines.diffusion.loading import open_pipeline
+    from pipelines.dreambooth.base import precision_for
+    from pipelines.dreambooth.learners import TARGETS, TEXT_TARGETS
+    from pipelines.dreambooth.subjects import Subject
+
+    precision = precision_for(options.precision, device)
+    dtype = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
+    accelerator = Accelerator(mixed_precision=precision, cpu=device == "cpu")
+    home = options.home
+    request = request_for(options, batch, home)
+    entry = Catalog(home).get(request.model)
+    pipe = open_pipeline(entry, torch.float32, lambda *_: None, True, home)
+    unet, vae, text_encoder, tokenizer = pipe.unet, pipe.vae, pipe.text_encoder, pipe.tokenizer
+    scheduler = DDPMScheduler.from_config(pipe.scheduler.config)
+    for module in (unet, vae, text_encoder):
+        module.requires_grad_(False)
+        module.to(device, dtype=dtype)
+
+    def lora(targets):
+        return LoraConfig(r=options.rank, lora_alpha=options.rank, target_modules=list(targets),
+                          init_lora_weights="gaussian")  # fmt: skip
+
+    unet.add_adapter(lora(TARGETS[options.targets]))
+    learning = [unet]
+    if options.text_encoder:
+        text_encoder.add_adapter(lora(TEXT_TARGETS))
+        learning.append(text_encoder)
+    parameters = [p for module in learning for p in module.parameters() if p.requires_grad]
+    for parameter in parameters:
+        parameter.data = parameter.data.float()
+    optimizer = torch.optim.AdamW(parameters, lr=1e-4, weight_decay=1e-2)
+    size = entry.native_size
+    prepare = transforms.Compose(
+        [
+            transforms.Resize(size, interpolation=transforms.InterpolationMode.BILINEAR),
+            transforms.RandomCrop(size),
+            transforms.ToTensor(),
+            transforms.Normalize([0.5], [0.5]),
+        ]
+    )
+    photos = Subject.open(home, request.subject).photos
+
+    class Photos(torch.utils.data.Dataset):
+        def __len__(self) -> int:
+            return len(photos)
+
+        def __getitem__(self, index: int):
+            picture = prepare(photos[index].open())
+            ids = [
+                tokenizer(text, truncation=True, padding="max_length",
+                          max_length=tokenizer.model_max_length, return_tensors="pt").input_ids
+                for text in (f"a {request.trigger}", request.prior_prompt)
+            ]  # fmt: skip
+            other = prepare(photos[-index].open())
+            return picture, other, *ids
+
+    def collate(examples):
+        pictures = [example[0] for example in examples]
+        ids = [example[2] for example in examples]
+        if request.prior_preservation:
+            pictures += [example[1] for example in examples]
+            ids += [example[3] for example in examples]
+        return torch.stack(pictures), torch.cat(ids)
+
+    loader = torch.utils.data.DataLoader(
+        Photos(), batch_size=batch, shuffle=True, collate_fn=collate, drop_last=True
+    )
+    if options.text_encoder:
+        unet, text_encoder, optimizer, loader = accelerator.prepare(
+            unet, text_encoder, optimizer, loader
+        )
+    else:
+        unet, optimizer, loader = accelerator.prepare(unet, optimizer, loader)
+    unet.train()
+    while True:
+        for pictures, ids in loader:
+            latents = vae.encode(pictures.to(dtype=dtype)).latent_dist.sample()
+            latents = latents * vae.config.scaling_factor
+            noise = torch.randn_like(latents)
+            t = torch.randint(0, scheduler.config.num_train_timesteps, (len(latents),),
+                              device=latents.device)  # fmt: skip
+            noised = scheduler.add_noise(latents, noise, t)
+            with torch.set_grad_enabled(options.text_encoder):
+                hidden = text_encoder(ids)[0]
+            prediction = unet(noised, t, hidden, return_dict=False)[0]
+            target = noise
+            if scheduler.config.prediction_type == "v_prediction":
+                target = scheduler.get_velocity(latents, noise, t)
+            if request.prior_preservation:
+                (prediction, prior), (target, prior_target) = (
+                    prediction.chunk(2),
+                    target.chunk(2),
+                )
+                loss = F.mse_loss(prediction.float(), target.float())
+                loss = loss + F.mse_loss(prior.float(), prior_target.float())
+            else:
+                loss = F.mse_loss(prediction.float(), target.float())
+            accelerator.backward(loss)
+            accelerator.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            loss.detach().item()  # the script shows it at every step
+            yield
+
+
+def make_sd15(home: Path) -> None:
+    """Stable Diffusion 1.5 in full size with random weights, in ``<home>/models/sd15-random``."""
+    import torch
+    from diffusers import (
+        AutoencoderKL,
+        PNDMScheduler,
+        StableDiffusionPipeline,
+        UNet2DConditionModel,
+    )
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    from pipelines.diffusion.single_file import CONFIGS, clip_tokenizer
+
+    folder = home / "models" / "sd15-random"
+    if folder.is_dir():
+        return
+    torch.manual_seed(0)
+    configs = CONFIGS / "sd1"
+    pipe = StableDiffusionPipeline(
+        vae=AutoencoderKL.from_config(AutoencoderKL.load_config(configs / "vae")),
+        text_encoder=CLIPTextModel(CLIPTextConfig.from_pretrained(configs / "text_encoder")),
+        tokenizer=clip_tokenizer(),
+        unet=UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(configs / "unet")),
+        scheduler=PNDMScheduler.from_config(PNDMScheduler.load_config(configs / "scheduler")),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipe.to(dtype=torch.float16)
+    pipe.save_pretrained(folder)
+
+
+if __name__ == "__main__":
+    main()
