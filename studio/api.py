@@ -165,7 +165,8 @@ def catalog_router(studio: Studio) -> APIRouter:
     routes = APIRouter(tags=["catalog"])
 
     @routes.get("/models")
-    def models() -> dict[str, Any]:
+    def models(request: Request) -> dict[str, Any]:
+        """Everybody's, then those that one has trained or merged oneself."""
         # Not the source: where on this disk a model lies is nobody's business.
         fields = {"source": True, "words": True, "refused": True}
         return {
@@ -174,7 +175,10 @@ def catalog_router(studio: Studio) -> APIRouter:
                     **entry.model_dump(mode="json", exclude=fields),
                     "refused": entry.refused and str(entry.refused),
                 }
-                for entry in studio.catalog.models()
+                for entry in [
+                    *studio.catalog.models(),
+                    *studio.loras.models(owner_of(request).id),
+                ]
             ]
         }
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel
 
-from pipelines.catalog import OWN
+from pipelines.catalog import OWN, ModelEntry
 from pipelines.diffusion.lora.about import SHARED, About
 from pipelines.diffusion.lora.requests import LoraUse, MergeRequest, uses_of
 from pipelines.diffusion.lora.shelf import LoraShelf, Style
@@ -58,6 +58,11 @@ class Loras:
     def list(self, owner: str) -> list[About]:
         """The owner's, newest first, then everybody's."""
         return self._shelf.list(owner)
+
+    def models(self, owner: str) -> list[ModelEntry]:
+        """The whole models that the owner has trained or merged, newest first."""
+        own = [about for about in self.list(owner) if about.kind == "model"]
+        return [self._catalog.get(f"{OWN}{about.id}") for about in own if about.owner == owner]
 
     def get(self, owner: str, id: str) -> About:
         """Raises NotFound when there is none, or it is another's."""

@@ -67,7 +67,7 @@ class Tab:
                 )
                 self.details = Details(studio, "steered")
         self.outputs = [
-            *self.form.inputs,
+            *self.form.outputs,
             *(output for unit in self.units for output in unit.outputs),
             *self._folds,
         ]
@@ -100,7 +100,7 @@ class Tab:
             # Somebody may have begun to draw on an empty paper meanwhile.
             return [update if update != "" else gr.skip() for update in updates]
 
-        page.load(opened, None, self.outputs[len(self.form.inputs) :], **QUIET)
+        page.load(opened, None, self.outputs[len(self.form.outputs) :], **QUIET)
         inputs = [*self.form.inputs, *(each for unit in self.units for each in unit.inputs)]
         drawings = {inputs.index(unit.canvas): unit.canvas.elem_id for unit in self.units}
         watch.connect(page, self._paint, self.data, inputs, js=settled_js(drawings))
@@ -128,7 +128,7 @@ class Tab:
         self, fields: Mapping[str, Any], units: Sequence[Mapping[str, Any]], visitor: Visitor
     ) -> list[Any]:
         """Updates of :attr:`outputs` that show ``fields`` and ``units``; see their forms' fill."""
-        return [*self.form.fill(fields), *self._units(fields, units, visitor)]
+        return [*self.form.fill(fields, visitor), *self._units(fields, units, visitor)]
 
     def units_of(self, shown: Shown, visitor: Visitor) -> list[dict[str, Any]]:
         """The units that a picture was steered by: of one's own with their pictures."""
@@ -160,7 +160,7 @@ class Tab:
     def _units(
         self, fields: Mapping[str, Any], units: Sequence[Mapping[str, Any]], visitor: Visitor
     ) -> list[Any]:
-        base = self.form.entry_of(fields)
+        base = self.form.entry_of(fields, visitor)
         padded = [*units, *[None] * MAX_UNITS][:MAX_UNITS]
         filled = [
             update

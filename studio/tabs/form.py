@@ -15,6 +15,7 @@ from pipelines.diffusion.samplers import Sampler, samplers_in
 from pipelines.diffusion.styles import styles
 from pipelines.errors import UserError
 from studio import views
+from studio.tabs.lora_rows import LoraRows
 from studio.widgets import QUIET, Visitor, from_field, label
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ class PaintForm:
 
     Attributes:
         controls: field of the request → its control, in the request's order.
-        inputs: the controls alone, as event listeners take them.
+        inputs: the controls and the LoRAs' rows, as event listeners take them.
+        outputs: what :meth:`fill` updates; begins with the controls.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class PaintForm:
         self.studio, self.prefix, self._offers = studio, prefix, offers
         self.samplers = samplers_in(studio.home)
         self._drawn: dict[str, gr.components.Component] = {}
+        self._loras = LoraRows(studio, prefix)
 
     @property
     def controls(self) -> dict[str, gr.components.Component]:
@@ -65,7 +68,11 @@ class PaintForm:
 
     @property
     def inputs(self) -> list[gr.components.Component]:
-        return list(self.controls.values())
+        return [*self.controls.values(), *self._loras.inputs]
+
+    @property
+    def outputs(self) -> list[Any]:
+        return [*self.controls.values(), *self._loras.outputs]
 
     def draw_prompt(self) -> None:
         """The prompt, examples to start from, and the line about words never seen."""
@@ -98,6 +105,7 @@ class PaintForm:
             self._draw("seed", kind=gr.Number, info=None)
             self._random = gr.Button(label("Random"), elem_id=f"{self.prefix}random-seed")
             self.reuse_seed = gr.Button(label("Reuse last"), elem_id=f"{self.prefix}reuse-seed")
+        self._loras.draw()
         with gr.Accordion(label("Advanced"), open=False, elem_id=f"{self.prefix}advanced"):
             self._draw("negative_prompt", lines=2, max_lines=8)
             with gr.Row():
@@ -145,16 +153,19 @@ class PaintForm:
             **QUIET,
         )
         self._random.click(lambda: RANDOM, None, self._drawn["seed"], **QUIET)
+        self._loras.listen()
 
         def opened(request: gr.Request) -> list[Any]:
             visitor = Visitor.of(request)
             return self._opened(last_request(visitor) or {}, visitor)
 
-        page.load(opened, None, [*self.inputs, self._about], **QUIET)
+        page.load(opened, None, [*self.outputs, self._about], **QUIET)
 
     def data(self, values: Sequence[Any]) -> dict[str, Any]:
         """The values of :attr:`inputs` as the fields of a request, not yet checked."""
-        data = dict(zip(self.controls, values, strict=True))
+        controls, loras = values[: len(self.controls)], values[len(self.controls) :]
+        data = dict(zip(self.controls, controls, strict=True))
+        data["loras"] = self._loras.data(loras)
         data["style"] = data["style"] or None
         if data["seed"] is None:
             data["seed"] = RANDOM
@@ -162,31 +173,33 @@ class PaintForm:
             data["eta"] = None
         return data
 
-    def fill(self, fields: Mapping[str, Any]) -> list[Any]:
-        """Updates of :attr:`inputs` that show ``fields``; those not given keep their values.
+    def fill(self, fields: Mapping[str, Any], visitor: Visitor) -> list[Any]:
+        """Updates of :attr:`outputs` that show ``fields``; those not given keep their values.
 
-        A model that is not here keeps the one that is chosen.
+        A model that is not here keeps the one that is chosen. LoRAs that are not given are taken
+        out where a prompt is given, which may name some itself.
         """
+        loras = self._fill_loras(fields, visitor)
         fields = {name: value for name, value in fields.items() if name in self.controls}
-        entry = {each.name: each for each in self._offered()}.get(fields.get("model"))
+        entry = self._named(fields, visitor)
         updates: dict[str, Any] = {name: gr.update(value=value) for name, value in fields.items()}
         if "style" in fields:
             updates["style"] = gr.update(value=fields["style"] or NO_STYLE)
         if entry is None:
             updates.pop("model", None)
         else:
+            updates["model"] = gr.update(choices=self._models(visitor), value=entry.name)
             values = self._defaults(entry) | {k: v for k, v in fields.items() if v is not None}
             updates |= self._pickers(entry, values["sampler"], values["schedule"], values["eta"])
             updates |= {
                 name: gr.update(value=values[name])
                 for name in ("steps", "guidance", "width", "height")
             }
-        return [updates.get(name, gr.skip()) for name in self.controls]
+        return [*(updates.get(name, gr.skip()) for name in self.controls), *loras]
 
-    def entry_of(self, fields: Mapping[str, Any]) -> ModelEntry:
+    def entry_of(self, fields: Mapping[str, Any], visitor: Visitor) -> ModelEntry:
         """The base model that ``fields`` name, or the first one where it is not offered."""
-        offered = {entry.name: entry for entry in self._offered()}
-        return offered.get(fields.get("model")) or self._first_entry()
+        return self._named(fields, visitor) or self._first_entry()
 
     # --- what the controls show -------------------------------------------------------------
 
@@ -194,12 +207,29 @@ class PaintForm:
         elem_id = self.prefix + name.replace("_", "-")
         self._drawn[name] = from_field(TextToImageRequest, name, elem_id=elem_id, **options)
 
-    def _offered(self) -> list[ModelEntry]:
+    def _fill_loras(self, fields: Mapping[str, Any], visitor: Visitor) -> list[Any]:
+        if "loras" not in fields and "prompt" not in fields:
+            return [gr.skip()] * len(self._loras.outputs)
+        return self._loras.fill(fields.get("loras", ()), str(fields.get("prompt", "")), visitor)
+
+    def _offered(self, visitor: Visitor | None = None) -> list[ModelEntry]:
+        """Everybody's models, and those that the visitor has trained or merged."""
         entries = [entry for entry in self.studio.catalog.models() if entry.refused is None]
+        if visitor is not None:
+            entries += self.studio.loras.models(visitor.owner.id)
         return [entry for entry in entries if self._offers is None or self._offers(entry)]
 
-    def _models(self) -> list[tuple[str, str]]:
-        return [(entry.title, entry.name) for entry in self._offered()]
+    def _models(self, visitor: Visitor | None = None) -> list[tuple[str, str]]:
+        return [(entry.title, entry.name) for entry in self._offered(visitor)]
+
+    def _named(self, fields: Mapping[str, Any], visitor: Visitor) -> ModelEntry | None:
+        """The offered model that ``fields`` name; pictures name one's own by their titles."""
+        name = fields.get("model")
+        offered = self._offered(visitor)
+        return next(
+            (each for each in offered if each.name == name),
+            next((each for each in offered if each.title == name), None),
+        )
 
     def _first_entry(self) -> ModelEntry:
         entries = self._offered()
@@ -277,10 +307,9 @@ class PaintForm:
 
     def _opened(self, fields: Mapping[str, Any], visitor: Visitor) -> list[Any]:
         """The models in the home folder may have changed since the studio started."""
-        entry = self.entry_of(fields)
-        updates = dict(zip(self.controls, self.fill({**fields, "model": entry.name}), strict=True))
-        updates["model"] = gr.update(choices=self._models(), value=entry.name)
-        return [*updates.values(), views.about_model(entry, visitor)]
+        entry = self.entry_of(fields, visitor)
+        filled = self.fill({**fields, "model": entry.name}, visitor)
+        return [*filled, views.about_model(entry, visitor)]
 
     def _model_chosen(self, name: str, request: gr.Request) -> list[Any]:
         entry = self._entry(name) or self._first_entry()

@@ -110,16 +110,17 @@ class Tab:
     def send_to(self, painting: PaintTab, tabs: gr.Tabs, target: str) -> None:
         """Let “Paint with it” fill the form of ``painting`` and show its tab."""
 
-        def take(learnt: dict[str, Any] | None, prompts: str) -> list[Any]:
+        def take(learnt: dict[str, Any] | None, prompts: str, request: gr.Request) -> list[Any]:
             if learnt is None:
-                return [gr.skip()] * (len(painting.form.inputs) + 1)
+                return [gr.skip()] * (len(painting.form.outputs) + 1)
             first = next(iter(_lines(prompts)), f"a {learnt['trigger']}")
             model = learnt["trained"] or learnt["model"]
-            tag = "" if learnt["trained"] else f" <lora:{learnt['name']}:1>"
-            fields = {"prompt": f"{first}{tag}", "model": model}
-            return [*painting.form.fill(fields), gr.update(selected=target)]
+            used = [] if learnt["trained"] else [{"name": learnt["name"], "weight": 1.0}]
+            fields = {"prompt": first, "model": model, "loras": used}
+            filled = painting.form.fill(fields, Visitor.of(request))
+            return [*filled, gr.update(selected=target)]
 
-        outputs = [*painting.form.inputs, tabs]
+        outputs = [*painting.form.outputs, tabs]
         self._paint.click(take, [self._learnt, self._prompts], outputs, **QUIET)
 
     # --- events -----------------------------------------------------------------------------

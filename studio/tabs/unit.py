@@ -329,7 +329,7 @@ class UnitForm:
             yield views.error(error.message, visitor)
 
     def _base(self, name: Any) -> ModelEntry:
-        return {entry.name: entry for entry in self.studio.catalog.models()}[str(name)]
+        return self.studio.catalog.get(str(name))
 
     def _control(self, name: Any) -> ControlEntry | None:
         entries = {entry.name: entry for entry in self.studio.control.models()}

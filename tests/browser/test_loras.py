@@ -1,0 +1,61 @@
+"""LoRAs in the tabs that paint: chosen in their rows, and found again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.test_painting import fill_in
+from tests.pipelines.lora import files
+from tests.studio.live import TINY
+
+
+@pytest.fixture(scope="module")
+def clay(studio, twin_home, tmp_path_factory) -> Iterator[str]:
+    """The name of a LoRA on the shelf."""
+    from diffusers import StableDiffusionPipeline
+
+    pipe = StableDiffusionPipeline.from_pretrained(twin_home / "models" / TINY)
+    file = tmp_path_factory.mktemp("clay") / "clay.safetensors"
+    file.write_bytes(files.kohya(files.random_halves(pipe, size=0.3), 2.0, {}))
+    about = studio[0].loras.bring("local", "clay", file)
+    yield about.name
+    studio[0].loras.delete("local", about.id)
+
+
+def choose_lora(page: Page, row: str, name: str) -> None:
+    page.click(f"{row} input")
+    page.locator(row).get_by_role("option").filter(has_text=name).click()
+
+
+def test_a_lora_from_the_picker_is_in_the_picture_and_found_again_after_a_refresh(visit, clay):
+    page = visit()
+    fill_in(page, "a red mug")
+    page.fill("#seed input", "7")
+    page.click("#paint")
+    page.locator("#painted-details .prompt").wait_for()
+    plain = page.locator("#board .picture img").get_attribute("src")
+    page.click("#loras > button")
+    expect(page.locator("#lora-2")).to_be_hidden()
+    choose_lora(page, "#lora-1", clay)
+    expect(page.locator("#lora-2")).to_be_visible()
+    page.fill("#lora-weight-1 input[type=number]", "0.5")
+    page.click("#paint")
+    expect(page.locator("#painted-details .prompt")).to_have_text("a red mug <lora:clay:0.5>")
+    assert page.locator("#board .picture img").get_attribute("src") != plain
+    page.reload()
+    expect(page.locator("#lora-1 input")).to_have_value("clay · U-Net 32")
+    expect(page.locator("#lora-weight-1 input[type=number]")).to_have_value("0.5")
+
+
+def test_settings_of_a_picture_that_names_its_loras_itself_leave_the_rows_empty(visit, clay):
+    page = visit()
+    fill_in(page, f"a red mug <lora:{clay}:0.3>")
+    page.click("#paint")
+    expect(page.locator("#painted-details .prompt")).to_contain_text("<lora:clay:0.3>")
+    page.click("#painted-use")
+    page.reload()
+    expect(page.locator("#prompt textarea")).to_have_value("a red mug <lora:clay:0.3>")
+    expect(page.locator("#lora-1")).to_be_hidden()
