@@ -5,7 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-SCORES = "scores.txt"
+SCORES = {
+    "scores.txt": ("autoencoder", "decoder", "text", "base", "judge"),
+    "control_scores.txt": ("autoencoder", "decoder", "text", "base", "judge", "depth",
+                           "controlnet-sketch", "controlnet-depth",
+                           "adapter-sketch", "adapter-depth"),
+}  # fmt: skip
+"""File with what a benchmark printed → the trainings whose weights it speaks of."""
+
 ENOUGH = 1_000_000  # samples that the recipe asks for
 
 _TITLE = """\
@@ -65,8 +72,8 @@ _PARTS = {  # name in training.json → folder, class, what it was trained on
 def write_card(starter: Path) -> Path:
     """Writes ``README.md`` beside the weights.
 
-    It tells the facts of ``training.json`` and shows ``scores.txt``, what the benchmarks printed
-    of these very weights; without that file it says that they have not been measured.
+    It tells the facts of ``training.json`` and shows what the benchmarks printed of these very
+    weights (:data:`SCORES`); without ``scores.txt`` it says that they have not been measured.
     """
     facts = json.loads((starter / "training.json").read_text())
     samples = facts["base"]["samples"]
@@ -85,14 +92,14 @@ def write_card(starter: Path) -> Path:
         first_seed=f"{facts['first_seed']:,}",
     )
     text += "\n## What it scores\n\n"
-    scores = starter / SCORES
-    if scores.exists():
-        text += (
-            "*Renders* are the judge on true renders, the ceiling. `scores.txt`, as the benchmarks "
-            f"printed it:\n\n```\n{scores.read_text().strip()}\n```\n"
-        )
+    measured = [starter / name for name in SCORES if (starter / name).exists()]
+    if measured and measured[0].name == next(iter(SCORES)):
+        text += "*Renders* are the judge on true renders, the ceiling. As the benchmarks printed "
+        text += "it:\n"
     else:
         text += "These weights have not been measured yet.\n"
+    for path in measured:
+        text += f"\n```\n{path.read_text().strip()}\n```\n"
     (path := starter / "README.md").write_text(text + _ON)
     return path
 

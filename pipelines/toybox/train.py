@@ -14,7 +14,7 @@ the finished weights to ``assets/starter``.
     controlnet   a ControlNet on the trained base, for --condition sketch or depth
     adapter      a T2I-Adapter, likewise
     export       write all of it as diffusers folders, with a model card
-    card         write the model card again, with assets/starter/scores.txt
+    card         write the model card again, with the scores beside it
     adopt        begin a new work folder with the shipped weights, to train them on
 """
 
@@ -211,8 +211,12 @@ def _export(options) -> None:
         if run.log_path.exists():
             shutil.copy(run.log_path, logs / f"{name}.jsonl")
     facts["machine"] = options.machine
-    (options.starter / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
-    (options.starter / SCORES).unlink(missing_ok=True)  # of other weights
+    before = options.starter / "training.json"
+    known = json.loads(before.read_text()) if before.exists() else {}
+    for scores, parts in SCORES.items():
+        if any(known.get(part) != facts.get(part) for part in parts):
+            (options.starter / scores).unlink(missing_ok=True)  # of other weights
+    before.write_text(json.dumps(facts, indent=2) + "\n")
     write_card(options.starter)
     print(f"{options.starter}: base model after {facts['base']['samples']:,} samples")
 

@@ -115,8 +115,12 @@ def test_the_card_tells_what_was_trained_and_what_was_measured(work):
     assert "have not been measured" in unmeasured
     assert f"{facts['base']['samples']:,} latents" in unmeasured
     (starter / "scores.txt").write_text("object 12.3")
+    (starter / "control_scores.txt").write_text("edges 0.45")
     train.main(["card", "--starter", str(starter)])
-    assert "object 12.3" in (starter / "README.md").read_text()
+    card = (starter / "README.md").read_text()
+    assert "object 12.3" in card
+    assert "edges 0.45" in card
+    assert "have not been measured" not in card
 
 
 def test_adopting_the_export_gives_the_same_weights_and_counts(work):
