@@ -5,7 +5,9 @@
 Held-out scenes are rendered; their edges (Canny) and depths are the maps. Each is painted with the
 prompt of its scene and with one that contradicts it in colour and place. What is read back from
 the picture is compared with the map: edges by F1 at 2 pixels, depth by correlation. Renders read
-back the same way are the ceiling, the base without control the floor.
+back the same way are the ceiling, the base without control the floor. For prompts that contradict,
+the ceiling is the same scene rendered in the other colour at the other place: wooden boards have
+edges that snow has not.
 """
 
 from __future__ import annotations
@@ -123,19 +125,21 @@ def _measure(name, scenes, renders, reader: Reader, painter: Painter, options) -
     contrary = [_contradicted(scene, index) for index, scene in enumerate(scenes)]
     what = "edge F1" if name.endswith("sketch") else "depth correlation"
     print(f"\n{name}, {what}, goal {GOALS[name]} at weight 1, {len(scenes)} scenes a row")
-    print(f"{'':<22}{'weight':>7}{what:>19}{'object %':>10}{'colour %':>10}{'place %':>9}")
+    print(f"{'':<27}{'weight':>7}{what:>19}{'object %':>10}{'colour %':>10}{'place %':>9}")
     images = np.stack([each.image for each in renders])
-    _row("renders", None, name, images, scenes, maps, reader)
+    ceiling = {"prompt that matches": images}
+    ceiling["that contradicts"] = np.stack([render(scene).image for scene in contrary])
     sheets = []
     for title, asked in (("prompt that matches", scenes), ("that contradicts", contrary)):
         prompts = [caption(scene, 0, plain=True) for scene in asked]
+        _row(f"{title}: render", None, name, ceiling[title], asked, maps, reader)
         plain = painter.paint(prompts, maps, "", 0)
         _row(f"{title}: base", None, name, plain, asked, maps, reader)
         for weight in options.weights:
             pictures = painter.paint(prompts, maps, name, weight)
             if weight == 0:
                 same = "equals the base exactly" if np.array_equal(pictures, plain) else "DIFFERS"
-                print(f"{title:<22}{weight:>7g}  {same}")
+                print(f"{title:<27}{weight:>7g}  {same}")
                 continue
             _row(title, weight, name, pictures, asked, maps, reader)
             if weight == 1:
@@ -157,7 +161,7 @@ def _row(title, weight, name, pictures, asked, maps, reader: Reader) -> None:
         f"{value:>{width}.1f}" for value, width in zip(percents, (10, 10, 9), strict=True)
     )
     at = "" if weight is None else f"{weight:g}"
-    print(f"{title:<22}{at:>7}{agreement:>19.3f}{shown}", flush=True)
+    print(f"{title:<27}{at:>7}{agreement:>19.3f}{shown}", flush=True)
 
 
 def _contradicted(scene: Scene, index: int) -> Scene:

@@ -15,6 +15,7 @@ from studio.tabs.watching import Watch
 from studio.widgets import from_field, label
 
 if TYPE_CHECKING:
+    from studio.opening import Opening
     from studio.server import Studio
 
 KIND = "compare_samplers"
@@ -97,7 +98,7 @@ class Tab:
         elem_id = f"compare-{name.replace('_', '-')}"
         return from_field(TextToImageRequest, name, **{"elem_id": elem_id, **options})
 
-    def listen(self, page: gr.Blocks) -> None:
+    def listen(self, opening: Opening) -> None:
         """Connect the controls with the jobs."""
         watch = Watch(
             self.studio,
@@ -112,7 +113,7 @@ class Tab:
             ),
         )
         inputs = [*self.inputs, self._samplers, self._steps]
-        watch.connect(page, self._start, self._request, inputs)
+        watch.connect(opening, self._start, self._request, inputs)
 
     def fill(self, fields: Mapping[str, Any]) -> list[Any]:
         """Updates of :attr:`inputs` that show ``fields``; those not given keep their values."""

@@ -12,6 +12,7 @@ from pipelines.errors import BadRequest, UserError
 from studio import map_views, views
 from studio.canvas import settled_js
 from studio.infotext_units import units_of
+from studio.opening import FILLED, Opening
 from studio.tabs.details import Details, Shown
 from studio.tabs.form import PaintForm
 from studio.tabs.unit import UnitForm
@@ -72,7 +73,7 @@ class Tab:
             *self._folds,
         ]
 
-    def listen(self, page: gr.Blocks) -> None:
+    def listen(self, opening: Opening) -> None:
         """Connect the controls with one another and with the jobs."""
         watch = Watch(
             self.studio,
@@ -88,22 +89,23 @@ class Tab:
             beside=self._beside,
         )
         controls = self.form.controls
-        self.form.listen(page, watch.last_request)
+        self.form.listen(opening, watch.last_request)
         self.form.reuse_seed.click(watch.last_seed, watch.job_id, controls["seed"], **QUIET)
         for unit in self.units:
             unit.listen(controls["model"], controls["width"], controls["height"])
 
-        def opened(request: gr.Request) -> list[Any]:
-            visitor = Visitor.of(request)
+        def opened(visitor: Visitor) -> list[Any]:
             fields = watch.last_request(visitor) or {}
             updates = self._units(fields, fields.get("units", ()), visitor)
             # Somebody may have begun to draw on an empty paper meanwhile.
             return [update if update != "" else gr.skip() for update in updates]
 
-        page.load(opened, None, self.outputs[len(self.form.outputs) :], **QUIET)
+        opening.fill(opened, self.outputs[len(self.form.outputs) :])
+        self._stage = opening.stage
+        self.outputs.append(self._stage)
         inputs = [*self.form.inputs, *(each for unit in self.units for each in unit.inputs)]
         drawings = {inputs.index(unit.canvas): unit.canvas.elem_id for unit in self.units}
-        watch.connect(page, self._paint, self.data, inputs, js=settled_js(drawings))
+        watch.connect(opening, self._paint, self.data, inputs, js=settled_js(drawings))
 
     def data(self, values: Sequence[Any]) -> dict[str, Any]:
         """The values of all controls as the fields of a request, not yet checked.
@@ -128,7 +130,7 @@ class Tab:
         self, fields: Mapping[str, Any], units: Sequence[Mapping[str, Any]], visitor: Visitor
     ) -> list[Any]:
         """Updates of :attr:`outputs` that show ``fields`` and ``units``; see their forms' fill."""
-        return [*self.form.fill(fields, visitor), *self._units(fields, units, visitor)]
+        return [*self.form.fill(fields, visitor), *self._units(fields, units, visitor), FILLED]
 
     def units_of(self, shown: Shown, visitor: Visitor) -> list[dict[str, Any]]:
         """The units that a picture was steered by: of one's own with their pictures."""
@@ -147,10 +149,11 @@ class Tab:
             try:
                 brought = self.studio.inputs.from_gallery(visitor.owner.id, str(shown.id))
             except UserError as error:
-                return [gr.skip(), gr.skip(), views.error(error.message, visitor)]
-            return [brought.id, gr.update(selected=own), gr.skip()]
+                return [gr.skip(), gr.skip(), gr.skip(), views.error(error.message, visitor)]
+            return [brought.id, FILLED, gr.update(selected=own), gr.skip()]
 
-        details.on_click(details.steer, take, [self.units[0].canvas, tabs, details.html])
+        outputs = [self.units[0].canvas, self._stage, tabs, details.html]
+        details.on_click(details.steer, take, outputs)
 
     def read_after(self, event: gr.events.Dependency) -> None:
         """Make all maps anew after an event that has used :meth:`fill`."""

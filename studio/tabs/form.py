@@ -19,6 +19,7 @@ from studio.tabs.lora_rows import LoraRows
 from studio.widgets import QUIET, Visitor, from_field, label
 
 if TYPE_CHECKING:
+    from studio.opening import Opening
     from studio.server import Studio
 
 STARTER = "starter"
@@ -121,12 +122,12 @@ class PaintForm:
             self._draw("eta", value=eta or 0.0, visible=eta is not None)
 
     def listen(
-        self, page: gr.Blocks, last_request: Callable[[Visitor], Mapping[str, Any] | None]
+        self, opening: Opening, last_request: Callable[[Visitor], Mapping[str, Any] | None]
     ) -> None:
         """Connect the controls with one another.
 
         Args:
-            page: opens with what ``last_request(visitor)`` says, so that a refresh loses nothing.
+            opening: shows what ``last_request(visitor)`` says, so that a refresh loses nothing.
             last_request: the fields of the visitor's last request, or None.
         """
         prompt, model = self._drawn["prompt"], self._drawn["model"]
@@ -155,11 +156,10 @@ class PaintForm:
         self._random.click(lambda: RANDOM, None, self._drawn["seed"], **QUIET)
         self._loras.listen()
 
-        def opened(request: gr.Request) -> list[Any]:
-            visitor = Visitor.of(request)
-            return self._opened(last_request(visitor) or {}, visitor)
-
-        page.load(opened, None, [*self.outputs, self._about], **QUIET)
+        opening.fill(
+            lambda visitor: self._opened(last_request(visitor) or {}, visitor),
+            [*self.outputs, self._about],
+        )
 
     def data(self, values: Sequence[Any]) -> dict[str, Any]:
         """The values of :attr:`inputs` as the fields of a request, not yet checked."""

@@ -12,6 +12,7 @@ from studio.tabs.watching import Watch
 from studio.widgets import QUIET, label
 
 if TYPE_CHECKING:
+    from studio.opening import Opening
     from studio.server import Studio
 
 KIND = "text_to_image"
@@ -41,7 +42,7 @@ class Tab:
                 self._board = gr.HTML(elem_id="board", js_on_load=Watch.CLICKED)
                 self.details = Details(studio, "painted")
 
-    def listen(self, page: gr.Blocks) -> None:
+    def listen(self, opening: Opening) -> None:
         """Connect the controls with one another and with the jobs."""
         watch = Watch(
             self.studio,
@@ -55,8 +56,8 @@ class Tab:
                 "It appears here step by step.",
             ),
         )
-        self.form.listen(page, watch.last_request)
-        watch.connect(page, self._paint, self.form.data, self.form.inputs)
+        self.form.listen(opening, watch.last_request)
+        watch.connect(opening, self._paint, self.form.data, self.form.inputs)
         self.form.reuse_seed.click(
             watch.last_seed, watch.job_id, self.form.controls["seed"], **QUIET
         )

@@ -19,6 +19,7 @@ from studio.tabs.watching import Watch
 from studio.widgets import QUIET, Visitor, label
 
 if TYPE_CHECKING:
+    from studio.opening import Opening
     from studio.server import Studio
     from studio.trainings import Training
 
@@ -68,7 +69,7 @@ class Tab:
             self._board = gr.HTML(elem_id="try-board", js_on_load=Watch.CLICKED)
             self.details = Details(self.studio, "tried")
 
-    def listen(self, page: gr.Blocks) -> None:
+    def listen(self, opening: Opening) -> None:
         """Connect the controls with one another and with the jobs."""
         model = self.form.controls["model"]
 
@@ -81,10 +82,10 @@ class Tab:
             base = known[0].request.model if known else self.form.entry_name()
             return self.photos.show(shown, base, visitor)
 
-        page.load(opened, None, self.photos.outputs, **QUIET)
-        self.form.listen(page, self.photos, self.photos.listen(model))
+        opening.load(opened, None, self.photos.outputs, **QUIET)
+        self.form.listen(opening, self.photos, self.photos.listen(model))
         self.watch.connect(
-            page,
+            opening,
             self._train,
             self._request,
             self.form.all_inputs(self.photos),
@@ -105,7 +106,7 @@ class Tab:
                 "Each prompt is painted without what was learnt and with more and more of it.",
             ),
         )
-        trying.connect(page, self._compare, self._comparison, [self._learnt, self._prompts])
+        trying.connect(opening, self._compare, self._comparison, [self._learnt, self._prompts])
 
     def send_to(self, painting: PaintTab, tabs: gr.Tabs, target: str) -> None:
         """Let “Paint with it” fill the form of ``painting`` and show its tab."""

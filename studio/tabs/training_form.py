@@ -17,6 +17,7 @@ from studio.tabs.form import STARTER
 from studio.widgets import QUIET, Visitor, from_field, label
 
 if TYPE_CHECKING:
+    from studio.opening import Opening
     from studio.server import Studio
     from studio.tabs.photos import PhotosForm
 
@@ -114,7 +115,7 @@ class TrainingForm:
                     self._draw(name)
 
     def listen(
-        self, page: gr.Blocks, photos: PhotosForm, changed: Sequence[gr.events.Dependency]
+        self, opening: Opening, photos: PhotosForm, changed: Sequence[gr.events.Dependency]
     ) -> None:
         """Connect the controls with one another.
 
@@ -144,7 +145,9 @@ class TrainingForm:
         )
         for event in changed:
             event.then(self._take, every, self._expected, preprocess=False, **QUIET)
-        page.load(self._filled, of_preset, [*self.inputs, self._about], preprocess=False, **QUIET)
+        opening.load(
+            self._filled, of_preset, [*self.inputs, self._about], preprocess=False, **QUIET
+        )
 
     @staticmethod
     def _words(photos: PhotosForm) -> list[gr.components.Component]:

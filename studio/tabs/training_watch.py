@@ -21,6 +21,7 @@ from studio.train_views import Learning
 from studio.widgets import QUIET, Visitor, label
 
 if TYPE_CHECKING:
+    from studio.opening import Opening
     from studio.server import Studio
     from studio.trainings import Training
 
@@ -64,7 +65,7 @@ class TrainingWatch:
 
     def connect(
         self,
-        page: gr.Blocks,
+        opening: Opening,
         button: gr.Button,
         request_of: Callable[[list[Any]], Mapping[str, Any]],
         inputs: list[gr.components.Component],
@@ -104,7 +105,7 @@ class TrainingWatch:
         watching = [
             click.then(self._follow, [refusal, newest], outputs, **watch),
             resumed.then(self._follow, [refusal, self.id], outputs, **watch),
-            page.load(self._follow, [gr.State(""), newest], outputs, **watch),
+            opening.load(self._follow, [gr.State(""), newest], outputs, **watch),
             self._earlier.input(
                 self._follow, [gr.State(""), self._earlier], outputs, preprocess=False, **watch
             ),

@@ -25,6 +25,7 @@ from studio.widgets import QUIET, Visitor
 if TYPE_CHECKING:
     from studio.gallery import SavedPicture
     from studio.jobs import Job
+    from studio.opening import Opening
     from studio.server import Studio
 
 LOOK_SECONDS = 0.2  # between two looks at a running job
@@ -71,7 +72,7 @@ class Watch:
 
     def connect(
         self,
-        page: gr.Blocks,
+        opening: Opening,
         button: gr.Button,
         request_of: Callable[[list[Any]], dict[str, Any]],
         inputs: list[gr.components.Component],
@@ -79,7 +80,7 @@ class Watch:
     ) -> None:
         """Let ``button`` submit ``request_of(values of inputs)`` and watch the job.
 
-        When the page is opened, the owner's unfinished job is watched, or else the last one shown.
+        When the tab is opened, the owner's unfinished job is watched, or else the last one shown.
         ``js`` may put the newest values in place of those that the browser has.
         """
 
@@ -99,7 +100,7 @@ class Watch:
         watching = [
             click.then(self._follow, refusal, self._outputs, **watch),
             again.then(self._follow, refusal, self._outputs, **watch),
-            page.load(self._follow, gr.State(""), self._outputs, **watch),
+            opening.load(self._follow, gr.State(""), self._outputs, **watch),
         ]
         # The new watch shows the earlier jobs as well.
         button.click(None, cancels=watching, api_visibility="private")
