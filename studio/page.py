@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from pipelines.catalog import ASSETS
+from pipelines.catalog import ASSETS, OWN
 from pipelines.diffusion.control.catalog import CACHE_PREFIX
 from pipelines.diffusion.samplers import samplers_in
 from pipelines.diffusion.styles import styles
@@ -15,8 +15,9 @@ from pipelines.messages import Message
 from studio import views
 from studio.home import readable_bytes
 from studio.i18n import LANGUAGES, texts
+from studio.opening import Opening
 from studio.reuse import fields_of
-from studio.tabs import compare, control, gallery, settings, text_to_image, train
+from studio.tabs import compare, control, gallery, settings, shelf, text_to_image, train
 from studio.tabs.details import Details, Shown
 from studio.theme import theme
 from studio.widgets import QUIET, Visitor, label
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from studio.server import Studio
 
 HEADER_SECONDS = 5
-PAINT, STEER, TEACH, COMPARE = "paint", "steer", "teach", "compare"
+PAINT, STEER, TEACH, SHELF, COMPARE = "paint", "steer", "teach", "shelf", "compare"
 GALLERY, SETTINGS = "gallery", "settings"
 
 
@@ -36,21 +37,25 @@ def build(studio: Studio) -> gr.Blocks:
         with gr.Tabs(selected=PAINT, elem_id="tabs", overflow_behavior="wrap") as tabs:
             with gr.Tab(label("Text to image"), id=PAINT):
                 painting = text_to_image.Tab(studio)
-            with gr.Tab(label("Sketch & depth"), id=STEER):
+            with gr.Tab(label("Sketch & depth"), id=STEER) as steering_tab:
                 steering = control.Tab(studio)
-            with gr.Tab(label("Teach"), id=TEACH):
+            with gr.Tab(label("Teach"), id=TEACH) as teaching_tab:
                 teaching = train.Tab(studio)
-            with gr.Tab(label("Compare samplers"), id=COMPARE):
+            with gr.Tab(label("LoRAs"), id=SHELF) as shelf_tab:
+                keeping = shelf.Tab(studio)
+            with gr.Tab(label("Compare samplers"), id=COMPARE) as comparing_tab:
                 comparing = compare.Tab(studio)
             with gr.Tab(label("Gallery"), id=GALLERY) as gallery_tab:
                 showing = gallery.Tab(studio)
             with gr.Tab(label("Settings"), id=SETTINGS, visible=False) as settings_tab:
                 adjusting = settings.Tab(studio)
-        painting.listen(page)
-        steering.listen(page)
-        teaching.listen(page)
+        painting.listen(Opening(page))
+        steering.listen(Opening(page, steering_tab))
+        teaching.listen(Opening(page, teaching_tab))
         teaching.send_to(painting, tabs, PAINT)
-        comparing.listen(page)
+        keeping.listen(Opening(page, shelf_tab), shelf_tab)
+        keeping.send_to(painting, tabs, PAINT)
+        comparing.listen(Opening(page, comparing_tab))
         showing.listen(gallery_tab)
         adjusting.listen(page, settings_tab)
         kept = (
@@ -76,12 +81,12 @@ def _use_settings(
     def take(shown: Shown, visitor: Visitor) -> list[Any]:
         fields = fields_of(shown.parameters)
         if units := steering.units_of(shown, visitor):
-            left = [gr.skip()] * len(painting.form.inputs)
+            left = [gr.skip()] * len(painting.form.outputs)
             return [*left, *steering.fill(fields, units, visitor), gr.update(selected=STEER)]
         left = [gr.skip()] * len(steering.outputs)
-        return [*painting.form.fill(fields), *left, gr.update(selected=PAINT)]
+        return [*painting.form.fill(fields, visitor), *left, gr.update(selected=PAINT)]
 
-    outputs = [*painting.form.inputs, *steering.outputs, tabs]
+    outputs = [*painting.form.outputs, *steering.outputs, tabs]
     steering.read_after(source.on_click(source.use, take, outputs))
 
 
@@ -144,7 +149,12 @@ def _facts(studio: Studio, visitor: Visitor) -> list[tuple[str, str]]:
         facts.append(("Device", visitor.say("getting ready …")))
     titles = {entry.name: entry.title for entry in studio.catalog.models()}
     titles |= {CACHE_PREFIX + entry.name: entry.title for entry in studio.control.models()}
-    loaded = [titles.get(entry.name, entry.name) for entry in studio.machine.loaded()]
+    titles |= {entry.name: entry.title for entry in studio.loras.models(visitor.owner.id)}
+    others = visitor.say("somebody's own model")
+    loaded = [
+        titles.get(entry.name, others if entry.name.startswith(OWN) else entry.name)
+        for entry in studio.machine.loaded()
+    ]
     facts.append(("Loaded", ", ".join(loaded) or visitor.say("nothing yet")))
     waiting = studio.jobs.waiting()
     facts.append(("Queue", str(waiting) if waiting else visitor.say("empty")))

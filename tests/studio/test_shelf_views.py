@@ -1,0 +1,88 @@
+"""The cards of the shelf, and what “Paint with it” puts into a form."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipelines.diffusion.lora.about import About
+from studio import shelf_views
+from studio.accounts import LOCAL_OWNER
+from studio.tabs.shelf import _painting_with
+from studio.widgets import Visitor
+
+VISITOR = Visitor(LOCAL_OWNER, "en")
+EVIL = "<img src=x onerror=alert(1)>\"'"
+
+
+def about(**changes) -> About:
+    return About(**{"id": "0" * 32, "owner": "local", "name": "clay", **changes})
+
+
+def shown(*abouts: About, **options) -> str:
+    return shelf_views.shelf(abouts, [], VISITOR, **options)
+
+
+@pytest.mark.parametrize("owner", ["local", ""])
+def test_what_a_file_says_of_itself_is_text(owner):
+    html = shown(about(owner=owner, name=EVIL, triggers=(EVIL,), base=EVIL, family=EVIL))
+    assert "<img" not in html
+    assert html.count("&lt;img src=x onerror=alert(1)&gt;&quot;&#x27;") >= 5
+
+
+@pytest.mark.parametrize(
+    ("modules", "sentence"),
+    [
+        ({"unet": 64}, "Changes 64 of the U-Net's modules, 0 of the text encoder's."),
+        ({"text_encoder": 2}, "Changes 0 of the U-Net's modules, 2 of the text encoder's."),
+        (
+            {"unet": 9, "text_encoder": 2, "text_encoder_2": 3},
+            "Changes 9 of the U-Net's modules, 2 and 3 of the two text encoders'.",
+        ),
+    ],
+)
+def test_a_card_says_what_changes(modules, sentence):
+    assert sentence.replace("'", "&#x27;") in shown(about(modules=modules))
+
+
+def test_only_one_s_own_is_renamed_and_deleted():
+    for part in ('class="renaming"', 'class="deletion"'):
+        assert part in shown(about())
+        assert part not in shown(about(owner=""))
+
+
+def test_a_model_is_no_file_to_download():
+    assert ".safetensors" in shown(about())
+    assert ".safetensors" not in shown(about(kind="model"))
+
+
+def test_what_could_not_be_done_stands_in_the_open_card_or_above_all():
+    failure = '<div class="error">no</div>'
+    inside = shown(about(), opened="0" * 32, failure=failure)
+    assert inside.index("<details") < inside.index(failure)
+    gone = shown(about(), opened="1" * 32, failure=failure)
+    assert gone.index(failure) < gone.index("<details")
+
+
+USED = [{"name": name, "weight": 0.5} for name in ("a", "b", "c", "d")]
+
+
+@pytest.mark.parametrize(
+    ("entry", "prompt", "loras", "expected"),
+    [
+        (about(), "", [], {"prompt": "", "loras": [{"name": "clay", "weight": 1.0}]}),
+        (
+            about(triggers=("sks", "ohwx")),
+            "a mug",
+            USED[:1],
+            {"prompt": "a mug, sks", "loras": [USED[0], {"name": "clay", "weight": 1.0}]},
+        ),
+        (about(triggers=("sks", "ohwx")), "an OHWX mug", USED,
+         {"prompt": "an OHWX mug <lora:clay:1>", "loras": USED}),
+        (about(kind="embedding"), "", [],
+         {"prompt": "clay", "loras": [{"name": "clay", "weight": 1.0}]}),
+        (about(kind="model", triggers=("sks",)), "a mug", USED,
+         {"prompt": "a mug, sks", "loras": USED, "model": f"own:{'0' * 32}"}),
+    ],
+)  # fmt: skip
+def test_painting_with_it_keeps_what_the_form_has(entry, prompt, loras, expected):
+    assert _painting_with(entry, {"prompt": prompt, "loras": loras}) == expected
