@@ -1,10 +1,14 @@
 # make run ARGS="--share --port 8000"   set up what is missing and start the studio
 # make test ARGS="tests/studio"         the same with the tests; all of them without ARGS
+# make test WORKERS=0                   in one process, as debuggers like it
 # make check                            ruff
 # make clean                            remove what these have set up
 
 VENV := .venv
 CHROMIUM := /usr/bin/chromium
+WORKERS := 2
+# A file's tests share what takes long to make; the slow ones in the browser begin.
+SPREAD := --dist loadfile --no-loadscope-reorder
 # The first of these that is Python 3.11 or newer; `make PYTHON=…` overrides.
 PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13 python3.14; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; \
@@ -22,7 +26,7 @@ test: $(VENV)/.installed-dev chromium
 		echo "No CUDA device: the tests marked gpu are left out."; marks="not gpu"; fi; \
 	if [ ! -x $(CHROMIUM) ]; then \
 		echo "No Chromium: the tests marked browser are left out."; marks="$${marks:+$$marks and }not browser"; fi; \
-	exec $(VENV)/bin/python -m pytest -m "$$marks" $(ARGS)
+	exec $(VENV)/bin/python -m pytest -m "$$marks" -n $(WORKERS) $(SPREAD) $(ARGS)
 
 check: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check

@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 FIRST_PORT, LAST_PORT = 7860, 7959
-MAX_FILE_SIZE = "200mb"  # a zip of thirty photos straight from a phone
 CACHE_SECONDS = 24 * 3600  # how old Gradio's copies of shown and uploaded files may get
 SHUTDOWN_SECONDS = 3
 # torch takes the interpreter for seconds while it loads: the first page goes first.
@@ -244,7 +243,7 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     from starlette.middleware import Middleware
 
     from studio import api, login, page
-    from studio.access import Access
+    from studio.access import MAX_LORA_BYTES, Access
     from studio.i18n.browsers import ChinesePage
 
     page_seen = threading.Event()
@@ -276,7 +275,7 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
         app,
         blocks,
         path="/",
-        max_file_size=MAX_FILE_SIZE,
+        max_file_size=MAX_LORA_BYTES,  # what reads smaller files has limits of its own
         footer_links=[],
         run_history=False,
         enable_monitoring=False,

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any import of the hub: no test may leave the machine
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
+    # Each worker has its share of the cores; more threads than cores would wait for one another.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 
 from pipelines.cache import ModelCache
 from pipelines.catalog import Catalog

@@ -7,7 +7,10 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-TABS = ("Text to image", "Sketch & depth", "Compare samplers", "Gallery", "Settings")
+TABS = (
+    *("Text to image", "Sketch & depth", "Teach", "LoRAs"),
+    *("Compare samplers", "Gallery", "Settings"),
+)
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
 
 

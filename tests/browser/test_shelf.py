@@ -176,7 +176,9 @@ def test_what_is_everybody_s_is_not_changed_here(visit, studio, data):
 
 def test_a_card_is_painted_with(visit, studio, tmp_path, data):
     put(studio, tmp_path, data, "clay")
-    page = opened(visit())
+    page = visit()
+    page.fill("#prompt textarea", "a first picture")
+    opened(page)
     card(page, "clay").locator("summary").first.click()
     card(page, "clay").locator(".use").click()
     expect(page.locator("#lora-1 input")).to_have_value("clay · U-Net 32")

@@ -14,17 +14,21 @@ from gradio.i18n import I18nData
 from pipelines.annotators.registry import ANNOTATORS
 from pipelines.catalog import Catalog
 from pipelines.diffusion.control.catalog import ControlCatalog
+from pipelines.diffusion.lora.about import About
 from pipelines.diffusion.requests import TextToImageRequest
 from studio import page
+from studio.accounts import Owner
 from studio.canvas import WORDS
 from studio.i18n import texts
 from studio.settings import StoredSettings
 from studio.store import Store
 from studio.tabs.form import PaintForm
-from studio.widgets import from_field
+from studio.widgets import Visitor, from_field
 
 MARKER = re.compile(r"__i18n__(\{.*?\})")
 SPOKEN = ("label", "info", "placeholder")
+VISITOR = Visitor(Owner("local", "you", is_host=True), "en")
+CLAY = About(id="0" * 32, owner="local", name="clay", family="starter")
 SILENT = ("state", "timer", "html")  # they have labels that nobody sees
 
 
@@ -49,6 +53,7 @@ def studio(tmp_path_factory):
         catalog=Catalog(home),
         control=ControlCatalog(home),
         settings=StoredSettings(store),
+        loras=SimpleNamespace(list=lambda owner: [CLAY], models=lambda owner: []),
     )
     store.close()
 
@@ -130,28 +135,51 @@ def form(studio) -> PaintForm:
 def test_form_opens_with_the_models_own_settings(form, studio):
     values = {name: control.value for name, control in form.controls.items()}
     entry = studio.catalog.get("starter")
-    data = form.data([values[name] for name in form.controls])
+    loras = [control.value for control in form.inputs[len(values) :]]
+    data = form.data([*values.values(), *loras])
     assert data["steps"] == entry.defaults.steps
     assert data["sampler"] == entry.defaults.sampler
     assert data["width"] == data["height"] == entry.native_size
+    assert data["loras"] == []
+
+
+def filled(form: PaintForm, fields: dict) -> dict:
+    """Control's name → its update; of the LoRAs' rows in the order of their numbers."""
+    names = [*form.controls, *(each.elem_id for each in form.inputs[len(form.controls) :])]
+    return dict(zip(names, form.fill(fields, VISITOR), strict=False))
 
 
 def test_filling_the_form_keeps_what_is_not_given(form):
-    updates = dict(zip(form.controls, form.fill({"prompt": "a cat", "seed": 7}), strict=True))
+    updates = filled(form, {"prompt": "a cat", "seed": 7})
     assert updates["prompt"]["value"] == "a cat"
     assert updates["seed"]["value"] == 7
     assert "value" not in updates["steps"]
 
 
 def test_filling_the_form_with_a_model_that_is_not_here_keeps_the_chosen_one(form):
-    updates = dict(zip(form.controls, form.fill({"model": "gone", "steps": 9}), strict=True))
+    updates = filled(form, {"model": "gone", "steps": 9})
     assert "value" not in updates["model"]
     assert updates["steps"]["value"] == 9
 
 
 def test_filling_the_form_offers_only_schedules_that_fit_the_sampler(form):
     fields = {"model": "starter", "sampler": "DDIM", "schedule": "SGM Uniform"}
-    updates = dict(zip(form.controls, form.fill(fields), strict=True))
+    updates = filled(form, fields)
     assert updates["schedule"]["choices"] == ["Uniform", "SGM Uniform"]
     assert updates["schedule"]["value"] == "SGM Uniform"
     assert updates["eta"]["visible"] is True
+
+
+def test_loras_are_filled_in_but_for_those_that_the_prompt_names(form):
+    uses = [{"name": "clay", "weight": 0.5}, {"name": "gone", "weight": 1.0}]
+    updates = filled(form, {"prompt": "a cat", "loras": uses})
+    assert (updates["lora-1"]["value"], updates["lora-weight-1"]["value"]) == ("clay", 0.5)
+    assert updates["lora-2"]["value"] == ""  # has left the shelf
+    updates = filled(form, {"prompt": "a cat <lora:clay:0.3>", "loras": uses})
+    assert updates["lora-1"]["value"] == ""
+
+
+def test_two_rows_with_the_same_lora_are_one_use(form):
+    values = [control.value for control in form.controls.values()]
+    rows = ["clay", 0.5, "", 1.0, "clay", 0.8, "", 1.0]
+    assert form.data([*values, *rows])["loras"] == [{"name": "clay", "weight": 0.8}]
