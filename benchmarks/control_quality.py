@@ -96,11 +96,19 @@ class Painter:
 
     def __init__(self, home: Path, steps: int) -> None:
         self.home, self.steps = home, steps
+        self._plain: dict[tuple[str, ...], np.ndarray] = {}
         loader = Loader(Catalog(home), home, offline=True, budget_bytes=8 * 2**30)
         self.cache = ModelCache(loader.load, pick_device(None), budget_bytes=8 * 2**30)
 
+    def base(self, prompts: Sequence[str]) -> np.ndarray:
+        """Without control; the same for all control models, and so painted once."""
+        known = self._plain.get(key := tuple(prompts))
+        if known is None:
+            known = self._plain[key] = self.paint(prompts, [None] * len(prompts), "", 0)
+        return known
+
     def paint(
-        self, prompts: Sequence[str], maps: Sequence[np.ndarray], name: str, weight: float
+        self, prompts: Sequence[str], maps: Sequence[np.ndarray | None], name: str, weight: float
     ) -> np.ndarray:
         """A picture for each prompt, steered by its map; without control for an empty name."""
         pictures = []
@@ -133,7 +141,7 @@ def _measure(name, scenes, renders, reader: Reader, painter: Painter, options) -
     for title, asked in (("prompt that matches", scenes), ("that contradicts", contrary)):
         prompts = [caption(scene, 0, plain=True) for scene in asked]
         _row(f"{title}: render", None, name, ceiling[title], asked, maps, reader)
-        plain = painter.paint(prompts, maps, "", 0)
+        plain = painter.base(prompts)
         _row(f"{title}: base", None, name, plain, asked, maps, reader)
         for weight in options.weights:
             pictures = painter.paint(prompts, maps, name, weight)

@@ -358,12 +358,11 @@ class Subjects:
         return Made([job["id"] for job in jobs], folders, loras, list(pictures))
 
     def _made_by(self, owner: str, folders: set[str]) -> dict[str, str]:
-        """Names by id of the owner's LoRAs that these trainings have made."""
-        return {
-            entry.id: entry.name
-            for entry in self._shelf.own(owner)
-            if entry.training is not None and entry.training in folders
-        }
+        """Names by id of the owner's LoRAs that these trainings have made, or that were merged
+        from them."""
+        own = self._shelf.own(owner)
+        made = {e.id for e in own if e.training is not None and e.training in folders}
+        return {e.id: e.name for e in own if e.id in made or made.intersection(e.sources)}
 
 
 def _unpacked(name: str, content: bytes | Path) -> Iterator[tuple[str, bytes | UserError]]:

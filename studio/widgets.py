@@ -20,9 +20,11 @@ from studio.i18n import language_of, translate
 
 # Arguments of every event listener: not part of the HTTP API (studio.api is), no spinner over the
 # page (it draws its own progress), and any number at a time (the jobs have a queue of their own).
+# That no control shows progress spares the browser telling each of them at every step of an event.
 QUIET: dict[str, Any] = {
     "api_visibility": "private",
     "show_progress": "hidden",
+    "show_progress_on": [],
     "concurrency_limit": None,
 }
 

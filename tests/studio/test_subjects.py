@@ -32,6 +32,7 @@ class Entry:
     id: str
     name: str
     training: str | None
+    sources: tuple[str, ...] = ()
 
 
 class Shelf:
@@ -314,6 +315,15 @@ def test_deleting_takes_everything_made_from_the_photos_and_nothing_else(desk, m
     text = [path.read_bytes() for path in desk.home.rglob("*") if path.is_file()]
     assert not any(mine.photos[0].id.encode() in data for data in text if data[:6] != b"SQLite")
     assert not (desk.home / FOLDER / mine.id).exists()
+
+
+def test_deleting_takes_what_was_merged_from_what_the_photos_taught(desk, mine):
+    _, lora, _, _ = desk.trained(ANN, mine.id)
+    others = Entry("b" * 32, "others", None, sources=("c" * 32,))
+    merged = Entry("d" * 32, "both", None, sources=("c" * 32, lora))
+    desk.shelf.entries[ANN] += [others, merged]
+    assert desk.subjects.delete(ANN, mine.id).loras == {lora: "lora 0", merged.id: "both"}
+    assert desk.shelf.own(ANN) == [others]
 
 
 def test_a_subject_whose_list_is_damaged_can_still_be_deleted(desk, mine):

@@ -30,6 +30,7 @@ class About(BaseModel):
         sha256: of the file that was brought in, as A1111 reckons it; "" of a model.
         created: seconds since 1970.
         training: id of the training that made it, or None.
+        sources: ids of all that were merged into it, those of merged ones included.
         modules: part of the model → how many of its modules it changes.
         unread: how many tensors of the file meant nothing.
         style: in which it came: ``kohya``, ``diffusers`` or ``peft``; "" of a model.
@@ -50,6 +51,7 @@ class About(BaseModel):
     sha256: str = ""
     created: float = 0.0
     training: str | None = None
+    sources: tuple[str, ...] = ()
     modules: dict[str, int] = {}
     unread: int = 0
     style: str = ""

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save
 
 from pipelines.cache import ModelCache
+from pipelines.catalog import OWN
 from pipelines.diffusion.lora.about import About
 from pipelines.diffusion.lora.apply import applied
 from pipelines.diffusion.lora.families import BASE_VERSIONS, family_of_width, title_of
@@ -81,6 +82,7 @@ def merge_into_lora(shelf: LoraShelf, request: MergeRequest) -> About:
         id=request.id,
         triggers=tuple(word for about in abouts for word in about.triggers),
         base=bases.pop() if len(bases) == 1 else None,
+        sources=_sources(abouts),
     )
 
 
@@ -108,7 +110,19 @@ def merge_into_model(shelf: LoraShelf, request: MergeRequest, model) -> About:
         id=request.id,
         triggers=tuple(word for _, about in found for word in about.triggers),
         base=model.entry.name,
+        sources=_sources([*(about for _, about in found), *_own_model(shelf, model)]),
     )
+
+
+def _sources(abouts: Sequence[About]) -> tuple[str, ...]:
+    """Whoever deletes a subject deletes what its LoRAs were merged into as well."""
+    ids = [id for about in abouts for id in (about.id, *about.sources)]
+    return tuple(dict.fromkeys(ids))
+
+
+def _own_model(shelf: LoraShelf, model) -> list[About]:
+    name = model.entry.name
+    return [shelf.by_id(name.removeprefix(OWN))] if name.startswith(OWN) else []
 
 
 def merged(

@@ -185,6 +185,7 @@ class LoraShelf:
         triggers: tuple[str, ...] | None = None,
         base: str | None = None,
         training: str | None = None,
+        sources: tuple[str, ...] = (),
     ) -> About:
         """Puts a LoRA or an embedding on the owner's shelf, re-written in one layout.
 
@@ -193,6 +194,7 @@ class LoraShelf:
             id: the entry's, where it has been promised already; None makes one.
             triggers, base: None: what the file says.
             training: id of the training that made it.
+            sources: ids of what it was merged from.
 
         Raises:
             BadRequest: the file cannot be used; the sentence says why.
@@ -229,6 +231,7 @@ class LoraShelf:
                 sha256=digest,
                 created=created,
                 training=training,
+                sources=sources,
                 modules=file.counts,
                 unread=len(file.unread),
                 style=file.style,
@@ -247,13 +250,14 @@ class LoraShelf:
         triggers: tuple[str, ...] = (),
         base: str | None = None,
         training: str | None = None,
+        sources: tuple[str, ...] = (),
     ) -> About:
         """Puts a whole model on the owner's shelf.
 
         Args:
             write: called with a folder that does not exist yet; writes a diffusers model there.
             family: see :mod:`pipelines.diffusion.lora.families`.
-            id, triggers, base, training: as for :meth:`add`.
+            id, triggers, base, training, sources: as for :meth:`add`.
 
         Raises:
             BadRequest: what was written is no model that Atelier could load.
@@ -275,6 +279,7 @@ class LoraShelf:
                 triggers=clean_triggers(triggers),
                 created=time.time(),
                 training=training,
+                sources=sources,
                 bytes=finding.nbytes,
             )
             return self._put(folder, about)

@@ -192,6 +192,7 @@ def test_a_merged_one_paints_what_its_parts_paint(lora_cache, shelf, home, pipe,
     about = shelf.by_id(result.data["lora"])
     assert (about.id, about.owner, about.name) == ("a" * 32, ANN, "both")
     assert (about.rank, about.triggers) == (rank or 8, ("w1", "w2"))
+    assert about.sources == tuple(part["id"] for part in parts)
     (expected,) = pictures(painted(lora_cache, loras=parts))
     (made,) = pictures(painted(lora_cache, loras=[{"name": "both", "id": about.id}]))
     if rank == 2:
