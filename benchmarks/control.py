@@ -2,9 +2,8 @@
 
     python -m benchmarks.control [--rounds 7] [--steps 20]
 
-The sides paint in turn in one process, through the studio's own engine. The control models are as
-large as the starter's, with random weights, so this runs before they are trained. On CUDA the same
-at Stable Diffusion 1.5's full size.
+The sides paint in turn in one process, through the studio's own engine, with the starter's own
+control models. On CUDA the same at Stable Diffusion 1.5's full size with random weights.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import torch
 from diffusers import ControlNetModel, T2IAdapter, UNet2DConditionModel
 from PIL import Image, ImageDraw
 
-from benchmarks.text_to_image import STARTER, in_turn, table
+from benchmarks.text_to_image import in_turn, table
 from pipelines.cache import ModelCache
 from pipelines.catalog import PRESETS, Catalog
 from pipelines.devices import pick_device
@@ -34,7 +33,6 @@ from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.samplers import make_scheduler, samplers_in
 from pipelines.inputs import keep_input
 from pipelines.loading import Loader
-from pipelines.toybox.train_control import make_network
 
 PROMPT = "a red mug on a wooden floor"
 TARGET = "ControlNet ≤ 1.35×, adapter ≤ 1.03×"
@@ -55,17 +53,9 @@ def main() -> None:
 
 def starter(home: Path, rounds: int, steps: int) -> None:
     """Whole requests on the starter, from the prompt to the picture."""
-    unet = UNet2DConditionModel.from_pretrained(STARTER / "unet").float()
-    for method in ("controlnet", "adapter"):
-        make_network(method, unet).save_pretrained(home / "models" / method)
-    base = home / "models" / "base"
-    base.symlink_to(STARTER)
-    (home / "control").mkdir()
-    for method in ("controlnet", "adapter"):
-        (home / "models" / method).rename(home / "control" / method)
     picture = keep_input(home, "local", drawing())
     cache = _cache(home)
-    request = TextToImageRequest(prompt=PROMPT, model="base", steps=steps, seed=1)
+    request = TextToImageRequest(prompt=PROMPT, steps=steps, seed=1)
 
     def side(*names: str):
         units = tuple(ControlUnit(picture=picture, model=name) for name in names)
@@ -83,9 +73,9 @@ def starter(home: Path, rounds: int, steps: int) -> None:
 
     sides = {
         "base": side(),
-        "+ ControlNet": side("controlnet"),
-        "+ T2I-Adapter": side("adapter"),
-        "+ both": side("controlnet", "adapter"),
+        "+ ControlNet": side("starter-controlnet-sketch"),
+        "+ T2I-Adapter": side("starter-adapter-sketch"),
+        "+ both": side("starter-controlnet-sketch", "starter-adapter-sketch"),
     }
     seconds = in_turn(sides, rounds)
     table(f"one picture, {steps} steps, {cache.device}", seconds, TARGET)

@@ -68,14 +68,16 @@ def in_turn(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str, fl
     """Median seconds of each side; the sides take turns, after one unmeasured round.
 
     Each begins after a pause: torch's helper threads spin for a while when their work is done, and
-    would take a core from whoever comes next.
+    would take a core from whoever comes next. Another side goes first in each round, because who
+    comes before leaves its traces in the caches as well.
     """
+    names = list(sides)
     times: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(rounds + 1):
-        for name, side in sides.items():
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
             time.sleep(PAUSE_SECONDS)
             start = time.perf_counter()
-            side()
+            sides[name]()
             if turn:
                 times[name].append(time.perf_counter() - start)
     return {name: statistics.median(values) for name, values in times.items()}
