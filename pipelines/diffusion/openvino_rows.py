@@ -34,6 +34,9 @@ class RowNetwork:
         facts: what tells apart networks of the same weights: the kind of module, its config.
         folder: where converted networks are kept; made if missing.
         precision: ``"f32"`` or ``"bf16"``; None takes bf16 where the CPU computes in it.
+
+    Attributes:
+        network: the ``openvino.Model``, not compiled, of free sizes.
     """
 
     def __init__(
@@ -44,11 +47,22 @@ class RowNetwork:
         folder: Path,
         precision: str | None = None,
     ) -> None:
+        network = converted(module, tuple(example), facts, folder)
+        weight_bytes = sum(parameter.nbytes for parameter in module.parameters())
+        self._begin(network, weight_bytes, precision)
+
+    @classmethod
+    def of(cls, network: Any, weight_bytes: int, precision: str | None = None) -> RowNetwork:
+        """One whose network (an ``openvino.Model`` with free sizes) is there already."""
+        rows = cls.__new__(cls)
+        rows._begin(network, weight_bytes, precision)
+        return rows
+
+    def _begin(self, network: Any, weight_bytes: int, precision: str | None) -> None:
         import openvino
 
         self._core = openvino.Core()
-        self._network = _converted(module, tuple(example), facts, folder)
-        self._weight_bytes = sum(parameter.nbytes for parameter in module.parameters())
+        self.network, self._weight_bytes = network, weight_bytes
         self._compiled: dict[tuple[Any, ...], list[Any]] = {}
         self._options = {"NUM_STREAMS": str(STREAMS)}
         if precision:
@@ -81,7 +95,7 @@ class RowNetwork:
         import openvino
 
         if shapes not in self._compiled:
-            network = self._network.clone()
+            network = self.network.clone()
             network.reshape(
                 {
                     i: openvino.PartialShape([] if shape is None else [1, *shape])
@@ -95,7 +109,7 @@ class RowNetwork:
         return self._compiled[shapes]
 
 
-def _converted(
+def converted(
     module: torch.nn.Module, example: tuple[torch.Tensor, ...], facts: dict[str, Any], folder: Path
 ) -> Any:
     """The module as an OpenVINO network of free sizes: from ``folder``, or made and kept there."""

@@ -15,7 +15,8 @@ from pipelines.devices import dtype_for, empty_cache, is_out_of_memory, out_of_m
 from pipelines.diffusion.control.catalog import HUB_FOLDER, ControlEntry
 from pipelines.diffusion.control.original_adapter import from_original
 from pipelines.diffusion.downloads import fetch_files
-from pipelines.diffusion.openvino_unet import LARGEST_BYTES, SMALLEST_BYTES, OpenVINOControlNet
+from pipelines.diffusion.openvino_steering import OpenVINOControlNet
+from pipelines.diffusion.openvino_unet import LARGEST_BYTES, SMALLEST_BYTES
 from pipelines.errors import Unavailable
 from pipelines.messages import Message
 

@@ -63,7 +63,7 @@ def run(
         started = time.perf_counter()
 
         def steering(total: int, guided: bool) -> Steering:
-            return Steering(units, total, guided, base.dtype)
+            return Steering(units, total, guided, base.unet)
 
         yield from paint(base, settings, stop, partial(unet_batch, steering=steering),
                          loras.facts)  # fmt: skip

@@ -16,9 +16,11 @@ import torch
 
 from pipelines.diffusion.control.loading import ControlModel
 from pipelines.diffusion.control.requests import ControlUnit
+from pipelines.diffusion.openvino_steering import Control, OpenVINOControlNet
+from pipelines.diffusion.openvino_unet import OpenVINOUNet
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class WorkingUnit:
     """A unit with its model and with what the model has made of its map.
 
@@ -38,17 +40,22 @@ class Steering:
         units: those of weight 0 are left out.
         total: evaluations of the UNet in all.
         guided: the UNet's rows are all unconditional ones, then all conditional ones.
-        dtype: of the UNet.
+        unet: which is steered, or its stand-in; one that computes ControlNets along is handed them.
     """
 
-    def __init__(
-        self, units: Sequence[WorkingUnit], total: int, guided: bool, dtype: torch.dtype
-    ) -> None:
+    def __init__(self, units: Sequence[WorkingUnit], total: int, guided: bool, unet: Any) -> None:
         units = [each for each in units if each.unit.weight > 0]
         self._nets = [each for each in units if each.model.entry.method == "controlnet"]
         self._adapters = [each for each in units if each.model.entry.method == "t2i_adapter"]
-        self._total, self._guided, self._dtype = total, guided, dtype
+        self._total, self._guided, self._unet = total, guided, unet
         self._index = 0
+        self._joined = (
+            isinstance(unet, OpenVINOUNet)
+            and all(isinstance(each.model.net, OpenVINOControlNet) for each in self._nets)
+            and all(
+                len(each.features) == len(unet.config.block_out_channels) for each in self._adapters
+            )
+        )
 
     def __call__(
         self, sample: torch.Tensor, timestep: torch.Tensor, arguments: dict[str, Any]
@@ -56,16 +63,47 @@ class Steering:
         index, self._index = self._index, self._index + 1
         further: dict[str, Any] = {}
         nets = [each for each in self._nets if _net_active(each.unit, index, self._total)]
+        adapters = [each for each in self._adapters if _adapter_active(each, index, self._total)]
+        if self._joined and self._unet.joins(sample):
+            if nets or adapters:
+                # One combination of networks for the whole picture: others take seconds to make.
+                further["controls"] = [
+                    self._control(each, each in nets, len(sample)) for each in self._nets
+                ]
+                if self._adapters:
+                    maps = self._maps(self._adapters, adapters, len(sample))
+                    further["down_intrablock_additional_residuals"] = maps
+            return further
         if nets:
             residuals = [self._residuals(each, sample, timestep, arguments) for each in nets]
             *down, mid = [sum(parts) for parts in zip(*residuals, strict=True)]
             further["down_block_additional_residuals"] = down
             further["mid_block_additional_residual"] = mid
-        adapters = [each for each in self._adapters if _adapter_active(each, index, self._total)]
         if adapters:
             # A new list at each evaluation: the UNet empties it.
-            further["down_intrablock_additional_residuals"] = self._maps(adapters, len(sample))
+            maps = self._maps(adapters, adapters, len(sample))
+            further["down_intrablock_additional_residuals"] = maps
         return further
+
+    def _conditional_only(self, each: WorkingUnit) -> bool:
+        pooled = each.model.config.global_pool_conditions
+        return self._guided and (each.unit.control_mode == "control" or pooled)
+
+    def _weights(self, each: WorkingUnit, count: int) -> torch.Tensor:
+        """(count,): of the skips from shallow to deep, and last of the middle."""
+        unit = each.unit
+        if unit.control_mode != "balanced" and not each.model.config.global_pool_conditions:
+            # "guess mode": the finest skips count least
+            return torch.logspace(-1, 0, count) * unit.weight
+        return torch.full((count,), unit.weight)
+
+    def _control(self, each: WorkingUnit, active: bool, rows: int) -> Control:
+        weights = self._weights(each, each.model.net.residuals).repeat(rows, 1)
+        if not active:
+            weights[:] = 0
+        elif self._conditional_only(each):
+            weights[: rows // 2] = 0
+        return Control(each.model.net, each.features, weights)
 
     def _residuals(
         self,
@@ -75,9 +113,7 @@ class Steering:
         arguments: dict[str, Any],
     ) -> list[torch.Tensor]:
         """What one ControlNet adds: to the skips from shallow to deep, and last to the middle."""
-        unit, model = each.unit, each.model
-        pooled = model.config.global_pool_conditions
-        conditional_only = self._guided and (unit.control_mode == "control" or pooled)
+        model, conditional_only = each.model, self._conditional_only(each)
         first = len(sample) // 2 if conditional_only else 0
         net_sample = sample[first:]
         text = arguments["encoder_hidden_states"][first:]
@@ -93,24 +129,25 @@ class Steering:
             return_dict=False,
         )
         residuals = [*down, mid]
-        declining = unit.control_mode != "balanced" and not pooled
-        if declining:  # "guess mode": the finest skips count least
-            weights = torch.logspace(-1, 0, len(residuals)) * unit.weight
-        else:
-            weights = torch.full((len(residuals),), unit.weight)
+        weights = self._weights(each, len(residuals))
         scaled = [
-            (residual * weight).to(self._dtype)
+            (residual * weight).to(self._unet.dtype)
             for residual, weight in zip(residuals, weights.tolist(), strict=True)
         ]
         if conditional_only:
             scaled = [torch.cat([torch.zeros_like(each), each]) for each in scaled]
         return scaled
 
-    def _maps(self, adapters: Sequence[WorkingUnit], rows: int) -> list[torch.Tensor]:
-        """The weighted sum of the adapters' maps, in the UNet's rows."""
-        weighted = [[feature * each.unit.weight for feature in each.features] for each in adapters]
+    def _maps(
+        self, adapters: Sequence[WorkingUnit], active: Sequence[WorkingUnit], rows: int
+    ) -> list[torch.Tensor]:
+        """The weighted sum of the active adapters' maps, in the UNet's rows."""
+        weighted = [
+            [feature * (each.unit.weight if each in active else 0.0) for feature in each.features]
+            for each in adapters
+        ]
         sums = [sum(parts) for parts in zip(*weighted, strict=True)]
-        return [each.to(self._dtype).expand(rows, -1, -1, -1).clone() for each in sums]
+        return [each.to(self._unet.dtype).expand(rows, -1, -1, -1).clone() for each in sums]
 
 
 def _net_active(unit: ControlUnit, index: int, total: int) -> bool:
