@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 STREAMS = min(2, os.cpu_count() or 1)
@@ -74,7 +75,7 @@ class RowNetwork:
         return max(1, len(self._compiled)) * self._weight_bytes
 
     def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Inputs with a leading dimension of rows, or none, to outputs with rows; float32."""
+        """Inputs with a leading dimension of rows, of 1, or none, to outputs with rows; float32."""
         arrays = [tensor.detach().float().contiguous().numpy() for tensor in inputs]
         rows = max(len(array) for array in arrays if array.ndim)
         shapes = tuple(array.shape[1:] if array.ndim else None for array in arrays)
@@ -83,7 +84,7 @@ class RowNetwork:
         while len(done) < rows:
             started = requests[: rows - len(done)]
             for i, request in enumerate(started, start=len(done)):
-                request.start_async([array[i : i + 1] if array.ndim else array for array in arrays])
+                request.start_async([_row(array, i) for array in arrays])
             for request in started:
                 request.wait()
                 outputs = [tensor.data.copy() for tensor in request.output_tensors]
@@ -107,6 +108,10 @@ class RowNetwork:
                 self._compiled.pop(next(iter(self._compiled)))
             self._compiled[shapes] = [compiled.create_infer_request() for _ in range(STREAMS)]
         return self._compiled[shapes]
+
+
+def _row(array: np.ndarray, i: int) -> np.ndarray:
+    return array[i : i + 1] if array.ndim and len(array) > 1 else array
 
 
 def converted(

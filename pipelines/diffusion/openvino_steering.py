@@ -21,8 +21,8 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 from pipelines.diffusion.openvino_rows import RowNetwork, converted
 
 _TRACED_SIDE = 16  # of latents; the networks take other sizes
-_KEPT_JOINTS = 2
-"""Combinations of ControlNets and adapters whose networks are kept."""
+_KEPT_JOINTS = 4
+"""Combinations of ControlNets and adapters whose networks are kept; one takes seconds to make."""
 
 
 class OpenVINOControlNet:
@@ -136,28 +136,27 @@ class SteeredUNet:
         Args:
             inputs: sample (B, C, h, w), timestep, text (B, T, D).
             controls: at most one for each ControlNet and map.
-            maps: the sum of the adapters' maps, one (B, C, h, w) for each level; None without.
+            maps: the sum of the adapters' maps, (B or 1, C, h, w) for each level; None without.
         """
-        rows = len(inputs[0])
-        further = []
-        for each in controls:
-            further += [each.hint.expand(rows, -1, -1, -1), each.weights]
+        further = [tensor for each in controls for tensor in (each.hint, each.weights)]
         joint = self._joint([each.net for each in controls], maps is not None)
         return joint(*inputs, *further, *(maps or ()))[0]
 
     def _joint(self, nets: Sequence[OpenVINOControlNet], adapted: bool) -> RowNetwork:
         key = (*map(id, nets), adapted)
-        if key not in self._joints:
+        joint = self._joints.pop(key, None)
+        if joint is None:
             self.prepare()
             levels = len(self._unet.config.block_out_channels)
             network = join(self._open, levels, [net.network for net in nets], adapted)
             nbytes = self._bytes + sum(net.weight_bytes for net in nets)
             while len(self._joints) >= _KEPT_JOINTS:
                 self._joints.pop(next(iter(self._joints)))
-            self._joints[key] = RowNetwork.of(network, nbytes, self._precision)
+            joint = RowNetwork.of(network, nbytes, self._precision)
             for net in nets:  # another one may be given the same id
                 weakref.finalize(net, self._joints.pop, key, None)
-        return self._joints[key]
+        self._joints[key] = joint  # the last one is the last to go
+        return joint
 
 
 def join(unet: Any, levels: int, nets: Sequence[Any], adapted: bool) -> Any:

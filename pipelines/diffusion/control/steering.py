@@ -8,7 +8,7 @@ once, so any mixture of units works.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +48,9 @@ class Steering:
         self._nets = [each for each in units if each.model.entry.method == "controlnet"]
         self._adapters = [each for each in units if each.model.entry.method == "t2i_adapter"]
         self._total, self._guided, self._unet = total, guided, unet
+        self._dtype = unet.dtype  # asked once: it looks through all parameters
         self._index = 0
+        self._arguments: dict[frozenset[int], dict[str, Any]] = {}
         self._joined = (
             isinstance(unet, OpenVINOUNet)
             and all(isinstance(each.model.net, OpenVINOControlNet) for each in self._nets)
@@ -65,15 +67,7 @@ class Steering:
         nets = [each for each in self._nets if _net_active(each.unit, index, self._total)]
         adapters = [each for each in self._adapters if _adapter_active(each, index, self._total)]
         if self._joined and self._unet.joins(sample):
-            if nets or adapters:
-                # One combination of networks for the whole picture: others take seconds to make.
-                further["controls"] = [
-                    self._control(each, each in nets, len(sample)) for each in self._nets
-                ]
-                if self._adapters:
-                    maps = self._maps(self._adapters, adapters, len(sample))
-                    further["down_intrablock_additional_residuals"] = maps
-            return further
+            return self._joined_arguments(nets, adapters, len(sample))
         if nets:
             residuals = [self._residuals(each, sample, timestep, arguments) for each in nets]
             *down, mid = [sum(parts) for parts in zip(*residuals, strict=True)]
@@ -81,9 +75,34 @@ class Steering:
             further["mid_block_additional_residual"] = mid
         if adapters:
             # A new list at each evaluation: the UNet empties it.
-            maps = self._maps(adapters, adapters, len(sample))
-            further["down_intrablock_additional_residuals"] = maps
+            maps = [each.expand(len(sample), -1, -1, -1).clone() for each in _maps(adapters)]
+            further["down_intrablock_additional_residuals"] = [
+                each.to(self._dtype) for each in maps
+            ]
         return further
+
+    def _joined_arguments(
+        self, nets: Sequence[WorkingUnit], adapters: Sequence[WorkingUnit], rows: int
+    ) -> dict[str, Any]:
+        """For a UNet that computes ControlNets along.
+
+        All units are in them, inactive ones with weight 0: other combinations of networks take
+        seconds to make. They are made anew only when other units are active: tensor operations
+        between the networks' evaluations leave PyTorch's threads spinning on OpenVINO's cores,
+        which took a quarter of the time.
+        """
+        if not nets and not adapters:
+            return {}
+        active = frozenset(map(id, (*nets, *adapters)))
+        if active not in self._arguments:
+            arguments: dict[str, Any] = {
+                "controls": [self._control(each, each in nets, rows) for each in self._nets]
+            }
+            if self._adapters:
+                maps = _maps(self._adapters, active)
+                arguments["down_intrablock_additional_residuals"] = maps
+            self._arguments[active] = arguments
+        return self._arguments[active]
 
     def _conditional_only(self, each: WorkingUnit) -> bool:
         pooled = each.model.config.global_pool_conditions
@@ -131,23 +150,23 @@ class Steering:
         residuals = [*down, mid]
         weights = self._weights(each, len(residuals))
         scaled = [
-            (residual * weight).to(self._unet.dtype)
+            (residual * weight).to(self._dtype)
             for residual, weight in zip(residuals, weights.tolist(), strict=True)
         ]
         if conditional_only:
             scaled = [torch.cat([torch.zeros_like(each), each]) for each in scaled]
         return scaled
 
-    def _maps(
-        self, adapters: Sequence[WorkingUnit], active: Sequence[WorkingUnit], rows: int
-    ) -> list[torch.Tensor]:
-        """The weighted sum of the active adapters' maps, in the UNet's rows."""
-        weighted = [
-            [feature * (each.unit.weight if each in active else 0.0) for feature in each.features]
-            for each in adapters
-        ]
-        sums = [sum(parts) for parts in zip(*weighted, strict=True)]
-        return [each.to(self._unet.dtype).expand(rows, -1, -1, -1).clone() for each in sums]
+
+def _maps(
+    adapters: Sequence[WorkingUnit], active: Collection[int] | None = None
+) -> list[torch.Tensor]:
+    """The weighted sum of the adapters' maps, one row each; ``active``: ids of those that count."""
+    weighted = []
+    for each in adapters:
+        weight = each.unit.weight if active is None or id(each) in active else 0.0
+        weighted.append([feature * weight for feature in each.features])
+    return [sum(parts) for parts in zip(*weighted, strict=True)]
 
 
 def _net_active(unit: ControlUnit, index: int, total: int) -> bool:
