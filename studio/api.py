@@ -7,6 +7,7 @@ id guessed or not.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import AsyncIterator
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from studio.server import Studio
 
 UPDATE_SECONDS = 0.1  # between two looks at a job that is watched
-ENDING_SECONDS = 0.005  # between two glances at whether any job has ended
 HEARTBEAT_SECONDS = 15.0  # proxies close connections on which nothing is heard
 
 
@@ -105,9 +105,9 @@ def jobs_router(studio: Studio) -> APIRouter:
         """Server-sent events: the job each time it has changed, the last one when it has ended."""
         owner = owner_of(request)
         # Not found must be a status, so the first look happens before the stream begins.
-        first = await run_sync(studio.jobs.get, owner.id, job_id)
+        await run_sync(studio.jobs.get, owner.id, job_id)
         return StreamingResponse(
-            _job_events(studio, request, owner.id, first),
+            _job_events(studio, request, owner.id, job_id),
             media_type="text/event-stream",
             headers={**NOT_KEPT, "X-Accel-Buffering": "no"},
         )
@@ -321,30 +321,36 @@ def picture_json(picture: SavedPicture) -> dict[str, Any]:
 
 
 async def _job_events(
-    studio: Studio, request: Request, owner_id: str, job: Job
+    studio: Studio, request: Request, owner_id: str, job_id: str
 ) -> AsyncIterator[str]:
     language = _language(request)
     shown, quiet = None, 0.0
-    while True:
-        facts = json.dumps(job_json(studio, job, language), ensure_ascii=False)
-        if facts != shown:
-            shown, quiet = facts, 0.0
-            yield f"event: job\ndata: {facts}\n\n"
-        elif quiet >= HEARTBEAT_SECONDS:
-            quiet = 0.0
-            yield ": still here\n\n"
-        if job.ended or await request.is_disconnected():
-            return
-        quiet += await _next_look(studio)
-        job = await run_sync(studio.jobs.get, owner_id, job.id)
+    ended, loop = asyncio.Event(), asyncio.get_running_loop()
 
+    def tell() -> None:
+        with contextlib.suppress(RuntimeError):  # the studio is closing
+            loop.call_soon_threadsafe(ended.set)
 
-async def _next_look(studio: Studio) -> float:
-    """Sleeps until a watched job is worth a look: soon, or at once when one ends; the seconds."""
-    start, endings = time.monotonic(), studio.jobs.endings
-    while time.monotonic() - start < UPDATE_SECONDS and studio.jobs.endings == endings:
-        await asyncio.sleep(ENDING_SECONDS)
-    return time.monotonic() - start
+    def look() -> tuple[str, bool]:
+        job = studio.jobs.get(owner_id, job_id)
+        return json.dumps(job_json(studio, job, language), ensure_ascii=False), job.ended
+
+    with studio.jobs.told_of_endings(tell):
+        while True:
+            ended.clear()
+            facts, over = await run_sync(look)
+            if facts != shown:
+                shown, quiet = facts, 0.0
+                yield f"event: job\ndata: {facts}\n\n"
+            elif quiet >= HEARTBEAT_SECONDS:
+                quiet = 0.0
+                yield ": still here\n\n"
+            if over or await request.is_disconnected():
+                return
+            start = time.monotonic()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), UPDATE_SECONDS)
+            quiet += time.monotonic() - start
 
 
 def _language(request: Request) -> str:

@@ -13,7 +13,8 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -78,8 +79,8 @@ class Jobs:
         settings: the queue limit.
 
     Attributes:
-        endings: how many jobs have ended since the start. Who watches many times a second looks
-            at this number, and into the database only when it is another.
+        endings: how many jobs have ended since the start; what was reckoned from ended jobs
+            holds while this is the same.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class Jobs:
         self._closing = False
         self._worker: threading.Thread | None = None
         self.endings = 0
+        self._told: set[Callable[[], object]] = set()
         self._usual: tuple[int, dict[str, float]] = (-1, {})  # as of how many endings
 
     def start(self) -> None:
@@ -253,6 +255,15 @@ class Jobs:
         """Jobs that are not finished yet, of all owners."""
         return sum(self.counts().values())
 
+    @contextmanager
+    def told_of_endings(self, tell: Callable[[], object]) -> Iterator[None]:
+        """``tell()`` is called in the worker's thread whenever a job has ended; must not raise."""
+        self._told.add(tell)
+        try:
+            yield
+        finally:
+            self._told.discard(tell)
+
     # --- the worker -------------------------------------------------------------------------
 
     def _recover(self) -> None:
@@ -298,6 +309,8 @@ class Jobs:
                 with self._wake:
                     self._running = None
                 self.endings += 1
+                for tell in list(self._told):
+                    tell()
 
     def _take(self) -> _Running | None:
         """Waits for the next job and marks it as running; None when the studio closes."""
