@@ -6,10 +6,11 @@ a path. No torch here: the page lists models before any heavy library is loaded.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
@@ -77,6 +78,8 @@ class ModelEntry(BaseModel):
         gated: the hub wants its licence accepted and a token.
         words: vocabulary file under ``assets/`` with all that it knows, or None.
         negative_prompt_used: False for models without classifier-free guidance.
+        shape_of: the shipped model whose UNet has this one's shape, where that is not its
+            family's: control models of the family do not fit then.
         refused: why it is listed but cannot be used, or None.
     """
 
@@ -96,6 +99,7 @@ class ModelEntry(BaseModel):
     description: str = ""
     words: str | None = None
     negative_prompt_used: bool = True
+    shape_of: str | None = None
     refused: Message | None = None
 
 
@@ -160,12 +164,18 @@ class Catalog:
             raise NotFound("{name} is a LoRA; it needs a model to work on.", name=about.name)
         path = shelf.path(about)
         entry = _local_entry(name, path, path.parent)
-        return entry.model_copy(update={"title": about.name, "defaults": self._defaults(about.base)
-                                        or entry.defaults})  # fmt: skip
+        made_from = self._made_from(about.base)
+        update: dict[str, Any] = {"title": about.name}
+        if made_from is not None:
+            update |= {"defaults": made_from.defaults, "shape_of": made_from.shape_of}
+        return entry.model_copy(update=update)
 
-    def _defaults(self, base: str | None) -> Defaults | None:
-        """What the model wants that another was made from."""
-        return next((entry.defaults for entry in self._shipped if entry.name == base), None)
+    def _made_from(self, base: str | None) -> ModelEntry | None:
+        """The shipped model at the root of what was trained or merged, as far as that is known."""
+        if base is not None and base.startswith(OWN):
+            with contextlib.suppress(UserError):  # deleted meanwhile
+                return self._own(base)
+        return next((entry for entry in self._shipped if entry.name == base), None)
 
     def _local(self) -> list[Path]:
         folder = self.home / "models"

@@ -31,8 +31,8 @@ class ControlEntry(BaseModel):
     Attributes:
         method: ``controlnet`` or ``t2i_adapter``.
         family: of the base models that it fits.
-        base: the only base model that it fits, for bases of a shape of their own; None: the
-            whole family.
+        base: the shipped base model that it fits, with all that was made from it, for bases of a
+            shape of their own; None: the whole family.
         condition: what its map is: canny, depth, scribble …; ``any`` where that is not known.
         preprocessor: the annotator that makes such maps of pictures.
         source, licence, licence_url, download_bytes, memory_bytes, gated: as a
@@ -75,8 +75,8 @@ class ControlEntry(BaseModel):
     def fits(self, base: ModelEntry) -> bool:
         """Whether it steers ``base``, as far as names and families tell."""
         if self.base is not None:
-            return base.name == self.base
-        return base.family == self.family and base.source.asset is None
+            return base.shape_of == self.base
+        return base.family == self.family and base.shape_of is None
 
 
 class ControlCatalog:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 
 import pytest
 import torch
 from diffusers import T2IAdapter
 from safetensors.torch import save_file
 
-from pipelines.catalog import Catalog
+from pipelines.catalog import OWN, Catalog, ModelEntry
 from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.diffusion.control.original_adapter import from_original
+from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.errors import BadRequest, NotFound, Unavailable
 from tests.pipelines.control.conftest import BASE, LARGE_BASE
 
@@ -121,3 +123,25 @@ def test_a_file_of_another_kind_is_refused_in_a_sentence(tmp_path):
     save_file({"weight": torch.zeros(2)}, tmp_path / "lora.safetensors")
     with pytest.raises(Unavailable, match=r"lora\.safetensors is not a T2I-Adapter"):
         from_original(tmp_path / "lora.safetensors", torch.float32)
+
+
+def test_what_was_made_from_the_starter_is_steered_by_the_starters_models(tmp_path, twin_folder):
+    shelf, catalog = LoraShelf(tmp_path), Catalog(tmp_path)
+
+    def own(base: str) -> ModelEntry:
+        def write(folder):
+            shutil.copytree(twin_folder("sd1"), folder)
+
+        return catalog.get(
+            OWN + shelf.add_model("ann", f"of {base}", write, family="sd1", base=base).id
+        )
+
+    first = own("starter")
+    second = own(first.name)
+    control = ControlCatalog(tmp_path)
+    wanted = [entry.name for entry in control.fitting(catalog.get("starter"))]
+    assert "starter-controlnet-sketch" in wanted
+    for entry in (first, second):
+        assert [each.name for each in control.fitting(entry)] == wanted
+        assert entry.defaults == catalog.get("starter").defaults
+    assert {each.base for each in control.fitting(own("sd15"))} == {None}
