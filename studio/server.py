@@ -24,7 +24,7 @@ from pipelines.diffusion.control.requests import ControlRequest
 from pipelines.diffusion.lora.requests import MergeRequest
 from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.diffusion.requests import CompareSamplersRequest, TextToImageRequest
-from pipelines.diffusion.resolving import resolve
+from pipelines.diffusion.resolving import resolve, with_seed
 from pipelines.diffusion.samplers import samplers_in
 from pipelines.dreambooth.before_after_requests import BeforeAfterRequest
 from pipelines.dreambooth.requests import TrainingRequest
@@ -148,7 +148,7 @@ class Studio:
                 raise _not_here(entry.title)
             if isinstance(each, ControlRequest):
                 self._check_units(owner, each, entry)
-        return self.jobs.submit(owner.id, kind, request)
+        return self.jobs.submit(owner.id, kind, with_seed(request))
 
     def _check_training(self, owner: Owner, request: TrainingRequest) -> None:
         self.trainings.check(owner.id, request)

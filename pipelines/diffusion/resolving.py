@@ -6,6 +6,9 @@ No torch here: a request can be checked, and refused, before it is queued.
 from __future__ import annotations
 
 import secrets
+from typing import TypeVar
+
+from pydantic import BaseModel
 
 from pipelines.catalog import ModelEntry
 from pipelines.diffusion.requests import MAX_SEED, TextToImageRequest
@@ -13,6 +16,10 @@ from pipelines.diffusion.samplers import UNET_FAMILIES, Sampler, Samplers, check
 from pipelines.diffusion.styles import get_style
 from pipelines.errors import BadRequest, validated
 
+RequestT = TypeVar("RequestT", bound=BaseModel)
+
+RANDOM = -1
+"""As a seed: any."""
 FALLBACK_SAMPLER = "Euler"  # works with every UNet model and every schedule
 FALLBACK_SCHEDULE = "Uniform"
 
@@ -37,7 +44,7 @@ def resolve(
         "height": request.height or entry.native_size,
         "steps": request.steps or defaults.steps,
         "guidance": defaults.guidance if request.guidance is None else request.guidance,
-        "seed": secrets.randbelow(MAX_SEED + 1) if request.seed == -1 else request.seed,
+        "seed": with_seed(request).seed,
         "eta": None,
     }
     sampler = _sampler(request, entry, samplers)
@@ -58,6 +65,18 @@ def resolve(
         values |= {"style": None, "prompt": prompt, "negative_prompt": negative}
     # Validated again: a style may have made the prompt too long.
     return validated(type(request), {**request.model_dump(), **values})
+
+
+def with_seed(request: RequestT) -> RequestT:
+    """The request with a seed drawn, for itself or its base, where it leaves that open.
+
+    Drawn before it is queued: what is begun again after a crash must go on with the same one.
+    """
+    if (base := getattr(request, "base", None)) is not None:
+        return request.model_copy(update={"base": with_seed(base)})
+    if getattr(request, "seed", None) == RANDOM:
+        return request.model_copy(update={"seed": secrets.randbelow(MAX_SEED + 1)})
+    return request
 
 
 def seeds_of(request: TextToImageRequest, batch: int) -> list[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import threading
 import time
 from collections.abc import Iterator
@@ -10,14 +9,12 @@ from collections.abc import Iterator
 from pipelines.cache import ModelCache
 from pipelines.diffusion.grid import labelled_grid
 from pipelines.diffusion.lora.apply import applied
-from pipelines.diffusion.requests import MAX_SEED, TextToImageRequest
-from pipelines.diffusion.resolving import resolve
+from pipelines.diffusion.requests import TextToImageRequest
+from pipelines.diffusion.resolving import resolve, with_seed
 from pipelines.diffusion.samplers import samplers_in
 from pipelines.diffusion.text_to_image import paint
 from pipelines.dreambooth.before_after_requests import BeforeAfterRequest
 from pipelines.events import Picture, Progress, Result
-
-RANDOM = -1  # as a seed: any
 
 
 def run(
@@ -30,10 +27,7 @@ def run(
         BadRequest: the LoRA does not fit the model.
     """
     started = time.perf_counter()
-    if request.base.seed == RANDOM:  # one for all, or nothing could be compared
-        base = request.base.model_copy(update={"seed": secrets.randbelow(MAX_SEED + 1)})
-        request = request.model_copy(update={"base": base})
-    rows = request.rows()
+    rows = with_seed(request).rows()  # one for all, or nothing could be compared
     columns = list(zip(*rows, strict=True))
     painted: list[list[Picture]] = []
     for column in columns:

@@ -103,6 +103,17 @@ def test_compare_samplers_gives_each_cell_and_the_sheet(client: httpx.Client):
     assert len(job["pictures"]) == 5
 
 
+def test_a_seed_left_open_is_drawn_before_the_job_waits(client: httpx.Client):
+    """A studio that is killed meanwhile goes on with the same one."""
+    job = client.post(JOBS, json=settings(seed=-1, batch_count=2)).json()
+    drawn = job["request"]["seed"]
+    assert drawn >= 0
+    job = wait_for(client, job["id"])
+    assert {each["request"]["seed"] for each in job["pictures"]} == {drawn, drawn + 1}
+    body = {"base": settings(seed=-1), "samplers": ["Euler"], "steps": [1, 2]}
+    assert client.post(COMPARE, json=body).json()["request"]["base"]["seed"] >= 0
+
+
 def test_events_end_with_the_finished_job(client: httpx.Client):
     job = client.post(JOBS, json=settings(steps=4)).json()
     with client.stream("GET", f"/api/v1/jobs/{job['id']}/events") as stream:
