@@ -21,6 +21,7 @@ from pipelines.cache import Notes
 from pipelines.catalog import ASSETS, ModelEntry
 from pipelines.devices import dtype_for, empty_cache, is_out_of_memory, out_of_memory
 from pipelines.diffusion.downloads import fetch, variant_of
+from pipelines.diffusion.hashes import model_hash
 from pipelines.diffusion.openvino_unet import OpenVINOUNet, worth_it
 from pipelines.diffusion.single_file import CONFIGS, from_file
 from pipelines.errors import Busy, Unavailable
@@ -41,6 +42,7 @@ class DiffusionModel:
         dtype: of the weights.
         offloaded: components wait in RAM and visit the device one at a time.
         home: the home folder, where the owner's samplers are; None if there is none.
+        hash: by which pictures name it; see :func:`pipelines.diffusion.hashes.model_hash`.
         learned: words that a running request has taught the text encoders → their tokens.
     """
 
@@ -57,6 +59,7 @@ class DiffusionModel:
         self.pipe = pipe
         self.device = device
         self.offloaded = offload
+        self.hash: str | None = None
         self.learned: dict[str, str] = {}
         self._fast_unet: OpenVINOUNet | None = None
         self._lock = threading.Lock()
@@ -194,6 +197,7 @@ def load(
         offload = offload and _weight_bytes(pipe) > budget_bytes
         model = DiffusionModel(entry, pipe, device, offload, home)
         model.accelerate(home / "models" / ".openvino", notes)
+        model.hash = model_hash(_place(entry, notes, offline, home), home / "models")
         return model
     except (RuntimeError, MemoryError) as error:
         if is_out_of_memory(error):
@@ -214,20 +218,22 @@ def open_pipeline(
     Raises:
         Unavailable: its files are not here and cannot be had.
     """
-    source = entry.source
-    if source.hub is not None:
-        folder = fetch(entry, home / "models" / ".hub", notes, offline)
-    elif source.asset is not None:
-        folder = ASSETS / source.asset
-    else:
-        folder = source.folder
+    place = _place(entry, notes, offline, home)
     notes(Message("Loading {model}", model=entry.title), None)
-    if source.file is not None:
-        pipe = from_file(source.file, configs / entry.family, dtype)
+    if entry.source.file is not None:
+        pipe = from_file(place, configs / entry.family, dtype)
     else:
-        pipe = _from_folder(entry, folder, dtype)
+        pipe = _from_folder(entry, place, dtype)
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def _place(entry: ModelEntry, notes: Notes, offline: bool, home: Path) -> Path:
+    """The single file, or the folder, downloaded first if need be."""
+    source = entry.source
+    if source.hub is not None:
+        return fetch(entry, home / "models" / ".hub", notes, offline)
+    return source.file or source.folder or ASSETS / source.asset
 
 
 def expected_bytes(entry: ModelEntry, device: str, budget_bytes: int) -> int:

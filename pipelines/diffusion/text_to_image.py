@@ -89,7 +89,7 @@ def paint(
         images = yield from _watched(backend(model, settings, seeds), model, settings, index, stop)
         seconds = (time.perf_counter() - started) / len(seeds)
         for seed, image in zip(seeds, images, strict=True):
-            yield Picture(image, alone(settings, seed), seconds, _facts() | (facts or {}))
+            yield Picture(image, alone(settings, seed), seconds, _facts(model) | (facts or {}))
 
 
 def _watched(
@@ -197,6 +197,11 @@ def notes_on(model: DiffusionModel, settings: TextToImageRequest) -> list[Messag
     return notes
 
 
-def _facts() -> dict[str, str]:
+def _facts(model: DiffusionModel) -> dict[str, str | None]:
     """What else the picture depends on, for its metadata."""
-    return {"RNG": "CPU", "torch": torch.__version__, "diffusers": diffusers.__version__}
+    return {
+        "Model hash": model.hash,
+        "RNG": "CPU",
+        "torch": torch.__version__,
+        "diffusers": diffusers.__version__,
+    }

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import IO, Any
 
 from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.errors import BadRequest, NotFound, validated
+from pipelines.files import write_whole
 
 try:
     import fcntl
@@ -213,20 +213,6 @@ def _locked(file: IO[str]) -> bool:
     except OSError:
         return False
     return True
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Writes a file that is either whole or as it was before, on the disk when this returns."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
-        try:
-            part.write(data)
-            part.flush()
-            os.fsync(part.fileno())
-            part.close()  # Windows renames no open file
-            os.replace(part.name, path)
-        except BaseException:
-            Path(part.name).unlink(missing_ok=True)
-            raise
 
 
 def _read(path: Path) -> dict[str, Any] | None:

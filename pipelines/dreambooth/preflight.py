@@ -11,9 +11,9 @@ from pathlib import Path
 
 from pipelines.catalog import ASSETS, ModelEntry
 from pipelines.dreambooth import class_pictures
-from pipelines.dreambooth.folder import write_whole
 from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.errors import BadRequest, OutOfMemory, Unavailable
+from pipelines.files import write_whole
 from pipelines.messages import Message
 from pipelines.sizes import in_words
 

@@ -21,7 +21,6 @@ from typing import Annotated, Any
 from PIL import Image
 from pydantic import StringConstraints
 
-from pipelines.dreambooth.folder import write_whole
 from pipelines.dreambooth.photos import (
     Facts,
     check_room,
@@ -32,6 +31,7 @@ from pipelines.dreambooth.photos import (
     open_photo,
 )
 from pipelines.errors import BadRequest, NotFound
+from pipelines.files import write_whole
 from pipelines.messages import Message
 
 FOLDER, PHOTOS, FILE = "subjects", "photos", "subject.json"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import inspect
 import json
 import shutil
@@ -15,6 +16,7 @@ import torch
 
 from pipelines.cache import ModelCache
 from pipelines.catalog import Catalog
+from pipelines.diffusion.hashes import model_hash
 from pipelines.diffusion.loading import DiffusionModel, decode, expected_bytes, load
 from pipelines.diffusion.single_file import CONFIGS, clip_tokenizer
 from pipelines.errors import OutOfMemory, Unavailable
@@ -136,6 +138,23 @@ def test_a_fp16_folder_is_loaded_whole(twin_folder, tmp_path):
     model = load_folder(tmp_path / "half", tmp_path)
     assert model.dtype == torch.float32  # on a CPU
     assert np.isfinite(paint(model)).all()
+
+
+def test_pictures_name_their_model_by_the_start_of_its_files_sha256(
+    twin_folder, tmp_path, monkeypatch
+):
+    model = load_folder(twin_folder("sd1"), tmp_path)
+    unet = (twin_folder("sd1") / "unet" / "diffusion_pytorch_model.safetensors").read_bytes()
+    assert model.hash == hashlib.sha256(unet).hexdigest()[:10]
+    save_single_file(model.pipe, tmp_path / "single.safetensors")
+    whole = hashlib.sha256((tmp_path / "single.safetensors").read_bytes()).hexdigest()[:10]
+    assert model_hash(tmp_path / "single.safetensors", tmp_path) == whole
+    with monkeypatch.context() as patched:  # reckoned once
+        patched.setattr(hashlib, "sha256", None)
+        assert model_hash(tmp_path / "single.safetensors", tmp_path) == whole
+    (tmp_path / "single.safetensors").write_bytes(b"another")
+    assert model_hash(tmp_path / "single.safetensors", tmp_path) != whole
+    assert model_hash(tmp_path / "nothing", tmp_path) is None
 
 
 @pytest.mark.parametrize("family", ["sd1", "sdxl"])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterator
 
 import httpx
@@ -60,6 +61,7 @@ def test_settings_inside_a_picture_are_read_back(client: httpx.Client, painted: 
     assert parameters["prompt"] == "a blue cup, 100% <b>"
     assert parameters["Steps"] == "2"
     assert parameters["Seed"] == "1"
+    assert re.fullmatch(r"[0-9a-f]{10}", parameters["Model hash"])
 
 
 def test_gallery_is_searched_and_paged(client: httpx.Client, painted: dict):
