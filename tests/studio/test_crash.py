@@ -1,4 +1,4 @@
-"""kill -9 while painting, with jobs queued behind: nothing is lost, nothing is half there."""
+"""kill -9 while painting or training, with jobs queued behind: nothing is lost or half there."""
 
 import os
 import signal
@@ -7,9 +7,14 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 from PIL import Image
 
+from pipelines.dreambooth.folder import TrainingFolder
 from studio.home import HomeLock
+from studio.server import Studio
+from tests.pipelines.dreambooth.test_photos import encoded, scene
+from tests.studio.live import options_for
 from tests.studio.test_jobs import Desk
 
 ROOT = Path(__file__).parents[2]
@@ -57,3 +62,78 @@ def test_after_kill_9_the_queue_runs_on_and_every_picture_is_whole(tmp_path):
         files = [path for path in (home / "outputs").rglob("*") if path.is_file()]
         assert len(files) == len(rows)
     desk.close()
+
+
+TEACHING = """
+import sys, time
+from pathlib import Path
+from studio.accounts import Owner
+from studio.server import Options, Studio
+studio = Studio(Options(Path(sys.argv[1]), device="cpu", offline=True))
+for number, name in enumerate(("ann", "ben")):
+    studio.submit(Owner(name, name, is_host=False), "dreambooth", {
+        "subject": sys.argv[2 + number], "model": "tiny-sd1", "name": name + "'s cat",
+        "identifier": "sks", "class_word": "cat", "rank": 2, "batch_size": 2,
+        "steps": 60 if name == "ann" else 2, "save_every": 5, "mixed_precision": "no",
+    })
+studio.jobs.start()
+time.sleep(300)
+"""
+
+
+def test_after_a_power_cut_a_training_goes_on_and_another_persons_runs_too(tmp_path, twin_home):
+    """Studio and trainer are killed at some step, with another person's training queued."""
+    home = tmp_path / "home"
+    options = options_for(home, twin_home)
+    studio, ids = Studio(options), []
+    for owner in ("ann", "ben"):
+        subject = studio.subjects.create(owner, "cat", "sks", "cat")
+        photos = [(f"{seed}.png", encoded(scene(seed=seed))) for seed in range(3)]
+        assert len(list(studio.subjects.add(owner, subject.id, photos))) == 3
+        ids.append(subject.id)
+    studio.close()
+    process = subprocess.Popen([sys.executable, "-c", TEACHING, str(home), *ids], cwd=ROOT)
+    everybody = psutil.Process(process.pid)
+    try:
+        checkpoint = _waited_for(home, "trainings/*/checkpoint*")
+    finally:
+        processes = [*everybody.children(recursive=True), everybody]
+        for each in processes:
+            each.kill()
+        psutil.wait_procs(processes, timeout=20)
+    folder = TrainingFolder.at(checkpoint.parent)
+    assert not folder.running
+
+    studio = Studio(options)
+    try:
+        jobs = {owner: studio.jobs.list(owner)[0] for owner in ("ann", "ben")}
+        assert {owner: job.state for owner, job in jobs.items()} == {
+            "ann": "running",
+            "ben": "queued",
+        }
+        studio.jobs.start()
+        end = time.monotonic() + 120
+        done = jobs
+        while not all(job.ended for job in done.values()) and time.monotonic() < end:
+            time.sleep(0.1)
+            done = {owner: studio.jobs.get(owner, job.id) for owner, job in jobs.items()}
+        assert [(job.state, job.error) for job in done.values()] == [("done", None)] * 2
+        assert done["ben"].finished <= done["ann"].started, "it is his turn"
+        lines, _ = folder.progress()
+        notes = [line["message"]["template"] for line in lines if line["event"] == "note"]
+        assert "Going on from step {step}" in notes
+        assert [line["step"] for line in lines if line["event"] == "step"] == list(range(1, 61))
+        for owner, job in done.items():
+            (about,) = studio.shelf.own(owner)
+            assert (about.id, about.owner) == (job.result["lora"], owner)
+    finally:
+        studio.close()
+
+
+def _waited_for(home: Path, pattern: str, seconds: float = 90) -> Path:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := next(iter(home.glob(pattern)), None):
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"there is no {pattern}")
