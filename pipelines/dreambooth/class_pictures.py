@@ -28,7 +28,8 @@ def folder_of(request: TrainingRequest, entry: ModelEntry, home: Path) -> Path:
     facts = {
         "model": entry.name,
         "files": _fingerprint(entry),
-        "prompt": request.prior_prompt,
+        "prompts": request.class_prompts or request.class_prompt(0),
+        "class": request.class_word,
         "size": request.resolution or entry.native_size,
         "steps": steps_for(entry),
     }
@@ -48,24 +49,30 @@ def missing(folder: Path, count: int) -> list[int]:
 def paint_missing(
     folder: Path,
     numbers: list[int],
-    paint: Callable[[int, int], list[Image.Image]],
+    prompt_of: Callable[[int], str],
+    paint: Callable[[str, int, int], list[Image.Image]],
     done: Callable[[int], Any],
 ) -> None:
     """Paints pictures and keeps each one as soon as it is there.
 
     Args:
         numbers: which ones, rising.
-        paint: ``paint(seed, count)``: pictures with the seeds from ``seed`` on.
+        prompt_of: the prompt of a number.
+        paint: ``paint(prompt, seed, count)``: pictures with the seeds from ``seed`` on.
         done: told how many are painted so far.
     """
     folder.mkdir(parents=True, exist_ok=True)
     finished = 0
     while finished < len(numbers):
         first = numbers[finished]
-        run = 1
-        while run < _AT_ONCE and numbers[finished : finished + run + 1][-1] == first + run:
+        prompt, run = prompt_of(first), 1
+        while (
+            run < _AT_ONCE
+            and numbers[finished : finished + run + 1][-1] == first + run
+            and prompt_of(first + run) == prompt
+        ):
             run += 1
-        for number, picture in enumerate(paint(first, run), start=first):
+        for number, picture in enumerate(paint(prompt, first, run), start=first):
             part = folder / f".{number:04d}.{os.getpid()}.part"
             picture.save(part, format="PNG")
             os.replace(part, folder / f"{number:04d}.png")

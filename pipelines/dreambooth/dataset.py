@@ -212,13 +212,16 @@ def photo_examples(
 
 def class_examples(
     pictures: Sequence[Image.Image],
-    prompt: str,
+    prompt_of: Callable[[int], str],
     sizes: set[tuple[int, int]],
     encode: Callable[[Image.Image], tuple[Tensor, Tensor]],
 ) -> dict[tuple[int, int], list[Example]]:
     """The class pictures at every size that a batch of photos can have, cropped at the middle."""
     return {
-        size: [Example(*encode(_cropped(picture, size)), prompt, size) for picture in pictures]
+        size: [
+            Example(*encode(_cropped(picture, size)), prompt_of(number), size)
+            for number, picture in enumerate(pictures)
+        ]
         for size in sizes
     }
 

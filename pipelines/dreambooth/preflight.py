@@ -143,7 +143,7 @@ def check(request: TrainingRequest, entry: ModelEntry, photos: int, device: str)
             warmup=request.warmup_steps,
             steps=request.steps,
         )
-    if request.prior_preservation and not (request.class_word or request.class_prompt):
+    if request.prior_preservation and not (request.class_word or request.class_prompts):
         raise BadRequest(
             "Prior preservation needs to know what the subject is one of. Write a class, such as "
             "cat or mug, or switch it off."

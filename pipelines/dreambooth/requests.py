@@ -20,6 +20,8 @@ Schedule = Literal["constant", "linear", "cosine", "cosine_with_restarts", "poly
 Optimizer = Literal["adamw", "adamw_8bit", "prodigy"]
 Precision = Literal["auto", "no", "fp16", "bf16"]
 Id = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+CLASS = "[class]"
+"""Stands for the class word in class prompts."""
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
 
 
@@ -298,13 +300,15 @@ class TrainingRequest(BaseModel):
             description="How many of them; they are painted once and kept for next time.",
         ),
     ] = 100
-    class_prompt: Annotated[
-        Words | None,
+    class_prompts: Annotated[
+        tuple[Words, ...],
         Field(
-            title="Class prompt",
-            description="What the class pictures are painted from. Empty: “a” and the class.",
+            max_length=50,
+            title="Class prompts",
+            description="What the class pictures are painted from, one prompt a line, with [class] "
+            "for the class. Other things named here keep their look too. Empty: “a” and the class.",
         ),
-    ] = None
+    ] = ()
 
     # The loss
     snr_gamma: Annotated[
@@ -402,10 +406,12 @@ class TrainingRequest(BaseModel):
             return self.identifier
         return f"{self.identifier} {self.class_word}".strip()
 
-    @property
-    def prior_prompt(self) -> str:
-        """What class pictures are painted from and called."""
-        return self.class_prompt or _with_article(self.class_word)
+    def class_prompt(self, number: int) -> str:
+        """What class picture ``number`` is painted from and called; they take turns by pairs."""
+        if not self.class_prompts:
+            return _with_article(self.class_word)
+        prompt = self.class_prompts[number // 2 % len(self.class_prompts)]
+        return prompt.replace(CLASS, self.class_word)
 
 
 def _with_article(word: str) -> str:

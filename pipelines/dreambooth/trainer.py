@@ -133,9 +133,9 @@ class Trainer:
         ]
         total = len(here)
 
-        def paint(seed: int, number: int) -> list[Any]:
+        def paint(prompt: str, seed: int, number: int) -> list[Any]:
             return self.base.paint(
-                request.prior_prompt,
+                prompt,
                 seed,
                 number,
                 _StopFlag(self.folder),
@@ -153,7 +153,7 @@ class Trainer:
 
         if here:
             done(0)
-            class_pictures.paint_missing(folder, here, paint, done)
+            class_pictures.paint_missing(folder, here, request.class_prompt, paint, done)
         accelerator.wait_for_everyone()
         return class_pictures.read(folder, count)
 
@@ -170,7 +170,7 @@ class Trainer:
                 request.mirror,
                 encode,
             ),
-            class_examples(pictures, request.prior_prompt, sizes, encode) if pictures else {},
+            class_examples(pictures, request.class_prompt, sizes, encode) if pictures else {},
             request.batch_size,
             request.caption_dropout,
             request.seed,

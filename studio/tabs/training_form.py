@@ -52,7 +52,7 @@ _GROUPS = (
         "Photos and class",
         (
             *("resolution", "buckets", "mirror", "caption_dropout", "prior_preservation"),
-            *("prior_weight", "class_pictures", "class_prompt"),
+            *("prior_weight", "class_pictures", "class_prompts"),
         ),
     ),
     (
@@ -64,6 +64,7 @@ _GROUPS = (
     ),
 )
 _SAMPLES = ("a [trigger] on the sand", "a [trigger] in the snow")
+_LINES = ("sample_prompts", "class_prompts")  # written one a line
 _NUMBERS = ("resolution", "alpha", "text_encoder_learning_rate")  # may be left empty
 
 
@@ -165,15 +166,13 @@ class TrainingForm:
         """The values of :meth:`all_inputs` as the fields of a request, not yet checked."""
         *settings, subject, identifier, class_word, called = values
         fields = dict(zip(self.controls, settings, strict=True))
-        lines = str(fields["sample_prompts"] or "").splitlines()
-        fields["sample_prompts"] = [line.strip() for line in lines if line.strip()]
-        fields["class_prompt"] = str(fields["class_prompt"] or "").strip() or None
+        for name in _LINES:
+            lines = str(fields[name] or "").splitlines()
+            fields[name] = [line.strip() for line in lines if line.strip()]
         fields["name"] = str(fields["name"] or "").strip() or str(called or "").strip()
         # An emptied number that must be one gets its default.
         kept = {
-            name: value
-            for name, value in fields.items()
-            if value is not None or name in _NUMBERS or name == "class_prompt"
+            name: value for name, value in fields.items() if value is not None or name in _NUMBERS
         }
         words = {"subject": subject or "", "class_word": class_word or ""}
         return {**kept, **words, **({"identifier": identifier} if identifier else {})}
@@ -181,10 +180,8 @@ class TrainingForm:
     def fill(self, fields: Mapping[str, Any]) -> list[Any]:
         """Updates of :attr:`outputs` that show ``fields``; those not given keep their values."""
         shown = dict(fields)
-        if "sample_prompts" in shown:
-            shown["sample_prompts"] = "\n".join(shown["sample_prompts"])
-        if shown.get("class_prompt", "") is None:
-            shown["class_prompt"] = ""
+        for name in shown.keys() & set(_LINES):
+            shown[name] = "\n".join(shown[name])
         known = {entry.name for entry in self._offered()}
         if shown.get("model") not in known:
             shown.pop("model", None)
@@ -205,7 +202,9 @@ class TrainingForm:
             }
         if name in _NUMBERS:
             options |= {"kind": gr.Number}
-        if name in (*_NUMBERS, "class_prompt"):  # with what it means to leave them empty
+        if name == "class_prompts":
+            options |= {"kind": gr.Textbox, "lines": 2, "value": ""}
+        if name in (*_NUMBERS, "class_prompts"):  # with what it means to leave them empty
             options |= {"info": label(field.description or "")}
         elem_id = f"train-{name.replace('_', '-')}"
         self.controls[name] = from_field(TrainingRequest, name, elem_id=elem_id, **options)

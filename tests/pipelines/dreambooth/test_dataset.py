@@ -125,6 +125,7 @@ def test_photos_are_encoded_at_their_size_with_the_trigger_in_place(twin_folder)
 def test_class_pictures_are_there_at_every_size_of_a_photo():
     encode = lambda picture: (torch.zeros(4, picture.height // 8, picture.width // 8),) * 2  # noqa: E731
     pictures = [Image.new("RGB", (64, 64))] * 3
-    examples = class_examples(pictures, "a cat", {(64, 64), (88, 40)}, encode)
+    examples = class_examples(pictures, "a cat, number {}".format, {(64, 64), (88, 40)}, encode)
     assert {size: len(found) for size, found in examples.items()} == {(64, 64): 3, (88, 40): 3}
     assert examples[(88, 40)][0].mean.shape == (4, 5, 11)
+    assert [each.caption for each in examples[(64, 64)]] == [f"a cat, number {n}" for n in range(3)]

@@ -271,9 +271,35 @@ def test_another_prompt_size_or_model_has_class_pictures_of_its_own(ask, home, t
     entry = trainer(ask()).entry
     folders = {
         class_pictures.folder_of(ask(**changes), entry, home)
-        for changes in ({}, {"class_word": "dog"}, {"resolution": 128}, {"class_prompt": "a pet"})
+        for changes in (
+            {},
+            {"class_word": "dog"},
+            {"resolution": 128},
+            {"class_prompts": ["a pet"]},
+            {"class_prompts": ["a pet", "a [class]"]},
+            {"class_prompts": ["a pet", "a [class]"], "class_word": "dog"},
+        )
     }
-    assert len(folders) == 4
+    assert len(folders) == 6
+
+
+def test_class_prompts_take_turns_by_pairs_and_pictures_are_called_by_them(
+    ask, trainer, monkeypatch
+):
+    asked = []
+    painted = Base.paint
+
+    def watched(self, prompt, seed, count, *args, **settings):
+        asked.append((prompt, seed, count))
+        return painted(self, prompt, seed, count, *args, **settings)
+
+    monkeypatch.setattr(Base, "paint", watched)
+    prompts = ["a [class] on grass", "a mug"]
+    made = trainer(ask(prior_preservation=True, class_pictures=5, class_prompts=prompts))
+    made.prepare()
+    cat = "a cat on grass"
+    assert asked == [(cat, 0, 2), ("a mug", 2, 2), (cat, 4, 1)]
+    assert {"a mug", cat} <= set(made.dataset.captions)
 
 
 def test_sample_pictures_come_when_asked_and_name_the_subject(ask, trainer):
