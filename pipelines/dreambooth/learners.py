@@ -32,8 +32,11 @@ CONVOLUTIONS = (
 TARGETS = {
     "attention": ATTENTION,
     "transformer": TRANSFORMER,
+    "decoder": TRANSFORMER + CONVOLUTIONS,
     "all": TRANSFORMER + CONVOLUTIONS,
 }
+_ENCODER = r"down_blocks\..*|conv_in"
+"""What "decoder" leaves as it is: gradients need not pass through the first half of the UNet."""
 TEXT_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
 
 
@@ -94,7 +97,9 @@ class LoraLearner(Learner):
     def __init__(self, request: TrainingRequest, base: Base) -> None:
         super().__init__(request, base)
         self.text_learns = request.train_text_encoder
-        _add_lora(base.unet, request, TARGETS[request.target_modules])
+        targets = TARGETS[request.target_modules]
+        left_out = _ENCODER if request.target_modules == "decoder" else None
+        _add_lora(base.unet, request, targets, left_out)
         if self.text_learns:
             for encoder in base.text_encoders:
                 _add_lora(encoder, request, TEXT_TARGETS)
@@ -233,13 +238,16 @@ def write_result(learner: Learner, folder: Path, facts: dict[str, Any]) -> None:
     (folder / "about.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
 
 
-def _add_lora(module: Any, request: TrainingRequest, targets: tuple[str, ...]) -> None:
+def _add_lora(
+    module: Any, request: TrainingRequest, targets: tuple[str, ...], left_out: str | None = None
+) -> None:
     module.add_adapter(
         LoraConfig(
             r=request.rank,
             lora_alpha=request.alpha or request.rank,
             lora_dropout=request.dropout,
             target_modules=list(targets),
+            exclude_modules=left_out,
             init_lora_weights="gaussian",
         )
     )

@@ -22,7 +22,7 @@ FEW_PHOTOS = 5  # fewer are remarked upon
 FAMILIES = ("sd1", "sd2", "sdxl")
 
 # Of a UNet's weights that a LoRA of rank 1 adds, by layers: about, for Stable Diffusion's shapes.
-_LORA_SHARE = {"attention": 0.00023, "transformer": 0.0006, "all": 0.0016}
+_LORA_SHARE = {"attention": 0.00023, "transformer": 0.0006, "decoder": 0.0011, "all": 0.0016}
 _CPU_FLOPS = 2.5e10  # of one core, seen in training
 _GPU_FLOPS = 4e13
 _PROCESS_BYTES = 1_200_000_000  # Python with torch and diffusers

@@ -15,7 +15,7 @@ MAX_SAMPLE_PROMPTS = 8
 MAX_VECTORS = 8
 
 Method = Literal["lora", "full", "textual_inversion"]
-Targets = Literal["attention", "transformer", "all"]
+Targets = Literal["attention", "transformer", "decoder", "all"]
 Schedule = Literal["constant", "linear", "cosine", "cosine_with_restarts", "polynomial"]
 Optimizer = Literal["adamw", "adamw_8bit", "prodigy"]
 Precision = Literal["auto", "no", "fp16", "bf16"]
@@ -108,7 +108,8 @@ class TrainingRequest(BaseModel):
         Field(
             title="Layers",
             description="Attention: where the picture follows the words. Transformer: those blocks "
-            "as a whole. All: convolutions too, which learn a new shape soonest.",
+            "as a whole. All: convolutions too, which learn a new shape soonest. Decoder: all, but "
+            "only from the middle of the U-Net on, a quarter faster.",
         ),
     ] = "attention"
     train_text_encoder: Annotated[

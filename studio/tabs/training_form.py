@@ -30,6 +30,7 @@ _TITLES = {
     "textual_inversion": "Textual inversion",
     "attention": "Attention",
     "transformer": "Transformer",
+    "decoder": "Decoder",
     "all": "All",
     "adamw": "AdamW",
     "adamw_8bit": "8-bit AdamW",

@@ -121,6 +121,22 @@ def test_full_training_moves_every_weight_of_the_unet_and_no_other(ask, trainer)
     assert all(torch.equal(read[name], after[name]) for name in read)
 
 
+def test_a_lora_of_the_decoder_leaves_the_encoder_alone(ask, trainer):
+    made = trainer(ask(target_modules="decoder", steps=2))
+    made.prepare()
+    names = set(made.learner.named())
+    assert not any("down_blocks" in name or "conv_in." in name for name in names)
+    for part in ("mid_block", "up_blocks", "conv_out"):
+        assert any(part in name for name in names), part
+    whole = trainer(ask(target_modules="all", steps=1))
+    whole.prepare()
+    kept = {n for n in whole.learner.named() if "down_blocks" not in n and "conv_in." not in n}
+    assert names == kept
+    for _ in made.steps():
+        pass
+    assert all((p != 0).any() for n, p in made.learner.named().items() if "lora_B" in n)
+
+
 EXACT = {
     "lora": {"target_modules": "all", "dropout": 0.2, "train_text_encoder": True, "ema": True},
     "lora with a prior": {
