@@ -120,6 +120,12 @@ def test_steered_evaluations_predict_what_pytorch_predicts(
     assert max((a - b).abs().max() for a, b in zip(expected, plain, strict=True)) > 0.01
 
 
+def test_one_controlnet_may_follow_two_maps(small_unet, exact, nets, fast_nets):
+    expected = _predictions(small_unet, [_control_unit(nets[0], seed) for seed in (5, 6)])
+    ours = _predictions(exact, [_control_unit(fast_nets[0], seed) for seed in (5, 6)])
+    torch.testing.assert_close(ours[0], expected[0], atol=2e-4, rtol=1e-3)
+
+
 def test_a_controlnet_beside_a_pytorch_unet_gives_what_pytorch_gives(small_unet, nets, fast_nets):
     expected = _predictions(small_unet, [_control_unit(nets[0])])
     ours = _predictions(small_unet, [_control_unit(fast_nets[0])])
