@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from pipelines.diffusion.requests import TextToImageRequest
+from pipelines.diffusion.samplers import Samplers
+from pipelines.diffusion.styles import styles
 from pipelines.errors import UserError, validated
 
 _SIZE = re.compile(r"\s*(\d{1,5})\s*[x×]\s*(\d{1,5})\s*")
@@ -21,6 +23,8 @@ _NUMBERS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "Eta DDIM": ("eta", float),
 }
 _WORDS = {"Sampler": "sampler", "Schedule type": "schedule", "Model": "model", "Style": "style"}
+# What a file tells of itself rather than of how to paint, and the lines that units are read from.
+_FACTS = re.compile(r"(.* )?hash(es)?|Version|Script|[XYZ] (Type|Values)|User|Time|ControlNet \d")
 
 
 def fields_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,6 +53,33 @@ def fields_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
         fields["width"], fields["height"] = int(size[1]), int(size[2])
     _split_sampler(fields)
     return {name: value for name, value in fields.items() if _fits(name, value)}
+
+
+def unused(parameters: Mapping[str, Any], models: Collection[str], samplers: Samplers) -> set[str]:
+    """The names in ``parameters`` whose values :func:`fields_of` or the page cannot take over.
+
+    Args:
+        parameters: as :func:`fields_of` takes them.
+        models: what models are called here, by name or title.
+        samplers: those that are here, and their schedules.
+    """
+    fields = fields_of(parameters)
+    here: dict[str, Collection[str | None]] = {
+        "model": models,
+        "sampler": {sampler.name for sampler in samplers},
+        "schedule": samplers.schedules,
+        "style": styles(),
+    }
+    found = {name: field for name, field in _WORDS.items() if name in parameters}
+    left = {name for name, field in found.items() if fields.get(field) not in here[field]}
+    if "schedule" not in fields:  # "Automatic", which leaves it to the model
+        left.discard("Schedule type")
+    left |= {name for name, (field, _) in _NUMBERS.items() if field not in fields}
+    if "width" not in fields or "height" not in fields:
+        left.add("Size")
+    known = {*_WORDS, *_NUMBERS, "Size", "prompt", "negative_prompt"}
+    left |= {name for name in parameters if name not in known and not _FACTS.fullmatch(name)}
+    return left & set(parameters)
 
 
 def _split_sampler(fields: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -297,7 +297,12 @@ element.addEventListener('click', event => {
 
 
 def details(
-    parameters: Mapping[str, Any], visitor: Visitor, *, id: str | None = None, large: bool = False
+    parameters: Mapping[str, Any],
+    visitor: Visitor,
+    *,
+    id: str | None = None,
+    large: bool = False,
+    unused: Collection[str] = (),
 ) -> str:
     """The settings of a picture, and how to have it.
 
@@ -306,6 +311,7 @@ def details(
         visitor: who reads them.
         id: of a picture of the gallery; None for a file that was dropped.
         large: show the picture as well.
+        unused: names of settings that cannot be used here; they are struck out.
     """
     parts = []
     if id is not None and large:
@@ -319,13 +325,20 @@ def details(
                      f"<dd>{escape(str(negative))}</dd></div></dl>")  # fmt: skip
     facts = "".join(
         f"<div{' class=wide' * (len(str(value)) > _LONG)}><dt>{escape(visitor.say(name))}</dt>"
-        f"<dd>{escape(str(value))}</dd></div>"
+        f"<dd>{_struck(value) if name in unused else escape(str(value))}</dd></div>"
         for name, value in parameters.items()
         if name not in ("prompt", "negative_prompt")
     )
     parts.append(f"<dl>{facts}</dl>" if facts else "")
+    if unused:
+        text = visitor.say("What is struck out cannot be used here and will be left out.")
+        parts.append(f'<div class="note">{escape(text)}</div>')
     if id is not None:
         text = escape(visitor.say("Download PNG"))
         parts.append(f'<div><a href="pictures/{escape(id)}.png" '
                      f'download="{escape(id)}.png">{text}</a></div>')  # fmt: skip
     return f'<div class="details">{"".join(parts)}</div>'
+
+
+def _struck(value: Any) -> str:
+    return f"<s>{escape(str(value))}</s>"

@@ -290,6 +290,9 @@ def decode(model: DiffusionModel, latents: torch.Tensor) -> torch.Tensor:
     vae = model.pipe.vae
     model.tile_for_size(latents.shape[-1] * model.factor, latents.shape[-2] * model.factor)
     latents = _unscaled(latents.to(model.device, torch.float32), vae.config)
+    films = hasattr(vae.config, "z_dim")  # as its kind calls its channels
+    if films:  # a picture is one of a single frame
+        latents = latents.unsqueeze(2)
     images = vae.decode(latents.to(vae.dtype)).sample
     if not torch.isfinite(images).all():
         dtype = vae.dtype
@@ -298,12 +301,13 @@ def decode(model: DiffusionModel, latents: torch.Tensor) -> torch.Tensor:
             images = vae.decode(latents).sample
         finally:
             vae.to(dtype)
+    images = images.squeeze(2) if films else images
     return (images.float() / 2 + 0.5).clamp(0, 1).cpu()
 
 
 def _unscaled(latents: torch.Tensor, config: Any) -> torch.Tensor:
     """From the denoiser's scale to the autoencoder's own: the inverse of what training did."""
-    scale = config.scaling_factor
+    scale = getattr(config, "scaling_factor", None) or 1.0
     mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
     if mean is not None and std is not None:
         shape = (1, -1, 1, 1)

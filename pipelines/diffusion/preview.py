@@ -46,7 +46,8 @@ class LatentPreview:
     @torch.no_grad()
     def fit(cls, model: DiffusionModel) -> LatentPreview:
         """Decode random patches and solve for the map by least squares."""
-        channels = model.pipe.vae.config.latent_channels
+        config = model.pipe.vae.config
+        channels = getattr(config, "z_dim", None) or config.latent_channels
         generator = torch.Generator().manual_seed(0)
         shape = (_SAMPLES, channels, _PATCHES, _PATCHES)
         latents = torch.randn(shape, generator=generator).repeat_interleave(_PATCH, -1)

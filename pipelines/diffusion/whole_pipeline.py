@@ -158,8 +158,29 @@ def _preview(
     """The latents as they are, still noisy: a callback is told no more."""
     if latents is None:
         return None
-    if latents.ndim == 3 and hasattr(pipe, "_unpack_latents"):  # Flux packs patches into a row
-        latents = pipe._unpack_latents(
-            latents, settings.height, settings.width, pipe.vae_scale_factor
-        )
-    return preview_for(model)(latents) if latents.ndim == 4 else None
+    if latents.ndim == 3:
+        latents = unpacked(pipe, latents, settings)
+    if latents.ndim == 5:  # a film of one frame
+        latents = latents.squeeze(2)
+    return preview_for(model)(latents)
+
+
+def unpacked(pipe: Any, latents: torch.Tensor, settings: TextToImageRequest) -> torch.Tensor:
+    """Flux and its kin hand a picture to their transformer as a row of 2 × 2 patches.
+
+    Args:
+        latents: (B, h/2 · w/2, 4C), patches row by row.
+
+    Returns:
+        (B, C, h, w), or (B, C, 1, h, w) where the autoencoder is one of films.
+    """
+    if not hasattr(pipe, "_unpatchify_latents"):
+        return pipe._unpack_latents(latents, settings.height, settings.width, pipe.vae_scale_factor)
+    # Flux 2 normalises the patches, by statistics that its autoencoder has kept.
+    rows = settings.height // (2 * pipe.vae_scale_factor)
+    patches = latents.unflatten(1, (rows, -1)).movedim(-1, 1)  # (B, 4C, h/2, w/2)
+    statistics = pipe.vae.bn
+    mean = statistics.running_mean.view(1, -1, 1, 1).to(patches)
+    variance = statistics.running_var.view(1, -1, 1, 1).to(patches)
+    deviation = (variance + pipe.vae.config.batch_norm_eps).sqrt()
+    return pipe._unpatchify_latents(patches * deviation + mean)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from studio import views
+from pipelines.diffusion.samplers import samplers_in
+from studio import reuse, views
 from studio.widgets import QUIET, Visitor, label
 
 if TYPE_CHECKING:
@@ -63,8 +64,14 @@ class Details:
         self, parameters: dict[str, Any], visitor: Visitor, id: str | None = None
     ) -> list[Any]:
         """Updates of :attr:`outputs`."""
-        html = views.details(parameters, visitor, id=id, large=self.large)
+        unused = reuse.unused(parameters, self._models(visitor), samplers_in(self.studio.home))
+        html = views.details(parameters, visitor, id=id, large=self.large, unused=unused)
         return [html, gr.update(visible=True), Shown(parameters, id)]
+
+    def _models(self, visitor: Visitor) -> set[str]:
+        """What pictures can call the models that the visitor may use."""
+        entries = [*self.studio.catalog.models(), *self.studio.loras.models(visitor.owner.id)]
+        return {name for entry in entries for name in (entry.name, entry.title)}
 
     def hidden(self) -> list[Any]:
         """Updates of :attr:`outputs` with nothing to show."""

@@ -7,18 +7,16 @@ import threading
 
 import numpy as np
 import pytest
+import torch
 
 from pipelines.cache import ModelCache
 from pipelines.catalog import Catalog
-from pipelines.diffusion import text_to_image
+from pipelines.diffusion import text_to_image, whole_pipeline
 from pipelines.diffusion.loading import load
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.errors import Stopped
 from pipelines.events import Picture, Progress
 from tests.twins import TWINS
-
-# Their latents are packed in ways of their own, which the cheap preview does not unpack.
-WITHOUT_PREVIEW = {"flux2", "qwenimage"}
 
 
 @pytest.fixture
@@ -58,7 +56,7 @@ def test_a_picture_is_the_same_alone_and_in_a_batch_and_every_step_shows(painted
     steps = [event for event in events if isinstance(event, Progress) and event.note is None]
     assert [picture.image.size for picture in pictures] == [(64, 64)] * 2
     assert steps[-1].step == steps[-1].total >= 2
-    assert all((step.preview is None) is (family in WITHOUT_PREVIEW) for step in steps)
+    assert all(step.preview is not None for step in steps)
     second = pictures[1].request.model_dump(exclude_none=True)
     (alone,) = [event for event in painted(family, **second) if isinstance(event, Picture)]
     difference = np.abs(np.asarray(alone.image, int) - np.asarray(pictures[1].image, int))
@@ -77,3 +75,27 @@ def test_stopping_takes_effect_within_one_step(painted, family):
     with pytest.raises(Stopped):
         follow()
     assert reported == [1]
+
+
+def test_flux_2s_patches_are_unpacked_as_its_own_pipeline_does(twin_folder, tmp_path):
+    shutil.copytree(twin_folder("flux2"), tmp_path / "models" / "twin")
+    pipe = load(Catalog(tmp_path).get("twin"), "cpu", lambda *note: None, True, tmp_path).pipe
+    statistics = pipe.vae.bn  # a fresh one has mean 0 and deviation 1, which hides their use
+    torch.nn.init.uniform_(statistics.running_mean)
+    torch.nn.init.uniform_(statistics.running_var, 0.5, 2)
+    packed = []
+
+    def keep(_pipe, _index, _timestep, tensors):
+        packed.append(tensors["latents"])
+        return tensors
+
+    settings = TextToImageRequest(prompt="a red mug", width=96, height=64, steps=2)
+    expected = pipe(
+        prompt=settings.prompt,
+        width=96,
+        height=64,
+        num_inference_steps=2,
+        output_type="latent",
+        callback_on_step_end=keep,
+    ).images
+    torch.testing.assert_close(whole_pipeline.unpacked(pipe, packed[-1], settings), expected)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from pipelines.diffusion.requests import TextToImageRequest
+from pipelines.diffusion.samplers import Samplers
 from studio.metadata import format_parameters, parameters_of, parse_parameters
-from studio.reuse import fields_of
+from studio.reuse import fields_of, unused
 
 
 def test_what_a_request_wrote_comes_back_as_its_fields():
@@ -66,3 +67,35 @@ def test_what_no_request_takes_is_left_out(parameters):
 
 def test_what_was_never_written_is_not_made_up():
     assert fields_of({}) == {}
+
+
+def test_what_cannot_be_taken_over_is_named():
+    text = (
+        "a mug\nSteps: 9999, Sampler: DPM++ 2M Karras, CFG scale: 7, Seed: 1, Size: 512x512, "
+        "Model hash: 6ce0161689, Model: v1-5-pruned, VAE: vae-ft-mse, Denoising strength: 0.7, "
+        'Hires upscale: 2, Style: Noir 9, ControlNet 0: "Module: canny, Model: x", Version: v1.10.1'
+    )
+    here = Samplers()
+    expected = {"Steps", "Model", "VAE", "Denoising strength", "Hires upscale", "Style"}
+    assert unused(parse_parameters(text), {"starter"}, here) == expected
+    expected.discard("Model")
+    assert unused(parse_parameters(text), {"v1-5-pruned"}, here) == expected
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ({"Sampler": "Restart", "Schedule type": "Automatic"}, {"Sampler"}),
+        ({"Sampler": "Euler", "Schedule type": "Align Your Steps"}, {"Schedule type"}),
+        ({"Size": "7x7"}, {"Size"}),
+        ({}, set()),
+    ],
+)
+def test_samplers_schedules_and_sizes_that_are_not_here_are_named(parameters, expected):
+    assert unused(parameters, {"starter"}, Samplers()) == expected
+
+
+def test_everything_that_atelier_writes_it_can_take_over():
+    request = TextToImageRequest(prompt="a mug", model="starter", sampler="DDIM", eta=0.5, steps=9)
+    text = format_parameters(parameters_of(request.model_dump(), (128, 128)))
+    assert unused(parse_parameters(text), {"starter"}, Samplers()) == set()

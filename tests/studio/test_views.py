@@ -20,6 +20,7 @@ ATTACK = "<img src=x onerror=alert(1)>\"'</script>"
     [
         views.details({"prompt": ATTACK, "negative_prompt": ATTACK, "Model": ATTACK}, ENGLISH),
         views.details({ATTACK: ATTACK}, ENGLISH, id=ATTACK, large=True),
+        views.details({ATTACK: ATTACK}, ENGLISH, unused=[ATTACK]),
         views.thumbnails([ATTACK], ATTACK, ENGLISH),
         views.unknown_words([ATTACK], ENGLISH),
         views.error(Message("There is no model called {model}.", model=ATTACK), ENGLISH),
@@ -32,6 +33,14 @@ def test_what_people_write_is_shown_as_text(html):
     assert "<img src=x" not in html
     assert "</script>" not in html
     assert ATTACK not in html
+
+
+def test_settings_that_cannot_be_used_are_struck_out_and_said_to_be_left_out():
+    html = views.details({"Steps": "20", "VAE": "mse"}, CHINESE, unused={"VAE"})
+    assert "<s>mse</s>" in html
+    assert "<s>20</s>" not in html
+    assert "会被略去" in html
+    assert "会被略去" not in views.details({"Steps": "20"}, CHINESE)
 
 
 def test_progress_says_step_share_and_time_left():
