@@ -77,8 +77,9 @@ def unused(parameters: Mapping[str, Any], models: Collection[str], samplers: Sam
     left |= {name for name, (field, _) in _NUMBERS.items() if field not in fields}
     if "width" not in fields or "height" not in fields:
         left.add("Size")
-    known = {*_WORDS, *_NUMBERS, "Size", "prompt", "negative_prompt"}
-    left |= {name for name in parameters if name not in known and not _FACTS.fullmatch(name)}
+    if not str(parameters.get("Version", "")).startswith("Atelier"):  # whose other facts are known
+        known = {*_WORDS, *_NUMBERS, "Size", "prompt", "negative_prompt"}
+        left |= {name for name in parameters if name not in known and not _FACTS.fullmatch(name)}
     return left & set(parameters)
 
 

@@ -97,5 +97,6 @@ def test_samplers_schedules_and_sizes_that_are_not_here_are_named(parameters, ex
 
 def test_everything_that_atelier_writes_it_can_take_over():
     request = TextToImageRequest(prompt="a mug", model="starter", sampler="DDIM", eta=0.5, steps=9)
-    text = format_parameters(parameters_of(request.model_dump(), (128, 128)))
+    extra = {"Model hash": "0123456789", "RNG": "CPU", "torch": "2.0"}
+    text = format_parameters(parameters_of(request.model_dump(), (128, 128), extra))
     assert unused(parse_parameters(text), {"starter"}, Samplers()) == set()
