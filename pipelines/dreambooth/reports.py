@@ -1,0 +1,110 @@
+"""What a training tells of its steps: progress lines, TensorBoard, and that a loss is no number."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from pipelines.dreambooth.loss import Loss
+from pipelines.errors import UserError
+
+if TYPE_CHECKING:
+    from pipelines.dreambooth.trainer import Trainer
+
+_SECONDS = 0.25  # steps are written together: asking a GPU for a number makes it wait
+
+
+class Reports:
+    """Writes finished steps to the progress and to TensorBoard, several at a time."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+        self.waiting: list[tuple[int, list[Loss], Tensor | None, float, float]] = []
+        self.last = time.monotonic()
+        self.board = _board(trainer.folder.tensorboard, trainer.step) if self._main else None
+
+    @property
+    def _main(self) -> bool:
+        return self.trainer.accelerator.is_main_process
+
+    def add(self, step: int, losses: list[Loss], norm: Tensor | None, factor: float) -> None:
+        self.waiting.append((step, losses, norm, factor, time.time()))
+        if time.monotonic() - self.last > _SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Raises UserError when a loss was no number."""
+        self.last = time.monotonic()
+        waiting, self.waiting = self.waiting, []
+        for step, losses, norm, factor, when in waiting:
+            values = {
+                "loss": _mean([loss.total for loss in losses]),
+                "instance_loss": _mean([loss.instance for loss in losses]),
+                "prior_loss": _mean([loss.prior for loss in losses if loss.prior is not None]),
+                "norm": None if norm is None else float(norm),
+                "rate": self.trainer.rates[0] * factor * self._found_rate(),
+            }
+            if not math.isfinite(values["loss"]):
+                raise UserError(
+                    "The loss is no number any more at step {step}: the learning rate {rate} is "
+                    "too high for these settings. Lower it and duplicate the training.",
+                    step=step,
+                    rate=self.trainer.request.learning_rate,
+                )
+            if not self._main:
+                continue
+            shown = {k: round(v, 8) for k, v in values.items() if v is not None and _finite(v)}
+            memory = peak_memory(self.trainer.device)
+            self.trainer.folder.report("step", step=step, at=round(when, 3), memory=memory, **shown)
+            for name, value in shown.items():
+                self.board.add_scalar(name, value, step)
+        if self.board is not None:
+            self.board.flush()
+
+    def close(self) -> None:
+        """Writes what is left."""
+        try:
+            self.flush()
+        finally:
+            if self.board is not None:
+                self.board.close()
+
+    def _found_rate(self) -> float:
+        """Prodigy's own step size; 1 for others."""
+        return float(self.trainer.optimizer.param_groups[0].get("d", 1.0))
+
+
+def peak_memory(device: str) -> int:
+    """The most bytes that this process has had: on the GPU, or in RAM where it computes there."""
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _board(folder: Path, step: int) -> Any:
+    """TensorBoard's log, from which what lies behind ``step`` is hidden."""
+    from tensorboardX import SummaryWriter
+
+    return SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+
+
+def _mean(tensors: list[Tensor]) -> float | None:
+    return torch.stack(tensors).mean().item() if tensors else None
+
+
+def _finite(value: float) -> bool:
+    return math.isfinite(value)
