@@ -11,6 +11,7 @@ No torch here: whatever has ``nbytes``, ``to(device)`` and ``close()`` can be ke
 from __future__ import annotations
 
 import gc
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ from pipelines.errors import Busy, OutOfMemory, Stopped
 from pipelines.events import Progress
 from pipelines.messages import Message
 from pipelines.sizes import in_words
+
+_log = logging.getLogger(__name__)
 
 Notes = Callable[[Message, float | None], None]
 
@@ -64,6 +67,7 @@ class _Slot:
     state: str = "moving"  # "moving" (loading or changing place), "device" or "ram"
     model: Loaded | None = None
     bytes: int = 0  # on the device or reserved there; in RAM when state is "ram"
+    needed: int = 0  # on the device when it was there last; an offloaded model has more in RAM
     leases: int = 0
     waiting: int = 0  # those who wait for it; nobody left means that loading may be given up
     used: int = 0
@@ -125,7 +129,8 @@ class ModelCache:
         finally:
             with self._changed:
                 slot.leases -= 1
-                slot.bytes = slot.model.nbytes  # compiled networks and the like come with use
+                # Compiled networks and the like come with use.
+                slot.bytes = slot.needed = slot.model.nbytes
                 slot.used = next(self._clock)
                 self._changed.notify_all()
 
@@ -251,10 +256,10 @@ class ModelCache:
                     raise
                 slot.model = model
             else:
-                self._make_room(slot, slot.model.nbytes)
+                self._make_room(slot, slot.needed)
                 slot.model.to(self.device)
             with self._changed:
-                slot.bytes = slot.model.nbytes
+                slot.bytes = slot.needed = slot.model.nbytes
                 slot.state = "device"
                 self._changed.notify_all()
         except BaseException as error:
@@ -307,7 +312,13 @@ class ModelCache:
             gc.collect()
 
     def _to_ram(self, slot: _Slot) -> None:
-        slot.model.to("cpu")  # outside the condition: seconds for a large model
+        try:
+            slot.model.to("cpu")  # outside the condition: seconds for a large model
+        except Exception:  # RAM may be full; it is loaded anew when it is wanted again
+            _log.warning("%s could not be moved to RAM", slot.name, exc_info=True)
+            with self._changed:
+                self._forget(slot)
+            return
         with self._changed:
             slot.state, slot.bytes = "ram", slot.model.nbytes
             waiting = sorted(

@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PRESETS = ROOT / "presets"
 ASSETS = ROOT / "assets"
 OWN = "own:"
+HUB_FOLDER = Path("models", ".hub")  # of downloads, in the home folder
 """Before the id of a whole model on somebody's shelf: ``own:<id>`` is its name."""
 
 EntryT = TypeVar("EntryT", bound=BaseModel)

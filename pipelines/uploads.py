@@ -12,6 +12,7 @@ import struct
 import warnings
 import zlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from PIL import GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
@@ -70,6 +71,16 @@ def open_picture(data: bytes, limits: Limits = PICTURES) -> Image.Image:
     return plain(open_upload(data, limits))
 
 
+def read_file(path: Path, limits: Limits = PICTURES) -> bytes:
+    """The bytes of a file that was uploaded to the disk; one that is too large is not read.
+
+    Raises:
+        BadRequest: it is too large.
+    """
+    _check_bytes(path.stat().st_size, limits)
+    return path.read_bytes()
+
+
 def open_upload(data: bytes, limits: Limits = PICTURES) -> Image.Image:
     """The fully decoded picture with the file's own mode and ``info``, after all checks.
 
@@ -78,12 +89,7 @@ def open_upload(data: bytes, limits: Limits = PICTURES) -> Image.Image:
     Raises:
         BadRequest: as :func:`open_picture`.
     """
-    if len(data) > limits.bytes:
-        raise BadRequest(
-            "The file has {size} MB; at most {limit} MB are taken.",
-            size=round(len(data) / 1e6, 1),
-            limit=limits.bytes // 1_000_000,
-        )
+    _check_bytes(len(data), limits)
     opener = _opener(data, limits)
     try:
         with warnings.catch_warnings():
@@ -107,6 +113,15 @@ def open_upload(data: bytes, limits: Limits = PICTURES) -> Image.Image:
             reason=str(error) or type(error).__name__,
         ) from error
     return picture
+
+
+def _check_bytes(count: int, limits: Limits) -> None:
+    if count > limits.bytes:
+        raise BadRequest(
+            "The file has {size} MB; at most {limit} MB are taken.",
+            size=round(count / 1e6, 1),
+            limit=limits.bytes // 1_000_000,
+        )
 
 
 def plain(picture: Image.Image) -> Image.Image:

@@ -17,7 +17,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipelines.errors import NotFound, Refused, UserError
+from pipelines.errors import Busy, NotFound, Refused, UserError
 from studio.accounts import (
     LOCAL_OWNER,
     SESSION_SECONDS,
@@ -26,7 +26,8 @@ from studio.accounts import (
     NotLoggedIn,
     Owner,
 )
-from studio.i18n import language_of
+from studio.home import readable_bytes
+from studio.i18n import language_of, translate
 from studio.replies import TooLarge, error_body, status_of
 
 API = "/api/v1"
@@ -37,6 +38,7 @@ GRADIO_UPLOAD = "/gradio_api/upload"
 MAX_JSON_BYTES = 1_000_000
 MAX_UPLOAD_BYTES = 50_000_000
 MAX_LORA_BYTES = 1_000_000_000  # SDXL's at rank 256; streamed to the disk, never held in memory
+MAX_WAITING_BYTES = 4_000_000_000  # of everybody's uploads that no tab has taken yet
 
 OPEN_PATHS = {"/login", "/robots.txt", "/favicon.ico", f"{API}/health"}
 LOOPBACK_NAMES = {"localhost", "127.0.0.1", "::1"}
@@ -81,12 +83,20 @@ class Access:
         app: what is protected.
         accounts: who may come in.
         on_page: called after each full answer to ``GET /``.
+        uploaded_bytes: how much uploads through the page take on the disk now.
     """
 
-    def __init__(self, app: ASGIApp, accounts: Accounts, on_page: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        accounts: Accounts,
+        on_page: Callable[[], None],
+        uploaded_bytes: Callable[[], int],
+    ) -> None:
         self.app = app
         self.accounts = accounts
         self.on_page = on_page
+        self.uploaded_bytes = uploaded_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -117,7 +127,8 @@ class Access:
             await _refusal(connection, error)(scope, receive, send)
             return
         scope.setdefault("state", {})["owner"] = owner
-        await self.app(scope, _limited(receive, _limit(path)), send)
+        language = language_of(connection.headers.get("accept-language"))
+        await self.app(scope, _limited(receive, _limit(path), language), send)
         if path == "/":
             self.on_page()
 
@@ -164,9 +175,16 @@ class Access:
 
     def _check_size(self, connection: HTTPConnection) -> None:
         length = connection.headers.get("content-length", "0")
-        limit = _limit(connection.scope["path"])
-        if limit is not None and length.isdigit() and int(length) > limit:
+        path = connection.scope["path"]
+        limit = _limit(path)
+        if length.isdigit() and int(length) > limit:
             raise TooLarge(limit)
+        if path == GRADIO_UPLOAD and self.uploaded_bytes() > MAX_WAITING_BYTES:
+            raise Busy(
+                "Too many uploaded files are waiting here ({size}). Try again later; the host can "
+                "make room by “Clean up” in the settings.",
+                size=readable_bytes(self.uploaded_bytes()),
+            )
 
     def _stranger(self, connection: HTTPConnection) -> Response:
         wants_page = "text/html" in connection.headers.get("accept", "")
@@ -209,18 +227,14 @@ def _parts(url: str) -> SplitResult:
         return urlsplit("")
 
 
-def _limit(path: str) -> int | None:
-    if path == GRADIO_UPLOAD:  # Gradio has its own limit per file
-        return None
-    if path == LORA_UPLOAD:
+def _limit(path: str) -> int:
+    if path in (LORA_UPLOAD, GRADIO_UPLOAD):
         return MAX_LORA_BYTES
     return MAX_UPLOAD_BYTES if UPLOADS.fullmatch(path) else MAX_JSON_BYTES
 
 
-def _limited(receive: Receive, limit: int | None) -> Receive:
+def _limited(receive: Receive, limit: int, language: str) -> Receive:
     """``receive`` that counts: a body without Content-Length is held to the limit as well."""
-    if limit is None:
-        return receive
     taken = 0
 
     async def counted() -> Message:
@@ -228,7 +242,7 @@ def _limited(receive: Receive, limit: int | None) -> Receive:
         message = await receive()
         taken += len(message.get("body", b""))
         if taken > limit:
-            raise HTTPException(413, str(TooLarge(limit)))
+            raise HTTPException(413, translate(TooLarge(limit).message, language))
         return message
 
     return counted

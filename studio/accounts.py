@@ -198,7 +198,9 @@ class Accounts:
         """
         account = next((each for each in self._accounts.values() if each.is_host), None)
         with self._lock:
-            match = next((each for each in self._host_keys if hmac.compare_digest(each, key)), None)
+            given = key.encode("utf-8", "replace")  # a stranger may send anything
+            keys = (k for k in self._host_keys if hmac.compare_digest(k.encode(), given))
+            match = next(keys, None)
             if match is None or account is None:
                 raise Refused(
                     "This link has been used already. Log in with the name and password "

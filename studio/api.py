@@ -20,6 +20,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
 
+from pipelines.catalog import OWN
 from pipelines.diffusion.samplers import samplers_in
 from pipelines.diffusion.styles import styles
 from pipelines.errors import BadRequest, NotFound, UserError
@@ -88,7 +89,7 @@ def jobs_router(studio: Studio) -> APIRouter:
     @routes.post("/jobs/{job_id}/retry", status_code=202)
     def retry(job_id: str, request: Request) -> dict[str, Any]:
         """Queues the same request again, as a new job."""
-        return described(studio.jobs.retry(owner_of(request).id, job_id), request)
+        return described(studio.retry(owner_of(request), job_id), request)
 
     @routes.get("/jobs/{job_id}/preview")
     def preview(job_id: str, request: Request) -> Response:
@@ -230,12 +231,18 @@ def catalog_router(studio: Studio) -> APIRouter:
         return studio.engine(kind).request_class.model_json_schema()
 
     @routes.get("/status")
-    def status() -> dict[str, Any]:
+    def status(request: Request) -> dict[str, Any]:
         """The device, its memory, the models in it and how busy it is."""
+        mine = {entry.name for entry in studio.loras.models(owner_of(request).id)}
         return {
             **studio.machine.status(),
             "loaded": [
-                {"name": e.name, "bytes": e.bytes, "where": e.where, "leases": e.leases}
+                {
+                    "name": OWN if e.name.startswith(OWN) and e.name not in mine else e.name,
+                    "bytes": e.bytes,
+                    "where": e.where,
+                    "leases": e.leases,
+                }
                 for e in studio.machine.loaded()
             ],
             "queue": studio.jobs.counts(),

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import stat
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,10 +27,23 @@ def clean_up(studio: Studio, dry_run: bool = False) -> int:
     kept = (studio.gallery, studio.inputs, studio.subjects)
     freed = sum(each.clean_up(dry_run=dry_run) for each in kept)
     oldest_in_use = time.time() - IN_USE_SECONDS
-    for path in (studio.home / UPLOADS).rglob("*"):
-        if path.is_symlink() or not path.is_file() or path.stat().st_mtime > oldest_in_use:
+    for path, status in _uploads(studio.home):
+        if status.st_mtime > oldest_in_use:
             continue
-        freed += path.stat().st_size
+        freed += status.st_size
         if not dry_run:
             path.unlink(missing_ok=True)
     return freed
+
+
+def uploaded_bytes(home: Path) -> int:
+    """What Gradio's copies of uploads take on the disk."""
+    return sum(status.st_size for _, status in _uploads(home))
+
+
+def _uploads(home: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    for path in (home / UPLOADS).rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # taken meanwhile
+            status = path.lstat()
+            if stat.S_ISREG(status.st_mode):
+                yield path, status

@@ -69,6 +69,11 @@ def router(accounts: Accounts) -> APIRouter:
         except UserError as error:
             return page(request, name=name, error=error)
 
+    @routes.get("/logout")
+    def stay() -> Response:
+        """A link from elsewhere logs nobody out; Gradio's own page of this address is not ours."""
+        return RedirectResponse("/", status_code=303)
+
     @routes.post("/logout")
     def log_out() -> Response:
         response = RedirectResponse("/login" if accounts.needed else "/", status_code=303)

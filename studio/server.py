@@ -18,7 +18,7 @@ import anyio.to_thread
 import uvicorn
 from pydantic import BaseModel
 
-from pipelines.catalog import OWN, Catalog, ModelEntry
+from pipelines.catalog import HUB_FOLDER, OWN, Catalog, ModelEntry
 from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.diffusion.control.requests import ControlRequest
 from pipelines.diffusion.lora.requests import MergeRequest
@@ -31,6 +31,7 @@ from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.engines import ENGINES, Engine
 from pipelines.errors import NotFound, Refused, Unavailable, validated
 from studio.accounts import Account, Accounts, Owner
+from studio.cleaning import UPLOADS, uploaded_bytes
 from studio.conditions import Conditions
 from studio.gallery import Gallery
 from studio.home import HomeLock, prepare_home
@@ -133,6 +134,25 @@ class Studio:
             Refused: it needs what only the host may do.
             Busy: a limit is reached.
         """
+        request = self._checked(owner, kind, data)
+        return self.jobs.submit(owner.id, kind, with_seed(request))
+
+    def retry(self, owner: Owner, job_id: str) -> Job:
+        """Queues the request of an ended job again, as a new job, after the same checks.
+
+        What was allowed once may have been deleted or forbidden since.
+
+        Raises:
+            NotFound: there is no such job of the owner's.
+            UserError: as :meth:`submit` does, or it has not ended yet.
+        """
+        job = self.jobs.get(owner.id, job_id)
+        if job.ended:
+            self._checked(owner, job.kind, job.request)
+        return self.jobs.retry(owner.id, job_id)
+
+    def _checked(self, owner: Owner, kind: str, data: dict[str, Any]) -> BaseModel:
+        """The request in ``data`` as its engine takes it; raises as :meth:`submit` does."""
         engine = self.engine(kind)
         if kind == LEARNING:
             data = self.trainings.filled(owner.id, data)
@@ -148,7 +168,7 @@ class Studio:
                 raise _not_here(entry.title)
             if isinstance(each, ControlRequest):
                 self._check_units(owner, each, entry)
-        return self.jobs.submit(owner.id, kind, with_seed(request))
+        return request
 
     def _check_training(self, owner: Owner, request: TrainingRequest) -> None:
         self.trainings.check(owner.id, request)
@@ -219,12 +239,9 @@ def _is_here(entry: ModelEntry, home: Path) -> bool:
     """Whether a model's files are on this machine."""
     if entry.source.hub is None:
         return True
-    from huggingface_hub import constants
+    from pipelines.diffusion.downloads import find_model
 
-    from pipelines.diffusion.downloads import find
-
-    caches = (home / "models" / ".hub", Path(constants.HF_HUB_CACHE))
-    return any(find(entry.source.hub, cache) for cache in caches)
+    return find_model(entry.source.hub, home / HUB_FOLDER) is not None
 
 
 def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> FastAPI:
@@ -235,7 +252,7 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     """
     # Gradio reads these when it is imported.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    cache = studio.home / "cache"
+    cache = studio.home / UPLOADS
     shutil.rmtree(cache, ignore_errors=True)  # what a killed studio has left
     os.environ["GRADIO_TEMP_DIR"] = str(cache)
     import gradio
@@ -245,6 +262,8 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     from studio import api, login, page
     from studio.access import MAX_LORA_BYTES, Access
     from studio.i18n.browsers import ChinesePage
+
+    gradio.processing_utils.async_ssrf_protected_download = _from_elsewhere
 
     page_seen = threading.Event()
     closing = threading.Event()
@@ -285,8 +304,21 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
         app_kwargs={"middleware": [Middleware(ChinesePage)]},
         **page.look(),
     )
-    app.add_middleware(Access, accounts=studio.accounts, on_page=page_seen.set)
+    app.add_middleware(
+        Access,
+        accounts=studio.accounts,
+        on_page=page_seen.set,
+        uploaded_bytes=lambda: uploaded_bytes(studio.home),
+    )
     return app
+
+
+async def _from_elsewhere(url: str, cache_dir: str) -> str:
+    """In the place of Gradio's download of files that a client names by their address.
+
+    Whoever may use the page could have the studio fetch what only its own network can reach.
+    """
+    raise Refused("Files are taken from your browser, not from an address elsewhere.")
 
 
 def listen(host: str, port: int | None) -> socket.socket:

@@ -73,7 +73,10 @@ def header(facts: Sequence[tuple[str, str]], visitor: Visitor, name: str | None)
     )
     if name is not None:
         out = escape(visitor.say("Log out"))
-        shown += f'<span><b>{escape(name)}</b> · <a href="logout">{out}</a></span>'
+        shown += (
+            f'<span><b>{escape(name)}</b> · <form method="post" action="logout">'
+            f"<button>{out}</button></form></span>"
+        )
     brand = f'<div class="atelier-brand">{_MARK}Atelier</div>'
     return f'<div class="atelier-header">{brand}<div class="atelier-facts">{shown}</div></div>'
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 
 from pipelines.cache import Loaded, Notes
-from pipelines.catalog import ASSETS
+from pipelines.catalog import ASSETS, HUB_FOLDER
 from pipelines.errors import Unavailable
 from pipelines.messages import Message
 
@@ -228,7 +228,7 @@ def is_here(name: str, home: Path) -> bool:
     entry = WEIGHTS[name]
     if entry.asset:
         return (ASSETS / entry.asset / "config.json").is_file()
-    return find_files(entry.repo, entry.files, home / "models" / ".hub") is not None
+    return find_files(entry.repo, entry.files, home / HUB_FOLDER) is not None
 
 
 def missing_package(title: str, error: ImportError) -> Unavailable:
@@ -255,5 +255,5 @@ def _shipped(entry: Weights) -> Path:
 def _downloaded(entry: Weights, notes: Notes, offline: bool, home: Path) -> Path:
     from pipelines.diffusion.downloads import fetch_files
 
-    folder = home / "models" / ".hub"
+    folder = home / HUB_FOLDER
     return fetch_files(entry.repo, entry.files, entry.title, entry.nbytes, folder, notes, offline)

@@ -47,10 +47,7 @@ def fetch(entry: ModelEntry, folder: Path, notes: Notes, offline: bool) -> Path:
     Raises:
         Unavailable: offline, no network, no disk space, gated without a token, or no safetensors.
     """
-    own = folder / entry.source.hub.replace("/", "--")
-    if is_complete(own):
-        return own
-    if (found := find(entry.source.hub, Path(constants.HF_HUB_CACHE))) is not None:
+    if (found := find_model(entry.source.hub, folder)) is not None:
         return found
     if offline or constants.HF_HUB_OFFLINE:
         raise Unavailable(
@@ -60,7 +57,7 @@ def fetch(entry: ModelEntry, folder: Path, notes: Notes, offline: bool) -> Path:
             size=in_words(entry.download_bytes),
         )
     with _said_in_a_sentence(entry.title, entry.source.hub, entry.gated):
-        return _download(entry, own, notes)
+        return _download(entry, _own(entry.source.hub, folder), notes)
 
 
 def fetch_files(
@@ -94,7 +91,7 @@ def fetch_files(
             model=title,
             size=in_words(nbytes),
         )
-    own = folder / repo.replace("/", "--")
+    own = _own(repo, folder)
     with _said_in_a_sentence(title, repo):
         remote = _Repository(repo)
         for name, sha256 in files.items():
@@ -105,10 +102,15 @@ def fetch_files(
 
 def find_files(repo: str, files: Iterable[str], folder: Path) -> Path | None:
     """The folder that has all of these files, in ``folder`` or in the user's own hub cache."""
-    own = folder / repo.replace("/", "--")
-    places = [own, _snapshot(repo, Path(constants.HF_HUB_CACHE))]
+    places = [_own(repo, folder), _snapshot(repo, Path(constants.HF_HUB_CACHE))]
     names = list(files)
     return next((p for p in places if p and all((p / name).is_file() for name in names)), None)
+
+
+def find_model(repo: str, folder: Path) -> Path | None:
+    """The complete model in ``folder``, or else in the user's own hub cache; None without one."""
+    own = _own(repo, folder)
+    return own if is_complete(own) else find(repo, Path(constants.HF_HUB_CACHE))
 
 
 def find(repo: str, cache: Path) -> Path | None:
@@ -146,6 +148,10 @@ def needed_files(index: dict[str, Any], files: Iterable[str]) -> list[str]:
 def variant_of(folder: Path) -> str | None:
     """The file variant that a folder's weights have: ``"fp16"``, ``"bf16"`` or None (plain)."""
     return next((name for name in _VARIANTS if any(folder.glob(f"*/*.{name}*.safetensors"))), None)
+
+
+def _own(repo: str, folder: Path) -> Path:
+    return folder / repo.replace("/", "--")
 
 
 def _snapshot(repo: str, cache: Path) -> Path | None:
@@ -238,7 +244,8 @@ class _Repository:
         """
         total = sum(self.files[name].size or 0 for name in names)
         folder.mkdir(parents=True, exist_ok=True)
-        _check_disk(title, folder, total)
+        here = sum(_bytes_here(self.files[name], folder / name) for name in names)
+        _check_disk(title, folder, total - here)
         done = 0
         for name in names:
             self.get(name, folder, _reporting(title, done, total, notes), verified)
@@ -262,7 +269,7 @@ def _get(
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     hash_ = file.lfs.sha256 if file.lfs else None
-    part = target.with_name(f"{target.name}.{(hash_ or file.blob_id or '')[:16]}.part")
+    part = _part_of(file, target)
     with part.open("ab") as out:
         start = out.tell()
         http_get(
@@ -272,6 +279,18 @@ def _get(
         part.unlink()
         raise ConnectionError(f"{target.name} arrived damaged")
     part.replace(target)
+
+
+def _part_of(file: RepoSibling, target: Path) -> Path:
+    """Where a file lies until it is whole; named after its content, which may change on the hub."""
+    content = (file.lfs.sha256 if file.lfs else None) or file.blob_id or ""
+    return target.with_name(f"{target.name}.{content[:16]}.part")
+
+
+def _bytes_here(file: RepoSibling, target: Path) -> int:
+    """How much of a file earlier tries have brought."""
+    found = next((path for path in (target, _part_of(file, target)) if path.exists()), None)
+    return found.stat().st_size if found else 0
 
 
 def _sha256(path: Path) -> str:
@@ -310,14 +329,14 @@ def _reporting(title: str, before: int, total: int, notes: Notes) -> type[tqdm]:
     return Reporting
 
 
-def _check_disk(title: str, folder: Path, total: int) -> None:
+def _check_disk(title: str, folder: Path, missing: int) -> None:
     free = shutil.disk_usage(folder).free
-    if free < total:
+    if free < missing:
         raise Unavailable(
             "{model} takes {size} on the disk, but {free} are free in the home folder. Free some, "
             "or start with another --home.",
             model=title,
-            size=in_words(total),
+            size=in_words(missing),
             free=in_words(free),
         )
 

@@ -18,7 +18,7 @@ import torch
 from diffusers import AutoPipelineForText2Image, DiffusionPipeline
 
 from pipelines.cache import Notes
-from pipelines.catalog import ASSETS, ModelEntry
+from pipelines.catalog import ASSETS, HUB_FOLDER, ModelEntry
 from pipelines.devices import dtype_for, empty_cache, is_out_of_memory, out_of_memory
 from pipelines.diffusion.downloads import fetch, variant_of
 from pipelines.diffusion.hashes import model_hash
@@ -232,7 +232,7 @@ def _place(entry: ModelEntry, notes: Notes, offline: bool, home: Path) -> Path:
     """The single file, or the folder, downloaded first if need be."""
     source = entry.source
     if source.hub is not None:
-        return fetch(entry, home / "models" / ".hub", notes, offline)
+        return fetch(entry, home / HUB_FOLDER, notes, offline)
     return source.file or source.folder or ASSETS / source.asset
 
 

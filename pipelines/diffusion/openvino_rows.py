@@ -60,7 +60,7 @@ class RowNetwork:
         return rows
 
     def _begin(self, network: Any, weight_bytes: int, precision: str | None) -> None:
-        import openvino
+        from pipelines.quiet_openvino import openvino
 
         self._core = openvino.Core()
         self.network, self._weight_bytes = network, weight_bytes
@@ -93,7 +93,7 @@ class RowNetwork:
 
     def _requests(self, shapes: tuple[tuple[int, ...] | None, ...]) -> list[Any]:
         """What infers one row each, all at a time; those of the last sizes are kept."""
-        import openvino
+        from pipelines.quiet_openvino import openvino
 
         if shapes not in self._compiled:
             network = self.network.clone()
@@ -118,7 +118,7 @@ def converted(
     module: torch.nn.Module, example: tuple[torch.Tensor, ...], facts: dict[str, Any], folder: Path
 ) -> Any:
     """The module as an OpenVINO network of free sizes: from ``folder``, or made and kept there."""
-    import openvino
+    from pipelines.quiet_openvino import openvino
 
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{_fingerprint(module, facts, openvino.__version__)}.xml"

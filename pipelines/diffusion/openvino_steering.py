@@ -171,8 +171,9 @@ def join(unet: Any, levels: int, nets: Sequence[Any], adapted: bool) -> Any:
         An ``openvino.Model``: sample, timestep, text, for each ControlNet its hint and the weights
         of its residuals (B, residuals), the maps → prediction.
     """
-    import openvino
-    from openvino import opset13 as operations
+    from pipelines.quiet_openvino import openvino
+
+    operations = openvino.opset13
 
     unet = unet.clone()
     parameters = unet.get_parameters()

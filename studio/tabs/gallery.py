@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from pipelines.errors import UserError
+from pipelines.uploads import read_file
 from studio import views
 from studio.metadata import parse_parameters, read_settings
 from studio.tabs.details import Details
@@ -45,7 +47,6 @@ class Tab:
                 with gr.Column(elem_classes="rest"):
                     self._file = gr.File(
                         label=label("Read the settings of a PNG, JPEG or WEBP"),
-                        type="binary",
                         height=120,
                         elem_id="drop-zone",
                     )
@@ -133,11 +134,11 @@ class Tab:
     def _nothing_chosen() -> list[Any]:
         return [None, gr.update(visible=False), gr.update(visible=False)]
 
-    def _read(self, data: bytes | None, request: gr.Request) -> list[Any]:
+    def _read(self, file: str | None, request: gr.Request) -> list[Any]:
         """The settings inside a dropped file; the drop zone is free again afterwards."""
         visitor = Visitor.of(request)
         try:
-            parameters = read_settings(data or b"")
+            parameters = read_settings(read_file(Path(file))) if file else {}
         except UserError as error:
             return [None, views.error(error.message, visitor), *self.dropped.hidden()]
         if not parameters:

@@ -155,7 +155,7 @@ class MergeForm:
     def _retry(self, job_id: str | None, request: gr.Request) -> str:
         visitor = Visitor.of(request)
         try:
-            self.studio.jobs.retry(visitor.owner.id, str(job_id))
+            self.studio.retry(visitor.owner, str(job_id))
         except UserError as error:
             return views.error(error.message, visitor)
         return ""

@@ -157,7 +157,7 @@ class Watch:
         """Queues the request of the job on the board again; why it was not taken, as HTML."""
         visitor = Visitor.of(request)
         try:
-            self.studio.jobs.retry(visitor.owner.id, str(job_id))
+            self.studio.retry(visitor.owner, str(job_id))
         except UserError as error:
             return views.error(error.message, visitor)
         return ""

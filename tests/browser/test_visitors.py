@@ -62,3 +62,10 @@ def test_a_guest_sees_neither_job_nor_picture_of_another(guest, shared):
     ann.reload()
     ann.locator("#paint").wait_for()
     expect(ann.locator("#painted-details .prompt")).to_have_text("ann's secret mug")
+
+
+def test_logging_out_by_the_header_ends_the_session(guest, shared):
+    page = guest()
+    page.get_by_role("button", name="Log out").click()
+    page.locator("input[name=password]").wait_for()
+    assert page.request.get(f"{shared}/api/v1/jobs").status == 401

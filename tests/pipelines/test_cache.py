@@ -347,3 +347,36 @@ def test_many_threads_with_many_models_keep_the_budget_and_the_leases():
     assert over == []
     assert failures == []
     gc.collect()
+
+
+class Offloaded(Weights):
+    """Its parts visit the device one at a time, so that it takes more in RAM than there."""
+
+    def __init__(self, name: str, device: str) -> None:
+        super().__init__(name, device)
+        self.on_device, self.in_ram = self.nbytes, 3 * self.nbytes
+
+    def to(self, device: str) -> None:
+        super().to(device)
+        self.nbytes = self.in_ram if device == "cpu" else self.on_device
+
+
+def test_an_offloaded_model_comes_back_from_ram_though_it_is_larger_there():
+    cache = make(lambda name, device, notes: Offloaded(name, device), "cuda", budget=60, ram=500)
+    first = use(cache, "a")
+    use(cache, "b")
+    assert names(cache, "ram") == {"a"}
+    assert use(cache, "a") is first
+
+
+def test_a_model_that_cannot_be_moved_to_ram_is_let_go_and_loaded_again():
+    class Stuck(Weights):
+        def to(self, device):
+            raise MemoryError
+
+    cache = make(lambda name, device, notes: Stuck(name, device), "cuda", budget=60, ram=500)
+    first = use(cache, "a")
+    use(cache, "b")
+    assert first.closed
+    assert names(cache) == {"b"}
+    assert use(cache, "a") is not first

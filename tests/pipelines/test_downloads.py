@@ -195,6 +195,17 @@ def test_too_little_disk_is_said_before_downloading(hub, entry, tmp_path, monkey
         fetch(entry, tmp_path, quiet, offline=False)
 
 
+def test_what_has_arrived_already_needs_no_room_again(hub, entry, tmp_path, monkeypatch):
+    folder = fetch(entry, tmp_path, quiet, offline=False)
+    largest = max(folder.rglob("*.safetensors"), key=lambda path: path.stat().st_size)
+    missing = largest.stat().st_size
+    largest.unlink()
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(downloads.shutil, "disk_usage", lambda path: usage._replace(free=missing))
+    assert fetch(entry, tmp_path, quiet, offline=False) == folder
+    assert is_complete(folder)
+
+
 def test_a_model_in_the_users_own_hub_cache_is_used_where_it_lies(
     hub, entry, tmp_path, monkeypatch
 ):

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import asyncio
+import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -9,16 +12,18 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import gradio
 import httpx
 import pytest
 
 import app
-from pipelines.errors import Unavailable
+from pipelines.catalog import HUB_FOLDER, Catalog
+from pipelines.errors import Refused, Unavailable
 from studio.accounts import Account
 from studio.i18n.browsers import SCRIPT
 from studio.passwords import hash_password
 from studio.server import listen
-from tests.studio.live import live_studio, options_for, paint, sentence, settings
+from tests.studio.live import live_studio, options_for, paint, sentence, settings, wait_for
 
 JOBS = "/api/v1/jobs/text_to_image"
 ROOT = Path(__file__).parents[2]
@@ -125,6 +130,8 @@ def test_cookie_is_out_of_reach_of_scripts_and_other_sites(visitor):
 def test_log_out_ends_the_session(visitor):
     ada = visitor("ada")
     assert ada.get("/api/v1/jobs").status_code == 200
+    assert ada.get("/logout").headers["location"] == "/"
+    assert ada.get("/api/v1/jobs").status_code == 200, "a link from elsewhere logs nobody out"
     ada.post("/logout")
     assert ada.get("/api/v1/jobs").status_code == 401
 
@@ -150,6 +157,8 @@ def test_key_of_the_terminal_opens_the_host_s_session_once(studio, visitor):
     assert first.get("/login", params={"key": key}).headers["location"] == "/"
     assert first.get("/api/v1/jobs").status_code == 200
     assert second.get("/login", params={"key": key}).status_code == 403
+    studio[0].accounts.make_host_key()
+    assert second.get("/login", params={"key": "é"}).status_code == 403
     assert second.get("/api/v1/jobs").status_code == 401
 
 
@@ -256,6 +265,59 @@ def test_guest_cannot_make_the_studio_download_a_model(visitor):
     answer = visitor("guest").post(JOBS, json=body)
     assert answer.status_code == 403
     assert "only the host" in sentence(answer)
+
+
+def test_guest_paints_with_a_model_that_the_host_has_downloaded(tmp_path, twin_home, twin_folder):
+    guests = Account("guest", hash_password("only for friends"), None)
+    options = options_for(tmp_path / "home", tmp_path, accounts=(guests,))
+    (tmp_path / "models").mkdir()
+    entry = next(entry for entry in Catalog(tmp_path).models() if entry.name == "sd15")
+    place = tmp_path / "home" / HUB_FOLDER / entry.source.hub.replace("/", "--")
+    shutil.copytree(twin_folder("sd1"), place)
+    body = settings(model="sd15")
+    with live_studio(options) as (_, address):
+        client = httpx.Client(base_url=address, timeout=60, auth=("guest", "only for friends"))
+        with client:
+            answer = client.post(JOBS, json=body)
+            assert answer.status_code == 202, answer.text
+            job = wait_for(client, answer.json()["id"])
+            assert job["state"] == "done"
+            shutil.rmtree(place)
+            again = client.post(f"/api/v1/jobs/{job['id']}/retry")
+    assert again.status_code == 403
+    assert "only the host" in sentence(again)
+
+
+def test_an_address_in_the_place_of_an_upload_is_not_fetched(studio, visitor, monkeypatch):
+    asked = []
+    monkeypatch.setattr("safehttpx.get", lambda *a, **k: asked.append(a))
+    config = visitor("guest").get("/config").json()
+    drop_zone = next(
+        part["id"] for part in config["components"] if part["props"].get("elem_id") == "drop-zone"
+    )
+    event = next(each for each in config["dependencies"] if each["inputs"] == [drop_zone])
+    file = {"path": "http://100.100.100.200/latest/x.png", "meta": {"_type": "gradio.FileData"}}
+    with pytest.raises(Refused, match="not from an address elsewhere"):
+        asyncio.run(gradio.processing_utils.async_ssrf_protected_download(file["path"], "."))
+    guest = visitor("guest")
+    data = {"data": [file], "fn_index": event["id"], "session_hash": "x"}
+    assert guest.post("/gradio_api/queue/join", json=data).status_code == 200
+    with guest.stream("GET", "/gradio_api/queue/data", params={"session_hash": "x"}) as answer:
+        told = next(line for line in answer.iter_lines() if "process_completed" in line)
+    assert json.loads(told.removeprefix("data: "))["success"] is False
+    assert asked == []
+    assert not list((studio[0].home / "cache").rglob("x.png"))
+
+
+def test_uploads_stop_when_too_many_wait(studio, visitor, monkeypatch):
+    guest, url = visitor("guest"), "/gradio_api/upload"
+    assert guest.post(url, files={"files": ("a.png", b"1234")}).status_code == 200
+    monkeypatch.setattr("studio.access.MAX_WAITING_BYTES", 3)
+    answer = guest.post(url, files={"files": ("b.png", b"1234")})
+    assert answer.status_code == 429
+    assert "4 bytes" in sentence(answer)
+    monkeypatch.setattr("studio.access.MAX_LORA_BYTES", 100)
+    assert guest.post(url, files={"files": ("c.png", bytes(200))}).status_code == 413
 
 
 # --- on this machine, without accounts ---------------------------------------------------------

@@ -12,11 +12,18 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from pipelines.catalog import PRESETS, Bytes, ModelEntry, Source, read_entries, unknown_name
+from pipelines.catalog import (
+    HUB_FOLDER,
+    PRESETS,
+    Bytes,
+    ModelEntry,
+    Source,
+    read_entries,
+    unknown_name,
+)
 from pipelines.errors import BadRequest
 
 FOLDER = "control"
-HUB_FOLDER = Path("models", ".hub")  # in the home folder
 CACHE_PREFIX = "control:"
 """In the model cache, control models have this before their name."""
 
