@@ -18,7 +18,7 @@ from PIL import Image
 
 from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.lora.requests import without_tags
-from pipelines.diffusion.preview import preview_for
+from pipelines.diffusion.preview import LatentPreview, preview_for
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.samplers import make_scheduler, samplers_in
 from pipelines.errors import BadRequest, Stopped
@@ -55,6 +55,9 @@ def _one(
     """One picture: yields the steps done and a preview, returns it."""
     pipe = _with_scheduler(model, settings, seed)
     arguments = _arguments(model, pipe, settings, seed)
+    # Fitting decodes, at a size of its own: never beside the pipeline, which decodes too.
+    preview = preview_for(model)
+    model.tile_for_size(settings.width, settings.height)
     events: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
     abandoned = threading.Event()
 
@@ -89,7 +92,7 @@ def _one(
             if kind == "error":
                 raise value
             index, latents = value
-            yield min(index, settings.steps), _preview(model, pipe, latents, settings)
+            yield min(index, settings.steps), _shown(preview, pipe, latents, settings)
     finally:
         abandoned.set()
         worker.join()  # the device is free when this returns
@@ -152,8 +155,8 @@ def _patch_size(model: DiffusionModel, pipe: Any) -> int:
     return 2 if packs or not isinstance(size, int) else size
 
 
-def _preview(
-    model: DiffusionModel, pipe: Any, latents: Any, settings: TextToImageRequest
+def _shown(
+    preview: LatentPreview, pipe: Any, latents: Any, settings: TextToImageRequest
 ) -> Image.Image | None:
     """The latents as they are, still noisy: a callback is told no more."""
     if latents is None:
@@ -162,7 +165,7 @@ def _preview(
         latents = unpacked(pipe, latents, settings)
     if latents.ndim == 5:  # a film of one frame
         latents = latents.squeeze(2)
-    return preview_for(model)(latents)
+    return preview(latents)
 
 
 def unpacked(pipe: Any, latents: torch.Tensor, settings: TextToImageRequest) -> torch.Tensor:

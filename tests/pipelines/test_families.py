@@ -11,9 +11,11 @@ import torch
 
 from pipelines.cache import ModelCache
 from pipelines.catalog import Catalog
-from pipelines.diffusion import text_to_image, whole_pipeline
+from pipelines.diffusion import loading, text_to_image, whole_pipeline
 from pipelines.diffusion.loading import load
 from pipelines.diffusion.requests import TextToImageRequest
+from pipelines.diffusion.resolving import resolve
+from pipelines.diffusion.samplers import Samplers
 from pipelines.errors import Stopped
 from pipelines.events import Picture, Progress
 from tests.twins import TWINS
@@ -75,6 +77,38 @@ def test_stopping_takes_effect_within_one_step(painted, family):
     with pytest.raises(Stopped):
         follow()
     assert reported == [1]
+
+
+class PlayedGpu(str):
+    """The CPU, taken for a GPU where its name is asked."""
+
+    def startswith(self, prefix: str) -> bool:
+        return prefix == "cuda"
+
+
+# One for each kind of autoencoder, after one of those whose denoising loop is Atelier's own.
+@pytest.mark.parametrize("family", ["sd1", "sd3", "flux2", "sana", "qwenimage"])
+def test_large_pictures_are_decoded_in_tiles_on_a_gpu_and_small_ones_at_once(
+    family, twin_folder, tmp_path, monkeypatch
+):
+    shutil.copytree(twin_folder(family), tmp_path / "models" / "twin")
+    model = load(Catalog(tmp_path).get("twin"), "cpu", lambda *note: None, True, tmp_path)
+    model.device = PlayedGpu("cpu")
+    monkeypatch.setattr(loading, "_UNTILED_PIXELS", 128 * 128)
+    vae, decoded = model.pipe.vae, []
+    decode = vae.decode
+
+    def recorded(latents, **options):
+        decoded.append((latents.shape[-1] * model.factor, vae.use_tiling))
+        return decode(latents, **options)
+
+    monkeypatch.setattr(vae, "decode", recorded)
+    asked = TextToImageRequest(prompt="a red mug", model="twin", steps=1, height=128)
+    for width in (192, 64):
+        settings = resolve(asked.model_copy(update={"width": width}), model.entry, Samplers())
+        list(text_to_image.paint(model, settings, threading.Event()))
+        assert decoded[-1] == (width, width == 192)
+    assert decoded[0][1] is False  # the preview's
 
 
 def test_flux_2s_patches_are_unpacked_as_its_own_pipeline_does(twin_folder, tmp_path):
