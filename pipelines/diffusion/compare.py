@@ -14,7 +14,7 @@ from pipelines.diffusion.lora.requests import uses_of
 from pipelines.diffusion.requests import CompareSamplersRequest, TextToImageRequest
 from pipelines.diffusion.resolving import resolve
 from pipelines.diffusion.samplers import Samplers, samplers_in
-from pipelines.diffusion.text_to_image import paint
+from pipelines.diffusion.text_to_image import notes_on, paint
 from pipelines.errors import BadRequest, UserError
 from pipelines.events import Picture, Progress, Result
 
@@ -47,13 +47,14 @@ def run(
                             steps = settings.steps * event.step // event.total
                             yield Progress(done + steps, total, event.preview)
                     done += settings.steps
+        notes = [note for row in cells for note in notes_on(model, request.base, row[0])]
         yield Result(
             {
                 "seconds": round(time.perf_counter() - started, 3),
                 "pictures": len(cells) * len(cells[0]),
                 "device": model.device,
                 "loras": loras.to_json(),
-                "notes": [note.to_json() for note in loras.notes],
+                "notes": [note.to_json() for note in dict.fromkeys(notes + loras.notes)],
                 "cells": [
                     {
                         "sampler": cell.request.sampler,

@@ -129,8 +129,7 @@ class GuidedUNet:
         self.unet, self.dtype, self.device = unet, dtype, device
         self.guidance, self.rescale = guidance, rescale
         self.steer = steer
-        distilled_for_guidance = getattr(config, "time_cond_proj_dim", None)
-        self.guided = guidance > 1 and distilled_for_guidance is None
+        self.guided = guidance > 1 and takes_guidance(config)
         sides = [(embeds.negative, embeds.negative_pooled)] if self.guided else []
         sides.append((embeds.prompt, embeds.pooled))
         rows = batch_size * len(sides)
@@ -147,9 +146,9 @@ class GuidedUNet:
                 "text_embeds": _rows([pooled for _, pooled in sides], batch_size).to(device, dtype),
                 "time_ids": time_ids.expand(rows, -1),
             }
-        if distilled_for_guidance is not None:
+        if not takes_guidance(config):
             self.arguments["timestep_cond"] = (
-                guidance_embedding(guidance - 1, distilled_for_guidance)
+                guidance_embedding(guidance - 1, config.time_cond_proj_dim)
                 .expand(rows, -1)
                 .to(device, dtype)
             )
@@ -169,6 +168,11 @@ class GuidedUNet:
         pixels = tuple(range(1, guided.ndim))
         ratio = conditional.std(pixels, keepdim=True) / guided.std(pixels, keepdim=True)
         return guided * (self.rescale * ratio + 1 - self.rescale)
+
+
+def takes_guidance(config: Any) -> bool:
+    """Whether a UNet is guided by two evaluations; distilled ones are told the scale instead."""
+    return getattr(config, "time_cond_proj_dim", None) is None
 
 
 def guidance_embedding(guidance: float, width: int) -> torch.Tensor:

@@ -6,7 +6,7 @@ No torch here: a request can be checked, and refused, before it is queued.
 from __future__ import annotations
 
 import secrets
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
@@ -22,6 +22,7 @@ RANDOM = -1
 """As a seed: any."""
 FALLBACK_SAMPLER = "Euler"  # works with every UNet model and every schedule
 FALLBACK_SCHEDULE = "Uniform"
+_UNET_ONLY = ("clip_skip", "guidance_rescale", "eta")  # what Atelier's own loop alone takes
 
 
 def resolve(
@@ -29,6 +30,7 @@ def resolve(
 ) -> TextToImageRequest:
     """The request with size, steps, guidance, sampler, schedule, eta and seed filled in.
 
+    Settings without effect go back to their defaults, so that pictures do not speak of them.
     The style is worked into the prompts, so that the picture can be made again after the style has
     been changed. Sampler and schedule stay None for a model that keeps its own scheduler and has no
     picker entry for it.
@@ -60,6 +62,10 @@ def resolve(
             model=entry.title,
             schedule=request.schedule,
         )
+    if entry.family not in UNET_FAMILIES:
+        values |= {name: _default(name) for name in _UNET_ONLY}
+    elif values["guidance"] <= 1:
+        values["guidance_rescale"] = _default("guidance_rescale")
     if request.style is not None:
         prompt, negative = get_style(request.style).apply(request.prompt, request.negative_prompt)
         values |= {"style": None, "prompt": prompt, "negative_prompt": negative}
@@ -88,6 +94,10 @@ def seeds_of(request: TextToImageRequest, batch: int) -> list[int]:
 def alone(request: TextToImageRequest, seed: int) -> TextToImageRequest:
     """The request that makes the picture of ``seed`` and nothing else."""
     return request.model_copy(update={"seed": seed, "batch_count": 1, "batch_size": 1})
+
+
+def _default(name: str) -> Any:
+    return TextToImageRequest.model_fields[name].default
 
 
 def _sampler(request: TextToImageRequest, entry: ModelEntry, samplers: Samplers) -> Sampler | None:

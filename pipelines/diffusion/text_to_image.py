@@ -13,7 +13,7 @@ from PIL import Image
 from pipelines.cache import ModelCache
 from pipelines.devices import empty_cache, is_out_of_memory, out_of_memory
 from pipelines.diffusion import whole_pipeline
-from pipelines.diffusion.denoise import GuidedUNet, Steer, denoise, noise_for
+from pipelines.diffusion.denoise import GuidedUNet, Steer, denoise, noise_for, takes_guidance
 from pipelines.diffusion.loading import DiffusionModel, decode
 from pipelines.diffusion.lora.apply import applied
 from pipelines.diffusion.lora.requests import uses_of, without_tags, worded
@@ -58,7 +58,9 @@ def run(
                 "pictures": settings.batch_count * settings.batch_size,
                 "device": model.device,
                 "loras": loras.to_json(),
-                "notes": [note.to_json() for note in notes_on(model, settings) + loras.notes],
+                "notes": [
+                    note.to_json() for note in notes_on(model, request, settings) + loras.notes
+                ],
             }
         )
 
@@ -185,16 +187,56 @@ def to_images(pictures: torch.Tensor) -> list[Image.Image]:
     return [Image.fromarray(picture) for picture in pixels]
 
 
-def notes_on(model: DiffusionModel, settings: TextToImageRequest) -> list[Message]:
-    """What of the request had no effect on this model."""
-    notes = []
-    if model.family not in UNET_FAMILIES and is_weighted(without_tags(settings.prompt)):
-        notes.append(
-            Message("{model} reads brackets and BREAK as plain text.", model=model.entry.title)
-        )
-    if settings.negative_prompt and not model.entry.negative_prompt_used:
-        notes.append(Message("{model} takes no negative prompt.", model=model.entry.title))
+def notes_on(
+    model: DiffusionModel, asked: TextToImageRequest, settings: TextToImageRequest
+) -> list[Message]:
+    """What of the request had no effect on this model.
+
+    Args:
+        asked: the request as it came; of what is at its default nothing is said.
+        settings: the same, resolved.
+    """
+    title, notes = model.entry.title, []
+    if model.family in UNET_FAMILIES:
+        guides, above = takes_guidance(model.pipe.unet.config), 1
+        takes_negative = guides and model.entry.negative_prompt_used
+    else:
+        guides, above = False, whole_pipeline.guides_above(model)
+        takes_negative = whole_pipeline.takes_negative_prompt(model)
+        if is_weighted(without_tags(settings.prompt)):
+            notes.append(Message("{model} reads brackets and BREAK as plain text.", model=title))
+        if asked.clip_skip != settings.clip_skip:
+            notes.append(_unused("clip_skip", title))
+    if settings.negative_prompt and not takes_negative:
+        notes.append(Message("{model} takes no negative prompt.", model=title))
+    elif settings.negative_prompt and settings.guidance <= above:
+        notes.append(_unguided("negative_prompt", settings.guidance, above))
+    if asked.guidance_rescale and not guides:
+        notes.append(_unused("guidance_rescale", title))
+    elif asked.guidance_rescale and settings.guidance <= above:
+        notes.append(_unguided("guidance_rescale", settings.guidance, above))
+    sampler = samplers_in(model.home).get(settings.sampler) if settings.sampler else None
+    if settings.eta is None and asked.eta not in (None, sampler and sampler.eta):
+        by_sampler = sampler is not None and sampler.eta is None
+        notes.append(_unused("eta", sampler.name if by_sampler else title))
     return notes
+
+
+def _unused(field: str, name: str) -> Message:
+    return Message("{field} was left out: {name} does not use it.", field=_title(field), name=name)
+
+
+def _unguided(field: str, guidance: float, above: float) -> Message:
+    return Message(
+        "{field} was left out: the guidance is {value}, and it needs more than {limit}.",
+        field=_title(field),
+        value=guidance,
+        limit=above,
+    )
+
+
+def _title(field: str) -> str:
+    return TextToImageRequest.model_fields[field].title
 
 
 def _facts(model: DiffusionModel) -> dict[str, str | None]:

@@ -10,7 +10,7 @@ import copy
 import inspect
 import queue
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import Any
 
 import torch
@@ -22,6 +22,8 @@ from pipelines.diffusion.preview import LatentPreview, preview_for
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.samplers import make_scheduler, samplers_in
 from pipelines.errors import BadRequest, Stopped
+
+_GUIDES_ABOVE = {"zimage": 0}  # by family; 1 for all others, as the tests of the twins find
 
 
 def batch(
@@ -47,6 +49,18 @@ def batch(
         finally:
             steps.close()
     return images
+
+
+def takes_negative_prompt(model: DiffusionModel) -> bool:
+    """Whether the model's pipeline reads a negative prompt at any guidance."""
+    takes = inspect.signature(model.pipe.__call__).parameters
+    told = "true_cfg_scale" in takes and not _true_cfg(takes)  # FLUX.1 is told the scale instead
+    return model.entry.negative_prompt_used and "negative_prompt" in takes and not told
+
+
+def guides_above(model: DiffusionModel) -> float:
+    """The guidance up to which the model's pipeline paints without any."""
+    return _GUIDES_ABOVE.get(model.family, 1)
 
 
 def _one(
@@ -129,23 +143,28 @@ def _arguments(
                 value=value,
             )
     takes = inspect.signature(pipe.__call__).parameters
-    # Where guidance_scale has no default it belongs to distilled variants, and true_cfg_scale is
-    # classifier-free guidance (Qwen-Image).
-    true_cfg = "true_cfg_scale" in takes and takes["guidance_scale"].default is None
     arguments = {
         "prompt": without_tags(settings.prompt),
         "negative_prompt": settings.negative_prompt,
         "num_inference_steps": settings.steps,
-        "true_cfg_scale" if true_cfg else "guidance_scale": settings.guidance,
+        "true_cfg_scale" if _true_cfg(takes) else "guidance_scale": settings.guidance,
         "width": settings.width,
         "height": settings.height,
         "generator": torch.Generator().manual_seed(seed),
         "output_type": "pil",
         "use_resolution_binning": False,  # it would paint another size than was asked for
     }
-    if not model.entry.negative_prompt_used:
+    if not takes_negative_prompt(model):
         del arguments["negative_prompt"]
     return {name: value for name, value in arguments.items() if name in takes}
+
+
+def _true_cfg(takes: Mapping[str, inspect.Parameter]) -> bool:
+    """Whether what is asked for as guidance is the pipeline's ``true_cfg_scale`` (Qwen-Image).
+
+    Its ``guidance_scale`` has no default then and belongs to distilled variants.
+    """
+    return "true_cfg_scale" in takes and takes["guidance_scale"].default is None
 
 
 def _patch_size(model: DiffusionModel, pipe: Any) -> int:

@@ -13,6 +13,7 @@ from pipelines.diffusion.grid import labelled_grid
 from pipelines.diffusion.requests import CompareSamplersRequest
 from pipelines.errors import BadRequest, Stopped, validated
 from pipelines.events import Picture, Progress, Result
+from pipelines.messages import Message
 
 
 def asked(samplers=("Euler", "Heun"), steps=(2, 3), **base) -> CompareSamplersRequest:
@@ -41,6 +42,17 @@ def test_each_cell_is_a_normal_result_with_one_seed_for_all(cache):
         if isinstance(event, Picture)
     ]
     assert np.array_equal(np.asarray(again[0].image), np.asarray(cells[2].image))
+
+
+def test_what_has_no_effect_in_some_of_the_cells_is_said_once(cache):
+    request = asked(("Euler", "DDIM", "Heun"), (1, 2), eta=0.5, guidance=1, negative_prompt="fog")
+    result = run(cache, request)[-1]
+    assert [str(Message.from_json(note)) for note in result.data["notes"]] == [
+        "Negative prompt was left out: the guidance is 1.0, and it needs more than 1.",
+        "Eta was left out: Euler does not use it.",
+        "Eta was left out: Heun does not use it.",
+    ]
+    assert run(cache, asked(("Euler", "DDIM"), (1,)))[-1].data["notes"] == []
 
 
 def test_progress_counts_steps_over_all_cells_and_never_falls(cache):

@@ -79,6 +79,21 @@ def test_stopping_takes_effect_within_one_step(painted, family):
     assert reported == [1]
 
 
+@pytest.mark.parametrize("family", TWINS)
+def test_a_negative_prompt_changes_the_picture_or_it_is_said_that_it_does_not(painted, family):
+    for guidance in (0.5, 20):
+        plain, foggy = (
+            list(painted(family, guidance=guidance, seed=3, negative_prompt=negative))
+            for negative in ("", "zzz qqq fog")
+        )
+        one, other = (
+            next(np.asarray(event.image) for event in events if isinstance(event, Picture))
+            for events in (plain, foggy)
+        )
+        assert plain[-1].data["notes"] == []
+        assert bool(foggy[-1].data["notes"]) == np.array_equal(one, other), guidance
+
+
 class PlayedGpu(str):
     """The CPU, taken for a GPU where its name is asked."""
 

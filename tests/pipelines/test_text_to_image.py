@@ -22,6 +22,7 @@ from pipelines.diffusion.styles import Style, styles
 from pipelines.engines import ENGINES
 from pipelines.errors import BadRequest, NotFound, OutOfMemory, Stopped, UserError, validated
 from pipelines.events import Picture, Progress, Result
+from pipelines.messages import Message
 
 SAMPLERS = Samplers()
 
@@ -245,6 +246,51 @@ def test_eta_is_kept_only_where_it_applies(catalog):
     assert resolve(asked(sampler="Euler", eta=0.5), entry, SAMPLERS).eta is None
 
 
+def notes(events) -> list[str]:
+    return [str(Message.from_json(note)) for note in events[-1].data["notes"]]
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (
+            {"guidance": 1, "negative_prompt": "fog"},
+            "Negative prompt was left out: the guidance is 1.0, and it needs more than 1.",
+        ),
+        (
+            {"guidance": 0.5, "guidance_rescale": 0.7},
+            "Guidance rescale was left out: the guidance is 0.5, and it needs more than 1.",
+        ),
+        ({"sampler": "Euler", "eta": 0.5}, "Eta was left out: Euler does not use it."),
+    ],
+)
+def test_a_setting_without_effect_is_named_and_not_written_into_the_picture(
+    cache, settings, sentence
+):
+    events = paint(cache, **settings, width=64, height=64, steps=1)
+    (picture,) = pictures(events)
+    assert notes(events) == [sentence]
+    assert (picture.request.guidance_rescale, picture.request.eta) == (0, None)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"guidance": 0.0},
+        {"sampler": "DDIM"},
+        {"sampler": "TCD", "eta": 0.3},
+        {"negative_prompt": "fog", "clip_skip": 2, "guidance_rescale": 0.7},
+    ],
+)
+def test_nothing_is_said_of_defaults_and_of_what_has_an_effect(cache, settings):
+    events = paint(cache, **settings, width=64, height=64, steps=1)
+    assert notes(events) == []
+    (picture,) = pictures(events)
+    again = text_to_image.run(picture.request, cache, threading.Event())
+    assert notes(list(again)) == []
+
+
 # --- guidance ----------------------------------------------------------------------------------
 
 
@@ -367,6 +413,14 @@ def test_whole_pipelines_say_what_they_do_not_read(whole_cache):
     result = paint(whole_cache, prompt="a (red:1.3) mug", width=64, height=64, steps=1)[-1]
     (note,) = result.data["notes"]
     assert note["template"] == "{model} reads brackets and BREAK as plain text."
+    events = paint(whole_cache, clip_skip=2, guidance_rescale=0.7, eta=0.5, steps=1)
+    assert notes(events) == [
+        "Clip skip was left out: tiny-sd1 does not use it.",
+        "Guidance rescale was left out: tiny-sd1 does not use it.",
+        "Eta was left out: tiny-sd1 does not use it.",
+    ]
+    made = pictures(events)[0].request
+    assert (made.clip_skip, made.guidance_rescale, made.eta) == (1, 0, None)
     with pytest.raises(BadRequest, match="multiples of 16; the width is 72"):
         paint(whole_cache, width=72, height=64, steps=1)
     with pytest.raises(BadRequest, match="keeps its own scheduler and schedule; leave Karras out"):

@@ -73,7 +73,9 @@ def run(
                 "pictures": settings.batch_count * settings.batch_size,
                 "device": base.device,
                 "loras": loras.to_json(),
-                "notes": [note.to_json() for note in notes_on(base, settings) + loras.notes],
+                "notes": [
+                    note.to_json() for note in notes_on(base, request, settings) + loras.notes
+                ],
             }
         )
 

@@ -358,9 +358,11 @@ def test_the_picture_carries_the_request_that_makes_it_again(painted):
     assert (first.request.batch_count, second.request.seed) == (1, SEED + 1)
 
 
-def test_the_result_counts_pictures_and_seconds(control_cache, sketch):
-    request = asked([{"picture": sketch, "model": "net-a"}])
+def test_the_result_counts_pictures_and_seconds_and_names_what_had_no_effect(control_cache, sketch):
+    request = asked([{"picture": sketch, "model": "net-a"}], guidance=1, guidance_rescale=0.7)
     *_, result = paint.run(request, control_cache, threading.Event())
     assert isinstance(result, Result)
     assert result.data["pictures"] == 1
     assert result.data["seconds"] > 0
+    (note,) = result.data["notes"]
+    assert note["values"]["field"] == "Guidance rescale"
