@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.dreambooth import identifiers
 from pipelines.dreambooth.examples import examples
+from pipelines.dreambooth.requests import Method
 from pipelines.errors import validated
 from studio.access import API
 from studio.accounts import owner_of
@@ -197,16 +198,20 @@ def subjects_router(studio: Studio) -> APIRouter:
         request: Request,
         base: Annotated[str, Query(max_length=200)],
         word: Annotated[str, Query(max_length=100)] = "",
+        method: Method = "lora",
+        class_word: Annotated[str, Query(max_length=100)] = "",
     ) -> dict[str, Any]:
-        """Rare words for a base model, and what it makes of ``word``."""
+        """Rare words for a base model, and what it makes of ``word``. Textual inversion takes new
+        ones, which ``class_word`` becomes a part of."""
         entry, language = (
             studio.catalog.get(base),
             language_of(request.headers.get("accept-language")),
         )
         taken = studio.subjects.identifiers(owner_of(request).id)
-        answer: dict[str, Any] = {"proposed": identifiers.propose(entry, taken)}
+        learnt = {"method": method, "class_word": class_word}
+        answer: dict[str, Any] = {"proposed": identifiers.propose(entry, taken, **learnt)}
         if word.strip():
-            checked = identifiers.check(word, entry)
+            checked = identifiers.check(word, entry, **learnt)
             answer |= {
                 "word": checked.word,
                 "tokens": list(checked.tokens),

@@ -2,7 +2,8 @@
 
 DreamBooth ties a subject to a word (Ruiz et al. 2022, 3.2: rare-token identifiers). It is learnt
 soonest where it is a single token of the base's tokenizer, and spoils nothing where the base has no
-picture of it yet. Reads the tokenizers' files alone, so that the page can ask while one types.
+picture of it yet. Textual inversion adds a token instead, so its word must not be one already.
+Reads the tokenizers' files alone, so that the page can ask while one types.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from pipelines.catalog import ASSETS, PRESETS, ModelEntry
+from pipelines.dreambooth.requests import Method
+from pipelines.dreambooth.subjects import MAX_WORD
 from pipelines.errors import BadRequest
 from pipelines.messages import Message
 from pipelines.toybox.words import known_words
@@ -32,6 +35,7 @@ STARTER = "starter"
 _MERGES = PRESETS / "single_file" / "clip_merges.txt"
 _BARE = re.compile(r"[bcdfghjklmnpqrstvwxz]{3,4}</w>")
 _VOWELS = set("aeiouy")
+_SIGNS = re.compile(r"[\W_]+")  # between the words that a new one is made of
 _SPLIT = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
@@ -42,7 +46,8 @@ class Check:
     Attributes:
         word: as it was given.
         tokens: what its tokenizer cuts it into.
-        good: whether it is one token that means nothing, as far as can be told.
+        good: whether it is one token that means nothing, as far as can be told; for textual
+            inversion, whether it is new.
         message: the same in a sentence.
     """
 
@@ -52,8 +57,12 @@ class Check:
     message: Message
 
 
-def check(word: str, entry: ModelEntry) -> Check:
+def check(word: str, entry: ModelEntry, method: Method = "lora", class_word: str = "") -> Check:
     """How good ``word`` is as an identifier for the base model ``entry``.
+
+    Args:
+        method: that learns it.
+        class_word: a part of the word that is proposed where this one is known already.
 
     Raises:
         BadRequest: it is empty.
@@ -64,13 +73,24 @@ def check(word: str, entry: ModelEntry) -> Check:
     tokenizer = tokenizer_of(entry)
     tokens = tuple(tokenizer.encode(word, add_special_tokens=False).tokens)
     shown = " + ".join(token.removesuffix("</w>") for token in tokens)
-    if word.lower() in _known(entry):
+    adds_a_token = method == "textual_inversion"
+    if adds_a_token and len(tokens) == 1:
+        message = Message(
+            "{model} knows “{word}” already. Textual inversion makes a new word: “{new}”.",
+            model=entry.title,
+            word=word,
+            new=new_word(word, entry, class_word),
+        )
+    elif word.lower() in _known(entry):
         message = Message(
             "{model} has a picture of “{word}” already. Take a word that means nothing, or the "
             "two become one.",
             model=entry.title,
             word=word,
         )
+    elif adds_a_token:
+        message = Message("“{word}” is new to {model}: good.", word=word, model=entry.title)
+        return Check(word, tokens, True, message)
     elif len(tokens) != 1:
         message = Message(
             "“{word}” is cut into {count} tokens: {tokens}. A word of one token is learnt sooner.",
@@ -90,21 +110,59 @@ def check(word: str, entry: ModelEntry) -> Check:
     return Check(word, tokens, False, message)
 
 
-def propose(entry: ModelEntry, taken: Collection[str] = (), count: int = 3) -> list[str]:
+def propose(
+    entry: ModelEntry,
+    taken: Collection[str] = (),
+    count: int = 3,
+    method: Method = "lora",
+    class_word: str = "",
+) -> list[str]:
     """Good identifiers for a base, the best first.
 
     Args:
         entry: the base model.
         taken: words that other subjects are called by already, in lower case.
         count: how many at most.
+        method: that will learn it.
+        class_word: a part of the new words that textual inversion makes.
     """
     found: list[str] = []
     for word in _candidates(tokenizer_of(entry)):
-        if word not in taken and word not in found and check(word, entry).good:
+        if method == "textual_inversion":
+            word = new_word(word, entry, class_word)
+        if word not in taken and word not in found and check(word, entry, method).good:
             found.append(word)
             if len(found) == count:
                 break
     return found
+
+
+def is_token(word: str, entry: ModelEntry) -> bool:
+    """Whether the base reads ``word`` as a single token, so that it cannot be made a new one."""
+    return len(tokenizer_of(entry).encode(word, add_special_tokens=False).tokens) == 1
+
+
+def new_word(word: str, entry: ModelEntry, class_word: str = "") -> str:
+    """``word``, or where it is a token of the base already, one made of it that is none.
+
+    No tokenizer has a token that goes on after a hyphen.
+    """
+    if not is_token(word, entry):
+        return word
+    what = class_word.strip() or "thing"
+    parts = ("my", word) if word.lower() == what.lower() else (word, what)
+    return _SIGNS.sub("-", " ".join(parts))[:MAX_WORD].strip("-")
+
+
+def no_new_word(word: str, entry: ModelEntry, class_word: str) -> BadRequest:
+    """What is said where textual inversion is asked for with a word that is a token already."""
+    return BadRequest(
+        "{model} knows the word {word} already. Textual inversion makes a new one: choose another "
+        "identifier, such as {example}.",
+        model=entry.title,
+        word=word,
+        example=new_word(word, entry, class_word),
+    )
 
 
 def tokenizer_of(entry: ModelEntry) -> Tokenizer:

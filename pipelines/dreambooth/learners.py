@@ -19,8 +19,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pipelines.dreambooth.base import Base
+from pipelines.dreambooth.identifiers import no_new_word
 from pipelines.dreambooth.requests import TrainingRequest
-from pipelines.errors import BadRequest
 
 WEIGHTS = "weights.safetensors"
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
@@ -208,7 +208,7 @@ class WordLearner(Learner):
             begin = tokenizer(request.class_word or "thing", add_special_tokens=False).input_ids
             known_already = len(tokenizer(word, add_special_tokens=False).input_ids) == 1
             if known_already or tokenizer.add_tokens(self.tokens) != len(self.tokens):
-                raise _no_new_word(word, request, base)
+                raise no_new_word(word, base.entry, request.class_word)
             known = encoder.get_input_embeddings().weight
             rows = torch.stack([known[begin[i % len(begin)]] for i in range(request.vectors)])
             embedding = GrowingEmbedding(known.data, rows).to(base.device)
@@ -250,16 +250,6 @@ def _add_lora(
             exclude_modules=left_out,
             init_lora_weights="gaussian",
         )
-    )
-
-
-def _no_new_word(word: str, request: TrainingRequest, base: Base) -> BadRequest:
-    return BadRequest(
-        "{model} knows the word {word} already. Textual inversion makes a new one: choose another "
-        "identifier, such as {example}.",
-        model=base.entry.title,
-        word=word,
-        example=f"<my-{request.class_word or 'thing'}>",
     )
 
 

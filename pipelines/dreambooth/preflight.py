@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipelines.catalog import ASSETS, ModelEntry
-from pipelines.dreambooth import class_pictures
+from pipelines.dreambooth import class_pictures, identifiers
 from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.errors import BadRequest, OutOfMemory, Unavailable
 from pipelines.files import write_whole
@@ -148,6 +148,8 @@ def check(request: TrainingRequest, entry: ModelEntry, photos: int, device: str)
             "Prior preservation needs to know what the subject is one of. Write a class, such as "
             "cat or mug, or switch it off."
         )
+    if request.method == "textual_inversion" and identifiers.is_token(request.identifier, entry):
+        raise identifiers.no_new_word(request.identifier, entry, request.class_word)
     if (
         request.optimizer == "prodigy"
         and request.train_text_encoder
@@ -302,6 +304,13 @@ def _notes(request: TrainingRequest, photos: int) -> list[Message]:
                 "{count} photos are few; with {few} or more the subject is learnt from more sides.",
                 count=photos,
                 few=FEW_PHOTOS,
+            )
+        )
+    if request.method == "textual_inversion":
+        notes.append(
+            Message(
+                "“{word}” is the new word: in prompts it stands for the subject.",
+                word=request.identifier,
             )
         )
     if request.sample_every and not request.sample_prompts:

@@ -126,11 +126,12 @@ class PhotosForm:
     def _of_photos(self) -> list[Any]:
         return [self._grid, self._chosen, self._editor, self._whole, self._caption]
 
-    def listen(self, model: gr.Dropdown) -> list[gr.events.Dependency]:
+    def listen(self, model: gr.Dropdown, method: gr.Dropdown) -> list[gr.events.Dependency]:
         """Connect the controls; the events that may change what is learnt are returned.
 
         Args:
             model: the base model, whose tokenizer the identifier is checked by.
+            method: that learns the identifier.
         """
         words = [self.subject, self.name, self.class_word, self.identifier]
         at = [self.subject, self._chosen]
@@ -160,9 +161,9 @@ class PhotosForm:
             **QUIET,
         )
         gr.on(
-            [self.identifier.change, model.change],
+            [self.identifier.change, self.class_word.change, model.change, method.change],
             self._check,
-            [self.identifier, model],
+            [self.identifier, self.class_word, model, method],
             self._checked,
             trigger_mode="always_last",
             **QUIET,
@@ -289,12 +290,15 @@ class PhotosForm:
         choices = [(each.name, each.id) for each in subjects.list(owner)]
         return [gr.update(choices=[(label("New subject"), NEW), *choices]), ""]
 
-    def _check(self, identifier: str, model: str, request: gr.Request) -> str:
+    def _check(
+        self, identifier: str, class_word: str, model: str, method: str, request: gr.Request
+    ) -> str:
         visitor = Visitor.of(request)
         if not identifier.strip():
             return ""
         try:
-            checked = identifiers.check(identifier, self.studio.catalog.get(model))
+            entry = self.studio.catalog.get(model)
+            checked = identifiers.check(identifier, entry, method, class_word)
         except UserError as error:
             return views.error(error.message, visitor)
         show = views.summary if checked.good else _hint

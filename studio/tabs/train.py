@@ -71,7 +71,7 @@ class Tab:
 
     def listen(self, opening: Opening) -> None:
         """Connect the controls with one another and with the jobs."""
-        model = self.form.controls["model"]
+        model, method = self.form.controls["model"], self.form.controls["method"]
 
         def opened(request: gr.Request) -> list[Any]:
             visitor = Visitor.of(request)
@@ -83,7 +83,7 @@ class Tab:
             return self.photos.show(shown, base, visitor)
 
         opening.load(opened, None, self.photos.outputs, **QUIET)
-        self.form.listen(opening, self.photos, self.photos.listen(model))
+        self.form.listen(opening, self.photos, self.photos.listen(model, method))
         self.watch.connect(
             opening,
             self._train,

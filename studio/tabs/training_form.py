@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import gradio as gr
 
 from pipelines.catalog import ModelEntry
+from pipelines.dreambooth import identifiers
 from pipelines.dreambooth.preflight import FAMILIES
 from pipelines.dreambooth.presets import presets, settings_for
 from pipelines.dreambooth.requests import TrainingRequest
@@ -176,7 +177,23 @@ class TrainingForm:
             name: value for name, value in fields.items() if value is not None or name in _NUMBERS
         }
         words = {"subject": subject or "", "class_word": class_word or ""}
-        return {**kept, **words, **({"identifier": identifier} if identifier else {})}
+        word = self._identifier(kept, identifier or "", words["class_word"])
+        return {**kept, **words, **({"identifier": word} if word else {})}
+
+    def _identifier(self, fields: Mapping[str, Any], word: str, class_word: str) -> str:
+        """The subject's word, or for textual inversion a new one made of it.
+
+        The subject keeps its own, which is best for the other methods. What becomes of it is said
+        below the word and beside what the training would take.
+        """
+        if fields["method"] != "textual_inversion":
+            return word
+        try:
+            entry = self.studio.catalog.get(fields["model"])
+        except UserError:  # the model has gone; the request says so
+            return word
+        usual = TrainingRequest.model_fields["identifier"].default
+        return identifiers.new_word(word.strip() or usual, entry, class_word)
 
     def fill(self, fields: Mapping[str, Any]) -> list[Any]:
         """Updates of :attr:`outputs` that show ``fields``; those not given keep their values."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -60,6 +61,11 @@ def choose_tiny(page: Page, steps: int) -> None:
     # The preset's settings for that base come before one's own.
     page.get_by_role("button", name="How long and how fast").click()
     expect(page.locator("#train-steps input")).to_have_value("400")
+    shorten(page, steps)
+
+
+def shorten(page: Page, steps: int) -> None:
+    """A training of some steps; “How long and how fast” is open."""
     page.fill("#train-steps input", str(steps))
     page.fill("#train-warmup-steps input[type=number]", "0")
     page.locator("#train-warmup-steps input[type=number]").blur()
@@ -124,6 +130,29 @@ def test_teach_try_and_delete_everything(page):
     expect(page.locator("#train-made")).to_contain_text("1 trainings, 1 LoRAs (pot)")
     page.click("#train-delete-for-good")
     expect(page.locator("#train-photos")).to_contain_text("No photos yet")
+
+
+def test_textual_inversion_learns_with_the_settings_as_they_are(page):
+    take_examples(page)
+    page.click("#train-method input")
+    page.get_by_role("option", name="Textual inversion", exact=True).click()
+    expect(page.locator("#train-checked")).to_contain_text("makes a new word: “kref-mug”")
+    expect(page.locator("#train-expected")).to_contain_text("“kref-mug” is the new word")
+    # All but how long, for which a test has no patience.
+    page.get_by_role("button", name="How long and how fast").click()
+    expect(page.locator("#train-steps input")).to_have_value("150")
+    shorten(page, steps=2)
+    page.fill("#train-name input", "word")
+    page.click("#train")
+    expect(page.locator("#train-board .summary")).to_contain_text("word is ready", timeout=TRAINING)
+    expect(page.locator("#try-prompts textarea")).to_have_value(re.compile(r"^a kref-mug on"))
+    page.fill("#try-prompts textarea", "a kref-mug on the sand")
+    page.click("#try-compare")
+    expect(page.locator("#try-board .sheet img")).to_be_visible(timeout=TRAINING)
+    expect(page.locator("#try-board [data-id]")).to_have_count(2)
+    page.click("#try-paint")
+    expect(page.locator("#prompt textarea")).to_have_value("a kref-mug on the sand")
+    expect(page.locator("#lora-1 input")).to_have_value(re.compile("^word"))
 
 
 def test_stop_keeps_what_was_learnt_and_resume_goes_on(page, studio):

@@ -195,6 +195,10 @@ def test_identifiers_are_proposed_and_checked(ada, subject):
     again = ada.get("/api/v1/identifiers", params={"base": "starter"}).json()
     assert first not in again["proposed"]
     assert ada.get("/api/v1/identifiers", params={"base": "gone"}).status_code == 404
+    new = asked | {"word": "kref", "method": "textual_inversion", "class_word": "mug"}
+    answer = ada.get("/api/v1/identifiers", params=new).json()
+    assert "“kref-mug”" in answer["message"]
+    assert answer["proposed"][0] == "nlwx"  # which the starter cuts into two, and ohwx is taken
 
 
 def test_removing_and_deleting(ada, subject):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pipelines.catalog import Catalog
-from pipelines.dreambooth.identifiers import PREFERRED, check, propose, tokenizer_of
+from pipelines.dreambooth.identifiers import PREFERRED, check, new_word, propose, tokenizer_of
+from pipelines.dreambooth.subjects import clean_word
 from pipelines.errors import BadRequest
 from pipelines.toybox.words import known_words
 
@@ -74,3 +75,35 @@ def test_words_that_are_not_so_good_are_said_why(models, model, word, said):
 def test_an_empty_word_is_refused(models):
     with pytest.raises(BadRequest, match="no identifier word"):
         check(" ", models.get("starter"))
+
+
+@pytest.mark.parametrize("class_word", ["mug", "teddy bear", "猫", "<mug>", "", "m" * 40])
+@pytest.mark.parametrize("model", ["starter", "sd15", "sdxl"])
+def test_words_for_textual_inversion_are_new_and_can_be_a_subject_s(models, model, class_word):
+    entry = models.get(model)
+    words = propose(entry, method="textual_inversion", class_word=class_word)
+    assert len(words) == len(set(words)) == 3
+    for word in words:
+        assert clean_word(word) == word
+        assert len(check(word, entry).tokens) > 1
+        assert check(word, entry, "textual_inversion").good
+
+
+def test_a_word_that_is_known_makes_a_new_one_and_a_new_one_stays(models):
+    entry = models.get("starter")
+    assert new_word("kref", entry, "mug") == "kref-mug"
+    assert new_word("kref-mug", entry, "mug") == "kref-mug"
+    assert new_word("sks", entry, "mug") == "sks"
+    assert new_word("sks", models.get("sd15"), "teddy bear") == "sks-teddy-bear"
+    assert new_word("kref", entry) == "kref-thing"
+    assert new_word("mug", entry, "mug") == "my-mug"
+
+
+def test_textual_inversion_is_told_what_its_word_will_be(models):
+    entry = models.get("starter")
+    checked = check("kref", entry, "textual_inversion", "mug")
+    assert not checked.good
+    assert "knows “kref” already" in str(checked.message)
+    assert "“kref-mug”" in str(checked.message)
+    assert "is new to" in str(check("sks", entry, "textual_inversion").message)
+    assert not check("mug", entry, "textual_inversion").good

@@ -53,6 +53,8 @@ def look(request, entry, tmp_path, photos=10, device="cpu", cores=2):
             5, "cuda", "Prodigy finds one learning rate",
         ),
         ({"model": "flux-schnell"}, 5, "cuda", "cannot be taught yet"),
+        ({"method": "textual_inversion", "identifier": "kref"}, 5, "cpu",
+         "knows the word kref already.*such as kref-cat"),
     ],
 )  # fmt: skip
 def test_what_cannot_work_is_refused(entry, tmp_path, settings, photos, device, words):
@@ -118,6 +120,12 @@ def test_few_photos_and_missing_prompts_are_remarked_upon(entry, tmp_path):
     assert "No sample prompts" in notes
     assert "a crash loses the whole training" in notes
     assert look(asked(), entry, tmp_path).notes == []
+
+
+def test_the_new_word_of_textual_inversion_is_said(entry, tmp_path):
+    request = asked(method="textual_inversion", identifier="kref-cat")
+    notes = " ".join(map(str, look(request, entry, tmp_path).notes))
+    assert "“kref-cat” is the new word" in notes
 
 
 @pytest.mark.parametrize("memory", [4 * GB, 11 * GB, 15 * GB, 80 * GB])

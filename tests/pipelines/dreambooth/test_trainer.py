@@ -104,7 +104,7 @@ def test_a_new_word_begins_as_the_class_word(ask, trainer):
 
 
 def test_a_word_that_the_model_knows_is_no_new_word(ask, trainer):
-    with pytest.raises(BadRequest, match="knows the word q already"):
+    with pytest.raises(BadRequest, match=r"knows the word q already.*such as q-cat"):
         trainer(ask(method="textual_inversion", identifier="q")).prepare()
 
 
