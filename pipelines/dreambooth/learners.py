@@ -219,6 +219,10 @@ class WordLearner(Learner):
     def named(self) -> dict[str, nn.Parameter]:
         return {f"text{i}.rows": each.rows for i, each in enumerate(self.embeddings)}
 
+    def groups(self) -> list[dict[str, Any]]:
+        """One, at the learning rate: that of the text encoder is for its own weights."""
+        return [{"params": self.parameters, "lr": self.request.learning_rate}]
+
     def export(self, folder: Path) -> dict[str, Any]:
         rows = [each.rows.detach().float().cpu().contiguous() for each in self.embeddings]
         # The names that A1111 and ComfyUI read; diffusers does when it is told the word.

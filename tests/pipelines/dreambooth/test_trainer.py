@@ -11,9 +11,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from pipelines.catalog import Catalog
 from pipelines.dreambooth import checkpoint, class_pictures
 from pipelines.dreambooth.base import Base
-from pipelines.dreambooth.learners import LoraLearner
+from pipelines.dreambooth.learners import LEARNERS, LoraLearner
+from pipelines.dreambooth.optimizers import make_optimizer
+from pipelines.dreambooth.presets import settings_for
 from pipelines.errors import BadRequest, Stopped, UserError
 from tests import twins
 
@@ -443,6 +446,30 @@ def test_tensorboard_has_the_losses(ask, trainer):
         assert found[name] == [(s["step"], pytest.approx(s[name], abs=1e-6)) for s in steps]
     for step in steps:
         assert step["loss"] == pytest.approx(step["instance_loss"] + step["prior_loss"], abs=1e-6)
+
+
+@pytest.mark.parametrize("model", ["starter", "sd15"])
+@pytest.mark.parametrize("method", ["lora", "full", "textual_inversion"])
+@pytest.mark.parametrize("preset", ["quick", "balanced", "best"])
+def test_every_preset_trains_each_part_at_the_rate_that_fits_the_method(
+    ask, trainer, home, preset, method, model
+):
+    settings = settings_for(preset, Catalog(home).get(model), method, 80 * 10**9, photos=10)
+    made = trainer(ask(method=method, identifier="<whiskers>", **settings))
+    base = Base.load(made.entry, "cpu", "no", home, True, lambda *_: None)
+    groups = LEARNERS[method](made.request, base).groups()
+    rates = [group["lr"] for group in make_optimizer(made.request, groups, "cpu").param_groups]
+    if method == "full":  # of its text encoder nobody has said a rate
+        assert rates == [settings["learning_rate"]]
+        assert max(rates) <= (2e-4 if model == "starter" else 5e-6)
+        assert settings["text_encoder_learning_rate"] is None
+    elif method == "textual_inversion":
+        assert rates == [5e-3]
+    else:
+        text = settings["train_text_encoder"]
+        expected = [settings["learning_rate"], settings["text_encoder_learning_rate"]]
+        assert rates == expected[: 1 + text]
+        assert rates[-1] <= rates[0]
 
 
 @pytest.mark.parametrize("settings", [
