@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -145,6 +146,12 @@ class TrainingFolder:
         kept = [line for line in lines if line.get("step", 0) <= step and line["event"] != "error"]
         data = "".join(json.dumps(line) + "\n" for line in kept).encode()
         write_whole(self.progress_path, data)
+
+    def forget_errors(self) -> None:
+        """Takes out why earlier runs have failed; not while a trainer is at work here."""
+        lines, _ = self.progress()
+        if any(line["event"] == "error" for line in lines):
+            self.forget_after(sys.maxsize)
 
     # --- stopping ---------------------------------------------------------------------------
 

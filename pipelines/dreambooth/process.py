@@ -28,7 +28,7 @@ from pipelines.catalog import ROOT, Catalog
 from pipelines.devices import free_memory
 from pipelines.diffusion.lora.shelf import MODEL, WEIGHTS, About, LoraShelf
 from pipelines.dreambooth.folder import TrainingFolder
-from pipelines.dreambooth.preflight import check_room, preflight, remember_speed
+from pipelines.dreambooth.preflight import Preflight, check_room, preflight, remember_speed
 from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.dreambooth.subjects import Subject
 from pipelines.errors import OutOfMemory, Stopped, UserError
@@ -36,6 +36,7 @@ from pipelines.events import Progress, Result
 from pipelines.messages import Message
 
 _LOOK_SECONDS = 0.2  # how often the progress is read
+_ENDING_SECONDS = 10.0  # until a trainer that has let go of its folder has given its memory back
 _LOG_LINES = 12  # of the log, shown where the trainer ended without a word
 
 Launch = Callable[[TrainingFolder, TrainingRequest, str, bool], subprocess.Popen]
@@ -68,33 +69,35 @@ def run(
         request, entry, len(subject.photos), home, cache.device, os.cpu_count() or 1
     )
     folder = TrainingFolder(home, request.training)
-    _, heard = folder.progress()
-    if folder.running:
-        # A studio that was stopped hard has left it at work.
-        process = None
-        heard = 0
-    else:
-        _make_room(cache, expected)
+    follower, process = _Follower(folder, request), None
+    found = folder.running
+    if found:
+        # An earlier studio has left it at work, and asked it to stop if it had the time to. That is
+        # taken back; where it was seen already, the trainer is started again below.
+        folder.go_on()
+        yield from follower.follow(None, stop)
+    if not found or follower.cut_short(stop):
+        _make_room(cache, expected, _ENDING_SECONDS if found else 0.0)
         folder.begin(request)
         folder.go_on()
         folder.forget_result()
+        folder.forget_errors()
+        follower = _Follower(folder, request)
         process = (launch or launch_trainer)(folder, request, cache.device, cache.offline)
-    follower = _Follower(folder, request, heard)
-    try:
-        yield from follower.follow(process, stop)
-    finally:
-        if process is not None:
+        try:
+            yield from follower.follow(process, stop)
+        finally:
             process.poll()
     if follower.error is not None:
         raise follower.error
     about = folder.about_result
-    stopped = stop.is_set() and follower.last_step < request.steps
     if about is None:
-        if stopped:  # before the first step: there is nothing to keep
+        # Stopped before the first step: there is nothing to keep.
+        if stop.is_set() and follower.last_step < request.steps:
             raise Stopped
         raise _ended_badly(folder, process, follower.last_step)
     kept = put_on_shelf(folder, request)
-    if stopped:
+    if about["steps"] < request.steps:
         raise Stopped
     if follower.seconds_a_step:
         resolution = request.resolution or entry.native_size
@@ -188,6 +191,9 @@ def _copy_model(source: Path, target: Path) -> None:
 class _Follower:
     """Reads a trainer's progress as it grows.
 
+    What is reported already when it is made is of earlier runs, or of a trainer that was found at
+    work.
+
     Attributes:
         error: what the trainer said before it ended, or None.
         last_step: steps done.
@@ -195,12 +201,12 @@ class _Follower:
         preview: the newest sample picture, or None.
     """
 
-    def __init__(self, folder: TrainingFolder, request: TrainingRequest, heard: int) -> None:
+    def __init__(self, folder: TrainingFolder, request: TrainingRequest) -> None:
         self.folder, self.request = folder, request
         self.error: UserError | None = None
         self.last_step = 0
         self.preview: Image.Image | None = None
-        self._heard = heard
+        self._told, self._heard = folder.progress()
         self._times: list[tuple[int, float]] = []
 
     @property
@@ -209,10 +215,24 @@ class _Follower:
         gaps = [at - before for (one, before), (step, at) in pairs if step == one + 1]
         return statistics.median(gaps) if gaps else 0.0
 
+    def cut_short(self, stop: threading.Event) -> bool:
+        """Whether the trainer has ended before its last step though nobody here has stopped it."""
+        steps = (self.folder.about_result or {}).get("steps", 0)
+        return self.error is None and not stop.is_set() and steps < self.request.steps
+
     def follow(self, process: subprocess.Popen | None, stop: threading.Event) -> Iterator[Progress]:
-        """Until the trainer has ended; passes a stop on to it."""
+        """Until the trainer has ended; passes a stop on to it.
+
+        Args:
+            process: None: the trainer was found at work.
+        """
         asked = False
         yield Progress(0, self.request.steps, note=Message("Starting the trainer"))
+        for line in self._told if process is None else ():
+            # A trainer at work has said of no error yet: it would end with it.
+            progress = self._read(line) if line["event"] != "error" else None
+            if progress is not None:
+                yield progress
         while True:
             # A launcher that was killed may leave its trainer at work.
             over = (process is None or process.poll() is not None) and not self.folder.running
@@ -256,10 +276,17 @@ class _Follower:
         return None
 
 
-def _make_room(cache: ModelCache, expected: Any) -> None:
-    """Lets go of models that nobody uses where the training would not fit beside them."""
+def _make_room(cache: ModelCache, expected: Preflight, patience: float) -> None:
+    """Lets go of models that nobody uses where the training would not fit beside them.
+
+    Args:
+        patience: seconds in which others may still give back what they have.
+    """
     if expected.bytes > free_memory(cache.device):
         cache.clear()
+    until = time.monotonic() + patience
+    while time.monotonic() < until and expected.bytes > free_memory(cache.device):
+        time.sleep(_LOOK_SECONDS)
     check_room(expected, cache.home, cache.device, free_memory(cache.device))
 
 
