@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import tempfile
 from pathlib import Path
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether something could not be written for want of space, or because of a quota."""
+    if isinstance(error, shutil.Error):  # of many files: it only keeps what was said of each
+        return any(f"[Errno {number}]" in str(error) for number in _FULL)
+    return getattr(error, "errno", None) in _FULL
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -7,7 +7,6 @@ optimiser, average, gradient scaler, and the step itself.
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 
 from pipelines.errors import UserError
+from pipelines.files import is_full
 from pipelines.sizes import in_words
 
 FILE = "state.pt"
@@ -68,7 +68,7 @@ def load(folder: Path) -> dict[str, Any] | None:
 def cannot_write(error: BaseException, folder: Path, step: int) -> UserError:
     """The sentence for an error while writing at ``step``."""
     free = shutil.disk_usage(folder if folder.exists() else folder.parent).free
-    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or free < 2**20:
+    if is_full(error) or free < 2**20:
         return UserError(
             "The disk is full: the checkpoint of step {step} could not be written, {free} are "
             "free. The one before it is kept. Make room and resume.",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import secrets
 import shutil
 import signal
 import statistics
@@ -31,9 +32,11 @@ from pipelines.dreambooth.folder import TrainingFolder
 from pipelines.dreambooth.preflight import Preflight, check_room, preflight, remember_speed
 from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.dreambooth.subjects import Subject
-from pipelines.errors import OutOfMemory, Stopped, UserError
+from pipelines.errors import OutOfMemory, Stopped, Unavailable, UserError
 from pipelines.events import Progress, Result
+from pipelines.files import is_full
 from pipelines.messages import Message
+from pipelines.sizes import in_words
 
 _LOOK_SECONDS = 0.2  # how often the progress is read
 _ENDING_SECONDS = 10.0  # until a trainer that has let go of its folder has given its memory back
@@ -59,6 +62,7 @@ def run(
 
     Raises:
         Stopped: ``stop`` was set. What was learnt until then is on the shelf.
+        Unavailable: the disk is full.
         UserError: it cannot work, or the trainer failed; the sentence says why.
     """
     home = cache.home
@@ -152,13 +156,33 @@ def launch_trainer(
 
 
 def put_on_shelf(folder: TrainingFolder, request: TrainingRequest) -> About:
-    """Puts a training's result on its owner's shelf, in the place of an earlier one of its own."""
+    """Puts a training's result on its owner's shelf, in the place of an earlier one of its own.
+
+    Raises:
+        Unavailable: the disk is full; what was on the shelf is still there.
+    """
+    try:
+        return _put_on_shelf(folder, request)
+    except OSError as error:
+        if not is_full(error):
+            raise
+        raise Unavailable(
+            "The disk is full: {name} could not be put on the shelf, {free} are free. All that was "
+            "learnt is kept. Make room and resume.",
+            name=request.name,
+            free=in_words(shutil.disk_usage(folder.home).free),
+        ) from error
+
+
+def _put_on_shelf(folder: TrainingFolder, request: TrainingRequest) -> About:
     shelf, made = LoraShelf(folder.home), folder.about_result
     id, name = folder.shelf_id, request.name
-    if id is not None:
-        with contextlib.suppress(errors.NotFound):
-            name = shelf.by_id(id).name  # perhaps renamed meanwhile
-            shelf.delete(request.owner, id)
+    if id is None:
+        # Remembered first: whatever happens now, there will only ever be one of this training.
+        id = secrets.token_hex(16)
+        folder.remember_shelf_id(id)
+    with contextlib.suppress(errors.NotFound):
+        name = shelf.by_id(id).name  # perhaps renamed meanwhile
     facts: dict[str, Any] = {
         "id": id,
         "triggers": (made["trigger"],),
@@ -166,17 +190,14 @@ def put_on_shelf(folder: TrainingFolder, request: TrainingRequest) -> About:
         "training": folder.id,
     }
     if made["kind"] == "model":
-        kept = shelf.add_model(
+        return shelf.add_model(
             request.owner,
             name,
             lambda path: _copy_model(folder.result / MODEL, path),
             family=made["family"],
             **facts,
         )
-    else:
-        kept = shelf.add(request.owner, name, folder.result / WEIGHTS, **facts)
-    folder.remember_shelf_id(kept.id)
-    return kept
+    return shelf.add(request.owner, name, folder.result / WEIGHTS, **facts)
 
 
 def _copy_model(source: Path, target: Path) -> None:

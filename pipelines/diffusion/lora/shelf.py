@@ -415,9 +415,11 @@ class LoraShelf:
             about = about.model_copy(update={"name": free_name(about.name, taken)})
             _write_json(folder / ABOUT, about)
             place = self._folder / about.id
-            if place.exists():  # made before, by a job that is run again
-                shutil.rmtree(place)
+            earlier = self._folder / f"{_UNFINISHED}{secrets.token_hex(8)}"
+            with contextlib.suppress(FileNotFoundError):  # made before, by a job that is run again
+                os.rename(place, earlier)
             os.rename(folder, place)
+        shutil.rmtree(earlier, ignore_errors=True)
         return about
 
     def _sweep(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -23,7 +24,7 @@ from pipelines.dreambooth import process, train
 from pipelines.dreambooth.folder import TrainingFolder
 from pipelines.dreambooth.trainer import Trainer
 from pipelines.engines import ENGINES
-from pipelines.errors import BadRequest, NotFound, OutOfMemory, Stopped, UserError
+from pipelines.errors import BadRequest, NotFound, OutOfMemory, Stopped, Unavailable, UserError
 from pipelines.events import Progress, Result
 
 SCRIPT = """
@@ -429,6 +430,55 @@ shutil.copytree({str(learnt)!r}, folder.result, dirs_exist_ok=True)
     (about,) = shelf.own("local")
     assert second == first == about.id
     assert about.name == "my cat"
+
+
+@pytest.mark.parametrize("error", [
+    OSError(errno.ENOSPC, "No space left on device"),
+    shutil.Error([("from", "to", "[Errno 28] No space left on device: 'to'")]),
+])  # fmt: skip
+def test_a_full_disk_leaves_what_is_on_the_shelf_and_is_said(
+    ask, home, cache, acting, learnt, monkeypatch, error
+):
+    launch = acting(f"""
+import shutil
+shutil.copytree({str(learnt)!r}, folder.result, dirs_exist_ok=True)
+""")
+    request, shelf = ask(), LoraShelf(home)
+    first = follow(request, cache, launch=launch)[-1].data["lora"]
+    (before,) = shelf.own("local")
+
+    def full(*_):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipelines.diffusion.lora.shelf._write_json", full)
+        with pytest.raises(Unavailable, match=r"The disk is full: whiskers could not .* resume\."):
+            follow(request, cache, launch=launch)
+    assert shelf.own("local") == [before]
+    assert shelf.factors(before)
+    assert follow(request, cache, launch=launch)[-1].data["lora"] == first
+    assert len(shelf.own("local")) == 1
+
+
+def test_what_could_not_be_put_on_the_shelf_at_first_is_there_once(
+    ask, home, cache, acting, learnt, monkeypatch
+):
+    launch = acting(f"""
+import shutil
+shutil.copytree({str(learnt)!r}, folder.result, dirs_exist_ok=True)
+""")
+    request, remember = ask(), TrainingFolder.remember_shelf_id
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingFolder, "remember_shelf_id", full)
+        with pytest.raises(Unavailable, match="disk is full"):
+            follow(request, cache, launch=launch)
+    assert TrainingFolder.remember_shelf_id is remember
+    follow(request, cache, launch=launch)
+    assert len(LoraShelf(home).own("local")) == 1
 
 
 def test_other_settings_need_a_training_of_their_own(ask, cache, acting, learnt):
