@@ -6,6 +6,8 @@ and the remedy. Anything else that is raised is a bug, and its own text is shown
 
 from __future__ import annotations
 
+import contextlib
+import copy
 from collections.abc import Iterator
 from typing import Any, TypeVar, get_args
 
@@ -76,6 +78,28 @@ def validated(model: type[RequestT], data: Any) -> RequestT:
         return model.model_validate(data)
     except ValidationError as error:
         raise _sentence(model, error) from None
+
+
+def stored(model: type[RequestT], data: Any) -> RequestT:
+    """As :func:`validated`, for what an earlier version has stored: fields that there no longer
+    are are left out.
+
+    Raises:
+        BadRequest: as :func:`validated` does, of the fields that there are.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        unknown = [each["loc"] for each in error.errors(include_url=False, include_context=False)
+                   if each["type"] == "extra_forbidden"]  # fmt: skip
+    known = copy.deepcopy(data)
+    for *path, name in unknown:
+        with contextlib.suppress(LookupError, TypeError):  # pydantic names kinds of a union too
+            inside = known
+            for part in path:
+                inside = inside[part]
+            del inside[name]
+    return validated(model, known)
 
 
 _LIMITS = {

@@ -135,6 +135,7 @@ class Conditions:
                 count=len(units),
                 number=number,
             )
-        fields = {name: units[number][name] for name in ConditionRequest.model_fields}
+        unit = units[number]
+        fields = {name: unit[name] for name in ConditionRequest.model_fields if name in unit}
         request = validated(ConditionRequest, fields)
         return self.map(owner, request, (picture.width, picture.height))

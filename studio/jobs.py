@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import BadRequest, Busy, NotFound, Stopped, UserError, validated
+from pipelines.errors import BadRequest, Busy, NotFound, Stopped, UserError, stored
 from pipelines.events import Picture, Progress, Result
 from pipelines.messages import Message
 from studio.accounts import is_guest
@@ -163,7 +163,7 @@ class Jobs:
         if not job.ended:
             raise BadRequest("Job {id} is still {state}; it can be sent again when it has ended.",
                              id=job.id, state=job.state)  # fmt: skip
-        request = validated(self._engine(job.kind).request_class, job.request)
+        request = stored(self._engine(job.kind).request_class, job.request)
         return self.submit(owner, job.kind, request)
 
     def cancel(self, owner: str, job_id: str) -> Job:
@@ -379,7 +379,7 @@ class Jobs:
     def _iterate(self, job: Job, running: _Running) -> dict[str, Any]:
         """Goes through an engine's events; returns the result's facts."""
         engine = self._engine(job.kind)
-        request = validated(engine.request_class, job.request)
+        request = stored(engine.request_class, job.request)
         position, written = 0, 0.0
         for event in engine.run(request, self._cache, running.stop):
             match event:

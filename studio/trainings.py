@@ -6,6 +6,7 @@ or several where it was resumed. It belongs to whoever's jobs name it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.dreambooth.folder import FOLDER, TrainingFolder
 from pipelines.dreambooth.preflight import Preflight, check, preflight
 from pipelines.dreambooth.requests import TrainingRequest
-from pipelines.errors import BadRequest, NotFound, validated
+from pipelines.errors import BadRequest, NotFound, stored, validated
 from studio.job import Job
 from studio.subjects import KIND
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from studio.subjects import Subjects
 
 SHOWN = 200  # jobs that are looked through
+_NAMES = ("subject", "training", "owner", "name")
 _SAMPLE = re.compile(r"\d{1,9}-\d{1,3}\.png")
 
 
@@ -124,9 +126,9 @@ class Trainings:
         """The owner's, those started or resumed last first."""
         found: dict[str, Training] = {}
         for job in self._jobs.list(owner, kind=KIND, limit=SHOWN):
-            id = job.request["training"]
-            if id not in found:
-                found[id] = Training(id, job, TrainingRequest.model_validate(job.request))
+            request = _read(job.request)
+            if request is not None and request.training not in found:
+                found[request.training] = Training(request.training, job, request)
         return list(found.values())
 
     def get(self, owner: str, id: str) -> Training:
@@ -184,3 +186,13 @@ class Trainings:
             raise BadRequest("{name} is being trained. Stop it first.", name=training.name)
         shutil.rmtree(self._home / FOLDER / training.id, ignore_errors=True)
         self._jobs.forget(owner, KIND, training.id)
+
+
+def _read(request: Mapping[str, Any]) -> TrainingRequest | None:
+    """A stored request; by its names alone where an earlier version's settings cannot be read, and
+    None where not even those can."""
+    names = {name: request[name] for name in _NAMES if name in request}
+    for fields in (request, names):
+        with contextlib.suppress(BadRequest):
+            return stored(TrainingRequest, fields)
+    return None

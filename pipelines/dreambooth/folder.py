@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from pipelines.dreambooth.requests import TrainingRequest
-from pipelines.errors import BadRequest, NotFound, validated
+from pipelines.errors import BadRequest, NotFound, stored
 from pipelines.files import write_whole
 
 try:
@@ -110,7 +110,7 @@ class TrainingFolder:
             data = json.loads(self.request_path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise NotFound("There is no training {id}.", id=self.id) from None
-        return validated(TrainingRequest, data)
+        return stored(TrainingRequest, data)
 
     # --- progress ---------------------------------------------------------------------------
 

@@ -5,9 +5,9 @@ No torch here: the page reads these models before any heavy library is loaded.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from pipelines.diffusion.requests import MAX_SEED, SIZE_STEP
 
@@ -395,6 +395,16 @@ class TrainingRequest(BaseModel):
             description="What is painted meanwhile, one a line; [trigger] stands for the subject.",
         ),
     ] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _earlier(cls, data: Any) -> Any:
+        """Trainings of earlier versions had one class prompt, or None."""
+        if not isinstance(data, dict) or "class_prompt" not in data:
+            return data
+        one = data["class_prompt"]
+        rest = {name: value for name, value in data.items() if name != "class_prompt"}
+        return {"class_prompts": () if one is None else (one,)} | rest
 
     @property
     def trigger(self) -> str:

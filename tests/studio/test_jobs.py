@@ -290,6 +290,21 @@ def test_a_stored_request_that_is_no_longer_taken_fails_with_its_field(desk):
         desk.jobs.retry(ANN, job.id)
 
 
+def test_a_stored_request_with_a_setting_that_there_no_longer_is_is_run_without_it(desk):
+    class Strict(DrawRequest, extra="forbid"):
+        pass
+
+    desk.draw.request_class = Strict
+    job = desk.submit(prompt="old")
+    request = json.dumps(job.request | {"brush": "soft"})
+    desk.store.write("UPDATE jobs SET request = ?", (request,))
+    desk.jobs.start()
+    assert desk.ended(job).state == "done"
+    again = desk.jobs.retry(ANN, job.id)
+    assert "brush" not in again.request
+    assert desk.ended(again).state == "done"
+
+
 def test_a_stopped_studio_gives_its_running_job_back_to_the_queue(desk):
     desk.jobs.start()
     job = desk.submit(pictures=2, steps=500, seconds=0.005)

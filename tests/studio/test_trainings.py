@@ -129,6 +129,48 @@ def test_one_that_is_at_work_is_not_begun_twice(desk):
         desk.trainings.delete(ANN, training)
 
 
+def earlier(desk, training, /, **changes):
+    """Lets a training's jobs be as an earlier version would have stored them."""
+    for row in desk.store.rows("SELECT id, request FROM jobs WHERE instr(request, ?)", (training,)):
+        request = json.loads(row["request"]) | changes
+        del request["class_prompts"]
+        request = json.dumps(request)
+        desk.store.write("UPDATE jobs SET request = ? WHERE id = ?", (request, row["id"]))
+
+
+def test_one_that_an_earlier_version_has_stored_is_shown_and_goes_on(desk):
+    subject = desk.subject(ANN)
+    old = desk.queue(ANN, subject, name="old")
+    TrainingFolder(desk.home, old).begin(desk.trainings.get(ANN, old).request)
+    earlier(desk, old, class_prompt="a cat", brush="soft")
+    desk.end("failed")
+    file = TrainingFolder(desk.home, old).request_path
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"brush": "soft"}))
+    new = desk.queue(ANN, subject)
+    assert [each.id for each in desk.trainings.list(ANN)] == [new, old]
+    assert desk.trainings.get(ANN, old).request.class_prompts == ("a cat",)
+    assert TrainingFolder(desk.home, old).request().name == "old"
+    desk.trainings.resume(ANN, old)
+    again = desk.jobs.list(ANN)[0]
+    assert again.request["training"] == old
+    assert "brush" not in again.request
+
+
+def test_one_whose_settings_cannot_be_read_holds_up_no_other(desk):
+    subject = desk.subject(ANN)
+    old = desk.queue(ANN, subject, name="old")
+    earlier(desk, old, method="hypernetwork", steps=-3)
+    desk.end()
+    new = desk.queue(ANN, subject)
+    assert [each.name for each in desk.trainings.list(ANN)] == ["whiskers", "old"]
+    desk.end()
+    with pytest.raises(BadRequest, match="Method cannot be hypernetwork"):
+        desk.trainings.resume(ANN, old)
+    desk.trainings.delete(ANN, old)
+    earlier(desk, new, name="", training="x")
+    assert desk.trainings.list(ANN) == []
+
+
 def reported(desk, training):
     folder = TrainingFolder(desk.home, training)
     folder.samples.mkdir(parents=True)

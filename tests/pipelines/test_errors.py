@@ -1,0 +1,40 @@
+"""Requests that an earlier version has stored: read as far as they are still understood."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipelines.diffusion.requests import CompareSamplersRequest, TextToImageRequest
+from pipelines.dreambooth.requests import TrainingRequest
+from pipelines.errors import BadRequest, stored, validated
+
+
+def test_settings_that_there_no_longer_are_are_left_out():
+    data = {"prompt": "a mug", "steps": 7, "brush": "soft"}
+    with pytest.raises(BadRequest, match="There is no setting called brush"):
+        validated(TextToImageRequest, data)
+    assert stored(TextToImageRequest, data) == TextToImageRequest(prompt="a mug", steps=7)
+    assert data["brush"] == "soft"
+
+
+def test_those_within_others_too():
+    base = {"prompt": "a mug", "brush": 1, "loras": [{"name": "x"}, {"name": "y", "z": {}, "w": 1}]}
+    data = {"base": base, "samplers": ["Euler"], "steps": [2], "old": 1}
+    read = stored(CompareSamplersRequest, data)
+    assert [use.name for use in read.base.loras] == ["x", "y"]
+    assert read.samplers == ("Euler",)
+
+
+def test_what_is_there_is_held_to_its_bounds():
+    with pytest.raises(BadRequest, match="Steps is 0; it must be at least 1"):
+        stored(TextToImageRequest, {"prompt": "a mug", "steps": 0, "brush": "soft"})
+    with pytest.raises(BadRequest, match="Prompt is missing"):
+        stored(TextToImageRequest, {"brush": "soft"})
+    with pytest.raises(BadRequest):
+        stored(TextToImageRequest, ["brush"])
+
+
+def test_the_one_class_prompt_of_earlier_trainings_is_kept():
+    data = {"subject": "0" * 32, "training": "1" * 32, "name": "cat"}
+    assert stored(TrainingRequest, data | {"class_prompt": "a cat"}).class_prompts == ("a cat",)
+    assert stored(TrainingRequest, data | {"class_prompt": None}).class_prompts == ()
