@@ -22,7 +22,8 @@ class OpenVINOUNet:
     """Stands in for a ``UNet2DConditionModel``, conditioned on text, ControlNets and adapters only.
 
     Calls that the networks were not made for (SDXL's added conditions, sizes at which the UNet
-    pads, residuals from elsewhere) go to the PyTorch UNet that they were made from.
+    pads, residuals from elsewhere, adapters without one map a level) go to the PyTorch UNet that
+    they were made from.
 
     Args:
         unet: the model, on the CPU.
@@ -84,6 +85,8 @@ class OpenVINOUNet:
         maps = down_intrablock_additional_residuals
         inputs = (sample, timestep, encoder_hidden_states)
         plain = all(value is None for value in further.values())
+        if maps is not None and len(maps) != len(self.config.block_out_channels):
+            plain = False
         if not controls and (not plain or not self.joins(sample)):
             further["down_intrablock_additional_residuals"] = maps
             return self.unet(*inputs, return_dict=return_dict, **further)

@@ -140,6 +140,25 @@ def test_a_controlnet_of_pytorch_beside_a_fast_unet_gives_what_pytorch_gives(
     torch.testing.assert_close(ours[0], expected[0], atol=1e-4, rtol=1e-3)
 
 
+@pytest.mark.parametrize("levels", [(0,), (0, 1, 1)], ids=["one map", "a map for the middle"])
+def test_adapters_with_another_number_of_maps_give_what_pytorch_gives(
+    levels, small_unet, exact, fast_nets, nets
+):
+    generator = torch.Generator().manual_seed(8)
+    maps = [
+        torch.randn(1, 16 << level, HEIGHT >> level, WIDTH >> level, generator=generator)
+        for level in levels
+    ]
+    adapters = [_adapter_unit(small_unet), _unit("t2i_adapter", None, maps)]
+    for count in (0, 1):
+        ours = _predictions(exact, [*map(_control_unit, fast_nets[:count]), *adapters])
+        expected = _predictions(small_unet, [*map(_control_unit, nets[:count]), *adapters])
+        torch.testing.assert_close(ours[0], expected[0], atol=2e-4, rtol=1e-3)
+    alone = _predictions(exact, adapters[1:])
+    torch.testing.assert_close(alone[0], _predictions(small_unet, adapters[1:])[0])
+    assert (alone[0] - _predictions(small_unet, [])[0]).abs().max() > 0.01
+
+
 def test_sizes_at_which_the_unet_pads_go_to_pytorch(small_unet, exact, nets, fast_nets):
     size = (7, 9)
     inputs = _inputs(*size)

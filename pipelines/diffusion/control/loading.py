@@ -70,13 +70,14 @@ class ControlModel:
             condition: float32 (1, 3, H, W) in [0, 1].
 
         Returns:
-            Of a ControlNet the hint (1, C, H/8, W/8), of an adapter its maps, coarser and coarser.
+            Of a ControlNet the hint (1, C, H/8, W/8), of an adapter its maps, coarser and coarser,
+            and of one for SDXL last what is added in the UNet's middle.
         """
         condition = condition.to(self.device, self.dtype)
         if self._hint_encoder is None:
             if self.config.in_channels == 1:  # sketch and canny adapters read grey
                 condition = condition.mean(1, keepdim=True)
-            return self._net(condition)
+            return self._net(_to_multiples(condition, self.config.downscale_factor))
         swapped = self.config.controlnet_conditioning_channel_order == "bgr"
         hint = self._hint_encoder(condition.flip(1) if swapped else condition)
         return hint.flip(1) if swapped else hint  # the network will turn it round once more
@@ -98,6 +99,18 @@ class ControlModel:
         self._net = self._hint_encoder = self._fast = None
         gc.collect()
         empty_cache(self.device)
+
+
+def _to_multiples(condition: torch.Tensor, factor: int) -> torch.Tensor:
+    """Goes on beyond the right and lower edges as it ends there, to sides that ``factor`` divides.
+
+    Adapters for SDXL take squares of 16 pixels, and sizes go by 8. The UNet's levels round up too,
+    so the maps are as large as what they are added to.
+    """
+    down, right = (-side % factor for side in condition.shape[-2:])
+    if not down and not right:
+        return condition
+    return torch.nn.functional.pad(condition, (0, right, 0, down), mode="replicate")
 
 
 def load(entry: ControlEntry, device: str, notes: Notes, offline: bool, home: Path) -> ControlModel:

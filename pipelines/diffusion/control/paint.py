@@ -106,7 +106,11 @@ def _check_shape(control: ControlModel, base: DiffusionModel) -> None:
         names = ("in_channels", "cross_attention_dim", "block_out_channels", "layers_per_block")
         fits = all(_plain(own[name]) == _plain(unet[name]) for name in names)
     else:
-        fits = list(own.channels) == list(unet.block_out_channels)[: len(own.channels)]
+        widths, channels = list(unet.block_out_channels), list(own.channels)
+        for_middle = channels[len(widths) :]
+        fits = channels[: len(widths)] == widths[: len(channels)]
+        if for_middle:  # those for SDXL have a map for the UNet's middle besides
+            fits = fits and own.adapter_type == "full_adapter_xl" and for_middle == widths[-1:]
     if not fits:
         raise does_not_fit(control.entry, base.entry, _fitting(base))
 

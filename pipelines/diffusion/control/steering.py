@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -161,12 +162,15 @@ class Steering:
 def _maps(
     adapters: Sequence[WorkingUnit], active: Collection[int] | None = None
 ) -> list[torch.Tensor]:
-    """The weighted sum of the adapters' maps, one row each; ``active``: ids of those that count."""
+    """The weighted sum of the adapters' maps, one row each; ``active``: ids of those that count.
+
+    Not all adapters have as many maps: there may be none for the UNet's deepest level or middle.
+    """
     weighted = []
     for each in adapters:
         weight = each.unit.weight if active is None or id(each) in active else 0.0
         weighted.append([feature * weight for feature in each.features])
-    return [sum(parts) for parts in zip(*weighted, strict=True)]
+    return [sum(part for part in parts if part is not None) for parts in zip_longest(*weighted)]
 
 
 def _net_active(unit: ControlUnit, index: int, total: int) -> bool:

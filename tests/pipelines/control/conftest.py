@@ -12,6 +12,7 @@ from diffusers import (
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     T2IAdapter,
+    UNet2DConditionModel,
 )
 from PIL import Image, ImageDraw
 
@@ -42,13 +43,39 @@ def adapter(seed: int, channels=(16, 32), kind="full_adapter", in_channels=3) ->
     return net
 
 
+def adapter_xl(seed: int, channels=(16, 32, 32, 32)) -> T2IAdapter:
+    """As the public ones for SDXL: four maps, the last for the UNet's middle, of 16 × 16 pixels."""
+    torch.manual_seed(seed)
+    net = T2IAdapter(3, list(channels), 1, downscale_factor=16, adapter_type="full_adapter_xl")
+    for name, parameter in net.named_parameters():
+        if name.endswith("block2.weight"):
+            torch.nn.init.normal_(parameter, std=0.2)
+    return net
+
+
+def three_levels(folder: Path) -> UNet2DConditionModel:
+    """Gives the SDXL twin in ``folder`` a UNet with as many levels as SDXL's own."""
+    pipe = StableDiffusionXLPipeline.from_pretrained(folder)
+    torch.manual_seed(9)
+    unet = UNet2DConditionModel.from_config(
+        pipe.unet.config,
+        block_out_channels=(16, 32, 32),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        transformer_layers_per_block=(1, 1, 1),
+        attention_head_dim=(2, 4, 4),
+    )
+    unet.save_pretrained(folder / "unet")
+    return unet
+
+
 @pytest.fixture(scope="session")
 def home(tmp_path_factory, twin_folder) -> Path:
     home = tmp_path_factory.mktemp("steered")
     for name, family in ((BASE, "sd1"), (LARGE_BASE, "sdxl")):
         shutil.copytree(twin_folder(family), home / "models" / name)
     unet = StableDiffusionPipeline.from_pretrained(home / "models" / BASE).unet
-    large = StableDiffusionXLPipeline.from_pretrained(home / "models" / LARGE_BASE).unet
+    large = three_levels(home / "models" / LARGE_BASE)
     torch.manual_seed(1)
     hint = (8, 8, 8, 8)
     models = {
@@ -67,6 +94,9 @@ def home(tmp_path_factory, twin_folder) -> Path:
         "adapter-b": adapter(6),
         "adapter-grey": adapter(7, in_channels=1),
         "adapter-wide": adapter(8, channels=(24, 48)),
+        "adapter-xl": adapter_xl(10),
+        "adapter-xl-b": adapter_xl(11),
+        "adapter-xl-wide": adapter_xl(12, channels=(16, 32, 32, 48)),
     }
     for name, model in models.items():
         model.save_pretrained(home / "control" / name)

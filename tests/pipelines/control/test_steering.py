@@ -15,12 +15,14 @@ from diffusers import (
     StableDiffusionAdapterPipeline,
     StableDiffusionControlNetPipeline,
     StableDiffusionPipeline,
+    StableDiffusionXLAdapterPipeline,
     StableDiffusionXLControlNetPipeline,
     T2IAdapter,
 )
 
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.control import paint
+from pipelines.diffusion.control.conditions import fit
 from pipelines.diffusion.control.requests import ControlRequest
 from pipelines.diffusion.control.steering import Steering
 from pipelines.diffusion.samplers import make_scheduler, samplers_in
@@ -80,9 +82,7 @@ def base_picture(control_cache, monkeypatch):
 def theirs(pipe_class, home: Path, base=BASE, **parts) -> object:
     """diffusers' own pipeline on the same weights, with our DDIM."""
     folder = home / "models" / base
-    options = (
-        {"safety_checker": None} if pipe_class is not StableDiffusionXLControlNetPipeline else {}
-    )
+    options = {"safety_checker": None} if base == BASE else {}
     pipe = pipe_class.from_pretrained(folder, **parts, **options)
     pipe.set_progress_bar_config(disable=True)
     samplers = samplers_in(None)
@@ -92,18 +92,19 @@ def theirs(pipe_class, home: Path, base=BASE, **parts) -> object:
     return pipe
 
 
-def noise(side: int = 8) -> torch.Tensor:
-    return torch.randn(4, side, side, generator=torch.Generator().manual_seed(SEED))[None]
+def noise(side: int = 8, width: int | None = None) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(SEED)
+    return torch.randn(4, side, width or side, generator=generator)[None]
 
 
-def called(pipe, side=8, **arguments) -> torch.Tensor:
+def called(pipe, side=8, width=None, **arguments) -> torch.Tensor:
     return pipe(
         "a red mug",
         height=8 * side,
-        width=8 * side,
+        width=8 * (width or side),
         num_inference_steps=STEPS,
         guidance_scale=GUIDANCE,
-        latents=noise(side),
+        latents=noise(side, width),
         output_type="latent",
         **arguments,
     ).images
@@ -111,6 +112,10 @@ def called(pipe, side=8, **arguments) -> torch.Tensor:
 
 def net(home, name) -> ControlNetModel:
     return ControlNetModel.from_pretrained(home / "control" / name)
+
+
+def own(home, letters) -> T2IAdapter:
+    return T2IAdapter.from_pretrained(home / "control" / f"adapter-{letters}")
 
 
 def assert_same(ours: torch.Tensor, expected: torch.Tensor) -> None:
@@ -179,8 +184,7 @@ def test_two_controlnets(painted, home):
 @pytest.mark.parametrize("weight", [0.5, 1.0])
 def test_one_adapter(weight, painted, home):
     ours, _ = painted([{"model": "adapter-a", "weight": weight}])
-    theirs_ = T2IAdapter.from_pretrained(home / "control" / "adapter-a")
-    pipe = theirs(StableDiffusionAdapterPipeline, home, adapter=theirs_)
+    pipe = theirs(StableDiffusionAdapterPipeline, home, adapter=own(home, "a"))
     expected = called(pipe, image=drawing(), adapter_conditioning_scale=weight)
     assert_same(ours, expected)
 
@@ -205,8 +209,8 @@ def test_start_and_end_of_an_adapter_count_whole_steps(painted, monkeypatch):
 
 def test_two_adapters(painted, home):
     ours, _ = painted([{"model": "adapter-a", "weight": 0.7}, {"model": "adapter-b"}])
-    adapters = [T2IAdapter.from_pretrained(home / "control" / f"adapter-{x}") for x in "ab"]
-    pipe = theirs(StableDiffusionAdapterPipeline, home, adapter=MultiAdapter(adapters))
+    both = MultiAdapter([own(home, "a"), own(home, "b")])
+    pipe = theirs(StableDiffusionAdapterPipeline, home, adapter=both)
     expected = called(pipe, image=[drawing(), drawing()], adapter_conditioning_scale=[0.7, 1.0])
     assert_same(ours, expected)
 
@@ -214,8 +218,7 @@ def test_two_adapters(painted, home):
 def test_an_adapter_for_grey_maps(painted, home):
     ours, _ = painted([{"model": "adapter-grey"}])
     grey = torch.from_numpy(np.asarray(drawing()).copy()).float().mean(-1)[None, None] / 255
-    net_ = T2IAdapter.from_pretrained(home / "control" / "adapter-grey")
-    pipe = theirs(StableDiffusionAdapterPipeline, home, adapter=net_)
+    pipe = theirs(StableDiffusionAdapterPipeline, home, adapter=own(home, "grey"))
     assert_same(ours, called(pipe, image=grey))
 
 
@@ -229,6 +232,35 @@ def test_a_controlnet_of_sdxl(painted, home):
     assert_same(ours, expected)
 
 
+@pytest.mark.parametrize("weight", [0.5, 1.0])
+def test_an_adapter_of_sdxl_steers_the_middle_too(weight, painted, home):
+    ours, _ = painted([{"model": "adapter-xl", "weight": weight}], model=LARGE_BASE)
+    pipe = theirs(StableDiffusionXLAdapterPipeline, home, LARGE_BASE, adapter=own(home, "xl"))
+    assert_same(ours, called(pipe, image=drawing(), adapter_conditioning_scale=weight))
+    without, _ = painted([{"model": "adapter-xl", "weight": 0}], model=LARGE_BASE)
+    assert (ours - without).abs().max() > 0.01
+
+
+def test_two_adapters_of_sdxl(painted, home):
+    units = [{"model": "adapter-xl", "weight": 0.7}, {"model": "adapter-xl-b"}]
+    ours, _ = painted(units, model=LARGE_BASE)
+    both = MultiAdapter([own(home, "xl"), own(home, "xl-b")])
+    pipe = theirs(StableDiffusionXLAdapterPipeline, home, LARGE_BASE, adapter=both)
+    pictures = [drawing(), drawing()]
+    assert_same(ours, called(pipe, image=pictures, adapter_conditioning_scale=[0.7, 1.0]))
+
+
+def test_sizes_between_the_steps_of_sdxls_adapters_are_painted(painted, home):
+    """72 is no multiple of 16: the map goes on beyond the edge as it ends there."""
+    ours, _ = painted([{"model": "adapter-xl"}], model=LARGE_BASE, width=72, height=64)
+    pipe = theirs(StableDiffusionXLAdapterPipeline, home, LARGE_BASE, adapter=own(home, "xl"))
+    picture = fit(drawing(), (72, 64), "crop")[0]
+    wider = np.pad(np.asarray(picture), ((0, 0), (0, 8), (0, 0)), mode="edge")
+    image = torch.from_numpy(wider).movedim(-1, 0)[None].float() / 255
+    assert ours.shape[-2:] == (8, 9)
+    assert_same(ours, called(pipe, 8, 9, image=image))
+
+
 # --- both at once -------------------------------------------------------------------------------
 
 
@@ -237,10 +269,7 @@ def test_controlnet_and_adapter_in_one_request(painted, home):
     ours, _ = painted([{"model": "net-a"}, {"model": "adapter-a", "weight": 0.5}])
     pipe = theirs(StableDiffusionPipeline, home)
     control = net(home, "net-a")
-    maps = [
-        0.5 * feature.repeat(2, 1, 1, 1)
-        for feature in T2IAdapter.from_pretrained(home / "control" / "adapter-a")(condition())
-    ]
+    maps = [0.5 * feature.repeat(2, 1, 1, 1) for feature in own(home, "a")(condition())]
     text, negative = pipe.encode_prompt("a red mug", "cpu", 1, True)
     embeds = torch.cat([negative, text])
     x = noise()
@@ -320,6 +349,8 @@ def test_an_adapter_of_the_published_size_has_the_published_parameters():
 def test_a_model_of_another_shape_is_refused_by_name(painted):
     with pytest.raises(BadRequest, match="adapter-wide does not fit tiny-sd1"):
         painted([{"model": "adapter-wide"}])
+    with pytest.raises(BadRequest, match="adapter-xl-wide does not fit tiny-sdxl"):
+        painted([{"model": "adapter-xl-wide"}], model=LARGE_BASE)
 
 
 def test_an_unknown_control_model_is_not_found_and_like_names_are_offered(painted):
