@@ -92,9 +92,9 @@ def _use_settings(
 
 def _compare_settings(source: Details, comparing: compare.Tab, tabs: gr.Tabs) -> None:
     def take(shown: Shown, visitor: Visitor) -> list[Any]:
-        return [*comparing.fill(fields_of(shown.parameters)), gr.update(selected=COMPARE)]
+        return [*comparing.fill(fields_of(shown.parameters), visitor), gr.update(selected=COMPARE)]
 
-    source.on_click(source.compare, take, [*comparing.inputs, tabs])
+    source.on_click(source.compare, take, [*comparing.outputs, tabs])
 
 
 def look() -> dict[str, Any]:

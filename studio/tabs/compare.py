@@ -10,11 +10,12 @@ import gradio as gr
 from pipelines.diffusion.requests import CompareSamplersRequest, TextToImageRequest
 from pipelines.diffusion.samplers import samplers_in
 from studio.tabs.details import Details
-from studio.tabs.form import STARTER
+from studio.tabs.form import first_of, named, offered
 from studio.tabs.watching import Watch
-from studio.widgets import from_field, label
+from studio.widgets import QUIET, Visitor, from_field, label
 
 if TYPE_CHECKING:
+    from pipelines.catalog import ModelEntry
     from studio.opening import Opening
     from studio.server import Studio
 
@@ -39,15 +40,16 @@ class Tab:
     """Draws the tab.
 
     Attributes:
-        inputs: the controls, as :meth:`fill` updates them.
+        inputs: the controls of the settings.
+        outputs: the controls, as :meth:`fill` updates them.
         details: of the chosen cell.
     """
 
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
         self.samplers = samplers_in(studio.home)
-        entries = [entry for entry in studio.catalog.models() if entry.refused is None]
-        entry = next((entry for entry in entries if entry.name == STARTER), entries[0])
+        entries = offered(studio)
+        entry = first_of(entries)
         with gr.Row(elem_classes="bench"):
             with gr.Column(scale=4, min_width=320, elem_classes="controls"):
                 with gr.Column(elem_classes="first"):
@@ -55,7 +57,7 @@ class Tab:
                                          value="a red mug on a wooden floor")  # fmt: skip
                     self._samplers = from_field(
                         CompareSamplersRequest, "samplers", kind=gr.Dropdown, multiselect=True,
-                        choices=[sampler.name for sampler in self.samplers],
+                        choices=self._fitting(entry),
                         value=list(FIRST_SAMPLERS), max_choices=12, elem_id="compare-samplers",
                     )  # fmt: skip
                     self._steps = from_field(
@@ -71,8 +73,7 @@ class Tab:
                             label("Cancel"), visible=False, elem_id="compare-cancel"
                         )
                 with gr.Column(elem_classes="rest"):
-                    models = [(entry.title, entry.name) for entry in entries]
-                    model = self._field("model", kind=gr.Dropdown, choices=models,
+                    model = self._field("model", kind=gr.Dropdown, choices=_choices(entries),
                                         value=entry.name, info=None)  # fmt: skip
                     schedules = [(label("Each sampler's own choice"), OWN_SCHEDULE)]
                     schedules += [(name, name) for name in self.samplers.schedules]
@@ -92,6 +93,7 @@ class Tab:
         settings = (prompt, negative, model, schedule, guidance, width, height, seed)
         self._settings = dict(zip(_SETTINGS, settings, strict=True))
         self.inputs = list(self._settings.values())
+        self.outputs = [*self.inputs, self._samplers]
 
     @staticmethod
     def _field(name: str, **options: Any) -> gr.components.Component:
@@ -114,18 +116,75 @@ class Tab:
         )
         inputs = [*self.inputs, self._samplers, self._steps]
         watch.connect(opening, self._start, self._request, inputs)
+        chosen = [self._settings["model"], self._samplers]
+        quiet = {**QUIET, "preprocess": False}  # what was chosen may be gone from the home folder
+        chosen[0].input(self._model_chosen, chosen, self.outputs, **quiet)
+        opening.load(self._opened, chosen, self.outputs, **quiet)
 
-    def fill(self, fields: Mapping[str, Any]) -> list[Any]:
-        """Updates of :attr:`inputs` that show ``fields``; those not given keep their values."""
-        known = {m.name for m in self.studio.catalog.models() if m.refused is None}
-        fields = dict(fields)
-        if fields.get("model") not in known:
-            fields.pop("model", None)
-        fields["schedule"] = OWN_SCHEDULE  # that of one sampler seldom fits the others
-        return [
-            gr.update(value=fields[name]) if fields.get(name) is not None else gr.skip()
-            for name in self._settings
-        ]
+    def fill(self, fields: Mapping[str, Any], visitor: Visitor) -> list[Any]:
+        """Updates of :attr:`outputs` that show ``fields``; those not given keep their values.
+
+        A model that is not here keeps the one that is chosen.
+        """
+        entries = offered(self.studio, visitor)
+        entry = named(fields.get("model"), entries)
+        updates = self._of_model(entry, entries) if entry is not None else {}
+        given = {**fields, "schedule": OWN_SCHEDULE}  # that of one sampler seldom fits the others
+        given["model"] = entry.name if entry is not None else None
+        for name, value in given.items():
+            if value is not None:
+                updates[name] = {**updates.get(name, {}), "value": value}
+        return self._updates(updates)
+
+    # --- events -----------------------------------------------------------------------------
+
+    def _opened(self, model: Any, samplers: Any, request: gr.Request) -> list[Any]:
+        """Models and samplers may have come and gone since the studio started."""
+        entries = offered(self.studio, Visitor.of(request))
+        entry = named(model, entries)
+        if entry is None:
+            return self._model_chosen(model, samplers, request)
+        updates = self._of_model(entry, entries, samplers)
+        for name in ("guidance", "width", "height"):  # a picture's, where one has opened the tab
+            del updates[name]
+        return self._updates(updates)
+
+    def _model_chosen(self, model: Any, samplers: Any, request: gr.Request) -> list[Any]:
+        entries = offered(self.studio, Visitor.of(request))
+        entry = named(model, entries)
+        updates = self._of_model(entry or first_of(entries), entries, samplers)
+        if entry is None:  # gone from the home folder since the tab was opened
+            updates["model"]["value"] = first_of(entries).name
+        return self._updates(updates)
+
+    # --- what the controls show -------------------------------------------------------------
+
+    def _of_model(
+        self, entry: ModelEntry, entries: list[ModelEntry], samplers: Any = None
+    ) -> dict[str, dict[str, Any]]:
+        """What the controls show beside a model; of the chosen samplers, those that fit it stay."""
+        fitting = self._fitting(entry)
+        updates: dict[str, dict[str, Any]] = {
+            "model": {"choices": _choices(entries)},
+            "guidance": {"value": entry.defaults.guidance},
+            "width": {"value": entry.native_size},
+            "height": {"value": entry.native_size},
+            "negative_prompt": {"interactive": entry.negative_prompt_used},
+            "samplers": {"choices": fitting},
+        }
+        if isinstance(samplers, list) and not {*samplers} <= {*fitting}:
+            kept = [name for name in samplers if name in fitting]
+            updates["samplers"]["value"] = kept or fitting[:1]
+        return updates
+
+    def _updates(self, updates: Mapping[str, Mapping[str, Any]]) -> list[Any]:
+        names = [*self._settings, "samplers"]
+        return [gr.update(**updates[name]) if name in updates else gr.skip() for name in names]
+
+    def _fitting(self, entry: ModelEntry) -> list[str]:
+        """The samplers that fit a model; where none does, all: the refusal will say why."""
+        fitting = self.samplers.fitting(entry.family, entry.defaults.sampler)
+        return [sampler.name for sampler in fitting or self.samplers]
 
     def _request(self, values: list[Any]) -> dict[str, Any]:
         *settings, samplers, steps = values
@@ -134,3 +193,7 @@ class Tab:
         if base["seed"] is None:
             base["seed"] = -1
         return {"base": base, "samplers": samplers or [], "steps": steps or []}
+
+
+def _choices(entries: list[ModelEntry]) -> list[tuple[str, str]]:
+    return [(entry.title, entry.name) for entry in entries]

@@ -213,27 +213,17 @@ class PaintForm:
         return self._loras.fill(fields.get("loras", ()), str(fields.get("prompt", "")), visitor)
 
     def _offered(self, visitor: Visitor | None = None) -> list[ModelEntry]:
-        """Everybody's models, and those that the visitor has trained or merged."""
-        entries = [entry for entry in self.studio.catalog.models() if entry.refused is None]
-        if visitor is not None:
-            entries += self.studio.loras.models(visitor.owner.id)
+        entries = offered(self.studio, visitor)
         return [entry for entry in entries if self._offers is None or self._offers(entry)]
 
     def _models(self, visitor: Visitor | None = None) -> list[tuple[str, str]]:
         return [(entry.title, entry.name) for entry in self._offered(visitor)]
 
     def _named(self, fields: Mapping[str, Any], visitor: Visitor) -> ModelEntry | None:
-        """The offered model that ``fields`` name; pictures name one's own by their titles."""
-        name = fields.get("model")
-        offered = self._offered(visitor)
-        return next(
-            (each for each in offered if each.name == name),
-            next((each for each in offered if each.title == name), None),
-        )
+        return named(fields.get("model"), self._offered(visitor))
 
     def _first_entry(self) -> ModelEntry:
-        entries = self._offered()
-        return next((entry for entry in entries if entry.name == STARTER), entries[0])
+        return first_of(self._offered())
 
     def _own_sampler(self, entry: ModelEntry) -> Sampler | None:
         fitting = self.samplers.fitting(entry.family, entry.defaults.sampler)
@@ -340,6 +330,23 @@ class PaintForm:
             return self.studio.catalog.get(name) if isinstance(name, str) else None
         except UserError:  # gone from the home folder since the page was opened
             return None
+
+
+def offered(studio: Studio, visitor: Visitor | None = None) -> list[ModelEntry]:
+    """Everybody's models, and those that the visitor has trained or merged."""
+    entries = [entry for entry in studio.catalog.models() if entry.refused is None]
+    return entries + (studio.loras.models(visitor.owner.id) if visitor is not None else [])
+
+
+def named(name: Any, entries: Sequence[ModelEntry]) -> ModelEntry | None:
+    """The one of ``entries`` called so; pictures name one's own models by their titles."""
+    called = [entry for entry in entries if entry.name == name]
+    return next(iter([*called, *(entry for entry in entries if entry.title == name)]), None)
+
+
+def first_of(entries: Sequence[ModelEntry]) -> ModelEntry:
+    """What a form shows before anybody has chosen: the starter where it is offered."""
+    return named(STARTER, entries) or entries[0]
 
 
 def surprise() -> str:

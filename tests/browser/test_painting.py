@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
 import time
+from functools import partial
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -159,6 +161,47 @@ def test_compare_samplers_shows_the_sheet_and_each_cell(visit):
     expect(page.locator("#compare-board .picture")).to_have_count(6)
     page.locator("#compare-board .picture").nth(5).click()
     expect(page.locator("#compare-details")).to_contain_text("UniPC")
+
+
+def test_a_picture_s_settings_are_compared_as_they_are(visit):
+    page = visit()
+    fill_in(page, "to be compared")
+    page.fill("#guidance input[type=number]", "5")
+    page.fill("#seed input", "9")
+    page.click("#paint")
+    expect(page.locator("#painted-details .prompt")).to_have_text("to be compared")
+    page.click("#painted-compare")
+    expect(page.locator("#compare-prompt textarea")).to_have_value("to be compared")
+    page.click("#compare-model input")  # by now the tab has offered the models anew
+    offered = page.locator("#compare-model").get_by_role("option", name=TINY, exact=True)
+    expect(offered).to_have_attribute("aria-selected", "true")
+    expect(page.locator("#compare-guidance input[type=number]")).to_have_value("5")
+    expect(page.locator("#compare-seed input")).to_have_value("9")
+
+
+def test_a_comparison_follows_the_chosen_model_and_offers_what_has_come_since_the_start(
+    visit, studio, twin_folder
+):
+    running, _ = studio
+    page = visit()
+    added = running.home / "models" / "added later"
+    write = partial(shutil.copytree, twin_folder("sd1"))
+    write(added)
+    own = running.shelf.add_model("local", "mine", write, family="sd1")
+    try:
+        page.get_by_role("tab", name="Compare samplers").click()
+        expect(page.locator("#compare-guidance input[type=number]")).to_have_value("3")
+        page.click("#compare-model input")
+        offered = page.locator("#compare-model").get_by_role("option")
+        expect(offered.filter(has_text="added later")).to_have_count(1)
+        offered.filter(has_text="mine").click()
+        expect(page.locator("#compare-guidance input[type=number]")).to_have_value("7")
+        page.get_by_role("button", name="Advanced").last.click()
+        for side in ("width", "height"):
+            expect(page.locator(f"#compare-{side} input[type=number]")).to_have_value("64")
+    finally:
+        shutil.rmtree(added)
+        running.shelf.delete("local", own.id)
 
 
 def choose(page: Page, picker: str, title: str) -> None:

@@ -22,6 +22,7 @@ from studio.canvas import WORDS
 from studio.i18n import texts
 from studio.settings import StoredSettings
 from studio.store import Store
+from studio.tabs import compare
 from studio.tabs.form import PaintForm
 from studio.widgets import Visitor, from_field
 
@@ -183,3 +184,42 @@ def test_two_rows_with_the_same_lora_are_one_use(form):
     values = [control.value for control in form.controls.values()]
     rows = ["clay", 0.5, "", 1.0, "clay", 0.8, "", 1.0]
     assert form.data([*values, *rows])["loras"] == [{"name": "clay", "weight": 0.8}]
+
+
+# --- comparing ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def comparing(studio) -> compare.Tab:
+    with gr.Blocks():
+        return compare.Tab(studio)
+
+
+def shown(comparing: compare.Tab, updates: list) -> dict:
+    """Control → its update."""
+    names = [control.elem_id.removeprefix("compare-") for control in comparing.outputs]
+    return dict(zip(names, updates, strict=True))
+
+
+def test_a_picture_is_compared_with_its_own_settings_and_else_its_models(comparing):
+    fields = {"model": "sd15", "guidance": 4.5, "schedule": "Karras", "width": None}
+    updates = shown(comparing, comparing.fill(fields, VISITOR))
+    assert updates["model"]["value"] == "sd15"
+    assert (updates["guidance"]["value"], updates["width"]["value"]) == (4.5, 512)
+    assert updates["schedule"]["value"] == compare.OWN_SCHEDULE
+    assert "value" not in updates["prompt"]
+    updates = shown(comparing, comparing.fill({"model": "gone", "guidance": 4.5}, VISITOR))
+    assert "value" not in updates["model"]
+    assert updates["guidance"]["value"] == 4.5
+
+
+def test_choosing_a_model_brings_its_size_guidance_and_samplers(comparing):
+    request = SimpleNamespace(headers={}, state=SimpleNamespace(owner=VISITOR.owner))
+    names = ["Euler", "DDIM", "gone"]
+    updates = shown(comparing, comparing._model_chosen("sdxl", names, request))
+    assert (updates["guidance"]["value"], updates["height"]["value"]) == (6.0, 1024)
+    assert updates["samplers"]["value"] == ["Euler", "DDIM"]
+    updates = shown(comparing, comparing._model_chosen("sdxl", ["Euler"], request))
+    assert "value" not in updates["samplers"]
+    updates = shown(comparing, comparing._model_chosen("gone", ["Euler"], request))
+    assert updates["model"]["value"] == "starter"
