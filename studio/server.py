@@ -201,12 +201,15 @@ class Studio:
     def warm_up(self) -> None:
         """Loads what the first job needs (torch and the engines), so that it need not wait.
 
+        The host's own samplers are tried meanwhile; broken ones are not offered any more.
+
         Raises:
             UserError: the device that was asked for is not there.
         """
         self.machine.prepare()
         for engine in ENGINES.values():
             engine.load()
+        samplers_in(self.home).check_own()  # imports diffusers, which the engines have done
 
     def close(self) -> None:
         """Stops the workers (a running job goes back to the queue) and lets go of everything."""

@@ -136,11 +136,17 @@ class Samplers:
 
         Imports diffusers, so it is for a moment when nobody waits.
         """
-        for sampler in [s for s in self._samplers.values() if s.source is not None]:
-            reason = user_samplers.why_broken(sampler.name, sampler.source, sampler.class_name)
-            if reason is not None:
-                del self._samplers[sampler.name]
-                self.broken.append(BrokenSampler(sampler.source.name, reason))
+        kept, broken = {}, list(self.broken)
+        for name, sampler in self._samplers.items():
+            reason = None
+            if sampler.source is not None:
+                reason = user_samplers.why_broken(name, sampler.source, sampler.class_name)
+            if reason is None:
+                kept[name] = sampler
+            else:
+                broken.append(BrokenSampler(sampler.source.name, reason))
+        # Not changed in place: a page may be listing them.
+        self._samplers, self.broken = kept, list(dict.fromkeys(broken))
         return self.broken
 
     def __iter__(self) -> Iterator[Sampler]:

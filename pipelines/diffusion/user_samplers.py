@@ -85,7 +85,7 @@ def why_broken(name: str, source: Path, class_name: str) -> str | None:
 
     try:
         loaded = _import(source, class_name)
-    except Exception as error:  # the owner's code may raise anything
+    except (Exception, SystemExit) as error:  # the owner's code may raise anything
         return f"{type(error).__name__}: {error}"
     if not (isinstance(loaded, type) and issubclass(loaded, SchedulerMixin)):
         return f"{class_name} is not a SchedulerMixin"

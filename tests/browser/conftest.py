@@ -17,6 +17,13 @@ CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.whic
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-background-networking",
          "--disable-component-update", "--disable-sync")  # fmt: skip
 
+UNFINISHED = """
+from diffusers import EulerDiscreteScheduler
+from nowhere import noise
+
+class UnfinishedScheduler(EulerDiscreteScheduler):
+    pass
+"""
 PATIENCE = 30_000  # ms; only a failing test, or one on a busy machine, waits for so long
 
 
@@ -30,14 +37,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def studio(tmp_path_factory, twin_home, control_folder) -> Iterator[tuple]:
     """The studio and its address.
 
-    It has painted once, so the page opens with the tiny model, and has a broken sampler of its own.
+    It has painted once, so the page opens with the tiny model, and has tried its own sampler, which
+    is broken.
     """
     home = tmp_path_factory.mktemp("browser") / "home"
     (home / "samplers").mkdir(parents=True)
-    (home / "samplers" / "unfinished.py").write_text("class Unfinished(", encoding="utf-8")
+    (home / "samplers" / "unfinished.py").write_text(UNFINISHED, encoding="utf-8")
     with live_studio(options_for(home, twin_home, control_folder)) as (running, address):
         with httpx.Client(base_url=address, timeout=60) as client:
             assert paint(client, prompt="a first picture")["state"] == "done"
+        running.warm_up()
         yield running, address
 
 

@@ -86,7 +86,19 @@ def test_what_the_host_changes_is_kept(visit, studio):
     assert studio[0].settings.current.queue_limit == 19
 
 
-def test_the_host_is_told_which_files_are_left_out(visit):
+def test_a_broken_own_sampler_is_shown_to_the_host_and_not_offered(visit):
     page = visit()
+    page.click("#sampler input")
+    offered = page.locator("#sampler").get_by_role("option")
+    expect(offered.filter(has_text="Euler").first).to_be_visible()
+    expect(offered.filter(has_text="Unfinished")).to_have_count(0)
+    page.keyboard.press("Escape")
+    page.get_by_role("tab", name="Compare samplers").click()
+    page.click("#compare-samplers input")
+    offered = page.locator("#compare-samplers").get_by_role("option")
+    expect(offered.filter(has_text="DDIM")).to_be_visible()
+    expect(offered.filter(has_text="Unfinished")).to_have_count(0)
+    page.keyboard.press("Escape")
     page.get_by_role("tab", name="Settings").click()
-    expect(page.locator("#left-out")).to_contain_text("unfinished.py")
+    expect(page.locator("#left-out")).to_contain_text("unfinished.py is left out")
+    expect(page.locator("#left-out")).to_contain_text("No module named 'nowhere'")

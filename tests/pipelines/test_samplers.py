@@ -425,13 +425,18 @@ def test_an_own_sampler_is_listed_and_paints(home):
             "ImportError: cannot import name 'NothingSched",
         ),
         ("raise OSError('no')\nclass A(Scheduler): pass", "OSError: no"),
+        ("import sys\nsys.exit('bye')\nclass A(Scheduler): pass", "SystemExit: bye"),
         ("class Scheduler: pass\nclass A(Scheduler): pass", "A is not a SchedulerMixin"),
     ],
 )
 def test_a_broken_own_sampler_is_reported_and_skipped(home, source, reason):
     (home / "samplers" / "broken.py").write_text(source)
     samplers = Samplers(home)
+    listing = iter(samplers)  # by a page that is being opened meanwhile
+    next(listing)
     (broken,) = samplers.check_own()
+    assert len(list(listing)) >= len(list(samplers)) - 1
+    assert samplers.check_own() == samplers.broken == [broken]
     assert broken.file == "broken.py"
     assert broken.reason.startswith(reason)
     assert [s.name for s in samplers if s.source] == ["Sleepy Euler"]

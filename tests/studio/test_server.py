@@ -12,17 +12,20 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import gradio
+import gradio as gr
 import httpx
 import pytest
 
 import app
 from pipelines.catalog import HUB_FOLDER, Catalog
 from pipelines.errors import Refused, Unavailable
-from studio.accounts import Account
+from studio.accounts import Account, Owner
 from studio.i18n.browsers import SCRIPT
 from studio.passwords import hash_password
 from studio.server import listen
+from studio.tabs.form import PaintForm
+from studio.tabs.settings import Tab as SettingsTab
+from studio.widgets import Visitor
 from tests.studio.live import live_studio, options_for, paint, sentence, settings, wait_for
 
 JOBS = "/api/v1/jobs/text_to_image"
@@ -298,7 +301,7 @@ def test_an_address_in_the_place_of_an_upload_is_not_fetched(studio, visitor, mo
     event = next(each for each in config["dependencies"] if each["inputs"] == [drop_zone])
     file = {"path": "http://100.100.100.200/latest/x.png", "meta": {"_type": "gradio.FileData"}}
     with pytest.raises(Refused, match="not from an address elsewhere"):
-        asyncio.run(gradio.processing_utils.async_ssrf_protected_download(file["path"], "."))
+        asyncio.run(gr.processing_utils.async_ssrf_protected_download(file["path"], "."))
     guest = visitor("guest")
     data = {"data": [file], "fn_index": event["id"], "session_hash": "x"}
     assert guest.post("/gradio_api/queue/join", json=data).status_code == 200
@@ -362,6 +365,38 @@ def test_local_names_are_answered(open_studio):
     for name in (f"localhost:{port}", f"127.0.0.1:{port}", f"[::1]:{port}"):
         answer = httpx.get(open_studio[1] + "/api/v1/jobs", headers={"host": name})
         assert answer.status_code == 200
+
+
+OWN_SAMPLER = """
+from diffusers import EulerDiscreteScheduler
+{line}
+class {name}Scheduler(EulerDiscreteScheduler):
+    pass
+"""
+
+
+def test_own_samplers_that_fail_when_imported_are_reported_and_not_offered_once_it_is_warm(
+    tmp_path, twin_home
+):
+    options = options_for(tmp_path / "home", twin_home)
+    (options.home / "samplers").mkdir()
+    lines = {"Fine": "", "Raising": "1 / 0", "Leaving": "raise SystemExit('at once')"}
+    for name, line in lines.items():
+        source = OWN_SAMPLER.format(name=name, line=line)
+        (options.home / "samplers" / f"{name}.py").write_text(source)
+    with live_studio(options) as (studio, address):
+        studio.warm_up()
+        listed = httpx.get(f"{address}/api/v1/samplers").json()["samplers"]
+        assert {each["name"] for each in listed} & {*lines} == {"Fine"}
+        answer = httpx.post(f"{address}{JOBS}", json=settings(sampler="Raising"))
+        assert "There is no sampler called Raising." in sentence(answer)
+        with gr.Blocks():
+            form, tab = PaintForm(studio), SettingsTab(studio)
+        offered = form._sampler_picker(studio.catalog.get("tiny-sd1"))["choices"]
+        assert {*offered} & {*lines} == {"Fine"}
+        told = tab._what_is_left_out(Visitor(Owner("local", "you", is_host=True), "en"))
+        assert "Raising.py is left out: ZeroDivisionError: division by zero." in told
+        assert "Leaving.py is left out: SystemExit: at once." in told
 
 
 # --- the command line --------------------------------------------------------------------------
