@@ -81,14 +81,14 @@ def settings_for(
     entry: ModelEntry,
     method: Method,
     memory: int,
-    photos: int,
+    photos: int | None = None,
     folder: Path = PRESETS,
 ) -> dict[str, Any]:
     """Every setting that a preset decides, those that it leaves alone at their defaults.
 
     Args:
         memory: bytes that the device has.
-        photos: of the subject; the batch is not larger.
+        photos: of the subject; the batch is not larger. None: not counted yet.
 
     Raises:
         NotFound: there is no such preset.
@@ -110,7 +110,8 @@ def settings_for(
     for case in preset.cases:
         if case.holds(entry, method, memory):
             values |= case.settings
-    values["batch_size"] = max(1, min(values["batch_size"], photos))
+    if photos is not None:
+        values["batch_size"] = max(1, min(values["batch_size"], photos))
     return values
 
 

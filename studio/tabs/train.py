@@ -80,10 +80,11 @@ class Tab:
             learnt = [training.request.subject for training in known]
             shown = next((id for id in [*learnt, *subjects] if id in subjects), NEW)
             base = known[0].request.model if known else self.form.entry_name()
-            return self.photos.show(shown, base, visitor)
+            return [*self.photos.show(shown, base, visitor), *self.form.begin(shown, visitor)]
 
-        opening.load(opened, None, self.photos.outputs, **QUIET)
-        self.form.listen(opening, self.photos, self.photos.listen(model, method))
+        outputs = [*self.photos.outputs, *self.form.all_outputs]
+        opening.load(opened, None, outputs, **QUIET)
+        self.form.listen(self.photos, self.photos.listen(model, method))
         self.watch.connect(
             opening,
             self._train,
@@ -188,7 +189,7 @@ class Tab:
             return [gr.skip()] * count
         fields = asked.model_dump(mode="json")
         shown = self.photos.show(asked.subject, asked.model, visitor)
-        return [*self.form.fill(fields), *shown]
+        return [*self.form.fill(fields, asked.subject, visitor), *shown]
 
 
 def _lines(text: str) -> list[str]:

@@ -18,7 +18,6 @@ from studio.tabs.form import STARTER
 from studio.widgets import QUIET, Visitor, from_field, label
 
 if TYPE_CHECKING:
-    from studio.opening import Opening
     from studio.server import Studio
     from studio.tabs.photos import PhotosForm
 
@@ -89,7 +88,12 @@ class TrainingForm:
     @property
     def outputs(self) -> list[gr.components.Component]:
         """What :meth:`fill` updates."""
-        return self.inputs
+        return [*self.inputs, self._batch]
+
+    @property
+    def all_outputs(self) -> list[gr.components.Component]:
+        """What :meth:`begin` updates."""
+        return [*self.outputs, self._about]
 
     def draw_choice(self) -> None:
         """Preset, base model, the result's name, and what it would take."""
@@ -101,6 +105,8 @@ class TrainingForm:
             elem_id="train-preset",
         )
         self._about = gr.HTML(elem_id="train-about-preset")
+        # As the preset or a person would have it; what is shown is never more than the photos.
+        self._batch = gr.State(1)
         with gr.Row(elem_classes="stacked"):
             self._draw("model", kind=gr.Dropdown, choices=self._models(), value=self._first().name)
             self._draw("name", label=label("Name of the result"), max_lines=1)
@@ -117,9 +123,7 @@ class TrainingForm:
                 for name in names:
                     self._draw(name)
 
-    def listen(
-        self, opening: Opening, photos: PhotosForm, changed: Sequence[gr.events.Dependency]
-    ) -> None:
+    def listen(self, photos: PhotosForm, changed: Sequence[gr.events.Dependency]) -> None:
         """Connect the controls with one another.
 
         Args:
@@ -127,15 +131,16 @@ class TrainingForm:
             changed: events after which other photos may be there.
         """
         model, method = self.controls["model"], self.controls["method"]
-        of_preset = [self._preset, model, method, photos.subject]
+        batch = self.controls["batch_size"]
         gr.on(
             [self._preset.input, model.input, method.input],
             self._filled,
-            of_preset,
-            [*self.inputs, self._about],
+            [self._preset, model, method, photos.subject],
+            self.all_outputs,
             preprocess=False,
             **QUIET,
         )
+        batch.input(lambda value: value, batch, self._batch, preprocess=False, **QUIET)
         every = [*self.inputs, *self._words(photos)]
         gr.on(
             [control.change for control in (*self.inputs, photos.class_word, photos.subject)],
@@ -147,10 +152,10 @@ class TrainingForm:
             **QUIET,
         )
         for event in changed:
-            event.then(self._take, every, self._expected, preprocess=False, **QUIET)
-        opening.load(
-            self._filled, of_preset, [*self.inputs, self._about], preprocess=False, **QUIET
-        )
+            fitted = event.then(
+                self._fitted, [self._batch, photos.subject], batch, preprocess=False, **QUIET
+            )
+            fitted.then(self._take, every, self._expected, preprocess=False, **QUIET)
 
     @staticmethod
     def _words(photos: PhotosForm) -> list[gr.components.Component]:
@@ -195,16 +200,27 @@ class TrainingForm:
         usual = TrainingRequest.model_fields["identifier"].default
         return identifiers.new_word(word.strip() or usual, entry, class_word)
 
-    def fill(self, fields: Mapping[str, Any]) -> list[Any]:
-        """Updates of :attr:`outputs` that show ``fields``; those not given keep their values."""
+    def begin(self, subject: str, visitor: Visitor) -> list[Any]:
+        """Updates of :attr:`all_outputs`: the first preset's settings for a subject."""
+        usual = TrainingRequest.model_fields["method"].default
+        return self._settings(presets()[0].name, self.entry_name(), usual, subject, visitor)
+
+    def fill(self, fields: Mapping[str, Any], subject: str, visitor: Visitor) -> list[Any]:
+        """Updates of :attr:`outputs` that show ``fields``; those not given keep their values.
+
+        The batch is shown no larger than the photos of ``subject`` are many.
+        """
         shown = dict(fields)
+        if "batch_size" in shown:
+            shown["batch_size"] = self._fitting(shown["batch_size"], subject, visitor)
         for name in shown.keys() & set(_LINES):
             shown[name] = "\n".join(shown[name])
         known = {entry.name for entry in self._offered()}
         if shown.get("model") not in known:
             shown.pop("model", None)
         return [
-            gr.update(value=shown[name]) if name in shown else gr.skip() for name in self.controls
+            *(gr.update(value=shown[n]) if n in shown else gr.skip() for n in self.controls),
+            fields.get("batch_size", gr.skip()),
         ]
 
     # --- what the controls show -------------------------------------------------------------
@@ -246,22 +262,31 @@ class TrainingForm:
     def _filled(
         self, preset: str, model: str, method: str, subject: str, request: gr.Request
     ) -> list[Any]:
-        """The settings of the chosen preset for this base, method and number of photos."""
-        visitor = Visitor.of(request)
+        return self._settings(preset, model, method, subject, Visitor.of(request))
+
+    def _settings(
+        self, preset: str, model: str, method: str, subject: str, visitor: Visitor
+    ) -> list[Any]:
+        """Updates of :attr:`all_outputs`: a preset for this base, method and number of photos."""
         entries = {entry.name: entry for entry in self._offered()}
         entry = entries.get(model) or self._first()
-        photos = self._count(subject, visitor)
         try:
-            settings = settings_for(
-                preset, entry, method, self.studio.trainings.memory, photos or 10
-            )
+            settings = settings_for(preset, entry, method, self.studio.trainings.memory)
         except UserError as error:
-            return [*[gr.skip()] * len(self.inputs), views.error(error.message, visitor)]
+            return [*[gr.skip()] * len(self.outputs), views.error(error.message, visitor)]
         words = {each.name: each.description for each in presets()}[preset]
         about = views.summary([words.get(visitor.language, words["en"])], visitor)
         # Sample prompts are the person's own.
         settings = {k: v for k, v in settings.items() if k != "sample_prompts" or v}
-        return [*self.fill(settings), about]
+        return [*self.fill(settings, subject, visitor), about]
+
+    def _fitted(self, batch: int | None, subject: str, request: gr.Request) -> Any:
+        """The batch that was asked for, as far as the photos that are there now suffice."""
+        return self._fitting(batch or 1, subject, Visitor.of(request))
+
+    def _fitting(self, batch: int, subject: str, visitor: Visitor) -> int:
+        count = self._count(subject, visitor)
+        return min(batch, count) if count else batch
 
     def _count(self, subject: str, visitor: Visitor) -> int:
         try:

@@ -155,6 +155,34 @@ def test_textual_inversion_learns_with_the_settings_as_they_are(page):
     expect(page.locator("#lora-1 input")).to_have_value(re.compile("^word"))
 
 
+def test_a_few_photos_of_one_s_own_are_learnt_with_the_settings_as_they_are(page):
+    upload(page, photos_of(5))
+    expect(page.locator("#train-photos [data-id]")).to_have_count(5)
+    page.get_by_role("button", name="How long and how fast").click()
+    batch = page.locator("#train-batch-size input[type=number]")
+    expect(batch).to_have_value("5")
+    shorten(page, steps=2)
+    page.get_by_role("button", name="Photos and class").click()
+    page.uncheck("#train-prior-preservation input")  # for which the starter paints a while
+    page.fill("#train-name input", "five")
+    page.click("#train")
+    expect(page.locator("#train-board .summary")).to_contain_text("five is ready", timeout=TRAINING)
+    page.reload()
+    page.problems.clear()  # the old page complains that its connection was cut
+    page.get_by_role("tab", name="Teach").click()
+    page.get_by_role("button", name="How long and how fast").click()
+    expect(batch).to_have_value("5")
+    upload(page, [photo | {"name": f"further {photo['name']}"} for photo in photos_of(9)[5:]])
+    expect(page.locator("#train-photos [data-id]")).to_have_count(9)
+    expect(batch).to_have_value("8")  # as the preset has it
+    batch.fill("3")
+    page.locator("#train-photos [data-id]").first.click()
+    page.click("#train-remove")
+    expect(page.locator("#train-photos [data-id]")).to_have_count(8)
+    expect(page.locator("#train-expected")).to_contain_text("steps")
+    expect(batch).to_have_value("3")  # one's own choice, which the photos suffice for
+
+
 def test_stop_keeps_what_was_learnt_and_resume_goes_on(page, studio):
     take_examples(page)
     choose_tiny(page, steps=100_000)
