@@ -94,7 +94,7 @@ def measure(options: argparse.Namespace, batch: int) -> dict[str, float]:
             started = now
         elif count > 0 and now - started > options.seconds:
             break
-    from pipelines.dreambooth.trainer import peak_memory
+    from pipelines.dreambooth.reports import peak_memory
 
     return {
         "steps_per_second": count / (wait(device) - started),
@@ -245,7 +245,7 @@ def plain_steps(options: argparse.Namespace, batch: int, device: str):
             ids = [
                 tokenizer(text, truncation=True, padding="max_length",
                           max_length=tokenizer.model_max_length, return_tensors="pt").input_ids
-                for text in (f"a {request.trigger}", request.prior_prompt)
+                for text in (f"a {request.trigger}", request.class_prompt(0))
             ]  # fmt: skip
             other = prepare(photos[-index].open())
             return picture, other, *ids
