@@ -18,6 +18,7 @@ from pipelines.diffusion.lora.requests import LoraUse, MergeRequest, uses_of
 from pipelines.diffusion.lora.shelf import LoraShelf, Style
 from pipelines.diffusion.requests import CompareSamplersRequest, TextToImageRequest
 from pipelines.diffusion.styles import get_style
+from pipelines.dreambooth.before_after_requests import BeforeAfterRequest
 from pipelines.errors import BadRequest, Busy, NotFound
 from studio.accounts import is_guest
 from studio.home import NO_SPACE, disk_full
@@ -153,6 +154,9 @@ class Loras:
         changes = {}
         if isinstance(model := getattr(request, "model", None), str):
             changes["model"] = self._model(owner, model)
+        if isinstance(request, BeforeAfterRequest):
+            model = self._model(owner, request.base.model)
+            changes["base"] = request.base.model_copy(update={"model": model})
         if isinstance(request, TextToImageRequest):
             changes["loras"] = self._found(owner, uses_of(_styled(request)))
         if isinstance(request, MergeRequest):

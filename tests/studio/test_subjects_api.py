@@ -5,14 +5,19 @@ from __future__ import annotations
 import io
 import json
 import secrets
+import shutil
 from collections.abc import Iterator
 
 import httpx
 import pytest
+import torch
 from PIL import Image
 from PIL.ExifTags import IFD, Base
+from safetensors.torch import save
 
+from pipelines.dreambooth.before_after_requests import BeforeAfterRequest
 from pipelines.dreambooth.folder import TrainingFolder
+from pipelines.errors import validated
 from studio.server import Studio
 from tests.pipelines.dreambooth.test_photos import HEIC, claimed_png, encoded, scene, zipped
 from tests.studio.live import live_studio, options_for, sentence
@@ -294,13 +299,39 @@ def test_only_samples_of_a_training_are_served(ada, training, file):
     assert ada.get(f"/api/v1/trainings/{training}/samples/{file}").status_code == 404
 
 
-def test_one_cannot_try_what_is_on_another_s_shelf(visitors, studio):
-    base = {"prompt": "x", "model": "tiny-sd1"}
-    for what in ({"lora": {"name": "gone"}}, {"model": f"own:{STRANGE_ID}"}):
-        asked = {"base": base, "prompts": ["x"]} | what
+@pytest.fixture
+def model(studio, twin_folder) -> Iterator[str]:
+    """The id of a whole model on Ada's shelf, called “hers”."""
+
+    def write(folder) -> None:
+        shutil.copytree(twin_folder("sd1"), folder)
+
+    shelf = studio[0].shelf
+    about = shelf.add_model("ada", "hers", write, family="sd1", base="tiny-sd1")
+    yield about.id
+    shelf.delete("ada", about.id)
+
+
+def test_one_cannot_try_what_is_on_another_s_shelf(visitors, studio, model):
+    running = studio[0]
+    base = {"prompt": "x", "model": "tiny-sd1", "steps": 1, "width": 64, "height": 64}
+    running.shelf.add("bob", "his", save({"emb_params": torch.ones(1, 32)}))
+    tried = [
+        ({}, {"lora": {"name": "gone"}}),
+        ({}, {"model": f"own:{STRANGE_ID}"}),
+        ({}, {"model": f"own:{model}"}),
+        ({"model": f"own:{model}"}, {"lora": {"name": "his"}}),
+        ({"model": "hers"}, {"lora": {"name": "his"}}),
+    ]
+    for settings, what in tried:
+        asked = {"base": base | settings, "prompts": ["x"]} | what
         answer = visitors["bob"].post("/api/v1/jobs/before_after", json=asked)
-        assert answer.status_code == 404
-        assert "shelf" in sentence(answer)
+        assert answer.status_code == 404, asked
+        assert "shelf" in sentence(answer) or "hers" in sentence(answer)
+    for named in (f"own:{model}", "hers"):
+        asked = {"base": base | {"model": named}, "prompts": ["x"], "model": named}
+        own = running.loras.filled("ada", validated(BeforeAfterRequest, asked))
+        assert own.base.model == own.model == f"own:{model}"
 
 
 def test_presets_are_listed(ada):
