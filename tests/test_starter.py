@@ -5,34 +5,59 @@ import threading
 
 import numpy as np
 import pytest
+from diffusers import ControlNetModel, UNet2DConditionModel
+from PIL import Image, ImageDraw
 
 from pipelines.cache import ModelCache
 from pipelines.catalog import ASSETS, Catalog
-from pipelines.diffusion.loading import load
+from pipelines.diffusion.control import paint
+from pipelines.diffusion.control.requests import ControlRequest
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.text_to_image import run
 from pipelines.events import Picture, Progress
+from pipelines.inputs import keep_input
+from pipelines.loading import Loader
 from pipelines.toybox.vocabulary import HELD_OUT, TRAINED
 
 STARTER = ASSETS / "starter"
+SKETCH, DEPTH = "starter-controlnet-sketch", "starter-controlnet-depth"
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory) -> ModelCache:
-    home = tmp_path_factory.mktemp("home")
-    catalog = Catalog(home)
-
-    def loaded(name, device, notes):
-        return load(catalog.get(name), device, notes, offline=True, home=home)
-
-    return ModelCache(loaded, "cpu", 2**31)
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
 
 
-def _paint(cache, **settings):
-    request = TextToImageRequest(**{"prompt": "a red mug on a wooden floor", "steps": 8} | settings)
-    events = list(run(request, cache, threading.Event()))
+@pytest.fixture(scope="module")
+def cache(home) -> ModelCache:
+    loader = Loader(Catalog(home), home, offline=True, budget_bytes=2**31)
+    return ModelCache(loader.load, "cpu", 2**31)
+
+
+@pytest.fixture(scope="module")
+def maps(home) -> dict[str, str]:
+    """A sketch and a depth map of one box, as ids of brought-in pictures."""
+    sketch, depth = Image.new("RGB", (128, 128)), Image.linear_gradient("L").resize((128, 128))
+    ImageDraw.Draw(sketch).rectangle((30, 50, 90, 110), outline="white", width=3)
+    depth = depth.point(lambda value: value // 2).convert("RGB")
+    ImageDraw.Draw(depth).rectangle((30, 50, 90, 110), fill=(220, 220, 220))
+    named = {"sketch": sketch, "depth": depth}
+    return {name: keep_input(home, "local", picture) for name, picture in named.items()}
+
+
+def _paint(cache, units=(), **settings):
+    fields = {"prompt": "a red mug on a wooden floor", "steps": 8} | settings
+    if units:
+        events = paint.run(ControlRequest(**fields, units=units), cache, threading.Event())
+    else:
+        events = run(TextToImageRequest(**fields), cache, threading.Event())
+    events = list(events)
     pictures = [np.asarray(event.image, int) for event in events if isinstance(event, Picture)]
     return pictures, [event for event in events if isinstance(event, Progress)]
+
+
+def _psnr(one, other) -> float:
+    return -10 * np.log10(np.square(one - other).mean() / 255**2 + 1e-12)
 
 
 def test_it_paints_at_its_native_size_with_a_preview_at_every_step(cache):
@@ -58,8 +83,57 @@ def test_the_fast_unet_paints_what_pytorch_paints(cache, monkeypatch):
         assert model.unet is not model.pipe.unet, "the CPU's fast path is on"
         monkeypatch.setattr(model, "_fast_unet", None)
         (plain,), _ = _paint(cache, seed=2, steps=20)
-    psnr = -10 * np.log10(np.square(fast - plain).mean() / 255**2 + 1e-12)
-    assert psnr >= 30
+    assert _psnr(fast, plain) >= 30
+
+
+# --- steered, on the way that a newcomer's processor takes ---------------------------------------
+
+
+@pytest.mark.parametrize("method", ["controlnet", "adapter"])
+@pytest.mark.parametrize("condition", ["sketch", "depth"])
+def test_each_control_model_changes_the_picture(method, condition, cache, maps):
+    unit = {"picture": maps[condition], "model": f"starter-{method}-{condition}"}
+    (plain,), _ = _paint(cache, seed=4, steps=3)
+    (steered,), _ = _paint(cache, [unit], seed=4, steps=3)
+    assert np.abs(steered - plain).mean() > 2
+
+
+def test_weight_0_changes_nothing_at_all(cache, maps):
+    units = [
+        {"picture": maps["sketch"], "model": SKETCH, "weight": 0},
+        {"picture": maps["depth"], "model": "starter-adapter-depth", "weight": 0},
+    ]
+    (plain,), _ = _paint(cache, seed=4, steps=3)
+    (steered,), _ = _paint(cache, units, seed=4, steps=3)
+    assert np.array_equal(steered, plain)
+
+
+def test_a_fresh_controlnet_changes_nothing_at_all(cache, maps, home):
+    unet = UNet2DConditionModel.from_pretrained(STARTER / "base" / "unet")
+    ControlNetModel.from_unet(unet).save_pretrained(home / "control" / "fresh")
+    fresh = {"picture": maps["sketch"], "model": "fresh"}
+    other = {"picture": maps["depth"], "model": DEPTH}
+    (plain,), _ = _paint(cache, seed=4, steps=3)
+    (steered,), _ = _paint(cache, [fresh], seed=4, steps=3)
+    assert np.array_equal(steered, plain)
+    (without,), _ = _paint(cache, [other], seed=4, steps=3)
+    (beside,), _ = _paint(cache, [fresh, other], seed=4, steps=3)
+    assert np.array_equal(beside, without)
+
+
+def test_the_fast_networks_steer_as_pytorch_does(cache, maps, monkeypatch):
+    units = [
+        {"picture": maps["sketch"], "model": SKETCH},
+        {"picture": maps["depth"], "model": "starter-adapter-depth", "weight": 0.7},
+    ]
+    (fast,), _ = _paint(cache, units, seed=2)
+    with cache.lease("starter") as model, cache.lease(f"control:{SKETCH}") as control:
+        assert model.unet.can_be_steered
+        for each, name in ((model, "_fast_unet"), (control, "_fast")):
+            assert getattr(each, name) is not None, "the CPU's fast path is on"
+            monkeypatch.setattr(each, name, None)
+        (plain,), _ = _paint(cache, units, seed=2)
+    assert _psnr(fast, plain) >= 30
 
 
 def test_words_decide_what_is_painted(cache):

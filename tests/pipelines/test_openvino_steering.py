@@ -57,7 +57,9 @@ def _inputs(height=HEIGHT, width=WIDTH):
 def _unit(method: str, net, features, **settings) -> WorkingUnit:
     config = SimpleNamespace(global_pool_conditions=False)
     entry = SimpleNamespace(method=method)
-    model = SimpleNamespace(entry=entry, net=net, config=config, dtype=torch.float32)
+    model = SimpleNamespace(
+        entry=entry, net=net, config=config, dtype=torch.float32, adds_nothing=False
+    )
     unit = ControlUnit(picture="0" * 32, model="random", **settings)
     return WorkingUnit(unit, model, features)
 

@@ -31,6 +31,8 @@ class ControlModel:
         entry: the catalog's entry.
         net: the ControlNet without its hint encoder, its fast stand-in, or the T2I-Adapter.
         config: the network's config.
+        adds_nothing: a ControlNet as it is before its training, which would only cost time, and
+            whose zeros would round what they are added to.
         device, dtype: where it is, and of its weights.
     """
 
@@ -41,6 +43,7 @@ class ControlModel:
         self.device = device
         self._net = net.to(device).eval().requires_grad_(False)
         self._hint_encoder: torch.nn.Module | None = None
+        self.adds_nothing = isinstance(net, ControlNetModel) and _is_fresh(net)
         if isinstance(net, ControlNetModel):
             self._hint_encoder = net.controlnet_cond_embedding
             net.controlnet_cond_embedding = torch.nn.Identity()
@@ -55,6 +58,7 @@ class ControlModel:
         size = sum(parameter.nbytes for parameter in self._net.parameters())
         if (
             self.device == "cpu"
+            and not self.adds_nothing
             and self._hint_encoder is not None
             and self.config.addition_embed_type is None
             and not self.config.global_pool_conditions
@@ -99,6 +103,12 @@ class ControlModel:
         self._net = self._hint_encoder = self._fast = None
         gc.collect()
         empty_cache(self.device)
+
+
+def _is_fresh(net: ControlNetModel) -> bool:
+    """Whether the convolutions through which all that it adds goes are zero still."""
+    layers = [*net.controlnet_down_blocks, net.controlnet_mid_block]
+    return not any(parameter.any() for layer in layers for parameter in layer.parameters())
 
 
 def _to_multiples(condition: torch.Tensor, factor: int) -> torch.Tensor:

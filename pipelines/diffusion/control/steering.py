@@ -38,14 +38,14 @@ class Steering:
     """The hook of :class:`pipelines.diffusion.denoise.GuidedUNet`; made anew for each batch.
 
     Args:
-        units: those of weight 0 are left out.
+        units: those of weight 0, and of models that add nothing, are left out.
         total: evaluations of the UNet in all.
         guided: the UNet's rows are all unconditional ones, then all conditional ones.
         unet: which is steered, or its stand-in; one that computes ControlNets along is handed them.
     """
 
     def __init__(self, units: Sequence[WorkingUnit], total: int, guided: bool, unet: Any) -> None:
-        units = [each for each in units if each.unit.weight > 0]
+        units = [each for each in units if each.unit.weight > 0 and not each.model.adds_nothing]
         self._nets = [each for each in units if each.model.entry.method == "controlnet"]
         self._adapters = [each for each in units if each.model.entry.method == "t2i_adapter"]
         self._total, self._guided, self._unet = total, guided, unet
