@@ -11,6 +11,7 @@ from pipelines.diffusion.requests import CompareSamplersRequest, TextToImageRequ
 from pipelines.diffusion.samplers import samplers_in
 from studio.tabs.details import Details
 from studio.tabs.form import first_of, named, offered
+from studio.tabs.lora_rows import LoraRows
 from studio.tabs.watching import Watch
 from studio.widgets import QUIET, Visitor, from_field, label
 
@@ -82,6 +83,8 @@ class Tab:
                     with gr.Row():
                         guidance = self._field("guidance", value=entry.defaults.guidance)
                         seed = self._field("seed", kind=gr.Number, value=1)
+                    self._loras = LoraRows(studio, "compare-")
+                    self._loras.draw()
                     with gr.Accordion(label("Advanced"), open=False):
                         negative = self._field("negative_prompt", lines=2)
                         with gr.Row():
@@ -93,7 +96,8 @@ class Tab:
         settings = (prompt, negative, model, schedule, guidance, width, height, seed)
         self._settings = dict(zip(_SETTINGS, settings, strict=True))
         self.inputs = list(self._settings.values())
-        self.outputs = [*self.inputs, self._samplers]
+        self._own = [*self.inputs, self._samplers]
+        self.outputs = [*self._own, *self._loras.outputs]
 
     @staticmethod
     def _field(name: str, **options: Any) -> gr.components.Component:
@@ -114,12 +118,13 @@ class Tab:
                 "Each cell is also a picture of its own in the gallery.",
             ),
         )
-        inputs = [*self.inputs, self._samplers, self._steps]
+        inputs = [*self._own, self._steps, *self._loras.inputs]
         watch.connect(opening, self._start, self._request, inputs)
         chosen = [self._settings["model"], self._samplers]
         quiet = {**QUIET, "preprocess": False}  # what was chosen may be gone from the home folder
-        chosen[0].input(self._model_chosen, chosen, self.outputs, **quiet)
-        opening.load(self._opened, chosen, self.outputs, **quiet)
+        chosen[0].input(self._model_chosen, chosen, self._own, **quiet)
+        opening.load(self._opened, chosen, self._own, **quiet)
+        self._loras.listen()
 
     def fill(self, fields: Mapping[str, Any], visitor: Visitor) -> list[Any]:
         """Updates of :attr:`outputs` that show ``fields``; those not given keep their values.
@@ -134,7 +139,9 @@ class Tab:
         for name, value in given.items():
             if value is not None:
                 updates[name] = {**updates.get(name, {}), "value": value}
-        return self._updates(updates)
+        prompt = str(fields.get("prompt", ""))
+        loras = self._loras.fill(fields.get("loras", ()), prompt, visitor)
+        return [*self._updates(updates), *loras]
 
     # --- events -----------------------------------------------------------------------------
 
@@ -187,8 +194,14 @@ class Tab:
         return [sampler.name for sampler in fitting or self.samplers]
 
     def _request(self, values: list[Any]) -> dict[str, Any]:
-        *settings, samplers, steps = values
+        count = len(self._settings)
+        settings, (samplers, steps), loras = (
+            values[:count],
+            values[count : count + 2],
+            values[count + 2 :],
+        )
         base = dict(zip(self._settings, settings, strict=True))
+        base["loras"] = self._loras.data(loras)
         base["schedule"] = base["schedule"] or None
         if base["seed"] is None:
             base["seed"] = -1

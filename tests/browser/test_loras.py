@@ -61,3 +61,18 @@ def test_settings_of_a_picture_that_names_its_loras_itself_leave_the_rows_empty(
     page.problems.clear()  # the old page complains that its connection was cut
     expect(page.locator("#prompt textarea")).to_have_value("a red mug <lora:clay:0.3>")
     expect(page.locator("#lora-1")).to_be_hidden()
+
+
+def test_samplers_are_compared_with_a_lora(visit, clay):
+    page = visit()
+    page.get_by_role("tab", name="Compare samplers").click()
+    page.fill("#compare-prompt textarea", "a mug with clay")
+    choose_lora(page, "#compare-model", TINY)
+    for steps in ("15", "25"):  # of the first three, 8 is left
+        page.click(f"#compare-steps >> text='{steps}'")
+    page.click("#compare-loras > button")
+    choose_lora(page, "#compare-lora-1", clay)
+    page.click("#compare")
+    expect(page.locator("#compare-board .sheet img")).to_be_visible()
+    page.locator("#compare-board .picture").first.click()
+    expect(page.locator("#compare-details .prompt")).to_have_text("a mug with clay <lora:clay:1>")
