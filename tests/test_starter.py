@@ -1,7 +1,11 @@
 """The model that ships with Atelier: it is there, it paints, and it paints the same every time."""
 
 import json
+import shutil
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +25,7 @@ from pipelines.toybox.vocabulary import HELD_OUT, TRAINED
 
 STARTER = ASSETS / "starter"
 SKETCH, DEPTH = "starter-controlnet-sketch", "starter-controlnet-depth"
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +35,7 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def cache(home) -> ModelCache:
-    loader = Loader(Catalog(home), home, offline=True, budget_bytes=2**31)
-    return ModelCache(loader.load, "cpu", 2**31)
+    return _cache_in(home, budget_bytes=2**31)
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +49,20 @@ def maps(home) -> dict[str, str]:
     return {name: keep_input(home, "local", picture) for name, picture in named.items()}
 
 
-def _paint(cache, units=(), **settings):
+def _cache_in(home: Path, budget_bytes: int) -> ModelCache:
+    loader = Loader(Catalog(home), home, offline=True, budget_bytes=budget_bytes)
+    return ModelCache(loader.load, "cpu", budget_bytes)
+
+
+def _events(cache, units=(), **settings):
     fields = {"prompt": "a red mug on a wooden floor", "steps": 8} | settings
     if units:
-        events = paint.run(ControlRequest(**fields, units=units), cache, threading.Event())
-    else:
-        events = run(TextToImageRequest(**fields), cache, threading.Event())
-    events = list(events)
+        return list(paint.run(ControlRequest(**fields, units=units), cache, threading.Event()))
+    return list(run(TextToImageRequest(**fields), cache, threading.Event()))
+
+
+def _paint(cache, units=(), **settings):
+    events = _events(cache, units, **settings)
     pictures = [np.asarray(event.image, int) for event in events if isinstance(event, Picture)]
     return pictures, [event for event in events if isinstance(event, Progress)]
 
@@ -75,6 +86,47 @@ def test_a_seed_gives_the_same_picture_alone_and_in_a_batch_and_after_a_reload(c
     cache.clear()
     (again,), _ = _paint(cache, seed=5)
     assert np.abs(again - together[0]).max() <= 1
+
+
+def test_a_seed_gives_the_same_picture_after_another_model_has_taken_its_place(
+    twin_folder, tmp_path
+):
+    shutil.copytree(twin_folder("sd1"), tmp_path / "models" / "another")
+    cache = _cache_in(tmp_path, 2**31)
+    few = {"seed": 5, "steps": 4, "width": 64, "height": 64, "sampler": "Euler a"}
+    (first,), _ = _paint(cache, **few)
+    cache.budget_bytes = cache.loaded()[0].bytes  # room for one
+    _paint(cache, **few, model="another")
+    assert [entry.name for entry in cache.loaded()] == ["another"]
+    (again,), _ = _paint(cache, **few)
+    assert np.abs(again - first).max() <= 1
+
+
+IN_A_NEW_PROCESS = """
+import sys
+from pathlib import Path
+from pipelines.events import Picture
+from tests.test_starter import _cache_in, _events
+
+home, file = map(Path, sys.argv[1:])
+events = _events(
+    _cache_in(home, 2**31), seed=5, steps=4, width=64, height=64, sampler="Euler a"
+)
+(picture,) = [event.image for event in events if isinstance(event, Picture)]
+picture.save(file)
+"""
+
+
+def test_a_seed_gives_the_same_picture_after_a_restart(tmp_path):
+    """The second process finds what the first one has kept in the home folder."""
+    painted = []
+    for file in (tmp_path / "before.png", tmp_path / "after.png"):
+        command = [sys.executable, "-c", IN_A_NEW_PROCESS, str(tmp_path), str(file)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        painted.append(np.asarray(Image.open(file), int))
+    assert painted[0].std() > 10
+    assert np.abs(painted[1] - painted[0]).max() <= 1
 
 
 def test_the_fast_unet_paints_what_pytorch_paints(cache, monkeypatch):
