@@ -51,8 +51,7 @@ def error_body(error: UserError, language: str = "en") -> dict[str, dict[str, st
     """The JSON body of an error, its sentence in ``language``."""
     return {
         "error": {
-            # A lone surrogate in a sent value has no UTF-8.
-            "message": translate(error.message, language).encode("utf-8", "replace").decode(),
+            "message": translate(error.message, language),
             "type": re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(error).__name__).lower(),
         }
     }

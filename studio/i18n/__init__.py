@@ -34,7 +34,8 @@ def translate(message: Message | str, language: str) -> str:
     # "{field} is 0; …": the field goes by the label that the page gives it.
     if isinstance(field := values.get("field"), str):
         values["field"] = table.get(field, field)
-    return table.get(message.template, message.template).format(**values)
+    text = table.get(message.template, message.template).format(**values)
+    return text.encode("utf-8", "replace").decode()  # lone surrogates in values that were sent
 
 
 def language_of(accept_language: str | None) -> str:

@@ -93,6 +93,12 @@ def test_field_goes_by_its_translated_label():
     assert "Steps" in translate(message, "en")
 
 
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_sentence_can_always_be_sent(language: str):
+    message = Message("There is no model called {model}. See the list of models.", model="\ud800")
+    assert "?" in translate(message, language).encode().decode()
+
+
 def test_unknown_text_stays_english():
     assert translate("not in any table", "zh") == "not in any table"
 
