@@ -9,6 +9,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from playwright.sync_api import Page, expect
 
+from tests.pipelines.test_uploads import png_header
+
 PARAMETERS = """a castle at night, <img src=x onerror=alert(1)>
 Negative prompt: fog
 Steps: 31, Sampler: DPM++ 2M Karras, CFG scale: 6.5, Seed: 4321, Size: 96x64, Model: elsewhere"""
@@ -54,6 +56,10 @@ def test_a_dropped_png_shows_its_settings_and_fills_the_form(gallery):
         ({"name": "a.png", "mimeType": "image/png", "buffer": b"just words"}, "text file"),
         ({"name": "a.svg", "mimeType": "image/svg+xml", "buffer": b"<svg></svg>"}, "SVG"),
         ({"name": "a.png", "mimeType": "image/png", "buffer": png(None)["buffer"][:40]}, "damaged"),
+        (
+            {"name": "a.png", "mimeType": "image/png", "buffer": png_header(30_000, 30_000)},
+            "30000 × 30000",
+        ),
     ],
 )
 def test_a_file_without_settings_is_answered_in_one_sentence(gallery, file, sentence):
