@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipelines.catalog import ASSETS, ModelEntry
 from pipelines.dreambooth import class_pictures, identifiers
-from pipelines.dreambooth.requests import TrainingRequest
+from pipelines.dreambooth.requests import TrainingRequest, is_used
 from pipelines.errors import BadRequest, OutOfMemory, Unavailable
 from pipelines.files import write_whole
 from pipelines.messages import Message
@@ -80,12 +80,11 @@ def preflight(
     resolution = request.resolution or entry.native_size
     parameters = _parameters(entry)
     learnt = _learnt(request, parameters)
-    with_prior = request.prior_preservation and request.method != "textual_inversion"
-    at_once = request.batch_size * (2 if with_prior else 1)
+    at_once = request.batch_size * (2 if request.has_prior else 1)
     samples = request.steps * request.gradient_accumulation * at_once * request.processes
     latents = (resolution // 8) ** 2
     missing = 0
-    if with_prior:
+    if request.has_prior:
         folder = class_pictures.folder_of(request, entry, home)
         missing = len(class_pictures.missing(folder, request.class_pictures))
     flops = _GPU_FLOPS if device.startswith("cuda") else _CPU_FLOPS * cores
@@ -143,7 +142,7 @@ def check(request: TrainingRequest, entry: ModelEntry, photos: int, device: str)
             warmup=request.warmup_steps,
             steps=request.steps,
         )
-    if request.prior_preservation and not (request.class_word or request.class_prompts):
+    if request.has_prior and not (request.class_word or request.class_prompts):
         raise BadRequest(
             "Prior preservation needs to know what the subject is one of. Write a class, such as "
             "cat or mug, or switch it off."
@@ -153,6 +152,7 @@ def check(request: TrainingRequest, entry: ModelEntry, photos: int, device: str)
     if (
         request.optimizer == "prodigy"
         and request.train_text_encoder
+        and is_used("train_text_encoder", request.method)
         and request.text_encoder_learning_rate not in (None, request.learning_rate)
     ):
         raise BadRequest(

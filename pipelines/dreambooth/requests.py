@@ -24,6 +24,15 @@ CLASS = "[class]"
 """Stands for the class word in class prompts."""
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
 
+# Settings that only some methods have a use for.
+_USED_BY: dict[str, tuple[Method, ...]] = {
+    **dict.fromkeys(("rank", "alpha", "dropout", "target_modules"), ("lora",)),
+    **dict.fromkeys(("train_text_encoder", "text_encoder_learning_rate"), ("lora", "full")),
+    **dict.fromkeys(("prior_preservation", "prior_weight"), ("lora", "full")),
+    **dict.fromkeys(("class_pictures", "class_prompts"), ("lora", "full")),
+    "vectors": ("textual_inversion",),
+}
+
 
 class TrainingRequest(BaseModel):
     """One training. Field titles and descriptions are the page's labels and help texts."""
@@ -407,6 +416,11 @@ class TrainingRequest(BaseModel):
         return {"class_prompts": () if one is None else (one,)} | rest
 
     @property
+    def has_prior(self) -> bool:
+        """Whether class pictures are learnt too. They would teach a new word nothing."""
+        return self.prior_preservation and is_used("prior_preservation", self.method)
+
+    @property
     def trigger(self) -> str:
         """What stands for the subject in a prompt.
 
@@ -423,6 +437,11 @@ class TrainingRequest(BaseModel):
             return _with_article(self.class_word)
         prompt = self.class_prompts[number // 2 % len(self.class_prompts)]
         return prompt.replace(CLASS, self.class_word)
+
+
+def is_used(setting: str, method: Method) -> bool:
+    """Whether a setting changes anything of a training by ``method``."""
+    return method in _USED_BY.get(setting, (method,))
 
 
 def _with_article(word: str) -> str:

@@ -90,7 +90,7 @@ class Trainer:
             self.offline,
             self._note,
         )
-        pictures = self._class_pictures() if self._has_prior else []
+        pictures = self._class_pictures() if request.has_prior else []
         self._note(Message("Reading the photos"))
         self.dataset = self._dataset(pictures)
         torch.manual_seed(request.seed)  # of a LoRA's first weights
@@ -115,10 +115,6 @@ class Trainer:
         self._resume()
         self.trained, self.optimizer = self.accelerator.prepare(trained, self.optimizer)
         self._restore_scaler()
-
-    @property
-    def _has_prior(self) -> bool:
-        return self.request.prior_preservation and self.request.method != "textual_inversion"
 
     def _class_pictures(self) -> list[Any]:
         request, accelerator = self.request, self.accelerator

@@ -189,7 +189,7 @@ class Tab:
             return [gr.skip()] * count
         fields = asked.model_dump(mode="json")
         shown = self.photos.show(asked.subject, asked.model, visitor)
-        return [*self.form.fill(fields, asked.subject, visitor), *shown]
+        return [*self.form.fill(fields, asked.method, asked.subject, visitor), *shown]
 
 
 def _lines(text: str) -> list[str]:

@@ -11,7 +11,7 @@ from pipelines.catalog import ModelEntry
 from pipelines.dreambooth import identifiers
 from pipelines.dreambooth.preflight import FAMILIES
 from pipelines.dreambooth.presets import presets, settings_for
-from pipelines.dreambooth.requests import TrainingRequest
+from pipelines.dreambooth.requests import Method, TrainingRequest, is_used
 from pipelines.errors import UserError
 from studio import train_views, views
 from studio.tabs.form import STARTER
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _OF_PHOTOS = ("subject", "identifier", "class_word")
 _OF_SERVER = ("training", "owner")
+_METHOD: Method = TrainingRequest.model_fields["method"].default
 # Choices that need a name for people; all others are shown as they are.
 _TITLES = {
     "lora": "LoRA",
@@ -202,13 +203,15 @@ class TrainingForm:
 
     def begin(self, subject: str, visitor: Visitor) -> list[Any]:
         """Updates of :attr:`all_outputs`: the first preset's settings for a subject."""
-        usual = TrainingRequest.model_fields["method"].default
-        return self._settings(presets()[0].name, self.entry_name(), usual, subject, visitor)
+        return self._settings(presets()[0].name, self.entry_name(), _METHOD, subject, visitor)
 
-    def fill(self, fields: Mapping[str, Any], subject: str, visitor: Visitor) -> list[Any]:
+    def fill(
+        self, fields: Mapping[str, Any], method: Method, subject: str, visitor: Visitor
+    ) -> list[Any]:
         """Updates of :attr:`outputs` that show ``fields``; those not given keep their values.
 
-        The batch is shown no larger than the photos of ``subject`` are many.
+        What the method has no use for is hidden, and the batch is shown no larger than the photos
+        of ``subject`` are many.
         """
         shown = dict(fields)
         if "batch_size" in shown:
@@ -218,10 +221,11 @@ class TrainingForm:
         known = {entry.name for entry in self._offered()}
         if shown.get("model") not in known:
             shown.pop("model", None)
-        return [
-            *(gr.update(value=shown[n]) if n in shown else gr.skip() for n in self.controls),
-            fields.get("batch_size", gr.skip()),
-        ]
+        updates = []
+        for name in self.controls:
+            value = {"value": shown[name]} if name in shown else {}
+            updates.append(gr.update(visible=is_used(name, method), **value))
+        return [*updates, fields.get("batch_size", gr.skip())]
 
     # --- what the controls show -------------------------------------------------------------
 
@@ -241,7 +245,8 @@ class TrainingForm:
         if name in (*_NUMBERS, "class_prompts"):  # with what it means to leave them empty
             options |= {"info": label(field.description or "")}
         elem_id = f"train-{name.replace('_', '-')}"
-        self.controls[name] = from_field(TrainingRequest, name, elem_id=elem_id, **options)
+        options |= {"elem_id": elem_id, "visible": is_used(name, _METHOD)}
+        self.controls[name] = from_field(TrainingRequest, name, **options)
 
     def _offered(self) -> list[ModelEntry]:
         return [
@@ -260,12 +265,12 @@ class TrainingForm:
     # --- events -----------------------------------------------------------------------------
 
     def _filled(
-        self, preset: str, model: str, method: str, subject: str, request: gr.Request
+        self, preset: str, model: str, method: Method, subject: str, request: gr.Request
     ) -> list[Any]:
         return self._settings(preset, model, method, subject, Visitor.of(request))
 
     def _settings(
-        self, preset: str, model: str, method: str, subject: str, visitor: Visitor
+        self, preset: str, model: str, method: Method, subject: str, visitor: Visitor
     ) -> list[Any]:
         """Updates of :attr:`all_outputs`: a preset for this base, method and number of photos."""
         entries = {entry.name: entry for entry in self._offered()}
@@ -278,7 +283,7 @@ class TrainingForm:
         about = views.summary([words.get(visitor.language, words["en"])], visitor)
         # Sample prompts are the person's own.
         settings = {k: v for k, v in settings.items() if k != "sample_prompts" or v}
-        return [*self.fill(settings, subject, visitor), about]
+        return [*self.fill(settings, method, subject, visitor), about]
 
     def _fitted(self, batch: int | None, subject: str, request: gr.Request) -> Any:
         """The batch that was asked for, as far as the photos that are there now suffice."""

@@ -132,10 +132,27 @@ def test_teach_try_and_delete_everything(page):
     expect(page.locator("#train-photos")).to_contain_text("No photos yet")
 
 
+def choose_method(page: Page, name: str) -> None:
+    page.click("#train-method input")
+    page.get_by_role("option", name=name, exact=True).click()
+
+
 def test_textual_inversion_learns_with_the_settings_as_they_are(page):
     take_examples(page)
-    page.click("#train-method input")
-    page.get_by_role("option", name="Textual inversion", exact=True).click()
+    page.get_by_role("button", name="What learns").click()
+    rank, vectors = (
+        page.locator(f"#train-{name} input[type=number]") for name in ("rank", "vectors")
+    )
+    expect(rank).to_have_value("16")
+    expect(vectors).to_have_count(0)
+    choose_method(page, "Full")
+    expect(rank).to_have_count(0)
+    expect(page.locator("#train-train-text-encoder")).to_be_visible()
+    choose_method(page, "LoRA")
+    expect(rank).to_have_value("16")
+    choose_method(page, "Textual inversion")
+    expect(rank).to_have_count(0)
+    expect(vectors).to_have_value("4")
     expect(page.locator("#train-checked")).to_contain_text("makes a new word: “kref-mug”")
     expect(page.locator("#train-expected")).to_contain_text("“kref-mug” is the new word")
     # All but how long, for which a test has no patience.

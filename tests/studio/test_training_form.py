@@ -8,13 +8,23 @@ import gradio as gr
 import pytest
 
 from pipelines.catalog import Catalog
+from pipelines.errors import NotFound
+from studio.accounts import LOCAL_OWNER
 from studio.tabs.training_form import TrainingForm
+from studio.widgets import Visitor
+
+VISITOR = Visitor(LOCAL_OWNER, "en")
 
 
 @pytest.fixture
 def form(tmp_path) -> TrainingForm:
     """The form as drawn, in a studio that has the shipped models."""
-    made = TrainingForm(SimpleNamespace(catalog=Catalog(tmp_path)))
+
+    def none(owner, id):
+        raise NotFound("There is no subject.")
+
+    studio = SimpleNamespace(catalog=Catalog(tmp_path), subjects=SimpleNamespace(get=none))
+    made = TrainingForm(studio)
     with gr.Blocks():
         made.draw_choice()
         made.draw_rest()
@@ -39,3 +49,37 @@ def test_textual_inversion_gets_a_new_word_and_the_other_methods_the_subject_s(f
 def test_a_model_that_has_gone_is_the_servers_to_say(form):
     gone = values(form, method="textual_inversion", model="gone")
     assert form.data(gone)["identifier"] == "kref"
+
+
+OF_LORA = {"rank", "alpha", "dropout", "target_modules"}
+OF_WEIGHTS = {
+    *("train_text_encoder", "text_encoder_learning_rate", "prior_preservation", "prior_weight"),
+    *("class_pictures", "class_prompts"),
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "hidden"),
+    [
+        ("lora", {"vectors"}),
+        ("full", {"vectors"} | OF_LORA),
+        ("textual_inversion", OF_LORA | OF_WEIGHTS),
+    ],
+)
+def test_what_a_method_has_no_use_for_is_hidden(form, method, hidden):
+    *updates, batch = form.fill({"steps": 7, "batch_size": 2}, method, "", VISITOR)
+    shown = dict(zip(form.controls, updates, strict=True))
+    assert {name for name, update in shown.items() if not update["visible"]} == hidden
+    assert (shown["steps"]["value"], batch) == (7, 2)
+    assert "value" not in shown["rank"]
+
+
+def test_the_form_is_drawn_for_a_lora(form):
+    assert {name for name, control in form.controls.items() if not control.visible} == {"vectors"}
+
+
+def test_the_batch_is_shown_no_larger_than_the_photos_are_many(form):
+    form.studio.subjects = SimpleNamespace(get=lambda *_: SimpleNamespace(photos=[None] * 5))
+    *updates, batch = form.fill({"batch_size": 8}, "lora", "0" * 32, VISITOR)
+    shown = dict(zip(form.controls, updates, strict=True))
+    assert (shown["batch_size"]["value"], batch) == (5, 8)

@@ -122,6 +122,15 @@ def test_few_photos_and_missing_prompts_are_remarked_upon(entry, tmp_path):
     assert look(asked(), entry, tmp_path).notes == []
 
 
+def test_settings_that_textual_inversion_has_no_use_for_stop_nothing(entry, tmp_path):
+    word = {"method": "textual_inversion", "identifier": "kref-cat", "class_word": ""}
+    unused = {"prior_preservation": True, "train_text_encoder": True, "rank": 256,
+              "text_encoder_learning_rate": 0.5}  # fmt: skip
+    rate = {"optimizer": "prodigy", "learning_rate": 1.0}
+    found = look(asked(**word, **unused, **rate), entry, tmp_path)
+    assert found == look(asked(**word, **rate), entry, tmp_path)
+
+
 def test_the_new_word_of_textual_inversion_is_said(entry, tmp_path):
     request = asked(method="textual_inversion", identifier="kref-cat")
     notes = " ".join(map(str, look(request, entry, tmp_path).notes))
