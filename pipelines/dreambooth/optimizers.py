@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
+from pipelines.dreambooth.preflight import check_8bit
 from pipelines.dreambooth.requests import TrainingRequest
-from pipelines.errors import Unavailable
 
 BETAS = (0.9, 0.999)
 
@@ -44,22 +44,6 @@ def make_optimizer(
     return torch.optim.AdamW(
         groups, betas=BETAS, weight_decay=request.weight_decay, fused=device.startswith("cuda")
     )
-
-
-def check_8bit(device: str) -> None:
-    """Raises Unavailable where 8-bit AdamW cannot work."""
-    from importlib.util import find_spec
-
-    if not device.startswith("cuda"):
-        raise Unavailable(
-            "8-bit AdamW needs an NVIDIA GPU; this training would run on {device}. Choose AdamW.",
-            device=device,
-        )
-    if find_spec("bitsandbytes") is None:
-        raise Unavailable(
-            "8-bit AdamW needs the package bitsandbytes, which is not installed. "
-            "Install it with pip install bitsandbytes, or choose AdamW."
-        )
 
 
 class Average:

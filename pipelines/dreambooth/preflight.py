@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 from pipelines.catalog import ASSETS, ModelEntry
@@ -20,6 +21,7 @@ from pipelines.sizes import in_words
 LEAST_PHOTOS = 2
 FEW_PHOTOS = 5  # fewer are remarked upon
 FAMILIES = ("sd1", "sd2", "sdxl")
+PRODIGY_RATES = (0.2, 5.0)  # what it may well be told; others are remarked upon
 
 # Of a UNet's weights that a LoRA of rank 1 adds, by layers: about, for Stable Diffusion's shapes.
 _LORA_SHARE = {"attention": 0.00023, "transformer": 0.0006, "decoder": 0.0011, "all": 0.0016}
@@ -166,10 +168,21 @@ def check(request: TrainingRequest, entry: ModelEntry, photos: int, device: str)
             count=request.processes,
             device=device,
         )
-    if request.optimizer == "adamw_8bit" and not device.startswith("cuda"):
+    if request.optimizer == "adamw_8bit":
+        check_8bit(device)
+
+
+def check_8bit(device: str) -> None:
+    """Raises Unavailable where 8-bit AdamW cannot work."""
+    if not device.startswith("cuda"):
         raise Unavailable(
             "8-bit AdamW needs an NVIDIA GPU; this training would run on {device}. Choose AdamW.",
             device=device,
+        )
+    if find_spec("bitsandbytes") is None:
+        raise Unavailable(
+            "8-bit AdamW needs the package bitsandbytes, which is not installed. "
+            "Install it with pip install bitsandbytes, or choose AdamW."
         )
 
 
@@ -311,6 +324,15 @@ def _notes(request: TrainingRequest, photos: int) -> list[Message]:
             Message(
                 "“{word}” is the new word: in prompts it stands for the subject.",
                 word=request.identifier,
+            )
+        )
+    least, most = PRODIGY_RATES
+    if request.optimizer == "prodigy" and not least <= request.learning_rate <= most:
+        notes.append(
+            Message(
+                "Prodigy finds the learning rate itself and counts from 1; it is {rate}. Set it "
+                "to 1.",
+                rate=f"{request.learning_rate:g}",
             )
         )
     if request.sample_every and not request.sample_prompts:

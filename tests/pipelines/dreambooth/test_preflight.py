@@ -76,7 +76,27 @@ def test_steps_and_samples_count_class_pictures_accumulation_and_gpus(entry, tmp
     assert (found.steps, found.samples, found.class_pictures) == (100, 100 * 2 * 2 * 3 * 4, 50)
 
 
-def test_memory_grows_with_what_is_asked(entry, tmp_path):
+def test_8_bit_adamw_is_refused_where_its_package_is_missing(entry, tmp_path, monkeypatch):
+    request = asked(optimizer="adamw_8bit")
+    monkeypatch.setattr("pipelines.dreambooth.preflight.find_spec", lambda name: None)
+    with pytest.raises(Unavailable, match="bitsandbytes, which is not installed"):
+        look(request, entry, tmp_path, device="cuda")
+    monkeypatch.setattr("pipelines.dreambooth.preflight.find_spec", lambda name: object())
+    assert look(request, entry, tmp_path, device="cuda").steps == request.steps
+
+
+@pytest.mark.parametrize(("rate", "said"), [(2e-4, True), (0.5, False), (1, False), (10, True)])
+def test_a_rate_that_is_none_of_prodigys_is_remarked_upon(entry, tmp_path, rate, said):
+    notes = look(asked(optimizer="prodigy", learning_rate=rate), entry, tmp_path).notes
+    assert [str(note) for note in notes] == said * [
+        f"Prodigy finds the learning rate itself and counts from 1; it is {rate:g}. Set it to 1."
+    ]
+    assert look(asked(learning_rate=rate), entry, tmp_path).notes == []
+
+
+def test_memory_grows_with_what_is_asked(entry, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipelines.dreambooth.preflight.find_spec", lambda name: object())
+
     def needed(**settings) -> int:
         return look(asked(model="sd15", **settings), entry, tmp_path, device="cuda").bytes
 
