@@ -148,6 +148,22 @@ class Base:
                 part.to("cpu")
             empty_cache(self.device)
 
+    @contextlib.contextmanager
+    def _without_dropout(self) -> Iterator[None]:
+        """All as it is when what was learnt is used; then every module in its own mode again.
+
+        A text encoder as a whole is not in training while the dropout of the LoRA in it is.
+        """
+        parts = (self.unet, *self.text_encoders)
+        learning = [module for part in parts for module in part.modules() if module.training]
+        for part in parts:
+            part.eval()
+        try:
+            yield
+        finally:
+            for module in learning:
+                module.training = True
+
     def paint(
         self, prompt: str, seed: int, count: int, stop: Any, home: Path, **settings: Any
     ) -> list[Image.Image]:
@@ -163,15 +179,10 @@ class Base:
         asked = TextToImageRequest(
             prompt=prompt, model=self.entry.name, seed=seed, batch_size=count, **settings
         )
-        training = self.unet.training
-        with self.at_hand(), torch.no_grad():
-            self.unet.eval()
+        with self.at_hand(), self._without_dropout(), torch.no_grad():
             model = _Painting(self, home)
             resolved = resolve(asked, self.entry, samplers_in(home))
-            try:
-                events = list(paint(model, resolved, stop))
-            finally:
-                self.unet.train(training)
+            events = list(paint(model, resolved, stop))
         return [event.image for event in events if isinstance(event, Picture)]
 
 

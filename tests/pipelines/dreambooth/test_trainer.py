@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -340,6 +341,25 @@ def test_samples_do_not_disturb_what_is_learnt(ask, trainer):
     run(one)
     run(other)
     assert worst(one.learner.state(), other.learner.state()) == 0
+
+
+def test_pictures_are_painted_without_dropout_and_learning_goes_on_with_it(ask, trainer):
+    samples = {"sample_every": 100, "sample_prompts": ("a [trigger]",)}
+    made = trainer(ask(train_text_encoder=True, dropout=0.9, steps=2, **samples))
+    run(made)
+    base, stop = made.base, threading.Event()
+    parts = [base.unet, base.pipe.text_encoder]
+    modes = [[module.training for module in part.modules()] for part in parts]
+    pictures = []
+    for seed in (1, 2):  # which dropout would draw from
+        torch.manual_seed(seed)
+        (picture,) = base.paint("a sks cat", 0, 1, stop, made.folder.home)
+        pictures.append(np.asarray(picture))
+    assert np.array_equal(*pictures)
+    assert [[module.training for module in part.modules()] for part in parts] == modes
+    dropouts = [m for m in base.pipe.text_encoder.modules() if isinstance(m, torch.nn.Dropout)]
+    assert dropouts
+    assert all(dropout.training for dropout in dropouts)
 
 
 def test_a_full_disk_at_a_checkpoint_keeps_the_one_before_and_says_so(ask, trainer, monkeypatch):
