@@ -127,6 +127,11 @@ def _facts(about: About, visitor: Visitor) -> Iterator[str]:
 def _effect(about: About) -> Iterator[Message]:
     """What it does to a model, in sentences."""
     if about.kind == "lora":
+        left_out = 0 if not about.unread else about.unread_modules
+        if left_out is not None:
+            matched = sum(about.modules.values())
+            total = matched + left_out
+            yield Message("{matched} of {total} modules matched.", matched=matched, total=total)
         count = {"unet": 0, "text_encoder": 0, **about.modules}
         template = "Changes {unet} of the U-Net's modules, {text_encoder} of the text encoder's."
         if "text_encoder_2" in count:

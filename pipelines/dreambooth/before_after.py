@@ -15,6 +15,7 @@ from pipelines.diffusion.samplers import samplers_in
 from pipelines.diffusion.text_to_image import paint
 from pipelines.dreambooth.before_after_requests import BeforeAfterRequest
 from pipelines.events import Picture, Progress, Result
+from pipelines.messages import Message
 
 
 def run(
@@ -30,9 +31,10 @@ def run(
     rows = with_seed(request).rows()  # one for all, or nothing could be compared
     columns = list(zip(*rows, strict=True))
     painted: list[list[Picture]] = []
+    notes: list[Message] = []
     for column in columns:
         pictures = []
-        for event in _column(list(column), cache, stop):
+        for event in _column(list(column), cache, stop, notes):
             if isinstance(event, Picture):
                 pictures.append(event)
                 yield event
@@ -48,6 +50,7 @@ def run(
             "seconds": round(time.perf_counter() - started, 3),
             "pictures": len(rows) * len(columns),
             "weights": list(request.weights) if request.lora else [0, 1],
+            "notes": [note.to_json() for note in notes],
         },
         labelled_grid(
             rows=list(request.prompts),
@@ -59,12 +62,16 @@ def run(
 
 
 def _column(
-    cells: list[TextToImageRequest], cache: ModelCache, stop: threading.Event
+    cells: list[TextToImageRequest], cache: ModelCache, stop: threading.Event, notes: list[Message]
 ) -> Iterator[Progress | Picture]:
-    """The pictures of one weight: what was learnt is applied once for all prompts."""
+    """The pictures of one weight: what was learnt is applied once for all prompts.
+
+    ``notes`` has what there is to say of it afterwards; at every weight that is the same.
+    """
     yield from cache.warm(cells[0].model, stop)
     with cache.lease(cells[0].model) as model, applied(model, cells[0].loras, model.home) as loras:
         samplers = samplers_in(model.home)
+        notes[:] = loras.notes or notes
         for cell in cells:
             settings = resolve(cell, model.entry, samplers)
             yield from paint(model, settings, stop, facts=loras.facts)

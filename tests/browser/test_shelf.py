@@ -82,6 +82,9 @@ def test_a_lora_is_brought_in_renamed_handed_out_and_deleted(page, studio, halve
     clay = card(page, "clay")
     in_unet = sum(part == "unet" for part, _ in halves)
     in_text = len(halves) - in_unet
+    matched = f"{len(halves)} of {len(halves)} modules matched."
+    expect(page.locator("#shelf-said")).to_contain_text(matched)
+    expect(clay).to_contain_text(matched)
     expect(clay).to_contain_text(
         f"Changes {in_unet} of the U-Net's modules, {in_text} of the text encoder's."
     )

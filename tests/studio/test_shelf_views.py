@@ -44,6 +44,21 @@ def test_a_card_says_what_changes(modules, sentence):
     assert sentence.replace("'", "&#x27;") in shown(about(modules=modules))
 
 
+@pytest.mark.parametrize(
+    ("file", "sentence"),
+    [
+        ({}, "128 of 128 modules matched."),
+        ({"unread": 6, "unread_modules": 2}, "128 of 130 modules matched."),
+        ({"unread": 6}, None),  # brought in before modules were counted
+        ({"kind": "embedding", "modules": {}}, None),
+    ],
+)
+def test_a_card_says_how_much_of_the_file_matched(file, sentence):
+    entry = about(**{"modules": {"unet": 96, "text_encoder": 32}} | file)
+    for html in (shown(entry), shelf_views.added(entry, VISITOR)):
+        assert sentence in html if sentence else "matched" not in html
+
+
 def test_only_one_s_own_is_renamed_and_deleted():
     for part in ('class="renaming"', 'class="deletion"'):
         assert part in shown(about())

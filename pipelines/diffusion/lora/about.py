@@ -33,6 +33,7 @@ class About(BaseModel):
         sources: ids of all that were merged into it, those of merged ones included.
         modules: part of the model → how many of its modules it changes.
         unread: how many tensors of the file meant nothing.
+        unread_modules: of how many modules they are; None where nobody has counted.
         style: in which it came: ``kohya``, ``diffusers`` or ``peft``; "" of a model.
         bytes: on the disk.
     """
@@ -54,6 +55,7 @@ class About(BaseModel):
     sources: tuple[str, ...] = ()
     modules: dict[str, int] = {}
     unread: int = 0
+    unread_modules: int | None = None
     style: str = ""
     bytes: int = 0
 
@@ -91,6 +93,7 @@ def shared_about(path: Path, size: int, changed: int) -> About:
         created=changed / 1e9,
         modules=file.counts,
         unread=len(file.unread),
+        unread_modules=file.unread_modules,
         style=file.style,
         bytes=size,
     )

@@ -74,17 +74,20 @@ class Applied:
 
     @property
     def notes(self) -> list[Message]:
-        """What does not fit this model."""
+        """How much of each LoRA fits this model."""
         return [
             Message(
-                "{matched} of {keys} modules of the LoRA {name} fit {model}; the rest is left out.",
+                "{matched} of {keys} modules of the LoRA {name} fit {model}."
+                if use.matched == use.keys
+                else "{matched} of {keys} modules of the LoRA {name} fit {model}; the rest is left "
+                "out.",
                 matched=use.matched,
                 keys=use.keys,
                 name=use.name,
                 model=self.model,
             )
             for use in self.uses
-            if use.matched < use.keys
+            if use.about.kind == "lora"
         ]
 
     def to_json(self) -> list[dict[str, Any]]:

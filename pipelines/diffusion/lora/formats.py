@@ -16,7 +16,7 @@ from typing import Any
 
 from pipelines.diffusion.lora.families import family_of_name, family_of_width
 from pipelines.diffusion.lora.header import Header, TensorInfo, read_header, scalar
-from pipelines.diffusion.lora.names import PARTS, module_of
+from pipelines.diffusion.lora.names import PARTS, module_of, owner_of
 from pipelines.errors import BadRequest
 
 LORA, EMBEDDING = "lora", "embedding"
@@ -99,6 +99,11 @@ class LoraFile:
     def counts(self) -> dict[str, int]:
         """How many modules of each part it changes."""
         return dict(Counter(module.part for module in self.modules))
+
+    @property
+    def unread_modules(self) -> int:
+        """How many modules the unread tensors are of."""
+        return len({owner_of(key) for key in self.unread})
 
 
 def open_lora(path: Path, file: str) -> LoraFile:

@@ -60,6 +60,16 @@ def module_of(key: str) -> tuple[str, str, str, str] | None:
     return _kohya(key) or _dotted_style(key)
 
 
+def owner_of(key: str) -> str:
+    """The module of which a tensor is, be it of a kind that is not known here.
+
+    >>> owner_of("lora_te3_encoder_block_0.lora_down.weight")
+    'lora_te3_encoder_block_0'
+    """
+    matches = (pattern.fullmatch(key) for pattern, _ in _DOTTED)
+    return next((match[1] for match in matches if match), key)
+
+
 def dotted(name: str) -> str:
     """A module's name as its model has it, from kohya's, where underscores stand for dots.
 

@@ -234,6 +234,7 @@ class LoraShelf:
                 sources=sources,
                 modules=file.counts,
                 unread=len(file.unread),
+                unread_modules=file.unread_modules,
                 style=file.style,
                 bytes=len(written),
             )

@@ -24,6 +24,7 @@ from pipelines.diffusion.samplers import samplers_in
 from pipelines.errors import BadRequest, Busy, NotFound, OutOfMemory, Stopped, validated
 from pipelines.events import Picture, Result
 from pipelines.inputs import keep_input
+from pipelines.messages import Message
 from tests.pipelines.lora import files
 from tests.pipelines.lora.conftest import BASE, LARGE_BASE
 
@@ -189,7 +190,10 @@ def test_the_run_says_how_many_modules_matched(lora_cache, use, halves):
     assert result.data["loras"] == [
         {"name": "clay", "weight": 0.8, "matched": len(halves), "keys": len(halves)}
     ]
-    assert result.data["notes"] == []
+    (note,) = map(Message.from_json, result.data["notes"])
+    count = len(halves)
+    assert f"{count} of {count} modules of the LoRA clay fit" in str(note)
+    assert "left out" not in str(note)
 
 
 def test_modules_that_the_model_lacks_are_left_out_and_said(lora_cache, shelf, halves):

@@ -54,6 +54,8 @@ def test_the_sheet_holds_all_cells_and_progress_only_rises(lora_cache, use):
     assert isinstance(result, Result)
     assert result.data["pictures"] == 4
     assert result.data["weights"] == [0, 1]
+    (note,) = result.data["notes"]
+    assert note["values"]["matched"] == note["values"]["keys"] > 10
     sheet = np.asarray(result.image)
     for picture in (event.image for event in events if isinstance(event, Picture)):
         assert any(

@@ -392,7 +392,11 @@ def test_values_that_are_no_numbers_are_refused(tmp_path, halves, value):
 
 
 def test_unknown_tensors_beside_a_lora_are_counted(tmp_path, halves):
-    tensors = load(files.kohya(halves)) | {"something.else": torch.ones(1)}
+    third = {"lora_te3_block_0.lora_down.weight": torch.ones(4, 8),
+             "lora_te3_block_0.lora_up.weight": torch.ones(8, 4),
+             "lora_te3_block_0.alpha": torch.ones(())}  # fmt: skip
+    tensors = load(files.kohya(halves)) | {"something.else": torch.ones(1)} | third
     file = open_lora(written(tmp_path, save(tensors)), "mine")
-    assert file.unread == ("something.else",)
+    assert set(file.unread) == {"something.else", *third}
+    assert file.unread_modules == 2
     assert len(file.modules) == len(halves)
