@@ -19,6 +19,8 @@ from pipelines.diffusion.lora.shelf import LoraShelf, Style
 from pipelines.diffusion.requests import CompareSamplersRequest, TextToImageRequest
 from pipelines.diffusion.styles import get_style
 from pipelines.dreambooth.before_after_requests import BeforeAfterRequest
+from pipelines.dreambooth.folder import TrainingFolder
+from pipelines.dreambooth.subjects import note_made
 from pipelines.errors import BadRequest, Busy, NotFound
 from studio.accounts import is_guest
 from studio.home import NO_SPACE, disk_full
@@ -136,7 +138,14 @@ class Loras:
                 "end.",
                 name=about.name,
             )
+        # Noted first: pictures that were painted with it go with the photos that it has learnt.
+        for subject in {*about.subjects, self._learnt_by(about)} - {None}:
+            note_made(self._shelf.home, subject, about.id)
         self._shelf.delete(owner, about.id)
+
+    def _learnt_by(self, about: About) -> str | None:
+        """The subject of the training that made it, for entries that do not know it themselves."""
+        return TrainingFolder(self._shelf.home, about.training).subject if about.training else None
 
     # --- in requests ------------------------------------------------------------------------
 

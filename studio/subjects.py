@@ -8,7 +8,6 @@ made from them.
 from __future__ import annotations
 
 import io
-import json
 import shutil
 import threading
 import time
@@ -340,28 +339,36 @@ class Subjects:
             (owner, KIND, id),
         )
         folders = [
-            file.parent.name
+            trainings.TrainingFolder(self._home, file.parent.name)
             for file in sorted((self._home / trainings.FOLDER).glob("*/training.json"))
-            if _subject_of(file) == id
         ]
-        loras = self._made_by(owner, set(folders))
+        folders = [folder for folder in folders if folder.subject == id]
+        gone = {shelf_id for folder in folders if (shelf_id := folder.shelf_id)}
+        gone |= kept.made_of(self._home, id)
+        loras = self._made_by(owner, id, {folder.id for folder in folders}, gone)
         pictures: dict[str, None] = {}  # each once, in the order in which they were painted
         for job in jobs:
             pictures |= dict.fromkeys(row.id for row in self._gallery.of_job(owner, job["id"]))
-        for lora in loras:
+        for named in (id, *loras, *sorted(gone - loras.keys())):
             rows = self._store.rows(
                 "SELECT id FROM pictures WHERE owner = ? AND present AND instr(request, ?) "
                 "ORDER BY number",
-                (owner, lora),
+                (owner, named),
             )
             pictures |= dict.fromkeys(row["id"] for row in rows)
-        return Made([job["id"] for job in jobs], folders, loras, list(pictures))
+        return Made(
+            [job["id"] for job in jobs], [folder.id for folder in folders], loras, list(pictures)
+        )
 
-    def _made_by(self, owner: str, folders: set[str]) -> dict[str, str]:
-        """Names by id of the owner's LoRAs that these trainings have made, or that were merged
-        from them."""
+    def _made_by(self, owner: str, id: str, folders: set[str], gone: set[str]) -> dict[str, str]:
+        """Names by id of what is on the owner's shelf and comes from a subject.
+
+        Args:
+            folders: ids of its trainings.
+            gone: ids of what they have made, be it still on the shelf or not.
+        """
         own = self._shelf.own(owner)
-        made = {e.id for e in own if e.training is not None and e.training in folders}
+        made = gone | {e.id for e in own if id in e.subjects or e.training in folders}
         return {e.id: e.name for e in own if e.id in made or made.intersection(e.sources)}
 
 
@@ -389,10 +396,3 @@ def _is_learnt(subject: Subject) -> BadRequest:
         "{name} is being learnt right now. Stop the training, or wait for its end.",
         name=subject.name,
     )
-
-
-def _subject_of(file: Path) -> str | None:
-    try:
-        return json.loads(file.read_text(encoding="utf-8")).get("subject")
-    except (OSError, ValueError, AttributeError):
-        return None

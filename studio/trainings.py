@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.dreambooth.folder import FOLDER, TrainingFolder
 from pipelines.dreambooth.preflight import Preflight, check, preflight
 from pipelines.dreambooth.requests import TrainingRequest
+from pipelines.dreambooth.subjects import note_made
 from pipelines.errors import BadRequest, NotFound, stored, validated
 from studio.job import Job
 from studio.subjects import KIND
@@ -184,6 +185,8 @@ class Trainings:
         folder = TrainingFolder(self._home, training.id)
         if not training.job.ended or folder.running:
             raise BadRequest("{name} is being trained. Stop it first.", name=training.name)
+        if (subject := folder.subject) and (made := folder.shelf_id):
+            note_made(self._home, subject, made)
         shutil.rmtree(self._home / FOLDER / training.id, ignore_errors=True)
         self._jobs.forget(owner, KIND, training.id)
 

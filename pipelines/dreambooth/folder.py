@@ -112,6 +112,13 @@ class TrainingFolder:
             raise NotFound("There is no training {id}.", id=self.id) from None
         return stored(TrainingRequest, data)
 
+    @property
+    def subject(self) -> str | None:
+        """Whose photos are learnt, be the rest of the request from another version."""
+        asked = _read(self.request_path)
+        subject = asked.get("subject") if isinstance(asked, dict) else None
+        return subject if isinstance(subject, str) else None
+
     # --- progress ---------------------------------------------------------------------------
 
     def report(self, event: str, **values: Any) -> None:

@@ -25,7 +25,7 @@ from PIL import Image
 
 from pipelines import errors
 from pipelines.cache import ModelCache
-from pipelines.catalog import ROOT, Catalog
+from pipelines.catalog import OWN, ROOT, Catalog
 from pipelines.devices import free_memory
 from pipelines.diffusion.lora.shelf import MODEL, WEIGHTS, About, LoraShelf
 from pipelines.dreambooth.folder import TrainingFolder
@@ -188,8 +188,14 @@ def _put_on_shelf(folder: TrainingFolder, request: TrainingRequest) -> About:
         "triggers": (made["trigger"],),
         "base": made["base"],
         "training": folder.id,
+        "subjects": (request.subject,),
     }
     if made["kind"] == "model":
+        if request.model.startswith(OWN):  # all of which is in it too
+            with contextlib.suppress(errors.NotFound):
+                base = shelf.by_id(request.model.removeprefix(OWN))
+                facts["sources"] = (base.id, *base.sources)
+                facts["subjects"] = tuple(dict.fromkeys((request.subject, *base.subjects)))
         return shelf.add_model(
             request.owner,
             name,

@@ -2,11 +2,13 @@
 
 A subject is a folder ``subjects/<id>/`` with ``subject.json`` and ``photos/<photo id>.png``. What
 lies there was decoded and encoded again: RGB pixels and nothing else of the files that people sent.
-Whose it is, the studio knows; engines only open it.
+``made.txt`` has the ids of what was made from them and may have left the shelf. Whose a subject is,
+the studio knows; engines only open it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import re
@@ -34,7 +36,7 @@ from pipelines.errors import BadRequest, NotFound
 from pipelines.files import write_whole
 from pipelines.messages import Message
 
-FOLDER, PHOTOS, FILE = "subjects", "photos", "subject.json"
+FOLDER, PHOTOS, FILE, MADE = "subjects", "photos", "subject.json", "made.txt"
 SubjectId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 
 TRIGGER = "[trigger]"
@@ -356,6 +358,33 @@ class Subject:
             "photos": [photo.to_json() for photo in self.photos],
         }
         write_whole(self.folder / FILE, json.dumps(data, ensure_ascii=False, indent=1).encode())
+
+
+# --- what was made --------------------------------------------------------------------------------
+
+
+def note_made(home: Path, id: str, made: str) -> None:
+    """Notes that ``made``, of the shelf, comes from the subject's photos.
+
+    Whoever deletes the subject finds the pictures that were painted with it, be it long gone.
+    """
+    if not _ID.fullmatch(id) or not (home / FOLDER / id).is_dir():
+        return
+    # A full disk must not keep anybody from deleting, which is when this is called.
+    with (
+        contextlib.suppress(OSError),
+        (home / FOLDER / id / MADE).open("a", encoding="ascii") as file,
+    ):
+        file.write(f"{made}\n")
+
+
+def made_of(home: Path, id: str) -> set[str]:
+    """All that :func:`note_made` has noted."""
+    try:
+        lines = (home / FOLDER / id / MADE).read_text(encoding="ascii").splitlines()
+    except (OSError, ValueError):
+        return set()
+    return {line for line in lines if _ID.fullmatch(line)}
 
 
 # --- words ----------------------------------------------------------------------------------------

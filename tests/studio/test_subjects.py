@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import threading
 import time
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from dataclasses import dataclass
 import pytest
 from PIL import Image
 
-from pipelines.dreambooth.subjects import FOLDER
+from pipelines.dreambooth.folder import TrainingFolder
+from pipelines.dreambooth.subjects import FOLDER, note_made
 from pipelines.errors import BadRequest, Busy, NotFound
 from studio.gallery import Gallery
 from studio.home import prepare_home
@@ -33,6 +35,7 @@ class Entry:
     name: str
     training: str | None
     sources: tuple[str, ...] = ()
+    subjects: tuple[str, ...] = ()
 
 
 class Shelf:
@@ -324,6 +327,47 @@ def test_deleting_takes_what_was_merged_from_what_the_photos_taught(desk, mine):
     desk.shelf.entries[ANN] += [others, merged]
     assert desk.subjects.delete(ANN, mine.id).loras == {lora: "lora 0", merged.id: "both"}
     assert desk.shelf.own(ANN) == [others]
+
+
+def test_deleting_takes_what_was_merged_from_what_is_no_longer_on_the_shelf(desk, mine):
+    training, lora, _, picture = desk.trained(ANN, mine.id)
+    TrainingFolder(desk.home, training).remember_shelf_id(lora)
+    merged = Entry("d" * 32, "both", None, sources=("c" * 32, lora))
+    others = Entry("b" * 32, "others", None, sources=("c" * 32,))
+    desk.shelf.entries[ANN] += [merged, others]
+    desk.shelf.delete(ANN, lora)
+    made = desk.subjects.delete(ANN, mine.id)
+    assert made.loras == {merged.id: "both"}
+    assert made.pictures == [picture], "painted with what is no longer on the shelf"
+    assert desk.shelf.own(ANN) == [others]
+    assert desk.gallery.search(ANN) == []
+
+
+def test_deleting_takes_what_was_made_by_trainings_that_are_deleted_already(desk, mine):
+    training, lora, job, picture = desk.trained(ANN, mine.id)
+    sheet = desk.gallery.save(
+        ANN, job, -1, KIND, Image.new("RGB", (8, 8)), {"subject": mine.id, "training": training}
+    ).id
+    shutil.rmtree(desk.home / "trainings" / training)
+    desk.store.write("DELETE FROM jobs")
+    entry = Entry(lora, "lora 0", training, subjects=("e" * 32, mine.id))
+    desk.shelf.entries[ANN] = [entry]
+    made = desk.subjects.delete(ANN, mine.id)
+    assert made.loras == {lora: "lora 0"}
+    assert set(made.pictures) == {sheet, picture}
+    assert desk.gallery.search(ANN) == []
+
+
+def test_deleting_takes_pictures_of_what_is_gone_without_any_other_trace(desk, mine):
+    gone, picture = "9" * 32, desk.picture(ANN, "one", {"prompt": "x", "model": "own:" + "9" * 32})
+    other = desk.picture(ANN, "two", {"prompt": "x", "model": "own:" + "8" * 32})
+    note_made(desk.home, mine.id, gone)
+    note_made(desk.home, mine.id, gone)
+    assert desk.subjects.delete(ANN, mine.id).pictures == [picture]
+    assert [row.id for row in desk.gallery.search(ANN)] == [other]
+    note_made(desk.home, mine.id, gone)
+    note_made(desk.home, "../x", gone)
+    assert list((desk.home / FOLDER).iterdir()) == []
 
 
 def test_a_subject_whose_list_is_damaged_can_still_be_deleted(desk, mine):

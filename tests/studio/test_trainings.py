@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save
 
 from pipelines.catalog import Catalog
 from pipelines.diffusion.lora.shelf import LoraShelf
@@ -14,6 +17,7 @@ from pipelines.errors import BadRequest, NotFound, validated
 from studio.gallery import Gallery
 from studio.home import prepare_home
 from studio.jobs import Jobs
+from studio.loras import Loras
 from studio.settings import StoredSettings
 from studio.store import Store
 from studio.subjects import KIND, Subjects
@@ -21,6 +25,7 @@ from studio.trainings import Trainings
 from tests.pipelines.dreambooth.test_photos import encoded, scene
 
 ANN, BEN = "ann", "ben"
+WORD = save({"emb_params": torch.ones(1, 32)})
 
 
 class Machine:
@@ -44,10 +49,12 @@ class Desk:
         self.home = prepare_home(home)
         self.store = Store(self.home)
         settings = StoredSettings(self.store)
-        gallery = Gallery(self.store, self.home, settings)
-        self.subjects = Subjects(self.store, self.home, gallery, LoraShelf(self.home))
+        self.gallery = gallery = Gallery(self.store, self.home, settings)
+        self.shelf = LoraShelf(self.home)
+        self.subjects = Subjects(self.store, self.home, gallery, self.shelf)
         self.jobs = Jobs(self.store, None, {KIND: Engine}, gallery, settings)
         catalog = Catalog(self.home)
+        self.loras = Loras(self.store, self.shelf, catalog, gallery, settings)
         self.trainings = Trainings(self.home, catalog, Machine, self.subjects, self.jobs)
 
     def subject(self, owner, photos=3):
@@ -246,6 +253,38 @@ def test_they_go_with_their_subject(desk):
     assert made.trainings == [training]
     assert not folder.path.exists()
     assert desk.trainings.list(ANN) == []
+
+
+@pytest.mark.parametrize("first", ["LoRA", "training"])
+def test_pictures_go_with_their_subject_whatever_was_deleted_first(desk, first):
+    """Of an earlier version, whose shelf did not know of subjects."""
+    subject = desk.subject(ANN)
+    training = desk.queue(ANN, subject)
+    folder = reported(desk, training)
+    folder.request_path.write_text(json.dumps({"subject": subject}))
+    about = desk.shelf.add(ANN, "whiskers", WORD, training=training)
+    folder.remember_shelf_id(about.id)
+    desk.end()
+    used = {"prompt": "x", "loras": [{"name": "whiskers", "weight": 1.0, "id": about.id}]}
+    image = Image.new("RGB", (8, 8))
+    desk.gallery.save(ANN, "painted", 0, "text_to_image", image, used)
+    if first == "LoRA":
+        desk.loras.delete(ANN, about.id)
+        desk.trainings.delete(ANN, training)
+    else:
+        desk.trainings.delete(ANN, training)
+        desk.loras.delete(ANN, about.id)
+    assert len(desk.subjects.delete(ANN, subject).pictures) == 1
+    assert desk.gallery.search(ANN) == []
+
+
+def test_pictures_go_with_a_subject_when_what_was_merged_is_gone_too(desk):
+    subject = desk.subject(ANN)
+    both = desk.shelf.add(ANN, "both", WORD, sources=("c" * 32,), subjects=("d" * 32, subject))
+    used = {"prompt": "x", "loras": [{"name": "both", "weight": 1.0, "id": both.id}]}
+    desk.gallery.save(ANN, "painted", 0, "text_to_image", Image.new("RGB", (8, 8)), used)
+    desk.loras.delete(ANN, both.id)
+    assert len(desk.subjects.delete(ANN, subject).pictures) == 1
 
 
 def test_a_trainer_that_outlived_its_studio_holds_its_subject(desk):

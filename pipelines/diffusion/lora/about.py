@@ -31,6 +31,7 @@ class About(BaseModel):
         created: seconds since 1970.
         training: id of the training that made it, or None.
         sources: ids of all that were merged into it, those of merged ones included.
+        subjects: ids of those whose photos are in it, by training or by merging.
         modules: part of the model → how many of its modules it changes.
         unread: how many tensors of the file meant nothing.
         unread_modules: of how many modules they are; None where nobody has counted.
@@ -53,6 +54,7 @@ class About(BaseModel):
     created: float = 0.0
     training: str | None = None
     sources: tuple[str, ...] = ()
+    subjects: tuple[str, ...] = ()
     modules: dict[str, int] = {}
     unread: int = 0
     unread_modules: int | None = None

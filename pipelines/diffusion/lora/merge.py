@@ -83,6 +83,7 @@ def merge_into_lora(shelf: LoraShelf, request: MergeRequest) -> About:
         triggers=tuple(word for about in abouts for word in about.triggers),
         base=bases.pop() if len(bases) == 1 else None,
         sources=_sources(abouts),
+        subjects=_subjects(abouts),
     )
 
 
@@ -96,6 +97,7 @@ def merge_into_model(shelf: LoraShelf, request: MergeRequest, model) -> About:
         BadRequest: one of them does not fit the model.
     """
     found = _found(shelf, request.loras)
+    abouts = [*(about for _, about in found), *_own_model(shelf, model)]
 
     def write(folder: Path) -> None:
         uses = [use for use, _ in found]
@@ -110,7 +112,8 @@ def merge_into_model(shelf: LoraShelf, request: MergeRequest, model) -> About:
         id=request.id,
         triggers=tuple(word for _, about in found for word in about.triggers),
         base=model.entry.name,
-        sources=_sources([*(about for _, about in found), *_own_model(shelf, model)]),
+        sources=_sources(abouts),
+        subjects=_subjects(abouts),
     )
 
 
@@ -118,6 +121,10 @@ def _sources(abouts: Sequence[About]) -> tuple[str, ...]:
     """Whoever deletes a subject deletes what its LoRAs were merged into as well."""
     ids = [id for about in abouts for id in (about.id, *about.sources)]
     return tuple(dict.fromkeys(ids))
+
+
+def _subjects(abouts: Sequence[About]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(id for about in abouts for id in about.subjects))
 
 
 def _own_model(shelf: LoraShelf, model) -> list[About]:

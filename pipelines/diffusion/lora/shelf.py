@@ -186,6 +186,7 @@ class LoraShelf:
         base: str | None = None,
         training: str | None = None,
         sources: tuple[str, ...] = (),
+        subjects: tuple[str, ...] = (),
     ) -> About:
         """Puts a LoRA or an embedding on the owner's shelf, re-written in one layout.
 
@@ -195,6 +196,7 @@ class LoraShelf:
             triggers, base: None: what the file says.
             training: id of the training that made it.
             sources: ids of what it was merged from.
+            subjects: ids of those whose photos are in it.
 
         Raises:
             BadRequest: the file cannot be used; the sentence says why.
@@ -232,6 +234,7 @@ class LoraShelf:
                 created=created,
                 training=training,
                 sources=sources,
+                subjects=subjects,
                 modules=file.counts,
                 unread=len(file.unread),
                 unread_modules=file.unread_modules,
@@ -252,13 +255,14 @@ class LoraShelf:
         base: str | None = None,
         training: str | None = None,
         sources: tuple[str, ...] = (),
+        subjects: tuple[str, ...] = (),
     ) -> About:
         """Puts a whole model on the owner's shelf.
 
         Args:
             write: called with a folder that does not exist yet; writes a diffusers model there.
             family: see :mod:`pipelines.diffusion.lora.families`.
-            id, triggers, base, training, sources: as for :meth:`add`.
+            id, triggers, base, training, sources, subjects: as for :meth:`add`.
 
         Raises:
             BadRequest: what was written is no model that Atelier could load.
@@ -281,6 +285,7 @@ class LoraShelf:
                 created=time.time(),
                 training=training,
                 sources=sources,
+                subjects=subjects,
                 bytes=finding.nbytes,
             )
             return self._put(folder, about)

@@ -106,7 +106,7 @@ def test_a_training_under_accelerate_launch_ends_on_the_owners_shelf(ask, home, 
     (about,) = LoraShelf(home).own("ada")
     assert (about.id, about.name, about.kind) == (result.data["lora"], "whiskers", "lora")
     assert (about.rank, about.triggers, about.base) == (4, ("sks cat",), "tiny-sd1")
-    assert about.training == request.training
+    assert (about.training, about.subjects) == (request.training, (request.subject,))
     assert about.modules["unet"] > 0
     assert not TrainingFolder(home, request.training).running
 

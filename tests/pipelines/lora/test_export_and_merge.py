@@ -184,7 +184,9 @@ def test_a_merged_one_paints_what_its_parts_paint(lora_cache, shelf, home, pipe,
     parts = []
     for seed, weight in ((1, 0.8), (2, -0.5)):
         halves = files.random_halves(pipe, rank=4, seed=seed, size=0.3)
-        about = shelf.add(ANN, f"part {seed}", files.kohya(halves, 2.0), triggers=(f"w{seed}",))
+        words, subjects = (f"w{seed}",), (f"{seed}" * 32, "3" * 32)
+        data = files.kohya(halves, 2.0)
+        about = shelf.add(ANN, f"part {seed}", data, triggers=words, subjects=subjects)
         parts.append({"name": about.name, "weight": weight, "id": about.id})
     request = MergeRequest(loras=parts, name="both", rank=rank, owner=ANN, id="a" * 32)
     result = list(merge.run(request, lora_cache, threading.Event()))[-1]
@@ -193,6 +195,7 @@ def test_a_merged_one_paints_what_its_parts_paint(lora_cache, shelf, home, pipe,
     assert (about.id, about.owner, about.name) == ("a" * 32, ANN, "both")
     assert (about.rank, about.triggers) == (rank or 8, ("w1", "w2"))
     assert about.sources == tuple(part["id"] for part in parts)
+    assert about.subjects == ("1" * 32, "3" * 32, "2" * 32)
     (expected,) = pictures(painted(lora_cache, loras=parts))
     (made,) = pictures(painted(lora_cache, loras=[{"name": "both", "id": about.id}]))
     if rank == 2:
@@ -230,13 +233,15 @@ def test_only_loras_are_merged(lora_cache, shelf):
 
 
 def test_a_model_with_a_lora_in_it_paints_what_both_paint(lora_cache, shelf, strong):
-    about = shelf.add(ANN, "clay", files.kohya(strong, 2.0), triggers=("sks",))
+    data = files.kohya(strong, 2.0)
+    about = shelf.add(ANN, "clay", data, triggers=("sks",), subjects=("1" * 32,))
     use = {"name": "clay", "weight": 0.8, "id": about.id}
     request = MergeRequest(loras=[use], name="clay model", model=BASE, owner=ANN)
     with Unchanged(lora_cache):
         result = list(merge.run(request, lora_cache, threading.Event()))[-1]
     made = shelf.by_id(result.data["lora"])
     assert (made.kind, made.base, made.owner, made.triggers) == ("model", BASE, ANN, ("sks",))
+    assert made.subjects == ("1" * 32,)
     (expected,) = pictures(painted(lora_cache, loras=[use]))
     (plain,) = pictures(painted(lora_cache))
     events = painted(lora_cache, model=f"own:{made.id}")
