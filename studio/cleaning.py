@@ -6,7 +6,7 @@ import contextlib
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,18 @@ def clean_up(studio: Studio, dry_run: bool = False) -> int:
         if not dry_run:
             path.unlink(missing_ok=True)
     return freed
+
+
+def forget_uploads(home: Path, paths: Iterable[str | Path]) -> None:
+    """Deletes Gradio's copies of uploads that have been read; other files are left alone.
+
+    They are what people have sent, byte for byte: photos among them may tell where they were taken.
+    """
+    folder = (home / UPLOADS).resolve()
+    for path in map(Path, paths):
+        if folder in path.resolve().parents:
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def uploaded_bytes(home: Path) -> int:

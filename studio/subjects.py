@@ -385,6 +385,9 @@ def _unpacked(name: str, content: bytes | Path) -> Iterator[tuple[str, bytes | U
         elif is_zip(content):
             yield from files_in_zip(io.BytesIO(content))
             return
+    except FileNotFoundError:  # somebody else has sent the same file, and theirs was read first
+        yield name, BadRequest("{name} is no longer there. Send it again.", name=name[:100])
+        return
     except UserError as error:  # of the zip as a whole
         yield name, error
         return

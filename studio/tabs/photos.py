@@ -14,6 +14,7 @@ from pipelines.dreambooth.subjects import MAX_CAPTION, MAX_NAME, MAX_WORD, Photo
 from pipelines.errors import UserError
 from pipelines.messages import Message
 from studio import train_views, views
+from studio.cleaning import forget_uploads
 from studio.widgets import QUIET, Visitor, label
 
 if TYPE_CHECKING:
@@ -224,6 +225,8 @@ class PhotosForm:
             said = views.error(error.message, visitor)
             yield [None, *self.show(id, model, visitor, said)]
             return
+        finally:  # all at once: who sends a file twice has one copy here
+            forget_uploads(self.studio.home, paths or ())
         yield [None, *self.show(id, model, visitor, train_views.outcomes(found, visitor))]
 
     def _took_example(self, model: str, request: gr.Request) -> list[Any]:

@@ -10,6 +10,7 @@ from playwright.sync_api import Page, expect
 
 from tests.pipelines.dreambooth.test_photos import HEIC, encoded, scene
 from tests.studio.live import TINY
+from tests.studio.test_photo_uploads import photograph, tattling
 
 TRAINING = 480_000  # ms; the trainer is a process of its own that loads torch first
 EXAMPLES = 10
@@ -86,6 +87,13 @@ def test_photos_are_taken_and_what_is_refused_is_said(page):
     page.problems.clear()  # the old page complains that its connection was cut
     page.get_by_role("tab", name="Teach").click()
     expect(page.locator("#train-photos [data-id]")).to_have_count(3)
+
+
+def test_no_copy_of_a_photo_as_it_was_sent_is_left(page, studio):
+    sent = [{"name": f"{n}.jpg", "mimeType": "image/jpeg", "buffer": photograph(n)} for n in (1, 2)]
+    upload(page, sent)
+    expect(page.locator("#train-said")).to_contain_text("2 of 2 photos were taken.")
+    assert tattling(studio[0].home) == set()
 
 
 def test_crop_and_caption_are_changed_where_one_clicks(page):
