@@ -7,6 +7,7 @@ numbers are read here; :mod:`pipelines.diffusion.lora.weights` reads the rest.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -18,8 +19,10 @@ from pipelines.diffusion.lora.families import family_of_name, family_of_width
 from pipelines.diffusion.lora.header import Header, TensorInfo, read_header, scalar
 from pipelines.diffusion.lora.names import PARTS, module_of, owner_of
 from pipelines.errors import BadRequest
+from pipelines.sizes import in_words
 
 LORA, EMBEDDING = "lora", "embedding"
+_FLOAT = 4  # bytes of the numbers in which convolutions are put together
 METADATA_KEY = "lora_adapter_metadata"  # where diffusers keeps ranks and alphas
 
 # Of LoRAs for other kinds of models, and of what is no plain LoRA.
@@ -37,6 +40,10 @@ _OTHER_KINDS = (
 _EMBEDDINGS = {"emb_params": "text_encoder", "clip_l": "text_encoder", "clip_g": "text_encoder_2"}
 
 MAX_TRIGGERS, MAX_TRIGGER = 20, 100
+MAX_KERNEL = 7  # of a convolution; models have 3
+# Convolutions in three parts grow when they are put together: by 18 at most in what trainers write,
+# which has other layers too.
+MAX_UNPACKED, UNPACKED_FLOOR = 4, 100_000_000  # times the file's size, and bytes that any may take
 MAX_VECTORS = 70  # more would not leave room for a prompt in CLIP's 75 tokens
 
 
@@ -132,6 +139,7 @@ def open_lora(path: Path, file: str) -> LoraFile:
         for (part, name), roles in entries.items()
         if roles.keys() & {"down", "up"}
     )
+    _check_unpacked(path, header, modules, file)
     ranks = Counter(module.rank for module in modules)
     alpha = Counter(module.alpha for module in modules).most_common(1)[0][0]
     return LoraFile(
@@ -209,6 +217,16 @@ def _module(
             down="×".join(map(str, down.shape)),
             up="×".join(map(str, up.shape)),
         )
+    kernel = (mid or down).shape[2:]
+    if any(side > MAX_KERNEL for side in kernel):
+        raise BadRequest(
+            "{file} cannot be used: the kernel of {module} is {kernel}; at most {limit}×{limit} "
+            "are taken.",
+            file=file,
+            module=f"{part}.{name}"[:150],
+            kernel="×".join(map(str, kernel)),
+            limit=MAX_KERNEL,
+        )
     alpha = alphas.get(f"{part}.{name}")
     if "alpha" in roles:
         alpha = scalar(path, header.tensors[roles["alpha"]])
@@ -236,6 +254,26 @@ def _halves_fit(down: TensorInfo, up: TensorInfo, mid: TensorInfo | None) -> boo
         and all(side == 1 for side in down.shape[2:])
         and len(down.shape) == 4
     )
+
+
+def _check_unpacked(path: Path, header: Header, modules: tuple[LoraModule, ...], file: str) -> None:
+    """Refuses a small file that would fill memory and disk once it is read."""
+    unpacked = 0
+    for module in modules:
+        if module.mid is not None:
+            rank, into = header.tensors[module.down].shape[:2]
+            unpacked += rank * into * math.prod(header.tensors[module.mid].shape[2:]) * _FLOAT
+    size = path.stat().st_size
+    limit = MAX_UNPACKED * size + UNPACKED_FLOOR
+    if unpacked > limit:
+        raise BadRequest(
+            "{file} has {size}, but {unpacked} once its convolutions in three parts are put "
+            "together; at most {limit} are taken. Export it without lora_mid.",
+            file=file,
+            size=in_words(size),
+            unpacked=in_words(unpacked),
+            limit=in_words(limit),
+        )
 
 
 def _adapter_alphas(header: Header, file: str) -> dict[str, float]:

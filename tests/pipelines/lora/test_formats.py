@@ -374,6 +374,41 @@ def test_what_cannot_be_used_gets_one_sentence(tmp_path, data, sentence):
         open_lora(written(tmp_path, data), "mine")
 
 
+def three_parts(rank: int, into: int, kernel: tuple[int, int], dtype=torch.float16) -> bytes:
+    """A convolution in three parts, as :func:`test_a_convolution_in_three_parts` has it."""
+    shapes = {"down": (rank, into, 1, 1), "mid": (rank, rank, *kernel), "up": (8, rank, 1, 1)}
+    return save({f"{STEM}.lora_{role}.weight": torch.ones(*shape).to(dtype)
+                 for role, shape in shapes.items()})  # fmt: skip
+
+
+@pytest.mark.parametrize("kernel", [(8, 1), (1, 8), (2000, 2000)])
+def test_a_kernel_larger_than_any_model_s_is_refused(tmp_path, kernel):
+    """16 MB of it would unpack to 4 GB, of one module alone."""
+    path = written(tmp_path, three_parts(1, 256, kernel))
+    words = f"kernel of unet.mid_block.resnets.0.conv1 is {kernel[0]}×{kernel[1]}; at most 7×7"
+    with pytest.raises(BadRequest, match=words):
+        open_lora(path, "mine")
+    plain = ones(**{f"{STEM}.lora_down.weight": (1, 2, *kernel),
+                    f"{STEM}.lora_up.weight": (2, 1, 1, 1)})  # fmt: skip
+    with pytest.raises(BadRequest, match="at most 7×7"):
+        open_lora(written(tmp_path, plain), "mine")
+
+
+def test_what_unpacks_to_much_more_than_the_file_is_refused_before_it_is_read(tmp_path):
+    data = three_parts(1, 8_000_000, (7, 7), torch.float8_e4m3fn)
+    assert len(data) < 10**7
+    with pytest.raises(BadRequest, match=r"has 8.0 MB, but 1.6 GB once .*; at most 132 MB are"):
+        open_lora(written(tmp_path, data), "mine")
+
+
+@pytest.mark.parametrize("rank", [16, 128])
+def test_what_trainers_write_in_three_parts_is_taken(tmp_path, rank):
+    """Their usual factor for one module, here without anything else in the file."""
+    path = written(tmp_path, three_parts(rank, 1280, (3, 3)))
+    factors = read(path, open_lora(path, "mine"), "mine")
+    assert factors["unet.mid_block.resnets.0.conv1"].down.shape == (rank, 1280, 3, 3)
+
+
 def test_halves_of_whole_numbers_are_refused(tmp_path):
     data = save({f"{STEM}.lora_down.weight": torch.ones(1, 2, dtype=torch.int64),
                  f"{STEM}.lora_up.weight": torch.ones(2, 1, dtype=torch.int64)})  # fmt: skip
