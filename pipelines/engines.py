@@ -34,11 +34,13 @@ class Engine:
         kind: its name in jobs and in the HTTP API.
         request_class: what it is asked with.
         module: where its ``run`` is.
+        resumes: whether it goes on where it was when it is run again after a crash.
     """
 
     kind: str
     request_class: type[BaseModel]
     module: str
+    resumes: bool = False
 
     def load(self) -> None:
         """Import what :meth:`run` needs: torch, diffusers and the rest, seconds the first time."""
@@ -60,7 +62,7 @@ ENGINES: dict[str, Engine] = {
         Engine("compare_samplers", CompareSamplersRequest, "pipelines.diffusion.compare"),
         Engine("control", ControlRequest, "pipelines.diffusion.control.paint"),
         Engine("merge_loras", MergeRequest, "pipelines.diffusion.lora.merge"),
-        Engine("dreambooth", TrainingRequest, "pipelines.dreambooth.process"),
+        Engine("dreambooth", TrainingRequest, "pipelines.dreambooth.process", resumes=True),
         Engine("before_after", BeforeAfterRequest, "pipelines.dreambooth.before_after"),
     )
 }

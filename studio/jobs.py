@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from studio.settings import StoredSettings
     from studio.store import Store
 
-MAX_CRASHES = 2  # a job on which the studio has died more often is not tried again
+MAX_CRASHES = 2  # a job on which the studio has died more often in a row is not tried again
 RETRY_SECONDS = 2.0  # between two tries to write to a database that refuses it
 WRITE_SECONDS = 0.25  # between two writes of a running job's progress
 REMEMBERED = 200  # finished jobs that are looked at for how long each kind takes
@@ -74,7 +74,8 @@ class Jobs:
     Args:
         store: the database.
         cache: the model cache, handed to the engines.
-        engines: by kind: ``request_class`` and ``run(request, cache, stop)``.
+        engines: by kind: ``request_class`` and ``run(request, cache, stop)``; where there is a
+            true ``resumes``, it goes on where it was.
         gallery: where finished pictures go.
         settings: the queue limit.
 
@@ -280,6 +281,11 @@ class Jobs:
                 (CANCELLED, now, RUNNING),
             )
             connection.execute("UPDATE jobs SET crashes = crashes + 1 WHERE state = ?", (RUNNING,))
+            # It was not the job's doing where that has moved on, and will do so again.
+            connection.executemany(
+                "UPDATE jobs SET crashes = 0 WHERE state = ? AND step > 0 AND kind = ?",
+                [(RUNNING, k) for k, e in self._engines.items() if getattr(e, "resumes", False)],
+            )
             connection.execute(
                 "UPDATE jobs SET state = ?, error = ?, finished = ? "
                 "WHERE state = ? AND crashes > ?",

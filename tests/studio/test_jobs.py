@@ -331,6 +331,20 @@ def test_after_a_crash_running_jobs_run_again_but_not_for_ever(desk):
     assert revived.get(ANN, cancelled.id).state == "cancelled"
 
 
+def test_power_cuts_do_not_end_what_goes_on_where_it_was(desk):
+    """As long as it has moved on between them; one that never begins is given up like others."""
+    desk.draw.resumes = True
+    job = desk.submit()
+
+    def cut(step):
+        desk.store.write("UPDATE jobs SET state = 'running', step = ? WHERE id = ?", (step, job.id))
+        revived = Jobs(desk.store, None, {"draw": desk.draw}, desk.gallery, desk.settings)
+        revived._recover()
+        return revived.get(ANN, job.id).state
+
+    assert [cut(step) for step in (40, 80, 0, 0, 90, 120, 0, 0, 0)] == ["queued"] * 8 + ["failed"]
+
+
 def test_what_was_saved_before_a_crash_is_not_saved_twice(desk):
     job = desk.submit(pictures=2)
     from PIL import Image
