@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ try:
 except ImportError:  # Windows: there a second trainer of one folder is not noticed
     fcntl = None
 
-FOLDER = "trainings"
+FOLDER, ABOUT = "trainings", "about.json"
 # A training may go on with these changed; all others decide what its checkpoint means.
 _MAY_CHANGE = ("name", "sample_every", "sample_prompts", "save_every", "owner")
 
@@ -203,19 +204,57 @@ class TrainingFolder:
     @property
     def about_result(self) -> dict[str, Any] | None:
         """What the trainer says of what it has made, or None."""
-        return _read(self.result / "about.json")
+        return _read(self.result / ABOUT)
 
     def forget_result(self) -> None:
         """Lets an earlier result no longer count as this run's; the shelf has its own copy."""
-        (self.result / "about.json").unlink(missing_ok=True)
+        (self.result / ABOUT).unlink(missing_ok=True)
 
     @property
     def shelf_id(self) -> str | None:
         """Under which id the result lies on the shelf."""
         return (_read(self.path / "shelf.json") or {}).get("id")
 
-    def remember_shelf_id(self, id: str) -> None:
-        write_whole(self.path / "shelf.json", json.dumps({"id": id}).encode())
+    @property
+    def steps_on_shelf(self) -> int:
+        """How many steps are in what lies on the shelf; 0 where that is not known."""
+        return (_read(self.path / "shelf.json") or {}).get("steps", 0)
+
+    def remember_shelf_id(self, id: str, steps: int = 0) -> None:
+        """Notes under which id the result lies on the shelf, and how many steps are in it."""
+        write_whole(self.path / "shelf.json", json.dumps({"id": id, "steps": steps}).encode())
+
+    # --- the room it takes ------------------------------------------------------------------
+
+    @property
+    def bytes(self) -> int:
+        """Of all its files."""
+        return size_of(self.path)
+
+    def forget_weights(self, done: bool) -> None:
+        """Deletes what the shelf has a copy of; where the training is ``done``, also what only
+        going on needs: with a whole model and its optimiser, that is most of all."""
+        for path in self.result.glob("*"):
+            if path.name != ABOUT:
+                _delete(path)
+        if done:
+            _delete(self.checkpoint)
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files below a folder; those that go meanwhile do not count."""
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            total += path.stat().st_size if path.is_file() else 0
+    return total
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _locked(file: IO[str]) -> bool:

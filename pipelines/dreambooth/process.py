@@ -67,12 +67,16 @@ def run(
     """
     home = cache.home
     started = time.monotonic()
+    folder = TrainingFolder(home, request.training)
+    if (kept := _done_already(folder, request)) is not None:
+        folder.begin(request)
+        yield _result(folder, kept, folder.steps_on_shelf, started)
+        return
     subject = Subject.open(home, request.subject)
     entry = Catalog(home).get(request.model)
     expected = preflight(
         request, entry, len(subject.photos), home, cache.device, os.cpu_count() or 1
     )
-    folder = TrainingFolder(home, request.training)
     follower, process = _Follower(folder, request), None
     found = folder.running
     if found:
@@ -107,16 +111,37 @@ def run(
         resolution = request.resolution or entry.native_size
         with contextlib.suppress(OSError):
             remember_speed(request, resolution, home, cache.device, follower.seconds_a_step)
-    yield Result(
+    yield _result(folder, kept, about["steps"], started, follower.preview)
+
+
+def _result(
+    folder: TrainingFolder,
+    kept: About,
+    steps: int,
+    started: float,
+    preview: Image.Image | None = None,
+) -> Result:
+    return Result(
         {
             "lora": kept.id,
             "name": kept.name,
             "training": folder.id,
-            "steps": about["steps"],
+            "steps": steps,
             "seconds": round(time.monotonic() - started, 1),
         },
-        follower.preview,
+        preview,
     )
+
+
+def _done_already(folder: TrainingFolder, request: TrainingRequest) -> About | None:
+    """What all steps have made, where it is still on the shelf.
+
+    The studio may have ended before it could say so, and there is nothing left to go on from.
+    """
+    if folder.shelf_id is not None and folder.steps_on_shelf >= request.steps:
+        with contextlib.suppress(errors.NotFound):
+            return LoraShelf(folder.home).by_id(folder.shelf_id)
+    return None
 
 
 def launch_command(
@@ -158,11 +183,15 @@ def launch_trainer(
 def put_on_shelf(folder: TrainingFolder, request: TrainingRequest) -> About:
     """Puts a training's result on its owner's shelf, in the place of an earlier one of its own.
 
+    What lies there then, and what only further steps would need, is taken out of the folder.
+
     Raises:
         Unavailable: the disk is full; what was on the shelf is still there.
     """
+    steps = folder.about_result["steps"]
     try:
-        return _put_on_shelf(folder, request)
+        kept = _put_on_shelf(folder, request)
+        folder.remember_shelf_id(kept.id, steps)
     except OSError as error:
         if not is_full(error):
             raise
@@ -172,15 +201,15 @@ def put_on_shelf(folder: TrainingFolder, request: TrainingRequest) -> About:
             name=request.name,
             free=in_words(shutil.disk_usage(folder.home).free),
         ) from error
+    folder.forget_weights(done=steps >= request.steps)
+    return kept
 
 
 def _put_on_shelf(folder: TrainingFolder, request: TrainingRequest) -> About:
     shelf, made = LoraShelf(folder.home), folder.about_result
-    id, name = folder.shelf_id, request.name
-    if id is None:
-        # Remembered first: whatever happens now, there will only ever be one of this training.
-        id = secrets.token_hex(16)
-        folder.remember_shelf_id(id)
+    id, name = folder.shelf_id or secrets.token_hex(16), request.name
+    # Remembered first: whatever happens now, there will only ever be one of this training.
+    folder.remember_shelf_id(id)
     with contextlib.suppress(errors.NotFound):
         name = shelf.by_id(id).name  # perhaps renamed meanwhile
     facts: dict[str, Any] = {
