@@ -5,8 +5,10 @@
 // props.value is the id of the picture as the server keeps it, "" while the paper is empty. Each
 // change of the drawing is sent there, and comes back as another id. A drawing is a ground (white,
 // or a picture) and strokes on it, which are painted again to undo one.
+//
+// window.atelierPaper is the width and height of the result, whose proportions an empty paper takes.
 
-const SIDE = 512; // pixels of an empty paper
+const SIDE = 512; // pixels of the longer side of an empty paper
 const LONGEST = 1024; // pixels of the longer side of a picture that is drawn upon; at least SIDE
 const ACCEPTED = ["image/png", "image/jpeg", "image/webp"];
 
@@ -20,7 +22,7 @@ const ink = document.createElement("canvas"); // the strokes alone, so that the 
 const strokes = ink.getContext("2d");
 
 let tool = { size: 6, colour: "#000000", erases: false };
-let done = []; // what was done, oldest first: {ground, id} or {stroke}
+let done = []; // what was done, oldest first: {ground, id} or {stroke}; a stroke has its paper's size
 let undone = [];
 let stroke = null; // the one that is being drawn
 let drawn = ""; // the id of the last drawing sent from here, which the next one takes the place of
@@ -31,6 +33,7 @@ const state = (window.atelierDrawings ||= {});
 state[NAME] = {
   settled: () => sending,
   value: () => props.value || "",
+  fit: () => repaint(), // the result has another size
 };
 
 // --- what is seen -------------------------------------------------------------------------------
@@ -40,11 +43,26 @@ function ground() {
   return last ? last.ground : null;
 }
 
-function resize(picture) {
-  const longer = picture ? Math.max(picture.naturalWidth, picture.naturalHeight) : SIDE;
-  const scale = Math.min(LONGEST, Math.max(SIDE, longer)) / longer;
-  const width = picture ? Math.max(1, Math.round(picture.naturalWidth * scale)) : SIDE;
-  const height = picture ? Math.max(1, Math.round(picture.naturalHeight * scale)) : SIDE;
+function sizeOfPaper() {
+  const picture = ground();
+  if (picture) {
+    const { naturalWidth: width, naturalHeight: height } = picture;
+    const longer = Math.max(width, height);
+    return scaled(width, height, Math.min(LONGEST, Math.max(SIDE, longer)) / longer);
+  }
+  const from = done.findLastIndex((step) => step.ground !== undefined);
+  const first = done[from + 1]?.stroke || stroke;
+  if (first) return first.paper; // what is drawn stays where it is
+  const [width, height] = window.atelierPaper || [SIDE, SIDE];
+  return scaled(width, height, SIDE / Math.max(width, height));
+}
+
+function scaled(width, height, scale) {
+  return [width, height].map((side) => Math.max(1, Math.round(side * scale)));
+}
+
+function resize() {
+  const [width, height] = sizeOfPaper();
   for (const each of [paper, ink]) {
     if (each.width === width && each.height === height) continue; // to set them empties it
     each.width = width;
@@ -82,7 +100,7 @@ function show() {
 }
 
 function repaint() {
-  resize(ground());
+  resize();
   strokes.globalCompositeOperation = "source-over";
   strokes.clearRect(0, 0, ink.width, ink.height);
   const from = done.findLastIndex((step) => step.ground !== undefined);
@@ -214,7 +232,8 @@ paper.addEventListener("pointerdown", (event) => {
   paper.focus({ preventScroll: true });
   paper.setPointerCapture(event.pointerId);
   const scale = Math.max(paper.width, paper.height) / SIDE;
-  stroke = { ...tool, size: tool.size * scale, points: [place(event)] };
+  const size = [paper.width, paper.height];
+  stroke = { ...tool, size: tool.size * scale, paper: size, points: [place(event)] };
   repaint();
 });
 

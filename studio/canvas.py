@@ -81,6 +81,17 @@ def settled_js(drawings: dict[int, str]) -> str:
     )
 
 
+# For an event's ``js`` with the result's width and height as inputs: empty papers take their
+# proportions, at once and when they are first shown.
+FIT_JS = (
+    "(width, height) => {"
+    " if (!(width > 0 && height > 0)) return;"
+    " window.atelierPaper = [width, height];"
+    " Object.values(window.atelierDrawings || {}).forEach((drawing) => drawing.fit());"
+    " }"
+)
+
+
 def _words(language: str) -> dict[str, str]:
     table = texts(language)
     return {name: table.get(text, text) for name, text in WORDS.items()}

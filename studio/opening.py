@@ -38,7 +38,9 @@ class Opening:
         """As ``gr.Blocks.load``, at this moment."""
         return self._moment(*arguments, **options)
 
-    def fill(self, updates: Callable[[Visitor], list[Any]], outputs: list[Any]) -> None:
+    def fill(
+        self, updates: Callable[[Visitor], list[Any]], outputs: list[Any]
+    ) -> gr.events.Dependency:
         """Show ``updates(visitor)`` in ``outputs``, unless they are ``FILLED`` already."""
 
         def unless_filled(stage: int, request: gr.Request) -> list[Any]:
@@ -46,4 +48,4 @@ class Opening:
                 return [gr.skip()] * len(outputs)
             return updates(Visitor.of(request))
 
-        self._moment(unless_filled, self.stage, outputs, **QUIET)
+        return self._moment(unless_filled, self.stage, outputs, **QUIET)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pipelines.cache import ModelCache
 
 BLACK, GREY, FACING = (0, 0, 0), (128, 128, 128), (128, 128, 255)
+LINES = {"canny", "lineart", "scribble", "sketch", "softedge"}
+"""Conditions that are lines, bright on black. Models that know one kind follow the others too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from pipelines.diffusion.lora.requests import MAX_LORAS, LoraUse
 
 MAX_SEED = 2**32 - 1
 MAX_PROMPT = 10_000
-SIZE_STEP = 8
+SIZE_STEP = 8  # pixels, as are the bounds of both sides
+LEAST_SIDE, LARGEST_SIDE = 64, 2048
 
 
 class TextToImageRequest(BaseModel):
@@ -111,8 +112,8 @@ class TextToImageRequest(BaseModel):
     width: Annotated[
         int | None,
         Field(
-            ge=64,
-            le=2048,
+            ge=LEAST_SIDE,
+            le=LARGEST_SIDE,
             multiple_of=SIZE_STEP,
             title="Width",
             description="In pixels. Empty: the size the model was trained at.",
@@ -121,8 +122,8 @@ class TextToImageRequest(BaseModel):
     height: Annotated[
         int | None,
         Field(
-            ge=64,
-            le=2048,
+            ge=LEAST_SIDE,
+            le=LARGEST_SIDE,
             multiple_of=SIZE_STEP,
             title="Height",
             description="In pixels. Empty: the size the model was trained at.",

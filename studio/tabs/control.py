@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -10,7 +10,7 @@ import gradio as gr
 from pipelines.diffusion.control.requests import MAX_UNITS
 from pipelines.errors import BadRequest, UserError
 from studio import map_views, views
-from studio.canvas import settled_js
+from studio.canvas import FIT_JS, settled_js
 from studio.infotext_units import units_of
 from studio.opening import FILLED, Opening
 from studio.tabs.details import Details, Shown
@@ -91,8 +91,12 @@ class Tab:
         controls = self.form.controls
         self.form.listen(opening, watch.last_request)
         self.form.reuse_seed.click(watch.last_seed, watch.job_id, controls["seed"], **QUIET)
-        for unit in self.units:
-            unit.listen(controls["model"], controls["width"], controls["height"])
+        self._size = [controls["width"], controls["height"]]
+        resized = [unit.listen(controls["model"], *self._size) for unit in self.units]
+        for event in (*resized, self.form.model_chosen):
+            self.read_after(event)
+        self._fit_papers(self.form.opened.then)
+        self._fit_papers(*(each.change for each in self._size))
 
         def opened(visitor: Visitor) -> list[Any]:
             fields = watch.last_request(visitor) or {}
@@ -156,9 +160,15 @@ class Tab:
         details.on_click(details.steer, take, outputs)
 
     def read_after(self, event: gr.events.Dependency) -> None:
-        """Make all maps anew after an event that has used :meth:`fill`."""
+        """Make all maps anew after an event that has used :meth:`fill`, or changed the size."""
         for unit in self.units:
             unit.read_after(event)
+        self._fit_papers(event.then)
+
+    def _fit_papers(self, *moments: Callable[..., Any]) -> None:
+        """Give empty papers the result's proportions."""
+        for moment in moments:
+            moment(None, self._size, js=FIT_JS, **QUIET)
 
     def _units(
         self, fields: Mapping[str, Any], units: Sequence[Mapping[str, Any]], visitor: Visitor

@@ -46,7 +46,12 @@ class PaintForm:
         controls: field of the request → its control, in the request's order.
         inputs: the controls and the LoRAs' rows, as event listeners take them.
         outputs: what :meth:`fill` updates; begins with the controls.
+        model_chosen, opened: events that may have given other values to the controls. Those of them
+            that are folded away do not tell of it themselves.
     """
+
+    model_chosen: gr.events.Dependency
+    opened: gr.events.Dependency
 
     def __init__(
         self,
@@ -140,7 +145,9 @@ class PaintForm:
             trigger_mode="always_last",
             **QUIET,
         )
-        model.input(self._model_chosen, model, [*self._of_model(), self._about], **QUIET)
+        self.model_chosen = model.input(
+            self._model_chosen, model, [*self._of_model(), self._about], **QUIET
+        )
         self._drawn["sampler"].input(
             self._sampler_chosen,
             [model, self._drawn["sampler"], self._drawn["schedule"]],
@@ -156,7 +163,7 @@ class PaintForm:
         self._random.click(lambda: RANDOM, None, self._drawn["seed"], **QUIET)
         self._loras.listen()
 
-        opening.fill(
+        self.opened = opening.fill(
             lambda visitor: self._opened(last_request(visitor) or {}, visitor),
             [*self.outputs, self._about],
         )

@@ -13,6 +13,7 @@ import gradio as gr
 from pipelines.annotators import registry
 from pipelines.catalog import ModelEntry
 from pipelines.diffusion.control.catalog import ControlEntry
+from pipelines.diffusion.control.conditions import size_like
 from pipelines.diffusion.control.requests import ControlUnit
 from pipelines.errors import BadRequest, UserError, validated
 from pipelines.events import Progress
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 0.3  # between two looks at a map that takes its time
 FIRST = "scribble"  # what a drawing is read as at first; needs no weights
 METHODS = (("ControlNet", "controlnet"), ("T2I-Adapter", "t2i_adapter"))
-# Maps of lines, which models that know another kind of lines follow as well.
-LINES = {"canny", "lineart", "scribble", "sketch", "softedge"}
 STRANGE = 3  # the distance of maps of another kind
 GRIDS = {"color", "grid"}  # a preset's word and an annotator's for the same
 _NO_MAP = "What the picture is read as is shown here."
@@ -76,6 +75,13 @@ class UnitForm:
                 self.map = gr.HTML(
                     map_views.no_map(label(_NO_MAP)), elem_id=f"{self.name}-map", elem_classes="map"
                 )
+                self._take_size = gr.Button(
+                    label("Size from picture"),
+                    size="sm",
+                    elem_id=f"{self.name}-take-size",
+                    elem_classes="quiet",
+                )
+                self._no_size = gr.HTML(elem_id=f"{self.name}-no-size", visible=False)
             with gr.Column(min_width=180, scale=2):
                 self._preprocessor = self._field(
                     "preprocessor",
@@ -125,8 +131,14 @@ class UnitForm:
                 ],
             )
 
-    def listen(self, base: gr.Dropdown, width: gr.Slider, height: gr.Slider) -> None:
-        """Connect the controls with one another and with the form of the base model and size."""
+    def listen(
+        self, base: gr.Dropdown, width: gr.Slider, height: gr.Slider
+    ) -> gr.events.Dependency:
+        """Connect the controls with one another and with the form of the base model and size.
+
+        Returns:
+            The event that may have given the result another size.
+        """
         self._size = [width, height]
         steering = [self._method, self._model, self._mode, self._fit]
         chosen = [base, self._preprocessor, self._method, self._model]
@@ -151,6 +163,8 @@ class UnitForm:
             trigger_mode="always_last",
             **raw,
         )
+        outputs = [width, height, self._no_size]
+        return self._take_size.click(self._size_of, [base, self.canvas], outputs, **raw)
 
     def read_after(self, event: gr.events.Dependency) -> None:
         """Make the map anew when an event has changed the controls but the picture.
@@ -298,6 +312,19 @@ class UnitForm:
         remark = _remark(control, _known(preprocessor), visitor)
         return map_views.about_control(control, self._base(base), visitor, remark)
 
+    def _size_of(self, base: Any, picture: Any, request: gr.Request) -> list[Any]:
+        """Width and height: the picture's proportions in as many pixels as the base is used to."""
+        visitor = Visitor.of(request)
+        try:
+            if not picture:
+                raise BadRequest("There is no picture to take the size from. Bring one in.")
+            brought = self.studio.inputs.get(visitor.owner.id, str(picture))
+            size = size_like((brought.width, brought.height), self._base(base).native_size)
+        except UserError as error:
+            said = gr.update(value=views.error(error.message, visitor), visible=True)
+            return [gr.skip(), gr.skip(), said]
+        return [*size, gr.update(visible=False)]
+
     async def _read(self, request: gr.Request, *values: Any) -> AsyncIterator[str]:
         """The map, and before it how its making goes."""
         visitor = Visitor.of(request)
@@ -367,7 +394,7 @@ def _distance(entry: ControlEntry, annotator: registry.Annotator) -> int:
         return 0
     if made == known:
         return 1
-    alike = known == "any" or {made, known} <= LINES or {made, known} <= GRIDS
+    alike = known == "any" or {made, known} <= registry.LINES or {made, known} <= GRIDS
     return 2 if alike else STRANGE
 
 

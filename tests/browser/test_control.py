@@ -176,6 +176,72 @@ def test_undo_eraser_and_an_empty_paper(sketching):
     page.problems.clear()  # the browser tells of the refused upload
 
 
+def paper_size(page: Page, unit: int = 1) -> list[int]:
+    paper = page.locator(f"#unit-{unit}-canvas canvas")
+    return paper.evaluate("paper => [paper.width, paper.height]")
+
+
+def set_size(page: Page, width: int, height: int) -> None:
+    for name, value in (("width", width), ("height", height)):
+        page.fill(f"#steer-{name} input[type=number]", str(value))
+        page.locator(f"#steer-{name} input[type=number]").blur()
+
+
+def wait_for_paper(page: Page, width: int, height: int, unit: int = 1) -> None:
+    page.wait_for_function(
+        """([unit, width, height]) => {
+          const paper = document.querySelector(`#unit-${unit}-canvas canvas`);
+          return paper.width === width && paper.height === height;
+        }""",
+        arg=[unit, width, height],
+    )
+
+
+def test_an_empty_paper_has_the_proportions_of_the_result_and_a_drawing_keeps_its_own(sketching):
+    page = sketching
+    assert paper_size(page) == [512, 512]
+    draw(page, HOUSE)
+    expect(page.locator("#unit-1-map figcaption")).to_have_text("64 × 64")
+    choose(page, "#steer-model", "Atelier starter (Toybox)")  # its size is folded away, and counts
+    expect(page.locator("#unit-1-map figcaption")).to_have_text("128 × 128")
+    page.click("#unit-1-canvas [data-do=clear]")
+    page.click("#steer-advanced > button")
+    set_size(page, 128, 64)
+    wait_for_paper(page, 512, 256)
+    draw(page, HOUSE)
+    wide = map_of(page)
+    set_size(page, 64, 128)
+    expect(page.locator("#unit-1-map img")).not_to_have_attribute("src", wide)
+    assert paper_size(page) == [512, 256]
+    page.click("#unit-1-canvas [data-do=undo]")
+    wait_for_paper(page, 256, 512)
+    page.click("#unit-1-canvas [data-do=redo]")
+    wait_for_paper(page, 512, 256)
+    page.click("#unit-1-canvas [data-do=clear]")
+    wait_for_paper(page, 256, 512)
+    page.click("#unit-2 > button")  # a paper that was not there when the size changed
+    page.locator("#unit-2-canvas canvas").wait_for()
+    wait_for_paper(page, 256, 512, unit=2)
+
+
+def test_the_size_is_taken_from_a_picture(sketching):
+    page = sketching
+    page.click("#unit-1-take-size")
+    expect(page.locator("#unit-1-no-size")).to_contain_text("no picture to take the size from")
+    bring(page, photo((192, 96)))
+    map_of(page)
+    expect(page.locator("#unit-1-map figcaption")).to_have_text("64 × 64")
+    page.click("#unit-1-take-size")
+    expect(page.locator("#unit-1-map figcaption")).to_have_text("128 × 64")
+    expect(page.locator("#unit-1-no-size")).to_be_hidden()
+    page.click("#unit-2 > button")
+    page.locator("#unit-2-canvas canvas").wait_for()
+    wait_for_paper(page, 512, 256, unit=2)
+    page.click("#steer-advanced > button")
+    expect(page.locator("#steer-width input[type=number]")).to_have_value("128")
+    expect(page.locator("#steer-height input[type=number]")).to_have_value("64")
+
+
 def test_cancel_stops_and_leaves_the_drawing(sketching):
     page = sketching
     draw(page, HOUSE)

@@ -19,6 +19,7 @@ from PIL import Image, ImageOps
 from pipelines.annotators import registry
 from pipelines.cache import ModelCache
 from pipelines.diffusion.control.requests import ConditionRequest
+from pipelines.diffusion.requests import LARGEST_SIDE, LEAST_SIDE, SIZE_STEP
 from pipelines.errors import BadRequest, validated
 from pipelines.events import Progress
 from pipelines.inputs import FOLDER, open_input
@@ -40,7 +41,8 @@ def condition_map(
     It is read once from a picture and its settings; another call finds it in the home folder.
 
     Raises:
-        BadRequest: nothing is drawn on the picture, or a parameter is out of bounds.
+        BadRequest: nothing is drawn on the picture or on what fits of it, there are no lines to be
+            found, or a parameter is out of bounds.
         NotFound: the picture has been deleted, or there is no such preprocessor.
         Unavailable: the preprocessor lacks a package or its weights.
         Stopped: ``stop`` was set.
@@ -53,12 +55,20 @@ def condition_map(
         yield kept
         return
     picture = open_input(home, request.picture)
-    check_drawn(picture)
     fitted, corner = fit(picture, size, request.resize_mode)
+    check_drawn(picture, fitted, request.resize_mode)
     made = fitted
     for made in registry.annotate(annotator.name, fitted, parameters, cache, stop):
         if isinstance(made, Progress):
             yield made
+    if annotator.makes in registry.LINES and _is_black(made):
+        raise BadRequest(
+            "{annotator} finds no lines in the picture at {width}×{height}. Draw stronger ones, "
+            "lower a threshold under Fine-tune, or choose Pad or Stretch if cropping took them.",
+            annotator=annotator.title,
+            width=size[0],
+            height=size[1],
+        )
     if made.size != size:
         canvas = Image.new("RGB", size, annotator.neutral)
         canvas.paste(made, corner)
@@ -67,13 +77,25 @@ def condition_map(
     yield made
 
 
-def check_drawn(picture: Image.Image) -> None:
-    """Raises BadRequest when all pixels are nearly the same: an empty canvas."""
-    tones = picture.getextrema()
-    if all(high - low < FLAT for low, high in tones):
+def check_drawn(picture: Image.Image, fitted: Image.Image, mode: str) -> None:
+    """Raises BadRequest when all pixels are nearly the same: an empty canvas.
+
+    Args:
+        picture: the whole one.
+        fitted, mode: what of it is read, as :func:`fit` has made it.
+    """
+    empty = _is_flat(fitted)
+    if _is_flat(picture) or (empty and mode != "crop"):
         raise BadRequest(
             "Nothing is drawn: the picture has one colour only. Draw some lines, or choose "
             "another picture."
+        )
+    if empty:
+        raise BadRequest(
+            "Nothing is drawn on what cropping to {width}×{height} leaves of the picture. Choose "
+            "Pad or Stretch, or a size of the picture's proportions.",
+            width=fitted.width,
+            height=fitted.height,
         )
 
 
@@ -99,6 +121,21 @@ def fit(
     return picture.resize(inside, method), corner
 
 
+def size_like(picture: tuple[int, int], native: int) -> tuple[int, int]:
+    """Width and height for a result of a picture's proportions, as far as the bounds let it.
+
+    Args:
+        picture: width and height, whatever they are.
+        native: side of the squares that the base model was trained on; the result has their area.
+    """
+    scale = max(native / (picture[0] * picture[1]) ** 0.5, LEAST_SIDE / min(picture))
+    width, height = (
+        min(LARGEST_SIDE, max(LEAST_SIDE, round(side * scale / SIZE_STEP) * SIZE_STEP))
+        for side in picture
+    )
+    return width, height
+
+
 def forget_maps(home: Path, picture: str = "", dry_run: bool = False) -> int:
     """Deletes the maps made of a picture, or all; they are made again when they are asked for.
 
@@ -117,6 +154,14 @@ def forget_maps(home: Path, picture: str = "", dry_run: bool = False) -> int:
             if not dry_run:
                 path.unlink()
     return freed
+
+
+def _is_flat(picture: Image.Image) -> bool:
+    return all(high - low < FLAT for low, high in picture.getextrema())
+
+
+def _is_black(picture: Image.Image) -> bool:
+    return all(high < FLAT for _, high in picture.getextrema())
 
 
 def _kept(path: Path) -> Image.Image | None:

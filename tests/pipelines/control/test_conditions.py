@@ -6,11 +6,11 @@ import threading
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from pipelines.annotators import registry
 from pipelines.diffusion.control import conditions
-from pipelines.diffusion.control.conditions import condition_map, fit
+from pipelines.diffusion.control.conditions import condition_map, fit, size_like
 from pipelines.diffusion.control.requests import ConditionRequest, ControlRequest, ControlUnit
 from pipelines.errors import BadRequest, NotFound, validated
 from pipelines.inputs import keep_input, open_input
@@ -78,6 +78,47 @@ def test_an_empty_canvas_is_refused_with_a_hint(map_of, colour):
 def test_a_single_pixel_is_an_empty_canvas(map_of):
     with pytest.raises(BadRequest, match="Nothing is drawn"):
         map_of(Image.new("RGB", (1, 1), "red"))
+
+
+def at_the_edge() -> Image.Image:
+    """A wide white paper with all lines in its left quarter."""
+    paper = Image.new("RGB", (256, 64), "white")
+    ImageDraw.Draw(paper).ellipse((5, 5, 55, 55), outline="black", width=3)
+    return paper
+
+
+@pytest.mark.parametrize("preprocessor", ["none", "scribble", "grid_grey"])
+def test_a_drawing_that_cropping_takes_away_is_refused_and_padding_keeps_it(map_of, preprocessor):
+    with pytest.raises(BadRequest, match=r"cropping to 64×64 leaves.*Pad or Stretch"):
+        map_of(at_the_edge(), preprocessor=preprocessor)
+    made = np.asarray(map_of(at_the_edge(), preprocessor=preprocessor, resize_mode="pad"))
+    assert made.std() > 5
+
+
+@pytest.mark.parametrize("preprocessor", ["canny", "scribble", "lineart"])
+def test_a_picture_without_lines_is_refused_by_what_looks_for_them(map_of, preprocessor, tmp_path):
+    gentle = Image.linear_gradient("L").convert("RGB").resize((64, 64))
+    with pytest.raises(BadRequest, match=r"finds no lines in the picture at 64×64"):
+        map_of(gentle, preprocessor=preprocessor)
+    assert not list(tmp_path.rglob(f"{conditions.MAPS}/*.png")), "an empty map is not kept"
+    map_of(gentle, preprocessor="none")
+    map_of(gentle, preprocessor="grid_grey")
+
+
+@pytest.mark.parametrize(
+    ("picture", "native", "size"),
+    [
+        ((512, 512), 512, (512, 512)),
+        ((3000, 2000), 512, (624, 416)),
+        ((1080, 1920), 1024, (768, 1368)),
+        ((96, 64), 128, (160, 104)),
+        ((96, 64), 64, (96, 64)),  # not below the least side
+        ((100, 5000), 512, (72, 2048)),
+        ((1, 5000), 128, (64, 2048)),
+    ],
+)
+def test_a_size_has_the_pictures_proportions_and_the_models_area(picture, native, size):
+    assert size_like(picture, native) == size
 
 
 def test_a_map_is_read_once_and_found_again(map_of, monkeypatch):
