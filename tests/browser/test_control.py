@@ -136,6 +136,22 @@ def test_a_file_is_read_by_a_preprocessor_and_followed(sketching, studio):
     assert studio[0].inputs.get("local", unit["picture"]).width == 96
 
 
+def test_the_depth_of_a_file_is_read_and_followed(sketching, studio):
+    page = sketching
+    bring(page, photo())
+    scribble = map_of(page)
+    choose(page, "#unit-1-preprocessor", "Depth (starter)")
+    expect(page.locator("#unit-1-map img")).not_to_have_attribute("src", scribble)
+    map_of(page)
+    expect(page.locator("#unit-1-fit")).to_contain_text("Licence")
+    row = studio[0].gallery.get("local", painted(page))
+    job = studio[0].jobs.list("local", kind="control")[0]
+    (unit,) = job.request["units"]
+    assert unit["preprocessor"] == "depth"
+    assert studio[0].inputs.get("local", unit["picture"]).width == 96
+    assert row.request["units"] == [unit]
+
+
 def test_two_pictures_are_followed_at_once(sketching, studio):
     page = sketching
     draw(page, HOUSE)
