@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from studio.server import Studio
 
 KIND = "control"
-FAMILIES = {"sd1", "sdxl"}  # for which there are ControlNets and T2I-Adapters
+FAMILIES = {"sd1", "sd2", "sdxl"}  # for which there are ControlNets and T2I-Adapters
 _FURTHER = ("Second picture", "Third picture")
 
 

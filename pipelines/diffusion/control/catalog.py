@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.catalog import (
+    ASSETS,
     HUB_FOLDER,
     PRESETS,
     Bytes,
@@ -30,6 +31,11 @@ CACHE_PREFIX = "control:"
 Method = Literal["controlnet", "t2i_adapter"]
 _METHODS: dict[str, Method] = {"ControlNetModel": "controlnet", "T2IAdapter": "t2i_adapter"}
 _FAMILIES = {768: "sd1", 1024: "sd2", 2048: "sdxl"}  # by the width of the text that they attend to
+_SD1_LEVELS = (320, 640, 1280, 1280)
+_SD1_ADAPTERS = {_SD1_LEVELS, _SD1_LEVELS[:3]}  # light ones say the last width but once
+
+Shape = tuple[int | None, tuple[int, ...]]
+"""Width of the text that is attended to, None in adapters, and of the UNet's levels."""
 
 
 class ControlEntry(BaseModel):
@@ -37,9 +43,10 @@ class ControlEntry(BaseModel):
 
     Attributes:
         method: ``controlnet`` or ``t2i_adapter``.
-        family: of the base models that it fits.
+        family: of the base models that it fits; "" where that is not known.
         base: the shipped base model that it fits, with all that was made from it, for bases of a
             shape of their own; None: the whole family.
+        shape: of the base models that it fits, where the family is not known.
         condition: what its map is: canny, depth, scribble …; ``any`` where that is not known.
         preprocessor: the annotator that makes such maps of pictures.
         source, licence, licence_url, download_bytes, memory_bytes, gated: as a
@@ -55,6 +62,7 @@ class ControlEntry(BaseModel):
     method: Method
     family: str
     base: str | None = None
+    shape: Annotated[Shape | None, Field(exclude=True)] = None
     condition: str = "any"
     preprocessor: str = "none"
     source: Source
@@ -83,6 +91,8 @@ class ControlEntry(BaseModel):
         """Whether it steers ``base``, as far as names and families tell."""
         if self.base is not None:
             return base.shape_of == self.base
+        if not self.family:
+            return self.shape is not None and _alike(self.shape, _unet_shape(base))
         return base.family == self.family and base.shape_of is None
 
 
@@ -91,15 +101,17 @@ class ControlCatalog:
 
     Args:
         home: the home folder; ``<home>/control/`` is looked through at every call.
-        presets: the folder with ``control_models.yaml``.
+        presets: the folder with ``control_models.yaml`` and ``models.yaml``.
 
     Raises:
-        UserError: ``control_models.yaml`` cannot be understood.
+        UserError: one of them cannot be understood.
     """
 
     def __init__(self, home: Path, presets: Path = PRESETS) -> None:
         self.home = home
         self._shipped = read_entries(presets / "control_models.yaml", ControlEntry)
+        bases = read_entries(presets / "models.yaml", ModelEntry)
+        self._of_own_shape = [base for base in bases if base.shape_of == base.name]
 
     def models(self) -> list[ControlEntry]:
         """Shipped entries first, then one's own folders by name."""
@@ -145,10 +157,20 @@ class ControlCatalog:
                     name=path.name,
                     title=path.name,
                     method=method,
-                    family=_family(method, config),
+                    **self._fit(method, config),
                     source=Source(folder=path),
                     memory_bytes=weights,
                 )
+
+    def _fit(self, method: Method, config: dict[str, Any]) -> dict[str, Any]:
+        """What a config tells of the base models that fit, as fields of an entry."""
+        if family := _family(method, config):
+            return {"family": family}
+        shape = _shape(method, config)
+        for base in self._of_own_shape if shape else ():
+            if _alike(shape, _unet_shape(base)):
+                return {"family": base.family, "base": base.name}
+        return {"family": "", "shape": shape}
 
 
 def does_not_fit(
@@ -171,7 +193,46 @@ def does_not_fit(
     )
 
 
-def _family(method: Method, config: dict) -> str:
+def _family(method: Method, config: dict[str, Any]) -> str:
+    """The family of a published size that a config is of, or ""."""
     if method == "controlnet":
-        return _FAMILIES.get(config.get("cross_attention_dim"), "sd1")
-    return "sdxl" if config.get("adapter_type") == "full_adapter_xl" else "sd1"
+        text = config.get("cross_attention_dim")
+        return _FAMILIES.get(text, "") if isinstance(text, int) else ""
+    if config.get("adapter_type") == "full_adapter_xl":
+        return "sdxl"
+    return "sd1" if _levels(config.get("channels", _SD1_LEVELS)) in _SD1_ADAPTERS else ""
+
+
+def _shape(method: Method, config: dict[str, Any]) -> Shape | None:
+    if method == "t2i_adapter":
+        levels = _levels(config.get("channels"))
+        return (None, levels) if levels else None
+    text, levels = config.get("cross_attention_dim"), _levels(config.get("block_out_channels"))
+    return (text, levels) if isinstance(text, int) and levels else None
+
+
+def _unet_shape(base: ModelEntry) -> Shape | None:
+    """Of the UNet of a base model whose files are in a folder here."""
+    source = base.source
+    folder = ASSETS / source.asset if source.asset else source.folder
+    if folder is None:
+        return None
+    try:
+        config = json.loads((folder / "unet" / "config.json").read_text(encoding="utf-8"))
+        return _shape("controlnet", config)  # which has a UNet's names for both
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def _alike(own: Shape, unet: Shape | None) -> bool:
+    """Whether a control model suits a UNet; adapters may have no map for its deepest levels."""
+    if unet is None:
+        return False
+    (text, levels), (unet_text, unet_levels) = own, unet
+    return text in (None, unet_text) and levels == unet_levels[: len(levels)]
+
+
+def _levels(widths: Any) -> tuple[int, ...]:
+    """What a config says of widths; () where it says something else."""
+    plain = isinstance(widths, list | tuple) and all(isinstance(width, int) for width in widths)
+    return tuple(widths) if plain else ()

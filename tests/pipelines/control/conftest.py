@@ -21,7 +21,7 @@ from pipelines.catalog import Catalog
 from pipelines.inputs import keep_input
 from pipelines.loading import Loader
 
-BASE, LARGE_BASE = "tiny-sd1", "tiny-sdxl"
+BASE, SECOND_BASE, LARGE_BASE = "tiny-sd1", "tiny-sd2", "tiny-sdxl"
 
 
 def awake(net: ControlNetModel, seed: int) -> ControlNetModel:
@@ -72,9 +72,10 @@ def three_levels(folder: Path) -> UNet2DConditionModel:
 @pytest.fixture(scope="session")
 def home(tmp_path_factory, twin_folder) -> Path:
     home = tmp_path_factory.mktemp("steered")
-    for name, family in ((BASE, "sd1"), (LARGE_BASE, "sdxl")):
+    for name, family in ((BASE, "sd1"), (SECOND_BASE, "sd2"), (LARGE_BASE, "sdxl")):
         shutil.copytree(twin_folder(family), home / "models" / name)
     unet = StableDiffusionPipeline.from_pretrained(home / "models" / BASE).unet
+    second = StableDiffusionPipeline.from_pretrained(home / "models" / SECOND_BASE).unet
     large = three_levels(home / "models" / LARGE_BASE)
     torch.manual_seed(1)
     hint = (8, 8, 8, 8)
@@ -89,6 +90,9 @@ def home(tmp_path_factory, twin_folder) -> Path:
         "swapped": awake(ControlNetModel.from_unet(unet, "bgr", hint), 2),
         "net-xl": awake(
             ControlNetModel.from_unet(large, conditioning_embedding_out_channels=hint), 4
+        ),
+        "net-2": awake(
+            ControlNetModel.from_unet(second, conditioning_embedding_out_channels=hint), 13
         ),
         "adapter-a": adapter(5),
         "adapter-b": adapter(6),

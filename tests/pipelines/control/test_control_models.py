@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from diffusers import T2IAdapter
 from safetensors.torch import save_file
 
-from pipelines.catalog import OWN, Catalog, ModelEntry
+from pipelines.catalog import ASSETS, OWN, Catalog, ModelEntry
 from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.diffusion.control.original_adapter import from_original
 from pipelines.diffusion.lora.shelf import LoraShelf
@@ -22,6 +23,14 @@ from tests.pipelines.control.conftest import BASE, LARGE_BASE
 @pytest.fixture(scope="module")
 def shipped(tmp_path_factory) -> ControlCatalog:
     return ControlCatalog(tmp_path_factory.mktemp("empty"))
+
+
+def folder(home: Path, name: str, config: dict) -> None:
+    """A folder of one's own control model, with nothing but a config that says something."""
+    path = home / "control" / name
+    path.mkdir(parents=True)
+    (path / "config.json").write_text(json.dumps(config))
+    (path / "weights.safetensors").write_bytes(b"\0" * 16)
 
 
 def test_the_shipped_list_serves_sd15_and_sdxl_with_both_methods(shipped, catalog):
@@ -75,10 +84,59 @@ def test_ones_own_folders_appear_with_method_and_family(home):
     assert "notes" not in names
 
 
+def test_ones_own_for_the_starter_fit_it_and_no_other(tmp_path, catalog):
+    for name in ("controlnet-sketch", "adapter-depth"):
+        shutil.copytree(ASSETS / "starter" / name, tmp_path / "control" / f"my-{name}")
+    control = ControlCatalog(tmp_path)
+    for name in ("my-controlnet-sketch", "my-adapter-depth"):
+        entry = control.get(name)
+        assert (entry.family, entry.base) == ("sd1", "starter")
+        assert entry.fits(catalog.get("starter"))
+        for other in ("sd15", "sd-turbo", "sdxl", BASE):
+            assert not entry.fits(catalog.get(other))
+    with pytest.raises(BadRequest, match=r"my-adapter-depth does not fit .* 1\.5.*sd15-controlnet"):
+        control.check_fit(control.get("my-adapter-depth"), catalog.get("sd15"))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"_class_name": "ControlNetModel", "cross_attention_dim": 640},
+        {"_class_name": "ControlNetModel", "cross_attention_dim": [768]},
+        {"_class_name": "ControlNetModel"},
+        {"_class_name": "ControlNetModel", "cross_attention_dim": 192, "block_out_channels": 80},
+        {"_class_name": "T2IAdapter", "channels": [80, 160, 999]},
+        {"_class_name": "T2IAdapter", "channels": []},
+        {"_class_name": "T2IAdapter", "channels": "wide"},
+    ],
+)
+def test_those_of_an_unknown_shape_have_no_family_and_are_refused_by_name(
+    config, tmp_path, catalog
+):
+    folder(tmp_path, "strange", config)
+    control = ControlCatalog(tmp_path)
+    entry = control.get("strange")
+    assert (entry.family, entry.base) == ("", None)
+    for base in catalog.models():
+        assert not entry.fits(base)
+    with pytest.raises(BadRequest, match=r"strange does not fit Stable Diffusion 1\.5"):
+        control.check_fit(entry, catalog.get("sd15"))
+
+
+def test_those_of_the_shape_of_ones_own_base_fit_it(home):
+    control, bases = ControlCatalog(home), Catalog(home)
+    for name in ("net-a", "adapter-a"):
+        assert control.get(name).fits(bases.get(BASE))
+        assert not control.get(name).fits(bases.get("sd15"))
+        assert not control.get(name).fits(bases.get("starter"))
+    assert control.get("net-xl").fits(bases.get(LARGE_BASE))
+    assert not control.get("adapter-wide").fits(bases.get(BASE))
+
+
 def test_a_folder_without_weights_is_not_listed(tmp_path):
-    folder = tmp_path / "control" / "empty"
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps({"_class_name": "T2IAdapter"}))
+    empty = tmp_path / "control" / "empty"
+    empty.mkdir(parents=True)
+    (empty / "config.json").write_text(json.dumps({"_class_name": "T2IAdapter"}))
     listed = [entry for entry in ControlCatalog(tmp_path).models() if entry.source.folder]
     assert listed == []
 

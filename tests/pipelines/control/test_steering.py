@@ -28,7 +28,7 @@ from pipelines.diffusion.control.steering import Steering
 from pipelines.diffusion.samplers import make_scheduler, samplers_in
 from pipelines.errors import BadRequest, NotFound, Stopped, validated
 from pipelines.events import Picture, Progress, Result
-from tests.pipelines.control.conftest import BASE, LARGE_BASE, adapter, drawing
+from tests.pipelines.control.conftest import BASE, LARGE_BASE, SECOND_BASE, adapter, drawing
 
 STEPS, GUIDANCE, SEED = 5, 4.0, 7
 
@@ -82,7 +82,7 @@ def base_picture(control_cache, monkeypatch):
 def theirs(pipe_class, home: Path, base=BASE, **parts) -> object:
     """diffusers' own pipeline on the same weights, with our DDIM."""
     folder = home / "models" / base
-    options = {"safety_checker": None} if base == BASE else {}
+    options = {} if base == LARGE_BASE else {"safety_checker": None}
     pipe = pipe_class.from_pretrained(folder, **parts, **options)
     pipe.set_progress_bar_config(disable=True)
     samplers = samplers_in(None)
@@ -220,6 +220,14 @@ def test_an_adapter_for_grey_maps(painted, home):
     grey = torch.from_numpy(np.asarray(drawing()).copy()).float().mean(-1)[None, None] / 255
     pipe = theirs(StableDiffusionAdapterPipeline, home, adapter=own(home, "grey"))
     assert_same(ours, called(pipe, image=grey))
+
+
+def test_a_controlnet_of_sd2(painted, home):
+    ours, _ = painted([{"model": "net-2"}], model=SECOND_BASE)
+    pipe = theirs(
+        StableDiffusionControlNetPipeline, home, SECOND_BASE, controlnet=net(home, "net-2")
+    )
+    assert_same(ours, called(pipe, image=drawing()))
 
 
 def test_a_controlnet_of_sdxl(painted, home):
