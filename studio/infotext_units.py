@@ -3,18 +3,22 @@
 ControlNets and T2I-Adapters are written alike, as A1111's extension does. Source of the form:
 ``ControlNetUnit.serialize`` in ``internal_controlnet/args.py`` of Mikubill's sd-webui-controlnet.
 There is no room for the picture itself, and none for a comma or a colon.
+
+Models go by their files' names there, followed by a hash, and modules by names of the extension's;
+those that mean something else here are read as ours only where Atelier has written them.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
 
 from pipelines.annotators import registry
-from pipelines.diffusion.control.catalog import ControlCatalog
+from pipelines.diffusion.control.catalog import ControlCatalog, shipped
 from pipelines.diffusion.control.requests import MAX_UNITS, ControlUnit
 from pipelines.errors import UserError, validated
 
@@ -34,7 +38,50 @@ _OLD_RESIZE_MODES = {
     "Envelope (Outer Fit)": "pad",
 }
 _RESOLUTION = "Processor Res"  # what the module works at; the picture's own when pixel perfect
+_PIXEL_PERFECT = "Pixel Perfect"
 _LINE = "ControlNet {number}"
+_ANY_LINE = re.compile(r"ControlNet \d+")
+_HASH = re.compile(r"\s*\[[0-9a-f]+\]$")
+_HALF = re.compile(r"[-_]fp16$")  # a file of the same model
+
+# The extension's modules, by their labels and by the names that its API takes, and what reads the
+# same of a picture here. Source: scripts/preprocessor/ of sd-webui-controlnet.
+_MODULES: dict[str, tuple[str, dict[str, Any]]] = {
+    "lineart": ("lineart_hub", {"coarse": False}),
+    "lineart_realistic": ("lineart_hub", {"coarse": False}),
+    "lineart_coarse": ("lineart_hub", {"coarse": True}),
+    "lineart_standard": ("lineart", {}),
+    "lineart_standard (from white bg & black line)": ("lineart", {}),
+    "invert": ("lineart", {}),  # of a drawing: its lines as they are, white on black
+    "invert (from white bg & black line)": ("lineart", {}),
+    "scribble_xdog": ("scribble", {}),
+    "hed": ("softedge_hed", {"safe": False}),
+    "hed_safe": ("softedge_hed", {"safe": True}),
+    "softedge_hedsafe": ("softedge_hed", {"safe": True}),
+    "pidinet": ("softedge_pidinet", {"safe": False}),
+    "pidinet_safe": ("softedge_pidinet", {"safe": True}),
+    "softedge_pidisafe": ("softedge_pidinet", {"safe": True}),
+    "pidinet_sketch": ("softedge_pidinet", {}),
+    "t2ia_sketch_pidi": ("softedge_pidinet", {}),
+    "depth": ("depth_midas", {}),
+    "depth_anything_v2": ("depth_anything", {}),
+    "depth_leres++": ("depth_leres", {}),
+    "openpose": ("openpose", {"hands": False, "face": False}),
+    "openpose_hand": ("openpose", {"hands": True, "face": False}),
+    "openpose_face": ("openpose", {"hands": False, "face": True}),
+    "openpose_full": ("openpose", {"hands": True, "face": True}),
+    "dw_openpose_full": ("dwpose", {"hands": True, "face": True}),
+    "segmentation": ("seg_upernet", {}),
+    "seg_ufade20k": ("seg_upernet", {}),
+    "oneformer_ade20k": ("seg_upernet", {}),
+    "seg_ofade20k": ("seg_upernet", {}),
+    "mobile_sam": ("seg_sam", {}),
+    "color": ("grid_colour", {}),
+    "t2ia_color_grid": ("grid_colour", {}),
+    "tile_resample": ("none", {}),  # which its model is given: the picture as it is
+}
+_SAME_THRESHOLDS = {"canny", "depth_leres"}
+"""Of the annotators that the extension has too, those whose thresholds mean the same here."""
 
 
 def unit_lines(units: Iterable[Mapping[str, Any]], size: tuple[int, int]) -> dict[str, str]:
@@ -60,22 +107,45 @@ def units_of(parameters: Mapping[str, Any], control: ControlCatalog) -> list[dic
         is left out.
     """
     lines = (parameters.get(_LINE.format(number=n)) for n in range(MAX_UNITS))
-    return [_unit(str(line), control) for line in lines if line]
+    own = _is_own(parameters)
+    return [_unit(_facts(line), control, own) for line in lines if line]
+
+
+def unused_lines(parameters: Mapping[str, Any], control: ControlCatalog) -> set[str]:
+    """The names of the units' lines whose module or model is not here, or that are too many.
+
+    Args:
+        parameters, control: as :func:`units_of` takes them.
+    """
+    taken, own = {_LINE.format(number=n) for n in range(MAX_UNITS)}, _is_own(parameters)
+    unused = set()
+    for name, line in parameters.items():
+        if _ANY_LINE.fullmatch(name):
+            unit = _unit(_facts(line), control, own)
+            if name not in taken or not {"preprocessor", "model"} <= unit.keys():
+                unused.add(name)
+    return unused
+
+
+def _is_own(parameters: Mapping[str, Any]) -> bool:
+    return str(parameters.get("Version", "")).startswith("Atelier")
 
 
 def _line(unit: Mapping[str, Any], size: tuple[int, int]) -> str:
     parameters = _parameters(unit)
+    if pixel_perfect := not parameters.get(_RESOLUTION):
+        parameters.pop(_RESOLUTION, None)
     facts = {
         "Module": unit["preprocessor"],
-        "Model": unit["model"],
+        "Model": _usual_names().get(unit["model"], unit["model"]),
         "Weight": float(unit["weight"]),
         "Resize Mode": _RESIZE_MODES[unit["resize_mode"]],
-        "Processor Res": min(size),
+        _RESOLUTION: min(size),
         "Threshold A": -1,  # the module has no such number
         "Threshold B": -1,
         "Guidance Start": float(unit["start"]),
         "Guidance End": float(unit["end"]),
-        "Pixel Perfect": _RESOLUTION not in parameters,
+        _PIXEL_PERFECT: pixel_perfect,
         "Control Mode": _CONTROL_MODES[unit["control_mode"]],
     } | parameters
     return ", ".join(f"{name}: {_plain(value)}" for name, value in facts.items())
@@ -108,16 +178,30 @@ def _plain(value: Any) -> str:
     return re.sub(r"[,:\s]+", " ", str(value))
 
 
-def _unit(line: str, control: ControlCatalog) -> dict[str, Any]:
+@cache
+def _usual_names() -> dict[str, str]:
+    """Shipped control model → the name that it has elsewhere, where that is its alone."""
+    names: dict[str, str] = {}
+    for entry in shipped():
+        if entry.usual_name not in names.values():
+            names[entry.name] = entry.usual_name
+    return names
+
+
+def _facts(line: Any) -> dict[str, str]:
+    """Name → value of a unit's line."""
     facts = {}
-    for item in line.split(","):
+    for item in str(line).split(","):
         name, _, value = item.partition(":")
         facts[name.strip()] = value.strip()
-    models = {_plain(entry.name): entry.name for entry in control.models()}
+    return facts
+
+
+def _unit(facts: Mapping[str, str], control: ControlCatalog, own: bool) -> dict[str, Any]:
     resize_modes = {words: mode for mode, words in _RESIZE_MODES.items()} | _OLD_RESIZE_MODES
     control_modes = {words: mode for mode, words in _CONTROL_MODES.items()}
     unit = {
-        "model": models.get(facts.get("Model")),
+        "model": _model(facts.get("Model", ""), control),
         "weight": facts.get("Weight"),
         "resize_mode": resize_modes.get(facts.get("Resize Mode")),
         "start": facts.get("Guidance Start"),
@@ -125,21 +209,40 @@ def _unit(line: str, control: ControlCatalog) -> dict[str, Any]:
         "control_mode": control_modes.get(facts.get("Control Mode")),
     }
     unit = _within_bounds(ControlUnit, unit, {"picture": NO_PICTURE, "model": ""})
-    module = _module(facts.get("Module", ""))
-    if module is not None:
-        titles = _titles(module.parameters)
-        values = {name: facts.get(title) for name, title in titles.items()}
-        unit["preprocessor"] = module.name
+    name, meant = facts.get("Module", ""), {}
+    if not own:
+        name, meant = _MODULES.get(name, (name, {}))
+    if name in registry.ANNOTATORS:
+        module = registry.get(name)
+        values = meant | _values(module, facts, own)
+        unit["preprocessor"] = name
         unit["parameters"] = _within_bounds(module.parameters, values, {})
     return unit
 
 
-def _module(name: str) -> registry.Annotator | None:
-    """The preprocessor of this name; of another studio's ``lineart_realistic``, our ``lineart``."""
-    for known in (name, name.partition("_")[0]):
-        if known in registry.ANNOTATORS:
-            return registry.get(known)
-    return None
+def _values(module: registry.Annotator, facts: Mapping[str, str], own: bool) -> dict[str, Any]:
+    """What a line says of the parameters of ``module``."""
+    titles = _titles(module.parameters)
+    if not own and module.name not in _SAME_THRESHOLDS:
+        titles = {name: title for name, title in titles.items() if title == _RESOLUTION}
+    values: dict[str, Any] = {
+        name: facts[title] for name, title in titles.items() if title in facts
+    }
+    if "resolution" in titles and facts.get(_PIXEL_PERFECT) == "True":
+        values["resolution"] = 0
+    return values
+
+
+def _model(name: str, control: ControlCatalog) -> str | None:
+    """The control model that a line calls ``name``: one of this name, else one of such a file."""
+    bare, entries = _HASH.sub("", name), control.models()
+    own = {_plain(entry.name): entry.name for entry in entries}
+    usual = {_usual(entry.usual_name): entry.name for entry in reversed(entries)}
+    return own.get(_plain(name)) or own.get(_plain(bare)) or usual.get(_usual(_plain(bare)))
+
+
+def _usual(name: str) -> str:
+    return _HALF.sub("", name.lower())
 
 
 def _within_bounds(

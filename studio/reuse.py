@@ -6,10 +6,12 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.samplers import Samplers
 from pipelines.diffusion.styles import styles
 from pipelines.errors import UserError, validated
+from studio.infotext_units import unused_lines
 
 _SIZE = re.compile(r"\s*(\d{1,5})\s*[x×]\s*(\d{1,5})\s*")
 # Samplers of A1111's older versions carry the schedule in their name: "DPM++ 2M Karras".
@@ -23,8 +25,9 @@ _NUMBERS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "Eta DDIM": ("eta", float),
 }
 _WORDS = {"Sampler": "sampler", "Schedule type": "schedule", "Model": "model", "Style": "style"}
-# What a file tells of itself rather than of how to paint, and the lines that units are read from.
-_FACTS = re.compile(r"(.* )?hash(es)?|Version|Script|[XYZ] (Type|Values)|User|Time|ControlNet \d")
+# What a file tells of itself rather than of how to paint, and the lines that units are read from,
+# which have a look of their own.
+_FACTS = re.compile(r"(.* )?hash(es)?|Version|Script|[XYZ] (Type|Values)|User|Time|ControlNet \d+")
 
 
 def fields_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,13 +58,19 @@ def fields_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if _fits(name, value)}
 
 
-def unused(parameters: Mapping[str, Any], models: Collection[str], samplers: Samplers) -> set[str]:
+def unused(
+    parameters: Mapping[str, Any],
+    models: Collection[str],
+    samplers: Samplers,
+    control: ControlCatalog,
+) -> set[str]:
     """The names in ``parameters`` whose values :func:`fields_of` or the page cannot take over.
 
     Args:
         parameters: as :func:`fields_of` takes them.
         models: what models are called here, by name or title.
         samplers: those that are here, and their schedules.
+        control: the control models that are here.
     """
     fields = fields_of(parameters)
     here: dict[str, Collection[str | None]] = {
@@ -80,6 +89,7 @@ def unused(parameters: Mapping[str, Any], models: Collection[str], samplers: Sam
     if not str(parameters.get("Version", "")).startswith("Atelier"):  # whose other facts are known
         known = {*_WORDS, *_NUMBERS, "Size", "prompt", "negative_prompt"}
         left |= {name for name in parameters if name not in known and not _FACTS.fullmatch(name)}
+    left |= unused_lines(parameters, control)
     return left & set(parameters)
 
 

@@ -64,7 +64,8 @@ class Details:
         self, parameters: dict[str, Any], visitor: Visitor, id: str | None = None
     ) -> list[Any]:
         """Updates of :attr:`outputs`."""
-        unused = reuse.unused(parameters, self._models(visitor), samplers_in(self.studio.home))
+        samplers, control = samplers_in(self.studio.home), self.studio.control
+        unused = reuse.unused(parameters, self._models(visitor), samplers, control)
         html = views.details(parameters, visitor, id=id, large=self.large, unused=unused)
         return [html, gr.update(visible=True), Shown(parameters, id)]
 

@@ -9,7 +9,8 @@ import pytest
 from pipelines.annotators.registry import ANNOTATORS
 from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.diffusion.control.requests import ControlRequest, ControlUnit
-from studio.infotext_units import _titles, unit_lines, units_of
+from pipelines.errors import validated
+from studio.infotext_units import _MODULES, _titles, unit_lines, units_of, unused_lines
 from studio.metadata import format_parameters, parameters_of, parse_parameters
 from studio.reuse import fields_of
 
@@ -90,6 +91,109 @@ def test_names_of_parameters_are_no_names_of_the_line():
         assert len(titles) == len(set(titles)), annotator.name
 
 
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("control_v11p_sd15_canny [d14c016b]", "sd15-controlnet-canny"),
+        ("control_v11p_sd15_canny", "sd15-controlnet-canny"),
+        ("control_v11p_sd15_scribble_fp16 [4e6af23e]", "sd15-controlnet-scribble"),
+        ("control_v11f1e_sd15_tile [a371b31b]", "sd15-controlnet-tile"),
+        ("t2iadapter_sketch-fp16 [75b15924]", "sd1-adapter-sketch"),
+        ("t2i-adapter-lineart-sdxl-1.0 [0a1b2c3d]", "sdxl-adapter-lineart"),
+        ("mine [01234567]", "mine"),
+        ("sd15-controlnet-canny", "sd15-controlnet-canny"),
+        ("control_canny-fp16 [e3fe7712]", None),
+        ("None", None),
+        ("[d14c016b]", None),
+        ("", None),
+    ],
+)
+def test_models_go_by_the_names_of_their_files(theirs, ours, control):
+    (read,) = units_of({"ControlNet 0": f"Module: canny, Model: {theirs}"}, control)
+    assert read.get("model") == ours
+
+
+def test_every_shipped_model_comes_back_by_the_name_that_it_has_elsewhere(control):
+    for entry in control.models():
+        (read,) = units_of(parse_parameters(text_of(unit(model=entry.name))), control)
+        assert read["model"] == entry.name
+    assert "Model: control_v11p_sd15_canny," in text_of(unit(model="sd15-controlnet-canny"))
+    assert "Model: control_v11f1e_sd15_tile," in text_of(unit(model="sd15-controlnet-tile"))
+    assert "Model: starter-controlnet-depth," in text_of(unit(model="starter-controlnet-depth"))
+    assert "Model: sdxl-controlnet-canny-xinsir," in text_of(  # a repository's name that two have
+        unit(model="sdxl-controlnet-canny-xinsir")
+    )
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "parameters"),
+    [
+        ("none", "none", {}),
+        ("canny", "canny", {"low": 50, "high": 90}),
+        ("depth_anything_v2", "depth_anything", {}),
+        ("depth_leres++", "depth_leres", {"near": 50, "far": 90}),
+        ("depth_midas", "depth_midas", {}),
+        ("depth", "depth_midas", {}),  # not the starter's
+        ("softedge_hedsafe", "softedge_hed", {"safe": True}),
+        ("softedge_pidisafe", "softedge_pidinet", {"safe": True}),
+        ("dw_openpose_full", "dwpose", {"hands": True, "face": True}),
+        ("openpose_hand", "openpose", {"hands": True, "face": False}),
+        ("seg_ofade20k", "seg_upernet", {}),
+        ("tile_resample", "none", {}),
+        ("invert (from white bg & black line)", "lineart", {}),
+        ("lineart_coarse", "lineart_hub", {"coarse": True}),
+        ("lineart", "lineart_hub", {"coarse": False}),  # not OpenCV's
+        ("lineart_anime", "lineart_anime", {}),
+        ("scribble_hed", "scribble_hed", {}),
+        ("scribble_xdog", "scribble", {}),
+        ("shuffle", "shuffle", {}),
+    ],
+)
+def test_modules_of_the_extension_are_read_as_what_reads_the_same(
+    theirs, ours, parameters, control
+):
+    line = f"Module: {theirs}, Model: mine, Threshold A: 50, Threshold B: 90"
+    (read,) = units_of({"ControlNet 0": line, "Version": "v1.10.1"}, control)
+    assert (read["preprocessor"], read["parameters"]) == (ours, parameters)
+    assert unused_lines({"ControlNet 0": line}, control) == set()
+
+
+def test_every_module_that_is_known_is_one_of_ours():
+    for name, parameters in _MODULES.values():
+        validated(ANNOTATORS[name].parameters, parameters)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Module: mlsd, Model: mine",
+        "Module: seg_ofcoco, Model: mine",
+        "Module: openpose_faceonly, Model: mine",
+        "Module: depth_hand_refiner, Model: mine",
+        "Module: canny, Model: of somebody [0123abcd]",
+        "Module: reference_only, Model: None",
+        "Module: canny",
+        "preprocessor: canny, model: mine, weight: 1, starting/ending: (0, 1)",
+        "",
+    ],
+)
+def test_a_line_whose_module_or_model_is_not_here_is_named(line, control):
+    assert unused_lines({"ControlNet 0": line, "Steps": "20"}, control) == {"ControlNet 0"}
+
+
+def test_more_lines_than_there_are_units_are_named(control):
+    lines = {f"ControlNet {number}": "Module: canny, Model: mine" for number in range(12)}
+    assert unused_lines(lines, control) == {f"ControlNet {number}" for number in range(3, 12)}
+
+
+def test_the_pictures_own_resolution_is_pixel_perfect(control):
+    written = unit(preprocessor="depth_midas", parameters={"resolution": 0})
+    assert "Processor Res: 512," in text_of(written)
+    assert "Pixel Perfect: True," in text_of(written)
+    (read,) = units_of(parse_parameters(text_of(written)), control)
+    assert read["parameters"] == {"resolution": 0}
+
+
 def test_three_units_come_back_in_their_order_beside_the_other_settings(control):
     modules = ("canny", "lineart", "none")
     parameters = parse_parameters(text_of(*(unit(preprocessor=name) for name in modules)))
@@ -118,8 +222,9 @@ def test_a_line_of_another_studio_is_read_as_far_as_it_goes(control):
             "start": 0.0,
             "end": 0.77,
             "control_mode": "balanced",
-            "preprocessor": "lineart",
-            "parameters": {},
+            "model": "sd15-controlnet-lineart",
+            "preprocessor": "lineart_hub",
+            "parameters": {"coarse": False, "resolution": 0},
         }
     ]
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from pipelines.diffusion.control.catalog import ControlCatalog
+from pipelines.diffusion.control.requests import ControlRequest, ControlUnit
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.samplers import Samplers
+from studio import reuse
 from studio.metadata import format_parameters, parameters_of, parse_parameters
-from studio.reuse import fields_of, unused
+from studio.reuse import fields_of
 
 
 def test_what_a_request_wrote_comes_back_as_its_fields():
@@ -69,14 +72,29 @@ def test_what_was_never_written_is_not_made_up():
     assert fields_of({}) == {}
 
 
-def test_what_cannot_be_taken_over_is_named():
+@pytest.fixture
+def unused(tmp_path):
+    """``unused(parameters, models, samplers)`` in a studio with the shipped control models."""
+
+    def names(parameters, models, samplers):
+        return reuse.unused(parameters, models, samplers, ControlCatalog(tmp_path))
+
+    return names
+
+
+def test_what_cannot_be_taken_over_is_named(unused):
     text = (
         "a mug\nSteps: 9999, Sampler: DPM++ 2M Karras, CFG scale: 7, Seed: 1, Size: 512x512, "
         "Model hash: 6ce0161689, Model: v1-5-pruned, VAE: vae-ft-mse, Denoising strength: 0.7, "
-        'Hires upscale: 2, Style: Noir 9, ControlNet 0: "Module: canny, Model: x", Version: v1.10.1'
+        "Hires upscale: 2, Style: Noir 9, "
+        'ControlNet 0: "Module: canny, Model: control_v11p_sd15_canny [d14c016b]", '
+        'ControlNet 1: "Module: canny, Model: x [0123abcd]", '
+        'ControlNet 2: "Module: mlsd, Model: control_v11p_sd15_canny [d14c016b]", '
+        'ControlNet 3: "Module: canny, Model: control_v11p_sd15_canny", Version: v1.10.1'
     )
     here = Samplers()
     expected = {"Steps", "Model", "VAE", "Denoising strength", "Hires upscale", "Style"}
+    expected |= {f"ControlNet {number}" for number in (1, 2, 3)}  # model, module, one too many
     assert unused(parse_parameters(text), {"starter"}, here) == expected
     expected.discard("Model")
     assert unused(parse_parameters(text), {"v1-5-pruned"}, here) == expected
@@ -91,12 +109,14 @@ def test_what_cannot_be_taken_over_is_named():
         ({}, set()),
     ],
 )
-def test_samplers_schedules_and_sizes_that_are_not_here_are_named(parameters, expected):
+def test_samplers_schedules_and_sizes_that_are_not_here_are_named(parameters, expected, unused):
     assert unused(parameters, {"starter"}, Samplers()) == expected
 
 
-def test_everything_that_atelier_writes_it_can_take_over():
-    request = TextToImageRequest(prompt="a mug", model="starter", sampler="DDIM", eta=0.5, steps=9)
+def test_everything_that_atelier_writes_it_can_take_over(unused):
+    unit = ControlUnit(picture="0" * 32, preprocessor="depth", model="starter-controlnet-depth")
+    request = ControlRequest(prompt="a mug", model="starter", sampler="DDIM", eta=0.5, steps=9,
+                             units=[unit])  # fmt: skip
     extra = {"Model hash": "0123456789", "RNG": "CPU", "torch": "2.0"}
-    text = format_parameters(parameters_of(request.model_dump(), (128, 128), extra))
+    text = format_parameters(parameters_of(request.model_dump(mode="json"), (128, 128), extra))
     assert unused(parse_parameters(text), {"starter"}, Samplers()) == set()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -31,6 +32,7 @@ CACHE_PREFIX = "control:"
 Method = Literal["controlnet", "t2i_adapter"]
 _METHODS: dict[str, Method] = {"ControlNetModel": "controlnet", "T2IAdapter": "t2i_adapter"}
 _FAMILIES = {768: "sd1", 1024: "sd2", 2048: "sdxl"}  # by the width of the text that they attend to
+_NAMELESS = "diffusion_pytorch_model"  # as diffusers calls all weights
 _SD1_LEVELS = (320, 640, 1280, 1280)
 _SD1_ADAPTERS = {_SD1_LEVELS, _SD1_LEVELS[:3]}  # light ones say the last width but once
 
@@ -66,7 +68,7 @@ class ControlEntry(BaseModel):
     condition: str = "any"
     preprocessor: str = "none"
     source: Source
-    weights: str = "diffusion_pytorch_model.fp16.safetensors"
+    weights: str = f"{_NAMELESS}.fp16.safetensors"
     original: bool = False
     licence: str = "your own file"
     licence_url: str | None = None
@@ -79,6 +81,20 @@ class ControlEntry(BaseModel):
         """What is needed of a repository on the hub."""
         config = PurePosixPath(self.weights).with_name("config.json")
         return [self.weights] if self.original else [str(config), self.weights]
+
+    @property
+    def usual_name(self) -> str:
+        """What it is called where the name is that of its file.
+
+        Where all files are called alike it is that of the folder or the repository.
+        """
+        if self.source.hub is None:
+            return self.name
+        path = PurePosixPath(self.weights)
+        stem = path.name.partition(".")[0]
+        if stem != _NAMELESS:
+            return stem
+        return path.parent.name or self.source.hub.partition("/")[2]
 
     def is_here(self, home: Path) -> bool:
         """Whether its files are on this machine."""
@@ -96,6 +112,16 @@ class ControlEntry(BaseModel):
         return base.family == self.family and base.shape_of is None
 
 
+@cache
+def shipped(presets: Path = PRESETS) -> tuple[ControlEntry, ...]:
+    """The entries of ``control_models.yaml``.
+
+    Raises:
+        UserError: it cannot be understood.
+    """
+    return read_entries(presets / "control_models.yaml", ControlEntry)
+
+
 class ControlCatalog:
     """All control models of one installation.
 
@@ -109,7 +135,7 @@ class ControlCatalog:
 
     def __init__(self, home: Path, presets: Path = PRESETS) -> None:
         self.home = home
-        self._shipped = read_entries(presets / "control_models.yaml", ControlEntry)
+        self._shipped = shipped(presets)
         bases = read_entries(presets / "models.yaml", ModelEntry)
         self._of_own_shape = [base for base in bases if base.shape_of == base.name]
 
