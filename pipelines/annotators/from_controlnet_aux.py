@@ -56,12 +56,16 @@ def _map(picture: Image.Image, parameters: ask.Parameters, weights: Networks) ->
     made = weights.reader(
         pixels, detect_resolution=side, image_resolution=side, output_type="np", **options
     )
-    return as_map(made, picture.size)
+    sized = as_map(made, picture.size)
+    if isinstance(parameters, ask.SketchNetwork):  # scaling has made greys again
+        return sized.point(lambda value: 255 if value > 127 else 0)
+    return sized
 
 
 _OPTIONS: dict[type, Callable[[Any], dict[str, Any]]] = {
     ask.SoftEdge: lambda asked: {"safe": asked.safe},
     ask.ScribbleNetwork: lambda asked: {"scribble": True},
+    ask.SketchNetwork: lambda asked: {"apply_filter": True},
     ask.LineArtNetwork: lambda asked: {"coarse": asked.coarse},
     ask.LineArtAnime: lambda asked: {},
     ask.Midas: lambda asked: {},

@@ -138,6 +138,10 @@ class ScribbleNetwork(Resolution):
     """Thick strokes from soft edges."""
 
 
+class SketchNetwork(Resolution):
+    """Lines without any grey."""
+
+
 class LineArtNetwork(Resolution):
     coarse: Annotated[
         bool, Field(title="Coarse", description="Fewer, rougher lines, as of a quick drawing.")

@@ -36,8 +36,8 @@ class Annotator:
         name: what requests call it.
         title: the page's label, in English.
         description: what it makes and what that is good for, in one line.
-        makes: the condition that its maps are: any, canny, softedge, lineart, scribble, depth,
-            seg, normal, pose, shuffle or grid.
+        makes: the condition that its maps are: any, canny, softedge, lineart, scribble, sketch,
+            depth, seg, normal, pose, shuffle or grid.
         parameters: what can be set, as a pydantic model.
         module: has ``annotate(picture, parameters, weights) -> map``; imported on first use.
         weights: a name in :data:`pipelines.annotators.weights.WEIGHTS`, or None.
@@ -119,6 +119,15 @@ ANNOTATORS: dict[str, Annotator] = {
             ask.ScribbleNetwork,
             _AUX,
             "hed",
+        ),
+        Annotator(
+            "sketch_pidinet",
+            "Sketch (PiDiNet)",
+            "Plain white lines without any grey; what the sketch adapters learnt with.",
+            "sketch",
+            ask.SketchNetwork,
+            _AUX,
+            "pidinet",
         ),
         Annotator(
             "lineart_hub",

@@ -146,6 +146,7 @@ def test_every_shipped_model_comes_back_by_the_name_that_it_has_elsewhere(contro
         ("lineart_anime", "lineart_anime", {}),
         ("scribble_hed", "scribble_hed", {}),
         ("scribble_xdog", "scribble", {}),
+        ("t2ia_sketch_pidi", "sketch_pidinet", {}),
         ("shuffle", "shuffle", {}),
     ],
 )

@@ -166,7 +166,8 @@ def test_balance_is_of_controlnets_alone(unit):
     [
         ("canny", "canny", "canny", 0),
         ("scribble", "scribble_hed", "scribble", 1),
-        ("sketch", "softedge_pidinet", "lineart", 2),
+        ("sketch", "sketch_pidinet", "sketch_pidinet", 0),
+        ("sketch", "sketch_pidinet", "lineart", 2),
         ("color", "none", "grid_grey", 2),
         ("any", "none", "openpose", 2),
         ("tile", "none", "none", 2),

@@ -170,6 +170,7 @@ def test_the_real_network_makes_a_map_of_the_pictures_size(
         ("softedge_hed", "HEDdetector", {"safe": True}, {"safe": True}),
         ("scribble_hed", "HEDdetector", {"scribble": True}, {}),
         ("softedge_pidinet", "PidiNetDetector", {}, {}),
+        ("sketch_pidinet", "PidiNetDetector", {"apply_filter": True}, {}),
         ("lineart_hub", "LineartDetector", {"coarse": True}, {"coarse": True}),
     ],
 )
@@ -184,6 +185,13 @@ def test_the_map_is_that_of_the_packages_own_way(
     own = getattr(controlnet_aux, detector).from_pretrained(str(folder))
     expected = own(noise, detect_resolution=64, image_resolution=64, output_type="np", **options)
     assert (np.asarray(made) == expected).all()
+
+
+def test_a_sketch_is_black_and_white_at_every_size(annotate, hub, photo, tmp_path):
+    hub("pidinet")
+    made = np.asarray(annotate("sketch_pidinet", photo, cache_in(tmp_path), resolution=64))
+    assert set(np.unique(made)) <= {0, 255}
+    assert (made == made[..., :1]).all()
 
 
 def test_segments_are_coloured_from_large_to_small():

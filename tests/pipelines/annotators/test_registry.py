@@ -18,13 +18,13 @@ from tests.pipelines.annotators.conftest import cache_in
 ROOT = Path(__file__).parents[3]
 NAMES = [
     "none", "canny", "scribble", "lineart", "softedge_hed", "softedge_pidinet", "scribble_hed",
-    "lineart_hub", "lineart_anime", "depth", "depth_anything", "depth_midas", "depth_zoe",
-    "depth_leres", "normal_bae", "openpose", "dwpose", "seg_upernet", "seg_sam", "shuffle",
-    "grid_grey", "grid_colour",
+    "sketch_pidinet", "lineart_hub", "lineart_anime", "depth", "depth_anything", "depth_midas",
+    "depth_zoe", "depth_leres", "normal_bae", "openpose", "dwpose", "seg_upernet", "seg_sam",
+    "shuffle", "grid_grey", "grid_colour",
 ]  # fmt: skip
 MADE = {
-    "any", "canny", "softedge", "lineart", "scribble", "depth", "seg", "normal", "pose", "shuffle",
-    "grid",
+    "any", "canny", "softedge", "lineart", "scribble", "sketch", "depth", "seg", "normal", "pose",
+    "shuffle", "grid",
 }  # fmt: skip
 
 

@@ -56,6 +56,12 @@ def test_every_shipped_preprocessor_exists(shipped):
     assert {entry.preprocessor for entry in shipped.models()} <= set(ANNOTATORS)
 
 
+def test_sketch_adapters_are_given_binary_sketches(shipped):
+    sketching = [entry for entry in shipped.models() if entry.condition == "sketch"]
+    assert {entry.name for entry in sketching} == {"sd1-adapter-sketch", "sdxl-adapter-sketch"}
+    assert {entry.preprocessor for entry in sketching} == {"sketch_pidinet"}
+
+
 def test_one_of_another_family_is_refused_with_those_that_fit(shipped, catalog):
     entry = shipped.get("sdxl-controlnet-canny")
     with pytest.raises(BadRequest, match=r"does not fit Stable Diffusion 1.5.*sd15-controlnet-"):
