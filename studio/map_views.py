@@ -31,7 +31,7 @@ def about_control(
             model=base.title,
         )
         return views.notice(none, visitor)
-    facts = [visitor.say(Message("Licence: {licence}.", licence=entry.licence))]
+    facts = [visitor.say(Message("Licence: {licence}.", licence=visitor.say(entry.licence)))]
     if entry.download_bytes:
         size = readable_bytes(entry.download_bytes)
         facts.append(visitor.say(Message("The first use downloads {size}.", size=size)))

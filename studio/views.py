@@ -141,7 +141,7 @@ def unknown_words(words: Sequence[str], visitor: Visitor) -> str:
 def about_model(entry: ModelEntry, visitor: Visitor) -> str:
     """One line: what the model is, its licence and what it costs."""
     facts = [visitor.say(entry.description)] if entry.description else []
-    licence = Message("Licence: {licence}.", licence=entry.licence)
+    licence = Message("Licence: {licence}.", licence=visitor.say(entry.licence))
     facts.append(visitor.say(licence))
     if entry.download_bytes:
         size = readable_bytes(entry.download_bytes)

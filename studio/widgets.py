@@ -83,7 +83,11 @@ def arguments_of(model: type[BaseModel], name: str, kind: type) -> dict[str, Any
 
 def help_text(field: FieldInfo) -> str:
     """A field's description without what it says of empty values: the page shows them all."""
-    return (field.description or "").partition(" Empty:")[0]
+    return shown_part(field.description or "")
+
+
+def shown_part(description: str) -> str:
+    return description.partition(" Empty:")[0]
 
 
 def bounds(field: FieldInfo) -> tuple[float | None, float | None]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 
 from pipelines.cache import ModelCache
+from pipelines.catalog import Catalog
 from pipelines.diffusion.grid import labelled_grid
 from pipelines.diffusion.lora.apply import applied
 from pipelines.diffusion.requests import TextToImageRequest
@@ -29,7 +30,7 @@ def run(
     """
     started = time.perf_counter()
     rows = with_seed(request).rows()  # one for all, or nothing could be compared
-    columns = list(zip(*rows, strict=True))
+    columns, titles = list(zip(*rows, strict=True)), _titles(request, Catalog(cache.home))
     painted: list[list[Picture]] = []
     notes: list[Message] = []
     for column in columns:
@@ -54,9 +55,9 @@ def run(
         },
         labelled_grid(
             rows=list(request.prompts),
-            columns=_titles(request),
+            columns=titles,
             cells=[[picture.image for picture in row] for row in by_row],
-            captions=[[f"seed {picture.request.seed}" for picture in row] for row in by_row],
+            captions=[[f"#{picture.request.seed}" for picture in row] for row in by_row],
         ),
     )
 
@@ -77,7 +78,8 @@ def _column(
             yield from paint(model, settings, stop, facts=loras.facts)
 
 
-def _titles(request: BeforeAfterRequest) -> list[str]:
-    if request.lora is None:
-        return ["without", "with"]
-    return [f"{weight:g}" if weight else "without" for weight in request.weights]
+def _titles(request: BeforeAfterRequest, catalog: Catalog) -> list[str]:
+    """Weights, or the names of both models: words would be of one language."""
+    if request.model is not None:
+        return [catalog.get(name).title for name in (request.base.model, request.model)]
+    return [f"{weight:g}" for weight in request.weights]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _OF_PHOTOS = ("subject", "identifier", "class_word")
 _OF_SERVER = ("training", "owner")
 _METHOD: Method = TrainingRequest.model_fields["method"].default
-# Choices that need a name for people; all others are shown as they are.
+# Choices that need a name for people; fp16 and bf16 are names already.
 _TITLES = {
     "lora": "LoRA",
     "full": "Full",
@@ -36,6 +36,13 @@ _TITLES = {
     "adamw": "AdamW",
     "adamw_8bit": "8-bit AdamW",
     "prodigy": "Prodigy",
+    "constant": "Constant",
+    "linear": "Linear",
+    "cosine": "Cosine",
+    "cosine_with_restarts": "Cosine with restarts",
+    "polynomial": "Polynomial",
+    "auto": "Auto",
+    "no": "No (float32)",
 }
 _GROUPS = (
     (
@@ -68,6 +75,7 @@ _GROUPS = (
 _SAMPLES = ("a [trigger] on the sand", "a [trigger] in the snow")
 _LINES = ("sample_prompts", "class_prompts")  # written one a line
 _NUMBERS = ("resolution", "alpha", "text_encoder_learning_rate")  # may be left empty
+EXPLAINED = (*_NUMBERS, "class_prompts")  # with what it means to leave them empty
 
 
 class TrainingForm:
@@ -242,7 +250,7 @@ class TrainingForm:
             options |= {"kind": gr.Number}
         if name == "class_prompts":
             options |= {"kind": gr.Textbox, "lines": 2, "value": ""}
-        if name in (*_NUMBERS, "class_prompts"):  # with what it means to leave them empty
+        if name in EXPLAINED:
             options |= {"info": label(field.description or "")}
         elem_id = f"train-{name.replace('_', '-')}"
         options |= {"elem_id": elem_id, "visible": is_used(name, _METHOD)}

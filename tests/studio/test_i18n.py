@@ -2,16 +2,21 @@ from __future__ import annotations
 
 import ast
 import string
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pipelines import errors
+from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.messages import Message
 from studio.i18n import language_of, texts, translate
+from studio.tabs.training_form import EXPLAINED
+from studio.widgets import shown_part
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted(path for part in ("pipelines", "studio") for path in (ROOT / part).rglob("*.py"))
+SPEAKERS = ("say", "label", "notice", "summary", "empty", "empty_board")
 
 
 def error_classes(trees: dict[Path, ast.Module]) -> set[str]:
@@ -47,16 +52,59 @@ def templates() -> dict[str, str]:
                 and isinstance(called.value, ast.Call)
                 and getattr(called.value.func, "id", "") == "super"
             )
-            text = node.args[0]
-            if (
-                (name in makers or is_super)
-                and isinstance(text, ast.Constant)
-                and isinstance(text.value, str)
-            ):
-                found[text.value] = f"{path.relative_to(ROOT)}:{node.lineno}"
+            if name in makers or is_super:
+                place = f"{path.relative_to(ROOT)}:{node.lineno}"
+                found |= dict.fromkeys(literals(node.args[0], {}), place)
     found |= {template: "pipelines/errors.py" for template, _ in errors._LIMITS.values()}
     found[errors._OTHER] = "pipelines/errors.py"
     return found
+
+
+def spoken() -> dict[str, str]:
+    """Every literal that the page says or labels something with, and where it stands.
+
+    Titles and descriptions of requests' fields are among them; of a description, the part that
+    the page shows.
+    """
+    found = {}
+    for path in SOURCES:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        constants = {
+            node.targets[0].id: node.value
+            for node in tree.body
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        }
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call):
+                continue
+            texts_here: set[str] = set()
+            name = getattr(node.func, "id", getattr(node.func, "attr", None))
+            if name in SPEAKERS:
+                texts_here = {text for each in node.args for text in literals(each, constants)}
+            elif name == "Field":
+                given = {each.arg: set(literals(each.value, constants)) for each in node.keywords}
+                texts_here = given.get("title", set())
+                texts_here |= {shown_part(each) for each in given.get("description", ())}
+            place = f"{path.relative_to(ROOT)}:{node.lineno}"
+            found |= dict.fromkeys(texts_here - {""}, place)
+    return found
+
+
+def literals(node: ast.expr, constants: dict[str, ast.expr]) -> Iterator[str]:
+    """The texts that an expression may be, as far as they stand in its module."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    elif isinstance(node, ast.IfExp):
+        yield from (*literals(node.body, constants), *literals(node.orelse, constants))
+    elif isinstance(node, ast.Name) and node.id in constants:
+        yield from literals(constants[node.id], {})
+    elif isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
+        table = constants.get(node.value.id)
+        for value in table.values if isinstance(table, ast.Dict) else ():
+            yield from literals(value, {})
+    elif isinstance(node, ast.List | ast.Tuple):
+        for each in node.elts:
+            yield from literals(each, constants)
 
 
 def fields(template: str) -> set[str]:
@@ -67,6 +115,18 @@ def test_every_message_has_a_chinese_translation():
     chinese = texts("zh")
     missing = [f"{place}: {text}" for text, place in templates().items() if text not in chinese]
     assert not missing, "\n".join(missing)
+
+
+def test_all_that_the_page_says_has_a_chinese_translation():
+    chinese = texts("zh")
+    missing = [f"{place}: {text}" for text, place in spoken().items() if text not in chinese]
+    assert not missing, "\n".join(missing)
+
+
+def test_where_an_empty_field_is_explained_that_is_translated_too():
+    chinese = texts("zh")
+    for name in EXPLAINED:
+        assert TrainingRequest.model_fields[name].description in chinese
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
+from pipelines.catalog import Catalog
 from pipelines.messages import Message
 from studio import views
 from studio.accounts import LOCAL_OWNER
@@ -88,3 +89,9 @@ def test_a_preview_is_small_whatever_the_picture():
     uri = views.preview_uri(Image.effect_noise((2048, 1024), 80))
     assert uri.startswith("data:image/webp;base64,")
     assert len(uri) < 60_000
+
+
+def test_a_model_of_one_s_own_is_described_in_the_reader_s_language(tmp_path):
+    entry = next(iter(Catalog(tmp_path).models())).model_copy(update={"licence": "your own file"})
+    assert "your own file" in views.about_model(entry, ENGLISH)
+    assert "您自己的文件" in views.about_model(entry, CHINESE)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 
 import numpy as np
 import pytest
 
 from pipelines.diffusion import text_to_image
+from pipelines.diffusion.grid import labelled_grid
 from pipelines.diffusion.lora.requests import LoraUse
+from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.dreambooth import before_after
 from pipelines.dreambooth.before_after_requests import WEIGHTS, BeforeAfterRequest
@@ -87,6 +90,24 @@ def test_it_stops(lora_cache, use):
 def test_a_trained_model_is_compared_with_its_base():
     request = asked(model="own:0")
     assert [[cell.model for cell in row] for row in request.rows()] == [[BASE, "own:0"]] * 2
+
+
+def test_the_sheet_is_titled_with_numbers_and_names_which_every_language_reads(
+    lora_cache, use, home, monkeypatch
+):
+    sheets = []
+    monkeypatch.setattr(
+        before_after,
+        "labelled_grid",
+        lambda **given: sheets.append(given) or labelled_grid(**given),
+    )
+    run(asked(lora=use, weights=[0, 0.25, 1]), lora_cache)
+    assert sheets[0]["columns"] == ["0", "0.25", "1"]
+    assert sheets[0]["captions"] == [["#7"] * 3] * 2
+    shelf, folder = LoraShelf(home), home / "models" / BASE
+    own = shelf.add_model("ann", "pot", lambda to: shutil.copytree(folder, to), family="sd1")
+    run(asked(model=f"own:{own.id}"), lora_cache)
+    assert sheets[1]["columns"] == [BASE, "pot"]
 
 
 def test_batches_and_other_loras_of_the_settings_are_left_out():
