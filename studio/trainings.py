@@ -11,18 +11,21 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.dreambooth.folder import FOLDER, TrainingFolder
+from pipelines.diffusion.lora.shelf import LoraShelf
+from pipelines.dreambooth import class_pictures
+from pipelines.dreambooth.folder import FOLDER, TrainingFolder, size_of
 from pipelines.dreambooth.preflight import Preflight, check, preflight
 from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.dreambooth.subjects import note_made
-from pipelines.errors import BadRequest, NotFound, stored, validated
-from studio.job import Job
-from studio.subjects import KIND
+from pipelines.errors import BadRequest, NotFound, UserError, stored, validated
+from studio.job import DONE, Job
+from studio.subjects import KIND, WRITING_SECONDS
 
 if TYPE_CHECKING:
     from pipelines.catalog import Catalog
@@ -189,6 +192,56 @@ class Trainings:
             note_made(self._home, subject, made)
         shutil.rmtree(self._home / FOLDER / training.id, ignore_errors=True)
         self._jobs.forget(owner, KIND, training.id)
+
+    # --- the room they take -----------------------------------------------------------------
+
+    def clean_up(self, dry_run: bool = False) -> int:
+        """Deletes class pictures that no training uses, trainings of nobody, and what only going
+        on would need of those that are done; returns the bytes freed."""
+        newest: dict[str, Job] = {}
+        for job in self._jobs.everybody_s(KIND):
+            newest.setdefault(str(job.request.get("training")), job)
+        used = {self._class_pictures_of(job) for job in newest.values()}
+        unused = [each for each in self._old(class_pictures.FOLDER) if each not in used]
+        unused += [
+            each
+            for each in self._old(FOLDER)
+            if each.name not in newest and not TrainingFolder(self._home, each.name).running
+        ]
+        freed = sum(size_of(each) for each in unused)
+        if not dry_run:
+            for each in unused:
+                shutil.rmtree(each, ignore_errors=True)
+        done = (id for id, job in newest.items() if job.state == DONE)
+        return freed + sum(self._forget_weights(id, dry_run) for id in done)
+
+    def _old(self, name: str) -> Iterator[Path]:
+        """Folders within one of the home folder that nobody can be about to write to."""
+        young = time.time() - WRITING_SECONDS
+        for folder in (self._home / name).glob("*"):
+            if folder.is_dir() and folder.stat().st_mtime < young:
+                yield folder
+
+    def _class_pictures_of(self, job: Job) -> Path | None:
+        request = _read(job.request)
+        if request is None or not request.prior_preservation:
+            return None
+        with contextlib.suppress(UserError):  # of a model that there no longer is
+            entry = self._catalog.get(request.model)
+            return class_pictures.folder_of(request, entry, self._home)
+        return None
+
+    def _forget_weights(self, id: str, dry_run: bool) -> int:
+        """Of a training that is done, if it is on the shelf: earlier versions have kept them."""
+        folder = TrainingFolder(self._home, id)
+        try:
+            LoraShelf(self._home).by_id(folder.shelf_id or "")
+        except NotFound:
+            return 0
+        freed = folder.spare_bytes
+        if not dry_run:
+            folder.forget_weights(done=True)
+        return freed
 
 
 def _read(request: Mapping[str, Any]) -> TrainingRequest | None:

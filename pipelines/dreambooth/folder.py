@@ -231,30 +231,32 @@ class TrainingFolder:
         """Of all its files."""
         return size_of(self.path)
 
+    @property
+    def spare_bytes(self) -> int:
+        """What :meth:`forget_weights` frees of a training that is done."""
+        return size_of(self.checkpoint) + sum(map(size_of, self._weights))
+
     def forget_weights(self, done: bool) -> None:
         """Deletes what the shelf has a copy of; where the training is ``done``, also what only
         going on needs: with a whole model and its optimiser, that is most of all."""
-        for path in self.result.glob("*"):
-            if path.name != ABOUT:
-                _delete(path)
-        if done:
-            _delete(self.checkpoint)
+        for path in (*self._weights, self.checkpoint) if done else self._weights:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+    @property
+    def _weights(self) -> list[Path]:
+        return [path for path in self.result.glob("*") if path.name != ABOUT]
 
 
-def size_of(folder: Path) -> int:
-    """Bytes of all files below a folder; those that go meanwhile do not count."""
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all below a folder; those that go meanwhile do not count."""
     total = 0
-    for path in folder.rglob("*"):
+    for each in (path, *path.rglob("*")):
         with contextlib.suppress(OSError):
-            total += path.stat().st_size if path.is_file() else 0
+            total += each.stat().st_size if each.is_file() else 0
     return total
-
-
-def _delete(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _locked(file: IO[str]) -> bool:

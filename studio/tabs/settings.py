@@ -99,8 +99,9 @@ class Tab:
     def _disk_use(self, visitor: Visitor) -> str:
         used = Message(
             "Your studio lives in {home}. Cleaning up would free {size}: thumbnails, condition "
-            "maps, copies of uploads, and brought-in pictures that no job has used for a week. "
-            "Pictures and models stay.",
+            "maps, copies of uploads, brought-in pictures that no job has used for a week, class "
+            "pictures that no training uses, and checkpoints of trainings that are done. Pictures "
+            "and models stay.",
             home=shown(self.studio.home),
             size=readable_bytes(clean_up(self.studio, dry_run=True)),
         )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from safetensors.torch import save
 
 from pipelines.catalog import Catalog
 from pipelines.diffusion.lora.shelf import LoraShelf
+from pipelines.dreambooth import class_pictures
 from pipelines.dreambooth.folder import TrainingFolder
 from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.errors import BadRequest, NotFound, validated
@@ -312,3 +315,95 @@ def test_the_preflight_expects_steps_time_and_memory(desk):
         desk.trainings.preflight(BEN, data)
     with pytest.raises(BadRequest, match="Steps is 0"):
         desk.trainings.preflight(ANN, data | {"steps": 0})
+
+
+# --- the room they take ---------------------------------------------------------------------------
+
+
+def aged(path):
+    """As if nobody had written there for a day."""
+    then = time.time() - 24 * 3600
+    os.utime(path, (then, then))
+    return path
+
+
+def class_folder(desk, training, prior=True):
+    """Where the class pictures of a training lie, with one of 1000 bytes."""
+    request = desk.trainings.get(ANN, training).request
+    folder = class_pictures.folder_of(request, Catalog(desk.home).get(request.model), desk.home)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "0000.png").write_bytes(bytes(1000))
+    return aged(folder)
+
+
+def test_cleaning_up_takes_class_pictures_that_no_training_uses(desk):
+    prior = {"prior_preservation": True}
+    used = desk.queue(ANN, desk.subject(ANN), **prior)
+    his = desk.queue(BEN, desk.subject(BEN), **prior, class_prompts=["a cat on a mat"])
+    gone = desk.queue(ANN, desk.subject(ANN), **prior, class_prompts=["a dog"])
+    without = desk.queue(ANN, desk.subject(ANN), class_prompts=["a bird"])
+    kept, lost, unused = (class_folder(desk, each) for each in (used, gone, without))
+    desk.end()
+    desk.trainings.delete(ANN, gone)
+    young = desk.home / "class_pictures" / ("f" * 32)
+    young.mkdir()
+    (young / "0000.png").write_bytes(bytes(1000))
+    assert desk.trainings.clean_up(dry_run=True) == 2000
+    assert lost.exists()
+    assert desk.trainings.clean_up() == 2000
+    assert (kept.exists(), young.exists()) == (True, True)
+    assert (lost.exists(), unused.exists()) == (False, False)
+    assert desk.trainings.clean_up() == 0
+    assert desk.trainings.get(BEN, his)
+
+
+def test_cleaning_up_takes_the_checkpoints_of_what_earlier_versions_have_finished(desk):
+    subject, folders = desk.subject(ANN), {}
+    for state in ("done", "cancelled", "failed"):
+        id = desk.queue(ANN, subject)
+        folder = folders[state] = TrainingFolder(desk.home, id)
+        folder.begin(desk.trainings.get(ANN, id).request)
+        for file in (folder.checkpoint / "state.pt", folder.result / "model" / "unet.bin"):
+            file.parent.mkdir(parents=True)
+            file.write_bytes(bytes(1000))
+        (folder.result / "about.json").write_text('{"steps": 800}')
+        folder.remember_shelf_id(desk.shelf.add(ANN, "whiskers", WORD, training=id).id)
+        (job,) = [job for job in desk.jobs.list(ANN) if job.request["training"] == id]
+        desk.store.write("UPDATE jobs SET state = ? WHERE id = ?", (state, job.id))
+    off_shelf = folders["failed"].shelf_id
+    assert desk.trainings.clean_up(dry_run=True) == 2000
+    assert desk.trainings.clean_up() == 2000
+    assert not folders["done"].checkpoint.exists()
+    assert (folders["done"].result / "about.json").exists()
+    for state in ("cancelled", "failed"):
+        assert (folders[state].checkpoint / "state.pt").exists()
+    assert off_shelf == folders["failed"].shelf_id
+    assert desk.trainings.clean_up() == 0
+
+
+def test_what_is_done_but_no_longer_on_the_shelf_keeps_what_it_has(desk):
+    id = desk.queue(ANN, desk.subject(ANN))
+    folder = TrainingFolder(desk.home, id)
+    folder.begin(desk.trainings.get(ANN, id).request)
+    folder.checkpoint.mkdir()
+    (folder.checkpoint / "state.pt").write_bytes(bytes(1000))
+    desk.end()
+    assert desk.trainings.clean_up() == 0
+    assert (folder.checkpoint / "state.pt").exists()
+
+
+def test_cleaning_up_takes_the_folders_of_trainings_that_nobody_has(desk):
+    kept = reported(desk, desk.queue(ANN, desk.subject(ANN))).path
+    stray, young, running = (desk.home / "trainings" / (sign * 32) for sign in "abc")
+    for folder in (stray, young, running):
+        folder.mkdir()
+        (folder / "log.txt").write_bytes(bytes(100))
+    aged(kept), aged(stray), aged(running)
+    speeds = desk.home / "trainings" / "speeds.json"
+    speeds.write_text("{}")
+    with TrainingFolder(desk.home, running.name).held() as mine:
+        assert mine
+        aged(running)
+        assert desk.trainings.clean_up() >= 100
+    assert not stray.exists()
+    assert all(path.exists() for path in (kept, young, running, speeds))
