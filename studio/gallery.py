@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from pipelines.diffusion.lora.shelf import LoraShelf
+from pipelines.dreambooth.folder import trainings_in
 from pipelines.errors import Busy, NotFound
 from studio.files import is_temporary, write_file
 from studio.metadata import format_parameters, parameters_of, save_png
@@ -85,7 +87,7 @@ class Gallery:
     """
 
     def __init__(self, store: Store, home: Path, settings: StoredSettings) -> None:
-        self._store, self._settings = store, settings
+        self._store, self._home, self._settings = store, home, settings
         self._outputs = home / "outputs"
         self._thumbnails = self._outputs / _THUMBNAILS
         self._lock = threading.Lock()  # one thumbnail is made once
@@ -154,7 +156,8 @@ class Gallery:
         settings = self._settings.current
         if guest and (used := self.bytes_used(owner)) >= settings.guest_quota_mb * 10**6:
             raise Busy(
-                "Your pictures take {used} MB; a guest may keep {limit} MB. Delete some first.",
+                "Your pictures, LoRAs and trainings take {used} MB; a guest may keep {limit} MB. "
+                "Delete some first.",
                 used=round(used / 10**6),
                 limit=settings.guest_quota_mb,
             )
@@ -207,7 +210,8 @@ class Gallery:
         return [_picture(row) for row in rows]
 
     def bytes_used(self, owner: str | None = None) -> int:
-        """Bytes of the owner's pictures, brought-in ones and photos among them, or everybody's."""
+        """Bytes of an owner's pictures (brought-in ones and photos among them), LoRAs, own models
+        and trainings; or of everybody's pictures alone."""
         row = self._store.row(
             "SELECT COALESCE(SUM(bytes), 0) AS used FROM ("
             "SELECT bytes, owner FROM pictures WHERE present "
@@ -215,7 +219,11 @@ class Gallery:
             "UNION ALL SELECT bytes, owner FROM subjects) WHERE ?1 IS NULL OR owner = ?1",
             (owner,),
         )
-        return row["used"]
+        if owner is None:
+            return row["used"]
+        shelf = sum(about.bytes for about in LoraShelf(self._home).own(owner))
+        folders = trainings_in(self._home)
+        return row["used"] + shelf + sum(each.bytes for each in folders if each.owner == owner)
 
     # --- files ------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from pipelines.diffusion.styles import get_style
 from pipelines.dreambooth.before_after_requests import BeforeAfterRequest
 from pipelines.dreambooth.folder import TrainingFolder
 from pipelines.dreambooth.subjects import note_made
-from pipelines.errors import BadRequest, Busy, NotFound
+from pipelines.errors import BadRequest, NotFound
 from studio.accounts import is_guest
 from studio.home import NO_SPACE, disk_full
 from studio.job import QUEUED, RUNNING
@@ -29,7 +29,6 @@ from studio.job import QUEUED, RUNNING
 if TYPE_CHECKING:
     from pipelines.catalog import Catalog
     from studio.gallery import Gallery
-    from studio.settings import StoredSettings
     from studio.store import Store
 
 RequestT = TypeVar("RequestT", bound=BaseModel)
@@ -42,7 +41,7 @@ class Loras:
         store: the database, whose jobs may need what is to be deleted.
         shelf: where all lies.
         catalog: the models that are no one's own.
-        gallery, settings: how much a guest keeps, and may keep.
+        gallery: knows how much a guest keeps, and may keep.
     """
 
     def __init__(
@@ -51,10 +50,8 @@ class Loras:
         shelf: LoraShelf,
         catalog: Catalog,
         gallery: Gallery,
-        settings: StoredSettings,
     ) -> None:
-        self._store, self._shelf, self._catalog = store, shelf, catalog
-        self._gallery, self._settings = gallery, settings
+        self._store, self._shelf, self._catalog, self._gallery = store, shelf, catalog, gallery
 
     # --- the shelf --------------------------------------------------------------------------
 
@@ -92,17 +89,7 @@ class Loras:
 
     def check_room(self, owner: str) -> None:
         """Raises Busy when the owner, or everybody together, keeps as much as is allowed."""
-        guest = is_guest(owner)
-        self._gallery.check_room(owner, guest)
-        limit = self._settings.current.guest_quota_mb
-        own = sum(about.bytes for about in self._shelf.own(owner)) if guest else 0
-        if own and (used := own + self._gallery.bytes_used(owner)) >= limit * 10**6:
-            raise Busy(
-                "Your pictures and LoRAs take {used} MB; a guest may keep {limit} MB. Delete some "
-                "first.",
-                used=round(used / 10**6),
-                limit=limit,
-            )
+        self._gallery.check_room(owner, is_guest(owner))
 
     def export(self, owner: str, id: str, style: Style) -> tuple[str, bytes]:
         """A file name and the file that other tools read.

@@ -100,7 +100,7 @@ class Studio:
             self.inputs = Inputs(self.store, self.home, self.gallery)
             self.conditions = Conditions(self.home, self.cache, self.inputs)
             self.shelf = LoraShelf(self.home)
-            self.loras = Loras(self.store, self.shelf, self.catalog, self.gallery, self.settings)
+            self.loras = Loras(self.store, self.shelf, self.catalog, self.gallery)
             self.subjects = Subjects(self.store, self.home, self.gallery, self.shelf)
             self.accounts = Accounts(load_secret(self.home), options.accounts)
             self.jobs = Jobs(self.store, self.cache, ENGINES, self.gallery, self.settings)

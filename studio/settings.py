@@ -39,7 +39,7 @@ class Settings(BaseModel):
             ge=1,
             le=1_000_000,
             title="Guest quota (MB)",
-            description="How much disk space one guest's pictures may take.",
+            description="How much disk space one guest's pictures, LoRAs and trainings may take.",
         ),
     ] = 500
     outputs_limit_gb: Annotated[

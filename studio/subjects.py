@@ -338,11 +338,7 @@ class Subjects:
             "SELECT id FROM jobs WHERE owner = ? AND kind = ? AND instr(request, ?)",
             (owner, KIND, id),
         )
-        folders = [
-            trainings.TrainingFolder(self._home, file.parent.name)
-            for file in sorted((self._home / trainings.FOLDER).glob("*/training.json"))
-        ]
-        folders = [folder for folder in folders if folder.subject == id]
+        folders = [each for each in trainings.trainings_in(self._home) if each.subject == id]
         gone = {shelf_id for folder in folders if (shelf_id := folder.shelf_id)}
         gone |= kept.made_of(self._home, id)
         loras = self._made_by(owner, id, {folder.id for folder in folders}, gone)

@@ -116,9 +116,17 @@ class TrainingFolder:
     @property
     def subject(self) -> str | None:
         """Whose photos are learnt, be the rest of the request from another version."""
+        return self._asked("subject")
+
+    @property
+    def owner(self) -> str | None:
+        """Whose the training is, as for :attr:`subject`."""
+        return self._asked("owner")
+
+    def _asked(self, name: str) -> str | None:
         asked = _read(self.request_path)
-        subject = asked.get("subject") if isinstance(asked, dict) else None
-        return subject if isinstance(subject, str) else None
+        value = asked.get(name) if isinstance(asked, dict) else None
+        return value if isinstance(value, str) else None
 
     # --- progress ---------------------------------------------------------------------------
 
@@ -248,6 +256,12 @@ class TrainingFolder:
     @property
     def _weights(self) -> list[Path]:
         return [path for path in self.result.glob("*") if path.name != ABOUT]
+
+
+def trainings_in(home: Path) -> list[TrainingFolder]:
+    """All trainings that have been begun, whosever they are."""
+    files = sorted((home / FOLDER).glob("*/training.json"))
+    return [TrainingFolder(home, file.parent.name) for file in files]
 
 
 def size_of(path: Path) -> int:

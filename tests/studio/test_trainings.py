@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 
 import pytest
@@ -16,7 +17,7 @@ from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.dreambooth import class_pictures
 from pipelines.dreambooth.folder import TrainingFolder
 from pipelines.dreambooth.requests import TrainingRequest
-from pipelines.errors import BadRequest, NotFound, validated
+from pipelines.errors import BadRequest, Busy, NotFound, validated
 from studio.gallery import Gallery
 from studio.home import prepare_home
 from studio.jobs import Jobs
@@ -51,13 +52,13 @@ class Desk:
     def __init__(self, home) -> None:
         self.home = prepare_home(home)
         self.store = Store(self.home)
-        settings = StoredSettings(self.store)
+        self.settings = settings = StoredSettings(self.store)
         self.gallery = gallery = Gallery(self.store, self.home, settings)
         self.shelf = LoraShelf(self.home)
         self.subjects = Subjects(self.store, self.home, gallery, self.shelf)
         self.jobs = Jobs(self.store, None, {KIND: Engine}, gallery, settings)
         catalog = Catalog(self.home)
-        self.loras = Loras(self.store, self.shelf, catalog, gallery, settings)
+        self.loras = Loras(self.store, self.shelf, catalog, gallery)
         self.trainings = Trainings(self.home, catalog, Machine, self.subjects, self.jobs)
 
     def subject(self, owner, photos=3):
@@ -407,3 +408,31 @@ def test_cleaning_up_takes_the_folders_of_trainings_that_nobody_has(desk):
         assert desk.trainings.clean_up() >= 100
     assert not stray.exists()
     assert all(path.exists() for path in (kept, young, running, speeds))
+
+
+def test_trainings_loras_and_own_models_count_for_a_guest_s_quota(desk, twin_folder):
+    guest, other = "guest-1", "guest-2"
+    assert desk.gallery.bytes_used(guest) == 0
+    about = desk.shelf.add(guest, "word", WORD)
+    assert desk.gallery.bytes_used(guest) == about.bytes > 0
+    model = desk.shelf.add_model(
+        guest, "model", lambda path: shutil.copytree(twin_folder("sd1"), path), family="sd1"
+    )
+    shelf = about.bytes + model.bytes
+    assert desk.gallery.bytes_used(guest) == shelf
+    subject = desk.subject(guest)
+    photos = desk.subjects.get(guest, subject).bytes
+    folder = TrainingFolder(desk.home, desk.queue(guest, subject))
+    folder.begin(desk.trainings.get(guest, folder.id).request)
+    (folder.path / "log.txt").write_bytes(bytes(10**6))
+    assert desk.gallery.bytes_used(guest) == shelf + photos + folder.bytes
+    assert folder.bytes > 10**6
+    assert desk.gallery.bytes_used(other) == 0
+    everybody = desk.gallery.bytes_used()
+    assert everybody == photos, "the limit of all pictures is one of pictures"
+    desk.settings.change(guest_quota_mb=1)
+    for refused in (desk.loras.check_room, lambda who: desk.subjects.create(who, "Tom")):
+        with pytest.raises(Busy, match=r"LoRAs and trainings take .* a guest may keep 1 MB"):
+            refused(guest)
+        refused(other)
+        refused(ANN)
