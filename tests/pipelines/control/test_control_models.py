@@ -86,8 +86,35 @@ def test_ones_own_folders_appear_with_method_and_family(home):
     names = {entry.name: entry for entry in control.models()}
     assert (names["net-a"].method, names["adapter-a"].method) == ("controlnet", "t2i_adapter")
     assert names["net-a"].fits(bases.get(BASE))
-    assert not names["net-a"].fits(bases.get(LARGE_BASE)) or names["net-a"].family == "sdxl"
+    assert not names["net-a"].fits(bases.get(LARGE_BASE))
     assert "notes" not in names
+
+
+@pytest.mark.parametrize(
+    ("config", "family", "fitting"),
+    [
+        ({"_class_name": "ControlNetModel", "cross_attention_dim": 768}, "sd1", "sd15"),
+        ({"_class_name": "ControlNetModel", "cross_attention_dim": 1024}, "sd2", "sd-turbo"),
+        ({"_class_name": "ControlNetModel", "cross_attention_dim": 2048}, "sdxl", "sdxl"),
+        ({"_class_name": "T2IAdapter", "adapter_type": "full_adapter_xl"}, "sdxl", "sdxl"),
+        ({"_class_name": "T2IAdapter", "adapter_type": "full_adapter"}, "sd1", "sd15"),
+        (
+            {
+                "_class_name": "T2IAdapter",
+                "adapter_type": "light_adapter",
+                "channels": [320, 640, 1280],
+            },
+            "sd1",
+            "sd15",
+        ),
+    ],
+)
+def test_ones_own_of_a_published_size_have_its_family(config, family, fitting, tmp_path, catalog):
+    folder(tmp_path, "mine", config)
+    entry = ControlCatalog(tmp_path).get("mine")
+    assert (entry.family, entry.base) == (family, None)
+    bases = ("starter", "sd15", "sd-turbo", "sdxl")
+    assert [name for name in bases if entry.fits(catalog.get(name))] == [fitting]
 
 
 def test_ones_own_for_the_starter_fit_it_and_no_other(tmp_path, catalog):
