@@ -1,4 +1,4 @@
-"""Watching a training: loss curve, samples and numbers on a board; stop, resume, duplicate.
+"""Watching a training: loss curve, samples and numbers on a board; stop, resume, duplicate, delete.
 
 The page only watches. A training goes on when the page is closed, and a page that is opened later
 finds it by its owner.
@@ -50,6 +50,17 @@ class TrainingWatch:
             self.stop = self._button("Stop and keep what is learnt", "train-stop")
             self.resume = self._button("Resume", "train-resume")
             self.duplicate = self._button("Duplicate with changes", "train-duplicate")
+            self._delete = self._button("Delete training", "training-delete", "quiet")
+        with gr.Column(visible=False, elem_classes="confirm") as self._confirm:
+            self._asked = gr.HTML(elem_id="training-asked")
+            with gr.Row(elem_classes="actions"):
+                self._really = gr.Button(
+                    label("Delete for good"),
+                    size="sm",
+                    variant="stop",
+                    elem_id="training-delete-for-good",
+                )
+                self._keep = gr.Button(label("Keep"), size="sm")
         self._outputs = [
             self.id,
             self._earlier,
@@ -57,11 +68,15 @@ class TrainingWatch:
             self.stop,
             self.resume,
             self.duplicate,
+            self._delete,
+            self._confirm,
         ]
 
     @staticmethod
-    def _button(text: str, elem_id: str) -> gr.Button:
-        return gr.Button(label(text), size="sm", visible=False, elem_id=elem_id)
+    def _button(text: str, elem_id: str, elem_classes: str | None = None) -> gr.Button:
+        return gr.Button(
+            label(text), size="sm", visible=False, elem_id=elem_id, elem_classes=elem_classes
+        )
 
     def connect(
         self,
@@ -97,14 +112,24 @@ class TrainingWatch:
                 return views.error(error.message, visitor)
             return ""
 
+        def delete(id: str | None, request: gr.Request) -> str:
+            visitor = Visitor.of(request)
+            try:
+                self.studio.trainings.delete(visitor.owner.id, str(id))
+            except UserError as error:
+                return views.error(error.message, visitor)
+            return ""
+
         refusal = gr.State("")
         newest = gr.State(_NEWEST)
         watch = {**QUIET, "trigger_mode": "multiple"}
         click = button.click(submit, inputs, refusal, preprocess=False, **QUIET)
         resumed = self.resume.click(resume, self.id, refusal, **QUIET)
+        deleted = self._really.click(delete, self.id, refusal, **QUIET)
         watching = [
             click.then(self._follow, [refusal, newest], outputs, **watch),
             resumed.then(self._follow, [refusal, self.id], outputs, **watch),
+            deleted.then(self._follow, [refusal, self.id], outputs, **watch),
             opening.load(self._follow, [gr.State(""), newest], outputs, **watch),
             self._earlier.input(
                 self._follow, [gr.State(""), self._earlier], outputs, preprocess=False, **watch
@@ -113,6 +138,8 @@ class TrainingWatch:
         for control in (button, self.resume):  # the new watch shows the newest
             control.click(None, cancels=watching, api_visibility="private")
         self.stop.click(self._stop, self.id, self.stop, **QUIET)
+        self._delete.click(self._ask, self.id, [self._asked, self._confirm], **QUIET)
+        self._keep.click(lambda: gr.update(visible=False), None, self._confirm, **QUIET)
 
     # --- events -----------------------------------------------------------------------------
 
@@ -150,7 +177,8 @@ class TrainingWatch:
                     else [gr.skip()] * self._after_count
                 )
                 earlier = self._choices(visitor, training) if first or ended else gr.skip()
-                yield [training.id, earlier, html, *self._buttons(training), *after]
+                buttons = self._buttons(training)
+                yield [training.id, earlier, html, *buttons, _CLOSED, *after]
             if ended:
                 return
             await asyncio.sleep(LOOK_SECONDS)
@@ -166,6 +194,20 @@ class TrainingWatch:
         training = self.studio.trainings.get(owner, str(id))
         self.studio.jobs.cancel(owner, training.job.id)
         return gr.update(interactive=False)
+
+    def _ask(self, id: str | None, request: gr.Request) -> list[Any]:
+        """Whether the training on the board is meant, and what goes with it."""
+        visitor = Visitor.of(request)
+        try:
+            training = self.studio.trainings.get(visitor.owner.id, str(id))
+        except UserError:  # deleted in another window
+            return [gr.skip(), _CLOSED]
+        words = Message(
+            "Delete the training {name} for good? Its curve, sample pictures and checkpoint go "
+            "with it. What it has put on the shelf stays.",
+            name=training.name,
+        )
+        return [views.summary([words], visitor), gr.update(visible=True)]
 
     # --- what is shown ----------------------------------------------------------------------
 
@@ -230,10 +272,12 @@ class TrainingWatch:
             gr.update(visible=running, interactive=True),
             gr.update(visible=unfinished),
             gr.update(visible=not running),
+            gr.update(visible=not running),
         ]
 
 
-_HIDDEN = [gr.update(visible=False)] * 3
+_CLOSED = gr.update(visible=False)  # of what asks whether to delete: it was about another training
+_HIDDEN = [gr.update(visible=False)] * 4 + [_CLOSED]
 _STATES = {
     "queued": "waiting",
     "running": "training",

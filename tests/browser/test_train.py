@@ -231,6 +231,19 @@ def test_stop_keeps_what_was_learnt_and_resume_goes_on(page, studio):
     expect(page.locator("#train-board")).to_contain_text("Stopped at step", timeout=TRAINING)
     page.click("#train-duplicate")
     expect(page.locator("#train-steps input")).to_have_value("100000")
+    page.click("#training-delete")
+    expect(page.locator("#training-asked")).to_contain_text("Delete the training My teapot for")
+    page.locator("#training-delete-for-good").locator("xpath=..").get_by_text("Keep").click()
+    expect(page.locator("#training-delete-for-good")).to_be_hidden()
+    assert running.trainings.list("local")
+    page.click("#training-delete")
+    page.click("#training-delete-for-good")
+    expect(page.locator("#train-board")).to_contain_text("Nothing taught yet")
+    expect(page.locator("#training-delete-for-good")).to_be_hidden()
+    expect(page.locator("#training-delete")).to_be_hidden()
+    expect(page.locator("#try")).to_be_hidden()
+    assert running.trainings.list("local") == []
+    assert [each.id for each in running.shelf.own("local")] == [about.id]
 
 
 def _progress(running) -> list[dict]:
