@@ -181,6 +181,30 @@ def test_a_control_training_leaves_the_base_as_it_is_and_moves_its_own_weights(w
     assert zero.abs().max() > 0, "the zero convolution has learnt"
 
 
+@pytest.mark.parametrize(
+    ("method", "condition", "weight"),
+    [
+        ("controlnet", "depth", "controlnet_mid_block.weight"),
+        ("adapter", "sketch", "adapter.conv_in.weight"),
+    ],
+)
+def test_a_second_call_of_a_control_training_goes_on_too(method, condition, weight, work):
+    path, batch = work / "work", 2
+    before = Run(path / f"{method}-{condition}")
+    first, average = (before.get(name)[weight].clone() for name in ("network", "ema"))
+    gentle = ["--condition", condition, "--batch", str(batch), "--lr", "1e-7", *SECONDS]
+    train.main([method, *gentle, "--work", str(path)])
+    after = Run(path / f"{method}-{condition}")
+    assert after.samples > before.samples
+    assert after.seconds > before.seconds
+    moved = (after.get("network")[weight] - first).abs().max()
+    assert 0 < moved < 0.1 * first.abs().max(), "from the weights, not from zeros or new ones"
+    followed = (after.get("ema")[weight] - average).abs().max()
+    assert followed <= 1.01 * ((first - average).abs().max() + moved), "so does their average"
+    steps = {int(state["step"]) for state in after.get("adamw")["state"].values()}
+    assert steps == {after.samples // batch}, "the optimizer goes on as well"
+
+
 def test_depth_maps_are_bright_where_it_is_near():
     depth = np.array([[1.0, 2.0], [4.0, np.inf]], np.float32)
     assert inverse_depth(depth).tolist() == [[255, 128], [64, 0]]
