@@ -3,15 +3,19 @@
     python -m benchmarks.control [--rounds 7] [--steps 20]
 
 The sides paint in turn in one process, through the studio's own engine, with the starter's own
-control models. On CUDA the same at Stable Diffusion 1.5's full size with random weights.
+control models; on a CPU each paints once more in a process of its own, whose memory is told. On
+CUDA the same at Stable Diffusion 1.5's full size with random weights.
 """
 
 from __future__ import annotations
 
 import argparse
 import resource
+import subprocess
+import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -36,53 +40,81 @@ from pipelines.loading import Loader
 
 PROMPT = "a red mug on a wooden floor"
 TARGET = "ControlNet ≤ 1.35×, adapter ≤ 1.03×"
+SIDES = {  # and the control models of the starter
+    "base": (),
+    "+ ControlNet": ("starter-controlnet-sketch",),
+    "+ T2I-Adapter": ("starter-adapter-sketch",),
+    "+ both": ("starter-controlnet-sketch", "starter-adapter-sketch"),
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--only", choices=SIDES, help="paint this side once and tell the memory")
+    parser.add_argument("--home", type=Path, help="of --only: keeps the converted networks")
     options = parser.parse_args()
+    if options.only:
+        _painter(options.home, _cache(options.home), options.only, options.steps)()
+        print(_largest())
+        return
     with tempfile.TemporaryDirectory() as folder:
+        # First: a process counts what its parent held when it began.
+        peaks = memory(Path(folder), options.steps) if pick_device(None) == "cpu" else {}
         starter(Path(folder), options.rounds, options.steps)
+        for name, peak in peaks.items():
+            print(f"  {name + ', a process of its own':<44}{peak:>9.0f} MB at its largest")
     if torch.cuda.is_available():
         full_size(options.rounds, options.steps)
     else:
         print("\nNo CUDA device: the full size of Stable Diffusion 1.5 is not measured.")
 
 
+def memory(home: Path, steps: int) -> dict[str, float]:
+    """MB of each side's process at its largest, where all networks have been converted before."""
+    command = [sys.executable, "-m", "benchmarks.control", "--home", str(home)]
+    command += ["--steps", str(steps), "--only"]
+
+    def paint_once(name: str) -> float:
+        done = subprocess.run([*command, name], check=True, stdout=subprocess.PIPE, text=True)
+        return float(done.stdout.split()[-1])
+
+    paint_once("+ both")  # converts what any side needs
+    return {name: paint_once(name) for name in SIDES}
+
+
 def starter(home: Path, rounds: int, steps: int) -> None:
     """Whole requests on the starter, from the prompt to the picture."""
-    picture = keep_input(home, "local", drawing())
     cache = _cache(home)
-    request = TextToImageRequest(prompt=PROMPT, steps=steps, seed=1)
-
-    def side(*names: str):
-        units = tuple(ControlUnit(picture=picture, model=name) for name in names)
-
-        def run() -> None:
-            if not units:
-                events = text_to_image.run(request, cache, threading.Event())
-            else:
-                steered = ControlRequest(**request.model_dump(), units=units)
-                events = paint.run(steered, cache, threading.Event())
-            for _ in events:
-                pass
-
-        return run
-
-    sides = {
-        "base": side(),
-        "+ ControlNet": side("starter-controlnet-sketch"),
-        "+ T2I-Adapter": side("starter-adapter-sketch"),
-        "+ both": side("starter-controlnet-sketch", "starter-adapter-sketch"),
-    }
-    seconds = in_turn(sides, rounds)
+    seconds = in_turn({name: _painter(home, cache, name, steps) for name in SIDES}, rounds)
     table(f"one picture, {steps} steps, {cache.device}", seconds, TARGET)
     for entry in cache.loaded():
         print(f"  {entry.name:<44}{entry.bytes / 1e6:>9.0f} MB")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    print(f"  {'the whole process at its largest':<44}{peak:>9.0f} MB")
+    print(f"  {'the whole process at its largest':<44}{_largest():>9.0f} MB")
+
+
+def _painter(home: Path, cache: ModelCache, name: str, steps: int) -> Callable[[], None]:
+    """What paints one picture of a side."""
+    picture = keep_input(home, "local", drawing())
+    request = TextToImageRequest(prompt=PROMPT, steps=steps, seed=1)
+    units = tuple(ControlUnit(picture=picture, model=model) for model in SIDES[name])
+
+    def run() -> None:
+        if not units:
+            events = text_to_image.run(request, cache, threading.Event())
+        else:
+            steered = ControlRequest(**request.model_dump(), units=units)
+            events = paint.run(steered, cache, threading.Event())
+        for _ in events:
+            pass
+
+    return run
+
+
+def _largest() -> float:
+    """MB of this process."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
 def drawing() -> Image.Image:
