@@ -14,6 +14,7 @@ from pipelines.messages import Message
 
 FOLDER = Path(__file__).parent
 LANGUAGES = ("en", "zh")
+_LABELLED = {"field", "annotator", "model"}  # values of messages that may be labels themselves
 
 
 @cache
@@ -31,9 +32,10 @@ def translate(message: Message | str, language: str) -> str:
     if isinstance(message, str):
         return table.get(message, message)
     values = dict(message.values)
-    # "{field} is 0; …": the field goes by the label that the page gives it.
-    if isinstance(field := values.get("field"), str):
-        values["field"] = table.get(field, field)
+    # "{field} is 0; …": what the page has a label for goes by that.
+    for name in _LABELLED & values.keys():
+        if isinstance(value := values[name], str):
+            values[name] = table.get(value, value)
     text = table.get(message.template, message.template).format(**values)
     return text.encode("utf-8", "replace").decode()  # lone surrogates in values that were sent
 

@@ -159,6 +159,24 @@ def test_a_sentence_can_always_be_sent(language: str):
     assert "?" in translate(message, language).encode().decode()
 
 
+@pytest.mark.parametrize(
+    ("template", "name"),
+    [
+        ("Reading the picture: {annotator}", "annotator"),
+        (
+            "{model} has not been downloaded yet, and only the host may do that. "
+            "Choose another way to read the picture.",
+            "model",
+        ),
+    ],
+)
+def test_ways_to_read_a_picture_go_by_their_translated_titles(template, name):
+    message = Message(template, **{name: "Canny edges"})
+    assert "Canny 边缘" in translate(message, "zh")
+    assert "Canny edges" in translate(message, "en")
+    assert "my own" in translate(Message(template, **{name: "my own"}), "zh")
+
+
 def test_unknown_text_stays_english():
     assert translate("not in any table", "zh") == "not in any table"
 
