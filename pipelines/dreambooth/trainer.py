@@ -15,6 +15,7 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
 from pipelines.catalog import ModelEntry
+from pipelines.diffusion.lora.families import family_of_unet
 from pipelines.dreambooth import checkpoint, class_pictures
 from pipelines.dreambooth.base import Base, Texts
 from pipelines.dreambooth.dataset import (
@@ -337,7 +338,7 @@ class Trainer:
             return
         request = self.request
         facts = {
-            "family": self.entry.family,
+            "family": family_of_unet(self.base.unet.config),
             "base": self.entry.name,
             "trigger": request.trigger,
             "steps": self.step,

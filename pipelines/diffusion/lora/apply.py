@@ -21,7 +21,7 @@ from pipelines.catalog import OWN
 from pipelines.devices import is_out_of_memory, out_of_memory
 from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.lora.about import About
-from pipelines.diffusion.lora.families import family_of_width, title_of
+from pipelines.diffusion.lora.families import family_of_unet, title_of
 from pipelines.diffusion.lora.names import PARTS
 from pipelines.diffusion.lora.requests import LoraUse
 from pipelines.diffusion.lora.shelf import LoraShelf
@@ -163,7 +163,7 @@ class Changes:
         Raises:
             BadRequest: it is made for another family, or no module fits; names both.
         """
-        family = family_of_width(_text_width(self.model))
+        family = family_of_unet(self.model.pipe.unet.config)
         matched = 0
         if about.family in ("", family):
             for key, each in factors.items():
@@ -226,11 +226,6 @@ def _short(name: str) -> str:
     return name.removeprefix("text_model.")
 
 
-def _text_width(model: DiffusionModel) -> int:
-    width = model.pipe.unet.config.cross_attention_dim
-    return width if isinstance(width, int) else max(width)
-
-
 # --- learned words --------------------------------------------------------------------------------
 
 
@@ -261,7 +256,7 @@ def _learn(
             name=about.name,
             family=title_of(about.family),
             model=model.entry.title,
-            other=title_of(family_of_width(_text_width(model))),
+            other=title_of(family_of_unet(model.pipe.unet.config)),
         )
     # Tokens that nobody types: a word that the tokenizer knows already stays what it is.
     count = len(next(iter(vectors.values())))

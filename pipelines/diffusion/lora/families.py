@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import cache
+from typing import Any
 
 from pipelines.catalog import ASSETS
 
@@ -37,6 +38,12 @@ def family_of_width(width: int) -> str:
     if width == _starter_width():
         return "starter"
     return _WIDTHS.get(width, f"unet-{width}")
+
+
+def family_of_unet(config: Any) -> str:
+    """As :func:`family_of_width`, of a UNet by its configuration in diffusers."""
+    width = config.cross_attention_dim
+    return family_of_width(width if isinstance(width, int) else max(width))
 
 
 def family_of_name(text: str) -> str:

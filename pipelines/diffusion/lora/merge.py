@@ -18,7 +18,7 @@ from pipelines.cache import ModelCache
 from pipelines.catalog import OWN
 from pipelines.diffusion.lora.about import About
 from pipelines.diffusion.lora.apply import applied
-from pipelines.diffusion.lora.families import BASE_VERSIONS, family_of_width, title_of
+from pipelines.diffusion.lora.families import BASE_VERSIONS, family_of_unet, title_of
 from pipelines.diffusion.lora.requests import LoraUse, MergeRequest
 from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.diffusion.lora.weights import Factors, as_diffusers
@@ -108,7 +108,7 @@ def merge_into_model(shelf: LoraShelf, request: MergeRequest, model) -> About:
         request.owner,
         request.name,
         write,
-        family=family_of_width(_width(model)),
+        family=family_of_unet(model.pipe.unet.config),
         id=request.id,
         triggers=tuple(word for _, about in found for word in about.triggers),
         base=model.entry.name,
@@ -189,8 +189,3 @@ def _found(shelf: LoraShelf, uses: Sequence[LoraUse]) -> list[tuple[LoraUse, Abo
         if about.kind != "lora":
             raise BadRequest("{name} is no LoRA, so it cannot be merged.", name=about.name)
     return found
-
-
-def _width(model) -> int:
-    width = model.pipe.unet.config.cross_attention_dim
-    return width if isinstance(width, int) else max(width)

@@ -14,18 +14,34 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from pipelines.cache import ModelCache
-from pipelines.catalog import ROOT
+from pipelines.catalog import OWN, ROOT, Catalog
+from pipelines.diffusion import text_to_image
+from pipelines.diffusion.lora import families
 from pipelines.diffusion.lora.shelf import LoraShelf
+from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.dreambooth import process, train
 from pipelines.dreambooth.folder import TrainingFolder
+from pipelines.dreambooth.subjects import Subject
 from pipelines.dreambooth.trainer import Trainer
 from pipelines.engines import ENGINES
-from pipelines.errors import BadRequest, NotFound, OutOfMemory, Stopped, Unavailable, UserError
-from pipelines.events import Progress, Result
+from pipelines.errors import (
+    BadRequest,
+    NotFound,
+    OutOfMemory,
+    Stopped,
+    Unavailable,
+    UserError,
+    validated,
+)
+from pipelines.events import Picture, Progress, Result
+from pipelines.loading import Loader
+from tests.conftest import TINY
+from tests.pipelines.dreambooth.conftest import photo
 
 SCRIPT = """
 import os, signal, sys, time
@@ -109,6 +125,70 @@ def test_a_training_under_accelerate_launch_ends_on_the_owners_shelf(ask, home, 
     assert (about.training, about.subjects) == (request.training, (request.subject,))
     assert about.modules["unet"] > 0
     assert not TrainingFolder(home, request.training).running
+
+
+def at_once(folder, request, device, offline) -> subprocess.Popen:
+    """Trains within this process, as a launcher: torch is loaded here already."""
+    assert main_of(folder) == train.DONE
+    return subprocess.Popen([sys.executable, "-c", ""])
+
+
+def picture(home: Path, **settings) -> np.ndarray:
+    """What the studio paints from these settings, in a cache of its own."""
+    loader = Loader(Catalog(home), home, offline=True, budget_bytes=2**30)
+    cache = ModelCache(loader.load, device="cpu", budget_bytes=2**30, home=home)
+    values = {"model": TINY, "steps": 2, "width": 64, "height": 64, "seed": 7} | settings
+    events = text_to_image.run(validated(TextToImageRequest, values), cache, threading.Event())
+    (painted,) = [event.image for event in events if isinstance(event, Picture)]
+    return np.asarray(painted).astype(int)
+
+
+@pytest.mark.parametrize(
+    ("method", "kind", "identifier", "settings"),
+    [
+        ("lora", "lora", "sks", {"rank": 4}),
+        ("full", "model", "sks", {"learning_rate": 1e-3}),
+        ("textual_inversion", "embedding", "<whiskers>", {"vectors": 2, "learning_rate": 1.0}),
+    ],
+)
+def test_what_each_method_has_learnt_is_painted_with(
+    ask, home, cache, method, kind, identifier, settings
+):
+    request = ask(method=method, identifier=identifier, steps=3, **settings)
+    result = follow(request, cache, launch=at_once)[-1]
+    (about,) = LoraShelf(home).own("local")
+    assert (about.id, about.kind, about.base) == (result.data["lora"], kind, TINY)
+    assert about.triggers == (request.trigger,)
+    assert about.subjects == (request.subject,)
+    prompt = f"a {request.trigger}"
+    learnt = {"model": f"{OWN}{about.id}"}
+    if kind != "model":
+        learnt = {"loras": [{"name": about.name, "id": about.id}]}
+    before, after = picture(home, prompt=prompt), picture(home, prompt=prompt, **learnt)
+    assert np.abs(after - before).mean() > 1
+    if kind == "embedding":  # it is nothing but a word
+        other = {"prompt": "a mug"}
+        assert np.array_equal(picture(home, **other), picture(home, **other, **learnt))
+
+
+def test_a_whole_model_is_told_by_its_shape(ask, home, cache, monkeypatch):
+    """As a merged one is: what is made from the starter fits the starter's LoRAs."""
+    first = follow(ask(method="full", steps=1), cache, launch=at_once)[-1].data["lora"]
+    shelf = LoraShelf(home)
+    assert shelf.by_id(first).family == "unet-32"
+    monkeypatch.setattr(families, "_starter_width", lambda: 32)
+    again = ask(method="full", steps=1, model=f"{OWN}{first}", subject=other_subject(home))
+    made = shelf.by_id(follow(again, cache, launch=at_once)[-1].data["lora"])
+    assert families.title_of(made.family) == "Atelier starter"
+    assert made.sources == (first,)
+    assert made.subjects == (again.subject, *shelf.by_id(first).subjects)
+
+
+def other_subject(home: Path) -> str:
+    made = Subject.create(home, "Tom", "sks", "cat")
+    for seed in range(10, 12):
+        made.add(f"{seed}.png", photo(seed))
+    return made.id
 
 
 def test_the_command_is_accelerates_with_the_devices_own_flags(ask, home):
