@@ -196,9 +196,9 @@ def comparing(studio) -> compare.Tab:
 
 
 def shown(comparing: compare.Tab, updates: list) -> dict:
-    """Control → its update."""
-    names = [control.elem_id.removeprefix("compare-") for control in comparing.outputs]
-    return dict(zip(names, updates, strict=True))
+    """Control → its update; the LoRAs' rows come last, and not with every event."""
+    names = [(control.elem_id or "").removeprefix("compare-") for control in comparing.outputs]
+    return dict(zip(names, updates, strict=False))
 
 
 def test_a_picture_is_compared_with_its_own_settings_and_else_its_models(comparing):
