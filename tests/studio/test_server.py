@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import shutil
@@ -301,7 +300,7 @@ def test_an_address_in_the_place_of_an_upload_is_not_fetched(studio, visitor, mo
     event = next(each for each in config["dependencies"] if each["inputs"] == [drop_zone])
     file = {"path": "http://100.100.100.200/latest/x.png", "meta": {"_type": "gradio.FileData"}}
     with pytest.raises(Refused, match="not from an address elsewhere"):
-        asyncio.run(gr.processing_utils.async_ssrf_protected_download(file["path"], "."))
+        gr.processing_utils.async_ssrf_protected_download(file["path"], ".").send(None)
     guest = visitor("guest")
     data = {"data": [file], "fn_index": event["id"], "session_hash": "x"}
     assert guest.post("/gradio_api/queue/join", json=data).status_code == 200

@@ -7,6 +7,8 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 
+from pipelines.catalog import Catalog
+from pipelines.diffusion.control.catalog import ControlCatalog
 from studio.accounts import LOCAL_OWNER
 from studio.tabs.details import Details
 from studio.tabs.watching import Watch
@@ -17,9 +19,21 @@ ME = Visitor(LOCAL_OWNER, "en")
 REQUEST = SimpleNamespace(state=SimpleNamespace(owner=LOCAL_OWNER), headers={})
 
 
+class WatchedDesk(Desk):
+    """With what the page asks of a studio beside its jobs."""
+
+    def __init__(self, home) -> None:
+        super().__init__(home)
+        self.catalog, self.control = Catalog(self.home), ControlCatalog(self.home)
+        self.loras = SimpleNamespace(models=lambda owner: [])
+
+    def retry(self, owner, job_id):
+        return self.jobs.retry(owner.id, job_id)
+
+
 @pytest.fixture
 def desk(tmp_path):
-    desk = Desk(tmp_path / "home")
+    desk = WatchedDesk(tmp_path / "home")
     yield desk
     desk.close()
 
