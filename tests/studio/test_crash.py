@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 from PIL import Image
 
+from pipelines.dreambooth.checkpoint import FILE
 from pipelines.dreambooth.folder import TrainingFolder
 from studio.home import HomeLock
 from studio.server import Studio
@@ -95,13 +96,13 @@ def test_after_a_power_cut_a_training_goes_on_and_another_persons_runs_too(tmp_p
     process = subprocess.Popen([sys.executable, "-c", TEACHING, str(home), *ids], cwd=ROOT)
     everybody = psutil.Process(process.pid)
     try:
-        checkpoint = _waited_for(home, "trainings/*/checkpoint*")
+        checkpoint = _waited_for(home, f"trainings/*/checkpoint/{FILE}")
     finally:
         processes = [*everybody.children(recursive=True), everybody]
         for each in processes:
             each.kill()
         psutil.wait_procs(processes, timeout=20)
-    folder = TrainingFolder.at(checkpoint.parent)
+    folder = TrainingFolder.at(checkpoint.parents[1])
     assert not folder.running
 
     studio = Studio(options)
