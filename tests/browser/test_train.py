@@ -62,6 +62,7 @@ def choose_tiny(page: Page, steps: int) -> None:
     # The preset's settings for that base come before one's own.
     page.get_by_role("button", name="How long and how fast").click()
     expect(page.locator("#train-steps input")).to_have_value("400")
+    expect(page.locator("#train-expected")).to_contain_text("400 steps")
     shorten(page, steps)
 
 
