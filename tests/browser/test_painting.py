@@ -20,9 +20,15 @@ def fill_in(page: Page, prompt: str, steps: int = 2, batches: int = 1) -> None:
     page.fill("#prompt textarea", prompt)
     page.fill("#steps input[type=number]", str(steps))
     open_advanced(page)
-    page.fill("#batch-count input[type=number]", str(batches))
-    for side in ("width", "height"):
-        page.fill(f"#{side} input[type=number]", "64")
+    numbers = {"steps": steps, "batch-count": batches, "width": 64, "height": 64}
+    fields = {page.locator(f"#{name} input[type=number]"): str(n) for name, n in numbers.items()}
+    for _ in range(3):  # what the page fills in as it opens may still be on its way to the controls
+        page.fill("#prompt textarea", prompt)
+        for field, value in fields.items():
+            field.fill(value)
+        page.wait_for_timeout(200)
+        if all(field.input_value() == value for field, value in fields.items()):
+            break
 
 
 def open_advanced(page: Page) -> None:
