@@ -31,6 +31,7 @@ GUIDANCE = 3.0
 STEP = 80  # timesteps between two evaluations while painting again
 CROP = 10  # latents
 CRITIC_WEIGHT = 0.03
+SAVE_EVERY = 300  # seconds
 
 
 class Critic(nn.Module):
@@ -133,6 +134,7 @@ def train(
         painted, entries = torch.from_numpy(file["latents"]), file["entries"]
     rng = np.random.default_rng(run.samples)
     averages: dict[str, float] = {}
+    saved = time.time()
     for step, rate in enumerate(paced(minutes, lr, anneal=0.5), start=1):
         z, x = _batch(latents, painted, entries, batch, rng)
         z = z.to(device, memory_format=torch.channels_last)
@@ -163,6 +165,9 @@ def train(
         averages = {k: 0.98 * averages.get(k, v) + 0.02 * v for k, v in values.items()}
         if step % 100 == 0:
             yield run.log(**{k: round(v, 4) for k, v in averages.items()}, lr=rate)
+        if time.time() - saved > SAVE_EVERY:
+            run.save(model=model, critic=critic)
+            saved = time.time()
     run.save(model=model, critic=critic)
 
 

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from pipelines.errors import UserError
+from pipelines.messages import Message
 from pipelines.uploads import read_file
 from studio import views
 from studio.metadata import parse_parameters, read_settings
+from studio.tabs.deletion import UNASKED, Deletion
 from studio.tabs.details import Details
 from studio.widgets import QUIET, Visitor, label
 
@@ -43,7 +45,7 @@ class Tab:
                         elem_id="gallery-search",
                     )
                     self.details = Details(studio, "gallery", large=True)
-                    self._draw_deletion()
+                    self._deletion = Deletion("Delete", "delete")
                 with gr.Column(elem_classes="rest"):
                     self._file = gr.File(
                         label=label("Read the settings of a PNG, JPEG or WEBP"),
@@ -60,23 +62,11 @@ class Tab:
                     label("Show more"), size="sm", visible=False, elem_classes="quiet"
                 )
 
-    def _draw_deletion(self) -> None:
-        self._delete = gr.Button(
-            label("Delete"), size="sm", visible=False, elem_id="delete", elem_classes="quiet"
-        )
-        with gr.Column(visible=False, elem_classes="confirm") as self._confirm:
-            gr.Markdown(label("Delete this picture for good?"))
-            with gr.Row(elem_classes="actions"):
-                self._really = gr.Button(
-                    label("Delete for good"), size="sm", variant="stop", elem_id="delete-for-good"
-                )
-                self._keep = gr.Button(label("Keep"), size="sm")
-
     def listen(self, tab: gr.Tab) -> None:
         """Connect the controls; the pictures are looked up whenever the tab is opened."""
         found = [self._pictures, self._more]
         query = [self._search, self._limit, self._chosen]
-        chosen = [self._chosen, self._delete, self._confirm, *self.details.outputs]
+        chosen = [self._chosen, *self._deletion.outputs, *self.details.outputs]
         tab.select(self._found, query, found, **QUIET)
         self._search.change(
             lambda: PAGE, None, self._limit, trigger_mode="always_last", **QUIET
@@ -87,9 +77,8 @@ class Tab:
         self._pictures.pick(self._choose, None, chosen, **QUIET).then(
             self._found, query, found, **QUIET
         )
-        self._delete.click(lambda: gr.update(visible=True), None, self._confirm, **QUIET)
-        self._keep.click(lambda: gr.update(visible=False), None, self._confirm, **QUIET)
-        self._really.click(self._deleted, self._chosen, chosen, **QUIET).then(
+        self._deletion.ask(self._chosen, self._question)
+        self._deletion.really.click(self._deleted, self._chosen, chosen, **QUIET).then(
             self._found, query, found, **QUIET
         )
         self._file.upload(
@@ -120,7 +109,13 @@ class Tab:
         except UserError as error:  # deleted in another window
             return [*self._nothing_chosen(), views.error(error.message, visitor), *_KEPT]
         shown = self.details.shown(parse_parameters(row.parameters), visitor, row.id)
-        return [row.id, gr.update(visible=True), gr.update(visible=False), *shown]
+        return [row.id, gr.update(visible=True), UNASKED, *shown]
+
+    @staticmethod
+    def _question(chosen: str | None, visitor: Visitor) -> str | None:
+        return (
+            views.summary([Message("Delete this picture for good?")], visitor) if chosen else None
+        )
 
     def _deleted(self, chosen: str | None, request: gr.Request) -> list[Any]:
         visitor = Visitor.of(request)
@@ -132,7 +127,7 @@ class Tab:
 
     @staticmethod
     def _nothing_chosen() -> list[Any]:
-        return [None, gr.update(visible=False), gr.update(visible=False)]
+        return [None, gr.update(visible=False), UNASKED]
 
     def _read(self, file: str | None, request: gr.Request) -> list[Any]:
         """The settings inside a dropped file; the drop zone is free again afterwards."""

@@ -15,6 +15,7 @@ from pipelines.errors import UserError
 from pipelines.messages import Message
 from studio import train_views, views
 from studio.cleaning import forget_uploads
+from studio.tabs.deletion import UNASKED, Deletion
 from studio.widgets import QUIET, Visitor, label
 
 if TYPE_CHECKING:
@@ -92,23 +93,7 @@ class PhotosForm:
                 elem_id="train-identifier",
             )
         self._checked = gr.HTML(elem_id="train-checked")
-        self._delete = gr.Button(
-            label("Delete with all that was made"),
-            size="sm",
-            visible=False,
-            elem_id="train-delete",
-            elem_classes="quiet",
-        )
-        with gr.Column(visible=False, elem_classes="confirm") as self._confirm:
-            self._made = gr.HTML(elem_id="train-made")
-            with gr.Row(elem_classes="actions"):
-                self._really = gr.Button(
-                    label("Delete for good"),
-                    size="sm",
-                    variant="stop",
-                    elem_id="train-delete-for-good",
-                )
-                self._keep = gr.Button(label("Keep"), size="sm")
+        self._deletion = Deletion("Delete with all that was made", "train-delete")
 
     @property
     def outputs(self) -> list[Any]:
@@ -119,8 +104,7 @@ class PhotosForm:
             self.identifier,
             self._said,
             *self._of_photos,
-            self._delete,
-            self._confirm,
+            *self._deletion.outputs,
         ]
 
     @property
@@ -169,9 +153,10 @@ class PhotosForm:
             trigger_mode="always_last",
             **QUIET,
         )
-        self._delete.click(self._ask, self.subject, [self._made, self._confirm], **QUIET)
-        self._keep.click(lambda: gr.update(visible=False), None, self._confirm, **QUIET)
-        deleted = self._really.click(self._deleted, [self.subject, model], self.outputs, **QUIET)
+        self._deletion.ask(self.subject, self._question)
+        deleted = self._deletion.really.click(
+            self._deleted, [self.subject, model], self.outputs, **QUIET
+        )
         return [added, example, chosen, removed, deleted]
 
     def show(
@@ -189,7 +174,7 @@ class PhotosForm:
             said,
             *self._photos(subject, chosen, visitor),
             gr.update(visible=subject is not None),
-            gr.update(visible=False),
+            UNASKED,
         ]
 
     # --- events -----------------------------------------------------------------------------
@@ -307,13 +292,12 @@ class PhotosForm:
         show = views.summary if checked.good else _hint
         return show([checked.message], visitor)
 
-    def _ask(self, id: str, request: gr.Request) -> list[Any]:
-        visitor = Visitor.of(request)
+    def _question(self, id: str | None, visitor: Visitor) -> str | None:
         subject = self._find(id, visitor)
         if subject is None:
-            return [gr.skip(), gr.update(visible=False)]
-        found = self.studio.subjects.made_from(visitor.owner.id, id)
-        return [train_views.made(subject, found, visitor), gr.update(visible=True)]
+            return None
+        found = self.studio.subjects.made_from(visitor.owner.id, subject.id)
+        return train_views.made(subject, found, visitor)
 
     def _deleted(self, id: str, model: str, request: gr.Request) -> list[Any]:
         visitor, said = Visitor.of(request), ""

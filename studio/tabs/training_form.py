@@ -120,6 +120,8 @@ class TrainingForm:
             self._draw("model", kind=gr.Dropdown, choices=self._models(), value=self._first().name)
             self._draw("name", label=label("Name of the result"), max_lines=1)
         self._expected = gr.HTML(elem_id="train-expected")
+        # Counts the times that other photos may be there.
+        self._photos_changed = gr.State(0)
 
     def draw_rest(self) -> None:
         """The method, and all that is folded away."""
@@ -150,21 +152,25 @@ class TrainingForm:
             **QUIET,
         )
         batch.input(lambda value: value, batch, self._batch, preprocess=False, **QUIET)
-        every = [*self.inputs, *self._words(photos)]
+        for event in changed:
+            event.then(
+                self._fitted,
+                [self._batch, photos.subject, self._photos_changed],
+                [batch, self._photos_changed],
+                preprocess=False,
+                **QUIET,
+            )
+        # One listener for all, so that no late answer to older settings replaces a newer one's.
+        causes = (*self.inputs, photos.class_word, photos.subject, self._photos_changed)
         gr.on(
-            [control.change for control in (*self.inputs, photos.class_word, photos.subject)],
+            [each.change for each in causes],
             self._take,
-            every,
+            [*self.inputs, *self._words(photos)],
             self._expected,
             trigger_mode="always_last",
             preprocess=False,
             **QUIET,
         )
-        for event in changed:
-            fitted = event.then(
-                self._fitted, [self._batch, photos.subject], batch, preprocess=False, **QUIET
-            )
-            fitted.then(self._take, every, self._expected, preprocess=False, **QUIET)
 
     @staticmethod
     def _words(photos: PhotosForm) -> list[gr.components.Component]:
@@ -293,9 +299,11 @@ class TrainingForm:
         settings = {k: v for k, v in settings.items() if k != "sample_prompts" or v}
         return [*self.fill(settings, method, subject, visitor), about]
 
-    def _fitted(self, batch: int | None, subject: str, request: gr.Request) -> Any:
+    def _fitted(
+        self, batch: int | None, subject: str, changes: int, request: gr.Request
+    ) -> tuple[int, int]:
         """The batch that was asked for, as far as the photos that are there now suffice."""
-        return self._fitting(batch or 1, subject, Visitor.of(request))
+        return self._fitting(batch or 1, subject, Visitor.of(request)), changes + 1
 
     def _fitting(self, batch: int, subject: str, visitor: Visitor) -> int:
         count = self._count(subject, visitor)

@@ -17,6 +17,7 @@ from pipelines.errors import UserError
 from pipelines.messages import Message
 from studio import train_views, views
 from studio.job import CANCELLED, FAILED, QUEUED
+from studio.tabs.deletion import UNASKED, Deletion
 from studio.train_views import Learning
 from studio.widgets import QUIET, Visitor, label
 
@@ -50,17 +51,7 @@ class TrainingWatch:
             self.stop = self._button("Stop and keep what is learnt", "train-stop")
             self.resume = self._button("Resume", "train-resume")
             self.duplicate = self._button("Duplicate with changes", "train-duplicate")
-            self._delete = self._button("Delete training", "training-delete", "quiet")
-        with gr.Column(visible=False, elem_classes="confirm") as self._confirm:
-            self._asked = gr.HTML(elem_id="training-asked")
-            with gr.Row(elem_classes="actions"):
-                self._really = gr.Button(
-                    label("Delete for good"),
-                    size="sm",
-                    variant="stop",
-                    elem_id="training-delete-for-good",
-                )
-                self._keep = gr.Button(label("Keep"), size="sm")
+            self._deletion = Deletion("Delete training", "training-delete")
         self._outputs = [
             self.id,
             self._earlier,
@@ -68,15 +59,12 @@ class TrainingWatch:
             self.stop,
             self.resume,
             self.duplicate,
-            self._delete,
-            self._confirm,
+            *self._deletion.outputs,
         ]
 
     @staticmethod
-    def _button(text: str, elem_id: str, elem_classes: str | None = None) -> gr.Button:
-        return gr.Button(
-            label(text), size="sm", visible=False, elem_id=elem_id, elem_classes=elem_classes
-        )
+    def _button(text: str, elem_id: str) -> gr.Button:
+        return gr.Button(label(text), size="sm", visible=False, elem_id=elem_id)
 
     def connect(
         self,
@@ -125,7 +113,7 @@ class TrainingWatch:
         watch = {**QUIET, "trigger_mode": "multiple"}
         click = button.click(submit, inputs, refusal, preprocess=False, **QUIET)
         resumed = self.resume.click(resume, self.id, refusal, **QUIET)
-        deleted = self._really.click(delete, self.id, refusal, **QUIET)
+        deleted = self._deletion.really.click(delete, self.id, refusal, **QUIET)
         watching = [
             click.then(self._follow, [refusal, newest], outputs, **watch),
             resumed.then(self._follow, [refusal, self.id], outputs, **watch),
@@ -138,8 +126,7 @@ class TrainingWatch:
         for control in (button, self.resume):  # the new watch shows the newest
             control.click(None, cancels=watching, api_visibility="private")
         self.stop.click(self._stop, self.id, self.stop, **QUIET)
-        self._delete.click(self._ask, self.id, [self._asked, self._confirm], **QUIET)
-        self._keep.click(lambda: gr.update(visible=False), None, self._confirm, **QUIET)
+        self._deletion.ask(self.id, self._question)
 
     # --- events -----------------------------------------------------------------------------
 
@@ -178,7 +165,7 @@ class TrainingWatch:
                 )
                 earlier = self._choices(visitor, training) if first or ended else gr.skip()
                 buttons = self._buttons(training)
-                yield [training.id, earlier, html, *buttons, _CLOSED, *after]
+                yield [training.id, earlier, html, *buttons, UNASKED, *after]
             if ended:
                 return
             await asyncio.sleep(LOOK_SECONDS)
@@ -195,19 +182,18 @@ class TrainingWatch:
         self.studio.jobs.cancel(owner, training.job.id)
         return gr.update(interactive=False)
 
-    def _ask(self, id: str | None, request: gr.Request) -> list[Any]:
+    def _question(self, id: str | None, visitor: Visitor) -> str | None:
         """Whether the training on the board is meant, and what goes with it."""
-        visitor = Visitor.of(request)
         try:
             training = self.studio.trainings.get(visitor.owner.id, str(id))
         except UserError:  # deleted in another window
-            return [gr.skip(), _CLOSED]
+            return None
         words = Message(
             "Delete the training {name} for good? Its curve, sample pictures and checkpoint go "
             "with it. What it has put on the shelf stays.",
             name=training.name,
         )
-        return [views.summary([words], visitor), gr.update(visible=True)]
+        return views.summary([words], visitor)
 
     # --- what is shown ----------------------------------------------------------------------
 
@@ -276,8 +262,7 @@ class TrainingWatch:
         ]
 
 
-_CLOSED = gr.update(visible=False)  # of what asks whether to delete: it was about another training
-_HIDDEN = [gr.update(visible=False)] * 4 + [_CLOSED]
+_HIDDEN = [gr.update(visible=False)] * 4 + [UNASKED]
 _STATES = {
     "queued": "waiting",
     "running": "training",

@@ -136,7 +136,7 @@ def test_teach_try_and_delete_everything(page):
     expect(page.locator("#lora-1 input")).to_have_value("pot · U-Net 32")
     page.get_by_role("tab", name="Teach").click()
     page.click("#train-delete")
-    expect(page.locator("#train-made")).to_contain_text("1 trainings, 1 LoRAs (pot)")
+    expect(page.locator("#train-delete-asked")).to_contain_text("1 trainings, 1 LoRAs (pot)")
     page.click("#train-delete-for-good")
     expect(page.locator("#train-photos")).to_contain_text("No photos yet")
 
@@ -233,7 +233,9 @@ def test_stop_keeps_what_was_learnt_and_resume_goes_on(page, studio):
     page.click("#train-duplicate")
     expect(page.locator("#train-steps input")).to_have_value("100000")
     page.click("#training-delete")
-    expect(page.locator("#training-asked")).to_contain_text("Delete the training My teapot for")
+    expect(page.locator("#training-delete-asked")).to_contain_text(
+        "Delete the training My teapot for"
+    )
     page.locator("#training-delete-for-good").locator("xpath=..").get_by_text("Keep").click()
     expect(page.locator("#training-delete-for-good")).to_be_hidden()
     assert running.trainings.list("local")
