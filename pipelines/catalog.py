@@ -168,7 +168,8 @@ class Catalog:
         made_from = self._made_from(about.base)
         update: dict[str, Any] = {"title": about.name}
         if made_from is not None:
-            update |= {"defaults": made_from.defaults, "shape_of": made_from.shape_of}
+            inherited = ("defaults", "shape_of", "negative_prompt_used")
+            update |= {name: getattr(made_from, name) for name in inherited}
         return entry.model_copy(update=update)
 
     def _made_from(self, base: str | None) -> ModelEntry | None:

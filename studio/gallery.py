@@ -345,7 +345,8 @@ def _picture_id(job_id: str, position: int) -> str:
 
 def folded(text: str) -> str:
     """Text as it is searched: without case and without differences of writing."""
-    return unicodedata.normalize("NFKC", text).casefold()
+    whole = text.encode(errors="replace").decode()  # half an emoji is no text to a database
+    return unicodedata.normalize("NFKC", whole).casefold()
 
 
 def _literal(word: str) -> str:

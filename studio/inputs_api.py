@@ -96,11 +96,14 @@ def conditions_router(studio: Studio) -> APIRouter:
 
     @routes.get("/control-models")
     def control_models(
-        base: Annotated[str | None, Query(max_length=200)] = None,
+        request: Request, base: Annotated[str | None, Query(max_length=200)] = None
     ) -> dict[str, Any]:
         """ControlNets and T2I-Adapters; with ``base`` only those that fit this base model."""
         known = studio.control
-        entries = known.models() if base is None else known.fitting(studio.catalog.get(base))
+        if base is None:
+            entries = known.models()
+        else:
+            entries = known.fitting(studio.loras.entry(owner_of(request).id, base))
         # Not the source: where on this disk a model lies is nobody's business.
         hidden = {"source", "weights", "original"}
         return {

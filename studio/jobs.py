@@ -10,6 +10,7 @@ import itertools
 import json
 import logging
 import secrets
+import shutil
 import sqlite3
 import threading
 import time
@@ -23,6 +24,7 @@ from pipelines.events import Picture, Progress, Result
 from pipelines.messages import Message
 from studio.accounts import is_guest
 from studio.gallery import WHOLE_RUN
+from studio.home import NO_SPACE, readable_bytes
 from studio.job import CANCELLED, DONE, FAILED, QUEUED, RUNNING, Job, job_of
 from studio.turns import fair_order
 from studio.waiting import Pace, paced, seconds_to_turn, usual_seconds
@@ -382,10 +384,18 @@ class Jobs:
             self._end(running, FAILED, error=error.message)
         except Exception as error:
             _log.exception("job %s (%s) failed", job.id, job.kind)
-            message = Message("{kind}: {reason}", kind=type(error).__name__, reason=str(error))
-            self._end(running, FAILED, error=message)
+            self._end(running, FAILED, error=self._unforeseen(error))
         else:
             self._end(running, DONE, result=result)
+
+    def _unforeseen(self, error: Exception) -> Message:
+        """What to say of an error that no engine has words for."""
+        if isinstance(error, OSError) and error.errno in NO_SPACE:
+            return Message(
+                "The disk is full: {free} are free. Free some space, then send the job again.",
+                free=readable_bytes(shutil.disk_usage(self._store.path.parent).free),
+            )
+        return Message("{kind}: {reason}", kind=type(error).__name__, reason=str(error))
 
     def _iterate(self, job: Job, running: _Running) -> dict[str, Any]:
         """Goes through an engine's events; returns the result's facts."""

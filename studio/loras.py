@@ -64,6 +64,14 @@ class Loras:
         own = [about for about in self.list(owner) if about.kind == "model"]
         return [self._catalog.get(f"{OWN}{about.id}") for about in own if about.owner == owner]
 
+    def entry(self, owner: str, name: str) -> ModelEntry:
+        """A base model: one of everybody's, or one that the owner has trained or merged.
+
+        Raises:
+            NotFound: there is none, or it is another's.
+        """
+        return self._catalog.get(self._model(owner, name))
+
     def get(self, owner: str, id: str) -> About:
         """Raises NotFound when there is none, or it is another's."""
         about = self._shelf.by_id(id)

@@ -106,7 +106,7 @@ class Studio:
             self.jobs = Jobs(self.store, self.cache, ENGINES, self.gallery, self.settings)
             parts.callback(self.jobs.close)
             self.trainings = Trainings(
-                self.home, self.catalog, self.machine, self.subjects, self.jobs
+                self.home, self.loras, self.machine, self.subjects, self.jobs
             )
             self._parts = parts.pop_all()
 

@@ -203,11 +203,10 @@ def subjects_router(studio: Studio) -> APIRouter:
     ) -> dict[str, Any]:
         """Rare words for a base model, and what it makes of ``word``. Textual inversion takes new
         ones, which ``class_word`` becomes a part of."""
-        entry, language = (
-            studio.catalog.get(base),
-            language_of(request.headers.get("accept-language")),
-        )
-        taken = studio.subjects.identifiers(owner_of(request).id)
+        owner = owner_of(request).id
+        entry = studio.loras.entry(owner, base)
+        language = language_of(request.headers.get("accept-language"))
+        taken = studio.subjects.identifiers(owner)
         learnt = {"method": method, "class_word": class_word}
         answer: dict[str, Any] = {"proposed": identifiers.propose(entry, taken, **learnt)}
         if word.strip():

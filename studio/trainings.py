@@ -28,8 +28,8 @@ from studio.job import DONE, Job
 from studio.subjects import KIND, WRITING_SECONDS
 
 if TYPE_CHECKING:
-    from pipelines.catalog import Catalog
     from studio.jobs import Jobs
+    from studio.loras import Loras
     from studio.machine import Machine
     from studio.subjects import Subjects
 
@@ -62,16 +62,16 @@ class Trainings:
 
     Args:
         home: the home folder.
-        catalog: of base models.
+        loras: whose shelf has base models of one's own.
         machine: knows the device.
         subjects: whose photos are learnt.
         jobs: that run it.
     """
 
     def __init__(
-        self, home: Path, catalog: Catalog, machine: Machine, subjects: Subjects, jobs: Jobs
+        self, home: Path, loras: Loras, machine: Machine, subjects: Subjects, jobs: Jobs
     ) -> None:
-        self._home, self._catalog, self._machine = home, catalog, machine
+        self._home, self._loras, self._machine = home, loras, machine
         self._subjects, self._jobs = subjects, jobs
 
     # --- before it starts -------------------------------------------------------------------
@@ -119,7 +119,7 @@ class Trainings:
         return self._machine.status().get("memory_total", 0)
 
     def _entry_and_photos(self, owner: str, request: TrainingRequest) -> tuple[Any, int]:
-        entry = self._catalog.get(request.model)
+        entry = self._loras.entry(owner, request.model)
         photos = len(self._subjects.get(owner, request.subject).photos)
         check(request, entry, photos, self.device)
         return entry, photos
@@ -227,7 +227,7 @@ class Trainings:
         if request is None or not request.prior_preservation:
             return None
         with contextlib.suppress(UserError):  # of a model that there no longer is
-            entry = self._catalog.get(request.model)
+            entry = self._loras.entry(job.owner, request.model)
             return class_pictures.folder_of(request, entry, self._home)
         return None
 

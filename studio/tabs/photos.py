@@ -285,7 +285,7 @@ class PhotosForm:
         if not identifier.strip():
             return ""
         try:
-            entry = self.studio.catalog.get(model)
+            entry = self.studio.loras.entry(visitor.owner.id, model)
             checked = identifiers.check(identifier, entry, method, class_word)
         except UserError as error:
             return views.error(error.message, visitor)
@@ -332,7 +332,8 @@ class PhotosForm:
     def _proposed(self, model: str, visitor: Visitor) -> str:
         taken = self.studio.subjects.identifiers(visitor.owner.id)
         try:
-            words = identifiers.propose(self.studio.catalog.get(model), taken, count=1)
+            entry = self.studio.loras.entry(visitor.owner.id, model)
+            words = identifiers.propose(entry, taken, count=1)
         except UserError:  # the model has gone from the home folder
             return ""
         return next(iter(words), "")

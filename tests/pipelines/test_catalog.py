@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import struct
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.catalog import Catalog
+from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.diffusion.samplers import samplers_in
 from pipelines.errors import NotFound, Refused, UserError
 from pipelines.local_models import FAMILIES
@@ -261,3 +263,18 @@ def test_listing_models_loads_no_heavy_library(tmp_path):
         "assert not {'torch', 'diffusers', 'transformers'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_what_is_trained_on_a_model_is_painted_with_as_that_model_is(tmp_path, twin_folder):
+    made = LoraShelf(tmp_path).add_model(
+        "local",
+        "my turbo",
+        lambda folder: shutil.copytree(twin_folder("sd1"), folder),
+        family="sd2",
+        base="sd-turbo",
+    )
+    catalog = Catalog(tmp_path)
+    own, turbo = catalog.get(f"own:{made.id}"), catalog.get("sd-turbo")
+    assert own.defaults == turbo.defaults
+    assert not turbo.negative_prompt_used
+    assert not own.negative_prompt_used

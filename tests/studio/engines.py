@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ class DrawRequest(BaseModel):
     seconds: float = 0.0  # a step
     colour: tuple[int, int, int] = (200, 30, 30)
     sheet: bool = False
-    failure: str = ""  # "user" or "bug"
+    failure: str = ""  # "user", "bug" or "disk"
     note: str = "Drawing"
 
 
@@ -50,6 +51,8 @@ class Draw:
                             hairs=1, least=3)  # fmt: skip
         if request.failure == "bug":
             raise ZeroDivisionError("the canvas has no width")
+        if request.failure == "disk":
+            raise OSError(errno.ENOSPC, "No space left on device")
         total = request.pictures * request.steps
         for index in range(request.pictures):
             image = Image.new("RGB", (40, 30), request.colour)

@@ -49,6 +49,11 @@ def test_settings_can_be_left_out_of_the_file_but_not_of_the_gallery(gallery):
     assert "Seed: 7" in row.parameters
 
 
+def test_half_an_emoji_is_searched_for_and_not_found(gallery):
+    _save(gallery)
+    assert gallery.search(ANN, "mug \ud83d") == []
+
+
 def test_newest_first_and_paged(gallery):
     ids = [_save(gallery, position=i).id for i in range(5)][::-1]
     assert [row.id for row in gallery.search(ANN, limit=2)] == ids[:2]

@@ -251,6 +251,13 @@ def test_a_full_disk_fails_the_job_with_a_sentence_and_keeps_its_request(desk, m
     assert desk.ended(desk.jobs.retry(ANN, job.id)).state == "done"
 
 
+def test_an_engine_that_finds_the_disk_full_is_told_so_in_a_sentence(desk):
+    desk.jobs.start()
+    job = desk.ended(desk.submit(failure="disk"))
+    assert job.state == "failed"
+    assert str(job.error).startswith("The disk is full: ")
+
+
 def test_a_database_that_cannot_be_written_for_a_while_loses_no_job(desk, monkeypatch):
     monkeypatch.setattr("studio.jobs.RETRY_SECONDS", 0.01)
     write, refused = desk.store.write, []

@@ -334,6 +334,24 @@ def test_one_cannot_try_what_is_on_another_s_shelf(visitors, studio, model):
         assert own.base.model == own.model == f"own:{model}"
 
 
+def test_nothing_is_said_of_another_s_model(visitors, studio, model, subject):
+    own, subjects = f"own:{model}", studio[0].subjects
+    mine = subjects.create("bob", "Mine", "kref", "cat")
+    list(subjects.add("bob", mine.id, [(f"{n}.png", encoded(scene(seed=n))) for n in range(2)]))
+
+    def answers(client, subject: str) -> list[int]:
+        training = {"subject": subject, "name": "x", "class_word": "cat", "model": own}
+        asked = [
+            client.get("/api/v1/identifiers", params={"base": own}),
+            client.get("/api/v1/control-models", params={"base": own}),
+            client.post("/api/v1/trainings/preflight", json=training),
+        ]
+        return [answer.status_code for answer in asked]
+
+    assert 404 not in answers(visitors["ada"], subject["id"])
+    assert answers(visitors["bob"], mine.id) == [404] * 3
+
+
 def test_presets_are_listed(ada):
     names = [each["name"] for each in ada.get("/api/v1/trainings/presets").json()["presets"]]
     assert names == ["quick", "balanced", "best"]

@@ -59,7 +59,7 @@ class Desk:
         self.jobs = Jobs(self.store, None, {KIND: Engine}, gallery, settings)
         catalog = Catalog(self.home)
         self.loras = Loras(self.store, self.shelf, catalog, gallery)
-        self.trainings = Trainings(self.home, catalog, Machine, self.subjects, self.jobs)
+        self.trainings = Trainings(self.home, self.loras, Machine, self.subjects, self.jobs)
 
     def subject(self, owner, photos=3):
         made = self.subjects.create(owner, "Whiskers", "kref", "cat")
