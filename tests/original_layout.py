@@ -144,3 +144,26 @@ def _open_clip(encoder) -> Tensors:
         else:
             tensors[name] = tensor
     return tensors | {key: torch.cat([part[n] for n in "qkv"]) for key, part in fused.items()}
+
+
+def save_controlnet(net, path: Path, prefix: str = "control_model.") -> None:
+    """Write a ControlNet to ``path`` under the names of its authors' code (cldm.py)."""
+    layers, tensors = net.config.layers_per_block, {}
+    for name, tensor in net.state_dict().items():
+        if found := re.fullmatch(r"controlnet_down_blocks\.(\d+)\.(\w+)", name):
+            name = f"zero_convs.{found[1]}.0.{found[2]}"
+        elif found := re.fullmatch(r"controlnet_mid_block\.(\w+)", name):
+            name = f"middle_block_out.0.{found[1]}"
+        elif found := re.fullmatch(r"controlnet_cond_embedding\.(.+)\.(\w+)", name):
+            name = f"input_hint_block.{_hint_layer(found[1])}.{found[2]}"
+        else:
+            name = _unet_name(name, layers)
+        tensors[prefix + name] = tensor.contiguous()
+    save_file(tensors, path)
+
+
+def _hint_layer(name: str) -> int:
+    """Of its eight convolutions, each with an activation behind it."""
+    if name.startswith("blocks."):
+        return 2 * (int(name.removeprefix("blocks.")) + 1)
+    return {"conv_in": 0, "conv_out": 14}[name]

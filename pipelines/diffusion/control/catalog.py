@@ -23,6 +23,7 @@ from pipelines.catalog import (
     read_entries,
     unknown_name,
 )
+from pipelines.diffusion.control import single_files
 from pipelines.errors import BadRequest
 
 FOLDER = "control"
@@ -140,7 +141,7 @@ class ControlCatalog:
         self._of_own_shape = [base for base in bases if base.shape_of == base.name]
 
     def models(self) -> list[ControlEntry]:
-        """Shipped entries first, then one's own folders by name."""
+        """Shipped entries first, then one's own folders and files by name."""
         entries = {entry.name: entry for entry in self._shipped}
         for entry in self._local():
             name = entry.name if entry.name not in entries else f"{entry.name} (local)"
@@ -172,6 +173,16 @@ class ControlCatalog:
         if not folder.is_dir():
             return
         for path in sorted(folder.iterdir()):
+            if path.is_file() and path.suffix.lower() == ".safetensors":
+                if (found := single_files.inspect(path)) is not None:
+                    yield ControlEntry(
+                        name=path.stem,
+                        title=path.stem,
+                        **found,
+                        source=Source(file=path),
+                        memory_bytes=path.stat().st_size,
+                    )
+                continue
             try:
                 config = json.loads((path / "config.json").read_text(encoding="utf-8"))
                 method = _METHODS[config["_class_name"]]

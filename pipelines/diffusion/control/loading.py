@@ -17,6 +17,7 @@ from pipelines.diffusion.control.original_adapter import from_original
 from pipelines.diffusion.downloads import fetch_files
 from pipelines.diffusion.openvino_steering import OpenVINOControlNet
 from pipelines.diffusion.openvino_unet import LARGEST_BYTES, SMALLEST_BYTES
+from pipelines.diffusion.single_file import CONFIGS
 from pipelines.errors import Unavailable
 from pipelines.messages import Message
 
@@ -123,8 +124,18 @@ def _to_multiples(condition: torch.Tensor, factor: int) -> torch.Tensor:
     return torch.nn.functional.pad(condition, (0, right, 0, down), mode="replicate")
 
 
-def load(entry: ControlEntry, device: str, notes: Notes, offline: bool, home: Path) -> ControlModel:
+def load(
+    entry: ControlEntry,
+    device: str,
+    notes: Notes,
+    offline: bool,
+    home: Path,
+    configs: Path = CONFIGS,
+) -> ControlModel:
     """Bring a control model to ``device``, downloading it first if need be.
+
+    Args:
+        configs: per family a folder with the configs that single files lack.
 
     Raises:
         Unavailable: its files are not here and cannot be had.
@@ -133,7 +144,7 @@ def load(entry: ControlEntry, device: str, notes: Notes, offline: bool, home: Pa
     weights = _weights_file(entry, home, notes, offline)
     notes(Message("Loading {model}", model=entry.title), None)
     try:
-        model = ControlModel(entry, _network(entry, weights, dtype_for(device)), device)
+        model = ControlModel(entry, _network(entry, weights, dtype_for(device), configs), device)
         model.accelerate(home / "models" / ".openvino")
         return model
     except (RuntimeError, MemoryError) as error:
@@ -156,6 +167,8 @@ def _weights_file(entry: ControlEntry, home: Path, notes: Notes, offline: bool) 
             offline,
         )
         return folder / entry.weights
+    if source.file is not None:
+        return source.file
     folder = source.folder or ASSETS / source.asset
     weights = next(iter(sorted(folder.glob("*.safetensors"))), None)
     if weights is None or not (folder / "config.json").is_file():
@@ -167,8 +180,10 @@ def _weights_file(entry: ControlEntry, home: Path, notes: Notes, offline: bool) 
     return weights
 
 
-def _network(entry: ControlEntry, weights: Path, dtype: torch.dtype) -> Any:
-    if not (weights.parent / "config.json").is_file():
+def _network(entry: ControlEntry, weights: Path, dtype: torch.dtype, configs: Path) -> Any:
+    if entry.source.file is not None and entry.method == "controlnet":
+        return _single_file(weights, configs / entry.family / "controlnet", dtype)
+    if entry.source.file is not None or not (weights.parent / "config.json").is_file():
         return from_original(weights, dtype)
     kind = ControlNetModel if entry.method == "controlnet" else T2IAdapter
     return kind.from_pretrained(
@@ -178,6 +193,17 @@ def _network(entry: ControlEntry, weights: Path, dtype: torch.dtype) -> Any:
         use_safetensors=True,
         local_files_only=True,
     )
+
+
+def _single_file(weights: Path, config: Path, dtype: torch.dtype) -> ControlNetModel:
+    try:
+        return ControlNetModel.from_single_file(
+            str(weights), config=str(config), dtype=dtype, local_files_only=True
+        )
+    except (NotImplementedError, LookupError, ValueError) as error:  # some weights are missing
+        raise Unavailable(
+            "{file} is not a ControlNet that Atelier can read.", file=weights.name
+        ) from error
 
 
 def expected_bytes(entry: ControlEntry, device: str) -> int:
