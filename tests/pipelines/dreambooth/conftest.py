@@ -1,10 +1,12 @@
-"""A home folder with the smallest Stable Diffusion, a subject, and the trainer in this process."""
+"""A home folder with the smallest Stable Diffusion, a subject, and trainers, real and acting."""
 
 from __future__ import annotations
 
 import io
 import secrets
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,13 +15,15 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.catalog import Catalog
+from pipelines.cache import ModelCache
+from pipelines.catalog import ROOT, Catalog
 from pipelines.dreambooth.folder import TrainingFolder
 from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.dreambooth.subjects import Subject
 from pipelines.dreambooth.trainer import Trainer, make_accelerator
 from pipelines.errors import validated
 from tests.conftest import TINY
+from tests.pipelines.dreambooth.acting import SCRIPT, with_steps
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -111,3 +115,42 @@ def copied(home: Path):
         return other
 
     return copy
+
+
+@pytest.fixture
+def cache(home: Path) -> ModelCache:
+    def load(name, device, notes):
+        pytest.fail(f"{name} was loaded into the studio")
+
+    return ModelCache(load, "cpu", 2**40, home=home, offline=True)
+
+
+@pytest.fixture
+def acting(tmp_path: Path):
+    """``acting(body)``: a launcher of a trainer that only acts, by the lines of ``body``."""
+
+    def made(body: str):
+        script = tmp_path / "acting.py"
+        lines = "\n".join("    " + line for line in body.strip().splitlines())
+        script.write_text(SCRIPT.format(root=str(ROOT), body=lines))
+
+        def launch(folder, request, device, offline) -> subprocess.Popen:
+            with folder.log.open("ab") as log:
+                command = [sys.executable, str(script), str(folder.path)]
+                return subprocess.Popen(command, stdout=log, stderr=log)
+
+        return launch
+
+    return made
+
+
+@pytest.fixture
+def learnt(ask, trainer, tmp_path: Path) -> Path:
+    """A real result of a short training, for acting trainers to hand over.
+
+    It says that it is one of all steps that :func:`ask` asks for.
+    """
+    made = trainer(ask(steps=1))
+    made.run()
+    shutil.copytree(made.folder.result, tmp_path / "learnt")
+    return with_steps(tmp_path / "learnt", ask().steps)

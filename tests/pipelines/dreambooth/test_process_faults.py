@@ -1,0 +1,99 @@
+"""A training that is stopped, killed, or fails: what is said, and what is kept."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from pipelines.diffusion.lora.shelf import LoraShelf
+from pipelines.dreambooth import process
+from pipelines.errors import (
+    OutOfMemory,
+    Stopped,
+    UserError,
+)
+from pipelines.events import Result
+from tests.pipelines.dreambooth.acting import follow
+
+
+def test_a_stop_is_passed_on_and_what_was_learnt_is_on_the_shelf(ask, home, cache, acting, learnt):
+    launch = acting(f"""
+step(1)
+while not folder.stopping:
+    time.sleep(0.05)
+import shutil
+shutil.copytree({str(learnt)!r}, folder.result)
+folder.report("stopped")
+""")
+    request, stop = ask(steps=500), threading.Event()
+    events = []
+
+    def until_stopped() -> None:
+        for event in process.run(request, cache, stop, launch):
+            events.append(event)
+            if event.step == 1:
+                stop.set()
+
+    with pytest.raises(Stopped):
+        until_stopped()
+    assert not any(isinstance(event, Result) for event in events)
+    assert "Stopping" in str(events[-1].note)
+    (about,) = LoraShelf(home).own("local")
+    assert about.training == request.training
+
+
+def test_a_stop_before_the_first_step_leaves_the_shelf_empty(ask, home, cache, acting):
+    launch = acting("""
+while not folder.stopping:
+    time.sleep(0.05)
+""")
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(Stopped):
+        follow(ask(), cache, stop, launch)
+    assert LoraShelf(home).own("local") == []
+
+
+def test_too_little_memory_in_the_trainer_is_said_in_its_own_words(ask, cache, acting):
+    launch = acting("""
+folder.report("error", kind="OutOfMemory",
+              message={"template": "{device} ran out", "values": {"device": "cuda:1"}})
+sys.exit(1)
+""")
+    with pytest.raises(OutOfMemory, match="cuda:1 ran out"):
+        follow(ask(), cache, launch=launch)
+
+
+def test_a_killed_trainer_is_most_often_one_without_memory(ask, cache, acting):
+    launch = acting("""
+step(1)
+step(2)
+os.kill(os.getpid(), signal.SIGKILL)
+""")
+    with pytest.raises(OutOfMemory, match=r"ended the trainer at step 2 \(SIGKILL\).*resume"):
+        follow(ask(), cache, launch=launch)
+
+
+def test_a_trainer_that_ends_without_a_word_shows_its_log(ask, cache, acting):
+    launch = acting("""
+print("the driver is too old", flush=True)
+sys.exit(7)
+""")
+    with pytest.raises(UserError, match=r"at step 0 with exit code 7.*driver is too old"):
+        follow(ask(), cache, launch=launch)
+
+
+def test_a_failure_can_be_tried_again_and_its_error_is_forgotten(ask, cache, acting, learnt):
+    request = ask()
+    launch = acting("""
+folder.report("error", kind="UserError", message={"template": "the disk is full", "values": {}})
+sys.exit(1)
+""")
+    with pytest.raises(UserError, match="disk is full"):
+        follow(request, cache, launch=launch)
+    launch = acting(f"""
+import shutil
+shutil.copytree({str(learnt)!r}, folder.result)
+""")
+    assert isinstance(follow(request, cache, launch=launch)[-1], Result)

@@ -1,0 +1,189 @@
+"""Trainers that have outlived their studio, and are found at work by the next one."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from pipelines.diffusion.lora.shelf import LoraShelf
+from pipelines.dreambooth import process
+from pipelines.dreambooth.folder import TrainingFolder
+from pipelines.errors import (
+    Stopped,
+    UserError,
+)
+from pipelines.events import Progress, Result
+from tests.pipelines.dreambooth.acting import follow, never, with_steps
+
+
+def test_a_trainer_that_outlived_its_studio_is_followed_again(ask, home, cache, acting, learnt):
+    request = ask(steps=2)
+    folder = TrainingFolder(home, request.training)
+    folder.begin(request)
+    child = acting(f"""
+step(1)
+while not (folder.path / "go").exists():
+    time.sleep(0.05)
+step(2)
+import shutil
+shutil.copytree({str(learnt)!r}, folder.result)
+""")(folder, request, "cpu", True)
+    while not folder.progress()[0]:
+        time.sleep(0.05)
+    events = []
+    for event in process.run(request, cache, threading.Event(), never):
+        events.append(event)
+        if event.__class__ is Progress and event.step == 1:
+            (folder.path / "go").touch()
+    child.wait()
+    assert isinstance(events[-1], Result)
+    assert [e.step for e in events if isinstance(e, Progress) and e.note is None] == [1, 2]
+
+
+def at_work(folder: TrainingFolder, patience: float = 20) -> None:
+    """Waits until a trainer holds the folder."""
+    end = time.monotonic() + patience
+    while not folder.running:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def followed(request, cache, child, launch, then=None) -> Result:
+    """Follows ``child``, which an earlier studio has left; ``then()`` is called meanwhile."""
+    events = process.run(request, cache, threading.Event(), launch)
+    kept = [next(events)]
+    if then is not None:
+        then()
+    kept += events
+    child.wait()
+    assert isinstance(kept[-1], Result)
+    return kept[-1]
+
+
+def test_a_trainer_that_a_closing_studio_had_stopped_is_started_again(
+    ask, home, cache, acting, learnt
+):
+    """Its 40 steps of 1000 are no result: only a person who presses stop wants those."""
+    request = ask(steps=1000)
+    folder = TrainingFolder(home, request.training)
+    folder.begin(request)
+    folder.ask_to_stop()
+    child = acting(f"""
+step(40)
+while not (folder.path / "go").exists():
+    time.sleep(0.05)
+import json, shutil
+shutil.copytree({str(learnt)!r}, folder.result)
+about = json.loads((folder.result / "about.json").read_text()) | {{"steps": 40}}
+(folder.result / "about.json").write_text(json.dumps(about))
+folder.report("stopped")
+""")(folder, request, "cpu", True)
+    at_work(folder)
+    again = acting(f"""
+assert not folder.stopping
+step(1000)
+import shutil
+shutil.copytree({str(with_steps(learnt, 1000))!r}, folder.result, dirs_exist_ok=True)
+""")
+    result = followed(request, cache, child, again, (folder.path / "go").touch)
+    assert result.data["steps"] == 1000
+    (about,) = LoraShelf(home).own("local")
+    assert about.training == request.training
+
+
+def test_one_that_was_stopped_before_its_first_step_is_started_again(
+    ask, home, cache, acting, learnt
+):
+    request = ask()
+    folder = TrainingFolder(home, request.training)
+    folder.begin(request)
+    folder.ask_to_stop()
+    child = acting("""
+while not (folder.path / "go").exists():
+    time.sleep(0.05)
+folder.report("stopped")
+""")(folder, request, "cpu", True)
+    at_work(folder)
+    again = acting(f"""
+import shutil
+shutil.copytree({str(learnt)!r}, folder.result)
+""")
+    assert followed(request, cache, child, again, (folder.path / "go").touch)
+
+
+def test_one_that_has_not_seen_yet_that_it_should_stop_goes_on(ask, home, cache, acting, learnt):
+    request = ask()
+    folder = TrainingFolder(home, request.training)
+    folder.begin(request)
+    folder.ask_to_stop()
+    child = acting(f"""
+while not (folder.path / "go").exists():
+    time.sleep(0.05)
+assert not folder.stopping
+import shutil
+shutil.copytree({str(learnt)!r}, folder.result)
+""")(folder, request, "cpu", True)
+    at_work(folder)
+    assert followed(request, cache, child, never, (folder.path / "go").touch)
+
+
+@pytest.mark.parametrize("forgets", [True, False], ids=["forgets", "never began"])
+def test_an_error_of_an_earlier_run_is_not_that_of_a_trainer_that_is_found_at_work(
+    ask, home, cache, acting, learnt, forgets
+):
+    request = ask()
+    folder = TrainingFolder(home, request.training)
+    folder.begin(request)
+    earlier = {"template": "the disk was full", "values": {}}
+    folder.report("error", kind="UserError", message=earlier)
+    child = acting(f"""
+while not (folder.path / "go").exists():
+    time.sleep(0.05)
+if {forgets}:
+    folder.forget_after(0)
+step(1)
+import shutil
+shutil.copytree({str(learnt)!r}, folder.result)
+""")(folder, request, "cpu", True)
+    at_work(folder)
+    assert followed(request, cache, child, never, (folder.path / "go").touch)
+
+
+def test_an_error_of_a_trainer_that_is_found_at_work_is_said(ask, home, cache, acting):
+    request = ask()
+    folder = TrainingFolder(home, request.training)
+    folder.begin(request)
+    child = acting("""
+while not (folder.path / "go").exists():
+    time.sleep(0.05)
+folder.report("error", kind="UserError", message={"template": "the disk is full", "values": {}})
+sys.exit(1)
+""")(folder, request, "cpu", True)
+    at_work(folder)
+    with pytest.raises(UserError, match="the disk is full"):
+        followed(request, cache, child, never, (folder.path / "go").touch)
+    child.wait()
+
+
+def test_a_stop_that_a_person_asks_of_a_trainer_that_is_found_at_work_is_one(
+    ask, home, cache, acting, learnt
+):
+    request, stop = ask(steps=1000), threading.Event()
+    folder = TrainingFolder(home, request.training)
+    folder.begin(request)
+    child = acting(f"""
+while not folder.stopping:
+    time.sleep(0.05)
+import shutil
+shutil.copytree({str(with_steps(learnt, 40))!r}, folder.result)
+folder.report("stopped")
+""")(folder, request, "cpu", True)
+    at_work(folder)
+    stop.set()
+    with pytest.raises(Stopped):
+        follow(request, cache, stop, never)
+    child.wait()
+    (about,) = LoraShelf(home).own("local")
+    assert about.training == request.training

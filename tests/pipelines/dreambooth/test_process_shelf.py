@@ -1,0 +1,167 @@
+"""What a training puts on the shelf: once, at the second try, or in the place of an earlier one."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+from pipelines.cache import ModelCache
+from pipelines.diffusion.lora.shelf import LoraShelf
+from pipelines.dreambooth import process
+from pipelines.dreambooth.folder import TrainingFolder
+from pipelines.errors import (
+    BadRequest,
+    NotFound,
+    Stopped,
+    Unavailable,
+)
+from pipelines.events import Result
+from tests.pipelines.dreambooth.acting import follow, never, with_steps
+
+
+def stopped(request, cache, acting, learnt: Path) -> None:
+    """A training that was stopped after one step; what it has learnt is on the shelf."""
+    launch, stop = acting(f"""
+import shutil
+shutil.copytree({str(with_steps(learnt, 1))!r}, folder.result, dirs_exist_ok=True)
+"""), threading.Event()  # fmt: skip
+    stop.set()
+    with pytest.raises(Stopped):
+        follow(request, cache, stop, launch)
+    with_steps(learnt, request.steps)
+
+
+def finishing(acting, learnt: Path):
+    """A launcher of a trainer that takes all steps that are left."""
+    return acting(f"""
+import shutil
+shutil.copytree({str(learnt)!r}, folder.result, dirs_exist_ok=True)
+""")
+
+
+def test_a_resumed_trainings_result_takes_the_place_of_its_earlier_one(
+    ask, home, cache, acting, learnt
+):
+    request, shelf = ask(), LoraShelf(home)
+    stopped(request, cache, acting, learnt)
+    (first,) = shelf.own("local")
+    shelf.rename("local", first.id, "my cat")
+    second = follow(request, cache, launch=finishing(acting, learnt))[-1].data["lora"]
+    (about,) = shelf.own("local")
+    assert second == first.id == about.id
+    assert about.name == "my cat"
+
+
+def test_a_training_that_is_done_keeps_nothing_to_go_on_from(ask, home, cache, acting, learnt):
+    request = ask()
+    folder = TrainingFolder(home, request.training)
+    folder.checkpoint.mkdir(parents=True)
+    (folder.checkpoint / "state.pt").write_bytes(bytes(10**6))
+    stopped(request, cache, acting, learnt)
+    assert folder.bytes > 10**6
+    assert folder.steps_on_shelf == 1
+    done = follow(request, cache, launch=finishing(acting, learnt))[-1]
+    assert folder.steps_on_shelf == request.steps
+    assert [path.name for path in folder.result.iterdir()] == ["about.json"]
+    assert not folder.checkpoint.exists()
+    assert folder.bytes < 10**4
+    # As after a studio that was killed just then.
+    again = follow(request, cache, launch=never)
+    assert [each.data | {"seconds": 0} for each in again] == [done.data | {"seconds": 0}]
+    assert LoraShelf(home).factors(LoraShelf(home).by_id(done.data["lora"]))
+
+
+def test_what_was_taken_off_the_shelf_is_learnt_anew(ask, home, cache, acting, learnt):
+    request, shelf = ask(), LoraShelf(home)
+    first = follow(request, cache, launch=finishing(acting, learnt))[-1].data["lora"]
+    shelf.delete("local", first)
+    stopped(request, cache, acting, learnt)
+    assert TrainingFolder(home, request.training).steps_on_shelf == 1
+    second = follow(request, cache, launch=finishing(acting, learnt))[-1]
+    assert isinstance(second, Result)
+    assert [about.id for about in shelf.own("local")] == [second.data["lora"]]
+
+
+@pytest.mark.parametrize("error", [
+    OSError(errno.ENOSPC, "No space left on device"),
+    shutil.Error([("from", "to", "[Errno 28] No space left on device: 'to'")]),
+])  # fmt: skip
+def test_a_full_disk_leaves_what_is_on_the_shelf_and_is_said(
+    ask, home, cache, acting, learnt, monkeypatch, error
+):
+    request, shelf = ask(), LoraShelf(home)
+    stopped(request, cache, acting, learnt)
+    (before,) = shelf.own("local")
+    launch = finishing(acting, learnt)
+
+    def full(*_):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipelines.diffusion.lora.shelf._write_json", full)
+        with pytest.raises(Unavailable, match=r"The disk is full: whiskers could not .* resume\."):
+            follow(request, cache, launch=launch)
+    assert shelf.own("local") == [before]
+    assert shelf.factors(before)
+    assert follow(request, cache, launch=launch)[-1].data["lora"] == before.id
+    assert len(shelf.own("local")) == 1
+
+
+def test_what_could_not_be_put_on_the_shelf_at_first_is_there_once(
+    ask, home, cache, acting, learnt, monkeypatch
+):
+    launch = finishing(acting, learnt)
+    request, remember = ask(), TrainingFolder.remember_shelf_id
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingFolder, "remember_shelf_id", full)
+        with pytest.raises(Unavailable, match="disk is full"):
+            follow(request, cache, launch=launch)
+    assert TrainingFolder.remember_shelf_id is remember
+    follow(request, cache, launch=launch)
+    assert len(LoraShelf(home).own("local")) == 1
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_other_settings_need_a_training_of_their_own(ask, cache, acting, learnt, done):
+    request = ask()
+    stopped(request, cache, acting, learnt)
+    launch = finishing(acting, learnt)
+    if done:
+        follow(request, cache, launch=launch)
+    changed = request.model_copy(update={"rank": 8, "learning_rate": 1e-3, "name": "other"})
+    with pytest.raises(BadRequest, match=r"other settings \(Rank, Learning rate\)"):
+        follow(changed, cache, launch=launch)
+
+
+def test_what_cannot_work_is_refused_before_anything_starts(ask, cache):
+    def never(*_):
+        pytest.fail("a trainer was started")
+
+    with pytest.raises(BadRequest, match="batch size is 5, but the subject has 4 photos"):
+        follow(ask(batch_size=5), cache, launch=never)
+    with pytest.raises(NotFound, match="There is no subject"):
+        follow(ask(subject="0" * 32), cache, launch=never)
+    with pytest.raises(NotFound, match="There is no model called sd99"):
+        follow(ask(model="sd99"), cache, launch=never)
+
+
+def test_idle_models_are_let_go_when_memory_is_short(ask, home, acting, learnt, monkeypatch):
+    cleared = []
+    cache = ModelCache(lambda *_: None, "cpu", 2**40, home=home)
+    monkeypatch.setattr(cache, "clear", lambda: cleared.append(True))
+    free = iter([10**6, 10**12])
+    monkeypatch.setattr(process, "free_memory", lambda device: next(free))
+    launch = acting(f"""
+import shutil
+shutil.copytree({str(learnt)!r}, folder.result)
+""")
+    follow(ask(), cache, launch=launch)
+    assert cleared == [True]
