@@ -7,7 +7,8 @@ prompt of its scene and with one that contradicts it in colour and place. What i
 the picture is compared with the map: edges by F1 at 2 pixels, depth by correlation. Renders read
 back the same way are the ceiling, the base without control the floor. For prompts that contradict,
 the ceiling is the same scene rendered in the other colour at the other place: wooden boards have
-edges that snow has not.
+edges that snow has not. So edges are also compared on and beside the toy alone, where a sketch and
+a prompt that contradicts it still agree.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ GOALS = {
 }
 WEIGHTS = (0.0, 0.5, 1.0, 1.5)
 LOW, HIGH = 100, 200  # Canny's thresholds
+BESIDE = 4  # pixels around a toy that still count as being beside it
 
 
 def main() -> None:
@@ -83,12 +85,17 @@ class Reader:
         self.estimator = estimator
         self.judge = load_judge(STARTER / "judge")
 
-    def agreement(self, name: str, picture: np.ndarray, wanted: np.ndarray) -> float:
+    def agreement(
+        self, name: str, picture: np.ndarray, wanted: np.ndarray, beside: np.ndarray
+    ) -> tuple[float, float]:
+        """Of the whole picture, and of edges where ``beside`` is set (of depths the same twice)."""
         if name.endswith("sketch"):
-            return edge_f1(cv2.Canny(picture, LOW, HIGH), wanted)
+            edges = cv2.Canny(picture, LOW, HIGH)
+            return edge_f1(edges, wanted), edge_f1(edges * beside, wanted * beside)
         x = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
         with torch.inference_mode():
-            return correlation(self.estimator(x)[0, 0].numpy(), wanted)
+            found = correlation(self.estimator(x)[0, 0].numpy(), wanted)
+        return found, found
 
 
 class Painter:
@@ -130,26 +137,29 @@ def _measure(name, scenes, renders, reader: Reader, painter: Painter, options) -
         maps = [cv2.Canny(each.image, LOW, HIGH) for each in renders]
     else:
         maps = [inverse_depth(each.depth) for each in renders]
+    toys = [_beside(each.mask) for each in renders]
     contrary = [_contradicted(scene, index) for index, scene in enumerate(scenes)]
-    what = "edge F1" if name.endswith("sketch") else "depth correlation"
+    what, short = ("edge F1", "toy's") if name.endswith("sketch") else ("depth correlation", "")
     print(f"\n{name}, {what}, goal {GOALS[name]} at weight 1, {len(scenes)} scenes a row")
-    print(f"{'':<27}{'weight':>7}{what:>19}{'object %':>10}{'colour %':>10}{'place %':>9}")
+    print(
+        f"{'':<27}{'weight':>7}{what:>19}{short:>7}{'object %':>10}{'colour %':>10}{'place %':>9}"
+    )
     images = np.stack([each.image for each in renders])
     ceiling = {"prompt that matches": images}
     ceiling["that contradicts"] = np.stack([render(scene).image for scene in contrary])
     sheets = []
     for title, asked in (("prompt that matches", scenes), ("that contradicts", contrary)):
         prompts = [caption(scene, 0, plain=True) for scene in asked]
-        _row(f"{title}: render", None, name, ceiling[title], asked, maps, reader)
+        _row(f"{title}: render", None, name, ceiling[title], asked, maps, toys, reader)
         plain = painter.base(prompts)
-        _row(f"{title}: base", None, name, plain, asked, maps, reader)
+        _row(f"{title}: base", None, name, plain, asked, maps, toys, reader)
         for weight in options.weights:
             pictures = painter.paint(prompts, maps, name, weight)
             if weight == 0:
                 same = "equals the base exactly" if np.array_equal(pictures, plain) else "DIFFERS"
                 print(f"{title:<27}{weight:>7g}  {same}")
                 continue
-            _row(title, weight, name, pictures, asked, maps, reader)
+            _row(title, weight, name, pictures, asked, maps, toys, reader)
             if weight == 1:
                 sheets.append(pictures)
     if options.sheet:
@@ -159,17 +169,24 @@ def _measure(name, scenes, renders, reader: Reader, painter: Painter, options) -
         Image.fromarray(np.concatenate(rows)).save(options.sheet / f"{name}.png")
 
 
-def _row(title, weight, name, pictures, asked, maps, reader: Reader) -> None:
-    agreement = np.mean(
-        [reader.agreement(name, each, map_) for each, map_ in zip(pictures, maps, strict=True)]
-    )
+def _beside(mask: np.ndarray) -> np.ndarray:
+    """(H, W) uint8: 1 on the toys and beside them."""
+    side = 2 * BESIDE + 1
+    brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    return cv2.dilate((mask > 0).astype(np.uint8), brush)
+
+
+def _row(title, weight, name, pictures, asked, maps, toys, reader: Reader) -> None:
+    rows = zip(pictures, maps, toys, strict=True)
+    agreement, beside = np.mean([reader.agreement(name, *row) for row in rows], axis=0)
     shares = score(asked, reader.judge.read(pictures))
     percents = (shares[key].percent for key in ("object", "colour", "place"))
     shown = "".join(
         f"{value:>{width}.1f}" for value, width in zip(percents, (10, 10, 9), strict=True)
     )
     at = "" if weight is None else f"{weight:g}"
-    print(f"{title:<27}{at:>7}{agreement:>19.3f}{shown}", flush=True)
+    toy_s = f"{beside:>7.3f}" if name.endswith("sketch") else f"{'':>7}"
+    print(f"{title:<27}{at:>7}{agreement:>19.3f}{toy_s}{shown}", flush=True)
 
 
 def _contradicted(scene: Scene, index: int) -> Scene:

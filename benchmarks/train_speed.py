@@ -2,11 +2,13 @@
 
     python -m benchmarks.train_speed [--model starter|sd15-random] [--seconds 30] [--batch 4]
 
-The plain loop decodes each photo, encodes it by the autoencoder and its caption by the text
-encoder at every step, with the library's attention and without caches; the trainer does what it
-always does. The same LoRA, batch, precision, optimiser and prior preservation, in turn, each in a
-process of its own so that peak memory is its own. ``sd15-random`` is Stable Diffusion 1.5's
-full-size UNet, text encoder and autoencoder with random weights, 512², for machines with a GPU.
+The plain loop decodes each photo and class picture, encodes it by the autoencoder and its caption
+by the text encoder at every step, with the library's attention and without caches; the trainer
+does what it always does. The same LoRA, batch, precision, optimiser and prior preservation, in
+turn, each in a process of its own so that peak memory is its own. Photos are of the size that an
+upload from a phone is kept at (``--photo-side 2048``) and of the model's own, the least there is.
+``sd15-random`` is Stable Diffusion 1.5's full-size UNet, text encoder and autoencoder with random
+weights, 512², for machines with a GPU.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ import time
 from io import BytesIO
 from pathlib import Path
 
+from PIL import Image
+
 ROOT = Path(__file__).resolve().parent.parent
 PHOTOS = 10
 STEPS_MOST = 2000
@@ -31,6 +35,13 @@ def main() -> None:
     parser.add_argument("--model", default="starter", choices=("starter", "sd15-random"))
     parser.add_argument("--seconds", type=float, default=30, help="of training, for each of them")
     parser.add_argument("--batch", type=int, nargs="+", default=[4])
+    parser.add_argument(
+        "--photo-side",
+        type=int,
+        nargs="+",
+        default=[2048, 0],
+        help="pixels of the photos' longer side; 0: as large as the model paints",
+    )
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--targets", default="attention")
     parser.add_argument("--precision", default="auto")
@@ -47,34 +58,36 @@ def main() -> None:
         home = options.home or Path(folder)
         if options.model == "sd15-random":
             make_sd15(home)
-        print(f"{'batch':>5}  {'loop':<8}{'steps/s':>9}{'peak memory':>13}")
-        for batch in options.batch:
-            best: dict[str, dict[str, float]] = {}
-            for _ in range(options.rounds):
-                for only in ("plain", "trainer"):
-                    found = in_a_process(only, batch, home)
-                    if (
-                        only not in best
-                        or found["steps_per_second"] > best[only]["steps_per_second"]
-                    ):
-                        best[only] = found
-            for only, found in best.items():
-                print(f"{batch:>5}  {only:<8}{found['steps_per_second']:>9.2f}"
-                      f"{found['peak_bytes'] / 1e9:>10.2f} GB")  # fmt: skip
-            ratio = best["trainer"]["steps_per_second"] / best["plain"]["steps_per_second"]
-            print(f"{'':>7}{ratio:.2f} times as fast (target 1.5)", flush=True)
+        print(f"{'photos':>7}{'batch':>6}  {'loop':<8}{'steps/s':>9}{'peak memory':>13}")
+        for side in options.photo_side:
+            for batch in options.batch:
+                compare(options, side, batch, home)
 
 
-def in_a_process(only: str, batch: int, home: Path) -> dict[str, float]:
-    arguments = [a for a in sys.argv[1:]]
-    if "--batch" in arguments:
-        first = arguments.index("--batch")
-        last = first + 1
-        while last < len(arguments) and not arguments[last].startswith("-"):
-            last += 1
-        del arguments[first:last]
-    command = [sys.executable, "-m", "benchmarks.train_speed", *arguments]
-    command += ["--only", only, "--home", str(home), "--batch", str(batch)]
+def compare(options: argparse.Namespace, side: int, batch: int, home: Path) -> None:
+    best: dict[str, dict[str, float]] = {}
+    for _ in range(options.rounds):
+        for only in ("plain", "trainer"):
+            found = in_a_process(options, only, side, batch, home)
+            known = best.setdefault(only, found)
+            if found["steps_per_second"] > known["steps_per_second"]:
+                best[only] = found
+    for only, found in best.items():
+        print(f"{side or 'own':>7}{batch:>6}  {only:<8}{found['steps_per_second']:>9.2f}"
+              f"{found['peak_bytes'] / 1e9:>10.2f} GB")  # fmt: skip
+    ratio = best["trainer"]["steps_per_second"] / best["plain"]["steps_per_second"]
+    print(f"{'':>15}{ratio:.2f} times as fast (target 1.5)", flush=True)
+
+
+def in_a_process(
+    options: argparse.Namespace, only: str, side: int, batch: int, home: Path
+) -> dict[str, float]:
+    command = [sys.executable, "-m", "benchmarks.train_speed", "--only", only]
+    for name in ("model", "seconds", "rank", "targets", "precision"):
+        command += [f"--{name}", str(getattr(options, name))]
+    command += ["--text-encoder"] if options.text_encoder else []
+    command += ["--no-prior"] if options.no_prior else []
+    command += ["--home", str(home), "--batch", str(batch), "--photo-side", str(side)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
     if not lines:
@@ -117,7 +130,7 @@ def request_for(options: argparse.Namespace, batch: int, home: Path):
     return validated(
         TrainingRequest,
         {
-            "subject": make_photos(home, 512 if options.model == "sd15-random" else 128),
+            "subject": make_photos(home, options.photo_side[0] or native_size(options)),
             "training": secrets.token_hex(16),
             "model": options.model,
             "name": "speed",
@@ -135,10 +148,13 @@ def request_for(options: argparse.Namespace, batch: int, home: Path):
     )
 
 
-def make_photos(home: Path, size: int) -> str:
-    """A subject with photos of coloured noise, and class pictures of it; returns its id."""
+def native_size(options: argparse.Namespace) -> int:
+    return 512 if options.model == "sd15-random" else 128
+
+
+def make_photos(home: Path, side: int) -> str:
+    """A subject with photos of coloured blobs, 4:3 where they are large; returns its id."""
     import numpy as np
-    from PIL import Image
 
     from pipelines.dreambooth.subjects import Subject
 
@@ -147,7 +163,8 @@ def make_photos(home: Path, size: int) -> str:
     for number in range(PHOTOS):
         blobs = Image.fromarray(rng.integers(0, 255, (9, 9, 3), dtype=np.uint8))
         buffer = BytesIO()
-        blobs.resize((size, size), Image.Resampling.BICUBIC).save(buffer, format="PNG")
+        size = (side, side if side <= 512 else side * 3 // 4)
+        blobs.resize(size, Image.Resampling.BICUBIC).save(buffer, format="PNG")
         subject.add(f"{number}.png", buffer.getvalue())
     return subject.id
 
@@ -155,13 +172,24 @@ def make_photos(home: Path, size: int) -> str:
 def fill_class_pictures(request, entry, home: Path) -> None:
     """With the photos themselves: how long painting takes is no part of this."""
     from pipelines.dreambooth import class_pictures
-    from pipelines.dreambooth.subjects import Subject
 
-    photos = Subject.open(home, request.subject).photos
     folder = class_pictures.folder_of(request, entry, home)
     folder.mkdir(parents=True, exist_ok=True)
+    photos = files_of(request, home)
     for number in class_pictures.missing(folder, request.class_pictures):
-        photos[number % len(photos)].image(entry.native_size).save(folder / f"{number:04d}.png")
+        picture = Image.open(photos[number % len(photos)]).resize((entry.native_size,) * 2)
+        picture.save(folder / f"{number:04d}.png")
+
+
+def files_of(request, home: Path) -> list[Path]:
+    """The photos as the files that a camera would have written."""
+    from pipelines.dreambooth.subjects import Subject
+
+    files = []
+    for number, photo in enumerate(Subject.open(home, request.subject).photos):
+        files.append(home / f"{request.subject}-{number}.jpg")
+        photo.open().save(files[-1], quality=92)
+    return files
 
 
 def trainer_steps(options: argparse.Namespace, batch: int, device: str):
@@ -195,9 +223,9 @@ def plain_steps(options: argparse.Namespace, batch: int, device: str):
 
     from pipelines.catalog import Catalog
     from pipelines.diffusion.loading import open_pipeline
+    from pipelines.dreambooth import class_pictures
     from pipelines.dreambooth.base import precision_for
     from pipelines.dreambooth.learners import TARGETS, TEXT_TARGETS
-    from pipelines.dreambooth.subjects import Subject
 
     precision = precision_for(options.precision, device)
     dtype = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
@@ -234,21 +262,24 @@ def plain_steps(options: argparse.Namespace, batch: int, device: str):
             transforms.Normalize([0.5], [0.5]),
         ]
     )
-    photos = Subject.open(home, request.subject).photos
+    fill_class_pictures(request, entry, home)
+    photos = files_of(request, home)
+    others = sorted(class_pictures.folder_of(request, entry, home).glob("*.png"))
 
     class Photos(torch.utils.data.Dataset):
         def __len__(self) -> int:
             return len(photos)
 
         def __getitem__(self, index: int):
-            picture = prepare(photos[index].open())
+            picture = prepare(Image.open(photos[index]).convert("RGB"))
             ids = [
                 tokenizer(text, truncation=True, padding="max_length",
                           max_length=tokenizer.model_max_length, return_tensors="pt").input_ids
                 for text in (f"a {request.trigger}", request.class_prompt(0))
             ]  # fmt: skip
-            other = prepare(photos[-index].open())
-            return picture, other, *ids
+            if not request.prior_preservation:
+                return picture, None, *ids
+            return picture, prepare(Image.open(others[index]).convert("RGB")), *ids
 
     def collate(examples):
         pictures = [example[0] for example in examples]

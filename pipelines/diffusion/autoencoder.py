@@ -34,30 +34,44 @@ class ResidualBlock(nn.Module):
 
 
 class Refiner(nn.Module):
-    """What the linear decoder misses, from latents: zero at the start of training."""
+    """What the linear decoder misses, from latents and its picture: zero at the start of training.
 
-    def __init__(self, latent_channels: int, widths: tuple[int, ...]) -> None:
+    Most blocks stand where they cost least and see farthest, at 1/8 of the size: there the outline
+    of a toy is put right as a whole. The last layers see the linear decoder's pixels, to smooth
+    the borders of its patches.
+    """
+
+    def __init__(
+        self, latent_channels: int, widths: tuple[int, ...], depths: tuple[int, ...]
+    ) -> None:
         super().__init__()
         out, half, quarter, eighth = widths
         self.conv_in = nn.Conv2d(latent_channels, eighth, 3, padding=1)
         self.blocks = nn.ModuleList(
-            nn.Sequential(ResidualBlock(width), ResidualBlock(width))
-            for width in (eighth, quarter, half)
+            nn.Sequential(*(ResidualBlock(width) for _ in range(depth)))
+            for width, depth in zip((eighth, quarter, half), depths, strict=True)
         )
         self.ups = nn.ModuleList(
             nn.Conv2d(low, high * 4, 3, padding=1)
             for low, high in ((eighth, quarter), (quarter, half))
         )
         self.conv_out = nn.Conv2d(half, out, 3, padding=1)
-        nn.init.zeros_(self.conv_out.weight)
-        nn.init.zeros_(self.conv_out.bias)
+        self.guide = nn.Conv2d(half, 32, 3, padding=1)
+        self.smooth1 = nn.Conv2d(32 // 4 + 3, 32, 3, padding=1)
+        self.smooth2 = nn.Conv2d(32, 3, 3, padding=1)
+        for last in (self.conv_out, self.smooth2):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
 
-    def forward(self, latents: torch.Tensor) -> torch.Tensor:
+    def forward(self, latents: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
         x = self.conv_in(latents)  # (B, eighth, h, w)
         x = self.blocks[0](x)
         for up, block in zip(self.ups, self.blocks[1:], strict=True):
             x = block(F.pixel_shuffle(up(x), 2))
-        return F.pixel_shuffle(self.conv_out(F.silu(x)), 2)  # (B, 3, 8h, 8w)
+        x = F.silu(x)
+        change = F.pixel_shuffle(self.conv_out(x), 2)  # (B, 3, 8h, 8w)
+        seen = torch.cat([pixels + change, F.pixel_shuffle(self.guide(x), 2)], 1)
+        return change + self.smooth2(F.silu(self.smooth1(seen)))
 
 
 class PatchAutoencoder(ModelMixin, ConfigMixin):
@@ -68,6 +82,7 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         block_out_channels: channels of the decoder at full size (before the last pixel shuffle:
             12 for RGB), 1/2, 1/4 and 1/8 of the size. Four of them, from which diffusers derives
             the factor 8.
+        depths: residual blocks of the decoder at 1/8, 1/4 and 1/2 of the size.
         scaling_factor: latents are multiplied by it for the UNet; they come out near unit
             variance, so it stays 1.
     """
@@ -79,13 +94,14 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         self,
         latent_channels: int = 12,
         block_out_channels: tuple[int, ...] = (12, 32, 64, 128),
+        depths: tuple[int, ...] = (6, 2, 2),
         scaling_factor: float = 1.0,
         force_upcast: bool = False,
     ) -> None:
         super().__init__()
         self.encoder = nn.Conv2d(3, latent_channels, PATCH, PATCH)
         self.decoder = nn.ConvTranspose2d(latent_channels, 3, PATCH, PATCH)
-        self.refiner = Refiner(latent_channels, tuple(block_out_channels))
+        self.refiner = Refiner(latent_channels, tuple(block_out_channels), tuple(depths))
 
     @torch.no_grad()
     def set_principal_components(self, patches: torch.Tensor, whitening: float = 0.5) -> None:
@@ -121,7 +137,8 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
 
     def decode(self, z: torch.Tensor, return_dict: bool = True, generator=None):
         """Pictures from latents."""
-        sample = self.decoder(z) + self.refiner(z)
+        pixels = self.decoder(z)
+        sample = pixels + self.refiner(z, pixels)
         return DecoderOutput(sample=sample) if return_dict else (sample,)
 
     def forward(self, sample: torch.Tensor) -> DecoderOutput:

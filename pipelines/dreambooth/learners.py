@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from diffusers.training_utils import _collate_lora_metadata, cast_training_params
 from peft import LoraConfig, get_peft_model_state_dict
+from peft.tuners.lora import LoraLayer
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -255,6 +256,9 @@ def _add_lora(
             init_lora_weights="gaussian",
         )
     )
+    for each in module.modules():
+        if isinstance(each, LoraLayer):  # autocast would turn float32 back at once
+            each.cast_input_dtype_enabled = False
 
 
 def _fit_to_vocabulary(tokenizer: Any, encoder: Any) -> None:

@@ -33,12 +33,17 @@ Machine: {machine}.
 
 v-prediction, linear betas 0.0001 … 0.02, EMA 0.9995, captions dropped at 10 %;
 first at 64×64, then at 128×128. AdamW for the first 125,000 samples of the base, Muon since. The
-text encoder first learned to read captions by itself and then stayed as it was. Data: {renders}
-renders from seed {first_seed} on, and their mirror images. The held-out kinds (`HELD_OUT` in
-`pipelines/toybox/vocabulary.py`) are in none of them, nor is one combination in 16 of kind, colour
-and place, from which the measuring prompts are drawn. `training.json` has these facts for programs,
-`logs/` the loss curves.
+text encoder first learned to read captions by itself and then stayed as it was.{decoder}
+
+Data: {renders} renders from seed {first_seed} on, and their mirror images. The held-out kinds
+(`HELD_OUT` in `pipelines/toybox/vocabulary.py`) are in none of them, nor is one combination in 16
+of kind, colour and place, from which the measuring prompts are drawn. `training.json` has these
+facts for programs, `logs/` the loss curves.
 """
+
+_DECODER = """ Last the
+autoencoder's decoder learned, with a critic of patches, from {samples:,} crops of renders whose
+latents the base had painted again ({hours} h): sharp outlines, no borders of patches."""
 
 _ON = """
 ## Training it on
@@ -88,6 +93,7 @@ def write_card(starter: Path) -> Path:
             text += f"| `{folder}` | {kind} | {million:.1f} M | {seen:,} {unit}, {hours} h |\n"
     text += _HOW.format(
         machine=facts.get("machine", "not noted"),
+        decoder=_DECODER.format(**facts["decoder"]) if "decoder" in facts else "",
         renders=f"{facts['renders']:,}",
         first_seed=f"{facts['first_seed']:,}",
     )

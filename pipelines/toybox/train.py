@@ -200,7 +200,11 @@ def _export(options) -> None:
         if (control := Run(options.work / name)).samples:
             unet = train_unet.load_average(Run(options.work / "base"))
             train_control.save(control, method, unet, options.starter / name)
-    facts = {"kinds": FIRST_RELEASE, "first_seed": FIRST_SEED, "renders": len(_shards(options))}
+    before = options.starter / "training.json"
+    known = json.loads(before.read_text()) if before.exists() else {}
+    # Trainings that go on elsewhere may have made fewer again than the earlier ones had.
+    renders = max(len(_shards(options)), known.get("renders", 0))
+    facts = {"kinds": FIRST_RELEASE, "first_seed": FIRST_SEED, "renders": renders}
     logs = options.starter / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     for name in (*RUNS, "decoder", "depth", *CONTROLS):
@@ -211,8 +215,6 @@ def _export(options) -> None:
         if run.log_path.exists():
             shutil.copy(run.log_path, logs / f"{name}.jsonl")
     facts["machine"] = options.machine
-    before = options.starter / "training.json"
-    known = json.loads(before.read_text()) if before.exists() else {}
     for scores, parts in SCORES.items():
         if any(known.get(part) != facts.get(part) for part in parts):
             (options.starter / scores).unlink(missing_ok=True)  # of other weights
@@ -222,7 +224,7 @@ def _export(options) -> None:
 
 
 def _adopt(options) -> None:
-    base, facts = options.starter / "base", options.starter / "training.json"
+    base = options.starter / "base"
     if any((options.work / name).exists() for name in RUNS):
         raise SystemExit(f"{options.work} holds a training already: choose another --work.")
     shutil.copytree(base / "tokenizer", options.work / "tokenizer")
@@ -241,9 +243,12 @@ def _adopt(options) -> None:
             kind = ControlNetModel if method == "controlnet" else T2IAdapter
             network = kind.from_pretrained(folder).float()
             parts[name] = {"network": network, "ema": network}
+    facts = json.loads((options.starter / "training.json").read_text())
+    if "decoder" in facts:  # which had the last word on the autoencoder's weights
+        parts["decoder"] = parts["autoencoder"]
     for name, modules in parts.items():
         run = Run(options.work / name, options.device)
-        done = json.loads(facts.read_text())[name]
+        done = facts[name]
         run.samples, run.seconds = done["samples"], done["hours"] * 3600
         run.save(**modules)
         if (log := options.starter / "logs" / f"{name}.jsonl").exists():

@@ -28,6 +28,7 @@ from pipelines.toybox.train_unet import SCHEDULE, Latents
 from pipelines.toybox.training import Run, autocast, paced
 
 GUIDANCE = 3.0
+BEGIN = (100, 400)  # timesteps: a toy stays where it was, its outline is painted anew
 STEP = 80  # timesteps between two evaluations while painting again
 CROP = 10  # latents
 CRITIC_WEIGHT = 0.03
@@ -106,7 +107,7 @@ def make_painted(
     end = time.time() + 60 * minutes
     while time.time() < end:
         indices = rng.integers(count, size=batch)
-        begin = int(rng.integers(150, 600))
+        begin = int(rng.integers(*BEGIN))
         made.append(paint_again(latents, unet, tokenizer, text_encoder, indices, begin, rng))
         entries.append(indices)
     np.savez(

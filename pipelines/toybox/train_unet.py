@@ -41,6 +41,7 @@ SCHEDULE = {  # linear betas reach so far into the noise that night scenes come 
 DROP_CAPTION = 0.1  # share of captions left empty, for classifier-free guidance
 EMA_DECAY = 0.9995
 SHEET = 32  # pictures on a sample sheet
+WIDTHS = (80, 160, 240)  # the UNet's channels at 1/8, 1/16 and 1/32 of the picture
 
 
 def make_unet(text_width: int, latent_channels: int) -> UNet2DConditionModel:
@@ -50,7 +51,7 @@ def make_unet(text_width: int, latent_channels: int) -> UNet2DConditionModel:
         in_channels=latent_channels,
         out_channels=latent_channels,
         layers_per_block=2,
-        block_out_channels=(80, 160, 240),
+        block_out_channels=WIDTHS,
         down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
         cross_attention_dim=text_width,

@@ -37,6 +37,7 @@ def work(tmp_path_factory):
     patch.setattr(train_text, "CORPUS", 300)
     patch.setattr(train_text, "EXAM", 10)
     patch.setattr(train_unet, "SHEET", 2)
+    patch.setattr(train_unet, "WIDTHS", (16, 32, 48))
     patch.setattr(train_control, "SHEET", 1)
     patch.chdir(folder)
     for command in (
@@ -126,7 +127,7 @@ def test_the_card_tells_what_was_trained_and_what_was_measured(work):
 def test_adopting_the_export_gives_the_same_weights_and_counts(work):
     train.main(["adopt", "--work", str(work / "again"), "--starter", str(work / "starter")])
     facts = json.loads((work / "starter" / "training.json").read_text())
-    for name in (*train.RUNS, "depth", "controlnet-depth", "adapter-sketch"):
+    for name in (*train.RUNS, "decoder", "depth", "controlnet-depth", "adapter-sketch"):
         assert Run(work / "again" / name).samples == facts[name]["samples"]
     exported = PatchAutoencoder.from_pretrained(work / "starter" / "base" / "vae").state_dict()
     adopted = Run(work / "again" / "autoencoder").get("model")
@@ -168,7 +169,7 @@ def test_the_exported_control_models_fit_the_exported_base(work):
     assert net.config.block_out_channels == unet.config.block_out_channels
     adapter = T2IAdapter.from_pretrained(starter / "adapter-sketch").float()
     maps = adapter(torch.zeros(1, 3, 128, 128))
-    assert [(each.shape[1], each.shape[2]) for each in maps] == [(80, 16), (160, 8), (240, 4)]
+    assert [(each.shape[1], each.shape[2]) for each in maps] == [(16, 16), (32, 8), (48, 4)]
     assert not (starter / "controlnet-sketch").exists(), "it has not been trained"
 
 
