@@ -6,7 +6,8 @@
 
 VENV := .venv
 CHROMIUM := /usr/bin/chromium
-WORKERS := 2
+# One more than cores that it is made for: browsers and trainers are waited for a lot.
+WORKERS := 3
 # A file's tests share what takes long to make; the slow ones in the browser begin.
 SPREAD := --dist loadfile --no-loadscope-reorder
 # The first of these that is Python 3.11 or newer; `make PYTHON=…` overrides.

@@ -62,9 +62,7 @@ class Base:
         for part in pipe.components.values():
             if isinstance(part, torch.nn.Module):
                 part.requires_grad_(False).eval().to(device)
-        if device == "cpu":
-            self.unet.to(memory_format=torch.channels_last)
-            # The fused attention's backward pass is slow there.
+        if device == "cpu":  # where the fused attention's backward pass is slow
             self.unet.set_attn_processor(AttnProcessor())
         scheduler = pipe.scheduler.config
         self.noising = Noising(

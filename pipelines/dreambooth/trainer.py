@@ -245,8 +245,6 @@ class Trainer:
         t = torch.cat([spread_timesteps(n, noising.steps, generator) for n in counts if n])
         x0, noise, t = (each.to(self.device) for each in (batch.latents, noise, t))
         noised = noising.noised(x0, noise, t)
-        if self.device == "cpu":
-            noised = noised.contiguous(memory_format=torch.channels_last)
         prediction = self.trained(noised, t, **self._conditions(batch))
         return dreambooth_loss(
             prediction.float(),
