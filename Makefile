@@ -6,7 +6,7 @@
 
 VENV := .venv
 CHROMIUM := /usr/bin/chromium
-# One more than cores that it is made for: browsers and trainers are waited for a lot.
+# For two cores; the third fills them while tests wait for browsers and trainers.
 WORKERS := 3
 # A file's tests share what takes long to make; the slow ones in the browser begin.
 SPREAD := --dist loadfile --no-loadscope-reorder
