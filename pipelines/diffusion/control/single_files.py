@@ -16,8 +16,8 @@ from pipelines.local_models import read_header
 PREFIX = "control_model."
 FAMILIES = {768: "sd1", 2048: "sdxl"}  # with a config in presets/single_file/, by text's width
 _ORIGINAL_HINT, _HINT = "input_hint_block.0.weight", "controlnet_cond_embedding.conv_in.weight"
-_SD1_LEVELS = (320, 640, 1280, 1280)
-_ADAPTER_CHANNELS = (64, 192)  # of grey and colour maps, 8×8 pixels in one; SDXL's take 16×16
+_SD1_WIDTHS = ((320,), (640,), (1280,), (1280,))
+_ADAPTER_CHANNELS = ((64,), (192,))  # of grey and colour maps, 8×8 pixels in one; SDXL's take 16×16
 
 
 def inspect(path: Path) -> dict[str, Any] | None:
@@ -28,11 +28,8 @@ def inspect(path: Path) -> dict[str, Any] | None:
     header = read_header(path)
     if header is None:
         return None
-    shapes = {
-        name.removeprefix(PREFIX): tuple(tensor.get("shape", ()))
-        for name, tensor in header.items()
-        if name != "__metadata__"
-    }
+    header.pop("__metadata__", None)
+    shapes = {name.removeprefix(PREFIX): _shape(tensor) for name, tensor in header.items()}
     if _ORIGINAL_HINT in shapes or _HINT in shapes:
         family = _controlnet_family(shapes)
         return {"method": "controlnet", "family": family} if family else None
@@ -41,19 +38,26 @@ def inspect(path: Path) -> dict[str, Any] | None:
     return None
 
 
+def _shape(tensor: Mapping[str, Any]) -> tuple[int, ...]:
+    """() where the header says something else than numbers."""
+    shape = tensor.get("shape")
+    plain = isinstance(shape, list) and all(isinstance(side, int) for side in shape)
+    return tuple(shape) if plain else ()
+
+
 def _controlnet_family(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
     hint = shapes.get(_HINT) or shapes[_ORIGINAL_HINT]
-    widths = {shape[-1] for name, shape in shapes.items() if name.endswith("attn2.to_k.weight")}
+    widths = {shape[-1:] for name, shape in shapes.items() if name.endswith("attn2.to_k.weight")}
     if hint[1:2] != (3,) or len(widths) != 1 or any("task_embedding" in name for name in shapes):
         return None
-    family = FAMILIES.get(widths.pop())
+    family = FAMILIES.get(next(iter(widths.pop()), 0))
     return family if _HINT in shapes or family == "sd1" else None
 
 
 def _is_sd1_adapter(shapes: Mapping[str, tuple[int, ...]]) -> bool:
     if full := shapes.get("conv_in.weight"):
-        levels = tuple(shapes.get(f"body.{i}.block1.weight", (0,))[0] for i in range(0, 8, 2))
-        return levels == _SD1_LEVELS and full[1] in _ADAPTER_CHANNELS
+        levels = tuple(shapes.get(f"body.{i}.block1.weight", ())[:1] for i in range(0, 8, 2))
+        return levels == _SD1_WIDTHS and full[1:2] in _ADAPTER_CHANNELS
     light = shapes.get("body.0.in_conv.weight")
-    levels = tuple(shapes.get(f"body.{i}.out_conv.weight", (0,))[0] for i in range(4))
-    return levels == _SD1_LEVELS and light is not None and light[1] in _ADAPTER_CHANNELS
+    levels = tuple(shapes.get(f"body.{i}.out_conv.weight", ())[:1] for i in range(4))
+    return levels == _SD1_WIDTHS and light is not None and light[1:2] in _ADAPTER_CHANNELS
