@@ -1,0 +1,50 @@
+"""What a chat engine yields besides :class:`pipelines.events.Progress` and ``Result``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The prompt is being read.
+
+    Attributes:
+        done: tokens read so far, those that were in the cache already included.
+        total: tokens of the prompt.
+    """
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class TokenOdds:
+    """One token and its probability.
+
+    Attributes:
+        text: what it stands for; may be part of a character (see ``bytes``).
+        logprob: natural logarithm of its probability before temperature and cuts.
+        bytes: what it stands for, UTF-8, whole or part of a character.
+        top: the likeliest tokens at its place with theirs, likeliest first.
+    """
+
+    text: str
+    logprob: float
+    bytes: bytes
+    top: tuple[TokenOdds, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What was said since the last one: never half a character, never part of a stop string.
+
+    Attributes:
+        text: may be empty, when a token is only the begin of a character.
+        tokens: how many were made for it.
+        odds: of those tokens, when they were asked for.
+    """
+
+    text: str
+    tokens: int
+    odds: tuple[TokenOdds, ...] = ()

@@ -1,0 +1,202 @@
+"""What can be asked of a language model: bounds, defaults and help texts live here only."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from pipelines.errors import BadRequest
+
+STARTER = "smollm2-135m"
+MAX_TEXT = 400_000  # characters of one message: more than the longest context here holds
+MAX_MESSAGES = 2_000
+MAX_NEW_TOKENS = 131_072
+MAX_STOPS, MAX_STOP_LENGTH = 16, 200
+MAX_SEED = 2**32 - 2  # llama.cpp takes 2³² − 1 for “draw one”
+MAX_LOGPROBS = 20
+
+Role = Literal["system", "user", "assistant"]
+
+
+class ChatMessage(BaseModel):
+    """One message of a conversation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    role: Annotated[Role, Field(title="Role", description="Who says it.")]
+    content: Annotated[
+        str, Field(max_length=MAX_TEXT, title="Message", description="What is said.")
+    ]
+
+
+class Sampling(BaseModel):
+    """How the next token is chosen. None leaves a value as the model's file says.
+
+    All backends apply these in one order: repetition penalty, top-k, top-p, min-p, temperature.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    temperature: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            le=2,
+            allow_inf_nan=False,
+            title="Temperature",
+            description="Above 1 is bolder, below 1 more careful; 0 always takes the likeliest.",
+        ),
+    ] = None
+    top_p: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            le=1,
+            allow_inf_nan=False,
+            title="Top-p",
+            description="Only the likeliest tokens that together have this probability.",
+        ),
+    ] = None
+    top_k: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            le=1000,
+            title="Top-k",
+            description="Only this many of the likeliest tokens; 0 is off.",
+        ),
+    ] = None
+    min_p: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            le=1,
+            allow_inf_nan=False,
+            title="Min-p",
+            description="Only tokens at least this share as likely as the likeliest; 0 is off.",
+        ),
+    ] = None
+    repetition_penalty: Annotated[
+        float | None,
+        Field(
+            ge=0.5,
+            le=2,
+            allow_inf_nan=False,
+            title="Repetition penalty",
+            description="Above 1 makes what was said already less likely; 1 is off.",
+        ),
+    ] = None
+
+
+class Generation(Sampling):
+    """What chat and plain completion share."""
+
+    model: Annotated[str, Field(max_length=200, title="Model", description="Who answers.")] = (
+        STARTER
+    )
+    max_new_tokens: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=MAX_NEW_TOKENS,
+            title="Longest answer",
+            description="In tokens, about ¾ of a word each. Empty: until the answer ends.",
+        ),
+    ] = None
+    stop: Annotated[
+        tuple[str, ...],
+        Field(
+            max_length=MAX_STOPS,
+            title="Stop strings",
+            description="The answer ends before the first of these.",
+        ),
+    ] = ()
+    seed: Annotated[
+        int,
+        Field(
+            ge=-1,
+            le=MAX_SEED,
+            title="Seed",
+            description="The same seed gives the same answer. −1 draws one.",
+        ),
+    ] = -1
+    logprobs: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            le=MAX_LOGPROBS,
+            title="Odds",
+            description="How many other tokens' odds are told beside each token. Empty: none.",
+        ),
+    ] = None
+
+    @field_validator("stop")
+    @classmethod
+    def _stops(cls, stops: tuple[str, ...]) -> tuple[str, ...]:
+        for stop in stops:
+            if not 1 <= len(stop) <= MAX_STOP_LENGTH:
+                raise BadRequest(
+                    "A stop string has {length} characters; it must have 1 to {limit}.",
+                    length=len(stop),
+                    limit=MAX_STOP_LENGTH,
+                )
+        return stops
+
+
+class ChatRequest(Generation):
+    """An answer to a conversation.
+
+    Attributes:
+        continue_last: the last message is the assistant's, and is gone on with.
+        overflow: when the conversation is longer than the model's context, ``"drop"`` leaves out
+            the oldest turns (never the system prompt) and ``"refuse"`` raises
+            :class:`pipelines.chat.context.ContextExceeded`.
+    """
+
+    messages: Annotated[
+        tuple[ChatMessage, ...],
+        Field(
+            max_length=MAX_MESSAGES,
+            title="Messages",
+            description="The conversation so far, oldest first.",
+        ),
+    ]
+    continue_last: bool = False
+    overflow: Literal["drop", "refuse"] = "drop"
+
+    @model_validator(mode="after")
+    def _order(self) -> ChatRequest:
+        check_order(self.messages, self.continue_last)
+        return self
+
+
+class CompletionRequest(Generation):
+    """Text that goes on where the prompt ends; no chat template is put around it."""
+
+    prompt: Annotated[
+        str, Field(max_length=MAX_TEXT, title="Prompt", description="What is gone on with.")
+    ]
+
+
+def check_order(messages: tuple[ChatMessage, ...], continue_last: bool) -> None:
+    """Whether these messages can be answered.
+
+    Raises:
+        BadRequest: there are none, a system message is not the first, or the last message is not
+            one that can be answered (or gone on with).
+    """
+    if not messages:
+        raise BadRequest("There are no messages. Send at least one of the role user.")
+    for number, message in enumerate(messages[1:], start=2):
+        if message.role == "system":
+            raise BadRequest(
+                "Message {number} is the system's; only the first message may be.", number=number
+            )
+    last, wanted = messages[-1].role, "assistant" if continue_last else "user"
+    if last != wanted:
+        raise BadRequest(
+            "The last message is the {role}'s; it must be the {wanted}'s.", role=last, wanted=wanted
+        )
+    if all(message.role == "system" for message in messages):
+        raise BadRequest("There is nothing to answer: send a message of the role user.")
