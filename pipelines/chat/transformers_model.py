@@ -146,8 +146,7 @@ class TransformersModel:
         while len(ids) - len(prompt) < limit:
             if stop.is_set():
                 raise Stopped
-            seen = torch.tensor(ids)
-            token = draw(reshape(logits, request, seen), random)
+            token = draw(reshape(logits, request, ids), random)
             ids.append(token)
             if token in self._ends:
                 reason = "stop"
@@ -208,9 +207,7 @@ class TransformersModel:
         self.model = self.tokenizer = None
 
 
-def load(
-    entry: ChatEntry, path: Path, device: str, notes: Notes, home: Path
-) -> TransformersModel:
+def load(entry: ChatEntry, path: Path, device: str, notes: Notes, home: Path) -> TransformersModel:
     """Bring the model at ``path`` (a GGUF file or a transformers folder) to ``device``.
 
     bf16 or fp16 on CUDA, float32 elsewhere; 8 or 4 bits by bitsandbytes where the entry says so.
