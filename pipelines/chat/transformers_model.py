@@ -39,6 +39,8 @@ class TransformersModel:
         context_length: tokens that a conversation may have.
     """
 
+    alive = True
+
     def __init__(self, entry: ChatEntry, model: Any, tokenizer: Any) -> None:
         self.entry, self.model, self.tokenizer = entry, model, tokenizer
         trained = getattr(model.config, "max_position_embeddings", entry.context_length)
