@@ -21,7 +21,7 @@ from pipelines.errors import validated
 from studio.server import Studio
 from tests.pipelines.dreambooth.test_photos import HEIC, claimed_png, encoded, scene, zipped
 from tests.studio.live import live_studio, options_for, sentence
-from tests.studio.test_server import ACCOUNTS, PASSWORDS
+from tests.studio.people import ACCOUNTS, PASSWORDS
 
 SUBJECTS = "/api/v1/subjects"
 STRANGE_ID = "0" * 32

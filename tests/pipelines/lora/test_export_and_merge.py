@@ -28,9 +28,8 @@ from pipelines.errors import BadRequest, Stopped
 from pipelines.events import Result
 from pipelines.loading import Loader
 from tests.pipelines.lora import files
-from tests.pipelines.lora.conftest import BASE, LARGE_BASE
-from tests.pipelines.lora.test_apply import (
-    ANN,
+from tests.pipelines.lora.conftest import ANN, BASE, LARGE_BASE
+from tests.pipelines.lora.painting import (
     Unchanged,
     asked,
     difference,
