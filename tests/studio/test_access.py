@@ -300,5 +300,5 @@ def test_uploads_stop_when_too_many_wait(studio, visitor, monkeypatch):
     answer = guest.post(url, files={"files": ("b.png", b"1234")})
     assert answer.status_code == 429
     assert "4 bytes" in sentence(answer)
-    monkeypatch.setattr("studio.access.MAX_LORA_BYTES", 100)
+    monkeypatch.setattr("studio.access.MAX_LARGE_UPLOAD_BYTES", 100)
     assert guest.post(url, files={"files": ("c.png", bytes(200))}).status_code == 413
