@@ -45,7 +45,7 @@ def test_taylor_is_the_sum_of_weights_times_gradients(llama, ids, stop):
     parts = [cross_entropy(other, batch) for batch in batches]
     (sum(loss for loss, _ in parts) / sum(count for _, count in parts)).backward()
     expected = [
-        sum(float((w * w.grad).abs().sum()) for w in matrices(block))
+        sum((w * w.grad).abs().sum().item() for w in matrices(block))
         for block in other.model.layers
     ]
     assert found == pytest.approx(expected, rel=1e-4)
@@ -70,7 +70,7 @@ def test_taylor_of_one_weight_is_the_slope_of_the_loss(llama, ids, stop):
             total, count = cross_entropy(model, ids)
             return float(total) / count
 
-    slope = (loss(keep + 1e-5) - loss(keep - 1e-5)) / 2e-5
+    slope = (loss(keep + 1e-2) - loss(keep - 1e-2)) / 2e-2
     loss(keep)
     own = abs(keep * slope)
     found = last(scores(model, [ids], "taylor", stop))[1]
@@ -85,7 +85,7 @@ def test_taylor_of_one_weight_is_the_slope_of_the_loss(llama, ids, stop):
                   gates.model.layers[1].mlp.up_proj.weight)
     )  # fmt: skip
     assert own > 1e-6
-    assert found == pytest.approx(own + others, rel=1e-5)
+    assert found == pytest.approx(own + others, rel=1e-3)
 
 
 @pytest.mark.parametrize("blocks", [2, 4])
