@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from pipelines import checkpoint
 from pipelines.catalog import Catalog
-from pipelines.dreambooth import checkpoint, class_pictures
+from pipelines.dreambooth import class_pictures
 from pipelines.dreambooth.base import Base
 from pipelines.dreambooth.learners import LEARNERS, LoraLearner
 from pipelines.dreambooth.optimizers import make_optimizer
