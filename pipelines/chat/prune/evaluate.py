@@ -70,7 +70,7 @@ def figures(
     effort = effort or Effort()
     ids = tokens_of(tokenizer, HELD_OUT)
     with PeakMemory(str(model.device)) as memory:
-        text = yield from _last(perplexity(model, ids[: effort.tokens], stop))
+        text = yield from outcome(perplexity(model, ids[: effort.tokens], stop))
         best = 0.0
         prompt = ids[None, : min(PROMPT_TOKENS, context_of(model) // 2)]
         room = context_of(model) - prompt.shape[1]
@@ -145,7 +145,7 @@ def context_of(model: nn.Module) -> int:
     return model.config.max_position_embeddings
 
 
-def _last(events: Iterator[Any]) -> Iterator[Progress]:
+def outcome(events: Iterator[Any]) -> Iterator[Progress]:
     """Passes progress on and returns what came last."""
     value = None
     for event in events:
