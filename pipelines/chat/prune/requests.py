@@ -29,8 +29,8 @@ class ScoreRequest(BaseModel):
         Criterion,
         Field(
             title="Criterion",
-            description="Perplexity: how much worse a text is read without the block; slowest and "
-            "best. Taylor: weights times gradients. Magnitude: the weights alone, at once.",
+            description="Perplexity: how much worse a text is read without the block; "
+            "slowest. Taylor: weights times gradients. Magnitude: the weights alone, at once.",
         ),
     ] = "perplexity"
     guard: Annotated[
@@ -38,7 +38,7 @@ class ScoreRequest(BaseModel):
         Field(
             title="Guard (+)",
             description="Never drops the first four and the last two blocks. Meant for magnitude "
-            "and Taylor. For blocks only.",
+            "and Taylor; for blocks only.",
         ),
     ] = False
 
@@ -60,7 +60,7 @@ class PruneRequest(ScoreRequest):
     name: Annotated[
         str,
         StringConstraints(strip_whitespace=True, min_length=1, max_length=80),
-        Field(title="Name", description="What the new model is called in the list."),
+        Field(title="Model name", description="What the new model is called in the list."),
     ]
     method: Annotated[
         Method,

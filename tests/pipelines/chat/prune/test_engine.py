@@ -303,7 +303,7 @@ def test_what_cannot_be_is_refused_before_anything_is_computed(cache, stop, sett
         (PruneRequest, {"share": float("nan")}, "it must be a number."),
         (PruneRequest, {"heal_minutes": float("inf")}, "it must be a number."),
         (PruneRequest, {"pruning": "../../etc"}, "Pruning cannot be ../../etc"),
-        (PruneRequest, {"name": " "}, "Name cannot be"),
+        (PruneRequest, {"name": " "}, "Model name cannot be"),
         (ScoreRequest, {"criterion": "luck"}, "Criterion cannot be luck"),
         (ScoreRequest, {"speed": 9}, "There is no setting called speed."),
         (CurveRequest, {"blocks": ()}, "Blocks dropped cannot be ()"),
