@@ -12,15 +12,14 @@ def load_model(path: Path, device: str = "cpu") -> tuple[Any, Any]:
     float32 on a CPU, half precision on CUDA. Only safetensors and GGUF are read: a pickle can run
     any code.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     from pipelines.devices import dtype_for
 
     where: dict[str, Any] = {"pretrained_model_name_or_path": path, "local_files_only": True}
+    how: dict[str, Any] = {"use_safetensors": True}
     if path.suffix == ".gguf":
         where |= {"pretrained_model_name_or_path": path.parent, "gguf_file": path.name}
-        safe = {}
-    else:
-        safe = {"use_safetensors": True}
-    model = AutoModelForCausalLM.from_pretrained(**where, **safe, dtype=dtype_for(device))
+        how = {"quantization_config": GgufConfig(dequantize=True)}
+    model = AutoModelForCausalLM.from_pretrained(**where, **how, dtype=dtype_for(device))
     return model.to(device).eval(), AutoTokenizer.from_pretrained(**where)

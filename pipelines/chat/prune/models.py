@@ -57,9 +57,13 @@ def model_from(model: nn.Module, config: PretrainedConfig, tensors: dict[str, Te
     """A model of ``model``'s class with ``config``'s shapes that has ``tensors`` as its weights.
 
     Args:
+        config: is changed to one of full weights.
         model: gives the class, the rotary embedding and the generation settings.
         tensors: by the names of the new model's ``state_dict``; taken as they are, without a copy.
     """
+    if hasattr(config, "quantization_config"):
+        # Of a file that was unpacked while it was read, as GGUF is: these are full weights.
+        del config.quantization_config
     with torch.device("meta"):
         made = type(model)(config)
     made.load_state_dict(tensors, strict=True, assign=True)

@@ -6,6 +6,7 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import (
     AutoModelForCausalLM,
+    GgufConfig,
     LlamaForCausalLM,
     MistralConfig,
     Qwen2Config,
@@ -132,6 +133,17 @@ def test_kinds_of_blocks_go_with_the_blocks():
     shorter = drop_blocks(AutoModelForCausalLM.from_config(config), [0])
     assert shorter.config.layer_types == kinds[1:]
     assert config.layer_types == kinds
+
+
+def test_what_was_unpacked_from_a_quantised_file_is_saved_as_full_weights(llama, ids, tmp_path):
+    model = llama()
+    model.config.quantization_config = GgufConfig(dequantize=True)  # as transformers marks it
+    shorter = drop_blocks(model, [1])
+    shorter.save_pretrained(tmp_path / "once")
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "once").eval()
+    assert torch.equal(logits(again, ids), logits(shorter, ids))
+    again.save_pretrained(tmp_path / "twice")
+    assert hasattr(model.config, "quantization_config")
 
 
 def test_the_guard_protects_the_first_four_and_the_last_two():
