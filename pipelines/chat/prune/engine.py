@@ -145,6 +145,7 @@ def _prune(
         folder.remember(**(yield from _cut(request, cache, stop, effort, folder)))
     stopped = False
     if request.heal_minutes:
+        folder.remember(healed=None)  # what an earlier, shorter healing has come to
         try:
             yield from heal(request, folder, cache, stop, launch)
         except Stopped:
@@ -224,8 +225,8 @@ def _about(request: PruneRequest, folder: PruneFolder) -> dict[str, Any]:
     """What is known of a pruning, as its result has it and ``atelier.json``."""
     known = folder.known
     parts = ("what", "before", "cut", "healed", "healing")
-    data = {name: known[name] for name in parts if name in known}
-    after = data["after"] = known.get("healed", known["cut"])
+    data = {name: known[name] for name in parts if known.get(name) is not None}
+    after = data["after"] = data.get("healed", known["cut"])
     before, notes = known["before"], []
     if after["parameters"] >= before["parameters"]:
         notes.append(Message("Nothing was taken out: it is as large as the original."))

@@ -7,6 +7,7 @@ import json
 import secrets
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pipelines.cache import ModelCache
+from pipelines.catalog import ROOT
 from pipelines.chat.prune import engine, healing
 from pipelines.chat.prune.depth import drop_blocks
 from pipelines.chat.prune.evaluate import Effort
@@ -221,6 +223,46 @@ def test_a_healing_that_is_stopped_leaves_the_model_and_goes_on_later(cache, sto
     data = follow(request, cache, stop, launch=a_little)[-1].data
     assert data["healing"]["steps"] == steps + 2
     assert [each.name for each in (tmp_path / engine.MODELS).iterdir()] == [folder.name]
+
+
+OUTLIVED = """
+import sys, time
+from pathlib import Path
+from pipelines.chat.prune.folder import PruneFolder
+path = Path(sys.argv[1])
+folder = PruneFolder(path.parent.parent, path.name)
+with folder.held() as mine:
+    assert mine
+    folder.report("step", step=1, loss=9.0, seconds=1.0, memory=1)
+    while not (path / "seen").exists():
+        time.sleep(0.02)
+"""
+
+
+def test_a_process_that_outlived_its_studio_is_followed_before_another_starts(
+    cache, stop, tmp_path
+):
+    request = ask(PruneRequest, blocks=1, heal_minutes=5)
+    folder = PruneFolder(tmp_path, request.pruning)
+    folder.begin(request)
+    before = subprocess.Popen([sys.executable, "-c", OUTLIVED, str(folder.path)], cwd=ROOT)
+    while not folder.progress()[0]:
+        assert before.poll() is None
+        time.sleep(0.02)
+    began = []
+
+    def launch(*given):
+        began.append(before.wait(10))
+        return briefly(*given)
+
+    notes = []
+    for event in engine.run(request, cache, stop, effort=SMALL, launch=launch):
+        notes.append(str(event.note) if isinstance(event, Progress) else "")
+        if notes[-1] == "Starting to heal":
+            (folder.path / "seen").touch()
+    assert began == [0]
+    assert notes.count("Starting to heal") == 2
+    assert event.data["healing"]["steps"] == 2
 
 
 @pytest.mark.parametrize(
