@@ -1,0 +1,83 @@
+"""How the next token is chosen from a model's logits, as llama.cpp does it, for one sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from pipelines.chat.requests import Sampling
+
+if TYPE_CHECKING:
+    import torch
+
+
+def reshape(
+    logits: torch.Tensor, sampling: Sampling, previous_ids: Iterable[int] = ()
+) -> torch.Tensor:
+    """The probabilities that a token is drawn with.
+
+    Applied in this order: repetition penalty (Keskar et al. 2019, section 4.1), top-k, top-p
+    (Holtzman et al. 2020), min-p (Nguyen et al. 2024), temperature. So a temperature makes no
+    token possible that the cuts have taken away; transformers' ``generate`` has it before them.
+
+    Args:
+        logits: (V,), any floating dtype; not changed.
+        sampling: a value that is None counts as off (temperature 1).
+        previous_ids: tokens that were said already, for the repetition penalty; repeated ones
+            count once.
+
+    Returns:
+        (V,) float32, sum 1. Temperature 0: one-hot of the first of the likeliest.
+    """
+    import torch
+
+    scores = _penalised(logits.float(), sampling.repetition_penalty, previous_ids)
+    temperature = 1.0 if sampling.temperature is None else sampling.temperature
+    if temperature == 0:  # no cut takes the likeliest away
+        return torch.zeros_like(scores).index_fill_(0, scores.argmax(), 1.0)
+    top_k, top_p, min_p = sampling.top_k, sampling.top_p, sampling.min_p
+    if top_k and top_k < len(scores):
+        kept, ids = scores.topk(top_k)
+    elif top_p is not None and top_p < 1:
+        kept, ids = scores.sort(descending=True, stable=True)
+    else:
+        kept, ids = scores, None  # nothing below needs an order
+    if top_p is not None and top_p < 1:
+        odds = kept.softmax(0)
+        before = odds.cumsum(0) - odds  # of all likelier ones
+        before[0] = 0.0
+        kept = kept.masked_fill(before >= top_p, -torch.inf)
+    if min_p:
+        odds = kept.softmax(0)
+        kept = kept.masked_fill(odds < min_p * odds.max(), -torch.inf)
+    # The highest becomes 0: a temperature of 0.0001 would make infinities of large logits.
+    odds = ((kept - kept.max()) / temperature).softmax(0)
+    return odds if ids is None else torch.zeros_like(scores).scatter_(0, ids, odds)
+
+
+def draw(probabilities: torch.Tensor, generator: torch.Generator) -> int:
+    """One token's id, drawn by ``probabilities`` (V,).
+
+    One uniform number through the inverse of the cumulated probabilities: a generator on the CPU
+    gives the same token whichever device the probabilities are on.
+    """
+    import torch
+
+    cumulated = probabilities.double().cumsum(0)
+    uniform = torch.rand((), generator=generator, dtype=torch.float64, device=generator.device)
+    # In (0, total]: whatever has probability 0 adds nothing and is stepped over.
+    target = (1 - uniform).to(cumulated.device) * cumulated[-1]
+    return int(torch.searchsorted(cumulated, target))
+
+
+def _penalised(
+    scores: torch.Tensor, penalty: float | None, previous_ids: Iterable[int]
+) -> torch.Tensor:
+    import torch
+
+    ids = sorted(set(previous_ids)) if penalty not in (None, 1) else []
+    if not ids:
+        return scores
+    at = torch.tensor(ids, device=scores.device)
+    said = scores[at]
+    return scores.index_copy(0, at, torch.where(said < 0, said * penalty, said / penalty))
