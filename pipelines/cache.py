@@ -38,7 +38,7 @@ class Loaded(Protocol):
         """Bytes taken on the device where it is now."""
 
     def to(self, device: str) -> Any:
-        """Move all weights to ``device``."""
+        """Move all weights to ``device``; never called where ``movable`` is there and false."""
 
     def close(self) -> None:
         """Let go of everything; it is not used again."""
@@ -149,7 +149,7 @@ class ModelCache:
         try:
             while True:
                 with self._changed:
-                    if slot.state == "moving" and slot.error is None and slot.note is shown:
+                    if slot.state == "moving" and slot.error is None and slot.note == shown:
                         self._changed.wait(timeout=0.1)
                     if slot.given_up or slot.state == "ram":  # it left again: begin anew
                         slot.waiting -= 1
@@ -161,7 +161,7 @@ class ModelCache:
                     raise error
                 if state == "device":
                     return
-                if note is not None and note is not shown:
+                if note is not None and note != shown:
                     shown = note
                     message, share = note
                     step, total = (0, 0) if share is None else (round(100 * share), 100)
@@ -303,7 +303,7 @@ class ModelCache:
                 if not idle:
                     raise _all_in_use(slot.name, need, taken, self.budget_bytes, self.device)
                 victim = min(idle, key=lambda s: s.used)
-                if not self.ram_budget_bytes:
+                if not (self.ram_budget_bytes and getattr(victim.model, "movable", True)):
                     self._forget(victim)
                 else:
                     victim.state = "moving"

@@ -1,4 +1,5 @@
-"""What the model cache loads, by name: base models, control models and annotators' weights."""
+"""What the model cache loads, by name: base models, control models,
+language models and annotators' weights."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from pathlib import Path
 from pipelines.annotators import weights
 from pipelines.cache import Loaded, Notes
 from pipelines.catalog import Catalog
+from pipelines.chat import loading as chat
 from pipelines.diffusion import loading
 from pipelines.diffusion.control import loading as control
 from pipelines.diffusion.control.catalog import CACHE_PREFIX as CONTROL_PREFIX
@@ -36,6 +38,8 @@ class Loader:
         if name.startswith(CONTROL_PREFIX):
             entry = self.control.get(name[len(CONTROL_PREFIX) :])
             return control.load(entry, device, notes, self.offline, self.home)
+        if name.startswith(chat.PREFIXES):
+            return chat.load(name, device, notes, self.offline, self.home)
         if name.startswith(weights.CACHE_PREFIX):
             model = name[len(weights.CACHE_PREFIX) :]
             return weights.load(model, device, notes, self.offline, self.home)
@@ -52,6 +56,8 @@ class Loader:
         """What :meth:`load` will take on ``device``, about."""
         if name.startswith(CONTROL_PREFIX):
             return control.expected_bytes(self.control.get(name[len(CONTROL_PREFIX) :]), device)
+        if name.startswith(chat.PREFIXES):
+            return chat.expected_bytes(name, self.home)
         if name.startswith(weights.CACHE_PREFIX):
             return weights.expected_bytes(name[len(weights.CACHE_PREFIX) :])
         return loading.expected_bytes(self.catalog.get(name), device, self.budget_bytes)

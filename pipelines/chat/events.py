@@ -48,3 +48,24 @@ class Words:
     text: str
     tokens: int
     odds: tuple[TokenOdds, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The last event of a backend.
+
+    Attributes:
+        reason: ``"stop"``: the model or a stop string ended it; ``"length"``: a limit did.
+        prompt_tokens: of the whole prompt.
+        cached_tokens: of those, how many need not be read again.
+        tokens: that were made.
+        prompt_seconds: spent reading.
+        seconds: spent writing.
+    """
+
+    reason: str
+    prompt_tokens: int
+    cached_tokens: int
+    tokens: int
+    prompt_seconds: float
+    seconds: float

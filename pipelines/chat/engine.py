@@ -1,0 +1,141 @@
+"""The chat engine: a conversation or a prompt in, words as they come out.
+
+One entry for all backends. What runs here is leased from the model cache; a remote server is asked
+directly.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pipelines.chat.catalog import CACHE_PREFIX, ChatCatalog, ChatEntry
+from pipelines.chat.context import exceeded, fit
+from pipelines.chat.events import Finished, Reading, Words
+from pipelines.chat.requests import MAX_SEED, ChatRequest, CompletionRequest, Sampling
+from pipelines.events import Progress, Result
+
+if TYPE_CHECKING:
+    from pipelines.cache import ModelCache
+
+# What a model's file leaves open: the plain softmax, as the OpenAI protocol has it.
+PLAIN = Sampling(temperature=1.0, top_p=1.0, top_k=0, min_p=0.0, repetition_penalty=1.0)
+
+
+def run(
+    request: ChatRequest | CompletionRequest, cache: ModelCache, stop: threading.Event
+) -> Iterator[Progress | Reading | Words | Result]:
+    """Answers ``request``; see :mod:`pipelines.chat.events` for what is yielded.
+
+    ``Result.data`` has ``finish_reason`` (``"stop"`` or ``"length"``), ``prompt_tokens``,
+    ``cached_tokens``, ``completion_tokens``, ``prompt_seconds``, ``seconds`` (of writing),
+    ``first_token_seconds``, ``tokens_per_second``, ``dropped`` (messages left out),
+    ``context_length``, ``model`` and ``seed``.
+
+    Raises:
+        Stopped: ``stop`` was set.
+        ContextExceeded: the prompt does not fit and must not be shortened, or cannot be.
+        UserError: the model cannot be had, or has failed.
+    """
+    entry = ChatCatalog(cache.home).get(request.model)
+    request = resolved(request, entry)
+    if entry.backend == "remote":
+        from pipelines.chat.remote import Remote
+
+        yield from _told(request, Remote(entry).answer(request, stop), entry.context_length, 0)
+        return
+    name = CACHE_PREFIX + entry.name
+    yield from cache.warm(name, stop)
+    with cache.lease(name) as model:
+        prompt, dropped = _prompt(request, model)
+        yield from _told(
+            request, model.generate(prompt, request, stop), model.context_length, dropped
+        )
+
+
+def resolved(
+    request: ChatRequest | CompletionRequest, entry: ChatEntry
+) -> ChatRequest | CompletionRequest:
+    """The request with what it leaves open: sampling by the model's file, a drawn seed."""
+    update: dict[str, Any] = {
+        name: next(
+            value
+            for value in (getattr(each, name) for each in (request, entry.sampling, PLAIN))
+            if value is not None
+        )
+        for name in Sampling.model_fields
+    }
+    if request.seed < 0:
+        update["seed"] = secrets.randbelow(MAX_SEED + 1)
+    return request.model_copy(update=update)
+
+
+def count(request: ChatRequest, cache: ModelCache) -> tuple[int, int]:
+    """Tokens of a conversation's whole prompt, and of the model's context.
+
+    The model is loaded for that; raises as :func:`run` does.
+    """
+    entry = ChatCatalog(cache.home).get(request.model)
+    if entry.backend == "remote":
+        from pipelines.chat.remote import about_tokens
+
+        return about_tokens(request.messages), entry.context_length
+    with cache.lease(CACHE_PREFIX + entry.name) as model:
+        return len(model.prompt(request.messages, request.continue_last)), model.context_length
+
+
+def _prompt(request: ChatRequest | CompletionRequest, model: Any) -> tuple[Sequence[int], int]:
+    """The prompt's tokens, and how many messages were left out to make it fit."""
+    limit = model.context_length
+    if isinstance(request, CompletionRequest):
+        prompt = model.complete_prompt(request.prompt)
+        if len(prompt) >= limit:
+            raise exceeded(len(prompt), limit)
+        return prompt, 0
+    messages, dropped = request.messages, 0
+    if request.overflow == "drop":
+        messages, dropped = fit(
+            messages,
+            lambda some: len(model.prompt(some, request.continue_last)),
+            limit,
+            request.max_new_tokens,
+        )
+    prompt = model.prompt(messages, request.continue_last)
+    if len(prompt) >= limit:
+        raise exceeded(len(prompt), limit)
+    return prompt, dropped
+
+
+def _told(
+    request: ChatRequest | CompletionRequest,
+    events: Iterator[Reading | Words | Finished],
+    context_length: int,
+    dropped: int,
+) -> Iterator[Reading | Words | Result]:
+    """A backend's events, its :class:`Finished` as a result with what is known here."""
+    start, first = time.monotonic(), None
+    for event in events:
+        if isinstance(event, Finished):
+            yield Result(
+                {
+                    "finish_reason": event.reason,
+                    "prompt_tokens": event.prompt_tokens,
+                    "cached_tokens": event.cached_tokens,
+                    "completion_tokens": event.tokens,
+                    "prompt_seconds": event.prompt_seconds,
+                    "seconds": event.seconds,
+                    "first_token_seconds": first,
+                    "tokens_per_second": event.tokens / event.seconds if event.seconds else None,
+                    "dropped": dropped,
+                    "context_length": context_length,
+                    "model": request.model,
+                    "seed": request.seed,
+                }
+            )
+            return
+        if isinstance(event, Words) and first is None:
+            first = time.monotonic() - start
+        yield event

@@ -1,0 +1,396 @@
+"""GGUF models by llama.cpp (``xllamacpp``): the default on a CPU, several conversations at a time.
+
+llama.cpp's own server runs in a child process (:mod:`pipelines.chat.llama_worker`) and batches
+whoever asks at the same time; this is its client. Prompts are sent as tokens, so that what a person
+types never becomes a special token.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import httpx
+import psutil
+
+from pipelines.cache import Notes
+from pipelines.catalog import ROOT
+from pipelines.chat import templates
+from pipelines.chat.catalog import ChatEntry
+from pipelines.chat.context import exceeded
+from pipelines.chat.events import Finished, Reading, TokenOdds, Words
+from pipelines.chat.requests import ChatMessage, Generation
+from pipelines.errors import OutOfMemory, Stopped, Unavailable
+from pipelines.messages import Message
+
+START_SECONDS = 600.0  # a large file on a slow disk
+STOP_SECONDS = 0.05  # how often it is looked whether to stop
+PROMPT_CACHE_MIB = 256  # of prompts that were read before, in RAM
+BATCH = 256  # tokens of a prompt read at a time: how soon a stop is seen, and progress
+_CAUSES = 3  # of the worker's last lines, shown when it fails
+
+
+class LlamaCpp:
+    """One GGUF model in a worker; see :class:`pipelines.cache.Loaded`.
+
+    Args:
+        entry: the model.
+        path: its GGUF file.
+        device: ``"cpu"``, ``"cuda"`` … Another one than the CPU is used when this ``xllamacpp`` is
+            built for it.
+        notes: told that it is loading; may raise to give up.
+
+    Raises:
+        Unavailable: llama.cpp cannot load it; with llama.cpp's reason.
+    """
+
+    movable = False  # a worker cannot be moved to RAM: it is ended and started again
+
+    def __init__(self, entry: ChatEntry, path: Path, device: str, notes: Notes) -> None:
+        self.entry, self.device = entry, device
+        self._closed = threading.Event()
+        self._key = secrets.token_urlsafe(32)
+        self._folder = Path(tempfile.mkdtemp(prefix="atelier-"))  # closed to other users
+        self._log: IO[bytes] = (self._folder / "log").open("w+b")
+        self._process = self._start(path)
+        try:
+            self._client = self._connect(notes)
+            about = self._get("/props")
+            self.context_length = min(
+                int(about["default_generation_settings"]["n_ctx"]), entry.context_length
+            )
+            self._tokens = {name: about.get(name) or "" for name in ("bos_token", "eos_token")}
+            self.template = entry.chat_template or about.get("chat_template") or ""
+            self._specials = self._find_specials()
+            self._adds_bos = self._begins_with_bos()
+        except BaseException:
+            self.close()
+            raise
+
+    # --- what the engine asks ---------------------------------------------------------------
+
+    def prompt(self, messages: Sequence[ChatMessage], continue_last: bool = False) -> list[int]:
+        """The tokens of a conversation, by the model's chat template.
+
+        Raises:
+            BadRequest: the template does not take such a conversation.
+        """
+        if not self.template:
+            raise Unavailable(
+                "{model} has no chat template. Give one as chat_template in its file.",
+                model=self.entry.title,
+            )
+        parts = templates.render(
+            self.template,
+            messages,
+            self._specials.keys(),
+            continue_last=continue_last,
+            tokens=self._tokens,
+        )
+        ids: list[int] = []
+        for part in parts:
+            ids += [self._specials[part.text]] if part.special else self.tokenize(part.text)
+        bos = self._specials.get(self._tokens["bos_token"])
+        if self._adds_bos and bos is not None and ids[:1] != [bos]:
+            ids.insert(0, bos)
+        return ids
+
+    def tokenize(self, text: str, special: bool = False) -> list[int]:
+        """The tokens of a text; ``special`` reads special tokens in it as such."""
+        body = {"content": text, "add_special": False, "parse_special": special}
+        return self._post("/tokenize", body)["tokens"]
+
+    def complete_prompt(self, text: str) -> list[int]:
+        """The tokens of a plain prompt, special tokens read as such."""
+        body = {"content": text, "add_special": True, "parse_special": True}
+        return self._post("/tokenize", body)["tokens"]
+
+    def generate(
+        self, prompt: Sequence[int], request: Generation, stop: threading.Event
+    ) -> Iterator[Reading | Words | Finished]:
+        """Goes on with ``prompt``; the last event is :class:`Finished`.
+
+        Args:
+            request: with all sampling values filled in.
+            stop: set: the connection is closed, at which llama.cpp drops the task before its next
+                token.
+
+        Raises:
+            Stopped: ``stop`` was set.
+            ContextExceeded: the prompt does not fit.
+            Unavailable: the worker has died; with its last words.
+        """
+        if len(prompt) >= self.context_length:
+            raise exceeded(len(prompt), self.context_length)
+        room = self.context_length - len(prompt)
+        body = {
+            "prompt": list(prompt),
+            "stream": True,
+            "return_progress": True,
+            "cache_prompt": True,
+            "n_predict": min(request.max_new_tokens or room, room),
+            **sampling(request, self.context_length),
+        }
+        with (
+            self._failing(stop),
+            self._new_client() as client,  # one each: ending the connection ends the computing
+            client.stream("POST", "/completion", json=body) as response,
+            _hung_up_at(stop, response),
+        ):
+            if response.status_code != httpx.codes.OK:
+                raise self._refused(json.loads(response.read()))
+            for line in response.iter_lines():
+                if stop.is_set():
+                    raise Stopped
+                if line.startswith("data: "):
+                    yield self._event(json.loads(line[6:]))
+                elif line.startswith("error: "):
+                    raise self._refused(json.loads(line[7:]))
+        if stop.is_set():
+            raise Stopped
+
+    def embed(self, texts: Sequence[str]) -> None:
+        """Chat models here give no embeddings."""
+        raise Unavailable("{model} gives no embeddings.", model=self.entry.title)
+
+    # --- as the model cache asks ------------------------------------------------------------
+
+    @property
+    def nbytes(self) -> int:
+        """What the worker takes in RAM now; mapped parts of its file are counted once read."""
+        with contextlib.suppress(psutil.Error):
+            return psutil.Process(self._process.pid).memory_info().rss
+        return 0
+
+    def to(self, device: str) -> None:
+        raise NotImplementedError("a worker of llama.cpp cannot be moved")
+
+    def close(self) -> None:
+        """Ends the worker."""
+        self._closed.set()
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._log):
+            stream.close()
+        if hasattr(self, "_client"):
+            self._client.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    # --- the worker -------------------------------------------------------------------------
+
+    def _start(self, path: Path) -> subprocess.Popen:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pipelines.chat.llama_worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            cwd=ROOT,
+            start_new_session=True,  # Ctrl+C is for the studio, which then closes this
+        )
+        process.stdin.write(json.dumps(self._settings(path)).encode() + b"\n")
+        process.stdin.flush()
+        return process
+
+    def _settings(self, path: Path) -> dict[str, Any]:
+        # A socket in a folder that only we may enter, where the system has such sockets.
+        host = str(self._folder / "llama.sock") if hasattr(socket, "AF_UNIX") else "127.0.0.1"
+        return {
+            "path": str(path),
+            "context": self.entry.context_length,
+            "parallel": self.entry.parallel,
+            "threads": threads(),
+            "batch": BATCH,
+            "gpu_layers": 0 if self.device == "cpu" else 999,
+            "prompt_cache_mib": PROMPT_CACHE_MIB,
+            "host": host,
+            "key": self._key,
+        }
+
+    def _connect(self, notes: Notes) -> httpx.Client:
+        """A client, once the worker has loaded the model."""
+        answer: list[bytes] = []
+        reader = threading.Thread(
+            target=lambda: answer.append(self._process.stdout.readline()), daemon=True
+        )
+        reader.start()
+        start = time.monotonic()
+        while reader.is_alive() and time.monotonic() - start < START_SECONDS:
+            reader.join(0.2)
+            notes(Message("Loading {model}", model=self.entry.title), None)
+        reply = json.loads(answer[0]) if answer and answer[0].strip() else {}
+        if "address" not in reply:
+            raise self._could_not_load(reply.get("error", ""))
+        self._address = reply["address"]
+        return self._new_client()
+
+    def _new_client(self) -> httpx.Client:
+        socket_path = self._address.removeprefix("unix://")
+        by_socket = socket_path != self._address
+        return httpx.Client(
+            base_url="http://llama" if by_socket else self._address,
+            transport=httpx.HTTPTransport(uds=socket_path) if by_socket else httpx.HTTPTransport(),
+            headers={"Authorization": f"Bearer {self._key}"},
+            timeout=None,  # it may have to wait for its turn behind others
+        )
+
+    def _get(self, path: str) -> Any:
+        with self._failing():
+            return self._client.get(path).json()
+
+    def _post(self, path: str, body: dict[str, Any]) -> Any:
+        with self._failing():
+            return self._client.post(path, json=body).json()
+
+    @contextlib.contextmanager
+    def _failing(self, stop: threading.Event | None = None) -> Iterator[None]:
+        """Says why when the worker cannot be reached."""
+        try:
+            yield
+        except (httpx.HTTPError, httpx.StreamError, OSError) as error:
+            if self._closed.is_set() or (stop is not None and stop.is_set()):
+                raise Stopped from error
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(0.5)
+            raise Unavailable(
+                "llama.cpp broke off while it ran {model}: {reason}. Send the message again.",
+                model=self.entry.title,
+                reason=self._last_words() or str(error) or type(error).__name__,
+            ) from error
+
+    def _could_not_load(self, reason: str) -> Unavailable:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(1)
+        words = self._last_words() or reason
+        lowered = words.lower()
+        if "failed to allocate" in lowered or "out of memory" in lowered:
+            return OutOfMemory(
+                "{model} did not fit into memory: {reason}. Lower context_length or parallel in "
+                "its file, or choose a smaller model.",
+                model=self.entry.title,
+                reason=words,
+            )
+        return Unavailable(
+            "llama.cpp cannot load {model}: {reason}.",
+            model=self.entry.title,
+            reason=words.rstrip(".") or "it gave no reason",
+        )
+
+    def _last_words(self) -> str:
+        """What the worker has printed last, without the addresses of its inside."""
+        self._log.flush()
+        text = (self._folder / "log").read_text(encoding="utf-8", errors="replace")
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        lines = [
+            line.replace(str(self._folder), "") for line in lines if "warn" not in line.lower()
+        ]
+        return "; ".join(lines[-_CAUSES:])[:500]
+
+    def _refused(self, reply: Any) -> Exception:
+        error = reply.get("error", reply) if isinstance(reply, dict) else {}
+        if error.get("type") == "exceed_context_size_error":
+            return exceeded(int(error.get("n_prompt_tokens", 0)), self.context_length)
+        return Unavailable(
+            "llama.cpp could not go on with {model}: {reason}.",
+            model=self.entry.title,
+            reason=str(error.get("message", reply)).rstrip("."),
+        )
+
+    # --- what kind of model it is -----------------------------------------------------------
+
+    def _find_specials(self) -> dict[str, int]:
+        """The special tokens that the chat template writes, with their ids."""
+        found = {}
+        for text in templates.written_in(self.template) | {*self._tokens.values()} - {""}:
+            as_special = self.tokenize(text, special=True)
+            if len(as_special) == 1 and as_special != self.tokenize(text):
+                found[text] = as_special[0]
+        return found
+
+    def _begins_with_bos(self) -> bool:
+        bos = self._specials.get(self._tokens["bos_token"])
+        return bos is not None and self.complete_prompt("a")[:1] == [bos]
+
+    @staticmethod
+    def _event(data: dict[str, Any]) -> Reading | Words | Finished:
+        if data.get("stop"):
+            timings = data["timings"]
+            return Finished(
+                "stop" if data["stop_type"] in ("eos", "word") else "length",
+                prompt_tokens=data["tokens_evaluated"],
+                cached_tokens=timings["cache_n"],
+                tokens=data["tokens_predicted"],
+                prompt_seconds=timings["prompt_ms"] / 1000,
+                seconds=timings["predicted_ms"] / 1000,
+            )
+        if (progress := data.get("prompt_progress")) is not None:
+            return Reading(progress["processed"], progress["total"])
+        odds = tuple(map(_odds, data.get("completion_probabilities", ())))
+        return Words(data["content"], len(data.get("tokens", ())) or 1, odds)
+
+
+def sampling(request: Generation, context_length: int) -> dict[str, Any]:
+    """llama.cpp's names for a request's sampling, in the order that all backends share."""
+    return {
+        "samplers": ["penalties", "top_k", "top_p", "min_p", "temperature"],
+        "temperature": request.temperature,
+        "top_p": request.top_p,
+        "top_k": request.top_k,
+        "min_p": request.min_p,
+        "repeat_penalty": request.repetition_penalty,
+        "repeat_last_n": context_length,
+        "seed": request.seed,
+        "stop": list(request.stop),
+        "n_probs": 0 if request.logprobs is None else max(request.logprobs, 1),
+    }
+
+
+def threads() -> int:
+    """One a physical core that this process may use: llama.cpp is slower with more."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(allowed or 1, psutil.cpu_count(logical=False) or allowed or 1))
+
+
+@contextlib.contextmanager
+def _hung_up_at(stop: threading.Event, response: httpx.Response) -> Iterator[None]:
+    """Ends the connection when ``stop`` is set, also while nothing comes (a long prompt)."""
+    connection = response.extensions["network_stream"].get_extra_info("socket")
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(STOP_SECONDS):
+            if stop.is_set():
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+                return
+
+    watcher = threading.Thread(target=watch, name="hang up", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def _odds(data: dict[str, Any]) -> TokenOdds:
+    return TokenOdds(
+        data["token"],
+        data["logprob"],
+        bytes(data["bytes"]),
+        tuple(map(_odds, data.get("top_logprobs", ()))),
+    )

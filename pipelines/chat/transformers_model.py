@@ -1,0 +1,329 @@
+"""Language models by transformers: safetensors folders, hub models, GGUF files to look into.
+
+One answer at a time; who wants many at once points at a server (:mod:`pipelines.chat.remote`).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.cache import Notes
+from pipelines.chat import templates
+from pipelines.chat.catalog import FOLDER, ChatEntry
+from pipelines.chat.context import exceeded
+from pipelines.chat.events import Finished, Reading, TokenOdds, Words
+from pipelines.chat.incremental import Detokenizer
+from pipelines.chat.requests import ChatMessage, Generation
+from pipelines.errors import Stopped, Unavailable
+from pipelines.local_models import PICKLES
+from pipelines.messages import Message
+
+if TYPE_CHECKING:
+    import torch
+
+CHUNK = 256  # tokens of a prompt read at a time: how soon a stop is seen, and progress
+
+
+class TransformersModel:
+    """A causal language model with its tokenizer; see :class:`pipelines.cache.Loaded`.
+
+    Attributes:
+        entry: what it is.
+        model: ``transformers.PreTrainedModel`` in eval mode; must not be changed by who leases it.
+        tokenizer: ``transformers.PreTrainedTokenizerBase``.
+        context_length: tokens that a conversation may have.
+    """
+
+    def __init__(self, entry: ChatEntry, model: Any, tokenizer: Any) -> None:
+        self.entry, self.model, self.tokenizer = entry, model, tokenizer
+        trained = getattr(model.config, "max_position_embeddings", entry.context_length)
+        self.context_length = min(trained, entry.context_length)
+        self._turn = threading.Lock()
+        # bitsandbytes' weights stay on the card they were quantised on.
+        self.movable = entry.quantisation == "none"
+        template = entry.chat_template or tokenizer.chat_template or ""
+        self.template = template if isinstance(template, str) else template.get("default", "")
+        added = tokenizer.added_tokens_decoder.values()
+        self._specials = {
+            *tokenizer.all_special_tokens,
+            *(token.content for token in added if token.special),
+        }
+        self._ends = _end_tokens(model, tokenizer)
+
+    # --- what the engine asks ---------------------------------------------------------------
+
+    def prompt(self, messages: Sequence[ChatMessage], continue_last: bool = False) -> list[int]:
+        """The tokens of a conversation, by the model's chat template.
+
+        Raises:
+            BadRequest: the template does not take such a conversation.
+            Unavailable: there is no template.
+        """
+        if not self.template:
+            raise Unavailable(
+                "{model} has no chat template. Give one as chat_template in its file.",
+                model=self.entry.title,
+            )
+        names = self.tokenizer.special_tokens_map
+        parts = templates.render(
+            self.template,
+            messages,
+            self._specials,
+            continue_last=continue_last,
+            tokens={name: token for name, token in names.items() if isinstance(token, str)},
+        )
+        ids: list[int] = []
+        for part in parts:
+            if part.special:
+                ids.append(self.tokenizer.convert_tokens_to_ids(part.text))
+            else:
+                ids += self.tokenize(part.text)
+        return ids
+
+    def tokenize(self, text: str) -> list[int]:
+        """The tokens of a text in which nothing is a special token."""
+        encoded = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)
+        return encoded["input_ids"]
+
+    def complete_prompt(self, text: str) -> list[int]:
+        """The tokens of a plain prompt, special tokens read as such."""
+        return self.tokenizer(text)["input_ids"]
+
+    def generate(
+        self, prompt: Sequence[int], request: Generation, stop: threading.Event
+    ) -> Iterator[Reading | Words | Finished]:
+        """Goes on with ``prompt``; the last event is :class:`Finished`.
+
+        Args:
+            request: with all sampling values filled in.
+            stop: looked at before each token.
+
+        Raises:
+            Stopped: ``stop`` was set.
+            ContextExceeded: the prompt does not fit.
+        """
+        import torch
+
+        if len(prompt) >= self.context_length:
+            raise exceeded(len(prompt), self.context_length)
+        while not self._turn.acquire(timeout=0.05):
+            if stop.is_set():
+                raise Stopped
+        try:
+            with torch.inference_mode():
+                yield from self._generate(list(prompt), request, stop)
+        finally:
+            self._turn.release()
+
+    def _generate(
+        self, prompt: list[int], request: Generation, stop: threading.Event
+    ) -> Iterator[Reading | Words | Finished]:
+        import torch
+        from transformers import DynamicCache
+
+        from pipelines.chat.sampling import draw, reshape
+
+        start = time.perf_counter()
+        room = self.context_length - len(prompt)
+        limit = min(request.max_new_tokens or room, room)
+        cache = DynamicCache(config=self.model.config)
+        logits = None
+        for at in range(0, len(prompt), CHUNK):
+            if stop.is_set():
+                raise Stopped
+            yield Reading(at, len(prompt))
+            logits = self._forward(prompt[at : at + CHUNK], cache)  # (V,)
+        yield Reading(len(prompt), len(prompt))
+        read = time.perf_counter()
+
+        random = torch.Generator().manual_seed(request.seed)
+        text = Detokenizer(self.tokenizer, prompt, request.stop)
+        ids, reason = list(prompt), "length"
+        while len(ids) - len(prompt) < limit:
+            if stop.is_set():
+                raise Stopped
+            seen = torch.tensor(ids)
+            token = draw(reshape(logits, request, seen), random)
+            ids.append(token)
+            if token in self._ends:
+                reason = "stop"
+                break
+            piece = text.add(token)
+            yield Words(piece, 1, self._odds(logits, token, request.logprobs))
+            if text.stopped:
+                reason = "stop"
+                break
+            if len(ids) - len(prompt) < limit:
+                logits = self._forward([token], cache)
+        if not text.stopped and (rest := text.finish()):
+            yield Words(rest, 0)
+        yield Finished(
+            reason,
+            prompt_tokens=len(prompt),
+            cached_tokens=0,
+            tokens=len(ids) - len(prompt),
+            prompt_seconds=read - start,
+            seconds=time.perf_counter() - read,
+        )
+
+    def _forward(self, ids: list[int], cache: Any) -> torch.Tensor:
+        """Logits (V,) after the last of ``ids``, float32, on the CPU."""
+        import torch
+
+        tokens = torch.tensor([ids], device=self.model.device)  # (1, T)
+        out = self.model(tokens, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        return out.logits[0, -1].float().cpu()
+
+    def _odds(self, logits: torch.Tensor, token: int, count: int | None) -> tuple[TokenOdds, ...]:
+        if count is None:
+            return ()
+        logprobs = logits.log_softmax(-1)
+        best = logprobs.topk(count)
+        top = tuple(
+            self._one(int(id), float(value))
+            for value, id in zip(best.values, best.indices, strict=True)
+        )
+        one = self._one(token, float(logprobs[token]))
+        return (TokenOdds(one.text, one.logprob, one.bytes, top),)
+
+    def _one(self, token: int, logprob: float) -> TokenOdds:
+        text = self.tokenizer.decode([token])
+        return TokenOdds(text, logprob, text.encode())
+
+    # --- as the model cache asks ------------------------------------------------------------
+
+    @property
+    def nbytes(self) -> int:
+        return self.model.get_memory_footprint()
+
+    def to(self, device: str) -> TransformersModel:
+        self.model.to(device)
+        return self
+
+    def close(self) -> None:
+        self.model = self.tokenizer = None
+
+
+def load(
+    entry: ChatEntry, path: Path, device: str, notes: Notes, home: Path
+) -> TransformersModel:
+    """Bring the model at ``path`` (a GGUF file or a transformers folder) to ``device``.
+
+    bf16 or fp16 on CUDA, float32 elsewhere; 8 or 4 bits by bitsandbytes where the entry says so.
+
+    Raises:
+        Unavailable: it cannot be loaded; says why.
+        OutOfMemory: the device's memory does not suffice.
+    """
+    from pipelines.devices import dtype_for, is_out_of_memory, out_of_memory
+    from pipelines.engines import IMPORTING
+
+    notes(Message("Loading {model}", model=entry.title), None)
+    with IMPORTING:
+        import transformers
+    place: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    folder = path
+    if path.is_file():
+        folder, place["gguf_file"] = path.parent, path.name
+    else:
+        _refuse_pickles(entry, folder)
+    options: dict[str, Any] = {"dtype": dtype_for(device), "use_safetensors": True}
+    if path.is_file():
+        del options["use_safetensors"]
+    if entry.quantisation != "none":
+        options |= _quantised(entry, device)
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **place)
+        model = transformers.AutoModelForCausalLM.from_pretrained(folder, **place, **options)
+        if entry.lora:
+            model = _with_lora(model, entry, home)
+        if entry.quantisation == "none":
+            model.to(device)
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise out_of_memory(error, device, entry.title) from error
+        raise _cannot_load(entry, error) from error
+    except (OSError, ValueError, KeyError, ImportError, AttributeError) as error:
+        raise _cannot_load(entry, error) from error
+    return TransformersModel(entry, model.eval().requires_grad_(False), tokenizer)
+
+
+def _refuse_pickles(entry: ChatEntry, folder: Path) -> None:
+    if any(folder.glob("*.safetensors")):
+        return
+    if any(path.suffix in PICKLES for path in folder.glob("*")):
+        raise Unavailable(
+            "{model} has its weights in pickle files, which Atelier never opens. Convert them to "
+            ".safetensors.",
+            model=entry.title,
+        )
+
+
+def _quantised(entry: ChatEntry, device: str) -> dict[str, Any]:
+    """Arguments of ``from_pretrained`` for bitsandbytes' 8 or 4 bits."""
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    from pipelines.devices import dtype_for
+
+    if not device.startswith("cuda"):
+        raise Unavailable(
+            "{model} is quantised by bitsandbytes, which needs an NVIDIA GPU; this device is "
+            "{device}. Choose a GGUF model here.",
+            model=entry.title,
+            device=device,
+        )
+    if entry.quantisation == "8bit":
+        config = BitsAndBytesConfig(load_in_8bit=True)
+    else:
+        config = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype_for(device),
+        )
+    return {"quantization_config": config, "device_map": {"": torch.device(device)}}
+
+
+def _with_lora(model: Any, entry: ChatEntry, home: Path) -> Any:
+    """The base with a PEFT adapter on it, found by its folder's name in ``<home>/chat/``."""
+    import peft
+
+    folder = home / FOLDER / entry.lora
+    if not (folder / "adapter_config.json").is_file():
+        raise Unavailable(
+            "The adapter {lora} of {model} has no adapter_config.json in {folder}.",
+            lora=entry.lora,
+            model=entry.title,
+            folder=f"{FOLDER}/{entry.lora}",
+        )
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise Unavailable(
+            "The adapter {lora} of {model} has no adapter_model.safetensors.",
+            lora=entry.lora,
+            model=entry.title,
+        )
+    return peft.PeftModel.from_pretrained(model, folder).base_model.model
+
+
+def _cannot_load(entry: ChatEntry, error: Exception) -> Unavailable:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return Unavailable(
+        "transformers cannot load {model}: {reason}.",
+        model=entry.title,
+        reason=reason.rstrip(".")[:400],
+    )
+
+
+def _end_tokens(model: Any, tokenizer: Any) -> set[int]:
+    """Ids that end an answer: the model's, the tokenizer's, and the chat formats' ends of turn."""
+    ends = {tokenizer.eos_token_id}
+    configured = getattr(model.generation_config, "eos_token_id", None)
+    ends |= {*configured} if isinstance(configured, (list, tuple)) else {configured}
+    vocabulary = tokenizer.get_vocab()
+    ends |= {vocabulary.get(token) for token in ("<|im_end|>", "<|eot_id|>", "<|end_of_text|>")}
+    return ends - {None}
