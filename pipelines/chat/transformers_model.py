@@ -208,9 +208,7 @@ class TransformersModel:
         self.model = self.tokenizer = None
 
 
-def load(
-    entry: ChatEntry, path: Path, device: str, notes: Notes, home: Path
-) -> TransformersModel:
+def load(entry: ChatEntry, path: Path, device: str, notes: Notes, home: Path) -> TransformersModel:
     """Bring the model at ``path`` (a GGUF file or a transformers folder) to ``device``.
 
     bf16 or fp16 on CUDA, float32 elsewhere; 8 or 4 bits by bitsandbytes where the entry says so.
