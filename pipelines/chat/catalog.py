@@ -77,6 +77,8 @@ class ChatEntry(BaseModel):
         gated: the hub wants its licence accepted and a token.
         url, remote_model: of a remote server, such as ``http://127.0.0.1:8000/v1``.
         api_key, api_key_env: of a remote server: the key, or the environment variable that has it.
+        extensions: whether a remote server takes more than OpenAI's own fields (top-k, min-p,
+            repetition penalty), as vLLM, llama-server and Atelier do.
         timeout: seconds that a remote server may be silent.
         refused: why it is listed but cannot be used, or None.
     """
@@ -105,6 +107,7 @@ class ChatEntry(BaseModel):
     remote_model: str | None = None
     api_key: SecretStr | None = None
     api_key_env: str | None = None
+    extensions: bool = True
     timeout: Annotated[float, Field(gt=0, le=3600)] = 120.0
     refused: Message | None = None
 

@@ -31,12 +31,12 @@ from pipelines.chat import templates
 from pipelines.chat.catalog import ChatEntry
 from pipelines.chat.context import exceeded
 from pipelines.chat.events import Finished, Reading, TokenOdds, Words
+from pipelines.chat.hanging_up import hung_up_at
 from pipelines.chat.requests import ChatMessage, Generation
 from pipelines.errors import OutOfMemory, Stopped, Unavailable
 from pipelines.messages import Message
 
 START_SECONDS = 600.0  # a large file on a slow disk
-STOP_SECONDS = 0.05  # how often it is looked whether to stop
 PROMPT_CACHE_MIB = 256  # of prompts that were read before, in RAM
 BATCH = 256  # tokens of a prompt read at a time: how soon a stop is seen, and progress
 _CAUSES = 3  # of the worker's last lines, shown when it fails
@@ -147,7 +147,7 @@ class LlamaCpp:
             self._failing(stop),
             self._new_client() as client,  # one each: ending the connection ends the computing
             client.stream("POST", "/completion", json=body) as response,
-            _hung_up_at(stop, response),
+            hung_up_at(stop, response),
         ):
             if response.status_code != httpx.codes.OK:
                 raise self._refused(json.loads(response.read()))
@@ -364,27 +364,6 @@ def threads() -> int:
     """One a physical core that this process may use: llama.cpp is slower with more."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, min(allowed or 1, psutil.cpu_count(logical=False) or allowed or 1))
-
-
-@contextlib.contextmanager
-def _hung_up_at(stop: threading.Event, response: httpx.Response) -> Iterator[None]:
-    """Ends the connection when ``stop`` is set, also while nothing comes (a long prompt)."""
-    connection = response.extensions["network_stream"].get_extra_info("socket")
-    over = threading.Event()
-
-    def watch() -> None:
-        while not over.wait(STOP_SECONDS):
-            if stop.is_set():
-                with contextlib.suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
-                return
-
-    watcher = threading.Thread(target=watch, name="hang up", daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        over.set()
 
 
 def _odds(data: dict[str, Any]) -> TokenOdds:

@@ -56,8 +56,8 @@ def fetch(entry: ModelEntry, folder: Path, notes: Notes, offline: bool) -> Path:
             model=entry.title,
             size=in_words(entry.download_bytes),
         )
-    with _said_in_a_sentence(entry.title, entry.source.hub, entry.gated):
-        return _download(entry, _own(entry.source.hub, folder), notes)
+    with said_in_a_sentence(entry.title, entry.source.hub, entry.gated):
+        return _download(entry, folder_of(entry.source.hub, folder), notes)
 
 
 def fetch_files(
@@ -91,9 +91,9 @@ def fetch_files(
             model=title,
             size=in_words(nbytes),
         )
-    own = _own(repo, folder)
-    with _said_in_a_sentence(title, repo):
-        remote = _Repository(repo)
+    own = folder_of(repo, folder)
+    with said_in_a_sentence(title, repo):
+        remote = Repository(repo)
         for name, sha256 in files.items():
             remote.check(name, sha256)
         remote.download(list(files), own, title, notes, verified=True)
@@ -102,20 +102,20 @@ def fetch_files(
 
 def find_files(repo: str, files: Iterable[str], folder: Path) -> Path | None:
     """The folder that has all of these files, in ``folder`` or in the user's own hub cache."""
-    places = [_own(repo, folder), _snapshot(repo, Path(constants.HF_HUB_CACHE))]
+    places = [folder_of(repo, folder), snapshot_of(repo, Path(constants.HF_HUB_CACHE))]
     names = list(files)
     return next((p for p in places if p and all((p / name).is_file() for name in names)), None)
 
 
 def find_model(repo: str, folder: Path) -> Path | None:
     """The complete model in ``folder``, or else in the user's own hub cache; None without one."""
-    own = _own(repo, folder)
+    own = folder_of(repo, folder)
     return own if is_complete(own) else find(repo, Path(constants.HF_HUB_CACHE))
 
 
 def find(repo: str, cache: Path) -> Path | None:
     """The complete snapshot of ``repo`` in a hub cache, or None."""
-    snapshot = _snapshot(repo, cache)
+    snapshot = snapshot_of(repo, cache)
     return snapshot if snapshot and is_complete(snapshot) else None
 
 
@@ -150,11 +150,12 @@ def variant_of(folder: Path) -> str | None:
     return next((name for name in _VARIANTS if any(folder.glob(f"*/*.{name}*.safetensors"))), None)
 
 
-def _own(repo: str, folder: Path) -> Path:
+def folder_of(repo: str, folder: Path) -> Path:
+    """Where the files of ``repo`` lie in a folder of downloads."""
     return folder / repo.replace("/", "--")
 
 
-def _snapshot(repo: str, cache: Path) -> Path | None:
+def snapshot_of(repo: str, cache: Path) -> Path | None:
     """Where the current snapshot of ``repo`` lies in a hub cache, whole or not."""
     storage = cache / f"models--{repo.replace('/', '--')}"
     ref = storage / "refs" / constants.DEFAULT_REVISION
@@ -187,7 +188,7 @@ def _part_complete(part: Path) -> bool:
 
 def _download(entry: ModelEntry, folder: Path, notes: Notes) -> Path:
     repo = entry.source.hub
-    remote = _Repository(repo)
+    remote = Repository(repo)
     if "model_index.json" not in remote.files:
         raise Unavailable("{repo} on the hub is not a diffusers model.", repo=repo)
     index = remote.get("model_index.json", folder, _Silent)
@@ -203,7 +204,7 @@ def _download(entry: ModelEntry, folder: Path, notes: Notes) -> Path:
     return folder
 
 
-class _Repository:
+class Repository:
     """One revision of a repository on the hub.
 
     Attributes:
@@ -342,7 +343,7 @@ def _check_disk(title: str, folder: Path, missing: int) -> None:
 
 
 @contextmanager
-def _said_in_a_sentence(title: str, repo: str, gated: bool = False) -> Iterator[None]:
+def said_in_a_sentence(title: str, repo: str, gated: bool = False) -> Iterator[None]:
     """Turns what the hub's client raises into :class:`Unavailable`."""
     try:
         yield

@@ -1,0 +1,85 @@
+"""Language models from the Hugging Face hub: one GGUF file, or a transformers folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from huggingface_hub import constants
+
+from pipelines.cache import Notes
+from pipelines.chat.catalog import ChatEntry
+from pipelines.diffusion.downloads import (
+    Repository,
+    find_files,
+    folder_of,
+    said_in_a_sentence,
+    snapshot_of,
+)
+from pipelines.errors import Unavailable
+from pipelines.sizes import in_words
+
+INDEX, WHOLE = "model.safetensors.index.json", "model.safetensors"
+_SMALL = {".json", ".txt", ".model", ".jinja"}
+
+
+def find_download(repo: str, file: str | None, folder: Path) -> Path | None:
+    """The GGUF file or whole transformers folder of a hub model that is here already, or None.
+
+    Looked for in ``folder``, where Atelier downloads to, and in the user's own hub cache.
+    """
+    if file is not None:
+        found = find_files(repo, [file], folder)
+        return found and found / file
+    places = [folder_of(repo, folder), snapshot_of(repo, Path(constants.HF_HUB_CACHE))]
+    return next((place for place in places if place and is_complete(place)), None)
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether a transformers folder has its config and all of its weights."""
+    if not (folder / "config.json").is_file():
+        return False
+    if (folder / INDEX).is_file():
+        shards = set(json.loads((folder / INDEX).read_text())["weight_map"].values())
+        return all((folder / shard).is_file() for shard in shards)
+    return (folder / WHOLE).is_file()
+
+
+def fetch(entry: ChatEntry, folder: Path, notes: Notes, offline: bool) -> Path:
+    """The local file or folder of a hub model, downloaded into ``folder`` where it is not here.
+
+    Raises:
+        Unavailable: offline, no network, no disk space, gated without a token, or no safetensors.
+    """
+    repo, file = entry.source.hub, entry.source.file
+    if (found := find_download(repo, file, folder)) is not None:
+        return found
+    if offline or constants.HF_HUB_OFFLINE:
+        raise Unavailable(
+            "{model} is not on this machine, and Atelier was started offline. Start it once with "
+            "the network on to download it ({size}), or choose a model that is here.",
+            model=entry.title,
+            size=in_words(entry.download_bytes),
+        )
+    own = folder_of(repo, folder)
+    with said_in_a_sentence(entry.title, repo, entry.gated):
+        remote = Repository(repo)
+        if file is not None:
+            remote.check(file, None)
+            remote.download([file], own, entry.title, notes)
+            return own / file
+        remote.download(_needed(repo, remote.files), own, entry.title, notes)
+        return own
+
+
+def _needed(repo: str, files: dict[str, object]) -> list[str]:
+    """Config, tokenizer and safetensors at the top of a repository, the small files first."""
+    top = [name for name in files if "/" not in name]
+    small = [name for name in top if Path(name).suffix in _SMALL]
+    weights = [name for name in top if name.endswith(".safetensors")]
+    if not weights:
+        raise Unavailable(
+            "{repo} on the hub has no .safetensors weights; Atelier does not open pickle files.",
+            repo=repo,
+        )
+    return small + sorted(weights)
