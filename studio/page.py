@@ -17,7 +17,7 @@ from studio.home import readable_bytes
 from studio.i18n import LANGUAGES, texts
 from studio.opening import Opening
 from studio.reuse import fields_of
-from studio.tabs import compare, control, gallery, settings, shelf, text_to_image, train
+from studio.tabs import compare, control, gallery, inside, settings, shelf, text_to_image, train
 from studio.tabs.details import Details, Shown
 from studio.theme import theme
 from studio.widgets import QUIET, Visitor, label
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 HEADER_SECONDS = 5
 PAINT, STEER, TEACH, SHELF, COMPARE = "paint", "steer", "teach", "shelf", "compare"
-GALLERY, SETTINGS = "gallery", "settings"
+GALLERY, SETTINGS, INSIDE = "gallery", "settings", "inside"
 
 
 def build(studio: Studio) -> gr.Blocks:
@@ -45,6 +45,8 @@ def build(studio: Studio) -> gr.Blocks:
                 keeping = shelf.Tab(studio)
             with gr.Tab(label("Compare samplers"), id=COMPARE) as comparing_tab:
                 comparing = compare.Tab(studio)
+            with gr.Tab(label("Look inside"), id=INSIDE) as inside_tab:
+                opened = inside.Tab(studio)
             with gr.Tab(label("Gallery"), id=GALLERY) as gallery_tab:
                 showing = gallery.Tab(studio)
             with gr.Tab(label("Settings"), id=SETTINGS, visible=False) as settings_tab:
@@ -56,6 +58,7 @@ def build(studio: Studio) -> gr.Blocks:
         keeping.listen(Opening(page, shelf_tab), shelf_tab)
         keeping.send_to(painting, tabs, PAINT)
         comparing.listen(Opening(page, comparing_tab))
+        opened.listen(Opening(page, inside_tab))
         showing.listen(gallery_tab)
         adjusting.listen(page, settings_tab)
         kept = (
@@ -101,7 +104,7 @@ def look() -> dict[str, Any]:
     """What the page is shown with: arguments of :func:`gradio.mount_gradio_app`."""
     return {
         "theme": theme(),
-        "css_paths": [ASSETS / "page.css"],
+        "css_paths": [ASSETS / "page.css", ASSETS / "inside.css"],
         "i18n": gr.I18n(**{language: labels(language) for language in LANGUAGES}),
     }
 

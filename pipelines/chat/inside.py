@@ -75,7 +75,8 @@ class Text:
     Attributes:
         tokens: T of them.
         last: (T, hidden): the model's final state, normed, on its device.
-        states: (layers, T, hidden): what goes into each block, on the CPU; None unless asked for.
+        states: (layers, T, hidden): what goes into each block, on the CPU; None for texts of more
+            than :data:`MAX_DEEP_TOKENS`.
     """
 
     tokens: tuple[Token, ...]
@@ -164,14 +165,11 @@ def check(model: Any, title: str) -> None:
         )
 
 
-def read(
-    model: Any, tokenizer: Any, text: str, read_specials: bool = False, deep: bool = False
-) -> Text:
+def read(model: Any, tokenizer: Any, text: str, read_specials: bool = False) -> Text:
     """One forward pass over ``text``.
 
     Args:
         read_specials: as for :func:`pipelines.chat.pieces.cut`.
-        deep: keep every layer's state, for :func:`attention` and :func:`logit_lens`.
 
     Raises:
         BadRequest: there is no token, or there are too many.
@@ -188,13 +186,7 @@ def read(
             tokens=len(tokens),
             limit=limit,
         )
-    if deep and len(tokens) > MAX_DEEP_TOKENS:
-        raise BadRequest(
-            "The text has {tokens} tokens; attention and layers are shown for at most {limit}. "
-            "Shorten it.",
-            tokens=len(tokens),
-            limit=MAX_DEEP_TOKENS,
-        )
+    deep = len(tokens) <= MAX_DEEP_TOKENS
     with torch.inference_mode():
         ids = torch.tensor([[token.id for token in tokens]], device=model.device)  # (1, T)
         out = model.get_decoder()(input_ids=ids, use_cache=False, output_hidden_states=deep)
@@ -249,7 +241,7 @@ def attention(model: Any, text: Text, layer: int) -> torch.Tensor:
         (heads, T, T) float32 on the CPU; rows look, columns are looked at; each row sums to 1.
 
     Raises:
-        BadRequest: there is no such block.
+        BadRequest: there is no such block, or the text is too long.
         Unavailable: the model's attention does not tell.
     """
     import torch
@@ -261,14 +253,14 @@ def attention(model: Any, text: Text, layer: int) -> torch.Tensor:
             number=layer,
             count=len(decoder.layers),
         )
-    block = decoder.layers[layer - 1]
+    states, block = _states(text), decoder.layers[layer - 1]
     # The fused kernels do not tell the weights; eager attention does. It is switched on in a copy
     # that shares the weights, for the block may be answering somebody else at this moment.
     attending = copy.copy(block.self_attn)
     attending.config = copy.copy(block.self_attn.config)
     attending.config._attn_implementation = "eager"
     with torch.inference_mode():
-        state = text.states[layer - 1].to(model.device)[None]  # (1, T, hidden)
+        state = states[layer - 1].to(model.device)[None]  # (1, T, hidden)
         count = state.shape[1]
         places = torch.arange(count, device=model.device)[None]
         future = torch.full((count, count), torch.finfo(state.dtype).min, device=model.device)
@@ -308,13 +300,16 @@ def logit_lens(
 
     Args:
         first, last: counted from 0, ``last`` not included, as slices are.
+
+    Raises:
+        BadRequest: the text is too long.
     """
     import torch
 
     norm, head = model.get_decoder().norm, model.get_output_embeddings()
     rows = []
     with torch.inference_mode():
-        kept = text.states[:, first:last].to(model.device)  # (L, n, hidden)
+        kept = _states(text)[:, first:last].to(model.device)  # (L, n, hidden)
         for state in (*map(norm, kept), text.last[first:last]):
             best = head(state).float().softmax(-1).topk(LENS_TOP)  # (n, 5)
             rows.append((best.indices.tolist(), best.values.tolist()))
@@ -340,6 +335,17 @@ def _position(text: Text, position: int | None) -> int:
             "There is no token {number}; the text has {count}.", number=position, count=count
         )
     return (position or count) - 1
+
+
+def _states(text: Text) -> torch.Tensor:
+    if text.states is None:
+        raise BadRequest(
+            "The text has {tokens} tokens; attention and layers are shown for at most {limit}. "
+            "Shorten it.",
+            tokens=len(text.tokens),
+            limit=MAX_DEEP_TOKENS,
+        )
+    return text.states
 
 
 def _bits(odds: torch.Tensor) -> float:

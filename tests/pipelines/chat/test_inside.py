@@ -151,7 +151,7 @@ def test_whom_a_penalty_lifts_is_shown(tokenizer):
 def test_attention_is_that_of_a_model_that_was_loaded_to_tell(model, tokenizer):
     eager = copy.deepcopy(model)
     eager.set_attn_implementation("eager")
-    text = read(model, tokenizer, TEXT, deep=True)
+    text = read(model, tokenizer, TEXT)
     ids = torch.tensor([[token.id for token in text.tokens]])
     wanted = eager(ids, output_attentions=True).attentions
     for layer in (1, 2, 3):
@@ -161,7 +161,7 @@ def test_attention_is_that_of_a_model_that_was_loaded_to_tell(model, tokenizer):
 
 
 def test_rows_sum_to_one_and_nobody_looks_ahead(model, tokenizer):
-    weights = attention(model, read(model, tokenizer, TEXT, deep=True), 2)
+    weights = attention(model, read(model, tokenizer, TEXT), 2)
     count = weights.shape[-1]
     assert weights.shape == (4, count, count)
     torch.testing.assert_close(weights.sum(-1), torch.ones(4, count))
@@ -169,14 +169,14 @@ def test_rows_sum_to_one_and_nobody_looks_ahead(model, tokenizer):
 
 
 def test_the_mean_is_over_heads(model, tokenizer):
-    weights = attention(model, read(model, tokenizer, TEXT, deep=True), 1)
+    weights = attention(model, read(model, tokenizer, TEXT), 1)
     assert torch.equal(one_head(weights, 3), weights[2])
     torch.testing.assert_close(one_head(weights, MEAN), sum(weights) / 4)
 
 
 def test_the_model_answers_others_as_before_meanwhile(model, tokenizer):
     """Switched to eager without its mask, a leased model would let its tokens look ahead."""
-    text = read(model, tokenizer, TEXT, deep=True)
+    text = read(model, tokenizer, TEXT)
     wanted, implementation = own_output(model, text), model.config._attn_implementation
     wrong, done = [], threading.Event()
 
@@ -190,7 +190,7 @@ def test_the_model_answers_others_as_before_meanwhile(model, tokenizer):
     try:
         for _ in range(50):
             attention(model, text, 1)
-            read(model, tokenizer, TEXT, deep=True)
+            read(model, tokenizer, TEXT)
     finally:
         done.set()
         thread.join()
@@ -206,7 +206,7 @@ def test_relatives_of_llama_can_be_looked_into(config, tokenizer):
                  num_attention_heads=4, num_key_value_heads=2, head_dim=8)  # fmt: skip
     model = Auto.from_config(config(**sizes)).eval()
     check(model, "Relative")
-    text = read(model, tokenizer, TEXT, deep=True)
+    text = read(model, tokenizer, TEXT)
     ids = torch.tensor([[token.id for token in text.tokens]])
     eager = copy.deepcopy(model)
     eager.set_attn_implementation("eager")
@@ -232,7 +232,7 @@ def guesses(row) -> list[list[int]]:
 
 
 def test_the_last_row_is_exactly_the_models_own_output(model, tokenizer):
-    text = read(model, tokenizer, TEXT, deep=True)
+    text = read(model, tokenizer, TEXT)
     lens = logit_lens(model, tokenizer, text)
     best = own_output(model, text).softmax(-1).topk(inside.LENS_TOP)
     assert guesses(lens.rows[-1]) == best.indices.tolist()
@@ -241,7 +241,7 @@ def test_the_last_row_is_exactly_the_models_own_output(model, tokenizer):
 
 def test_earlier_rows_are_norm_and_head_of_the_blocks_output(model, tokenizer):
     """Each block's output is caught by a hook; transformers gives the last one normed."""
-    text = read(model, tokenizer, TEXT, deep=True)
+    text = read(model, tokenizer, TEXT)
     lens = logit_lens(model, tokenizer, text)
     caught = []
     handles = [
@@ -260,7 +260,7 @@ def test_earlier_rows_are_norm_and_head_of_the_blocks_output(model, tokenizer):
 
 
 def test_a_lens_on_some_positions_is_part_of_the_whole(model, tokenizer):
-    text = read(model, tokenizer, TEXT, deep=True)
+    text = read(model, tokenizer, TEXT)
     whole, part = logit_lens(model, tokenizer, text), logit_lens(model, tokenizer, text, 4, 9)
     assert part.first == 4
     assert [guesses(row) for row in part.rows] == [guesses(row[4:9]) for row in whole.rows]
@@ -283,9 +283,12 @@ def test_a_begin_alone_can_be_looked_at():
 def test_long_texts_are_refused_with_both_numbers(model, tokenizer):
     count = len(read(model, tokenizer, "x " * 250).tokens)
     assert count == 500
-    assert read(model, tokenizer, "x " * 256, deep=True).states.shape == (3, 512, 32)
+    assert read(model, tokenizer, "x " * 256).states.shape == (3, 512, 32)
+    long = read(model, tokenizer, "x " * 257)
     with pytest.raises(BadRequest, match=r"514 tokens; attention and layers .* at most 512"):
-        read(model, tokenizer, "x " * 257, deep=True)
+        attention(model, long, 1)
+    with pytest.raises(BadRequest, match="514 tokens"):
+        logit_lens(model, tokenizer, long)
     assert len(read(model, tokenizer, "x " * 1000).tokens) == 2000
     with pytest.raises(BadRequest, match="2002 tokens; at most 2000"):
         read(model, tokenizer, "x " * 1001)
@@ -297,7 +300,7 @@ def test_no_more_than_the_model_was_trained_for(tokenizer):
 
 
 def test_places_that_are_not_there(model, tokenizer):
-    text = read(model, tokenizer, TEXT, deep=True)
+    text = read(model, tokenizer, TEXT)
     count = len(text.tokens)
     with pytest.raises(BadRequest, match=f"no token {count + 1}; the text has {count}"):
         next_token(model, text, count + 1)
