@@ -79,7 +79,7 @@ def _diagram(found: Architecture, visitor: Visitor) -> str:
         + f'{arrow}<div class="repeat"><b>× {found.blocks}</b>'
         + half.format(norm, attention) + arrow + half.format(norm, ffn)
         + f"</div>{arrow}{norm}{arrow}"
-        + _box("head", say("Head"), f"{found.hidden:,} × {found.vocabulary:,}", head_note)
+        + _box("out", say("Head"), f"{found.hidden:,} × {found.vocabulary:,}", head_note)
         + f'{arrow}<div class="end">{say("odds of the next token")}</div></div>'
     )  # fmt: skip
 
@@ -140,9 +140,9 @@ def _facts(found: Architecture, visitor: Visitor) -> str:
 def _shares(found: Architecture, visitor: Visitor) -> str:
     """Which part has how many of the parameters, as one bar in parts."""
     parts = [(part, number) for part, number in found.parameters.items() if number]
-    bar = "".join(f'<i class="{part}" style="flex:{number}"></i>' for part, number in parts)
+    bar = "".join(f'<i class="of-{part}" style="flex:{number}"></i>' for part, number in parts)
     rows = "".join(
-        f'<tr><td><i class="{part}"></i>{escape(visitor.say(_PART_TITLES[part]))}</td>'
+        f'<tr><td><i class="of-{part}"></i>{escape(visitor.say(_PART_TITLES[part]))}</td>'
         f"<td>{count(number)}</td><td>{100 * number / found.total:.1f} %</td></tr>"
         for part, number in parts
     )

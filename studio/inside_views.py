@@ -176,7 +176,7 @@ def lens(found: Lens, tokens: Sequence[Token], position: int, visitor: Visitor) 
         else:
             name = str(depth)
         cells = "".join(
-            _cell(guesses, guesses[0].id == last[0].id, number == position)
+            _cell(guesses, row is not final and guesses[0].id == last[0].id, number == position)
             for guesses, last, number in zip(row, final, numbers, strict=True)
         )
         rows.append(f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>')
@@ -198,7 +198,7 @@ def _cell(guesses: Sequence[Guess], same: bool, chosen: bool) -> str:
     title = " · ".join(f"{name_of(each.bytes)} {percent(each.probability)}" for each in guesses)
     kinds = [
         name
-        for name, on in (("same", same), ("chosen", chosen), ("strong", best.probability > 0.36))
+        for name, on in (("same", same), ("chosen", chosen), ("strong", best.probability > 0.28))
         if on
     ]
     # The root, as on the legend: small odds would not be told from none.

@@ -79,8 +79,8 @@ class Studio:
     """All services of one running studio; the page and the API work on these.
 
     Attributes:
-        home, store, settings, catalog, control, cache, gallery, inputs, conditions, inside,
-            shelf, loras, subjects, jobs, trainings, accounts: the services.
+        home, store, settings, catalog, control, chat_models, cache, gallery, inputs, conditions,
+            inside, shelf, loras, subjects, jobs, trainings, accounts: the services.
         machine: the device, once it is known.
     """
 
@@ -93,6 +93,7 @@ class Studio:
             parts.callback(self.store.close)
             self.settings = StoredSettings(self.store)
             self.catalog, self.control = Catalog(self.home), ControlCatalog(self.home)
+            self.chat_models = ChatCatalog(self.home)
             self.machine = Machine(
                 self.catalog, self.home, options.device, options.budget, options.offline
             )
@@ -101,7 +102,7 @@ class Studio:
             self.gallery = Gallery(self.store, self.home, self.settings)
             self.inputs = Inputs(self.store, self.home, self.gallery)
             self.conditions = Conditions(self.home, self.cache, self.inputs)
-            self.inside = Inside(ChatCatalog(self.home), self.cache)
+            self.inside = Inside(self.chat_models, self.cache)
             self.shelf = LoraShelf(self.home)
             self.loras = Loras(self.store, self.shelf, self.catalog, self.gallery)
             self.subjects = Subjects(self.store, self.home, self.gallery, self.shelf)

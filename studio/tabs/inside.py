@@ -16,11 +16,11 @@ from pipelines.errors import UserError, validated
 from pipelines.events import Progress
 from pipelines.messages import Message
 from studio import inside_build, inside_maps, inside_views, views
+from studio.inside import Seen, View  # Gradio reads the hints of listeners, so not only for types
 from studio.widgets import QUIET, Visitor, from_field, label
 
 if TYPE_CHECKING:
     from pipelines.chat.catalog import ChatEntry
-    from studio.inside import Seen, View
     from studio.opening import Opening
     from studio.server import Studio
 
@@ -28,6 +28,14 @@ EXAMPLE = "The capital of France is"
 LOOK_SECONDS = 0.3  # before a note says that something takes its time
 SAMPLING = tuple(Sampling.model_fields)
 OFF = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
+# Value → least, greatest, step of its slider: within a request's bounds, as far as anybody goes.
+_SLIDERS = {
+    "temperature": (0, 2, 0.05),
+    "top_p": (0.01, 1, 0.01),
+    "top_k": (0, 200, 1),
+    "min_p": (0, 1, 0.01),
+    "repetition_penalty": (0.5, 2, 0.05),
+}
 _VIEWS: tuple[View, ...] = ("odds", "attention", "layers", "build")
 
 
@@ -49,7 +57,7 @@ class Tab:
                 self._model = self._field(
                     "model", kind=gr.Dropdown, choices=[], value=None, info=None
                 )
-                self._text = self._field("text", value=EXAMPLE, lines=3, max_lines=12)
+                self._text = self._field("text", value=EXAMPLE, info=None, lines=3, max_lines=12)
                 self._specials = self._field("read_specials")
                 self._open = gr.Button(
                     label("Open the model"), variant="primary", elem_id="inside-open"
@@ -59,12 +67,11 @@ class Tab:
                 self._strip = gr.HTML(elem_id="inside-tokens", js_on_load=inside_views.SCRIPT)
                 with gr.Tabs(elem_id="inside-views"):
                     self._draw_views()
-        self._sampling = [self._sliders[name] for name in SAMPLING]
 
     def _draw_views(self) -> None:
         with gr.Tab(label("Next token"), id="odds") as self._tabs["odds"]:
             with gr.Row(elem_classes="sampling"):
-                self._sliders = {name: self._field(name, value=OFF[name]) for name in SAMPLING}
+                self._sampling = [self._slider(name) for name in SAMPLING]
             with gr.Row(elem_classes="actions"):
                 self._as_set = gr.Button(label("As in chat"), size="sm", elem_id="inside-as-set")
                 self._off = gr.Button(label("All off"), size="sm", elem_id="inside-off")
@@ -81,6 +88,13 @@ class Tab:
     def _field(name: str, **options: Any) -> gr.components.Component:
         elem_id = f"inside-{name.replace('_', '-')}"
         return from_field(InsideRequest, name, **{"elem_id": elem_id, **options})
+
+    @staticmethod
+    def _slider(name: str) -> gr.Slider:
+        low, high, step = _SLIDERS[name]
+        title = label(InsideRequest.model_fields[name].title)
+        elem_id = f"inside-{name.replace('_', '-')}"
+        return gr.Slider(low, high, OFF[name], step=step, label=title, elem_id=elem_id)
 
     @staticmethod
     def _html(view: View) -> gr.HTML:
@@ -148,8 +162,8 @@ class Tab:
         position: int | None,
         head: int,
         layer: float,
-        *sampling: float,
         request: gr.Request,
+        *sampling: float,
     ) -> AsyncIterator[list[Any]]:
         """The tokens and one view; before them, what is being waited for."""
         visitor = Visitor.of(request)
