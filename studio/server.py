@@ -19,6 +19,7 @@ import uvicorn
 from pydantic import BaseModel
 
 from pipelines.catalog import HUB_FOLDER, OWN, Catalog, ModelEntry
+from pipelines.chat.catalog import ChatCatalog
 from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.diffusion.control.requests import ControlRequest
 from pipelines.diffusion.lora.requests import MergeRequest
@@ -36,6 +37,7 @@ from studio.conditions import Conditions
 from studio.gallery import Gallery
 from studio.home import HomeLock, prepare_home
 from studio.inputs import Inputs
+from studio.inside import Inside
 from studio.jobs import Job, Jobs
 from studio.loras import Loras
 from studio.machine import CacheOnDemand, Machine
@@ -77,8 +79,8 @@ class Studio:
     """All services of one running studio; the page and the API work on these.
 
     Attributes:
-        home, store, settings, catalog, control, cache, gallery, inputs, conditions, shelf, loras,
-            subjects, jobs, trainings, accounts: the services.
+        home, store, settings, catalog, control, chat_models, cache, gallery, inputs, conditions,
+            inside, shelf, loras, subjects, jobs, trainings, accounts: the services.
         machine: the device, once it is known.
     """
 
@@ -91,6 +93,7 @@ class Studio:
             parts.callback(self.store.close)
             self.settings = StoredSettings(self.store)
             self.catalog, self.control = Catalog(self.home), ControlCatalog(self.home)
+            self.chat_models = ChatCatalog(self.home)
             self.machine = Machine(
                 self.catalog, self.home, options.device, options.budget, options.offline
             )
@@ -99,6 +102,7 @@ class Studio:
             self.gallery = Gallery(self.store, self.home, self.settings)
             self.inputs = Inputs(self.store, self.home, self.gallery)
             self.conditions = Conditions(self.home, self.cache, self.inputs)
+            self.inside = Inside(self.chat_models, self.cache)
             self.shelf = LoraShelf(self.home)
             self.loras = Loras(self.store, self.shelf, self.catalog, self.gallery)
             self.subjects = Subjects(self.store, self.home, self.gallery, self.shelf)
