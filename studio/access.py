@@ -28,19 +28,22 @@ from studio.accounts import (
 )
 from studio.home import readable_bytes
 from studio.i18n import language_of, translate
+from studio.openai.errors import problem
 from studio.replies import TooLarge, error_body, status_of
 
 API = "/api/v1"
+OPENAI = "/v1"  # for programs that speak OpenAI's protocol
 UPLOADS = re.compile(rf"{API}/(pictures/read-settings|inputs|subjects/\w+/photos)")
 LORA_UPLOAD = f"{API}/loras"
 GRADIO_UPLOAD = "/gradio_api/upload"
 
 MAX_JSON_BYTES = 1_000_000
+MAX_OPENAI_BYTES = 4_000_000  # a whole book as a prompt
 MAX_UPLOAD_BYTES = 50_000_000
 MAX_LORA_BYTES = 1_000_000_000  # SDXL's at rank 256; streamed to the disk, never held in memory
 MAX_WAITING_BYTES = 4_000_000_000  # of everybody's uploads that no tab has taken yet
 
-OPEN_PATHS = {"/login", "/robots.txt", "/favicon.ico", f"{API}/health"}
+OPEN_PATHS = {"/login", "/robots.txt", "/favicon.ico", f"{API}/health", "/health"}
 LOOPBACK_NAMES = {"localhost", "127.0.0.1", "::1"}
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
@@ -54,7 +57,8 @@ GRADIO_ROUTES = re.compile(
     r"|custom_component/[\w./-]+|file=.+|stream/[\w./-]+)"
 )
 OWN_ROUTES = re.compile(
-    r"/api/v1/.+|/pictures/[\w-]+\.png|/thumbnails/[\w-]+\.webp|/(login|logout|robots\.txt)"
+    r"/api/v1/.+|/v1/.+|/health"
+    r"|/pictures/[\w-]+\.png|/thumbnails/[\w-]+\.webp|/(login|logout|robots\.txt)"
 )
 
 SECURITY_HEADERS = {
@@ -188,7 +192,8 @@ class Access:
 
     def _stranger(self, connection: HTTPConnection) -> Response:
         wants_page = "text/html" in connection.headers.get("accept", "")
-        if wants_page and connection.scope["method"] in SAFE_METHODS:
+        programs = is_openai(connection.scope["path"])
+        if wants_page and not programs and connection.scope["method"] in SAFE_METHODS:
             return RedirectResponse("/login", status_code=303)
         error = NotLoggedIn("Log in first, or send name and password by HTTP Basic.")
         return _refusal(connection, error)
@@ -227,9 +232,16 @@ def _parts(url: str) -> SplitResult:
         return urlsplit("")
 
 
+def is_openai(path: str) -> bool:
+    """Whether a path is one of OpenAI's protocol."""
+    return path.startswith(f"{OPENAI}/")
+
+
 def _limit(path: str) -> int:
     if path in (LORA_UPLOAD, GRADIO_UPLOAD):
         return MAX_LORA_BYTES
+    if is_openai(path):
+        return MAX_OPENAI_BYTES
     return MAX_UPLOAD_BYTES if UPLOADS.fullmatch(path) else MAX_JSON_BYTES
 
 
@@ -263,6 +275,8 @@ def _with_headers(send: Send, extra: dict[str, str]) -> Send:
 
 def _refusal(connection: HTTPConnection, error: UserError) -> Response:
     language = language_of(connection.headers.get("accept-language"))
+    if is_openai(connection.scope["path"]):
+        return problem(error).response(language)
     response = JSONResponse(error_body(error, language), status_code=status_of(error))
     if isinstance(error, NotLoggedIn) and connection.scope["path"].startswith(API):
         response.headers["www-authenticate"] = 'Basic realm="Atelier", charset="UTF-8"'

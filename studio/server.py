@@ -198,6 +198,10 @@ class Studio:
             if not owner.is_host and not entry.is_here(self.home):
                 raise _not_here(entry.title)
 
+    def is_here(self, entry: ModelEntry) -> bool:
+        """Whether a base model's files are on this machine."""
+        return _is_here(entry, self.home)
+
     def warm_up(self) -> None:
         """Loads what the first job needs (torch and the engines), so that it need not wait.
 
@@ -265,6 +269,7 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     from studio import api, login, page
     from studio.access import MAX_LORA_BYTES, Access
     from studio.i18n.browsers import ChinesePage
+    from studio.openai.routes import openai_router
 
     gradio.processing_utils.async_ssrf_protected_download = _from_elsewhere
 
@@ -290,6 +295,7 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
 
     app = FastAPI(title="Atelier", lifespan=lifespan, docs_url=None, redoc_url=None)
     api.install(app, studio)
+    app.include_router(openai_router(studio))
     app.include_router(login.router(studio.accounts))
     blocks = page.build(studio)
     blocks.delete_cache = (CACHE_SECONDS, CACHE_SECONDS)

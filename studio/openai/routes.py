@@ -1,0 +1,121 @@
+"""The routes under ``/v1`` and ``/health``."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from pipelines.chat import engine
+from pipelines.chat.requests import Generation
+from pipelines.errors import NotFound
+from studio.access import OPENAI
+from studio.accounts import Owner, owner_of
+from studio.http import NOT_KEPT, json_object
+from studio.openai import bodies, images, models
+from studio.openai.answering import Answering
+from studio.openai.errors import Invalid, Route, WrongMethod
+from studio.openai.running import Gone, Places
+from studio.openai.wire import ChatFormat, CompletionFormat, Format
+
+if TYPE_CHECKING:
+    from studio.server import Studio
+
+METHODS = {
+    "models": "GET",
+    "chat/completions": "POST",
+    "completions": "POST",
+    "embeddings": "POST",
+    "images/generations": "POST",
+}
+
+
+def openai_router(studio: Studio) -> APIRouter:
+    routes = APIRouter(tags=["openai"], route_class=Route)
+    places = Places()
+
+    @routes.get("/health")
+    def health() -> dict[str, str]:
+        """For load balancers; needs no login."""
+        return {"status": "ok"}
+
+    @routes.get(f"{OPENAI}/models")
+    def listed(request: Request) -> dict[str, Any]:
+        """The models that are here, and one's own."""
+        return {"object": "list", "data": list(models.listed(studio, owner_of(request)).values())}
+
+    @routes.get(f"{OPENAI}/models/{{name:path}}")
+    def one(name: str, request: Request) -> dict[str, Any]:
+        return models.one(studio, owner_of(request), name)
+
+    @routes.post(f"{OPENAI}/chat/completions")
+    async def chat(request: Request) -> Response:
+        """The answer to a conversation."""
+        return await answered(request, bodies.chat, ChatFormat)
+
+    @routes.post(f"{OPENAI}/completions")
+    async def completion(request: Request) -> Response:
+        """What a text goes on with."""
+        return await answered(request, bodies.completion, CompletionFormat)
+
+    @routes.post(f"{OPENAI}/embeddings")
+    async def embeddings() -> None:
+        raise Invalid(
+            "Embeddings are not given here: none of the models has been trained for them.",
+            code="unsupported",
+        )
+
+    @routes.post(f"{OPENAI}/images/generations")
+    async def paint(request: Request) -> Response:
+        """Pictures from words, inside the answer."""
+        wanted = images.request_of(await json_object(request))
+        try:
+            text = await images.generate(studio, owner_of(request), wanted, request.receive)
+        except Gone:
+            return Response(status_code=499)  # which nobody reads
+        return Response(text, media_type="application/json", headers=NOT_KEPT)
+
+    @routes.api_route(
+        f"{OPENAI}/{{path:path}}", methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+    )
+    def nothing(path: str, request: Request) -> Response:
+        """Else the page would answer: it is mounted at the root."""
+        if (method := METHODS.get(path)) is not None:
+            raise WrongMethod(method)
+        raise NotFound("There is nothing at {path}.", path=f"{OPENAI}/{path[:100]}")
+
+    async def answered(
+        request: Request,
+        read: Callable[[Mapping[str, Any]], bodies.Asked],
+        form: Callable[[bodies.Asked], Format],
+    ) -> Answering:
+        owner = owner_of(request)
+        data = await json_object(request)
+
+        def checked() -> bodies.Asked:
+            asked = read(data)
+            models.check_chat_model(studio, owner, asked.model)
+            return asked
+
+        asked = await run_sync(checked)
+        limit = studio.settings.current.queue_limit
+        return Answering(
+            form(asked),
+            partial(stream, studio, owner),
+            partial(places.take, owner.id, len(asked.requests), limit),
+            partial(places.give_back, owner.id),
+        )
+
+    return routes
+
+
+def stream(
+    studio: Studio, owner: Owner, request: Generation, stop: threading.Event
+) -> Iterator[Any]:
+    """The engine's events."""
+    return engine.run(request, studio.cache, stop)
