@@ -26,6 +26,8 @@ from studio.accounts import (
     NotLoggedIn,
     Owner,
 )
+from studio.chat.keys import PREFIX as KEY_PREFIX
+from studio.chat.keys import ApiKey, Keys
 from studio.home import readable_bytes
 from studio.i18n import language_of, translate
 from studio.openai.errors import problem
@@ -81,11 +83,13 @@ SECURITY_HEADERS = {
 class Access:
     """ASGI middleware: knows the sender, refuses strangers, foreign pages and oversized bodies.
 
-    The sender's :class:`Owner` is then at ``request.state.owner``.
+    The sender's :class:`Owner` is then at ``request.state.owner``, and the API key that the request
+    came with, or None, at ``request.state.api_key``.
 
     Args:
         app: what is protected.
         accounts: who may come in.
+        keys: of programs that come in under ``/v1``.
         on_page: called after each full answer to ``GET /``.
         uploaded_bytes: how much uploads through the page take on the disk now.
     """
@@ -94,11 +98,13 @@ class Access:
         self,
         app: ASGIApp,
         accounts: Accounts,
+        keys: Keys,
         on_page: Callable[[], None],
         uploaded_bytes: Callable[[], int],
     ) -> None:
         self.app = app
         self.accounts = accounts
+        self.keys = keys
         self.on_page = on_page
         self.uploaded_bytes = uploaded_bytes
 
@@ -111,11 +117,17 @@ class Access:
             return
         connection = HTTPConnection(scope)
         login: Login | None = None
+        key: ApiKey | None = None
         try:
             self._check_host(connection.headers)
             self._check_origin(connection.headers)
             self._check_size(connection)
-            owner, login = await self._sender(connection)
+            if (token := _api_key(connection)) is not None:
+                # Looked up in the database, which may be busy for a moment.
+                key = await anyio.to_thread.run_sync(self.keys.owner_of_key, token)
+                owner = self.accounts.owner_of_key(key.owner)
+            else:
+                owner, login = await self._sender(connection)
         except UserError as error:
             response = _refusal(connection, error)
             await response(scope, receive, _with_headers(send, {}))
@@ -130,7 +142,7 @@ class Access:
             error = NotFound("There is nothing at {path}.", path=path[:100])
             await _refusal(connection, error)(scope, receive, send)
             return
-        scope.setdefault("state", {})["owner"] = owner
+        scope.setdefault("state", {}).update(owner=owner, api_key=key)
         language = language_of(connection.headers.get("accept-language"))
         await self.app(scope, _limited(receive, _limit(path), language), send)
         if path == "/":
@@ -145,6 +157,8 @@ class Access:
         header = connection.headers.get("authorization")
         if owner is not None or header is None or connection.scope["path"] == "/login":
             return owner, None
+        if is_openai(connection.scope["path"]) and _bearer(header) is not None:
+            return None, None  # a program's made-up key: what a stranger is told says more
         # scrypt takes a tenth of a second: not on the event loop.
         login = await anyio.to_thread.run_sync(
             self.accounts.log_in_basic, header, address_of(connection), cookie
@@ -192,8 +206,13 @@ class Access:
 
     def _stranger(self, connection: HTTPConnection) -> Response:
         wants_page = "text/html" in connection.headers.get("accept", "")
-        programs = is_openai(connection.scope["path"])
-        if wants_page and not programs and connection.scope["method"] in SAFE_METHODS:
+        if is_openai(connection.scope["path"]):
+            error = NotLoggedIn(
+                "Send an API key of this studio as a bearer token. The host makes one by "
+                "`python -m studio.chat.keys make NAME`."
+            )
+            return _refusal(connection, error)
+        if wants_page and connection.scope["method"] in SAFE_METHODS:
             return RedirectResponse("/login", status_code=303)
         error = NotLoggedIn("Log in first, or send name and password by HTTP Basic.")
         return _refusal(connection, error)
@@ -223,6 +242,19 @@ def is_https(connection: HTTPConnection) -> bool:
 def address_of(connection: HTTPConnection) -> str:
     """The peer's address. Forwarded headers are not believed: anyone can write them."""
     return connection.client.host if connection.client else "?"
+
+
+def _api_key(connection: HTTPConnection) -> str | None:
+    """The API key of this studio, right or wrong, that a program's request came with."""
+    if not is_openai(connection.scope["path"]):
+        return None
+    token = _bearer(connection.headers.get("authorization", ""))
+    return token if token is not None and token.startswith(KEY_PREFIX) else None
+
+
+def _bearer(header: str) -> str | None:
+    scheme, _, token = header.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
 
 
 def _parts(url: str) -> SplitResult:

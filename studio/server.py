@@ -19,6 +19,8 @@ import uvicorn
 from pydantic import BaseModel
 
 from pipelines.catalog import HUB_FOLDER, OWN, Catalog, ModelEntry
+from pipelines.chat.catalog import ChatCatalog
+from pipelines.chat.engine import run as run_chat
 from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.diffusion.control.requests import ControlRequest
 from pipelines.diffusion.lora.requests import MergeRequest
@@ -31,6 +33,10 @@ from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.engines import ENGINES, Engine
 from pipelines.errors import NotFound, Refused, Unavailable, validated
 from studio.accounts import Account, Accounts, Owner
+from studio.chat.answers import Answers
+from studio.chat.conversations import Conversations
+from studio.chat.exchange import Exchange
+from studio.chat.keys import Keys
 from studio.cleaning import UPLOADS, uploaded_bytes
 from studio.conditions import Conditions
 from studio.gallery import Gallery
@@ -77,8 +83,9 @@ class Studio:
     """All services of one running studio; the page and the API work on these.
 
     Attributes:
-        home, store, settings, catalog, control, cache, gallery, inputs, conditions, shelf, loras,
-            subjects, jobs, trainings, accounts: the services.
+        home, store, settings, catalog, control, chat_models, cache, gallery, inputs, conditions,
+            shelf, loras, subjects, jobs, trainings, conversations, exchange, answers, keys,
+            accounts: the services.
         machine: the device, once it is known.
     """
 
@@ -91,6 +98,7 @@ class Studio:
             parts.callback(self.store.close)
             self.settings = StoredSettings(self.store)
             self.catalog, self.control = Catalog(self.home), ControlCatalog(self.home)
+            self.chat_models = ChatCatalog(self.home)
             self.machine = Machine(
                 self.catalog, self.home, options.device, options.budget, options.offline
             )
@@ -108,6 +116,11 @@ class Studio:
             self.trainings = Trainings(
                 self.home, self.loras, self.machine, self.subjects, self.jobs
             )
+            self.conversations = Conversations(self.store, self.settings)
+            self.exchange = Exchange(self.store, self.settings)
+            self.answers = Answers(self.conversations, run_chat, self.cache)
+            parts.callback(self.answers.close)
+            self.keys = Keys(self.store, self.settings)
             self._parts = parts.pop_all()
 
     def engine(self, kind: str) -> Engine:
@@ -316,6 +329,7 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     app.add_middleware(
         Access,
         accounts=studio.accounts,
+        keys=studio.keys,
         on_page=page_seen.set,
         uploaded_bytes=lambda: uploaded_bytes(studio.home),
     )

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from pipelines.chat.events import Words
 from pipelines.events import Result
 from studio.openai.errors import language_for, problem
-from studio.openai.running import Gone, Run, Stream
+from studio.openai.running import Gone, Open, Run
 from studio.openai.wire import Format
 
 _SSE = {"content-type": "text/event-stream; charset=utf-8", "x-accel-buffering": "no"}
@@ -28,28 +28,20 @@ class Answering(Response):
 
     Args:
         form: how it is written; has the requests.
-        stream: the engine.
-        begin: called before the first thread starts; may raise.
-        ended: called as each choice has ended, in any thread.
+        open: the engine; see :class:`Run`.
+        spent: told the tokens that each choice has taken, in any thread.
     """
 
     background = None
 
-    def __init__(
-        self,
-        form: Format,
-        stream: Stream,
-        begin: Callable[[], None],
-        ended: Callable[[], None],
-    ) -> None:
-        self._format, self._stream, self._begin, self._ended = form, stream, begin, ended
+    def __init__(self, form: Format, open: Open, spent: Callable[[int], None]) -> None:
+        self._format, self._open, self._spent = form, open, spent
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         asked = self._format.asked
-        run = Run(self._stream, asked.requests, not asked.form.stream, receive, self._ended)
+        run = Run(self._open, asked.requests, not asked.form.stream, receive, self._spent)
         language, begun = language_for(Request(scope)), False
         try:
-            self._begin()
             async with run:
                 items = await run.take()
                 if not asked.form.stream:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pipelines.catalog import ModelEntry
-from pipelines.chat.catalog import OWN, ChatCatalog, ChatEntry
+from pipelines.chat.catalog import OWN, ChatEntry
 from pipelines.errors import NotFound, Refused
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def check_chat_model(studio: Studio, owner: Owner, name: str) -> None:
     """
     if name.startswith(OWN):
         raise NotFound("There is no model called {model} here. See GET /v1/models.", model=name)
-    catalog = ChatCatalog(studio.home)
+    catalog = studio.chat_models
     entry = catalog.get(name)
     if not owner.is_host and not catalog.is_here(entry):
         raise Refused(
@@ -57,7 +57,7 @@ def check_chat_model(studio: Studio, owner: Owner, name: str) -> None:
 
 
 def _chat_models(studio: Studio) -> list[ChatEntry]:
-    catalog = ChatCatalog(studio.home)
+    catalog = studio.chat_models
     return [entry for entry in catalog.models() if entry.refused is None and catalog.is_here(entry)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,16 +11,16 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from pipelines.chat import engine
 from pipelines.chat.requests import Generation
 from pipelines.errors import NotFound
 from studio.access import OPENAI
 from studio.accounts import Owner, owner_of
+from studio.chat.streams import Stream
 from studio.http import NOT_KEPT, json_object
 from studio.openai import bodies, images, models
 from studio.openai.answering import Answering
 from studio.openai.errors import Invalid, Route, WrongMethod
-from studio.openai.running import Gone, Places
+from studio.openai.running import Gone
 from studio.openai.wire import ChatFormat, CompletionFormat, Format
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ METHODS = {
 
 def openai_router(studio: Studio) -> APIRouter:
     routes = APIRouter(tags=["openai"], route_class=Route)
-    places = Places()
 
     @routes.get("/health")
     def health() -> dict[str, str]:
@@ -56,11 +55,13 @@ def openai_router(studio: Studio) -> APIRouter:
     @routes.post(f"{OPENAI}/chat/completions")
     async def chat(request: Request) -> Response:
         """The answer to a conversation."""
+        limited(request)
         return await answered(request, bodies.chat, ChatFormat)
 
     @routes.post(f"{OPENAI}/completions")
     async def completion(request: Request) -> Response:
         """What a text goes on with."""
+        limited(request)
         return await answered(request, bodies.completion, CompletionFormat)
 
     @routes.post(f"{OPENAI}/embeddings")
@@ -73,6 +74,7 @@ def openai_router(studio: Studio) -> APIRouter:
     @routes.post(f"{OPENAI}/images/generations")
     async def paint(request: Request) -> Response:
         """Pictures from words, inside the answer."""
+        limited(request)
         wanted = images.request_of(await json_object(request))
         try:
             text = await images.generate(studio, owner_of(request), wanted, request.receive)
@@ -103,19 +105,21 @@ def openai_router(studio: Studio) -> APIRouter:
             return asked
 
         asked = await run_sync(checked)
-        limit = studio.settings.current.queue_limit
-        return Answering(
-            form(asked),
-            partial(stream, studio, owner),
-            partial(places.take, owner.id, len(asked.requests), limit),
-            partial(places.give_back, owner.id),
-        )
+        return Answering(form(asked), partial(opened, studio, owner), counter(request))
+
+    def limited(request: Request) -> None:
+        """Counts a request of a key that may make so many a minute; raises Busy."""
+        if (key := request.state.api_key) is not None:
+            studio.keys.check_request(key)
+
+    def counter(request: Request) -> Callable[[int], None]:
+        """Counts the tokens of a request for the key that it came with."""
+        key = request.state.api_key
+        return partial(studio.keys.count_tokens, key) if key is not None else lambda tokens: None
 
     return routes
 
 
-def stream(
-    studio: Studio, owner: Owner, request: Generation, stop: threading.Event
-) -> Iterator[Any]:
-    """The engine's events."""
-    return engine.run(request, studio.cache, stop)
+def opened(studio: Studio, owner: Owner, request: Generation, stop: threading.Event) -> Stream:
+    """The engine's events, once there is a place for the owner's request."""
+    return studio.answers.stream(request, owner.id, stop)

@@ -9,21 +9,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.types import Receive
 
 from pipelines.chat.events import Reading, TokenOdds, Words
 from pipelines.chat.requests import Generation
-from pipelines.errors import Busy, Stopped
+from pipelines.errors import Stopped
 from pipelines.events import Result
 
-MAX_ANSWERS = 128  # threads, of everybody's requests together
 
-Stream = Callable[[Generation, threading.Event], Iterator[Any]]
+class Events(Iterator[Any], Protocol):
+    """A request's events; holds a place until it is exhausted or closed."""
+
+    def close(self) -> None: ...
+
+
+Open = Callable[[Generation, threading.Event], Events]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,46 +48,6 @@ class Answer:
 
 class Gone(Exception):
     """The client has hung up: nobody waits for the answer any more."""
-
-
-class Places:
-    """How many answers are being given now, and to whom. Safe to use from many threads."""
-
-    def __init__(self, limit: int = MAX_ANSWERS) -> None:
-        self._limit = limit
-        self._taken: Counter[str] = Counter()
-        self._lock = threading.Lock()
-
-    def take(self, owner: str, count: int, limit: int) -> None:
-        """``count`` places for an owner who may have ``limit``.
-
-        Raises:
-            Busy: there are not so many.
-        """
-        with self._lock:
-            if (mine := self._taken[owner]) + count > limit:
-                raise Busy(
-                    "You have {count} answers under way; with {more} more there would be more "
-                    "than the {limit} that are allowed. Wait for one to finish.",
-                    count=mine,
-                    more=count,
-                    limit=limit,
-                )
-            if (taken := self._taken.total()) + count > self._limit:
-                raise Busy(
-                    "The studio is giving {count} answers, and {limit} is the most it gives at a "
-                    "time. Try again in a moment.",
-                    count=taken,
-                    limit=self._limit,
-                )
-            self._taken[owner] += count
-
-    def give_back(self, owner: str) -> None:
-        """One place, whose answer has ended."""
-        with self._lock:
-            self._taken[owner] -= 1
-            if not self._taken[owner]:
-                del self._taken[owner]
 
 
 class Feed:
@@ -124,32 +89,41 @@ class Run:
     Iterate with :meth:`take` inside ``async with``; leaving that stops all that still runs.
 
     Args:
-        stream: the engine.
+        open: makes a request's events, or refuses; nothing is computed before they are asked for.
         requests: one a choice.
         whole: hand each choice over as one :class:`Answer`, not in pieces.
         receive: of ASGI, to notice that the client hangs up.
-        ended: called in its thread as each choice has ended.
+        spent: told the tokens that each choice has taken, in its thread.
     """
 
     def __init__(
         self,
-        stream: Stream,
+        open: Open,
         requests: tuple[Generation, ...],
         whole: bool,
         receive: Receive,
-        ended: Callable[[], None],
+        spent: Callable[[int], None],
     ) -> None:
         self.stop = threading.Event()
-        self._stream, self._requests, self._ended = stream, requests, ended
+        self._open, self._requests, self._spent = open, requests, spent
         self._work = self._answer if whole else self._tell
         self._receive = receive
         self._feed = Feed()
 
     async def __aenter__(self) -> Run:
+        opened: list[Events] = []
+        try:
+            # All places are taken before anything is computed: all choices are given, or none.
+            for request in self._requests:
+                opened.append(self._open(request, self.stop))
+        except BaseException:
+            for events in opened:
+                events.close()
+            raise
         self._watcher = asyncio.create_task(self._watch())
-        for index, request in enumerate(self._requests):
+        for index, events in enumerate(opened):
             threading.Thread(
-                target=self._run, args=(index, request), name="answer", daemon=True
+                target=self._run, args=(index, events), name="answer", daemon=True
             ).start()
         return self
 
@@ -185,34 +159,61 @@ class Run:
         self.stop.set()
         self._feed.put(-1, Gone())
 
-    def _run(self, index: int, request: Generation) -> None:
+    def _run(self, index: int, events: Events) -> None:
+        counted = _Counted(events)
         try:
-            self._work(index, request)
+            self._work(index, counted)
+            if not isinstance(counted.last, Result):
+                raise Stopped
         except BaseException as error:
             # BaseException: whatever ends this thread must reach the one who waits for it.
             self._feed.put(index, error)
         finally:
-            self._ended()
+            events.close()
+            self._spent(counted.read + counted.written)
 
-    def _tell(self, index: int, request: Generation) -> None:
-        put, began, event = self._feed.put, False, None
-        for event in self._stream(request, self.stop):
+    def _tell(self, index: int, events: Iterable[Any]) -> None:
+        put, began = self._feed.put, False
+        for event in events:
             if isinstance(event, Words | Result):
                 put(index, event)
             elif isinstance(event, Reading) and not began:
                 began = True
                 put(index, event)
-        if not isinstance(event, Result):
-            raise Stopped
 
-    def _answer(self, index: int, request: Generation) -> None:
+    def _answer(self, index: int, events: Iterable[Any]) -> None:
         texts: list[str] = []
         odds: list[TokenOdds] = []
-        event = None
-        for event in self._stream(request, self.stop):
+        for event in events:
             if isinstance(event, Words):
                 texts.append(event.text)
                 odds += event.odds
-        if not isinstance(event, Result):
-            raise Stopped
-        self._feed.put(index, Answer("".join(texts), tuple(odds), event.data))
+            elif isinstance(event, Result):
+                self._feed.put(index, Answer("".join(texts), tuple(odds), event.data))
+
+
+class _Counted:
+    """Events, counted as they pass.
+
+    Attributes:
+        read, written: tokens so far.
+        last: the last event.
+    """
+
+    def __init__(self, events: Iterable[Any]) -> None:
+        self._events = events
+        self.read = self.written = 0
+        self.last: Any = None
+
+    def __iter__(self) -> Iterator[Any]:
+        for event in self._events:
+            if isinstance(event, Words):
+                self.written += event.tokens
+            elif isinstance(event, Reading):
+                self.read = event.total
+            elif isinstance(event, Result):
+                # What the prompt's cache has saved is not counted.
+                self.read = event.data["prompt_tokens"] - event.data["cached_tokens"]
+                self.written = event.data["completion_tokens"]
+            self.last = event
+            yield event
