@@ -43,13 +43,18 @@ class BadRequest(UserError):
     """The request holds a value that cannot be used (HTTP 422).
 
     Attributes:
-        path: where in the request that :func:`validated` has checked: names of fields and numbers
-            of items, the outermost first; empty when it is about the whole.
+        path: where in the request: names of fields and numbers of items, the outermost first;
+            empty when that is unknown, or the whole.
         kind: pydantic's name for what is wrong, such as ``string_too_long``; empty when unknown.
     """
 
     path: tuple[str | int, ...] = ()
     kind: str = ""
+
+    def at(self, *path: str | int) -> BadRequest:
+        """The same error, which says where it is."""
+        self.path = path
+        return self
 
 
 class NotFound(UserError):
@@ -128,8 +133,8 @@ _OTHER = "{field} cannot be {value}: {reason}"
 
 def _sentence(model: type[BaseModel], error: ValidationError) -> BadRequest:
     first = error.errors(include_url=False)[0]
-    sentence = _worded(model, first)
-    sentence.path, sentence.kind = first["loc"], first["type"]
+    sentence = _worded(model, first).at(*first["loc"])
+    sentence.kind = first["type"]
     return sentence
 
 
