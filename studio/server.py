@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 from pipelines.catalog import HUB_FOLDER, OWN, Catalog, ModelEntry
 from pipelines.chat.catalog import ChatCatalog
+from pipelines.chat.engine import run as run_chat
 from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.diffusion.control.requests import ControlRequest
 from pipelines.diffusion.lora.requests import MergeRequest
@@ -32,6 +33,10 @@ from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.engines import ENGINES, Engine
 from pipelines.errors import NotFound, Refused, Unavailable, validated
 from studio.accounts import Account, Accounts, Owner
+from studio.chat.answers import Answers
+from studio.chat.conversations import Conversations
+from studio.chat.exchange import Exchange
+from studio.chat.keys import Keys
 from studio.cleaning import UPLOADS, uploaded_bytes
 from studio.conditions import Conditions
 from studio.gallery import Gallery
@@ -80,7 +85,8 @@ class Studio:
 
     Attributes:
         home, store, settings, catalog, control, chat_models, cache, gallery, inputs, conditions,
-            inside, shelf, loras, subjects, jobs, trainings, accounts: the services.
+            inside, shelf, loras, subjects, jobs, trainings, conversations, exchange, answers, keys,
+            accounts: the services.
         machine: the device, once it is known.
     """
 
@@ -112,6 +118,11 @@ class Studio:
             self.trainings = Trainings(
                 self.home, self.loras, self.machine, self.subjects, self.jobs
             )
+            self.conversations = Conversations(self.store, self.settings)
+            self.exchange = Exchange(self.store, self.settings)
+            self.answers = Answers(self.conversations, run_chat, self.cache)
+            parts.callback(self.answers.close)
+            self.keys = Keys(self.store, self.settings)
             self._parts = parts.pop_all()
 
     def engine(self, kind: str) -> Engine:
@@ -202,6 +213,10 @@ class Studio:
             if not owner.is_host and not entry.is_here(self.home):
                 raise _not_here(entry.title)
 
+    def is_here(self, entry: ModelEntry) -> bool:
+        """Whether a base model's files are on this machine."""
+        return _is_here(entry, self.home)
+
     def warm_up(self) -> None:
         """Loads what the first job needs (torch and the engines), so that it need not wait.
 
@@ -269,6 +284,7 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     from studio import api, login, page
     from studio.access import MAX_LARGE_UPLOAD_BYTES, Access
     from studio.i18n.browsers import ChinesePage
+    from studio.openai.routes import openai_router
 
     gradio.processing_utils.async_ssrf_protected_download = _from_elsewhere
 
@@ -294,6 +310,7 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
 
     app = FastAPI(title="Atelier", lifespan=lifespan, docs_url=None, redoc_url=None)
     api.install(app, studio)
+    app.include_router(openai_router(studio))
     app.include_router(login.router(studio.accounts))
     blocks = page.build(studio)
     blocks.delete_cache = (CACHE_SECONDS, CACHE_SECONDS)
@@ -314,6 +331,7 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     app.add_middleware(
         Access,
         accounts=studio.accounts,
+        keys=studio.keys,
         on_page=page_seen.set,
         uploaded_bytes=lambda: uploaded_bytes(studio.home),
     )
