@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from collections.abc import Callable
@@ -12,6 +13,8 @@ import openai
 import psutil
 import pytest
 
+from studio.server import Options
+from tests.studio.live import live_studio
 from tests.studio.openai.conftest import HELLO, MODEL
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
@@ -116,3 +119,19 @@ def test_more_answers_at_a_time_than_an_owner_may_have_are_refused(raw, client, 
             model=MODEL, messages=HELLO, max_tokens=1, n=3
         ).choices
     assert is_stopped(studio)
+
+
+def test_closing_the_studio_ends_a_stream_and_is_not_held_up_by_it(tmp_path):
+    with live_studio(Options(tmp_path, device="cpu", offline=True)) as (_, address):
+        client = httpx.Client(base_url=address, timeout=60)
+        answer = client.send(
+            client.build_request("POST", COMPLETIONS, json={**ENDLESS, "stream": True}),
+            stream=True,
+        )
+        lines = answer.iter_lines()
+        assert next(lines).startswith("data: ")
+        start = time.monotonic()
+    assert time.monotonic() - start < 15
+    with contextlib.suppress(httpx.RemoteProtocolError):
+        assert "[DONE]" not in "".join(lines)
+    client.close()
