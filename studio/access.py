@@ -35,14 +35,15 @@ from studio.replies import TooLarge, error_body, status_of
 
 API = "/api/v1"
 OPENAI = "/v1"  # for programs that speak OpenAI's protocol
-UPLOADS = re.compile(rf"{API}/(pictures/read-settings|inputs|subjects/\w+/photos)")
-LORA_UPLOAD = f"{API}/loras"
+UPLOADS = re.compile(rf"{API}/(pictures/read-settings|inputs)")
 GRADIO_UPLOAD = "/gradio_api/upload"
+LARGE_UPLOADS = re.compile(rf"{GRADIO_UPLOAD}|{API}/(loras|subjects/\w+/photos)")
 
 MAX_JSON_BYTES = 1_000_000
 MAX_OPENAI_BYTES = 4_000_000  # a whole book as a prompt
 MAX_UPLOAD_BYTES = 50_000_000
-MAX_LORA_BYTES = 1_000_000_000  # SDXL's at rank 256; streamed to the disk, never held in memory
+# SDXL's LoRA at rank 256, a zip of photos; streamed to the disk, never held in memory.
+MAX_LARGE_UPLOAD_BYTES = 1_000_000_000
 MAX_WAITING_BYTES = 4_000_000_000  # of everybody's uploads that no tab has taken yet
 
 OPEN_PATHS = {"/login", "/robots.txt", "/favicon.ico", f"{API}/health", "/health"}
@@ -270,8 +271,8 @@ def is_openai(path: str) -> bool:
 
 
 def _limit(path: str) -> int:
-    if path in (LORA_UPLOAD, GRADIO_UPLOAD):
-        return MAX_LORA_BYTES
+    if LARGE_UPLOADS.fullmatch(path):
+        return MAX_LARGE_UPLOAD_BYTES
     if is_openai(path):
         return MAX_OPENAI_BYTES
     return MAX_UPLOAD_BYTES if UPLOADS.fullmatch(path) else MAX_JSON_BYTES

@@ -42,6 +42,7 @@ from studio.conditions import Conditions
 from studio.gallery import Gallery
 from studio.home import HomeLock, prepare_home
 from studio.inputs import Inputs
+from studio.inside import Inside
 from studio.jobs import Job, Jobs
 from studio.loras import Loras
 from studio.machine import CacheOnDemand, Machine
@@ -84,7 +85,7 @@ class Studio:
 
     Attributes:
         home, store, settings, catalog, control, chat_models, cache, gallery, inputs, conditions,
-            shelf, loras, subjects, jobs, trainings, conversations, exchange, answers, keys,
+            inside, shelf, loras, subjects, jobs, trainings, conversations, exchange, answers, keys,
             accounts: the services.
         machine: the device, once it is known.
     """
@@ -107,6 +108,7 @@ class Studio:
             self.gallery = Gallery(self.store, self.home, self.settings)
             self.inputs = Inputs(self.store, self.home, self.gallery)
             self.conditions = Conditions(self.home, self.cache, self.inputs)
+            self.inside = Inside(self.chat_models, self.cache)
             self.shelf = LoraShelf(self.home)
             self.loras = Loras(self.store, self.shelf, self.catalog, self.gallery)
             self.subjects = Subjects(self.store, self.home, self.gallery, self.shelf)
@@ -280,7 +282,7 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     from starlette.middleware import Middleware
 
     from studio import api, login, page
-    from studio.access import MAX_LORA_BYTES, Access
+    from studio.access import MAX_LARGE_UPLOAD_BYTES, Access
     from studio.i18n.browsers import ChinesePage
     from studio.openai.routes import openai_router
 
@@ -316,7 +318,7 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
         app,
         blocks,
         path="/",
-        max_file_size=MAX_LORA_BYTES,  # what reads smaller files has limits of its own
+        max_file_size=MAX_LARGE_UPLOAD_BYTES,  # what reads smaller files has limits of its own
         footer_links=[],
         run_history=False,
         enable_monitoring=False,
