@@ -52,6 +52,15 @@ class Settings(BaseModel):
             description="Above it new jobs are refused; nothing deletes itself. 0 is no limit.",
         ),
     ] = 0.0
+    guest_conversations: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=100_000,
+            title="Guest conversations",
+            description="How many conversations one guest may keep.",
+        ),
+    ] = 100
 
 
 class StoredSettings:
