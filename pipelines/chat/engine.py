@@ -6,6 +6,7 @@ directly.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import threading
 import time
@@ -16,6 +17,7 @@ from pipelines.chat.catalog import CACHE_PREFIX, ChatCatalog, ChatEntry
 from pipelines.chat.context import exceeded, fit
 from pipelines.chat.events import Finished, Reading, Words
 from pipelines.chat.requests import MAX_SEED, ChatRequest, CompletionRequest, Sampling
+from pipelines.errors import Busy
 from pipelines.events import Progress, Result
 
 if TYPE_CHECKING:
@@ -49,11 +51,16 @@ def run(
         return
     name = CACHE_PREFIX + entry.name
     yield from cache.warm(name, stop)
-    with cache.lease(name) as model:
-        prompt, dropped = _prompt(request, model)
-        yield from _told(
-            request, model.generate(prompt, request, stop), model.context_length, dropped
-        )
+    model = None
+    try:
+        with cache.lease(name) as model:
+            prompt, dropped = _prompt(request, model)
+            events = model.generate(prompt, request, stop)
+            yield from _told(request, events, model.context_length, dropped)
+    finally:
+        if model is not None and not model.alive:
+            with contextlib.suppress(Busy):  # whoever leases it still will be the one
+                cache.release(name)
 
 
 def resolved(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,8 @@ class TransformersModel:
         tokenizer: ``transformers.PreTrainedTokenizerBase``.
         context_length: tokens that a conversation may have.
     """
+
+    alive = True
 
     def __init__(self, entry: ChatEntry, model: Any, tokenizer: Any) -> None:
         self.entry, self.model, self.tokenizer = entry, model, tokenizer
@@ -273,6 +276,12 @@ def _quantised(entry: ChatEntry, device: str) -> dict[str, Any]:
             "{device}. Choose a GGUF model here.",
             model=entry.title,
             device=device,
+        )
+    if find_spec("bitsandbytes") is None:
+        raise Unavailable(
+            "{model} needs the package bitsandbytes, which is not installed. Install it by pip "
+            "install bitsandbytes, or choose another model.",
+            model=entry.title,
         )
     if entry.quantisation == "8bit":
         config = BitsAndBytesConfig(load_in_8bit=True)
