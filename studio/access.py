@@ -31,7 +31,7 @@ from studio.i18n import language_of, translate
 from studio.replies import TooLarge, error_body, status_of
 
 API = "/api/v1"
-UPLOADS = re.compile(rf"{API}/(pictures/read-settings|inputs|subjects/\w+/photos)")
+UPLOADS = re.compile(rf"{API}/(pictures/read-settings|inputs|subjects/\w+/photos|chats/import)")
 LORA_UPLOAD = f"{API}/loras"
 GRADIO_UPLOAD = "/gradio_api/upload"
 
@@ -54,7 +54,8 @@ GRADIO_ROUTES = re.compile(
     r"|custom_component/[\w./-]+|file=.+|stream/[\w./-]+)"
 )
 OWN_ROUTES = re.compile(
-    r"/api/v1/.+|/pictures/[\w-]+\.png|/thumbnails/[\w-]+\.webp|/(login|logout|robots\.txt)"
+    r"/api/v1/.+|/pictures/[\w-]+\.png|/thumbnails/[\w-]+\.webp|/scripts/\w+\.js"
+    r"|/(login|logout|robots\.txt)"
 )
 
 SECURITY_HEADERS = {

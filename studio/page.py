@@ -17,7 +17,7 @@ from studio.home import readable_bytes
 from studio.i18n import LANGUAGES, texts
 from studio.opening import Opening
 from studio.reuse import fields_of
-from studio.tabs import compare, control, gallery, settings, shelf, text_to_image, train
+from studio.tabs import chat, compare, control, gallery, settings, shelf, text_to_image, train
 from studio.tabs.details import Details, Shown
 from studio.theme import theme
 from studio.widgets import QUIET, Visitor, label
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from studio.server import Studio
 
 HEADER_SECONDS = 5
-PAINT, STEER, TEACH, SHELF, COMPARE = "paint", "steer", "teach", "shelf", "compare"
-GALLERY, SETTINGS = "gallery", "settings"
+PAINT, CHAT, STEER, TEACH, SHELF = "paint", "chat", "steer", "teach", "shelf"
+COMPARE, GALLERY, SETTINGS = "compare", "gallery", "settings"
 
 
 def build(studio: Studio) -> gr.Blocks:
@@ -37,6 +37,8 @@ def build(studio: Studio) -> gr.Blocks:
         with gr.Tabs(selected=PAINT, elem_id="tabs", overflow_behavior="wrap") as tabs:
             with gr.Tab(label("Text to image"), id=PAINT):
                 painting = text_to_image.Tab(studio)
+            with gr.Tab(label("Chat"), id=CHAT):
+                chat.Tab(studio)
             with gr.Tab(label("Sketch & depth"), id=STEER) as steering_tab:
                 steering = control.Tab(studio)
             with gr.Tab(label("Teach"), id=TEACH) as teaching_tab:

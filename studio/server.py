@@ -18,7 +18,9 @@ import anyio.to_thread
 import uvicorn
 from pydantic import BaseModel
 
-from pipelines.catalog import HUB_FOLDER, OWN, Catalog, ModelEntry
+from pipelines.chat.catalog import ChatCatalog
+from pipelines.catalog import ASSETS, HUB_FOLDER, OWN, Catalog, ModelEntry
+from pipelines.chat.engine import run as run_chat
 from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.diffusion.control.requests import ControlRequest
 from pipelines.diffusion.lora.requests import MergeRequest
@@ -31,6 +33,9 @@ from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.engines import ENGINES, Engine
 from pipelines.errors import NotFound, Refused, Unavailable, validated
 from studio.accounts import Account, Accounts, Owner
+from studio.chat.answers import Answers
+from studio.chat.conversations import Conversations
+from studio.chat.exchange import Exchange
 from studio.cleaning import UPLOADS, uploaded_bytes
 from studio.conditions import Conditions
 from studio.gallery import Gallery
@@ -49,6 +54,7 @@ from studio.trainings import Trainings
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+SCRIPTS = ASSETS / "chat"  # what the chat tab loads
 FIRST_PORT, LAST_PORT = 7860, 7959
 CACHE_SECONDS = 24 * 3600  # how old Gradio's copies of shown and uploaded files may get
 SHUTDOWN_SECONDS = 3
@@ -77,8 +83,9 @@ class Studio:
     """All services of one running studio; the page and the API work on these.
 
     Attributes:
-        home, store, settings, catalog, control, cache, gallery, inputs, conditions, shelf, loras,
-            subjects, jobs, trainings, accounts: the services.
+        home, store, settings, catalog, control, chat_models, cache, gallery, inputs, conditions,
+            shelf, loras, subjects, jobs, trainings, conversations, exchange, answers, accounts: the
+            services.
         machine: the device, once it is known.
     """
 
@@ -91,6 +98,7 @@ class Studio:
             parts.callback(self.store.close)
             self.settings = StoredSettings(self.store)
             self.catalog, self.control = Catalog(self.home), ControlCatalog(self.home)
+            self.chat_models = ChatCatalog(self.home)
             self.machine = Machine(
                 self.catalog, self.home, options.device, options.budget, options.offline
             )
@@ -108,6 +116,10 @@ class Studio:
             self.trainings = Trainings(
                 self.home, self.loras, self.machine, self.subjects, self.jobs
             )
+            self.conversations = Conversations(self.store, self.settings)
+            self.exchange = Exchange(self.store, self.settings)
+            self.answers = Answers(self.conversations, run_chat, self.cache)
+            parts.callback(self.answers.close)
             self._parts = parts.pop_all()
 
     def engine(self, kind: str) -> Engine:
@@ -261,6 +273,7 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     import gradio
     from fastapi import FastAPI
     from starlette.middleware import Middleware
+    from starlette.staticfiles import StaticFiles
 
     from studio import api, login, page
     from studio.access import MAX_LORA_BYTES, Access
@@ -291,6 +304,7 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     app = FastAPI(title="Atelier", lifespan=lifespan, docs_url=None, redoc_url=None)
     api.install(app, studio)
     app.include_router(login.router(studio.accounts))
+    app.mount("/scripts", StaticFiles(directory=SCRIPTS))
     blocks = page.build(studio)
     blocks.delete_cache = (CACHE_SECONDS, CACHE_SECONDS)
     gradio.mount_gradio_app(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -64,38 +64,37 @@ class Growing:
     itself; in between its new words are told as they are.
     """
 
-    _start: int = 0  # of the open block
-    _drawn: int = 0  # as far as it was read
-    _told: int = 0
-    _plain: bool = field(default=False)
+    _open: str = ""  # the open block
+    _new: int = 0  # characters of it that were told as they are
+    _length: int = 0
+    _plain: bool = False
 
-    def feed(self, text: str) -> Grown | None:
-        """What to change for ``text``, which begins with the one before; None for nothing."""
-        words = text[self._told :]
+    def feed(self, words: str) -> Grown | None:
+        """What to change for the answer's next words; None for nothing."""
         if not words:
             return None
-        self._told = len(text)
-        if self._plain or len(text) - self._drawn < (self._drawn - self._start) // _GROWTH:
+        self._open += words
+        self._new += len(words)
+        self._length += len(words)
+        drawn = len(self._open) - self._new
+        if self._plain or self._new < drawn // _GROWTH:
             return Grown(words=words)
-        self._drawn = len(text)
-        tail = text[self._start :]
-        if len(text) > MAX_RENDERED or not (found := _blocks(tail, growing=True)):
-            self._plain = len(text) > MAX_RENDERED
-            return Grown(tail=as_written(tail))
-        *complete, (line, _) = found
-        closed = _blocks(_lines(tail, 0, line)) if complete else []
-        self._start += _offset(tail, line)
-        return Grown(tuple(html for _, html in closed), found[-1][1])
+        self._new, self._plain = 0, self._length > MAX_RENDERED
+        if self._plain:  # from now on words are only added
+            return Grown(tail=as_written(self._open))
+        if not (found := _blocks(self._open, growing=True)):
+            return Grown(tail=as_written(self._open))
+        *complete, (line, tail) = found
+        start = _offset(self._open, line)
+        closed = _blocks(self._open[:start]) if complete else []
+        self._open = self._open[start:]
+        return Grown(tuple(html for _, html in closed), tail)
 
 
 def _offset(text: str, line: int) -> int:
     """Where the line of this number begins."""
     ends = _LINE_END.finditer(text)
     return next((end.end() for number, end in enumerate(ends, 1) if number == line), 0)
-
-
-def _lines(text: str, first: int, last: int) -> str:
-    return text[_offset(text, first) : _offset(text, last)]
 
 
 def _blocks(text: str, growing: bool = False) -> list[tuple[int, str]]:
