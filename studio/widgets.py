@@ -113,10 +113,11 @@ def _python_type(field: FieldInfo) -> Any:
 
 
 def step(field: FieldInfo) -> float:
+    """What one move of a slider changes."""
     if _python_type(field) is int:
         return _constraint(field, "multiple_of") or 1
     low, high = bounds(field)
-    return 0.05 if high - low <= 1 else 0.1
+    return 0.05 if high - (low or 0) <= 1 else 0.1
 
 
 def _constraint(field: FieldInfo, name: str) -> Any:

@@ -1,6 +1,6 @@
 // The place to write, the one button that sends or stops, and how full the context is.
 
-import { h, iconButton, say } from "./page.js";
+import { h, say } from "./page.js";
 import { fit } from "./messages.js";
 
 const DRAFT = "atelier-chat-draft"; // what was written and not sent, for a refresh
@@ -20,7 +20,7 @@ export class Composer {
       onkeydown: (event) => this.#key(event),
     });
     this.button = h("button", { type: "submit", class: "send", id: "chat-send" });
-    this.beside = iconButton("beside", say("Put another model beside"), () => acts.beside(), { class: "icon", id: "chat-beside" });
+    this.beside = h("button", { type: "button", class: "plain beside", id: "chat-beside", onclick: () => acts.beside() }, say("Another model beside"));
     this.bar = h("span", {});
     this.tokens = h("span", { class: "tokens", id: "chat-tokens" });
     this.meter = h("span", { class: "bar", role: "meter", "aria-label": say("Context used"), "aria-valuemin": 0 }, this.bar);
@@ -29,7 +29,7 @@ export class Composer {
       "form",
       { class: "composer", onsubmit: (event) => this.#pressed(event) },
       h("div", { class: "writing" }, this.field, this.button),
-      h("div", { class: "under" }, this.beside, this.meter, this.tokens, hint),
+      h("div", { class: "under" }, this.meter, this.tokens, hint, this.beside),
     );
     this.field.value = sessionStorage.getItem(DRAFT) || "";
     requestAnimationFrame(() => fit(this.field));

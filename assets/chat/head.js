@@ -15,7 +15,7 @@ export class Head {
     this.actions = h("div", { class: "acts" }, this.rename, this.export, this.remove);
     const sides = iconButton("list", say("Conversations and settings"), () => acts.sides(), { class: "icon sides" });
     this.below = h("div", { class: "below-head" });
-    this.element = h("header", { class: "head" }, h("div", { class: "line" }, sides, this.title, this.actions), this.below);
+    this.element = h("header", { class: "chat-head" }, h("div", { class: "line" }, sides, this.title, this.actions), this.below);
     document.addEventListener("click", (event) => !this.export.contains(event.target) && this.export.removeAttribute("open"));
   }
 

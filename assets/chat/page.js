@@ -30,10 +30,7 @@ export function h(tag, attributes = {}, ...children) {
 }
 
 const ICONS = {
-  add: '<path d="M12 5v14M5 12h14"/>',
-  beside: '<path d="M4 5h7v14H4zM14 5h6v14h-6z"/>',
   close: '<path d="M6 6l12 12M18 6L6 18"/>',
-  continue: '<path d="M5 5l8 7-8 7zM17 5v14"/>',
   copy: '<path d="M9 9h10v11H9zM15 9V5H5v10h4"/>',
   down: '<path d="M12 5v14M6 13l6 6 6-6"/>',
   edit: '<path d="M4 20l1-5L16 4l4 4L9 19zM14 6l4 4"/>',

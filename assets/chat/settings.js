@@ -38,7 +38,7 @@ export class Settings {
     }
     const name = field.name.replaceAll("_", "-");
     const input = h("input", { type: "number", id: `chat-${name}`, step: field.slides ? "any" : 1, min: field.low, max: field.high, "aria-label": field.title });
-    const slider = field.slides && h("input", { type: "range", min: field.low ?? 0, max: field.high, step: field.step, tabindex: "-1", "aria-hidden": "true" });
+    const slider = field.slides && h("input", { type: "range", min: field.low ?? field.step, max: field.high, step: field.step, tabindex: "-1", "aria-hidden": "true" });
     input.addEventListener("input", () => slider && (slider.value = input.value === "" ? this.defaults[field.name] : input.value));
     input.addEventListener("change", () => this.#custom());
     if (slider) {
