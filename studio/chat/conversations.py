@@ -94,6 +94,12 @@ class Conversations:
             conversation = rows.one(connection, owner, conversation_id)
             return tree.path_to(connection, conversation.id, conversation.leaf)
 
+    def path_to(self, owner: str, message_id: str) -> list[StoredMessage]:
+        """The messages from a first one to this, whichever branch is shown."""
+        with self.store.reading() as connection:
+            message = tree.message_at(connection, owner, message_id)
+            return tree.path_to(connection, message.conversation, message.id)
+
     def message(self, owner: str, message_id: str) -> StoredMessage:
         with self.store.reading() as connection:
             return tree.message_at(connection, owner, message_id)
@@ -332,6 +338,11 @@ class Conversations:
             for lane, each in _twins(connection, now, message):
                 rows.set_leaf(connection, lane.id, tree.deepest(connection, each))
         return self.lanes(owner, message.conversation)
+
+    def check_size(self, owner: str) -> None:
+        """Raises Busy when a guest keeps as many words as are allowed."""
+        with self.store.reading() as connection:
+            check_size(connection, owner, self._settings.current)
 
     @contextlib.contextmanager
     def _changing(

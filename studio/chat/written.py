@@ -90,17 +90,23 @@ class Written:
             return message
 
     def add(self, pieces: Mapping[str, str]) -> set[str]:
-        """Keeps new words of several answers; returns the ids of those that are gone."""
+        """Keeps new words of several answers; returns the ids of those that are gone.
+
+        An answer without new words is only looked for.
+        """
         gone = set()
         with self._store.transaction() as connection:
             for message_id, text in pieces.items():
-                added = connection.execute(
-                    "INSERT INTO chat_pieces (message, text) SELECT id, ? FROM chat_messages "
-                    "WHERE id = ? AND state = ?",
-                    (text, message_id, STREAMING),
-                )
-                if not added.rowcount:
+                there = connection.execute(
+                    "SELECT 1 FROM chat_messages WHERE id = ? AND state = ?",
+                    (message_id, STREAMING),
+                ).fetchone()
+                if there is None:
                     gone.add(message_id)
+                elif text:
+                    connection.execute(
+                        "INSERT INTO chat_pieces (message, text) VALUES (?, ?)", (message_id, text)
+                    )
         return gone
 
     def end(
