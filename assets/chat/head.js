@@ -7,16 +7,17 @@ export class Head {
   constructor(acts) {
     this.acts = acts;
     this.title = h("h2", {});
-    this.markdown = h("a", { class: "plain", download: true }, "Markdown");
-    this.json = h("a", { class: "plain", download: true }, "JSON");
+    this.markdown = h("a", { class: "plain", download: true }, say("Export as Markdown"));
+    this.json = h("a", { class: "plain", download: true }, say("Export as JSON"));
     this.rename = h("button", { type: "button", class: "plain rename", onclick: () => this.#rename() }, say("Rename"));
     this.remove = h("button", { type: "button", class: "plain remove", onclick: () => this.#ask() }, say("Delete"));
-    this.export = h("details", { class: "export" }, h("summary", { class: "plain" }, say("Export")), h("div", { class: "menu" }, this.markdown, this.json));
-    this.actions = h("div", { class: "acts" }, this.rename, this.export, this.remove);
+    const dots = h("summary", { class: "icon", title: say("More"), "aria-label": say("More") });
+    dots.innerHTML = '<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M5 12h.01M12 12h.01M19 12h.01" stroke-width="3"/></svg>';
+    this.actions = h("details", { class: "more-acts" }, dots, h("div", { class: "menu" }, this.rename, this.markdown, this.json, this.remove));
     const sides = iconButton("list", say("Conversations and settings"), () => acts.sides(), { class: "icon sides" });
     this.below = h("div", { class: "below-head" });
     this.element = h("header", { class: "chat-head" }, h("div", { class: "line" }, sides, this.title, this.actions), this.below);
-    document.addEventListener("click", (event) => !this.export.contains(event.target) && this.export.removeAttribute("open"));
+    document.addEventListener("click", (event) => !dots.contains(event.target) && this.actions.removeAttribute("open"));
   }
 
   show(view) {

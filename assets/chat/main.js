@@ -35,7 +35,10 @@ class Chat {
       open: (id) => this.open(id),
       begin: () => this.begin(),
       failed: (error) => this.fail(error),
-      brought: (view) => this.#took(view),
+      brought: (view) => {
+        this.#took(view);
+        this.list.load();
+      },
     });
     this.settings = new Settings(known, () => this.#settingsChanged());
     this.head = new Head({
