@@ -14,6 +14,7 @@ from pipelines.messages import Message
 
 Phase = Literal["loading", "reading", "writing", "ended"]
 RATE_SECONDS = 3.0  # over which tokens per second are counted
+RATE_AFTER = 0.5  # seconds of writing before which their number says nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class LiveView:
         characters: of all words so far, those that were there before it was gone on with included.
         tokens: made so far.
         tokens_per_second: over the last seconds; None until it can be told.
-        first_token_seconds: from the end of loading to the first token; None until then.
+        first_token_seconds: from the begin of reading to the first token; None until then.
     """
 
     version: int
@@ -82,8 +83,9 @@ class Live:
                 case Progress():
                     self._enter("loading")
                     self._note, self._step, self._total = event.note, event.step, event.total
-                    self._asked = time.monotonic()  # loading is nothing of the answer's
                 case Reading():
+                    if self._phase == "loading":
+                        self._asked = time.monotonic()  # loading is no part of the answer
                     self._enter("reading")
                     self._read, self._to_read = event.done, event.total
                 case Words():
@@ -199,7 +201,7 @@ class Live:
 
     def _rate(self, now: float) -> float | None:
         self._forget(now)
-        if self._first is None or (span := min(now - self._first, RATE_SECONDS)) <= 0:
+        if self._first is None or (span := min(now - self._first, RATE_SECONDS)) < RATE_AFTER:
             return None
         return self._recent_tokens / span
 

@@ -14,8 +14,9 @@ import pytest
 from pipelines.chat.events import Reading, Words
 from pipelines.chat.requests import MAX_MESSAGES, ChatMessage, ChatRequest
 from pipelines.errors import BadRequest, Busy, NotFound, Refused, Stopped, Unavailable
-from pipelines.events import Result
+from pipelines.events import Progress, Result
 from studio.chat import answers as answers_module
+from studio.chat import live as live_module
 from studio.chat.answers import Answers
 from studio.chat.conversation import Stale
 from studio.chat.conversations import Conversations
@@ -147,7 +148,6 @@ def test_a_watcher_sees_the_phases_without_the_database(conversations, talk):
     until(lambda: live.view().tokens == 2)
     view = live.view()
     assert (view.phase, view.text, view.characters) == ("writing", "Hé", 2)
-    assert view.tokens_per_second > 0
     assert 0 <= view.first_token_seconds < 5
     version = live.version
     assert not live.wait(version, 0.05), "nothing is new"
@@ -196,6 +196,36 @@ def test_neither_adding_words_nor_asking_for_the_new_ones_touches_the_old_ones()
         seen = view.characters
     assert said == seen == len(live.text) == 1_000_000
     assert time.monotonic() - start < 20
+
+
+def test_times_and_speed_are_those_of_reading_and_writing_not_of_loading(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(live_module.time, "monotonic", lambda: now[0])
+    live = Live()
+
+    def at(moment, event):
+        now[0] = moment
+        live.saw(event)
+        return live.view()
+
+    at(5, Progress(1, 2))
+    assert live.view().phase_seconds == 5
+    at(20, Reading(0, 9))
+    assert at(21, Reading(9, 9)).phase_seconds == 1
+    view = at(22, Words("", 1))
+    assert (view.first_token_seconds, view.tokens_per_second) == (2, None)
+    for tenth in range(1, 100):  # from 22 to 32, ten tokens a second
+        view = at(22 + tenth / 10, Words("x", 1))
+    assert view.tokens_per_second == pytest.approx(10, rel=0.05)
+    now[0] = 33.4  # a second and a half without any: half of the window is empty
+    assert live.view().tokens_per_second == pytest.approx(5, rel=0.1)
+    assert live.facts() == {
+        "prompt_tokens": 9,
+        "completion_tokens": 100,
+        "first_token_seconds": 2,
+        "seconds": pytest.approx(9.9),
+        "tokens_per_second": pytest.approx(100 / 9.9),
+    }
 
 
 def test_words_are_asked_for_from_any_character_on():
