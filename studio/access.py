@@ -31,13 +31,14 @@ from studio.i18n import language_of, translate
 from studio.replies import TooLarge, error_body, status_of
 
 API = "/api/v1"
-UPLOADS = re.compile(rf"{API}/(pictures/read-settings|inputs|subjects/\w+/photos|chats/import)")
-LORA_UPLOAD = f"{API}/loras"
+UPLOADS = re.compile(rf"{API}/(pictures/read-settings|inputs|chats/import)")
 GRADIO_UPLOAD = "/gradio_api/upload"
+LARGE_UPLOADS = re.compile(rf"{GRADIO_UPLOAD}|{API}/(loras|subjects/\w+/photos)")
 
 MAX_JSON_BYTES = 1_000_000
 MAX_UPLOAD_BYTES = 50_000_000
-MAX_LORA_BYTES = 1_000_000_000  # SDXL's at rank 256; streamed to the disk, never held in memory
+# SDXL's LoRA at rank 256, a zip of photos; streamed to the disk, never held in memory.
+MAX_LARGE_UPLOAD_BYTES = 1_000_000_000
 MAX_WAITING_BYTES = 4_000_000_000  # of everybody's uploads that no tab has taken yet
 
 OPEN_PATHS = {"/login", "/robots.txt", "/favicon.ico", f"{API}/health"}
@@ -229,8 +230,8 @@ def _parts(url: str) -> SplitResult:
 
 
 def _limit(path: str) -> int:
-    if path in (LORA_UPLOAD, GRADIO_UPLOAD):
-        return MAX_LORA_BYTES
+    if LARGE_UPLOADS.fullmatch(path):
+        return MAX_LARGE_UPLOAD_BYTES
     return MAX_UPLOAD_BYTES if UPLOADS.fullmatch(path) else MAX_JSON_BYTES
 
 

@@ -276,7 +276,7 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     from starlette.staticfiles import StaticFiles
 
     from studio import api, login, page
-    from studio.access import MAX_LORA_BYTES, Access
+    from studio.access import MAX_LARGE_UPLOAD_BYTES, Access
     from studio.i18n.browsers import ChinesePage
 
     gradio.processing_utils.async_ssrf_protected_download = _from_elsewhere
@@ -311,7 +311,7 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
         app,
         blocks,
         path="/",
-        max_file_size=MAX_LORA_BYTES,  # what reads smaller files has limits of its own
+        max_file_size=MAX_LARGE_UPLOAD_BYTES,  # what reads smaller files has limits of its own
         footer_links=[],
         run_history=False,
         enable_monitoring=False,

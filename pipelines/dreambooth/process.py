@@ -27,7 +27,9 @@ from pipelines import errors
 from pipelines.cache import ModelCache
 from pipelines.catalog import OWN, ROOT, Catalog
 from pipelines.devices import free_memory
-from pipelines.diffusion.lora.shelf import MODEL, WEIGHTS, About, LoraShelf
+from pipelines.diffusion.lora.about import About
+from pipelines.diffusion.lora.entries import MODEL, WEIGHTS
+from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.dreambooth.folder import TrainingFolder
 from pipelines.dreambooth.preflight import Preflight, check_room, preflight, remember_speed
 from pipelines.dreambooth.requests import TrainingRequest
