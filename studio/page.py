@@ -8,6 +8,7 @@ import gradio as gr
 
 from pipelines.catalog import ASSETS, OWN
 from pipelines.chat.catalog import CACHE_PREFIX as CHAT_PREFIX
+from pipelines.chat.catalog import INSIDE_PREFIX
 from pipelines.diffusion.control.catalog import CACHE_PREFIX
 from pipelines.diffusion.samplers import samplers_in
 from pipelines.diffusion.styles import styles
@@ -18,7 +19,17 @@ from studio.home import readable_bytes
 from studio.i18n import LANGUAGES, texts
 from studio.opening import Opening
 from studio.reuse import fields_of
-from studio.tabs import chat, compare, control, gallery, settings, shelf, text_to_image, train
+from studio.tabs import (
+    chat,
+    compare,
+    control,
+    gallery,
+    inside,
+    settings,
+    shelf,
+    text_to_image,
+    train,
+)
 from studio.tabs.details import Details, Shown
 from studio.theme import theme
 from studio.widgets import QUIET, Visitor, label
@@ -27,8 +38,8 @@ if TYPE_CHECKING:
     from studio.server import Studio
 
 HEADER_SECONDS = 5
-PAINT, CHAT, STEER, TEACH, SHELF = "paint", "chat", "steer", "teach", "shelf"
-COMPARE, GALLERY, SETTINGS = "compare", "gallery", "settings"
+PAINT, CHAT, INSIDE, STEER, TEACH = "paint", "chat", "inside", "steer", "teach"
+SHELF, COMPARE, GALLERY, SETTINGS = "shelf", "compare", "gallery", "settings"
 
 
 def build(studio: Studio) -> gr.Blocks:
@@ -48,6 +59,8 @@ def build(studio: Studio) -> gr.Blocks:
                 keeping = shelf.Tab(studio)
             with gr.Tab(label("Compare samplers"), id=COMPARE) as comparing_tab:
                 comparing = compare.Tab(studio)
+            with gr.Tab(label("Look inside"), id=INSIDE) as inside_tab:
+                opened = inside.Tab(studio)
             with gr.Tab(label("Gallery"), id=GALLERY) as gallery_tab:
                 showing = gallery.Tab(studio)
             with gr.Tab(label("Settings"), id=SETTINGS, visible=False) as settings_tab:
@@ -59,6 +72,7 @@ def build(studio: Studio) -> gr.Blocks:
         keeping.listen(Opening(page, shelf_tab), shelf_tab)
         keeping.send_to(painting, tabs, PAINT)
         comparing.listen(Opening(page, comparing_tab))
+        opened.listen(Opening(page, inside_tab))
         showing.listen(gallery_tab)
         adjusting.listen(page, settings_tab)
         kept = (
@@ -104,7 +118,7 @@ def look() -> dict[str, Any]:
     """What the page is shown with: arguments of :func:`gradio.mount_gradio_app`."""
     return {
         "theme": theme(),
-        "css_paths": [ASSETS / "page.css"],
+        "css_paths": [ASSETS / "page.css", ASSETS / "inside.css"],
         "i18n": gr.I18n(**{language: labels(language) for language in LANGUAGES}),
     }
 
@@ -152,7 +166,8 @@ def _facts(studio: Studio, visitor: Visitor) -> list[tuple[str, str]]:
         facts.append(("Device", visitor.say("getting ready …")))
     titles = {entry.name: entry.title for entry in studio.catalog.models()}
     titles |= {CACHE_PREFIX + entry.name: entry.title for entry in studio.control.models()}
-    titles |= {CHAT_PREFIX + entry.name: entry.title for entry in studio.chat_models.models()}
+    for prefix in (CHAT_PREFIX, INSIDE_PREFIX):
+        titles |= {prefix + entry.name: entry.title for entry in studio.chat_models.models()}
     titles |= {entry.name: entry.title for entry in studio.loras.models(visitor.owner.id)}
     others = visitor.say("somebody's own model")
     loaded = [

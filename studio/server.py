@@ -18,8 +18,8 @@ import anyio.to_thread
 import uvicorn
 from pydantic import BaseModel
 
-from pipelines.chat.catalog import ChatCatalog
 from pipelines.catalog import ASSETS, HUB_FOLDER, OWN, Catalog, ModelEntry
+from pipelines.chat.catalog import ChatCatalog
 from pipelines.chat.engine import run as run_chat
 from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.diffusion.control.requests import ControlRequest
@@ -36,11 +36,13 @@ from studio.accounts import Account, Accounts, Owner
 from studio.chat.answers import Answers
 from studio.chat.conversations import Conversations
 from studio.chat.exchange import Exchange
+from studio.chat.keys import Keys
 from studio.cleaning import UPLOADS, uploaded_bytes
 from studio.conditions import Conditions
 from studio.gallery import Gallery
 from studio.home import HomeLock, prepare_home
 from studio.inputs import Inputs
+from studio.inside import Inside
 from studio.jobs import Job, Jobs
 from studio.loras import Loras
 from studio.machine import CacheOnDemand, Machine
@@ -84,8 +86,8 @@ class Studio:
 
     Attributes:
         home, store, settings, catalog, control, chat_models, cache, gallery, inputs, conditions,
-            shelf, loras, subjects, jobs, trainings, conversations, exchange, answers, accounts: the
-            services.
+            inside, shelf, loras, subjects, jobs, trainings, conversations, exchange, answers, keys,
+            accounts: the services.
         machine: the device, once it is known.
     """
 
@@ -107,6 +109,7 @@ class Studio:
             self.gallery = Gallery(self.store, self.home, self.settings)
             self.inputs = Inputs(self.store, self.home, self.gallery)
             self.conditions = Conditions(self.home, self.cache, self.inputs)
+            self.inside = Inside(self.chat_models, self.cache)
             self.shelf = LoraShelf(self.home)
             self.loras = Loras(self.store, self.shelf, self.catalog, self.gallery)
             self.subjects = Subjects(self.store, self.home, self.gallery, self.shelf)
@@ -120,6 +123,7 @@ class Studio:
             self.exchange = Exchange(self.store, self.settings)
             self.answers = Answers(self.conversations, run_chat, self.cache)
             parts.callback(self.answers.close)
+            self.keys = Keys(self.store, self.settings)
             self._parts = parts.pop_all()
 
     def engine(self, kind: str) -> Engine:
@@ -210,6 +214,10 @@ class Studio:
             if not owner.is_host and not entry.is_here(self.home):
                 raise _not_here(entry.title)
 
+    def is_here(self, entry: ModelEntry) -> bool:
+        """Whether a base model's files are on this machine."""
+        return _is_here(entry, self.home)
+
     def warm_up(self) -> None:
         """Loads what the first job needs (torch and the engines), so that it need not wait.
 
@@ -278,6 +286,7 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     from studio import api, login, page
     from studio.access import MAX_LARGE_UPLOAD_BYTES, Access
     from studio.i18n.browsers import ChinesePage
+    from studio.openai.routes import openai_router
 
     gradio.processing_utils.async_ssrf_protected_download = _from_elsewhere
 
@@ -303,6 +312,7 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
 
     app = FastAPI(title="Atelier", lifespan=lifespan, docs_url=None, redoc_url=None)
     api.install(app, studio)
+    app.include_router(openai_router(studio))
     app.include_router(login.router(studio.accounts))
     app.mount("/scripts", StaticFiles(directory=SCRIPTS))
     blocks = page.build(studio)
@@ -324,6 +334,7 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     app.add_middleware(
         Access,
         accounts=studio.accounts,
+        keys=studio.keys,
         on_page=page_seen.set,
         uploaded_bytes=lambda: uploaded_bytes(studio.home),
     )

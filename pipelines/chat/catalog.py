@@ -6,6 +6,7 @@ by the owner of the machine: only they name folders, addresses and keys, never a
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 from pathlib import Path
@@ -241,6 +242,16 @@ def _read(path: Path) -> ChatEntry:
     Raises:
         UserError: names the file and the reason.
     """
+    try:
+        about = path.stat()
+    except OSError as error:
+        raise UserError("{file}: {reason}", file=path.name, reason=error.strerror) from None
+    return _parsed(path, about.st_mtime_ns, about.st_size)
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed(path: Path, changed: int, size: int) -> ChatEntry:
+    """What :func:`_read` reads, kept until the file changes: every answer looks at all of them."""
     try:
         data: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pipelines.chat.requests import Sampling
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def reshape(
-    logits: torch.Tensor, sampling: Sampling, previous_ids: Iterable[int] = ()
+    logits: torch.Tensor, sampling: Sampling, previous_ids: Sequence[int] | torch.Tensor = ()
 ) -> torch.Tensor:
     """The probabilities that a token is drawn with.
 
@@ -71,13 +71,12 @@ def draw(probabilities: torch.Tensor, generator: torch.Generator) -> int:
 
 
 def _penalised(
-    scores: torch.Tensor, penalty: float | None, previous_ids: Iterable[int]
+    scores: torch.Tensor, penalty: float | None, previous_ids: Sequence[int] | torch.Tensor
 ) -> torch.Tensor:
     import torch
 
-    ids = sorted(set(previous_ids)) if penalty not in (None, 1) else []
-    if not ids:
+    if penalty in (None, 1) or not len(previous_ids):
         return scores
-    at = torch.tensor(ids, device=scores.device)
-    said = scores[at]
-    return scores.index_copy(0, at, torch.where(said < 0, said * penalty, said / penalty))
+    ids = torch.as_tensor(previous_ids, device=scores.device).unique()
+    said = scores[ids]
+    return scores.index_copy(0, ids, torch.where(said < 0, said * penalty, said / penalty))

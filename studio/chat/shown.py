@@ -122,9 +122,7 @@ def message_json(message: StoredMessage, language: str, drawn: bool = False) -> 
 def models(studio: Studio, owner: Owner, language: str) -> list[dict[str, Any]]:
     """The language models that someone can choose: to a guest, only those that are here."""
     entries = [(entry, studio.chat_models.is_here(entry)) for entry in known(studio, owner)]
-    return [
-        model_json(entry, here, language) for entry, here in entries if here or owner.is_host
-    ]
+    return [model_json(entry, here, language) for entry, here in entries if here or owner.is_host]
 
 
 def known(studio: Studio, owner: Owner) -> list[ChatEntry]:

@@ -112,9 +112,10 @@ def test_the_smallest_temperature_makes_no_infinities():
     assert shown(found) == [1, 0]
 
 
-def test_repetition_penalty_lowers_both_signs_and_counts_each_token_once():
+@pytest.mark.parametrize("previous", [[0, 1, 1, 1], torch.tensor([0, 1, 1, 1])])
+def test_repetition_penalty_lowers_both_signs_and_counts_each_token_once(previous):
     logits = torch.tensor([2.0, -1.0, 2.0])
-    found = reshape(logits, Sampling(repetition_penalty=2.0), [0, 1, 1, 1])
+    found = reshape(logits, Sampling(repetition_penalty=2.0), previous)
     expected = torch.tensor([1.0, -2.0, 2.0]).softmax(0)
     torch.testing.assert_close(found, expected)
 

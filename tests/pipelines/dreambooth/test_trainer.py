@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from pipelines.dreambooth import checkpoint
+from pipelines import checkpoint
 from pipelines.errors import Stopped, UserError
 from tests.pipelines.dreambooth.stepping import run, worst
 

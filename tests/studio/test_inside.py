@@ -1,0 +1,243 @@
+"""Who may look into which model, and what is kept of a look."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from pipelines.cache import ModelCache
+from pipelines.chat import inside as engine
+from pipelines.chat.catalog import OWN, ChatCatalog, ChatEntry
+from pipelines.chat.inside import InsideRequest
+from pipelines.chat.sampling import reshape
+from pipelines.errors import BadRequest, NotFound, Refused
+from pipelines.messages import Message
+from studio import inside
+from studio.accounts import Owner
+from studio.inside import Inside
+from tests.pipelines.chat.tiny_llama import byte_level, llama
+
+ANNA, BEN = Owner("anna", "Anna", is_host=False), Owner("ben", "Ben", is_host=False)
+TEXT = "The cat sat on the mat"
+PRESET = "title: Tiny\nbackend: transformers\nsource: {folder: tiny}\n"
+FARAWAY = "title: Faraway\nbackend: remote\nurl: http://127.0.0.1:1/v1\n"
+MISSING = "title: Missing\nbackend: transformers\nsource: {folder: nowhere}\n"
+
+
+class Held:
+    """As :class:`pipelines.chat.transformers_model.TransformersModel` is leased."""
+
+    def __init__(self, entry: ChatEntry) -> None:
+        self.entry, self.model, self.tokenizer = entry, llama(), byte_level()
+        self.passes = 0
+        self.model.model.register_forward_hook(self._count)
+
+    def _count(self, *_) -> None:
+        self.passes += 1
+
+    @property
+    def nbytes(self) -> int:
+        return 1000
+
+    def to(self, device: str) -> None:
+        raise AssertionError
+
+    def close(self) -> None:
+        self.model = self.tokenizer = None
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> SimpleNamespace:
+    """The service on a cache that counts what it loads; Anna has a model of her own."""
+    presets, home = tmp_path / "presets", tmp_path / "home"
+    (presets / "chat").mkdir(parents=True)
+    (home / "chat" / "tiny").mkdir(parents=True)
+    for name, text in (("tiny", PRESET), ("faraway", FARAWAY), ("missing", MISSING)):
+        (home / "chat" / f"{name}.yaml").write_text(text)
+    catalog = ChatCatalog(home, presets)
+    loaded: list[Held] = []
+
+    def load(name, device, notes) -> Held:
+        loaded.append(Held(catalog.get("tiny")))
+        return loaded[-1]
+
+    cache = ModelCache(load, "cpu", 10_000)
+    hers = catalog.get("tiny").model_copy(update={"name": f"{OWN}1", "title": "Hers"})
+    own = lambda owner: [hers] if owner == "anna" else []  # noqa: E731
+    return SimpleNamespace(inside=Inside(catalog, cache, own), cache=cache, loaded=loaded)
+
+
+def asked(**changes) -> InsideRequest:
+    return InsideRequest(**{"model": "tiny", "text": TEXT, **changes})
+
+
+# --- who may open which ---------------------------------------------------------------------------
+
+
+def test_what_is_here_and_ones_own_is_offered(service):
+    assert [entry.title for entry in service.inside.models(ANNA)] == ["Tiny", "Hers"]
+    assert [entry.title for entry in service.inside.models(BEN)] == ["Tiny"]
+
+
+def test_an_own_model_is_its_owners_alone(service):
+    assert service.inside.entry(ANNA, f"{OWN}1").title == "Hers"
+    with pytest.raises(NotFound, match="no model called own-chat:1"):
+        service.inside.look(BEN, asked(model=f"{OWN}1"), "odds")
+
+
+def test_what_was_kept_of_an_own_model_is_not_shown_to_others(service):
+    service.inside.look(ANNA, asked(model=f"{OWN}1"), "odds")
+    with pytest.raises(NotFound):
+        service.inside.look(BEN, asked(model=f"{OWN}1"), "odds")
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "words"),
+    [
+        ("faraway", Refused, "Faraway runs on another server"),
+        ("missing", Refused, "Missing has not been downloaded yet"),
+        ("tinny", NotFound, "Did you mean tiny"),
+    ],
+)
+def test_what_cannot_be_opened_is_refused_before_anything_is_loaded(service, name, error, words):
+    with pytest.raises(error, match=words):
+        service.inside.look(ANNA, asked(model=name), "odds")
+    assert service.loaded == []
+
+
+# --- what is kept ---------------------------------------------------------------------------------
+
+
+def test_a_text_is_read_once_for_all_views(service):
+    for view in ("odds", "attention", "layers", "build"):
+        service.inside.look(ANNA, asked(), view)
+    service.inside.look(ANNA, asked(position=2, layer=3, head=4), "attention")
+    service.inside.look(BEN, asked(position=3), "layers")
+    assert [held.passes for held in service.loaded] == [1]
+
+
+def test_a_slider_needs_the_model_no_more(service):
+    service.inside.look(ANNA, asked(), "odds")
+    service.cache.clear()
+    cold = service.inside.look(ANNA, asked(temperature=0), "odds").odds
+    assert cold.possible == 1
+    assert len(service.loaded) == 1
+
+
+def test_what_is_kept_keeps_no_model_in_memory(service):
+    for view in ("odds", "attention", "layers", "build"):
+        service.inside.look(ANNA, asked(), view)
+    model = weakref.ref(service.loaded[0].model)
+    service.cache.clear()
+    service.loaded.clear()
+    gc.collect()
+    assert model() is None
+
+
+def test_no_more_than_a_few_texts_are_kept(service, monkeypatch):
+    monkeypatch.setattr(inside, "KEPT_TEXTS", 2)
+    for text in ("a", "b", "c", "a"):
+        service.inside.look(ANNA, asked(text=text), "odds")
+    assert service.loaded[0].passes == 4
+    service.inside.look(ANNA, asked(text="c"), "odds")
+    assert service.loaded[0].passes == 4
+
+
+def test_large_texts_are_not_kept_beside_others(service, monkeypatch):
+    monkeypatch.setattr(inside, "KEPT_BYTES", 1)
+    for text in ("a", "b", "a"):
+        service.inside.look(ANNA, asked(text=text), "odds")
+    assert service.loaded[0].passes == 3
+
+
+# --- what is shown --------------------------------------------------------------------------------
+
+
+def test_each_view_has_what_it_shows(service):
+    look = service.inside.look
+    seen = look(ANNA, asked(), "odds")
+    count = len(seen.text.tokens)
+    assert seen.position == count
+    assert len(seen.odds.candidates) == engine.TOP
+    assert look(ANNA, asked(), "attention").weights.shape == (4, count, count)
+    lens = look(ANNA, asked(), "layers").lens
+    assert (len(lens.rows), len(lens.rows[0]), lens.first) == (4, count, 0)
+    assert look(ANNA, asked(), "build").build.blocks == 3
+
+
+def test_the_penalty_counts_the_text_up_to_the_position(service):
+    request = asked(position=6, repetition_penalty=2.0)
+    seen = service.inside.look(ANNA, request, "odds")
+    ids = [token.id for token in seen.text.tokens]
+    logits = llama()(torch.tensor([ids])).logits[0, 5]
+    after = {each.id: each.after for each in seen.odds.candidates}
+
+    def agrees(previous: list[int]) -> bool:
+        wanted = reshape(logits, request, previous)
+        return all(abs(odds - float(wanted[id])) < 1e-6 for id, odds in after.items())
+
+    assert agrees(ids[:6])
+    assert not agrees(ids[:5])
+    assert not agrees(ids[:7])
+
+
+def test_the_lens_ends_at_the_position(service, monkeypatch):
+    monkeypatch.setattr(inside, "COLUMNS", 3)
+    lens = service.inside.look(ANNA, asked(position=5), "layers").lens
+    assert (lens.first, len(lens.rows[0])) == (2, 3)
+
+
+def test_positions_and_heads_that_are_not_there(service):
+    with pytest.raises(BadRequest, match="no token 999"):
+        service.inside.look(ANNA, asked(position=999), "odds")
+    with pytest.raises(BadRequest, match="no head 9"):
+        service.inside.look(ANNA, asked(head=9), "attention")
+    service.inside.look(ANNA, asked(), "attention")
+    with pytest.raises(BadRequest, match="no head 9"):
+        service.inside.look(ANNA, asked(head=9), "attention")
+
+
+def test_many_at_once_get_the_same(service):
+    found, errors = [], []
+
+    def look(position: int) -> None:
+        try:
+            seen = service.inside.look(ANNA, asked(position=position), "odds")
+            found.append((position, seen.odds.candidates[0].id))
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=look, args=(1 + n % 5,)) for n in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert len(set(found)) == 5
+    assert len(service.loaded) == 1
+
+
+def test_loading_is_told(service):
+    notes = []
+    waiting = threading.Event()
+    load = service.cache._load
+
+    def slowly(name, device, tell):
+        tell(Message("Loading {model}", model="Tiny"), 0.5)
+        waiting.wait(5)
+        return load(name, device, tell)
+
+    def heard(progress) -> None:
+        notes.append(str(progress.note))
+        if notes[-1] == "Loading Tiny":
+            waiting.set()
+
+    service.cache._load = slowly
+    service.inside.look(ANNA, asked(), "odds", heard)
+    assert notes[-1] == "Loading Tiny"
