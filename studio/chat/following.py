@@ -11,15 +11,17 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anyio.to_thread import run_sync
 
 from pipelines.messages import Message
-from studio.chat.answers import Answers
-from studio.chat.live import LiveView
 from studio.chat.markdown import Growing
 from studio.i18n import translate
+
+if TYPE_CHECKING:
+    from studio.chat.answers import Answers
+    from studio.chat.live import LiveView
 
 UPDATE_SECONDS = 0.05  # between two looks
 HEARTBEAT_SECONDS = 15.0  # proxies close connections on which nothing is heard
@@ -29,7 +31,13 @@ class Follower:
     """Tells of one answer from its beginning.
 
     Args:
-        live: gives the :class:`~studio.chat.live.Live` of the answer, or None once it has ended.
+        answers: those that are being written.
+        owner: whose the message is.
+        language: of the notes.
+
+    Attributes:
+        id: of the message.
+        over: true after the last news.
     """
 
     def __init__(self, answers: Answers, owner: str, message_id: str, language: str) -> None:
@@ -40,7 +48,7 @@ class Follower:
         self.over = False
 
     def look(self) -> dict[str, Any] | None:
-        """What is new, or None; ``over`` is true after the last news.
+        """What is new, or None.
 
         ``blocks`` are HTML to add, ``tail`` is the open block anew, ``words`` are text to put
         behind it. The other values stay as they were told last.
@@ -85,10 +93,14 @@ async def events(
     followers: list[Follower], is_gone: Callable[[], Awaitable[bool]]
 ) -> AsyncIterator[str]:
     """The stream of several answers; ends when all have ended, or whoever reads it is gone."""
+
+    def look() -> list[dict[str, Any]]:
+        looked = [each.look() for each in followers if not each.over]
+        return [news for news in looked if news is not None]
+
     quiet = time.monotonic()
-    while followers:
-        news = await run_sync(lambda: [found for each in followers if (found := each.look())])
-        followers = [each for each in followers if not each.over]
+    while not all(each.over for each in followers):
+        news = await run_sync(look)
         if news:
             quiet = time.monotonic()
             yield f"data: {json.dumps(news, ensure_ascii=True)}\n\n"

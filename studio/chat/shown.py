@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.chat.catalog import ChatEntry
 from pipelines.chat.presets import sampling_presets
 from pipelines.chat.requests import Generation, Sampling
-from pipelines.errors import NotFound, UserError
+from pipelines.errors import NotFound, Refused
 from pipelines.messages import Message
 from studio.accounts import Owner
 from studio.chat.conversation import STREAMING, Conversation, StoredMessage
@@ -138,10 +138,8 @@ def check_model(studio: Studio, owner: Owner, name: str) -> None:
             "There is no language model called {model}. Choose one of the list.", model=name[:100]
         )
     if entry.refused is not None:
-        raise UserError(entry.refused.template, **entry.refused.values)
+        raise Refused(entry.refused.template, **entry.refused.values)
     if not owner.is_host and not studio.chat_models.is_here(entry):
-        from pipelines.errors import Refused
-
         raise Refused(
             "{model} has not been downloaded yet, and only the host may do that. "
             "Choose a model that is here.",
@@ -182,7 +180,8 @@ def about(entry: ChatEntry, here: bool, language: str) -> str:
         if entry.gated:
             gate = Message(
                 "Accept its licence first: sign in at {url}, make a token at "
-                "https://huggingface.co/settings/tokens, and start Atelier with HF_TOKEN set to it.",
+                "https://huggingface.co/settings/tokens, and start Atelier with HF_TOKEN set "
+                "to it.",
                 url=entry.licence_url or f"https://huggingface.co/{entry.source.hub}",
             )
             facts.append(translate(gate, language))

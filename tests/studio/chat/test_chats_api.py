@@ -99,19 +99,6 @@ def ada(visitor) -> Client:
     return visitor("ada")
 
 
-def events(client: Client) -> list[dict]:
-    """What the stream of the conversation tells until it ends."""
-    news = []
-    with client.http.stream("GET", f"{CHATS}/{client.now['id']}/events") as stream:
-        assert stream.headers["content-type"].startswith("text/event-stream")
-        for line in stream.iter_lines():
-            if line == "event: end":
-                return news
-            if line.startswith("data: "):
-                news += json.loads(line[6:])
-    raise AssertionError("the stream broke off")
-
-
 def test_a_conversation_is_begun_and_answered(ada):
     ada.begin(system_prompt="Be kind.", sampling={"temperature": 0.5})
     ada.say("hello")
@@ -123,20 +110,27 @@ def test_a_conversation_is_begun_and_answered(ada):
 
 
 def test_what_is_written_comes_as_what_is_new(ada, parrot):
-    parrot.held, parrot.words = True, ["One\n\n", "two ", "three"]
+    parrot.held, parrot.words = True, ["One\n\n", "two ", "three", " four"]
     ada.begin()
     ada.change(f"/{ada.now['id']}/messages", text="go")
     parrot.allow(3)
-    news = events(ada)
-    html = "".join(block for each in news for block in each.get("blocks", ()))
-    tail = ""
-    for each in news:
-        tail = each.get("tail", tail) + each.get("words", "")
-    assert html + tail == "<p>One</p>\n<p>two three</p>\n"
-    assert [each["phase"] for each in news if "phase" in each][-1] == "ended"
-    assert max(each.get("tokens", 0) for each in news) == 3
+    html = tail = ""
+    phases, tokens = [], 0
+    with ada.http.stream("GET", f"{CHATS}/{ada.now['id']}/events") as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        for line in stream.iter_lines():
+            for news in json.loads(line[6:]) if line.startswith("data: [") else ():
+                html += "".join(news.get("blocks", ()))
+                tail = news.get("tail", tail) + news.get("words", "")
+                phases.append(news.get("phase"))
+                tokens = news.get("tokens", tokens)
+            if tokens == 3 and "ended" not in phases:
+                assert html + tail == "<p>One</p>\n<p>two three</p>\n"
+                parrot.allow(1)
+    assert "writing" in phases
+    assert phases[-1] == "ended"
     ada.wait()
-    assert ada.last()["state"] == "done"
+    assert ada.shown()[-1] == "One\n\ntwo three four"
 
 
 def test_a_stream_that_is_opened_later_tells_it_from_the_beginning(ada, parrot):
