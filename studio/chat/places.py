@@ -11,7 +11,7 @@ from pipelines.errors import Busy, Unavailable
 from studio.accounts import is_guest
 
 MAX_ANSWERS = 32  # unfinished, of everybody
-MAX_OF_GUEST, MAX_OF_OWNER = 3, 8
+MAX_OF_GUEST, MAX_OF_OWNER = 3, 16
 
 
 class Places:
