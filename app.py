@@ -91,6 +91,7 @@ def greeting(host: str, port: int, made: list[Made], host_key: str | None) -> st
     lines = [f"Atelier is at {address}"]
     if wildcard:
         lines.append(f"In your network: http://{socket.gethostname()}:{port}")
+    lines.append(f"For other programs: {address}/v1")
     lines += [
         f"{'You, the host' if each.account.is_host else 'Guests'}: "
         f"user {each.account.name}, password {each.password}"

@@ -107,7 +107,7 @@ def measure(options: argparse.Namespace, batch: int) -> dict[str, float]:
             started = now
         elif count > 0 and now - started > options.seconds:
             break
-    from pipelines.dreambooth.reports import peak_memory
+    from pipelines.devices import peak_memory
 
     return {
         "steps_per_second": count / (wait(device) - started),

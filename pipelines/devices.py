@@ -88,6 +88,24 @@ def free_memory(device: str) -> int:
     return min(_physical_memory().available, total_memory(device))
 
 
+def peak_memory(device: str) -> int:
+    """The most bytes that this process has had: on the GPU, or in RAM where it computes there."""
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
 def describe(device: str) -> str:
     """For the page's header, e.g. ``"NVIDIA H200 · 141 GB"`` or ``"CPU · 8 cores · 32 GB"``."""
     import torch

@@ -40,7 +40,21 @@ def _rebuild(kind: type[UserError], template: str, values: dict[str, Any]) -> Us
 
 
 class BadRequest(UserError):
-    """The request holds a value that cannot be used (HTTP 422)."""
+    """The request holds a value that cannot be used (HTTP 422).
+
+    Attributes:
+        path: where in the request: names of fields and numbers of items, the outermost first;
+            empty when that is unknown, or the whole.
+        kind: pydantic's name for what is wrong, such as ``string_too_long``; empty when unknown.
+    """
+
+    path: tuple[str | int, ...] = ()
+    kind: str = ""
+
+    def at(self, *path: str | int) -> BadRequest:
+        """The same error, which says where it is."""
+        self.path = path
+        return self
 
 
 class NotFound(UserError):
@@ -109,6 +123,7 @@ _LIMITS = {
     "less_than": ("{field} is {value}; it must be less than {limit}.", "lt"),
     "multiple_of": ("{field} is {value}; it must be a multiple of {limit}.", "multiple_of"),
     "string_too_long": ("{field} has {value} characters; at most {limit} are taken.", "max_length"),
+    "too_long": ("{field} has {value} entries; at most {limit} are taken.", "max_length"),
     "finite_number": ("{field} is {value}; it must be a number.", None),
     "missing": ("{field} is missing.", None),
     "extra_forbidden": ("There is no setting called {field}.", None),
@@ -118,6 +133,12 @@ _OTHER = "{field} cannot be {value}: {reason}"
 
 def _sentence(model: type[BaseModel], error: ValidationError) -> BadRequest:
     first = error.errors(include_url=False)[0]
+    sentence = _worded(model, first).at(*first["loc"])
+    sentence.kind = first["type"]
+    return sentence
+
+
+def _worded(model: type[BaseModel], first: Any) -> BadRequest:
     if isinstance(cause := first.get("ctx", {}).get("error"), UserError):
         return BadRequest(cause.message.template, **cause.message.values)
     path = [str(part) for part in first["loc"]]
@@ -126,7 +147,7 @@ def _sentence(model: type[BaseModel], error: ValidationError) -> BadRequest:
     if first["type"] == "extra_forbidden":
         label = path[-1]
     value = first.get("input")
-    shown = len(value) if first["type"] == "string_too_long" else _short(value)
+    shown = len(value) if first["type"] in ("string_too_long", "too_long") else _short(value)
     template, limit_key = _LIMITS.get(first["type"], (_OTHER, None))
     values: dict[str, Any] = {"field": label, "value": shown}
     if limit_key:

@@ -26,21 +26,27 @@ from studio.accounts import (
     NotLoggedIn,
     Owner,
 )
+from studio.chat.keys import PREFIX as KEY_PREFIX
+from studio.chat.keys import ApiKey, Keys
 from studio.home import readable_bytes
 from studio.i18n import language_of, translate
+from studio.openai.errors import problem
 from studio.replies import TooLarge, error_body, status_of
 
 API = "/api/v1"
-UPLOADS = re.compile(rf"{API}/(pictures/read-settings|inputs|subjects/\w+/photos)")
-LORA_UPLOAD = f"{API}/loras"
+OPENAI = "/v1"  # for programs that speak OpenAI's protocol
+UPLOADS = re.compile(rf"{API}/(pictures/read-settings|inputs|chats/import)")
 GRADIO_UPLOAD = "/gradio_api/upload"
+LARGE_UPLOADS = re.compile(rf"{GRADIO_UPLOAD}|{API}/(loras|subjects/\w+/photos)")
 
 MAX_JSON_BYTES = 1_000_000
+MAX_OPENAI_BYTES = 4_000_000  # a whole book as a prompt
 MAX_UPLOAD_BYTES = 50_000_000
-MAX_LORA_BYTES = 1_000_000_000  # SDXL's at rank 256; streamed to the disk, never held in memory
+# SDXL's LoRA at rank 256, a zip of photos; streamed to the disk, never held in memory.
+MAX_LARGE_UPLOAD_BYTES = 1_000_000_000
 MAX_WAITING_BYTES = 4_000_000_000  # of everybody's uploads that no tab has taken yet
 
-OPEN_PATHS = {"/login", "/robots.txt", "/favicon.ico", f"{API}/health"}
+OPEN_PATHS = {"/login", "/robots.txt", "/favicon.ico", f"{API}/health", "/health"}
 LOOPBACK_NAMES = {"localhost", "127.0.0.1", "::1"}
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
@@ -54,7 +60,8 @@ GRADIO_ROUTES = re.compile(
     r"|custom_component/[\w./-]+|file=.+|stream/[\w./-]+)"
 )
 OWN_ROUTES = re.compile(
-    r"/api/v1/.+|/pictures/[\w-]+\.png|/thumbnails/[\w-]+\.webp|/(login|logout|robots\.txt)"
+    r"/api/v1/.+|/v1/.+|/health|/scripts/\w+\.js"
+    r"|/pictures/[\w-]+\.png|/thumbnails/[\w-]+\.webp|/(login|logout|robots\.txt)"
 )
 
 SECURITY_HEADERS = {
@@ -77,11 +84,13 @@ SECURITY_HEADERS = {
 class Access:
     """ASGI middleware: knows the sender, refuses strangers, foreign pages and oversized bodies.
 
-    The sender's :class:`Owner` is then at ``request.state.owner``.
+    The sender's :class:`Owner` is then at ``request.state.owner``, and the API key that the request
+    came with, or None, at ``request.state.api_key``.
 
     Args:
         app: what is protected.
         accounts: who may come in.
+        keys: of programs that come in under ``/v1``.
         on_page: called after each full answer to ``GET /``.
         uploaded_bytes: how much uploads through the page take on the disk now.
     """
@@ -90,11 +99,13 @@ class Access:
         self,
         app: ASGIApp,
         accounts: Accounts,
+        keys: Keys,
         on_page: Callable[[], None],
         uploaded_bytes: Callable[[], int],
     ) -> None:
         self.app = app
         self.accounts = accounts
+        self.keys = keys
         self.on_page = on_page
         self.uploaded_bytes = uploaded_bytes
 
@@ -107,11 +118,17 @@ class Access:
             return
         connection = HTTPConnection(scope)
         login: Login | None = None
+        key: ApiKey | None = None
         try:
             self._check_host(connection.headers)
             self._check_origin(connection.headers)
             self._check_size(connection)
-            owner, login = await self._sender(connection)
+            if (token := _api_key(connection)) is not None:
+                # Looked up in the database, which may be busy for a moment.
+                key = await anyio.to_thread.run_sync(self.keys.owner_of_key, token)
+                owner = self.accounts.owner_of_key(key.owner)
+            else:
+                owner, login = await self._sender(connection)
         except UserError as error:
             response = _refusal(connection, error)
             await response(scope, receive, _with_headers(send, {}))
@@ -126,7 +143,7 @@ class Access:
             error = NotFound("There is nothing at {path}.", path=path[:100])
             await _refusal(connection, error)(scope, receive, send)
             return
-        scope.setdefault("state", {})["owner"] = owner
+        scope.setdefault("state", {}).update(owner=owner, api_key=key)
         language = language_of(connection.headers.get("accept-language"))
         await self.app(scope, _limited(receive, _limit(path), language), send)
         if path == "/":
@@ -141,6 +158,8 @@ class Access:
         header = connection.headers.get("authorization")
         if owner is not None or header is None or connection.scope["path"] == "/login":
             return owner, None
+        if is_openai(connection.scope["path"]) and _bearer(header) is not None:
+            return None, None  # a program's made-up key: what a stranger is told says more
         # scrypt takes a tenth of a second: not on the event loop.
         login = await anyio.to_thread.run_sync(
             self.accounts.log_in_basic, header, address_of(connection), cookie
@@ -188,6 +207,12 @@ class Access:
 
     def _stranger(self, connection: HTTPConnection) -> Response:
         wants_page = "text/html" in connection.headers.get("accept", "")
+        if is_openai(connection.scope["path"]):
+            error = NotLoggedIn(
+                "Send an API key of this studio as a bearer token. The host makes one by "
+                "`python -m studio.chat.keys make NAME`."
+            )
+            return _refusal(connection, error)
         if wants_page and connection.scope["method"] in SAFE_METHODS:
             return RedirectResponse("/login", status_code=303)
         error = NotLoggedIn("Log in first, or send name and password by HTTP Basic.")
@@ -220,6 +245,19 @@ def address_of(connection: HTTPConnection) -> str:
     return connection.client.host if connection.client else "?"
 
 
+def _api_key(connection: HTTPConnection) -> str | None:
+    """The API key of this studio, right or wrong, that a program's request came with."""
+    if not is_openai(connection.scope["path"]):
+        return None
+    token = _bearer(connection.headers.get("authorization", ""))
+    return token if token is not None and token.startswith(KEY_PREFIX) else None
+
+
+def _bearer(header: str) -> str | None:
+    scheme, _, token = header.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
 def _parts(url: str) -> SplitResult:
     try:
         return urlsplit(url)
@@ -227,9 +265,16 @@ def _parts(url: str) -> SplitResult:
         return urlsplit("")
 
 
+def is_openai(path: str) -> bool:
+    """Whether a path is one of OpenAI's protocol."""
+    return path.startswith(f"{OPENAI}/")
+
+
 def _limit(path: str) -> int:
-    if path in (LORA_UPLOAD, GRADIO_UPLOAD):
-        return MAX_LORA_BYTES
+    if LARGE_UPLOADS.fullmatch(path):
+        return MAX_LARGE_UPLOAD_BYTES
+    if is_openai(path):
+        return MAX_OPENAI_BYTES
     return MAX_UPLOAD_BYTES if UPLOADS.fullmatch(path) else MAX_JSON_BYTES
 
 
@@ -263,6 +308,8 @@ def _with_headers(send: Send, extra: dict[str, str]) -> Send:
 
 def _refusal(connection: HTTPConnection, error: UserError) -> Response:
     language = language_of(connection.headers.get("accept-language"))
+    if is_openai(connection.scope["path"]):
+        return problem(error).response(language)
     response = JSONResponse(error_body(error, language), status_code=status_of(error))
     if isinstance(error, NotLoggedIn) and connection.scope["path"].startswith(API):
         response.headers["www-authenticate"] = 'Basic realm="Atelier", charset="UTF-8"'

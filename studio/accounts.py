@@ -183,6 +183,19 @@ class Accounts:
             self._verified[digest] = _now() + BASIC_SECONDS
         return login
 
+    def owner_of_key(self, owner_id: str) -> Owner:
+        """To whom the requests of an API key belong, as they are now.
+
+        Raises:
+            NotLoggedIn: the user has no account any more.
+        """
+        if owner_id == LOCAL or not self.needed:
+            return Owner(owner_id, owner_id, is_host=True)
+        account = next((a for a in self._accounts.values() if a.owner_id == owner_id), None)
+        if account is None:
+            raise NotLoggedIn("The user whom this API key belongs to has no account any more.")
+        return _owner(account, owner_id)
+
     def make_host_key(self) -> str:
         """A key that logs the host in once, for the link printed in the terminal."""
         key = secrets.token_urlsafe(24)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import IO, Any
 
+from anyio.to_thread import run_sync
 from fastapi import Request
 
 from pipelines.errors import BadRequest
+from studio.home import NO_SPACE, disk_full
 
 EXAMPLE = '{"prompt": "a red mug"}'
 NOT_KEPT = {"Cache-Control": "no-store"}
@@ -31,3 +37,24 @@ async def json_object(request: Request) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise BadRequest("The body must be a JSON object, such as {example}.", example=EXAMPLE)
     return data
+
+
+@asynccontextmanager
+async def received(request: Request, home: Path) -> AsyncIterator[IO[bytes]]:
+    """The body in a file that is gone afterwards, at its beginning; it is never held in memory.
+
+    Raises:
+        DiskFull: it does not fit on the disk.
+    """
+    folder = home / "cache"
+    await run_sync(lambda: folder.mkdir(exist_ok=True))
+    with tempfile.NamedTemporaryFile(dir=folder) as file:
+        try:
+            async for chunk in request.stream():
+                await run_sync(file.write, chunk)
+            file.seek(0)
+        except OSError as error:
+            if error.errno in NO_SPACE:
+                raise disk_full(file.tell(), home) from error
+            raise
+        yield file

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
@@ -19,8 +18,7 @@ from pipelines.diffusion.lora.shelf import Style
 from pipelines.errors import validated
 from studio.access import API
 from studio.accounts import owner_of
-from studio.home import NO_SPACE, disk_full
-from studio.http import NOT_KEPT, json_object
+from studio.http import NOT_KEPT, json_object, received
 from studio.i18n import language_of, translate
 
 if TYPE_CHECKING:
@@ -56,17 +54,7 @@ def loras_router(studio: Studio) -> APIRouter:
         style, or an embedding. The answer says what it is and how many modules it changes."""
         owner = owner_of(request).id
         await run_sync(studio.loras.check_room, owner)
-        folder = studio.home / "cache"
-        await run_sync(lambda: folder.mkdir(exist_ok=True))
-        with tempfile.NamedTemporaryFile(dir=folder, suffix=".safetensors") as file:
-            try:
-                async for chunk in request.stream():
-                    await run_sync(file.write, chunk)
-                file.flush()
-            except OSError as error:
-                if error.errno in NO_SPACE:
-                    raise disk_full(file.tell(), studio.home) from error
-                raise
+        async with received(request, studio.home) as file:
             about = await run_sync(studio.loras.bring, owner, name, Path(file.name))
         return lora_json(about)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from pipelines.catalog import ASSETS, OWN
+from pipelines.chat.catalog import CACHE_PREFIX as CHAT_PREFIX
 from pipelines.chat.catalog import INSIDE_PREFIX
 from pipelines.diffusion.control.catalog import CACHE_PREFIX
 from pipelines.diffusion.samplers import samplers_in
@@ -18,7 +19,17 @@ from studio.home import readable_bytes
 from studio.i18n import LANGUAGES, texts
 from studio.opening import Opening
 from studio.reuse import fields_of
-from studio.tabs import compare, control, gallery, inside, settings, shelf, text_to_image, train
+from studio.tabs import (
+    chat,
+    compare,
+    control,
+    gallery,
+    inside,
+    settings,
+    shelf,
+    text_to_image,
+    train,
+)
 from studio.tabs.details import Details, Shown
 from studio.theme import theme
 from studio.widgets import QUIET, Visitor, label
@@ -27,8 +38,8 @@ if TYPE_CHECKING:
     from studio.server import Studio
 
 HEADER_SECONDS = 5
-PAINT, STEER, TEACH, SHELF, COMPARE = "paint", "steer", "teach", "shelf", "compare"
-GALLERY, SETTINGS, INSIDE = "gallery", "settings", "inside"
+PAINT, CHAT, INSIDE, STEER, TEACH = "paint", "chat", "inside", "steer", "teach"
+SHELF, COMPARE, GALLERY, SETTINGS = "shelf", "compare", "gallery", "settings"
 
 
 def build(studio: Studio) -> gr.Blocks:
@@ -38,6 +49,8 @@ def build(studio: Studio) -> gr.Blocks:
         with gr.Tabs(selected=PAINT, elem_id="tabs", overflow_behavior="wrap") as tabs:
             with gr.Tab(label("Text to image"), id=PAINT):
                 painting = text_to_image.Tab(studio)
+            with gr.Tab(label("Chat"), id=CHAT):
+                chat.Tab(studio)
             with gr.Tab(label("Sketch & depth"), id=STEER) as steering_tab:
                 steering = control.Tab(studio)
             with gr.Tab(label("Teach"), id=TEACH) as teaching_tab:
@@ -153,7 +166,8 @@ def _facts(studio: Studio, visitor: Visitor) -> list[tuple[str, str]]:
         facts.append(("Device", visitor.say("getting ready …")))
     titles = {entry.name: entry.title for entry in studio.catalog.models()}
     titles |= {CACHE_PREFIX + entry.name: entry.title for entry in studio.control.models()}
-    titles |= {INSIDE_PREFIX + entry.name: entry.title for entry in studio.chat_models.models()}
+    for prefix in (CHAT_PREFIX, INSIDE_PREFIX):
+        titles |= {prefix + entry.name: entry.title for entry in studio.chat_models.models()}
     titles |= {entry.name: entry.title for entry in studio.loras.models(visitor.owner.id)}
     others = visitor.say("somebody's own model")
     loaded = [

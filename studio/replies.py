@@ -14,6 +14,7 @@ from pipelines.errors import (
     UserError,
 )
 from studio.accounts import NotLoggedIn
+from studio.chat.conversation import Stale
 from studio.home import DiskFull
 from studio.i18n import translate
 
@@ -34,6 +35,7 @@ _STATUS: tuple[tuple[type[UserError], int], ...] = (
     (BadRequest, 422),
     (NotFound, 404),
     (Refused, 403),
+    (Stale, 409),
     (Busy, 429),
     (DiskFull, 507),
     (OutOfMemory, 507),

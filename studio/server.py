@@ -18,8 +18,9 @@ import anyio.to_thread
 import uvicorn
 from pydantic import BaseModel
 
-from pipelines.catalog import HUB_FOLDER, OWN, Catalog, ModelEntry
+from pipelines.catalog import ASSETS, HUB_FOLDER, OWN, Catalog, ModelEntry
 from pipelines.chat.catalog import ChatCatalog
+from pipelines.chat.engine import run as run_chat
 from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.diffusion.control.requests import ControlRequest
 from pipelines.diffusion.lora.requests import MergeRequest
@@ -32,6 +33,10 @@ from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.engines import ENGINES, Engine
 from pipelines.errors import NotFound, Refused, Unavailable, validated
 from studio.accounts import Account, Accounts, Owner
+from studio.chat.answers import Answers
+from studio.chat.conversations import Conversations
+from studio.chat.exchange import Exchange
+from studio.chat.keys import Keys
 from studio.cleaning import UPLOADS, uploaded_bytes
 from studio.conditions import Conditions
 from studio.gallery import Gallery
@@ -51,6 +56,7 @@ from studio.trainings import Trainings
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+SCRIPTS = ASSETS / "chat"  # what the chat tab loads
 FIRST_PORT, LAST_PORT = 7860, 7959
 CACHE_SECONDS = 24 * 3600  # how old Gradio's copies of shown and uploaded files may get
 SHUTDOWN_SECONDS = 3
@@ -80,7 +86,8 @@ class Studio:
 
     Attributes:
         home, store, settings, catalog, control, chat_models, cache, gallery, inputs, conditions,
-            inside, shelf, loras, subjects, jobs, trainings, accounts: the services.
+            inside, shelf, loras, subjects, jobs, trainings, conversations, exchange, answers, keys,
+            accounts: the services.
         machine: the device, once it is known.
     """
 
@@ -112,6 +119,11 @@ class Studio:
             self.trainings = Trainings(
                 self.home, self.loras, self.machine, self.subjects, self.jobs
             )
+            self.conversations = Conversations(self.store, self.settings)
+            self.exchange = Exchange(self.store, self.settings)
+            self.answers = Answers(self.conversations, run_chat, self.cache)
+            parts.callback(self.answers.close)
+            self.keys = Keys(self.store, self.settings)
             self._parts = parts.pop_all()
 
     def engine(self, kind: str) -> Engine:
@@ -202,6 +214,10 @@ class Studio:
             if not owner.is_host and not entry.is_here(self.home):
                 raise _not_here(entry.title)
 
+    def is_here(self, entry: ModelEntry) -> bool:
+        """Whether a base model's files are on this machine."""
+        return _is_here(entry, self.home)
+
     def warm_up(self) -> None:
         """Loads what the first job needs (torch and the engines), so that it need not wait.
 
@@ -265,10 +281,12 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     import gradio
     from fastapi import FastAPI
     from starlette.middleware import Middleware
+    from starlette.staticfiles import StaticFiles
 
     from studio import api, login, page
-    from studio.access import MAX_LORA_BYTES, Access
+    from studio.access import MAX_LARGE_UPLOAD_BYTES, Access
     from studio.i18n.browsers import ChinesePage
+    from studio.openai.routes import openai_router
 
     gradio.processing_utils.async_ssrf_protected_download = _from_elsewhere
 
@@ -294,14 +312,16 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
 
     app = FastAPI(title="Atelier", lifespan=lifespan, docs_url=None, redoc_url=None)
     api.install(app, studio)
+    app.include_router(openai_router(studio))
     app.include_router(login.router(studio.accounts))
+    app.mount("/scripts", StaticFiles(directory=SCRIPTS))
     blocks = page.build(studio)
     blocks.delete_cache = (CACHE_SECONDS, CACHE_SECONDS)
     gradio.mount_gradio_app(
         app,
         blocks,
         path="/",
-        max_file_size=MAX_LORA_BYTES,  # what reads smaller files has limits of its own
+        max_file_size=MAX_LARGE_UPLOAD_BYTES,  # what reads smaller files has limits of its own
         footer_links=[],
         run_history=False,
         enable_monitoring=False,
@@ -314,6 +334,7 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     app.add_middleware(
         Access,
         accounts=studio.accounts,
+        keys=studio.keys,
         on_page=page_seen.set,
         uploaded_bytes=lambda: uploaded_bytes(studio.home),
     )

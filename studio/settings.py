@@ -52,6 +52,33 @@ class Settings(BaseModel):
             description="Above it new jobs are refused; nothing deletes itself. 0 is no limit.",
         ),
     ] = 0.0
+    guest_conversations: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=100_000,
+            title="Guest conversations",
+            description="How many conversations one guest may keep.",
+        ),
+    ] = 100
+    key_requests_per_minute: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=1_000_000,
+            title="Requests per minute and API key",
+            description="For keys that have no limit of their own; 0 is no limit.",
+        ),
+    ] = 600
+    key_tokens_per_minute: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=1_000_000_000,
+            title="Tokens per minute and API key",
+            description="Read and written; for keys without a limit of their own. 0 is no limit.",
+        ),
+    ] = 1_000_000
 
 
 class StoredSettings:

@@ -94,6 +94,67 @@ MIGRATIONS = (
     );
     CREATE INDEX subjects_by_owner ON subjects (owner, number);
     """,
+    """
+    CREATE TABLE conversations (
+        number        INTEGER PRIMARY KEY AUTOINCREMENT,  -- order of arrival
+        id            TEXT NOT NULL UNIQUE,
+        owner         TEXT NOT NULL,
+        group_id      TEXT NOT NULL,        -- the same for those that stand side by side
+        lane          INTEGER NOT NULL,     -- place among these; 0 stands in the list
+        title         TEXT NOT NULL,
+        words         TEXT NOT NULL,        -- the title, folded for searching
+        model         TEXT NOT NULL,
+        system_prompt TEXT NOT NULL,
+        sampling      TEXT NOT NULL,        -- JSON: what is not left to the model's file
+        leaf          TEXT,                 -- the message that is shown last
+        revision      INTEGER NOT NULL DEFAULT 0,  -- rises with each change in the group
+        bytes         INTEGER NOT NULL DEFAULT 0,  -- of its messages
+        created       REAL NOT NULL,        -- seconds since 1970
+        updated       REAL NOT NULL
+    );
+    CREATE INDEX conversations_by_owner ON conversations (owner, lane, updated, number);
+    CREATE INDEX conversations_by_group ON conversations (group_id, lane);
+
+    CREATE TABLE chat_messages (
+        number       INTEGER PRIMARY KEY AUTOINCREMENT,  -- order of arrival
+        id           TEXT NOT NULL UNIQUE,
+        conversation TEXT NOT NULL,
+        twin         TEXT NOT NULL,         -- the same for one message in each lane of a group
+        parent       TEXT,                  -- the message it follows; NULL for a first one
+        role         TEXT NOT NULL CHECK (role IN ('user', 'assistant')),
+        content      TEXT NOT NULL,
+        words        TEXT NOT NULL,         -- the content, folded for searching
+        state        TEXT NOT NULL CHECK
+                     (state IN ('done', 'streaming', 'stopped', 'failed', 'interrupted')),
+        model        TEXT,                  -- who answered
+        facts        TEXT,                  -- JSON: counts and times of an answer
+        error        TEXT,                  -- Message, JSON
+        created      REAL NOT NULL
+    );
+    CREATE INDEX chat_messages_by_parent ON chat_messages (conversation, parent, number);
+    CREATE INDEX chat_messages_streaming ON chat_messages (state) WHERE state = 'streaming';
+
+    CREATE TABLE chat_pieces (              -- of answers that are still being written
+        number  INTEGER PRIMARY KEY AUTOINCREMENT,
+        message TEXT NOT NULL,
+        text    TEXT NOT NULL
+    );
+    CREATE INDEX chat_pieces_by_message ON chat_pieces (message, number);
+
+    CREATE TABLE api_keys (
+        number              INTEGER PRIMARY KEY AUTOINCREMENT,
+        id                  TEXT NOT NULL UNIQUE,
+        owner               TEXT NOT NULL,
+        name                TEXT NOT NULL,
+        digest              BLOB NOT NULL UNIQUE,  -- SHA-256 of the key, which is kept nowhere
+        ending              TEXT NOT NULL,  -- the key's last four characters
+        requests_per_minute INTEGER,        -- NULL: as the settings say
+        tokens_per_minute   INTEGER,
+        created             REAL NOT NULL,
+        used                REAL,
+        revoked             REAL
+    );
+    """,
 )
 
 
@@ -200,6 +261,12 @@ class Store:
     def row(self, query: str, values: tuple[Any, ...] | dict[str, Any] = ()) -> sqlite3.Row | None:
         with self._lock:
             return self._connection.execute(query, values).fetchone()
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Several queries inside see the same rows; nothing may be written."""
+        with self._lock:
+            yield self._connection
 
     def close(self) -> None:
         with self._lock:

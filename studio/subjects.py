@@ -13,10 +13,10 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from pipelines.dreambooth import folder as trainings
 from pipelines.dreambooth import subjects as kept
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from pipelines.diffusion.lora.shelf import LoraShelf
     from studio.gallery import Gallery
     from studio.store import Store
+
+Content = bytes | Path | IO[bytes]  # of a file that is sent
 
 KIND = "dreambooth"  # of jobs that learn a subject
 MAX_SUBJECTS = 100  # of one owner
@@ -145,22 +147,24 @@ class Subjects:
 
     # --- changing ---------------------------------------------------------------------------
 
-    def add(
-        self, owner: str, id: str, files: Iterable[tuple[str, bytes | Path]]
-    ) -> Iterator[Outcome]:
+    def check_open(self, owner: str, id: str) -> None:
+        """Raises as :meth:`add` does where no photos can be added."""
+        self._check_unused(self.get(owner, id))
+
+    def add(self, owner: str, id: str, files: Iterable[tuple[str, Content]]) -> Iterator[Outcome]:
         """Takes photos and zips of photos, one by one; what cannot be taken is said and left out.
 
         Args:
             owner: whose subject it is.
             id: of the subject.
-            files: name and content, or the path of an upload; the files of a zip count by
-                themselves.
+            files: name and content, be it bytes, an open file, or the path of an upload; the files
+                of a zip count by themselves.
 
         Raises:
             NotFound: there is no such subject, or it is another's.
             BadRequest: it is being learnt right now.
         """
-        self._check_unused(self.get(owner, id))
+        self.check_open(owner, id)
         for name, content in files:
             for each, data in _unpacked(name, content):
                 yield self._take(owner, id, each, data)
@@ -368,26 +372,28 @@ class Subjects:
         return {e.id: e.name for e in own if e.id in made or made.intersection(e.sources)}
 
 
-def _unpacked(name: str, content: bytes | Path) -> Iterator[tuple[str, bytes | UserError]]:
+def _unpacked(name: str, content: Content) -> Iterator[tuple[str, bytes | UserError]]:
     """A file by itself, or the files of a zip; an upload is read when its turn comes."""
     try:
-        if isinstance(content, Path):
-            with content.open("rb") as file:
-                if is_zip(file.read(4)):
-                    yield from files_in_zip(file)
-                    return
-                file.seek(0)
-                content = file.read(LIMITS.bytes + 1)
-        elif is_zip(content):
-            yield from files_in_zip(io.BytesIO(content))
-            return
+        with _opened(content) as file:
+            if is_zip(file.read(4)):
+                yield from files_in_zip(file)
+                return
+            file.seek(0)
+            data = file.read(LIMITS.bytes + 1)
     except FileNotFoundError:  # somebody else has sent the same file, and theirs was read first
         yield name, BadRequest("{name} is no longer there. Send it again.", name=name[:100])
         return
     except UserError as error:  # of the zip as a whole
         yield name, error
         return
-    yield name, content
+    yield name, data
+
+
+def _opened(content: Content) -> AbstractContextManager[IO[bytes]]:
+    if isinstance(content, Path):
+        return content.open("rb")
+    return io.BytesIO(content) if isinstance(content, bytes) else nullcontext(content)
 
 
 def _is_learnt(subject: Subject) -> BadRequest:

@@ -16,7 +16,7 @@ from pipelines.dreambooth.requests import Method
 from pipelines.errors import validated
 from studio.access import API
 from studio.accounts import owner_of
-from studio.http import KEPT, NOT_KEPT, json_object
+from studio.http import KEPT, NOT_KEPT, json_object, received
 from studio.i18n import language_of, translate
 
 if TYPE_CHECKING:
@@ -122,12 +122,15 @@ def subjects_router(studio: Studio) -> APIRouter:
 
         ``name`` is the file's, to be shown. The answer says of each file what became of it.
         """
-        data, owner = await request.body(), owner_of(request).id
+        owner = owner_of(request).id
+        await run_sync(studio.subjects.check_open, owner, subject_id)  # before anything is sent
 
-        def take() -> builtins.list[Outcome]:
-            return list(studio.subjects.add(owner, subject_id, [(name, data)]))
+        async with received(request, studio.home) as file:
 
-        outcomes = await run_sync(take)
+            def take() -> builtins.list[Outcome]:
+                return list(studio.subjects.add(owner, subject_id, [(name, file)]))
+
+            outcomes = await run_sync(take)
         language = language_of(request.headers.get("accept-language"))
         subject = await run_sync(studio.subjects.get, owner, subject_id)
         return {

@@ -6,6 +6,7 @@ by the owner of the machine: only they name folders, addresses and keys, never a
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 from pathlib import Path
@@ -68,6 +69,7 @@ class ChatEntry(BaseModel):
         quantisation: ``8bit`` or ``4bit`` by bitsandbytes, on CUDA.
         context_length: tokens that one conversation may have, answer included.
         parallel: how many conversations llama.cpp goes on with at a time.
+        threads: of llama.cpp on the CPU; None: one less than there are cores.
         sampling: what a request leaves open.
         system_prompt: what a new conversation begins with.
         chat_template: Jinja, in the place of the model's own.
@@ -93,6 +95,7 @@ class ChatEntry(BaseModel):
     quantisation: Quantisation = "none"
     context_length: Annotated[int, Field(ge=64, le=10_000_000)] = 4096
     parallel: Annotated[int, Field(ge=1, le=64)] = 4
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     sampling: Sampling = Sampling()
     system_prompt: str = ""
     chat_template: str | None = None
@@ -239,6 +242,16 @@ def _read(path: Path) -> ChatEntry:
     Raises:
         UserError: names the file and the reason.
     """
+    try:
+        about = path.stat()
+    except OSError as error:
+        raise UserError("{file}: {reason}", file=path.name, reason=error.strerror) from None
+    return _parsed(path, about.st_mtime_ns, about.st_size)
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed(path: Path, changed: int, size: int) -> ChatEntry:
+    """What :func:`_read` reads, kept until the file changes: every answer looks at all of them."""
     try:
         data: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -39,7 +40,9 @@ from pipelines.messages import Message
 START_SECONDS = 600.0  # a large file on a slow disk
 PROMPT_CACHE_MIB = 256  # of prompts that were read before, in RAM
 BATCH = 256  # tokens of a prompt read at a time: how soon a stop is seen, and progress
-_CAUSES = 3  # of the worker's last lines, shown when it fails
+_CAUSES = 2  # of the worker's lines, shown when it fails
+_PREFIX = re.compile(r"^[\d.]+ [A-Z] (?:\w+ +)?\w+: ")  # time, level, and where in llama.cpp
+_PATH = re.compile(r"(?:/[^/\s'\"]+)+/([^/\s'\"]+)")
 
 
 class LlamaCpp:
@@ -189,6 +192,11 @@ class LlamaCpp:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     @property
+    def worker_id(self) -> int:
+        """The process that holds the weights."""
+        return self._process.pid
+
+    @property
     def alive(self) -> bool:
         return self._process.poll() is None
 
@@ -214,7 +222,7 @@ class LlamaCpp:
             "path": str(path),
             "context": self.entry.context_length,
             "parallel": self.entry.parallel,
-            "threads": threads(),
+            "threads": self.entry.threads or threads(),
             "batch": BATCH,
             "gpu_layers": 0 if self.device == "cpu" else 999,
             "prompt_cache_mib": PROMPT_CACHE_MIB,
@@ -270,13 +278,13 @@ class LlamaCpp:
             raise Unavailable(
                 "llama.cpp broke off while it ran {model}: {reason}. Send the message again.",
                 model=self.entry.title,
-                reason=self._last_words() or str(error) or type(error).__name__,
+                reason="; ".join(self._words()[-_CAUSES:])[:500] or str(error) or "no reason given",
             ) from error
 
     def _could_not_load(self, reason: str) -> Unavailable:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(1)
-        words = self._last_words() or reason
+        words = "; ".join(self._words()[:_CAUSES])[:500] or reason  # the first is the cause
         lowered = words.lower()
         if "failed to allocate" in lowered or "out of memory" in lowered:
             return OutOfMemory(
@@ -291,15 +299,11 @@ class LlamaCpp:
             reason=words.rstrip(".") or "it gave no reason",
         )
 
-    def _last_words(self) -> str:
-        """What the worker has printed last, without the addresses of its inside."""
-        self._log.flush()
+    def _words(self) -> list[str]:
+        """What the worker has printed, each line once, without times and this machine's paths."""
         text = (self._folder / "log").read_text(encoding="utf-8", errors="replace")
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        lines = [
-            line.replace(str(self._folder), "") for line in lines if "warn" not in line.lower()
-        ]
-        return "; ".join(lines[-_CAUSES:])[:500]
+        lines = (_PREFIX.sub("", line.strip()) for line in text.splitlines())
+        return list(dict.fromkeys(_PATH.sub(r"\1", line) for line in lines if line))
 
     def _refused(self, reply: Any) -> Exception:
         error = reply.get("error", reply) if isinstance(reply, dict) else {}
@@ -361,9 +365,15 @@ def sampling(request: Generation, context_length: int) -> dict[str, Any]:
 
 
 def threads() -> int:
-    """One a physical core that this process may use: llama.cpp is slower with more."""
+    """One for each physical core that this process may use, but one core stays free.
+
+    llama.cpp's threads wait for one another by spinning: where something else runs as well (a
+    picture is painted, the page is served) a core short, two threads on two cores were seen to make
+    5 tokens a second in the place of one thread's 70.
+    """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min(allowed or 1, psutil.cpu_count(logical=False) or allowed or 1))
+    cores = min(allowed or 1, psutil.cpu_count(logical=False) or allowed or 1)
+    return max(1, cores - 1)
 
 
 def _odds(data: dict[str, Any]) -> TokenOdds:

@@ -28,6 +28,7 @@ def parameters(settings: dict[str, Any]) -> Any:
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings["threads"]
     params.n_batch = settings["batch"]
     params.n_gpu_layers = settings["gpu_layers"]
+    params.fit_params = False  # the context is what the model's file says
     params.hostnames = [settings["host"]]
     params.port = 0
     params.api_keys = [settings["key"]]
@@ -49,7 +50,7 @@ def main() -> None:
         server = xllamacpp.Server(parameters(settings))
     except Exception as error:
         print(json.dumps({"error": str(error)}), file=answers, flush=True)
-        os._exit(1)
+        sys.exit(1)  # in order: what llama.cpp has to say is written by a thread of its own
     print(json.dumps({"address": server.listening_address}), file=answers, flush=True)
     while sys.stdin.readline():
         pass

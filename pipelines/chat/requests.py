@@ -140,7 +140,7 @@ class Generation(Sampling):
                     "A stop string has {length} characters; it must have 1 to {limit}.",
                     length=len(stop),
                     limit=MAX_STOP_LENGTH,
-                )
+                ).at("stop")
         return stops
 
 

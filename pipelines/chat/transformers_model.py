@@ -219,6 +219,8 @@ def load(entry: ChatEntry, path: Path, device: str, notes: Notes, home: Path) ->
         Unavailable: it cannot be loaded; says why.
         OutOfMemory: the device's memory does not suffice.
     """
+    from safetensors import SafetensorError
+
     from pipelines.devices import dtype_for, is_out_of_memory, out_of_memory
     from pipelines.engines import IMPORTING
 
@@ -247,7 +249,7 @@ def load(entry: ChatEntry, path: Path, device: str, notes: Notes, home: Path) ->
         if is_out_of_memory(error):
             raise out_of_memory(error, device, entry.title) from error
         raise _cannot_load(entry, error) from error
-    except (OSError, ValueError, KeyError, ImportError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, ImportError, AttributeError, SafetensorError) as error:
         raise _cannot_load(entry, error) from error
     return TransformersModel(entry, model.eval().requires_grad_(False), tokenizer)
 

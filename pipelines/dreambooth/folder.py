@@ -10,29 +10,21 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.errors import BadRequest, NotFound, stored
 from pipelines.files import write_whole
-
-try:
-    import fcntl
-except ImportError:  # Windows: there a second trainer of one folder is not noticed
-    fcntl = None
+from pipelines.processes import WorkFolder, read_json
 
 FOLDER, ABOUT = "trainings", "about.json"
 # A training may go on with these changed; all others decide what its checkpoint means.
 _MAY_CHANGE = ("name", "sample_every", "sample_prompts", "save_every", "owner")
 
 
-class TrainingFolder:
+class TrainingFolder(WorkFolder):
     """Paths, progress and flags of one training.
 
     Attributes:
@@ -41,8 +33,8 @@ class TrainingFolder:
     """
 
     def __init__(self, home: Path, id: str) -> None:
+        super().__init__(home / FOLDER / id)
         self.home, self.id = home, id
-        self.path = home / FOLDER / id
 
     @classmethod
     def at(cls, path: Path) -> TrainingFolder:
@@ -55,16 +47,8 @@ class TrainingFolder:
         return self.path / "training.json"
 
     @property
-    def progress_path(self) -> Path:
-        return self.path / "progress.jsonl"
-
-    @property
     def samples(self) -> Path:
         return self.path / "samples"
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.path / "checkpoint"
 
     @property
     def tensorboard(self) -> Path:
@@ -74,10 +58,6 @@ class TrainingFolder:
     def result(self) -> Path:
         """What the training has made: ``about.json`` and weights, or a whole model."""
         return self.path / "result"
-
-    @property
-    def log(self) -> Path:
-        return self.path / "log.txt"
 
     def begin(self, request: TrainingRequest) -> None:
         """Writes the request, or finds that it is the one that was begun here.
@@ -124,95 +104,16 @@ class TrainingFolder:
         return self._asked("owner")
 
     def _asked(self, name: str) -> str | None:
-        asked = _read(self.request_path)
+        asked = read_json(self.request_path)
         value = asked.get(name) if isinstance(asked, dict) else None
         return value if isinstance(value, str) else None
-
-    # --- progress ---------------------------------------------------------------------------
-
-    def report(self, event: str, **values: Any) -> None:
-        """Appends a line to the progress: ``{"event": …, "time": …, **values}``."""
-        line = json.dumps({"event": event, "time": round(time.time(), 3), **values})
-        with self.progress_path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-
-    def progress(self, start: int = 0) -> tuple[list[dict[str, Any]], int]:
-        """The lines from byte ``start`` on, and where the next ones begin.
-
-        A line that is just being written is left for next time.
-        """
-        try:
-            with self.progress_path.open("rb") as file:
-                if start > os.fstat(file.fileno()).st_size:  # it was shortened by a resume
-                    start = 0
-                file.seek(start)
-                data = file.read()
-        except FileNotFoundError:
-            return [], 0
-        whole = data[: data.rfind(b"\n") + 1]
-        lines = []
-        for line in whole.splitlines():
-            with contextlib.suppress(ValueError):  # torn by a full disk or a kill
-                lines.append(json.loads(line))
-        return lines, start + len(whole)
-
-    def forget_after(self, step: int) -> None:
-        """Takes lines of steps beyond ``step`` out: they are about to be done again."""
-        lines, _ = self.progress()
-        kept = [line for line in lines if line.get("step", 0) <= step and line["event"] != "error"]
-        data = "".join(json.dumps(line) + "\n" for line in kept).encode()
-        write_whole(self.progress_path, data)
-
-    def forget_errors(self) -> None:
-        """Takes out why earlier runs have failed; not while a trainer is at work here."""
-        lines, _ = self.progress()
-        if any(line["event"] == "error" for line in lines):
-            self.forget_after(sys.maxsize)
-
-    # --- stopping ---------------------------------------------------------------------------
-
-    def ask_to_stop(self) -> None:
-        """Has the trainer finish its step, keep what there is, and end."""
-        (self.path / "stop").touch()
-
-    def go_on(self) -> None:
-        """Takes an earlier wish to stop back."""
-        (self.path / "stop").unlink(missing_ok=True)
-
-    @property
-    def stopping(self) -> bool:
-        return (self.path / "stop").exists()
-
-    # --- one trainer at a time --------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def held(self, patience: float = 2.0) -> Iterator[bool]:
-        """Holds the folder for this process; yields whether nobody else holds it already.
-
-        Args:
-            patience: seconds; who only looks whether it is held, holds it for a moment too.
-        """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / "lock").open("a") as lock:
-            until = time.monotonic() + patience
-            while not (mine := _locked(lock)) and time.monotonic() < until:
-                time.sleep(0.05)
-            yield mine
-
-    @property
-    def running(self) -> bool:
-        """Whether a trainer is at work here, whoever started it."""
-        if not self.path.is_dir():
-            return False
-        with self.held(patience=0) as free:
-            return not free
 
     # --- results ----------------------------------------------------------------------------
 
     @property
     def about_result(self) -> dict[str, Any] | None:
         """What the trainer says of what it has made, or None."""
-        return _read(self.result / ABOUT)
+        return read_json(self.result / ABOUT)
 
     def forget_result(self) -> None:
         """Lets an earlier result no longer count as this run's; the shelf has its own copy."""
@@ -221,12 +122,12 @@ class TrainingFolder:
     @property
     def shelf_id(self) -> str | None:
         """Under which id the result lies on the shelf."""
-        return (_read(self.path / "shelf.json") or {}).get("id")
+        return (read_json(self.path / "shelf.json") or {}).get("id")
 
     @property
     def steps_on_shelf(self) -> int:
         """How many steps are in what lies on the shelf; 0 where that is not known."""
-        return (_read(self.path / "shelf.json") or {}).get("steps", 0)
+        return (read_json(self.path / "shelf.json") or {}).get("steps", 0)
 
     def remember_shelf_id(self, id: str, steps: int = 0) -> None:
         """Notes under which id the result lies on the shelf, and how many steps are in it."""
@@ -271,21 +172,3 @@ def size_of(path: Path) -> int:
         with contextlib.suppress(OSError):
             total += each.stat().st_size if each.is_file() else 0
     return total
-
-
-def _locked(file: IO[str]) -> bool:
-    """Whether the lock could be taken; it goes with the file, or with the process."""
-    if fcntl is None:
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None

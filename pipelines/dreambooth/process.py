@@ -11,10 +11,8 @@ import itertools
 import os
 import secrets
 import shutil
-import signal
 import statistics
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,11 +21,13 @@ from typing import Any
 
 from PIL import Image
 
-from pipelines import errors
+from pipelines import errors, processes
 from pipelines.cache import ModelCache
-from pipelines.catalog import OWN, ROOT, Catalog
+from pipelines.catalog import OWN, Catalog
 from pipelines.devices import free_memory
-from pipelines.diffusion.lora.shelf import MODEL, WEIGHTS, About, LoraShelf
+from pipelines.diffusion.lora.about import About
+from pipelines.diffusion.lora.entries import MODEL, WEIGHTS
+from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.dreambooth.folder import TrainingFolder
 from pipelines.dreambooth.preflight import Preflight, check_room, preflight, remember_speed
 from pipelines.dreambooth.requests import TrainingRequest
@@ -38,9 +38,7 @@ from pipelines.files import is_full
 from pipelines.messages import Message
 from pipelines.sizes import in_words
 
-_LOOK_SECONDS = 0.2  # how often the progress is read
 _ENDING_SECONDS = 10.0  # until a trainer that has let go of its folder has given its memory back
-_LOG_LINES = 12  # of the log, shown where the trainer ended without a word
 
 Launch = Callable[[TrainingFolder, TrainingRequest, str, bool], subprocess.Popen]
 """``launch(folder, request, device, offline)`` starts a trainer."""
@@ -147,37 +145,17 @@ def _done_already(folder: TrainingFolder, request: TrainingRequest) -> About | N
 def launch_command(
     folder: TrainingFolder, request: TrainingRequest, device: str, offline: bool
 ) -> list[str]:
-    """``accelerate launch …`` as a list of arguments; no shell reads it."""
-    kind, _, index = device.partition(":")
-    command = [
-        *(sys.executable, "-m", "accelerate.commands.launch"),
-        *("--num_processes", str(request.processes)),
-        *("--num_machines", "1", "--dynamo_backend", "no", "--mixed_precision", "no"),
-    ]
-    if kind == "cpu":
-        command.append("--cpu")
-    if request.processes > 1:
-        command.append("--multi_gpu")
-    elif index:
-        command += ["--gpu_ids", index]
-    command += ["-m", "pipelines.dreambooth.train", str(folder.path), "--device", kind]
-    return command + (["--offline"] if offline else [])
+    """``accelerate launch …`` as a list of arguments."""
+    return processes.launch_command(
+        "pipelines.dreambooth.train", folder, device, offline, request.processes
+    )
 
 
 def launch_trainer(
     folder: TrainingFolder, request: TrainingRequest, device: str, offline: bool
 ) -> subprocess.Popen:
     """Starts the trainer; what it prints goes to the training's log."""
-    with folder.log.open("ab") as log:
-        return subprocess.Popen(
-            launch_command(folder, request, device, offline),
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            # Ctrl-C at the studio's terminal asks the studio to stop, which asks the trainer.
-            start_new_session=True,
-        )
+    return processes.start(launch_command(folder, request, device, offline), folder)
 
 
 def put_on_shelf(folder: TrainingFolder, request: TrainingRequest) -> About:
@@ -282,35 +260,24 @@ class _Follower:
         Args:
             process: None: the trainer was found at work.
         """
-        asked = False
         yield Progress(0, self.request.steps, note=Message("Starting the trainer"))
         for line in self._told if process is None else ():
             # A trainer at work has said of no error yet: it would end with it.
             progress = self._read(line) if line["event"] != "error" else None
             if progress is not None:
                 yield progress
-        while True:
-            # A launcher that was killed may leave its trainer at work.
-            over = (process is None or process.poll() is not None) and not self.folder.running
-            lines, self._heard = self.folder.progress(self._heard)
-            for line in lines:
-                progress = self._read(line)
-                if progress is not None:
-                    yield progress
-            if over:
-                return
-            if stop.is_set() and not asked:
-                self.folder.ask_to_stop()
-                asked = True
-                note = Message("Stopping: what has been learnt is kept")
-                yield Progress(self.last_step, self.request.steps, self.preview, note)
-            if not lines:
-                time.sleep(_LOOK_SECONDS)
+        for line in processes.follow(self.folder, process, stop, self._heard):
+            progress = self._read(line)
+            if progress is not None:
+                yield progress
 
     def _read(self, line: dict[str, Any]) -> Progress | None:
         event, total = line["event"], self.request.steps
         if event == "note":
             note = Message.from_json(line["message"])
+            return Progress(self.last_step, total, self.preview, note)
+        if event == "stopping":
+            note = Message("Stopping: what has been learnt is kept")
             return Progress(self.last_step, total, self.preview, note)
         if event == "step":
             self.last_step = line["step"]
@@ -326,9 +293,7 @@ class _Follower:
                 self.preview = picture.convert("RGB")
             return Progress(self.last_step, total, self.preview)
         if event == "error":
-            kind = getattr(errors, line["kind"], UserError)
-            message = Message.from_json(line["message"])
-            self.error = kind(message.template, **message.values)
+            self.error = processes.error_of(line)
         return None
 
 
@@ -342,17 +307,15 @@ def _make_room(cache: ModelCache, expected: Preflight, patience: float) -> None:
         cache.clear()
     until = time.monotonic() + patience
     while time.monotonic() < until and expected.bytes > free_memory(cache.device):
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(processes.LOOK_SECONDS)
     check_room(expected, cache.home, cache.device, free_memory(cache.device))
 
 
 def _ended_badly(folder: TrainingFolder, process: subprocess.Popen | None, step: int) -> UserError:
     """The sentence for a trainer that ended without saying why."""
-    lines = _last_lines(folder.log)
-    killed = -signal.SIGKILL
+    lines = processes.last_lines(folder.log)
     code = process.returncode if process else None
-    # The launcher survives its child and tells of the signal in the log.
-    if code == killed or "SIGKILL" in lines or f"exit status {killed}" in lines:
+    if processes.was_killed(process, lines):
         return OutOfMemory(
             "The system ended the trainer at step {step} (SIGKILL), most often because memory ran "
             "out. The last checkpoint is kept: resume, or duplicate with a smaller batch.",
@@ -364,13 +327,3 @@ def _ended_badly(folder: TrainingFolder, process: subprocess.Popen | None, step:
         code="?" if code is None else code,
         lines=lines or "–",
     )
-
-
-def _last_lines(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - 8192))
-            text = file.read().decode("utf-8", "replace")
-    except FileNotFoundError:
-        return ""
-    return "\n".join(text.splitlines()[-_LOG_LINES:])

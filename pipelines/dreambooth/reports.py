@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from pipelines.devices import peak_memory
 from pipelines.dreambooth.loss import Loss
 from pipelines.errors import UserError
 
@@ -77,22 +78,6 @@ class Reports:
     def _found_rate(self) -> float:
         """Prodigy's own step size; 1 for others."""
         return float(self.trainer.optimizer.param_groups[0].get("d", 1.0))
-
-
-def peak_memory(device: str) -> int:
-    """The most bytes that this process has had: on the GPU, or in RAM where it computes there."""
-    if device.startswith("cuda"):
-        return torch.cuda.max_memory_allocated(device)
-    try:
-        import resource
-    except ImportError:  # Windows
-        import psutil
-
-        return psutil.Process().memory_info().peak_wset
-    import sys
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _board(folder: Path, step: int) -> Any:

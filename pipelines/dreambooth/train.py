@@ -18,9 +18,8 @@ from pipelines.dreambooth.base import precision_for
 from pipelines.dreambooth.folder import TrainingFolder
 from pipelines.dreambooth.subjects import Subject
 from pipelines.dreambooth.trainer import Trainer, make_accelerator
-from pipelines.errors import Stopped, UserError
-
-DONE, FAILED, TAKEN = 0, 1, 3
+from pipelines.errors import Stopped
+from pipelines.processes import DONE, FAILED, TAKEN
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -60,21 +59,8 @@ def _train(folder: TrainingFolder, request, accelerator, offline: bool) -> int:
         if is_out_of_memory(error):
             what = f"{request.resolution or ''} batch size {request.batch_size}".strip()
             error = out_of_memory(error, device, what)
-        _say(folder, error)
+        folder.report_error(error)
         return FAILED
-
-
-def _say(folder: TrainingFolder, error: Exception) -> None:
-    """Writes the cause to the progress; a bug's own words are its cause."""
-    if not isinstance(error, UserError):
-        error = UserError(
-            "The training ended with an error: {reason}",
-            reason=f"{type(error).__name__}: {error}"[:500],
-        )
-    try:
-        folder.report("error", kind=type(error).__name__, message=error.message.to_json())
-    except OSError:  # the disk is full: the log has it, if there is room there
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":

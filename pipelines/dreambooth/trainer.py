@@ -14,9 +14,10 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
+from pipelines import checkpoint
 from pipelines.catalog import ModelEntry
 from pipelines.diffusion.lora.families import family_of_unet
-from pipelines.dreambooth import checkpoint, class_pictures
+from pipelines.dreambooth import class_pictures
 from pipelines.dreambooth.base import Base, Texts
 from pipelines.dreambooth.dataset import (
     TRIGGER,

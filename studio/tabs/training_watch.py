@@ -43,6 +43,9 @@ class TrainingWatch:
         self.studio = studio
         # The server keeps the id, so that no page can name another training than it shows.
         self.id = gr.State(None)
+        # How many watches a page has begun. Only the newest one may show anything: an older one
+        # would put its training back as soon as there is something new of it.
+        self._begun = gr.State([0])
         self._earlier = gr.Dropdown(
             [], label=label("Trainings"), visible=False, elem_id="train-earlier"
         )
@@ -114,26 +117,30 @@ class TrainingWatch:
         click = button.click(submit, inputs, refusal, preprocess=False, **QUIET)
         resumed = self.resume.click(resume, self.id, refusal, **QUIET)
         deleted = self._deletion.really.click(delete, self.id, refusal, **QUIET)
-        watching = [
-            click.then(self._follow, [refusal, newest], outputs, **watch),
-            resumed.then(self._follow, [refusal, self.id], outputs, **watch),
-            deleted.then(self._follow, [refusal, self.id], outputs, **watch),
-            opening.load(self._follow, [gr.State(""), newest], outputs, **watch),
-            self._earlier.input(
-                self._follow, [gr.State(""), self._earlier], outputs, preprocess=False, **watch
-            ),
-        ]
-        for control in (button, self.resume):  # the new watch shows the newest
-            control.click(None, cancels=watching, api_visibility="private")
+        for begin, what in (
+            (click.then, [refusal, newest]),
+            (resumed.then, [refusal, self.id]),
+            (deleted.then, [refusal, self.id]),
+            (opening.load, [gr.State(""), newest]),
+            (self._earlier.input, [gr.State(""), self._earlier]),
+        ):
+            begin(self._follow, [*what, self._begun], outputs, preprocess=False, **watch)
         self.stop.click(self._stop, self.id, self.stop, **QUIET)
         self._deletion.ask(self.id, self._question)
 
     # --- events -----------------------------------------------------------------------------
 
     async def _follow(
-        self, refusal: str, id: str | None, request: gr.Request
+        self, refusal: str, id: str | None, begun: list[int], request: gr.Request
     ) -> AsyncIterator[list[Any]]:
-        """Show a training until it has ended; ``refusal`` is why a newer one was not taken."""
+        """Show a training until it has ended, or the page watches anew.
+
+        Args:
+            refusal: why a newer one was not taken.
+            begun: how many watches the page has begun; counted on here.
+        """
+        begun[0] += 1
+        own = begun[0]
         visitor = Visitor.of(request)
         look = anyio.to_thread.run_sync
         training = await look(self._find, visitor, id)
@@ -156,6 +163,8 @@ class TrainingWatch:
             heard = reached
             found.hear(lines)
             html = await look(self._shown, visitor, training, found, refusal)
+            if begun[0] != own:
+                return
             if html != shown or ended:
                 first, shown = shown is None, html
                 after = (
@@ -172,6 +181,8 @@ class TrainingWatch:
             try:
                 training = await look(self.studio.trainings.get, visitor.owner.id, training.id)
             except UserError as error:  # deleted meanwhile
+                if begun[0] != own:
+                    return
                 gone = views.board(visitor, failure=views.error(error.message, visitor))
                 yield [None, gr.skip(), gone, *_HIDDEN, *self._after(None, visitor)]
                 return

@@ -3,56 +3,25 @@
 from __future__ import annotations
 
 import re
-import time
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.teaching import TRAINING, opened, photos_of, take_examples, tidy, upload
 from tests.pipelines.dreambooth.test_photos import HEIC, encoded, scene
 from tests.studio.live import TINY
 from tests.studio.test_photo_uploads import photograph, tattling
 
-TRAINING = 480_000  # ms; the trainer is a process of its own that loads torch first
-EXAMPLES = 10
-
 
 @pytest.fixture
 def page(visit) -> Page:
-    page = visit()
-    page.get_by_role("tab", name="Teach").click()
-    expect(page.locator("#train-identifier input")).not_to_have_value("")
-    return page
+    return opened(visit)
 
 
 @pytest.fixture(autouse=True)
 def tidied(studio):
-    """What a test has taught is gone after it."""
     yield
-    running, _ = studio
-    end = time.monotonic() + TRAINING / 1000
-    while unfinished := [job for job in running.jobs.list("local") if not job.ended]:
-        assert time.monotonic() < end
-        for job in unfinished:
-            running.jobs.cancel("local", job.id)
-        time.sleep(0.2)
-    running.subjects.delete_all("local")
-
-
-def photos_of(count: int) -> list[dict]:
-    return [
-        {"name": f"{n}.png", "mimeType": "image/png", "buffer": encoded(scene(seed=n))}
-        for n in range(count)
-    ]
-
-
-def upload(page: Page, files: list[dict]) -> None:
-    page.set_input_files("#train-files input[type=file]", files)
-
-
-def take_examples(page: Page) -> None:
-    page.click("#train-example")
-    expect(page.locator("#train-photos [data-id]")).to_have_count(EXAMPLES)
-    expect(page.locator("#train-class-word input")).to_have_value("mug")
+    tidy(studio)
 
 
 def choose_tiny(page: Page, steps: int) -> None:
@@ -130,6 +99,7 @@ def test_teach_try_and_delete_everything(page):
     page.fill("#try-prompts textarea", "a kref mug")
     page.click("#try-compare")
     expect(page.locator("#try-board .sheet img")).to_be_visible(timeout=TRAINING)
+    expect(page.locator("#try-board .sheet figcaption")).to_contain_text("“a kref mug”")
     expect(page.locator("#try-board [data-id]")).to_have_count(6)
     page.click("#try-paint")
     expect(page.locator("#prompt textarea")).to_have_value("a kref mug")

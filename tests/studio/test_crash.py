@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 from PIL import Image
 
-from pipelines.dreambooth.checkpoint import FILE
+from pipelines.checkpoint import FILE
 from pipelines.dreambooth.folder import TrainingFolder
 from studio.home import HomeLock
 from studio.server import Studio

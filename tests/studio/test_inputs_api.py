@@ -15,7 +15,7 @@ from pipelines.annotators import registry
 from studio.metadata import read_settings
 from studio.server import Studio
 from tests.studio.live import live_studio, options_for, paint, sentence, settings, wait_for
-from tests.studio.test_server import ACCOUNTS, PASSWORDS
+from tests.studio.people import ACCOUNTS, PASSWORDS
 
 INPUTS, CONDITION = "/api/v1/inputs", "/api/v1/condition"
 CONTROL = "/api/v1/jobs/control"

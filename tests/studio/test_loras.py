@@ -19,7 +19,7 @@ from studio.reuse import fields_of
 from studio.server import Studio
 from tests.pipelines.lora import files
 from tests.studio.live import TINY, live_studio, options_for, paint, sentence, settings, wait_for
-from tests.studio.test_server import ACCOUNTS, PASSWORDS
+from tests.studio.people import ACCOUNTS, PASSWORDS
 
 LORAS, MERGE = "/api/v1/loras", "/api/v1/loras/merge"
 PAINT = "/api/v1/jobs/text_to_image"

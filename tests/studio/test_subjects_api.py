@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 
 import httpx
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -21,7 +22,7 @@ from pipelines.errors import validated
 from studio.server import Studio
 from tests.pipelines.dreambooth.test_photos import HEIC, claimed_png, encoded, scene, zipped
 from tests.studio.live import live_studio, options_for, sentence
-from tests.studio.test_server import ACCOUNTS, PASSWORDS
+from tests.studio.people import ACCOUNTS, PASSWORDS
 
 SUBJECTS = "/api/v1/subjects"
 STRANGE_ID = "0" * 32
@@ -156,6 +157,41 @@ def test_a_zip_with_everything_in_it(ada, subject):
         assert said in reasons[name]
 
 
+def test_a_zip_larger_than_memory_should_hold_goes_to_the_disk_as_it_comes(
+    studio, ada, subject, monkeypatch
+):
+    noise = np.random.default_rng(0).bytes(60_000_000)  # which no packing makes smaller
+    archive = zipped({"notes.txt": noise, "one.png": encoded(scene(seed=5))}).getvalue()
+    assert len(archive) > 60_000_000
+    cache, on_disk = studio[0].home / "cache", []
+
+    def chunks() -> Iterator[bytes]:
+        for start in range(0, len(archive), 2**20):
+            yield archive[start : start + 2**20]
+            on_disk.append(max((path.stat().st_size for path in cache.glob("*")), default=0))
+
+    def whole(_):
+        pytest.fail("the body was read as a whole")
+
+    monkeypatch.setattr("starlette.requests.Request.body", whole)
+    address, name = f"{SUBJECTS}/{subject['id']}/photos", {"name": "photos.zip"}
+    answer = ada.post(address, content=chunks(), params=name)
+    assert answer.status_code == 201, answer.text
+    assert [photo["name"] for photo in answer.json()["taken"]] == ["one.png"]
+    (refused,) = answer.json()["refused"]
+    assert (refused["name"], "30 MB" in refused["reason"]) == ("notes.txt", True)
+    assert max(on_disk) > len(archive) / 2
+    assert not any(path.is_file() for path in cache.glob("*"))
+
+
+def test_photos_of_a_subject_that_is_not_there_are_not_kept_meanwhile(ada, monkeypatch):
+    def kept(*_):
+        pytest.fail("they went to the disk")
+
+    monkeypatch.setattr("studio.subjects_api.received", kept)
+    assert ada.post(f"{SUBJECTS}/{STRANGE_ID}/photos", content=encoded(scene())).status_code == 404
+
+
 def test_reasons_and_remarks_are_in_the_reader_s_language(ada, subject):
     address = f"{SUBJECTS}/{subject['id']}/photos"
     chinese = {"accept-language": "zh"}
@@ -168,9 +204,12 @@ def test_reasons_and_remarks_are_in_the_reader_s_language(ada, subject):
     assert "pixels" not in taken["remarks"][0]
 
 
-def test_more_bytes_than_any_upload_are_cut_off(ada, subject):
+def test_more_bytes_than_any_upload_are_cut_off(studio, ada, subject, monkeypatch):
+    monkeypatch.setattr("studio.access.MAX_LARGE_UPLOAD_BYTES", 50_000_000)
     answer = ada.post(f"{SUBJECTS}/{subject['id']}/photos", content=iter([bytes(1_000_000)] * 60))
     assert answer.status_code == 413
+    assert "50000 kB" in sentence(answer)
+    assert not any(path.is_file() for path in (studio[0].home / "cache").glob("*"))
 
 
 def test_words_change(ada, subject):

@@ -54,7 +54,7 @@ def kept_file(factors: Mapping[str, Factors], metadata: Mapping[str, str]) -> by
 
 def kohya_file(factors: Mapping[str, Factors], facts: Facts) -> bytes:
     """For A1111, Forge, ComfyUI and sd-scripts."""
-    tensors = as_kohya(factors)
+    tensors = as_kohya(factors, facts.family)
     rank = Counter(each.rank for each in factors.values()).most_common(1)[0][0]
     alpha = Counter(each.scale * each.rank for each in factors.values()).most_common(1)[0][0]
     metadata = {

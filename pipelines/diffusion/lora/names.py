@@ -43,6 +43,24 @@ _UNET = ("down_blocks.", "mid_block.", "up_blocks.", "conv_in", "conv_out", "tim
          "add_embedding.")  # fmt: skip
 _PEFT_PREFIX = "base_model.model."
 
+# Of SDXL's U-Net: what has a name of its own in the original code, and the layers of its resnets.
+_ORIGINAL = {
+    "conv_in": "input_blocks_0_0",
+    "conv_out": "out_2",
+    "time_embedding_linear_1": "time_embed_0",
+    "time_embedding_linear_2": "time_embed_2",
+    "add_embedding_linear_1": "label_emb_0_0",
+    "add_embedding_linear_2": "label_emb_0_2",
+}
+_ORIGINAL_RESNET = {
+    "conv1": "in_layers_2",
+    "time_emb_proj": "emb_layers_1",
+    "conv2": "out_layers_3",
+    "conv_shortcut": "skip_connection",
+}
+_DIFFUSERS = {original: name for name, original in _ORIGINAL.items()}
+_DIFFUSERS_RESNET = {original: name for name, original in _ORIGINAL_RESNET.items()}
+
 # Names of several words, as the modules of U-Nets and CLIP's text encoders have them.
 _WORDS = re.compile(
     "down_blocks|mid_block|up_blocks|transformer_blocks|time_emb_proj|time_embedding|add_embedding"
@@ -117,18 +135,39 @@ def _in_text_model(part: str, name: str) -> str:
     return f"text_model.{name}" if part != "unet" and name.startswith("encoder.") else name
 
 
+def in_original(name: str) -> str:
+    """kohya's name for a module of SDXL's U-Net: after the blocks of the original code.
+
+    sd-scripts trains SDXL on that code's own U-Net, and finds a LoRA's modules by its names only.
+
+    >>> in_original("down_blocks.1.attentions.0.proj_in")
+    'input_blocks_4_1_proj_in'
+    >>> in_original("up_blocks.1.upsamplers.0.conv")
+    'output_blocks_5_2_conv'
+    """
+    flat = name.replace(".", "_")
+    if flat in _ORIGINAL:
+        return _ORIGINAL[flat]
+    if match := re.fullmatch(r"mid_block_(resnets|attentions)_(\d)_(.+)", flat):
+        inner = 1 if match[1] == "attentions" else 2 * int(match[2])
+        return f"middle_block_{inner}_{_ORIGINAL_RESNET.get(match[3], match[3])}"
+    match = re.fullmatch(r"(down|up)_blocks_(\d+)_([a-z]+)_(\d+)_(.+)", flat)
+    if match is None:
+        return flat
+    block, kind, layer, rest = int(match[2]), match[3], int(match[4]), match[5]
+    if kind == "downsamplers":
+        return f"input_blocks_{3 * block + 3}_0_op"
+    if kind == "upsamplers":  # behind a layer with attention: where there is none, SDXL has none
+        return f"output_blocks_{3 * block + 2}_2_conv"
+    number = 3 * block + layer + (match[1] == "down")
+    side, inner = ("input" if match[1] == "down" else "output"), int(kind == "attentions")
+    return f"{side}_blocks_{number}_{inner}_{_ORIGINAL_RESNET.get(rest, rest)}"
+
+
 def _from_original(name: str) -> str:
     """kohya's names for SDXL, after the blocks of its original code, under diffusers' names."""
-    fixed = {
-        "input_blocks_0_0": "conv_in",
-        "out_2": "conv_out",
-        "time_embed_0": "time_embedding_linear_1",
-        "time_embed_2": "time_embedding_linear_2",
-        "label_emb_0_0": "add_embedding_linear_1",
-        "label_emb_0_2": "add_embedding_linear_2",
-    }
-    if name in fixed:
-        return fixed[name]
+    if name in _DIFFUSERS:
+        return _DIFFUSERS[name]
     if match := re.fullmatch(r"middle_block_(\d+)_(.+)", name):
         inner = {"0": "resnets_0", "1": "attentions_0", "2": "resnets_1"}.get(match[1], match[1])
         return f"mid_block_{inner}_{_from_original_resnet(match[2])}"
@@ -148,6 +187,4 @@ def _from_original(name: str) -> str:
 
 
 def _from_original_resnet(name: str) -> str:
-    names = {"in_layers_2": "conv1", "emb_layers_1": "time_emb_proj", "out_layers_3": "conv2",
-             "skip_connection": "conv_shortcut"}  # fmt: skip
-    return names.get(name, name)
+    return _DIFFUSERS_RESNET.get(name, name)

@@ -1,30 +1,18 @@
 """The shelf: LoRAs, learned words and own models in the home folder, asked for by name or id.
 
-``<home>/loras/<id>/`` holds one entry: ``about.json`` and ``weights.safetensors`` (a LoRA in
-diffusers' layout, or an embedding) or ``model/`` (a whole diffusers folder). Plain
-``<home>/loras/*.safetensors``, put there by the machine's owner, are on everybody's shelf under
-their file names.
-
-Ids are made here from ``secrets``; whose an entry is, its ``about.json`` says. No torch here but in
-what reads or writes weights.
+Where they lie and how they are written says :mod:`pipelines.diffusion.lora.entries`. Ids are made
+here from ``secrets``; whose an entry is, its ``about.json`` says. No torch here but in what reads
+or writes weights.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import re
 import secrets
-import shutil
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
-
-from pydantic import ValidationError
 
 from pipelines.diffusion.lora.about import (
     SHARED,
@@ -32,12 +20,12 @@ from pipelines.diffusion.lora.about import (
     clean_name,
     free_name,
     hash_of,
-    shared_about,
     shared_id,
 )
+from pipelines.diffusion.lora.entries import BROUGHT_IN, MODEL, WEIGHTS, Entries
 from pipelines.diffusion.lora.formats import EMBEDDING, LoraFile, clean_triggers, open_lora
 from pipelines.diffusion.lora.requests import MAX_NAME, LoraUse
-from pipelines.errors import BadRequest, NotFound, Refused, UserError
+from pipelines.errors import BadRequest, NotFound, Refused
 from pipelines.local_models import inspect_folder
 from pipelines.matching import closest
 from pipelines.messages import Message
@@ -47,13 +35,8 @@ if TYPE_CHECKING:
 
     from pipelines.diffusion.lora.weights import Factors
 
-FOLDER = "loras"
-WEIGHTS, ABOUT, MODEL = "weights.safetensors", "about.json", "model"
 Style = Literal["diffusers", "kohya"]
 
-_UNFINISHED = ".new-"
-_UNFINISHED_SECONDS = 24 * 3600.0
-_ID = re.compile(r"[0-9a-f]{32}")
 _naming = threading.Lock()  # two additions at once must not take the same name
 
 
@@ -66,7 +49,7 @@ class LoraShelf:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self._folder = home / FOLDER
+        self._entries = Entries(home)
 
     # --- finding ----------------------------------------------------------------------------
 
@@ -76,16 +59,16 @@ class LoraShelf:
         Files of everybody's that cannot be used are left out; :meth:`refused` has them.
         """
         own = sorted(self.own(owner), key=lambda about: (-about.created, about.name))
-        shared = (self._shared(path) for path in self._files())
+        shared = (self._entries.shared(path) for path in self._entries.files())
         return own + [about for about in shared if isinstance(about, About)]
 
     def own(self, owner: str) -> list[About]:
         """The owner's alone, in no order."""
-        return [about for about in self._entries() if about.owner == owner]
+        return [about for about in self._entries.own() if about.owner == owner]
 
     def refused(self) -> list[Message]:
         """Why files on everybody's shelf cannot be used."""
-        shared = (self._shared(path) for path in self._files())
+        shared = (self._entries.shared(path) for path in self._entries.files())
         return [found for found in shared if isinstance(found, Message)]
 
     def get(self, owner: str, name: str) -> About:
@@ -99,8 +82,8 @@ class LoraShelf:
         for about in mine:
             if about.name == name:
                 return about
-        for path in self._files():
-            if path.stem == name and isinstance(reason := self._shared(path), Message):
+        for path in self._entries.files():
+            if path.stem == name and isinstance(reason := self._entries.shared(path), Message):
                 raise BadRequest(reason.template, **reason.values)
         if not mine:
             raise NotFound(
@@ -119,12 +102,11 @@ class LoraShelf:
         Raises:
             NotFound: there is none (any more).
         """
-        if _ID.fullmatch(id):
-            if (about := self._read(self._folder / id)) is not None:
-                return about
-            for path in self._files():
-                if shared_id(path) == id and isinstance(found := self._shared(path), About):
-                    return found
+        if (about := self._entries.read(id)) is not None:
+            return about
+        for path in self._entries.files():
+            if shared_id(path) == id and isinstance(found := self._entries.shared(path), About):
+                return found
         raise NotFound("The LoRA {id} is no longer on the shelf.", id=id[:60])
 
     def find(self, use: LoraUse, owner: str = SHARED) -> About:
@@ -144,9 +126,7 @@ class LoraShelf:
 
     def path(self, about: About) -> Path:
         """Its file of weights, or its model's folder."""
-        if about.owner == SHARED:
-            return self._folder / f"{about.name}.safetensors"
-        return self._folder / about.id / (MODEL if about.kind == "model" else WEIGHTS)
+        return self._entries.path(about)
 
     def open(self, about: About) -> tuple[Path, LoraFile]:
         """Its file and what the file's header says; not of a model.
@@ -203,8 +183,8 @@ class LoraShelf:
             OSError: the disk is full.
         """
         name = clean_name(name)
-        with self._unfinished() as folder:
-            source = data if isinstance(data, Path) else folder / "brought in"
+        with self._entries.unfinished() as folder:
+            source = data if isinstance(data, Path) else folder / BROUGHT_IN
             if isinstance(data, bytes):
                 source.write_bytes(data)
             file = open_lora(source, name)
@@ -218,7 +198,7 @@ class LoraShelf:
                 written = embedding_file(read_vectors(source, file, name), facts, "kohya")
             else:
                 written = kept_file(read(source, file, name), _kept(file.header.metadata))
-            (folder / "brought in").unlink(missing_ok=True)
+            (folder / BROUGHT_IN).unlink(missing_ok=True)
             (folder / WEIGHTS).write_bytes(written)
             about = About(
                 id=id or secrets.token_hex(16),
@@ -269,7 +249,7 @@ class LoraShelf:
             OSError: the disk is full.
         """
         name = clean_name(name)
-        with self._unfinished() as folder:
+        with self._entries.unfinished() as folder:
             write(folder / MODEL)
             finding = inspect_folder(folder / MODEL, folder)
             if finding.refused is not None:
@@ -303,19 +283,20 @@ class LoraShelf:
         with _naming:
             others = [each.name for each in self.list(owner) if each.id != id]
             changed = about.model_copy(update={"name": free_name(clean_name(name), others)})
-            _write_json(self._folder / id / ABOUT, changed)
+            self._entries.describe(changed)
         return changed
 
     def delete(self, owner: str, id: str) -> None:
         """Takes the owner's entry off the shelf for good; raises as :meth:`rename` does."""
         self._mine(owner, id)
-        # Renamed first: should this be cut off, no half entry is left on the shelf.
-        gone = self._folder / f"{_UNFINISHED}{secrets.token_hex(8)}"
-        try:
-            os.rename(self._folder / id, gone)
-        except FileNotFoundError:
-            return
-        shutil.rmtree(gone, ignore_errors=True)
+        self._entries.remove(id)
+
+    def _put(self, folder: Path, about: About) -> About:
+        with _naming:
+            taken = [each.name for each in self.list(about.owner) if each.id != about.id]
+            about = about.model_copy(update={"name": free_name(about.name, taken)})
+            self._entries.put(folder, about)
+        return about
 
     def _mine(self, owner: str, id: str) -> About:
         about = self.by_id(id)
@@ -366,84 +347,8 @@ class LoraShelf:
         path, file = self.open(about)
         return read_vectors(path, file, about.name)
 
-    # --- files ------------------------------------------------------------------------------
-
-    def _entries(self) -> Iterator[About]:
-        if not self._folder.is_dir():
-            return
-        for folder in sorted(self._folder.iterdir()):
-            if _ID.fullmatch(folder.name) and (about := self._read(folder)) is not None:
-                yield about
-
-    def _read(self, folder: Path) -> About | None:
-        """What lies in an entry's folder; None where it is damaged or not there."""
-        try:
-            about = About.model_validate_json((folder / ABOUT).read_bytes())
-        except (OSError, ValidationError):
-            return None
-        # An owner's name is never empty: no entry can pass for everybody's.
-        return about if about.id == folder.name and about.owner != SHARED else None
-
-    def _files(self) -> list[Path]:
-        if not self._folder.is_dir():
-            return []
-        return [
-            path
-            for path in sorted(self._folder.glob("*.safetensors"))
-            if path.is_file() and not path.name.startswith(".")
-        ]
-
-    def _shared(self, path: Path) -> About | Message:
-        """A file of everybody's as an entry, or why it cannot be used."""
-        try:
-            status = path.stat()
-            return shared_about(path, status.st_size, status.st_mtime_ns)
-        except UserError as error:
-            return error.message
-        except OSError as error:
-            return Message("{file} cannot be read: {reason}.", file=path.name,
-                           reason=error.strerror or str(error))  # fmt: skip
-
-    @contextlib.contextmanager
-    def _unfinished(self) -> Iterator[Path]:
-        """A new folder that is renamed when it is whole, and deleted where it is not."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._sweep()
-        folder = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=self._folder))
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-    def _put(self, folder: Path, about: About) -> About:
-        with _naming:
-            taken = [each.name for each in self.list(about.owner) if each.id != about.id]
-            about = about.model_copy(update={"name": free_name(about.name, taken)})
-            _write_json(folder / ABOUT, about)
-            place = self._folder / about.id
-            earlier = self._folder / f"{_UNFINISHED}{secrets.token_hex(8)}"
-            with contextlib.suppress(FileNotFoundError):  # made before, by a job that is run again
-                os.rename(place, earlier)
-            os.rename(folder, place)
-        shutil.rmtree(earlier, ignore_errors=True)
-        return about
-
-    def _sweep(self) -> None:
-        """Deletes what a killed studio has left unfinished."""
-        oldest = time.time() - _UNFINISHED_SECONDS
-        for folder in self._folder.glob(f"{_UNFINISHED}*"):
-            with contextlib.suppress(OSError):
-                if folder.stat().st_mtime < oldest:
-                    shutil.rmtree(folder, ignore_errors=True)
-
 
 def _kept(metadata: dict[str, str]) -> dict[str, str]:
     """Of a file's metadata what says where it comes from."""
     prefixes = ("ss_", "sshs_", "modelspec.")
     return {name: text for name, text in metadata.items() if name.startswith(prefixes)}
-
-
-def _write_json(path: Path, about: About) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(about.model_dump(), ensure_ascii=False, indent=1), "utf-8")
-    os.replace(temporary, path)

@@ -11,6 +11,7 @@ import torch
 from safetensors import safe_open
 
 from pipelines.diffusion.lora.formats import LoraFile
+from pipelines.diffusion.lora.names import in_original
 from pipelines.errors import BadRequest
 
 
@@ -123,10 +124,14 @@ def adapter_metadata(factors: Mapping[str, Factors]) -> dict[str, object]:
     return facts
 
 
-def as_kohya(factors: Mapping[str, Factors]) -> dict[str, torch.Tensor]:
-    """kohya's names, with an alpha for each module. SDXL's blocks go by diffusers' names, which
-    A1111, Forge, ComfyUI and diffusers read as well as those of the original code."""
-    two = any(key.startswith("text_encoder_2.") for key in factors)
+def as_kohya(factors: Mapping[str, Factors], family: str) -> dict[str, torch.Tensor]:
+    """kohya's names, with an alpha for each module.
+
+    Those of SDXL's U-Net (``family`` sdxl) go by the blocks of its original code, as sd-scripts
+    trains it; those of all others by diffusers' names.
+    """
+    original = family == "sdxl"
+    two = original or any(key.startswith("text_encoder_2.") for key in factors)
     prefixes = {
         "unet": "lora_unet",
         "text_encoder": "lora_te1" if two else "lora_te",
@@ -135,7 +140,8 @@ def as_kohya(factors: Mapping[str, Factors]) -> dict[str, torch.Tensor]:
     tensors = {}
     for key, each in factors.items():
         part, _, name = key.partition(".")
-        stem = f"{prefixes[part]}_{name.replace('.', '_')}"
+        named = in_original(name) if original and part == "unet" else name.replace(".", "_")
+        stem = f"{prefixes[part]}_{named}"
         alpha = each.rank if each.alpha is None else each.alpha
         tensors[f"{stem}.alpha"] = torch.tensor(float(alpha))
         tensors[f"{stem}.lora_down.weight"] = each.down.contiguous()

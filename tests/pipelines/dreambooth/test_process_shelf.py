@@ -102,7 +102,7 @@ def test_a_full_disk_leaves_what_is_on_the_shelf_and_is_said(
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr("pipelines.diffusion.lora.shelf._write_json", full)
+        patch.setattr("pipelines.diffusion.lora.entries._write_json", full)
         with pytest.raises(Unavailable, match=r"The disk is full: whiskers could not .* resume\."):
             follow(request, cache, launch=launch)
     assert shelf.own("local") == [before]

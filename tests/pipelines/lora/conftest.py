@@ -10,11 +10,13 @@ from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 
 from pipelines.cache import ModelCache
 from pipelines.catalog import Catalog
+from pipelines.diffusion.lora.requests import LoraUse
 from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.loading import Loader
 from tests.pipelines.lora import files
 
 BASE, LARGE_BASE = "tiny-sd1", "tiny-sdxl"
+ANN = "ann"
 
 
 @pytest.fixture(scope="session")
@@ -66,3 +68,10 @@ def shelf(home) -> LoraShelf:
 def lora_cache(home) -> ModelCache:
     loader = Loader(Catalog(home), home, offline=True, budget_bytes=2**30)
     return ModelCache(loader.load, device="cpu", budget_bytes=2**30, home=home)
+
+
+@pytest.fixture
+def use(shelf, halves):
+    """A LoRA of rank 4 with alpha 2, on Ann's shelf."""
+    about = shelf.add(ANN, "clay", files.kohya(halves, alpha=2.0))
+    return LoraUse(name="clay", weight=0.8, id=about.id)

@@ -8,9 +8,14 @@ import threading
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+from diffusers import (
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
 from safetensors import safe_open
 from safetensors.torch import load, save
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from pipelines.cache import ModelCache
 from pipelines.catalog import Catalog
@@ -28,9 +33,8 @@ from pipelines.errors import BadRequest, Stopped
 from pipelines.events import Result
 from pipelines.loading import Loader
 from tests.pipelines.lora import files
-from tests.pipelines.lora.conftest import BASE, LARGE_BASE
-from tests.pipelines.lora.test_apply import (
-    ANN,
+from tests.pipelines.lora.conftest import ANN, BASE, LARGE_BASE
+from tests.pipelines.lora.painting import (
     Unchanged,
     asked,
     difference,
@@ -38,7 +42,11 @@ from tests.pipelines.lora.test_apply import (
     pictures,
     psnr,
 )
+from tests.tiny_parts import clip_config
 from tests.twins import starter
+
+SDXL_TARGETS = (*files.TARGETS, "conv_in", "conv_out", "conv2", "conv_shortcut", "proj_out", "conv",
+                "linear_1", "linear_2", "ff.net.2", "fc2", "text_projection")  # fmt: skip
 
 
 def painted_by_diffusers(lora_cache, home, models, data: bytes, path):
@@ -76,23 +84,82 @@ def test_an_exported_file_paints_the_same_picture_in_diffusers(
     assert psnr(ours, plain) < 30
 
 
-def test_sdxl_s_exported_file_is_loaded_by_diffusers(shelf, large_pipe, models, tmp_path):
+@pytest.fixture(scope="module")
+def sdxl_pipe(models):
+    """Narrow, but with SDXL's blocks, its number of layers, and texts as wide as SDXL's."""
+    pipe = StableDiffusionXLPipeline.from_pretrained(models / LARGE_BASE)
+    config = {
+        **pipe.unet.config,
+        "block_out_channels": (8, 16, 16),
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        "transformer_layers_per_block": (1, 2, 2),
+        "layers_per_block": 2,
+        "attention_head_dim": (2, 4, 4),
+        "cross_attention_dim": 768 + 1280,
+    }
+    unet = UNet2DConditionModel.from_config(config)
+    texts = (
+        CLIPTextModel(clip_config(width=768, layers=2)),
+        CLIPTextModelWithProjection(clip_config(width=1280, layers=2)),
+    )
+    parts = {"unet": unet, "text_encoder": texts[0], "text_encoder_2": texts[1]}
+    return StableDiffusionXLPipeline(**pipe.components | parts)
+
+
+@pytest.mark.parametrize("parts", [("unet", "text_encoder", "text_encoder_2"), ("unet",)])
+def test_sdxl_s_file_for_kohya_has_its_names_and_is_loaded_by_diffusers(
+    shelf, sdxl_pipe, tmp_path, parts
+):
+    """Its blocks are those of the original code, which sd-scripts and A1111 know the model by."""
+    halves = files.random_halves(sdxl_pipe, rank=2, parts=parts, targets=SDXL_TARGETS)
+    about = shelf.add(ANN, "large", files.kohya(halves, alpha=1.0))
+    assert about.family == "sdxl"
+    data = shelf.export(about.id, "kohya")
+    starts = ("lora_unet_input_blocks_", "lora_unet_middle_block_", "lora_unet_output_blocks_",
+              "lora_unet_time_embed_", "lora_unet_label_emb_", "lora_unet_out_2.",
+              "lora_te1_text_model_encoder_", "lora_te2_text_model_encoder_",
+              "lora_te2_text_projection.")  # fmt: skip
+    found = {next((start for start in starts if key.startswith(start)), key) for key in load(data)}
+    assert found == {start for start in starts if len(parts) == 3 or "_unet_" in start}
+    try:
+        assert changed_by_diffusers(sdxl_pipe, data, tmp_path) == len(halves)
+        check_changes(sdxl_pipe, files.changes(halves, scale=0.5))
+    finally:
+        sdxl_pipe.unload_lora_weights()
+    again = shelf.add(ANN, "again", data)
+    assert {key: each.down.tolist() for key, each in shelf.factors(again).items()} == {
+        key: each.down.tolist() for key, each in shelf.factors(about).items()
+    }
+
+
+def test_a_twin_of_sdxl_s_exported_file_is_loaded_by_diffusers(shelf, large_pipe, models, tmp_path):
     halves = files.random_halves(large_pipe)
     about = shelf.add(ANN, "large", files.kohya(halves, alpha=2.0))
-    (tmp_path / "x.safetensors").write_bytes(shelf.export(about.id, "kohya"))
     pipe = StableDiffusionXLPipeline.from_pretrained(models / LARGE_BASE)
-    pipe.load_lora_weights(str(tmp_path), weight_name="x.safetensors")
-    expected = files.changes(halves, scale=0.5)
-    found = 0
+    assert changed_by_diffusers(pipe, shelf.export(about.id, "kohya"), tmp_path) == len(halves)
+    check_changes(pipe, files.changes(halves, scale=0.5))
+
+
+def changed_by_diffusers(pipe, data: bytes, folder) -> int:
+    """How many modules diffusers' own loader changes by a file."""
+    (folder / "x.safetensors").write_bytes(data)
+    pipe.load_lora_weights(str(folder), weight_name="x.safetensors")
+    return len(dict(changed_modules(pipe)))
+
+
+def changed_modules(pipe):
     for part in ("unet", "text_encoder", "text_encoder_2"):
         for name, module in getattr(pipe, part).named_modules():
             if hasattr(module, "lora_A"):
                 long = f"text_model.{name}" if name.startswith("encoder.") else name
-                torch.testing.assert_close(
-                    module.get_delta_weight("default_0").detach(), expected[f"{part}.{long}"]
-                )
-                found += 1
-    assert found == len(expected)
+                yield f"{part}.{long}", module
+
+
+def check_changes(pipe, expected: dict[str, torch.Tensor]) -> None:
+    for key, module in changed_modules(pipe):
+        (adapter,) = module.lora_A
+        torch.testing.assert_close(module.get_delta_weight(adapter).detach(), expected[key])
 
 
 def test_a_kohya_file_says_what_other_tools_read(shelf, halves, tmp_path):

@@ -18,7 +18,7 @@ from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import load, load_file, save, save_file
 
 from pipelines.diffusion.lora.formats import EMBEDDING, open_lora
-from pipelines.diffusion.lora.names import dotted
+from pipelines.diffusion.lora.names import dotted, in_original
 from pipelines.diffusion.lora.weights import read, read_vectors
 from pipelines.diffusion.single_file import CONFIGS
 from pipelines.errors import BadRequest
@@ -221,7 +221,9 @@ def original_name(name: str) -> str:
 
 def test_names_of_sdxl_s_original_code():
     names = names_in(real_unet("sdxl"))
-    assert [dotted(original_name(name).replace(".", "_")) for name in names] == names
+    theirs = [original_name(name).replace(".", "_") for name in names]
+    assert [dotted(name) for name in theirs] == names
+    assert [in_original(name) for name in names] == theirs
 
 
 @pytest.mark.parametrize("original", [False, True])

@@ -135,7 +135,7 @@ def test_what_cannot_be_written_leaves_nothing_behind(shelf, data, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pipelines.diffusion.lora.shelf._write_json", full)
+    monkeypatch.setattr("pipelines.diffusion.lora.entries._write_json", full)
     with pytest.raises(OSError, match="No space"):
         shelf.add(ANN, "clay", data)
     assert list((shelf.home / "loras").iterdir()) == []

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from pipelines.toybox import (
     train_control,
     train_decoder,
     train_depth,
+    train_judge,
     train_text,
     train_unet,
 )
@@ -39,6 +41,15 @@ def work(tmp_path_factory):
     patch.setattr(train_unet, "SHEET", 2)
     patch.setattr(train_unet, "WIDTHS", (16, 32, 48))
     patch.setattr(train_control, "SHEET", 1)
+    # Two threads where another process has a core are slow, and the tests after these ones would
+    # have them too.
+    patch.setattr(torch, "set_num_threads", lambda _: None)
+    # Few steps and small batches: what takes time here, and nothing below asks for more.
+    for module in (train_unet, train_control):
+        patch.setattr(module, "sample", partial(train_unet.sample, steps=2))
+    patch.setattr(train_decoder, "make_painted", partial(train_decoder.make_painted, batch=6))
+    patch.setattr(train_decoder, "train", partial(train_decoder.train, batch=4))
+    patch.setattr(train_judge, "train", partial(train_judge.train, batch=8))
     patch.chdir(folder)
     for command in (
         ["renders", "--count", "12", "--threads", "2"],

@@ -1,8 +1,7 @@
 """Checkpoints: all that a training needs to go on as if nothing had happened.
 
-Sampler order, noise, timesteps and dropout are functions of the seed and the step
-(:mod:`pipelines.dreambooth.dataset`), and so is the learning rate; what remains is weights,
-optimiser, average, gradient scaler, and the step itself.
+Whatever is drawn at random is a function of the seed and the step, in every trainer here, and so is
+the learning rate; what remains is weights, optimiser, and the step itself.
 """
 
 from __future__ import annotations

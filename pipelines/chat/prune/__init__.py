@@ -1,0 +1,1 @@
+"""Shortening a language model: blocks, heads and channels taken out, measured, healed, saved."""

@@ -1,0 +1,83 @@
+"""The folder of one pruning: what was cut, how healing goes on, what was measured.
+
+``<home>/prunings/<id>/`` holds ``pruning.json`` (the request), ``cut/`` (the pruned model),
+``heal.json`` (what the healing process is to do), ``healed/``, ``figures.json``, and what every
+:class:`pipelines.processes.WorkFolder` has. No torch here: the page reads it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from pipelines.chat.prune.requests import PruneRequest
+from pipelines.errors import BadRequest, stored
+from pipelines.files import write_whole
+from pipelines.processes import WorkFolder, read_json
+
+FOLDER = "prunings"
+# A pruning may go on with these changed; all others decide what its checkpoint means.
+_MAY_CHANGE = ("name", "owner", "heal_minutes")
+
+
+class PruneFolder(WorkFolder):
+    """Paths of one pruning.
+
+    Attributes:
+        home: the home folder.
+        id: 32 hexadecimal digits, made by the server.
+    """
+
+    def __init__(self, home: Path, id: str) -> None:
+        super().__init__(home / FOLDER / id)
+        self.home, self.id = home, id
+
+    @property
+    def cut(self) -> Path:
+        """The pruned model before healing; whole whenever it is there."""
+        return self.path / "cut"
+
+    @property
+    def healed(self) -> Path:
+        """The model with the LoRA merged; whole whenever it is there."""
+        return self.path / "healed"
+
+    def begin(self, request: PruneRequest) -> None:
+        """Writes the request, or finds that it is the one that was begun here.
+
+        Raises:
+            BadRequest: the pruning was begun with other settings.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        path = self.path / "pruning.json"
+        if (begun := read_json(path)) is not None:
+            before, asked = stored(PruneRequest, begun).model_dump(), request.model_dump()
+            changed = [
+                PruneRequest.model_fields[name].title or name
+                for name in before
+                if before[name] != asked[name] and name not in _MAY_CHANGE
+            ]
+            if changed:
+                raise BadRequest(
+                    "This pruning was begun with other settings ({settings}). Begin a new one to "
+                    "prune with changes.",
+                    settings=", ".join(changed),
+                )
+        write_whole(path, request.model_dump_json(indent=1).encode())
+
+    def remember(self, **facts: Any) -> None:
+        """Adds to what is known of this pruning."""
+        data = json.dumps(self.known | facts, indent=1)
+        write_whole(self.path / "figures.json", data.encode())
+
+    @property
+    def known(self) -> dict[str, Any]:
+        """What was cut and measured until now."""
+        return read_json(self.path / "figures.json") or {}
+
+    def forget_work(self) -> None:
+        """Deletes models and checkpoints: the finished model lies elsewhere."""
+        for path in (self.cut, self.healed, self.checkpoint):
+            shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,133 @@
+"""Starts the healing process and follows it; see :mod:`pipelines.chat.prune.heal`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pipelines import processes
+from pipelines.cache import ModelCache
+from pipelines.chat.prune.folder import PruneFolder
+from pipelines.chat.prune.requests import PruneRequest
+from pipelines.chat.prune.saving import weights_bytes
+from pipelines.devices import free_memory
+from pipelines.errors import OutOfMemory, Stopped, UserError
+from pipelines.events import Progress
+from pipelines.files import write_whole
+from pipelines.messages import Message
+
+MODULE = "pipelines.chat.prune.heal_process"
+_TIMES = 3  # the weights: them, activations and gradients, and the merged model while it is saved
+
+Launch = Callable[[PruneFolder, str, bool], subprocess.Popen]
+"""``launch(folder, device, offline)`` starts a healing process."""
+
+
+def heal(
+    request: PruneRequest,
+    folder: PruneFolder,
+    cache: ModelCache,
+    stop: threading.Event,
+    launch: Launch | None = None,
+    settings: dict[str, Any] | None = None,
+) -> Iterator[Progress]:
+    """Heals ``folder.cut`` to ``folder.healed``, or goes on from the last checkpoint.
+
+    Yields seconds of ``request.heal_minutes``.
+
+    Args:
+        launch: starts the process; None: :func:`launch_healer`.
+        settings: fields of :class:`pipelines.chat.prune.heal.Healing` that differ from its own.
+
+    Raises:
+        Stopped: ``stop`` was set; what was healed until then is in ``folder.healed``, if anything.
+        UserError: the process failed; the sentence says why.
+    """
+    process = None
+    if folder.running:  # an earlier studio has left it at work
+        folder.go_on()
+        _, heard = folder.progress()
+        yield from _follow(request, folder, None, stop, heard)
+    if not stop.is_set():
+        if _TIMES * weights_bytes(folder.cut) > free_memory(cache.device):
+            cache.clear()
+        write_whole(
+            folder.path / "heal.json",
+            json.dumps({"minutes": request.heal_minutes} | (settings or {}), indent=1).encode(),
+        )
+        folder.go_on()
+        folder.forget_errors()
+        # What it says from now on is new, however soon it says it.
+        _, heard = folder.progress()
+        process = (launch or launch_healer)(folder, cache.device, cache.offline)
+        try:
+            yield from _follow(request, folder, process, stop, heard)
+        finally:
+            process.poll()
+        # An earlier run may have left a healed model: only the process knows whether it is done.
+        if process.returncode != processes.DONE:
+            raise _ended_badly(folder, process)
+    if not folder.healed.is_dir():
+        raise Stopped
+    steps, seconds = _reached(folder)
+    folder.remember(healing={"steps": steps, "minutes": round(seconds / 60, 2)})
+    if stop.is_set() and seconds < request.heal_minutes * 60:
+        raise Stopped
+
+
+def launch_healer(folder: PruneFolder, device: str, offline: bool) -> subprocess.Popen:
+    """Starts the process under ``accelerate launch``; what it prints goes to the log."""
+    command = processes.launch_command(MODULE, folder, device, offline)
+    return processes.start(command, folder)
+
+
+def _follow(
+    request: PruneRequest,
+    folder: PruneFolder,
+    process: subprocess.Popen | None,
+    stop: threading.Event,
+    heard: int,
+) -> Iterator[Progress]:
+    total, (_, done) = max(1, round(request.heal_minutes * 60)), _reached(folder)
+    yield Progress(min(total, int(done)), total, note=Message("Starting to heal"))
+    for line in processes.follow(folder, process, stop, heard):
+        note = None
+        if line["event"] == "error":
+            raise processes.error_of(line)
+        if line["event"] == "stopping":
+            note = Message("Stopping: what has been learnt is kept")
+        elif line["event"] == "note":
+            note = Message.from_json(line["message"])
+        elif line["event"] == "step":
+            done = line["seconds"]
+            note = Message("Healing: step {step}, loss {loss}", step=line["step"],
+                           loss=round(line["loss"], 3))  # fmt: skip
+        if note is not None:
+            yield Progress(min(total, int(done)), total, note=note)
+
+
+def _reached(folder: PruneFolder) -> tuple[int, float]:
+    """Steps and seconds of healing in all runs."""
+    lines: list[dict[str, Any]] = [line for line in folder.progress()[0] if line["event"] == "step"]
+    return (lines[-1]["step"], lines[-1]["seconds"]) if lines else (0, 0.0)
+
+
+def _ended_badly(folder: PruneFolder, process: subprocess.Popen | None) -> UserError:
+    """The sentence for a process that ended without saying why."""
+    lines, (step, _) = processes.last_lines(folder.log), _reached(folder)
+    if processes.was_killed(process, lines):
+        return OutOfMemory(
+            "The system ended the healing at step {step} (SIGKILL), most often because memory ran "
+            "out. The last checkpoint is kept: close other models and resume, or choose a smaller "
+            "one.",
+            step=step,
+        )
+    return UserError(
+        "The healing ended at step {step} with exit code {code}. Its log ends with: {lines}",
+        step=step,
+        code="?" if process is None else process.returncode,
+        lines=lines or "–",
+    )

@@ -1,0 +1,146 @@
+"""The shelf's files: what lies in ``<home>/loras``, read and written whole.
+
+``<home>/loras/<id>/`` holds one entry: ``about.json`` and ``weights.safetensors`` (a LoRA in
+diffusers' layout, or an embedding) or ``model/`` (a whole diffusers folder). Plain
+``<home>/loras/*.safetensors``, put there by the machine's owner, are on everybody's shelf under
+their file names. What has a name that begins with ``.new-`` is not finished.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from pipelines.diffusion.lora.about import SHARED, About, shared_about
+from pipelines.errors import UserError
+from pipelines.messages import Message
+
+FOLDER = "loras"
+WEIGHTS, ABOUT, MODEL = "weights.safetensors", "about.json", "model"
+BROUGHT_IN = "brought in"  # a file in an unfinished entry
+
+_UNFINISHED = ".new-"
+_UNFINISHED_SECONDS = 24 * 3600.0
+_ID = re.compile(r"[0-9a-f]{32}")
+
+
+class Entries:
+    """The folder of one home's shelf; looked through at every call.
+
+    Many threads and processes may use it, but for names: who puts and describes entries sees to it
+    that each name is given once.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._folder = home / FOLDER
+
+    # --- reading ----------------------------------------------------------------------------
+
+    def own(self) -> Iterator[About]:
+        """All owners' entries, by id; those that are damaged are left out."""
+        if not self._folder.is_dir():
+            return
+        for folder in sorted(self._folder.iterdir()):
+            if (about := self.read(folder.name)) is not None:
+                yield about
+
+    def read(self, id: str) -> About | None:
+        """An owner's entry; None where it is damaged or not there."""
+        if not _ID.fullmatch(id):
+            return None
+        try:
+            about = About.model_validate_json((self._folder / id / ABOUT).read_bytes())
+        except (OSError, ValidationError):
+            return None
+        # An owner's name is never empty: no entry can pass for everybody's.
+        return about if about.id == id and about.owner != SHARED else None
+
+    def files(self) -> list[Path]:
+        """The files of everybody's, by name."""
+        if not self._folder.is_dir():
+            return []
+        return [
+            path
+            for path in sorted(self._folder.glob("*.safetensors"))
+            if path.is_file() and not path.name.startswith(".")
+        ]
+
+    def shared(self, path: Path) -> About | Message:
+        """A file of everybody's as an entry, or why it cannot be used."""
+        try:
+            status = path.stat()
+            return shared_about(path, status.st_size, status.st_mtime_ns)
+        except UserError as error:
+            return error.message
+        except OSError as error:
+            return Message("{file} cannot be read: {reason}.", file=path.name,
+                           reason=error.strerror or str(error))  # fmt: skip
+
+    def path(self, about: About) -> Path:
+        """An entry's file of weights, or its model's folder."""
+        if about.owner == SHARED:
+            return self._folder / f"{about.name}.safetensors"
+        return self._folder / about.id / (MODEL if about.kind == "model" else WEIGHTS)
+
+    # --- writing ----------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def unfinished(self) -> Iterator[Path]:
+        """A new folder for :meth:`put`, deleted where it comes to nothing."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._sweep()
+        folder = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=self._folder))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def put(self, folder: Path, about: About) -> None:
+        """Makes an unfinished folder the entry ``about``, in the place of an earlier one."""
+        _write_json(folder / ABOUT, about)
+        place, earlier = self._folder / about.id, self._aside()
+        with contextlib.suppress(FileNotFoundError):  # made before, by a job that is run again
+            os.rename(place, earlier)
+        os.rename(folder, place)
+        shutil.rmtree(earlier, ignore_errors=True)
+
+    def describe(self, about: About) -> None:
+        """Writes anew what an entry says of itself."""
+        _write_json(self._folder / about.id / ABOUT, about)
+
+    def remove(self, id: str) -> None:
+        """Deletes an entry; nothing where it has gone already."""
+        # Renamed first: should this be cut off, no half entry is left on the shelf.
+        gone = self._aside()
+        try:
+            os.rename(self._folder / id, gone)
+        except FileNotFoundError:
+            return
+        shutil.rmtree(gone, ignore_errors=True)
+
+    def _aside(self) -> Path:
+        return self._folder / f"{_UNFINISHED}{secrets.token_hex(8)}"
+
+    def _sweep(self) -> None:
+        """Deletes what a killed studio has left unfinished."""
+        oldest = time.time() - _UNFINISHED_SECONDS
+        for folder in self._folder.glob(f"{_UNFINISHED}*"):
+            with contextlib.suppress(OSError):
+                if folder.stat().st_mtime < oldest:
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write_json(path: Path, about: About) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(about.model_dump(), ensure_ascii=False, indent=1), "utf-8")
+    os.replace(temporary, path)

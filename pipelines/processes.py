@@ -1,0 +1,262 @@
+"""Long work in a process of its own: its folder, how it is started, how it is followed.
+
+The folder is all that the process and whoever follows it share: what to do, lines of progress, a
+checkpoint, a ``stop`` file while a stop is asked for, ``log.txt``, and ``lock``, which the process
+holds. A crash over there leaves the studio standing, and the process outlives a studio that is
+stopped hard. No torch here: the page reads such folders.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from pipelines import errors
+from pipelines.catalog import ROOT
+from pipelines.errors import UserError
+from pipelines.files import write_whole
+from pipelines.messages import Message
+
+try:
+    import fcntl
+except ImportError:  # Windows: there a second process in one folder is not noticed
+    fcntl = None
+
+DONE, FAILED, TAKEN = 0, 1, 3
+"""Exit codes: done or stopped as was asked; failed, the progress says why; another is at work."""
+
+LOOK_SECONDS = 0.2  # how often the progress is read
+_LOG_LINES = 12  # of the log, shown where a process ended without a word
+
+
+class WorkFolder:
+    """Progress, flags and the lock of one piece of work.
+
+    Attributes:
+        path: the folder; need not exist yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def progress_path(self) -> Path:
+        return self.path / "progress.jsonl"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoint"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log.txt"
+
+    # --- progress ---------------------------------------------------------------------------
+
+    def report(self, event: str, **values: Any) -> None:
+        """Appends a line to the progress: ``{"event": …, "time": …, **values}``."""
+        line = json.dumps({"event": event, "time": round(time.time(), 3), **values})
+        with self.progress_path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def report_error(self, error: Exception) -> None:
+        """Appends why it failed; a bug's own words are its cause."""
+        if not isinstance(error, UserError):
+            error = UserError(
+                "The training ended with an error: {reason}",
+                reason=f"{type(error).__name__}: {error}"[:500],
+            )
+        try:
+            self.report("error", kind=type(error).__name__, message=error.message.to_json())
+        except OSError:  # the disk is full: the log has it, if there is room there
+            print(f"{type(error).__name__}: {error}", file=sys.stderr)
+
+    def progress(self, start: int = 0) -> tuple[list[dict[str, Any]], int]:
+        """The lines from byte ``start`` on, and where the next ones begin.
+
+        A line that is just being written is left for next time.
+        """
+        try:
+            with self.progress_path.open("rb") as file:
+                if start > os.fstat(file.fileno()).st_size:  # it was shortened by a resume
+                    start = 0
+                file.seek(start)
+                data = file.read()
+        except FileNotFoundError:
+            return [], 0
+        whole = data[: data.rfind(b"\n") + 1]
+        lines = []
+        for line in whole.splitlines():
+            with contextlib.suppress(ValueError):  # torn by a full disk or a kill
+                lines.append(json.loads(line))
+        return lines, start + len(whole)
+
+    def forget_after(self, step: int) -> None:
+        """Takes lines of steps beyond ``step`` out: they are about to be done again."""
+        lines, _ = self.progress()
+        kept = [line for line in lines if line.get("step", 0) <= step and line["event"] != "error"]
+        data = "".join(json.dumps(line) + "\n" for line in kept).encode()
+        write_whole(self.progress_path, data)
+
+    def forget_errors(self) -> None:
+        """Takes out why earlier runs have failed; not while a process is at work here."""
+        lines, _ = self.progress()
+        if any(line["event"] == "error" for line in lines):
+            self.forget_after(sys.maxsize)
+
+    # --- stopping ---------------------------------------------------------------------------
+
+    def ask_to_stop(self) -> None:
+        """Has the process finish its step, keep what there is, and end."""
+        (self.path / "stop").touch()
+
+    def go_on(self) -> None:
+        """Takes an earlier wish to stop back."""
+        (self.path / "stop").unlink(missing_ok=True)
+
+    @property
+    def stopping(self) -> bool:
+        return (self.path / "stop").exists()
+
+    # --- one process at a time --------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def held(self, patience: float = 2.0) -> Iterator[bool]:
+        """Holds the folder for this process; yields whether nobody else holds it already.
+
+        Args:
+            patience: seconds; who only looks whether it is held, holds it for a moment too.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / "lock").open("a") as lock:
+            until = time.monotonic() + patience
+            while not (mine := _locked(lock)) and time.monotonic() < until:
+                time.sleep(0.05)
+            yield mine
+
+    @property
+    def running(self) -> bool:
+        """Whether a process is at work here, whoever started it."""
+        if not self.path.is_dir():
+            return False
+        with self.held(patience=0) as free:
+            return not free
+
+
+def launch_command(
+    module: str, folder: WorkFolder, device: str, offline: bool, processes: int = 1
+) -> list[str]:
+    """``accelerate launch … -m <module> <folder>`` as a list of arguments; no shell reads it."""
+    kind, _, index = device.partition(":")
+    command = [
+        *(sys.executable, "-m", "accelerate.commands.launch"),
+        *("--num_processes", str(processes)),
+        *("--num_machines", "1", "--dynamo_backend", "no", "--mixed_precision", "no"),
+    ]
+    if kind == "cpu":
+        command.append("--cpu")
+    if processes > 1:
+        command.append("--multi_gpu")
+    elif index:
+        command += ["--gpu_ids", index]
+    command += ["-m", module, str(folder.path), "--device", kind]
+    return command + (["--offline"] if offline else [])
+
+
+def start(command: list[str], folder: WorkFolder) -> subprocess.Popen:
+    """Starts a process; what it prints goes to the folder's log."""
+    with folder.log.open("ab") as log:
+        return subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            # Ctrl-C at the studio's terminal asks the studio to stop, which asks the process.
+            start_new_session=True,
+        )
+
+
+def follow(
+    folder: WorkFolder, process: subprocess.Popen | None, stop: threading.Event, heard: int
+) -> Iterator[dict[str, Any]]:
+    """The lines of progress as they come, until the process has ended; passes a stop on to it.
+
+    Where it has passed it on, it yields ``{"event": "stopping"}``.
+
+    Args:
+        process: None: it was found at work.
+        heard: bytes of progress that are known already.
+    """
+    asked = False
+    while True:
+        # A launcher that was killed may leave its process at work.
+        over = (process is None or process.poll() is not None) and not folder.running
+        lines, heard = folder.progress(heard)
+        yield from lines
+        if over:
+            return
+        if stop.is_set() and not asked:
+            folder.ask_to_stop()
+            asked = True
+            yield {"event": "stopping"}
+        if not lines:
+            time.sleep(LOOK_SECONDS)
+
+
+def error_of(line: dict[str, Any]) -> UserError:
+    """What the process said in a line whose event is ``error``."""
+    kind = getattr(errors, line["kind"], UserError)
+    message = Message.from_json(line["message"])
+    return kind(message.template, **message.values)
+
+
+def was_killed(process: subprocess.Popen | None, lines: str) -> bool:
+    """Whether the system has ended it (SIGKILL), most often because memory ran out.
+
+    Args:
+        lines: the last ones of its log; the launcher survives its child and tells of the signal
+            there.
+    """
+    killed = -signal.SIGKILL
+    code = process.returncode if process else None
+    return code == killed or "SIGKILL" in lines or f"exit status {killed}" in lines
+
+
+def last_lines(path: Path) -> str:
+    """Of a log; "" if there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 8192))
+            text = file.read().decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""
+    return "\n".join(text.splitlines()[-_LOG_LINES:])
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A small JSON file, or None where it is not there or not whole."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _locked(file: IO[str]) -> bool:
+    """Whether the lock could be taken; it goes with the file, or with the process."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""What stands behind the chat tab and the API: conversations, answers and keys."""

@@ -1,0 +1,81 @@
+"""The models that other programs may ask for: those that are here, and one's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pipelines.catalog import ModelEntry
+from pipelines.chat.catalog import OWN, ChatEntry
+from pipelines.errors import NotFound, Refused
+
+if TYPE_CHECKING:
+    from studio.accounts import Owner
+    from studio.server import Studio
+
+
+def listed(studio: Studio, owner: Owner) -> dict[str, dict[str, Any]]:
+    """Name → model as OpenAI describes one, chat models first.
+
+    ``kind`` (``chat`` or ``image``), ``title`` and ``context_length`` are Atelier's own.
+    """
+    found = {
+        entry.name: _model(entry, "chat") | {"context_length": entry.context_length}
+        for entry in _chat_models(studio)
+    }
+    for entry in _image_models(studio, owner):
+        found.setdefault(entry.name, _model(entry, "image"))
+    return found
+
+
+def one(studio: Studio, owner: Owner, name: str) -> dict[str, Any]:
+    """Raises NotFound when the owner has no model of that name here."""
+    found = listed(studio, owner)
+    if name not in found:
+        raise NotFound(
+            "There is no model called {model} here. See GET /v1/models.", model=name[:200]
+        )
+    return found[name]
+
+
+def check_chat_model(studio: Studio, owner: Owner, name: str) -> None:
+    """Whether the owner may ask this model.
+
+    Raises:
+        NotFound: there is none.
+        Refused: it would have to be downloaded first, which only the host may do.
+    """
+    if name.startswith(OWN):
+        raise NotFound("There is no model called {model} here. See GET /v1/models.", model=name)
+    catalog = studio.chat_models
+    entry = catalog.get(name)
+    if not owner.is_host and not catalog.is_here(entry):
+        raise Refused(
+            "{model} has not been downloaded yet, and only the host may do that. "
+            "Choose a model that is here.",
+            model=entry.title,
+        )
+
+
+def _chat_models(studio: Studio) -> list[ChatEntry]:
+    catalog = studio.chat_models
+    return [entry for entry in catalog.models() if entry.refused is None and catalog.is_here(entry)]
+
+
+def _image_models(studio: Studio, owner: Owner) -> list[ModelEntry]:
+    everybodys = [
+        entry
+        for entry in studio.catalog.models()
+        if entry.refused is None and studio.is_here(entry)
+    ]
+    return [*everybodys, *studio.loras.models(owner.id)]
+
+
+def _model(entry: ChatEntry | ModelEntry, kind: str) -> dict[str, Any]:
+    return {
+        "id": entry.name,
+        "object": "model",
+        "created": 0,  # nobody has noted when the models were made
+        "owned_by": "atelier",
+        "kind": kind,
+        "title": entry.title,
+    }

@@ -1,0 +1,49 @@
+"""What the tests of the page's Teach tab share."""
+
+from __future__ import annotations
+
+import time
+
+from playwright.sync_api import Page, expect
+
+from tests.pipelines.dreambooth.test_photos import encoded, scene
+
+TRAINING = 480_000  # ms; the trainer is a process of its own that loads torch first
+EXAMPLES = 10
+
+
+def opened(visit) -> Page:
+    """The page with the tab Teach."""
+    page = visit()
+    page.get_by_role("tab", name="Teach").click()
+    expect(page.locator("#train-identifier input")).not_to_have_value("")
+    return page
+
+
+def tidy(studio) -> None:
+    """Ends what runs, and deletes what has been taught."""
+    running, _ = studio
+    end = time.monotonic() + TRAINING / 1000
+    while unfinished := [job for job in running.jobs.list("local") if not job.ended]:
+        assert time.monotonic() < end
+        for job in unfinished:
+            running.jobs.cancel("local", job.id)
+        time.sleep(0.2)
+    running.subjects.delete_all("local")
+
+
+def photos_of(count: int) -> list[dict]:
+    return [
+        {"name": f"{n}.png", "mimeType": "image/png", "buffer": encoded(scene(seed=n))}
+        for n in range(count)
+    ]
+
+
+def upload(page: Page, files: list[dict]) -> None:
+    page.set_input_files("#train-files input[type=file]", files)
+
+
+def take_examples(page: Page) -> None:
+    page.click("#train-example")
+    expect(page.locator("#train-photos [data-id]")).to_have_count(EXAMPLES)
+    expect(page.locator("#train-class-word input")).to_have_value("mug")

@@ -1,0 +1,97 @@
+"""Answers that come late: what the Teach tab shows is never replaced by something older."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from studio.accounts import LOCAL_OWNER
+from tests.browser.teaching import opened, photos_of, take_examples, tidy, upload
+from tests.studio.live import TINY, settings
+
+ARRIVED = 2000  # ms in which an answer that has left the server is on the page
+
+
+@pytest.fixture
+def page(visit) -> Page:
+    return opened(visit)
+
+
+@pytest.fixture(autouse=True)
+def tidied(studio):
+    yield
+    tidy(studio)
+
+
+def test_a_late_answer_to_older_settings_does_not_replace_a_newer_one(page, studio, monkeypatch):
+    trainings = studio[0].trainings
+    preflight = trainings.preflight
+    asked, answered = ({steps: threading.Event() for steps in (111, 222)} for _ in range(2))
+    release = threading.Event()
+
+    def held(owner, data):
+        steps = int(data["steps"])
+        if steps in asked:
+            asked[steps].set()
+        if steps == 111:
+            assert release.wait(60)
+        found = preflight(owner, data)
+        if steps in answered:
+            answered[steps].set()
+        return found
+
+    take_examples(page)
+    page.get_by_role("button", name="How long and how fast").click()
+    expected, steps = page.locator("#train-expected"), page.locator("#train-steps input")
+    expect(expected).to_contain_text("steps")
+    monkeypatch.setattr(trainings, "preflight", held)
+    steps.fill("111")
+    steps.blur()
+    assert asked[111].wait(30)
+    steps.fill("222")
+    steps.blur()
+    # The page may hold the newer question back until the older one is answered; if it does not,
+    # the newer answer is here first.
+    if answered[222].wait(ARRIVED / 1000):
+        expect(expected).to_contain_text("222 steps")
+    release.set()
+    assert answered[111].wait(30)
+    assert answered[222].wait(30)
+    page.wait_for_timeout(ARRIVED)
+    expect(expected).to_contain_text("222 steps")
+
+
+def test_a_training_that_goes_on_does_not_replace_the_one_that_was_chosen(page, studio):
+    running = studio[0]
+    upload(page, photos_of(3))
+    expect(page.locator("#train-photos [data-id]")).to_have_count(3)
+    (subject,) = running.subjects.list("local")
+    long = settings(steps=150, batch_count=8, width=256, height=256)
+    before = running.submit(LOCAL_OWNER, "text_to_image", long)
+    names = ("chosen", "waiting")
+    chosen, waiting = (
+        running.submit(
+            LOCAL_OWNER,
+            "dreambooth",
+            {"subject": subject.id, "model": TINY, "name": name, "class_word": "cat",
+             "batch_size": 1, "prior_preservation": False},
+        )
+        for name in names
+    )  # fmt: skip
+    running.jobs.cancel("local", chosen.id)
+    page.reload()
+    page.problems.clear()  # the old page complains that its connection was cut
+    page.get_by_role("tab", name="Teach").click()
+    board, earlier = page.locator("#train-board"), page.locator("#train-earlier input")
+    expect(earlier).to_have_value("waiting · waiting")
+    expect(board.locator(".progress")).to_be_visible()
+    earlier.click()
+    page.get_by_role("option", name="chosen · stopped").click()
+    expect(board).to_contain_text("Stopped before the first step.")
+    assert not running.jobs.get("local", before.id).ended, "the other one is still waiting"
+    running.jobs.cancel("local", waiting.id)  # which its own watch would show
+    page.wait_for_timeout(ARRIVED)
+    expect(earlier).to_have_value("chosen · stopped")
+    expect(page.locator("#train-resume")).to_be_visible()

@@ -1,0 +1,70 @@
+"""What a trainer leaves: weights that load elsewhere, and its logs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+
+def test_a_lora_is_written_in_diffusers_layout_and_paints_the_same_there(ask, trainer):
+    from diffusers import AutoPipelineForText2Image
+
+    made = trainer(
+        ask(target_modules="all", train_text_encoder=True, alpha=2.0, sample_every=6,
+            sample_prompts=("x",))
+    )  # fmt: skip
+    made.run()
+    weights = load_file(made.folder.result / "weights.safetensors")
+    assert {key.partition(".")[0] for key in weights} == {"unet", "text_encoder"}
+    source = made.folder.home / "models" / made.entry.name
+    pipe = AutoPipelineForText2Image.from_pretrained(source, dtype=torch.float32)
+    sample, ids = torch.randn(1, 4, 8, 8), torch.arange(77)[None]
+    with torch.no_grad():
+        before = pipe.unet(sample, 500, pipe.text_encoder(ids)[0]).sample
+        pipe.load_lora_weights(made.folder.result, weight_name="weights.safetensors")
+        there = pipe.unet(sample, 500, pipe.text_encoder(ids)[0]).sample
+        made.base.unet.eval()
+        here = made.base.unet(sample, 500, made.base.pipe.text_encoder(ids)[0]).sample
+    assert (there - before).abs().max() > 1e-3
+    torch.testing.assert_close(there, here, atol=1e-5, rtol=1e-4)
+
+
+def test_a_whole_model_is_written_as_a_folder_that_loads(ask, trainer):
+    from diffusers import AutoPipelineForText2Image
+
+    made = trainer(ask(method="full", learning_rate=1e-3, steps=2))
+    made.run()
+    pipe = AutoPipelineForText2Image.from_pretrained(made.folder.result / "model")
+    learnt = made.learner.state()
+    for name, parameter in pipe.unet.named_parameters():
+        torch.testing.assert_close(parameter.float(), learnt[f"unet.{name}"].half().float())
+
+
+def test_the_average_is_what_is_written(ask, trainer):
+    made = trainer(ask(method="textual_inversion", identifier="<whiskers>", ema=True))
+    made.run()
+    written = load_file(made.folder.result / "weights.safetensors")["emb_params"]
+    assert torch.equal(written, made.average.tensors[0])
+    assert not torch.equal(written, made.learner.state()["text0.rows"])
+
+
+def test_tensorboard_has_the_losses(ask, trainer):
+    from tensorboardX.proto.event_pb2 import Event
+
+    made = trainer(ask(prior_preservation=True, class_pictures=2))
+    made.run()
+    (file,) = made.folder.tensorboard.iterdir()
+    data, found = file.read_bytes(), {}
+    while data:  # length 8, its check 4, event, its check 4
+        length = int.from_bytes(data[:8], "little")
+        event = Event.FromString(data[12 : 12 + length])
+        data = data[16 + length :]
+        for value in event.summary.value:
+            found.setdefault(value.tag, []).append((event.step, value.simple_value))
+    lines, _ = made.folder.progress()
+    steps = [line for line in lines if line["event"] == "step"]
+    for name in ("loss", "instance_loss", "prior_loss", "rate", "norm"):
+        assert found[name] == [(s["step"], pytest.approx(s[name], abs=1e-6)) for s in steps]
+    for step in steps:
+        assert step["loss"] == pytest.approx(step["instance_loss"] + step["prior_loss"], abs=1e-6)

@@ -1,0 +1,49 @@
+"""A studio with the real SmolLM2, the tiny painter, and the official client of OpenAI's API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+
+from studio.server import Studio
+from tests.studio.live import live_studio, options_for
+
+MODEL = "smollm2-135m"
+HELLO = [{"role": "user", "content": "Tell me about ducks."}]
+
+BROKEN = "title: Broken\nbackend: llama.cpp\nsource: {file: broken.gguf}\n"
+DOWN = "title: Down\nbackend: remote\nurl: http://127.0.0.1:9/v1\n"
+AWAY = "title: Away\nbackend: llama.cpp\nsource: {hub: nobody/nothing, file: nothing.gguf}\n"
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory, twin_home) -> Iterator[tuple[Studio, str]]:
+    """A studio that needs no login, and its address."""
+    home: Path = tmp_path_factory.mktemp("openai")
+    (home / "chat").mkdir()
+    (home / "chat" / "broken.gguf").write_bytes(b"GGUF" + bytes(100))
+    for name, text in {"broken": BROKEN, "down": DOWN, "away": AWAY}.items():
+        (home / "chat" / f"{name}.yaml").write_text(text)
+    with live_studio(options_for(home, twin_home)) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def studio(running) -> Studio:
+    return running[0]
+
+
+@pytest.fixture(scope="session")
+def client(running) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{running[1]}/v1", api_key="none", max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def raw(running) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=running[1], timeout=60) as client:
+        yield client

@@ -1,0 +1,304 @@
+"""Who may come in, what other sites' pages cannot do, what visitors see of one another."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+
+import gradio as gr
+import httpx
+import pytest
+
+from pipelines.catalog import HUB_FOLDER, Catalog
+from pipelines.errors import Refused
+from studio.accounts import Account
+from studio.passwords import hash_password
+from tests.studio.live import live_studio, options_for, paint, sentence, settings, wait_for
+from tests.studio.people import ACCOUNTS, PASSWORDS
+
+JOBS = "/api/v1/jobs/text_to_image"
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory, twin_home) -> Iterator[tuple]:
+    options = options_for(tmp_path_factory.mktemp("server"), twin_home, accounts=ACCOUNTS)
+    with live_studio(options) as running:
+        yield running
+
+
+@pytest.fixture
+def visitor(studio) -> Iterator:
+    """``visitor(name)``: a browser of its own, logged in."""
+    clients = []
+
+    def browser(name: str | None) -> httpx.Client:
+        client = httpx.Client(base_url=studio[1], timeout=60)
+        clients.append(client)
+        if name is not None:
+            form = {"name": name, "password": PASSWORDS[name]}
+            answer = client.post("/login", data=form)
+            assert (answer.status_code, answer.headers["location"]) == (303, "/")
+        return client
+
+    yield browser
+    for client in clients:
+        client.close()
+
+
+# --- who may come in ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/config",
+        "/api/v1/jobs",
+        "/api/v1/models",
+        "/pictures/x.png",
+        "/gradio_api/info",
+        "/gradio_api/file=/etc/passwd",
+        "/gradio_api/heartbeat/abc",
+        "/gradio_api/queue/data?session_hash=abc",
+        "/assets/x.js",
+    ],
+)
+def test_stranger_sees_nothing(visitor, path: str):
+    answer = visitor(None).get(path)
+    assert answer.status_code == 401
+    sentence(answer)
+
+
+@pytest.mark.parametrize(
+    "path", ["/gradio_api/queue/join", "/gradio_api/upload", "/gradio_api/cancel"]
+)
+def test_stranger_cannot_post_to_gradio(visitor, path: str):
+    assert visitor(None).post(path, json={}).status_code == 401
+
+
+def test_stranger_s_browser_is_sent_to_the_login(visitor):
+    answer = visitor(None).get("/", headers={"accept": "text/html"})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/login")
+
+
+def test_login_page_speaks_the_browser_s_language(visitor):
+    page = visitor(None).get("/login", headers={"accept-language": "zh-CN"}).text
+    assert "密码" in page
+    assert "Password" in visitor(None).get("/login").text
+
+
+def test_wrong_password_is_said_and_nothing_is_echoed_as_html(visitor):
+    form = {"name": '"><script>', "password": "wrong"}
+    answer = visitor(None).post("/login", data=form)
+    assert answer.status_code == 401
+    assert "The name or the password is wrong." in answer.text
+    assert "<script>" not in answer.text
+    assert "set-cookie" not in answer.headers
+
+
+def test_cookie_is_out_of_reach_of_scripts_and_other_sites(visitor):
+    answer = visitor(None).post("/login", data={"name": "ada", "password": PASSWORDS["ada"]})
+    cookie = answer.headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=lax" in cookie
+    assert "Secure" not in cookie
+    answer = visitor(None).post(
+        "/login",
+        data={"name": "ada", "password": PASSWORDS["ada"]},
+        headers={"x-forwarded-proto": "https"},
+    )
+    assert "Secure" in answer.headers["set-cookie"]
+
+
+def test_log_out_ends_the_session(visitor):
+    ada = visitor("ada")
+    assert ada.get("/api/v1/jobs").status_code == 200
+    assert ada.get("/logout").headers["location"] == "/"
+    assert ada.get("/api/v1/jobs").status_code == 200, "a link from elsewhere logs nobody out"
+    ada.post("/logout")
+    assert ada.get("/api/v1/jobs").status_code == 401
+
+
+def test_basic_authentication_serves_programs(studio):
+    with httpx.Client(base_url=studio[1], auth=("ada", PASSWORDS["ada"])) as client:
+        assert client.get("/api/v1/jobs").status_code == 200
+    with httpx.Client(base_url=studio[1], auth=("ada", "wrong")) as client:
+        answer = client.get("/api/v1/jobs")
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"].startswith("Basic")
+
+
+def test_program_of_a_guest_stays_the_same_guest_by_its_cookie(studio):
+    with httpx.Client(base_url=studio[1], auth=("guest", PASSWORDS["guest"]), timeout=60) as one:
+        job = paint(one)
+        assert one.get(f"/api/v1/jobs/{job['id']}").status_code == 200
+
+
+def test_key_of_the_terminal_opens_the_host_s_session_once(studio, visitor):
+    key = studio[0].accounts.make_host_key()
+    first, second = visitor(None), visitor(None)
+    assert first.get("/login", params={"key": key}).headers["location"] == "/"
+    assert first.get("/api/v1/jobs").status_code == 200
+    assert second.get("/login", params={"key": key}).status_code == 403
+    studio[0].accounts.make_host_key()
+    assert second.get("/login", params={"key": "é"}).status_code == 403
+    assert second.get("/api/v1/jobs").status_code == 401
+
+
+# --- what other sites' pages cannot do ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+        {"origin": "http://[broken"},
+        {"origin": "http://127.0.0.1:1"},
+        {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"},
+    ],
+)
+@pytest.mark.parametrize("path", [JOBS, "/gradio_api/queue/join", "/logout"])
+def test_request_of_a_foreign_page_is_refused(visitor, headers: dict, path: str):
+    answer = visitor("ada").post(path, json=settings(), headers=headers)
+    assert answer.status_code == 403
+    assert "other sites" in sentence(answer)
+    assert "access-control-allow-origin" not in answer.headers
+
+
+def test_request_of_the_own_page_is_taken(studio, visitor):
+    ada = visitor("ada")
+    answer = ada.post(JOBS, json={}, headers={"origin": studio[1]})
+    assert answer.status_code == 422
+    through_the_tunnel = {"origin": "https://x.gradio.live", "x-forwarded-host": "x.gradio.live"}
+    assert ada.post(JOBS, json={}, headers=through_the_tunnel).status_code == 422
+
+
+def test_every_answer_has_the_security_headers(visitor):
+    for answer in (visitor("ada").get("/"), visitor(None).get("/"), visitor(None).get("/login")):
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert "default-src 'self'" in answer.headers["content-security-policy"]
+        assert "frame-ancestors 'self'" in answer.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/monitoring",
+        "/gradio_api/proxy=https://x.hf.space/",
+        "/gradio_api/vibe-code",
+        "/gradio_api/deep_link",
+        "/gradio_api/runs",
+        "/gradio_api/dev/reload",
+        "/gradio_api/openapi.json",
+        "/gradio_api/token",
+        "/docs",
+        "/openapi.json",
+    ],
+)
+def test_routes_of_gradio_that_the_page_does_not_need_are_closed(visitor, path: str):
+    assert visitor("host").get(path).status_code == 404
+
+
+# --- what one visitor can see of another -------------------------------------------------------
+
+
+@pytest.mark.parametrize(("one", "other"), [("ada", "bob"), ("guest", "guest"), ("ada", "host")])
+def test_visitors_do_not_see_each_other_s_things(visitor, one: str, other: str):
+    one, other = visitor(one), visitor(other)
+    job = paint(one, prompt="for my eyes only")
+    picture = job["pictures"][0]["id"]
+    mine = [
+        f"/api/v1/jobs/{job['id']}",
+        f"/api/v1/jobs/{job['id']}/events",
+        f"/api/v1/pictures/{picture}",
+        f"/pictures/{picture}.png",
+        f"/thumbnails/{picture}.webp",
+    ]
+    for path in mine:
+        assert one.get(path).status_code == 200, path
+        assert other.get(path).status_code == 404, path
+    assert other.get(f"/api/v1/jobs/{job['id']}/preview").status_code == 404
+    for action in ("cancel", "retry"):
+        assert other.post(f"/api/v1/jobs/{job['id']}/{action}").status_code == 404
+    assert other.delete(f"/api/v1/pictures/{picture}").status_code == 404
+    assert one.get(f"/pictures/{picture}.png").status_code == 200
+    for path in ("/api/v1/jobs", "/api/v1/pictures", "/api/v1/pictures?search=eyes"):
+        assert job["id"] not in other.get(path).text
+        assert picture not in other.get(path).text
+        assert job["id"] in one.get(path).text
+
+
+@pytest.mark.parametrize("name", ["atelier.db", "secret.key", "studio.lock", "models"])
+def test_home_folder_cannot_be_read_through_gradio(studio, visitor, name: str):
+    path = studio[0].home / name
+    for url in (f"/gradio_api/file={path}", f"/gradio_api/file=../{name}", f"/static/../{path}"):
+        assert visitor("host").get(url).status_code in (403, 404)
+
+
+def test_picture_file_cannot_be_read_through_gradio(studio, visitor):
+    ada = visitor("ada")
+    paint(ada)
+    for file in (studio[0].home / "outputs").rglob("*.png"):
+        assert ada.get(f"/gradio_api/file={file}").status_code == 403
+
+
+def test_guest_cannot_make_the_studio_download_a_model(visitor):
+    body = settings(model="sd15", width=512, height=512)
+    answer = visitor("guest").post(JOBS, json=body)
+    assert answer.status_code == 403
+    assert "only the host" in sentence(answer)
+
+
+def test_guest_paints_with_a_model_that_the_host_has_downloaded(tmp_path, twin_home, twin_folder):
+    guests = Account("guest", hash_password("only for friends"), None)
+    options = options_for(tmp_path / "home", tmp_path, accounts=(guests,))
+    (tmp_path / "models").mkdir()
+    entry = next(entry for entry in Catalog(tmp_path).models() if entry.name == "sd15")
+    place = tmp_path / "home" / HUB_FOLDER / entry.source.hub.replace("/", "--")
+    shutil.copytree(twin_folder("sd1"), place)
+    body = settings(model="sd15")
+    with live_studio(options) as (_, address):
+        client = httpx.Client(base_url=address, timeout=60, auth=("guest", "only for friends"))
+        with client:
+            answer = client.post(JOBS, json=body)
+            assert answer.status_code == 202, answer.text
+            job = wait_for(client, answer.json()["id"])
+            assert job["state"] == "done"
+            shutil.rmtree(place)
+            again = client.post(f"/api/v1/jobs/{job['id']}/retry")
+    assert again.status_code == 403
+    assert "only the host" in sentence(again)
+
+
+def test_an_address_in_the_place_of_an_upload_is_not_fetched(studio, visitor, monkeypatch):
+    asked = []
+    monkeypatch.setattr("safehttpx.get", lambda *a, **k: asked.append(a))
+    config = visitor("guest").get("/config").json()
+    drop_zone = next(
+        part["id"] for part in config["components"] if part["props"].get("elem_id") == "drop-zone"
+    )
+    event = next(each for each in config["dependencies"] if each["inputs"] == [drop_zone])
+    file = {"path": "http://100.100.100.200/latest/x.png", "meta": {"_type": "gradio.FileData"}}
+    with pytest.raises(Refused, match="not from an address elsewhere"):
+        gr.processing_utils.async_ssrf_protected_download(file["path"], ".").send(None)
+    guest = visitor("guest")
+    data = {"data": [file], "fn_index": event["id"], "session_hash": "x"}
+    assert guest.post("/gradio_api/queue/join", json=data).status_code == 200
+    with guest.stream("GET", "/gradio_api/queue/data", params={"session_hash": "x"}) as answer:
+        told = next(line for line in answer.iter_lines() if "process_completed" in line)
+    assert json.loads(told.removeprefix("data: "))["success"] is False
+    assert asked == []
+    assert not list((studio[0].home / "cache").rglob("x.png"))
+
+
+def test_uploads_stop_when_too_many_wait(studio, visitor, monkeypatch):
+    guest, url = visitor("guest"), "/gradio_api/upload"
+    assert guest.post(url, files={"files": ("a.png", b"1234")}).status_code == 200
+    monkeypatch.setattr("studio.access.MAX_WAITING_BYTES", 3)
+    answer = guest.post(url, files={"files": ("b.png", b"1234")})
+    assert answer.status_code == 429
+    assert "4 bytes" in sentence(answer)
+    monkeypatch.setattr("studio.access.MAX_LARGE_UPLOAD_BYTES", 100)
+    assert guest.post(url, files={"files": ("c.png", bytes(200))}).status_code == 413

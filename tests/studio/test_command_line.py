@@ -1,0 +1,139 @@
+"""``app.py``: its flags, its start and its end, as processes of their own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+import app
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("8", 8 * 10**9), ("8GB", 8 * 10**9), ("1.5 gb", 15 * 10**8), ("500MB", 5 * 10**8)],
+)
+def test_budget_is_read(text: str, size: int):
+    assert app.byte_count(text) == size
+
+
+@pytest.mark.parametrize(
+    "flags", [["--budget", "much"], ["--budget", "0"], ["--port", "0"], ["--port", "x"]]
+)
+def test_bad_flag_is_explained(flags: list[str], capsys: pytest.CaptureFixture):
+    with pytest.raises(SystemExit):
+        app.parse(flags)
+    assert flags[1] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("127.0.0.1", True), ("localhost", True), ("::1", True), ("0.0.0.0", False), ("x.org", False)],
+)
+def test_only_loopback_is_left_without_a_login(host: str, expected: bool):
+    assert app.is_loopback(host) == expected
+
+
+def start(home: Path, *flags: str) -> subprocess.Popen:
+    command = [sys.executable, "app.py", "--home", str(home), "--offline", *flags]
+    return subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def lines_until(process: subprocess.Popen, word: str) -> str:
+    seen = ""
+    while word not in seen:
+        line = process.stdout.readline()
+        assert line, seen
+        seen += line
+    return seen
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_studio_starts_answers_and_stops_in_order(tmp_path, how: signal.Signals):
+    port = free_port()
+    process = start(tmp_path, "--port", str(port), "--device", "cpu")
+    try:
+        lines_until(process, f"http://127.0.0.1:{port}/v1")
+        assert httpx.get(f"http://127.0.0.1:{port}/", timeout=60).status_code == 200
+        process.send_signal(how)
+        rest, _ = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode in (0, -how)
+    assert rest == ""
+
+
+def test_page_stays_up_when_there_is_no_share_link(tmp_path):
+    """A proxy that is not there stands for a network that is not there."""
+    port = free_port()
+    environment = {"HTTPS_PROXY": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+    command = [sys.executable, "app.py", "--home", str(tmp_path), "--port", str(port), "--share"]
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        printed = lines_until(process, "No share link")
+        assert "gradio.live cannot be reached" in printed
+        assert "user guest, password" in printed
+        assert "user host, password" in printed
+        password = printed.partition("user guest, password ")[2].split()[0]
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            assert client.get("/").status_code == 401
+            client.post("/login", data={"name": "guest", "password": password})
+            assert client.get("/").status_code == 200
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_device_that_is_not_there_stops_the_studio_with_a_sentence(tmp_path):
+    process = start(tmp_path, "--port", str(free_port()), "--device", "cuda:99")
+    try:
+        printed = lines_until(process, "Atelier is at")
+        lines_until(process, "For other programs")
+        address = printed.split()[-1]
+        time.sleep(0.1)
+        httpx.get(address, timeout=60)
+        rest, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 1
+    assert "cuda:99" in rest
+
+
+def test_heavy_libraries_are_loaded_after_the_page_has_answered(tmp_path):
+    port = free_port()
+    process = start(tmp_path, "--port", str(port), "--device", "cpu")
+    try:
+        lines_until(process, "Atelier is at")
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            assert client.get("/api/v1/status").json()["ready"] is False
+            assert client.get("/").status_code == 200
+            end = time.monotonic() + 60
+            while not client.get("/api/v1/status").json()["ready"]:
+                assert time.monotonic() < end
+                time.sleep(0.2)
+    finally:
+        process.kill()
+        process.wait()
