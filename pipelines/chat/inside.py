@@ -27,6 +27,7 @@ MAX_DEEP_TOKENS = 512  # for attention, whose maps grow with the square, and for
 MAX_LAYERS, MAX_HEADS = 1_000, 1_000
 TOP = 20
 LENS_TOP = 5
+_LENS_ROWS = 256  # logits at a time, V numbers each
 MEAN = 0  # in the place of a head's number
 
 
@@ -310,9 +311,11 @@ def logit_lens(
     rows = []
     with torch.inference_mode():
         kept = _states(text)[:, first:last].to(model.device)  # (L, n, hidden)
-        for state in (*map(norm, kept), text.last[first:last]):
-            best = head(state).float().softmax(-1).topk(LENS_TOP)  # (n, 5)
-            rows.append((best.indices.tolist(), best.values.tolist()))
+        # Several layers at a time: the head's weights are read from memory once for all of them.
+        groups = kept.split(max(1, _LENS_ROWS // kept.shape[1]))
+        for states in (*map(norm, groups), text.last[None, first:last]):
+            best = head(states).float().softmax(-1).topk(LENS_TOP)  # (layers, n, 5)
+            rows += zip(best.indices.tolist(), best.values.tolist(), strict=True)
     ids = sorted({id for found, _ in rows for each in found for id in each})
     names = dict(zip(ids, pieces.bytes_of(tokenizer, ids), strict=True))
     return Lens(

@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 TABS = (
     *("Text to image", "Sketch & depth", "Teach", "LoRAs"),
-    *("Compare samplers", "Gallery", "Settings"),
+    *("Compare samplers", "Look inside", "Gallery", "Settings"),
 )
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
 
