@@ -195,9 +195,8 @@ def test_a_refresh_shows_the_answer_going_on(chat, studio):
     writing(page)
     expect(page.locator("#chat-send")).to_have_text("Stop")
     grown = page.locator(".message.assistant .words").inner_text()
-    page.wait_for_function(
-        "n => document.querySelector('.message.assistant .words').innerText.length > n", arg=len(grown)
-    )
+    longer = "n => document.querySelector('.message.assistant .words').innerText.length > n"
+    page.wait_for_function(longer, arg=len(grown))
     page.click("#chat-send")
     ended(page)
     (kept,) = studio[0].conversations.list("local")
