@@ -85,6 +85,11 @@ def chats_router(studio: Studio) -> APIRouter:
             drawn=drawn,
         )
 
+    def check(owner: Owner, chat_id: str) -> None:
+        """Whether each lane's model may be asked; a file that was brought in can name any."""
+        for lane in chats.lanes(owner.id, chat_id):
+            shown.check_model(studio, owner, lane.model)
+
     def answer(owner: Owner, asked: list[StoredMessage]) -> None:
         for message in asked:
             answers.start(owner.id, message.conversation, message.id)
@@ -196,8 +201,7 @@ def chats_router(studio: Studio) -> APIRouter:
         body, owner = validated(_Text, await json_object(request)), owner_of(request)
 
         def run() -> dict[str, Any]:
-            for lane in chats.lanes(owner.id, chat_id):
-                shown.check_model(studio, owner, lane.model)
+            check(owner, chat_id)
             answer(owner, chats.say(owner.id, chat_id, body.text, body.revision))
             return told(request, chat_id)
 
@@ -244,6 +248,7 @@ def chats_router(studio: Studio) -> APIRouter:
         body, owner = validated(_Text, await json_object(request)), owner_of(request)
 
         def run() -> dict[str, Any]:
+            check(owner, chats.message(owner.id, message_id).conversation)
             added = chats.edit(owner.id, message_id, body.text, body.revision)
             answer(owner, [each for each in added if each.role == "user"])
             return told(request, added[0].conversation)
@@ -258,7 +263,7 @@ def chats_router(studio: Studio) -> APIRouter:
         def run() -> dict[str, Any]:
             message = chats.message(owner.id, message_id)
             lane = chats.get(owner.id, message.conversation)
-            shown.check_model(studio, owner, lane.model)
+            check(owner, lane.id)
             parent = message.id if message.role == "user" else message.parent
             if parent is None:
                 raise BadRequest("There is nothing to answer: send a message of the role user.")
@@ -274,6 +279,9 @@ def chats_router(studio: Studio) -> APIRouter:
 
         def run() -> dict[str, Any]:
             message = chats.message(owner.id, message_id)
+            check(owner, message.conversation)
+            if message.model is not None:  # who began it goes on with it
+                shown.check_model(studio, owner, message.model)
             answers.continue_(owner.id, message_id, revision=body.revision)
             return told(request, message.conversation)
 

@@ -334,13 +334,33 @@ def test_guests_choose_among_what_is_here(visitor, studio):
     body = {"revision": guest.now["revision"], "model": GATED}
     guest.ask("PATCH", f"/{guest.now['id']}", 403, json=body)
     guest.ask("POST", f"/{guest.now['id']}/lanes", 403, json=body)
-    # Nor by a file that names it.
-    file = guest.ask("GET", f"/{guest.now['id']}/export.json").text.replace(MODEL, GATED)
+
+
+def test_a_file_that_names_a_model_does_not_download_it_for_a_guest(visitor, parrot):
+    guest = visitor("guest")
+    guest.begin()
+    guest.say("hello")
+    file = guest.ask("GET", f"/{guest.now['id']}/export.json").text
+    file = file.replace(MODEL, GATED).replace('"state": "done"', '"state": "interrupted"')
     guest.now = guest.ask("POST", "/import", 201, content=file).json()
-    body = {"revision": guest.now["revision"], "text": "hello"}
-    guest.ask("POST", f"/{guest.now['id']}/messages", 403, json=body)
-    guest.now = guest.ask("GET", f"/{guest.now['id']}").json()
-    assert guest.shown() == []
+    asked, answered = guest.now["lanes"][0]["messages"]
+    assert answered["can_continue"]
+    seen = {"revision": guest.now["revision"]}
+    for path, body in (
+        (f"/{guest.now['id']}/messages", {"text": "more"}),
+        (f"/messages/{asked['id']}/edit", {"text": "more"}),
+        (f"/messages/{asked['id']}/answer", {}),
+        (f"/messages/{answered['id']}/answer", {}),
+        (f"/messages/{answered['id']}/continue", {}),
+    ):
+        refused = guest.ask("POST", path, 403, json={**seen, **body})
+        assert "only the host" in sentence(refused)
+    # Another model that is here does not make the words of the first its own.
+    body = {**seen, "model": MODEL}
+    guest.now = guest.ask("PATCH", f"/{guest.now['id']}", json=body).json()
+    body = {"revision": guest.now["revision"]}
+    guest.ask("POST", f"/messages/{answered['id']}/continue", 403, json=body)
+    assert len(parrot.requests) == 1
 
 
 @pytest.mark.parametrize(
