@@ -24,6 +24,8 @@ MAX_COLOURED = 20_000  # characters of code
 _FORMULA_LINES = 60  # of one formula; a search for its end goes no farther
 _GROWTH = 32  # an open block is drawn anew when it has grown by this part of itself
 _LINK = re.compile(r"(?:https?://|mailto:)[^\s]", re.IGNORECASE)
+# What changes no form within a line: neither signs nor a line's end, which may begin something.
+_WORDS = re.compile(r"(?:[^\W_]|[ ,;?'\"])+")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 # Pairs that hold a formula, and whether it stands on a line of its own.
 _PAIRS = (("$$", "$$", True), ("\\[", "\\]", True), ("\\(", "\\)", False), ("$", "$", False))
@@ -60,30 +62,35 @@ class Grown:
 class Growing:
     """An answer that is being written, drawn with work in proportion to its length.
 
-    Only the block that is still open is ever read again, and that when it has grown by a part of
-    itself; in between its new words are told as they are.
+    Only the block that is still open is ever read again, and that when something may have changed
+    its form and it has grown by a part of itself; in between its new words are told as they are.
     """
 
     _open: str = ""  # the open block
-    _new: int = 0  # characters of it that were told as they are
+    _gap: str = ""  # spaces and line ends behind what is shown, which no drawing shows
+    _new: int = 0  # characters of the open block that were told as they are
     _length: int = 0
-    _plain: bool = False
+    _plain: bool = False  # it is too long to be read again
 
     def feed(self, words: str) -> Grown | None:
         """What to change for the answer's next words; None for nothing."""
-        if not words:
-            return None
         self._open += words
-        self._new += len(words)
         self._length += len(words)
+        told = self._gap + words
+        shown = told.rstrip()
+        self._gap = told[len(shown) :]
+        if not shown:
+            return None
+        self._new += len(shown)
         drawn = len(self._open) - self._new
-        if self._plain or self._new < drawn // _GROWTH:
-            return Grown(words=words)
+        only_words = _WORDS.fullmatch(shown) is not None and drawn > len(shown)
+        if self._plain or only_words or self._new < drawn // _GROWTH:
+            return Grown(words=shown)
         self._new, self._plain = 0, self._length > MAX_RENDERED
         if self._plain:  # from now on words are only added
-            return Grown(tail=as_written(self._open))
-        if not (found := _blocks(self._open, growing=True)):
-            return Grown(tail=as_written(self._open))
+            return Grown(tail=as_written(self._open.rstrip()))
+        if not (found := _blocks(self._open.rstrip(), growing=True)):
+            return Grown(tail=as_written(self._open.rstrip()))
         *complete, (line, tail) = found
         start = _offset(self._open, line)
         closed = _blocks(self._open[:start]) if complete else []

@@ -187,6 +187,24 @@ def test_work_on_an_answer_is_in_proportion_to_its_length(line):
     assert read(16_000) < 2.6 * read(8_000)
 
 
+def test_of_plain_words_only_the_new_ones_are_sent():
+    text = "The ship went out to sea and nobody knew where it would go. " * 50
+    pieces = [text[at : at + 5] for at in range(0, len(text), 5)]
+    growing, sent = Growing(), 0
+    for piece in pieces:
+        if (grown := growing.feed(piece)) is not None:
+            sent += len("".join(grown.blocks)) + len(grown.tail or "") + len(grown.words)
+    assert sent < 20 * len(text)
+    assert Reader(shown(pieces)).text.split() == text.split()
+
+
+def test_spaces_between_what_comes_are_kept():
+    assert Reader(shown(["one ", "two", " ", "three", "\n", "four"])).text.split() == [
+        *("one", "two", "three", "four")
+    ]
+    assert "x = 1\n\ny" in Reader(shown(["```\nx = 1", "\n", "\n", "y"])).text
+
+
 @pytest.mark.parametrize(
     "piece",
     ["[", "![", "\\[\n", "$$\n", "$a ", "`a``", "*a **b ", "> ", "- ", "| a ", "[a](", "<a"],
