@@ -18,6 +18,8 @@ from pipelines.files import write_whole
 from pipelines.processes import WorkFolder, read_json
 
 FOLDER = "prunings"
+MODELS = "chat_models"  # in the home folder: what has come of them, see pipelines.chat.shelf
+ABOUT = "atelier.json"  # beside the weights of each
 # A pruning may go on with these changed; all others decide what its checkpoint means.
 _MAY_CHANGE = ("name", "owner", "heal_minutes")
 

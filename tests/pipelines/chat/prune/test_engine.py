@@ -57,7 +57,7 @@ def original(llama):
 @pytest.fixture
 def cache(original, tokenizer, tmp_path) -> ModelCache:
     def load(name, device, notes):
-        assert name == "tiny"
+        assert name == "llama:tiny"
         return Leased(original, tokenizer)
 
     return ModelCache(load, "cpu", 2**30, home=tmp_path, offline=True)
