@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from pipelines.catalog import ASSETS, OWN
-from pipelines.chat.catalog import INSIDE_PREFIX
+from pipelines.catalog import ASSETS
+from pipelines.chat.loading import PREFIXES
 from pipelines.diffusion.control.catalog import CACHE_PREFIX
 from pipelines.diffusion.samplers import samplers_in
 from pipelines.diffusion.styles import styles
@@ -16,6 +16,7 @@ from pipelines.messages import Message
 from studio import views
 from studio.home import readable_bytes
 from studio.i18n import LANGUAGES, texts
+from studio.machine import is_own
 from studio.opening import Opening
 from studio.reuse import fields_of
 from studio.tabs import compare, control, gallery, inside, settings, shelf, text_to_image, train
@@ -153,11 +154,12 @@ def _facts(studio: Studio, visitor: Visitor) -> list[tuple[str, str]]:
         facts.append(("Device", visitor.say("getting ready …")))
     titles = {entry.name: entry.title for entry in studio.catalog.models()}
     titles |= {CACHE_PREFIX + entry.name: entry.title for entry in studio.control.models()}
-    titles |= {INSIDE_PREFIX + entry.name: entry.title for entry in studio.chat_models.models()}
+    for entry in (*studio.chat_models.models(), *studio.chat_shelf.own(visitor.owner.id)):
+        titles |= {prefix + entry.name: entry.title for prefix in PREFIXES}
     titles |= {entry.name: entry.title for entry in studio.loras.models(visitor.owner.id)}
     others = visitor.say("somebody's own model")
     loaded = [
-        titles.get(entry.name, others if entry.name.startswith(OWN) else entry.name)
+        titles.get(entry.name, others if is_own(entry.name) else entry.name)
         for entry in studio.machine.loaded()
     ]
     facts.append(("Loaded", ", ".join(loaded) or visitor.say("nothing yet")))
