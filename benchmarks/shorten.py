@@ -84,6 +84,8 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--blocks", type=int, nargs="+", default=[0, 3, 6, 9])
     parser.add_argument("--criteria", nargs="+", choices=CRITERIA, default=list(CRITERIA))
     parser.add_argument("--heal-minutes", type=float, default=5.0, help="0: do not heal")
+    parser.add_argument("--learning-rate", type=float, help="of healing; else the paper's 1e-4")
+    parser.add_argument("--batch-size", type=int, help="of healing")
     parser.add_argument("--quick", action="store_true", help="little of everything")
     options = parser.parse_args()
     options.device = pick_device(options.device)
@@ -126,7 +128,13 @@ def measure(
         cache = ModelCache(
             lambda *_: None, options.device, bytes_of(cut), home=Path(home), offline=True
         )
-        for _ in heal(validated(PruneRequest, values), folder, cache, stop):
+        settings = {
+            name: value
+            for name in ("learning_rate", "batch_size")
+            if (value := getattr(options, name)) is not None
+        }
+        request = validated(PruneRequest, values)
+        for _ in heal(request, folder, cache, stop, settings=settings):
             pass
         healed, tokenizer = load_model(folder.healed, options.device)
         # The speed is that of the unhealed one: the shapes are the same.

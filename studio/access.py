@@ -35,7 +35,7 @@ from studio.replies import TooLarge, error_body, status_of
 
 API = "/api/v1"
 OPENAI = "/v1"  # for programs that speak OpenAI's protocol
-UPLOADS = re.compile(rf"{API}/(pictures/read-settings|inputs)")
+UPLOADS = re.compile(rf"{API}/(pictures/read-settings|inputs|chats/import)")
 GRADIO_UPLOAD = "/gradio_api/upload"
 LARGE_UPLOADS = re.compile(rf"{GRADIO_UPLOAD}|{API}/(loras|subjects/\w+/photos)")
 
@@ -60,7 +60,7 @@ GRADIO_ROUTES = re.compile(
     r"|custom_component/[\w./-]+|file=.+|stream/[\w./-]+)"
 )
 OWN_ROUTES = re.compile(
-    r"/api/v1/.+|/v1/.+|/health"
+    r"/api/v1/.+|/v1/.+|/health|/scripts/\w+\.js"
     r"|/pictures/[\w-]+\.png|/thumbnails/[\w-]+\.webp|/(login|logout|robots\.txt)"
 )
 

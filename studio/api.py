@@ -27,6 +27,7 @@ from pipelines.diffusion.styles import styles
 from pipelines.errors import BadRequest, NotFound, UserError
 from studio.access import API
 from studio.accounts import owner_of
+from studio.chats_api import chats_router
 from studio.http import KEPT, NOT_KEPT, json_object
 from studio.i18n import language_of, translate
 from studio.inputs_api import conditions_router, inputs_router
@@ -58,6 +59,7 @@ def install(app: FastAPI, studio: Studio) -> None:
     app.include_router(trainings_router(studio), prefix=API)
     app.include_router(prunings_router(studio), prefix=API)
     app.include_router(loras_router(studio), prefix=API)
+    app.include_router(chats_router(studio), prefix=API)
     app.include_router(catalog_router(studio), prefix=API)
     app.include_router(files_router(studio))
     app.add_exception_handler(UserError, _user_error)

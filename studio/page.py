@@ -19,7 +19,17 @@ from studio.i18n import LANGUAGES, texts
 from studio.machine import is_own
 from studio.opening import Opening
 from studio.reuse import fields_of
-from studio.tabs import compare, control, gallery, inside, settings, shelf, text_to_image, train
+from studio.tabs import (
+    chat,
+    compare,
+    control,
+    gallery,
+    inside,
+    settings,
+    shelf,
+    text_to_image,
+    train,
+)
 from studio.tabs.details import Details, Shown
 from studio.theme import theme
 from studio.widgets import QUIET, Visitor, label
@@ -28,8 +38,8 @@ if TYPE_CHECKING:
     from studio.server import Studio
 
 HEADER_SECONDS = 5
-PAINT, STEER, TEACH, SHELF, COMPARE = "paint", "steer", "teach", "shelf", "compare"
-GALLERY, SETTINGS, INSIDE = "gallery", "settings", "inside"
+PAINT, CHAT, INSIDE, STEER, TEACH = "paint", "chat", "inside", "steer", "teach"
+SHELF, COMPARE, GALLERY, SETTINGS = "shelf", "compare", "gallery", "settings"
 
 
 def build(studio: Studio) -> gr.Blocks:
@@ -39,6 +49,8 @@ def build(studio: Studio) -> gr.Blocks:
         with gr.Tabs(selected=PAINT, elem_id="tabs", overflow_behavior="wrap") as tabs:
             with gr.Tab(label("Text to image"), id=PAINT):
                 painting = text_to_image.Tab(studio)
+            with gr.Tab(label("Chat"), id=CHAT):
+                chat.Tab(studio)
             with gr.Tab(label("Sketch & depth"), id=STEER) as steering_tab:
                 steering = control.Tab(studio)
             with gr.Tab(label("Teach"), id=TEACH) as teaching_tab:

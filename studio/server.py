@@ -18,7 +18,7 @@ import anyio.to_thread
 import uvicorn
 from pydantic import BaseModel
 
-from pipelines.catalog import HUB_FOLDER, OWN, Catalog, ModelEntry
+from pipelines.catalog import ASSETS, HUB_FOLDER, OWN, Catalog, ModelEntry
 from pipelines.chat.catalog import ChatCatalog, ChatEntry
 from pipelines.chat.engine import run as run_chat
 from pipelines.chat.prune.requests import ScoreRequest
@@ -60,6 +60,7 @@ from studio.trainings import Trainings
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+SCRIPTS = ASSETS / "chat"  # what the chat tab loads
 FIRST_PORT, LAST_PORT = 7860, 7959
 CACHE_SECONDS = 24 * 3600  # how old Gradio's copies of shown and uploaded files may get
 SHUTDOWN_SECONDS = 3
@@ -300,6 +301,7 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     import gradio
     from fastapi import FastAPI
     from starlette.middleware import Middleware
+    from starlette.staticfiles import StaticFiles
 
     from studio import api, login, page
     from studio.access import MAX_LARGE_UPLOAD_BYTES, Access
@@ -332,6 +334,7 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     api.install(app, studio)
     app.include_router(openai_router(studio))
     app.include_router(login.router(studio.accounts))
+    app.mount("/scripts", StaticFiles(directory=SCRIPTS))
     blocks = page.build(studio)
     blocks.delete_cache = (CACHE_SECONDS, CACHE_SECONDS)
     gradio.mount_gradio_app(

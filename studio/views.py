@@ -160,6 +160,7 @@ def board(
     progress: Progressing | None = None,
     pictures: Sequence[str] = (),
     sheet: str | None = None,
+    caption: Message | None = None,
     chosen: str | None = None,
     beside: str = "",
     summary: str = "",
@@ -172,6 +173,7 @@ def board(
         progress: of a job that is not finished.
         pictures: ids in the order of painting.
         sheet: id of the picture of the whole run.
+        caption: what is to be seen on it.
         chosen: id of the picture whose settings are shown.
         beside: HTML that shows the chosen picture large, beside what it was made of.
         summary, failure: HTML from :func:`summary`, :func:`error` and :func:`again`.
@@ -183,16 +185,23 @@ def board(
             parts.append(f'<div class="preview"><img src="{progress.preview}" alt="{alt}"></div>')
         parts.append(_progress(progress, visitor))
     if sheet is not None:
-        alt = escape(visitor.say("All samplers on one sheet"))
-        source = f"pictures/{escape(sheet)}.png"
-        parts.append(f'<a class="sheet" href="{source}" target="_blank" rel="noopener">'
-                     f'<img src="{source}" alt="{alt}"></a>')  # fmt: skip
+        parts.append(_sheet(sheet, caption, visitor))
     parts.append(beside)
     if pictures and not (beside and len(pictures) == 1):
         large = sheet is None and not beside
         parts.append(thumbnails(pictures, chosen, visitor, large=large))
     parts.append(summary)
     return f'<div class="board">{"".join(parts)}</div>'
+
+
+def _sheet(id: str, caption: Message | None, visitor: Visitor) -> str:
+    alt = escape(visitor.say(caption or "All pictures on one sheet"))
+    source = f"pictures/{escape(id)}.png"
+    below = f"<figcaption>{alt}</figcaption>" if caption is not None else ""
+    return (
+        f'<figure class="sheet"><a href="{source}" target="_blank" rel="noopener">'
+        f'<img src="{source}" alt="{alt}"></a>{below}</figure>'
+    )
 
 
 def empty_board(title: str, words: str, visitor: Visitor) -> str:

@@ -75,7 +75,7 @@ def arguments_of(model: type[BaseModel], name: str, kind: type) -> dict[str, Any
         arguments["value"] = field.default
     if kind is gr.Slider:
         low, high = bounds(field)
-        arguments |= {"minimum": low, "maximum": high, "step": _step(field)}
+        arguments |= {"minimum": low, "maximum": high, "step": step(field)}
     elif kind is gr.Number:
         arguments["precision"] = 0 if _python_type(field) is int else None
     return arguments
@@ -112,11 +112,12 @@ def _python_type(field: FieldInfo) -> Any:
     return options[0] if options else field.annotation
 
 
-def _step(field: FieldInfo) -> float:
+def step(field: FieldInfo) -> float:
+    """What one move of a slider changes."""
     if _python_type(field) is int:
         return _constraint(field, "multiple_of") or 1
     low, high = bounds(field)
-    return 0.05 if high - low <= 1 else 0.1
+    return 0.05 if high - (low or 0) <= 1 else 0.1
 
 
 def _constraint(field: FieldInfo, name: str) -> Any:

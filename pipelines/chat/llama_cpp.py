@@ -164,10 +164,6 @@ class LlamaCpp:
         if stop.is_set():
             raise Stopped
 
-    def embed(self, texts: Sequence[str]) -> None:
-        """Chat models here give no embeddings."""
-        raise Unavailable("{model} gives no embeddings.", model=self.entry.title)
-
     # --- as the model cache asks ------------------------------------------------------------
 
     @property

@@ -139,7 +139,8 @@ def problem(error: BaseException, prompt: str | None = None) -> Problem:
             return Problem(503, SERVER, "disk_full", message)
         case Unavailable():
             return Problem(503, SERVER, "unavailable", message)
-    return Problem(500, SERVER, "failed", message)
+    # What has failed for good fails again; OpenAI's clients would send it twice more.
+    return Problem(500, SERVER, "failed", message, headers={"x-should-retry": "false"})
 
 
 def language_for(request: Request) -> str:

@@ -9,6 +9,7 @@ import gradio as gr
 
 from pipelines.diffusion.requests import CompareSamplersRequest, TextToImageRequest
 from pipelines.diffusion.samplers import samplers_in
+from studio.sheet_views import COMPARE
 from studio.tabs.details import Details
 from studio.tabs.form import first_of, named, offered
 from studio.tabs.lora_rows import LoraRows
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from studio.opening import Opening
     from studio.server import Studio
 
-KIND = "compare_samplers"
+KIND = COMPARE
 STEP_COUNTS = (4, 8, 10, 15, 20, 25, 30, 40, 50)
 FIRST_STEPS = (8, 15, 25)
 FIRST_SAMPLERS = ("Euler", "DPM++ 2M", "UniPC")

@@ -65,7 +65,7 @@ class Tab:
             with gr.Column(scale=7, min_width=320, elem_classes="results inside"):
                 self._said = gr.HTML(elem_id="inside-said")
                 self._strip = gr.HTML(elem_id="inside-tokens", js_on_load=inside_views.SCRIPT)
-                with gr.Tabs(elem_id="inside-views"):
+                with gr.Tabs(elem_id="inside-views", overflow_behavior="wrap"):
                     self._draw_views()
 
     def _draw_views(self) -> None:

@@ -10,6 +10,7 @@ import gradio as gr
 from pipelines.catalog import OWN
 from pipelines.dreambooth.before_after_requests import MAX_PROMPTS
 from pipelines.errors import BadRequest, UserError
+from studio.sheet_views import BEFORE_AFTER
 from studio.tabs.details import Details
 from studio.tabs.photos import NEW, PhotosForm
 from studio.tabs.text_to_image import Tab as PaintTab
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from studio.server import Studio
     from studio.trainings import Training
 
-TRY_KIND = "before_after"
+TRY_KIND = BEFORE_AFTER
 _SCENES = ("on the sand", "in the snow", "at night")
 
 

@@ -15,7 +15,7 @@ import gradio as gr
 
 from pipelines.errors import UserError
 from pipelines.messages import Message
-from studio import views
+from studio import sheet_views, views
 from studio.job import CANCELLED, QUEUED
 from studio.metadata import parse_parameters
 from studio.reuse import fields_of
@@ -222,6 +222,7 @@ class Watch:
             visitor,
             pictures=[row.id for row in rows if row.position >= 0],
             sheet=next((row.id for row in rows if row.position < 0), None),
+            caption=sheet_views.caption(job),
             chosen=chosen,
             beside="".join(shown_large),
             summary=views.summary(_outcome(job), visitor) + (again if cancelled else ""),

@@ -10,7 +10,8 @@ from tests.pipelines.chat.tiny_llama import byte_level, llama
 
 TINY = "Tiny LLaMA"
 TEXT = "The cat sat on the mat"
-VIEWS = ("odds", "attention", "layers", "build")
+PARTS = {"odds": ".row", "attention": ".map", "layers": ".lens", "build": ".diagram"}
+VIEWS = tuple(PARTS)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -147,7 +148,7 @@ def test_markup_in_a_text_stays_text(visit):
     page = opened(visit(), "<img src=x onerror=alert(1)>")
     for view in VIEWS:
         turn_to(page, view)
-        page.locator(f"#inside-{view} > *").first.wait_for()
+        expect(page.locator(f"#inside-{view} {PARTS[view]}").first).to_be_visible()
     assert page.locator("#inside-tokens img, .lens img, #inside-odds img").count() == 0
 
 
@@ -166,8 +167,7 @@ def test_a_chinese_reader_gets_all_of_it_in_chinese(visit):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_never_scrolls_sideways_in_any_view(visit, scheme):
     page = opened(visit(color_scheme=scheme, **PHONE), "The cat sat on the mat, " * 12)
-    shown = {"odds": ".row", "attention": ".map", "layers": ".lens", "build": ".diagram"}
-    for view, part in shown.items():
+    for view, part in PARTS.items():
         turn_to(page, view)
         expect(page.locator(f"#inside-{view} {part}").first).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") == 390, view

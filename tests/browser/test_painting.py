@@ -164,6 +164,7 @@ def test_compare_samplers_shows_the_sheet_and_each_cell(visit):
     page.click("#compare-steps >> text='4'")
     page.click("#compare")
     expect(page.locator("#compare-board .sheet img")).to_be_visible()
+    expect(page.locator("#compare-board .sheet figcaption")).to_contain_text("each sampler: Euler")
     expect(page.locator("#compare-board .picture")).to_have_count(6)
     page.locator("#compare-board .picture").nth(5).click()
     expect(page.locator("#compare-details")).to_contain_text("UniPC")

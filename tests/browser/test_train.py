@@ -99,6 +99,7 @@ def test_teach_try_and_delete_everything(page):
     page.fill("#try-prompts textarea", "a kref mug")
     page.click("#try-compare")
     expect(page.locator("#try-board .sheet img")).to_be_visible(timeout=TRAINING)
+    expect(page.locator("#try-board .sheet figcaption")).to_contain_text("“a kref mug”")
     expect(page.locator("#try-board [data-id]")).to_have_count(6)
     page.click("#try-paint")
     expect(page.locator("#prompt textarea")).to_have_value("a kref mug")

@@ -69,7 +69,7 @@ def test_studio_starts_answers_and_stops_in_order(tmp_path, how: signal.Signals)
     port = free_port()
     process = start(tmp_path, "--port", str(port), "--device", "cpu")
     try:
-        lines_until(process, f"http://127.0.0.1:{port}")
+        lines_until(process, f"http://127.0.0.1:{port}/v1")
         assert httpx.get(f"http://127.0.0.1:{port}/", timeout=60).status_code == 200
         process.send_signal(how)
         rest, _ = process.communicate(timeout=30)
@@ -111,6 +111,7 @@ def test_device_that_is_not_there_stops_the_studio_with_a_sentence(tmp_path):
     process = start(tmp_path, "--port", str(free_port()), "--device", "cuda:99")
     try:
         printed = lines_until(process, "Atelier is at")
+        lines_until(process, "For other programs")
         address = printed.split()[-1]
         time.sleep(0.1)
         httpx.get(address, timeout=60)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from PIL import Image
 
 from pipelines.catalog import Catalog
 from pipelines.messages import Message
-from studio import views
+from studio import sheet_views, views
 from studio.accounts import LOCAL_OWNER
 from studio.widgets import Visitor
 
@@ -95,3 +97,41 @@ def test_a_model_of_one_s_own_is_described_in_the_reader_s_language(tmp_path):
     entry = next(iter(Catalog(tmp_path).models())).model_copy(update={"licence": "your own file"})
     assert "your own file" in views.about_model(entry, ENGLISH)
     assert "您自己的文件" in views.about_model(entry, CHINESE)
+
+
+BASE = {"prompt": "a red mug"}
+LORA = {"name": ATTACK, "weight": 1.0, "id": ""}
+
+
+@pytest.mark.parametrize(
+    ("kind", "request_", "english", "chinese"),
+    [
+        (
+            "compare_samplers",
+            {"base": BASE, "samplers": ["Euler", "Heun"], "steps": [8, 25]},
+            ["“a red mug”", "sampler: Euler, Heun;", "steps: 8, 25."],
+            ["“a red mug”", "采样器：Euler, Heun；", "步数：8, 25。"],
+        ),
+        (
+            "before_after",
+            {"base": BASE, "prompts": ["a cup", "a jug"], "lora": LORA, "weights": [0.0, 0.25, 1]},
+            ["“a cup”, “a jug”", "&lt;img", "0, 0.25, 1, where 0 is without it"],
+            ["“a cup”, “a jug”", "&lt;img", "0, 0.25, 1，0 为不使用"],
+        ),
+        (
+            "before_after",
+            {"base": BASE, "prompts": ["a cup"], "lora": None, "model": "own:x", "weights": [0]},
+            ["“a cup”", "on the right by the one that has learnt"],
+            ["“a cup”", "右边由学习后的模型绘制"],
+        ),
+    ],
+)
+def test_a_sheet_says_what_its_rows_and_columns_are(kind, request_, english, chinese):
+    caption = sheet_views.caption(SimpleNamespace(kind=kind, request=request_))
+    for visitor, words in ((ENGLISH, english), (CHINESE, chinese)):
+        html = views.board(visitor, sheet="abc", caption=caption)
+        alt = html.partition('alt="')[2].partition('"')[0]
+        below = html.partition("<figcaption>")[2].partition("</figcaption>")[0]
+        assert alt == below
+        assert all(word in alt for word in words), alt
+        assert "<img src=x" not in html

@@ -32,10 +32,15 @@ def heal(
     cache: ModelCache,
     stop: threading.Event,
     launch: Launch | None = None,
+    settings: dict[str, Any] | None = None,
 ) -> Iterator[Progress]:
     """Heals ``folder.cut`` to ``folder.healed``, or goes on from the last checkpoint.
 
     Yields seconds of ``request.heal_minutes``.
+
+    Args:
+        launch: starts the process; None: :func:`launch_healer`.
+        settings: fields of :class:`pipelines.chat.prune.heal.Healing` that differ from its own.
 
     Raises:
         Stopped: ``stop`` was set; what was healed until then is in ``folder.healed``, if anything.
@@ -51,7 +56,7 @@ def heal(
             cache.clear()
         write_whole(
             folder.path / "heal.json",
-            json.dumps({"minutes": request.heal_minutes}, indent=1).encode(),
+            json.dumps({"minutes": request.heal_minutes} | (settings or {}), indent=1).encode(),
         )
         folder.go_on()
         folder.forget_errors()

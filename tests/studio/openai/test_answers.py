@@ -261,3 +261,21 @@ def test_fields_that_nobody_knows_are_ignored(client):
 def test_the_newer_name_of_the_longest_answer_counts(client):
     answer = ask(client, max_tokens=9, max_completion_tokens=2)
     assert answer.usage.completion_tokens == 2
+
+
+def test_a_studio_asks_another_one_as_it_answers_itself(client, running):
+    """A model of the backend remote that points at a studio's own address: the same words."""
+    studio, address = running
+    file = studio.home / "chat" / "mirror.yaml"
+    file.write_text(
+        f"title: Mirror\nbackend: remote\nurl: {address}/v1\nremote_model: {MODEL}\n"
+        "sampling: {temperature: 0.2, top_p: 0.9, top_k: 50, min_p: 0.05, repetition_penalty: 1.1}"
+    )
+    try:
+        for settings in ({}, {"temperature": 1.2, "seed": 11, "stop": "the"}):
+            there, here = (ask(client, model=each, **settings) for each in ("mirror", MODEL))
+            assert there.choices[0].message == here.choices[0].message
+            assert there.choices[0].finish_reason == here.choices[0].finish_reason
+            assert there.usage.total_tokens == here.usage.total_tokens
+    finally:
+        file.unlink()

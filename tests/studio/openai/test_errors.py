@@ -247,13 +247,11 @@ def test_an_error_in_the_middle_ends_the_stream_with_its_cause(client, studio):
     file = studio.home / "chat" / "breaks.yaml"
     file.write_text(f"title: B\nbackend: remote\nurl: http://127.0.0.1:{server.server_port}/v1\n")
     try:
-        said = ""
+        chunks = client.chat.completions.create(model="breaks", messages=HELLO, stream=True)
+        said = [next(chunks).choices[0].delta.content for _ in range(3)]
+        assert said == ["", "One", " two"]
         with pytest.raises(openai.APIError) as caught:
-            for chunk in client.chat.completions.create(
-                model="breaks", messages=HELLO, stream=True
-            ):
-                said += chunk.choices[0].delta.content or ""
-        assert said == "One two"
+            next(chunks)
         assert "broke off" in caught.value.message
         assert caught.value.type == "server_error"
         whole = refused(client, openai.InternalServerError, model="breaks")

@@ -80,7 +80,7 @@ def test_taylor_of_one_weight_is_the_slope_of_the_loss(llama, ids, stop):
     total, count = cross_entropy(gates, ids)
     (total / count).backward()
     others = sum(
-        float((w * w.grad).abs().sum())
+        (w * w.grad).abs().sum().item()
         for w in (gates.model.layers[1].mlp.gate_proj.weight,
                   gates.model.layers[1].mlp.up_proj.weight)
     )  # fmt: skip

@@ -1,0 +1,35 @@
+"""Sampling at a click, from presets/sampling.yaml."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+from pipelines.catalog import PRESETS
+from pipelines.chat.requests import Sampling
+
+
+class SamplingPreset(BaseModel):
+    """One entry of the picker.
+
+    Attributes:
+        title: what is shown, by language ("en", "zh").
+        sampling: what it sets; the rest is left to the model's file.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    title: Mapping[str, str]
+    sampling: Sampling
+
+
+@cache
+def sampling_presets(path: Path = PRESETS / "sampling.yaml") -> tuple[SamplingPreset, ...]:
+    """All presets, in the order of the file."""
+    listed = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return TypeAdapter(tuple[SamplingPreset, ...]).validate_python(listed)

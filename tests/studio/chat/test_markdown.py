@@ -1,0 +1,203 @@
+"""Answers as HTML: what is drawn, that none of it acts, and that growing costs what it must."""
+
+from __future__ import annotations
+
+import time
+from html import unescape
+from html.parser import HTMLParser
+
+import pytest
+
+from studio.chat.markdown import MAX_RENDERED, Growing, render
+
+ALLOWED = {
+    "a": {"href", "target", "rel", "class"},
+    "button": {"type", "class"},
+    "code": set(),
+    "div": {"class"},
+    "li": set(),
+    "ol": {"start"},
+    "pre": {"tabindex"},
+    "span": {"class"},
+    "td": {"style"},
+    "th": {"style"},
+    **{f"h{level}": set() for level in range(1, 7)},
+    **{name: set() for name in ("blockquote", "br", "em", "hr", "p", "s", "strong", "ul")},
+    **{name: set() for name in ("table", "tbody", "thead", "tr")},
+}
+ANSWER = r"""# Roots
+The roots of $ax^2 + bx + c$ are, with \(a \ne 0\):
+
+$$
+x = \frac{-b \pm \sqrt{b^2 - 4ac}}{2a}
+$$
+
+1. First *this*
+2. then that
+   ```python
+   def roots(a, b, c):
+       return "<b>"
+   ```
+
+| a | b |
+|---|---:|
+| 1 | 2 |
+
+> quoted
+> twice
+
+\[ E = mc^2 \]
+
+It costs $5, not $6.
+"""
+ATTACKS = [
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "text <img src=x onerror=alert(1)> text",
+    "<iframe src=https://evil.example></iframe>",
+    "<svg/onload=alert(1)>",
+    "<style>*{display:none}</style>",
+    "<!-- <b> --> <?php ?> <![CDATA[ x ]]>",
+    "[x](javascript:alert(1))",
+    "[x](JaVaScRiPt:alert(1))",
+    "[x](java\nscript:alert(1))",
+    "[x](&#106;avascript:alert(1))",
+    "[x](data:text/html,<script>alert(1)</script>)",
+    "[x](vbscript:x) [y](file:///etc/passwd) [z](/logout) [w](//evil.example)",
+    "<javascript:alert(1)>",
+    "[x]: javascript:alert(1)\n\n[x]",
+    '[x](https://a.example "t\\"onmouseover=alert(1)")',
+    "[x](https://a.example/?q=\"onmouseover='alert(1)')",
+    "![](https://evil.example/beacon.png?secret)",
+    '![a<b>](https://evil.example/x.png "t")',
+    "![x](data:image/svg+xml;base64,AAAA)",
+    "[![x](https://evil.example/a.png)](https://evil.example)",
+    '```"><script>alert(1)</script>\nx\n```',
+    "```html\n<script>alert(1)</script>\n```",
+    "$<img src=x onerror=alert(1)>$",
+    "$$\n</div><script>alert(1)</script>\n$$",
+    "\\(</span><script>\\)",
+    "| <img src=x onerror=alert(1)> |\n|---|\n| <script> |",
+    "&lt;script&gt;alert(1)&lt;/script&gt;",
+    "a\x00b \ud800",
+]
+
+
+class Reader(HTMLParser):
+    """What a browser would make of it: tags with attributes, and the text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = []
+        self.text = ""
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+    def handle_comment(self, data):
+        raise AssertionError(f"a comment: {data}")
+
+    handle_decl = handle_pi = unknown_decl = handle_comment
+
+
+def shown(pieces: list[str]) -> str:
+    """The HTML of an answer that comes in pieces, as the page puts it together at the end."""
+    growing, blocks, tail = Growing(), "", ""
+    for piece in pieces:
+        if (grown := growing.feed(piece)) is None:
+            continue
+        blocks += "".join(grown.blocks)
+        tail = grown.tail if grown.tail is not None else tail + grown.words
+    return blocks + tail
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_nothing_in_an_answer_acts_or_is_fetched(attack):
+    for html in (render(attack), shown(list(attack))):
+        for tag, attributes in Reader(html).tags:
+            assert set(attributes) <= ALLOWED[tag], html
+            if "href" in attributes:
+                assert attributes["href"].startswith(("https://a.example", "https://evil.example"))
+                assert attributes["rel"] == "noopener noreferrer nofollow"
+
+
+def test_html_in_an_answer_is_text():
+    html = render("Write <b>bold</b> and <img src=x onerror=alert(1)>")
+    assert Reader(html).text.strip() == "Write <b>bold</b> and <img src=x onerror=alert(1)>"
+
+
+def test_a_picture_becomes_a_link():
+    ((_, link),) = [tag for tag in Reader(render("![a map](https://a.example/x.png)")).tags[1:]]
+    assert link["href"] == "https://a.example/x.png"
+    assert "a map" in render("![a map](https://a.example/x.png)")
+
+
+def test_formulas_keep_their_tex_and_prices_are_none():
+    reader = Reader(render(ANSWER))
+    maths = [attributes["class"] for tag, attributes in reader.tags if "class" in attributes]
+    assert maths.count("math") == 2
+    assert maths.count("math display") == 2
+    assert r"x = \frac{-b \pm \sqrt{b^2 - 4ac}}{2a}" in reader.text
+    assert "It costs $5, not $6." in reader.text
+
+
+def test_what_looks_like_markdown_in_a_formula_is_left_alone():
+    assert render("$a_1 * b_2 * c_3$") == '<p><span class="math">a_1 * b_2 * c_3</span></p>\n'
+    assert '<div class="math display">- a\n= b</div>' in render("$$\n- a\n= b\n$$")
+
+
+def test_formulas_in_code_are_code():
+    assert 'class="math' not in render("`$x$`\n\n```\n$$x$$\n```\n\n    $y$")
+
+
+def test_code_names_its_language_and_is_coloured_without_changing():
+    html = render('```python\nprint("<b>")\n```')
+    assert "<span>python</span>" in html
+    assert 'class="tok-' in html
+    assert 'print("<b>")' in Reader(html).text
+
+
+@pytest.mark.parametrize("step", [1, 3, 17])
+def test_an_answer_that_has_grown_is_drawn_as_one_that_was_there(step):
+    pieces = [ANSWER[at : at + step] for at in range(0, len(ANSWER), step)]
+    grown, whole = Reader(shown(pieces)), Reader(render(ANSWER))
+    # Code is coloured once it is complete, and the last words may not be drawn yet.
+    assert unescape(grown.text).split() == unescape(whole.text).split()
+
+
+@pytest.mark.parametrize(
+    "line", ["Plain words. ", "1. item **x** `y`\n", "x = 1\n", "- a\n\n", "> q\n"]
+)
+def test_work_on_an_answer_is_in_proportion_to_its_length(line):
+    """Counted in characters that are read, not in time."""
+
+    def read(length: int) -> int:
+        text, growing, characters = (line * length)[:length], Growing(), 0
+        for at in range(0, length, 4):
+            before = len(growing._open)
+            if (grown := growing.feed(text[at : at + 4])) is not None and grown.tail is not None:
+                characters += 2 * (before + 4) - len(growing._open)
+        return characters
+
+    assert read(16_000) < 2.6 * read(8_000)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["[", "![", "\\[\n", "$$\n", "$a ", "`a``", "*a **b ", "> ", "- ", "| a ", "[a](", "<a"],
+)
+def test_text_made_to_be_slow_is_not(piece):
+    begin = time.process_time()
+    render((piece * MAX_RENDERED)[: MAX_RENDERED - 1])
+    assert time.process_time() - begin < 10
+
+
+def test_what_is_longer_than_any_answer_is_shown_as_it_is():
+    html = render("<b>*x*</b>" * MAX_RENDERED)
+    assert html.startswith('<div class="as-written">&lt;b&gt;*x*')
+    assert [tag for tag, _ in Reader(html).tags] == ["div"]
