@@ -27,6 +27,7 @@ from studio.tabs import (
     inside,
     settings,
     shelf,
+    shorten,
     text_to_image,
     train,
 )
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
 
 HEADER_SECONDS = 5
 PAINT, CHAT, INSIDE, STEER, TEACH = "paint", "chat", "inside", "steer", "teach"
-SHELF, COMPARE, GALLERY, SETTINGS = "shelf", "compare", "gallery", "settings"
+SHELF, COMPARE, SHORTEN, GALLERY = "shelf", "compare", "shorten", "gallery"
+SETTINGS = "settings"
 
 
 def build(studio: Studio) -> gr.Blocks:
@@ -61,6 +63,8 @@ def build(studio: Studio) -> gr.Blocks:
                 comparing = compare.Tab(studio)
             with gr.Tab(label("Look inside"), id=INSIDE) as inside_tab:
                 opened = inside.Tab(studio)
+            with gr.Tab(label("Shorten"), id=SHORTEN) as shorten_tab:
+                shortening = shorten.Tab(studio)
             with gr.Tab(label("Gallery"), id=GALLERY) as gallery_tab:
                 showing = gallery.Tab(studio)
             with gr.Tab(label("Settings"), id=SETTINGS, visible=False) as settings_tab:
@@ -73,6 +77,8 @@ def build(studio: Studio) -> gr.Blocks:
         keeping.send_to(painting, tabs, PAINT)
         comparing.listen(Opening(page, comparing_tab))
         opened.listen(Opening(page, inside_tab))
+        shortening.listen(Opening(page, shorten_tab))
+        shortening.send_to(tabs, CHAT)
         showing.listen(gallery_tab)
         adjusting.listen(page, settings_tab)
         kept = (
@@ -118,7 +124,7 @@ def look() -> dict[str, Any]:
     """What the page is shown with: arguments of :func:`gradio.mount_gradio_app`."""
     return {
         "theme": theme(),
-        "css_paths": [ASSETS / "page.css", ASSETS / "inside.css"],
+        "css_paths": [ASSETS / "page.css", ASSETS / "inside.css", ASSETS / "shorten.css"],
         "i18n": gr.I18n(**{language: labels(language) for language in LANGUAGES}),
     }
 

@@ -6,6 +6,7 @@ told apart by a pattern, a dash or a mark as well.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 CRITERIA = {"perplexity": "Perplexity", "taylor": "Taylor", "magnitude": "Magnitude"}
 _TICKS = 4
+_TALL = 170  # pixels of the highest bar; assets/shorten.css has room for it
 _SIDE, _LEFT, _RIGHT, _TOP, _BOTTOM = (640, 300), 58, 54, 22, 40  # of the curve's drawing
 _FAR = 20.0  # greatest over least perplexity from which on the axis is logarithmic
 _LOWEST = 0.02  # of the height: even the least bar can be seen
@@ -34,6 +36,7 @@ def scores(
     going: Sequence[int],
     guard: bool,
     visitor: Visitor,
+    model: str = "",
 ) -> str:
     """A bar for each block; hatched what the guard keeps, marked what goes.
 
@@ -41,6 +44,7 @@ def scores(
         found: one score a block; the higher, the more important.
         going: numbers of the blocks that go, from 0.
         guard: whether the first four and the last two stay.
+        model: its title, where that is not said elsewhere.
     """
     low, high, log = _scale(found)
     kept, gone = guarded(len(found)) if guard else set(), set(going)
@@ -52,14 +56,18 @@ def scores(
         f'<span style="bottom:{100 * _height(value, low, high, log):.1f}%">{_short(value)}</span>'
         for value in _marks(low, high, log)
     )
+    by = _say(criterion, visitor)
     title = visitor.say(
-        Message("How important each block is, by {criterion}", criterion=_say(criterion, visitor))
+        Message("How important each block of {title} is, by {criterion}", title=model, criterion=by)
+        if model
+        else Message("How important each block is, by {criterion}", criterion=by)
     )
     return (
         f'<figure class="scores"><h4>{escape(title)}</h4>{_legend(bool(kept), bool(gone), visitor)}'
         f'<div class="plot"><div class="ticks" aria-hidden="true">{ticks}</div>'
         f'<div class="blocks" style="--count:{len(found)}">{bars}</div></div>'
-        f"<figcaption>{escape(_going(sorted(gone), len(found), log, visitor))}</figcaption></figure>"
+        f"<figcaption>{escape(_going(sorted(gone), len(found), log, visitor))}</figcaption>"
+        f"</figure>"
     )
 
 
@@ -80,7 +88,7 @@ def _block(
     kind = " gone" if gone else " kept" if kept else ""
     return (
         f'<span class="block{kind}" data-block="{number + 1}" title="{about}" role="img" '
-        f'aria-label="{about}"><i style="height:{100 * height:.1f}%"></i><b>{number + 1}</b></span>'
+        f'aria-label="{about}"><i style="height:{_TALL * height:.0f}px"></i><b>{number + 1}</b></span>'
     )
 
 
@@ -232,10 +240,32 @@ def _taken_out(facts: Mapping[str, Any], visitor: Visitor) -> str:
     return f'<section class="taken"><h4>{title}</h4>{text}{chart}</section>' if text + chart else ""
 
 
+def chat_with(both: tuple[str, str], visitor: Visitor) -> str:
+    """A button that opens a conversation with original and shortened model side by side; its click
+    is read by :data:`BOTH_CLICKED`."""
+    words, names = escape(visitor.say("Chat with both")), escape(json.dumps(both))
+    return (
+        f'<div class="chips"><button type="button" class="chat-both" data-models="{names}">'
+        f"{words}</button></div>"
+    )
+
+
+# Handed over through the window: the tab of conversations may not have been drawn yet.
+BOTH_CLICKED = """
+element.addEventListener('click', event => {
+  const both = event.target.closest('.chat-both');
+  if (!both) return;
+  sessionStorage.setItem('atelier-chat-with', both.dataset.models);
+  window.dispatchEvent(new Event('atelier-chat-with'));
+  trigger('both');
+});
+"""
+
+
 # --- the curve ------------------------------------------------------------------------------------
 
 
-def curve(points: Sequence[Mapping[str, Any]], criterion: str, visitor: Visitor) -> str:
+def curve(points: Sequence[Mapping[str, Any]], criterion: str, visitor: Visitor, model: str) -> str:
     """Perplexity (left) and speed (right) against the number of blocks dropped, as SVG."""
     points = sorted(points, key=lambda point: point["blocks"])
     xs = [point["blocks"] for point in points]
@@ -268,8 +298,9 @@ def curve(points: Sequence[Mapping[str, Any]], criterion: str, visitor: Visitor)
     width, height = _SIDE
     return (
         f'<figure class="two-curves"><h4>{escape(words)}</h4><div class="legend">'
-        f'<span class="perplexity">{escape(worse)}</span><span class="speed">{escape(faster)}</span>'
-        f'</div><svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(words)}">'
+        f'<span class="perplexity">{escape(worse)}</span>'
+        f'<span class="speed">{escape(faster)}</span></div>'
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(words)}">'
         f"{_axes(xs, (low, high * 1.08, log), fast)}"
         f'<polyline class="perplexity" points="{_line(left)}"/>'
         f'<polyline class="speed" points="{_line(right)}"/>{marks}'
