@@ -88,7 +88,8 @@ def _block(
     kind = " gone" if gone else " kept" if kept else ""
     return (
         f'<span class="block{kind}" data-block="{number + 1}" title="{about}" role="img" '
-        f'aria-label="{about}"><i style="height:{_TALL * height:.0f}px"></i><b>{number + 1}</b></span>'
+        f'aria-label="{about}"><i style="height:{_TALL * height:.0f}px"></i>'
+        f"<b>{number + 1}</b></span>"
     )
 
 
@@ -280,8 +281,8 @@ def curve(points: Sequence[Mapping[str, Any]], criterion: str, visitor: Visitor,
     ]
     right = [_xy(x, xs, value / fast) for x, value in zip(xs, speed, strict=True)]
     words = visitor.say(
-        Message("Perplexity and speed against blocks dropped, by {criterion}",
-                criterion=_say(criterion, visitor))
+        Message("{title}: perplexity and speed against blocks dropped, by {criterion}",
+                title=model, criterion=_say(criterion, visitor))
     )  # fmt: skip
     worse, faster = visitor.say("Perplexity (left)"), visitor.say("Tokens/s (right)")
     axis = visitor.say("Blocks dropped")

@@ -79,10 +79,11 @@ class Tab:
     def listen(self, opening: Opening) -> None:
         """Connect the controls with one another and with the jobs."""
         bounds = [self._blocks, self._points]
-        opening.load(self._opened, None, [self._model, *bounds], **QUIET)
         limits = [self._model, self._guard, self._blocks]
-        self._model.input(self._bounds, limits, bounds, **QUIET)
-        self._guard.input(self._bounds, limits, bounds, **QUIET)
+        opened = opening.load(self._opened, None, self._model, **QUIET)
+        # The header of a large file takes its time: meanwhile another model may be chosen.
+        for event in (opened.then, self._model.input, self._guard.input):
+            event(self._bounds, limits, bounds, **{**QUIET, "trigger_mode": "always_last"})
         self._method.input(
             _turned,
             [self._method, self._criterion],
@@ -115,15 +116,14 @@ class Tab:
 
     # --- events -----------------------------------------------------------------------------
 
-    def _opened(self, request: gr.Request) -> list[Any]:
+    def _opened(self, request: gr.Request) -> Any:
         visitor = Visitor.of(request)
         entries = self.studio.prunings.models(visitor.owner)
         names = [entry.name for entry in entries]
         last = [job.request["model"] for kind in (SCORE, "shorten")
                 for job in self.studio.jobs.list(visitor.owner.id, kind=kind, limit=1)]  # fmt: skip
         chosen = next((name for name in [*last, STARTER, *names] if name in names), None)
-        default = PruneRequest.model_fields["blocks"].default
-        return [_choice(entries, chosen), *self._limits(visitor, chosen, False, default)]
+        return _choice(entries, chosen)
 
     def _models(self, chosen: Any, request: gr.Request) -> Any:
         """The list anew, with the same choice as far as it is still there."""
@@ -132,15 +132,12 @@ class Tab:
         return _choice(entries, chosen if chosen in names else next(iter(names), None))
 
     def _bounds(self, model: Any, guard: Any, blocks: Any, request: gr.Request) -> list[Any]:
-        return self._limits(Visitor.of(request), model, bool(guard), int(blocks or 0))
-
-    def _limits(self, visitor: Visitor, model: str | None, guard: bool, blocks: int) -> list[Any]:
         """Updates of the slider and of the curve's points: what a model's blocks allow."""
-        count = self._blocks_of(visitor, model) or _MANY
+        count = self._blocks_of(Visitor.of(request), model) or _MANY
         most = max(1, count - (len(guarded(count)) if guard else 1))
         step = max(1, round(most * 0.4 / (_POINTS - 1)))
         points = range(0, min(most, step * (_POINTS - 1)) + 1, step)
-        slider = gr.update(maximum=most, value=min(blocks, most))
+        slider = gr.update(maximum=most, value=min(int(blocks or 0), most))
         return [slider, ", ".join(map(str, points))]
 
     def _blocks_of(self, visitor: Visitor, model: str | None) -> int | None:

@@ -192,7 +192,7 @@ class ShortenWatch:
         request_of: Callable[[list[Any], Visitor], Mapping[str, Any]],
         inputs: list[gr.components.Component],
     ) -> list[gr.events.Dependency]:
-        """Let ``button`` start a shortening and watch it; returns what ends a watch."""
+        """Let ``button`` start a shortening; returns the ends of what changes which models are."""
 
         def submit(request: gr.Request, *values: Any) -> str:
             visitor = Visitor.of(request)
@@ -224,7 +224,7 @@ class ShortenWatch:
         ]
         self._stop.click(self._stopped, self.id, self._stop, **QUIET)
         self._deletion.ask(self.id, self._question)
-        return watches
+        return watches[:3]
 
     def send_to(self, tabs: gr.Tabs, target: str) -> None:
         """Let “Chat with both” show the tab of conversations."""
