@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -56,6 +57,7 @@ def scores(
         f'<span style="bottom:{100 * _height(value, low, high, log):.1f}%">{_short(value)}</span>'
         for value in _marks(low, high, log)
     )
+    said = _going(sorted(gone), len(found), (low, high, log), visitor)
     by = _say(criterion, visitor)
     title = visitor.say(
         Message("How important each block of {title} is, by {criterion}", title=model, criterion=by)
@@ -66,8 +68,7 @@ def scores(
         f'<figure class="scores"><h4>{escape(title)}</h4>{_legend(bool(kept), bool(gone), visitor)}'
         f'<div class="plot"><div class="ticks" aria-hidden="true">{ticks}</div>'
         f'<div class="blocks" style="--count:{len(found)}">{bars}</div></div>'
-        f"<figcaption>{escape(_going(sorted(gone), len(found), log, visitor))}</figcaption>"
-        f"</figure>"
+        f"<figcaption>{escape(said)}</figcaption></figure>"
     )
 
 
@@ -105,7 +106,10 @@ def _legend(kept: bool, gone: bool, visitor: Visitor) -> str:
     return f'<div class="legend">{spans}</div>'
 
 
-def _going(gone: Sequence[int], blocks: int, log: bool, visitor: Visitor) -> str:
+def _going(
+    gone: Sequence[int], blocks: int, scale: tuple[float, float, bool], visitor: Visitor
+) -> str:
+    low, _, log = scale
     words = [
         Message("{count} of {blocks} blocks go: {which}.", count=len(gone), blocks=blocks,
                 which=", ".join(str(n + 1) for n in gone))
@@ -115,6 +119,8 @@ def _going(gone: Sequence[int], blocks: int, log: bool, visitor: Visitor) -> str
     ]  # fmt: skip
     if log:
         words.append(Message("The axis is logarithmic."))
+    if low:
+        words.append(Message("It begins at {low}, not at 0.", low=_short(low)))
     return " ".join(visitor.say(each) for each in words)
 
 
@@ -143,6 +149,8 @@ def _marks(low: float, high: float, log: bool) -> list[float]:
 
 def _short(value: float) -> str:
     """A number of at most three digits, such as ``12.3`` or ``4.1M``."""
+    if abs(value) >= 1e12:
+        return f"{value:.1e}"
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if abs(value) >= size:
             return f"{value / size:.3g}{unit}"
@@ -155,7 +163,7 @@ def _short(value: float) -> str:
 _FIGURES: tuple[tuple[str, str, Callable[[float], str], bool], ...] = (
     ("parameters", "Parameters", lambda value: f"{value:,.0f}", True),
     ("file_bytes", "File size", lambda value: in_words(int(value)), True),
-    ("perplexity", "Perplexity", lambda value: f"{value:,.2f}", True),
+    ("perplexity", "Perplexity", lambda value: _perplexity(value), True),
     ("tokens_per_second", "Tokens/s", lambda value: f"{value:,.1f}", False),
     ("peak_bytes", "Memory", lambda value: in_words(int(value)), True),
 )
@@ -211,9 +219,14 @@ def _row(
     return f"<tr>{head}{''.join(cells)}</tr>"
 
 
+def _perplexity(value: float) -> str:
+    """Of a model that was cut too far it has any number of digits."""
+    return f"{value:,.2f}" if value < 1e7 else f"{value:.2e}"
+
+
 def _change(share: float) -> str:
     if share >= 9:
-        return f"×{share + 1:,.0f}"
+        return f"×{share + 1:,.0f}" if share < 1e6 else f"×{share:.1e}"
     return f"{'+' if share > 0 else '−'}{abs(100 * share):.{0 if abs(share) >= 0.1 else 1}f} %"
 
 
@@ -275,10 +288,9 @@ def curve(points: Sequence[Mapping[str, Any]], criterion: str, visitor: Visitor,
     low, high, log = min(worth), max(worth), max(worth) / max(1e-9, min(worth)) > _FAR
     if not log:
         low = 0.0
+    top = min(high * 1.08, sys.float_info.max)
     fast = max(speed) * 1.1 or 1.0
-    left = [
-        _xy(x, xs, _share(value, low, high * 1.08, log)) for x, value in zip(xs, worth, strict=True)
-    ]
+    left = [_xy(x, xs, _share(value, low, top, log)) for x, value in zip(xs, worth, strict=True)]
     right = [_xy(x, xs, value / fast) for x, value in zip(xs, speed, strict=True)]
     words = visitor.say(
         Message("{title}: perplexity and speed against blocks dropped, by {criterion}",
@@ -302,7 +314,7 @@ def curve(points: Sequence[Mapping[str, Any]], criterion: str, visitor: Visitor,
         f'<span class="perplexity">{escape(worse)}</span>'
         f'<span class="speed">{escape(faster)}</span></div>'
         f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(words)}">'
-        f"{_axes(xs, (low, high * 1.08, log), fast)}"
+        f"{_axes(xs, (low, top, log), fast)}"
         f'<polyline class="perplexity" points="{_line(left)}"/>'
         f'<polyline class="speed" points="{_line(right)}"/>{marks}'
         f'<text class="name" x="{(_LEFT + width - _RIGHT) / 2}" y="{height - 4}" '
@@ -357,7 +369,7 @@ def _point(point: Mapping[str, Any], visitor: Visitor) -> str:
         Message(
             "{count} blocks dropped: perplexity {perplexity}, {speed} tokens/s",
             count=point["blocks"],
-            perplexity=f"{point['perplexity']:,.2f}",
+            perplexity=_perplexity(point["perplexity"]),
             speed=f"{point['tokens_per_second']:,.1f}",
         )
     )
@@ -368,7 +380,7 @@ def _rows(points: Sequence[Mapping[str, Any]], visitor: Visitor) -> str:
     names = ("Blocks dropped", "Perplexity", "Tokens/s", "Parameters")
     heads = "".join(f'<th scope="col">{escape(visitor.say(name))}</th>' for name in names)
     rows = "".join(
-        f"<tr><td>{point['blocks']}</td><td>{point['perplexity']:,.2f}</td>"
+        f"<tr><td>{point['blocks']}</td><td>{_perplexity(point['perplexity'])}</td>"
         f"<td>{point['tokens_per_second']:,.1f}</td><td>{point['parameters']:,}</td></tr>"
         for point in points
     )

@@ -163,7 +163,7 @@ class Tab:
             titles = {e.name: e.title for e in self.studio.prunings.models(visitor.owner)}
             title = titles.get(fields["model"], str(fields["model"]))[:60]
             gone = f"{100 * fields['share']:.0f} %" if "share" in fields else fields["blocks"]
-            name = f"{title} − {gone}"
+            name = f"{title} (−{gone})"
         known = self.studio.prunings.list(visitor.owner.id)
         return free_name(name, [each.name for each in known])
 

@@ -103,7 +103,7 @@ def test_scored_shortened_measured_asked_and_deleted(visit, studio):
         assert answer.status_code == 200, answer.text
         assert answer.json()["usage"]["completion_tokens"] > 0
         page.click("#shorten-delete")
-        expect(page.locator("#shorten-delete-asked")).to_contain_text(f"{TINY} − 3")
+        expect(page.locator("#shorten-delete-asked")).to_contain_text(f"{TINY} (−3)")
         page.click("#shorten-delete-for-good")
         expect(page.locator("#shorten-board .empty")).to_contain_text("Nothing shortened yet")
         assert client.post("/v1/chat/completions", json=body).status_code == 404
@@ -189,7 +189,7 @@ def test_original_and_shortened_are_talked_with_side_by_side(visit):
     lanes = page.locator("#chat .lane select")
     expect(lanes).to_have_count(2)
     names = [lane.evaluate("each => each.selectedOptions[0].textContent") for lane in lanes.all()]
-    assert names == [TINY, f"{TINY} − 1"]
+    assert names == [TINY, f"{TINY} (−1)"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
