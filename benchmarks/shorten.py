@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.cache import ModelCache
-from pipelines.chat.prune.depth import drop_blocks, least_important
+from pipelines.chat.prune.choosing import least_important
+from pipelines.chat.prune.depth import drop_blocks
 from pipelines.chat.prune.evaluate import Effort, Figures, figures
 from pipelines.chat.prune.folder import PruneFolder
 from pipelines.chat.prune.healing import heal

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from pipelines.chat.prune.requests import CurveRequest, PruneRequest, ScoreRequest
 from pipelines.diffusion.control.requests import ControlRequest
 from pipelines.diffusion.lora.requests import MergeRequest
 from pipelines.diffusion.requests import CompareSamplersRequest, TextToImageRequest
@@ -64,5 +65,8 @@ ENGINES: dict[str, Engine] = {
         Engine("merge_loras", MergeRequest, "pipelines.diffusion.lora.merge"),
         Engine("dreambooth", TrainingRequest, "pipelines.dreambooth.process", resumes=True),
         Engine("before_after", BeforeAfterRequest, "pipelines.dreambooth.before_after"),
+        Engine("score_blocks", ScoreRequest, "pipelines.chat.prune.engine"),
+        Engine("shorten", PruneRequest, "pipelines.chat.prune.engine", resumes=True),
+        Engine("shorten_curve", CurveRequest, "pipelines.chat.prune.engine"),
     )
 }

@@ -146,7 +146,7 @@ class WorkFolder:
     @property
     def running(self) -> bool:
         """Whether a process is at work here, whoever started it."""
-        if not self.path.is_dir():
+        if not (self.path / "lock").exists():  # looking makes one, which would look like new work
             return False
         with self.held(patience=0) as free:
             return not free

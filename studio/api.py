@@ -21,6 +21,7 @@ from fastapi.responses import FileResponse, JSONResponse, Response, StreamingRes
 from starlette.exceptions import HTTPException
 
 from pipelines.catalog import OWN
+from pipelines.chat.loading import PREFIXES
 from pipelines.diffusion.samplers import samplers_in
 from pipelines.diffusion.styles import styles
 from pipelines.errors import BadRequest, NotFound, UserError
@@ -32,7 +33,9 @@ from studio.i18n import language_of, translate
 from studio.inputs_api import conditions_router, inputs_router
 from studio.job import QUEUED
 from studio.loras_api import loras_router
+from studio.machine import is_own
 from studio.metadata import read_settings
+from studio.prunings_api import prunings_router
 from studio.replies import error_body, status_of
 from studio.subjects_api import subjects_router
 from studio.trainings_api import trainings_router
@@ -54,6 +57,7 @@ def install(app: FastAPI, studio: Studio) -> None:
     app.include_router(conditions_router(studio), prefix=API)
     app.include_router(subjects_router(studio), prefix=API)
     app.include_router(trainings_router(studio), prefix=API)
+    app.include_router(prunings_router(studio), prefix=API)
     app.include_router(loras_router(studio), prefix=API)
     app.include_router(chats_router(studio), prefix=API)
     app.include_router(catalog_router(studio), prefix=API)
@@ -235,12 +239,15 @@ def catalog_router(studio: Studio) -> APIRouter:
     @routes.get("/status")
     def status(request: Request) -> dict[str, Any]:
         """The device, its memory, the models in it and how busy it is."""
-        mine = {entry.name for entry in studio.loras.models(owner_of(request).id)}
+        owner = owner_of(request).id
+        mine = {entry.name for entry in studio.loras.models(owner)}
+        for entry in studio.chat_shelf.own(owner):
+            mine |= {prefix + entry.name for prefix in PREFIXES}
         return {
             **studio.machine.status(),
             "loaded": [
                 {
-                    "name": OWN if e.name.startswith(OWN) and e.name not in mine else e.name,
+                    "name": OWN if is_own(e.name) and e.name not in mine else e.name,
                     "bytes": e.bytes,
                     "where": e.where,
                     "leases": e.leases,

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from pipelines.chat.prune.folder import prunings_in
+from pipelines.chat.shelf import ChatShelf
 from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.dreambooth.folder import trainings_in
 from pipelines.errors import Busy, NotFound
@@ -210,8 +212,8 @@ class Gallery:
         return [_picture(row) for row in rows]
 
     def bytes_used(self, owner: str | None = None) -> int:
-        """Bytes of an owner's pictures (brought-in ones and photos among them), LoRAs, own models
-        and trainings; or of everybody's pictures alone."""
+        """Bytes of an owner's pictures (brought-in ones and photos among them), LoRAs, own models,
+        trainings and prunings; or of everybody's pictures alone."""
         row = self._store.row(
             "SELECT COALESCE(SUM(bytes), 0) AS used FROM ("
             "SELECT bytes, owner FROM pictures WHERE present "
@@ -222,7 +224,8 @@ class Gallery:
         if owner is None:
             return row["used"]
         shelf = sum(about.bytes for about in LoraShelf(self._home).own(owner))
-        folders = trainings_in(self._home)
+        shelf += sum(made.bytes for made in ChatShelf(self._home).made_by(owner))
+        folders = [*trainings_in(self._home), *prunings_in(self._home)]
         return row["used"] + shelf + sum(each.bytes for each in folders if each.owner == owner)
 
     # --- files ------------------------------------------------------------------------------

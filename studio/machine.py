@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.cache import Entry, ModelCache
-from pipelines.catalog import Catalog
+from pipelines.catalog import OWN, Catalog
+from pipelines.chat.catalog import OWN as OWN_CHAT
+from pipelines.chat.loading import PREFIXES
 from pipelines.engines import IMPORTING
 
 GB = 10**9
@@ -119,6 +121,11 @@ class CacheOnDemand:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._machine.prepare(), name)
+
+
+def is_own(name: str) -> bool:
+    """Whether a name in the model cache is that of a model that somebody has made here."""
+    return name.startswith((OWN, *(prefix + OWN_CHAT for prefix in PREFIXES)))
 
 
 def _quieten() -> None:

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from pipelines.catalog import ASSETS, OWN
-from pipelines.chat.catalog import CACHE_PREFIX as CHAT_PREFIX
-from pipelines.chat.catalog import INSIDE_PREFIX
+from pipelines.catalog import ASSETS
+from pipelines.chat.loading import PREFIXES
 from pipelines.diffusion.control.catalog import CACHE_PREFIX
 from pipelines.diffusion.samplers import samplers_in
 from pipelines.diffusion.styles import styles
@@ -17,6 +16,7 @@ from pipelines.messages import Message
 from studio import views
 from studio.home import readable_bytes
 from studio.i18n import LANGUAGES, texts
+from studio.machine import is_own
 from studio.opening import Opening
 from studio.reuse import fields_of
 from studio.tabs import (
@@ -27,6 +27,7 @@ from studio.tabs import (
     inside,
     settings,
     shelf,
+    shorten,
     text_to_image,
     train,
 )
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
 
 HEADER_SECONDS = 5
 PAINT, CHAT, INSIDE, STEER, TEACH = "paint", "chat", "inside", "steer", "teach"
-SHELF, COMPARE, GALLERY, SETTINGS = "shelf", "compare", "gallery", "settings"
+SHELF, COMPARE, SHORTEN, GALLERY = "shelf", "compare", "shorten", "gallery"
+SETTINGS = "settings"
 
 
 def build(studio: Studio) -> gr.Blocks:
@@ -61,6 +63,8 @@ def build(studio: Studio) -> gr.Blocks:
                 comparing = compare.Tab(studio)
             with gr.Tab(label("Look inside"), id=INSIDE) as inside_tab:
                 opened = inside.Tab(studio)
+            with gr.Tab(label("Shorten"), id=SHORTEN) as shorten_tab:
+                shortening = shorten.Tab(studio)
             with gr.Tab(label("Gallery"), id=GALLERY) as gallery_tab:
                 showing = gallery.Tab(studio)
             with gr.Tab(label("Settings"), id=SETTINGS, visible=False) as settings_tab:
@@ -73,6 +77,8 @@ def build(studio: Studio) -> gr.Blocks:
         keeping.send_to(painting, tabs, PAINT)
         comparing.listen(Opening(page, comparing_tab))
         opened.listen(Opening(page, inside_tab))
+        shortening.listen(Opening(page, shorten_tab))
+        shortening.send_to(tabs, CHAT)
         showing.listen(gallery_tab)
         adjusting.listen(page, settings_tab)
         kept = (
@@ -118,7 +124,7 @@ def look() -> dict[str, Any]:
     """What the page is shown with: arguments of :func:`gradio.mount_gradio_app`."""
     return {
         "theme": theme(),
-        "css_paths": [ASSETS / "page.css", ASSETS / "inside.css"],
+        "css_paths": [ASSETS / "page.css", ASSETS / "inside.css", ASSETS / "shorten.css"],
         "i18n": gr.I18n(**{language: labels(language) for language in LANGUAGES}),
     }
 
@@ -166,12 +172,12 @@ def _facts(studio: Studio, visitor: Visitor) -> list[tuple[str, str]]:
         facts.append(("Device", visitor.say("getting ready …")))
     titles = {entry.name: entry.title for entry in studio.catalog.models()}
     titles |= {CACHE_PREFIX + entry.name: entry.title for entry in studio.control.models()}
-    for prefix in (CHAT_PREFIX, INSIDE_PREFIX):
-        titles |= {prefix + entry.name: entry.title for entry in studio.chat_models.models()}
+    for entry in (*studio.chat_models.models(), *studio.chat_shelf.own(visitor.owner.id)):
+        titles |= {prefix + entry.name: entry.title for prefix in PREFIXES}
     titles |= {entry.name: entry.title for entry in studio.loras.models(visitor.owner.id)}
     others = visitor.say("somebody's own model")
     loaded = [
-        titles.get(entry.name, others if entry.name.startswith(OWN) else entry.name)
+        titles.get(entry.name, others if is_own(entry.name) else entry.name)
         for entry in studio.machine.loaded()
     ]
     facts.append(("Loaded", ", ".join(loaded) or visitor.say("nothing yet")))

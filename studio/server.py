@@ -19,8 +19,10 @@ import uvicorn
 from pydantic import BaseModel
 
 from pipelines.catalog import ASSETS, HUB_FOLDER, OWN, Catalog, ModelEntry
-from pipelines.chat.catalog import ChatCatalog
+from pipelines.chat.catalog import ChatCatalog, ChatEntry
 from pipelines.chat.engine import run as run_chat
+from pipelines.chat.prune.requests import ScoreRequest
+from pipelines.chat.shelf import ChatShelf
 from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.diffusion.control.requests import ControlRequest
 from pipelines.diffusion.lora.requests import MergeRequest
@@ -37,6 +39,7 @@ from studio.chat.answers import Answers
 from studio.chat.conversations import Conversations
 from studio.chat.exchange import Exchange
 from studio.chat.keys import Keys
+from studio.chat_models import ChatModels
 from studio.cleaning import UPLOADS, uploaded_bytes
 from studio.conditions import Conditions
 from studio.gallery import Gallery
@@ -47,6 +50,7 @@ from studio.jobs import Job, Jobs
 from studio.loras import Loras
 from studio.machine import CacheOnDemand, Machine
 from studio.passwords import load_secret
+from studio.prunings import SHORTEN, Prunings
 from studio.settings import StoredSettings
 from studio.store import Store
 from studio.subjects import KIND as LEARNING
@@ -85,9 +89,9 @@ class Studio:
     """All services of one running studio; the page and the API work on these.
 
     Attributes:
-        home, store, settings, catalog, control, chat_models, cache, gallery, inputs, conditions,
-            inside, shelf, loras, subjects, jobs, trainings, conversations, exchange, answers, keys,
-            accounts: the services.
+        home, store, settings, catalog, control, chat_models, chat_shelf, usable_chat_models, cache,
+            gallery, inputs, conditions, inside, shelf, loras, subjects, jobs, trainings, prunings,
+            conversations, exchange, answers, keys, accounts: the services.
         machine: the device, once it is known.
     """
 
@@ -109,7 +113,8 @@ class Studio:
             self.gallery = Gallery(self.store, self.home, self.settings)
             self.inputs = Inputs(self.store, self.home, self.gallery)
             self.conditions = Conditions(self.home, self.cache, self.inputs)
-            self.inside = Inside(self.chat_models, self.cache)
+            self.chat_shelf = ChatShelf(self.home)
+            self.inside = Inside(self.chat_models, self.cache, self.chat_shelf.own)
             self.shelf = LoraShelf(self.home)
             self.loras = Loras(self.store, self.shelf, self.catalog, self.gallery)
             self.subjects = Subjects(self.store, self.home, self.gallery, self.shelf)
@@ -119,9 +124,15 @@ class Studio:
             self.trainings = Trainings(
                 self.home, self.loras, self.machine, self.subjects, self.jobs
             )
+            self.usable_chat_models = ChatModels(self.chat_models, self.chat_shelf, self.accounts)
+            self.prunings = Prunings(
+                self.home, self.usable_chat_models, self.chat_shelf, self.cache, self.jobs
+            )
             self.conversations = Conversations(self.store, self.settings)
             self.exchange = Exchange(self.store, self.settings)
-            self.answers = Answers(self.conversations, run_chat, self.cache)
+            self.answers = Answers(
+                self.conversations, run_chat, self.cache, self.usable_chat_models.check
+            )
             parts.callback(self.answers.close)
             self.keys = Keys(self.store, self.settings)
             self._parts = parts.pop_all()
@@ -172,9 +183,13 @@ class Studio:
         engine = self.engine(kind)
         if kind == LEARNING:
             data = self.trainings.filled(owner.id, data)
+        elif kind == SHORTEN:
+            data = self.prunings.filled(owner.id, data)
         request = self.loras.filled(owner.id, validated(engine.request_class, data))
         if isinstance(request, TrainingRequest):
             self._check_training(owner, request)
+        if isinstance(request, ScoreRequest):
+            self.prunings.check(owner, request)
         if isinstance(request, BeforeAfterRequest):
             request = self._of_own_shelf(owner, request)
         for each in _paintings(request):
@@ -213,6 +228,11 @@ class Studio:
             self.control.check_fit(entry, base)
             if not owner.is_host and not entry.is_here(self.home):
                 raise _not_here(entry.title)
+
+    def chat_models_of(self, owner: Owner) -> list[ChatEntry]:
+        """The language models that an owner can ask, own ones included; what would have to be
+        downloaded is among them for the host alone."""
+        return self.usable_chat_models.of(owner)
 
     def is_here(self, entry: ModelEntry) -> bool:
         """Whether a base model's files are on this machine."""

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.dreambooth import class_pictures
-from pipelines.dreambooth.folder import FOLDER, TrainingFolder, size_of
+from pipelines.dreambooth.folder import FOLDER, TrainingFolder
 from pipelines.dreambooth.preflight import Preflight, check, preflight
 from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.dreambooth.subjects import note_made
 from pipelines.errors import BadRequest, NotFound, UserError, stored, validated
+from pipelines.files import size_of
 from studio.job import DONE, Job
 from studio.subjects import KIND, WRITING_SECONDS
 

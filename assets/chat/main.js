@@ -13,6 +13,7 @@ import { onClick, prepare } from "./words.js";
 
 const MAX_LANES = 3;
 const REMEMBERED = "atelier-chat"; // the conversation that this window shows
+const WITH = "atelier-chat-with"; // models that another tab asks to talk with, side by side
 
 export async function start(root, { words, katex }) {
   speak(words);
@@ -61,9 +62,11 @@ class Chat {
     root.replaceChildren(side, talk);
     root.addEventListener("click", onClick);
     document.addEventListener("visibilitychange", () => !document.hidden && this.#lookAgain());
+    window.addEventListener(WITH, () => this.#talkWith());
     this.list.load();
     const remembered = sessionStorage.getItem(REMEMBERED);
-    if (remembered) this.open(remembered, true);
+    if (sessionStorage.getItem(WITH)) this.#talkWith();
+    else if (remembered) this.open(remembered, true);
     else this.#draw();
   }
 
@@ -119,6 +122,20 @@ class Chat {
     this.say(null);
     this.#draw();
     this.composer.focus();
+  }
+
+  // A new conversation with the models that were asked for, as far as they are there by now.
+  async #talkWith() {
+    const names = JSON.parse(sessionStorage.getItem(WITH) || "[]");
+    sessionStorage.removeItem(WITH);
+    try {
+      this.models = (await ask("GET", "chat-models")).models;
+    } catch (error) {
+      return this.fail(error);
+    }
+    const known = names.filter((name) => this.model(name)).slice(0, MAX_LANES);
+    if (known.length) this.draft.models = known;
+    this.begin();
   }
 
   async refresh() {

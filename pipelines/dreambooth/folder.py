@@ -8,7 +8,6 @@ here: the page reads it.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.errors import BadRequest, NotFound, stored
-from pipelines.files import write_whole
+from pipelines.files import size_of, write_whole
 from pipelines.processes import WorkFolder, read_json
 
 FOLDER, ABOUT = "trainings", "about.json"
@@ -163,12 +162,3 @@ def trainings_in(home: Path) -> list[TrainingFolder]:
     """All trainings that have been begun, whosever they are."""
     files = sorted((home / FOLDER).glob("*/training.json"))
     return [TrainingFolder(home, file.parent.name) for file in files]
-
-
-def size_of(path: Path) -> int:
-    """Bytes of a file, or of all below a folder; those that go meanwhile do not count."""
-    total = 0
-    for each in (path, *path.rglob("*")):
-        with contextlib.suppress(OSError):
-            total += each.stat().st_size if each.is_file() else 0
-    return total

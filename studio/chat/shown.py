@@ -127,7 +127,7 @@ def models(studio: Studio, owner: Owner, language: str) -> list[dict[str, Any]]:
 
 def known(studio: Studio, owner: Owner) -> list[ChatEntry]:
     """Everybody's models, then the owner's own."""
-    return studio.chat_models.models()
+    return [*studio.chat_models.models(), *studio.chat_shelf.own(owner.id)]
 
 
 def check_model(studio: Studio, owner: Owner, name: str) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pipelines.catalog import ModelEntry
-from pipelines.chat.catalog import OWN, ChatEntry
-from pipelines.errors import NotFound, Refused
+from pipelines.chat.catalog import ChatEntry
+from pipelines.errors import NotFound
 
 if TYPE_CHECKING:
     from studio.accounts import Owner
@@ -20,7 +20,7 @@ def listed(studio: Studio, owner: Owner) -> dict[str, dict[str, Any]]:
     """
     found = {
         entry.name: _model(entry, "chat") | {"context_length": entry.context_length}
-        for entry in _chat_models(studio)
+        for entry in _chat_models(studio, owner)
     }
     for entry in _image_models(studio, owner):
         found.setdefault(entry.name, _model(entry, "image"))
@@ -44,21 +44,12 @@ def check_chat_model(studio: Studio, owner: Owner, name: str) -> None:
         NotFound: there is none.
         Refused: it would have to be downloaded first, which only the host may do.
     """
-    if name.startswith(OWN):
-        raise NotFound("There is no model called {model} here. See GET /v1/models.", model=name)
-    catalog = studio.chat_models
-    entry = catalog.get(name)
-    if not owner.is_host and not catalog.is_here(entry):
-        raise Refused(
-            "{model} has not been downloaded yet, and only the host may do that. "
-            "Choose a model that is here.",
-            model=entry.title,
-        )
+    studio.usable_chat_models.entry(owner, name)
 
 
-def _chat_models(studio: Studio) -> list[ChatEntry]:
-    catalog = studio.chat_models
-    return [entry for entry in catalog.models() if entry.refused is None and catalog.is_here(entry)]
+def _chat_models(studio: Studio, owner: Owner) -> list[ChatEntry]:
+    """Those that answer at once: nobody should wait for a download within a request."""
+    return [e for e in studio.chat_models_of(owner) if studio.chat_models.is_here(e)]
 
 
 def _image_models(studio: Studio, owner: Owner) -> list[ModelEntry]:

@@ -10,9 +10,11 @@ from threading import Event
 from typing import Any
 
 from pipelines.cache import ModelCache
-from pipelines.chat.prune.depth import check_count, drop_blocks, guarded, least_important
+from pipelines.chat.catalog import INSIDE_PREFIX
+from pipelines.chat.prune.choosing import check_count, guarded, least_important
+from pipelines.chat.prune.depth import drop_blocks
 from pipelines.chat.prune.evaluate import Effort, figures, outcome
-from pipelines.chat.prune.folder import PruneFolder
+from pipelines.chat.prune.folder import MODELS, PruneFolder
 from pipelines.chat.prune.healing import Launch, heal
 from pipelines.chat.prune.loading import load_model
 from pipelines.chat.prune.models import blocks_of, check_prunable
@@ -25,8 +27,6 @@ from pipelines.devices import is_out_of_memory, out_of_memory
 from pipelines.errors import BadRequest, Stopped
 from pipelines.events import Progress, Result
 from pipelines.messages import Message
-
-MODELS = "chat_models"  # in the home folder
 
 Events = Iterator[Progress | Result]
 
@@ -78,8 +78,8 @@ def run(
 
 
 def _score(request: ScoreRequest, cache: ModelCache, stop: Event) -> Iterator[Progress]:
-    yield from cache.warm(request.model, stop)
-    with cache.lease(request.model) as leased:
+    yield from cache.warm(INSIDE_PREFIX + request.model, stop)
+    with cache.lease(INSIDE_PREFIX + request.model) as leased:
         found = yield from _scores(request, leased, stop)
     return _about_scores(request, found)
 
@@ -105,9 +105,9 @@ def _about_scores(request: ScoreRequest, found: list[float]) -> dict[str, Any]:
 def _curve(
     request: CurveRequest, cache: ModelCache, stop: Event, effort: Effort | None
 ) -> Iterator[Progress]:
-    yield from cache.warm(request.model, stop)
+    yield from cache.warm(INSIDE_PREFIX + request.model, stop)
     counts, points = sorted(set(request.blocks)), []
-    with cache.lease(request.model) as leased:
+    with cache.lease(INSIDE_PREFIX + request.model) as leased:
         check_prunable(leased.model)
         for k in counts:
             check_count(k, len(blocks_of(leased.model)), request.guard)
@@ -179,8 +179,8 @@ def _cut(
     folder: PruneFolder,
 ) -> Iterator[Progress]:
     """Scores, cuts, measures both and saves; returns what was done."""
-    yield from cache.warm(request.model, stop)
-    with cache.lease(request.model) as leased:
+    yield from cache.warm(INSIDE_PREFIX + request.model, stop)
+    with cache.lease(INSIDE_PREFIX + request.model) as leased:
         model, tokenizer = leased.model, leased.tokenizer
         check_prunable(model)
         if request.method == "depth":

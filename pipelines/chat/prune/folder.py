@@ -14,10 +14,12 @@ from typing import Any
 
 from pipelines.chat.prune.requests import PruneRequest
 from pipelines.errors import BadRequest, stored
-from pipelines.files import write_whole
+from pipelines.files import size_of, write_whole
 from pipelines.processes import WorkFolder, read_json
 
 FOLDER = "prunings"
+MODELS = "chat_models"  # in the home folder: what has come of them, see pipelines.chat.shelf
+ABOUT = "atelier.json"  # beside the weights of each
 # A pruning may go on with these changed; all others decide what its checkpoint means.
 _MAY_CHANGE = ("name", "owner", "heal_minutes")
 
@@ -81,3 +83,19 @@ class PruneFolder(WorkFolder):
         """Deletes models and checkpoints: the finished model lies elsewhere."""
         for path in (self.cut, self.healed, self.checkpoint):
             shutil.rmtree(path, ignore_errors=True)
+
+    @property
+    def owner(self) -> str | None:
+        """Whose it is; None where nothing was begun."""
+        return (read_json(self.path / "pruning.json") or {}).get("owner")
+
+    @property
+    def bytes(self) -> int:
+        """What it takes on the disk, the finished model not counted."""
+        return size_of(self.path)
+
+
+def prunings_in(home: Path) -> list[PruneFolder]:
+    """All prunings that have been begun, whosever they are."""
+    files = sorted((home / FOLDER).glob("*/pruning.json"))
+    return [PruneFolder(home, file.parent.name) for file in files]

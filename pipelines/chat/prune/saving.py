@@ -9,11 +9,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from pipelines.chat.prune.folder import ABOUT
 from pipelines.errors import Unavailable
 from pipelines.files import is_full
 from pipelines.sizes import in_words
 
-ABOUT = "atelier.json"
 _OTHERS = re.compile(r"[^a-z0-9]+")
 
 

@@ -13,7 +13,8 @@ from transformers import (
     Qwen3Config,
 )
 
-from pipelines.chat.prune.depth import drop_blocks, guarded, least_important
+from pipelines.chat.prune.choosing import guarded, least_important
+from pipelines.chat.prune.depth import drop_blocks
 from pipelines.errors import BadRequest
 
 

@@ -57,7 +57,7 @@ def original(llama):
 @pytest.fixture
 def cache(original, tokenizer, tmp_path) -> ModelCache:
     def load(name, device, notes):
-        assert name == "tiny"
+        assert name == "llama:tiny"
         return Leased(original, tokenizer)
 
     return ModelCache(load, "cpu", 2**30, home=tmp_path, offline=True)
@@ -348,8 +348,8 @@ def test_what_cannot_be_is_refused_before_anything_is_computed(cache, stop, sett
         (PruneRequest, {"name": " "}, "Model name cannot be"),
         (ScoreRequest, {"criterion": "luck"}, "Criterion cannot be luck"),
         (ScoreRequest, {"speed": 9}, "There is no setting called speed."),
-        (CurveRequest, {"blocks": ()}, "Blocks dropped cannot be ()"),
-        (CurveRequest, {"blocks": tuple(range(13))}, "Blocks dropped cannot be"),
+        (CurveRequest, {"blocks": ()}, "Blocks dropped has 13 entries ()"),
+        (CurveRequest, {"blocks": tuple(range(13))}, "Blocks dropped has 13 entries"),
     ],
 )
 def test_bad_requests_are_refused_with_the_limit(kind, settings, words):

@@ -1,0 +1,142 @@
+"""Models that were made here: whose they are, what they inherit, and that they answer."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from pipelines.cache import ModelCache
+from pipelines.chat import loading
+from pipelines.chat.catalog import INSIDE_PREFIX, OWN, ChatCatalog, find
+from pipelines.chat.engine import run as chat
+from pipelines.chat.prune import engine
+from pipelines.chat.prune.evaluate import Effort
+from pipelines.chat.prune.requests import PruneRequest
+from pipelines.chat.requests import ChatRequest
+from pipelines.chat.shelf import ChatShelf
+from pipelines.errors import NotFound, validated
+from pipelines.events import Result
+from tests.pipelines.chat.llamas import save_llama
+
+ID, OTHER = "a" * 32, "b" * 32
+BASE = (
+    "title: Base\nbackend: transformers\nsource: {folder: base}\ncontext_length: 128\n"
+    "system_prompt: Be brief.\nsampling: {temperature: 0.3, top_k: 7}\nlicence: MIT\n"
+    "chat_template: '{{ messages }}'\n"
+)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    save_llama(tmp_path / "chat" / "base", blocks=3)
+    (tmp_path / "chat" / "base.yaml").write_text(BASE)
+    return tmp_path
+
+
+@pytest.fixture
+def cache(home) -> ModelCache:
+    def load(name, device, notes):
+        return loading.load(name, device, notes, True, home)
+
+    return ModelCache(load, "cpu", 2**30, home=home, offline=True)
+
+
+def shorten(cache: ModelCache, id: str = ID, owner: str = "anna", **changes) -> dict:
+    """The shortened model's facts, after it was made by the engine."""
+    values = {"model": "base", "pruning": id, "owner": owner, "name": "Brief", "blocks": 1}
+    values |= {"criterion": "magnitude"} | changes
+    effort = Effort(tokens=64, new_tokens=2, runs=1)
+    request = validated(PruneRequest, values)
+    *_, last = engine.run(request, cache, threading.Event(), effort=effort)
+    assert isinstance(last, Result)
+    return last.data
+
+
+def test_what_was_shortened_is_listed_to_its_owner_alone(home, cache):
+    shorten(cache)
+    shelf = ChatShelf(home)
+    assert [entry.title for entry in shelf.own("anna")] == ["Brief"]
+    assert shelf.own("ben") == []
+    assert shelf.own("") == []
+
+
+def test_it_is_as_the_model_it_was_made_from_but_for_its_weights(home, cache):
+    shorten(cache)
+    entry, base = ChatCatalog(home).get(OWN + ID), ChatCatalog(home).get("base")
+    assert (entry.name, entry.backend) == (OWN + ID, "transformers")
+    for name in ("sampling", "system_prompt", "chat_template", "context_length", "licence"):
+        assert getattr(entry, name) == getattr(base, name)
+    weights = (find(entry, home) / "model.safetensors").stat().st_size
+    # Two blocks are left; keys and values of two heads, 8 numbers wide, for 128 tokens.
+    assert entry.memory_bytes == weights + 2 * 2 * 2 * 8 * 128 * 4
+
+
+def test_it_outlives_the_model_it_was_made_from(home, cache):
+    shorten(cache)
+    (home / "chat" / "base.yaml").unlink()
+    entry = ChatShelf(home).entry(ID)
+    assert (entry.context_length, entry.system_prompt) == (256, "")  # as config.json says
+
+
+def test_its_folder_is_found_and_it_answers(home, cache):
+    shorten(cache)
+    folder = find(ChatCatalog(home).get(OWN + ID), home)
+    assert json.loads((folder / "config.json").read_text())["num_hidden_layers"] == 2
+    request = ChatRequest(
+        model=OWN + ID,
+        messages=[{"role": "user", "content": "Hello"}],
+        max_new_tokens=3,
+        temperature=0,
+    )
+    *_, last = chat(request, cache, threading.Event())
+    assert 0 < last.data["completion_tokens"] <= 3
+
+
+def test_what_was_shortened_can_be_shortened_again(home, cache):
+    shorten(cache)
+    shorten(cache, OTHER, model=OWN + ID, name="Briefer")
+    entry = ChatShelf(home).entry(OTHER)
+    assert json.loads((find(entry, home) / "config.json").read_text())["num_hidden_layers"] == 1
+    assert entry.system_prompt == "Be brief."
+    with cache.lease(INSIDE_PREFIX + OWN + OTHER) as held:
+        assert len(held.model.model.layers) == 1
+
+
+def test_only_its_owner_deletes_it(home, cache):
+    data = shorten(cache)
+    shelf = ChatShelf(home)
+    with pytest.raises(NotFound):
+        shelf.delete("ben", ID)
+    assert shelf.by_id(ID).name == "Brief"
+    shelf.delete("anna", ID)
+    assert not (home / "chat_models" / data["folder"]).exists()
+    assert list((home / "chat_models").iterdir()) == []
+    for ask in (lambda: shelf.by_id(ID), lambda: ChatCatalog(home).get(OWN + ID)):
+        with pytest.raises(NotFound, match="no longer here"):
+            ask()
+
+
+@pytest.mark.parametrize("id", ["", "*", "../chat/base", "a" * 31, "A" * 32, "a" * 32 + "\n"])
+def test_what_is_no_id_names_no_folder(home, cache, id):
+    shorten(cache)
+    with pytest.raises(NotFound):
+        ChatShelf(home).by_id(id)
+
+
+@pytest.mark.parametrize(
+    "about", ["", "[]", "{", '{"pruning": "x", "owner": "anna", "name": "n", "made_from": "b"}',
+              '{"pruning": "' + OTHER + '", "owner": "", "name": "n", "made_from": "base"}']
+)  # fmt: skip
+def test_a_damaged_folder_is_left_out(home, cache, about):
+    shorten(cache)
+    broken = home / "chat_models" / f"broken-{OTHER[:8]}"
+    broken.mkdir()
+    (broken / "atelier.json").write_text(about)
+    shelf = ChatShelf(home)
+    assert [made.name for made in shelf.made_by("anna")] == ["Brief"]
+    assert shelf.made_by("") == []
+    with pytest.raises(NotFound):
+        shelf.by_id(OTHER)
