@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from pipelines.chat.catalog import ChatEntry
 from pipelines.chat.presets import sampling_presets
 from pipelines.chat.requests import Generation, Sampling
-from pipelines.errors import NotFound, Refused
 from pipelines.messages import Message
 from studio.accounts import Owner
 from studio.chat.conversation import STREAMING, Conversation, StoredMessage
@@ -132,19 +131,7 @@ def known(studio: Studio, owner: Owner) -> list[ChatEntry]:
 
 def check_model(studio: Studio, owner: Owner, name: str) -> None:
     """Raises NotFound or Refused where someone may not choose this model."""
-    entry = next((each for each in known(studio, owner) if each.name == name), None)
-    if entry is None:
-        raise NotFound(
-            "There is no language model called {model}. Choose one of the list.", model=name[:100]
-        )
-    if entry.refused is not None:
-        raise Refused(entry.refused.template, **entry.refused.values)
-    if not owner.is_host and not studio.chat_models.is_here(entry):
-        raise Refused(
-            "{model} has not been downloaded yet, and only the host may do that. "
-            "Choose a model that is here.",
-            model=entry.title,
-        )
+    studio.usable_chat_models.entry(owner, name)
 
 
 def model_json(entry: ChatEntry, here: bool, language: str) -> dict[str, Any]:
