@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 TABS = (
     *("Text to image", "Chat", "Sketch & depth", "Teach", "LoRAs"),
-    *("Compare samplers", "Look inside", "Gallery", "Settings"),
+    *("Compare samplers", "Look inside", "Shorten", "Gallery", "Settings"),
 )
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
 
