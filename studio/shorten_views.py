@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 CRITERIA = {"perplexity": "Perplexity", "taylor": "Taylor", "magnitude": "Magnitude"}
 _TICKS = 4
+_MANY = 16  # blocks; a phone has room for the numbers of no more
 _TALL = 170  # pixels of the highest bar; assets/shorten.css has room for it
 _SIDE, _LEFT, _RIGHT, _TOP, _BOTTOM = (640, 300), 58, 54, 22, 40  # of the curve's drawing
 _FAR = 20.0  # greatest over least perplexity from which on the axis is logarithmic
@@ -58,6 +59,7 @@ def scores(
         for value in _marks(low, high, log)
     )
     said = _going(sorted(gone), len(found), (low, high, log), visitor)
+    many = " many" if len(found) > _MANY else ""
     by = _say(criterion, visitor)
     title = visitor.say(
         Message("How important each block of {title} is, by {criterion}", title=model, criterion=by)
@@ -67,7 +69,7 @@ def scores(
     return (
         f'<figure class="scores"><h4>{escape(title)}</h4>{_legend(bool(kept), bool(gone), visitor)}'
         f'<div class="plot"><div class="ticks" aria-hidden="true">{ticks}</div>'
-        f'<div class="blocks" style="--count:{len(found)}">{bars}</div></div>'
+        f'<div class="blocks{many}" style="--count:{len(found)}">{bars}</div></div>'
         f"<figcaption>{escape(said)}</figcaption></figure>"
     )
 
@@ -90,7 +92,7 @@ def _block(
     return (
         f'<span class="block{kind}" data-block="{number + 1}" title="{about}" role="img" '
         f'aria-label="{about}"><i style="height:{_TALL * height:.0f}px"></i>'
-        f"<b>{number + 1}</b></span>"
+        f"<b{' class=some' if number % 5 == 4 else ''}>{number + 1}</b></span>"
     )
 
 
@@ -120,7 +122,7 @@ def _going(
     if log:
         words.append(Message("The axis is logarithmic."))
     if low:
-        words.append(Message("It begins at {low}, not at 0.", low=_short(low)))
+        words.append(Message("The axis begins at {low}, not at 0.", low=_short(low)))
     return " ".join(visitor.say(each) for each in words)
 
 

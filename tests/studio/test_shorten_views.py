@@ -41,7 +41,7 @@ def test_bars_stand_on_zero_where_that_shows_their_differences():
 def test_where_the_axis_begins_elsewhere_that_is_said():
     html = scores([100.0, 101.0, 102.0], "magnitude", [], False, VISITOR)
     assert heights(html) == [3, 87, 170]
-    assert "It begins at 100, not at 0." in html
+    assert "The axis begins at 100, not at 0." in html
 
 
 def test_far_scores_are_shown_by_their_logarithms():
