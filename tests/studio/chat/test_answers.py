@@ -484,7 +484,7 @@ def held(conversations):
     answers.close()
 
 
-@pytest.mark.parametrize(("owner", "limit"), [(GUEST, 3), (ANN, 8)])
+@pytest.mark.parametrize(("owner", "limit"), [(GUEST, 3), (ANN, 16)])
 def test_an_owner_has_so_many_unfinished_answers_and_no_more(held, conversations, owner, limit):
     talks = [Talk(conversations, owner) for _ in range(limit)]
     rows = [asked(held, talk) for talk in talks]
