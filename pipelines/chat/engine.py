@@ -11,6 +11,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pipelines.chat.catalog import CACHE_PREFIX, ChatCatalog, ChatEntry
@@ -43,11 +44,12 @@ def run(
         UserError: the model cannot be had, or has failed.
     """
     entry = ChatCatalog(cache.home).get(request.model)
-    request = resolved(request, entry)
+    request, spaces = _without_spaces(resolved(request, entry))
     if entry.backend == "remote":
         from pipelines.chat.remote import Remote
 
-        yield from _told(request, Remote(entry).answer(request, stop), entry.context_length, 0)
+        events = _after_spaces(Remote(entry).answer(request, stop), spaces)
+        yield from _told(request, events, entry.context_length, 0)
         return
     name = CACHE_PREFIX + entry.name
     yield from cache.warm(name, stop)
@@ -55,7 +57,7 @@ def run(
     try:
         with cache.lease(name) as model:
             prompt, dropped = _prompt(request, model)
-            events = model.generate(prompt, request, stop)
+            events = _after_spaces(model.generate(prompt, request, stop), spaces)
             yield from _told(request, events, model.context_length, dropped)
     finally:
         if model is not None and not model.alive:
@@ -92,6 +94,36 @@ def count(request: ChatRequest, cache: ModelCache) -> tuple[int, int]:
         return about_tokens(request.messages), entry.context_length
     with cache.lease(CACHE_PREFIX + entry.name) as model:
         return len(model.prompt(request.messages, request.continue_last)), model.context_length
+
+
+def _without_spaces(
+    request: ChatRequest | CompletionRequest,
+) -> tuple[ChatRequest | CompletionRequest, int]:
+    """An answer to be gone on with, without the spaces at its end; and how many those were.
+
+    A word's token begins with the space before it: after a space of its own, a model can only go on
+    with what never follows one, mostly a number.
+    """
+    if not isinstance(request, ChatRequest) or not request.continue_last:
+        return request, 0
+    *before, last = request.messages
+    text = last.content.rstrip(" ")
+    shorter = last.model_copy(update={"content": text})
+    update = {"messages": (*before, shorter)}
+    return request.model_copy(update=update), len(last.content) - len(text)
+
+
+def _after_spaces(
+    events: Iterator[Reading | Words | Finished], spaces: int
+) -> Iterator[Reading | Words | Finished]:
+    """The events without as many spaces at the beginning of what is said: they stand there."""
+    for event in events:
+        if spaces and isinstance(event, Words) and event.text:
+            text = event.text
+            rest = text[min(spaces, len(text) - len(text.lstrip(" "))) :]
+            spaces = 0 if rest else spaces - len(text)
+            event = replace(event, text=rest)
+        yield event
 
 
 def _prompt(request: ChatRequest | CompletionRequest, model: Any) -> tuple[Sequence[int], int]:

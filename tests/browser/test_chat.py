@@ -150,6 +150,8 @@ def test_an_answer_is_stopped_and_gone_on_with(chat, studio):
     assert studio[0].answers.unfinished("local") == 0
     limit(page, 10)
     page.click(".go-on")
+    # Until the page has heard that the answer goes on, nothing has changed.
+    expect(page.locator(".message.assistant .facts")).not_to_contain_text("Stopped")
     ended(page)
     after = page.locator(".message.assistant .words").inner_text().strip()
     assert after.startswith(before[:-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import threading
 import time
 from collections.abc import Iterator
@@ -32,6 +33,8 @@ def live_studio(options: Options) -> Iterator[tuple[Studio, str]]:
     finally:
         server.stop()
         thread.join(60)
+        if thread.is_alive():
+            faulthandler.dump_traceback(all_threads=True)  # who holds it up
         assert not thread.is_alive()
 
 

@@ -153,6 +153,21 @@ def test_an_answer_is_gone_on_with_word_for_word(ask):
     assert half + rest == whole
 
 
+def test_an_answer_that_was_cut_after_a_space_goes_on_with_the_next_word(ask):
+    fields = {"model": STARTER, "temperature": 0, "repetition_penalty": 1, "max_new_tokens": 4}
+
+    def rest(begun: str) -> str:
+        question = {"role": "user", "content": "Tell me a story about a ship."}
+        messages = [question, {"role": "assistant", "content": begun}]
+        return ask(ChatRequest(messages=messages, continue_last=True, **fields))[0]
+
+    whole = rest("The story of a ship is")
+
+    assert whole.startswith(" ")
+    assert rest("The story of a ship is ") == whole[1:]
+    assert rest("The story of a ship is  ") == whole[1:]
+
+
 def test_plain_prompts_are_completed_without_a_template(ask):
     text, facts = ask(
         CompletionRequest(
