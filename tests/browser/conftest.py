@@ -33,9 +33,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.browser)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def studio(tmp_path_factory, twin_home, control_folder) -> Iterator[tuple]:
-    """The studio and its address.
+    """The studio and its address; gone, with its models, before tests of other kinds begin.
 
     It has painted once, so the page opens with the tiny model, and has tried its own sampler, which
     is broken.
@@ -50,7 +50,7 @@ def studio(tmp_path_factory, twin_home, control_folder) -> Iterator[tuple]:
         yield running, address
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator:
     with sync_playwright() as driver:
         expect.set_options(timeout=PATIENCE)
@@ -59,7 +59,7 @@ def browser() -> Iterator:
         chromium.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def contexts(browser) -> Iterator[dict]:
     """The browser's contexts by their options: pages of one share the cache of scripts."""
     opened: dict = {}
