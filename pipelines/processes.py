@@ -16,15 +16,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from pipelines import errors
 from pipelines.catalog import ROOT
 from pipelines.errors import UserError
 from pipelines.files import write_whole
 from pipelines.messages import Message
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 try:
     import fcntl
@@ -36,6 +39,21 @@ DONE, FAILED, TAKEN = 0, 1, 3
 
 LOOK_SECONDS = 0.2  # how often the progress is read
 _LOG_LINES = 12  # of the log, shown where a process ended without a word
+
+
+def changed_settings(begun: BaseModel, asked: BaseModel, may_change: Collection[str]) -> str | None:
+    """The titles of the fields in which two requests of one kind differ, or None.
+
+    Args:
+        may_change: fields that do not count: work may go on with other values of these.
+    """
+    before, now = begun.model_dump(), asked.model_dump()
+    changed = [
+        type(begun).model_fields[name].title or name
+        for name in before
+        if before[name] != now[name] and name not in may_change
+    ]
+    return ", ".join(changed) or None
 
 
 class WorkFolder:

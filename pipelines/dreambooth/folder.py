@@ -16,7 +16,7 @@ from typing import Any
 from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.errors import BadRequest, NotFound, stored
 from pipelines.files import size_of, write_whole
-from pipelines.processes import WorkFolder, read_json
+from pipelines.processes import WorkFolder, changed_settings, read_json
 
 FOLDER, ABOUT = "trainings", "about.json"
 # A training may go on with these changed; all others decide what its checkpoint means.
@@ -65,19 +65,13 @@ class TrainingFolder(WorkFolder):
             BadRequest: the training was begun with other settings.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        if self.request_path.is_file():
-            begun, asked = self.request().model_dump(), request.model_dump()
-            changed = [
-                TrainingRequest.model_fields[name].title or name
-                for name in begun
-                if begun[name] != asked[name] and name not in _MAY_CHANGE
-            ]
-            if changed:
-                raise BadRequest(
-                    "This training was begun with other settings ({settings}). Duplicate it to "
-                    "train with changes.",
-                    settings=", ".join(changed),
-                )
+        begun = self.request() if self.request_path.is_file() else request
+        if changed := changed_settings(begun, request, _MAY_CHANGE):
+            raise BadRequest(
+                "This training was begun with other settings ({settings}). Duplicate it to "
+                "train with changes.",
+                settings=changed,
+            )
         write_whole(self.request_path, request.model_dump_json(indent=1).encode())
 
     def request(self) -> TrainingRequest:

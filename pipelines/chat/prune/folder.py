@@ -15,7 +15,7 @@ from typing import Any
 from pipelines.chat.prune.requests import PruneRequest
 from pipelines.errors import BadRequest, stored
 from pipelines.files import size_of, write_whole
-from pipelines.processes import WorkFolder, read_json
+from pipelines.processes import WorkFolder, changed_settings, read_json
 
 FOLDER = "prunings"
 MODELS = "chat_models"  # in the home folder: what has come of them, see pipelines.chat.shelf
@@ -55,17 +55,12 @@ class PruneFolder(WorkFolder):
         self.path.mkdir(parents=True, exist_ok=True)
         path = self.path / "pruning.json"
         if (begun := read_json(path)) is not None:
-            before, asked = stored(PruneRequest, begun).model_dump(), request.model_dump()
-            changed = [
-                PruneRequest.model_fields[name].title or name
-                for name in before
-                if before[name] != asked[name] and name not in _MAY_CHANGE
-            ]
-            if changed:
+            before = stored(PruneRequest, begun)
+            if changed := changed_settings(before, request, _MAY_CHANGE):
                 raise BadRequest(
                     "This pruning was begun with other settings ({settings}). Begin a new one to "
                     "prune with changes.",
-                    settings=", ".join(changed),
+                    settings=changed,
                 )
         write_whole(path, request.model_dump_json(indent=1).encode())
 
