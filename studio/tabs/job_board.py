@@ -16,6 +16,7 @@ import gradio as gr
 from pipelines.errors import UserError
 from studio import views
 from studio.job import DONE, FAILED, Job
+from studio.tabs.turns import Turns
 from studio.widgets import QUIET, Visitor, label
 
 if TYPE_CHECKING:
@@ -45,8 +46,7 @@ class JobBoard:
         self.studio, self.kind = studio, kind
         # The server keeps the id, so that no page can name another job than the one it shows.
         self.job_id = gr.State(None)
-        # How many watches a page has begun. Only the newest one may show anything.
-        self._begun = gr.State([0])
+        self._turns = gr.State(Turns())
         self._board = gr.HTML(elem_id=f"{name}-board")
         self._stop = gr.Button(
             label("Stop"), size="sm", visible=False, elem_id=f"{name}-stop", elem_classes="quiet"
@@ -81,9 +81,9 @@ class JobBoard:
         refusal = gr.State("")
         outputs = [self._board, self._stop, self.job_id]
         click = button.click(submit, inputs, refusal, preprocess=False, **QUIET)
-        clicked = click.then(self._follow, [refusal, self._begun, *seen], outputs,
+        clicked = click.then(self._follow, [refusal, self._turns, *seen], outputs,
                              preprocess=False, **_WATCH)  # fmt: skip
-        opened = opening.load(self._follow, [gr.State(""), self._begun, *seen], outputs,
+        opened = opening.load(self._follow, [gr.State(""), self._turns, *seen], outputs,
                               preprocess=False, **_WATCH)  # fmt: skip
         self.followed = (clicked, opened)
         again = {"preprocess": False, **QUIET, "trigger_mode": "always_last"}
@@ -95,22 +95,22 @@ class JobBoard:
         self._stop.click(self._stopped, self.job_id, self._stop, **QUIET)
 
     async def _follow(
-        self, refusal: str, begun: list[int], request: gr.Request, *values: Any
+        self, refusal: str, turns: Turns, request: gr.Request, *values: Any
     ) -> AsyncIterator[list[Any]]:
-        begun[0] += 1
-        own, visitor, shown = begun[0], Visitor.of(request), None
+        own, visitor, shown = turns.begin(), Visitor.of(request), None
         look = anyio.to_thread.run_sync
         while True:
             job = await look(self._newest, visitor)
             html = await look(self._shown, job, visitor, refusal, list(values))
-            if begun[0] != own:
-                return
             ended = job is None or job.ended
-            if html != shown or ended:
-                shown = html
-                stop = gr.update(visible=not ended, interactive=True) if ended else (
-                    gr.update(visible=True))  # fmt: skip
-                yield [html, stop, job and job.id]
+            async with turns.of(own) as may_show:
+                if not may_show:
+                    return
+                if html != shown or ended:
+                    shown = html
+                    stop = gr.update(visible=not ended, interactive=True) if ended else (
+                        gr.update(visible=True))  # fmt: skip
+                    yield [html, stop, job and job.id]
             if ended:
                 return
             await asyncio.sleep(LOOK_SECONDS)

@@ -18,6 +18,7 @@ from studio import shorten_views, views
 from studio.job import CANCELLED, DONE, FAILED
 from studio.prunings import SHORTEN, Shortening
 from studio.tabs.deletion import UNASKED, Deletion
+from studio.tabs.turns import Turns
 from studio.tabs.work_watch import WorkWatch
 from studio.widgets import QUIET, Visitor
 
@@ -85,15 +86,12 @@ class ShortenWatch(WorkWatch["Shortening"]):
     # --- events -----------------------------------------------------------------------------
 
     async def _follow(
-        self, refusal: str, id: str | None, begun: list[int], request: gr.Request
+        self, refusal: str, id: str | None, turns: Turns, request: gr.Request
     ) -> AsyncIterator[list[Any]]:
-        begun[0] += 1
-        own, visitor, shown = begun[0], Visitor.of(request), None
+        own, visitor, shown = turns.begin(), Visitor.of(request), None
         look = anyio.to_thread.run_sync
         while True:
             known = await look(self._find, visitor, id)
-            if begun[0] != own:
-                return
             if known is None:
                 empty = views.empty_board(
                     "Nothing shortened yet",
@@ -103,16 +101,19 @@ class ShortenWatch(WorkWatch["Shortening"]):
                 )
                 html = views.board(visitor, failure=refusal) if refusal else empty
                 hidden = gr.update(visible=False)
-                yield [None, hidden, html, hidden, hidden, hidden, UNASKED]
+                async with turns.of(own) as may_show:
+                    if may_show:
+                        yield [None, hidden, html, hidden, hidden, hidden, UNASKED]
                 return
             id, ended = known.id, known.ended
             html = await look(self._shown, visitor, known, refusal)
-            if begun[0] != own:
-                return
-            if html != shown or ended:
-                first, shown = shown is None, html
-                earlier = self._choices(visitor, known) if first or ended else gr.skip()
-                yield [known.id, earlier, html, *self._buttons(known, first), UNASKED]
+            async with turns.of(own) as may_show:
+                if not may_show:
+                    return
+                if html != shown or ended:
+                    first, shown = shown is None, html
+                    earlier = self._choices(visitor, known) if first or ended else gr.skip()
+                    yield [known.id, earlier, html, *self._buttons(known, first), UNASKED]
             if ended:
                 return
             await asyncio.sleep(LOOK_SECONDS)

@@ -19,6 +19,7 @@ from studio import train_views, views
 from studio.job import CANCELLED, FAILED
 from studio.subjects import KIND
 from studio.tabs.deletion import UNASKED, Deletion
+from studio.tabs.turns import Turns
 from studio.tabs.work_watch import WorkWatch
 from studio.train_views import Learning
 from studio.widgets import Visitor
@@ -96,11 +97,9 @@ class TrainingWatch(WorkWatch["Training"]):
     # --- events -----------------------------------------------------------------------------
 
     async def _follow(
-        self, refusal: str, id: str | None, begun: list[int], request: gr.Request
+        self, refusal: str, id: str | None, turns: Turns, request: gr.Request
     ) -> AsyncIterator[list[Any]]:
-        begun[0] += 1
-        own = begun[0]
-        visitor = Visitor.of(request)
+        own, visitor = turns.begin(), Visitor.of(request)
         look = anyio.to_thread.run_sync
         training = await look(self._find, visitor, id)
         if training is None:
@@ -111,7 +110,10 @@ class TrainingWatch(WorkWatch["Training"]):
                 visitor,
             )
             shown = views.board(visitor, failure=refusal) if refusal else empty
-            yield [None, gr.update(visible=False), shown, *_HIDDEN, *self._after(None, visitor)]
+            hidden = [gr.update(visible=False), shown, *_HIDDEN]
+            async with turns.of(own) as may_show:
+                if may_show:
+                    yield [None, *hidden, *self._after(None, visitor)]
             return
         found, heard, shown = Learning(), 0, None
         while True:
@@ -122,28 +124,27 @@ class TrainingWatch(WorkWatch["Training"]):
             heard = reached
             found.hear(lines)
             html = await look(self._shown, visitor, training, found, refusal)
-            if begun[0] != own:
-                return
-            if html != shown or ended:
-                first, shown = shown is None, html
-                after = (
-                    self._after(training, visitor)
-                    if first or ended
-                    else [gr.skip()] * self._after_count
-                )
-                earlier = self._choices(visitor, training) if first or ended else gr.skip()
-                buttons = self._buttons(training)
-                yield [training.id, earlier, html, *buttons, UNASKED, *after]
+            async with turns.of(own) as may_show:
+                if not may_show:
+                    return
+                if html != shown or ended:
+                    first, shown = shown is None, html
+                    after, earlier = [gr.skip()] * self._after_count, gr.skip()
+                    if first or ended:
+                        after = self._after(training, visitor)
+                        earlier = self._choices(visitor, training)
+                    buttons = self._buttons(training)
+                    yield [training.id, earlier, html, *buttons, UNASKED, *after]
             if ended:
                 return
             await asyncio.sleep(LOOK_SECONDS)
             try:
                 training = await look(self.studio.trainings.get, visitor.owner.id, training.id)
             except UserError as error:  # deleted meanwhile
-                if begun[0] != own:
-                    return
                 gone = views.board(visitor, failure=views.error(error.message, visitor))
-                yield [None, gr.skip(), gone, *_HIDDEN, *self._after(None, visitor)]
+                async with turns.of(own) as may_show:
+                    if may_show:
+                        yield [None, gr.skip(), gone, *_HIDDEN, *self._after(None, visitor)]
                 return
 
     def _resume(self, owner: Owner, id: str) -> object:

@@ -16,6 +16,7 @@ from pipelines.errors import UserError
 from studio import views
 from studio.job import DONE
 from studio.tabs.deletion import Deletion
+from studio.tabs.turns import Turns
 from studio.widgets import QUIET, Visitor, label
 
 if TYPE_CHECKING:
@@ -58,9 +59,7 @@ class WorkWatch(ABC, Generic[W]):
         self._kind, self._name, self._states = kind, name, states
         # The server keeps the id, so that no page can name another work than it shows.
         self.id = gr.State(None)
-        # How many watches a page has begun. Only the newest one may show anything: an older one
-        # would put its work back as soon as there is something new of it.
-        self._begun = gr.State([0])
+        self._turns = gr.State(Turns())
         self._earlier = gr.Dropdown(
             [], label=label(earlier), visible=False, elem_id=f"{name}-earlier"
         )
@@ -109,7 +108,7 @@ class WorkWatch(ABC, Generic[W]):
         gone = deletion.really.click(deleted, self.id, refusal, **QUIET)
         watch = {**QUIET, "preprocess": False, "trigger_mode": "multiple"}
         watches = [
-            begin(self._follow, [*what, self._begun], outputs, **watch)
+            begin(self._follow, [*what, self._turns], outputs, **watch)
             for begin, what in (
                 (begun.then, [refusal, newest]),
                 (gone_on.then, [refusal, self.id]),
@@ -124,13 +123,13 @@ class WorkWatch(ABC, Generic[W]):
 
     @abstractmethod
     def _follow(
-        self, refusal: str, id: str | None, begun: list[int], request: gr.Request
+        self, refusal: str, id: str | None, turns: Turns, request: gr.Request
     ) -> AsyncIterator[list[Any]]:
         """Show a work until it has ended, or the page watches anew.
 
         Args:
             refusal: why a newer one was not taken.
-            begun: how many watches the page has begun; counted on here.
+            turns: of the watches that the page has begun.
         """
 
     @abstractmethod
