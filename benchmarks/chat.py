@@ -3,12 +3,13 @@
     python -m benchmarks.chat [--clients 1 2 4] [--tokens 128] [--rounds 5]
 
 SmolLM2-135M, greedy, in turn within one run: ``raw`` is ``xllamacpp.Server`` as it comes, with as
-many threads as Atelier gives it (``raw, all cores``: with one for each core); ``engine`` is
-``pipelines.chat.engine``; ``API`` is a studio of its own over HTTP by the ``openai`` client;
-``transformers`` is its ``generate`` on the same file. Each client has a prompt of its own. Printed:
-the median of all rounds of tokens a second (all clients together), of seconds to the first token,
-and the ratio to ``raw`` of the same round. With a GPU, ``--gpu`` runs a random model of
-LLaMA-3-8B's shape by the transformers backend in bf16 and 4 bits, and prints GB/s of its weights.
+many threads as Atelier gives it (``raw, all cores``: with one for each core for a single answer as
+well); ``engine`` is ``pipelines.chat.engine``; ``API`` is a studio of its own over HTTP by the
+``openai`` client; ``transformers`` is its ``generate`` on the same file. Each client has a prompt
+of its own. Printed: the median of all rounds of tokens a second (all clients together), of seconds
+to the first token, and the ratio to ``raw`` of the same round. With a GPU, ``--gpu`` runs a random
+model of LLaMA-3-8B's shape by the transformers backend in bf16 and 4 bits, and prints GB/s of its
+weights.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+NOWHERE = Path("/nonexistent")  # a home folder with nothing in it
 SUBJECTS = ("a duck", "a lighthouse", "two brothers", "a stolen teapot", "winter", "a clock")
 
 # What a contestant does: answer a prompt with at most so many tokens; (tokens, seconds to first).
@@ -53,17 +55,19 @@ def main() -> None:
 
 
 def compare(options: argparse.Namespace, home: Path) -> None:
-    from pipelines.chat.llama_cpp import threads
+    from pipelines.chat.llama_cpp import cores, threads
 
+    for_one = threads(smollm2().stat().st_size)
     studio = Api(home / "studio")
     contestants: dict[str, Ask] = {
-        "raw": raw(threads()),
-        "raw, all cores": raw(os.cpu_count() or 1),
+        "raw": raw(for_one, cores()),
+        "raw, all cores": raw(cores(), cores()),
         **in_process(home / "engine"),
         "API": studio.ask,
     }
     contestants = {n: ask for n, ask in contestants.items() if n not in options.without}
-    print(f"SmolLM2-135M Q4_1, greedy, {options.tokens} tokens, {threads()} thread(s)")
+    print(f"SmolLM2-135M Q4_1, greedy, {options.tokens} tokens")
+    print(f"threads: {for_one} for one answer, {cores()} for several")
     for ask in contestants.values():
         ask("Say hello.", 8)
     print(f"{'clients':>7}  {'':<15}{'tok/s':>8}{'first token':>13}{'of raw':>8}{'of one':>8}")
@@ -111,19 +115,26 @@ def together(ask: Ask, clients: int, tokens: int, number: int) -> tuple[float, f
     return sum(count for count, _ in answers) / seconds, statistics.mean(f for _, f in answers)
 
 
-def raw(count: int) -> Ask:
-    """llama.cpp's server in this process, asked without any HTTP."""
-    import xllamacpp
-
+def smollm2() -> Path:
+    """The file that comes with Atelier."""
     from pipelines.chat.catalog import ChatCatalog, find
     from pipelines.chat.requests import STARTER
 
-    home = Path("/nonexistent")
-    entry = ChatCatalog(home).get(STARTER)
+    return find(ChatCatalog(NOWHERE).get(STARTER), NOWHERE)
+
+
+def raw(one: int, several: int) -> Ask:
+    """llama.cpp's server in this process, asked without any HTTP."""
+    import xllamacpp
+
+    from pipelines.chat.catalog import ChatCatalog
+    from pipelines.chat.requests import STARTER
+
+    entry = ChatCatalog(NOWHERE).get(STARTER)
     params = xllamacpp.CommonParams()
-    params.model.path = str(find(entry, home))
+    params.model.path = str(smollm2())
     params.n_ctx, params.n_parallel = entry.context_length * entry.parallel, entry.parallel
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = count
+    params.cpuparams.n_threads, params.cpuparams_batch.n_threads = one, several
     params.port, params.verbosity, params.fit_params = 0, 0, False
     server = xllamacpp.Server(params)
 

@@ -61,7 +61,10 @@ class WorkFolder:
 
     Attributes:
         path: the folder; need not exist yet.
+        ended_badly: what is said where a bug has ended it.
     """
+
+    ended_badly = "The training ended with an error: {reason}"
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -90,7 +93,7 @@ class WorkFolder:
         """Appends why it failed; a bug's own words are its cause."""
         if not isinstance(error, UserError):
             error = UserError(
-                "The training ended with an error: {reason}",
+                self.ended_badly,
                 reason=f"{type(error).__name__}: {error}"[:500],
             )
         try:

@@ -57,6 +57,10 @@ class Training:
     def name(self) -> str:
         return self.request.name
 
+    @property
+    def ended(self) -> bool:
+        return self.job.ended
+
 
 class Trainings:
     """Finds, prepares, resumes and deletes trainings; each method works for one owner only.

@@ -9,18 +9,24 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gradio.i18n import I18nData
 from PIL import Image
 
 from pipelines.catalog import ModelEntry
+from pipelines.errors import UserError
 from pipelines.messages import Message
 from studio.home import readable_bytes
+from studio.job import QUEUED
 from studio.widgets import Visitor
+
+if TYPE_CHECKING:
+    from studio.job import Job
+    from studio.jobs import Jobs
 
 PREVIEW_SIDE = 256  # pixels; more would not be seen in a picture that is still noise
 _SHOWN_WORDS = 8  # of those never seen
@@ -48,6 +54,19 @@ class Progressing:
     wait: float | None = None
     seconds_left: float | None = None
     preview: str | None = None
+
+    @classmethod
+    def of(cls, jobs: Jobs, job: Job) -> Progressing:
+        """How far ``job`` is; the preview is the owner's to ask for."""
+        return cls(
+            state=job.state,
+            step=job.step,
+            total=job.total,
+            note=job.note,
+            position=jobs.position(job.id),
+            wait=jobs.wait(job.id) if job.state == QUEUED else None,
+            seconds_left=jobs.seconds_left(job.id) or None,  # at 0 the last touches remain
+        )
 
 
 # --- the page as a whole ------------------------------------------------------------------------
@@ -87,6 +106,15 @@ def empty(title: str, words: str, visitor: Visitor) -> str:
         f'<div class="empty-state"><strong>{escape(visitor.say(title))}</strong>'
         f"<p>{escape(visitor.say(words))}</p></div>"
     )
+
+
+def refusal(act: Callable[[], object], visitor: Visitor) -> str:
+    """Does it; why it was refused, as HTML, or nothing when it was done."""
+    try:
+        act()
+    except UserError as found:
+        return error(found.message, visitor)
+    return ""
 
 
 def error(sentence: Message | str, visitor: Visitor) -> str:

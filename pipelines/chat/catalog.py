@@ -69,7 +69,8 @@ class ChatEntry(BaseModel):
         quantisation: ``8bit`` or ``4bit`` by bitsandbytes, on CUDA.
         context_length: tokens that one conversation may have, answer included.
         parallel: how many conversations llama.cpp goes on with at a time.
-        threads: of llama.cpp on the CPU; None: one less than there are cores.
+        threads: of llama.cpp on the CPU; None: one for each core; a small model, one less for
+            a single answer.
         sampling: what a request leaves open.
         system_prompt: what a new conversation begins with.
         chat_template: Jinja, in the place of the model's own.

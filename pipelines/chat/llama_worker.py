@@ -25,7 +25,8 @@ def parameters(settings: dict[str, Any]) -> Any:
     params.model.path = settings["path"]
     params.n_ctx = settings["context"] * settings["parallel"]
     params.n_parallel = settings["parallel"]
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings["threads"]
+    params.cpuparams.n_threads = settings["threads"]
+    params.cpuparams_batch.n_threads = settings["batch_threads"]
     params.n_batch = settings["batch"]
     params.n_gpu_layers = settings["gpu_layers"]
     params.fit_params = False  # the context is what the model's file says

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from json.encoder import encode_basestring_ascii as escaped
 from typing import Any
@@ -21,7 +22,7 @@ DONE = "data: [DONE]\n\n"
 LEAST_LOGPROB = -9999.0  # OpenAI's number for what is all but impossible; JSON has no infinity
 
 
-class Format:
+class Format(ABC):
     """How the answers to one request are written; a subclass for chat and one for completions.
 
     Args:
@@ -50,24 +51,25 @@ class Format:
         self._after = f', "logprobs": null, "finish_reason": null}}]{self._end}'
         self._offsets = [len(echo) for echo in asked.echoes]
 
+    @abstractmethod
     def _choice_begin(self, index: int) -> str:
-        raise NotImplementedError
+        """What each piece of a choice begins with."""
 
+    @abstractmethod
     def opening(self, index: int) -> str:
         """The first piece of a choice; may be empty."""
-        raise NotImplementedError
 
+    @abstractmethod
     def words(self, index: int, words: Words) -> str:
         """The next piece of a choice; empty where it would say nothing."""
-        raise NotImplementedError
 
+    @abstractmethod
     def ending(self, index: int, facts: dict[str, Any]) -> str:
         """The last piece of a choice: why it ends."""
-        raise NotImplementedError
 
+    @abstractmethod
     def choice(self, index: int, answer: Answer) -> dict[str, Any]:
         """A choice of the whole answer."""
-        raise NotImplementedError
 
     def closing(self, facts: Iterable[dict[str, Any]]) -> str:
         """What ends the stream once all choices have."""

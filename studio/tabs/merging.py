@@ -20,7 +20,7 @@ from pipelines.diffusion.samplers import UNET_FAMILIES
 from pipelines.errors import BadRequest, UserError
 from pipelines.messages import Message
 from studio import views
-from studio.job import CANCELLED, DONE, QUEUED
+from studio.job import CANCELLED, DONE
 from studio.loras_api import MERGE
 from studio.tabs.watching import LOOK_SECONDS
 from studio.widgets import QUIET, Visitor, from_field, label
@@ -208,15 +208,7 @@ class MergeForm:
         return following if following is not None and not following.ended else now
 
     def _running(self, visitor: Visitor, job: Job, said: str) -> str:
-        jobs = self.studio.jobs
-        progress = views.Progressing(
-            state=job.state,
-            step=job.step,
-            total=job.total,
-            note=job.note,
-            position=jobs.position(job.id),
-            wait=jobs.wait(job.id) if job.state == QUEUED else None,
-        )
+        progress = views.Progressing.of(self.studio.jobs, job)
         return views.board(visitor, progress=progress, failure=said)
 
 

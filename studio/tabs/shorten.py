@@ -17,7 +17,8 @@ from pipelines.errors import BadRequest, UserError
 from studio import shorten_views
 from studio.job import Job
 from studio.prunings import CURVE, SCORE
-from studio.tabs.shorten_watch import JobBoard, ShortenWatch
+from studio.tabs.job_board import JobBoard
+from studio.tabs.shorten_watch import ShortenWatch
 from studio.widgets import QUIET, Visitor, from_field, label
 
 if TYPE_CHECKING:

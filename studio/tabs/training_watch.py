@@ -16,21 +16,24 @@ import gradio as gr
 from pipelines.errors import UserError
 from pipelines.messages import Message
 from studio import train_views, views
-from studio.job import CANCELLED, FAILED, QUEUED
+from studio.job import CANCELLED, FAILED
+from studio.subjects import KIND
 from studio.tabs.deletion import UNASKED, Deletion
+from studio.tabs.turns import Turns
+from studio.tabs.work_watch import WorkWatch
 from studio.train_views import Learning
-from studio.widgets import QUIET, Visitor, label
+from studio.widgets import Visitor
 
 if TYPE_CHECKING:
+    from studio.accounts import Owner
     from studio.opening import Opening
     from studio.server import Studio
     from studio.trainings import Training
 
 LOOK_SECONDS = 1.0  # between two looks at a training
-_NEWEST = ""  # instead of an id: the unfinished training, else the last one
 
 
-class TrainingWatch:
+class TrainingWatch(WorkWatch["Training"]):
     """Draws a board of one training and connects it with its job.
 
     Attributes:
@@ -40,20 +43,19 @@ class TrainingWatch:
     """
 
     def __init__(self, studio: Studio) -> None:
-        self.studio = studio
-        # The server keeps the id, so that no page can name another training than it shows.
-        self.id = gr.State(None)
-        # How many watches a page has begun. Only the newest one may show anything: an older one
-        # would put its training back as soon as there is something new of it.
-        self._begun = gr.State([0])
-        self._earlier = gr.Dropdown(
-            [], label=label("Trainings"), visible=False, elem_id="train-earlier"
+        super().__init__(
+            studio,
+            studio.trainings,
+            kind=KIND,
+            name="train",
+            earlier="Trainings",
+            states=_STATES,
         )
         self._board = gr.HTML(elem_id="train-board")
         with gr.Row(elem_classes="actions"):
-            self.stop = self._button("Stop and keep what is learnt", "train-stop")
-            self.resume = self._button("Resume", "train-resume")
-            self.duplicate = self._button("Duplicate with changes", "train-duplicate")
+            self.stop = self._button("Stop and keep what is learnt", "stop")
+            self.resume = self._button("Resume", "resume")
+            self.duplicate = self._button("Duplicate with changes", "duplicate")
             self._deletion = Deletion("Delete training", "training-delete")
         self._outputs = [
             self.id,
@@ -64,10 +66,6 @@ class TrainingWatch:
             self.duplicate,
             *self._deletion.outputs,
         ]
-
-    @staticmethod
-    def _button(text: str, elem_id: str) -> gr.Button:
-        return gr.Button(label(text), size="sm", visible=False, elem_id=elem_id)
 
     def connect(
         self,
@@ -85,63 +83,23 @@ class TrainingWatch:
             after: updates of ``after_outputs`` for the training that the board shows.
         """
         self._after, self._after_count = after, len(after_outputs)
-        outputs = [*self._outputs, *after_outputs]
-
-        def submit(request: gr.Request, *values: Any) -> str:
-            visitor = Visitor.of(request)
-            try:
-                self.studio.submit(visitor.owner, "dreambooth", dict(request_of(list(values))))
-            except UserError as error:
-                return views.error(error.message, visitor)
-            return ""
-
-        def resume(id: str | None, request: gr.Request) -> str:
-            visitor = Visitor.of(request)
-            try:
-                self.studio.trainings.resume(visitor.owner.id, str(id))
-            except UserError as error:
-                return views.error(error.message, visitor)
-            return ""
-
-        def delete(id: str | None, request: gr.Request) -> str:
-            visitor = Visitor.of(request)
-            try:
-                self.studio.trainings.delete(visitor.owner.id, str(id))
-            except UserError as error:
-                return views.error(error.message, visitor)
-            return ""
-
-        refusal = gr.State("")
-        newest = gr.State(_NEWEST)
-        watch = {**QUIET, "trigger_mode": "multiple"}
-        click = button.click(submit, inputs, refusal, preprocess=False, **QUIET)
-        resumed = self.resume.click(resume, self.id, refusal, **QUIET)
-        deleted = self._deletion.really.click(delete, self.id, refusal, **QUIET)
-        for begin, what in (
-            (click.then, [refusal, newest]),
-            (resumed.then, [refusal, self.id]),
-            (deleted.then, [refusal, self.id]),
-            (opening.load, [gr.State(""), newest]),
-            (self._earlier.input, [gr.State(""), self._earlier]),
-        ):
-            begin(self._follow, [*what, self._begun], outputs, preprocess=False, **watch)
-        self.stop.click(self._stop, self.id, self.stop, **QUIET)
-        self._deletion.ask(self.id, self._question)
+        self._listen(
+            opening,
+            button,
+            lambda values, visitor: request_of(values),
+            inputs,
+            stop=self.stop,
+            resume=self.resume,
+            deletion=self._deletion,
+            outputs=[*self._outputs, *after_outputs],
+        )
 
     # --- events -----------------------------------------------------------------------------
 
     async def _follow(
-        self, refusal: str, id: str | None, begun: list[int], request: gr.Request
+        self, refusal: str, id: str | None, turns: Turns, request: gr.Request
     ) -> AsyncIterator[list[Any]]:
-        """Show a training until it has ended, or the page watches anew.
-
-        Args:
-            refusal: why a newer one was not taken.
-            begun: how many watches the page has begun; counted on here.
-        """
-        begun[0] += 1
-        own = begun[0]
-        visitor = Visitor.of(request)
+        own, visitor = turns.begin(), Visitor.of(request)
         look = anyio.to_thread.run_sync
         training = await look(self._find, visitor, id)
         if training is None:
@@ -152,7 +110,10 @@ class TrainingWatch:
                 visitor,
             )
             shown = views.board(visitor, failure=refusal) if refusal else empty
-            yield [None, gr.update(visible=False), shown, *_HIDDEN, *self._after(None, visitor)]
+            hidden = [gr.update(visible=False), shown, *_HIDDEN]
+            async with turns.of(own) as may_show:
+                if may_show:
+                    yield [None, *hidden, *self._after(None, visitor)]
             return
         found, heard, shown = Learning(), 0, None
         while True:
@@ -163,41 +124,35 @@ class TrainingWatch:
             heard = reached
             found.hear(lines)
             html = await look(self._shown, visitor, training, found, refusal)
-            if begun[0] != own:
-                return
-            if html != shown or ended:
-                first, shown = shown is None, html
-                after = (
-                    self._after(training, visitor)
-                    if first or ended
-                    else [gr.skip()] * self._after_count
-                )
-                earlier = self._choices(visitor, training) if first or ended else gr.skip()
-                buttons = self._buttons(training)
-                yield [training.id, earlier, html, *buttons, UNASKED, *after]
+            async with turns.of(own) as may_show:
+                if not may_show:
+                    return
+                if html != shown or ended:
+                    first, shown = shown is None, html
+                    after, earlier = [gr.skip()] * self._after_count, gr.skip()
+                    if first or ended:
+                        after = self._after(training, visitor)
+                        earlier = self._choices(visitor, training)
+                    buttons = self._buttons(training)
+                    yield [training.id, earlier, html, *buttons, UNASKED, *after]
             if ended:
                 return
             await asyncio.sleep(LOOK_SECONDS)
             try:
                 training = await look(self.studio.trainings.get, visitor.owner.id, training.id)
             except UserError as error:  # deleted meanwhile
-                if begun[0] != own:
-                    return
                 gone = views.board(visitor, failure=views.error(error.message, visitor))
-                yield [None, gr.skip(), gone, *_HIDDEN, *self._after(None, visitor)]
+                async with turns.of(own) as may_show:
+                    if may_show:
+                        yield [None, gr.skip(), gone, *_HIDDEN, *self._after(None, visitor)]
                 return
 
-    def _stop(self, id: str | None, request: gr.Request) -> Any:
-        owner = Visitor.of(request).owner.id
-        training = self.studio.trainings.get(owner, str(id))
-        self.studio.jobs.cancel(owner, training.job.id)
-        return gr.update(interactive=False)
+    def _resume(self, owner: Owner, id: str) -> object:
+        return self.studio.trainings.resume(owner.id, id)
 
     def _question(self, id: str | None, visitor: Visitor) -> str | None:
-        """Whether the training on the board is meant, and what goes with it."""
-        try:
-            training = self.studio.trainings.get(visitor.owner.id, str(id))
-        except UserError:  # deleted in another window
+        training = self._named(visitor, id)
+        if training is None:
             return None
         words = Message(
             "Delete the training {name} for good? Its curve, sample pictures and checkpoint go "
@@ -208,28 +163,12 @@ class TrainingWatch:
 
     # --- what is shown ----------------------------------------------------------------------
 
-    def _find(self, visitor: Visitor, id: str | None) -> Training | None:
-        known = self.studio.trainings.list(visitor.owner.id)
-        named = [training for training in known if training.id == id]
-        unfinished = [training for training in known if not training.job.ended]
-        return next(iter([*named, *unfinished[::-1], *known]), None)
-
     def _hear(self, visitor: Visitor, training: Training, start: int) -> tuple[list, int]:
         return self.studio.trainings.progress(visitor.owner.id, training.id, start)
 
     def _shown(self, visitor: Visitor, training: Training, found: Learning, refusal: str) -> str:
-        job, jobs = training.job, self.studio.jobs
-        progress = None
-        if not job.ended:
-            progress = views.Progressing(
-                state=job.state,
-                step=job.step,
-                total=job.total,
-                note=job.note,
-                position=jobs.position(job.id),
-                wait=jobs.wait(job.id) if job.state == QUEUED else None,
-                seconds_left=jobs.seconds_left(job.id) or None,
-            )
+        job = training.job
+        progress = None if job.ended else views.Progressing.of(self.studio.jobs, job)
         failure = refusal + (views.error(job.error, visitor) if job.error is not None else "")
         total = training.request.steps
         return views.board(
@@ -254,12 +193,6 @@ class TrainingWatch:
         return [Message("{name} is ready, after {time}. Try it below.",
                         name=result.get("name", name),
                         time=views.duration(result.get("seconds", 0)))]  # fmt: skip
-
-    def _choices(self, visitor: Visitor, training: Training) -> Any:
-        known = self.studio.trainings.list(visitor.owner.id)
-        choices = [(f"{each.name} · {visitor.say(_STATES[each.job.state])}", each.id)
-                   for each in known]  # fmt: skip
-        return gr.update(choices=choices, value=training.id, visible=len(known) > 1)
 
     @staticmethod
     def _buttons(training: Training) -> list[Any]:

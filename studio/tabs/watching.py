@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
@@ -86,11 +87,11 @@ class Watch:
 
         def submit(request: gr.Request, *values: Any) -> str:
             visitor = Visitor.of(request)
-            try:
-                self.studio.submit(visitor.owner, self.kind, request_of(list(values)))
-            except UserError as error:
-                return views.error(error.message, visitor)
-            return ""
+
+            def act() -> object:
+                return self.studio.submit(visitor.owner, self.kind, request_of(list(values)))
+
+            return views.refusal(act, visitor)
 
         refusal = gr.State("")
         # Gradio's own checks know less than the request's and say it worse.
@@ -156,11 +157,7 @@ class Watch:
     def _retry(self, job_id: str | None, request: gr.Request) -> str:
         """Queues the request of the job on the board again; why it was not taken, as HTML."""
         visitor = Visitor.of(request)
-        try:
-            self.studio.retry(visitor.owner, str(job_id))
-        except UserError as error:
-            return views.error(error.message, visitor)
-        return ""
+        return views.refusal(lambda: self.studio.retry(visitor.owner, str(job_id)), visitor)
 
     def _cancel(self, job_id: str | None, request: gr.Request) -> Any:
         owner = Visitor.of(request).owner
@@ -189,16 +186,9 @@ class Watch:
         return following if following is not None and not following.ended else now
 
     def _running(self, visitor: Visitor, job: Job, failures: str) -> str:
-        jobs = self.studio.jobs
-        preview = jobs.preview(visitor.owner.id, job.id)
-        progress = views.Progressing(
-            state=job.state,
-            step=job.step,
-            total=job.total,
-            note=job.note,
-            position=jobs.position(job.id),
-            wait=jobs.wait(job.id) if job.state == QUEUED else None,
-            seconds_left=jobs.seconds_left(job.id) or None,  # at 0 the last touches remain
+        preview = self.studio.jobs.preview(visitor.owner.id, job.id)
+        progress = replace(
+            views.Progressing.of(self.studio.jobs, job),
             preview=views.preview_uri(preview) if preview is not None else None,
         )
         pictures = self._pictures(visitor, job)

@@ -32,6 +32,8 @@ class PruneFolder(WorkFolder):
         id: 32 hexadecimal digits, made by the server.
     """
 
+    ended_badly = "The healing ended with an error: {reason}"
+
     def __init__(self, home: Path, id: str) -> None:
         super().__init__(home / FOLDER / id)
         self.home, self.id = home, id

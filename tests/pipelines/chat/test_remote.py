@@ -39,8 +39,14 @@ def answer(request, cache, stop=None) -> tuple[str, dict]:
 def server(chat_home: Path):
     """The address of llama.cpp's own server in a process of its own, with the starter in it."""
     entry = ChatCatalog(chat_home).get(STARTER)
-    settings = {"path": str(find(entry, chat_home)), "context": 512, "parallel": 1, "threads": 1}
-    settings |= {"batch": 256, "gpu_layers": 0, "prompt_cache_mib": 0}
+    settings = {"path": str(find(entry, chat_home)), "context": 512, "parallel": 1}
+    settings |= {
+        "threads": 1,
+        "batch_threads": 1,
+        "batch": 256,
+        "gpu_layers": 0,
+        "prompt_cache_mib": 0,
+    }
     settings |= {"host": "127.0.0.1", "key": KEY}
     process = subprocess.Popen(
         [sys.executable, "-m", "pipelines.chat.llama_worker"],

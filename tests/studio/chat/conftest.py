@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from studio.chat.answers import Answers
 from studio.chat.conversations import Conversations
 from studio.settings import StoredSettings
 from studio.store import Store
+from tests.studio.chat.parrot import Parrot
+from tests.studio.chat.talk import Talk
 
 
 @pytest.fixture
@@ -24,3 +27,29 @@ def settings(store):
 @pytest.fixture
 def conversations(store, settings):
     return Conversations(store, settings)
+
+
+@pytest.fixture
+def parrot():
+    return Parrot()
+
+
+@pytest.fixture
+def answers(conversations, parrot):
+    answers = Answers(conversations, parrot.run, cache=None)
+    yield answers
+    answers.close()
+
+
+@pytest.fixture
+def talk(conversations):
+    return Talk(conversations)
+
+
+@pytest.fixture
+def held(conversations):
+    """Answers of a parrot that says nothing until it is allowed to."""
+    parrot = Parrot(held=True)
+    answers = Answers(conversations, parrot.run, None)
+    yield answers
+    answers.close()

@@ -1,6 +1,5 @@
 """Answers: written beside the queue, kept as they come, stopped and gone on with."""
 
-import gc
 import os
 import signal
 import subprocess
@@ -12,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from pipelines.chat.events import Reading, Words
-from pipelines.chat.requests import MAX_MESSAGES, ChatMessage, ChatRequest
-from pipelines.errors import BadRequest, Busy, NotFound, Refused, Stopped, Unavailable
-from pipelines.events import Progress, Result
+from pipelines.chat.requests import MAX_MESSAGES
+from pipelines.errors import BadRequest, Refused, Unavailable
+from pipelines.events import Progress
 from studio.chat import answers as answers_module
 from studio.chat import live as live_module
 from studio.chat.answers import Answers
@@ -24,47 +23,11 @@ from studio.chat.live import Live
 from studio.home import disk_full
 from studio.settings import StoredSettings
 from studio.store import Store
+from tests.studio.chat.answering import ASK, asked, ended, until
 from tests.studio.chat.parrot import Parrot
 from tests.studio.chat.talk import ANN, BEN, Talk
 
 ROOT = Path(__file__).parents[3]
-GUEST = "guest-1"
-ASK = ChatRequest(messages=(ChatMessage(role="user", content="hello"),))
-
-
-def until(holds, seconds=10.0):
-    end = time.monotonic() + seconds
-    while not (value := holds()):
-        assert time.monotonic() < end, "it never came true"
-        time.sleep(0.005)
-    return value
-
-
-@pytest.fixture
-def parrot():
-    return Parrot()
-
-
-@pytest.fixture
-def answers(conversations, parrot):
-    answers = Answers(conversations, parrot.run, cache=None)
-    yield answers
-    answers.close()
-
-
-@pytest.fixture
-def talk(conversations):
-    return Talk(conversations)
-
-
-def asked(answers, talk, text="hello", **overrides):
-    question = talk.say(text)
-    return answers.start(talk.owner, talk.id, question.id, overrides)
-
-
-def ended(talk, message_id):
-    until(lambda: talk.all.message(talk.owner, message_id).state != "streaming")
-    return talk.all.message(talk.owner, message_id)
 
 
 # --- to the end ---------------------------------------------------------------------------------
@@ -470,140 +433,3 @@ def test_what_an_owner_may_not_ask_for_is_refused_before_anything_is_written(con
     assert (talk.said, answers.unfinished()) == (["hello"], 0)
     assert answers.stream(ASK, ANN, threading.Event())
     answers.close()
-
-
-# --- limits and owners --------------------------------------------------------------------------
-
-
-@pytest.fixture
-def held(conversations):
-    """Answers of a parrot that says nothing until it is allowed to."""
-    parrot = Parrot(held=True)
-    answers = Answers(conversations, parrot.run, None)
-    yield answers
-    answers.close()
-
-
-@pytest.mark.parametrize(("owner", "limit"), [(GUEST, 3), (ANN, 16)])
-def test_an_owner_has_so_many_unfinished_answers_and_no_more(held, conversations, owner, limit):
-    talks = [Talk(conversations, owner) for _ in range(limit)]
-    rows = [asked(held, talk) for talk in talks]
-    one_more = Talk(conversations, owner)
-    question = one_more.say("hello")
-    with pytest.raises(Busy, match=f"{limit} answers are being written for you; {limit} are"):
-        held.start(owner, one_more.id, question.id)
-    with pytest.raises(Busy):
-        held.stream(ASK, owner, threading.Event())
-    assert one_more.said == ["hello"]
-    held.stop(owner, rows[0])
-    until(lambda: held.unfinished(owner) == limit - 1)
-    held.start(owner, one_more.id, question.id)
-    assert asked(held, Talk(conversations, BEN))
-
-
-def test_all_together_have_32_unfinished_answers_and_no_more(held, conversations):
-    streams = [held.stream(ASK, f"owner{at // 8}", threading.Event()) for at in range(32)]
-    talk = Talk(conversations)
-    question = talk.say("hello")
-    with pytest.raises(Busy, match="32 answers are being written in this studio; 32 are allowed"):
-        held.start(ANN, talk.id, question.id)
-    streams[0].close()
-    held.start(ANN, talk.id, question.id)
-
-
-def test_a_guest_beyond_the_quota_gets_no_more_answers(answers, conversations, settings):
-    settings.change(guest_quota_mb=1)
-    talk = Talk(conversations, GUEST)
-    question, _ = talk.turn("x" * 300_000, "y" * 700_000)
-    with pytest.raises(Busy, match="a guest may keep 1 MB"):
-        answers.start(GUEST, talk.id, question.id)
-
-
-def test_another_owner_finds_no_answer(held, talk):
-    question = talk.say("hello")
-    row = held.start(ANN, talk.id, question.id)
-    for attempt in (
-        lambda: held.start(BEN, talk.id, question.id),
-        lambda: held.continue_(BEN, row),
-        lambda: held.stop(BEN, row),
-        lambda: held.live(BEN, row),
-    ):
-        with pytest.raises(NotFound):
-            attempt()
-    assert held.live(ANN, row) is not None
-    assert held.unfinished() == 1
-
-
-# --- the API's ----------------------------------------------------------------------------------
-
-
-def test_a_stream_gives_the_engines_events_and_keeps_nothing(answers, store):
-    events = list(answers.stream(ASK, ANN, threading.Event()))
-    assert [each.text for each in events if isinstance(each, Words)] == ["a ", "b ", "c"]
-    assert isinstance(events[-1], Result)
-    assert any(isinstance(each, Reading) for each in events)
-    assert answers.unfinished() == 0
-    assert store.row("SELECT COUNT(*) FROM chat_messages")[0] == 0
-
-
-def test_a_stream_that_is_stopped_ends_within_one_token(answers, parrot):
-    stop = threading.Event()
-    parrot.words = ["x"] * 100
-    with pytest.raises(Stopped):  # noqa: PT012 - the stop belongs to the reading
-        for event in answers.stream(ASK, ANN, stop):
-            if isinstance(event, Words):
-                stop.set()
-    assert (parrot.made, parrot.ended, answers.unfinished()) == (1, 1, 0)
-
-
-@pytest.mark.parametrize("read", [0, 1, 4])
-def test_a_stream_that_is_left_gives_its_place_back(answers, parrot, read):
-    stream = answers.stream(ASK, ANN, threading.Event())
-    assert answers.unfinished(ANN) == 1
-    for _ in range(read):
-        next(stream)
-    if read == 1:
-        stream.close()
-        stream.close()
-        assert list(stream) == []
-    else:
-        del stream
-        gc.collect()
-    assert answers.unfinished() == 0
-    assert parrot.together == 0
-
-
-def test_a_stream_that_fails_gives_its_place_back(answers, parrot):
-    parrot.failure = "bug"
-    with pytest.raises(ZeroDivisionError):
-        list(answers.stream(ASK, ANN, threading.Event()))
-    assert answers.unfinished() == 0
-
-
-def test_a_client_that_goes_away_while_the_engine_is_at_work_stops_it(held):
-    stop, outcome = threading.Event(), []
-    stream = held.stream(ASK, ANN, stop)
-
-    def read():
-        try:
-            list(stream)
-        except Stopped:
-            outcome.append("stopped")
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    until(lambda: held._run.__self__.together)
-    time.sleep(0.05)
-    stream.close()
-    reader.join(5)
-    assert outcome == ["stopped"]
-    assert held.unfinished() == 0
-
-
-def test_closing_stops_the_streams_too(conversations, parrot):
-    answers = Answers(conversations, parrot.run, None)
-    stream = answers.stream(ASK, ANN, threading.Event())
-    next(stream)
-    answers.close()
-    with pytest.raises(Stopped):
-        list(stream)

@@ -1,0 +1,149 @@
+"""A board of an owner's newest job of a kind whose result is drawn, not saved.
+
+The page only watches. A job goes on when the page is closed, and a page that is opened later finds
+it by its owner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import anyio.to_thread
+import gradio as gr
+
+from pipelines.errors import UserError
+from studio import views
+from studio.job import DONE, FAILED, Job
+from studio.tabs.turns import Turns
+from studio.widgets import QUIET, Visitor, label
+
+if TYPE_CHECKING:
+    from studio.opening import Opening
+    from studio.server import Studio
+
+LOOK_SECONDS = 0.5  # between two looks at a job
+_WATCH = {**QUIET, "trigger_mode": "multiple"}
+
+Draw = Callable[[Job, Visitor, list[Any]], str]
+
+
+class JobBoard:
+    """Draws a board that shows the owner's newest job of one kind, and connects it.
+
+    Args:
+        studio: whose jobs.
+        kind: of the jobs.
+        name: the beginning of the elements' ids.
+
+    Attributes:
+        job_id: state with the id of the job on the board, or None.
+        followed: the event after which the board shows a job that has ended.
+    """
+
+    def __init__(self, studio: Studio, kind: str, name: str) -> None:
+        self.studio, self.kind = studio, kind
+        # The server keeps the id, so that no page can name another job than the one it shows.
+        self.job_id = gr.State(None)
+        self._turns = gr.State(Turns())
+        self._board = gr.HTML(elem_id=f"{name}-board")
+        self._stop = gr.Button(
+            label("Stop"), size="sm", visible=False, elem_id=f"{name}-stop", elem_classes="quiet"
+        )
+
+    def connect(
+        self,
+        opening: Opening,
+        button: gr.Button,
+        request_of: Callable[[list[Any], Visitor], Mapping[str, Any]],
+        inputs: list[gr.components.Component],
+        draw: Draw,
+        seen: list[gr.components.Component],
+    ) -> None:
+        """Let ``button`` submit a job and watch it.
+
+        Args:
+            request_of: the fields of a request from the values of ``inputs``.
+            draw: HTML of a job that is done, with the values of ``seen``; drawn anew with them.
+        """
+        self._draw = draw
+
+        def submit(request: gr.Request, *values: Any) -> str:
+            visitor = Visitor.of(request)
+
+            def act() -> object:
+                fields = dict(request_of(list(values), visitor))
+                return self.studio.submit(visitor.owner, self.kind, fields)
+
+            return views.refusal(act, visitor)
+
+        refusal = gr.State("")
+        outputs = [self._board, self._stop, self.job_id]
+        click = button.click(submit, inputs, refusal, preprocess=False, **QUIET)
+        clicked = click.then(self._follow, [refusal, self._turns, *seen], outputs,
+                             preprocess=False, **_WATCH)  # fmt: skip
+        opened = opening.load(self._follow, [gr.State(""), self._turns, *seen], outputs,
+                              preprocess=False, **_WATCH)  # fmt: skip
+        self.followed = (clicked, opened)
+        again = {"preprocess": False, **QUIET, "trigger_mode": "always_last"}
+        moved = [getattr(each, "input", each.change) for each in seen]
+        if moved:
+            gr.on(moved, self._redrawn, [self.job_id, *seen], self._board, **again)
+        for event in self.followed:  # what was moved while it ran
+            event.then(self._redrawn, [self.job_id, *seen], self._board, **again)
+        self._stop.click(self._stopped, self.job_id, self._stop, **QUIET)
+
+    async def _follow(
+        self, refusal: str, turns: Turns, request: gr.Request, *values: Any
+    ) -> AsyncIterator[list[Any]]:
+        own, visitor, shown = turns.begin(), Visitor.of(request), None
+        look = anyio.to_thread.run_sync
+        while True:
+            job = await look(self._newest, visitor)
+            html = await look(self._shown, job, visitor, refusal, list(values))
+            ended = job is None or job.ended
+            async with turns.of(own) as may_show:
+                if not may_show:
+                    return
+                if html != shown or ended:
+                    shown = html
+                    stop = gr.update(visible=not ended, interactive=True) if ended else (
+                        gr.update(visible=True))  # fmt: skip
+                    yield [html, stop, job and job.id]
+            if ended:
+                return
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def _redrawn(self, job_id: str | None, request: gr.Request, *values: Any) -> Any:
+        visitor = Visitor.of(request)
+        try:
+            job = self.studio.jobs.get(visitor.owner.id, str(job_id))
+        except UserError:  # there is none yet
+            return gr.skip()
+        if job.state != DONE:
+            return gr.skip()
+        return views.board(visitor, beside=self._draw(job, visitor, list(values)))
+
+    def _stopped(self, job_id: str | None, request: gr.Request) -> Any:
+        if job_id is not None:
+            self.studio.jobs.cancel(Visitor.of(request).owner.id, job_id)
+        return gr.update(interactive=False)
+
+    def _newest(self, visitor: Visitor) -> Job | None:
+        """The one that runs, the one that is next, or else the last one that was not stopped."""
+        jobs = self.studio.jobs.list(visitor.owner.id, kind=self.kind)
+        unfinished = [job for job in jobs if not job.ended]
+        kept = [job for job in jobs if job.state in (DONE, FAILED)]
+        return next(iter([*unfinished[::-1], *kept]), None)
+
+    def _shown(self, job: Job | None, visitor: Visitor, refusal: str, values: list[Any]) -> str:
+        if job is None:
+            return views.board(visitor, failure=refusal) if refusal else ""
+        failure, drawn = refusal, ""
+        if job.error is not None:
+            failure += views.error(job.error, visitor)
+        if job.state == DONE:
+            drawn = self._draw(job, visitor, values)
+        progress = None if job.ended else views.Progressing.of(self.studio.jobs, job)
+        return views.board(visitor, progress=progress, beside=drawn, failure=failure)
