@@ -23,9 +23,10 @@ def test_a_newer_watch_shows_nothing_while_an_older_ones_last_is_on_its_way():
         first = asyncio.ensure_future(anext(newer))
         await asyncio.sleep(0.05)
         assert not first.done()
-        assert await anext(older, "ended") == "ended"  # it is on the page; the older one goes on
+        last = asyncio.ensure_future(anext(older, "ended"))  # it is on the page; the older goes on
         assert await asyncio.wait_for(first, 5) == "newer"
         await newer.aclose()
+        assert await asyncio.wait_for(last, 5) == "ended"
 
     asyncio.new_event_loop().run_until_complete(pages())
 
