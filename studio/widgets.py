@@ -6,6 +6,7 @@ translated here on the server, by the visitor's ``Accept-Language``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -28,7 +29,23 @@ QUIET: dict[str, Any] = {
     "concurrency_limit": None,
 }
 
+# Of an event's ``then``: while it is at work, only the newest of all that come is kept for after.
+NEWEST: dict[str, Any] = {**QUIET, "trigger_mode": "always_last"}
+
 LONGEST = 10_000  # steps of a slider: where there are more, a number is typed
+
+
+def follow_newest(
+    moments: Sequence[Any], fn: Any, inputs: Any, outputs: Any, **options: Any
+) -> gr.events.Dependency:
+    """Let ``fn`` follow ``moments``; what comes while it is at work is followed once it is done.
+
+    Gradio's ``always_last`` is for a ``then`` alone. On a control's own event it sends that event
+    again, to all that listen: two such listeners start one another for ever, and the browser with
+    the server is busy until the page is closed.
+    """
+    moved = gr.on(moments, None, js="() => {}", **QUIET, trigger_mode="multiple")
+    return moved.then(fn, inputs, outputs, **NEWEST, **options)
 
 
 def label(text: str) -> I18nData:

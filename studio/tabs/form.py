@@ -16,7 +16,7 @@ from pipelines.diffusion.styles import styles
 from pipelines.errors import UserError
 from studio import views
 from studio.tabs.lora_rows import LoraRows
-from studio.widgets import QUIET, Visitor, from_field, label
+from studio.widgets import QUIET, Visitor, follow_newest, from_field, label
 
 if TYPE_CHECKING:
     from studio.opening import Opening
@@ -137,13 +137,11 @@ class PaintForm:
         """
         prompt, model = self._drawn["prompt"], self._drawn["model"]
         self._chips.pick(self._chip, None, prompt, **QUIET)
-        gr.on(
+        follow_newest(
             [prompt.change, model.change],
             self._unknown,
             [prompt, model],
             self._hint,
-            trigger_mode="always_last",
-            **QUIET,
         )
         self.model_chosen = model.input(
             self._model_chosen, model, [*self._of_model(), self._about], **QUIET

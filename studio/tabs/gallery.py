@@ -14,7 +14,7 @@ from studio import views
 from studio.metadata import parse_parameters, read_settings
 from studio.tabs.deletion import UNASKED, Deletion
 from studio.tabs.details import Details
-from studio.widgets import QUIET, Visitor, label
+from studio.widgets import QUIET, Visitor, follow_newest, label
 
 if TYPE_CHECKING:
     from studio.server import Studio
@@ -68,9 +68,9 @@ class Tab:
         query = [self._search, self._limit, self._chosen]
         chosen = [self._chosen, *self._deletion.outputs, *self.details.outputs]
         tab.select(self._found, query, found, **QUIET)
-        self._search.change(
-            lambda: PAGE, None, self._limit, trigger_mode="always_last", **QUIET
-        ).then(self._found, query, found, **QUIET)
+        follow_newest([self._search.change], lambda: PAGE, None, self._limit).then(
+            self._found, query, found, **QUIET
+        )
         self._more.click(lambda limit: limit + PAGE, self._limit, self._limit, **QUIET).then(
             self._found, query, found, **QUIET
         )

@@ -17,7 +17,7 @@ from pipelines.events import Progress
 from pipelines.messages import Message
 from studio import inside_build, inside_maps, inside_views, views
 from studio.inside import Seen, View  # Gradio reads the hints of listeners, so not only for types
-from studio.widgets import QUIET, Visitor, from_field, label
+from studio.widgets import NEWEST, QUIET, Visitor, follow_newest, from_field, label
 
 if TYPE_CHECKING:
     from pipelines.chat.catalog import ChatEntry
@@ -105,7 +105,6 @@ class Tab:
         inputs = [self._view, self._looked, self._position, self._head, self._layer]
         outputs = [self._said, self._strip, self._layer, *self._shown.values()]
         inputs += self._sampling
-        newest = {**QUIET, "trigger_mode": "always_last"}
 
         opening.load(self._opened, self._model, [self._model, *self._sampling], **QUIET).then(
             self._show, inputs, outputs, **QUIET
@@ -126,9 +125,9 @@ class Tab:
                             **QUIET),
         ]  # fmt: skip
         for event in (looked, picked, headed, *turned, *reset):
-            event.then(self._show, inputs, outputs, **newest)
+            event.then(self._show, inputs, outputs, **NEWEST)
         moved = [each.input for each in (*self._sampling, self._layer)]
-        gr.on(moved, self._show, inputs, outputs, **newest)
+        follow_newest(moved, self._show, inputs, outputs)
 
     # --- events -----------------------------------------------------------------------------
 

@@ -16,8 +16,8 @@ import gradio as gr
 from pipelines.errors import UserError
 from studio import views
 from studio.job import DONE, FAILED, Job
-from studio.tabs.turns import Turns
-from studio.widgets import QUIET, Visitor, label
+from studio.tabs.turns import Turns, ending_silently
+from studio.widgets import NEWEST, QUIET, Visitor, follow_newest, label
 
 if TYPE_CHECKING:
     from studio.opening import Opening
@@ -81,17 +81,19 @@ class JobBoard:
         refusal = gr.State("")
         outputs = [self._board, self._stop, self.job_id]
         click = button.click(submit, inputs, refusal, preprocess=False, **QUIET)
-        clicked = click.then(self._follow, [refusal, self._turns, *seen], outputs,
+        follow = ending_silently(self._follow, len(outputs))
+        clicked = click.then(follow, [refusal, self._turns, *seen], outputs,
                              preprocess=False, **_WATCH)  # fmt: skip
-        opened = opening.load(self._follow, [gr.State(""), self._turns, *seen], outputs,
+        opened = opening.load(follow, [gr.State(""), self._turns, *seen], outputs,
                               preprocess=False, **_WATCH)  # fmt: skip
         self.followed = (clicked, opened)
-        again = {"preprocess": False, **QUIET, "trigger_mode": "always_last"}
+        again = {"fn": self._redrawn, "inputs": [self.job_id, *seen], "outputs": self._board,
+                 "preprocess": False}  # fmt: skip
         moved = [getattr(each, "input", each.change) for each in seen]
         if moved:
-            gr.on(moved, self._redrawn, [self.job_id, *seen], self._board, **again)
+            follow_newest(moved, **again)
         for event in self.followed:  # what was moved while it ran
-            event.then(self._redrawn, [self.job_id, *seen], self._board, **again)
+            event.then(**again, **NEWEST)
         self._stop.click(self._stopped, self.job_id, self._stop, **QUIET)
 
     async def _follow(

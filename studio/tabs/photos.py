@@ -16,7 +16,7 @@ from pipelines.messages import Message
 from studio import train_views, views
 from studio.cleaning import forget_uploads
 from studio.tabs.deletion import UNASKED, Deletion
-from studio.widgets import QUIET, Visitor, label
+from studio.widgets import QUIET, Visitor, follow_newest, label
 
 if TYPE_CHECKING:
     from studio.server import Studio
@@ -145,13 +145,11 @@ class PhotosForm:
             [self.subject, self._said],
             **QUIET,
         )
-        gr.on(
+        follow_newest(
             [self.identifier.change, self.class_word.change, model.change, method.change],
             self._check,
             [self.identifier, self.class_word, model, method],
             self._checked,
-            trigger_mode="always_last",
-            **QUIET,
         )
         self._deletion.ask(self.subject, self._question)
         deleted = self._deletion.really.click(

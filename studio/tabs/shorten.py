@@ -19,7 +19,7 @@ from studio.job import Job
 from studio.prunings import CURVE, SCORE
 from studio.tabs.job_board import JobBoard
 from studio.tabs.shorten_watch import ShortenWatch
-from studio.widgets import QUIET, Visitor, from_field, label
+from studio.widgets import NEWEST, QUIET, Visitor, follow_newest, from_field, label
 
 if TYPE_CHECKING:
     from pipelines.chat.catalog import ChatEntry
@@ -83,8 +83,8 @@ class Tab:
         limits = [self._model, self._guard, self._blocks]
         opened = opening.load(self._opened, None, self._model, **QUIET)
         # The header of a large file takes its time: meanwhile another model may be chosen.
-        for event in (opened.then, self._model.input, self._guard.input):
-            event(self._bounds, limits, bounds, **{**QUIET, "trigger_mode": "always_last"})
+        opened.then(self._bounds, limits, bounds, **NEWEST)
+        follow_newest([self._model.input, self._guard.input], self._bounds, limits, bounds)
         self._method.input(
             _turned,
             [self._method, self._criterion],

@@ -15,7 +15,7 @@ from pipelines.dreambooth.requests import Method, TrainingRequest, is_used
 from pipelines.errors import UserError
 from studio import train_views, views
 from studio.tabs.form import STARTER
-from studio.widgets import QUIET, Visitor, from_field, label
+from studio.widgets import QUIET, Visitor, follow_newest, from_field, label
 
 if TYPE_CHECKING:
     from studio.server import Studio
@@ -162,14 +162,12 @@ class TrainingForm:
             )
         # One listener for all, so that no late answer to older settings replaces a newer one's.
         causes = (*self.inputs, photos.class_word, photos.subject, self._photos_changed)
-        gr.on(
+        follow_newest(
             [each.change for each in causes],
             self._take,
             [*self.inputs, *self._words(photos)],
             self._expected,
-            trigger_mode="always_last",
             preprocess=False,
-            **QUIET,
         )
 
     @staticmethod

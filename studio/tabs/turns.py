@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import functools
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import gradio as gr
 
 
 class Turns:
@@ -32,3 +36,22 @@ class Turns:
         """Whether ``watch`` may show something; around its yield, so that the next one waits."""
         async with self._showing:
             yield self.is_newest(watch)
+
+
+def ending_silently(
+    follow: Callable[..., AsyncIterator[list[Any]]], outputs: int
+) -> Callable[..., AsyncIterator[list[Any]]]:
+    """``follow``, whose last word changes none of its ``outputs``.
+
+    Gradio sends a generator's last values once more when it has ended. From a watch that ends
+    because a newer one has begun, that would be what the newer one has just replaced.
+    """
+
+    @functools.wraps(follow)
+    async def followed(*given: Any, **named: Any) -> AsyncIterator[list[Any]]:
+        async with aclosing(follow(*given, **named)) as shown:
+            async for values in shown:
+                yield values
+        yield [gr.skip()] * outputs
+
+    return followed

@@ -22,7 +22,7 @@ from studio import map_views, views
 from studio.canvas import canvas
 from studio.conditions import MapRequest
 from studio.tabs.parameters import Parameters
-from studio.widgets import QUIET, Visitor, from_field, label
+from studio.widgets import QUIET, Visitor, follow_newest, from_field, label
 
 if TYPE_CHECKING:
     from studio.server import Studio
@@ -155,13 +155,12 @@ class UnitForm:
         # Not its choices as well: the list of an open dropdown cannot bear to be changed.
         self._model.input(self._about, [base, self._preprocessor, self._model], self._fit, **raw)
         changes = [self.canvas.input, self._resize.input, width.change, height.change]
-        gr.on(
+        follow_newest(
             [*changes, *(control.input for control in self._parameters.controls)],
             self._read,
             [*self._picture, *self._size],
             self.map,
-            trigger_mode="always_last",
-            **raw,
+            preprocess=False,
         )
         outputs = [width, height, self._no_size]
         return self._take_size.click(self._size_of, [base, self.canvas], outputs, **raw)

@@ -16,7 +16,7 @@ from pipelines.errors import UserError
 from studio import views
 from studio.job import DONE
 from studio.tabs.deletion import Deletion
-from studio.tabs.turns import Turns
+from studio.tabs.turns import Turns, ending_silently
 from studio.widgets import QUIET, Visitor, label
 
 if TYPE_CHECKING:
@@ -107,8 +107,9 @@ class WorkWatch(ABC, Generic[W]):
         gone_on = resume.click(resumed, self.id, refusal, **QUIET)
         gone = deletion.really.click(deleted, self.id, refusal, **QUIET)
         watch = {**QUIET, "preprocess": False, "trigger_mode": "multiple"}
+        follow = ending_silently(self._follow, len(outputs))
         watches = [
-            begin(self._follow, [*what, self._turns], outputs, **watch)
+            begin(follow, [*what, self._turns], outputs, **watch)
             for begin, what in (
                 (begun.then, [refusal, newest]),
                 (gone_on.then, [refusal, self.id]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import time
 
 import httpx
 import pytest
@@ -13,6 +14,7 @@ from playwright.sync_api import Page, expect
 from pipelines.chat.catalog import OWN
 from pipelines.errors import UserError
 from tests.browser.test_look import PHONE
+from tests.browser.test_rest import at_rest, quickly
 from tests.pipelines.chat.llamas import save_llama
 
 TINY, BLOCKS = "Ten-block LLaMA", 10
@@ -37,7 +39,7 @@ def tidied(studio):
     for job in running.jobs.list("local"):
         running.jobs.cancel("local", job.id)
     while any(not job.ended for job in running.jobs.list("local")):
-        pass
+        time.sleep(0.1)
     for known in running.prunings.list("local"):
         with contextlib.suppress(UserError):
             running.prunings.delete("local", known.id)
@@ -120,6 +122,14 @@ def test_the_guard_is_hatched_and_never_goes(visit):
     for block in range(5, 9):
         expect(page.locator(f"#scores-board .block.gone[data-block='{block}']")).to_be_visible()
     expect(page.locator("#scores-board .block.gone")).to_have_count(4)
+
+
+def test_after_quick_changes_the_page_comes_to_rest(visit):
+    page = scored(opened(visit()))
+    for _ in range(3):
+        page.locator("#shorten-guard input").click()
+    quickly(page, "#shorten-blocks input[type=number]", "1", "2", "3", "1")
+    assert at_rest(page)
 
 
 def test_heads_and_channels_go_by_a_share(visit):

@@ -55,6 +55,8 @@ def studio(tmp_path_factory):
         control=ControlCatalog(home),
         settings=StoredSettings(store),
         loras=SimpleNamespace(list=lambda owner: [CLAY], models=lambda owner: []),
+        trainings=None,
+        prunings=None,
     )
     store.close()
 
@@ -122,6 +124,28 @@ def test_sliders_have_the_bounds_of_the_request(name, low, high, step):
 
 def test_no_event_is_offered_as_an_endpoint(config):
     assert {event["api_visibility"] for event in config["dependencies"]} == {"private"}
+
+
+def test_no_control_s_own_event_keeps_the_newest_for_after(config):
+    """Gradio would send it to all its listeners again, and two of them start one another for ever.
+
+    A state's change is sent to each listener by itself; what only runs in the browser never waits.
+    """
+    states = {c["id"] for c in config["components"] if c["type"] == "state"}
+    newest = [
+        event
+        for event in config["dependencies"]
+        if event["trigger_mode"] == "always_last" and event["backend_fn"]
+    ]
+    assert len(newest) > 5
+    own = [
+        target
+        for event in newest
+        if event["trigger_after"] is None
+        for target in event["targets"]
+        if target[0] not in states
+    ]
+    assert own == []
 
 
 @pytest.fixture

@@ -2,8 +2,11 @@
 
 import asyncio
 import copy
+import functools
 
-from studio.tabs.turns import Turns
+import gradio as gr
+
+from studio.tabs.turns import Turns, ending_silently
 
 
 async def watch(turns: Turns, what: str):
@@ -55,3 +58,14 @@ def test_pages_have_turns_of_their_own():
         await newer.aclose()
 
     asyncio.new_event_loop().run_until_complete(pages())
+
+
+def test_the_last_word_of_a_watch_changes_nothing():
+    async def page():
+        turns = Turns()
+        shown = ending_silently(functools.partial(watch, turns), 1)("a board")
+        assert await anext(shown) == "a board"
+        turns.begin()
+        assert [values async for values in shown] == [[gr.skip()]]
+
+    asyncio.new_event_loop().run_until_complete(page())
