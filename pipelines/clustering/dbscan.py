@@ -73,7 +73,7 @@ def dbscan(
         eps: radius in the units of ``X``; a distance of exactly eps counts.
         min_samples: points within eps that make a core point, itself included; at least 1.
         stop: looked at about every ``CHUNK_SECONDS``.
-        notes: called with :class:`Progress`, in leaves of the tree over all three passes.
+        notes: called with :class:`Progress`, in leaves of the tree over all three counting.
 
     Returns:
         The result. About O(n·d·log n) time for small neighbourhoods in few dimensions and when
@@ -128,7 +128,7 @@ def _count(tree: Leaves, limit: float, enough: int, work: _Work) -> tuple[np.nda
 
     Both are (n,), int32 and bool, by place in the tree.
     """
-    from pipelines.clustering import dbscan_passes as passes
+    from pipelines.clustering import dbscan_counting as counting
 
     nodes = len(tree.boxes)
     counts = np.zeros(tree.n, dtype=np.int32)
@@ -136,10 +136,10 @@ def _count(tree: Leaves, limit: float, enough: int, work: _Work) -> tuple[np.nda
     done = np.zeros(nodes, dtype=bool)
     leaves = len(tree.blocks)
     for first, last in work.chunks(leaves, COUNTING, 0.0):
-        passes.count_within(tree, first, last, limit, enough, counts, done)
+        counting.count_within(tree, first, last, limit, enough, counts, done)
     for first, last in work.chunks(leaves, COUNTING, 1.0):
-        passes.count_between(tree, first, last, limit, enough, counts, added, done)
-        passes.settle(tree, enough, counts, added, done)
+        counting.count_between(tree, first, last, limit, enough, counts, added, done)
+        counting.settle(tree, enough, counts, added, done)
     return counts, counts >= enough
 
 
@@ -156,22 +156,22 @@ def _cluster(
 
     ``spare``, (n,) int32, is written over.
     """
-    from pipelines.clustering import dbscan_passes as passes
+    from pipelines.clustering import dbscan_joining as joining
 
     parent = np.arange(tree.n, dtype=np.int32)
     joined = np.empty(len(tree.boxes), dtype=np.int32)
     leaves = len(tree.blocks)
     for first, last in work.chunks(leaves, JOINING, 0.0):
-        passes.join_within(tree, first, last, limit, core, parent, joined)
-    passes.look_up(tree, core, parent, joined)
+        joining.join_within(tree, first, last, limit, core, parent, joined)
+    joining.look_up(tree, core, parent, joined)
     for first, last in work.chunks(leaves, JOINING, 1.0):
-        passes.join_between(tree, first, last, limit, core, parent, joined)
-        passes.look_up(tree, core, parent, joined)
+        joining.join_between(tree, first, last, limit, core, parent, joined)
+        joining.look_up(tree, core, parent, joined)
     names = spare
-    passes.name_clusters(order, core, parent, names, labels)
+    joining.name_clusters(order, core, parent, names, labels)
     for first, last in work.chunks(leaves, REACHING, 1.0):
-        passes.reach_borders(tree, first, last, limit, core, order, joined, names, labels)
-    return passes.number_clusters(labels, spare)
+        joining.reach_borders(tree, first, last, limit, core, order, joined, names, labels)
+    return joining.number_clusters(labels, spare)
 
 
 class _Work:

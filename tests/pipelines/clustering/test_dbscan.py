@@ -127,7 +127,7 @@ def test_the_input_is_not_changed_and_may_have_any_order_in_memory() -> None:
     before = X.copy()
     X.flags.writeable = False
     labels = dbscan(X, 1.0, 5).labels
-    assert (X == before).all()
+    assert (before == X).all()
     assert (dbscan(np.asfortranarray(X), 1.0, 5).labels == labels).all()
 
 

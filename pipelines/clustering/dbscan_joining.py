@@ -1,8 +1,10 @@
-"""DBSCAN's three passes over a tree's leaves: count neighbours, join cores, reach borders.
+"""DBSCAN's other two passes over a tree's leaves: which cores are one cluster, and its borders.
 
-Each compiled pass takes leaves ``first … last`` and meets them with the rest of the tree from its
-root, leaving out what is too far and what would change nothing. Points are named by their place
-in the tree; ``limit`` is eps². Counting and joining take each two leaves once.
+Points are named by their place in the tree; ``limit`` is eps². Each compiled loop takes leaves
+``first … last`` and meets them with the rest of the tree from its root, leaving out what is too
+far and what would change nothing. ``parent`` is a union–find forest over the points; ``joined``
+holds of each node a point whose cluster has all the node's core points, ``MIXED`` when there is
+none that is known, or ``NO_CORE``.
 """
 
 from __future__ import annotations
@@ -12,126 +14,8 @@ from numba import njit
 
 from pipelines.clustering.leaves import gap, near, reach
 
-MIXED = -1  # a node whose core points are not known to be in one cluster
+MIXED = -1
 NO_CORE = -2
-
-
-@njit(cache=True, nogil=True)
-def count_within(tree, first, last, limit, enough, counts, done):
-    """Neighbours within each leaf, the points themselves among them."""
-    width = tree.blocks.shape[2]
-    row = np.empty(width)
-    base = (1 << tree.depth) - 1
-    for a in range(first, last):
-        start = (a * tree.n) >> tree.depth
-        size = (((a + 1) * tree.n) >> tree.depth) - start
-        if reach(tree.boxes, base + a, base + a) <= limit:
-            for i in range(size):
-                counts[start + i] += size
-        else:
-            for i in range(size):
-                near(tree, a, i, a, limit, row)
-                for j in range(size):
-                    counts[start + i] += row[j] <= limit
-        _finish_leaf(tree, a, enough, counts, done)
-
-
-@njit(cache=True, nogil=True)
-def count_between(tree, first, last, limit, enough, counts, added, done):
-    """Neighbours of leaves ``first … last`` in later leaves, and the other way round.
-
-    A node all of whose points are near all of a leaf's is counted at once: its share waits in
-    ``added`` until :func:`settle`. Points that have ``enough`` may be counted too low.
-    """
-    boxes, n, depth = tree.boxes, tree.n, tree.depth
-    base = (1 << depth) - 1
-    row = np.empty(tree.blocks.shape[2])
-    nodes = np.empty(depth + 2, np.int64)
-    levels = np.empty(depth + 2, np.int64)
-    for a in range(first, last):
-        start, stop = (a * n) >> depth, ((a + 1) * n) >> depth
-        nodes[0] = levels[0] = 0
-        top = 1
-        while top:
-            top -= 1
-            node, level = nodes[top], levels[top]
-            position = node + 1 - (1 << level)
-            after = (position + 1) << (depth - level)
-            if after <= a + 1 or (done[node] and done[base + a]):
-                continue
-            if gap(boxes, base + a, node) > limit:
-                continue
-            before = position << (depth - level)
-            if before > a and reach(boxes, base + a, node) <= limit:
-                points = ((after * n) >> depth) - ((before * n) >> depth)
-                for i in range(start, stop):
-                    counts[i] += points
-                added[node] += stop - start
-                _finish_leaf(tree, a, enough, counts, done)
-            elif level == depth:
-                _count_pair(tree, a, position, limit, enough, counts, done, row)
-            else:
-                nodes[top], levels[top] = 2 * node + 2, level + 1
-                nodes[top + 1], levels[top + 1] = 2 * node + 1, level + 1
-                top += 2
-
-
-@njit(cache=True, nogil=True)
-def _count_pair(tree, a, b, limit, enough, counts, done, row):
-    n, depth = tree.n, tree.depth
-    base = (1 << depth) - 1
-    if done[base + a]:
-        a, b = b, a
-    start, stop = (a * n) >> depth, ((a + 1) * n) >> depth
-    other, size = (b * n) >> depth, (((b + 1) * n) >> depth) - ((b * n) >> depth)
-    one_way = done[base + b]
-    for i in range(start, stop):
-        if (one_way and counts[i] >= enough) or not near(tree, a, i - start, b, limit, row):
-            continue
-        found = 0
-        for j in range(size):
-            found += row[j] <= limit
-        counts[i] += found
-        if found and not one_way:
-            for j in range(size):
-                counts[other + j] += row[j] <= limit
-    _finish_leaf(tree, a, enough, counts, done)
-    if not one_way:
-        _finish_leaf(tree, b, enough, counts, done)
-
-
-@njit(cache=True, nogil=True)
-def _finish_leaf(tree, leaf, enough, counts, done):
-    """Marks the leaf as done when all its points have enough, and the nodes above likewise."""
-    node = (1 << tree.depth) - 1 + leaf
-    if done[node]:
-        return
-    for i in range((leaf * tree.n) >> tree.depth, ((leaf + 1) * tree.n) >> tree.depth):
-        if counts[i] < enough:
-            return
-    done[node] = True
-    while node:
-        node = (node - 1) // 2
-        if not (done[2 * node + 1] and done[2 * node + 2]):
-            return
-        done[node] = True
-
-
-@njit(cache=True, nogil=True)
-def settle(tree, enough, counts, added, done):
-    """Gives every point what its nodes were counted for."""
-    leaves = 1 << tree.depth
-    for node in range(leaves - 1):
-        added[2 * node + 1] += added[node]
-        added[2 * node + 2] += added[node]
-        added[node] = 0
-    for leaf in range(leaves):
-        share = added[leaves - 1 + leaf]
-        if share:
-            for i in range((leaf * tree.n) >> tree.depth, ((leaf + 1) * tree.n) >> tree.depth):
-                counts[i] += share
-            added[leaves - 1 + leaf] = 0
-            _finish_leaf(tree, leaf, enough, counts, done)
 
 
 @njit(cache=True, nogil=True)
