@@ -133,7 +133,7 @@ def _count(tree: Leaves, limit: float, enough: int, work: _Work) -> tuple[np.nda
     nodes = len(tree.boxes)
     counts = np.zeros(tree.n, dtype=np.int32)
     added = np.zeros(nodes, dtype=np.int64)
-    done = np.zeros(nodes, dtype=bool)
+    done = np.isposinf(tree.boxes[:, 0, 0])  # the empty ones
     leaves = len(tree.blocks)
     for first, last in work.chunks(leaves, COUNTING, 0.0):
         counting.count_within(tree, first, last, limit, enough, counts, done)
@@ -159,7 +159,7 @@ def _cluster(
     from pipelines.clustering import dbscan_joining as joining
 
     parent = np.arange(tree.n, dtype=np.int32)
-    joined = np.empty(len(tree.boxes), dtype=np.int32)
+    joined = np.full(len(tree.boxes), joining.NO_CORE, dtype=np.int32)
     leaves = len(tree.blocks)
     for first, last in work.chunks(leaves, JOINING, 0.0):
         joining.join_within(tree, first, last, limit, core, parent, joined)

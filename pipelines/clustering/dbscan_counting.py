@@ -10,18 +10,17 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from pipelines.clustering.leaves import gap, near, reach
+from pipelines.clustering.leaves import LEAF, gap, near, points_of, reach
 
 
 @njit(cache=True, nogil=True)
 def count_within(tree, first, last, limit, enough, counts, done):
     """Neighbours within each leaf, the points themselves among them."""
-    width = tree.blocks.shape[2]
-    row = np.empty(width)
+    row = np.empty(LEAF)
     base = (1 << tree.depth) - 1
     for a in range(first, last):
-        start = (a * tree.n) >> tree.depth
-        size = (((a + 1) * tree.n) >> tree.depth) - start
+        start, stop = points_of(tree, a)
+        size = stop - start
         if reach(tree.boxes, base + a, base + a) <= limit:
             for i in range(size):
                 counts[start + i] += size
@@ -42,11 +41,11 @@ def count_between(tree, first, last, limit, enough, counts, added, done):
     """
     boxes, n, depth = tree.boxes, tree.n, tree.depth
     base = (1 << depth) - 1
-    row = np.empty(tree.blocks.shape[2])
+    row = np.empty(LEAF)
     nodes = np.empty(depth + 2, np.int64)
     levels = np.empty(depth + 2, np.int64)
     for a in range(first, last):
-        start, stop = (a * n) >> depth, ((a + 1) * n) >> depth
+        start, stop = points_of(tree, a)
         nodes[0] = levels[0] = 0
         top = 1
         while top:
@@ -60,7 +59,7 @@ def count_between(tree, first, last, limit, enough, counts, added, done):
                 continue
             before = position << (depth - level)
             if before > a and reach(boxes, base + a, node) <= limit:
-                points = ((after * n) >> depth) - ((before * n) >> depth)
+                points = min(n, after * LEAF) - before * LEAF
                 for i in range(start, stop):
                     counts[i] += points
                 added[node] += stop - start
@@ -75,12 +74,12 @@ def count_between(tree, first, last, limit, enough, counts, added, done):
 
 @njit(cache=True, nogil=True)
 def _count_pair(tree, a, b, limit, enough, counts, done, row):
-    n, depth = tree.n, tree.depth
-    base = (1 << depth) - 1
+    base = (1 << tree.depth) - 1
     if done[base + a]:
         a, b = b, a
-    start, stop = (a * n) >> depth, ((a + 1) * n) >> depth
-    other, size = (b * n) >> depth, (((b + 1) * n) >> depth) - ((b * n) >> depth)
+    start, stop = points_of(tree, a)
+    other, end = points_of(tree, b)
+    size = end - other
     one_way = done[base + b]
     for i in range(start, stop):
         if (one_way and counts[i] >= enough) or not near(tree, a, i - start, b, limit, row):
@@ -103,7 +102,7 @@ def _finish_leaf(tree, leaf, enough, counts, done):
     node = (1 << tree.depth) - 1 + leaf
     if done[node]:
         return
-    for i in range((leaf * tree.n) >> tree.depth, ((leaf + 1) * tree.n) >> tree.depth):
+    for i in range(leaf * LEAF, min(tree.n, (leaf + 1) * LEAF)):
         if counts[i] < enough:
             return
     done[node] = True
@@ -117,15 +116,15 @@ def _finish_leaf(tree, leaf, enough, counts, done):
 @njit(cache=True, nogil=True)
 def settle(tree, enough, counts, added, done):
     """Gives every point what its nodes were counted for."""
-    leaves = 1 << tree.depth
-    for node in range(leaves - 1):
+    base = (1 << tree.depth) - 1
+    for node in range(base):
         added[2 * node + 1] += added[node]
         added[2 * node + 2] += added[node]
         added[node] = 0
-    for leaf in range(leaves):
-        share = added[leaves - 1 + leaf]
+    for leaf in range(len(tree.blocks)):
+        share = added[base + leaf]
         if share:
-            for i in range((leaf * tree.n) >> tree.depth, ((leaf + 1) * tree.n) >> tree.depth):
+            for i in range(leaf * LEAF, min(tree.n, (leaf + 1) * LEAF)):
                 counts[i] += share
-            added[leaves - 1 + leaf] = 0
+            added[base + leaf] = 0
             _finish_leaf(tree, leaf, enough, counts, done)

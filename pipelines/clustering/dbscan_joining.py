@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from pipelines.clustering.leaves import gap, near, reach
+from pipelines.clustering.leaves import LEAF, gap, near, points_of, reach
 
 MIXED = -1
 NO_CORE = -2
@@ -42,7 +42,7 @@ def _unite_leaf(tree, leaf, core, parent, joined):
     node = (1 << tree.depth) - 1 + leaf
     if joined[node] == MIXED:
         one = -1
-        for i in range((leaf * tree.n) >> tree.depth, ((leaf + 1) * tree.n) >> tree.depth):
+        for i in range(leaf * LEAF, min(tree.n, (leaf + 1) * LEAF)):
             if core[i]:
                 if one < 0:
                     one = i
@@ -56,7 +56,7 @@ def _look_at_leaf(tree, leaf, core, parent, joined):
     """Notes when a leaf's core points have come to be in one cluster, or that it has none."""
     node = (1 << tree.depth) - 1 + leaf
     one = NO_CORE
-    for i in range((leaf * tree.n) >> tree.depth, ((leaf + 1) * tree.n) >> tree.depth):
+    for i in range(leaf * LEAF, min(tree.n, (leaf + 1) * LEAF)):
         if core[i]:
             root = _root(parent, i)
             if one == NO_CORE:
@@ -71,7 +71,7 @@ def _look_at_leaf(tree, leaf, core, parent, joined):
 def join_within(tree, first, last, limit, core, parent, joined):
     """Joins the core points within each leaf."""
     base = (1 << tree.depth) - 1
-    row = np.empty(tree.blocks.shape[2])
+    row = np.empty(LEAF)
     for a in range(first, last):
         joined[base + a] = MIXED
         _look_at_leaf(tree, a, core, parent, joined)
@@ -88,7 +88,7 @@ def join_between(tree, first, last, limit, core, parent, joined):
     """Joins the core points of leaves ``first … last`` to those of later leaves."""
     boxes, depth = tree.boxes, tree.depth
     base = (1 << depth) - 1
-    row = np.empty(tree.blocks.shape[2])
+    row = np.empty(LEAF)
     nodes = np.empty(depth + 2, np.int64)
     levels = np.empty(depth + 2, np.int64)
     for a in range(first, last):
@@ -117,15 +117,15 @@ def join_between(tree, first, last, limit, core, parent, joined):
 
 @njit(cache=True, nogil=True)
 def _join_pair(tree, a, b, limit, core, parent, joined, row):
-    n, depth = tree.n, tree.depth
-    base = (1 << depth) - 1
+    base = (1 << tree.depth) - 1
     if reach(tree.boxes, base + a, base + b) <= limit:
         _unite_leaf(tree, a, core, parent, joined)
         _unite_leaf(tree, b, core, parent, joined)
         _unite(parent, joined[base + a], joined[base + b])
         return
-    start, stop = (a * n) >> depth, ((a + 1) * n) >> depth
-    other, size = (b * n) >> depth, (((b + 1) * n) >> depth) - ((b * n) >> depth)
+    start, stop = points_of(tree, a)
+    other, end = points_of(tree, b)
+    size = end - other
     one_is_enough = joined[base + a] >= 0 and joined[base + b] >= 0
     changed = False
     for i in range(start, stop):
@@ -144,11 +144,11 @@ def _join_pair(tree, a, b, limit, core, parent, joined, row):
 @njit(cache=True, nogil=True)
 def look_up(tree, core, parent, joined):
     """Brings up to date which nodes' core points are in one cluster."""
-    leaves = 1 << tree.depth
-    for leaf in range(leaves):
-        if joined[leaves - 1 + leaf] == MIXED:
+    base = (1 << tree.depth) - 1
+    for leaf in range(len(tree.blocks)):
+        if joined[base + leaf] == MIXED:
             _look_at_leaf(tree, leaf, core, parent, joined)
-    for node in range(leaves - 2, -1, -1):
+    for node in range(base - 1, -1, -1):
         one, other = joined[2 * node + 1], joined[2 * node + 2]
         joined[node] = MIXED
         if one == NO_CORE:
@@ -182,13 +182,12 @@ def reach_borders(tree, first, last, limit, core, order, joined, names, labels):
     """Labels what is within eps of core points with the least name among theirs."""
     boxes, n, depth = tree.boxes, tree.n, tree.depth
     base = (1 << depth) - 1
-    width = tree.blocks.shape[2]
-    row = np.empty(width)
-    best = np.empty(width, np.int32)
+    row = np.empty(LEAF)
+    best = np.empty(LEAF, np.int32)
     nodes = np.empty(depth + 2, np.int64)
     levels = np.empty(depth + 2, np.int64)
     for a in range(first, last):
-        start, stop = (a * n) >> depth, ((a + 1) * n) >> depth
+        start, stop = points_of(tree, a)
         best[:] = n
         for i in range(start, stop):
             if core[i]:
@@ -208,7 +207,8 @@ def reach_borders(tree, first, last, limit, core, order, joined, names, labels):
                     best[i] = min(best[i], names[joined[node]])
             elif level == depth:
                 b = node - base
-                other, size = (b * n) >> depth, (((b + 1) * n) >> depth) - ((b * n) >> depth)
+                other, end = points_of(tree, b)
+                size = end - other
                 for i in range(stop - start):
                     if best[i] < 0 or not near(tree, a, i, b, limit, row):
                         continue

@@ -1,8 +1,10 @@
 """A balanced k-d tree whose leaves hold their points side by side, for compiled loops.
 
-Every node halves its points at the median of its widest axis, so that leaf ``i`` of ``2**depth``
-holds the sorted points ``i·n >> depth … (i+1)·n >> depth`` and no starts need to be kept. Nodes
-are numbered as in a heap: 0 is the root, ``2·i + 1`` and ``2·i + 2`` are the children of ``i``.
+Every node parts its points across its widest axis, so that all leaves are full but the last one:
+leaf ``i`` holds the sorted points from ``LEAF·i`` on, and no starts need to be kept. Nodes are
+numbered as in a heap: 0 is the root, ``2·i + 1`` and ``2·i + 2`` are the children of ``i``. The
+lowest level has ``2**depth`` places; those after the last leaf are empty, as nodes above only
+them are.
 
 A squared distance is the sum of ``(x − y)²`` over the axes in their order, as scikit-learn's trees
 compute it (``sklearn/metrics/_dist_metrics.pxd.tp``, ``euclidean_rdist``). Rounding never turns
@@ -18,15 +20,16 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-LEAF = 32  # points at most: a row of distances is eight vectors of four
+LEAF = 32  # points at most: known to the compiler, which keeps rows of distances in vectors
 
 
 class Leaves(NamedTuple):
     """The tree, without the order of its points.
 
     Attributes:
-        blocks: (2**depth, d, width) float64, a leaf's points by axis; infinite past its last one.
-        boxes: (2**(depth + 1) − 1, 2, d) float64, each node's least and greatest coordinates.
+        blocks: (leaves, d, LEAF) float64, a leaf's points by axis; infinite past the last point.
+        boxes: (2**(depth + 1) − 1, 2, d) float64, each node's least and greatest coordinates;
+            ∞ and −∞ of empty ones, which are thus infinitely far from everything.
         n: points.
         depth: levels below the root.
     """
@@ -38,15 +41,15 @@ class Leaves(NamedTuple):
 
 
 def depth_for(n: int) -> int:
-    """Levels below the root that leave at most ``LEAF`` points in a leaf."""
+    """Levels below the root, so that there are enough leaves."""
     return max(0, -(-n // LEAF) - 1).bit_length()
 
 
 def tree_bytes(n: int, d: int) -> int:
     """Bytes of :class:`Leaves`, its order, and the sorted copy from which it is filled."""
-    leaves = 2 ** depth_for(n)
-    blocks = leaves * -(-n // leaves) * d * 8
-    return blocks + n * d * 8 + 2 * leaves * 2 * d * 8 + n * 4
+    blocks = -(-n // LEAF) * LEAF * d * 8
+    boxes = (2 * 2 ** depth_for(n) - 1) * 2 * d * 8
+    return blocks + boxes + n * d * 8 + n * 4
 
 
 def grow(X: np.ndarray, check: Callable[[], None]) -> tuple[Leaves, np.ndarray]:
@@ -64,22 +67,24 @@ def grow(X: np.ndarray, check: Callable[[], None]) -> tuple[Leaves, np.ndarray]:
     order = np.arange(n, dtype=np.int32)
     for level in range(depth):
         check()
-        _split_level(rows, order, level)
-    leaves = 2**depth
-    blocks = np.full((leaves, d, -(-n // leaves)), np.inf)
-    boxes = np.empty((2 * leaves - 1, 2, d))
+        _split_level(rows, order, LEAF << (depth - level))
     check()
-    _fill(rows, blocks, boxes, depth)
+    blocks = np.full((-(-n // LEAF), d, LEAF), np.inf)
+    boxes = np.empty((2 * 2**depth - 1, 2, d))
+    boxes[:, 0], boxes[:, 1] = np.inf, -np.inf
+    _fill(rows, blocks, boxes)
     return Leaves(blocks, boxes, n, depth), order
 
 
 @njit(cache=True, nogil=True)
-def _split_level(rows, order, level):
+def _split_level(rows, order, span):
+    """Parts every node of ``span`` points in two; the last one may have fewer."""
     n, d = rows.shape
-    for node in range(1 << level):
-        first = (node * n) >> level
-        last = ((node + 1) * n) >> level
-        middle = ((2 * node + 1) * n) >> (level + 1)
+    for first in range(0, n, span):
+        last = min(n, first + span)
+        middle = first + span // 2
+        if middle >= last:
+            continue
         axis = 0
         widest = -1.0
         for k in range(d):
@@ -122,25 +127,30 @@ def _select(rows, order, low, high, middle, axis):
 
 
 @njit(cache=True, nogil=True)
-def _fill(rows, blocks, boxes, depth):
+def _fill(rows, blocks, boxes):
     n, d = rows.shape
-    leaves = 1 << depth
-    for leaf in range(leaves):
-        first = (leaf * n) >> depth
-        size = (((leaf + 1) * n) >> depth) - first
+    base = len(boxes) // 2
+    for leaf in range(len(blocks)):
+        first = leaf * LEAF
         for k in range(d):
             least = greatest = rows[first, k]
-            for j in range(size):
-                value = rows[first + j, k]
-                blocks[leaf, k, j] = value
+            for i in range(first, min(n, first + LEAF)):
+                value = rows[i, k]
+                blocks[leaf, k, i - first] = value
                 least = min(least, value)
                 greatest = max(greatest, value)
-            boxes[leaves - 1 + leaf, 0, k] = least
-            boxes[leaves - 1 + leaf, 1, k] = greatest
-    for node in range(leaves - 2, -1, -1):
+            boxes[base + leaf, 0, k] = least
+            boxes[base + leaf, 1, k] = greatest
+    for node in range(base - 1, -1, -1):
         for k in range(d):
             boxes[node, 0, k] = min(boxes[2 * node + 1, 0, k], boxes[2 * node + 2, 0, k])
             boxes[node, 1, k] = max(boxes[2 * node + 1, 1, k], boxes[2 * node + 2, 1, k])
+
+
+@njit(cache=True, nogil=True)
+def points_of(tree, leaf):
+    """The first of a leaf's sorted points, and the one after its last."""
+    return leaf * LEAF, min(tree.n, (leaf + 1) * LEAF)
 
 
 @njit(cache=True, nogil=True)
@@ -166,32 +176,43 @@ def reach(boxes, a, b):
 
 @njit(cache=True, nogil=True)
 def near(tree, a, i, b, limit, row):
-    """Squared distances of point ``i`` of leaf ``a`` to those of leaf ``b``, in ``row``.
+    """Squared distances of point ``i`` of leaf ``a`` to those of leaf ``b``, (LEAF,), in ``row``.
 
     Returns whether any may be ≤ ``limit``; if not, ``row`` may be unfinished.
     """
-    blocks = tree.blocks
-    d, width = blocks.shape[1], blocks.shape[2]
-    box = (1 << tree.depth) - 1 + b
+    here, there = tree.blocks[a], tree.blocks[b]
+    box = tree.boxes[(1 << tree.depth) - 1 + b]
+    d = len(here)
     total = 0.0
     for k in range(d):
-        x = blocks[a, k, i]
-        apart = max(tree.boxes[box, 0, k] - x, x - tree.boxes[box, 1, k])
+        apart = max(box[0, k] - here[k, i], here[k, i] - box[1, k])
         if apart > 0:
             total += apart * apart
     if total > limit:
         return False
-    for j in range(width):
-        row[j] = 0.0
-    for k in range(d):
-        x = blocks[a, k, i]
-        for j in range(width):
-            apart = x - blocks[b, k, j]
+    k = d % 4  # axes in their order: the odd ones, then four by four
+    x = here[0, i]
+    for j in range(LEAF):
+        apart = x - there[0, j]
+        row[j] = apart * apart if k else 0.0
+    for odd in range(1, k):
+        x = here[odd, i]
+        for j in range(LEAF):
+            apart = x - there[odd, j]
             row[j] += apart * apart
-        if k % 8 == 7:  # in many dimensions most are too far before the last axis
-            left = 0
-            for j in range(width):
-                left += row[j] <= limit
-            if left == 0:
-                return False
+    while k < d:
+        x, y, z, w = here[k, i], here[k + 1, i], here[k + 2, i], here[k + 3, i]
+        left = 0
+        for j in range(LEAF):
+            one, two = x - there[k, j], y - there[k + 1, j]
+            three, four = z - there[k + 2, j], w - there[k + 3, j]
+            sum_ = row[j] + one * one
+            sum_ += two * two
+            sum_ += three * three
+            sum_ += four * four
+            row[j] = sum_
+            left += sum_ <= limit
+        if left == 0:  # in many dimensions most are too far before the last axis
+            return False
+        k += 4
     return True
