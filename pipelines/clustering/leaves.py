@@ -1,4 +1,4 @@
-"""A balanced k-d tree whose leaves hold their points side by side, for compiled loops.
+"""A k-d tree whose leaves hold their points side by side, for compiled loops.
 
 Every node parts its points across its widest axis, so that all leaves are full but the last one:
 leaf ``i`` holds the sorted points from ``LEAF·i`` on, and no starts need to be kept. Nodes are
