@@ -1,0 +1,1 @@
+"""Clustering: data sets, algorithms, their steps, and what judges them; no page in here."""
