@@ -148,10 +148,12 @@ def steps(X: np.ndarray, linkage: Linkage = "ward") -> Iterator[Step]:
         node[i] = points + made
         size[i] += size[j]
         labels[labels == j] = i
-        # Only those whose nearest was one of the two can have another nearest now: with each of
+        # Only those whose nearest was one of the two may have another nearest now: with each of
         # the four linkages a union is no nearer to any cluster than the nearer of its parts.
-        again = np.flatnonzero(((nearest == i) | (nearest == j)) & np.isfinite(gap))
-        again = np.union1d(again, i)
+        lost = ((nearest == i) | (nearest == j)) & np.isfinite(gap)
+        kept = lost & (to_union <= gap)
+        nearest[kept] = i
+        again = np.append(np.flatnonzero(lost & ~kept), i)
         nearest[again] = distances[again].argmin(axis=1)
         gap[again] = distances[again, nearest[again]]
         yield step(made + 1)

@@ -103,10 +103,14 @@ def fit_gaussians(
         covariance_type: which covariances to fit.
         reg_covar: added to every variance.
     """
-    # As in scikit-learn, next to nothing more: a component that has no points divides by it.
-    counts = responsibilities.sum(axis=0) + 10 * np.finfo(np.float64).eps
+    found = responsibilities.sum(axis=0)
+    # As in scikit-learn, a component without points has next to no weight, and its mean is 0.
+    counts = np.maximum(found, 10 * np.finfo(np.float64).eps)
     weights = counts / counts.sum()
-    means = responsibilities.T @ X / counts[:, None]
+    # Taken from one of the points, the mean of equal points is exactly them.
+    origin = X[0]
+    from_origin = responsibilities.T @ (X - origin) / counts[:, None]
+    means = origin * (found / counts)[:, None] + from_origin
     apart = [X - mean for mean in means]  # k of (n, d)
     if covariance_type in ("full", "tied"):
         shares = responsibilities.T[:, :, None]  # (k, n, 1)

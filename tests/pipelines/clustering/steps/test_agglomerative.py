@@ -66,7 +66,9 @@ def test_worked_by_hand(name, heights):
 
 def test_wards_heights_say_what_the_sum_of_squares_rises_by():
     X = random_set(3)
-    for before, after in zip(steps := list(agglomerative.steps(X, "ward")), steps[1:], strict=False):
+    for before, after in zip(
+        steps := list(agglomerative.steps(X, "ward")), steps[1:], strict=False
+    ):
         rise = sum_of_squares(X, after.labels) - sum_of_squares(X, before.labels)
         assert after.merges[-1, HEIGHT] ** 2 == pytest.approx(2 * rise)
 
