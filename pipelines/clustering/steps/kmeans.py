@@ -2,7 +2,9 @@
 of its points, until nothing moves (Lloyd 1982, "Least squares quantization in PCM").
 
 A start, a seed and data lead to the labels, centres and number of rounds that
-``sklearn.cluster.KMeans(n_init=1)`` has for them.
+``sklearn.cluster.KMeans(n_init=1)`` has for them. Two exceptions: among points or centres that are
+exactly equally far, rounding may choose otherwise; and when a cluster loses its only point to an
+empty one, the clusters are the same, but two may have swapped numbers.
 """
 
 from __future__ import annotations

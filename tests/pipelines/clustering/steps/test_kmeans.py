@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from sklearn.cluster import KMeans, kmeans_plusplus
 
+from pipelines.clustering.labels import renumber
 from pipelines.clustering.steps import kmeans
 from pipelines.errors import BadRequest
 from tests.pipelines.clustering.steps.sets import FIFTY, assert_unchanged, random_set
@@ -48,6 +49,17 @@ def test_centres_without_points_are_put_where_scikit_learn_puts_them(number):
     relocated = [step.relocated.tolist() for step in kmeans.steps(X, len(start), start)]
     assert relocated[2] == list(range(2, len(start)))
     assert_ends_like_scikit_learn(X, len(start), start=start)
+
+
+@FIFTY
+def test_wild_starts_end_with_scikit_learns_clusters_if_not_its_numbers(number):
+    rng = np.random.default_rng(number)
+    X = rng.normal(size=(12, 2)) * 3
+    start = rng.uniform(-30, 30, (7, 2))  # most lose all points, some twice
+    *_, last = kmeans.steps(X, 7, start)
+    theirs = KMeans(7, init=start, n_init=1).fit(X)
+    np.testing.assert_array_equal(renumber(last.labels), renumber(theirs.labels_))
+    assert last.inertia == pytest.approx(theirs.inertia_, rel=1e-9, abs=1e-12)
 
 
 @FIFTY
