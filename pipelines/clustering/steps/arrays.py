@@ -30,7 +30,8 @@ def checked_points(X: np.ndarray) -> np.ndarray:
 
 
 def check_clusters(clusters: int, points: int) -> None:
-    """
+    """Whether so many points can make so many clusters.
+
     Raises:
         BadRequest: fewer than one cluster, or more than there are points.
     """

@@ -28,7 +28,8 @@ class Step(Protocol):
 
 
 def check_points(points: int) -> None:
-    """
+    """Whether so many points can be shown step by step.
+
     Raises:
         BadRequest: more points than an animation takes.
     """
