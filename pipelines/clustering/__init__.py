@@ -1,0 +1,1 @@
+"""Clustering: data in, labels out. Headless: no page, no web, no database."""
