@@ -27,7 +27,7 @@ MAX_COLUMNS = 1000
 CHUNK_CELLS = 500_000  # about a tenth of a second's reading
 MISSING = ("?", "-", "–", "—")  # besides what pandas takes for missing: NA, n/a, null, None …
 
-_SAMPLE_BYTES = 1 << 18
+_SAMPLE_BYTES = 1 << 20
 _SAMPLE_ROWS = 200
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -201,7 +201,9 @@ def _encoding_of(path: Path, stop: threading.Event | None) -> str:
         if start.startswith(mark):
             return name
     even, odd = (start[side:4096:2].count(0) for side in (0, 1))
-    if even + odd and max(even, odd) > 20 * min(even, odd):  # Latin letters: every other byte is 0
+    # Of line ends, digits and Latin letters in UTF-16 every other byte is 0.
+    most, least = max(even, odd), min(even, odd)
+    if most > 20 * least and most > 0.03 * min(2048, len(start) / 2):
         return "utf-16-be" if even > odd else "utf-16-le"
     if even + odd or 0 in start:
         raise BadRequest(
@@ -258,7 +260,7 @@ def _sampled(text: str, delimiter: str | None) -> tuple[list[list[str]], int, st
     lines = _lines(text)
     while skip < len(lines) - 1 and (not lines[skip].strip() or lines[skip].startswith("#")):
         skip += 1
-    told = re.fullmatch(r"sep=(.)\s*", lines[skip])  # Excel's own way of saying it
+    told = re.fullmatch(r"sep=([,;|\t])\s*", lines[skip])  # Excel's own way of saying it
     if told:
         skip += 1
         delimiter = delimiter or told[1]
@@ -267,14 +269,14 @@ def _sampled(text: str, delimiter: str | None) -> tuple[list[list[str]], int, st
     rows = _rows(text, found)
     if not rows:
         raise BadRequest("The file is empty. Send a table with at least one row.")
-    if max(map(len, rows)) == 1 and delimiter and (better := _delimiter_of(text)) != delimiter:
-        if better != " " and len(_rows(text, better)[0]) > 1:
-            raise BadRequest(
-                "There is no {delimiter} between the columns of this file; they seem to be "
-                "separated by {found}. Choose that, or leave the delimiter empty.",
-                delimiter=repr(delimiter),
-                found=repr(better),
-            )
+    better = _delimiter_of(text) if delimiter and max(map(len, rows)) == 1 else found
+    if better not in (found, " ") and len(_rows(text, better)[0]) > 1:
+        raise BadRequest(
+            "There is no {delimiter} between the columns of this file; they seem to be "
+            "separated by {found}. Choose that, or leave the delimiter empty.",
+            delimiter=repr(delimiter),
+            found=repr(better),
+        )
     return rows, skip, found
 
 
@@ -284,10 +286,8 @@ def _lines(text: str) -> list[str]:
 
 
 def _rows(text: str, delimiter: str) -> list[list[str]]:
-    if delimiter == " ":
-        rows = (line.split() for line in _lines(text))
-    else:
-        rows = _parsed(text, delimiter)
+    words = (line.split() for line in _lines(text))
+    rows = words if delimiter == " " else _parsed(text, delimiter)
     return list(itertools.islice((row for row in rows if row), _SAMPLE_ROWS))
 
 

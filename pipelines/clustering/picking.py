@@ -217,11 +217,6 @@ def _fill(measured: np.ndarray, names: list[str], how: str, notes: list[Message]
     counts = dict(zip(names, np.isnan(measured).sum(axis=0).tolist(), strict=True))
     for index, name in enumerate(names):
         column = measured[:, index]
-        if counts[name] == len(column):
-            raise BadRequest(
-                "The column {name} has no numbers that a mean or median could be taken of.",
-                name=repr(name[:60]),
-            )
         if counts[name]:
             column[np.isnan(column)] = np.nanmean(column) if how == "mean" else np.nanmedian(column)
     if total := sum(counts.values()):

@@ -157,11 +157,11 @@ class Tally:
         )
 
     def _kind(self) -> Kind:
-        present = self.rows - self.missing
+        present = self.rows - self.missing - self.infinite
         if not present:
             return "empty"
         readable = present - self.unreadable
-        if readable >= _NUMBERS * present and readable > self.infinite:
+        if readable >= _NUMBERS * present:
             if self.least == self.most and not self.unreadable:
                 return "constant"
             by_name = bool(_ID_NAME.fullmatch(self.name)) and self.whole and self.all_different
@@ -171,5 +171,5 @@ class Tally:
             return "constant"
         if self.all_different and self.rows >= _FEWEST and not self.spaced:
             return "id"
-        few = not self.overflown and len(self.texts) <= max(2, present / 2)
-        return "category" if few else "text"
+        repeat = len(self.texts) < present and len(self.texts) <= max(_FEWEST, present / 2)
+        return "category" if repeat and not self.overflown else "text"
