@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.clustering.delimited import CHUNK_CELLS, MAX_COLUMNS, too_many_columns, unique
+from pipelines.clustering.delimited import CHUNK_CELLS
+from pipelines.clustering.layout import MAX_COLUMNS, too_many_columns, unique
 from pipelines.errors import BadRequest, Stopped, Unavailable
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ def open_parquet(path: Path) -> Any:
         BadRequest: damaged, or it unfolds into too much.
     """
     try:
-        from pyarrow import parquet
+        from pyarrow import ArrowException, parquet
     except ImportError:
         raise Unavailable(
             "Parquet files are read by pyarrow, which is not installed here "
@@ -37,8 +39,13 @@ def open_parquet(path: Path) -> Any:
         schema = parquet.read_schema(path)
         texts = [each.name for each in schema if str(each.type) in ("string", "large_string")]
         file = parquet.ParquetFile(path, read_dictionary=texts)
-    except (OSError, ValueError) as error:
+    except (ArrowException, OSError, ValueError) as error:
         raise _damaged("Parquet", error) from error
+    if twice := [name for name, count in Counter(schema.names).items() if count > 1]:
+        raise BadRequest(
+            "The Parquet file has two columns called {name}. Rename one of them.",
+            name=repr(twice[0][:60]),
+        )
     if len(schema) > MAX_COLUMNS:
         raise too_many_columns(len(schema))
     groups = range(file.metadata.num_row_groups)
@@ -57,7 +64,7 @@ def parquet_chunks(
 ) -> Iterator[pd.DataFrame]:
     """The rows of the columns ``names``. Raises as :func:`open_parquet`, and Stopped."""
     with open_parquet(path) as file:
-        from pyarrow import types
+        from pyarrow import ArrowException, types
 
         given = file.schema_arrow.names
         size = max(1, CHUNK_CELLS // max(1, len(names)))
@@ -71,7 +78,7 @@ def parquet_chunks(
                     if types.is_nested(kind):
                         frame[name] = frame[name].map(str)
                 yield frame
-        except (OSError, ValueError) as error:
+        except (ArrowException, OSError, ValueError) as error:
             raise _damaged("Parquet", error) from error
 
 

@@ -18,7 +18,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from pipelines.clustering.datasets import Dataset
-from pipelines.clustering.delimited import unique
+from pipelines.clustering.layout import unique
 from pipelines.clustering.tables import Table, frames
 from pipelines.errors import Stopped
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pipelines.clustering.binary_tables import npy_chunks, open_npy, open_parquet, parquet_chunks
-from pipelines.clustering.delimited import Layout, Reading, chunks, layout_of, unique
+from pipelines.clustering.delimited import chunks
+from pipelines.clustering.layout import Layout, Reading, layout_of, unique
 from pipelines.clustering.profile import Column, Tally
 from pipelines.errors import BadRequest
 from pipelines.sizes import in_words

@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from pipelines.clustering.delimited import Reading
+from pipelines.clustering.layout import Reading
 from pipelines.clustering.picking import Picking, pick
 from pipelines.clustering.tables import look
 from pipelines.errors import BadRequest, Stopped, Unavailable
@@ -96,6 +96,26 @@ def test_names_of_rows_without_a_name_of_their_own_are_read_as_r_writes_them(sto
     table = look(stored("x y\nfirst 1 2\nsecond 3 4\n"))
     assert table.names == ("row", "x", "y")
     assert table.suggested() == ("x", "y")
+
+
+@pytest.mark.parametrize("row", ["1,2,9,8", "1,2,,8"])
+def test_columns_beyond_the_header_are_numbered_and_nothing_is_lost(stored, row):
+    table = look(stored(f"a,b\n{row}\n3,4,5,7\n"))
+    assert table.names == ("a", "b", "column 3", "column 4")
+    assert table.preview[1][-1] == "7"
+
+
+def test_a_delimiter_at_each_line_end_is_one_more_empty_column(stored):
+    table = look(stored("a,b\n1,2,\n3,4,\n5,6\n"))
+    assert [column.kind for column in table.columns] == ["number", "number", "empty"]
+
+
+def test_a_line_too_long_is_named_wherever_it_stands(stored):
+    for line in (2, 3, 300):
+        lines = ["a,b", *["1,2"] * 400]
+        lines[line - 1] = "1,2,3"
+        sentence = refusal(lambda lines=lines: look(stored("\n".join(lines))))
+        assert sentence.startswith(f"Line {line} has 3 fields, where the table has 2 columns")
 
 
 def test_thousands_in_quotes_are_numbers(stored):
