@@ -1,0 +1,137 @@
+"""Tables as Parquet and NPY, read in chunks. Nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipelines.clustering.delimited import CHUNK_CELLS
+from pipelines.clustering.layout import MAX_COLUMNS, too_many_columns, unique
+from pipelines.errors import BadRequest, Stopped, Unavailable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MAX_UNPACKED = 4_000_000_000  # bytes that a Parquet file says it holds
+
+
+def open_parquet(path: Path) -> Any:
+    """pyarrow's ``ParquetFile``; texts stay dictionaries where the file has them as such, so that
+    a small file cannot unfold into a large one.
+
+    Raises:
+        Unavailable: pyarrow is not installed.
+        BadRequest: damaged, or it unfolds into too much.
+    """
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError:
+        raise Unavailable(
+            "Parquet files are read by pyarrow, which is not installed here "
+            "(pip install pyarrow). Save the table as CSV and send that."
+        ) from None
+    try:
+        schema = parquet.read_schema(path)
+        texts = [each.name for each in schema if str(each.type) in ("string", "large_string")]
+        file = parquet.ParquetFile(path, read_dictionary=texts)
+    except (ArrowException, OSError, ValueError) as error:
+        raise _damaged("Parquet", error) from error
+    if twice := [name for name, count in Counter(schema.names).items() if count > 1]:
+        raise BadRequest(
+            "The Parquet file has two columns called {name}. Rename one of them.",
+            name=repr(twice[0][:60]),
+        )
+    if len(schema) > MAX_COLUMNS:
+        raise too_many_columns(len(schema))
+    groups = range(file.metadata.num_row_groups)
+    unpacked = sum(file.metadata.row_group(each).total_byte_size for each in groups)
+    if unpacked > MAX_UNPACKED:
+        raise BadRequest(
+            "The file unfolds into {size} GB; at most {limit} GB are read. Keep fewer columns.",
+            size=round(unpacked / 1e9, 1),
+            limit=MAX_UNPACKED // 10**9,
+        )
+    return file
+
+
+def parquet_chunks(
+    path: Path, names: Sequence[str], stop: threading.Event | None = None
+) -> Iterator[pd.DataFrame]:
+    """The rows of the columns ``names``. Raises as :func:`open_parquet`, and Stopped."""
+    with open_parquet(path) as file:
+        from pyarrow import ArrowException, types
+
+        given = file.schema_arrow.names
+        size = max(1, CHUNK_CELLS // max(1, len(names)))
+        by_name = dict(zip(unique(given), given, strict=True))
+        try:
+            for batch in file.iter_batches(size, columns=[by_name[name] for name in names]):
+                if stop is not None and stop.is_set():
+                    raise Stopped
+                frame = batch.to_pandas(date_as_object=False).set_axis(list(names), axis=1)
+                for name, kind in zip(names, batch.schema.types, strict=True):
+                    if types.is_nested(kind):
+                        frame[name] = frame[name].map(str)
+                yield frame
+        except (ArrowException, OSError, ValueError) as error:
+            raise _damaged("Parquet", error) from error
+
+
+def open_npy(path: Path) -> np.ndarray:
+    """(n, d) array on the disk, not in memory; of one axis it becomes one column.
+
+    Raises:
+        BadRequest: objects, text, complex numbers, more than two axes, or damaged.
+    """
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # numpy's reader meets damage with errors of many kinds
+        if "Object arrays" in str(error) or "Python objects" in str(error):
+            raise BadRequest(
+                "The NPY file holds Python objects, which are never opened because that can run "
+                "code. Save an array of numbers: numpy.save(path, array.astype(float))."
+            ) from None
+        raise _damaged("NPY", error) from error
+    if array.dtype.kind not in "fiub":
+        raise BadRequest(
+            "The NPY file holds {kind}; an array of numbers is needed.", kind=str(array.dtype)[:60]
+        )
+    if array.ndim not in (1, 2):
+        raise BadRequest(
+            "The NPY file has {axes} axes; points need two: rows and columns.", axes=array.ndim
+        )
+    table = array.reshape(len(array), -1) if array.size else array.reshape(0, 1)
+    if table.shape[1] > MAX_COLUMNS:
+        raise too_many_columns(table.shape[1])
+    return table
+
+
+def npy_chunks(
+    path: Path, names: Sequence[str], stop: threading.Event | None = None
+) -> Iterator[pd.DataFrame]:
+    """The rows of the columns ``names``, which are "column 1" …; raises as :func:`open_npy`."""
+    import pandas as pd
+
+    array = open_npy(path)
+    columns = [int(name.removeprefix("column ")) - 1 for name in names]
+    size = max(1, CHUNK_CELLS // array.shape[1])
+    for start in range(0, len(array), size):
+        if stop is not None and stop.is_set():
+            raise Stopped
+        rows = np.asarray(array[start : start + size])[:, columns]
+        # Numbers of the other byte order are none that pandas knows.
+        kind = np.uint8 if rows.dtype.kind == "b" else rows.dtype.newbyteorder("=")
+        yield pd.DataFrame(rows.astype(kind), columns=list(names))
+
+
+def _damaged(kind: str, error: Exception) -> BadRequest:
+    return BadRequest(
+        "The {kind} file is damaged or cut off ({reason}). Send the whole file.",
+        kind=kind,
+        reason=(str(error).splitlines() or [type(error).__name__])[0][:200],
+    )

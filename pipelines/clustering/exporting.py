@@ -1,0 +1,153 @@
+"""What people take home: labels beside their own columns, centres, parameters.
+
+A cell that a spreadsheet would run as a formula (CSV injection, CWE-1236) is defused by an
+apostrophe before it, which spreadsheets show as text; plain numbers such as −3.5 stay numbers.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from pipelines.clustering.datasets import Dataset
+from pipelines.clustering.layout import unique
+from pipelines.clustering.tables import Table, frames
+from pipelines.errors import Stopped
+
+# Full-width signs too: Excel reads them as their narrow ones.
+_BEGINS = tuple("=+-@\t\r\n＝＋－＠")
+_NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
+_BLOCK = 50_000
+
+
+def guarded(cell: object) -> str:
+    """The cell as text that no spreadsheet takes for a formula."""
+    text = str(cell)
+    if text.startswith(_BEGINS) and not _NUMBER.fullmatch(text):
+        return "'" + text
+    return text
+
+
+def labels_csv(
+    path: Path,
+    source: Table | Dataset,
+    labels: np.ndarray,
+    rows: np.ndarray | None = None,
+    further: dict[str, np.ndarray] | None = None,
+    stop: threading.Event | None = None,
+) -> None:
+    """Writes every row of ``source`` as it was, and its cluster in a further column.
+
+    UTF-8 with commas. Where there are other than ASCII letters or texts, a byte order mark comes
+    first, without which Excel takes another encoding.
+
+    Args:
+        path: is written anew, in blocks.
+        source: a table, whose cells come as they are written in its file; or points.
+        labels: (n,) clusters 0 …; −1 is noise.
+        rows: (n,) rows of ``source`` that the labels are of; the others have an empty cell. None:
+            all of them, in order.
+        further: columns more, (n,) numbers each, such as the probability of the cluster.
+
+    Raises:
+        Stopped: ``stop`` was set; the file is not whole then.
+    """
+    names = source.names if isinstance(source, Table) else source.columns
+    total = source.rows if isinstance(source, Table) else len(source.X)
+    added = {"cluster": _spread(np.asarray(labels), rows, total)}
+    added |= {
+        name: _spread(np.asarray(each), rows, total) for name, each in (further or {}).items()
+    }
+    every = unique([*names, *added])  # no name of theirs is written over
+    texts = isinstance(source, Table) and any(each.kind != "number" for each in source.columns)
+    marked = texts or not "".join(every).isascii()
+    with path.open("w", encoding="utf-8-sig" if marked else "utf-8", newline="") as file:
+        _write(file, every, _joined(source, added, stop))
+
+
+def centres_csv(
+    path: Path, columns: Sequence[str], centres: np.ndarray, sizes: Sequence[int]
+) -> None:
+    """Writes a row for each centre: its cluster, how many points it has, and its (d,) place."""
+    names = unique(["cluster", "points", *columns])
+    marked = not "".join(names).isascii()
+    rows = (
+        [label, int(size), *centre.tolist()]
+        for label, (size, centre) in enumerate(zip(sizes, centres, strict=True))
+    )
+    with path.open("w", encoding="utf-8-sig" if marked else "utf-8", newline="") as file:
+        _write(file, names, rows)
+
+
+def parameters_json(parameters: dict[str, Any]) -> str:
+    """Parameters as JSON for people to read: arrays become lists, NaN and ±∞ null.
+
+    Raises:
+        TypeError: a value that JSON has no word for.
+    """
+    return json.dumps(_plain(parameters), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return value
+
+
+def _write(file: TextIO, names: Iterable[str], rows: Iterable[Sequence[Any]]) -> None:
+    writer = csv.writer(file)
+    writer.writerow(map(guarded, names))
+    writer.writerows(rows)
+
+
+def _spread(values: np.ndarray, rows: np.ndarray | None, total: int) -> list[Any]:
+    """``values`` at their ``rows`` of ``total``, "" elsewhere."""
+    if rows is None:
+        rows = np.arange(total)
+    if len(values) != len(rows):
+        raise ValueError(f"{len(values)} labels for {len(rows)} rows")
+    spread = np.full(total, "", dtype=object)
+    spread[rows] = values.tolist()
+    return spread.tolist()
+
+
+def _joined(
+    source: Table | Dataset, added: dict[str, list[Any]], stop: threading.Event | None
+) -> Iterator[tuple[Any, ...]]:
+    end = 0
+    for columns in _columns(source, stop):
+        start, end = end, end + len(columns[0])
+        yield from zip(*columns, *(each[start:end] for each in added.values()), strict=True)
+
+
+def _columns(source: Table | Dataset, stop: threading.Event | None) -> Iterator[list[list[Any]]]:
+    """The source's columns, block by block."""
+    if isinstance(source, Table):
+        for chunk in frames(source, source.names, verbatim=True, stop=stop):
+            yield [_cells(chunk[name]) for name in source.names]
+        return
+    for start in range(0, len(source.X), _BLOCK):
+        if stop is not None and stop.is_set():
+            raise Stopped
+        yield source.X[start : start + _BLOCK].T.tolist()
+
+
+def _cells(series: Any) -> list[Any]:
+    cells = series.astype(object).where(series.notna(), "").tolist()
+    if series.dtype.kind in "iuf":
+        return cells
+    return [guarded(cell) if isinstance(cell, str) else cell for cell in cells]

@@ -1,0 +1,139 @@
+"""Two or three axes for the picture. Clustering itself always sees all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from pipelines.errors import BadRequest, Unavailable
+from pipelines.messages import Message
+
+Method = Literal["none", "pca", "umap"]
+
+UMAP_ROWS = 20_000  # points that UMAP lays out; it takes about a minute for so many
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Projection:
+    """Where points lie in the picture.
+
+    Attributes:
+        points: (m, dims) float64.
+        rows: (m,) int64 rows of X that these are; all of them but for UMAP of many.
+        method: what was done; "none" where X had few enough columns already.
+        explained: (dims,) share of the variance on each axis (PCA), else None.
+        axes: (dims, d) float64 directions of unit length (PCA), else None.
+        mean: (d,) float64 that was taken off before (PCA), else None.
+        note: what the picture shows and what not.
+    """
+
+    points: np.ndarray
+    rows: np.ndarray
+    method: Method
+    explained: np.ndarray | None = None
+    axes: np.ndarray | None = None
+    mean: np.ndarray | None = None
+    note: Message | None = None
+
+    def place(self, X: np.ndarray) -> np.ndarray | None:
+        """Where other points (k, d), such as centres, lie in the picture; None after UMAP."""
+        if self.method == "none":
+            return _padded(X, self.points.shape[1])
+        if self.axes is None or self.mean is None:
+            return None
+        return (X - self.mean) @ self.axes.T
+
+
+def project(X: np.ndarray, dims: int = 2, method: Method = "pca", seed: int = 0) -> Projection:
+    """``X`` (n, d) float64 seen along ``dims`` (2 or 3) axes; ``X`` is not changed.
+
+    With ``d ≤ dims`` points stay where they are, with zeros for an axis that is lacking.
+
+    * pca: the directions of largest variance (Pearson 1901), by the eigenvectors of the
+      covariance, O(n·d² + d³); signs such that each axis' largest entry is positive.
+    * umap: McInnes, Healy, Melville 2018, with 15 neighbours and a least distance of 0.1. Of more
+      than 20,000 points so many are drawn by ``seed``. It cannot be stopped midway.
+
+    Raises:
+        BadRequest: neither 2 nor 3 axes, an unknown method, or too few points for UMAP.
+        Unavailable: UMAP, and umap-learn is not installed.
+    """
+    if dims not in (2, 3):
+        raise BadRequest("A picture has 2 or 3 axes, not {count}.", count=dims)
+    everyone = np.arange(len(X))
+    if X.shape[1] <= dims or method == "none":
+        note = None
+        if X.shape[1] > dims:
+            note = Message(
+                "The picture shows the first {dims} of {columns} columns; the clusters come from "
+                "all of them.",
+                dims=dims,
+                columns=X.shape[1],
+            )
+        return Projection(_padded(X, dims), everyone, "none", note=note)
+    if method == "pca":
+        return _pca(X, dims)
+    if method == "umap":
+        return _umap(X, dims, seed)
+    raise BadRequest("There is no projection {name}; there are pca and umap.", name=repr(method))
+
+
+def _padded(X: np.ndarray, dims: int) -> np.ndarray:
+    points = np.zeros((len(X), dims))
+    points[:, : X.shape[1]] = X[:, :dims]
+    return points
+
+
+def _pca(X: np.ndarray, dims: int) -> Projection:
+    mean = X.mean(axis=0)
+    covariance = (
+        np.atleast_2d(np.cov(X, rowvar=False)) if len(X) > 1 else np.zeros((X.shape[1],) * 2)
+    )
+    variances, vectors = np.linalg.eigh(covariance)
+    axes = vectors[:, ::-1][:, :dims].T
+    axes = axes * np.sign(axes[np.arange(dims), np.abs(axes).argmax(axis=1)])[:, None]
+    total = np.trace(covariance)
+    largest = np.clip(variances[::-1][:dims], 0, None)
+    explained = largest / total if total > 0 else np.zeros(dims)
+    note = Message(
+        "The picture shows {dims} axes with {share} % of the variance (PCA); the clusters come "
+        "from all {columns} columns.",
+        dims=dims,
+        share=round(100 * float(explained.sum())),
+        columns=X.shape[1],
+    )
+    points = (X - mean) @ axes.T
+    return Projection(points, np.arange(len(X)), "pca", explained, axes, mean, note)
+
+
+def _umap(X: np.ndarray, dims: int, seed: int) -> Projection:
+    try:
+        from umap import UMAP  # compiles for some seconds: only where it is asked for
+    except ImportError:
+        raise Unavailable(
+            "UMAP is done by umap-learn, which is not installed here (pip install umap-learn). "
+            "Choose PCA."
+        ) from None
+    if len(X) < dims + 3:
+        raise BadRequest(
+            "UMAP needs at least {least} points; there are {count}. Choose PCA.",
+            least=dims + 3,
+            count=len(X),
+        )
+    rows = np.arange(len(X))
+    if len(X) > UMAP_ROWS:
+        rows = np.sort(np.random.default_rng(seed).choice(len(X), UMAP_ROWS, replace=False))
+    neighbours = min(15, len(rows) - 1)
+    # One thread: with more of them the same seed would not give the same picture.
+    layout = UMAP(n_components=dims, n_neighbors=neighbours, random_state=seed, n_jobs=1)
+    points = layout.fit_transform(X[rows]).astype(np.float64)
+    note = Message(
+        "The picture shows {count} of {rows} points laid out by UMAP: neighbours are kept, "
+        "distances and densities are not. The clusters come from all {columns} columns.",
+        count=f"{len(rows):,}",
+        rows=f"{len(X):,}",
+        columns=X.shape[1],
+    )
+    return Projection(points, rows, "umap", note=note)

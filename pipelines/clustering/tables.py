@@ -1,0 +1,176 @@
+"""Tables that people bring in: CSV, TSV and other delimited text, Parquet, NPY.
+
+The kind of file is read from its bytes, never from its name. A table is gone through in chunks,
+once to see what its columns are and once more for the columns that are wanted: of the file itself
+never more than about 500,000 cells are in memory.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pipelines.clustering.binary_tables import npy_chunks, open_npy, open_parquet, parquet_chunks
+from pipelines.clustering.delimited import chunks
+from pipelines.clustering.layout import Layout, Reading, layout_of, unique
+from pipelines.clustering.profile import Column, Tally
+from pipelines.errors import BadRequest
+from pipelines.sizes import in_words
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MAX_BYTES = 300_000_000
+MAX_ROWS = 1_000_000
+PREVIEW_ROWS = 10
+
+Format = Literal["text", "parquet", "npy"]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What is known of a table after one look.
+
+    Attributes:
+        path: where the server has it.
+        format: text, parquet or npy.
+        layout: of text, else None.
+        rows: how many.
+        columns: what each is.
+        preview: the first ten rows, as texts.
+    """
+
+    path: Path
+    format: Format
+    layout: Layout | None
+    rows: int
+    columns: tuple[Column, ...]
+    preview: tuple[tuple[str, ...], ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns)
+
+    def suggested(self) -> tuple[str, ...]:
+        """The columns to begin with: numbers that are neither constant nor ids."""
+        return tuple(column.name for column in self.columns if column.kind == "number")
+
+
+def look(
+    path: Path,
+    reading: Reading | None = None,
+    stop: threading.Event | None = None,
+    max_bytes: int = MAX_BYTES,
+    max_rows: int = MAX_ROWS,
+) -> Table:
+    """Goes through the whole file once. O(cells) time, bounded memory.
+
+    Raises:
+        BadRequest: too large, too many rows or columns, no rows, damaged, or not a table.
+        Unavailable: Parquet, and pyarrow is not installed.
+        Stopped: ``stop`` was set.
+    """
+    size = path.stat().st_size
+    if size > max_bytes:
+        raise BadRequest(
+            "The file has {size}; at most {limit} are read. Keep fewer rows or columns, or send "
+            "it as Parquet, which is smaller.",
+            size=in_words(size),
+            limit=in_words(max_bytes),
+        )
+    format = _format_of(path)
+    layout = None
+    if format == "text":
+        layout = layout_of(path, reading or Reading(), stop)
+        names = layout.names
+    elif format == "parquet":
+        with open_parquet(path) as file:
+            names = unique(file.schema_arrow.names)
+            _check_rows(file.metadata.num_rows, max_rows)
+    else:
+        array = open_npy(path)
+        names = unique([""] * array.shape[1])
+        _check_rows(len(array), max_rows)
+    rows, preview = 0, ()
+    marks = (layout.decimal, layout.thousands) if layout else (".", None)
+    tallies = [Tally(name, *marks) for name in names]
+    for chunk in _chunks(path, format, layout, names, stop):
+        if not rows:
+            preview = tuple(
+                tuple(map(_cell, row)) for row in chunk.head(PREVIEW_ROWS).itertuples(index=False)
+            )
+        rows += len(chunk)
+        _check_rows(rows, max_rows)
+        for tally in tallies:
+            tally.add(chunk[tally.name])
+    if not rows:
+        raise BadRequest("The file has no rows. Send a table with at least one.")
+    columns = tuple(tally.column() for tally in tallies)
+    return Table(path, format, layout, rows, columns, preview)
+
+
+def frames(
+    table: Table,
+    names: Sequence[str],
+    texts: Sequence[str] = (),
+    verbatim: bool = False,
+    stop: threading.Event | None = None,
+) -> Iterator[pd.DataFrame]:
+    """The table's rows in chunks, for a second time.
+
+    Args:
+        names: columns, of those that there are.
+        texts: those of them whose cells stay as they are written in a text file.
+        verbatim: all cells of a text file stay as they are written, missing ones as "".
+
+    Raises: as :func:`look`.
+    """
+    return _chunks(table.path, table.format, table.layout, names, stop, texts, verbatim)
+
+
+def _chunks(
+    path: Path,
+    format: Format,
+    layout: Layout | None,
+    names: Sequence[str],
+    stop: threading.Event | None,
+    texts: Sequence[str] = (),
+    verbatim: bool = False,
+) -> Iterator[pd.DataFrame]:
+    if layout is not None:
+        return chunks(path, layout, names, texts, verbatim, stop)
+    if format == "parquet":
+        return parquet_chunks(path, names, stop)
+    return npy_chunks(path, names, stop)
+
+
+def _format_of(path: Path) -> Format:
+    with path.open("rb") as file:
+        start = file.read(8)
+    if start.startswith(b"PAR1"):
+        return "parquet"
+    if start.startswith(b"\x93NUMPY"):
+        return "npy"
+    if start.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
+        raise BadRequest(
+            "This is an Excel workbook or another archive. Save the sheet as CSV and send that."
+        )
+    if start.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")):
+        raise BadRequest("This file is compressed. Unpack it and send what is inside.")
+    return "text"
+
+
+def _check_rows(rows: int, limit: int) -> None:
+    if rows > limit:
+        raise BadRequest(
+            "The table has more than {limit} rows; no more are read. Send a part of them, drawn "
+            "at random.",
+            limit=f"{limit:,}",
+        )
+
+
+def _cell(value: object) -> str:
+    return "" if value is None or value != value else str(value)[:200]

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import threading
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipelines.clustering.datasets import DatasetRequest, make
+from pipelines.clustering.exporting import centres_csv, guarded, labels_csv, parameters_json
+from pipelines.clustering.tables import look
+from pipelines.errors import Stopped
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "labels.csv"
+
+
+def stored(tmp_path, text: str, encoding: str = "utf-8"):
+    path = tmp_path / "upload"
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def rows_of(path) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(path.read_bytes().decode("utf-8-sig"))))
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "=1+1",
+        "=HYPERLINK(\"http://x\",\"y\")",
+        "+cmd|' /C calc'!A0",
+        "-2+3",
+        "@SUM(A1)",
+        "\t=1",
+        "\r=1",
+        "\n=1",
+        "＝1+1",
+        "-",
+        "+49 30 123",
+        "-1e5x",
+    ],
+)  # fmt: skip
+def test_what_a_spreadsheet_would_run_is_defused(cell):
+    assert guarded(cell) == "'" + cell
+
+
+@pytest.mark.parametrize(
+    "cell", ["-3", "+3.5", "-.5", "-1,5", "-2e-7", "3", "a=b", "", " x", "'=1", "名=1"]
+)
+def test_plain_numbers_and_texts_stay_as_they_are(cell):
+    assert guarded(cell) == cell
+
+
+def test_a_table_goes_home_as_it_was_with_its_clusters(tmp_path, out):
+    path = stored(tmp_path, "id;Größe;Wert\n007;1,50;NA\n008;-2,0;=1+1\n009;;x\n", "utf-16")
+    labels_csv(out, look(path), np.array([1, -1, 0], np.int32))
+    assert rows_of(out) == [
+        ["id", "Größe", "Wert", "cluster"],
+        ["007", "1,50", "NA", "1"],
+        ["008", "-2,0", "'=1+1", "-1"],
+        ["009", "", "x", "0"],
+    ]
+
+
+def test_names_of_columns_are_defused_too(tmp_path, out):
+    labels_csv(out, look(stored(tmp_path, "=cmd(),x\n1,2\n3,5\n")), np.array([0, 1]))
+    assert rows_of(out)[0] == ["'=cmd()", "x", "cluster"]
+
+
+def test_rows_that_were_left_out_have_no_cluster(tmp_path, out):
+    table = look(stored(tmp_path, "x\n1\n2\n3\n4\n"))
+    labels_csv(out, table, np.array([5, 6]), np.array([1, 3]), {"p": np.array([0.5, 0.25])})
+    assert rows_of(out)[1:] == [
+        ["1", "", ""], ["2", "5", "0.5"], ["3", "", ""], ["4", "6", "0.25"]
+    ]  # fmt: skip
+
+
+def test_a_column_that_is_called_cluster_stays(tmp_path, out):
+    labels_csv(out, look(stored(tmp_path, "cluster,x\n8,1\n9,2\n")), np.array([0, 1]))
+    assert rows_of(out) == [["cluster", "x", "cluster (2)"], ["8", "1", "0"], ["9", "2", "1"]]
+
+
+def test_clusters_stay_beside_their_rows_over_many_chunks(tmp_path, out, monkeypatch):
+    monkeypatch.setattr("pipelines.clustering.delimited.CHUNK_CELLS", 7)
+    table = look(stored(tmp_path, "x\n" + "\n".join(map(str, range(100)))))
+    labels_csv(out, table, np.arange(100))
+    assert rows_of(out)[1:] == [[str(i), str(i)] for i in range(100)]
+
+
+def test_points_go_home_to_the_last_bit(out, monkeypatch):
+    monkeypatch.setattr("pipelines.clustering.exporting._BLOCK", 30)
+    data = make(DatasetRequest(points=100))
+    labels_csv(out, data, data.truth)
+    table = pd.read_csv(out)
+    assert (table[["x", "y"]].to_numpy() == data.X).all()
+    assert (table["cluster"] == data.truth).all()
+
+
+def test_an_array_goes_home(tmp_path, out):
+    path = tmp_path / "a"
+    with path.open("wb") as file:
+        np.save(file, np.array([[1.5, -2], [np.nan, 4]]))
+    labels_csv(out, look(path), np.array([0]), np.array([0]))
+    assert rows_of(out) == [
+        ["column 1", "column 2", "cluster"], ["1.5", "-2.0", "0"], ["", "4.0", ""]
+    ]  # fmt: skip
+
+
+def test_a_byte_order_mark_comes_only_where_there_are_texts(tmp_path, out):
+    for text, marked in (("x,y\n1,2\n3,5\n", False), ("x,y\n1,é\n3,b\n", True)):
+        labels_csv(out, look(stored(tmp_path, text)), np.array([0, 1]))
+        assert out.read_bytes().startswith(b"\xef\xbb\xbf") == marked
+
+
+def test_labels_of_another_number_are_a_bug(out):
+    with pytest.raises(ValueError, match="3 labels for 600 rows"):
+        labels_csv(out, make(DatasetRequest()), np.zeros(3))
+
+
+def test_writing_stops_when_told(out):
+    stop = threading.Event()
+    stop.set()
+    data = make(DatasetRequest())
+    with pytest.raises(Stopped):
+        labels_csv(out, data, data.truth, stop=stop)
+
+
+def test_centres_have_their_sizes(out):
+    centres_csv(out, ("x", "=y"), np.array([[0.1, -2], [3, 4]]), np.array([7, 9]))
+    assert rows_of(out) == [
+        ["cluster", "points", "x", "'=y"], ["0", "7", "0.1", "-2.0"], ["1", "9", "3.0", "4.0"]
+    ]  # fmt: skip
+
+
+def test_parameters_are_json_that_any_program_reads():
+    text = parameters_json(
+        {
+            "algorithm": "k_means",
+            "centres": np.array([[1.5, np.nan]]),
+            "n": np.int64(3),
+            "tol": np.inf,
+            "名": (1, True, None),
+        }
+    )
+    assert json.loads(text) == {
+        "algorithm": "k_means",
+        "centres": [[1.5, None]],
+        "n": 3,
+        "tol": None,
+        "名": [1, True, None],
+    }
+    assert "NaN" not in text
+    assert "名" in text
+
+
+def test_labels_and_points_are_not_changed(out):
+    data = make(DatasetRequest())
+    X, labels = data.X.copy(), data.truth.copy()
+    labels_csv(out, data, data.truth)
+    assert (X == data.X).all()
+    assert (labels == data.truth).all()

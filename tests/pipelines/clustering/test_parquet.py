@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import csv
+import datetime
+import decimal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from pipelines.clustering import binary_tables
+from pipelines.clustering.exporting import labels_csv
+from pipelines.clustering.picking import Picking, pick
+from pipelines.clustering.tables import frames, look
+from pipelines.errors import BadRequest
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "upload"
+
+
+def written(path, columns, **options):
+    parquet.write_table(pa.table(columns), path, **options)
+    return path
+
+
+def refusal(call) -> str:
+    with pytest.raises(BadRequest) as error:
+        call()
+    return str(error.value)
+
+
+def test_what_each_column_is(path):
+    days = [datetime.date(2026, 1, 1 + i) for i in range(24)]
+    table = look(
+        written(
+            path,
+            {
+                "x": np.linspace(0, 1, 24),
+                "whole": pa.array([None, *(i * i % 7 for i in range(23))]),
+                "money": [decimal.Decimal(i % 5) / 4 for i in range(24)],
+                "colour": ["red", "blue"] * 12,
+                "smoker": [True, False, None] * 8,
+                "words": [f"some words {i}" for i in range(24)],
+                "day": days,
+                "list": [[i, i] for i in range(24)],
+                "nothing": pa.nulls(24),
+            },
+        )
+    )
+    assert {column.name: column.kind for column in table.columns} == {
+        "x": "number",
+        "whole": "number",
+        "money": "number",
+        "colour": "category",
+        "smoker": "category",
+        "words": "text",
+        "day": "text",
+        "list": "text",
+        "nothing": "empty",
+    }
+    assert refusal(lambda: pick(table, Picking(columns=("day",)))).startswith("'day' hold texts")
+
+
+@pytest.mark.parametrize("compression", ["none", "snappy", "zstd", "gzip"])
+def test_columns_become_points_over_many_chunks(path, monkeypatch, compression):
+    monkeypatch.setattr(binary_tables, "CHUNK_CELLS", 20)
+    X = np.random.default_rng(0).standard_normal((100, 2))
+    colours = [["red", "green", "blue"][i % 3] for i in range(100)]
+    written(path, {"a": X[:, 0], "c": colours, "b": X[:, 1]}, compression=compression,
+            row_group_size=30)  # fmt: skip
+    picked = pick(look(path), Picking(columns=("b", "a", "c")))
+    assert (picked.data.X[:, :2] == X[:, ::-1]).all()
+    assert picked.data.columns[2:] == ("c=blue", "c=green", "c=red")
+    assert picked.data.X[:3, 2:].tolist() == [[0, 0, 1], [0, 1, 0], [1, 0, 0]]
+
+
+def test_missing_values_and_infinities_are_counted_and_dropped(path):
+    written(path, {"a": pa.array([1.0, None, np.nan, np.inf, 5, 6])})
+    column = look(path).columns[0]
+    assert (column.missing, column.infinite) == (2, 1)
+    assert pick(look(path), Picking(columns=("a",))).data.X.tolist() == [[1], [5], [6]]
+
+
+def test_a_frame_that_pandas_wrote_is_read(path):
+    pd.DataFrame({"a": [1.5, 2], "c": pd.Categorical(["u", "v"])}).to_parquet(path)
+    assert pick(look(path), Picking(columns=("a",))).data.X.tolist() == [[1.5], [2]]
+
+
+def test_a_table_goes_home_with_its_clusters(path, tmp_path):
+    written(path, {"a": [1.5, None, -3], "c": ["x", "=1+1", None]})
+    labels_csv(tmp_path / "out", look(path), np.array([1, 0]), np.array([0, 2]))
+    with (tmp_path / "out").open(encoding="utf-8-sig", newline="") as file:
+        assert list(csv.reader(file)) == [
+            ["a", "c", "cluster"], ["1.5", "x", "1"], ["", "'=1+1", ""], ["-3.0", "", "0"]
+        ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kept", [0.02, 0.3, 0.6, 0.9, 0.99])
+def test_a_file_cut_off_anywhere_is_refused_as_damaged(path, kept):
+    written(path, {"a": np.arange(500.0), "b": ["x", "y"] * 250})
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(kept * len(whole))])
+    assert refusal(lambda: look(path)).startswith("The Parquet file is damaged or cut off (")
+
+
+def test_bytes_that_were_changed_lead_to_a_sentence_or_to_other_values_but_not_to_a_crash(path):
+    written(path, {"a": np.arange(300.0), "b": ["x", "y", "z"] * 100}, compression="snappy")
+    whole = path.read_bytes()
+    random = np.random.default_rng(0)
+    refused = 0
+    for _ in range(60):
+        changed = bytearray(whole)
+        for place in random.integers(4, len(whole) - 4, 3):
+            changed[place] = random.integers(256)
+        path.write_bytes(changed)
+        try:
+            look(path)
+        except BadRequest as error:
+            refused += "The Parquet file is damaged" in str(error)
+    assert refused > 8
+
+
+def test_too_many_columns_and_rows_and_none_are_refused(path):
+    written(path, {f"c{i}": [1] for i in range(1001)})
+    assert refusal(lambda: look(path)).startswith("The file has 1,001 columns; at most 1,000")
+    written(path, {"a": np.zeros(101)})
+    assert refusal(lambda: look(path, max_rows=100)).startswith("The table has more than 100 rows")
+    written(path, {"a": np.zeros(0)})
+    assert refusal(lambda: look(path)) == "The file has no rows. Send a table with at least one."
+
+
+def test_two_columns_of_one_name_are_refused(path):
+    table = pa.table([[1.0], [2.0]], names=["a", "a"])
+    parquet.write_table(table, path)
+    assert refusal(lambda: look(path)) == (
+        "The Parquet file has two columns called 'a'. Rename one of them."
+    )
+
+
+def test_a_file_that_unfolds_into_too_much_is_refused_before_it_is_read(path, monkeypatch):
+    monkeypatch.setattr(binary_tables, "MAX_UNPACKED", 1_000_000_000)
+    written(path, {"a": np.zeros(1000)}, use_dictionary=False)
+    look(path)
+    monkeypatch.setattr(binary_tables, "MAX_UNPACKED", 50)
+    assert "unfolds into" in refusal(lambda: look(path))
+
+
+def test_texts_that_repeat_are_not_unfolded(path):
+    table = look(written(path, {"a": ["x" * 1000] * 200}))
+    assert table.columns[0].kind == "constant"
+    (chunk,) = frames(table, ("a",))
+    assert isinstance(chunk["a"].dtype, pd.CategoricalDtype)
+    assert len(chunk["a"].cat.categories) == 1
