@@ -14,6 +14,8 @@ from pipelines.clustering.algorithm import Call
 _CLUSTER = "sklearn.cluster"
 BANDWIDTH_POINTS = 2000
 """The bandwidth of mean shift is estimated from so many points: all pairs of them are looked at."""
+LEAST_BANDWIDTH = 1e-6
+"""Times the largest value: the window where the estimate is 0, which mean shift does not take."""
 
 
 def kmeans(params: ask.KMeansParameters, seed: int) -> Call:

@@ -86,13 +86,16 @@ def _estimate(
         from sklearn.cluster import estimate_bandwidth
 
         more["bandwidth"] = estimate_bandwidth(X, **calls.bandwidth(params, seed, len(X)))
-        if more["bandwidth"] <= 0:  # most points are equal: a window that holds equal points only
-            more["bandwidth"] = np.finfo(np.float64).tiny
+        if more["bandwidth"] == 0:  # every point has many equals: they are the clusters
+            more["bandwidth"] = calls.LEAST_BANDWIDTH * (float(np.abs(X).max()) or 1.0)
     estimator = _make(call, **more)
     labels = estimator.fit_predict(X)
     found = {"labels": labels, "model": {}, **_DETAILS.get(algorithm.name, _nothing)(estimator, X)}
     _look_for_trouble(algorithm, estimator, params, labels, notes)
     return found
+
+
+_SETTLES = ("kmeans", "mixture", "affinity")
 
 
 def _look_for_trouble(
@@ -107,9 +110,8 @@ def _look_for_trouble(
                 iterations=params.iterations,
             )
         )
-    elif algorithm.name in ("kmeans", "mixture") and (
-        not getattr(estimator, "converged_", True)
-        or (algorithm.name == "kmeans" and estimator.n_iter_ >= params.iterations)
+    elif algorithm.name in _SETTLES and (
+        estimator.n_iter_ >= params.iterations and not getattr(estimator, "converged_", False)
     ):
         notes(
             Message(

@@ -120,13 +120,15 @@ def silhouettes(
     Returns:
         float64 (m,) silhouettes, and int64 (m,) which points these are, ascending.
     """
+    from sklearn import config_context
     from sklearn.metrics import silhouette_samples
 
     chosen = _sample(labels, limit, seed)
     # Within a sample every point may be the only one of its cluster: all are 0 then.
     if len(np.unique(labels[chosen])) == len(chosen):
         return np.zeros(len(chosen)), chosen
-    return silhouette_samples(X[chosen], labels[chosen]), chosen
+    with config_context(working_memory=100):  # MB of distances at a time, not 1 GB
+        return silhouette_samples(X[chosen], labels[chosen]), chosen
 
 
 def compare_with_truth(labels: np.ndarray, truth: np.ndarray) -> Agreement:

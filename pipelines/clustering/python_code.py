@@ -72,5 +72,5 @@ def _bandwidth(params: Any, seed: int) -> list[str]:
     listed = ", ".join(f"{name}={value}" for name, value in arguments.items())
     return [
         f"bandwidth = estimate_bandwidth(points, {listed})",
-        "bandwidth = max(bandwidth, np.finfo(np.float64).tiny)",
+        f"bandwidth = bandwidth or {calls.LEAST_BANDWIDTH} * (float(np.abs(points).max()) or 1.0)",
     ]
