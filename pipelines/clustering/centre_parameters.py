@@ -24,7 +24,7 @@ class KMeansParameters(Parameters):
     start: Annotated[
         Literal["k-means++", "random", "own"],
         Field(
-            title="Start",
+            title="Starting centres",
             description="k-means++: centres far apart. Random: any points. Own: the centres that "
             "you have set; their number is k.",
         ),
@@ -66,7 +66,10 @@ class MiniBatchParameters(Parameters):
     clusters: Clusters = 3
     start: Annotated[
         Literal["k-means++", "random"],
-        Field(title="Start", description="k-means++: centres far apart. Random: any points."),
+        Field(
+            title="Starting centres",
+            description="k-means++: centres far apart. Random: any points.",
+        ),
     ] = "k-means++"
     batch: Annotated[
         int,
@@ -85,7 +88,10 @@ class BisectingParameters(Parameters):
     clusters: Clusters = 3
     start: Annotated[
         Literal["k-means++", "random"],
-        Field(title="Start", description="k-means++: centres far apart. Random: any points."),
+        Field(
+            title="Starting centres",
+            description="k-means++: centres far apart. Random: any points.",
+        ),
     ] = "k-means++"
     split: Annotated[
         Literal["biggest_inertia", "largest_cluster"],

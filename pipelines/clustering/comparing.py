@@ -82,7 +82,7 @@ def compare(
     for number, (name, params) in enumerate(choices):
         algorithm = find(name)
         here = Progress(
-            number, len(choices), note=Message("{algorithm}", algorithm=algorithm.title)
+            number, len(choices), note=Message("Fitting: {algorithm}", algorithm=algorithm.title)
         )
         yield here
         row = Row(name, algorithm.estimate(*X.shape, params))

@@ -79,7 +79,7 @@ class OPTICSParameters(Parameters):
     method: Annotated[
         Literal["xi", "dbscan"],
         Field(
-            title="Cut",
+            title="How it is cut",
             description="xi: at steep slopes of the reachability plot. dbscan: at one height, eps.",
         ),
     ] = "xi"
