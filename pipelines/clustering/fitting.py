@@ -54,7 +54,7 @@ def fit(name: str, X: np.ndarray, params: Parameters, seed: int, stop: Event) ->
     notes: list[Message] = []
     started = time.monotonic()
     if name == "dbscan":
-        found = fit_dbscan(X, params, stop, notes.append)
+        found = fit_dbscan(X, params.eps, params.min_samples, stop, notes.append)
     else:
         found = _estimate(algorithm, X, params, seed, notes.append)
     seconds = time.monotonic() - started
@@ -63,13 +63,15 @@ def fit(name: str, X: np.ndarray, params: Parameters, seed: int, stop: Event) ->
     return _fitted(algorithm, params, seed, found, seconds, notes)
 
 
-def fit_dbscan(X: np.ndarray, params: DBSCANParameters, stop: Event, notes: Notes) -> dict:
+def fit_dbscan(
+    X: np.ndarray, eps: float, min_samples: int, stop: Event, notes: Notes
+) -> dict[str, np.ndarray]:
     """DBSCAN: Ester, Kriegel, Sander and Xu, KDD 1996.
 
     Returns:
         ``labels`` (n,) and ``core`` (cores,), indices of core points.
     """
-    estimator = _make(calls.dbscan(params, 0)).fit(X)
+    estimator = _make(calls.dbscan(DBSCANParameters(eps=eps, min_samples=min_samples), 0)).fit(X)
     return {"labels": estimator.labels_, "core": estimator.core_sample_indices_}
 
 
