@@ -12,6 +12,13 @@ from pipelines.messages import Message
 
 Scaling = Literal["none", "standard", "minmax", "robust"]
 
+SCALINGS: tuple[Scaling, ...] = get_args(Scaling)
+SCALERS: dict[Scaling, str] = {
+    "standard": "StandardScaler",
+    "minmax": "MinMaxScaler",
+    "robust": "RobustScaler",
+}
+"""Their names in ``sklearn.preprocessing``."""
 TITLES: dict[str, str] = {
     "none": "As it is",
     "standard": "Standardise: mean 0, standard deviation 1",
@@ -38,21 +45,29 @@ class Scaled:
     constant: tuple[str, ...]
     notes: tuple[Message, ...]
 
+    def there(self, points: np.ndarray) -> np.ndarray:
+        """Points (m, d) of the old scale in the new one; a new array."""
+        return np.ascontiguousarray((points - self.centre) / self.spread)
+
     def back(self, points: np.ndarray) -> np.ndarray:
         """Points (m, d) of the new scale, such as centres, in the old one; a new array."""
         return points * self.spread + self.centre
 
 
-def scale(X: np.ndarray, how: Scaling, columns: tuple[str, ...]) -> Scaled:
+def scale(X: np.ndarray, how: Scaling, columns: tuple[str, ...] | None = None) -> Scaled:
     """``X`` (n, d) float64 scaled column by column; ``X`` itself is not changed. O(n·d).
 
     standard: (x − mean) / standard deviation (of the population); minmax: (x − min) / (max − min);
     robust: (x − median) / (third quartile − first). Equal to scikit-learn 1.9's StandardScaler,
     MinMaxScaler and RobustScaler. A spread of 0 is taken for 1.
 
+    Args:
+        columns: names for the notes; None: x1, x2, …
+
     Raises:
         BadRequest: there is no such scaling.
     """
+    columns = columns or tuple(f"x{number + 1}" for number in range(X.shape[1]))
     if how not in get_args(Scaling):
         raise BadRequest(
             "There is no scaling {name}; there are {names}.",

@@ -14,7 +14,12 @@ from pipelines.messages import Message
 
 FOLDER = Path(__file__).parent
 LANGUAGES = ("en", "zh")
-_LABELLED = {"field", "annotator", "model"}  # values of messages that may be labels themselves
+_LABELLED = {
+    "field",
+    "annotator",
+    "model",
+    "algorithm",
+}  # values of messages that may be labels themselves
 
 
 @cache

@@ -1,0 +1,132 @@
+"""Several algorithms on one data set, side by side: clusters, scores, times, memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from threading import Event
+from typing import Any
+
+import numpy as np
+
+from pipelines.clustering.algorithm import Estimate, Fitted
+from pipelines.clustering.algorithms import ALGORITHMS, find
+from pipelines.clustering.choosing import k_distance
+from pipelines.clustering.judging import Agreement, Scores, compare_with_truth, judge
+from pipelines.clustering.parameters import Parameters
+from pipelines.clustering.running import outcome, run_fit
+from pipelines.errors import UserError
+from pipelines.events import Progress
+from pipelines.messages import Message
+
+Choice = tuple[str, Parameters]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One algorithm's line of the table.
+
+    Attributes:
+        algorithm: its name.
+        estimate: what it was expected to take.
+        fitted, scores: None where it could not work.
+        agreement: with the true labels, where they are known.
+        error: why it could not work, or None.
+    """
+
+    algorithm: str
+    estimate: Estimate
+    fitted: Fitted | None = None
+    scores: Scores | None = None
+    agreement: Agreement | None = None
+    error: Message | None = None
+
+    def cells(self) -> dict[str, Any]:
+        """The line as JSON.
+
+        ``algorithm`` and ``title``; where it worked ``seconds``, ``peak_bytes`` and the fields of
+        :class:`Scores`, and with true labels ``ari``, ``nmi``, ``homogeneity``, ``completeness``
+        and ``matched``; else ``error``.
+        """
+        cells: dict[str, Any] = {"algorithm": self.algorithm, "title": find(self.algorithm).title}
+        if self.error is not None:
+            return cells | {"error": self.error.to_json()}
+        cells |= {"seconds": self.fitted.seconds, "peak_bytes": self.fitted.peak_bytes}
+        cells |= asdict(self.scores)
+        cells["sizes"] = list(self.scores.sizes)
+        if self.agreement is not None:
+            cells |= agreement_cells(self.agreement)
+        return cells
+
+
+def compare(
+    X: np.ndarray,
+    choices: Sequence[Choice],
+    seed: int,
+    stop: Event,
+    truth: np.ndarray | None = None,
+) -> Iterator[Progress]:
+    """Fits one after another; returns a list of :class:`Row` in the order of ``choices``.
+
+    What cannot work (too many points, too little memory) has its reason in its row; the others go
+    on. Progress counts algorithms.
+
+    Args:
+        X: float64 (n, d), finite; not changed.
+        truth: true labels (n,), if known.
+
+    Raises:
+        Stopped: ``stop`` was set.
+    """
+    rows: list[Row] = []
+    for number, (name, params) in enumerate(choices):
+        algorithm = find(name)
+        here = Progress(
+            number, len(choices), note=Message("Fitting: {algorithm}", algorithm=algorithm.title)
+        )
+        yield here
+        row = Row(name, algorithm.estimate(*X.shape, params))
+        work = run_fit(name, X, params, seed, stop)
+        try:
+            fitted = yield from _within(work, here)
+        except UserError as error:
+            rows.append(replace(row, error=error.message))
+            continue
+        agreement = None if truth is None else compare_with_truth(fitted.labels, truth)
+        scores = judge(X, fitted.labels, seed)
+        rows.append(replace(row, fitted=fitted, scores=scores, agreement=agreement))
+    yield Progress(len(choices), len(choices))
+    return rows
+
+
+def suggested(X: np.ndarray, k: int, seed: int, stop: Event) -> list[Choice]:
+    """Every algorithm with settings that suit these points: k clusters, eps at the knee."""
+    eps = None
+    if len(X) >= 5:
+        eps = outcome(k_distance(X, min_samples=5, seed=seed, stop=stop, limit=2000)).eps
+    chosen: list[Choice] = []
+    for algorithm in ALGORITHMS.values():
+        fields = algorithm.parameters.model_fields
+        values: dict[str, Any] = {"clusters": k} if "clusters" in fields else {}
+        if eps is not None and algorithm.name == "dbscan":
+            values["eps"] = eps
+        if eps is not None and algorithm.name == "birch":  # its small clusters are to be small
+            values["threshold"] = eps / 2
+        chosen.append((algorithm.name, algorithm.parameters(**values)))
+    return chosen
+
+
+def agreement_cells(agreement: Agreement) -> dict[str, Any]:
+    """The five numbers of an agreement, by name."""
+    names = ("ari", "nmi", "homogeneity", "completeness", "matched")
+    return {name: getattr(agreement, name) for name in names}
+
+
+def _within(work: Iterator[Progress], whole: Progress) -> Iterator[Progress]:
+    """One fit's progress as that of the whole; returns what the fit returns."""
+    while True:
+        try:
+            event = next(work)
+        except StopIteration as end:
+            return end.value
+        yield replace(whole, note=event.note or whole.note)

@@ -1,0 +1,135 @@
+"""How long each algorithm takes and how much memory, before it starts.
+
+Seconds on one core and bytes beyond the data, from n points, d coordinates and the parameters. The
+constants were measured at 500 to 4,000 points of blobs in 2 and 8 dimensions; what data look
+like moves them by a factor of two or three, which is what an estimate may be off by. What cannot
+be known before (how many iterations, how many neighbours) is taken as blobs have it.
+"""
+
+from __future__ import annotations
+
+from math import log2
+
+from pipelines.clustering import parameters as ask
+
+_ITERATIONS = 15.0  # of Lloyd's, until it settles on blobs
+_FLOAT = 8  # bytes
+
+
+def _k(params: ask.Parameters) -> int:
+    return params.k or 8
+
+
+def _log(n: int) -> float:
+    return log2(n + 2)
+
+
+def kmeans(n: int, d: int, params: ask.KMeansParameters) -> float:
+    starts = 1 if params.start == "own" else params.starts
+    rounds = min(_ITERATIONS, params.iterations)
+    return starts * (2e-3 + rounds * n * (_k(params) * (d + 4) * 6e-10 + 4e-9))
+
+
+def kmeans_bytes(n: int, d: int, params: ask.Parameters) -> float:
+    return n * (d * _FLOAT + 4 * _FLOAT) + 2**20  # a centred copy, norms, labels, distances
+
+
+def minibatch(n: int, d: int, params: ask.MiniBatchParameters) -> float:
+    batches = min(params.iterations * n / params.batch, 100)
+    size = min(params.batch, n)
+    return 5e-3 * params.starts + (batches * size + n) * (_k(params) * (d + 4) * 6e-10 + 5e-8)
+
+
+def bisecting(n: int, d: int, params: ask.BisectingParameters) -> float:
+    rounds = min(_ITERATIONS, params.iterations) * _log(_k(params))
+    return _k(params) * 2e-3 + params.starts * rounds * n * ((d + 4) * 1.2e-9 + 4e-9)
+
+
+def dbscan(n: int, d: int, params: ask.DBSCANParameters) -> float:
+    if d <= 16:
+        return 5e-3 + n * _log(n) * 2e-7 * d
+    return 5e-3 + n * n * d * 4e-10  # no tree helps
+
+
+def dbscan_bytes(n: int, d: int, params: ask.DBSCANParameters) -> float:
+    """Neighbourhoods of some hundred points; what a large radius takes cannot be known before."""
+    return n * (200 * _FLOAT + d * _FLOAT)
+
+
+def hdbscan(n: int, d: int, params: ask.HDBSCANParameters) -> float:
+    return 1e-2 + n * n * (d + 2) * 7e-10 + n * _log(n) * 3e-7
+
+
+def hdbscan_bytes(n: int, d: int, params: ask.HDBSCANParameters) -> float:
+    return n * (_FLOAT * d + 30 * _FLOAT + (params.min_samples or params.min_cluster_size) * 16)
+
+
+def optics(n: int, d: int, params: ask.OPTICSParameters) -> float:
+    return n * 8e-4 + n * n * (d + 10) * 4e-9
+
+
+def optics_bytes(n: int, d: int, params: ask.OPTICSParameters) -> float:
+    return n * (_FLOAT * d + 20 * _FLOAT + params.min_samples * 16)
+
+
+def agglomerative(n: int, d: int, params: ask.AgglomerativeParameters) -> float:
+    if params.linkage == "single":  # a spanning tree, without the table of distances
+        return 1e-2 + n * n * (d + 2) * 4e-10
+    return 1e-2 + n * n * (d * 1e-9 + 3e-8)
+
+
+def agglomerative_bytes(n: int, d: int, params: ask.AgglomerativeParameters) -> float:
+    """All distances, once more as scipy works on a copy of them."""
+    return n * (100 + _FLOAT * d) + (0 if params.linkage == "single" else 2 * n * n / 2 * _FLOAT)
+
+
+def mixture(n: int, d: int, params: ask.MixtureParameters) -> float:
+    work = d * d if params.covariance in ("full", "tied") else d
+    rounds = min(20, params.iterations)
+    return params.starts * (1e-2 + rounds * n * _k(params) * (work * 1.5e-9 + 2.5e-8))
+
+
+def mixture_bytes(n: int, d: int, params: ask.MixtureParameters) -> float:
+    return n * _FLOAT * (4 * _k(params) + 2 * d) + _k(params) * d * d * 3 * _FLOAT
+
+
+def mean_shift(n: int, d: int, params: ask.MeanShiftParameters) -> float:
+    windows = min(n, 60) if params.binned else n
+    rounds = 25  # until a window stands still
+    inside = n * params.quantile
+    estimate = min(n, 2000) ** 2 * 2e-7
+    return estimate + windows * rounds * (1e-4 + inside * (d + 4) * 3e-9) + n * 1e-6
+
+
+def mean_shift_bytes(n: int, d: int, params: ask.MeanShiftParameters) -> float:
+    return n * _FLOAT * (3 * d + 10) + min(n, 2000) ** 2 * 2 * _FLOAT
+
+
+def spectral(n: int, d: int, params: ask.SpectralParameters) -> float:
+    if params.affinity == "rbf":
+        return 2e-2 + n * n * (d * 1e-9 + 8e-8) * max(1, _k(params) / 8)
+    return 2e-2 + n * (2e-5 + params.neighbours * _k(params) * 5e-7) * _log(n) / 10
+
+
+def spectral_bytes(n: int, d: int, params: ask.SpectralParameters) -> float:
+    if params.affinity == "rbf":
+        return 4.0 * n * n * _FLOAT
+    return n * (params.neighbours * 100 + _k(params) * 20 * _FLOAT)
+
+
+def birch(n: int, d: int, params: ask.BirchParameters) -> float:
+    return 1e-2 + n * (1.2e-5 + d * params.branching * 5e-8) * _log(n) / 10
+
+
+def birch_bytes(n: int, d: int, params: ask.BirchParameters) -> float:
+    """Every tenth point its own small cluster; a small threshold makes more."""
+    return n * (_FLOAT * d + 100) + n / 10 * (d * 40 + 500)
+
+
+def affinity(n: int, d: int, params: ask.AffinityParameters) -> float:
+    rounds = min(params.iterations, 80)
+    return 1e-2 + rounds * n * n * 8e-9
+
+
+def affinity_bytes(n: int, d: int, params: ask.AffinityParameters) -> float:
+    return 4.5 * n * n * _FLOAT  # similarities, availabilities, responsibilities, scratch

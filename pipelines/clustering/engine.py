@@ -1,0 +1,171 @@
+"""The clustering engine: a data set by its name, labels and scores out."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import numpy as np
+
+from pipelines.cache import ModelCache
+from pipelines.clustering.algorithm import Fitted, check_points
+from pipelines.clustering.comparing import agreement_cells, compare, suggested
+from pipelines.clustering.judging import compare_with_truth, judge
+from pipelines.clustering.parameters import Parameters
+from pipelines.clustering.python_code import python_code
+from pipelines.clustering.requests import ClusterRequest, CompareRequest
+from pipelines.clustering.running import run_fit
+from pipelines.clustering.scaling import Scaled, scale
+from pipelines.errors import NotFound, Stopped
+from pipelines.events import Progress, Result
+from pipelines.messages import Message
+
+DATA, RESULTS = "cluster_data", "clusterings"
+"""Folders in the home folder: data sets as ``<name>.npy``, and what was made of them."""
+
+Events = Iterator[Progress | Result]
+Find = Callable[[str], tuple[np.ndarray, np.ndarray | None]]
+"""From a data set's name to its points float64 (n, d) and true labels (n,), or None; it raises
+:class:`NotFound`."""
+
+
+def run(
+    request: ClusterRequest | CompareRequest,
+    cache: ModelCache,
+    stop: Event,
+    find_data: Find | None = None,
+    results: Path | None = None,
+) -> Events:
+    """Does what the request asks; the data are not changed.
+
+    ``Result.data`` has ``seconds`` of the whole, ``points``, ``columns`` and
+
+    - of a :class:`ClusterRequest`: ``folder`` (a name in ``results``, which holds ``labels.npy``,
+      ``centres.npy`` in the data's units, ``soft.npy``, ``extra.npz``, ``model.json`` and
+      ``cluster.py``; centres and soft only where there are any), ``fit_seconds``,
+      ``peak_bytes``, ``scores``, ``agreement`` where true labels are known, ``notes`` (messages);
+    - of a :class:`CompareRequest`: ``folder`` (with ``labels.npz``, by algorithm) and ``rows``
+      (:meth:`pipelines.clustering.comparing.Row.cells`).
+
+    Args:
+        find_data: None: ``<home>/cluster_data/<name>.npy``, without true labels.
+        results: where the outcome is put as a folder; None: ``<home>/clusterings``.
+
+    Raises:
+        NotFound: there is no such data set.
+        Stopped: ``stop`` was set.
+        UserError: it cannot work; the sentence says why.
+    """
+    started = time.monotonic()
+    if stop.is_set():
+        raise Stopped
+    yield Progress(0, 1, note=Message("Reading the data"))
+    X, truth = (find_data or stored(cache.home / DATA))(request.data)
+    check_points(X)
+    results = results or cache.home / RESULTS
+    scaled = scale(X, request.scaling)
+    if isinstance(request, ClusterRequest):
+        data = yield from _cluster(request, scaled, truth, stop, results)
+    else:
+        data = yield from _compare(request, scaled.X, truth, stop, results)
+    seconds = round(time.monotonic() - started, 3)
+    yield Result(data | {"points": X.shape[0], "columns": X.shape[1], "seconds": seconds})
+
+
+def stored(folder: Path) -> Find:
+    """Finds data sets that lie in ``folder`` as ``<name>.npy``, float64 (n, d)."""
+
+    def find_data(name: str) -> tuple[np.ndarray, None]:
+        try:
+            return np.load(folder / f"{name}.npy", allow_pickle=False), None
+        except FileNotFoundError:
+            raise NotFound("There is no data set called {name}.", name=name) from None
+
+    return find_data
+
+
+def _cluster(
+    request: ClusterRequest,
+    scaled: Scaled,
+    truth: np.ndarray | None,
+    stop: Event,
+    results: Path,
+) -> Iterator[Progress]:
+    X = scaled.X
+    params = _scaled(request.params, scaled, X.shape[1])
+    fitted = yield from run_fit(request.algorithm, X, params, request.seed, stop)
+    yield Progress(1, 1, note=Message("Judging the clusters"))
+    scores = judge(X, fitted.labels, request.seed)
+    if stop.is_set():
+        raise Stopped
+    data: dict[str, Any] = {
+        "folder": _save(results, fitted, request, scaled),
+        "fit_seconds": fitted.seconds,
+        "peak_bytes": fitted.peak_bytes,
+        "scores": asdict(scores) | {"sizes": list(scores.sizes)},
+        "notes": [note.to_json() for note in (*scaled.notes, *fitted.notes)],
+    }
+    if truth is not None:
+        agreement = compare_with_truth(fitted.labels, truth)
+        data["agreement"] = agreement_cells(agreement) | {
+            "confusion": agreement.confusion.tolist(),
+            "classes": list(agreement.classes),
+            "columns": list(agreement.columns),
+        }
+    return data
+
+
+def _compare(
+    request: CompareRequest,
+    X: np.ndarray,
+    truth: np.ndarray | None,
+    stop: Event,
+    results: Path,
+) -> Iterator[Progress]:
+    by_name = dict(suggested(X, request.clusters, request.seed, stop))
+    choices = [(name, by_name[name]) for name in request.algorithms]
+    rows = yield from compare(X, choices, request.seed, stop, truth)
+    folder = _new_folder(results)
+    labels = {row.algorithm: row.fitted.labels for row in rows if row.fitted is not None}
+    np.savez(folder / "labels.npz", **labels)
+    return {"folder": folder.name, "rows": [row.cells() for row in rows]}
+
+
+def _scaled(params: Parameters, scaled: Scaled, columns: int) -> Parameters:
+    """Own centres are asked for in the data's units; the fit needs them where the points are."""
+    centres = getattr(params, "centres", None)
+    if getattr(params, "start", "") != "own" or len(centres[0]) != columns:
+        return params  # where the columns differ, the algorithm's check says so
+    there = scaled.there(np.array(centres, dtype=np.float64))
+    return params.model_copy(update={"centres": tuple(map(tuple, there.tolist()))})
+
+
+def _save(results: Path, fitted: Fitted, request: ClusterRequest, scaled: Scaled) -> str:
+    folder = _new_folder(results)
+    np.save(folder / "labels.npy", fitted.labels)
+    model = fitted.model | {"scaling": request.scaling, "data": request.data}
+    model["parameters"] = request.params.model_dump(mode="json")
+    if fitted.centres is not None:
+        centres = scaled.back(fitted.centres)
+        np.save(folder / "centres.npy", centres)
+        model["centres_in_units_of_the_data"] = centres.tolist()
+    if fitted.soft is not None:
+        np.save(folder / "soft.npy", fitted.soft)
+    np.savez(folder / "extra.npz", **fitted.extra)
+    text = json.dumps(model, ensure_ascii=False, indent=2, allow_nan=False)
+    (folder / "model.json").write_text(text, encoding="utf-8")
+    code = python_code(request.algorithm, request.params, request.seed, request.scaling)
+    (folder / "cluster.py").write_text(code, encoding="utf-8")
+    return folder.name
+
+
+def _new_folder(results: Path) -> Path:
+    folder = results / secrets.token_hex(16)
+    folder.mkdir(parents=True)
+    return folder

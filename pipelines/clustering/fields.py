@@ -1,0 +1,79 @@
+"""What the settings of several clustering algorithms have in common: each is described once."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MAX_CLUSTERS = 1000
+MAX_STARTS = 100
+MAX_ITERATIONS = 10_000
+
+Covariance = Literal["full", "tied", "diag", "spherical"]
+COVARIANCES: tuple[Covariance, ...] = ("full", "tied", "diag", "spherical")
+Linkage = Literal["ward", "complete", "average", "single"]
+Coordinate = Annotated[float, Field(allow_inf_nan=False)]
+
+Clusters = Annotated[
+    int,
+    Field(ge=1, le=MAX_CLUSTERS, title="Clusters (k)", description="How many clusters are made."),
+]
+Starts = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=MAX_STARTS,
+        title="Starts",
+        description="The work is begun this often from other random starts; the best is kept.",
+    ),
+]
+Iterations = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=MAX_ITERATIONS,
+        title="Iterations at most",
+        description="It stops here even where it has not settled.",
+    ),
+]
+Tolerance = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        title="Tolerance",
+        description="It has settled when one iteration changes less than this.",
+    ),
+]
+Eps = Annotated[
+    float,
+    Field(
+        gt=0,
+        le=1e12,
+        allow_inf_nan=False,
+        title="Radius (eps)",
+        description="Points at most this far apart are neighbours; the k-distance plot helps.",
+    ),
+]
+MinSamples = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=10_000,
+        title="Neighbours (min_samples)",
+        description="A core point has so many points within the radius, itself included.",
+    ),
+]
+
+
+class Parameters(BaseModel):
+    """Settings of one algorithm; a field's title and description are the page's label and help."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @property
+    def k(self) -> int | None:
+        """How many clusters are asked for; None where the algorithm finds that itself."""
+        return getattr(self, "clusters", None)

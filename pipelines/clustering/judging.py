@@ -1,0 +1,183 @@
+"""How good a clustering is: by the points alone, and against labels that are known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipelines.clustering.labels import NOISE
+
+SAMPLE = 10_000
+"""Points of which silhouettes are taken: they need all distances between them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What can be said without true labels. Noise is left out of the three scores.
+
+    Attributes:
+        clusters: how many have a point.
+        sizes: points of each cluster, in the order of the labels.
+        noise: points of none.
+        noise_share: 0 … 1, of all points.
+        silhouette: −1 … 1, larger is better; None with fewer than two clusters, or as many as
+            points (so with the next two).
+        davies_bouldin: 0 and more, smaller is better.
+        calinski_harabasz: larger is better; it grows with the number of points.
+        sampled: of how many points the silhouette was taken where there were more than
+            :data:`SAMPLE` in clusters, else None.
+    """
+
+    clusters: int
+    sizes: tuple[int, ...]
+    noise: int
+    noise_share: float
+    silhouette: float | None
+    davies_bouldin: float | None
+    calinski_harabasz: float | None
+    sampled: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How a clustering goes with true labels; noise counts as one more cluster.
+
+    Attributes:
+        ari: adjusted Rand index: 1 is the same partition, 0 what chance gives.
+        nmi: normalised mutual information, 0 … 1 (arithmetic mean of the entropies).
+        homogeneity: 1: each cluster has points of one class only.
+        completeness: 1: all points of a class are in one cluster.
+        matched: share of points in the cluster that goes with their class, 0 … 1.
+        confusion: int64 (classes, columns): points of a class in a cluster; columns are in the
+            order of ``columns``.
+        classes: the true labels, as rows.
+        columns: cluster of each column (−1: noise): first the ones that go with the first, second …
+            class, then those left over.
+        matches: for each class its cluster, or None where there are fewer clusters; the one-to-one
+            matching with the most points on it (Kuhn 1955), noise never.
+    """
+
+    ari: float
+    nmi: float
+    homogeneity: float
+    completeness: float
+    matched: float
+    confusion: np.ndarray
+    classes: tuple[str, ...]
+    columns: tuple[int, ...]
+    matches: tuple[int | None, ...]
+
+
+def judge(X: np.ndarray, labels: np.ndarray, seed: int = 0) -> Scores:
+    """Scores of a clustering, from scikit-learn's metrics.
+
+    Silhouette: Rousseeuw 1987; Davies and Bouldin 1979; Caliński and Harabasz 1974.
+
+    Args:
+        X: float64 (n, d), as it was clustered; not changed.
+        labels: int (n,), −1 is noise.
+        seed: for the sample.
+    """
+    inside = labels >= 0
+    named, counts = np.unique(labels[inside], return_counts=True)
+    points, of = (X, labels) if inside.all() else (X[inside], labels[inside])
+    silhouette = davies = calinski = sampled = None
+    if 2 <= len(named) < len(of):
+        from sklearn import metrics
+
+        values, chosen = silhouettes(points, of, seed)
+        silhouette = float(values.mean())
+        sampled = len(chosen) if len(chosen) < len(of) else None
+        davies = _finite(metrics.davies_bouldin_score(points, of))
+        calinski = _finite(metrics.calinski_harabasz_score(points, of))
+    noise = int(len(labels) - inside.sum())
+    return Scores(
+        clusters=len(named),
+        sizes=tuple(counts.tolist()),
+        noise=noise,
+        noise_share=noise / len(labels),
+        silhouette=silhouette,
+        davies_bouldin=davies,
+        calinski_harabasz=calinski,
+        sampled=sampled,
+    )
+
+
+def silhouettes(
+    X: np.ndarray, labels: np.ndarray, seed: int = 0, limit: int = SAMPLE
+) -> tuple[np.ndarray, np.ndarray]:
+    """The silhouette of each point, or of a sample where there are more than ``limit`` points.
+
+    s = (b − a)/max(a, b): a is the mean distance to the others of its cluster, b the least mean
+    distance to another cluster (Rousseeuw 1987). In the sample both are taken within the sample;
+    every cluster has at least one point there.
+
+    Args:
+        X: float64 (n, d).
+        labels: int (n,), at least two clusters and fewer than points; no noise.
+
+    Returns:
+        float64 (m,) silhouettes, and int64 (m,) which points these are, ascending.
+    """
+    from sklearn import config_context
+    from sklearn.metrics import silhouette_samples
+
+    chosen = _sample(labels, limit, seed)
+    # Within a sample every point may be the only one of its cluster: all are 0 then.
+    if len(np.unique(labels[chosen])) == len(chosen):
+        return np.zeros(len(chosen)), chosen
+    with config_context(working_memory=100):  # MB of distances at a time, not 1 GB
+        return silhouette_samples(X[chosen], labels[chosen]), chosen
+
+
+def compare_with_truth(labels: np.ndarray, truth: np.ndarray) -> Agreement:
+    """How labels go with true ones.
+
+    ARI: Hubert and Arabie 1985; homogeneity, completeness: Rosenberg and Hirschberg 2007.
+
+    Args:
+        labels: int (n,), −1 is noise.
+        truth: (n,), of any kind that can be sorted.
+    """
+    from scipy.optimize import linear_sum_assignment
+    from sklearn import metrics
+
+    classes, rows = np.unique(truth, return_inverse=True)
+    clusters, columns = np.unique(labels, return_inverse=True)
+    table = np.zeros((len(classes), len(clusters)), dtype=np.int64)
+    np.add.at(table, (rows, columns), 1)
+    real = np.flatnonzero(clusters != NOISE)
+    row_of, column_of = linear_sum_assignment(table[:, real], maximize=True)
+    matching = dict(zip(row_of.tolist(), real[column_of].tolist(), strict=True))
+    order = [matching[row] for row in sorted(matching)]
+    order += [column for column in real.tolist() if column not in order]
+    order += np.flatnonzero(clusters == NOISE).tolist()
+    homogeneity, completeness, _ = metrics.homogeneity_completeness_v_measure(truth, labels)
+    return Agreement(
+        ari=float(metrics.adjusted_rand_score(truth, labels)),
+        nmi=float(metrics.normalized_mutual_info_score(truth, labels)),
+        homogeneity=float(homogeneity),
+        completeness=float(completeness),
+        matched=sum(int(table[pair]) for pair in matching.items()) / len(labels),
+        confusion=table[:, order],
+        classes=tuple(str(each) for each in classes.tolist()),
+        columns=tuple(clusters[order].tolist()),
+        matches=tuple(
+            int(clusters[matching[row]]) if row in matching else None for row in range(len(classes))
+        ),
+    )
+
+
+def _sample(labels: np.ndarray, limit: int, seed: int) -> np.ndarray:
+    if len(labels) <= limit:
+        return np.arange(len(labels))
+    drawn = np.random.default_rng(seed).permutation(len(labels))
+    # The first drawn of each cluster, then whoever comes.
+    _, first = np.unique(labels[drawn], return_index=True)
+    rest = np.setdiff1d(np.arange(len(drawn)), first)[: max(0, limit - len(first))]
+    return np.sort(drawn[np.concatenate([first, rest])])
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,254 @@
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from threading import Event, Timer
+
+import numpy as np
+import psutil
+import pytest
+
+from pipelines.cache import ModelCache
+from pipelines.clustering import running
+from pipelines.clustering.algorithm import Estimate
+from pipelines.clustering.algorithms import ALGORITHMS, find
+from pipelines.clustering.comparing import compare, suggested
+from pipelines.clustering.engine import run
+from pipelines.clustering.fitting import fit
+from pipelines.clustering.requests import ClusterRequest, CompareRequest
+from pipelines.clustering.running import outcome, run_fit
+from pipelines.errors import BadRequest, NotFound, OutOfMemory, Stopped, validated
+from pipelines.events import Progress, Result
+
+pytestmark = pytest.mark.filterwarnings("ignore:::sklearn")
+
+
+class Home:
+    """As much of a cache as the engine asks."""
+
+    def __init__(self, home):
+        self.home = home
+
+
+@pytest.fixture
+def home(tmp_path, blobs) -> ModelCache:
+    (tmp_path / "cluster_data").mkdir()
+    np.save(tmp_path / "cluster_data" / "blobs.npy", blobs[0])
+    return Home(tmp_path)
+
+
+def sleepy(X: np.ndarray, *, seconds: float, stop: Event) -> Iterator[Progress]:
+    yield Progress(1, 7)
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:  # as scikit-learn does: never looks at stop
+        sum(range(1000))
+    return X.sum(), os.getpid()
+
+
+def hungry(X: np.ndarray, *, nbytes: int, stop: Event) -> Iterator[Progress]:
+    yield Progress(0, 1)
+    block = np.ones(nbytes, dtype=np.uint8)
+    return int(block[-1])
+
+
+def breaking(X: np.ndarray, *, how: str, stop: Event) -> Iterator[Progress]:
+    yield Progress(0, 1)
+    if how == "refuses":
+        raise BadRequest("{value} is too much.", value=3)
+    if how == "memory":
+        raise MemoryError
+    if how == "dies":
+        os.kill(os.getpid(), 9)
+    raise ZeroDivisionError("a bug")
+
+
+LONG, SHORT = Estimate(5, 1e6), Estimate(0.1, 1e6)
+
+
+def test_work_in_a_process_of_its_own_returns_and_tells_its_progress(stop):
+    points = np.arange(6.0).reshape(3, 2)
+    events, work = [], running.run(sleepy, points, {"seconds": 0}, LONG, stop)
+    while True:
+        try:
+            events.append(next(work))
+        except StopIteration as end:
+            (total, process), peak = end.value
+            break
+    assert total == 15
+    assert process != os.getpid()
+    assert (events[-1].step, events[-1].total) == (1, 7)
+    assert peak is not None
+    (_, here), unmeasured = outcome(running.run(sleepy, points, {"seconds": 0}, SHORT, stop))
+    assert (here, unmeasured) == (os.getpid(), None)
+
+
+def test_a_stop_ends_work_that_never_looks_at_it_within_a_second(stop):
+    work = running.run(sleepy, np.zeros((1, 1)), {"seconds": 60}, LONG, stop)
+    while next(work).total != 7:  # it is in the midst of it now
+        pass
+    children = psutil.Process().children()
+    assert children
+    asked: list[float] = []
+    Timer(0.3, lambda: (asked.append(time.monotonic()), stop.set())).start()
+    with pytest.raises(Stopped):
+        for _ in work:
+            pass
+    assert time.monotonic() - asked[0] < 1
+    assert not any(child.is_running() for child in children)
+
+
+def test_a_process_ends_when_nobody_asks_any_more(stop):
+    work = running.run(sleepy, np.zeros((1, 1)), {"seconds": 60}, LONG, stop)
+    next(work)
+    children = psutil.Process().children()
+    work.close()
+    assert children
+    assert not any(child.is_running() for child in children)
+
+
+@pytest.mark.skipif(
+    not os.path.exists("/proc/self/clear_refs"), reason="the system does not reset a peak"
+)
+def test_memory_is_measured_beyond_the_data(stop):
+    arguments = {"nbytes": 60_000_000}
+    _, peak = outcome(running.run(hungry, np.zeros((1, 1)), arguments, LONG, stop))
+    assert 55e6 < peak < 75e6
+
+
+@pytest.mark.parametrize(
+    ("how", "kind", "sentence"),
+    [
+        ("refuses", BadRequest, "3 is too much."),
+        ("memory", OutOfMemory, "The memory did not suffice"),
+        ("dies", OutOfMemory, "The memory did not suffice"),
+        ("bug", RuntimeError, "ZeroDivisionError: a bug"),
+    ],
+)
+def test_what_goes_wrong_over_there_is_said_here(how, kind, sentence, stop):
+    with pytest.raises(kind, match=sentence):
+        outcome(running.run(breaking, np.zeros((1, 1)), {"how": how}, LONG, stop))
+
+
+def test_long_work_says_so_before_it_starts_and_too_large_work_never_does(stop):
+    estimate = Estimate(42.3, 2e6)
+    work = running.run(sleepy, np.zeros((1, 1)), {"seconds": 0}, estimate, stop)
+    assert str(next(work).note) == "This will take about 42.0 s and 2.0 MB of memory"
+    work.close()
+    with pytest.raises(OutOfMemory, match="needs about 1000 TB"):
+        outcome(running.run(sleepy, np.zeros((1, 1)), {}, Estimate(1, 1e15), stop))
+
+
+@pytest.mark.parametrize("name", ["agglomerative", "mixture"])
+def test_a_fit_over_there_is_the_one_here(name, blobs, stop):
+    params = find(name).parameters()
+    there = outcome(run_fit(name, blobs[0], params, 1, stop, here=False))
+    here = fit(name, blobs[0], params, 1, stop)
+    assert (there.labels == here.labels).all()
+    assert there.model == here.model
+    assert all((there.extra[key] == here.extra[key]).all() for key in here.extra)
+    assert there.peak_bytes is not None
+
+
+def test_labels_model_and_code_are_kept_and_centres_come_in_the_datas_units(home, blobs, stop):
+    request = ClusterRequest(data="blobs", scaling="standard", parameters={"clusters": 3})
+    *progress, result = run(request, home, stop)
+    assert all(isinstance(event, Progress) for event in progress)
+    assert isinstance(result, Result)
+    json.dumps(result.data, allow_nan=False)
+    folder = home.home / "clusterings" / result.data["folder"]
+    labels = np.load(folder / "labels.npy")
+    assert labels.tolist() == (np.arange(120) % 3).tolist()
+    means = [blobs[0][labels == c].mean(axis=0) for c in range(3)]
+    assert np.allclose(np.load(folder / "centres.npy"), means)
+    model = json.loads((folder / "model.json").read_text())
+    assert model["parameters"]["clusters"] == 3
+    assert np.allclose(model["centres_in_units_of_the_data"], means)
+    names = {"X": blobs[0].copy()}
+    exec((folder / "cluster.py").read_text(), names)
+    assert (names["labels"] == labels).all()
+    assert result.data["scores"]["sizes"] == [40, 40, 40]
+    assert result.data["points"] == 120
+
+
+def test_own_centres_are_in_the_datas_units_too(home, stop):
+    centres = [[0, 0], [10, 0], [5, 9]]
+    request = ClusterRequest(
+        data="blobs", scaling="minmax", parameters={"start": "own", "centres": centres}
+    )
+    *_, result = run(request, home, stop)
+    folder = home.home / "clusterings" / result.data["folder"]
+    assert np.abs(np.load(folder / "centres.npy") - centres).max() < 1
+    assert json.loads((folder / "model.json").read_text())["parameters"]["centres"] == centres
+
+
+def test_true_labels_are_compared_with(home, blobs, stop):
+    request = ClusterRequest(data="mine", algorithm="mixture")
+    *_, result = run(request, home, stop, find_data=lambda name: blobs)
+    assert result.data["agreement"]["ari"] == 1
+    assert result.data["agreement"]["confusion"] == [[40, 0, 0], [0, 40, 0], [0, 0, 40]]
+    folder = home.home / "clusterings" / result.data["folder"]
+    assert np.load(folder / "soft.npy").shape == (120, 3)
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"parameters": {"clusters": 0}}, r"Clusters \(k\) is 0; it must be at least 1"),
+        ({"parameters": {"eps": 1}}, "no setting called eps"),
+        ({"data": "../secret"}, "Data cannot be"),
+        ({"algorithm": "kmean"}, "Did you mean kmeans"),
+        ({"algorithm": "dbscan", "parameters": {"eps": float("nan")}}, "Radius"),
+        ({"seed": -1}, "Seed is -1"),
+    ],
+)
+def test_requests_are_checked_by_the_registry(values, sentence):
+    with pytest.raises((BadRequest, NotFound), match=sentence):
+        validated(ClusterRequest, {"data": "blobs", **values})
+
+
+def test_an_unknown_data_set_and_a_stop_before_the_start(home, stop):
+    with pytest.raises(NotFound, match="no data set called nothing"):
+        list(run(ClusterRequest(data="nothing"), home, stop))
+    stop.set()
+    with pytest.raises(Stopped):
+        list(run(ClusterRequest(data="blobs"), home, stop))
+
+
+def test_all_algorithms_side_by_side(blobs, stop):
+    points, truth = blobs
+    events, work = [], compare(points, suggested(points, 3, 0, stop), 0, stop, truth)
+    while True:
+        try:
+            events.append(next(work))
+        except StopIteration as end:
+            rows = end.value
+            break
+    assert [row.algorithm for row in rows] == list(ALGORITHMS)
+    assert (events[-1].step, events[-1].total) == (12, 12)
+    cells = {row.algorithm: row.cells() for row in rows}
+    json.dumps(cells, allow_nan=False)
+    for name in ("kmeans", "agglomerative", "mixture", "birch", "spectral"):
+        assert cells[name]["ari"] == 1, name
+    assert cells["dbscan"]["clusters"] == 3
+
+
+def test_one_that_cannot_work_does_not_keep_the_others_from_it(stop):
+    points = np.random.default_rng(0).normal(size=(6, 2))
+    choices = [(name, find(name).parameters()) for name in ("spectral", "kmeans")]
+    bad, good = outcome(compare(points, choices, 0, stop))
+    assert "at least 10 points" in str(bad.error)
+    assert bad.cells()["error"]["values"]["points"] == 6
+    assert good.error is None
+    assert good.cells()["clusters"] == 3
+
+
+def test_a_comparison_is_kept_too(home, stop):
+    request = CompareRequest(data="blobs", algorithms=("kmeans", "dbscan"))
+    *_, result = run(request, home, stop)
+    assert [row["title"] for row in result.data["rows"]] == ["K-Means", "DBSCAN"]
+    kept = np.load(home.home / "clusterings" / result.data["folder"] / "labels.npz")
+    assert set(kept) == {"kmeans", "dbscan"}
+    with pytest.raises(NotFound, match="called kmeens"):
+        CompareRequest(data="blobs", algorithms=("kmeens",))
