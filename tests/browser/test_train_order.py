@@ -93,5 +93,6 @@ def test_a_training_that_goes_on_does_not_replace_the_one_that_was_chosen(page, 
     assert not running.jobs.get("local", before.id).ended, "the other one is still waiting"
     running.jobs.cancel("local", waiting.id)  # which its own watch would show
     page.wait_for_timeout(ARRIVED)
+    expect(board).to_contain_text("Stopped before the first step.")
     expect(earlier).to_have_value("chosen · stopped")
     expect(page.locator("#train-resume")).to_be_visible()
