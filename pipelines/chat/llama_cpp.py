@@ -40,8 +40,8 @@ from pipelines.messages import Message
 START_SECONDS = 600.0  # a large file on a slow disk
 PROMPT_CACHE_MIB = 256  # of prompts that were read before, in RAM
 SPINS = "300"
-"""How often GNU OpenMP's threads look for one another before they sleep (``GOMP_SPINCOUNT``): about
-a microsecond. By its own measure they keep a core for milliseconds that whoever they wait for may
+"""How often GNU OpenMP's threads look for one another before they sleep (``GOMP_SPINCOUNT``).
+By its own measure they keep a core for milliseconds that whoever they wait for may
 need: beside a picture, two threads of SmolLM2 made 14 tokens a second in the place of 40, those of
 a model of 1.7 billion 2.6 in the place of 5.4. Alone they lose less than a tenth."""
 SMALL_BYTES = 256 * 2**20  # a file whose matrices are done sooner than a sleeping thread wakes
