@@ -1,7 +1,7 @@
 """What do shortened models lose, and what do they gain? Blocks dropped by each criterion, healed.
 
     python -m benchmarks.shorten [--model FOLDER-or-GGUF] [--blocks 0 3 6 9] [--heal-minutes 5]
-    python -m benchmarks.shorten --without-guard --heal-minutes 0
+    python -m benchmarks.shorten --guard without --heal-minutes 0
     python -m benchmarks.shorten --quick
 
 The SmolLM2 that comes along, with each criterion, with and without the guard ("+") for the first
@@ -42,6 +42,8 @@ HEADER = (
     "| healed: steps | perplexity |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
 )
 
+GUARDS = {"both": (False, True), "with": (True,), "without": (False,)}
+
 
 @dataclass
 class Model:
@@ -66,7 +68,7 @@ def main() -> None:
         began = time.monotonic()
         found = last(scores(loaded.model, batches, criterion, stop))
         seconds = time.monotonic() - began
-        for guard in (False, True)[: 1 if options.without_guard else 2]:
+        for guard in GUARDS[options.guard]:
             label = criterion + "+" * guard
             for k in options.blocks:
                 if guard and k > blocks - 6:
@@ -85,9 +87,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--blocks", type=int, nargs="+", default=[0, 3, 6, 9])
     parser.add_argument("--criteria", nargs="+", choices=CRITERIA, default=list(CRITERIA))
     parser.add_argument("--heal-minutes", type=float, default=5.0, help="0: do not heal")
-    parser.add_argument("--learning-rate", type=float, help="of healing; else the paper's 1e-4")
+    parser.add_argument("--learning-rate", type=float, help="of healing")
     parser.add_argument("--batch-size", type=int, help="of healing")
-    parser.add_argument("--without-guard", action="store_true", help='leave out the "+" rows')
+    parser.add_argument("--guard", choices=GUARDS, default="both", help='rows with "+", or without')
     parser.add_argument("--quick", action="store_true", help="little of everything")
     options = parser.parse_args()
     options.device = pick_device(options.device)
