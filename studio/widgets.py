@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 import gradio as gr
 from gradio.i18n import I18nData
@@ -73,8 +73,9 @@ class Visitor:
 def from_field(model: type[BaseModel], name: str, **options: Any) -> gr.components.Component:
     """The control for a field of a request: its title, help, bounds and default.
 
-    Bounded numbers become sliders, switches checkboxes, everything else a text box. ``options``
-    are arguments of the control, ``kind`` is another class than that.
+    Bounded numbers become sliders, switches checkboxes, one of several words a list to choose from,
+    everything else a text box. ``options`` are arguments of the control, ``kind`` is another class
+    than that.
     """
     kind = options.pop("kind", None) or kind_of(model.model_fields[name])
     arguments = {"elem_id": name.replace("_", "-"), **arguments_of(model, name, kind)}
@@ -95,6 +96,8 @@ def arguments_of(model: type[BaseModel], name: str, kind: type) -> dict[str, Any
         arguments |= {"minimum": low, "maximum": high, "step": step(field)}
     elif kind is gr.Number:
         arguments["precision"] = 0 if _python_type(field) is int else None
+    elif kind is gr.Dropdown and (words := words_of(field)):
+        arguments["choices"] = [(label(word), word) for word in words]
     return arguments
 
 
@@ -117,10 +120,18 @@ def kind_of(field: FieldInfo) -> type:
     python_type = _python_type(field)
     if python_type is bool:
         return gr.Checkbox
+    if words_of(field):
+        return gr.Dropdown
     if python_type in (int, float):
         low, high = bounds(field)
         return gr.Number if low is None or high is None or high - low > LONGEST else gr.Slider
     return gr.Textbox
+
+
+def words_of(field: FieldInfo) -> tuple[str, ...]:
+    """Those that a field takes, where it takes no others."""
+    options = (field.annotation, *get_args(field.annotation))
+    return next((get_args(each) for each in options if get_origin(each) is Literal), ())
 
 
 def _python_type(field: FieldInfo) -> Any:

@@ -7,7 +7,7 @@ it by its owner.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
@@ -36,18 +36,28 @@ class JobBoard:
         studio: whose jobs.
         kind: of the jobs.
         name: the beginning of the elements' ids.
+        script: JavaScript for what is drawn.
+        empty: title and words of a board without any job; none: it stays blank.
 
     Attributes:
+        board: what is drawn on; its script's triggers are its events.
         job_id: state with the id of the job on the board, or None.
         followed: the event after which the board shows a job that has ended.
     """
 
-    def __init__(self, studio: Studio, kind: str, name: str) -> None:
-        self.studio, self.kind = studio, kind
+    def __init__(
+        self,
+        studio: Studio,
+        kind: str,
+        name: str,
+        script: str | None = None,
+        empty: tuple[str, str] | None = None,
+    ) -> None:
+        self.studio, self.kind, self._empty = studio, kind, empty
         # The server keeps the id, so that no page can name another job than the one it shows.
         self.job_id = gr.State(None)
         self._turns = gr.State(Turns())
-        self._board = gr.HTML(elem_id=f"{name}-board")
+        self.board = gr.HTML(elem_id=f"{name}-board", js_on_load=script)
         self._stop = gr.Button(
             label("Stop"), size="sm", visible=False, elem_id=f"{name}-stop", elem_classes="quiet"
         )
@@ -60,10 +70,12 @@ class JobBoard:
         inputs: list[gr.components.Component],
         draw: Draw,
         seen: list[gr.components.Component],
+        also: Sequence[gr.events.Dependency] = (),
     ) -> None:
         """Let ``button`` submit a job and watch it.
 
         Args:
+            also: events after which the same is done as at a click.
             request_of: the fields of a request from the values of ``inputs``.
             draw: HTML of a job that is done, with the values of ``seen``; drawn anew with them.
         """
@@ -79,15 +91,18 @@ class JobBoard:
             return views.refusal(act, visitor)
 
         refusal = gr.State("")
-        outputs = [self._board, self._stop, self.job_id]
-        click = button.click(submit, inputs, refusal, preprocess=False, **QUIET)
+        outputs = [self.board, self._stop, self.job_id]
         follow = ending_silently(self._follow, len(outputs))
-        clicked = click.then(follow, [refusal, self._turns, *seen], outputs,
-                             preprocess=False, **_WATCH)  # fmt: skip
+        started = [
+            moment(submit, inputs, refusal, preprocess=False, **QUIET).then(
+                follow, [refusal, self._turns, *seen], outputs, preprocess=False, **_WATCH
+            )
+            for moment in (button.click, *(event.then for event in also))
+        ]
         opened = opening.load(follow, [gr.State(""), self._turns, *seen], outputs,
                               preprocess=False, **_WATCH)  # fmt: skip
-        self.followed = (clicked, opened)
-        again = {"fn": self._redrawn, "inputs": [self.job_id, *seen], "outputs": self._board,
+        self.followed = (*started, opened)
+        again = {"fn": self._redrawn, "inputs": [self.job_id, *seen], "outputs": self.board,
                  "preprocess": False}  # fmt: skip
         moved = [getattr(each, "input", each.change) for each in seen]
         if moved:
@@ -140,6 +155,8 @@ class JobBoard:
         return next(iter([*unfinished[::-1], *kept]), None)
 
     def _shown(self, job: Job | None, visitor: Visitor, refusal: str, values: list[Any]) -> str:
+        if job is None and self._empty is not None and not refusal:
+            return views.empty_board(*self._empty, visitor)
         if job is None:
             return views.board(visitor, failure=refusal) if refusal else ""
         failure, drawn = refusal, ""

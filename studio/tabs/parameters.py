@@ -6,11 +6,12 @@ There are as many controls of each kind as the choice with the most needs; the o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from studio.widgets import arguments_of, from_field, kind_of
 
@@ -22,18 +23,26 @@ class Parameters:
         models: all that can be chosen.
         first: the one whose parameters are shown at the start.
         prefix: of the controls' ``elem_id``.
+        kind: the class of control for a field.
+        leave_out: fields that have no control here.
 
     Attributes:
         controls: all of them, in the order of :meth:`shown` and :meth:`data`.
     """
 
     def __init__(
-        self, models: Iterable[type[BaseModel]], first: type[BaseModel], prefix: str
+        self,
+        models: Iterable[type[BaseModel]],
+        first: type[BaseModel],
+        prefix: str,
+        kind: Callable[[FieldInfo], type] = kind_of,
+        leave_out: Collection[str] = (),
     ) -> None:
+        self._kind_of, self._leave_out = kind, leave_out
         counts: Counter[type] = Counter()
         examples: dict[type, tuple[type[BaseModel], str]] = {}
         for model in models:
-            kinds = _kinds(model)
+            kinds = self._kinds_of(model)
             counts |= Counter(kinds.values())
             examples |= {kind: (model, name) for name, kind in kinds.items()}
         self._kinds = [kind for kind, count in counts.items() for _ in range(count)]
@@ -52,7 +61,8 @@ class Parameters:
             if name is None:
                 updates.append(gr.update(visible=False))
                 continue
-            arguments = arguments_of(model, name, kind)
+            # What another model left in the control is none of this one's.
+            arguments = {"value": None, **arguments_of(model, name, kind)}
             if name in values:
                 arguments["value"] = values[name]
             updates.append(gr.update(**arguments, visible=True))
@@ -65,7 +75,7 @@ class Parameters:
 
     def _names(self, model: type[BaseModel]) -> list[str | None]:
         """For each control the field of ``model`` that it stands for, or None."""
-        free = list(_kinds(model).items())
+        free = list(self._kinds_of(model).items())
         names: list[str | None] = []
         for kind in self._kinds:
             found = next((item for item in free if item[1] is kind), None)
@@ -74,6 +84,6 @@ class Parameters:
                 free.remove(found)
         return names
 
-
-def _kinds(model: type[BaseModel]) -> dict[str, type]:
-    return {name: kind_of(field) for name, field in model.model_fields.items()}
+    def _kinds_of(self, model: type[BaseModel]) -> dict[str, type]:
+        fields = model.model_fields.items()
+        return {name: self._kind_of(field) for name, field in fields if name not in self._leave_out}
