@@ -91,8 +91,8 @@ class Studio:
 
     Attributes:
         home, store, settings, catalog, control, chat_models, chat_shelf, usable_chat_models, cache,
-            gallery, inputs, conditions, cluster_data, inside, shelf, loras, subjects, jobs, trainings,
-            prunings, conversations, exchange, answers, keys, accounts: the services.
+            gallery, inputs, conditions, cluster_data, inside, shelf, loras, subjects, jobs,
+            trainings, prunings, conversations, exchange, answers, keys, accounts: the services.
         machine: the device, once it is known.
     """
 

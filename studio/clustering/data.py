@@ -124,12 +124,8 @@ class ClusterData:
             Stopped: ``stop`` was set.
         """
         wanted = source_of(source)
-        named = {
-            "owner": owner.id,
-            "of": essence(wanted),
-            "at": self._maker.state(owner.id, wanted),
-        }
-        text = json.dumps(named, sort_keys=True)
+        state = self._maker.state(owner.id, wanted)
+        text = json.dumps([owner.id, essence(wanted), state], sort_keys=True)
         id = hashlib.sha256(text.encode()).hexdigest()[:32]
         if (known := self._asked_again(owner.id, id)) is not None:
             return known

@@ -108,9 +108,8 @@ def cluster_data_router(studio: Studio) -> APIRouter:
         """Makes points of what the body describes, such as ``{"kind": "made", "name": "moons"}``;
         the same body gives the same data set."""
         source = await json_object(request)
-        return known_json(
-            await work(request, data.make, owner_of(request), source), _language(request)
-        )
+        known = await work(request, data.make, owner_of(request), source)
+        return known_json(known, _language(request))
 
     @routes.get("/cluster-data")
     def listed(request: Request, limit: Annotated[int, Query(ge=1, le=200)] = 50) -> dict[str, Any]:
