@@ -12,7 +12,8 @@ from pipelines.messages import Message
 
 Method = Literal["none", "pca", "umap"]
 
-UMAP_ROWS = 20_000  # points that UMAP lays out; it takes about a minute for so many
+SHOWN_ROWS = 20_000
+"""Points that a picture has at most. UMAP takes about a minute to lay out so many."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +45,19 @@ class Projection:
         if self.axes is None or self.mean is None:
             return None
         return (X - self.mean) @ self.axes.T
+
+
+def shown_rows(n: int, limit: int = SHOWN_ROWS, seed: int = 0) -> np.ndarray:
+    """Which of ``n`` points a picture shows: all of them, or ``limit`` that are drawn.
+
+    Returns:
+        (m,) int64, ascending, m = min(n, limit); the same for the same arguments, so that what is
+        known of points (places, labels) can be fetched apart and still goes together.
+    """
+    if n <= limit:
+        return np.arange(n, dtype=np.int64)
+    drawn = np.random.default_rng(seed).choice(n, limit, replace=False)
+    return np.sort(drawn).astype(np.int64)
 
 
 def project(X: np.ndarray, dims: int = 2, method: Method = "pca", seed: int = 0) -> Projection:
@@ -122,9 +136,7 @@ def _umap(X: np.ndarray, dims: int, seed: int) -> Projection:
             least=dims + 3,
             count=len(X),
         )
-    rows = np.arange(len(X))
-    if len(X) > UMAP_ROWS:
-        rows = np.sort(np.random.default_rng(seed).choice(len(X), UMAP_ROWS, replace=False))
+    rows = shown_rows(len(X), SHOWN_ROWS, seed)
     neighbours = min(15, len(rows) - 1)
     # One thread: with more of them the same seed would not give the same picture.
     layout = UMAP(n_components=dims, n_neighbors=neighbours, random_state=seed, n_jobs=1)

@@ -9,7 +9,7 @@ from sklearn.datasets import load_wine
 from sklearn.decomposition import PCA
 
 from pipelines.clustering import projecting
-from pipelines.clustering.projecting import project
+from pipelines.clustering.projecting import project, shown_rows
 from pipelines.errors import BadRequest, Unavailable
 
 
@@ -102,7 +102,7 @@ def umap(monkeypatch):
 
 @pytest.mark.usefixtures("umap")
 def test_of_many_points_umap_lays_out_those_that_the_seed_draws_and_says_so(X, monkeypatch):
-    monkeypatch.setattr(projecting, "UMAP_ROWS", 50)
+    monkeypatch.setattr(projecting, "SHOWN_ROWS", 50)
     first, again, other = (project(X, 2, "umap", seed) for seed in (1, 1, 2))
     assert len(set(first.rows)) == 50
     assert (first.rows == again.rows).all()
@@ -119,3 +119,14 @@ def test_umap_works_in_one_thread_from_the_seed_with_no_more_neighbours_than_the
     assert Asked.settings == settings
     with pytest.raises(BadRequest, match="UMAP needs at least 5 points; there are 4"):
         project(X[:4], 2, "umap")
+
+
+def test_of_few_points_a_picture_shows_all_and_of_many_the_same_ones_each_time():
+    assert shown_rows(7).tolist() == list(range(7))
+    rows = shown_rows(1_000_000)
+    assert len(set(rows)) == len(rows) == 20_000
+    assert (np.diff(rows) > 0).all()
+    assert rows[-1] < 1_000_000
+    assert (rows == shown_rows(1_000_000)).all()
+    halves = (rows < 500_000).mean()
+    assert halves == pytest.approx(0.5, abs=0.02)  # drawn from everywhere
