@@ -1,0 +1,48 @@
+"""What the plot of the clustering tab shows, as the server knows it and the browser draws it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+Mode = Literal["view", "draw", "centres"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One state of the plot; the browser fetches the points and labels that it names.
+
+    Attributes:
+        data: id of a data set, or None while there is none.
+        dims, projection, scaling: how the points are laid out, as the route ``points`` takes them.
+        mode: whether the pointer looks, draws points, or places centres.
+        labels: id of a job whose clusters are shown, or None.
+        algorithm: which of a comparison's, or None.
+        film: what to play, as the route ``cluster-films`` takes it, or None.
+        centres: own centres, (k, 2).
+        points: drawn ones, (n, 2).
+        thumbs: whether points are pictures.
+        revision: rises, so that the same scene can be shown anew.
+    """
+
+    data: str | None = None
+    dims: int = 2
+    projection: str = "pca"
+    scaling: str = "none"
+    mode: Mode = "view"
+    labels: str | None = None
+    algorithm: str | None = None
+    film: dict[str, Any] | None = None
+    centres: tuple[tuple[float, float], ...] = ()
+    points: tuple[tuple[float, float], ...] = ()
+    thumbs: bool = False
+    revision: int = 0
+
+    def but(self, **changes: Any) -> Scene:
+        """The next scene, which differs in this."""
+        return replace(self, revision=self.revision + 1, **changes)
+
+    def to_json(self) -> str:
+        """As the value of the plot."""
+        return json.dumps(asdict(self), separators=(",", ":"))

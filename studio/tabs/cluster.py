@@ -1,0 +1,328 @@
+"""Clustering: data, an algorithm that one can watch, its clusters, and what helps to choose."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+from pydantic.fields import FieldInfo
+
+from pipelines.clustering.algorithms import ALGORITHMS, find
+from pipelines.clustering.lessons import lesson
+from pipelines.clustering.requests import ClusterRequest
+from pipelines.errors import BadRequest, UserError
+from studio import views
+from studio.clustering.plot import plot
+from studio.clustering.scene import Scene  # Gradio reads the hints of listeners
+from studio.clustering.views import SCRIPT, about
+from studio.job import DONE, Job
+from studio.tabs.cluster_choosing import Choosing
+from studio.tabs.cluster_comparing import Comparing
+from studio.tabs.cluster_data import DRAWN, GALLERY, DataForm
+from studio.tabs.cluster_result import drawn_result
+from studio.tabs.job_board import JobBoard
+from studio.tabs.parameters import Parameters
+from studio.widgets import NEWEST, QUIET, Visitor, bounds, follow_newest, from_field, kind_of, label
+
+if TYPE_CHECKING:
+    from studio.opening import Opening
+    from studio.server import Studio
+
+KIND = "cluster"
+FIRST = "kmeans"
+FILMED = ("kmeans", "dbscan", "agglomerative", "mixture")
+OWN_CENTRES = "own"
+_SCALINGS = {"none": "As they are", "standard": "Standardised", "minmax": "Min-max",
+             "robust": "Robust"}  # fmt: skip
+_LAYOUTS = {"pca": "PCA", "umap": "UMAP", "none": "The first columns"}
+_LONGEST_SLIDER = 100  # a number that goes beyond is typed
+LATEX = [{"left": "$$", "right": "$$", "display": True},
+         {"left": "$", "right": "$", "display": False}]  # fmt: skip
+
+
+class Tab:
+    """Draws the tab."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+        self.scene = gr.State(Scene())
+        self.form = DataForm(studio)
+        with gr.Row(elem_classes="bench"):
+            with gr.Column(scale=3, min_width=320, elem_classes="controls"):
+                with gr.Column(elem_classes="first"):
+                    self.form.draw()
+                    self._draw_algorithm()
+                with gr.Column(elem_classes="rest"):
+                    self._draw_rest()
+            with gr.Column(scale=7, min_width=320, elem_classes="results clustering"):
+                self.plot = plot("cluster-plot")
+                with gr.Tabs(elem_id="cluster-views"):
+                    with gr.Tab(label("Clusters")):
+                        self.board = JobBoard(
+                            studio, KIND, "cluster", SCRIPT,
+                            ("No clusters yet", "Press Cluster, or play the steps of an algorithm "
+                             "to see how it works."),
+                        )  # fmt: skip
+                    with gr.Tab(label("Choose parameters")):
+                        self.choosing = Choosing(studio)
+                    with gr.Tab(label("Compare algorithms")):
+                        self.comparing = Comparing(studio)
+                    with gr.Tab(label("Lesson")):
+                        self._lesson = gr.Markdown(
+                            latex_delimiters=LATEX, elem_id="cluster-lesson", elem_classes="lesson"
+                        )
+
+    def _draw_algorithm(self) -> None:
+        self._algorithm = self._field(
+            "algorithm", kind=gr.Dropdown, info=None,
+            choices=[(label(each.title), name) for name, each in ALGORITHMS.items()],
+        )  # fmt: skip
+        self._about = gr.HTML(elem_id="cluster-about")
+        models = [each.parameters for each in ALGORITHMS.values()]
+        first = ALGORITHMS[FIRST].parameters
+        with gr.Column(elem_classes="parameters"):
+            self._parameters = Parameters(models, first, "cluster", _kind, ("centres",))
+        with gr.Row(elem_classes="actions"):
+            self._cluster = gr.Button(label("Cluster"), variant="primary", elem_id="cluster")
+            self._play = gr.Button(label("Play the steps"), elem_id="cluster-play")
+
+    def _draw_rest(self) -> None:
+        scalings = [(label(title), name) for name, title in _SCALINGS.items()]
+        layouts = [(label(title), name) for name, title in _LAYOUTS.items()]
+        with gr.Row():
+            self._scaling = self._field("scaling", kind=gr.Dropdown, choices=scalings, info=None)
+            self._seed = self._field("seed", kind=gr.Number, minimum=0, info=None)
+        with gr.Row():
+            self._layout = gr.Dropdown(
+                layouts, value="pca", label=label("Layout of the picture"),
+                info=label("Of more columns than axes. Clusters always come from all columns."),
+                elem_id="cluster-layout",
+            )  # fmt: skip
+            self._dims = gr.Radio(
+                [("2", 2), ("3", 3)], value=2, label=label("Axes"), elem_id="cluster-dims"
+            )
+
+    @staticmethod
+    def _field(name: str, **options: Any) -> gr.components.Component:
+        elem_id = f"cluster-{name}"
+        return from_field(ClusterRequest, name, **{"elem_id": elem_id, **options})
+
+    def listen(self, opening: Opening) -> None:
+        """Connect the controls with the data, the plot and the jobs."""
+        shown = [self.scene, self.plot]
+        filled = [*self.form.outputs, self._algorithm, *self._parameters.controls, self._scaling,
+                  self._seed, self._about, self._lesson, self._play, *shown,
+                  self.form.said]  # fmt: skip
+        opening.fill(self._opened, filled)
+        moments = self.form.listen()
+        made = {"fn": self._made, "inputs": [self.scene, *self.form.inputs],
+                "outputs": [*shown, self.form.said]}  # fmt: skip
+        follow_newest(moments, **made)
+        for event in self.form.settled:
+            event.then(**made, **NEWEST)
+        self.plot.drawn(self._drew, [self.scene, *self.form.inputs],
+                        [self.form.drawn, self.scene, self.form.said], **QUIET)  # fmt: skip
+        self.plot.centres(_placed, self.scene, self.scene, **QUIET)
+        laid = [self._layout, self._dims, self._scaling]
+        follow_newest([each.input for each in laid], _laid_out, [self.scene, *laid], shown)
+        follows = [self._about, *self._parameters.controls, self._lesson, self._play, *shown]
+        follow_newest([self._algorithm.input], self._chosen, [self._algorithm, self.scene], follows)
+        follow_newest(
+            [each.input for each in self._parameters.controls],
+            self._mode, [self.scene, self._algorithm, *self._parameters.controls], shown,
+        )  # fmt: skip
+        asked = [self.scene, self._seed, self._algorithm, *self._parameters.controls]
+        set_by_line = [self._algorithm, *follows]
+        lines = [
+            board.line(self._line, [self.scene, self._algorithm, *self._parameters.controls],
+                       set_by_line, **QUIET)
+            for board in (self.board.board, self.choosing.board.board)
+        ]  # fmt: skip
+        self.board.connect(
+            opening, self._cluster, self._asked, asked, self._result, [], also=lines
+        )
+        for event in self.board.followed:
+            event.then(self._labelled, [self.board.job_id, *shown[:1]], shown, **QUIET)
+        self._play.click(self._played, asked, [*shown, self.form.said], preprocess=False, **QUIET)
+        self.choosing.listen(opening, asked, self._on_data, self._with_parameters)
+        self.comparing.listen(opening, asked[:2], self._on_data, shown)
+
+    # --- data -------------------------------------------------------------------------------
+
+    def _opened(self, visitor: Visitor) -> list[Any]:
+        """What was clustered last, with its clusters; or the first data set."""
+        form, skip = self.form, gr.skip()
+        jobs = self.studio.jobs.list(visitor.owner.id, kind=KIND, limit=1)
+        job = jobs[0] if jobs else None
+        request = ClusterRequest.model_validate(job.request) if job is not None else None
+        known = None
+        if request is not None:
+            try:
+                known = self.studio.cluster_data.get(visitor.owner.id, request.data)
+            except UserError:  # deleted since
+                request = None
+        name = request.algorithm if request is not None else FIRST
+        values = request.parameters if request is not None else {}
+        updates = self._parameters.shown(ALGORITHMS[name].parameters, values)
+        if known is None:
+            known = self.studio.cluster_data.make(visitor.owner, {"kind": "made"})
+            fill = [skip] * len(form.outputs)
+            scene = Scene(data=known.id)
+        else:
+            fill = form.fill(known.source, visitor)
+            scene = Scene(
+                data=known.id, scaling=request.scaling, thumbs=known.kind == GALLERY,
+                labels=job.id if job.state == DONE else None,
+                mode="draw" if known.kind == DRAWN and job.state != DONE else "view",
+            )  # fmt: skip
+        return [
+            *fill, name, *updates, scene.scaling, request.seed if request is not None else 0,
+            about(find(name), visitor), lesson(name, visitor.language),
+            gr.update(interactive=name in FILMED), scene, scene.to_json(),
+            form.about(known, known.kind, visitor),
+        ]  # fmt: skip
+
+    def _made(self, scene: Scene, request: gr.Request, *values: Any) -> list[Any]:
+        """The data set that the controls describe by now."""
+        visitor, kind = Visitor.of(request), values[0]
+        known, said = None, ""
+        try:
+            known = self.form.make(list(values), visitor)
+            said = self.form.about(known, kind, visitor)
+        except UserError as error:
+            said = views.error(error.message, visitor)
+        id, mode = known and known.id, "draw" if kind == DRAWN else "view"
+        if (id, mode) == (scene.data, scene.mode):
+            return [gr.skip(), gr.skip(), said]
+        points = tuple(map(tuple, values[-1])) if kind == DRAWN else ()
+        after = scene.but(data=id, mode=mode, labels=None, algorithm=None, film=None, centres=(),
+                          points=points, thumbs=kind == GALLERY)  # fmt: skip
+        return [after, after.to_json(), said]
+
+    def _drew(
+        self, scene: Scene, *values: Any, event: gr.EventData, request: gr.Request
+    ) -> list[Any]:
+        """Points were drawn: the plot shows them already."""
+        visitor = Visitor.of(request)
+        points = event._data.get("points") or ()
+        values = (DRAWN, *values[1:-1], points)
+        known = None
+        try:
+            known = self.form.make(list(values), visitor)
+            said = self.form.about(known, DRAWN, visitor)
+        except UserError as error:
+            said = views.error(error.message, visitor)
+        after = scene.but(data=known and known.id, labels=None, film=None)
+        return [points, after, said]
+
+    # --- the algorithm ----------------------------------------------------------------------
+
+    def _chosen(
+        self, name: str, scene: Scene, request: gr.Request, values: dict[str, Any] | None = None
+    ) -> list[Any]:
+        visitor = Visitor.of(request)
+        algorithm = find(name)
+        updates = self._parameters.shown(algorithm.parameters, values or {})
+        after = _with_centres(scene, name == FIRST and (values or {}).get("start") == OWN_CENTRES)
+        return [
+            about(algorithm, visitor), *updates, lesson(name, visitor.language),
+            gr.update(interactive=name in FILMED), *_changed(scene, after),
+        ]  # fmt: skip
+
+    def _mode(self, scene: Scene, name: str, *values: Any) -> list[Any]:
+        """Own centres are placed in the picture."""
+        fields = self._parameters.data(find(name).parameters, values)
+        return _changed(scene, _with_centres(scene, fields.get("start") == OWN_CENTRES))
+
+    def _line(
+        self, scene: Scene, name: str, *values: Any, event: gr.EventData, request: gr.Request
+    ) -> list[Any]:
+        """A line was dragged: the parameter that it stands for takes its place."""
+        field, value = str(event._data.get("name")), event._data.get("value")
+        if field == "eps" and name != "dbscan":
+            name, fields = "dbscan", {}
+        else:
+            fields = self._parameters.data(find(name).parameters, values)
+        if field not in find(name).parameters.model_fields:
+            return [gr.skip()] * (len(self._parameters.controls) + 6)
+        if field == "clusters" and "height" in fields:
+            fields["height"] = None
+        return [name, *self._chosen(name, scene, request, fields | {field: value})]
+
+    # --- jobs -------------------------------------------------------------------------------
+
+    def _on_data(self, values: list[Any], visitor: Visitor) -> dict[str, Any]:
+        """The fields that say which data, from the values of scene and seed."""
+        scene, seed = values[:2]
+        if scene.data is None:
+            raise BadRequest("There are no data yet. Choose or bring in some first.")
+        return {"data": scene.data, "scaling": scene.scaling, "seed": seed or 0}
+
+    def _with_parameters(self, values: list[Any]) -> dict[str, Any]:
+        """The fields of the algorithm, from the values of scene, seed, algorithm, parameters."""
+        scene, _, name, *rest = values
+        parameters = self._parameters.data(find(name).parameters, rest)
+        if parameters.get("start") == OWN_CENTRES:
+            if not scene.centres:
+                raise BadRequest("No centres are placed. Click in the picture to place some.")
+            parameters |= {"centres": scene.centres, "clusters": len(scene.centres)}
+        given = {field: value for field, value in parameters.items() if value is not None}
+        return {"algorithm": name, "parameters": given}
+
+    def _asked(self, values: list[Any], visitor: Visitor) -> dict[str, Any]:
+        return self._on_data(values, visitor) | self._with_parameters(values)
+
+    def _played(self, *values: Any, request: gr.Request) -> list[Any]:
+        visitor, scene = Visitor.of(request), values[0]
+        try:
+            fields = self._asked(list(values), visitor)
+            ClusterRequest.model_validate(fields)
+        except UserError as error:
+            return [gr.skip(), gr.skip(), views.error(error.message, visitor)]
+        after = scene.but(film=fields | {"projection": scene.projection}, mode="view")
+        return [after, after.to_json(), gr.skip()]
+
+    def _labelled(self, job_id: str | None, scene: Scene, request: gr.Request) -> list[Any]:
+        """The plot shows the clusters of the job on the board, where they are of its data."""
+        try:
+            job = self.studio.jobs.get(Visitor.of(request).owner.id, str(job_id))
+        except UserError:  # there is none yet
+            return [gr.skip(), gr.skip()]
+        if job.state != DONE or job.request["data"] != scene.data or scene.labels == job.id:
+            return [gr.skip(), gr.skip()]
+        after = scene.but(labels=job.id, algorithm=None, film=None, mode="view")
+        return [after, after.to_json()]
+
+    def _result(self, job: Job, visitor: Visitor, values: list[Any]) -> str:
+        return drawn_result(self.studio, job, visitor)
+
+
+def _kind(field: FieldInfo) -> type:
+    """A slider only where it is short; what may be empty is typed."""
+    kind = kind_of(field)
+    if kind is not gr.Slider:
+        return kind
+    return gr.Number if field.default is None or bounds(field)[1] > _LONGEST_SLIDER else gr.Slider
+
+
+def _laid_out(scene: Scene, layout: str, dims: int, scaling: str) -> list[Any]:
+    return _changed(scene, scene.but(projection=layout, dims=dims, scaling=scaling))
+
+
+def _placed(scene: Scene, event: gr.EventData) -> Scene:
+    """Centres were placed: the plot shows them already."""
+    centres = event._data.get("centres") or ()
+    return scene.but(centres=tuple((float(x), float(y)) for x, y in centres))
+
+
+def _with_centres(scene: Scene, wanted: bool) -> Scene:
+    if wanted == (scene.mode == "centres"):
+        return scene
+    return scene.but(mode="centres" if wanted else "view", film=None)
+
+
+def _changed(before: Scene, after: Scene) -> list[Any]:
+    """Updates of state and plot, where there is something new to see."""
+    if after is before:
+        return [gr.skip(), gr.skip()]
+    return [after, after.to_json()]

@@ -1,0 +1,77 @@
+"""The clustering tab's comparison: several algorithms on one data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from pipelines.clustering.algorithms import ALGORITHMS
+from pipelines.clustering.requests import CompareRequest
+from studio.clustering.scene import Scene
+from studio.clustering.views import SCRIPT
+from studio.job import Job
+from studio.tabs.cluster_result import drawn_comparison
+from studio.tabs.job_board import JobBoard
+from studio.widgets import QUIET, Visitor, from_field, label
+
+if TYPE_CHECKING:
+    from studio.opening import Opening
+    from studio.server import Studio
+
+KIND = "compare_clusters"
+
+
+class Comparing:
+    """Draws the controls and the board of a comparison."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+        titles = [(label(each.title), name) for name, each in ALGORITHMS.items()]
+        self._algorithms = from_field(
+            CompareRequest, "algorithms", kind=gr.CheckboxGroup, choices=titles,
+            value=list(ALGORITHMS), info=None, elem_id="cluster-compared",
+        )  # fmt: skip
+        with gr.Row():
+            self._clusters = from_field(
+                CompareRequest, "clusters", kind=gr.Number, elem_id="cluster-compared-k",
+                info=label("For the algorithms that are told; the others find out."),
+            )  # fmt: skip
+            self._compare = gr.Button(label("Compare"), elem_id="cluster-compare", min_width=120)
+        self.board = JobBoard(
+            studio, KIND, "cluster-compare", SCRIPT,
+            ("No comparison yet", "Choose algorithms and press Compare."),
+        )  # fmt: skip
+
+    def listen(
+        self,
+        opening: Opening,
+        of_data: list[Any],
+        on_data: Callable[[list[Any], Visitor], dict[str, Any]],
+        shown: list[Any],
+    ) -> None:
+        """Connect the controls with the jobs and the plot.
+
+        Args:
+            of_data: scene and seed.
+            on_data: their fields.
+            shown: scene and plot.
+        """
+
+        def request_of(values: list[Any], visitor: Visitor) -> dict[str, Any]:
+            *of_tab, algorithms, clusters = values
+            return on_data(of_tab, visitor) | {"algorithms": algorithms, "clusters": clusters}
+
+        inputs = [*of_data, self._algorithms, self._clusters]
+        self.board.connect(opening, self._compare, request_of, inputs, self._drawn, [])
+        self.board.board.pick(self._picked, [self.board.job_id, shown[0]], shown, **QUIET)
+
+    def _drawn(self, job: Job, visitor: Visitor, values: list[Any]) -> str:
+        return drawn_comparison(self.studio, job, visitor)
+
+    def _picked(self, job_id: str | None, scene: Scene, event: gr.EventData) -> list[Any]:
+        """One of the grid, large in the plot."""
+        after = scene.but(labels=job_id, algorithm=str(event._data.get("algorithm")), film=None,
+                          mode="view")  # fmt: skip
+        return [after, after.to_json()]

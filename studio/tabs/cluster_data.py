@@ -1,0 +1,256 @@
+"""The clustering tab's data: made, drawn, of a table, of a picture's colours, of the gallery."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from pipelines.clustering.datasets import MAX_POINTS, SOURCES, DatasetRequest
+from pipelines.clustering.picking import Picking
+from pipelines.errors import BadRequest, UserError
+from pipelines.messages import Message
+from studio import views
+from studio.canvas import canvas
+from studio.clustering.data_views import table_preview
+from studio.widgets import QUIET, Visitor, from_field, label
+
+if TYPE_CHECKING:
+    from studio.clustering.data import Known
+    from studio.server import Studio
+
+MADE, DRAWN, TABLE, PICTURE, GALLERY = "made", "drawn", "table", "picture", "gallery"
+KINDS = {
+    MADE: "Made",
+    DRAWN: "Draw points",
+    TABLE: "Table",
+    PICTURE: "Picture",
+    GALLERY: "Gallery",
+}
+MISSING = {"drop": "Leave the rows out", "mean": "The column's mean", "median": "The median"}
+PROPOSED_COLUMNS = 12  # of a wide table; more can be chosen
+_MADE = ("name", "points", "noise", "clusters", "seed")
+_PICKED = ("columns", "as_categories", "missing", "max_levels")
+
+
+class DataForm:
+    """Draws the controls of the data and makes the data set that they describe.
+
+    Attributes:
+        kind: where the data come from.
+        drawn: state with the points that were drawn.
+        said: what the data set is, or why there is none.
+    """
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+
+    def draw(self) -> None:
+        self.kind = gr.Radio(
+            [(label(title), name) for name, title in KINDS.items()],
+            value=MADE,
+            label=label("Data"),
+            elem_id="cluster-kind",
+        )
+        self.drawn, self._table = gr.State(()), gr.State(None)
+        self._groups: dict[str, gr.Column] = {}
+        with self._group(MADE):
+            self._made = self._draw_made()
+        with self._group(DRAWN):
+            gr.HTML(
+                label("Draw in the picture: click or drag to add points, erase with the eraser."),
+                elem_classes="hint",
+            )
+        with self._group(TABLE):
+            self._picked = self._draw_table()
+        with self._group(PICTURE):
+            self._picture = canvas("cluster-picture")
+        with self._group(GALLERY):
+            gr.HTML(
+                label(
+                    "Pictures that look alike lie near one another. The first time, each is looked "
+                    "at by a small network, which takes a moment."
+                ),
+                elem_classes="hint",
+            )
+        self.said = gr.HTML(elem_id="cluster-data-said")
+
+    def _group(self, kind: str) -> gr.Column:
+        self._groups[kind] = gr.Column(visible=kind == MADE, elem_id=f"cluster-of-{kind}")
+        return self._groups[kind]
+
+    def _draw_made(self) -> dict[str, gr.components.Component]:
+        titles = [(label(source.title), name) for name, source in SOURCES.items()]
+        drawn = {"name": self._field("name", kind=gr.Dropdown, choices=titles, info=None)}
+        with gr.Row():
+            drawn["points"] = self._field("points", kind=gr.Number, minimum=1, maximum=MAX_POINTS)
+            drawn["seed"] = self._field("seed", kind=gr.Number, minimum=0, info=None)
+        with gr.Row():
+            drawn["noise"] = self._field("noise", maximum=0.5, step=0.01, info=None)
+            drawn["clusters"] = self._field("clusters", maximum=12, info=None)
+        return drawn
+
+    def _draw_table(self) -> dict[str, gr.components.Component]:
+        self._file = gr.File(
+            label=label("CSV, TSV, Parquet or NPY"),
+            type="filepath",
+            height=120,
+            elem_id="cluster-file",
+        )
+        drawn = {
+            "columns": self._picking("columns", kind=gr.Dropdown, multiselect=True, choices=[])
+        }
+        with gr.Accordion(label("Missing values and categories"), open=False):
+            ways = [(label(title), name) for name, title in MISSING.items()]
+            drawn["as_categories"] = self._picking(
+                "as_categories", kind=gr.Dropdown, multiselect=True, choices=[]
+            )
+            drawn["missing"] = self._picking("missing", kind=gr.Dropdown, choices=ways)
+            drawn["max_levels"] = self._picking("max_levels")
+        self._preview = gr.HTML(elem_id="cluster-preview")
+        return drawn
+
+    @staticmethod
+    def _field(name: str, **options: Any) -> gr.components.Component:
+        elem_id = f"cluster-data-{name}"
+        return from_field(DatasetRequest, name, **{"elem_id": elem_id, **options})
+
+    @staticmethod
+    def _picking(name: str, **options: Any) -> gr.components.Component:
+        elem_id = f"cluster-{name.replace('_', '-')}"
+        return from_field(Picking, name, **{"elem_id": elem_id, **options})
+
+    # --- what the controls say --------------------------------------------------------------
+
+    @property
+    def inputs(self) -> list[Any]:
+        """What :meth:`make` takes the values of."""
+        controls = [*self._made.values(), *self._picked.values()]
+        return [self.kind, *controls, self._table, self._picture, self.drawn]
+
+    @property
+    def outputs(self) -> list[Any]:
+        """What :meth:`fill` updates."""
+        return [*self.inputs, *self._groups.values(), self._preview]
+
+    def make(self, values: list[Any], visitor: Visitor) -> Known | None:
+        """The data set of the controls' values; None while they do not describe one yet.
+
+        Raises:
+            UserError: there is none; the sentence says why.
+        """
+        source = self._source(values)
+        return self.studio.cluster_data.make(visitor.owner, source) if source else None
+
+    def _source(self, values: list[Any]) -> dict[str, Any] | None:
+        kind, *rest = values
+        made, rest = rest[: len(_MADE)], rest[len(_MADE) :]
+        picked, (table, picture, drawn) = rest[: len(_PICKED)], rest[len(_PICKED) :]
+        if kind == MADE:
+            given = zip(_MADE, made, strict=True)
+            return {"kind": MADE} | {name: each for name, each in given if each is not None}
+        if kind == DRAWN:
+            return {"kind": DRAWN, "points": drawn} if drawn else None
+        if kind == TABLE:
+            fields = dict(zip(_PICKED, picked, strict=True))
+            if table is None:
+                return None
+            if not fields["columns"]:
+                raise BadRequest("No column is chosen. Choose those that make the points.")
+            fields["as_categories"] = fields["as_categories"] or []
+            return {"kind": TABLE, "table": table, "picking": fields}
+        if kind == PICTURE:
+            return {"kind": PICTURE, "picture": picture} if picture else None
+        return {"kind": GALLERY}
+
+    def about(self, known: Known | None, kind: str, visitor: Visitor) -> str:
+        """What the data set is, or what to do so that there is one."""
+        if known is None:
+            todo = {
+                DRAWN: "No points yet: draw some in the picture.",
+                TABLE: "No table yet: bring in a CSV, TSV, Parquet or NPY file.",
+                PICTURE: "No picture yet: drop one here, or draw.",
+            }
+            return views.summary([todo[kind]] if kind in todo else [], visitor)
+        size = Message(
+            "{title}: {points} points, {columns} columns.",
+            title=visitor.say(known.title),
+            points=f"{known.points:,}",
+            columns=len(known.columns),
+        )
+        return views.summary([size, *known.notes], visitor)
+
+    def fill(self, source: Mapping[str, Any], visitor: Visitor) -> list[Any]:
+        """Updates of :attr:`outputs` that show where a data set comes from.
+
+        Drawn points are not in it; what is no longer there leaves its controls as they are.
+        """
+        kind = source.get("kind", MADE)
+        skip = gr.skip()
+        made = [gr.update(value=source[n]) if n in source else skip for n in _MADE]
+        picked, table, preview = [skip] * len(_PICKED), skip, skip
+        if kind == TABLE:
+            try:
+                known = self.studio.cluster_data.table(visitor.owner.id, source["table"])
+            except UserError:
+                table = None
+            else:
+                picked = self._of_table(known, source["picking"])
+                table, preview = known.id, table_preview(known.table, visitor)
+        picture = gr.update(value=source["picture"]) if kind == PICTURE else skip
+        shown = [gr.update(visible=name == kind) for name in self._groups]
+        return [kind, *made, *picked, table, picture, skip, *shown, preview]
+
+    # --- events -----------------------------------------------------------------------------
+
+    def listen(self) -> list[gr.events.Dependency | Any]:
+        """Connect the controls with one another.
+
+        Returns:
+            The moments after which the data are others.
+        """
+        turned = self.kind.input(
+            lambda kind: [gr.update(visible=name == kind) for name in self._groups],
+            self.kind,
+            list(self._groups.values()),
+            **QUIET,
+        )
+        outputs = [*self._picked.values(), self._table, self._preview, self.said]
+        brought = self._file.upload(self._brought, self._file, [self._file, *outputs], **QUIET)
+        made, picked = self._made, self._picked
+        self.settled = [turned, brought]
+        return [
+            made["name"].input,
+            *(getattr(made[n], moment) for n in ("points", "seed") for moment in ("submit", "blur")),
+            *(made[n].release for n in ("noise", "clusters")),
+            *(picked[n].input for n in ("columns", "as_categories", "missing")),
+            picked["max_levels"].release,
+            self._picture.input,
+        ]  # fmt: skip
+
+    def _brought(self, path: str, request: gr.Request) -> list[Any]:
+        """An uploaded table: looked at, kept, its columns offered."""
+        visitor = Visitor.of(request)
+        try:
+            known = self.studio.cluster_data.tables.bring(
+                visitor.owner.id, Path(path), Path(path).name
+            )
+        except UserError as error:
+            left = [gr.skip()] * (len(_PICKED) + 2)
+            return [None, *left, views.error(error.message, visitor)]
+        preview = table_preview(known.table, visitor)
+        return [None, *self._of_table(known, {}), known.id, preview, ""]
+
+    @staticmethod
+    def _of_table(known: Any, picking: Mapping[str, Any]) -> list[Any]:
+        """Updates of the controls that pick: the columns that there are, and the chosen ones."""
+        table = known.table
+        usable = [each.name for each in table.columns if each.kind not in ("text", "empty")]
+        suggested = list(table.suggested()[:PROPOSED_COLUMNS])
+        return [
+            gr.update(choices=usable, value=list(picking.get("columns", suggested))),
+            gr.update(choices=usable, value=list(picking.get("as_categories", ()))),
+            *(gr.update(value=picking[n]) if n in picking else gr.skip() for n in _PICKED[2:]),
+        ]
