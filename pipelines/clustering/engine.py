@@ -16,10 +16,17 @@ import numpy as np
 from pipelines.cache import ModelCache
 from pipelines.clustering.algorithm import Fitted, check_points
 from pipelines.clustering.comparing import agreement_cells, compare, suggested
+from pipelines.clustering.curves import drawn, plan
 from pipelines.clustering.judging import compare_with_truth, judge
 from pipelines.clustering.parameters import Parameters
 from pipelines.clustering.python_code import python_code
-from pipelines.clustering.requests import ClusterRequest, CompareRequest
+from pipelines.clustering.requests import (
+    OF_AN_ALGORITHM,
+    ClusterRequest,
+    CompareRequest,
+    CurveRequest,
+)
+from pipelines.clustering.running import run as run_work
 from pipelines.clustering.running import run_fit
 from pipelines.clustering.scaling import Scaled, scale
 from pipelines.errors import NotFound, Stopped
@@ -36,7 +43,7 @@ Find = Callable[[str], tuple[np.ndarray, np.ndarray | None]]
 
 
 def run(
-    request: ClusterRequest | CompareRequest,
+    request: ClusterRequest | CompareRequest | CurveRequest,
     cache: ModelCache,
     stop: Event,
     find_data: Find | None = None,
@@ -51,7 +58,9 @@ def run(
       ``cluster.py``; centres and soft only where there are any), ``fit_seconds``,
       ``peak_bytes``, ``scores``, ``agreement`` where true labels are known, ``notes`` (messages);
     - of a :class:`CompareRequest`: ``folder`` (with ``labels.npz``, by algorithm) and ``rows``
-      (:meth:`pipelines.clustering.comparing.Row.cells`).
+      (:meth:`pipelines.clustering.comparing.Row.cells`);
+    - of a :class:`CurveRequest`: ``curve`` (:func:`pipelines.clustering.curves.drawn`) and
+      ``notes``; nothing is kept.
 
     Args:
         find_data: None: ``<home>/cluster_data/<name>.npy``, without true labels.
@@ -72,6 +81,8 @@ def run(
     scaled = scale(X, request.scaling)
     if isinstance(request, ClusterRequest):
         data = yield from _cluster(request, scaled, truth, stop, results)
+    elif isinstance(request, CurveRequest):
+        data = yield from _curve(request, scaled, stop)
     else:
         data = yield from _compare(request, scaled.X, truth, stop, results)
     seconds = round(time.monotonic() - started, 3)
@@ -135,6 +146,15 @@ def _compare(
     labels = {row.algorithm: row.fitted.labels for row in rows if row.fitted is not None}
     np.savez(folder / "labels.npz", **labels)
     return {"folder": folder.name, "rows": [row.cells() for row in rows]}
+
+
+def _curve(request: CurveRequest, scaled: Scaled, stop: Event) -> Iterator[Progress]:
+    params = None
+    if request.curve in OF_AN_ALGORITHM or request.curve == "reachability":
+        params = _scaled(request.params, scaled, scaled.X.shape[1])
+    asked = plan(request, scaled.X, params)
+    found, _ = yield from run_work(asked.work, scaled.X, asked.arguments, asked.estimate, stop)
+    return {"curve": drawn(found), "notes": [note.to_json() for note in scaled.notes]}
 
 
 def _scaled(params: Parameters, scaled: Scaled, columns: int) -> Parameters:
