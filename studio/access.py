@@ -17,6 +17,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pipelines.clustering.tables import MAX_BYTES as MAX_TABLE_BYTES
 from pipelines.errors import Busy, NotFound, Refused, UserError
 from studio.accounts import (
     LOCAL_OWNER,
@@ -37,6 +38,7 @@ API = "/api/v1"
 OPENAI = "/v1"  # for programs that speak OpenAI's protocol
 UPLOADS = re.compile(rf"{API}/(pictures/read-settings|inputs|chats/import)")
 GRADIO_UPLOAD = "/gradio_api/upload"
+TABLE_UPLOADS = re.compile(rf"{API}/cluster-tables")
 LARGE_UPLOADS = re.compile(rf"{GRADIO_UPLOAD}|{API}/(loras|subjects/\w+/photos)")
 
 MAX_JSON_BYTES = 1_000_000
@@ -275,6 +277,8 @@ def _limit(path: str) -> int:
         return MAX_LARGE_UPLOAD_BYTES
     if is_openai(path):
         return MAX_OPENAI_BYTES
+    if TABLE_UPLOADS.fullmatch(path):
+        return MAX_TABLE_BYTES
     return MAX_UPLOAD_BYTES if UPLOADS.fullmatch(path) else MAX_JSON_BYTES
 
 

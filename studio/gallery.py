@@ -211,14 +211,25 @@ class Gallery:
         )
         return [_picture(row) for row in rows]
 
+    def ids(self, owner: str, limit: int = -1) -> list[str]:
+        """The ids of the owner's pictures, the newest first; −1: of all."""
+        rows = self._store.rows(
+            "SELECT id FROM pictures WHERE owner = ? AND present ORDER BY number DESC LIMIT ?",
+            (owner, limit),
+        )
+        return [row["id"] for row in rows]
+
     def bytes_used(self, owner: str | None = None) -> int:
-        """Bytes of an owner's pictures (brought-in ones and photos among them), LoRAs, own models,
-        trainings and prunings; or of everybody's pictures alone."""
+        """Bytes of an owner's pictures (brought-in ones and photos among them), data for
+        clustering, LoRAs, own models, trainings and prunings; or of everybody's pictures and data
+        alone."""
         row = self._store.row(
             "SELECT COALESCE(SUM(bytes), 0) AS used FROM ("
             "SELECT bytes, owner FROM pictures WHERE present "
             "UNION ALL SELECT bytes, owner FROM inputs "
-            "UNION ALL SELECT bytes, owner FROM subjects) WHERE ?1 IS NULL OR owner = ?1",
+            "UNION ALL SELECT bytes, owner FROM subjects "
+            "UNION ALL SELECT bytes, owner FROM cluster_tables "
+            "UNION ALL SELECT bytes, owner FROM cluster_data) WHERE ?1 IS NULL OR owner = ?1",
             (owner,),
         )
         if owner is None:

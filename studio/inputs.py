@@ -32,9 +32,12 @@ MAX_SIDE = 2048  # pixels: no picture that is painted here is larger
 KEPT_SECONDS = 7 * 24 * 3600.0  # what no job has used for so long is cleaned up
 WRITING_SECONDS = 600.0  # a file without a row that is younger may be about to get one
 
-# No job of the same owner names it. Ids are 32 hexadecimal digits: found as text, they are meant.
+# No job of the same owner names it, nor is a data set made of it. Ids are 32 hexadecimal digits:
+# found as text, they are meant.
 _UNUSED = (
-    "NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.owner = inputs.owner AND instr(request, inputs.id))"
+    "NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.owner = inputs.owner AND instr(request, inputs.id)) "
+    "AND NOT EXISTS (SELECT 1 FROM cluster_data WHERE cluster_data.owner = inputs.owner "
+    "AND instr(source, inputs.id))"
 )
 
 

@@ -41,6 +41,7 @@ from studio.chat.exchange import Exchange
 from studio.chat.keys import Keys
 from studio.chat_models import ChatModels
 from studio.cleaning import UPLOADS, uploaded_bytes
+from studio.clustering.data import ClusterData
 from studio.conditions import Conditions
 from studio.gallery import Gallery
 from studio.home import HomeLock, prepare_home
@@ -90,8 +91,8 @@ class Studio:
 
     Attributes:
         home, store, settings, catalog, control, chat_models, chat_shelf, usable_chat_models, cache,
-            gallery, inputs, conditions, inside, shelf, loras, subjects, jobs, trainings, prunings,
-            conversations, exchange, answers, keys, accounts: the services.
+            gallery, inputs, conditions, cluster_data, inside, shelf, loras, subjects, jobs,
+            trainings, prunings, conversations, exchange, answers, keys, accounts: the services.
         machine: the device, once it is known.
     """
 
@@ -113,6 +114,9 @@ class Studio:
             self.gallery = Gallery(self.store, self.home, self.settings)
             self.inputs = Inputs(self.store, self.home, self.gallery)
             self.conditions = Conditions(self.home, self.cache, self.inputs)
+            self.cluster_data = ClusterData(
+                self.store, self.home, self.gallery, self.inputs, self.cache
+            )
             self.chat_shelf = ChatShelf(self.home)
             self.inside = Inside(self.chat_models, self.cache, self.chat_shelf.own)
             self.shelf = LoraShelf(self.home)

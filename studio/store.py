@@ -155,6 +155,34 @@ MIGRATIONS = (
         revoked             REAL
     );
     """,
+    """
+    CREATE TABLE cluster_tables (           -- tables that people bring in to cluster
+        number  INTEGER PRIMARY KEY AUTOINCREMENT,  -- order of arrival
+        id      TEXT NOT NULL UNIQUE,       -- made of owner, bytes and how they are read
+        owner   TEXT NOT NULL,
+        name    TEXT NOT NULL,              -- the file's, to be shown
+        about   TEXT NOT NULL,              -- JSON: layout, rows, columns, preview
+        bytes   INTEGER NOT NULL,           -- of the file in cluster_tables/
+        created REAL NOT NULL               -- when it was last brought in; seconds since 1970
+    );
+    CREATE INDEX cluster_tables_by_owner ON cluster_tables (owner, created);
+
+    CREATE TABLE cluster_data (             -- points to cluster
+        number  INTEGER PRIMARY KEY AUTOINCREMENT,  -- order of arrival
+        id      TEXT NOT NULL UNIQUE,       -- made of owner and source
+        owner   TEXT NOT NULL,
+        kind    TEXT NOT NULL,
+        title   TEXT NOT NULL,
+        points  INTEGER NOT NULL,
+        columns TEXT NOT NULL,              -- JSON
+        truth   INTEGER NOT NULL,           -- whether true groups are known
+        source  TEXT NOT NULL,              -- JSON
+        notes   TEXT NOT NULL,              -- JSON: messages
+        bytes   INTEGER NOT NULL,           -- of the file in cluster_data/
+        created REAL NOT NULL               -- when it was last asked for; seconds since 1970
+    );
+    CREATE INDEX cluster_data_by_owner ON cluster_data (owner, created);
+    """,
 )
 
 

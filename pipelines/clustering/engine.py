@@ -29,12 +29,14 @@ from pipelines.clustering.requests import (
 from pipelines.clustering.running import run as run_work
 from pipelines.clustering.running import run_fit
 from pipelines.clustering.scaling import Scaled, scale
-from pipelines.errors import NotFound, Stopped
+from pipelines.clustering.stored import FOLDER as DATA
+from pipelines.clustering.stored import load, path_of
+from pipelines.errors import Stopped
 from pipelines.events import Progress, Result
 from pipelines.messages import Message
 
-DATA, RESULTS = "cluster_data", "clusterings"
-"""Folders in the home folder: data sets as ``<name>.npy``, and what was made of them."""
+RESULTS = "clusterings"
+"""The folder in the home folder with what was made of data sets."""
 
 Events = Iterator[Progress | Result]
 Find = Callable[[str], tuple[np.ndarray, np.ndarray | None]]
@@ -63,7 +65,7 @@ def run(
       ``notes``; nothing is kept.
 
     Args:
-        find_data: None: ``<home>/cluster_data/<name>.npy``, without true labels.
+        find_data: None: :func:`stored` in ``<home>/cluster_data``.
         results: where the outcome is put as a folder; None: ``<home>/clusterings``.
 
     Raises:
@@ -90,13 +92,11 @@ def run(
 
 
 def stored(folder: Path) -> Find:
-    """Finds data sets that lie in ``folder`` as ``<name>.npy``, float64 (n, d)."""
+    """Finds data sets that lie in ``folder`` as :mod:`pipelines.clustering.stored` writes them."""
 
-    def find_data(name: str) -> tuple[np.ndarray, None]:
-        try:
-            return np.load(folder / f"{name}.npy", allow_pickle=False), None
-        except FileNotFoundError:
-            raise NotFound("There is no data set called {name}.", name=name) from None
+    def find_data(name: str) -> tuple[np.ndarray, np.ndarray | None]:
+        data = load(path_of(folder, name)).data
+        return data.X, data.truth
 
     return find_data
 

@@ -18,6 +18,8 @@ import numpy as np
 from pipelines.clustering.datasets import Dataset
 from pipelines.errors import NotFound
 
+FOLDER = "cluster_data"  # in the home folder
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stored:
@@ -51,13 +53,13 @@ def save(path: Path, stored: Stored) -> int:
         about["pictures"] = stored.pictures
     arrays = {"X": data.X, "truth": data.truth, "rows": stored.rows, "about": _bytes(about)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".tmp", delete=False)
+    handle, part = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
     try:
-        with part:
-            np.savez(part, **{name: each for name, each in arrays.items() if each is not None})
-        os.replace(part.name, path)
+        with os.fdopen(handle, "wb") as file:
+            np.savez(file, **{name: each for name, each in arrays.items() if each is not None})
+        os.replace(part, path)
     except BaseException:
-        Path(part.name).unlink(missing_ok=True)
+        Path(part).unlink(missing_ok=True)
         raise
     return path.stat().st_size
 
@@ -71,8 +73,8 @@ def load(path: Path) -> Stored:
     try:
         with np.load(path, allow_pickle=False) as file:
             about = json.loads(file["about"].tobytes())
-            truth = file["truth"] if "truth" in file else None
-            rows = file["rows"] if "rows" in file else None
+            truth = file.get("truth")
+            rows = file.get("rows")
             data = Dataset(file["X"], truth, tuple(about["columns"]), about["title"])
     except FileNotFoundError:
         raise NotFound("There is no data set called {name}.", name=path.stem) from None

@@ -18,6 +18,7 @@ from pipelines.clustering.delimited import chunks
 from pipelines.clustering.layout import Layout, Reading, layout_of, unique
 from pipelines.clustering.profile import Column, Tally
 from pipelines.errors import BadRequest
+from pipelines.messages import Message
 from pipelines.sizes import in_words
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 MAX_BYTES = 300_000_000
 MAX_ROWS = 1_000_000
 PREVIEW_ROWS = 10
+MAX_NOTES = 5
 
 Format = Literal["text", "parquet", "npy"]
 
@@ -57,6 +59,19 @@ class Table:
     def suggested(self) -> tuple[str, ...]:
         """The columns to begin with: numbers that are neither constant nor ids."""
         return tuple(column.name for column in self.columns if column.kind == "number")
+
+    def notes(self) -> tuple[Message, ...]:
+        """What a person should see to before clustering; at most a handful."""
+        numbers = [column for column in self.columns if column.kind == "number"]
+        notes = [_strange(column) for column in numbers if column.unreadable or column.infinite]
+        if not numbers:
+            template = (
+                "No column is of numbers. Is the delimiter right, and the decimal mark?"
+                if self.format == "text"
+                else "No column is of numbers."
+            )
+            notes.append(Message(template))
+        return tuple(notes[:MAX_NOTES])
 
 
 def look(
@@ -170,6 +185,24 @@ def _check_rows(rows: int, limit: int) -> None:
             "at random.",
             limit=f"{limit:,}",
         )
+
+
+def _strange(column: Column) -> Message:
+    if column.infinite:
+        return Message(
+            "{count} of {rows} values in {name} are infinite; they count as missing.",
+            count=f"{column.infinite:,}",
+            rows=f"{column.rows:,}",
+            name=repr(column.name[:60]),
+        )
+    return Message(
+        "{count} of {rows} values in {name} are no numbers, such as {example}; they count as "
+        "missing.",
+        count=f"{column.unreadable:,}",
+        rows=f"{column.rows:,}",
+        name=repr(column.name[:60]),
+        example=repr(column.example),
+    )
 
 
 def _cell(value: object) -> str:

@@ -2,11 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import builtins
+import hashlib
+import json
+import os
+import shutil
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.clustering.layout import Layout, Reading
+from pipelines.clustering.profile import Column
+from pipelines.clustering.tables import Table, look
+from pipelines.errors import BadRequest, NotFound
+from studio.accounts import is_guest
+from studio.home import NO_SPACE, disk_full
+from studio.inputs import KEPT_SECONDS, WRITING_SECONDS
 
 if TYPE_CHECKING:
-    from pipelines.clustering.tables import Table
+    import sqlite3
+    from collections.abc import Iterator
+
+    from studio.gallery import Gallery
+    from studio.store import Store
+
+FOLDER = "cluster_tables"
+MAX_NAME = 200  # characters of a file's name that are kept
+MAX_COLUMN_NAME = 1000
+
+# No data set of the same owner was made of it. Ids are 32 hexadecimal digits: found as text, meant.
+_UNUSED = (
+    "NOT EXISTS (SELECT 1 FROM cluster_data WHERE cluster_data.owner = cluster_tables.owner "
+    "AND instr(source, cluster_tables.id))"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +57,213 @@ class KnownTable:
     table: Table
     bytes: int
     created: float
+
+
+class Tables:
+    """Keeps, finds and deletes tables; each method works for one owner only.
+
+    Args:
+        store: the database.
+        home: the home folder; files lie in ``cluster_tables/<id>``, byte for byte.
+        gallery: has a room that they share.
+    """
+
+    def __init__(self, store: Store, home: Path, gallery: Gallery) -> None:
+        self._store, self._home, self._gallery = store, home, gallery
+        self._lock = threading.Lock()  # a file and its row come and go together
+
+    def check_room(self, owner: str) -> None:
+        """Raises Busy when the owner keeps as much as is allowed."""
+        self._gallery.check_room(owner, is_guest(owner))
+
+    def bring(
+        self,
+        owner: str,
+        path: Path,
+        name: str,
+        reading: Reading | None = None,
+        stop: threading.Event | None = None,
+    ) -> KnownTable:
+        """Looks at an uploaded file and keeps it.
+
+        Args:
+            path: of the upload, which stays where it is.
+            name: the file's, to be shown.
+            reading: how a text file is read; what is empty is found by looking.
+
+        Raises:
+            BadRequest: it is too large, damaged, or no table; see
+                :func:`pipelines.clustering.tables.look`.
+            Busy: the owner keeps as much as is allowed.
+            DiskFull: there is no room for the file.
+            Stopped: ``stop`` was set.
+        """
+        self.check_room(owner)
+        reading = reading or Reading()
+        table = look(path, reading, stop)
+        _check_names(table)
+        digest = hashlib.sha256(f"{owner}\0{reading.model_dump_json()}\0".encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+        id, size = digest.hexdigest()[:32], path.stat().st_size
+        name = _shown(name)
+        with self._lock:
+            with self._room_for(size):
+                self._keep(path, self._path(id))
+            self._store.write(
+                "INSERT INTO cluster_tables (id, owner, name, about, bytes, created) "
+                "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE "
+                "SET name = excluded.name, created = excluded.created",
+                (id, owner, name, json.dumps(_about(table)), size, time.time()),
+            )
+        return self.get(owner, id)
+
+    def read_again(
+        self, owner: str, id: str, reading: Reading, stop: threading.Event | None = None
+    ) -> KnownTable:
+        """The same file read in another way, as a table of another id; the one that was read
+        before is deleted, unless data were made of it. Raises as :meth:`bring`, and NotFound."""
+        before = self.get(owner, id)
+        after = self.bring(owner, before.table.path, before.name, reading, stop)
+        if after.id != id:
+            self._delete(f"owner = ? AND id = ? AND {_UNUSED}", (owner, id))
+        return after
+
+    def get(self, owner: str, id: str) -> KnownTable:
+        """Raises NotFound when there is none, it is another's, or its file has vanished."""
+        row = self._store.row(
+            "SELECT * FROM cluster_tables WHERE id = ? AND owner = ?", (id, owner)
+        )
+        if row is None or not self._path(row["id"]).is_file():
+            raise NotFound("You have no table {id}. Bring it in again.", id=id[:60])
+        return self._known(row)
+
+    def list(self, owner: str, limit: int = 50) -> builtins.list[KnownTable]:
+        """The owner's, those brought in last first."""
+        rows = self._store.rows(
+            "SELECT * FROM cluster_tables WHERE owner = ? ORDER BY created DESC, number DESC "
+            "LIMIT ?",
+            (owner, limit),
+        )
+        return [self._known(row) for row in rows]
+
+    def delete(self, owner: str, id: str) -> None:
+        """Deletes row and file; data sets that were made of it stay. Raises NotFound."""
+        self.get(owner, id)
+        self._delete("owner = ? AND id = ?", (owner, id))
+
+    def delete_all(self, owner: str) -> int:
+        """Deletes all of an owner's; returns how many there were."""
+        return len(self._delete("owner = ?", (owner,)))
+
+    def clean_up(self, dry_run: bool = False) -> int:
+        """Deletes what is a week old and no data set is made of, and files that belong to nobody.
+
+        Returns:
+            The bytes that were freed, or with ``dry_run`` would be.
+        """
+        oldest = time.time() - KEPT_SECONDS
+        freed = sum(self._delete(f"created < ? AND {_UNUSED}", (oldest,), dry_run))
+        with self._lock:
+            known = {row["id"] for row in self._store.rows("SELECT id FROM cluster_tables")}
+            return freed + sweep(self._home / FOLDER, known, dry_run)
+
+    # --- within -----------------------------------------------------------------------------
+
+    def _path(self, id: str) -> Path:
+        return self._home / FOLDER / id
+
+    def _known(self, row: sqlite3.Row) -> KnownTable:
+        about = json.loads(row["about"])
+        table = Table(
+            self._path(row["id"]),
+            about["format"],
+            _layout(about["layout"]),
+            about["rows"],
+            tuple(Column(**each) for each in about["columns"]),
+            tuple(tuple(each) for each in about["preview"]),
+        )
+        return KnownTable(row["id"], row["name"], table, row["bytes"], row["created"])
+
+    def _keep(self, source: Path, target: Path) -> None:
+        """The bytes of ``source`` under another name, whole or not at all."""
+        if target.exists():
+            return
+        target.parent.mkdir(exist_ok=True)
+        part = target.with_name(f".{target.name}.tmp")
+        part.unlink(missing_ok=True)
+        try:
+            try:
+                os.link(source, part)
+            except OSError:  # not every file system can
+                shutil.copyfile(source, part)
+            os.replace(part, target)
+        finally:
+            part.unlink(missing_ok=True)
+
+    @contextmanager
+    def _room_for(self, needed: int) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno in NO_SPACE:
+                raise disk_full(needed, self._home) from error
+            raise
+
+    def _delete(self, condition: str, values: tuple, dry_run: bool = False) -> builtins.list[int]:
+        """Deletes what fits an SQL condition on the table; returns the bytes of each."""
+        with self._lock:
+            rows = self._store.rows(
+                f"SELECT id, bytes FROM cluster_tables WHERE {condition}", values
+            )
+            for row in rows if not dry_run else ():
+                # The row last: should this be cut off, nothing is left behind unseen.
+                self._path(row["id"]).unlink(missing_ok=True)
+                self._store.write("DELETE FROM cluster_tables WHERE id = ?", (row["id"],))
+        return [row["bytes"] for row in rows]
+
+
+def sweep(folder: Path, known: set[str], dry_run: bool) -> int:
+    """Deletes the files of a folder whose names (without an ending) are none of ``known``, but for
+    those that may be about to get a row; returns the bytes."""
+    young, freed = time.time() - WRITING_SECONDS, 0
+    for path in folder.glob("*"):
+        if path.is_file() and path.stem not in known and path.stat().st_mtime < young:
+            freed += path.stat().st_size
+            if not dry_run:
+                path.unlink(missing_ok=True)
+    return freed
+
+
+def _about(table: Table) -> dict[str, Any]:
+    return {
+        "format": table.format,
+        "layout": None if table.layout is None else asdict(table.layout),
+        "rows": table.rows,
+        "columns": [asdict(each) for each in table.columns],
+        "preview": table.preview,
+    }
+
+
+def _layout(about: dict[str, Any] | None) -> Layout | None:
+    return None if about is None else Layout(**{**about, "names": tuple(about["names"])})
+
+
+def _check_names(table: Table) -> None:
+    for number, column in enumerate(table.columns, 1):
+        if len(column.name) > MAX_COLUMN_NAME:
+            raise BadRequest(
+                "The name of column {number} has {count} characters ({name} …); at most {limit} "
+                "are taken. Is the delimiter right, and does the first row have names?",
+                number=number,
+                count=f"{len(column.name):,}",
+                name=repr(column.name[:40]),
+                limit=f"{MAX_COLUMN_NAME:,}",
+            )
+
+
+def _shown(name: str) -> str:
+    """A file's name for people: of a path its end, without control characters."""
+    end = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
+    plain = "".join(each for each in end if each.isprintable())[:MAX_NAME].strip()
+    return plain.encode("utf-8", "replace").decode() or "table"

@@ -15,10 +15,12 @@ from pipelines.clustering import running
 from pipelines.clustering.algorithm import Estimate
 from pipelines.clustering.algorithms import ALGORITHMS, find
 from pipelines.clustering.comparing import compare, suggested
+from pipelines.clustering.datasets import Dataset
 from pipelines.clustering.engine import run
 from pipelines.clustering.fitting import fit
 from pipelines.clustering.requests import ClusterRequest, CompareRequest
 from pipelines.clustering.running import outcome, run_fit
+from pipelines.clustering.stored import Stored, save
 from pipelines.errors import BadRequest, NotFound, OutOfMemory, Stopped, validated
 from pipelines.events import Progress, Result
 
@@ -35,7 +37,10 @@ class Home:
 @pytest.fixture
 def home(tmp_path, blobs) -> ModelCache:
     (tmp_path / "cluster_data").mkdir()
-    np.save(tmp_path / "cluster_data" / "blobs.npy", blobs[0])
+    save(
+        tmp_path / "cluster_data" / "blobs.npz",
+        Stored(Dataset(blobs[0], None, ("x", "y"), "Blobs")),
+    )
     return Home(tmp_path)
 
 

@@ -1,0 +1,241 @@
+"""The HTTP API's part for data to cluster: tables, data sets, and what plots are drawn from."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from pipelines.clustering.layout import Reading
+from pipelines.clustering.projecting import Method
+from pipelines.clustering.scaling import Scaling
+from pipelines.errors import Stopped, validated
+from studio.accounts import owner_of
+from studio.clustering.points import Plotted, plotted
+from studio.http import NOT_KEPT, json_object, received
+from studio.i18n import language_of, translate
+
+if TYPE_CHECKING:
+    from studio.clustering.data import Known
+    from studio.clustering.tables import KnownTable
+    from studio.server import Studio
+
+T = TypeVar("T")
+
+AT_ONCE = 4  # requests that compute; the threads of other routes stay free
+WATCH_SECONDS = 0.3
+CLOSED = 499  # as web servers note that the client has gone
+KEPT_PLOTS = 16  # of at most half a megabyte
+
+
+def cluster_data_router(studio: Studio) -> APIRouter:
+    routes = APIRouter(tags=["clustering"])
+    data, tables = studio.cluster_data, studio.cluster_data.tables
+    plots, turns = _Plots(), CapacityLimiter(AT_ONCE)
+
+    async def work(request: Request, call: Callable[..., T], *arguments: Any) -> T:
+        """``call(*arguments, stop)`` in a thread; ``stop`` is set when the client has gone."""
+        stop = threading.Event()
+        watch = asyncio.create_task(_watch(request, stop))
+        try:
+            return await run_sync(lambda: call(*arguments, stop), limiter=turns)
+        except Stopped:
+            raise HTTPException(CLOSED) from None
+        finally:
+            watch.cancel()
+
+    @routes.post("/cluster-tables", status_code=201)
+    async def bring(
+        request: Request,
+        name: Annotated[str, Query(max_length=1000)] = "table",
+        encoding: str | None = None,
+        delimiter: str | None = None,
+        decimal: str | None = None,
+        header: bool | None = None,
+    ) -> dict[str, Any]:
+        """Keeps a CSV, TSV or other delimited text, Parquet or NPY, sent as the body.
+
+        ``name`` is the file's, to be shown. The others say how a text is read; what is left out is
+        found by looking. The answer says what the columns are.
+        """
+        asked = {"encoding": encoding, "delimiter": delimiter, "decimal": decimal, "header": header}
+        reading = validated(Reading, asked)
+        owner = owner_of(request).id
+        await run_sync(tables.check_room, owner)  # before anything is sent
+        async with received(request, studio.home) as file:
+            await run_sync(file.flush)
+            known = await work(request, tables.bring, owner, Path(file.name), name, reading)
+        return table_json(known, _language(request))
+
+    @routes.get("/cluster-tables")
+    def all_tables(
+        request: Request, limit: Annotated[int, Query(ge=1, le=200)] = 50
+    ) -> dict[str, Any]:
+        """One's own tables, the last one first; without their columns."""
+        found = tables.list(owner_of(request).id, limit)
+        return {"tables": [_table_row(each) for each in found]}
+
+    @routes.get("/cluster-tables/{table_id}")
+    def one_table(table_id: str, request: Request) -> dict[str, Any]:
+        return table_json(tables.get(owner_of(request).id, table_id), _language(request))
+
+    @routes.post("/cluster-tables/{table_id}/reading", status_code=201)
+    async def read_again(table_id: str, request: Request) -> dict[str, Any]:
+        """Reads the same file in another way: ``{"encoding", "delimiter", "decimal", "header"}``.
+
+        The answer is a table of another id; the former one is gone, unless data were made of it.
+        """
+        reading = validated(Reading, await json_object(request))
+        known = await work(request, tables.read_again, owner_of(request).id, table_id, reading)
+        return table_json(known, _language(request))
+
+    @routes.delete("/cluster-tables/{table_id}", status_code=204)
+    def delete_table(table_id: str, request: Request) -> None:
+        tables.delete(owner_of(request).id, table_id)
+
+    @routes.post("/cluster-data", status_code=201)
+    async def make(request: Request) -> dict[str, Any]:
+        """Makes points of what the body describes, such as ``{"kind": "made", "name": "moons"}``;
+        the same body gives the same data set."""
+        source = await json_object(request)
+        known = await work(request, data.make, owner_of(request), source)
+        return known_json(known, _language(request))
+
+    @routes.get("/cluster-data")
+    def listed(request: Request, limit: Annotated[int, Query(ge=1, le=200)] = 50) -> dict[str, Any]:
+        """One's own data sets, those asked for last first."""
+        language = _language(request)
+        found = data.list(owner_of(request).id, limit)
+        return {"data": [known_json(each, language) for each in found]}
+
+    @routes.delete("/cluster-data")
+    def delete_all(request: Request) -> dict[str, int]:
+        """Deletes all of one's own data sets and tables."""
+        return {"deleted": data.delete_all(owner_of(request).id)}
+
+    @routes.get("/cluster-data/{data_id}")
+    def one(data_id: str, request: Request) -> dict[str, Any]:
+        return known_json(data.get(owner_of(request).id, data_id), _language(request))
+
+    @routes.delete("/cluster-data/{data_id}", status_code=204)
+    def delete(data_id: str, request: Request) -> None:
+        data.delete(owner_of(request).id, data_id)
+
+    @routes.get("/cluster-data/{data_id}/points")
+    async def points(
+        data_id: str,
+        request: Request,
+        dims: Annotated[int, Query(ge=2, le=3)] = 2,
+        projection: Method = "pca",
+        scaling: Scaling = "none",
+    ) -> Response:
+        """Places of at most 20,000 points; the bytes are described in
+        :mod:`studio.clustering.points`."""
+        owner = owner_of(request).id
+
+        def draw(stop: threading.Event) -> Plotted:
+            known = data.get(owner, data_id)
+            key = (known.id, dims, projection, scaling)
+            return plots.get(
+                key, lambda: plotted(data.dataset(owner, data_id), dims, projection, scaling)
+            )
+
+        drawn = await work(request, draw)
+        return Response(
+            drawn.packed(_language(request)),
+            media_type="application/octet-stream",
+            headers=NOT_KEPT,
+        )
+
+    @routes.get("/cluster-data/{data_id}/thumbs")
+    async def thumbs(data_id: str, request: Request) -> dict[str, Any]:
+        """Of a gallery: the id of the picture of each row, null where it has been deleted."""
+        found = await run_sync(data.pictures, owner_of(request).id, data_id)
+        return {"pictures": found, "thumbnail": "thumbnails/{id}.webp"}
+
+    return routes
+
+
+async def _watch(request: Request, stop: threading.Event) -> None:
+    while not await request.is_disconnected():
+        await asyncio.sleep(WATCH_SECONDS)
+    stop.set()
+
+
+class _Plots:
+    """The last plots that were asked for; those of the same key are computed once."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple, Plotted] = OrderedDict()
+        self._making: dict[tuple, threading.Lock] = {}
+        self._lock = threading.Lock()
+
+    def get(self, key: tuple, make: Callable[[], Plotted]) -> Plotted:
+        with self._lock:
+            turn = self._making.setdefault(key, threading.Lock())
+        try:
+            with turn:
+                with self._lock:
+                    if key in self._kept:
+                        self._kept.move_to_end(key)
+                        return self._kept[key]
+                made = make()
+                with self._lock:
+                    self._kept[key] = made
+                    while len(self._kept) > KEPT_PLOTS:
+                        self._kept.popitem(last=False)
+                return made
+        finally:
+            with self._lock:
+                self._making.pop(key, None)
+
+
+def known_json(known: Known, language: str) -> dict[str, Any]:
+    """A data set as the API describes it; title and notes in ``language``."""
+    return {
+        **asdict(known),
+        "title": known.title if known.kind == "table" else translate(known.title, language),
+        "notes": [translate(note, language) for note in known.notes],
+    }
+
+
+def table_json(known: KnownTable, language: str) -> dict[str, Any]:
+    """A table as the API describes it."""
+    table = known.table
+    layout = None
+    if table.layout is not None:
+        shown = ("encoding", "delimiter", "decimal", "thousands", "header")
+        layout = {name: getattr(table.layout, name) for name in shown}
+    return {
+        **_table_row(known),
+        "columns": [asdict(each) for each in table.columns],
+        "suggested": table.suggested(),
+        "preview": table.preview,
+        "layout": layout,
+        "notes": [translate(note, language) for note in table.notes()],
+    }
+
+
+def _table_row(known: KnownTable) -> dict[str, Any]:
+    return {
+        "id": known.id,
+        "name": known.name,
+        "format": known.table.format,
+        "rows": known.table.rows,
+        "bytes": known.bytes,
+        "created": known.created,
+    }
+
+
+def _language(request: Request) -> str:
+    return language_of(request.headers.get("accept-language"))
