@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from pipelines.clustering.algorithms import ALGORITHMS, find
 from pipelines.clustering.fields import Clusters, MinSamples, Parameters
 from pipelines.clustering.parameters import OPTICSParameters
-from pipelines.clustering.scaling import Scaling
+from pipelines.clustering.scaling import Scaled, Scaling
 from pipelines.errors import BadRequest, NotFound, validated
 from pipelines.matching import closest
 
@@ -176,3 +177,17 @@ class CurveRequest(ByAlgorithm):
         if self.curve in (*OF_AN_ALGORITHM, "reachability"):
             self.check_parameters()
         return self
+
+
+def in_scale(params: Parameters, scaled: Scaled, columns: int) -> Parameters:
+    """Parameters for points that have been scaled: own centres are asked for in the data's units,
+    the fit needs them where the points are.
+
+    Args:
+        columns: of the points.
+    """
+    centres = getattr(params, "centres", None)
+    if getattr(params, "start", "") != "own" or len(centres[0]) != columns:
+        return params  # where the columns differ, the algorithm's check says so
+    there = scaled.there(np.array(centres, dtype=np.float64))
+    return params.model_copy(update={"centres": tuple(map(tuple, there.tolist()))})
