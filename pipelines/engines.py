@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from pipelines.chat.prune.requests import CurveRequest, PruneRequest, ScoreRequest
+from pipelines.clustering.requests import ClusterRequest, CompareRequest
+from pipelines.clustering.requests import CurveRequest as ClusterCurveRequest
 from pipelines.diffusion.control.requests import ControlRequest
 from pipelines.diffusion.lora.requests import MergeRequest
 from pipelines.diffusion.requests import CompareSamplersRequest, TextToImageRequest
@@ -68,5 +70,8 @@ ENGINES: dict[str, Engine] = {
         Engine("score_blocks", ScoreRequest, "pipelines.chat.prune.engine"),
         Engine("shorten", PruneRequest, "pipelines.chat.prune.engine", resumes=True),
         Engine("shorten_curve", CurveRequest, "pipelines.chat.prune.engine"),
+        Engine("cluster", ClusterRequest, "pipelines.clustering.engine"),
+        Engine("compare_clusters", CompareRequest, "pipelines.clustering.engine"),
+        Engine("cluster_curve", ClusterCurveRequest, "pipelines.clustering.engine"),
     )
 }

@@ -29,6 +29,7 @@ from studio.access import API
 from studio.accounts import owner_of
 from studio.chats_api import chats_router
 from studio.clustering.data_api import cluster_data_router
+from studio.clustering.results_api import clusterings_router
 from studio.http import KEPT, NOT_KEPT, json_object
 from studio.i18n import language_of, translate
 from studio.inputs_api import conditions_router, inputs_router
@@ -57,6 +58,7 @@ def install(app: FastAPI, studio: Studio) -> None:
     app.include_router(inputs_router(studio), prefix=API)
     app.include_router(conditions_router(studio), prefix=API)
     app.include_router(cluster_data_router(studio), prefix=API)
+    app.include_router(clusterings_router(studio), prefix=API)
     app.include_router(subjects_router(studio), prefix=API)
     app.include_router(trainings_router(studio), prefix=API)
     app.include_router(prunings_router(studio), prefix=API)

@@ -20,8 +20,8 @@ IN_USE_SECONDS = 600.0  # an upload this young may still be read by its event
 def clean_up(studio: Studio, dry_run: bool = False) -> int:
     """Deletes thumbnails and condition maps, which are made again when needed, Gradio's copies of
     uploads, brought-in pictures, tables and data sets that no job has used for a week, class
-    pictures that no training uses, checkpoints of trainings that are done, and photos, trainings
-    and prunings of nobody.
+    pictures that no training uses, checkpoints of trainings that are done, and photos, trainings,
+    prunings and clusterings of nobody.
 
     Returns:
         The bytes that were freed, or with ``dry_run`` would be.
@@ -34,6 +34,7 @@ def clean_up(studio: Studio, dry_run: bool = False) -> int:
         studio.subjects,
         studio.trainings,
         studio.prunings,
+        studio.clusterings,
     )
     freed = sum(each.clean_up(dry_run=dry_run) for each in kept)
     oldest_in_use = time.time() - IN_USE_SECONDS

@@ -221,15 +221,18 @@ class Gallery:
 
     def bytes_used(self, owner: str | None = None) -> int:
         """Bytes of an owner's pictures (brought-in ones and photos among them), data for
-        clustering, LoRAs, own models, trainings and prunings; or of everybody's pictures and data
-        alone."""
+        clustering and what was made of them, LoRAs, own models, trainings and prunings; or of
+        everybody's pictures, data and what was made of them alone."""
         row = self._store.row(
             "SELECT COALESCE(SUM(bytes), 0) AS used FROM ("
             "SELECT bytes, owner FROM pictures WHERE present "
             "UNION ALL SELECT bytes, owner FROM inputs "
             "UNION ALL SELECT bytes, owner FROM subjects "
             "UNION ALL SELECT bytes, owner FROM cluster_tables "
-            "UNION ALL SELECT bytes, owner FROM cluster_data) WHERE ?1 IS NULL OR owner = ?1",
+            "UNION ALL SELECT bytes, owner FROM cluster_data "
+            "UNION ALL SELECT json_extract(result, '$.bytes'), owner FROM jobs "
+            "WHERE kind IN ('cluster', 'compare_clusters') AND state = 'done') "
+            "WHERE ?1 IS NULL OR owner = ?1",
             (owner,),
         )
         if owner is None:

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import tempfile
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
+from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from fastapi import Request
+from starlette.exceptions import HTTPException
 
-from pipelines.errors import BadRequest
+from pipelines.errors import BadRequest, Stopped
 from studio.home import NO_SPACE, disk_full
+
+T = TypeVar("T")
 
 EXAMPLE = '{"prompt": "a red mug"}'
 NOT_KEPT = {"Cache-Control": "no-store"}
 # A picture's id never stands for other pixels. "private": it is its owner's alone.
 KEPT = {"Cache-Control": "private, max-age=86400, immutable"}
+CLOSED = 499  # as web servers note that the client has gone
+WATCH_SECONDS = 0.3
 
 
 async def json_object(request: Request) -> dict[str, Any]:
@@ -37,6 +45,33 @@ async def json_object(request: Request) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise BadRequest("The body must be a JSON object, such as {example}.", example=EXAMPLE)
     return data
+
+
+async def while_heard(
+    request: Request,
+    call: Callable[..., T],
+    *arguments: Any,
+    limiter: CapacityLimiter | None = None,
+) -> T:
+    """``call(*arguments, stop)`` in a thread; ``stop`` is set when the client has gone.
+
+    Args:
+        limiter: how many such calls there are at once; None: as many as threads.
+    """
+    stop = threading.Event()
+    watch = asyncio.create_task(_watch(request, stop))
+    try:
+        return await run_sync(lambda: call(*arguments, stop), limiter=limiter)
+    except Stopped:
+        raise HTTPException(CLOSED) from None
+    finally:
+        watch.cancel()
+
+
+async def _watch(request: Request, stop: threading.Event) -> None:
+    while not await request.is_disconnected():
+        await asyncio.sleep(WATCH_SECONDS)
+    stop.set()
 
 
 @asynccontextmanager

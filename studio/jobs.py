@@ -197,6 +197,20 @@ class Jobs:
             (owner, kind, named, QUEUED, RUNNING),
         )
 
+    def delete(self, owner: str, job_id: str) -> None:
+        """Deletes one ended job.
+
+        Raises:
+            NotFound: there is no such job of the owner's.
+            BadRequest: it has not ended.
+        """
+        job = self.get(owner, job_id)
+        if not self._store.write(
+            "DELETE FROM jobs WHERE id = ? AND state NOT IN (?, ?)", (job.id, QUEUED, RUNNING)
+        ):
+            raise BadRequest("Job {id} is still {state}. Cancel it first, or wait for its end.",
+                             id=job.id, state=job.state)  # fmt: skip
+
     def get(self, owner: str, job_id: str) -> Job:
         """Raises NotFound when there is none, or it is another's."""
         row = self._store.row("SELECT * FROM jobs WHERE id = ? AND owner = ?", (job_id, owner))

@@ -23,6 +23,7 @@ from pipelines.chat.catalog import ChatCatalog, ChatEntry
 from pipelines.chat.engine import run as run_chat
 from pipelines.chat.prune.requests import ScoreRequest
 from pipelines.chat.shelf import ChatShelf
+from pipelines.clustering.requests import OnData
 from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.diffusion.control.requests import ControlRequest
 from pipelines.diffusion.lora.requests import MergeRequest
@@ -42,6 +43,7 @@ from studio.chat.keys import Keys
 from studio.chat_models import ChatModels
 from studio.cleaning import UPLOADS, uploaded_bytes
 from studio.clustering.data import ClusterData
+from studio.clustering.results import Clusterings
 from studio.conditions import Conditions
 from studio.gallery import Gallery
 from studio.home import HomeLock, prepare_home
@@ -92,7 +94,8 @@ class Studio:
     Attributes:
         home, store, settings, catalog, control, chat_models, chat_shelf, usable_chat_models, cache,
             gallery, inputs, conditions, cluster_data, inside, shelf, loras, subjects, jobs,
-            trainings, prunings, conversations, exchange, answers, keys, accounts: the services.
+            trainings, clusterings, prunings, conversations, exchange, answers, keys, accounts: the
+            services.
         machine: the device, once it is known.
     """
 
@@ -128,6 +131,7 @@ class Studio:
             self.trainings = Trainings(
                 self.home, self.loras, self.machine, self.subjects, self.jobs
             )
+            self.clusterings = Clusterings(self.home, self.jobs, self.cluster_data, self.inputs)
             self.usable_chat_models = ChatModels(self.chat_models, self.chat_shelf, self.accounts)
             self.prunings = Prunings(
                 self.home, self.usable_chat_models, self.chat_shelf, self.cache, self.jobs
@@ -192,6 +196,8 @@ class Studio:
         request = self.loras.filled(owner.id, validated(engine.request_class, data))
         if isinstance(request, TrainingRequest):
             self._check_training(owner, request)
+        if isinstance(request, OnData):
+            self.cluster_data.get(owner.id, request.data)
         if isinstance(request, ScoreRequest):
             self.prunings.check(owner, request)
         if isinstance(request, BeforeAfterRequest):

@@ -67,8 +67,7 @@ ALGORITHMS: dict[str, Algorithm] = {
             description="Joins core points within a radius; what no core point reaches is noise.",
             assumes="Clusters are dense everywhere alike, of any shape, with emptier space "
             "between.",
-            cost="O(n·log n) time in few dimensions, O(n²·d) in many; memory grows with the "
-            "neighbours within eps.",
+            cost="O(n·log n) time in few dimensions, O(n²·d) in many; O(n·d) memory, whatever eps.",
             fails="No one radius fits clusters of different density; in many dimensions all "
             "points are about equally far.",
             parameters=ask.DBSCANParameters,

@@ -19,6 +19,7 @@ from pipelines.errors import UserError
 from pipelines.events import Progress
 from pipelines.messages import Message
 
+MOST_TOLD = 1000  # clusters whose sizes are told: the first ones
 Choice = tuple[str, Parameters]
 
 
@@ -45,15 +46,15 @@ class Row:
         """The line as JSON.
 
         ``algorithm`` and ``title``; where it worked ``seconds``, ``peak_bytes`` and the fields of
-        :class:`Scores`, and with true labels ``ari``, ``nmi``, ``homogeneity``, ``completeness``
-        and ``matched``; else ``error``.
+        :class:`Scores` (of ``sizes`` the first :data:`MOST_TOLD`), and with true labels ``ari``,
+        ``nmi``, ``homogeneity``, ``completeness`` and ``matched``; else ``error``.
         """
         cells: dict[str, Any] = {"algorithm": self.algorithm, "title": find(self.algorithm).title}
         if self.error is not None:
             return cells | {"error": self.error.to_json()}
         cells |= {"seconds": self.fitted.seconds, "peak_bytes": self.fitted.peak_bytes}
         cells |= asdict(self.scores)
-        cells["sizes"] = list(self.scores.sizes)
+        cells["sizes"] = list(self.scores.sizes[:MOST_TOLD])
         if self.agreement is not None:
             cells |= agreement_cells(self.agreement)
         return cells

@@ -1,9 +1,10 @@
 """How long each algorithm takes and how much memory, before it starts.
 
 Seconds on one core and bytes beyond the data, from n points, d coordinates and the parameters. The
-constants were measured at 500 to 4,000 points of blobs in 2 and 8 dimensions; what data look
-like moves them by a factor of two or three, which is what an estimate may be off by. What cannot
-be known before (how many iterations, how many neighbours) is taken as blobs have it.
+constants were measured at 500 to 4,000 points of blobs in 2 and 8 dimensions (of OPTICS at up to
+10,000, of DBSCAN at up to 1,000,000); what data look like moves them by a factor of two or three,
+which is what an estimate may be off by. What cannot be known before (how many iterations, how many
+neighbours) is taken as blobs have it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 from math import log2
 
 from pipelines.clustering import parameters as ask
+from pipelines.clustering.algorithm import Estimate
+from pipelines.clustering.calls import DBSCAN_FEW
 
 _ITERATIONS = 15.0  # of Lloyd's, until it settles on blobs
 _FLOAT = 8  # bytes
@@ -46,14 +49,16 @@ def bisecting(n: int, d: int, params: ask.BisectingParameters) -> float:
 
 
 def dbscan(n: int, d: int, params: ask.DBSCANParameters) -> float:
-    if d <= 16:
-        return 5e-3 + n * _log(n) * 2e-7 * d
-    return 5e-3 + n * n * d * 4e-10  # no tree helps
+    """In many dimensions a tree helps where there are clusters; without, it is ten times this."""
+    return 5e-3 + n * _log(n) * d * 2e-8 + (n * n * d * 5e-11 if d >= 8 else 0)
 
 
 def dbscan_bytes(n: int, d: int, params: ask.DBSCANParameters) -> float:
-    """Neighbourhoods of some hundred points; what a large radius takes cannot be known before."""
-    return n * (200 * _FLOAT + d * _FLOAT)
+    """Of :func:`pipelines.clustering.dbscan.estimated_bytes` what cannot be exceeded; of few points
+    all neighbourhoods at worst."""
+    if n <= DBSCAN_FEW:
+        return n * n * _FLOAT + n * d * _FLOAT
+    return n * (2.2 * d * _FLOAT + 40) + 2**20
 
 
 def hdbscan(n: int, d: int, params: ask.HDBSCANParameters) -> float:
@@ -65,7 +70,8 @@ def hdbscan_bytes(n: int, d: int, params: ask.HDBSCANParameters) -> float:
 
 
 def optics(n: int, d: int, params: ask.OPTICSParameters) -> float:
-    return n * 8e-4 + n * n * (d + 10) * 4e-9
+    """A step of Python for each point, and a query of a tree that sees ever more of them."""
+    return n * 1.8e-3 + n * n * (d + 10) * 2e-9
 
 
 def optics_bytes(n: int, d: int, params: ask.OPTICSParameters) -> float:
@@ -133,3 +139,19 @@ def affinity(n: int, d: int, params: ask.AffinityParameters) -> float:
 
 def affinity_bytes(n: int, d: int, params: ask.AffinityParameters) -> float:
     return 4.5 * n * n * _FLOAT  # similarities, availabilities, responsibilities, scratch
+
+
+def silhouettes(n: int, d: int) -> float:
+    """Seconds for those of n points: all distances between them."""
+    return 1e-2 + n * n * (d * 1e-9 + 8e-9)
+
+
+def k_distance(n: int, d: int, neighbours: int) -> Estimate:
+    """Of at most 20,000 of n points, in a k-d tree, which in many dimensions looks at most of them.
+
+    The tree is scipy's, which keeps the indices and the nodes beside the points.
+    """
+    asked = min(n, 20_000)
+    looked_at = n if d > 12 else min(n, (neighbours + 20) * 2**d)
+    seconds = 1e-2 + n * _log(n) * 3e-8 * d + asked * (1e-5 + looked_at * d * 4e-10)
+    return Estimate(seconds, n * 30.0 + asked * 8 * _FLOAT)

@@ -15,21 +15,32 @@ import numpy as np
 
 from pipelines.cache import ModelCache
 from pipelines.clustering.algorithm import Fitted, check_points
-from pipelines.clustering.comparing import agreement_cells, compare, suggested
+from pipelines.clustering.comparing import MOST_TOLD, agreement_cells, compare, suggested
+from pipelines.clustering.curves import drawn, plan
 from pipelines.clustering.judging import compare_with_truth, judge
-from pipelines.clustering.parameters import Parameters
 from pipelines.clustering.python_code import python_code
-from pipelines.clustering.requests import ClusterRequest, CompareRequest
+from pipelines.clustering.requests import (
+    OF_AN_ALGORITHM,
+    ClusterRequest,
+    CompareRequest,
+    CurveRequest,
+    in_scale,
+)
+from pipelines.clustering.running import run as run_work
 from pipelines.clustering.running import run_fit
 from pipelines.clustering.scaling import Scaled, scale
 from pipelines.clustering.stored import FOLDER as DATA
 from pipelines.clustering.stored import load, path_of
 from pipelines.errors import Stopped
 from pipelines.events import Progress, Result
+from pipelines.files import size_of
 from pipelines.messages import Message
 
 RESULTS = "clusterings"
 """The folder in the home folder with what was made of data sets."""
+
+MOST_SHOWN = 60  # columns of a confusion matrix: first those that go with a class
+MOST_SOFT = 20_000_000  # memberships that are kept: 80 MB
 
 Events = Iterator[Progress | Result]
 Find = Callable[[str], tuple[np.ndarray, np.ndarray | None]]
@@ -38,7 +49,7 @@ Find = Callable[[str], tuple[np.ndarray, np.ndarray | None]]
 
 
 def run(
-    request: ClusterRequest | CompareRequest,
+    request: ClusterRequest | CompareRequest | CurveRequest,
     cache: ModelCache,
     stop: Event,
     find_data: Find | None = None,
@@ -49,11 +60,15 @@ def run(
     ``Result.data`` has ``seconds`` of the whole, ``points``, ``columns`` and
 
     - of a :class:`ClusterRequest`: ``folder`` (a name in ``results``, which holds ``labels.npy``,
-      ``centres.npy`` in the data's units, ``soft.npy``, ``extra.npz``, ``model.json`` and
-      ``cluster.py``; centres and soft only where there are any), ``fit_seconds``,
-      ``peak_bytes``, ``scores``, ``agreement`` where true labels are known, ``notes`` (messages);
-    - of a :class:`CompareRequest`: ``folder`` (with ``labels.npz``, by algorithm) and ``rows``
-      (:meth:`pipelines.clustering.comparing.Row.cells`).
+      ``centres.npy`` in the data's units, ``soft.npy``, ``certainty.npy``, ``extra.npz``,
+      ``model.json`` and ``cluster.py``; arrays only where there are any), its ``bytes``,
+      ``fit_seconds``, ``peak_bytes``, ``scores``, ``agreement`` where true labels are known,
+      ``notes`` (messages);
+    - of a :class:`CompareRequest`: ``folder`` (with ``labels.npz``, by algorithm), its ``bytes``
+      and ``rows``
+      (:meth:`pipelines.clustering.comparing.Row.cells`);
+    - of a :class:`CurveRequest`: ``curve`` (:func:`pipelines.clustering.curves.drawn`) and
+      ``notes``; nothing is kept.
 
     Args:
         find_data: None: :func:`stored` in ``<home>/cluster_data``.
@@ -74,6 +89,8 @@ def run(
     scaled = scale(X, request.scaling)
     if isinstance(request, ClusterRequest):
         data = yield from _cluster(request, scaled, truth, stop, results)
+    elif isinstance(request, CurveRequest):
+        data = yield from _curve(request, scaled, stop)
     else:
         data = yield from _compare(request, scaled.X, truth, stop, results)
     seconds = round(time.monotonic() - started, 3)
@@ -98,25 +115,28 @@ def _cluster(
     results: Path,
 ) -> Iterator[Progress]:
     X = scaled.X
-    params = _scaled(request.params, scaled, X.shape[1])
+    params = in_scale(request.params, scaled, X.shape[1])
     fitted = yield from run_fit(request.algorithm, X, params, request.seed, stop)
     yield Progress(1, 1, note=Message("Judging the clusters"))
     scores = judge(X, fitted.labels, request.seed)
     if stop.is_set():
         raise Stopped
+    folder = _save(results, fitted, request, scaled)
     data: dict[str, Any] = {
-        "folder": _save(results, fitted, request, scaled),
+        "folder": folder.name,
+        "bytes": size_of(folder),
         "fit_seconds": fitted.seconds,
         "peak_bytes": fitted.peak_bytes,
-        "scores": asdict(scores) | {"sizes": list(scores.sizes)},
+        "scores": asdict(scores) | {"sizes": list(scores.sizes[:MOST_TOLD])},
         "notes": [note.to_json() for note in (*scaled.notes, *fitted.notes)],
     }
     if truth is not None:
         agreement = compare_with_truth(fitted.labels, truth)
         data["agreement"] = agreement_cells(agreement) | {
-            "confusion": agreement.confusion.tolist(),
+            "confusion": agreement.confusion[:, :MOST_SHOWN].tolist(),
             "classes": list(agreement.classes),
-            "columns": list(agreement.columns),
+            "columns": list(agreement.columns[:MOST_SHOWN]),
+            "columns_left_out": max(0, len(agreement.columns) - MOST_SHOWN),
         }
     return data
 
@@ -134,19 +154,23 @@ def _compare(
     folder = _new_folder(results)
     labels = {row.algorithm: row.fitted.labels for row in rows if row.fitted is not None}
     np.savez(folder / "labels.npz", **labels)
-    return {"folder": folder.name, "rows": [row.cells() for row in rows]}
+    return {
+        "folder": folder.name,
+        "bytes": size_of(folder),
+        "rows": [row.cells() for row in rows],
+    }
 
 
-def _scaled(params: Parameters, scaled: Scaled, columns: int) -> Parameters:
-    """Own centres are asked for in the data's units; the fit needs them where the points are."""
-    centres = getattr(params, "centres", None)
-    if getattr(params, "start", "") != "own" or len(centres[0]) != columns:
-        return params  # where the columns differ, the algorithm's check says so
-    there = scaled.there(np.array(centres, dtype=np.float64))
-    return params.model_copy(update={"centres": tuple(map(tuple, there.tolist()))})
+def _curve(request: CurveRequest, scaled: Scaled, stop: Event) -> Iterator[Progress]:
+    params = None
+    if request.curve in OF_AN_ALGORITHM or request.curve == "reachability":
+        params = in_scale(request.params, scaled, scaled.X.shape[1])
+    asked = plan(request, scaled.X, params)
+    found, _ = yield from run_work(asked.work, scaled.X, asked.arguments, asked.estimate, stop)
+    return {"curve": drawn(found), "notes": [note.to_json() for note in scaled.notes]}
 
 
-def _save(results: Path, fitted: Fitted, request: ClusterRequest, scaled: Scaled) -> str:
+def _save(results: Path, fitted: Fitted, request: ClusterRequest, scaled: Scaled) -> Path:
     folder = _new_folder(results)
     np.save(folder / "labels.npy", fitted.labels)
     model = fitted.model | {"scaling": request.scaling, "data": request.data}
@@ -155,14 +179,19 @@ def _save(results: Path, fitted: Fitted, request: ClusterRequest, scaled: Scaled
         centres = scaled.back(fitted.centres)
         np.save(folder / "centres.npy", centres)
         model["centres_in_units_of_the_data"] = centres.tolist()
+    certainty = fitted.extra.get("probabilities")
     if fitted.soft is not None:
-        np.save(folder / "soft.npy", fitted.soft)
+        certainty = fitted.soft.max(axis=1)
+        if fitted.soft.size <= MOST_SOFT:
+            np.save(folder / "soft.npy", fitted.soft.astype(np.float32))
+    if certainty is not None:
+        np.save(folder / "certainty.npy", certainty.astype(np.float32))
     np.savez(folder / "extra.npz", **fitted.extra)
     text = json.dumps(model, ensure_ascii=False, indent=2, allow_nan=False)
     (folder / "model.json").write_text(text, encoding="utf-8")
     code = python_code(request.algorithm, request.params, request.seed, request.scaling)
     (folder / "cluster.py").write_text(code, encoding="utf-8")
-    return folder.name
+    return folder
 
 
 def _new_folder(results: Path) -> Path:

@@ -87,6 +87,23 @@ def centres_csv(
         _write(file, names, rows)
 
 
+def numbers_csv(path: Path, data: Dataset, stop: threading.Event | None = None) -> None:
+    """Writes the points, each number exactly, below one line with the columns' names.
+
+    Raises:
+        Stopped: ``stop`` was set; the file is not whole then.
+    """
+    names = unique([" ".join(name.split()) for name in data.columns])
+    with path.open("w", encoding="utf-8", newline="") as file:
+        _write(file, names, _joined(data, {}, stop))
+
+
+def texts_csv(path: Path, columns: dict[str, Sequence[Any]]) -> None:
+    """Writes columns of equal length under their names."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        _write(file, columns, zip(*columns.values(), strict=True))
+
+
 def parameters_json(parameters: dict[str, Any]) -> str:
     """Parameters as JSON for people to read: arrays become lists, NaN and ±∞ null.
 

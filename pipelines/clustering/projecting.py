@@ -46,6 +46,19 @@ class Projection:
             return None
         return (X - self.mean) @ self.axes.T
 
+    def turn(self, covariances: np.ndarray) -> np.ndarray | None:
+        """How covariances (k, d, d) of points look in the picture: (k, dims, dims); None after
+        UMAP."""
+        if self.method == "none":
+            dims = self.points.shape[1]
+            seen = np.zeros((len(covariances), dims, dims))
+            shared = min(dims, covariances.shape[1])
+            seen[:, :shared, :shared] = covariances[:, :shared, :shared]
+            return seen
+        if self.axes is None:
+            return None
+        return self.axes @ covariances @ self.axes.T
+
 
 def shown_rows(n: int, limit: int = SHOWN_ROWS, seed: int = 0) -> np.ndarray:
     """Which of ``n`` points a picture shows: all of them, or ``limit`` that are drawn.

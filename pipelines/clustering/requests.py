@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from pipelines.clustering.algorithms import ALGORITHMS, find
-from pipelines.clustering.fields import Clusters, Parameters
-from pipelines.clustering.scaling import Scaling
+from pipelines.clustering.fields import Clusters, MinSamples, Parameters
+from pipelines.clustering.parameters import OPTICSParameters
+from pipelines.clustering.scaling import Scaled, Scaling
 from pipelines.errors import BadRequest, NotFound, validated
 from pipelines.matching import closest
 
@@ -44,8 +46,8 @@ class OnData(BaseModel):
     ] = 0
 
 
-class ClusterRequest(OnData):
-    """Cluster one data set by one algorithm. Titles and descriptions are the page's labels."""
+class ByAlgorithm(OnData):
+    """What is asked of one algorithm."""
 
     algorithm: Annotated[
         str, Field(max_length=40, title="Algorithm", description="How clusters are found.")
@@ -59,14 +61,6 @@ class ClusterRequest(OnData):
         ),
     ] = {}
 
-    @model_validator(mode="after")
-    def _of_the_registry(self) -> ClusterRequest:
-        try:
-            _ = self.params
-        except BadRequest as error:
-            raise error.at("parameters", *error.path) from None
-        return self
-
     @property
     def params(self) -> Parameters:
         """The parameters as the algorithm's own model.
@@ -76,6 +70,22 @@ class ClusterRequest(OnData):
             BadRequest: a value is out of bounds or unknown; says which and the limit.
         """
         return validated(find(self.algorithm).parameters, self.parameters)
+
+    def check_parameters(self) -> None:
+        """Raises as :attr:`params` does; a :class:`BadRequest` says where in the request."""
+        try:
+            _ = self.params
+        except BadRequest as error:
+            raise error.at("parameters", *error.path) from None
+
+
+class ClusterRequest(ByAlgorithm):
+    """Cluster one data set by one algorithm. Titles and descriptions are the page's labels."""
+
+    @model_validator(mode="after")
+    def _of_the_registry(self) -> ClusterRequest:
+        self.check_parameters()
+        return self
 
 
 class CompareRequest(OnData):
@@ -102,3 +112,82 @@ class CompareRequest(OnData):
                     near=closest(name, ALGORITHMS),
                 )
         return self
+
+
+CurveName = Literal[
+    "elbow",
+    "silhouette",
+    "gap",
+    "k_distance",
+    "information",
+    "reachability",
+    "stability",
+    "silhouettes",
+]
+OF_AN_ALGORITHM: tuple[CurveName, ...] = ("stability", "silhouettes")
+"""Curves of an algorithm that is named; the others have theirs."""
+MAX_K = 50
+MAX_SEEDS = 50
+
+K = Annotated[int, Field(ge=1, le=MAX_K)]
+
+
+class CurveRequest(ByAlgorithm):
+    """A curve that helps to choose parameters; what one of them has no use for is ignored.
+
+    - elbow, silhouette, gap: K-Means for each k from ``least`` to ``most``;
+    - information: Gaussian mixtures for each of these, with each kind of covariance;
+    - k_distance: with ``min_samples``;
+    - reachability: of OPTICS with ``parameters``;
+    - stability: of ``algorithm`` with ``parameters``, for so many ``seeds`` from ``seed`` on;
+    - silhouettes: of each point, in the clusters of ``algorithm`` with ``parameters``.
+    """
+
+    curve: Annotated[
+        CurveName, Field(title="Curve", description="What is drawn to choose a parameter by.")
+    ]
+    least: Annotated[K, Field(title="Least k", description="The curve begins here.")] = 1
+    most: Annotated[K, Field(title="Largest k", description="The curve ends here.")] = 10
+    min_samples: MinSamples = 5
+    seeds: Annotated[
+        int,
+        Field(
+            ge=2,
+            le=MAX_SEEDS,
+            title="Seeds",
+            description="How often it is clustered anew, each time from another seed.",
+        ),
+    ] = 10
+
+    @property
+    def params(self) -> Parameters:
+        if self.curve == "reachability":
+            return validated(OPTICSParameters, self.parameters)
+        return super().params
+
+    @model_validator(mode="after")
+    def _together(self) -> CurveRequest:
+        if self.least > self.most:
+            raise BadRequest(
+                "The curve would begin at k = {least} and end at k = {most}: the least must not be "
+                "above the largest.",
+                least=self.least,
+                most=self.most,
+            )
+        if self.curve in (*OF_AN_ALGORITHM, "reachability"):
+            self.check_parameters()
+        return self
+
+
+def in_scale(params: Parameters, scaled: Scaled, columns: int) -> Parameters:
+    """Parameters for points that have been scaled: own centres are asked for in the data's units,
+    the fit needs them where the points are.
+
+    Args:
+        columns: of the points.
+    """
+    centres = getattr(params, "centres", None)
+    if getattr(params, "start", "") != "own" or len(centres[0]) != columns:
+        return params  # where the columns differ, the algorithm's check says so
+    there = scaled.there(np.array(centres, dtype=np.float64))
+    return params.model_copy(update={"centres": tuple(map(tuple, there.tolist()))})

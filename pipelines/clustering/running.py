@@ -28,7 +28,8 @@ import psutil
 from pipelines.catalog import ROOT
 from pipelines.clustering.algorithm import Estimate
 from pipelines.clustering.algorithms import find
-from pipelines.clustering.fitting import fit
+from pipelines.clustering.calls import DBSCAN_FEW
+from pipelines.clustering.fitting import Tell, fit
 from pipelines.clustering.parameters import Parameters
 from pipelines.errors import OutOfMemory, Stopped, UserError
 from pipelines.events import Progress
@@ -84,9 +85,47 @@ def fitting(
 ) -> Iterator[Progress]:
     """:func:`pipelines.clustering.fitting.fit` as work; returns its :class:`Fitted`."""
     yield Progress(0, 1)
-    fitted = fit(algorithm, X, params, seed, stop)
+    if algorithm == "dbscan" and len(X) > DBSCAN_FEW:
+        fitted = yield from told(lambda tell: fit(algorithm, X, params, seed, stop, tell))
+    else:
+        fitted = fit(algorithm, X, params, seed, stop)
     yield Progress(1, 1)
     return fitted
+
+
+def told(work: Callable[[Tell], Any]) -> Iterator[Progress]:
+    """What ``work(tell)`` tells, as it tells it; returns what it returns, or raises what it raises.
+
+    It is done in a thread; where nobody listens any more, its next word raises :class:`Stopped`.
+    """
+    said: queue.SimpleQueue[Progress | None] = queue.SimpleQueue()
+    left = threading.Event()
+    outcome: list[Any] = []
+    trouble: list[BaseException] = []
+
+    def tell(progress: Progress) -> None:
+        if left.is_set():
+            raise Stopped
+        said.put(progress)
+
+    def call() -> None:
+        try:
+            outcome.append(work(tell))
+        except BaseException as error:  # whoever waits for it is to have it
+            trouble.append(error)
+        said.put(None)
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    try:
+        while (progress := said.get()) is not None:
+            yield progress
+    finally:
+        left.set()
+        thread.join()
+    if trouble:
+        raise trouble[0]
+    return outcome[0]
 
 
 def run_fit(

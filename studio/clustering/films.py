@@ -1,0 +1,105 @@
+"""Films of algorithms at work: computed while somebody waits, so within limits."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from pipelines.clustering.filming import FilmRequest, make_film, too_long
+from pipelines.errors import BadRequest, Busy, Stopped, validated
+from studio.i18n import translate
+
+if TYPE_CHECKING:
+    from studio.accounts import Owner
+    from studio.clustering.data import ClusterData
+
+LIMIT_SECONDS = 20.0
+WAIT_SECONDS = 25.0  # for a turn
+AT_ONCE = 2  # films of all owners; each owner has one at a time
+_LOOK_SECONDS = 0.1
+
+
+class Films:
+    """Makes films; each call works for one owner only.
+
+    Args:
+        cluster_data: what is filmed.
+    """
+
+    def __init__(self, cluster_data: ClusterData) -> None:
+        self._data = cluster_data
+        self._turns = threading.Condition()
+        self._busy: set[str] = set()  # owners whose film is being made
+
+    def make(
+        self, owner: Owner, asked: dict[str, Any], language: str, stop: threading.Event
+    ) -> bytes:
+        """The film as JSON; see :func:`pipelines.clustering.filming.make_film`.
+
+        In the place of its notes is ``note``: what a person should know, in ``language``, or null.
+
+        Raises:
+            BadRequest: the request cannot be used, or takes longer than 20 seconds.
+            NotFound: the data set is not the owner's.
+            Busy: other films took all turns for 25 seconds.
+            Stopped: ``stop`` was set.
+        """
+        request = validated(FilmRequest, asked)
+        self._data.get(owner.id, request.data)
+        with self._turn(owner.id, stop), _timed(stop) as timed:
+            data = self._data.dataset(owner.id, request.data)
+            try:
+                film = make_film(request, data, timed)
+            except Stopped:
+                if stop.is_set():
+                    raise
+                raise too_long(LIMIT_SECONDS) from None
+            film["note"] = " ".join(translate(each, language) for each in film.pop("notes")) or None
+            try:
+                return json.dumps(film, ensure_ascii=False, allow_nan=False).encode()
+            except ValueError:  # squares of 1e150 and more add up to infinity
+                raise BadRequest(
+                    "The values are too large to be shown step by step. Choose a scaling."
+                ) from None
+
+    @contextmanager
+    def _turn(self, owner_id: str, stop: threading.Event) -> Iterator[None]:
+        until = time.monotonic() + WAIT_SECONDS
+        with self._turns:
+            while owner_id in self._busy or len(self._busy) >= AT_ONCE:
+                if stop.is_set():
+                    raise Stopped
+                if time.monotonic() > until:
+                    raise Busy("Other films are being made. Ask for this one again in a moment.")
+                self._turns.wait(_LOOK_SECONDS)
+            self._busy.add(owner_id)
+        try:
+            yield
+        finally:
+            with self._turns:
+                self._busy.discard(owner_id)
+                self._turns.notify_all()
+
+
+@contextmanager
+def _timed(stop: threading.Event) -> Iterator[threading.Event]:
+    """An event that is set when ``stop`` is, or after the limit."""
+    timed, over = threading.Event(), threading.Event()
+
+    def watch() -> None:
+        until = time.monotonic() + LIMIT_SECONDS
+        while not over.is_set() and not stop.is_set() and time.monotonic() < until:
+            over.wait(_LOOK_SECONDS)
+        timed.set()
+
+    thread = threading.Thread(target=watch, name="film's limit", daemon=True)
+    thread.start()
+    try:
+        yield timed
+    finally:
+        over.set()
+        thread.join()

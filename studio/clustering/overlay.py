@@ -1,0 +1,98 @@
+"""What a plot of a data set lays over its points: their clusters, centres and ellipses.
+
+An answer is, little-endian as that of :mod:`studio.clustering.points`: the length of the header as
+uint32; the header, JSON in UTF-8 with spaces at its end up to a multiple of 4 bytes; and a label
+for each point that is shown there, in the same order, as int16, or as int32 where the header's
+``dtype`` says so. −1 is noise.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+
+from pipelines.clustering.datasets import Dataset
+from pipelines.clustering.projecting import Method, project, shown_rows
+from pipelines.clustering.scaling import scale
+from pipelines.clustering.steps.arrays import rounded
+from pipelines.clustering.steps.film import decimals_for
+from pipelines.clustering.steps.gaussians import Mixture, ellipses
+from pipelines.clustering.steps.gmm import DEVIATIONS
+from studio.clustering.results import Clustering
+
+MAX_TOLD = 1000
+"""Clusters whose sizes, centres and ellipses are told: the first ones."""
+
+
+def overlay(
+    found: Clustering,
+    data: Dataset,
+    dims: int = 2,
+    projection: Method = "pca",
+    scaling: str = "none",
+    algorithm: str | None = None,
+) -> bytes:
+    """The bytes for a picture of ``data`` with these axes.
+
+    The header has ``algorithm``, ``points`` (n), ``shown`` (m), ``clusters``, ``noise`` (points of
+    none), ``sizes`` (of all points, by label), ``dtype`` and, in the picture's coordinates, which
+    go with the scaling of the picture and not of the fit, ``centres`` (k lists) and ``ellipses``
+    (k times [x, y, width, height, degrees], of two standard deviations); both null where there are
+    none or the picture is UMAP's, ellipses also in 3-D.
+
+    Args:
+        algorithm: which of a comparison's; None: the first.
+
+    Raises:
+        NotFound: it has no labels of this algorithm, or they are gone.
+    """
+    labels = found.labels(algorithm)
+    inside = labels[labels >= 0]
+    sizes = np.bincount(inside)
+    centres = rings = None
+    if found.centres is not None and (projection != "umap" or data.X.shape[1] <= dims):
+        centres, rings = _seen(found, data, dims, projection, scaling)
+    shown = shown_rows(len(labels))
+    small = len(sizes) <= np.iinfo(np.int16).max
+    header = {
+        "algorithm": algorithm or found.algorithms[0],
+        "points": len(labels),
+        "shown": len(shown),
+        "clusters": int(np.count_nonzero(sizes)),
+        "noise": len(labels) - len(inside),
+        "sizes": sizes[:MAX_TOLD].tolist(),
+        "dtype": "int16" if small else "int32",
+        "centres": centres,
+        "ellipses": rings,
+    }
+    return packed(header, labels[shown].astype("<i2" if small else "<i4"))
+
+
+def packed(header: dict[str, Any], *arrays: np.ndarray) -> bytes:
+    """A header and arrays as one answer."""
+    text = json.dumps(header, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
+    text += b" " * (-len(text) % 4)
+    return b"".join((len(text).to_bytes(4, "little"), text, *(each.tobytes() for each in arrays)))
+
+
+def _seen(
+    found: Clustering, data: Dataset, dims: int, projection: Method, scaling: str
+) -> tuple[list[list[float]], list[list[float]] | None]:
+    shown = scale(data.X, scaling, data.columns)
+    seen = project(shown.X, dims, projection)
+    decimals = decimals_for(seen.points)
+    centres = seen.place(shown.there(found.centres[:MAX_TOLD]))
+    covariances = found.extra.get("covariances")
+    if covariances is None or dims != 2:
+        return rounded(centres, decimals), None
+    fitted = scale(data.X, found.request.scaling, data.columns)
+    stretch = fitted.spread / shown.spread  # from the fit's scale to the picture's
+    turned = seen.turn(covariances[:MAX_TOLD] * np.outer(stretch, stretch))
+    mixture = Mixture(np.ones(len(centres)), centres, turned, "full")
+    rings = []
+    for each in ellipses(mixture, DEVIATIONS):
+        lengths = np.array([*each.centre, each.width, each.height])
+        rings.append([*rounded(lengths, decimals), round(each.angle, 1)])
+    return rounded(centres, decimals), rings
