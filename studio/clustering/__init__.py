@@ -1,0 +1,1 @@
+"""The clustering playground's part of the studio."""
