@@ -61,7 +61,9 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 SCRIPTS = ASSETS / "chat"  # what the chat tab loads
-PLOT_SCRIPTS = ASSETS / "clustering"  # what the plot of clusters loads; shares the chat tab's page.js
+PLOT_SCRIPTS = (
+    ASSETS / "clustering"
+)  # what the plot of clusters loads; shares the chat tab's page.js
 FIRST_PORT, LAST_PORT = 7860, 7959
 CACHE_SECONDS = 24 * 3600  # how old Gradio's copies of shown and uploaded files may get
 SHUTDOWN_SECONDS = 3

@@ -28,8 +28,12 @@ export class Bar {
       "div",
       { class: "right" },
       this.lasso,
-      tool("farther", say("Zoom out"), () => this.move(() => plot.camera.zoomAt(1 / 1.4))),
-      tool("closer", say("Zoom in"), () => this.move(() => plot.camera.zoomAt(1.4))),
+      h(
+        "span",
+        { class: "zooms" },
+        tool("farther", say("Zoom out"), () => this.move(() => plot.camera.zoomAt(1 / 1.4))),
+        tool("closer", say("Zoom in"), () => this.move(() => plot.camera.zoomAt(1.4))),
+      ),
       this.whole,
       menu,
     );
@@ -88,8 +92,8 @@ export class Bar {
       plot.hidden.clear();
       plot.refresh();
     });
-    if (kind === "both") return [by([["clusters", say("Clusters")], ["truth", say("True groups")]])];
-    if (kind === "truth") return [by([["clusters", say("Points")], ["truth", say("True groups")]])];
+    if (kind === "both") return [by([["clusters", say("By cluster")], ["truth", say("By true group")]])];
+    if (kind === "truth") return [by([["clusters", say("Plain")], ["truth", say("By true group")]])];
     if (!kind) return [];
     const hand = kind === "draw" ? plot.spray : plot.centres;
     this.undo = tool("undo", say("Undo"), () => hand.undo());

@@ -3,13 +3,21 @@
 // Okabe and Ito 2008, "Color Universal Design": told apart with every kind of colour vision. The same
 // list is in studio/clustering/colours.py. The last is the ink of the theme.
 export const PALETTE = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#000000"];
-const INK_AT_NIGHT = "#d8d4cc";
+const INK_AT_NIGHT = "#ffffff";
 export const SHAPES = ["circle", "square", "triangle", "diamond", "drop", "plus"];
 export const NOISE = -1;
 
+const pen = new OffscreenCanvas(1, 1).getContext("2d");
+
+// Any opaque colour of CSS as #rrggbb.
+function plainly(colour) {
+  pen.fillStyle = colour;
+  return pen.fillStyle;
+}
+
 export function theme(element) {
   const style = getComputedStyle(element);
-  const read = (name, otherwise) => style.getPropertyValue(name).trim() || otherwise;
+  const read = (name, otherwise) => plainly(style.getPropertyValue(name).trim() || otherwise);
   const dark = Boolean(element.closest(".dark")) || document.body.classList.contains("dark");
   return {
     dark,
@@ -46,7 +54,7 @@ export function markOf(cluster, colours, radius) {
 }
 
 export function edge(fill, { dark }) {
-  return mix(fill, dark ? "#141312" : "#1d1b19", dark ? 0.55 : 0.38);
+  return mix(fill, dark ? "#141312" : "#1d1b19", dark ? 0.4 : 0.38);
 }
 
 export function channels(colour) {

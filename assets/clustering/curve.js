@@ -32,7 +32,7 @@ function frameOf(width, height, frames, low, high) {
 
 function grid(context, width, height, low, high, place, colours, format) {
   context.font = `11px ${colours.font}`;
-  const { step, values } = ticks(low, high, Math.max(2, height / 60));
+  const { step, values } = ticks(low, high, Math.max(3, height / 60));
   for (const value of values) {
     const y = Math.round(place.y(value)) + 0.5;
     context.beginPath();
@@ -113,8 +113,8 @@ export function paintBands(context, width, height, { title, said, bands, whole, 
       context.fill();
       context.globalAlpha = 1;
     };
-    shape(frames - 1, 0.16);
-    if (frame) shape(frame, 1);
+    shape(frames - 1, 0.13);
+    if (frame) shape(frame, 0.85);
     values.forEach((value, at) => (below[at] += value));
   }
   grid(context, width, height, 0, whole, place, colours);

@@ -67,7 +67,7 @@ class Plot {
       const box = this.stage.side.getBoundingClientRect();
       this.player.seek(frameAt(event.clientX - box.left, box.width, this.player.frames));
     });
-    new ResizeObserver(() => this.moved()).observe(this.stage.element);
+    new ResizeObserver(() => this.moved()).observe(this.stage.frame);
     new MutationObserver(() => this.recoloured()).observe(document.body, { attributeFilter: ["class"] });
     this.recoloured();
   }
@@ -191,12 +191,18 @@ class Plot {
   // Everything anew: marks, legend, words, picture.
   refresh() {
     this.shown = this.positions;
-    const count = this.shown.length / this.camera.dims;
-    const radius = radiusFor(count, this.camera.zoom);
-    this.look = this.film ? this.film.reel.look(this.colours, radius) : look(this.labels, count, this.hidden, this.colours, radius, Boolean(this.points?.header.density));
+    this.mark();
     this.showLegend();
-    this.showNote(count);
+    this.showNote(this.look.marks.length);
     this.stage.draw();
+  }
+
+  // The marks of all points, in their present size.
+  mark() {
+    const count = this.shown.length / this.camera.dims;
+    const radius = (this.radius = radiusFor(count, this.camera.zoom));
+    if (this.film) this.look = this.film.reel.look(this.colours, radius);
+    else this.look = look(this.labels, count, this.hidden, this.colours, radius, Boolean(this.points?.header.density));
   }
 
   showLegend() {
@@ -249,11 +255,8 @@ class Plot {
   // The hand has moved the camera.
   moved() {
     this.stage.resize();
-    const { zoom } = this.camera;
-    if (this.zoomed !== zoom) {
-      this.zoomed = zoom;
-      this.refresh();
-    } else this.stage.draw();
+    if (this.shown && this.radius !== radiusFor(this.look.marks.length, this.camera.zoom)) this.mark();
+    this.stage.draw();
     this.bar.moved();
   }
 

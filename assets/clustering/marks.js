@@ -54,38 +54,84 @@ export function drawMarks(context, screen, marks, kinds, { width, height, order 
     }
     return;
   }
+  const sheet = sheetOf(Math.round(width * ratio), Math.round(height * ratio));
   const stamps = kinds.map((kind) => stamp(kind, ratio));
-  context.save();
-  context.setTransform(1, 0, 0, 1, 0, 0); // whole device pixels: a stamp stays sharp, and is faster
   for (let nth = 0; nth < count; nth++) {
     const at = order ? order[nth] : nth;
     if (marks[at] === HIDDEN) continue;
     const [x, y] = [screen[2 * at], screen[2 * at + 1]];
-    if (!seen(x, y)) continue;
-    const { picture, half } = stamps[marks[at]];
-    context.drawImage(picture, Math.round(x * ratio) - half, Math.round(y * ratio) - half);
+    if (seen(x, y)) press(sheet, stamps[marks[at]], Math.round(x * ratio), Math.round(y * ratio));
   }
-  context.restore();
+  sheet.context.putImageData(sheet.image, 0, 0);
+  context.drawImage(sheet.canvas, 0, 0, width, height);
 }
 
-const made = new Map();
+// --- stamps -------------------------------------------------------------------------------------
 
+// The pixels of a mark that are not empty, at (dx, dy) from its middle. To lay them down here takes a
+// tenth of what drawing 20,000 small pictures takes on a machine without a graphics card.
 function stamp(kind, ratio) {
   const key = JSON.stringify([kind, ratio]);
   if (!made.has(key)) {
     if (made.size > 400) made.clear();
     const half = Math.ceil((kind.radius * 1.35 + (kind.width || 0)) * ratio) + 1;
-    const picture = new OffscreenCanvas(2 * half + 1, 2 * half + 1);
-    const context = picture.getContext("2d");
+    const side = 2 * half + 1;
+    const context = new OffscreenCanvas(side, side).getContext("2d", { willReadFrequently: true });
     context.scale(ratio, ratio);
     drawMark(context, kind, (half + 0.5) / ratio, (half + 0.5) / ratio);
-    made.set(key, { picture, half });
+    const { data } = context.getImageData(0, 0, side, side);
+    const whole = new Uint32Array(data.buffer);
+    const filled = [...whole.keys()].filter((at) => data[4 * at + 3] > 8);
+    made.set(key, {
+      half,
+      dx: Int32Array.from(filled, (at) => (at % side) - half),
+      dy: Int32Array.from(filled, (at) => Math.floor(at / side) - half),
+      colour: Uint32Array.from(filled, (at) => whole[at]),
+      alpha: Float32Array.from(filled, (at) => data[4 * at + 3] / 255),
+    });
   }
   return made.get(key);
+}
+
+const made = new Map();
+let last = null;
+
+function sheetOf(width, height) {
+  if (last?.canvas.width !== width || last?.canvas.height !== height) {
+    const canvas = new OffscreenCanvas(width, height);
+    const context = canvas.getContext("2d", { willReadFrequently: true });
+    const image = context.createImageData(width, height);
+    last = { canvas, context, image, bytes: image.data, whole: new Uint32Array(image.data.buffer), width, height };
+  }
+  last.whole.fill(0);
+  return last;
+}
+
+function press({ bytes, whole, width, height }, { half, dx, dy, colour, alpha }, x, y) {
+  const within = x >= half && y >= half && x + half < width && y + half < height;
+  for (let nth = 0; nth < dx.length; nth++) {
+    const [px, py] = [x + dx[nth], y + dy[nth]];
+    if (!within && (px < 0 || py < 0 || px >= width || py >= height)) continue;
+    const at = py * width + px;
+    const over = alpha[nth];
+    if (over === 1 || whole[at] === 0) {
+      whole[at] = colour[nth];
+      continue;
+    }
+    const from = 4 * at;
+    const under = (bytes[from + 3] / 255) * (1 - over);
+    const both = over + under;
+    const [a, b] = [over / both, under / both];
+    const ink = colour[nth];
+    bytes[from] = (ink & 255) * a + bytes[from] * b;
+    bytes[from + 1] = ((ink >>> 8) & 255) * a + bytes[from + 1] * b;
+    bytes[from + 2] = ((ink >>> 16) & 255) * a + bytes[from + 2] * b;
+    bytes[from + 3] = 255 * both;
+  }
 }
 
 // The size of a point's mark among so many.
 export function radiusFor(count, zoom = 1) {
   const fitting = Math.max(1.8, Math.min(4.6, 6.3 - Math.log10(Math.max(count, 1))));
-  return fitting * Math.min(2, Math.max(1, zoom ** 0.3));
+  return Math.round(5 * fitting * Math.min(2, Math.max(1, zoom ** 0.3))) / 5;
 }

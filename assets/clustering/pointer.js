@@ -22,6 +22,7 @@ export function listen(plot) {
   over.addEventListener("pointerdown", (event) => {
     if (event.button !== 0) return;
     over.focus({ preventScroll: true });
+    over.classList.add("by-hand"); // no ring of focus until keys are used
     over.setPointerCapture(event.pointerId);
     fingers.set(event.pointerId, place(event));
     if (fingers.size === 2) {
@@ -138,6 +139,7 @@ export function listen(plot) {
   const STEPS = { ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
   over.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
+    over.classList.remove("by-hand");
     if (plot.key(event)) event.preventDefault();
     else if (STEPS[event.key]) {
       plot.camera.drag(...STEPS[event.key].map((step) => step * 40));

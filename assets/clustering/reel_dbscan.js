@@ -12,6 +12,7 @@ export function dbscan(tape) {
   const { frames, film } = tape;
   const least = film.parameters?.min_samples;
   const counts = countsOf(tape);
+  const sizes = sizesOf(tape);
 
   function markFor(kind, cluster, colours, radius) {
     const colour = colourOf(cluster, colours);
@@ -76,15 +77,11 @@ export function dbscan(tape) {
     },
 
     chart(context, width, height, at, colours) {
-      const fills = [
-        [CORE, colours.dark ? "#d8d4cc" : "#413e39"],
-        [BORDER, colours.dark ? "#a59f95" : "#8f897f"],
-        [REACHED, colours.accent],
-        [NOISE, colours.dark ? "#57534c" : "#d5d0c8"],
-      ];
-      const bands = fills.map(([kind, fill]) => ({ fill, values: counts.map((each) => each[kind]) }));
-      const said = say("core, border, waiting, noise: from the bottom up");
-      paintBands(context, width, height, { title: say("Points that have been reached"), said, bands, whole: tape.count, frame: at, axis: say("visited points") }, colours);
+      const clusters = sizes.map((values, cluster) => ({ values, fill: colourOf(cluster, colours) }));
+      const bands = [...clusters, { values: counts.map((each) => each[NOISE]), fill: colours.faint }];
+      const reached = tape.count - counts[at][UNSEEN];
+      const said = say("{count} of {points}", { count: counted(reached), points: counted(tape.count) });
+      paintBands(context, width, height, { title: say("Points in clusters"), said, bands, whole: tape.count, frame: at, axis: say("visited points") }, colours);
     },
 
     legend(at, colours) {
@@ -101,7 +98,7 @@ export function dbscan(tape) {
       let said;
       if (kind === NOISE) said = say("Point {point} has {found} of {least} points within eps: not core, and no cluster has reached it. Noise for now.", values);
       else if (kind === BORDER) said = say("Point {point} has {found} of {least} points within eps: not core. It stays in cluster {cluster} as a border point, from which nothing grows.", values);
-      else said = say("Point {point} has {found} points within eps, {least} are enough: core. All that lie in the disc belong to cluster {cluster}.", values);
+      else said = say("Point {point} has {found} points within eps, {least} are enough: core. What lies in the disc and was in no cluster joins cluster {cluster}.", values);
       if (at === frames.length - 1) {
         const last = counts[at];
         return `${said} ${say("All points have been visited: {clusters} clusters, {noise} points of noise.", { clusters: Math.max(-1, ...tape.labels) + 1, noise: counted(last[NOISE]) })}`;
@@ -124,4 +121,20 @@ function countsOf(tape) {
     });
     return [...now];
   });
+}
+
+// How many points each cluster has at each frame.
+function sizesOf({ frames, count }) {
+  const labels = new Int32Array(count).fill(-1);
+  const sizes = [];
+  frames.forEach(({ labels: { at, to } }, frame) => {
+    at.forEach((point, nth) => {
+      const [before, now] = [labels[point], to[nth]];
+      if (before >= 0) sizes[before][frame] -= 1;
+      if (now >= 0) (sizes[now] ||= new Int32Array(frames.length))[frame] += 1;
+      labels[point] = now;
+    });
+  });
+  for (const each of sizes) each.forEach((_, frame) => (each[frame] += frame ? each[frame - 1] : 0));
+  return sizes;
 }

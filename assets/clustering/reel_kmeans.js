@@ -88,7 +88,7 @@ export function kmeans(tape) {
       const j = figures(inertia);
       if (phase === "start") return say("Start: {count} centres are chosen. No point belongs to one yet.", { count: trails[at].at(-1)?.length ?? film.parameters?.clusters ?? "" });
       if (phase === "move") {
-        const moved = say("Round {round}, move: every centre goes to the mean of its points. J falls to {j}.", { round, j });
+        const moved = say("Round {round}, move: every centre goes to the mean of its points. J = {j}.", { round, j });
         return relocated.length ? `${moved} ${say("{count} centres had lost all their points and were put elsewhere.", { count: relocated.length })}` : moved;
       }
       const changed = labels.at.length;

@@ -17,7 +17,7 @@ export function agglomerative(tape) {
   const { clusters: wanted, height } = film.parameters || {};
   const clusters = height ? count - merges.filter((merge) => merge[2] <= height).length : Math.min(count, Math.max(1, wanted ?? 3));
   const cut = count - clusters; // merges that are made below the line
-  const line_at = height || (cut ? (merges[cut - 1][2] + (merges[cut]?.[2] ?? merges[cut - 1][2] * 1.1)) / 2 : 0);
+  const cutHeight = height || (cut ? (merges[cut - 1][2] + (merges[cut]?.[2] ?? merges[cut - 1][2] * 1.1)) / 2 : 0);
   const family = familiesOf(merges, count, cut); // of every node, the cluster that it ends in; −1 above the line
   const most = merges.length ? Math.max(...merges.map((merge) => merge[2])) : 1;
 
@@ -86,9 +86,11 @@ export function agglomerative(tape) {
       titled(context, colours, say("Dendrogram"), made ? say("merged at {height}", { height: figures(ends) }) : "");
       const [w, h] = [width - LEFT - RIGHT, height - TOP - BOTTOM];
       const x = (node) => LEFT + (w * (tree.across[node] + 0.5)) / count;
-      const y = (value) => TOP + h - (h * value) / (most * 1.04 || 1);
+      // The scale grows with the tree: else nothing would be seen of the many early merges.
+      const top = Math.min(most * 1.04, Math.max(ends * 1.7, most / 50)) || 1;
+      const y = (value) => TOP + h - (h * value) / top;
       context.font = `11px ${colours.font}`;
-      const { step, values } = ticks(0, most, Math.max(2, height / 60));
+      const { step, values } = ticks(0, top, Math.max(2, height / 60));
       for (const value of values) {
         context.beginPath();
         context.moveTo(LEFT, Math.round(y(value)) + 0.5);
@@ -121,10 +123,10 @@ export function agglomerative(tape) {
         context.lineWidth = 2.6;
         context.stroke();
       }
-      if (clusters > 1 && line_at < most * 1.04) {
+      if (clusters > 1 && cutHeight < top) {
         context.beginPath();
-        context.moveTo(LEFT, y(line_at));
-        context.lineTo(width - RIGHT, y(line_at));
+        context.moveTo(LEFT, y(cutHeight));
+        context.lineTo(width - RIGHT, y(cutHeight));
         context.setLineDash([5, 4]);
         context.strokeStyle = colours.subdued;
         context.lineWidth = 1.4;
@@ -132,7 +134,7 @@ export function agglomerative(tape) {
         context.setLineDash([]);
         context.textAlign = "right";
         context.fillStyle = colours.text;
-        context.fillText(say("{count} clusters", { count: counted(clusters) }), width - RIGHT, y(line_at) - 5);
+        context.fillText(say("{count} clusters", { count: counted(clusters) }), width - RIGHT, y(cutHeight) - 5);
       }
 
       function bracket(merge) {

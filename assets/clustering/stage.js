@@ -56,6 +56,7 @@ export class Stage {
     camera.resize(width, height);
     const zoomable = camera.dims === 3 || camera.zoom > 1.001 || this.plot.tool() || this.plot.lassos;
     this.over.style.touchAction = zoomable ? "none" : "pan-y"; // a finger scrolls the page past it
+    this.over.classList.toggle("draws", Boolean(this.plot.tool()));
     this.ratio = ratio;
   }
 

@@ -97,7 +97,11 @@ def app(asked: list[str]) -> FastAPI:
         fitted = KMeans(int(clusters), n_init=1, random_state=0).fit(data.X)
         found = fitted.labels_.astype("<i2")
         found[:: len(found) // 12] = -1
-        header = {"clusters": int(clusters), "noise": int((found < 0).sum()), "algorithm": algorithm}
+        header = {
+            "clusters": int(clusters),
+            "noise": int((found < 0).sum()),
+            "algorithm": algorithm,
+        }
         header["centres"] = fitted.cluster_centers_.tolist() if data.X.shape[1] == 2 else None
         return blocks({**header, "ellipses": None}, found[shown(len(found))])
 
