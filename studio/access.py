@@ -62,7 +62,7 @@ GRADIO_ROUTES = re.compile(
     r"|custom_component/[\w./-]+|file=.+|stream/[\w./-]+)"
 )
 OWN_ROUTES = re.compile(
-    r"/api/v1/.+|/v1/.+|/health|/scripts/\w+\.js"
+    r"/api/v1/.+|/v1/.+|/health|/scripts/(clustering/)?\w+\.js"
     r"|/pictures/[\w-]+\.png|/thumbnails/[\w-]+\.webp|/(login|logout|robots\.txt)"
 )
 

@@ -124,7 +124,12 @@ def look() -> dict[str, Any]:
     """What the page is shown with: arguments of :func:`gradio.mount_gradio_app`."""
     return {
         "theme": theme(),
-        "css_paths": [ASSETS / "page.css", ASSETS / "inside.css", ASSETS / "shorten.css"],
+        "css_paths": [
+            ASSETS / "page.css",
+            ASSETS / "inside.css",
+            ASSETS / "shorten.css",
+            ASSETS / "clustering.css",
+        ],
         "i18n": gr.I18n(**{language: labels(language) for language in LANGUAGES}),
     }
 

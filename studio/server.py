@@ -64,6 +64,9 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 SCRIPTS = ASSETS / "chat"  # what the chat tab loads
+PLOT_SCRIPTS = (
+    ASSETS / "clustering"
+)  # what the plot of clusters loads; shares the chat tab's page.js
 FIRST_PORT, LAST_PORT = 7860, 7959
 CACHE_SECONDS = 24 * 3600  # how old Gradio's copies of shown and uploaded files may get
 SHUTDOWN_SECONDS = 3
@@ -344,6 +347,7 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     api.install(app, studio)
     app.include_router(openai_router(studio))
     app.include_router(login.router(studio.accounts))
+    app.mount("/scripts/clustering", StaticFiles(directory=PLOT_SCRIPTS))
     app.mount("/scripts", StaticFiles(directory=SCRIPTS))
     blocks = page.build(studio)
     blocks.delete_cache = (CACHE_SECONDS, CACHE_SECONDS)

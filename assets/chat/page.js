@@ -3,8 +3,9 @@
 const language = (navigator.language || "en").split("-")[0];
 let words = {};
 
+// Each tab brings its own.
 export function speak(tables) {
-  words = tables[language] || {};
+  words = { ...words, ...tables[language] };
 }
 
 // A fixed text in the reader's language; {names} in it are replaced by values.

@@ -1,1 +1,1 @@
-"""What stands behind the clustering tab and its part of the API: data sets and their tables."""
+"""Clustering in the studio: data sets, results, films, the plot and the charts."""

@@ -1,0 +1,113 @@
+// What stands above the plot: how points are coloured, the tools of drawing, zoom, selection, export.
+
+import { h, say } from "../page.js";
+import { savePicture, saveVector } from "./exporting.js";
+import { choice, counted, tool } from "./parts.js";
+
+export class Bar {
+  constructor(plot) {
+    this.plot = plot;
+    this.left = h("div", { class: "left" });
+    this.selection = h("span", { class: "selection", hidden: true });
+    this.lasso = tool("lasso", say("Select points: draw around them (or drag with Shift)"), () => {
+      plot.lassos = !plot.lassos;
+      plot.stage.resize();
+      this.update();
+    });
+    this.whole = tool("whole", say("Show everything"), () => this.move(() => plot.camera.home()));
+    const menu = h("details", { class: "save" }, h("summary", { class: "tool", title: say("Save the picture"), "aria-label": say("Save the picture") }));
+    menu.firstElementChild.append(...tool("save", "", null).childNodes);
+    menu.append(
+      h("div", { class: "menu" }, ...[["PNG", savePicture], ["SVG", saveVector]].map(([name, save]) =>
+        h("button", { type: "button", onclick: () => { menu.open = false; save(plot); } }, name))),
+    );
+    menu.addEventListener("focusout", (event) => {
+      if (!menu.contains(event.relatedTarget)) menu.open = false;
+    });
+    const right = h(
+      "div",
+      { class: "right" },
+      this.lasso,
+      h(
+        "span",
+        { class: "zooms" },
+        tool("farther", say("Zoom out"), () => this.move(() => plot.camera.zoomAt(1 / 1.4))),
+        tool("closer", say("Zoom in"), () => this.move(() => plot.camera.zoomAt(1.4))),
+      ),
+      this.whole,
+      menu,
+    );
+    this.element = h("div", { class: "bar", role: "toolbar", "aria-label": say("Plot") }, this.left, this.selection, right);
+  }
+
+  move(act) {
+    act();
+    this.plot.moved();
+  }
+
+  moved() {
+    this.whole.disabled = !this.plot.camera.moved;
+  }
+
+  update() {
+    const { plot } = this;
+    const mode = plot.film ? "film" : plot.scene.mode;
+    const both = mode === "view" && plot.labelling && plot.points?.truth;
+    const onlyTruth = mode === "view" && !plot.labelling && plot.points?.truth;
+    const kind = mode === "draw" || mode === "centres" ? mode : both ? "both" : onlyTruth ? "truth" : "";
+    if (this.kind !== kind) {
+      this.kind = kind;
+      this.left.replaceChildren(...this.tools(kind));
+    }
+    this.lasso.hidden = mode !== "view";
+    this.lasso.setAttribute("aria-pressed", String(plot.lassos));
+    if (kind === "draw") {
+      this.clear.disabled = !plot.spray.points.length;
+      this.undo.disabled = !plot.spray.before.length;
+      this.brush.setAttribute("aria-pressed", String(!plot.spray.erases));
+      this.eraser.setAttribute("aria-pressed", String(plot.spray.erases));
+      this.drawn.textContent = say("{count} points", { count: counted(plot.spray.points.length) });
+    } else if (kind === "centres") {
+      this.clear.disabled = this.undo.disabled = !plot.centres.points.length;
+      this.drawn.textContent = say("{count} centres", { count: plot.centres.points.length });
+    }
+    this.showSelection();
+    this.moved();
+  }
+
+  showSelection() {
+    const { plot } = this;
+    this.selection.hidden = !plot.selected;
+    if (!plot.selected) return;
+    const words = plot.points?.header.points > plot.points?.header.shown
+      ? say("{count} of the drawn points selected", { count: counted(plot.selected.length) })
+      : say("{count} points selected", { count: counted(plot.selected.length) });
+    this.selection.replaceChildren(words, h("button", { type: "button", title: say("Select nothing"), "aria-label": say("Select nothing"), onclick: () => plot.select(null) }, "×"));
+  }
+
+  tools(kind) {
+    const { plot } = this;
+    const by = (options) => choice(say("Colour by"), options, plot.by, (value) => {
+      plot.by = value;
+      plot.hidden.clear();
+      plot.refresh();
+    });
+    if (kind === "both") return [by([["clusters", say("By cluster")], ["truth", say("By true group")]])];
+    if (kind === "truth") return [by([["clusters", say("Plain")], ["truth", say("By true group")]])];
+    if (!kind) return [];
+    const hand = kind === "draw" ? plot.spray : plot.centres;
+    this.undo = tool("undo", say("Undo"), () => hand.undo());
+    this.clear = tool("clear", say("Clear"), () => hand.clear());
+    this.drawn = h("span", { class: "drawn" });
+    if (kind === "centres") return [this.undo, this.clear, this.drawn];
+    const wield = (erases) => () => {
+      hand.erases = erases;
+      this.update();
+    };
+    this.brush = tool("brush", say("Brush: click for one point, drag for many"), wield(false));
+    this.eraser = tool("eraser", say("Eraser"), wield(true));
+    const size = h("input", { type: "range", min: 8, max: 70, step: 1, value: hand.size, title: say("Size of the brush"), "aria-label": say("Size of the brush") });
+    size.addEventListener("input", () => (hand.size = Number(size.value)));
+    return [this.brush, this.eraser, size, this.undo, this.clear, this.drawn];
+  }
+}

@@ -1,0 +1,368 @@
+// The plot of studio/clustering/plot.py: points, clusters and films of how they are found.
+//
+// It shows the scene that its value holds (see plot.py) and fetches what that names. `trigger` tells
+// of what the hand does: "drawn", "centres", "select". window.atelierPlots[name].state() tells tests
+// what is seen.
+
+import { h, say, speak } from "../page.js";
+import { Bar } from "./bar.js";
+import { Plane, Space, extentOf } from "./camera.js";
+import { theme } from "./colours.js";
+import * as data from "./data.js";
+import { Centres, Spray } from "./hands.js";
+import { clusterLegend, kindLegend, sizesOf } from "./legend.js";
+import { look } from "./look.js";
+import { radiusFor } from "./marks.js";
+import { Player } from "./player.js";
+import { inside, listen, nearest } from "./pointer.js";
+import { reelOf } from "./reels.js";
+import { Stage } from "./stage.js";
+import { frameAt } from "./curve.js";
+import { Tip } from "./tip.js";
+
+const EMPTY = { data: null, dims: 2, projection: "pca", scaling: "none", mode: "view", labels: null, algorithm: null, film: null };
+const DRAWN_BOX = [-1.1, 1.1, -1.1, 1.1];
+
+export function start(element, hooks, given) {
+  speak(given.words);
+  const plot = new Plot(element, hooks);
+  (window.atelierPlots ||= {})[given.name] = plot;
+  hooks.watch("value", () => plot.follow());
+  plot.follow();
+}
+
+class Plot {
+  scene = EMPTY;
+  points = null; // of the server: {header, positions, rows, truth}
+  labelling = null; // {header, labels}
+  film = null; // {tape, reel, frame, share}
+  hidden = new Set();
+  by = "clusters"; // or "truth"
+  selected = null; // places among the points that are shown
+  hovered = -1;
+  path = null; // of the lasso while it is drawn
+  lassos = false;
+  version = 0;
+
+  constructor(element, { props, trigger }) {
+    this.props = props;
+    this.trigger = trigger;
+    this.element = element;
+    this.camera = new Plane(DRAWN_BOX);
+    this.spray = new Spray(this, (points) => this.told("drawn", { points }));
+    this.centres = new Centres(this, (centres) => this.told("centres", { centres }));
+    this.bar = new Bar(this);
+    this.stage = new Stage(this);
+    this.over = this.stage.over;
+    this.tip = new Tip(this);
+    this.player = new Player((frame, share) => this.showFrame(frame, share));
+    this.player.element.hidden = true;
+    this.legend = h("div", { class: "legend" });
+    this.note = h("p", { class: "note" });
+    this.error = h("div", { class: "error", role: "alert", hidden: true });
+    element.replaceChildren(this.bar.element, this.stage.element, this.player.element, this.error, this.legend, this.note);
+    listen(this);
+    this.stage.side.addEventListener("click", (event) => {
+      if (!this.film?.reel.chart || this.film.reel.unordered) return;
+      const box = this.stage.side.getBoundingClientRect();
+      this.player.seek(frameAt(event.clientX - box.left, box.width, this.player.frames));
+    });
+    new ResizeObserver(() => this.moved()).observe(this.stage.frame);
+    new MutationObserver(() => this.recoloured()).observe(document.body, { attributeFilter: ["class"] });
+    this.recoloured();
+  }
+
+  // --- the scene ----------------------------------------------------------------------------------
+
+  async follow() {
+    const before = this.scene;
+    try {
+      this.scene = { ...EMPTY, ...JSON.parse(this.props.value || "{}") };
+    } catch {
+      return;
+    }
+    const { scene } = this;
+    const mine = ++this.version;
+    const same = (...names) => names.every((name) => JSON.stringify(before[name]) === JSON.stringify(scene[name]));
+    this.asking?.abort();
+    this.asking = new AbortController();
+    this.fail("");
+    if (Array.isArray(scene.points) && !same("points") && !this.isMine("drawn", scene.points)) this.spray.put(scene.points);
+    if (Array.isArray(scene.centres) && !same("centres") && !this.isMine("centres", scene.centres)) this.centres.put(scene.centres);
+    if (!same("mode")) this.lassos = false;
+    if (!same("data", "dims", "projection", "scaling")) this.select(null);
+
+    const isDrawing = scene.mode === "draw";
+    const wantsFilm = scene.film && !isDrawing;
+    const again = wantsFilm && this.film && same("film", "revision");
+    this.stage.busy(!isDrawing && Boolean(scene.data || wantsFilm));
+    try {
+      const [points, labelling, film] = await Promise.all([
+        scene.data && !isDrawing ? data.points(scene) : null,
+        scene.data && scene.labels && !isDrawing ? data.labels(scene) : null,
+        again ? this.film.film : wantsFilm ? data.film(scene.film, this.asking.signal) : null,
+      ]);
+      if (mine !== this.version) return;
+      this.points = points;
+      this.labelling = labelling && points ? labelling.of(points.header.shown) : null;
+      if (this.labelling?.path !== this.shownLabels) this.hidden.clear();
+      this.shownLabels = this.labelling?.path;
+      if (!again) this.thread(film);
+    } catch (error) {
+      if (mine !== this.version || error.name === "AbortError") return;
+      this.fail(error.message);
+    }
+    this.stage.busy(false);
+    this.refit();
+    this.bar.update();
+    this.refresh();
+  }
+
+  thread(film) {
+    this.film = null;
+    this.player.pause();
+    if (film?.frames?.length) this.film = reelOf(film);
+    this.player.element.hidden = !this.film;
+    if (!this.film) return;
+    const { reel } = this.film;
+    this.player.load(film.frames.length, reel.interval, reel.tweens);
+    this.element.dispatchEvent(new CustomEvent("film"));
+  }
+
+  // A camera for what is shown; the one there is stays while the places do.
+  refit() {
+    const dims = this.film || this.scene.mode === "draw" ? 2 : this.points?.header.dims ?? 2;
+    const key = this.scene.mode === "draw" ? "draw" : this.points?.path ?? this.film?.film ?? "none";
+    if (this.fittedTo === key && this.camera.dims === dims) return;
+    this.fittedTo = key;
+    let box = DRAWN_BOX;
+    if (this.film && this.points?.header.dims !== 2) box = extentOf(this.film.tape.positions, 2);
+    else if (this.points) box = this.points.header.density?.extent ?? extentOf(this.points.positions, dims);
+    else if (this.film) box = extentOf(this.film.tape.positions, 2);
+    else if (this.spray.points.length) box = together(DRAWN_BOX, extentOf(Float32Array.from(this.spray.points.flat()), 2));
+    this.camera = new (dims === 3 ? Space : Plane)(box);
+    this.stage.resize();
+  }
+
+  told(name, payload) {
+    (this.sent ||= {})[name] = JSON.stringify(payload[name === "drawn" ? "points" : name]);
+    this.trigger(name, payload);
+  }
+
+  isMine(name, value) {
+    return this.sent?.[name] === JSON.stringify(value);
+  }
+
+  fail(sentence) {
+    this.error.textContent = sentence;
+    this.error.hidden = !sentence;
+  }
+
+  // --- what is seen -------------------------------------------------------------------------------
+
+  recoloured() {
+    this.colours = theme(this.element);
+    this.stage.forget();
+    this.refresh();
+  }
+
+  get positions() {
+    if (this.film) return this.film.tape.positions;
+    if (this.scene.mode === "draw") return Float32Array.from(this.spray.points.flat());
+    return this.points?.positions ?? new Float32Array();
+  }
+
+  get rows() {
+    return this.film ? this.film.film.rows : this.points?.rows;
+  }
+
+  // Labels of the points that are shown, or null.
+  get labels() {
+    if (this.film) return this.film.tape.labels;
+    if (this.scene.mode === "draw") return null;
+    if (this.by === "truth" && this.points?.truth) return this.points.truth;
+    return this.labelling?.labels ?? null;
+  }
+
+  get kind() {
+    return this.by === "truth" && this.points?.truth && !this.film ? "truth" : "cluster";
+  }
+
+  // Everything anew: marks, legend, words, picture.
+  refresh() {
+    this.shown = this.positions;
+    this.mark();
+    this.showLegend();
+    this.showNote(this.look.marks.length);
+    this.stage.draw();
+  }
+
+  // The marks of all points, in their present size.
+  mark() {
+    const count = this.shown.length / this.camera.dims;
+    const radius = (this.radius = radiusFor(count, this.camera.zoom));
+    if (this.film) this.look = this.film.reel.look(this.colours, radius);
+    else this.look = look(this.labels, count, this.hidden, this.colours, radius, Boolean(this.points?.header.density));
+  }
+
+  showLegend() {
+    const still = this.film?.reel.legend?.(this.film.frame, this.colours);
+    if (still) kindLegend(this.legend, still);
+    else if (this.labels && !this.film) {
+      const given = this.kind === "cluster" ? this.labelling?.header.sizes : null;
+      clusterLegend(this.legend, sizesOf(this.labels, given, this.kind === "cluster" && this.labelling?.header.noise), this.hidden, this.kind, this.colours, (label) => {
+        if (!this.hidden.delete(label)) this.hidden.add(label);
+        this.refresh();
+      });
+    } else this.legend.replaceChildren();
+    this.legend.hidden = !this.legend.children.length;
+  }
+
+  showNote(count) {
+    const { header } = this.points ?? {};
+    const notes = [];
+    if (this.film?.film.note) notes.push(this.film.film.note);
+    else if (header && this.scene.mode !== "draw") {
+      if (header.points > header.shown) {
+        notes.push(say("{shown} of {points} points are drawn, and the density of all of them; the clusters come from all.", { shown: header.shown.toLocaleString("en-US"), points: header.points.toLocaleString("en-US") }));
+      }
+      if (header.note) notes.push(header.note);
+    }
+    this.note.textContent = notes.join(" ");
+    this.note.hidden = !notes.length;
+    const hint = this.scene.mode === "draw" && !count ? say("Draw points here: click for one, drag to spray many")
+      : this.scene.mode === "centres" && !this.centres.points.length ? say("Click where the centres shall start")
+      : !count && !this.scene.data && !this.film && this.error.hidden ? say("Choose or draw data to begin") : "";
+    this.stage.hint(hint, this.scene.mode === "centres");
+    this.over.setAttribute("aria-label", say("Plot of {count} points", { count: count.toLocaleString("en-US") }));
+  }
+
+  showFrame(frame, share) {
+    if (!this.film) return;
+    const { tape, reel } = this.film;
+    const isNew = this.film.frame !== frame || tape.at !== frame;
+    this.film.frame = frame;
+    this.film.share = share;
+    if (!isNew) {
+      this.stage.drawOver();
+      return;
+    }
+    tape.seek(frame);
+    this.player.say(reel.sentence(frame));
+    this.refresh();
+  }
+
+  // The hand has moved the camera.
+  moved() {
+    this.stage.resize();
+    if (this.shown && this.radius !== radiusFor(this.look.marks.length, this.camera.zoom)) this.mark();
+    this.stage.draw();
+    this.bar.moved();
+  }
+
+  // The hand has changed the points or centres that it puts there.
+  changed() {
+    this.refresh();
+    this.bar.update();
+  }
+
+  hinted() {
+    this.stage.drawOver();
+  }
+
+  // --- the hand -----------------------------------------------------------------------------------
+
+  tool() {
+    if (this.film) return null;
+    return { draw: this.spray, centres: this.centres }[this.scene.mode] ?? null;
+  }
+
+  lassoing() {
+    return this.lassos && !this.film;
+  }
+
+  visible(at) {
+    return this.look.marks[at] !== 65535;
+  }
+
+  hover(x, y) {
+    const at = x === null || this.scene.mode === "draw" ? -1 : nearest(this.stage.screen, (each) => this.visible(each), x, y);
+    this.over.classList.toggle("on-point", at >= 0);
+    if (at === this.hovered) return;
+    this.hovered = at;
+    this.tip.show(at);
+    this.stage.drawOver();
+  }
+
+  click(x, y) {
+    this.hover(x, y); // a finger has no other way to ask
+    this.stage.thumbs?.open(this.hovered);
+  }
+
+  key(event) {
+    if (event.key === "Escape" && this.selected) {
+      this.select(null);
+      return true;
+    }
+    return this.film && !event.shiftKey ? this.player.key(event) : false;
+  }
+
+  lasso(path) {
+    this.path = path;
+    this.stage.drawOver();
+  }
+
+  // What lies within a closed line of pixels; null lets go of what was selected.
+  select(path) {
+    const had = this.selected;
+    this.path = null;
+    this.selected = path ? inside(path, this.stage.screen).filter((at) => this.visible(at)) : null;
+    if (this.selected || had) {
+      const rows = (this.selected || []).map((at) => this.rows?.[at] ?? at);
+      this.trigger("select", { rows });
+      this.bar.update();
+      this.stage.drawOver();
+    }
+  }
+
+  // For tests.
+  state() {
+    const marks = this.look?.marks ?? [];
+    let drawn = 0;
+    for (const mark of marks) drawn += mark !== 65535;
+    return {
+      mode: this.scene.mode,
+      points: marks.length,
+      drawn,
+      clusters: this.labels && !this.film ? new Set([...this.labels].filter((label) => label >= 0)).size : null,
+      by: this.kind,
+      hidden: [...this.hidden],
+      zoom: this.camera.zoom,
+      moved: this.camera.moved,
+      dims: this.camera.dims,
+      selected: this.selected?.length ?? 0,
+      hovered: this.hovered < 0 ? null : this.rows?.[this.hovered] ?? this.hovered,
+      frame: this.film ? this.film.frame : null,
+      frames: this.film ? this.player.frames : 0,
+      playing: this.player.playing,
+      sentence: this.film ? this.player.said.textContent : "",
+      centres: this.centres.points,
+      sketched: this.spray.points.length,
+      busy: this.stage.isBusy,
+      error: this.error.textContent,
+      painted: this.stage.painted,
+      took: this.stage.took,
+    };
+  }
+
+  // Where a point of the data lies on the page, for tests.
+  pixel(...place) {
+    const box = this.over.getBoundingClientRect();
+    const [x, y] = this.camera.point(...place);
+    return [box.left + x, box.top + y];
+  }
+}
+
+function together(one, other) {
+  return one.map((value, at) => (at % 2 ? Math.max : Math.min)(value, other[at]));
+}

@@ -1,0 +1,85 @@
+"""A plot of points and clusters, in which algorithms move step by step; its value is a *scene*.
+
+Drawn in the browser on plain canvases (``assets/clustering/*.js``, served below ``/scripts``): it
+fetches points, labels and films itself, so that what the page sends back and forth stays small.
+
+The scene, JSON as text, with all keys optional::
+
+    {"data": id or null,            a data set of /api/v1/cluster-data
+     "dims": 2 or 3, "projection": "pca" | "umap" | "none", "scaling": "none" | …,
+     "mode": "view" | "draw" | "centres",
+     "labels": id of a clustering's job or null, "algorithm": its name where a job has several,
+     "film": null or the body of POST /api/v1/cluster-films,
+     "points": [[x, y], …], with which drawing begins,
+     "centres": [[x, y], …], with which placing centres begins,
+     "thumbs": true where points are pictures of the gallery, "revision": n}
+
+A film starts anew when its body or ``revision`` changes. ``points`` and ``centres`` that the page
+sends back unchanged leave what the hand has done since as it is.
+
+Events, each with the named values in ``gr.EventData``: ``drawn`` (``points``) after each stroke,
+``centres`` (``centres``), ``select`` (``rows`` of the data set; empty when nothing is selected any
+more). For tests ``window.atelierPlots[name].state()`` says what is seen.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+from typing import Any
+
+import gradio as gr
+
+from pipelines.catalog import ASSETS
+from studio.i18n import LANGUAGES, texts
+
+SCRIPTS = ASSETS / "clustering"
+STYLE = ASSETS / "clustering.css"
+EVENTS = ("drawn", "centres", "select")
+_SAID = re.compile(r'\bsay\(\s*"((?:[^"\\]|\\.)*)"')
+
+
+def plot(name: str, **options: Any) -> gr.HTML:
+    """The component; give it a scene as its value.
+
+    Args:
+        name: the component's ``elem_id``, and under ``window.atelierPlots`` the plot's name.
+        **options: further arguments of :class:`gradio.HTML`.
+    """
+    given = {"name": name, "words": _words(), "events": EVENTS}
+    return gr.HTML(
+        html_template='<div class="cluster-plot"></div>',
+        js_on_load=(
+            "import(new URL('scripts/clustering/main.js', document.baseURI).href)"
+            ".then((plot) => plot.start(element.querySelector('.cluster-plot'), "
+            f"{{ props, trigger, watch }}, {json.dumps(given)}));"
+        ),
+        apply_default_css=False,
+        elem_id=name,
+        **{"value": "{}", **options},
+    )
+
+
+def scene(**parts: Any) -> str:
+    """A scene of these parts, as the plot's value."""
+    return json.dumps(parts)
+
+
+def said() -> set[str]:
+    """All that the scripts say, in English: the first arguments of their ``say(…)``."""
+    return {
+        json.loads(f'"{text}"')
+        for path in sorted(SCRIPTS.glob("*.js"))
+        for text in _SAID.findall(path.read_text(encoding="utf-8"))
+    }
+
+
+@cache
+def _words() -> dict[str, dict[str, str]]:
+    found = sorted(said())
+    tables = {language: texts(language) for language in LANGUAGES}
+    return {
+        language: {text: table[text] for text in found if text in table}
+        for language, table in tables.items()
+    }

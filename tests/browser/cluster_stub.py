@@ -1,0 +1,159 @@
+"""A page with one plot of clusters, and the routes that it asks, answered from pipelines.clustering."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import gradio as gr
+import numpy as np
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from fastapi.staticfiles import StaticFiles
+from sklearn.cluster import KMeans
+
+from pipelines.catalog import ASSETS
+from pipelines.clustering.datasets import DatasetRequest, make
+from pipelines.clustering.projecting import project
+from pipelines.clustering.steps import agglomerative, dbscan, gmm, kmeans
+from pipelines.clustering.steps.film import film
+from studio.clustering.plot import plot
+from studio.theme import theme
+
+SHOWN = 20_000
+SETS = {
+    "moons": DatasetRequest(name="moons", points=300, noise=0.05),
+    "blobs": DatasetRequest(name="blobs", points=400, clusters=4, noise=0.11, seed=3),
+    "many": DatasetRequest(name="blobs", points=25, clusters=20, noise=0.05),
+    "wine": DatasetRequest(name="wine"),
+    "curve": DatasetRequest(name="s_curve", points=1500, noise=0.02),
+    "large": DatasetRequest(name="varied", points=200_000),
+    "few": DatasetRequest(name="blobs", points=40, clusters=3, noise=0.1, seed=1),
+}
+STEPS = {
+    "kmeans": (lambda X, clusters=4, seed=0: kmeans.steps(X, clusters, "random", seed), "start"),
+    "dbscan": (lambda X, eps=0.15, min_samples=5: dbscan.steps(X, eps, min_samples), "everywhere"),
+    "mixture": (lambda X, clusters=4: gmm.steps(X, clusters), "start"),
+    "agglomerative": (lambda X, clusters=4: agglomerative.steps(X), "end"),
+}
+
+
+def blocks(header: dict[str, Any], *arrays: np.ndarray) -> Response:
+    """A header and plain arrays, as the studio sends points and labels."""
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 4)
+    parts = [len(text).to_bytes(4, "little"), text, *(array.tobytes() for array in arrays)]
+    return Response(b"".join(parts), media_type="application/octet-stream")
+
+
+def shown(count: int) -> np.ndarray:
+    return np.linspace(0, count - 1, min(count, SHOWN)).astype(np.int64)
+
+
+def app(asked: list[str]) -> FastAPI:
+    """The page; every path that the plot asks for is put into ``asked``."""
+    served = FastAPI()
+
+    @served.middleware("http")
+    async def note(request: Request, go_on):
+        if request.url.path.startswith("/api/v1"):
+            asked.append(f"{request.method} {request.url.path.removeprefix('/api/v1/')}")
+        return await go_on(request)
+
+    @served.get("/api/v1/cluster-data/{name}/points")
+    def points(name: str, dims: int = 2, projection: str = "pca", scaling: str = "none"):
+        if name not in SETS:
+            return JSONResponse({"error": {"message": "This data is no longer here."}}, 404)
+        data = make(SETS[name])
+        rows = shown(len(data.X))
+        projected = project(data.X, dims, projection)
+        density = None
+        if len(rows) < len(data.X):
+            counts, xs, ys = np.histogram2d(*projected.points.T, bins=(256, 192))
+            density = {
+                "width": 256,
+                "height": 192,
+                "counts": base64.b64encode(counts.T.astype("<u2").tobytes()).decode(),
+                "extent": [xs[0], xs[-1], ys[0], ys[-1]],
+            }
+        header = {
+            "points": len(data.X),
+            "shown": len(rows),
+            "dims": dims,
+            "method": projected.method,
+            "columns": data.columns,
+            "note": projected.note and projected.note.template.format(**projected.note.values),
+            "truth": None if data.truth is None else data.truth[rows].tolist(),
+            "density": density,
+        }
+        positions = projected.points[rows].astype("<f4")
+        return blocks(header, positions, rows.astype("<u4"))
+
+    @served.get("/api/v1/clusterings/{job}/labels")
+    def labels(job: str, algorithm: str = "kmeans"):
+        name, clusters = job.split("-")
+        data = make(SETS[name])
+        fitted = KMeans(int(clusters), n_init=1, random_state=0).fit(data.X)
+        found = fitted.labels_.astype("<i2")
+        found[:: len(found) // 12] = -1
+        header = {
+            "clusters": int(clusters),
+            "noise": int((found < 0).sum()),
+            "algorithm": algorithm,
+        }
+        header["centres"] = fitted.cluster_centers_.tolist() if data.X.shape[1] == 2 else None
+        return blocks({**header, "ellipses": None}, found[shown(len(found))])
+
+    @served.post("/api/v1/cluster-films")
+    async def films(request: Request):
+        asked_for = await request.json()
+        X = make(SETS[asked_for["data"]]).X
+        steps, dense = STEPS[asked_for["algorithm"]]
+        parameters = asked_for.get("parameters", {})
+        eps = parameters.get("eps", 0.15)
+        return {
+            **film(X, steps(X, **parameters), dense),
+            "algorithm": asked_for["algorithm"],
+            "points": X.round(6).tolist(),
+            "rows": list(range(len(X))),
+            "radius": [eps, eps],
+            "parameters": {"clusters": 4, "eps": eps, "min_samples": 5, **parameters},
+            "note": None,
+        }
+
+    @served.get("/api/v1/cluster-data/{name}/thumbs")
+    def thumbs(name: str):
+        return {"pictures": [f"picture{row}" for row in range(SETS[name].points)]}
+
+    @served.get("/thumbnails/{name}")
+    def thumbnail(name: str):
+        hue = hash(name) % 360
+        drawing = f'<svg xmlns="http://www.w3.org/2000/svg" width="96" height="96"><rect width="96" height="96" fill="hsl({hue} 60% 60%)"/></svg>'  # noqa: E501
+        return Response(drawing, media_type="image/svg+xml")
+
+    served.mount("/scripts/clustering", StaticFiles(directory=ASSETS / "clustering"))
+    served.mount("/scripts", StaticFiles(directory=ASSETS / "chat"))
+    with gr.Blocks(title="Plot") as page:
+        shown_plot = plot("plot")
+        with gr.Row():
+            value = gr.Textbox(elem_id="scene", label="Scene")
+            told = gr.Textbox(elem_id="told", label="Told")
+        value.submit(lambda text: text, value, shown_plot, queue=False)
+        shown_plot.drawn(_drawn, None, told, queue=False)
+        shown_plot.centres(_centres, None, told, queue=False)
+        shown_plot.select(_selected, None, told, queue=False)
+    styles = [ASSETS / "page.css", ASSETS / "clustering.css"]
+    return gr.mount_gradio_app(served, page, path="/", theme=theme(), css_paths=styles)
+
+
+def _drawn(event: gr.EventData) -> str:
+    return json.dumps({"drawn": event.points})
+
+
+def _centres(event: gr.EventData) -> str:
+    return json.dumps({"centres": event.centres})
+
+
+def _selected(event: gr.EventData) -> str:
+    return json.dumps({"select": event.rows})
