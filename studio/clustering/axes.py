@@ -73,7 +73,7 @@ def tick_name(value: float, step: float, most: float) -> str:
     """A tick with as many decimals as its step needs; ``most`` of the axis decides on a unit."""
     if abs(value) < step / 1e6:
         return "0"
-    if not 1e-4 <= step or most >= 1e15:
+    if step < 1e-4 or most >= 1e15:
         return signed(f"{value:.2g}")
     for unit, size, least in (("T", 1e12, 1e12), ("G", 1e9, 1e9), ("M", 1e6, 1e6), ("k", 1e3, 1e4)):
         if most >= least:

@@ -135,7 +135,8 @@ def _class(name: str, row: Sequence[int], columns: Sequence[int], visitor: Visit
 
 def _cell(share: float, text: str, title: str) -> str:
     share = min(1.0, max(0.0, share))
-    strong = " strong" if share > 0.5 else ""
+    strong = " strong" if share > 0.6 else ""  # dark letters on light, light ones on dark
+    strong += " deep" if share > 0.85 else ""
     return (
         f'<td class="shade{strong}" style="--p:{100 * share:.0f}%" title="{escape(title)}">'
         f"{escape(text)}</td>"

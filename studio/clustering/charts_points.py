@@ -18,6 +18,7 @@ from studio.clustering.axes import Axis, axis, number, percent
 from studio.clustering.colours import kind_of
 from studio.clustering.drawing import (
     SIDE,
+    across,
     curve,
     dragged,
     figure,
@@ -199,6 +200,7 @@ def silhouettes(data: Mapping[str, Any], visitor: Visitor) -> str:
     mean = sum(values) / len(values) if mean is None else mean
     x = axis([*values, mean, 1.0], say("Silhouette"), zero=True)
     total, rows = sum(map(len, by_label.values())), sorted(by_label.items())
+    zero = f'<line class="zero" x1="{across(x, 0)}" x2="{across(x, 0)}" y1="0" y2="100%"/>'
     gap = 0.25 / len(rows) if len(rows) > 1 else 0.0  # of the height, between all of them
     paths, names, at = [], [], 0.0
     for label, its in rows:
@@ -223,7 +225,10 @@ def silhouettes(data: Mapping[str, Any], visitor: Visitor) -> str:
             y,
             title,
             paths="".join(paths),
-            marks=upright(x, mean, say(Message("mean {mean}", mean=number(round(mean, 3))))),
+            marks=zero
+            + upright(
+                x, mean, say(Message("mean {mean}", mean=number(round(mean, 3)))), above=True
+            ),
             height=height,
         ),
         finding=say(found),

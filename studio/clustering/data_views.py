@@ -70,7 +70,7 @@ def palette(swatches: Sequence[Mapping[str, Any]], visitor: Visitor) -> str:
         swatches: each label (−1: of no cluster), hex, pixels, share.
     """
     strip = "".join(
-        f'<i style="flex-grow:{max(each["share"], 0.004):.4f};background:{escape(each["hex"])}"></i>'
+        f'<i style="flex-grow:{each["share"]:.4f};background:{escape(each["hex"])}"></i>'
         for each in swatches
     )
     buttons = "".join(_swatch(each, visitor) for each in swatches)

@@ -78,7 +78,7 @@ def plot(
 def _grid(x: Axis, y: Axis) -> str:
     rows = "".join(
         f'<line x1="0" x2="100%" y1="{down(y, tick)}" y2="{down(y, tick)}"'
-        f"{' class=zero' if tick == 0 else ''}/>"
+        f"{' class="zero"' if tick == 0 else ''}/>"
         f'<text x="-8" y="{down(y, tick)}" dy="0.32em" text-anchor="end">{escape(name)}</text>'
         for tick, name in zip(y.ticks, y.names, strict=True)
     )
@@ -171,13 +171,14 @@ def legend(entries: Iterable[str]) -> str:
     return f'<div class="legend">{"".join(entries)}</div>'
 
 
-def upright(x: Axis, at: float, words: str, kind: str = "") -> str:
-    """A dashed line from top to bottom at a value, and what it marks."""
+def upright(x: Axis, at: float, words: str, above: bool = False) -> str:
+    """A dashed line from top to bottom at a value, and what it marks, within the plot or above."""
     right = x.share(at) > 0.7
     anchor = "end" if right else "start"
+    dy = -6 if above else 11
     return (
-        f'<line class="marked {kind}" x1="{across(x, at)}" x2="{across(x, at)}" y1="0" y2="100%"/>'
-        f'<text class="marked {kind}" x="{across(x, at)}" dx="{-7 if right else 7}" y="0" dy="11" '
+        f'<line class="marked" x1="{across(x, at)}" x2="{across(x, at)}" y1="0" y2="100%"/>'
+        f'<text class="marked" x="{across(x, at)}" dx="{-7 if right else 7}" y="0" dy="{dy}" '
         f'text-anchor="{anchor}">{escape(words)}</text>'
     )
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.messages import Message
 from pipelines.sizes import in_words
-from studio.clustering.axes import duration, number, percent
+from studio.clustering.axes import duration, number, percent, signed
 from studio.clustering.charts_heat import confusion
 from studio.clustering.colours import kind_of
 
@@ -45,15 +45,19 @@ class Figure:
     ends: tuple[float, float] | None = None
 
 
+def _three(value: float) -> str:
+    return signed(f"{value:.3f}")
+
+
 FIGURES = {
     figure.name: figure
     for figure in (
         Figure("silhouette", "Silhouette",
                "How much nearer points are to their own cluster than to the next one.",
-               HIGHER, lambda value: number(round(value, 3)), (-1, 1)),
+               HIGHER, _three, (-1, 1)),
         Figure("davies_bouldin", "Davies–Bouldin",
                "How wide clusters are for their distance from the most similar one.",
-               LOWER, lambda value: number(round(value, 3))),
+               LOWER, _three),
         Figure("calinski_harabasz", "Calinski–Harabasz",
                "Spread between clusters over spread within them; grows with the points.",
                HIGHER, number),
@@ -64,14 +68,14 @@ FIGURES = {
         Figure("ari", "ARI",
                "Adjusted Rand index: pairs of points that both have together or apart; 0 by "
                "chance.",
-               HIGHER, lambda value: number(round(value, 3)), (-0.5, 1)),
+               HIGHER, _three, (-0.5, 1)),
         Figure("nmi", "NMI",
                "Normalised mutual information: how much one says of the other.",
-               HIGHER, lambda value: number(round(value, 3)), (0, 1)),
+               HIGHER, _three, (0, 1)),
         Figure("homogeneity", "Homogeneity", "1: no cluster has points of two classes.",
-               HIGHER, lambda value: number(round(value, 3)), (0, 1)),
+               HIGHER, _three, (0, 1)),
         Figure("completeness", "Completeness", "1: no class is parted among clusters.",
-               HIGHER, lambda value: number(round(value, 3)), (0, 1)),
+               HIGHER, _three, (0, 1)),
         Figure("matched", "Matched",
                "Points in the cluster that goes with their class, one to one.",
                HIGHER, percent, (0, 1)),
