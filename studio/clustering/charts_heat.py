@@ -99,7 +99,9 @@ def confusion(agreement: Mapping[str, Any], visitor: Visitor) -> str:
         f'<div class="scroll"><table class="heat"><thead>{head}</thead><tbody>{rows}</tbody>'
         "</table></div>",
         caption=[
-            say("How many points of a class are in a cluster; the darker, the more of the class."),
+            say(
+                "How many points of a class are in a cluster; the stronger the colour, the more of the class."
+            ),
             *[say(more)] * cut,
         ],
     )

@@ -234,7 +234,9 @@ def silhouettes(data: Mapping[str, Any], visitor: Visitor) -> str:
         finding=say(found),
         caption=[
             say("Each cluster’s points lie one below the other, the best first."),
-            say("A full, blunt blade is a good cluster; one that ends left of 0 has lost points."),
+            say(
+                "A full, blunt blade is a good cluster; points left of 0 are nearer to another one."
+            ),
             *sampled(data.get("sampled"), visitor),
         ],
     )

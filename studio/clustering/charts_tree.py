@@ -158,7 +158,7 @@ def dendrogram(
         drawn,
         finding=_jump(shown, visitor),
         caption=[
-            say("Drag the line, or move it with the arrow keys, to set the number of clusters."),
+            say("Drag the line, or move it with the arrow keys, to set k."),
             say("The longer the branches that it cuts, the clearer the clusters."),
         ],
     )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from studio.widgets import Visitor
 
 SIDE = 1000  # of the inner drawing
+_ZERO = ' class="zero"'
 _SHAPES = ("circle", "square", "triangle", "diamond")
 
 
@@ -78,7 +79,7 @@ def plot(
 def _grid(x: Axis, y: Axis) -> str:
     rows = "".join(
         f'<line x1="0" x2="100%" y1="{down(y, tick)}" y2="{down(y, tick)}"'
-        f"{' class="zero"' if tick == 0 else ''}/>"
+        f"{_ZERO if tick == 0 else ''}/>"
         f'<text x="-8" y="{down(y, tick)}" dy="0.32em" text-anchor="end">{escape(name)}</text>'
         for tick, name in zip(y.ticks, y.names, strict=True)
     )
