@@ -89,7 +89,7 @@ def silhouette(data: Data, visitor: Visitor) -> str:
         finding=found,
         caption=[
             say("1: clusters lie far apart. 0: they touch. Below 0: points are nearer to others."),
-            *sampled(data.get("sampled"), visitor),
+            *sampled(data, visitor),
             say("Click a mark to take its k."),
         ],
     )

@@ -100,7 +100,8 @@ def confusion(agreement: Mapping[str, Any], visitor: Visitor) -> str:
         "</table></div>",
         caption=[
             say(
-                "How many points of a class are in a cluster; the stronger the colour, the more of the class."
+                "How many points of a class are in a cluster; the stronger the colour, the more of "
+                "the class."
             ),
             *[say(more)] * cut,
         ],

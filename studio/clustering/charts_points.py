@@ -42,7 +42,7 @@ def k_distance(data: Mapping[str, Any], visitor: Visitor, eps: float | None = No
     """Sorted distances with a line that sets eps: event ``line``, ``{"name": "eps", "value": v}``.
 
     Args:
-        data: distances (ascending), min_samples, eps (at the knee, or None), sampled.
+        data: distances (ascending), min_samples, eps (at the knee, or None), sampled, of.
         eps: where the line lies, if not at the knee.
     """
     say, distances = visitor.say, data["distances"]
@@ -95,7 +95,7 @@ def k_distance(data: Mapping[str, Any], visitor: Visitor, eps: float | None = No
         caption=[
             say("Drag the line, or move it with the arrow keys, to set eps."),
             say("Below the line are the core points; above the knee lies the noise."),
-            *sampled(data.get("sampled"), visitor),
+            *sampled(data, visitor),
         ],
     )
 
@@ -112,7 +112,7 @@ def reachability(data: Mapping[str, Any], visitor: Visitor) -> str:
     """OPTICS' plot, its valleys in their clusters' colours.
 
     ``data``: reachability (in the order of the plot; None or ∞ where a point is reached from
-    none), labels (in that order).
+    none), labels (in that order), of.
     """
     say, labels = visitor.say, data["labels"]
     heights = [_finite(value) for value in data["reachability"]]
@@ -140,6 +140,7 @@ def reachability(data: Mapping[str, Any], visitor: Visitor) -> str:
         caption=[
             say("Each bar is a point: how far it is from the denser ones before it."),
             say("A deep valley is a dense cluster; a high bar begins a new one."),
+            *sampled(data, visitor),
         ],
     )
 
@@ -186,7 +187,7 @@ def silhouettes(data: Mapping[str, Any], visitor: Visitor) -> str:
     """The knife plot: each point's silhouette, by cluster, the largest first.
 
     ``data``: values (−1 … 1), labels (of the same points, no noise), mean (of all; None or left
-    out: of these), sampled.
+    out: of these), sampled, of.
     """
     say, values = visitor.say, data["values"]
     by_label: dict[int, list[float]] = {}
@@ -205,7 +206,8 @@ def silhouettes(data: Mapping[str, Any], visitor: Visitor) -> str:
     paths, names, at = [], [], 0.0
     for label, its in rows:
         share = (1 - gap) * (0.35 / len(rows) + 0.65 * len(its) / total)
-        paths.append(_knife(x, sorted(its, reverse=True), at, at + share, label, visitor))
+        words = _about_knife(label, its, data, visitor)
+        paths.append(_knife(x, sorted(its, reverse=True), at, at + share, label, words))
         names.append((at + share / 2, label))
         at += share + (gap / (len(rows) - 1) if len(rows) > 1 else 0)
     y = Axis(0.0, 1.0, tuple(1 - each for each, _ in names), tuple(str(n) for _, n in names),
@@ -237,13 +239,13 @@ def silhouettes(data: Mapping[str, Any], visitor: Visitor) -> str:
             say(
                 "A full, blunt blade is a good cluster; points left of 0 are nearer to another one."
             ),
-            *sampled(data.get("sampled"), visitor),
+            *sampled(data, visitor),
         ],
     )
 
 
 def _knife(
-    x: Axis, values: Sequence[float], top: float, bottom: float, label: int, visitor: Visitor
+    x: Axis, values: Sequence[float], top: float, bottom: float, label: int, words: str
 ) -> str:
     zero = SIDE * x.share(0)
     step = (bottom - top) / len(values)
@@ -251,13 +253,23 @@ def _knife(
         f"H{SIDE * x.share(value):.1f}V{SIDE * (top + (at + 1) * step):.2f}"
         for at, value in enumerate(values)
     )
-    title = Message(
-        "Cluster {n}: {count} points, mean {mean}",
-        n=label,
-        count=f"{len(values):,}",
-        mean=number(round(sum(values) / len(values), 3)),
-    )
     return (
         f'<path class="area {kind_of(label)}" d="M{zero:.1f} {SIDE * top:.2f}{steps}H{zero:.1f}Z">'
-        f"<title>{escape(visitor.say(title))}</title></path>"
+        f"<title>{escape(words)}</title></path>"
+    )
+
+
+def _about_knife(
+    label: int, values: Sequence[float], data: Mapping[str, Any], visitor: Visitor
+) -> str:
+    mean = number(round(sum(values) / len(values), 3))
+    if data.get("sampled") or data.get("of"):  # then nobody knows how many there are
+        return visitor.say(Message("Cluster {n}: mean {mean}", n=label, mean=mean))
+    return visitor.say(
+        Message(
+            "Cluster {n}: {count} points, mean {mean}",
+            n=label,
+            count=f"{len(values):,}",
+            mean=mean,
+        )
     )

@@ -153,7 +153,7 @@ def dendrogram(
         data={"tree": data},
     )
     return figure(
-        "dendrogram" + (" many" if most > 24 else ""),
+        "dendrogram" + (" plain" if max(shown.leaves) == 1 else " many" if most > 24 else ""),
         title,
         drawn,
         finding=_jump(shown, visitor),
@@ -174,7 +174,7 @@ def cut_height(shown: Tree, k: int, high: float) -> float:
 
 def _leaves_title(shown: Tree, visitor: Visitor) -> str:
     if max(shown.leaves) == 1:
-        return visitor.say("Points")
+        return visitor.say("Single points")
     return visitor.say(Message("{count} groups, with how many points each has",
                                count=len(shown.leaves)))  # fmt: skip
 

@@ -15,9 +15,9 @@ COLOURS = (
     "#56B4E9",  # sky blue
     "#D55E00",  # vermillion
     "#F0E442",  # yellow
-    "#000000",  # black; on dark ground white
+    "#000000",  # black; on dark ground the ink of the theme
 )
-DARK = (*COLOURS[:-1], "#FFFFFF")
+DARK = (*COLOURS[:-1], "#D8D4CC")
 """The same on dark ground."""
 NOISE = "#8A857C"
 

@@ -8,7 +8,7 @@ of 1000 × 1000, stretched to the plot.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -214,8 +214,12 @@ def dragged(
     )
 
 
-def sampled(count: int | None, visitor: Visitor) -> list[str]:
-    """A sentence where not all points were looked at."""
-    if not count:
-        return []
-    return [visitor.say(Message("Taken of {count} points, drawn at random.", count=f"{count:,}"))]
+def sampled(data: Mapping[str, Any], visitor: Visitor) -> list[str]:
+    """Sentences where not all points were looked at (``sampled``), or not all drawn (``of``)."""
+    words = []
+    if count := data.get("sampled"):
+        words.append(Message("Taken of {count} points, drawn at random.", count=f"{count:,}"))
+    if count := data.get("of"):
+        words.append(Message("Of {count} values some are left out of the drawing.",
+                             count=f"{count:,}"))  # fmt: skip
+    return [visitor.say(each) for each in words]

@@ -275,7 +275,7 @@ def _numbers(
     )
     words = escape(say("↑ higher is better, ↓ lower is better; the best of a column is bold."))
     return (
-        f'<div class="scroll"><table class="numbers"><thead><tr><td></td>{heads}</tr></thead>'
+        f'<div class="scroll"><table class="all-numbers"><thead><tr><td></td>{heads}</tr></thead>'
         f'<tbody>{lines}</tbody></table></div><p class="summary">{words}</p>'
     )
 
