@@ -1,0 +1,238 @@
+"""Charts over the number of clusters: elbow, silhouette, gap statistic, BIC and AIC.
+
+Each takes the fields of its dataclass in :mod:`pipelines.clustering.choosing` as JSON has them. A
+mark that is clicked sends ``line`` with ``{"name": "clusters", "value": k}``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pipelines.messages import Message
+from studio.clustering.axes import Axis, axis, counts, number
+from studio.clustering.charts_heat import stability
+from studio.clustering.charts_points import k_distance, reachability, silhouettes
+from studio.clustering.drawing import (
+    across,
+    curve,
+    down,
+    figure,
+    legend,
+    mark,
+    plot,
+    sample,
+    sampled,
+    upright,
+)
+
+if TYPE_CHECKING:
+    from studio.widgets import Visitor
+
+Data = Mapping[str, Any]
+
+
+def elbow(data: Data, visitor: Visitor) -> str:
+    """K-Means' J over k with its knee. ``data``: ks, inertia, knee."""
+    say, ks, knee = visitor.say, data["ks"], data.get("knee")
+    x, y = _k(ks, visitor), axis(data["inertia"], say("Inertia J"), zero=True)
+    marks = "".join(
+        mark(x, y, k, value, _at_k("k = {k}: J = {value}", k, value, visitor), best=k == knee, k=k)
+        for k, value in zip(ks, data["inertia"], strict=True)
+    )
+    if knee is None:
+        found = say("There is no knee: J falls in a straight line.")
+    else:
+        found = say(Message("The knee is at k = {k}: further clusters gain less.", k=knee))
+        marks = upright(x, knee, say(Message("knee: k = {k}", k=knee))) + marks
+    title = say("Elbow: inertia over the number of clusters")
+    return figure(
+        "elbow",
+        title,
+        plot(x, y, title, paths=curve(x, y, ks, data["inertia"]), marks=marks),
+        finding=found,
+        caption=[
+            say("J is the sum of squared distances of the points to their centres."),
+            say("It always falls with k; what is looked for is where it stops falling fast."),
+            say("Click a mark to take its k."),
+        ],
+    )
+
+
+def silhouette(data: Data, visitor: Visitor) -> str:
+    """Mean silhouette over k. ``data``: ks, means (None where not defined), best, sampled."""
+    say, ks, means, best = visitor.say, data["ks"], data["means"], data.get("best")
+    x, y = _k(ks, visitor), axis(means, say("Mean silhouette"), zero=True)
+    marks = "".join(
+        mark(
+            x,
+            y,
+            k,
+            mean,
+            _at_k("k = {k}: silhouette {value}", k, mean, visitor),
+            best=k == best,
+            k=k,
+        )
+        for k, mean in zip(ks, means, strict=True)
+        if mean is not None
+    )
+    if best is None:
+        found = say("It is not defined for any k here: it needs two clusters and more points.")
+    else:
+        found = say(Message("The highest mean silhouette is at k = {k}.", k=best))
+        marks = upright(x, best, say(Message("highest: k = {k}", k=best))) + marks
+    title = say("Silhouette over the number of clusters")
+    return figure(
+        "silhouette",
+        title,
+        plot(x, y, title, paths=curve(x, y, ks, means), marks=marks),
+        finding=found,
+        caption=[
+            say("1: clusters lie far apart. 0: they touch. Below 0: points are nearer to others."),
+            *sampled(data, visitor),
+            say("Click a mark to take its k."),
+        ],
+    )
+
+
+def gap(data: Data, visitor: Visitor) -> str:
+    """The gap statistic with its errors. ``data``: ks, gap, s, log_w, log_w_reference, best."""
+    say, ks, best = visitor.say, data["ks"], data.get("best")
+    rows = list(zip(ks, data["gap"], data["s"], strict=True))
+    ends = [value + sign * s for _, value, s in rows for sign in (-1, 1)]
+    x, y = _k(ks, visitor), axis(ends, say("Gap"))
+    bars = "".join(_error(x, y, k, value, s) for k, value, s in rows)
+    marks = "".join(
+        mark(x, y, k, value, _gap_at(k, value, s, visitor), best=k == best, k=k)
+        for k, value, s in rows
+    )
+    if best is None:
+        found = say("No k has what the rule asks for: the gap rises all the way. Try larger k.")
+    else:
+        found = say(Message("The gap statistic chooses k = {k}.", k=best))
+        bars = upright(x, best, say(Message("chosen: k = {k}", k=best))) + bars
+    title = say("Gap statistic over the number of clusters")
+    return figure(
+        "gap",
+        title,
+        plot(x, y, title, paths=curve(x, y, ks, data["gap"]), marks=bars + marks),
+        finding=found,
+        caption=[
+            say("How much tighter the clusters are than those of points strewn evenly."),
+            say(
+                "Chosen is the smallest k whose gap is at least the next one less its standard "
+                "error (the bars)."
+            ),
+            say("Click a mark to take its k."),
+        ],
+    )
+
+
+def _error(x: Axis, y: Axis, k: int, value: float, s: float) -> str:
+    top, bottom = down(y, value + s), down(y, value - s)
+    at = across(x, k)
+    ends = "".join(
+        f'<svg x="{at}" y="{end}"><line class="error-bar" x1="-5" x2="5" y1="0" y2="0"/></svg>'
+        for end in (top, bottom)
+    )
+    return f'<line class="error-bar" x1="{at}" x2="{at}" y1="{top}" y2="{bottom}"/>{ends}'
+
+
+def _gap_at(k: int, value: float, s: float, visitor: Visitor) -> str:
+    return visitor.say(
+        Message("k = {k}: gap {value} ± {error}", k=k, value=number(value), error=number(s))
+    )
+
+
+def information(data: Data, visitor: Visitor) -> str:
+    """BIC and AIC of Gaussian mixtures, side by side.
+
+    ``data``: ks, covariances, bic and aic (a row a covariance, a column a k), best_bic and
+    best_aic (k, covariance).
+    """
+    say, kinds = visitor.say, data["covariances"]
+    k, covariance = data["best_bic"]
+    other_k, other = data["best_aic"]
+    values = {"k": k, "covariance": covariance, "other_k": other_k, "other": other}
+    if (k, covariance) == (other_k, other):
+        found = Message("Both are lowest at k = {k} with covariance “{covariance}”.", **values)
+    else:
+        found = Message(
+            "BIC is lowest at k = {k} with covariance “{covariance}”, AIC at k = {other_k} with "
+            "“{other}”.",
+            **values,
+        )
+    names = [sample(row, f"k{row}", kind) for row, kind in enumerate(kinds)]
+    panels = "".join(
+        f"<div>{_criterion(data, name, title, visitor)}</div>"
+        for name, title in (("bic", "BIC"), ("aic", "AIC"))
+    )
+    return figure(
+        "information",
+        say("BIC and AIC of Gaussian mixtures"),
+        f'<div class="panels">{panels}</div>',
+        finding=say(found),
+        legend=legend(names),
+        caption=[
+            say("How badly the mixture fits, and a price for each of its parameters."),
+            say("Lower is better; BIC asks the higher price, and so chooses simpler mixtures."),
+            say("Click a mark to take its k."),
+        ],
+    )
+
+
+def _criterion(data: Data, name: str, title: str, visitor: Visitor) -> str:
+    ks, kinds, table = data["ks"], data["covariances"], data[name]
+    best = tuple(data[f"best_{name}"])
+    x, y = _k(ks, visitor), axis([value for row in table for value in row], title)
+    paths = "".join(curve(x, y, ks, row, f"k{at}") for at, row in enumerate(table))
+    marks = "".join(
+        mark(
+            x,
+            y,
+            k,
+            value,
+            visitor.say(
+                Message(
+                    "k = {k}, covariance “{covariance}”: {name} {value}",
+                    k=k,
+                    covariance=kind,
+                    name=title,
+                    value=number(value),
+                )
+            ),
+            kind=f"k{at}",
+            shape=at,
+            best=(k, kind) == best,
+            k=k,
+        )
+        for at, (kind, row) in enumerate(zip(kinds, table, strict=True))
+        for k, value in zip(ks, row, strict=True)
+    )
+    return plot(x, y, title, paths=paths, marks=marks)
+
+
+def _k(ks: list[int], visitor: Visitor) -> Axis:
+    return counts(ks, visitor.say("Clusters (k)"))
+
+
+def _at_k(template: str, k: int, value: float, visitor: Visitor) -> str:
+    return visitor.say(Message(template, k=k, value=number(value)))
+
+
+CHARTS: dict[str, Callable[[Data, Visitor], str]] = {
+    "elbow": elbow,
+    "silhouette": silhouette,
+    "gap": gap,
+    "k_distance": k_distance,
+    "information": information,
+    "reachability": reachability,
+    "stability": stability,
+    "silhouettes": silhouettes,
+}
+"""By the name that a ``CurveRequest`` has for it."""
+
+
+def chart(curve: str, data: Data, visitor: Visitor) -> str:
+    """The chart of a curve, by its name."""
+    return CHARTS[curve](data, visitor)
