@@ -41,6 +41,7 @@ class Outcome(BaseModel):
         noise: points of no cluster.
         ari: adjusted Rand index with the true groups.
         inertia: times K-Means' own J, with as many clusters.
+        largest: points of the largest cluster.
         small_clusters: of BIRCH.
         best: k that a curve marks.
         settled: False where it must not have settled.
@@ -52,6 +53,7 @@ class Outcome(BaseModel):
     noise: Between | None = None
     ari: Between | None = None
     inertia: Between | None = None
+    largest: Between | None = None
     small_clusters: Between | None = None
     best: Between | None = None
     settled: bool | None = None
