@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from pipelines.clustering.lessons import LESSONS, lesson
+from studio.i18n import LANGUAGES, texts
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_settings_and_data_sets_have_the_labels_of_the_page_in_chinese_too(name):
+    english, chinese = (
+        re.sub(r"\$\$.+?\$\$|\$.+?\$", "", lesson(name, language), flags=re.DOTALL)
+        for language in LANGUAGES
+    )
+    for marks in (r"\*\*(.+?)\*\*", r"(?<!\*)\*([^*]+)\*(?!\*)", r"`(.+?)`"):
+        said = set(re.findall(marks, english))
+        assert {texts("zh").get(label, label) for label in said} == set(re.findall(marks, chinese))
+
+
+@pytest.mark.parametrize("name", LESSONS)
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_emphasis_stands_where_markdown_sees_it(name, language):
+    """Beside a bracket or quotation mark inside it, ``**`` needs a space or a mark outside."""
+    words = re.sub(r"\$\$.+?\$\$|\$.+?\$", "", lesson(name, language), flags=re.DOTALL)
+    for before, after in re.findall(r"(^|.)\*\*[^*]+\*\*(.|$)", words, flags=re.MULTILINE):
+        assert not re.match(r"\w", before)
+        assert not re.match(r"\w", after)
