@@ -3,21 +3,14 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from threading import Event
 
 import numpy as np
 import pytest
 import yaml
-from sklearn.metrics import adjusted_rand_score
 
-from pipelines.clustering import choosing
 from pipelines.clustering.algorithms import ALGORITHMS, find
-from pipelines.clustering.datasets import SOURCES, DatasetRequest, make
-from pipelines.clustering.fitting import fit
-from pipelines.clustering.labels import count_clusters
-from pipelines.clustering.lessons import FOLDER, LESSONS, Trial, lesson, trials
-from pipelines.clustering.parameters import KMeansParameters
-from pipelines.clustering.scaling import scale
+from pipelines.clustering.datasets import SOURCES, DatasetRequest
+from pipelines.clustering.lessons import FOLDER, LESSONS, lesson, trials
 from pipelines.errors import NotFound
 
 LANGUAGES = ("en", "zh")
@@ -27,9 +20,6 @@ HEADINGS = {
 }
 EVERY = pytest.mark.parametrize("name", LESSONS)
 IN_BOTH = pytest.mark.parametrize("language", LANGUAGES)
-ALL_TRIALS = [(name, number) for name in LESSONS for number in range(len(trials(name)))]
-
-pytestmark = pytest.mark.filterwarnings("ignore:::sklearn")  # a fit's notes say it
 
 
 def part(words: str, language: str, heading: int) -> str:
@@ -149,83 +139,6 @@ def test_the_words_name_the_values_of_their_trials(name, language):
                 continue
             text = f"{value:,}" if isinstance(value, int) else str(value)
             assert re.search(rf"(?<![\d.]){re.escape(text)}(?![\d.]\d)", words), (key, value)
-
-
-@pytest.mark.parametrize(("name", "number"), ALL_TRIALS)
-def test_a_trial_does_what_the_lesson_says(name, number, stop):
-    trial = trials(name)[number]
-    found = look(trial, stop)
-    said = {key: value for key, value in trial.outcome if value is not None}
-    assert said
-    for key, value in said.items():
-        if key == "settled":
-            assert found[key] == value
-        else:
-            assert value[0] <= round(found[key], 9) <= value[1], (key, found[key])
-
-
-def look(trial: Trial, stop: Event) -> dict:
-    """What comes of a trial, by the engine itself."""
-    data = make(trial.data)
-    X = scale(data.X, trial.scaling).X
-    if trial.curve:
-        steps = {
-            "gap": choosing.gap,
-            "elbow": choosing.elbow,
-            "silhouette": choosing.silhouette_curve,
-        }[trial.curve]
-        first = 2 if trial.curve == "silhouette" else 1
-        curve = ending(steps(X, ks=range(first, trial.most + 1), seed=trial.seed, stop=stop))
-        return {"best": curve.knee if trial.curve == "elbow" else curve.best}
-    algorithm = find(trial.algorithm)
-    params = algorithm.parameters.model_validate(trial.parameters)
-    fitted = fit(trial.algorithm, X, params, trial.seed, stop)
-    clusters = count_clusters(fitted.labels)
-    found = {
-        "clusters": clusters,
-        "noise": fitted.noise,
-        "largest": int(np.bincount(fitted.labels[fitted.labels >= 0]).max(initial=0)),
-        "settled": not any("settled" in note.template for note in fitted.notes),
-        "small_clusters": fitted.model.get("small_clusters"),
-    }
-    if data.truth is not None:
-        found["ari"] = adjusted_rand_score(data.truth, fitted.labels)
-    if trial.outcome.inertia:
-        whole = fit("kmeans", X, KMeansParameters(clusters=clusters), trial.seed, stop)
-        found["inertia"] = fitted.model["inertia"] / whole.model["inertia"]
-    return found
-
-
-def ending(steps):
-    """What a generator returns."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
-
-
-def test_one_more_cluster_of_bisecting_splits_one_and_leaves_the_rest(stop):
-    four, five = (
-        fit(
-            "bisecting",
-            make(trial.data).X,
-            find("bisecting").parameters.model_validate(trial.parameters),
-            trial.seed,
-            stop,
-        ).labels
-        for trial in trials("bisecting")
-    )
-    inside = {label: set(four[five == label].tolist()) for label in range(5)}
-    assert all(len(parents) == 1 for parents in inside.values())
-
-
-def test_kmeans_draws_all_its_borders_anew_for_one_more_cluster(stop):
-    X = make(trials("bisecting")[0].data).X
-    four, five = (fit("kmeans", X, KMeansParameters(clusters=k), 0, stop).labels for k in (4, 5))
-    kept = {frozenset(np.flatnonzero(four == label).tolist()) for label in range(4)}
-    kept &= {frozenset(np.flatnonzero(five == label).tolist()) for label in range(5)}
-    assert not kept
 
 
 def test_a_language_without_words_falls_back_to_english():
