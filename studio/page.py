@@ -21,6 +21,7 @@ from studio.opening import Opening
 from studio.reuse import fields_of
 from studio.tabs import (
     chat,
+    cluster,
     compare,
     control,
     gallery,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 HEADER_SECONDS = 5
 PAINT, CHAT, INSIDE, STEER, TEACH = "paint", "chat", "inside", "steer", "teach"
 SHELF, COMPARE, SHORTEN, GALLERY = "shelf", "compare", "shorten", "gallery"
-SETTINGS = "settings"
+CLUSTERING, SETTINGS = "clustering", "settings"
 
 
 def build(studio: Studio) -> gr.Blocks:
@@ -65,6 +66,8 @@ def build(studio: Studio) -> gr.Blocks:
                 opened = inside.Tab(studio)
             with gr.Tab(label("Shorten"), id=SHORTEN) as shorten_tab:
                 shortening = shorten.Tab(studio)
+            with gr.Tab(label("Clustering"), id=CLUSTERING) as clustering_tab:
+                clustering = cluster.Tab(studio)
             with gr.Tab(label("Gallery"), id=GALLERY) as gallery_tab:
                 showing = gallery.Tab(studio)
             with gr.Tab(label("Settings"), id=SETTINGS, visible=False) as settings_tab:
@@ -79,6 +82,7 @@ def build(studio: Studio) -> gr.Blocks:
         opened.listen(Opening(page, inside_tab))
         shortening.listen(Opening(page, shorten_tab))
         shortening.send_to(tabs, CHAT)
+        clustering.listen(Opening(page, clustering_tab))
         showing.listen(gallery_tab)
         adjusting.listen(page, settings_tab)
         kept = (
@@ -129,6 +133,7 @@ def look() -> dict[str, Any]:
             ASSETS / "inside.css",
             ASSETS / "shorten.css",
             ASSETS / "clustering.css",
+            ASSETS / "clustering_charts.css",
         ],
         "i18n": gr.I18n(**{language: labels(language) for language in LANGUAGES}),
     }

@@ -8,13 +8,15 @@ import gradio as gr
 from pydantic.fields import FieldInfo
 
 from pipelines.clustering.algorithms import ALGORITHMS, find
+from pipelines.clustering.filming import FILMED
 from pipelines.clustering.lessons import lesson
 from pipelines.clustering.requests import ClusterRequest
 from pipelines.errors import BadRequest, UserError
 from studio import views
+from studio.clustering.charts import SCRIPT
+from studio.clustering.data_views import about
 from studio.clustering.plot import plot
 from studio.clustering.scene import Scene  # Gradio reads the hints of listeners
-from studio.clustering.views import SCRIPT, about
 from studio.job import DONE, Job
 from studio.tabs.cluster_choosing import Choosing
 from studio.tabs.cluster_comparing import Comparing
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
 
 KIND = "cluster"
 FIRST = "kmeans"
-FILMED = ("kmeans", "dbscan", "agglomerative", "mixture")
 OWN_CENTRES = "own"
 _SCALINGS = {"none": "As they are", "standard": "Standardised", "minmax": "Min-max",
              "robust": "Robust"}  # fmt: skip
@@ -138,9 +139,7 @@ class Tab:
                        set_by_line, **QUIET)
             for board in (self.board.board, self.choosing.board.board)
         ]  # fmt: skip
-        self.board.connect(
-            opening, self._cluster, self._asked, asked, self._result, [], also=lines
-        )
+        self.board.connect(opening, self._cluster, self._asked, asked, self._result, [], also=lines)
         for event in self.board.followed:
             event.then(self._labelled, [self.board.job_id, *shown[:1]], shown, **QUIET)
         self._play.click(self._played, asked, [*shown, self.form.said], preprocess=False, **QUIET)
@@ -177,7 +176,7 @@ class Tab:
             )  # fmt: skip
         return [
             *fill, name, *updates, scene.scaling, request.seed if request is not None else 0,
-            about(find(name), visitor), lesson(name, visitor.language),
+            about(name, visitor), lesson(name, visitor.language),
             gr.update(interactive=name in FILMED), scene, scene.to_json(),
             form.about(known, known.kind, visitor),
         ]  # fmt: skip
@@ -225,7 +224,7 @@ class Tab:
         updates = self._parameters.shown(algorithm.parameters, values or {})
         after = _with_centres(scene, name == FIRST and (values or {}).get("start") == OWN_CENTRES)
         return [
-            about(algorithm, visitor), *updates, lesson(name, visitor.language),
+            about(name, visitor), *updates, lesson(name, visitor.language),
             gr.update(interactive=name in FILMED), *_changed(scene, after),
         ]  # fmt: skip
 

@@ -9,8 +9,7 @@ import gradio as gr
 
 from pipelines.clustering.lessons import CHOOSING, lesson
 from pipelines.clustering.requests import OF_AN_ALGORITHM, CurveRequest
-from studio.clustering.charts import chart
-from studio.clustering.views import SCRIPT
+from studio.clustering.charts import SCRIPT, chart
 from studio.job import Job
 from studio.tabs.job_board import JobBoard
 from studio.widgets import QUIET, Visitor, from_field, label
@@ -90,7 +89,10 @@ class Choosing:
             if curve == "stability":
                 fields |= {"seeds": seeds}
             chosen = parameters(of_tab)
-            if curve in OF_AN_ALGORITHM or (curve, chosen["algorithm"]) == ("reachability", "optics"):
+            if curve in OF_AN_ALGORITHM or (curve, chosen["algorithm"]) == (
+                "reachability",
+                "optics",
+            ):
                 fields |= chosen
             return fields
 

@@ -9,8 +9,8 @@ import gradio as gr
 
 from pipelines.clustering.algorithms import ALGORITHMS
 from pipelines.clustering.requests import CompareRequest
+from studio.clustering.charts import SCRIPT
 from studio.clustering.scene import Scene
-from studio.clustering.views import SCRIPT
 from studio.job import Job
 from studio.tabs.cluster_result import drawn_comparison
 from studio.tabs.job_board import JobBoard

@@ -14,11 +14,13 @@ from pipelines.errors import BadRequest, UserError
 from pipelines.messages import Message
 from studio import views
 from studio.canvas import canvas
+from studio.clustering.data_api import table_json
 from studio.clustering.data_views import table_preview
 from studio.widgets import QUIET, Visitor, from_field, label
 
 if TYPE_CHECKING:
     from studio.clustering.data import Known
+    from studio.clustering.tables import KnownTable
     from studio.server import Studio
 
 MADE, DRAWN, TABLE, PICTURE, GALLERY = "made", "drawn", "table", "picture", "gallery"
@@ -100,12 +102,14 @@ class DataForm:
             elem_id="cluster-file",
         )
         drawn = {
-            "columns": self._picking("columns", kind=gr.Dropdown, multiselect=True, choices=[])
+            "columns": self._picking(
+                "columns", kind=gr.Dropdown, multiselect=True, choices=[], value=[]
+            )
         }
         with gr.Accordion(label("Missing values and categories"), open=False):
             ways = [(label(title), name) for name, title in MISSING.items()]
             drawn["as_categories"] = self._picking(
-                "as_categories", kind=gr.Dropdown, multiselect=True, choices=[]
+                "as_categories", kind=gr.Dropdown, multiselect=True, choices=[], value=[]
             )
             drawn["missing"] = self._picking("missing", kind=gr.Dropdown, choices=ways)
             drawn["max_levels"] = self._picking("max_levels")
@@ -198,7 +202,7 @@ class DataForm:
                 table = None
             else:
                 picked = self._of_table(known, source["picking"])
-                table, preview = known.id, table_preview(known.table, visitor)
+                table, preview = known.id, _preview(known, visitor)
         picture = gr.update(value=source["picture"]) if kind == PICTURE else skip
         shown = [gr.update(visible=name == kind) for name in self._groups]
         return [kind, *made, *picked, table, picture, skip, *shown, preview]
@@ -223,7 +227,8 @@ class DataForm:
         self.settled = [turned, brought]
         return [
             made["name"].input,
-            *(getattr(made[n], moment) for n in ("points", "seed") for moment in ("submit", "blur")),
+            *(made[name].submit for name in ("points", "seed")),
+            *(made[name].blur for name in ("points", "seed")),
             *(made[n].release for n in ("noise", "clusters")),
             *(picked[n].input for n in ("columns", "as_categories", "missing")),
             picked["max_levels"].release,
@@ -240,11 +245,10 @@ class DataForm:
         except UserError as error:
             left = [gr.skip()] * (len(_PICKED) + 2)
             return [None, *left, views.error(error.message, visitor)]
-        preview = table_preview(known.table, visitor)
-        return [None, *self._of_table(known, {}), known.id, preview, ""]
+        return [None, *self._of_table(known, {}), known.id, _preview(known, visitor), ""]
 
     @staticmethod
-    def _of_table(known: Any, picking: Mapping[str, Any]) -> list[Any]:
+    def _of_table(known: KnownTable, picking: Mapping[str, Any]) -> list[Any]:
         """Updates of the controls that pick: the columns that there are, and the chosen ones."""
         table = known.table
         usable = [each.name for each in table.columns if each.kind not in ("text", "empty")]
@@ -254,3 +258,7 @@ class DataForm:
             gr.update(choices=usable, value=list(picking.get("as_categories", ()))),
             *(gr.update(value=picking[n]) if n in picking else gr.skip() for n in _PICKED[2:]),
         ]
+
+
+def _preview(known: KnownTable, visitor: Visitor) -> str:
+    return table_preview(table_json(known, visitor.language), visitor)

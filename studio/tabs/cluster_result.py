@@ -1,19 +1,24 @@
-"""What the clustering tab shows of a finished job: figures, dendrogram, palette, what to take home."""
+"""What the clustering tab shows of a finished job: figures, tree, palette, what to take home."""
 
 from __future__ import annotations
 
 from html import escape
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from pipelines.clustering.projecting import project, shown_rows
+from pipelines.clustering.scaling import scale
 from pipelines.errors import UserError
 from studio import views
 from studio.clustering.charts_tree import dendrogram
 from studio.clustering.data_views import palette
-from studio.clustering.thumbnails import thumbnail
+from studio.clustering.thumbnails import POINTS, thumbnail
 from studio.clustering.views import comparison, scores
 from studio.widgets import Visitor
 
 if TYPE_CHECKING:
+    from studio.clustering.results import Clustering
     from studio.job import Job
     from studio.server import Studio
 
@@ -22,43 +27,53 @@ FILES = {
     "centres.csv": "Centres (CSV)",
     "model.json": "Parameters (JSON)",
     "cluster.py": "Python code",
-    "picture.png": "Recoloured picture",
+    "data.csv": "Data for the code (CSV)",
 }
 
 
 def drawn_result(studio: Studio, job: Job, visitor: Visitor) -> str:
-    """Scores, what belongs to the algorithm or the data, and the files."""
-    owner = visitor.owner.id
+    """The picture in its new colours, the files, the scores, and the tree where there is one."""
     try:
-        found = studio.clusterings.of(owner, job.id)
+        found = studio.clusterings.of(visitor.owner.id, job.id)
+        painted = studio.clusterings.painted(found)
     except UserError as error:  # cleaned away since
         return views.error(error.message, visitor)
     parts = []
-    if found.picture:
-        image = f'<img class="recoloured" src="api/v1/clusterings/{job.id}/picture.png" alt="">'
-        parts.append(image + palette(found.palette, visitor))
-    parts.append(_files(job.id, found.files, visitor))
-    parts.append(scores(job.result, visitor))
-    if "merges" in found.extra:
-        merges, heights = found.extra["merges"], found.extra["heights"]
-        parts.append(dendrogram(merges, heights, found.clusters, visitor))
+    if painted is not None:
+        alt = escape(visitor.say("The picture in the colours of its clusters"))
+        source = f"api/v1/clusterings/{job.id}/picture.png"
+        parts.append(
+            f'<a class="recoloured" href="{source}?download=true" download>'
+            f'<img src="{source}" alt="{alt}" title="{alt}"></a>'
+        )
+        parts.append(palette(painted[1], visitor))
+    parts += [_files(found, visitor), scores(job.result, visitor)]
+    if "merges" in found.extra and len(found.extra["merges"]):
+        k = int((found.sizes() > 0).sum())
+        parts.append(dendrogram(found.extra["merges"], found.extra["heights"], k, visitor))
     return "".join(parts)
 
 
 def drawn_comparison(studio: Studio, job: Job, visitor: Visitor) -> str:
-    """The grid of a comparison."""
+    """A small picture for each algorithm, with time and scores."""
     try:
-        found = studio.clusterings.compared(visitor.owner.id, job.id)
+        found = studio.clusterings.of(visitor.owner.id, job.id)
+        X = studio.clusterings.dataset(found).X
     except UserError as error:
         return views.error(error.message, visitor)
-    pictures = {name: thumbnail(found.points, labels) for name, labels in found.labels.items()}
+    rows = shown_rows(len(X), POINTS)
+    points = project(scale(np.ascontiguousarray(X[rows]), found.request.scaling).X).points
+    pictures = {name: thumbnail(points, found.labels(name)[rows]) for name in found.algorithms}
     return comparison(job.result["rows"], pictures, visitor)
 
 
-def _files(job_id: str, files: tuple[str, ...], visitor: Visitor) -> str:
+def _files(found: Clustering, visitor: Visitor) -> str:
+    names = dict(FILES)
+    if found.centres is None:
+        del names["centres.csv"]
     links = "".join(
-        f'<a href="api/v1/clusterings/{job_id}/{name}" download>{escape(visitor.say(FILES[name]))}'
-        "</a>"
-        for name in files
+        f'<a href="api/v1/clusterings/{found.job.id}/{name}" download>'
+        f"{escape(visitor.say(title))}</a>"
+        for name, title in names.items()
     )
     return f'<div class="files">{links}</div>'
