@@ -199,7 +199,7 @@ class Tab:
         return [after, after.to_json(), said]
 
     def _drew(
-        self, scene: Scene, *values: Any, event: gr.EventData, request: gr.Request
+        self, scene: Scene, event: gr.EventData, request: gr.Request, *values: Any
     ) -> list[Any]:
         """Points were drawn: the plot shows them already."""
         visitor = Visitor.of(request)
@@ -234,7 +234,7 @@ class Tab:
         return _changed(scene, _with_centres(scene, fields.get("start") == OWN_CENTRES))
 
     def _line(
-        self, scene: Scene, name: str, *values: Any, event: gr.EventData, request: gr.Request
+        self, scene: Scene, name: str, event: gr.EventData, request: gr.Request, *values: Any
     ) -> list[Any]:
         """A line was dragged: the parameter that it stands for takes its place."""
         field, value = str(event._data.get("name")), event._data.get("value")
@@ -271,7 +271,7 @@ class Tab:
     def _asked(self, values: list[Any], visitor: Visitor) -> dict[str, Any]:
         return self._on_data(values, visitor) | self._with_parameters(values)
 
-    def _played(self, *values: Any, request: gr.Request) -> list[Any]:
+    def _played(self, request: gr.Request, *values: Any) -> list[Any]:
         visitor, scene = Visitor.of(request), values[0]
         try:
             fields = self._asked(list(values), visitor)

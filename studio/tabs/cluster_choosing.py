@@ -75,7 +75,7 @@ class Choosing:
             on_data: the fields of scene and seed.
             parameters: the fields of the algorithm, of all values of ``asked``.
         """
-        opening.fill(lambda visitor: [lesson(CHOOSING, visitor.language)], [self._lesson])
+        opening.load(_lesson, None, self._lesson, **QUIET)
         own = [self._curve, self._least, self._most, self._neighbours, self._seeds]
         self._curve.input(_turned, self._curve, own[1:], **QUIET)
 
@@ -97,6 +97,10 @@ class Choosing:
             return fields
 
         self.board.connect(opening, self._draw, request_of, [*asked, *own], _drawn, [])
+
+
+def _lesson(request: gr.Request) -> str:
+    return lesson(CHOOSING, Visitor.of(request).language)
 
 
 def _drawn(job: Job, visitor: Visitor, values: list[Any]) -> str:

@@ -108,9 +108,7 @@ class DataForm:
         }
         with gr.Accordion(label("Missing values and categories"), open=False):
             ways = [(label(title), name) for name, title in MISSING.items()]
-            drawn["as_categories"] = self._picking(
-                "as_categories", kind=gr.Dropdown, multiselect=True, choices=[], value=[]
-            )
+            drawn["as_categories"] = self._picking("as_categories", **several)
             drawn["missing"] = self._picking("missing", kind=gr.Dropdown, choices=ways)
             drawn["max_levels"] = self._picking("max_levels")
         self._preview = gr.HTML(elem_id="cluster-preview")
