@@ -101,11 +101,8 @@ class DataForm:
             height=120,
             elem_id="cluster-file",
         )
-        drawn = {
-            "columns": self._picking(
-                "columns", kind=gr.Dropdown, multiselect=True, choices=[], value=[]
-            )
-        }
+        several = {"kind": gr.Dropdown, "multiselect": True, "choices": [], "value": []}
+        drawn = {"columns": self._picking("columns", **several)}
         with gr.Accordion(label("Missing values and categories"), open=False):
             ways = [(label(title), name) for name, title in MISSING.items()]
             drawn["as_categories"] = self._picking("as_categories", **several)
