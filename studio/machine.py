@@ -38,7 +38,7 @@ class Machine:
         offline: bool = False,
     ) -> None:
         self._catalog = catalog
-        self._home = home
+        self.home = home
         self._wanted = device
         self._budget = budget
         self._offline = offline
@@ -98,23 +98,27 @@ class Machine:
         on_gpu = device.startswith("cuda")
         # On a CPU the models share the RAM with everything else that runs on the machine.
         budget = self._budget or int(free_memory(device) * (0.9 if on_gpu else 0.6))
-        loader = Loader(self._catalog, self._home, self._offline, budget)
+        loader = Loader(self._catalog, self.home, self._offline, budget)
         return ModelCache(
             loader.load,
             device,
             budget,
             ram_budget_bytes=int(free_memory("cpu") * 0.5) if on_gpu else 0,
             expected_bytes=lambda name: loader.expected_bytes(name, device),
-            home=self._home,
+            home=self.home,
             offline=self._offline,
         )
 
 
 class CacheOnDemand:
-    """A :class:`ModelCache` in all it does, made at its first use."""
+    """A :class:`ModelCache` in all it does, made at the first use that needs it."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
+
+    @property
+    def home(self) -> Path:
+        return self._machine.home
 
     def loaded(self) -> list[Entry]:
         return self._machine.loaded()

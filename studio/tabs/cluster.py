@@ -78,16 +78,16 @@ class Tab:
             "algorithm", kind=gr.Dropdown, info=None,
             choices=[(label(each.title), name) for name, each in ALGORITHMS.items()],
         )  # fmt: skip
-        self._about = gr.HTML(elem_id="cluster-about")
-        models = [each.parameters for each in ALGORITHMS.values()]
-        first = ALGORITHMS[FIRST].parameters
-        with gr.Column(elem_classes="parameters"):
-            self._parameters = Parameters(models, first, "cluster", _kind, ("centres",))
         with gr.Row(elem_classes="actions"):
             self._cluster = gr.Button(label("Cluster"), variant="primary", elem_id="cluster")
             self._play = gr.Button(label("Play the steps"), elem_id="cluster-play")
 
     def _draw_rest(self) -> None:
+        models = [each.parameters for each in ALGORITHMS.values()]
+        first = ALGORITHMS[FIRST].parameters
+        with gr.Column(elem_classes="parameters"):
+            self._parameters = Parameters(models, first, "cluster", _kind, ("centres",))
+        self._about = gr.HTML(elem_id="cluster-about")
         scalings = [(label(title), name) for name, title in _SCALINGS.items()]
         layouts = [(label(title), name) for name, title in _LAYOUTS.items()]
         with gr.Row():

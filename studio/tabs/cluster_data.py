@@ -92,7 +92,7 @@ class DataForm:
         with gr.Row():
             drawn["noise"] = self._field("noise", maximum=0.5, step=0.01, info=None)
             drawn["clusters"] = self._field("clusters", maximum=12, info=None)
-        return drawn
+        return {name: drawn[name] for name in _MADE}
 
     def _draw_table(self) -> dict[str, gr.components.Component]:
         self._file = gr.File(

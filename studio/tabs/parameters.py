@@ -49,9 +49,11 @@ class Parameters:
         self.controls: list[gr.components.Component] = []
         for place, (name, kind) in enumerate(zip(self._names(first), self._kinds, strict=True)):
             model, field = (first, name) if name else examples[kind]
-            elem_id = f"{prefix}-parameter-{place}"
+            options: dict[str, Any] = {"elem_id": f"{prefix}-parameter-{place}"}
+            if kind is gr.Number:  # today a whole number, tomorrow another's fraction
+                options["precision"] = None
             self.controls.append(
-                from_field(model, field, kind=kind, elem_id=elem_id, visible=bool(name))
+                from_field(model, field, kind=kind, visible=bool(name), **options)
             )
 
     def shown(self, model: type[BaseModel], values: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -63,6 +65,7 @@ class Parameters:
                 continue
             # What another model left in the control is none of this one's.
             arguments = {"value": None, **arguments_of(model, name, kind)}
+            arguments.pop("precision", None)
             if name in values:
                 arguments["value"] = values[name]
             updates.append(gr.update(**arguments, visible=True))
