@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from pipelines.clustering.filming import FilmRequest, make_film, too_long
-from pipelines.errors import BadRequest, Busy, Stopped, validated
+from pipelines.errors import Busy, Stopped, validated
 from studio.i18n import translate
 
 if TYPE_CHECKING:
@@ -59,12 +59,7 @@ class Films:
                     raise
                 raise too_long(LIMIT_SECONDS) from None
             film["note"] = " ".join(translate(each, language) for each in film.pop("notes")) or None
-            try:
-                return json.dumps(film, ensure_ascii=False, allow_nan=False).encode()
-            except ValueError:  # squares of 1e150 and more add up to infinity
-                raise BadRequest(
-                    "The values are too large to be shown step by step. Choose a scaling."
-                ) from None
+            return json.dumps(film, ensure_ascii=False, allow_nan=False).encode()
 
     @contextmanager
     def _turn(self, owner_id: str, stop: threading.Event) -> Iterator[None]:
