@@ -50,6 +50,7 @@ def gallery_data(
     known = _known(earlier)
     end = time.monotonic() + SECONDS
     seen: list[str] = []
+    damaged: list[str] = []
 
     def pictures() -> Iterator[Image.Image]:
         for id in ids:
@@ -61,7 +62,8 @@ def gallery_data(
                 path = gallery.thumbnail(owner, id)  # a plot of the gallery shows these too
                 with Image.open(path, formats=("WEBP",)) as picture:
                     image = picture.convert("RGB")
-            except (NotFound, OSError):  # deleted meanwhile, or its file is damaged
+            except (NotFound, OSError, ValueError, SyntaxError):  # or deleted meanwhile
+                damaged.append(id)
                 continue
             seen.append(id)
             yield image
@@ -73,17 +75,21 @@ def gallery_data(
     if not kept:
         raise BadRequest("None of your pictures can be read. Their files may be damaged.")
     X = np.ascontiguousarray([known[id] for id in kept], dtype=np.float64)
-    notes = ()
-    if len(kept) < len(ids):
-        notes = (
+    notes = []
+    if damaged:
+        notes.append(
+            Message("{count} pictures could not be read and are left out.", count=len(damaged))
+        )
+    if len(kept) + len(damaged) < len(ids):
+        notes.append(
             Message(
                 "{count} of {pictures} pictures were looked at within the time for it. Ask again "
                 "to have more of them.",
                 count=f"{len(kept):,}",
                 pictures=f"{len(ids):,}",
-            ),
+            )
         )
-    return Stored(Dataset(X, None, COLUMNS, "Pictures of your gallery"), None, kept), notes
+    return Stored(Dataset(X, None, COLUMNS, "Pictures of your gallery"), None, kept), tuple(notes)
 
 
 def _known(earlier: Stored | None) -> dict[str, np.ndarray]:
