@@ -241,11 +241,8 @@ def test_a_name_that_is_a_whole_line_is_refused(desk):
 def test_a_file_s_name_is_shown_without_its_path(desk):
     path = desk.home / "upload"
     path.write_text(CSV)
-    for given, shown in (
-        ("../../etc/x.csv", "x.csv"),
-        ("C:\\a\\b.csv", "b.csv"),
-        ("\x00", "table"),
-    ):
+    names = {"../../etc/x.csv": "x.csv", "C:\\a\\b.csv": "b.csv", "\x00": "table"}
+    for given, shown in names.items():
         assert desk.data.tables.bring("ann", path, given).name == shown
 
 
@@ -309,9 +306,7 @@ def test_each_picture_of_a_gallery_is_a_point_the_newest_first(desk, eye):
     assert desk.data.pictures("ann", newest.id) == ids[-1:]
 
 
-def test_a_gallery_that_has_grown_is_another_data_set_and_only_new_pictures_are_looked_at(
-    desk, eye
-):
+def test_of_a_gallery_that_has_grown_only_new_pictures_are_looked_at(desk, eye):
     ids = paint(desk, ANN, "red", "lime")
     first = desk.data.make(ANN, {"kind": "gallery"})
     assert desk.data.make(ANN, {"kind": "gallery"}).id == first.id
