@@ -129,6 +129,26 @@ def test_who_has_gone_stops_a_film_that_runs_or_waits(made, slow):
     assert errors == ["stopped"] * 2
 
 
+def test_an_owner_who_asks_for_many_at_once_does_not_fill_all_places(made, slow, monkeypatch):
+    monkeypatch.setattr(films, "EACH_WAITS", 1)
+    stop = threading.Event()
+
+    def ask() -> None:
+        with contextlib.suppress(Stopped):
+            film(made, stop=stop)
+
+    first = threading.Thread(target=ask)
+    first.start()
+    assert slow.entered.acquire(timeout=5)
+    with pytest.raises(Busy):
+        film(made)
+    stop.set()
+    first.join(5)
+    stop.clear()
+    monkeypatch.setattr(films, "make_film", lambda *_: {"notes": []})
+    assert film(made) == {"note": None}
+
+
 def test_a_third_owner_waits_and_hears_after_a_while_that_others_are_at_it(made, slow, monkeypatch):
     monkeypatch.setattr(films, "WAIT_SECONDS", 0.3)
     stop = threading.Event()
