@@ -55,6 +55,12 @@ WEIGHTS: dict[str, Weights] = {
         8_000_000,
         asset="starter/depth",
     ),
+    "toybox_judge": Weights(
+        "the starter's judge",
+        "pipelines.clustering.embedding",
+        6_000_000,
+        asset="starter/judge",
+    ),
     "hed": Weights(
         "HED",
         _AUX,

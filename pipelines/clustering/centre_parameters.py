@@ -18,6 +18,14 @@ from pipelines.clustering.fields import (
 )
 from pipelines.errors import BadRequest
 
+DrawnStart = Annotated[
+    Literal["k-means++", "random"],
+    Field(
+        title="Starting centres",
+        description="k-means++: centres far apart. Random: any points.",
+    ),
+]
+
 
 class KMeansParameters(Parameters):
     clusters: Clusters = 3
@@ -64,13 +72,7 @@ class KMeansParameters(Parameters):
 
 class MiniBatchParameters(Parameters):
     clusters: Clusters = 3
-    start: Annotated[
-        Literal["k-means++", "random"],
-        Field(
-            title="Starting centres",
-            description="k-means++: centres far apart. Random: any points.",
-        ),
-    ] = "k-means++"
+    start: DrawnStart = "k-means++"
     batch: Annotated[
         int,
         Field(
@@ -86,13 +88,7 @@ class MiniBatchParameters(Parameters):
 
 class BisectingParameters(Parameters):
     clusters: Clusters = 3
-    start: Annotated[
-        Literal["k-means++", "random"],
-        Field(
-            title="Starting centres",
-            description="k-means++: centres far apart. Random: any points.",
-        ),
-    ] = "k-means++"
+    start: DrawnStart = "k-means++"
     split: Annotated[
         Literal["biggest_inertia", "largest_cluster"],
         Field(

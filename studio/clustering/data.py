@@ -23,7 +23,7 @@ from pipelines.errors import BadRequest, Busy, NotFound
 from pipelines.messages import Message
 from studio.accounts import is_guest
 from studio.clustering.making import Made, Maker
-from studio.clustering.sources import DrawnSource, Kind, essence, source_of
+from studio.clustering.sources import DrawnSource, Kind, Source, essence, source_of
 from studio.clustering.tables import KnownTable, Tables, sweep
 from studio.home import NO_SPACE, disk_full
 from studio.inputs import KEPT_SECONDS
@@ -124,9 +124,7 @@ class ClusterData:
             Stopped: ``stop`` was set.
         """
         wanted = source_of(source)
-        state = self._maker.state(owner.id, wanted)
-        text = json.dumps([owner.id, essence(wanted), state], sort_keys=True)
-        id = hashlib.sha256(text.encode()).hexdigest()[:32]
+        id = _id(owner.id, wanted, self._maker.state(owner.id, wanted))
         if (known := self._asked_again(owner.id, id)) is not None:
             return known
         self._gallery.check_room(owner.id, is_guest(owner.id))
@@ -134,6 +132,8 @@ class ClusterData:
             if (known := self._asked_again(owner.id, id)) is not None:
                 return known
             made = self._maker.make(owner.id, wanted, stop)
+            if made.stored.pictures is not None:  # perhaps not all: asking again goes on
+                id = _id(owner.id, wanted, list(made.stored.pictures))
             kept = wanted.model_dump(mode="json")
             if isinstance(wanted, DrawnSource):
                 del kept["points"]
@@ -222,10 +222,10 @@ class ClusterData:
         return [each if each in there else None for each in ids]
 
     def _of_gallery(self, owner_id: str) -> Stored | None:
-        """The owner's last data set of the gallery."""
+        """The owner's data set of the gallery with the most pictures."""
         row = self._store.row(
             "SELECT id FROM cluster_data WHERE owner = ? AND kind = 'gallery' "
-            "ORDER BY created DESC, number DESC LIMIT 1",
+            "ORDER BY points DESC, number DESC LIMIT 1",
             (owner_id,),
         )
         try:
@@ -315,6 +315,11 @@ class ClusterData:
                 self._path(row["id"]).unlink(missing_ok=True)
                 self._store.write("DELETE FROM cluster_data WHERE id = ?", (row["id"],))
         return [row["bytes"] for row in rows]
+
+
+def _id(owner_id: str, source: Source, state: Any) -> str:
+    text = json.dumps([owner_id, essence(source), state], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _known(row: sqlite3.Row) -> Known:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from pipelines.clustering.filming import FilmRequest, make_film, too_long
-from pipelines.errors import BadRequest, Busy, Stopped, validated
+from pipelines.errors import Busy, Stopped, validated
 from studio.i18n import translate
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 LIMIT_SECONDS = 20.0
 WAIT_SECONDS = 25.0  # for a turn
 AT_ONCE = 2  # films of all owners; each owner has one at a time
+EACH_WAITS = 3  # films that an owner has asked for and not got yet
 _LOOK_SECONDS = 0.1
 
 
@@ -34,6 +36,7 @@ class Films:
         self._data = cluster_data
         self._turns = threading.Condition()
         self._busy: set[str] = set()  # owners whose film is being made
+        self._asked: Counter[str] = Counter()  # films that an owner waits for, this one among them
 
     def make(
         self, owner: Owner, asked: dict[str, Any], language: str, stop: threading.Event
@@ -45,7 +48,7 @@ class Films:
         Raises:
             BadRequest: the request cannot be used, or takes longer than 20 seconds.
             NotFound: the data set is not the owner's.
-            Busy: other films took all turns for 25 seconds.
+            Busy: other films took all turns for 25 seconds, or the owner waits for three already.
             Stopped: ``stop`` was set.
         """
         request = validated(FilmRequest, asked)
@@ -59,30 +62,37 @@ class Films:
                     raise
                 raise too_long(LIMIT_SECONDS) from None
             film["note"] = " ".join(translate(each, language) for each in film.pop("notes")) or None
-            try:
-                return json.dumps(film, ensure_ascii=False, allow_nan=False).encode()
-            except ValueError:  # squares of 1e150 and more add up to infinity
-                raise BadRequest(
-                    "The values are too large to be shown step by step. Choose a scaling."
-                ) from None
+            return json.dumps(film, ensure_ascii=False, allow_nan=False).encode()
 
     @contextmanager
     def _turn(self, owner_id: str, stop: threading.Event) -> Iterator[None]:
         until = time.monotonic() + WAIT_SECONDS
         with self._turns:
-            while owner_id in self._busy or len(self._busy) >= AT_ONCE:
-                if stop.is_set():
-                    raise Stopped
-                if time.monotonic() > until:
-                    raise Busy("Other films are being made. Ask for this one again in a moment.")
-                self._turns.wait(_LOOK_SECONDS)
-            self._busy.add(owner_id)
+            if self._asked[owner_id] >= EACH_WAITS:
+                raise _busy()
+            self._asked[owner_id] += 1
         try:
-            yield
+            with self._turns:
+                while owner_id in self._busy or len(self._busy) >= AT_ONCE:
+                    if stop.is_set():
+                        raise Stopped
+                    if time.monotonic() > until:
+                        raise _busy()
+                    self._turns.wait(_LOOK_SECONDS)
+                self._busy.add(owner_id)
+            try:
+                yield
+            finally:
+                with self._turns:
+                    self._busy.discard(owner_id)
+                    self._turns.notify_all()
         finally:
             with self._turns:
-                self._busy.discard(owner_id)
-                self._turns.notify_all()
+                self._asked[owner_id] -= 1
+
+
+def _busy() -> Busy:
+    return Busy("Other films are being made. Ask for this one again in a moment.")
 
 
 @contextmanager

@@ -108,8 +108,9 @@ class Maker:
             pixels = pixels_of(self._inputs.open(owner_id, source.picture))
             data, rows = points_of(pixels)
             return Made(Stored(data, rows), _sampled(len(rows), len(pixels.colours)))
+        ids = self._gallery.ids(owner_id, source.limit)
         stored, notes = gallery_data(
-            self._gallery, owner_id, source.limit, self._cache, self._earlier(owner_id), stop
+            self._gallery, owner_id, ids, self._cache, self._earlier(owner_id), stop
         )
         return Made(stored, notes)
 

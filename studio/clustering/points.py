@@ -102,8 +102,7 @@ def plotted(data: Dataset, dims: int, projection: Method, scaling: Scaling) -> P
 
 def _sample_note(count: int, points: int, dims: int) -> Message:
     template = (
-        "{count} of {points} points are drawn; the shading counts all of them, and so do the "
-        "clusters."
+        "{count} of {points} points are drawn; the shading and the clusters come from all of them."
         if dims == 2
         else "{count} of {points} points are drawn; the clusters come from all of them."
     )

@@ -22,7 +22,7 @@ from starlette.background import BackgroundTask
 from pipelines.clustering.algorithms import find
 from pipelines.clustering.projecting import Method
 from pipelines.clustering.scaling import Scaling
-from pipelines.errors import NotFound
+from pipelines.errors import BadRequest, NotFound
 from studio.access import API
 from studio.accounts import owner_of
 from studio.clustering.downloads import write_centres, write_data, write_labels
@@ -37,13 +37,14 @@ if TYPE_CHECKING:
     from studio.server import Studio
 
 AT_ONCE = 4  # requests that compute or write; the threads of other routes stay free
+FILMS_ASKED = 16  # films that are made or wait for a turn
 Algorithm = Annotated[str | None, Query(max_length=40)]
 
 
 def clusterings_router(studio: Studio) -> APIRouter:
     routes = APIRouter(tags=["clustering"])
     results, films = studio.clusterings, Films(studio.cluster_data)
-    turns, film_turns = CapacityLimiter(AT_ONCE), CapacityLimiter(AT_ONCE)
+    turns, film_turns = CapacityLimiter(AT_ONCE), CapacityLimiter(FILMS_ASKED)
 
     def found(request: Request, job_id: str) -> Clustering:
         return results.of(owner_of(request).id, job_id)
@@ -76,7 +77,8 @@ def clusterings_router(studio: Studio) -> APIRouter:
         def look(stop: threading.Event) -> dict[str, Any]:
             here = found(request, job_id)
             painted = None
-            with contextlib.suppress(NotFound):  # the picture has been deleted since
+            # The picture has been deleted since, or there is no cluster to paint with.
+            with contextlib.suppress(NotFound, BadRequest):
                 painted = results.painted(here, stop)
             return clustering_json(here, painted and painted[1], _language(request))
 

@@ -1,0 +1,181 @@
+"""Films of algorithms: what they show is tested with the pipelines; here, who waits for them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+
+import pytest
+
+from pipelines.clustering.datasets import DatasetRequest, make
+from pipelines.errors import BadRequest, Busy, NotFound, Stopped
+from studio.accounts import Owner
+from studio.clustering import films
+from studio.clustering.films import Films
+
+ADA, BOB, EVE = (Owner(name, name, is_host=False) for name in ("ada", "bob", "eve"))
+
+
+class Data:
+    """As much of the data sets as films ask for: everybody has moons and a gigantic one."""
+
+    moons = make(DatasetRequest(name="moons", points=120))
+    huge = make(DatasetRequest(name="moons", points=120))
+    huge.X[:] *= 5e149  # data sets have nothing above 1e150
+
+    def get(self, owner_id: str, id: str):
+        if not hasattr(self, id):
+            raise NotFound("You have no data set {id}. Make it again.", id=id)
+
+    def dataset(self, owner_id: str, id: str):
+        return getattr(self, id)
+
+
+@pytest.fixture
+def made() -> Films:
+    return Films(Data())
+
+
+def film(made: Films, owner: Owner = ADA, language: str = "en", stop=None, **asked) -> dict:
+    body = made.make(owner, {"data": "moons", **asked}, language, stop or threading.Event())
+    return json.loads(body)
+
+
+def test_a_film_is_json_with_its_note_in_the_visitors_language(made):
+    here = film(made)
+    assert set(here) == {
+        "algorithm", "parameters", "points", "rows", "steps", "frames", "radius", "note"
+    }  # fmt: skip
+    assert "best of 10" in here["note"]
+    assert "10" in film(made, language="zh")["note"]
+    assert film(made, language="zh")["note"] != here["note"]
+    assert film(made, algorithm="dbscan")["note"] is None
+
+
+def test_bad_requests_and_others_data_are_refused(made):
+    with pytest.raises(NotFound, match="no data set nothing"):
+        film(made, data="nothing")
+    with pytest.raises(BadRequest, match="no setting called colour"):
+        film(made, colour="red")
+    with pytest.raises(BadRequest, match="Data is missing"):
+        made.make(ADA, {}, "en", threading.Event())
+
+
+@pytest.mark.parametrize("algorithm", ["kmeans", "dbscan", "agglomerative", "mixture"])
+def test_the_largest_numbers_that_data_can_have_are_no_infinity(made, algorithm):
+    body = made.make(ADA, {"data": "huge", "algorithm": algorithm}, "en", threading.Event())
+    here = json.loads(body, parse_constant=lambda name: pytest.fail(name))
+    assert len(here["points"]) == 120
+
+
+class Slow:
+    """Stands for make_film: goes on until it is stopped, and counts how many do at once."""
+
+    def __init__(self) -> None:
+        self.now, self.most, self.entered = 0, 0, threading.Semaphore(0)
+        self.lock = threading.Lock()
+
+    def __call__(self, request, data, stop):
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        self.entered.release()
+        ended = stop.wait(10)
+        with self.lock:
+            self.now -= 1
+        if ended:
+            raise Stopped
+        return {"notes": []}
+
+
+@pytest.fixture
+def slow(monkeypatch) -> Slow:
+    slow = Slow()
+    monkeypatch.setattr(films, "make_film", slow)
+    return slow
+
+
+def test_what_takes_too_long_ends_with_a_sentence(made, slow, monkeypatch):
+    monkeypatch.setattr(films, "LIMIT_SECONDS", 0.2)
+    with pytest.raises(BadRequest, match="takes longer than 0 s"):
+        film(made)
+    with pytest.raises(BadRequest):  # the turn was given back
+        film(made)
+
+
+def test_who_has_gone_stops_a_film_that_runs_or_waits(made, slow):
+    gone, errors = (threading.Event(), threading.Event()), []
+
+    def ask(stop) -> None:
+        try:
+            film(made, stop=stop)
+        except Stopped:
+            errors.append("stopped")
+
+    first = threading.Thread(target=ask, args=gone[:1])
+    first.start()
+    assert slow.entered.acquire(timeout=5)
+    second = threading.Thread(target=ask, args=gone[1:])
+    second.start()
+    time.sleep(0.3)
+    assert slow.most == 1  # one at a time for an owner
+    gone[1].set()
+    second.join(5)
+    assert errors == ["stopped"]
+    gone[0].set()
+    first.join(5)
+    assert errors == ["stopped"] * 2
+
+
+def test_an_owner_who_asks_for_many_at_once_does_not_fill_all_places(made, slow, monkeypatch):
+    monkeypatch.setattr(films, "EACH_WAITS", 1)
+    stop = threading.Event()
+
+    def ask() -> None:
+        with contextlib.suppress(Stopped):
+            film(made, stop=stop)
+
+    first = threading.Thread(target=ask)
+    first.start()
+    assert slow.entered.acquire(timeout=5)
+    with pytest.raises(Busy):
+        film(made)
+    stop.set()
+    first.join(5)
+    stop.clear()
+    monkeypatch.setattr(films, "make_film", lambda *_: {"notes": []})
+    assert film(made) == {"note": None}
+
+
+def test_a_third_owner_waits_and_hears_after_a_while_that_others_are_at_it(made, slow, monkeypatch):
+    monkeypatch.setattr(films, "WAIT_SECONDS", 0.3)
+    stop = threading.Event()
+    others = []
+
+    def ask(owner: Owner) -> None:
+        with contextlib.suppress(Stopped):
+            film(made, owner, stop=stop)
+
+    for owner in (ADA, BOB):
+        other = threading.Thread(target=ask, args=(owner,))
+        other.start()
+        others.append(other)
+        assert slow.entered.acquire(timeout=5)
+    with pytest.raises(Busy, match="Other films"):
+        film(made, EVE)
+    assert slow.most == 2
+    stop.set()
+    for other in others:
+        other.join(5)
+    with pytest.raises(Stopped):
+        film(made, EVE, stop=stop)
+
+
+def test_the_limit_of_a_film_ends_with_it():
+    before = threading.active_count()
+    with films._timed(threading.Event()) as timed:
+        assert not timed.is_set()
+    assert threading.active_count() <= before
+    assert timed.is_set()

@@ -1,0 +1,357 @@
+"""What clustering has found, over HTTP: labels, centres, downloads, each for its owner alone."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipelines.clustering.engine import RESULTS
+from pipelines.clustering.projecting import shown_rows
+from pipelines.engines import ENGINES
+from pipelines.errors import BadRequest, NotFound
+from pipelines.events import Result
+from studio.accounts import Owner
+from studio.cleaning import clean_up
+from studio.clustering.results import CLUSTER, COMPARE, CURVE
+from studio.inputs import WRITING_SECONDS
+from studio.server import Options, Studio
+from tests.studio.live import live_studio, sentence, wait_for
+from tests.studio.people import ACCOUNTS, PASSWORDS
+
+API = "/api/v1"
+ADA = Owner("ada", "ada", is_host=False)
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory) -> Iterator[tuple[Studio, str]]:
+    home = tmp_path_factory.mktemp("results")
+    with live_studio(Options(home, accounts=ACCOUNTS, device="cpu", offline=True)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def visitors(studio) -> Iterator[dict[str, httpx.Client]]:
+    clients = {}
+    for name in ("ada", "bob"):
+        clients[name] = httpx.Client(base_url=studio[1], timeout=120)
+        clients[name].post("/login", data={"name": name, "password": PASSWORDS[name]})
+    yield clients
+    for client in clients.values():
+        client.close()
+
+
+@pytest.fixture(scope="module")
+def ada(visitors) -> httpx.Client:
+    return visitors["ada"]
+
+
+@pytest.fixture(scope="module")
+def bob(visitors) -> httpx.Client:
+    return visitors["bob"]
+
+
+def data_of(client: httpx.Client, **source: Any) -> str:
+    answer = client.post(f"{API}/cluster-data", json=source)
+    assert answer.status_code == 201, answer.text
+    return answer.json()["id"]
+
+
+def done(client: httpx.Client, kind: str, **request: Any) -> dict[str, Any]:
+    """The job of this kind, ended; it must have gone well."""
+    answer = client.post(f"{API}/jobs/{kind}", json=request)
+    assert answer.status_code == 202, answer.text
+    job = wait_for(client, answer.json()["id"], 240)
+    assert job["state"] == "done", job["error"]
+    return job
+
+
+def parts(answer: httpx.Response) -> tuple[dict[str, Any], bytes]:
+    """The header of a binary answer, and what follows."""
+    assert answer.status_code == 200, answer.text
+    body = answer.content
+    length = int.from_bytes(body[:4], "little")
+    assert length % 4 == 0
+    return json.loads(body[4 : 4 + length]), body[4 + length :]
+
+
+def seen(client: httpx.Client, data: str, job: dict[str, Any], **view: Any):
+    """The header of the labels, the labels, and the places and rows that they go with."""
+    header, rest = parts(client.get(f"{API}/clusterings/{job['id']}/labels", params=view))
+    labels = np.frombuffer(rest, "<i2" if header["dtype"] == "int16" else "<i4")
+    view = {name: value for name, value in view.items() if name != "algorithm"}
+    about, rest = parts(client.get(f"{API}/cluster-data/{data}/points", params=view))
+    shown = about["shown"]
+    positions = np.frombuffer(rest, "<f4", shown * about["dims"]).reshape(shown, -1)
+    rows = np.frombuffer(rest, "<u4", shown, positions.nbytes)
+    assert header["shown"] == shown == len(labels)
+    return header, labels, positions * about["unit"] + about["offset"], rows
+
+
+# --- labels over the points of a plot -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("view", [{"scaling": "standard"}, {"scaling": "none"}, {"dims": 3}])
+def test_centres_lie_in_the_middle_of_their_points_whatever_the_picture_shows(ada, view):
+    data = data_of(ada, kind="made", name="wine")
+    job = done(ada, CLUSTER, data=data, scaling="standard", parameters={"clusters": 3})
+    header, labels, positions, rows = seen(ada, data, job, **view)
+    assert (header["algorithm"], header["clusters"], header["noise"]) == ("kmeans", 3, 0)
+    assert header["sizes"] == np.bincount(labels).tolist()
+    assert rows.tolist() == list(range(178))
+    means = [positions[labels == label].mean(axis=0) for label in range(3)]
+    assert np.allclose(header["centres"], means, atol=1e-3 * np.ptp(positions))
+    assert header["ellipses"] is None
+
+
+def test_ellipses_are_those_of_the_points_weighted_by_membership(studio, ada):
+    data = data_of(ada, kind="made", name="wine")
+    job = done(ada, CLUSTER, data=data, algorithm="mixture", scaling="minmax",
+               parameters={"clusters": 2, "regularisation": 0.0})  # fmt: skip
+    header, _, positions, _ = seen(ada, data, job, scaling="robust")
+    soft = studio[0].clusterings.of("ada", job["id"]).soft
+    for at, ellipse in enumerate(header["ellipses"]):
+        covariance = np.cov(positions.T, aweights=soft[:, at], bias=True)
+        long, short = 4 * np.sqrt(np.linalg.eigvalsh(covariance)[::-1])
+        assert ellipse[:2] == pytest.approx(header["centres"][at])
+        assert ellipse[2:4] == pytest.approx([long, short], rel=1e-2)
+    in_3d, *_ = seen(ada, data, job, dims=3)
+    assert in_3d["ellipses"] is None
+    assert np.shape(in_3d["centres"]) == (2, 3)
+
+
+def test_of_many_points_the_labels_are_of_those_that_are_shown_and_counts_are_of_all(studio, ada):
+    data = data_of(ada, kind="made", name="blobs", points=30_000, noise=0.05)
+    job = done(ada, CLUSTER, data=data, algorithm="dbscan", parameters={"eps": 0.02})
+    header, labels, _, rows = seen(ada, data, job)
+    found = studio[0].clusterings.of("ada", job["id"])
+    assert rows.tolist() == shown_rows(30_000).tolist()
+    assert (labels == found.labels()[rows]).all()
+    assert sum(header["sizes"]) + header["noise"] == 30_000
+    assert header["noise"] > 0
+    assert header["centres"] is None
+    assert found.extra["core"].size > 20_000
+
+
+def test_a_comparison_has_labels_by_algorithm(ada):
+    data = data_of(ada, kind="made", name="moons", points=300, noise=0.03)
+    job = done(ada, COMPARE, data=data, algorithms=["kmeans", "dbscan"], clusters=2)
+    dense, by_density, *_ = seen(ada, data, job, algorithm="dbscan")
+    first, by_centres, *_ = seen(ada, data, job)
+    assert (first["algorithm"], dense["algorithm"]) == ("kmeans", "dbscan")
+    assert (by_density != by_centres).any()
+    told = ada.get(f"{API}/clusterings/{job['id']}").json()
+    assert [each["algorithm"] for each in told["algorithms"]] == ["kmeans", "dbscan"]
+    assert "model.json" not in told["files"]
+    answer = ada.get(f"{API}/clusterings/{job['id']}/labels", params={"algorithm": "optics"})
+    assert answer.status_code == 404
+    assert "kmeans, dbscan" in sentence(answer)
+    rows = ada.get(told["files"]["labels.csv"], params={"algorithm": "dbscan"})
+    assert [int(row["cluster"]) for row in read(rows)] == by_density.tolist()
+
+
+# --- what is taken home ---------------------------------------------------------------------------
+
+
+def read(answer: httpx.Response) -> list[dict[str, str]]:
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-disposition"].startswith("attachment")
+    return list(csv.DictReader(io.StringIO(answer.content.decode("utf-8-sig"))))
+
+
+def test_a_table_comes_back_with_its_own_columns_and_the_clusters(studio, ada):
+    table = "name,x,y\n=cmd(),1,1\nbo,1.5,1\nlü,,9\ndi,9,9\nel,9.5,9\n"
+    known = ada.post(f"{API}/cluster-tables", params={"name": "people"}, content=table.encode())
+    assert known.status_code == 201, known.text
+    picking = {"columns": ["x", "y"], "missing": "drop"}
+    data = data_of(ada, kind="table", table=known.json()["id"], picking=picking)
+    job = done(ada, CLUSTER, data=data, parameters={"clusters": 2})
+    rows = read(ada.get(f"{API}/clusterings/{job['id']}/labels.csv"))
+    assert [row["name"] for row in rows] == ["'=cmd()", "bo", "lü", "di", "el"]
+    assert [row["cluster"] for row in rows] == ["0", "0", "", "1", "1"]
+    assert list((studio[0].home / "cache").glob("clustering-*")) == []
+    centres = read(ada.get(f"{API}/clusterings/{job['id']}/centres.csv"))
+    assert [(row["points"], float(row["x"]), float(row["y"])) for row in centres] == [
+        ("2", 1.25, 1.0),
+        ("2", 9.25, 9.0),
+    ]
+
+
+def test_the_code_gives_the_same_labels_from_the_data_beside_it(ada, tmp_path, monkeypatch):
+    data = data_of(ada, kind="made", name="iris")
+    job = done(ada, CLUSTER, data=data, scaling="standard", parameters={"clusters": 3})
+    files = ada.get(f"{API}/clusterings/{job['id']}").json()["files"]
+    (tmp_path / "data.csv").write_bytes(ada.get(files["data.csv"]).content)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(ada.get(files["cluster.py"]).text, names)
+    rows = read(ada.get(files["labels.csv"]))
+    assert names["labels"].tolist() == [int(row["cluster"]) for row in rows]
+    assert {row["truth"] for row in rows} == {"0", "1", "2"}
+    model = ada.get(files["model.json"]).json()
+    assert model["parameters"]["clusters"] == 3
+    assert job["result"]["agreement"]["ari"] == pytest.approx(0.62, abs=0.01)  # standardised
+
+
+def test_how_certain_a_label_is_stands_beside_it(ada):
+    data = data_of(ada, kind="made", name="blobs", points=60)
+    job = done(ada, CLUSTER, data=data, algorithm="mixture", parameters={"clusters": 2})
+    rows = read(ada.get(f"{API}/clusterings/{job['id']}/labels.csv"))
+    assert all(0.5 <= float(row["certainty"]) <= 1 for row in rows)
+
+
+def test_a_picture_is_painted_in_its_clusters_colours(ada):
+    pixels = np.zeros((20, 30, 3), np.uint8)
+    pixels[:, :18] = (200, 30, 30)
+    pixels[:, 18:] = (20, 60, 220)
+    pixels[::2, ::2] += 2  # nearly
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    picture = ada.post(f"{API}/inputs", content=buffer.getvalue()).json()["id"]
+    data = data_of(ada, kind="picture", picture=picture)
+    job = done(ada, CLUSTER, data=data, parameters={"clusters": 2})
+    told = ada.get(f"{API}/clusterings/{job['id']}").json()
+    assert [(each["pixels"], each["share"]) for each in told["palette"]] == [(360, 0.6), (240, 0.4)]
+    painted = Image.open(io.BytesIO(ada.get(told["files"]["picture.png"]).content))
+    colours = dict(map(reversed, painted.getcolors()))
+    assert sorted(colours.values()) == [240, 360]
+    assert "#{:02x}{:02x}{:02x}".format(*max(colours, key=colours.get)) == told["palette"][0]["hex"]
+    ada.delete(f"{API}/inputs/{picture}")
+    assert ada.get(told["files"]["picture.png"]).status_code == 200  # it is kept
+
+
+def test_a_curve_keeps_nothing_and_answers_in_the_job(ada):
+    data = data_of(ada, kind="made", name="blobs", points=200)
+    job = done(ada, CURVE, data=data, curve="elbow", most=5)
+    assert job["result"]["curve"]["knee"] == 3
+    answer = ada.get(f"{API}/clusterings/{job['id']}")
+    assert answer.status_code == 404
+    assert "clustered nothing" in sentence(answer)
+
+
+def test_what_is_not_there_is_said(ada):
+    data = data_of(ada, kind="made", name="uniform", points=50)
+    job = done(ada, CLUSTER, data=data, algorithm="dbscan")
+    base = f"{API}/clusterings/{job['id']}"
+    for name in ("centres.csv", "picture.png"):
+        answer = ada.get(f"{base}/{name}")
+        assert answer.status_code == 404
+        assert name in sentence(answer)
+    assert ada.get(f"{base}/secret.txt").status_code in (404, 422)
+    for strange in ("nothing", "..%2f..%2fatelier.db", "0" * 32):
+        assert ada.get(f"{API}/clusterings/{strange}/labels.csv").status_code == 404
+    assert ada.get(f"{base}/labels", params={"dims": 4}).status_code == 422
+    answer = ada.get(f"{base}/labels", params={"algorithm": "kmeans"})
+    assert answer.status_code == 404
+
+
+# --- nobody else's --------------------------------------------------------------------------------
+
+
+def test_another_s_data_and_results_are_not_found(ada, bob):
+    data = data_of(ada, kind="made", name="moons", points=100)
+    job = done(ada, CLUSTER, data=data)
+    base = f"{API}/clusterings/{job['id']}"
+    for name in ("", "/labels", "/labels.csv", "/data.csv", "/centres.csv", "/model.json",
+                 "/cluster.py", "/picture.png"):  # fmt: skip
+        assert bob.get(base + name).status_code == 404, name
+    assert bob.delete(base).status_code == 404
+    for kind, more in ((CLUSTER, {}), (COMPARE, {}), (CURVE, {"curve": "elbow"})):
+        answer = bob.post(f"{API}/jobs/{kind}", json={"data": data, **more})
+        assert answer.status_code == 404
+        assert data in sentence(answer)
+    assert bob.post(f"{API}/jobs/{job['id']}/retry").status_code == 404
+    assert ada.get(base).status_code == 200
+
+
+# --- without a worker -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def still(tmp_path) -> Iterator[Studio]:
+    """A studio whose worker does not run: jobs stay queued until they are ended here."""
+    studio = Studio(Options(tmp_path, accounts=ACCOUNTS, device="cpu", offline=True))
+    yield studio
+    studio.close()
+
+
+def ended(studio: Studio, **request: Any) -> tuple[str, Path]:
+    """A job that is done, and its folder."""
+    data = studio.cluster_data.make(ADA, {"kind": "made", "name": "blobs", "points": 50}).id
+    job = studio.submit(ADA, CLUSTER, {"data": data, **request})
+    engine = ENGINES[CLUSTER]
+    home = SimpleNamespace(home=studio.home)
+    asked = engine.request_class.model_validate(job.request)
+    *_, result = engine.run(asked, home, SimpleNamespace(is_set=lambda: False))
+    assert isinstance(result, Result)
+    studio.store.write(
+        "UPDATE jobs SET state = 'done', result = ? WHERE id = ?",
+        (json.dumps(result.data), job.id),
+    )
+    return job.id, studio.home / RESULTS / result.data["folder"]
+
+
+def test_a_job_that_is_not_done_has_no_labels(still):
+    data = still.cluster_data.make(ADA, {"kind": "made", "name": "blobs"}).id
+    job = still.submit(ADA, CLUSTER, {"data": data})
+    with pytest.raises(BadRequest, match=f"Job {job.id} is queued: it has no labels"):
+        still.clusterings.of("ada", job.id)
+    with pytest.raises(BadRequest, match="still queued"):
+        still.clusterings.delete("ada", job.id)
+
+
+def test_deleted_is_gone_for_good_and_gives_its_room_back(still):
+    before = still.gallery.bytes_used("ada")
+    job, folder = ended(still)
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    data = still.cluster_data.list("ada")[0].bytes
+    assert still.gallery.bytes_used("ada") == before + data + size
+    still.clusterings.delete("ada", job)
+    assert not folder.exists()
+    assert still.gallery.bytes_used("ada") == before + data
+    with pytest.raises(NotFound, match="no job"):
+        still.clusterings.of("ada", job)
+
+
+def test_results_of_no_job_are_cleaned_up_and_others_are_kept(still):
+    job, kept = ended(still)
+    lost = still.home / RESULTS / ("a" * 32)
+    lost.mkdir()
+    (lost / "labels.npy").write_bytes(b"0" * 1000)
+    young = still.home / RESULTS / ("b" * 32)
+    young.mkdir()
+    old = time.time() - WRITING_SECONDS - 60
+    for folder in (lost, kept):
+        os.utime(folder, (old, old))
+    assert clean_up(still, dry_run=True) >= 1000
+    assert lost.exists()
+    clean_up(still)
+    assert not lost.exists()
+    assert young.exists()
+    assert still.clusterings.of("ada", job).labels().shape == (50,)
+
+
+def test_a_result_whose_folder_or_data_have_vanished_says_so(still):
+    job, folder = ended(still)
+    folder.rename(folder.with_name("elsewhere"))
+    with pytest.raises(NotFound, match="is gone"):
+        still.clusterings.of("ada", job)
+    folder.with_name("elsewhere").rename(folder)
+    found = still.clusterings.of("ada", job)
+    assert found.model["algorithm"] == "kmeans"
+    assert "KMeans(" in found.code
+    assert found.centres.shape == (3, 2)
+    still.cluster_data.delete("ada", found.known.id)
+    with pytest.raises(NotFound, match="no data set"):
+        still.clusterings.of("ada", job)
