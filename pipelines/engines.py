@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -38,16 +39,18 @@ class Engine:
         request_class: what it is asked with.
         module: where its ``run`` is.
         resumes: whether it goes on where it was when it is run again after a crash.
+        light: whether it does without torch, and so need not wait until that is imported.
     """
 
     kind: str
     request_class: type[BaseModel]
     module: str
     resumes: bool = False
+    light: bool = False
 
     def load(self) -> None:
         """Import what :meth:`run` needs: torch, diffusers and the rest, seconds the first time."""
-        with IMPORTING:
+        with nullcontext() if self.light else IMPORTING:
             import_module(self.module)
 
     def run(
@@ -70,8 +73,8 @@ ENGINES: dict[str, Engine] = {
         Engine("score_blocks", ScoreRequest, "pipelines.chat.prune.engine"),
         Engine("shorten", PruneRequest, "pipelines.chat.prune.engine", resumes=True),
         Engine("shorten_curve", CurveRequest, "pipelines.chat.prune.engine"),
-        Engine("cluster", ClusterRequest, "pipelines.clustering.engine"),
-        Engine("compare_clusters", CompareRequest, "pipelines.clustering.engine"),
-        Engine("cluster_curve", ClusterCurveRequest, "pipelines.clustering.engine"),
+        Engine("cluster", ClusterRequest, "pipelines.clustering.engine", light=True),
+        Engine("compare_clusters", CompareRequest, "pipelines.clustering.engine", light=True),
+        Engine("cluster_curve", ClusterCurveRequest, "pipelines.clustering.engine", light=True),
     )
 }
