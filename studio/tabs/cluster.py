@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -24,7 +25,17 @@ from studio.tabs.cluster_data import DRAWN, GALLERY, DataForm
 from studio.tabs.cluster_result import drawn_result
 from studio.tabs.job_board import JobBoard
 from studio.tabs.parameters import Parameters
-from studio.widgets import NEWEST, QUIET, Visitor, bounds, follow_newest, from_field, kind_of, label
+from studio.widgets import (
+    NEWEST,
+    QUIET,
+    Visitor,
+    bounds,
+    follow_newest,
+    from_field,
+    kind_of,
+    label,
+    step,
+)
 
 if TYPE_CHECKING:
     from studio.opening import Opening
@@ -36,6 +47,7 @@ OWN_CENTRES = "own"
 _SCALINGS = {"none": "As they are", "standard": "Standardised", "minmax": "Min-max",
              "robust": "Robust"}  # fmt: skip
 _LAYOUTS = {"pca": "PCA", "umap": "UMAP", "none": "The first columns"}
+_LOOKED_AT = 20_000  # points, for a radius to begin with
 _LONGEST_SLIDER = 100  # a number that goes beyond is typed
 LATEX = [{"left": "$$", "right": "$$", "display": True},
          {"left": "$", "right": "$", "display": False}]  # fmt: skip
@@ -221,12 +233,30 @@ class Tab:
     ) -> list[Any]:
         visitor = Visitor.of(request)
         algorithm = find(name)
-        updates = self._parameters.shown(algorithm.parameters, values or {})
-        after = _with_centres(scene, name == FIRST and (values or {}).get("start") == OWN_CENTRES)
+        if values is None:
+            values = self._first_values(name, scene, visitor)
+        updates = self._parameters.shown(algorithm.parameters, values)
+        after = _with_centres(scene, values.get("start") == OWN_CENTRES)
         return [
             about(name, visitor), *updates, lesson(name, visitor.language),
             gr.update(interactive=name in FILMED), *_changed(scene, after),
         ]  # fmt: skip
+
+    def _first_values(self, name: str, scene: Scene, visitor: Visitor) -> dict[str, Any]:
+        """What differs from an algorithm's defaults for the data that are there."""
+        from pipelines.clustering.comparing import first_eps
+        from pipelines.clustering.projecting import shown_rows
+        from pipelines.clustering.scaling import scale
+
+        if name != "dbscan" or scene.data is None:
+            return {}
+        try:
+            X = self.studio.cluster_data.dataset(visitor.owner.id, scene.data).X
+        except UserError:  # deleted since
+            return {}
+        X = scale(X[shown_rows(len(X), _LOOKED_AT)], scene.scaling).X
+        eps = first_eps(X, 0, Event())
+        return {} if eps is None else {"eps": eps}
 
     def _mode(self, scene: Scene, name: str, *values: Any) -> list[Any]:
         """Own centres are placed in the picture."""
@@ -297,11 +327,12 @@ class Tab:
 
 
 def _kind(field: FieldInfo) -> type:
-    """A slider only where it is short; what may be empty is typed."""
-    kind = kind_of(field)
+    """A slider only where it is short and fine enough; what may be empty is typed."""
+    kind, usual = kind_of(field), field.default
     if kind is not gr.Slider:
         return kind
-    return gr.Number if field.default is None or bounds(field)[1] > _LONGEST_SLIDER else gr.Slider
+    fine = usual is not None and (usual == 0 or usual >= step(field))
+    return gr.Slider if fine and bounds(field)[1] <= _LONGEST_SLIDER else gr.Number
 
 
 def _laid_out(scene: Scene, layout: str, dims: int, scaling: str) -> list[Any]:

@@ -43,7 +43,9 @@ class Choosing:
             self._most = self._field("most", kind=gr.Number)
             self._neighbours = self._field("min_samples", kind=gr.Number, visible=False)
             self._seeds = self._field("seeds", kind=gr.Number, visible=False)
-            self._draw = gr.Button(label("Draw"), elem_id="cluster-draw-curve", min_width=96)
+            self._draw = gr.Button(
+                label("Draw"), elem_id="cluster-draw-curve", min_width=96, scale=0
+            )
         self.board = JobBoard(
             studio, KIND, "cluster-curve", SCRIPT,
             ("No curve yet", "Choose one above and press Draw."),

@@ -38,7 +38,9 @@ class Comparing:
                 CompareRequest, "clusters", kind=gr.Number, elem_id="cluster-compared-k",
                 info=label("For the algorithms that are told; the others find out."),
             )  # fmt: skip
-            self._compare = gr.Button(label("Compare"), elem_id="cluster-compare", min_width=120)
+            self._compare = gr.Button(
+                label("Compare"), elem_id="cluster-compare", min_width=120, scale=0
+            )
         self.board = JobBoard(
             studio, KIND, "cluster-compare", SCRIPT,
             ("No comparison yet", "Choose algorithms and press Compare."),

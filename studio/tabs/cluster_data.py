@@ -89,9 +89,8 @@ class DataForm:
         with gr.Row():
             drawn["points"] = self._field("points", kind=gr.Number, minimum=1, maximum=MAX_POINTS)
             drawn["seed"] = self._field("seed", kind=gr.Number, minimum=0, info=None)
-        with gr.Row():
-            drawn["noise"] = self._field("noise", maximum=0.5, step=0.01, info=None)
-            drawn["clusters"] = self._field("clusters", maximum=12, info=None)
+        drawn["noise"] = self._field("noise", maximum=0.5, step=0.01, info=None)
+        drawn["clusters"] = self._field("clusters", maximum=12, info=None)
         return {name: drawn[name] for name in _MADE}
 
     def _draw_table(self) -> dict[str, gr.components.Component]:
@@ -188,7 +187,10 @@ class DataForm:
         """
         kind = source.get("kind", MADE)
         skip = gr.skip()
-        made = [gr.update(value=source[n]) if n in source else skip for n in _MADE]
+        made = [skip] * len(_MADE)
+        if kind == MADE:
+            used = [gr.skip(), *_used(source["name"])]
+            made = [{**each, "value": source[n]} for n, each in zip(_MADE, used, strict=True)]
         picked, table, preview = [skip] * len(_PICKED), skip, skip
         if kind == TABLE:
             try:
@@ -216,6 +218,8 @@ class DataForm:
             list(self._groups.values()),
             **QUIET,
         )
+        of_formula = [self._made[name] for name in _MADE[1:]]
+        self._made["name"].input(_used, self._made["name"], of_formula, **QUIET)
         outputs = [*self._picked.values(), self._table, self._preview, self.said]
         brought = self._file.upload(self._brought, self._file, [self._file, *outputs], **QUIET)
         made, picked = self._made, self._picked
@@ -257,3 +261,8 @@ class DataForm:
 
 def _preview(known: KnownTable, visitor: Visitor) -> str:
     return table_preview(table_json(known, visitor.language), visitor)
+
+
+def _used(name: str) -> list[dict[str, Any]]:
+    """Which of points, noise, clusters and seed change a data set; the others are hidden."""
+    return [gr.update(visible=each in SOURCES[name].uses) for each in _MADE[1:]]

@@ -52,9 +52,7 @@ class Parameters:
             options: dict[str, Any] = {"elem_id": f"{prefix}-parameter-{place}"}
             if kind is gr.Number:  # today a whole number, tomorrow another's fraction
                 options["precision"] = None
-            self.controls.append(
-                from_field(model, field, kind=kind, visible=bool(name), **options)
-            )
+            self.controls.append(from_field(model, field, kind=kind, visible=bool(name), **options))
 
     def shown(self, model: type[BaseModel], values: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Updates of :attr:`controls` for ``model``; what ``values`` leave out has its default."""
