@@ -47,7 +47,7 @@ OWN_CENTRES = "own"
 _SCALINGS = {"none": "As they are", "standard": "Standardised", "minmax": "Min-max",
              "robust": "Robust"}  # fmt: skip
 _LAYOUTS = {"pca": "PCA", "umap": "UMAP", "none": "The first columns"}
-_LOOKED_AT = 20_000  # points, for a radius to begin with
+_LOOKED_AT = 4_000_000  # numbers, for a radius to begin with
 _LONGEST_SLIDER = 100  # a number that goes beyond is typed
 LATEX = [{"left": "$$", "right": "$$", "display": True},
          {"left": "$", "right": "$", "display": False}]  # fmt: skip
@@ -245,7 +245,6 @@ class Tab:
     def _first_values(self, name: str, scene: Scene, visitor: Visitor) -> dict[str, Any]:
         """What differs from an algorithm's defaults for the data that are there."""
         from pipelines.clustering.comparing import first_eps
-        from pipelines.clustering.projecting import shown_rows
         from pipelines.clustering.scaling import scale
 
         if name != "dbscan" or scene.data is None:
@@ -254,8 +253,9 @@ class Tab:
             X = self.studio.cluster_data.dataset(visitor.owner.id, scene.data).X
         except UserError:  # deleted since
             return {}
-        X = scale(X[shown_rows(len(X), _LOOKED_AT)], scene.scaling).X
-        eps = first_eps(X, 0, Event())
+        if X.size > _LOOKED_AT:
+            return {}
+        eps = first_eps(scale(X, scene.scaling).X, 0, Event())
         return {} if eps is None else {"eps": eps}
 
     def _mode(self, scene: Scene, name: str, *values: Any) -> list[Any]:
