@@ -20,6 +20,7 @@ class Scene:
         labels: id of a job whose clusters are shown, or None.
         algorithm: which of a comparison's, or None.
         film: what to play, as the route ``cluster-films`` takes it, or None.
+        play: whether it begins to play by itself.
         centres: own centres, (k, 2).
         points: drawn ones, (n, 2).
         thumbs: whether points are pictures.
@@ -34,6 +35,7 @@ class Scene:
     labels: str | None = None
     algorithm: str | None = None
     film: dict[str, Any] | None = None
+    play: bool = True
     centres: tuple[tuple[float, float], ...] = ()
     points: tuple[tuple[float, float], ...] = ()
     thumbs: bool = False

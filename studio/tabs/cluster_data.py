@@ -63,7 +63,7 @@ class DataForm:
         with self._group(DRAWN):
             gr.HTML(
                 label("Draw in the picture: click or drag to add points, erase with the eraser."),
-                elem_classes="hint",
+                elem_classes="summary",
             )
         with self._group(TABLE):
             self._picked = self._draw_table()
@@ -75,7 +75,7 @@ class DataForm:
                     "Pictures that look alike lie near one another. The first time, each is looked "
                     "at by a small network, which takes a moment."
                 ),
-                elem_classes="hint",
+                elem_classes="summary",
             )
         self.said = gr.HTML(elem_id="cluster-data-said")
 
