@@ -38,7 +38,7 @@ class Machine:
         offline: bool = False,
     ) -> None:
         self._catalog = catalog
-        self._home = home
+        self.home = home
         self._wanted = device
         self._budget = budget
         self._offline = offline
@@ -98,14 +98,14 @@ class Machine:
         on_gpu = device.startswith("cuda")
         # On a CPU the models share the RAM with everything else that runs on the machine.
         budget = self._budget or int(free_memory(device) * (0.9 if on_gpu else 0.6))
-        loader = Loader(self._catalog, self._home, self._offline, budget)
+        loader = Loader(self._catalog, self.home, self._offline, budget)
         return ModelCache(
             loader.load,
             device,
             budget,
             ram_budget_bytes=int(free_memory("cpu") * 0.5) if on_gpu else 0,
             expected_bytes=lambda name: loader.expected_bytes(name, device),
-            home=self._home,
+            home=self.home,
             offline=self._offline,
         )
 
@@ -115,6 +115,12 @@ class CacheOnDemand:
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
+
+    @property
+    def home(self) -> Path:
+        """The home folder: whoever needs nothing else of the cache, such as clustering, need not
+        wait for torch."""
+        return self._machine.home
 
     def loaded(self) -> list[Entry]:
         return self._machine.loaded()
