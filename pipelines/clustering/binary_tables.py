@@ -59,25 +59,54 @@ def open_parquet(path: Path) -> Any:
     return file
 
 
+def flat_names(file: Any) -> tuple[str, ...]:
+    """The columns of a ``ParquetFile`` that are read: numbers, truth values, times and texts.
+
+    Lists, structures and bytes are not. A few kilobytes can stand for as many of them as fill the
+    memory, since they cannot be kept as dictionaries; and there is no distance between them.
+    """
+    schema = file.schema_arrow
+    flat = [each.name for each in schema if _is_flat(each.type)]
+    # pyarrow takes the name "a.b" for what is below "a" as well.
+    below = {name.partition(".")[0] for name in set(schema.names) - set(flat)}
+    return tuple(name for name in flat if "." not in name or name.partition(".")[0] not in below)
+
+
+def _is_flat(kind: Any) -> bool:
+    from pyarrow import types
+
+    if types.is_dictionary(kind):
+        kind = kind.value_type
+    return any(
+        is_kind(kind)
+        for is_kind in (
+            types.is_integer,
+            types.is_floating,
+            types.is_boolean,
+            types.is_decimal,
+            types.is_temporal,
+            types.is_null,
+            types.is_string,
+            types.is_large_string,
+        )
+    )
+
+
 def parquet_chunks(
     path: Path, names: Sequence[str], stop: threading.Event | None = None
 ) -> Iterator[pd.DataFrame]:
     """The rows of the columns ``names``. Raises as :func:`open_parquet`, and Stopped."""
     with open_parquet(path) as file:
-        from pyarrow import ArrowException, types
+        from pyarrow import ArrowException
 
-        given = file.schema_arrow.names
+        given = flat_names(file)
         size = max(1, CHUNK_CELLS // max(1, len(names)))
         by_name = dict(zip(unique(given), given, strict=True))
         try:
             for batch in file.iter_batches(size, columns=[by_name[name] for name in names]):
                 if stop is not None and stop.is_set():
                     raise Stopped
-                frame = batch.to_pandas(date_as_object=False).set_axis(list(names), axis=1)
-                for name, kind in zip(names, batch.schema.types, strict=True):
-                    if types.is_nested(kind):
-                        frame[name] = frame[name].map(str)
-                yield frame
+                yield batch.to_pandas(date_as_object=False).set_axis(list(names), axis=1)
         except (ArrowException, OSError, ValueError) as error:
             raise _damaged("Parquet", error) from error
 

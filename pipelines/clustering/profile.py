@@ -60,6 +60,9 @@ def numbers_of(
 
     missing = series.isna().to_numpy()
     dtype = series.dtype
+    if isinstance(dtype, pd.CategoricalDtype):  # each text is read once, however often it is there
+        levels = numbers_of(pd.Series(dtype.categories), decimal, thousands)[0]
+        return np.append(levels, np.nan)[series.cat.codes.to_numpy()], missing
     if pd.api.types.is_bool_dtype(dtype) or getattr(dtype, "kind", "O") in "mMc":
         return np.full(len(series), np.nan), missing
     if pd.api.types.is_numeric_dtype(dtype):

@@ -13,7 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pipelines.clustering.binary_tables import npy_chunks, open_npy, open_parquet, parquet_chunks
+from pipelines.clustering.binary_tables import (
+    flat_names,
+    npy_chunks,
+    open_npy,
+    open_parquet,
+    parquet_chunks,
+)
 from pipelines.clustering.delimited import chunks
 from pipelines.clustering.layout import Layout, Reading, layout_of, unique
 from pipelines.clustering.profile import Column, Tally
@@ -43,6 +49,7 @@ class Table:
         rows: how many.
         columns: what each is.
         preview: the first ten rows, as texts.
+        left_out: columns that are not read, because they hold lists, structures or bytes.
     """
 
     path: Path
@@ -51,6 +58,7 @@ class Table:
     rows: int
     columns: tuple[Column, ...]
     preview: tuple[tuple[str, ...], ...]
+    left_out: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -64,6 +72,14 @@ class Table:
         """What a person should see to before clustering; at most a handful."""
         numbers = [column for column in self.columns if column.kind == "number"]
         notes = [_strange(column) for column in numbers if column.unreadable or column.infinite]
+        if self.left_out:
+            notes.insert(
+                0,
+                Message(
+                    "{names} hold lists, structures or bytes and are not read.",
+                    names=", ".join(repr(name[:60]) for name in self.left_out[:5]),
+                ),
+            )
         if not numbers:
             template = (
                 "No column is of numbers. Is the delimiter right, and the decimal mark?"
@@ -97,13 +113,17 @@ def look(
             limit=in_words(max_bytes),
         )
     format = _format_of(path)
-    layout = None
+    layout, left_out = None, ()
     if format == "text":
         layout = layout_of(path, reading or Reading(), stop)
         names = layout.names
     elif format == "parquet":
         with open_parquet(path) as file:
-            names = unique(file.schema_arrow.names)
+            flat = flat_names(file)
+            names = unique(flat)
+            left_out = tuple(name for name in file.schema_arrow.names if name not in flat)
+            if not names:
+                raise BadRequest("The Parquet file has no column of numbers, texts or times.")
             _check_rows(file.metadata.num_rows, max_rows)
     else:
         array = open_npy(path)
@@ -124,7 +144,7 @@ def look(
     if not rows:
         raise BadRequest("The file has no rows. Send a table with at least one.")
     columns = tuple(tally.column() for tally in tallies)
-    return Table(path, format, layout, rows, columns, preview)
+    return Table(path, format, layout, rows, columns, preview, left_out)
 
 
 def frames(

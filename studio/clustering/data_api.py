@@ -41,14 +41,20 @@ KEPT_PLOTS = 16  # of at most half a megabyte
 def cluster_data_router(studio: Studio) -> APIRouter:
     routes = APIRouter(tags=["clustering"])
     data, tables = studio.cluster_data, studio.cluster_data.tables
-    plots, turns = _Plots(), CapacityLimiter(AT_ONCE)
+    plots, turns, plot_turns = _Plots(), CapacityLimiter(AT_ONCE), CapacityLimiter(AT_ONCE)
+    umap_turns = CapacityLimiter(1)  # a minute each, and nothing can stop it
 
-    async def work(request: Request, call: Callable[..., T], *arguments: Any) -> T:
+    async def work(
+        request: Request,
+        call: Callable[..., T],
+        *arguments: Any,
+        limiter: CapacityLimiter = turns,
+    ) -> T:
         """``call(*arguments, stop)`` in a thread; ``stop`` is set when the client has gone."""
         stop = threading.Event()
         watch = asyncio.create_task(_watch(request, stop))
         try:
-            return await run_sync(lambda: call(*arguments, stop), limiter=turns)
+            return await run_sync(lambda: call(*arguments, stop), limiter=limiter)
         except Stopped:
             raise HTTPException(CLOSED) from None
         finally:
@@ -150,7 +156,8 @@ def cluster_data_router(studio: Studio) -> APIRouter:
                 key, lambda: plotted(data.dataset(owner, data_id), dims, projection, scaling)
             )
 
-        drawn = await work(request, draw)
+        limiter = umap_turns if projection == "umap" else plot_turns
+        drawn = await work(request, draw, limiter=limiter)
         return Response(
             drawn.packed(_language(request)),
             media_type="application/octet-stream",

@@ -1,6 +1,6 @@
 """Points that stand for the pictures of a gallery.
 
-Looking at a picture takes about 20 ms, so 2,000 take most of a minute. It is done within the call,
+Looking at 2,000 pictures takes about half a minute. It is done within the call,
 for at most :data:`SECONDS`: what is not looked at by then is left out and said, and since pictures
 that an earlier data set holds are not looked at again, asking once more goes on from there.
 """

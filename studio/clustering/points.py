@@ -2,9 +2,9 @@
 
 An answer is, all little-endian: the length of the header as uint32; the header, JSON in UTF-8 with
 spaces at its end up to a multiple of 4 bytes; positions, float32 (m, dims), point after point; and
-the rows of X that these are, uint32 (m,). A coordinate is ``position * unit + offset[axis]``: times
-of the year 2026, in seconds, would be all the same as float32. Mostly ``unit`` is 1 and ``offset``
-is 0, and always so where the data are near 0.
+the rows of X that these are, uint32 (m,). A coordinate is ``position * unit[axis] +
+offset[axis]``: times of the year 2026, in seconds, would be all the same as float32. Mostly units
+are 1 and offsets 0, and always so where the data are near 0.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def plotted(data: Dataset, dims: int, projection: Method, scaling: Scaling) -> P
         "truth": None if data.truth is None else data.truth[shown].tolist(),
         "density": density,
         "offset": offset.tolist(),
-        "unit": unit,
+        "unit": unit.tolist(),
     }
     positions = ((places - offset) / unit).astype(np.float32)
     return Plotted(positions, shown.astype(np.uint32), header, tuple(notes))
@@ -116,14 +116,15 @@ def _axes(columns: tuple[str, ...], method: Method, dims: int) -> list[str]:
     return [f"{word}{number + 1}" for number in range(dims)]
 
 
-def _frame(places: np.ndarray) -> tuple[np.ndarray, float]:
+def _frame(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What to take off, and to divide by, so that float32 keeps the picture."""
     least, most = places.min(axis=0), places.max(axis=0)
     far = np.maximum(np.abs(least), np.abs(most))
     width = most - least
-    offset = np.where(far > np.maximum(_FAR * width, 1e-30), (least + most) / 2, 0.0)
-    reach = float(np.abs(places - offset).max())
-    return offset, reach if reach > _HUGE or 0 < reach < 1 / _HUGE else 1.0
+    offset = np.where((width > 0) & (far > _FAR * width), (least + most) / 2, 0.0)
+    reach = np.abs(places - offset).max(axis=0)
+    strange = (reach > _HUGE) | ((reach > 0) & (reach < 1 / _HUGE))
+    return offset, np.where(strange, reach, 1.0)
 
 
 def _density(places: np.ndarray) -> dict[str, Any]:

@@ -182,6 +182,7 @@ class Tables:
             about["rows"],
             tuple(Column(**each) for each in about["columns"]),
             tuple(tuple(each) for each in about["preview"]),
+            tuple(about["left_out"]),
         )
         return KnownTable(row["id"], row["name"], table, row["bytes"], row["created"])
 
@@ -242,6 +243,7 @@ def _about(table: Table) -> dict[str, Any]:
         "rows": table.rows,
         "columns": [asdict(each) for each in table.columns],
         "preview": table.preview,
+        "left_out": table.left_out,
     }
 
 

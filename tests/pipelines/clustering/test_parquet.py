@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from pipelines.clustering import binary_tables
+from pipelines.clustering import binary_tables, profile
 from pipelines.clustering.exporting import labels_csv
 from pipelines.clustering.picking import Picking, pick
 from pipelines.clustering.tables import frames, look
@@ -155,3 +155,29 @@ def test_texts_that_repeat_are_not_unfolded(path):
     (chunk,) = frames(table, ("a",))
     assert isinstance(chunk["a"].dtype, pd.CategoricalDtype)
     assert len(chunk["a"].cat.categories) == 1
+
+
+def test_lists_structures_and_bytes_are_not_unfolded_and_it_is_said(path):
+    long = pa.DictionaryArray.from_arrays(pa.array([0] * 300, pa.int32()), pa.array(["x" * 1000]))
+    lists = pa.ListArray.from_arrays(pa.array(range(301), pa.int32()), long)
+    structures = pa.StructArray.from_arrays([long], ["x"])
+    octets = pa.array([b"x" * 1000] * 300)
+    columns = {"l": lists, "s": structures, "o": octets, "s.x": range(300), "a": np.arange(300.0)}
+    parquet.write_table(pa.table(columns), path, store_schema=False)
+    table = look(path)
+    assert table.names == ("a",)
+    assert table.left_out == ("l", "s", "o", "s.x")  # pyarrow takes "s.x" for what is below "s"
+    assert "'l', 's', 'o', 's.x' hold lists, structures or bytes" in str(table.notes()[0])
+    (chunk,) = frames(table, ("a",))
+    assert chunk["a"].tolist() == list(range(300))
+
+
+def test_of_a_text_that_repeats_each_is_read_once(path, monkeypatch):
+    read = []
+    real = profile._plain
+    monkeypatch.setattr(
+        profile, "_plain", lambda cell, *marks: read.append(1) or real(cell, *marks)
+    )
+    column = look(written(path, {"a": ["1.5", "2", "x", None] * 100})).columns[0]
+    assert len(read) <= 4
+    assert (column.missing, column.least, column.most) == (100, 1.5, 2.0)

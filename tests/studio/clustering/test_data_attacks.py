@@ -1,0 +1,236 @@
+"""Files and requests that mean harm, or have gone wrong on their way, over HTTP."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import pickle
+import socket
+import time
+from collections.abc import Iterator
+
+import httpx
+import numpy as np
+import pandas as pd
+import pytest
+
+from studio import access
+from studio.server import Options, Studio
+from tests.studio.live import live_studio, sentence
+
+TABLES, DATA = "/api/v1/cluster-tables", "/api/v1/cluster-data"
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory) -> Iterator[tuple[Studio, str]]:
+    options = Options(tmp_path_factory.mktemp("attacked"), device="cpu", offline=True)
+    with live_studio(options) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(studio) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=studio[1], timeout=120) as client:
+        yield client
+
+
+class Harm:
+    """What a pickle would run."""
+
+    def __reduce__(self):
+        return (time.sleep, (100,))
+
+
+def npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=True)
+    return buffer.getvalue()
+
+
+def npz(**arrays: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def parquet(**columns) -> bytes:
+    buffer = io.BytesIO()
+    pd.DataFrame(columns).to_parquet(buffer)
+    return buffer.getvalue()
+
+
+def claiming(shape: str) -> bytes:
+    """An NPY file whose header says more than there is."""
+    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}}}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + b"\0" * 64
+
+
+FILES = {
+    "nothing": (b"", "empty"),
+    "white space": (b"\n \n", "empty"),
+    "names alone": (b"a,b\n", "no rows below"),
+    "a parquet without rows": (parquet(a=[]), "no rows"),
+    "an npy without rows": (npy(np.zeros((0, 3))), "no rows"),
+    "10,000 columns": (b",".join([b"1"] * 10_000) + b"\n", "10,000 columns; at most 1,000"),
+    "an npy of 10,000 columns": (npy(np.zeros((2, 10_000))), "10,000 columns; at most 1,000"),
+    "a broken parquet": (b"PAR1" + b"\x07" * 500 + b"PAR1", "damaged or cut off"),
+    "half a parquet": (parquet(a=range(1000))[:2000], "damaged or cut off"),
+    "a bomb of zeros": (npz(X=np.zeros(10_000_000)), "archive"),
+    "a gzip": (b"\x1f\x8b\x08\0" + b"\0" * 50, "compressed"),
+    "an npy of pickles": (npy(np.array([Harm()], dtype=object)), "Python objects"),
+    "a pickle": (pickle.dumps([1.0, 2.0]), "neither text nor"),
+    "an npy that claims 8 TB": (claiming("(1000000000000, 1)"), "damaged or cut off"),
+    "an npy of negative length": (claiming("(-1, 2)"), ""),
+    "an npy whose header is code": (claiming("__import__('time').sleep(100)"), "damaged"),
+    "an npy of five axes": (npy(np.zeros((1,) * 5)), "axes"),
+    "an npy of texts": (npy(np.array(["a", "b"])), "array of numbers"),
+    "a quotation mark": (b'a,b\n1,"2\n3,4\n', "never closed"),
+    "one long line": (b"1" * 2_000_000, "first line is longer"),
+    "a program": (b"\x7fELF" + bytes(range(256)) * 20, "neither text nor"),
+    "wider below": (b"a,b\n1,2\n1,2,3\n", "Line 3 has 3 fields"),
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_file_that_is_no_table_is_refused_with_a_sentence(studio, client, kind):
+    content, said = FILES[kind]
+    before = time.monotonic()
+    answer = client.post(TABLES, content=content)
+    assert answer.status_code == 422, answer.text
+    assert said in sentence(answer)
+    assert time.monotonic() - before < 60
+    assert list((studio[0].home / "cache").glob("tmp*")) == []
+    assert client.get(TABLES).json() == {"tables": []}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "gb18030"])
+def test_encodings_are_found(client, encoding):
+    content = "höhe,名称\n1.5,红\n2.5,蓝\n".encode(encoding)
+    if encoding == "gb18030":
+        content = "高度,名称\n1.5,红\n2.5,蓝\n".encode(encoding)
+    answer = client.post(TABLES, content=content)
+    assert answer.status_code == 201, answer.text
+    assert [each["name"] for each in answer.json()["columns"]][1] == "名称"
+    assert client.delete(f"{TABLES}/{answer.json()['id']}").status_code == 204
+
+
+def test_of_a_wrong_delimiter_the_sentence_names_the_right_one(client):
+    answer = client.post(TABLES, content=b"a;b\n1;2\n", params={"delimiter": "|"})
+    assert answer.status_code == 422
+    assert "separated by ';'" in sentence(answer)
+    answer = client.post(TABLES, content=b"a;b\n1;2\n", params={"delimiter": "ab"})
+    assert answer.status_code == 422
+    assert "'ab'" in sentence(answer) or "ab" in sentence(answer)
+
+
+def test_a_file_beyond_the_limit_is_refused_by_its_length_and_while_it_comes(
+    studio, client, monkeypatch
+):
+    monkeypatch.setattr(access, "MAX_TABLE_BYTES", 2_000_000)
+    taken = 0
+
+    def stream():
+        nonlocal taken
+        for _ in range(1000):
+            taken += 100_000
+            yield b"1,2,3,4\n" * 12_500
+
+    answer = client.post(TABLES, content=b"1\n" * 1_500_000)
+    assert answer.status_code == 413
+    assert "at most 2000 kB" in sentence(answer)
+    with contextlib.suppress(httpx.TransportError):  # the studio has hung up, as it may
+        assert client.post(TABLES, content=stream()).status_code == 413
+    assert taken < 50_000_000
+    assert list((studio[0].home / "cache").glob("tmp*")) == []
+
+
+def test_the_limit_is_300_mb_for_tables_and_small_for_what_describes_data(studio):
+    address = studio[1].removeprefix("http://").split(":")
+    for path, length, status in (
+        (TABLES, 500_000_000, b"413"),
+        (DATA, 2_000_000, b"413"),
+        (f"{TABLES}/x/reading", 2_000_000, b"413"),
+    ):
+        with socket.create_connection((address[0], int(address[1])), timeout=60) as line:
+            head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n"
+            line.sendall(head.encode())
+            assert line.recv(100).split()[1] == status
+
+
+def test_an_upload_that_breaks_off_leaves_nothing(studio, client):
+    address = studio[1].removeprefix("http://").split(":")
+    with socket.create_connection((address[0], int(address[1])), timeout=60) as line:
+        head = f"POST {TABLES} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n1,2\n"
+        line.sendall(head.encode())
+        time.sleep(0.5)
+    cache = studio[0].home / "cache"
+    end = time.monotonic() + 30
+    while list(cache.glob("tmp*")) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert list(cache.glob("tmp*")) == []
+    assert client.get(TABLES).json() == {"tables": []}
+
+
+def test_texts_without_letters_and_formulas_are_only_texts(client):
+    content = b'a,=cmd|x\n1,"=HYPERLINK(""http://x"")"\n2,<script>\n'
+    answer = client.post(TABLES, content=content, params={"name": "<img src=x>.csv\r\nX: y"})
+    assert answer.status_code == 201, answer.text
+    table = answer.json()
+    assert table["name"] == "<img src=x>.csvX: y"
+    assert table["preview"][0] == ["1", '=HYPERLINK("http://x")']
+    assert client.delete(f"{TABLES}/{table['id']}").status_code == 204
+
+
+def test_many_categories_and_endless_columns_are_refused(client):
+    rows = "\n".join(f"{i % 60},{i}" for i in range(180))
+    table = client.post(TABLES, content=f"a,b\n{rows}\n".encode()).json()
+    picking = {"columns": ["a"], "as_categories": ["a"], "max_levels": 20}
+    source = {"kind": "table", "table": table["id"], "picking": picking}
+    answer = client.post(DATA, json=source)
+    assert answer.status_code == 422
+    assert "more than 20 categories" in sentence(answer)
+    source["picking"]["max_levels"] = 10**9
+    assert client.post(DATA, json=source).status_code == 422
+    source["picking"] = {"columns": ["a"] * 2000}
+    assert client.post(DATA, json=source).status_code == 422
+    source["picking"] = {"columns": ["\ud800"]}
+    body = b'{"kind": "table", "table": "%s", "picking": {"columns": ["\\ud800"]}}'
+    answer = client.post(DATA, content=body % table["id"].encode())
+    assert answer.status_code == 422
+    assert sentence(answer)
+
+
+@pytest.mark.parametrize(
+    "query", ["dims=4", "dims=0", "dims=x", "projection=tsne", "scaling=log", "projection=%00"]
+)
+def test_a_plot_that_there_is_not_is_refused(client, query):
+    known = client.post(DATA, json={"kind": "made", "name": "iris"}).json()
+    answer = client.get(f"{DATA}/{known['id']}/points?{query}")
+    assert answer.status_code == 422
+    assert sentence(answer)
+
+
+def test_umap_works_or_says_what_is_missing(client):
+    known = client.post(DATA, json={"kind": "made", "name": "iris"}).json()
+    answer = client.get(f"{DATA}/{known['id']}/points?projection=umap")
+    if answer.status_code != 200:
+        assert answer.status_code == 503
+        assert "umap-learn" in sentence(answer)
+
+
+def test_values_at_the_ends_of_what_a_float_can_be_are_plotted(client):
+    content = b"a,b\n1e149,1e-300\n-1e149,3e-300\n0,2e-300\n"
+    table = client.post(TABLES, content=content).json()
+    source = {"kind": "table", "table": table["id"], "picking": {"columns": ["a", "b"]}}
+    known = client.post(DATA, json=source).json()
+    for scaling in ("none", "standard", "minmax", "robust"):
+        body = client.get(f"{DATA}/{known['id']}/points?scaling={scaling}").content
+        length = int.from_bytes(body[:4], "little")
+        header = json.loads(body[4 : 4 + length])
+        places = np.frombuffer(body, "<f4", 6, 4 + length).reshape(3, 2)
+        assert np.isfinite(places).all()
+        spread = np.ptp(places * header["unit"], axis=0)
+        assert (spread > 0).all()
+        if scaling == "none":
+            assert np.allclose(spread, [2e149, 2e-300], rtol=1e-6, atol=0)
