@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -111,6 +113,17 @@ def disk_full(needed: int, folder: Path) -> DiskFull:
         free=readable_bytes(shutil.disk_usage(folder).free),
         folder=shown(folder),
     )
+
+
+@contextlib.contextmanager
+def room_for(needed: int, folder: Path) -> Iterator[None]:
+    """Writing in here that fails for want of room raises :class:`DiskFull`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise disk_full(needed, folder) from error
+        raise
 
 
 def readable_bytes(count: int) -> str:

@@ -26,7 +26,7 @@ from pipelines.dreambooth.subjects import Photo, Subject
 from pipelines.errors import BadRequest, Busy, NotFound, UserError
 from pipelines.messages import Message
 from studio.accounts import is_guest
-from studio.home import NO_SPACE, disk_full
+from studio.home import room_for
 from studio.job import QUEUED, RUNNING
 
 if TYPE_CHECKING:
@@ -277,7 +277,7 @@ class Subjects:
                 count=count,
                 limit=MAX_SUBJECTS,
             )
-        with self._room_for(0):
+        with room_for(0, self._home):
             subject = make()
         try:
             self._store.write(
@@ -306,18 +306,9 @@ class Subjects:
         self.get(owner, id)  # no lock for ids that stand for nothing
         with self._locks[id]:
             subject = self.get(owner, id)
-            with self._room_for(subject.bytes):
+            with room_for(subject.bytes, self._home):
                 yield subject
             self._store.write("UPDATE subjects SET bytes = ? WHERE id = ?", (subject.bytes, id))
-
-    @contextmanager
-    def _room_for(self, needed: int) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            if error.errno in NO_SPACE:
-                raise disk_full(needed, self._home) from error
-            raise
 
     def _check_unused(self, subject: Subject) -> None:
         """A training reads the photos when it begins and again when it goes on."""

@@ -25,7 +25,7 @@ from studio.accounts import is_guest
 from studio.clustering.making import Made, Maker
 from studio.clustering.sources import DrawnSource, Kind, Source, essence, source_of
 from studio.clustering.tables import KnownTable, Tables, sweep
-from studio.home import NO_SPACE, disk_full
+from studio.home import room_for
 from studio.inputs import KEPT_SECONDS
 from studio.job import QUEUED, RUNNING
 
@@ -156,7 +156,7 @@ class ClusterData:
         stored = made.stored
         data = stored.data
         with self._lock:
-            with self._room_for(data.X.nbytes):
+            with room_for(data.X.nbytes, self._home):
                 size = save(self._path(id), stored)
             self._store.write(
                 "INSERT INTO cluster_data (id, owner, kind, title, points, columns, truth, "
@@ -296,15 +296,6 @@ class ClusterData:
             yield
         finally:
             self._turns.release()
-
-    @contextmanager
-    def _room_for(self, needed: int) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            if error.errno in NO_SPACE:
-                raise disk_full(needed, self._home) from error
-            raise
 
     def _delete(self, condition: str, values: tuple, dry_run: bool = False) -> builtins.list[int]:
         """Deletes what fits an SQL condition on the table; returns the bytes of each."""

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
-from starlette.exceptions import HTTPException
 
 from pipelines.clustering.layout import Reading
 from pipelines.clustering.projecting import Method
 from pipelines.clustering.scaling import Scaling
-from pipelines.errors import Stopped, validated
+from pipelines.errors import validated
 from studio.accounts import owner_of
 from studio.clustering.points import Plotted, plotted
-from studio.http import NOT_KEPT, json_object, received
+from studio.http import NOT_KEPT, json_object, received, while_heard
 from studio.i18n import language_of, translate
 
 if TYPE_CHECKING:
@@ -30,11 +28,7 @@ if TYPE_CHECKING:
     from studio.clustering.tables import KnownTable
     from studio.server import Studio
 
-T = TypeVar("T")
-
 AT_ONCE = 4  # requests that compute; the threads of other routes stay free
-WATCH_SECONDS = 0.3
-CLOSED = 499  # as web servers note that the client has gone
 KEPT_PLOTS = 16  # of at most half a megabyte
 
 
@@ -43,22 +37,6 @@ def cluster_data_router(studio: Studio) -> APIRouter:
     data, tables = studio.cluster_data, studio.cluster_data.tables
     plots, turns, plot_turns = _Plots(), CapacityLimiter(AT_ONCE), CapacityLimiter(AT_ONCE)
     umap_turns = CapacityLimiter(1)  # a minute each, and nothing can stop it
-
-    async def work(
-        request: Request,
-        call: Callable[..., T],
-        *arguments: Any,
-        limiter: CapacityLimiter = turns,
-    ) -> T:
-        """``call(*arguments, stop)`` in a thread; ``stop`` is set when the client has gone."""
-        stop = threading.Event()
-        watch = asyncio.create_task(_watch(request, stop))
-        try:
-            return await run_sync(lambda: call(*arguments, stop), limiter=limiter)
-        except Stopped:
-            raise HTTPException(CLOSED) from None
-        finally:
-            watch.cancel()
 
     @routes.post("/cluster-tables", status_code=201)
     async def bring(
@@ -80,7 +58,9 @@ def cluster_data_router(studio: Studio) -> APIRouter:
         await run_sync(tables.check_room, owner)  # before anything is sent
         async with received(request, studio.home) as file:
             await run_sync(file.flush)
-            known = await work(request, tables.bring, owner, Path(file.name), name, reading)
+            known = await while_heard(
+                request, tables.bring, owner, Path(file.name), name, reading, limiter=turns
+            )
         return table_json(known, _language(request))
 
     @routes.get("/cluster-tables")
@@ -102,7 +82,9 @@ def cluster_data_router(studio: Studio) -> APIRouter:
         The answer is a table of another id; the former one is gone, unless data were made of it.
         """
         reading = validated(Reading, await json_object(request))
-        known = await work(request, tables.read_again, owner_of(request).id, table_id, reading)
+        known = await while_heard(
+            request, tables.read_again, owner_of(request).id, table_id, reading, limiter=turns
+        )
         return table_json(known, _language(request))
 
     @routes.delete("/cluster-tables/{table_id}", status_code=204)
@@ -114,7 +96,7 @@ def cluster_data_router(studio: Studio) -> APIRouter:
         """Makes points of what the body describes, such as ``{"kind": "made", "name": "moons"}``;
         the same body gives the same data set."""
         source = await json_object(request)
-        known = await work(request, data.make, owner_of(request), source)
+        known = await while_heard(request, data.make, owner_of(request), source, limiter=turns)
         return known_json(known, _language(request))
 
     @routes.get("/cluster-data")
@@ -157,7 +139,7 @@ def cluster_data_router(studio: Studio) -> APIRouter:
             )
 
         limiter = umap_turns if projection == "umap" else plot_turns
-        drawn = await work(request, draw, limiter=limiter)
+        drawn = await while_heard(request, draw, limiter=limiter)
         return Response(
             drawn.packed(_language(request)),
             media_type="application/octet-stream",
@@ -171,12 +153,6 @@ def cluster_data_router(studio: Studio) -> APIRouter:
         return {"pictures": found, "thumbnail": "thumbnails/{id}.webp"}
 
     return routes
-
-
-async def _watch(request: Request, stop: threading.Event) -> None:
-    while not await request.is_disconnected():
-        await asyncio.sleep(WATCH_SECONDS)
-    stop.set()
 
 
 class _Plots:

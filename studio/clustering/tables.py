@@ -9,7 +9,6 @@ import os
 import shutil
 import threading
 import time
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,12 +18,11 @@ from pipelines.clustering.profile import Column
 from pipelines.clustering.tables import Table, look
 from pipelines.errors import BadRequest, NotFound
 from studio.accounts import is_guest
-from studio.home import NO_SPACE, disk_full
+from studio.home import room_for
 from studio.inputs import KEPT_SECONDS, WRITING_SECONDS
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator
 
     from studio.gallery import Gallery
     from studio.store import Store
@@ -108,7 +106,7 @@ class Tables:
         id, size = digest.hexdigest()[:32], path.stat().st_size
         name = _shown(name)
         with self._lock:
-            with self._room_for(size):
+            with room_for(size, self._home):
                 self._keep(path, self._path(id))
             self._store.write(
                 "INSERT INTO cluster_tables (id, owner, name, about, bytes, created) "
@@ -201,15 +199,6 @@ class Tables:
             os.replace(part, target)
         finally:
             part.unlink(missing_ok=True)
-
-    @contextmanager
-    def _room_for(self, needed: int) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            if error.errno in NO_SPACE:
-                raise disk_full(needed, self._home) from error
-            raise
 
     def _delete(self, condition: str, values: tuple, dry_run: bool = False) -> builtins.list[int]:
         """Deletes what fits an SQL condition on the table; returns the bytes of each."""
