@@ -18,6 +18,7 @@ import { inside, listen, nearest } from "./pointer.js";
 import { reelOf } from "./reels.js";
 import { Stage } from "./stage.js";
 import { frameAt } from "./curve.js";
+import { Thumbs } from "./thumbs.js";
 import { Tip } from "./tip.js";
 
 const EMPTY = { data: null, dims: 2, projection: "pca", scaling: "none", mode: "view", labels: null, algorithm: null, film: null };
@@ -97,16 +98,19 @@ class Plot {
     const again = wantsFilm && this.film && same("film", "revision");
     this.stage.busy(!isDrawing && Boolean(scene.data || wantsFilm));
     try {
-      const [points, labelling, film] = await Promise.all([
+      const [points, labelling, film, thumbs] = await Promise.all([
         scene.data && !isDrawing ? data.points(scene) : null,
         scene.data && scene.labels && !isDrawing ? data.labels(scene) : null,
         again ? this.film.film : wantsFilm ? data.film(scene.film, this.asking.signal) : null,
+        scene.data && scene.thumbs && !isDrawing ? data.thumbnails(scene.data) : null,
       ]);
       if (mine !== this.version) return;
       this.points = points;
       this.labelling = labelling && points ? labelling.of(points.header.shown) : null;
       if (this.labelling?.path !== this.shownLabels) this.hidden.clear();
       this.shownLabels = this.labelling?.path;
+      if (!thumbs || this.shownThumbs !== thumbs) this.thumbs = thumbs && new Thumbs(this, thumbs.pictures, thumbs.thumbnail);
+      this.shownThumbs = thumbs;
       if (!again) this.thread(film);
     } catch (error) {
       if (mine !== this.version || error.name === "AbortError") return;
@@ -139,7 +143,7 @@ class Plot {
     if (this.film && this.points?.header.dims !== 2) box = extentOf(this.film.tape.positions, 2);
     else if (this.points) box = this.points.header.density?.extent ?? extentOf(this.points.positions, dims);
     else if (this.film) box = extentOf(this.film.tape.positions, 2);
-    else if (this.spray.points.length) box = together(DRAWN_BOX, extentOf(Float32Array.from(this.spray.points.flat()), 2));
+    else if (this.spray.points.length) box = together(DRAWN_BOX, extentOf(Float64Array.from(this.spray.points.flat()), 2));
     this.camera = new (dims === 3 ? Space : Plane)(box);
     this.stage.resize();
   }
@@ -168,7 +172,7 @@ class Plot {
 
   get positions() {
     if (this.film) return this.film.tape.positions;
-    if (this.scene.mode === "draw") return Float32Array.from(this.spray.points.flat());
+    if (this.scene.mode === "draw") return Float64Array.from(this.spray.points.flat());
     return this.points?.positions ?? new Float32Array();
   }
 
@@ -210,7 +214,7 @@ class Plot {
     if (still) kindLegend(this.legend, still);
     else if (this.labels && !this.film) {
       const given = this.kind === "cluster" ? this.labelling?.header.sizes : null;
-      clusterLegend(this.legend, sizesOf(this.labels, given, this.kind === "cluster" && this.labelling?.header.noise), this.hidden, this.kind, this.colours, (label) => {
+      clusterLegend(this.legend, sizesOf(this.labels, given, this.labelling?.header.noise), this.hidden, this.kind, this.colours, (label) => {
         if (!this.hidden.delete(label)) this.hidden.add(label);
         this.refresh();
       });
@@ -222,12 +226,7 @@ class Plot {
     const { header } = this.points ?? {};
     const notes = [];
     if (this.film?.film.note) notes.push(this.film.film.note);
-    else if (header && this.scene.mode !== "draw") {
-      if (header.points > header.shown) {
-        notes.push(say("{shown} of {points} points are drawn, and the density of all of them; the clusters come from all.", { shown: header.shown.toLocaleString("en-US"), points: header.points.toLocaleString("en-US") }));
-      }
-      if (header.note) notes.push(header.note);
-    }
+    else if (header?.note && this.scene.mode !== "draw") notes.push(header.note);
     this.note.textContent = notes.join(" ");
     this.note.hidden = !notes.length;
     const hint = this.scene.mode === "draw" && !count ? say("Draw points here: click for one, drag to spray many")
@@ -286,7 +285,11 @@ class Plot {
   }
 
   hover(x, y) {
-    const at = x === null || this.scene.mode === "draw" ? -1 : nearest(this.stage.screen, (each) => this.visible(each), x, y);
+    let at = -1;
+    if (x !== null && this.scene.mode !== "draw") {
+      if (!this.film) at = this.thumbs?.under(x, y) ?? -1;
+      if (at < 0) at = nearest(this.stage.screen, (each) => this.visible(each), x, y);
+    }
     this.over.classList.toggle("on-point", at >= 0);
     if (at === this.hovered) return;
     this.hovered = at;
@@ -296,7 +299,7 @@ class Plot {
 
   click(x, y) {
     this.hover(x, y); // a finger has no other way to ask
-    this.stage.thumbs?.open(this.hovered);
+    if (!this.film) this.thumbs?.open(this.hovered);
   }
 
   key(event) {
@@ -352,6 +355,7 @@ class Plot {
       error: this.error.textContent,
       painted: this.stage.painted,
       took: this.stage.took,
+      thumbs: this.thumbs?.seen.length ?? 0,
     };
   }
 
