@@ -334,6 +334,7 @@ class Plot {
     let drawn = 0;
     for (const mark of marks) drawn += mark !== 65535;
     return {
+      revision: this.scene.revision ?? null,
       mode: this.scene.mode,
       points: marks.length,
       drawn,

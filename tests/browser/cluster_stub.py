@@ -103,6 +103,7 @@ def app(asked: list[str]) -> FastAPI:
         header = {
             "clusters": int(clusters),
             "noise": int((found < 0).sum()),
+            "sizes": np.bincount(found[found >= 0]).tolist(),
             "algorithm": algorithm,
         }
         header["centres"] = fitted.cluster_centers_.tolist() if data.X.shape[1] == 2 else None
