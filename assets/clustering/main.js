@@ -22,6 +22,7 @@ import { Thumbs } from "./thumbs.js";
 import { Tip } from "./tip.js";
 
 const EMPTY = { data: null, dims: 2, projection: "pca", scaling: "none", mode: "view", labels: null, algorithm: null, film: null };
+const [NARROW, WIDE] = [480, 620]; // pixels: below, the tools are fewer; from, a chart stands beside
 const DRAWN_BOX = [-1.1, 1.1, -1.1, 1.1];
 
 export function start(element, hooks, given) {
@@ -69,6 +70,7 @@ class Plot {
       this.player.seek(frameAt(event.clientX - box.left, box.width, this.player.frames));
     });
     new ResizeObserver(() => this.moved()).observe(this.stage.frame);
+    new ResizeObserver(() => this.fold()).observe(element);
     new MutationObserver(() => this.recoloured()).observe(document.body, { attributeFilter: ["class"] });
     this.recoloured();
   }
@@ -97,29 +99,35 @@ class Plot {
     const wantsFilm = scene.film && !isDrawing;
     const again = wantsFilm && this.film && same("film", "revision");
     this.stage.busy(!isDrawing && Boolean(scene.data || wantsFilm));
-    try {
-      const [points, labelling, film, thumbs] = await Promise.all([
-        scene.data && !isDrawing ? data.points(scene) : null,
-        scene.data && scene.labels && !isDrawing ? data.labels(scene) : null,
-        again ? this.film.film : wantsFilm ? data.film(scene.film, this.asking.signal) : null,
-        scene.data && scene.thumbs && !isDrawing ? data.thumbnails(scene.data) : null,
-      ]);
-      if (mine !== this.version) return;
-      this.points = points;
-      this.labelling = labelling && points ? labelling.of(points.header.shown) : null;
-      if (this.labelling?.path !== this.shownLabels) this.hidden.clear();
-      this.shownLabels = this.labelling?.path;
-      if (!thumbs || this.shownThumbs !== thumbs) this.thumbs = thumbs && new Thumbs(this, thumbs.pictures, thumbs.thumbnail);
-      this.shownThumbs = thumbs;
-      if (!again) this.thread(film);
-    } catch (error) {
-      if (mine !== this.version || error.name === "AbortError") return;
-      this.fail(error.message);
-    }
+    const answers = await Promise.allSettled([
+      scene.data && !isDrawing ? data.points(scene) : null,
+      scene.data && scene.labels && !isDrawing ? data.labels(scene) : null,
+      again ? this.film.film : wantsFilm ? data.film(scene.film, this.asking.signal) : null,
+      scene.data && scene.thumbs && !isDrawing ? data.thumbnails(scene.data) : null,
+    ]);
+    if (mine !== this.version) return;
+    this.fail(answers.find(({ reason }) => reason)?.reason.message);
+    const [points, labelling, film, thumbs] = answers.map(({ value }) => value ?? null);
+    this.points = points;
+    this.label(labelling);
+    if (this.shownThumbs !== thumbs) this.thumbs = thumbs && new Thumbs(this, thumbs.pictures, thumbs.thumbnail);
+    this.shownThumbs = thumbs;
+    if (!again) this.thread(film);
     this.stage.busy(false);
     this.refit();
     this.bar.update();
     this.refresh();
+  }
+
+  label(answer) {
+    this.labelling = null;
+    try {
+      if (answer && this.points) this.labelling = answer.of(this.points.header.shown);
+    } catch (error) {
+      this.fail(error.message);
+    }
+    if (this.labelling?.path !== this.shownLabels) this.hidden.clear();
+    this.shownLabels = this.labelling?.path;
   }
 
   thread(film) {
@@ -130,7 +138,7 @@ class Plot {
     if (!this.film) return;
     const { reel } = this.film;
     this.player.load(film.frames.length, reel.interval, reel.tweens);
-    this.element.dispatchEvent(new CustomEvent("film"));
+    if (this.scene.play) this.player.play();
   }
 
   // A camera for what is shown; the one there is stays while the places do.
@@ -157,9 +165,15 @@ class Plot {
     return this.sent?.[name] === JSON.stringify(value);
   }
 
-  fail(sentence) {
+  fail(sentence = "") {
     this.error.textContent = sentence;
     this.error.hidden = !sentence;
+  }
+
+  fold() {
+    const width = this.element.clientWidth;
+    this.element.classList.toggle("wide", width >= WIDE);
+    this.element.classList.toggle("narrow", width < NARROW);
   }
 
   // --- what is seen -------------------------------------------------------------------------------
