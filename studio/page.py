@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from studio.server import Studio
 
 HEADER_SECONDS = 5
+STYLES = ("page", "inside", "shorten", "clustering")
 PAINT, CHAT, INSIDE, STEER, TEACH = "paint", "chat", "inside", "steer", "teach"
 SHELF, COMPARE, SHORTEN, GALLERY = "shelf", "compare", "shorten", "gallery"
 CLUSTERING, SETTINGS = "clustering", "settings"
@@ -128,13 +129,7 @@ def look() -> dict[str, Any]:
     """What the page is shown with: arguments of :func:`gradio.mount_gradio_app`."""
     return {
         "theme": theme(),
-        "css_paths": [
-            ASSETS / "page.css",
-            ASSETS / "inside.css",
-            ASSETS / "shorten.css",
-            ASSETS / "clustering.css",
-            ASSETS / "clustering_charts.css",
-        ],
+        "css_paths": [ASSETS / f"{name}.css" for name in STYLES],
         "i18n": gr.I18n(**{language: labels(language) for language in LANGUAGES}),
     }
 

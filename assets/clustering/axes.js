@@ -62,7 +62,7 @@ export function paintPlane(context, camera, colours, names) {
     }
     for (const value of up.values) {
       const y = camera.point(0, value)[1];
-      if (y > 14 && y < height - 24) write(short(value, up.step), 7, y + 4, "left");
+      if (y > (names[1] ? 26 : 14) && y < height - 24) write(short(value, up.step), 7, y + 4, "left");
     }
     if (names[0]) write(names[0], width - 8, height - 22, "right");
     if (names[1]) write(names[1], 7, 15, "left");

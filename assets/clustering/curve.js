@@ -32,7 +32,7 @@ function frameOf(width, height, frames, low, high) {
 
 function grid(context, width, height, low, high, place, colours, format) {
   context.font = `11px ${colours.font}`;
-  const { step, values } = ticks(low, high, Math.max(3, height / 60));
+  const { step, values } = ticks(low, high, Math.max(4, height / 50));
   for (const value of values) {
     const y = Math.round(place.y(value)) + 0.5;
     context.beginPath();

@@ -46,16 +46,22 @@ export function points({ data, dims, projection, scaling }) {
   return remembered(path, async () => {
     const { header, buffer, start } = await blocks(path);
     const count = header.shown;
-    const positions = new Float32Array(buffer, start, count * header.dims);
+    const positions = placed(new Float32Array(buffer, start, count * header.dims), header);
     const rows = new Uint32Array(buffer, start + 4 * count * header.dims, count);
     return { path, header, positions, rows, truth: header.truth };
   });
 }
 
-// Labels of the rows that are shown; they may be in the order of another sample, so both are asked
-// for with the same words.
-export function labels({ labels: job, algorithm, data, dims, projection, scaling }) {
-  const path = `clusterings/${encodeURIComponent(job)}/labels?${query({ algorithm, data, dims, projection, scaling })}`;
+// In the data's own coordinates: what float32 cannot hold comes with an offset and a unit.
+function placed(positions, { dims, offset, unit }) {
+  const [step, from] = [unit ?? 1, offset ?? []];
+  if (step === 1 && !from.some(Boolean)) return positions;
+  return Float64Array.from(positions, (value, at) => value * step + (from[at % dims] ?? 0));
+}
+
+// Labels of the points that are shown with the same words.
+export function labels({ labels: job, algorithm, dims, projection, scaling }) {
+  const path = `clusterings/${encodeURIComponent(job)}/labels?${query({ algorithm, dims, projection, scaling })}`;
   return remembered(path, async () => {
     const { header, buffer, start } = await blocks(path);
     const bytes = buffer.byteLength - start;
@@ -81,10 +87,8 @@ export async function film(body, signal) {
   return answer.json();
 }
 
+// {pictures: ids by row, thumbnail: address of one}
 export function thumbnails(data) {
   const path = `cluster-data/${encodeURIComponent(data)}/thumbs`;
-  return remembered(path, async () => {
-    const found = await (await reply(path)).json();
-    return Array.isArray(found) ? found : found.pictures || found.thumbs || found.ids;
-  });
+  return remembered(path, async () => (await reply(path)).json());
 }

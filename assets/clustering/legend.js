@@ -49,10 +49,14 @@ export function kindLegend(holder, rows) {
   );
 }
 
-// [[label, count]], largest first, noise last.
-export function sizesOf(labels, given = null) {
+// [[label, count]], largest first, noise last. Where the server tells sizes (of the first labels) and
+// noise, they are those of all points, of which the labels here may be a sample.
+export function sizesOf(labels, given = null, noise = null) {
   const sizes = new Map();
-  if (Array.isArray(given)) given.forEach((count, label) => sizes.set(label, count));
-  else for (const label of labels) sizes.set(label, (sizes.get(label) || 0) + 1);
+  for (const label of labels) sizes.set(label, (sizes.get(label) || 0) + 1);
+  if (given) {
+    given.forEach((count, label) => count && sizes.set(label, count));
+    if (noise) sizes.set(-1, noise);
+  }
   return [...sizes].sort((a, b) => (a[0] < 0) - (b[0] < 0) || b[1] - a[1] || a[0] - b[0]);
 }

@@ -18,9 +18,11 @@ import { inside, listen, nearest } from "./pointer.js";
 import { reelOf } from "./reels.js";
 import { Stage } from "./stage.js";
 import { frameAt } from "./curve.js";
+import { Thumbs } from "./thumbs.js";
 import { Tip } from "./tip.js";
 
 const EMPTY = { data: null, dims: 2, projection: "pca", scaling: "none", mode: "view", labels: null, algorithm: null, film: null };
+const [NARROW, WIDE] = [480, 620]; // pixels: below, the tools are fewer; from, a chart stands beside
 const DRAWN_BOX = [-1.1, 1.1, -1.1, 1.1];
 
 export function start(element, hooks, given) {
@@ -68,6 +70,7 @@ class Plot {
       this.player.seek(frameAt(event.clientX - box.left, box.width, this.player.frames));
     });
     new ResizeObserver(() => this.moved()).observe(this.stage.frame);
+    new ResizeObserver(() => this.fold()).observe(element);
     new MutationObserver(() => this.recoloured()).observe(document.body, { attributeFilter: ["class"] });
     this.recoloured();
   }
@@ -96,26 +99,35 @@ class Plot {
     const wantsFilm = scene.film && !isDrawing;
     const again = wantsFilm && this.film && same("film", "revision");
     this.stage.busy(!isDrawing && Boolean(scene.data || wantsFilm));
-    try {
-      const [points, labelling, film] = await Promise.all([
-        scene.data && !isDrawing ? data.points(scene) : null,
-        scene.data && scene.labels && !isDrawing ? data.labels(scene) : null,
-        again ? this.film.film : wantsFilm ? data.film(scene.film, this.asking.signal) : null,
-      ]);
-      if (mine !== this.version) return;
-      this.points = points;
-      this.labelling = labelling && points ? labelling.of(points.header.shown) : null;
-      if (this.labelling?.path !== this.shownLabels) this.hidden.clear();
-      this.shownLabels = this.labelling?.path;
-      if (!again) this.thread(film);
-    } catch (error) {
-      if (mine !== this.version || error.name === "AbortError") return;
-      this.fail(error.message);
-    }
+    const answers = await Promise.allSettled([
+      scene.data && !isDrawing ? data.points(scene) : null,
+      scene.data && scene.labels && !isDrawing ? data.labels(scene) : null,
+      again ? this.film.film : wantsFilm ? data.film(scene.film, this.asking.signal) : null,
+      scene.data && scene.thumbs && !isDrawing ? data.thumbnails(scene.data) : null,
+    ]);
+    if (mine !== this.version) return;
+    this.fail(answers.find(({ reason }) => reason)?.reason.message);
+    const [points, labelling, film, thumbs] = answers.map(({ value }) => value ?? null);
+    this.points = points;
+    this.label(labelling);
+    if (this.shownThumbs !== thumbs) this.thumbs = thumbs && new Thumbs(this, thumbs.pictures, thumbs.thumbnail);
+    this.shownThumbs = thumbs;
+    if (!again) this.thread(film);
     this.stage.busy(false);
     this.refit();
     this.bar.update();
     this.refresh();
+  }
+
+  label(answer) {
+    this.labelling = null;
+    try {
+      if (answer && this.points) this.labelling = answer.of(this.points.header.shown);
+    } catch (error) {
+      this.fail(error.message);
+    }
+    if (this.labelling?.path !== this.shownLabels) this.hidden.clear();
+    this.shownLabels = this.labelling?.path;
   }
 
   thread(film) {
@@ -126,7 +138,7 @@ class Plot {
     if (!this.film) return;
     const { reel } = this.film;
     this.player.load(film.frames.length, reel.interval, reel.tweens);
-    this.element.dispatchEvent(new CustomEvent("film"));
+    if (this.scene.play) this.player.play();
   }
 
   // A camera for what is shown; the one there is stays while the places do.
@@ -139,7 +151,7 @@ class Plot {
     if (this.film && this.points?.header.dims !== 2) box = extentOf(this.film.tape.positions, 2);
     else if (this.points) box = this.points.header.density?.extent ?? extentOf(this.points.positions, dims);
     else if (this.film) box = extentOf(this.film.tape.positions, 2);
-    else if (this.spray.points.length) box = together(DRAWN_BOX, extentOf(Float32Array.from(this.spray.points.flat()), 2));
+    else if (this.spray.points.length) box = together(DRAWN_BOX, extentOf(Float64Array.from(this.spray.points.flat()), 2));
     this.camera = new (dims === 3 ? Space : Plane)(box);
     this.stage.resize();
   }
@@ -153,9 +165,15 @@ class Plot {
     return this.sent?.[name] === JSON.stringify(value);
   }
 
-  fail(sentence) {
+  fail(sentence = "") {
     this.error.textContent = sentence;
     this.error.hidden = !sentence;
+  }
+
+  fold() {
+    const width = this.element.clientWidth;
+    this.element.classList.toggle("wide", width >= WIDE);
+    this.element.classList.toggle("narrow", width < NARROW);
   }
 
   // --- what is seen -------------------------------------------------------------------------------
@@ -168,7 +186,7 @@ class Plot {
 
   get positions() {
     if (this.film) return this.film.tape.positions;
-    if (this.scene.mode === "draw") return Float32Array.from(this.spray.points.flat());
+    if (this.scene.mode === "draw") return Float64Array.from(this.spray.points.flat());
     return this.points?.positions ?? new Float32Array();
   }
 
@@ -210,7 +228,7 @@ class Plot {
     if (still) kindLegend(this.legend, still);
     else if (this.labels && !this.film) {
       const given = this.kind === "cluster" ? this.labelling?.header.sizes : null;
-      clusterLegend(this.legend, sizesOf(this.labels, given, this.kind === "cluster" && this.labelling?.header.noise), this.hidden, this.kind, this.colours, (label) => {
+      clusterLegend(this.legend, sizesOf(this.labels, given, this.labelling?.header.noise), this.hidden, this.kind, this.colours, (label) => {
         if (!this.hidden.delete(label)) this.hidden.add(label);
         this.refresh();
       });
@@ -222,12 +240,7 @@ class Plot {
     const { header } = this.points ?? {};
     const notes = [];
     if (this.film?.film.note) notes.push(this.film.film.note);
-    else if (header && this.scene.mode !== "draw") {
-      if (header.points > header.shown) {
-        notes.push(say("{shown} of {points} points are drawn, and the density of all of them; the clusters come from all.", { shown: header.shown.toLocaleString("en-US"), points: header.points.toLocaleString("en-US") }));
-      }
-      if (header.note) notes.push(header.note);
-    }
+    else if (header?.note && this.scene.mode !== "draw") notes.push(header.note);
     this.note.textContent = notes.join(" ");
     this.note.hidden = !notes.length;
     const hint = this.scene.mode === "draw" && !count ? say("Draw points here: click for one, drag to spray many")
@@ -286,7 +299,11 @@ class Plot {
   }
 
   hover(x, y) {
-    const at = x === null || this.scene.mode === "draw" ? -1 : nearest(this.stage.screen, (each) => this.visible(each), x, y);
+    let at = -1;
+    if (x !== null && this.scene.mode !== "draw") {
+      if (!this.film) at = this.thumbs?.under(x, y) ?? -1;
+      if (at < 0) at = nearest(this.stage.screen, (each) => this.visible(each), x, y);
+    }
     this.over.classList.toggle("on-point", at >= 0);
     if (at === this.hovered) return;
     this.hovered = at;
@@ -296,7 +313,7 @@ class Plot {
 
   click(x, y) {
     this.hover(x, y); // a finger has no other way to ask
-    this.stage.thumbs?.open(this.hovered);
+    if (!this.film) this.thumbs?.open(this.hovered);
   }
 
   key(event) {
@@ -331,6 +348,7 @@ class Plot {
     let drawn = 0;
     for (const mark of marks) drawn += mark !== 65535;
     return {
+      revision: this.scene.revision ?? null,
       mode: this.scene.mode,
       points: marks.length,
       drawn,
@@ -352,6 +370,7 @@ class Plot {
       error: this.error.textContent,
       painted: this.stage.painted,
       took: this.stage.took,
+      thumbs: this.thumbs?.seen.length ?? 0,
     };
   }
 

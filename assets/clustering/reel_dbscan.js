@@ -11,6 +11,7 @@ const [UNSEEN, NOISE, REACHED, BORDER, CORE] = [0, 1, 2, 3, 4];
 export function dbscan(tape) {
   const { frames, film } = tape;
   const least = film.parameters?.min_samples;
+  const names = [[CORE, say("Core")], [BORDER, say("Border")], [REACHED, say("Waiting")], [NOISE, say("Noise")], [UNSEEN, say("Not yet seen")]];
   const counts = countsOf(tape);
   const sizes = sizesOf(tape);
 
@@ -85,9 +86,13 @@ export function dbscan(tape) {
     },
 
     legend(at, colours) {
-      const names = [[CORE, say("Core")], [BORDER, say("Border")], [REACHED, say("Waiting")], [NOISE, say("Noise")], [UNSEEN, say("Not yet seen")]];
       const { cluster } = frames[at];
       return names.map(([kind, name]) => ({ mark: markFor(kind, Math.max(0, cluster), colours, 5), name, count: counts[at][kind] }));
+    },
+
+    about(point) {
+      const name = names.find(([kind]) => kind === tape.kinds[point])[1];
+      return [...(tape.labels[point] < 0 ? [] : [[say("Cluster"), String(tape.labels[point])]]), [say("Kind"), name]];
     },
 
     sentence(at) {

@@ -61,7 +61,7 @@ export function kmeans(tape) {
             if (label === cluster) line(context, camera, place, tape.positions.subarray(2 * point, 2 * point + 2));
           });
           context.strokeStyle = colourOf(cluster, colours);
-          context.globalAlpha = 0.2 * share;
+          context.globalAlpha = 0.15 * share;
           context.lineWidth = 1;
           context.stroke();
         });
@@ -70,18 +70,22 @@ export function kmeans(tape) {
         context.beginPath();
         for (const point of changed) {
           const [x, y] = camera.point(tape.positions[2 * point], tape.positions[2 * point + 1]);
-          context.moveTo(x + 7, y);
-          context.arc(x, y, 7, 0, 2 * Math.PI);
+          context.moveTo(x + 6.5, y);
+          context.arc(x, y, 6.5, 0, 2 * Math.PI);
         }
         context.strokeStyle = colours.text;
-        context.lineWidth = 1.4;
+        context.globalAlpha = 0.8;
+        context.lineWidth = 1.2;
         context.stroke();
+        context.globalAlpha = 1;
       }
     },
 
     chart(context, width, height, at, colours) {
       paintCurve(context, width, height, { title: say("J, sum of squared distances"), values, frame: at, named, axis: say("round") }, colours);
     },
+
+    about: (point) => (tape.labels[point] < 0 ? [] : [[say("Cluster"), String(tape.labels[point])]]),
 
     sentence(at) {
       const { phase, round, labels, inertia, relocated, end } = frames[at];

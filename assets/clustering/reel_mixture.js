@@ -55,6 +55,12 @@ export function mixture(tape) {
       paintCurve(context, width, height, { title: say("Mean log-likelihood"), values, frame: at, named, axis: say("round") }, colours);
     },
 
+    about(point) {
+      const shares = tape.memberships[point] ?? [];
+      const whole = shares.reduce((sum, share) => sum + share, 0);
+      return shares.flatMap((share, component) => (share ? [[say("Cluster {number}", { number: component }), `${Math.round((100 * share) / whole)} %`]] : []));
+    },
+
     sentence(at) {
       const { phase, round, labels, log_likelihood, end } = frames[at];
       const value = figures(log_likelihood);

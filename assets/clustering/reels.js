@@ -1,7 +1,7 @@
 // The film of each algorithm: how its frames look, what they say, and the chart beside them.
 //
 // A reel: interval (ms a frame), tweens (whether things move between frames), look(colours, radius) of
-// the points, under() and over() them, chart(), legend() and sentence() of a frame.
+// the points, under() and over() them, chart(), legend() and sentence() of a frame, about(point).
 
 import { dbscan } from "./reel_dbscan.js";
 import { kmeans } from "./reel_kmeans.js";

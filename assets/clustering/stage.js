@@ -105,17 +105,14 @@ export class Stage {
     if (film) film.reel.under?.(context, camera, film.frame, colours);
     const { width, height } = camera;
     drawMarks(context, this.screen, look.marks, look.kinds, { width, height, order, ratio: this.ratio });
-    this.thumbs?.paint(context);
+    if (!film && plot.scene.mode !== "draw") plot.thumbs?.paint(context);
     write();
   }
 
   names() {
     const { header } = this.plot.points ?? {};
     if (!header || this.plot.scene.mode === "draw") return [];
-    const axes = [...Array(this.plot.camera.dims).keys()];
-    if (header.method === "pca") return axes.map((axis) => say("Axis {number} (PCA)", { number: axis + 1 }));
-    if (header.method === "umap") return axes.map((axis) => `UMAP ${axis + 1}`);
-    return axes.map((axis) => header.columns?.[axis] ?? "");
+    return header.axes ?? header.columns ?? [];
   }
 
   paintOver(context) {

@@ -8,7 +8,7 @@ export class Tape {
     this.film = film;
     this.frames = film.frames;
     this.count = film.points.length;
-    this.positions = Float32Array.from(film.points.flat());
+    this.positions = Float64Array.from(film.points.flat());
     this.rewind();
   }
 

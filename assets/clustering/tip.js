@@ -20,7 +20,7 @@ export class Tip {
     const place = [...plot.shown.subarray(at * dims, (at + 1) * dims)];
     const names = plot.stage.names();
     const row = plot.rows?.[at] ?? at;
-    const lines = [];
+    const lines = plot.film?.reel.about?.(at) ?? [];
     if (!plot.film && plot.labelling) lines.push([say("Cluster"), nameOf(plot.labelling.labels[at]).replace(/^\D+(?=\d)/, "")]);
     if (!plot.film && plot.points?.truth) lines.push([say("True group"), String(plot.points.truth[at])]);
     place.forEach((value, axis) => lines.push([names[axis] || "xyz"[axis], figures(value)]));

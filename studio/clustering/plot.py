@@ -12,6 +12,7 @@ The scene, JSON as text, with all keys optional::
      "film": null or the body of POST /api/v1/cluster-films,
      "points": [[x, y], …], with which drawing begins,
      "centres": [[x, y], …], with which placing centres begins,
+     "play": true for a film that begins by itself,
      "thumbs": true where points are pictures of the gallery, "revision": n}
 
 A film starts anew when its body or ``revision`` changes. ``points`` and ``centres`` that the page

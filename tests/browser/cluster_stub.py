@@ -1,4 +1,4 @@
-"""A page with one plot of clusters, and the routes that it asks, answered from pipelines.clustering."""
+"""A page with one plot of clusters; the routes that it asks answer from pipelines.clustering."""
 
 from __future__ import annotations
 
@@ -83,6 +83,9 @@ def app(asked: list[str]) -> FastAPI:
             "dims": dims,
             "method": projected.method,
             "columns": data.columns,
+            "axes": data.columns[:dims] if projected.method == "none" else ["PC1", "PC2", "PC3"],
+            "offset": [0] * dims,
+            "unit": 1,
             "note": projected.note and projected.note.template.format(**projected.note.values),
             "truth": None if data.truth is None else data.truth[rows].tolist(),
             "density": density,
@@ -100,6 +103,7 @@ def app(asked: list[str]) -> FastAPI:
         header = {
             "clusters": int(clusters),
             "noise": int((found < 0).sum()),
+            "sizes": np.bincount(found[found >= 0]).tolist(),
             "algorithm": algorithm,
         }
         header["centres"] = fitted.cluster_centers_.tolist() if data.X.shape[1] == 2 else None
@@ -124,12 +128,16 @@ def app(asked: list[str]) -> FastAPI:
 
     @served.get("/api/v1/cluster-data/{name}/thumbs")
     def thumbs(name: str):
-        return {"pictures": [f"picture{row}" for row in range(SETS[name].points)]}
+        pictures = [f"picture{row}" for row in range(SETS[name].points)]
+        return {"pictures": pictures, "thumbnail": "thumbnails/{id}.svg"}
 
     @served.get("/thumbnails/{name}")
     def thumbnail(name: str):
-        hue = hash(name) % 360
-        drawing = f'<svg xmlns="http://www.w3.org/2000/svg" width="96" height="96"><rect width="96" height="96" fill="hsl({hue} 60% 60%)"/></svg>'  # noqa: E501
+        hue = 37 * int(name.removesuffix(".svg").removeprefix("picture")) % 360
+        drawing = (
+            '<svg xmlns="http://www.w3.org/2000/svg" width="96" height="72">'
+            f'<rect width="96" height="72" fill="hsl({hue} 50% 62%)"/></svg>'
+        )
         return Response(drawing, media_type="image/svg+xml")
 
     served.mount("/scripts/clustering", StaticFiles(directory=ASSETS / "clustering"))

@@ -1,0 +1,67 @@
+// The pictures of a gallery at their points: one in each cell, so that none hides another; closer by
+// there are more cells.
+
+import { HIDDEN } from "./marks.js";
+import { colourOf } from "./colours.js";
+
+const [SIDE, SMALL] = [64, 46]; // pixels of a picture; on a narrow plot
+const NARROW = 500;
+const GAP = 6;
+
+export class Thumbs {
+  // pictures: ids by row of the data set, null where one is gone; template: the address of one.
+  constructor(plot, pictures, template) {
+    this.plot = plot;
+    this.pictures = pictures;
+    this.template = template;
+    this.loaded = new Map();
+    this.seen = [];
+  }
+
+  paint(context) {
+    const { camera, colours, look, rows, labels } = this.plot;
+    const { screen } = this.plot.stage;
+    if (camera.dims !== 2 || !rows) return;
+    const side = camera.width < NARROW ? SMALL : SIDE;
+    const [ox, oy] = camera.point(0, 0); // cells move along with the data
+    const taken = new Set();
+    this.seen = [];
+    for (let at = 0; at < rows.length; at++) {
+      const [x, y] = [screen[2 * at], screen[2 * at + 1]];
+      if (look.marks[at] === HIDDEN || x < -side || y < -side || x > camera.width + side || y > camera.height + side) continue;
+      const cell = `${Math.floor((x - ox) / (side + GAP))} ${Math.floor((y - oy) / (side + GAP))}`;
+      if (taken.has(cell)) continue;
+      const picture = this.picture(this.pictures[rows[at]]);
+      if (!picture) continue;
+      taken.add(cell);
+      this.seen.push({ at, x, y, half: side / 2 });
+      if (!picture.naturalWidth) continue;
+      const scale = side / Math.max(picture.naturalWidth, picture.naturalHeight);
+      const [width, height] = [picture.naturalWidth * scale, picture.naturalHeight * scale];
+      context.fillStyle = labels ? colourOf(labels[at], colours) : colours.paper;
+      context.fillRect(x - width / 2 - 2.5, y - height / 2 - 2.5, width + 5, height + 5);
+      context.drawImage(picture, x - width / 2, y - height / 2, width, height);
+    }
+  }
+
+  picture(id) {
+    if (!id) return null;
+    if (!this.loaded.has(id)) {
+      const picture = new Image();
+      picture.onload = () => this.plot.stage.draw();
+      picture.src = new URL(this.template.replace("{id}", encodeURIComponent(id)), document.baseURI).href;
+      this.loaded.set(id, picture);
+    }
+    return this.loaded.get(id);
+  }
+
+  // The point whose picture lies at a pixel, or −1.
+  under(x, y) {
+    return this.seen.findLast((each) => Math.abs(each.x - x) <= each.half && Math.abs(each.y - y) <= each.half)?.at ?? -1;
+  }
+
+  open(at) {
+    const id = at < 0 ? null : this.pictures[this.plot.rows?.[at]];
+    if (id) window.open(new URL(`pictures/${encodeURIComponent(id)}.png`, document.baseURI).href, "_blank", "noopener");
+  }
+}

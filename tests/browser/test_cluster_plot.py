@@ -1,0 +1,421 @@
+"""The plot of clusters and its films, on a page of its own with made answers to what it asks."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import socket
+import threading
+import time
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+import uvicorn
+from PIL import Image
+from playwright.sync_api import expect
+from sklearn.cluster import DBSCAN, AgglomerativeClustering, KMeans
+from sklearn.metrics import adjusted_rand_score
+from sklearn.mixture import GaussianMixture
+
+from pipelines.clustering.datasets import make
+from pipelines.clustering.steps.kmeans import first_centres
+from tests.browser.cluster_stub import SETS, app
+from tests.browser.test_look import PHONE
+
+PLOT = "window.atelierPlots.plot"
+READY = "window.atelierPlots?.plot?.stage.ratio"
+revisions = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def address():
+    asked: list[str] = []
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app(asked), log_level="warning"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    while not server.started:
+        time.sleep(0.05)
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def opened(address, browser):
+    """``opened(**options of the context)``: the page; its errors fail the test that opened it."""
+    contexts, problems = [], []
+
+    def open_page(**options):
+        context = browser.new_context(**{"viewport": {"width": 1000, "height": 900}, **options})
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: problems.append(f"{error}\n{error.stack}"))
+        page.set_default_timeout(60_000)
+        page.goto(address)
+        page.wait_for_function(READY)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert problems == []
+
+
+@pytest.fixture(scope="module")
+def page(opened):
+    return opened()
+
+
+def state(page) -> dict:
+    return page.evaluate(f"{PLOT}.state()")
+
+
+def show(page, **scene) -> dict:
+    """Gives the plot a scene, as the studio does, and waits until it is seen."""
+    revision = next(revisions)
+    page.fill("#scene textarea", json.dumps({**scene, "revision": revision}))
+    page.press("#scene textarea", "Enter")
+    page.wait_for_function(
+        f"(revision) => {PLOT}.state().revision === revision && !{PLOT}.state().busy", arg=revision
+    )
+    page.evaluate("() => new Promise((done) => setTimeout(() => requestAnimationFrame(done), 50))")
+    return state(page)
+
+
+def film(page, data: str, algorithm: str, **parameters) -> dict:
+    body = {"data": data, "algorithm": algorithm, "parameters": parameters}
+    return show(page, data=data, film=body)
+
+
+def point(page, at: int) -> list[float]:
+    """Where a point lies on the page."""
+    return page.evaluate(
+        f"(at) => {{ const {{ stage, over }} = {PLOT}, box = over.getBoundingClientRect();"
+        " return [box.left + stage.screen[2 * at], box.top + stage.screen[2 * at + 1]]; }",
+        at,
+    )
+
+
+def told(page, name: str):
+    """What the page was told last, under this name."""
+    page.wait_for_function(f"document.querySelector('#told textarea').value.includes('\"{name}\"')")
+    return json.loads(page.input_value("#told textarea"))[name]
+
+
+def film_labels(page) -> np.ndarray:
+    return np.array(page.evaluate(f"[...{PLOT}.film.tape.labels]"))
+
+
+def same(found, expected) -> bool:
+    return adjusted_rand_score(found, expected) == pytest.approx(1)
+
+
+def test_points_have_their_clusters_and_a_click_on_the_legend_hides_one(page):
+    seen = show(page, data="blobs", labels="blobs-4")
+    assert (seen["points"], seen["drawn"], seen["clusters"]) == (400, 400, 4)
+    chips = page.locator("#plot .legend button")
+    expect(chips).to_have_count(5)
+    expect(chips.last).to_contain_text("Noise")
+    size = int(chips.first.locator("b").inner_text())
+    chips.first.click()
+    assert state(page)["drawn"] == 400 - size
+    expect(chips.first).to_have_attribute("aria-pressed", "false")
+    chips.first.click()
+    assert state(page)["drawn"] == 400
+
+
+def test_true_groups_are_shown_in_place_of_clusters(page):
+    show(page, data="blobs", labels="blobs-3")
+    page.click("#plot .choice [data-value=truth]")
+    seen = state(page)
+    assert (seen["by"], seen["clusters"]) == ("truth", 4)
+    expect(page.locator("#plot .legend")).to_contain_text("Group 3")
+    page.click("#plot .choice [data-value=clusters]")
+    assert state(page)["clusters"] == 3
+
+
+def test_the_point_under_the_pointer_is_named(page):
+    show(page, data="moons")
+    x, y = point(page, 17)
+    page.mouse.move(x + 1, y)
+    row = state(page)["hovered"]
+    X = make(SETS["moons"]).X
+    place = page.evaluate(f"{PLOT}.camera.back({x + 1} - {PLOT}.over.getBoundingClientRect().left,"
+                          f" {y} - {PLOT}.over.getBoundingClientRect().top)")  # fmt: skip
+    assert row == np.argmin(((X - place) ** 2).sum(axis=1))
+    expect(page.locator("#plot .tip")).to_contain_text(f"Row {row + 1}")
+    page.mouse.move(2, 2)
+    expect(page.locator("#plot .tip")).to_be_hidden()
+
+
+def test_the_wheel_zooms_where_the_pointer_is_and_a_double_click_shows_all_again(page):
+    show(page, data="moons")
+    page.wait_for_timeout(400)  # or the wheel would scroll the page on
+    x, y = point(page, 3)
+    page.mouse.move(x, y)
+    page.mouse.wheel(0, -240)
+    page.wait_for_function(f"{PLOT}.state().zoom > 1.4")
+    page.wait_for_timeout(60)
+    assert point(page, 3) == pytest.approx([x, y], abs=1)
+    box = page.locator("#plot .over").bounding_box()
+    page.mouse.move(box["x"] + 90, box["y"] + 90)
+    before = point(page, 3)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 130, box["y"] + 110, steps=4)
+    page.mouse.up()
+    page.wait_for_timeout(60)
+    assert point(page, 3) == pytest.approx([before[0] + 40, before[1] + 20], abs=1)
+    page.mouse.dblclick(box["x"] + 90, box["y"] + 90)
+    assert not state(page)["moved"]
+
+
+def test_keys_zoom_and_move(page):
+    show(page, data="moons")
+    page.focus("#plot .over")
+    page.keyboard.press("+")
+    assert state(page)["zoom"] == pytest.approx(1.3)
+    before = page.evaluate(f"{PLOT}.camera.centre")
+    page.keyboard.press("ArrowLeft")
+    assert page.evaluate(f"{PLOT}.camera.centre")[0] < before[0]
+    page.keyboard.press("0")
+    assert not state(page)["moved"]
+
+
+def test_what_is_circled_with_shift_is_selected_and_told(page):
+    show(page, data="moons")
+    box = page.locator("#plot .over").bounding_box()
+    X = make(SETS["moons"]).X
+    middle = page.evaluate(f"{PLOT}.pixel(0, 0)")[0] - box["x"]
+    page.keyboard.down("Shift")
+    page.mouse.move(box["x"] + 30, box["y"] + 3)  # the corner is round
+    page.mouse.down()
+    low = box["height"] - 3
+    for x, y in ((middle, 3), (middle, low), (30, low), (3, low - 40), (3, 40)):
+        page.mouse.move(box["x"] + x, box["y"] + y, steps=3)
+    page.mouse.up()
+    page.keyboard.up("Shift")
+    rows = told(page, "select")
+    assert set(rows) == set(np.flatnonzero(X[:, 0] < 0).tolist())
+    expect(page.locator("#plot .selection")).to_contain_text(f"{len(rows)} points selected")
+    page.focus("#plot .over")
+    page.keyboard.press("Escape")
+    page.wait_for_function("document.querySelector('#told textarea').value === '{\"select\": []}'")
+
+
+def test_kmeans_plays_to_its_end_which_is_that_of_scikit_learn(page):
+    seen = film(page, "blobs", "kmeans", clusters=4, seed=5)
+    assert seen["frame"] == 0
+    assert seen["frames"] > 6
+    expect(page.locator("#plot .sentence")).to_contain_text("4 centres are chosen")
+    page.click("#plot .player .choice [data-value='4']")
+    page.click("#plot .player .play")
+    page.wait_for_function(f"(() => {{ const s = {PLOT}.state(); return !s.playing &&"
+                           " s.frame === s.frames - 1; })()")  # fmt: skip
+    expect(page.locator("#plot .sentence")).to_contain_text("this is the end")
+    X = make(SETS["blobs"]).X
+    expected = KMeans(4, init=first_centres(X, 4, "random", 5), n_init=1).fit(X)
+    assert (film_labels(page) == expected.labels_).all()
+
+
+def test_steps_go_forward_and_back_by_buttons_and_keys(page):
+    film(page, "blobs", "kmeans", clusters=4, seed=5)
+    page.get_by_role("button", name="One step forward").click()
+    page.get_by_role("button", name="One step forward").click()
+    after_two = film_labels(page)
+    assert state(page)["frame"] == 2
+    page.focus("#plot .over")
+    page.keyboard.press("End")
+    assert state(page)["frame"] == state(page)["frames"] - 1
+    assert not (film_labels(page) == after_two).all()
+    page.keyboard.press("Home")
+    assert (film_labels(page) == -1).all()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert (film_labels(page) == after_two).all()
+    page.keyboard.press("ArrowLeft")
+    assert state(page)["frame"] == 1
+
+
+def test_dbscan_ends_with_the_labels_and_cores_of_scikit_learn(page):
+    film(page, "moons", "dbscan", eps=0.14, min_samples=5)
+    page.evaluate(f"{PLOT}.player.seek(40)")
+    expect(page.locator("#plot .sentence")).to_contain_text("points within eps")
+    page.focus("#plot .over")
+    page.keyboard.press("End")
+    expected = DBSCAN(eps=0.14, min_samples=5).fit(make(SETS["moons"]).X)
+    assert (film_labels(page) == expected.labels_).all()
+    counts = [int(each.replace(",", "")) for each in page.locator(".legend b").all_inner_texts()]
+    noise = int((expected.labels_ == -1).sum())
+    core = len(expected.core_sample_indices_)
+    assert counts == [core, 300 - core - noise, 0, noise, 0]
+
+
+def test_a_mixture_ends_with_the_labels_of_scikit_learn(page):
+    seen = film(page, "blobs", "mixture", clusters=4)
+    page.evaluate(f"{PLOT}.player.toEnd()")
+    expected = GaussianMixture(4, random_state=0).fit_predict(make(SETS["blobs"]).X)
+    assert seen["frames"] > 2
+    assert same(film_labels(page), expected)
+
+
+def test_merges_end_in_one_cluster_and_are_coloured_as_cut(page):
+    seen = film(page, "few", "agglomerative", clusters=3)
+    X = make(SETS["few"]).X
+    expected = AgglomerativeClustering(3).fit_predict(X)
+    page.evaluate(f"{PLOT}.player.seek({seen['frames'] - 3})")  # three clusters are left
+    assert same(film_labels(page), expected)
+    expect(page.locator("#plot .sentence")).to_contain_text("the line cuts the tree here")
+    colours = page.evaluate(f"[...{PLOT}.look.marks].map((mark) => {PLOT}.look.kinds[mark].fill)")
+    assert same(colours, expected)
+    page.evaluate(f"{PLOT}.player.toEnd()")
+    assert len(set(film_labels(page))) == 1
+
+
+def test_points_are_drawn_erased_and_brought_back(page):
+    show(page, mode="draw")
+    box = page.locator("#plot .over").bounding_box()
+    x, y = box["x"] + 120, box["y"] + 120
+    page.mouse.click(x, y)
+    expect(page.locator("#plot .drawn")).to_have_text("1 points")
+    (only,) = told(page, "drawn")
+    assert page.evaluate("([x, y]) => window.atelierPlots.plot.pixel(x, y)", only) == pytest.approx(
+        [x, y], abs=0.6
+    )
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 200, y + 60, steps=20)
+    page.mouse.up()
+    sprayed = state(page)["sketched"]
+    assert sprayed > 20
+    page.get_by_role("button", name="Eraser").click()
+    page.mouse.move(x + 195, y + 59)
+    page.mouse.down()
+    page.mouse.up()
+    left = state(page)["sketched"]
+    assert 0 < left < sprayed
+    page.get_by_role("button", name="Undo").click()
+    assert state(page)["sketched"] == sprayed
+    page.wait_for_function(
+        f"JSON.parse(document.querySelector('#told textarea').value).drawn?.length === {sprayed}"
+    )
+    # What the page sends back does not undo what is drawn since; other points take its place.
+    assert show(page, mode="draw", points=told(page, "drawn"))["sketched"] == sprayed
+    page.get_by_role("button", name="Clear").click()
+    assert state(page)["sketched"] == 0
+    page.get_by_role("button", name="Undo").click()
+    assert show(page, mode="draw", points=[[0, 0], [0.5, 0.5]])["sketched"] == 2
+
+
+def test_centres_are_set_moved_and_taken_away(page):
+    show(page, data="blobs", mode="centres")
+    expect(page.locator("#plot .hinting")).to_contain_text("Click where the centres")
+    for place in ((-0.5, 0.5), (0.5, 0), (0, -0.5)):
+        page.mouse.click(
+            *page.evaluate("(place) => window.atelierPlots.plot.pixel(...place)", place)
+        )
+    page.wait_for_function(f"{PLOT}.state().centres.length === 3")
+    page.wait_for_function(
+        "JSON.parse(document.querySelector('#told textarea').value).centres?.length === 3"
+    )
+    first = told(page, "centres")[0]
+    assert first == pytest.approx([-0.5, 0.5], abs=0.01)
+    x, y = page.evaluate("(place) => window.atelierPlots.plot.pixel(...place)", first)
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 50, y, steps=4)
+    page.mouse.up()
+    assert state(page)["centres"][0][0] > first[0]
+    page.mouse.click(x + 50, y)
+    assert len(state(page)["centres"]) == 2
+
+
+def test_of_many_points_a_sample_is_drawn_over_the_density_of_all(page):
+    seen = show(page, data="large", labels="large-3")
+    assert (seen["points"], seen["drawn"]) == (20_000, 20_000)
+    assert page.evaluate(f"Boolean({PLOT}.stage.density)")
+    sizes = [int(each.replace(",", "")) for each in page.locator(".legend b").all_inner_texts()]
+    assert sum(sizes) == 200_000  # of all points, not of those drawn
+
+
+def test_a_space_is_turned_by_dragging(page):
+    seen = show(page, data="curve", dims=3)
+    assert (seen["dims"], seen["points"]) == (3, 1500)
+    before = page.evaluate(f"[...{PLOT}.stage.screen.slice(0, 60)]")
+    box = page.locator("#plot .over").bounding_box()
+    page.mouse.move(box["x"] + 200, box["y"] + 200)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 300, box["y"] + 220, steps=4)
+    page.mouse.up()
+    page.wait_for_timeout(60)
+    after = page.evaluate(f"[...{PLOT}.stage.screen.slice(0, 60)]")
+    assert np.abs(np.subtract(after, before)).max() > 20
+    page.mouse.dblclick(box["x"] + 200, box["y"] + 200)
+    page.wait_for_timeout(60)
+    assert page.evaluate(f"[...{PLOT}.stage.screen.slice(0, 60)]") == pytest.approx(before)
+
+
+def test_pictures_lie_at_their_points_and_more_of_them_closer_by(page):
+    seen = show(page, data="few", thumbs=True)
+    page.wait_for_timeout(300)
+    first = state(page)["thumbs"]
+    assert 3 <= first < seen["points"]
+    page.evaluate(f"{PLOT}.camera.zoomAt(3, ...{PLOT}.stage.screen.slice(0, 2)); {PLOT}.moved()")
+    page.wait_for_timeout(300)
+    shown = page.evaluate(
+        f"[...{PLOT}.thumbs.loaded.values()].filter((p) => p.naturalWidth).length"
+    )
+    assert shown >= first
+    assert show(page, data="few")["thumbs"] == 0
+
+
+@pytest.mark.parametrize("algorithm", ["kmeans", "dbscan", "mixture", "agglomerative"])
+def test_what_is_seen_is_saved_as_svg_and_png(page, algorithm, tmp_path):
+    seen = film(page, "few", algorithm)
+    page.evaluate(f"{PLOT}.player.seek({seen['frames'] // 2})")
+    page.evaluate(f"{PLOT}.camera.home(); {PLOT}.moved()")
+    saved = {}
+    for kind in ("PNG", "SVG"):
+        page.click("#plot .save summary")
+        with page.expect_download() as download:
+            page.get_by_role("button", name=kind, exact=True).click()
+        saved[kind] = tmp_path / download.value.suggested_filename
+        download.value.save_as(saved[kind])
+    root = ElementTree.parse(saved["SVG"]).getroot()
+    assert len(list(root.iter("{http://www.w3.org/2000/svg}path"))) > 40  # a mark for each point
+    assert "NaN" not in saved["SVG"].read_text()
+    assert "undefined" not in saved["SVG"].read_text()
+    with Image.open(saved["PNG"]) as picture:
+        assert picture.width == 2 * round(float(root.get("width")))
+        assert len(picture.convert("RGB").getcolors(maxcolors=2**24)) > 20
+
+
+def test_what_is_refused_is_said_and_another_scene_is_shown_afterwards(page):
+    assert show(page, data="gone")["error"] == "This data is no longer here."
+    expect(page.locator("#plot .error")).to_be_visible()
+    assert show(page, data="few")["error"] == ""
+    expect(page.locator("#plot .error")).to_be_hidden()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_it_fits_a_phone_in_both_themes(opened, address, theme):
+    page = opened(**PHONE)
+    page.goto(f"{address}/?__theme={theme}")
+    page.wait_for_function(READY)
+    film(page, "moons", "dbscan")
+    page.evaluate(f"{PLOT}.player.seek(100)")
+    page.wait_for_timeout(100)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    boxes = {
+        name: page.locator(f"#plot .{name}").bounding_box() for name in ("frame", "player", "side")
+    }
+    assert boxes["frame"]["y"] < boxes["player"]["y"] < boxes["side"]["y"]
+    assert page.evaluate(f"{PLOT}.colours.dark") == (theme == "dark")
+
+
+def test_it_speaks_chinese(opened):
+    page = opened(locale="zh-CN")
+    film(page, "few", "kmeans", clusters=3)
+    expect(page.locator("#plot .sentence")).to_contain_text("选定 3 个中心")

@@ -1,0 +1,35 @@
+"""The plot's words, colours and events, without a browser."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from pipelines.catalog import ASSETS
+from studio.clustering.plot import EVENTS, plot, said, scene
+from studio.i18n import texts
+
+
+def test_all_that_the_scripts_say_is_found_and_translated():
+    found = said()
+    assert {"Play", "Core", "{count} points selected"} <= found
+    assert found - texts("zh").keys() == set()
+
+
+def test_translations_keep_the_values_of_the_sentences():
+    table = texts("zh")
+    for text in said():
+        assert set(re.findall(r"\{\w+\}", table[text])) <= set(re.findall(r"\{\w+\}", text)), text
+
+
+def test_the_page_can_listen_to_what_the_hand_does():
+    made = plot("here", value=scene(data="abc", dims=3))
+    assert json.loads(made.value) == {"data": "abc", "dims": 3}
+    assert all(callable(getattr(made, event)) for event in EVENTS)
+
+
+def test_each_module_that_is_imported_is_served():
+    folders = {"./": ASSETS / "clustering", "../": ASSETS / "chat"}
+    for path in (ASSETS / "clustering").glob("*.js"):
+        for place, name in re.findall(r'from "(\.\.?/)(\w+\.js)"', path.read_text("utf-8")):
+            assert (folders[place] / name).is_file(), f"{path.name} imports {place}{name}"
