@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from pipelines.catalog import ASSETS
 from pipelines.messages import Message
 from studio.clustering.axes import Axis, axis, counts, number
 from studio.clustering.charts_heat import stability
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from studio.widgets import Visitor
 
 Data = Mapping[str, Any]
+
+# Lines that are dragged, and what is clicked: of every HTML component that shows any of these.
+SCRIPT = (ASSETS / "clustering" / "charts.js").read_text(encoding="utf-8")
 
 
 def elbow(data: Data, visitor: Visitor) -> str:
