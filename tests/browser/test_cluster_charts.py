@@ -54,10 +54,10 @@ def drag(page, share: float) -> None:
     """Takes the line in its middle and moves it to a share of the plot's height."""
     line = page.locator(".dragged").bounding_box()
     field = page.locator(".field").bounding_box()
-    x = line["x"] + line["width"] / 2
-    page.mouse.move(x, line["y"])
+    x, y = line["x"] + line["width"] / 2, line["y"] + line["height"] / 2
+    page.mouse.move(x, y)
     page.mouse.down()
-    page.mouse.move(x, line["y"] + 5, steps=2)
+    page.mouse.move(x, y + 5, steps=2)
     page.mouse.move(x, field["y"] + (1 - share) * field["height"], steps=4)
     page.mouse.up()
 
