@@ -526,6 +526,8 @@ def test_all_words_that_stand_in_tables_have_a_chinese_translation():
     said |= {*data_views._KINDS.values(), *data_views._DELIMITERS.values()}
     said |= {"Assumes", "Cost", "Fails", "Makes centres", "Leaves noise out", "Soft membership"}
     said |= {"Labels new points", "k = {k}: J = {value}", "k = {k}: silhouette {value}"}
+    said |= {"k = {k}: gap {value} ± {error}", "knee: k = {k}", "highest: k = {k}"}
+    said |= {"chosen: k = {k}"}
     assert not sorted(said - chinese.keys())
 
 
