@@ -5,9 +5,7 @@ const SETTLE = 350; // ms after the last key until it is told
 
 // --- a line that is dragged: eps on sorted distances, k on a dendrogram ---
 
-function told(line) {
-  return line.dataset.line === "clusters" ? Number(line.dataset.value) : Number(line.getAttribute("aria-valuenow"));
-}
+const told = (line) => Number(line.getAttribute("aria-valuenow"));
 
 function treeOf(line) {
   const plot = line.closest("[data-tree]");
@@ -22,12 +20,12 @@ function put(line, share) {
   const value = low + Math.max(0, Math.min(1, share)) * (high - low);
   if (tree) {
     const k = 1 + tree.heights.filter((height) => height > value).length;
-    say(line, Math.min(k, tree.leaves.length), k);
+    say(line, k);
     line.style.setProperty("--at", `${(100 * (value - low)) / (high - low)}%`);
     paint(line, k);
   } else {
     const eps = Number(Math.max(value, high / 1000).toPrecision(3));
-    say(line, eps, eps);
+    say(line, eps);
     line.style.setProperty("--at", `${(100 * (eps - low)) / (high - low)}%`);
     read(line, eps);
   }
@@ -36,7 +34,6 @@ function put(line, share) {
 function say(line, value) {
   line.setAttribute("aria-valuenow", value);
   line.querySelector("b").textContent = line.dataset.words.replace("{value}", value);
-  line.dataset.value = value;
 }
 
 // As cut_height of studio/clustering/charts_tree.py: halfway between two merges.
@@ -110,8 +107,8 @@ element.addEventListener("pointerdown", (event) => {
   line.setPointerCapture(event.pointerId);
   line.classList.add("moving");
   const field = line.parentElement.getBoundingClientRect();
-  const at = line.getBoundingClientRect().top;
-  const grip = event.clientY - at; // where in the handle it was taken
+  const box = line.getBoundingClientRect();
+  const grip = event.clientY - (box.top + box.bottom) / 2; // where it was taken, from the line
   let moved = false;
   const move = (next) => {
     if (!moved && Math.abs(next.clientY - event.clientY) < 2) return;

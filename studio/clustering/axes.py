@@ -103,22 +103,3 @@ def number(value: float | None) -> str:
 def signed(text: str) -> str:
     """With a minus sign as long as a plus."""
     return text.replace("-", "−")
-
-
-def percent(share: float) -> str:
-    """``0.123`` as ``12.3 %``; what is there is never shown as 0, what is lacking never as 100."""
-    if 0 < share < 0.0005:
-        return "< 0.1 %"
-    if 0.9995 <= share < 1:
-        return "> 99.9 %"
-    return f"{100 * share:.{0 if share in (0, 1) else 1}f} %"
-
-
-def duration(seconds: float) -> str:
-    """``0.0042`` as ``4.2 ms``."""
-    if seconds < 0.0995:
-        return f"{1000 * seconds:.2g} ms"
-    if seconds < 99.5:
-        return f"{seconds:.2g} s" if seconds < 9.95 else f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s"

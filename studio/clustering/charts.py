@@ -6,8 +6,8 @@ mark that is clicked sends ``line`` with ``{"name": "clusters", "value": k}``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipelines.catalog import ASSETS
 from pipelines.messages import Message
@@ -34,25 +34,29 @@ Data = Mapping[str, Any]
 SCRIPT = (ASSETS / "clustering" / "charts.js").read_text(encoding="utf-8")
 """``js_on_load`` of what shows charts, with the events ``line`` and ``pick``."""
 
+# Lines that are dragged, and what is clicked: of every HTML component that shows any of these.
+SCRIPT = (ASSETS / "clustering" / "charts.js").read_text(encoding="utf-8")
+
 
 def elbow(data: Data, visitor: Visitor) -> str:
     """K-Means' J over k with its knee. ``data``: ks, inertia, knee."""
-    say, ks, knee = visitor.say, data["ks"], data.get("knee")
-    x, y = _k(ks, visitor), axis(data["inertia"], say("Inertia J"), zero=True)
-    marks = "".join(
-        mark(x, y, k, value, _at_k("k = {k}: J = {value}", k, value, visitor), best=k == knee, k=k)
-        for k, value in zip(ks, data["inertia"], strict=True)
-    )
+    say, knee = visitor.say, data.get("knee")
     if knee is None:
         found = say("There is no knee: J falls in a straight line.")
     else:
         found = say(Message("The knee is at k = {k}: further clusters gain less.", k=knee))
-        marks = upright(x, knee, say(Message("knee: k = {k}", k=knee))) + marks
-    title = say("Elbow: inertia over the number of clusters")
+    drawn = _over_k(
+        data["ks"],
+        data["inertia"],
+        axis(data["inertia"], say("Inertia J"), zero=True),
+        Best(knee, "knee: k = {k}"),
+        "k = {k}: J = {value}",
+        visitor,
+    )
     return figure(
         "elbow",
-        title,
-        plot(x, y, title, paths=curve(x, y, ks, data["inertia"]), marks=marks),
+        say("Elbow: inertia over the number of clusters"),
+        drawn,
         finding=found,
         caption=[
             say("J is the sum of squared distances of the points to their centres."),
@@ -64,31 +68,22 @@ def elbow(data: Data, visitor: Visitor) -> str:
 
 def silhouette(data: Data, visitor: Visitor) -> str:
     """Mean silhouette over k. ``data``: ks, means (None where not defined), best, sampled."""
-    say, ks, means, best = visitor.say, data["ks"], data["means"], data.get("best")
-    x, y = _k(ks, visitor), axis(means, say("Mean silhouette"), zero=True)
-    marks = "".join(
-        mark(
-            x,
-            y,
-            k,
-            mean,
-            _at_k("k = {k}: silhouette {value}", k, mean, visitor),
-            best=k == best,
-            k=k,
-        )
-        for k, mean in zip(ks, means, strict=True)
-        if mean is not None
-    )
+    say, means, best = visitor.say, data["means"], data.get("best")
     if best is None:
         found = say("It is not defined for any k here: it needs two clusters and more points.")
     else:
         found = say(Message("The highest mean silhouette is at k = {k}.", k=best))
-        marks = upright(x, best, say(Message("highest: k = {k}", k=best))) + marks
-    title = say("Silhouette over the number of clusters")
     return figure(
         "silhouette",
-        title,
-        plot(x, y, title, paths=curve(x, y, ks, means), marks=marks),
+        say("Silhouette over the number of clusters"),
+        _over_k(
+            data["ks"],
+            means,
+            axis(means, say("Mean silhouette"), zero=True),
+            Best(best, "highest: k = {k}"),
+            "k = {k}: silhouette {value}",
+            visitor,
+        ),
         finding=found,
         caption=[
             say("1: clusters lie far apart. 0: they touch. Below 0: points are nearer to others."),
@@ -100,25 +95,24 @@ def silhouette(data: Data, visitor: Visitor) -> str:
 
 def gap(data: Data, visitor: Visitor) -> str:
     """The gap statistic with its errors. ``data``: ks, gap, s, log_w, log_w_reference, best."""
-    say, ks, best = visitor.say, data["ks"], data.get("best")
-    rows = list(zip(ks, data["gap"], data["s"], strict=True))
-    ends = [value + sign * s for _, value, s in rows for sign in (-1, 1)]
-    x, y = _k(ks, visitor), axis(ends, say("Gap"))
-    bars = "".join(_error(x, y, k, value, s) for k, value, s in rows)
-    marks = "".join(
-        mark(x, y, k, value, _gap_at(k, value, s, visitor), best=k == best, k=k)
-        for k, value, s in rows
-    )
+    say, best, values, errors = visitor.say, data.get("best"), data["gap"], data["s"]
+    ends = [each + sign * s for each, s in zip(values, errors, strict=True) for sign in (-1, 1)]
     if best is None:
         found = say("No k has what the rule asks for: the gap rises all the way. Try larger k.")
     else:
         found = say(Message("The gap statistic chooses k = {k}.", k=best))
-        bars = upright(x, best, say(Message("chosen: k = {k}", k=best))) + bars
-    title = say("Gap statistic over the number of clusters")
     return figure(
         "gap",
-        title,
-        plot(x, y, title, paths=curve(x, y, ks, data["gap"]), marks=bars + marks),
+        say("Gap statistic over the number of clusters"),
+        _over_k(
+            data["ks"],
+            values,
+            axis(ends, say("Gap")),
+            Best(best, "chosen: k = {k}"),
+            "k = {k}: gap {value} ± {error}",
+            visitor,
+            errors,
+        ),
         finding=found,
         caption=[
             say("How much tighter the clusters are than those of points strewn evenly."),
@@ -131,6 +125,35 @@ def gap(data: Data, visitor: Visitor) -> str:
     )
 
 
+class Best(NamedTuple):
+    """The k that a curve speaks for, or None, and what is written there."""
+
+    k: int | None
+    words: str
+
+
+def _over_k(
+    ks: Sequence[int],
+    values: Sequence[float | None],
+    y: Axis,
+    best: Best,
+    about: str,
+    visitor: Visitor,
+    errors: Sequence[float] | None = None,
+) -> str:
+    """A curve over k whose marks take their k; ``about`` has {k}, {value} and maybe {error}."""
+    x = _k(ks, visitor)
+    rows = [row for row in zip(ks, values, errors or [0.0] * len(ks), strict=True)
+            if row[1] is not None]  # fmt: skip
+    marks = "".join(_error(x, y, k, value, s) for k, value, s in rows) if errors else ""
+    for k, value, s in rows:
+        words = Message(about, k=k, value=number(value), error=number(s))
+        marks += mark(x, y, k, value, visitor.say(words), best=k == best.k, k=k)
+    if best.k is not None:
+        marks = upright(x, best.k, visitor.say(Message(best.words, k=best.k))) + marks
+    return plot(x, y, y.title, paths=curve(x, y, ks, values), marks=marks)
+
+
 def _error(x: Axis, y: Axis, k: int, value: float, s: float) -> str:
     top, bottom = down(y, value + s), down(y, value - s)
     at = across(x, k)
@@ -139,12 +162,6 @@ def _error(x: Axis, y: Axis, k: int, value: float, s: float) -> str:
         for end in (top, bottom)
     )
     return f'<line class="error-bar" x1="{at}" x2="{at}" y1="{top}" y2="{bottom}"/>{ends}'
-
-
-def _gap_at(k: int, value: float, s: float, visitor: Visitor) -> str:
-    return visitor.say(
-        Message("k = {k}: gap {value} ± {error}", k=k, value=number(value), error=number(s))
-    )
 
 
 def information(data: Data, visitor: Visitor) -> str:
@@ -215,12 +232,8 @@ def _criterion(data: Data, name: str, title: str, visitor: Visitor) -> str:
     return plot(x, y, title, paths=paths, marks=marks)
 
 
-def _k(ks: list[int], visitor: Visitor) -> Axis:
+def _k(ks: Sequence[int], visitor: Visitor) -> Axis:
     return counts(ks, visitor.say("Clusters (k)"))
-
-
-def _at_k(template: str, k: int, value: float, visitor: Visitor) -> str:
-    return visitor.say(Message(template, k=k, value=number(value)))
 
 
 CHARTS: dict[str, Callable[[Data, Visitor], str]] = {

@@ -7,14 +7,15 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from pipelines.messages import Message
-from studio.clustering.axes import percent, signed
+from studio.clustering.axes import signed
 from studio.clustering.colours import kind_of
 from studio.clustering.drawing import figure
+from studio.inside_views import percent
 
 if TYPE_CHECKING:
     from studio.widgets import Visitor
 
-_WRITTEN = 12  # seeds; where there are more, their cells have a title instead of a number
+_WRITTEN = 12  # seeds; where there are more, their cells have no number
 _ROWS, _COLUMNS = 40, 40  # of a confusion matrix
 
 
@@ -32,14 +33,7 @@ def stability(data: Mapping[str, Any], visitor: Visitor) -> str:
             _cell(
                 value,
                 signed(f"{value:.2f}") if written else "",
-                say(
-                    Message(
-                        "Seeds {one} and {other}: ARI {value}",
-                        one=seed,
-                        other=other,
-                        value=signed(f"{value:.3f}"),
-                    )
-                ),
+                f"{seed} – {other}: {signed(f'{value:.3f}')}",
             )
             for other, value in zip(seeds, row, strict=True)
         )

@@ -14,7 +14,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from pipelines.messages import Message
-from studio.clustering.axes import Axis, axis, number, percent
+from studio.clustering.axes import Axis, axis, number
 from studio.clustering.colours import kind_of
 from studio.clustering.drawing import (
     SIDE,
@@ -27,6 +27,7 @@ from studio.clustering.drawing import (
     sampled,
     upright,
 )
+from studio.inside_views import percent
 
 if TYPE_CHECKING:
     from studio.widgets import Visitor

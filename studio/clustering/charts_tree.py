@@ -175,7 +175,7 @@ def cut_height(shown: Tree, k: int, high: float) -> float:
 def _leaves_title(shown: Tree, visitor: Visitor) -> str:
     if max(shown.leaves) == 1:
         return visitor.say("Single points")
-    return visitor.say(Message("{count} groups, with how many points each has",
+    return visitor.say(Message("{count} groups of points",
                                count=len(shown.leaves)))  # fmt: skip
 
 

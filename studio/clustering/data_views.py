@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.clustering.algorithms import find
 from pipelines.messages import Message
-from studio.clustering.axes import number, percent
+from studio.clustering.axes import number
+from studio.inside_views import percent
 
 if TYPE_CHECKING:
     from studio.widgets import Visitor

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SIDE = 1000  # of the inner drawing
 _ZERO = ' class="zero"'
+_CROWDED = 40  # marks from which they are smaller
 _SHAPES = ("circle", "square", "triangle", "diamond")
 
 
@@ -34,7 +35,7 @@ def figure(
 ) -> str:
     """A chart: title, what it says, legend, plot, how to read it. Texts are plain, HTML is not."""
     said = f'<p class="finding">{escape(finding)}</p>' if finding else ""
-    words = " ".join(caption)
+    words = "".join(each if each.endswith("。") else f"{each} " for each in caption).rstrip()
     below = f"<figcaption>{escape(words)}</figcaption>" if words else ""
     return (
         f'<figure class="cluster-chart {kind}"><h4>{escape(title)}</h4>{said}{legend}{body}{below}'
@@ -67,8 +68,9 @@ def plot(
     more = "".join(
         f' data-{name}="{escape(json.dumps(value))}"' for name, value in (data or {}).items()
     )
+    dense = " dense" if marks.count('class="dot"') > _CROWDED else ""
     return (
-        f'<div class="plot"{style}{more}><div class="y-title">{escape(y.title)}</div>'
+        f'<div class="plot{dense}"{style}{more}><div class="y-title">{escape(y.title)}</div>'
         f'<div class="field"><svg role="img" aria-label="{escape(label)}">'
         f'<g class="axes" aria-hidden="true">{_grid(x, y)}</g>'
         f'<svg class="paths" viewBox="0 0 {SIDE} {SIDE}" preserveAspectRatio="none">{paths}</svg>'

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.messages import Message
 from pipelines.sizes import in_words
-from studio.clustering.axes import duration, number, percent, signed
+from studio.clustering.axes import number, signed
 from studio.clustering.charts_heat import confusion
 from studio.clustering.colours import kind_of
+from studio.inside_views import percent
+from studio.views import duration
 
 if TYPE_CHECKING:
     from studio.widgets import Visitor
@@ -45,6 +47,13 @@ class Figure:
     ends: tuple[float, float] | None = None
 
 
+def elapsed(seconds: float) -> str:
+    """``0.0042`` as ``4.2 ms``."""
+    if seconds < 0.0995:
+        return f"{1000 * seconds:.2g} ms"
+    return f"{seconds:.2g} s" if seconds < 9.95 else duration(seconds)
+
+
 def _three(value: float) -> str:
     return signed(f"{value:.3f}")
 
@@ -63,7 +72,7 @@ FIGURES = {
                HIGHER, number),
         Figure("clusters", "Clusters", "How many were found.", "", lambda value: f"{value:,}"),
         Figure("noise_share", "Noise", "Points that belong to no cluster.", "", percent, (0, 1)),
-        Figure("seconds", "Time", "Of the fit alone.", LOWER, duration),
+        Figure("seconds", "Time", "Of the fit alone.", LOWER, elapsed),
         Figure("peak_bytes", "Memory", "At the peak, beyond the data.", LOWER, in_words),
         Figure("ari", "ARI",
                "Adjusted Rand index: pairs of points that both have together or apart; 0 by "
