@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from studio.server import Studio
 
 HEADER_SECONDS = 5
-STYLES = ("page", "inside", "shorten", "clustering")
+STYLES = ("page", "inside", "shorten", "clustering", "clustering_charts")
 PAINT, CHAT, INSIDE, STEER, TEACH = "paint", "chat", "inside", "steer", "teach"
 SHELF, COMPARE, SHORTEN, GALLERY = "shelf", "compare", "shorten", "gallery"
 CLUSTERING, SETTINGS = "clustering", "settings"

@@ -32,10 +32,8 @@ if TYPE_CHECKING:
 
 Data = Mapping[str, Any]
 SCRIPT = (ASSETS / "clustering" / "charts.js").read_text(encoding="utf-8")
-"""``js_on_load`` of what shows charts, with the events ``line`` and ``pick``."""
-
-# Lines that are dragged, and what is clicked: of every HTML component that shows any of these.
-SCRIPT = (ASSETS / "clustering" / "charts.js").read_text(encoding="utf-8")
+"""``js_on_load`` of every HTML component that shows charts: lines that are dragged and what is
+clicked, with the events ``line`` and ``pick``."""
 
 
 def elbow(data: Data, visitor: Visitor) -> str:

@@ -1,0 +1,204 @@
+"""The clustering tab as people use it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw
+from playwright.sync_api import Page, expect
+
+PLOT = "window.atelierPlots?.['cluster-plot']?.state()"
+
+
+@pytest.fixture
+def page(visit) -> Page:
+    page = visit()
+    open_tab(page)
+    return page
+
+
+def open_tab(page: Page) -> None:
+    page.get_by_role("tab", name="Clustering", exact=True).click()
+    until(page, "state.points > 0 && !state.busy")
+
+
+def until(page: Page, condition: str) -> dict:
+    """Waits until the plot's ``state`` is so, and returns it."""
+    page.wait_for_function(f"() => {{ const state = {PLOT}; return state && ({condition}); }}")
+    return page.evaluate(PLOT)
+
+
+def choose(page: Page, field: str, option: str) -> None:
+    page.locator(f"#cluster-{field} input").first.click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+def kind(page: Page, name: str) -> None:
+    page.locator("#cluster-kind").get_by_text(name, exact=True).click()
+
+
+def figure(page: Page, name: str) -> str:
+    return page.locator(f"#cluster-board .card[data-figure={name}] b").inner_text()
+
+
+def test_k_means_is_clustered_and_found_again_after_a_refresh(page):
+    choose(page, "data-name", "Blobs")
+    page.locator("#cluster").click()
+    assert until(page, "state.clusters === 3")["points"] == 600
+    assert float(figure(page, "silhouette")) > 0.8
+    page.reload()
+    page.locator("#paint").wait_for()
+    open_tab(page)
+    until(page, "state.clusters === 3")
+    expect(page.locator("#cluster-board .card[data-figure=silhouette]")).to_be_visible()
+
+
+def test_k_means_is_played_to_its_end(page):
+    choose(page, "data-name", "Blobs")
+    choose(page, "algorithm", "K-Means")
+    page.locator("#cluster-play").click()
+    state = until(page, "state.frames > 3")
+    assert state["sentence"]
+    state = until(page, "state.frame === state.frames - 1 && !state.playing")
+    assert state["frame"] >= 3
+
+
+def test_a_dragged_eps_line_sets_eps_and_clusters(page):
+    choose(page, "data-name", "Moons")
+    choose(page, "algorithm", "DBSCAN")
+    page.get_by_role("tab", name="Choose parameters").click()
+    choose(page, "curve-curve", "k-distance: sets eps")
+    page.locator("#cluster-draw-curve").click()
+    line = page.locator("#cluster-curve-board .dragged[data-line=eps]")
+    line.wait_for(state="attached")
+    before = float(line.get_attribute("aria-valuenow"))
+    box = line.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x, y - 60, steps=6)
+    page.mouse.up()
+    state = until(page, "state.clusters !== null")
+    eps = page.get_by_label("Radius (eps)").first.input_value()
+    assert float(eps) > before
+    page.get_by_role("tab", name="Clusters", exact=True).click()
+    assert int(figure(page, "clusters")) == state["clusters"]
+
+
+def test_points_are_drawn_with_the_mouse_and_clustered(page):
+    choose(page, "algorithm", "K-Means")
+    kind(page, "Draw points")
+    until(page, "state.mode === 'draw'")
+    box = page.locator("#cluster-plot canvas").first.bounding_box()
+    for across in (0.25, 0.75):
+        x, y = box["x"] + box["width"] * across, box["y"] + box["height"] / 2
+        page.mouse.move(x, y)
+        page.mouse.down()
+        page.mouse.move(x + 40, y + 20, steps=12)
+        page.mouse.up()
+    drawn = until(page, "state.sketched > 10")["sketched"]
+    expect(page.locator("#cluster-data-said")).to_contain_text(f"{drawn} points")
+    page.get_by_label("Clusters (k)").first.fill("2")
+    page.locator("#cluster").click()
+    assert until(page, "state.clusters === 2")["points"] == drawn
+
+
+def test_a_table_goes_in_and_its_rows_come_out_with_their_clusters(page, tmp_path):
+    table = people(tmp_path / "people.csv")
+    kind(page, "Table")
+    page.locator("#cluster-file input[type=file]").set_input_files(table)
+    expect(page.locator("#cluster-data-said")).to_contain_text("58 points, 2 columns")
+    expect(page.locator("#cluster-preview")).to_contain_text("income")
+    choose(page, "scaling", "Standardised")
+    choose(page, "algorithm", "K-Means")
+    page.get_by_label("Clusters (k)").first.fill("2")
+    page.locator("#cluster").click()
+    until(page, "state.clusters === 2")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Labels (CSV)").click()
+    with Path(download.value.path()).open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 60
+    assert [row["cluster"] for row in rows].count("") == 2  # a value was missing
+    young = {row["cluster"] for row in rows if row["cluster"] and float(row["age"]) < 40}
+    old = {row["cluster"] for row in rows if row["cluster"] and float(row["age"]) > 40}
+    assert len(young) == len(old) == 1 and young != old
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Parameters (JSON)").click()
+    model = json.loads(Path(download.value.path()).read_text(encoding="utf-8"))
+    assert model["parameters"]["clusters"] == 2
+
+
+def people(path: Path) -> Path:
+    draws = random.Random(0)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["name", "age", "income"])
+        for number in range(60):
+            age, income = ((25, 20), (65, 50))[number % 2]
+            income = "" if number in (7, 8) else f"{draws.gauss(income, 2):.2f}"
+            writer.writerow([f"person {number}", f"{draws.gauss(age, 2):.1f}", income])
+    return path
+
+
+def test_a_picture_is_recoloured(page, tmp_path):
+    picture = Image.new("RGB", (120, 90), "#d03020")
+    ImageDraw.Draw(picture).rectangle((60, 0, 120, 90), "#2040c0")
+    picture.save(tmp_path / "two.png")
+    kind(page, "Picture")
+    page.locator("#cluster-picture input[type=file]").set_input_files(tmp_path / "two.png")
+    expect(page.locator("#cluster-data-said")).to_contain_text("10,800 points, 3 columns")
+    choose(page, "algorithm", "K-Means")
+    page.get_by_label("Clusters (k)").first.fill("2")
+    page.locator("#cluster").click()
+    recoloured = page.locator("#cluster-board .recoloured img")
+    recoloured.wait_for()
+    page.wait_for_function("image => image.naturalWidth === 120", arg=recoloured.element_handle())
+    colours = page.locator("#cluster-board .palette button")
+    assert {text.split()[0].lower() for text in colours.all_inner_texts()} == {"#d03020", "#2040c0"}
+
+
+def test_algorithms_are_compared_and_one_is_shown_large(page):
+    choose(page, "data-name", "Moons")
+    page.get_by_role("tab", name="Compare algorithms").click()
+    for name in ("OPTICS", "Affinity propagation", "Mean shift", "Spectral clustering"):
+        page.locator("#cluster-compared").get_by_text(name, exact=True).click()
+    page.locator("#cluster-compare").click()
+    expect(page.locator("#cluster-compare-board button[data-algorithm]")).to_have_count(8)
+    page.locator("#cluster-compare-board button[data-algorithm=hdbscan]").click()
+    until(page, "state.clusters === 2")
+
+
+def test_long_work_is_stopped(page):
+    choose(page, "data-name", "Blobs")
+    points = page.get_by_label("Points", exact=True)
+    points.fill("20000")
+    points.press("Enter")
+    until(page, "state.points === 20000")
+    choose(page, "algorithm", "OPTICS")
+    page.locator("#cluster").click()
+    stop = page.locator("#cluster-stop")
+    stop.wait_for()
+    stop.click()
+    expect(stop).to_be_hidden()
+    assert until(page, "!state.busy")["clusters"] is None
+
+
+def test_what_cannot_be_asked_is_said(page):
+    choose(page, "algorithm", "K-Means")
+    page.get_by_label("Clusters (k)").first.fill("0")
+    page.locator("#cluster").click()
+    expect(page.locator("#cluster-board .error")).to_contain_text("Clusters (k) is 0")
+
+
+def test_it_speaks_chinese_and_fits_a_phone(visit):
+    page = visit(locale="zh-CN", viewport={"width": 390, "height": 844})
+    page.get_by_role("tab", name="聚类", exact=True).click()
+    until(page, "state.points > 0 && !state.busy")
+    page.get_by_role("tab", name="课程").click()
+    expect(page.locator("#cluster-lesson")).to_contain_text("目标")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
