@@ -59,6 +59,7 @@ class Tab:
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
         self.scene = gr.State(Scene())
+        self._shown = gr.State(FIRST)  # whose parameters the controls have
         self.form = DataForm(studio)
         with gr.Row(elem_classes="bench"):
             with gr.Column(scale=3, min_width=320, elem_classes="controls"):
@@ -123,9 +124,10 @@ class Tab:
     def listen(self, opening: Opening) -> None:
         """Connect the controls with the data, the plot and the jobs."""
         shown = [self.scene, self.plot]
-        filled = [*self.form.outputs, self._algorithm, *self._parameters.controls, self._scaling,
-                  self._seed, self._about, self._lesson, self._play, *shown,
-                  self.form.said]  # fmt: skip
+        follows = [self._shown, self._about, *self._parameters.controls, self._lesson, self._play,
+                   *shown]  # fmt: skip
+        filled = [*self.form.outputs, self._algorithm, self._scaling, self._seed, self.form.said,
+                  *follows]  # fmt: skip
         opening.fill(self._opened, filled)
         moments = self.form.listen()
         made = {"fn": self._made, "inputs": [self.scene, *self.form.inputs],
@@ -138,8 +140,10 @@ class Tab:
         self.plot.centres(_placed, self.scene, self.scene, **QUIET)
         laid = [self._layout, self._dims, self._scaling]
         follow_newest([each.input for each in laid], _laid_out, [self.scene, *laid], shown)
-        follows = [self._about, *self._parameters.controls, self._lesson, self._play, *shown]
-        follow_newest([self._algorithm.input], self._chosen, [self._algorithm, self.scene], follows)
+        follow_newest(
+            [self._algorithm.input], self._chosen, [self._algorithm, self._shown, self.scene],
+            follows,
+        )  # fmt: skip
         follow_newest(
             [each.input for each in self._parameters.controls],
             self._mode, [self.scene, self._algorithm, *self._parameters.controls], shown,
@@ -174,7 +178,6 @@ class Tab:
                 request = None
         name = request.algorithm if request is not None else FIRST
         values = request.parameters if request is not None else {}
-        updates = self._parameters.shown(ALGORITHMS[name].parameters, values)
         if known is None:
             known = self.studio.cluster_data.make(visitor.owner, {"kind": "made"})
             fill = [skip] * len(form.outputs)
@@ -187,10 +190,9 @@ class Tab:
                 mode="draw" if known.kind == DRAWN and job.state != DONE else "view",
             )  # fmt: skip
         return [
-            *fill, name, *updates, scene.scaling, request.seed if request is not None else 0,
-            about(name, visitor), lesson(name, visitor.language),
-            gr.update(interactive=name in FILMED), scene, scene.to_json(),
-            form.about(known, known.kind, visitor),
+            *fill, name, scene.scaling, request.seed if request is not None else 0,
+            form.about(known, known.kind, visitor), *self._of(name, values, visitor), scene,
+            scene.to_json(),
         ]  # fmt: skip
 
     def _made(self, scene: Scene, request: gr.Request, *values: Any) -> list[Any]:
@@ -228,18 +230,20 @@ class Tab:
 
     # --- the algorithm ----------------------------------------------------------------------
 
-    def _chosen(
-        self, name: str, scene: Scene, request: gr.Request, values: dict[str, Any] | None = None
-    ) -> list[Any]:
+    def _chosen(self, name: str, shown: str, scene: Scene, request: gr.Request) -> list[Any]:
+        """Another algorithm: its parameters as they begin, its lesson."""
+        if name == shown:
+            return [gr.skip()] * (len(self._parameters.controls) + 6)
         visitor = Visitor.of(request)
-        algorithm = find(name)
-        if values is None:
-            values = self._first_values(name, scene, visitor)
-        updates = self._parameters.shown(algorithm.parameters, values)
-        after = _with_centres(scene, values.get("start") == OWN_CENTRES)
+        values = self._first_values(name, scene, visitor)
+        return [*self._of(name, values, visitor), *_changed(scene, _with_centres(scene, False))]
+
+    def _of(self, name: str, values: dict[str, Any], visitor: Visitor) -> list[Any]:
+        """Updates of what shows an algorithm; what ``values`` leave out has its default."""
         return [
-            about(name, visitor), *updates, lesson(name, visitor.language),
-            gr.update(interactive=name in FILMED), *_changed(scene, after),
+            name, about(name, visitor),
+            *self._parameters.shown(find(name).parameters, values),
+            lesson(name, visitor.language), gr.update(interactive=name in FILMED),
         ]  # fmt: skip
 
     def _first_values(self, name: str, scene: Scene, visitor: Visitor) -> dict[str, Any]:
@@ -273,10 +277,11 @@ class Tab:
         else:
             fields = self._parameters.data(find(name).parameters, values)
         if field not in find(name).parameters.model_fields:
-            return [gr.skip()] * (len(self._parameters.controls) + 6)
-        if field == "clusters" and "height" in fields:
+            return [gr.skip()] * (len(self._parameters.controls) + 7)
+        if "height" in fields:
             fields["height"] = None
-        return [name, *self._chosen(name, scene, request, fields | {field: value})]
+        shown = self._of(name, fields | {field: value}, Visitor.of(request))
+        return [name, *shown, gr.skip(), gr.skip()]
 
     # --- jobs -------------------------------------------------------------------------------
 

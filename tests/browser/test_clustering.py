@@ -18,6 +18,8 @@ PLOT = "window.atelierPlots?.['cluster-plot']?.state()"
 def page(visit) -> Page:
     page = visit()
     open_tab(page)
+    kind(page, "Made")  # an earlier test may have left another
+    page.locator("#cluster-of-made").wait_for()
     return page
 
 
@@ -126,7 +128,8 @@ def test_a_table_goes_in_and_its_rows_come_out_with_their_clusters(page, tmp_pat
     assert [row["cluster"] for row in rows].count("") == 2  # a value was missing
     young = {row["cluster"] for row in rows if row["cluster"] and float(row["age"]) < 40}
     old = {row["cluster"] for row in rows if row["cluster"] and float(row["age"]) > 40}
-    assert len(young) == len(old) == 1 and young != old
+    assert len(young) == len(old) == 1
+    assert young != old
     with page.expect_download() as download:
         page.get_by_role("link", name="Parameters (JSON)").click()
     model = json.loads(Path(download.value.path()).read_text(encoding="utf-8"))
