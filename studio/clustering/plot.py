@@ -20,7 +20,8 @@ sends back unchanged leave what the hand has done since as it is.
 
 Events, each with the named values in ``gr.EventData``: ``drawn`` (``points``) after each stroke,
 ``centres`` (``centres``), ``select`` (``rows`` of the data set; empty when nothing is selected any
-more). For tests ``window.atelierPlots[name].state()`` says what is seen.
+more). Listen with ``trigger_mode="always_last"``: else what comes while an earlier call is under
+way is lost. For tests ``window.atelierPlots[name].state()`` says what is seen.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from studio.clustering.plot import plot
 from studio.theme import theme
 
 SHOWN = 20_000
+ALWAYS = {"queue": False, "trigger_mode": "always_last"}
 SETS = {
     "moons": DatasetRequest(name="moons", points=300, noise=0.05),
     "blobs": DatasetRequest(name="blobs", points=400, clusters=4, noise=0.11, seed=3),
@@ -148,9 +149,9 @@ def app(asked: list[str]) -> FastAPI:
             value = gr.Textbox(elem_id="scene", label="Scene")
             told = gr.Textbox(elem_id="told", label="Told")
         value.submit(lambda text: text, value, shown_plot, queue=False)
-        shown_plot.drawn(_drawn, None, told, queue=False)
-        shown_plot.centres(_centres, None, told, queue=False)
-        shown_plot.select(_selected, None, told, queue=False)
+        shown_plot.drawn(_drawn, None, told, **ALWAYS)
+        shown_plot.centres(_centres, None, told, **ALWAYS)
+        shown_plot.select(_selected, None, told, **ALWAYS)
     styles = [ASSETS / "page.css", ASSETS / "clustering.css"]
     return gr.mount_gradio_app(served, page, path="/", theme=theme(), css_paths=styles)
 
