@@ -37,7 +37,6 @@ from pipelines.catalog import ASSETS
 from studio.i18n import LANGUAGES, texts
 
 SCRIPTS = ASSETS / "clustering"
-STYLE = ASSETS / "clustering.css"
 EVENTS = ("drawn", "centres", "select")
 _SAID = re.compile(r'\bsay\(\s*"((?:[^"\\]|\\.)*)"')
 
@@ -49,6 +48,7 @@ def plot(name: str, **options: Any) -> gr.HTML:
         name: the component's ``elem_id``, and under ``window.atelierPlots`` the plot's name.
         **options: further arguments of :class:`gradio.HTML`.
     """
+    # Gradio knows an event of its own only if the script that it is given names it.
     given = {"name": name, "words": _words(), "events": EVENTS}
     return gr.HTML(
         html_template='<div class="cluster-plot"></div>',
