@@ -1,1 +1,1 @@
-"""The clustering playground's part of the studio."""
+"""What stands behind the clustering tab and its part of the API: data sets and their tables."""
