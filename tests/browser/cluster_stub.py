@@ -69,6 +69,8 @@ def app(asked: list[str]) -> FastAPI:
         data = make(SETS[name])
         rows = shown(len(data.X))
         projected = project(data.X, dims, projection)
+        # As data far from 0 are sent.
+        offset, unit = np.array([100, -50, 0])[:dims], np.array([2, 0.5, 1])[:dims]
         density = None
         if len(rows) < len(data.X):
             counts, xs, ys = np.histogram2d(*projected.points.T, bins=(256, 192))
@@ -85,13 +87,13 @@ def app(asked: list[str]) -> FastAPI:
             "method": projected.method,
             "columns": data.columns,
             "axes": data.columns[:dims] if projected.method == "none" else ["PC1", "PC2", "PC3"],
-            "offset": [0] * dims,
-            "unit": 1,
+            "offset": offset.tolist(),
+            "unit": unit.tolist(),
             "note": projected.note and projected.note.template.format(**projected.note.values),
             "truth": None if data.truth is None else data.truth[rows].tolist(),
             "density": density,
         }
-        positions = projected.points[rows].astype("<f4")
+        positions = ((projected.points[rows] - offset) / unit).astype("<f4")
         return blocks(header, positions, rows.astype("<u4"))
 
     @served.get("/api/v1/clusterings/{job}/labels")
