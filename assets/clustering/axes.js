@@ -87,9 +87,12 @@ export function paintSpace(context, camera, colours, names) {
     context.font = `11px ${colours.font}`;
     context.fillStyle = colours.subdued;
     context.textAlign = "center";
-    [[0, 1], [0, 2], [0, 4]].forEach(([from, to], axis) => {
-      const [a, b] = [corner(from), corner(to)];
-      if (names[axis]) context.fillText(names[axis], (a[0] + b[0]) / 2, (a[1] + b[1]) / 2 + 4);
+    names.slice(0, 3).forEach((name, axis) => { // at the edge that is lowest, or of the upright ones leftmost
+      const middles = EDGES.filter(([from, to]) => to - from === 1 << axis)
+        .map((edge) => edge.map(corner))
+        .map(([a, b]) => [(a[0] + b[0]) / 2, (a[1] + b[1]) / 2]);
+      const [x, y] = middles.reduce((best, each) => (axis === 2 ? each[0] < best[0] : each[1] > best[1]) ? each : best);
+      context.fillText(name, axis === 2 ? x - 14 : x, axis === 2 ? y : y + 16);
     });
   };
 }

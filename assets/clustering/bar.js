@@ -107,7 +107,12 @@ export class Bar {
     this.brush = tool("brush", say("Brush: click for one point, drag for many"), wield(false));
     this.eraser = tool("eraser", say("Eraser"), wield(true));
     const size = h("input", { type: "range", min: 8, max: 70, step: 1, value: hand.size, title: say("Size of the brush"), "aria-label": say("Size of the brush") });
-    size.addEventListener("input", () => (hand.size = Number(size.value)));
+    const sized = () => {
+      hand.size = Number(size.value);
+      size.style.setProperty("--done", `${(100 * (hand.size - size.min)) / (size.max - size.min)}%`);
+    };
+    size.addEventListener("input", sized);
+    sized();
     return [this.brush, this.eraser, size, this.undo, this.clear, this.drawn];
   }
 }

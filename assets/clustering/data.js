@@ -52,11 +52,10 @@ export function points({ data, dims, projection, scaling }) {
   });
 }
 
-// In the data's own coordinates: what float32 cannot hold comes with an offset and a unit.
-function placed(positions, { dims, offset, unit }) {
-  const [step, from] = [unit ?? 1, offset ?? []];
-  if (step === 1 && !from.some(Boolean)) return positions;
-  return Float64Array.from(positions, (value, at) => value * step + (from[at % dims] ?? 0));
+// In the data's own coordinates: what float32 cannot hold comes with an offset and a unit of each axis.
+function placed(positions, { dims, offset = [], unit = [] }) {
+  if (offset.every((each) => each === 0) && unit.every((each) => each === 1)) return positions;
+  return Float64Array.from(positions, (value, at) => value * (unit[at % dims] ?? 1) + (offset[at % dims] ?? 0));
 }
 
 // Labels of the points that are shown with the same words.

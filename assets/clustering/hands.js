@@ -193,7 +193,8 @@ export class Centres {
 
   tell() {
     this.plot.changed();
-    this.told(this.points.map((place) => place.map((value) => Number(value.toPrecision(6)))));
+    clearTimeout(this.later);
+    this.later = setTimeout(() => this.told(this.points.map((place) => place.map((value) => Number(value.toPrecision(6))))), LATER);
   }
 
   paint(context, colours) {

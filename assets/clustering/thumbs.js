@@ -1,5 +1,5 @@
-// The pictures of a gallery at their points: one in each cell, so that none hides another; closer by
-// there are more cells.
+// The pictures of a gallery at their points: as many as fit without one hiding another, in the order
+// of the rows, so that closer by others come in between.
 
 import { HIDDEN } from "./marks.js";
 import { colourOf } from "./colours.js";
@@ -23,17 +23,14 @@ export class Thumbs {
     const { screen } = this.plot.stage;
     if (camera.dims !== 2 || !rows) return;
     const side = camera.width < NARROW ? SMALL : SIDE;
-    const [ox, oy] = camera.point(0, 0); // cells move along with the data
-    const taken = new Set();
+    const cells = new Map(); // of the size of a picture: what could hide one lies in it or beside it
     this.seen = [];
     for (let at = 0; at < rows.length; at++) {
+      if (look.marks[at] === HIDDEN || !this.pictures[rows[at]]) continue;
       const [x, y] = [screen[2 * at], screen[2 * at + 1]];
-      if (look.marks[at] === HIDDEN || x < -side || y < -side || x > camera.width + side || y > camera.height + side) continue;
-      const cell = `${Math.floor((x - ox) / (side + GAP))} ${Math.floor((y - oy) / (side + GAP))}`;
-      if (taken.has(cell)) continue;
+      if (!free(cells, x, y, side + GAP)) continue;
+      if (x < -side || y < -side || x > camera.width + side || y > camera.height + side) continue;
       const picture = this.picture(this.pictures[rows[at]]);
-      if (!picture) continue;
-      taken.add(cell);
       this.seen.push({ at, x, y, half: side / 2 });
       if (!picture.naturalWidth) continue;
       const scale = side / Math.max(picture.naturalWidth, picture.naturalHeight);
@@ -45,7 +42,6 @@ export class Thumbs {
   }
 
   picture(id) {
-    if (!id) return null;
     if (!this.loaded.has(id)) {
       const picture = new Image();
       picture.onload = () => this.plot.stage.draw();
@@ -64,4 +60,17 @@ export class Thumbs {
     const id = at < 0 ? null : this.pictures[this.plot.rows?.[at]];
     if (id) window.open(new URL(`pictures/${encodeURIComponent(id)}.png`, document.baseURI).href, "_blank", "noopener");
   }
+}
+
+// Whether nothing has been put within `side` of (x, y), which is put there then.
+function free(cells, x, y, side) {
+  const [column, row] = [Math.floor(x / side), Math.floor(y / side)];
+  for (let i = column - 1; i <= column + 1; i++) {
+    for (let j = row - 1; j <= row + 1; j++) {
+      const other = cells.get(`${i} ${j}`);
+      if (other && Math.abs(other[0] - x) < side && Math.abs(other[1] - y) < side) return false;
+    }
+  }
+  cells.set(`${column} ${row}`, [x, y]); // no second one fits into a cell
+  return true;
 }

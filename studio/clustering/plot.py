@@ -20,7 +20,8 @@ sends back unchanged leave what the hand has done since as it is.
 
 Events, each with the named values in ``gr.EventData``: ``drawn`` (``points``) after each stroke,
 ``centres`` (``centres``), ``select`` (``rows`` of the data set; empty when nothing is selected any
-more). For tests ``window.atelierPlots[name].state()`` says what is seen.
+more). Listen with ``trigger_mode="always_last"``: else what comes while an earlier call is under
+way is lost. For tests ``window.atelierPlots[name].state()`` says what is seen.
 """
 
 from __future__ import annotations
@@ -36,7 +37,6 @@ from pipelines.catalog import ASSETS
 from studio.i18n import LANGUAGES, texts
 
 SCRIPTS = ASSETS / "clustering"
-STYLE = ASSETS / "clustering.css"
 EVENTS = ("drawn", "centres", "select")
 _SAID = re.compile(r'\bsay\(\s*"((?:[^"\\]|\\.)*)"')
 
@@ -48,6 +48,7 @@ def plot(name: str, **options: Any) -> gr.HTML:
         name: the component's ``elem_id``, and under ``window.atelierPlots`` the plot's name.
         **options: further arguments of :class:`gradio.HTML`.
     """
+    # Gradio knows an event of its own only if the script that it is given names it.
     given = {"name": name, "words": _words(), "events": EVENTS}
     return gr.HTML(
         html_template='<div class="cluster-plot"></div>',

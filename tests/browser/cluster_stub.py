@@ -22,6 +22,7 @@ from studio.clustering.plot import plot
 from studio.theme import theme
 
 SHOWN = 20_000
+ALWAYS = {"queue": False, "trigger_mode": "always_last"}
 SETS = {
     "moons": DatasetRequest(name="moons", points=300, noise=0.05),
     "blobs": DatasetRequest(name="blobs", points=400, clusters=4, noise=0.11, seed=3),
@@ -68,6 +69,8 @@ def app(asked: list[str]) -> FastAPI:
         data = make(SETS[name])
         rows = shown(len(data.X))
         projected = project(data.X, dims, projection)
+        # As data far from 0 are sent.
+        offset, unit = np.array([100, -50, 0])[:dims], np.array([2, 0.5, 1])[:dims]
         density = None
         if len(rows) < len(data.X):
             counts, xs, ys = np.histogram2d(*projected.points.T, bins=(256, 192))
@@ -84,13 +87,13 @@ def app(asked: list[str]) -> FastAPI:
             "method": projected.method,
             "columns": data.columns,
             "axes": data.columns[:dims] if projected.method == "none" else ["PC1", "PC2", "PC3"],
-            "offset": [0] * dims,
-            "unit": 1,
+            "offset": offset.tolist(),
+            "unit": unit.tolist(),
             "note": projected.note and projected.note.template.format(**projected.note.values),
             "truth": None if data.truth is None else data.truth[rows].tolist(),
             "density": density,
         }
-        positions = projected.points[rows].astype("<f4")
+        positions = ((projected.points[rows] - offset) / unit).astype("<f4")
         return blocks(header, positions, rows.astype("<u4"))
 
     @served.get("/api/v1/clusterings/{job}/labels")
@@ -148,9 +151,9 @@ def app(asked: list[str]) -> FastAPI:
             value = gr.Textbox(elem_id="scene", label="Scene")
             told = gr.Textbox(elem_id="told", label="Told")
         value.submit(lambda text: text, value, shown_plot, queue=False)
-        shown_plot.drawn(_drawn, None, told, queue=False)
-        shown_plot.centres(_centres, None, told, queue=False)
-        shown_plot.select(_selected, None, told, queue=False)
+        shown_plot.drawn(_drawn, None, told, **ALWAYS)
+        shown_plot.centres(_centres, None, told, **ALWAYS)
+        shown_plot.select(_selected, None, told, **ALWAYS)
     styles = [ASSETS / "page.css", ASSETS / "clustering.css"]
     return gr.mount_gradio_app(served, page, path="/", theme=theme(), css_paths=styles)
 

@@ -6,6 +6,7 @@ import json
 import re
 
 from pipelines.catalog import ASSETS
+from studio.access import OWN_ROUTES
 from studio.clustering.plot import EVENTS, plot, said, scene
 from studio.i18n import texts
 
@@ -33,3 +34,5 @@ def test_each_module_that_is_imported_is_served():
     for path in (ASSETS / "clustering").glob("*.js"):
         for place, name in re.findall(r'from "(\.\.?/)(\w+\.js)"', path.read_text("utf-8")):
             assert (folders[place] / name).is_file(), f"{path.name} imports {place}{name}"
+        assert OWN_ROUTES.fullmatch(f"/scripts/clustering/{path.name}")
+    assert not OWN_ROUTES.fullmatch("/scripts/clustering/../secret.js")
