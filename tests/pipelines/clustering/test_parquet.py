@@ -59,9 +59,9 @@ def test_what_each_column_is(path):
         "smoker": "category",
         "words": "text",
         "day": "text",
-        "list": "text",
         "nothing": "empty",
     }
+    assert table.left_out == ("list",)
     assert refusal(lambda: pick(table, Picking(columns=("day",)))).startswith("'day' hold texts")
 
 
