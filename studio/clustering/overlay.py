@@ -9,6 +9,7 @@ for each point that is shown there, in the same order, as int16, or as int32 whe
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -28,13 +29,13 @@ MAX_TOLD = 1000
 
 def overlay(
     found: Clustering,
-    data: Dataset,
+    data: Callable[[], Dataset],
     dims: int = 2,
     projection: Method = "pca",
     scaling: str = "none",
     algorithm: str | None = None,
 ) -> bytes:
-    """The bytes for a picture of ``data`` with these axes.
+    """The bytes for a picture of the data with these axes.
 
     The header has ``algorithm``, ``points`` (n), ``shown`` (m), ``clusters``, ``noise`` (points of
     none), ``sizes`` (of all points, by label), ``dtype`` and, in the picture's coordinates, which
@@ -43,6 +44,7 @@ def overlay(
     none or the picture is UMAP's, ellipses also in 3-D.
 
     Args:
+        data: the points; they are only read where there are centres to be placed among them.
         algorithm: which of a comparison's; None: the first.
 
     Raises:
@@ -52,8 +54,8 @@ def overlay(
     inside = labels[labels >= 0]
     sizes = np.bincount(inside)
     centres = rings = None
-    if found.centres is not None and (projection != "umap" or data.X.shape[1] <= dims):
-        centres, rings = _seen(found, data, dims, projection, scaling)
+    if found.centres is not None and (projection != "umap" or len(found.known.columns) <= dims):
+        centres, rings = _seen(found, data(), dims, projection, scaling)
     shown = shown_rows(len(labels))
     small = len(sizes) <= np.iinfo(np.int16).max
     header = {

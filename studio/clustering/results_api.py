@@ -11,6 +11,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -104,7 +105,8 @@ def clusterings_router(studio: Studio) -> APIRouter:
 
         def read(stop: threading.Event) -> bytes:
             here = found(request, job_id)
-            return overlay(here, results.dataset(here), dims, projection, scaling, algorithm)
+            points = partial(results.dataset, here)
+            return overlay(here, points, dims, projection, scaling, algorithm)
 
         body = await while_heard(request, read, limiter=turns)
         return Response(body, media_type="application/octet-stream", headers=NOT_KEPT)
