@@ -29,7 +29,8 @@ QUIET: dict[str, Any] = {
     "concurrency_limit": None,
 }
 
-# Of an event's ``then``: while it is at work, only the newest of all that come is kept for after.
+# Of an event's ``then``, or of an own event that nothing else listens to: while it is at work, only
+# the newest of all that come is kept for after.
 NEWEST: dict[str, Any] = {**QUIET, "trigger_mode": "always_last"}
 
 LONGEST = 10_000  # steps of a slider: where there are more, a number is typed

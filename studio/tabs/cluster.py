@@ -136,8 +136,8 @@ class Tab:
         for event in self.form.settled:
             event.then(**made, **NEWEST)
         self.plot.drawn(self._drew, [self.scene, *self.form.inputs],
-                        [self.form.drawn, self.scene, self.form.said], **QUIET)  # fmt: skip
-        self.plot.centres(_placed, self.scene, self.scene, **QUIET)
+                        [self.form.drawn, self.scene, self.form.said], **NEWEST)  # fmt: skip
+        self.plot.centres(_placed, self.scene, self.scene, **NEWEST)
         laid = [self._layout, self._dims, self._scaling]
         follow_newest([each.input for each in laid], _laid_out, [self.scene, *laid], shown)
         follow_newest(

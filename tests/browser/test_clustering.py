@@ -78,6 +78,7 @@ def test_a_dragged_eps_line_sets_eps_and_clusters(page):
     line = page.locator("#cluster-curve-board .dragged[data-line=eps]")
     line.wait_for(state="attached")
     before = float(line.get_attribute("aria-valuenow"))
+    line.scroll_into_view_if_needed()
     box = line.bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     page.mouse.move(x, y)
