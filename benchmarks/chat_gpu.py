@@ -18,7 +18,7 @@ def measure() -> None:
     total = torch.cuda.get_device_properties(0).total_memory
     print(f"{torch.cuda.get_device_name(0)}, {total / 1e9:.0f} GB")
     print(f"{'precision':<10}{'tok/s':>8}{'GB/s':>8}{'memory':>10}")
-    for precision in ("bf16", "4bit"):
+    for precision in ("bf16", "compiled", "4bit"):
         speed, size = run(precision)
         print(f"{precision:<10}{speed:>8.1f}{speed * size / 1e9:>8.0f}{size / 1e9:>7.1f} GB")
 
@@ -74,6 +74,7 @@ def run(precision: str) -> tuple[float, int]:
             backend="transformers",
             source=ChatSource(folder="none"),
             context_length=8192,
+            compiled=precision == "compiled",
         ),
         model,
         _numbers(PreTrainedTokenizerFast),

@@ -67,6 +67,9 @@ class ChatEntry(BaseModel):
         source: its files; none for ``remote``.
         lora: a PEFT adapter on top (folder or hub repository), for ``transformers``.
         quantisation: ``8bit`` or ``4bit`` by bitsandbytes, on CUDA.
+        compiled: whether the step that writes a token is compiled, on a cache of fixed length; for
+            ``transformers``. The first answer waits for the compiler, further ones are quicker on
+            CUDA; a C++ compiler or Triton has to be there.
         context_length: tokens that one conversation may have, answer included.
         parallel: how many conversations llama.cpp goes on with at a time.
         threads: of llama.cpp on the CPU; None: one for each core; a small model, one less for
@@ -94,6 +97,7 @@ class ChatEntry(BaseModel):
     source: ChatSource | None = None
     lora: str | None = None
     quantisation: Quantisation = "none"
+    compiled: bool = False
     context_length: Annotated[int, Field(ge=64, le=10_000_000)] = 4096
     parallel: Annotated[int, Field(ge=1, le=64)] = 4
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
@@ -130,6 +134,8 @@ class ChatEntry(BaseModel):
             raise ValueError("a model that runs here needs a source")
         if self.lora and self.backend != "transformers":
             raise ValueError("a LoRA goes on top of a model of the backend transformers")
+        if self.compiled and self.backend != "transformers":
+            raise ValueError("only a model of the backend transformers can be compiled")
         return self
 
     @property

@@ -19,6 +19,7 @@ from pipelines.chat.context import exceeded
 from pipelines.chat.events import Finished, Reading, TokenOdds, Words
 from pipelines.chat.incremental import Detokenizer
 from pipelines.chat.requests import ChatMessage, Generation
+from pipelines.chat.stepping import Fixed, Growing, Steps
 from pipelines.errors import Stopped, Unavailable
 from pipelines.local_models import PICKLES
 from pipelines.messages import Message
@@ -56,6 +57,7 @@ class TransformersModel:
             *(token.content for token in added if token.special),
         }
         self._ends = _end_tokens(model, tokenizer)
+        self._fixed = Fixed(model, self.context_length) if entry.compiled else None
 
     # --- what the engine asks ---------------------------------------------------------------
 
@@ -126,20 +128,22 @@ class TransformersModel:
         self, prompt: list[int], request: Generation, stop: threading.Event
     ) -> Iterator[Reading | Words | Finished]:
         import torch
-        from transformers import DynamicCache
 
         from pipelines.chat.sampling import draw, reshape
 
         start = time.perf_counter()
         room = self.context_length - len(prompt)
         limit = min(request.max_new_tokens or room, room)
-        cache = DynamicCache(config=self.model.config)
+        if self._fixed is not None:
+            steps: Steps = self._fixed.begin(len(prompt) + limit)
+        else:
+            steps = Growing(self.model)
         logits = None
         for at in range(0, len(prompt), CHUNK):
             if stop.is_set():
                 raise Stopped
             yield Reading(at, len(prompt))
-            logits = self._forward(prompt[at : at + CHUNK], cache)  # (V,)
+            logits = steps.read(prompt[at : at + CHUNK])  # (V,)
         yield Reading(len(prompt), len(prompt))
         read = time.perf_counter()
 
@@ -160,7 +164,7 @@ class TransformersModel:
                 reason = "stop"
                 break
             if len(ids) - len(prompt) < limit:
-                logits = self._forward([token], cache)
+                logits = steps.write(token)
         if not text.stopped and (rest := text.finish()):
             yield Words(rest, 0)
         yield Finished(
@@ -171,14 +175,6 @@ class TransformersModel:
             prompt_seconds=read - start,
             seconds=time.perf_counter() - read,
         )
-
-    def _forward(self, ids: list[int], cache: Any) -> torch.Tensor:
-        """Logits (V,) after the last of ``ids``, float32, on the CPU."""
-        import torch
-
-        tokens = torch.tensor([ids], device=self.model.device)  # (1, T)
-        out = self.model(tokens, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        return out.logits[0, -1].float().cpu()
 
     def _odds(self, logits: torch.Tensor, token: int, count: int | None) -> tuple[TokenOdds, ...]:
         if count is None:
@@ -207,7 +203,7 @@ class TransformersModel:
         return self
 
     def close(self) -> None:
-        self.model = self.tokenizer = None
+        self.model = self.tokenizer = self._fixed = None
 
 
 def load(entry: ChatEntry, path: Path, device: str, notes: Notes, home: Path) -> TransformersModel:
