@@ -148,7 +148,7 @@ class Tab:
             [each.input for each in self._parameters.controls],
             self._mode, [self.scene, self._algorithm, *self._parameters.controls], shown,
         )  # fmt: skip
-        asked = [self.scene, self._seed, self._algorithm, *self._parameters.controls]
+        asked = [self.scene, self._seed, self._algorithm, self._shown, *self._parameters.controls]
         set_by_line = [self._algorithm, *follows]
         lines = [
             board.line(self._line, [self.scene, self._algorithm, *self._parameters.controls],
@@ -293,9 +293,10 @@ class Tab:
         return {"data": scene.data, "scaling": scene.scaling, "seed": seed or 0}
 
     def _with_parameters(self, values: list[Any]) -> dict[str, Any]:
-        """The fields of the algorithm, from the values of scene, seed, algorithm, parameters."""
-        scene, _, name, *rest = values
-        parameters = self._parameters.data(find(name).parameters, rest)
+        """The fields of the algorithm, from the values of all that is asked."""
+        scene, _, name, shown, *rest = values
+        # One that was chosen this moment has its defaults: the values are still another's.
+        parameters = self._parameters.data(find(name).parameters, rest) if shown == name else {}
         if parameters.get("start") == OWN_CENTRES:
             if not scene.centres:
                 raise BadRequest("No centres are placed. Click in the picture to place some.")

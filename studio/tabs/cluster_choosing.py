@@ -73,7 +73,7 @@ class Choosing:
         """Connect the controls with the jobs.
 
         Args:
-            asked: scene, seed, algorithm and the controls of its parameters.
+            asked: scene, seed, algorithm, whose parameters are shown, and their controls.
             on_data: the fields of scene and seed.
             parameters: the fields of the algorithm, of all values of ``asked``.
         """
