@@ -67,7 +67,7 @@ def sides(algorithm: str, n: int, d: int) -> dict[str, Callable[[], Fit]]:
             "scikit-learn": _estimator(
                 "sklearn.cluster", "KMeans", n_clusters=BLOBS, n_init=1, random_state=0
             ),
-            "Atelier": lambda: _registered("kmeans", k=BLOBS, starts=1),
+            "Atelier": lambda: _registered("kmeans", clusters=BLOBS, starts=1),
         }
     arguments = {"min_cluster_size": MIN_CLUSTER_SIZE, "min_samples": MIN_SAMPLES}
     cores = len(os.sched_getaffinity(0))
