@@ -16,6 +16,7 @@ from pipelines.errors import BadRequest, UserError
 from studio import views
 from studio.clustering.charts import SCRIPT
 from studio.clustering.data_views import about
+from studio.clustering.placing import centres_of
 from studio.clustering.plot import plot
 from studio.clustering.scene import Scene  # Gradio reads the hints of listeners
 from studio.job import DONE, Job
@@ -292,19 +293,20 @@ class Tab:
             raise BadRequest("There are no data yet. Choose or bring in some first.")
         return {"data": scene.data, "scaling": scene.scaling, "seed": seed or 0}
 
-    def _with_parameters(self, values: list[Any]) -> dict[str, Any]:
+    def _with_parameters(self, values: list[Any], visitor: Visitor) -> dict[str, Any]:
         """The fields of the algorithm, from the values of scene, seed, algorithm, parameters."""
         scene, _, name, *rest = values
         parameters = self._parameters.data(find(name).parameters, rest)
         if parameters.get("start") == OWN_CENTRES:
             if not scene.centres:
                 raise BadRequest("No centres are placed. Click in the picture to place some.")
-            parameters |= {"centres": scene.centres, "clusters": len(scene.centres)}
+            data = self.studio.cluster_data.dataset(visitor.owner.id, str(scene.data))
+            parameters |= {"centres": centres_of(scene, data), "clusters": len(scene.centres)}
         given = {field: value for field, value in parameters.items() if value is not None}
         return {"algorithm": name, "parameters": given}
 
     def _asked(self, values: list[Any], visitor: Visitor) -> dict[str, Any]:
-        return self._on_data(values, visitor) | self._with_parameters(values)
+        return self._on_data(values, visitor) | self._with_parameters(values, visitor)
 
     def _played(self, request: gr.Request, *values: Any) -> list[Any]:
         visitor, scene = Visitor.of(request), values[0]
@@ -341,7 +343,8 @@ def _kind(field: FieldInfo) -> type:
 
 
 def _laid_out(scene: Scene, layout: str, dims: int, scaling: str) -> list[Any]:
-    return _changed(scene, scene.but(projection=layout, dims=dims, scaling=scaling))
+    # Centres are places in the picture: in another one they would lie elsewhere.
+    return _changed(scene, scene.but(projection=layout, dims=dims, scaling=scaling, centres=()))
 
 
 def _placed(scene: Scene, event: gr.EventData) -> Scene:
