@@ -180,9 +180,12 @@ class Tab:
         name = request.algorithm if request is not None else FIRST
         values = request.parameters if request is not None else {}
         if known is None:
-            known = self.studio.cluster_data.make(visitor.owner, {"kind": "made"})
             fill = [skip] * len(form.outputs)
-            scene = Scene(data=known.id)
+            try:
+                known = self.studio.cluster_data.make(visitor.owner, {"kind": "made"})
+                scene, said = Scene(data=known.id), form.about(known, known.kind, visitor)
+            except UserError as error:  # no room is left, say
+                scene, said = Scene(), views.error(error.message, visitor)
         else:
             fill = form.fill(known.source, visitor)
             scene = Scene(
@@ -190,10 +193,10 @@ class Tab:
                 labels=job.id if job.state == DONE else None,
                 mode="draw" if known.kind == DRAWN and job.state != DONE else "view",
             )  # fmt: skip
+            said = form.about(known, known.kind, visitor)
         return [
             *fill, name, scene.scaling, request.seed if request is not None else 0,
-            form.about(known, known.kind, visitor), *self._of(name, values, visitor), scene,
-            scene.to_json(),
+            said, *self._of(name, values, visitor), scene, scene.to_json(),
         ]  # fmt: skip
 
     def _made(self, scene: Scene, request: gr.Request, *values: Any) -> list[Any]:
