@@ -5,13 +5,15 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import gradio as gr
+import numpy as np
 import pytest
 
+from pipelines.clustering.datasets import Dataset
 from pipelines.errors import BadRequest, Busy, NotFound
 from studio.accounts import Owner
 from studio.clustering.scene import Scene
 from studio.tabs import cluster_result
-from studio.tabs.cluster import Tab
+from studio.tabs.cluster import Tab, _laid_out
 from studio.tabs.cluster_comparing import Comparing
 from studio.widgets import Visitor
 
@@ -84,3 +86,29 @@ def test_the_tab_opens_where_no_data_can_be_made():
     assert "There is no room." in said
     assert scene == Scene()
     assert value == scene.to_json()
+
+
+def test_centres_go_when_the_picture_becomes_another():
+    scene, value = _laid_out(Scene(data="a" * 32, centres=((1.0, 2.0),)), "pca", 2, "standard")
+    assert scene.scaling == "standard"
+    assert scene.centres == ()
+    assert value == scene.to_json()
+
+
+def test_clicked_centres_are_asked_for_in_the_units_of_the_data():
+    """Standardised, (1, 1) is one standard deviation from the mean: (0 + 10) / 2 + 5."""
+    data = Dataset(np.array([[0.0, 0.0], [10.0, 20.0]]), None, ("x", "y"), "Two points")
+    asked_of = []
+
+    def dataset(owner, id):
+        asked_of.append((owner, id))
+        return data
+
+    tab = Tab.__new__(Tab)
+    tab.studio = SimpleNamespace(cluster_data=SimpleNamespace(dataset=dataset))
+    tab._parameters = SimpleNamespace(data=lambda model, values: {"start": "own", "clusters": 3})
+    scene = Scene(data="a" * 32, scaling="standard", centres=((1.0, 1.0), (-1.0, 0.0)))
+    fields = tab._with_parameters([scene, 0, "kmeans"], VISITOR)
+    assert asked_of == [("ada", "a" * 32)]
+    assert fields["parameters"]["clusters"] == 2
+    assert np.allclose(fields["parameters"]["centres"], [[10, 20], [0, 10]])
