@@ -92,6 +92,8 @@ class Plot {
     this.fail("");
     if (Array.isArray(scene.points) && !same("points") && !this.isMine("drawn", scene.points)) this.spray.put(scene.points);
     if (Array.isArray(scene.centres) && !same("centres") && !this.isMine("centres", scene.centres)) this.centres.put(scene.centres);
+    // Other data, or the same ones seen otherwise: centres that were set there mean nothing here.
+    if (!same("data", "dims", "projection", "scaling")) this.centres.put(scene.centres ?? []);
     if (!same("mode")) this.lassos = false;
     if (!same("data", "dims", "projection", "scaling")) this.select(null);
 

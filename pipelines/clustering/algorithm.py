@@ -132,7 +132,7 @@ class Algorithm:
         if n < (least := self.least(params)):
             raise BadRequest(
                 "{algorithm} needs at least {least} points with these settings; there are "
-                "{points}. Add points, or ask for fewer neighbours.",
+                "{points}. Add points, or ask for fewer clusters or neighbours.",
                 algorithm=self.title,
                 least=least,
                 points=n,

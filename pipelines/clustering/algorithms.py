@@ -166,7 +166,10 @@ ALGORITHMS: dict[str, Algorithm] = {
             call=calls.spectral,
             seconds=costs.spectral,
             bytes=costs.spectral_bytes,
-            least=lambda params: max(2, params.neighbours * (params.affinity != "rbf")),
+            # Of a sparse graph fewer eigenvectors than points are found.
+            least=lambda params: (
+                2 if params.affinity == "rbf" else max(2, params.neighbours, params.k + 1)
+            ),
             most=20_000,
         ),
         Algorithm(

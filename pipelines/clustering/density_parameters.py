@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipelines.clustering.fields import Eps, MinSamples, Parameters
+from pipelines.clustering.fields import MAX_DISTANCE, Eps, MinSamples, Parameters
 
 
 class DBSCANParameters(Parameters):
@@ -37,7 +37,7 @@ class HDBSCANParameters(Parameters):
         float,
         Field(
             ge=0,
-            le=1e12,
+            le=MAX_DISTANCE,
             allow_inf_nan=False,
             title="Merge below",
             description="Clusters nearer than this distance are not parted (0 is off).",
@@ -70,7 +70,7 @@ class OPTICSParameters(Parameters):
         float | None,
         Field(
             gt=0,
-            le=1e12,
+            le=MAX_DISTANCE,
             allow_inf_nan=False,
             title="Radius at most",
             description="Farther points are not looked at. Empty: no limit.",
@@ -111,7 +111,7 @@ class MeanShiftParameters(Parameters):
         float | None,
         Field(
             gt=0,
-            le=1e12,
+            le=MAX_DISTANCE,
             allow_inf_nan=False,
             title="Bandwidth",
             description="Radius of the window that moves uphill. Empty: estimated from the data.",

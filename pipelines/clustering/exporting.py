@@ -24,7 +24,7 @@ from pipelines.errors import Stopped
 
 # Full-width signs too: Excel reads them as their narrow ones.
 _BEGINS = tuple("=+-@\t\r\n＝＋－＠")
-_NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]?(\d{1,3}(,\d{3})+(\.\d*)?|(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?)")
 _BLOCK = 50_000
 
 

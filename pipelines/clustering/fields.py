@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 MAX_CLUSTERS = 1000
 MAX_STARTS = 100
 MAX_ITERATIONS = 10_000
+MAX_DISTANCE = 1e150
+"""Its square is still a number; times in nanoseconds lie 1e18 apart."""
 
 Covariance = Literal["full", "tied", "diag", "spherical"]
 COVARIANCES: tuple[Covariance, ...] = ("full", "tied", "diag", "spherical")
@@ -51,7 +53,7 @@ Eps = Annotated[
     float,
     Field(
         gt=0,
-        le=1e12,
+        le=MAX_DISTANCE,
         allow_inf_nan=False,
         title="Radius (eps)",
         description="Points at most this far apart are neighbours; the k-distance plot helps.",

@@ -28,7 +28,7 @@ from pipelines.clustering.algorithm import Algorithm, Fitted
 from pipelines.clustering.algorithms import find
 from pipelines.clustering.labels import appearing, count_clusters, renumber
 from pipelines.clustering.parameters import DBSCANParameters, Parameters
-from pipelines.errors import Stopped
+from pipelines.errors import BadRequest, Stopped
 from pipelines.events import Progress
 from pipelines.messages import Message
 
@@ -53,7 +53,8 @@ def fit(
         tell: called with progress, of what has any: DBSCAN of many points.
 
     Raises:
-        BadRequest: the points do not go with the parameters, as :meth:`Algorithm.check` says.
+        BadRequest: the points do not go with the parameters, as :meth:`Algorithm.check` or
+            scikit-learn says.
         Stopped: ``stop`` was set; scikit-learn's own work cannot be broken off, so run what takes
             long by :func:`pipelines.clustering.running.run`.
     """
@@ -114,7 +115,15 @@ def _estimate(
         if more["bandwidth"] == 0:  # every point has many equals: they are the clusters
             more["bandwidth"] = calls.LEAST_BANDWIDTH * (float(np.abs(X).max()) or 1.0)
     estimator = _make(call, **more)
-    labels = estimator.fit_predict(X)
+    try:
+        labels = estimator.fit_predict(X)
+    except ValueError as error:  # what depends on the points it can say only now
+        raise BadRequest(
+            "{algorithm} cannot cluster these points with these settings ({reason}). Change the "
+            "settings, or scale the data.",
+            algorithm=algorithm.title,
+            reason=str(error).strip().split("\n")[0].rstrip(".")[:200],
+        ) from error
     found = {"labels": labels, "model": {}, **_DETAILS.get(algorithm.name, _nothing)(estimator, X)}
     _look_for_trouble(algorithm, estimator, params, labels, notes)
     return found

@@ -6,7 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipelines.clustering.fields import MAX_CLUSTERS, Clusters, Iterations, Linkage, Parameters
+from pipelines.clustering.fields import (
+    MAX_CLUSTERS,
+    MAX_DISTANCE,
+    Clusters,
+    Iterations,
+    Linkage,
+    Parameters,
+)
 
 
 class AgglomerativeParameters(Parameters):
@@ -23,7 +30,7 @@ class AgglomerativeParameters(Parameters):
         float | None,
         Field(
             ge=0,
-            le=1e15,
+            le=MAX_DISTANCE,
             allow_inf_nan=False,
             title="Cut height",
             description="Cuts the dendrogram here instead of at k clusters. Empty: at k.",
@@ -84,7 +91,7 @@ class BirchParameters(Parameters):
         float,
         Field(
             gt=0,
-            le=1e12,
+            le=MAX_DISTANCE,
             allow_inf_nan=False,
             title="Threshold",
             description="The radius that a small cluster may have; smaller needs more memory.",

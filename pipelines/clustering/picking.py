@@ -116,9 +116,11 @@ def pick(table: Table, picking: Picking, stop: threading.Event | None = None) ->
         measured, codes = measured[rows], codes[rows]
     else:
         _fill(measured, numbers, picking.missing, notes)
-    hot, hot_names = _one_hot(codes, levels)
+    used = _used_levels(codes, levels)
+    # Before they are there: fifty categories of a hundred values would fill any memory.
+    _check_cells(len(rows), len(numbers) + sum(map(len, used.values())))
+    hot, hot_names = _one_hot(codes, used)
     blocks = dict(zip(numbers, measured.T[:, :, None], strict=True)) | hot
-    _check_cells(len(rows), sum(block.shape[1] for block in blocks.values()))
     names = {name: (name,) for name in numbers} | hot_names
     order = [column.name for column in chosen]  # as they were picked
     X = np.ascontiguousarray(np.hstack([blocks[name] for name in order]), dtype=np.float64)
@@ -233,18 +235,26 @@ def _named(counts: dict[str, int]) -> str:
     return ", ".join(named[:5]) + (" …" if len(named) > 5 else "")
 
 
-def _one_hot(
+def _used_levels(
     codes: np.ndarray, levels: dict[str, dict[str, int]]
-) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, ...]]]:
-    """For each category (n, l) float64 of 0 and 1, and its columns' names."""
-    hot, names = {}, {}
+) -> dict[str, list[tuple[str, int]]]:
+    """For each category the values that become columns, with their codes."""
+    used = {}
     for column, (name, known) in zip(codes.T, levels.items(), strict=True):
         present = set(np.unique(column).tolist())  # levels of dropped rows are none any more
         entries = sorted((text, code) for text, code in known.items() if code in present)
         if -1 in present:
             entries.append(("(missing)", -1))
-        if len(entries) == 2:
-            entries = entries[1:]
+        used[name] = entries[1:] if len(entries) == 2 else entries
+    return used
+
+
+def _one_hot(
+    codes: np.ndarray, used: dict[str, list[tuple[str, int]]]
+) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, ...]]]:
+    """For each category (n, l) float64 of 0 and 1, and its columns' names."""
+    hot, names = {}, {}
+    for column, (name, entries) in zip(codes.T, used.items(), strict=True):
         hot[name] = (column[:, None] == [code for _, code in entries]).astype(np.float64)
         names[name] = tuple(f"{name}={text}" for text, _ in entries)
     return hot, names

@@ -46,6 +46,18 @@ class Projection:
             return None
         return (X - self.mean) @ self.axes.T
 
+    def lift(self, points: np.ndarray, X: np.ndarray) -> np.ndarray | None:
+        """The points (k, d) that lie at places (k, dims) of the picture, the nearest to the mean
+        of ``X`` (n, d), of which the picture is; None after UMAP, from which there is no way."""
+        if self.method == "none":
+            lifted = np.repeat(X.mean(axis=0)[None], len(points), axis=0)
+            shared = min(points.shape[1], X.shape[1])
+            lifted[:, :shared] = points[:, :shared]
+            return lifted
+        if self.axes is None or self.mean is None:
+            return None
+        return points @ self.axes + self.mean
+
     def turn(self, covariances: np.ndarray) -> np.ndarray | None:
         """How covariances (k, d, d) of points look in the picture: (k, dims, dims); None after
         UMAP."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 _STEPS = (1, 2, 2.5, 5, 10)
+_EQUAL = 1e-9  # of their size, below which values differ by rounding alone
 _LABELLED = 12  # of a count's values, at most; a phone has room for no more
 
 
@@ -42,7 +43,7 @@ def axis(values: Iterable[float | None], title: str = "", zero: bool = False) ->
     low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
     if zero:
         low, high = min(0.0, low), max(0.0, high)
-    if not high > low:
+    if not high - low > _EQUAL * max(abs(low), abs(high)):
         margin = abs(low) / 2 or 0.5
         low, high = (low, high + 2 * margin) if zero else (low - margin, high + margin)
     step = _step(low, high)

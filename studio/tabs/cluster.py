@@ -16,6 +16,7 @@ from pipelines.errors import BadRequest, UserError
 from studio import views
 from studio.clustering.charts import SCRIPT
 from studio.clustering.data_views import about
+from studio.clustering.placing import centres_of
 from studio.clustering.plot import plot
 from studio.clustering.scene import Scene  # Gradio reads the hints of listeners
 from studio.job import DONE, Job
@@ -179,9 +180,12 @@ class Tab:
         name = request.algorithm if request is not None else FIRST
         values = request.parameters if request is not None else {}
         if known is None:
-            known = self.studio.cluster_data.make(visitor.owner, {"kind": "made"})
             fill = [skip] * len(form.outputs)
-            scene = Scene(data=known.id)
+            try:
+                known = self.studio.cluster_data.make(visitor.owner, {"kind": "made"})
+                scene, said = Scene(data=known.id), form.about(known, known.kind, visitor)
+            except UserError as error:  # no room is left, say
+                scene, said = Scene(), views.error(error.message, visitor)
         else:
             fill = form.fill(known.source, visitor)
             scene = Scene(
@@ -189,10 +193,10 @@ class Tab:
                 labels=job.id if job.state == DONE else None,
                 mode="draw" if known.kind == DRAWN and job.state != DONE else "view",
             )  # fmt: skip
+            said = form.about(known, known.kind, visitor)
         return [
             *fill, name, scene.scaling, request.seed if request is not None else 0,
-            form.about(known, known.kind, visitor), *self._of(name, values, visitor), scene,
-            scene.to_json(),
+            said, *self._of(name, values, visitor), scene, scene.to_json(),
         ]  # fmt: skip
 
     def _made(self, scene: Scene, request: gr.Request, *values: Any) -> list[Any]:
@@ -292,7 +296,7 @@ class Tab:
             raise BadRequest("There are no data yet. Choose or bring in some first.")
         return {"data": scene.data, "scaling": scene.scaling, "seed": seed or 0}
 
-    def _with_parameters(self, values: list[Any]) -> dict[str, Any]:
+    def _with_parameters(self, values: list[Any], visitor: Visitor) -> dict[str, Any]:
         """The fields of the algorithm, from the values of all that is asked."""
         scene, _, name, shown, *rest = values
         # One that was chosen this moment has its defaults: the values are still another's.
@@ -300,12 +304,13 @@ class Tab:
         if parameters.get("start") == OWN_CENTRES:
             if not scene.centres:
                 raise BadRequest("No centres are placed. Click in the picture to place some.")
-            parameters |= {"centres": scene.centres, "clusters": len(scene.centres)}
+            data = self.studio.cluster_data.dataset(visitor.owner.id, str(scene.data))
+            parameters |= {"centres": centres_of(scene, data), "clusters": len(scene.centres)}
         given = {field: value for field, value in parameters.items() if value is not None}
         return {"algorithm": name, "parameters": given}
 
     def _asked(self, values: list[Any], visitor: Visitor) -> dict[str, Any]:
-        return self._on_data(values, visitor) | self._with_parameters(values)
+        return self._on_data(values, visitor) | self._with_parameters(values, visitor)
 
     def _played(self, request: gr.Request, *values: Any) -> list[Any]:
         visitor, scene = Visitor.of(request), values[0]
@@ -342,7 +347,8 @@ def _kind(field: FieldInfo) -> type:
 
 
 def _laid_out(scene: Scene, layout: str, dims: int, scaling: str) -> list[Any]:
-    return _changed(scene, scene.but(projection=layout, dims=dims, scaling=scaling))
+    # Centres are places in the picture: in another one they would lie elsewhere.
+    return _changed(scene, scene.but(projection=layout, dims=dims, scaling=scaling, centres=()))
 
 
 def _placed(scene: Scene, event: gr.EventData) -> Scene:

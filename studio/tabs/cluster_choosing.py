@@ -68,7 +68,7 @@ class Choosing:
         opening: Opening,
         asked: list[Any],
         on_data: Callable[[list[Any], Visitor], dict[str, Any]],
-        parameters: Callable[[list[Any]], dict[str, Any]],
+        parameters: Callable[[list[Any], Visitor], dict[str, Any]],
     ) -> None:
         """Connect the controls with the jobs.
 
@@ -90,12 +90,8 @@ class Choosing:
                 fields |= {"min_samples": neighbours}
             if curve == "stability":
                 fields |= {"seeds": seeds}
-            chosen = parameters(of_tab)
-            if curve in OF_AN_ALGORITHM or (curve, chosen["algorithm"]) == (
-                "reachability",
-                "optics",
-            ):
-                fields |= chosen
+            if curve in OF_AN_ALGORITHM or (curve, of_tab[2]) == ("reachability", "optics"):
+                fields |= parameters(of_tab, visitor)
             return fields
 
         self.board.connect(opening, self._draw, request_of, [*asked, *own], _drawn, [])

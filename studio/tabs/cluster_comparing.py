@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from pipelines.clustering.algorithms import ALGORITHMS
 from pipelines.clustering.requests import CompareRequest
+from pipelines.errors import UserError
 from studio.clustering.charts import SCRIPT
 from studio.clustering.scene import Scene
 from studio.job import Job
+from studio.tabs.cluster_data import GALLERY
 from studio.tabs.cluster_result import drawn_comparison
 from studio.tabs.job_board import JobBoard
 from studio.widgets import QUIET, Visitor, from_field, label
@@ -72,8 +75,19 @@ class Comparing:
     def _drawn(self, job: Job, visitor: Visitor, values: list[Any]) -> str:
         return drawn_comparison(self.studio, job, visitor)
 
-    def _picked(self, job_id: str | None, scene: Scene, event: gr.EventData) -> list[Any]:
-        """One of the grid, large in the plot."""
-        after = scene.but(labels=job_id, algorithm=str(event._data.get("algorithm")), film=None,
-                          mode="view")  # fmt: skip
+    def _picked(
+        self, job_id: str | None, scene: Scene, event: gr.EventData, request: gr.Request
+    ) -> list[Any]:
+        """One of the grid, large in the plot, over the data that were compared."""
+        owner = Visitor.of(request).owner.id
+        try:
+            job = self.studio.jobs.get(owner, str(job_id))
+            known = self.studio.cluster_data.get(owner, job.request["data"])
+        except UserError:  # there is none, or its data are deleted
+            return [gr.skip(), gr.skip()]
+        after = scene.but(
+            labels=job.id, algorithm=str(event._data.get("algorithm")), film=None, mode="view"
+        )
+        if known.id != scene.data:  # labels go with their own points
+            after = replace(after, data=known.id, centres=(), thumbs=known.kind == GALLERY)
         return [after, after.to_json()]

@@ -35,10 +35,13 @@ def drawn_result(studio: Studio, job: Job, visitor: Visitor) -> str:
     """The picture in its new colours, the files, the scores, and the tree where there is one."""
     try:
         found = studio.clusterings.of(visitor.owner.id, job.id)
-        painted = studio.clusterings.painted(found)
     except UserError as error:  # cleaned away since
         return views.error(error.message, visitor)
-    parts = []
+    painted, parts = None, []
+    try:
+        painted = studio.clusterings.painted(found)
+    except UserError as error:  # the picture is gone, or all of it is noise: there are labels still
+        parts.append(views.error(error.message, visitor))
     if painted is not None:
         alt = escape(visitor.say("The picture in the colours of its clusters"))
         source = f"api/v1/clusterings/{job.id}/picture.png"

@@ -318,7 +318,7 @@ def test_centres_are_set_moved_and_taken_away(page):
         )
     page.wait_for_function(f"{PLOT}.state().centres.length === 3")
     page.wait_for_function(
-        "JSON.parse(document.querySelector('#told textarea').value).centres?.length === 3"
+        "JSON.parse(document.querySelector('#told textarea').value || '{}').centres?.length === 3"
     )
     first = told(page, "centres")[0]
     assert first == pytest.approx([-0.5, 0.5], abs=0.01)
@@ -330,6 +330,8 @@ def test_centres_are_set_moved_and_taken_away(page):
     assert state(page)["centres"][0][0] > first[0]
     page.mouse.click(x + 50, y)
     assert len(state(page)["centres"]) == 2
+    show(page, data="blobs", mode="centres", scaling="standard")  # places in another picture
+    assert state(page)["centres"] == []
 
 
 def test_of_many_points_a_sample_is_drawn_over_the_density_of_all(page):

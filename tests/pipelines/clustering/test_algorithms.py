@@ -10,8 +10,9 @@ from sklearn.preprocessing import StandardScaler
 
 from pipelines.clustering.algorithm import check_points
 from pipelines.clustering.algorithms import ALGORITHMS, find
+from pipelines.clustering.comparing import suggested
 from pipelines.clustering.fitting import fit
-from pipelines.clustering.labels import renumber
+from pipelines.clustering.labels import count_clusters, renumber
 from pipelines.clustering.parameters import COVARIANCES, MixtureParameters
 from pipelines.clustering.python_code import python_code
 from pipelines.clustering.scaling import SCALERS, SCALINGS, scale
@@ -275,3 +276,31 @@ def test_agreement_with_the_classes_is_as_published(load, name, values, plain, s
         scaled = StandardScaler().fit_transform(points)
         found = fit(name, scaled, params(name, **values), 0, stop)
         assert adjusted_rand_score(truth, found.labels) == pytest.approx(standardised, abs=0.01)
+
+
+@pytest.mark.parametrize("assign", ["kmeans", "discretize", "cluster_qr"])
+def test_spectral_clustering_says_that_it_needs_more_points_than_clusters(assign, stop):
+    points = np.random.default_rng(0).normal(size=(6, 2))
+    settings = params("spectral", clusters=6, neighbours=3, assign=assign)
+    with pytest.raises(BadRequest, match="needs at least 7 points"):
+        fit("spectral", points, settings, 0, stop)
+    assert fit("spectral", points, settings.model_copy(update={"clusters": 5}), 0, stop)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "points"),
+    [
+        ("birch", {"clusters": 1}, np.ones((5, 2))),
+        ("mixture", {"regularisation": 0.0}, np.ones((5, 2)) * 1e5),
+    ],
+)
+def test_what_scikit_learn_refuses_is_said_in_a_sentence(name, values, points, stop):
+    with pytest.raises(BadRequest, match="cannot cluster these points"):
+        fit(name, points, params(name, **values), 0, stop)
+
+
+def test_a_comparison_has_settings_for_values_of_any_size(stop):
+    X = np.random.default_rng(0).normal(size=(50, 2)) * 1e19  # such as times in nanoseconds
+    chosen = dict(suggested(X, 3, 0, stop))
+    assert chosen["dbscan"].eps > 1e17
+    assert count_clusters(fit("dbscan", X, chosen["dbscan"], 0, stop).labels) >= 1

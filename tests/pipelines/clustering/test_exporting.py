@@ -52,7 +52,22 @@ def test_what_a_spreadsheet_would_run_is_defused(cell):
 
 
 @pytest.mark.parametrize(
-    "cell", ["-3", "+3.5", "-.5", "-1,5", "-2e-7", "3", "a=b", "", " x", "'=1", "名=1"]
+    "cell",
+    [
+        "-3",
+        "+3.5",
+        "-.5",
+        "-1,5",
+        "-2e-7",
+        "-1,234.5",
+        "+12,345,678",
+        "3",
+        "a=b",
+        "",
+        " x",
+        "'=1",
+        "名=1",
+    ],
 )
 def test_plain_numbers_and_texts_stay_as_they_are(cell):
     assert guarded(cell) == cell

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -432,3 +433,17 @@ def test_a_file_is_not_changed_by_reading(stored):
     before = path.read_bytes()
     points(path)
     assert path.read_bytes() == before
+
+
+def test_too_many_categories_are_refused_before_they_fill_the_memory(stored, monkeypatch):
+    monkeypatch.setattr("pipelines.clustering.picking.MAX_CELLS", 200_000)
+    rows = "\n".join(",".join(f"v{(row * step) % 97}" for step in (1, 2, 3, 5, 7))
+                     for row in range(20_000))  # fmt: skip
+    table = look(stored(f"a,b,c,d,e\n{rows}\n"))
+    wanted = Picking(columns=table.names, max_levels=100)
+    tracemalloc.start()
+    with pytest.raises(BadRequest, match="at most 0 million"):
+        pick(table, wanted)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40_000_000  # as columns of 0 and 1 these are 78 MB

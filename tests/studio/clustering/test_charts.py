@@ -552,3 +552,12 @@ def test_a_rule_for_the_dark_has_one_selector():
     heads = [head for head in re.findall(r"([^{}]+)\{", style) if ".dark" in head]
     assert heads
     assert not [head for head in heads if "," in head]
+
+
+@pytest.mark.parametrize("value", [123.456, -5.5, 1e16, 3e150, 1e-300])
+def test_an_axis_of_values_that_only_rounding_parts_has_ticks_of_its_own(value):
+    """As BIC is for all kinds of covariance where there is one column."""
+    drawn = axis([value, np.nextafter(value, np.inf)])
+    assert drawn.low < value < drawn.high
+    assert len(set(drawn.ticks)) == len(drawn.ticks) < 20
+    assert 0 < drawn.share(value) < 1

@@ -1,0 +1,31 @@
+"""From where centres are set in the picture to where they are in the data."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipelines.clustering.datasets import Dataset
+from pipelines.clustering.projecting import project
+from pipelines.clustering.scaling import scale
+from pipelines.errors import BadRequest
+from studio.clustering.scene import Scene
+
+
+def centres_of(scene: Scene, data: Dataset) -> tuple[tuple[float, ...], ...]:
+    """The centres that were set in a picture of ``data``, (k, d) in the units of the data.
+
+    What the picture does not show of them is that of the mean.
+
+    Raises:
+        BadRequest: the picture is not flat, or UMAP's.
+    """
+    places = np.array(scene.centres, dtype=np.float64).reshape(len(scene.centres), -1)
+    flat = len(data.columns) <= 2 or scene.projection != "umap"
+    if not flat or scene.dims != 2:
+        raise BadRequest(
+            "Centres can be placed in two axes of PCA or of the first columns only. Choose these "
+            "as the layout of the picture."
+        )
+    scaled = scale(data.X, scene.scaling, data.columns)
+    lifted = project(scaled.X, 2, scene.projection).lift(places, scaled.X)
+    return tuple(map(tuple, scaled.back(lifted).tolist()))

@@ -1,0 +1,114 @@
+"""What the clustering tab shows where something is missing: its listeners, without a page."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import gradio as gr
+import numpy as np
+import pytest
+
+from pipelines.clustering.datasets import Dataset
+from pipelines.errors import BadRequest, Busy, NotFound
+from studio.accounts import Owner
+from studio.clustering.scene import Scene
+from studio.tabs import cluster_result
+from studio.tabs.cluster import Tab, _laid_out
+from studio.tabs.cluster_comparing import Comparing
+from studio.widgets import Visitor
+
+VISITOR = Visitor(Owner("ada", "ada", is_host=False), "en")
+SKIPPED = gr.skip()
+
+
+@pytest.mark.parametrize("why", [NotFound("It is gone."), BadRequest("All is noise.")])
+def test_scores_and_files_are_there_where_no_picture_can_be_painted(why, monkeypatch):
+    found = SimpleNamespace(job=SimpleNamespace(id="7"), centres=None, extra={})
+
+    def painted(found):
+        raise why
+
+    clusterings = SimpleNamespace(of=lambda owner, id: found, painted=painted)
+    monkeypatch.setattr(cluster_result, "scores", lambda result, visitor: "SCORES")
+    job = SimpleNamespace(id="7", result={})
+    drawn = cluster_result.drawn_result(SimpleNamespace(clusterings=clusterings), job, VISITOR)
+    assert "SCORES" in drawn
+    assert "labels.csv" in drawn
+    assert str(why.message.template) in drawn
+
+
+@pytest.fixture
+def comparing(monkeypatch) -> Comparing:
+    monkeypatch.setattr(Visitor, "of", classmethod(lambda cls, request: VISITOR))
+    jobs = {"7": SimpleNamespace(id="7", request={"data": "a" * 32})}
+
+    def get(owner, id):
+        if owner != "ada" or id not in jobs:
+            raise NotFound("There is none.")
+        return jobs[id]
+
+    tab = Comparing.__new__(Comparing)
+    tab.studio = SimpleNamespace(
+        jobs=SimpleNamespace(get=get),
+        cluster_data=SimpleNamespace(get=lambda owner, id: SimpleNamespace(id=id, kind="made")),
+    )
+    return tab
+
+
+def picked(comparing: Comparing, job: str | None, scene: Scene) -> list:
+    event = SimpleNamespace(_data={"algorithm": "dbscan"})
+    return comparing._picked(job, scene, event, SimpleNamespace())
+
+
+def test_a_picked_algorithm_is_shown_over_the_data_that_were_compared(comparing):
+    scene, value = picked(comparing, "7", Scene(data="b" * 32, centres=((1.0, 2.0),)))
+    assert (scene.data, scene.labels, scene.algorithm) == ("a" * 32, "7", "dbscan")
+    assert scene.centres == ()
+    assert value == scene.to_json()
+
+
+def test_nothing_is_picked_of_a_comparison_that_is_gone(comparing):
+    assert picked(comparing, None, Scene(data="b" * 32)) == [SKIPPED, SKIPPED]
+
+
+def test_the_tab_opens_where_no_data_can_be_made():
+    def make(owner, source):
+        raise Busy("There is no room.")
+
+    tab = Tab.__new__(Tab)
+    tab.studio = SimpleNamespace(
+        jobs=SimpleNamespace(list=lambda owner, **only: []),
+        cluster_data=SimpleNamespace(make=make),
+    )
+    tab.form = SimpleNamespace(outputs=[1, 2], about=lambda *values: "ABOUT")
+    tab._of = lambda name, values, visitor: [name]
+    *_, said, _, scene, value = tab._opened(VISITOR)
+    assert "There is no room." in said
+    assert scene == Scene()
+    assert value == scene.to_json()
+
+
+def test_centres_go_when_the_picture_becomes_another():
+    scene, value = _laid_out(Scene(data="a" * 32, centres=((1.0, 2.0),)), "pca", 2, "standard")
+    assert scene.scaling == "standard"
+    assert scene.centres == ()
+    assert value == scene.to_json()
+
+
+def test_clicked_centres_are_asked_for_in_the_units_of_the_data():
+    """Standardised, (1, 1) is one standard deviation from the mean: (0 + 10) / 2 + 5."""
+    data = Dataset(np.array([[0.0, 0.0], [10.0, 20.0]]), None, ("x", "y"), "Two points")
+    asked_of = []
+
+    def dataset(owner, id):
+        asked_of.append((owner, id))
+        return data
+
+    tab = Tab.__new__(Tab)
+    tab.studio = SimpleNamespace(cluster_data=SimpleNamespace(dataset=dataset))
+    tab._parameters = SimpleNamespace(data=lambda model, values: {"start": "own", "clusters": 3})
+    scene = Scene(data="a" * 32, scaling="standard", centres=((1.0, 1.0), (-1.0, 0.0)))
+    fields = tab._with_parameters([scene, 0, "kmeans"], VISITOR)
+    assert asked_of == [("ada", "a" * 32)]
+    assert fields["parameters"]["clusters"] == 2
+    assert np.allclose(fields["parameters"]["centres"], [[10, 20], [0, 10]])
