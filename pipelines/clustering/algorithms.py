@@ -82,14 +82,15 @@ ALGORITHMS: dict[str, Algorithm] = {
             title="HDBSCAN",
             description="DBSCAN at all radii at once; keeps the clusters that last longest.",
             assumes="Clusters are denser than what surrounds them, each in its own way.",
-            cost="O(n²·d) time at worst, O(n·d) memory.",
+            cost="O(n·log n) time in few dimensions, O(n²·d) in many; O(n·(d + "
+            "min_samples)) memory.",
             fails="Groups smaller than the smallest cluster are lost; much may become noise.",
             parameters=ask.HDBSCANParameters,
             call=calls.hdbscan,
             seconds=costs.hdbscan,
             bytes=costs.hdbscan_bytes,
             least=lambda params: max(2, params.min_samples or params.min_cluster_size),
-            most=1_000_000,
+            most=MILLIONS,
             makes_noise=True,
         ),
         Algorithm(

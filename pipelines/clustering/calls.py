@@ -17,6 +17,9 @@ BANDWIDTH_POINTS = 2000
 DBSCAN_FEW = 2000
 """Up to so many points DBSCAN is scikit-learn's: their neighbourhoods take at most 32 MB, and it is
 done before our own, which needs no more memory for a million, has been loaded (1.6 s)."""
+HDBSCAN_FEW = 2000
+"""Up to so many points HDBSCAN is scikit-learn's, which looks at all pairs: it is done before our
+own has been loaded."""
 LEAST_BANDWIDTH = 1e-6
 """Times the largest value: the window where the estimate is 0, which mean shift does not take."""
 

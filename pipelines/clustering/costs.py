@@ -2,9 +2,9 @@
 
 Seconds on one core and bytes beyond the data, from n points, d coordinates and the parameters. The
 constants were measured at 500 to 4,000 points of blobs in 2 and 8 dimensions (of OPTICS at up to
-10,000, of DBSCAN at up to 1,000,000); what data look like moves them by a factor of two or three,
-which is what an estimate may be off by. What cannot be known before (how many iterations, how many
-neighbours) is taken as blobs have it.
+10,000, of DBSCAN and HDBSCAN at up to 1,000,000); what data look like moves them by a factor of two
+or three, which is what an estimate may be off by. What cannot be known before (how many iterations,
+how many neighbours) is taken as blobs have it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from math import log2
 
 from pipelines.clustering import parameters as ask
 from pipelines.clustering.algorithm import Estimate
-from pipelines.clustering.calls import DBSCAN_FEW
+from pipelines.clustering.calls import DBSCAN_FEW, HDBSCAN_FEW
 
 _ITERATIONS = 15.0  # of Lloyd's, until it settles on blobs
 _FLOAT = 8  # bytes
@@ -62,11 +62,20 @@ def dbscan_bytes(n: int, d: int, params: ask.DBSCANParameters) -> float:
 
 
 def hdbscan(n: int, d: int, params: ask.HDBSCANParameters) -> float:
-    return 1e-2 + n * n * (d + 2) * 7e-10 + n * _log(n) * 3e-7
+    """In many dimensions a tree helps where there are clusters; without, it is ten times this."""
+    neighbours = params.min_samples or params.min_cluster_size
+    if n <= HDBSCAN_FEW:
+        return 1e-2 + n * n * (d + 2) * 7e-10 + n * _log(n) * 3e-7
+    steps = n * _log(n) * (d * 4e-8 + neighbours * 1e-8)
+    return 1e-2 + steps + (n * n * d * 5e-11 if d >= 8 else 0)
 
 
 def hdbscan_bytes(n: int, d: int, params: ask.HDBSCANParameters) -> float:
-    return n * (_FLOAT * d + 30 * _FLOAT + (params.min_samples or params.min_cluster_size) * 16)
+    """The neighbours of each point; see :func:`pipelines.clustering.hdbscan.estimated_bytes`."""
+    neighbours = params.min_samples or params.min_cluster_size
+    if n <= HDBSCAN_FEW:
+        return n * (_FLOAT * d + 30 * _FLOAT + neighbours * 16)
+    return n * (2.2 * d * _FLOAT + 4 * neighbours + 130) + 2**20
 
 
 def optics(n: int, d: int, params: ask.OPTICSParameters) -> float:

@@ -10,27 +10,21 @@ reach the borders. Whole nodes are taken at once where boxes show that all their
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from pipelines.clustering.chunks import Chunks, Notes
 from pipelines.clustering.leaves import Leaves, depth_for, grow, tree_bytes
-from pipelines.errors import BadRequest, Stopped
-from pipelines.events import Progress
-from pipelines.messages import Message
+from pipelines.errors import BadRequest
 
 EPS_LEAST, EPS_MOST = 1e-150, 1e150  # its square is a number of full precision
-CHUNK_SECONDS = 0.05  # between two looks at the stop flag
 COUNTING, JOINING, REACHING = range(3)
 NOTES = (
     "Counting the neighbours of each point",
     "Joining core points",
     "Finding border points",
 )
-
-Notes = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +66,7 @@ def dbscan(
         X: (n, d) float64, finite, at least one row and one column; left as it is.
         eps: radius in the units of ``X``; a distance of exactly eps counts.
         min_samples: points within eps that make a core point, itself included; at least 1.
-        stop: looked at about every ``CHUNK_SECONDS``.
+        stop: looked at about every :data:`pipelines.clustering.chunks.CHUNK_SECONDS`.
         notes: called with :class:`Progress`, in leaves of the tree over all three counting.
 
     Returns:
@@ -84,7 +78,7 @@ def dbscan(
         Stopped: when ``stop`` is set.
     """
     X = _checked(X, eps, min_samples)
-    work = _Work(stop, notes)
+    work = Chunks(NOTES, stop, notes)
     tree, order = grow(X, work.check)
     counts, cores = _count(tree, eps * eps, min(min_samples, len(X) + 1), work)
     labels = np.full(len(X), -1, dtype=np.int32)
@@ -123,7 +117,7 @@ def _checked(X: np.ndarray, eps: float, min_samples: int) -> np.ndarray:
     return X
 
 
-def _count(tree: Leaves, limit: float, enough: int, work: _Work) -> tuple[np.ndarray, np.ndarray]:
+def _count(tree: Leaves, limit: float, enough: int, work: Chunks) -> tuple[np.ndarray, np.ndarray]:
     """Neighbours of each point, too low where there are enough, and whether there are.
 
     Both are (n,), int32 and bool, by place in the tree.
@@ -135,9 +129,9 @@ def _count(tree: Leaves, limit: float, enough: int, work: _Work) -> tuple[np.nda
     added = np.zeros(nodes, dtype=np.int64)
     done = np.isposinf(tree.boxes[:, 0, 0])  # the empty ones
     leaves = len(tree.blocks)
-    for first, last in work.chunks(leaves, COUNTING, 0.0):
+    for first, last in work.chunks(leaves, COUNTING, 0.0, 0.0):
         counting.count_within(tree, first, last, limit, enough, counts, done)
-    for first, last in work.chunks(leaves, COUNTING, 1.0):
+    for first, last in work.chunks(leaves, COUNTING):
         counting.count_between(tree, first, last, limit, enough, counts, added, done)
         counting.settle(tree, enough, counts, added, done)
     return counts, counts >= enough
@@ -150,7 +144,7 @@ def _cluster(
     order: np.ndarray,
     spare: np.ndarray,
     labels: np.ndarray,
-    work: _Work,
+    work: Chunks,
 ) -> int:
     """Fills ``labels``, by row of the data, and says how many clusters there are.
 
@@ -161,46 +155,14 @@ def _cluster(
     parent = np.arange(tree.n, dtype=np.int32)
     joined = np.full(len(tree.boxes), joining.NO_CORE, dtype=np.int32)
     leaves = len(tree.blocks)
-    for first, last in work.chunks(leaves, JOINING, 0.0):
+    for first, last in work.chunks(leaves, JOINING, 0.0, 0.0):
         joining.join_within(tree, first, last, limit, core, parent, joined)
     joining.look_up(tree, core, parent, joined)
-    for first, last in work.chunks(leaves, JOINING, 1.0):
+    for first, last in work.chunks(leaves, JOINING):
         joining.join_between(tree, first, last, limit, core, parent, joined)
         joining.look_up(tree, core, parent, joined)
     names = spare
     joining.name_clusters(order, core, parent, names, labels)
-    for first, last in work.chunks(leaves, REACHING, 1.0):
+    for first, last in work.chunks(leaves, REACHING):
         joining.reach_borders(tree, first, last, limit, core, order, joined, names, labels)
     return joining.number_clusters(labels, spare)
-
-
-class _Work:
-    """Cuts the passes into chunks of about equal time, and looks at the stop flag between them."""
-
-    def __init__(self, stop: threading.Event | None, notes: Notes | None) -> None:
-        self.stop = stop
-        self.notes = notes
-
-    def check(self) -> None:
-        if self.stop is not None and self.stop.is_set():
-            raise Stopped
-
-    def chunks(self, leaves: int, part: int, share: float):
-        """Ranges that cover all leaves; their time sets how many leaves the next one has.
-
-        Args:
-            part: which of the three passes this is.
-            share: of the pass that this round is, for the progress told.
-        """
-        size, first = 1, 0
-        while first < leaves:
-            self.check()
-            if self.notes:
-                step = part * leaves + round(share * first)
-                self.notes(Progress(step, len(NOTES) * leaves, note=Message(NOTES[part])))
-            last = min(leaves, first + size)
-            began = time.perf_counter()
-            yield first, last
-            seconds = time.perf_counter() - began
-            size = max(1, min(8 * size, int(size * CHUNK_SECONDS / max(seconds, 1e-9))))
-            first = last

@@ -27,7 +27,7 @@ from pipelines.clustering import calls
 from pipelines.clustering.algorithm import Algorithm, Fitted
 from pipelines.clustering.algorithms import find
 from pipelines.clustering.labels import appearing, count_clusters, renumber
-from pipelines.clustering.parameters import DBSCANParameters, Parameters
+from pipelines.clustering.parameters import DBSCANParameters, HDBSCANParameters, Parameters
 from pipelines.errors import BadRequest, Stopped
 from pipelines.events import Progress
 from pipelines.messages import Message
@@ -50,7 +50,7 @@ def fit(
     Args:
         X: float64 (n, d), finite; not changed. Own centres are in its coordinates.
         seed: 0 … 2**32 − 1; of no effect where nothing is drawn.
-        tell: called with progress, of what has any: DBSCAN of many points.
+        tell: called with progress, of what has any: DBSCAN and HDBSCAN of many points.
 
     Raises:
         BadRequest: the points do not go with the parameters, as :meth:`Algorithm.check` or
@@ -66,6 +66,8 @@ def fit(
     started = time.monotonic()
     if name == "dbscan":
         found = fit_dbscan(X, params.eps, params.min_samples, stop, tell)
+    elif name == "hdbscan" and (len(X) > calls.HDBSCAN_FEW or params.merge_below):
+        found = fit_hdbscan(X, params, stop, tell)
     else:
         found = _estimate(algorithm, X, params, seed, notes.append)
     seconds = time.monotonic() - started
@@ -97,6 +99,34 @@ def fit_dbscan(
 
     found = dbscan(X, eps, min_samples, stop, tell)
     return {"labels": found.labels, "core": np.flatnonzero(found.core)}
+
+
+def fit_hdbscan(
+    X: np.ndarray, params: HDBSCANParameters, stop: Event, tell: Tell | None = None
+) -> dict[str, np.ndarray]:
+    """HDBSCAN of many points by :mod:`pipelines.clustering.hdbscan`: scikit-learn's labels.
+
+    Few points go there too when there is a distance below which nothing is parted: scikit-learn
+    1.9 fails on that with the NumPy of today (TypeError in ``traverse_upwards``).
+
+    Returns:
+        ``labels`` (n,) and ``probabilities`` float64 (n,).
+    """
+    if tell is not None:
+        tell(Progress(0, 0, note=Message("Loading HDBSCAN; the first time it is compiled")))
+    from pipelines.clustering.hdbscan import hdbscan
+
+    found = hdbscan(
+        X,
+        params.min_cluster_size,
+        params.min_samples or params.min_cluster_size,
+        leaf=params.selection == "leaf",
+        merge_below=params.merge_below,
+        single=params.single,
+        stop=stop,
+        notes=tell,
+    )
+    return {"labels": found.labels, "probabilities": found.probabilities}
 
 
 def _make(call: calls.Call, **more: Any) -> Any:
