@@ -90,12 +90,9 @@ class Choosing:
                 fields |= {"min_samples": neighbours}
             if curve == "stability":
                 fields |= {"seeds": seeds}
-            chosen = parameters(of_tab)
-            if curve in OF_AN_ALGORITHM or (curve, chosen["algorithm"]) == (
-                "reachability",
-                "optics",
-            ):
-                fields |= chosen
+            algorithm = of_tab[2]
+            if curve in OF_AN_ALGORITHM or (curve, algorithm) == ("reachability", "optics"):
+                fields |= parameters(of_tab)
             return fields
 
         self.board.connect(opening, self._draw, request_of, [*asked, *own], _drawn, [])
