@@ -114,6 +114,7 @@ def test_drawing_goes_on_after_clustering_and_after_a_refresh(page):
     choose(page, "algorithm", "K-Means")
     kind(page, "Draw points")
     until(page, "state.mode === 'draw'")
+    page.get_by_label("Clusters (k)").first.fill("3")
     before = spray(page, 0.25)
     page.locator("#cluster").click()
     until(page, "state.clusters === 3")
@@ -168,6 +169,11 @@ def test_own_centres_are_placed_on_whatever_data_come_next(page):
     until(page, "state.clusters === 2 && state.mode === 'view'")
     page.get_by_role("button", name="Place centres").click()
     assert len(until(page, "state.mode === 'centres'")["centres"]) == 2
+    page.get_by_label("Starting centres").first.click()
+    page.get_by_role("option", name="k-means++", exact=True).click()
+    until(page, "state.mode === 'view' && state.clusters === null")
+    page.locator("#cluster").click()
+    until(page, "state.clusters > 0")
 
 
 def test_a_table_goes_in_and_its_rows_come_out_with_their_clusters(page, tmp_path):
