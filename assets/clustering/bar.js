@@ -8,6 +8,7 @@ export class Bar {
   constructor(plot) {
     this.plot = plot;
     this.left = h("div", { class: "left" });
+    this.turns = h("span", { class: "turns" });
     this.selection = h("span", { class: "selection", hidden: true });
     this.lasso = tool("lasso", say("Select points: draw around them (or drag with Shift)"), () => {
       plot.lassos = !plot.lassos;
@@ -37,7 +38,7 @@ export class Bar {
       this.whole,
       menu,
     );
-    this.element = h("div", { class: "bar", role: "toolbar", "aria-label": say("Plot") }, this.left, this.selection, right);
+    this.element = h("div", { class: "bar", role: "toolbar", "aria-label": say("Plot") }, this.left, this.turns, this.selection, right);
   }
 
   move(act) {
@@ -71,8 +72,23 @@ export class Bar {
       this.clear.disabled = this.undo.disabled = !plot.centres.points.length;
       this.drawn.textContent = say("{count} centres", { count: plot.centres.points.length });
     }
+    this.offerTurns(mode);
     this.showSelection();
     this.moved();
+  }
+
+  // The ways back to drawing and to placing centres, where the data and the algorithm have them.
+  offerTurns(mode) {
+    const { sketch, own } = this.plot.scene;
+    const turns = [];
+    if (sketch && mode !== "draw") turns.push(["draw", say("Go on drawing")]);
+    if (own && mode !== "centres") turns.push(["centres", say("Place centres")]);
+    const key = turns.join();
+    if (this.turnsShown === key) return;
+    this.turnsShown = key;
+    this.turns.replaceChildren(...turns.map(([turn, title]) =>
+      h("button", { type: "button", class: "turn", "data-mode": turn, onclick: () => this.plot.trigger("mode", { mode: turn }) }, title)));
+    this.turns.hidden = !turns.length;
   }
 
   showSelection() {

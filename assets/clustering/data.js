@@ -86,6 +86,11 @@ export async function film(body, signal) {
   return answer.json();
 }
 
+// The columns' own values of one point: {columns, values}
+export function row(data, at) {
+  return reply(`cluster-data/${encodeURIComponent(data)}/rows/${at}`).then((answer) => answer.json());
+}
+
 // {pictures: ids by row, thumbnail: address of one}
 export function thumbnails(data) {
   const path = `cluster-data/${encodeURIComponent(data)}/thumbs`;

@@ -153,7 +153,7 @@ export function agglomerative(tape) {
       const [left, right, top, size] = merges[number - 1];
       const sizes = [left, right].map((node) => (node < count ? 1 : merges[node - count][3]));
       const values = { a: counted(sizes[0]), b: counted(sizes[1]), size: counted(size), height: figures(top), now: counted(now) };
-      const said = say("The two nearest clusters, of {a} and {b} points, become one of {size} at distance {height}; {now} clusters are left.", values);
+      const said = say("The two nearest clusters, of {a} and {b} points, become one of {size} at distance {height}. Clusters left: {now}.", values);
       if (now === clusters) return `${said} ${say("So many were asked for: the line cuts the tree here.")}`;
       if (at === frames.length - 1) return `${said} ${say("All points are in one cluster; where the tree is cut decides how many there are.")}`;
       return said;

@@ -1,8 +1,12 @@
 // What is known of the point under the pointer.
 
 import { h, say } from "../page.js";
+import { row } from "./data.js";
 import { nameOf } from "./legend.js";
 import { counted, figures } from "./parts.js";
+
+const RESTING = 120; // ms on a point until its columns are asked for
+const COLUMNS = 8; // that are told
 
 export class Tip {
   constructor(plot) {
@@ -14,18 +18,37 @@ export class Tip {
   show(at) {
     const { plot, element } = this;
     element.hidden = at < 0;
+    clearTimeout(this.asking);
+    this.at = at;
     if (at < 0) return;
     const [x, y] = [plot.stage.screen[2 * at], plot.stage.screen[2 * at + 1]];
     const { dims } = plot.camera;
     const place = [...plot.shown.subarray(at * dims, (at + 1) * dims)];
     const names = plot.stage.names();
-    const row = plot.rows?.[at] ?? at;
+    const own = plot.rows?.[at] ?? at;
     const lines = plot.film?.reel.about?.(at) ?? [];
     if (!plot.film && plot.labelling) lines.push([say("Cluster"), nameOf(plot.labelling.labels[at]).replace(/^\D+(?=\d)/, "")]);
     if (!plot.film && plot.points?.truth) lines.push([say("True group"), String(plot.points.truth[at])]);
+    const about = lines.length;
     place.forEach((value, axis) => lines.push([names[axis] || "xyz"[axis], figures(value)]));
+    this.tell(own, lines, x, y);
+    const { header } = plot.points ?? {};
+    const isOther = header?.columns && (header.columns.length > header.dims || plot.scene.scaling !== "none");
+    if (!isOther || plot.scene.thumbs || plot.scene.mode === "draw") return;
+    // In the picture are projected or scaled places: what the columns themselves say is asked for.
+    this.asking = setTimeout(async () => {
+      const found = await row(plot.scene.data, own).catch(() => null);
+      if (this.at !== at || !found?.columns.length) return;
+      const told = found.columns.slice(0, COLUMNS).map((name, column) => [name, figures(found.values[column])]);
+      if (header.columns.length > told.length) told.push(["…", ""]);
+      this.tell(own, [...lines.slice(0, about), ...told], x, y);
+    }, RESTING);
+  }
+
+  tell(own, lines, x, y) {
+    const { plot, element } = this;
     element.replaceChildren(
-      h("b", {}, say("Row {number}", { number: counted(row + 1) })),
+      h("b", {}, say("Row {number}", { number: counted(own + 1) })),
       h("dl", {}, lines.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
     );
     const [width, height] = [element.offsetWidth, element.offsetHeight];

@@ -148,7 +148,8 @@ class Algorithm:
         centres = getattr(params, "centres", None)
         if getattr(params, "start", "") == "own" and len(centres[0]) != d:
             raise BadRequest(
-                "The own centres have {values} values; the points have {columns}. Set them again.",
+                "The own centres have {values} values; the points have {columns}. Choose so many "
+                "columns, or another start.",
                 values=len(centres[0]),
                 columns=d,
             )

@@ -63,6 +63,8 @@ def fit(
     if stop.is_set():
         raise Stopped
     notes: list[Message] = []
+    import_module("sklearn.cluster")  # takes seconds the first time, which are not the fit's
+    import_module("sklearn.mixture")
     started = time.monotonic()
     if name == "dbscan":
         found = fit_dbscan(X, params.eps, params.min_samples, stop, tell)

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request
+from fastapi import Path as InPath
 from fastapi.responses import Response
 
 from pipelines.clustering.layout import Reading
 from pipelines.clustering.projecting import Method
 from pipelines.clustering.scaling import Scaling
-from pipelines.errors import validated
+from pipelines.errors import BadRequest, validated
 from studio.accounts import owner_of
 from studio.clustering.points import Plotted, plotted
 from studio.http import NOT_KEPT, json_object, received, while_heard
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from studio.server import Studio
 
 AT_ONCE = 4  # requests that compute; the threads of other routes stay free
+_READ_FOR_ONE = 2_000_000  # numbers
+_TOLD_COLUMNS = 24
 KEPT_PLOTS = 16  # of at most half a megabyte
 
 
@@ -145,6 +148,26 @@ def cluster_data_router(studio: Studio) -> APIRouter:
             media_type="application/octet-stream",
             headers=NOT_KEPT,
         )
+
+    @routes.get("/cluster-data/{data_id}/rows/{row}")
+    async def one_row(
+        data_id: str, row: Annotated[int, InPath(ge=0)], request: Request
+    ) -> dict[str, Any]:
+        """The columns' own values of one point, before scaling: names, and numbers or null.
+
+        At most 24 columns; none at all where the data set is too large to be read for one point.
+        """
+        owner = owner_of(request).id
+        known = data.get(owner, data_id)
+        if row >= known.points:
+            raise BadRequest(
+                "There is no point {row}: the data set has {points}.", row=row, points=known.points
+            )
+        if known.points * len(known.columns) >= _READ_FOR_ONE:
+            return {"columns": [], "values": []}
+        X = (await run_sync(data.dataset, owner, data_id, limiter=plot_turns)).X
+        values = [float(each) for each in X[row, :_TOLD_COLUMNS]]
+        return {"columns": known.columns[:_TOLD_COLUMNS], "values": values}
 
     @routes.get("/cluster-data/{data_id}/thumbs")
     async def thumbs(data_id: str, request: Request) -> dict[str, Any]:

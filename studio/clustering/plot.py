@@ -20,8 +20,9 @@ sends back unchanged leave what the hand has done since as it is.
 
 Events, each with the named values in ``gr.EventData``: ``drawn`` (``points``) after each stroke,
 ``centres`` (``centres``), ``select`` (``rows`` of the data set; empty when nothing is selected any
-more). Listen with ``trigger_mode="always_last"``: else what comes while an earlier call is under
-way is lost. For tests ``window.atelierPlots[name].state()`` says what is seen.
+more), ``mode`` (``mode`` that is asked for: draw or centres). Listen with
+``trigger_mode="always_last"``: else what comes while an earlier call is under way is lost. For
+tests ``window.atelierPlots[name].state()`` says what is seen.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from pipelines.catalog import ASSETS
 from studio.i18n import LANGUAGES, texts
 
 SCRIPTS = ASSETS / "clustering"
-EVENTS = ("drawn", "centres", "select")
+EVENTS = ("drawn", "centres", "select", "mode")
 _SAID = re.compile(r'\bsay\(\s*"((?:[^"\\]|\\.)*)"')
 
 

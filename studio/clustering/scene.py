@@ -24,6 +24,8 @@ class Scene:
         centres: own centres, (k, 2).
         points: drawn ones, (n, 2).
         thumbs: whether points are pictures.
+        sketch: whether the points are drawn ones, which can be gone on with.
+        own: whether the algorithm starts at own centres, which can be placed.
         revision: rises, so that the same scene can be shown anew.
     """
 
@@ -39,6 +41,8 @@ class Scene:
     centres: tuple[tuple[float, float], ...] = ()
     points: tuple[tuple[float, float], ...] = ()
     thumbs: bool = False
+    sketch: bool = False
+    own: bool = False
     revision: int = 0
 
     def but(self, **changes: Any) -> Scene:

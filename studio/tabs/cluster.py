@@ -39,6 +39,7 @@ from studio.widgets import (
 )
 
 if TYPE_CHECKING:
+    from studio.clustering.data import Known
     from studio.opening import Opening
     from studio.server import Studio
 
@@ -139,6 +140,7 @@ class Tab:
         self.plot.drawn(self._drew, [self.scene, *self.form.inputs],
                         [self.form.drawn, self.scene, self.form.said], **NEWEST)  # fmt: skip
         self.plot.centres(_placed, self.scene, self.scene, **NEWEST)
+        self.plot.mode(_turned, self.scene, shown, **QUIET)
         laid = [self._layout, self._dims, self._scaling]
         follow_newest([each.input for each in laid], _laid_out, [self.scene, *laid], shown)
         follow_newest(
@@ -187,11 +189,15 @@ class Tab:
             except UserError as error:  # no room is left, say
                 scene, said = Scene(), views.error(error.message, visitor)
         else:
-            fill = form.fill(known.source, visitor)
+            points = self._drawn_points(known, visitor)
+            fill = form.fill(known.source, visitor, points)
+            own = values.get("start") == OWN_CENTRES
             scene = Scene(
                 data=known.id, scaling=request.scaling, thumbs=known.kind == GALLERY,
                 labels=job.id if job.state == DONE else None,
                 mode="draw" if known.kind == DRAWN and job.state != DONE else "view",
+                sketch=known.kind == DRAWN, points=points or (), own=own,
+                centres=tuple(map(tuple, values["centres"])) if own else (),
             )  # fmt: skip
             said = form.about(known, known.kind, visitor)
         return [
@@ -208,12 +214,14 @@ class Tab:
             said = self.form.about(known, kind, visitor)
         except UserError as error:
             said = views.error(error.message, visitor)
-        id, mode = known and known.id, "draw" if kind == DRAWN else "view"
-        if (id, mode) == (scene.data, scene.mode):
+        id, mode = known and known.id, "centres" if scene.own else "view"
+        if kind == DRAWN:
+            mode = "draw"
+        if id == scene.data and (kind == DRAWN) == scene.sketch:
             return [gr.skip(), gr.skip(), said]
         points = tuple(map(tuple, values[-1])) if kind == DRAWN else ()
         after = scene.but(data=id, mode=mode, labels=None, algorithm=None, film=None, centres=(),
-                          points=points, thumbs=kind == GALLERY)  # fmt: skip
+                          points=points, thumbs=kind == GALLERY, sketch=kind == DRAWN)  # fmt: skip
         return [after, after.to_json(), said]
 
     def _drew(
@@ -232,6 +240,13 @@ class Tab:
         after = scene.but(data=known and known.id, labels=None, film=None)
         return [points, after, said]
 
+    def _drawn_points(self, known: Known, visitor: Visitor) -> tuple[tuple[float, ...], ...] | None:
+        """The points of a drawn data set, which its source does not repeat; None of others."""
+        if known.kind != DRAWN:
+            return None
+        X = self.studio.cluster_data.dataset(visitor.owner.id, known.id).X
+        return tuple(map(tuple, X.tolist()))
+
     # --- the algorithm ----------------------------------------------------------------------
 
     def _chosen(self, name: str, shown: str, scene: Scene, request: gr.Request) -> list[Any]:
@@ -240,7 +255,10 @@ class Tab:
             return [gr.skip()] * (len(self._parameters.controls) + 6)
         visitor = Visitor.of(request)
         values = self._first_values(name, scene, visitor)
-        return [*self._of(name, values, visitor), *_changed(scene, _with_centres(scene, False))]
+        after = _with_centres(scene, False)
+        if after.film is not None:  # of the algorithm before
+            after = after.but(film=None)
+        return [*self._of(name, values, visitor), *_changed(scene, after)]
 
     def _of(self, name: str, values: dict[str, Any], visitor: Visitor) -> list[Any]:
         """Updates of what shows an algorithm; what ``values`` leave out has its default."""
@@ -358,9 +376,19 @@ def _placed(scene: Scene, event: gr.EventData) -> Scene:
 
 
 def _with_centres(scene: Scene, wanted: bool) -> Scene:
-    if wanted == (scene.mode == "centres"):
+    if wanted == scene.own:
         return scene
-    return scene.but(mode="centres" if wanted else "view", film=None)
+    if wanted:
+        return scene.but(own=True, mode="centres", film=None, labels=None, algorithm=None)
+    return scene.but(own=False, mode="view" if scene.mode == "centres" else scene.mode, film=None)
+
+
+def _turned(scene: Scene, event: gr.EventData) -> list[Any]:
+    """Back to drawing, or to placing centres, as the plot was asked for."""
+    mode = event._data.get("mode")
+    if mode not in (("draw",) if scene.sketch else ()) + (("centres",) if scene.own else ()):
+        return [gr.skip(), gr.skip()]
+    return _changed(scene, scene.but(mode=mode, film=None, labels=None, algorithm=None))
 
 
 def _changed(before: Scene, after: Scene) -> list[Any]:

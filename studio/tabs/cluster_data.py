@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from studio import views
 from studio.canvas import canvas
 from studio.clustering.data_api import table_json
 from studio.clustering.data_views import table_preview
-from studio.widgets import QUIET, Visitor, from_field, label
+from studio.widgets import NEWEST, QUIET, Visitor, from_field, label
 
 if TYPE_CHECKING:
     from studio.clustering.data import Known
@@ -180,10 +180,18 @@ class DataForm:
         )
         return views.summary([size, *known.notes], visitor)
 
-    def fill(self, source: Mapping[str, Any], visitor: Visitor) -> list[Any]:
+    def fill(
+        self,
+        source: Mapping[str, Any],
+        visitor: Visitor,
+        drawn: tuple[tuple[float, ...], ...] | None = None,
+    ) -> list[Any]:
         """Updates of :attr:`outputs` that show where a data set comes from.
 
-        Drawn points are not in it; what is no longer there leaves its controls as they are.
+        What is no longer there leaves its controls as they are.
+
+        Args:
+            drawn: the points, if they were drawn; ``source`` has none.
         """
         kind = source.get("kind", MADE)
         skip = gr.skip()
@@ -199,10 +207,12 @@ class DataForm:
                 table = None
             else:
                 picked = self._of_table(known, source["picking"])
-                table, preview = known.id, _preview(known, visitor)
+                table = known.id
+                preview = _preview(known, visitor, source["picking"].get("columns"))
         picture = gr.update(value=source["picture"]) if kind == PICTURE else skip
+        points = skip if drawn is None else drawn
         shown = [gr.update(visible=name == kind) for name in self._groups]
-        return [kind, *made, *picked, table, picture, skip, *shown, preview]
+        return [kind, *made, *picked, table, picture, points, *shown, preview]
 
     # --- events -----------------------------------------------------------------------------
 
@@ -222,7 +232,11 @@ class DataForm:
         self._made["name"].input(_used, self._made["name"], of_formula, **QUIET)
         outputs = [*self._picked.values(), self._table, self._preview, self.said]
         brought = self._file.upload(self._brought, self._file, [self._file, *outputs], **QUIET)
-        made, picked = self._made, self._picked
+        picked = self._picked
+        picked["columns"].input(
+            self._marked, [self._table, picked["columns"]], self._preview, **NEWEST
+        )
+        made = self._made
         self.settled = [turned, brought]
         return [
             made["name"].input,
@@ -246,21 +260,35 @@ class DataForm:
             return [None, *left, views.error(error.message, visitor)]
         return [None, *self._of_table(known, {}), known.id, _preview(known, visitor), ""]
 
+    def _marked(self, table: str | None, columns: list[str], request: gr.Request) -> Any:
+        """The preview, with the columns that are chosen now."""
+        visitor = Visitor.of(request)
+        try:
+            known = self.studio.cluster_data.table(visitor.owner.id, str(table))
+        except UserError:  # there is none, or it was deleted since
+            return gr.skip()
+        return _preview(known, visitor, columns)
+
     @staticmethod
     def _of_table(known: KnownTable, picking: Mapping[str, Any]) -> list[Any]:
         """Updates of the controls that pick: the columns that there are, and the chosen ones."""
         table = known.table
         usable = [each.name for each in table.columns if each.kind not in ("text", "empty")]
-        suggested = list(table.suggested()[:PROPOSED_COLUMNS])
         return [
-            gr.update(choices=usable, value=list(picking.get("columns", suggested))),
+            gr.update(choices=usable, value=list(picking.get("columns", _proposed(known)))),
             gr.update(choices=usable, value=list(picking.get("as_categories", ()))),
             *(gr.update(value=picking[n]) if n in picking else gr.skip() for n in _PICKED[2:]),
         ]
 
 
-def _preview(known: KnownTable, visitor: Visitor) -> str:
-    return table_preview(table_json(known, visitor.language), visitor)
+def _preview(known: KnownTable, visitor: Visitor, chosen: Sequence[str] | None = None) -> str:
+    """The table's first rows; the chosen columns, or those proposed, are marked."""
+    chosen = _proposed(known) if chosen is None else chosen
+    return table_preview(table_json(known, visitor.language), visitor, chosen)
+
+
+def _proposed(known: KnownTable) -> list[str]:
+    return list(known.table.suggested()[:PROPOSED_COLUMNS])
 
 
 def _used(name: str) -> list[dict[str, Any]]:

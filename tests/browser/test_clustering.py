@@ -110,12 +110,84 @@ def test_points_are_drawn_with_the_mouse_and_clustered(page):
     assert until(page, "state.clusters === 2")["points"] == drawn
 
 
+def test_drawing_goes_on_after_clustering_and_after_a_refresh(page):
+    choose(page, "algorithm", "K-Means")
+    kind(page, "Draw points")
+    until(page, "state.mode === 'draw'")
+    page.get_by_label("Clusters (k)").first.fill("3")
+    before = spray(page, 0.25)
+    page.locator("#cluster").click()
+    until(page, "state.clusters === 3")
+    page.get_by_role("button", name="Go on drawing").click()
+    until(page, "state.mode === 'draw'")
+    drawn = spray(page, 0.75)
+    assert drawn > before
+    page.locator("#cluster").click()
+    until(page, f"state.clusters === 3 && state.points === {drawn}")
+    page.reload()
+    page.locator("#paint").wait_for()
+    open_tab(page)
+    page.get_by_role("button", name="Go on drawing").click()
+    assert until(page, "state.mode === 'draw'")["points"] == drawn
+    assert spray(page, 0.5) > drawn
+
+
+def spray(page: Page, across: float) -> int:
+    """Draws points with one stroke and returns how many there are then."""
+    canvas = page.locator("#cluster-plot canvas").first
+    canvas.scroll_into_view_if_needed()
+    box, before = canvas.bounding_box(), page.evaluate(PLOT)["sketched"]
+    x, y = box["x"] + box["width"] * across, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 40, y + 20, steps=12)
+    page.mouse.up()
+    drawn = until(page, f"state.sketched > {before + 5}")["sketched"]
+    expect(page.locator("#cluster-data-said")).to_contain_text(f"{drawn} points")
+    return drawn
+
+
+def test_own_centres_are_placed_on_whatever_data_come_next(page):
+    choose(page, "data-name", "Blobs")
+    choose(page, "algorithm", "K-Means")
+    page.get_by_label("Starting centres").first.click()
+    page.get_by_role("option", name="own", exact=True).click()
+    until(page, "state.mode === 'centres'")
+    choose(page, "data-name", "Moons")
+    until(page, "state.mode === 'centres' && !state.centres.length")
+    page.locator("#cluster-plot").scroll_into_view_if_needed()
+    for place in ((-0.5, 0.0), (0.5, 0.0)):
+        page.mouse.click(
+            *page.evaluate(f"window.atelierPlots['cluster-plot'].pixel({place[0]}, {place[1]})")
+        )
+    until(page, "state.centres.length === 2")
+    page.get_by_role("tab", name="Choose parameters").click()
+    choose(page, "curve-curve", "Elbow: J over k")
+    page.locator("#cluster-draw-curve").click()
+    expect(page.locator("#cluster-curve-board svg").first).to_be_visible()
+    page.locator("#cluster").click()
+    until(page, "state.clusters === 2 && state.mode === 'view'")
+    page.get_by_role("button", name="Place centres").click()
+    assert len(until(page, "state.mode === 'centres'")["centres"]) == 2
+    page.get_by_label("Starting centres").first.click()
+    page.get_by_role("option", name="k-means++", exact=True).click()
+    until(page, "state.mode === 'view' && state.clusters === null")
+    page.locator("#cluster").click()
+    until(page, "state.clusters > 0")
+
+
 def test_a_table_goes_in_and_its_rows_come_out_with_their_clusters(page, tmp_path):
     table = people(tmp_path / "people.csv")
     kind(page, "Table")
     page.locator("#cluster-file input[type=file]").set_input_files(table)
     expect(page.locator("#cluster-data-said")).to_contain_text("58 points, 2 columns")
     expect(page.locator("#cluster-preview")).to_contain_text("income")
+    marked = page.locator("#cluster-preview th.chosen b")
+    expect(marked).to_have_text(["age", "income"])
+    page.locator("#cluster-columns").get_by_role("button", name="Remove").last.click()
+    expect(marked).to_have_text(["age"])
+    choose(page, "columns", "income")
+    expect(marked).to_have_text(["age", "income"])
     choose(page, "scaling", "Standardised")
     choose(page, "algorithm", "K-Means")
     page.get_by_label("Clusters (k)").first.fill("2")

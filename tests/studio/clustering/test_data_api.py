@@ -331,3 +331,18 @@ def test_the_colours_of_a_picture(studio, ada, bob):
     assert np.allclose(places[25], red, atol=0.05)
     assert (studio[0].cluster_data.rows("ada", known["id"]) == np.arange(1200)).all()
     assert bob.post(DATA, json={"kind": "picture", "picture": picture}).status_code == 404
+
+
+def test_one_point_tells_its_columns_as_they_are_to_its_owner_alone(ada, bob):
+    made = {"kind": "made", "name": "wine"}
+    known = ada.post(DATA, json=made).json()
+    X = make_data(DatasetRequest(name="wine")).X
+    told = ada.get(f"{DATA}/{known['id']}/rows/7").json()
+    assert told == {"columns": known["columns"], "values": X[7].tolist()}
+    assert ada.get(f"{DATA}/{known['id']}/rows/{len(X)}").status_code == 400
+    assert bob.get(f"{DATA}/{known['id']}/rows/7").status_code == 404
+
+
+def test_one_point_of_very_many_is_not_read_for(ada):
+    known = ada.post(DATA, json={"kind": "made", "name": "blobs", "points": 1_000_000}).json()
+    assert ada.get(f"{DATA}/{known['id']}/rows/5").json() == {"columns": [], "values": []}

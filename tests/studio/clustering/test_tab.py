@@ -108,7 +108,7 @@ def test_clicked_centres_are_asked_for_in_the_units_of_the_data():
     tab.studio = SimpleNamespace(cluster_data=SimpleNamespace(dataset=dataset))
     tab._parameters = SimpleNamespace(data=lambda model, values: {"start": "own", "clusters": 3})
     scene = Scene(data="a" * 32, scaling="standard", centres=((1.0, 1.0), (-1.0, 0.0)))
-    fields = tab._with_parameters([scene, 0, "kmeans"], VISITOR)
+    fields = tab._with_parameters([scene, 0, "kmeans", "kmeans"], VISITOR)
     assert asked_of == [("ada", "a" * 32)]
     assert fields["parameters"]["clusters"] == 2
     assert np.allclose(fields["parameters"]["centres"], [[10, 20], [0, 10]])
