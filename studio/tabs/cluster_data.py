@@ -16,7 +16,7 @@ from studio import views
 from studio.canvas import canvas
 from studio.clustering.data_api import table_json
 from studio.clustering.data_views import table_preview
-from studio.widgets import NEWEST, QUIET, Visitor, from_field, label
+from studio.widgets import QUIET, Visitor, follow_newest, from_field, label
 
 if TYPE_CHECKING:
     from studio.clustering.data import Known
@@ -233,9 +233,8 @@ class DataForm:
         outputs = [*self._picked.values(), self._table, self._preview, self.said]
         brought = self._file.upload(self._brought, self._file, [self._file, *outputs], **QUIET)
         picked = self._picked
-        picked["columns"].input(
-            self._marked, [self._table, picked["columns"]], self._preview, **NEWEST
-        )
+        marked = [self._table, picked["columns"]]
+        follow_newest([picked["columns"].input], self._marked, marked, self._preview)
         made = self._made
         self.settled = [turned, brought]
         return [

@@ -339,7 +339,7 @@ def test_one_point_tells_its_columns_as_they_are_to_its_owner_alone(ada, bob):
     X = make_data(DatasetRequest(name="wine")).X
     told = ada.get(f"{DATA}/{known['id']}/rows/7").json()
     assert told == {"columns": known["columns"], "values": X[7].tolist()}
-    assert ada.get(f"{DATA}/{known['id']}/rows/{len(X)}").status_code == 400
+    assert ada.get(f"{DATA}/{known['id']}/rows/{len(X)}").status_code == 422
     assert bob.get(f"{DATA}/{known['id']}/rows/7").status_code == 404
 
 
