@@ -28,6 +28,18 @@ def open_tab(page: Page) -> None:
     until(page, "state.points > 0 && !state.busy")
 
 
+def refresh(page: Page) -> None:
+    """Reloads once Gradio is done with what was clicked: what is cut off would be an error."""
+    page.wait_for_function(
+        """() => new Promise((done) => {
+          performance.clearResourceTimings();
+          setTimeout(() => done(!performance.getEntriesByType("resource").length), 1200);
+        })"""
+    )
+    page.reload()
+    page.locator("#paint").wait_for()
+
+
 def until(page: Page, condition: str) -> dict:
     """Waits until the plot's ``state`` is so, and returns it."""
     page.wait_for_function(f"() => {{ const state = {PLOT}; return state && ({condition}); }}")
@@ -52,8 +64,7 @@ def test_k_means_is_clustered_and_found_again_after_a_refresh(page):
     page.locator("#cluster").click()
     assert until(page, "state.clusters === 3")["points"] == 600
     assert float(figure(page, "silhouette")) > 0.8
-    page.reload()
-    page.locator("#paint").wait_for()
+    refresh(page)
     open_tab(page)
     until(page, "state.clusters === 3")
     expect(page.locator("#cluster-board .card[data-figure=silhouette]")).to_be_visible()
@@ -124,8 +135,7 @@ def test_drawing_goes_on_after_clustering_and_after_a_refresh(page):
     assert drawn > before
     page.locator("#cluster").click()
     until(page, f"state.clusters === 3 && state.points === {drawn}")
-    page.reload()
-    page.locator("#paint").wait_for()
+    refresh(page)
     open_tab(page)
     page.get_by_role("button", name="Go on drawing").click()
     assert until(page, "state.mode === 'draw'")["points"] == drawn
