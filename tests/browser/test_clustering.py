@@ -29,13 +29,10 @@ def open_tab(page: Page) -> None:
 
 
 def refresh(page: Page) -> None:
-    """Reloads once Gradio is done with what was clicked: what is cut off would be an error."""
-    page.wait_for_function(
-        """() => new Promise((done) => {
-          performance.clearResourceTimings();
-          setTimeout(() => done(!performance.getEntriesByType("resource").length), 1200);
-        })"""
-    )
+    """Reloads between two looks of the header at the machine: an event cut off is an error."""
+    page.wait_for_timeout(1000)  # what was clicked is over
+    page.wait_for_event("request", lambda request: "queue/join" in request.url)
+    page.wait_for_timeout(1500)
     page.reload()
     page.locator("#paint").wait_for()
 
