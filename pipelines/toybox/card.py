@@ -45,9 +45,9 @@ _DECODER = """ Last the
 autoencoder's decoder learned, with a critic of patches, from {samples:,} crops of renders whose
 latents the base had painted again ({hours} h): sharp outlines, no borders of patches."""
 
-_CONSISTENCY = """ Last the sketch
-ControlNet learned from {painted:,} steps of its own paintings, whose words mostly contradicted the
-drawing, to show the drawn lines (`pipelines/toybox/train_consistency.py`)."""
+_CONSISTENCY = """ The sketch
+ControlNet learned at the end from {painted:,} states of its own paintings, whose words mostly
+contradicted the drawing, to show the drawn lines (`pipelines/toybox/train_consistency.py`)."""
 
 _ON = """
 ## Training it on

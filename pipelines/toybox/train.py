@@ -78,7 +78,10 @@ def main(arguments: list[str] | None = None) -> None:
         "--anneal", type=float, default=0.15, help="share of the time with falling rate"
     )
     parser.add_argument(
-        "--strength", type=float, default=1.0, help="consistency: weight of the edge loss"
+        "--strength", type=float, default=5.0, help="consistency: weight of the edge loss"
+    )
+    parser.add_argument(
+        "--share", type=float, default=0.55, help="consistency: how much of the change is kept"
     )
     parser.add_argument("--compile", action="store_true", help="base: use torch.compile")
     parser.add_argument("--decoder-only", action="store_true", help="autoencoder: keep the latents")
@@ -197,6 +200,7 @@ def _consistency(options) -> None:
         options.lr,
         options.anneal,
         options.strength,
+        options.share,
     ):
         _print(line)
 

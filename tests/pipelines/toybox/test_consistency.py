@@ -169,3 +169,12 @@ def test_a_hands_drawing_forbids_no_edges_and_asks_only_for_those_it_shows(parts
         else:
             assert drawing.allowed.all()
     assert min(kinds.values()) > 2
+
+
+def test_kept_weights_lie_between_those_before_and_after():
+    before, after = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+    made = train_consistency.between(before, after, 0.25)
+    for ends in zip(before.parameters(), after.parameters(), made.parameters(), strict=True):
+        first, last, kept = ends
+        torch.testing.assert_close(kept, 0.75 * first + 0.25 * last)
+    assert made is not before
