@@ -6,9 +6,10 @@ Held-out scenes are rendered; their edges (Canny) and depths are the maps. Each 
 prompt of its scene and with one that contradicts it in colour and place. What is read back from
 the picture is compared with the map: edges by F1 at 2 pixels, depth by correlation. Renders read
 back the same way are the ceiling, the base without control the floor. For prompts that contradict,
-the ceiling is the same scene rendered in the other colour at the other place: wooden boards have
-edges that snow has not. So edges are also compared on and beside the toy alone, where a sketch and
-a prompt that contradicts it still agree.
+renders are the same scene in the other colour at the other place: wooden boards have edges that
+snow has not, and a picture that draws them into the snow can agree better than the render. So edges
+are also compared on and beside the toy alone, where a sketch and a prompt that contradicts it still
+agree.
 """
 
 from __future__ import annotations

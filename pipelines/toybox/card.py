@@ -33,7 +33,7 @@ Machine: {machine}.
 
 v-prediction, linear betas 0.0001 … 0.02, EMA 0.9995, captions dropped at 10 %;
 first at 64×64, then at 128×128. AdamW for the first 125,000 samples of the base, Muon since. The
-text encoder first learned to read captions by itself and then stayed as it was.{decoder}
+text encoder first learned to read captions by itself and then stayed as it was.{decoder}{drawn}
 
 Data: {renders} renders from seed {first_seed} on, and their mirror images. The held-out kinds
 (`HELD_OUT` in `pipelines/toybox/vocabulary.py`) are in none of them, nor is one combination in 16
@@ -44,6 +44,10 @@ facts for programs, `logs/` the loss curves.
 _DECODER = """ Last the
 autoencoder's decoder learned, with a critic of patches, from {samples:,} crops of renders whose
 latents the base had painted again ({hours} h): sharp outlines, no borders of patches."""
+
+_CONSISTENCY = """ The sketch
+ControlNet learned at the end from {painted:,} states of its own paintings, whose words mostly
+contradicted the drawing, to show the drawn lines (`pipelines/toybox/train_consistency.py`)."""
 
 _ON = """
 ## Training it on
@@ -91,9 +95,11 @@ def write_card(starter: Path) -> Path:
             seen, hours = facts[name]["samples"], facts[name]["hours"]
             million = parameters(starter / folder) / 1e6
             text += f"| `{folder}` | {kind} | {million:.1f} M | {seen:,} {unit}, {hours} h |\n"
+    sketch = facts.get("controlnet-sketch", {})
     text += _HOW.format(
         machine=facts.get("machine", "not noted"),
         decoder=_DECODER.format(**facts["decoder"]) if "decoder" in facts else "",
+        drawn=_CONSISTENCY.format(**sketch) if "painted" in sketch else "",
         renders=f"{facts['renders']:,}",
         first_seed=f"{facts['first_seed']:,}",
     )

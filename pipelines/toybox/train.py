@@ -13,6 +13,7 @@ the finished weights to ``assets/starter``.
     depth        the depth estimator
     controlnet   a ControlNet on the trained base, for --condition sketch or depth
     adapter      a T2I-Adapter, likewise
+    consistency  the sketch ControlNet once more, on what it paints itself
     export       write all of it as diffusers folders, with a model card
     card         write the model card again, with the scores beside it
     adopt        begin a new work folder with the shipped weights, to train them on
@@ -31,6 +32,7 @@ from diffusers import ControlNetModel, T2IAdapter
 from pipelines.diffusion.autoencoder import PatchAutoencoder
 from pipelines.toybox import (
     train_autoencoder,
+    train_consistency,
     train_control,
     train_decoder,
     train_depth,
@@ -74,6 +76,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--lr", type=float, default=1e-3, help="learning rate")
     parser.add_argument(
         "--anneal", type=float, default=0.15, help="share of the time with falling rate"
+    )
+    parser.add_argument(
+        "--strength", type=float, default=5.0, help="consistency: weight of the edge loss"
+    )
+    parser.add_argument(
+        "--share", type=float, default=0.55, help="consistency: how much of the change is kept"
     )
     parser.add_argument("--compile", action="store_true", help="base: use torch.compile")
     parser.add_argument("--decoder-only", action="store_true", help="autoencoder: keep the latents")
@@ -173,6 +181,30 @@ def _control(options) -> None:
         _print(line)
 
 
+def _consistency(options) -> None:
+    if options.condition != "sketch":
+        raise SystemExit("Edges are read back from pictures, so it takes --condition sketch.")
+    tokenizer, text_encoder, latents = _learnt(options)
+    finished = PatchAutoencoder()
+    Run(options.work / "decoder").load(model=finished)
+    run = Run(options.work / "controlnet-sketch", options.device)
+    for line in train_consistency.train(
+        run,
+        train_unet.load_average(Run(options.work / "base")),
+        latents,
+        finished,
+        tokenizer,
+        text_encoder,
+        options.minutes,
+        options.batch,
+        options.lr,
+        options.anneal,
+        options.strength,
+        options.share,
+    ):
+        _print(line)
+
+
 def _depth(options) -> None:
     run = Run(options.work / "depth", options.device)
     for line in train_depth.train(run, _shards(options), options.minutes, options.lr):
@@ -212,6 +244,8 @@ def _export(options) -> None:
         if not run.samples:
             continue
         facts[name] = {"samples": run.samples, "hours": round(run.seconds / 3600, 2)}
+        if painted := run.get("painted", 0):
+            facts[name]["painted"] = painted
         if run.log_path.exists():
             shutil.copy(run.log_path, logs / f"{name}.jsonl")
     facts["machine"] = options.machine
@@ -250,7 +284,7 @@ def _adopt(options) -> None:
         run = Run(options.work / name, options.device)
         done = facts[name]
         run.samples, run.seconds = done["samples"], done["hours"] * 3600
-        run.save(**modules)
+        run.save({"painted": done.get("painted", 0)}, **modules)
         if (log := options.starter / "logs" / f"{name}.jsonl").exists():
             shutil.copy(log, run.log_path)
 
@@ -283,6 +317,7 @@ COMMANDS = {
     "depth": _depth,
     "controlnet": _control,
     "adapter": _control,
+    "consistency": _consistency,
     "export": _export,
     "card": lambda options: print(write_card(options.starter)),
     "adopt": _adopt,

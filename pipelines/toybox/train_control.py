@@ -38,7 +38,7 @@ CONDITIONS = ("sketch", "depth")
 DROP_CAPTION = 0.3  # more than the base's: what the map shows must be read from the map
 SHEET = 8
 _HINT_CHANNELS = (16, 32, 64, 128)
-_NEXT_TO_THE_EDGE = ("conv_in", "controlnet_", "time_embedding", "adapter.conv_in")
+NEXT_TO_THE_EDGE = ("conv_in", "controlnet_", "time_embedding", "adapter.conv_in")
 
 
 def make_network(method: Method, unet: UNet2DConditionModel) -> torch.nn.Module:
@@ -119,12 +119,13 @@ def train(
     network = for_training(make_network(method, unet), device)
     ema = copy.deepcopy(network).requires_grad_(False)
     run.load(network=network, ema=ema)
-    optimizers = Optimizers(network, first_and_last=_NEXT_TO_THE_EDGE)
+    optimizers = Optimizers(network, first_and_last=NEXT_TO_THE_EDGE)
     run.load(**optimizers.parts)
     samples = Samples(latents, tokenizer, text_encoder, device, DROP_CAPTION)
     rng = np.random.default_rng(run.samples)
     count = latents.refresh()
     average = None
+    kept = {"painted": run.get("painted", 0)}  # of train_consistency
     start = last_sheet = time.time()
     for step, rate in enumerate(paced(minutes, lr, anneal), start=1):
         indices = rng.integers(count, size=batch)
@@ -143,10 +144,10 @@ def train(
             speed = step * batch / (time.time() - start)
             yield run.log(loss=round(average, 4), lr=rate, per_second=round(speed, 1))
         if time.time() - last_sheet > 60 * sheet_minutes:
-            run.save(network=network, ema=ema, **optimizers.parts)
+            run.save(kept, network=network, ema=ema, **optimizers.parts)
             paint_sheet(run, unet, ema, latents, tokenizer, text_encoder, condition)
             last_sheet = time.time()
-    run.save(network=network, ema=ema, **optimizers.parts)
+    run.save(kept, network=network, ema=ema, **optimizers.parts)
     paint_sheet(run, unet, ema, latents, tokenizer, text_encoder, condition)
 
 

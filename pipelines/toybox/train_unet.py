@@ -209,9 +209,11 @@ class Samples:
 
 
 @torch.no_grad()
-def update_average(ema: torch.nn.Module, model: torch.nn.Module, steps: int) -> None:
+def update_average(
+    ema: torch.nn.Module, model: torch.nn.Module, steps: int, decay: float = EMA_DECAY
+) -> None:
     """Move the averaged weights towards the newest ones, faster in the beginning."""
-    decay = min(EMA_DECAY, (steps + 1) / (steps + 10))
+    decay = min(decay, (steps + 1) / (steps + 10))
     torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - decay)
 
 

@@ -3,6 +3,7 @@
 import copy
 import json
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -215,6 +216,29 @@ def test_a_second_call_of_a_control_training_goes_on_too(method, condition, weig
     assert followed <= 1.01 * ((first - average).abs().max() + moved), "so does their average"
     steps = {int(state["step"]) for state in after.get("adamw")["state"].values()}
     assert steps == {after.samples // batch}, "the optimizer goes on as well"
+
+
+def test_consistency_goes_on_from_the_averaged_controlnet_and_can_be_called_again(work):
+    path = work / "work"
+    gentle = ["--batch", "2", "--lr", "1e-6", *SECONDS, "--work", str(path)]
+    train.main(["controlnet", "--condition", "sketch", *gentle])
+    weight = "controlnet_mid_block.weight"
+    runs = [Run(path / "controlnet-sketch")]
+    for _ in range(2):
+        train.main(["consistency", *gentle])
+        runs.append(Run(path / "controlnet-sketch"))
+    for before, after in pairwise(runs):
+        assert after.samples > before.samples
+        assert after.get("painted") > before.get("painted")
+        moved = (after.get("network")[weight] - before.get("ema")[weight]).abs().max()
+        assert 0 < moved < 1e-3, "from the average"
+    base = Run(path / "base").get("ema")
+    train.main(["controlnet", "--condition", "sketch", *gentle])
+    assert Run(path / "controlnet-sketch").get("painted") == runs[-1].get("painted"), "is not lost"
+    for name, tensor in Run(path / "base").get("ema").items():
+        assert torch.equal(tensor, base[name])
+    with pytest.raises(SystemExit, match="sketch"):
+        train.main(["consistency", "--condition", "depth", *gentle])
 
 
 def test_depth_maps_are_bright_where_it_is_near():
