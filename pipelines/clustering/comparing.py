@@ -118,9 +118,9 @@ def suggested(X: np.ndarray, k: int, seed: int, stop: Event) -> list[Choice]:
 def first_eps(X: np.ndarray, seed: int, stop: Event, min_samples: int = 5) -> float | None:
     """A radius to begin with: 98 % of the points are core. None of fewer points, or of equal ones.
 
-    On made data of 300 to 3,000 points it agrees better with the true groups than the knee does (ARI
-    0.99 to 1 instead of 0.80 to 0.90 on blobs and moons, 0.79 to 1 instead of 0.54 to 0.59 on
-    circles); on spirals and wine, where groups lie closer than neighbours, worse.
+    On made data of 300 to 3,000 points it agrees better with the true groups than the knee does:
+    ARI 0.99 to 1 instead of 0.80 to 0.90 on blobs and moons, 0.79 to 1 instead of 0.54 to 0.59 on
+    circles; but worse on spirals and on wine.
     """
     if len(X) < min_samples:
         return None
