@@ -61,7 +61,6 @@ class Tab:
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
         self.scene = gr.State(Scene())
-        self._shown = gr.State(FIRST)  # whose parameters the controls have
         self.form = DataForm(studio)
         with gr.Row(elem_classes="bench"):
             with gr.Column(scale=3, min_width=320, elem_classes="controls"):
@@ -126,7 +125,7 @@ class Tab:
     def listen(self, opening: Opening) -> None:
         """Connect the controls with the data, the plot and the jobs."""
         shown = [self.scene, self.plot]
-        follows = [self._shown, self._about, *self._parameters.controls, self._lesson, self._play,
+        follows = [self._about, *self._parameters.controls, self._lesson, self._play,
                    *shown]  # fmt: skip
         filled = [*self.form.outputs, self._algorithm, self._scaling, self._seed, self.form.said,
                   *follows]  # fmt: skip
@@ -144,14 +143,14 @@ class Tab:
         laid = [self._layout, self._dims, self._scaling]
         follow_newest([each.input for each in laid], _laid_out, [self.scene, *laid], shown)
         follow_newest(
-            [self._algorithm.input], self._chosen, [self._algorithm, self._shown, self.scene],
+            [self._algorithm.input], self._chosen, [self._algorithm, self._parameters.whose, self.scene],
             follows,
         )  # fmt: skip
         follow_newest(
             [each.input for each in self._parameters.controls],
             self._mode, [self.scene, self._algorithm, *self._parameters.controls], shown,
         )  # fmt: skip
-        asked = [self.scene, self._seed, self._algorithm, self._shown, *self._parameters.controls]
+        asked = [self.scene, self._seed, self._algorithm, *self._parameters.controls]
         set_by_line = [self._algorithm, *follows]
         lines = [
             board.line(self._line, [self.scene, self._algorithm, *self._parameters.controls],
@@ -249,10 +248,10 @@ class Tab:
 
     # --- the algorithm ----------------------------------------------------------------------
 
-    def _chosen(self, name: str, shown: str, scene: Scene, request: gr.Request) -> list[Any]:
+    def _chosen(self, name: str, whose: str, scene: Scene, request: gr.Request) -> list[Any]:
         """Another algorithm: its parameters as they begin, its lesson."""
-        if name == shown:
-            return [gr.skip()] * (len(self._parameters.controls) + 6)
+        if whose == find(name).parameters.__name__:
+            return [gr.skip()] * (len(self._parameters.controls) + 5)
         visitor = Visitor.of(request)
         values = self._first_values(name, scene, visitor)
         after = _with_centres(scene, False)
@@ -263,7 +262,7 @@ class Tab:
     def _of(self, name: str, values: dict[str, Any], visitor: Visitor) -> list[Any]:
         """Updates of what shows an algorithm; what ``values`` leave out has its default."""
         return [
-            name, about(name, visitor),
+            about(name, visitor),
             *self._parameters.shown(find(name).parameters, values),
             lesson(name, visitor.language), gr.update(interactive=name in FILMED),
         ]  # fmt: skip
@@ -299,7 +298,7 @@ class Tab:
         else:
             fields = self._parameters.data(find(name).parameters, values)
         if field not in find(name).parameters.model_fields:
-            return [gr.skip()] * (len(self._parameters.controls) + 7)
+            return [gr.skip()] * (len(self._parameters.controls) + 6)
         if "height" in fields:
             fields["height"] = None
         shown = self._of(name, fields | {field: value}, Visitor.of(request))
@@ -316,9 +315,8 @@ class Tab:
 
     def _with_parameters(self, values: list[Any], visitor: Visitor) -> dict[str, Any]:
         """The fields of the algorithm, from the values of all that is asked."""
-        scene, _, name, shown, *rest = values
-        # One that was chosen this moment has its defaults: the values are still another's.
-        parameters = self._parameters.data(find(name).parameters, rest) if shown == name else {}
+        scene, _, name, *rest = values
+        parameters = self._parameters.data(find(name).parameters, rest)
         if parameters.get("start") == OWN_CENTRES:
             if not scene.centres:
                 raise BadRequest("No centres are placed. Click in the picture to place some.")

@@ -1,6 +1,8 @@
 """Controls that take on the parameters of whatever is chosen beside them.
 
 There are as many controls of each kind as the choice with the most needs; the others are hidden.
+One more, which nobody sees, says whose values they hold. It travels with them: a button that is
+pressed the moment after a choice sends the controls as they were before it.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ class Parameters:
         leave_out: fields that have no control here.
 
     Attributes:
+        whose: the hidden control that names the model whose values the others hold.
         controls: all of them, in the order of :meth:`shown` and :meth:`data`.
     """
 
@@ -46,7 +49,10 @@ class Parameters:
             counts |= Counter(kinds.values())
             examples |= {kind: (model, name) for name, kind in kinds.items()}
         self._kinds = [kind for kind, count in counts.items() for _ in range(count)]
-        self.controls: list[gr.components.Component] = []
+        self.whose = gr.Textbox(
+            first.__name__, visible="hidden", elem_id=f"{prefix}-parameters-of"
+        )
+        self.controls: list[gr.components.Component] = [self.whose]
         for place, (name, kind) in enumerate(zip(self._names(first), self._kinds, strict=True)):
             model, field = (first, name) if name else examples[kind]
             options: dict[str, Any] = {"elem_id": f"{prefix}-parameter-{place}"}
@@ -54,9 +60,9 @@ class Parameters:
                 options["precision"] = None
             self.controls.append(from_field(model, field, kind=kind, visible=bool(name), **options))
 
-    def shown(self, model: type[BaseModel], values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def shown(self, model: type[BaseModel], values: Mapping[str, Any]) -> list[Any]:
         """Updates of :attr:`controls` for ``model``; what ``values`` leave out has its default."""
-        updates = []
+        updates: list[Any] = [model.__name__]
         for name, kind in zip(self._names(model), self._kinds, strict=True):
             if name is None:
                 updates.append(gr.update(visible=False))
@@ -70,7 +76,13 @@ class Parameters:
         return updates
 
     def data(self, model: type[BaseModel], values: Sequence[Any]) -> dict[str, Any]:
-        """The values of :attr:`controls` as fields of ``model``, not yet checked."""
+        """The values of :attr:`controls` as fields of ``model``, not yet checked.
+
+        None, for which there are defaults, while the controls still hold another model's.
+        """
+        whose, *values = values
+        if whose != model.__name__:
+            return {}
         named = zip(self._names(model), values, strict=True)
         return {name: value for name, value in named if name is not None}
 

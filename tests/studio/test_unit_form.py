@@ -42,14 +42,16 @@ def parameters():
 
 
 def test_there_are_as_many_controls_of_a_kind_as_any_needs(parameters):
-    kinds = [type(control) for control in parameters.controls]
+    whose, *controls = parameters.controls
+    kinds = [type(control) for control in controls]
     assert sorted(kind.__name__ for kind in kinds) == ["Checkbox", "Number", "Slider", "Slider"]
-    shown = [control for control in parameters.controls if control.visible]
+    shown = [control for control in controls if control.visible]
     assert [(control.maximum, control.value) for control in shown] == [(9, 1), (99, 2)]
+    assert (whose.value, whose.visible) == ("Two", "hidden")
 
 
 def test_the_controls_take_on_another_s_bounds_and_values(parameters):
-    updates = parameters.shown(Mixed, {"size": 0.25})
+    _, *updates = parameters.shown(Mixed, {"size": 0.25})
     seen = {update["label"].key: update for update in updates if update["visible"]}
     assert seen.keys() == {"Sharp", "Size", "Seed"}
     assert (seen["Size"]["value"], seen["Size"]["maximum"]) == (0.25, 1)
@@ -57,9 +59,15 @@ def test_the_controls_take_on_another_s_bounds_and_values(parameters):
 
 
 def test_values_go_by_the_names_of_what_is_chosen(parameters):
-    values = [update.get("value") for update in parameters.shown(Mixed, {"seed": 8})]
+    whose, *updates = parameters.shown(Mixed, {"seed": 8})
+    values = [whose, *(update.get("value") for update in updates)]
     assert parameters.data(Mixed, values) == {"sharp": True, "size": 0.5, "seed": 8}
-    assert set(parameters.data(Two, values)) == {"low", "high"}
+
+
+def test_what_the_controls_still_hold_of_another_is_not_taken_over(parameters):
+    whose, *updates = parameters.shown(Two, {"low": 7})
+    values = [whose, *(update.get("value") for update in updates)]
+    assert parameters.data(Mixed, values) == {}
 
 
 # --- the whole unit -------------------------------------------------------------------------------
