@@ -143,8 +143,8 @@ class Tab:
         laid = [self._layout, self._dims, self._scaling]
         follow_newest([each.input for each in laid], _laid_out, [self.scene, *laid], shown)
         follow_newest(
-            [self._algorithm.input], self._chosen, [self._algorithm, self._parameters.whose, self.scene],
-            follows,
+            [self._algorithm.input], self._chosen,
+            [self._algorithm, self._parameters.whose, self.scene], follows,
         )  # fmt: skip
         follow_newest(
             [each.input for each in self._parameters.controls],
