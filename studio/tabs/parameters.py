@@ -49,9 +49,7 @@ class Parameters:
             counts |= Counter(kinds.values())
             examples |= {kind: (model, name) for name, kind in kinds.items()}
         self._kinds = [kind for kind, count in counts.items() for _ in range(count)]
-        self.whose = gr.Textbox(
-            first.__name__, visible="hidden", elem_id=f"{prefix}-parameters-of"
-        )
+        self.whose = gr.Textbox(first.__name__, visible="hidden", elem_id=f"{prefix}-parameters-of")
         self.controls: list[gr.components.Component] = [self.whose]
         for place, (name, kind) in enumerate(zip(self._names(first), self._kinds, strict=True)):
             model, field = (first, name) if name else examples[kind]
