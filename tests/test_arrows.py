@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-HEAVY = ("torch", "torchvision", "diffusers", "transformers", "openvino")
+HEAVY = ("torch", "torchvision", "diffusers", "transformers", "openvino", "scipy", "sklearn",
+         "numba", "umap")  # fmt: skip
 
 
 def imports_of(path: Path) -> Iterator[tuple[str, int]]:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy.spatial.distance import cdist
 
 from pipelines.clustering.labels import renumber
 from pipelines.clustering.steps.arrays import (
@@ -112,6 +111,8 @@ def steps(X: np.ndarray, linkage: Linkage = "ward") -> Iterator[Step]:
     Raises:
         BadRequest: values that are not finite.
     """
+    from scipy.spatial.distance import cdist
+
     X = checked_points(X)
     update = UPDATES[linkage]
     points = len(X)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.linalg import solve_triangular
 
 from pipelines.clustering.steps.arrays import checked_centres, still
 from pipelines.errors import BadRequest
@@ -134,6 +133,8 @@ def log_densities(X: np.ndarray, mixture: Mixture, reg_covar: float) -> np.ndarr
     Raises:
         BadRequest: a covariance is not positive definite; the sentence names ``reg_covar``.
     """
+    from scipy.linalg import solve_triangular
+
     columns = X.shape[1]
     densities = []
     for mean, covariance in zip(mixture.means, mixture.matrices(), strict=True):
