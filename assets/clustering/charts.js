@@ -132,6 +132,11 @@ element.addEventListener("pointerdown", (event) => {
 const STEPS = { ArrowUp: 1, ArrowRight: 1, ArrowDown: -1, ArrowLeft: -1, PageUp: 10, PageDown: -10 };
 
 element.addEventListener("keydown", (event) => {
+  const menu = event.target.closest(".save[open]");
+  if (menu && event.key === "Escape") {
+    menu.open = false;
+    menu.firstElementChild.focus();
+  }
   const mark = event.target.closest("[data-k]");
   if (mark && (event.key === "Enter" || event.key === " ")) {
     event.preventDefault();
@@ -172,10 +177,18 @@ element.addEventListener("click", async (event) => {
   const mark = event.target.closest("[data-k]");
   const card = event.target.closest("button[data-algorithm]");
   const colour = event.target.closest("[data-copy]");
+  const format = event.target.closest("[data-save]");
   if (mark) take(mark);
   if (card) {
     press(card, card.parentElement.querySelectorAll("button[data-algorithm]"));
     trigger("pick", { algorithm: card.dataset.algorithm });
+  }
+  if (format) {
+    const menu = format.closest("details");
+    menu.open = false;
+    menu.firstElementChild.focus({ preventScroll: true });
+    const { saveChart } = await import(new URL("scripts/clustering/saving.js", document.baseURI).href);
+    await saveChart(format.closest("[data-file]"), format.dataset.save);
   }
   if (colour) {
     try {
@@ -187,4 +200,9 @@ element.addEventListener("click", async (event) => {
     shown.textContent = colour.closest("[data-copied]").dataset.copied;
     setTimeout(() => (shown.textContent = colour.dataset.copy), 1200);
   }
+});
+
+element.addEventListener("focusout", (event) => {
+  const menu = event.target.closest(".save");
+  if (menu && !menu.contains(event.relatedTarget)) menu.open = false;
 });

@@ -3,7 +3,7 @@
 import { h } from "../page.js";
 import { Vector } from "./vector.js";
 
-const SHARP = 2; // pixels of a PNG for each on the page, at least
+export const SHARP = 2; // pixels of a PNG for each on the page, at least
 
 export async function savePicture(plot) {
   const { stage, camera } = plot;
@@ -48,7 +48,7 @@ function paint(plot, context, side) {
   context.restore();
 }
 
-function give(blob, name) {
+export function give(blob, name) {
   const link = h("a", { href: URL.createObjectURL(blob), download: name });
   document.body.append(link);
   link.click();

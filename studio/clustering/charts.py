@@ -55,12 +55,13 @@ def elbow(data: Data, visitor: Visitor) -> str:
         "elbow",
         say("Elbow: inertia over the number of clusters"),
         drawn,
+        visitor,
         finding=found,
         caption=[
             say("J is the sum of squared distances of the points to their centres."),
             say("It always falls with k; what is looked for is where it stops falling fast."),
-            say("Click a mark to take its k."),
         ],
+        hand=say("Click a mark to take its k."),
     )
 
 
@@ -82,12 +83,13 @@ def silhouette(data: Data, visitor: Visitor) -> str:
             "k = {k}: silhouette {value}",
             visitor,
         ),
+        visitor,
         finding=found,
         caption=[
             say("1: clusters lie far apart. 0: they touch. Below 0: points are nearer to others."),
             *sampled(data, visitor),
-            say("Click a mark to take its k."),
         ],
+        hand=say("Click a mark to take its k."),
     )
 
 
@@ -111,6 +113,7 @@ def gap(data: Data, visitor: Visitor) -> str:
             visitor,
             errors,
         ),
+        visitor,
         finding=found,
         caption=[
             say("How much tighter the clusters are than those of points strewn evenly."),
@@ -118,8 +121,8 @@ def gap(data: Data, visitor: Visitor) -> str:
                 "Chosen is the smallest k whose gap is at least the next one less its standard "
                 "error (the bars)."
             ),
-            say("Click a mark to take its k."),
         ],
+        hand=say("Click a mark to take its k."),
     )
 
 
@@ -189,13 +192,14 @@ def information(data: Data, visitor: Visitor) -> str:
         "information",
         say("BIC and AIC of Gaussian mixtures"),
         f'<div class="panels">{panels}</div>',
+        visitor,
         finding=say(found),
         legend=legend(names),
         caption=[
             say("How badly the mixture fits, and a price for each of its parameters."),
             say("Lower is better; BIC asks the higher price, and so chooses simpler mixtures."),
-            say("Click a mark to take its k."),
         ],
+        hand=say("Click a mark to take its k."),
     )
 
 

@@ -61,6 +61,7 @@ def stability(data: Mapping[str, Any], visitor: Visitor) -> str:
         say("Stability over seeds"),
         f'<div class="scroll"><table class="heat{size}"><thead>{head}</thead><tbody>{rows}'
         "</tbody></table></div>",
+        visitor,
         finding=say(found),
         caption=[
             say("ARI 1: two seeds gave the same clusters. 0: no more alike than by chance."),
@@ -92,6 +93,7 @@ def confusion(agreement: Mapping[str, Any], visitor: Visitor) -> str:
         say("True classes (rows) and clusters (columns)"),
         f'<div class="scroll"><table class="heat"><thead>{head}</thead><tbody>{rows}</tbody>'
         "</table></div>",
+        visitor,
         caption=[
             say(
                 "How many points of a class are in a cluster; the stronger the colour, the more of "

@@ -92,12 +92,13 @@ def k_distance(data: Mapping[str, Any], visitor: Visitor, eps: float | None = No
         "k-distance",
         title,
         body,
+        visitor,
         finding=found,
         caption=[
-            say("Drag the line, or move it with the arrow keys, to set eps."),
             say("Below the line are the core points; above the knee lies the noise."),
             *sampled(data, visitor),
         ],
+        hand=say("Drag the line, or move it with the arrow keys, to set eps."),
     )
 
 
@@ -132,6 +133,7 @@ def reachability(data: Mapping[str, Any], visitor: Visitor) -> str:
         "reachability",
         title,
         plot(x, y, title, paths="".join(paths)),
+        visitor,
         finding=say(
             Message(
                 "{clusters} clusters; {share} is noise.", clusters=clusters, share=percent(noise)
@@ -197,7 +199,8 @@ def silhouettes(data: Mapping[str, Any], visitor: Visitor) -> str:
             by_label.setdefault(label, []).append(value)
     title = say("Silhouette of each point, by cluster")
     if not by_label:
-        return figure("silhouettes", title, "", finding=say("There is no cluster to look at."))
+        found = say("There is no cluster to look at.")
+        return figure("silhouettes", title, "", visitor, finding=found)
     mean = data.get("mean")
     mean = sum(values) / len(values) if mean is None else mean
     x = axis([*values, mean, 1.0], say("Silhouette"), zero=True)
@@ -234,6 +237,7 @@ def silhouettes(data: Mapping[str, Any], visitor: Visitor) -> str:
             ),
             height=height,
         ),
+        visitor,
         finding=say(found),
         caption=[
             say("Each cluster’s points lie one below the other, the best first."),

@@ -156,11 +156,10 @@ def dendrogram(
         "dendrogram" + (" plain" if max(shown.leaves) == 1 else " many" if most > 24 else ""),
         title,
         drawn,
+        visitor,
         finding=_jump(shown, visitor),
-        caption=[
-            say("Drag the line, or move it with the arrow keys, to set k."),
-            say("The longer the branches that it cuts, the clearer the clusters."),
-        ],
+        caption=[say("The longer the branches that it cuts, the clearer the clusters.")],
+        hand=say("Drag the line, or move it with the arrow keys, to set k."),
     )
 
 

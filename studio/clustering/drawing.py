@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 SIDE = 1000  # of the inner drawing
 _ZERO = ' class="zero"'
 _CROWDED = 40  # marks from which they are smaller
+_FORMATS = ("PNG", "SVG")
+_FILES = {"silhouette": "silhouette-over-k", "silhouettes": "silhouette-of-points",
+          "information": "bic-aic", "confusion": "confusion-matrix"}  # fmt: skip
+# The icon of the plot's own menu.
+_SAVE = (
+    '<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M12 4v11M7 10l5 5 5-5M5 20h14"/></svg>'
+)
 _SHAPES = ("circle", "square", "triangle", "diamond")
 
 
@@ -28,19 +35,56 @@ def figure(
     kind: str,
     title: str,
     body: str,
+    visitor: Visitor,
     *,
     finding: str = "",
     legend: str = "",
     caption: Iterable[str] = (),
+    hand: str = "",
 ) -> str:
-    """A chart: title, what it says, legend, plot, how to read it. Texts are plain, HTML is not."""
+    """A chart: title, what it says, legend, plot, how to read it. Texts are plain, HTML is not.
+
+    Args:
+        kind: classes; the first one names it.
+        hand: what can be done with it here, which a saved chart does not say.
+    """
     said = f'<p class="finding">{escape(finding)}</p>' if finding else ""
-    words = "".join(each if each.endswith("。") else f"{each} " for each in caption).rstrip()
-    below = f"<figcaption>{escape(words)}</figcaption>" if words else ""
+    words = escape(_joined(caption))
+    if hand:
+        space = " " if words and not words.endswith("。") else ""
+        words += f"<span data-unsaved>{space}{escape(hand)}</span>"
+    below = f"<figcaption>{words}</figcaption>" if words else ""
+    head = heading(title, visitor) if body else f"<h4>{escape(title)}</h4>"
     return (
-        f'<figure class="cluster-chart {kind}"><h4>{escape(title)}</h4>{said}{legend}{body}{below}'
-        "</figure>"
+        f'<figure class="cluster-chart {kind}"{saved_as(kind.split()[0])}>{head}{said}{legend}'
+        f"{body}{below}</figure>"
     )
+
+
+def _joined(sentences: Iterable[str]) -> str:
+    """Chinese ones have no space between them."""
+    return "".join(each if each.endswith("。") else f"{each} " for each in sentences).rstrip()
+
+
+def heading(title: str, visitor: Visitor) -> str:
+    """The title of a chart, with the menu that saves it as a file; read by ``assets/clustering``.
+
+    What has it must have :func:`saved_as`; what is ``data-unsaved`` in there is left out.
+    """
+    name = escape(visitor.say(Message("Save “{title}”", title=title)))
+    formats = "".join(
+        f'<button type="button" data-save="{each.lower()}">{each}</button>' for each in _FORMATS
+    )
+    return (
+        f'<div class="chart-head"><h4>{escape(title)}</h4><details class="save" data-unsaved>'
+        f'<summary class="tool" title="{name}" aria-label="{name}">{_SAVE}</summary>'
+        f'<div class="menu">{formats}</div></details></div>'
+    )
+
+
+def saved_as(kind: str) -> str:
+    """The attribute that gives a chart's file its name."""
+    return f' data-file="clusters-{_FILES.get(kind, kind)}"'
 
 
 def plot(

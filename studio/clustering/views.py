@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.messages import Message
 from pipelines.sizes import in_words
+from studio.clustering import drawing
 from studio.clustering.axes import number, signed
 from studio.clustering.charts_heat import confusion
 from studio.clustering.colours import kind_of
@@ -162,10 +163,8 @@ def sizes(found: Mapping[str, Any], visitor: Visitor) -> str:
         f"<td>{count:,}</td><td>{percent(count / total)}</td></tr>"
         for kind, name, count in rows
     )
-    return (
-        f'<figure class="cluster-chart sizes"><h4>{escape(say("Sizes"))}</h4>'
-        f"<table><tbody>{bars}</tbody></table></figure>"
-    )
+    table = f"<table><tbody>{bars}</tbody></table>"
+    return drawing.figure("sizes", say("Sizes"), table, visitor)
 
 
 def agreement(found: Mapping[str, Any], visitor: Visitor) -> str:
@@ -179,13 +178,11 @@ def agreement(found: Mapping[str, Any], visitor: Visitor) -> str:
         for name in _AGREEMENT
         if found.get(name) is not None
     )
-    title = escape(visitor.say("Agreement with the true labels"))
-    words = escape(visitor.say("Each is at most 1, which is full agreement; noise counts as one "
-                               "more cluster."))  # fmt: skip
-    return (
-        f'<figure class="cluster-chart agreement"><h4>{title}</h4>'
-        f"<table><tbody>{rows}</tbody></table><figcaption>{words}</figcaption></figure>"
-    )
+    title = visitor.say("Agreement with the true labels")
+    words = visitor.say("Each is at most 1, which is full agreement; noise counts as one more "
+                        "cluster.")  # fmt: skip
+    table = f"<table><tbody>{rows}</tbody></table>"
+    return drawing.figure("agreement", title, table, visitor, caption=[words])
 
 
 # --- several algorithms ---------------------------------------------------------------------------
@@ -209,13 +206,17 @@ def comparison(
     best = _best(rows)
     cards = "".join(_algorithm(row, pictures, best, visitor) for row in rows)
     measure = next((name for name in ("ari", "silhouette") if name in best), None)
-    words = [visitor.say("Each with settings that suit these points. Click one to see it large.")]
+    words = [visitor.say("Each with settings that suit these points.")]
     if measure:
         title = visitor.say(FIGURES[measure].title)
         words.append(visitor.say(Message("★: the best by {score}.", score=title)))
+    hand = escape(visitor.say("Click one to see it large."))
+    head = drawing.heading(visitor.say("Algorithms side by side"), visitor)
     return (
-        f'<div class="cluster-view comparison"><div class="grid">{cards}</div>'
-        f'<p class="summary">{escape(" ".join(words))}</p>{_numbers(rows, best, visitor)}</div>'
+        f'<div class="cluster-view comparison"{drawing.saved_as("comparison")}>{head}'
+        f'<div class="grid">{cards}</div>'
+        f'<p class="summary">{escape(" ".join(words))}<span data-unsaved> {hand}</span></p>'
+        f"{_numbers(rows, best, visitor)}</div>"
     )
 
 
@@ -284,8 +285,9 @@ def _numbers(
     )
     words = escape(say("↑ higher is better, ↓ lower is better; the best of a column is bold."))
     return (
-        f'<div class="scroll"><table class="all-numbers"><thead><tr><td></td>{heads}</tr></thead>'
-        f'<tbody>{lines}</tbody></table></div><p class="summary">{words}</p>'
+        '<div class="scroll" data-unsaved><table class="all-numbers">'
+        f"<thead><tr><td></td>{heads}</tr></thead>"
+        f'<tbody>{lines}</tbody></table></div><p class="summary" data-unsaved>{words}</p>'
     )
 
 
