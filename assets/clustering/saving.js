@@ -53,7 +53,7 @@ function copyOf(chart) {
 
 function writeBefore(element) {
   const style = getComputedStyle(element, "::before");
-  const [, words] = /^"(.*)"$/.exec(style.content) ?? [];
+  const [, words] = /^"([^"]*)"$/.exec(style.content) ?? []; // not "…" / "", which is for the hand
   if (words === undefined) return;
   const written = document.createElement("span");
   written.textContent = words;
