@@ -57,6 +57,7 @@ function writeBefore(element) {
   if (words === undefined) return;
   const written = document.createElement("span");
   written.textContent = words;
+  written.style.textAlign = "left"; // a space at its end is part of it
   for (const name of BEFORE) written.style[name] = style[name];
   element.prepend(written);
 }

@@ -38,7 +38,7 @@ class Tracer {
     const about = isDrawing ? element.querySelector(":scope > title")?.textContent : element.title;
     const named = about && this.context.isVector;
     if (named) this.context.open(about);
-    if (!isDrawing) this.box(element, style, sheer);
+    if (!isDrawing || !element.ownerSVGElement) this.box(element, style, sheer);
     else SHAPES[element.localName]?.(this, element, style, sheer);
     for (const child of element.childNodes) {
       if (child.nodeType === Node.TEXT_NODE && !isDrawing) this.words(child, style, sheer);

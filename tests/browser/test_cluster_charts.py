@@ -3,24 +3,40 @@
 from __future__ import annotations
 
 import json
+import re
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.cluster.hierarchy import fcluster, linkage
 
 from pipelines.catalog import ASSETS
 from pipelines.clustering.labels import renumber
 from studio.accounts import Owner
-from studio.clustering.charts import SCRIPT, chart
+from studio.clustering.charts import CHARTS, SCRIPT, chart
+from studio.clustering.charts_heat import confusion
 from studio.clustering.charts_points import k_distance
 from studio.clustering.charts_tree import dendrogram
+from studio.clustering.thumbnails import thumbnail
 from studio.clustering.views import comparison
 from studio.widgets import Visitor
+from tests.studio.clustering.chart_examples import DATA, EVIL, RESULT, ROWS
 
 VISITOR = Visitor(Owner("local", "you", is_host=True), "en")
 POINTS = np.random.default_rng(5).normal(size=(40, 2))
 TREE = linkage(POINTS, "ward")
+HERE = "http://charts.invalid/"
+LIGHT, DARK = "#fdfcfa", "#1d1b19"
+THEME = (
+    "body { --body-text-color: #2a2825; --body-text-color-subdued: #78736a;"
+    " --border-color-primary: #e7e4de; --background-fill-primary: #fff; --color-accent: #d16442;"
+    f" --background-fill-secondary: {LIGHT}; background: {LIGHT}; }} "
+    "body.dark { --body-text-color: #f4f2ee; --body-text-color-subdued: #a59f95;"
+    f" --background-fill-secondary: {DARK}; background: {DARK}; }}"
+)
 
 
 @pytest.fixture
@@ -29,15 +45,28 @@ def page(browser) -> Iterator:
     page = context.new_page()
     failures = []
     page.on("pageerror", lambda error: failures.append(str(error)))
+    page.route(f"{HERE}**", served)
+    page.goto(HERE)
     yield page
     context.close()
     assert failures == []
 
 
+def served(route) -> None:
+    """An empty page and the scripts, as the studio serves them."""
+    path = route.request.url.removeprefix(HERE)
+    if not path:
+        route.fulfill(body="<!doctype html>", content_type="text/html")
+        return
+    folder, name = path.rsplit("/", 1)
+    own = ASSETS / {"scripts": "chat", "scripts/clustering": "clustering"}[folder] / name
+    route.fulfill(body=own.read_text(encoding="utf-8"), content_type="text/javascript")
+
+
 def show(page, html: str) -> None:
     """The HTML with style and script, which tells its events to a list."""
     style = (ASSETS / "clustering_charts.css").read_text(encoding="utf-8")
-    page.set_content(f"<style>{style}</style><div id=here>{html}</div>")
+    page.set_content(f"<style>{THEME}{style}</style><div id=here>{html}</div>")
     page.evaluate(
         "script => { window.told = [];"
         " const trigger = (name, data) => window.told.push([name, data]);"
@@ -156,3 +185,145 @@ def test_charts_fit_a_phone(page):
     page.set_viewport_size({"width": 390, "height": 800})
     show(page, dendrogram(TREE[:, :2], TREE[:, 2], 2, VISITOR))
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+# --- saved as files -------------------------------------------------------------------------------
+
+SVG = "{http://www.w3.org/2000/svg}"
+DRAWN = {"svg", "title", "rect", "path", "text", "g", "clipPath"}
+
+
+def saved(page, kind: str, folder: Path) -> Path:
+    """The file that the menu of the first chart gives."""
+    page.locator(".save summary").first.click()
+    with page.expect_download() as coming:
+        page.locator(f"[data-save={kind}]").first.click()
+    path = folder / coming.value.suggested_filename
+    coming.value.save_as(path)
+    return path
+
+
+def places(root: ET.Element, said: str) -> list[tuple[float, float]]:
+    """Where the marks lie whose titles match: the middle of the dot, which is their last path."""
+    found = []
+    for group in root.iter(f"{SVG}g"):
+        if re.fullmatch(said, group.findtext(f"{SVG}title") or ""):
+            outline = group.findall(f"{SVG}path")[-1].get("d")
+            x, y, r = map(float, re.match(r"M([\d.]+) ([\d.]+)A([\d.]+)", outline).groups())
+            found.append((x - r, y))
+    return found
+
+
+def test_a_saved_elbow_holds_the_points_of_its_curve(page, tmp_path):
+    ks, inertia = [1, 2, 3, 5], [100.0, 40.0, 20.0, 15.0]
+    show(page, chart("elbow", {"ks": ks, "inertia": inertia, "knee": 2}, VISITOR))
+    path = saved(page, "svg", tmp_path)
+    assert path.name == "clusters-elbow.svg"
+    root = ET.parse(path).getroot()
+    at = np.array(places(root, r"k = \d: J = [\d.]+"))
+    assert len(at) == 4
+    # From the first and the last mark follow the others: both axes are even.
+    across = np.interp(ks, [1, 5], at[[0, -1], 0])
+    up = np.interp(inertia, [15, 100], at[[-1, 0], 1])
+    assert np.allclose(at, np.column_stack([across, up]), atol=0.05)
+    line = next(each.get("d") for each in root.iter(f"{SVG}path")
+                if each.get("d").count("L") == 3 and each.get("fill") == "none")  # fmt: skip
+    corners = np.array([each.split() for each in re.split("[ML]", line)[1:]], dtype=float)
+    assert np.allclose(corners, at, atol=0.05)
+    said = [each.text for each in root.iter(f"{SVG}text")]
+    assert {"Inertia J", "Clusters (k)", "knee: k = 2", "100"} <= set(said)
+    assert root.findtext(f"{SVG}title") == "Elbow: inertia over the number of clusters" == said[0]
+    assert "Click a mark" not in " ".join(said)
+
+
+def every_chart() -> list[tuple[str, str]]:
+    pictures = {"kmeans": thumbnail(POINTS, np.zeros(40, int))}
+    return [
+        *((name, chart(name, DATA[name], VISITOR)) for name in CHARTS),
+        ("dendrogram", dendrogram(TREE[:, :2], TREE[:, 2], 2, VISITOR)),
+        ("confusion", confusion(RESULT["agreement"], VISITOR)),
+        ("comparison", comparison(ROWS, pictures, VISITOR)),
+    ]
+
+
+def test_every_chart_is_saved_whole_and_the_same_from_a_phone(page, tmp_path):
+    names = set()
+    for name, html in every_chart():
+        page.set_viewport_size({"width": 1280, "height": 800})
+        show(page, html)
+        path = saved(page, "svg", tmp_path)
+        text = path.read_text(encoding="utf-8")
+        root = ET.fromstring(text)
+        assert {each.tag.removeprefix(SVG) for each in root.iter()} <= DRAWN, name
+        assert not re.search(r"var\(|url\((?!#clip)|color-mix|javascript| on\w+=", text), name
+        assert page.locator("h4").first.inner_text() == root.findtext(f"{SVG}title")
+        sides = float(root.get("width")), float(root.get("height"))
+        for each in root.iter(f"{SVG}text"):  # none is cut off
+            if each.get("x") != "0":
+                assert 0 < float(each.get("x")) < sides[0]
+                assert 0 < float(each.get("y")) < sides[1]
+        page.set_viewport_size({"width": 390, "height": 800})
+        assert saved(page, "svg", tmp_path).read_text(encoding="utf-8") == text, name
+        names.add(path.name)
+    assert len(names) == len(every_chart())
+    assert page.locator(".saved").count() == 0
+
+
+def test_what_people_wrote_stays_text_in_a_saved_chart(page, tmp_path):
+    wild = f"<script>alert(1)</script> {EVIL} \x0b"
+    agreement = RESULT["agreement"] | {"classes": [wild, "b"]}
+    show(page, confusion(agreement, VISITOR))
+    root = ET.parse(saved(page, "svg", tmp_path)).getroot()
+    assert {each.tag.removeprefix(SVG) for each in root.iter()} <= DRAWN
+    said = "".join("".join(each.itertext()) for each in root.iter(f"{SVG}text"))
+    assert re.sub(r"\s", "", wild.replace("\x0b", "\ufffd")) in re.sub(r"\s", "", said)
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_saved_picture_is_twice_as_sharp_on_the_ground_of_the_page(page, tmp_path, dark):
+    show(page, chart("silhouette", DATA["silhouette"], VISITOR))
+    page.evaluate("dark => document.body.classList.toggle('dark', dark)", dark)
+    root = ET.parse(saved(page, "svg", tmp_path)).getroot()
+    picture = Image.open(saved(page, "png", tmp_path)).convert("RGB")
+    assert picture.size == (2 * int(root.get("width")), 2 * int(root.get("height")))
+    ground = DARK if dark else LIGHT
+    assert root.find(f"{SVG}rect").get("fill") == ground
+    assert "#{:02x}{:02x}{:02x}".format(*picture.getpixel((1, 1))) == ground
+    marks = places(root, r"k = \d: silhouette [\d.]+")
+    assert len(marks) == 3
+    for x, y in marks:
+        dot = picture.getpixel((round(2 * x), round(2 * y)))
+        assert dot == ((0x56, 0xB4, 0xE9) if dark else (0x00, 0x72, 0xB2))
+
+
+def test_a_chart_is_saved_by_keys(page, tmp_path):
+    show(page, chart("gap", DATA["gap"], VISITOR))
+    page.keyboard.press("Tab")
+    menu = page.get_by_label("Save “Gap statistic over the number of clusters”")
+    assert menu.evaluate("menu => menu === document.activeElement")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Escape")
+    assert not page.locator(".save").evaluate("menu => menu.open")
+    assert menu.evaluate("menu => menu === document.activeElement")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    with page.expect_download() as coming:
+        page.keyboard.press("Enter")
+    assert coming.value.suggested_filename == "clusters-gap.png"
+    assert Image.open(coming.value.path()).format == "PNG"
+    assert not page.locator(".save").evaluate("menu => menu.open")
+    assert told(page) == []
+
+
+def test_a_line_is_saved_where_it_was_dragged_to(page, tmp_path):
+    show(page, dendrogram(TREE[:, :2], TREE[:, 2], 2, VISITOR))
+    line = page.locator(".dragged")
+    line.focus()
+    page.keyboard.press("ArrowDown")
+    root = ET.parse(saved(page, "svg", tmp_path)).getroot()
+    said = [each.text for each in root.iter(f"{SVG}text")]
+    assert "k = 3" in said
+    colours = {each.get("stroke") for each in root.iter(f"{SVG}path")}
+    assert {"#0072b2", "#e69f00", "#009e73"} <= colours
+    assert "#cc79a7" not in colours
