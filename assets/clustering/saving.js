@@ -42,10 +42,11 @@ function copyOf(chart) {
   copy.querySelectorAll("[data-unsaved]").forEach((each) => each.remove());
   copy.querySelectorAll("[aria-pressed]").forEach((each) => each.removeAttribute("aria-pressed"));
   copy.inert = true;
+  copy.classList.add("saved");
   copy.style.width = `${WIDTH}px`;
   chart.after(copy);
   for (const element of copy.querySelectorAll("*")) writeBefore(element);
-  copy.classList.add("saved"); // from here on nothing stands before anything by style
+  copy.classList.add("written"); // from here on nothing stands before anything by style
   const needed = Array.from(copy.querySelectorAll(".scroll"), (each) => each.firstElementChild.offsetWidth);
   copy.style.width = `${Math.max(WIDTH, ...needed)}px`;
   return copy;

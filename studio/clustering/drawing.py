@@ -49,10 +49,7 @@ def figure(
         hand: what can be done with it here, which a saved chart does not say.
     """
     said = f'<p class="finding">{escape(finding)}</p>' if finding else ""
-    words = escape(_joined(caption))
-    if hand:
-        space = " " if words and not words.endswith("。") else ""
-        words += f"<span data-unsaved>{space}{escape(hand)}</span>"
+    words = captioned(caption, hand)
     below = f"<figcaption>{words}</figcaption>" if words else ""
     head = heading(title, visitor) if body else f"<h4>{escape(title)}</h4>"
     return (
@@ -61,9 +58,12 @@ def figure(
     )
 
 
-def _joined(sentences: Iterable[str]) -> str:
-    """Chinese ones have no space between them."""
-    return "".join(each if each.endswith("。") else f"{each} " for each in sentences).rstrip()
+def captioned(sentences: Iterable[str], hand: str = "") -> str:
+    """Sentences, between which Chinese has no space, and what a hand can do; as HTML."""
+    words = "".join(each if each.endswith("。") else f"{each} " for each in sentences)
+    if not hand:
+        return escape(words.rstrip())
+    return f"{escape(words)}<span data-unsaved>{escape(hand)}</span>"
 
 
 def heading(title: str, visitor: Visitor) -> str:

@@ -210,12 +210,12 @@ def comparison(
     if measure:
         title = visitor.say(FIGURES[measure].title)
         words.append(visitor.say(Message("★: the best by {score}.", score=title)))
-    hand = escape(visitor.say("Click one to see it large."))
+    said = drawing.captioned(words, visitor.say("Click one to see it large."))
     head = drawing.heading(visitor.say("Algorithms side by side"), visitor)
     return (
         f'<div class="cluster-view comparison"{drawing.saved_as("comparison")}>{head}'
         f'<div class="grid">{cards}</div>'
-        f'<p class="summary">{escape(" ".join(words))}<span data-unsaved> {hand}</span></p>'
+        f'<p class="summary">{said}</p>'
         f"{_numbers(rows, best, visitor)}</div>"
     )
 

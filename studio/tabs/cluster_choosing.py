@@ -38,7 +38,8 @@ class Choosing:
     def __init__(self, studio: Studio) -> None:
         titles = [(label(title), name) for name, title in CURVES.items()]
         with gr.Row(elem_classes="curve-of"):
-            self._curve = self._field("curve", kind=gr.Dropdown, choices=titles, value="elbow")
+            self._curve = self._field("curve", kind=gr.Dropdown, choices=titles, value="elbow",
+                                      min_width=200)  # fmt: skip
             self._least = self._field("least", kind=gr.Number)
             self._most = self._field("most", kind=gr.Number)
             self._neighbours = self._field("min_samples", kind=gr.Number, visible=False)
