@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from studio.widgets import Visitor
 
 _NAMED = 24  # clusters in a legend; more would not be read
+_USUAL = 0.98  # of the bars of reachability, which are always seen,
+_FAR = 2.0  # and how many times as high others are at most
 _LEAST_BAND, _TALLEST = 16, 900  # pixels of a cluster's knife, and of all of them
 
 
@@ -118,7 +120,9 @@ def reachability(data: Mapping[str, Any], visitor: Visitor) -> str:
     """
     say, labels = visitor.say, data["labels"]
     heights = [_finite(value) for value in data["reachability"]]
-    y = axis(heights, say("Reachability distance"), zero=True)
+    known = sorted(height for height in heights if height is not None)
+    top = _seen(known)
+    y = axis([height for height in known if height <= top], say("Reachability distance"), zero=True)
     x = _percentages(say("Points in OPTICS’ order, in %"))
     paths, at = [], 0
     for label, run in groupby(labels):
@@ -143,9 +147,29 @@ def reachability(data: Mapping[str, Any], visitor: Visitor) -> str:
         caption=[
             say("Each bar is a point: how far it is from the denser ones before it."),
             say("A deep valley is a dense cluster; a high bar begins a new one."),
+            *_cut_off(known, y, visitor),
             *sampled(data, visitor),
         ],
     )
+
+
+def _seen(heights: Sequence[float]) -> float:
+    """Up to where ascending heights are drawn.
+
+    A few far jumps, between clusters that lie apart, would leave no room for the valleys.
+    """
+    if not heights:
+        return 0.0
+    most = heights[int(_USUAL * (len(heights) - 1))]
+    return _FAR * most if most and heights[-1] > 2 * _FAR * most else heights[-1]
+
+
+def _cut_off(heights: Sequence[float], y: Axis, visitor: Visitor) -> list[str]:
+    if not heights or heights[-1] <= y.high:
+        return []
+    words = Message("Bars that go beyond the axis are cut off; the highest is {value}.",
+                    value=number(heights[-1]))  # fmt: skip
+    return [visitor.say(words)]
 
 
 def _finite(value: float | None) -> float | None:

@@ -123,6 +123,19 @@ def test_bars_of_reachability_are_as_high_as_their_distances():
     assert "Of 5,000 values" in html
 
 
+def test_a_few_far_jumps_leave_the_valleys_of_reachability_their_room():
+    heights = [None, *[0.01 * (1 + at % 4) for at in range(98)], 30.0]
+    data = {"reachability": heights, "labels": [0] * 99 + [1], "ordering": list(range(100))}
+    html = chart("reachability", data, VISITOR)
+    assert re.findall(r'text-anchor="end">([^<]*)<', html)[-1] == "0.04"
+    assert "Bars that go beyond the axis are cut off; the highest is 30." in html
+    first, jump = areas(html)
+    assert min(y for _, y in first[3:]) == 0  # 0.04 of 0.04, which the usual bars reach
+    assert jump[1:3] == [(990, 0), (1000, 0)]
+    near = data | {"reachability": [None, *[0.01] * 98, 0.03]}
+    assert "cut off" not in chart("reachability", near, VISITOR)
+
+
 def test_blades_are_sorted_and_begin_at_zero():
     html = silhouettes(DATA["silhouettes"], VISITOR)  # the axis is −0.25 … 1
     first, second = areas(html)
