@@ -39,7 +39,7 @@ class Choosing:
         titles = [(label(title), name) for name, title in CURVES.items()]
         with gr.Row(elem_classes="curve-of"):
             self._curve = self._field("curve", kind=gr.Dropdown, choices=titles, value="elbow",
-                                      min_width=200)  # fmt: skip
+                                      min_width=260)  # fmt: skip
             self._least = self._field("least", kind=gr.Number)
             self._most = self._field("most", kind=gr.Number)
             self._neighbours = self._field("min_samples", kind=gr.Number, visible=False)
