@@ -8,6 +8,10 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -31,6 +35,25 @@ def write_whole(path: Path, data: bytes) -> None:
         except BaseException:
             Path(part.name).unlink(missing_ok=True)
             raise
+
+
+def save_array(path: Path, array: np.ndarray) -> None:
+    """As ``numpy.save``, which says by no errno that the disk is full.
+
+    Raises:
+        OSError: as of any other file.
+    """
+    import numpy as np
+
+    with path.open("wb") as file:
+        np.save(_Plain(file), array, allow_pickle=False)
+
+
+class _Plain:
+    """A file that numpy writes to block by block, not by ``tofile``."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.write = file.write
 
 
 def size_of(path: Path) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import secrets
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -17,6 +18,7 @@ from pipelines.cache import ModelCache
 from pipelines.clustering.algorithm import Fitted, check_points
 from pipelines.clustering.comparing import MOST_TOLD, agreement_cells, compare, suggested
 from pipelines.clustering.curves import drawn, plan
+from pipelines.clustering.exporting import parameters_json, with_arrays
 from pipelines.clustering.judging import compare_with_truth, judge
 from pipelines.clustering.python_code import python_code
 from pipelines.clustering.requests import (
@@ -33,7 +35,7 @@ from pipelines.clustering.stored import FOLDER as DATA
 from pipelines.clustering.stored import load, path_of
 from pipelines.errors import Stopped
 from pipelines.events import Progress, Result
-from pipelines.files import size_of
+from pipelines.files import save_array, size_of
 from pipelines.messages import Message
 
 RESULTS = "clusterings"
@@ -151,9 +153,9 @@ def _compare(
     by_name = dict(suggested(X, request.clusters, request.seed, stop))
     choices = [(name, by_name[name]) for name in request.algorithms]
     rows = yield from compare(X, choices, request.seed, stop, truth)
-    folder = _new_folder(results)
     labels = {row.algorithm: row.fitted.labels for row in rows if row.fitted is not None}
-    np.savez(folder / "labels.npz", **labels)
+    with _new_folder(results) as folder:
+        np.savez(folder / "labels.npz", **labels)
     return {
         "folder": folder.name,
         "bytes": size_of(folder),
@@ -171,30 +173,35 @@ def _curve(request: CurveRequest, scaled: Scaled, stop: Event) -> Iterator[Progr
 
 
 def _save(results: Path, fitted: Fitted, request: ClusterRequest, scaled: Scaled) -> Path:
-    folder = _new_folder(results)
-    np.save(folder / "labels.npy", fitted.labels)
-    model = fitted.model | {"scaling": request.scaling, "data": request.data}
-    model["parameters"] = request.params.model_dump(mode="json")
-    if fitted.centres is not None:
-        centres = scaled.back(fitted.centres)
-        np.save(folder / "centres.npy", centres)
-        model["centres_in_units_of_the_data"] = centres.tolist()
-    certainty = fitted.extra.get("probabilities")
-    if fitted.soft is not None:
-        certainty = fitted.soft.max(axis=1)
-        if fitted.soft.size <= MOST_SOFT:
-            np.save(folder / "soft.npy", fitted.soft.astype(np.float32))
-    if certainty is not None:
-        np.save(folder / "certainty.npy", certainty.astype(np.float32))
-    np.savez(folder / "extra.npz", **fitted.extra)
-    text = json.dumps(model, ensure_ascii=False, indent=2, allow_nan=False)
-    (folder / "model.json").write_text(text, encoding="utf-8")
-    code = python_code(request.algorithm, request.params, request.seed, request.scaling)
-    (folder / "cluster.py").write_text(code, encoding="utf-8")
+    with _new_folder(results) as folder:
+        save_array(folder / "labels.npy", fitted.labels)
+        model = fitted.model | {"scaling": request.scaling, "data": request.data}
+        model["parameters"] = request.params.model_dump(mode="json")
+        if fitted.centres is not None:
+            centres = scaled.back(fitted.centres)
+            save_array(folder / "centres.npy", centres)
+            model = with_arrays(model, {"centres_in_units_of_the_data": (centres, "centres.csv")})
+        certainty = fitted.extra.get("probabilities")
+        if fitted.soft is not None:
+            certainty = fitted.soft.max(axis=1)
+            if fitted.soft.size <= MOST_SOFT:
+                save_array(folder / "soft.npy", fitted.soft.astype(np.float32))
+        if certainty is not None:
+            save_array(folder / "certainty.npy", certainty.astype(np.float32))
+        np.savez(folder / "extra.npz", **fitted.extra)
+        (folder / "model.json").write_text(parameters_json(model), encoding="utf-8")
+        code = python_code(request.algorithm, request.params, request.seed, request.scaling)
+        (folder / "cluster.py").write_text(code, encoding="utf-8")
     return folder
 
 
-def _new_folder(results: Path) -> Path:
+@contextlib.contextmanager
+def _new_folder(results: Path) -> Iterator[Path]:
+    """A folder that goes again where it is not filled, as on a full disk."""
     folder = results / secrets.token_hex(16)
     folder.mkdir(parents=True)
-    return folder
+    try:
+        yield folder
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise

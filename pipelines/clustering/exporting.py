@@ -2,6 +2,9 @@
 
 A cell that a spreadsheet would run as a formula (CSV injection, CWE-1236) is defused by an
 apostrophe before it, which spreadsheets show as text; plain numbers such as −3.5 stay numbers.
+So is what would be a cell of its own where the file is split at semicolons, as Excel does in half
+of Europe, at tabs, or at the ends of lines, for all of which quotation marks are no hindrance once
+they do not begin a cell.
 """
 
 from __future__ import annotations
@@ -22,18 +25,34 @@ from pipelines.clustering.layout import unique
 from pipelines.clustering.tables import Table, frames
 from pipelines.errors import Stopped
 
-# Full-width signs too: Excel reads them as their narrow ones.
-_BEGINS = tuple("=+-@\t\r\n＝＋－＠")
-_NUMBER = re.compile(r"[+-]?(\d{1,3}(,\d{3})+(\.\d*)?|(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?)")
+# Full-width and small signs too: Excel reads them as the common ones.
+_SIGNS = frozenset("=+-@＝＋－＠﹦﹢﹣﹫")
+_ENDS = re.compile("([;\t\v\f\r\n\x1c-\x1e\x85\u2028\u2029])")  # another cell may begin after it
+_UNSEEN = ' "\u00a0\u3000\u202f\ufeff\u200b\u200c\u200d\u200e\u200f\u2060'  # or left out by some
+_NUMBER = re.compile(
+    r"[+-]?(?:"
+    r"(?:\d{1,3}(?:[.,'’]\d{3})+(?:[.,]\d*)?|(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:e[+-]?\d+)?) ?%?"
+    r"|inf|infinity)",
+    re.IGNORECASE,
+)
 _BLOCK = 50_000
+MOST_NUMBERS = 250_000
+"""Of an array in a JSON file: 5 MB of text."""
 
 
 def guarded(cell: object) -> str:
     """The cell as text that no spreadsheet takes for a formula."""
     text = str(cell)
-    if text.startswith(_BEGINS) and not _NUMBER.fullmatch(text):
-        return "'" + text
-    return text
+    if _SIGNS.isdisjoint(text):
+        return text
+    return "".join(map(_defused, _ENDS.split(text)))
+
+
+def _defused(part: str) -> str:
+    seen = part.lstrip(_UNSEEN)
+    if seen[:1] in _SIGNS and not _NUMBER.fullmatch(seen.rstrip(_UNSEEN)):
+        return f"{part[: len(part) - len(seen)]}'{seen}"
+    return part
 
 
 def labels_csv(
@@ -104,13 +123,44 @@ def texts_csv(path: Path, columns: dict[str, Sequence[Any]]) -> None:
         _write(file, columns, zip(*columns.values(), strict=True))
 
 
+def with_arrays(model: dict[str, Any], arrays: dict[str, tuple[np.ndarray, str]]) -> dict[str, Any]:
+    """``model`` and arrays as lists; of those that are too large, ``left_out`` says what they are.
+
+    Covariances of 50 components in 1,000 columns would be a gigabyte of text, and as lists of
+    Python's numbers five times that in memory.
+
+    Args:
+        arrays: by name, with the file of the same result that has the whole of it.
+    """
+    left_out = list(model.get("left_out", ()))
+    told: dict[str, Any] = {}
+    for name, (array, file) in arrays.items():
+        if array.size <= MOST_NUMBERS:
+            told[name] = array.tolist()
+        else:
+            left_out.append(
+                {
+                    "name": name,
+                    "shape": list(array.shape),
+                    "why": f"{array.size} numbers; at most {MOST_NUMBERS} are written here",
+                    "file": file,
+                }
+            )
+    return model | told | ({"left_out": left_out} if left_out else {})
+
+
 def parameters_json(parameters: dict[str, Any]) -> str:
-    """Parameters as JSON for people to read: arrays become lists, NaN and ±∞ null.
+    """Parameters as JSON, each on a line of its own: arrays become lists, NaN and ±∞ null.
 
     Raises:
         TypeError: a value that JSON has no word for.
     """
-    return json.dumps(_plain(parameters), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+    lines = (
+        f"  {json.dumps(name, ensure_ascii=False)}: "
+        + json.dumps(value, ensure_ascii=False, allow_nan=False)
+        for name, value in _plain(parameters).items()
+    )
+    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def _plain(value: Any) -> Any:

@@ -7,7 +7,7 @@ the points are.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
@@ -33,6 +33,9 @@ MAX_ROUNDS = film.MAX_FRAMES
 MAX_SECONDS = 20.0  # that a film may be expected to take
 
 
+LayOut = Callable[[np.ndarray], Projection]
+
+
 class FilmRequest(ByAlgorithm):
     """An algorithm at work, step by step."""
 
@@ -52,12 +55,19 @@ class FilmRequest(ByAlgorithm):
 
 
 def make_film(
-    request: FilmRequest, data: Dataset, stop: threading.Event | None = None
+    request: FilmRequest,
+    data: Dataset,
+    stop: threading.Event | None = None,
+    lay_out: LayOut | None = None,
 ) -> dict[str, Any]:
     """The film as JSON but for its notes.
 
     Of more than 2,000 points as many of those that :func:`shown_rows` names are clustered and
     shown. PCA looks at all points, so that they lie where the picture of the data has them.
+
+    Args:
+        lay_out: makes UMAP's picture of the points (m, d), instead of :func:`project`, which
+            nothing can stop.
 
     Returns:
         - ``algorithm`` and ``parameters``, all of them with their defaults;
@@ -80,7 +90,7 @@ def make_film(
     params = in_scale(request.params, scaled, X.shape[1])
     _check(request.algorithm, X, params)
     if request.projection == "umap" and X.shape[1] > 2:
-        seen = project(X, 2, "umap")
+        seen = lay_out(X) if lay_out else project(X, 2, "umap")
         points = seen.points
     else:
         seen = project(scaled.X, 2, request.projection)

@@ -26,6 +26,7 @@ import numpy as np
 from pipelines.clustering import calls
 from pipelines.clustering.algorithm import Algorithm, Fitted
 from pipelines.clustering.algorithms import find
+from pipelines.clustering.exporting import with_arrays
 from pipelines.clustering.labels import appearing, count_clusters, renumber
 from pipelines.clustering.parameters import DBSCANParameters, HDBSCANParameters, Parameters
 from pipelines.errors import BadRequest, Stopped
@@ -316,10 +317,9 @@ def _fitted(
         "clusters": count_clusters(labels),
         **about,
     }
-    if centres is not None:
-        model["centres"] = centres.tolist()
+    told = {} if centres is None else {"centres": (centres, "centres.csv")}
     if soft is not None:
-        model |= {name: found[name].tolist() for name in ("weights", "covariances")}
+        told |= {name: (found[name], "extra.npz") for name in ("weights", "covariances")}
     return Fitted(
         labels=renumber(labels),
         centres=centres,
@@ -327,6 +327,6 @@ def _fitted(
         soft=soft,
         extra=found,
         seconds=seconds,
-        model=model,
+        model=with_arrays(model, told),
         notes=tuple(notes),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +12,9 @@ from pipelines.errors import BadRequest, Unavailable
 from pipelines.messages import Message
 
 Method = Literal["none", "pca", "umap"]
+
+# Numba's simplest threads end the process where two threads enter what is compiled to be parallel.
+_one_umap = threading.Lock()
 
 SHOWN_ROWS = 20_000
 """Points that a picture has at most. UMAP takes about a minute to lay out so many."""
@@ -58,18 +62,22 @@ class Projection:
             return None
         return points @ self.axes + self.mean
 
-    def turn(self, covariances: np.ndarray) -> np.ndarray | None:
+    def turn(self, covariances: np.ndarray, stretch: np.ndarray | float = 1.0) -> np.ndarray | None:
         """How covariances (k, d, d) of points look in the picture: (k, dims, dims); None after
-        UMAP."""
+        UMAP.
+
+        Args:
+            stretch: (d,) what the points' coordinates are multiplied by to be those of ``X``.
+        """
+        d = covariances.shape[1]
         if self.method == "none":
-            dims = self.points.shape[1]
-            seen = np.zeros((len(covariances), dims, dims))
-            shared = min(dims, covariances.shape[1])
-            seen[:, :shared, :shared] = covariances[:, :shared, :shared]
-            return seen
-        if self.axes is None:
+            axes = np.eye(self.points.shape[1], d)
+        elif self.axes is None:
             return None
-        return self.axes @ covariances @ self.axes.T
+        else:
+            axes = self.axes
+        axes = axes * stretch  # so that no second copy of them all is made
+        return axes @ covariances @ axes.T
 
 
 def shown_rows(n: int, limit: int = SHOWN_ROWS, seed: int = 0) -> np.ndarray:
@@ -165,7 +173,8 @@ def _umap(X: np.ndarray, dims: int, seed: int) -> Projection:
     neighbours = min(15, len(rows) - 1)
     # One thread: with more of them the same seed would not give the same picture.
     layout = UMAP(n_components=dims, n_neighbors=neighbours, random_state=seed, n_jobs=1)
-    points = layout.fit_transform(X[rows]).astype(np.float64)
+    with _one_umap:
+        points = layout.fit_transform(X[rows]).astype(np.float64)
     note = Message(
         "The picture shows {count} of {rows} points laid out by UMAP: neighbours are kept, "
         "distances and densities are not. The clusters come from all {columns} columns.",

@@ -42,7 +42,9 @@ def python_code(
     lines += [
         "",
         'if "X" not in globals():',
-        f'    X = np.loadtxt({json.dumps(file)}, delimiter=",", skiprows=1, ndmin=2)',
+        "    X = np.loadtxt(",
+        f'        {json.dumps(file)}, delimiter=",", skiprows=1, ndmin=2, encoding="utf-8"',
+        "    )",
     ]
     if scaler:
         lines += [f"scaler = {scaler}().fit(X)", "points = scaler.transform(X)"]

@@ -11,6 +11,7 @@ import contextlib
 import json
 import pickle
 import queue
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,8 +32,10 @@ from pipelines.clustering.algorithms import find
 from pipelines.clustering.calls import DBSCAN_FEW
 from pipelines.clustering.fitting import Tell, fit
 from pipelines.clustering.parameters import Parameters
-from pipelines.errors import OutOfMemory, Stopped, UserError
+from pipelines.clustering.worker import DISK_FULL
+from pipelines.errors import OutOfMemory, Stopped, Unavailable, UserError
 from pipelines.events import Progress
+from pipelines.files import is_full, save_array
 from pipelines.messages import Message
 from pipelines.sizes import in_words
 
@@ -199,11 +202,18 @@ def _elsewhere(
         raise Stopped
     with tempfile.TemporaryDirectory(prefix="atelier-") as name:  # closed to other users
         folder = Path(name)
-        np.save(folder / "points.npy", X, allow_pickle=False)
-        (folder / "work.pickle").write_bytes(pickle.dumps((work, arguments)))
+        try:
+            save_array(folder / "points.npy", X)
+            (folder / "work.pickle").write_bytes(pickle.dumps((work, arguments)))
+        except OSError as error:
+            if is_full(error):
+                raise _no_room(folder, X.nbytes) from error
+            raise
         with (folder / "log.txt").open("w+b") as log, _worker(folder, log) as process:
             yield from _watch(process, estimate, stop)
             code = process.wait()
+            if code == DISK_FULL:
+                raise _no_room(folder, X.nbytes)
             return _outcome(folder, code)
 
 
@@ -289,6 +299,16 @@ def _outcome(folder: Path, code: int) -> tuple[Any, int | None]:
     if kind == "error":
         raise value if isinstance(value, (UserError, Stopped)) else RuntimeError(value)
     return value, peak
+
+
+def _no_room(folder: Path, needed: int) -> Unavailable:
+    return Unavailable(
+        "The disk with temporary files is full: about {size} are needed and {free} are free in "
+        "{folder}. Free some space there, then send the job again.",
+        size=in_words(needed),
+        free=in_words(shutil.disk_usage(folder).free),
+        folder=str(folder.parent),
+    )
 
 
 def _no_memory() -> OutOfMemory:

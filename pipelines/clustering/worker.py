@@ -19,6 +19,9 @@ from typing import Any
 import numpy as np
 
 from pipelines.errors import UserError
+from pipelines.files import is_full
+
+DISK_FULL = 28  # what it ends with where there is no room for the outcome
 
 
 def main(folder: Path) -> None:
@@ -42,7 +45,13 @@ def main(folder: Path) -> None:
     except Exception as error:
         found = ("error", f"{type(error).__name__}: {error}"[:500], None)
     part = folder / "outcome.part"
-    part.write_bytes(pickle.dumps(found, protocol=pickle.HIGHEST_PROTOCOL))
+    try:
+        with part.open("wb") as file:
+            pickle.dump(found, file, protocol=pickle.HIGHEST_PROTOCOL)
+    except OSError as error:
+        if is_full(error):
+            os._exit(DISK_FULL)
+        raise
     part.replace(folder / "outcome.pickle")
     answers.close()
 

@@ -49,6 +49,11 @@ _UNUSED = (
     "NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.owner = cluster_data.owner "
     "AND instr(request, cluster_data.id))"
 )
+# A job of the same owner that has not ended names it.
+_AT_WORK = (
+    "EXISTS (SELECT 1 FROM jobs WHERE jobs.owner = cluster_data.owner "
+    f"AND state IN ('{QUEUED}', '{RUNNING}') AND instr(request, cluster_data.id))"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,19 +260,17 @@ class ClusterData:
             BadRequest: a job that has not ended works on it.
         """
         self.get(owner_id, id)
-        if self._store.row(
-            "SELECT 1 FROM jobs WHERE owner = ? AND state IN (?, ?) AND instr(request, ?)",
-            (owner_id, QUEUED, RUNNING, id),
-        ):
+        if not self._delete(f"owner = ? AND id = ? AND NOT {_AT_WORK}", (owner_id, id)):
             raise BadRequest(
                 "A job that is waiting or running works on this data. "
                 "Cancel it first, or wait for its end."
             )
-        self._delete("owner = ? AND id = ?", (owner_id, id))
 
     def delete_all(self, owner_id: str) -> int:
-        """Deletes all of an owner's, tables among them; returns how many there were."""
-        return len(self._delete("owner = ?", (owner_id,))) + self.tables.delete_all(owner_id)
+        """Deletes all of an owner's, tables among them, but for what a job that has not ended works
+        on; returns how many that were."""
+        deleted = self._delete(f"owner = ? AND NOT {_AT_WORK}", (owner_id,))
+        return len(deleted) + self.tables.delete_all(owner_id)
 
     def clean_up(self, dry_run: bool = False) -> int:
         """Deletes what nobody has asked for in a week and no job has used, tables among them, and

@@ -64,7 +64,7 @@ def cluster_data_router(studio: Studio) -> APIRouter:
             known = await while_heard(
                 request, tables.bring, owner, Path(file.name), name, reading, limiter=turns
             )
-        return table_json(known, _language(request))
+        return await run_sync(table_json, known, _language(request))
 
     @routes.get("/cluster-tables")
     def all_tables(
@@ -88,7 +88,7 @@ def cluster_data_router(studio: Studio) -> APIRouter:
         known = await while_heard(
             request, tables.read_again, owner_of(request).id, table_id, reading, limiter=turns
         )
-        return table_json(known, _language(request))
+        return await run_sync(table_json, known, _language(request))
 
     @routes.delete("/cluster-tables/{table_id}", status_code=204)
     def delete_table(table_id: str, request: Request) -> None:
@@ -100,7 +100,7 @@ def cluster_data_router(studio: Studio) -> APIRouter:
         the same body gives the same data set."""
         source = await json_object(request)
         known = await while_heard(request, data.make, owner_of(request), source, limiter=turns)
-        return known_json(known, _language(request))
+        return await run_sync(known_json, known, _language(request))
 
     @routes.get("/cluster-data")
     def listed(request: Request, limit: Annotated[int, Query(ge=1, le=200)] = 50) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def cluster_data_router(studio: Studio) -> APIRouter:
 
     @routes.delete("/cluster-data")
     def delete_all(request: Request) -> dict[str, int]:
-        """Deletes all of one's own data sets and tables."""
+        """Deletes all of one's own data sets and tables; not what a job waits for or works on."""
         return {"deleted": data.delete_all(owner_of(request).id)}
 
     @routes.get("/cluster-data/{data_id}")
@@ -134,20 +134,17 @@ def cluster_data_router(studio: Studio) -> APIRouter:
         :mod:`studio.clustering.points`."""
         owner = owner_of(request).id
 
-        def draw(stop: threading.Event) -> Plotted:
+        def draw(stop: threading.Event) -> bytes:
             known = data.get(owner, data_id)
             key = (known.id, dims, projection, scaling)
-            return plots.get(
+            drawn = plots.get(
                 key, lambda: plotted(data.dataset(owner, data_id), dims, projection, scaling)
             )
+            return drawn.packed(_language(request))
 
         limiter = umap_turns if projection == "umap" else plot_turns
-        drawn = await while_heard(request, draw, limiter=limiter)
-        return Response(
-            drawn.packed(_language(request)),
-            media_type="application/octet-stream",
-            headers=NOT_KEPT,
-        )
+        body = await while_heard(request, draw, limiter=limiter)
+        return Response(body, media_type="application/octet-stream", headers=NOT_KEPT)
 
     @routes.get("/cluster-data/{data_id}/rows/{row}")
     async def one_row(
@@ -158,16 +155,21 @@ def cluster_data_router(studio: Studio) -> APIRouter:
         At most 24 columns; none at all where the data set is too large to be read for one point.
         """
         owner = owner_of(request).id
-        known = data.get(owner, data_id)
-        if row >= known.points:
-            raise BadRequest(
-                "There is no point {row}: the data set has {points}.", row=row, points=known.points
-            )
-        if known.points * len(known.columns) >= _READ_FOR_ONE:
-            return {"columns": [], "values": []}
-        X = (await run_sync(data.dataset, owner, data_id, limiter=plot_turns)).X
-        values = [float(each) for each in X[row, :_TOLD_COLUMNS]]
-        return {"columns": known.columns[:_TOLD_COLUMNS], "values": values}
+
+        def read() -> dict[str, Any]:
+            known = data.get(owner, data_id)
+            if row >= known.points:
+                raise BadRequest(
+                    "There is no point {row}: the data set has {points}.",
+                    row=row,
+                    points=known.points,
+                )
+            if known.points * len(known.columns) >= _READ_FOR_ONE:
+                return {"columns": [], "values": []}
+            values = data.dataset(owner, data_id).X[row, :_TOLD_COLUMNS].tolist()
+            return {"columns": known.columns[:_TOLD_COLUMNS], "values": values}
+
+        return await run_sync(read, limiter=plot_turns)
 
     @routes.get("/cluster-data/{data_id}/thumbs")
     async def thumbs(data_id: str, request: Request) -> dict[str, Any]:

@@ -11,10 +11,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from pipelines.clustering.filming import FilmRequest, make_film, too_long
-from pipelines.errors import Busy, Stopped, validated
+from pipelines.clustering.layouts import Layouts
+from pipelines.clustering.projecting import Projection, project
+from pipelines.errors import BadRequest, Busy, Stopped, validated
 from studio.i18n import translate
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from studio.accounts import Owner
     from studio.clustering.data import ClusterData
 
@@ -34,6 +38,7 @@ class Films:
 
     def __init__(self, cluster_data: ClusterData) -> None:
         self._data = cluster_data
+        self._layouts = Layouts()
         self._turns = threading.Condition()
         self._busy: set[str] = set()  # owners whose film is being made
         self._asked: Counter[str] = Counter()  # films that an owner waits for, this one among them
@@ -46,7 +51,8 @@ class Films:
         In the place of its notes is ``note``: what a person should know, in ``language``, or null.
 
         Raises:
-            BadRequest: the request cannot be used, or takes longer than 20 seconds.
+            BadRequest: the request cannot be used, or takes longer than 20 seconds. UMAP goes on
+                by itself then, and the same request finds what it has made.
             NotFound: the data set is not the owner's.
             Busy: other films took all turns for 25 seconds, or the owner waits for three already.
             Stopped: ``stop`` was set.
@@ -55,12 +61,22 @@ class Films:
         self._data.get(owner.id, request.data)
         with self._turn(owner.id, stop), _timed(stop) as timed:
             data = self._data.dataset(owner.id, request.data)
+            laying = False
+
+            def lay_out(X: np.ndarray) -> Projection:
+                nonlocal laying
+                laying = True
+                key = (owner.id, request.data, request.scaling)
+                seen = self._layouts.get(key, lambda: project(X, 2, "umap"), timed)
+                laying = False
+                return seen
+
             try:
-                film = make_film(request, data, timed)
+                film = make_film(request, data, timed, lay_out)
             except Stopped:
                 if stop.is_set():
                     raise
-                raise too_long(LIMIT_SECONDS) from None
+                raise (_laying_out() if laying else too_long(LIMIT_SECONDS)) from None
             film["note"] = " ".join(translate(each, language) for each in film.pop("notes")) or None
             return json.dumps(film, ensure_ascii=False, allow_nan=False).encode()
 
@@ -89,6 +105,14 @@ class Films:
         finally:
             with self._turns:
                 self._asked[owner_id] -= 1
+
+
+def _laying_out() -> BadRequest:
+    return BadRequest(
+        "UMAP has not laid out the points within {seconds} s. It goes on: ask again in a minute, "
+        "or choose PCA.",
+        seconds=round(LIMIT_SECONDS),
+    )
 
 
 def _busy() -> Busy:

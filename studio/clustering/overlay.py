@@ -91,7 +91,7 @@ def _seen(
         return rounded(centres, decimals), None
     fitted = scale(data.X, found.request.scaling, data.columns)
     stretch = fitted.spread / shown.spread  # from the fit's scale to the picture's
-    turned = seen.turn(covariances[:MAX_TOLD] * np.outer(stretch, stretch))
+    turned = seen.turn(covariances[:MAX_TOLD], stretch)
     mixture = Mixture(np.ones(len(centres)), centres, turned, "full")
     rings = []
     for each in ellipses(mixture, DEVIATIONS):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import re
 import shutil
@@ -19,6 +20,7 @@ from pipelines.clustering.engine import RESULTS
 from pipelines.clustering.requests import ClusterRequest, CompareRequest
 from pipelines.errors import BadRequest, NotFound, stored
 from pipelines.files import size_of
+from studio.files import write_file
 from studio.inputs import WRITING_SECONDS
 from studio.job import DONE, Job
 
@@ -197,6 +199,7 @@ class Clusterings:
         Raises:
             NotFound: the picture has been deleted.
             BadRequest: there is no cluster to paint with.
+            DiskFull: there is no room for the picture.
             Stopped: ``stop`` was set.
         """
         if found.known.kind != "picture" or isinstance(found.request, CompareRequest):
@@ -205,7 +208,7 @@ class Clusterings:
         with self._painting:
             if not palette.is_file():
                 self._paint(found, path, palette, stop)
-        return path, json.loads(palette.read_text(encoding="utf-8"))
+        return path, json.loads(palette.read_bytes())
 
     def _paint(
         self, found: Clustering, path: Path, palette: Path, stop: threading.Event | None
@@ -217,12 +220,14 @@ class Clusterings:
         centres = pictures.centres_of(self.dataset(found).X, found.labels())
         labels = pictures.nearest(pixels.colours, centres, stop)
         image, swatches = pictures.recolour(pixels, labels, centres)
-        image.save(path, compress_level=6)
         facts = [
             {name: getattr(each, name) for name in ("label", "hex", "pixels", "share")}
             for each in swatches
         ]
-        palette.write_text(json.dumps(facts), encoding="utf-8")
+        written = io.BytesIO()
+        image.save(written, "PNG", compress_level=6)
+        write_file(path, written.getvalue())
+        write_file(palette, json.dumps(facts).encode())  # the last: where it is, the picture is
 
     def delete(self, owner_id: str, job_id: str) -> None:
         """Deletes what a job has found, and the job.

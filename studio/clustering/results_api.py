@@ -29,7 +29,7 @@ from studio.accounts import owner_of
 from studio.clustering.downloads import write_centres, write_data, write_labels
 from studio.clustering.films import Films
 from studio.clustering.overlay import MAX_TOLD, overlay
-from studio.home import NO_SPACE, disk_full
+from studio.home import NO_SPACE, DiskFull, disk_full
 from studio.http import KEPT, NOT_KEPT, json_object, while_heard
 from studio.i18n import language_of, translate
 
@@ -39,6 +39,11 @@ if TYPE_CHECKING:
 
 AT_ONCE = 4  # requests that compute or write; the threads of other routes stay free
 FILMS_ASKED = 16  # films that are made or wait for a turn
+_KEPT = {  # files of a result, and their types
+    "model.json": "application/json",
+    "cluster.py": "text/x-python; charset=utf-8",
+    "extra.npz": "application/octet-stream",
+}
 Algorithm = Annotated[str | None, Query(max_length=40)]
 
 
@@ -78,8 +83,8 @@ def clusterings_router(studio: Studio) -> APIRouter:
         def look(stop: threading.Event) -> dict[str, Any]:
             here = found(request, job_id)
             painted = None
-            # The picture has been deleted since, or there is no cluster to paint with.
-            with contextlib.suppress(NotFound, BadRequest):
+            # The picture has been deleted since, there is no cluster to paint with, or no room.
+            with contextlib.suppress(NotFound, BadRequest, DiskFull):
                 painted = results.painted(here, stop)
             return clustering_json(here, painted and painted[1], _language(request))
 
@@ -161,15 +166,15 @@ def clusterings_router(studio: Studio) -> APIRouter:
 
     @routes.get("/clusterings/{job_id}/{name}")
     def kept(
-        job_id: str, name: Literal["model.json", "cluster.py"], request: Request
+        job_id: str, name: Literal["model.json", "cluster.py", "extra.npz"], request: Request
     ) -> FileResponse:
-        """The fitted model's parameters, or the Python that gives the same labels."""
+        """The fitted model's parameters, the Python that gives the same labels, or the arrays that
+        :mod:`pipelines.clustering.fitting` names, such as merges and covariances."""
         path = found(request, job_id).folder / name
         if not path.is_file():
             raise NotFound("Job {id} has no {name}.", id=job_id[:60], name=name)
-        types = {"model.json": "application/json", "cluster.py": "text/x-python; charset=utf-8"}
         filename = f"atelier-{job_id}-{name}"
-        return FileResponse(path, media_type=types[name], filename=filename, headers=NOT_KEPT)
+        return FileResponse(path, media_type=_KEPT[name], filename=filename, headers=NOT_KEPT)
 
     @routes.post("/cluster-films")
     async def film(request: Request) -> Response:
@@ -195,7 +200,7 @@ def clustering_json(
     names = ["labels", "labels.csv", "data.csv"]
     if found.centres is not None:
         names.append("centres.csv")
-    names += [name for name in ("model.json", "cluster.py") if (found.folder / name).is_file()]
+    names += [name for name in _KEPT if (found.folder / name).is_file()]
     if palette is not None:
         names.append("picture.png")
     algorithms = []

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from threading import Event
 
 import numpy as np
@@ -11,6 +14,8 @@ from sklearn.preprocessing import StandardScaler
 from pipelines.clustering.algorithm import check_points
 from pipelines.clustering.algorithms import ALGORITHMS, find
 from pipelines.clustering.comparing import suggested
+from pipelines.clustering.datasets import Dataset
+from pipelines.clustering.exporting import numbers_csv
 from pipelines.clustering.fitting import fit
 from pipelines.clustering.labels import count_clusters, renumber
 from pipelines.clustering.parameters import COVARIANCES, MixtureParameters
@@ -97,6 +102,32 @@ def test_the_code_reads_a_csv_file(tmp_path, blobs, stop):
     names: dict = {}
     exec(python_code("kmeans", params("kmeans"), 0, file=str(file)), names)
     assert (names["labels"] == fit("kmeans", points, params("kmeans"), 0, stop).labels).all()
+
+
+def test_the_code_reads_names_in_any_letters_whatever_the_system_takes_for_text(tmp_path, blobs):
+    data = Dataset(blobs[0], None, ("größe", "重さ"), "Blobs")
+    numbers_csv(tmp_path / "data.csv", data)
+    code = python_code("kmeans", params("kmeans"), 0)
+    (tmp_path / "cluster.py").write_text(code + "print(len(labels))\n", encoding="utf-8")
+    # As Windows has its own encoding: here, one of 7 bits.
+    system = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "cluster.py"], cwd=tmp_path, env=system, capture_output=True, timeout=300
+    )
+    assert done.stdout == b"120\n", done.stderr.decode()
+
+
+def test_a_mixture_in_many_columns_is_told_in_few_megabytes(stop):
+    X = np.random.default_rng(0).normal(size=(60, 400))
+    chosen = params("mixture", clusters=3, covariance="full")
+    fitted = fit("mixture", X, chosen, 0, stop)
+    assert "covariances" not in fitted.model
+    (left_out,) = fitted.model["left_out"]
+    assert (left_out["name"], left_out["shape"]) == ("covariances", [3, 400, 400])
+    assert left_out["file"] == "extra.npz"
+    assert fitted.extra["covariances"].shape == (3, 400, 400)
+    assert np.shape(fitted.model["centres"]) == (3, 400)
+    assert len(json.dumps(fitted.model)) < 100_000
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
+import pickle
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from threading import Event, Timer
 
 import numpy as np
@@ -21,8 +26,9 @@ from pipelines.clustering.fitting import fit
 from pipelines.clustering.requests import ClusterRequest, CompareRequest
 from pipelines.clustering.running import outcome, run_fit
 from pipelines.clustering.stored import Stored, save
-from pipelines.errors import BadRequest, NotFound, OutOfMemory, Stopped, validated
+from pipelines.errors import BadRequest, NotFound, OutOfMemory, Stopped, Unavailable, validated
 from pipelines.events import Progress, Result
+from pipelines.files import is_full, save_array
 
 pytestmark = pytest.mark.filterwarnings("ignore:::sklearn")
 
@@ -181,6 +187,48 @@ def test_labels_model_and_code_are_kept_and_centres_come_in_the_datas_units(home
     assert (names["labels"] == labels).all()
     assert result.data["scores"]["sizes"] == [40, 40, 40]
     assert result.data["points"] == 120
+
+
+def test_a_full_disk_is_named_and_leaves_no_half_of_a_result(home, stop, monkeypatch):
+    def full(path, text, **options):
+        assert (path.parent / "labels.npy").is_file()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space left"):
+        list(run(ClusterRequest(data="blobs"), home, stop))
+    assert list((home.home / "clusterings").iterdir()) == []
+
+
+def test_arrays_that_do_not_fit_on_the_disk_say_so_by_their_error():
+    for count in (10, 10**6):
+        with pytest.raises(OSError, match="No space left") as error:
+            save_array(Path("/dev/full"), np.zeros(count))
+        assert is_full(error.value)
+
+
+def test_no_room_for_temporary_files_is_said(stop, monkeypatch):
+    def full(path, array):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(running, "save_array", full)
+    work = running.run(sleepy, np.zeros((100, 3)), {"seconds": 0}, LONG, stop)
+    with pytest.raises(Unavailable, match="disk with temporary files is full: about 2"):
+        outcome(work)
+
+
+def test_no_room_for_what_the_worker_has_found_is_said(stop, monkeypatch, tmp_path):
+    (tmp_path / "work.pickle").write_bytes(pickle.dumps((sleepy, {"seconds": 0})))
+    np.save(tmp_path / "points.npy", np.zeros((1, 1)))
+    (tmp_path / "outcome.part").symlink_to("/dev/full")
+    command = [sys.executable, "-m", "pipelines.clustering.worker", str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.read()  # until it has ended; its input stays open, as a studio's does
+        assert process.wait(300) == running.DISK_FULL == 28
+    monkeypatch.setattr(subprocess.Popen, "wait", lambda *_: running.DISK_FULL)
+    work = running.run(sleepy, np.zeros((1, 1)), {"seconds": 0}, LONG, stop)
+    with pytest.raises(Unavailable, match="disk with temporary files is full"):
+        outcome(work)
 
 
 def test_own_centres_are_in_the_datas_units_too(home, stop):

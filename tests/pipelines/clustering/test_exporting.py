@@ -4,13 +4,22 @@ import csv
 import io
 import json
 import threading
+import time
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from pipelines.clustering.datasets import DatasetRequest, make
-from pipelines.clustering.exporting import centres_csv, guarded, labels_csv, parameters_json
+from pipelines.clustering.exporting import (
+    MOST_NUMBERS,
+    centres_csv,
+    guarded,
+    labels_csv,
+    parameters_json,
+    with_arrays,
+)
+from pipelines.clustering.layout import Reading
 from pipelines.clustering.tables import look
 from pipelines.errors import Stopped
 
@@ -38,17 +47,23 @@ def rows_of(path) -> list[list[str]]:
         "+cmd|' /C calc'!A0",
         "-2+3",
         "@SUM(A1)",
-        "\t=1",
-        "\r=1",
-        "\n=1",
         "＝1+1",
+        "－1－cmd",
+        "﹦1",
         "-",
         "+49 30 123",
         "-1e5x",
+        "-1,5,=2",
+        "-inf()",
     ],
 )  # fmt: skip
 def test_what_a_spreadsheet_would_run_is_defused(cell):
     assert guarded(cell) == "'" + cell
+
+
+@pytest.mark.parametrize("before", [" ", "\t", "\r", "\n", "\ufeff", "\u00a0", "\u3000", '"'])
+def test_what_is_trimmed_away_does_not_hide_a_formula(before):
+    assert guarded(before + "=1") == before + "'=1"
 
 
 @pytest.mark.parametrize(
@@ -59,18 +74,77 @@ def test_what_a_spreadsheet_would_run_is_defused(cell):
         "-.5",
         "-1,5",
         "-2e-7",
+        "-2E-7",
         "-1,234.5",
+        "-1.234,5",
+        "-1'234.5",
         "+12,345,678",
+        "-5%",
+        "-5 %",
+        " -3 ",
+        "-inf",
+        "-Infinity",
+        "1;-3",
+        "-1;-2,5",
         "3",
         "a=b",
         "",
         " x",
         "'=1",
         "名=1",
+        "a; b-c; x@y",
+        "\N{MINUS SIGN}3.5",
     ],
 )
 def test_plain_numbers_and_texts_stay_as_they_are(cell):
     assert guarded(cell) == cell
+
+
+def cells_of(line: str, delimiter: str) -> list[str]:
+    """As a spreadsheet splits a line: quotation marks count where they begin a cell."""
+    return [cell for row in csv.reader(io.StringIO(line), delimiter=delimiter) for cell in row]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("formula", ["=cmd|' /C calc'!A0", "@SUM(A1)", "+1+cmd", "-1-cmd", "＝1"])
+@pytest.mark.parametrize(
+    "before",
+    [
+        "",
+        ";",
+        "x;",
+        'x;"',
+        'x"";',
+        "x; ",
+        "x\t",
+        "x\n",
+        "x\r\n",
+        "x,y;",
+        ";;",
+        "-1;",
+        "x;\n",
+        "\t;",
+    ],
+)
+def test_no_cell_is_a_formula_however_the_file_is_split(out, formula, before, delimiter, tmp_path):
+    table = tmp_path / "upload"
+    with table.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(
+            [["a", "text", f"b{before}{formula}"], [1, before + formula, 2], [3, "x;", -4]]
+        )
+    labels_csv(out, look(table, Reading(delimiter=",")), np.array([0, 1]))
+    for cell in cells_of(out.read_bytes().decode("utf-8-sig"), delimiter):
+        seen = cell.strip(' "\t\r\n')
+        assert not seen.startswith(tuple("=@+＝")), cell
+        assert not seen.startswith("-") or seen == "-4" or seen.startswith("-1"), cell
+        assert "cmd" not in seen or not seen.startswith("-"), cell
+
+
+def test_very_long_texts_are_defused_in_no_time():
+    started = time.process_time()
+    for text in ("\n" * 10**6 + "=", " " * 10**6 + "x=", ';"' * 10**6 + "=", "-1" * 10**6):
+        guarded(text)
+    assert time.process_time() - started < 10
 
 
 def test_a_table_goes_home_as_it_was_with_its_clusters(tmp_path, out):
@@ -173,6 +247,24 @@ def test_parameters_are_json_that_any_program_reads():
     }
     assert "NaN" not in text
     assert "名" in text
+
+
+def test_arrays_too_large_for_text_are_named_with_the_file_that_has_them():
+    small, large = np.arange(6.0).reshape(2, 3), np.zeros((2, 1000, 1000))
+    model = with_arrays({"seed": 1}, {"centres": (small, "centres.csv")})
+    assert model == {"seed": 1, "centres": [[0, 1, 2], [3, 4, 5]]}
+    model = with_arrays(model, {"covariances": (large, "extra.npz")})
+    assert "covariances" not in model
+    assert model["left_out"] == [
+        {
+            "name": "covariances",
+            "shape": [2, 1000, 1000],
+            "why": "2000000 numbers; at most 250000 are written here",
+            "file": "extra.npz",
+        }
+    ]
+    most = np.full(MOST_NUMBERS, -1.2345678901234567e-300)
+    assert len(parameters_json(with_arrays({}, {"most": (most, "x")}))) < 7_000_000
 
 
 def test_labels_and_points_are_not_changed(out):

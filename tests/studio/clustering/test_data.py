@@ -360,6 +360,19 @@ def test_what_a_job_works_on_is_not_deleted(desk):
     assert desk.files() == []
 
 
+def test_deleting_everything_leaves_what_a_job_waits_for(desk):
+    waited_for, other = desk.data.make(ANN, MOONS), desk.data.make(ANN, {**MOONS, "noise": 0.1})
+    desk.job(ANN, waited_for.id, "queued")
+    desk.job(ANN, other.id, "failed")
+    assert desk.data.delete_all("ann") == 1
+    assert desk.data.list("ann") == [waited_for]
+    with pytest.raises(BadRequest, match="waiting or running"):
+        desk.data.delete("ann", waited_for.id)
+    desk.store.write("UPDATE jobs SET state = 'done'")
+    assert desk.data.delete_all("ann") == 1
+    assert desk.files() == []
+
+
 def test_of_what_no_job_has_used_the_last_ones_are_kept(desk, monkeypatch):
     monkeypatch.setattr(service, "KEPT_UNUSED", 3)
     used = desk.data.make(ANN, {**MOONS, "seed": 99})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import threading
 from collections.abc import Iterator
 
 import httpx
@@ -16,6 +17,7 @@ from PIL import Image
 from pipelines.clustering.datasets import DatasetRequest
 from pipelines.clustering.datasets import make as make_data
 from pipelines.clustering.projecting import shown_rows
+from studio.clustering.points import Plotted
 from studio.server import Options, Studio
 from tests.studio.live import live_studio, sentence
 from tests.studio.people import ACCOUNTS, PASSWORDS
@@ -126,6 +128,16 @@ def test_of_many_points_a_sample_is_sent_with_the_density_of_all(ada):
     chinese = ada.get(f"{DATA}/{known['id']}/points", headers={"accept-language": "zh"})
     assert "20,000" in chinese.text
     assert "points are drawn" not in chinese.text
+
+
+def test_no_plot_is_packed_on_the_event_loop(ada, monkeypatch):
+    threads = []
+    real = Plotted.packed
+    monkeypatch.setattr(
+        Plotted, "packed", lambda *args: threads.append(threading.current_thread()) or real(*args)
+    )
+    points(ada, make(ada, kind="made", name="iris")["id"])
+    assert [each.name.startswith("AnyIO worker") for each in threads] == [True]
 
 
 def test_three_dimensions_and_pca(ada):

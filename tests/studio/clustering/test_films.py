@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from pipelines.clustering.datasets import DatasetRequest, make
-from pipelines.errors import BadRequest, Busy, NotFound, Stopped
+from pipelines.errors import BadRequest, Busy, NotFound, Stopped, Unavailable
 from studio.accounts import Owner
 from studio.clustering import films
 from studio.clustering.films import Films
@@ -77,7 +79,7 @@ class Slow:
         self.now, self.most, self.entered = 0, 0, threading.Semaphore(0)
         self.lock = threading.Lock()
 
-    def __call__(self, request, data, stop):
+    def __call__(self, request, data, stop, lay_out):
         with self.lock:
             self.now += 1
             self.most = max(self.most, self.now)
@@ -171,6 +173,65 @@ def test_a_third_owner_waits_and_hears_after_a_while_that_others_are_at_it(made,
         other.join(5)
     with pytest.raises(Stopped):
         film(made, EVE, stop=stop)
+
+
+class Umap:
+    """Stands for UMAP's class, in whose place it lays points out until it is let go."""
+
+    def __init__(self) -> None:
+        self.free, self.made = threading.Event(), 0
+
+    def __call__(self, **settings):
+        return self
+
+    def fit_transform(self, X):
+        self.made += 1
+        assert self.free.wait(30)
+        return X[:, :2]
+
+
+@pytest.fixture
+def umap(monkeypatch):
+    umap = Umap()
+    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=umap))
+    monkeypatch.setattr(Data, "moons", make(DatasetRequest(name="iris")))  # has four columns
+    monkeypatch.setattr(films, "LIMIT_SECONDS", 0.3)
+    yield umap
+    umap.free.set()
+
+
+def test_umap_ends_with_the_limit_too_and_is_there_when_asked_again(made, umap, monkeypatch):
+    asked = {"projection": "umap", "algorithm": "dbscan"}
+    started = time.monotonic()
+    for _ in range(3):
+        with pytest.raises(BadRequest, match="It goes on: ask again"):
+            film(made, **asked)
+    assert time.monotonic() - started < 20
+    assert umap.made == 1
+    umap.free.set()
+    monkeypatch.setattr(films, "LIMIT_SECONDS", 30)
+    assert len(film(made, **asked)["points"]) == 150
+    assert len(film(made, projection="umap", algorithm="kmeans")["points"]) == 150
+    assert umap.made == 1
+    film(made, **asked, scaling="standard")
+    assert umap.made == 2
+
+
+def test_who_has_gone_does_not_wait_for_umap(made, umap, monkeypatch):
+    monkeypatch.setattr(films, "LIMIT_SECONDS", 30)
+    gone = threading.Event()
+    threading.Timer(0.2, gone.set).start()
+    with pytest.raises(Stopped):
+        film(made, projection="umap", algorithm="dbscan", stop=gone)
+    assert not umap.free.is_set()
+
+
+def test_what_umap_refuses_is_said_each_time(made, monkeypatch):
+    monkeypatch.setattr(Data, "moons", make(DatasetRequest(name="iris")))
+    monkeypatch.setitem(sys.modules, "umap", None)
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="umap-learn"):
+            film(made, projection="umap")
 
 
 def test_the_limit_of_a_film_ends_with_it():

@@ -26,6 +26,7 @@ from pipelines.events import Result
 from studio.accounts import Owner
 from studio.cleaning import clean_up
 from studio.clustering.results import CLUSTER, COMPARE, CURVE
+from studio.home import DiskFull
 from studio.inputs import WRITING_SECONDS
 from studio.server import Options, Studio
 from tests.studio.live import live_studio, sentence, wait_for
@@ -204,6 +205,7 @@ def test_the_code_gives_the_same_labels_from_the_data_beside_it(ada, tmp_path, m
     assert {row["truth"] for row in rows} == {"0", "1", "2"}
     model = ada.get(files["model.json"]).json()
     assert model["parameters"]["clusters"] == 3
+    assert "left_out" not in model
     assert job["result"]["agreement"]["ari"] == pytest.approx(0.62, abs=0.01)  # standardised
 
 
@@ -212,18 +214,28 @@ def test_how_certain_a_label_is_stands_beside_it(ada):
     job = done(ada, CLUSTER, data=data, algorithm="mixture", parameters={"clusters": 2})
     rows = read(ada.get(f"{API}/clusterings/{job['id']}/labels.csv"))
     assert all(0.5 <= float(row["certainty"]) <= 1 for row in rows)
+    files = ada.get(f"{API}/clusterings/{job['id']}").json()["files"]
+    with np.load(io.BytesIO(ada.get(files["extra.npz"]).content)) as arrays:
+        assert arrays["covariances"].shape == (2, 2, 2)
+        told = ada.get(files["model.json"]).json()["covariances"]
+        assert arrays["covariances"].tolist() == told
 
 
-def test_a_picture_is_painted_in_its_clusters_colours(ada):
+def clustered_picture(client: httpx.Client) -> tuple[str, dict[str, Any]]:
+    """The id of a picture of two colours, three to two, and the job that has found them."""
     pixels = np.zeros((20, 30, 3), np.uint8)
     pixels[:, :18] = (200, 30, 30)
     pixels[:, 18:] = (20, 60, 220)
     pixels[::2, ::2] += 2  # nearly
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
-    picture = ada.post(f"{API}/inputs", content=buffer.getvalue()).json()["id"]
-    data = data_of(ada, kind="picture", picture=picture)
-    job = done(ada, CLUSTER, data=data, parameters={"clusters": 2})
+    picture = client.post(f"{API}/inputs", content=buffer.getvalue()).json()["id"]
+    data = data_of(client, kind="picture", picture=picture)
+    return picture, done(client, CLUSTER, data=data, parameters={"clusters": 2})
+
+
+def test_a_picture_is_painted_in_its_clusters_colours(ada):
+    picture, job = clustered_picture(ada)
     told = ada.get(f"{API}/clusterings/{job['id']}").json()
     assert [(each["pixels"], each["share"]) for each in told["palette"]] == [(360, 0.6), (240, 0.4)]
     painted = Image.open(io.BytesIO(ada.get(told["files"]["picture.png"]).content))
@@ -232,6 +244,42 @@ def test_a_picture_is_painted_in_its_clusters_colours(ada):
     assert "#{:02x}{:02x}{:02x}".format(*max(colours, key=colours.get)) == told["palette"][0]["hex"]
     ada.delete(f"{API}/inputs/{picture}")
     assert ada.get(told["files"]["picture.png"]).status_code == 200  # it is kept
+
+
+def test_painted_files_are_whole_when_they_get_their_names_and_the_palette_is_the_last(
+    ada, monkeypatch
+):
+    _, job = clustered_picture(ada)
+    named = {}
+    real = os.replace
+
+    def replace(source, target) -> None:
+        assert not Path(target).exists()
+        named[Path(target).name] = Path(source).read_bytes()
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    told = ada.get(f"{API}/clusterings/{job['id']}").json()
+    monkeypatch.undo()
+    assert list(named) == ["picture.png", "palette.json"]
+    assert json.loads(named["palette.json"]) == told["palette"]
+    assert ada.get(told["files"]["picture.png"]).content == named["picture.png"]
+
+
+def test_without_room_for_the_painted_picture_all_else_is_told(ada, monkeypatch):
+    _, job = clustered_picture(ada)
+
+    def full(path, data) -> None:
+        raise DiskFull("The disk is full.")
+
+    monkeypatch.setattr("studio.clustering.results.write_file", full)
+    told = ada.get(f"{API}/clusterings/{job['id']}").json()
+    assert told["palette"] is None
+    assert "picture.png" not in told["files"]
+    answer = ada.get(f"{API}/clusterings/{job['id']}/picture.png")
+    assert (answer.status_code, sentence(answer)) == (503, "The disk is full.")
+    monkeypatch.undo()
+    assert ada.get(f"{API}/clusterings/{job['id']}").json()["palette"]
 
 
 def test_a_curve_keeps_nothing_and_answers_in_the_job(ada):
