@@ -12,12 +12,15 @@ import numpy as np
 
 from pipelines.clustering.delimited import CHUNK_CELLS
 from pipelines.clustering.layout import MAX_COLUMNS, too_many_columns, unique
+from pipelines.clustering.parquet_pages import MAX_FOOTER, footer_bytes, unpacked
 from pipelines.errors import BadRequest, Stopped, Unavailable
+from pipelines.sizes import in_words
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MAX_UNPACKED = 4_000_000_000  # bytes that a Parquet file says it holds
+MAX_UNPACKED = 4_000_000_000  # bytes that a Parquet file unfolds into
+MAX_AT_ONCE = 1_000_000_000  # of them, in memory at the same time
 
 
 def open_parquet(path: Path) -> Any:
@@ -26,7 +29,7 @@ def open_parquet(path: Path) -> Any:
 
     Raises:
         Unavailable: pyarrow is not installed.
-        BadRequest: damaged, or it unfolds into too much.
+        BadRequest: damaged, or its description is too large.
     """
     try:
         from pyarrow import ArrowException, parquet
@@ -36,6 +39,14 @@ def open_parquet(path: Path) -> Any:
             "(pip install pyarrow). Save the table as CSV and send that."
         ) from None
     try:
+        footer = footer_bytes(path)
+        if footer > MAX_FOOTER:
+            raise BadRequest(
+                "The description at the end of the Parquet file takes {size}; at most {limit} are "
+                "read. Write the table with fewer columns, or in fewer row groups.",
+                size=in_words(footer),
+                limit=in_words(MAX_FOOTER),
+            )
         schema = parquet.read_schema(path)
         texts = [each.name for each in schema if str(each.type) in ("string", "large_string")]
         file = parquet.ParquetFile(path, read_dictionary=texts)
@@ -48,15 +59,39 @@ def open_parquet(path: Path) -> Any:
         )
     if len(schema) > MAX_COLUMNS:
         raise too_many_columns(len(schema))
-    groups = range(file.metadata.num_row_groups)
-    unpacked = sum(file.metadata.row_group(each).total_byte_size for each in groups)
-    if unpacked > MAX_UNPACKED:
+    return file
+
+
+def check_pages(path: Path, file: Any) -> None:
+    """Whether all that is read of a ``ParquetFile`` can be held, by the headers of its pages; what
+    its footer says of that nobody needs to believe.
+
+    Raises:
+        BadRequest: it unfolds into too much, or is damaged.
+    """
+    try:
+        found = unpacked(path, file.metadata, set(flat_names(file)))
+    except (OSError, ValueError) as error:
+        raise _damaged("Parquet", error) from error
+    if found.total > MAX_UNPACKED:
         raise BadRequest(
             "The file unfolds into {size} GB; at most {limit} GB are read. Keep fewer columns.",
-            size=round(unpacked / 1e9, 1),
+            size=round(found.total / 1e9, 1),
             limit=MAX_UNPACKED // 10**9,
         )
-    return file
+    if found.at_once > MAX_AT_ONCE:
+        raise BadRequest(
+            "{size} GB of the file have to be unfolded at once; at most {limit} GB are. Write it "
+            "in smaller row groups, or keep fewer columns.",
+            size=round(found.at_once / 1e9, 1),
+            limit=MAX_AT_ONCE // 10**9,
+        )
+    if found.prefixed:
+        raise BadRequest(
+            "Texts of the Parquet file are packed as differences from the one before "
+            "(DELTA_BYTE_ARRAY), by which a few bytes can unfold into any number. Write it with "
+            "another encoding."
+        )
 
 
 def flat_names(file: Any) -> tuple[str, ...]:

@@ -43,14 +43,16 @@ MOST_NUMBERS = 250_000
 def guarded(cell: object) -> str:
     """The cell as text that no spreadsheet takes for a formula."""
     text = str(cell)
-    if _SIGNS.isdisjoint(text):
+    if _SIGNS.isdisjoint(text) or _NUMBER.fullmatch(text.strip()):
         return text
-    return "".join(map(_defused, _ENDS.split(text)))
+    first, *others = _ENDS.split(text)
+    # To those who do not split, the first part begins a whole that is no number.
+    return "".join((_defused(first, alone=not others), *map(_defused, others)))
 
 
-def _defused(part: str) -> str:
+def _defused(part: str, alone: bool = True) -> str:
     seen = part.lstrip(_UNSEEN)
-    if seen[:1] in _SIGNS and not _NUMBER.fullmatch(seen.rstrip(_UNSEEN)):
+    if seen[:1] in _SIGNS and not (alone and _NUMBER.fullmatch(seen.rstrip(_UNSEEN))):
         return f"{part[: len(part) - len(seen)]}'{seen}"
     return part
 

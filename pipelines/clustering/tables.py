@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pipelines.clustering.binary_tables import (
+    check_pages,
     flat_names,
     npy_chunks,
     open_npy,
@@ -125,6 +126,7 @@ def look(
             if not names:
                 raise BadRequest("The Parquet file has no column of numbers, texts or times.")
             _check_rows(file.metadata.num_rows, max_rows)
+            check_pages(path, file)
     else:
         array = open_npy(path)
         names = unique([""] * array.shape[1])

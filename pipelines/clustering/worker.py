@@ -2,7 +2,7 @@
 
 ``python -m pipelines.clustering.worker <folder>`` reads ``points.npy`` and ``work.pickle`` there,
 prints a line of JSON for each step of progress and leaves ``outcome.pickle``. It ends when its
-standard input does, that is with the studio, however that ended.
+standard input does, that is with the studio, however that ended, and takes the folder with it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 import sys
 import threading
 import warnings
@@ -25,7 +26,7 @@ DISK_FULL = 28  # what it ends with where there is no room for the outcome
 
 
 def main(folder: Path) -> None:
-    threading.Thread(target=_end_with_the_studio, daemon=True).start()
+    threading.Thread(target=_end_with_the_studio, args=(folder,), daemon=True).start()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what others print goes to the log
     warnings.simplefilter("ignore")  # what matters of them is among a fit's notes
@@ -67,9 +68,10 @@ def _follow(events: Any, answers: Any) -> Any:
         print(line, file=answers, flush=True)
 
 
-def _end_with_the_studio() -> None:
+def _end_with_the_studio(folder: Path) -> None:
     while sys.stdin.buffer.read(1):
         pass
+    shutil.rmtree(folder, ignore_errors=True)  # nobody else does where the studio was killed
     os._exit(1)
 
 

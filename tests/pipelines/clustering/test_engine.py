@@ -125,6 +125,19 @@ def test_a_process_ends_when_nobody_asks_any_more(stop):
     assert not any(child.is_running() for child in children)
 
 
+def test_when_the_studio_is_killed_neither_process_nor_folder_stays(tmp_path):
+    folder = tmp_path / "work"
+    folder.mkdir()
+    (folder / "work.pickle").write_bytes(pickle.dumps((sleepy, {"seconds": 100})))
+    np.save(folder / "points.npy", np.zeros((1, 1)))
+    command = [sys.executable, "-m", "pipelines.clustering.worker", str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline()  # it is in the midst of it
+        process.stdin.close()  # as the system does for whoever is killed
+        assert process.wait(60) == 1
+    assert not folder.exists()
+
+
 @pytest.mark.skipif(
     not os.path.exists("/proc/self/clear_refs"), reason="the system does not reset a peak"
 )

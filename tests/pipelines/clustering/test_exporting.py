@@ -55,6 +55,7 @@ def rows_of(path) -> list[list[str]]:
         "-1e5x",
         "-1,5,=2",
         "-inf()",
+        "-1;-2,5",
     ],
 )  # fmt: skip
 def test_what_a_spreadsheet_would_run_is_defused(cell):
@@ -85,7 +86,6 @@ def test_what_is_trimmed_away_does_not_hide_a_formula(before):
         "-inf",
         "-Infinity",
         "1;-3",
-        "-1;-2,5",
         "3",
         "a=b",
         "",
@@ -136,8 +136,7 @@ def test_no_cell_is_a_formula_however_the_file_is_split(out, formula, before, de
     for cell in cells_of(out.read_bytes().decode("utf-8-sig"), delimiter):
         seen = cell.strip(' "\t\r\n')
         assert not seen.startswith(tuple("=@+＝")), cell
-        assert not seen.startswith("-") or seen == "-4" or seen.startswith("-1"), cell
-        assert "cmd" not in seen or not seen.startswith("-"), cell
+        assert not seen.startswith("-") or seen == "-4", cell
 
 
 def test_very_long_texts_are_defused_in_no_time():

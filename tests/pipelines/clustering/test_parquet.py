@@ -3,6 +3,8 @@ from __future__ import annotations
 import csv
 import datetime
 import decimal
+import resource
+import zlib
 
 import numpy as np
 import pandas as pd
@@ -10,11 +12,22 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from pipelines.clustering import binary_tables, profile
+from pipelines.clustering import binary_tables, parquet_pages, profile
 from pipelines.clustering.exporting import labels_csv
+from pipelines.clustering.parquet_pages import unpacked
 from pipelines.clustering.picking import Picking, pick
 from pipelines.clustering.tables import frames, look
 from pipelines.errors import BadRequest
+from tests.pipelines.clustering.lying_parquet import (
+    BYTES,
+    DELTA_BYTES,
+    DELTA_LENGTHS,
+    TEXT,
+    Lie,
+    signed,
+    varint,
+    zeros,
+)
 
 
 @pytest.fixture
@@ -147,6 +160,83 @@ def test_a_file_that_unfolds_into_too_much_is_refused_before_it_is_read(path, mo
     look(path)
     monkeypatch.setattr(binary_tables, "MAX_UNPACKED", 50)
     assert "unfolds into" in refusal(lambda: look(path))
+
+
+def test_a_file_made_by_hand_is_read_where_it_does_not_lie(path):
+    values = np.arange(10.0)
+    honest = Lie(zlib.compress(values.tobytes(), wbits=31), 80, columns=2)
+    path.write_bytes(honest.octets())
+    table = look(path)
+    assert (table.rows, table.names) == (10, ("c0", "c1"))
+    assert pick(table, Picking(columns=("c1",))).data.X[:, 0].tolist() == values.tolist()
+
+
+@pytest.mark.parametrize(
+    ("lie", "said"),
+    [
+        (Lie(zeros(2_000_000), 2_000_000_000), "2.0 GB of the file have to be unfolded at once"),
+        (Lie(zeros(1_000), 900_000_000, columns=2), "1.8 GB of the file have to be unfolded"),
+        (Lie(zeros(1_000), 900_000_000, columns=5), "unfolds into 4.5 GB; at most 4 GB"),
+        (Lie(zeros(1_000), -5), "damaged or cut off (a page without its sizes)"),
+        (Lie(zeros(1_000), 100), "damaged"),  # and unfolds into more than its header says
+        (Lie(zeros(1_000), 1_000, rows=10**12), "more than 1,000,000 rows"),
+        (Lie(zeros(1_000), 1_000, page_rows=10**9, rows=10**6), "damaged"),
+        (Lie(zeros(1_000), 1_000, physical=BYTES, logical=TEXT, encoding=DELTA_BYTES), "DELTA_BY"),
+    ],
+)  # fmt: skip
+def test_a_file_that_lies_about_what_it_holds_is_refused_in_little_memory(path, lie, said):
+    path.write_bytes(lie.octets())
+    pa.default_memory_pool().release_unused()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert said in refusal(lambda: look(path))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kilobytes
+
+
+def test_lengths_that_are_more_than_the_texts_are_refused_in_little_memory(path):
+    # Of 2³⁰ lengths, in blocks of so many: they would take four gigabytes.
+    lengths = varint(2**30) + varint(1) + varint(2**30) + signed(0) + (signed(0) + b"\0") * 3
+    page = zlib.compress(lengths, wbits=31)
+    lie = Lie(page, len(lengths), physical=BYTES, logical=TEXT, encoding=DELTA_LENGTHS)
+    path.write_bytes(lie.octets())
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert "damaged" in refusal(lambda: look(path))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
+
+
+def test_a_footer_beyond_the_limit_is_not_read(path):
+    path.write_bytes(b"PAR1" + b"\0" * 100 + (9_000_000).to_bytes(4, "little") + b"PAR1")
+    assert "takes 9.0 MB; at most 8.0 MB are read" in refusal(lambda: look(path))
+
+
+def test_the_headers_of_pages_are_read_as_every_writer_makes_them(path):
+    names = [f"c{number}" for number in range(6)]
+    texts = [f"text {i % 50}" * 9 for i in range(5000)]
+    table = pa.table({n: np.arange(5000.0) % 7 if i % 2 else texts for i, n in enumerate(names)})
+    for options in (
+        {"data_page_version": "2.0"},
+        {"compression": "none", "use_dictionary": False},
+        {"write_page_checksum": True, "write_statistics": False, "data_page_size": 500},
+        {"row_group_size": 999, "compression": "zstd"},
+    ):
+        parquet.write_table(table, path, **options)
+        with parquet.ParquetFile(path) as file:
+            found = unpacked(path, file.metadata, set(names))
+            groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
+            columns = [group.column(i) for group in groups for i in range(6)]
+            # These sums count the headers too.
+            said = sum(column.total_uncompressed_size for column in columns)
+        assert found.total < said < found.total + 200 * found.pages
+        assert 0 < found.at_once <= found.total
+        assert not found.prefixed
+    assert unpacked(path, file.metadata, {"c0"}).total < found.total / 3
+
+
+def test_headers_without_end_are_given_up(path, monkeypatch):
+    written(path, {"a": np.arange(3000.0)}, data_page_size=100, use_dictionary=False)
+    monkeypatch.setattr(parquet_pages, "MAX_PAGES", 3)
+    assert "more than 3 pages" in refusal(lambda: look(path))
+    monkeypatch.setattr(parquet_pages, "MAX_HEADERS", 60)
+    assert "too long" in refusal(lambda: look(path))
 
 
 def test_texts_that_repeat_are_not_unfolded(path):
