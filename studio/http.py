@@ -90,6 +90,11 @@ async def received(request: Request, home: Path) -> AsyncIterator[IO[bytes]]:
             file.seek(0)
         except OSError as error:
             if error.errno in NO_SPACE:
-                raise disk_full(file.tell(), home) from error
+                raise disk_full(max(file.tell(), _said_length(request)), home) from error
             raise
         yield file
+
+
+def _said_length(request: Request) -> int:
+    said = request.headers.get("content-length", "")
+    return int(said) if said.isdecimal() else 0

@@ -86,11 +86,12 @@ def check_pages(path: Path, file: Any) -> None:
             size=round(found.at_once / 1e9, 1),
             limit=MAX_AT_ONCE // 10**9,
         )
-    if found.prefixed:
+    if found.boundless:
         raise BadRequest(
-            "Texts of the Parquet file are packed as differences from the one before "
-            "(DELTA_BYTE_ARRAY), by which a few bytes can unfold into any number. Write it with "
-            "another encoding."
+            "Texts of the Parquet file are packed by the encoding {encoding}, by which a few bytes "
+            "can unfold into any number. Write it with another encoding, such as plain or "
+            "dictionary.",
+            encoding=found.boundless,
         )
 
 

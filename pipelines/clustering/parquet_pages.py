@@ -22,7 +22,8 @@ MAX_FOOTER = 8_000_000
 MAX_PAGES = 200_000
 MAX_HEADERS = 16_000_000  # bytes of all of them; some seconds
 DICTIONARY_PAGE = 2
-DELTA_BYTE_ARRAY = 7
+# Lengths or beginnings of texts as differences: of a hundred bytes, pyarrow allocates gigabytes.
+BOUNDLESS = {6: "DELTA_LENGTH_BYTE_ARRAY", 7: "DELTA_BYTE_ARRAY"}
 
 _BOOLEANS, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY = (1, 2), 3, 4, 5, 6, 7, 8
 _LIST, _SET, _MAP, _STRUCT = 9, 10, 11, 12
@@ -37,13 +38,15 @@ class Page:
         kind: 0: data, 2: dictionary, 3: data of version 2.
         unpacked: bytes that it unfolds into.
         packed: bytes that follow its header.
-        encoding: of its values; None where the header says none.
+        values: how many there are, of data.
+        encoding: of data; None where the header says none.
         header: bytes of the header itself.
     """
 
     kind: int
     unpacked: int
     packed: int
+    values: int
     encoding: int | None
     header: int
 
@@ -57,14 +60,14 @@ class Unpacked:
         at_once: bytes of what may be in memory at the same time: of each column of a row group its
             largest page and its dictionary, in the row group with the most.
         pages: how many there are.
-        prefixed: whether there are texts that repeat the beginning of the one before, by which a
-            page of a few bytes can unfold into any number.
+        boundless: the encoding of a page that can unfold into any number of bytes, whatever its
+            header says, or None.
     """
 
     total: int
     at_once: int
     pages: int
-    prefixed: bool
+    boundless: str | None
 
 
 def footer_bytes(path: Path) -> int:
@@ -93,7 +96,7 @@ def unpacked(path: Path, metadata: Any, names: Container[str]) -> Unpacked:
         ValueError: a header cannot be read, or there are more than :data:`MAX_PAGES` pages.
     """
     total = most = count = headers = 0
-    prefixed = False
+    boundless = None
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         for number in range(metadata.num_row_groups):
             group = metadata.row_group(number)
@@ -113,10 +116,10 @@ def unpacked(path: Path, metadata: Any, names: Container[str]) -> Unpacked:
                         dictionary += page.unpacked
                     else:
                         largest = max(largest, page.unpacked)
-                    prefixed |= page.encoding == DELTA_BYTE_ARRAY
+                    boundless = boundless or BOUNDLESS.get(page.encoding)
                 at_once += largest + dictionary
             most = max(most, at_once)
-    return Unpacked(total, most, count, prefixed)
+    return Unpacked(total, most, count, boundless)
 
 
 def _pages(data: mmap.mmap, column: Any, limit: int) -> Iterator[Page]:
@@ -126,9 +129,11 @@ def _pages(data: mmap.mmap, column: Any, limit: int) -> Iterator[Page]:
     end = start + column.total_compressed_size
     if not 0 <= start <= end <= len(data):
         raise ValueError("pages beyond the end of the file")
-    while start < end:
+    seen = 0
+    while start < end and seen < column.num_values:  # as pyarrow goes through them
         page = _Reader(data, start, min(len(data), start + limit)).page()
         yield page
+        seen += page.values
         limit -= page.header
         start += page.header + page.packed
 
@@ -141,27 +146,29 @@ class _Reader:
 
     def page(self) -> Page:
         found: dict[int, int] = {}
-        encoding = None
+        values, encoding = 0, None
         for number, kind in self._fields():
             if number in (1, 2, 3) and kind == _I32:
                 found[number] = self._signed()
-            elif number in (5, 7, 8) and kind == _STRUCT:
-                # DataPageHeader, DictionaryPageHeader and DataPageHeaderV2
-                encoding = self._encoding(4 if number == 8 else 2)
+            elif number in (5, 8) and kind == _STRUCT:  # DataPageHeader, DataPageHeaderV2
+                values, encoding = self._about_data(4 if number == 8 else 2)
             else:
                 self._skip(kind)
-        if set(found) != {1, 2, 3} or min(found.values()) < 0:
+        if set(found) != {1, 2, 3} or min(values, *found.values()) < 0:
             raise ValueError("a page without its sizes")
-        return Page(found[1], found[2], found[3], encoding, self.place - self.start)
+        return Page(found[1], found[2], found[3], values, encoding, self.place - self.start)
 
-    def _encoding(self, field: int) -> int | None:
-        encoding = None
+    def _about_data(self, field: int) -> tuple[int, int | None]:
+        """How many values there are, and what ``field`` says of their encoding."""
+        values, encoding = 0, None
         for number, kind in self._fields():
-            if number == field and kind == _I32:
+            if number == 1 and kind == _I32:
+                values = self._signed()
+            elif number == field and kind == _I32:
                 encoding = self._signed()
             else:
                 self._skip(kind)
-        return encoding
+        return values, encoding
 
     def _fields(self) -> Iterator[tuple[int, int]]:
         number = 0

@@ -22,7 +22,7 @@ from pipelines.errors import BadRequest, NotFound, stored
 from pipelines.files import size_of
 from studio.files import write_file
 from studio.inputs import WRITING_SECONDS
-from studio.job import DONE, Job
+from studio.job import DONE, QUEUED, RUNNING, Job
 
 if TYPE_CHECKING:
     from pipelines.clustering.datasets import Dataset
@@ -239,9 +239,10 @@ class Clusterings:
         job = self._jobs.get(owner_id, job_id)
         if job.kind not in _REQUESTS:
             raise NotFound("Job {id} has clustered nothing.", id=job.id)
-        self._jobs.delete(owner_id, job_id)
-        if _FOLDER.fullmatch(name := _folder(job)):
+        # The row last: on a full disk it needs the room that the folder gives.
+        if job.state not in (QUEUED, RUNNING) and _FOLDER.fullmatch(name := _folder(job)):
             shutil.rmtree(self._home / RESULTS / name, ignore_errors=True)
+        self._jobs.delete(owner_id, job_id)
 
     # --- the room they take -----------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
 import threading
 from collections.abc import Callable
@@ -29,7 +30,7 @@ from studio.accounts import owner_of
 from studio.clustering.downloads import write_centres, write_data, write_labels
 from studio.clustering.films import Films
 from studio.clustering.overlay import MAX_TOLD, overlay
-from studio.home import NO_SPACE, DiskFull, disk_full
+from studio.home import NO_SPACE, DiskFull, readable_bytes
 from studio.http import KEPT, NOT_KEPT, json_object, while_heard
 from studio.i18n import language_of, translate
 
@@ -239,10 +240,12 @@ def _written(home: Path, write: Callable[[Path], None]) -> Path:
     try:
         write(path)
     except OSError as error:
-        size = path.stat().st_size
         path.unlink(missing_ok=True)
-        if error.errno in NO_SPACE:
-            raise disk_full(size, home) from error
+        if error.errno in NO_SPACE:  # nobody knows how much the whole would be
+            raise DiskFull(
+                "The disk is full: {free} are free. Free some space, then send the job again.",
+                free=readable_bytes(shutil.disk_usage(home).free),
+            ) from error
         raise
     except BaseException:
         path.unlink(missing_ok=True)

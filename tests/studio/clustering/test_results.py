@@ -413,6 +413,22 @@ def test_deleted_is_gone_for_good_and_gives_its_room_back(still):
         still.clusterings.of("ada", job)
 
 
+def test_a_full_disk_does_not_keep_anybody_from_freeing_it(still, monkeypatch):
+    job, folder = ended(still)
+    write = still.store.write
+
+    def full(*statement) -> int:
+        if folder.exists():
+            raise DiskFull("The disk is full.")
+        return write(*statement)
+
+    monkeypatch.setattr(still.store, "write", full)
+    still.clusterings.delete("ada", job)
+    assert not folder.exists()
+    with pytest.raises(NotFound, match="no job"):
+        still.clusterings.of("ada", job)
+
+
 def test_results_of_no_job_are_cleaned_up_and_others_are_kept(still):
     job, kept = ended(still)
     lost = still.home / RESULTS / ("a" * 32)
