@@ -24,7 +24,7 @@ from pipelines.messages import Message
 from studio.accounts import is_guest
 from studio.clustering.making import Made, Maker
 from studio.clustering.sources import DrawnSource, Kind, Source, essence, source_of
-from studio.clustering.tables import KnownTable, Tables, sweep
+from studio.clustering.tables import KnownTable, Tables, forget_halves, sweep
 from studio.home import room_for
 from studio.inputs import KEPT_SECONDS
 from studio.job import QUEUED, RUNNING
@@ -104,6 +104,7 @@ class ClusterData:
     ) -> None:
         self._store, self._home, self._gallery = store, home, gallery
         self.tables = Tables(store, home, gallery)
+        forget_halves(home / FOLDER)
         self._maker = Maker(self.tables, gallery, inputs, cache, self._of_gallery)
         self._lock = threading.Lock()  # a file and its row come and go together
         self._turns = threading.BoundedSemaphore(AT_ONCE)

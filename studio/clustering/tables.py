@@ -69,6 +69,7 @@ class Tables:
     def __init__(self, store: Store, home: Path, gallery: Gallery) -> None:
         self._store, self._home, self._gallery = store, home, gallery
         self._lock = threading.Lock()  # a file and its row come and go together
+        forget_halves(home / FOLDER)
 
     def check_room(self, owner: str) -> None:
         """Raises Busy when the owner keeps as much as is allowed."""
@@ -211,6 +212,12 @@ class Tables:
                 self._path(row["id"]).unlink(missing_ok=True)
                 self._store.write("DELETE FROM cluster_tables WHERE id = ?", (row["id"],))
         return [row["bytes"] for row in rows]
+
+
+def forget_halves(folder: Path) -> None:
+    """Deletes what a studio that was killed was about to write; for the start of another one."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
 
 
 def sweep(folder: Path, known: set[str], dry_run: bool) -> int:
