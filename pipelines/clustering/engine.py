@@ -188,7 +188,8 @@ def _save(results: Path, fitted: Fitted, request: ClusterRequest, scaled: Scaled
                 save_array(folder / "soft.npy", fitted.soft.astype(np.float32))
         if certainty is not None:
             save_array(folder / "certainty.npy", certainty.astype(np.float32))
-        np.savez(folder / "extra.npz", **fitted.extra)
+        if fitted.extra:
+            np.savez(folder / "extra.npz", **fitted.extra)
         (folder / "model.json").write_text(parameters_json(model), encoding="utf-8")
         code = python_code(request.algorithm, request.params, request.seed, request.scaling)
         (folder / "cluster.py").write_text(code, encoding="utf-8")

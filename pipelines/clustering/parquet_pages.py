@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-MAX_FOOTER = 8_000_000
-"""Bytes; in memory it takes some fifty times that, and of 1,000 columns 20 row groups need two."""
+MAX_FOOTER = 4_000_000
+"""Bytes. In memory a footer takes up to 230 times as many; of 1,000 columns in ten row groups it
+has one to two million."""
 MAX_PAGES = 200_000
 MAX_HEADERS = 16_000_000  # bytes of all of them; some seconds
 DICTIONARY_PAGE = 2

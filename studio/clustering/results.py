@@ -104,7 +104,7 @@ class Clustering:
     @cached_property
     def extra(self) -> dict[str, np.ndarray]:
         """Arrays of this algorithm; see :mod:`pipelines.clustering.fitting`."""
-        if isinstance(self.request, CompareRequest):
+        if not (self.folder / "extra.npz").is_file():
             return {}
         with self._opened("extra.npz") as file:
             return {name: file[name] for name in file}

@@ -26,6 +26,7 @@ FILES = {
     "labels.csv": "Labels (CSV)",
     "centres.csv": "Centres (CSV)",
     "model.json": "Parameters (JSON)",
+    "extra.npz": "Arrays of the fit (NPZ)",
     "cluster.py": "Python code",
     "data.csv": "Data for the code (CSV)",
 }
@@ -74,6 +75,8 @@ def _files(found: Clustering, visitor: Visitor) -> str:
     names = dict(FILES)
     if found.centres is None:
         del names["centres.csv"]
+    if not found.extra:
+        del names["extra.npz"]
     links = "".join(
         f'<a href="api/v1/clusterings/{found.job.id}/{name}" download>'
         f"{escape(visitor.say(title))}</a>"

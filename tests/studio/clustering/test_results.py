@@ -206,6 +206,7 @@ def test_the_code_gives_the_same_labels_from_the_data_beside_it(ada, tmp_path, m
     model = ada.get(files["model.json"]).json()
     assert model["parameters"]["clusters"] == 3
     assert "left_out" not in model
+    assert "extra.npz" not in files  # k-means has no further arrays
     assert job["result"]["agreement"]["ari"] == pytest.approx(0.62, abs=0.01)  # standardised
 
 
@@ -277,7 +278,7 @@ def test_without_room_for_the_painted_picture_all_else_is_told(ada, monkeypatch)
     assert told["palette"] is None
     assert "picture.png" not in told["files"]
     answer = ada.get(f"{API}/clusterings/{job['id']}/picture.png")
-    assert (answer.status_code, sentence(answer)) == (503, "The disk is full.")
+    assert (answer.status_code, sentence(answer)) == (507, "The disk is full.")
     monkeypatch.undo()
     assert ada.get(f"{API}/clusterings/{job['id']}").json()["palette"]
 
@@ -334,7 +335,7 @@ def test_a_film_that_nobody_waits_for_any_more_ends(ada, monkeypatch):
     data = data_of(ada, kind="made", name="moons", points=50)
     ended = threading.Event()
 
-    def endless(request, data, stop):
+    def endless(request, data, stop, lay_out):
         assert stop.wait(15)
         ended.set()
         raise Stopped
