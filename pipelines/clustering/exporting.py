@@ -23,7 +23,8 @@ import numpy as np
 from pipelines.clustering.datasets import Dataset
 from pipelines.clustering.layout import unique
 from pipelines.clustering.tables import Table, frames
-from pipelines.errors import Stopped
+from pipelines.errors import BadRequest, Stopped
+from pipelines.sizes import in_words
 
 # Full-width and small signs too: Excel reads them as the common ones.
 _SIGNS = frozenset("=+-@＝＋－＠﹦﹢﹣﹫")
@@ -36,6 +37,9 @@ _NUMBER = re.compile(
     re.IGNORECASE,
 )
 _BLOCK = 50_000
+MOST_WRITTEN = 4_000_000_000
+"""Characters of a CSV file. A Parquet file of a few kilobytes may stand for more than any disk
+holds: it has a text once, however often it is repeated."""
 MOST_NUMBERS = 250_000
 """Of an array in a JSON file: 5 MB of text."""
 
@@ -79,6 +83,7 @@ def labels_csv(
         further: columns more, (n,) numbers each, such as the probability of the cluster.
 
     Raises:
+        BadRequest: the file would be too large; it is not whole then.
         Stopped: ``stop`` was set; the file is not whole then.
     """
     names = source.names if isinstance(source, Table) else source.columns
@@ -178,9 +183,26 @@ def _plain(value: Any) -> Any:
 
 
 def _write(file: TextIO, names: Iterable[str], rows: Iterable[Sequence[Any]]) -> None:
-    writer = csv.writer(file)
+    writer = csv.writer(_Limited(file))
     writer.writerow(map(guarded, names))
     writer.writerows(rows)
+
+
+class _Limited:
+    """A file that takes :data:`MOST_WRITTEN` characters."""
+
+    def __init__(self, file: TextIO) -> None:
+        self.file, self.left = file, MOST_WRITTEN
+
+    def write(self, text: str) -> None:
+        self.left -= len(text)
+        if self.left < 0:
+            raise BadRequest(
+                "The table would take more than {limit} as CSV; no more is written. Leave out the "
+                "column with the longest texts, and cluster again.",
+                limit=in_words(MOST_WRITTEN),
+            )
+        self.file.write(text)
 
 
 def _spread(values: np.ndarray, rows: np.ndarray | None, total: int) -> list[Any]:
@@ -219,4 +241,6 @@ def _cells(series: Any) -> list[Any]:
     cells = series.astype(object).where(series.notna(), "").tolist()
     if series.dtype.kind in "iuf":
         return cells
-    return [guarded(cell) if isinstance(cell, str) else cell for cell in cells]
+    # Each text once: a long one of a small file may stand in every row.
+    safe = {cell: guarded(cell) for cell in cells if isinstance(cell, str)}
+    return [safe[cell] if isinstance(cell, str) else cell for cell in cells]

@@ -5,6 +5,7 @@ import io
 import json
 import threading
 import time
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,7 @@ from pipelines.clustering.exporting import (
 )
 from pipelines.clustering.layout import Reading
 from pipelines.clustering.tables import look
-from pipelines.errors import Stopped
+from pipelines.errors import BadRequest, Stopped
 
 
 @pytest.fixture
@@ -210,6 +211,22 @@ def test_a_byte_order_mark_comes_only_where_there_are_texts(tmp_path, out):
 def test_labels_of_another_number_are_a_bug(out):
     with pytest.raises(ValueError, match="3 labels for 600 rows"):
         labels_csv(out, make(DatasetRequest()), np.zeros(3))
+
+
+def test_a_long_text_in_every_row_is_held_once_and_ends_at_the_limit(tmp_path, out, monkeypatch):
+    monkeypatch.setattr("pipelines.clustering.exporting.MOST_WRITTEN", 2_000_000)
+    path = tmp_path / "upload"
+    column = pd.Categorical(["=" + "x" * 100_000] * 5_000)  # half a gigabyte as CSV
+    pd.DataFrame({"a": column, "b": np.arange(5_000.0)}).to_parquet(path)
+    assert path.stat().st_size < 200_000
+    table = look(path)
+    tracemalloc.start()
+    with pytest.raises(BadRequest, match=r"more than 2\.0 MB as CSV"):
+        labels_csv(out, table, np.zeros(5_000, np.int32))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20_000_000
+    assert out.stat().st_size <= 2_000_000
 
 
 def test_writing_stops_when_told(out):
