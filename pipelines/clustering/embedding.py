@@ -5,8 +5,8 @@ sees: its last feature maps, as their means and as their maxima over the picture
 The two are brought to one scale by numbers that were measured once, so that a picture's place does
 not depend on the others.
 
-Measured with the five nearest neighbours of each picture, itself left out, where the starter's
-judge has not trained: of 600 renders of one toy (the first that
+Measured with the five nearest neighbours of each picture, itself left out, on pictures that the
+judge was not trained with: of 600 renders of one toy (the first that
 :func:`pipelines.toybox.measure.measuring_scenes` gives of all 36 kinds) they tell the kind of 77 %,
 the colour of 87 % and the place of 98 %; of 168 square crops of 14 pictures that come with
 scikit-image and scikit-learn, from which of them a crop is, of 97 %. Histograms of Lab colours

@@ -85,9 +85,12 @@ def fit_dbscan(
     """DBSCAN: Ester, Kriegel, Sander and Xu, KDD 1996. Both ways give the same labels.
 
     More than :data:`calls.DBSCAN_FEW` points are clustered by :mod:`pipelines.clustering.dbscan`,
-    which takes a tenth to all of scikit-learn's time where there are clusters. In 16 and more
-    dimensions without any it takes up to three times as long; but scikit-learn would keep all
-    neighbourhoods there too, and nobody knows beforehand how large these are.
+    which takes a hundredth to a third of scikit-learn's time where there are clusters, and in up to
+    15 dimensions also where there are none. From 16 dimensions on scikit-learn compares all pairs
+    by products of matrices; where nothing is clustered that is up to 1.9 times as fast in 16 and
+    2.5 times in 24 and 32 (20,000 points on one core). It is not taken there: it rounds, so that of
+    pairs exactly eps apart it joins half, where trees join five of six; it keeps all
+    neighbourhoods, however many they are; and it neither tells how far it is nor stops when told.
 
     Returns:
         ``labels`` (n,) and ``core`` int64 (cores,), indices of core points, ascending.
