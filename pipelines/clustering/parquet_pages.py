@@ -75,7 +75,7 @@ def footer_bytes(path: Path) -> int:
     """What a Parquet file says of the length of its footer.
 
     Raises:
-        ValueError: it is no such file.
+        ValueError: it is no such file, or cut off.
     """
     with path.open("rb") as file:
         size = file.seek(0, 2)
@@ -83,7 +83,10 @@ def footer_bytes(path: Path) -> int:
         end = file.read(8)
     if len(end) < 8 or not end.endswith(b"PAR1"):
         raise ValueError("no PAR1 at its end")
-    return int.from_bytes(end[:4], "little")
+    footer = int.from_bytes(end[:4], "little")
+    if footer > size:
+        raise ValueError("its description is longer than the file")
+    return footer
 
 
 def unpacked(path: Path, metadata: Any, names: Container[str]) -> Unpacked:

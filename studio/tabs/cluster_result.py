@@ -26,7 +26,7 @@ FILES = {
     "labels.csv": "Labels (CSV)",
     "centres.csv": "Centres (CSV)",
     "model.json": "Parameters (JSON)",
-    "extra.npz": "Arrays of the fit (NPZ)",
+    "extra.npz": "Arrays (NPZ)",
     "cluster.py": "Python code",
     "data.csv": "Data for the code (CSV)",
 }

@@ -18,6 +18,7 @@ import pytest
 
 from studio import access
 from studio.server import Options, Studio
+from tests.pipelines.clustering.lying_parquet import Lie, zeros
 from tests.studio.live import live_studio, sentence
 
 TABLES, DATA = "/api/v1/cluster-tables", "/api/v1/cluster-data"
@@ -83,6 +84,11 @@ FILES = {
     "a pickle": (pickle.dumps([1.0, 2.0]), "neither text nor"),
     "an npy that claims 8 TB": (claiming("(1000000000000, 1)"), "damaged or cut off"),
     "an npy of negative length": (claiming("(-1, 2)"), ""),
+    "an npy whose header claims 4 GB": (b"\x93NUMPY\x02\0" + b"\xff" * 4 + b"{" * 99, "damaged"),
+    "a parquet whose page claims 2 GB": (
+        Lie(zeros(1_000_000), 2_000_000_000).octets(),
+        "2.0 GB of the file have to be unfolded at once",
+    ),
     "an npy whose header is code": (claiming("__import__('time').sleep(100)"), "damaged"),
     "an npy of five axes": (npy(np.zeros((1,) * 5)), "axes"),
     "an npy of texts": (npy(np.array(["a", "b"])), "array of numbers"),
