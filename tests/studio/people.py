@@ -1,6 +1,8 @@
-"""Those who have an account in the tests' studios."""
+"""Those who have an account in the tests' studios, and their browsers."""
 
 from __future__ import annotations
+
+import httpx
 
 from studio.accounts import Account
 from studio.passwords import hash_password
@@ -12,3 +14,12 @@ ACCOUNTS = (
     Account("host", hash_password("the host's"), "local", is_host=True),
 )
 PASSWORDS = {"ada": "ada's own", "bob": "bob's own", "guest": "shared", "host": "the host's"}
+
+
+def browser_of(address: str, name: str | None) -> httpx.Client:
+    """A browser of its own at a studio's address, in which ``name`` is logged in; None: nobody."""
+    client = httpx.Client(base_url=address, timeout=120)
+    if name is not None:
+        answer = client.post("/login", data={"name": name, "password": PASSWORDS[name]})
+        assert (answer.status_code, answer.headers["location"]) == (303, "/")
+    return client
