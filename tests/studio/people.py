@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import httpx
 
 from studio.accounts import Account
@@ -16,10 +19,11 @@ ACCOUNTS = (
 PASSWORDS = {"ada": "ada's own", "bob": "bob's own", "guest": "shared", "host": "the host's"}
 
 
-def browser_of(address: str, name: str | None) -> httpx.Client:
+@contextmanager
+def browser_of(address: str, name: str | None) -> Iterator[httpx.Client]:
     """A browser of its own at a studio's address, in which ``name`` is logged in; None: nobody."""
-    client = httpx.Client(base_url=address, timeout=120)
-    if name is not None:
-        answer = client.post("/login", data={"name": name, "password": PASSWORDS[name]})
-        assert (answer.status_code, answer.headers["location"]) == (303, "/")
-    return client
+    with httpx.Client(base_url=address, timeout=120) as client:
+        if name is not None:
+            answer = client.post("/login", data={"name": name, "password": PASSWORDS[name]})
+            assert (answer.status_code, answer.headers["location"]) == (303, "/")
+        yield client
