@@ -6,12 +6,15 @@ import contextlib
 import json
 import re
 import time
+from collections.abc import Iterator
+from functools import partial
 
 import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
 from pipelines.chat.catalog import OWN
+from pipelines.chat.prune import evaluate
 from pipelines.errors import UserError
 from tests.browser.test_look import PHONE, widths
 from tests.browser.test_rest import at_rest, quickly
@@ -29,6 +32,14 @@ def tiny(studio) -> None:
     (folder / "ten.yaml").write_text(
         f"title: {TINY}\nbackend: transformers\nsource: {{folder: ten}}\n"
     )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def measured_shortly() -> Iterator[None]:
+    """Fewer tokens of the text and of generation: how many there are is nothing to the page."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate, "Effort", partial(evaluate.Effort, 1024, 8, 2))
+        yield
 
 
 @pytest.fixture(autouse=True)
