@@ -26,6 +26,7 @@ from pipelines.toybox.vocabulary import HELD_OUT, TRAINED
 STARTER = ASSETS / "starter"
 SKETCH, DEPTH = "starter-controlnet-sketch", "starter-controlnet-depth"
 ROOT = Path(__file__).parents[1]
+FEW = {"seed": 5, "steps": 4, "width": 64, "height": 64, "sampler": "Euler a"}
 
 
 @pytest.fixture(scope="module")
@@ -88,17 +89,14 @@ def test_a_seed_gives_the_same_picture_alone_and_in_a_batch_and_after_a_reload(c
     assert np.abs(again - together[0]).max() <= 1
 
 
-def test_a_seed_gives_the_same_picture_after_another_model_has_taken_its_place(
-    twin_folder, tmp_path
-):
-    shutil.copytree(twin_folder("sd1"), tmp_path / "models" / "another")
-    cache = _cache_in(tmp_path, 2**31)
-    few = {"seed": 5, "steps": 4, "width": 64, "height": 64, "sampler": "Euler a"}
-    (first,), _ = _paint(cache, **few)
+def test_a_seed_gives_the_same_picture_after_another_model_has_taken_its_place(twin_folder, home):
+    shutil.copytree(twin_folder("sd1"), home / "models" / "another")
+    cache = _cache_in(home, 2**31)
+    (first,), _ = _paint(cache, **FEW)
     cache.budget_bytes = cache.loaded()[0].bytes  # room for one
-    _paint(cache, **few, model="another")
+    _paint(cache, **FEW, model="another")
     assert [entry.name for entry in cache.loaded()] == ["another"]
-    (again,), _ = _paint(cache, **few)
+    (again,), _ = _paint(cache, **FEW)
     assert np.abs(again - first).max() <= 1
 
 
@@ -106,27 +104,25 @@ IN_A_NEW_PROCESS = """
 import sys
 from pathlib import Path
 from pipelines.events import Picture
-from tests.test_starter import _cache_in, _events
+from tests.test_starter import FEW, _cache_in, _events
 
 home, file = map(Path, sys.argv[1:])
-events = _events(
-    _cache_in(home, 2**31), seed=5, steps=4, width=64, height=64, sampler="Euler a"
-)
+events = _events(_cache_in(home, 2**31), **FEW)
 (picture,) = [event.image for event in events if isinstance(event, Picture)]
 picture.save(file)
 """
 
 
-def test_a_seed_gives_the_same_picture_after_a_restart(tmp_path):
-    """The second process finds what the first one has kept in the home folder."""
-    painted = []
-    for file in (tmp_path / "before.png", tmp_path / "after.png"):
-        command = [sys.executable, "-c", IN_A_NEW_PROCESS, str(tmp_path), str(file)]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        painted.append(np.asarray(Image.open(file), int))
-    assert painted[0].std() > 10
-    assert np.abs(painted[1] - painted[0]).max() <= 1
+def test_a_seed_gives_the_same_picture_after_a_restart(tmp_path, home, cache):
+    """The new process finds what this one has kept in the home folder."""
+    (before,), _ = _paint(cache, **FEW)
+    file = tmp_path / "after.png"
+    command = [sys.executable, "-c", IN_A_NEW_PROCESS, str(home), str(file)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    after = np.asarray(Image.open(file), int)
+    assert before.std() > 10
+    assert np.abs(after - before).max() <= 1
 
 
 def test_the_fast_unet_paints_what_pytorch_paints(cache, monkeypatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.test_look import PHONE
+from tests.browser.test_look import PHONE, widths
 from tests.pipelines.chat.tiny_llama import byte_level, llama
 
 TINY = "Tiny LLaMA"
@@ -164,13 +164,12 @@ def test_a_chinese_reader_gets_all_of_it_in_chinese(visit):
     expect(page.locator(".build")).to_contain_text("个参数")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_never_scrolls_sideways_in_any_view(visit, scheme):
-    page = opened(visit(color_scheme=scheme, **PHONE), "The cat sat on the mat, " * 12)
+def test_a_phone_never_scrolls_sideways_in_any_view(visit):
+    page = opened(visit(**PHONE), "The cat sat on the mat, " * 12)
     for view, part in PARTS.items():
         turn_to(page, view)
         expect(page.locator(f"#inside-{view} {part}").first).to_be_visible()
-        assert page.evaluate("document.documentElement.scrollWidth") == 390, view
+        assert widths(page) == [390, 390], view
 
 
 def _label(text: str) -> str:

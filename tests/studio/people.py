@@ -1,6 +1,11 @@
-"""Those who have an account in the tests' studios."""
+"""Those who have an account in the tests' studios, and their browsers."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
 
 from studio.accounts import Account
 from studio.passwords import hash_password
@@ -12,3 +17,13 @@ ACCOUNTS = (
     Account("host", hash_password("the host's"), "local", is_host=True),
 )
 PASSWORDS = {"ada": "ada's own", "bob": "bob's own", "guest": "shared", "host": "the host's"}
+
+
+@contextmanager
+def browser_of(address: str, name: str | None) -> Iterator[httpx.Client]:
+    """A browser of its own at a studio's address, in which ``name`` is logged in; None: nobody."""
+    with httpx.Client(base_url=address, timeout=120) as client:
+        if name is not None:
+            answer = client.post("/login", data={"name": name, "password": PASSWORDS[name]})
+            assert (answer.status_code, answer.headers["location"]) == (303, "/")
+        yield client

@@ -27,25 +27,6 @@ def studio(tmp_path_factory, twin_home) -> Iterator[tuple]:
         yield running
 
 
-@pytest.fixture
-def visitor(studio) -> Iterator:
-    """``visitor(name)``: a browser of its own, logged in."""
-    clients = []
-
-    def browser(name: str | None) -> httpx.Client:
-        client = httpx.Client(base_url=studio[1], timeout=60)
-        clients.append(client)
-        if name is not None:
-            form = {"name": name, "password": PASSWORDS[name]}
-            answer = client.post("/login", data=form)
-            assert (answer.status_code, answer.headers["location"]) == (303, "/")
-        return client
-
-    yield browser
-    for client in clients:
-        client.close()
-
-
 # --- who may come in ---------------------------------------------------------------------------
 
 

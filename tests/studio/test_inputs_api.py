@@ -15,7 +15,7 @@ from pipelines.annotators import registry
 from studio.metadata import read_settings
 from studio.server import Studio
 from tests.studio.live import live_studio, options_for, paint, sentence, settings, wait_for
-from tests.studio.people import ACCOUNTS, PASSWORDS
+from tests.studio.people import ACCOUNTS
 
 INPUTS, CONDITION = "/api/v1/inputs", "/api/v1/condition"
 CONTROL = "/api/v1/jobs/control"
@@ -27,27 +27,6 @@ def studio(tmp_path_factory, twin_home, control_folder) -> Iterator[tuple[Studio
     home = tmp_path_factory.mktemp("inputs")
     with live_studio(options_for(home, twin_home, control_folder, accounts=ACCOUNTS)) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def visitors(studio) -> Iterator[dict[str, httpx.Client]]:
-    clients = {}
-    for name in ("ada", "bob", "guest"):
-        clients[name] = httpx.Client(base_url=studio[1], timeout=60)
-        clients[name].post("/login", data={"name": name, "password": PASSWORDS[name]})
-    yield clients
-    for client in clients.values():
-        client.close()
-
-
-@pytest.fixture(scope="module")
-def ada(visitors) -> httpx.Client:
-    return visitors["ada"]
-
-
-@pytest.fixture(scope="module")
-def bob(visitors) -> httpx.Client:
-    return visitors["bob"]
 
 
 def drawing(size=(96, 96)) -> Image.Image:
@@ -176,9 +155,8 @@ def test_a_drawing_takes_the_place_of_its_former_self(ada):
 # --- nobody else's --------------------------------------------------------------------------------
 
 
-def test_another_s_picture_is_not_found_by_any_way(studio, ada, bob):
+def test_another_s_picture_is_not_found_by_any_way(ada, bob, stranger):
     kept = bring(ada)
-    stranger = httpx.Client(base_url=studio[1])
     assert stranger.get(kept["url"]).status_code == 401
     assert stranger.post(INPUTS, content=file_of(drawing())).status_code == 401
     assert bob.get(kept["url"]).status_code == 404
@@ -247,8 +225,7 @@ def test_an_empty_canvas_is_refused_with_a_hint(ada, colour):
     assert "Draw some lines" in sentence(answer)
 
 
-def test_a_guest_cannot_have_weights_downloaded(visitors):
-    guest = visitors["guest"]
+def test_a_guest_cannot_have_weights_downloaded(guest):
     asked = {"picture": bring(guest)["id"], "preprocessor": "depth_midas"}
     for answer in (
         guest.post(CONDITION, json=asked),
@@ -332,8 +309,7 @@ def test_a_bad_unit_is_named_before_it_is_queued(ada, changes, status, said):
     assert said in sentence(answer)
 
 
-def test_a_guest_cannot_have_control_models_downloaded(visitors):
-    guest = visitors["guest"]
+def test_a_guest_cannot_have_control_models_downloaded(guest):
     answer = guest.post(CONTROL, json=settings(units=[unit(guest, model="sd15-controlnet-canny")]))
     assert answer.status_code == 403
     assert "only the host may do that" in sentence(answer)

@@ -111,11 +111,11 @@ def test_a_queued_job_is_told_its_wait_once_it_is_known_how_long_its_kind_takes(
     first, second = desk.submit(), desk.submit()
     assert desk.jobs.wait(first.id) is None, "none of its kind has ever ended"
     done_jobs(desk, 100, 90, 500)
-    desk.jobs.endings += 1
+    desk.jobs._worker.endings += 1
     assert 90 < desk.jobs.wait(first.id) <= 100
     assert 190 < desk.jobs.wait(second.id) <= 200
     assert desk.jobs.wait(running.id) is None
-    desk.jobs._running.started -= 101
+    desk.jobs._worker.running.started -= 101
     assert desk.jobs.wait(first.id) is None, "the running one takes longer than usual"
 
 
@@ -259,7 +259,7 @@ def test_an_engine_that_finds_the_disk_full_is_told_so_in_a_sentence(desk):
 
 
 def test_a_database_that_cannot_be_written_for_a_while_loses_no_job(desk, monkeypatch):
-    monkeypatch.setattr("studio.jobs.RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("studio.worker.RETRY_SECONDS", 0.01)
     write, refused = desk.store.write, []
 
     def write_at_third_try(statement, values=()):
@@ -331,7 +331,7 @@ def test_after_a_crash_running_jobs_run_again_but_not_for_ever(desk):
             )
         engines = {"draw": desk.draw}
         revived = Jobs(desk.store, None, engines, desk.gallery, desk.settings)
-        revived._recover()
+        revived._worker.recover()
         expected = "queued" if crash < 2 else "failed"
         assert revived.get(ANN, job.id).state == expected
     assert "3 times" in str(revived.get(ANN, job.id).error)
@@ -346,7 +346,7 @@ def test_power_cuts_do_not_end_what_goes_on_where_it_was(desk):
     def cut(step):
         desk.store.write("UPDATE jobs SET state = 'running', step = ? WHERE id = ?", (step, job.id))
         revived = Jobs(desk.store, None, {"draw": desk.draw}, desk.gallery, desk.settings)
-        revived._recover()
+        revived._worker.recover()
         return revived.get(ANN, job.id).state
 
     assert [cut(step) for step in (40, 80, 0, 0, 90, 120, 0, 0, 0)] == ["queued"] * 8 + ["failed"]

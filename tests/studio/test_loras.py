@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Iterator
 
-import httpx
 import pytest
 import torch
 from PIL import Image
@@ -19,7 +18,7 @@ from studio.reuse import fields_of
 from studio.server import Studio
 from tests.pipelines.lora import files
 from tests.studio.live import TINY, live_studio, options_for, paint, sentence, settings, wait_for
-from tests.studio.people import ACCOUNTS, PASSWORDS
+from tests.studio.people import ACCOUNTS
 
 LORAS, MERGE = "/api/v1/loras", "/api/v1/loras/merge"
 PAINT = "/api/v1/jobs/text_to_image"
@@ -31,27 +30,6 @@ def studio(tmp_path_factory, twin_home) -> Iterator[tuple[Studio, str]]:
     home = tmp_path_factory.mktemp("loras")
     with live_studio(options_for(home, twin_home, accounts=ACCOUNTS)) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def visitors(studio) -> Iterator[dict[str, httpx.Client]]:
-    clients = {}
-    for name in ("ada", "bob", "guest", "host"):
-        clients[name] = httpx.Client(base_url=studio[1], timeout=60)
-        clients[name].post("/login", data={"name": name, "password": PASSWORDS[name]})
-    yield clients
-    for client in clients.values():
-        client.close()
-
-
-@pytest.fixture(scope="module")
-def ada(visitors) -> httpx.Client:
-    return visitors["ada"]
-
-
-@pytest.fixture(scope="module")
-def bob(visitors) -> httpx.Client:
-    return visitors["bob"]
 
 
 @pytest.fixture(scope="module")
@@ -193,8 +171,7 @@ def test_an_id_that_a_client_sends_is_never_believed(ada, bob, clay, data):
     bob.delete(f"{LORAS}/{mine['id']}")
 
 
-def test_a_guest_s_files_count_for_the_quota(studio, visitors, data):
-    guest = visitors["guest"]
+def test_a_guest_s_files_count_for_the_quota(studio, guest, data):
     studio[0].settings.change(guest_quota_mb=1)
     kept = [bring(guest, "clay", data) for _ in range(10**6 // len(data) + 1)]
     refused = guest.post(LORAS, content=data, params={"name": "more"})
@@ -205,27 +182,26 @@ def test_a_guest_s_files_count_for_the_quota(studio, visitors, data):
     studio[0].settings.change(guest_quota_mb=500)
 
 
-def test_files_in_the_folder_are_everybody_s(studio, visitors, data):
+def test_files_in_the_folder_are_everybody_s(studio, ada, guest, host, data):
     folder = studio[0].home / "loras"
     (folder / "shared.safetensors").write_bytes(data)
     (folder / "broken.safetensors").write_bytes(b"PK\x03\x04")
-    for name in ("ada", "guest", "host"):
-        (lora,) = visitors[name].get(LORAS).json()["loras"]
+    for client in (ada, guest, host):
+        (lora,) = client.get(LORAS).json()["loras"]
         assert (lora["name"], lora["shared"]) == ("shared", True)
-        assert visitors[name].delete(f"{LORAS}/{lora['id']}").status_code == 403
-    assert visitors["ada"].get(LORAS).json()["refused"] == []
-    assert "broken.safetensors is a pickle" in visitors["host"].get(LORAS).json()["refused"][0]
-    job = paint(visitors["guest"], prompt="a mug <lora:shared:0.5>")
+        assert client.delete(f"{LORAS}/{lora['id']}").status_code == 403
+    assert ada.get(LORAS).json()["refused"] == []
+    assert "broken.safetensors is a pickle" in host.get(LORAS).json()["refused"][0]
+    job = paint(guest, prompt="a mug <lora:shared:0.5>")
     assert job["result"]["loras"][0]["matched"] > 10
     for path in folder.glob("*.safetensors"):
         path.unlink()
 
 
-def test_strangers_see_nothing(studio, clay):
-    with httpx.Client(base_url=studio[1]) as stranger:
-        assert stranger.get(LORAS).status_code == 401
-        assert stranger.get(clay["files"]["kohya"]).status_code == 401
-        assert stranger.post(LORAS, content=b"x", params={"name": "x"}).status_code == 401
+def test_strangers_see_nothing(stranger, clay):
+    assert stranger.get(LORAS).status_code == 401
+    assert stranger.get(clay["files"]["kohya"]).status_code == 401
+    assert stranger.post(LORAS, content=b"x", params={"name": "x"}).status_code == 401
 
 
 # --- in pictures ----------------------------------------------------------------------------------

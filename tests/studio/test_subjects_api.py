@@ -22,7 +22,7 @@ from pipelines.errors import validated
 from studio.server import Studio
 from tests.pipelines.dreambooth.test_photos import HEIC, claimed_png, encoded, scene, zipped
 from tests.studio.live import live_studio, options_for, sentence
-from tests.studio.people import ACCOUNTS, PASSWORDS
+from tests.studio.people import ACCOUNTS
 
 SUBJECTS = "/api/v1/subjects"
 STRANGE_ID = "0" * 32
@@ -33,22 +33,6 @@ def studio(tmp_path_factory, twin_home) -> Iterator[tuple[Studio, str]]:
     home = tmp_path_factory.mktemp("subjects")
     with live_studio(options_for(home, twin_home, accounts=ACCOUNTS)) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def visitors(studio) -> Iterator[dict[str, httpx.Client]]:
-    clients = {}
-    for name in ("ada", "bob", "guest"):
-        clients[name] = httpx.Client(base_url=studio[1], timeout=60)
-        clients[name].post("/login", data={"name": name, "password": PASSWORDS[name]})
-    yield clients
-    for client in clients.values():
-        client.close()
-
-
-@pytest.fixture(scope="module")
-def ada(visitors) -> httpx.Client:
-    return visitors["ada"]
 
 
 def made(client: httpx.Client, **words) -> dict:
@@ -259,13 +243,11 @@ def test_removing_and_deleting(ada, subject):
 # --- nobody else's --------------------------------------------------------------------------------
 
 
-def test_another_s_photos_are_not_found_by_any_way(studio, visitors, subject):
+def test_another_s_photos_are_not_found_by_any_way(ada, bob, guest, stranger, subject):
     photo = subject["photos"][0]
     address = f"{SUBJECTS}/{subject['id']}"
     picture = f"{address}/photos/{photo['id']}"
-    stranger = httpx.Client(base_url=studio[1])
-    others = {"bob": (visitors["bob"], 404), "guest": (visitors["guest"], 404)}
-    for client, status in (*others.values(), (stranger, 401)):
+    for client, status in ((bob, 404), (guest, 404), (stranger, 401)):
         answers = [
             client.get(address),
             client.get(photo["url"]),
@@ -278,9 +260,9 @@ def test_another_s_photos_are_not_found_by_any_way(studio, visitors, subject):
             client.delete(address),
         ]
         assert [answer.status_code for answer in answers] == [status] * len(answers)
-    for client, _ in others.values():
+    for client in (bob, guest):
         assert subject["id"] not in client.get(SUBJECTS).text
-    assert visitors["ada"].get(address).json() == subject
+    assert ada.get(address).json() == subject
 
 
 @pytest.mark.parametrize("id", ["..%2f..%2fatelier.db", "%2e%2e", "0" * 31, "A" * 32, STRANGE_ID])
@@ -308,15 +290,15 @@ def training(studio, subject) -> str:
     return id
 
 
-def test_another_s_trainings_are_not_found_by_any_way(visitors, training, subject):
-    ada, address = visitors["ada"], f"/api/v1/trainings/{training}"
+def test_another_s_trainings_are_not_found_by_any_way(ada, bob, guest, training, subject):
+    address = f"/api/v1/trainings/{training}"
     (line,) = ada.get(f"{address}/progress").json()["progress"]
     assert ada.get(line["url"]).headers["content-type"] == "image/png"
     described = ada.get(address).json()
     assert (described["state"], described["lora"]) == ("cancelled", None)
     assert "owner" not in described["request"]
     asked = {"subject": subject["id"], "name": "mine", "class_word": "cat"}
-    for client in (visitors["bob"], visitors["guest"]):
+    for client in (bob, guest):
         answers = [
             client.get(address),
             client.get(f"{address}/progress"),
@@ -351,7 +333,7 @@ def model(studio, twin_folder) -> Iterator[str]:
     shelf.delete("ada", about.id)
 
 
-def test_one_cannot_try_what_is_on_another_s_shelf(visitors, studio, model):
+def test_one_cannot_try_what_is_on_another_s_shelf(bob, studio, model):
     running = studio[0]
     base = {"prompt": "x", "model": "tiny-sd1", "steps": 1, "width": 64, "height": 64}
     running.shelf.add("bob", "his", save({"emb_params": torch.ones(1, 32)}))
@@ -364,7 +346,7 @@ def test_one_cannot_try_what_is_on_another_s_shelf(visitors, studio, model):
     ]
     for settings, what in tried:
         asked = {"base": base | settings, "prompts": ["x"]} | what
-        answer = visitors["bob"].post("/api/v1/jobs/before_after", json=asked)
+        answer = bob.post("/api/v1/jobs/before_after", json=asked)
         assert answer.status_code == 404, asked
         assert "shelf" in sentence(answer) or "hers" in sentence(answer)
     for named in (f"own:{model}", "hers"):
@@ -373,7 +355,7 @@ def test_one_cannot_try_what_is_on_another_s_shelf(visitors, studio, model):
         assert own.base.model == own.model == f"own:{model}"
 
 
-def test_nothing_is_said_of_another_s_model(visitors, studio, model, subject):
+def test_nothing_is_said_of_another_s_model(ada, bob, studio, model, subject):
     own, subjects = f"own:{model}", studio[0].subjects
     mine = subjects.create("bob", "Mine", "kref", "cat")
     list(subjects.add("bob", mine.id, [(f"{n}.png", encoded(scene(seed=n))) for n in range(2)]))
@@ -387,8 +369,8 @@ def test_nothing_is_said_of_another_s_model(visitors, studio, model, subject):
         ]
         return [answer.status_code for answer in asked]
 
-    assert 404 not in answers(visitors["ada"], subject["id"])
-    assert answers(visitors["bob"], mine.id) == [404] * 3
+    assert 404 not in answers(ada, subject["id"])
+    assert answers(bob, mine.id) == [404] * 3
 
 
 def test_presets_are_listed(ada):

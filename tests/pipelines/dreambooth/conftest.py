@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -89,20 +90,21 @@ def ask(subject: Subject) -> Ask:
     return asked
 
 
+def trainer_of(home: Path, request: TrainingRequest, photos=None) -> Trainer:
+    """A trainer that has not begun, or goes on; its folder has the request."""
+    folder = TrainingFolder(home, request.training)
+    folder.begin(request)
+    folder.go_on()
+    accelerator = make_accelerator("no", "cpu", find_unused=False)
+    entry = Catalog(home).get(request.model)
+    photos = Subject.open(home, request.subject).photos if photos is None else photos
+    return Trainer(folder, request, entry, photos, accelerator)
+
+
 @pytest.fixture
 def trainer(home: Path, subject: Subject) -> Callable[[TrainingRequest], Trainer]:
-    """A trainer that has not begun; its folder has the request."""
-
-    def made(request: TrainingRequest, photos=None) -> Trainer:
-        folder = TrainingFolder(home, request.training)
-        folder.begin(request)
-        folder.go_on()
-        accelerator = make_accelerator("no", "cpu", find_unused=False)
-        entry = Catalog(home).get(request.model)
-        photos = Subject.open(home, request.subject).photos if photos is None else photos
-        return Trainer(folder, request, entry, photos, accelerator)
-
-    return made
+    """``trainer(request, photos=None)``: of the subject's photos, or of these."""
+    return partial(trainer_of, home)
 
 
 @pytest.fixture

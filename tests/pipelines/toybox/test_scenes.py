@@ -36,7 +36,8 @@ def test_training_scenes_hold_nothing_reserved_and_measuring_scenes_nothing_else
     for seed in range(300):
         scene = training_scene(seed, FIRST_RELEASE)
         assert not any(reserved(thing, scene.place) for thing in scene.things)
-        for count in (1, 2):
+    for count, seeds in ((1, 300), (2, 60)):  # two reserved things are drawn 250 times as rarely
+        for seed in range(seeds):
             scene = held_out_scene(seed, FIRST_RELEASE, count)
             assert all(reserved(thing, scene.place) for thing in scene.things)
             assert len(scene.things) == count

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
@@ -13,7 +13,7 @@ from studio.chat.answers import Answers
 from studio.server import Studio
 from tests.studio.chat.parrot import Parrot
 from tests.studio.live import live_studio, sentence
-from tests.studio.people import ACCOUNTS, PASSWORDS
+from tests.studio.people import ACCOUNTS
 
 CHATS = "/api/v1/chats"
 MODEL, GATED = "smollm2-135m", "llama-3.2-1b"
@@ -81,17 +81,8 @@ def studio(tmp_path, parrot, monkeypatch) -> Iterator[tuple[Studio, str]]:
 
 
 @pytest.fixture
-def visitor(studio) -> Iterator:
-    clients = []
-
-    def enter(name: str) -> Client:
-        clients.append(httpx.Client(base_url=studio[1], timeout=30))
-        clients[-1].post("/login", data={"name": name, "password": PASSWORDS[name]})
-        return Client(clients[-1])
-
-    yield enter
-    for client in clients:
-        client.close()
+def visitor(visitor) -> Callable[[str], Client]:
+    return lambda name: Client(visitor(name))
 
 
 @pytest.fixture

@@ -175,16 +175,14 @@ def test_an_answer_that_has_grown_is_drawn_as_one_that_was_there(step):
 )
 def test_work_on_an_answer_is_in_proportion_to_its_length(line):
     """Counted in characters that are read, not in time."""
-
-    def read(length: int) -> int:
-        text, growing, characters = (line * length)[:length], Growing(), 0
-        for at in range(0, length, 4):
-            before = len(growing._open)
-            if (grown := growing.feed(text[at : at + 4])) is not None and grown.tail is not None:
-                characters += 2 * (before + 4) - len(growing._open)
-        return characters
-
-    assert read(16_000) < 2.6 * read(8_000)
+    growing, characters, read = Growing(), 0, {}
+    text = (line * 16_000)[:16_000]
+    for at in range(0, len(text), 4):
+        before = len(growing._open)
+        if (grown := growing.feed(text[at : at + 4])) is not None and grown.tail is not None:
+            characters += 2 * (before + 4) - len(growing._open)
+        read[at + 4] = characters
+    assert read[16_000] < 2.6 * read[8_000]
 
 
 def test_of_plain_words_only_the_new_ones_are_sent():

@@ -20,7 +20,7 @@ from pipelines.clustering.projecting import shown_rows
 from studio.clustering.points import Plotted
 from studio.server import Options, Studio
 from tests.studio.live import live_studio, sentence
-from tests.studio.people import ACCOUNTS, PASSWORDS
+from tests.studio.people import ACCOUNTS
 
 TABLES, DATA = "/api/v1/cluster-tables", "/api/v1/cluster-data"
 STRANGE_ID = "0" * 32
@@ -35,27 +35,6 @@ def studio(tmp_path_factory) -> Iterator[tuple[Studio, str]]:
     )
     with live_studio(options) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def visitors(studio) -> Iterator[dict[str, httpx.Client]]:
-    clients = {}
-    for name in ("ada", "bob", "guest"):
-        clients[name] = httpx.Client(base_url=studio[1], timeout=120)
-        clients[name].post("/login", data={"name": name, "password": PASSWORDS[name]})
-    yield clients
-    for client in clients.values():
-        client.close()
-
-
-@pytest.fixture(scope="module")
-def ada(visitors) -> httpx.Client:
-    return visitors["ada"]
-
-
-@pytest.fixture(scope="module")
-def bob(visitors) -> httpx.Client:
-    return visitors["bob"]
 
 
 def bring(client: httpx.Client, content: bytes = CSV, **params) -> dict:
@@ -300,8 +279,7 @@ def test_nobody_finds_what_is_another_s(ada, bob):
     assert ada.get(f"{DATA}/{known['id']}").status_code == 200
 
 
-def test_deleting_everything_takes_one_s_own_alone(visitors, bob):
-    guest = visitors["guest"]
+def test_deleting_everything_takes_one_s_own_alone(guest, bob):
     known, of_bob = (make(each, kind="made", name="iris") for each in (guest, bob))
     table = bring(guest)
     assert guest.delete(DATA).json() == {"deleted": 2}
@@ -321,10 +299,9 @@ def test_ids_that_stand_for_nothing(ada, id):
         assert "Traceback" not in answer.text
 
 
-def test_a_stranger_gets_nothing(studio):
-    with httpx.Client(base_url=studio[1], timeout=60) as stranger:
-        for method, address in (("GET", DATA), ("POST", DATA), ("POST", TABLES), ("GET", TABLES)):
-            assert stranger.request(method, address).status_code == 401
+def test_a_stranger_gets_nothing(stranger):
+    for method, address in (("GET", DATA), ("POST", DATA), ("POST", TABLES), ("GET", TABLES)):
+        assert stranger.request(method, address).status_code == 401
 
 
 # --- pictures -------------------------------------------------------------------------------------

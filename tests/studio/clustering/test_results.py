@@ -30,7 +30,7 @@ from studio.home import DiskFull
 from studio.inputs import WRITING_SECONDS
 from studio.server import Options, Studio
 from tests.studio.live import live_studio, sentence, wait_for
-from tests.studio.people import ACCOUNTS, PASSWORDS
+from tests.studio.people import ACCOUNTS
 
 API = "/api/v1"
 ADA = Owner("ada", "ada", is_host=False)
@@ -41,27 +41,6 @@ def studio(tmp_path_factory) -> Iterator[tuple[Studio, str]]:
     home = tmp_path_factory.mktemp("results")
     with live_studio(Options(home, accounts=ACCOUNTS, device="cpu", offline=True)) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def visitors(studio) -> Iterator[dict[str, httpx.Client]]:
-    clients = {}
-    for name in ("ada", "bob"):
-        clients[name] = httpx.Client(base_url=studio[1], timeout=120)
-        clients[name].post("/login", data={"name": name, "password": PASSWORDS[name]})
-    yield clients
-    for client in clients.values():
-        client.close()
-
-
-@pytest.fixture(scope="module")
-def ada(visitors) -> httpx.Client:
-    return visitors["ada"]
-
-
-@pytest.fixture(scope="module")
-def bob(visitors) -> httpx.Client:
-    return visitors["bob"]
 
 
 def data_of(client: httpx.Client, **source: Any) -> str:

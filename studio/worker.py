@@ -1,0 +1,330 @@
+"""The worker of one device: takes the jobs in turn, and runs each to its end, whatever that is."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from pipelines.errors import NotFound, Stopped, UserError, stored
+from pipelines.events import Picture, Progress, Result
+from pipelines.messages import Message
+from studio.accounts import is_guest
+from studio.gallery import WHOLE_RUN
+from studio.home import NO_SPACE, readable_bytes
+from studio.job import CANCELLED, DONE, FAILED, QUEUED, RUNNING, Job, job_of
+from studio.turns import fair_order
+from studio.waiting import Pace, paced
+
+if TYPE_CHECKING:
+    from studio.gallery import Gallery
+    from studio.store import Store
+
+MAX_CRASHES = 2  # a job on which the studio has died more often in a row is not tried again
+RETRY_SECONDS = 2.0  # between two tries to write to a database that refuses it
+WRITE_SECONDS = 0.25  # between two writes of a running job's progress
+_log = logging.getLogger(__name__)
+
+
+class Running:
+    """The job that a worker is at: its stop flag and what is newest of it."""
+
+    def __init__(self, job_id: str, kind: str) -> None:
+        self.job_id, self.kind = job_id, kind
+        self.started = time.monotonic()
+        self.stop = threading.Event()
+        self.progress = Progress(0, 0)
+        self.pace: Pace | None = None
+
+    def saw(self, progress: Progress) -> None:
+        # A step without a preview keeps the last one.
+        self.progress = replace(progress, preview=progress.preview or self.progress.preview)
+        self.pace = paced(self.pace, progress.step, progress.total, time.monotonic())
+
+    def seconds_left(self, usual: float | None) -> float | None:
+        """Until its end, by its pace, or else by what its kind usually takes."""
+        # Steps with a note are those of something else, such as a download.
+        pace = self.pace if self.progress.note is None else None
+        left = pace.seconds_left(time.monotonic()) if pace is not None else None
+        if left is None and usual is not None:
+            left = self.started + usual - time.monotonic()
+            return left if left > 0 else None
+        return left
+
+
+class Worker:
+    """Runs one job at a time, in a thread of its own.
+
+    Args:
+        store: the database.
+        cache: the model cache, handed to the engines.
+        engines: by kind: ``request_class`` and ``run(request, cache, stop)``; where there is a
+            true ``resumes``, it goes on where it was.
+        gallery: where finished pictures go.
+
+    Attributes:
+        running: the job that it is at, or None.
+        endings: how many jobs have ended since the start; what was reckoned from ended jobs
+            holds while this is the same.
+    """
+
+    def __init__(
+        self, store: Store, cache: Any, engines: Mapping[str, Any], gallery: Gallery
+    ) -> None:
+        self._store, self._cache, self._engines, self._gallery = store, cache, engines, gallery
+        self._wake = threading.Condition()  # guards running and _closing
+        self.running: Running | None = None
+        self._closing = False
+        self._thread: threading.Thread | None = None
+        self.endings = 0
+        self._told: set[Callable[[], object]] = set()
+
+    def start(self) -> None:
+        """Takes up what an earlier studio has left, and goes to work."""
+        self.recover()
+        self._thread = threading.Thread(target=self._work, name="worker", daemon=True)
+        self._thread.start()
+
+    def close(self, seconds: float = 10.0) -> None:
+        """Stops; the running job goes back to the queue for the next start."""
+        with self._wake:
+            self._closing = True
+            if self.running is not None:
+                self.running.stop.set()
+            self._wake.notify_all()
+        if self._thread is not None:
+            self._thread.join(seconds)
+
+    def wake(self) -> None:
+        """To be called when a job has been queued."""
+        with self._wake:
+            self._wake.notify_all()
+
+    def cancel(self, job_id: str) -> None:
+        """Takes a queued job out, or stops the running one; no error if it has ended."""
+        with self._wake:
+            out = self._store.write(
+                "UPDATE jobs SET state = ?, finished = ? WHERE id = ? AND state = ?",
+                (CANCELLED, time.time(), job_id, QUEUED),
+            )
+            if not out:
+                self._store.write(
+                    "UPDATE jobs SET stopping = 1 WHERE id = ? AND state = ?", (job_id, RUNNING)
+                )
+                if self.running is not None and self.running.job_id == job_id:
+                    self.running.stop.set()
+
+    @contextmanager
+    def told_of_endings(self, tell: Callable[[], object]) -> Iterator[None]:
+        """``tell()`` is called in the worker's thread whenever a job has ended; must not raise."""
+        self._told.add(tell)
+        try:
+            yield
+        finally:
+            self._told.discard(tell)
+
+    def engine(self, kind: str) -> Any:
+        """Raises NotFound where there is none of this kind."""
+        if kind not in self._engines:
+            raise NotFound("There are no jobs of the kind {kind}.", kind=kind[:100])
+        return self._engines[kind]
+
+    def order(self) -> dict[str, str]:
+        """Id → kind of the queued jobs, in the order in which they will run."""
+        queued = self._store.rows(
+            "SELECT id, owner, kind FROM jobs WHERE state = ? ORDER BY number", (QUEUED,)
+        )
+        if not queued:
+            return {}
+        served = self._store.rows("SELECT owner, MAX(served) AS last FROM jobs GROUP BY owner")
+        kinds = {row["id"]: row["kind"] for row in queued}
+        order = fair_order(
+            ((row["id"], row["owner"]) for row in queued),
+            {row["owner"]: row["last"] for row in served},
+        )
+        return {job_id: kinds[job_id] for job_id in order}
+
+    # --- the work ---------------------------------------------------------------------------
+
+    def recover(self) -> None:
+        """Sorts out the jobs that were running when the last studio stopped."""
+        now = time.time()
+        give_up = Message(
+            "The studio stopped {times} times while it ran this job, so it is not tried again. "
+            "Lower its size or batch, and send it again.",
+            times=MAX_CRASHES + 1,
+        )
+        with self._store.transaction() as connection:
+            connection.execute(
+                "UPDATE jobs SET state = ?, finished = ? WHERE state = ? AND stopping",
+                (CANCELLED, now, RUNNING),
+            )
+            connection.execute("UPDATE jobs SET crashes = crashes + 1 WHERE state = ?", (RUNNING,))
+            # It was not the job's doing where that has moved on, and will do so again.
+            connection.executemany(
+                "UPDATE jobs SET crashes = 0 WHERE state = ? AND step > 0 AND kind = ?",
+                [(RUNNING, k) for k, e in self._engines.items() if getattr(e, "resumes", False)],
+            )
+            connection.execute(
+                "UPDATE jobs SET state = ?, error = ?, finished = ? "
+                "WHERE state = ? AND crashes > ?",
+                (FAILED, json.dumps(give_up.to_json()), now, RUNNING, MAX_CRASHES),
+            )
+            connection.execute(
+                "UPDATE jobs SET state = ?, step = 0, note = NULL WHERE state = ?",
+                (QUEUED, RUNNING),
+            )
+
+    def _work(self) -> None:
+        while True:
+            try:
+                running = self._take()
+            except Exception:
+                # The database cannot be written, most likely a full disk. The queue outlives that.
+                _log.exception("the next job could not be started; trying again")
+                time.sleep(RETRY_SECONDS)
+                continue
+            if running is None:
+                return
+            try:
+                self._run(running)
+            except Exception:
+                _log.exception("the end of job %s was not written", running.job_id)
+            finally:
+                with self._wake:
+                    self.running = None
+                self.endings += 1
+                for tell in list(self._told):
+                    tell()
+
+    def _take(self) -> Running | None:
+        """Waits for the next job and marks it as running; None when the studio closes."""
+        with self._wake:
+            while not self._closing and not (order := self.order()):
+                self._wake.wait()
+            if self._closing:
+                return None
+            job_id, kind = next(iter(order.items()))
+            self._store.write(
+                "UPDATE jobs SET state = ?, started = ?, "
+                "served = (SELECT MAX(served) + 1 FROM jobs) WHERE id = ?",
+                (RUNNING, time.time(), job_id),
+            )
+            self.running = Running(job_id, kind)
+            return self.running
+
+    def _run(self, running: Running) -> None:
+        """Runs one job to its end, whatever that is, and writes the end down."""
+        row = self._store.row("SELECT * FROM jobs WHERE id = ?", (running.job_id,))
+        job = job_of(row)
+        try:
+            result = self._iterate(job, running)
+        except Stopped:
+            if self._closing and not self._is_stopping(job.id):
+                self._write_end("UPDATE jobs SET state = ? WHERE id = ?", (QUEUED, job.id))
+            else:
+                self._end(running, CANCELLED)
+        except UserError as error:
+            self._end(running, FAILED, error=error.message)
+        except Exception as error:
+            _log.exception("job %s (%s) failed", job.id, job.kind)
+            self._end(running, FAILED, error=self._unforeseen(error))
+        else:
+            self._end(running, DONE, result=result)
+
+    def _unforeseen(self, error: Exception) -> Message:
+        """What to say of an error that no engine has words for."""
+        if isinstance(error, OSError) and error.errno in NO_SPACE:
+            return Message(
+                "The disk is full: {free} are free. Free some space, then send the job again.",
+                free=readable_bytes(shutil.disk_usage(self._store.path.parent).free),
+            )
+        return Message("{kind}: {reason}", kind=type(error).__name__, reason=str(error))
+
+    def _iterate(self, job: Job, running: Running) -> dict[str, Any]:
+        """Goes through an engine's events; returns the result's facts."""
+        engine = self.engine(job.kind)
+        request = stored(engine.request_class, job.request)
+        position, written = 0, 0.0
+        for event in engine.run(request, self._cache, running.stop):
+            match event:
+                case Progress():
+                    running.saw(event)
+                    if time.monotonic() - written >= WRITE_SECONDS:
+                        self._write_progress(job.id, event)
+                        written = time.monotonic()
+                case Picture():
+                    # Again: many jobs may have been queued while there was still room.
+                    self._gallery.check_room(job.owner, is_guest(job.owner))
+                    fields = event.request.model_dump(mode="json")
+                    self._gallery.save(
+                        job.owner,
+                        job.id,
+                        position,
+                        job.kind,
+                        event.image,
+                        fields,
+                        event.seconds,
+                        event.parameters,
+                    )
+                    position += 1
+                case Result():
+                    if event.image is not None:
+                        self._gallery.save(
+                            job.owner, job.id, WHOLE_RUN, job.kind, event.image, job.request
+                        )
+                    return event.data
+        raise RuntimeError(f"the engine {job.kind} ended without a result")
+
+    def _is_stopping(self, job_id: str) -> bool:
+        return bool(self._store.row("SELECT stopping FROM jobs WHERE id = ?", (job_id,))[0])
+
+    def _write_progress(self, job_id: str, progress: Progress) -> None:
+        note = json.dumps(progress.note.to_json()) if progress.note else None
+        self._store.write(
+            "UPDATE jobs SET step = ?, total = ?, note = ? WHERE id = ?",
+            (progress.step, progress.total, note, job_id),
+        )
+
+    def _end(
+        self,
+        running: Running,
+        state: str,
+        result: dict[str, Any] | None = None,
+        error: Message | None = None,
+    ) -> None:
+        self._write_end(
+            "UPDATE jobs SET state = ?, step = ?, total = ?, note = NULL, result = ?, error = ?, "
+            "finished = ? WHERE id = ?",
+            (
+                state,
+                running.progress.step,
+                running.progress.total,
+                json.dumps(result) if result is not None else None,
+                json.dumps(error.to_json()) if error else None,
+                time.time(),
+                running.job_id,
+            ),
+        )
+
+    def _write_end(self, statement: str, values: tuple[Any, ...]) -> None:
+        """Writes until it is written, or the studio closes (then the job is run again).
+
+        Without that, a disk that is full for a moment would leave a job running for ever.
+        """
+        while True:
+            try:
+                self._store.write(statement, values)
+                return
+            except (UserError, sqlite3.OperationalError):
+                if self._closing:
+                    raise
+                _log.exception("the end of a job could not be written; trying again")
+                time.sleep(RETRY_SECONDS)
