@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Playwright, expect, sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 from tests.studio.live import live_studio, options_for, paint
 
@@ -64,39 +64,21 @@ def studio(tmp_path_factory, twin_home, control_folder) -> Iterator[tuple]:
 
 
 @pytest.fixture(scope="package")
-def driver() -> Iterator[Playwright]:
+def browser() -> Iterator:
     with sync_playwright() as driver:
         expect.set_options(timeout=PATIENCE)
-        yield driver
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture(scope="package")
-def browser(driver) -> Iterator[Browser]:
-    chromium = driver.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
-    yield chromium
-    chromium.close()
-
-
-@pytest.fixture(scope="package")
-def contexts(driver, browser, tmp_path_factory) -> Iterator[dict[str, BrowserContext]]:
-    """The browser's contexts by their options: pages of one share the cache of scripts.
-
-    The one that most pages are of has a profile on the disk: only there does Chromium keep the
-    scripts compiled, which is a quarter of what it takes to open a page.
-    """
-    profile = tmp_path_factory.mktemp("profile")
-    opened = {
-        options_key(USUAL): driver.chromium.launch_persistent_context(
-            profile, executable_path=CHROMIUM, args=list(QUIET), **USUAL
-        )
-    }
+def contexts(browser) -> Iterator[dict]:
+    """The browser's contexts by their options: pages of one share the cache of scripts."""
+    opened: dict = {}
     yield opened
     for context in opened.values():
         context.close()
-
-
-def options_key(options: dict) -> str:
-    return repr(sorted(options.items()))
 
 
 @pytest.fixture
@@ -106,7 +88,7 @@ def visit(studio, browser, contexts) -> Iterator[Callable]:
 
     def open_page(**options):
         options = {**USUAL, **options}
-        key = options_key(options)
+        key = repr(sorted(options.items()))
         if key not in contexts:
             contexts[key] = browser.new_context(**options)
         page = contexts[key].new_page()
