@@ -17,15 +17,16 @@ export function swatch(mark) {
   return picture;
 }
 
-export function nameOf(label, kind = "cluster") {
-  if (label === NOISE) return say("Noise");
-  return kind === "truth" ? say("Group {number}", { number: label }) : say("Cluster {number}", { number: label });
+// classes: names of the true groups, where they have some.
+export function nameOf(label, kind = "cluster", classes = null) {
+  if (kind === "truth") return label < 0 ? say("No true label") : classes?.[label] ?? say("Group {number}", { number: label });
+  return label === NOISE ? say("Noise") : say("Cluster {number}", { number: label });
 }
 
 // groups: [[label, how many]], onhide(label): called when a chip is clicked.
-export function clusterLegend(holder, groups, hidden, kind, colours, onhide) {
+export function clusterLegend(holder, groups, hidden, { kind, classes }, colours, onhide) {
   const chips = groups.slice(0, CHIPS).map(([label, count]) => {
-    const name = nameOf(label, kind);
+    const name = nameOf(label, kind, classes);
     const chip = h(
       "button",
       { type: "button", class: "chip", "data-label": label, "aria-pressed": String(!hidden.has(label)), title: say("Hide or show {name}", { name }) },

@@ -229,8 +229,9 @@ class Plot {
     const still = this.film?.reel.legend?.(this.film.frame, this.colours);
     if (still) kindLegend(this.legend, still);
     else if (this.labels && !this.film) {
-      const given = this.kind === "cluster" ? this.labelling?.header.sizes : null;
-      clusterLegend(this.legend, sizesOf(this.labels, given, this.labelling?.header.noise), this.hidden, this.kind, this.colours, (label) => {
+      const { kind, points } = this;
+      const [given, none] = kind === "truth" ? [points.header.groups, points.header.unlabelled] : [this.labelling?.header.sizes, this.labelling?.header.noise];
+      clusterLegend(this.legend, sizesOf(this.labels, given, none), this.hidden, { kind, classes: points?.header.classes }, this.colours, (label) => {
         if (!this.hidden.delete(label)) this.hidden.add(label);
         this.refresh();
       });

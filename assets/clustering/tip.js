@@ -28,7 +28,9 @@ export class Tip {
     const own = plot.rows?.[at] ?? at;
     const lines = plot.film?.reel.about?.(at) ?? [];
     if (!plot.film && plot.labelling) lines.push([say("Cluster"), nameOf(plot.labelling.labels[at]).replace(/^\D+(?=\d)/, "")]);
-    if (!plot.film && plot.points?.truth) lines.push([say("True group"), String(plot.points.truth[at])]);
+    const group = plot.film ? undefined : plot.points?.truth?.[at];
+    const { classes } = plot.points?.header ?? {};
+    if (group !== undefined) lines.push([say("True group"), classes || group < 0 ? nameOf(group, "truth", classes) : String(group)]);
     const about = lines.length;
     place.forEach((value, axis) => lines.push([names[axis] || "xyz"[axis], figures(value)]));
     this.tell(own, lines, x, y);

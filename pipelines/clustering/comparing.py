@@ -46,8 +46,8 @@ class Row:
         """The line as JSON.
 
         ``algorithm`` and ``title``; where it worked ``seconds``, ``peak_bytes`` and the fields of
-        :class:`Scores` (of ``sizes`` the first :data:`MOST_TOLD`), and with true labels ``ari``,
-        ``nmi``, ``homogeneity``, ``completeness`` and ``matched``; else ``error``.
+        :class:`Scores` (of ``sizes`` the first :data:`MOST_TOLD`), and with true labels those of
+        :func:`agreement_cells`; else ``error``.
         """
         cells: dict[str, Any] = {"algorithm": self.algorithm, "title": find(self.algorithm).title}
         if self.error is not None:
@@ -74,7 +74,7 @@ def compare(
 
     Args:
         X: float64 (n, d), finite; not changed.
-        truth: true labels (n,), if known.
+        truth: true labels (n,), if known; of whole numbers, those below 0 are not.
 
     Raises:
         Stopped: ``stop`` was set.
@@ -130,8 +130,8 @@ def first_eps(X: np.ndarray, seed: int, stop: Event, min_samples: int = 5) -> fl
 
 
 def agreement_cells(agreement: Agreement) -> dict[str, Any]:
-    """The five numbers of an agreement, by name."""
-    names = ("ari", "nmi", "homogeneity", "completeness", "matched")
+    """The numbers of an agreement, by name."""
+    names = ("ari", "nmi", "homogeneity", "completeness", "matched", "unlabelled")
     return {name: getattr(agreement, name) for name in names}
 
 

@@ -82,15 +82,17 @@ class Dataset:
 
     Attributes:
         X: (n, d) float64, C-contiguous, finite.
-        truth: (n,) int32 true groups 0 …, or None where there are none.
+        truth: (n,) int32 true groups 0 …, −1 where it is not known; None where none is.
         columns: d names.
         title: what it is, in English.
+        classes: names of the true groups, by number; None where they have none.
     """
 
     X: np.ndarray
     truth: np.ndarray | None
     columns: tuple[str, ...]
     title: str
+    classes: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +104,14 @@ class Source:
         description: what it shows, one sentence.
         uses: those of points, noise, clusters, seed that change it.
         make: (request, generator of random numbers) → X, truth, columns.
+        classes: names of the true groups, or None.
     """
 
     title: str
     description: str
     uses: tuple[str, ...]
     make: Callable[[DatasetRequest, np.random.Generator], tuple]
+    classes: tuple[str, ...] | None = None
 
 
 def make(request: DatasetRequest) -> Dataset:
@@ -115,9 +119,8 @@ def make(request: DatasetRequest) -> Dataset:
     source = SOURCES[request.name]
     X, truth, columns = source.make(request, np.random.default_rng(request.seed))
     X = np.ascontiguousarray(X, dtype=np.float64)
-    return Dataset(
-        X, None if truth is None else truth.astype(np.int32), tuple(columns), source.title
-    )
+    truth = None if truth is None else truth.astype(np.int32)
+    return Dataset(X, truth, tuple(columns), source.title, source.classes)
 
 
 def _groups(points: int, shares: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -278,7 +281,11 @@ SOURCES: dict[str, Source] = {
     "smiley": Source("Smiley", "A ring, two discs and an arc, close together.", _SHAPE, _smiley),
     "s_curve": Source("S-curve in 3-D", "A bent sheet in three dimensions.", _SHAPE, _s_curve),
     "iris": Source(
-        "Iris", "150 flowers of three species, four lengths in cm.", (), _classic("load_iris")
+        "Iris",
+        "150 flowers of three species, four lengths in cm.",
+        (),
+        _classic("load_iris"),
+        ("setosa", "versicolor", "virginica"),
     ),
     "wine": Source(
         "Wine",

@@ -18,6 +18,7 @@ from pipelines.cache import ModelCache
 from pipelines.clustering.algorithm import Fitted, check_points
 from pipelines.clustering.comparing import MOST_TOLD, agreement_cells, compare, suggested
 from pipelines.clustering.curves import drawn, plan
+from pipelines.clustering.datasets import Dataset
 from pipelines.clustering.exporting import parameters_json, with_arrays
 from pipelines.clustering.judging import compare_with_truth, judge
 from pipelines.clustering.python_code import python_code
@@ -45,9 +46,8 @@ MOST_SHOWN = 60  # columns of a confusion matrix: first those that go with a cla
 MOST_SOFT = 20_000_000  # memberships that are kept: 80 MB
 
 Events = Iterator[Progress | Result]
-Find = Callable[[str], tuple[np.ndarray, np.ndarray | None]]
-"""From a data set's name to its points float64 (n, d) and true labels (n,), or None; it raises
-:class:`NotFound`."""
+Find = Callable[[str], Dataset]
+"""From a data set's name to its points; it raises :class:`NotFound`."""
 
 
 def run(
@@ -85,16 +85,17 @@ def run(
     if stop.is_set():
         raise Stopped
     yield Progress(0, 1, note=Message("Reading the data"))
-    X, truth = (find_data or stored(cache.home / DATA))(request.data)
+    found = (find_data or stored(cache.home / DATA))(request.data)
+    X = found.X
     check_points(X)
     results = results or cache.home / RESULTS
     scaled = scale(X, request.scaling)
     if isinstance(request, ClusterRequest):
-        data = yield from _cluster(request, scaled, truth, stop, results)
+        data = yield from _cluster(request, scaled, found, stop, results)
     elif isinstance(request, CurveRequest):
         data = yield from _curve(request, scaled, stop)
     else:
-        data = yield from _compare(request, scaled.X, truth, stop, results)
+        data = yield from _compare(request, scaled.X, found.truth, stop, results)
     seconds = round(time.monotonic() - started, 3)
     yield Result(data | {"points": X.shape[0], "columns": X.shape[1], "seconds": seconds})
 
@@ -102,17 +103,13 @@ def run(
 def stored(folder: Path) -> Find:
     """Finds data sets that lie in ``folder`` as :mod:`pipelines.clustering.stored` writes them."""
 
-    def find_data(name: str) -> tuple[np.ndarray, np.ndarray | None]:
-        data = load(path_of(folder, name)).data
-        return data.X, data.truth
-
-    return find_data
+    return lambda name: load(path_of(folder, name)).data
 
 
 def _cluster(
     request: ClusterRequest,
     scaled: Scaled,
-    truth: np.ndarray | None,
+    source: Dataset,
     stop: Event,
     results: Path,
 ) -> Iterator[Progress]:
@@ -132,8 +129,8 @@ def _cluster(
         "scores": asdict(scores) | {"sizes": list(scores.sizes[:MOST_TOLD])},
         "notes": [note.to_json() for note in (*scaled.notes, *fitted.notes)],
     }
-    if truth is not None:
-        agreement = compare_with_truth(fitted.labels, truth)
+    if source.truth is not None:
+        agreement = compare_with_truth(fitted.labels, source.truth, source.classes)
         data["agreement"] = agreement_cells(agreement) | {
             "confusion": agreement.confusion[:, :MOST_SHOWN].tolist(),
             "classes": list(agreement.classes),

@@ -80,7 +80,8 @@ def labels_csv(
         labels: (n,) clusters 0 …; −1 is noise.
         rows: (n,) rows of ``source`` that the labels are of; the others have an empty cell. None:
             all of them, in order.
-        further: columns more, (n,) numbers each, such as the probability of the cluster.
+        further: columns more, (n,) each: numbers, such as the probability of the cluster, or
+            texts as objects, which are written as they are.
 
     Raises:
         BadRequest: the file would be too large; it is not whole then.
@@ -94,6 +95,7 @@ def labels_csv(
     }
     every = unique([*names, *added])  # no name of theirs is written over
     texts = isinstance(source, Table) and any(each.kind != "number" for each in source.columns)
+    texts = texts or any(np.asarray(each).dtype == object for each in (further or {}).values())
     marked = texts or not "".join(every).isascii()
     with path.open("w", encoding="utf-8-sig" if marked else "utf-8", newline="") as file:
         _write(file, every, _joined(source, added, stop))

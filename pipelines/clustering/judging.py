@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,7 +42,8 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How a clustering goes with true labels; noise counts as one more cluster.
+    """How a clustering goes with true labels; noise counts as one more cluster, and points whose
+    true label is not known do not count.
 
     Attributes:
         ari: adjusted Rand index: 1 is the same partition, 0 what chance gives.
@@ -51,11 +53,12 @@ class Agreement:
         matched: share of points in the cluster that goes with their class, 0 … 1.
         confusion: int64 (classes, columns): points of a class in a cluster; columns are in the
             order of ``columns``.
-        classes: the true labels, as rows.
+        classes: the true labels, or their names, as rows.
         columns: cluster of each column (−1: noise): first the ones that go with the first, second …
             class, then those left over.
         matches: for each class its cluster, or None where there are fewer clusters; the one-to-one
             matching with the most points on it (Kuhn 1955), noise never.
+        unlabelled: points whose true label is not known.
     """
 
     ari: float
@@ -67,6 +70,7 @@ class Agreement:
     classes: tuple[str, ...]
     columns: tuple[int, ...]
     matches: tuple[int | None, ...]
+    unlabelled: int
 
 
 def judge(X: np.ndarray, labels: np.ndarray, seed: int = 0) -> Scores:
@@ -131,18 +135,25 @@ def silhouettes(
         return silhouette_samples(X[chosen], labels[chosen]), chosen
 
 
-def compare_with_truth(labels: np.ndarray, truth: np.ndarray) -> Agreement:
+def compare_with_truth(
+    labels: np.ndarray, truth: np.ndarray, names: Sequence[str] | None = None
+) -> Agreement:
     """How labels go with true ones.
 
     ARI: Hubert and Arabie 1985; homogeneity, completeness: Rosenberg and Hirschberg 2007.
 
     Args:
         labels: int (n,), −1 is noise.
-        truth: (n,), of any kind that can be sorted.
+        truth: (n,), of any kind that can be sorted; of whole numbers, those below 0 are not known.
+        names: of the true labels, where these are 0 ….
     """
     from scipy.optimize import linear_sum_assignment
     from sklearn import metrics
 
+    known = truth >= 0 if truth.dtype.kind == "i" else np.ones(len(truth), dtype=bool)
+    unlabelled = len(truth) - int(known.sum())
+    if unlabelled:
+        labels, truth = labels[known], truth[known]
     classes, rows = np.unique(truth, return_inverse=True)
     clusters, columns = np.unique(labels, return_inverse=True)
     table = np.zeros((len(classes), len(clusters)), dtype=np.int64)
@@ -161,11 +172,12 @@ def compare_with_truth(labels: np.ndarray, truth: np.ndarray) -> Agreement:
         completeness=float(completeness),
         matched=sum(int(table[pair]) for pair in matching.items()) / len(labels),
         confusion=table[:, order],
-        classes=tuple(str(each) for each in classes.tolist()),
+        classes=tuple(str(each) if names is None else names[each] for each in classes.tolist()),
         columns=tuple(clusters[order].tolist()),
         matches=tuple(
             int(clusters[matching[row]]) if row in matching else None for row in range(len(classes))
         ),
+        unlabelled=unlabelled,
     )
 
 

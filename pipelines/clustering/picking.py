@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipelines.clustering.datasets import Dataset
 from pipelines.clustering.profile import Column, numbers_of
 from pipelines.clustering.tables import Table, frames
+from pipelines.clustering.true_labels import UNKNOWN, TrueLabels
 from pipelines.errors import BadRequest
 from pipelines.messages import Message
 
@@ -58,6 +59,16 @@ class Picking(BaseModel):
             "so many.",
         ),
     ] = 20
+    truth: Annotated[
+        str | None,
+        Field(
+            max_length=10_000,
+            title="True labels",
+            description="The column with the class of each row, if it is known: texts, numbers or "
+            "truth values, at most 100 different ones. It is never clustered on; the clusters are "
+            "compared with it. Rows without a label are clustered, but not compared.",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,7 +76,7 @@ class Picked:
     """Points from a table.
 
     Attributes:
-        data: X and its columns; a category's are called "colour=red".
+        data: X and its columns, a category's are called "colour=red"; and the true labels.
         rows: (n,) int64 row of the table, from 0, of each point.
         notes: what was left out or filled in.
     """
@@ -80,11 +91,12 @@ def pick(table: Table, picking: Picking, stop: threading.Event | None = None) ->
 
     A category of two values becomes one column (of the second, in order of the alphabet), others
     one for each value. Where rows with missing values are kept, a missing category is a value of
-    its own, "(missing)". Infinite and unreadable numbers are missing ones.
+    its own, "(missing)". Infinite and unreadable numbers are missing ones. A row without a true
+    label is kept.
 
     Raises:
-        BadRequest: a column that there is not, is text, empty or twice; too many categories; too
-            many cells; no rows left.
+        BadRequest: a column that there is not, is text, empty or twice; too many categories or
+            classes; true labels among the columns; too many cells; no rows left.
         Stopped: ``stop`` was set.
     """
     chosen = _chosen(table, picking)
@@ -100,12 +112,17 @@ def pick(table: Table, picking: Picking, stop: threading.Event | None = None) ->
     levels: dict[str, dict[str, int]] = {name: {} for name in categories}
     marks = (table.layout.decimal, table.layout.thousands) if table.layout else (".", None)
     end = 0
-    for chunk in frames(table, [*numbers, *categories], texts=categories, stop=stop):
+    labels = _true_labels(table, picking, marks)
+    truth = np.empty(table.rows if labels else 0, dtype=np.int32)
+    texts = [*categories, *([picking.truth] if labels else [])]
+    for chunk in frames(table, [*numbers, *texts], texts=texts, stop=stop):
         start, end = end, end + len(chunk)
         for index, name in enumerate(numbers):
             measured[start:end, index] = numbers_of(chunk[name], *marks)[0]
         for index, name in enumerate(categories):
             codes[start:end, index] = _coded(chunk[name], levels[name], picking, name)
+        if labels:
+            truth[start:end] = labels.add(chunk[picking.truth])
     measured[np.isinf(measured)] = np.nan
     notes: list[Message] = []
     holes = [(name, np.isnan(column)) for name, column in zip(numbers, measured.T, strict=True)]
@@ -125,12 +142,51 @@ def pick(table: Table, picking: Picking, stop: threading.Event | None = None) ->
     order = [column.name for column in chosen]  # as they were picked
     X = np.ascontiguousarray(np.hstack([blocks[name] for name in order]), dtype=np.float64)
     columns = tuple(each for name in order for each in names[name])
-    return Picked(Dataset(X, None, columns, "Table"), rows, tuple(notes))
+    classes = None
+    if labels:
+        truth, classes = labels.settled(truth[rows])
+        notes += _said_of(truth, classes, picking.truth)
+    data = Dataset(X, truth if labels else None, columns, "Table", classes)
+    return Picked(data, rows, tuple(notes))
+
+
+def _true_labels(table: Table, picking: Picking, marks: tuple) -> TrueLabels | None:
+    name = picking.truth
+    if name is None:
+        return None
+    if name in picking.columns:
+        raise BadRequest(
+            "The column {name} has the true labels, which are never clustered on. Take it out of "
+            "the columns, or name other true labels.",
+            name=repr(name[:60]),
+        )
+    return TrueLabels(next(each for each in table.columns if each.name == name), *marks)
+
+
+def _said_of(truth: np.ndarray, classes: tuple[str, ...], name: str) -> list[Message]:
+    notes = [
+        Message(
+            "{name} has the true labels, of {count} classes.",
+            name=repr(name[:60]),
+            count=len(classes),
+        )
+    ]
+    if without := int(np.count_nonzero(truth == UNKNOWN)):
+        notes.append(
+            Message(
+                "{count} of {rows} points have no true label: they are clustered like the others, "
+                "but do not count when the clusters are compared with the labels.",
+                count=f"{without:,}",
+                rows=f"{len(truth):,}",
+            )
+        )
+    return notes
 
 
 def _chosen(table: Table, picking: Picking) -> list[Column]:
     known = {column.name: column for column in table.columns}
-    for name in (*picking.columns, *picking.as_categories):
+    truth = () if picking.truth is None else (picking.truth,)
+    for name in (*picking.columns, *picking.as_categories, *truth):
         if name not in known:
             raise BadRequest("The table has no column {name}.", name=repr(name[:60]))
     if len(set(picking.columns)) < len(picking.columns):
@@ -146,7 +202,7 @@ def _chosen(table: Table, picking: Picking) -> list[Column]:
             names=", ".join(repr(each.name[:60]) for each in of_texts[:5]),
             example=repr(of_texts[0].example),
         )
-    for each in chosen:
+    for each in (*chosen, *(known[name] for name in truth)):
         if each.kind == "empty":
             raise BadRequest("The column {name} has no values.", name=repr(each.name[:60]))
     return chosen

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 Kind = Literal["number", "category", "text", "constant", "id", "empty"]
 
 TRACKED = 1000  # distinct texts that are remembered
+FEW = 100  # distinct numbers that are
 _NUMBERS = 0.95  # share of readable cells from which a column is of numbers
 _FEWEST = 20  # rows from which "all are different" says something
 _GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
@@ -33,7 +34,8 @@ class Column:
         infinite: cells with ±∞, which count as missing.
         unreadable: cells of a column of numbers that are none, which count as missing.
         example: one of the unreadable, or of the texts; "" if there is none.
-        levels: different texts, or None for numbers and beyond 1,000.
+        levels: different texts, None beyond 1,000; of a column of numbers the different numbers,
+            None beyond 100.
         least, most: of the finite numbers; None if there are none.
     """
 
@@ -102,6 +104,8 @@ class Tally:
     spaced: bool = False
     overflown: bool = False
     texts: set[str] = field(default_factory=set)
+    many: bool = False
+    numbers: set[float] = field(default_factory=set)
     example: str = ""
 
     def add(self, series: pd.Series) -> None:
@@ -118,6 +122,7 @@ class Tally:
             self.least = min(self.least, float(finite.min()))
             self.most = max(self.most, float(finite.max()))
             self._count(numbers, len(finite) == len(series))
+            self._track(finite)
         strange = ~readable & ~missing
         if strange.any():
             self.unreadable += int(strange.sum())
@@ -130,6 +135,15 @@ class Tally:
             self.counting and self.whole and bool((np.diff(numbers, prepend=before) == 1).all())
         )
         self.last = float(numbers[-1])
+
+    def _track(self, finite: np.ndarray) -> None:
+        # The first ones tell of most columns that there are many.
+        self.many = self.many or len(np.unique(finite[:TRACKED])) > FEW
+        if not self.many:
+            self.numbers.update(np.unique(finite).tolist())
+            self.many = len(self.numbers) > FEW
+        if self.many:
+            self.numbers.clear()
 
     def _read(self, strange: pd.Series) -> None:
         different = [str(each) for each in strange.unique()]
@@ -145,7 +159,11 @@ class Tally:
         """What the cells so far make of the column."""
         has_numbers = self.least <= self.most
         kind = self._kind()
-        of_texts = kind not in ("number", "empty") and bool(self.texts)
+        levels = None
+        if kind == "number" and not self.many:
+            levels = len(self.numbers)
+        elif kind not in ("number", "empty") and self.texts:
+            levels = len(self.texts)
         return Column(
             name=self.name,
             kind=kind,
@@ -154,7 +172,7 @@ class Tally:
             infinite=self.infinite,
             unreadable=self.unreadable if kind == "number" else 0,
             example=self.example,
-            levels=len(self.texts) if of_texts else None,
+            levels=levels,
             least=self.least if has_numbers else None,
             most=self.most if has_numbers else None,
         )

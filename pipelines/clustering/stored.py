@@ -1,7 +1,8 @@
 """Data sets as files: ``<name>.npz``, not compressed, with nothing in it that is ever unpickled.
 
 Inside are ``X`` float64 (n, d), ``truth`` int32 (n,) and ``rows`` int64 (n,) where there are any,
-and ``about``: JSON as bytes with ``title``, ``columns`` and, of a gallery, ``pictures``.
+and ``about``: JSON as bytes with ``title``, ``columns``, where the true groups have names
+``classes``, and of a gallery ``pictures``.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ def save(path: Path, stored: Stored) -> int:
     """
     data = stored.data
     about: dict[str, object] = {"title": data.title, "columns": data.columns}
+    if data.classes is not None:
+        about["classes"] = data.classes
     if stored.pictures is not None:
         about["pictures"] = stored.pictures
     arrays = {"X": data.X, "truth": data.truth, "rows": stored.rows, "about": _bytes(about)}
@@ -75,7 +78,14 @@ def load(path: Path) -> Stored:
             about = json.loads(file["about"].tobytes())
             truth = file.get("truth")
             rows = file.get("rows")
-            data = Dataset(file["X"], truth, tuple(about["columns"]), about["title"])
+            classes = about.get("classes")
+            data = Dataset(
+                file["X"],
+                truth,
+                tuple(about["columns"]),
+                about["title"],
+                None if classes is None else tuple(classes),
+            )
     except FileNotFoundError:
         raise NotFound("There is no data set called {name}.", name=path.stem) from None
     pictures: Sequence[str] | None = about.get("pictures")

@@ -7,6 +7,7 @@ never more than about 500,000 cells are in memory.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,13 @@ MAX_BYTES = 300_000_000
 MAX_ROWS = 1_000_000
 PREVIEW_ROWS = 10
 MAX_NOTES = 5
+
+_MOST_CLASSES = 50  # of a column that is taken for the true labels by itself
+_CLASS_NAME = re.compile(
+    r"((true|ground)[ _.-]?)?(labels?|class(es)?|targets?|truth)"
+    r"|(class|target)[ _.-]?(labels?|names?)|species|variety|y|(真实)?标签|类别|品种|真值",
+    re.I,
+)
 
 Format = Literal["text", "parquet", "npy"]
 
@@ -66,12 +74,38 @@ class Table:
         return tuple(column.name for column in self.columns)
 
     def suggested(self) -> tuple[str, ...]:
-        """The columns to begin with: numbers that are neither constant nor ids."""
-        return tuple(column.name for column in self.columns if column.kind == "number")
+        """The columns to begin with: numbers that are neither constant nor ids nor, by their names,
+        true labels."""
+        return tuple(each.name for each in self._numbers() if each not in self._classes())
+
+    def suggested_truth(self) -> str | None:
+        """The column that has the true labels, by its name and its few values; else None.
+
+        Of several the last one, texts before numbers.
+        """
+        found = sorted(self._classes(), key=lambda each: each.kind == "category")
+        return found[-1].name if found else None
+
+    def _numbers(self) -> list[Column]:
+        return [column for column in self.columns if column.kind == "number"]
+
+    def _classes(self) -> list[Column]:
+        found = [column for column in self.columns if self._is_class(column)]
+        # Something is to be left to cluster on.
+        return found if any(each not in found for each in self._numbers()) else []
+
+    def _is_class(self, column: Column) -> bool:
+        if column.kind not in ("number", "category") or column.levels is None:
+            return False
+        # Of a table of x and y, y is a place.
+        if column.name.casefold() == "y" and "x" in map(str.casefold, self.names):
+            return False
+        few = 2 <= column.levels <= min(_MOST_CLASSES, max(2, self.rows // 5))
+        return few and bool(_CLASS_NAME.fullmatch(column.name))
 
     def notes(self) -> tuple[Message, ...]:
         """What a person should see to before clustering; at most a handful."""
-        numbers = [column for column in self.columns if column.kind == "number"]
+        numbers = self._numbers()
         notes = [_strange(column) for column in numbers if column.unreadable or column.infinite]
         if self.left_out:
             notes.insert(

@@ -228,6 +228,7 @@ def table_json(known: KnownTable, language: str) -> dict[str, Any]:
         **_table_row(known),
         "columns": [asdict(each) for each in table.columns],
         "suggested": table.suggested(),
+        "suggested_truth": table.suggested_truth(),
         "preview": table.preview,
         "layout": layout,
         "notes": [translate(note, language) for note in table.notes()],

@@ -100,7 +100,10 @@ def _swatch(each: Mapping[str, Any], visitor: Visitor) -> str:
 
 
 def table_preview(
-    table: Mapping[str, Any], visitor: Visitor, chosen: Sequence[str] | None = None
+    table: Mapping[str, Any],
+    visitor: Visitor,
+    chosen: Sequence[str] | None = None,
+    truth: str | None = None,
 ) -> str:
     """The first rows of a table that was brought in, and what its columns are.
 
@@ -109,22 +112,25 @@ def table_preview(
             suggested, preview (rows of texts), layout (encoding, delimiter, decimal, header; or
             None), notes.
         chosen: the columns that are marked; None: those suggested.
+        truth: the column with the true labels, or None.
     """
     say, columns = visitor.say, table["columns"]
     marked = set(table.get("suggested", ()) if chosen is None else chosen)
     shown = columns[:_COLUMNS]
+    of = {name: "chosen" for name in marked} | {truth: "truth"}
+    tag = f'<span class="kind of-truth">{escape(say("true labels"))}</span>'
     heads = "".join(
-        f'<th scope="col"{" class=chosen" if each["name"] in marked else ""}>'
+        f'<th scope="col" class="{of.get(each["name"], "")}">'
         f'<b title="{escape(each["name"])}">{escape(_cut(each["name"]))}</b>'
         f'<span class="kind {each["kind"]}">{escape(say(_KINDS[each["kind"]]))}</span>'
+        f"{tag if each['name'] == truth else ''}"
         f"<small>{escape(_about_column(each, visitor))}</small></th>"
         for each in shown
     )
     body = "".join(
         f'<tr><th scope="row">{at}</th>'
         + "".join(
-            f'<td class="{each["kind"]}{" chosen" if each["name"] in marked else ""}">'
-            f"{escape(_cut(cell))}</td>"
+            f'<td class="{each["kind"]} {of.get(each["name"], "")}">{escape(_cut(cell))}</td>'
             for each, cell in zip(shown, row, strict=False)
         )
         + "</tr>"

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines.clustering.exporting import centres_csv, labels_csv, numbers_csv, texts_csv
+from pipelines.clustering.exporting import (
+    centres_csv,
+    guarded,
+    labels_csv,
+    numbers_csv,
+    texts_csv,
+)
 from pipelines.errors import NotFound
 
 if TYPE_CHECKING:
@@ -26,7 +32,8 @@ def write_labels(
     stop: threading.Event | None = None,
 ) -> None:
     """Every row with its cluster, as CSV: of a table its own columns, of a gallery the pictures'
-    ids, else the points. Where they are known, ``certainty`` and ``truth`` follow.
+    ids, else the points. Where they are known, ``certainty`` and ``truth`` follow; a table has its
+    true labels in a column of its own.
 
     A table that has been deleted since is made up for by its points.
 
@@ -43,8 +50,6 @@ def write_labels(
     further: dict[str, np.ndarray] = {}
     if found.certainty is not None:
         further["certainty"] = found.certainty.astype(np.float64).round(4)
-    if stored.data.truth is not None:
-        further["truth"] = stored.data.truth
     if stored.pictures is not None:
         texts_csv(path, {"picture": stored.pictures, "cluster": labels.tolist()})
         return
@@ -53,7 +58,16 @@ def write_labels(
             table = data.table(owner, str(known.source["table"])).table
             labels_csv(path, table, labels, stored.rows, further, stop)
             return
+    if stored.data.truth is not None:
+        further["truth"] = _named(stored.data)
     labels_csv(path, stored.data, labels, None, further, stop)
+
+
+def _named(data: Dataset) -> np.ndarray:
+    """(n,): the true labels by name, "" where one is not known; as numbers where they have none."""
+    if data.classes is None:
+        return data.truth
+    return np.array([*map(guarded, data.classes), ""], dtype=object)[data.truth]
 
 
 def write_centres(path: Path, found: Clustering) -> None:

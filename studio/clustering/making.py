@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -99,8 +99,7 @@ class Maker:
         if isinstance(source, TableSource):
             known = self._tables.get(owner_id, source.table)
             picked = pick(known.table, source.picking, stop)
-            data = picked.data
-            named = Dataset(data.X, data.truth, data.columns, known.name)
+            named = replace(picked.data, title=known.name)
             return Made(Stored(named, picked.rows), picked.notes)
         if isinstance(source, PictureSource):
             from pipelines.clustering.pictures import pixels_of, points_of

@@ -61,7 +61,9 @@ def plotted(data: Dataset, dims: int, projection: Method, scaling: Scaling) -> P
 
     The header has ``points`` (n), ``shown`` (m), ``dims``, ``method`` ("none", "pca", "umap"),
     ``columns`` (of X), ``axes`` (names of the picture's), ``explained`` (share of the variance on
-    each axis, or null), ``truth`` (true group of each shown point, or null), ``offset`` and
+    each axis, or null), ``truth`` (true group of each shown point, −1 where it is not known; or
+    null), ``groups`` (how many of all points are in each true group, or null), ``unlabelled`` (of
+    how many it is not known), ``classes`` (names of the true groups, or null), ``offset`` and
     ``unit`` (see the module) and ``density``: null, or of more points than are shown, in two
     dimensions, ``width``, ``height``, ``extent`` [x0, x1, y0, y1] in coordinates, ``most`` (the
     largest count) and ``counts``, in base64: uint16 (height, width) counts of points, little-
@@ -91,13 +93,26 @@ def plotted(data: Dataset, dims: int, projection: Method, scaling: Scaling) -> P
         "columns": data.columns,
         "axes": _axes(data.columns, seen.method, dims),
         "explained": None if seen.explained is None else seen.explained.round(4).tolist(),
-        "truth": None if data.truth is None else data.truth[shown].tolist(),
+        **_truth(data, shown),
         "density": density,
         "offset": offset.tolist(),
         "unit": unit.tolist(),
     }
     positions = ((places - offset) / unit).astype(np.float32)
     return Plotted(positions, shown.astype(np.uint32), header, tuple(notes))
+
+
+def _truth(data: Dataset, shown: np.ndarray) -> dict[str, Any]:
+    truth = data.truth
+    if truth is None:
+        return {"truth": None, "groups": None, "unlabelled": 0, "classes": None}
+    known = truth[truth >= 0]
+    return {
+        "truth": truth[shown].tolist(),
+        "groups": np.bincount(known).tolist(),
+        "unlabelled": len(truth) - len(known),
+        "classes": data.classes,
+    }
 
 
 def _sample_note(count: int, points: int, dims: int) -> Message:

@@ -169,7 +169,7 @@ def sizes(found: Mapping[str, Any], visitor: Visitor) -> str:
 
 def agreement(found: Mapping[str, Any], visitor: Visitor) -> str:
     """How the clusters go with true labels. ``found``: ari, nmi, homogeneity, completeness,
-    matched."""
+    matched, unlabelled (points that do not count)."""
     rows = "".join(
         f'<tr data-figure="{name}"><th scope="row">{escape(visitor.say(FIGURES[name].title))}</th>'
         f'<td class="bar"><i style="width:{100 * max(0, found[name]):.2f}%"></i></td>'
@@ -179,10 +179,17 @@ def agreement(found: Mapping[str, Any], visitor: Visitor) -> str:
         if found.get(name) is not None
     )
     title = visitor.say("Agreement with the true labels")
-    words = visitor.say("Each is at most 1, which is full agreement; noise counts as one more "
-                        "cluster.")  # fmt: skip
+    words = [visitor.say("Each is at most 1, which is full agreement; noise counts as one more "
+                         "cluster."), *_unlabelled(found, visitor)]  # fmt: skip
     table = f"<table><tbody>{rows}</tbody></table>"
-    return drawing.figure("agreement", title, table, visitor, caption=[words])
+    return drawing.figure("agreement", title, table, visitor, caption=words)
+
+
+def _unlabelled(found: Mapping[str, Any], visitor: Visitor) -> list[str]:
+    if not (count := found.get("unlabelled")):
+        return []
+    return [visitor.say(Message("{count} points without a true label are left out of this.",
+                                count=f"{count:,}"))]  # fmt: skip
 
 
 # --- several algorithms ---------------------------------------------------------------------------
@@ -210,6 +217,8 @@ def comparison(
     if measure:
         title = visitor.say(FIGURES[measure].title)
         words.append(visitor.say(Message("★: the best by {score}.", score=title)))
+    worked = next((row for row in rows if row.get("unlabelled")), {})
+    words += _unlabelled(worked, visitor)
     said = drawing.captioned(words, visitor.say("Click one to see it large."))
     head = drawing.heading(visitor.say("Algorithms side by side"), visitor)
     return (

@@ -34,7 +34,8 @@ KINDS = {
 MISSING = {"drop": "Leave the rows out", "mean": "The column's mean", "median": "The median"}
 PROPOSED_COLUMNS = 12  # of a wide table; more can be chosen
 _MADE = ("name", "points", "noise", "clusters", "seed")
-_PICKED = ("columns", "as_categories", "missing", "max_levels")
+UNKNOWN = ""  # in place of a column of true labels
+_PICKED = ("columns", "truth", "as_categories", "missing", "max_levels")
 
 
 class DataForm:
@@ -101,7 +102,12 @@ class DataForm:
             elem_id="cluster-file",
         )
         several = {"kind": gr.Dropdown, "multiselect": True, "choices": [], "value": []}
-        drawn = {"columns": self._picking("columns", **several)}
+        drawn = {
+            "columns": self._picking("columns", **several),
+            "truth": self._picking(
+                "truth", kind=gr.Dropdown, choices=[(label("Not known"), UNKNOWN)], value=UNKNOWN
+            ),
+        }
         with gr.Accordion(label("Missing values and categories"), open=False):
             ways = [(label(title), name) for name, title in MISSING.items()]
             drawn["as_categories"] = self._picking("as_categories", **several)
@@ -155,6 +161,8 @@ class DataForm:
             fields = dict(zip(_PICKED, picked, strict=True))
             if table is None:
                 return None
+            fields["truth"] = fields["truth"] or None
+            fields["columns"] = _without(fields["columns"], fields["truth"])
             if not fields["columns"]:
                 raise BadRequest("No column is chosen. Choose those that make the points.")
             fields["as_categories"] = fields["as_categories"] or []
@@ -206,9 +214,10 @@ class DataForm:
             except UserError:
                 table = None
             else:
-                picked = self._of_table(known, source["picking"])
+                picking = source["picking"]
+                picked = self._of_table(known, picking, visitor)
                 table = known.id
-                preview = _preview(known, visitor, source["picking"].get("columns"))
+                preview = _preview(known, visitor, picking["columns"], picking.get("truth"))
         picture = gr.update(value=source["picture"]) if kind == PICTURE else skip
         points = skip if drawn is None else drawn
         shown = [gr.update(visible=name == kind) for name in self._groups]
@@ -233,8 +242,13 @@ class DataForm:
         outputs = [*self._picked.values(), self._table, self._preview, self.said]
         brought = self._file.upload(self._brought, self._file, [self._file, *outputs], **QUIET)
         picked = self._picked
-        marked = [self._table, picked["columns"]]
+        marked = [self._table, picked["columns"], picked["truth"]]
         follow_newest([picked["columns"].input], self._marked, marked, self._preview)
+        several = [picked["columns"], picked["as_categories"]]
+        follow_newest(
+            [picked["truth"].input], self._named,
+            [self._table, *several, picked["truth"]], [*several, self._preview],
+        )  # fmt: skip
         made = self._made
         self.settled = [turned, brought]
         return [
@@ -242,7 +256,7 @@ class DataForm:
             *(made[name].submit for name in ("points", "seed")),
             *(made[name].blur for name in ("points", "seed")),
             *(made[n].release for n in ("noise", "clusters")),
-            *(picked[n].input for n in ("columns", "as_categories", "missing")),
+            *(picked[n].input for n in ("columns", "truth", "as_categories", "missing")),
             picked["max_levels"].release,
             self._picture.input,
         ]  # fmt: skip
@@ -257,33 +271,69 @@ class DataForm:
         except UserError as error:
             left = [gr.skip()] * (len(_PICKED) + 2)
             return [None, *left, views.error(error.message, visitor)]
-        return [None, *self._of_table(known, {}), known.id, _preview(known, visitor), ""]
+        picking = {"columns": _proposed(known), "truth": known.table.suggested_truth()}
+        preview = _preview(known, visitor, **picking)
+        return [None, *self._of_table(known, picking, visitor), known.id, preview, ""]
 
-    def _marked(self, table: str | None, columns: list[str], request: gr.Request) -> Any:
+    def _marked(
+        self, table: str | None, columns: list[str], truth: str, request: gr.Request
+    ) -> Any:
         """The preview, with the columns that are chosen now."""
         visitor = Visitor.of(request)
         try:
             known = self.studio.cluster_data.table(visitor.owner.id, str(table))
         except UserError:  # there is none, or it was deleted since
             return gr.skip()
-        return _preview(known, visitor, columns)
+        return _preview(known, visitor, columns, truth or None)
+
+    def _named(
+        self,
+        table: str | None,
+        columns: list[str],
+        codes: list[str],
+        truth: str,
+        request: gr.Request,
+    ) -> list[Any]:
+        """The column of the true labels is none to cluster on any more."""
+        visitor = Visitor.of(request)
+        try:
+            known = self.studio.cluster_data.table(visitor.owner.id, str(table))
+        except UserError:
+            return [gr.skip()] * 3
+        picking = {"columns": columns, "truth": truth or None, "as_categories": codes}
+        columns, _, codes, *_ = self._of_table(known, picking, visitor)
+        preview = _preview(known, visitor, columns["value"], picking["truth"])
+        return [columns, codes, preview]
 
     @staticmethod
-    def _of_table(known: KnownTable, picking: Mapping[str, Any]) -> list[Any]:
+    def _of_table(
+        known: KnownTable, picking: Mapping[str, Any], visitor: Visitor
+    ) -> list[dict[str, Any]]:
         """Updates of the controls that pick: the columns that there are, and the chosen ones."""
-        table = known.table
-        usable = [each.name for each in table.columns if each.kind not in ("text", "empty")]
+        columns, truth = known.table.columns, picking.get("truth")
+        usable = [each.name for each in columns if each.kind not in ("text", "empty")]
+        usable = _without(usable, truth)
+        filled = [each.name for each in columns if each.kind != "empty"]
+        named = [(visitor.say("Not known"), UNKNOWN), *((name, name) for name in filled)]
+        several = [
+            gr.update(choices=usable, value=_without(picking.get(name, ()), truth))
+            for name in ("columns", "as_categories")
+        ]
         return [
-            gr.update(choices=usable, value=list(picking.get("columns", _proposed(known)))),
-            gr.update(choices=usable, value=list(picking.get("as_categories", ()))),
-            *(gr.update(value=picking[n]) if n in picking else gr.skip() for n in _PICKED[2:]),
+            several[0],
+            gr.update(choices=named, value=truth or UNKNOWN),
+            several[1],
+            *(gr.update(value=picking[n]) if n in picking else gr.skip() for n in _PICKED[3:]),
         ]
 
 
-def _preview(known: KnownTable, visitor: Visitor, chosen: Sequence[str] | None = None) -> str:
-    """The table's first rows; the chosen columns, or those proposed, are marked."""
-    chosen = _proposed(known) if chosen is None else chosen
-    return table_preview(table_json(known, visitor.language), visitor, chosen)
+def _preview(known: KnownTable, visitor: Visitor, columns: Sequence[str], truth: str | None) -> str:
+    """The table's first rows; the columns that are clustered on and the true labels are marked."""
+    return table_preview(table_json(known, visitor.language), visitor, columns, truth)
+
+
+def _without(names: Sequence[str], one: str | None) -> list[str]:
+    return [name for name in names if name != one]
 
 
 def _proposed(known: KnownTable) -> list[str]:

@@ -9,6 +9,7 @@ import pytest
 from pipelines.clustering import choosing
 from pipelines.clustering.algorithms import find
 from pipelines.clustering.curves import MOST, Knives, drawn, plan
+from pipelines.clustering.datasets import Dataset
 from pipelines.clustering.engine import run
 from pipelines.clustering.fitting import fit
 from pipelines.clustering.judging import silhouettes
@@ -27,7 +28,8 @@ class Nowhere:
 def curve(X: np.ndarray, stop, **values) -> dict:
     """What the engine answers to a request of a curve of X."""
     request = validated(CurveRequest, {"data": "mine", **values})
-    *_, result = run(request, Nowhere(), stop, find_data=lambda name: (X, None), results=Nowhere)
+    points = Dataset(X, None, ("",) * X.shape[1], "")
+    *_, result = run(request, Nowhere(), stop, find_data=lambda name: points, results=Nowhere)
     assert isinstance(result, Result)
     json.dumps(result.data, allow_nan=False)
     return result.data["curve"]

@@ -257,9 +257,11 @@ def test_own_centres_are_in_the_datas_units_too(home, stop):
 
 def test_true_labels_are_compared_with(home, blobs, stop):
     request = ClusterRequest(data="mine", algorithm="mixture")
-    *_, result = run(request, home, stop, find_data=lambda name: blobs)
+    data = Dataset(*blobs, ("x", "y"), "Blobs", ("ash", "oak", "elm"))
+    *_, result = run(request, home, stop, find_data=lambda name: data)
     assert result.data["agreement"]["ari"] == 1
     assert result.data["agreement"]["confusion"] == [[40, 0, 0], [0, 40, 0], [0, 0, 40]]
+    assert result.data["agreement"]["classes"] == ["ash", "oak", "elm"]
     folder = home.home / "clusterings" / result.data["folder"]
     assert np.load(folder / "soft.npy").shape == (120, 3)
 

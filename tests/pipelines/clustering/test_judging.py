@@ -67,6 +67,20 @@ def test_agreement_is_scikit_learns():
     assert found.confusion.sum() == 80
 
 
+def test_points_without_a_true_label_do_not_count():
+    rng = np.random.default_rng(3)
+    truth, labels = rng.integers(-1, 3, 90), rng.integers(-1, 3, 90)
+    known = truth >= 0
+    found = compare_with_truth(labels, truth, ("ash", "oak", "elm"))
+    assert found.unlabelled == 90 - known.sum() > 0
+    assert found.ari == pytest.approx(metrics.adjusted_rand_score(truth[known], labels[known]))
+    assert found.nmi == pytest.approx(
+        metrics.normalized_mutual_info_score(truth[known], labels[known])
+    )
+    assert found.classes == ("ash", "oak", "elm")
+    assert found.confusion.sum(axis=1).tolist() == np.bincount(truth[known]).tolist()
+
+
 def test_ari_worked_by_hand():
     # Pairs together: in both 2; in the truth 2·3 = 6, in the clusters C(4,2)+C(2,2) = 7; of 15.
     found = compare_with_truth(np.array([0, 0, 0, 0, 1, 1]), np.array([0, 0, 0, 1, 1, 1]))

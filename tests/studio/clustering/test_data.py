@@ -93,13 +93,13 @@ def test_what_was_made_comes_back(desk):
 
 def test_the_engine_reads_the_points_with_their_truth(desk):
     known = desk.data.make(ANN, MOONS)
-    X, truth = stored(desk.home / "cluster_data")(known.id)
+    data = stored(desk.home / "cluster_data")(known.id)
     expected = make_data(DatasetRequest(name="moons", points=40))
-    assert (X == expected.X).all()
-    assert (truth == expected.truth).all()
-    assert X.flags.c_contiguous
+    assert (data.X == expected.X).all()
+    assert (data.truth == expected.truth).all()
+    assert data.X.flags.c_contiguous
     drawn = desk.data.make(ANN, {"kind": "drawn", "points": [[0, 1]]})
-    assert stored(desk.home / "cluster_data")(drawn.id)[1] is None
+    assert stored(desk.home / "cluster_data")(drawn.id).truth is None
 
 
 def test_the_same_source_of_one_owner_is_kept_once(desk):
