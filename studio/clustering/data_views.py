@@ -117,10 +117,10 @@ def table_preview(
     say, columns = visitor.say, table["columns"]
     marked = set(table.get("suggested", ()) if chosen is None else chosen)
     shown = columns[:_COLUMNS]
-    of = {name: "chosen" for name in marked} | {truth: "truth"}
+    of = dict.fromkeys(marked, " chosen") | {truth: " truth"}
     tag = f'<span class="kind of-truth">{escape(say("true labels"))}</span>'
     heads = "".join(
-        f'<th scope="col" class="{of.get(each["name"], "")}">'
+        f'<th scope="col" class="column{of.get(each["name"], "")}">'
         f'<b title="{escape(each["name"])}">{escape(_cut(each["name"]))}</b>'
         f'<span class="kind {each["kind"]}">{escape(say(_KINDS[each["kind"]]))}</span>'
         f"{tag if each['name'] == truth else ''}"
@@ -130,7 +130,7 @@ def table_preview(
     body = "".join(
         f'<tr><th scope="row">{at}</th>'
         + "".join(
-            f'<td class="{each["kind"]} {of.get(each["name"], "")}">{escape(_cut(cell))}</td>'
+            f'<td class="{each["kind"]}{of.get(each["name"], "")}">{escape(_cut(cell))}</td>'
             for each, cell in zip(shown, row, strict=False)
         )
         + "</tr>"

@@ -216,6 +216,43 @@ def test_a_table_goes_in_and_its_rows_come_out_with_their_clusters(page, tmp_pat
     assert model["parameters"]["clusters"] == 2
 
 
+def test_a_column_of_true_labels_is_named_and_clusters_are_compared_with_it(page, tmp_path):
+    draws = random.Random(1)
+    places = {"oak": (0, 0), "elm": (9, 0), "ash": (0, 9)}
+    with (tmp_path / "trees.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["x", "code", "z", "tree"])
+        for number in range(60):
+            name = list(places)[number % 3]
+            x, z = (draws.gauss(each, 1) for each in places[name])
+            writer.writerow([f"{x:.3f}", number % 3, f"{z:.3f}", "" if number == 7 else name])
+    kind(page, "Table")
+    page.locator("#cluster-file input[type=file]").set_input_files(tmp_path / "trees.csv")
+    said, columns = page.locator("#cluster-data-said"), page.locator("#cluster-columns .token")
+    expect(columns).to_contain_text(["x", "code", "z"])
+    choose(page, "truth", "code")  # a wrong one first, which is among the columns
+    expect(said).to_contain_text("'code' has the true labels, of 3 classes.")
+    expect(columns).to_contain_text(["x", "z"])
+    choose(page, "truth", "tree")
+    expect(said).to_contain_text("'tree' has the true labels, of 3 classes. 1 of 60 points")
+    expect(page.locator("#cluster-preview th.truth")).to_contain_text("tree")
+    choose(page, "algorithm", "K-Means")
+    page.get_by_label("Clusters (k)").first.fill("3")
+    page.locator("#cluster").click()
+    until(page, "state.clusters === 3 && state.points === 60")
+    board = page.locator("#cluster-board")
+    ari = board.locator(".agreement [data-figure=ari] td").nth(1)
+    assert float(ari.inner_text()) > 0.95
+    heads = board.locator(".confusion tbody th")
+    expect(heads).to_have_text(["ash", "elm", "oak"])
+    page.locator("#cluster-plot .choice [data-value=truth]").click()
+    chips = page.locator("#cluster-plot .legend .chip")
+    expect(chips.locator("span")).to_have_text(["ash", "oak", "elm", "No true label"])
+    expect(chips.locator("b")).to_have_text(["20", "20", "19", "1"])
+    page.locator("#cluster-plot .choice [data-value=clusters]").click()
+    expect(chips.first).to_contain_text("Cluster")
+
+
 def people(path: Path) -> Path:
     draws = random.Random(0)
     with path.open("w", encoding="utf-8", newline="") as file:

@@ -181,7 +181,7 @@ def test_the_code_gives_the_same_labels_from_the_data_beside_it(ada, tmp_path, m
     exec(ada.get(files["cluster.py"]).text, names)
     rows = read(ada.get(files["labels.csv"]))
     assert names["labels"].tolist() == [int(row["cluster"]) for row in rows]
-    assert {row["truth"] for row in rows} == {"0", "1", "2"}
+    assert {row["truth"] for row in rows} == {"setosa", "versicolor", "virginica"}
     model = ada.get(files["model.json"]).json()
     assert model["parameters"]["clusters"] == 3
     assert "left_out" not in model
