@@ -262,4 +262,6 @@ def _strange(column: Column) -> Message:
 
 
 def _cell(value: object) -> str:
-    return "" if value is None or value != value else str(value)[:200]
+    import pandas as pd
+
+    return "" if pd.isna(value) else str(value)[:200]
