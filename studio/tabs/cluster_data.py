@@ -162,7 +162,6 @@ class DataForm:
             if table is None:
                 return None
             fields["truth"] = fields["truth"] or None
-            fields["columns"] = _without(fields["columns"], fields["truth"])
             if not fields["columns"]:
                 raise BadRequest("No column is chosen. Choose those that make the points.")
             fields["as_categories"] = fields["as_categories"] or []
@@ -244,19 +243,20 @@ class DataForm:
         picked = self._picked
         marked = [self._table, picked["columns"], picked["truth"]]
         follow_newest([picked["columns"].input], self._marked, marked, self._preview)
+        # Before the data are made: clustered on the true labels, they would be refused.
         several = [picked["columns"], picked["as_categories"]]
-        follow_newest(
+        named = follow_newest(
             [picked["truth"].input], self._named,
             [self._table, *several, picked["truth"]], [*several, self._preview],
         )  # fmt: skip
         made = self._made
-        self.settled = [turned, brought]
+        self.settled = [turned, brought, named]
         return [
             made["name"].input,
             *(made[name].submit for name in ("points", "seed")),
             *(made[name].blur for name in ("points", "seed")),
             *(made[n].release for n in ("noise", "clusters")),
-            *(picked[n].input for n in ("columns", "truth", "as_categories", "missing")),
+            *(picked[n].input for n in ("columns", "as_categories", "missing")),
             picked["max_levels"].release,
             self._picture.input,
         ]  # fmt: skip
@@ -295,15 +295,9 @@ class DataForm:
         request: gr.Request,
     ) -> list[Any]:
         """The column of the true labels is none to cluster on any more."""
-        visitor = Visitor.of(request)
-        try:
-            known = self.studio.cluster_data.table(visitor.owner.id, str(table))
-        except UserError:
-            return [gr.skip()] * 3
-        picking = {"columns": columns, "truth": truth or None, "as_categories": codes}
-        columns, _, codes, *_ = self._of_table(known, picking, visitor)
-        preview = _preview(known, visitor, columns["value"], picking["truth"])
-        return [columns, codes, preview]
+        left, codes = _without(columns or (), truth), _without(codes or (), truth)
+        preview = self._marked(table, left, truth, request)
+        return [gr.update(value=left), gr.update(value=codes), preview]
 
     @staticmethod
     def _of_table(
@@ -312,7 +306,6 @@ class DataForm:
         """Updates of the controls that pick: the columns that there are, and the chosen ones."""
         columns, truth = known.table.columns, picking.get("truth")
         usable = [each.name for each in columns if each.kind not in ("text", "empty")]
-        usable = _without(usable, truth)
         filled = [each.name for each in columns if each.kind != "empty"]
         named = [(visitor.say("Not known"), UNKNOWN), *((name, name) for name in filled)]
         several = [

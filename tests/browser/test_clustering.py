@@ -221,7 +221,7 @@ def test_a_column_of_true_labels_is_named_and_clusters_are_compared_with_it(page
     places = {"oak": (0, 0), "elm": (9, 0), "ash": (0, 9)}
     with (tmp_path / "trees.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["x", "code", "z", "tree"])
+        writer.writerow(["x", "number", "z", "tree"])
         for number in range(60):
             name = list(places)[number % 3]
             x, z = (draws.gauss(each, 1) for each in places[name])
@@ -229,9 +229,9 @@ def test_a_column_of_true_labels_is_named_and_clusters_are_compared_with_it(page
     kind(page, "Table")
     page.locator("#cluster-file input[type=file]").set_input_files(tmp_path / "trees.csv")
     said, columns = page.locator("#cluster-data-said"), page.locator("#cluster-columns .token")
-    expect(columns).to_contain_text(["x", "code", "z"])
-    choose(page, "truth", "code")  # a wrong one first, which is among the columns
-    expect(said).to_contain_text("'code' has the true labels, of 3 classes.")
+    expect(columns).to_contain_text(["x", "number", "z"])
+    choose(page, "truth", "number")  # a wrong one first, which is among the columns
+    expect(said).to_contain_text("'number' has the true labels, of 3 classes.")
     expect(columns).to_contain_text(["x", "z"])
     choose(page, "truth", "tree")
     expect(said).to_contain_text("'tree' has the true labels, of 3 classes. 1 of 60 points")

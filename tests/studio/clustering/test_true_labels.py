@@ -16,6 +16,7 @@ import pytest
 from sklearn import metrics
 from sklearn.datasets import load_iris
 
+from pipelines.errors import BadRequest
 from studio.accounts import Owner
 from studio.clustering.results import CLUSTER, COMPARE
 from studio.server import Options, Studio
@@ -169,7 +170,9 @@ def test_the_refusal_is_said_in_chinese_too(client):
 @pytest.fixture
 def form(studio, monkeypatch) -> DataForm:
     monkeypatch.setattr(Visitor, "of", classmethod(lambda cls, request: LOCAL))
-    return DataForm(studio[0])
+    form = DataForm(studio[0])
+    form._groups = {}  # nothing is drawn
+    return form
 
 
 def values(table: str, columns: list[str], truth: str) -> list[Any]:
@@ -183,7 +186,7 @@ def test_an_upload_with_a_class_column_proposes_it_as_the_true_labels(form, tmp_
     path.write_text("wing,species\n" + "".join(f"{i / 7},{'ab'[i % 2]}\n" for i in range(30)))
     _, columns, truth, codes, _, _, table, preview, _ = form._brought(str(path), SimpleNamespace())
     assert (columns["value"], truth["value"]) == (["wing"], "species")
-    assert columns["choices"] == codes["choices"] == ["wing"]
+    assert columns["choices"] == codes["choices"] == ["wing", "species"]
     assert truth["choices"] == [("Not known", ""), ("wing", "wing"), ("species", "species")]
     assert 'class="column truth"' in preview
     known = form.make(values(table, columns["value"], truth["value"]), LOCAL)
@@ -194,13 +197,15 @@ def test_an_upload_with_a_class_column_proposes_it_as_the_true_labels(form, tmp_
 def test_a_column_that_is_named_as_true_labels_is_taken_from_those_clustered_on(form, client):
     table = bring(client)["id"]
     columns, codes, preview = form._named(table, ["x", "z"], ["z"], "z", SimpleNamespace())
-    assert (columns["value"], columns["choices"]) == (["x"], ["x", "kind"])
+    assert columns["value"] == ["x"]
     assert codes["value"] == []
     assert preview.count("true labels") == 1
-    # The data may be asked for before the controls have followed.
-    assert form.make(values(table, ["x", "z"], "z"), LOCAL).columns == ("x",)
-    back, *_ = form._named(table, ["x"], [], "", SimpleNamespace())
-    assert (back["value"], back["choices"]) == (["x"], ["x", "z", "kind"])
+    assert form.make(values(table, ["x"], "z"), LOCAL).columns == ("x",)
+    with pytest.raises(BadRequest, match="'z' has the true labels, which are never clustered on"):
+        form.make(values(table, ["x", "z"], "z"), LOCAL)
+    columns, _, preview = form._named(table, ["x"], [], "", SimpleNamespace())
+    assert columns["value"] == ["x"]
+    assert "true labels" not in preview
 
 
 def test_data_that_are_found_again_show_their_true_labels(form, client):
