@@ -64,8 +64,8 @@ class Picking(BaseModel):
         Field(
             max_length=10_000,
             title="True labels",
-            description="The column with the class of each row, if it is known: texts, numbers or "
-            "truth values, at most 100 different ones. It is never clustered on; the clusters are "
+            description="The column with the class of each row, if it is known: at most 100 "
+            "different texts, numbers or booleans. It is never clustered on: the clusters are "
             "compared with it. Rows without a label are clustered, but not compared.",
         ),
     ] = None

@@ -188,7 +188,7 @@ def agreement(found: Mapping[str, Any], visitor: Visitor) -> str:
 def _unlabelled(found: Mapping[str, Any], visitor: Visitor) -> list[str]:
     if not (count := found.get("unlabelled")):
         return []
-    return [visitor.say(Message("{count} points without a true label are left out of this.",
+    return [visitor.say(Message("Points left out of this because they have no true label: {count}.",
                                 count=f"{count:,}"))]  # fmt: skip
 
 
