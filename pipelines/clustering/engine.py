@@ -135,7 +135,7 @@ def _cluster(
             "confusion": agreement.confusion[:, :MOST_SHOWN].tolist(),
             "classes": list(agreement.classes),
             "columns": list(agreement.columns[:MOST_SHOWN]),
-            "columns_left_out": max(0, len(agreement.columns) - MOST_SHOWN),
+            "columns_left_out": max(0, len(agreement.columns) - MOST_SHOWN) + agreement.left_out,
         }
     return data
 

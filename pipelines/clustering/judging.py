@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipelines.clustering.labels import NOISE
 
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
 SAMPLE = 10_000
 """Points of which silhouettes are taken: they need all distances between them."""
+MOST_COLUMNS = 1000
+"""Clusters in a confusion matrix: of a million, each alone, it would take gigabytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +62,11 @@ class Agreement:
             order of ``columns``.
         classes: the true labels, or their names, as rows.
         columns: cluster of each column (−1: noise): first the ones that go with the first, second …
-            class, then those left over.
+            class, then those left over; at most :data:`MOST_COLUMNS`.
         matches: for each class its cluster, or None where there are fewer clusters; the one-to-one
             matching with the most points on it (Kuhn 1955), noise never.
         unlabelled: points whose true label is not known.
+        left_out: clusters that have no column.
     """
 
     ari: float
@@ -71,6 +79,7 @@ class Agreement:
     columns: tuple[int, ...]
     matches: tuple[int | None, ...]
     unlabelled: int
+    left_out: int
 
 
 def judge(X: np.ndarray, labels: np.ndarray, seed: int = 0) -> Scores:
@@ -148,6 +157,7 @@ def compare_with_truth(
         names: of the true labels, where these are 0 ….
     """
     from scipy.optimize import linear_sum_assignment
+    from scipy.sparse import coo_array
     from sklearn import metrics
 
     known = truth >= 0 if truth.dtype.kind == "i" else np.ones(len(truth), dtype=bool)
@@ -156,14 +166,16 @@ def compare_with_truth(
         labels, truth = labels[known], truth[known]
     classes, rows = np.unique(truth, return_inverse=True)
     clusters, columns = np.unique(labels, return_inverse=True)
-    table = np.zeros((len(classes), len(clusters)), dtype=np.int64)
-    np.add.at(table, (rows, columns), 1)
+    ones = np.ones(len(rows), dtype=np.int64)
+    table = coo_array((ones, (rows, columns)), shape=(len(classes), len(clusters))).tocsr()
     real = np.flatnonzero(clusters != NOISE)
-    row_of, column_of = linear_sum_assignment(table[:, real], maximize=True)
-    matching = dict(zip(row_of.tolist(), real[column_of].tolist(), strict=True))
+    likely = real if len(real) <= MOST_COLUMNS else np.intersect1d(real, _largest(table))
+    row_of, column_of = linear_sum_assignment(table[:, likely].toarray(), maximize=True)
+    matching = dict(zip(row_of.tolist(), likely[column_of].tolist(), strict=True))
     order = [matching[row] for row in sorted(matching)]
-    order += [column for column in real.tolist() if column not in order]
+    order += np.setdiff1d(real, order).tolist()
     order += np.flatnonzero(clusters == NOISE).tolist()
+    order, left_out = order[:MOST_COLUMNS], max(0, len(order) - MOST_COLUMNS)
     homogeneity, completeness, _ = metrics.homogeneity_completeness_v_measure(truth, labels)
     return Agreement(
         ari=float(metrics.adjusted_rand_score(truth, labels)),
@@ -171,14 +183,27 @@ def compare_with_truth(
         homogeneity=float(homogeneity),
         completeness=float(completeness),
         matched=sum(int(table[pair]) for pair in matching.items()) / len(labels),
-        confusion=table[:, order],
+        confusion=table[:, order].toarray(),
         classes=tuple(str(each) if names is None else names[each] for each in classes.tolist()),
         columns=tuple(clusters[order].tolist()),
         matches=tuple(
             int(clusters[matching[row]]) if row in matching else None for row in range(len(classes))
         ),
         unlabelled=unlabelled,
+        left_out=left_out,
     )
+
+
+def _largest(table: csr_array) -> np.ndarray:
+    """The columns among which a best matching is: of each row as many of the largest as there are
+    rows, and one, which may be noise. Were a row matched with another column, one of these would
+    be left for it, as the other rows cannot have taken all."""
+    count = table.shape[0] + 1
+    chosen = []
+    for start, end in itertools.pairwise(table.indptr.tolist()):
+        largest = np.argsort(-table.data[start:end], kind="stable")[:count]
+        chosen.append(table.indices[start:end][largest])
+    return np.unique(np.concatenate(chosen))
 
 
 def _sample(labels: np.ndarray, limit: int, seed: int) -> np.ndarray:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
+from pipelines.clustering import judging
 from pipelines.clustering.judging import compare_with_truth, judge, silhouettes
 
 
@@ -98,6 +99,21 @@ def test_the_best_matching_is_not_the_greedy_one():
     assert found.matched == pytest.approx(8 / 14)
     assert found.columns == (1, 0, -1)
     assert found.confusion.tolist() == [[4, 5, 0], [0, 4, 1]]
+
+
+def test_of_many_clusters_the_best_matching_is_found_among_a_few(monkeypatch):
+    rng = np.random.default_rng(5)
+    truth, labels = rng.integers(0, 6, 4000), (rng.pareto(0.8, 4000) * 9).astype(int) % 300 - 1
+    whole = compare_with_truth(labels, truth)
+    monkeypatch.setattr(judging, "MOST_COLUMNS", 20)
+    found = compare_with_truth(labels, truth)
+    assert found.matched == whole.matched > 0
+    assert len(set(found.matches)) == 6
+    assert found.ari == whole.ari
+    assert found.confusion.shape == (6, 20)
+    assert found.left_out == len(whole.columns) - 20
+    by_label = dict(zip(whole.columns, whole.confusion.T.tolist(), strict=True))
+    assert found.confusion.T.tolist() == [by_label[label] for label in found.columns]
 
 
 def test_fewer_clusters_than_classes_and_only_noise():
