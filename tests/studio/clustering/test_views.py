@@ -104,8 +104,24 @@ def test_a_table_shows_its_columns_and_how_it_was_read():
     assert ("3 rows, 2 columns · 1 chosen · UTF-8 · separated by semicolons · decimal comma · "
             "no row of names") in html  # fmt: skip
     assert "1 … 2 · 2 missing" in html
-    assert html.count('scope="col" class=chosen') == 1
+    assert html.count('scope="col" class="column chosen"') == 1
     assert html.count('class="number chosen"') == 3
+
+
+def test_a_table_shows_which_column_has_the_true_labels():
+    name = TABLE["columns"][1]["name"]
+    html = data_views.table_preview(TABLE, VISITOR, [], name)
+    assert html.count('scope="col" class="column truth"') == html.count("true labels") == 1
+    assert " chosen" not in html.replace("0 chosen", "")
+
+
+def test_points_without_a_true_label_are_told():
+    found = {"ari": 0.5, "nmi": 0.5, "homogeneity": 0.5, "completeness": 0.5, "matched": 0.5}
+    said = "Points left out of this because they have no true label: 1,234."
+    assert said in views.agreement(found | {"unlabelled": 1234}, VISITOR)
+    assert "no true label" not in views.agreement(found | {"unlabelled": 0}, VISITOR)
+    rows = [ROWS[0] | {"unlabelled": 1234}, *ROWS[1:]]
+    assert said in views.comparison(rows, {}, VISITOR)
 
 
 def test_of_a_wide_table_some_columns_are_not_shown():
