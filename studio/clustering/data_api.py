@@ -53,7 +53,8 @@ def cluster_data_router(studio: Studio) -> APIRouter:
         """Keeps a CSV, TSV or other delimited text, Parquet or NPY, sent as the body.
 
         ``name`` is the file's, to be shown. The others say how a text is read; what is left out is
-        found by looking. The answer says what the columns are.
+        found by looking. The answer says what the columns are, which to begin with
+        (``suggested``), and which one seems to have the true labels (``suggested_truth``, or null).
         """
         asked = {"encoding": encoding, "delimiter": delimiter, "decimal": decimal, "header": header}
         reading = validated(Reading, asked)
