@@ -1,4 +1,7 @@
-"""Bytes, written for people and read from what people write. Decimal units, as disks are sold."""
+"""Bytes and times, written for people, and bytes read from what people write.
+
+Decimal units, as disks are sold.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,17 @@ def in_words(nbytes: float) -> str:
             value = nbytes / factor
             return f"{value:.1f} {unit}" if value < 10 and unit != "B" else f"{value:.0f} {unit}"
     return "0 B"
+
+
+def duration(seconds: float) -> str:
+    """``95.2`` as ``"1 min 35 s"``: units that both languages read."""
+    whole = max(1, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"
 
 
 def in_bytes(text: str) -> int:

@@ -20,6 +20,7 @@ from PIL import Image
 from pipelines.catalog import ModelEntry
 from pipelines.errors import UserError
 from pipelines.messages import Message
+from pipelines.sizes import duration
 from studio.home import readable_bytes
 from studio.job import QUEUED
 from studio.widgets import Visitor
@@ -276,17 +277,6 @@ def summary(messages: Iterable[Message | str], visitor: Visitor) -> str:
     """One quiet line below the pictures."""
     text = " ".join(visitor.say(message) for message in messages)
     return f'<div class="summary">{escape(text)}</div>' if text else ""
-
-
-def duration(seconds: float) -> str:
-    """``95.2`` as ``"1 min 35 s"``: units that both languages read."""
-    whole = max(1, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60} min"
 
 
 def preview_uri(image: Image.Image, side: int = PREVIEW_SIDE) -> str:

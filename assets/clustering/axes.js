@@ -1,6 +1,4 @@
-// What lies behind the points: lines at round numbers, the cube of a space, the density of all points.
-
-import { channels } from "./colours.js";
+// What lies behind the points: lines at round numbers, the cube of a space.
 
 // Round steps: about `count` of them in a range.
 export function stepFor(range, count) {
@@ -95,39 +93,4 @@ export function paintSpace(context, camera, colours, names) {
       context.fillText(name, axis === 2 ? x - 14 : x, axis === 2 ? y : y + 16);
     });
   };
-}
-
-// How many points lie in each cell, as a picture in the colour of plain points: twice as dense is one
-// step darker.
-export function densityPicture(density, colours) {
-  const { width, height } = density;
-  const counts = numbers(density.counts, width * height);
-  let most = 1;
-  for (const count of counts) if (count > most) most = count;
-  const picture = new OffscreenCanvas(width, height);
-  const context = picture.getContext("2d");
-  const image = context.createImageData(width, height);
-  const [red, green, blue] = channels(colours.plain);
-  const factor = 1 / Math.log1p(most);
-  counts.forEach((count, at) => {
-    const row = height - 1 - Math.floor(at / width); // the first row of counts is the lowest
-    const pixel = 4 * (row * width + (at % width));
-    image.data.set([red, green, blue, count ? 14 + 150 * Math.log1p(count) * factor : 0], pixel);
-  });
-  context.putImageData(image, 0, 0);
-  return picture;
-}
-
-function numbers(base64, count) {
-  const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
-  if (bytes.length === count) return bytes;
-  return bytes.length === 2 * count ? new Uint16Array(bytes.buffer) : new Uint32Array(bytes.buffer);
-}
-
-export function paintDensity(context, camera, picture, extent) {
-  const [x0, x1, y0, y1] = extent;
-  const [left, top] = camera.point(x0, y1);
-  const [right, bottom] = camera.point(x1, y0);
-  context.imageSmoothingEnabled = true;
-  context.drawImage(picture, left, top, right - left, bottom - top);
 }

@@ -11,8 +11,7 @@ import { theme } from "./colours.js";
 import * as data from "./data.js";
 import { Centres, Spray } from "./hands.js";
 import { clusterLegend, kindLegend, sizesOf } from "./legend.js";
-import { look } from "./look.js";
-import { radiusFor } from "./marks.js";
+import { look, sizeOf } from "./look.js";
 import { Player } from "./player.js";
 import { inside, listen, nearest } from "./pointer.js";
 import { reelOf } from "./reels.js";
@@ -220,9 +219,14 @@ class Plot {
   // The marks of all points, in their present size.
   mark() {
     const count = this.shown.length / this.camera.dims;
-    const radius = (this.radius = radiusFor(count, this.camera.zoom));
-    if (this.film) this.look = this.film.reel.look(this.colours, radius);
-    else this.look = look(this.labels, count, this.hidden, this.colours, radius, Boolean(this.points?.header.density));
+    this.size = this.sizeNow(count);
+    if (this.film) this.look = this.film.reel.look(this.colours, this.size.radius);
+    else this.look = look(this.labels, count, this.hidden, this.colours, this.size);
+  }
+
+  sizeNow(count) {
+    const isSample = !this.film && this.scene.mode !== "draw" && Boolean(this.points?.header.density);
+    return sizeOf(count, this.camera.zoom, isSample);
   }
 
   showLegend() {
@@ -271,7 +275,8 @@ class Plot {
   // The hand has moved the camera.
   moved() {
     this.stage.resize();
-    if (this.shown && this.radius !== radiusFor(this.look.marks.length, this.camera.zoom)) this.mark();
+    const size = this.shown && this.sizeNow(this.look.marks.length);
+    if (size && (size.radius !== this.size.radius || size.alpha !== this.size.alpha)) this.mark();
     this.stage.draw();
     this.bar.moved();
   }

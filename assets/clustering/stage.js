@@ -1,9 +1,10 @@
 // The two sheets that the plot is painted on, the points below and what changes often above, and the
 // chart beside them. They are painted at most once for each frame of the screen.
 
-import { densityPicture, paintDensity, paintPlane, paintSpace } from "./axes.js";
+import { paintPlane, paintSpace } from "./axes.js";
 import { h, say } from "../page.js";
 import { NOISE, colourOf } from "./colours.js";
+import { densityPicture, paintDensity } from "./density.js";
 import { drawMarks } from "./marks.js";
 import { centre, ellipse } from "./tape.js";
 
@@ -94,11 +95,7 @@ export class Stage {
     const names = this.names();
     const write = camera.dims === 3 ? paintSpace(context, camera, colours, names) : paintPlane(context, camera, colours, names);
     const density = !film && plot.scene.mode !== "draw" && camera.dims === 2 && points?.header.density;
-    if (density) {
-      this.density ||= { of: density, picture: densityPicture(density, colours) };
-      if (this.density.of !== density) this.density = { of: density, picture: densityPicture(density, colours) };
-      paintDensity(context, camera, this.density.picture, density.extent);
-    }
+    if (density) paintDensity(context, camera, this.shading(density), density.extent);
     const positions = plot.shown;
     if (this.screen.length !== (2 * positions.length) / camera.dims) this.screen = new Float32Array((2 * positions.length) / camera.dims);
     const order = camera.place(positions, this.screen);
@@ -107,6 +104,18 @@ export class Stage {
     drawMarks(context, this.screen, look.marks, look.kinds, { width, height, order, ratio: this.ratio });
     if (!film && plot.scene.mode !== "draw") plot.thumbs?.paint(context);
     write();
+  }
+
+  // The picture of a density, made anew when the clusters, or which of them are hidden, are others.
+  shading(density) {
+    const { colours, labels, hidden, points } = this.plot;
+    const hiding = [...hidden].sort().join();
+    const last = this.density;
+    if (last?.of !== density || last.labels !== labels || last.hiding !== hiding) {
+      const by = labels && { positions: points.positions, labels, hidden };
+      this.density = { of: density, labels, hiding, picture: densityPicture(density, colours, by) };
+    }
+    return this.density.picture;
   }
 
   names() {

@@ -122,6 +122,22 @@ class Algorithm:
         """
         check_points(X)
         n, d = X.shape
+        self.check_count(n, params)
+        centres = getattr(params, "centres", None)
+        if getattr(params, "start", "") == "own" and len(centres[0]) != d:
+            raise BadRequest(
+                "The own centres have {values} values; the points have {columns}. Choose so many "
+                "columns, or another start.",
+                values=len(centres[0]),
+                columns=d,
+            )
+
+    def check_count(self, n: int, params: Parameters) -> None:
+        """Whether so many points can be clustered with these parameters.
+
+        Raises:
+            BadRequest: as :meth:`check` does.
+        """
         if params.k is not None and params.k > n:
             raise BadRequest(
                 "{clusters} clusters cannot be made of {points} points: ask for at most {points}, "
@@ -144,14 +160,6 @@ class Algorithm:
                 algorithm=self.title,
                 limit=self.most,
                 points=n,
-            )
-        centres = getattr(params, "centres", None)
-        if getattr(params, "start", "") == "own" and len(centres[0]) != d:
-            raise BadRequest(
-                "The own centres have {values} values; the points have {columns}. Choose so many "
-                "columns, or another start.",
-                values=len(centres[0]),
-                columns=d,
             )
 
 

@@ -37,7 +37,7 @@ from pipelines.errors import OutOfMemory, Stopped, Unavailable, UserError
 from pipelines.events import Progress
 from pipelines.files import is_full, save_array
 from pipelines.messages import Message
-from pipelines.sizes import in_words
+from pipelines.sizes import duration, in_words
 
 HERE_SECONDS = 1.0
 """What is estimated to take less runs in this process."""
@@ -71,7 +71,7 @@ def run(
         Stopped: ``stop`` was set; within 0.2 seconds where it runs in a process of its own.
     """
     check_memory(estimate)
-    if estimate.seconds > LONG_SECONDS or estimate.bytes > psutil.virtual_memory().total / 2:
+    if is_long(estimate):
         yield Progress(0, 0, note=in_advance(estimate))
     if here is None:
         here = estimate.seconds < HERE_SECONDS
@@ -161,11 +161,16 @@ def outcome(work: Iterator[Progress]) -> Any:
             return end.value
 
 
+def is_long(estimate: Estimate) -> bool:
+    """Whether it is told beforehand what a piece of work will take: in time, or half the memory."""
+    return estimate.seconds > LONG_SECONDS or estimate.bytes > psutil.virtual_memory().total / 2
+
+
 def in_advance(estimate: Estimate) -> Message:
     """The sentence that says what is to come."""
     return Message(
-        "This will take about {seconds} s and {memory} of memory",
-        seconds=rounded(estimate.seconds),
+        "This will take about {time} and {memory} of memory",
+        time=duration(rounded(estimate.seconds)),
         memory=in_words(int(estimate.bytes)),
     )
 
@@ -274,9 +279,9 @@ def _watch(
 
 def _so_far(seconds: float, estimate: Estimate) -> Message:
     return Message(
-        "Computing for {seconds} s; about {estimate} s were expected",
-        seconds=round(seconds),
-        estimate=rounded(estimate.seconds),
+        "Computing for {time}; about {estimate} in all were expected",
+        time=duration(seconds),
+        estimate=duration(rounded(estimate.seconds)),
     )
 
 

@@ -6,12 +6,17 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from pipelines.clustering.algorithms import find
+from pipelines.errors import UserError
 from pipelines.messages import Message
 from studio.clustering.axes import number
 from studio.inside_views import percent
+from studio.views import notice
 
 if TYPE_CHECKING:
+    from studio.clustering.data import Known
     from studio.widgets import Visitor
 
 _COLUMNS = 40  # of a table that are shown; the picker has all of them
@@ -62,6 +67,28 @@ def about(algorithm: str, visitor: Visitor) -> str:
         f"<p>{escape(say(chosen.description))}</p><dl>{rows}</dl>"
         f'<div class="traits">{chips}<span>{most}</span></div></div>'
     )
+
+
+def foreseen(algorithm: str, known: Known, parameters: Mapping[str, Any], visitor: Visitor) -> str:
+    """What clustering will take, where that is long or much, or why it will be refused; else "".
+
+    Args:
+        known: the data set.
+        parameters: fields of the algorithm's; while they are not valid, nothing is said.
+    """
+    from pipelines.clustering.running import check_memory, in_advance, is_long
+
+    chosen = find(algorithm)
+    try:
+        params = chosen.parameters.model_validate(parameters)
+        chosen.check_count(known.points, params)
+        estimate = chosen.estimate(known.points, len(known.columns), params)
+        check_memory(estimate)
+    except ValidationError:
+        return ""
+    except UserError as error:
+        return notice(error.message, visitor)
+    return notice(in_advance(estimate), visitor) if is_long(estimate) else ""
 
 
 def palette(swatches: Sequence[Mapping[str, Any]], visitor: Visitor) -> str:

@@ -11,13 +11,12 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from pipelines.messages import Message
-from pipelines.sizes import in_words
+from pipelines.sizes import duration, in_words
 from studio.clustering import drawing
 from studio.clustering.axes import number, signed
 from studio.clustering.charts_heat import confusion
 from studio.clustering.colours import kind_of
 from studio.inside_views import percent
-from studio.views import duration
 
 if TYPE_CHECKING:
     from studio.widgets import Visitor
@@ -93,6 +92,7 @@ FIGURES = {
 }  # fmt: skip
 _CARDS = ("silhouette", "davies_bouldin", "calinski_harabasz", "clusters", "noise_share",
           "seconds", "peak_bytes")  # fmt: skip
+_SCORES = _CARDS[:3]  # which few clusters, or many, do not have: a hint says so
 _AGREEMENT = ("ari", "nmi", "homogeneity", "completeness", "matched")
 
 
@@ -105,7 +105,8 @@ def scores(result: Mapping[str, Any], visitor: Visitor) -> str:
     """
     found = result["scores"]
     values = {**found, "seconds": result.get("fit_seconds"), "peak_bytes": result.get("peak_bytes")}
-    cards = "".join(_card(FIGURES[name], values.get(name), visitor) for name in _CARDS)
+    shown = [name for name in _CARDS if name in _SCORES or values.get(name) is not None]
+    cards = "".join(_card(FIGURES[name], values.get(name), visitor) for name in shown)
     notes = [Message.from_json(note) for note in result.get("notes", ())]
     if count := found.get("sampled"):
         notes.append(Message("The silhouette is of {count} points, drawn at random.",
@@ -113,10 +114,22 @@ def scores(result: Mapping[str, Any], visitor: Visitor) -> str:
     if found["silhouette"] is None:
         notes.append(Message("Three scores need at least two clusters, and fewer than points."))
     hints = "".join(f'<div class="hint">{escape(visitor.say(note))}</div>' for note in notes)
-    parts = [f'<div class="cards">{cards}</div>{hints}', sizes(found, visitor)]
+    parts = [f'<div class="cards">{cards}</div>{_caution(found, visitor)}{hints}',
+             sizes(found, visitor)]  # fmt: skip
     if known := result.get("agreement"):
         parts += [agreement(known, visitor), confusion(known, visitor)]
     return f'<div class="cluster-view results-of">{"".join(parts)}</div>'
+
+
+def _caution(found: Mapping[str, Any], visitor: Visitor) -> str:
+    """Whoever sees two moons parted rightly with a silhouette of 0.36 is to know why."""
+    if found["silhouette"] is None:
+        return ""
+    words = (
+        "The first three scores favour round clusters of one size: long or nested ones score low "
+        "even where they are right."
+    )
+    return f'<p class="summary">{escape(visitor.say(words))}</p>'
 
 
 def _card(figure: Figure, value: Any, visitor: Visitor) -> str:

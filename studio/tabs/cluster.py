@@ -15,7 +15,7 @@ from pipelines.clustering.requests import ClusterRequest
 from pipelines.errors import BadRequest, UserError
 from studio import views
 from studio.clustering.charts import SCRIPT
-from studio.clustering.data_views import about
+from studio.clustering.data_views import about, foreseen
 from studio.clustering.placing import centres_of
 from studio.clustering.plot import plot
 from studio.clustering.scene import Scene  # Gradio reads the hints of listeners
@@ -95,6 +95,7 @@ class Tab:
         with gr.Row(elem_classes="actions"):
             self._cluster = gr.Button(label("Cluster"), variant="primary", elem_id="cluster")
             self._play = gr.Button(label("Play the steps"), elem_id="cluster-play")
+        self._foreseen = gr.HTML(elem_id="cluster-foreseen")
 
     def _draw_rest(self) -> None:
         models = [each.parameters for each in ALGORITHMS.values()]
@@ -150,6 +151,10 @@ class Tab:
             [each.input for each in self._parameters.controls],
             self._mode, [self.scene, self._algorithm, *self._parameters.controls], shown,
         )  # fmt: skip
+        weighed = [self.scene, self._algorithm, *self._parameters.controls]
+        weighs = [self.form.said.change, self._parameters.whose.change,
+                  *(each.input for each in self._parameters.controls)]  # fmt: skip
+        follow_newest(weighs, self._weighed, weighed, self._foreseen)
         asked = [self.scene, self._seed, self._algorithm, *self._parameters.controls]
         set_by_line = [self._algorithm, *follows]
         lines = [
@@ -282,6 +287,17 @@ class Tab:
             return {}
         eps = first_eps(scale(X, scene.scaling).X, 0, Event())
         return {} if eps is None else {"eps": eps}
+
+    def _weighed(self, scene: Scene, name: str, request: gr.Request, *values: Any) -> str:
+        """What the algorithm will take with these data, before it is begun."""
+        visitor = Visitor.of(request)
+        fields = self._parameters.data(find(name).parameters, values)
+        try:
+            known = self.studio.cluster_data.get(visitor.owner.id, str(scene.data))
+        except UserError:  # there are none, or they were deleted since
+            return ""
+        given = {field: value for field, value in fields.items() if value is not None}
+        return foreseen(name, known, given, visitor)
 
     def _mode(self, scene: Scene, name: str, *values: Any) -> list[Any]:
         """Own centres are placed in the picture."""

@@ -164,7 +164,7 @@ def test_what_goes_wrong_over_there_is_said_here(how, kind, sentence, stop):
 def test_long_work_says_so_before_it_starts_and_too_large_work_never_does(stop):
     estimate = Estimate(42.3, 2e6)
     work = running.run(sleepy, np.zeros((1, 1)), {"seconds": 0}, estimate, stop)
-    assert str(next(work).note) == "This will take about 42.0 s and 2.0 MB of memory"
+    assert str(next(work).note) == "This will take about 42 s and 2.0 MB of memory"
     work.close()
     with pytest.raises(OutOfMemory, match="needs about 1000 TB"):
         outcome(running.run(sleepy, np.zeros((1, 1)), {}, Estimate(1, 1e15), stop))
