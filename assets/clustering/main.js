@@ -114,6 +114,7 @@ class Plot {
     if (this.shownThumbs !== thumbs) this.thumbs = thumbs && new Thumbs(this, thumbs.pictures, thumbs.thumbnail);
     this.shownThumbs = thumbs;
     if (!again) this.thread(film);
+    this.hover(null); // what is known of a point may be another thing now
     this.stage.busy(false);
     this.refit();
     this.bar.update();

@@ -74,7 +74,10 @@ export class Stage {
       this.resize();
       if (this.all) this.paintSheet(this.ground, (context) => this.paintGround(context));
       this.paintSheet(this.over, (context) => this.paintOver(context));
-      if (this.all) this.paintSide();
+      if (this.all) {
+        this.paintSide();
+        this.plot.tip.follow();
+      }
       this.all = false;
       this.painted += 1;
       this.took = performance.now() - from;
@@ -142,6 +145,7 @@ export class Stage {
       ellipse(context, camera, each);
       paintArea(context, colourOf(cluster, colours));
     });
+    if (plot.thumbs) return; // a mean of pictures is none, and would hide one
     (labelling.header.centres || []).forEach((place, cluster) => {
       if (!hidden.has(cluster) && place) centre(context, ...camera.point(...place), colourOf(cluster, colours), colours, 6);
     });
@@ -176,9 +180,11 @@ export class Stage {
     if (hovered < 0 || 2 * hovered >= this.screen.length) return;
     const [x, y] = [this.screen[2 * hovered], this.screen[2 * hovered + 1]];
     const ink = labels && labels[hovered] !== NOISE && !this.plot.film ? colourOf(labels[hovered], colours) : colours.text;
-    for (const [radius, colour, width] of [[8, colours.paper, 5], [8, ink, 2.2]]) {
+    const picture = this.plot.film ? null : this.plot.thumbs?.placed(hovered);
+    for (const [colour, width] of [[colours.paper, 5], [ink, 2.2]]) {
       context.beginPath();
-      context.arc(x, y, radius, 0, 2 * Math.PI);
+      if (picture) context.rect(x - picture.half - 5, y - picture.half - 5, 2 * picture.half + 10, 2 * picture.half + 10);
+      else context.arc(x, y, 8, 0, 2 * Math.PI);
       context.strokeStyle = colour;
       context.lineWidth = width;
       context.stroke();

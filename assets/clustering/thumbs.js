@@ -21,10 +21,10 @@ export class Thumbs {
   paint(context) {
     const { camera, colours, look, rows, labels } = this.plot;
     const { screen } = this.plot.stage;
+    this.seen = [];
     if (camera.dims !== 2 || !rows) return;
     const side = camera.width < NARROW ? SMALL : SIDE;
     const cells = new Map(); // of the size of a picture: what could hide one lies in it or beside it
-    this.seen = [];
     for (let at = 0; at < rows.length; at++) {
       if (look.marks[at] === HIDDEN || !this.pictures[rows[at]]) continue;
       const [x, y] = [screen[2 * at], screen[2 * at + 1]];
@@ -39,6 +39,17 @@ export class Thumbs {
       context.fillRect(x - width / 2 - 2.5, y - height / 2 - 2.5, width + 5, height + 5);
       context.drawImage(picture, x - width / 2, y - height / 2, width, height);
     }
+  }
+
+  // The picture of a point, or null.
+  of(at) {
+    const id = this.pictures[this.plot.rows?.[at]];
+    return id ? this.picture(id) : null;
+  }
+
+  // Where the picture of a point lies, or null where it is a mere point.
+  placed(at) {
+    return this.seen.find((each) => each.at === at) ?? null;
   }
 
   picture(id) {

@@ -7,6 +7,7 @@ import { counted, figures } from "./parts.js";
 
 const RESTING = 120; // ms on a point until its columns are asked for
 const COLUMNS = 8; // that are told
+const PREVIEW = 160; // pixels of a picture's longer side
 
 export class Tip {
   constructor(plot) {
@@ -21,7 +22,6 @@ export class Tip {
     clearTimeout(this.asking);
     this.at = at;
     if (at < 0) return;
-    const [x, y] = [plot.stage.screen[2 * at], plot.stage.screen[2 * at + 1]];
     const { dims } = plot.camera;
     const place = [...plot.shown.subarray(at * dims, (at + 1) * dims)];
     const names = plot.stage.names();
@@ -31,9 +31,15 @@ export class Tip {
     const group = plot.film ? undefined : plot.points?.truth?.[at];
     const { classes } = plot.points?.header ?? {};
     if (group !== undefined) lines.push([say("True group"), classes || group < 0 ? nameOf(group, "truth", classes) : String(group)]);
+    const picture = plot.film ? null : plot.thumbs?.of(at);
+    if (picture) {
+      this.tell(say("Picture {number}", { number: counted(own + 1) }), lines, picture);
+      return;
+    }
+    const name = say("Row {number}", { number: counted(own + 1) });
     const about = lines.length;
     place.forEach((value, axis) => lines.push([names[axis] || "xyz"[axis], figures(value)]));
-    this.tell(own, lines, x, y);
+    this.tell(name, lines);
     const { header } = plot.points ?? {};
     const isOther = header?.columns && (header.columns.length > header.dims || plot.scene.scaling !== "none");
     if (!isOther || plot.scene.thumbs || plot.scene.mode === "draw") return;
@@ -43,19 +49,42 @@ export class Tip {
       if (this.at !== at || !found?.columns.length) return;
       const told = found.columns.slice(0, COLUMNS).map((name, column) => [name, figures(found.values[column])]);
       if (header.columns.length > told.length) told.push(["…", ""]);
-      this.tell(own, [...lines.slice(0, about), ...told], x, y);
+      this.tell(name, [...lines.slice(0, about), ...told]);
     }, RESTING);
   }
 
-  tell(own, lines, x, y) {
-    const { plot, element } = this;
+  // picture: of a gallery's point, shown larger than on the map; or null.
+  tell(name, lines, picture = null) {
+    const { element } = this;
     element.replaceChildren(
-      h("b", {}, say("Row {number}", { number: counted(own + 1) })),
+      ...(picture ? [larger(picture)] : []),
+      h("b", {}, name),
       h("dl", {}, lines.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
     );
-    const [width, height] = [element.offsetWidth, element.offsetHeight];
+    this.size = [element.offsetWidth, element.offsetHeight];
+    this.follow();
+  }
+
+  // To where its point is by now: the wheel moves the picture under it.
+  follow() {
+    const { plot, at } = this;
+    if (this.element.hidden) return;
+    const [x, y] = [plot.stage.screen[2 * at], plot.stage.screen[2 * at + 1]];
+    const isSeen = x >= 0 && y >= 0 && x <= plot.camera.width && y <= plot.camera.height;
+    if (isSeen) this.place(x, y);
+    else plot.hover(null);
+  }
+
+  place(x, y) {
+    const { plot, element, size: [width, height] } = this;
     const left = x + 16 + width > plot.camera.width ? x - 16 - width : x + 16;
     const top = Math.min(Math.max(6, y - height / 2), plot.camera.height - height - 6);
     element.style.transform = `translate(${Math.max(4, left)}px, ${top}px)`;
   }
+}
+
+function larger(picture) {
+  const [width, height] = [picture.naturalWidth || 1, picture.naturalHeight || 1];
+  const scale = PREVIEW / Math.max(width, height);
+  return h("img", { src: picture.src, alt: "", width: Math.round(width * scale), height: Math.round(height * scale) });
 }

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 KIND = "cluster"
 FIRST = "kmeans"
+CLUSTERS = "clusters"  # the view with the result
 OWN_CENTRES = "own"
 _SCALINGS = {"none": "As they are", "standard": "Standardised", "minmax": "Min-max",
              "robust": "Robust"}  # fmt: skip
@@ -71,8 +72,8 @@ class Tab:
                     self._draw_rest()
             with gr.Column(scale=7, min_width=320, elem_classes="results clustering"):
                 self.plot = plot("cluster-plot")
-                with gr.Tabs(elem_id="cluster-views"):
-                    with gr.Tab(label("Clusters")):
+                with gr.Tabs(elem_id="cluster-views") as self._views:
+                    with gr.Tab(label("Clusters"), id=CLUSTERS):
                         self.board = JobBoard(
                             studio, KIND, "cluster", SCRIPT,
                             ("No clusters yet", "Press Cluster, or play the steps of an algorithm "
@@ -163,6 +164,8 @@ class Tab:
             for board in (self.board.board, self.choosing.board.board)
         ]  # fmt: skip
         self.board.connect(opening, self._cluster, self._asked, asked, self._result, [], also=lines)
+        # Whoever reads the lesson meanwhile would see neither progress nor what is wrong.
+        self._cluster.click(lambda: gr.update(selected=CLUSTERS), None, self._views, **QUIET)
         for event in self.board.followed:
             event.then(self._labelled, [self.board.job_id, *shown[:1]], shown, **QUIET)
         self._play.click(self._played, asked, [*shown, self.form.said], preprocess=False, **QUIET)

@@ -342,6 +342,61 @@ def test_of_many_points_a_sample_is_drawn_over_the_density_of_all(page):
     assert sum(sizes) == 200_000  # of all points, not of those drawn
 
 
+SHADED = f"""() => {{
+  const {{ picture }} = {PLOT}.stage.density;
+  const {{ data }} = picture.getContext("2d").getImageData(0, 0, picture.width, picture.height);
+  return Array.from({{ length: data.length / 4 }}, (_, at) => [...data.slice(4 * at, 4 * at + 4)]);
+}}"""
+
+
+def test_the_shading_has_the_colours_of_the_clusters_that_are_not_hidden(page):
+    show(page, data="large", labels="large-3")
+    first, second = (tuple(each) for each in page.evaluate(
+        "import('./scripts/clustering/colours.js').then(({ channels, PALETTE }) => "
+        "PALETTE.slice(0, 2).map(channels))"))  # fmt: skip
+    before = np.array(page.evaluate(SHADED))
+    dense = before[:, 3] > 150
+    for colour in (first, second):
+        assert (np.abs(before[dense, :3] - colour).max(axis=1) < 30).sum() > 20
+    page.locator("#plot .legend button[data-label='0']").click()
+    page.wait_for_timeout(100)
+    after = np.array(page.evaluate(SHADED))
+    of_first = dense & (np.abs(before[:, :3] - first).max(axis=1) < 4)
+    assert (after[of_first, 3] < 60).all()
+    page.locator("#plot .legend button[data-label='0']").click()
+
+
+def test_marks_of_a_sample_let_its_density_through_until_one_comes_closer(page):
+    mark = (
+        f"(() => {{ const {{ radius, alpha }} = {PLOT}.look.kinds[0]; return [radius, alpha] }})()"
+    )
+    show(page, data="large", labels="large-3")
+    page.evaluate(f"{PLOT}.camera.home(); {PLOT}.moved()")
+    radius, alpha = page.evaluate(mark)
+    assert radius < 1.5
+    assert alpha < 0.5
+    page.evaluate(f"{PLOT}.camera.zoomAt(10); {PLOT}.moved()")
+    closer, opaque = page.evaluate(mark)
+    assert closer > 1.5 * radius
+    assert opaque == 1
+
+
+def test_what_is_known_of_a_point_goes_with_it_when_the_picture_moves(page):
+    show(page, data="blobs")
+    page.evaluate(f"{PLOT}.camera.home(); {PLOT}.moved()")
+    x, y = point(page, 17)
+    page.mouse.move(x + 1, y)
+    tip = page.locator("#plot .tip")
+    expect(tip).to_be_visible()
+    page.evaluate(f"{PLOT}.camera.drag(-40, 30); {PLOT}.moved()")
+    page.wait_for_timeout(100)
+    (x, y), box = point(page, 17), tip.bounding_box()
+    assert 10 <= max(box["x"] - x, x - box["x"] - box["width"]) <= 22
+    page.evaluate(f"{PLOT}.camera.drag(-5000, 0); {PLOT}.moved()")
+    expect(tip).to_be_hidden()
+    page.evaluate(f"{PLOT}.camera.home(); {PLOT}.moved()")
+
+
 def test_a_space_is_turned_by_dragging(page):
     seen = show(page, data="curve", dims=3)
     assert (seen["dims"], seen["points"]) == (3, 1500)
@@ -366,6 +421,10 @@ def test_pictures_lie_at_their_points_and_more_of_them_closer_by(page):
     assert 3 <= first < seen["points"]
     page.evaluate(f"{PLOT}.camera.zoomAt(3, ...{PLOT}.stage.screen.slice(0, 2)); {PLOT}.moved()")
     page.wait_for_timeout(300)
+    at = page.evaluate(f"{PLOT}.thumbs.seen.at(-1).at")
+    page.mouse.move(*point(page, at))
+    page.mouse.move(*(place + 1 for place in point(page, at)))
+    expect(page.locator("#plot .tip img")).to_be_visible()
     shown = page.evaluate(
         f"[...{PLOT}.thumbs.loaded.values()].filter((p) => p.naturalWidth).length"
     )
