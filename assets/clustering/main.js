@@ -96,6 +96,8 @@ class Plot {
     if (!same("mode")) this.lassos = false;
     if (!same("data", "dims", "projection", "scaling")) this.select(null);
 
+    if (scene.algorithm && before.data && !same("algorithm", "labels")) this.comeIntoView(); // picked from a grid far below
+
     const isDrawing = scene.mode === "draw";
     const wantsFilm = scene.film && !isDrawing;
     const again = wantsFilm && this.film && same("film", "revision");
@@ -156,6 +158,11 @@ class Plot {
     else if (this.spray.points.length) box = together(DRAWN_BOX, extentOf(Float64Array.from(this.spray.points.flat()), 2));
     this.camera = new (dims === 3 ? Space : Plane)(box);
     this.stage.resize();
+  }
+
+  comeIntoView() {
+    const isCalm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    this.element.scrollIntoView({ block: "nearest", behavior: isCalm ? "auto" : "smooth" });
   }
 
   told(name, payload) {

@@ -15,6 +15,7 @@ import math
 import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -28,7 +29,9 @@ from pipelines.sizes import in_words
 
 # Full-width and small signs too: Excel reads them as the common ones.
 _SIGNS = frozenset("=+-@＝＋－＠﹦﹢﹣﹫")
-_ENDS = re.compile("([;\t\v\f\r\n\x1c-\x1e\x85\u2028\u2029])")  # another cell may begin after it
+_BREAKS = ";\t\v\f\r\n\x1c-\x1e\x85\u2028\u2029"
+_ENDS = re.compile(f"([{_BREAKS}])")  # another cell may begin after it
+_OR_COMMAS = re.compile(f"([,{_BREAKS}])")  # where commas do not part the cells, none is in quotes
 _UNSEEN = ' "\u00a0\u3000\u202f\ufeff\u200b\u200c\u200d\u200e\u200f\u2060'  # or left out by some
 _NUMBER = re.compile(
     r"[+-]?(?:"
@@ -44,12 +47,38 @@ MOST_NUMBERS = 250_000
 """Of an array in a JSON file: 5 MB of text."""
 
 
-def guarded(cell: object) -> str:
-    """The cell as text that no spreadsheet takes for a formula."""
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How columns and decimals are told apart."""
+
+    delimiter: str = ","
+    decimal: str = "."
+
+    def numbers(self, cells: list[Any]) -> list[Any]:
+        """The cells, with this decimal mark in numbers that have one."""
+        if self.decimal == ".":
+            return cells
+        return [str(each).replace(".", self.decimal) if isinstance(each, float) else each
+                for each in cells]  # fmt: skip
+
+
+PLAIN = Dialect()
+
+
+def dialect_of(source: Table | Dataset) -> Dialect:
+    """What the spreadsheet reads from which a table comes; points have the plain one."""
+    layout = source.layout if isinstance(source, Table) else None
+    if layout is None or (layout.delimiter != ";" and layout.decimal != ","):
+        return PLAIN
+    return Dialect(";", layout.decimal)
+
+
+def guarded(cell: object, dialect: Dialect = PLAIN) -> str:
+    """The cell as text that no spreadsheet takes for a formula, also one of another dialect."""
     text = str(cell)
     if _SIGNS.isdisjoint(text) or _NUMBER.fullmatch(text.strip()):
         return text
-    first, *others = _ENDS.split(text)
+    first, *others = (_ENDS if dialect.delimiter == "," else _OR_COMMAS).split(text)
     # To those who do not split, the first part begins a whole that is no number.
     return "".join((_defused(first, alone=not others), *map(_defused, others)))
 
@@ -71,8 +100,9 @@ def labels_csv(
 ) -> None:
     """Writes every row of ``source`` as it was, and its cluster in a further column.
 
-    UTF-8 with commas. Where there are other than ASCII letters or texts, a byte order mark comes
-    first, without which Excel takes another encoding.
+    UTF-8 with commas, or of a table with semicolons or decimal commas with semicolons: so the
+    spreadsheet that has written it reads it. Where there are other than ASCII letters or texts, a
+    byte order mark comes first, without which Excel takes another encoding.
 
     Args:
         path: is written anew, in blocks.
@@ -90,29 +120,38 @@ def labels_csv(
     names = source.names if isinstance(source, Table) else source.columns
     total = source.rows if isinstance(source, Table) else len(source.X)
     added = {"cluster": _spread(np.asarray(labels), rows, total)}
+    dialect = dialect_of(source)
     added |= {
-        name: _spread(np.asarray(each), rows, total) for name, each in (further or {}).items()
+        name: [
+            guarded(cell, dialect) if isinstance(cell, str) else cell
+            for cell in dialect.numbers(_spread(np.asarray(each), rows, total))
+        ]
+        for name, each in (further or {}).items()
     }
     every = unique([*names, *added])  # no name of theirs is written over
     texts = isinstance(source, Table) and any(each.kind != "number" for each in source.columns)
     texts = texts or any(np.asarray(each).dtype == object for each in (further or {}).values())
     marked = texts or not "".join(every).isascii()
     with path.open("w", encoding="utf-8-sig" if marked else "utf-8", newline="") as file:
-        _write(file, every, _joined(source, added, stop))
+        _write(file, every, _joined(source, added, stop), dialect)
 
 
 def centres_csv(
-    path: Path, columns: Sequence[str], centres: np.ndarray, sizes: Sequence[int]
+    path: Path,
+    columns: Sequence[str],
+    centres: np.ndarray,
+    sizes: Sequence[int],
+    dialect: Dialect = PLAIN,
 ) -> None:
     """Writes a row for each centre: its cluster, how many points it has, and its (d,) place."""
     names = unique(["cluster", "points", *columns])
     marked = not "".join(names).isascii()
     rows = (
-        [label, int(size), *centre.tolist()]
+        [label, int(size), *dialect.numbers(centre.tolist())]
         for label, (size, centre) in enumerate(zip(sizes, centres, strict=True))
     )
     with path.open("w", encoding="utf-8-sig" if marked else "utf-8", newline="") as file:
-        _write(file, names, rows)
+        _write(file, names, rows, dialect)
 
 
 def numbers_csv(path: Path, data: Dataset, stop: threading.Event | None = None) -> None:
@@ -184,9 +223,14 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _write(file: TextIO, names: Iterable[str], rows: Iterable[Sequence[Any]]) -> None:
-    writer = csv.writer(_Limited(file))
-    writer.writerow(map(guarded, names))
+def _write(
+    file: TextIO,
+    names: Iterable[str],
+    rows: Iterable[Sequence[Any]],
+    dialect: Dialect = PLAIN,
+) -> None:
+    writer = csv.writer(_Limited(file), delimiter=dialect.delimiter)
+    writer.writerow([guarded(name, dialect) for name in names])
     writer.writerows(rows)
 
 
@@ -230,8 +274,9 @@ def _joined(
 def _columns(source: Table | Dataset, stop: threading.Event | None) -> Iterator[list[list[Any]]]:
     """The source's columns, block by block."""
     if isinstance(source, Table):
+        dialect = dialect_of(source)
         for chunk in frames(source, source.names, verbatim=True, stop=stop):
-            yield [_cells(chunk[name]) for name in source.names]
+            yield [_cells(chunk[name], dialect) for name in source.names]
         return
     for start in range(0, len(source.X), _BLOCK):
         if stop is not None and stop.is_set():
@@ -239,10 +284,10 @@ def _columns(source: Table | Dataset, stop: threading.Event | None) -> Iterator[
         yield source.X[start : start + _BLOCK].T.tolist()
 
 
-def _cells(series: Any) -> list[Any]:
+def _cells(series: Any, dialect: Dialect) -> list[Any]:
     cells = series.astype(object).where(series.notna(), "").tolist()
     if series.dtype.kind in "iuf":
         return cells
     # Each text once: a long one of a small file may stand in every row.
-    safe = {cell: guarded(cell) for cell in cells if isinstance(cell, str)}
+    safe = {cell: guarded(cell, dialect) for cell in cells if isinstance(cell, str)}
     return [safe[cell] if isinstance(cell, str) else cell for cell in cells]

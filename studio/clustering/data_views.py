@@ -118,10 +118,12 @@ def _swatch(each: Mapping[str, Any], visitor: Visitor) -> str:
         Message("{colour}: {count} pixels, {share}", colour=each["hex"],
                 count=f"{each['pixels']:,}", share=share)
     )  # fmt: skip
-    noise = f"<small>{escape(visitor.say('Noise'))}</small>" if each["label"] < 0 else ""
+    # Its name in the plot, where clusters have colours that can be told apart.
+    name = Message("Cluster {n}", n=each["label"]) if each["label"] >= 0 else "Noise"
     return (
         f'<button type="button" data-copy="{colour}" title="{escape(about)}">'
-        f'<i style="background:{colour}"></i><code>{colour}</code><span>{share}</span>{noise}'
+        f'<i style="background:{colour}"></i><code>{colour}</code><span>{share}</span>'
+        f"<small>{escape(visitor.say(name))}</small>"
         "</button>"
     )
 

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipelines.clustering.exporting import (
+    PLAIN,
     centres_csv,
+    dialect_of,
     guarded,
     labels_csv,
     numbers_csv,
@@ -70,8 +72,8 @@ def _named(data: Dataset) -> np.ndarray:
     return np.array([*map(guarded, data.classes), ""], dtype=object)[data.truth]
 
 
-def write_centres(path: Path, found: Clustering) -> None:
-    """The centres in the data's units with the number of points, as CSV.
+def write_centres(path: Path, found: Clustering, data: ClusterData) -> None:
+    """The centres in the data's units with the number of points, as CSV like :func:`write_labels`.
 
     Raises:
         NotFound: there are no centres.
@@ -82,7 +84,12 @@ def write_centres(path: Path, found: Clustering) -> None:
     sizes = np.zeros(len(centres), dtype=np.int64)
     counted = found.sizes()
     sizes[: len(counted)] = counted
-    centres_csv(path, found.known.columns, centres, sizes)
+    dialect = PLAIN
+    if found.known.kind == "table":
+        with contextlib.suppress(NotFound):  # deleted since
+            table = data.table(found.job.owner, str(found.known.source["table"])).table
+            dialect = dialect_of(table)
+    centres_csv(path, found.known.columns, centres, sizes, dialect)
 
 
 def write_data(path: Path, data: Dataset, stop: threading.Event | None = None) -> None:

@@ -143,7 +143,7 @@ def clusterings_router(studio: Studio) -> APIRouter:
         """The centres in the data's units, one a row."""
 
         def write(here: Clustering, path: Path, stop: threading.Event) -> None:
-            write_centres(path, here)
+            write_centres(path, here, studio.cluster_data)
 
         return await file(request, job_id, "centres.csv", "text/csv; charset=utf-8", write)
 

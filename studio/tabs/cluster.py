@@ -155,7 +155,7 @@ class Tab:
         weighed = [self.scene, self._algorithm, *self._parameters.controls]
         weighs = [self.form.said.change, self._parameters.whose.change,
                   *(each.input for each in self._parameters.controls)]  # fmt: skip
-        follow_newest(weighs, self._weighed, weighed, self._foreseen)
+        follow_newest(weighs, self._weighed, weighed, self._foreseen, preprocess=False)
         asked = [self.scene, self._seed, self._algorithm, *self._parameters.controls]
         set_by_line = [self._algorithm, *follows]
         lines = [

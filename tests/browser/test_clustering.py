@@ -322,3 +322,28 @@ def test_it_speaks_chinese_and_fits_a_phone(visit):
     page.get_by_role("tab", name="课程").click()
     expect(page.locator("#cluster-lesson")).to_contain_text("目标")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_no_algorithm_stumbles_over_the_values_of_the_one_before(page):
+    for name, title in (("spectral", "Spectral clustering"), ("mixture", "Gaussian mixture"),
+                        ("agglomerative", "Agglomerative clustering")):  # fmt: skip
+        choose(page, "algorithm", title)
+        page.locator(f"#cluster-about [data-algorithm={name}]").wait_for()
+    page.wait_for_timeout(1000)
+    expect(page.locator(".toast-body")).to_have_count(0)
+
+
+def test_a_refusal_is_foreseen_and_the_button_leads_from_the_lesson_to_it(page):
+    choose(page, "data-name", "Iris")
+    expect(page.locator("#cluster-data-said")).to_contain_text("150 points")
+    choose(page, "algorithm", "K-Means")
+    page.get_by_label("Clusters (k)").first.fill("200")
+    foreseen = page.locator("#cluster-foreseen")
+    expect(foreseen).to_contain_text("200 clusters cannot be made of 150 points")
+    page.get_by_role("tab", name="Lesson").click()
+    page.locator("#cluster").click()
+    clusters = page.get_by_role("tab", name="Clusters", exact=True)
+    expect(clusters).to_have_attribute("aria-selected", "true")
+    expect(page.locator("#cluster-board .error")).to_contain_text("200 clusters")
+    page.get_by_label("Clusters (k)").first.fill("3")
+    expect(foreseen).to_be_hidden()

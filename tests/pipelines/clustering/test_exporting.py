@@ -15,6 +15,7 @@ from pipelines.clustering.datasets import DatasetRequest, make
 from pipelines.clustering.exporting import (
     MOST_NUMBERS,
     centres_csv,
+    dialect_of,
     guarded,
     labels_csv,
     parameters_json,
@@ -36,8 +37,8 @@ def stored(tmp_path, text: str, encoding: str = "utf-8"):
     return path
 
 
-def rows_of(path) -> list[list[str]]:
-    return list(csv.reader(io.StringIO(path.read_bytes().decode("utf-8-sig"))))
+def rows_of(path, delimiter: str = ",") -> list[list[str]]:
+    return list(csv.reader(io.StringIO(path.read_bytes().decode("utf-8-sig")), delimiter=delimiter))
 
 
 @pytest.mark.parametrize(
@@ -150,7 +151,7 @@ def test_very_long_texts_are_defused_in_no_time():
 def test_a_table_goes_home_as_it_was_with_its_clusters(tmp_path, out):
     path = stored(tmp_path, "id;Größe;Wert\n007;1,50;NA\n008;-2,0;=1+1\n009;;x\n", "utf-16")
     labels_csv(out, look(path), np.array([1, -1, 0], np.int32))
-    assert rows_of(out) == [
+    assert rows_of(out, ";") == [
         ["id", "Größe", "Wert", "cluster"],
         ["007", "1,50", "NA", "1"],
         ["008", "-2,0", "'=1+1", "-1"],
@@ -206,6 +207,20 @@ def test_a_byte_order_mark_comes_only_where_there_are_texts(tmp_path, out):
     for text, marked in (("x,y\n1,2\n3,5\n", False), ("x,y\n1,é\n3,b\n", True)):
         labels_csv(out, look(stored(tmp_path, text)), np.array([0, 1]))
         assert out.read_bytes().startswith(b"\xef\xbb\xbf") == marked
+
+
+def test_the_spreadsheet_that_wrote_a_table_reads_it_again(tmp_path, out):
+    table = look(stored(tmp_path, "Ort;Wert\nKöln;1,5\nBonn;2,25\nUlm, Alb;3,75\n"))
+    labels_csv(out, table, np.array([0, 1, 1]), None, {"p": np.array([0.5, 0.25, 1])})
+    assert out.read_text("utf-8-sig").splitlines() == [
+        "Ort;Wert;cluster;p", "Köln;1,5;0;0,5", "Bonn;2,25;1;0,25", "Ulm, Alb;3,75;1;1,0"
+    ]  # fmt: skip
+    table = look(stored(tmp_path, 'Ort;Wert\n"Ulm,=cmd()";1,5\nBonn;-2,25\n'))
+    labels_csv(out, table, np.array([0, 1]))
+    # Another's spreadsheet parts these lines at the commas.
+    assert out.read_text("utf-8-sig").splitlines()[1:] == ["Ulm,'=cmd();1,5;0", "Bonn;-2,25;1"]
+    centres_csv(out, ("Wert",), np.array([[1.5], [3.0]]), np.array([1, 2]), dialect_of(table))
+    assert out.read_text().splitlines() == ["cluster;points;Wert", "0;1;1,5", "1;2;3,0"]
 
 
 def test_labels_of_another_number_are_a_bug(out):
