@@ -8,6 +8,7 @@ export class Bar {
   constructor(plot) {
     this.plot = plot;
     this.left = h("div", { class: "left" });
+    this.shows = h("span", { class: "shows", hidden: true });
     this.turns = h("span", { class: "turns" });
     this.selection = h("span", { class: "selection", hidden: true });
     this.lasso = tool("lasso", say("Select points: draw around them (or drag with Shift)"), () => {
@@ -38,7 +39,7 @@ export class Bar {
       this.whole,
       menu,
     );
-    this.element = h("div", { class: "bar", role: "toolbar", "aria-label": say("Plot") }, this.left, this.turns, this.selection, right);
+    this.element = h("div", { class: "bar", role: "toolbar", "aria-label": say("Plot") }, this.left, this.shows, this.turns, this.selection, right);
   }
 
   move(act) {
@@ -72,6 +73,10 @@ export class Bar {
       this.clear.disabled = this.undo.disabled = !plot.centres.points.length;
       this.drawn.textContent = say("{count} centres", { count: plot.centres.points.length });
     }
+    // Whose clusters these are: beside it may be chosen another algorithm by now.
+    const shown = mode === "view" && plot.labelling?.header.algorithm;
+    this.shows.textContent = shown ? say(plot.titles[shown] ?? shown) : "";
+    this.shows.hidden = !shown;
     this.offerTurns(mode);
     this.showSelection();
     this.moved();

@@ -16,6 +16,7 @@ import { Player } from "./player.js";
 import { inside, listen, nearest } from "./pointer.js";
 import { reelOf } from "./reels.js";
 import { Stage } from "./stage.js";
+import { stateOf } from "./state.js";
 import { frameAt } from "./curve.js";
 import { Thumbs } from "./thumbs.js";
 import { Tip } from "./tip.js";
@@ -26,7 +27,7 @@ const DRAWN_BOX = [-1.1, 1.1, -1.1, 1.1];
 
 export function start(element, hooks, given) {
   speak(given.words);
-  const plot = new Plot(element, hooks);
+  const plot = new Plot(element, hooks, given.titles);
   (window.atelierPlots ||= {})[given.name] = plot;
   hooks.watch("value", () => plot.follow());
   plot.follow();
@@ -45,7 +46,9 @@ class Plot {
   lassos = false;
   version = 0;
 
-  constructor(element, { props, trigger }) {
+  // titles: of algorithms, by name
+  constructor(element, { props, trigger }, titles = {}) {
+    this.titles = titles;
     this.props = props;
     this.trigger = trigger;
     this.element = element;
@@ -360,34 +363,7 @@ class Plot {
 
   // For tests.
   state() {
-    const marks = this.look?.marks ?? [];
-    let drawn = 0;
-    for (const mark of marks) drawn += mark !== 65535;
-    return {
-      revision: this.scene.revision ?? null,
-      mode: this.scene.mode,
-      points: marks.length,
-      drawn,
-      clusters: this.labels && !this.film ? new Set([...this.labels].filter((label) => label >= 0)).size : null,
-      by: this.kind,
-      hidden: [...this.hidden],
-      zoom: this.camera.zoom,
-      moved: this.camera.moved,
-      dims: this.camera.dims,
-      selected: this.selected?.length ?? 0,
-      hovered: this.hovered < 0 ? null : this.rows?.[this.hovered] ?? this.hovered,
-      frame: this.film ? this.film.frame : null,
-      frames: this.film ? this.player.frames : 0,
-      playing: this.player.playing,
-      sentence: this.film ? this.player.said.textContent : "",
-      centres: this.centres.points,
-      sketched: this.spray.points.length,
-      busy: this.stage.isBusy,
-      error: this.error.textContent,
-      painted: this.stage.painted,
-      took: this.stage.took,
-      thumbs: this.thumbs?.seen.length ?? 0,
-    };
+    return stateOf(this);
   }
 
   // Where a point of the data lies on the page, for tests.

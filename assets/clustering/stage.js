@@ -164,6 +164,7 @@ export class Stage {
     if (!selected?.length) return;
     context.beginPath();
     for (const at of selected) {
+      if (!this.plot.visible(at)) continue; // hidden since
       const [x, y] = [this.screen[2 * at], this.screen[2 * at + 1]];
       context.moveTo(x + 5.5, y);
       context.arc(x, y, 5.5, 0, 2 * Math.PI);

@@ -176,8 +176,12 @@ def in_advance(estimate: Estimate) -> Message:
 
 
 def rounded(seconds: float) -> float:
-    """To two digits: no estimate is better than that."""
-    return float(f"{seconds:.2g}") if seconds < 100 else round(seconds, -1)
+    """No finer than an estimate is: two digits of seconds, from a minute on one of tens of them,
+    from ten minutes on whole minutes."""
+    if seconds < 60:
+        return float(f"{seconds:.2g}")
+    step = 10 if seconds < 600 else 60
+    return step * round(seconds / step)
 
 
 def check_memory(estimate: Estimate) -> None:

@@ -35,6 +35,7 @@ from typing import Any
 import gradio as gr
 
 from pipelines.catalog import ASSETS
+from pipelines.clustering.algorithms import ALGORITHMS
 from studio.i18n import LANGUAGES, texts
 
 SCRIPTS = ASSETS / "clustering"
@@ -50,7 +51,7 @@ def plot(name: str, **options: Any) -> gr.HTML:
         **options: further arguments of :class:`gradio.HTML`.
     """
     # Gradio knows an event of its own only if the script that it is given names it.
-    given = {"name": name, "words": _words(), "events": EVENTS}
+    given = {"name": name, "words": _words(), "titles": _titles(), "events": EVENTS}
     return gr.HTML(
         html_template='<div class="cluster-plot"></div>',
         js_on_load=(
@@ -78,9 +79,13 @@ def said() -> set[str]:
     }
 
 
+def _titles() -> dict[str, str]:
+    return {name: each.title for name, each in ALGORITHMS.items()}
+
+
 @cache
 def _words() -> dict[str, dict[str, str]]:
-    found = sorted(said())
+    found = sorted({*said(), *_titles().values()})
     tables = {language: texts(language) for language in LANGUAGES}
     return {
         language: {text: table[text] for text in found if text in table}

@@ -116,6 +116,7 @@ def same(found, expected) -> bool:
 def test_points_have_their_clusters_and_a_click_on_the_legend_hides_one(page):
     seen = show(page, data="blobs", labels="blobs-4")
     assert (seen["points"], seen["drawn"], seen["clusters"]) == (400, 400, 4)
+    expect(page.locator("#plot .shows")).to_have_text("K-Means")
     chips = page.locator("#plot .legend button")
     expect(chips).to_have_count(5)
     expect(chips.last).to_contain_text("Noise")
@@ -367,9 +368,8 @@ def test_the_shading_has_the_colours_of_the_clusters_that_are_not_hidden(page):
 
 
 def test_marks_of_a_sample_let_its_density_through_until_one_comes_closer(page):
-    mark = (
-        f"(() => {{ const {{ radius, alpha }} = {PLOT}.look.kinds[0]; return [radius, alpha] }})()"
-    )
+    mark = f"(() => {{ const of = {PLOT}.look.kinds.find(({{ shape }}) => shape === 'circle');"
+    mark += " return [of.radius, of.alpha]; })()"
     show(page, data="large", labels="large-3")
     page.evaluate(f"{PLOT}.camera.home(); {PLOT}.moved()")
     radius, alpha = page.evaluate(mark)

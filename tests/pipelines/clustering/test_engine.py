@@ -161,6 +161,11 @@ def test_what_goes_wrong_over_there_is_said_here(how, kind, sentence, stop):
         outcome(running.run(breaking, np.zeros((1, 1)), {"how": how}, LONG, stop))
 
 
+def test_an_estimate_is_no_finer_than_it_can_be():
+    found = [running.rounded(seconds) for seconds in (0.123, 42.4, 76, 604, 3700)]
+    assert found == [0.12, 42, 80, 600, 3720]
+
+
 def test_long_work_says_so_before_it_starts_and_too_large_work_never_does(stop):
     estimate = Estimate(42.3, 2e6)
     work = running.run(sleepy, np.zeros((1, 1)), {"seconds": 0}, estimate, stop)
