@@ -56,7 +56,8 @@ export class Bar {
     const mode = plot.film ? "film" : plot.scene.mode;
     const both = mode === "view" && plot.labelling && plot.points?.truth;
     const onlyTruth = mode === "view" && !plot.labelling && plot.points?.truth;
-    const kind = mode === "draw" || mode === "centres" ? mode : both ? "both" : onlyTruth ? "truth" : "";
+    const inked = mode === "view" && plot.labelling?.header.inks;
+    const kind = mode === "draw" || mode === "centres" ? mode : both ? "both" : onlyTruth ? "truth" : inked ? "inked" : "";
     if (this.kind !== kind) {
       this.kind = kind;
       this.left.replaceChildren(...this.tools(kind));
@@ -115,6 +116,12 @@ export class Bar {
     });
     if (kind === "both") return [by([["clusters", say("By cluster")], ["truth", say("By true group")]])];
     if (kind === "truth") return [by([["clusters", say("Plain")], ["truth", say("By true group")]])];
+    if (kind === "inked") {
+      return [choice(say("Colour by"), [["own", say("Their own colours")], ["clusters", say("By cluster")]], plot.own ? "own" : "clusters", (value) => {
+        plot.own = value === "own";
+        plot.refresh();
+      })];
+    }
     if (!kind) return [];
     const hand = kind === "draw" ? plot.spray : plot.centres;
     this.undo = tool("undo", say("Undo"), () => hand.undo());

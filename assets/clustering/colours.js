@@ -32,9 +32,11 @@ export function theme(element) {
   };
 }
 
-// The colour of a cluster: eight, then the same again with another shape, lighter or darker.
-export function colourOf(cluster, { dark }) {
+// The colour of a cluster: eight, then the same again with another shape, lighter or darker; or of
+// each its own, where `inks` are given.
+export function colourOf(cluster, { dark, inks = null }) {
   if (cluster < 0) return dark ? "#8f897f" : "#8a8479";
+  if (inks?.[cluster]) return inks[cluster];
   const colour = PALETTE[cluster % 8];
   const shown = dark && colour === "#000000" ? INK_AT_NIGHT : colour;
   const round = Math.floor(cluster / 8);

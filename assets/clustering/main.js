@@ -40,6 +40,7 @@ class Plot {
   film = null; // {tape, reel, frame, share}
   hidden = new Set();
   by = "clusters"; // or "truth"
+  own = true; // clusters of a picture's colours are shown in these
   selected = null; // places among the points that are shown
   hovered = -1;
   path = null; // of the lasso while it is drawn
@@ -218,8 +219,17 @@ class Plot {
     return this.by === "truth" && this.points?.truth && !this.film ? "truth" : "cluster";
   }
 
+  // The clusters' own colours, where they have some and are shown in them.
+  get inks() {
+    return this.own && !this.film && this.kind === "cluster" ? this.labelling?.header.inks ?? null : null;
+  }
+
   // Everything anew: marks, legend, words, picture.
   refresh() {
+    if (this.colours.inks !== this.inks) {
+      this.colours = { ...this.colours, inks: this.inks };
+      this.stage.forget();
+    }
     this.shown = this.positions;
     this.mark();
     this.showLegend();

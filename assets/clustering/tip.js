@@ -5,6 +5,7 @@ import { row } from "./data.js";
 import { nameOf } from "./legend.js";
 import { counted, figures } from "./parts.js";
 
+const BESIDE = 16; // pixels from what is told about
 const RESTING = 120; // ms on a point until its columns are asked for
 const COLUMNS = 8; // that are told
 const PREVIEW = 160; // pixels of a picture's longer side
@@ -77,7 +78,8 @@ export class Tip {
 
   place(x, y) {
     const { plot, element, size: [width, height] } = this;
-    const left = x + 16 + width > plot.camera.width ? x - 16 - width : x + 16;
+    const gap = BESIDE + (plot.film ? 0 : plot.thumbs?.placed(this.at)?.half ?? 0);
+    const left = x + gap + width > plot.camera.width ? x - gap - width : x + gap;
     const top = Math.min(Math.max(6, y - height / 2), plot.camera.height - height - 6);
     element.style.transform = `translate(${Math.max(4, left)}px, ${top}px)`;
   }

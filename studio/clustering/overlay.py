@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.clustering.datasets import Dataset
+from pipelines.clustering.pictures import centres_of, rgb_of
 from pipelines.clustering.projecting import Method, project, shown_rows
 from pipelines.clustering.scaling import scale
 from pipelines.clustering.steps.arrays import rounded
@@ -41,10 +42,12 @@ def overlay(
     none), ``sizes`` (of all points, by label), ``dtype`` and, in the picture's coordinates, which
     go with the scaling of the picture and not of the fit, ``centres`` (k lists) and ``ellipses``
     (k times [x, y, width, height, degrees], of two standard deviations); both null where there are
-    none or the picture is UMAP's, ellipses also in 3-D.
+    none or the picture is UMAP's, ellipses also in 3-D. Where the points are the colours of a
+    picture, ``inks`` are the clusters' mean colours, as "#rrggbb"; else it is null.
 
     Args:
-        data: the points; they are only read where there are centres to be placed among them.
+        data: the points; they are only read where there are centres to be placed among them, or
+            where they are colours.
         algorithm: which of a comparison's; None: the first.
 
     Raises:
@@ -68,8 +71,14 @@ def overlay(
         "dtype": "int16" if small else "int32",
         "centres": centres,
         "ellipses": rings,
+        "inks": _inks(data(), labels) if found.known.kind == "picture" else None,
     }
     return packed(header, labels[shown].astype("<i2" if small else "<i4"))
+
+
+def _inks(colours: Dataset, labels: np.ndarray) -> list[str]:
+    means = rgb_of(centres_of(colours.X, labels)[:MAX_TOLD])
+    return [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in means.tolist()]
 
 
 def packed(header: dict[str, Any], *arrays: np.ndarray) -> bytes:

@@ -96,12 +96,22 @@ _SCORES = _CARDS[:3]  # which few clusters, or many, do not have: a hint says so
 _AGREEMENT = ("ari", "nmi", "homogeneity", "completeness", "matched")
 
 
-def scores(result: Mapping[str, Any], visitor: Visitor) -> str:
+_NO_CLUSTER = {
+    "dbscan": "Every point is noise: raise the radius (eps), or lower the neighbours "
+              "(min_samples).",
+    "hdbscan": "Every point is noise: lower the smallest cluster, or the neighbours.",
+    "optics": "Every point is noise: lower the smallest cluster, or the neighbours.",
+}  # fmt: skip
+_ONE_CLUSTER = {"dbscan": "All clusters have grown into one: lower the radius (eps)."}
+
+
+def scores(result: Mapping[str, Any], visitor: Visitor, algorithm: str = "") -> str:
     """All that a clustering's result says: cards, notes, sizes, agreement, confusion.
 
     Args:
         result: ``Result.data`` of a ``ClusterRequest``: scores, fit_seconds, peak_bytes, notes,
             agreement where true labels are known.
+        algorithm: whose it is, if it is to be said what to change where it has found too little.
     """
     found = result["scores"]
     values = {**found, "seconds": result.get("fit_seconds"), "peak_bytes": result.get("peak_bytes")}
@@ -111,6 +121,9 @@ def scores(result: Mapping[str, Any], visitor: Visitor) -> str:
     if count := found.get("sampled"):
         notes.append(Message("The silhouette is of {count} points, drawn at random.",
                              count=f"{count:,}"))  # fmt: skip
+    advice = {0: _NO_CLUSTER, 1: _ONE_CLUSTER}.get(found["clusters"], {}).get(algorithm)
+    if advice:
+        notes.append(Message(advice))
     if found["silhouette"] is None:
         notes.append(Message("Three scores need at least two clusters, and fewer than points."))
     hints = "".join(f'<div class="hint">{escape(visitor.say(note))}</div>' for note in notes)

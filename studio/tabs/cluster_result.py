@@ -51,7 +51,7 @@ def drawn_result(studio: Studio, job: Job, visitor: Visitor) -> str:
             f'<img src="{source}" alt="{alt}" title="{alt}"></a>'
         )
         parts.append(palette(painted[1], visitor))
-    parts += [_files(found, visitor), scores(job.result, visitor)]
+    parts += [_files(found, visitor), scores(job.result, visitor, found.request.algorithm)]
     if "merges" in found.extra and len(found.extra["merges"]):
         k = int((found.sizes() > 0).sum())
         parts.append(dendrogram(found.extra["merges"], found.extra["heights"], k, visitor))

@@ -31,6 +31,7 @@ SETS = {
     "curve": DatasetRequest(name="s_curve", points=1500, noise=0.02),
     "large": DatasetRequest(name="varied", points=200_000),
     "few": DatasetRequest(name="blobs", points=40, clusters=3, noise=0.1, seed=1),
+    "colours": DatasetRequest(name="uniform", points=40),
 }
 STEPS = {
     "kmeans": (lambda X, clusters=4, seed=0: kmeans.steps(X, clusters, "random", seed), "start"),
@@ -110,6 +111,8 @@ def app(asked: list[str]) -> FastAPI:
             "algorithm": algorithm,
         }
         header["centres"] = fitted.cluster_centers_.tolist() if data.X.shape[1] == 2 else None
+        # As where the points are a picture's colours.
+        header["inks"] = ["#336699", "#cc3311", "#225522"] if name == "colours" else None
         return blocks({**header, "ellipses": None}, found[shown(len(found))])
 
     @served.post("/api/v1/cluster-films")

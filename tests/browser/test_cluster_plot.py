@@ -335,6 +335,20 @@ def test_centres_are_set_moved_and_taken_away(page):
     assert state(page)["centres"] == []
 
 
+def test_clusters_of_colours_are_shown_in_these_or_told_apart(page):
+    fills = (
+        f"{PLOT}.look.kinds.filter(({{ shape }}) => shape === 'circle').map((kind) => kind.fill)"
+    )
+    show(page, data="colours", labels="colours-3")
+    assert set(page.evaluate(fills)) == {"#336699", "#cc3311", "#225522"}
+    page.click("#plot .choice [data-value=clusters]")
+    assert set(page.evaluate(fills)) == {"#0072b2", "#e69f00", "#009e73"}
+    page.click("#plot .choice [data-value=own]")
+    assert set(page.evaluate(fills)) == {"#336699", "#cc3311", "#225522"}
+    film(page, "colours", "kmeans", clusters=3)  # whose clusters are others
+    assert page.evaluate(f"{PLOT}.colours.inks") is None
+
+
 def test_of_many_points_a_sample_is_drawn_over_the_density_of_all(page):
     seen = show(page, data="large", labels="large-3")
     assert (seen["points"], seen["drawn"]) == (20_000, 20_000)
