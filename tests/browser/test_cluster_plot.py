@@ -336,9 +336,7 @@ def test_centres_are_set_moved_and_taken_away(page):
 
 
 def test_clusters_of_colours_are_shown_in_these_or_told_apart(page):
-    fills = (
-        f"{PLOT}.look.kinds.filter(({{ shape }}) => shape === 'circle').map((kind) => kind.fill)"
-    )
+    fills = f"{PLOT}.look.kinds.filter(({{ fill }}) => fill).map(({{ fill }}) => fill)"
     show(page, data="colours", labels="colours-3")
     assert set(page.evaluate(fills)) == {"#336699", "#cc3311", "#225522"}
     page.click("#plot .choice [data-value=clusters]")
