@@ -7,23 +7,26 @@ import re
 import numpy as np
 import pytest
 
+from pipelines.clustering.algorithms import ALGORITHMS
 from pipelines.errors import NotFound
 from studio.clustering import data_views, views
+from studio.clustering.data import Known
 from studio.clustering.thumbnails import thumbnail
 from tests.studio.clustering.chart_examples import RESULT, ROWS, SWATCHES, TABLE, VISITOR, column
 
 # --- scores and comparison ------------------------------------------------------------------------
 
 
-def test_scores_show_what_there_is_and_a_dash_for_what_is_not():
+def test_scores_show_what_there_is_and_no_card_for_what_was_not_measured():
     html = views.scores(RESULT, VISITOR)
     cards = dict(re.findall(r'data-figure="(\w+)"><span>[^<]*</span><b>([^<]*)</b>', html))
     assert cards == {
         "silhouette": "0.500", "davies_bouldin": "0.700", "calinski_harabasz": "1,234",
-        "clusters": "2", "noise_share": "20.0 %", "seconds": "0.25 s", "peak_bytes": "–",
+        "clusters": "2", "noise_share": "20.0 %", "seconds": "0.25 s",
     }  # fmt: skip
     assert re.search(r'meter" style="--p:75.0%"', html)  # 0.5 of −1 … 1
     assert "The silhouette is of 10,000 points" in html
+    assert "favour round clusters" in html
     assert "There is no data set called x." in html
 
 
@@ -45,7 +48,12 @@ def test_all_noise_has_sizes_and_no_scores():
                "sampled": None}  # fmt: skip
     html = views.scores({"scores": nothing}, VISITOR)
     assert "Three scores need at least two clusters" in html
+    assert "favour round clusters" not in html
     assert "100 %" in html
+    assert "raise the radius (eps)" in views.scores({"scores": nothing}, VISITOR, "dbscan")
+    one = nothing | {"clusters": 1, "sizes": [9], "noise": 0, "noise_share": 0.0}
+    assert "lower the radius (eps)" in views.scores({"scores": one}, VISITOR, "dbscan")
+    assert "radius" not in views.scores({"scores": one}, VISITOR, "kmeans")
 
 
 def test_an_agreement_below_zero_has_a_bar_of_no_length():
@@ -141,3 +149,30 @@ def test_a_palette_has_shares_and_colours_to_copy():
 def test_about_an_algorithm_that_there_is_not():
     with pytest.raises(NotFound):
         data_views.about("k-meens", VISITOR)
+
+
+# --- what is foreseen -----------------------------------------------------------------------------
+
+
+def known(points: int, columns: int = 2) -> Known:
+    names = tuple(f"c{number}" for number in range(columns))
+    return Known("0" * 32, "made", "Blobs", points, names, False, {}, (), 0.0, 0)
+
+
+def test_a_long_fit_is_told_before_it_begins_and_a_short_one_is_not():
+    assert data_views.foreseen("optics", known(600), {}, VISITOR) == ""
+    long = data_views.foreseen("optics", known(50_000), {}, VISITOR)
+    assert re.search(r"This will take about \d+ (s|min|h)\b.* of memory", long)
+
+
+def test_a_refusal_is_told_before_a_button_is_pressed():
+    most = ALGORITHMS["spectral"].most
+    html = data_views.foreseen("spectral", known(most + 1), {}, VISITOR)
+    assert f"at most {most} points" in html.replace(",", "")
+    assert "300 clusters cannot be made of 20 points" in data_views.foreseen(
+        "kmeans", known(20), {"clusters": 300}, VISITOR
+    )
+
+
+def test_nothing_is_foreseen_of_values_that_are_not_valid():
+    assert data_views.foreseen("kmeans", known(20), {"clusters": -1}, VISITOR) == ""
