@@ -175,11 +175,12 @@ def _umap(X: np.ndarray, dims: int, seed: int) -> Projection:
     layout = UMAP(n_components=dims, n_neighbors=neighbours, random_state=seed, n_jobs=1)
     with _one_umap:
         points = layout.fit_transform(X[rows]).astype(np.float64)
-    note = Message(
+    template = (
         "The picture shows {count} of {rows} points laid out by UMAP: neighbours are kept, "
-        "distances and densities are not. The clusters come from all {columns} columns.",
-        count=f"{len(rows):,}",
-        rows=f"{len(X):,}",
-        columns=X.shape[1],
+        "distances and densities are not. The clusters come from all {columns} columns."
+        if len(rows) < len(X)
+        else "The picture shows all points laid out by UMAP: neighbours are kept, distances and "
+        "densities are not. The clusters come from all {columns} columns."
     )
+    note = Message(template, count=f"{len(rows):,}", rows=f"{len(X):,}", columns=X.shape[1])
     return Projection(points, rows, "umap", note=note)

@@ -110,6 +110,10 @@ def test_of_many_points_umap_lays_out_those_that_the_seed_draws_and_says_so(X, m
     assert first.points == pytest.approx(X[first.rows, :2], rel=1e-6)
     assert str(first.note).startswith("The picture shows 50 of 178 points laid out by UMAP")
     assert first.place(X) is None
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "umap", types.SimpleNamespace(UMAP=Asked))
+    whole = str(project(X, 2, "umap").note)
+    assert whole.startswith("The picture shows all points laid out by UMAP")
 
 
 @pytest.mark.usefixtures("umap")

@@ -23,13 +23,14 @@ SKIPPED = gr.skip()
 
 @pytest.mark.parametrize("why", [NotFound("It is gone."), BadRequest("All is noise.")])
 def test_scores_and_files_are_there_where_no_picture_can_be_painted(why, monkeypatch):
-    found = SimpleNamespace(job=SimpleNamespace(id="7"), centres=None, extra={})
+    found = SimpleNamespace(job=SimpleNamespace(id="7"), centres=None, extra={},
+                            request=SimpleNamespace(algorithm="dbscan"))  # fmt: skip
 
     def painted(found):
         raise why
 
     clusterings = SimpleNamespace(of=lambda owner, id: found, painted=painted)
-    monkeypatch.setattr(cluster_result, "scores", lambda result, visitor: "SCORES")
+    monkeypatch.setattr(cluster_result, "scores", lambda result, visitor, algorithm: "SCORES")
     job = SimpleNamespace(id="7", result={})
     drawn = cluster_result.drawn_result(SimpleNamespace(clusterings=clusterings), job, VISITOR)
     assert "SCORES" in drawn
