@@ -222,7 +222,7 @@ def test_a_picture_is_painted_in_its_clusters_colours(ada):
     colours = dict(map(reversed, painted.getcolors()))
     assert sorted(colours.values()) == [240, 360]
     assert "#{:02x}{:02x}{:02x}".format(*max(colours, key=colours.get)) == told["palette"][0]["hex"]
-    header, labels, *_ = seen(ada, data, job)
+    header, labels, *_ = seen(ada, job["request"]["data"], job)
     inks = {label: header["inks"][label] for label in np.unique(labels).tolist()}
     assert inks == {each["label"]: each["hex"] for each in told["palette"]}
     ada.delete(f"{API}/inputs/{picture}")
