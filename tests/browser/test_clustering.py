@@ -159,9 +159,10 @@ def test_own_centres_are_placed_on_whatever_data_come_next(page):
     choose(page, "algorithm", "K-Means")
     page.get_by_label("Starting centres").first.click()
     page.get_by_role("option", name="own", exact=True).click()
-    until(page, "state.mode === 'centres'")
+    before = until(page, "state.mode === 'centres'")["revision"]
     choose(page, "data-name", "Moons")
-    until(page, "state.mode === 'centres' && !state.centres.length")
+    until(page, f"state.mode === 'centres' && state.revision > {before} && !state.busy")
+    assert not page.evaluate(PLOT)["centres"]
     page.locator("#cluster-plot").scroll_into_view_if_needed()
     for place in ((-0.5, 0.0), (0.5, 0.0)):
         page.mouse.click(
