@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -18,6 +19,7 @@ FOLDERS = ("outputs", "loras", "jobs", "models", "control", "samplers")
 LOCK_FILE = "studio.lock"
 
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+WRITING_SECONDS = 600.0  # a file or folder without a row that is younger may be about to get one
 
 
 class DiskFull(Unavailable):
@@ -124,6 +126,18 @@ def room_for(needed: int, folder: Path) -> Iterator[None]:
         if error.errno in NO_SPACE:
             raise disk_full(needed, folder) from error
         raise
+
+
+def sweep(folder: Path, known: set[str], dry_run: bool) -> int:
+    """Deletes the files of a folder whose names (without an ending) are none of ``known``, but for
+    those that may be about to get a row; returns the bytes."""
+    young, freed = time.time() - WRITING_SECONDS, 0
+    for path in folder.glob("*"):
+        if path.is_file() and path.stem not in known and path.stat().st_mtime < young:
+            freed += path.stat().st_size
+            if not dry_run:
+                path.unlink(missing_ok=True)
+    return freed
 
 
 def readable_bytes(count: int) -> str:

@@ -19,8 +19,8 @@ from pipelines.errors import BadRequest, NotFound
 from pipelines.inputs import FOLDER, input_path, keep_input, open_input
 from pipelines.uploads import open_picture
 from studio.accounts import is_guest
-from studio.home import NO_SPACE, disk_full
-from studio.job import QUEUED, RUNNING
+from studio.home import NO_SPACE, disk_full, sweep
+from studio.job import is_at_work
 
 if TYPE_CHECKING:
     import sqlite3
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 MAX_SIDE = 2048  # pixels: no picture that is painted here is larger
 KEPT_SECONDS = 7 * 24 * 3600.0  # what no job has used for so long is cleaned up
-WRITING_SECONDS = 600.0  # a file without a row that is younger may be about to get one
 
 # No job of the same owner names it, nor is a data set made of it. Ids are 32 hexadecimal digits:
 # found as text, they are meant.
@@ -159,10 +158,7 @@ class Inputs:
             BadRequest: a job that has not ended follows it.
         """
         self.get(owner, id)
-        if self._store.row(
-            "SELECT 1 FROM jobs WHERE owner = ? AND state IN (?, ?) AND instr(request, ?)",
-            (owner, QUEUED, RUNNING, id),
-        ):
+        if is_at_work(self._store, owner, id):
             raise BadRequest(
                 "A job that is waiting or running follows this picture. "
                 "Cancel it first, or wait for its end."
@@ -185,12 +181,7 @@ class Inputs:
         freed = sum(self._delete(f"created < ? AND {_UNUSED}", (oldest,), dry_run))
         with self._lock:
             known = {row["id"] for row in self._store.rows("SELECT id FROM inputs")}
-            young = time.time() - WRITING_SECONDS
-            for path in (self._home / FOLDER).glob("*"):
-                if path.is_file() and path.stem not in known and path.stat().st_mtime < young:
-                    freed += path.stat().st_size
-                    if not dry_run:
-                        path.unlink(missing_ok=True)
+            freed += sweep(self._home / FOLDER, known, dry_run)
         return freed + forget_maps(self._home, dry_run=dry_run)
 
     def _delete(self, condition: str, values: tuple, dry_run: bool = False) -> list[int]:

@@ -24,7 +24,7 @@ from pipelines.dreambooth.subjects import note_made
 from pipelines.errors import BadRequest, NotFound
 from studio.accounts import is_guest
 from studio.home import NO_SPACE, disk_full
-from studio.job import QUEUED, RUNNING
+from studio.job import is_at_work
 
 if TYPE_CHECKING:
     from pipelines.catalog import Catalog
@@ -124,10 +124,7 @@ class Loras:
             BadRequest: a job that has not ended needs it.
         """
         about = self.get(owner, id)
-        if self._store.row(
-            "SELECT 1 FROM jobs WHERE owner = ? AND state IN (?, ?) AND instr(request, ?)",
-            (owner, QUEUED, RUNNING, about.id),
-        ):
+        if is_at_work(self._store, owner, about.id):
             raise BadRequest(
                 "A job that is waiting or running uses {name}. Cancel it first, or wait for its "
                 "end.",

@@ -90,10 +90,12 @@ class Machine:
     def _make(self) -> ModelCache:
         with IMPORTING:
             from pipelines.devices import describe, free_memory, pick_device
+
+        device = pick_device(self._wanted)  # or its error, before the longer imports
+        with IMPORTING:
             from pipelines.loading import Loader
         _quieten()
 
-        device = pick_device(self._wanted)
         self._description = describe(device)
         on_gpu = device.startswith("cuda")
         # On a CPU the models share the RAM with everything else that runs on the machine.

@@ -22,8 +22,8 @@ from pipelines.chat.prune.requests import PruneRequest, ScoreRequest
 from pipelines.chat.shelf import ChatShelf, MadeModel
 from pipelines.errors import BadRequest, Busy, NotFound, Refused, stored
 from pipelines.files import size_of
+from studio.home import WRITING_SECONDS
 from studio.job import DONE, Job
-from studio.subjects import WRITING_SECONDS
 
 if TYPE_CHECKING:
     from studio.accounts import Owner

@@ -26,8 +26,8 @@ from pipelines.dreambooth.subjects import Photo, Subject
 from pipelines.errors import BadRequest, Busy, NotFound, UserError
 from pipelines.messages import Message
 from studio.accounts import is_guest
-from studio.home import room_for
-from studio.job import QUEUED, RUNNING
+from studio.home import WRITING_SECONDS, room_for
+from studio.job import QUEUED, RUNNING, is_at_work
 
 if TYPE_CHECKING:
     from pipelines.diffusion.lora.shelf import LoraShelf
@@ -38,7 +38,6 @@ Content = bytes | Path | IO[bytes]  # of a file that is sent
 
 KIND = "dreambooth"  # of jobs that learn a subject
 MAX_SUBJECTS = 100  # of one owner
-WRITING_SECONDS = 600.0  # a folder without a row that is younger may be about to get one
 PREVIEW_SIDE = 256  # pixels of a crop's preview
 
 
@@ -319,10 +318,7 @@ class Subjects:
             raise _is_learnt(subject)
 
     def _check_free(self, owner: str, id: str) -> None:
-        if self._store.row(
-            "SELECT 1 FROM jobs WHERE owner = ? AND state IN (?, ?) AND instr(request, ?)",
-            (owner, QUEUED, RUNNING, id),
-        ):
+        if is_at_work(self._store, owner, id):
             raise BadRequest(
                 "A job that is waiting or running uses these photos or what was made from them. "
                 "Stop it first, or wait for its end."

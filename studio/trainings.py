@@ -25,8 +25,9 @@ from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.dreambooth.subjects import note_made
 from pipelines.errors import BadRequest, NotFound, UserError, stored, validated
 from pipelines.files import size_of
+from studio.home import WRITING_SECONDS
 from studio.job import DONE, Job
-from studio.subjects import KIND, WRITING_SECONDS
+from studio.subjects import KIND
 
 if TYPE_CHECKING:
     from studio.jobs import Jobs

@@ -24,8 +24,8 @@ from pipelines.messages import Message
 from studio.accounts import is_guest
 from studio.clustering.making import Made, Maker
 from studio.clustering.sources import DrawnSource, Kind, Source, essence, source_of
-from studio.clustering.tables import KnownTable, Tables, forget_halves, sweep
-from studio.home import room_for
+from studio.clustering.tables import KnownTable, Tables, forget_halves
+from studio.home import room_for, sweep
 from studio.inputs import KEPT_SECONDS
 from studio.job import QUEUED, RUNNING
 

@@ -21,7 +21,7 @@ from pipelines.clustering.requests import ClusterRequest, CompareRequest
 from pipelines.errors import BadRequest, NotFound, stored
 from pipelines.files import size_of
 from studio.files import write_file
-from studio.inputs import WRITING_SECONDS
+from studio.home import WRITING_SECONDS
 from studio.job import DONE, QUEUED, RUNNING, Job
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from pipelines.clustering.profile import Column
 from pipelines.clustering.tables import Table, look
 from pipelines.errors import BadRequest, NotFound
 from studio.accounts import is_guest
-from studio.home import room_for
-from studio.inputs import KEPT_SECONDS, WRITING_SECONDS
+from studio.home import room_for, sweep
+from studio.inputs import KEPT_SECONDS
 
 if TYPE_CHECKING:
     import sqlite3
@@ -218,18 +218,6 @@ def forget_halves(folder: Path) -> None:
     """Deletes what a studio that was killed was about to write; for the start of another one."""
     for path in folder.glob(".*.tmp"):
         path.unlink(missing_ok=True)
-
-
-def sweep(folder: Path, known: set[str], dry_run: bool) -> int:
-    """Deletes the files of a folder whose names (without an ending) are none of ``known``, but for
-    those that may be about to get a row; returns the bytes."""
-    young, freed = time.time() - WRITING_SECONDS, 0
-    for path in folder.glob("*"):
-        if path.is_file() and path.stem not in known and path.stat().st_mtime < young:
-            freed += path.stat().st_size
-            if not dry_run:
-                path.unlink(missing_ok=True)
-    return freed
 
 
 def _about(table: Table) -> dict[str, Any]:

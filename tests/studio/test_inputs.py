@@ -15,8 +15,8 @@ from PIL import Image
 from pipelines.errors import BadRequest, Busy, NotFound
 from pipelines.inputs import FOLDER, input_path
 from studio.gallery import Gallery
-from studio.home import DiskFull, prepare_home
-from studio.inputs import KEPT_SECONDS, MAX_SIDE, WRITING_SECONDS, Inputs
+from studio.home import WRITING_SECONDS, DiskFull, prepare_home
+from studio.inputs import KEPT_SECONDS, MAX_SIDE, Inputs
 from studio.settings import StoredSettings
 from studio.store import Store
 

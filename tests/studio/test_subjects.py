@@ -18,11 +18,11 @@ from pipelines.dreambooth.folder import TrainingFolder
 from pipelines.dreambooth.subjects import FOLDER, note_made
 from pipelines.errors import BadRequest, Busy, NotFound
 from studio.gallery import Gallery
-from studio.home import prepare_home
+from studio.home import WRITING_SECONDS, prepare_home
 from studio.inputs import Inputs
 from studio.settings import StoredSettings
 from studio.store import Store
-from studio.subjects import KIND, MAX_SUBJECTS, WRITING_SECONDS, Subjects
+from studio.subjects import KIND, MAX_SUBJECTS, Subjects
 from tests.pipelines.dreambooth.test_photos import encoded, scene, zipped
 
 ANN, BEN, GUEST = "ann", "ben", "guest-1"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import multiprocessing
 import random
@@ -144,6 +145,7 @@ def test_the_command_is_accelerates_with_the_devices_own_flags(ask, home):
 
 
 def teach_slowly(home: Path, request: TrainingRequest) -> None:
+    gc.freeze()  # what has been imported is no garbage to search through
     torch.set_num_threads(1)
     made = trainer_of(home, request)
     made.prepare()

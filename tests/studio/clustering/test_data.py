@@ -24,8 +24,8 @@ from studio.clustering import data as service
 from studio.clustering import gallery_data, tables
 from studio.clustering.data import ClusterData
 from studio.gallery import Gallery
-from studio.home import DiskFull, prepare_home
-from studio.inputs import KEPT_SECONDS, WRITING_SECONDS, Inputs
+from studio.home import WRITING_SECONDS, DiskFull, prepare_home
+from studio.inputs import KEPT_SECONDS, Inputs
 from studio.settings import StoredSettings
 from studio.store import Store
 

@@ -26,8 +26,7 @@ from pipelines.events import Result
 from studio.accounts import Owner
 from studio.cleaning import clean_up
 from studio.clustering.results import CLUSTER, COMPARE, CURVE
-from studio.home import DiskFull
-from studio.inputs import WRITING_SECONDS
+from studio.home import WRITING_SECONDS, DiskFull
 from studio.server import Options, Studio
 from tests.studio.live import live_studio, sentence, wait_for
 from tests.studio.people import ACCOUNTS
