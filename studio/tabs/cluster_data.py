@@ -16,6 +16,7 @@ from studio import views
 from studio.canvas import canvas
 from studio.clustering.data_api import table_json
 from studio.clustering.data_views import table_preview
+from studio.typed_slider import typed_slider
 from studio.widgets import QUIET, Visitor, follow_newest, from_field, label
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ KINDS = {
 MISSING = {"drop": "Leave the rows out", "mean": "The column's mean", "median": "The median"}
 PROPOSED_COLUMNS = 12  # of a wide table; more can be chosen
 _MADE = ("name", "points", "noise", "clusters", "seed")
+# Where a slider begins, where it ends, its step: None is by powers of ten.
+_SLIDES = {"points": (10, MAX_POINTS, None), "noise": (0, 0.5, 0.01), "clusters": (1, 12, 1),
+           "seed": (0, 100, 1)}  # fmt: skip
 UNKNOWN = ""  # in place of a column of true labels
 _PICKED = ("columns", "truth", "as_categories", "missing", "max_levels")
 
@@ -86,12 +90,16 @@ class DataForm:
 
     def _draw_made(self) -> dict[str, gr.components.Component]:
         titles = [(label(source.title), name) for name, source in SOURCES.items()]
-        drawn = {"name": self._field("name", kind=gr.Dropdown, choices=titles, info=None)}
-        with gr.Row():
-            drawn["points"] = self._field("points", kind=gr.Number, minimum=1, maximum=MAX_POINTS)
-            drawn["seed"] = self._field("seed", kind=gr.Number, minimum=0, info=None)
-        drawn["noise"] = self._field("noise", maximum=0.5, step=0.01, info=None)
-        drawn["clusters"] = self._field("clusters", maximum=12, info=None)
+        drawn = {
+            "name": from_field(
+                DatasetRequest, "name", kind=gr.Dropdown, choices=titles, info=None,
+                elem_id="cluster-data-name",
+            )
+        }  # fmt: skip
+        for name, slides in _SLIDES.items():
+            drawn[name] = typed_slider(
+                DatasetRequest, name, *slides, elem_id=f"cluster-data-{name}"
+            )
         return {name: drawn[name] for name in _MADE}
 
     def _draw_table(self) -> dict[str, gr.components.Component]:
@@ -115,11 +123,6 @@ class DataForm:
             drawn["max_levels"] = self._picking("max_levels")
         self._preview = gr.HTML(elem_id="cluster-preview")
         return drawn
-
-    @staticmethod
-    def _field(name: str, **options: Any) -> gr.components.Component:
-        elem_id = f"cluster-data-{name}"
-        return from_field(DatasetRequest, name, **{"elem_id": elem_id, **options})
 
     @staticmethod
     def _picking(name: str, **options: Any) -> gr.components.Component:
@@ -253,9 +256,7 @@ class DataForm:
         self.settled = [turned, brought, named]
         return [
             made["name"].input,
-            *(made[name].submit for name in ("points", "seed")),
-            *(made[name].blur for name in ("points", "seed")),
-            *(made[n].release for n in ("noise", "clusters")),
+            *(made[name].release for name in _SLIDES),
             *(picked[n].input for n in ("columns", "as_categories", "missing")),
             picked["max_levels"].release,
             self._picture.input,

@@ -309,6 +309,28 @@ def test_long_work_is_stopped(page):
     assert until(page, "!state.busy")["clusters"] is None
 
 
+def test_a_slider_over_powers_of_ten_sets_the_points_by_keys(page):
+    choose(page, "data-name", "Blobs")
+    slider = page.get_by_role("slider", name="Slider: Points")
+    typed = page.get_by_label("Points", exact=True)
+    slider.press("Home")
+    until(page, "state.points === 10")
+    for _ in range(20):
+        slider.press("ArrowRight")
+    expect(typed).to_have_value("100")
+    until(page, "state.points === 100")
+    typed.fill("5")  # below the slider's end
+    typed.press("Enter")
+    until(page, "state.points === 5")
+    expect(slider).to_have_attribute("aria-valuetext", "5")
+    typed.fill("")
+    typed.press("Tab")
+    expect(typed).to_have_value("5")
+    typed.fill("600")
+    typed.press("Enter")
+    until(page, "state.points === 600")
+
+
 def test_what_cannot_be_asked_is_said(page):
     choose(page, "algorithm", "K-Means")
     page.get_by_label("Clusters (k)").first.fill("0")
