@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.clustering.algorithm import Estimate, Fitted
 from pipelines.clustering.algorithms import ALGORITHMS, find
 from pipelines.clustering.choosing import k_distance
 from pipelines.clustering.judging import Agreement, Scores, compare_with_truth, judge
@@ -29,15 +28,17 @@ class Row:
 
     Attributes:
         algorithm: its name.
-        estimate: what it was expected to take.
-        fitted, scores: None where it could not work.
+        labels: int32 (n,); like what follows None where it could not work.
+        seconds, peak_bytes: of the fit; None too where the memory was not measured.
+        scores: of the labels.
         agreement: with the true labels, where they are known.
         error: why it could not work, or None.
     """
 
     algorithm: str
-    estimate: Estimate
-    fitted: Fitted | None = None
+    labels: np.ndarray | None = None
+    seconds: float | None = None
+    peak_bytes: int | None = None
     scores: Scores | None = None
     agreement: Agreement | None = None
     error: Message | None = None
@@ -52,7 +53,7 @@ class Row:
         cells: dict[str, Any] = {"algorithm": self.algorithm, "title": find(self.algorithm).title}
         if self.error is not None:
             return cells | {"error": self.error.to_json()}
-        cells |= {"seconds": self.fitted.seconds, "peak_bytes": self.fitted.peak_bytes}
+        cells |= {"seconds": self.seconds, "peak_bytes": self.peak_bytes}
         cells |= asdict(self.scores)
         cells["sizes"] = list(self.scores.sizes[:MOST_TOLD])
         if self.agreement is not None:
@@ -86,16 +87,16 @@ def compare(
             number, len(choices), note=Message("Fitting: {algorithm}", algorithm=algorithm.title)
         )
         yield here
-        row = Row(name, algorithm.estimate(*X.shape, params))
         work = run_fit(name, X, params, seed, stop)
         try:
             fitted = yield from _within(work, here)
         except UserError as error:
-            rows.append(replace(row, error=error.message))
+            rows.append(Row(name, error=error.message))
             continue
-        agreement = None if truth is None else compare_with_truth(fitted.labels, truth)
-        scores = judge(X, fitted.labels, seed)
-        rows.append(replace(row, fitted=fitted, scores=scores, agreement=agreement))
+        labels, seconds, memory = fitted.labels, fitted.seconds, fitted.peak_bytes
+        del fitted  # memberships and trees of all of them would be too much to keep
+        agreement = None if truth is None else compare_with_truth(labels, truth)
+        rows.append(Row(name, labels, seconds, memory, judge(X, labels, seed), agreement))
     yield Progress(len(choices), len(choices))
     return rows
 

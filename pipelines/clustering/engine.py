@@ -150,7 +150,7 @@ def _compare(
     by_name = dict(suggested(X, request.clusters, request.seed, stop))
     choices = [(name, by_name[name]) for name in request.algorithms]
     rows = yield from compare(X, choices, request.seed, stop, truth)
-    labels = {row.algorithm: row.fitted.labels for row in rows if row.fitted is not None}
+    labels = {row.algorithm: row.labels for row in rows if row.labels is not None}
     with _new_folder(results) as folder:
         np.savez(folder / "labels.npz", **labels)
     return {
