@@ -19,6 +19,41 @@ for label in labels.tolist():
 labels = np.array([numbers[label] for label in labels.tolist()], dtype=np.int32)
 """
 
+# What is done here is the end of scikit-learn's own work, which starts from the same tree.
+_MERGE = """\
+# Clusters that part at less than this distance are joined again. scikit-learn 1.9 fails at that
+# with NumPy 2.4 (its issue 33219); where it does not, cluster_selection_epsilon does the same.
+merge_below = {merge_below}
+tree = _condense_tree(model._single_linkage_tree_, {least})
+children = tree["child"].tolist()
+above = dict(zip(children, tree["parent"].tolist()))
+parted = dict(zip(children, (1 / tree["value"]).tolist()))
+sizes = dict(zip(children, tree["cluster_size"].tolist()))
+root = len(points)
+chosen = set()
+for label in range(labels.max() + 1):
+    members = np.flatnonzero(labels == label)
+    cluster = above[members[0]]
+    while cluster != root and sizes[cluster] != len(members):
+        cluster = above[cluster]
+    if cluster != root and parted[cluster] < merge_below:
+        while above[cluster] != root:
+            cluster = above[cluster]
+            if parted[cluster] > merge_below:
+                break
+{whole}    chosen.add(cluster)
+for point in range(len(points)):
+    cluster = above[point]
+    while cluster != root and cluster not in chosen:
+        cluster = above[cluster]
+    inside = cluster != root or (chosen == {{root}} and parted[point] <= merge_below)
+    labels[point] = cluster if inside else -1
+"""
+_WHOLE = """\
+        else:
+            cluster = root
+"""
+
 
 def python_code(
     algorithm: str, params: Parameters, seed: int, scaling: Scaling = "none", file: str = "data.csv"
@@ -34,9 +69,12 @@ def python_code(
     chosen = find(algorithm)
     call = chosen.call(params, seed)
     estimated = algorithm == "mean_shift" and params.bandwidth is None
+    merged = algorithm == "hdbscan" and params.merge_below > 0
     names = [call.name, *(["estimate_bandwidth"] if estimated else [])]
     scaler = SCALERS.get(scaling)
     lines = ["import numpy as np", f"from {call.module} import {', '.join(sorted(names))}"]
+    if merged:
+        lines.append("from sklearn.cluster._hdbscan._tree import _condense_tree")
     if scaler:
         lines.append(f"from sklearn.preprocessing import {scaler}")
     lines += [
@@ -57,9 +95,17 @@ def python_code(
     if estimated:
         lines += _bandwidth(params, seed)
         given["bandwidth"] = "bandwidth"
+    if merged:
+        del given["cluster_selection_epsilon"]
     arguments = "".join(f"    {name}={value},\n" for name, value in given.items())
     lines += [f"model = {call.name}(\n{arguments})", "labels = model.fit_predict(points)", ""]
-    return "\n".join(lines) + _RENUMBER
+    code = "\n".join(lines)
+    if merged:
+        whole = _WHOLE if params.single else ""
+        code += _MERGE.format(
+            merge_below=params.merge_below, least=params.min_cluster_size, whole=whole
+        )
+    return code + _RENUMBER
 
 
 def _written(value: Any) -> str:
