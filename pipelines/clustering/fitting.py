@@ -180,9 +180,19 @@ def _look_for_trouble(
                 iterations=params.iterations,
             )
         )
-    elif algorithm.name in _SETTLES and (
-        estimator.n_iter_ >= params.iterations and not getattr(estimator, "converged_", False)
+    elif algorithm.name not in _SETTLES or (
+        estimator.n_iter_ < params.iterations or getattr(estimator, "converged_", False)
     ):
+        pass
+    elif algorithm.name == "affinity":
+        notes(
+            Message(
+                "The messages had not settled after {iterations} iterations: these clusters may "
+                "mean nothing. Raise the damping or the iterations.",
+                iterations=params.iterations,
+            )
+        )
+    else:
         notes(
             Message(
                 "It had not settled after {iterations} iterations; more may move it further.",

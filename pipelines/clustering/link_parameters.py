@@ -116,9 +116,10 @@ class AffinityParameters(Parameters):
             lt=1,
             allow_inf_nan=False,
             title="Damping",
-            description="How much of the last message is kept; higher where it swings.",
+            description="How much of the last message is kept; higher where it swings. "
+            "scikit-learn's default is 0.5; 0.9 settles on all the made data.",
         ),
-    ] = 0.5
+    ] = 0.9
     preference: Annotated[
         float | None,
         Field(

@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from pipelines.clustering.algorithm import check_points
 from pipelines.clustering.algorithms import ALGORITHMS, find
 from pipelines.clustering.comparing import suggested
-from pipelines.clustering.datasets import Dataset
+from pipelines.clustering.datasets import SOURCES, Dataset, DatasetRequest, make
 from pipelines.clustering.exporting import numbers_csv
 from pipelines.clustering.fitting import fit
 from pipelines.clustering.labels import count_clusters, renumber
@@ -93,6 +93,27 @@ def test_the_code_gives_the_same_labels(name, values, scaling, blobs, stop):
     exec(python_code(name, chosen, 5, scaling), names)
     assert names["labels"].dtype == np.int32
     assert (names["labels"] == fitted.labels).all()
+
+
+@pytest.mark.parametrize("single", [False, True])
+@pytest.mark.parametrize("selection", ["eom", "leaf"])
+@pytest.mark.parametrize("distance", [0.1, 1.2, 90.0])
+def test_the_code_merges_clusters_below_a_distance(distance, selection, single, stop):
+    """Two pairs of clusters: about 1 apart within a pair, 50 between the pairs; some strays."""
+    random = np.random.default_rng(3)
+    strays = random.uniform(-10, 60, (12, 1))
+    points = [c + random.uniform(0, 0.1, (30, 1)) for c in (0.0, 1.0, 50.0, 51.0)]
+    points = np.concatenate([*points, strays])
+    settings = {"min_cluster_size": 15, "min_samples": 3, "selection": selection, "single": single}
+    chosen = params("hdbscan", merge_below=distance, **settings)
+    fitted, parted = (
+        fit("hdbscan", points, each, 0, stop) for each in (chosen, params("hdbscan", **settings))
+    )
+    names = {"X": points.copy()}
+    exec(python_code("hdbscan", chosen, 0), names)
+    assert (names["labels"] == fitted.labels).all()
+    same = np.array_equal(fitted.labels, parted.labels)
+    assert same == (distance == 0.1)
 
 
 def test_the_code_reads_a_csv_file(tmp_path, blobs, stop):
@@ -233,6 +254,22 @@ def test_what_did_not_settle_is_said(blobs, stop):
     for name, values in (("kmeans", {"starts": 1}), ("mixture", {}), ("affinity", {})):
         fitted = fit(name, points, params(name, iterations=1, **values), 0, stop)
         assert "settled after 1 iterations" in str(fitted.notes[0]), name
+
+
+@pytest.mark.parametrize("name", [name for name, source in SOURCES.items() if source.uses])
+def test_affinity_propagation_settles_on_all_made_data(name, stop):
+    points = make(DatasetRequest(name=name)).X
+    assert not fit("affinity", points, params("affinity"), 0, stop).notes
+
+
+def test_affinity_propagation_says_that_its_clusters_are_of_no_use(stop):
+    points = make(DatasetRequest(name="blobs")).X
+    fitted = fit("affinity", points, params("affinity", damping=0.5), 0, stop)
+    assert count_clusters(fitted.labels) > 20
+    assert [str(note) for note in fitted.notes] == [
+        "The messages had not settled after 200 iterations: these clusters may mean nothing. Raise "
+        "the damping or the iterations."
+    ]
 
 
 @pytest.mark.parametrize(("min_samples", "cores"), [(2, [1, 2, 3]), (3, [2]), (4, [])])
