@@ -26,6 +26,8 @@ class Scene:
         thumbs: whether points are pictures.
         sketch: whether the points are drawn ones, which can be gone on with.
         own: whether the algorithm starts at own centres, which can be placed.
+        described: id of the data set that the controls describe; ``data`` is another one after a
+            comparison of former data was looked at.
         revision: rises, so that the same scene can be shown anew.
     """
 
@@ -43,6 +45,7 @@ class Scene:
     thumbs: bool = False
     sketch: bool = False
     own: bool = False
+    described: str | None = None
     revision: int = 0
 
     def but(self, **changes: Any) -> Scene:

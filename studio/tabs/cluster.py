@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -156,7 +157,9 @@ class Tab:
         weighs = [self.form.said.change, self._parameters.whose.change,
                   *(each.input for each in self._parameters.controls)]  # fmt: skip
         follow_newest(weighs, self._weighed, weighed, self._foreseen, preprocess=False)
-        asked = [self.scene, self._seed, self._algorithm, *self._parameters.controls]
+        # Those of the data too: a button may be pressed before what was set there has been made.
+        asked = [self.scene, self._seed, self._algorithm, *self._parameters.controls,
+                 *self.form.inputs]  # fmt: skip
         set_by_line = [self._algorithm, *follows]
         lines = [
             board.line(self._line, [self.scene, self._algorithm, *self._parameters.controls],
@@ -170,7 +173,7 @@ class Tab:
             event.then(self._labelled, [self.board.job_id, *shown[:1]], shown, **QUIET)
         self._play.click(self._played, asked, [*shown, self.form.said], preprocess=False, **QUIET)
         self.choosing.listen(opening, asked, self._on_data, self._with_parameters)
-        self.comparing.listen(opening, asked[:2], self._on_data, shown)
+        self.comparing.listen(opening, [*asked[:2], *self.form.inputs], self._on_data, shown)
 
     # --- data -------------------------------------------------------------------------------
 
@@ -192,7 +195,8 @@ class Tab:
             fill = [skip] * len(form.outputs)
             try:
                 known = self.studio.cluster_data.make(visitor.owner, {"kind": "made"})
-                scene, said = Scene(data=known.id), form.about(known, known.kind, visitor)
+                scene = Scene(data=known.id, described=known.id)
+                said = form.about(known, known.kind, visitor)
             except UserError as error:  # no room is left, say
                 scene, said = Scene(), views.error(error.message, visitor)
         else:
@@ -200,7 +204,8 @@ class Tab:
             fill = form.fill(known.source, visitor, points)
             own = values.get("start") == OWN_CENTRES
             scene = Scene(
-                data=known.id, scaling=request.scaling, thumbs=known.kind == GALLERY,
+                data=known.id, described=known.id, scaling=request.scaling,
+                thumbs=known.kind == GALLERY,
                 labels=job.id if job.state == DONE else None,
                 mode="draw" if known.kind == DRAWN and job.state != DONE else "view",
                 sketch=known.kind == DRAWN, points=points or (), own=own,
@@ -227,8 +232,10 @@ class Tab:
         if id == scene.data and (kind == DRAWN) == scene.sketch:
             return [gr.skip(), gr.skip(), said]
         points = tuple(map(tuple, values[-1])) if kind == DRAWN else ()
-        after = scene.but(data=id, mode=mode, labels=None, algorithm=None, film=None, centres=(),
-                          points=points, thumbs=kind == GALLERY, sketch=kind == DRAWN)  # fmt: skip
+        after = scene.but(
+            data=id, described=id, mode=mode, labels=None, algorithm=None, film=None, centres=(),
+            points=points, thumbs=kind == GALLERY, sketch=kind == DRAWN,
+        )  # fmt: skip
         return [after, after.to_json(), said]
 
     def _drew(
@@ -244,7 +251,8 @@ class Tab:
             said = self.form.about(known, DRAWN, visitor)
         except UserError as error:
             said = views.error(error.message, visitor)
-        after = scene.but(data=known and known.id, labels=None, film=None)
+        id = known and known.id
+        after = scene.but(data=id, described=id, labels=None, film=None)
         return [points, after, said]
 
     def _drawn_points(self, known: Known, visitor: Visitor) -> tuple[tuple[float, ...], ...] | None:
@@ -326,15 +334,25 @@ class Tab:
     # --- jobs -------------------------------------------------------------------------------
 
     def _on_data(self, values: list[Any], visitor: Visitor) -> dict[str, Any]:
-        """The fields that say which data, from the values of scene and seed."""
+        """The fields that say which data, from what is asked: scene and seed first, the data's
+        controls last."""
         scene, seed = values[:2]
-        if scene.data is None:
+        data = self._data(scene, values[-len(self.form.inputs) :], visitor)
+        if data is None:
             raise BadRequest("There are no data yet. Choose or bring in some first.")
-        return {"data": scene.data, "scaling": scene.scaling, "seed": seed or 0}
+        return {"data": data, "scaling": scene.scaling, "seed": seed or 0}
+
+    def _data(self, scene: Scene, form: list[Any], visitor: Visitor) -> str | None:
+        """The data set in the plot, or the one that the controls describe since a moment."""
+        if form[0] == GALLERY and scene.thumbs:  # to look for new pictures is not asked here
+            return scene.data
+        known = self.form.make(form, visitor)
+        described = known and known.id
+        return scene.data if described == scene.described else described
 
     def _with_parameters(self, values: list[Any], visitor: Visitor) -> dict[str, Any]:
         """The fields of the algorithm, from the values of all that is asked."""
-        scene, _, name, *rest = values
+        scene, _, name, *rest = values[: -len(self.form.inputs)]
         parameters = self._parameters.data(find(name).parameters, rest)
         if parameters.get("start") == OWN_CENTRES:
             if not scene.centres:
@@ -345,7 +363,10 @@ class Tab:
         return {"algorithm": name, "parameters": given}
 
     def _asked(self, values: list[Any], visitor: Visitor) -> dict[str, Any]:
-        return self._on_data(values, visitor) | self._with_parameters(values, visitor)
+        fields, scene = self._on_data(values, visitor), values[0]
+        if fields["data"] != scene.data:  # centres that were placed are of the former
+            values = [replace(scene, data=fields["data"], centres=()), *values[1:]]
+        return fields | self._with_parameters(values, visitor)
 
     def _played(self, request: gr.Request, *values: Any) -> list[Any]:
         visitor, scene = Visitor.of(request), values[0]

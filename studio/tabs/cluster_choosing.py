@@ -74,8 +74,9 @@ class Choosing:
         """Connect the controls with the jobs.
 
         Args:
-            asked: scene, seed, algorithm, whose parameters are shown, and their controls.
-            on_data: the fields of scene and seed.
+            asked: scene, seed, algorithm, whose parameters are shown, their controls, those of the
+                data.
+            on_data: the fields of data and seed, of all values of ``asked``.
             parameters: the fields of the algorithm, of all values of ``asked``.
         """
         opening.load(_lesson, None, self._lesson, **QUIET)

@@ -59,7 +59,7 @@ class Comparing:
         """Connect the controls with the jobs and the plot.
 
         Args:
-            of_data: scene and seed.
+            of_data: scene, seed, and the controls of the data.
             on_data: their fields.
             shown: scene and plot.
         """

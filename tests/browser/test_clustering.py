@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -329,6 +330,24 @@ def test_a_slider_over_powers_of_ten_sets_the_points_by_keys(page):
     typed.fill("600")
     typed.press("Enter")
     until(page, "state.points === 600")
+
+
+def test_data_that_were_changed_this_moment_are_clustered(page, studio, monkeypatch):
+    choose(page, "data-name", "Blobs")
+    choose(page, "algorithm", "K-Means")
+    until(page, "state.points > 0 && !state.busy")
+    make = studio[0].cluster_data.make
+
+    def slowly(*given):
+        time.sleep(2)
+        return make(*given)
+
+    monkeypatch.setattr(studio[0].cluster_data, "make", slowly)
+    typed = page.get_by_label("Points", exact=True)
+    typed.fill("700")
+    typed.press("Enter")
+    page.locator("#cluster").click()
+    assert until(page, "state.clusters === 3")["points"] == 700
 
 
 def test_what_cannot_be_asked_is_said(page):

@@ -109,7 +109,52 @@ def test_clicked_centres_are_asked_for_in_the_units_of_the_data():
     tab.studio = SimpleNamespace(cluster_data=SimpleNamespace(dataset=dataset))
     tab._parameters = SimpleNamespace(data=lambda model, values: {"start": "own", "clusters": 3})
     scene = Scene(data="a" * 32, scaling="standard", centres=((1.0, 1.0), (-1.0, 0.0)))
-    fields = tab._with_parameters([scene, 0, "kmeans", "kmeans"], VISITOR)
+    tab.form = SimpleNamespace(inputs=["kind"])
+    fields = tab._with_parameters([scene, 0, "kmeans", "kmeans", "made"], VISITOR)
     assert asked_of == [("ada", "a" * 32)]
     assert fields["parameters"]["clusters"] == 2
     assert np.allclose(fields["parameters"]["centres"], [[10, 20], [0, 10]])
+
+
+# --- the data that are asked about ----------------------------------------------------------------
+
+
+@pytest.fixture
+def tab() -> Tab:
+    """Its controls describe the data set that its one control of the data names."""
+    tab = Tab.__new__(Tab)
+    tab.form = SimpleNamespace(
+        inputs=["kind"],
+        make=lambda values, visitor: values[0] and SimpleNamespace(id=values[0]),
+    )
+    tab._parameters = SimpleNamespace(data=lambda model, values: {"start": "own", "clusters": 3})
+    return tab
+
+
+def asked_of(tab: Tab, form: str | None, **scene) -> str:
+    return tab._on_data([Scene(**scene), 7, "kmeans", form], VISITOR)["data"]
+
+
+def test_what_the_controls_describe_is_asked_about_though_the_plot_shows_the_former(tab):
+    assert asked_of(tab, "new", data="old", described="old") == "new"
+    assert asked_of(tab, "old", data="old", described="old") == "old"
+
+
+def test_what_was_picked_from_a_comparison_is_asked_about_while_no_control_is_moved(tab):
+    assert asked_of(tab, "old", data="compared", described="old") == "compared"
+    assert asked_of(tab, "new", data="compared", described="old") == "new"
+
+
+def test_data_that_the_controls_do_not_describe_yet_are_not_replaced_by_the_former(tab):
+    with pytest.raises(BadRequest, match="no data yet"):
+        asked_of(tab, None, data="old", described="old")
+
+
+def test_pictures_that_came_since_are_not_looked_for_when_clusters_are_asked_for(tab):
+    assert asked_of(tab, "gallery", data="shown", described="before", thumbs=True) == "shown"
+
+
+def test_centres_that_were_placed_on_former_data_are_not_used(tab):
+    scene = Scene(data="old", described="old", centres=((1.0, 1.0),))
+    with pytest.raises(BadRequest, match="No centres are placed"):
+        tab._asked([scene, 0, "kmeans", "kmeans", "new"], VISITOR)
