@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 Mode = Literal["view", "draw", "centres"]
+UNKNOWN = ""  # the data of a page that is only being opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +15,7 @@ class Scene:
     """One state of the plot; the browser fetches the points and labels that it names.
 
     Attributes:
-        data: id of a data set, or None while there is none.
+        data: id of a data set, None while there is none, or :data:`UNKNOWN`.
         dims, projection, scaling: how the points are laid out, as the route ``points`` takes them.
         mode: whether the pointer looks, draws points, or places centres.
         labels: id of a job whose clusters are shown, or None.
@@ -47,6 +48,10 @@ class Scene:
     own: bool = False
     described: str | None = None
     revision: int = 0
+
+    def __hash__(self) -> int:
+        """Of the data alone: Gradio takes a state for changed when its hash is another."""
+        return hash(self.data)
 
     def but(self, **changes: Any) -> Scene:
         """The next scene, which differs in this."""

@@ -19,12 +19,12 @@ from studio.clustering.charts import SCRIPT
 from studio.clustering.data_views import about, foreseen
 from studio.clustering.placing import centres_of
 from studio.clustering.plot import plot
-from studio.clustering.scene import Scene  # Gradio reads the hints of listeners
+from studio.clustering.scene import UNKNOWN, Scene  # Gradio reads the hints of listeners
 from studio.job import DONE, Job
 from studio.tabs.cluster_choosing import Choosing
 from studio.tabs.cluster_comparing import Comparing
 from studio.tabs.cluster_data import DRAWN, GALLERY, DataForm
-from studio.tabs.cluster_result import drawn_result
+from studio.tabs.cluster_result import beside_its_data, drawn_result
 from studio.tabs.job_board import JobBoard
 from studio.tabs.parameters import Parameters
 from studio.widgets import (
@@ -62,7 +62,7 @@ class Tab:
 
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
-        self.scene = gr.State(Scene())
+        self.scene = gr.State(Scene(data=UNKNOWN))
         self.form = DataForm(studio)
         with gr.Row(elem_classes="bench"):
             with gr.Column(scale=3, min_width=320, elem_classes="controls"):
@@ -166,13 +166,16 @@ class Tab:
                        set_by_line, **QUIET)
             for board in (self.board.board, self.choosing.board.board)
         ]  # fmt: skip
-        self.board.connect(opening, self._cluster, self._asked, asked, self._result, [], also=lines)
+        self.board.connect(opening, self._cluster, self._asked, asked, self._result, [self.scene],
+                           also=lines)  # fmt: skip
         # Whoever reads the lesson meanwhile would see neither progress nor what is wrong.
         self._cluster.click(lambda: gr.update(selected=CLUSTERS), None, self._views, **QUIET)
         for event in self.board.followed:
             event.then(self._labelled, [self.board.job_id, *shown[:1]], shown, **QUIET)
+        follow_newest([self.scene.change], self._labelled_again,
+                      [self.board.job_id, *shown[:1]], shown)  # fmt: skip
         self._play.click(self._played, asked, [*shown, self.form.said], preprocess=False, **QUIET)
-        self.choosing.listen(opening, asked, self._on_data, self._with_parameters)
+        self.choosing.listen(opening, asked, self._on_data, self._with_parameters, self.scene)
         self.comparing.listen(opening, [*asked[:2], *self.form.inputs], self._on_data, shown)
 
     # --- data -------------------------------------------------------------------------------
@@ -389,8 +392,15 @@ class Tab:
         after = scene.but(labels=job.id, algorithm=None, film=None, mode="view")
         return [after, after.to_json()]
 
+    def _labelled_again(self, job_id: str | None, scene: Scene, request: gr.Request) -> list[Any]:
+        """The same, once the data are those of the job, where nothing else is shown of them."""
+        if scene.mode != "view" or scene.labels is not None or scene.film is not None:
+            return [gr.skip(), gr.skip()]
+        return self._labelled(job_id, scene, request)
+
     def _result(self, job: Job, visitor: Visitor, values: list[Any]) -> str:
-        return drawn_result(self.studio, job, visitor)
+        drawn = drawn_result(self.studio, job, visitor)
+        return beside_its_data(self.studio, job, visitor, values[0].data, drawn)
 
 
 def _kind(field: FieldInfo) -> type:

@@ -11,6 +11,7 @@ from pipelines.clustering.lessons import CHOOSING, lesson
 from pipelines.clustering.requests import OF_AN_ALGORITHM, CurveRequest
 from studio.clustering.charts import SCRIPT, chart
 from studio.job import Job
+from studio.tabs.cluster_result import beside_its_data
 from studio.tabs.job_board import JobBoard
 from studio.widgets import QUIET, Visitor, from_field, label
 
@@ -36,6 +37,7 @@ class Choosing:
     """Draws the controls and the board of a curve."""
 
     def __init__(self, studio: Studio) -> None:
+        self.studio = studio
         titles = [(label(title), name) for name, title in CURVES.items()]
         with gr.Row(elem_classes="curve-of"):
             self._curve = self._field("curve", kind=gr.Dropdown, choices=titles, value="elbow",
@@ -70,6 +72,7 @@ class Choosing:
         asked: list[Any],
         on_data: Callable[[list[Any], Visitor], dict[str, Any]],
         parameters: Callable[[list[Any], Visitor], dict[str, Any]],
+        scene: gr.State,
     ) -> None:
         """Connect the controls with the jobs.
 
@@ -78,6 +81,7 @@ class Choosing:
                 data.
             on_data: the fields of data and seed, of all values of ``asked``.
             parameters: the fields of the algorithm, of all values of ``asked``.
+            scene: what the plot shows.
         """
         opening.load(_lesson, None, self._lesson, **QUIET)
         own = [self._curve, self._least, self._most, self._neighbours, self._seeds]
@@ -96,15 +100,15 @@ class Choosing:
                 fields |= parameters(of_tab, visitor)
             return fields
 
-        self.board.connect(opening, self._draw, request_of, [*asked, *own], _drawn, [])
+        self.board.connect(opening, self._draw, request_of, [*asked, *own], self._drawn, [scene])
+
+    def _drawn(self, job: Job, visitor: Visitor, values: list[Any]) -> str:
+        drawn = chart(job.request["curve"], job.result["curve"], visitor)
+        return beside_its_data(self.studio, job, visitor, values[0].data, drawn)
 
 
 def _lesson(request: gr.Request) -> str:
     return lesson(CHOOSING, Visitor.of(request).language)
-
-
-def _drawn(job: Job, visitor: Visitor, values: list[Any]) -> str:
-    return chart(job.request["curve"], job.result["curve"], visitor)
 
 
 def _turned(curve: str) -> list[Any]:

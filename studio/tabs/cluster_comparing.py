@@ -15,7 +15,7 @@ from studio.clustering.charts import SCRIPT
 from studio.clustering.scene import Scene
 from studio.job import Job
 from studio.tabs.cluster_data import GALLERY
-from studio.tabs.cluster_result import drawn_comparison
+from studio.tabs.cluster_result import beside_its_data, drawn_comparison
 from studio.tabs.job_board import JobBoard
 from studio.widgets import QUIET, Visitor, from_field, label
 
@@ -69,11 +69,12 @@ class Comparing:
             return on_data(of_tab, visitor) | {"algorithms": algorithms, "clusters": clusters}
 
         inputs = [*of_data, self._algorithms, self._clusters]
-        self.board.connect(opening, self._compare, request_of, inputs, self._drawn, [])
+        self.board.connect(opening, self._compare, request_of, inputs, self._drawn, shown[:1])
         self.board.board.pick(self._picked, [self.board.job_id, shown[0]], shown, **QUIET)
 
     def _drawn(self, job: Job, visitor: Visitor, values: list[Any]) -> str:
-        return drawn_comparison(self.studio, job, visitor)
+        drawn = drawn_comparison(self.studio, job, visitor)
+        return beside_its_data(self.studio, job, visitor, values[0].data, drawn)
 
     def _picked(
         self, job_id: str | None, scene: Scene, event: gr.EventData, request: gr.Request

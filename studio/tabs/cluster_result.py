@@ -10,9 +10,11 @@ import numpy as np
 from pipelines.clustering.projecting import project, shown_rows
 from pipelines.clustering.scaling import scale
 from pipelines.errors import UserError
+from pipelines.messages import Message
 from studio import views
 from studio.clustering.charts_tree import dendrogram
 from studio.clustering.data_views import palette
+from studio.clustering.scene import UNKNOWN
 from studio.clustering.thumbnails import POINTS, thumbnail
 from studio.clustering.views import comparison, scores
 from studio.widgets import Visitor
@@ -69,6 +71,30 @@ def drawn_comparison(studio: Studio, job: Job, visitor: Visitor) -> str:
     points = project(scale(np.ascontiguousarray(X[rows]), found.request.scaling).X).points
     pictures = {name: thumbnail(points, found.labels(name)[rows]) for name in found.algorithms}
     return comparison(job.result["rows"], pictures, visitor)
+
+
+def beside_its_data(
+    studio: Studio, job: Job, visitor: Visitor, shown: str | None, drawn: str
+) -> str:
+    """``drawn``; where it is of other data than the plot shows, that is said and it is dimmed.
+
+    Args:
+        shown: id of the data set in the plot, None if there is none, or :data:`UNKNOWN`.
+    """
+    data = job.request["data"]
+    if shown in (data, UNKNOWN):
+        return drawn
+    try:
+        known = studio.cluster_data.get(visitor.owner.id, data)
+    except UserError:  # deleted since
+        words = Message("What is below is of data that are no longer there.")
+    else:
+        words = Message(
+            "What is below is of other data: {title}, {points} points.",
+            title=visitor.say(known.title), points=f"{known.points:,}",
+        )  # fmt: skip
+    said = escape(visitor.say(words))
+    return f'<div class="hint of-others">{said}</div><div class="former">{drawn}</div>'
 
 
 def _files(found: Clustering, visitor: Visitor) -> str:

@@ -102,8 +102,8 @@ class JobBoard:
         opened = opening.load(follow, [gr.State(""), self._turns, *seen], outputs,
                               preprocess=False, **_WATCH)  # fmt: skip
         self.followed = (*started, opened)
-        again = {"fn": self._redrawn, "inputs": [self.job_id, *seen], "outputs": self.board,
-                 "preprocess": False}  # fmt: skip
+        again = {"fn": self._redrawn, "inputs": [self.job_id, refusal, *seen],
+                 "outputs": self.board, "preprocess": False}  # fmt: skip
         moved = [getattr(each, "input", each.change) for each in seen]
         if moved:
             follow_newest(moved, **again)
@@ -132,7 +132,7 @@ class JobBoard:
                 return
             await asyncio.sleep(LOOK_SECONDS)
 
-    def _redrawn(self, job_id: str | None, request: gr.Request, *values: Any) -> Any:
+    def _redrawn(self, job_id: str | None, refusal: str, request: gr.Request, *values: Any) -> Any:
         visitor = Visitor.of(request)
         try:
             job = self.studio.jobs.get(visitor.owner.id, str(job_id))
@@ -140,7 +140,8 @@ class JobBoard:
             return gr.skip()
         if job.state != DONE:
             return gr.skip()
-        return views.board(visitor, beside=self._draw(job, visitor, list(values)))
+        drawn = self._draw(job, visitor, list(values))
+        return views.board(visitor, beside=drawn, failure=refusal)
 
     def _stopped(self, job_id: str | None, request: gr.Request) -> Any:
         if job_id is not None:

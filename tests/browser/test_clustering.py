@@ -350,11 +350,35 @@ def test_data_that_were_changed_this_moment_are_clustered(page, studio, monkeypa
     assert until(page, "state.clusters === 3")["points"] == 700
 
 
-def test_what_cannot_be_asked_is_said(page):
+def test_clusters_of_other_data_than_the_plot_shows_are_said_to_be(page):
+    said = page.locator("#cluster-board .of-others")
+    choose(page, "data-name", "Blobs")
     choose(page, "algorithm", "K-Means")
+    page.locator("#cluster").click()
+    points = until(page, "state.clusters === 3")["points"]
+    choose(page, "data-name", "Moons")
+    expect(said).to_have_text(f"What is below is of other data: Blobs, {points} points.")
+    expect(page.locator("#cluster-board .former .card").first).to_be_visible()
+    choose(page, "data-name", "Blobs")
+    expect(said).to_have_count(0)
+    expect(page.locator("#cluster-board .card").first).to_be_visible()
+    until(page, "state.clusters === 3")
+
+
+def test_what_cannot_be_asked_is_said_and_stays(page):
+    choose(page, "data-name", "Slanted ellipses")
+    choose(page, "algorithm", "K-Means")
+    expect(page.locator("#cluster-data-said")).to_contain_text("Slanted ellipses")
+    until(page, "state.clusters === null")
+    page.locator("#cluster").click()
+    until(page, "state.clusters === 3")
     page.get_by_label("Clusters (k)").first.fill("0")
     page.locator("#cluster").click()
-    expect(page.locator("#cluster-board .error")).to_contain_text("Clusters (k) is 0")
+    error = page.locator("#cluster-board .error")
+    expect(error).to_contain_text("Clusters (k) is 0")
+    choose(page, "data-name", "Moons")  # the scores below are drawn anew
+    expect(page.locator("#cluster-board .of-others")).to_be_visible()
+    expect(error).to_contain_text("Clusters (k) is 0")
 
 
 def test_it_speaks_chinese_and_fits_a_phone(visit):

@@ -7,11 +7,12 @@ from types import SimpleNamespace
 import gradio as gr
 import numpy as np
 import pytest
+from gradio.utils import deep_hash
 
 from pipelines.clustering.datasets import Dataset
 from pipelines.errors import BadRequest, Busy, NotFound
 from studio.accounts import Owner
-from studio.clustering.scene import Scene
+from studio.clustering.scene import UNKNOWN, Scene
 from studio.tabs import cluster_result
 from studio.tabs.cluster import Tab, _laid_out
 from studio.tabs.cluster_comparing import Comparing
@@ -158,3 +159,38 @@ def test_centres_that_were_placed_on_former_data_are_not_used(tab):
     scene = Scene(data="old", described="old", centres=((1.0, 1.0),))
     with pytest.raises(BadRequest, match="No centres are placed"):
         tab._asked([scene, 0, "kmeans", "kmeans", "new"], VISITOR)
+
+
+# --- results beside their data --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shown", ["a", UNKNOWN])
+def test_results_of_the_data_in_the_plot_stay_as_they_are(shown):
+    job = SimpleNamespace(request={"data": "a"})
+    assert cluster_result.beside_its_data(None, job, VISITOR, shown, "DRAWN") == "DRAWN"
+
+
+@pytest.mark.parametrize("shown", ["b", None])
+def test_results_of_other_data_are_said_to_be(shown):
+    known = SimpleNamespace(title="<Moons>", points=1200)
+    studio = SimpleNamespace(cluster_data=SimpleNamespace(get=lambda owner, id: known))
+    job = SimpleNamespace(request={"data": "a"})
+    html = cluster_result.beside_its_data(studio, job, VISITOR, shown, "DRAWN")
+    assert "of other data: &lt;Moons&gt;, 1,200 points." in html
+    assert '<div class="former">DRAWN</div>' in html
+
+
+def test_results_of_data_that_are_gone_are_said_to_be():
+    def get(owner, id):
+        raise NotFound("There is none.")
+
+    studio = SimpleNamespace(cluster_data=SimpleNamespace(get=get))
+    job = SimpleNamespace(request={"data": "a"})
+    html = cluster_result.beside_its_data(studio, job, VISITOR, "b", "DRAWN")
+    assert "no longer there" in html
+
+
+def test_a_scene_is_another_to_gradio_where_its_data_are():
+    playing = Scene(data="a", film={"algorithm": "kmeans"}, revision=3)
+    assert deep_hash(playing) == deep_hash(Scene(data="a"))
+    assert deep_hash(playing) != deep_hash(Scene(data="b"))
