@@ -246,7 +246,7 @@ def test_guest_paints_with_a_model_that_the_host_has_downloaded(tmp_path, twin_h
             answer = client.post(JOBS, json=body)
             assert answer.status_code == 202, answer.text
             job = wait_for(client, answer.json()["id"])
-            assert job["state"] == "done"
+            assert job["state"] == "done", job["error"]
             shutil.rmtree(place)
             again = client.post(f"/api/v1/jobs/{job['id']}/retry")
     assert again.status_code == 403
