@@ -3,41 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
-from pydantic.fields import FieldInfo
 
-from pipelines.clustering.algorithms import ALGORITHMS, find
-from pipelines.clustering.filming import FILMED
-from pipelines.clustering.lessons import lesson
+from pipelines.clustering.algorithms import find
 from pipelines.clustering.requests import ClusterRequest
 from pipelines.errors import BadRequest, UserError
 from studio import views
 from studio.clustering.charts import SCRIPT
-from studio.clustering.data_views import about, foreseen
 from studio.clustering.placing import centres_of
 from studio.clustering.plot import plot
 from studio.clustering.scene import UNKNOWN, Scene  # Gradio reads the hints of listeners
 from studio.job import DONE, Job
+from studio.tabs.cluster_algorithm import FIRST, AlgorithmForm, cluster_field
 from studio.tabs.cluster_choosing import Choosing
 from studio.tabs.cluster_comparing import Comparing
 from studio.tabs.cluster_data import DRAWN, GALLERY, DataForm
 from studio.tabs.cluster_result import beside_its_data, drawn_result
 from studio.tabs.job_board import JobBoard
-from studio.tabs.parameters import Parameters
-from studio.widgets import (
-    NEWEST,
-    QUIET,
-    Visitor,
-    bounds,
-    follow_newest,
-    from_field,
-    kind_of,
-    label,
-    step,
-)
+from studio.widgets import NEWEST, QUIET, Visitor, follow_newest, label
 
 if TYPE_CHECKING:
     from studio.clustering.data import Known
@@ -45,14 +30,11 @@ if TYPE_CHECKING:
     from studio.server import Studio
 
 KIND = "cluster"
-FIRST = "kmeans"
 CLUSTERS = "clusters"  # the view with the result
 OWN_CENTRES = "own"
 _SCALINGS = {"none": "As they are", "standard": "Standardised", "minmax": "Min-max",
              "robust": "Robust"}  # fmt: skip
 _LAYOUTS = {"pca": "PCA", "umap": "UMAP", "none": "The first columns"}
-_LOOKED_AT = 4_000_000  # numbers, for a radius to begin with
-_LONGEST_SLIDER = 100  # a number that goes beyond is typed
 LATEX = [{"left": "$$", "right": "$$", "display": True},
          {"left": "$", "right": "$", "display": False}]  # fmt: skip
 
@@ -63,12 +45,12 @@ class Tab:
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
         self.scene = gr.State(Scene(data=UNKNOWN))
-        self.form = DataForm(studio)
+        self.form, self.algorithm = DataForm(studio), AlgorithmForm(studio)
         with gr.Row(elem_classes="bench"):
             with gr.Column(scale=3, min_width=320, elem_classes="controls"):
                 with gr.Column(elem_classes="first"):
                     self.form.draw()
-                    self._draw_algorithm()
+                    self.algorithm.draw_choice()
                 with gr.Column(elem_classes="rest"):
                     self._draw_rest()
             with gr.Column(scale=7, min_width=320, elem_classes="results clustering"):
@@ -89,27 +71,13 @@ class Tab:
                             latex_delimiters=LATEX, elem_id="cluster-lesson", elem_classes="lesson"
                         )
 
-    def _draw_algorithm(self) -> None:
-        self._algorithm = self._field(
-            "algorithm", kind=gr.Dropdown, info=None,
-            choices=[(label(each.title), name) for name, each in ALGORITHMS.items()],
-        )  # fmt: skip
-        with gr.Row(elem_classes="actions"):
-            self._cluster = gr.Button(label("Cluster"), variant="primary", elem_id="cluster")
-            self._play = gr.Button(label("Play the steps"), elem_id="cluster-play")
-        self._foreseen = gr.HTML(elem_id="cluster-foreseen")
-
     def _draw_rest(self) -> None:
-        models = [each.parameters for each in ALGORITHMS.values()]
-        first = ALGORITHMS[FIRST].parameters
-        with gr.Column(elem_classes="parameters"):
-            self._parameters = Parameters(models, first, "cluster", _kind, ("centres",))
-        self._about = gr.HTML(elem_id="cluster-about")
+        self.algorithm.draw_parameters()
         scalings = [(label(title), name) for name, title in _SCALINGS.items()]
         layouts = [(label(title), name) for name, title in _LAYOUTS.items()]
         with gr.Row():
-            self._scaling = self._field("scaling", kind=gr.Dropdown, choices=scalings, info=None)
-            self._seed = self._field("seed", kind=gr.Number, minimum=0, info=None)
+            self._scaling = cluster_field("scaling", kind=gr.Dropdown, choices=scalings, info=None)
+            self._seed = cluster_field("seed", kind=gr.Number, minimum=0, info=None)
         with gr.Row():
             self._layout = gr.Dropdown(
                 layouts, value="pca", label=label("Layout of the picture"),
@@ -120,17 +88,12 @@ class Tab:
                 [("2", 2), ("3", 3)], value=2, label=label("Axes"), elem_id="cluster-dims"
             )
 
-    @staticmethod
-    def _field(name: str, **options: Any) -> gr.components.Component:
-        elem_id = f"cluster-{name}"
-        return from_field(ClusterRequest, name, **{"elem_id": elem_id, **options})
-
     def listen(self, opening: Opening) -> None:
         """Connect the controls with the data, the plot and the jobs."""
-        shown = [self.scene, self.plot]
-        follows = [self._about, *self._parameters.controls, self._lesson, self._play,
-                   *shown]  # fmt: skip
-        filled = [*self.form.outputs, self._algorithm, self._scaling, self._seed, self.form.said,
+        shown, algorithm = [self.scene, self.plot], self.algorithm
+        algorithm.listen(self.scene, self._scaling, self.form.said, self._lesson)
+        follows = [*algorithm.outputs, *shown]
+        filled = [*self.form.outputs, algorithm.choice, self._scaling, self._seed, self.form.said,
                   *follows]  # fmt: skip
         opening.fill(self._opened, filled)
         moments = self.form.listen()
@@ -145,36 +108,29 @@ class Tab:
         self.plot.mode(_turned, self.scene, shown, **QUIET)
         laid = [self._layout, self._dims, self._scaling]
         follow_newest([each.input for each in laid], _laid_out, [self.scene, *laid], shown)
-        follow_newest(
-            [self._algorithm.input], self._chosen,
-            [self._algorithm, self._parameters.whose, self.scene], follows,
-        )  # fmt: skip
-        follow_newest(
-            [each.input for each in self._parameters.controls],
-            self._mode, [self.scene, self._algorithm, *self._parameters.controls], shown,
-        )  # fmt: skip
-        weighed = [self.scene, self._algorithm, *self._parameters.controls]
-        weighs = [self.form.said.change, self._parameters.whose.change,
-                  *(each.input for each in self._parameters.controls)]  # fmt: skip
-        follow_newest(weighs, self._weighed, weighed, self._foreseen, preprocess=False)
+        controls, whose = algorithm.parameters.controls, algorithm.parameters.whose
+        chosen = [algorithm.choice, *controls]
+        follow_newest([algorithm.choice.input], self._chosen,
+                      [algorithm.choice, whose, self.scene], follows)  # fmt: skip
+        follow_newest([each.input for each in controls], self._mode, [self.scene, *chosen], shown)
         # Those of the data too: a button may be pressed before what was set there has been made.
-        asked = [self.scene, self._seed, self._algorithm, *self._parameters.controls,
-                 *self.form.inputs]  # fmt: skip
-        set_by_line = [self._algorithm, *follows]
+        asked = [self.scene, self._seed, *chosen, *self.form.inputs]
         lines = [
-            board.line(self._line, [self.scene, self._algorithm, *self._parameters.controls],
-                       set_by_line, **QUIET)
+            board.line(self._line, [self.scene, *chosen], [algorithm.choice, *follows], **QUIET)
             for board in (self.board.board, self.choosing.board.board)
-        ]  # fmt: skip
-        self.board.connect(opening, self._cluster, self._asked, asked, self._result, [self.scene],
-                           also=lines)  # fmt: skip
+        ]
+        self.board.connect(opening, algorithm.cluster, self._asked, asked, self._result,
+                           [self.scene], also=lines)  # fmt: skip
         # Whoever reads the lesson meanwhile would see neither progress nor what is wrong.
-        self._cluster.click(lambda: gr.update(selected=CLUSTERS), None, self._views, **QUIET)
+        to_clusters = gr.update(selected=CLUSTERS)
+        algorithm.cluster.click(lambda: to_clusters, None, self._views, **QUIET)
         for event in self.board.followed:
             event.then(self._labelled, [self.board.job_id, *shown[:1]], shown, **QUIET)
         follow_newest([self.scene.change], self._labelled_again,
                       [self.board.job_id, *shown[:1]], shown)  # fmt: skip
-        self._play.click(self._played, asked, [*shown, self.form.said], preprocess=False, **QUIET)
+        algorithm.play.click(
+            self._played, asked, [*shown, self.form.said], preprocess=False, **QUIET
+        )
         self.choosing.listen(opening, asked, self._on_data, self._with_parameters, self.scene)
         self.comparing.listen(opening, [*asked[:2], *self.form.inputs], self._on_data, shown)
 
@@ -217,7 +173,7 @@ class Tab:
             said = form.about(known, known.kind, visitor)
         return [
             *fill, name, scene.scaling, request.seed if request is not None else 0,
-            said, *self._of(name, values, visitor), scene, scene.to_json(),
+            said, *self.algorithm.shown(name, values, visitor), scene, scene.to_json(),
         ]  # fmt: skip
 
     def _made(self, scene: Scene, request: gr.Request, *values: Any) -> list[Any]:
@@ -270,52 +226,15 @@ class Tab:
     def _chosen(self, name: str, whose: str, scene: Scene, request: gr.Request) -> list[Any]:
         """Another algorithm: its parameters as they begin, its lesson."""
         if whose == find(name).parameters.__name__:
-            return [gr.skip()] * (len(self._parameters.controls) + 5)
-        visitor = Visitor.of(request)
-        values = self._first_values(name, scene, visitor)
+            return [gr.skip()] * (len(self.algorithm.outputs) + 2)
         after = _with_centres(scene, False)
         if after.film is not None:  # of the algorithm before
             after = after.but(film=None)
-        return [*self._of(name, values, visitor), *_changed(scene, after)]
-
-    def _of(self, name: str, values: dict[str, Any], visitor: Visitor) -> list[Any]:
-        """Updates of what shows an algorithm; what ``values`` leave out has its default."""
-        return [
-            about(name, visitor),
-            *self._parameters.shown(find(name).parameters, values),
-            lesson(name, visitor.language), gr.update(interactive=name in FILMED),
-        ]  # fmt: skip
-
-    def _first_values(self, name: str, scene: Scene, visitor: Visitor) -> dict[str, Any]:
-        """What differs from an algorithm's defaults for the data that are there."""
-        from pipelines.clustering.comparing import first_eps
-        from pipelines.clustering.scaling import scale
-
-        if name != "dbscan" or scene.data is None:
-            return {}
-        try:
-            X = self.studio.cluster_data.dataset(visitor.owner.id, scene.data).X
-        except UserError:  # deleted since
-            return {}
-        if X.size > _LOOKED_AT:
-            return {}
-        eps = first_eps(scale(X, scene.scaling).X, 0, Event())
-        return {} if eps is None else {"eps": eps}
-
-    def _weighed(self, scene: Scene, name: str, request: gr.Request, *values: Any) -> str:
-        """What the algorithm will take with these data, before it is begun."""
-        visitor = Visitor.of(request)
-        fields = self._parameters.data(find(name).parameters, values)
-        try:
-            known = self.studio.cluster_data.get(visitor.owner.id, str(scene.data))
-        except UserError:  # there are none, or they were deleted since
-            return ""
-        given = {field: value for field, value in fields.items() if value is not None}
-        return foreseen(name, known, given, visitor)
+        return [*self.algorithm.begun(name, scene, Visitor.of(request)), *_changed(scene, after)]
 
     def _mode(self, scene: Scene, name: str, *values: Any) -> list[Any]:
         """Own centres are placed in the picture."""
-        fields = self._parameters.data(find(name).parameters, values)
+        fields = self.algorithm.fields(name, values)
         return _changed(scene, _with_centres(scene, fields.get("start") == OWN_CENTRES))
 
     def _line(
@@ -326,12 +245,12 @@ class Tab:
         if field == "eps" and name != "dbscan":
             name, fields = "dbscan", {}
         else:
-            fields = self._parameters.data(find(name).parameters, values)
+            fields = self.algorithm.fields(name, values)
         if field not in find(name).parameters.model_fields:
-            return [gr.skip()] * (len(self._parameters.controls) + 6)
+            return [gr.skip()] * (len(self.algorithm.outputs) + 3)
         if "height" in fields:
             fields["height"] = None
-        shown = self._of(name, fields | {field: value}, Visitor.of(request))
+        shown = self.algorithm.shown(name, fields | {field: value}, Visitor.of(request))
         return [name, *shown, gr.skip(), gr.skip()]
 
     # --- jobs -------------------------------------------------------------------------------
@@ -356,7 +275,7 @@ class Tab:
     def _with_parameters(self, values: list[Any], visitor: Visitor) -> dict[str, Any]:
         """The fields of the algorithm, from the values of all that is asked."""
         scene, _, name, *rest = values[: -len(self.form.inputs)]
-        parameters = self._parameters.data(find(name).parameters, rest)
+        parameters = self.algorithm.fields(name, rest)
         if parameters.get("start") == OWN_CENTRES:
             if not scene.centres:
                 raise BadRequest("No centres are placed. Click in the picture to place some.")
@@ -401,15 +320,6 @@ class Tab:
     def _result(self, job: Job, visitor: Visitor, values: list[Any]) -> str:
         drawn = drawn_result(self.studio, job, visitor)
         return beside_its_data(self.studio, job, visitor, values[0].data, drawn)
-
-
-def _kind(field: FieldInfo) -> type:
-    """A slider only where it is short and fine enough; what may be empty is typed."""
-    kind, usual = kind_of(field), field.default
-    if kind is not gr.Slider:
-        return kind
-    fine = usual is not None and (usual == 0 or usual >= step(field))
-    return gr.Slider if fine and bounds(field)[1] <= _LONGEST_SLIDER else gr.Number
 
 
 def _laid_out(scene: Scene, layout: str, dims: int, scaling: str) -> list[Any]:

@@ -73,6 +73,11 @@ class Parameters:
             updates.append(gr.update(**arguments, visible=True))
         return updates
 
+    def changed(self, model: type[BaseModel], values: Mapping[str, Any]) -> list[Any]:
+        """Updates of :attr:`controls`, which are ``model``'s, that change these values alone."""
+        named = (values.get(name, gr.skip()) for name in self._names(model))
+        return [gr.skip(), *named]
+
     def data(self, model: type[BaseModel], values: Sequence[Any]) -> dict[str, Any]:
         """The values of :attr:`controls` as fields of ``model``, not yet checked.
 

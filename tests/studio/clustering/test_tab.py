@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from gradio.utils import deep_hash
 
+from pipelines.clustering.algorithms import find
 from pipelines.clustering.datasets import Dataset
 from pipelines.errors import BadRequest, Busy, NotFound
 from studio.accounts import Owner
 from studio.clustering.scene import UNKNOWN, Scene
 from studio.tabs import cluster_result
 from studio.tabs.cluster import Tab, _laid_out
+from studio.tabs.cluster_algorithm import AlgorithmForm
 from studio.tabs.cluster_comparing import Comparing
 from studio.widgets import Visitor
 
@@ -83,7 +85,7 @@ def test_the_tab_opens_where_no_data_can_be_made():
         cluster_data=SimpleNamespace(make=make),
     )
     tab.form = SimpleNamespace(outputs=[1, 2], about=lambda *values: "ABOUT")
-    tab._of = lambda name, values, visitor: [name]
+    tab.algorithm = SimpleNamespace(shown=lambda name, values, visitor: [name])
     *_, said, _, scene, value = tab._opened(VISITOR)
     assert "There is no room." in said
     assert scene == Scene()
@@ -108,13 +110,59 @@ def test_clicked_centres_are_asked_for_in_the_units_of_the_data():
 
     tab = Tab.__new__(Tab)
     tab.studio = SimpleNamespace(cluster_data=SimpleNamespace(dataset=dataset))
-    tab._parameters = SimpleNamespace(data=lambda model, values: {"start": "own", "clusters": 3})
+    given = {"start": "own", "clusters": 3}
+    tab.algorithm = SimpleNamespace(fields=lambda name, values: dict(given))
     scene = Scene(data="a" * 32, scaling="standard", centres=((1.0, 1.0), (-1.0, 0.0)))
     tab.form = SimpleNamespace(inputs=["kind"])
     fields = tab._with_parameters([scene, 0, "kmeans", "kmeans", "made"], VISITOR)
     assert asked_of == [("ada", "a" * 32)]
     assert fields["parameters"]["clusters"] == 2
     assert np.allclose(fields["parameters"]["centres"], [[10, 20], [0, 10]])
+
+
+# --- a radius to begin with -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def algorithm(monkeypatch) -> AlgorithmForm:
+    """On points 0, 1, 2 … apart by what the data set is called."""
+    monkeypatch.setattr(Visitor, "of", classmethod(lambda cls, request: VISITOR))
+
+    def dataset(owner, id):
+        X = np.arange(40.0)[:, None] * float(id)
+        return Dataset(X, None, ("x",), "Points in a row")
+
+    form = AlgorithmForm(SimpleNamespace(cluster_data=SimpleNamespace(dataset=dataset)))
+    with gr.Blocks():
+        form.draw_choice()
+        form.draw_parameters()
+    return form
+
+
+def proposed_again(form: AlgorithmForm, eps: float, proposed: float | None, data: str) -> list:
+    model = find("dbscan").parameters
+    controls = [
+        each if isinstance(each, str) else each.get("value")
+        for each in form.parameters.shown(model, {"eps": eps})
+    ]
+    given = form._proposed_again(Scene(data=data), "none", "dbscan", proposed, None, *controls)
+    eps, *updates = given
+    names = [None, *form.parameters._names(model)]
+    return [eps, {name: new for name, new in zip(names, updates, strict=True) if new != SKIPPED}]
+
+
+def test_a_proposed_radius_follows_the_data_in_scale(algorithm):
+    _, *shown = algorithm.begun("dbscan", Scene(data="1"), VISITOR)
+    first = shown[-1]
+    assert first >= 1
+    eps, updates = proposed_again(algorithm, first, first, "10")
+    assert eps == pytest.approx(10 * first)
+    assert updates == {"eps": eps}
+
+
+@pytest.mark.parametrize(("eps", "proposed"), [(1.5, 2.0), (1.5, None)])
+def test_a_radius_that_somebody_set_stays(algorithm, eps, proposed):
+    assert proposed_again(algorithm, eps, proposed, "10") == [SKIPPED, {}]
 
 
 # --- the data that are asked about ----------------------------------------------------------------
@@ -128,7 +176,8 @@ def tab() -> Tab:
         inputs=["kind"],
         make=lambda values, visitor: values[0] and SimpleNamespace(id=values[0]),
     )
-    tab._parameters = SimpleNamespace(data=lambda model, values: {"start": "own", "clusters": 3})
+    given = {"start": "own", "clusters": 3}
+    tab.algorithm = SimpleNamespace(fields=lambda name, values: dict(given))
     return tab
 
 
