@@ -37,7 +37,7 @@ from nowhere import noise
 class UnfinishedScheduler(EulerDiscreteScheduler):
     pass
 """
-PATIENCE = 30_000  # ms; only a failing test, or one on a busy machine, waits for so long
+PATIENCE = 90_000  # ms; only a failing test, or one on a busy machine, waits for so long
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
