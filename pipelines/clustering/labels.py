@@ -39,7 +39,7 @@ def appearing(labels: np.ndarray, count: int) -> np.ndarray:
 
 def count_clusters(labels: np.ndarray) -> int:
     """How many clusters have a point; noise is none."""
-    return len(np.unique(labels[labels >= 0]))
+    return len(_renumbered(labels)[1])
 
 
 def _renumbered(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -47,9 +47,17 @@ def _renumbered(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     labels = np.asarray(labels)
     renumbered = np.full(labels.shape, NOISE, dtype=np.int32)
     inside = labels >= 0
-    old, first, inverse = np.unique(labels[inside], return_index=True, return_inverse=True)
-    order = np.argsort(first)  # old clusters as they appear
-    rank = np.empty(len(old), dtype=np.int32)
-    rank[order] = np.arange(len(old), dtype=np.int32)
-    renumbered[inside] = rank[inverse]
-    return renumbered, old[order]
+    kept = labels[inside]
+    if not kept.size:
+        return renumbered, kept
+    named, base = kept, np.arange(kept.max() + 1 if kept.max() < kept.size else 0)
+    if not base.size:  # numbers with wide gaps
+        base, named = np.unique(kept, return_inverse=True)
+    # Where each first is, without sorting: of several values for a place the last one stays.
+    first = np.full(len(base), kept.size)
+    first[named[::-1]] = np.arange(kept.size)[::-1]
+    order = np.argsort(first, kind="stable")[: np.count_nonzero(first < kept.size)]
+    rank = np.empty(len(base), dtype=np.int32)
+    rank[order] = np.arange(len(order), dtype=np.int32)
+    renumbered[inside] = rank[named]
+    return renumbered, base[order]
