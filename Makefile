@@ -1,5 +1,6 @@
 # make run ARGS="--share --port 8000"   set up what is missing and start the studio
 # make test ARGS="tests/studio"         the same with the tests; all of them without ARGS
+# make test-deep                        the long sweeps that "make test" leaves out
 # make test WORKERS=0                   in one process, as debuggers like it
 # make check                            ruff
 # make clean                            remove what these have set up
@@ -15,18 +16,20 @@ PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; \
 	done)
 
-.PHONY: run test check clean chromium
+.PHONY: run test test-deep check clean chromium
 
 run: $(VENV)/.installed
 	@exec $(VENV)/bin/python app.py $(ARGS)
 
 # Tests that the machine cannot run are named before the others start.
-test: $(VENV)/.installed-dev chromium
-	@marks=""; \
+test: SUITE := not deep
+test-deep: SUITE := deep
+test test-deep: $(VENV)/.installed-dev chromium
+	@marks="$(SUITE)"; \
 	if ! $(VENV)/bin/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
-		echo "No CUDA device: the tests marked gpu are left out."; marks="not gpu"; fi; \
+		echo "No CUDA device: the tests marked gpu are left out."; marks="$$marks and not gpu"; fi; \
 	if [ ! -x $(CHROMIUM) ]; then \
-		echo "No Chromium: the tests marked browser are left out."; marks="$${marks:+$$marks and }not browser"; fi; \
+		echo "No Chromium: the tests marked browser are left out."; marks="$$marks and not browser"; fi; \
 	exec $(VENV)/bin/python -m pytest -m "$$marks" -n $(WORKERS) $(SPREAD) $(ARGS)
 
 check: $(VENV)/.installed-dev
