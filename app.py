@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pipelines.errors import UserError
 from studio.accounts import Made, choose_accounts
+from studio.cross_origin import read_origin
 from studio.home import find_home
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -49,7 +50,14 @@ def run(flags: argparse.Namespace) -> int:
     listener = listen(flags.host, flags.port)
     port = listener.getsockname()[1]
     studio = Studio(
-        Options(find_home(flags.home), tuple(accounts), flags.device, flags.budget, flags.offline)
+        Options(
+            find_home(flags.home),
+            tuple(accounts),
+            flags.device,
+            flags.budget,
+            flags.offline,
+            tuple(flags.allow_origin),
+        )
     )
     failures: list[UserError] = []
 
@@ -131,6 +139,14 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         metavar="FILE",
         help="file of users; `python -m studio.accounts add NAME --file FILE` adds one",
     )
+    parser.add_argument(
+        "--allow-origin",
+        type=page_origin,
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="let pages of this origin use the API, e.g. http://localhost:3000; may be repeated",
+    )
     parser.add_argument("--device", help="cuda, cuda:1, mps or cpu (the fastest there is)")
     parser.add_argument("--home", type=Path, help="home folder ($ATELIER_HOME or ~/.atelier)")
     parser.add_argument("--offline", action="store_true", help="never download anything")
@@ -148,6 +164,16 @@ def port_number(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 65535:
         raise argparse.ArgumentTypeError(f"{text} is not a port; give 1 to 65535")
     return int(text)
+
+
+def page_origin(text: str) -> str:
+    try:
+        return read_origin(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text} is not an origin; give scheme, host and port of one page's address, such as "
+            "http://localhost:3000"
+        ) from None
 
 
 def byte_count(text: str) -> int:

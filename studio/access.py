@@ -7,7 +7,7 @@ being forgotten.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from urllib.parse import SplitResult, urlsplit
 
 import anyio.to_thread
@@ -29,6 +29,7 @@ from studio.accounts import (
 )
 from studio.chat.keys import PREFIX as KEY_PREFIX
 from studio.chat.keys import ApiKey, Keys
+from studio.cross_origin import headers_for, is_preflight, preflight
 from studio.home import readable_bytes
 from studio.i18n import language_of, translate
 from studio.openai.errors import problem
@@ -95,6 +96,7 @@ class Access:
         keys: of programs that come in under ``/v1``.
         on_page: called after each full answer to ``GET /``.
         uploaded_bytes: how much uploads through the page take on the disk now.
+        allowed_origins: whose pages may use the programs' doors, as browsers write them.
     """
 
     def __init__(
@@ -104,12 +106,14 @@ class Access:
         keys: Keys,
         on_page: Callable[[], None],
         uploaded_bytes: Callable[[], int],
+        allowed_origins: Collection[str] = (),
     ) -> None:
         self.app = app
         self.accounts = accounts
         self.keys = keys
         self.on_page = on_page
         self.uploaded_bytes = uploaded_bytes
+        self.allowed_origins = frozenset(allowed_origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -121,22 +125,31 @@ class Access:
         connection = HTTPConnection(scope)
         login: Login | None = None
         key: ApiKey | None = None
+        visiting = self._visiting_origin(connection)
+        if self.allowed_origins and is_program_door(scope["path"]):
+            send = _with_headers(send, headers_for(visiting))
         try:
             self._check_host(connection.headers)
-            self._check_origin(connection.headers)
+            if visiting is None:
+                self._check_origin(connection.headers)
+            elif is_preflight(connection):
+                await preflight(connection)(scope, receive, _with_headers(send, {}))
+                return
             self._check_size(connection)
             if (token := _api_key(connection)) is not None:
                 # Looked up in the database, which may be busy for a moment.
                 key = await anyio.to_thread.run_sync(self.keys.owner_of_key, token)
                 owner = self.accounts.owner_of_key(key.owner)
             else:
-                owner, login = await self._sender(connection)
+                owner, login = await self._sender(connection, visiting is not None)
         except UserError as error:
             response = _refusal(connection, error)
             await response(scope, receive, _with_headers(send, {}))
             return
         path = scope["path"]
-        headers = {"set-cookie": session_cookie(self.accounts, login, connection)} if login else {}
+        headers = {}
+        if login and visiting is None:
+            headers["set-cookie"] = session_cookie(self.accounts, login, connection)
         send = _with_headers(send, headers)
         if owner is None and path not in OPEN_PATHS:
             await self._stranger(connection)(scope, receive, send)
@@ -151,11 +164,17 @@ class Access:
         if path == "/":
             self.on_page()
 
-    async def _sender(self, connection: HTTPConnection) -> tuple[Owner | None, Login | None]:
-        """Who sent this; and the new login where an Authorization header made one."""
+    async def _sender(
+        self, connection: HTTPConnection, visiting: bool
+    ) -> tuple[Owner | None, Login | None]:
+        """Who sent this; and the new login where an Authorization header made one.
+
+        Args:
+            visiting: a page of another origin did; who is logged in in its browser does not count.
+        """
         if not self.accounts.needed:
             return LOCAL_OWNER, None
-        cookie = connection.cookies.get(self.accounts.cookie_name)
+        cookie = None if visiting else connection.cookies.get(self.accounts.cookie_name)
         owner = self.accounts.owner_by_cookie(cookie)
         header = connection.headers.get("authorization")
         if owner is not None or header is None or connection.scope["path"] == "/login":
@@ -180,13 +199,18 @@ class Access:
                 name=name or "?",
             )
 
+    def _visiting_origin(self, connection: HTTPConnection) -> str | None:
+        """The other origin whose page sends this to a programs' door by the host's leave."""
+        origin = connection.headers.get("origin")
+        if origin not in self.allowed_origins or not is_program_door(connection.scope["path"]):
+            return None
+        return origin if _is_foreign(origin, connection.headers) else None
+
     def _check_origin(self, headers: Headers) -> None:
         """Refuses what another site's page makes a browser send here (CSRF)."""
         origin = headers.get("origin")
-        # A foreign page cannot set X-Forwarded-Host without a preflight, which is refused too.
-        own = {headers.get("host"), headers.get("x-forwarded-host")} - {None}
         if origin is not None:
-            foreign = _parts(origin).netloc not in own
+            foreign = _is_foreign(origin, headers)
         else:
             foreign = headers.get("sec-fetch-site") in ("cross-site", "same-site") and (
                 headers.get("sec-fetch-mode") != "navigate"
@@ -270,6 +294,17 @@ def _parts(url: str) -> SplitResult:
 def is_openai(path: str) -> bool:
     """Whether a path is one of OpenAI's protocol."""
     return path.startswith(f"{OPENAI}/")
+
+
+def is_program_door(path: str) -> bool:
+    """Whether other programs come in by this path."""
+    return is_openai(path) or path.startswith(f"{API}/")
+
+
+def _is_foreign(origin: str, headers: Headers) -> bool:
+    """Whether a page of ``origin`` is not one of the studio's own."""
+    # A foreign page cannot set X-Forwarded-Host without a preflight, which is refused too.
+    return _parts(origin).netloc not in {headers.get("host"), headers.get("x-forwarded-host")}
 
 
 def _limit(path: str) -> int:

@@ -82,6 +82,7 @@ class Options:
         home: the home folder.
         accounts: who may come in; none: everybody at this machine is ``local``.
         device, budget, offline: as :class:`studio.machine.Machine`.
+        allowed_origins: other origins whose pages may use the API.
     """
 
     home: Path
@@ -89,6 +90,7 @@ class Options:
     device: str | None = None
     budget: int | None = None
     offline: bool = False
+    allowed_origins: tuple[str, ...] = ()
 
 
 class Studio:
@@ -371,6 +373,7 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
         keys=studio.keys,
         on_page=page_seen.set,
         uploaded_bytes=lambda: uploaded_bytes(studio.home),
+        allowed_origins=studio.options.allowed_origins,
     )
     return app
 
