@@ -4,6 +4,11 @@ ControlNets and T2I-Adapters are written alike, as A1111's extension does. Sourc
 ``ControlNetUnit.serialize`` in ``internal_controlnet/args.py`` of Mikubill's sd-webui-controlnet.
 There is no room for the picture itself, and none for a comma or a colon.
 
+Older forms are read as well. Until early 2024 a line was ``preprocessor: canny, model: …,
+starting/ending: (0, 1), preprocessor params: (512, 100, 200)``; until spring 2023 each value was a
+setting of its own, ``ControlNet-0 Module: canny, ControlNet-0 Model: …``. Some versions wrote the
+names of Python's enumerations: ``Resize Mode: ResizeMode.OUTER_FIT``.
+
 Models go by their files' names there, followed by a hash, and modules by names of the extension's;
 those that mean something else here are read as ours only where Atelier has written them.
 """
@@ -12,6 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -30,19 +36,50 @@ _CONTROL_MODES = {
     "prompt": "My prompt is more important",
     "control": "ControlNet is more important",
 }
-# Names of older versions of the extension, which it still reads itself.
-_OLD_RESIZE_MODES = {
-    "Inner Fit (Scale to Fit)": "crop",
-    "Scale to Fit (Inner Fit)": "crop",
-    "Outer Fit (Shrink to Fit)": "pad",
-    "Envelope (Outer Fit)": "pad",
+# What both modes are called in lines, in lower case: the extension's words, those of its older
+# versions, the names of its enumerations, and their numbers.
+_READ_RESIZE_MODES = {
+    **{words.lower(): mode for mode, words in _RESIZE_MODES.items()},
+    "inner fit (scale to fit)": "crop",
+    "scale to fit (inner fit)": "crop",
+    "outer fit (shrink to fit)": "pad",
+    "envelope (outer fit)": "pad",
+    **dict(zip(("resize", "inner_fit", "outer_fit"), _RESIZE_MODES, strict=True)),
+    **dict(zip("012", _RESIZE_MODES, strict=True)),
+}
+_READ_CONTROL_MODES = {
+    **{words.lower(): mode for mode, words in _CONTROL_MODES.items()},
+    **{mode: mode for mode in _CONTROL_MODES},
+    **dict(zip("012", _CONTROL_MODES, strict=True)),
 }
 _RESOLUTION = "Processor Res"  # what the module works at; the picture's own when pixel perfect
 _PIXEL_PERFECT = "Pixel Perfect"
 _LINE = "ControlNet {number}"
-_ANY_LINE = re.compile(r"ControlNet \d+")
-_HASH = re.compile(r"\s*\[[0-9a-f]+\]$")
-_HALF = re.compile(r"[-_]fp16$")  # a file of the same model
+# A unit's line, with its number, or one value of a unit: "ControlNet-0 Module".
+_ANY_LINE = re.compile(r"[Cc]ontrol[Nn]et(?:[ -](\d{1,6}))?(?: ([A-Z][A-Za-z ]*+))?")
+_HALVES = ("-fp16", "_fp16")  # end the name of a file of the same model
+# What older lines call the same, in lower case.
+_OLD_NAMES = {
+    "preprocessor": "Module",
+    "guidance strength": "Guidance End",
+    "starting/ending": "Guidance Start and End",
+    "preprocessor params": "Processor Parameters",
+    "preprocessor parameters": "Processor Parameters",
+}
+_PAIRS = {
+    "Guidance Start and End": ("Guidance Start", "Guidance End"),
+    "Processor Parameters": (_RESOLUTION, "Threshold A", "Threshold B"),
+}
+_HEXADECIMAL = set("0123456789abcdef")
+_IN_BRACKETS = 3  # values at most: "(512, 100, 200)"
+# The fields of a unit whose values a line gives, under the names there.
+_FIELDS = {
+    "weight": "Weight",
+    "resize_mode": "Resize Mode",
+    "start": "Guidance Start",
+    "end": "Guidance End",
+    "control_mode": "Control Mode",
+}
 
 # The extension's modules, by their labels and by the names that its API takes, and what reads the
 # same of a picture here. Source: scripts/preprocessor/ of sd-webui-controlnet.
@@ -106,9 +143,14 @@ def units_of(parameters: Mapping[str, Any], control: ControlCatalog) -> list[dic
         Fields of :class:`ControlUnit` but the picture, each within its bounds; what cannot be used
         is left out.
     """
-    lines = (parameters.get(_LINE.format(number=n)) for n in range(MAX_UNITS))
     own = _is_own(parameters)
-    return [_unit(_facts(line), control, own) for line in lines if line]
+    lines = _lines_of(parameters)[:MAX_UNITS]
+    return [_unit(line.facts, control, own) for line in lines if line.facts]
+
+
+def is_unit_name(name: str) -> bool:
+    """Whether a setting of this name is a unit's line, or one value of a unit."""
+    return _ANY_LINE.fullmatch(name) is not None
 
 
 def unused_lines(parameters: Mapping[str, Any], control: ControlCatalog) -> set[str]:
@@ -117,14 +159,53 @@ def unused_lines(parameters: Mapping[str, Any], control: ControlCatalog) -> set[
     Args:
         parameters, control: as :func:`units_of` takes them.
     """
-    taken, own = {_LINE.format(number=n) for n in range(MAX_UNITS)}, _is_own(parameters)
-    unused = set()
-    for name, line in parameters.items():
-        if _ANY_LINE.fullmatch(name):
-            unit = _unit(_facts(line), control, own)
-            if name not in taken or not {"preprocessor", "model"} <= unit.keys():
-                unused.add(name)
+    lines, own = _lines_of(parameters), _is_own(parameters)
+    unused = {name for line in lines[MAX_UNITS:] for name in line.names}
+    for line in lines[:MAX_UNITS]:
+        if not {"preprocessor", "model"} <= _unit(line.facts, control, own).keys():
+            unused.update(line.names)
     return unused
+
+
+def unused_values(parameters: Mapping[str, Any], control: ControlCatalog) -> dict[str, list[str]]:
+    """Of the units that can be used, the values that cannot: line → names of the values in it.
+
+    Args:
+        parameters, control: as :func:`units_of` takes them.
+    """
+    own, unused = _is_own(parameters), {}
+    for line in _lines_of(parameters)[:MAX_UNITS]:
+        unit = _unit(line.facts, control, own)
+        left = [name for field, name in _FIELDS.items() if name in line.facts and field not in unit]
+        if left and {"preprocessor", "model"} <= unit.keys():
+            unused[line.names[0]] = left
+    return unused
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """What is said of one unit.
+
+    Attributes:
+        names: of the settings that say it: of its line, or of each of its values.
+        facts: what they say.
+    """
+
+    names: list[str]
+    facts: dict[str, str]
+
+
+def _lines_of(parameters: Mapping[str, Any]) -> list[_Line]:
+    """The units that are spoken of, by their numbers; those that were switched off are left out."""
+    lines: dict[int, _Line] = {}
+    for name, value in parameters.items():
+        if not (match := _ANY_LINE.fullmatch(name)):
+            continue
+        line = lines.setdefault(int(match[1] or 0), _Line([], {}))
+        line.names.append(name)
+        line.facts.update(_facts(f"{match[2]}: {value}" if match[2] else value))
+    numbers = sorted(lines)
+    return [lines[n] for n in numbers if lines[n].facts.get("Enabled", "").lower() != "false"]
 
 
 def _is_own(parameters: Mapping[str, Any]) -> bool:
@@ -189,24 +270,34 @@ def _usual_names() -> dict[str, str]:
 
 
 def _facts(line: Any) -> dict[str, str]:
-    """Name → value of a unit's line."""
-    facts = {}
-    for item in str(line).split(","):
+    """Name → value of a unit's line, under the extension's newer names."""
+    facts: dict[str, str] = {}
+    items = iter(str(line).split(","))
+    for item in items:
+        if not item.strip():
+            continue
         name, _, value = item.partition(":")
-        facts[name.strip()] = value.strip()
+        name, values = name.strip(), [value.strip()]
+        if value.lstrip().startswith("("):  # "(0.1, 0.9)": its commas are no ends
+            while not values[-1].endswith(")") and len(values) < _IN_BRACKETS:
+                values.append(next(items, ")").strip())
+        name = _OLD_NAMES.get(name.lower(), name.replace("_", " ").title())
+        if parts := _PAIRS.get(name):
+            values = [each.strip("() ") for each in values]
+            facts.update(dict(zip(parts, values, strict=False)))
+        else:
+            facts[name] = ", ".join(values)
     return facts
 
 
 def _unit(facts: Mapping[str, str], control: ControlCatalog, own: bool) -> dict[str, Any]:
-    resize_modes = {words: mode for mode, words in _RESIZE_MODES.items()} | _OLD_RESIZE_MODES
-    control_modes = {words: mode for mode, words in _CONTROL_MODES.items()}
     unit = {
         "model": _model(facts.get("Model", ""), control),
         "weight": facts.get("Weight"),
-        "resize_mode": resize_modes.get(facts.get("Resize Mode")),
+        "resize_mode": _READ_RESIZE_MODES.get(_enumeration(facts.get("Resize Mode", ""))),
         "start": facts.get("Guidance Start"),
         "end": facts.get("Guidance End"),
-        "control_mode": control_modes.get(facts.get("Control Mode")),
+        "control_mode": _READ_CONTROL_MODES.get(_enumeration(facts.get("Control Mode", ""))),
     }
     unit = _within_bounds(ControlUnit, unit, {"picture": NO_PICTURE, "model": ""})
     name, meant = facts.get("Module", ""), {}
@@ -220,6 +311,11 @@ def _unit(facts: Mapping[str, str], control: ControlCatalog, own: bool) -> dict[
     return unit
 
 
+def _enumeration(value: str) -> str:
+    """A mode in lower case, without the name of its enumeration: ``ResizeMode.RESIZE``."""
+    return value.removeprefix("ResizeMode.").removeprefix("ControlMode.").strip().lower()
+
+
 def _values(module: registry.Annotator, facts: Mapping[str, str], own: bool) -> dict[str, Any]:
     """What a line says of the parameters of ``module``."""
     titles = _titles(module.parameters)
@@ -228,21 +324,29 @@ def _values(module: registry.Annotator, facts: Mapping[str, str], own: bool) -> 
     values: dict[str, Any] = {
         name: facts[title] for name, title in titles.items() if title in facts
     }
-    if "resolution" in titles and facts.get(_PIXEL_PERFECT) == "True":
+    if "resolution" in titles and facts.get(_PIXEL_PERFECT, "").lower() == "true":
         values["resolution"] = 0
     return values
 
 
 def _model(name: str, control: ControlCatalog) -> str | None:
     """The control model that a line calls ``name``: one of this name, else one of such a file."""
-    bare, entries = _HASH.sub("", name), control.models()
+    bare, entries = _without_hash(name), control.models()
     own = {_plain(entry.name): entry.name for entry in entries}
     usual = {_usual(entry.usual_name): entry.name for entry in reversed(entries)}
     return own.get(_plain(name)) or own.get(_plain(bare)) or usual.get(_usual(_plain(bare)))
 
 
+def _without_hash(name: str) -> str:
+    """A model's name without the hash behind it: ``control_v11p_sd15_canny [d14c016b]``."""
+    before, opening, digits = name.removesuffix("]").rpartition("[")
+    is_hash = opening and name.endswith("]") and digits and not set(digits) - _HEXADECIMAL
+    return before.rstrip() if is_hash else name
+
+
 def _usual(name: str) -> str:
-    return _HALF.sub("", name.lower())
+    name = name.lower()
+    return name[:-5] if name.endswith(_HALVES) else name
 
 
 def _within_bounds(

@@ -11,9 +11,9 @@ from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.samplers import Samplers
 from pipelines.diffusion.styles import styles
 from pipelines.errors import UserError, validated
-from studio.infotext_units import unused_lines
+from studio.infotext_units import is_unit_name, unused_lines
 
-_SIZE = re.compile(r"\s*(\d{1,5})\s*[x×]\s*(\d{1,5})\s*")
+_SIZE = re.compile(r"\s*+(\d{1,5}+)\s*+[x×]\s*+(\d{1,5}+)\s*+")
 # Samplers of A1111's older versions carry the schedule in their name: "DPM++ 2M Karras".
 _SCHEDULES = ("Karras", "Exponential", "Uniform", "SGM Uniform", "Beta")
 _NUMBERS: dict[str, tuple[str, Callable[[str], Any]]] = {
@@ -27,7 +27,7 @@ _NUMBERS: dict[str, tuple[str, Callable[[str], Any]]] = {
 _WORDS = {"Sampler": "sampler", "Schedule type": "schedule", "Model": "model", "Style": "style"}
 # What a file tells of itself rather than of how to paint, and the lines that units are read from,
 # which have a look of their own.
-_FACTS = re.compile(r"(.* )?hash(es)?|Version|Script|[XYZ] (Type|Values)|User|Time|ControlNet \d+")
+_FACTS = re.compile(r"(.* )?[Hh]ash(es)?|Version|Script|[XYZ] (Type|Values)|User|Time")
 
 
 def fields_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,7 +88,11 @@ def unused(
         left.add("Size")
     if not str(parameters.get("Version", "")).startswith("Atelier"):  # whose other facts are known
         known = {*_WORDS, *_NUMBERS, "Size", "prompt", "negative_prompt"}
-        left |= {name for name in parameters if name not in known and not _FACTS.fullmatch(name)}
+        left |= {
+            name
+            for name in parameters
+            if name not in known and not _FACTS.fullmatch(name) and not is_unit_name(name)
+        }
     left |= unused_lines(parameters, control)
     return left & set(parameters)
 

@@ -333,6 +333,7 @@ def details(
     id: str | None = None,
     large: bool = False,
     unused: Collection[str] = (),
+    notes: Iterable[Message] = (),
 ) -> str:
     """The settings of a picture, and how to have it.
 
@@ -342,6 +343,7 @@ def details(
         id: of a picture of the gallery; None for a file that was dropped.
         large: show the picture as well.
         unused: names of settings that cannot be used here; they are struck out.
+        notes: what else is to be said of them.
     """
     parts = []
     if id is not None and large:
@@ -363,6 +365,7 @@ def details(
     if unused:
         text = visitor.say("What is struck out cannot be used here and will be left out.")
         parts.append(f'<div class="note">{escape(text)}</div>')
+    parts += [f'<div class="note">{escape(visitor.say(note))}</div>' for note in notes]
     if id is not None:
         text = escape(visitor.say("Download PNG"))
         parts.append(f'<div><a href="pictures/{escape(id)}.png" '

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from pipelines.diffusion.samplers import samplers_in
+from pipelines.messages import Message
 from studio import reuse, views
+from studio.infotext_units import unused_values
 from studio.widgets import QUIET, Visitor, label
 
 if TYPE_CHECKING:
@@ -66,7 +68,17 @@ class Details:
         """Updates of :attr:`outputs`."""
         samplers, control = samplers_in(self.studio.home), self.studio.control
         unused = reuse.unused(parameters, self._models(visitor), samplers, control)
-        html = views.details(parameters, visitor, id=id, large=self.large, unused=unused)
+        notes = [
+            Message(
+                "Of {line}, these cannot be used here and will be left out: {values}.",
+                line=line,
+                values=", ".join(values),
+            )
+            for line, values in unused_values(parameters, control).items()
+        ]
+        html = views.details(
+            parameters, visitor, id=id, large=self.large, unused=unused, notes=notes
+        )
         return [html, gr.update(visible=True), Shown(parameters, id)]
 
     def _models(self, visitor: Visitor) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -10,7 +11,15 @@ from pipelines.annotators.registry import ANNOTATORS
 from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.diffusion.control.requests import ControlRequest, ControlUnit
 from pipelines.errors import validated
-from studio.infotext_units import _MODULES, _titles, unit_lines, units_of, unused_lines
+from studio.infotext_units import (
+    _MODULES,
+    _titles,
+    is_unit_name,
+    unit_lines,
+    units_of,
+    unused_lines,
+    unused_values,
+)
 from studio.metadata import format_parameters, parameters_of, parse_parameters
 from studio.reuse import fields_of
 
@@ -174,7 +183,6 @@ def test_every_module_that_is_known_is_one_of_ours():
         "Module: canny, Model: of somebody [0123abcd]",
         "Module: reference_only, Model: None",
         "Module: canny",
-        "preprocessor: canny, model: mine, weight: 1, starting/ending: (0, 1)",
         "",
     ],
 )
@@ -250,3 +258,108 @@ def test_what_no_unit_takes_is_left_out(control, line):
 def test_a_start_after_the_end_is_left_out(control):
     (read,) = units_of({"ControlNet 0": "Guidance Start: 0.8, Guidance End: 0.2"}, control)
     assert read == {"start": 0.8}
+
+
+def read_lines(control, **parameters):
+    names = {name.replace("_", " "): value for name, value in parameters.items()}
+    return units_of(names, control), unused_lines(names, control), unused_values(names, control)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("ResizeMode.RESIZE", "stretch"),
+        ("ResizeMode.INNER_FIT", "crop"),
+        ("ResizeMode.OUTER_FIT", "pad"),
+        ("Resize and fill", "pad"),
+        ("0", "stretch"),
+        ("2", "pad"),
+    ],
+)
+def test_resize_modes_are_read_by_the_names_of_the_enumeration_too(theirs, ours, control):
+    line = f"Module: canny, Model: mine, Resize Mode: {theirs}, Control Mode: ControlMode.CONTROL"
+    units, unused, values = read_lines(control, ControlNet_0=line)
+    assert (units[0]["resize_mode"], units[0]["control_mode"]) == (ours, "control")
+    assert (unused, values) == (set(), {})
+
+
+def test_the_line_of_2023_is_read(control):
+    line = (
+        "preprocessor: canny, model: control_v11p_sd15_canny [d14c016b], weight: 0.6, "
+        "starting/ending: (0.1, 0.9), resize mode: Resize and Fill, pixel perfect: False, "
+        "control mode: My prompt is more important, preprocessor params: (384, 50, 90)"
+    )
+    expected = {
+        "model": "sd15-controlnet-canny",
+        "weight": 0.6,
+        "resize_mode": "pad",
+        "start": 0.1,
+        "end": 0.9,
+        "control_mode": "prompt",
+        "preprocessor": "canny",
+        "parameters": {"low": 50, "high": 90},
+    }
+    for name in ("ControlNet 0", "ControlNet", "Controlnet 0", "ControlNet 1"):
+        assert units_of({name: line}, control) == [expected]
+        assert is_unit_name(name)
+
+
+@pytest.mark.parametrize("prefix", ["ControlNet-0", "ControlNet"])
+def test_values_that_stand_alone_are_gathered_into_a_unit(prefix, control):
+    text = (
+        f"a house\nSteps: 20, Sampler: Euler, Seed: 1, {prefix} Enabled: True, "
+        f"{prefix} Module: hed, {prefix} Model: mine [13fee50b], {prefix} Weight: 0.5, "
+        f"{prefix} Guidance Start: 0.2, {prefix} Guidance End: 0.7"
+    )
+    assert units_of(parse_parameters(text), control) == [
+        {
+            "model": "mine",
+            "weight": 0.5,
+            "start": 0.2,
+            "end": 0.7,
+            "preprocessor": "softedge_hed",
+            "parameters": {"safe": False},
+        }
+    ]
+    assert unused_lines(parse_parameters(text), control) == set()
+    off = text.replace("Enabled: True", "Enabled: False")
+    assert units_of(parse_parameters(off), control) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "left"),
+    [
+        ("Module: canny, Model: mine, Resize Mode: Somehow", ["Resize Mode"]),
+        (
+            "Module: canny, Model: mine, Weight: 1.35-1.5, Control Mode: x",
+            ["Weight", "Control Mode"],
+        ),
+        ("preprocessor: canny, model: mine, starting/ending: (0.9, 0.1)", ["Guidance End"]),
+        (
+            "preprocessor: canny, model: mine, starting/ending: (a",
+            ["Guidance Start", "Guidance End"],
+        ),
+        ("Module: canny, Model: mine, Weight: 1", None),
+        ("Module: canny, Model: of somebody, Weight: many", None),  # unused as a whole
+    ],
+)
+def test_values_that_cannot_be_used_are_named_beside_their_line(line, left, control):
+    _, _, values = read_lines(control, ControlNet_0=line)
+    assert values == ({"ControlNet 0": left} if left else {})
+
+
+@pytest.mark.parametrize("piece", [" ", "[0", "(", "(,", "-fp16", " [", ",:", "\t", "[0] "])
+def test_reading_a_line_takes_time_in_proportion_to_it(piece, control):
+    line = f"Module: canny, Model: x{piece * (160_000 // len(piece))}[0a]!"
+    start = time.perf_counter()
+    units_of({"ControlNet 0": line}, control)
+    assert time.perf_counter() - start < 5, "it took 106 s for blanks"
+
+
+def test_thousands_of_lines_cost_no_more_than_three(control, monkeypatch):
+    asked = []
+    models = control.models()
+    monkeypatch.setattr(control, "models", lambda: asked.append(1) or models)
+    lines = {f"ControlNet {number}": "Module: canny, Model: mine" for number in range(20_000)}
+    assert len(unused_lines(lines, control)) == 19_997
+    assert len(asked) <= 3
