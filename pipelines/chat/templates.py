@@ -1,30 +1,42 @@
 """Chat templates: a conversation as the text that the model was trained to go on with.
 
 A model's own Jinja template is used, as transformers does (``PreTrainedTokenizerBase.
-apply_chat_template``). What it does not do: a special token that a *person* types, such as
-``<|im_end|>``, stays plain text here and cannot end their turn or begin the system's.
+apply_chat_template``). Three things differ. A special token that a *person* types, such as
+``<|im_end|>``, stays plain text here and cannot end their turn or begin the system's. Contents are
+given as texts first and, where the template does not take them, as lists of parts. And no words are
+lost: a template that leaves out what somebody said is refused.
 """
 
 from __future__ import annotations
 
 import functools
 import json
+import logging
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import jinja2
+from jinja2 import nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from pipelines.chat.requests import ChatMessage
 from pipelines.errors import BadRequest
 
-# Private-use characters: no template writes them, and what a person writes is freed of them.
+_log = logging.getLogger(__name__)
+
+# Private-use characters that no template writes. Where a person writes them, they are hidden as
+# special tokens are.
 _OPEN, _CLOSE, _END = "\ue0f0", "\ue0f1", "\ue0f2"
-_HIDDEN = re.compile(f"{_OPEN}(\\d+){_CLOSE}")
-_OURS = str.maketrans("", "", _OPEN + _CLOSE + _END)
+_HIDDEN = re.compile(f"{_OPEN}([0-9]+){_CLOSE}")
+# What ends a model's thinking in an answer of its own: templates leave it out of earlier answers.
+_THOUGHT = re.compile(r"[<\[◁]/?[a-z:_|]{0,20}(?:think|thought|reason)[a-z_|]{0,20}[>\]▷]", re.I)
+_PART = re.compile(r"""["']type["']: ["']text["']""")
+_QUOTED = 40  # characters of a message that a sentence shows
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +53,7 @@ def render(
     specials: Collection[str],
     *,
     continue_last: bool = False,
-    tokens: Mapping[str, str] | None = None,
+    tokens: Mapping[str, Any] | None = None,
 ) -> list[Part]:
     """The prompt for ``messages`` in pieces, to be tokenized one by one.
 
@@ -52,34 +64,29 @@ def render(
         tokens: further variables of the template, such as ``bos_token``.
 
     Raises:
-        BadRequest: the template does not take such a conversation; has the template's own reason.
+        BadRequest: the template does not take such a conversation, and has the template's own
+            reason; or it leaves out what was said.
     """
     hidden: list[str] = []
     pattern = _any_of(frozenset(specials))
+    to_hide = _any_of(frozenset({*specials, _OPEN, _CLOSE, _END}))
 
-    def hide(text: str) -> str:
+    def hide(message: ChatMessage) -> str:
         def replace(match: re.Match[str]) -> str:
+            if message.role == "assistant" and _THOUGHT.fullmatch(match[0]):
+                return match[0]  # templates look for it, to leave thinking out
             hidden.append(match[0])
             return f"{_OPEN}{len(hidden) - 1}{_CLOSE}"
 
-        text = text.translate(_OURS)
-        return pattern.sub(replace, text) if pattern else text
+        return to_hide.sub(replace, message.content)
 
-    plain = [{"role": message.role, "content": hide(message.content)} for message in messages]
-    if continue_last:
-        # Templates trim contents: spaces at the end of what is gone on with stay in front.
-        plain[-1]["content"] += _END
-    try:
-        text = _compiled(template).render(
-            messages=plain, add_generation_prompt=not continue_last, **(tokens or {})
-        )
-    except (jinja2.TemplateError, TypeError) as error:
-        raise BadRequest(
-            "The model's chat template does not take this conversation: {reason}",
-            reason=str(error),
-        ) from error
-    if continue_last:
-        text = text.partition(_END)[0]
+    text = _prompt(
+        _compiled(template),
+        [(message.role, hide(message)) for message in messages],
+        continue_last,
+        {**(tokens or {}), "add_generation_prompt": not continue_last},
+        frozenset(re.findall(r"[/<\[][^\s\"']+", template)),
+    )
 
     def show(text: str) -> str:
         return _HIDDEN.sub(lambda match: hidden[int(match[1])], text)
@@ -92,33 +99,214 @@ def render(
     return [part for part in parts if part.text]
 
 
-def written_in(template: str) -> set[str]:
-    """What looks like a special token in a template's source; the tokenizer knows which are."""
-    return set(
-        re.findall(r"<\|[^|<>\n]{1,60}\|>|</?[A-Za-z_｜▁]{1,60}>|\[/?[A-Z_]{2,60}\]", template)
+def written_in(template: str, tokens: Mapping[str, Any] | None = None) -> set[str]:
+    """What looks like a special token in a template's source, or in what it makes of a short
+    conversation; the tokenizer knows which are.
+
+    Many templates put them together, as in ``'<|' + message['role'] + '|>'``.
+    """
+    sources = [template]
+    said = [ChatMessage(role=role, content="x") for role in ("system", "user", "assistant", "user")]
+    for messages in (said, said[1:]):
+        try:
+            sources += [part.text for part in render(template, messages, (), tokens=tokens)]
+            break
+        except BadRequest:  # it takes no system message, or no conversation at all
+            continue
+    found = set()
+    for source in sources:
+        found.update(_LOOKS_SPECIAL.findall(source))
+    return found
+
+
+_LOOKS_SPECIAL = re.compile(
+    r"<\|[^|<>\n]{1,60}\|?>|<[^|<>\n ]{1,60}\|>|</?[A-Za-z0-9_｜▁:]{1,60}>|\[/?[A-Z_]{2,60}\]"
+)
+
+
+# --- rendering ----------------------------------------------------------------------------------
+
+
+def _prompt(
+    template: jinja2.Template,
+    said: Sequence[tuple[str, str]],
+    continue_last: bool,
+    variables: Mapping[str, Any],
+    commands: Collection[str],
+) -> str:
+    """The rendered conversation, with contents as texts or, where words would be lost, as parts.
+
+    Args:
+        said: role and content of each message.
+        commands: words that the template itself reads and may take out, such as ``/no_think``.
+
+    Raises:
+        BadRequest: neither way gives a prompt with all that was said; of the first.
+    """
+    refused: BadRequest | None = None
+    for as_parts in (False, True):
+        messages = []
+        for at, (role, content) in enumerate(said, start=1):
+            if continue_last and at == len(said):
+                # Templates trim contents: spaces at the end of what is gone on with stay in front.
+                content += _END
+            given = [{"type": "text", "text": content}] if as_parts else content
+            messages.append({"role": role, "content": given})
+        try:
+            text = _rendered(template, messages, variables)
+            if as_parts and _PART.search(text):  # the list itself was written
+                continue
+            if continue_last:
+                text, end, _ = text.rpartition(_END)
+                if not end:
+                    raise _leaves_out(len(said), *said[-1])
+            _check_whole(text, said, commands)
+            return text
+        except BadRequest as error:
+            refused = refused or error
+    raise refused
+
+
+def _rendered(
+    template: jinja2.Template, messages: list[dict[str, Any]], variables: Mapping[str, Any]
+) -> str:
+    try:
+        return template.render(messages=messages, tools=None, documents=None, **variables)
+    except _RefusedByTemplateError as error:
+        raise BadRequest(
+            "The model's chat template does not take this conversation: {reason}",
+            reason=str(error),
+        ) from error
+    except (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, RecursionError,
+            TypeError, ValueError) as error:  # fmt: skip
+        # Whatever a template does with values that it has not thought of.
+        _log.warning("a chat template cannot be rendered", exc_info=error)
+        raise BadRequest(
+            "The model's chat template does not take this conversation: it breaks off. Try "
+            "without a system prompt, or give another template as chat_template in the model's "
+            "file."
+        ) from error
+
+
+def _check_whole(text: str, said: Sequence[tuple[str, str]], commands: Collection[str]) -> None:
+    """Raises BadRequest where words of a message are not in the prompt.
+
+    Spaces and line ends may differ, and so may the order of messages: a system prompt can stand in
+    the last question. A model's thinking may be left out of its answers.
+    """
+    prompt, start = " ".join(text.split()), 0
+    for number, (role, content) in enumerate(said, start=1):
+        if role == "assistant" and (thoughts := [*_THOUGHT.finditer(content)]):
+            content = content[thoughts[-1].end() :]
+        words = content.split()
+        wanted = " ".join(words)
+        if not wanted:
+            continue
+        if (found := prompt.find(wanted, start)) >= 0 or (found := prompt.find(wanted)) >= 0:
+            start = found + len(wanted)
+            continue
+        if json.dumps(content, ensure_ascii=False)[1:-1] in text:
+            continue
+        at = 0
+        for word in words:
+            if word in commands:
+                continue
+            if (at := prompt.find(word, at)) < 0:
+                raise _leaves_out(number, role, content)
+            at += len(word)
+
+
+def _leaves_out(number: int, role: str, content: str) -> BadRequest:
+    content = " ".join(_HIDDEN.sub("…", content).split())
+    words = content if len(content) <= _QUOTED else content[: _QUOTED - 1] + "…"
+    if role == "system":
+        return BadRequest(
+            "The model's chat template leaves out the system prompt (“{words}”): the model would "
+            "not see it. Empty the system prompt and say it in the first message.",
+            words=words,
+        )
+    return BadRequest(
+        "The model's chat template leaves out words of message {number} (“{words}”): the model "
+        "would not see them. Choose another model, or give another template as chat_template in "
+        "the model's file.",
+        number=number,
+        words=words,
     )
+
+
+# --- Jinja as transformers sets it up -------------------------------------------------------------
+
+
+class _RefusedByTemplateError(jinja2.TemplateError):
+    """The template itself has refused the conversation, by ``raise_exception``."""
+
+
+class _Generation(Extension):
+    """The block ``{% generation %} … {% endgeneration %}``, which marks answers for a training.
+
+    It changes nothing in the prompt. What is set inside is not known behind it.
+    """
+
+    tags: ClassVar = {"generation"}
+
+    def parse(self, parser: Parser) -> nodes.Node:
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return nodes.Scope(body, lineno=line)
+
+
+class _Dict:
+    """What templates may do with ``dict``."""
+
+    def __call__(self, *items: Any, **more: Any) -> dict[Any, Any]:
+        return dict(*items, **more)
+
+    def fromkeys(self, keys: Any, value: Any = None) -> dict[Any, Any]:
+        return dict.fromkeys(keys, value)
 
 
 @functools.lru_cache(maxsize=64)
 def _any_of(specials: frozenset[str]) -> re.Pattern[str] | None:
-    longest_first = sorted(specials, key=lambda token: (-len(token), token))
-    return re.compile("|".join(map(re.escape, longest_first))) if specials else None
+    longest_first = sorted(specials - {""}, key=lambda token: (-len(token), token))
+    return re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 
 
 @functools.lru_cache(maxsize=64)
 def _compiled(template: str) -> jinja2.Template:
     environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=[_Generation, "jinja2.ext.loopcontrols"],
     )
     environment.filters["tojson"] = _to_json
     environment.globals["raise_exception"] = _raise
     environment.globals["strftime_now"] = lambda format: datetime.now().strftime(format)
-    return environment.from_string(template)
+    environment.globals["dict"] = _Dict()
+    try:
+        return environment.from_string(template)
+    except jinja2.TemplateSyntaxError as error:
+        raise BadRequest(
+            "The model's chat template cannot be read, line {line}: {reason}",
+            line=error.lineno,
+            reason=error.message or "",
+        ) from error
 
 
 def _raise(reason: str) -> NoReturn:
-    raise jinja2.TemplateError(reason)
+    raise _RefusedByTemplateError(reason)
 
 
-def _to_json(value: Any, indent: int | None = None) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent)
+def _to_json(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    return json.dumps(
+        value,
+        ensure_ascii=ensure_ascii,
+        indent=indent,
+        separators=separators,
+        sort_keys=sort_keys,
+    )

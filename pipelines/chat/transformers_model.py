@@ -73,13 +73,12 @@ class TransformersModel:
                 "{model} has no chat template. Give one as chat_template in its file.",
                 model=self.entry.title,
             )
-        names = self.tokenizer.special_tokens_map
         parts = templates.render(
             self.template,
             messages,
             self._specials,
             continue_last=continue_last,
-            tokens={name: token for name, token in names.items() if isinstance(token, str)},
+            tokens=self.tokenizer.special_tokens_map,
         )
         ids: list[int] = []
         for part in parts:
