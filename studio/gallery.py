@@ -39,6 +39,13 @@ THUMBNAIL = 256  # pixels of the longer side
 ID_LENGTH = 16  # characters of a picture's id
 WHOLE_RUN = -1  # the position of a picture of the run as a whole, e.g. a comparison's sheet
 _THUMBNAILS = ".thumbnails"
+_SEARCH = """
+SELECT * FROM pictures
+WHERE owner = :owner AND present AND (:before IS NULL OR number < :before)
+AND NOT EXISTS (
+    SELECT 1 FROM json_each(:words) AS word WHERE NOT instr(pictures.words, word.value))
+ORDER BY number DESC LIMIT :limit
+"""
 _log = logging.getLogger(__name__)
 
 
@@ -197,19 +204,16 @@ class Gallery:
 
         Raises:
             NotFound: ``before`` is an id, and not that of a picture of the owner's.
+            Busy: so many words in so many prompts are not found in time.
         """
-        conditions, values = ["owner = ?", "present"], [owner]
-        for word in folded(text).split():
-            conditions.append(r"words LIKE ? ESCAPE '\'")
-            values.append(f"%{_literal(word)}%")
-        if before is not None:
-            conditions.append("number < ?")
-            values.append(self._number(owner, before))
-        rows = self._store.rows(
-            f"SELECT * FROM pictures WHERE {' AND '.join(conditions)} ORDER BY number DESC LIMIT ?",
-            (*values, limit),
-        )
-        return [_picture(row) for row in rows]
+        values = {
+            "owner": owner,
+            "words": search_words(text),
+            "before": None if before is None else self._number(owner, before),
+            "limit": limit,
+        }
+        with self._store.searching() as connection:
+            return [_picture(row) for row in connection.execute(_SEARCH, values)]
 
     def ids(self, owner: str, limit: int = -1) -> list[str]:
         """The ids of the owner's pictures, the newest first; −1: of all."""
@@ -366,8 +370,14 @@ def folded(text: str) -> str:
     return unicodedata.normalize("NFKC", whole).casefold()
 
 
-def _literal(word: str) -> str:
-    return word.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
+def search_words(text: str) -> str:
+    """The words that a search asks for, each once, as a JSON array for SQLite's ``json_each``.
+
+    The longest come first: they are the rarest, and the first that is missing ends a comparison.
+    """
+    # A NUL ends a text for SQLite's JSON, and nobody can type one.
+    words = dict.fromkeys(folded(text).replace("\0", " ").split())
+    return json.dumps(sorted(words, key=len, reverse=True))
 
 
 def _not_found(picture_id: str) -> NotFound:

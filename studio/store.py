@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import Unavailable
+from pipelines.errors import Busy, Unavailable
 from studio.home import disk_full, shown
 
 FILE_NAME = "atelier.db"
 BUSY_SECONDS = 10
+SEARCH_SECONDS = 5.0
+PROGRESS_STEPS = 1_000  # of SQLite's machine between two looks at the clock
 DAMAGED = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}
 
 # One script per version of the schema, applied in order; the file's `user_version` says how many
@@ -295,6 +298,38 @@ class Store:
         """Several queries inside see the same rows; nothing may be written."""
         with self._lock:
             yield self._connection
+
+    @contextmanager
+    def searching(self, seconds: float = SEARCH_SECONDS) -> Iterator[sqlite3.Connection]:
+        """A connection of its own, for queries that may take long: nobody else waits for it.
+
+        All queries inside see the same rows; nothing can be written.
+
+        Raises:
+            Busy: the queries were not done after ``seconds``.
+        """
+        connection = sqlite3.connect(
+            f"{self.path.absolute().as_uri()}?mode=ro",
+            uri=True,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        end = time.monotonic() + seconds
+        try:
+            connection.row_factory = sqlite3.Row
+            connection.set_progress_handler(lambda: time.monotonic() > end, PROGRESS_STEPS)
+            connection.execute("BEGIN")
+            yield connection
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+                raise Busy(
+                    "This search was not done after {seconds} seconds. Search for fewer words.",
+                    seconds=round(seconds),
+                ) from error
+            raise
+        finally:
+            connection.close()
 
     def close(self) -> None:
         with self._lock:

@@ -84,8 +84,9 @@ class Conversations:
 
         Raises:
             BadRequest: ``before`` is no cursor.
+            Busy: so many words in so long conversations are not found in time.
         """
-        with self.store.reading() as connection:
+        with self.store.searching() as connection:
             return listed(connection, owner, text, limit, before)
 
     def path(self, owner: str, conversation_id: str) -> list[StoredMessage]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 
 from pipelines.errors import BadRequest
 from studio.chat.conversation import Conversation, conversation_of
-from studio.gallery import folded
+from studio.gallery import search_words
 
 # Each word must be in the title, or in a message of any lane.
 _SEARCH = """
@@ -30,8 +29,7 @@ def listed(
     updated, number = _place(before)
     values = {
         "owner": owner,
-        # A NUL ends a text for SQLite's JSON, and nobody can type one.
-        "words": json.dumps(folded(text).replace("\0", " ").split()),
+        "words": search_words(text),
         "updated": updated,
         "number": number,
         "limit": limit,

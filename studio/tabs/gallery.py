@@ -87,7 +87,10 @@ class Tab:
 
     def _found(self, text: str, limit: int, chosen: str | None, request: gr.Request) -> list[Any]:
         visitor = Visitor.of(request)
-        rows = self.studio.gallery.search(visitor.owner.id, text, limit=limit + 1)
+        try:
+            rows = self.studio.gallery.search(visitor.owner.id, text, limit=limit + 1)
+        except UserError as error:
+            return [views.error(error.message, visitor), gr.update(visible=False)]
         if rows:
             shown = views.thumbnails([row.id for row in rows[:limit]], chosen, visitor)
         elif text.strip():

@@ -210,3 +210,12 @@ def test_folders_give_no_owner_away_and_take_no_path():
         assert owner_folder(name).isalnum()
         assert len(owner_folder(name)) == 20
     assert owner_folder("ann") != owner_folder("Ann")
+
+
+def test_a_whole_page_of_words_is_searched_for(gallery):
+    prompt = " ".join(f"word{number}" for number in range(3_000))
+    _save(gallery, prompt)
+    assert len(gallery.search(ANN, prompt)) == 1
+    assert gallery.search(ANN, f"{prompt} zebra") == []
+    assert gallery.search(ANN, "z" * 60_000) == []
+    assert len(gallery.search(ANN, "word1 \0 word2")) == 1

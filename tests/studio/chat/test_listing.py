@@ -1,11 +1,14 @@
 """The list of conversations: titles, order, pages, search."""
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pipelines.errors import BadRequest
+from pipelines.errors import BadRequest, Busy
 from studio.chat.conversation import title_of
+from studio.chat.listing import listed
+from tests.patience import PATIENCE
 from tests.studio.chat.talk import ANN, BEN, Talk
 
 GUEST = "guest-1"
@@ -120,3 +123,21 @@ def test_a_search_looks_into_titles_and_hidden_branches_of_the_owner_only(conver
 def test_a_strange_search_is_answered(conversations, text):
     Talk(conversations).say("hello")
     conversations.search(ANN, text)
+
+
+def test_a_search_waits_for_nobody_and_keeps_nobody_waiting(conversations):
+    talk = Talk(conversations)
+    talk.turn("about llamas", "They hum.")
+    with conversations.store.transaction() as connection:
+        connection.execute("UPDATE conversations SET updated = updated")
+        in_thread = ThreadPoolExecutor(1).submit(conversations.search, ANN, "llamas hum")
+        assert [each.id for each in in_thread.result(PATIENCE)] == [talk.id]
+
+
+def test_a_search_that_takes_too_long_is_given_up(conversations, store):
+    talk = Talk(conversations)
+    words = " ".join(f"word{number}" for number in range(2_000))
+    talk.turn(words, "Yes.")
+    with pytest.raises(Busy, match="Search for fewer words"), store.searching(0) as connection:
+        listed(connection, ANN, words, 50, None)
+    assert [each.id for each in conversations.search(ANN, words)] == [talk.id]
