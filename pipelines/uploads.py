@@ -1,8 +1,8 @@
 """Pictures from outside: looked at before they are decoded, then re-encoded.
 
 The type is read from the bytes, never from a file name, and only these decoders are ever asked.
-What comes out is plain RGB with the orientation applied and nothing else of the file: no EXIF
-(photos carry the place where they were taken), no colour profile, no text.
+What comes out is plain RGB in sRGB with the orientation applied and nothing else of the file: no
+EXIF (photos carry the place where they were taken), no colour profile, no text.
 """
 
 from __future__ import annotations
@@ -16,9 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from PIL import GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
-from PIL.ExifTags import Base
+from PIL.ExifTags import IFD, Base, Interop
 
+from pipelines.colour_profiles import adobe_rgb_profile, to_srgb
 from pipelines.errors import BadRequest
+from pipelines.picture_files import (
+    PNG_SIGNATURE,
+    XMP_TEXT,
+    Parts,
+    take_apart_jpeg,
+    take_apart_png,
+)
 
 MAX_BYTES = 20_000_000
 MAX_PIXELS = 40_000_000
@@ -84,17 +92,22 @@ def read_file(path: Path, limits: Limits = PICTURES) -> bytes:
 def open_upload(data: bytes, limits: Limits = PICTURES) -> Image.Image:
     """The fully decoded picture with the file's own mode and ``info``, after all checks.
 
-    For reading metadata; use :func:`open_picture` for the pixels.
+    For reading metadata; use :func:`open_picture` for the pixels. ``info`` has the colour profile
+    as ``icc_profile``, the EXIF block as ``exif`` and texts by their keywords, as Pillow has them;
+    what is damaged of these, or too long, is not there and costs no pixels.
 
     Raises:
         BadRequest: as :func:`open_picture`.
     """
     _check_bytes(len(data), limits)
     opener = _opener(data, limits)
+    parts = parts_of(data)
+    if parts.unusual is not None:
+        raise parts.unusual
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd EXIF; that is not our loss
-            picture = opener(io.BytesIO(data))  # reads the header only
+            picture = opener(io.BytesIO(parts.pixels))  # reads the header only
             width, height = picture.size
             if width * height > limits.pixels:
                 raise BadRequest(
@@ -109,10 +122,26 @@ def open_upload(data: bytes, limits: Limits = PICTURES) -> Image.Image:
             picture.load()
     except _DAMAGE as error:
         raise BadRequest(
-            "The picture is damaged or cut off ({reason}). Send the whole file.",
-            reason=str(error) or type(error).__name__,
+            "The picture is damaged or cut off: its pixels cannot be read to the end. "
+            "Send the whole file."
         ) from error
+    picture.info.update(parts.texts)
+    if parts.exif:
+        picture.info["exif"] = parts.exif
+    if parts.profile:
+        picture.info["icc_profile"] = parts.profile
+    if XMP_TEXT in parts.texts:
+        picture.info["xmp"] = parts.texts[XMP_TEXT].encode()
     return picture
+
+
+def parts_of(data: bytes) -> Parts:
+    """The parts of a picture file; of one that Pillow reads safely as a whole, just the file."""
+    if data.startswith(PNG_SIGNATURE):
+        return take_apart_png(data)
+    if data.startswith(b"\xff\xd8\xff"):
+        return take_apart_jpeg(data)
+    return Parts(pixels=data)
 
 
 def _check_bytes(count: int, limits: Limits) -> None:
@@ -125,18 +154,31 @@ def _check_bytes(count: int, limits: Limits) -> None:
 
 
 def plain(picture: Image.Image) -> Image.Image:
-    """``picture`` as RGB pixels and nothing else: turned upright, on white, without ``info``."""
+    """``picture`` as RGB pixels and nothing else: upright, in sRGB, on white, without ``info``."""
     # Not ImageOps.exif_transpose: it also rewrites the EXIF block, which fails on damaged ones.
     turn = _TURNS.get(exif_value(picture, Base.Orientation))
     upright = picture if turn is None else picture.transpose(turn)
     if upright.mode.startswith(("I", "F")):  # 16 bits a pixel; convert() would clip, not scale
         upright = upright.convert("F").point(lambda value: value / 257).convert("L")
-    if upright.has_transparency_data:
-        layer = upright.convert("RGBA")
-        background = Image.new("RGBA", layer.size, "white")
-        upright = Image.alpha_composite(background, layer)
-    rgb = upright.convert("RGB")
+    alpha = upright.convert("RGBA").getchannel("A") if upright.has_transparency_data else None
+    rgb = to_srgb(upright, _profile_of(picture))
+    if alpha is not None:
+        rgb = Image.composite(rgb, Image.new("RGB", rgb.size, "white"), alpha)
     return Image.frombytes("RGB", rgb.size, rgb.tobytes())
+
+
+def _profile_of(picture: Image.Image) -> bytes | None:
+    """The colour profile in the file, or the one that its EXIF block names."""
+    if profile := picture.info.get("icc_profile"):
+        return profile
+    if picture.mode == "RGB":
+        # DCF 2.0: R03 is Adobe RGB; some cameras write a colour space of 2 instead.
+        named = exif_value(picture, Interop.InteropIndex, IFD.Interop)
+        index = named.encode() if isinstance(named, str) else named
+        is_adobe = isinstance(index, bytes) and index[:3] == b"R03"
+        if is_adobe or exif_value(picture, Base.ColorSpace, IFD.Exif) == 2:
+            return adobe_rgb_profile()
+    return None
 
 
 def exif_value(picture: Image.Image, tag: int, ifd: int | None = None) -> Any:
@@ -147,7 +189,7 @@ def exif_value(picture: Image.Image, tag: int, ifd: int | None = None) -> Any:
     try:
         exif = picture.getexif()
         return (exif if ifd is None else exif.get_ifd(ifd)).get(tag)
-    except _DAMAGE:
+    except (*_DAMAGE, LookupError, TypeError, AttributeError):
         return None
 
 
@@ -157,10 +199,10 @@ def _opener(data: bytes, limits: Limits):
     The readers are named, not looked up by ``Image.open``: that one raises on large pictures
     before it has told their size, and tries every format it knows.
     """
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+    if data.startswith(PNG_SIGNATURE):
         return PngImagePlugin.PngImageFile
     if data.startswith(b"\xff\xd8\xff"):
-        return JpegImagePlugin.jpeg_factory
+        return JpegImagePlugin.JpegImageFile
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return WebPImagePlugin.WebPImageFile
     if limits.gif and data[:6] in (b"GIF87a", b"GIF89a"):
