@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipelines.clustering.tables import MAX_BYTES as MAX_TABLE_BYTES
 from pipelines.errors import Busy, NotFound, Refused, UserError
+from studio import gradio_guard
 from studio.accounts import (
     LOCAL_OWNER,
     SESSION_SECONDS,
@@ -38,9 +39,8 @@ from studio.replies import TooLarge, error_body, status_of
 API = "/api/v1"
 OPENAI = "/v1"  # for programs that speak OpenAI's protocol
 UPLOADS = re.compile(rf"{API}/(pictures/read-settings|inputs|chats/import)")
-GRADIO_UPLOAD = "/gradio_api/upload"
 TABLE_UPLOADS = re.compile(rf"{API}/cluster-tables")
-LARGE_UPLOADS = re.compile(rf"{GRADIO_UPLOAD}|{API}/(loras|subjects/\w+/photos)")
+LARGE_UPLOADS = re.compile(rf"{gradio_guard.UPLOAD}|{API}/(loras|subjects/\w+/photos)")
 
 MAX_JSON_BYTES = 1_000_000
 MAX_OPENAI_BYTES = 4_000_000  # a whole book as a prompt
@@ -53,18 +53,16 @@ OPEN_PATHS = {"/login", "/robots.txt", "/favicon.ico", f"{API}/health", "/health
 LOOPBACK_NAMES = {"localhost", "127.0.0.1", "::1"}
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
-# Of Gradio's own routes only what its page needs: its proxy, deep links, run history, monitoring,
-# recording and code-editing routes are of no use here and have been ways in elsewhere.
-GRADIO_ROUTES = re.compile(
-    r"/(theme\.css|favicon\.ico|config/?|manifest\.json|pwa_icon(/\d+)?|(assets|static|svelte)/.+)?"
-    r"|/gradio_api/("
-    r"app_id|cancel|heartbeat/\w+|info/?|login_check|queue/(join|data|status)"
-    r"|reset|startup-events|theme\.css|upload|upload_progress|user|((api|call|run)/\w+(/\w+)?/?)"
-    r"|custom_component/[\w./-]+|file=.+|stream/[\w./-]+)"
-)
 OWN_ROUTES = re.compile(
     r"/api/v1/.+|/v1/.+|/health|/scripts/(clustering/)?\w+\.js"
     r"|/pictures/[\w-]+\.png|/thumbnails/[\w-]+\.webp|/(login|logout|robots\.txt)"
+)
+
+PAGES = {"/", "/login"}  # the only answers that are documents with scripts of ours
+# What a browser may show where it is asked for. Anything else is saved, not opened.
+SHOWN_TYPES = re.compile(
+    r"(?:image|font)/[\w.+-]+|text/(?:css|javascript|plain|event-stream)"
+    r"|application/(?:javascript|json|manifest\+json)"
 )
 
 SECURITY_HEADERS = {
@@ -72,16 +70,18 @@ SECURITY_HEADERS = {
     "referrer-policy": "same-origin",
     "x-frame-options": "SAMEORIGIN",
     "cross-origin-opener-policy": "same-origin",
-    # Gradio's page needs inline scripts and styles. Nothing is fetched from elsewhere, so that the
-    # page works offline and tells nobody who is looking at it.
-    "content-security-policy": (
-        "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
-        "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
-        "media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
-        "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; "
-        "frame-ancestors 'self'"
-    ),
 }
+# Gradio's page needs inline scripts and styles. Nothing is fetched from elsewhere, so that the
+# page works offline and tells nobody who is looking at it.
+PAGE_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+    "media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
+    "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; "
+    "frame-ancestors 'self'"
+)
+# What is no page of ours can do nothing, even where a browser takes it for one.
+OTHER_POLICY = "default-src 'none'; sandbox; frame-ancestors 'self'"
 
 
 class Access:
@@ -127,13 +127,13 @@ class Access:
         key: ApiKey | None = None
         visiting = self._visiting_origin(connection)
         if self.allowed_origins and is_program_door(scope["path"]):
-            send = _with_headers(send, headers_for(visiting))
+            send = _with_headers(send, scope["path"], headers_for(visiting))
         try:
             self._check_host(connection.headers)
             if visiting is None:
                 self._check_origin(connection.headers)
             elif is_preflight(connection):
-                await preflight(connection)(scope, receive, _with_headers(send, {}))
+                await preflight(connection)(scope, receive, _with_headers(send, scope["path"], {}))
                 return
             self._check_size(connection)
             if (token := _api_key(connection)) is not None:
@@ -144,17 +144,17 @@ class Access:
                 owner, login = await self._sender(connection, visiting is not None)
         except UserError as error:
             response = _refusal(connection, error)
-            await response(scope, receive, _with_headers(send, {}))
+            await response(scope, receive, _with_headers(send, scope["path"], {}))
             return
         path = scope["path"]
         headers = {}
         if login and visiting is None:
             headers["set-cookie"] = session_cookie(self.accounts, login, connection)
-        send = _with_headers(send, headers)
+        send = _with_headers(send, path, headers)
         if owner is None and path not in OPEN_PATHS:
             await self._stranger(connection)(scope, receive, send)
             return
-        if not (OWN_ROUTES.fullmatch(path) or GRADIO_ROUTES.fullmatch(path)):
+        if not (OWN_ROUTES.fullmatch(path) or gradio_guard.is_served(scope["method"], path)):
             error = NotFound("There is nothing at {path}.", path=path[:100])
             await _refusal(connection, error)(scope, receive, send)
             return
@@ -224,7 +224,7 @@ class Access:
         limit = _limit(path)
         if length.isdigit() and int(length) > limit:
             raise TooLarge(limit)
-        if path == GRADIO_UPLOAD and self.uploaded_bytes() > MAX_WAITING_BYTES:
+        if path == gradio_guard.UPLOAD and self.uploaded_bytes() > MAX_WAITING_BYTES:
             raise Busy(
                 "Too many uploaded files are waiting here ({size}). Try again later; the host can "
                 "make room by “Clean up” in the settings.",
@@ -332,12 +332,17 @@ def _limited(receive: Receive, limit: int, language: str) -> Receive:
     return counted
 
 
-def _with_headers(send: Send, extra: dict[str, str]) -> Send:
+def _with_headers(send: Send, path: str, extra: dict[str, str]) -> Send:
     async def sender(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
+            is_page = path in PAGES
             for name, value in SECURITY_HEADERS.items():
                 headers.setdefault(name, value)
+            headers["content-security-policy"] = PAGE_POLICY if is_page else OTHER_POLICY
+            media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+            if not is_page and media_type and not SHOWN_TYPES.fullmatch(media_type):
+                headers.setdefault("content-disposition", "attachment")
             for name, value in extra.items():
                 headers.append(name, value)
         await send(message)

@@ -318,12 +318,12 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     from starlette.middleware import Middleware
     from starlette.staticfiles import StaticFiles
 
-    from studio import api, login, page
+    from studio import api, gradio_guard, login, page
     from studio.access import MAX_LARGE_UPLOAD_BYTES, Access
     from studio.i18n.browsers import ChinesePage
     from studio.openai.routes import openai_router
 
-    gradio.processing_utils.async_ssrf_protected_download = _from_elsewhere
+    gradio_guard.forbid_fetching()
 
     page_seen = threading.Event()
     closing = threading.Event()
@@ -376,14 +376,6 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
         allowed_origins=studio.options.allowed_origins,
     )
     return app
-
-
-async def _from_elsewhere(url: str, cache_dir: str) -> str:
-    """In the place of Gradio's download of files that a client names by their address.
-
-    Whoever may use the page could have the studio fetch what only its own network can reach.
-    """
-    raise Refused("Files are taken from your browser, not from an address elsewhere.")
 
 
 def listen(host: str, port: int | None) -> socket.socket:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -47,7 +48,15 @@ def options_for(home: Path, models: Path, control: Path | None = None, **more: A
     if control is not None:
         (home / "control").symlink_to(control, target_is_directory=True)
     (home / "models").symlink_to(models / "models", target_is_directory=True)
-    return Options(home, device="cpu", offline=True, **more)
+    # What is free on the machine decides nothing: other tests run beside this one.
+    return Options(home, **{"device": "cpu", "offline": True, "budget": 16 * 2**30} | more)
+
+
+def page_config(client: httpx.Client) -> dict[str, Any]:
+    """The components and events of the page, as it brings them along."""
+    text = client.get("/").text
+    start = "window.gradio_config = "
+    return json.JSONDecoder().raw_decode(text[text.index(start) + len(start) :])[0]
 
 
 def settings(**changes: Any) -> dict[str, Any]:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 
-import gradio as gr
 import httpx
 import pytest
 
 from pipelines.catalog import HUB_FOLDER, Catalog
-from pipelines.errors import Refused
 from studio.accounts import Account
 from studio.passwords import hash_password
-from tests.studio.live import live_studio, options_for, paint, sentence, settings, wait_for
+from tests.studio.live import (
+    live_studio,
+    options_for,
+    paint,
+    sentence,
+    settings,
+    wait_for,
+)
 from tests.studio.people import ACCOUNTS, PASSWORDS
 
 JOBS = "/api/v1/jobs/text_to_image"
@@ -163,25 +167,6 @@ def test_every_answer_has_the_security_headers(visitor):
         assert "frame-ancestors 'self'" in answer.headers["content-security-policy"]
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/monitoring",
-        "/gradio_api/proxy=https://x.hf.space/",
-        "/gradio_api/vibe-code",
-        "/gradio_api/deep_link",
-        "/gradio_api/runs",
-        "/gradio_api/dev/reload",
-        "/gradio_api/openapi.json",
-        "/gradio_api/token",
-        "/docs",
-        "/openapi.json",
-    ],
-)
-def test_routes_of_gradio_that_the_page_does_not_need_are_closed(visitor, path: str):
-    assert visitor("host").get(path).status_code == 404
-
-
 # --- what one visitor can see of another -------------------------------------------------------
 
 
@@ -222,7 +207,7 @@ def test_picture_file_cannot_be_read_through_gradio(studio, visitor):
     ada = visitor("ada")
     paint(ada)
     for file in (studio[0].home / "outputs").rglob("*.png"):
-        assert ada.get(f"/gradio_api/file={file}").status_code == 403
+        assert ada.get(f"/gradio_api/file={file}").status_code == 404
 
 
 def test_guest_cannot_make_the_studio_download_a_model(visitor):
@@ -251,27 +236,6 @@ def test_guest_paints_with_a_model_that_the_host_has_downloaded(tmp_path, twin_h
             again = client.post(f"/api/v1/jobs/{job['id']}/retry")
     assert again.status_code == 403
     assert "only the host" in sentence(again)
-
-
-def test_an_address_in_the_place_of_an_upload_is_not_fetched(studio, visitor, monkeypatch):
-    asked = []
-    monkeypatch.setattr("safehttpx.get", lambda *a, **k: asked.append(a))
-    config = visitor("guest").get("/config").json()
-    drop_zone = next(
-        part["id"] for part in config["components"] if part["props"].get("elem_id") == "drop-zone"
-    )
-    event = next(each for each in config["dependencies"] if each["inputs"] == [drop_zone])
-    file = {"path": "http://100.100.100.200/latest/x.png", "meta": {"_type": "gradio.FileData"}}
-    with pytest.raises(Refused, match="not from an address elsewhere"):
-        gr.processing_utils.async_ssrf_protected_download(file["path"], ".").send(None)
-    guest = visitor("guest")
-    data = {"data": [file], "fn_index": event["id"], "session_hash": "x"}
-    assert guest.post("/gradio_api/queue/join", json=data).status_code == 200
-    with guest.stream("GET", "/gradio_api/queue/data", params={"session_hash": "x"}) as answer:
-        told = next(line for line in answer.iter_lines() if "process_completed" in line)
-    assert json.loads(told.removeprefix("data: "))["success"] is False
-    assert asked == []
-    assert not list((studio[0].home / "cache").rglob("x.png"))
 
 
 def test_uploads_stop_when_too_many_wait(studio, visitor, monkeypatch):

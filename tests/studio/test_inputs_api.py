@@ -14,7 +14,15 @@ from PIL import Image, ImageDraw
 from pipelines.annotators import registry
 from studio.metadata import read_settings
 from studio.server import Studio
-from tests.studio.live import live_studio, options_for, paint, sentence, settings, wait_for
+from tests.studio.live import (
+    live_studio,
+    options_for,
+    page_config,
+    paint,
+    sentence,
+    settings,
+    wait_for,
+)
 from tests.studio.people import ACCOUNTS
 
 INPUTS, CONDITION = "/api/v1/inputs", "/api/v1/condition"
@@ -352,6 +360,6 @@ def test_gradio_s_component_server_stays_closed(ada, path, function):
 
 
 def test_no_component_of_the_page_has_functions_for_the_browser(ada):
-    components = ada.get("/config").json()["components"]
+    components = page_config(ada)["components"]
     assert len(components) > 100
     assert [c["id"] for c in components if c["props"].get("server_fns")] == []

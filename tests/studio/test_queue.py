@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.studio.live import live_studio, options_for, paint, settings
+from tests.studio.live import live_studio, options_for, page_config, paint, settings
 from tests.studio.test_api import BAD
 
 QUEUE = "/gradio_api/queue"
@@ -25,7 +25,7 @@ class Browser:
     def __init__(self, client: httpx.Client) -> None:
         self.client = client
         self.session = secrets.token_hex(5)
-        config = client.get("/config").json()
+        config = page_config(client)
         props = {each["id"]: each["props"] for each in config["components"]}
         self.button = next(id for id, each in props.items() if each.get("elem_id") == "paint")
         submit = next(
