@@ -22,8 +22,10 @@ from PIL.ExifTags import IFD, Base
 from PIL.PngImagePlugin import PngInfo
 
 from pipelines.diffusion.lora.requests import with_tags
-from pipelines.uploads import exif_value, open_upload
+from pipelines.errors import BadRequest
+from pipelines.uploads import exif_value, open_upload, parts_of
 from studio.files import write_file
+from studio.foreign_settings import check_length, is_document, read_texts
 from studio.infotext_units import unit_lines
 
 VERSION = "Atelier 0.1.0"
@@ -34,7 +36,12 @@ NEGATIVE = "Negative prompt:"
 # since strangers send the text: the last alternative swallows what turned out to be no name,
 # possessive quantifiers never go back.
 _PARAMETER = re.compile(r'(\w[\w \-/]++):\s*+("(?:\\.|[^\\"]++)++"|[^,]*+)(?:,|$)|\w[\w \-/]*+')
-_ENOUGH = 3  # matches that make the last line one of parameters
+_ENOUGH = 3  # matches that make a line one of parameters
+_FIRST = "Steps: "  # what that line begins with in most files
+_MAX_INFOTEXT = 200_000  # characters; regional prompts of many parts have some 20,000
+_MAX_JSON_VALUES = 8  # in the line of parameters
+# A line behind the parameters that an extension has added: "Negative Template: …".
+_LATER = re.compile(r"([A-Z][\w \-/]{0,60}+):\s?+(.*)")
 
 # Request fields under the names of others, in A1111's order. "CFG rescale" is SD.Next's name and
 # "Eta DDIM" A1111's; "Style" is ours, as A1111 writes a style's words into the prompt.
@@ -108,17 +115,15 @@ def format_parameters(parameters: dict[str, Any]) -> str:
 def parse_parameters(text: str) -> dict[str, str]:
     """``prompt``, ``negative_prompt`` and all named values, as text, of a file's parameters.
 
-    Text that was not written by any studio comes back as the prompt.
+    Text that was not written by any studio comes back as the prompt. Lines that extensions have
+    added behind the parameters count as values of their own.
     """
-    *lines, last = _unix(text).strip().split("\n")
-    facts = [(name, value) for name, value in _PARAMETER.findall(last) if name]
-    if len(facts) < _ENOUGH:
-        lines.append(last)
-        facts = []
+    lines = _unix(text).strip().split("\n")
+    at, facts = _line_of_facts(lines)
     prompt: list[str] = []
     negative: list[str] = []
     part = prompt
-    for line in lines:
+    for line in lines[:at]:
         if line.lstrip().startswith(NEGATIVE):
             part = negative
             line = line.lstrip()[len(NEGATIVE) :].removeprefix(" ")
@@ -128,28 +133,128 @@ def parse_parameters(text: str) -> dict[str, str]:
         # A fact may not pass for a prompt: names are kept apart by their capital letter.
         if name not in ("prompt", "negative_prompt"):
             parameters[name] = _unquoted(value.strip())
-    return parameters
+    return parameters | _later_facts(lines[at + 1 :])
+
+
+def _line_of_facts(lines: list[str]) -> tuple[int, list[tuple[str, str]]]:
+    """Which line holds the parameters, and the parameters; the number of lines where none does."""
+    last = len(lines) - 1
+    facts = _facts_in(lines[last])
+    if len(facts) >= _ENOUGH and (
+        lines[last].startswith(_FIRST) or any(name == "Version" for name, _ in facts)
+    ):
+        return last, facts
+    for number in range(last - 1, -1, -1):
+        if lines[number].startswith(_FIRST):
+            earlier = _facts_in(lines[number])
+            if len(earlier) >= _ENOUGH:
+                return number, earlier
+    return (last, facts) if len(facts) >= _ENOUGH else (len(lines), [])
+
+
+def _facts_in(line: str) -> list[tuple[str, str]]:
+    return [(name, value) for name, value in _PARAMETER.findall(_json_quoted(line)) if name]
+
+
+def _json_quoted(line: str) -> str:
+    """The line with values that are bare JSON in quotes, so that their commas are no ends.
+
+    Civitai writes ``Civitai resources: [{"type": …}]``.
+    """
+    decode, kept, done = json.JSONDecoder().raw_decode, [], 0
+    at = -2
+    for _ in range(_MAX_JSON_VALUES):
+        found = [place for start in (": [", ": {") if (place := line.find(start, at + 2)) >= 0]
+        if not found:
+            break
+        at = min(found)
+        try:
+            _, end = decode(line, at + 2)
+        except (ValueError, RecursionError):
+            continue
+        if line[end : end + 1] in (",", ""):
+            kept += [line[done : at + 2], json.dumps(line[at + 2 : end], ensure_ascii=False)]
+            done, at = end, end - 2
+    return "".join([*kept, line[done:]])
+
+
+def _later_facts(lines: list[str]) -> dict[str, str]:
+    """What extensions say behind the parameters; lines without a name go on with the one before."""
+    facts: dict[str, list[str]] = {}
+    name = "Text behind the settings"
+    for line in lines:
+        if match := _LATER.fullmatch(line):
+            name, line = match[1], match[2]
+        facts.setdefault(name, []).append(line)
+    return {name: _unquoted("\n".join(part).strip()) for name, part in facts.items()}
 
 
 def read_settings(data: bytes) -> dict[str, str]:
     """The parameters inside an uploaded PNG, JPEG or WEBP; empty when it has none.
 
+    Those of other programs come under A1111's names, with ``Software`` for whose they are.
+
     Raises:
-        BadRequest: the file is not such a picture, too large or damaged.
+        BadRequest: the file is not such a picture, too large or damaged, or its settings cannot be
+            read.
     """
-    text = parameters_text(open_upload(data))
-    return parse_parameters(text) if text else {}
+    picture, left_out = open_upload(data), parts_of(data).left_out
+    if left_out & _KEYWORDS:
+        raise BadRequest(
+            "The settings inside this picture are too long to be read, or damaged: {names}.",
+            names=", ".join(sorted(left_out & _KEYWORDS)),
+        )
+    texts = {name: text for name, text in picture.info.items() if isinstance(text, str)}
+    texts |= _exif_texts(picture)
+    if (settings := read_texts(texts)) is not None:
+        return settings
+    for keyword in (CHUNK, _COMMENT):
+        text = texts.get(keyword, "")
+        if not text.strip():
+            continue
+        if is_document(text):
+            raise BadRequest(
+                "The settings inside this picture are those of a program that is not known here; "
+                "nothing of them can be read."
+            )
+        check_length(text, _MAX_INFOTEXT)
+        settings = parse_parameters(text)
+        if keyword == CHUNK or len(settings) > 2:  # a comment in EXIF can be about anything
+            return settings
+    return {}
 
 
-def parameters_text(picture: Image.Image) -> str | None:
-    """The parameters of a decoded picture file as they stand there, or None."""
-    text = picture.info.get(CHUNK)
-    if isinstance(text, str) and text.strip():
-        return text
-    comment = exif_value(picture, Base.UserComment, IFD.Exif)
-    if isinstance(comment, bytes):
-        comment = decode_user_comment(comment)
-    return comment if isinstance(comment, str) and comment.strip() else None
+_COMMENT = "UserComment"
+_KEYWORDS = {CHUNK, "prompt", "workflow", "invokeai_metadata", "sd-metadata", "Dream", "Comment"}
+_COMFYUI = {"prompt", "workflow"}
+
+
+def _exif_texts(picture: Image.Image) -> dict[str, str]:
+    """Texts in the EXIF block, by their names there; ComfyUI's by its own.
+
+    The user's comment belongs into the directory of the camera's values; some programs write it
+    into the first one. In a WEBP, ComfyUI writes ``prompt:{…}`` into the fields that come first.
+    """
+    texts: dict[str, str] = {}
+    comments = [
+        exif_value(picture, Base.UserComment, IFD.Exif),
+        exif_value(picture, Base.UserComment),
+    ]
+    for comment in comments:
+        if isinstance(comment, bytes):
+            comment = decode_user_comment(comment)
+        if isinstance(comment, str) and comment.strip():
+            texts.setdefault(_COMMENT, comment)
+    for tag in (Base.Model, Base.Make, Base.ImageDescription, Base.Software, Base.DocumentName):
+        text = exif_value(picture, tag)
+        if not isinstance(text, str):
+            continue
+        keyword, _, rest = text.strip("\0").partition(":")
+        if keyword.lower() in _COMFYUI and is_document(rest):
+            texts[keyword.lower()] = rest.strip()
+        else:
+            texts.setdefault(tag.name, text.strip("\0"))
+    return texts
 
 
 def decode_user_comment(comment: bytes) -> str:

@@ -16,18 +16,31 @@ from studio.infotext_units import is_unit_name, unused_lines
 _SIZE = re.compile(r"\s*+(\d{1,5}+)\s*+[x×]\s*+(\d{1,5}+)\s*+")
 # Samplers of A1111's older versions carry the schedule in their name: "DPM++ 2M Karras".
 _SCHEDULES = ("Karras", "Exponential", "Uniform", "SGM Uniform", "Beta")
+
+
+def _whole(text: str) -> int:
+    """A whole number, be it written as ``20.0``."""
+    try:
+        return int(text)
+    except ValueError:
+        number = float(text)
+        if not number.is_integer():
+            raise
+        return int(number)
+
+
 _NUMBERS: dict[str, tuple[str, Callable[[str], Any]]] = {
-    "Steps": ("steps", int),
+    "Steps": ("steps", _whole),
     "CFG scale": ("guidance", float),
     "CFG rescale": ("guidance_rescale", float),
-    "Seed": ("seed", int),
-    "Clip skip": ("clip_skip", int),
+    "Seed": ("seed", _whole),
+    "Clip skip": ("clip_skip", _whole),
     "Eta DDIM": ("eta", float),
 }
 _WORDS = {"Sampler": "sampler", "Schedule type": "schedule", "Model": "model", "Style": "style"}
 # What a file tells of itself rather than of how to paint, and the lines that units are read from,
 # which have a look of their own.
-_FACTS = re.compile(r"(.* )?[Hh]ash(es)?|Version|Script|[XYZ] (Type|Values)|User|Time")
+_FACTS = re.compile(r"(.* )?[Hh]ash(es)?|Version|Script|[XYZ] (Type|Values)|User|Time|Software")
 
 
 def fields_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -50,7 +63,7 @@ def fields_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
     for name, (field, number) in _NUMBERS.items():
         try:
             fields[field] = number(str(parameters[name]))
-        except (KeyError, ValueError):  # not there, or written by hand
+        except (KeyError, ValueError, OverflowError):  # not there, or written by hand
             continue
     if size := _SIZE.fullmatch(str(parameters.get("Size", ""))):
         fields["width"], fields["height"] = int(size[1]), int(size[2])

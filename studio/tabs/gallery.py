@@ -141,7 +141,8 @@ class Tab:
             return [None, views.error(error.message, visitor), *self.dropped.hidden()]
         if not parameters:
             words = (
-                "This picture has no settings inside. Many sites strip them from what they show."
+                "No settings were found in this picture, neither in its texts nor in its EXIF "
+                "block. Many sites strip them from what they show."
             )
             return [None, views.notice(words, visitor), *self.dropped.hidden()]
         return [None, "", *self.dropped.shown(parameters, visitor)]
