@@ -7,6 +7,7 @@
 
 VENV := .venv
 CHROMIUM := /usr/bin/chromium
+NGINX := /usr/sbin/nginx
 # For two cores; the third fills them while tests wait for browsers and trainers.
 WORKERS := 3
 # A file's tests share what takes long to make; the slow ones in the browser begin.
@@ -30,6 +31,8 @@ test test-deep: $(VENV)/.installed-dev chromium
 		echo "No CUDA device: the tests marked gpu are left out."; marks="$$marks and not gpu"; fi; \
 	if [ ! -x $(CHROMIUM) ]; then \
 		echo "No Chromium: the tests marked browser are left out."; marks="$$marks and not browser"; fi; \
+	if [ ! -x $(NGINX) ]; then \
+		echo "No nginx: the tests marked nginx are left out."; marks="$$marks and not nginx"; fi; \
 	exec $(VENV)/bin/python -m pytest -m "$$marks" -n $(WORKERS) $(SPREAD) $(ARGS)
 
 check: $(VENV)/.installed-dev
@@ -54,12 +57,19 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
-# Playwright drives the system's Chromium, which comes without a download from elsewhere.
+# Playwright drives the system's Chromium, which comes without a download from elsewhere. The tests
+# start an nginx of their own: the package's service is not wanted, and stays off.
 chromium:
-	@if [ ! -x $(CHROMIUM) ]; then \
+	@if [ ! -x $(CHROMIUM) ] || [ ! -x $(NGINX) ]; then \
 		if [ "$$(id -u)" = 0 ]; then sudo=; else sudo="sudo -n"; fi; \
 		if command -v apt-get >/dev/null && $$sudo true 2>/dev/null; then \
-			$$sudo apt-get update -qq && $$sudo apt-get install -y -qq chromium fonts-noto-cjk >/dev/null; \
+			[ -x $(NGINX) ] && server= || server=nginx-light; \
+			[ -x $(CHROMIUM) ] && browser= || browser="chromium fonts-noto-cjk"; \
+			$$sudo apt-get update -qq; \
+			for packages in "$$browser" "$$server"; do \
+				[ -z "$$packages" ] || $$sudo env RUNLEVEL=1 apt-get install -y -qq $$packages >/dev/null; \
+			done; \
 		fi; \
 		[ -x $(CHROMIUM) ] || echo "Chromium is missing; install it so that $(CHROMIUM) is there."; \
+		[ -x $(NGINX) ] || echo "nginx is missing; install it so that $(NGINX) is there."; \
 	fi

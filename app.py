@@ -16,6 +16,7 @@ from pipelines.errors import UserError
 from studio.accounts import Made, choose_accounts
 from studio.cross_origin import read_origin
 from studio.home import find_home
+from studio.proxies import read_root_path
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
@@ -57,6 +58,7 @@ def run(flags: argparse.Namespace) -> int:
             flags.budget,
             flags.offline,
             tuple(flags.allow_origin),
+            flags.root_path,
         )
     )
     failures: list[UserError] = []
@@ -147,6 +149,13 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         metavar="ORIGIN",
         help="let pages of this origin use the API, e.g. http://localhost:3000; may be repeated",
     )
+    parser.add_argument(
+        "--root-path",
+        type=root_path,
+        default="",
+        metavar="PATH",
+        help="path below which a reverse proxy serves the studio, e.g. /atelier",
+    )
     parser.add_argument("--device", help="cuda, cuda:1, mps or cpu (the fastest there is)")
     parser.add_argument("--home", type=Path, help="home folder ($ATELIER_HOME or ~/.atelier)")
     parser.add_argument("--offline", action="store_true", help="never download anything")
@@ -173,6 +182,16 @@ def page_origin(text: str) -> str:
         raise argparse.ArgumentTypeError(
             f"{text} is not an origin; give scheme, host and port of one page's address, such as "
             "http://localhost:3000"
+        ) from None
+
+
+def root_path(text: str) -> str:
+    try:
+        return read_root_path(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text} is not a path; give what stands between the host's name and the page, such as "
+            "/atelier"
         ) from None
 
 

@@ -182,7 +182,7 @@ def over_http(home: Path, rounds: int, steps: int) -> None:
         with urllib.request.urlopen(f"{address}/api/v1/jobs/{job['id']}/events") as events:
             lines = [line for line in events if line.startswith(b"data:")]
         job = json.loads(lines[-1].removeprefix(b"data:"))
-        with urllib.request.urlopen(address + job["pictures"][0]["url"]) as answer:
+        with urllib.request.urlopen(f"{address}/{job['pictures'][0]['url']}") as answer:
             answer.read()
 
     try:

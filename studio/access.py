@@ -6,6 +6,7 @@ being forgotten.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Collection
 from urllib.parse import SplitResult, urlsplit
@@ -30,13 +31,16 @@ from studio.accounts import (
 )
 from studio.chat.keys import PREFIX as KEY_PREFIX
 from studio.chat.keys import ApiKey, Keys
-from studio.cross_origin import headers_for, is_preflight, preflight
+from studio.cross_origin import headers_for, is_foreign, is_preflight, preflight
 from studio.home import readable_bytes
 from studio.i18n import language_of, translate
 from studio.openai.errors import problem
 from studio.replies import TooLarge, error_body, status_of
 
+_log = logging.getLogger(__name__)
+
 API = "/api/v1"
+BELOW_ROOT = "api/v1"  # in answers, for those who came by the path of a proxy
 OPENAI = "/v1"  # for programs that speak OpenAI's protocol
 UPLOADS = re.compile(rf"{API}/(pictures/read-settings|inputs|chats/import)")
 TABLE_UPLOADS = re.compile(rf"{API}/cluster-tables")
@@ -64,6 +68,8 @@ SHOWN_TYPES = re.compile(
     r"(?:image|font)/[\w.+-]+|text/(?:css|javascript|plain|event-stream)"
     r"|application/(?:javascript|json|manifest\+json)"
 )
+ASSETS = re.compile(r"/(theme\.css|favicon\.ico|manifest\.json|(assets|static|scripts)/.+)")
+MAX_LOGGED_ORIGINS = 20  # refused ones; anybody may make up more
 
 SECURITY_HEADERS = {
     "x-content-type-options": "nosniff",
@@ -97,6 +103,7 @@ class Access:
         on_page: called after each full answer to ``GET /``.
         uploaded_bytes: how much uploads through the page take on the disk now.
         allowed_origins: whose pages may use the programs' doors, as browsers write them.
+        root_path: below which a proxy serves the studio.
     """
 
     def __init__(
@@ -107,6 +114,7 @@ class Access:
         on_page: Callable[[], None],
         uploaded_bytes: Callable[[], int],
         allowed_origins: Collection[str] = (),
+        root_path: str = "",
     ) -> None:
         self.app = app
         self.accounts = accounts
@@ -114,6 +122,8 @@ class Access:
         self.on_page = on_page
         self.uploaded_bytes = uploaded_bytes
         self.allowed_origins = frozenset(allowed_origins)
+        self.root_path = root_path
+        self._refused_origins: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -131,7 +141,7 @@ class Access:
         try:
             self._check_host(connection.headers)
             if visiting is None:
-                self._check_origin(connection.headers)
+                self._check_origin(connection)
             elif is_preflight(connection):
                 await preflight(connection)(scope, receive, _with_headers(send, scope["path"], {}))
                 return
@@ -149,7 +159,7 @@ class Access:
         path = scope["path"]
         headers = {}
         if login and visiting is None:
-            headers["set-cookie"] = session_cookie(self.accounts, login, connection)
+            headers["set-cookie"] = session_cookie(self.accounts, login, connection, self.root_path)
         send = _with_headers(send, path, headers)
         if owner is None and path not in OPEN_PATHS:
             await self._stranger(connection)(scope, receive, send)
@@ -194,8 +204,8 @@ class Access:
         name = _parts("//" + headers.get("host", "")).hostname
         if name not in LOOPBACK_NAMES:
             raise Refused(
-                "This studio answers to localhost only, not to {name}. "
-                "Start it with --host or --share to reach it from elsewhere.",
+                "This studio answers to localhost only, not to {name}. Start it with --host or "
+                "--share to reach it from elsewhere, or with --auth behind a proxy.",
                 name=name or "?",
             )
 
@@ -204,19 +214,44 @@ class Access:
         origin = connection.headers.get("origin")
         if origin not in self.allowed_origins or not is_program_door(connection.scope["path"]):
             return None
-        return origin if _is_foreign(origin, connection.headers) else None
+        return origin if is_foreign(origin, connection) else None
 
-    def _check_origin(self, headers: Headers) -> None:
+    def _check_origin(self, connection: HTTPConnection) -> None:
         """Refuses what another site's page makes a browser send here (CSRF)."""
+        headers = connection.headers
+        if connection.scope["method"] in SAFE_METHODS and ASSETS.fullmatch(
+            connection.scope["path"]
+        ):
+            return  # the same for everybody, and module scripts come with an Origin
         origin = headers.get("origin")
-        if origin is not None:
-            foreign = _is_foreign(origin, headers)
-        else:
-            foreign = headers.get("sec-fetch-site") in ("cross-site", "same-site") and (
-                headers.get("sec-fetch-mode") != "navigate"
+        if origin is not None and is_foreign(origin, connection):
+            expected = headers.get("x-forwarded-host") or headers.get("host", "?")
+            self._log_foreign(origin, expected)
+            raise Refused(
+                "Requests from other sites' pages are not taken: this one is of a page at "
+                "{origin}, and the studio is at {host}. A proxy in between must pass the browser's "
+                "address on; in nginx: proxy_set_header Host $http_host;",
+                origin=origin[:100],
+                host=expected[:100],
             )
-        if foreign:
+        if (
+            origin is None
+            and headers.get("sec-fetch-site") in ("cross-site", "same-site")
+            and headers.get("sec-fetch-mode") != "navigate"
+        ):
             raise Refused("Requests from other sites' pages are not taken.")
+
+    def _log_foreign(self, origin: str, expected: str) -> None:
+        """Tells the host once of an Origin that was refused, and of few in all."""
+        if len(self._refused_origins) < MAX_LOGGED_ORIGINS and origin not in self._refused_origins:
+            self._refused_origins.add(origin)
+            _log.warning(
+                "a request of a page at %.100s was refused: the studio is called %.100s. If that "
+                "is the studio's own page, let the proxy before it pass the address on "
+                "(nginx: proxy_set_header Host $http_host;)",
+                ascii(origin)[1:-1],
+                ascii(expected)[1:-1],
+            )
 
     def _check_size(self, connection: HTTPConnection) -> None:
         length = connection.headers.get("content-length", "0")
@@ -240,19 +275,21 @@ class Access:
             )
             return _refusal(connection, error)
         if wants_page and connection.scope["method"] in SAFE_METHODS:
-            return RedirectResponse("/login", status_code=303)
+            return RedirectResponse(f"{self.root_path}/login", status_code=303)
         error = NotLoggedIn("Log in first, or send name and password by HTTP Basic.")
         return _refusal(connection, error)
 
 
-def session_cookie(accounts: Accounts, login: Login, connection: HTTPConnection) -> str:
+def session_cookie(
+    accounts: Accounts, login: Login, connection: HTTPConnection, root_path: str = ""
+) -> str:
     """The ``Set-Cookie`` header that keeps a login."""
     response = Response()
     response.set_cookie(
         accounts.cookie_name,
         login.cookie,
         max_age=SESSION_SECONDS,
-        path="/",
+        path=root_path or "/",
         httponly=True,
         samesite="lax",
         secure=is_https(connection),
@@ -301,12 +338,6 @@ def is_program_door(path: str) -> bool:
     return is_openai(path) or path.startswith(f"{API}/")
 
 
-def _is_foreign(origin: str, headers: Headers) -> bool:
-    """Whether a page of ``origin`` is not one of the studio's own."""
-    # A foreign page cannot set X-Forwarded-Host without a preflight, which is refused too.
-    return _parts(origin).netloc not in {headers.get("host"), headers.get("x-forwarded-host")}
-
-
 def _limit(path: str) -> int:
     if LARGE_UPLOADS.fullmatch(path):
         return MAX_LARGE_UPLOAD_BYTES
@@ -337,6 +368,8 @@ def _with_headers(send: Send, path: str, extra: dict[str, str]) -> Send:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
             is_page = path in PAGES
+            if headers.get("content-type", "").startswith("text/event-stream"):
+                headers.setdefault("x-accel-buffering", "no")  # nginx would hold events back
             for name, value in SECURITY_HEADERS.items():
                 headers.setdefault(name, value)
             headers["content-security-policy"] = PAGE_POLICY if is_page else OTHER_POLICY

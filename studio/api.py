@@ -324,12 +324,12 @@ def job_json(studio: Studio, job: Job, language: str) -> dict[str, Any]:
 
 
 def picture_json(picture: SavedPicture) -> dict[str, Any]:
-    """A picture as the API describes it."""
+    """A picture as the API describes it; addresses are below the studio's own."""
     return {
         "id": picture.id,
         "job": picture.job_id,
-        "url": f"/pictures/{picture.id}.png",
-        "thumbnail": f"/thumbnails/{picture.id}.webp",
+        "url": f"pictures/{picture.id}.png",
+        "thumbnail": f"thumbnails/{picture.id}.webp",
         "width": picture.width,
         "height": picture.height,
         "seconds": picture.seconds,

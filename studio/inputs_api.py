@@ -11,7 +11,7 @@ from fastapi.responses import FileResponse, Response
 
 from pipelines.annotators import registry
 from pipelines.errors import validated
-from studio.access import API
+from studio.access import BELOW_ROOT
 from studio.accounts import owner_of
 from studio.conditions import MapRequest
 from studio.http import KEPT, NOT_KEPT, json_object
@@ -123,7 +123,7 @@ def input_json(row: Input) -> dict[str, Any]:
     """A brought-in picture as the API describes it."""
     return {
         "id": row.id,
-        "url": f"{API}/inputs/{row.id}.png",
+        "url": f"{BELOW_ROOT}/inputs/{row.id}.png",
         "width": row.width,
         "height": row.height,
         "bytes": row.bytes,

@@ -43,15 +43,20 @@ button {{ background: #c2410c; color: #fff; border: 0; cursor: pointer; }}
 """
 
 
-def router(accounts: Accounts) -> APIRouter:
-    """``/login`` and ``/logout``."""
+def router(accounts: Accounts, root_path: str = "") -> APIRouter:
+    """``/login`` and ``/logout``.
+
+    Args:
+        root_path: below which a proxy serves the studio.
+    """
+    home = f"{root_path}/"
     routes = APIRouter(include_in_schema=False)
 
     @routes.get("/login")
     def form(request: Request, key: str | None = None) -> Response:
         """The form; or, with the key of the terminal's link, the host's login."""
         if not accounts.needed or (request.state.owner is not None and key is None):
-            return RedirectResponse("/", status_code=303)
+            return RedirectResponse(home, status_code=303)
         if key is None:
             return page(request)
         try:
@@ -72,17 +77,21 @@ def router(accounts: Accounts) -> APIRouter:
     @routes.get("/logout")
     def stay() -> Response:
         """A link from elsewhere logs nobody out; Gradio's own page of this address is not ours."""
-        return RedirectResponse("/", status_code=303)
+        return RedirectResponse(home, status_code=303)
 
     @routes.post("/logout")
     def log_out() -> Response:
-        response = RedirectResponse("/login" if accounts.needed else "/", status_code=303)
-        response.delete_cookie(accounts.cookie_name, path="/", httponly=True, samesite="lax")
+        response = RedirectResponse(
+            f"{root_path}/login" if accounts.needed else home, status_code=303
+        )
+        response.delete_cookie(
+            accounts.cookie_name, path=root_path or "/", httponly=True, samesite="lax"
+        )
         return response
 
     def admitted(request: Request, login: Login) -> Response:
-        response = RedirectResponse("/", status_code=303)
-        response.headers["set-cookie"] = session_cookie(accounts, login, request)
+        response = RedirectResponse(home, status_code=303)
+        response.headers["set-cookie"] = session_cookie(accounts, login, request, root_path)
         return response
 
     def page(request: Request, name: str = "", error: UserError | None = None) -> HTMLResponse:

@@ -16,7 +16,7 @@ from pipelines.diffusion.lora.families import title_of
 from pipelines.diffusion.lora.requests import MAX_NAME
 from pipelines.diffusion.lora.shelf import Style
 from pipelines.errors import validated
-from studio.access import API
+from studio.access import API, BELOW_ROOT
 from studio.accounts import owner_of
 from studio.http import NOT_KEPT, json_object, received
 from studio.i18n import language_of, translate
@@ -64,7 +64,7 @@ def loras_router(studio: Studio) -> APIRouter:
         "weight": …}], "name": …, "rank": …, "model": …}``. The job's result names the new one."""
         data = await json_object(request)
         job = await run_sync(studio.submit, owner_of(request), MERGE, data)
-        return {"job": job.id, "url": f"{API}/jobs/{job.id}"}
+        return {"job": job.id, "url": f"{BELOW_ROOT}/jobs/{job.id}"}
 
     @routes.get("/loras/{lora_id}")
     def one(lora_id: str, request: Request) -> dict[str, Any]:

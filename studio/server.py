@@ -83,6 +83,7 @@ class Options:
         accounts: who may come in; none: everybody at this machine is ``local``.
         device, budget, offline: as :class:`studio.machine.Machine`.
         allowed_origins: other origins whose pages may use the API.
+        root_path: below which a proxy serves the studio, such as ``/atelier``; "": at its root.
     """
 
     home: Path
@@ -91,6 +92,7 @@ class Options:
     budget: int | None = None
     offline: bool = False
     allowed_origins: tuple[str, ...] = ()
+    root_path: str = ""
 
 
 class Studio:
@@ -322,9 +324,11 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     from studio.access import MAX_LARGE_UPLOAD_BYTES, Access
     from studio.i18n.browsers import ChinesePage
     from studio.openai.routes import openai_router
+    from studio.proxies import BelowPath, OwnAddress
 
     gradio_guard.forbid_fetching()
 
+    root_path = studio.options.root_path
     page_seen = threading.Event()
     closing = threading.Event()
 
@@ -348,7 +352,7 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     app = FastAPI(title="Atelier", lifespan=lifespan, docs_url=None, redoc_url=None)
     api.install(app, studio)
     app.include_router(openai_router(studio))
-    app.include_router(login.router(studio.accounts))
+    app.include_router(login.router(studio.accounts, root_path))
     app.mount("/scripts/clustering", StaticFiles(directory=PLOT_SCRIPTS))
     app.mount("/scripts", StaticFiles(directory=SCRIPTS))
     blocks = page.build(studio)
@@ -364,7 +368,8 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
         ssr_mode=False,
         pwa=False,
         mcp_server=False,
-        app_kwargs={"middleware": [Middleware(ChinesePage)]},
+        app_kwargs={"middleware": [Middleware(ChinesePage), Middleware(OwnAddress)]},
+        root_path=root_path,
         **page.look(),
     )
     app.add_middleware(
@@ -374,7 +379,10 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
         on_page=page_seen.set,
         uploaded_bytes=lambda: uploaded_bytes(studio.home),
         allowed_origins=studio.options.allowed_origins,
+        root_path=root_path,
     )
+    if root_path:
+        app.add_middleware(BelowPath, root_path=root_path)
     return app
 
 

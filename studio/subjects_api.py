@@ -14,7 +14,7 @@ from pipelines.dreambooth import identifiers
 from pipelines.dreambooth.examples import examples
 from pipelines.dreambooth.requests import Method
 from pipelines.errors import validated
-from studio.access import API
+from studio.access import BELOW_ROOT
 from studio.accounts import owner_of
 from studio.http import KEPT, NOT_KEPT, json_object, received
 from studio.i18n import language_of, translate
@@ -243,7 +243,7 @@ def subject_json(subject: Subject, language: str) -> dict[str, Any]:
 
 def photo_json(subject: Subject, photo: Photo, language: str) -> dict[str, Any]:
     """A photo as the API describes it."""
-    address = f"{API}/subjects/{subject.id}/photos/{photo.id}"
+    address = f"{BELOW_ROOT}/subjects/{subject.id}/photos/{photo.id}"
     x, y = photo.focus
     return {
         "id": photo.id,

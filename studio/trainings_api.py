@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse
 
 from pipelines.dreambooth.presets import presets
-from studio.access import API
+from studio.access import BELOW_ROOT
 from studio.accounts import owner_of
 from studio.http import KEPT, json_object
 from studio.i18n import language_of, translate
@@ -63,7 +63,7 @@ def trainings_router(studio: Studio) -> APIRouter:
         lines, _ = studio.trainings.progress(owner_of(request).id, training_id)
         for line in lines:
             if line["event"] == "sample":
-                line["url"] = f"{API}/trainings/{training_id}/samples/{line['file']}"
+                line["url"] = f"{BELOW_ROOT}/trainings/{training_id}/samples/{line['file']}"
         return {"progress": lines}
 
     @routes.get("/trainings/{training_id}/samples/{file}")

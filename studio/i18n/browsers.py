@@ -7,10 +7,11 @@ English (``setupi18n`` in ``gradio/templates/frontend/assets/core-*.js``).
 
 from __future__ import annotations
 
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from studio.i18n import language_of
+from studio.rewriting import rewritten
 
 HEAD = b"<head>"
 SCRIPT = b"""
@@ -32,28 +33,5 @@ class ChinesePage:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_page = scope["type"] == "http" and scope["path"] == "/"
         if is_page and language_of(Headers(scope=scope).get("accept-language")) == "zh":
-            send = _with_script(send)
+            send = rewritten(send, lambda body: body.replace(HEAD, HEAD + SCRIPT, 1))
         await self.app(scope, receive, send)
-
-
-def _with_script(send: Send) -> Send:
-    start: list[Message] = []  # held back until the length is known
-
-    async def sender(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            start.append(message)
-            return
-        if start:
-            first = start.pop()
-            body = message.get("body", b"")
-            longer = body.replace(HEAD, HEAD + SCRIPT, 1)
-            headers = MutableHeaders(scope=first)
-            if longer != body and "content-length" in headers:
-                headers["content-length"] = str(
-                    int(headers["content-length"]) + len(longer) - len(body)
-                )
-            message = {**message, "body": longer}
-            await send(first)
-        await send(message)
-
-    return sender

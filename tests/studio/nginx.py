@@ -1,0 +1,114 @@
+"""A real nginx between a test and the studio, run by the test's own user in a folder of its own."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.patience import PATIENCE
+
+NGINX = "/usr/sbin/nginx"
+
+# What Gradio's own guide recommends ("Running Gradio on your web server with nginx").
+AS_GRADIO_S_GUIDE = """
+proxy_buffering off;
+proxy_redirect off;
+proxy_http_version 1.1;
+proxy_set_header Upgrade $http_upgrade;
+proxy_set_header Connection "upgrade";
+proxy_set_header Host $host;
+proxy_set_header X-Forwarded-Host $host;
+proxy_set_header X-Forwarded-Proto $scheme;
+"""
+
+CONFIGURATION = """
+daemon off;
+worker_processes 1;
+pid {folder}/pid;
+error_log {folder}/error.log;
+events {{ worker_connections 256; }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/bodies;
+    proxy_temp_path {folder}/proxied;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    server {{
+        listen 127.0.0.1:{port}{ssl};
+        {certificate}
+        location {path} {{
+            proxy_pass {upstream};
+            {headers}
+        }}
+    }}
+}}
+"""
+
+
+@contextmanager
+def nginx(
+    folder: Path,
+    studio: str,
+    path: str = "/",
+    headers: str = AS_GRADIO_S_GUIDE,
+    strips: bool = True,
+    https: bool = False,
+) -> Iterator[str]:
+    """The address without a slash at its end by which nginx serves the studio at ``studio``.
+
+    Args:
+        folder: for its files.
+        path: of the location; one below the root ends with a slash.
+        headers: what stands in the location besides.
+        strips: it takes the location's path off.
+        https: it speaks https with a certificate that it signs itself.
+    """
+    folder.mkdir(exist_ok=True)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    text = CONFIGURATION.format(
+        folder=folder,
+        port=port,
+        path=path,
+        upstream=f"{studio}/" if strips else studio,
+        headers=headers,
+        ssl=" ssl" if https else "",
+        certificate=_certificate(folder) if https else "",
+    )
+    (folder / "nginx.conf").write_text(text)
+    command = [NGINX, "-p", folder, "-e", folder / "error.log", "-c", folder / "nginx.conf"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        end = time.monotonic() + PATIENCE
+        while not _answers(port):
+            assert process.poll() is None, (folder / "error.log").read_text()
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        yield f"{'https' if https else 'http'}://127.0.0.1:{port}{path.rstrip('/')}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+def _certificate(folder: Path) -> str:
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+         "-nodes", "-days", "2", "-subj", "/CN=localhost", "-keyout", key, "-out", certificate],
+        check=True,
+        capture_output=True,
+    )  # fmt: skip
+    return f"ssl_certificate {certificate}; ssl_certificate_key {key};"
