@@ -15,25 +15,30 @@ from typing import Any
 import numpy as np
 
 from pipelines.cache import ModelCache
-from pipelines.clustering.algorithm import Fitted, check_points
-from pipelines.clustering.comparing import MOST_TOLD, agreement_cells, compare, suggested
-from pipelines.clustering.curves import drawn, plan
+from pipelines.clustering import costs
+from pipelines.clustering.algorithm import check_points
+from pipelines.clustering.algorithms import find
+from pipelines.clustering.comparing import MOST_TOLD, agreement_cells, compare, suggesting
+from pipelines.clustering.curves import plan
 from pipelines.clustering.datasets import Dataset
 from pipelines.clustering.exporting import parameters_json, with_arrays
-from pipelines.clustering.judging import compare_with_truth, judge
 from pipelines.clustering.python_code import python_code
 from pipelines.clustering.requests import (
     OF_AN_ALGORITHM,
     ClusterRequest,
     CompareRequest,
     CurveRequest,
-    in_scale,
 )
 from pipelines.clustering.running import run as run_work
-from pipelines.clustering.running import run_fit
-from pipelines.clustering.scaling import Scaled, scale
 from pipelines.clustering.stored import FOLDER as DATA
 from pipelines.clustering.stored import load, path_of
+from pipelines.clustering.tasks import (
+    Clustered,
+    cluster,
+    cluster_arguments,
+    cluster_estimate,
+    curve,
+)
 from pipelines.errors import Stopped
 from pipelines.events import Progress, Result
 from pipelines.files import save_array, size_of
@@ -86,18 +91,18 @@ def run(
         raise Stopped
     yield Progress(0, 1, note=Message("Reading the data"))
     found = (find_data or stored(cache.home / DATA))(request.data)
-    X = found.X
-    check_points(X)
+    check_points(found.X)
     results = results or cache.home / RESULTS
-    scaled = scale(X, request.scaling)
     if isinstance(request, ClusterRequest):
-        data = yield from _cluster(request, scaled, found, stop, results)
+        data = yield from _cluster(request, found, stop, results)
     elif isinstance(request, CurveRequest):
-        data = yield from _curve(request, scaled, stop)
+        data = yield from _curve(request, found, stop)
     else:
-        data = yield from _compare(request, scaled.X, found.truth, stop, results)
+        data = yield from _compare(request, found, stop, results)
     seconds = round(time.monotonic() - started, 3)
-    yield Result(data | {"points": X.shape[0], "columns": X.shape[1], "seconds": seconds})
+    yield Result(
+        data | {"points": found.X.shape[0], "columns": found.X.shape[1], "seconds": seconds}
+    )
 
 
 def stored(folder: Path) -> Find:
@@ -107,30 +112,30 @@ def stored(folder: Path) -> Find:
 
 
 def _cluster(
-    request: ClusterRequest,
-    scaled: Scaled,
-    source: Dataset,
-    stop: Event,
-    results: Path,
+    request: ClusterRequest, source: Dataset, stop: Event, results: Path
 ) -> Iterator[Progress]:
-    X = scaled.X
-    params = in_scale(request.params, scaled, X.shape[1])
-    fitted = yield from run_fit(request.algorithm, X, params, request.seed, stop)
-    yield Progress(1, 1, note=Message("Judging the clusters"))
-    scores = judge(X, fitted.labels, request.seed)
-    if stop.is_set():
-        raise Stopped
-    folder = _save(results, fitted, request, scaled)
+    X, truth = source.X, None
+    find(request.algorithm).check(X, request.params)
+    if source.truth is not None:
+        truth = (source.truth, source.classes)
+    found: Clustered = yield from run_work(
+        cluster,
+        X,
+        cluster_arguments(request, source.columns, truth),
+        cluster_estimate(request.algorithm, *X.shape, request.params),
+        stop,
+    )
+    fitted, scores = found.fitted, found.scores
+    folder = _save(results, found, request)
     data: dict[str, Any] = {
         "folder": folder.name,
         "bytes": size_of(folder),
         "fit_seconds": fitted.seconds,
         "peak_bytes": fitted.peak_bytes,
         "scores": asdict(scores) | {"sizes": list(scores.sizes[:MOST_TOLD])},
-        "notes": [note.to_json() for note in (*scaled.notes, *fitted.notes)],
+        "notes": [note.to_json() for note in (*found.notes, *fitted.notes)],
     }
-    if source.truth is not None:
-        agreement = compare_with_truth(fitted.labels, source.truth, source.classes)
+    if (agreement := found.agreement) is not None:
         data["agreement"] = agreement_cells(agreement) | {
             "confusion": agreement.confusion[:, :MOST_SHOWN].tolist(),
             "classes": list(agreement.classes),
@@ -141,15 +146,19 @@ def _cluster(
 
 
 def _compare(
-    request: CompareRequest,
-    X: np.ndarray,
-    truth: np.ndarray | None,
-    stop: Event,
-    results: Path,
+    request: CompareRequest, source: Dataset, stop: Event, results: Path
 ) -> Iterator[Progress]:
-    by_name = dict(suggested(X, request.clusters, request.seed, stop))
+    X, scaling = source.X, request.scaling
+    asked = {
+        "scaling": scaling,
+        "columns": source.columns,
+        "clusters": request.clusters,
+        "seed": request.seed,
+    }
+    estimate = costs.k_distance(*X.shape, 5)
+    by_name = dict((yield from run_work(suggesting, X, asked, estimate, stop)))
     choices = [(name, by_name[name]) for name in request.algorithms]
-    rows = yield from compare(X, choices, request.seed, stop, truth)
+    rows = yield from compare(X, choices, request.seed, stop, source.truth, scaling, source.columns)
     labels = {row.algorithm: row.labels for row in rows if row.labels is not None}
     with _new_folder(results) as folder:
         np.savez(folder / "labels.npz", **labels)
@@ -160,24 +169,24 @@ def _compare(
     }
 
 
-def _curve(request: CurveRequest, scaled: Scaled, stop: Event) -> Iterator[Progress]:
-    params = None
-    if request.curve in OF_AN_ALGORITHM or request.curve == "reachability":
-        params = in_scale(request.params, scaled, scaled.X.shape[1])
-    asked = plan(request, scaled.X, params)
-    found, _ = yield from run_work(asked.work, scaled.X, asked.arguments, asked.estimate, stop)
-    return {"curve": drawn(found), "notes": [note.to_json() for note in scaled.notes]}
+def _curve(request: CurveRequest, source: Dataset, stop: Event) -> Iterator[Progress]:
+    asked = request.curve in OF_AN_ALGORITHM or request.curve == "reachability"
+    estimate = plan(request, source.X, request.params if asked else None).estimate
+    arguments = {"request": request, "columns": source.columns}
+    shown, notes = yield from run_work(curve, source.X, arguments, estimate, stop)
+    return {"curve": shown, "notes": [note.to_json() for note in notes]}
 
 
-def _save(results: Path, fitted: Fitted, request: ClusterRequest, scaled: Scaled) -> Path:
+def _save(results: Path, found: Clustered, request: ClusterRequest) -> Path:
+    fitted = found.fitted
     with _new_folder(results) as folder:
         save_array(folder / "labels.npy", fitted.labels)
         model = fitted.model | {"scaling": request.scaling, "data": request.data}
         model["parameters"] = request.params.model_dump(mode="json")
-        if fitted.centres is not None:
-            centres = scaled.back(fitted.centres)
-            save_array(folder / "centres.npy", centres)
-            model = with_arrays(model, {"centres_in_units_of_the_data": (centres, "centres.csv")})
+        if found.centres is not None:
+            save_array(folder / "centres.npy", found.centres)
+            written = (found.centres, "centres.csv")
+            model = with_arrays(model, {"centres_in_units_of_the_data": written})
         certainty = fitted.extra.get("probabilities")
         if fitted.soft is not None:
             certainty = fitted.soft.max(axis=1)

@@ -7,7 +7,7 @@ the points are.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
@@ -20,7 +20,7 @@ from pipelines.clustering.parameters import Parameters
 from pipelines.clustering.projecting import Method, Projection, project, shown_rows
 from pipelines.clustering.requests import ByAlgorithm, in_scale
 from pipelines.clustering.running import check_memory
-from pipelines.clustering.scaling import scale
+from pipelines.clustering.scaling import Scaling, scale
 from pipelines.clustering.steps import agglomerative, dbscan, film, gmm, kmeans
 from pipelines.clustering.steps.arrays import rounded, still
 from pipelines.clustering.steps.gaussians import Mixture
@@ -31,9 +31,6 @@ FILMED = ("kmeans", "dbscan", "agglomerative", "mixture")
 MAX_CLUSTERS = 50  # that are watched
 MAX_ROUNDS = film.MAX_FRAMES
 MAX_SECONDS = 20.0  # that a film may be expected to take
-
-
-LayOut = Callable[[np.ndarray], Projection]
 
 
 class FilmRequest(ByAlgorithm):
@@ -58,7 +55,7 @@ def make_film(
     request: FilmRequest,
     data: Dataset,
     stop: threading.Event | None = None,
-    lay_out: LayOut | None = None,
+    seen: Projection | None = None,
 ) -> dict[str, Any]:
     """The film as JSON but for its notes.
 
@@ -66,8 +63,7 @@ def make_film(
     shown. PCA looks at all points, so that they lie where the picture of the data has them.
 
     Args:
-        lay_out: makes UMAP's picture of the points (m, d), instead of :func:`project`, which
-            nothing can stop.
+        seen: the points that are filmed as :func:`laid_out` has them, if that is known already.
 
     Returns:
         - ``algorithm`` and ``parameters``, all of them with their defaults;
@@ -89,8 +85,8 @@ def make_film(
     X = np.ascontiguousarray(scaled.X[rows])
     params = in_scale(request.params, scaled, X.shape[1])
     _check(request.algorithm, X, params)
-    if request.projection == "umap" and X.shape[1] > 2:
-        seen = lay_out(X) if lay_out else project(X, 2, "umap")
+    if is_laid_out(request, data):
+        seen = seen or project(X, 2, "umap")
         points = seen.points
     else:
         seen = project(scaled.X, 2, request.projection)
@@ -112,6 +108,17 @@ def make_film(
         "radius": radius,
         "notes": _notes(request, params, len(data.X), len(rows), seen),
     }
+
+
+def is_laid_out(request: FilmRequest, data: Dataset) -> bool:
+    """Whether the film's points are laid out by UMAP, which takes long."""
+    return request.projection == "umap" and data.X.shape[1] > 2
+
+
+def laid_out(X: np.ndarray, scaling: Scaling, columns: tuple[str, ...]) -> Projection:
+    """UMAP's picture of those of the points (n, d) that are filmed."""
+    scaled = scale(X, scaling, columns)
+    return project(np.ascontiguousarray(scaled.X[film_rows(len(X))]), 2, "umap")
 
 
 def film_rows(n: int) -> np.ndarray:

@@ -18,6 +18,7 @@ _one_umap = threading.Lock()
 
 SHOWN_ROWS = 20_000
 """Points that a picture has at most. UMAP takes about a minute to lay out so many."""
+_FAR, _HUGE = 4096.0, 1e30  # times their width from 0, and sizes, that float32 can do with
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,9 +136,11 @@ def _padded(X: np.ndarray, dims: int) -> np.ndarray:
 
 def _pca(X: np.ndarray, dims: int) -> Projection:
     mean = X.mean(axis=0)
-    covariance = (
-        np.atleast_2d(np.cov(X, rowvar=False)) if len(X) > 1 else np.zeros((X.shape[1],) * 2)
-    )
+    centred = X - mean
+    # Sums of squares of what is near 1 are numbers, whatever the data are measured in.
+    unit = float(np.abs(centred).max()) or 1.0
+    centred /= unit
+    covariance = centred.T @ centred / max(1, len(X) - 1)
     variances, vectors = np.linalg.eigh(covariance)
     axes = vectors[:, ::-1][:, :dims].T
     axes = axes * np.sign(axes[np.arange(dims), np.abs(axes).argmax(axis=1)])[:, None]
@@ -151,8 +154,18 @@ def _pca(X: np.ndarray, dims: int) -> Projection:
         share=round(100 * float(explained.sum())),
         columns=X.shape[1],
     )
-    points = (X - mean) @ axes.T
+    points = centred @ axes.T * unit
     return Projection(points, np.arange(len(X)), "pca", explained, axes, mean, note)
+
+
+def _for_float32(X: np.ndarray) -> np.ndarray:
+    """Points whose neighbours float32 can tell apart, in which UMAP works: times in seconds and
+    numbers beyond 1e38 are brought near 0 and to 1."""
+    width = float(np.ptp(X, axis=0).max())
+    if np.abs(X).max() <= min(_FAR * width, _HUGE) and width >= 1 / _HUGE:
+        return X
+    near = X - X.mean(axis=0)
+    return near / (float(np.abs(near).max()) or 1.0)
 
 
 def _umap(X: np.ndarray, dims: int, seed: int) -> Projection:
@@ -174,7 +187,7 @@ def _umap(X: np.ndarray, dims: int, seed: int) -> Projection:
     # One thread: with more of them the same seed would not give the same picture.
     layout = UMAP(n_components=dims, n_neighbors=neighbours, random_state=seed, n_jobs=1)
     with _one_umap:
-        points = layout.fit_transform(X[rows]).astype(np.float64)
+        points = layout.fit_transform(_for_float32(X[rows])).astype(np.float64)
     template = (
         "The picture shows {count} of {rows} points laid out by UMAP: neighbours are kept, "
         "distances and densities are not. The clusters come from all {columns} columns."

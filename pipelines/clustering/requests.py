@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from pipelines.clustering.algorithms import ALGORITHMS, find
 from pipelines.clustering.fields import Clusters, MinSamples, Parameters
 from pipelines.clustering.parameters import OPTICSParameters
-from pipelines.clustering.scaling import Scaled, Scaling
+from pipelines.clustering.scaling import Scaled, Scaling, check_size
 from pipelines.errors import BadRequest, NotFound, validated
 from pipelines.matching import closest
 
@@ -190,4 +190,5 @@ def in_scale(params: Parameters, scaled: Scaled, columns: int) -> Parameters:
     if getattr(params, "start", "") != "own" or len(centres[0]) != columns:
         return params  # where the columns differ, the algorithm's check says so
     there = scaled.there(np.array(centres, dtype=np.float64))
+    check_size(there, tuple(f"x{number + 1}" for number in range(columns)))
     return params.model_copy(update={"centres": tuple(map(tuple, there.tolist()))})

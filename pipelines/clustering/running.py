@@ -1,48 +1,48 @@
-"""Work of seconds and gigabytes in a process of its own, which can be ended at once.
+"""Work on foreign tables and points, in a process of its own that can be ended at once.
 
-scikit-learn's calls cannot be broken off, and what they took is not always given back. So what is
-estimated to take longer than a moment runs in :mod:`pipelines.clustering.worker`: a stop kills it,
-and its memory goes with it. What is short runs here, for starting the process takes a second.
+scikit-learn's calls cannot be broken off, what they took is not always given back, and what
+strange points make of their time and memory is not known beforehand. So whatever fits, scales,
+judges or reads runs in :mod:`pipelines.clustering.worker`: a stop kills it, as does a limit on its
+memory, and the studio, which all visitors share, goes on.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import pickle
 import queue
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import psutil
 
-from pipelines.catalog import ROOT
 from pipelines.clustering.algorithm import Estimate
 from pipelines.clustering.algorithms import find
 from pipelines.clustering.calls import DBSCAN_FEW
 from pipelines.clustering.fitting import Tell, fit
 from pipelines.clustering.parameters import Parameters
+from pipelines.clustering.peaks import lower_peak, peak_since
 from pipelines.clustering.worker import DISK_FULL
+from pipelines.clustering.worker_pool import POOL, Died, MemoryExceeded
 from pipelines.errors import OutOfMemory, Stopped, Unavailable, UserError
 from pipelines.events import Progress
 from pipelines.files import is_full, save_array
 from pipelines.messages import Message
 from pipelines.sizes import duration, in_words
 
-HERE_SECONDS = 1.0
-"""What is estimated to take less runs in this process."""
 LONG_SECONDS = 10.0  # from here on the estimate is told beforehand
-LOOK_SECONDS = 0.1
+SCIKIT_LEARN = ("sklearn.cluster", "sklearn.mixture")  # 100 MB that are not the fit's
+LEAST_ALLOWED = 1_000_000_000
+"""Bytes that every piece of work may take: an estimate of a megabyte may be off by any factor."""
+_OFF = 4  # how far an estimate may be off before the work is ended
+_KEPT_FREE = 200_000_000  # bytes of the machine's memory that are for others
 _SAY_SECONDS = 1.0  # how often a word is given that it still runs
 
 Work = Callable[..., Iterator[Progress]]
@@ -55,45 +55,116 @@ def run(
     arguments: dict[str, Any],
     estimate: Estimate,
     stop: threading.Event,
-    here: bool | None = None,
+    prepare: Sequence[str] = SCIKIT_LEARN,
 ) -> Iterator[Progress]:
-    """Does ``work`` here or in a process of its own; returns what it returns and its memory.
-
-    The memory is in bytes at the peak beyond the data, None where it was not measured.
+    """Does ``work`` in a process of its own; returns what it returns.
 
     Args:
         X: float64 (n, d); not changed.
         arguments: what can be pickled.
-        here: whether in this process; None: by the estimate.
+        estimate: the work is ended where it takes four times this memory, and a gigabyte.
+        prepare: modules that are imported before its memory is limited.
 
     Raises:
-        OutOfMemory: the estimate is above what is free, or the system has ended the process.
-        Stopped: ``stop`` was set; within 0.2 seconds where it runs in a process of its own.
+        OutOfMemory: the estimate is above what is free, or the work took more than it may.
+        OSError: the work has met it.
+        Stopped: ``stop`` was set; within 0.2 seconds.
     """
     check_memory(estimate)
     if is_long(estimate):
         yield Progress(0, 0, note=in_advance(estimate))
-    if here is None:
-        here = estimate.seconds < HERE_SECONDS
-    if here:
+    if stop.is_set():
+        raise Stopped
+    allowed = _allowed(estimate, X.nbytes)
+    with tempfile.TemporaryDirectory(prefix="atelier-") as name:  # closed to other users
+        folder = Path(name)
         try:
-            return (yield from work(X, stop=stop, **arguments)), None
-        except MemoryError as error:
-            raise _no_memory() from error
-    return (yield from _elsewhere(work, X, arguments, estimate, stop))
+            save_array(folder / "points.npy", X)
+            (folder / "work.pickle").write_bytes(pickle.dumps((work, arguments)))
+        except OSError as error:
+            if is_full(error):
+                raise _no_room(folder, X.nbytes) from error
+            raise
+        try:
+            with closing(POOL.work(folder, allowed, prepare, stop)) as lines:
+                yield from _progress(lines, estimate)
+        except MemoryExceeded:
+            raise _no_memory(allowed) from None
+        except Died as error:
+            if error.code == DISK_FULL:
+                raise _no_room(folder, X.nbytes) from error
+            raise RuntimeError(str(error)) from None
+        if stop.is_set():
+            raise Stopped
+        return _outcome(folder, allowed)
+
+
+def call(
+    function: Callable[..., Any],
+    arguments: dict[str, Any],
+    stop: threading.Event | None = None,
+    estimate: Estimate | None = None,
+    X: np.ndarray | None = None,
+    prepare: Sequence[str] = (),
+    limit_seconds: float | None = None,
+) -> Any:
+    """``function(**arguments)`` in a process of its own, without progress; returns what it returns.
+
+    Args:
+        function: of a module.
+        stop: None: nobody stops it.
+        X: points that it is given as ``X``, if it wants some.
+        limit_seconds: after which it is ended.
+
+    Raises:
+        Unavailable: it takes longer than ``limit_seconds``.
+        OutOfMemory, Stopped: as :func:`run` does.
+    """
+    stop = stop or threading.Event()
+    given = {"function": function, "with_points": X is not None, "arguments": arguments}
+    points = np.zeros((0, 1)) if X is None else X
+    begun = time.monotonic()
+    work = run(_calling, points, given, estimate or Estimate(0, 0), stop, prepare)
+    try:
+        while True:
+            next(work)
+            if limit_seconds is not None and time.monotonic() - begun > limit_seconds:
+                raise Unavailable(
+                    "This took longer than {time} and was ended. Try again with less data, or when "
+                    "the machine has less to do.",
+                    time=duration(limit_seconds),
+                )
+    except StopIteration as end:
+        return end.value
+    finally:
+        work.close()
+
+
+def _calling(
+    X: np.ndarray,
+    *,
+    function: Callable[..., Any],
+    with_points: bool,
+    arguments: dict[str, Any],
+    stop: threading.Event,
+) -> Iterator[Progress]:
+    yield Progress(0, 1)
+    return function(X=X, **arguments) if with_points else function(**arguments)
 
 
 def fitting(
     X: np.ndarray, *, algorithm: str, params: Parameters, seed: int, stop: threading.Event
 ) -> Iterator[Progress]:
-    """:func:`pipelines.clustering.fitting.fit` as work; returns its :class:`Fitted`."""
+    """:func:`pipelines.clustering.fitting.fit` as work; returns its :class:`Fitted` with the memory
+    that it took beyond the data."""
     yield Progress(0, 1)
+    before = lower_peak()
     if algorithm == "dbscan" and len(X) > DBSCAN_FEW:
         fitted = yield from told(lambda tell: fit(algorithm, X, params, seed, stop, tell))
     else:
         fitted = fit(algorithm, X, params, seed, stop)
     yield Progress(1, 1)
-    return fitted
+    return replace(fitted, peak_bytes=peak_since(before))
 
 
 def told(work: Callable[[Tell], Any]) -> Iterator[Progress]:
@@ -137,9 +208,8 @@ def run_fit(
     params: Parameters,
     seed: int,
     stop: threading.Event,
-    here: bool | None = None,
 ) -> Iterator[Progress]:
-    """One fit, wherever :func:`run` does it; returns a :class:`Fitted` with its memory.
+    """One fit as :func:`run` does it; returns a :class:`Fitted` with its memory.
 
     Raises:
         BadRequest: the points do not go with the parameters.
@@ -147,9 +217,7 @@ def run_fit(
     chosen = find(algorithm)
     chosen.check(X, params)
     arguments = {"algorithm": algorithm, "params": params, "seed": seed}
-    estimate = chosen.estimate(*X.shape, params)
-    fitted, peak = yield from run(fitting, X, arguments, estimate, stop, here)
-    return replace(fitted, peak_bytes=peak)
+    return (yield from run(fitting, X, arguments, chosen.estimate(*X.shape, params), stop))
 
 
 def outcome(work: Iterator[Progress]) -> Any:
@@ -200,85 +268,29 @@ def check_memory(estimate: Estimate) -> None:
         )
 
 
-def _elsewhere(
-    work: Work,
-    X: np.ndarray,
-    arguments: dict[str, Any],
-    estimate: Estimate,
-    stop: threading.Event,
-) -> Iterator[Progress]:
-    if stop.is_set():
-        raise Stopped
-    with tempfile.TemporaryDirectory(prefix="atelier-") as name:  # closed to other users
-        folder = Path(name)
-        try:
-            save_array(folder / "points.npy", X)
-            (folder / "work.pickle").write_bytes(pickle.dumps((work, arguments)))
-        except OSError as error:
-            if is_full(error):
-                raise _no_room(folder, X.nbytes) from error
-            raise
-        with (folder / "log.txt").open("w+b") as log, _worker(folder, log) as process:
-            yield from _watch(process, estimate, stop)
-            code = process.wait()
-            if code == DISK_FULL:
-                raise _no_room(folder, X.nbytes)
-            return _outcome(folder, code)
+def _allowed(estimate: Estimate, given: int) -> int:
+    """Bytes that a piece of work may take, of the machine's memory at most what is free.
+
+    Args:
+        given: bytes of its points, which it may scale and copy.
+    """
+    wanted = max(LEAST_ALLOWED, int(_OFF * estimate.bytes)) + 4 * given
+    free = psutil.virtual_memory().available - _KEPT_FREE
+    return max(min(wanted, free), LEAST_ALLOWED // 4, int(estimate.bytes) + given)
 
 
-@contextlib.contextmanager
-def _worker(folder: Path, log: IO[bytes]) -> Iterator[subprocess.Popen]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.clustering.worker", str(folder)],
-        stdin=subprocess.PIPE,  # it ends when this does, that is with the studio
-        stdout=subprocess.PIPE,
-        stderr=log,
-        cwd=ROOT,
-        start_new_session=True,  # Ctrl+C is for the studio
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-        process.stdin.close()
-        process.stdout.close()
-
-
-def _watch(
-    process: subprocess.Popen, estimate: Estimate, stop: threading.Event
-) -> Iterator[Progress]:
-    """The worker's progress until it has ended its output."""
-    lines: queue.Queue[bytes | None] = queue.Queue()
-
-    def read() -> None:
-        with contextlib.suppress(ValueError, OSError):  # closed meanwhile
-            for line in process.stdout:
-                lines.put(line)
-        lines.put(None)
-
-    reader = threading.Thread(target=read, daemon=True)
-    reader.start()
+def _progress(lines: Iterator[dict[str, Any] | None], estimate: Estimate) -> Iterator[Progress]:
     started = said = time.monotonic()
     last = Progress(0, 0)
-    try:
-        while True:
-            if stop.is_set():
-                raise Stopped
-            try:
-                line = lines.get(timeout=LOOK_SECONDS)
-            except queue.Empty:
-                if time.monotonic() - said >= _SAY_SECONDS:
-                    said = time.monotonic()
-                    yield replace(last, note=last.note or _so_far(said - started, estimate))
-                continue
-            if line is None:
-                return
-            last, said = _progress(json.loads(line)), time.monotonic()
+    for line in lines:
+        now = time.monotonic()
+        if line is not None:
+            note = Message.from_json(line["note"]) if line["note"] else None
+            last, said = Progress(line["step"], line["total"], note=note), now
             yield last
-    finally:
-        process.kill()  # else the reader would wait for it
-        reader.join()
+        elif now - said >= _SAY_SECONDS:
+            said = now
+            yield replace(last, note=last.note or _so_far(now - started, estimate))
 
 
 def _so_far(seconds: float, estimate: Estimate) -> Message:
@@ -289,25 +301,17 @@ def _so_far(seconds: float, estimate: Estimate) -> Message:
     )
 
 
-def _progress(data: dict[str, Any]) -> Progress:
-    note = Message.from_json(data["note"]) if data["note"] else None
-    return Progress(data["step"], data["total"], note=note)
-
-
-def _outcome(folder: Path, code: int) -> tuple[Any, int | None]:
-    try:
-        # Written by our own worker in a folder that nobody else may enter.
-        kind, value, peak = pickle.loads((folder / "outcome.pickle").read_bytes())
-    except FileNotFoundError:
-        if code in (-signal.SIGKILL, 137):
-            raise _no_memory() from None
-        words = (folder / "log.txt").read_text(encoding="utf-8", errors="replace")
-        raise RuntimeError(words.strip()[-500:] or f"the worker ended with {code}") from None
+def _outcome(folder: Path, allowed: int) -> Any:
+    # Written by our own worker in a folder that nobody else may enter.
+    with (folder / "outcome.pickle").open("rb") as file:
+        kind, value = pickle.load(file)
     if kind == "memory":
-        raise _no_memory()
+        raise _no_memory(allowed)
+    if kind == "system":
+        raise OSError(*value)
     if kind == "error":
-        raise value if isinstance(value, (UserError, Stopped)) else RuntimeError(value)
-    return value, peak
+        raise value if isinstance(value, UserError) else RuntimeError(value)
+    return value
 
 
 def _no_room(folder: Path, needed: int) -> Unavailable:
@@ -320,9 +324,10 @@ def _no_room(folder: Path, needed: int) -> Unavailable:
     )
 
 
-def _no_memory() -> OutOfMemory:
+def _no_memory(allowed: int) -> OutOfMemory:
     return OutOfMemory(
-        "The memory did not suffice: {free} are free now. Take fewer points, or an algorithm that "
-        "needs less.",
+        "The memory did not suffice: {limit} were allowed, and {free} are free now. Take fewer "
+        "points, another scaling, or an algorithm that needs less.",
+        limit=in_words(allowed),
         free=in_words(psutil.virtual_memory().available),
     )

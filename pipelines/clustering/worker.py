@@ -1,50 +1,89 @@
-"""The process in which long clustering is done; :mod:`pipelines.clustering.running` starts it.
+"""The process in which tables are read and points are clustered.
 
-``python -m pipelines.clustering.worker <folder>`` reads ``points.npy`` and ``work.pickle`` there,
-prints a line of JSON for each step of progress and leaves ``outcome.pickle``. It ends when its
-standard input does, that is with the studio, however that ended, and takes the folder with it.
+:mod:`pipelines.clustering.worker_pool` starts ``python -m pipelines.clustering.worker`` and writes
+a line of JSON to its standard input for each piece of work: ``folder``, which holds ``points.npy``
+and ``work.pickle``; ``allowed``, how many bytes it may take beyond what it has; and ``prepare``,
+modules that are imported before that is counted. The worker answers with lines of JSON:
+``begun``, then ``step``, ``total`` and ``note`` for each step of progress, and ``ended`` with the
+bytes that it holds then; ``outcome.pickle`` in the folder has what was found. It ends when its
+standard input does, that is with the studio, however that ended, and takes the folder with it; and
+after five minutes without work.
 """
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import os
 import pickle
+import queue
 import shutil
 import sys
 import threading
 import warnings
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pipelines.clustering.peaks import status_bytes
 from pipelines.errors import UserError
 from pipelines.files import is_full
 
+try:
+    import resource
+except ImportError:  # Windows: there the pool alone looks at the memory
+    resource = None
+
 DISK_FULL = 28  # what it ends with where there is no room for the outcome
+IDLE_SECONDS = 300.0
 
 
-def main(folder: Path) -> None:
-    threading.Thread(target=_end_with_the_studio, args=(folder,), daemon=True).start()
+def main() -> None:
+    commands: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    at_work: list[Path] = []
+    threading.Thread(target=_listen, args=(commands, at_work), daemon=True).start()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what others print goes to the log
     warnings.simplefilter("ignore")  # what matters of them is among a fit's notes
-    import sklearn.cluster
-    import sklearn.mixture  # noqa: F401  before the memory is looked at: these take 100 MB
+    while True:
+        try:
+            command = commands.get(timeout=IDLE_SECONDS)
+        except queue.Empty:
+            return
+        folder = Path(command["folder"])
+        at_work[:] = [folder]
+        _answer(answers, begun=True)
+        for name in command["prepare"]:
+            with contextlib.suppress(ImportError):  # the work says what is missing
+                import_module(name)
+        with _memory_limit(command["allowed"]):
+            _do(folder, answers)
+        at_work.clear()
+        gc.collect()
+        _answer(answers, ended=status_bytes("VmRSS") or 0)
 
-    work, arguments = pickle.loads((folder / "work.pickle").read_bytes())
-    X = np.load(folder / "points.npy", allow_pickle=False)
-    before = _lower_peak()
+
+def _do(folder: Path, answers: Any) -> None:
     try:
-        value = _follow(work(X, stop=threading.Event(), **arguments), answers)
-        found: tuple[str, Any, int | None] = ("done", value, _peak(before))
+        work, arguments = pickle.loads((folder / "work.pickle").read_bytes())
+        X = np.load(folder / "points.npy", allow_pickle=False)
+        found = ("done", _follow(work(X, stop=threading.Event(), **arguments), answers))
+        del X
+        _write_outcome(folder, found)
     except MemoryError:
-        found = ("memory", None, None)
+        _write_outcome(folder, ("memory", None))
     except UserError as error:
-        found = ("error", error, None)
+        _write_outcome(folder, ("error", error))
+    except OSError as error:  # a full disk, say: whoever asked knows which
+        _write_outcome(folder, ("system", (error.errno, str(error)[:500])))
     except Exception as error:
-        found = ("error", f"{type(error).__name__}: {error}"[:500], None)
+        _write_outcome(folder, ("error", f"{type(error).__name__}: {error}"[:500]))
+
+
+def _write_outcome(folder: Path, found: tuple[str, Any]) -> None:
     part = folder / "outcome.part"
     try:
         with part.open("wb") as file:
@@ -54,7 +93,6 @@ def main(folder: Path) -> None:
             os._exit(DISK_FULL)
         raise
     part.replace(folder / "outcome.pickle")
-    answers.close()
 
 
 def _follow(events: Any, answers: Any) -> Any:
@@ -64,37 +102,38 @@ def _follow(events: Any, answers: Any) -> Any:
         except StopIteration as end:
             return end.value
         note = event.note.to_json() if event.note else None
-        line = json.dumps({"step": event.step, "total": event.total, "note": note})
-        print(line, file=answers, flush=True)
+        _answer(answers, step=event.step, total=event.total, note=note)
 
 
-def _end_with_the_studio(folder: Path) -> None:
-    while sys.stdin.buffer.read(1):
-        pass
-    shutil.rmtree(folder, ignore_errors=True)  # nobody else does where the studio was killed
+def _answer(answers: Any, **line: Any) -> None:
+    print(json.dumps(line), file=answers, flush=True)
+
+
+def _listen(commands: queue.SimpleQueue, at_work: list[Path]) -> None:
+    for line in sys.stdin.buffer:
+        commands.put(json.loads(line))
+    for folder in at_work:
+        shutil.rmtree(folder, ignore_errors=True)  # nobody else does where the studio was killed
     os._exit(1)
 
 
-def _lower_peak() -> int | None:
-    """Sets the peak of this process' memory to what it takes now, where the system can do that."""
+@contextlib.contextmanager
+def _memory_limit(allowed: int):
+    """Lets this process take ``allowed`` bytes more than it has; beyond, allocations fail."""
+    held = status_bytes("VmData")
+    if resource is None or held is None or sys.platform != "linux":  # elsewhere it limits nothing
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    wanted = held + allowed
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
     try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return None
-    return _resident("VmHWM")
-
-
-def _peak(before: int | None) -> int | None:
-    """Bytes at the peak beyond ``before``."""
-    return None if before is None else max(0, (_resident("VmHWM") or 0) - before)
-
-
-def _resident(what: str) -> int | None:
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith(what + ":"):
-            return int(line.split()[1]) * 1024
-    return None
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()

@@ -19,6 +19,7 @@ from pipelines.clustering.exporting import (
     texts_csv,
 )
 from pipelines.errors import NotFound
+from studio.clustering.reading import write_table_labels
 
 if TYPE_CHECKING:
     from pipelines.clustering.datasets import Dataset
@@ -58,7 +59,7 @@ def write_labels(
     if known.kind == "table":
         with contextlib.suppress(NotFound):
             table = data.table(owner, str(known.source["table"])).table
-            labels_csv(path, table, labels, stored.rows, further, stop)
+            write_table_labels(path, table, labels, stored.rows, further, stop)
             return
     if stored.data.truth is not None:
         further["truth"] = _named(stored.data)

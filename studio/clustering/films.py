@@ -8,17 +8,22 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pipelines.clustering.filming import FilmRequest, make_film, too_long
+import numpy as np
+
+from pipelines.clustering.algorithm import Estimate
+from pipelines.clustering.datasets import Dataset
+from pipelines.clustering.filming import FilmRequest, is_laid_out, laid_out, make_film, too_long
 from pipelines.clustering.layouts import Layouts
-from pipelines.clustering.projecting import Projection, project
+from pipelines.clustering.projecting import Projection
+from pipelines.clustering.running import SCIKIT_LEARN, call
 from pipelines.errors import BadRequest, Busy, Stopped, validated
+from studio.clustering.computing import compute
 from studio.i18n import translate
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from studio.accounts import Owner
     from studio.clustering.data import ClusterData
 
@@ -61,22 +66,24 @@ class Films:
         self._data.get(owner.id, request.data)
         with self._turn(owner.id, stop), _timed(stop) as timed:
             data = self._data.dataset(owner.id, request.data)
-            laying = False
-
-            def lay_out(X: np.ndarray) -> Projection:
-                nonlocal laying
-                laying = True
+            seen = None
+            if is_laid_out(request, data):
                 key = (owner.id, request.data, request.scaling)
-                seen = self._layouts.get(key, lambda: project(X, 2, "umap"), timed)
-                laying = False
-                return seen
-
+                arguments = {"scaling": request.scaling, "columns": data.columns}
+                try:
+                    seen = self._layouts.get(
+                        key, lambda: compute(laid_out, data.X, arguments, umap=True), timed
+                    )
+                except Stopped:
+                    if stop.is_set():
+                        raise
+                    raise _laying_out() from None
             try:
-                film = make_film(request, data, timed, lay_out)
+                film = filmed(request, data, seen, timed)
             except Stopped:
                 if stop.is_set():
                     raise
-                raise (_laying_out() if laying else too_long(LIMIT_SECONDS)) from None
+                raise too_long(LIMIT_SECONDS) from None
             film["note"] = " ".join(translate(each, language) for each in film.pop("notes")) or None
             return json.dumps(film, ensure_ascii=False, allow_nan=False).encode()
 
@@ -105,6 +112,22 @@ class Films:
         finally:
             with self._turns:
                 self._asked[owner_id] -= 1
+
+
+def filmed(
+    request: FilmRequest, data: Dataset, seen: Projection | None, stop: threading.Event
+) -> dict[str, Any]:
+    """:func:`pipelines.clustering.filming.make_film` in a process of its own, which can be ended
+    amid a step."""
+    arguments = {"request": request, "about": replace(data, X=data.X[:0]), "seen": seen}
+    estimate = Estimate(0, 5 * data.X.nbytes)
+    return call(_film, arguments, stop, estimate, data.X, SCIKIT_LEARN)
+
+
+def _film(
+    X: np.ndarray, request: FilmRequest, about: Dataset, seen: Projection | None
+) -> dict[str, Any]:
+    return make_film(request, replace(about, X=X), seen=seen)
 
 
 def _laying_out() -> BadRequest:

@@ -11,11 +11,12 @@ import numpy as np
 
 from pipelines.clustering import datasets
 from pipelines.clustering.datasets import Dataset
-from pipelines.clustering.picking import pick
+from pipelines.clustering.scaling import check_size
 from pipelines.clustering.stored import Stored
 from pipelines.errors import BadRequest
 from pipelines.messages import Message
 from studio.clustering.gallery_data import gallery_data
+from studio.clustering.reading import picked_apart
 from studio.clustering.sources import (
     DrawnSource,
     GallerySource,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 MAX_COLUMNS = 2_000  # of X; PCA takes the square of it in memory
 MAX_NAMES = 1_000_000  # characters of all columns' names together
-MAX_SIZE = 1e150  # of a value: the square of it is still a number
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,7 +98,7 @@ class Maker:
             return Made(Stored(Dataset(X, None, ("x", "y"), "Drawn points")))
         if isinstance(source, TableSource):
             known = self._tables.get(owner_id, source.table)
-            picked = pick(known.table, source.picking, stop)
+            picked = picked_apart(known.table, source.picking, stop)
             named = replace(picked.data, title=known.name)
             return Made(Stored(named, picked.rows), picked.notes)
         if isinstance(source, PictureSource):
@@ -142,13 +142,4 @@ def _check(data: Dataset) -> None:
             count=f"{characters:,}",
             limit=f"{MAX_NAMES:,}",
         )
-    largest = np.maximum(data.X.max(axis=0), -data.X.min(axis=0))
-    if (largest > MAX_SIZE).any():
-        column = int(largest.argmax())
-        raise BadRequest(
-            "The column {name} has values up to {value}; beyond {limit} no distance can be "
-            "computed. Divide it by a power of ten, or leave it out.",
-            name=repr(data.columns[column][:60]),
-            value=f"{largest[column]:.1e}",
-            limit=f"{MAX_SIZE:.0e}",
-        )
+    check_size(data.X, data.columns)

@@ -17,11 +17,12 @@ import numpy as np
 from pipelines.clustering.datasets import Dataset
 from pipelines.clustering.pictures import centres_of, rgb_of
 from pipelines.clustering.projecting import Method, project, shown_rows
-from pipelines.clustering.scaling import scale
+from pipelines.clustering.scaling import Scaling, scale
 from pipelines.clustering.steps.arrays import rounded
 from pipelines.clustering.steps.film import decimals_for
 from pipelines.clustering.steps.gaussians import Mixture, ellipses
 from pipelines.clustering.steps.gmm import DEVIATIONS
+from studio.clustering.computing import compute
 from studio.clustering.results import Clustering
 
 MAX_TOLD = 1000
@@ -91,16 +92,39 @@ def packed(header: dict[str, Any], *arrays: np.ndarray) -> bytes:
 def _seen(
     found: Clustering, data: Dataset, dims: int, projection: Method, scaling: str
 ) -> tuple[list[list[float]], list[list[float]] | None]:
-    shown = scale(data.X, scaling, data.columns)
+    covariances = found.extra.get("covariances") if dims == 2 else None
+    arguments = {
+        "columns": data.columns,
+        "centres": found.centres[:MAX_TOLD],
+        "covariances": None if covariances is None else covariances[:MAX_TOLD],
+        "fit_scaling": found.request.scaling,
+        "dims": dims,
+        "projection": projection,
+        "scaling": scaling,
+    }
+    return compute(_placed, data.X, arguments)
+
+
+def _placed(
+    X: np.ndarray,
+    columns: tuple[str, ...],
+    centres: np.ndarray,
+    covariances: np.ndarray | None,
+    fit_scaling: Scaling,
+    dims: int,
+    projection: Method,
+    scaling: Scaling,
+) -> tuple[list[list[float]], list[list[float]] | None]:
+    """Centres and ellipses where the picture has them."""
+    shown = scale(X, scaling, columns)
     seen = project(shown.X, dims, projection)
     decimals = decimals_for(seen.points)
-    centres = seen.place(shown.there(found.centres[:MAX_TOLD]))
-    covariances = found.extra.get("covariances")
-    if covariances is None or dims != 2:
+    centres = seen.place(shown.there(centres))
+    if covariances is None:
         return rounded(centres, decimals), None
-    fitted = scale(data.X, found.request.scaling, data.columns)
+    fitted = scale(X, fit_scaling, columns)
     stretch = fitted.spread / shown.spread  # from the fit's scale to the picture's
-    turned = seen.turn(covariances[:MAX_TOLD], stretch)
+    turned = seen.turn(covariances, stretch)
     mixture = Mixture(np.ones(len(centres)), centres, turned, "full")
     rings = []
     for each in ellipses(mixture, DEVIATIONS):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from pipelines.clustering.datasets import Dataset
-from pipelines.clustering.projecting import project
-from pipelines.clustering.scaling import scale
+from pipelines.clustering.projecting import Method, project
+from pipelines.clustering.scaling import Scaling, scale
 from pipelines.errors import BadRequest
+from studio.clustering.computing import compute
 from studio.clustering.scene import Scene
 
 
@@ -26,6 +27,22 @@ def centres_of(scene: Scene, data: Dataset) -> tuple[tuple[float, ...], ...]:
             "Centres can be placed in two axes of PCA or of the first columns only. Choose these "
             "as the layout of the picture."
         )
-    scaled = scale(data.X, scene.scaling, data.columns)
-    lifted = project(scaled.X, 2, scene.projection).lift(places, scaled.X)
+    arguments = {
+        "columns": data.columns,
+        "places": places,
+        "scaling": scene.scaling,
+        "projection": scene.projection,
+    }
+    return compute(_lifted, data.X, arguments)
+
+
+def _lifted(
+    X: np.ndarray,
+    columns: tuple[str, ...],
+    places: np.ndarray,
+    scaling: Scaling,
+    projection: Method,
+) -> tuple[tuple[float, ...], ...]:
+    scaled = scale(X, scaling, columns)
+    lifted = project(scaled.X, 2, projection).lift(places, scaled.X)
     return tuple(map(tuple, scaled.back(lifted).tolist()))

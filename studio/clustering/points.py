@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from pipelines.clustering.datasets import Dataset
 from pipelines.clustering.projecting import Method, project, shown_rows
 from pipelines.clustering.scaling import Scaling, scale
 from pipelines.messages import Message
+from studio.clustering.computing import compute
 from studio.i18n import translate
 
 DENSITY_SIDE = 256  # cells a side
@@ -55,7 +57,13 @@ class Plotted:
         )
 
 
-def plotted(data: Dataset, dims: int, projection: Method, scaling: Scaling) -> Plotted:
+def plotted(
+    data: Dataset,
+    dims: int,
+    projection: Method,
+    scaling: Scaling,
+    stop: threading.Event | None = None,
+) -> Plotted:
     """The picture of ``data``: of more than 20,000 points as many, drawn evenly, with the density
     of all beside them. O(n·d), and what the projection takes.
 
@@ -71,7 +79,19 @@ def plotted(data: Dataset, dims: int, projection: Method, scaling: Scaling) -> P
 
     Raises:
         BadRequest, Unavailable: as :func:`pipelines.clustering.projecting.project` does.
+        BadRequest: the points cannot be scaled so.
+        OutOfMemory, Stopped: as :func:`studio.clustering.computing.compute` does.
     """
+    about = replace(data, X=data.X[:0])  # many points go by a file
+    arguments = {"about": about, "dims": dims, "projection": projection, "scaling": scaling}
+    umap = projection == "umap" and len(data.columns) > dims
+    return compute(_plotted, data.X, arguments, stop, umap)
+
+
+def _plotted(
+    X: np.ndarray, about: Dataset, dims: int, projection: Method, scaling: Scaling
+) -> Plotted:
+    data = replace(about, X=X)
     scaled = scale(data.X, scaling, data.columns).X
     seen = project(scaled, dims, projection)
     rows = seen.rows

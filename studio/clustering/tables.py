@@ -9,15 +9,18 @@ import os
 import shutil
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.clustering.layout import Layout, Reading
 from pipelines.clustering.profile import Column
-from pipelines.clustering.tables import Table, look
-from pipelines.errors import BadRequest, NotFound
+from pipelines.clustering.tables import Table
+from pipelines.errors import BadRequest, Busy, NotFound
 from studio.accounts import is_guest
+from studio.clustering.reading import seen_apart
 from studio.home import room_for, sweep
 from studio.inputs import KEPT_SECONDS
 
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 FOLDER = "cluster_tables"
 MAX_NAME = 200  # characters of a file's name that are kept
 MAX_COLUMN_NAME = 1000
+AT_ONCE = 2  # tables that are read; others wait
+WAIT_SECONDS = 60.0  # for a turn, before saying that there is none
 
 # No data set of the same owner was made of it. Ids are 32 hexadecimal digits: found as text, meant.
 _UNUSED = (
@@ -69,6 +74,7 @@ class Tables:
     def __init__(self, store: Store, home: Path, gallery: Gallery) -> None:
         self._store, self._home, self._gallery = store, home, gallery
         self._lock = threading.Lock()  # a file and its row come and go together
+        self._turns = threading.BoundedSemaphore(AT_ONCE)
         forget_halves(home / FOLDER)
 
     def check_room(self, owner: str) -> None:
@@ -93,13 +99,16 @@ class Tables:
         Raises:
             BadRequest: it is too large, damaged, or no table; see
                 :func:`pipelines.clustering.tables.look`.
-            Busy: the owner keeps as much as is allowed.
+            Busy: the owner keeps as much as is allowed, or others' tables took all turns for a
+                minute.
+            OutOfMemory, Unavailable: reading it takes more memory or time than it may.
             DiskFull: there is no room for the file.
             Stopped: ``stop`` was set.
         """
         self.check_room(owner)
         reading = reading or Reading()
-        table = look(path, reading, stop)
+        with self._turn():
+            table = seen_apart(path, reading, stop)
         _check_names(table)
         digest = hashlib.sha256(f"{owner}\0{reading.model_dump_json()}\0".encode())
         with path.open("rb") as file:
@@ -168,6 +177,15 @@ class Tables:
             return freed + sweep(self._home / FOLDER, known, dry_run)
 
     # --- within -----------------------------------------------------------------------------
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if not self._turns.acquire(timeout=WAIT_SECONDS):
+            raise Busy("Other tables are being read. Bring this one in again in a moment.")
+        try:
+            yield
+        finally:
+            self._turns.release()
 
     def _path(self, id: str) -> Path:
         return self._home / FOLDER / id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -113,8 +114,9 @@ class AlgorithmForm:
         self, name: str, data: str | None, scaling: str, visitor: Visitor
     ) -> float | None:
         """A radius to begin with on the data that are there; None for other algorithms."""
-        from pipelines.clustering.comparing import first_eps
-        from pipelines.clustering.scaling import scale
+        from pipelines.clustering.costs import k_distance
+        from pipelines.clustering.running import outcome, run
+        from pipelines.clustering.tasks import proposed_eps
 
         if name != "dbscan" or data is None:
             return None
@@ -122,7 +124,12 @@ class AlgorithmForm:
             X = self.studio.cluster_data.dataset(visitor.owner.id, data).X
         except UserError:  # deleted since
             return None
-        return first_eps(scale(X, scaling).X, 0, Event()) if X.size <= _LOOKED_AT else None
+        if X.size > _LOOKED_AT:
+            return None
+        asked = {"scaling": scaling, "seed": 0}
+        with contextlib.suppress(UserError):  # what cannot be scaled so has no radius
+            return outcome(run(proposed_eps, X, asked, k_distance(*X.shape, 5), Event()))
+        return None
 
     def _proposed_again(
         self, scene: Scene, scaling: str, name: str, proposed: float | None, request: gr.Request,

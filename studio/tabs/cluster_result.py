@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipelines.clustering.projecting import project, shown_rows
-from pipelines.clustering.scaling import scale
+from pipelines.clustering.scaling import Scaling, scale
 from pipelines.errors import UserError
 from pipelines.messages import Message
 from studio import views
 from studio.clustering.charts_tree import dendrogram
+from studio.clustering.computing import compute
 from studio.clustering.data_views import palette
 from studio.clustering.scene import UNKNOWN
 from studio.clustering.thumbnails import POINTS, thumbnail
@@ -68,9 +69,17 @@ def drawn_comparison(studio: Studio, job: Job, visitor: Visitor) -> str:
     except UserError as error:
         return views.error(error.message, visitor)
     rows = shown_rows(len(X), POINTS)
-    points = project(scale(np.ascontiguousarray(X[rows]), found.request.scaling).X).points
+    scaling = {"scaling": found.request.scaling}
+    try:
+        points = compute(_seen_flat, np.ascontiguousarray(X[rows]), scaling)
+    except UserError as error:  # these few cannot be scaled so
+        return views.error(error.message, visitor)
     pictures = {name: thumbnail(points, found.labels(name)[rows]) for name in found.algorithms}
     return comparison(job.result["rows"], pictures, visitor)
+
+
+def _seen_flat(X: np.ndarray, scaling: Scaling) -> np.ndarray:
+    return project(scale(X, scaling).X).points
 
 
 def beside_its_data(

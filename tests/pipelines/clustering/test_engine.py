@@ -23,9 +23,11 @@ from pipelines.clustering.comparing import compare, suggested
 from pipelines.clustering.datasets import Dataset
 from pipelines.clustering.engine import run
 from pipelines.clustering.fitting import fit
-from pipelines.clustering.requests import ClusterRequest, CompareRequest
+from pipelines.clustering.peaks import lower_peak, peak_since
+from pipelines.clustering.requests import ClusterRequest, CompareRequest, CurveRequest
 from pipelines.clustering.running import outcome, run_fit
 from pipelines.clustering.stored import Stored, save
+from pipelines.clustering.worker_pool import Died, MemoryExceeded, WorkerPool
 from pipelines.errors import BadRequest, NotFound, OutOfMemory, Stopped, Unavailable, validated
 from pipelines.events import Progress, Result
 from pipelines.files import is_full, save_array
@@ -60,8 +62,9 @@ def sleepy(X: np.ndarray, *, seconds: float, stop: Event) -> Iterator[Progress]:
 
 def hungry(X: np.ndarray, *, nbytes: int, stop: Event) -> Iterator[Progress]:
     yield Progress(0, 1)
+    before = lower_peak()
     block = np.ones(nbytes, dtype=np.uint8)
-    return int(block[-1])
+    return peak_since(before) if block[-1] else None
 
 
 def breaking(X: np.ndarray, *, how: str, stop: Event) -> Iterator[Progress]:
@@ -85,14 +88,13 @@ def test_work_in_a_process_of_its_own_returns_and_tells_its_progress(stop):
         try:
             events.append(next(work))
         except StopIteration as end:
-            (total, process), peak = end.value
+            total, process = end.value
             break
     assert total == 15
     assert process != os.getpid()
     assert (events[-1].step, events[-1].total) == (1, 7)
-    assert peak is not None
-    (_, here), unmeasured = outcome(running.run(sleepy, points, {"seconds": 0}, SHORT, stop))
-    assert (here, unmeasured) == (os.getpid(), None)
+    # The next one need not import everything again.
+    assert outcome(running.run(sleepy, points, {"seconds": 0}, SHORT, stop))[1] == process
 
 
 def fitting_processes() -> list[psutil.Process]:
@@ -125,14 +127,23 @@ def test_a_process_ends_when_nobody_asks_any_more(stop):
     assert not any(child.is_running() for child in children)
 
 
+def worker_at(folder: Path) -> subprocess.Popen:
+    """A worker that has begun with what lies in a folder."""
+    command = [sys.executable, "-m", "pipelines.clustering.worker"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    asked = {"folder": str(folder), "allowed": 10**9, "prepare": []}
+    process.stdin.write(json.dumps(asked).encode() + b"\n")
+    process.stdin.flush()
+    return process
+
+
 def test_when_the_studio_is_killed_neither_process_nor_folder_stays(tmp_path):
     folder = tmp_path / "work"
     folder.mkdir()
     (folder / "work.pickle").write_bytes(pickle.dumps((sleepy, {"seconds": 100})))
     np.save(folder / "points.npy", np.zeros((1, 1)))
-    command = [sys.executable, "-m", "pipelines.clustering.worker", str(folder)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout.readline()  # it is in the midst of it
+    with worker_at(folder) as process:
+        assert [b"begun" in process.stdout.readline() for _ in range(2)] == [True, False]
         process.stdin.close()  # as the system does for whoever is killed
         assert process.wait(60) == 1
     assert not folder.exists()
@@ -142,9 +153,30 @@ def test_when_the_studio_is_killed_neither_process_nor_folder_stays(tmp_path):
     not os.path.exists("/proc/self/clear_refs"), reason="the system does not reset a peak"
 )
 def test_memory_is_measured_beyond_the_data(stop):
-    arguments = {"nbytes": 60_000_000}
-    _, peak = outcome(running.run(hungry, np.zeros((1, 1)), arguments, LONG, stop))
+    peak = outcome(running.run(hungry, np.zeros((1, 1)), {"nbytes": 60_000_000}, LONG, stop))
     assert 55e6 < peak < 75e6
+
+
+def test_what_takes_more_memory_than_it_may_is_ended_and_the_next_work_is_done(stop, monkeypatch):
+    """Of an estimate of a megabyte nothing may come of gigabytes, wherever they are taken."""
+    monkeypatch.setattr(running, "LEAST_ALLOWED", 200_000_000)
+    for nbytes in (1_500_000_000, 100_000_000):
+        work = running.run(hungry, np.zeros((1, 1)), {"nbytes": nbytes}, SHORT, stop)
+        if nbytes > 10**9:
+            with pytest.raises(OutOfMemory, match="200 MB were allowed"):
+                outcome(work)
+        else:
+            assert outcome(work)
+
+
+def test_a_process_that_grows_unseen_by_the_system_is_ended_by_the_pool(monkeypatch, tmp_path):
+    held = iter([0, 10**12])
+    monkeypatch.setattr("pipelines.clustering.worker_pool._Worker.held", lambda self: next(held))
+    (tmp_path / "work.pickle").write_bytes(pickle.dumps((sleepy, {"seconds": 60})))
+    np.save(tmp_path / "points.npy", np.zeros((1, 1)))
+    with pytest.raises(MemoryExceeded):
+        list(WorkerPool().work(tmp_path, 10**9, (), Event()))
+    assert next(held, None) is None
 
 
 @pytest.mark.parametrize(
@@ -178,7 +210,7 @@ def test_long_work_says_so_before_it_starts_and_too_large_work_never_does(stop):
 @pytest.mark.parametrize("name", ["agglomerative", "mixture"])
 def test_a_fit_over_there_is_the_one_here(name, blobs, stop):
     params = find(name).parameters()
-    there = outcome(run_fit(name, blobs[0], params, 1, stop, here=False))
+    there = outcome(run_fit(name, blobs[0], params, 1, stop))
     here = fit(name, blobs[0], params, 1, stop)
     assert (there.labels == here.labels).all()
     assert there.model == here.model
@@ -239,11 +271,15 @@ def test_no_room_for_what_the_worker_has_found_is_said(stop, monkeypatch, tmp_pa
     (tmp_path / "work.pickle").write_bytes(pickle.dumps((sleepy, {"seconds": 0})))
     np.save(tmp_path / "points.npy", np.zeros((1, 1)))
     (tmp_path / "outcome.part").symlink_to("/dev/full")
-    command = [sys.executable, "-m", "pipelines.clustering.worker", str(tmp_path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with worker_at(tmp_path) as process:
         assert process.stdout.read()  # until it has ended; its input stays open, as a studio's does
         assert process.wait(300) == running.DISK_FULL == 28
-    monkeypatch.setattr(subprocess.Popen, "wait", lambda *_: running.DISK_FULL)
+
+    def full(*_):
+        raise Died(running.DISK_FULL, "")
+        yield
+
+    monkeypatch.setattr(running.POOL, "work", full)
     work = running.run(sleepy, np.zeros((1, 1)), {"seconds": 0}, LONG, stop)
     with pytest.raises(Unavailable, match="disk with temporary files is full"):
         outcome(work)
@@ -331,3 +367,30 @@ def test_a_comparison_is_kept_too(home, stop):
     assert set(kept) == {"kmeans", "dbscan"}
     with pytest.raises(NotFound, match="called kmeens"):
         CompareRequest(data="blobs", algorithms=("kmeens",))
+
+
+ODD = np.column_stack([np.linspace(-1, 1, 42), np.linspace(5, 6, 42)])
+ODD[8:34, 0] = 1e-160 * np.arange(26)  # the middle half is nearly equal
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        ClusterRequest(data="odd", scaling="robust", algorithm="hdbscan"),
+        CompareRequest(data="odd", scaling="robust", algorithms=("hdbscan",)),
+        CurveRequest(data="odd", scaling="robust", curve="elbow"),
+    ],
+    ids=["cluster", "compare", "curve"],
+)
+def test_what_scaling_makes_too_large_is_refused_by_its_column(request_, home, stop):
+    data = Dataset(ODD, None, ("height", "width"), "Odd")
+    with pytest.raises(BadRequest, match=r"robust divides the column 'height' by 2.*beyond 1e"):
+        list(run(request_, home, stop, find_data=lambda name: data))
+
+
+def test_own_centres_that_scaling_makes_too_large_are_refused(home, stop):
+    data = Dataset(np.array([[0.0], [1e-100], [2e-100], [3e-100]]), None, ("x",), "Near")
+    parameters = {"start": "own", "centres": [[0.0], [1e100]], "clusters": 2}
+    request = ClusterRequest(data="near", scaling="minmax", parameters=parameters)
+    with pytest.raises(BadRequest, match="x1"):
+        list(run(request, home, stop, find_data=lambda name: data))

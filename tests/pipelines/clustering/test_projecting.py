@@ -134,3 +134,11 @@ def test_of_few_points_a_picture_shows_all_and_of_many_the_same_ones_each_time()
     assert (rows == shown_rows(1_000_000)).all()
     halves = (rows < 500_000).mean()
     assert halves == pytest.approx(0.5, abs=0.02)  # drawn from everywhere
+
+
+@pytest.mark.parametrize("size", [1e-140, 1e150])
+def test_axes_do_not_depend_on_what_the_data_are_measured_in(size):
+    X = np.random.default_rng(1).normal(size=(30, 5)) * [1, 2, 3, 0.5, 1]
+    near, far = project(X), project(X * size)
+    assert np.allclose(far.points / size, near.points)
+    assert np.allclose(far.explained, near.explained)

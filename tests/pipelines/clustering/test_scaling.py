@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
@@ -75,3 +77,26 @@ def test_another_scaling_is_refused():
     assert str(error.value) == (
         "There is no scaling 'log'; there are none, standard, minmax, robust."
     )
+
+
+@pytest.mark.parametrize(
+    ("column", "how", "sentence"),
+    [
+        ([0, 0, 1e-200, 2e-200, 1], "robust", "divides the column 'b' by 2.0e-200"),
+        ([-1e308, 0, 1e-310, 0, 1e308], "robust", "beyond 1e+150"),
+        ([0, 1, 2e150, 3, 4], "none", "has values up to 2.0e+150"),
+        ([0, 1, np.inf, 3, 4], "none", "has values up to inf"),
+        ([1e-200, 2e-200, 3e-200, 4e-200, 0], "none", "within 4.0e-200 of one another"),
+    ],
+)
+def test_what_no_distance_can_be_computed_of_is_refused_after_scaling(column, how, sentence):
+    with pytest.raises(BadRequest, match=re.escape(sentence)):
+        scale(np.column_stack([np.zeros(5), column]), how, ("a", "b"))
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-170, 1e140, 1e300])
+@pytest.mark.parametrize("how", ["standard", "minmax", "robust"])
+def test_scaling_is_the_same_whatever_the_data_are_measured_in(size, how):
+    near = np.array([[1.0], [2.0], [4.0], [7.0]])
+    assert np.allclose(scale(near * size, how).X, scale(near, how).X)
+    assert scale(near * size, how).notes == ()

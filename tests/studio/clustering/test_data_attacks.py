@@ -221,6 +221,7 @@ def test_a_plot_that_there_is_not_is_refused(client, query):
 
 def test_without_umap_learn_a_sentence_says_what_is_missing(client, monkeypatch):
     monkeypatch.setitem(sys.modules, "umap", None)
+    monkeypatch.setattr(points, "compute", lambda work, X, asked, stop, umap: work(X=X, **asked))
     known = client.post(DATA, json={"kind": "made", "name": "iris"}).json()
     answer = client.get(f"{DATA}/{known['id']}/points?projection=umap")
     assert answer.status_code == 503

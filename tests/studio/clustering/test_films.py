@@ -73,13 +73,13 @@ def test_the_largest_numbers_that_data_can_have_are_no_infinity(made, algorithm)
 
 
 class Slow:
-    """Stands for make_film: goes on until it is stopped, and counts how many do at once."""
+    """Stands for a film: goes on until it is stopped, and counts how many do at once."""
 
     def __init__(self) -> None:
         self.now, self.most, self.entered = 0, 0, threading.Semaphore(0)
         self.lock = threading.Lock()
 
-    def __call__(self, request, data, stop, lay_out):
+    def __call__(self, request, data, seen, stop):
         with self.lock:
             self.now += 1
             self.most = max(self.most, self.now)
@@ -95,7 +95,7 @@ class Slow:
 @pytest.fixture
 def slow(monkeypatch) -> Slow:
     slow = Slow()
-    monkeypatch.setattr(films, "make_film", slow)
+    monkeypatch.setattr(films, "filmed", slow)
     return slow
 
 
@@ -147,7 +147,7 @@ def test_an_owner_who_asks_for_many_at_once_does_not_fill_all_places(made, slow,
     stop.set()
     first.join(5)
     stop.clear()
-    monkeypatch.setattr(films, "make_film", lambda *_: {"notes": []})
+    monkeypatch.setattr(films, "filmed", lambda *_: {"notes": []})
     assert film(made) == {"note": None}
 
 
@@ -175,6 +175,10 @@ def test_a_third_owner_waits_and_hears_after_a_while_that_others_are_at_it(made,
         film(made, EVE, stop=stop)
 
 
+def compute_here(function, X, arguments, umap):
+    return function(X=X, **arguments)
+
+
 class Umap:
     """Stands for UMAP's class, in whose place it lays points out until it is let go."""
 
@@ -196,6 +200,7 @@ def umap(monkeypatch):
     monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=umap))
     monkeypatch.setattr(Data, "moons", make(DatasetRequest(name="iris")))  # has four columns
     monkeypatch.setattr(films, "LIMIT_SECONDS", 0.3)
+    monkeypatch.setattr(films, "compute", compute_here)
     yield umap
     umap.free.set()
 
@@ -229,6 +234,7 @@ def test_who_has_gone_does_not_wait_for_umap(made, umap, monkeypatch):
 def test_what_umap_refuses_is_said_each_time(made, monkeypatch):
     monkeypatch.setattr(Data, "moons", make(DatasetRequest(name="iris")))
     monkeypatch.setitem(sys.modules, "umap", None)
+    monkeypatch.setattr(films, "compute", compute_here)
     for _ in range(2):
         with pytest.raises(Unavailable, match="umap-learn"):
             film(made, projection="umap")

@@ -316,12 +316,12 @@ def test_a_film_that_nobody_waits_for_any_more_ends(ada, monkeypatch):
     data = data_of(ada, kind="made", name="moons", points=50)
     ended = threading.Event()
 
-    def endless(request, data, stop, lay_out):
+    def endless(request, data, seen, stop):
         assert stop.wait(15)
         ended.set()
         raise Stopped
 
-    monkeypatch.setattr("studio.clustering.films.make_film", endless)
+    monkeypatch.setattr("studio.clustering.films.filmed", endless)
     with pytest.raises(httpx.ReadTimeout):
         ada.post(f"{API}/cluster-films", json={"data": data}, timeout=1)
     assert ended.wait(10)

@@ -1,0 +1,118 @@
+"""What the worker does with points: it scales them, and fits, judges, compares or draws.
+
+Each function is a generator ``task(X, *, …, stop)`` for :func:`pipelines.clustering.running.run`.
+``X`` are the points as the data set has them; scaling is part of the task, so that it too happens
+where memory has a limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from threading import Event
+from typing import Any
+
+import numpy as np
+
+from pipelines.clustering.algorithm import Estimate, Fitted
+from pipelines.clustering.algorithms import find
+from pipelines.clustering.choosing import first_eps
+from pipelines.clustering.costs import silhouettes as silhouettes_seconds
+from pipelines.clustering.curves import drawn, plan
+from pipelines.clustering.judging import SAMPLE, Agreement, Scores, compare_with_truth, judge
+from pipelines.clustering.parameters import Parameters
+from pipelines.clustering.requests import OF_AN_ALGORITHM, ClusterRequest, CurveRequest, in_scale
+from pipelines.clustering.running import fitting
+from pipelines.clustering.scaling import Scaling, scale
+from pipelines.events import Progress
+from pipelines.messages import Message
+
+_TRUTH = tuple[np.ndarray, tuple[str, ...] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Clustered:
+    """A fit and what is said of it.
+
+    Attributes:
+        fitted: by the algorithm, on scaled points.
+        scores: of its labels.
+        agreement: with the true labels, or None.
+        centres: float64 (clusters, d) in the units of the data, or None.
+        notes: of the scaling.
+    """
+
+    fitted: Fitted
+    scores: Scores
+    agreement: Agreement | None
+    centres: np.ndarray | None
+    notes: tuple[Message, ...]
+
+
+def cluster(
+    X: np.ndarray,
+    *,
+    algorithm: str,
+    params: Parameters,
+    scaling: Scaling,
+    columns: tuple[str, ...],
+    seed: int,
+    truth: _TRUTH | None,
+    stop: Event,
+) -> Iterator[Progress]:
+    """Scales, fits and judges; returns a :class:`Clustered`.
+
+    Args:
+        params: own centres are in the units of the data.
+        truth: true labels (n,) and their names; None: not known.
+
+    Raises:
+        BadRequest: the points cannot be scaled so, or do not go with the parameters.
+    """
+    scaled = scale(X, scaling, columns)
+    params = in_scale(params, scaled, X.shape[1])
+    fitted = yield from fitting(scaled.X, algorithm=algorithm, params=params, seed=seed, stop=stop)
+    yield Progress(1, 1, note=Message("Judging the clusters"))
+    scores = judge(scaled.X, fitted.labels, seed)
+    agreement = None if truth is None else compare_with_truth(fitted.labels, *truth)
+    centres = None if fitted.centres is None else scaled.back(fitted.centres)
+    return Clustered(fitted, scores, agreement, centres, scaled.notes)
+
+
+def cluster_estimate(algorithm: str, n: int, d: int, params: Parameters) -> Estimate:
+    """What :func:`cluster` takes."""
+    fit = find(algorithm).estimate(n, d, params)
+    return Estimate(fit.seconds + silhouettes_seconds(min(n, SAMPLE), d), fit.bytes)
+
+
+def curve(
+    X: np.ndarray, *, request: CurveRequest, columns: tuple[str, ...], stop: Event
+) -> Iterator[Progress]:
+    """Computes a curve; returns what is drawn of it, as JSON, and the notes of the scaling."""
+    scaled = scale(X, request.scaling, columns)
+    params = None
+    if request.curve in OF_AN_ALGORITHM or request.curve == "reachability":
+        params = in_scale(request.params, scaled, X.shape[1])
+    asked = plan(request, scaled.X, params)
+    found = yield from asked.work(scaled.X, stop=stop, **asked.arguments)
+    return drawn(found), scaled.notes
+
+
+def proposed_eps(X: np.ndarray, *, scaling: Scaling, seed: int, stop: Event) -> Iterator[Progress]:
+    """Returns a radius for DBSCAN to begin with, or None."""
+    yield Progress(0, 1)
+    return first_eps(scale(X, scaling).X, seed, stop)
+
+
+def cluster_arguments(
+    request: ClusterRequest, columns: tuple[str, ...], truth: _TRUTH | None
+) -> dict[str, Any]:
+    """What :func:`cluster` is given for a request."""
+    return {
+        "algorithm": request.algorithm,
+        "params": request.params,
+        "scaling": request.scaling,
+        "columns": columns,
+        "seed": request.seed,
+        "truth": truth,
+    }
