@@ -43,7 +43,7 @@ IDLE_SECONDS = 300.0
 
 def main() -> None:
     commands: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-    at_work: list[Path] = []
+    at_work = [Path(each) for each in sys.argv[1:]]  # should the studio end before it says more
     threading.Thread(target=_listen, args=(commands, at_work), daemon=True).start()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what others print goes to the log
@@ -54,14 +54,12 @@ def main() -> None:
         except queue.Empty:
             return
         folder = Path(command["folder"])
-        at_work[:] = [folder]
         _answer(answers, begun=True)
         for name in command["prepare"]:
             with contextlib.suppress(ImportError):  # the work says what is missing
                 import_module(name)
         with _memory_limit(command["allowed"]):
             _do(folder, answers)
-        at_work.clear()
         gc.collect()
         _answer(answers, ended=status_bytes("VmRSS") or 0)
 
@@ -111,7 +109,9 @@ def _answer(answers: Any, **line: Any) -> None:
 
 def _listen(commands: queue.SimpleQueue, at_work: list[Path]) -> None:
     for line in sys.stdin.buffer:
-        commands.put(json.loads(line))
+        command = json.loads(line)
+        at_work[:] = [Path(command["folder"])]
+        commands.put(command)
     for folder in at_work:
         shutil.rmtree(folder, ignore_errors=True)  # nobody else does where the studio was killed
     os._exit(1)

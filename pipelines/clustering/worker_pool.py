@@ -57,12 +57,12 @@ class Died(Exception):
 
 
 class _Worker:
-    """One process, its log, and what it says."""
+    """One process, its log, and what it says; ``folder`` has its first work."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: str) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  as long as the process
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "pipelines.clustering.worker"],
+            [sys.executable, "-m", "pipelines.clustering.worker", folder],
             stdin=subprocess.PIPE,  # it ends when this does, that is with the studio
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -189,7 +189,7 @@ class WorkerPool:
             with self._lock:
                 worker = self._idle.pop() if self._idle else None
             fresh = worker is None
-            worker = worker or _Worker()
+            worker = worker or _Worker(command["folder"])
             if worker.tell(command, stop):
                 return worker
             try:

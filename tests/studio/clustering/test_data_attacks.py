@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 
 from studio import access
+from studio.clustering import points
 from studio.server import Options, Studio
 from tests.pipelines.clustering.lying_parquet import Lie, zeros
 from tests.studio.live import live_studio, sentence
