@@ -104,7 +104,10 @@ def _follow(events: Any, answers: Any) -> Any:
 
 
 def _answer(answers: Any, **line: Any) -> None:
-    print(json.dumps(line), file=answers, flush=True)
+    try:
+        print(json.dumps(line), file=answers, flush=True)
+    except OSError:  # the studio was killed: who listens to it cleans up and ends all
+        threading.Event().wait()
 
 
 def _listen(commands: queue.SimpleQueue, at_work: list[Path]) -> None:
