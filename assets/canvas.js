@@ -2,15 +2,22 @@
 // `element`, `props`, `trigger` and `watch`; before it stand NAME, the canvas's own, and WORDS, its
 // texts by language.
 //
-// props.value is the id of the picture as the server keeps it, "" while the paper is empty. Each
-// change of the drawing is sent there, and comes back as another id. A drawing is a ground (white,
-// or a picture) and strokes on it, which are painted again to undo one.
+// props.value is the id of the picture as the server keeps it, "" while the paper is empty, or
+// OFFERED followed by an id, or by nothing: the picture of the last request, for a browser tab that
+// has no drawing of its own. Each change of the drawing is sent to the server, and comes back as
+// another id. A drawing is a ground (white, or a picture) and strokes on it, which are painted again
+// to undo one. It is kept in sessionStorage, which survives a reload and is another one in each of
+// the browser's tabs.
 //
 // window.atelierPaper is the width and height of the result, whose proportions an empty paper takes.
 
 const SIDE = 512; // pixels of the longer side of an empty paper
 const LONGEST = 1024; // pixels of the longer side of a picture that is drawn upon; at least SIDE
 const ACCEPTED = ["image/png", "image/jpeg", "image/webp"];
+const OFFERED = "offered:"; // as in studio/canvas.py
+const UNSENT = "unsent"; // likewise: what is on the paper has not reached the server
+const A_TAP = 10; // CSS pixels: two fingers that scroll or zoom have drawn no more before they do
+const KEPT = `atelier-drawing:${window.atelier?.person}:${NAME}`;
 
 const language = (navigator.language || "en").split("-")[0];
 const words = WORDS[language] || WORDS.en;
@@ -28,11 +35,14 @@ let stroke = null; // the one that is being drawn
 let drawn = ""; // the id of the last drawing sent from here, which the next one takes the place of
 let sending = Promise.resolve(); // one after the other
 let version = 0; // rises with every change: answers to older ones are not looked at
+let settledOn = ""; // the id that the page was told last
+let unsent = false; // whether the server does not have what is on the paper
+let restored = false; // whether another tab of the browser may have the same drawing, and replace it
 
 const state = (window.atelierDrawings ||= {});
 state[NAME] = {
-  settled: () => sending,
-  value: () => props.value || "",
+  settled,
+  value: () => (unsent ? UNSENT : (props.value || "").replace(OFFERED, "")),
   fit: () => repaint(), // the result has another size
 };
 
@@ -121,6 +131,7 @@ function say(sentence) {
 // --- the server ---------------------------------------------------------------------------------
 
 function settle(id) {
+  settledOn = id;
   if (props.value === id) return;
   props.value = id;
   trigger("input");
@@ -153,24 +164,44 @@ function send(make, isDrawing, then = () => {}) {
       drawn = isDrawing ? kept.id : "";
       if (mine !== version) return;
       await then(kept.id);
-      if (mine === version) settle(kept.id);
+      if (mine !== version) return;
+      unsent = false;
+      settle(kept.id);
+      keep();
     } catch (error) {
       if (mine === version) say(error.message);
     }
   })();
 }
 
+function sendDrawing() {
+  unsent = true;
+  send(() => new Promise((resolve) => paper.toBlob(resolve, "image/png")), true);
+}
+
 function changed() {
   repaint();
+  keep();
   const last = done.at(-1);
   if (last?.stroke) {
-    send(() => new Promise((resolve) => paper.toBlob(resolve, "image/png")), true);
+    sendDrawing();
     return;
   }
   version += 1;
+  unsent = false;
   say("");
   settle(last?.id || ""); // an untouched picture, which is there already, or an empty paper
 }
+
+// Waits until the server has what is on the paper, and tries once more where that has failed.
+async function settled() {
+  await sending;
+  if (!unsent && !(restored && done.at(-1)?.stroke)) return;
+  sendDrawing();
+  await sending;
+}
+
+window.addEventListener("online", () => unsent && settled());
 
 function load(id) {
   return new Promise((resolve, reject) => {
@@ -184,7 +215,9 @@ function load(id) {
 function lay(ground, id) {
   done.push({ ground, id });
   undone = [];
+  unsent = false;
   repaint();
+  keep();
 }
 
 function bring(file) {
@@ -198,7 +231,18 @@ function bring(file) {
 
 // The picture that the page has put here, as when settings are used again.
 async function follow() {
-  const id = props.value || "";
+  let id = props.value || "";
+  if (id.startsWith(OFFERED)) {
+    if (done.length || stroke) {
+      props.value = settledOn;
+      return;
+    }
+    if ((await restore()) || props.value !== id) return; // the page may have put another one here
+    id = id.slice(OFFERED.length);
+    props.value = id;
+    if (!id) return;
+  }
+  settledOn = id;
   const mine = ++version;
   drawn = "";
   say("");
@@ -216,42 +260,113 @@ async function follow() {
   }
 }
 
+// --- over a reload ------------------------------------------------------------------------------
+
+function keep() {
+  const steps = done.map(({ stroke, id }) => (stroke ? { stroke } : { id }));
+  const kept = { steps, value: unsent ? UNSENT : props.value || "" };
+  try {
+    sessionStorage.setItem(KEPT, JSON.stringify(kept));
+  } catch { // too long for the browser: the picture as the server has it, then
+    try {
+      sessionStorage.setItem(KEPT, JSON.stringify({ steps: [{ id: kept.value }], value: kept.value }));
+    } catch {} // there is no room at all
+  }
+}
+
+// Lays out what this tab of the browser had on the paper; whether there was anything.
+async function restore() {
+  const kept = JSON.parse(sessionStorage.getItem(KEPT) || "null");
+  if (!kept?.steps.length) return false;
+  const mine = ++version;
+  const steps = kept.steps.map((step) => (step.stroke ? step : { ground: null, id: step.id }));
+  try {
+    for (const step of steps) if (step.id) step.ground = await load(step.id);
+  } catch (error) { // its file has been cleaned up
+    if (mine === version) say(error.message);
+    return false;
+  }
+  if (mine !== version) return true; // somebody has begun to draw meanwhile
+  done = steps;
+  restored = true;
+  repaint();
+  const last = done.at(-1);
+  if (last.stroke) {
+    drawn = "";
+    sendDrawing(); // the server may have deleted it; the same pixels are the same picture there
+  } else settle(last.id || "");
+  return true;
+}
+
 // --- the hand -----------------------------------------------------------------------------------
 
 function place(event) {
   const box = paper.getBoundingClientRect();
   return {
-    x: ((event.clientX - box.left) * paper.width) / box.width,
-    y: ((event.clientY - box.top) * paper.height) / box.height,
+    x: quarter(((event.clientX - box.left) * paper.width) / box.width),
+    y: quarter(((event.clientY - box.top) * paper.height) / box.height),
   };
 }
 
+// As fine as is seen, and short where it is kept.
+function quarter(length) {
+  return Math.round(4 * length) / 4;
+}
+
+let hand = null; // the pointer that draws: its id and kind, and how far it has gone
+let byPen = false; // once a pen has drawn, what else touches the paper is a palm
+
 paper.addEventListener("pointerdown", (event) => {
-  if (event.button !== 0 || stroke) return;
+  if (event.button !== 0) return;
+  if (event.pointerType === "pen") {
+    byPen = true;
+    if (hand && hand.type !== "pen") abandon(); // the palm lay there first
+  }
+  if (event.pointerType === "touch") {
+    if (hand?.type === "touch" && hand.gone < A_TAP) abandon(); // two fingers scroll and zoom
+    if (byPen || !event.isPrimary) return;
+  }
+  if (stroke) return;
   event.preventDefault();
   paper.focus({ preventScroll: true });
   paper.setPointerCapture(event.pointerId);
   const scale = Math.max(paper.width, paper.height) / SIDE;
   const size = [paper.width, paper.height];
+  hand = { id: event.pointerId, type: event.pointerType, x: event.clientX, y: event.clientY, gone: 0 };
   stroke = { ...tool, size: tool.size * scale, paper: size, points: [place(event)] };
   repaint();
 });
 
 paper.addEventListener("pointermove", (event) => {
-  if (!stroke) return;
+  if (event.pointerId !== hand?.id) return;
+  hand.gone = Math.max(hand.gone, Math.hypot(event.clientX - hand.x, event.clientY - hand.y));
   const moves = event.getCoalescedEvents?.() || [];
   for (const move of moves.length ? moves : [event]) stroke.points.push(place(move));
   repaint();
 });
 
-for (const end of ["pointerup", "pointercancel"]) {
-  paper.addEventListener(end, () => {
-    if (!stroke) return;
-    done.push({ stroke });
-    undone = [];
-    stroke = null;
-    changed();
-  });
+paper.addEventListener("pointerup", (event) => event.pointerId === hand?.id && finish());
+// The browser scrolls or zooms from now on: what was drawn before that was meant, a tap was not.
+paper.addEventListener("pointercancel", (event) => {
+  if (event.pointerId !== hand?.id) return;
+  if (hand.type === "touch" && hand.gone < A_TAP) abandon();
+  else finish();
+});
+// A palm that comes to lie on the paper does not end a stroke.
+paper.addEventListener("touchstart", (event) => {
+  if (hand && hand.gone >= A_TAP && event.cancelable) event.preventDefault();
+}, { passive: false });
+
+function finish() {
+  done.push({ stroke });
+  undone = [];
+  stroke = hand = null;
+  changed();
+}
+
+function abandon() {
+  stroke = hand = null;
+  repaint();
 }
 
 const acts = {

@@ -15,8 +15,11 @@ from typing import Any
 import gradio as gr
 
 from pipelines.catalog import ASSETS
+from pipelines.errors import BadRequest
 from studio.i18n import LANGUAGES, texts
 
+OFFERED = "offered:"
+UNSENT = "unsent"  # in the place of an id: what is on the paper has not reached the server
 SIZES = (3, 6, 12, 24)  # pixels of a paper 512 pixels wide
 COLOURS = ("#000000", "#8a8a8a", "#ffffff", "#c8382a", "#eebb3d", "#3f8f4f", "#3565b0", "#7b4a2d")
 
@@ -53,13 +56,32 @@ def canvas(name: str, **options: Any) -> gr.HTML:
     words = {language: _words(language) for language in LANGUAGES}
     constants = f"const NAME = {json.dumps(name)}, WORDS = {json.dumps(words)};\n"
     return gr.HTML(
-        "",
+        OFFERED,
         html_template=_markup(),
         js_on_load=constants + (ASSETS / "canvas.js").read_text(encoding="utf-8"),
         apply_default_css=False,
         elem_id=name,
         **options,
     )
+
+
+def offered(id: str) -> str:
+    """The value that shows a picture only where the browser's tab has no drawing of its own."""
+    return OFFERED + id
+
+
+def picture_on(value: Any) -> str:
+    """The id in a canvas's value; empty where there is none.
+
+    Raises:
+        BadRequest: the browser could not send what is on the paper.
+    """
+    if value == UNSENT:
+        raise BadRequest(
+            "The newest lines of your drawing have not reached the studio, so it was not used. "
+            "They are still on the paper; try again in a moment."
+        )
+    return str(value or "").removeprefix(OFFERED)
 
 
 def settled_js(drawings: dict[int, str]) -> str:

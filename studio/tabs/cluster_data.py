@@ -13,7 +13,7 @@ from pipelines.clustering.picking import Picking
 from pipelines.errors import BadRequest, UserError
 from pipelines.messages import Message
 from studio import views
-from studio.canvas import canvas
+from studio.canvas import canvas, picture_on
 from studio.clustering.data_api import table_json
 from studio.clustering.data_views import table_preview
 from studio.typed_slider import typed_slider
@@ -170,7 +170,8 @@ class DataForm:
             fields["as_categories"] = fields["as_categories"] or []
             return {"kind": TABLE, "table": table, "picking": fields}
         if kind == PICTURE:
-            return {"kind": PICTURE, "picture": picture} if picture else None
+            id = picture_on(picture)
+            return {"kind": PICTURE, "picture": id} if id else None
         return {"kind": GALLERY}
 
     def about(self, known: Known | None, kind: str, visitor: Visitor) -> str:

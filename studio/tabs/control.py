@@ -10,7 +10,7 @@ import gradio as gr
 from pipelines.diffusion.control.requests import MAX_UNITS
 from pipelines.errors import BadRequest, UserError
 from studio import map_views, views
-from studio.canvas import FIT_JS, settled_js
+from studio.canvas import FIT_JS, offered, settled_js
 from studio.infotext_units import units_of
 from studio.opening import FILLED, Opening
 from studio.tabs.details import Details, Shown
@@ -95,16 +95,20 @@ class Tab:
         resized = [unit.listen(controls["model"], *self._size) for unit in self.units]
         for event in (*resized, self.form.model_chosen):
             self.read_after(event)
-        self._fit_papers(self.form.opened.then)
-        self._fit_papers(*(each.change for each in self._size))
+        self._fit_of_units(self.form.opened.then)
+        self._fit_of_units(*(each.change for each in self._size))
+
+        of_units = self.outputs[len(self.form.outputs) :]
 
         def opened(visitor: Visitor) -> list[Any]:
             fields = watch.last_request(visitor) or {}
             updates = self._units(fields, fields.get("units", ()), visitor)
-            # Somebody may have begun to draw on an empty paper meanwhile.
-            return [update if update != "" else gr.skip() for update in updates]
+            for unit in self.units:  # a drawing of this browser tab's own stays where it is
+                at = of_units.index(unit.canvas)
+                updates[at] = offered(updates[at])
+            return updates
 
-        opening.fill(opened, self.outputs[len(self.form.outputs) :])
+        opening.fill(opened, of_units)
         self._stage = opening.stage
         self.outputs.append(self._stage)
         inputs = [*self.form.inputs, *(each for unit in self.units for each in unit.inputs)]
@@ -163,10 +167,10 @@ class Tab:
         """Make all maps anew after an event that has used :meth:`fill`, or changed the size."""
         for unit in self.units:
             unit.read_after(event)
-        self._fit_papers(event.then)
+        self._fit_of_units(event.then)
 
-    def _fit_papers(self, *moments: Callable[..., Any]) -> None:
-        """Give empty papers the result's proportions."""
+    def _fit_of_units(self, *moments: Callable[..., Any]) -> None:
+        """Give empty of_units the result's proportions."""
         for moment in moments:
             moment(None, self._size, js=FIT_JS, **QUIET)
 

@@ -19,7 +19,7 @@ from pipelines.errors import BadRequest, UserError, validated
 from pipelines.events import Progress
 from pipelines.messages import Message
 from studio import map_views, views
-from studio.canvas import canvas
+from studio.canvas import canvas, picture_on
 from studio.conditions import MapRequest
 from studio.tabs.parameters import Parameters
 from studio.widgets import QUIET, Visitor, follow_newest, from_field, label
@@ -273,7 +273,7 @@ class UnitForm:
         picture, preprocessor, resize, *parameters = values
         annotator = registry.get(str(preprocessor))
         return {
-            "picture": picture,
+            "picture": picture_on(picture),
             "preprocessor": annotator.name,
             "parameters": self._parameters.data(annotator.parameters, parameters),
             "resize_mode": resize,
@@ -315,9 +315,9 @@ class UnitForm:
         """Width and height: the picture's proportions in as many pixels as the base is used to."""
         visitor = Visitor.of(request)
         try:
-            if not picture:
+            if not (id := picture_on(picture)):
                 raise BadRequest("There is no picture to take the size from. Bring one in.")
-            brought = self.studio.inputs.get(visitor.owner.id, str(picture))
+            brought = self.studio.inputs.get(visitor.owner.id, id)
             size = size_like((brought.width, brought.height), self._base(base).native_size)
         except UserError as error:
             said = gr.update(value=views.error(error.message, visitor), visible=True)
