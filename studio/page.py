@@ -50,7 +50,9 @@ def build(studio: Studio) -> gr.Blocks:
     """The Gradio page of ``studio``. Imports no torch: it must answer at once."""
     with gr.Blocks(title="Atelier", analytics_enabled=False, fill_width=True) as page:
         _header(studio, page)
-        with gr.Tabs(selected=PAINT, elem_id="tabs", overflow_behavior="wrap") as tabs:
+        with gr.Tabs(
+            selected=PAINT, elem_id="tabs", elem_classes="in-address", overflow_behavior="wrap"
+        ) as tabs:
             with gr.Tab(label("Text to image"), id=PAINT):
                 painting = text_to_image.Tab(studio)
             with gr.Tab(label("Chat"), id=CHAT):

@@ -322,8 +322,8 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
 
     from studio import api, gradio_guard, login, page
     from studio.access import MAX_LARGE_UPLOAD_BYTES, Access
-    from studio.i18n.browsers import ChinesePage
     from studio.openai.routes import openai_router
+    from studio.page_head import PageHead
     from studio.proxies import BelowPath, OwnAddress
 
     gradio_guard.forbid_fetching()
@@ -368,7 +368,7 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
         ssr_mode=False,
         pwa=False,
         mcp_server=False,
-        app_kwargs={"middleware": [Middleware(ChinesePage), Middleware(OwnAddress)]},
+        app_kwargs={"middleware": [Middleware(PageHead), Middleware(OwnAddress)]},
         root_path=root_path,
         **page.look(),
     )

@@ -6,6 +6,7 @@ translated here on the server, by the visitor's ``Accept-Language``.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
@@ -33,6 +34,7 @@ QUIET: dict[str, Any] = {
 # the newest of all that come is kept for after.
 NEWEST: dict[str, Any] = {**QUIET, "trigger_mode": "always_last"}
 
+DRAFT = "draft"  # class of the text boxes whose words the browser keeps: assets/page/drafts.js
 LONGEST = 10_000  # steps of a slider: where there are more, a number is typed
 
 
@@ -47,6 +49,18 @@ def follow_newest(
     """
     moved = gr.on(moments, None, js="() => {}", **QUIET, trigger_mode="multiple")
     return moved.then(fn, inputs, outputs, **NEWEST, **options)
+
+
+def restore_drafts(filled: gr.events.Dependency, fields: Sequence[gr.Textbox]) -> None:
+    """Put the words back that were typed into ``fields`` before the page was loaded anew.
+
+    Args:
+        filled: the event that fills them in.
+        fields: of the class :data:`DRAFT`, each with an ``elem_id``.
+    """
+    names = json.dumps([field.elem_id for field in fields])
+    js = f"(...texts) => {names}.map((name, at) => atelier.drafts.restore(name, texts[at]))"
+    filled.then(None, list(fields), list(fields), js=js, **QUIET)
 
 
 def label(text: str) -> I18nData:

@@ -3,7 +3,7 @@
 import { h, say } from "./page.js";
 import { fit } from "./messages.js";
 
-const DRAFT = "atelier-chat-draft"; // what was written and not sent, for a refresh
+const DRAFT = "chat"; // the name under which the browser keeps what was written and not sent
 const TOUCH = window.matchMedia("(hover: none) and (pointer: coarse)");
 
 export class Composer {
@@ -31,7 +31,7 @@ export class Composer {
       h("div", { class: "writing" }, this.field, this.button),
       h("div", { class: "under" }, this.meter, this.tokens, hint, this.beside),
     );
-    this.field.value = sessionStorage.getItem(DRAFT) || "";
+    this.field.value = atelier.drafts.restore(DRAFT, "");
     requestAnimationFrame(() => fit(this.field));
     this.runs(false);
   }
@@ -69,7 +69,7 @@ export class Composer {
     this.button.disabled = true;
     try {
       if (await this.acts.send(text)) {
-        if (this.field.value.trim() === text) this.#empty();
+        if (this.field.value.trim() === text) this.#empty(this.field.value);
       } else if (!this.field.value) {
         this.field.value = text;
       }
@@ -99,11 +99,12 @@ export class Composer {
   }
 
   #written() {
-    sessionStorage.setItem(DRAFT, this.field.value);
+    atelier.drafts.keep(DRAFT, this.field.value);
     fit(this.field);
   }
 
-  #empty() {
+  #empty(text) {
+    atelier.drafts.sent(DRAFT, text);
     this.field.value = "";
     this.#written();
   }

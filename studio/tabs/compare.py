@@ -14,7 +14,7 @@ from studio.tabs.details import Details
 from studio.tabs.form import first_of, named, offered
 from studio.tabs.lora_rows import LoraRows
 from studio.tabs.watching import Watch
-from studio.widgets import QUIET, Visitor, from_field, label
+from studio.widgets import DRAFT, QUIET, Visitor, from_field, label, restore_drafts
 
 if TYPE_CHECKING:
     from pipelines.catalog import ModelEntry
@@ -55,8 +55,10 @@ class Tab:
         with gr.Row(elem_classes="bench"):
             with gr.Column(scale=4, min_width=320, elem_classes="controls"):
                 with gr.Column(elem_classes="first"):
-                    prompt = self._field("prompt", lines=3, max_lines=12, info=None,
-                                         value="a red mug on a wooden floor")  # fmt: skip
+                    prompt = self._field(
+                        "prompt", lines=3, max_lines=12, info=None, elem_classes=DRAFT,
+                        value="a red mug on a wooden floor",
+                    )  # fmt: skip
                     self._samplers = from_field(
                         CompareSamplersRequest, "samplers", kind=gr.Dropdown, multiselect=True,
                         choices=self._fitting(entry),
@@ -87,7 +89,7 @@ class Tab:
                     self._loras = LoraRows(studio, "compare-")
                     self._loras.draw()
                     with gr.Accordion(label("Advanced"), open=False):
-                        negative = self._field("negative_prompt", lines=2)
+                        negative = self._field("negative_prompt", lines=2, elem_classes=DRAFT)
                         with gr.Row():
                             width = self._field("width", value=entry.native_size)
                             height = self._field("height", value=entry.native_size)
@@ -124,7 +126,8 @@ class Tab:
         chosen = [self._settings["model"], self._samplers]
         quiet = {**QUIET, "preprocess": False}  # what was chosen may be gone from the home folder
         chosen[0].input(self._model_chosen, chosen, self._own, **quiet)
-        opening.load(self._opened, chosen, self._own, **quiet)
+        opened = opening.load(self._opened, chosen, self._own, **quiet)
+        restore_drafts(opened, [self._settings[name] for name in ("prompt", "negative_prompt")])
         self._loras.listen()
 
     def fill(self, fields: Mapping[str, Any], visitor: Visitor) -> list[Any]:

@@ -16,7 +16,15 @@ from pipelines.diffusion.styles import styles
 from pipelines.errors import UserError
 from studio import views
 from studio.tabs.lora_rows import LoraRows
-from studio.widgets import QUIET, Visitor, follow_newest, from_field, label
+from studio.widgets import (
+    DRAFT,
+    QUIET,
+    Visitor,
+    follow_newest,
+    from_field,
+    label,
+    restore_drafts,
+)
 
 if TYPE_CHECKING:
     from studio.opening import Opening
@@ -82,7 +90,7 @@ class PaintForm:
 
     def draw_prompt(self) -> None:
         """The prompt, examples to start from, and the line about words never seen."""
-        self._draw("prompt", lines=3, max_lines=12, info=None,
+        self._draw("prompt", lines=3, max_lines=12, info=None, elem_classes=DRAFT,
                    placeholder=label("a red mug on a wooden floor"))  # fmt: skip
         self._chips = gr.HTML(
             views.chips(EXAMPLES, label("Surprise me")),
@@ -113,7 +121,7 @@ class PaintForm:
             self.reuse_seed = gr.Button(label("Reuse last"), elem_id=f"{self.prefix}reuse-seed")
         self._loras.draw()
         with gr.Accordion(label("Advanced"), open=False, elem_id=f"{self.prefix}advanced"):
-            self._draw("negative_prompt", lines=2, max_lines=8)
+            self._draw("negative_prompt", lines=2, max_lines=8, elem_classes=DRAFT)
             with gr.Row():
                 self._draw("width", value=entry.native_size)
                 self._draw("height", value=entry.native_size)
@@ -165,6 +173,7 @@ class PaintForm:
             lambda visitor: self._opened(last_request(visitor) or {}, visitor),
             [*self.outputs, self._about],
         )
+        restore_drafts(self.opened, [prompt, self._drawn["negative_prompt"]])
 
     def data(self, values: Sequence[Any]) -> dict[str, Any]:
         """The values of :attr:`inputs` as the fields of a request, not yet checked."""

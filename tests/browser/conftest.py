@@ -83,10 +83,11 @@ def contexts(browser) -> Iterator[dict]:
 
 @pytest.fixture
 def visit(studio, browser, contexts) -> Iterator[Callable]:
-    """``visit(**options of the browser's context)``: the page, opened; its errors fail the test."""
+    """``visit(path, **options of the browser's context)``: the page, opened; its errors fail the
+    test."""
     pages, problems = [], []
 
-    def open_page(**options):
+    def open_page(path="", **options):
         options = {**USUAL, **options}
         key = repr(sorted(options.items()))
         if key not in contexts:
@@ -102,7 +103,10 @@ def visit(studio, browser, contexts) -> Iterator[Callable]:
                 and problems.append(f"{message.text} ({message.location['url']})")
             ),
         )
-        page.goto(studio[1])
+        page.goto(f"{studio[1]}/{path}")
+        if path:  # another tab than the first one: what it shows, the test waits for
+            page.problems = problems
+            return page
         page.locator("#paint").wait_for()
         page.locator(".board").first.wait_for()
         # The controls show the last request's values by now, and will not do so later.
@@ -113,5 +117,6 @@ def visit(studio, browser, contexts) -> Iterator[Callable]:
     yield open_page
     found = list(problems)  # before the pages complain of being closed
     for page in pages:
+        page.evaluate("localStorage.clear()")  # words that were typed and not sent
         page.close()
     assert found == []

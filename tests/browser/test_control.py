@@ -328,3 +328,99 @@ def test_a_chinese_browser_gets_a_chinese_paper(visit):
     page.click("#unit-1-reading > button")
     expect(page.locator("#unit-1-parameter-0")).to_contain_text("低阈值")
     assert "i18n" not in page.inner_text("body")
+
+
+# --- what a drawing outlives --------------------------------------------------------------------
+
+INK = """canvas => canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data
+  .reduce((count, value, at) => count + (at % 4 === 0 && value < 128), 0)"""
+
+
+def ink(page: Page) -> int:
+    """How many pixels of the first paper are dark."""
+    return page.locator("#unit-1-canvas canvas").evaluate(INK)
+
+
+def value_of(page: Page) -> str:
+    return page.evaluate("window.atelierDrawings['unit-1-canvas'].value()")
+
+
+def reload(page: Page) -> None:
+    page.reload()
+    page.problems.clear()  # the old page complains that its connection was cut
+    map_of(page)
+
+
+def test_a_drawing_outlives_a_reload_and_belongs_to_one_tab_of_the_browser(sketching, visit):
+    page = sketching
+    draw(page, HOUSE)
+    map_of(page)
+    first, lines = value_of(page), ink(page)
+    reload(page)
+    assert (value_of(page), ink(page)) == (first, lines)
+    page.click("#unit-1-canvas [data-do=undo]")
+    assert ink(page) == 0
+    page.click("#unit-1-canvas [data-do=redo]")
+    other = visit(path="?tab=steer")
+    other.locator("#unit-1-canvas canvas").wait_for()
+    assert ink(other) == 0
+    draw(other, DOOR)
+    map_of(other)
+    reload(page)
+    assert (value_of(page), ink(page)) == (first, lines)
+
+
+def test_a_line_that_did_not_reach_the_studio_is_said_and_sent_again(sketching, studio):
+    page = sketching
+    page.fill("#steer-prompt textarea", "a red house")
+    draw(page, HOUSE)
+    map_of(page)
+    page.route("**/api/v1/inputs*", lambda route: route.abort())
+    draw(page, DOOR)
+    expect(page.locator("#unit-1-canvas .error")).to_contain_text("cannot be reached")
+    page.click("#steer")
+    expect(page.locator("#steer-board .error")).to_contain_text("newest lines of your drawing")
+    page.unroute("**/api/v1/inputs*")
+    page.problems.clear()  # the browser's own word of the uploads that failed
+    followed = studio[0].gallery.get("local", painted(page)).request["units"][0]["picture"]
+    picture = studio[0].inputs.open("local", followed)
+    assert picture.getpixel((round(0.45 * 512), round(0.8 * 512))) == (0, 0, 0)
+    expect(page.locator("#unit-1-canvas .error")).to_be_hidden()
+
+
+def test_ink_follows_the_first_finger_and_two_fingers_scroll(visit):
+    page = visit(viewport={"width": 390, "height": 500}, has_touch=True, path="?tab=steer")
+    paper = page.locator("#unit-1-canvas canvas")
+    paper.scroll_into_view_if_needed()
+    page.wait_for_function("window.atelierDrawings?.['unit-1-canvas']")
+    page.click("#unit-1-canvas [data-do=clear]", force=True)
+    touches = page.context.new_cdp_session(page)
+
+    def touch(kind: str, *fingers: tuple[float, float]) -> None:
+        box = paper.bounding_box()
+        points = [
+            {"x": box["x"] + x * box["width"], "y": box["y"] + y * box["height"], "id": id}
+            for id, (x, y) in enumerate(fingers)
+        ]
+        touches.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", (0.2, 0.3))
+    touch("touchMove", (0.4, 0.3))
+    touch("touchStart", (0.4, 0.3), (0.9, 0.9))  # a palm
+    touch("touchMove", (0.7, 0.3), (0.9, 0.9))
+    touch("touchEnd")
+    drawn = ink(page)
+    assert drawn > 0
+    dark = """canvas => [0.3, 0.9].map(y => canvas.getContext("2d")
+      .getImageData(0, y * canvas.height - 8, canvas.width, 16).data
+      .some((value, at) => at % 4 === 0 && value < 128))"""
+    assert paper.evaluate(dark) == [True, False]
+
+    before = page.evaluate("scrollY")
+    touch("touchStart", (0.3, 0.8))
+    touch("touchStart", (0.3, 0.8), (0.6, 0.8))
+    for step in range(1, 8):
+        touch("touchMove", (0.3, 0.8 - 0.05 * step), (0.6, 0.8 - 0.05 * step))
+    touch("touchEnd")
+    page.wait_for_function("before => scrollY > before", arg=before)
+    assert ink(page) == drawn

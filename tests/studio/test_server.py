@@ -11,7 +11,7 @@ import pytest
 
 from pipelines.errors import Unavailable
 from studio.accounts import Owner
-from studio.i18n.browsers import SCRIPT
+from studio.page_head import CHINESE
 from studio.server import listen
 from studio.tabs.form import PaintForm
 from studio.tabs.settings import Tab as SettingsTab
@@ -42,11 +42,11 @@ def test_every_browser_of_the_machine_sees_the_same_things(open_studio):
 @pytest.mark.parametrize("language", ["zh", "zh-HK", "zh-Hant-TW,en;q=0.5", "zh-CN"])
 def test_page_of_who_reads_chinese_names_a_locale_that_gradio_knows(open_studio, language: str):
     answer = httpx.get(open_studio[1], headers={"accept-language": language})
-    script = SCRIPT.decode()
-    assert answer.text.index(script) < answer.text.index("gradio_config")
+    assert answer.text.index(CHINESE) < answer.text.index("window.gradio_config =")
     assert answer.text.rstrip().endswith("</html>")
-    english = httpx.get(open_studio[1], headers={"accept-language": "en-GB,zh;q=0.5"})
-    assert english.text == answer.text.replace(script, "")
+    english = httpx.get(open_studio[1], headers={"accept-language": "en-GB,zh;q=0.5"}).text
+    assert english == answer.text.replace(CHINESE, "").replace('lang="zh"', 'lang="en"')
+    assert 'window.atelier = {person: "local"}' in english
 
 
 @pytest.mark.parametrize(

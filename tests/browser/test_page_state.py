@@ -1,0 +1,57 @@
+"""What outlives a reload: the tab that is shown, and words that were typed and not sent."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.sync_api import Page, expect
+
+
+def at(tab: str) -> re.Pattern:
+    return re.compile(rf"/\?tab={tab}$")
+
+
+def reload(page: Page) -> None:
+    page.reload()
+    page.problems.clear()  # the old page complains that its connection was cut
+
+
+def test_the_tab_and_what_was_typed_outlive_a_reload_and_back_goes_to_the_tab_before(visit, studio):
+    page = visit()
+    page.fill("#prompt textarea", "typed and not sent")
+    page.get_by_role("tab", name="Gallery").click()
+    expect(page).to_have_url(at("gallery"))
+    expect(page).to_have_title("Gallery · Atelier")
+    page.get_by_role("tab", name="Chat").click()
+    page.fill("#chat-text", "half a message")
+    page.go_back()
+    expect(page.locator("#gallery-search")).to_be_visible()
+    page.go_back()
+    expect(page.locator("#prompt")).to_be_visible()
+    assert page.url == f"{studio[1]}/"
+    page.go_forward()
+    page.go_forward()
+    expect(page).to_have_url(at("chat"))
+    reload(page)
+    expect(page.locator("#chat-text")).to_have_value("half a message")
+    expect(page.get_by_role("tab", name="Chat")).to_have_attribute("aria-selected", "true")
+    page.get_by_role("tab", name="Text to image").click()
+    expect(page.locator("#prompt textarea")).to_have_value("typed and not sent")
+
+    # A new tab of the browser begins with them; what is sent stays in its own.
+    other = visit()
+    expect(other.locator("#prompt textarea")).to_have_value("typed and not sent")
+    other.fill("#prompt textarea", "x" * 10_001)
+    other.click("#paint")
+    expect(other.locator("#board .error")).to_be_visible()
+    newest = visit(path="?tab=paint")
+    expect(newest.locator("#about-model")).not_to_be_empty()
+    expect(newest.locator("#prompt textarea")).to_have_value("a first picture")
+
+
+def test_a_tab_that_comes_later_is_waited_for_and_one_that_there_is_not_is_the_first(visit):
+    page = visit(path="?tab=settings")  # shown to the host alone, once the server has said so
+    expect(page.locator("#save-settings")).to_be_visible()
+    page = visit(path="?tab=nowhere&theme=x")
+    expect(page.locator("#prompt")).to_be_visible()
+    expect(page).to_have_url(re.compile(r"/\?tab=paint&theme=x$"))
