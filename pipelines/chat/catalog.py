@@ -11,11 +11,21 @@ import importlib.util
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 
 from pipelines.catalog import HUB_FOLDER, PRESETS, Bytes, unknown_name
+from pipelines.chat.remote_fields import check_fields
 from pipelines.chat.requests import Sampling
 from pipelines.errors import NotFound, Refused, Unavailable, UserError, validated
 from pipelines.messages import Message
@@ -85,6 +95,9 @@ class ChatEntry(BaseModel):
         api_key, api_key_env: of a remote server: the key, or the environment variable that has it.
         extensions: whether a remote server takes more than OpenAI's own fields (top-k, min-p,
             repetition penalty), as vLLM, llama-server and Atelier do.
+        omit_fields, rename_fields, extra_fields: of what a remote server is sent, the fields to
+            leave out, those to send by another name, and those to send besides; see
+            :mod:`pipelines.chat.remote_fields`.
         timeout: seconds that a remote server may be silent.
         refused: why it is listed but cannot be used, or None.
     """
@@ -116,15 +129,23 @@ class ChatEntry(BaseModel):
     api_key: SecretStr | None = None
     api_key_env: str | None = None
     extensions: bool = True
+    omit_fields: tuple[str, ...] = ()
+    rename_fields: dict[str, str] = {}
+    extra_fields: dict[str, JsonValue] = {}
     timeout: Annotated[float, Field(gt=0, le=3600)] = 120.0
     refused: Message | None = None
 
     @field_validator("url")
     @classmethod
     def _http(cls, url: str | None) -> str | None:
-        if url is not None and not url.startswith(("http://", "https://")):
+        if url is None:
+            return None
+        if not url.startswith(("http://", "https://")):
             raise ValueError("must begin with http:// or https://")
-        return url and url.rstrip("/")
+        parts = urlsplit(url)  # raises ValueError, as does port
+        if not parts.hostname or parts.port == 0 or not url.isprintable() or " " in url:
+            raise ValueError("must have a host, such as http://127.0.0.1:8000/v1")
+        return url.rstrip("/")
 
     @model_validator(mode="after")
     def _whole(self) -> ChatEntry:
@@ -136,6 +157,7 @@ class ChatEntry(BaseModel):
             raise ValueError("a LoRA goes on top of a model of the backend transformers")
         if self.compiled and self.backend != "transformers":
             raise ValueError("only a model of the backend transformers can be compiled")
+        check_fields(self)
         return self
 
     @property

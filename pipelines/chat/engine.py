@@ -10,14 +10,21 @@ import contextlib
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pipelines.chat.catalog import CACHE_PREFIX, ChatCatalog, ChatEntry
 from pipelines.chat.context import exceeded, fit
 from pipelines.chat.events import Finished, Reading, Words
-from pipelines.chat.requests import MAX_SEED, ChatRequest, CompletionRequest, Sampling
+from pipelines.chat.remote_fields import unsent_fields
+from pipelines.chat.requests import (
+    MAX_SEED,
+    ChatRequest,
+    CompletionRequest,
+    Sampling,
+    about_tokens,
+)
 from pipelines.errors import Busy
 from pipelines.events import Progress, Result
 
@@ -36,7 +43,9 @@ def run(
     ``Result.data`` has ``finish_reason`` (``"stop"`` or ``"length"``), ``prompt_tokens``,
     ``cached_tokens``, ``completion_tokens``, ``prompt_seconds``, ``seconds`` (of writing),
     ``first_token_seconds``, ``tokens_per_second``, ``dropped`` (messages left out),
-    ``context_length``, ``model`` and ``seed``.
+    ``context_length``, ``model`` and ``seed``. Of another server counts may be None, as the seed
+    where it is not sent; ``left_out`` (what came besides words) and ``not_sent`` (fields that were
+    asked for, by the request's names) are there where they hold something, joined by commas.
 
     Raises:
         Stopped: ``stop`` was set.
@@ -44,12 +53,16 @@ def run(
         UserError: the model cannot be had, or has failed.
     """
     entry = ChatCatalog(cache.home).get(request.model)
+    not_sent = unsent_fields(request, entry)
     request, spaces = _without_spaces(resolved(request, entry))
     if entry.backend == "remote":
         from pipelines.chat.remote import Remote
 
         events = _after_spaces(Remote(entry).answer(request, stop), spaces)
-        yield from _told(request, events, entry.context_length, 0)
+        more: dict[str, Any] = {"not_sent": ", ".join(not_sent)} if not_sent else {}
+        if "seed" in entry.omit_fields:
+            more["seed"] = None
+        yield from _told(request, events, entry.context_length, 0, more)
         return
     name = CACHE_PREFIX + entry.name
     yield from cache.warm(name, stop)
@@ -89,9 +102,7 @@ def count(request: ChatRequest, cache: ModelCache) -> tuple[int, int]:
     """
     entry = ChatCatalog(cache.home).get(request.model)
     if entry.backend == "remote":
-        from pipelines.chat.remote import about_tokens
-
-        return about_tokens(request.messages), entry.context_length
+        return about_tokens(request), entry.context_length
     with cache.lease(CACHE_PREFIX + entry.name) as model:
         return len(model.prompt(request.messages, request.continue_last)), model.context_length
 
@@ -153,8 +164,13 @@ def _told(
     events: Iterator[Reading | Words | Finished],
     context_length: int,
     dropped: int,
+    more: Mapping[str, Any] | None = None,
 ) -> Iterator[Reading | Words | Result]:
-    """A backend's events, its :class:`Finished` as a result with what is known here."""
+    """A backend's events, its :class:`Finished` as a result with what is known here.
+
+    Args:
+        more: facts that count before the others.
+    """
     start, first = time.monotonic(), None
     for event in events:
         if isinstance(event, Finished):
@@ -167,11 +183,15 @@ def _told(
                     "prompt_seconds": event.prompt_seconds,
                     "seconds": event.seconds,
                     "first_token_seconds": first,
-                    "tokens_per_second": event.tokens / event.seconds if event.seconds else None,
+                    "tokens_per_second": (
+                        event.tokens / event.seconds if event.tokens and event.seconds else None
+                    ),
                     "dropped": dropped,
                     "context_length": context_length,
                     "model": request.model,
                     "seed": request.seed,
+                    **({"left_out": ", ".join(event.left_out)} if event.left_out else {}),
+                    **(more or {}),
                 }
             )
             return

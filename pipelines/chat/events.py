@@ -24,13 +24,14 @@ class TokenOdds:
 
     Attributes:
         text: what it stands for; may be part of a character (see ``bytes``).
-        logprob: natural logarithm of its probability before temperature and cuts.
+        logprob: natural logarithm of its probability before temperature and cuts; None where it is
+            not known, as of a text's first token.
         bytes: what it stands for, UTF-8, whole or part of a character.
         top: the likeliest tokens at its place with theirs, likeliest first.
     """
 
     text: str
-    logprob: float
+    logprob: float | None
     bytes: bytes
     top: tuple[TokenOdds, ...] = ()
 
@@ -55,17 +56,20 @@ class Finished:
     """The last event of a backend.
 
     Attributes:
-        reason: ``"stop"``: the model or a stop string ended it; ``"length"``: a limit did.
-        prompt_tokens: of the whole prompt.
+        reason: ``"stop"``: the model or a stop string ended it; ``"length"``: a limit did; of other
+            servers also ``"content_filter"`` and ``"tool_calls"``.
+        prompt_tokens: of the whole prompt; None where another server has not told.
         cached_tokens: of those, how many need not be read again.
-        tokens: that were made.
+        tokens: that were made; None where another server has not told.
         prompt_seconds: spent reading.
         seconds: spent writing.
+        left_out: what has come from another server besides words, such as ``"thoughts"``.
     """
 
     reason: str
-    prompt_tokens: int
+    prompt_tokens: int | None
     cached_tokens: int
-    tokens: int
+    tokens: int | None
     prompt_seconds: float
     seconds: float
+    left_out: tuple[str, ...] = ()

@@ -34,6 +34,7 @@ from pipelines.chat.context import exceeded
 from pipelines.chat.events import Finished, Reading, TokenOdds, Words
 from pipelines.chat.hanging_up import hung_up_at
 from pipelines.chat.requests import ChatMessage, Generation
+from pipelines.chat.server_sent_events import read_events
 from pipelines.errors import OutOfMemory, Stopped, Unavailable
 from pipelines.messages import Message
 
@@ -81,6 +82,7 @@ class LlamaCpp:
                 int(about["default_generation_settings"]["n_ctx"]), entry.context_length
             )
             self._tokens = {name: about.get(name) or "" for name in ("bos_token", "eos_token")}
+            self.vocabulary_size = int(self._get("/v1/models")["data"][0]["meta"]["n_vocab"])
             self.template = entry.chat_template or about.get("chat_template") or ""
             self._specials = self._find_specials()
             self._adds_bos = self._begins_with_bos()
@@ -160,15 +162,25 @@ class LlamaCpp:
         ):
             if response.status_code != httpx.codes.OK:
                 raise self._refused(json.loads(response.read()))
-            for line in response.iter_lines():
+            for event in read_events(response.iter_bytes()):
                 if stop.is_set():
                     raise Stopped
-                if line.startswith("data: "):
-                    yield self._event(json.loads(line[6:]))
-                elif line.startswith("error: "):
-                    raise self._refused(json.loads(line[7:]))
-        if stop.is_set():
-            raise Stopped
+                if not event.whole:
+                    break  # the worker has died within it
+                data = json.loads(event.data)
+                if event.kind == "error" or "error" in data:
+                    raise self._refused(data)
+                said = self._event(data)
+                yield said
+                if isinstance(said, Finished):
+                    return
+            if stop.is_set():
+                raise Stopped
+            raise httpx.StreamError("the answer has no end")
+
+    def text_of(self, tokens: Sequence[int]) -> str:
+        """The text that tokens stand for, special ones included."""
+        return self._post("/detokenize", {"tokens": list(tokens)})["content"]
 
     # --- as the model cache asks ------------------------------------------------------------
 
@@ -363,7 +375,10 @@ def sampling(request: Generation, context_length: int) -> dict[str, Any]:
         "top_k": request.top_k,
         "min_p": request.min_p,
         "repeat_penalty": request.repetition_penalty,
-        "repeat_last_n": context_length,
+        "presence_penalty": request.presence_penalty,
+        "frequency_penalty": request.frequency_penalty,
+        "repeat_last_n": request.penalty_window or context_length,
+        "logit_bias": [[token, bias] for token, bias in request.logit_bias.items()],
         "seed": request.seed,
         "stop": list(request.stop),
         "n_probs": 0 if request.logprobs is None else max(request.logprobs, 1),

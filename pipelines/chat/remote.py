@@ -7,29 +7,31 @@ how one outgrows the machine: tensor parallelism and distribution are that serve
 from __future__ import annotations
 
 import contextlib
-import json
-import math
+import itertools
+import os
+import re
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
 from pipelines.chat.catalog import ChatEntry
 from pipelines.chat.context import ContextExceeded
-from pipelines.chat.events import Finished, Reading, TokenOdds, Words
+from pipelines.chat.events import Finished, Reading, Words
 from pipelines.chat.hanging_up import hung_up_at
-from pipelines.chat.requests import ChatMessage, ChatRequest, CompletionRequest
+from pipelines.chat.remote_answers import SHOWN, AnswerReader, error_in, objects, parsed, words_of
+from pipelines.chat.remote_fields import NEEDED, body_for
+from pipelines.chat.requests import ChatRequest, CompletionRequest
+from pipelines.chat.server_sent_events import MAX_EVENT_BYTES, TooLong, read_events
 from pipelines.errors import Busy, Refused, Stopped, Unavailable, UserError
 
 CONNECT_SECONDS = 10.0
-_CHARACTERS = 4  # of English a token, about
-
-
-def about_tokens(messages: Sequence[ChatMessage]) -> int:
-    """A guess at the tokens of a conversation whose tokenizer is elsewhere."""
-    return sum(math.ceil(len(message.content) / _CHARACTERS) + 4 for message in messages)
+MAX_ERROR_BYTES = 100_000  # of what a server says where it refuses
+_WHOLE = (b"{", b"[", b"<")  # what begins with these is no stream of events
+_CONTEXT = ("context_length_exceeded", "exceed_context_size", "maximum context length")
 
 
 class Remote:
@@ -41,7 +43,6 @@ class Remote:
 
     def __init__(self, entry: ChatEntry) -> None:
         self.entry = entry
-        self._model = entry.remote_model or entry.name
 
     def answer(
         self, request: ChatRequest | CompletionRequest, stop: threading.Event
@@ -55,86 +56,66 @@ class Remote:
         """
         chat = isinstance(request, ChatRequest)
         path = "/chat/completions" if chat else "/completions"
-        start, first, tokens = time.monotonic(), None, 0
-        reason, usage = None, {}
-        with self._failing(stop), self._client() as client:
-            body = self._body(request)
-            with client.stream("POST", path, json=body) as response, hung_up_at(stop, response):
-                if response.status_code != httpx.codes.OK:
-                    raise self._said(response)
-                for data in _events(response, stop):
-                    if "error" in data:
-                        raise self._error(data["error"], 500)
-                    usage = data.get("usage") or usage
-                    for choice in data.get("choices", ()):
-                        if (words := _words(choice, chat)) is not None:
-                            first = first or time.monotonic()
-                            tokens += words.tokens
-                            yield words
-                        reason = choice.get("finish_reason") or reason
+        body, reader = body_for(request, self.entry), AnswerReader(chat)
+        start, first = time.monotonic(), None
+        with (
+            self._failing(stop, reader),
+            self._client() as client,
+            client.stream("POST", path, json=body) as response,
+            hung_up_at(stop, response),
+        ):
+            if response.status_code != httpx.codes.OK:
+                raise self._refusal(response, body)
+            reader.answers = True
+            for data in self._objects(response, reader, stop):
+                if (error := error_in(data)) is not None:
+                    raise self._error(error, 500)
+                for words in reader.read(data):
+                    first = first or time.monotonic()
+                    yield words
         if stop.is_set():
             raise Stopped
-        if reason is None:
+        if reader.reason is None:
+            raise self._broke_off(reader)
+        if not reader.began and reader.reason == "tool_calls":
             raise Unavailable(
-                "{model} broke off in the middle of its answer. Send the message again, or "
-                "continue the answer.",
+                "{model} asks for a tool in the place of an answer, and there are none here. Ask "
+                "again, for words.",
                 model=self.entry.title,
             )
         end = time.monotonic()
-        details = usage.get("prompt_tokens_details") or {}
         yield Finished(
-            "length" if reason == "length" else "stop",
-            prompt_tokens=usage.get("prompt_tokens", 0),
-            cached_tokens=details.get("cached_tokens", 0),
-            tokens=usage.get("completion_tokens", tokens),
+            reader.reason,
+            prompt_tokens=reader.prompt_tokens,
+            cached_tokens=reader.cached_tokens,
+            tokens=reader.tokens,
             prompt_seconds=(first or end) - start,
             seconds=end - (first or end),
+            left_out=tuple(reader.left_out),
         )
 
-    def _body(self, request: ChatRequest | CompletionRequest) -> dict[str, Any]:
-        body: dict[str, Any] = {
-            "model": self._model,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-            "temperature": request.temperature,
-            "top_p": request.top_p,
-            "seed": request.seed,
-        }
-        if request.max_new_tokens is not None:
-            body["max_tokens"] = request.max_new_tokens
-        if request.stop:
-            body["stop"] = list(request.stop)
-        if isinstance(request, ChatRequest):
-            body["messages"] = [message.model_dump() for message in request.messages]
-            if request.logprobs is not None:
-                body |= {"logprobs": True, "top_logprobs": request.logprobs}
-        else:
-            body["prompt"] = request.prompt
-            if request.logprobs is not None:
-                body["logprobs"] = request.logprobs
-        if self.entry.extensions:
-            penalty = request.repetition_penalty
-            body |= {"top_k": request.top_k, "min_p": request.min_p}
-            # vLLM's and Atelier's name, and llama.cpp's.
-            body |= {"repetition_penalty": penalty, "repeat_penalty": penalty}
-            if isinstance(request, ChatRequest) and request.continue_last:
-                # vLLM's and Atelier's names; llama.cpp goes on by itself.
-                body |= {"continue_final_message": True, "add_generation_prompt": False}
-        return body
+    # --- the connection ---------------------------------------------------------------------
 
     def _client(self) -> httpx.Client:
-        headers = {"Authorization": f"Bearer {self.entry.key}"} if self.entry.key else {}
+        key = (self.entry.key or "").strip()
+        if not (key.isascii() and key.isprintable()):
+            raise Refused(
+                "The key of {model} holds characters that cannot be sent. Correct api_key in the "
+                "model's file.",
+                model=self.entry.title,
+            )
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
         timeout = httpx.Timeout(self.entry.timeout, connect=CONNECT_SECONDS)
         return httpx.Client(
             base_url=self.entry.url, headers=headers, timeout=timeout, follow_redirects=False
         )
 
     @contextlib.contextmanager
-    def _failing(self, stop: threading.Event) -> Iterator[None]:
+    def _failing(self, stop: threading.Event, reader: AnswerReader) -> Iterator[None]:
         """Says what is wrong with the connection."""
         try:
             yield
-        except (httpx.HTTPError, httpx.StreamError, OSError, ValueError) as error:
+        except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError) as error:
             if stop.is_set():
                 raise Stopped from error
             if isinstance(error, httpx.ReadTimeout):
@@ -144,86 +125,176 @@ class Remote:
                     model=self.entry.title,
                     seconds=round(self.entry.timeout),
                 ) from error
+            if reader.answers:
+                raise self._broke_off(reader) from error
             raise Unavailable(
                 "The server of {model} cannot be reached ({reason}). Start it, or correct the url "
                 "in the model's file.",
                 model=self.entry.title,
-                reason=str(error) or type(error).__name__,
+                reason=_why(error),
+            ) from error
+        except TooLong as error:
+            raise Unavailable(
+                "The server of {model} has sent more than {limit} MB in one piece, which is not "
+                "read.",
+                model=self.entry.title,
+                limit=MAX_EVENT_BYTES // 10**6,
             ) from error
 
-    def _said(self, response: httpx.Response) -> UserError:
-        text = response.read().decode("utf-8", "replace")
-        try:
-            error = json.loads(text)
-        except ValueError:
-            error = text
-        return self._error(error, response.status_code)
+    def _objects(
+        self, response: httpx.Response, reader: AnswerReader, stop: threading.Event
+    ) -> Iterator[Mapping[str, Any]]:
+        """The objects of a stream of events, or of an answer that a server sends as a whole."""
+        chunks = response.iter_bytes()
+        begin = b""
+        for chunk in chunks:
+            begin += chunk
+            if begin.strip():
+                break
+        chunks = itertools.chain([begin], chunks)
+        if begin.lstrip().startswith(_WHOLE):
+            text = _joined(chunks, MAX_EVENT_BYTES)
+            is_json, data = parsed(text)
+            if not is_json or not objects(data):
+                raise self._not_the_protocol(text)
+            found = objects(data)
+            if not any("choices" in each or error_in(each) for each in found):
+                raise self._not_the_protocol(text)
+            yield from found
+            reader.reason = reader.reason or "stop"
+            return
+        for event in read_events(chunks):
+            if stop.is_set():
+                raise Stopped
+            text = event.data.strip()
+            if not text or event.kind == "ping":
+                continue
+            if text == "[DONE]":
+                reader.reason = reader.reason or "stop"
+                return
+            is_json, data = parsed(text)
+            if event.kind == "error":
+                raise self._error(data if is_json else text, 500)
+            if not is_json:
+                if not event.whole:
+                    return  # it was cut
+                raise self._not_the_protocol(text)
+            yield from objects(data)
 
-    def _error(self, error: Any, status: int) -> UserError:
+    # --- what is wrong ----------------------------------------------------------------------
+
+    def _broke_off(self, reader: AnswerReader) -> Unavailable:
+        if reader.began:
+            return Unavailable(
+                "{model} broke off in the middle of its answer. Send the message again, or "
+                "continue the answer.",
+                model=self.entry.title,
+            )
+        return Unavailable(
+            "{model} broke off before its answer began. Send the message again.",
+            model=self.entry.title,
+        )
+
+    def _not_the_protocol(self, text: str) -> Unavailable:
+        shown = " ".join(text.split())
+        return Unavailable(
+            "{model} broke off with what is no answer of OpenAI's protocol: {shown} Correct the "
+            "url in the model's file if no such server is there.",
+            model=self.entry.title,
+            shown=shown if len(shown) <= SHOWN else f"{shown[: SHOWN - 1]}…",
+        )
+
+    def _refusal(self, response: httpx.Response, body: Mapping[str, Any]) -> UserError:
+        """What a status other than 200 says."""
+        status = response.status_code
+        if 300 <= status < 400:
+            return Unavailable(
+                "The server of {model} sends its clients on to {address}. Correct the url in the "
+                "model's file.",
+                model=self.entry.title,
+                address=_address(response.headers.get("location", "")),
+            )
+        text = _joined(response.iter_bytes(), MAX_ERROR_BYTES)
+        is_json, data = parsed(text)
+        return self._error(data if is_json else text, status, body)
+
+    def _error(self, error: Any, status: int, body: Mapping[str, Any] | None = None) -> UserError:
         """The server's refusal, in its own words."""
-        while isinstance(error, dict) and "error" in error:
+        reason = words_of(error) or ("no reason given" if body is None else f"HTTP {status}")
+        while isinstance(error, dict) and isinstance(error.get("error"), dict):
             error = error["error"]
-        fields = error if isinstance(error, dict) else {"message": str(error)}
-        reason = str(fields.get("message") or fields.get("detail") or fields)[:500].rstrip(".")
-        status = fields["code"] if isinstance(fields.get("code"), int) else status
-        code = f"{fields.get('code')} {fields.get('type')}"
+        fields = error if isinstance(error, dict) else {}
+        code = fields.get("code")
+        if isinstance(code, int | str) and re.fullmatch(r"[45]\d\d", str(code)):
+            status = int(code)
+        kinds = f"{code} {fields.get('type')} {reason}".lower()
         values = {"model": self.entry.title, "reason": reason}
-        if "context_length_exceeded" in code or "exceed_context_size" in code:
+        if any(each in kinds for each in _CONTEXT):
             return ContextExceeded("{model} refuses the prompt: {reason}.", **values)
-        if status in (401, 403):
+        if status == 401 or (status == 403 and "key" in kinds):
+            return self._key_refused(values)
+        if status == 429:
+            return Busy("The server of {model} is busy: {reason}. Try again later.", **values)
+        mentioned = set(re.findall(r"[a-z_]+", reason)) & (body or {}).keys() - {*NEEDED}
+        if status in (400, 422) and mentioned:
+            return Unavailable(
+                "The server of {model} could not answer: {reason}. If it does not take {fields}, "
+                "say so under omit_fields or rename_fields in the model's file.",
+                fields=", ".join(sorted(mentioned)),
+                **values,
+            )
+        return Unavailable("The server of {model} could not answer: {reason}.", **values)
+
+    def _key_refused(self, values: Mapping[str, str]) -> Refused:
+        if self.entry.key:
             return Refused(
                 "The server of {model} does not take the key ({reason}). Correct api_key in the "
                 "model's file.",
                 **values,
             )
-        if status == 429:
-            return Busy("The server of {model} is busy: {reason}. Try again later.", **values)
-        return Unavailable("The server of {model} could not answer: {reason}.", **values)
-
-
-def _events(response: httpx.Response, stop: threading.Event) -> Iterator[dict[str, Any]]:
-    for line in response.iter_lines():
-        if stop.is_set():
-            raise Stopped
-        if not line.startswith("data:"):
-            continue
-        text = line[5:].strip()
-        if text == "[DONE]":
-            return
-        data = json.loads(text)
-        if isinstance(data, dict):
-            yield data
-
-
-def _words(choice: dict[str, Any], chat: bool) -> Words | None:
-    text = (choice.get("delta") or {}).get("content") if chat else choice.get("text")
-    odds = _odds(choice.get("logprobs") or {})
-    if not text and not odds:
-        return None
-    return Words(text or "", max(1, len(odds)), odds)
-
-
-def _odds(logprobs: dict[str, Any]) -> tuple[TokenOdds, ...]:
-    if "content" in logprobs:  # chat
-        return tuple(_one(each) for each in logprobs["content"] or ())
-    tokens = logprobs.get("tokens") or ()  # completions
-    values = logprobs.get("token_logprobs") or ()
-    tops = logprobs.get("top_logprobs") or [{}] * len(tokens)
-    return tuple(
-        TokenOdds(
-            token,
-            value,
-            token.encode(),
-            tuple(TokenOdds(each, odds, each.encode()) for each, odds in (top or {}).items()),
+        if (name := self.entry.api_key_env) and not os.environ.get(name):
+            return Refused(
+                "The server of {model} wants a key ({reason}), and the environment variable "
+                "{name} is not set. Set it and start the studio again.",
+                name=name,
+                **values,
+            )
+        return Refused(
+            "The server of {model} wants a key ({reason}). Give it as api_key in the model's file.",
+            **values,
         )
-        for token, value, top in zip(tokens, values, tops, strict=False)
-    )
 
 
-def _one(data: dict[str, Any]) -> TokenOdds:
-    return TokenOdds(
-        data["token"],
-        data["logprob"],
-        bytes(data["bytes"]) if data.get("bytes") else data["token"].encode(),
-        tuple(_one(each) for each in data.get("top_logprobs") or ()),
-    )
+def _joined(chunks: Iterable[bytes], limit: int) -> str:
+    """The beginning of what comes, as a text."""
+    found, size = [], 0
+    for chunk in chunks:
+        found.append(chunk)
+        if (size := size + len(chunk)) >= limit:
+            break
+    return b"".join(found)[:limit].decode("utf-8", "replace").removeprefix("\ufeff")
+
+
+def _why(error: Exception) -> str:
+    """Why a connection failed, as the system or the other side says it."""
+    if isinstance(error, httpx.TimeoutException):
+        return f"it did not take the connection within {CONNECT_SECONDS:.0f} seconds"
+    if isinstance(error, httpx.RemoteProtocolError):
+        return "it hung up, or does not speak HTTP"
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            # Of TLS: "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: … (_ssl.c:1006)"
+            return re.sub(r"^\[[^\]]*+\] | \(_ssl\.c:\d+\)$", "", cause.strerror)
+        cause = cause.__cause__ or cause.__context__
+    return "the connection failed"
+
+
+def _address(location: str) -> str:
+    """Where a redirection leads, without what may be secret in it."""
+    try:
+        parts = urlsplit(location)
+    except ValueError:
+        return "another address"
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}"[:200] if host else parts.path[:200] or "nowhere"

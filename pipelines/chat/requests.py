@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -15,6 +16,12 @@ MAX_NEW_TOKENS = 131_072
 MAX_STOPS, MAX_STOP_LENGTH = 16, 200
 MAX_SEED = 2**32 - 2  # llama.cpp takes 2³² − 1 for “draw one”
 MAX_LOGPROBS = 20
+CHARACTERS = 4  # of English a token, about
+MAX_BIASES = 1000
+PENALTY_WINDOW = 64
+"""Of prompt and answer, the last tokens that presence and frequency penalties look at.
+
+llama.cpp's usual window: over a whole context, a frequency penalty would forbid common words."""
 
 Role = Literal["system", "user", "assistant"]
 
@@ -51,7 +58,7 @@ class Sampling(BaseModel):
     top_p: Annotated[
         float | None,
         Field(
-            gt=0,
+            ge=0,
             le=1,
             allow_inf_nan=False,
             title="Top-p",
@@ -131,6 +138,44 @@ class Generation(Sampling):
         ),
     ] = None
 
+    presence_penalty: Annotated[
+        float,
+        Field(
+            ge=-2,
+            le=2,
+            allow_inf_nan=False,
+            title="Presence penalty",
+            description="Above 0 makes what was said a moment ago less likely; 0 is off.",
+        ),
+    ] = 0.0
+    frequency_penalty: Annotated[
+        float,
+        Field(
+            ge=-2,
+            le=2,
+            allow_inf_nan=False,
+            title="Frequency penalty",
+            description="The same, the more the oftener it was said; 0 is off.",
+        ),
+    ] = 0.0
+    logit_bias: Annotated[
+        dict[
+            Annotated[int, Field(ge=0, le=2**31 - 1)],
+            Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)],
+        ],
+        Field(
+            max_length=MAX_BIASES,
+            title="Logit bias",
+            description="What is added to the logits of tokens, by their numbers in the model's "
+            "vocabulary: −100 forbids a token.",
+        ),
+    ] = {}
+
+    @property
+    def penalty_window(self) -> int | None:
+        """How many of the last tokens the penalties look at; None: all."""
+        return PENALTY_WINDOW if self.presence_penalty or self.frequency_penalty else None
+
     @field_validator("stop")
     @classmethod
     def _stops(cls, stops: tuple[str, ...]) -> tuple[str, ...]:
@@ -172,31 +217,60 @@ class ChatRequest(Generation):
 
 
 class CompletionRequest(Generation):
-    """Text that goes on where the prompt ends; no chat template is put around it."""
+    """Text that goes on where the prompt ends; no chat template is put around it.
+
+    Attributes:
+        prompt_tokens: in the place of ``prompt``, where they are given.
+        max_new_tokens: may be 0 here: the prompt is read and nothing said.
+        echo: the prompt comes before the answer, with its tokens' odds where odds are asked for.
+    """
 
     prompt: Annotated[
         str, Field(max_length=MAX_TEXT, title="Prompt", description="What is gone on with.")
-    ]
+    ] = ""
+    prompt_tokens: Annotated[
+        tuple[Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)], ...] | None,
+        Field(
+            min_length=1,
+            max_length=MAX_TEXT,
+            title="Tokens of the prompt",
+            description="The same in numbers of the model's vocabulary.",
+        ),
+    ] = None
+    max_new_tokens: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            le=MAX_NEW_TOKENS,
+            title="Longest answer",
+            description="In tokens, about ¾ of a word each. Empty: until the answer ends.",
+        ),
+    ] = None
+    echo: bool = False
 
 
 def check_order(messages: tuple[ChatMessage, ...], continue_last: bool) -> None:
-    """Whether these messages can be answered.
+    """Whether these messages can be answered, or the last one gone on with.
 
     Raises:
-        BadRequest: there are none, a system message is not the first, or the last message is not
-            one that can be answered (or gone on with).
+        BadRequest: there are none, or there is no answer to go on with.
     """
     if not messages:
         raise BadRequest("There are no messages. Send at least one of the role user.")
-    for number, message in enumerate(messages[1:], start=2):
-        if message.role == "system":
-            raise BadRequest(
-                "Message {number} is the system's; only the first message may be.", number=number
-            )
-    last, wanted = messages[-1].role, "assistant" if continue_last else "user"
-    if last != wanted:
+    if continue_last and messages[-1].role != "assistant":
         raise BadRequest(
-            "The last message is the {role}'s; it must be the {wanted}'s.", role=last, wanted=wanted
+            "The last message is the {role}'s; it must be the {wanted}'s.",
+            role=messages[-1].role,
+            wanted="assistant",
         )
-    if all(message.role == "system" for message in messages):
-        raise BadRequest("There is nothing to answer: send a message of the role user.")
+
+
+def about_tokens(request: Generation) -> int:
+    """A guess at the tokens of a prompt whose tokenizer is elsewhere."""
+    if isinstance(request, ChatRequest):
+        contents = (message.content for message in request.messages)
+        return sum(math.ceil(len(content) / CHARACTERS) + 4 for content in contents)
+    if isinstance(request, CompletionRequest):
+        tokens = request.prompt_tokens
+        return math.ceil(len(request.prompt) / CHARACTERS) if tokens is None else len(tokens)
+    return 0

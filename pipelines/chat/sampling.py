@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pipelines.chat.requests import Sampling
@@ -12,19 +12,27 @@ if TYPE_CHECKING:
 
 
 def reshape(
-    logits: torch.Tensor, sampling: Sampling, previous_ids: Sequence[int] | torch.Tensor = ()
+    logits: torch.Tensor,
+    sampling: Sampling,
+    previous_ids: Sequence[int] | torch.Tensor = (),
+    *,
+    presence_penalty: float = 0.0,
+    frequency_penalty: float = 0.0,
 ) -> torch.Tensor:
     """The probabilities that a token is drawn with.
 
-    Applied in this order: repetition penalty (Keskar et al. 2019, section 4.1), top-k, top-p
-    (Holtzman et al. 2020), min-p (Nguyen et al. 2024), temperature. So a temperature makes no
-    token possible that the cuts have taken away; transformers' ``generate`` has it before them.
+    Applied in this order: repetition penalty (Keskar et al. 2019, section 4.1), presence and
+    frequency penalties, top-k, top-p (Holtzman et al. 2020), min-p (Nguyen et al. 2024),
+    temperature. So a temperature makes no token possible that the cuts have taken away;
+    transformers' ``generate`` has it before them.
 
     Args:
         logits: (V,), any floating dtype; not changed.
         sampling: a value that is None counts as off (temperature 1).
-        previous_ids: tokens that were said already, for the repetition penalty; repeated ones
-            count once.
+        previous_ids: tokens that were said already, for the penalties; for the repetition penalty
+            repeated ones count once.
+        presence_penalty: taken from the logit of every token that was said.
+        frequency_penalty: the same, as many times as it was said.
 
     Returns:
         (V,) float32, sum 1. Temperature 0: one-hot of the first of the likeliest.
@@ -32,6 +40,7 @@ def reshape(
     import torch
 
     scores = _penalised(logits.float(), sampling.repetition_penalty, previous_ids)
+    scores = _lowered(scores, presence_penalty, frequency_penalty, previous_ids)
     temperature = 1.0 if sampling.temperature is None else sampling.temperature
     if temperature == 0:  # no cut takes the likeliest away
         return torch.zeros_like(scores).index_fill_(0, scores.argmax(), 1.0)
@@ -45,7 +54,7 @@ def reshape(
     if top_p is not None and top_p < 1:
         odds = kept.softmax(0)
         before = odds.cumsum(0) - odds  # of all likelier ones
-        before[0] = 0.0
+        before[0] = -1.0  # the likeliest stays, at a top-p of 0 too
         kept = kept.masked_fill(before >= top_p, -torch.inf)
     if min_p:
         odds = kept.softmax(0)
@@ -53,6 +62,17 @@ def reshape(
     # The highest becomes 0: a temperature of 0.0001 would make infinities of large logits.
     odds = ((kept - kept.max()) / temperature).softmax(0)
     return odds if ids is None else torch.zeros_like(scores).scatter_(0, ids, odds)
+
+
+def biased(logits: torch.Tensor, biases: Mapping[int, float]) -> torch.Tensor:
+    """The logits (V,) with ``biases`` added to those of some tokens, by their ids, as float32."""
+    import torch
+
+    scores = logits.float()
+    if not biases:
+        return scores
+    ids = torch.tensor(list(biases), device=scores.device)
+    return scores.index_add(0, ids, torch.tensor(list(biases.values()), device=scores.device))
 
 
 def draw(probabilities: torch.Tensor, generator: torch.Generator) -> int:
@@ -80,3 +100,18 @@ def _penalised(
     ids = torch.as_tensor(previous_ids, device=scores.device).unique()
     said = scores[ids]
     return scores.index_copy(0, ids, torch.where(said < 0, said * penalty, said / penalty))
+
+
+def _lowered(
+    scores: torch.Tensor,
+    presence: float,
+    frequency: float,
+    previous_ids: Sequence[int] | torch.Tensor,
+) -> torch.Tensor:
+    import torch
+
+    if not (presence or frequency) or not len(previous_ids):
+        return scores
+    ids = torch.as_tensor(previous_ids, device=scores.device)
+    ids, counts = ids.unique(return_counts=True)
+    return scores.index_add(0, ids, -(presence + frequency * counts.to(scores.dtype)))

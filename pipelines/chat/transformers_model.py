@@ -46,6 +46,7 @@ class TransformersModel:
         self.entry, self.model, self.tokenizer = entry, model, tokenizer
         trained = getattr(model.config, "max_position_embeddings", entry.context_length)
         self.context_length = min(trained, entry.context_length)
+        self.vocabulary_size = int(model.config.vocab_size)
         self._turn = threading.Lock()
         # bitsandbytes' weights stay on the card they were quantised on.
         self.movable = entry.quantisation == "none"
@@ -97,6 +98,10 @@ class TransformersModel:
         """The tokens of a plain prompt, special tokens read as such."""
         return self.tokenizer(text)["input_ids"]
 
+    def text_of(self, tokens: Sequence[int]) -> str:
+        """The text that tokens stand for, special ones included."""
+        return self.tokenizer.decode(list(tokens), clean_up_tokenization_spaces=False)
+
     def generate(
         self, prompt: Sequence[int], request: Generation, stop: threading.Event
     ) -> Iterator[Reading | Words | Finished]:
@@ -128,7 +133,7 @@ class TransformersModel:
     ) -> Iterator[Reading | Words | Finished]:
         import torch
 
-        from pipelines.chat.sampling import draw, reshape
+        from pipelines.chat.sampling import biased, draw, reshape
 
         start = time.perf_counter()
         room = self.context_length - len(prompt)
@@ -148,11 +153,17 @@ class TransformersModel:
 
         random = torch.Generator().manual_seed(request.seed)
         text = Detokenizer(self.tokenizer, prompt, request.stop)
-        ids, reason = list(prompt), "length"
+        ids, reason, window = list(prompt), "length", request.penalty_window
+        penalties = {
+            "presence_penalty": request.presence_penalty,
+            "frequency_penalty": request.frequency_penalty,
+        }
         while len(ids) - len(prompt) < limit:
             if stop.is_set():
                 raise Stopped
-            token = draw(reshape(logits, request, ids), random)
+            said = ids if window is None else ids[-window:]
+            odds = reshape(biased(logits, request.logit_bias), request, said, **penalties)
+            token = draw(odds, random)
             ids.append(token)
             if token in self._ends:
                 reason = "stop"

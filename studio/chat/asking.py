@@ -62,7 +62,8 @@ def added_up(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any
     if not before:
         return facts
     for name in _SUMS:
-        facts[name] = (before.get(name) or 0) + (now.get(name) or 0)
-    if facts["seconds"]:
+        if name not in now or now[name] is not None:  # another server may not have told it
+            facts[name] = (before.get(name) or 0) + now.get(name, 0)
+    if facts.get("seconds") and facts.get("completion_tokens") is not None:
         facts["tokens_per_second"] = facts["completion_tokens"] / facts["seconds"]
     return facts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipelines.chat.catalog import ChatEntry
@@ -90,7 +90,7 @@ def used(path: Sequence[StoredMessage]) -> int | None:
     """Tokens of the context that what is shown takes, as the model has counted them last."""
     for each in reversed(path):
         if each.facts.get("prompt_tokens") is not None:
-            return each.facts["prompt_tokens"] + each.facts.get("completion_tokens", 0)
+            return each.facts["prompt_tokens"] + (each.facts.get("completion_tokens") or 0)
     return None if path else 0
 
 
@@ -103,6 +103,7 @@ def message_json(message: StoredMessage, language: str, drawn: bool = False) -> 
         "state": message.state,
         "model": message.model,
         "facts": message.facts,
+        "notes": _notes(message.facts, language),
         "error": message.error and translate(message.error, language),
         "can_continue": message.can_continue,
         "place": message.place,
@@ -113,6 +114,26 @@ def message_json(message: StoredMessage, language: str, drawn: bool = False) -> 
         # One that is being written is drawn piece by piece, from its beginning.
         shown["html"] = "" if message.state == STREAMING else _drawn(message.content)
     return shown
+
+
+def _notes(facts: Mapping[str, Any], language: str) -> list[str]:
+    """What is to be known of an answer of another server's beside its words."""
+    notes = []
+    if facts.get("finish_reason") == "content_filter":
+        notes.append(translate("Cut by the server's filter of contents", language))
+    if kinds := str(facts.get("left_out") or ""):
+        kinds = ", ".join(translate(kind, language) for kind in kinds.split(", "))
+        notes.append(
+            translate(Message("Sent besides and not shown: {kinds}", kinds=kinds), language)
+        )
+    names = str(facts.get("not_sent") or "").split(", ")
+    fields = [Generation.model_fields[name] for name in names if name in Generation.model_fields]
+    if fields:
+        titles = ", ".join(translate(field.title, language) for field in fields)
+        notes.append(
+            translate(Message("Not sent to this server: {settings}", settings=titles), language)
+        )
+    return notes
 
 
 # --- models -------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from starlette.types import Receive
 
 from pipelines.chat.events import Reading, TokenOdds, Words
-from pipelines.chat.requests import Generation
+from pipelines.chat.requests import Generation, about_tokens
 from pipelines.errors import Stopped
 from pipelines.events import Result
 
@@ -160,7 +160,7 @@ class Run:
         self._feed.put(-1, Gone())
 
     def _run(self, index: int, events: Events) -> None:
-        counted = _Counted(events)
+        counted = _Counted(events, self._requests[index])
         try:
             self._work(index, counted)
             if not isinstance(counted.last, Result):
@@ -200,8 +200,8 @@ class _Counted:
         last: the last event.
     """
 
-    def __init__(self, events: Iterable[Any]) -> None:
-        self._events = events
+    def __init__(self, events: Iterable[Any], request: Generation) -> None:
+        self._events, self._request = events, request
         self.read = self.written = 0
         self.last: Any = None
 
@@ -212,8 +212,15 @@ class _Counted:
             elif isinstance(event, Reading):
                 self.read = event.total
             elif isinstance(event, Result):
-                # What the prompt's cache has saved is not counted.
-                self.read = event.data["prompt_tokens"] - event.data["cached_tokens"]
-                self.written = event.data["completion_tokens"]
+                self._count(event.data)
             self.last = event
             yield event
+
+    def _count(self, facts: dict[str, Any]) -> None:
+        """Another server may have told no counts; then the prompt's is a guess."""
+        if facts["prompt_tokens"] is None:
+            self.read = about_tokens(self._request)
+        else:  # what the prompt's cache has saved is not counted
+            self.read = facts["prompt_tokens"] - facts["cached_tokens"]
+        if facts["completion_tokens"] is not None:
+            self.written = facts["completion_tokens"]

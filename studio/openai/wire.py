@@ -187,14 +187,18 @@ def chat_odds(odds: Sequence[TokenOdds], count: int) -> dict[str, Any]:
     }
 
 
-def usage(facts: Iterable[dict[str, Any]], prompts: int) -> dict[str, Any]:
+def usage(facts: Iterable[dict[str, Any]], prompts: int) -> dict[str, Any] | None:
     """What a request has taken, in tokens; a prompt counts once, however many answers it got.
+
+    None where another server has answered that has not told its counts.
 
     Args:
         facts: of all choices, those to one prompt beside one another.
         prompts: how many there were.
     """
     facts = list(facts)
+    if any(each[name] is None for each in facts for name in ("prompt_tokens", "completion_tokens")):
+        return None
     firsts = facts[:: max(1, len(facts) // prompts)]
     prompt = sum(each["prompt_tokens"] for each in firsts)
     completion = sum(each["completion_tokens"] for each in facts)
@@ -218,5 +222,5 @@ def _token(odds: TokenOdds) -> str:
         return "bytes:" + "".join(f"\\x{byte:02x}" for byte in odds.bytes)
 
 
-def _number(logprob: float) -> float:
-    return max(logprob, LEAST_LOGPROB)
+def _number(logprob: float | None) -> float | None:
+    return None if logprob is None else max(logprob, LEAST_LOGPROB)

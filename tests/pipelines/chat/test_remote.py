@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -22,6 +22,7 @@ from pipelines.chat.events import Words
 from pipelines.chat.requests import STARTER, ChatRequest, CompletionRequest
 from pipelines.errors import Busy, Refused, Stopped, Unavailable
 from tests.pipelines.chat.conftest import make_cache
+from tests.pipelines.chat.providers import delta, provider, replying, streaming
 
 KEY = "the-key"
 
@@ -77,56 +78,8 @@ def far(tmp_path: Path):
 @pytest.fixture
 def acting():
     """``acting(handle)``: the address of a server that answers a POST by ``handle(handler)``."""
-    servers = []
-
-    def acting(handle) -> str:
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                self.rfile.read(int(self.headers["content-length"]))
-                handle(self)
-
-            def log_message(self, *args) -> None:
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        return f"http://127.0.0.1:{server.server_port}/v1"
-
-    yield acting
-    for server in servers:
-        server.shutdown()
-        server.server_close()
-
-
-def replying(status: int, body: object):
-    def handle(handler: BaseHTTPRequestHandler) -> None:
-        data = json.dumps(body).encode()
-        handler.send_response(status)
-        handler.send_header("content-length", str(len(data)))
-        handler.end_headers()
-        handler.wfile.write(data)
-
-    return handle
-
-
-def streaming(*chunks: object, then: float = 0.0):
-    def handle(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(200)
-        handler.send_header("content-type", "text/event-stream")
-        handler.end_headers()
-        for chunk in chunks:
-            text = chunk if isinstance(chunk, str) else json.dumps(chunk)
-            handler.wfile.write(f"data: {text}\n\n".encode())
-            handler.wfile.flush()
-        time.sleep(then)
-
-    return handle
-
-
-def delta(text: str, reason: str | None = None) -> dict:
-    return {"choices": [{"delta": {"content": text}, "finish_reason": reason, "index": 0}]}
+    with contextlib.ExitStack() as servers:
+        yield lambda handle: servers.enter_context(provider(handle))
 
 
 @pytest.mark.parametrize("temperature", [0, 1.3])

@@ -48,6 +48,9 @@ def test_all_settings_reach_the_engine():
         "logprobs": 4,
         "continue_last": True,
         "overflow": "refuse",
+        "presence_penalty": 0,
+        "frequency_penalty": 0,
+        "logit_bias": {},
     }
 
 

@@ -1,0 +1,280 @@
+"""What servers of OpenAI's protocol send, read so that nothing is taken for granted.
+
+Of other people's servers every field may be null, missing, a list in the place of one object, or of
+another type. Nothing here raises for that: what cannot be used is passed over, and what a person
+would miss is noted.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pipelines.chat.events import TokenOdds, Words
+
+MOST_TOKENS = 10**9  # a count beyond this is none
+SHOWN = 300  # characters of a server's own words
+_LENGTH = {"length", "max_tokens", "model_length", "max_output_tokens"}
+_FILTER = {"content_filter", "safety", "recitation", "prohibited_content", "blocklist", "refusal"}
+# A delta's field → what a person is told that it was.
+_NOT_WORDS = {
+    "reasoning_content": "thoughts",
+    "reasoning": "thoughts",
+    "reasoning_details": "thoughts",
+    "thinking": "thoughts",
+    "tool_calls": "tool calls",
+    "function_call": "tool calls",
+    "images": "pictures",
+    "audio": "sound",
+}
+_KINDS_OF_PART = {
+    "thinking": "thoughts",
+    "reasoning": "thoughts",
+    "redacted_thinking": "thoughts",
+    "tool_use": "tool calls",
+    "tool_call": "tool calls",
+    "image_url": "pictures",
+    "image": "pictures",
+    "audio": "sound",
+    "input_audio": "sound",
+}
+
+
+class AnswerReader:
+    """Reads the objects of one answer, in pieces or whole.
+
+    Args:
+        chat: whether it answers a conversation; else it goes on with a prompt.
+
+    Attributes:
+        answers: whether the server has begun to answer, be it without words.
+        began: whether any words or odds have come.
+        reason: why it ended: ``"stop"``, ``"length"``, ``"content_filter"`` or ``"tool_calls"``;
+            None as long as nothing has said so.
+        left_out: what has come besides words and is not handed on.
+    """
+
+    def __init__(self, chat: bool) -> None:
+        self._chat = chat
+        self._usage: dict[str, Any] = {}
+        self._half = ""  # of a character that UTF-16 writes in two, split between two pieces
+        self.answers = self.began = False
+        self.reason: str | None = None
+        self.left_out: dict[str, None] = {}  # in the order of their coming
+
+    def read(self, data: Mapping[str, Any]) -> Iterator[Words]:
+        """The words in one object."""
+        self._count(data.get("usage"))
+        for choice in objects(data.get("choices")):
+            if choice.get("index") not in (None, 0, "0"):  # one answer is asked for
+                continue
+            self._count(choice.get("usage"))
+            text = "".join(self._texts(choice))
+            odds = _odds(choice.get("logprobs"))
+            if (reason := reason_of(choice.get("finish_reason"))) is not None:
+                self.reason = reason
+                text += self._rest()
+            if text or odds:
+                self.began = True
+                yield Words(text, max(1, len(odds)), odds)
+
+    @property
+    def prompt_tokens(self) -> int | None:
+        """Tokens of the prompt, or None where the server has not told."""
+        return count_in(self._usage.get("prompt_tokens")) or None
+
+    @property
+    def tokens(self) -> int | None:
+        """Tokens of the answer, or None where the server has not told."""
+        found = count_in(self._usage.get("completion_tokens"))
+        return None if found == 0 and self.began else found
+
+    @property
+    def cached_tokens(self) -> int:
+        details = self._usage.get("prompt_tokens_details")
+        cached = details.get("cached_tokens") if isinstance(details, dict) else None
+        return min(count_in(cached) or 0, self.prompt_tokens or 0)
+
+    def _count(self, usage: Any) -> None:
+        """Keeps what a usage object tells, which may tell of one count at a time."""
+        if isinstance(usage, dict):
+            self._usage |= {name: value for name, value in usage.items() if value is not None}
+
+    def _texts(self, choice: Mapping[str, Any]) -> Iterator[str]:
+        # Some servers put the whole answer so far beside each piece.
+        said = objects(choice.get("delta")) or objects(choice.get("message"))
+        for piece in said:
+            for name, kind in _NOT_WORDS.items():
+                if piece.get(name):
+                    self.left_out[kind] = None
+            yield self._paired(self._content(piece.get("content")))
+            yield self._paired(self._content(piece.get("refusal")))
+        if not said:  # of a completion, or of a server that answers a conversation like one
+            yield self._paired(self._content(choice.get("text")))
+
+    def _content(self, content: Any) -> str:
+        if content is None:
+            return ""
+        if isinstance(content, str):
+            return content
+        if isinstance(content, list):
+            return "".join(map(self._content, content))
+        if isinstance(content, dict):
+            for name in ("text", "refusal"):
+                if isinstance(content.get(name), str):
+                    return content[name]
+            kind = content.get("type")
+            kind = _KINDS_OF_PART.get(kind) if isinstance(kind, str) else None
+            self.left_out[kind or "something that is no text"] = None
+            return ""
+        self.left_out["something that is no text"] = None
+        return ""
+
+    def _paired(self, text: str) -> str:
+        """The text with characters whole whose halves came in two pieces."""
+        if not text:
+            return ""
+        text = self._half + text
+        cut = len(text) - 1 if "\ud800" <= text[-1] <= "\udbff" else len(text)
+        text, self._half = text[:cut], text[cut:]
+        return _whole(text)
+
+    def _rest(self) -> str:
+        rest, self._half = self._half, ""
+        return _whole(rest)
+
+
+def objects(value: Any) -> list[dict[str, Any]]:
+    """The objects in ``value``: itself, or those of a list."""
+    if isinstance(value, dict):
+        return [value]
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def count_in(value: Any) -> int | None:
+    """A count of tokens, or None where ``value`` is none."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if 0 <= value <= MOST_TOKENS else None
+
+
+def reason_of(value: Any) -> str | None:
+    """Why an answer ended, in the words of OpenAI's protocol; None where it has not."""
+    if not isinstance(value, str) or not value:
+        return None
+    lowered = value.lower()
+    if lowered in _LENGTH:
+        return "length"
+    if lowered in _FILTER:
+        return "content_filter"
+    return "tool_calls" if lowered in ("tool_calls", "function_call", "tool_use") else "stop"
+
+
+def error_in(data: Mapping[str, Any]) -> Any:
+    """The error that an object tells of, or None."""
+    if data.get("error"):
+        return data["error"]
+    if data.get("object") == "error":  # as older servers of vLLM have it
+        return dict(data)
+    for choice in objects(data.get("choices")):
+        if choice.get("error"):
+            return choice["error"]
+        if choice.get("finish_reason") == "error":
+            return "it ended with an error and did not say which"
+    return None
+
+
+def words_of(error: Any) -> str:
+    """What an error says, in the server's own words and in one line; may be empty."""
+    return " ".join(_said(error, 4).split())[:SHOWN].rstrip(" .")
+
+
+def _said(error: Any, depth: int) -> str:
+    if isinstance(error, str):
+        return _plain(error)
+    if isinstance(error, list) and depth:
+        return "; ".join(filter(None, (_said(each, depth - 1) for each in error[:3])))
+    if not isinstance(error, dict) or not depth:
+        return ""
+    for name in ("message", "msg", "detail", "error", "error_message", "title", "code", "type"):
+        if found := _said(error.get(name), depth - 1):
+            place = error.get("loc")  # of FastAPI: where in the body it is
+            at = ".".join(str(each) for each in place[1:4]) if isinstance(place, list) else ""
+            return f"{at}: {found}" if at else found
+    return ""
+
+
+def _plain(text: str) -> str:
+    """A text without the tags of a page, which proxies answer with."""
+    text = text[:5000].strip()
+    if not text.startswith("<"):
+        return text
+    text = re.sub(r"<(script|style)\b[^<]*+</\1[^<>]*+>?", " ", text, flags=re.IGNORECASE)
+    return re.sub(r"<[^<>]*+>?", " ", text)
+
+
+def parsed(text: str) -> tuple[bool, Any]:
+    """Whether ``text`` is JSON, and what it holds."""
+    try:
+        return True, json.loads(text)
+    except (ValueError, RecursionError):
+        return False, None
+
+
+def _whole(text: str) -> str:
+    """Pairs of surrogates as the character that they stand for; a lone one as U+FFFD."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _odds(logprobs: Any) -> tuple[TokenOdds, ...]:
+    if not isinstance(logprobs, dict):
+        return ()
+    if "tokens" not in logprobs:  # chat
+        return tuple(found for each in objects(logprobs.get("content")) if (found := _one(each)))
+    tokens, values = _list(logprobs["tokens"]), _list(logprobs.get("token_logprobs"))
+    tops = _list(logprobs.get("top_logprobs"))
+    found = []
+    for at, token in enumerate(tokens):
+        value = values[at] if at < len(values) else None
+        top = tops[at] if at < len(tops) and isinstance(tops[at], dict) else {}
+        if isinstance(token, str):
+            others = (_odds_of(each, odds) for each, odds in top.items())
+            rest = tuple(each for each in others if each.logprob is not None)
+            found.append(_odds_of(token, value, top=rest))
+    return tuple(found)
+
+
+def _one(data: Mapping[str, Any]) -> TokenOdds | None:
+    token = data.get("token")
+    if not isinstance(token, str):
+        return None
+    tops = (_one(each) for each in objects(data.get("top_logprobs")))
+    return _odds_of(token, data.get("logprob"), data.get("bytes"),
+                    tuple(each for each in tops if each is not None))  # fmt: skip
+
+
+def _odds_of(
+    token: str, value: Any, data: Any = None, top: tuple[TokenOdds, ...] = ()
+) -> TokenOdds:
+    token = _whole(token)
+    is_bytes = (
+        isinstance(data, list)
+        and data
+        and all(type(each) is int and 0 <= each <= 255 for each in data)
+    )
+    return TokenOdds(token, _logprob(value), bytes(data) if is_bytes else token.encode(), top)
+
+
+def _logprob(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value < 1:
+        return None  # NaN is not less either
+    return -math.inf if value < -1e30 else min(float(value), 0.0)
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
