@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from studio.server import Studio
 
 LATEST = 100  # messages that are shown at first
-_drawn = functools.lru_cache(maxsize=256)(render)
 
 
 def listed(conversation: Conversation) -> dict[str, Any]:
@@ -112,7 +110,7 @@ def message_json(message: StoredMessage, language: str, drawn: bool = False) -> 
     }
     if drawn and message.role == "assistant":
         # One that is being written is drawn piece by piece, from its beginning.
-        shown["html"] = "" if message.state == STREAMING else _drawn(message.content)
+        shown["html"] = "" if message.state == STREAMING else render(message.content)
     return shown
 
 
