@@ -3,7 +3,7 @@
 ``(a)`` weighs ×1.1, ``[a]`` ÷1.1, ``(a:1.3)`` ×1.3, nested ones multiply; ``\\(`` is a parenthesis;
 ``BREAK`` begins a new chunk. A chunk is what the text encoder reads at once (75 tokens for CLIP,
 between its start and end tokens); longer prompts are read in chunks whose embeddings are laid end
-to end.
+to end. A chunk that is full ends at its last comma, if that is among its last 20 tokens.
 
 Why not the library compel: it has a syntax of its own, ``(a)1.3`` and ``a++``, has no ``[a]``, no
 ``(a:1.3)`` and no ``BREAK``, and blends with the empty prompt where A1111 scales. Prompts and
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,17 +25,19 @@ if TYPE_CHECKING:
 
 MAX_WEIGHT = 10.0
 _BRACKET = 1.1
+_BACKTRACK = 20  # tokens behind a comma that go to the next chunk: A1111's setting of this name
 
 _TOKEN = re.compile(
     r"""
     \\(?P<escaped>[\\()\[\]])               # \( \) \[ \] \\
-    | :\s*(?P<weight>[+-]?(?:\d+\.?\d*|\.\d+))\s*\)   # :1.3)
+    | :\s*+(?P<weight>[+-]?(?:\d++(?:\.\d*+)?+|\.\d++))\s*+\)   # :1.3)
     | (?P<sign>[()\[\]])
-    | (?P<text>[^\\()\[\]:]+|.)
+    | (?P<text>[^\\()\[\]:]++|.)
     """,
     re.VERBOSE | re.DOTALL,
 )
-_BREAK = re.compile(r"\s*\bBREAK\b\s*")
+_BREAK = re.compile(r"\bBREAK\b")
+_LEARNED = re.compile(r"atelier([0-9a-f]{12})n\d+w")  # see learned_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +60,8 @@ class _Group:
 def parse(prompt: str) -> list[list[Fragment]]:
     """Split a prompt into parts at ``BREAK``, each a list of fragments; equal neighbours are one.
 
-    Brackets that nothing closes hold until the end, as in A1111; closing ones that nothing opened
-    are plain text.
+    A ``BREAK`` at the end begins nothing. Brackets that nothing closes hold until the end, as in
+    A1111; closing ones that nothing opened are plain text.
 
     Raises:
         BadRequest: a weight beyond ±10.
@@ -68,12 +71,16 @@ def parse(prompt: str) -> list[list[Fragment]]:
     """
     parts: list[list[Fragment]] = [[]]
     for fragment in _fragments(prompt):
-        first, *others = _BREAK.split(fragment.text)
-        _append(parts[-1], first, fragment.weight)
-        for text in others:
-            parts.append([])
+        texts = _BREAK.split(fragment.text)
+        last = len(texts) - 1
+        for number, text in enumerate(texts):
+            # The blanks beside BREAK belong to it.
+            text = text.lstrip() if number else text
+            text = text.rstrip() if number < last else text
+            if number:
+                parts.append([])
             _append(parts[-1], text, fragment.weight)
-    return parts
+    return parts if parts[-1] or len(parts) == 1 else parts[:-1]
 
 
 def is_weighted(prompt: str) -> bool:
@@ -165,17 +172,16 @@ class _TextEncoder:
 
     def chunks(self, parts: list[list[Fragment]]) -> list[Chunk]:
         """Token ids in chunks that fit; each part begins a new one."""
-        room = self.length - 2
+        comma = self.tokenizer(",", add_special_tokens=False).input_ids[-1]
+        words = _learned_ids(self.tokenizer)
         chunks = []
         for part in parts:
-            ids, weights = [], []
+            tokens: list[tuple[int, float]] = []
             for fragment in part:
                 text = self.convert(fragment.text, self.tokenizer)
                 new = self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids
-                ids += new
-                weights += [fragment.weight] * len(new)
-            starts = range(0, max(len(ids), 1), room)
-            chunks += [Chunk(ids[i : i + room], weights[i : i + room]) for i in starts]
+                tokens += [(id, fragment.weight) for id in new]
+            chunks += split_tokens(tokens, self.length - 2, comma, words)
         return chunks
 
     def __call__(self, chunks: list[Chunk], count: int) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -213,6 +219,58 @@ class _TextEncoder:
             with torch.no_grad():
                 embeds = self.final_norm(embeds)
         return _weigh(embeds, [1.0, *chunk.weights, *[1.0] * (padding + 1)]), pooled
+
+
+def split_tokens(
+    tokens: Sequence[tuple[int, float]], room: int, comma: int, words: Mapping[int, int]
+) -> list[Chunk]:
+    """Tokens in chunks as A1111 fills them (``tokenize_line`` of its ``sd_hijack_clip.py``).
+
+    A full chunk that has a comma among its last 20 tokens ends there, and what stands behind the
+    comma begins the next chunk. A learned word is never divided.
+
+    Args:
+        tokens: id and weight of each.
+        room: tokens of one chunk.
+        comma: id of the comma.
+        words: first id of each learned word → how many tokens it is.
+    """
+    chunks: list[list[tuple[int, float]]] = [[]]
+    last_comma: int | None = None  # its place in the newest chunk
+    at = 0
+    while at < len(tokens):
+        id, newest = tokens[at][0], chunks[-1]
+        count = min(words.get(id, 1), room)
+        if len(newest) == room:
+            moved = []
+            near = last_comma is not None and room - last_comma <= _BACKTRACK
+            if near and id != comma:
+                moved = newest[last_comma + 1 :]
+                del newest[last_comma + 1 :]
+            chunks.append(moved)
+            last_comma = None
+        elif id == comma:
+            last_comma = len(newest)
+        if len(chunks[-1]) + count > room:
+            chunks.append([])
+            last_comma = None
+        chunks[-1] += tokens[at : at + count]
+        at += count
+    return [Chunk([id for id, _ in each], [weight for _, weight in each]) for each in chunks]
+
+
+def learned_tokens(id: str, count: int) -> list[str]:
+    """What a tokenizer calls a learned word of ``count`` vectors: tokens that nobody types."""
+    return [f"atelier{id[:12]}n{number}w" for number in range(count)]
+
+
+def _learned_ids(tokenizer: Any) -> dict[int, int]:
+    """First token id of each learned word → how many tokens it is."""
+    words: dict[str, list[int]] = {}
+    for token, id in tokenizer.get_added_vocab().items():
+        if match := _LEARNED.fullmatch(token):
+            words.setdefault(match[1], []).append(id)
+    return {min(ids): len(ids) for ids in words.values()}
 
 
 def _weigh(embeds: torch.Tensor, weights: list[float]) -> torch.Tensor:

@@ -16,7 +16,7 @@ from pipelines.diffusion import whole_pipeline
 from pipelines.diffusion.denoise import GuidedUNet, Steer, denoise, noise_for, takes_guidance
 from pipelines.diffusion.loading import DiffusionModel, decode
 from pipelines.diffusion.lora.apply import applied
-from pipelines.diffusion.lora.requests import uses_of, without_tags, worded
+from pipelines.diffusion.lora.requests import left_out_of, uses_of, without_tags, worded
 from pipelines.diffusion.preview import preview_for
 from pipelines.diffusion.prompts import encode, is_weighted
 from pipelines.diffusion.requests import TextToImageRequest
@@ -196,7 +196,8 @@ def notes_on(
         asked: the request as it came; of what is at its default nothing is said.
         settings: the same, resolved.
     """
-    title, notes = model.entry.title, []
+    title = model.entry.title
+    notes = left_out_of(settings.prompt) + left_out_of(settings.negative_prompt)
     if model.family in UNET_FAMILIES:
         guides, above = takes_guidance(model.pipe.unet.config), 1
         takes_negative = guides and model.entry.negative_prompt_used

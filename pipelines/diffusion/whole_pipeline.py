@@ -145,7 +145,7 @@ def _arguments(
     takes = inspect.signature(pipe.__call__).parameters
     arguments = {
         "prompt": without_tags(settings.prompt),
-        "negative_prompt": settings.negative_prompt,
+        "negative_prompt": without_tags(settings.negative_prompt),
         "num_inference_steps": settings.steps,
         "true_cfg_scale" if _true_cfg(takes) else "guidance_scale": settings.guidance,
         "width": settings.width,

@@ -81,5 +81,8 @@ class BeforeAfterRequest(BaseModel):
     def _columns(self) -> list[dict]:
         if self.model is not None:
             return [{"loras": ()}, {"loras": (), "model": self.model}]
-        uses = (self.lora.model_copy(update={"weight": weight}) for weight in self.weights)
+        uses = (
+            self.lora.model_copy(update={"weight": weight, "text_weight": None})
+            for weight in self.weights
+        )
         return [{"loras": (use,) if use.weight else ()} for use in uses]

@@ -13,6 +13,7 @@ import gradio as gr
 from pipelines.diffusion.lora.families import title_of
 from pipelines.diffusion.lora.requests import LoraUse, tags_in
 from pipelines.errors import UserError
+from pipelines.matching import find_name, name_key
 from studio.widgets import QUIET, Visitor, from_field, label
 
 if TYPE_CHECKING:
@@ -86,11 +87,12 @@ class LoraRows:
 
     def fill(self, uses: Sequence[Mapping[str, Any]], prompt: str, visitor: Visitor) -> list[Any]:
         """Updates of :attr:`outputs` that show ``uses``, but for those that the prompt names."""
-        known = [name for _, name in self._choices(visitor)]
+        known = [name for _, name in self._choices(visitor) if name]
         tagged = _named_in(prompt)
-        shown = [use for use in uses if use["name"] in known and use["name"] not in tagged][:ROWS]
-        names = [use["name"] for use in shown] + [NONE] * (ROWS - len(shown))
-        weights = [use.get("weight", 1.0) for use in shown] + [1.0] * (ROWS - len(shown))
+        meant = [(find_name(use["name"], known), use) for use in uses]
+        shown = [(name, use) for name, use in meant if name and name_key(name) not in tagged][:ROWS]
+        names = [name for name, _ in shown] + [NONE] * (ROWS - len(shown))
+        weights = [use.get("weight", 1.0) for _, use in shown] + [1.0] * (ROWS - len(shown))
         choices = self._choices(visitor)
         updates = []
         for name, weight in zip(names, weights, strict=True):
@@ -125,6 +127,6 @@ def _shown(names: Sequence[str | None]) -> list[bool]:
 
 def _named_in(prompt: str) -> set[str]:
     try:
-        return {use.name for use in tags_in(prompt)}
+        return {name_key(use.name) for use in tags_in(prompt)}
     except UserError:  # said when it is painted
         return set()

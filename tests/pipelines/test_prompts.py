@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
+
 import pytest
 import torch
 
-from pipelines.diffusion.prompts import Fragment, encode, is_weighted, parse
+from pipelines.diffusion.lora.requests import tags_in, without_tags
+from pipelines.diffusion.prompts import Fragment, encode, is_weighted, parse, split_tokens
 from pipelines.errors import BadRequest
 from tests.twins import clip_config, clip_tokenizer, sd1
 
@@ -46,6 +50,31 @@ def test_break_begins_a_new_part_also_within_brackets():
     assert parse("a mug BREAK snow") == [[Fragment("a mug")], [Fragment("snow")]]
     assert parse("(a BREAK b:2)") == [[Fragment("a", 2.0)], [Fragment("b", 2.0)]]
     assert parse("BREAKFAST") == [[Fragment("BREAKFAST")]]
+    assert parse("a \n BREAK\t BREAK b") == [[Fragment("a")], [], [Fragment("b")]]
+    assert parse("BREAK a") == [[], [Fragment("a")]]
+
+
+def test_a_break_at_the_end_begins_nothing():
+    assert parse("a mug BREAK ") == [[Fragment("a mug")]]
+    assert parse("BREAK") == [[]]
+
+
+@pytest.mark.parametrize(
+    "piece", [" ", "BREAK ", ":1", "1", ":", "(:1", "\\", "<lora:", "<", "<a", "[", "( "]
+)
+def test_the_time_to_read_a_prompt_grows_with_its_length_only(piece):
+    def seconds(count: int) -> float:
+        prompt = "a" + ":" + piece * count + "x"
+        before = time.process_time()
+        with contextlib.suppress(BadRequest):
+            is_weighted(without_tags(prompt))
+        with contextlib.suppress(BadRequest):
+            tags_in(prompt)
+        return time.process_time() - before
+
+    seconds(100)
+    short, long = seconds(3_000), seconds(30_000)
+    assert long < 0.1 or long < 40 * short  # ten times as long; its square would be a hundred
 
 
 def test_ten_thousand_brackets_are_parsed_or_refused_in_no_time():
@@ -143,6 +172,55 @@ def test_long_prompts_are_read_in_chunks_and_the_negative_is_padded_to_as_many(p
     assert embeds.prompt.shape == embeds.negative.shape == (1, 154, 32)
     assert torch.equal(embeds.negative[:, :77], encode(pipe, "", "blur", 1, "cpu").negative)
     assert torch.equal(embeds.negative[:, 77:], encode(pipe, "", "", 1, "cpu").prompt)
+
+
+COMMA, ROOM = 0, 75
+
+
+def lengths(tokens: list[int], words: dict[int, int] | None = None) -> list[int]:
+    chunks = split_tokens([(id, 1.0) for id in tokens], ROOM, COMMA, words or {})
+    assert [id for chunk in chunks for id in chunk.ids] == tokens  # none is lost
+    return [len(chunk.ids) for chunk in chunks]
+
+
+def commas_at(count: int, *places: int) -> list[int]:
+    return [COMMA if n in places else n + 1 for n in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "expected"),
+    [  # worked by hand after A1111's rule
+        (commas_at(0), [0]),
+        (commas_at(75, 60), [75]),  # fits: nothing is moved
+        (commas_at(76), [75, 1]),  # no comma: divided where it is full
+        (commas_at(76, 60), [61, 15]),  # after the comma: 14 tokens and the 76th
+        (commas_at(76, 55), [56, 20]),  # 75 − 55 = 20: just near enough
+        (commas_at(76, 54), [75, 1]),  # 21: too far
+        (commas_at(76, 74), [75, 1]),  # the comma is the last: nothing stands behind it
+        (commas_at(76, 75), [75, 1]),  # the comma itself has no room
+        (commas_at(76, 60, 70), [71, 5]),  # the last of two
+        (commas_at(150, 60), [61, 75, 14]),  # the second chunk has no comma
+        (commas_at(151, 60, 131), [61, 71, 19]),  # 131 is the 71st of the second: 75 − 70 = 5
+        (commas_at(151, 75), [75, 75, 1]),  # a comma that begins a chunk is not noted
+    ],
+)
+def test_a_full_chunk_goes_back_to_its_last_comma(tokens, expected):
+    assert lengths(tokens) == expected
+
+
+def test_a_learned_word_is_not_divided():
+    word = [1000, 1001, 1002]
+    plain = [n + 1 for n in range(74)]
+    assert lengths([*plain, *word, 7], {1000: 3}) == [74, 4]
+    assert lengths([*plain, *word, 7]) == [75, 3]
+    near = commas_at(75, 60)
+    assert lengths([*near, *word], {1000: 3}) == [61, 17]
+
+
+def test_the_word_behind_the_last_comma_is_read_whole(pipe):
+    head = ", ".join(["a"] * 34)  # 34 letters and 33 commas: 67 tokens of the tiny tokenizer
+    embeds = encode(pipe, f"{head}, abcdefghij", "", 1, "cpu").prompt
+    assert torch.equal(embeds[:, 77:], encode(pipe, "abcdefghij", "", 1, "cpu").prompt)
 
 
 def test_break_fills_up_the_chunk(pipe):

@@ -26,6 +26,7 @@ from pipelines.diffusion.lora.names import PARTS
 from pipelines.diffusion.lora.requests import LoraUse
 from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.diffusion.lora.weights import Factors
+from pipelines.diffusion.prompts import learned_tokens
 from pipelines.diffusion.samplers import UNET_FAMILIES
 from pipelines.errors import BadRequest
 from pipelines.messages import Message
@@ -39,15 +40,19 @@ class AppliedUse:
     """One LoRA or learned word at work.
 
     Attributes:
+        use: its name and weights.
         matched: how many modules (of an embedding: text encoders) it changes.
         keys: how many it has something for.
     """
 
-    name: str
-    weight: float
+    use: LoraUse
     about: About
     matched: int
     keys: int
+
+    def to_json(self) -> dict[str, Any]:
+        weights = self.use.model_dump(include={"name", "weight", "text_weight"}, exclude_none=True)
+        return {**weights, "matched": self.matched, "keys": self.keys}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,7 @@ class Applied:
         facts = {} if self.title is None else {"Model": self.title}
         for name, kind in (("Lora hashes", "lora"), ("TI hashes", "embedding")):
             hashes = [
-                f"{use.name}: {use.about.sha256[:HASH_DIGITS]}"
+                f"{use.use.name}: {use.about.sha256[:HASH_DIGITS]}"
                 for use in self.uses
                 if use.about.kind == kind
             ]
@@ -83,7 +88,7 @@ class Applied:
                 "out.",
                 matched=use.matched,
                 keys=use.keys,
-                name=use.name,
+                name=use.use.name,
                 model=self.model,
             )
             for use in self.uses
@@ -91,10 +96,7 @@ class Applied:
         ]
 
     def to_json(self) -> list[dict[str, Any]]:
-        return [
-            {"name": use.name, "weight": use.weight, "matched": use.matched, "keys": use.keys}
-            for use in self.uses
-        ]
+        return [use.to_json() for use in self.uses]
 
 
 @contextmanager
@@ -116,7 +118,7 @@ def applied(model: DiffusionModel, uses: Sequence[LoraUse], home: Path | None) -
         OutOfMemory: there is no room for the changes.
     """
     own = model.entry.title if model.entry.name.startswith(OWN) else None
-    wanted = [use for use in uses if use.weight != 0]
+    wanted = [use for use in uses if use.works]
     if not wanted:
         with model.held():
             yield Applied(model.entry.title, title=own)
@@ -134,11 +136,11 @@ def applied(model: DiffusionModel, uses: Sequence[LoraUse], home: Path | None) -
         for use, about in found:
             if about.kind == "embedding":
                 learned = _learn(model, use, about, shelf.vectors(about), undo)
-                done.append(AppliedUse(use.name, use.weight, about, learned, learned))
+                done.append(AppliedUse(use, about, learned, learned))
             else:
                 factors = shelf.factors(about)
-                matched = changes.add(factors, use.weight, about)
-                done.append(AppliedUse(use.name, use.weight, about, matched, len(factors)))
+                matched = changes.add(factors, use, about)
+                done.append(AppliedUse(use, about, matched, len(factors)))
         if any(part == "unet" for part, _ in changes.modules):
             undo.enter_context(model.in_torch())
         undo.enter_context(changes.made())
@@ -157,7 +159,7 @@ class Changes:
             if (module := getattr(model.pipe, part, None)) is not None
         }
 
-    def add(self, factors: Mapping[str, Factors], weight: float, about: About) -> int:
+    def add(self, factors: Mapping[str, Factors], use: LoraUse, about: About) -> int:
         """Notes a LoRA; returns how many of its modules the model has.
 
         Raises:
@@ -170,8 +172,9 @@ class Changes:
                 part, _, name = key.partition(".")
                 parameter = self._known.get(part, {}).get(_short(name))
                 if parameter is not None and each.fits(parameter.weight.shape):
-                    self.modules.setdefault((part, _short(name)), []).append((each, weight))
                     matched += 1
+                    if weight := use.weight_of(part):
+                        self.modules.setdefault((part, _short(name)), []).append((each, weight))
         if not matched:
             raise BadRequest(
                 "The LoRA {name} is made for {family}, but {model} is {other}: none of its {count} "
@@ -258,11 +261,10 @@ def _learn(
             model=model.entry.title,
             other=title_of(family_of_unet(model.pipe.unet.config)),
         )
-    # Tokens that nobody types: a word that the tokenizer knows already stays what it is.
-    count = len(next(iter(vectors.values())))
-    tokens = [f"atelier{about.id[:12]}n{n}w" for n in range(count)]
+    # A word that the tokenizer knows already stays what it is.
+    tokens = learned_tokens(about.id, len(next(iter(vectors.values()))))
     for part in parts:
-        undo.enter_context(_longer(model.pipe, part, tokens, use.weight * vectors[part]))
+        undo.enter_context(_longer(model.pipe, part, tokens, use.weight_of(part) * vectors[part]))
     words = {about.name, use.name, *about.triggers[:1]}
     before = model.learned
     model.learned = before | dict.fromkeys(words, " ".join(tokens))

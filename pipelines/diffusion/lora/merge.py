@@ -70,7 +70,7 @@ def merge_into_lora(shelf: LoraShelf, request: MergeRequest) -> About:
                 second=other.name,
                 other=title_of(other.family),
             )
-    parts = [(shelf.factors(about), use.weight) for use, about in found]
+    parts = [piece for use, about in found for piece in _weighed(shelf.factors(about), use)]
     factors = merged(parts, request.rank)
     abouts = [about for _, about in found]
     family = next((about.family for about in abouts if about.family), "")
@@ -115,6 +115,15 @@ def merge_into_model(shelf: LoraShelf, request: MergeRequest, model) -> About:
         sources=_sources(abouts),
         subjects=_subjects(abouts),
     )
+
+
+def _weighed(
+    factors: Mapping[str, Factors], use: LoraUse
+) -> list[tuple[Mapping[str, Factors], float]]:
+    """A LoRA as what it has for the U-Net and for the text encoders, each with its weight."""
+    unet = {key: each for key, each in factors.items() if key.startswith("unet.")}
+    texts = {key: each for key, each in factors.items() if key not in unet}
+    return [(unet, use.weight_of("unet")), (texts, use.weight_of("text_encoder"))]
 
 
 def _sources(abouts: Sequence[About]) -> tuple[str, ...]:

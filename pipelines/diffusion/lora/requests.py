@@ -1,7 +1,9 @@
 """What can be asked of LoRAs: which ones a picture uses and how strongly; which ones are merged.
 
-A prompt may name LoRAs itself, as A1111 reads it: ``<lora:name:0.8>``, or ``<lora:name>`` at weight
-1. The tags stay in the prompt as it is kept, and are cut out of what the text encoder reads.
+A prompt may name LoRAs itself, as A1111 reads it: ``<lora:name:0.8>``, ``<lora:name>`` at weight 1,
+``<lora:name:0.8:0.5>`` with one weight for the text encoder and one for the U-Net, also written
+``te=0.8:unet=0.5``; ``lyco`` is another word for ``lora``. All tags, ``<hypernet:…>`` and the like
+too, stay in the prompt as it is kept, and are cut out of what the text encoder reads.
 
 No torch here: the page reads these models before any weights or heavy libraries are loaded.
 """
@@ -9,12 +11,15 @@ No torch here: the page reads these models before any weights or heavy libraries
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from pipelines.errors import BadRequest, validated
+from pipelines.matching import name_key
+from pipelines.messages import Message
 
 if TYPE_CHECKING:
     from pipelines.diffusion.requests import TextToImageRequest
@@ -26,13 +31,17 @@ MAX_RANK = 1024
 
 LoraId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 
-_TAG = re.compile(r"<lora:([^<>]*)>")
+_TAG = re.compile(r"<([A-Za-z]\w*+):([^<>]*+)>")  # A1111's extra networks
+_LORA_TAGS = frozenset({"lora", "lyco"})
+_POSITIONS = ("te", "unet", "dyn")  # of a tag's values that have no name, behind the LoRA's own
+_SHOWN = 80  # characters of a tag in sentences
 
 
 class LoraUse(BaseModel):
     """One LoRA or learned word of a picture.
 
     Attributes:
+        text_weight: of the text encoders' modules; None: the same as ``weight``.
         id: filled in by the studio, for whoever asks; a client's own is never believed.
     """
 
@@ -57,7 +66,28 @@ class LoraUse(BaseModel):
             description="How strongly it works: 1 as it was trained, 0 not at all.",
         ),
     ] = 1.0
+    text_weight: Annotated[
+        float | None,
+        Field(
+            ge=-MAX_WEIGHT,
+            le=MAX_WEIGHT,
+            allow_inf_nan=False,
+            title="Text encoder weight",
+            description="How strongly it works in the text encoder. Empty: as in the rest.",
+        ),
+    ] = None
     id: LoraId | None = None
+
+    def weight_of(self, part: str) -> float:
+        """How strongly it works in ``part`` of a model."""
+        if part == "unet" or self.text_weight is None:
+            return self.weight
+        return self.text_weight
+
+    @property
+    def works(self) -> bool:
+        """Whether it changes anything."""
+        return bool(self.weight or self.text_weight)
 
 
 class MergeRequest(BaseModel):
@@ -117,67 +147,135 @@ def uses_of(request: TextToImageRequest) -> tuple[LoraUse, ...]:
     Raises:
         BadRequest: a tag cannot be read, stands in the negative prompt, or there are too many.
     """
-    if tag := _TAG.search(request.negative_prompt):
+    if tag := next(_lora_tags(request.negative_prompt), None):
         raise BadRequest(
             "{tag} stands in the negative prompt, where LoRAs have no effect. Put it into the "
             "prompt; a weight below 0 turns it round.",
-            tag=tag[0][:80],
+            tag=tag[0][:_SHOWN],
         )
-    uses = {use.name: use for use in request.loras}
+    uses = {name_key(use.name): use for use in request.loras}
     for use in tags_in(request.prompt):
-        known = uses.get(use.name)
-        uses[use.name] = use if known is None else use.model_copy(update={"id": known.id})
-    if len(uses) > MAX_LORAS:
+        known = uses.get(name_key(use.name))
+        uses[name_key(use.name)] = use if known is None else use.model_copy(update={"id": known.id})
+    # One LoRA may have been named in two ways: by its file, and as its trainer called it.
+    once = {use.id or key: use for key, use in uses.items()}
+    if len(once) > MAX_LORAS:
         raise BadRequest(
             "{count} LoRAs are asked for; at most {limit} work together.",
-            count=len(uses),
+            count=len(once),
             limit=MAX_LORAS,
         )
-    return tuple(uses.values())
+    return tuple(once.values())
 
 
 def tags_in(prompt: str) -> list[LoraUse]:
-    """What the tags of a prompt say, in their order.
+    """What the tags of a prompt say of LoRAs, in their order.
 
     Raises:
         BadRequest: a tag has no name, no number for a weight, or one beyond ±4.
 
     >>> [(use.name, use.weight) for use in tags_in("a mug <lora:clay:0.8> <lora:soft>")]
     [('clay', 0.8), ('soft', 1.0)]
+    >>> [(use.weight, use.text_weight) for use in tags_in("<lora:clay:0.8:0.5>")]
+    [(0.5, 0.8)]
     """
-    uses = []
+    return [_use_of(tag) for tag in _lora_tags(prompt)]
+
+
+def left_out_of(prompt: str) -> list[Message]:
+    """What of a prompt's tags has no effect, in sentences."""
+    notes = []
     for tag in _TAG.finditer(prompt):
-        name, _, weight = tag[1].partition(":")
-        try:
-            number = float(weight) if weight.strip() else 1.0
-        except ValueError:
-            number = None
-        if not name.strip() or number is None:
-            raise BadRequest(
-                "{tag} cannot be read. Write <lora:name:0.8>, with a name of your shelf and a "
-                "number between −{limit} and {limit}.",
-                tag=tag[0][:80],
-                limit=MAX_WEIGHT,
+        shown = tag[0][:_SHOWN]
+        if tag[1] == "hypernet":
+            notes.append(Message("{tag} was left out: Atelier has no hypernetworks.", tag=shown))
+        elif tag[1] not in _LORA_TAGS:
+            notes.append(Message("{tag} was left out: Atelier has no such tag.", tag=shown))
+        elif others := _others(tag):
+            notes.append(
+                Message(
+                    "Of {tag} {settings} was left out: a LoRA has a weight for the text encoder "
+                    "and one for the U-Net.",
+                    tag=shown,
+                    settings=", ".join(others)[:_SHOWN],
+                )
             )
-        uses.append(validated(LoraUse, {"name": name.strip(), "weight": number}))
-    return uses
+    return notes
 
 
 def without_tags(prompt: str) -> str:
     """The prompt as the text encoder reads it.
 
-    >>> without_tags("a mug<lora:clay:0.8> on a table")
+    >>> without_tags("a mug<lora:clay:0.8> on a table<hypernet:soft:1>")
     'a mug on a table'
     """
     return _TAG.sub("", prompt)
 
 
 def with_tags(prompt: str, uses: Iterable[Mapping[str, object]]) -> str:
-    """The prompt with a tag for each of ``uses`` (name and weight) that it does not name itself."""
-    named = {tag[1].partition(":")[0].strip() for tag in _TAG.finditer(prompt)}
-    further = [f"<lora:{use['name']}:{use['weight']:g}>" for use in uses
-               if use["name"] not in named]  # fmt: skip
+    """The prompt with a tag for each of ``uses`` (name, weights) that it does not name itself."""
+    named = {name_key(_name_of(tag)) for tag in _lora_tags(prompt)}
+    further = [_tag_of(use) for use in uses if name_key(str(use["name"])) not in named]
     return " ".join([prompt, *further] if prompt else further)
+
+
+def _lora_tags(prompt: str) -> Iterator[re.Match[str]]:
+    return (tag for tag in _TAG.finditer(prompt) if tag[1] in _LORA_TAGS)
+
+
+def _name_of(tag: re.Match[str]) -> str:
+    return tag[2].partition(":")[0].strip()
+
+
+def _values(tag: re.Match[str]) -> dict[str, str]:
+    """A tag's values by name: those without one are the text encoder's weight and the U-Net's.
+
+    >>> _values(_TAG.match("<lora:a:1:unet=0.5:lbw=MIDD>"))
+    {'te': '1', 'unet': '0.5', 'lbw': 'MIDD'}
+    """
+    _, *items = tag[2].split(":")
+    positions, values = iter((*_POSITIONS, *map(str, range(len(items))))), {}
+    for item in items:
+        name, equals, value = item.partition("=")
+        if not equals:
+            name, value = next(positions), item
+        if value.strip():
+            values[name.strip()] = value.strip()
+    return values
+
+
+def _others(tag: re.Match[str]) -> list[str]:
+    """The values of a LoRA's tag that have no effect, as ``name=value``, or as they are written."""
+    values = _values(tag)
+    return [
+        value if name.isdigit() else f"{name}={value}"
+        for name, value in values.items()
+        if name not in ("te", "unet")
+    ]
+
+
+def _use_of(tag: re.Match[str]) -> LoraUse:
+    name, values = _name_of(tag), _values(tag)
+    try:
+        text = float(values.get("te", 1.0))
+        unet = float(values.get("unet", text))
+    except ValueError:
+        name = ""
+    if not name:
+        raise BadRequest(
+            "{tag} cannot be read. Write <lora:name:0.8>, with a name of your shelf and a "
+            "number between −{limit} and {limit}.",
+            tag=tag[0][:_SHOWN],
+            limit=MAX_WEIGHT,
+        )
+    weights = {"weight": unet} if text == unet else {"weight": unet, "text_weight": text}
+    return validated(LoraUse, {"name": name, **weights})
+
+
+def _tag_of(use: Mapping[str, object]) -> str:
+    weight, text = use.get("weight", 1.0), use.get("text_weight")
+    weights = f"{weight:g}" if text is None else f"{text:g}:{weight:g}"
+    return f"<lora:{use['name']}:{weights}>"
 
 
 def worded(prompt: str, learned: Mapping[str, str]) -> str:
@@ -185,7 +283,13 @@ def worded(prompt: str, learned: Mapping[str, str]) -> str:
     text = without_tags(prompt)
     if not learned:
         return text
-    tokens = {word.casefold(): token for word, token in learned.items()}
-    words = "|".join(re.escape(word) for word in sorted(learned, key=len, reverse=True))
+    tokens = {name_key(word): token for word, token in learned.items()}
+    spellings = {form for word in learned for form in _spellings(word)}
+    words = "|".join(re.escape(word) for word in sorted(spellings, key=len, reverse=True))
     pattern = re.compile(rf"(?<!\w)(?:{words})(?!\w)", re.IGNORECASE)
-    return pattern.sub(lambda match: tokens.get(match[0].casefold(), match[0]), text)
+    return pattern.sub(lambda match: tokens.get(name_key(match[0]), match[0]), text)
+
+
+def _spellings(word: str) -> tuple[str, str]:
+    """A learned word with its letters composed and decomposed: a prompt may have either."""
+    return unicodedata.normalize("NFC", word), unicodedata.normalize("NFD", word)

@@ -6,6 +6,7 @@ import pytest
 
 from pipelines.diffusion.lora.requests import (
     LoraUse,
+    left_out_of,
     tags_in,
     uses_of,
     with_tags,
@@ -30,10 +31,57 @@ def test_tags_are_read_and_cut_out():
     assert without_tags(prompt) == "a mug , (red:1.2)"
 
 
-@pytest.mark.parametrize("prompt", ["a < b > c", "<lyco:a:1>", "<lora>", "lora:a:1", "<lora:a:1"])
+@pytest.mark.parametrize("prompt", ["a < b > c", "<lora>", "lora:a:1", "<lora:a:1", "<3:1>"])
 def test_what_is_no_tag_stays(prompt):
     assert tags_in(prompt) == []
     assert without_tags(prompt) == prompt
+
+
+@pytest.mark.parametrize(
+    ("tag", "text", "unet"),
+    [
+        ("<lora:a:0.8:0.5>", 0.8, 0.5),
+        ("<lora:a:0.8:0.8>", 0.8, 0.8),
+        ("<lora:a:0.8:unet=0.5>", 0.8, 0.5),
+        ("<lora:a:unet=0.5:te=0>", 0, 0.5),
+        ("<lora:a:unet=0.5>", 1, 0.5),
+        ("<lora:a::0.5>", 1, 0.5),
+        ("<lyco:a:0.7>", 0.7, 0.7),
+        ("<lora: a : te = 0.4 >", 0.4, 0.4),
+    ],
+)
+def test_text_encoder_and_unet_have_weights_of_their_own(tag, text, unet):
+    (use,) = tags_in(f"a mug {tag}")
+    assert (use.name, use.weight_of("text_encoder"), use.weight_of("unet")) == ("a", text, unet)
+    assert use.weight_of("text_encoder_2") == text
+    (again,) = tags_in(with_tags("", [use.model_dump()]))
+    assert again == use
+
+
+def test_what_is_no_lora_is_cut_out_and_said():
+    prompt = "a mug <hypernet:soft:0.5> <segment:face> <lora:a:1:1:8:lbw=MIDD> <lora:b:1>"
+    assert without_tags(prompt).split() == ["a", "mug"]
+    said = [str(note) for note in left_out_of(prompt)]
+    assert said == [
+        "<hypernet:soft:0.5> was left out: Atelier has no hypernetworks.",
+        "<segment:face> was left out: Atelier has no such tag.",
+        "Of <lora:a:1:1:8:lbw=MIDD> dyn=8, lbw=MIDD was left out: a LoRA has a weight for the text "
+        "encoder and one for the U-Net.",
+    ]
+
+
+def test_spellings_of_one_name_are_one_lora():
+    listed = [{"name": "Cafe\u0301 ", "weight": 0.5, "id": "0" * 32}]
+    (use,) = uses_of(asked("<lora:CAFÉ:2>", loras=listed))
+    assert (use.name, use.weight, use.id) == ("CAFÉ", 2.0, "0" * 32)
+    assert with_tags("<lora:café:2>", listed) == "<lora:café:2>"
+
+
+def test_a_lora_that_is_named_in_two_ways_counts_once_as_named_last():
+    listed = [{"name": "clay", "weight": 0.5, "id": "0" * 32}]
+    listed += [{"name": "clay_v1", "weight": 0.7, "id": "0" * 32}]
+    (use,) = uses_of(asked("<lora:clay_v1:2>", loras=listed))
+    assert (use.name, use.weight) == ("clay_v1", 2.0)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +90,10 @@ def test_what_is_no_tag_stays(prompt):
         ("<lora:>", r"<lora:> cannot be read\. Write <lora:name:0.8>"),
         ("<lora::1>", "<lora::1> cannot be read"),
         ("<lora:a:strong>", "<lora:a:strong> cannot be read"),
-        ("<lora:a:1:2>", "<lora:a:1:2> cannot be read"),
+        ("<lora:a:1:soft>", "<lora:a:1:soft> cannot be read"),
+        ("<lora:a:te=much>", "<lora:a:te=much> cannot be read"),
+        ("<lora:a:1:9>", "LoRA weight is 9.0; it must be at most 4"),
+        ("<lyco:a:9:1>", "Text encoder weight is 9.0; it must be at most 4"),
         ("<lora:a:nan>", "LoRA weight is nan"),
         ("<lora:a:4.1>", "LoRA weight is 4.1; it must be at most 4"),
         ("<lora:a:-5>", "LoRA weight is -5.0; it must be at least -4"),
@@ -98,3 +149,4 @@ def test_learned_words_become_tokens_where_they_stand_alone():
     )
     assert worded("a <dog> <lora:x:1>", learned) == "a t3 "
     assert worded("a mug", {}) == "a mug"
+    assert worded("le Cafe\u0301, le CAFÉ", {"café": "t4"}) == "le t4, le t4"
