@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
 from pipelines.errors import NotFound, Refused, UserError, validated
 from pipelines.local_models import Finding, inspect_file, inspect_folder
+from pipelines.matching import find_name
 from pipelines.messages import Message
 from pipelines.sizes import in_bytes
 
@@ -132,8 +133,8 @@ class Catalog:
         """Shipped entries first, then folders and files by name; refused ones are among them."""
         entries = {entry.name: entry for entry in self._shipped}
         for path in self._local():
-            name = path.stem if path.suffix == ".safetensors" else path.name
-            if name in entries:
+            name = path.stem if path.suffix.lower() == ".safetensors" else path.name
+            if find_name(name, entries) is not None:
                 name = f"{path.name} (local)"
             entries[name] = _local_entry(name, path, self.home / "models")
         return list(entries.values())
@@ -148,9 +149,10 @@ class Catalog:
         if name.startswith(OWN):
             return self._own(name)
         entries = {entry.name: entry for entry in self.models()}
-        entry = entries.get(name)
-        if entry is None:
+        known = find_name(name, entries)
+        if known is None:
             raise unknown_name(name, entries)
+        entry = entries[known]
         if entry.refused is not None:
             raise Refused(entry.refused.template, **entry.refused.values)
         return entry

@@ -22,6 +22,7 @@ from pipelines.dreambooth.before_after_requests import BeforeAfterRequest
 from pipelines.dreambooth.folder import TrainingFolder
 from pipelines.dreambooth.subjects import note_made
 from pipelines.errors import BadRequest, NotFound
+from pipelines.matching import find_name
 from studio.accounts import is_guest
 from studio.home import NO_SPACE, disk_full
 from studio.job import is_at_work
@@ -184,10 +185,11 @@ class Loras:
             if name.removeprefix(OWN) not in own:
                 raise NotFound("There is no trained model {model} on your shelf.", model=name[:60])
             return name
-        ids = [id for id, about in own.items() if about.name == name]
-        if ids and all(entry.name != name for entry in self._catalog.models()):
-            return f"{OWN}{ids[0]}"
-        return name
+        if (known := find_name(name, (entry.name for entry in self._catalog.models()))) is not None:
+            return known
+        ids = {about.name: id for id, about in reversed(own.items())}
+        mine = find_name(name, ids)
+        return name if mine is None else f"{OWN}{ids[mine]}"
 
 
 def _styled(request: TextToImageRequest) -> TextToImageRequest:

@@ -140,6 +140,11 @@ def _effect(about: About) -> Iterator[Message]:
                 "the two text encoders'."
             )
         yield Message(template, **count)
+        if about.style == "peft" and about.alpha is None:
+            yield Message(
+                "The file does not say its alpha, so the scale is 1. A PEFT adapter has it in "
+                "adapter_config.json: bring in the folder as a zip file."
+            )
     if about.unread:
         yield Message(
             "{count} of the file's tensors have no meaning here and are left out.",

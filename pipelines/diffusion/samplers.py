@@ -21,7 +21,7 @@ import yaml
 from pipelines.diffusion import user_samplers
 from pipelines.diffusion.user_samplers import BrokenSampler
 from pipelines.errors import BadRequest, NotFound
-from pipelines.matching import closest
+from pipelines.matching import closest, find_name
 
 if TYPE_CHECKING:
     import torch
@@ -348,8 +348,8 @@ def _zero_terminal_snr_betas(config: Mapping[str, Any]) -> list[float]:
 
 
 def _look_up(known: Mapping[str, Any], name: str) -> Any | None:
-    folded = name.strip().casefold()
-    return next((value for key, value in known.items() if key.casefold() == folded), None)
+    key = find_name(name, known)
+    return None if key is None else known[key]
 
 
 def _from_preset(entry: dict[str, Any]) -> Sampler:

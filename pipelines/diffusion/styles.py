@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from pipelines.errors import NotFound
-from pipelines.matching import closest
+from pipelines.matching import closest, find_name
 
 PRESETS = Path(__file__).parents[2] / "presets" / "styles.yaml"
 
@@ -53,14 +53,14 @@ def get_style(name: str) -> Style:
     Raises:
         NotFound: names those that come close.
     """
-    style = styles().get(name)
-    if style is None:
+    known = find_name(name, styles())
+    if known is None:
         raise NotFound(
             "There is no style called {name}. Did you mean one of: {close}?",
             name=name,
             close=closest(name, styles()),
         )
-    return style
+    return styles()[known]
 
 
 def _joined(*parts: str) -> str:

@@ -167,7 +167,8 @@ def test_another_s_is_not_used_be_its_id_known_or_not(bob, clay, where):
 def test_an_id_that_a_client_sends_is_never_believed(ada, bob, clay, data):
     mine = bring(bob, "wood", data)
     job = paint(bob, loras=[{"name": "wood", "id": clay["id"]}])
-    assert job["request"]["loras"] == [{"name": "wood", "weight": 1.0, "id": mine["id"]}]
+    (use,) = job["request"]["loras"]
+    assert (use["name"], use["weight"], use["id"]) == ("wood", 1.0, mine["id"])
     bob.delete(f"{LORAS}/{mine['id']}")
 
 
@@ -191,7 +192,7 @@ def test_files_in_the_folder_are_everybody_s(studio, ada, guest, host, data):
         assert (lora["name"], lora["shared"]) == ("shared", True)
         assert client.delete(f"{LORAS}/{lora['id']}").status_code == 403
     assert ada.get(LORAS).json()["refused"] == []
-    assert "broken.safetensors is a pickle" in host.get(LORAS).json()["refused"][0]
+    assert "broken.safetensors is a zip file" in host.get(LORAS).json()["refused"][0]
     job = paint(guest, prompt="a mug <lora:shared:0.5>")
     assert job["result"]["loras"][0]["matched"] > 10
     for path in folder.glob("*.safetensors"):
@@ -213,9 +214,18 @@ def test_a_picture_by_list_and_by_tag_and_again_without(ada, clay):
     tagged = paint(ada, prompt="a red mug <lora:clay:0.8>")
     assert pixels(ada, listed) == pixels(ada, tagged) != plain
     assert pixels(ada, paint(ada)) == plain
-    wanted = [{"name": "clay", "weight": 0.8, "id": clay["id"]}]
+    wanted = [{"name": "clay", "weight": 0.8, "text_weight": None, "id": clay["id"]}]
     assert listed["request"]["loras"] == tagged["request"]["loras"] == wanted
     assert tagged["request"]["prompt"] == "a red mug <lora:clay:0.8>"
+
+
+def test_tags_that_are_no_loras_are_left_out_and_said_beside_the_picture(ada, clay):
+    plain = paint(ada)
+    job = paint(ada, prompt="a red mug<hypernet:soft:0.5><lyco:CLAY :0:0>")
+    assert pixels(ada, job) == pixels(ada, plain)
+    said = " ".join(str(note) for note in job["result"]["notes"])
+    assert "hypernetworks" in said
+    assert "<hypernet:soft:0.5>" in said
 
 
 def test_the_file_names_all_loras_and_their_hashes(ada, clay):

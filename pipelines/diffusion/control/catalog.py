@@ -25,6 +25,7 @@ from pipelines.catalog import (
 )
 from pipelines.diffusion.control import single_files
 from pipelines.errors import BadRequest
+from pipelines.matching import find_name
 
 FOLDER = "control"
 CACHE_PREFIX = "control:"
@@ -144,7 +145,8 @@ class ControlCatalog:
         """Shipped entries first, then one's own folders and files by name."""
         entries = {entry.name: entry for entry in self._shipped}
         for entry in self._local():
-            name = entry.name if entry.name not in entries else f"{entry.name} (local)"
+            known = find_name(entry.name, entries) is not None
+            name = f"{entry.name} (local)" if known else entry.name
             entries[name] = entry.model_copy(update={"name": name})
         return list(entries.values())
 
@@ -155,9 +157,10 @@ class ControlCatalog:
             NotFound: there is none; the sentence offers the closest names.
         """
         entries = {entry.name: entry for entry in self.models()}
-        if name not in entries:
+        known = find_name(name, entries)
+        if known is None:
             raise unknown_name(name, entries)
-        return entries[name]
+        return entries[known]
 
     def fitting(self, base: ModelEntry) -> list[ControlEntry]:
         """Those that steer ``base``."""

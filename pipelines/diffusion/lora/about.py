@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from pipelines.diffusion.lora.adapters import adapter_at
 from pipelines.diffusion.lora.formats import EMBEDDING, LoraFile, open_lora
 from pipelines.diffusion.lora.header import file_hash
 from pipelines.diffusion.lora.requests import MAX_NAME
+from pipelines.matching import name_key
 
 SHARED = ""  # the owner of what is on everybody's shelf
 
@@ -27,6 +30,7 @@ class About(BaseModel):
         base: the model that it was trained on, where that is known.
         rank, alpha: of a LoRA, the most common ones; alpha None: not said.
         triggers: words that call it up.
+        alias: what its trainer called it; "" where that is not said, None where nobody has looked.
         sha256: of the file that was brought in, as A1111 reckons it; "" of a model.
         created: seconds since 1970.
         training: id of the training that made it, or None.
@@ -50,6 +54,7 @@ class About(BaseModel):
     rank: int = 0
     alpha: float | None = None
     triggers: tuple[str, ...] = ()
+    alias: str | None = None
     sha256: str = ""
     created: float = 0.0
     training: str | None = None
@@ -68,30 +73,33 @@ def clean_name(name: str) -> str:
     >>> clean_name(" my/../<dog>: a, b ")
     'my-..-dog- a- b'
     """
-    printable = "".join(c if c.isprintable() else " " for c in name)
-    plain = re.sub(r"\s*[<>:,\"/\\]+", "-", " ".join(printable.split()))
+    composed = unicodedata.normalize("NFC", name)
+    printable = "".join(c if c.isprintable() else " " for c in composed)
+    plain = re.sub(r" ?[<>:,\"/\\]++", "-", " ".join(printable.split()))
     return plain.strip("- ")[:MAX_NAME].strip() or "LoRA"
 
 
 @lru_cache(maxsize=256)
 def shared_about(path: Path, size: int, changed: int) -> About:
-    """A file of everybody's as an entry; read once, as long as it stays the same.
+    """A file or an adapter's folder of everybody's as an entry; read once, while it stays the same.
 
     Raises:
         BadRequest: it cannot be used; the sentence says why.
     """
-    file = open_lora(path, path.name)
+    adapter = adapter_at(path, path.name)
+    file = open_lora(adapter.weights, path.name, adapter.config)
     return About(
         id=shared_id(path),
         owner=SHARED,
-        name=path.stem,
+        name=shared_name(path),
         kind=file.kind,
         family=file.family,
         base=file.base,
         rank=file.rank,
         alpha=file.alpha,
         triggers=file.triggers,
-        sha256=hash_of(path, file),
+        alias=file.alias,
+        sha256=hash_of(adapter.weights, file),
         created=changed / 1e9,
         modules=file.counts,
         unread=len(file.unread),
@@ -106,6 +114,11 @@ def hash_of(path: Path, file: LoraFile) -> str:
     return file_hash(path, 0 if file.kind == EMBEDDING else file.header.data_start)
 
 
+def shared_name(path: Path) -> str:
+    """What a file or folder of everybody's is called."""
+    return path.name if path.is_dir() else path.stem
+
+
 def shared_id(path: Path) -> str:
     """The id of a file that is everybody's: it has no folder, so its name makes it."""
     return hashlib.sha256(f"everybody's\0{path.name}".encode()).hexdigest()[:32]
@@ -113,9 +126,9 @@ def shared_id(path: Path) -> str:
 
 def free_name(name: str, taken: list[str]) -> str:
     """The name, with the first number after it that makes it one of its own."""
-    folded = {each.casefold() for each in taken}
+    keys = {name_key(each) for each in taken}
     candidate, number = name, 1
-    while candidate.casefold() in folded:
+    while name_key(candidate) in keys:
         number += 1
         end = f" {number}"
         candidate = f"{name[: MAX_NAME - len(end)]}{end}"

@@ -2,8 +2,8 @@
 
 ``<home>/loras/<id>/`` holds one entry: ``about.json`` and ``weights.safetensors`` (a LoRA in
 diffusers' layout, or an embedding) or ``model/`` (a whole diffusers folder). Plain
-``<home>/loras/*.safetensors``, put there by the machine's owner, are on everybody's shelf under
-their file names. What has a name that begins with ``.new-`` is not finished.
+``<home>/loras/*.safetensors`` and folders of PEFT's adapters, put there by the machine's owner, are
+on everybody's shelf under their names. What has a name that begins with ``.new-`` is not finished.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from pipelines.diffusion.lora.about import SHARED, About, shared_about
+from pipelines.diffusion.lora.about import SHARED, About, shared_about, shared_id
+from pipelines.diffusion.lora.adapters import CONFIG, SUFFIX, Adapter, adapter_at
 from pipelines.errors import UserError
 from pipelines.messages import Message
 
@@ -66,20 +67,18 @@ class Entries:
         return about if about.id == id and about.owner != SHARED else None
 
     def files(self) -> list[Path]:
-        """The files of everybody's, by name."""
+        """The files and adapters' folders of everybody's, by name."""
         if not self._folder.is_dir():
             return []
-        return [
-            path
-            for path in sorted(self._folder.glob("*.safetensors"))
-            if path.is_file() and not path.name.startswith(".")
-        ]
+        shown = (path for path in sorted(self._folder.iterdir()) if path.name[0] != ".")
+        return [path for path in shown if _is_shared(path)]
 
     def shared(self, path: Path) -> About | Message:
         """A file of everybody's as an entry, or why it cannot be used."""
         try:
-            status = path.stat()
-            return shared_about(path, status.st_size, status.st_mtime_ns)
+            inside = [each.stat() for each in ([path] if path.is_file() else path.iterdir())]
+            size = sum(each.st_size for each in inside)
+            return shared_about(path, size, max(each.st_mtime_ns for each in inside))
         except UserError as error:
             return error.message
         except OSError as error:
@@ -89,8 +88,22 @@ class Entries:
     def path(self, about: About) -> Path:
         """An entry's file of weights, or its model's folder."""
         if about.owner == SHARED:
-            return self._folder / f"{about.name}.safetensors"
+            return self.adapter(about).weights
         return self._folder / about.id / (MODEL if about.kind == "model" else WEIGHTS)
+
+    def adapter(self, about: About) -> Adapter:
+        """An entry's weights, and what lies beside them.
+
+        Raises:
+            FileNotFoundError: of everybody's, it has been taken away.
+            BadRequest: of everybody's, its folder has changed.
+        """
+        if about.owner != SHARED:
+            return Adapter(self.path(about))
+        for path in self.files():
+            if shared_id(path) == about.id:
+                return adapter_at(path, about.name)
+        raise FileNotFoundError(about.name)
 
     # --- writing ----------------------------------------------------------------------------
 
@@ -138,6 +151,16 @@ class Entries:
             with contextlib.suppress(OSError):
                 if folder.stat().st_mtime < oldest:
                     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_shared(path: Path) -> bool:
+    """Whether it is meant for everybody's shelf; entries of owners lie beside it."""
+    if path.is_file():  # zip files are listed with the reason why they cannot be used
+        return path.suffix.lower() in (SUFFIX, ".zip")
+    if _ID.fullmatch(path.name) or not path.is_dir():
+        return False
+    names = {each.name for each in path.iterdir()}
+    return CONFIG in names or any(name.endswith(SUFFIX) for name in names)
 
 
 def _write_json(path: Path, about: About) -> None:

@@ -6,11 +6,12 @@ numbers are read here; :mod:`pipelines.diffusion.lora.weights` reads the rest.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,14 @@ from typing import Any
 from pipelines.diffusion.lora.families import family_of_name, family_of_width
 from pipelines.diffusion.lora.header import Header, TensorInfo, read_header, scalar
 from pipelines.diffusion.lora.names import PARTS, module_of, owner_of
+from pipelines.diffusion.lora.requests import MAX_NAME
 from pipelines.errors import BadRequest
 from pipelines.sizes import in_words
 
 LORA, EMBEDDING = "lora", "embedding"
 _FLOAT = 4  # bytes of the numbers in which convolutions are put together
 METADATA_KEY = "lora_adapter_metadata"  # where diffusers keeps ranks and alphas
+_CONFIG_KEYS = ("adapter_config", "peft_config", "lora_config", "config")  # where others do
 
 # Of LoRAs for other kinds of models, and of what is no plain LoRA.
 _FOREIGN = (
@@ -38,6 +41,17 @@ _OTHER_KINDS = (
     ("lora_magnitude_vector", "DoRA"),
 )
 _EMBEDDINGS = {"emb_params": "text_encoder", "clip_l": "text_encoder", "clip_g": "text_encoder_2"}
+# An SDXL pair under other names: diffusers' trainers, and whoever calls them by their encoders.
+_PAIRS = (
+    {"text_encoders_0": "text_encoder", "text_encoders_1": "text_encoder_2"},
+    {"text_encoder": "text_encoder", "text_encoder_2": "text_encoder_2"},
+)
+_PAIR_WIDTHS = {768: "text_encoder", 1280: "text_encoder_2"}  # of SDXL's encoders, as a last resort
+_T5_WIDTH = 4096
+_NO_TRIGGERS = frozenset({"emb_params", "string_to_param", "string_to_param.*", "*", "embedding"})
+_TENSOR_ENDS = (".weight", ".bias", ".alpha")  # of layers, not of words
+
+_PEFT_KINDS = {"LOHA": "LoHa", "LOKR": "LoKr", "ADALORA": "AdaLoRA", "IA3": "IA³"}
 
 MAX_TRIGGERS, MAX_TRIGGER = 20, 100
 MAX_KERNEL = 7  # of a convolution; models have 3
@@ -85,6 +99,8 @@ class LoraFile:
         rank: the most common one; 0 for an embedding.
         alpha: the most common one, or None.
         triggers: words that call it up.
+        alias: what its trainer called it, by which A1111's prompts know it; "" where that is not
+            said.
         modules: of a LoRA.
         vectors: of an embedding: part → name of its tensor (n, width).
         unread: tensors that have no meaning here.
@@ -97,6 +113,7 @@ class LoraFile:
     rank: int
     alpha: float | None
     triggers: tuple[str, ...]
+    alias: str
     header: Header = field(repr=False)
     modules: tuple[LoraModule, ...] = ()
     vectors: dict[str, str] = field(default_factory=dict)
@@ -113,8 +130,11 @@ class LoraFile:
         return len({owner_of(key) for key in self.unread})
 
 
-def open_lora(path: Path, file: str) -> LoraFile:
+def open_lora(path: Path, file: str, config: Mapping[str, Any] | None = None) -> LoraFile:
     """Reads what ``path`` is; sentences call it ``file``.
+
+    Args:
+        config: what an ``adapter_config.json`` beside it says.
 
     Raises:
         BadRequest: it is no safetensors file, or no LoRA or embedding that Atelier can use.
@@ -133,7 +153,8 @@ def open_lora(path: Path, file: str) -> LoraFile:
                     file=file,
                     kind=kind,
                 )
-    alphas = _adapter_alphas(header, file)
+    facts = _adapter_facts(header, config or {})
+    alphas = _adapter_alphas(header, facts, file)
     modules = tuple(
         _module(path, header, part, name, roles, alphas, file)
         for (part, name), roles in entries.items()
@@ -146,10 +167,11 @@ def open_lora(path: Path, file: str) -> LoraFile:
         kind=LORA,
         style=styles.most_common(1)[0][0],
         family=_family(header, modules),
-        base=_base(header.metadata),
+        base=_base(header.metadata) or _end_of(facts.get("base_model_name_or_path")),
         rank=ranks.most_common(1)[0][0],
         alpha=alpha,
         triggers=triggers_in(header.metadata),
+        alias=_alias(header.metadata),
         header=header,
         modules=modules,
         unread=tuple(unread),
@@ -185,7 +207,11 @@ def _entries(header: Header) -> tuple[dict[tuple[str, str], dict[str, str]], lis
             unread.append(key)
             continue
         style, part, name, role = found
-        entries.setdefault((part, name), {})[role] = key
+        roles = entries.setdefault((part, name), {})
+        if role in roles:  # of a second adapter in the same file
+            unread.append(key)
+            continue
+        roles[role] = key
         styles[style] += 1
     return entries, unread, styles
 
@@ -209,6 +235,15 @@ def _module(
         )
     down, up = header.tensors[roles["down"]], header.tensors[roles["up"]]
     mid = header.tensors[roles["mid"]] if "mid" in roles else None
+    for each in (down, up, mid):
+        if each is not None and not each.is_float:
+            raise BadRequest(
+                "{file} cannot be used: its tensors of {module} are of the kind {dtype}, not "
+                "floating-point numbers. Save it as fp16 or fp32.",
+                file=file,
+                module=f"{part}.{name}"[:150],
+                dtype=each.dtype,
+            )
     if not _halves_fit(down, up, mid):
         raise BadRequest(
             "{file} is damaged: the halves of {module} are {down} and {up}, which do not fit.",
@@ -239,7 +274,7 @@ def _module(
 
 def _halves_fit(down: TensorInfo, up: TensorInfo, mid: TensorInfo | None) -> bool:
     tensors = [down, up] + ([mid] if mid else [])
-    if not all(each.is_float and 0 not in each.shape for each in tensors):
+    if any(0 in each.shape for each in tensors):
         return False
     if len(down.shape) != len(up.shape) or len(down.shape) not in (2, 4):
         return False
@@ -276,21 +311,41 @@ def _check_unpacked(path: Path, header: Header, modules: tuple[LoraModule, ...],
         )
 
 
-def _adapter_alphas(header: Header, file: str) -> dict[str, float]:
-    """Part and module → alpha, from what diffusers writes into the metadata.
+def _adapter_facts(header: Header, config: Mapping[str, Any]) -> dict[str, Any]:
+    """What is said of ranks and alphas: by an ``adapter_config.json`` or in the metadata.
+
+    diffusers begins its names with the part that they are of; PEFT has none of that.
+    """
+    facts: dict[str, Any] = {}
+    for name in ("r", "lora_alpha"):
+        with contextlib.suppress(ValueError):
+            facts[name] = float(header.metadata.get(name, ""))
+    for text in (header.metadata.get(key, "") for key in (*_CONFIG_KEYS, METADATA_KEY)):
+        with contextlib.suppress(ValueError, RecursionError):
+            found = json.loads(text)
+            facts |= found if isinstance(found, dict) else {}
+    return {**facts, **config}
+
+
+def _adapter_alphas(header: Header, facts: Mapping[str, Any], file: str) -> dict[str, float]:
+    """Part and module → alpha, from what :func:`_adapter_facts` found.
 
     Raises:
         BadRequest: it says that the LoRA is of a kind that cannot be used.
     """
-    try:
-        facts: Any = json.loads(header.metadata.get(METADATA_KEY, "{}"))
-    except (ValueError, RecursionError):
-        facts = {}
-    if not isinstance(facts, dict):
-        return {}
+    kind = str(facts.get("peft_type") or "LORA").upper()
+    if kind != "LORA":
+        raise BadRequest(
+            "{file} is a {kind}. Atelier uses plain LoRAs, with or without convolutions.",
+            file=file,
+            kind=_PEFT_KINDS.get(kind, kind[:40]),
+        )
+    everywhere = {name: value for name, value in facts.items() if "." not in name}
     alphas: dict[str, float] = {}
     for part in PARTS:
-        own = {k.removeprefix(f"{part}."): v for k, v in facts.items() if k.startswith(f"{part}.")}
+        own = everywhere | {
+            k.removeprefix(f"{part}."): v for k, v in facts.items() if k.startswith(f"{part}.")
+        }
         if own.get("use_dora"):
             raise BadRequest(
                 "{file} is a {kind}. Atelier uses plain LoRAs, with or without convolutions.",
@@ -305,6 +360,9 @@ def _adapter_alphas(header: Header, file: str) -> dict[str, float]:
                 continue
             name, rank = found[2], info.shape[0] if info.shape else 0
             value = next((pattern[end] for end in _ends(name) if end in pattern), alpha)
+            if isinstance(value, str):
+                with contextlib.suppress(ValueError):
+                    value = float(value)
             if _is_number(value):
                 # rank-stabilised: scaled by alpha/√r, which alpha·√r says in our terms
                 alphas[f"{part}.{name}"] = value * rank**0.5 if own.get("use_rslora") else value
@@ -326,22 +384,17 @@ def _is_number(value: Any) -> bool:
 
 
 def _embedding(header: Header) -> LoraFile | None:
-    """The file as an embedding: A1111's of SD 1.x and 2.x or of SDXL, or diffusers' single one."""
+    """The file as an embedding: A1111's of SD 1.x and 2.x or of SDXL, or diffusers'."""
     tensors = header.tensors
-    if tensors and tensors.keys() <= _EMBEDDINGS.keys():
-        vectors = {_EMBEDDINGS[key]: key for key in tensors}
-        style, triggers = "kohya", triggers_in(header.metadata)
-    elif len(tensors) == 1 and not any(mark in key for key in tensors for mark in ("lora", ".")):
-        (key,) = tensors
-        vectors, style, triggers = {"text_encoder": key}, "diffusers", clean_triggers([key])
-    else:
-        return None
+    vectors, style, triggers = _vectors(header)
     for key in vectors.values():
         info = tensors[key]
         if not info.is_float or len(info.shape) not in (1, 2) or 0 in info.shape:
             return None
         if len(info.shape) == 2 and info.shape[0] > MAX_VECTORS:
             return None
+    if not vectors:
+        return None
     two = "text_encoder_2" in vectors
     width = tensors[next(iter(vectors.values()))].shape[-1]
     return LoraFile(
@@ -352,9 +405,43 @@ def _embedding(header: Header) -> LoraFile | None:
         rank=0,
         alpha=None,
         triggers=triggers,
+        alias=_alias(header.metadata),
         header=header,
         vectors=vectors,
     )
+
+
+def _vectors(header: Header) -> tuple[dict[str, str], str, tuple[str, ...]]:
+    """Part → tensor of an embedding, by the tensors' names; its style and trigger words."""
+    tensors = header.tensors
+    for names in (_EMBEDDINGS, *_PAIRS):
+        if tensors and tensors.keys() <= names.keys():
+            style = "kohya" if names is _EMBEDDINGS else "diffusers"
+            return {names[key]: key for key in tensors}, style, triggers_in(header.metadata)
+    # A word may have dots in its name; a tensor of a layer has an end that words have not.
+    if any(_is_of_a_layer(key) for key in tensors):
+        return {}, "", ()
+    if len(tensors) == 1 and _may_be_a_word(*next(iter(tensors.items()))):
+        (key,) = tensors
+        words = () if key in _NO_TRIGGERS else clean_triggers([key])
+        return {"text_encoder": key}, "diffusers", words or triggers_in(header.metadata)
+    parts = {_PAIR_WIDTHS.get(info.shape[-1] if info.shape else 0): key
+             for key, info in tensors.items()}  # fmt: skip
+    if len(tensors) == 2 and parts.keys() == set(_PAIR_WIDTHS.values()):
+        return parts, "diffusers", triggers_in(header.metadata)
+    return {}, "", ()
+
+
+def _is_of_a_layer(key: str) -> bool:
+    known = key.endswith(_TENSOR_ENDS) or module_of(key) is not None
+    return known or any(mark in key for mark, _ in _OTHER_KINDS)
+
+
+def _may_be_a_word(key: str, info: TensorInfo) -> bool:
+    """Names like those of layers are words' only where the width is that of a text encoder."""
+    if "." not in key and "lora" not in key:
+        return True
+    return bool(info.shape) and not family_of_width(info.shape[-1]).startswith("unet-")
 
 
 def _family(header: Header, modules: tuple[LoraModule, ...]) -> str:
@@ -383,9 +470,18 @@ def _family(header: Header, modules: tuple[LoraModule, ...]) -> str:
 
 def _base(metadata: dict[str, str]) -> str | None:
     """The model that it was trained on; of a path, which is its trainer's own business, the end."""
-    name = metadata.get("ss_sd_model_name") or ""
-    name = re.split(r"[\\/]", name)[-1].strip()
+    return _end_of(metadata.get("ss_sd_model_name"))
+
+
+def _end_of(path: Any) -> str | None:
+    """The last piece of a path or a repository's name, printable; None where there is none."""
+    name = re.split(r"[\\/]", path)[-1].strip() if isinstance(path, str) else ""
     return "".join(c for c in name if c.isprintable())[:200] or None
+
+
+def _alias(metadata: dict[str, str]) -> str:
+    """What kohya's trainer, and those that write like it, called the file."""
+    return " ".join(metadata.get("ss_output_name", "").split())[:MAX_NAME]
 
 
 def _commonest_tags(text: str) -> list[str]:
@@ -412,6 +508,13 @@ def _no_lora(header: Header, file: str) -> BadRequest:
                 file=file,
                 kind=kind,
             )
+    widths = {info.shape[-1] for info in header.tensors.values() if info.shape}
+    if _T5_WIDTH in widths and header.tensors.keys() <= {"clip_l", "clip_g", "t5", "t5xxl"}:
+        return BadRequest(
+            "{file} is a learned word for a model that reads with T5, such as Flux. Atelier uses "
+            "those of Stable Diffusion 1.x, 2.x and XL, and of its own starter.",
+            file=file,
+        )
     for pattern, family in _FOREIGN:
         if pattern.search(keys) and "lora" in keys:
             return BadRequest(

@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import struct
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,15 @@ MAX_HEADER = 100 * 10**6  # the limit of the format itself
 _FLOATS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1}
 _BYTES = _FLOATS | {"I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1,
                     "BOOL": 1}  # fmt: skip
+# How struct reads single numbers; of some the missing lower half is zeros.
+_NUMBERS = {"F64": "<d", "F32": "<f", "F16": "<e", "I64": "<q", "I32": "<i", "I16": "<h",
+            "I8": "<b", "U64": "<Q", "U32": "<I", "U16": "<H", "U8": "<B"}  # fmt: skip
+_UPPER_HALVES = {"BF16": ("<f", b"\0\0"), "F8_E5M2": ("<e", b"\0")}
 _MAX_DIMENSION = 2**40
-# pickle protocols 2 to 5, and the zip files that torch.save puts pickles into
-_PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04")
+# Pickle protocols 2 to 5. A header of 640 bytes has the same beginning: what follows tells.
+_PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+_ZIP = b"PK\x03\x04"
+_PICKLE_NAMES = (".pkl", ".pickle", ".bin", ".pt", ".pth", ".ckpt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +71,8 @@ def read_header(path: Path, file: str) -> Header:
     size = path.stat().st_size
     with path.open("rb") as opened:
         prefix = opened.read(8)
-        if prefix.startswith(_PICKLES):
-            raise BadRequest(
-                "{file} is a pickle (.pt, .ckpt or .bin), which can run any code when it is "
-                "opened, whatever it is called. Get it as .safetensors.",
-                file=file,
-            )
+        _check_kind(path, prefix + opened.read(1), file)
+        opened.seek(8)
         if len(prefix) < 8:
             raise BadRequest("{file} has {size} bytes; that is no .safetensors file.",
                              file=file, size=size)  # fmt: skip
@@ -102,6 +105,41 @@ def read_header(path: Path, file: str) -> Header:
     return Header(_texts(metadata), tensors, 8 + length)
 
 
+def looks_like_zip(start: bytes) -> bool:
+    """Whether a file's first nine bytes are those of a zip file."""
+    return start.startswith(_ZIP) and start[8:9] != b"{"
+
+
+def is_pickle_name(name: str) -> bool:
+    """Whether files of this name hold pickles."""
+    return name.lower().endswith(_PICKLE_NAMES)
+
+
+def pickled(file: str) -> BadRequest:
+    """What is said of a file that holds a pickle."""
+    return BadRequest(
+        "{file} is a pickle (.pt, .ckpt or .bin), which can run any code when it is "
+        "opened, whatever it is called. Get it as .safetensors.",
+        file=file,
+    )
+
+
+def _check_kind(path: Path, start: bytes, file: str) -> None:
+    """Refuses pickles and zip files, each by its name."""
+    if start.startswith(_PICKLES) and start[8:9] != b"{":
+        raise pickled(file)
+    if not looks_like_zip(start):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            holds_pickle = any(is_pickle_name(name) for name in archive.namelist())
+    except (zipfile.BadZipFile, OSError, ValueError):
+        holds_pickle = False
+    if holds_pickle:  # torch.save puts its pickles into zip files
+        raise pickled(file)
+    raise BadRequest("{file} is a zip file. Unpack it, and take the .safetensors in it.", file=file)
+
+
 def file_hash(path: Path, start: int = 0) -> str:
     """SHA-256 of a file from byte ``start`` on.
 
@@ -122,15 +160,29 @@ def scalar(path: Path, info: TensorInfo) -> float | None:
     with path.open("rb") as opened:
         opened.seek(info.start)
         raw = opened.read(info.end - info.start)
-    if info.dtype == "BF16":  # the upper half of a float32
-        info_format, raw = "<f", b"\0\0" + raw
+    if info.dtype == "F8_E4M3":
+        value = _e4m3(raw[0])
+    elif info.dtype in _UPPER_HALVES:
+        number, zeros = _UPPER_HALVES[info.dtype]
+        value = struct.unpack(number, zeros + raw)[0]
+    elif info.dtype in _NUMBERS:
+        value = float(struct.unpack(_NUMBERS[info.dtype], raw)[0])
     else:
-        formats = {"F64": "<d", "F32": "<f", "F16": "<e", "I64": "<q", "I32": "<i"}
-        info_format = formats.get(info.dtype)
-    if info_format is None:
         return None
-    value = float(struct.unpack(info_format, raw)[0])
     return value if math.isfinite(value) else None
+
+
+def _e4m3(byte: int) -> float:
+    """One byte as a float8 without infinities: 4 bits of exponent, bias 7, and 3 of mantissa.
+
+    Source: "FP8 Formats for Deep Learning", https://arxiv.org/abs/2209.05433.
+    """
+    sign, exponent, mantissa = -1.0 if byte & 0x80 else 1.0, byte >> 3 & 0xF, byte & 0x7
+    if exponent == 0xF and mantissa == 0x7:
+        return math.nan
+    if exponent == 0:
+        return sign * mantissa * 2.0**-9
+    return sign * (1 + mantissa / 8) * 2.0 ** (exponent - 7)
 
 
 def _tensor(name: str, entry: Any, data_start: int, size: int, file: str) -> TensorInfo:

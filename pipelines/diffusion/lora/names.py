@@ -1,10 +1,12 @@
 """The names of a LoRA's tensors in all common styles, and what module of what part each means.
 
 kohya (A1111, Civitai) ``lora_unet_down_blocks_0_…_to_q.lora_down.weight`` with ``.alpha`` beside
-it, also with the block names of SDXL's original code; diffusers ``unet.….lora_A.weight``,
+it, also with the block names of the original code; diffusers ``unet.….lora_A.weight``,
 ``….lora.down.weight``, ``….processor.to_q_lora.down.weight``; PEFT
-``base_model.model.….lora_A.weight``. Source of kohya's: sd-scripts, ``networks/lora.py`` and
-``library/sdxl_model_util.py``.
+``base_model.model.….lora_A.weight``; ComfyUI ``diffusion_model.input_blocks.….lora_up.weight``;
+OneTrainer ``unet.input_blocks.…`` and ``clip_l.…``. Source of kohya's: sd-scripts,
+``networks/lora.py`` and ``library/sdxl_model_util.py``; of OneTrainer's: its
+``modules/util/convert/lora``.
 """
 
 from __future__ import annotations
@@ -26,22 +28,33 @@ _KOHYA_ROLES = {
     "lora_mid.weight": "mid",
     "alpha": "alpha",
 }
-# The endings of all dotted styles, with the role of the tensor.
-_DOTTED = (
-    (re.compile(r"(.+)\.lora_(?:A|down)(?:\.\w+)?\.weight"), "down"),
-    (re.compile(r"(.+)\.lora_(?:B|up)(?:\.\w+)?\.weight"), "up"),
-    (re.compile(r"(.+)\.lora_mid\.weight"), "mid"),
-    (re.compile(r"(.+)\.(?:lora|lora_linear_layer)\.down\.weight"), "down"),
-    (re.compile(r"(.+)\.(?:lora|lora_linear_layer)\.up\.weight"), "up"),
-    (re.compile(r"(.+\.to_(?:q|k|v|out)_lora)\.down\.weight"), "down"),
-    (re.compile(r"(.+\.to_(?:q|k|v|out)_lora)\.up\.weight"), "up"),
-    (re.compile(r"(.+)\.alpha"), "alpha"),
-)
+# In all dotted styles: the piece of a name that says which half the tensor is.
+_HALVES = {"lora_A": "down", "lora_down": "down", "lora_B": "up", "lora_up": "up",
+           "lora_mid": "mid"}  # fmt: skip
+_OLD_HALVES = ("lora", "lora_linear_layer", "to_q_lora", "to_k_lora", "to_v_lora", "to_out_lora")
 _OLD_NAMES = {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out": "out_proj"}
 _UNET_NAMES = {"to_out": "to_out.0"}
 _UNET = ("down_blocks.", "mid_block.", "up_blocks.", "conv_in", "conv_out", "time_embedding.",
          "add_embedding.")  # fmt: skip
 _PEFT_PREFIX = "base_model.model."
+# Before a module's dotted name, the part that it is of; the longer ones first.
+_PREFIXES = (
+    ("model.diffusion_model.", "unet"),
+    ("diffusion_model.", "unet"),
+    ("lora_unet.", "unet"),
+    ("unet.", "unet"),
+    ("text_encoders.clip_l.transformer.", "text_encoder"),
+    ("text_encoders.clip_g.transformer.", "text_encoder_2"),
+    ("cond_stage_model.transformer.", "text_encoder"),
+    ("conditioner.embedders.0.transformer.", "text_encoder"),
+    ("text_encoder_2.", "text_encoder_2"),
+    ("text_encoder.", "text_encoder"),
+    ("lora_te2.", "text_encoder_2"),
+    ("lora_te1.", "text_encoder"),
+    ("lora_te.", "text_encoder"),
+    ("clip_g.", "text_encoder_2"),
+    ("clip_l.", "text_encoder"),
+)
 
 # Of SDXL's U-Net: what has a name of its own in the original code, and the layers of its resnets.
 _ORIGINAL = {
@@ -84,8 +97,8 @@ def owner_of(key: str) -> str:
     >>> owner_of("lora_te3_encoder_block_0.lora_down.weight")
     'lora_te3_encoder_block_0'
     """
-    matches = (pattern.fullmatch(key) for pattern, _ in _DOTTED)
-    return next((match[1] for match in matches if match), key)
+    found = _name_and_role(key)
+    return key if found is None else found[0]
 
 
 def dotted(name: str) -> str:
@@ -109,18 +122,18 @@ def _kohya(key: str) -> tuple[str, str, str, str] | None:
 
 def _dotted_style(key: str) -> tuple[str, str, str, str] | None:
     style = "peft" if key.startswith(_PEFT_PREFIX) else "diffusers"
-    bare = key.removeprefix(_PEFT_PREFIX)
-    endings = ((pattern.fullmatch(bare), role) for pattern, role in _DOTTED)
-    match, role = next(((match, role) for match, role in endings if match), (None, ""))
-    if match is None:
+    found = _name_and_role(key.removeprefix(_PEFT_PREFIX))
+    if found is None:
         return None
-    name = match[1].replace(".processor.", ".")
-    part = next((part for part in PARTS if name.startswith(f"{part}.")), None)
-    if part is not None:
-        name = name.removeprefix(f"{part}.").removeprefix(_PEFT_PREFIX)
-    elif name.startswith(_UNET):
+    name, role = found
+    name = name.replace(".processor.", ".")
+    prefix, part = next((each for each in _PREFIXES if name.startswith(each[0])), ("", None))
+    name = name.removeprefix(prefix).removeprefix(_PEFT_PREFIX)
+    if part == "unet" and not name.startswith(_UNET):  # the blocks of the original code
+        name = dotted(name.replace(".", "_"))
+    if part is None and name.startswith(_UNET):
         part = "unet"
-    elif name.startswith(("text_model.", "encoder.layers.")):
+    elif part is None and name.startswith(("text_model.", "encoder.layers.")):
         part = "text_encoder"
     if part is None or (part == "unet" and not name.startswith(_UNET)):
         return None
@@ -128,6 +141,31 @@ def _dotted_style(key: str) -> tuple[str, str, str, str] | None:
         stem, _, last = name.removesuffix("_lora").rpartition(".")
         name = f"{stem}.{_OLD_NAMES[last] if part != 'unet' else _UNET_NAMES.get(last, last)}"
     return style, part, _in_text_model(part, name), role
+
+
+def _name_and_role(key: str) -> tuple[str, str] | None:
+    """A tensor's dotted name as its module's and its role; None where it says no role.
+
+    >>> _name_and_role("unet.mid_block.conv1.lora_A.default.weight")
+    ('unet.mid_block.conv1', 'down')
+    >>> _name_and_role("unet.conv_in.lora.up.weight")
+    ('unet.conv_in', 'up')
+    """
+    if key.endswith(".alpha"):
+        return key.removesuffix(".alpha"), "alpha"
+    pieces = key.rsplit(".", 3)
+    if len(pieces) < 3 or pieces[-1] != "weight":
+        return None
+    if pieces[-2] in _HALVES:
+        return key.rsplit(".", 2)[0], _HALVES[pieces[-2]]
+    if len(pieces) < 4:
+        return None
+    stem, half, direction, _ = pieces
+    if half in _HALVES:  # with the adapter's name behind it
+        return stem, _HALVES[half]
+    if half in _OLD_HALVES and direction in ("down", "up"):
+        return (f"{stem}.{half}" if half.startswith("to_") else stem), direction
+    return None
 
 
 def _in_text_model(part: str, name: str) -> str:

@@ -73,7 +73,7 @@ class LoraUse(BaseModel):
             le=MAX_WEIGHT,
             allow_inf_nan=False,
             title="Text encoder weight",
-            description="How strongly it works in the text encoder. Empty: as in the rest.",
+            description="How strongly it works in the text encoder, if not as in the rest.",
         ),
     ] = None
     id: LoraId | None = None

@@ -7,7 +7,10 @@ or writes weights.
 
 from __future__ import annotations
 
+import contextlib
+import re
 import secrets
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -21,13 +24,15 @@ from pipelines.diffusion.lora.about import (
     free_name,
     hash_of,
     shared_id,
+    shared_name,
 )
+from pipelines.diffusion.lora.adapters import SUFFIX, UNPACKED, adapter_at, is_zip, unpack
 from pipelines.diffusion.lora.entries import BROUGHT_IN, MODEL, WEIGHTS, Entries
 from pipelines.diffusion.lora.formats import EMBEDDING, LoraFile, clean_triggers, open_lora
 from pipelines.diffusion.lora.requests import MAX_NAME, LoraUse
-from pipelines.errors import BadRequest, NotFound, Refused
+from pipelines.errors import BadRequest, NotFound, Refused, UserError
 from pipelines.local_models import inspect_folder
-from pipelines.matching import closest
+from pipelines.matching import closest, find_name, name_key
 from pipelines.messages import Message
 
 if TYPE_CHECKING:
@@ -79,11 +84,12 @@ class LoraShelf:
             BadRequest: it is everybody's and cannot be used; the sentence says why.
         """
         mine = self.list(owner)
-        for about in mine:
-            if about.name == name:
-                return about
+        if (about := self._named(name, mine)) is not None:
+            return about
         for path in self._entries.files():
-            if path.stem == name and isinstance(reason := self._entries.shared(path), Message):
+            if name_key(shared_name(path)) == name_key(name) and isinstance(
+                reason := self._entries.shared(path), Message
+            ):
                 raise BadRequest(reason.template, **reason.values)
         if not mine:
             raise NotFound(
@@ -95,6 +101,26 @@ class LoraShelf:
             name=name[:MAX_NAME],
             close=closest(name, [about.name for about in mine]),
         )
+
+    def _named(self, name: str, abouts: list[About]) -> About | None:
+        """The one that ``name`` means: by its name, else as a file of it, else by its alias."""
+        by_name = {about.name: about for about in reversed(abouts)}
+        file = re.split(r"[\\/]", name)[-1]
+        if file.lower().endswith(SUFFIX):
+            file = file[: -len(SUFFIX)]
+        found = find_name(name, by_name) or find_name(file, by_name)
+        if found is not None:
+            return by_name[found]
+        key = name_key(file)
+        return next((about for about in abouts if name_key(self._alias(about)) == key), None)
+
+    def _alias(self, about: About) -> str:
+        """What its trainer called it; of entries of earlier versions their file knows it."""
+        if about.alias is not None or about.kind == "model":
+            return about.alias or ""
+        with contextlib.suppress(UserError):
+            return self.open(about)[1].alias
+        return ""
 
     def by_id(self, id: str) -> About:
         """The entry with this id, whosever it is.
@@ -134,9 +160,9 @@ class LoraShelf:
         Raises:
             BadRequest, NotFound: the file has been damaged or taken away.
         """
-        path = self.path(about)
         try:
-            return path, open_lora(path, about.name)
+            adapter = self._entries.adapter(about)
+            return adapter.weights, open_lora(adapter.weights, about.name, adapter.config)
         except FileNotFoundError:
             raise NotFound("The LoRA {id} is no longer on the shelf.", id=about.id) from None
 
@@ -171,7 +197,8 @@ class LoraShelf:
         """Puts a LoRA or an embedding on the owner's shelf, re-written in one layout.
 
         Args:
-            data: a safetensors file of any style; it stays where it is.
+            data: a safetensors file of any style, or a zip file or folder of an adapter with its
+                configuration; it stays where it is.
             id: the entry's, where it has been promised already; None makes one.
             triggers, base: None: what the file says.
             training: id of the training that made it.
@@ -187,18 +214,24 @@ class LoraShelf:
             source = data if isinstance(data, Path) else folder / BROUGHT_IN
             if isinstance(data, bytes):
                 source.write_bytes(data)
-            file = open_lora(source, name)
+            if source.is_file() and is_zip(source):
+                adapter = adapter_at(unpack(source, folder, name), name)
+            else:
+                adapter = adapter_at(source, name)
+            weights = adapter.weights
+            file = open_lora(weights, name, adapter.config)
             from pipelines.diffusion.lora.export import Facts, embedding_file, kept_file
             from pipelines.diffusion.lora.weights import read, read_vectors
 
             words = file.triggers if triggers is None else clean_triggers(triggers)
-            created, digest = time.time(), hash_of(source, file)
+            created, digest = time.time(), hash_of(weights, file)
             if file.kind == EMBEDDING:
                 facts = Facts(name, file.family, file.base, words, digest, created)
-                written = embedding_file(read_vectors(source, file, name), facts, "kohya")
+                written = embedding_file(read_vectors(weights, file, name), facts, "kohya")
             else:
-                written = kept_file(read(source, file, name), _kept(file.header.metadata))
+                written = kept_file(read(weights, file, name), _kept(file.header.metadata))
             (folder / BROUGHT_IN).unlink(missing_ok=True)
+            shutil.rmtree(folder / UNPACKED, ignore_errors=True)
             (folder / WEIGHTS).write_bytes(written)
             about = About(
                 id=id or secrets.token_hex(16),
@@ -210,6 +243,7 @@ class LoraShelf:
                 rank=file.rank,
                 alpha=file.alpha,
                 triggers=words,
+                alias=file.alias,
                 sha256=digest,
                 created=created,
                 training=training,

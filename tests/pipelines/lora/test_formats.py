@@ -414,7 +414,7 @@ def test_what_trainers_write_in_three_parts_is_taken(tmp_path, rank):
 def test_halves_of_whole_numbers_are_refused(tmp_path):
     data = save({f"{STEM}.lora_down.weight": torch.ones(1, 2, dtype=torch.int64),
                  f"{STEM}.lora_up.weight": torch.ones(2, 1, dtype=torch.int64)})  # fmt: skip
-    with pytest.raises(BadRequest, match="do not fit"):
+    with pytest.raises(BadRequest, match="are of the kind I64, not floating-point numbers"):
         open_lora(written(tmp_path, data), "mine")
 
 

@@ -193,8 +193,8 @@ def test_a_bad_file_of_everybody_s_is_named_when_it_is_asked_for(shelf, data):
     (shelf.home / "loras" / "notes.txt").write_text("not a LoRA")
     shelf.add(ANN, "clay", data)
     assert names(shelf, ANN) == ["clay"]
-    assert ["bad.safetensors is a pickle" in str(reason) for reason in shelf.refused()] == [True]
-    with pytest.raises(BadRequest, match=r"bad\.safetensors is a pickle"):
+    assert ["bad.safetensors is a zip file" in str(reason) for reason in shelf.refused()] == [True]
+    with pytest.raises(BadRequest, match=r"bad\.safetensors is a zip file"):
         shelf.get(ANN, "bad")
 
 
