@@ -6,7 +6,7 @@ export class Head {
   // acts: rename(title), remove(), sides().
   constructor(acts) {
     this.acts = acts;
-    this.title = h("h2", {});
+    this.title = h("h2", { dir: "auto" });
     this.markdown = h("a", { class: "plain", download: true }, say("Export as Markdown"));
     this.json = h("a", { class: "plain", download: true }, say("Export as JSON"));
     this.rename = h("button", { type: "button", class: "plain rename", onclick: () => this.#rename() }, say("Rename"));
@@ -60,7 +60,7 @@ export class Head {
     const question = say("Delete “{title}” for good? All its branches go with it.", { title: this.view.title || say("Without a title") });
     const really = h("button", { type: "button", class: "plain danger", onclick: () => { this.#close(); this.acts.remove(); } }, say("Delete for good"));
     const keep = h("button", { type: "button", class: "plain", onclick: () => this.#close() }, say("Keep"));
-    this.below.replaceChildren(h("div", { class: "confirm", role: "alertdialog", "aria-label": question }, h("p", {}, question), h("div", { class: "acts" }, really, keep)));
+    this.below.replaceChildren(h("div", { class: "confirm", role: "alertdialog", "aria-label": question }, h("p", { dir: "auto" }, question), h("div", { class: "acts" }, really, keep)));
     keep.focus();
   }
 }

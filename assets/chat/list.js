@@ -53,7 +53,7 @@ export class List {
     const here = chat.id === this.current;
     const button = h(
       "button",
-      { type: "button", "data-id": chat.id, "aria-current": here ? "true" : null, onclick: () => this.acts.open(chat.id) },
+      { type: "button", dir: "auto", "data-id": chat.id, "aria-current": here ? "true" : null, onclick: () => this.acts.open(chat.id) },
       chat.title || say("Without a title"),
     );
     return h("li", {}, button);

@@ -133,7 +133,7 @@ export class Lane {
     const name = mine ? say("You") : this.titles(message.model);
     const element = h("article", { class: `message ${message.role}`, "data-id": message.id, "data-state": message.state, "aria-label": name });
     if (leftOut) element.classList.add("left-out");
-    if (mine) element.append(h("div", { class: "words" }, message.content));
+    if (mine) element.append(h("div", { class: "words", dir: "auto" }, message.content));
     else element.append(this.#answer(message));
     if (message.error) element.append(h("div", { class: "error", role: "alert" }, message.error));
     element.append(this.#foot(message, last));
@@ -141,7 +141,7 @@ export class Lane {
   }
 
   #answer(message) {
-    const words = h("div", { class: "words prose-like" });
+    const words = h("div", { class: "words prose-like", dir: "auto" });
     words.innerHTML = message.html; // made by the server, which lets nothing through
     finish(words);
     return words;

@@ -18,9 +18,14 @@ export function speaks(languages) {
   return languages.includes(language);
 }
 
-// An element: attributes, listeners (on…) and children; text is always text.
+// Fields in which people write words, and not numbers or choices.
+const WRITTEN = new Set([undefined, "text", "search"]);
+
+// An element: attributes, listeners (on…) and children; text is always text. What people write in a
+// field begins at the side where their writing begins.
 export function h(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
+  if (tag === "textarea" || (tag === "input" && WRITTEN.has(attributes.type))) element.dir = "auto";
   for (const [name, value] of Object.entries(attributes)) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else if (value === true) element.setAttribute(name, "");

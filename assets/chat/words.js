@@ -18,8 +18,10 @@ function loaded() {
   return loading;
 }
 
-// Draws the formulas below an element and names its buttons.
+// Draws the formulas below an element and names its buttons. Code and formulas stay left to right,
+// and do not decide to which side the words around them run.
 export function finish(element) {
+  for (const each of element.querySelectorAll(".code, code, .math")) each.dir = "ltr";
   for (const button of element.querySelectorAll(".copy-code:empty")) button.textContent = say("Copy");
   const formulas = [...element.querySelectorAll(".math")];
   if (!formulas.length || !katex) return;

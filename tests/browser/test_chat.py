@@ -287,6 +287,43 @@ def test_html_in_an_answer_stays_text_and_nothing_is_fetched(chat, studio):
     assert elsewhere == []
 
 
+ARABIC = """مرحبا **بك:** اكتب `git push` هنا.
+
+```python
+print("مرحبا")
+```
+
+1. أولاً
+
+An English line.
+"""
+
+
+def test_arabic_runs_from_right_to_left_and_code_and_english_do_not(chat):
+    page = chat()
+    bring(page, [{"role": "user", "content": "שלום."}, {"role": "assistant", "content": ARABIC}])
+    page.fill("#chat-text", "سلام، خوبی؟")
+    sides = """elements => elements.map((element) => {
+      const text = document.createRange();
+      text.selectNodeContents(element);
+      const [outer, inner] = [element, text].map((each) => each.getBoundingClientRect());
+      return inner.left - outer.left < outer.right - inner.right + 1 ? "left" : "right";
+    })"""
+    assert page.eval_on_selector_all(".message.assistant .words > p", sides) == ["right", "left"]
+    assert page.eval_on_selector_all(".message.assistant li", sides) == ["right"]
+    assert page.eval_on_selector_all(".message.assistant pre", sides) == ["left"]
+    of = "element => getComputedStyle(element).direction"
+    for place, direction in {
+        ".message.user .words": "rtl",
+        ".message.assistant ol": "rtl",
+        ".message.assistant p code": "ltr",
+        ".chats li button": "rtl",
+        ".chat-head h2": "rtl",
+        "#chat-text": "rtl",
+    }.items():
+        assert page.eval_on_selector(place, of) == direction, place
+
+
 def test_code_is_copied(chat, contexts):
     page = chat(permissions=["clipboard-read", "clipboard-write"])
     bring(page, [{"role": "user", "content": "x"}, {"role": "assistant", "content": ATTACKS}])
