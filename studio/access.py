@@ -6,9 +6,10 @@ being forgotten.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from urllib.parse import SplitResult, urlsplit
 
 import anyio.to_thread
@@ -23,7 +24,6 @@ from pipelines.errors import Busy, NotFound, Refused, UserError
 from studio import gradio_guard
 from studio.accounts import (
     LOCAL_OWNER,
-    SESSION_SECONDS,
     Accounts,
     Login,
     NotLoggedIn,
@@ -36,6 +36,7 @@ from studio.home import readable_bytes
 from studio.i18n import language_of, translate
 from studio.openai.errors import problem
 from studio.replies import TooLarge, error_body, status_of
+from studio.sessions import DEVICE_SECONDS, SESSION_SECONDS
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +48,8 @@ TABLE_UPLOADS = re.compile(rf"{API}/cluster-tables")
 LARGE_UPLOADS = re.compile(rf"{gradio_guard.UPLOAD}|{API}/(loras|subjects/\w+/photos)")
 
 MAX_JSON_BYTES = 1_000_000
+MAX_LOGIN_BYTES = 20_000  # a name and a password, however they are written
+STRANGER_SECONDS = 60.0
 MAX_OPENAI_BYTES = 4_000_000  # a whole book as a prompt
 MAX_UPLOAD_BYTES = 50_000_000
 # SDXL's LoRA at rank 256, a zip of photos; streamed to the disk, never held in memory.
@@ -137,13 +140,13 @@ class Access:
         key: ApiKey | None = None
         visiting = self._visiting_origin(connection)
         if self.allowed_origins and is_program_door(scope["path"]):
-            send = _with_headers(send, scope["path"], headers_for(visiting))
+            send = _with_headers(send, scope["path"], headers_for(visiting).items())
         try:
             self._check_host(connection.headers)
             if visiting is None:
                 self._check_origin(connection)
             elif is_preflight(connection):
-                await preflight(connection)(scope, receive, _with_headers(send, scope["path"], {}))
+                await preflight(connection)(scope, receive, _with_headers(send, scope["path"]))
                 return
             self._check_size(connection)
             if (token := _api_key(connection)) is not None:
@@ -154,13 +157,13 @@ class Access:
                 owner, login = await self._sender(connection, visiting is not None)
         except UserError as error:
             response = _refusal(connection, error)
-            await response(scope, receive, _with_headers(send, scope["path"], {}))
+            await response(scope, receive, _with_headers(send, scope["path"]))
             return
         path = scope["path"]
-        headers = {}
+        cookies = []
         if login and visiting is None:
-            headers["set-cookie"] = session_cookie(self.accounts, login, connection, self.root_path)
-        send = _with_headers(send, path, headers)
+            cookies = login_cookies(self.accounts, login, connection, self.root_path)
+        send = _with_headers(send, path, cookies)
         if owner is None and path not in OPEN_PATHS:
             await self._stranger(connection)(scope, receive, send)
             return
@@ -170,7 +173,11 @@ class Access:
             return
         scope.setdefault("state", {}).update(owner=owner, api_key=key)
         language = language_of(connection.headers.get("accept-language"))
-        await self.app(scope, _limited(receive, _limit(path), language), send)
+        receive = _limited(receive, _limit(path), language)
+        if owner is None:
+            await self._serve_stranger(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
         if path == "/":
             self.on_page()
 
@@ -191,10 +198,15 @@ class Access:
             return owner, None
         if is_openai(connection.scope["path"]) and _bearer(header) is not None:
             return None, None  # a program's made-up key: what a stranger is told says more
-        # scrypt takes a tenth of a second: not on the event loop.
-        login = await anyio.to_thread.run_sync(
-            self.accounts.log_in_basic, header, address_of(connection), cookie
-        )
+        login = self.accounts.recall_basic(header, cookie)
+        if login is None:
+            login = await self.accounts.passwords.run(
+                self.accounts.log_in_basic,
+                header,
+                address_of(connection),
+                cookie,
+                None if visiting else connection.cookies.get(self.accounts.device_cookie_name),
+            )
         return login.owner, login
 
     def _check_host(self, headers: Headers) -> None:
@@ -266,6 +278,24 @@ class Access:
                 size=readable_bytes(self.uploaded_bytes()),
             )
 
+    async def _serve_stranger(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """What is open to everybody, within a time: who sends slowly holds a place of others."""
+        begun = False
+
+        async def noting(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            async with asyncio.timeout(STRANGER_SECONDS):
+                await self.app(scope, receive, noting)
+        except TimeoutError:
+            if not begun:
+                await JSONResponse(
+                    error_body(Busy("This took too long. Try again.")), status_code=408
+                )(scope, receive, send)
+
     def _stranger(self, connection: HTTPConnection) -> Response:
         wants_page = "text/html" in connection.headers.get("accept", "")
         if is_openai(connection.scope["path"]):
@@ -280,21 +310,25 @@ class Access:
         return _refusal(connection, error)
 
 
-def session_cookie(
+def login_cookies(
     accounts: Accounts, login: Login, connection: HTTPConnection, root_path: str = ""
-) -> str:
-    """The ``Set-Cookie`` header that keeps a login."""
+) -> list[tuple[str, str]]:
+    """The ``Set-Cookie`` headers that keep a login, and let the browser be known at the next."""
     response = Response()
-    response.set_cookie(
-        accounts.cookie_name,
-        login.cookie,
-        max_age=SESSION_SECONDS,
-        path=root_path or "/",
-        httponly=True,
-        samesite="lax",
-        secure=is_https(connection),
-    )
-    return response.headers["set-cookie"]
+    cookies = [(accounts.cookie_name, login.cookie, SESSION_SECONDS)]
+    if login.device is not None:
+        cookies.append((accounts.device_cookie_name, login.device, DEVICE_SECONDS))
+    for name, value, seconds in cookies:
+        response.set_cookie(
+            name,
+            value,
+            max_age=seconds,
+            path=root_path or "/",
+            httponly=True,
+            samesite="lax",
+            secure=is_https(connection),
+        )
+    return [(name, value) for name, value in response.headers.items() if name == "set-cookie"]
 
 
 def is_https(connection: HTTPConnection) -> bool:
@@ -345,6 +379,8 @@ def _limit(path: str) -> int:
         return MAX_OPENAI_BYTES
     if TABLE_UPLOADS.fullmatch(path):
         return MAX_TABLE_BYTES
+    if path == "/login":
+        return MAX_LOGIN_BYTES
     return MAX_UPLOAD_BYTES if UPLOADS.fullmatch(path) else MAX_JSON_BYTES
 
 
@@ -363,7 +399,9 @@ def _limited(receive: Receive, limit: int, language: str) -> Receive:
     return counted
 
 
-def _with_headers(send: Send, path: str, extra: dict[str, str]) -> Send:
+def _with_headers(send: Send, path: str, extra: Iterable[tuple[str, str]] = ()) -> Send:
+    extra = tuple(extra)
+
     async def sender(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
@@ -376,7 +414,7 @@ def _with_headers(send: Send, path: str, extra: dict[str, str]) -> Send:
             media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
             if not is_page and media_type and not SHOWN_TYPES.fullmatch(media_type):
                 headers.setdefault("content-disposition", "attachment")
-            for name, value in extra.items():
+            for name, value in extra:
                 headers.append(name, value)
         await send(message)
 

@@ -12,10 +12,11 @@ from __future__ import annotations
 import argparse
 import base64
 import binascii
+import contextlib
 import getpass
 import hashlib
 import hmac
-import json
+import ipaddress
 import re
 import secrets
 import sys
@@ -26,22 +27,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.errors import BadRequest, Busy, Refused, Unavailable, UserError
+from pipelines.errors import BadRequest, Refused, Unavailable, UserError
+from studio.attempts import MAX_ADDRESS_FAILURES, MAX_FAILURES, Failures, OneByOne
 from studio.passwords import (
     DUMMY_HASH,
     HASH,
     MAX_PASSWORD,
+    hash_made_password,
     hash_password,
+    is_made,
     private,
     verify_password,
 )
+from studio.sessions import SESSION_SECONDS, EndedSessions, Signer
 
 if TYPE_CHECKING:
     import gradio
 
-SESSION_SECONDS = 30 * 24 * 3600
-MAX_FAILURES = 8  # wrong passwords for a name from an address, per FAILURE_SECONDS
-FAILURE_SECONDS = 60.0
 BASIC_SECONDS = 300.0  # how long a verified Basic password is not put through scrypt again
 
 LOCAL, HOST, GUEST = "local", "host", "guest"
@@ -94,10 +96,18 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """A login that succeeded: the owner, and the cookie's value that proves it from now on."""
+    """A login that succeeded.
+
+    Attributes:
+        owner: who has come in.
+        cookie: its value proves this from now on.
+        device: the value of the cookie by which this browser is known at its next login; None
+            where none was made.
+    """
 
     owner: Owner
     cookie: str
+    device: str | None = None
 
 
 class Accounts:
@@ -106,17 +116,30 @@ class Accounts:
     Args:
         secret: 32 bytes that sign the cookies; keeping them keeps sessions over a restart.
         accounts: none for a studio that everybody at this machine uses as ``local``.
+        ended: the sessions that somebody has logged out of.
+
+    Attributes:
+        passwords: where logins wait for their turn, in the server.
     """
 
-    def __init__(self, secret: bytes, accounts: Iterable[Account] = ()) -> None:
+    def __init__(
+        self,
+        secret: bytes,
+        accounts: Iterable[Account] = (),
+        ended: EndedSessions | None = None,
+    ) -> None:
         self._secret = secret
+        self._signer = Signer(secret)
         self._accounts = {account.name: account for account in accounts}
-        self._failures: dict[tuple[str, str], list[float]] = {}
+        self._ended = ended or EndedSessions()
+        self._failures = Failures()
+        self.passwords = OneByOne()
         self._verified: dict[bytes, float] = {}
         self._host_keys: set[str] = set()
         self._lock = threading.Lock()
         # Cookies know no ports: two studios on one machine must not overwrite each other's.
         self.cookie_name = "atelier_" + hashlib.sha256(b"cookie" + secret).hexdigest()[:8]
+        self.device_cookie_name = f"{self.cookie_name}_browser"
 
     @property
     def needed(self) -> bool:
@@ -128,29 +151,59 @@ class Accounts:
         """Whether there is an account whose browsers become guests."""
         return any(account.owner_id is None for account in self._accounts.values())
 
-    def log_in(self, name: str, password: str, address: str, old_cookie: str | None) -> Login:
+    def log_in(
+        self,
+        name: str,
+        password: str,
+        address: str,
+        old_cookie: str | None,
+        device: str | None = None,
+    ) -> Login:
         """Checks a name and password. A guest who was here before stays the same guest.
+
+        Wrong passwords of others do not lock anybody out: a browser that has logged in under this
+        name before is counted by itself (device cookies, as OWASP describes them), and a password
+        that the studio has made needs no lock, since nobody guesses it.
+
+        Args:
+            device: the value of the cookie that an earlier login has left.
 
         Raises:
             NotLoggedIn: they do not belong together.
-            Busy: too many wrong ones came from ``address`` for this name.
+            Busy: too many wrong ones came from ``address`` for this name, or at all.
         """
         name = name.strip()
-        self._brake(name, address)
         account = self._accounts.get(name)
+        known = self._signer.read("device", device)
+        if known is not None and known["account"] == name:
+            brakes = [(known["browser"], MAX_FAILURES)]
+        elif account is not None and is_made(account.password_hash):
+            brakes = []
+        else:
+            brakes = [((name, address), MAX_FAILURES), (address, MAX_ADDRESS_FAILURES)]
+            if _is_shared(address):
+                brakes.pop()
+        for key, limit in brakes:
+            self._failures.check(key, limit)
         # An unknown name costs as much time as a known one, so that names cannot be found out.
         right = verify_password(password, account.password_hash if account else DUMMY_HASH)
         if account is None or not right:
-            with self._lock:
-                self._failures.setdefault((name, address), []).append(_now())
+            for key, _ in brakes:
+                self._failures.add(key)
             raise NotLoggedIn("The name or the password is wrong.")
-        return self._admit(account, old_cookie)
+        return self._admit(account, old_cookie, device)
+
+    def log_out(self, cookie: str | None) -> None:
+        """Ends a session: its cookie proves nothing any more, wherever a copy of it lies."""
+        claims = self._signer.read("session", cookie)
+        if cookie is not None and claims is not None:
+            self._ended.add(cookie, claims["issued"] + SESSION_SECONDS)
 
     def owner_by_cookie(self, cookie: str | None) -> Owner | None:
         """The owner whom a cookie proves, or None when it proves nothing (any more)."""
-        claims = self._read(cookie)
+        claims = self._signer.read("session", cookie)
         account = self._accounts.get(claims["account"]) if claims else None
-        if claims is None or account is None:
+        if claims is None or account is None or cookie in self._ended:
             return None
         if claims["issued"] + SESSION_SECONDS < time.time():
             return None
@@ -158,30 +211,39 @@ class Accounts:
             return None  # the password has changed since
         return _owner(account, claims["owner"])
 
-    def log_in_basic(self, header: str, address: str, cookie: str | None) -> Login:
+    def recall_basic(self, header: str, cookie: str | None) -> Login | None:
+        """The login of an ``Authorization: Basic`` header that was proved a moment ago, if it was.
+
+        Programs send it with each request, and scrypt is not for each request.
+        """
+        with contextlib.suppress(NotLoggedIn):
+            name, password = _basic(header)
+            with self._lock:
+                known = self._verified.get(self._digest(name, password), 0.0) > _now()
+            if known and name in self._accounts:
+                return self._admit(self._accounts[name], cookie, None)
+        return None
+
+    def log_in_basic(
+        self, header: str, address: str, cookie: str | None, device: str | None = None
+    ) -> Login:
         """The login of an HTTP ``Authorization: Basic`` header.
 
         Raises:
             NotLoggedIn, Busy: as :meth:`log_in`, or the header cannot be read.
         """
-        scheme, _, value = header.partition(" ")
-        try:
-            if scheme.lower() != "basic":
-                raise ValueError(scheme)
-            name, _, password = base64.b64decode(value, validate=True).decode().partition(":")
-        except (ValueError, binascii.Error):
-            raise NotLoggedIn("The Authorization header must be HTTP Basic.") from None
-        # What was proved a moment ago is remembered by a keyed digest, never by the password.
-        digest = hmac.digest(self._secret, f"basic:{name}:{password}".encode(), "sha256")
-        with self._lock:
-            known = self._verified.get(digest, 0.0) > _now()
-        if known and name in self._accounts:
-            return self._admit(self._accounts[name], cookie)
-        login = self.log_in(name, password, address, cookie)
+        if (recent := self.recall_basic(header, cookie)) is not None:
+            return recent
+        name, password = _basic(header)
+        login = self.log_in(name, password, address, cookie, device)
         with self._lock:
             self._verified = {key: end for key, end in self._verified.items() if end > _now()}
-            self._verified[digest] = _now() + BASIC_SECONDS
+            self._verified[self._digest(name, password)] = _now() + BASIC_SECONDS
         return login
+
+    def _digest(self, name: str, password: str) -> bytes:
+        """What is remembered of a proved password: a keyed digest, never the password."""
+        return hmac.digest(self._secret, f"basic:{name}:{password}".encode(), "sha256")
 
     def owner_of_key(self, owner_id: str) -> Owner:
         """To whom the requests of an API key belong, as they are now.
@@ -220,12 +282,12 @@ class Accounts:
                     "that the terminal shows."
                 )
             self._host_keys.discard(match)
-        return self._admit(account, None)
+        return self._admit(account, None, None)
 
-    def _admit(self, account: Account, old_cookie: str | None) -> Login:
+    def _admit(self, account: Account, old_cookie: str | None, device: str | None) -> Login:
         owner_id = account.owner_id
         if owner_id is None:
-            before = self._read(old_cookie)
+            before = self._signer.read("session", old_cookie)
             returning = before is not None and before["account"] == account.name
             owner_id = before["owner"] if returning else f"{GUEST}-{secrets.token_urlsafe(12)}"
         claims = {
@@ -233,46 +295,41 @@ class Accounts:
             "owner": owner_id,
             "stamp": self._stamp(account),
             "issued": int(time.time()),
+            "session": secrets.token_urlsafe(9),  # two of one second are two
         }
-        return Login(_owner(account, owner_id), self._sign(claims))
-
-    def _brake(self, name: str, address: str) -> None:
-        with self._lock:
-            now = _now()
-            self._failures = {
-                key: recent
-                for key, times in self._failures.items()
-                if (recent := [each for each in times if now - each < FAILURE_SECONDS])
-            }
-            recent = self._failures.get((name, address), [])
-        if len(recent) >= MAX_FAILURES:
-            raise Busy(
-                "Too many wrong passwords. Try again in {seconds} seconds.",
-                seconds=max(1, round(FAILURE_SECONDS - (now - recent[0]))),
-            )
+        known = self._signer.read("device", device)
+        if known is None or known["account"] != account.name:
+            browser = {"account": account.name, "browser": secrets.token_urlsafe(12)}
+            device = self._signer.sign("device", browser)
+        return Login(_owner(account, owner_id), self._signer.sign("session", claims), device)
 
     def _stamp(self, account: Account) -> str:
         return hmac.new(self._secret, account.password_hash.encode(), "sha256").hexdigest()[:16]
-
-    def _sign(self, claims: dict[str, str | int]) -> str:
-        payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
-        return f"{payload}.{self._signature(payload)}"
-
-    def _signature(self, payload: str) -> str:
-        return hmac.new(self._secret, b"session:" + payload.encode(), "sha256").hexdigest()
-
-    def _read(self, cookie: str | None) -> dict | None:
-        """The claims of a cookie that this studio has signed, however old."""
-        payload, _, signature = (cookie or "").partition(".")
-        expected = self._signature(payload)
-        if not hmac.compare_digest(expected.encode(), signature.encode()):
-            return None
-        return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
 
 
 def owner_of(request: gradio.Request) -> Owner:
     """Who sent a Gradio event or an HTTP request; the access middleware has put it there."""
     return request.state.owner
+
+
+def _basic(header: str) -> tuple[str, str]:
+    """Name and password of an HTTP Basic header."""
+    scheme, _, value = header.partition(" ")
+    try:
+        if scheme.lower() != "basic":
+            raise ValueError(scheme)
+        name, _, password = base64.b64decode(value, validate=True).decode().partition(":")
+    except (ValueError, binascii.Error):
+        raise NotLoggedIn("The Authorization header must be HTTP Basic.") from None
+    return name, password
+
+
+def _is_shared(address: str) -> bool:
+    """Whether everybody comes from this address: a tunnel or a proxy on this machine."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return True
 
 
 def _owner(account: Account, owner_id: str) -> Owner:
@@ -313,7 +370,7 @@ def choose_accounts(file: Path | None, reachable: bool) -> tuple[list[Account], 
 
 def _make(name: str, owner_id: str | None, is_host: bool) -> Made:
     password = secrets.token_urlsafe(12)
-    return Made(Account(name, hash_password(password), owner_id, is_host), password)
+    return Made(Account(name, hash_made_password(password), owner_id, is_host), password)
 
 
 def read_accounts(path: Path) -> list[Account]:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from pipelines.errors import UserError
-from studio.access import address_of, session_cookie
+from studio.access import address_of, login_cookies
 from studio.accounts import GUEST, Accounts, Login
 from studio.i18n import language_of, translate
 from studio.replies import status_of
@@ -65,12 +65,14 @@ def router(accounts: Accounts, root_path: str = "") -> APIRouter:
             return page(request, error=error)
 
     @routes.post("/login")
-    def log_in(
+    async def log_in(
         request: Request, name: Annotated[str, Form()], password: Annotated[str, Form()]
     ) -> Response:
         old = request.cookies.get(accounts.cookie_name)
+        browser = request.cookies.get(accounts.device_cookie_name)
+        check = (accounts.log_in, name, password, address_of(request), old, browser)
         try:
-            return admitted(request, accounts.log_in(name, password, address_of(request), old))
+            return admitted(request, await accounts.passwords.run(*check))
         except UserError as error:
             return page(request, name=name, error=error)
 
@@ -80,7 +82,8 @@ def router(accounts: Accounts, root_path: str = "") -> APIRouter:
         return RedirectResponse(home, status_code=303)
 
     @routes.post("/logout")
-    def log_out() -> Response:
+    def log_out(request: Request) -> Response:
+        accounts.log_out(request.cookies.get(accounts.cookie_name))
         response = RedirectResponse(
             f"{root_path}/login" if accounts.needed else home, status_code=303
         )
@@ -91,7 +94,8 @@ def router(accounts: Accounts, root_path: str = "") -> APIRouter:
 
     def admitted(request: Request, login: Login) -> Response:
         response = RedirectResponse(home, status_code=303)
-        response.headers["set-cookie"] = session_cookie(accounts, login, request, root_path)
+        for name, value in login_cookies(accounts, login, request, root_path):
+            response.headers.append(name, value)
         return response
 
     def page(request: Request, name: str = "", error: UserError | None = None) -> HTMLResponse:

@@ -19,6 +19,7 @@ SCRYPT_N, SCRYPT_R, SCRYPT_P = 2**15, 8, 1
 SCRYPT_MEMORY = 64 * 1024 * 1024
 
 HASH = re.compile(r"scrypt\$(\d{1,8})\$(\d{1,3})\$(\d{1,3})\$([A-Za-z0-9_-]+)\$([A-Za-z0-9_-]+)")
+MADE = re.compile(r"sha256\$([A-Za-z0-9_-]+)\$([A-Za-z0-9_-]+)")
 
 
 def hash_password(password: str) -> str:
@@ -28,13 +29,36 @@ def hash_password(password: str) -> str:
     return f"scrypt${SCRYPT_N}${SCRYPT_R}${SCRYPT_P}${_encode(salt)}${_encode(key)}"
 
 
+def hash_made_password(password: str) -> str:
+    """``sha256$salt$key`` of a password with at least 96 random bits.
+
+    Nobody guesses one of these, so that stretching it would only cost time, ours and everybody's
+    who waits. A password that a person has chosen goes through :func:`hash_password`.
+    """
+    salt = secrets.token_bytes(16)
+    return f"sha256${_encode(salt)}${_encode(_digest(password, salt))}"
+
+
+def is_made(password_hash: str) -> bool:
+    """Whether a hash is one of :func:`hash_made_password`."""
+    return MADE.fullmatch(password_hash) is not None
+
+
 def verify_password(password: str, password_hash: str) -> bool:
     """Whether ``password`` made ``password_hash``; takes the same time either way."""
+    if len(password) > MAX_PASSWORD:
+        return False
+    if made := MADE.fullmatch(password_hash):
+        return hmac.compare_digest(_digest(password, _decode(made[1])), _decode(made[2]))
     match = HASH.fullmatch(password_hash)
-    if match is None or len(password) > MAX_PASSWORD:
+    if match is None:
         return False
     n, r, p = (int(number) for number in match.groups()[:3])
     return hmac.compare_digest(_scrypt(password, _decode(match[4]), n, r, p), _decode(match[5]))
+
+
+def _digest(password: str, salt: bytes) -> bytes:
+    return hashlib.sha256(salt + password.encode()).digest()
 
 
 def _scrypt(password: str, salt: bytes, n: int, r: int, p: int) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
+import logging
 import os
 import shutil
 import socket
@@ -45,6 +46,7 @@ from studio.cleaning import UPLOADS, uploaded_bytes
 from studio.clustering.data import ClusterData
 from studio.clustering.results import Clusterings
 from studio.conditions import Conditions
+from studio.connections import Door, OncePerMinute, connection_limit, guarded
 from studio.gallery import Gallery
 from studio.home import HomeLock, prepare_home
 from studio.inputs import Inputs
@@ -54,6 +56,7 @@ from studio.loras import Loras
 from studio.machine import CacheOnDemand, Machine
 from studio.passwords import load_secret
 from studio.prunings import SHORTEN, Prunings
+from studio.sessions import EndedSessions
 from studio.settings import StoredSettings
 from studio.store import Store
 from studio.subjects import KIND as LEARNING
@@ -132,7 +135,9 @@ class Studio:
             self.shelf = LoraShelf(self.home)
             self.loras = Loras(self.store, self.shelf, self.catalog, self.gallery)
             self.subjects = Subjects(self.store, self.home, self.gallery, self.shelf)
-            self.accounts = Accounts(load_secret(self.home), options.accounts)
+            self.accounts = Accounts(
+                load_secret(self.home), options.accounts, EndedSessions(self.store)
+            )
             self.jobs = Jobs(self.store, self.cache, ENGINES, self.gallery, self.settings)
             parts.callback(self.jobs.close)
             self.trainings = Trainings(
@@ -434,10 +439,12 @@ class Server(uvicorn.Server):
             log_level=log_level,
             proxy_headers=False,  # the share tunnel's visitors would choose their own address
             server_header=False,
+            http=guarded(Door(connection_limit())),
             ws="none",
             timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         )
         super().__init__(config)
+        logging.getLogger("uvicorn.error").addFilter(OncePerMinute())
         self._on_started = on_started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

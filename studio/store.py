@@ -186,6 +186,12 @@ MIGRATIONS = (
     );
     CREATE INDEX cluster_data_by_owner ON cluster_data (owner, created);
     """,
+    """
+    CREATE TABLE ended_sessions (           -- cookies of people who have logged out
+        digest BLOB PRIMARY KEY,            -- SHA-256 of the cookie
+        until  REAL NOT NULL                -- when it would end by itself; seconds since 1970
+    ) WITHOUT ROWID;
+    """,
 )
 
 

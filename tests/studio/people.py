@@ -8,13 +8,13 @@ from contextlib import contextmanager
 import httpx
 
 from studio.accounts import Account
-from studio.passwords import hash_password
+from studio.passwords import hash_made_password
 
 ACCOUNTS = (
-    Account("ada", hash_password("ada's own"), "ada"),
-    Account("bob", hash_password("bob's own"), "bob"),
-    Account("guest", hash_password("shared"), None),
-    Account("host", hash_password("the host's"), "local", is_host=True),
+    Account("ada", hash_made_password("ada's own"), "ada"),
+    Account("bob", hash_made_password("bob's own"), "bob"),
+    Account("guest", hash_made_password("shared"), None),
+    Account("host", hash_made_password("the host's"), "local", is_host=True),
 )
 PASSWORDS = {"ada": "ada's own", "bob": "bob's own", "guest": "shared", "host": "the host's"}
 

@@ -73,6 +73,19 @@ def test_login_page_speaks_the_browser_s_language(visitor):
     assert "Password" in visitor(None).get("/login").text
 
 
+def test_a_copied_cookie_is_worth_nothing_after_logging_out(studio, visitor):
+    ada = visitor("ada")
+    copied = httpx.Cookies(ada.cookies)
+    assert ada.post("/logout").status_code == 303
+    with httpx.Client(base_url=studio[1], cookies=copied) as thief:
+        assert thief.get("/api/v1/jobs").status_code == 401
+
+
+def test_a_stranger_may_send_a_name_and_a_password_and_no_more(visitor):
+    answer = visitor(None).post("/login", data={"name": "x" * 30_000, "password": "x"})
+    assert answer.status_code == 413
+
+
 def test_wrong_password_is_said_and_nothing_is_echoed_as_html(visitor):
     form = {"name": '"><script>', "password": "wrong"}
     answer = visitor(None).post("/login", data=form)

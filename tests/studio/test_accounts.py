@@ -8,9 +8,8 @@ import stat
 import pytest
 
 from pipelines.errors import BadRequest, Busy, Refused, Unavailable
-from studio import accounts as accounts_module
+from studio import attempts
 from studio.accounts import (
-    MAX_FAILURES,
     Account,
     Accounts,
     NotLoggedIn,
@@ -18,7 +17,10 @@ from studio.accounts import (
     main,
     read_accounts,
 )
-from studio.passwords import hash_password, load_secret, verify_password
+from studio.attempts import MAX_ADDRESS_FAILURES, MAX_FAILURES
+from studio.passwords import hash_made_password, hash_password, load_secret, verify_password
+from studio.sessions import EndedSessions
+from studio.store import Store
 
 SECRET = bytes(range(32))
 ADA = Account("ada", hash_password("correct horse"), "ada")
@@ -110,7 +112,7 @@ def test_cookie_of_another_studio_proves_nothing(accounts: Accounts):
 
 def test_cookie_ends_with_the_session(accounts: Accounts, monkeypatch: pytest.MonkeyPatch):
     cookie = accounts.log_in("ada", "correct horse", "", None).cookie
-    monkeypatch.setattr(accounts_module, "SESSION_SECONDS", -1)
+    monkeypatch.setattr("studio.accounts.SESSION_SECONDS", -1)
     assert accounts.owner_by_cookie(cookie) is None
 
 
@@ -132,8 +134,84 @@ def test_guessing_is_braked_for_its_address_and_name_only(accounts: Accounts):
     assert accounts.log_in("ada", "correct horse", "1.2.3.4", None).owner.id == "ada"
 
 
+def test_wrong_passwords_of_others_do_not_lock_out_a_browser_that_was_here(accounts: Accounts):
+    """Behind a tunnel or a proxy everybody comes from one address."""
+    before = accounts.log_in("ada", "correct horse", "127.0.0.1", None)
+    for _ in range(MAX_FAILURES):
+        with pytest.raises(NotLoggedIn):
+            accounts.log_in("ada", "wrong", "127.0.0.1", None)
+    with pytest.raises(Busy):
+        accounts.log_in("ada", "correct horse", "127.0.0.1", None)
+    again = accounts.log_in("ada", "correct horse", "127.0.0.1", None, before.device)
+    assert (again.owner.id, again.device) == ("ada", before.device)
+
+
+def test_a_known_browser_is_braked_by_its_own_wrong_passwords(accounts: Accounts):
+    device = accounts.log_in("ada", "correct horse", "127.0.0.1", None).device
+    for _ in range(MAX_FAILURES):
+        with pytest.raises(NotLoggedIn):
+            accounts.log_in("ada", "wrong", "127.0.0.1", None, device)
+    with pytest.raises(Busy):
+        accounts.log_in("ada", "correct horse", "127.0.0.1", None, device)
+    assert accounts.log_in("ada", "correct horse", "127.0.0.1", None).owner.id == "ada"
+
+
+def test_a_browser_known_under_one_name_is_a_stranger_under_another(accounts: Accounts):
+    device = accounts.log_in("guest", "open sesame", "6.6.6.6", None).device
+    forged = device.replace(device[:4], "AAAA", 1)
+    for each in (device, forged, "", None) * 2:
+        with pytest.raises(NotLoggedIn):
+            accounts.log_in("ada", "wrong", "6.6.6.6", None, each)
+    with pytest.raises(Busy):
+        accounts.log_in("ada", "correct horse", "6.6.6.6", None, device)
+
+
+def test_an_address_that_tries_many_names_is_braked(accounts: Accounts, monkeypatch):
+    monkeypatch.setattr("studio.accounts.verify_password", lambda *_: False)
+    for number in range(MAX_ADDRESS_FAILURES):
+        with pytest.raises(NotLoggedIn):
+            accounts.log_in(f"user{number}", "wrong", "6.6.6.6", None)
+    with pytest.raises(Busy):
+        accounts.log_in("somebody", "wrong", "6.6.6.6", None)
+    for number in range(MAX_ADDRESS_FAILURES + 1):  # the tunnel's, which is everybody's
+        with pytest.raises(NotLoggedIn):
+            accounts.log_in(f"user{number}", "wrong", "127.0.0.1", None)
+
+
+def test_a_made_password_costs_no_time_and_cannot_be_locked():
+    made = choose_accounts(None, reachable=True)[1][0]
+    accounts = Accounts(SECRET, [made.account])
+    for _ in range(10 * MAX_FAILURES):
+        with pytest.raises(NotLoggedIn):
+            accounts.log_in("guest", "wrong", "6.6.6.6", None)
+    assert accounts.log_in("guest", made.password, "6.6.6.6", None).owner.id.startswith("guest-")
+    assert len(base64.urlsafe_b64decode(made.password)) >= 12  # bytes: 96 bits nobody guesses
+
+
+def test_made_hash_is_salted_sha256():
+    name, salt, key = hash_made_password("ä").split("$")
+    expected = hashlib.sha256(base64.urlsafe_b64decode(salt + "==") + "ä".encode()).digest()
+    assert (name, base64.urlsafe_b64decode(key + "=")) == ("sha256", expected)
+    assert verify_password("ä", f"{name}${salt}${key}")
+    assert not verify_password("a", f"{name}${salt}${key}")
+
+
+def test_a_cookie_proves_nothing_after_logging_out(tmp_path):
+    store = Store(tmp_path)
+    accounts = Accounts(SECRET, [ADA], EndedSessions(store))
+    one, other = (accounts.log_in("ada", "correct horse", "", None) for _ in range(2))
+    accounts.log_out(one.cookie)
+    accounts.log_out("nonsense")
+    accounts.log_out(None)
+    restarted = Accounts(SECRET, [ADA], EndedSessions(store))
+    for each in (accounts, restarted):
+        assert each.owner_by_cookie(one.cookie) is None
+        assert each.owner_by_cookie(other.cookie) == other.owner
+    store.close()
+
+
 def test_brake_lets_go(accounts: Accounts, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(accounts_module, "FAILURE_SECONDS", 0.0)
+    monkeypatch.setattr(attempts, "FAILURE_SECONDS", 0.0)
     for _ in range(MAX_FAILURES + 1):
         with pytest.raises(NotLoggedIn):
             accounts.log_in("ada", "wrong", "6.6.6.6", None)

@@ -1,0 +1,210 @@
+"""Limits on connections, on a small server of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import resource
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+import uvicorn
+
+from pipelines.errors import Busy
+from studio import connections
+from studio.attempts import MAX_WAITING, OneByOne
+from studio.connections import Door, OncePerMinute, guarded
+from studio.server import listen
+from tests.patience import PATIENCE
+
+REQUEST = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
+
+
+@pytest.fixture
+def door() -> Door:
+    return Door(3)
+
+
+@pytest.fixture
+def address(door: Door) -> Iterator[tuple[str, int]]:
+    """A server that answers with ``hello`` once the whole body is there."""
+
+    async def app(scope, receive, send) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"hello"})
+
+    listener = listen("127.0.0.1", 0)
+    config = uvicorn.Config(
+        app, http=guarded(door), ws="none", lifespan="off", log_level="error", loop="asyncio"
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    yield listener.getsockname()
+    server.should_exit = True
+    thread.join(PATIENCE)
+
+
+@pytest.fixture
+def connect(address) -> Iterator:
+    opened: list[socket.socket] = []
+
+    def open_one() -> socket.socket:
+        opened.append(socket.create_connection(address, timeout=PATIENCE))
+        return opened[-1]
+
+    yield open_one
+    for each in opened:
+        each.close()
+
+
+def answer(connection: socket.socket, request: bytes = REQUEST) -> bytes:
+    connection.sendall(request)
+    return connection.recv(1000)
+
+
+def is_closed(connection: socket.socket) -> bool:
+    return connection.recv(1000) == b""
+
+
+def test_the_connection_that_waits_longest_makes_room(connect, door):
+    idle = [connect() for _ in range(3)]
+    assert b"200 OK" in answer(idle[1])  # heard last, idle again
+    newcomer = connect()
+    assert b"200 OK" in answer(newcomer)
+    assert is_closed(idle[0])
+    assert b"200 OK" in answer(idle[2])
+    assert len(door) == 3
+
+
+def test_a_crowd_of_idle_connections_keeps_nobody_out(connect, door):
+    crowd = [connect() for _ in range(40)]
+    assert b"200 OK" in answer(connect())
+    assert is_closed(crowd[0])
+    assert len(door) <= 3
+
+
+def test_who_is_being_answered_is_not_dropped(connect, door):
+    busy = [connect() for _ in range(3)]
+    for each in busy:
+        each.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\na")
+    end = time.monotonic() + PATIENCE
+    while len(door._busy) < 3:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    refused = connect()
+    said = refused.recv(1000)
+    assert said.startswith(b"HTTP/1.1 503")
+    assert b"Too many connections" in said
+    for each in busy:
+        assert b"200 OK" in answer(each, b"b")
+
+
+def test_places_are_given_back(connect, door):
+    for _ in range(7):
+        connection = connect()
+        assert b"200 OK" in answer(connection)
+        connection.shutdown(socket.SHUT_RDWR)
+    assert b"200 OK" in answer(connect())
+    assert len(door) <= 3
+    assert sum(door._by_address.values()) == len(door)
+
+
+@pytest.mark.parametrize("head", [b"", b"GET / HTTP/1.1\r\nx: ", b"POST / HTTP/1.1\r\n"])
+def test_who_does_not_say_what_is_wanted_is_cut_off(connect, monkeypatch, head: bytes):
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.2)
+    connection = connect()
+    connection.sendall(head)
+    assert is_closed(connection)
+
+
+def test_a_body_that_does_not_come_is_cut_off(connect, monkeypatch):
+    monkeypatch.setattr(connections, "BODY_SECONDS", 0.2)
+    connection = connect()
+    assert answer(connection, b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nab") == b""
+
+
+class Fake:
+    """A connection as the door sees it."""
+
+    def __init__(self, address: str) -> None:
+        self.address, self.dropped = address, False
+
+    def drop(self) -> None:
+        self.dropped = True
+
+
+def test_one_address_makes_room_for_itself_only():
+    door = Door(10, address_limit=2)
+    others = [Fake("10.0.0.1") for _ in range(3)]
+    crowd = [Fake("10.0.0.2") for _ in range(4)]
+    for each in (others[0], *crowd, others[1]):
+        assert door.admit(each)
+    assert [each.dropped for each in crowd] == [True, True, False, False]
+    assert not any(each.dropped for each in others)
+    for each in crowd[2:]:
+        door.note(each, is_idle=False)
+    assert not door.admit(Fake("10.0.0.2"))
+    assert all(door.admit(Fake("127.0.0.1")) for _ in range(6))  # a tunnel's are everybody's
+
+
+def test_file_limit_is_raised_as_far_as_is_allowed():
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (100, 700));"
+        "from studio.connections import connection_limit; print(connection_limit());"
+        "print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])"
+    )
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    assert hard == resource.RLIM_INFINITY or hard >= 700
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["500", "700"]
+
+
+def test_a_warning_is_written_once_a_minute_with_how_many_more_there_were(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("studio.connections.time.monotonic", lambda: now[0])
+    limit = OncePerMinute()
+
+    def warn(level: int = logging.WARNING) -> str | None:
+        record = logging.LogRecord("x", level, "", 0, "Invalid HTTP request received.", (), None)
+        return record.getMessage() if limit.filter(record) else None
+
+    assert [warn() for _ in range(3)] == ["Invalid HTTP request received.", None, None]
+    assert warn(logging.ERROR) == "Invalid HTTP request received."
+    now[0] = 61.0
+    assert warn() == "Invalid HTTP request received. (and 2 more like it)"
+
+
+def test_passwords_are_checked_one_after_another_and_a_crowd_is_told_so():
+    at_once = most = 0
+    lock = threading.Lock()
+    hold = threading.Event()
+
+    def check() -> bool:
+        nonlocal at_once, most
+        with lock:
+            at_once += 1
+            most = max(most, at_once)
+        assert hold.wait(PATIENCE)
+        with lock:
+            at_once -= 1
+        return True
+
+    async def crowd() -> list[object]:
+        gate = OneByOne()
+        waiting = [asyncio.create_task(gate.run(check)) for _ in range(MAX_WAITING + 5)]
+        await asyncio.sleep(0)
+        hold.set()
+        return await asyncio.gather(*waiting, return_exceptions=True)
+
+    answers = asyncio.run(crowd())
+    assert most == 1
+    assert answers.count(True) == MAX_WAITING
+    assert all(isinstance(each, Busy) for each in answers[MAX_WAITING:])
