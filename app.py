@@ -15,6 +15,12 @@ from pathlib import Path
 from pipelines.errors import UserError
 from studio.accounts import Made, choose_accounts
 from studio.cross_origin import read_origin
+from studio.environment import (
+    give_a_home,
+    open_standard_streams,
+    prepare_environment,
+    print_line,
+)
 from studio.home import find_home
 from studio.proxies import read_root_path
 
@@ -23,8 +29,10 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the studio until it is stopped; the exit code."""
+    open_standard_streams()
     flags = parse(arguments)
     logging.basicConfig(level=flags.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+    prepare_environment()
     # Read by huggingface_hub when it is imported, much later.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     if flags.offline:
@@ -32,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return run(flags)
     except UserError as error:
-        print(error, file=sys.stderr)
+        print_line(str(error), to_errors=True)
         return 1
     except KeyboardInterrupt:  # uvicorn raises it again after its orderly shutdown
         return 0
@@ -47,12 +55,14 @@ def run(flags: argparse.Namespace) -> int:
     from studio.server import Options, Server, Studio, build_app, listen
 
     reachable = flags.share or not is_loopback(flags.host)
+    home = find_home(flags.home)
+    give_a_home(home)
     accounts, made = choose_accounts(flags.auth, reachable)
     listener = listen(flags.host, flags.port)
     port = listener.getsockname()[1]
     studio = Studio(
         Options(
-            find_home(flags.home),
+            home,
             tuple(accounts),
             flags.device,
             flags.budget,
@@ -72,7 +82,7 @@ def run(flags: argparse.Namespace) -> int:
 
     def announce() -> None:
         host_key = studio.accounts.make_host_key() if accounts else None
-        print(greeting(flags.host, port, made, host_key), flush=True)
+        print_line(greeting(flags.host, port, made, host_key))
         if flags.share:
             threading.Thread(target=share, args=(port, studio.home), daemon=True).start()
 
@@ -88,9 +98,9 @@ def share(port: int, home: Path) -> None:
     from studio.share import open_tunnel
 
     try:
-        print(f"Share link: {open_tunnel(port, home).url}", flush=True)
+        print_line(f"Share link: {open_tunnel(port, home).url}")
     except UserError as error:
-        print(error, file=sys.stderr, flush=True)
+        print_line(str(error), to_errors=True)
 
 
 def greeting(host: str, port: int, made: list[Made], host_key: str | None) -> str:

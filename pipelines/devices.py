@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.errors import OutOfMemory, UserError
+from pipelines.limits import MemoryLimit, available_cores, memory_limit, memory_limits
 from pipelines.sizes import in_words
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def total_memory(device: str) -> int:
         return torch.cuda.get_device_properties(device).total_memory
     if device == "mps":
         return torch.mps.recommended_max_memory()
-    return min(_physical_memory().total, _cgroup_limit() or _physical_memory().total)
+    return min([_physical_memory().total, *(limit.bytes for limit in _memory_limits())])
 
 
 def free_memory(device: str) -> int:
@@ -85,7 +86,7 @@ def free_memory(device: str) -> int:
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     if device == "mps":
         return max(0, total_memory(device) - torch.mps.driver_allocated_memory())
-    return min(_physical_memory().available, total_memory(device))
+    return min([_physical_memory().available, *(limit.free for limit in _memory_limits())])
 
 
 def peak_memory(device: str) -> int:
@@ -115,7 +116,7 @@ def describe(device: str) -> str:
         return f"{torch.cuda.get_device_name(device)} · {size}"
     if device == "mps":
         return f"Apple GPU · {size}"
-    return f"CPU · {torch.get_num_threads()} cores · {size}"
+    return f"CPU · {min(torch.get_num_threads(), available_cores())} cores · {size}"
 
 
 def empty_cache(device: str) -> None:
@@ -185,9 +186,7 @@ def _physical_memory():
     return psutil.virtual_memory()
 
 
-def _cgroup_limit() -> int | None:
-    """The memory limit of the container that this process runs in, or None."""
-    for path in map(Path, _CGROUP_LIMITS):
-        if path.is_file() and (text := path.read_text().strip()).isdigit():
-            return int(text)
-    return None
+def _memory_limits() -> list[MemoryLimit]:
+    """Of the service or container that this process runs in; see :mod:`pipelines.limits`."""
+    roots = (memory_limit(Path(path)) for path in _CGROUP_LIMITS)
+    return [*memory_limits(), *(limit for limit in roots if limit is not None)]

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from pipelines import errors
-from pipelines.catalog import ROOT
+from pipelines.catalog import PRESETS, ROOT
 from pipelines.errors import UserError
 from pipelines.files import write_whole
 from pipelines.messages import Message
@@ -180,6 +180,7 @@ def launch_command(
     kind, _, index = device.partition(":")
     command = [
         *(sys.executable, "-m", "accelerate.commands.launch"),
+        *("--config_file", str(PRESETS / "accelerate.yaml")),  # not the user's for other programs
         *("--num_processes", str(processes)),
         *("--num_machines", "1", "--dynamo_backend", "no", "--mixed_precision", "no"),
     ]

@@ -27,8 +27,20 @@ class DiskFull(Unavailable):
 
 
 def find_home(given: str | os.PathLike[str] | None = None) -> Path:
-    """The absolute home folder: ``given``, else ``ATELIER_HOME``, else ``~/.atelier``."""
-    return Path(given or os.environ.get(ENVIRONMENT) or DEFAULT).expanduser().resolve()
+    """The absolute home folder: ``given``, else ``ATELIER_HOME``, else ``~/.atelier``.
+
+    Raises:
+        Unavailable: the last is meant, and the user has no folder of their own.
+    """
+    path = Path(given or os.environ.get(ENVIRONMENT) or DEFAULT)
+    try:
+        return path.expanduser().resolve()
+    except RuntimeError as error:
+        raise Unavailable(
+            "{folder} cannot be found: the user that the studio runs as has no home folder. "
+            "Name one for the studio with --home.",
+            folder=str(path),
+        ) from error
 
 
 def prepare_home(home: Path) -> Path:
@@ -154,7 +166,7 @@ def shown(path: Path) -> str:
     """A path for a sentence, with ``~`` for the user's own folder, whose name stays home."""
     try:
         return str(Path("~") / path.relative_to(Path.home()))
-    except ValueError:
+    except (ValueError, RuntimeError):  # it is elsewhere, or the user has no folder
         return str(path)
 
 

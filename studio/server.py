@@ -47,6 +47,7 @@ from studio.clustering.data import ClusterData
 from studio.clustering.results import Clusterings
 from studio.conditions import Conditions
 from studio.connections import Door, OncePerMinute, connection_limit, guarded
+from studio.environment import forget_foreign_settings
 from studio.gallery import Gallery
 from studio.home import HomeLock, prepare_home
 from studio.inputs import Inputs
@@ -315,7 +316,8 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     Args:
         warm_up: run in a thread once the first page is out, or after a while without one.
     """
-    # Gradio reads these when it is imported.
+    # Gradio reads these when it is imported, and when a page is built.
+    forget_foreign_settings()
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     cache = studio.home / UPLOADS
     shutil.rmtree(cache, ignore_errors=True)  # what a killed studio has left

@@ -7,7 +7,6 @@ or several where it was resumed. It belongs to whoever's jobs name it.
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import secrets
 import shutil
@@ -25,6 +24,7 @@ from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.dreambooth.subjects import note_made
 from pipelines.errors import BadRequest, NotFound, UserError, stored, validated
 from pipelines.files import size_of
+from pipelines.limits import available_cores
 from studio.home import WRITING_SECONDS
 from studio.job import DONE, Job
 from studio.subjects import KIND
@@ -111,7 +111,7 @@ class Trainings:
         """What a training would take; raises as :meth:`check` does, or Refused."""
         request = validated(TrainingRequest, {**data, "owner": owner, "training": "0" * 32})
         entry, photos = self._entry_and_photos(owner, request)
-        cores = os.cpu_count() or 1
+        cores = available_cores()
         return preflight(request, entry, photos, self._home, self.device, cores)
 
     @property

@@ -36,6 +36,7 @@ from pipelines.chat.hanging_up import hung_up_at
 from pipelines.chat.requests import ChatMessage, Generation
 from pipelines.chat.server_sent_events import read_events
 from pipelines.errors import OutOfMemory, Stopped, Unavailable
+from pipelines.limits import available_cores
 from pipelines.messages import Message
 
 START_SECONDS = 600.0  # a large file on a slow disk
@@ -399,8 +400,8 @@ def threads(file_bytes: int) -> int:
 
 def cores() -> int:
     """The physical cores that this process may use."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(allowed or 1, psutil.cpu_count(logical=False) or allowed or 1)
+    allowed = available_cores()
+    return min(allowed, psutil.cpu_count(logical=False) or allowed)
 
 
 def _odds(data: dict[str, Any]) -> TokenOdds:

@@ -19,7 +19,9 @@ from typing import Any
 import numpy as np
 import torch
 
-STREAMS = min(2, os.cpu_count() or 1)
+from pipelines.limits import available_cores
+
+STREAMS = min(2, available_cores())
 """Rows at a time. The same for a single row: rounding depends on the number of threads."""
 _KEPT_SIZES = 4
 

@@ -35,6 +35,7 @@ from pipelines.dreambooth.subjects import Subject
 from pipelines.errors import OutOfMemory, Stopped, Unavailable, UserError
 from pipelines.events import Progress, Result
 from pipelines.files import is_full
+from pipelines.limits import available_cores
 from pipelines.messages import Message
 from pipelines.sizes import in_words
 
@@ -72,9 +73,7 @@ def run(
         return
     subject = Subject.open(home, request.subject)
     entry = Catalog(home).get(request.model)
-    expected = preflight(
-        request, entry, len(subject.photos), home, cache.device, os.cpu_count() or 1
-    )
+    expected = preflight(request, entry, len(subject.photos), home, cache.device, available_cores())
     follower, process = _Follower(folder, request), None
     found = folder.running
     if found:
