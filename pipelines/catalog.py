@@ -16,13 +16,14 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
 from pipelines.errors import NotFound, Refused, UserError, validated
-from pipelines.local_models import Finding, inspect_file, inspect_folder
+from pipelines.local_models import inspect_file, inspect_folder
 from pipelines.matching import find_name
 from pipelines.messages import Message
 from pipelines.sizes import in_bytes
 
 ROOT = Path(__file__).resolve().parent.parent
 PRESETS = ROOT / "presets"
+SINGLE_FILE_CONFIGS = PRESETS / "single_file"
 ASSETS = ROOT / "assets"
 OWN = "own:"
 HUB_FOLDER = Path("models", ".hub")  # of downloads, in the home folder
@@ -120,13 +121,16 @@ class Catalog:
     Args:
         home: the home folder; ``<home>/models/`` is looked through at every call.
         presets: the folder with ``models.yaml``.
+        configs: a folder for each family of single files with the configurations that they lack.
 
     Raises:
         UserError: ``models.yaml`` cannot be understood; names the entry and the reason.
     """
 
-    def __init__(self, home: Path, presets: Path = PRESETS) -> None:
-        self.home = home
+    def __init__(
+        self, home: Path, presets: Path = PRESETS, configs: Path = SINGLE_FILE_CONFIGS
+    ) -> None:
+        self.home, self._configs = home, configs
         self._shipped = read_entries(presets / "models.yaml", ModelEntry)
 
     def models(self) -> list[ModelEntry]:
@@ -136,7 +140,7 @@ class Catalog:
             name = path.stem if path.suffix.lower() == ".safetensors" else path.name
             if find_name(name, entries) is not None:
                 name = f"{path.name} (local)"
-            entries[name] = _local_entry(name, path, self.home / "models")
+            entries[name] = _local_entry(name, path, self.home / "models", self._configs)
         return list(entries.values())
 
     def get(self, name: str) -> ModelEntry:
@@ -166,7 +170,7 @@ class Catalog:
         if about.kind != "model":
             raise NotFound("{name} is a LoRA; it needs a model to work on.", name=about.name)
         path = shelf.path(about)
-        entry = _local_entry(name, path, path.parent)
+        entry = _local_entry(name, path, path.parent, self._configs)
         made_from = self._made_from(about.base)
         update: dict[str, Any] = {"title": about.name}
         if made_from is not None:
@@ -231,9 +235,9 @@ def unknown_name(name: str, entries: Iterable[str]) -> NotFound:
     return NotFound("There is no model called {model}. See the list of models.", model=name)
 
 
-def _local_entry(name: str, path: Path, models: Path) -> ModelEntry:
+def _local_entry(name: str, path: Path, models: Path, configs: Path) -> ModelEntry:
     is_file = not path.is_dir()
-    finding: Finding = (inspect_file if is_file else inspect_folder)(path, models)
+    finding = inspect_file(path, models, configs) if is_file else inspect_folder(path, models)
     return ModelEntry(
         name=name,
         title=name,

@@ -8,14 +8,30 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipelines.messages import Message
+from pipelines.original_layout import (
+    UNET,
+    VAE,
+    Part,
+    Shape,
+    current_name,
+    expected_parts,
+    plain,
+)
 
+_EDM_MARKS = frozenset({"edm_mean", "edm_std", "edm_vpred.sigma_max"})
+_SCALED = (".scale_weight", ".weight_scale", "scaled_fp8")
+_FLOATS = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
 PICKLES = {".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle"}
 _MAX_HEADER = 100 * 2**20  # the limit of the safetensors format itself
+# Of components that are settings or vocabularies, by the ends of their classes' names.
+_WITHOUT_WEIGHTS = ("Scheduler", "Tokenizer", "TokenizerFast", "Processor", "Extractor",
+                    "Extractor2D", "ProcessorFast")  # fmt: skip
 _LIBRARIES = {"diffusers", "transformers"}
 
 # diffusers pipeline class → family, of those that AutoPipelineForText2Image knows and the tests
@@ -117,12 +133,56 @@ def inspect_folder(folder: Path, models: Path) -> Finding:
     weights = [path for path in folder.rglob("*.safetensors") if path.parent.name in components]
     if not weights:
         return _refuse(Message("{model} has no .safetensors weights in it.", model=folder.name))
+    for name, (_, kind) in components.items():
+        if name != "safety_checker" and (reason := _lacks(folder, name, str(kind))) is not None:
+            return _refuse(reason)
     nbytes = sum(path.stat().st_size for path in weights)
     return Finding(_narrow(family, folder), nbytes, _native_size(folder))
 
 
-def inspect_file(path: Path, models: Path) -> Finding:
-    """Read a single checkpoint's header: which model, and whether it is a whole one."""
+def _lacks(folder: Path, name: str, kind: str) -> Message | None:
+    """Why a component of a diffusers folder cannot be loaded, as far as names tell; or None."""
+    part = folder / name
+    if not part.is_dir():
+        return Message(
+            "{model} lacks its folder {part}, which its model_index.json names. Download it again.",
+            model=folder.name,
+            part=name,
+        )
+    if kind.endswith(_WITHOUT_WEIGHTS):
+        return None
+    present = {path.name for path in part.iterdir()}
+    wanted = set()
+    for index in part.glob("*.safetensors.index.json"):
+        named = (_json(index) or {}).get("weight_map")
+        shards = set(named.values()) if isinstance(named, dict) else set()
+        wanted |= {shard for shard in shards if isinstance(shard, str)}
+    if missing := sorted(wanted - present):
+        return Message(
+            "{model} lacks {count} of the {total} files of weights of {part}, {name} among them. "
+            "Download it again.",
+            model=folder.name,
+            count=len(missing),
+            total=len(wanted),
+            part=name,
+            name=missing[0],
+        )
+    if not any(each.endswith(".safetensors") for each in present):
+        return Message(
+            "{model} has no .safetensors weights of {part} in it. Download it again.",
+            model=folder.name,
+            part=name,
+        )
+    return None
+
+
+def inspect_file(path: Path, models: Path, configs: Path) -> Finding:
+    """Read a single checkpoint's header: which model, and whether all of it is there.
+
+    Args:
+        models: the folder out of which no link may lead.
+        configs: a folder for each family with its parts' configurations.
+    """
     if (outside := _leaves(path, models)) is not None:
         return outside
     if path.suffix.lower() != ".safetensors":
@@ -130,41 +190,150 @@ def inspect_file(path: Path, models: Path) -> Finding:
     header = read_header(path)
     if header is None:
         return _refuse(Message("{model} is not a whole .safetensors file.", model=path.name))
-    keys = header.keys() - {"__metadata__"}
-    if not any(key.startswith("model.diffusion_model.input_blocks.") for key in keys):
-        if any("lora" in key.lower() for key in keys):
-            return _refuse(
-                Message("{model} is a LoRA, not a model; put it into loras/.", model=path.name)
-            )
+    tensors = {current_name(name): _shape_of(info) for name, info in header.items()
+               if name != "__metadata__"}  # fmt: skip
+    if not any(key.startswith(f"{UNET}input_blocks.") for key in tensors):
+        return _no_checkpoint(path, tensors)
+    if (reason := _other_kind(path, tensors)) is not None:
+        return _refuse(reason)
+    family = "sdxl" if any(key.startswith("conditioner.") for key in tensors) else "sd1"
+    for part in expected_parts(configs / family, family):
+        if (reason := _incomplete(path, part, tensors)) is not None:
+            return _refuse(reason)
+    if (dtype := _odd_dtype(header)) is not None:
         return _refuse(
             Message(
-                "{model} is not a single-file checkpoint of Stable Diffusion 1.x or SDXL. Other "
-                "families are used as diffusers folders.",
+                "{model} has weights of the kind {dtype}, which need a program of their own. Get "
+                "it in fp16, bf16 or fp32.",
+                model=path.name,
+                dtype=dtype,
+            )
+        )
+    return Finding(family, path.stat().st_size, 1024 if family == "sdxl" else 512)
+
+
+def _no_checkpoint(path: Path, tensors: Mapping[str, Shape]) -> Finding:
+    if any("lora" in key.lower() for key in tensors):
+        return _refuse(
+            Message("{model} is a LoRA, not a model; put it into loras/.", model=path.name)
+        )
+    if any(key.startswith(VAE) for key in tensors) or "decoder.conv_in.weight" in tensors:
+        return _refuse(
+            Message(
+                "{model} is a VAE alone, or has no U-Net of Stable Diffusion beside it; that "
+                "paints nothing by itself.",
                 model=path.name,
             )
         )
-    size = path.stat().st_size
-    channels = header["model.diffusion_model.input_blocks.0.0.weight"]["shape"][1]
-    if channels != 4:
-        return _refuse(
-            Message(
-                "{model} takes {channels} input channels; it is made for inpainting, not for "
-                "painting from words alone.",
-                model=path.name,
-                channels=channels,
-            )
-        )
-    if any(key.startswith("conditioner.embedders.1.") for key in keys):
-        return Finding("sdxl", size, 1024)
-    if any(key.startswith("cond_stage_model.transformer.") for key in keys):
-        return Finding("sd1", size, 512)
     return _refuse(
         Message(
-            "{model} has no text encoder of Stable Diffusion 1.x or SDXL in it. Other families are "
-            "used as diffusers folders.",
+            "{model} is not a single-file checkpoint of Stable Diffusion 1.x or SDXL. Other "
+            "families are used as diffusers folders.",
             model=path.name,
         )
     )
+
+
+def _other_kind(path: Path, tensors: Mapping[str, Shape]) -> Message | None:
+    """Why a U-Net of this kind cannot be used, or None."""
+    first = tensors.get(f"{UNET}input_blocks.0.0.weight", ())
+    if len(first) == 4 and first[1] != 4:
+        return Message(
+            "{model} takes {channels} input channels; it is made for inpainting, not for "
+            "painting from words alone.",
+            model=path.name,
+            channels=first[1],
+        )
+    if any(key.startswith("cond_stage_model.model.") for key in tensors):
+        return Message(
+            "{model} is a single-file checkpoint of Stable Diffusion 2.x. That family is used as "
+            "a diffusers folder.",
+            model=path.name,
+        )
+    if any(key.startswith("conditioner.embedders.0.model.") for key in tensors):
+        return Message(
+            "{model} is SDXL's refiner, which goes on with a picture that the base model has "
+            "begun; it does not paint from words alone.",
+            model=path.name,
+        )
+    if tensors.keys() & _EDM_MARKS:
+        return Message(
+            "{model} was trained on the noise levels of EDM, for which there is no sampler here.",
+            model=path.name,
+        )
+    if any(key.endswith(_SCALED) for key in tensors):
+        return Message(
+            "{model} has fp8 weights with scales of their own, which are not read here. Get it in "
+            "fp16, bf16 or plain fp8.",
+            model=path.name,
+        )
+    return None
+
+
+def _incomplete(path: Path, part: Part, tensors: Mapping[str, Shape]) -> Message | None:
+    """What a checkpoint lacks of one part, or has in another shape; None if all is there."""
+    missing = [name for name in part.tensors if name not in tensors]
+    if len(missing) == len(part.tensors):
+        return Message(
+            "{model} has no {part} in it. Get the version that has all parts in one file, or use "
+            "the model as a diffusers folder.",
+            model=path.name,
+            part=part.title,
+        )
+    if missing:
+        return Message(
+            "{model} lacks {count} of the {total} tensors of its {part}, {name} among them. It is "
+            "cut down, or of another architecture; use it as a diffusers folder.",
+            model=path.name,
+            count=len(missing),
+            total=len(part.tensors),
+            part=part.title,
+            name=missing[0],
+        )
+    for name, shape in part.tensors.items():
+        if plain(tensors[name]) != plain(shape):
+            return Message(
+                "{model} has another {part} than Stable Diffusion 1.x or SDXL: {name} is {shape}, "
+                "not {expected}. Use it as a diffusers folder.",
+                model=path.name,
+                part=part.title,
+                name=name,
+                shape="×".join(map(str, tensors[name])) or "1",
+                expected="×".join(map(str, shape)),
+            )
+    return None
+
+
+def _odd_dtype(header: Mapping[str, Any]) -> str | None:
+    """The kind of a U-Net's weights that are no floating-point numbers, or None."""
+    for name, info in header.items():
+        dtype = str(info.get("dtype"))
+        if current_name(name).startswith(UNET) and dtype not in _FLOATS:
+            return dtype[:40]
+    return None
+
+
+def _shape_of(info: Any) -> Shape:
+    shape = info.get("shape")
+    plain_list = isinstance(shape, list) and all(type(side) is int for side in shape)
+    return tuple(shape) if plain_list else ()
+
+
+def prediction_of(path: Path) -> dict[str, Any]:
+    """What a checkpoint says of what it was trained to predict, as a scheduler's options.
+
+    The tensors ``v_pred`` and ``ztsnr`` are marks without meaning of their own (NoobAI's and
+    others', as ComfyUI reads them); Stability's ModelSpec says it in the metadata.
+    """
+    header = read_header(path) or {}
+    metadata = header.get("__metadata__")
+    said = metadata.get("modelspec.prediction_type") if isinstance(metadata, dict) else None
+    options: dict[str, Any] = {}
+    if "v_pred" in header or said in ("v", "v_prediction"):
+        options["prediction_type"] = "v_prediction"
+    if "ztsnr" in header:
+        options |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    return options
 
 
 def read_header(path: Path) -> dict[str, Any] | None:
@@ -180,7 +349,7 @@ def read_header(path: Path) -> dict[str, Any] | None:
         try:
             header = json.loads(file.read(length))
             ends = [t["data_offsets"][1] for name, t in header.items() if name != "__metadata__"]
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
             return None
     return header if size == 8 + length + max(ends, default=0) else None
 

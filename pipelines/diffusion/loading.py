@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 
 import torch
 from diffusers import AutoPipelineForText2Image, DiffusionPipeline
+from safetensors import SafetensorError
 
 from pipelines.cache import Notes
 from pipelines.catalog import ASSETS, HUB_FOLDER, ModelEntry
@@ -29,6 +31,18 @@ from pipelines.messages import Message
 
 PipelineT = TypeVar("PipelineT", bound=DiffusionPipeline)
 
+_log = logging.getLogger(__name__)
+# What diffusers, transformers and safetensors raise where names, shapes or settings do not fit.
+_UNREADABLE = (
+    RuntimeError,  # NotImplementedError among them: weights that are missing
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    OSError,
+    ImportError,
+    SafetensorError,
+)
 _UNTILED_PIXELS = 1024 * 1024
 
 
@@ -216,16 +230,42 @@ def open_pipeline(
     """The pipeline of ``entry`` on the CPU, downloaded first if need be; see :func:`load`.
 
     Raises:
-        Unavailable: its files are not here and cannot be had.
+        Unavailable: its files are not here and cannot be had, or cannot be read.
     """
     place = _place(entry, notes, offline, home)
     notes(Message("Loading {model}", model=entry.title), None)
-    if entry.source.file is not None:
-        pipe = from_file(place, configs / entry.family, dtype)
-    else:
-        pipe = _from_folder(entry, place, dtype)
+    with unreadable_files_named(entry.title):
+        if entry.source.file is not None:
+            pipe = from_file(place, configs / entry.family, dtype)
+        else:
+            pipe = _from_folder(entry, place, dtype)
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+@contextmanager
+def unreadable_files_named(title: str) -> Iterator[None]:
+    """What libraries raise when a model's files do not fit together, as a sentence.
+
+    Raises:
+        Unavailable: instead of theirs, which goes to the log.
+    """
+    try:
+        yield
+    except _UNREADABLE as error:
+        if is_out_of_memory(error):
+            raise
+        _log.warning("%s cannot be loaded", title, exc_info=error)
+        reason = error.strerror if isinstance(error, OSError) else None
+        if reason:  # of the disk, not of a library
+            raise Unavailable(
+                "The files of {model} cannot be read: {reason}.", model=title, reason=reason
+            ) from error
+        raise Unavailable(
+            "{model} cannot be loaded: its files do not fit together. They are damaged or cut "
+            "down, or meant for a program that reads them in another way. Get the model anew.",
+            model=title,
+        ) from error
 
 
 def _place(entry: ModelEntry, notes: Notes, offline: bool, home: Path) -> Path:

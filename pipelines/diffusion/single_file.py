@@ -11,16 +11,21 @@ from pathlib import Path
 
 import diffusers
 import torch
+import transformers
 from diffusers import DiffusionPipeline
+from diffusers.loaders.single_file_utils import create_diffusers_clip_model_from_ldm
+from safetensors.torch import load_file
 from transformers import CLIPTokenizer
 
-from pipelines.catalog import PRESETS
+from pipelines.catalog import SINGLE_FILE_CONFIGS as CONFIGS
+from pipelines.local_models import prediction_of
+from pipelines.original_layout import current_name
 
-CONFIGS = PRESETS / "single_file"
+_MODEL_PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")
 
 
 def from_file(path: Path, config: Path, dtype: torch.dtype) -> DiffusionPipeline:
-    """The pipeline that ``path`` holds.
+    """The pipeline that ``path`` holds; its scheduler predicts what the file says it does.
 
     Args:
         path: a ``.safetensors`` file; the catalog has looked at its header.
@@ -35,8 +40,41 @@ def from_file(path: Path, config: Path, dtype: torch.dtype) -> DiffusionPipeline
         for name, pad in pads.items()
         if name in index and not (config / name).is_dir()
     }
-    return getattr(diffusers, index["_class_name"]).from_single_file(
-        str(path), config=str(config), dtype=dtype, local_files_only=True, **tokenizers
+    checkpoint = {current_name(name): tensor for name, tensor in load_file(path).items()}
+    models = {}
+    for name in _MODEL_PARTS:
+        if name in index:
+            library, kind = index[name]
+            models[name] = _load_part(library, kind, name, checkpoint, config, dtype)
+    del checkpoint
+    pipe = getattr(diffusers, index["_class_name"]).from_single_file(
+        str(path), config=str(config), dtype=dtype, local_files_only=True, **tokenizers, **models
+    )
+    if options := prediction_of(path):
+        pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, **options)
+    return pipe
+
+
+def _load_part(
+    library: str,
+    kind: str,
+    name: str,
+    checkpoint: dict[str, torch.Tensor],
+    config: Path,
+    dtype: torch.dtype,
+) -> torch.nn.Module:
+    """One part with its weights, by diffusers' own conversion of their names."""
+    if library == "transformers":
+        return create_diffusers_clip_model_from_ldm(
+            getattr(transformers, kind),
+            checkpoint,
+            subfolder=name,
+            config=str(config),
+            torch_dtype=dtype,
+            local_files_only=True,
+        ).eval()
+    return getattr(diffusers, kind).from_single_file(
+        checkpoint, config=str(config), subfolder=name, dtype=dtype, local_files_only=True
     )
 
 

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.catalog import Catalog
+from pipelines.catalog import SINGLE_FILE_CONFIGS, Catalog
 from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.diffusion.samplers import samplers_in
 from pipelines.errors import NotFound, Refused, UserError
 from pipelines.local_models import FAMILIES
+from pipelines.original_layout import expected_parts
 
 
 def folder(home: Path, name: str, index: dict | None = None, weights: str = "x.safetensors"):
@@ -31,23 +32,22 @@ def folder(home: Path, name: str, index: dict | None = None, weights: str = "x.s
     return path
 
 
-def checkpoint(home: Path, name: str, *keys: str, channels: int = 4) -> Path:
-    """A safetensors file whose tensors have the given names and one byte each."""
-    first = "model.diffusion_model.input_blocks.0.0.weight"
-    names = [first, *keys] if not keys or not keys[0].startswith("lora") else list(keys)
+def checkpoint(home: Path, name: str, family: str = "sd1", **odd: list[int]) -> Path:
+    """A safetensors file with the tensors of a family as far as the catalog looks: no numbers.
+
+    ``odd``: further tensors, with their shapes.
+    """
+    parts = expected_parts(SINGLE_FILE_CONFIGS / family, family)
+    shapes = {key: shape for part in parts for key, shape in part.tensors.items()} | odd
     header = {
-        key: {"dtype": "U8", "shape": [1, channels], "data_offsets": [i, i + 1]}
-        for i, key in enumerate(names)
+        key: {"dtype": "F16", "shape": shape, "data_offsets": [0, 0]}
+        for key, shape in shapes.items()
     }
     text = json.dumps(header).encode()
     path = home / "models" / name
     path.parent.mkdir(exist_ok=True)
-    path.write_bytes(struct.pack("<Q", len(text)) + text + b"0" * len(names))
+    path.write_bytes(struct.pack("<Q", len(text)) + text)
     return path
-
-
-SD1 = "cond_stage_model.transformer.text_model.embeddings.position_ids"
-SDXL = "conditioner.embedders.1.model.ln_final.weight"
 
 
 def test_every_shipped_entry_says_what_a_person_needs_to_choose(tmp_path):
@@ -76,7 +76,7 @@ def test_samplers_that_the_catalog_names_exist(tmp_path):
 
 def test_folders_and_files_of_the_home_are_listed_by_name(tmp_path):
     folder(tmp_path, "My model")
-    checkpoint(tmp_path, "dream.safetensors", SD1)
+    checkpoint(tmp_path, "dream.safetensors")
     catalog = Catalog(tmp_path)
     mine, dream = catalog.get("My model"), catalog.get("dream")
     assert (mine.family, mine.native_size) == ("sd1", 128)
@@ -94,28 +94,50 @@ def test_what_is_put_there_later_is_found_at_the_next_look(tmp_path):
 
 
 def test_single_files_are_told_apart_by_their_tensors(tmp_path):
-    checkpoint(tmp_path, "one.safetensors", SD1)
-    checkpoint(tmp_path, "xl.safetensors", "conditioner.embedders.0.x", SDXL)
+    checkpoint(tmp_path, "one.safetensors")
+    checkpoint(tmp_path, "xl.safetensors", "sdxl")
     catalog = Catalog(tmp_path)
     assert catalog.get("one").family == "sd1"
     assert catalog.get("xl").family == "sdxl"
 
 
-@pytest.mark.parametrize(
-    ("keys", "channels", "reason"),
-    [
-        (("lora_unet_x.lora_down.weight",), 4, "is a LoRA"),
-        (("cond_stage_model.model.ln_final.weight",), 4, "no text encoder of Stable Diffusion 1.x"),
-        ((SD1,), 9, "made for inpainting"),
-    ],
-)
-def test_single_files_that_cannot_paint_alone_are_listed_with_the_reason(
-    tmp_path, keys, channels, reason
-):
-    checkpoint(tmp_path, "odd.safetensors", *keys, channels=channels)
-    with pytest.raises(Refused, match=reason):
+def test_a_single_file_made_for_inpainting_is_listed_with_the_reason(tmp_path):
+    odd = {"model.diffusion_model.input_blocks.0.0.weight": [320, 9, 3, 3]}
+    checkpoint(tmp_path, "odd.safetensors", **odd)
+    with pytest.raises(Refused, match="takes 9 input channels; it is made for inpainting"):
         Catalog(tmp_path).get("odd")
     assert "odd" in {entry.name for entry in Catalog(tmp_path).models()}
+
+
+def test_a_name_is_known_in_other_letters(tmp_path):
+    checkpoint(tmp_path, "Cafe\u0301 .SAFETENSORS")
+    for name in ("café", "CAFÉ ", "Cafe\u0301"):
+        assert Catalog(tmp_path).get(name).family == "sd1"
+    checkpoint(tmp_path, "Starter.safetensors")
+    assert Catalog(tmp_path).get("Starter").source.asset  # it hides no shipped one
+    assert Catalog(tmp_path).get("Starter.safetensors (local)").source.file
+
+
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [
+        (lambda path: shutil.rmtree(path / "vae"), "lacks its folder vae"),
+        (lambda path: (path / "vae" / "x.safetensors").unlink(), "weights of vae in it"),
+        (lambda path: (path / "vae" / "x.safetensors.index.json").write_text(
+            json.dumps({"weight_map": {"a": "x.safetensors", "b": "y.safetensors"}})),
+         "lacks 1 of the 2 files of weights of vae, y.safetensors"),
+    ],
+)  # fmt: skip
+def test_a_folder_that_is_not_whole_is_listed_with_what_it_lacks(tmp_path, harm, reason):
+    parts = {"unet": ["diffusers", "U"], "vae": ["diffusers", "V"]}
+    parts |= {"scheduler": ["diffusers", "DDIMScheduler"]}
+    path = folder(tmp_path, "half", {"_class_name": "StableDiffusionPipeline", **parts})
+    (path / "scheduler").mkdir()
+    (path / "vae" / "x.safetensors").write_bytes(b"0")
+    assert Catalog(tmp_path).get("half").family == "sd1"
+    harm(path)
+    with pytest.raises(Refused, match=reason):
+        Catalog(tmp_path).get("half")
 
 
 @pytest.mark.parametrize(
@@ -128,7 +150,7 @@ def test_a_broken_single_file_is_refused(tmp_path, content):
 
 
 def test_a_single_file_cut_short_is_refused(tmp_path):
-    path = checkpoint(tmp_path, "cut.safetensors", SD1)
+    path = checkpoint(tmp_path, "cut.safetensors")
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(Refused, match=r"not a whole \.safetensors file"):
         Catalog(tmp_path).get("cut")
@@ -170,7 +192,7 @@ def test_links_that_lead_out_of_the_models_folder_are_refused(tmp_path):
     outside = folder(elsewhere, "secret")
     (home / "models").mkdir(parents=True)
     (home / "models" / "linked").symlink_to(outside)
-    single = checkpoint(elsewhere, "secret.safetensors", SD1)
+    single = checkpoint(elsewhere, "secret.safetensors")
     (home / "models" / "file.safetensors").symlink_to(single)
     inner = folder(home, "inner")
     (inner / "unet" / "stolen.safetensors").symlink_to(single)
@@ -204,7 +226,7 @@ def test_an_unknown_name_is_answered_with_close_ones(tmp_path):
 
 def test_a_local_model_never_hides_a_shipped_one(tmp_path):
     folder(tmp_path, "starter")
-    checkpoint(tmp_path, "sdxl.safetensors", SDXL)
+    checkpoint(tmp_path, "sdxl.safetensors", "sdxl")
     catalog = Catalog(tmp_path)
     assert catalog.get("starter").source.asset
     assert catalog.get("sdxl").source.hub
@@ -214,7 +236,7 @@ def test_a_local_model_never_hides_a_shipped_one(tmp_path):
 
 def test_a_folder_and_a_file_of_one_name_are_both_listed(tmp_path):
     folder(tmp_path, "twice")
-    checkpoint(tmp_path, "twice.safetensors", SD1)
+    checkpoint(tmp_path, "twice.safetensors")
     catalog = Catalog(tmp_path)
     assert catalog.get("twice").source.folder
     assert catalog.get("twice.safetensors (local)").source.file

@@ -15,6 +15,7 @@ from pipelines.devices import dtype_for, empty_cache, is_out_of_memory, out_of_m
 from pipelines.diffusion.control.catalog import ControlEntry
 from pipelines.diffusion.control.original_adapter import from_original
 from pipelines.diffusion.downloads import fetch_files
+from pipelines.diffusion.loading import unreadable_files_named
 from pipelines.diffusion.openvino_steering import OpenVINOControlNet
 from pipelines.diffusion.openvino_unet import LARGEST_BYTES, SMALLEST_BYTES
 from pipelines.diffusion.single_file import CONFIGS
@@ -144,7 +145,9 @@ def load(
     weights = _weights_file(entry, home, notes, offline)
     notes(Message("Loading {model}", model=entry.title), None)
     try:
-        model = ControlModel(entry, _network(entry, weights, dtype_for(device), configs), device)
+        with unreadable_files_named(entry.title):
+            network = _network(entry, weights, dtype_for(device), configs)
+        model = ControlModel(entry, network, device)
         model.accelerate(home / "models" / ".openvino")
         return model
     except (RuntimeError, MemoryError) as error:
