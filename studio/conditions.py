@@ -1,7 +1,7 @@
 """The maps that steer, made for the page and the API while people still draw.
 
 Maps that need no weights take milliseconds, and everybody may have as many as they like. Those that
-a network makes share the device with the jobs, so one is made at a time.
+a network makes share the device with the jobs, so one is made at a time. Owners take turns.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from pipelines.annotators import registry, weights
 from pipelines.diffusion.control.conditions import condition_map
 from pipelines.diffusion.control.requests import ConditionRequest
 from pipelines.diffusion.requests import SIZE_STEP
-from pipelines.errors import Busy, NotFound, Refused, validated
+from pipelines.errors import NotFound, Refused, validated
 from pipelines.events import Progress
+from studio.slots import FairSlots
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
     from studio.inputs import Inputs
 
 AT_ONCE = 4  # maps without weights: as many as keep a small processor busy
-WAIT_SECONDS = 60.0  # for a turn, before saying that there is none
+EACH_AT_ONCE = 2  # of these one owner's
+EACH_ASKED = 8  # one owner's at work or waiting: sliders that are moved ask for many
+WAIT_SECONDS = 60.0  # for a place, before saying that there is none
+_BUSY = "Other maps are being made. Ask for this one again in a moment."
 
 
 class MapRequest(ConditionRequest):
@@ -59,8 +63,8 @@ class Conditions:
 
     def __init__(self, home: Path, cache: Any, inputs: Inputs) -> None:
         self._home, self._cache, self._inputs = home, cache, inputs
-        self._with_weights = threading.BoundedSemaphore(1)
-        self._without_weights = threading.BoundedSemaphore(AT_ONCE)
+        self._with_weights = FairSlots(1, busy=_BUSY)
+        self._without_weights = FairSlots(AT_ONCE, each=EACH_AT_ONCE, asked=EACH_ASKED, busy=_BUSY)
 
     def check(self, owner: Owner, request: ConditionRequest) -> registry.Annotator:
         """The annotator that the request asks for, when all of it can be had.
@@ -100,20 +104,16 @@ class Conditions:
         Raises:
             BadRequest, NotFound, Refused: as for :meth:`check`, or nothing is drawn.
             Unavailable: the preprocessor lacks a package or its weights.
-            Busy: others' maps took all turns for a minute.
+            Busy: others' maps took all places for a minute, or too many of the owner's wait.
         """
         annotator = self.check(owner, request)
-        turns = self._with_weights if annotator.weights else self._without_weights
-        if not turns.acquire(timeout=WAIT_SECONDS):
-            raise Busy("Other maps are being made. Ask for this one again in a moment.")
-        try:
+        slots = self._with_weights if annotator.weights else self._without_weights
+        with slots.taken(owner.id, WAIT_SECONDS):
             made = condition_map(request, size, self._home, self._cache, threading.Event())
             for event in made:
                 if isinstance(event, Progress):
                     tell(event)
             return event
-        finally:
-            turns.release()
 
     def of_picture(
         self, owner: Owner, gallery: Gallery, picture_id: str, number: int

@@ -16,8 +16,9 @@ from pipelines.chat import inside
 from pipelines.chat.architecture import Architecture, architecture
 from pipelines.chat.catalog import INSIDE_PREFIX, OWN, ChatCatalog, ChatEntry
 from pipelines.chat.inside import InsideRequest, Lens, NextToken, Text
-from pipelines.errors import Busy, NotFound, Refused
+from pipelines.errors import NotFound, Refused
 from pipelines.events import Progress
+from studio.slots import FairSlots
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 _Key = tuple[ChatEntry, str, bool]  # model, text, whether special tokens in it are read
 View = Literal["odds", "attention", "layers", "build"]
 
-WAIT_SECONDS = 60.0  # for a turn, before saying that there is none
 COLUMNS = 24  # positions of the lens at a time: as many as a screen shows
 KEPT_TEXTS, KEPT_BYTES = 6, 2**29
 KEPT_PLACES = 8  # of a text: logits of a position, a block's attention, columns of the lens
@@ -86,7 +86,7 @@ class Inside:
         self._catalog, self._cache, self._own = catalog, cache, own
         self._kept: OrderedDict[_Key, _Kept] = OrderedDict()
         self._guard = threading.Lock()  # of what is kept
-        self._turn = threading.BoundedSemaphore(1)
+        self._slots = FairSlots(1, busy="Others are looking into a model. Try again in a moment.")
 
     def models(self, owner: Owner) -> list[ChatEntry]:
         """Those that ``owner`` can look into: they run here and need no download."""
@@ -145,7 +145,7 @@ class Inside:
         key = (entry, request.text, request.read_specials)
         kept, made = self._recall(key, request, view)
         if kept is None or (made is None and view != "build"):
-            kept, made = self._compute(key, request, view, tell)
+            kept, made = self._compute(owner, key, request, view, tell)
         count = len(kept.text.tokens)
         seen = Seen(entry, kept.text, min(request.position or count, count), kept.build)
         if view == "odds":
@@ -158,6 +158,7 @@ class Inside:
 
     def _compute(
         self,
+        owner: Owner,
         key: _Key,
         request: InsideRequest,
         view: View,
@@ -165,9 +166,7 @@ class Inside:
     ) -> tuple[_Kept, Any]:
         """What is not there yet, in the model."""
         entry, text, read_specials = key
-        if not self._turn.acquire(timeout=WAIT_SECONDS):
-            raise Busy("Others are looking into a model. Try again in a moment.")
-        try:
+        with self._slots.taken(owner.id):
             name = INSIDE_PREFIX + entry.name
             for progress in self._cache.warm(name, threading.Event()):
                 tell(progress)
@@ -182,8 +181,6 @@ class Inside:
                     made = _made(held, kept.text, request, view)
             self._keep(key, kept, _place(request, view, kept), made)
             return kept, made
-        finally:
-            self._turn.release()
 
     def _recall(self, key: _Key, request: InsideRequest, view: View) -> tuple[_Kept | None, Any]:
         """What was read, and of it what ``view`` needs; None for what is not there."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,19 +18,21 @@ from pipelines.clustering.filming import FilmRequest, is_laid_out, laid_out, mak
 from pipelines.clustering.layouts import Layouts
 from pipelines.clustering.projecting import Projection
 from pipelines.clustering.running import SCIKIT_LEARN, call
-from pipelines.errors import BadRequest, Busy, Stopped, validated
+from pipelines.errors import BadRequest, Stopped, validated
 from studio.clustering.computing import compute
 from studio.i18n import translate
 
 if TYPE_CHECKING:
     from studio.accounts import Owner
-    from studio.clustering.data import ClusterData
+    from studio.slots import FairSlots
+from studio.clustering.data import ClusterData
 
 LIMIT_SECONDS = 20.0
 WAIT_SECONDS = 25.0  # for a turn
 AT_ONCE = 2  # films of all owners; each owner has one at a time
 EACH_WAITS = 3  # films that an owner has asked for and not got yet
 _LOOK_SECONDS = 0.1
+_BUSY = "Other films are being made. Ask for this one again in a moment."
 
 
 class Films:
@@ -44,9 +45,7 @@ class Films:
     def __init__(self, cluster_data: ClusterData) -> None:
         self._data = cluster_data
         self._layouts = Layouts()
-        self._turns = threading.Condition()
-        self._busy: set[str] = set()  # owners whose film is being made
-        self._asked: Counter[str] = Counter()  # films that an owner waits for, this one among them
+        self._slots = FairSlots(AT_ONCE, asked=EACH_WAITS, busy=_BUSY)
 
     def make(
         self, owner: Owner, asked: dict[str, Any], language: str, stop: threading.Event
@@ -64,7 +63,7 @@ class Films:
         """
         request = validated(FilmRequest, asked)
         self._data.get(owner.id, request.data)
-        with self._turn(owner.id, stop), _timed(stop) as timed:
+        with self._slots.taken(owner.id, WAIT_SECONDS, stop), _timed(stop) as timed:
             data = self._data.dataset(owner.id, request.data)
             seen = None
             if is_laid_out(request, data):
@@ -86,32 +85,6 @@ class Films:
                 raise too_long(LIMIT_SECONDS) from None
             film["note"] = " ".join(translate(each, language) for each in film.pop("notes")) or None
             return json.dumps(film, ensure_ascii=False, allow_nan=False).encode()
-
-    @contextmanager
-    def _turn(self, owner_id: str, stop: threading.Event) -> Iterator[None]:
-        until = time.monotonic() + WAIT_SECONDS
-        with self._turns:
-            if self._asked[owner_id] >= EACH_WAITS:
-                raise _busy()
-            self._asked[owner_id] += 1
-        try:
-            with self._turns:
-                while owner_id in self._busy or len(self._busy) >= AT_ONCE:
-                    if stop.is_set():
-                        raise Stopped
-                    if time.monotonic() > until:
-                        raise _busy()
-                    self._turns.wait(_LOOK_SECONDS)
-                self._busy.add(owner_id)
-            try:
-                yield
-            finally:
-                with self._turns:
-                    self._busy.discard(owner_id)
-                    self._turns.notify_all()
-        finally:
-            with self._turns:
-                self._asked[owner_id] -= 1
 
 
 def filmed(
@@ -136,10 +109,6 @@ def _laying_out() -> BadRequest:
         "or choose PCA.",
         seconds=round(LIMIT_SECONDS),
     )
-
-
-def _busy() -> Busy:
-    return Busy("Other films are being made. Ask for this one again in a moment.")
 
 
 @contextmanager

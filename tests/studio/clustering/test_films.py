@@ -131,8 +131,9 @@ def test_who_has_gone_stops_a_film_that_runs_or_waits(made, slow):
     assert errors == ["stopped"] * 2
 
 
-def test_an_owner_who_asks_for_many_at_once_does_not_fill_all_places(made, slow, monkeypatch):
+def test_an_owner_who_asks_for_many_at_once_does_not_fill_all_places(slow, monkeypatch):
     monkeypatch.setattr(films, "EACH_WAITS", 1)
+    made = Films(Data())
     stop = threading.Event()
 
     def ask() -> None:

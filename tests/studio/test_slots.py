@@ -1,0 +1,105 @@
+"""Who computes next where several owners ask, and who is refused."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from pipelines.errors import Busy, Stopped
+from studio.slots import FairSlots
+from tests.patience import PATIENCE
+
+
+class Crowd:
+    """Threads that ask for a place and keep it until they are let go."""
+
+    def __init__(self, slots: FairSlots) -> None:
+        self.slots = slots
+        self.order: list[str] = []
+        self.gates: dict[str, threading.Event] = {}
+        self.threads: list[threading.Thread] = []
+
+    def ask(self, owner: str, name: str) -> None:
+        gate = self.gates[name] = threading.Event()
+
+        def run() -> None:
+            with self.slots.taken(owner, PATIENCE):
+                self.order.append(name)
+                assert gate.wait(PATIENCE)
+
+        asked = len(self.slots._queue) + self.slots._at_work.total()
+        self.threads.append(threading.Thread(target=run))
+        self.threads[-1].start()
+        until(lambda: len(self.slots._queue) + self.slots._at_work.total() > asked)
+
+    def let_go(self, name: str) -> None:
+        before = len(self.order)
+        waiting = bool(self.slots._queue)
+        self.gates[name].set()
+        until(lambda: len(self.order) > before or not waiting)
+
+
+def until(state: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not state():
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
+@pytest.fixture
+def crowd():
+    made = Crowd(FairSlots(1, asked=10, busy="Later."))
+    yield made
+    for gate in made.gates.values():
+        gate.set()
+    for thread in made.threads:
+        thread.join(PATIENCE)
+
+
+def test_owners_take_turns_and_each_owner_s_come_in_order(crowd: Crowd):
+    for name in ("a1", "a2", "a3", "b1", "c1", "b2"):
+        crowd.ask(name[0], name)
+    for name in ("a1", "b1", "c1", "a2", "b2"):
+        crowd.let_go(name)
+    assert crowd.order == ["a1", "b1", "c1", "a2", "b2", "a3"]
+
+
+def test_an_owner_has_a_share_of_the_places_only():
+    crowd = Crowd(FairSlots(3, each=2, busy="Later."))
+    for name in ("a1", "a2", "a3", "b1"):
+        crowd.ask(name[0], name)
+    until(lambda: len(crowd.order) == 3)
+    assert sorted(crowd.order) == ["a1", "a2", "b1"]
+    crowd.let_go("a1")
+    assert crowd.order[-1] == "a3"
+    for gate in crowd.gates.values():
+        gate.set()
+    for thread in crowd.threads:
+        thread.join(PATIENCE)
+    assert crowd.slots._at_work.total() == 0
+
+
+def test_who_asks_for_too_much_is_refused_at_once_and_nobody_else_is():
+    slots = FairSlots(2, asked=1, busy="Later.")
+    with slots.taken("a"):
+        with pytest.raises(Busy, match="Later"), slots.taken("a"):
+            pass
+        with slots.taken("b"):
+            pass
+    with slots.taken("a"):
+        pass
+
+
+def test_waiting_ends_with_the_time_or_with_who_asked():
+    slots, stop = FairSlots(1, busy="Later."), threading.Event()
+    stop.set()
+    with slots.taken("a"):
+        with pytest.raises(Busy), slots.taken("b", seconds=0.01):
+            pass
+        with pytest.raises(Stopped), slots.taken("b", stop=stop):
+            pass
+    with slots.taken("b", seconds=0.0):
+        pass  # who gave up holds no place
