@@ -11,8 +11,9 @@ import io
 import shutil
 import threading
 import time
+import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,8 +21,9 @@ from typing import IO, TYPE_CHECKING
 
 from pipelines.dreambooth import folder as trainings
 from pipelines.dreambooth import subjects as kept
+from pipelines.dreambooth.captions import Captions, Kind, kind_of, words_of_folder
 from pipelines.dreambooth.examples import take_example
-from pipelines.dreambooth.photos import LIMITS, files_in_zip, is_zip
+from pipelines.dreambooth.photos import LIMITS, files_in_zip, is_zip, names_in_zip
 from pipelines.dreambooth.subjects import Photo, Subject
 from pipelines.errors import BadRequest, Busy, NotFound, UserError
 from pipelines.messages import Message
@@ -49,11 +51,13 @@ class Outcome:
         name: of the file, to be shown.
         photo: what was taken, or None.
         refusal: why it was not, or None.
+        note: what else there is to say, be it of several files that are no photos.
     """
 
     name: str
     photo: Photo | None = None
     refusal: Message | None = None
+    note: Message | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +157,9 @@ class Subjects:
     def add(self, owner: str, id: str, files: Iterable[tuple[str, Content]]) -> Iterator[Outcome]:
         """Takes photos and zips of photos, one by one; what cannot be taken is said and left out.
 
+        Captions beside the photos become theirs, also those of photos that are here already. What
+        systems and trainers keep beside photos is left out.
+
         Args:
             owner: whose subject it is.
             id: of the subject.
@@ -164,9 +171,21 @@ class Subjects:
             BadRequest: it is being learnt right now.
         """
         self.check_open(owner, id)
-        for name, content in files:
-            for each, data in _unpacked(name, content):
-                yield self._take(owner, id, each, data)
+        sent = list(files)
+        paths, broken = _paths_in(sent)
+        kinds = {path: kind_of(path) for path in paths}
+        captions = Captions([path for path, kind in kinds.items() if kind == "photo"])
+        for path, data in _unpacked(sent, broken, "caption") if "caption" in kinds.values() else ():
+            try:
+                captions.add(path, _good(data))
+            except UserError as error:
+                yield Outcome(kept.shown_name(path), refusal=error.message)
+        for path, data in _unpacked(sent, broken, "photo"):
+            yield self._take(owner, id, path, data, captions.of(path))
+        yield from broken.values()
+        for path, photo, caption in captions.unused():
+            yield self._caption_later(owner, id, path, photo, caption)
+        yield from _left_out(kinds)
 
     def change(
         self,
@@ -288,16 +307,37 @@ class Subjects:
             raise
         return subject
 
-    def _take(self, owner: str, id: str, name: str, data: bytes | UserError) -> Outcome:
+    def _take(
+        self, owner: str, id: str, name: str, data: bytes | UserError, caption: str | None
+    ) -> Outcome:
         shown = kept.shown_name(name)
         try:
-            if isinstance(data, UserError):
-                raise data
+            content = _good(data)
             self._gallery.check_room(owner, is_guest(owner))
             with self._writing(owner, id) as subject:
-                return Outcome(shown, photo=subject.add(name, data))
+                if caption is None:
+                    return Outcome(shown, photo=subject.add(name, content))
+                own = subject.caption_from(caption, words_of_folder(name))
+                return Outcome(
+                    shown, subject.add(name, content, own), note=_captioned(caption, own)
+                )
         except UserError as error:
             return Outcome(shown, refusal=error.message)
+
+    def _caption_later(self, owner: str, id: str, path: str, name: str, caption: str) -> Outcome:
+        """Gives a caption without a photo beside it to the photos of its name that are here."""
+        shown = kept.shown_name(path)
+        with self._writing(owner, id) as subject:
+            photos = [each for each in subject.photos if _is_called(each, name)]
+            if not photos:
+                refusal = Message(
+                    "This is a caption, but no photo of this name was taken. Send both together."
+                )
+                return Outcome(shown, refusal=refusal)
+            own = subject.caption_from(caption)
+            for photo in photos:
+                subject.change_photo(photo.id, own)
+        return Outcome(shown, note=_captioned(caption, own))
 
     @contextmanager
     def _writing(self, owner: str, id: str) -> Iterator[Subject]:
@@ -359,22 +399,88 @@ class Subjects:
         return {e.id: e.name for e in own if e.id in made or made.intersection(e.sources)}
 
 
-def _unpacked(name: str, content: Content) -> Iterator[tuple[str, bytes | UserError]]:
-    """A file by itself, or the files of a zip; an upload is read when its turn comes."""
-    try:
-        with _opened(content) as file:
-            if is_zip(file.read(4)):
-                yield from files_in_zip(file)
-                return
-            file.seek(0)
-            data = file.read(LIMITS.bytes + 1)
-    except FileNotFoundError:  # somebody else has sent the same file, and theirs was read first
-        yield name, BadRequest("{name} is no longer there. Send it again.", name=name[:100])
-        return
-    except UserError as error:  # of the zip as a whole
-        yield name, error
-        return
-    yield name, data
+def _paths_in(files: Sequence[tuple[str, Content]]) -> tuple[list[str], dict[int, Outcome]]:
+    """The paths of all files, those in zips included, and what of the files cannot be opened."""
+    paths: list[str] = []
+    broken: dict[int, Outcome] = {}
+    for number, (name, content) in enumerate(files):
+        try:
+            with _opened(content) as file:
+                file.seek(0)
+                zipped = is_zip(file.read(4))
+                paths += names_in_zip(file) if zipped else [name]
+        except FileNotFoundError:  # somebody else has sent the same file, and theirs was read first
+            message = Message("{name} is no longer there. Send it again.", name=name[:100])
+            broken[number] = Outcome(kept.shown_name(name), refusal=message)
+        except UserError as error:  # of the zip as a whole
+            broken[number] = Outcome(kept.shown_name(name), refusal=error.message)
+    return paths, broken
+
+
+def _unpacked(
+    files: Sequence[tuple[str, Content]], broken: dict[int, Outcome], kind: Kind
+) -> Iterator[tuple[str, bytes | UserError]]:
+    """Files of one kind, those in zips included; an upload is read when its turn comes."""
+    for number, (name, content) in enumerate(files):
+        if number in broken:
+            continue
+        try:
+            with _opened(content) as file:
+                file.seek(0)
+                if is_zip(file.read(4)):
+                    yield from files_in_zip(file, kind)
+                    continue
+                if kind_of(name) != kind:
+                    continue
+                file.seek(0)
+                data = file.read(LIMITS.bytes + 1)
+        except FileNotFoundError:
+            yield name, BadRequest("{name} is no longer there. Send it again.", name=name[:100])
+            continue
+        except UserError as error:
+            broken[number] = Outcome(kept.shown_name(name), refusal=error.message)
+            continue
+        yield name, data
+
+
+def _good(data: bytes | UserError) -> bytes:
+    if isinstance(data, UserError):
+        raise data
+    return data
+
+
+def _captioned(caption: str, own: str) -> Message:
+    """What became of a caption out of a data set."""
+    if len(caption) <= kept.MAX_CAPTION:
+        return Message("Its caption was taken over: {caption}", caption=own[:80])
+    return Message("Its caption was taken over and shortened: {caption}", caption=own[:80])
+
+
+def _is_called(photo: Photo, name: str) -> bool:
+    """Whether a photo's file has this name (in lower case), with its ending or without."""
+    own = unicodedata.normalize("NFC", photo.name).lower()
+    return name in (own, own.rpartition(".")[0])
+
+
+def _left_out(kinds: Mapping[str, Kind]) -> Iterator[Outcome]:
+    """What is said of files that are no photos of the subject."""
+    for kind, words in _NO_PHOTOS.items():
+        paths = [path for path, each in kinds.items() if each == kind]
+        if paths:
+            named = ", ".join(dict.fromkeys(_telling(path, kind) for path in paths))
+            yield Outcome(named[:80], note=Message(words, count=len(paths)))
+
+
+def _telling(path: str, kind: Kind) -> str:
+    """The folder for which a file was left out, or its name."""
+    *folders, name = path.replace("\\", "/").split("/")
+    return next((each for each in folders if kind_of(f"{each}/x.png") == kind), name)
+
+
+_NO_PHOTOS: dict[Kind, str] = {
+    "system": "{count} files that systems keep beside photos were left out.",
+    "training": "{count} class pictures, masks and stored latents of a trainer were left out.",
+}
 
 
 def _opened(content: Content) -> AbstractContextManager[IO[bytes]]:

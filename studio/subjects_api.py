@@ -118,9 +118,11 @@ def subjects_router(studio: Studio) -> APIRouter:
     async def add(
         subject_id: str, request: Request, name: Annotated[str, Query(max_length=1000)] = "photo"
     ) -> dict[str, Any]:
-        """Takes a photo (PNG, JPEG, WEBP or GIF), or a zip of photos, sent as the body.
+        """Takes a photo (PNG, JPEG, WEBP or GIF), a zip of photos, or a caption, sent as the body.
 
-        ``name`` is the file's, to be shown. The answer says of each file what became of it.
+        ``name`` is the file's. The answer says of each file what became of it. Captions beside
+        photos (``x.txt``, ``x.caption``, ``metadata.jsonl``) become theirs; one that is sent alone
+        becomes that of the photo of its name. ``notes`` tells of them and of what is no photo.
         """
         owner = owner_of(request).id
         await run_sync(studio.subjects.check_open, owner, subject_id)  # before anything is sent
@@ -139,6 +141,9 @@ def subjects_router(studio: Studio) -> APIRouter:
                 {"name": o.name, "reason": translate(o.refusal, language)}
                 for o in outcomes
                 if o.refusal
+            ],
+            "notes": [
+                {"name": o.name, "note": translate(o.note, language)} for o in outcomes if o.note
             ],
         }
 

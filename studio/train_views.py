@@ -108,8 +108,14 @@ def outcomes(found: Sequence[Outcome], visitor: Visitor) -> str:
     if not found:
         return ""
     refused = [outcome for outcome in found if outcome.refusal is not None]
+    photos = [outcome for outcome in found if outcome.photo is not None]
+    said = [outcome for outcome in found if outcome.note is not None and outcome.photo is None]
     taken = Message("{count} of {total} photos were taken.",
-                    count=len(found) - len(refused), total=len(found))  # fmt: skip
+                    count=len(photos), total=len(photos) + len(refused))  # fmt: skip
+    sentences = [visitor.say(taken)]
+    if captions := sum(outcome.note is not None for outcome in photos):
+        note = Message("{count} captions were taken over from beside them.", count=captions)
+        sentences.append(visitor.say(note))
     lines = "".join(
         f"<li><b>{escape(outcome.name)}</b> {escape(visitor.say(outcome.refusal))}</li>"
         for outcome in refused[:_SHOWN_REFUSALS]
@@ -118,8 +124,13 @@ def outcomes(found: Sequence[Outcome], visitor: Visitor) -> str:
     if more := len(refused) - _SHOWN_REFUSALS:
         rest = visitor.say(Message("{count} more were not taken.", count=more)) if more > 0 else ""
         lines += f"<li>{escape(rest)}</li>" if rest else ""
+    lines += "".join(
+        f"<li><b>{escape(outcome.name)}</b> {escape(visitor.say(outcome.note))}</li>"
+        for outcome in said[:_SHOWN_REFUSALS]
+        if outcome.note is not None
+    )
     shown = f"<ul>{lines}</ul>" if lines else ""
-    return f'<div class="hint refusals" role="status">{escape(visitor.say(taken))}{shown}</div>'
+    return f'<div class="hint refusals" role="status">{escape(" ".join(sentences))}{shown}</div>'
 
 
 def made(subject: Subject, found: Made, visitor: Visitor) -> str:

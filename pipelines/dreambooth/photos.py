@@ -21,6 +21,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
+from pipelines.dreambooth.captions import Kind, kind_of
 from pipelines.errors import BadRequest, UserError
 from pipelines.uploads import Limits, open_picture
 
@@ -104,23 +105,33 @@ def is_zip(data: bytes) -> bool:
     return data[:4] in (b"PK\x03\x04", _END)
 
 
-def files_in_zip(file: BinaryIO) -> Iterator[tuple[str, bytes | UserError]]:
+def names_in_zip(file: BinaryIO) -> list[str]:
+    """The names of a zip's files in their order, without folders and links.
+
+    Raises:
+        BadRequest: it is no zip, or damaged.
+    """
+    with _opened(file) as archive:
+        return [entry.filename for entry in archive.infolist() if _is_file(entry)]
+
+
+def files_in_zip(file: BinaryIO, kind: Kind = "photo") -> Iterator[tuple[str, bytes | UserError]]:
     """The files of a zip with their names, one by one; what cannot be read is an error instead.
 
     Nothing is written to the disk, and a name is only ever shown: ``../`` in it leads nowhere. No
     file is unpacked beyond what a photo may have, and all together not beyond 1 GB, whatever the
-    zip says of their sizes. Folders and the hidden files that systems add are passed over.
+    zip says of their sizes. Folders are passed over.
+
+    Args:
+        file: the zip.
+        kind: of the files that are wanted, by their names; see :func:`captions.kind_of`.
 
     Raises:
         BadRequest: it is no zip, damaged, or of too many files.
     """
-    _check_directory(file)
-    try:
-        archive = zipfile.ZipFile(file)
-    except (zipfile.BadZipFile, ValueError, struct.error, OSError, NotImplementedError) as error:
-        raise _damaged(error) from error
-    with archive:
-        entries = [entry for entry in archive.infolist() if not _passed_over(entry)]
+    with _opened(file) as archive:
+        files = [entry for entry in archive.infolist() if _is_file(entry)]
+        entries = [entry for entry in files if kind_of(entry.filename) == kind]
         if len(entries) > ZIP_FILES:
             raise _too_many(len(entries))
         left = ZIP_BYTES
@@ -159,11 +170,17 @@ def _content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, left: int) -> byt
     return content
 
 
-def _passed_over(entry: zipfile.ZipInfo) -> bool:
-    parts = entry.filename.replace("\\", "/").split("/")
+def _opened(file: BinaryIO) -> zipfile.ZipFile:
+    _check_directory(file)
+    try:
+        return zipfile.ZipFile(file)
+    except (zipfile.BadZipFile, ValueError, struct.error, OSError, NotImplementedError) as error:
+        raise _damaged(error) from error
+
+
+def _is_file(entry: zipfile.ZipInfo) -> bool:
     link = stat.S_ISLNK(entry.external_attr >> 16)
-    hidden = parts[-1].startswith(".") or "__MACOSX" in parts or parts[-1] == "Thumbs.db"
-    return entry.is_dir() or not parts[-1] or link or hidden
+    return not (entry.is_dir() or entry.filename.endswith(("/", "\\")) or link)
 
 
 def _check_directory(file: BinaryIO) -> None:

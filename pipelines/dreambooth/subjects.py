@@ -23,6 +23,7 @@ from typing import Annotated, Any
 from PIL import Image
 from pydantic import StringConstraints
 
+from pipelines.dreambooth.captions import with_trigger
 from pipelines.dreambooth.photos import (
     Facts,
     check_room,
@@ -43,7 +44,7 @@ TRIGGER = "[trigger]"
 """Stands in a caption for the subject: identifier and class word take its place."""
 FIRST_CAPTION = f"a {TRIGGER}"
 
-MAX_NAME, MAX_WORD, MAX_CAPTION = 80, 40, 500  # characters
+MAX_NAME, MAX_WORD, MAX_CAPTION = 80, 40, 2000  # characters; captions by machines are long
 SMALL_SIDE = 256  # pixels: shorter sides are remarked upon
 LIKE_BITS = 20  # of 256: fingerprints nearer than this are of the same scene
 BLURRED = 30.0  # sharpness below which a photo is remarked upon; see photos.sharpness_of
@@ -212,6 +213,16 @@ class Subject:
             if photo.id == id:
                 return photo
         raise NotFound("There is no photo {id} of {name}.", id=id[:60], name=self.name)
+
+    def caption_from(self, caption: str, folder_words: str | None = None) -> str:
+        """A caption out of a data set, with :data:`TRIGGER` where it names this subject.
+
+        Args:
+            caption: as it stands beside the photo.
+            folder_words: what the photo's folder calls the subject.
+        """
+        words = [self.trigger, folder_words or "", self.identifier, self.class_word]
+        return with_trigger(_printable(caption), TRIGGER, words, MAX_CAPTION)
 
     # --- changing ---------------------------------------------------------------------------
 

@@ -126,13 +126,84 @@ def test_files_and_zips_are_taken_and_what_is_refused_is_said(desk, mine):
     assert taken == ["up.png", "😀.jpg"]
     assert refused.keys() == {"again.png", "notes.txt", "bomb.png", "broken.zip"}
     assert "here already, as one.png" in refused["again.png"]
-    assert "text file" in refused["notes.txt"]
+    assert "no photo of this name" in refused["notes.txt"]
     assert "no photo" in refused["bomb.png"]
     assert "zip is damaged" in refused["broken.zip"]
     names = [photo.name for photo in desk.subjects.get(ANN, mine.id).photos]
     assert names == ["one.png", "up.png", "😀.jpg"]
     inside = (desk.home / FOLDER).resolve()
     assert not [p for p in desk.home.rglob("*.png") if inside not in p.resolve().parents]
+
+
+CAPTIONS = {
+    "set/1.png": encoded(scene(seed=11)),
+    "set/1.txt": b"an OHWX cat,\r\non grass",
+    "set/2.jpg": encoded(scene(seed=12), "JPEG"),
+    "set/2.caption": "une chatte \u00e0 la mer".encode(),
+    "set/@eaDir/1.png/SYNOPHOTO_THUMB_M.jpg": encoded(scene(seed=1), "JPEG"),
+    "set/._2.jpg": b"x",
+    "__MACOSX/set/._1.png": b"x",
+    "reg/1_cat/1.png": encoded(scene(seed=2)),
+    "set/lonely.txt": b"nothing beside me",
+}
+
+
+@pytest.mark.parametrize("zipped_up", [True, False])
+def test_captions_beside_photos_become_theirs_and_what_is_no_photo_is_said(desk, mine, zipped_up):
+    files = list(CAPTIONS.items())
+    if zipped_up:
+        files = [("set.zip", zipped(CAPTIONS).getvalue())]
+    outcomes = desk.add(ANN, mine.id, *files)
+    photos = {photo.name: photo.caption for photo in desk.subjects.get(ANN, mine.id).photos}
+    del photos["one.png"]
+    assert photos == {
+        "1.png": "an [trigger], on grass",
+        "2.jpg": "[trigger], une chatte à la mer",
+    }
+    (refused,) = [each for each in outcomes if each.refusal]
+    assert (refused.name, "no photo of this name" in str(refused.refusal)) == ("lonely.txt", True)
+    notes = {each.name: str(each.note) for each in outcomes if each.note and not each.photo}
+    assert notes == {
+        "@eaDir, ._2.jpg, __MACOSX": "3 files that systems keep beside photos were left out.",
+        "reg": "1 class pictures, masks and stored latents of a trainer were left out.",
+    }
+
+
+def test_a_caption_that_comes_later_finds_its_photo(desk, mine):
+    (outcome,) = desk.add(ANN, mine.id, ("one.txt", b"a cat sits"))
+    assert str(outcome.note) == "Its caption was taken over: a [trigger] sits"
+    assert desk.subjects.get(ANN, mine.id).photos[0].caption == "a [trigger] sits"
+    lines = b'{"file_name": "one.png", "text": "ohwx cat runs"}\n'
+    desk.add(ANN, mine.id, ("metadata.jsonl", lines))
+    assert desk.subjects.get(ANN, mine.id).photos[0].caption == "[trigger] runs"
+
+
+def test_a_folder_of_kohya_s_names_the_subject(desk, mine):
+    files = {
+        "img/10_sks tabby/a.png": encoded(scene(seed=21)),
+        "img/10_sks tabby/b.png": encoded(scene(seed=22)),
+        "img/10_sks tabby/b.txt": b"photo of sks tabby, outside",
+    }
+    desk.add(ANN, mine.id, ("kohya.zip", zipped(files).getvalue()))
+    captions = [photo.caption for photo in desk.subjects.get(ANN, mine.id).photos[1:]]
+    assert captions == ["[trigger]", "photo of [trigger], outside"]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "sentence"),
+    [
+        ("one.txt", "größe".encode("cp1252"), "not text in UTF-8"),
+        ("metadata.jsonl", b'{"file_name": "one.png"', "Line 1 of metadata.jsonl is no JSON."),
+        ("metadata.jsonl", b'{"a": 1}', "No line of metadata.jsonl names a photo"),
+        ("metadata.csv", b"a,b\n1,2\n", "No line of metadata.csv names a photo"),
+        ("one.txt", b"x" * 6_000_000, "more than 5 MB; that is no caption"),
+        ("two.txt", b"a cat", "no photo of this name"),
+    ],
+)
+def test_a_caption_that_cannot_be_used_is_said(desk, mine, name, data, sentence):
+    (outcome,) = desk.add(ANN, mine.id, (name, data))
+    assert sentence in str(outcome.refusal)
+    assert desk.subjects.get(ANN, mine.id).photos[0].caption == "a [trigger]"
 
 
 def test_an_upload_is_read_from_its_path(desk, mine, tmp_path):

@@ -71,6 +71,23 @@ def test_of_500_refusals_a_few_are_named_and_the_rest_counted():
     assert "more" not in few
 
 
+def test_captions_and_files_that_are_no_photos_are_said_and_not_counted(subject):
+    photo = subject.photos[0]
+    outcomes = [
+        Outcome(
+            "a.png", photo=photo, note=Message("Its caption was taken over: {caption}", caption="x")
+        ),
+        Outcome("b.png", photo=photo),
+        Outcome(
+            "@eaDir",
+            note=Message("{count} files were left out.", count=9),
+        ),
+    ]
+    html = train_views.outcomes(outcomes, ENGLISH)
+    assert "2 of 2 photos were taken. 1 captions were taken over from beside them." in html
+    assert "<b>@eaDir</b> 9 files were left out." in html
+
+
 def heard(losses) -> Learning:
     found = Learning()
     found.hear([{"event": "step", "step": n, "loss": loss} for n, loss in losses])

@@ -159,8 +159,8 @@ def test_a_caption_says_where_the_subject_is(subject):
     )
     with pytest.raises(BadRequest, match=r"“a cat” does not hold \[trigger\]"):
         subject.change_photo(photo.id, caption="a cat")
-    with pytest.raises(BadRequest, match="510 characters; at most 500"):
-        subject.change_photo(photo.id, caption="[trigger]" + "x" * 501)
+    with pytest.raises(BadRequest, match="2010 characters; at most 2000"):
+        subject.change_photo(photo.id, caption="[trigger]" + "x" * 2001)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,255 @@
+"""What lies beside the photos of a data set: captions, and files that are no photos of its subject.
+
+Captions are found as trainers and data sets have them: ``x.txt``, ``x.caption`` or ``x.jpg.txt``
+beside ``x.jpg``; lines of ``metadata.jsonl`` (``{"file_name": "x.jpg", "text": "…"}``, Hugging
+Face's ImageFolder) or rows of ``metadata.csv``; kohya's ``meta_cap.json``; and where a photo has
+none, the name of kohya's folder: ``10_ohwx cat/`` says "ohwx cat".
+
+Systems and network drives keep thumbnails and lists of their own in every folder; trainers keep
+masks and class pictures beside the photos. Neither shows the subject.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Literal
+
+from pipelines.errors import BadRequest
+
+Kind = Literal["photo", "caption", "system", "training"]
+
+MAX_FILE = 5_000_000  # bytes of a file of captions
+MAX_LINES = 20_000
+
+_ENDINGS = (".txt", ".caption", ".cap")
+_LISTS = {"metadata.jsonl", "metadata.csv", "meta_cap.json", "meta_clean.json", "captions.json"}
+_SYSTEM_FOLDERS = {"@eadir", "__macosx", "#recycle", "@recycle", "$recycle.bin", "#snapshot",
+                   "@tmp", "lost+found", "system volume information"}  # fmt: skip
+_SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
+_SYSTEM_NAMES = ("synophoto_thumb_", "synoindex_media_info", "synofile_thumb_")
+_TRAINING_FOLDERS = {"reg", "regs", "regularization", "regularisation", "class", "class_images",
+                     "class_pictures", "mask", "masks"}  # fmt: skip
+_TRAINING_ENDINGS = ("-masklabel", "-condlabel", "_mask")
+_REPEATS = re.compile(r"\d{1,4}_(.+)")  # kohya's folders: "10_ohwx cat"
+_FILE_NAMES = ("file_name", "file", "image", "filename", "path")
+_TEXTS = ("text", "caption", "prompt", "additional_feature", "tags")
+
+
+def kind_of(path: str) -> Kind:
+    """What a file of a data set is, by its path in it.
+
+    Returns:
+        ``system`` for what systems add, ``training`` for masks and class pictures, ``caption`` for
+        files of captions; everything else may be a photo.
+
+    >>> [kind_of(path) for path in ("a/x.jpg", "a/x.txt", "a/@eaDir/x.jpg/SYNO.jpg", "reg/1.png")]
+    ['photo', 'caption', 'system', 'training']
+    """
+    *folders, name = _parts(path)
+    lower = name.lower()
+    if any(folder.lower() in _SYSTEM_FOLDERS or folder.startswith(".") for folder in folders):
+        return "system"
+    if not name or lower in _SYSTEM_FILES or lower.startswith((".", *_SYSTEM_NAMES)):
+        return "system"
+    if any(folder.lower() in _TRAINING_FOLDERS for folder in folders):
+        return "training"
+    if lower.endswith(_ENDINGS) or lower in _LISTS:
+        return "caption"
+    if PurePosixPath(lower).stem.endswith(_TRAINING_ENDINGS) or lower.endswith(".npz"):
+        return "training"
+    return "photo"
+
+
+@dataclass(slots=True)
+class Captions:
+    """The captions of a data set, by the photos that they are of.
+
+    Attributes:
+        photos: paths of the data set's photos.
+    """
+
+    photos: Iterable[str]
+    _texts: dict[str, str] = field(default_factory=dict)
+    _loose: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    _folders: set[str] = field(default_factory=set)
+    _sources: dict[str, str] = field(default_factory=dict)
+    _used: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._folders = {_folder(photo) for photo in self.photos}
+
+    def add(self, path: str, data: bytes) -> None:
+        """Reads a file of captions.
+
+        Raises:
+            BadRequest: it is too large, no text in UTF-8, or a list that cannot be read.
+        """
+        if len(data) > MAX_FILE:
+            raise BadRequest(
+                "The file has more than {limit} MB; that is no caption.",
+                limit=MAX_FILE // 1_000_000,
+            )
+        text = _decoded(data)
+        name = _parts(path)[-1].lower()
+        if name in _LISTS:
+            for photo, caption in _listed(name, text):
+                folder = _folder(path)
+                photo = f"{folder}/{photo}" if folder else photo
+                self._put(photo, caption, photo)
+        else:
+            self._put(path[: path.rindex(".")], text, path)
+
+    def _put(self, path: str, caption: str, source: str) -> None:
+        caption = " ".join(caption.split())
+        key = _key(path)
+        if caption and key not in self._texts:
+            self._texts[key], self._sources[key] = caption, source
+            if _folder(path) not in self._folders:  # such as captions/x.txt
+                self._loose[key.rpartition("/")[2]].append(key)
+
+    def of(self, photo: str) -> str | None:
+        """The caption of a photo, or None."""
+        for key in (_key(photo), _stem(_key(photo))):
+            candidates = (
+                [key] if key in self._texts else self._loose.get(key.rpartition("/")[2], [])
+            )
+            if len(candidates) == 1:
+                self._used.add(candidates[0])
+                return self._texts[candidates[0]]
+        return words_of_folder(photo)
+
+    def unused(self) -> list[tuple[str, str, str]]:
+        """The captions that no photo was found for.
+
+        Returns:
+            Of each the file, or the photo that a list names; the photo's name in lower case, be it
+            without an ending; and the text.
+        """
+        return [
+            (self._sources[key], key.rpartition("/")[2], text)
+            for key, text in self._texts.items()
+            if key not in self._used
+        ]
+
+
+def words_of_folder(photo: str) -> str | None:
+    """What the folder of a photo says of it, where it is named as kohya's trainer asks for.
+
+    >>> words_of_folder("img/10_ohwx cat/1.jpg")
+    'ohwx cat'
+    """
+    *folders, _ = _parts(photo)
+    match = _REPEATS.fullmatch(folders[-1]) if folders else None
+    return match[1].strip() if match else None
+
+
+def with_trigger(caption: str, trigger: str, words: Sequence[str], limit: int) -> str:
+    """The caption with ``trigger`` where it names the subject.
+
+    Args:
+        caption: as somebody has written it.
+        trigger: stands for the subject.
+        words: that stand for it in the caption, the first ones preferred: "ohwx cat", "ohwx",
+            "cat". Where there is none of them, the trigger is put first.
+        limit: characters at most; what is longer is cut behind its last whole part.
+    """
+    if trigger not in caption:
+        for word in filter(None, words):
+            found = _whole_word(word).subn(lambda _: trigger, caption)
+            if found[1]:
+                caption = found[0]
+                break
+        else:
+            caption = f"{trigger}, {caption}"
+    if len(caption) <= limit:
+        return caption
+    cut = caption[: limit + 1]
+    end = max(cut.rfind(sign) for sign in (",", ".", " "))
+    short = cut[: end if end > limit // 2 else limit].rstrip(" ,")
+    return short if trigger in short else f"{trigger}, {short}"[:limit]
+
+
+def _whole_word(word: str) -> re.Pattern[str]:
+    """Finds a word between other signs; in writing without blanks, wherever it stands."""
+    escaped = re.escape(word)
+    return re.compile(rf"(?<!\w){escaped}(?!\w)" if word.isascii() else escaped, re.IGNORECASE)
+
+
+def _decoded(data: bytes) -> str:
+    try:
+        if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            return data.decode("utf-16")
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise BadRequest(
+            "The caption is not text in UTF-8. Save it with this encoding and send it again."
+        ) from None
+
+
+def _listed(name: str, text: str) -> list[tuple[str, str]]:
+    """Photo and caption of each entry of a list."""
+    if name.endswith(".csv"):
+        rows: list[object] = list(csv.DictReader(io.StringIO(text)))[:MAX_LINES]
+    elif name.endswith(".json"):
+        return _from_kohya(_json(text, name, 1))
+    else:
+        lines = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
+        rows = [_json(line, name, number) for number, line in lines[:MAX_LINES]]
+    found = []
+    for row in rows:
+        if not isinstance(row, dict):
+            continue
+        photo = next((row[key] for key in _FILE_NAMES if isinstance(row.get(key), str)), None)
+        caption = next((row[key] for key in _TEXTS if isinstance(row.get(key), str)), None)
+        if photo and caption:
+            found.append((photo, caption))
+    if rows and not found:
+        raise BadRequest(
+            "No line of {name} names a photo (file_name) and its caption (text).", name=name
+        )
+    return found
+
+
+def _from_kohya(document: object) -> list[tuple[str, str]]:
+    """``{"folder/x": {"caption": "…", "tags": "…"}}``, or ``{"x.jpg": "…"}``."""
+    found = []
+    for photo, facts in document.items() if isinstance(document, dict) else ():
+        texts = [facts.get(key) for key in _TEXTS] if isinstance(facts, dict) else [facts]
+        caption = ", ".join(text for text in texts if isinstance(text, str) and text.strip())
+        if caption:
+            found.append((_parts(photo)[-1], caption))
+    return found[:MAX_LINES]
+
+
+def _json(text: str, name: str, line: int) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise BadRequest("Line {line} of {name} is no JSON.", line=line, name=name) from None
+
+
+def _parts(path: str) -> list[str]:
+    parts = path.replace("\\", "/").split("/")
+    return [part for part in parts if part not in ("", ".", "..")] or [""]
+
+
+def _folder(path: str) -> str:
+    return "/".join(_parts(path)[:-1]).lower()
+
+
+def _key(path: str) -> str:
+    """The same for names that are written alike: café with one accent or two signs."""
+    return unicodedata.normalize("NFC", "/".join(_parts(path))).lower()
+
+
+def _stem(key: str) -> str:
+    before, dot, after = key.rpartition(".")
+    return before if dot and "/" not in after else key
