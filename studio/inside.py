@@ -29,6 +29,7 @@ _Key = tuple[ChatEntry, str, bool]  # model, text, whether special tokens in it 
 View = Literal["odds", "attention", "layers", "build"]
 
 COLUMNS = 24  # positions of the lens at a time: as many as a screen shows
+EACH_ASKED = 8  # looks of one owner at work or waiting
 KEPT_TEXTS, KEPT_BYTES = 6, 2**29
 KEPT_PLACES = 8  # of a text: logits of a position, a block's attention, columns of the lens
 

@@ -135,6 +135,10 @@ class ChatEntry(BaseModel):
     timeout: Annotated[float, Field(gt=0, le=3600)] = 120.0
     refused: Message | None = None
 
+    def __hash__(self) -> int:
+        """Equal entries have the same name; the fields with dictionaries have no hash."""
+        return hash(self.name)
+
     @field_validator("url")
     @classmethod
     def _http(cls, url: str | None) -> str | None:

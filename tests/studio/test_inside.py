@@ -213,7 +213,7 @@ def test_many_at_once_get_the_same(service):
         except Exception as error:
             errors.append(error)
 
-    threads = [threading.Thread(target=look, args=(1 + n % 5,)) for n in range(20)]
+    threads = [threading.Thread(target=look, args=(1 + n % 5,)) for n in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
