@@ -8,10 +8,11 @@ without a row are never deleted: after the loss of the database they are all tha
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import io
 import json
-import logging
+import sqlite3
 import threading
 import time
 import unicodedata
@@ -25,13 +26,12 @@ from pipelines.chat.prune.folder import prunings_in
 from pipelines.chat.shelf import ChatShelf
 from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.dreambooth.folder import trainings_in
-from pipelines.errors import Busy, NotFound
-from studio.files import is_temporary, write_file
-from studio.metadata import format_parameters, parameters_of, save_png
+from pipelines.errors import Busy, NotFound, Unavailable, UserError
+from studio.files import write_file
+from studio.metadata import format_parameters, parameters_of
+from studio.picture_files import PictureFiles
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from studio.settings import StoredSettings
     from studio.store import Store
 
@@ -46,7 +46,13 @@ AND NOT EXISTS (
     SELECT 1 FROM json_each(:words) AS word WHERE NOT instr(pictures.words, word.value))
 ORDER BY number DESC LIMIT :limit
 """
-_log = logging.getLogger(__name__)
+_COLUMNS = ("id", "owner", "job_id", "position", "kind", "request", "parameters", "words",
+            "width", "height", "bytes", "seconds", "file", "created")  # fmt: skip
+_ENTER = f"INSERT OR IGNORE INTO pictures ({', '.join(_COLUMNS)}) VALUES (:{', :'.join(_COLUMNS)})"
+
+
+class Unwritten(Unavailable):
+    """A picture's file is written, but not its row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +105,8 @@ class Gallery:
         self._store, self._home, self._settings = store, home, settings
         self._outputs = home / "outputs"
         self._thumbnails = self._outputs / _THUMBNAILS
+        self._files = PictureFiles(self._outputs)
+        self._absent: dict[str, tuple[str, str]] = {}  # id → owner and file, of those away
         self._lock = threading.Lock()  # one thumbnail is made once
         self._sweep()
 
@@ -118,41 +126,43 @@ class Gallery:
         """Writes a picture and its row; a job's position that is saved already is left as it is.
 
         Raises:
-            DiskFull: there is no room for the file; no row is written then.
+            DiskFull, Unavailable: the file cannot be written; no row is written then.
+            Unwritten: the file is there, but not its row; the same call may be made again.
         """
         if (known := self._at(job_id, position)) is not None:
             return known
         parameters = parameters_of(request, image.size, extra)
         text = format_parameters(parameters)
         picture_id = _picture_id(job_id, position)
-        file = f"{owner_folder(owner)}/{time.strftime('%Y-%m-%d')}/{picture_id}.png"
         inside = text if self._settings.current.save_metadata else None
-        size = save_png(image, self._outputs / file, inside)
-        words = folded(f"{parameters['prompt']}\n{parameters['negative_prompt']}")
+        file, size = self._files.write(image, owner_folder(owner), picture_id, inside)
+        row = {
+            "id": picture_id,
+            "owner": owner,
+            "job_id": job_id,
+            "position": position,
+            "kind": kind,
+            "request": json.dumps(request),
+            "parameters": text,
+            "words": folded(f"{parameters['prompt']}\n{parameters['negative_prompt']}"),
+            "width": image.width,
+            "height": image.height,
+            "bytes": size,
+            "seconds": seconds,
+            "file": file,
+            "created": time.time(),
+        }
         try:
-            self._store.write(
-                "INSERT INTO pictures (id, owner, job_id, position, kind, request, parameters, "
-                "words, width, height, bytes, seconds, file, created) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    picture_id,
-                    owner,
-                    job_id,
-                    position,
-                    kind,
-                    json.dumps(request),
-                    text,
-                    words,
-                    *image.size,
-                    size,
-                    seconds,
-                    file,
-                    time.time(),
-                ),
-            )
-        except BaseException:
-            (self._outputs / file).unlink(missing_ok=True)
-            raise
+            self._store.write(_ENTER, row)
+        except (UserError, sqlite3.OperationalError) as error:
+            # The picture stays: its row is entered by the next try, or at the next start.
+            with contextlib.suppress(OSError, UserError):
+                self._files.note(row)
+            raise Unwritten(
+                "The picture is painted, but cannot be entered in the gallery: {reason}",
+                reason=str(error),
+            ) from error
+        self._files.forget_note(picture_id)
         return self.get(owner, picture_id)
 
     def positions(self, job_id: str) -> set[int]:
@@ -186,6 +196,7 @@ class Gallery:
 
     def of_job(self, owner: str, job_id: str) -> list[SavedPicture]:
         """A job's pictures in their order, the picture of the whole run first."""
+        self._look_again(owner)
         rows = self._store.rows(
             "SELECT * FROM pictures WHERE owner = ? AND job_id = ? AND present ORDER BY position",
             (owner, job_id),
@@ -206,6 +217,7 @@ class Gallery:
             NotFound: ``before`` is an id, and not that of a picture of the owner's.
             Busy: so many words in so many prompts are not found in time.
         """
+        self._look_again(owner)
         values = {
             "owner": owner,
             "words": search_words(text),
@@ -217,6 +229,7 @@ class Gallery:
 
     def ids(self, owner: str, limit: int = -1) -> list[str]:
         """The ids of the owner's pictures, the newest first; −1: of all."""
+        self._look_again(owner)
         rows = self._store.rows(
             "SELECT id FROM pictures WHERE owner = ? AND present ORDER BY number DESC LIMIT ?",
             (owner, limit),
@@ -255,11 +268,11 @@ class Gallery:
             NotFound: there is none, it is another's, or its file has vanished.
         """
         row = self._row(owner, picture_id)
-        path = self._outputs / row["file"]
-        if not path.is_file():
-            self._store.write("UPDATE pictures SET present = 0 WHERE id = ?", (picture_id,))
+        if not self._files.is_there(row["file"]):
+            self._absent[picture_id] = owner, row["file"]
+            self._set_present([picture_id], False)
             raise _not_found(picture_id)
-        return path
+        return self._outputs / row["file"]
 
     def thumbnail(self, owner: str, picture_id: str) -> Path:
         """The path of a WEBP of at most 256 pixels a side; made at the first call.
@@ -308,27 +321,51 @@ class Gallery:
         return freed
 
     def _sweep(self) -> None:
-        """Removes the half-written files of a killed studio, and sees which pictures are there."""
-        found = set()
-        for path in list(self._outputs.rglob("*")):
-            if is_temporary(path.name) and path.is_file():
-                _log.info("removing %s, left over from an interrupted writing", path.name)
-                path.unlink()
-            else:
-                found.add(path.relative_to(self._outputs).as_posix())
+        """Enters what could not be entered, and sees which pictures are there."""
+        for row in self._files.notes():
+            self._store.write(_ENTER, row)
+            self._files.forget_note(row["id"])
+        rows = self._store.rows("SELECT id, owner, file, present FROM pictures")
+        self._files.sweep(row["file"] for row in rows)
+        found = self._files.present(row["file"] for row in rows)
         # In both directions: the folder may lie on a drive that is not always there.
-        changed = [
-            (row["file"] in found, row["id"])
-            for row in self._store.rows("SELECT id, file, present FROM pictures")
-            if (row["file"] in found) != row["present"]
-        ]
-        with self._store.transaction() as connection:
-            connection.executemany("UPDATE pictures SET present = ? WHERE id = ?", changed)
+        for there in (True, False):
+            changed = [
+                row["id"] for row in rows if (row["file"] in found) == there != row["present"]
+            ]
+            self._set_present(changed, there)
+        self._absent = {
+            row["id"]: (row["owner"], row["file"]) for row in rows if row["file"] not in found
+        }
+
+    def _look_again(self, owner: str) -> None:
+        """Shows pictures again whose files are back, as on a disk that was away for a moment."""
+        if absent := {id: file for id, (whose, file) in [*self._absent.items()] if whose == owner}:
+            found = self._files.present(absent.values())
+            self._come_back([id for id, file in absent.items() if file in found])
+
+    def _come_back(self, ids: list[str]) -> None:
+        self._set_present(ids, True)
+        for picture_id in ids:
+            self._absent.pop(picture_id, None)
+
+    def _set_present(self, ids: list[str], present: bool) -> None:
+        if ids:
+            # While the database is held, the file itself says whether it is there.
+            with contextlib.suppress(UserError), self._store.transaction() as connection:
+                connection.executemany(
+                    "UPDATE pictures SET present = ? WHERE id = ?", [(present, id) for id in ids]
+                )
 
     def _row(self, owner: str, picture_id: str) -> sqlite3.Row:
         row = self._store.row(
-            "SELECT * FROM pictures WHERE id = ? AND owner = ? AND present", (picture_id, owner)
+            "SELECT * FROM pictures WHERE id = ? AND owner = ?", (picture_id, owner)
         )
+        if row is not None and not row["present"]:
+            if self._files.is_there(row["file"]):
+                self._come_back([picture_id])
+            else:
+                row = None
         if row is None:
             raise _not_found(picture_id)
         return row

@@ -276,6 +276,7 @@ class Studio:
 
     def close(self) -> None:
         """Stops the workers (a running job goes back to the queue) and lets go of everything."""
+        self.store.stop_waiting()
         self._parts.close()
 
 

@@ -6,18 +6,23 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pipelines.errors import Busy, Unavailable
 from studio.home import disk_full, shown
+
+T = TypeVar("T")
 
 FILE_NAME = "atelier.db"
 BUSY_SECONDS = 10
 SEARCH_SECONDS = 5.0
 PROGRESS_STEPS = 1_000  # of SQLite's machine between two looks at the clock
+LOOK_SECONDS = 0.05  # between two tries while another program holds the database
+HELD = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
+UNREACHABLE = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
 DAMAGED = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}
 
 # One script per version of the schema, applied in order; the file's `user_version` says how many
@@ -195,6 +200,10 @@ MIGRATIONS = (
 )
 
 
+class StoreAway(Unavailable):
+    """The database cannot be read or written at this moment; it is as it was."""
+
+
 class Store:
     """The studio's database in ``home``; every method may be called from any thread.
 
@@ -204,11 +213,13 @@ class Store:
 
     Raises:
         Unavailable: the file cannot be opened, is damaged, or was written by a newer Atelier.
+        StoreAway: another program holds it.
     """
 
     def __init__(self, home: Path) -> None:
         self.path = home / FILE_NAME
         self._lock = threading.RLock()
+        self._patience = BUSY_SECONDS
         try:
             # Created closed to other system users: the file holds prompts.
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -219,13 +230,14 @@ class Store:
                 file=shown(self.path),
                 reason=error.strerror or str(error),
             ) from error
+        # Short: what is waited for here is waited for with the lock given back to other threads.
         self._connection = sqlite3.connect(
-            self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            self.path, timeout=LOOK_SECONDS, isolation_level=None, check_same_thread=False
         )
         self._connection.row_factory = sqlite3.Row
         try:
             self._check()
-            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._patiently(lambda: self._connection.execute("PRAGMA journal_mode = WAL"))
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._migrate()
         except BaseException:
@@ -270,21 +282,21 @@ class Store:
 
         Raises:
             DiskFull: the database could not grow.
+            StoreAway: another program holds it, or its file cannot be reached.
         """
-        with self._lock:
+        self._patiently(self._begin)
+        try:
             try:
-                self._connection.execute("BEGIN IMMEDIATE")
-                try:
-                    yield self._connection
-                    self._connection.execute("COMMIT")
-                except BaseException:
-                    if self._connection.in_transaction:
-                        self._connection.execute("ROLLBACK")
-                    raise
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
-                    raise disk_full(self._page_size(), self.path.parent) from error
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
                 raise
+        except sqlite3.OperationalError as error:
+            raise self._explained(error) from error
+        finally:
+            self._lock.release()
 
     def write(self, statement: str, values: tuple[Any, ...] | dict[str, Any] = ()) -> int:
         """Runs one statement in a transaction of its own; returns how many rows it changed."""
@@ -292,18 +304,68 @@ class Store:
             return connection.execute(statement, values).rowcount
 
     def rows(self, query: str, values: tuple[Any, ...] | dict[str, Any] = ()) -> list[sqlite3.Row]:
-        with self._lock:
-            return self._connection.execute(query, values).fetchall()
+        return self._patiently(lambda: self._connection.execute(query, values).fetchall())
 
     def row(self, query: str, values: tuple[Any, ...] | dict[str, Any] = ()) -> sqlite3.Row | None:
-        with self._lock:
-            return self._connection.execute(query, values).fetchone()
+        return self._patiently(lambda: self._connection.execute(query, values).fetchone())
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Several queries inside see the same rows; nothing may be written."""
         with self._lock:
             yield self._connection
+
+    def _begin(self) -> None:
+        """Begins a transaction; the lock is this thread's until its end."""
+        self._lock.acquire()
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _patiently(self, action: Callable[[], T]) -> T:
+        """The outcome of ``action``, tried again while another program holds the database.
+
+        Raises:
+            StoreAway: it still does after ``BUSY_SECONDS``, or the file cannot be reached.
+        """
+        start = time.monotonic()
+        while True:
+            try:
+                with self._lock:
+                    return action()
+            except sqlite3.OperationalError as error:
+                given_up = time.monotonic() - start >= self._patience
+                if error.sqlite_errorcode & 0xFF not in HELD or given_up:
+                    raise self._explained(error) from error
+            time.sleep(LOOK_SECONDS)  # others of our threads may have their turn
+
+    def _explained(self, error: sqlite3.OperationalError) -> Exception:
+        """The sentence for what keeps the database from being used; a copy of any other error."""
+        code = error.sqlite_errorcode & 0xFF
+        if code == sqlite3.SQLITE_FULL:
+            return disk_full(self._page_size(), self.path.parent)
+        if code in HELD:
+            return StoreAway(
+                "Another program is using the database {file}, and has not let go of it for "
+                "{seconds} seconds. Close that program, or wait for its end.",
+                file=shown(self.path),
+                seconds=BUSY_SECONDS,
+            )
+        if code in UNREACHABLE:
+            return StoreAway(
+                "The database {file} cannot be used at this moment: {reason}. See that its disk "
+                "is there and can be written to.",
+                file=shown(self.path),
+                reason=str(error),
+            )
+        other = sqlite3.OperationalError(*error.args)
+        other.sqlite_errorcode, other.sqlite_errorname = (
+            error.sqlite_errorcode,
+            error.sqlite_errorname,
+        )
+        return other
 
     @contextmanager
     def searching(self, seconds: float = SEARCH_SECONDS) -> Iterator[sqlite3.Connection]:
@@ -333,9 +395,13 @@ class Store:
                     "This search was not done after {seconds} seconds. Search for fewer words.",
                     seconds=round(seconds),
                 ) from error
-            raise
+            raise self._explained(error) from error
         finally:
             connection.close()
+
+    def stop_waiting(self) -> None:
+        """Has everybody give up at once who waits for another program; for the studio's end."""
+        self._patience = 0
 
     def close(self) -> None:
         with self._lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import shutil
@@ -11,15 +12,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipelines.errors import NotFound, Stopped, UserError, stored
 from pipelines.events import Picture, Progress, Result
 from pipelines.messages import Message
 from studio.accounts import is_guest
-from studio.gallery import WHOLE_RUN
-from studio.home import NO_SPACE, readable_bytes
+from studio.gallery import WHOLE_RUN, Unwritten
+from studio.home import NO_SPACE, DiskFull, readable_bytes
 from studio.job import CANCELLED, DONE, FAILED, QUEUED, RUNNING, Job, job_of
+from studio.store import StoreAway
 from studio.turns import fair_order
 from studio.waiting import Pace, paced
 
@@ -31,6 +34,7 @@ MAX_CRASHES = 2  # a job on which the studio has died more often in a row is not
 RETRY_SECONDS = 2.0  # between two tries to write to a database that refuses it
 WRITE_SECONDS = 0.25  # between two writes of a running job's progress
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class Running:
@@ -183,18 +187,28 @@ class Worker:
             )
 
     def _work(self) -> None:
+        told = False  # why the next job is not started
         while True:
             try:
                 running = self._take()
-            except Exception:
+            except UserError as error:
                 # The database cannot be written, most likely a full disk. The queue outlives that.
+                if not told:
+                    _log.warning("the next job is not started yet: %s", error)
+                    told = True
+                time.sleep(RETRY_SECONDS)
+                continue
+            except Exception:
                 _log.exception("the next job could not be started; trying again")
                 time.sleep(RETRY_SECONDS)
                 continue
+            told = False
             if running is None:
                 return
             try:
                 self._run(running)
+            except Stopped:
+                pass  # the studio closes while the database cannot be used: it is run next time
             except Exception:
                 _log.exception("the end of job %s was not written", running.job_id)
             finally:
@@ -222,12 +236,12 @@ class Worker:
 
     def _run(self, running: Running) -> None:
         """Runs one job to its end, whatever that is, and writes the end down."""
-        row = self._store.row("SELECT * FROM jobs WHERE id = ?", (running.job_id,))
-        job = job_of(row)
+        query = "SELECT * FROM jobs WHERE id = ?"
+        job = job_of(self._patiently(partial(self._store.row, query, (running.job_id,)), running))
         try:
             result = self._iterate(job, running)
         except Stopped:
-            if self._closing and not self._is_stopping(job.id):
+            if self._closing and not self._was_cancelled(job.id):
                 self._write_end("UPDATE jobs SET state = ? WHERE id = ?", (QUEUED, job.id))
             else:
                 self._end(running, CANCELLED)
@@ -258,32 +272,58 @@ class Worker:
                 case Progress():
                     running.saw(event)
                     if time.monotonic() - written >= WRITE_SECONDS:
-                        self._write_progress(job.id, event)
+                        with contextlib.suppress(StoreAway, DiskFull):  # the next is as good
+                            self._write_progress(job.id, event)
                         written = time.monotonic()
                 case Picture():
-                    # Again: many jobs may have been queued while there was still room.
-                    self._gallery.check_room(job.owner, is_guest(job.owner))
-                    fields = event.request.model_dump(mode="json")
-                    self._gallery.save(
-                        job.owner,
-                        job.id,
-                        position,
-                        job.kind,
-                        event.image,
-                        fields,
-                        event.seconds,
-                        event.parameters,
-                    )
+                    self._patiently(partial(self._save, job, position, event), running)
                     position += 1
                 case Result():
                     if event.image is not None:
-                        self._gallery.save(
-                            job.owner, job.id, WHOLE_RUN, job.kind, event.image, job.request
+                        save = partial(
+                            self._gallery.save,
+                            *(job.owner, job.id, WHOLE_RUN, job.kind, event.image, job.request),
                         )
+                        self._patiently(save, running)
                     return event.data
         raise RuntimeError(f"the engine {job.kind} ended without a result")
 
-    def _is_stopping(self, job_id: str) -> bool:
+    def _save(self, job: Job, position: int, event: Picture) -> None:
+        # Again: many jobs may have been queued while there was still room.
+        self._gallery.check_room(job.owner, is_guest(job.owner))
+        self._gallery.save(
+            job.owner,
+            job.id,
+            position,
+            job.kind,
+            event.image,
+            event.request.model_dump(mode="json"),
+            event.seconds,
+            event.parameters,
+        )
+
+    def _patiently(self, action: Callable[[], T], running: Running) -> T:
+        """The outcome of ``action``, tried again while the database cannot be used.
+
+        What is finished waits: it is not thrown away because it could not be written down.
+
+        Raises:
+            Stopped: the studio closes, or the job was stopped meanwhile. The picture's file is
+                there; its row is entered at the next start.
+        """
+        told = False
+        while True:
+            try:
+                return action()
+            except (StoreAway, Unwritten) as error:
+                if not told:
+                    _log.warning("job %s waits: %s", running.job_id, error)
+                    told = True
+                if self._closing or running.stop.is_set():
+                    raise Stopped from error
+                time.sleep(RETRY_SECONDS)
+
+    def _was_cancelled(self, job_id: str) -> bool:
         return bool(self._store.row("SELECT stopping FROM jobs WHERE id = ?", (job_id,))[0])
 
     def _write_progress(self, job_id: str, progress: Progress) -> None:
@@ -319,12 +359,15 @@ class Worker:
 
         Without that, a disk that is full for a moment would leave a job running for ever.
         """
+        told = False
         while True:
             try:
                 self._store.write(statement, values)
                 return
-            except (UserError, sqlite3.OperationalError):
+            except (UserError, sqlite3.OperationalError) as error:
                 if self._closing:
                     raise
-                _log.exception("the end of a job could not be written; trying again")
+                if not told:
+                    _log.warning("the end of a job is not written yet: %s", error)
+                    told = True
                 time.sleep(RETRY_SECONDS)

@@ -3,12 +3,12 @@
 import pytest
 from PIL import Image
 
-from pipelines.errors import NotFound
-from studio.gallery import Gallery, owner_folder
+from pipelines.errors import NotFound, Unavailable
+from studio.gallery import Gallery, Unwritten, owner_folder
 from studio.home import prepare_home
 from studio.metadata import read_settings
 from studio.settings import StoredSettings
-from studio.store import Store
+from studio.store import Store, StoreAway
 
 ANN, BEN = "ann", "ben"
 
@@ -162,6 +162,72 @@ def test_a_picture_comes_back_with_its_file(gallery, shelf):
     assert shelf().search(ANN) == []
     away.rename(path)
     assert [found.id for found in shelf().search(ANN)] == [row.id]
+
+
+def test_a_picture_comes_back_while_the_studio_runs(gallery):
+    row = _save(gallery)
+    folder = gallery.path(ANN, row.id).parent
+    away = folder.rename(folder.with_name("away"))
+    with pytest.raises(NotFound):
+        gallery.path(ANN, row.id)
+    assert gallery.search(ANN) == gallery.ids(ANN) == gallery.of_job(ANN, "job") == []
+    away.rename(folder)
+    assert gallery.path(ANN, row.id).is_file()
+    assert gallery.search(ANN) == [row]
+    folder.rename(away)
+    with pytest.raises(NotFound):
+        gallery.path(ANN, row.id)
+    away.rename(folder)
+    assert gallery.search(ANN) == [row]  # without being asked for by its name
+    assert gallery.bytes_used(ANN) == row.bytes
+
+
+@pytest.mark.parametrize("level", ["outputs", "owner", "day"])
+def test_pictures_on_another_disk_are_found_through_a_link(gallery, shelf, tmp_path, level):
+    row = _save(gallery)
+    day = gallery.path(ANN, row.id).parent
+    folder = {"outputs": day.parents[1], "owner": day.parent, "day": day}[level]
+    half = day / ".half.png.0a1b2c3d.tmp"
+    half.write_bytes(b"\x89PNG")
+    moved = folder.rename(tmp_path / "other disk")
+    folder.symlink_to(moved, target_is_directory=True)
+    again = shelf()
+    assert again.search(ANN) == [row]
+    assert not half.exists()
+    second = _save(again, position=1)
+    assert again.path(ANN, second.id).is_file()
+
+
+def test_a_picture_whose_folder_leads_to_a_disk_that_is_away_is_written_elsewhere(gallery, shelf):
+    (gallery._outputs / owner_folder(ANN)).symlink_to("/nonexistent/disk")
+    row = _save(gallery)
+    assert Image.open(gallery.path(ANN, row.id)).size == (600, 300)
+    assert shelf().search(ANN) == [row]
+
+
+def test_a_picture_that_can_be_written_nowhere_is_said_so(gallery):
+    for folder in (owner_folder(ANN), "elsewhere"):
+        (gallery._outputs / folder).symlink_to("/nonexistent/disk")
+    with pytest.raises(Unavailable, match=r"cannot be written to .*outputs: "):
+        _save(gallery)
+    assert gallery.search(ANN) == []
+
+
+def test_a_picture_outlives_a_database_that_cannot_be_written(gallery, shelf, monkeypatch):
+    with monkeypatch.context() as patch:
+        error = StoreAway("held")
+        patch.setattr(gallery._store, "write", lambda *_: (_ for _ in ()).throw(error))
+        for position in range(2):
+            with pytest.raises(Unwritten, match="held"):
+                _save(gallery, position=position)
+    files = sorted(gallery._outputs.rglob("*.png"))
+    assert len(files) == 2
+    first = _save(gallery, position=0)  # the same call again
+    assert [row.id for row in gallery.search(ANN)] == [first.id]
+    found = shelf().search(ANN)  # the other's row is entered at the next start
+    assert {row.position for row in found} == {0, 1}
+    assert sorted(gallery._outputs.rglob("*.png")) == files
+    assert not list(gallery._outputs.rglob("*.json"))
 
 
 def test_a_file_whose_row_was_not_written_is_written_over_when_its_job_runs_again(gallery):

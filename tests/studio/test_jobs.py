@@ -1,6 +1,7 @@
 """Jobs: order, progress, cancelling, failing, and whose they are."""
 
 import json
+import sqlite3
 import threading
 import time
 
@@ -11,7 +12,7 @@ from studio.gallery import Gallery
 from studio.home import disk_full, prepare_home
 from studio.jobs import Jobs
 from studio.settings import StoredSettings
-from studio.store import Store
+from studio.store import FILE_NAME, Store
 from studio.turns import fair_order
 from tests.studio.engines import Draw, DrawRequest
 
@@ -275,6 +276,34 @@ def test_a_database_that_cannot_be_written_for_a_while_loses_no_job(desk, monkey
     assert desk.ended(desk.submit()).state == "done"
     assert refused.count("written") == 2  # the start and the end
     assert len(refused) == 6
+
+
+def test_a_picture_that_is_painted_while_another_program_holds_the_database_is_kept(
+    desk, monkeypatch
+):
+    monkeypatch.setattr("studio.worker.RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("studio.worker.WRITE_SECONDS", 0)
+    monkeypatch.setattr(desk.store, "_patience", 0.01)
+    holding, waited = threading.Event(), []
+    other = sqlite3.connect(desk.home / FILE_NAME, isolation_level=None, check_same_thread=False)
+    save = desk.gallery.save
+
+    def hold_then_save(*arguments):
+        if not holding.is_set():
+            other.execute("BEGIN IMMEDIATE")
+            holding.set()
+        elif other.in_transaction and len(waited) == 3:
+            other.execute("COMMIT")
+        waited.append(arguments)
+        return save(*arguments)
+
+    monkeypatch.setattr(desk.gallery, "save", hold_then_save)
+    desk.jobs.start()
+    job = desk.ended(desk.submit(pictures=2, steps=3))
+    other.close()
+    assert job.state == "done"
+    assert len(waited) >= 4
+    assert len(desk.gallery.search(ANN)) == 2
 
 
 def test_a_guest_s_quota_holds_for_jobs_that_were_queued_before_it_was_reached(desk, monkeypatch):

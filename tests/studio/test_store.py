@@ -8,7 +8,8 @@ import pytest
 
 from pipelines.errors import Unavailable
 from studio.home import DiskFull
-from studio.store import FILE_NAME, MIGRATIONS, Store
+from studio.store import FILE_NAME, MIGRATIONS, Store, StoreAway
+from tests.patience import PATIENCE
 
 PUT = "INSERT INTO settings (name, value) VALUES (?, ?)"
 
@@ -74,6 +75,58 @@ def test_another_process_that_writes_is_waited_for(tmp_path, store):
     timer.join()
     other.close()
     assert count(store) == 1
+
+
+@pytest.fixture
+def held(tmp_path, monkeypatch):
+    """``held()``: another program holds the database from now on; its connection."""
+    monkeypatch.setattr("studio.store.BUSY_SECONDS", 0.1)
+    others = []
+
+    def hold():
+        others.append(sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None))
+        others[-1].execute("PRAGMA locking_mode = EXCLUSIVE")
+        others[-1].execute("BEGIN EXCLUSIVE")
+        return others[-1]
+
+    yield hold
+    for other in others:
+        other.close()
+
+
+def test_a_start_on_a_database_that_another_program_holds_is_refused_with_a_sentence(
+    tmp_path, held
+):
+    sqlite3.connect(tmp_path / FILE_NAME).execute("CREATE TABLE notes (text TEXT)").close()
+    held()
+    with pytest.raises(StoreAway, match=f"Another program is using .*{FILE_NAME}"):
+        Store(tmp_path)
+
+
+def test_who_waits_for_another_program_keeps_no_reader_waiting(tmp_path, held, monkeypatch):
+    monkeypatch.setattr("studio.store.BUSY_SECONDS", PATIENCE)
+    store = Store(tmp_path)
+    other = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    writing = threading.Thread(target=store.write, args=(PUT, ("a", "1")))
+    writing.start()
+    for _ in range(3):
+        assert count(store) == 0
+    other.execute("COMMIT")
+    writing.join(PATIENCE)
+    assert count(store) == 1
+    other.execute("BEGIN IMMEDIATE")
+    store.stop_waiting()
+    with pytest.raises(StoreAway):
+        store.write(PUT, ("b", "1"))
+    other.close()
+    store.close()
+
+
+def test_a_database_that_cannot_be_written_is_no_bug(store):
+    store.row("PRAGMA query_only = ON")
+    with pytest.raises(StoreAway, match="cannot be used at this moment: attempt to write"):
+        store.write(PUT, ("a", "1"))
 
 
 def test_a_full_disk_is_said_with_numbers_and_changes_nothing(store):
