@@ -209,7 +209,13 @@ def _opener(data: bytes, limits: Limits):
         return GifImagePlugin.GifImageFile
     if not data:
         raise BadRequest("The file is empty. Send a PNG, JPEG or WEBP picture.")
-    if b"<svg" in data[:4096].lower():
+    start = data[:4096].lower()
+    if b"<html" in start or start.lstrip().startswith(b"<!doctype html"):
+        raise BadRequest(
+            "This is a web page, not a picture; the download may have failed. Open its address in "
+            "a browser and save the picture itself."
+        )
+    if b"<svg" in start:
         raise BadRequest("This is an SVG drawing. Send a PNG, JPEG or WEBP picture.")
     if _is_text(data[:4096]):
         raise BadRequest("This is a text file, not a picture. Send a PNG, JPEG or WEBP picture.")

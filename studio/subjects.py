@@ -12,7 +12,7 @@ import shutil
 import threading
 import time
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING
 
 from pipelines.dreambooth import folder as trainings
 from pipelines.dreambooth import subjects as kept
-from pipelines.dreambooth.captions import Captions, Kind, kind_of, words_of_folder
+from pipelines.dreambooth.captions import Captions, Kind, is_list, kind_of, words_of_folder
 from pipelines.dreambooth.examples import take_example
 from pipelines.dreambooth.photos import LIMITS, files_in_zip, is_zip, names_in_zip
 from pipelines.dreambooth.subjects import Photo, Subject
@@ -183,8 +183,7 @@ class Subjects:
         for path, data in _unpacked(sent, broken, "photo"):
             yield self._take(owner, id, path, data, captions.of(path))
         yield from broken.values()
-        for path, photo, caption in captions.unused():
-            yield self._caption_later(owner, id, path, photo, caption)
+        yield from self._caption_later(owner, id, captions)
         yield from _left_out(kinds)
 
     def change(
@@ -324,20 +323,35 @@ class Subjects:
         except UserError as error:
             return Outcome(shown, refusal=error.message)
 
-    def _caption_later(self, owner: str, id: str, path: str, name: str, caption: str) -> Outcome:
-        """Gives a caption without a photo beside it to the photos of its name that are here."""
-        shown = kept.shown_name(path)
-        with self._writing(owner, id) as subject:
-            photos = [each for each in subject.photos if _is_called(each, name)]
-            if not photos:
+    def _caption_later(self, owner: str, id: str, captions: Captions) -> Iterator[Outcome]:
+        """Gives captions without a photo beside them to the photos of their name that are here."""
+        named: dict[str, list[str]] = defaultdict(list)
+        for photo in self.get(owner, id).photos:
+            own = unicodedata.normalize("NFC", photo.name).lower()
+            for name in {own, own.rpartition(".")[0]}:
+                named[name].append(photo.id)
+        without: Counter[str] = Counter()
+        for path, name, caption in captions.unused():
+            if name not in named:
+                without[path] += 1
+                continue
+            with self._writing(owner, id) as subject:
+                own = subject.caption_from(caption)
+                for photo_id in named[name]:
+                    subject.change_photo(photo_id, own)
+            yield Outcome(kept.shown_name(path), note=_captioned(caption, own))
+        for path, count in without.items():
+            shown = kept.shown_name(path)
+            if is_list(path):
+                note = Message(
+                    "{count} of its captions are of photos that are not here.", count=count
+                )
+                yield Outcome(shown, note=note)
+            else:
                 refusal = Message(
                     "This is a caption, but no photo of this name was taken. Send both together."
                 )
-                return Outcome(shown, refusal=refusal)
-            own = subject.caption_from(caption)
-            for photo in photos:
-                subject.change_photo(photo.id, own)
-        return Outcome(shown, note=_captioned(caption, own))
+                yield Outcome(shown, refusal=refusal)
 
     @contextmanager
     def _writing(self, owner: str, id: str) -> Iterator[Subject]:
@@ -454,12 +468,6 @@ def _captioned(caption: str, own: str) -> Message:
     if len(caption) <= kept.MAX_CAPTION:
         return Message("Its caption was taken over: {caption}", caption=own[:80])
     return Message("Its caption was taken over and shortened: {caption}", caption=own[:80])
-
-
-def _is_called(photo: Photo, name: str) -> bool:
-    """Whether a photo's file has this name (in lower case), with its ending or without."""
-    own = unicodedata.normalize("NFC", photo.name).lower()
-    return name in (own, own.rpartition(".")[0])
 
 
 def _left_out(kinds: Mapping[str, Kind]) -> Iterator[Outcome]:

@@ -171,14 +171,26 @@ def unet_batch(
         yield step.index, step.total, preview(step.denoised)
     pictures = decode(model, latents)  # (B, 3, H, W) in [0, 1]
     if not torch.isfinite(pictures).all():
-        raise UserError(
-            "The numbers overflowed with {sampler}, {steps} steps and guidance {guidance}, so "
-            "there is no picture. Lower the guidance or take another sampler.",
+        raise overflow(settings, predict.guided)
+    return to_images(pictures)
+
+
+def overflow(settings: TextToImageRequest, guided: bool) -> UserError:
+    """The sentence for pixels that are no numbers; ``guided``: the guidance had a part in them."""
+    if not guided:
+        return UserError(
+            "The numbers overflowed with {sampler} and {steps} steps, so there is no picture. "
+            "Take another sampler or another number of steps.",
             sampler=settings.sampler,
             steps=settings.steps,
-            guidance=settings.guidance,
         )
-    return to_images(pictures)
+    return UserError(
+        "The numbers overflowed with {sampler}, {steps} steps and guidance {guidance}, so "
+        "there is no picture. Lower the guidance or take another sampler.",
+        sampler=settings.sampler,
+        steps=settings.steps,
+        guidance=settings.guidance,
+    )
 
 
 def to_images(pictures: torch.Tensor) -> list[Image.Image]:

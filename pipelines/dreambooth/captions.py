@@ -26,8 +26,10 @@ from pipelines.errors import BadRequest
 
 Kind = Literal["photo", "caption", "system", "training"]
 
-MAX_FILE = 5_000_000  # bytes of a file of captions
-MAX_LINES = 20_000
+MAX_CAPTION_FILE = 100_000  # bytes of one photo's caption
+MAX_LIST = 5_000_000  # bytes of a list of captions
+MAX_LINES = 20_000  # of a list that are read
+MAX_CHARACTERS = 20_000_000  # of all captions of a data set
 
 _ENDINGS = (".txt", ".caption", ".cap")
 _LISTS = {"metadata.jsonl", "metadata.csv", "meta_cap.json", "meta_clean.json", "captions.json"}
@@ -82,6 +84,7 @@ class Captions:
     _folders: set[str] = field(default_factory=set)
     _sources: dict[str, str] = field(default_factory=dict)
     _used: set[str] = field(default_factory=set)
+    _characters: int = 0
 
     def __post_init__(self) -> None:
         self._folders = {_folder(photo) for photo in self.photos}
@@ -92,18 +95,27 @@ class Captions:
         Raises:
             BadRequest: it is too large, no text in UTF-8, or a list that cannot be read.
         """
-        if len(data) > MAX_FILE:
+        name = _parts(path)[-1].lower()
+        limit = MAX_LIST if name in _LISTS else MAX_CAPTION_FILE
+        if len(data) > limit:
             raise BadRequest(
-                "The file has more than {limit} MB; that is no caption.",
-                limit=MAX_FILE // 1_000_000,
+                "The file has {size} MB; captions of at most {limit} MB are read.",
+                size=max(0.1, round(len(data) / 1e6, 1)),
+                limit=limit / 1e6,
+            )
+        self._characters += len(data)
+        if self._characters > MAX_CHARACTERS:
+            raise BadRequest(
+                "All captions together have more than {limit} MB. "
+                "Send the photos in several parts.",
+                limit=MAX_CHARACTERS // 1_000_000,
             )
         text = _decoded(data)
-        name = _parts(path)[-1].lower()
         if name in _LISTS:
             for photo, caption in _listed(name, text):
                 folder = _folder(path)
                 photo = f"{folder}/{photo}" if folder else photo
-                self._put(photo, caption, photo)
+                self._put(photo, caption, path)
         else:
             self._put(path[: path.rindex(".")], text, path)
 
@@ -130,14 +142,19 @@ class Captions:
         """The captions that no photo was found for.
 
         Returns:
-            Of each the file, or the photo that a list names; the photo's name in lower case, be it
-            without an ending; and the text.
+            Of each the file that it stands in; the photo's name in lower case, be it without an
+            ending; and the text.
         """
         return [
             (self._sources[key], key.rpartition("/")[2], text)
             for key, text in self._texts.items()
             if key not in self._used
         ]
+
+
+def is_list(path: str) -> bool:
+    """Whether a file lists the captions of many photos."""
+    return _parts(path)[-1].lower() in _LISTS
 
 
 def words_of_folder(photo: str) -> str | None:

@@ -34,7 +34,8 @@ ZIP_FILES = 1000  # in one zip
 ZIP_BYTES = 1_000_000_000  # unpacked, all together
 _DIRECTORY_BYTES = 1_000_000  # of a zip's list of files, which is read into memory as a whole
 _END = b"PK\x05\x06"
-_END64 = b"PK\x06\x07"
+_END64 = b"PK\x06\x07"  # says where the record of a Zip64 is
+_RECORD64 = b"PK\x06\x06"
 
 # One at a time: a photo of 64 million pixels takes hundreds of MB for a moment.
 _DECODING = threading.Lock()
@@ -150,13 +151,15 @@ def _content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, left: int) -> byt
         raise BadRequest("The file is locked with a password. Send a zip without one.")
     # The other methods unpack a whole block at once, however large it turns out.
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise BadRequest("The zip is packed in an unusual way. Send an ordinary zip, or the files.")
+        raise _unusual()
     limit = min(LIMITS.bytes, left)
     try:
         with archive.open(entry) as part:
             content = part.read(limit + 1)
+    except NotImplementedError as error:
+        raise _unusual() from error
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
-        raise _damaged(error) from error
+        raise BadRequest("This file is damaged inside the zip. Pack it again.") from error
     if len(content) > LIMITS.bytes:
         raise BadRequest(
             "The file has more than {limit} MB; that is no photo.",
@@ -174,8 +177,10 @@ def _opened(file: BinaryIO) -> zipfile.ZipFile:
     _check_directory(file)
     try:
         return zipfile.ZipFile(file)
-    except (zipfile.BadZipFile, ValueError, struct.error, OSError, NotImplementedError) as error:
-        raise _damaged(error) from error
+    except NotImplementedError as error:
+        raise _unusual() from error
+    except (zipfile.BadZipFile, ValueError, struct.error, OSError) as error:
+        raise _damaged() from error
 
 
 def _is_file(entry: zipfile.ZipInfo) -> bool:
@@ -191,9 +196,16 @@ def _check_directory(file: BinaryIO) -> None:
     tail = file.read()
     at = tail.rfind(_END)
     if at < 0 or len(tail) - at < 22:
-        raise _damaged("no end of the list of files")
+        raise _damaged()
     count, length = struct.unpack_from("<HL", tail, at + 10)
-    if count > 4 * ZIP_FILES or length > _DIRECTORY_BYTES or tail[at - 20 : at - 16] == _END64:
+    if at >= 20 and tail[at - 20 : at - 16] == _END64:  # programs write it for small zips too
+        (place,) = struct.unpack_from("<Q", tail, at - 12)
+        file.seek(min(place, size))
+        record = file.read(56)
+        if len(record) < 56 or record[:4] != _RECORD64:
+            raise _damaged()
+        count, length = struct.unpack_from("<QQ", record, 32)
+    if count > 4 * ZIP_FILES or length > _DIRECTORY_BYTES:
         raise _too_many(count)
     file.seek(0)
 
@@ -206,8 +218,14 @@ def _too_many(count: int) -> BadRequest:
     )
 
 
-def _damaged(error: object) -> BadRequest:
-    return BadRequest("The zip is damaged or cut off ({reason}). Send it again.", reason=str(error))
+def _damaged() -> BadRequest:
+    return BadRequest(
+        "The zip is damaged or cut off: its list of files cannot be read. Send it again."
+    )
+
+
+def _unusual() -> BadRequest:
+    return BadRequest("The zip is packed in an unusual way. Send an ordinary zip, or the files.")
 
 
 # --- what a photo shows ---------------------------------------------------------------------------

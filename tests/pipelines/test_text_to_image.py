@@ -463,3 +463,10 @@ def test_an_own_sampler_of_the_home_folder_paints(cache, catalog, tmp_path, monk
         assert samplers_in(tmp_path).get("Own").source.name == "own.py"
     (euler,) = pictures(paint(cache, sampler="Euler", schedule="Uniform"))
     assert difference(own.image, euler.image) == 0
+
+
+@pytest.mark.parametrize("guidance", [0.0, 1.0])
+def test_an_overflow_without_guidance_does_not_blame_it(guidance):
+    settings = TextToImageRequest(prompt="", sampler="Euler", steps=5, guidance=guidance)
+    assert "guidance" not in str(text_to_image.overflow(settings, guided=False))
+    assert "Lower the guidance" in str(text_to_image.overflow(settings, guided=True))

@@ -166,6 +166,7 @@ def test_a_text_chunk_that_unpacks_to_a_flood_costs_neither_the_pixels_nor_memor
     [
         (b"", "The file is empty"),
         (b'<?xml version="1.0"?><SVG onload="alert(1)"/>', "an SVG drawing"),
+        (b"\n<!DOCTYPE html><html><svg></svg>Not found</html>", "a web page, not a picture"),
         (b"just words in a file named a.png", "a text file"),
         ("一些文字".encode() * 2000, "a text file"),
         (b"\x89PNG", "of another kind"),

@@ -178,6 +178,14 @@ def test_a_caption_that_comes_later_finds_its_photo(desk, mine):
     assert desk.subjects.get(ANN, mine.id).photos[0].caption == "[trigger] runs"
 
 
+def test_a_list_for_many_photos_is_told_of_once(desk, mine):
+    lines = "".join(f'{{"file_name": "{n}.png", "text": "a cat"}}\n' for n in range(5000))
+    lines += '{"file_name": "one.png", "text": "a cat asleep"}'
+    first, last = desk.add(ANN, mine.id, ("metadata.jsonl", lines.encode()))
+    assert str(first.note) == "Its caption was taken over: a [trigger] asleep"
+    assert str(last.note) == "5000 of its captions are of photos that are not here."
+
+
 def test_a_folder_of_kohya_s_names_the_subject(desk, mine):
     files = {
         "img/10_sks tabby/a.png": encoded(scene(seed=21)),
@@ -196,7 +204,7 @@ def test_a_folder_of_kohya_s_names_the_subject(desk, mine):
         ("metadata.jsonl", b'{"file_name": "one.png"', "Line 1 of metadata.jsonl is no JSON."),
         ("metadata.jsonl", b'{"a": 1}', "No line of metadata.jsonl names a photo"),
         ("metadata.csv", b"a,b\n1,2\n", "No line of metadata.csv names a photo"),
-        ("one.txt", b"x" * 6_000_000, "more than 5 MB; that is no caption"),
+        ("one.txt", b"x" * 600_000, "The file has 0.6 MB; captions of at most 0.1 MB are read."),
         ("two.txt", b"a cat", "no photo of this name"),
     ],
 )

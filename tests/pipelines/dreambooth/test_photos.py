@@ -323,6 +323,19 @@ def test_a_cut_zip_is_said(keep):
         list(files_in_zip(io.BytesIO(data)))
 
 
+def test_a_small_zip64_is_read(monkeypatch):
+    monkeypatch.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 0)  # so that zipfile writes one
+    file = zipped({"a.png": b"a"})
+    monkeypatch.undo()
+    assert b"PK\x06\x06" in file.getvalue()
+    assert list(files_in_zip(file)) == [("a.png", b"a")]
+    lying = bytearray(file.getvalue())
+    at = lying.index(b"PK\x06\x06")
+    lying[at + 32 : at + 40] = struct.pack("<Q", 10**6)
+    with pytest.raises(BadRequest, match="1000000 files; at most 1000"):
+        list(files_in_zip(io.BytesIO(bytes(lying))))
+
+
 def test_damage_within_a_zip_is_always_a_sentence():
     draw = random.Random(7)
     whole = zipped({f"{n}.png": random.Random(n).randbytes(300) for n in range(3)}).getvalue()
