@@ -21,11 +21,11 @@ from pipelines.clustering.running import SCIKIT_LEARN, call
 from pipelines.errors import BadRequest, Stopped, validated
 from studio.clustering.computing import compute
 from studio.i18n import translate
+from studio.slots import FairSlots
 
 if TYPE_CHECKING:
     from studio.accounts import Owner
-    from studio.slots import FairSlots
-from studio.clustering.data import ClusterData
+    from studio.clustering.data import ClusterData
 
 LIMIT_SECONDS = 20.0
 WAIT_SECONDS = 25.0  # for a turn
