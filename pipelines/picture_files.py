@@ -27,6 +27,7 @@ _ANCILLARY = 0x20  # the bit of a chunk's first letter: pixels can be had withou
 _TRANSPARENT = {0: (2, 2), 2: (6, 6), 3: (1, 256)}  # colour type → bytes of tRNS, from … to
 
 _EXIF = b"Exif\0\0"
+_TIFF = {b"II*\0", b"MM\0*"}  # an EXIF block begins with one of them
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _ICC = b"ICC_PROFILE\0"
 _NO_FRAMES = {0xC4, 0xC8, 0xCC}  # tables, which have numbers among those of frames
@@ -92,7 +93,7 @@ def take_apart_png(data: bytes) -> Parts:
         length, kind = struct.unpack_from(">I4s", data, at)
         start, end = at + 8, at + 12 + length
         if not kind[0] & _ANCILLARY or not kind.isalpha():
-            if kind == b"IHDR" and length >= 10:
+            if kind == b"IHDR" and length >= 10 and start + 10 <= len(data):
                 colour_type = data[start + 9]
             kept.append(data[at:end])
             if kind == b"IEND":
@@ -103,9 +104,11 @@ def take_apart_png(data: bytes) -> Parts:
             if kind == b"tRNS" and low <= length <= high:
                 kept.append(data[at:end])
             elif kind in _COLOURS:
-                colours[kind] = body
+                colours.setdefault(kind, body)  # there may be one only; readers take the first
             elif kind == b"eXIf":
-                parts.exif = _EXIF + body.removeprefix(_EXIF)
+                block = body.removeprefix(_EXIF)
+                if parts.exif is None and block[:4] in _TIFF:
+                    parts.exif = _EXIF + block
             elif kind in _TEXTS:
                 _TEXTS[kind](parts, body)
         at = end

@@ -174,6 +174,7 @@ def test_a_text_chunk_that_unpacks_to_a_flood_costs_neither_the_pixels_nor_memor
         (encoded(Image.new("RGB", (4, 4)), "TIFF"), "of another kind"),
         (b"%PDF-1.7\n\xff\xfe\0", "of another kind"),
         (b"\x89PNG\r\n\x1a\n", "damaged or cut off"),
+        (png_header(9, 9)[:20], "damaged or cut off"),
         (b"RIFF\x10\0\0\0WEBP", "damaged or cut off"),
         (b"\xff\xd8\xff", "damaged or cut off"),
     ],
