@@ -145,8 +145,19 @@ def read_texts(texts: Mapping[str, str]) -> dict[str, str] | None:
     return None
 
 
-def is_document(text: str) -> bool:
-    """Whether a text is JSON rather than words for people."""
+def is_json(text: str) -> bool:
+    """Whether a text is a JSON object; a prompt such as ``{red|blue} mug`` is none."""
+    if not _looks_like_json(text):
+        return False
+    try:
+        return isinstance(json.loads(text), dict)
+    except RecursionError:
+        return True
+    except ValueError:
+        return False
+
+
+def _looks_like_json(text: str) -> bool:
     return text.lstrip()[:1] == "{" and text.rstrip()[-1:] == "}"
 
 
@@ -162,7 +173,7 @@ def plain_model_name(name: str) -> str:
 def _document(texts: Mapping[str, str], name: str) -> dict[str, Any] | None:
     """The JSON object in the text ``name``."""
     text = texts.get(name, "")
-    if not is_document(text):
+    if not _looks_like_json(text):
         return None
     check_length(text)
     try:

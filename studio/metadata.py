@@ -25,7 +25,7 @@ from pipelines.diffusion.lora.requests import with_tags
 from pipelines.errors import BadRequest
 from pipelines.uploads import exif_value, open_upload, parts_of
 from studio.files import write_file
-from studio.foreign_settings import check_length, is_document, read_texts
+from studio.foreign_settings import check_length, is_json, read_texts
 from studio.infotext_units import unit_lines
 
 VERSION = "Atelier 0.1.0"
@@ -212,7 +212,7 @@ def read_settings(data: bytes) -> dict[str, str]:
         text = texts.get(keyword, "")
         if not text.strip():
             continue
-        if is_document(text):
+        if is_json(text):
             raise BadRequest(
                 "The settings inside this picture are those of a program that is not known here; "
                 "nothing of them can be read."
@@ -250,7 +250,7 @@ def _exif_texts(picture: Image.Image) -> dict[str, str]:
         if not isinstance(text, str):
             continue
         keyword, _, rest = text.strip("\0").partition(":")
-        if keyword.lower() in _COMFYUI and is_document(rest):
+        if keyword.lower() in _COMFYUI and rest.lstrip()[:1] == "{":
             texts[keyword.lower()] = rest.strip()
         else:
             texts.setdefault(tag.name, text.strip("\0"))

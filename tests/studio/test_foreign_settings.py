@@ -388,6 +388,14 @@ def test_parameters_inside_a_prompt_are_no_parameters():
     assert (read["Seed"], read["prompt"]) == ("9", f"a note:\n{FACTS}\nthe end")
 
 
+@pytest.mark.parametrize("prompt", ["{red|blue} mug", "{}", '{"a": 1} mug', "{a} mug {b}"])
+def test_a_prompt_in_braces_is_no_document(prompt):
+    text = f"{prompt}\n{FACTS}, Hashes: {{}}"
+    assert read_settings(png(parameters=text))["prompt"] == prompt
+    if prompt != "{}":
+        assert read_settings(png(parameters=prompt))["prompt"] == prompt
+
+
 def test_values_that_are_bare_json_are_kept_whole():
     resources = '[{"type":"checkpoint","modelVersionId":128713},{"weight":0.8,"type":"lora"}]'
     read = parse_parameters(

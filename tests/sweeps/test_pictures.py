@@ -1,4 +1,4 @@
-"""Odd but valid picture files by the thousand, and damaged ones: right pixels or a plain sentence."""
+"""Odd but valid picture files, and damaged ones: right pixels or a plain sentence."""
 
 from __future__ import annotations
 
