@@ -6,6 +6,7 @@ conversation has gone on meanwhile: a stale page never writes over anything.
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import quote
 
@@ -21,8 +22,8 @@ from studio.chat import shown
 from studio.chat.conversation import STREAMING
 from studio.chat.conversations import MAX_LANES
 from studio.chat.following import Follower, events
-from studio.http import NOT_KEPT, json_object
-from studio.i18n import language_of
+from studio.http import NOT_KEPT, json_object, json_reply, received, text_reply
+from studio.i18n import language_of, translate
 
 if TYPE_CHECKING:
     from studio.chat.conversation import StoredMessage
@@ -73,10 +74,13 @@ def chats_router(studio: Studio) -> APIRouter:
     routes = APIRouter(tags=["chats"])
     chats, answers = studio.conversations, studio.answers
 
-    def told(request: Request, conversation_id: str) -> dict[str, Any]:
+    def told(
+        request: Request, conversation_id: str, status_code: int = 200, **more: Any
+    ) -> Response:
+        """A conversation as JSON; made in the thread that has changed it."""
         drawn = request.query_params.get("drawn") == "true"
         latest = None if request.query_params.get("all") == "true" or not drawn else shown.LATEST
-        return shown.whole(
+        view = shown.whole(
             studio,
             owner_of(request),
             conversation_id,
@@ -84,6 +88,7 @@ def chats_router(studio: Studio) -> APIRouter:
             latest=latest,
             drawn=drawn,
         )
+        return json_reply({**view, **more}, status_code)
 
     def check(owner: Owner, chat_id: str) -> None:
         """Whether each lane's model may be asked; a file that was brought in can name any."""
@@ -118,11 +123,11 @@ def chats_router(studio: Studio) -> APIRouter:
         }
 
     @routes.post("/chats", status_code=201)
-    async def new(request: Request) -> dict[str, Any]:
+    async def new(request: Request) -> Response:
         """Begins a conversation with one model, or with up to three side by side."""
         body, owner = validated(_New, await json_object(request)), owner_of(request)
 
-        def begin() -> dict[str, Any]:
+        def begin() -> Response:
             for name in body.models:
                 shown.check_model(studio, owner, name)
             first, *beside = body.models
@@ -133,28 +138,42 @@ def chats_router(studio: Studio) -> APIRouter:
                 system_prompt=body.system_prompt,
                 sampling=body.sampling,
             )
-            return told(request, made.id)
+            return told(request, made.id, 201)
 
         return await run_sync(begin)
 
     @routes.post("/chats/import", status_code=201)
-    async def bring(request: Request, model: Name = STARTER) -> dict[str, Any]:
-        """Keeps a JSON file, sent as the body: one of Atelier's, or a list of OpenAI messages."""
-        data, owner = await request.body(), owner_of(request)
-        made = await run_sync(studio.exchange.read, owner.id, data, model)
-        return await run_sync(told, request, made.id)
+    async def bring(request: Request, model: Name = STARTER) -> Response:
+        """Keeps the conversations of a file, sent as the body; answers with one of them.
+
+        One of Atelier's, an export of ChatGPT, Claude, Open WebUI, SillyTavern or ShareGPT, or
+        messages as OpenAI's API has them; JSON, JSON lines, or a zip. ``brought`` says how many
+        there were, and ``left_out`` what was left out of them.
+        """
+        owner, language = owner_of(request).id, _language(request)
+
+        def keep() -> Response:
+            size = file.seek(0, io.SEEK_END)
+            file.seek(0)
+            brought = studio.exchange.bring(owner, file, size, model)
+            remarks = [translate(each, language) for each in brought.remarks]
+            more = {"brought": {"count": brought.count, "left_out": remarks}}
+            return told(request, brought.first.id, 201, **more)
+
+        async with received(request, studio.home) as file:
+            return await run_sync(keep)
 
     @routes.get("/chats/{chat_id}")
-    def one(chat_id: str, request: Request) -> dict[str, Any]:
+    def one(chat_id: str, request: Request) -> Response:
         """A conversation; with ``drawn=true`` the last messages, answers as HTML."""
         return told(request, chat_id)
 
     @routes.patch("/chats/{chat_id}")
-    async def change(chat_id: str, request: Request) -> dict[str, Any]:
+    async def change(chat_id: str, request: Request) -> Response:
         """Another title, or model, system prompt and sampling of this lane."""
         body, owner = validated(_Changes, await json_object(request)), owner_of(request)
 
-        def configure() -> dict[str, Any]:
+        def configure() -> Response:
             revision = body.revision
             if body.model is not None:
                 shown.check_model(studio, owner, body.model)
@@ -179,28 +198,29 @@ def chats_router(studio: Studio) -> APIRouter:
         return {"deleted": chats.delete_all(owner_of(request).id)}
 
     @routes.post("/chats/{chat_id}/lanes", status_code=201)
-    async def add_lane(chat_id: str, request: Request) -> dict[str, Any]:
+    async def add_lane(chat_id: str, request: Request) -> Response:
         """Puts another model beside, with a copy of what is shown."""
         body, owner = validated(_Lane, await json_object(request)), owner_of(request)
 
-        def add() -> dict[str, Any]:
+        def add() -> Response:
             shown.check_model(studio, owner, body.model)
-            return told(request, chats.add_lane(owner.id, chat_id, body.model, body.revision).id)
+            added = chats.add_lane(owner.id, chat_id, body.model, body.revision)
+            return told(request, added.id, 201)
 
         return await run_sync(add)
 
     @routes.delete("/chats/{chat_id}/lane")
-    def drop_lane(chat_id: str, request: Request, revision: Revision) -> dict[str, Any]:
+    def drop_lane(chat_id: str, request: Request, revision: Revision) -> Response:
         """Takes this lane away from those that it stands beside."""
         left = chats.drop_lane(owner_of(request).id, chat_id, revision)
         return told(request, left[0].id)
 
     @routes.post("/chats/{chat_id}/messages")
-    async def say(chat_id: str, request: Request) -> dict[str, Any]:
+    async def say(chat_id: str, request: Request) -> Response:
         """Says something, which every lane's model begins to answer."""
         body, owner = validated(_Text, await json_object(request)), owner_of(request)
 
-        def run() -> dict[str, Any]:
+        def run() -> Response:
             check(owner, chat_id)
             answer(owner, chats.say(owner.id, chat_id, body.text, body.revision))
             return told(request, chat_id)
@@ -231,23 +251,24 @@ def chats_router(studio: Studio) -> APIRouter:
     def export(chat_id: str, form: Literal["md", "json"], request: Request) -> Response:
         """What is shown as Markdown, or all branches as JSON."""
         owner = owner_of(request).id
-        write = studio.exchange.markdown if form == "md" else studio.exchange.json
+        exchange = studio.exchange
+        write = exchange.markdown_pieces if form == "md" else exchange.json_pieces
         title = chats.get(owner, chat_id).title or "conversation"
-        return Response(
+        return text_reply(
             write(owner, chat_id),
-            media_type="text/markdown" if form == "md" else "application/json",
-            headers={
+            "text/markdown" if form == "md" else "application/json",
+            {
                 **NOT_KEPT,
                 "Content-Disposition": f"attachment; filename*=UTF-8''{quote(title)}.{form}",
             },
         )
 
     @routes.post("/chats/messages/{message_id}/edit")
-    async def edit(message_id: str, request: Request) -> dict[str, Any]:
+    async def edit(message_id: str, request: Request) -> Response:
         """Puts another text beside a message; what a person says is answered anew."""
         body, owner = validated(_Text, await json_object(request)), owner_of(request)
 
-        def run() -> dict[str, Any]:
+        def run() -> Response:
             check(owner, chats.message(owner.id, message_id).conversation)
             added = chats.edit(owner.id, message_id, body.text, body.revision)
             answer(owner, [each for each in added if each.role == "user"])
@@ -256,11 +277,11 @@ def chats_router(studio: Studio) -> APIRouter:
         return await run_sync(run)
 
     @routes.post("/chats/messages/{message_id}/answer")
-    async def again(message_id: str, request: Request) -> dict[str, Any]:
+    async def again(message_id: str, request: Request) -> Response:
         """Another answer, beside this one or to this message."""
         body, owner = validated(_Seen, await json_object(request)), owner_of(request)
 
-        def run() -> dict[str, Any]:
+        def run() -> Response:
             message = chats.message(owner.id, message_id)
             lane = chats.get(owner.id, message.conversation)
             check(owner, lane.id)
@@ -273,11 +294,11 @@ def chats_router(studio: Studio) -> APIRouter:
         return await run_sync(run)
 
     @routes.post("/chats/messages/{message_id}/continue")
-    async def go_on(message_id: str, request: Request) -> dict[str, Any]:
+    async def go_on(message_id: str, request: Request) -> Response:
         """Goes on with an answer that has ended too early."""
         body, owner = validated(_Seen, await json_object(request)), owner_of(request)
 
-        def run() -> dict[str, Any]:
+        def run() -> Response:
             message = chats.message(owner.id, message_id)
             check(owner, message.conversation)
             if message.model is not None:  # who began it goes on with it
@@ -288,18 +309,16 @@ def chats_router(studio: Studio) -> APIRouter:
         return await run_sync(run)
 
     @routes.post("/chats/messages/{message_id}/turn")
-    async def turn(message_id: str, request: Request) -> dict[str, Any]:
+    async def turn(message_id: str, request: Request) -> Response:
         """Shows the branch of the message before (−1) or after (1) this one in its place."""
         body, owner = validated(_Turn, await json_object(request)), owner_of(request)
 
-        def run() -> dict[str, Any]:
-            message = chats.message(owner.id, message_id)
-            at = message.place - 1 + body.step
-            found = chats.siblings(owner.id, message_id)
-            if not 0 <= at < len(found):
+        def run() -> Response:
+            other = chats.neighbour(owner.id, message_id, body.step)
+            if other is None:
                 raise NotFound("There is no other message in this place.")
-            chats.choose(owner.id, found[at].id, body.revision)
-            return told(request, message.conversation)
+            lanes = chats.choose(owner.id, other, body.revision)
+            return told(request, lanes[0].id)
 
         return await run_sync(run)
 

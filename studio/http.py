@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -14,6 +15,7 @@ from typing import IO, Any, TypeVar
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from fastapi import Request
+from fastapi.responses import Response, StreamingResponse
 from starlette.exceptions import HTTPException
 
 from pipelines.errors import BadRequest, Stopped
@@ -27,6 +29,8 @@ NOT_KEPT = {"Cache-Control": "no-store"}
 KEPT = {"Cache-Control": "private, max-age=86400, immutable"}
 CLOSED = 499  # as web servers note that the client has gone
 WATCH_SECONDS = 0.3
+PIECE = 100_000  # characters that are sent at a time
+MAX_PIECES = 10  # a longer answer is sent while it is made
 
 
 async def json_object(request: Request) -> dict[str, Any]:
@@ -45,6 +49,38 @@ async def json_object(request: Request) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise BadRequest("The body must be a JSON object, such as {example}.", example=EXAMPLE)
     return data
+
+
+def json_reply(value: Any, status_code: int = 200) -> Response:
+    """An answer in JSON; called in a thread, it keeps nobody waiting however long its texts are.
+
+    Args:
+        value: of dicts with names, lists, texts and numbers.
+    """
+    pieces = _pieces(json.JSONEncoder(ensure_ascii=False).iterencode(value))
+    head = list(itertools.islice(pieces, MAX_PIECES))
+    if len(head) < MAX_PIECES:
+        return Response(b"".join(head), status_code, media_type="application/json")
+    return StreamingResponse(
+        itertools.chain(head, pieces), status_code, media_type="application/json"
+    )
+
+
+def text_reply(texts: Iterable[str], media_type: str, headers: Mapping[str, str]) -> Response:
+    """A text that is made while it is sent, in a thread."""
+    return StreamingResponse(_pieces(texts), media_type=media_type, headers=dict(headers))
+
+
+def _pieces(texts: Iterable[str]) -> Iterator[bytes]:
+    """The same text in pieces that are worth a change of threads."""
+    waiting, size = [], 0
+    for text in texts:
+        waiting.append(text)
+        size += len(text)
+        if size >= PIECE:
+            yield "".join(waiting).encode(errors="replace")
+            waiting, size = [], 0
+    yield "".join(waiting).encode(errors="replace")
 
 
 async def while_heard(

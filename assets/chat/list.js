@@ -14,14 +14,14 @@ export class List {
     this.items = h("ul", {});
     this.more = h("button", { type: "button", class: "plain more", hidden: true, onclick: () => this.#load(this.next) }, say("Show more"));
     this.none = h("p", { class: "none", hidden: true });
-    const file = h("input", { type: "file", accept: ".json,application/json", hidden: true, onchange: () => this.#bring(file) });
+    const file = h("input", { type: "file", accept: ".json,.jsonl,.zip,application/json,application/zip", hidden: true, onchange: () => this.#bring(file) });
     this.element = h(
       "nav",
       { class: "chats", "aria-label": say("Conversations") },
       h("button", { type: "button", class: "begin", id: "chat-new", onclick: () => acts.begin() }, say("New chat")),
       this.field,
       h("div", { class: "rolls" }, this.items, this.none, this.more),
-      h("button", { type: "button", class: "plain bring", onclick: () => file.click() }, say("Import a conversation")),
+      h("button", { type: "button", class: "plain bring", title: say("Exports of Atelier, ChatGPT, Claude, Open WebUI, SillyTavern and ShareGPT, or OpenAI messages: JSON, JSON lines or a zip"), onclick: () => file.click() }, say("Import conversations")),
       file,
     );
   }

@@ -38,6 +38,7 @@ class Chat {
       failed: (error) => this.fail(error),
       brought: (view) => {
         this.#took(view);
+        this.#tellOf(view.brought);
         this.list.load();
       },
     });
@@ -192,6 +193,14 @@ class Chat {
   say(sentence) {
     this.notice.replaceChildren(...(sentence ? [h("div", { class: "error" }, sentence)] : []));
     this.notice.hidden = !sentence;
+  }
+
+  // How many conversations have come in, and what was left out of them.
+  #tellOf({ count, left_out: leftOut }) {
+    const sentences = [...(count > 1 ? [say("{count} conversations came in. This is the newest.", { count })] : []), ...leftOut];
+    if (!sentences.length) return;
+    this.notice.replaceChildren(h("div", { class: "remarks" }, sentences.map((sentence) => h("p", {}, sentence))));
+    this.notice.hidden = false;
   }
 
   // --- what a person does -----------------------------------------------------------------------

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from studio.store import Store
 
 MAX_LANES = 3
+READ_SECONDS = 60.0  # for the words of a conversation as long as a quota allows, on a slow disk
 
 
 class Conversations:
@@ -104,6 +105,24 @@ class Conversations:
     def message(self, owner: str, message_id: str) -> StoredMessage:
         with self.store.reading() as connection:
             return tree.message_at(connection, owner, message_id)
+
+    def latest(
+        self, owner: str, conversation_id: str, latest: int
+    ) -> tuple[list[StoredMessage], list[dict[str, Any]]]:
+        """The last messages that are shown, and the facts of all that are, first to last.
+
+        The words of a long conversation take long to read: nobody else waits for that.
+        """
+        with self.store.searching(READ_SECONDS) as connection:
+            conversation = rows.one(connection, owner, conversation_id)
+            shown = tree.path_to(connection, conversation.id, conversation.leaf, latest)
+            return shown, tree.facts_to(connection, conversation.id, conversation.leaf)
+
+    def neighbour(self, owner: str, message_id: str, step: int) -> str | None:
+        """The id of the message before (−1) or after (1) this one in its place, or None."""
+        with self.store.reading() as connection:
+            message = tree.message_at(connection, owner, message_id)
+            return tree.neighbour(connection, message, step)
 
     def siblings(self, owner: str, message_id: str) -> list[StoredMessage]:
         """All messages in the place of this one, oldest first."""

@@ -1,28 +1,41 @@
-"""Conversations as files: Markdown to read, JSON to bring in again, here or elsewhere."""
+"""Conversations as files: Markdown to read, JSON to bring in again, here or elsewhere.
+
+Files of other programs are read by :mod:`studio.chat.file_reading`.
+"""
 
 from __future__ import annotations
 
-import json
+import io
 import secrets
 import time
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, model_validator
-
-from pipelines.chat.requests import MAX_TEXT, STARTER
-from pipelines.errors import BadRequest, validated
-from studio.chat import rows, tree
-from studio.chat.checks import MAX_TITLE, check_room, check_size, checked_sampling
+from pipelines.chat.requests import STARTER
+from pipelines.errors import BadRequest, Busy
+from pipelines.messages import Message
+from studio.chat import foreign, rows, tree
+from studio.chat.checks import check_room, check_size, checked_sampling
 from studio.chat.conversation import (
-    DONE,
     INTERRUPTED,
     STREAMING,
     Conversation,
     StoredMessage,
-    message_of,
+    no_conversation,
     title_of,
 )
-from studio.chat.conversations import MAX_LANES
+from studio.chat.file_format import (
+    FORMAT,
+    ConversationFile,
+    LaneInFile,
+    MessageInFile,
+    json_pieces,
+)
+from studio.chat.file_reading import MAX_FILE as MAX_FILE
+from studio.chat.file_reading import read_file
+from studio.chat.foreign import Found
 
 if TYPE_CHECKING:
     import sqlite3
@@ -30,96 +43,22 @@ if TYPE_CHECKING:
     from studio.settings import StoredSettings
     from studio.store import Store
 
-MAX_FILE = 20_000_000  # bytes
-FORMAT = "atelier-conversation"
-MAX_FACTS, MAX_FACT = 40, 200
-
-_Id = Annotated[str, Field(min_length=1, max_length=64)]
-_Text = Annotated[str, Field(max_length=MAX_TEXT)]
-_Fact = bool | int | FiniteFloat | Annotated[str, Field(max_length=MAX_FACT)] | None
+_AT_ONCE = 20  # messages that are read from the database at a time
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """What has come in from a file.
 
+    Attributes:
+        first: the conversation that was said something in last.
+        count: how many there were.
+        remarks: what was left out of them.
+    """
 
-class MessageInFile(_Part):
-    """One message; the ids hold within the file only."""
-
-    id: _Id
-    twin: _Id
-    parent: _Id | None
-    role: Literal["user", "assistant"]
-    # An answer may be longer than what a person may send.
-    content: Annotated[str, Field(max_length=4 * MAX_TEXT)]
-    state: Literal["done", "streaming", "stopped", "failed", "interrupted"] = DONE
-    model: Annotated[str, Field(max_length=200)] | None = None
-    facts: Annotated[dict[_Id, _Fact], Field(max_length=MAX_FACTS)] = {}
-    error: Annotated[str, Field(max_length=10_000)] | None = None
-    created: Annotated[float, Field(ge=0, le=1e11, allow_inf_nan=False)]
-
-
-class LaneInFile(_Part):
-    """One of the conversations that stand side by side, with all its branches."""
-
-    model: Annotated[str, Field(max_length=200)]
-    system_prompt: _Text = ""
-    sampling: dict[str, JsonValue] = {}
-    leaf: _Id | None
-    messages: Annotated[tuple[MessageInFile, ...], Field(max_length=tree.MAX_TREE)]
-
-    @model_validator(mode="after")
-    def _is_tree(self) -> LaneInFile:
-        known: set[str] = set()
-        twins: set[str] = set()
-        for message in self.messages:
-            if message.id in known or message.twin in twins:
-                raise BadRequest("Two messages in the file have the id {id}.", id=message.id)
-            # What follows comes later, so that no message can follow itself in a circle.
-            if message.parent is not None and message.parent not in known:
-                raise BadRequest(
-                    "In the file the message {id} follows {parent}, which does not come before it.",
-                    id=message.id,
-                    parent=message.parent,
-                )
-            known.add(message.id)
-            twins.add(message.twin)
-        if self.leaf not in known and (known or self.leaf is not None):
-            raise BadRequest("The file does not say which message is shown last.")
-        return self
-
-
-class ConversationFile(_Part):
-    """What the JSON file holds."""
-
-    format: Literal["atelier-conversation"]
-    version: Literal[1]
-    title: Annotated[str, Field(max_length=MAX_TITLE)] = ""
-    lanes: Annotated[tuple[LaneInFile, ...], Field(min_length=1, max_length=MAX_LANES)]
-
-
-class _TextPart(BaseModel):
-    type: Literal["text"]
-    text: _Text
-
-
-class OpenAIMessage(BaseModel):
-    """A message as OpenAI's API has it; of its fields, those that a conversation keeps."""
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: _Text | tuple[_TextPart, ...]
-
-    @property
-    def text(self) -> str:
-        if isinstance(self.content, str):
-            return self.content
-        return "\n".join(part.text for part in self.content)
-
-
-class OpenAIMessages(BaseModel):
-    """A list of messages, as it stands in the body of a request."""
-
-    messages: Annotated[tuple[OpenAIMessage, ...], Field(min_length=1, max_length=tree.MAX_TREE)]
+    first: Conversation
+    count: int
+    remarks: tuple[Message, ...]
 
 
 class Exchange:
@@ -133,24 +72,37 @@ class Exchange:
     def __init__(self, store: Store, settings: StoredSettings) -> None:
         self._store, self._settings = store, settings
 
+    # --- out --------------------------------------------------------------------------------
+
     def markdown(self, owner: str, conversation_id: str) -> str:
         """What is shown of a conversation, and of those beside it.
 
         Raises:
             NotFound: there is none, or it is another's.
         """
-        with self._store.reading() as connection:
-            lanes = rows.lanes(connection, rows.one(connection, owner, conversation_id))
-            parts = [f"# {lanes[0].title}"] if lanes[0].title else []
-            for lane in lanes:
-                if len(lanes) > 1:
-                    parts.append(f"# {lane.model}")
-                if lane.system_prompt:
-                    parts.append(f"## system\n\n{lane.system_prompt}")
-                for each in tree.path_to(connection, lane.id, lane.leaf):
-                    who = f"{each.role} ({each.model})" if each.model else each.role
-                    parts.append(f"## {who}\n\n{each.content}")
-        return "\n\n".join(parts) + "\n"
+        return "".join(self.markdown_pieces(owner, conversation_id))
+
+    def markdown_pieces(self, owner: str, conversation_id: str) -> Iterator[str]:
+        """As :meth:`markdown`, message by message; nobody waits for it meanwhile."""
+        lanes = self._lanes(owner, conversation_id)
+        gap = ""
+        if lanes[0].title:
+            yield f"# {lanes[0].title}"
+            gap = "\n\n"
+        for lane in lanes:
+            if len(lanes) > 1:
+                yield f"{gap}# {lane.model}"
+                gap = "\n\n"
+            if lane.system_prompt:
+                yield f"{gap}## system\n\n{lane.system_prompt}"
+                gap = "\n\n"
+            with self._store.reading() as connection:
+                numbers = tree.numbers_to(connection, lane.id, lane.leaf)
+            for each in self._messages(lane, numbers):
+                who = f"{each.role} ({each.model})" if each.model else each.role
+                yield f"{gap}## {who}\n\n{each.content}"
+                gap = "\n\n"
+        yield "\n"
 
     def json(self, owner: str, conversation_id: str) -> str:
         """All branches of a conversation, and of those beside it.
@@ -158,39 +110,98 @@ class Exchange:
         Raises:
             NotFound: there is none, or it is another's.
         """
+        return "".join(self.json_pieces(owner, conversation_id))
+
+    def json_pieces(self, owner: str, conversation_id: str) -> Iterator[str]:
+        """As :meth:`json`, message by message; nobody waits for it meanwhile."""
+        lanes = self._lanes(owner, conversation_id)
+        yield from json_pieces(
+            lanes[0].title, ((_lane(lane), self._all_messages(lane)) for lane in lanes)
+        )
+
+    def _lanes(self, owner: str, conversation_id: str) -> list[Conversation]:
         with self._store.reading() as connection:
-            lanes = rows.lanes(connection, rows.one(connection, owner, conversation_id))
-            whole = ConversationFile.model_construct(
-                format=FORMAT,
-                version=1,
-                title=lanes[0].title,
-                lanes=tuple(_lane(connection, lane) for lane in lanes),
-            )
-        return whole.model_dump_json(indent=1)
+            return rows.lanes(connection, rows.one(connection, owner, conversation_id))
 
-    def read(self, owner: str, data: bytes, model: str = STARTER) -> Conversation:
-        """Brings a file in as a new conversation of the owner's.
+    def _all_messages(self, lane: Conversation) -> Iterator[StoredMessage]:
+        with self._store.reading() as connection:
+            numbers = tree.all_numbers(connection, lane.id)
+        return self._messages(lane, numbers)
 
-        Args:
-            data: what :meth:`json` has written, or a list of OpenAI's messages, or an object with
-                such a list as its ``messages``.
-            model: who goes on with a list of messages.
+    def _messages(self, lane: Conversation, numbers: Sequence[int]) -> Iterator[StoredMessage]:
+        """Messages by their numbers; the database is free between two handfuls.
 
         Raises:
-            BadRequest: it is neither; the sentence says what is wrong.
-            Busy: a guest keeps as much as is allowed.
+            NotFound: they have been deleted meanwhile.
         """
-        content = _parsed(data)
-        if isinstance(content, dict) and content.get("format") == FORMAT:
-            file = validated(ConversationFile, content)
+        for start in range(0, len(numbers), _AT_ONCE):
+            some = numbers[start : start + _AT_ONCE]
+            with self._store.reading() as connection:
+                found = tree.by_number(connection, some)
+            if len(found) < len(some):
+                raise no_conversation(lane.id)
+            yield from found
+
+    # --- in ---------------------------------------------------------------------------------
+
+    def read(self, owner: str, data: bytes, model: str = STARTER) -> Conversation:
+        """As :meth:`bring` for bytes; returns the conversation that comes first in the list."""
+        return self.bring(owner, io.BytesIO(data), len(data), model).first
+
+    def bring(self, owner: str, file: IO[bytes], size: int, model: str = STARTER) -> Brought:
+        """Brings all conversations of a file in, as the owner's own.
+
+        Args:
+            file: what :meth:`json` has written, or what another program has; see
+                :func:`studio.chat.file_reading.read_file`.
+            size: its bytes.
+            model: who goes on with conversations of other programs.
+
+        Raises:
+            BadRequest: nothing in it can be read; says what is wrong, or which forms are taken.
+            Busy: a guest keeps as much as is allowed, and nothing was brought in.
+        """
+        ids: list[str] = []
+        left_out: Counter[str] = Counter()
+        refused: Busy | None = None
+        for entry in read_file(file, size):
+            if isinstance(entry, int):
+                left_out["unreadable"] += entry
+                continue
+            if isinstance(entry, Found):
+                left_out += entry.left_out
+                if not entry.said:
+                    continue
+            if refused is not None:
+                left_out["room"] += 1
+                continue
+            try:
+                ids.append(self._bring_one(owner, entry, model))
+            except Busy as error:
+                refused = error
+                left_out["room"] += 1
+        if not ids:
+            raise refused or _nothing(left_out)
+        with self._store.reading() as connection:
+            found = [rows.one(connection, owner, each) for each in ids]
+        first = max(found, key=lambda each: (each.updated, -each.number))
+        return Brought(first, len(ids), _remarks(left_out))
+
+    def _bring_one(self, owner: str, entry: Found | ConversationFile, model: str) -> str:
+        """Adds one conversation and returns its id."""
+        created = updated = None
+        if isinstance(entry, Found):
+            file, now = _as_file(entry, model), time.time()
+            updated = min(entry.updated or entry.created or now, now)
+            created = min(entry.created or updated, updated)
         else:
-            listed = content if isinstance(content, dict) else {"messages": content}
-            file = _from_openai(validated(OpenAIMessages, listed), model)
+            file = entry
         sampling = [checked_sampling(lane.sampling, lane.model) for lane in file.lanes]
+        size = sum(len(each.content.encode()) for lane in file.lanes for each in lane.messages)
         group, twins = secrets.token_urlsafe(12), {}
         with self._store.transaction() as connection:
             check_room(connection, owner, self._settings.current)
-            check_size(connection, owner, self._settings.current, len(data))
+            check_size(connection, owner, self._settings.current, size)
             ids = []
             for number, lane in enumerate(file.lanes):
                 ids.append(
@@ -203,41 +214,21 @@ class Exchange:
                         model=lane.model,
                         system_prompt=lane.system_prompt,
                         sampling=sampling[number],
+                        created=created,
+                        updated=updated,
                     )
                 )
                 _insert(connection, ids[-1], lane, twins)
-            return rows.one(connection, owner, ids[0])
+        return ids[0]
 
 
-def _lane(connection: sqlite3.Connection, lane: Conversation) -> LaneInFile:
-    found = [message_of(row) for row in connection.execute(tree.WHOLE, (lane.id,))]
+def _lane(lane: Conversation) -> LaneInFile:
     return LaneInFile.model_construct(
         model=lane.model,
         system_prompt=lane.system_prompt,
         sampling=lane.sampling,
         leaf=lane.leaf,
-        messages=tuple(_message(each) for each in found),
     )
-
-
-def _message(each: StoredMessage) -> MessageInFile:
-    facts = {name: fact for name, fact in each.facts.items() if _is_short(fact)}
-    return MessageInFile.model_construct(
-        id=each.id,
-        twin=each.twin,
-        parent=each.parent,
-        role=each.role,
-        content=each.content,
-        state=each.state,
-        model=each.model,
-        facts=facts,
-        error=str(each.error) if each.error else None,
-        created=each.created,
-    )
-
-
-def _is_short(fact: Any) -> bool:
-    return len(fact) <= MAX_FACT if isinstance(fact, str) else not isinstance(fact, list | dict)
 
 
 def _insert(
@@ -262,52 +253,70 @@ def _insert(
     rows.set_leaf(connection, conversation, ids[lane.leaf])
 
 
-def _parsed(data: bytes) -> Any:
-    if len(data) > MAX_FILE:
-        raise BadRequest(
-            "The file has {size} MB; at most {limit} MB are taken.",
-            size=round(len(data) / 10**6, 1),
-            limit=MAX_FILE // 10**6,
-        )
-    try:
-        return json.loads(data.decode("utf-8-sig"))
-    except UnicodeDecodeError:
-        raise BadRequest("The file is no text in UTF-8.") from None
-    except RecursionError:
-        raise BadRequest("The file is nested too deeply.") from None
-    except ValueError as error:
-        raise BadRequest("The file is not JSON: {reason}.", reason=str(error)) from None
+# --- files of others ------------------------------------------------------------------------------
 
 
-def _from_openai(given: OpenAIMessages, model: str) -> ConversationFile:
-    """The same messages as one branch; the first of the system becomes the system prompt."""
-    first, *rest = given.messages
-    prompt = ""
-    if first.role in ("system", "developer"):
-        prompt = first.text
-    else:
-        rest = [first, *rest]
-    for number, each in enumerate(rest, start=len(given.messages) - len(rest) + 1):
-        if each.role not in ("user", "assistant"):
-            raise BadRequest(
-                "Message {number} is the system's; only the first message may be.", number=number
-            )
-    said = next((each.text for each in rest if each.role == "user"), "")
+def _as_file(found: Found, model: str) -> ConversationFile:
+    """A conversation of another program's in our form; its values are known to be in bounds."""
+    now = time.time()
     messages = tuple(
-        MessageInFile(
-            id=str(at),
-            twin=str(at),
-            parent=str(at - 1) if at else None,
+        MessageInFile.model_construct(
+            id=each.id,
+            twin=each.id,
+            parent=each.parent,
             role=each.role,
-            content=each.text,
-            created=time.time(),
+            content=each.content,
+            model=each.model,
+            created=each.created or found.created or now,
         )
-        for at, each in enumerate(rest)
+        for each in found.said
     )
-    lane = LaneInFile(
-        model=model,
-        system_prompt=prompt,
-        leaf=messages[-1].id if messages else None,
-        messages=messages,
+    lane = LaneInFile.model_construct(
+        model=model, system_prompt=found.system_prompt, leaf=found.leaf, messages=messages
     )
-    return ConversationFile(format=FORMAT, version=1, title=title_of(said), lanes=(lane,))
+    said = next((each.content for each in found.said if each.role == "user"), "")
+    return ConversationFile.model_construct(
+        format=FORMAT, version=1, title=found.title or title_of(said), lanes=(lane,)
+    )
+
+
+def _nothing(left_out: Counter[str]) -> BadRequest:
+    if left_out[foreign.LONG]:
+        return BadRequest(
+            "The conversation has more than {limit} messages, all branches counted; so many are "
+            "not kept.",
+            limit=tree.MAX_TREE,
+        )
+    return BadRequest(
+        "No message in the file has the role user or assistant and words as its content."
+    )
+
+
+def _remarks(left_out: Counter[str]) -> tuple[Message, ...]:
+    """What was left out, a sentence each."""
+    sentences = {
+        foreign.FILES: Message("Left out: {count} pictures and other files.", count=0),
+        foreign.TOOLS: Message("Left out: {count} calls and answers of tools.", count=0),
+        foreign.THOUGHTS: Message("Left out: {count} passages of a model's thinking.", count=0),
+        foreign.EMPTY: Message("Left out: {count} messages without words.", count=0),
+        foreign.SYSTEM: Message(
+            "{count} later messages of the system now stand at the end of the system prompt.",
+            count=0,
+        ),
+        foreign.CUT: Message("{count} very long texts were cut.", count=0),
+        foreign.LONG: Message(
+            "Left out: {count} conversations of more than {limit} messages.",
+            count=0,
+            limit=tree.MAX_TREE,
+        ),
+        "unreadable": Message("Left out: {count} entries that are no conversations.", count=0),
+        "room": Message(
+            "Left out: {count} conversations, for which there is no room. Delete some first.",
+            count=0,
+        ),
+    }
+    return tuple(
+        Message(sentence.template, **{**sentence.values, "count": left_out[kind]})
+        for kind, sentence in sentences.items()
+        if left_out[kind]
+    )

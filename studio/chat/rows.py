@@ -45,8 +45,14 @@ def insert(
     system_prompt: str,
     sampling: Mapping[str, Any],
     revision: int = 0,
+    created: float | None = None,
+    updated: float | None = None,
 ) -> str:
-    """Adds a conversation without messages and returns its id; the values are checked already."""
+    """Adds a conversation without messages and returns its id; the values are checked already.
+
+    Args:
+        created, updated: seconds since 1970; None: now.
+    """
     conversation_id, now = secrets.token_urlsafe(12), time.time()
     connection.execute(
         "INSERT INTO conversations (id, owner, group_id, lane, title, words, model, "
@@ -54,7 +60,7 @@ def insert(
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             conversation_id, owner, group_id, lane, title, folded(title), model,
-            system_prompt, json.dumps(sampling), revision, now, now,
+            system_prompt, json.dumps(sampling), revision, created or now, updated or now,
         ),
     )  # fmt: skip
     return conversation_id

@@ -12,6 +12,7 @@ from pipelines.messages import Message
 from studio.accounts import Owner
 from studio.chat.conversation import STREAMING, Conversation, StoredMessage
 from studio.chat.markdown import render
+from studio.chat.tree import MAX_TREE
 from studio.home import readable_bytes
 from studio.i18n import translate
 from studio.widgets import bounds, step
@@ -68,28 +69,27 @@ def _lane(
     latest: int | None,
     drawn: bool,
 ) -> dict[str, Any]:
-    path = studio.conversations.path(owner.id, lane.id)
-    shown = path if latest is None else path[-latest:]
-    told = next((each for each in reversed(path) if "dropped" in each.facts), None)
+    shown, facts = studio.conversations.latest(owner.id, lane.id, latest or MAX_TREE)
+    told = next((each for each in reversed(facts) if "dropped" in each), None)
     return {
         "id": lane.id,
         "model": lane.model,
         "system_prompt": lane.system_prompt,
         "sampling": lane.sampling,
-        "earlier": len(path) - len(shown),
+        "earlier": len(facts) - len(shown),
         # Of the whole path, so that the page can mark them.
-        "left_out": told.facts["dropped"] if told else 0,
-        "used": used(path),
+        "left_out": told["dropped"] if told else 0,
+        "used": used(facts),
         "messages": [message_json(each, language, drawn) for each in shown],
     }
 
 
-def used(path: Sequence[StoredMessage]) -> int | None:
+def used(facts: Sequence[Mapping[str, Any]]) -> int | None:
     """Tokens of the context that what is shown takes, as the model has counted them last."""
-    for each in reversed(path):
-        if each.facts.get("prompt_tokens") is not None:
-            return each.facts["prompt_tokens"] + (each.facts.get("completion_tokens") or 0)
-    return None if path else 0
+    for each in reversed(facts):
+        if each.get("prompt_tokens") is not None:
+            return each["prompt_tokens"] + (each.get("completion_tokens") or 0)
+    return None if facts else 0
 
 
 def message_json(message: StoredMessage, language: str, drawn: bool = False) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Conversations as files: what goes out comes in again, and nothing else does."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -8,6 +9,7 @@ from pipelines.errors import BadRequest, Busy, NotFound
 from pipelines.messages import Message
 from studio.chat.exchange import MAX_FILE, Exchange
 from studio.chat.tree import MAX_TREE
+from tests.patience import PATIENCE
 from tests.studio.chat.talk import ANN, BEN, Talk
 
 
@@ -134,13 +136,12 @@ TWICE = [{"id": "a", "twin": "a", "parent": None, "role": "user", "content": "x"
         (b"1" * 5000, "not JSON"),
         (b"null", "messages"),
         (b"[]", "messages"),
-        (b"{}", "messages is missing"),
+        (b"{}", "Taken are the exports of Atelier, ChatGPT"),
+        (b'{"messages": "x"}', "Taken are the exports"),
+        (b'[{"id": 1}, 2, "x"]', "Taken are the exports"),
+        (b"PK\x03\x04 no zip at all", "zip cannot be unpacked"),
         (b'[{"role": "tool", "content": "x"}]', "role"),
         (b'[{"role": "user", "content": [{"type": "image_url"}]}]', "content"),
-        (
-            b'[{"role": "user", "content": "x"}, {"role": "system", "content": "y"}]',
-            "Message 2 is the system's",
-        ),
         (b" " * (MAX_FILE + 1), "The file has 20.0 MB; at most 20 MB"),
         (changed(version=2), "version"),
         (changed(lanes=[]), "lanes"),
@@ -198,3 +199,38 @@ def test_files_are_made_for_the_owner_only(talk, exchange):
     for write in (exchange.json, exchange.markdown):
         with pytest.raises(NotFound):
             write(BEN, talk.id)
+
+
+def test_work_on_a_file_grows_with_its_messages_and_not_with_their_square(talk, exchange, store):
+    """Counted in steps of the database's machine: 2,000 answers to one question, then 4,000."""
+    steps = []
+    for _ in range(2):
+        with store.transaction() as connection:
+            rows = [(f"m{len(steps)}.{at}",) for at in range(2_000)]
+            connection.executemany(
+                "INSERT INTO chat_messages (id, conversation, twin, parent, role, content, words, "
+                "state, created) SELECT ?1, conversation, ?1, id, 'assistant', 'x', 'x', 'done', 1 "
+                f"FROM chat_messages WHERE id = '{talk.path()[0].id}'",
+                rows,
+            )
+        count = [0]
+
+        def tick(count=count):
+            count[0] += 1
+
+        with store.reading() as connection:
+            connection.set_progress_handler(tick, 100)
+            exchange.json(ANN, talk.id)
+            talk.all.siblings(ANN, talk.path()[1].id)
+            talk.all.neighbour(ANN, talk.path()[1].id, 1)
+            connection.set_progress_handler(None, 0)
+        steps.append(count[0])
+    assert steps[1] < 2.6 * steps[0]
+
+
+def test_a_file_is_written_while_others_use_the_database(talk, exchange, store):
+    pieces = exchange.json_pieces(ANN, talk.id)
+    written = next(pieces) + next(pieces)
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(store.row, "SELECT 1").result(PATIENCE)[0] == 1
+    assert json.loads(written + "".join(pieces))["lanes"][0]["messages"][0]["content"]

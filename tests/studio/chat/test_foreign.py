@@ -1,0 +1,336 @@
+"""Conversations of other programs: what people have comes in, with its branches, and what does not
+is told."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+
+import pytest
+
+from pipelines.errors import BadRequest
+from studio.chat import file_reading
+from studio.chat.exchange import Exchange
+from studio.chat.file_reading import MAX_FILE
+from studio.chat.foreign import read_conversation
+from studio.chat.tree import MAX_TREE
+from tests.studio.chat.talk import ANN, Talk
+
+
+@pytest.fixture
+def exchange(store, settings):
+    return Exchange(store, settings)
+
+
+@pytest.fixture
+def bring(conversations, exchange):
+    """``bring(data)``: what has come in, and the conversation as a :class:`Talk`."""
+
+    def bring(data, owner: str = ANN):
+        data = data if isinstance(data, bytes) else json.dumps(data).encode()
+        brought = exchange.bring(owner, io.BytesIO(data), len(data))
+        talk = Talk.__new__(Talk)
+        talk.all, talk.owner, talk.id = conversations, owner, brought.first.id
+        return brought, talk
+
+    return bring
+
+
+def remarks(brought) -> list[str]:
+    return [str(each) for each in brought.remarks]
+
+
+def node(name, parent, children, role=None, parts=(), **more):
+    message = role and {
+        "id": name,
+        "author": {"role": role, "name": None, "metadata": {}},
+        "create_time": 1_700_000_000.5,
+        "content": {"content_type": "text", "parts": list(parts)},
+        "recipient": "all",
+        "metadata": {},
+        **more,
+    }
+    return {"id": name, "message": message, "parent": parent, "children": children}
+
+
+def hidden(**more):
+    return {"metadata": {"is_visually_hidden_from_conversation": True}, **more}
+
+
+def chatgpt(**changes):
+    gpt = {"metadata": {"model_slug": "gpt-4o"}}
+    nodes = [
+        node("root", None, ["sys"]),
+        node("sys", "root", ["q", "q2"], "system", [""], **hidden()),
+        # The order of a mapping says nothing: the answer stands before its question.
+        node("a", "q", ["tool"], "assistant", ["Let me look."], **gpt),
+        node("q", "sys", ["a", "b"], "user", ["How big is a duck?"]),
+        node("q2", "sys", [], "user", ["How big is a goose?"]),
+        node("call", "a", ["tool"], "assistant", [], recipient="browser",
+             content={"content_type": "code", "text": "search()"}),
+        node("tool", "call", ["a2"], "tool", ["result"]),
+        node("a2", "tool", ["q3"], "assistant", ["Half a metre."], **gpt),
+        node("b", "q", [], "assistant", ["Big enough."], **gpt),
+        node("q3", "a2", ["think"], "user", [],
+             content={"content_type": "multimodal_text",
+                      "parts": [{"content_type": "image_asset_pointer"}, "And this one?"]}),
+        node("think", "q3", ["a3"], "assistant", [], content={"content_type": "thoughts"}),
+        node("a3", "think", [], "assistant", ["A swan."], **gpt),
+    ]  # fmt: skip
+    return {
+        "title": "Ducks  and\ngeese",
+        "create_time": 1_700_000_000.1,
+        "update_time": 1_700_000_100.2,
+        "mapping": {each["id"]: each for each in nodes},
+        "current_node": "a3",
+        "conversation_id": "x",
+        **changes,
+    }
+
+
+def test_an_export_of_chatgpt_comes_in_with_its_branches(bring):
+    brought, talk = bring([chatgpt()])
+    assert talk.now.title == "Ducks and geese"
+    assert talk.said == [
+        *("How big is a duck?", "Let me look.\n\nHalf a metre."),
+        *("And this one?", "A swan."),
+    ]
+    question, answer, *_ = talk.path()
+    assert (question.siblings, answer.siblings) == (2, 2)
+    assert (answer.model, answer.created) == ("gpt-4o", 1_700_000_000.5)
+    talk.all.choose(ANN, talk.all.siblings(ANN, answer.id)[1].id, talk.revision)
+    assert talk.said == ["How big is a duck?", "Big enough."]
+    assert talk.now.updated == pytest.approx(1_700_000_100.2)
+    assert remarks(brought) == [
+        "Left out: 1 pictures and other files.",
+        "Left out: 2 calls and answers of tools.",
+        "Left out: 1 passages of a model's thinking.",
+    ]
+    talk.say("Thanks.")
+
+
+def test_all_conversations_of_a_file_come_in_and_the_newest_is_shown(bring, conversations):
+    old = chatgpt(title="Old", update_time=1_600_000_000, create_time=None)
+    empty = chatgpt(mapping={"root": node("root", None, [])})
+    brought, talk = bring([old, chatgpt(), empty, {"name": "no conversation"}])
+    assert (brought.count, talk.now.title) == (2, "Ducks and geese")
+    assert [each.title for each in conversations.list(ANN)] == ["Ducks and geese", "Old"]
+    assert remarks(brought)[-1] == "Left out: 1 entries that are no conversations."
+
+
+def test_a_mapping_in_a_circle_or_with_gaps_comes_in_once(bring):
+    nodes = [
+        node("a", "b", ["b"], "user", ["one"]),
+        node("b", "a", ["a"], "assistant", ["two"]),
+        node("c", "gone", [], "user", ["three"]),
+        node("d", 7, "x", "user", [None, 7]),
+    ]
+    mapping = {each["id"]: each for each in nodes} | {"e": None, "f": {"message": []}}
+    _, talk = bring(chatgpt(mapping=mapping, current_node="gone", title=None))
+    contents = [row["content"] for row in talk.all.store.rows("SELECT * FROM chat_messages")]
+    assert sorted(contents) == ["[file]", "one", "three", "two"]
+
+
+def packed(**files) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in files.items():
+            file.writestr(name.replace("_", "."), content)
+    return buffer.getvalue()
+
+
+def test_the_zip_that_chatgpt_sends_comes_in(bring):
+    data = packed(user_json="{}", conversations_json=json.dumps([chatgpt()]), chat_html="<p>")
+    assert bring(data)[1].said[-1] == "A swan."
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (packed(chat_html="<p>"), "Taken are the exports"),
+        (packed(a_json="[1, 2"), "not JSON"),
+        (packed(a_json="[{}]")[:-40], "zip cannot be unpacked"),
+        (packed(a_json=b"\xff\xfe"), "no text in UTF-8"),
+        (packed(a_json="[" + "{}," * 400_000 + "{}]"), "Taken are the exports"),
+    ],
+)
+def test_a_bad_zip_is_refused_by_a_sentence(bring, data, sentence):
+    with pytest.raises(BadRequest, match=sentence):
+        bring(data)
+
+
+OPEN_WEBUI = {
+    "id": "x",
+    "title": "Ducks",
+    "created_at": 1_700_000_000,
+    "updated_at": 1_700_000_500,
+    "chat": {
+        "models": ["llama3:8b"],
+        "params": {"system": "Be brief."},
+        "history": {
+            "currentId": "c",
+            "messages": {
+                "a": {"id": "a", "parentId": None, "childrenIds": ["b", "c"], "role": "user",
+                      "content": "How big?", "timestamp": 1_700_000_001,
+                      "files": [{"type": "image"}]},
+                "b": {"id": "b", "parentId": "a", "childrenIds": [], "role": "assistant",
+                      "content": "Half a metre.", "model": "llama3:8b"},
+                "c": {"id": "c", "parentId": "a", "childrenIds": [], "role": "assistant",
+                      "content": '<details type="reasoning" done="true">\n<summary>Thought'
+                                 "</summary>\n> Hm.\n</details>\nSmall.", "model": "qwen3"},
+            },
+        },
+    },
+}  # fmt: skip
+CLAUDE = {
+    "uuid": "x",
+    "name": "Ducks",
+    "created_at": "2024-05-01T10:00:00.000000Z",
+    "updated_at": "2024-05-02T10:00:00.000000Z",
+    "chat_messages": [
+        {"uuid": "a", "sender": "human", "text": "How big?", "created_at": "2024-05-01T10:00:00Z",
+         "content": [{"type": "text", "text": "How big?"}], "attachments": [{"file_name": "x"}],
+         "parent_message_uuid": "00000000-0000-4000-8000-000000000000"},
+        {"uuid": "b", "sender": "assistant", "text": "", "parent_message_uuid": "a",
+         "content": [{"type": "text", "text": "Half a metre."}, {"type": "tool_use"}]},
+        {"uuid": "c", "sender": "assistant", "text": "", "parent_message_uuid": "a",
+         "content": [{"type": "thinking", "thinking": "Hm."}, {"type": "text", "text": "Small."}]},
+    ],
+}  # fmt: skip
+TAVERN = [
+    {"user_name": "Ann", "character_name": "Duck", "create_date": "x"},
+    {"name": "Ann", "is_user": True, "mes": "How big?"},
+    {"name": "Duck", "is_user": False, "mes": "Small.", "swipes": ["Half a metre.", "Small."]},
+]
+BRANCHED = {"Open WebUI": [OPEN_WEBUI], "Claude": [CLAUDE], "SillyTavern": TAVERN}
+
+
+@pytest.mark.parametrize("program", BRANCHED)
+def test_exports_of_other_programs_come_in_with_their_branches(bring, program):
+    data = BRANCHED[program]
+    if program == "SillyTavern":
+        data = "\n".join(map(json.dumps, data)).encode()
+    brought, talk = bring(data)
+    assert talk.said == ["How big?", "Small."]
+    shown = talk.path()[-1]
+    assert [each.content for each in talk.all.siblings(ANN, shown.id)] == [
+        *("Half a metre.", "Small.")
+    ]
+    if program == "Open WebUI":
+        assert (talk.now.system_prompt, shown.model) == ("Be brief.", "qwen3")
+        assert talk.now.updated == 1_700_000_500
+    if program != "SillyTavern":
+        assert "Left out: 1 pictures and other files." in remarks(brought)
+        assert "Left out: 1 passages of a model's thinking." in remarks(brought)
+
+
+OPENAI = [
+    {"role": "developer", "content": "Be kind."},
+    {"role": "user", "content": [{"type": "text", "text": "hi"}, {"type": "image_url"}]},
+    {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]},
+    {"role": "tool", "content": "12 °C", "tool_call_id": "1"},
+    {"role": "assistant", "content": [{"type": "output_text", "text": "Cold."}]},
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Thanks \ud83d"},
+]
+GPT = [{"from": "system", "value": "Be kind."}, {"from": "human", "value": "hi"},
+       {"from": "gpt", "value": "Cold."}, {"from": "human", "value": "Thanks ?"}]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        OPENAI,
+        {"model": "gpt-4", "messages": OPENAI, "temperature": 1},
+        json.dumps({"messages": OPENAI}).encode() + b"\n",
+        "\r\n".join(map(json.dumps, OPENAI)).encode(),
+        b"\xef\xbb\xbf" + json.dumps(OPENAI, indent=2).encode(),
+        {"id": "x", "conversations": GPT},
+        [{"id": "x", "conversations": GPT}],
+        GPT,
+        [[*OPENAI]],
+        {"chats": [{"messages": OPENAI}]},
+    ],
+    ids=str.split("list body line lines BOM ShareGPT ShareGPTs from-value lists chats"),
+)
+def test_lists_of_messages_come_in_whatever_is_around_them(bring, data):
+    brought, talk = bring(data)
+    assert talk.said == ["hi", "Cold.", "Thanks ?"]
+    assert talk.now.system_prompt.startswith("Be kind.")
+    if len(talk.now.system_prompt) > len("Be kind."):
+        assert talk.now.system_prompt == "Be kind.\n\nBe brief."
+        assert remarks(brought) == [
+            "Left out: 1 pictures and other files.",
+            "Left out: 2 calls and answers of tools.",
+            "Left out: 1 messages without words.",
+            "1 later messages of the system now stand at the end of the system prompt.",
+        ]
+
+
+def test_lines_of_a_file_for_fine_tuning_come_in_one_by_one(bring):
+    line = json.dumps({"messages": OPENAI[:2]})
+    assert bring(f"{line}\n\n{line}\n{line}".encode())[0].count == 3
+
+
+def test_a_large_file_is_read_in_another_process_to_the_same(bring, exchange, monkeypatch):
+    file = exchange.json(ANN, bring([chatgpt()])[1].id).encode()
+    monkeypatch.setattr(file_reading, "MAX_HERE", 0)
+    brought, talk = bring([OPEN_WEBUI, chatgpt(update_time=1_800_000_000)])
+    assert (brought.count, talk.said[-1]) == (2, "A swan.")
+    assert talk.path()[1].siblings == 2
+    assert "Left out: 2 calls and answers of tools." in remarks(brought)
+    assert bring(file)[1].said == talk.said
+    with pytest.raises(BadRequest, match="Taken are the exports"):
+        bring(b"[{}]")
+    with pytest.raises(BadRequest, match="role"):
+        bring(file.replace(b'"role":"user"', b'"role":"duck"'))
+
+
+def test_a_file_that_takes_too_much_is_refused(bring, monkeypatch):
+    monkeypatch.setattr(file_reading, "PROCESS_BYTES", 1)
+    with pytest.raises(BadRequest, match="too much memory or time"):
+        list(file_reading._from_lines([b'["found", {"left_out": {}}]\n']))
+
+
+def test_a_conversation_that_is_too_long_is_left_out_and_told(bring):
+    long = [{"role": "user", "content": "x"}] * (MAX_TREE + 1)
+    brought, talk = bring([{"messages": long}, {"messages": OPENAI[:2]}])
+    assert (brought.count, talk.said) == (1, ["hi"])
+    assert remarks(brought)[-1] == "Left out: 1 conversations of more than 10000 messages."
+    with pytest.raises(BadRequest, match="more than 10000 messages"):
+        bring([{"messages": long}])
+
+
+def test_a_guest_s_room_is_filled_and_the_rest_is_told(bring, settings):
+    settings.change(guest_conversations=2)
+    brought, _ = bring([{"messages": OPENAI[:2]}] * 5, "guest-1")
+    assert brought.count == 2
+    assert remarks(brought)[-1].startswith("Left out: 3 conversations, for which there is no room")
+
+
+def test_values_of_any_kind_are_no_error(bring):
+    strange = [None, 7, "x", [], {}, [None], {"x": None}, 1e300, -1, True, "9" * 300, 10**30]
+    for form in (chatgpt(), OPEN_WEBUI, CLAUDE, {"messages": OPENAI}, {"conversations": GPT}):
+        for path in _paths(form):
+            for value in strange:
+                changed = json.loads(json.dumps(form))
+                inside = changed
+                for name in path[:-1]:
+                    inside = inside[name]
+                inside[path[-1]] = value
+                found = read_conversation(changed)
+                assert found is None or all(each.content for each in found.said)
+
+
+def _paths(value, path=()):
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for name, each in items:
+        yield (*path, name)
+        if isinstance(each, dict | list):
+            yield from _paths(each, (*path, name))
+
+
+def test_a_json_file_beyond_the_limit_says_what_to_do(bring):
+    with pytest.raises(BadRequest, match="Pack it into a zip"):
+        bring(b" " * (MAX_FILE + 1))
