@@ -1,41 +1,37 @@
-"""How a table is laid out as text: encoding, delimiter, decimal mark, header; found by looking."""
+"""How a table is laid out as text: encoding, delimiter, marks of numbers, header.
+
+What a person does not say is found by looking, and each such guess is told with its doubt, so that
+a wrong one is seen and can be changed.
+"""
 
 from __future__ import annotations
 
-import codecs
-import csv
 import io
 import itertools
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pipelines.errors import BadRequest, Stopped
+from pipelines.clustering.delimited import not_of, read_rows, too_many_fields
+from pipelines.clustering.encodings import SAMPLE_BYTES, Encoding, FoundEncoding, find_encoding
+from pipelines.clustering.numerals import Evidence, Marks, find_marks, form_of
+from pipelines.errors import BadRequest
+from pipelines.messages import Message
 
 MAX_COLUMNS = 1000
 
-_SAMPLE_BYTES = 1 << 20
 _SAMPLE_ROWS = 200
-_BOMS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
-_NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?")
-_WITH_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
-_WITH_DOT = re.compile(r"[+-]?\d*\.\d+([eE][+-]?\d+)?")
-_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?")
+_YEARS = range(1800, 2201)
+_NEAR = 0.2  # scores of delimiters this near leave a doubt
 
-Encoding = Literal["utf-8", "utf-16", "gb18030", "big5", "shift_jis", "cp1252", "cp1251"]
 Delimiter = Literal[",", ";", "\t", "|", " "]
+DELIMITERS: tuple[Delimiter, ...] = (",", ";", "\t", "|", " ")
 
 
 class Reading(BaseModel):
@@ -54,10 +50,28 @@ class Reading(BaseModel):
         Literal[".", ","] | None,
         Field(title="Decimal mark", description="1.5 or 1,5. Empty: found from the file."),
     ] = None
+    thousands: Annotated[
+        Literal["none", ",", ".", " ", "'"] | None,
+        Field(
+            title="Thousands mark",
+            description="Between groups of digits, as in 1,250 or 1.250; none: digits are not "
+            "grouped. Empty: found from the file.",
+        ),
+    ] = None
     header: Annotated[
         bool | None,
         Field(title="First row has names", description="Empty: found from the file."),
     ] = None
+
+    @model_validator(mode="after")
+    def _two_marks(self) -> Reading:
+        if self.decimal is not None and self.decimal == self.thousands:
+            raise BadRequest(
+                "{mark} cannot be both the decimal mark and the thousands mark. Choose another one "
+                "for either.",
+                mark=repr(self.decimal),
+            )
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +82,7 @@ class Layout:
         encoding: Python's name.
         delimiter: one character; a space stands for any white space.
         decimal: "." or ",".
-        thousands: "," where numbers are grouped by it, else None.
+        thousands: between groups of digits, else None.
         skip: lines before the first row, the header among them.
         header: whether there is one.
         names: of the columns, each once.
@@ -82,56 +96,115 @@ class Layout:
     header: bool
     names: tuple[str, ...]
 
+    @property
+    def marks(self) -> Marks:
+        return Marks(self.decimal, self.thousands)
 
-def layout_of(path: Path, reading: Reading, stop: threading.Event | None = None) -> Layout:
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """One thing about a file's layout.
+
+    Attributes:
+        what: a field of :class:`Reading`.
+        value: of that field, as it is taken.
+        chosen: whether a person has said so.
+        doubt: why it may be another one, or None.
+        others: values that are likely too.
+    """
+
+    what: str
+    value: Any
+    chosen: bool
+    doubt: Message | None = None
+    others: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A layout and how sure it is.
+
+    Attributes:
+        layout: by which the file is read.
+        guesses: a :class:`Guess` for each field of :class:`Reading`.
+        nameless: columns that have no name of their own.
+    """
+
+    layout: Layout
+    guesses: tuple[Guess, ...]
+    nameless: frozenset[str]
+
+
+def find_layout(path: Path, reading: Reading, stop: threading.Event | None = None) -> Found:
     """Looks at the whole file's bytes for its encoding, and at 200 rows for the rest.
 
     Raises:
         BadRequest: not text, empty, too many columns, or no delimiter in it.
     """
-    encoding = reading.encoding or _encoding_of(path, stop)
-    if encoding == "utf-8":
-        encoding = "utf-8-sig"  # the same, less the mark that may stand before it
-    rows, skip, delimiter = _sampled(_start_of(path, encoding), reading.delimiter)
+    encoding = FoundEncoding(reading.encoding or "")
+    if reading.encoding is None:
+        encoding = find_encoding(path, stop)
+    name = encoding.name
+    if name == "utf-8":
+        name = "utf-8-sig"  # the same, less the mark that may stand before it
+    sample = _sampled(_start_of(path, name), reading.delimiter)
+    rows = [row for _, row in sample.rows]
     head, body = rows[0], rows[1:]
-    decimal, thousands = _marks_of(rows, delimiter, reading.decimal)
-    header = _has_header(head, body) if reading.header is None else reading.header
+    marks = _marks_of(rows, sample.delimiter, reading)
+    header, doubt = reading.header, None
+    if header is None:
+        header, doubt = _has_header(head, body)
     if header and not body:
         raise BadRequest(
             "The file has a row of names ({names}) and no rows below it.",
             names=_short(", ".join(head)),
         )
-    names = _names(head, body, skip, delimiter) if header else [""] * max(map(len, rows))
+    names = _names(head, sample.rows[1:], sample.delimiter) if header else None
+    names = names or [""] * max(map(len, rows))
     if len(names) > MAX_COLUMNS:
         raise too_many_columns(len(names))
-    return Layout(encoding, delimiter, decimal, thousands, skip + header, header, unique(names))
+    layout = Layout(
+        name,
+        sample.delimiter,
+        marks.decimal,
+        marks.thousands,
+        # A name may hold line ends.
+        sample.rows[0][0] if header else sample.skip,
+        header,
+        unique(names),
+    )
+    given = reading.model_dump()
+    guesses = (
+        Guess("encoding", _plain_name(name), bool(reading.encoding), encoding.doubt,
+              encoding.others),
+        Guess("delimiter", sample.delimiter, sample.said, sample.doubt, sample.others),
+        Guess("decimal", marks.decimal, given["decimal"] is not None),
+        Guess("thousands", marks.thousands or "none", given["thousands"] is not None),
+        Guess("header", header, given["header"] is not None, doubt, (not header,) if doubt else ()),
+    )  # fmt: skip
+    nameless = {own for own, name in zip(layout.names, names, strict=True) if not name.strip()}
+    return Found(layout, guesses, frozenset(nameless))
 
 
-def _names(head: list[str], body: list[list[str]], skip: int, delimiter: str) -> list[str]:
+def _plain_name(encoding: str) -> str:
+    return {"utf-8-sig": "utf-8", "utf-16-le": "utf-16", "utf-16-be": "utf-16"}.get(
+        encoding, encoding
+    )
+
+
+def _names(head: list[str], body: Sequence[tuple[int, list[str]]], delimiter: str) -> list[str]:
     """A name for each column, "" for those that the header does not name.
 
-    Never fewer than the first rows have: what a row has beyond them, pandas would leave out.
+    Never fewer than the first rows have: nothing of them is left out.
     """
-    usual = Counter(map(len, body)).most_common(1)[0][0]
-    if usual == len(head) + 1 and body[0][-1].strip():
+    usual = Counter(len(row) for _, row in body).most_common(1)[0][0]
+    if usual == len(head) + 1 and body[0][1][-1].strip():
         head = ["row", *head]  # as R writes: the names of rows have no name of their own
     named = max(len(head), usual)
-    for line, row in enumerate(body, skip + 2):
+    for line, row in body:
         if any(cell.strip() for cell in row[named:]):
             raise too_many_fields(line, len(row), named, delimiter)
-    return head + [""] * (max(map(len, body)) - len(head))
-
-
-def too_many_fields(line: int, saw: int, expected: int, delimiter: str) -> BadRequest:
-    return BadRequest(
-        "Line {line} has {saw} fields, where the table has {expected} columns (separated by "
-        "{delimiter}). Put quotation marks around texts that hold the delimiter, or choose "
-        "another one.",
-        line=f"{line:,}",
-        saw=saw,
-        expected=expected,
-        delimiter=repr(delimiter),
-    )
+    return head + [""] * (max(len(row) for _, row in body) - len(head))
 
 
 def too_many_columns(count: int) -> BadRequest:
@@ -153,161 +226,188 @@ def unique(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _encoding_of(path: Path, stop: threading.Event | None) -> str:
-    with path.open("rb") as file:
-        start = file.read(_SAMPLE_BYTES)
-    for mark, name in _BOMS:
-        if start.startswith(mark):
-            return name
-    even, odd = (start[side:4096:2].count(0) for side in (0, 1))
-    # Of line ends, digits and Latin letters in UTF-16 every other byte is 0.
-    most, least = max(even, odd), min(even, odd)
-    if most > 20 * least and most > 0.03 * min(2048, len(start) / 2):
-        return "utf-16-be" if even > odd else "utf-16-le"
-    if even + odd or 0 in start:
-        raise BadRequest(
-            "This file is neither text nor Parquet nor NPY. Save the table as CSV and send that."
-        )
-    if _is_utf8(path, stop):
-        return "utf-8"
-    # In Chinese text the bytes above 0x7F come in pairs; accented letters mostly stand alone.
-    runs = [len(run) for run in re.findall(rb"[\x81-\xfe]+", start)]
-    paired = sum(length for length in runs if length % 2 == 0)
-    return "gb18030" if paired > 0.9 * sum(runs) else "cp1252"
-
-
-def _is_utf8(path: Path, stop: threading.Event | None) -> bool:
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 22):
-                if stop is not None and stop.is_set():
-                    raise Stopped
-                decoder.decode(block)
-            decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _start_of(path: Path, encoding: str) -> str:
-    """The first rows as text; of a longer file up to the end of a line."""
+def _start_of(path: Path, encoding: str) -> tuple[str, bool]:
+    """The first rows as text, of a longer file up to the end of a line; and whether that is all."""
     try:
         with path.open(encoding=encoding, newline="") as file:
-            text = file.read(_SAMPLE_BYTES)
+            text = file.read(SAMPLE_BYTES)
             whole = not file.read(1)
     except UnicodeError as error:
         raise not_of(encoding, error) from None
     if not text.strip():
         raise BadRequest("The file is empty. Send a table with at least one row.")
     if whole:
-        return text
+        return text, True
     end = max(text.rfind("\n"), text.rfind("\r"))
     if end < 0:
         raise BadRequest(
             "The first line is longer than {limit} characters; this is no table with at most "
             "{columns} columns.",
-            limit=f"{_SAMPLE_BYTES:,}",
+            limit=f"{SAMPLE_BYTES:,}",
             columns=f"{MAX_COLUMNS:,}",
         )
-    return text[: end + 1]
+    return text[: end + 1], False
 
 
-def _sampled(text: str, delimiter: str | None) -> tuple[list[list[str]], int, str]:
-    """The first rows, how many lines come before them, and the delimiter."""
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """The first rows: (line that each ends in, cells), and how they are parted."""
+
+    rows: list[tuple[int, list[str]]]
+    skip: int
+    delimiter: str
+    said: bool  # by a person, or by the file itself
+    doubt: Message | None
+    others: tuple[str, ...]
+
+
+def _sampled(start: tuple[str, bool], delimiter: str | None) -> _Sample:
+    text, whole = start
     skip = 0
-    lines = _lines(text)
+    lines = io.StringIO(text, newline="").readlines()  # not splitlines: it knows other line ends
+    _refuse_others(lines)
     while skip < len(lines) - 1 and (not lines[skip].strip() or lines[skip].startswith("#")):
         skip += 1
-    told = re.fullmatch(r"sep=([,;|\t])\s*", lines[skip])  # Excel's own way of saying it
+    told = re.fullmatch(r"sep=([,;|\t])", lines[skip].strip(" \r\n"))  # Excel's own way
     if told:
         skip += 1
         delimiter = delimiter or told[1]
-    text = "".join(lines[skip:])
-    found = delimiter or _delimiter_of(text)
-    rows = _rows(text, found)
+    lines = lines[skip:]
+    scores = {each: _score(lines, each, skip, whole) for each in DELIMITERS}
+    best = max(scores, key=scores.__getitem__)  # of equals the first
+    found = delimiter or (best if scores[best] > 0 else ",")
+    rows = list(itertools.islice(read_rows(lines, found, skip + 1, whole), _SAMPLE_ROWS))
     if not rows:
         raise BadRequest("The file is empty. Send a table with at least one row.")
-    better = _delimiter_of(text) if delimiter and max(map(len, rows)) == 1 else found
-    if better not in (found, " ") and len(_rows(text, better)[0]) > 1:
+    single = max(len(row) for _, row in rows) == 1
+    if delimiter and single and best not in (found, " ") and scores[best] > 0:
         raise BadRequest(
-            "There is no {delimiter} between the columns of this file; they seem to be "
-            "separated by {found}. Choose that, or leave the delimiter empty.",
+            "There is no {delimiter} between the columns of this file; they seem to be separated "
+            "by {found}. Choose that, or leave the delimiter empty.",
             delimiter=repr(delimiter),
-            found=repr(better),
+            found=repr(best),
         )
-    return rows, skip, found
-
-
-def _lines(text: str) -> list[str]:
-    """Not ``splitlines``, which also ends lines at form feeds and the like."""
-    return io.StringIO(text, newline="").readlines()
-
-
-def _rows(text: str, delimiter: str) -> list[list[str]]:
-    words = (line.split() for line in _lines(text))
-    rows = words if delimiter == " " else _parsed(text, delimiter)
-    return list(itertools.islice((row for row in rows if row), _SAMPLE_ROWS))
-
-
-def _parsed(text: str, delimiter: str) -> Iterator[list[str]]:
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    try:
-        yield from reader
-    except csv.Error:  # a field beyond csv's own limit: the rest says nothing about the layout
-        return
-
-
-def _delimiter_of(text: str) -> str:
-    """The one that gives rows of equal width whose cells are numbers; "," if there is but one
-    column."""
-    best, best_score = ",", 0.0
-    for delimiter in (",", ";", "\t", "|", " "):
-        rows = _rows(text, delimiter)
-        width, count = Counter(map(len, rows)).most_common(1)[0] if rows else (0, 0)
-        if width < 2:
-            continue
-        cells = [cell.strip() for row in rows for cell in row if cell.strip()]
-        numbers = sum(_NUMBER.fullmatch(cell) is not None for cell in cells) / max(1, len(cells))
-        # White space is also within texts: it must do better than the others, with numbers.
-        score = count / len(rows) + numbers - (0.5 if delimiter == " " else 0)
-        if score > best_score:
-            best, best_score = delimiter, score
-    return best
-
-
-def _marks_of(rows: list[list[str]], delimiter: str, decimal: str | None) -> tuple[str, str | None]:
-    """Decimal mark and mark of thousands."""
-    cells = [cell.strip() for row in rows for cell in row]
-    commas = [cell for cell in cells if _WITH_COMMA.fullmatch(cell) or _THOUSANDS.fullmatch(cell)]
-    dots = sum(_WITH_DOT.fullmatch(cell) is not None for cell in cells)
-    grouped = delimiter == "," and bool(commas) and all(map(_THOUSANDS.fullmatch, commas))
-    if decimal is None:
-        decimal = "," if len(commas) > dots and not grouped else "."
-    return decimal, "," if grouped and decimal == "." else None
-
-
-def _has_header(head: list[str], body: list[list[str]]) -> bool:
-    """Whether the first row names the columns: none of its cells is a number, and below it there
-    are numbers, or other texts."""
-    cells = [cell.strip() for cell in head]
-    if any(_NUMBER.fullmatch(cell) for cell in cells) or not any(cells):
-        return False
-    for column, name in enumerate(cells):
-        below = [row[column].strip() for row in body if len(row) > column]
-        if any(_NUMBER.fullmatch(cell) for cell in below):
-            return True
-        if name in below:
-            return False
-    return len(set(cells)) == len(cells)
-
-
-def not_of(encoding: str, error: UnicodeError) -> BadRequest:
-    return BadRequest(
-        "The file is not in the encoding {encoding} ({reason}). Choose another encoding.",
-        encoding=encoding,
-        reason=getattr(error, "reason", "") or str(error),
+    others = ()
+    if delimiter is None:
+        others = tuple(
+            each
+            for each, score in scores.items()
+            if each != found and 0 < scores[found] - _NEAR < score
+        )
+    doubt = Message(
+        "The columns are separated by {found}, or by {other}. Look whether they are right.",
+        found=repr(found),
+        other=", ".join(map(repr, others)),
     )
+    return _Sample(rows, skip, found, delimiter is not None, doubt if others else None, others)
+
+
+def _refuse_others(lines: Sequence[str]) -> None:
+    """Raises BadRequest for texts that other things than tables begin with."""
+    first = next((line.strip() for line in lines if line.strip()), "")[:2000].lower()
+    kinds = {
+        "JSON": first.startswith(("{", "[")) and first[1:].lstrip()[:1] in ("", '"', "{", "[", "}"),
+        "XML": first.startswith("<?xml"),
+        "HTML": first.startswith(("<!doctype html", "<html", "<table", "<meta", "<head")),
+        "SQL": first.startswith(
+            ("insert into ", "create table ", "-- mysql dump", "-- postgresql database", "pgdmp",
+             "pragma foreign_keys", "begin transaction;", "drop table ")
+        ) or any(line.lower().startswith("insert into ") for line in lines[:100]),
+    }  # fmt: skip
+    for kind, holds in kinds.items():
+        if holds:
+            raise BadRequest(
+                "This file is {kind}, not a table of rows and columns. Export the table as CSV and "
+                "send that.",
+                kind=kind,
+            )
+
+
+def _score(lines: Sequence[str], delimiter: str, skip: int, whole: bool) -> float:
+    """How well a delimiter parts the rows: equal widths, cells that are numbers; 0 where there is
+    but one column."""
+    try:
+        read = read_rows(lines, delimiter, skip + 1, whole)
+        rows = [row for _, row in itertools.islice(read, _SAMPLE_ROWS)]
+    except BadRequest:
+        return 0.0
+    width, count = Counter(map(len, rows)).most_common(1)[0] if rows else (0, 0)
+    if width < 2:
+        return 0.0
+    cells = [cell for row in rows for cell in row if cell.strip()]
+    numbers = sum(form_of(cell) is not None for cell in cells) / max(1, len(cells))
+    # White space is also within texts: it must do better than the others, with numbers.
+    return count / len(rows) + numbers - (0.5 if delimiter == " " else 0)
+
+
+def _marks_of(rows: list[list[str]], delimiter: str, reading: Reading) -> Marks:
+    found = Evidence.of(cell for row in rows for cell in row)
+    return find_marks(found, reading.decimal, reading.thousands, delimiter == ";")
+
+
+def _has_header(head: list[str], body: list[list[str]]) -> tuple[bool, Message | None]:
+    """Whether the first row names the columns, and what speaks against being sure."""
+    cells = [cell.strip() for cell in head]
+    if not any(cells):
+        return False, None
+    below = [[row[at].strip() for row in body if len(row) > at] for at in range(len(cells))]
+    numeric = [form_of(cell) is not None for cell in cells]
+    if not any(numeric):
+        for name, column in zip(cells, below, strict=True):
+            if name and any(form_of(cell) is not None for cell in column):
+                return True, None
+            if name and name in column:
+                return False, _header_doubt(False, cells)
+        sure = len(set(cells)) == len(cells)
+        return sure, _header_doubt(sure, cells)
+    if _is_sequence(cells, below, numeric):
+        return True, _header_doubt(True, cells)
+    texts = [
+        name
+        for name, is_number, column in zip(cells, numeric, below, strict=True)
+        if name and not is_number and any(form_of(cell) is not None for cell in column)
+    ]
+    # A word above numbers, beside numbers above numbers: it may be a missing value.
+    return False, _header_doubt(False, cells) if texts else None
+
+
+def _is_sequence(cells: list[str], below: list[list[str]], numeric: list[bool]) -> bool:
+    """Whether the numbers of the first row number the columns, or are years, and those below do
+    not go on in the same way."""
+    numbers = [cell for cell, is_number in zip(cells, numeric, strict=True) if is_number]
+    if not all(cell.isascii() and cell.isdecimal() and len(cell) <= 4 for cell in numbers):
+        return False
+    values = list(map(int, numbers))
+    steps = {after - before for before, after in itertools.pairwise(values)}
+    years = all(value in _YEARS for value in values)
+    under = [column for column, own in zip(below, numeric, strict=True) if own]
+    if len(values) == 1:
+        likely = years and not all(numeric)
+    elif years:
+        likely = len(steps) == 1 and min(steps) > 0
+    else:  # as pandas numbers columns; above measures, not above numbers of their kind
+        measures = any(cell and not cell.isdecimal() for column in under for cell in column)
+        likely = steps == {1} and values[0] in (0, 1) and measures
+    if not likely:
+        return False
+    for row in itertools.islice(zip(*under, strict=False), 20):
+        if not all(cell.isascii() and cell.isdecimal() and len(cell) <= 4 for cell in row):
+            continue
+        others = list(map(int, row))
+        also_years = years and all(value in _YEARS for value in others)
+        also_steps = len(others) > 1 and {b - a for a, b in itertools.pairwise(others)} == steps
+        if also_years or also_steps:
+            return False
+    return True
+
+
+def _header_doubt(header: bool, cells: list[str]) -> Message:
+    template = (
+        "The first row ({cells}) is taken for the names of the columns. Say so if it is data."
+        if header
+        else "The first row ({cells}) is taken for data. Say so if it has the columns' names."
+    )
+    return Message(template, cells=_short(", ".join(cells)))
 
 
 def _short(text: str, limit: int = 60) -> str:

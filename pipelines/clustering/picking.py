@@ -10,7 +10,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.clustering.datasets import Dataset
-from pipelines.clustering.profile import Column, numbers_of
+from pipelines.clustering.numerals import Marks
+from pipelines.clustering.profile import PLAIN, Column, numbers_of
 from pipelines.clustering.tables import Table, frames
 from pipelines.clustering.true_labels import UNKNOWN, TrueLabels
 from pipelines.errors import BadRequest
@@ -110,15 +111,15 @@ def pick(table: Table, picking: Picking, stop: threading.Event | None = None) ->
     measured = np.empty((table.rows, len(numbers)))
     codes = np.empty((table.rows, len(categories)), dtype=np.int32)
     levels: dict[str, dict[str, int]] = {name: {} for name in categories}
-    marks = (table.layout.decimal, table.layout.thousands) if table.layout else (".", None)
+    marks = table.layout.marks if table.layout else PLAIN
     end = 0
     labels = _true_labels(table, picking, marks)
     truth = np.empty(table.rows if labels else 0, dtype=np.int32)
     texts = [*categories, *([picking.truth] if labels else [])]
-    for chunk in frames(table, [*numbers, *texts], texts=texts, stop=stop):
+    for chunk in frames(table, [*numbers, *texts], stop=stop):
         start, end = end, end + len(chunk)
         for index, name in enumerate(numbers):
-            measured[start:end, index] = numbers_of(chunk[name], *marks)[0]
+            measured[start:end, index] = numbers_of(chunk[name], marks)[0]
         for index, name in enumerate(categories):
             codes[start:end, index] = _coded(chunk[name], levels[name], picking, name)
         if labels:
@@ -150,7 +151,7 @@ def pick(table: Table, picking: Picking, stop: threading.Event | None = None) ->
     return Picked(data, rows, tuple(notes))
 
 
-def _true_labels(table: Table, picking: Picking, marks: tuple) -> TrueLabels | None:
+def _true_labels(table: Table, picking: Picking, marks: Marks) -> TrueLabels | None:
     name = picking.truth
     if name is None:
         return None
@@ -160,7 +161,7 @@ def _true_labels(table: Table, picking: Picking, marks: tuple) -> TrueLabels | N
             "the columns, or name other true labels.",
             name=repr(name[:60]),
         )
-    return TrueLabels(next(each for each in table.columns if each.name == name), *marks)
+    return TrueLabels(next(each for each in table.columns if each.name == name), marks)
 
 
 def _said_of(truth: np.ndarray, classes: tuple[str, ...], name: str) -> list[Message]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +24,9 @@ from pipelines.clustering.binary_tables import (
     parquet_chunks,
 )
 from pipelines.clustering.delimited import chunks
-from pipelines.clustering.layout import Layout, Reading, layout_of, unique
-from pipelines.clustering.profile import Column, Tally
+from pipelines.clustering.layout import Guess, Layout, Reading, find_layout, unique
+from pipelines.clustering.numerals import form_of
+from pipelines.clustering.profile import PLAIN, Column, Named, Tally
 from pipelines.errors import BadRequest
 from pipelines.messages import Message
 from pipelines.sizes import in_words
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 MAX_BYTES = 300_000_000
 MAX_ROWS = 1_000_000
 PREVIEW_ROWS = 10
-MAX_NOTES = 5
+MAX_NOTES = 8
 
 _MOST_CLASSES = 50  # of a column that is taken for the true labels by itself
 _CLASS_NAME = re.compile(
@@ -59,6 +61,8 @@ class Table:
         columns: what each is.
         preview: the first ten rows, as texts.
         left_out: columns that are not read, because they hold lists, structures or bytes.
+        guesses: how a text is read, each with its doubt.
+        short_rows: rows of a text that end before its last columns begin.
     """
 
     path: Path
@@ -68,6 +72,8 @@ class Table:
     columns: tuple[Column, ...]
     preview: tuple[tuple[str, ...], ...]
     left_out: tuple[str, ...] = ()
+    guesses: tuple[Guess, ...] = ()
+    short_rows: int = 0
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -115,6 +121,16 @@ class Table:
                     names=", ".join(repr(name[:60]) for name in self.left_out[:5]),
                 ),
             )
+        if self.short_rows:
+            notes.insert(
+                0,
+                Message(
+                    "{count} of {rows} rows have fewer fields than there are columns; what they "
+                    "lack counts as missing.",
+                    count=f"{self.short_rows:,}",
+                    rows=f"{self.rows:,}",
+                ),
+            )
         if not numbers:
             template = (
                 "No column is of numbers. Is the delimiter right, and the decimal mark?"
@@ -148,9 +164,11 @@ def look(
             limit=in_words(max_bytes),
         )
     format = _format_of(path)
-    layout, left_out = None, ()
+    reading = reading or Reading()
+    layout, left_out, guesses, nameless = None, (), (), frozenset()
     if format == "text":
-        layout = layout_of(path, reading or Reading(), stop)
+        found = find_layout(path, reading, stop)
+        layout, guesses, nameless = found.layout, found.guesses, found.nameless
         names = layout.names
     elif format == "parquet":
         with open_parquet(path) as file:
@@ -166,9 +184,18 @@ def look(
         names = unique([""] * array.shape[1])
         _check_rows(len(array), max_rows)
     rows, preview = 0, ()
-    marks = (layout.decimal, layout.thousands) if layout else (".", None)
-    tallies = [Tally(name, *marks) for name in names]
-    for chunk in _chunks(path, format, layout, names, stop):
+    widths: Counter[int] = Counter()
+    tallies = [
+        Tally(
+            name,
+            layout.marks if layout else PLAIN,
+            said=reading.decimal is not None or reading.thousands is not None,
+            named=_named(name, layout, nameless),
+            is_first=place == 0,
+        )
+        for place, name in enumerate(names)
+    ]
+    for chunk in _chunks(path, format, layout, names, stop, widths=widths):
         if not rows:
             preview = tuple(
                 tuple(map(_cell, row)) for row in chunk.head(PREVIEW_ROWS).itertuples(index=False)
@@ -180,13 +207,20 @@ def look(
     if not rows:
         raise BadRequest("The file has no rows. Send a table with at least one.")
     columns = tuple(tally.column() for tally in tallies)
-    return Table(path, format, layout, rows, columns, preview, left_out)
+    used = max((at + 1 for at, each in enumerate(columns) if each.kind != "empty"), default=0)
+    short = sum(count for width, count in widths.items() if width < used)
+    return Table(path, format, layout, rows, columns, preview, left_out, guesses, short)
+
+
+def _named(name: str, layout: Layout | None, nameless: frozenset[str]) -> Named:
+    if layout is not None and not layout.header:
+        return "no header"
+    return "no" if name in nameless else "yes"
 
 
 def frames(
     table: Table,
     names: Sequence[str],
-    texts: Sequence[str] = (),
     verbatim: bool = False,
     stop: threading.Event | None = None,
 ) -> Iterator[pd.DataFrame]:
@@ -194,12 +228,12 @@ def frames(
 
     Args:
         names: columns, of those that there are.
-        texts: those of them whose cells stay as they are written in a text file.
-        verbatim: all cells of a text file stay as they are written, missing ones as "".
+        verbatim: cells of a text file without a value stay as they are written; else they are
+            None. All others are texts, as they are written.
 
     Raises: as :func:`look`.
     """
-    return _chunks(table.path, table.format, table.layout, names, stop, texts, verbatim)
+    return _chunks(table.path, table.format, table.layout, names, stop, verbatim)
 
 
 def _chunks(
@@ -208,11 +242,11 @@ def _chunks(
     layout: Layout | None,
     names: Sequence[str],
     stop: threading.Event | None,
-    texts: Sequence[str] = (),
     verbatim: bool = False,
+    widths: Counter[int] | None = None,
 ) -> Iterator[pd.DataFrame]:
     if layout is not None:
-        return chunks(path, layout, names, texts, verbatim, stop)
+        return chunks(path, layout, names, verbatim, stop, widths)
     if format == "parquet":
         return parquet_chunks(path, names, stop)
     return npy_chunks(path, names, stop)
@@ -250,6 +284,15 @@ def _strange(column: Column) -> Message:
             count=f"{column.infinite:,}",
             rows=f"{column.rows:,}",
             name=repr(column.name[:60]),
+        )
+    if form_of(column.example) is not None:
+        return Message(
+            "{count} of {rows} values in {name} are written with other marks than most, such as "
+            "{example}; they count as missing. Choose the decimal and the thousands mark.",
+            count=f"{column.unreadable:,}",
+            rows=f"{column.rows:,}",
+            name=repr(column.name[:60]),
+            example=repr(column.example),
         )
     return Message(
         "{count} of {rows} values in {name} are no numbers, such as {example}; they count as "

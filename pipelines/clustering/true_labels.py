@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipelines.clustering.layout import unique
-from pipelines.clustering.profile import Column, numbers_of
+from pipelines.clustering.numerals import Marks
+from pipelines.clustering.profile import PLAIN, Column, numbers_of
 from pipelines.errors import BadRequest
 
 if TYPE_CHECKING:
@@ -29,13 +30,13 @@ class TrueLabels:
 
     Args:
         column: what is known of it.
-        decimal, thousands: marks of its numbers, where they are texts.
+        marks: of its numbers, where they are texts.
     """
 
-    def __init__(self, column: Column, decimal: str = ".", thousands: str | None = None) -> None:
+    def __init__(self, column: Column, marks: Marks = PLAIN) -> None:
         self._name = column.name[:60]
         self._of_numbers = column.least is not None and column.kind in ("number", "constant", "id")
-        self._marks = (decimal, thousands)
+        self._marks = marks
         self._codes: dict[str, int] = {}
 
     def add(self, cells: pd.Series) -> np.ndarray:
@@ -95,7 +96,7 @@ class TrueLabels:
             texts = [str(each).strip() for each in different]
             numbers = np.full(len(texts), np.nan)
             if self._of_numbers:
-                numbers, _ = numbers_of(pd.Series(texts, dtype=object), *self._marks)
+                numbers, _ = numbers_of(pd.Series(texts, dtype=object), self._marks)
             for text, number in zip(texts, numbers.tolist(), strict=True):
                 yield text if math.isnan(number) else _number(number)
 

@@ -48,15 +48,27 @@ def cluster_data_router(studio: Studio) -> APIRouter:
         encoding: str | None = None,
         delimiter: str | None = None,
         decimal: str | None = None,
+        thousands: str | None = None,
         header: bool | None = None,
     ) -> dict[str, Any]:
         """Keeps a CSV, TSV or other delimited text, Parquet or NPY, sent as the body.
 
         ``name`` is the file's, to be shown. The others say how a text is read; what is left out is
-        found by looking. The answer says what the columns are, which to begin with
-        (``suggested``), and which one seems to have the true labels (``suggested_truth``, or null).
+        found by looking: ``guesses`` says what was found, with a ``doubt`` (a sentence, or null)
+        and ``others`` that are likely too. A column's ``doubts`` say in which other way it may be
+        read, and its ``firsts`` are the first values as they are written and as they are read.
+        ``POST /cluster-tables/{id}/reading`` changes any of it.
+
+        The answer says what the columns are, which to begin with (``suggested``), and which one
+        seems to have the true labels (``suggested_truth``, or null).
         """
-        asked = {"encoding": encoding, "delimiter": delimiter, "decimal": decimal, "header": header}
+        asked = {
+            "encoding": encoding,
+            "delimiter": delimiter,
+            "decimal": decimal,
+            "thousands": thousands,
+            "header": header,
+        }
         reading = validated(Reading, asked)
         owner = owner_of(request).id
         await run_sync(tables.check_room, owner)  # before anything is sent
@@ -81,7 +93,8 @@ def cluster_data_router(studio: Studio) -> APIRouter:
 
     @routes.post("/cluster-tables/{table_id}/reading", status_code=201)
     async def read_again(table_id: str, request: Request) -> dict[str, Any]:
-        """Reads the same file in another way: ``{"encoding", "delimiter", "decimal", "header"}``.
+        """Reads the same file in another way: ``{"encoding", "delimiter", "decimal",
+        "thousands", "header"}``; what is left out or null is found by looking.
 
         The answer is a table of another id; the former one is gone, unless data were made of it.
         """
@@ -227,11 +240,18 @@ def table_json(known: KnownTable, language: str) -> dict[str, Any]:
         layout = {name: getattr(table.layout, name) for name in shown}
     return {
         **_table_row(known),
-        "columns": [asdict(each) for each in table.columns],
+        "columns": [
+            asdict(each) | {"doubts": [translate(doubt, language) for doubt in each.doubts]}
+            for each in table.columns
+        ],
         "suggested": table.suggested(),
         "suggested_truth": table.suggested_truth(),
         "preview": table.preview,
         "layout": layout,
+        "guesses": [
+            asdict(each) | {"doubt": each.doubt and translate(each.doubt, language)}
+            for each in table.guesses
+        ],
         "notes": [translate(note, language) for note in table.notes()],
     }
 

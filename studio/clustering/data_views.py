@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from pipelines.clustering.algorithms import find
+from pipelines.clustering.encodings import TITLES
 from pipelines.errors import UserError
 from pipelines.messages import Message
 from studio.clustering.axes import number
@@ -37,6 +38,25 @@ _DELIMITERS = {
     "|": "vertical bars",
     " ": "spaces",
 }
+_WRITTEN = {
+    "delimiter": _DELIMITERS,
+    "decimal": {".": "point: 1.5", ",": "comma: 1,5"},
+    "thousands": {
+        "none": "none: 1250",
+        ",": "comma: 1,250",
+        ".": "point: 1.250",
+        " ": "space: 1 250",
+        "'": "apostrophe: 1'250",
+    },
+    "header": {True: "yes, names", False: "no, data"},
+}
+
+
+def written_guess(what: str, value: Any) -> str:
+    """A value of a field of :class:`pipelines.clustering.layout.Reading` in words, in English."""
+    if what == "encoding":
+        return TITLES.get(value, str(value).upper())
+    return _WRITTEN[what].get(value, str(value))
 
 
 def about(algorithm: str, visitor: Visitor) -> str:
@@ -137,9 +157,9 @@ def table_preview(
     """The first rows of a table that was brought in, and what its columns are.
 
     Args:
-        table: rows, columns (name, kind, missing, infinite, unreadable, levels, least, most),
-            suggested, preview (rows of texts), layout (encoding, delimiter, decimal, header; or
-            None), notes.
+        table: rows, columns (name, kind, missing, infinite, unreadable, levels, least, most,
+            doubts, firsts), suggested, preview (rows of texts), layout (encoding, delimiter,
+            decimal, thousands, header; or None), guesses, notes.
         chosen: the columns that are marked; None: those suggested.
         truth: the column with the true labels, or None.
     """
@@ -153,7 +173,7 @@ def table_preview(
         f'<b title="{escape(each["name"])}">{escape(_cut(each["name"]))}</b>'
         f'<span class="kind {each["kind"]}">{escape(say(_KINDS[each["kind"]]))}</span>'
         f"{tag if each['name'] == truth else ''}"
-        f"<small>{escape(_about_column(each, visitor))}</small></th>"
+        f"<small>{escape(_about_column(each, visitor))}</small>{_doubts(each)}</th>"
         for each in shown
     )
     body = "".join(
@@ -175,13 +195,33 @@ def table_preview(
     said = " · ".join([say(fact) for fact in facts] + _layout(table.get("layout"), visitor))
     notes = "".join(
         f'<div class="hint">{escape(_note(note, visitor))}</div>'
-        for note in table.get("notes") or ()
+        for note in (*_guessed(table), *(table.get("notes") or ()))
     )
     return (
         f'<div class="cluster-view table-preview"><p class="summary">{escape(said)}</p>{notes}'
         f'<div class="scroll" tabindex="0"><table><thead><tr><td></td>{heads}</tr></thead>'
         f"<tbody>{body}</tbody></table></div></div>"
     )
+
+
+def _guessed(table: Mapping[str, Any]) -> list[Any]:
+    """The doubts of how a text is read."""
+    return [each["doubt"] for each in table.get("guesses") or () if each["doubt"]]
+
+
+def _doubts(column: Mapping[str, Any]) -> str:
+    """What may be wrong with a column: the first values, as written and as read, and why."""
+    if not (doubts := column.get("doubts")):
+        return ""
+    firsts = [
+        (written, "–" if read is None else f"{read:.15g}")
+        for written, read in column.get("firsts") or ()
+    ]
+    first = ""
+    if any(written.strip() != read for written, read in firsts):
+        words = ", ".join(f"{written} → {read}" for written, read in firsts)
+        first = f"<code>{escape(words)}</code>"
+    return f'<div class="doubt">{first}{escape(" ".join(doubts))}</div>'
 
 
 def _note(note: Any, visitor: Visitor) -> str:
@@ -213,6 +253,9 @@ def _layout(layout: Mapping[str, Any] | None, visitor: Visitor) -> list[str]:
     ]  # fmt: skip
     if layout.get("decimal") == ",":
         words.append(say("decimal comma"))
+    if layout.get("thousands"):
+        mark = written_guess("thousands", layout["thousands"])
+        words.append(say(Message("thousands by {mark}", mark=say(mark))))
     if layout.get("header") is False:
         words.append(say("no row of names"))
     return words

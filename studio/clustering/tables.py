@@ -15,10 +15,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.clustering.layout import Layout, Reading
+from pipelines.clustering.layout import Guess, Layout, Reading
 from pipelines.clustering.profile import Column
 from pipelines.clustering.tables import Table
 from pipelines.errors import BadRequest, Busy, NotFound
+from pipelines.messages import Message
 from studio.accounts import is_guest
 from studio.clustering.reading import seen_apart
 from studio.home import room_for, sweep
@@ -197,9 +198,11 @@ class Tables:
             about["format"],
             _layout(about["layout"]),
             about["rows"],
-            tuple(Column(**each) for each in about["columns"]),
+            tuple(map(_column, about["columns"])),
             tuple(tuple(each) for each in about["preview"]),
             tuple(about["left_out"]),
+            tuple(map(_guess, about.get("guesses", ()))),
+            about.get("short_rows", 0),
         )
         return KnownTable(row["id"], row["name"], table, row["bytes"], row["created"])
 
@@ -243,10 +246,28 @@ def _about(table: Table) -> dict[str, Any]:
         "format": table.format,
         "layout": None if table.layout is None else asdict(table.layout),
         "rows": table.rows,
-        "columns": [asdict(each) for each in table.columns],
+        "columns": [
+            asdict(each) | {"doubts": [doubt.to_json() for doubt in each.doubts]}
+            for each in table.columns
+        ],
         "preview": table.preview,
         "left_out": table.left_out,
+        "guesses": [
+            asdict(each) | {"doubt": each.doubt and each.doubt.to_json()} for each in table.guesses
+        ],
+        "short_rows": table.short_rows,
     }
+
+
+def _column(about: dict[str, Any]) -> Column:
+    doubts = tuple(Message.from_json(each) for each in about.get("doubts", ()))
+    firsts = tuple((written, read) for written, read in about.get("firsts", ()))
+    return Column(**{**about, "doubts": doubts, "firsts": firsts})
+
+
+def _guess(about: dict[str, Any]) -> Guess:
+    doubt = about["doubt"] and Message.from_json(about["doubt"])
+    return Guess(**{**about, "doubt": doubt, "others": tuple(about["others"])})
 
 
 def _layout(about: dict[str, Any] | None) -> Layout | None:

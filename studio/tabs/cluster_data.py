@@ -16,6 +16,7 @@ from studio import views
 from studio.canvas import canvas, picture_on
 from studio.clustering.data_api import table_json
 from studio.clustering.data_views import table_preview
+from studio.tabs.cluster_reading import OUTPUTS, ReadingForm, asked_reading, shown_reading
 from studio.typed_slider import typed_slider
 from studio.widgets import QUIET, Visitor, follow_newest, from_field, label
 
@@ -121,6 +122,7 @@ class DataForm:
             drawn["as_categories"] = self._picking("as_categories", **several)
             drawn["missing"] = self._picking("missing", kind=gr.Dropdown, choices=ways)
             drawn["max_levels"] = self._picking("max_levels")
+        self.reading = ReadingForm()
         self._preview = gr.HTML(elem_id="cluster-preview")
         return drawn
 
@@ -140,7 +142,7 @@ class DataForm:
     @property
     def outputs(self) -> list[Any]:
         """What :meth:`fill` updates."""
-        return [*self.inputs, *self._groups.values(), self._preview]
+        return [*self.inputs, *self._groups.values(), self._preview, *self.reading.outputs]
 
     def make(self, values: list[Any], visitor: Visitor) -> Known | None:
         """The data set of the controls' values; None while they do not describe one yet.
@@ -211,6 +213,7 @@ class DataForm:
             used = [gr.skip(), *_used(source["name"])]
             made = [{**each, "value": source[n]} for n, each in zip(_MADE, used, strict=True)]
         picked, table, preview = [skip] * len(_PICKED), skip, skip
+        reading = [skip] * OUTPUTS
         if kind == TABLE:
             try:
                 known = self.studio.cluster_data.table(visitor.owner.id, source["table"])
@@ -221,10 +224,11 @@ class DataForm:
                 picked = self._of_table(known, picking, visitor)
                 table = known.id
                 preview = _preview(known, visitor, picking["columns"], picking.get("truth"))
+                reading = shown_reading(known.table, visitor)
         picture = gr.update(value=source["picture"]) if kind == PICTURE else skip
         points = skip if drawn is None else drawn
         shown = [gr.update(visible=name == kind) for name in self._groups]
-        return [kind, *made, *picked, table, picture, points, *shown, preview]
+        return [kind, *made, *picked, table, picture, points, *shown, preview, *reading]
 
     # --- events -----------------------------------------------------------------------------
 
@@ -242,7 +246,8 @@ class DataForm:
         )
         of_formula = [self._made[name] for name in _MADE[1:]]
         self._made["name"].input(_used, self._made["name"], of_formula, **QUIET)
-        outputs = [*self._picked.values(), self._table, self._preview, self.said]
+        outputs = [*self._picked.values(), self._table, self._preview, self.said,
+                   *self.reading.outputs]  # fmt: skip
         brought = self._file.upload(self._brought, self._file, [self._file, *outputs], **QUIET)
         picked = self._picked
         marked = [self._table, picked["columns"], picked["truth"]]
@@ -253,8 +258,12 @@ class DataForm:
             [picked["truth"].input], self._named,
             [self._table, *several, picked["truth"]], [*several, self._preview],
         )  # fmt: skip
+        reread = follow_newest(
+            [each.input for each in self.reading.controls], self._reread,
+            [self._table, *self.reading.controls], outputs,
+        )  # fmt: skip
         made = self._made
-        self.settled = [turned, brought, named]
+        self.settled = [turned, brought, named, reread]
         return [
             made["name"].input,
             *(made[name].release for name in _SLIDES),
@@ -271,11 +280,30 @@ class DataForm:
                 visitor.owner.id, Path(path), Path(path).name
             )
         except UserError as error:
-            left = [gr.skip()] * (len(_PICKED) + 2)
-            return [None, *left, views.error(error.message, visitor)]
+            return [None, *self._not_read(error, visitor)]
+        return [None, *self._read(known, visitor)]
+
+    def _reread(self, table: str | None, request: gr.Request, *values: str | None) -> list[Any]:
+        """The same table, read as the controls say; what it was before stays where that fails."""
+        visitor = Visitor.of(request)
+        try:
+            known = self.studio.cluster_data.tables.read_again(
+                visitor.owner.id, str(table), asked_reading(values)
+            )
+        except UserError as error:
+            return self._not_read(error, visitor)
+        return self._read(known, visitor)
+
+    def _read(self, known: KnownTable, visitor: Visitor) -> list[Any]:
         picking = {"columns": _proposed(known), "truth": known.table.suggested_truth()}
         preview = _preview(known, visitor, **picking)
-        return [None, *self._of_table(known, picking, visitor), known.id, preview, ""]
+        picked = self._of_table(known, picking, visitor)
+        return [*picked, known.id, preview, "", *shown_reading(known.table, visitor)]
+
+    def _not_read(self, error: UserError, visitor: Visitor) -> list[Any]:
+        left = [gr.skip()] * (len(_PICKED) + 2)
+        reading = [gr.skip()] * OUTPUTS
+        return [*left, views.error(error.message, visitor), *reading]
 
     def _marked(
         self, table: str | None, columns: list[str], truth: str, request: gr.Request

@@ -232,7 +232,7 @@ def refusal(call) -> str:
             "Line 3 has 3 fields, where the table has 2 columns (separated by ','). Put quotation "
             "marks around texts that hold the delimiter, or choose another one.",
         ),
-        (b'a,b\n1,"2\n3,4\n', "A quotation mark in row 2 is never closed."),
+        (b'a,b\n1,"2\n3,4\n', "A quotation mark in line 2 is never closed."),
         (
             bytes(range(256)),
             "This file is neither text nor Parquet nor NPY. Save the table as CSV and send that.",
@@ -396,13 +396,13 @@ def test_an_array_that_holds_no_points_is_refused(tmp_path, array, sentence):
 def test_an_array_cut_off_anywhere_is_refused_as_damaged(tmp_path, kept):
     path = npy(tmp_path / "a", np.arange(12.0).reshape(6, 2))
     path.write_bytes(path.read_bytes()[:kept])
-    assert refusal(lambda: look(path)).startswith("The NPY file is damaged or cut off (")
+    assert refusal(lambda: look(path)).startswith("The NPY file is damaged or cut off")
 
 
 def test_an_array_that_claims_more_than_it_has_is_refused(tmp_path):
     path = npy(tmp_path / "a", np.zeros((100, 2)))
     path.write_bytes(path.read_bytes().replace(b"(100, 2)", b"(999, 2)"))
-    assert refusal(lambda: look(path)).startswith("The NPY file is damaged or cut off (")
+    assert refusal(lambda: look(path)).startswith("The NPY file is damaged or cut off")
 
 
 def test_without_pyarrow_parquet_gets_a_sentence(tmp_path, monkeypatch):

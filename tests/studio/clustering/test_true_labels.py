@@ -184,7 +184,7 @@ def values(table: str, columns: list[str], truth: str) -> list[Any]:
 def test_an_upload_with_a_class_column_proposes_it_as_the_true_labels(form, tmp_path):
     path = tmp_path / "birds.csv"
     path.write_text("wing,species\n" + "".join(f"{i / 7},{'ab'[i % 2]}\n" for i in range(30)))
-    _, columns, truth, codes, _, _, table, preview, _ = form._brought(str(path), SimpleNamespace())
+    _, columns, truth, codes, _, _, table, preview, *_ = form._brought(str(path), SimpleNamespace())
     assert (columns["value"], truth["value"]) == (["wing"], "species")
     assert columns["choices"] == codes["choices"] == ["wing", "species"]
     assert truth["choices"] == [("Not known", ""), ("wing", "wing"), ("species", "species")]

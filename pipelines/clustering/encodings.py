@@ -1,0 +1,263 @@
+"""The encoding of a text file, found from its bytes.
+
+Where a mark or UTF-8 itself does not say it, each candidate is tried and judged by what it makes of
+the bytes: letters that its languages use often, words of one script, capitals only at the start. A
+table has few words, and statistics of running text say little of them.
+"""
+
+from __future__ import annotations
+
+import codecs
+import threading
+import unicodedata
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from pathlib import Path
+from typing import Literal, get_args
+
+from pipelines.errors import BadRequest, Stopped
+from pipelines.messages import Message
+
+Encoding = Literal[
+    "utf-8",
+    "utf-16",
+    "cp1252",
+    "cp1250",
+    "cp1251",
+    "cp1253",
+    "cp1254",
+    "cp1255",
+    "cp1256",
+    "koi8_r",
+    "mac_roman",
+    "gb18030",
+    "big5",
+    "shift_jis",
+    "euc_jp",
+    "cp949",
+]
+ENCODINGS: tuple[Encoding, ...] = get_args(Encoding)
+TITLES: dict[str, str] = {
+    "utf-8": "Unicode (UTF-8)",
+    "utf-16": "Unicode (UTF-16)",
+    "cp1252": "Western European (Windows-1252)",
+    "cp1250": "Central European (Windows-1250)",
+    "cp1251": "Cyrillic (Windows-1251)",
+    "cp1253": "Greek (Windows-1253)",
+    "cp1254": "Turkish (Windows-1254)",
+    "cp1255": "Hebrew (Windows-1255)",
+    "cp1256": "Arabic (Windows-1256)",
+    "koi8_r": "Cyrillic (KOI8-R)",
+    "mac_roman": "Western European (Mac)",
+    "gb18030": "Simplified Chinese (GB 18030)",
+    "big5": "Traditional Chinese (Big5)",
+    "shift_jis": "Japanese (Shift JIS)",
+    "euc_jp": "Japanese (EUC-JP)",
+    "cp949": "Korean (Windows-949)",
+}
+SAMPLE_BYTES = 1 << 20
+
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_CHINESE = (
+    "的一是不了在人有我他这为之大来以个中上们到说国和地也子时道出而要于就下得可你年生自会那后能对着事其里所去行过家"
+    "十用发天如然作方成者多日都三小军二无同么经法当起与好看学进种将还分此心前面又定见只主没公从名称城市区县省号类别"
+    "度量长宽高重价格数值组平均温湿面积人口北京上海广州深圳东西南江河湖"
+)
+_TRADITIONAL = (
+    "的一是不了在人有我他這為之大來以個中上們到說國和地也子時道出而要於就下得可你年生自會那後能對著事其裡所去行過家"
+    "十用發天如然作方成者多日都三小無同經當起與好看學進種將還分此心前面定見主沒公從名稱城市區縣省號類別度量長寬高重"
+    "價格數值組平均溫濕面積人口臺北高雄新竹南東西"
+)
+_KOREAN = (
+    "이다는에가을의하고지로서한기사시도인리자대어그나수은해것정일부동제구전보주성여라들상스조장과구공원비소아유미무경선생"
+    "계국내신연물방양세용우위실치간관교금년월명면번호이름값수량합계평균서울산광역"
+)
+_JAPANESE = (
+    "のにはをたがでてとしれさいるあらもこかまなっりきうくよけそやみせめお日一国人年大十二本中長出三時行見月分後前生"
+    "五間上東四今金九入学高円子外八六下来気小七山話女北午百書先名川千水半男西電校語土木聞食車何南万毎白天母火右"
+    "読友左休父雨数量値番号都市県区京阪アイウエオカキクケコサシスセソタチツテトナニハヒフマミメモラリルレロンー"
+)
+# What languages of a candidate use often; and a script that words in it are of.
+_CANDIDATES: tuple[tuple[Encoding, str, str], ...] = (
+    ("cp1252", "LATIN", "äöüßÄÖÜéèêëàâçîïôûùñáíóúãõåæøÅÆØÉÀÇÑ€°²³µ–’“”„«»ºª·"),
+    ("gb18030", "CJK", _CHINESE),
+    ("cp1251", "CYRILLIC", "оеаинтсрвлкмдпуяыьгзбчйхжшюцщэфОЕАИНТСРВЛКМДПУГЗБЧЖШЦЭФ№«»"),
+    ("cp1250", "LATIN", "ąćęłńśźżĄĆĘŁŃŚŹŻáčďéěíňóřšťúůýžÁČĎÉĚÍŇÓŘŠŤÚŮÝŽőűŐŰăâîșțäöüß€°"),
+    ("cp1254", "LATIN", "çğıöşüÇĞİÖŞÜâîû€°"),
+    ("cp1253", "GREEK", "αοιετσνηυρπκμλωςθγδάίόέήβχφύώξζψΑΟΙΕΤΣΝΗΥΡΠΚΜΛΩΘΓΔ"),
+    ("big5", "CJK", _TRADITIONAL),
+    ("shift_jis", "CJK", _JAPANESE),
+    ("cp949", "HANGUL", _KOREAN),
+    ("cp1255", "HEBREW", "יוהלאמתרבשנדקחעפצגכטםןסז"),
+    ("cp1256", "ARABIC", "اليمنتربعدهوسحكفقجشصطةأخضىئءذزثغظ"),
+    ("koi8_r", "CYRILLIC", "оеаинтсрвлкмдпуяыьгзбчйхжшюцщэфОЕАИНТСРВЛКМДПУГЗБЧЖШЦЭФ"),
+    ("euc_jp", "CJK", _JAPANESE),
+    ("mac_roman", "LATIN", "äöüßÄÖÜéèêëàâçîïôûùñáíóúãõåæøÅÆØÉÀÇÑ€°µ–’“”„"),
+)
+_CJK = ("CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA")
+_OFTEN, _COMMON, _LETTER, _SIGN, _STRANGE = 1.5, 0.9, 0.6, 0.0, -1.0
+_NEAR = 0.35  # scores this near leave a doubt
+
+
+@dataclass(frozen=True, slots=True)
+class FoundEncoding:
+    """The encoding of a file.
+
+    Attributes:
+        name: Python's name.
+        doubt: what speaks against being sure, or None.
+        others: encodings that its bytes may be in as well, likely ones first.
+    """
+
+    name: str
+    doubt: Message | None = None
+    others: tuple[Encoding, ...] = ()
+
+
+def find_encoding(path: Path, stop: threading.Event | None = None) -> FoundEncoding:
+    """Looks at all bytes of a file for UTF-8, and at the first megabyte for other encodings.
+
+    Raises:
+        BadRequest: it is not text.
+        Stopped: ``stop`` was set.
+    """
+    with path.open("rb") as file:
+        start = file.read(SAMPLE_BYTES)
+    for mark, name in _BOMS:
+        if start.startswith(mark):
+            return FoundEncoding(name)
+    even, odd = (start[side:4096:2].count(0) for side in (0, 1))
+    # Of line ends, digits and Latin letters in UTF-16 every other byte is 0.
+    most, least = max(even, odd), min(even, odd)
+    if most > 20 * least and most > 0.03 * min(2048, len(start) / 2):
+        return FoundEncoding("utf-16-be" if even > odd else "utf-16-le")
+    if even + odd or 0 in start:
+        raise BadRequest(
+            "This file is neither text nor Parquet nor NPY. Save the table as CSV and send that."
+        )
+    if _is_utf8(path, stop):
+        return FoundEncoding("utf-8")
+    return _guessed(path, start, stop)
+
+
+def _is_utf8(path: Path, stop: threading.Event | None) -> bool:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        for block in _blocks(path, stop):
+            decoder.decode(block)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _blocks(path: Path, stop: threading.Event | None):
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            if stop is not None and stop.is_set():
+                raise Stopped
+            yield block
+
+
+def _guessed(path: Path, start: bytes, stop: threading.Event | None) -> FoundEncoding:
+    lines = [line for line in start.splitlines() if not line.isascii()][:400]
+    if not lines:  # they come later: look there
+        lines = _later_lines(path, stop)
+    text = b"\n".join(line[:2000] for line in lines)
+    scores: dict[Encoding, float] = {}
+    for name, script, often in _CANDIDATES:
+        try:
+            scores[name] = _score(text.decode(name), script, frozenset(often))
+        except UnicodeDecodeError:
+            continue
+    if not scores:  # each forbids one of the bytes
+        return FoundEncoding("cp1252", _doubt("cp1252", text), ("mac_roman",))
+    best = max(scores, key=scores.__getitem__)
+    ranked = sorted(scores, key=scores.__getitem__, reverse=True)
+    others = [each for each in ranked if each != best and scores[each] > scores[best] - 2 * _NEAR]
+    return FoundEncoding(best, _doubt(best, text), tuple(others[:3]))
+
+
+def _later_lines(path: Path, stop: threading.Event | None) -> list[bytes]:
+    for block in _blocks(path, stop):
+        if lines := [line for line in block.splitlines() if not line.isascii()]:
+            return lines[:400]
+    return []
+
+
+def _doubt(name: str, text: bytes) -> Message:
+    words = [
+        word
+        for word in text.decode(name, "replace").replace(";", " ").replace(",", " ").split()
+        if not word.isascii()
+    ]
+    return Message(
+        "The bytes do not say their encoding; as {title} the first words are {words}. Choose "
+        "another if these are not right.",
+        title=TITLES[name],
+        words=", ".join(repr(word.strip("\"'")[:30]) for word in dict.fromkeys(words[:3])) or "–",
+    )
+
+
+def _score(text: str, script: str, often: frozenset[str]) -> float:
+    """How likely letters and words are, a mean over the characters beyond ASCII."""
+    total, count = 0.0, 0
+    for is_letter, group in groupby(text, str.isalpha):
+        word = "".join(group)
+        beyond = [each for each in word if not each.isascii()]
+        if not beyond:
+            continue
+        count += len(beyond)
+        if not is_letter:
+            total += sum(_OFTEN if each in often else _of_sign(each) for each in beyond)
+            continue
+        total += sum(_of_letter(each, script, often) for each in beyond)
+        total += _of_word(word, beyond, script)
+    return total / max(1, count)
+
+
+def _of_sign(character: str) -> float:
+    category = unicodedata.category(character)
+    return _STRANGE if category.startswith("C") else _SIGN - 0.5 * category.startswith("S")
+
+
+def _of_letter(letter: str, script: str, often: frozenset[str]) -> float:
+    if letter in often:
+        return _OFTEN
+    name = unicodedata.name(letter, "")
+    if script == "CJK":
+        if not name.startswith(_CJK):
+            return _STRANGE
+        # What the older standard GB 2312 or Big5 has among its first, common half.
+        return _COMMON if _is_common(letter) else -0.3
+    return _LETTER if name.startswith(script) else _STRANGE
+
+
+def _is_common(letter: str) -> bool:
+    for encoding, least, most in (("gb2312", 0xB0, 0xD7), ("big5", 0xA4, 0xC6)):
+        try:
+            if least <= letter.encode(encoding)[0] <= most:
+                return True
+        except UnicodeEncodeError:
+            continue
+    return False
+
+
+def _of_word(word: str, beyond: list[str], script: str) -> float:
+    """What the word as a whole takes away: mixed scripts, accents only, capitals amid it."""
+    lost = 0.0
+    if script == "LATIN":
+        if len(word) == len(beyond) > 1:  # of accents only
+            lost -= 1.5 * len(beyond)
+        elif len(beyond) > 0.7 * len(word) > 2:
+            lost -= 1.0 * len(beyond)
+    elif len(beyond) < len(word):
+        lost -= 2.0 * len(beyond)
+    capitals = sum(before.islower() and after.isupper() for before, after in pairwise(word))
+    return lost - 1.5 * capitals

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import pytest
+
+from pipelines.clustering.encodings import find_encoding
+
+WRITTEN = {
+    "cp1252": ["Name;Größe;Gewicht\nJörg;1,83;80,5\n", "Größe;x\n1;2\n", "année,prix\nété,5\n",
+               "niño;años\nPeña;5\n", "MÜLLER;GRÖSSE\n1;2\n", "São Paulo;5\n", "°C;µm\n1;2\n"],
+    "cp1250": ["město;počet\nPlzeň;5\n", "miasto;wartość\nŁódź;5\nGdańsk;3\n"],
+    "cp1251": ["город,x\nМосква,1\nПермь,2\n"],
+    "koi8_r": ["город,x\nМосква,1\nПермь,2\n"],
+    "cp1253": ["πόλη,x\nΑθήνα,5\n"],
+    "cp1254": ["şehir,sayı\nİzmir,5\nEskişehir,7\n"],
+    "cp1256": ["مدينة,x\nالقاهرة,5\n"],
+    "gb18030": ["城市,人口,面积\n北京,2189,16410\n", "长度,宽\n1,2\n", "姓名,年龄\n张伟,18\n",
+                "a,b\n是,1\n否,2\n"],
+    "big5": ["城市,人口\n臺北,5\n", "名稱,數值\n甲,1\n乙,2\n"],
+    "shift_jis": ["都市,人口\n東京,5\n大阪,6\n", "カナ,x\nアイウ,2\n"],
+    "euc_jp": ["都市,人口\n東京,5\n大阪,6\n"],
+    "cp949": ["도시,인구\n서울,5\n부산,6\n"],
+    "mac_roman": ["Größe;x\nJörg;2\n"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"), [(name, text) for name, texts in WRITTEN.items() for text in texts]
+)
+def test_an_encoding_is_found_from_a_few_words_and_doubted(tmp_path, encoding, text):
+    path = tmp_path / "upload"
+    path.write_bytes(text.encode(encoding))
+    found = find_encoding(path)
+    assert found.name == encoding
+    word = next(word for word in text.replace(";", ",").split(",") if not word.isascii())
+    assert word.split()[0] in str(found.doubt)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_an_encoding_that_the_bytes_say_is_not_doubted(tmp_path, encoding):
+    path = tmp_path / "upload"
+    path.write_bytes(("Größe;x\n" + "1;2\n" * 99).encode(encoding))
+    found = find_encoding(path)
+    assert (found.name, found.doubt, found.others) == (encoding, None, ())
+
+
+def test_bytes_of_no_encoding_after_a_megabyte_are_looked_at_too(tmp_path):
+    path = tmp_path / "upload"
+    path.write_bytes(b"name,x\n" + b"abc,1\n" * 200_000 + "Größe,2\n".encode("cp1252"))
+    found = find_encoding(path)
+    assert found.name == "cp1252"
+    assert "Größe" in str(found.doubt)

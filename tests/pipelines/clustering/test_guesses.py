@@ -1,0 +1,212 @@
+"""What is guessed of a table is said, with its doubt, and can be changed."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipelines.clustering.layout import Reading
+from pipelines.clustering.picking import Picking, pick
+from pipelines.clustering.tables import Table, look
+from pipelines.errors import BadRequest
+
+
+@pytest.fixture
+def looked(tmp_path):
+    """``looked(text, **reading)``: the table of a text."""
+
+    def table(text: str, written: str = "utf-8", **reading) -> Table:
+        path = tmp_path / "upload"
+        path.write_bytes(text.encode(written))
+        return look(path, Reading(**reading))
+
+    return table
+
+
+def doubts(table: Table, place: int) -> str:
+    return " ".join(map(str, table.columns[place].doubts))
+
+
+def values(table: Table, *names: str) -> list[list[float]]:
+    return pick(table, Picking(columns=names or table.suggested())).data.X.tolist()
+
+
+def guess(table: Table, what: str):
+    return next(each for each in table.guesses if each.what == what)
+
+
+# --- marks of numbers -----------------------------------------------------------------------------
+
+
+def test_numbers_that_can_be_read_in_two_ways_say_so_beside_their_column(looked):
+    table = looked("price;count\n12,50;1.250\n13,75;2.500\n9,00;3.125\n")
+    assert values(table) == [[12.5, 1250], [13.75, 2500], [9, 3125]]
+    assert doubts(table, 0) == ""
+    assert doubts(table, 1) == "'1.250' is read as 1250; if '.' is the decimal mark, it is 1.25."
+    assert table.columns[1].firsts[:2] == (("1.250", 1250), ("2.500", 2500))
+
+
+def test_both_marks_can_be_chosen_and_the_doubt_is_gone(looked):
+    text = "name\tcount\na\t12,345\nb\t8,125\n"
+    table = looked(text)
+    assert values(table) == [[12345], [8125]]
+    assert "if ',' is the decimal mark, it is 12.345" in doubts(table, 1)
+    chosen = looked(text, decimal=",")
+    assert values(chosen) == [[12.345], [8.125]]
+    assert doubts(chosen, 1) == ""
+    assert guess(chosen, "decimal").chosen
+    assert values(looked(text, thousands=",")) == [[12345], [8125]]
+    with pytest.raises(BadRequest, match="cannot be both"):
+        Reading(decimal=",", thousands=",")
+
+
+def test_a_number_of_other_marks_is_never_read_as_another_number(looked):
+    rows = "\n".join(f"{n},25;x" for n in range(300))
+    table = looked(f"a;b\n{rows}\n1.250;x\n2.5;x\n")
+    column = table.columns[0]
+    assert column.unreadable == 2
+    assert "written with other marks than most, such as '1.250'" in str(table.notes()[0])
+    assert column.most == 299.25
+    chosen = looked(f"a;b\n{rows}\n1.250;x\n2.5;x\n", decimal=",", thousands=".").columns[0]
+    assert (chosen.unreadable, chosen.most) == (1, 1250)
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ("a;b\n1 234,5;2\n12,0;3\n", 1234.5),
+        ("a;b\n1'234.50;2\n12.00;3\n", 1234.5),
+        ('a,b\n"1,23,456.50",2\n"12.00",3\n', 123456.5),
+        ("a\tb\n1.234.567\t2\n999\t3\n", 1234567),
+        ("a;b\n1,5E+03;2\n2,5E+00;3\n", 1500),
+    ],
+)
+def test_numbers_as_spreadsheets_of_several_countries_write_them(looked, text, first):
+    assert values(looked(text), "a")[0] == [first]
+
+
+def test_codes_and_long_numbers_are_doubted(looked):
+    table = looked("plz,id,x\n01067,9007199254740993,1\n80331,9007199254740995,2\n10115,12,5\n")
+    assert "begin with 0, such as '01067'" in doubts(table, 0)
+    assert "such as 9007199254740993, are rounded" in doubts(table, 1)
+    assert doubts(table, 2) == ""
+
+
+# --- header ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("head", ["region,2019,2020,2021", "region,2000,2010,2020", "x,0,1,2"])
+def test_years_and_numbers_of_columns_are_names(looked, head):
+    table = looked(f"{head}\nnorth,5.1,4.2,4.4\nsouth,1.5,2.5,3.5\n")
+    assert table.names == tuple(head.split(","))
+    assert "is taken for the names" in str(guess(table, "header").doubt)
+    assert guess(table, "header").others == (False,)
+    assert looked(f"{head}\nnorth,5,4,4\n", header=False).rows == 2
+
+
+@pytest.mark.parametrize(
+    "rows", ["1,2\n3,4", "2019,2020,2021\n2022,2023,2024", "0,1,2\n1,2,3", "a,1.5\nb,2.5"]
+)
+def test_numbers_that_go_on_below_are_data(looked, rows):
+    table = looked(rows + "\n")
+    assert table.rows == 2
+    assert not guess(table, "header").value
+
+
+def test_a_header_that_nothing_tells_apart_is_doubted(looked):
+    assert guess(looked("tree,bird\noak,wren\nelm,owl\n"), "header").doubt
+    assert guess(looked("a,b\n1,2\n3,4\n"), "header").doubt is None
+
+
+# --- index ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ",x,y\n0,1.5,2\n1,2.5,4\n2,3.5,7\n",  # pandas
+        ",x,y\n3,1.5,2\n8,2.5,4\n12,3.5,7\n",  # pandas, of some rows
+        '"","x","y"\n"1",1.5,2\n"2",2.5,4\n',  # R's write.csv
+        '"x" "y"\n"1" 1.5 2\n"2" 2.5 4\n',  # R's write.table
+        "Unnamed: 0,x,y\n0,1.5,2\n1,2.5,4\n",  # pandas, read and written again
+    ],
+)
+def test_a_nameless_rising_index_is_not_clustered_on_and_that_is_said(looked, text):
+    table = looked(text)
+    assert table.suggested() == ("x", "y")
+    assert table.columns[0].kind == "id"
+    assert "not among the suggested columns" in doubts(table, 0)
+    assert values(table, table.names[0])  # who chooses it has it
+
+
+def test_numbers_that_only_rise_or_have_a_name_are_measures(looked):
+    assert looked("time,x\n1,5\n2,4\n5,7\n").suggested() == ("time", "x")
+    assert looked(",x\n1.5,5\n2.5,4\n").suggested() == ("column 1", "x")
+    assert looked("1,5\n2,4\n5,7\n").suggested() == ("column 1", "column 2")
+
+
+# --- encoding and delimiter -----------------------------------------------------------------------
+
+
+def test_western_letters_are_not_taken_for_chinese_ones_and_another_can_be_chosen(looked):
+    text = "Größe;x\n1,5;2\n1,7;3\n"
+    table = looked(text, "cp1252")
+    assert table.names == ("Größe", "x")
+    assert "as Western European (Windows-1252) the first words are 'Größe'" in str(
+        guess(table, "encoding").doubt
+    )
+    chosen = looked(text, "cp1252", encoding="cp1250")
+    assert guess(chosen, "encoding").chosen
+    assert guess(chosen, "encoding").doubt is None
+
+
+def test_a_delimiter_beside_which_another_is_as_good_is_doubted(looked):
+    table = looked("ab;cd,ef\ngh;ij,kl\n")
+    assert guess(table, "delimiter").others
+    assert guess(looked("a,b\n1,2\n"), "delimiter").doubt is None
+
+
+# --- one reader -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a,b,c,\n1,2,3\n4,5,6\n",
+        "a,b,c,\n1,2,3,\n4,5,6,\n",
+        "a,b,c,,\n1,2,3\n4,5,6\n",
+        "a,b,c\n1,2,3,\n4,5,6,,\n",
+        'a b  c\n1  2 3\n"4" 5\t6\n',
+        "a|b|c\n--+--+--\n1|2|3\n4|5|6\n(2 rows)\n",
+    ],
+)
+def test_what_is_previewed_is_what_is_clustered(looked, text):
+    table = looked(text)
+    assert [row[:3] for row in table.preview] == [("1", "2", "3"), ("4", "5", "6")]
+    assert values(table, "a", "b", "c") == [[1, 2, 3], [4, 5, 6]]
+    assert table.short_rows == 0
+
+
+def test_rows_that_end_early_are_told(looked):
+    table = looked("a,b,c\n1,2,3\n4\n5,6\n7,8,9\n")
+    assert "2 of 4 rows have fewer fields" in str(table.notes()[0])
+    assert values(table) == [[1, 2, 3], [7, 8, 9]]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ('{"a": 1}', "JSON"),
+        ("[[1, 2], [3, 4]]", "JSON"),
+        ("<html><table>", "HTML"),
+        ('<?xml version="1.0"?>', "XML"),
+        ("-- MySQL dump 10.13\nCREATE TABLE t (a int);\nINSERT INTO t VALUES (1);\n", "SQL"),
+    ],
+)
+def test_texts_that_are_no_tables_are_called_by_their_kind(looked, text, kind):
+    with pytest.raises(BadRequest, match=f"This file is {kind}, not a table"):
+        looked(text)
+
+
+def test_a_field_of_any_length_gets_a_sentence(looked):
+    with pytest.raises(BadRequest, match=r"begins in line 2 has more than 131,072 characters"):
+        looked('a,b\n1,"' + "x\n" * 100_000)

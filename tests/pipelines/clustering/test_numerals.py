@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from pipelines.clustering.numerals import (
+    Evidence,
+    Form,
+    Marks,
+    find_marks,
+    form_of,
+    number_of,
+    numbers_from,
+)
+
+DOT, COMMA = Marks("."), Marks(",")
+
+
+@pytest.mark.parametrize(
+    ("cell", "marks", "value"),
+    [
+        ("1,234,567.5", Marks(".", ","), 1234567.5),
+        ("1.234.567,5", Marks(",", "."), 1234567.5),
+        ("1\u202f234\u202f567,5", Marks(",", " "), 1234567.5),
+        ("1\u00a0234,5", Marks(",", " "), 1234.5),
+        ("1’234’567.50", Marks(".", "'"), 1234567.5),
+        ("12,34,567", Marks(".", ","), 1234567),
+        ("−5,25", COMMA, -5.25),
+        ("1,5E+03", COMMA, 1500),
+        ("+.5", DOT, 0.5),
+        ("5.", DOT, 5),
+        ("-Inf", DOT, -math.inf),
+    ],
+)
+def test_numbers_of_many_countries(cell, marks, value):
+    assert number_of(cell, marks) == value
+    assert numbers_from([cell, "x", cell], marks).tolist()[::2] == [value, value]
+
+
+@pytest.mark.parametrize("cell", [
+    "1,2,3", "12,50", "1,2345", ",123", "0,123", "1,234.5.6", "1_000", "1e", "e5", "0x1F", "--5",
+    "", "1 2", "12:30", "True", "١٢", "1234,567", "1.5%",
+])  # fmt: skip
+def test_what_does_not_follow_the_marks_is_no_number_rather_than_another(cell):
+    assert math.isnan(number_of(cell, Marks(".", ",")))
+    assert np.isnan(numbers_from([cell], Marks(".", ",")))[0]
+
+
+@pytest.mark.parametrize(
+    ("cell", "form"),
+    [
+        ("1.250", Form(either=".")),
+        ("12,345", Form(either=",")),
+        ("0,125", Form(decimal=",")),
+        ("1234,567", Form(decimal=",", long=True)),
+        ("12,50", Form(decimal=",")),
+        ("1.234.567", Form(thousands=".")),
+        ("1.234,5", Form(decimal=",", thousands=".")),
+        ("1 234", Form(thousands=" ")),
+        ("1234", Form(long=True)),
+        ("1.2.2020", None),
+        ("1,2.3,4", None),
+        ("n.d.", None),
+    ],
+)
+def test_what_a_number_says_of_its_marks(cell, form):
+    assert form_of(cell) == form
+
+
+@pytest.mark.parametrize(
+    ("cells", "options", "marks"),
+    [
+        (["12,50", "1.250"], {}, Marks(",", ".")),
+        (["12.50", "1,250"], {}, Marks(".", ",")),
+        (["12,345", "8,100", "7"], {}, Marks(".", ",")),
+        (["12,345", "9,250"], {"semicolons": True}, COMMA),
+        (["12,345", "123456"], {}, COMMA),  # as thousands are not parted
+        (["1.250"], {}, DOT),
+        (["1.250"], {"decimal": ","}, Marks(",", ".")),
+        (["1.250"], {"thousands": "."}, Marks(",", ".")),
+        (["1.250"], {"decimal": ",", "thousands": "none"}, COMMA),
+        (["1 234,5", "12"], {}, Marks(",", " ")),
+        (["1'234.50"], {}, Marks(".", "'")),
+        (["7", "x"], {}, DOT),
+    ],
+)
+def test_the_marks_are_those_that_most_numbers_follow(cells, options, marks):
+    assert find_marks(Evidence.of(cells), **options) == marks
+
+
+def test_numbers_are_read_to_the_last_bit_in_all_marks():
+    values = np.random.default_rng(0).standard_normal(300) * 10.0 ** np.arange(-150, 150)
+    written = list(map(repr, values.tolist()))
+    assert (numbers_from(written, DOT) == values).all()
+    assert (numbers_from([each.replace(".", ",") for each in written], COMMA) == values).all()
