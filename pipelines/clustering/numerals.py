@@ -195,7 +195,8 @@ def numbers_from(cells: Sequence[str], marks: Marks) -> np.ndarray:
     """
     joined = "\n".join(cells)
     other = "," if marks.decimal == "." else "."
-    if other not in joined and not _NOT_PLAIN.search(joined := joined.replace(",", ".")):
+    lines = joined.count("\n") == len(cells) - 1  # none within a cell
+    if lines and other not in joined and not _NOT_PLAIN.search(joined := joined.replace(",", ".")):
         try:
             return np.array(list(map(float, joined.split("\n"))), dtype=np.float64)
         except ValueError:  # missing ones, signs amid digits

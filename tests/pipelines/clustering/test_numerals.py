@@ -90,6 +90,12 @@ def test_the_marks_are_those_that_most_numbers_follow(cells, options, marks):
     assert find_marks(Evidence.of(cells), **options) == marks
 
 
+def test_a_cell_of_two_lines_is_no_number_and_moves_no_other():
+    found = numbers_from(["1", "2\n3", "4"], DOT)
+    assert np.isnan(found).tolist() == [False, True, False]
+    assert found[2] == 4
+
+
 def test_numbers_are_read_to_the_last_bit_in_all_marks():
     values = np.random.default_rng(0).standard_normal(300) * 10.0 ** np.arange(-150, 150)
     written = list(map(repr, values.tolist()))
