@@ -440,6 +440,8 @@ for (const part of element.querySelectorAll("[data-words]")) {
   if (part.tagName === "BUTTON") {
     part.title = text;
     part.setAttribute("aria-label", text);
+  } else if (part.getAttribute("role") === "toolbar") {
+    part.setAttribute("aria-label", text);
   } else {
     part.textContent = text;
   }

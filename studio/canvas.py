@@ -21,9 +21,20 @@ from studio.i18n import LANGUAGES, texts
 OFFERED = "offered:"
 UNSENT = "unsent"  # in the place of an id: what is on the paper has not reached the server
 SIZES = (3, 6, 12, 24)  # pixels of a paper 512 pixels wide
-COLOURS = ("#000000", "#8a8a8a", "#ffffff", "#c8382a", "#eebb3d", "#3f8f4f", "#3565b0", "#7b4a2d")
+COLOURS = {
+    "black": "#000000",
+    "grey": "#8a8a8a",
+    "white": "#ffffff",
+    "red": "#c8382a",
+    "yellow": "#eebb3d",
+    "green": "#3f8f4f",
+    "blue": "#3565b0",
+    "brown": "#7b4a2d",
+}
 
 WORDS = {
+    **{name: name.capitalize() for name in COLOURS},
+    "tools": "Drawing tools",
     "paper": "Drawing paper",
     "invitation": "Draw here, or drop a picture",
     "eraser": "Eraser",
@@ -127,14 +138,14 @@ def _markup() -> str:
         for size in SIZES
     )
     colours = "".join(
-        f'<button type="button" data-colour="{colour}" title="{colour}" aria-label="{colour}">'
+        f'<button type="button" data-colour="{colour}" data-words="{name}">'
         f'<i style="background:{colour}"></i></button>'
-        for colour in COLOURS
+        for name, colour in COLOURS.items()
     )
     eraser = _button("eraser", "data-erases")
     acts = "".join(_button(act, f'data-do="{act}"') for act in ("undo", "redo", "clear", "open"))
     return (
-        '<div class="drawing"><div class="tools" role="toolbar">'
+        '<div class="drawing"><div class="tools" role="toolbar" data-words="tools">'
         f'<span class="sizes">{sizes}</span><span class="colours">{colours}</span>'
         f'<span class="acts">{eraser}{acts}</span></div>'
         '<div class="sheet-of-paper"><canvas width="512" height="512" tabindex="0" role="img">'

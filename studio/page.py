@@ -152,7 +152,7 @@ def labels(language: str) -> dict[str, str]:
 
 
 def _header(studio: Studio, page: gr.Blocks) -> None:
-    header = gr.HTML(elem_id="header")
+    header = gr.HTML(f'<div class="atelier-header">{views.BRAND}</div>', elem_id="header")
     timer = gr.Timer(HEADER_SECONDS)
 
     def show(request: gr.Request) -> str:

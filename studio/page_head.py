@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from pipelines.catalog import ASSETS
 from studio.accounts import owner_of
 from studio.gallery import owner_folder
-from studio.i18n import language_of
+from studio.i18n import language_of, translate
 from studio.rewriting import rewritten
 
 OPENING = re.compile(rb'<html\s+lang="en"|<head>')
@@ -54,9 +54,9 @@ def script(owner: str, language: str) -> str:
 
     ``atelier.person`` tells people apart who use one browser: what it keeps for each has that name.
     """
-    person = json.dumps(owner_folder(owner))
+    given = {"person": owner_folder(owner), "finished": translate("Finished.", language)}
     chinese = CHINESE if language == "zh" else ""
-    return f"<script>{chinese}window.atelier = {{person: {person}}};\n{_page_scripts()}</script>"
+    return f"<script>{chinese}window.atelier = {json.dumps(given)};\n{_page_scripts()}</script>"
 
 
 @cache

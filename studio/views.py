@@ -26,6 +26,7 @@ from studio.job import QUEUED
 from studio.widgets import Visitor
 
 if TYPE_CHECKING:
+    from studio.gallery import SavedPicture
     from studio.job import Job
     from studio.jobs import Jobs
 
@@ -33,6 +34,7 @@ PREVIEW_SIDE = 256  # pixels; more would not be seen in a picture that is still 
 _SHOWN_WORDS = 8  # of those never seen
 _LONG = 60  # characters of a fact that gets a line of its own
 _FEW = 4  # pictures shown large
+_SPOKEN = 80  # characters of a prompt by which its picture is called
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,9 @@ _MARK = (
 )
 
 
+BRAND = f'<h1 class="atelier-brand">{_MARK}Atelier</h1>'
+
+
 def header(facts: Sequence[tuple[str, str]], visitor: Visitor, name: str | None) -> str:
     """The brand and the facts about the machine.
 
@@ -97,8 +102,8 @@ def header(facts: Sequence[tuple[str, str]], visitor: Visitor, name: str | None)
             f'<span><b>{escape(name)}</b> · <form method="post" action="logout">'
             f"<button>{out}</button></form></span>"
         )
-    brand = f'<div class="atelier-brand">{_MARK}Atelier</div>'
-    return f'<div class="atelier-header">{brand}<div class="atelier-facts">{shown}</div></div>'
+    facts_shown = f'<div class="atelier-facts">{shown}</div>'
+    return f'<div class="atelier-header">{BRAND}{facts_shown}</div>'
 
 
 def empty(title: str, words: str, visitor: Visitor) -> str:
@@ -187,25 +192,27 @@ def board(
     visitor: Visitor,
     *,
     progress: Progressing | None = None,
-    pictures: Sequence[str] = (),
+    pictures: Mapping[str, str] | None = None,
     sheet: str | None = None,
     caption: Message | None = None,
     chosen: str | None = None,
     beside: str = "",
     summary: str = "",
     failure: str = "",
+    finished: Message | None = None,
 ) -> str:
     """The results' side: progress, preview, error and pictures of one job.
 
     Args:
         visitor: who looks.
         progress: of a job that is not finished.
-        pictures: ids in the order of painting.
+        pictures: ids in the order of painting, and what each is called (:func:`named`).
         sheet: id of the picture of the whole run.
         caption: what is to be seen on it.
         chosen: id of the picture whose settings are shown.
         beside: HTML that shows the chosen picture large, beside what it was made of.
         summary, failure: HTML from :func:`summary`, :func:`error` and :func:`again`.
+        finished: said to those who cannot see that the job has ended.
     """
     parts = [failure]
     if progress is not None:
@@ -219,6 +226,8 @@ def board(
     if pictures and not (beside and len(pictures) == 1):
         large = sheet is None and not beside
         parts.append(thumbnails(pictures, chosen, visitor, large=large))
+    if finished is not None:
+        parts.append(f'<p class="announced" hidden>{escape(visitor.say(finished))}</p>')
     parts.append(summary)
     return f'<div class="board">{"".join(parts)}</div>'
 
@@ -253,10 +262,13 @@ def _progress(progress: Progressing, visitor: Visitor) -> str:
         words.append(Message("{time} left", time=duration(progress.seconds_left)))
     share = 100 * progress.step / progress.total if progress.total else 0
     waiting = "" if progress.total and progress.state == "running" else " waiting"
-    shown = "".join(f"<span>{escape(visitor.say(word))}</span>" for word in words)
+    sentences = [escape(visitor.say(word)) for word in words]
+    shown = "".join(f"<span>{sentence}</span>" for sentence in sentences)
+    known = "" if waiting else f'aria-valuenow="{share:.0f}" '
     return (
-        f'<div class="progress" role="progressbar" aria-valuemin="0" aria-valuemax="100" '
-        f'aria-valuenow="{share:.0f}"><div class="bar{waiting}">'
+        f'<div class="progress" role="progressbar" aria-label="{escape(visitor.say("Progress"))}" '
+        f'aria-valuemin="0" aria-valuemax="100" {known}aria-valuetext="{", ".join(sentences)}">'
+        f'<div class="bar{waiting}">'
         f'<span style="width:{share:.1f}%"></span></div><div class="words">{shown}</div></div>'
     )
 
@@ -291,32 +303,52 @@ def preview_uri(image: Image.Image, side: int = PREVIEW_SIDE) -> str:
 # --- pictures -----------------------------------------------------------------------------------
 
 
+def named(rows: Sequence[SavedPicture], visitor: Visitor) -> dict[str, str]:
+    """Ids of pictures → what each is called where it cannot be seen, in their order."""
+    return {
+        row.id: visitor.say(
+            Message("Picture {number}: {prompt}", number=n, prompt=_first_words(row))
+        )
+        for n, row in enumerate(rows, 1)
+    }
+
+
+def _first_words(row: SavedPicture) -> str:
+    prompt = str(row.request.get("prompt") or row.parameters.partition("\n")[0])
+    return prompt if len(prompt) <= _SPOKEN else prompt[: _SPOKEN - 1].rstrip() + "…"
+
+
 def thumbnails(
-    ids: Sequence[str], chosen: str | None, visitor: Visitor, large: bool = False
+    pictures: Mapping[str, str], chosen: str | None, visitor: Visitor, large: bool = False
 ) -> str:
     """Pictures to choose from; the clicks are read by :data:`PICTURE_CLICKED`.
 
     Args:
-        ids: of the pictures.
+        pictures: ids and names (:func:`named`).
         chosen: the one that is marked.
         visitor: who looks.
         large: show few pictures at full size instead of as thumbnails.
     """
-    form = "one" if len(ids) == 1 else "few" if len(ids) <= _FEW else ""
+    form = "one" if len(pictures) == 1 else "few" if len(pictures) <= _FEW else ""
     full = large and bool(form)
-    cells = "".join(_picture(id, id == chosen, full, visitor) for id in ids)
+    cells = "".join(
+        _picture(id, name, id == chosen, full, visitor) for id, name in pictures.items()
+    )
     return f'<div class="pictures {form if full else "gallery"}">{cells}</div>'
 
 
-def _picture(id: str, chosen: bool, full: bool, visitor: Visitor) -> str:
+def _picture(id: str, name: str, chosen: bool, full: bool, visitor: Visitor) -> str:
     source = f"pictures/{escape(id)}.png" if full else f"thumbnails/{escape(id)}.webp"
     title = escape(visitor.say("Show the settings of this picture"))
     return (
         f'<button type="button" class="picture{" chosen" if chosen else ""}" '
         f'data-id="{escape(id)}" aria-pressed="{str(chosen).lower()}" title="{title}">'
-        f'<img src="{source}" alt="{title}" loading="lazy"></button>'
+        f'<img src="{source}" alt="{escape(name)}" loading="lazy"></button>'
     )
 
+
+# Of every board: what ends on it is said to those who cannot see it.
+ANNOUNCED = "watch('value', () => atelier.announce(element, props.value || ''));\n"
 
 PICTURE_CLICKED = """
 element.addEventListener('click', event => {
@@ -348,8 +380,9 @@ def details(
     parts = []
     if id is not None and large:
         source = f"pictures/{escape(id)}.png"
+        larger = escape(visitor.say("The picture in full size"))
         parts.append(f'<a href="{source}" target="_blank" rel="noopener">'
-                     f'<img src="{source}" alt=""></a>')  # fmt: skip
+                     f'<img src="{source}" alt="{larger}"></a>')  # fmt: skip
     parts.append(f'<div class="prompt">{escape(str(parameters.get("prompt", "")))}</div>')
     if negative := parameters.get("negative_prompt"):
         name = escape(visitor.say("Negative prompt"))

@@ -1,21 +1,27 @@
-// Tells those who cannot see the page that a job on a board has ended: the words of its element of
-// the class "announced", in a live region of the page.
+// Tells those who cannot see the page that a job on a board has ended, in a live region of the page.
 
 (() => {
   const region = document.createElement("div");
   region.id = "announcer";
   region.setAttribute("role", "status");
   document.addEventListener("DOMContentLoaded", () => document.body.append(region));
-  const running = new WeakSet();
+  const running = new WeakSet(); // boards that show progress, and tabs whose button has been pressed
+  addEventListener("click", (event) => {
+    const button = event.target.closest?.("button.primary");
+    if (button) running.add(button.closest(".bench") || button);
+  }, true);
 
-  // To be called whenever a board has been drawn.
-  atelier.announce = (board) => {
-    if (board.querySelector('[role="progressbar"]')) {
+  // To be called whenever a board shows other HTML.
+  atelier.announce = (board, html) => {
+    if (html.includes('role="progressbar"')) {
       running.add(board);
       return;
     }
-    if (!running.delete(board)) return; // it shows what was there before the page
-    const words = [...board.querySelectorAll(".announced, .error")].map((each) => each.dataset.announced || each.textContent);
-    region.textContent = words.join(" ");
+    const ended = [board, board.closest(".bench")].filter((each) => running.delete(each));
+    if (!ended.length) return; // it shows what was there before the page
+    const shown = new DOMParser().parseFromString(html, "text/html");
+    if (shown.querySelector(".error")) return; // an alert, which speaks for itself
+    const words = shown.querySelector(".announced") || shown.querySelector(".summary");
+    region.textContent = words?.textContent || atelier.finished;
   };
 })();

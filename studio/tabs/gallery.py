@@ -92,7 +92,7 @@ class Tab:
         except UserError as error:
             return [views.error(error.message, visitor), gr.update(visible=False)]
         if rows:
-            shown = views.thumbnails([row.id for row in rows[:limit]], chosen, visitor)
+            shown = views.thumbnails(views.named(rows[:limit], visitor), chosen, visitor)
         elif text.strip():
             shown = views.empty(
                 "No prompt has these words", "Try fewer words, or clear the search.", visitor

@@ -57,7 +57,7 @@ class JobBoard:
         # The server keeps the id, so that no page can name another job than the one it shows.
         self.job_id = gr.State(None)
         self._turns = gr.State(Turns())
-        self.board = gr.HTML(elem_id=f"{name}-board", js_on_load=script)
+        self.board = gr.HTML(elem_id=f"{name}-board", js_on_load=views.ANNOUNCED + (script or ""))
         self._stop = gr.Button(
             label("Stop"), size="sm", visible=False, elem_id=f"{name}-stop", elem_classes="quiet"
         )

@@ -76,7 +76,9 @@ class MergeForm:
         with gr.Row():
             self._merge = gr.Button(label("Merge"), variant="primary", elem_id="shelf-merge")
             self._cancel = gr.Button(label("Cancel"), visible=False, elem_id="shelf-merge-cancel")
-        self._board = gr.HTML(elem_id="shelf-merging", js_on_load=views.AGAIN_CLICKED)
+        self._board = gr.HTML(
+            elem_id="shelf-merging", js_on_load=views.ANNOUNCED + views.AGAIN_CLICKED
+        )
 
     def _draw_row(self, number: int) -> None:
         picker = from_field(

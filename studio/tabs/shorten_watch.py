@@ -46,7 +46,9 @@ class ShortenWatch(WorkWatch["Shortening"]):
             earlier="Shortened models",
             states=_STATES,
         )
-        self._board = gr.HTML(elem_id="shorten-board", js_on_load=shorten_views.BOTH_CLICKED)
+        self._board = gr.HTML(
+            elem_id="shorten-board", js_on_load=views.ANNOUNCED + shorten_views.BOTH_CLICKED
+        )
         with gr.Row(elem_classes="actions"):
             self._stop = self._button("Stop", "stop")
             self._resume_it = self._button("Resume", "resume")

@@ -51,7 +51,7 @@ class TrainingWatch(WorkWatch["Training"]):
             earlier="Trainings",
             states=_STATES,
         )
-        self._board = gr.HTML(elem_id="train-board")
+        self._board = gr.HTML(elem_id="train-board", js_on_load=views.ANNOUNCED)
         with gr.Row(elem_classes="actions"):
             self.stop = self._button("Stop and keep what is learnt", "stop")
             self.resume = self._button("Resume", "resume")

@@ -17,7 +17,7 @@ import gradio as gr
 from pipelines.errors import UserError
 from pipelines.messages import Message
 from studio import sheet_views, views
-from studio.job import CANCELLED, QUEUED
+from studio.job import CANCELLED, DONE, QUEUED
 from studio.metadata import parse_parameters
 from studio.reuse import fields_of
 from studio.tabs.details import Details
@@ -46,7 +46,7 @@ class Watch:
         beside: HTML that shows a picture large, beside what it was made of; empty: as it is.
     """
 
-    CLICKED = views.PICTURE_CLICKED + views.AGAIN_CLICKED
+    CLICKED = views.ANNOUNCED + views.PICTURE_CLICKED + views.AGAIN_CLICKED
 
     def __init__(
         self,
@@ -191,14 +191,14 @@ class Watch:
             views.Progressing.of(self.studio.jobs, job),
             preview=views.preview_uri(preview) if preview is not None else None,
         )
-        pictures = self._pictures(visitor, job)
+        pictures = views.named(self._pictures(visitor, job), visitor)
         return views.board(visitor, progress=progress, pictures=pictures, failure=failures)
 
     def _finished(self, visitor: Visitor, job: Job, failures: str) -> list[Any]:
         pictures = self._pictures(visitor, job)
         if not pictures:
             return [self._board_of(visitor, job, None, failures), *self._idle(job.id)]
-        first = self.studio.gallery.get(visitor.owner.id, pictures[0])
+        first = pictures[0]
         details = self.details.shown(parse_parameters(first.parameters), visitor, first.id)
         idle = self._idle(job.id)[:2]
         return [self._board_of(visitor, job, first.id, failures), *idle, *details]
@@ -207,21 +207,23 @@ class Watch:
         """The board of a finished job."""
         rows = self.studio.gallery.of_job(visitor.owner.id, job.id)
         shown_large = [self.beside(visitor, row) for row in rows if row.id == chosen]
+        painted = views.named([row for row in rows if row.position >= 0], visitor)
         again, cancelled = views.again(visitor), job.state == CANCELLED
         return views.board(
             visitor,
-            pictures=[row.id for row in rows if row.position >= 0],
+            pictures=painted,
             sheet=next((row.id for row in rows if row.position < 0), None),
             caption=sheet_views.caption(job),
             chosen=chosen,
             beside="".join(shown_large),
             summary=views.summary(_outcome(job), visitor) + (again if cancelled else ""),
             failure=failures + (_failure(job, visitor) + again if job.error is not None else ""),
+            finished=_announcement(job, list(painted.values())),
         )
 
-    def _pictures(self, visitor: Visitor, job: Job) -> list[str]:
+    def _pictures(self, visitor: Visitor, job: Job) -> list[SavedPicture]:
         rows = self.studio.gallery.of_job(visitor.owner.id, job.id)
-        return [row.id for row in rows if row.position >= 0]
+        return [row for row in rows if row.position >= 0]
 
     def _failure_of(self, visitor: Visitor, job_id: str) -> str:
         return _failure(self.studio.jobs.get(visitor.owner.id, job_id), visitor)
@@ -229,6 +231,15 @@ class Watch:
 
 def _failure(job: Job, visitor: Visitor) -> str:
     return views.error(job.error, visitor) if job.error is not None else ""
+
+
+def _announcement(job: Job, names: list[str]) -> Message | None:
+    """What is said aloud of a job that has painted pictures of these names."""
+    if job.state != DONE or not names:
+        return None
+    if len(names) == 1:
+        return Message("Finished: {picture}", picture=names[0])
+    return Message("Finished: {count} pictures", count=len(names))
 
 
 def _outcome(job: Job) -> list[Message]:

@@ -31,13 +31,6 @@ def test_other_browsers_get_an_english_page(visit):
     expect(page.locator("#header")).to_contain_text("Device")
 
 
-def test_no_label_is_left_as_a_marker(visit):
-    page = visit()
-    for tab in TABS:
-        page.get_by_role("tab", name=tab).click()
-        assert "i18n" not in page.inner_text("body")
-
-
 def test_a_phone_never_scrolls_sideways(visit):
     page = visit(**PHONE)
     for tab in TABS:

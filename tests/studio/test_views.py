@@ -24,7 +24,7 @@ ATTACK = "<img src=x onerror=alert(1)>\"'</script>"
         views.details({"prompt": ATTACK, "negative_prompt": ATTACK, "Model": ATTACK}, ENGLISH),
         views.details({ATTACK: ATTACK}, ENGLISH, id=ATTACK, large=True),
         views.details({ATTACK: ATTACK}, ENGLISH, unused=[ATTACK]),
-        views.thumbnails([ATTACK], ATTACK, ENGLISH),
+        views.thumbnails({ATTACK: ATTACK}, ATTACK, ENGLISH),
         views.unknown_words([ATTACK], ENGLISH),
         views.error(Message("There is no model called {model}.", model=ATTACK), ENGLISH),
         views.header([(ATTACK, ATTACK)], ENGLISH, ATTACK),
@@ -52,6 +52,27 @@ def test_progress_says_step_share_and_time_left():
     assert "Step 5 of 20" in html
     assert "width:25.0%" in html
     assert "1 min 35 s left" in html
+
+
+def test_a_progress_bar_has_a_name_and_its_words_for_those_who_do_not_see_it():
+    html = views.board(ENGLISH, progress=views.Progressing("running", step=5, total=20))
+    assert 'aria-label="Progress"' in html
+    assert 'aria-valuenow="25"' in html
+    assert 'aria-valuetext="Step 5 of 20"' in html
+    assert "aria-valuenow" not in views.board(ENGLISH, progress=views.Progressing("queued"))
+
+
+def test_pictures_are_called_by_their_numbers_and_first_words():
+    rows = [
+        SimpleNamespace(id="one", request={"prompt": "a <red> mug"}, parameters=""),
+        SimpleNamespace(id="two", request={}, parameters="a duck " * 20 + "\nSteps: 3"),
+    ]
+    names = views.named(rows, ENGLISH)
+    assert names["one"] == "Picture 1: a <red> mug"
+    assert names["two"].startswith("Picture 2: a duck a duck")
+    assert names["two"].endswith("…")
+    assert len(names["two"]) <= len("Picture 2: ") + 80
+    assert 'alt="Picture 1: a &lt;red&gt; mug"' in views.thumbnails(names, None, ENGLISH)
 
 
 @pytest.mark.parametrize(("position", "words"), [(1, "next in the queue"), (3, "place 3")])

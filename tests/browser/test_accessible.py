@@ -1,0 +1,96 @@
+"""The page for those who see little or nothing, or use it by touch: WCAG 2.2 AA, by axe-core."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import axe_playwright_python
+import pytest
+from playwright.sync_api import Page, expect
+
+AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
+# The last three rules are not among those that axe-core runs for these tags by itself.
+OPTIONS = {
+    "runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]},
+    "rules": {
+        name: {"enabled": True}
+        for name in ("target-size", "label-content-name-mismatch", "page-has-heading-one")
+    },
+    "resultTypes": ["violations"],
+}
+# Gradio's own: rule and a class of the element.
+EXCEPTIONS = {("label-content-name-mismatch", "upload-container")}
+STILL = "*, *::before, *::after { transition: none !important; animation: none !important; }"
+PHONE = {"width": 390, "height": 844}
+DESKTOP = {"width": 1280, "height": 900}
+SCHEMES = ("light", "dark")
+
+
+def prepared(page: Page) -> Page:
+    page.add_style_tag(content=STILL)  # a colour on its way to another one is none of the page's
+    page.evaluate(f"{AXE};1")
+    return page
+
+
+def violations(page: Page, scheme: str) -> list[str]:
+    """What axe-core finds on the page as it is, in words."""
+    page.emulate_media(color_scheme=scheme)
+    expect(page.locator("body.dark")).to_have_count(int(scheme == "dark"))
+    page.mouse.move(0, 0)
+    found = page.evaluate("options => axe.run(document, options)", OPTIONS)["violations"]
+    return [
+        f"{violation['id']}: {node['html'][:200]} {node['failureSummary']}"
+        for violation in found
+        for node in violation["nodes"]
+        if not any(rule == violation["id"] and name in node["html"] for rule, name in EXCEPTIONS)
+    ]
+
+
+def tabs(page: Page) -> Iterator[str]:
+    """Opens each tab in turn, whatever tabs there are; its id."""
+    buttons = page.locator("#tabs > .tab-wrapper .tab-container:not(.visually-hidden) [role=tab]")
+    expect(buttons.last).to_be_visible()
+    for id in buttons.evaluate_all("buttons => buttons.map(button => button.dataset.tabId)"):
+        page.click(f"[role=tab][data-tab-id={id}]")
+        expect(page.locator(f"[role=tab][data-tab-id={id}]")).to_have_attribute(
+            "aria-selected", "true"
+        )
+        yield id
+
+
+def test_no_tab_breaks_a_rule_and_no_label_is_left_as_a_marker(visit):
+    """Light and dark by turns; all combinations are in the deep test."""
+    page = prepared(visit())
+    found = {}
+    for number, id in enumerate(tabs(page)):
+        found[id] = violations(page, SCHEMES[number % 2])
+        assert "i18n" not in page.inner_text("body"), id
+    assert len(found) > 5
+    assert {id: each for id, each in found.items() if each} == {}
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize("locale", ["en-US", "zh-CN"])
+def test_no_tab_breaks_a_rule_in_any_language_theme_or_width(visit, locale, viewport):
+    page = prepared(visit(locale=locale, viewport=viewport))
+    found = {(id, scheme): violations(page, scheme) for id in tabs(page) for scheme in SCHEMES}
+    page.click("[role=tab][data-tab-id=gallery]")
+    page.locator("#gallery-pictures .picture").last.click()
+    expect(page.locator("#gallery-details .prompt")).to_be_visible()
+    page.click("#delete")
+    page.locator("#delete-for-good").wait_for()
+    found |= {("a chosen picture", scheme): violations(page, scheme) for scheme in SCHEMES}
+    assert {where: each for where, each in found.items() if each} == {}
+
+
+def test_pictures_have_names_and_what_is_finished_is_said(visit):
+    page = visit()
+    page.fill("#prompt textarea", "a yellow duck")
+    page.fill("#steps input[type=number]", "2")
+    page.click("#paint")
+    expect(page.locator("#announcer")).to_have_text("Finished: Picture 1: a yellow duck")
+    picture = page.get_by_role("button", name="Picture 1: a yellow duck")
+    expect(picture).to_be_visible()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Atelier")
