@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipelines.errors import UserError
 from studio.accounts import Made, choose_accounts
@@ -23,6 +24,9 @@ from studio.environment import (
 )
 from studio.home import find_home
 from studio.proxies import read_root_path
+
+if TYPE_CHECKING:
+    from studio.jobs import Unfinished
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
@@ -86,7 +90,11 @@ def run(flags: argparse.Namespace) -> int:
         if flags.share:
             threading.Thread(target=share, args=(port, studio.home), daemon=True).start()
 
-    server = Server(build_app(studio, warm_up), announce, flags.log_level)
+    def say_goodbye() -> None:
+        if line := farewell(studio.unfinished):
+            print_line(line)
+
+    server = Server(build_app(studio, warm_up), announce, flags.log_level, say_goodbye)
     server.run(sockets=[listener])
     if failures:
         raise failures[0]
@@ -120,6 +128,21 @@ def greeting(host: str, port: int, made: list[Made], host_key: str | None) -> st
     if host_key:
         lines.append(f"Your own way in, once: {address}/login?key={host_key}")
     return "\n".join(lines)
+
+
+def farewell(unfinished: Unfinished) -> str | None:
+    """What the terminal shows at the end: what goes on at the next start, if anything."""
+    if unfinished.running is None and not unfinished.queued:
+        return None
+    waiting = f"{unfinished.queued} queued job{'s' if unfinished.queued != 1 else ''}"
+    parts = [
+        f"the running job ({unfinished.running.replace('_', ' ')})" if unfinished.running else "",
+        waiting if unfinished.queued else "",
+    ]
+    line = f"Atelier is closed. At the next start {' and '.join(filter(None, parts))} will go on."
+    if unfinished.ending:
+        line += " It is still saving what it has; that ends by itself."
+    return line
 
 
 def is_loopback(host: str) -> bool:

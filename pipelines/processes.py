@@ -38,6 +38,8 @@ DONE, FAILED, TAKEN = 0, 1, 3
 """Exit codes: done or stopped as was asked; failed, the progress says why; another is at work."""
 
 LOOK_SECONDS = 0.2  # how often the progress is read
+STARTING_SECONDS = 1.0  # for which one that is still starting is asked to stop before it is ended
+ENDING_SECONDS = 1.0
 _LOG_LINES = 12  # of the log, shown where a process ended without a word
 
 
@@ -213,26 +215,48 @@ def follow(
 ) -> Iterator[dict[str, Any]]:
     """The lines of progress as they come, until the process has ended; passes a stop on to it.
 
-    Where it has passed it on, it yields ``{"event": "stopping"}``.
+    Where it has passed it on, it yields ``{"event": "stopping"}``. A process that has not come to
+    its first step by then looks for no stop, and has nothing to lose: it is ended, and
+    ``{"event": "ended"}`` is yielded.
 
     Args:
         process: None: it was found at work.
         heard: bytes of progress that are known already.
     """
-    asked = False
+    asked: float | None = None
+    stepping = False
     while True:
         # A launcher that was killed may leave its process at work.
         over = (process is None or process.poll() is not None) and not folder.running
         lines, heard = folder.progress(heard)
+        stepping = stepping or any(line["event"] == "step" for line in lines)
         yield from lines
         if over:
             return
-        if stop.is_set() and not asked:
+        if stop.is_set() and asked is None:
             folder.ask_to_stop()
-            asked = True
+            asked = time.monotonic()
             yield {"event": "stopping"}
+        late = asked is not None and time.monotonic() - asked > STARTING_SECONDS
+        if late and process is not None and not stepping:
+            end(process)
+            yield {"event": "ended"}
+            return
         if not lines:
             time.sleep(LOOK_SECONDS)
+
+
+def end(process: subprocess.Popen) -> None:
+    """Ends a process that :func:`start` has started, with all that it has started itself."""
+    for number in ("SIGTERM", "SIGKILL"):
+        if not hasattr(os, "killpg"):  # Windows
+            process.kill()
+        else:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, getattr(signal, number))
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(ENDING_SECONDS)
+    # What the launcher had started may have outlived it for a moment.
 
 
 def error_of(line: dict[str, Any]) -> UserError:

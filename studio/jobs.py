@@ -6,19 +6,20 @@ was queued or running when the studio stopped is queued again when it starts.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import secrets
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import BadRequest, Busy, NotFound, stored
+from pipelines.errors import BadRequest, Busy, NotFound, UserError, stored
 from studio.accounts import is_guest
 from studio.job import DONE, QUEUED, RUNNING, Job, job_of
 from studio.waiting import seconds_to_turn, usual_seconds
-from studio.worker import Worker
+from studio.worker import CLOSE_SECONDS, Worker
 
 if TYPE_CHECKING:
     import sqlite3
@@ -29,6 +30,22 @@ if TYPE_CHECKING:
     from studio.gallery import Gallery
     from studio.settings import StoredSettings
     from studio.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """What a studio that closes leaves for its next start.
+
+    Attributes:
+        running: kind of the job that was running, or None.
+        queued: how many jobs wait behind it.
+        ending: whether what ran has not ended yet, as a trainer that saves what it has learnt.
+    """
+
+    running: str | None
+    queued: int
+    ending: bool = False
+
 
 REMEMBERED = 200  # finished jobs that are looked at for how long each kind takes
 
@@ -57,9 +74,17 @@ class Jobs:
         """Takes up what an earlier studio has left, and starts the worker."""
         self._worker.start()
 
-    def close(self, seconds: float = 10.0) -> None:
-        """Stops the worker; the running job goes back to the queue for the next start."""
+    def close(self, seconds: float = CLOSE_SECONDS) -> Unfinished:
+        """Stops the worker; the running job goes back to the queue for the next start.
+
+        Returns:
+            What the next start will go on with.
+        """
+        running, queued = self._worker.running, 0
+        with contextlib.suppress(UserError):
+            queued = self.counts()[QUEUED]
         self._worker.close(seconds)
+        return Unfinished(running and running.kind, queued, self._worker.busy)
 
     def told_of_endings(self, tell: Callable[[], object]) -> AbstractContextManager[None]:
         """``tell()`` is called in the worker's thread whenever a job has ended; must not raise."""

@@ -8,6 +8,7 @@ import itertools
 import logging
 import os
 import shutil
+import signal
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -52,7 +53,7 @@ from studio.gallery import Gallery
 from studio.home import HomeLock, prepare_home
 from studio.inputs import Inputs
 from studio.inside import Inside
-from studio.jobs import Job, Jobs
+from studio.jobs import Job, Jobs, Unfinished
 from studio.loras import Loras
 from studio.machine import CacheOnDemand, Machine
 from studio.passwords import load_secret
@@ -60,6 +61,7 @@ from studio.prunings import SHORTEN, Prunings
 from studio.sessions import EndedSessions
 from studio.settings import StoredSettings
 from studio.store import Store
+from studio.streams import EndedStreams, OpenStreams
 from studio.subjects import KIND as LEARNING
 from studio.subjects import Subjects
 from studio.trainings import Trainings
@@ -108,10 +110,12 @@ class Studio:
             trainings, clusterings, prunings, conversations, exchange, answers, keys, accounts: the
             services.
         machine: the device, once it is known.
+        unfinished: what goes on at the next start, once it is closed.
     """
 
     def __init__(self, options: Options) -> None:
         self.options = options
+        self.unfinished = Unfinished(None, 0)
         self.home = prepare_home(options.home)
         with contextlib.ExitStack() as parts:  # closed in reverse order
             parts.enter_context(HomeLock(self.home))
@@ -140,7 +144,6 @@ class Studio:
                 load_secret(self.home), options.accounts, EndedSessions(self.store)
             )
             self.jobs = Jobs(self.store, self.cache, ENGINES, self.gallery, self.settings)
-            parts.callback(self.jobs.close)
             self.trainings = Trainings(
                 self.home, self.loras, self.machine, self.subjects, self.jobs
             )
@@ -277,6 +280,7 @@ class Studio:
     def close(self) -> None:
         """Stops the workers (a running job goes back to the queue) and lets go of everything."""
         self.store.stop_waiting()
+        self.unfinished = self.jobs.close()
         self._parts.close()
 
 
@@ -391,6 +395,8 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     )
     if root_path:
         app.add_middleware(BelowPath, root_path=root_path)
+    app.state.streams = OpenStreams()
+    app.add_middleware(EndedStreams, streams=app.state.streams)
     return app
 
 
@@ -431,11 +437,16 @@ class Server(uvicorn.Server):
 
     Args:
         on_started: called once requests are answered.
+        on_stopped: called once all is closed.
         log_level: of uvicorn's own log; ``"debug"`` and ``"info"`` show each request.
     """
 
     def __init__(
-        self, app: FastAPI, on_started: Callable[[], None], log_level: str = "warning"
+        self,
+        app: FastAPI,
+        on_started: Callable[[], None],
+        log_level: str = "warning",
+        on_stopped: Callable[[], None] = lambda: None,
     ) -> None:
         config = uvicorn.Config(
             app,
@@ -448,12 +459,36 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
         logging.getLogger("uvicorn.error").addFilter(OncePerMinute())
-        self._on_started = on_started
+        self._on_started, self._on_stopped = on_started, on_stopped
+        self._streams = getattr(app.state, "streams", OpenStreams())
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             self._on_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._streams.end_all()
+        await super().shutdown(sockets)
+        self._on_stopped()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """A terminal that is closed ends the studio in order, unless ``nohup`` asks for it to stay.
+
+        uvicorn does so for SIGINT and SIGTERM alone.
+        """
+        hangup = getattr(signal, "SIGHUP", None)  # not on Windows
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        with super().capture_signals():
+            if hangup is None or not in_main_thread or signal.getsignal(hangup) == signal.SIG_IGN:
+                yield
+                return
+            before = signal.signal(hangup, lambda *_: self.stop())
+            try:
+                yield
+            finally:
+                signal.signal(hangup, before)
 
     def stop(self) -> None:
         self.should_exit = True

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 MAX_CRASHES = 2  # a job on which the studio has died more often in a row is not tried again
 RETRY_SECONDS = 2.0  # between two tries to write to a database that refuses it
+CLOSE_SECONDS = 3.0  # a service's manager kills what does not end soon
 WRITE_SECONDS = 0.25  # between two writes of a running job's progress
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -96,15 +97,31 @@ class Worker:
         self._thread = threading.Thread(target=self._work, name="worker", daemon=True)
         self._thread.start()
 
-    def close(self, seconds: float = 10.0) -> None:
-        """Stops; the running job goes back to the queue for the next start."""
+    def close(self, seconds: float = CLOSE_SECONDS) -> None:
+        """Stops; the running job goes back to the queue for the next start.
+
+        Args:
+            seconds: for which an engine may finish its step; what it still does then is lost.
+        """
         with self._wake:
             self._closing = True
             if self.running is not None:
                 self.running.stop.set()
             self._wake.notify_all()
-        if self._thread is not None:
+        if self.busy:
             self._thread.join(seconds)
+            if self._thread.is_alive() and (running := self.running) is not None:
+                with contextlib.suppress(UserError):
+                    self._store.write(
+                        "UPDATE jobs SET state = ?, step = 0, note = NULL "
+                        "WHERE id = ? AND state = ? AND NOT stopping",
+                        (QUEUED, running.job_id, RUNNING),
+                    )
+
+    @property
+    def busy(self) -> bool:
+        """Whether its thread is at work, or waits for some."""
+        return self._thread is not None and self._thread.is_alive()
 
     def wake(self) -> None:
         """To be called when a job has been queued."""
@@ -210,7 +227,8 @@ class Worker:
             except Stopped:
                 pass  # the studio closes while the database cannot be used: it is run next time
             except Exception:
-                _log.exception("the end of job %s was not written", running.job_id)
+                if not self._closing:  # else it is run again at the next start
+                    _log.exception("the end of job %s was not written", running.job_id)
             finally:
                 with self._wake:
                     self.running = None
@@ -248,6 +266,8 @@ class Worker:
         except UserError as error:
             self._end(running, FAILED, error=error.message)
         except Exception as error:
+            if self._closing:  # what it works on has been closed: it is run again at the next start
+                return
             _log.exception("job %s (%s) failed", job.id, job.kind)
             self._end(running, FAILED, error=self._unforeseen(error))
         else:

@@ -81,7 +81,7 @@ class Answers:
         self._keeper = threading.Thread(target=self._keep_on, name="chat keeper", daemon=True)
         self._keeper.start()
 
-    def close(self, seconds: float = 5.0) -> None:
+    def close(self, seconds: float = 1.0) -> None:
         """Stops all answers and waits a little for their last words; they can be gone on with."""
         self._places.close()
         with self._lock:

@@ -14,6 +14,8 @@ import httpx
 import pytest
 
 import app
+from studio.jobs import Unfinished
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 
@@ -64,19 +66,39 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_studio_starts_answers_and_stops_in_order(tmp_path, how: signal.Signals):
+    """With an event stream open, as every page has one."""
     port = free_port()
     process = start(tmp_path, "--port", str(port), "--device", "cpu")
     try:
         lines_until(process, f"http://127.0.0.1:{port}/v1")
         assert httpx.get(f"http://127.0.0.1:{port}/", timeout=60).status_code == 200
-        process.send_signal(how)
-        rest, _ = process.communicate(timeout=30)
+        stream = f"http://127.0.0.1:{port}/gradio_api/heartbeat/abc"
+        with httpx.stream("GET", stream, timeout=PATIENCE) as events:
+            lines = events.iter_lines()
+            next(lines)
+            process.send_signal(how)
+            list(lines)  # it ends in order
+        rest, _ = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
     assert process.returncode in (0, -how)
     assert rest == ""
+
+
+@pytest.mark.parametrize(
+    ("unfinished", "line"),
+    [
+        (Unfinished(None, 0), None),
+        (Unfinished(None, 1), "At the next start 1 queued job will go on."),
+        (Unfinished("text_to_image", 2), "the running job (text to image) and 2 queued jobs will"),
+        (Unfinished("dreambooth", 0, ending=True), "(dreambooth) will go on. It is still saving"),
+    ],
+)
+def test_last_line_says_what_goes_on_next_time(unfinished: Unfinished, line: str | None):
+    said = app.farewell(unfinished)
+    assert said is None if line is None else line in said
 
 
 def test_page_stays_up_when_there_is_no_share_link(tmp_path):

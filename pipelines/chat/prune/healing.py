@@ -97,6 +97,8 @@ def _follow(
         note = None
         if line["event"] == "error":
             raise processes.error_of(line)
+        if line["event"] == "ended":
+            raise Stopped
         if line["event"] == "stopping":
             note = Message("Stopping: what has been learnt is kept")
         elif line["event"] == "note":
