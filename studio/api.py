@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from studio.server import Studio
 
 UPDATE_SECONDS = 0.1  # between two looks at a job that is watched
-HEARTBEAT_SECONDS = 15.0  # proxies close connections on which nothing is heard
+HEARTBEAT_SECONDS = 8.0  # proxies close connections on which nothing is heard
 
 
 def install(app: FastAPI, studio: Studio) -> None:

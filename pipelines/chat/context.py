@@ -32,8 +32,8 @@ def fit(
 ) -> tuple[tuple[ChatMessage, ...], int]:
     """As many of the newest turns as fit, the system prompt always; and how many messages went.
 
-    A turn begins with a user's message; it goes as a whole, so that no answer stands without its
-    question. Asks ``count`` about log₂(turns) times.
+    A turn begins with a user's message, or with the system messages right before it; it goes as a
+    whole, so that no answer stands without its question. Asks ``count`` about log₂(turns) times.
 
     Args:
         count: tokens of a conversation's prompt.
@@ -46,8 +46,7 @@ def fit(
     room = min(answer or ROOM, limit // 2)
     start = 1 if messages[0].role == "system" else 0
     system, rest = tuple(messages[:start]), tuple(messages[start:])
-    turns = [at for at, message in enumerate(rest) if message.role == "user"] or [0]
-    starts = [0, *(at for at in turns if at > 0)]
+    starts = [0, *(at for at in range(1, len(rest)) if _begins_turn(rest, at))]
 
     def fits(index: int) -> bool:
         return count(system + rest[starts[index] :]) + room <= limit
@@ -62,3 +61,11 @@ def fit(
     if (tokens := count(kept)) + 1 > limit:
         raise exceeded(tokens, limit)
     return kept, starts[low]
+
+
+def _begins_turn(messages: Sequence[ChatMessage], at: int) -> bool:
+    """Whether a turn begins at a message that is not the first."""
+    if messages[at - 1].role == "system" or messages[at].role == "assistant":
+        return False
+    following = next((each for each in messages[at:] if each.role != "system"), None)
+    return following is not None and following.role == "user"

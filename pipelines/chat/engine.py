@@ -16,16 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.chat.catalog import CACHE_PREFIX, ChatCatalog, ChatEntry
 from pipelines.chat.context import exceeded, fit
-from pipelines.chat.events import Finished, Reading, Words
+from pipelines.chat.events import Finished, Reading, TokenOdds, Words
 from pipelines.chat.remote_fields import unsent_fields
 from pipelines.chat.requests import (
     MAX_SEED,
+    ChatMessage,
     ChatRequest,
     CompletionRequest,
     Sampling,
     about_tokens,
 )
-from pipelines.errors import Busy
+from pipelines.chat.roles import arrangements
+from pipelines.errors import BadRequest, Busy
 from pipelines.events import Progress, Result
 
 if TYPE_CHECKING:
@@ -59,6 +61,8 @@ def run(
         from pipelines.chat.remote import Remote
 
         events = _after_spaces(Remote(entry).answer(request, stop), spaces)
+        if isinstance(request, CompletionRequest) and request.echoes_text:
+            events = _behind(request.prompt, events)
         more: dict[str, Any] = {"not_sent": ", ".join(not_sent)} if not_sent else {}
         if "seed" in entry.omit_fields:
             more["seed"] = None
@@ -70,7 +74,8 @@ def run(
     try:
         with cache.lease(name) as model:
             prompt, dropped = _prompt(request, model)
-            events = _after_spaces(model.generate(prompt, request, stop), spaces)
+            _check_tokens([*request.logit_bias], model, "logit_bias")
+            events = _after_spaces(_answer(request, prompt, model, stop), spaces)
             yield from _told(request, events, model.context_length, dropped)
     finally:
         if model is not None and not model.alive:
@@ -104,7 +109,7 @@ def count(request: ChatRequest, cache: ModelCache) -> tuple[int, int]:
     if entry.backend == "remote":
         return about_tokens(request), entry.context_length
     with cache.lease(CACHE_PREFIX + entry.name) as model:
-        return len(model.prompt(request.messages, request.continue_last)), model.context_length
+        return len(_tokens(request.messages, request, model)), model.context_length
 
 
 def _without_spaces(
@@ -141,7 +146,16 @@ def _prompt(request: ChatRequest | CompletionRequest, model: Any) -> tuple[Seque
     """The prompt's tokens, and how many messages were left out to make it fit."""
     limit = model.context_length
     if isinstance(request, CompletionRequest):
-        prompt = model.complete_prompt(request.prompt)
+        if request.prompt_tokens is None:
+            prompt = model.complete_prompt(request.prompt)
+        else:
+            prompt = [*request.prompt_tokens]
+            _check_tokens(prompt, model, "prompt")
+        if not prompt:
+            raise BadRequest(
+                "The prompt is empty, and {model} needs something to go on with.",
+                model=model.entry.title,
+            ).at("prompt")
         if len(prompt) >= limit:
             raise exceeded(len(prompt), limit)
         return prompt, 0
@@ -149,14 +163,88 @@ def _prompt(request: ChatRequest | CompletionRequest, model: Any) -> tuple[Seque
     if request.overflow == "drop":
         messages, dropped = fit(
             messages,
-            lambda some: len(model.prompt(some, request.continue_last)),
+            lambda some: len(_tokens(some, request, model)),
             limit,
             request.max_new_tokens,
         )
-    prompt = model.prompt(messages, request.continue_last)
+    prompt = _tokens(messages, request, model)
     if len(prompt) >= limit:
         raise exceeded(len(prompt), limit)
     return prompt, dropped
+
+
+def _tokens(messages: Sequence[ChatMessage], request: ChatRequest, model: Any) -> list[int]:
+    """The tokens of a conversation, put as the model's chat template takes it.
+
+    Raises:
+        BadRequest: it takes it in no way; of the conversation as it is.
+    """
+    refused: BadRequest | None = None
+    for arranged in arrangements(messages):
+        try:
+            return model.prompt(arranged, request.continue_last)
+        except BadRequest as error:
+            refused = refused or error
+    raise refused
+
+
+def _check_tokens(tokens: Sequence[int], model: Any, field: str) -> None:
+    """Raises BadRequest where the model's vocabulary has no such token."""
+    for token in tokens:
+        if token >= model.vocabulary_size:
+            raise BadRequest(
+                "{field} names the token {token}; the vocabulary of {model} ends at {last}.",
+                field=field,
+                token=token,
+                model=model.entry.title,
+                last=model.vocabulary_size - 1,
+            ).at(field)
+
+
+def _answer(
+    request: ChatRequest | CompletionRequest,
+    prompt: Sequence[int],
+    model: Any,
+    stop: threading.Event,
+) -> Iterator[Reading | Words | Finished]:
+    """What the model says, behind the prompt where that is to be repeated."""
+    if not isinstance(request, CompletionRequest):
+        yield from model.generate(prompt, request, stop)
+        return
+    if request.echo:
+        yield from _echo(request, prompt, model, stop)
+    if request.max_new_tokens != 0:
+        yield from model.generate(prompt, request, stop)
+        return
+    yield Finished("length", len(prompt), 0, 0, prompt_seconds=0.0, seconds=0.0)
+
+
+def _echo(
+    request: CompletionRequest, prompt: Sequence[int], model: Any, stop: threading.Event
+) -> Iterator[Reading | Words]:
+    """The prompt as words that were not made, with its tokens' odds where they are asked for."""
+    odds: list[TokenOdds] = []
+    if request.logprobs is not None:
+        for event in model.prompt_odds(prompt, request.logprobs, stop):
+            if isinstance(event, TokenOdds):
+                odds.append(event)
+            else:
+                yield event
+    tokens = request.prompt_tokens
+    text = request.prompt if tokens is None else model.text_of(tokens)
+    if odds and not text.startswith(odds[0].text):  # what the tokenizer puts before every text
+        odds[0] = replace(odds[0], text="")
+    yield Words(text, 0, tuple(odds))
+
+
+def _behind(
+    prompt: str, events: Iterator[Reading | Words | Finished]
+) -> Iterator[Reading | Words | Finished]:
+    """The events with the prompt before them, once there are any."""
+    for number, event in enumerate(events):
+        if number == 0:
+            yield Words(prompt, 0)
+        yield event
 
 
 def _told(
@@ -195,6 +283,6 @@ def _told(
                 }
             )
             return
-        if isinstance(event, Words) and first is None:
+        if isinstance(event, Words) and event.tokens and first is None:
             first = time.monotonic() - start
         yield event

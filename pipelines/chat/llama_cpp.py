@@ -20,6 +20,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -48,6 +49,8 @@ need: beside a picture, two threads of SmolLM2 made 14 tokens a second in the pl
 a model of 1.7 billion 2.6 in the place of 5.4. Alone they lose less than a tenth."""
 SMALL_BYTES = 256 * 2**20  # a file whose matrices are done sooner than a sleeping thread wakes
 BATCH = 256  # tokens of a prompt read at a time: how soon a stop is seen, and progress
+_CERTAIN = 1e6  # a bias that makes a token sure
+_LIKELIEST = 200  # tokens among which one is looked for before all are
 _CAUSES = 2  # of the worker's lines, shown when it fails
 _PREFIX = re.compile(r"^[\d.]+ [A-Z] (?:\w+ +)?\w+: ")  # time, level, and where in llama.cpp
 _PATH = re.compile(r"(?:/[^/\s'\"]+)+/([^/\s'\"]+)")
@@ -155,6 +158,70 @@ class LlamaCpp:
             "n_predict": min(request.max_new_tokens or room, room),
             **sampling(request, self.context_length),
         }
+        for data in self._stream(body, stop):
+            yield self._event(data)
+
+    def prompt_odds(
+        self, prompt: Sequence[int], count: int, stop: threading.Event
+    ) -> Iterator[Reading | TokenOdds]:
+        """The odds of each token of a prompt after those before it; of the first none are known.
+
+        llama.cpp tells the odds of what it says, not of what it reads. So it is made to say the
+        prompt, token by token, by a bias; the odds that it tells are those without. It takes about
+        as long as an answer of that length.
+
+        Args:
+            count: how many of the likeliest tokens are told beside each.
+        """
+        ids = list(prompt)
+        first = self.text_of(ids[:1])
+        yield TokenOdds(first, None, first.encode())
+        for done in range(1, len(ids)):
+            if stop.is_set():
+                raise Stopped
+            yield Reading(done, len(ids))
+            odds = self._odds_after(ids[:done], ids[done], count)
+            yield replace(odds, top=odds.top[:count])
+        yield Reading(len(ids), len(ids))
+
+    def _odds_after(self, before: list[int], token: int, count: int) -> TokenOdds:
+        """The odds of ``token`` behind others, with at least ``count`` of the likeliest."""
+        if found := self._odds_said(before, token, count):
+            odds = _odds(found)
+            if odds.bytes:
+                return odds
+            text = self.text_of([token])  # a special one
+            return replace(odds, text=text, bytes=text.encode())
+        # Of a token that is half a character nothing is told as long as it is the last one. So it
+        # is looked for among the likeliest beside a whole one, and at last among all.
+        (whole,) = self.tokenize("a")[:1]
+        for width in (max(count, _LIKELIEST), self.vocabulary_size):
+            beside = self._odds_said(before, whole, width) or {}
+            top = beside.get("top_logprobs", ())
+            odds = next((_odds(each) for each in top if each["id"] == token), None)
+            if odds is not None:
+                return replace(odds, top=tuple(map(_odds, top[:count])))
+        text = self.text_of([token])
+        return TokenOdds(text, None, text.encode())
+
+    def _odds_said(self, before: list[int], token: int, width: int) -> dict[str, Any] | None:
+        """What llama.cpp tells of the odds where it is made to say ``token``."""
+        body = {
+            "prompt": before,
+            "n_predict": 1,
+            "samplers": ["temperature"],
+            "temperature": 0,
+            "logit_bias": [[token, _CERTAIN]],
+            "n_probs": max(width, 1),
+            "cache_prompt": True,
+        }
+        said = self._post("/completion", body)
+        if "error" in said:
+            raise self._refused(said)
+        return next(iter(said.get("completion_probabilities") or ()), None)
+
+    def _stream(self, body: dict[str, Any], stop: threading.Event) -> Iterator[dict[str, Any]]:
+        """What the worker says to a completion, object by object, the last one included."""
         with (
             self._failing(stop),
             self._new_client() as client,  # one each: ending the connection ends the computing
@@ -171,9 +238,8 @@ class LlamaCpp:
                 data = json.loads(event.data)
                 if event.kind == "error" or "error" in data:
                     raise self._refused(data)
-                said = self._event(data)
-                yield said
-                if isinstance(said, Finished):
+                yield data
+                if data.get("stop"):
                     return
             if stop.is_set():
                 raise Stopped

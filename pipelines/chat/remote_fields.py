@@ -110,7 +110,7 @@ def body_for(request: ChatRequest | CompletionRequest, entry: ChatEntry) -> dict
         body["prompt"] = request.prompt if tokens is None else [*tokens]
         if request.logprobs is not None:
             body["logprobs"] = request.logprobs
-        if request.echo:
+        if request.echo and not request.echoes_text:
             body["echo"] = True
     if entry.extensions:
         penalty = request.repetition_penalty

@@ -248,6 +248,11 @@ class CompletionRequest(Generation):
     ] = None
     echo: bool = False
 
+    @property
+    def echoes_text(self) -> bool:
+        """Whether the prompt that is to be repeated is known without asking a model."""
+        return self.echo and self.logprobs is None and self.prompt_tokens is None
+
 
 def check_order(messages: tuple[ChatMessage, ...], continue_last: bool) -> None:
     """Whether these messages can be answered, or the last one gone on with.

@@ -38,6 +38,14 @@ class Growing:
     def read(self, ids: list[int]) -> torch.Tensor:
         return _last(self._model, self._model, ids, self._cache)
 
+    def read_all(self, ids: list[int]) -> torch.Tensor:
+        """Logits (T, V) after each of some tokens of the prompt, float32, on the CPU."""
+        import torch
+
+        tokens = torch.tensor([ids], device=self._model.device)  # (1, T)
+        out = self._model(tokens, past_key_values=self._cache, use_cache=True)
+        return out.logits[0].float().cpu()
+
     def write(self, token: int) -> torch.Tensor:
         return self.read([token])
 

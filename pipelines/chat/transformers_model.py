@@ -5,6 +5,7 @@ One answer at a time; who wants many at once points at a server (:mod:`pipelines
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -119,12 +120,17 @@ class TransformersModel:
 
         if len(prompt) >= self.context_length:
             raise exceeded(len(prompt), self.context_length)
+        with self._in_turn(stop), torch.inference_mode():
+            yield from self._generate(list(prompt), request, stop)
+
+    @contextlib.contextmanager
+    def _in_turn(self, stop: threading.Event) -> Iterator[None]:
+        """Waits until nobody else computes."""
         while not self._turn.acquire(timeout=0.05):
             if stop.is_set():
                 raise Stopped
         try:
-            with torch.inference_mode():
-                yield from self._generate(list(prompt), request, stop)
+            yield
         finally:
             self._turn.release()
 
@@ -186,6 +192,32 @@ class TransformersModel:
             seconds=time.perf_counter() - read,
         )
 
+    def prompt_odds(
+        self, prompt: Sequence[int], count: int, stop: threading.Event
+    ) -> Iterator[Reading | TokenOdds]:
+        """The odds of each token of a prompt after those before it; of the first none are known.
+
+        Args:
+            count: how many of the likeliest tokens are told beside each.
+        """
+        import torch
+
+        ids, logits = list(prompt), None
+        with self._in_turn(stop), torch.inference_mode():
+            steps = Growing(self.model)
+            for at in range(0, len(ids), CHUNK):
+                if stop.is_set():
+                    raise Stopped
+                yield Reading(at, len(ids))
+                chunk = ids[at : at + CHUNK]
+                found = steps.read_all(chunk)  # (T, V)
+                for row, token in zip([logits, *found[:-1]], chunk, strict=True):
+                    if row is None:
+                        yield self._one(token, None)
+                    else:
+                        yield from self._odds(row, token, count)
+                logits = found[-1]
+
     def _odds(self, logits: torch.Tensor, token: int, count: int | None) -> tuple[TokenOdds, ...]:
         if count is None:
             return ()
@@ -198,7 +230,7 @@ class TransformersModel:
         one = self._one(token, float(logprobs[token]))
         return (TokenOdds(one.text, one.logprob, one.bytes, top),)
 
-    def _one(self, token: int, logprob: float) -> TokenOdds:
+    def _one(self, token: int, logprob: float | None) -> TokenOdds:
         text = self.tokenizer.decode([token])
         return TokenOdds(text, logprob, text.encode())
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from studio.chat.live import LiveView
 
 UPDATE_SECONDS = 0.05  # between two looks
-HEARTBEAT_SECONDS = 15.0  # proxies close connections on which nothing is heard
+HEARTBEAT_SECONDS = 8.0  # proxies close connections on which nothing is heard
 
 
 class Follower:

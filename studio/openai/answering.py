@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from pipelines.chat.events import Words
+from pipelines.chat.events import Reading, Words
 from pipelines.events import Result
 from studio.openai.errors import language_for, problem
 from studio.openai.running import Gone, Open, Run
 from studio.openai.wire import Format
 
+# Proxies and clients hang up after half a minute or a minute in which nothing has come.
+QUIET_SECONDS = 8.0
 _SSE = {"content-type": "text/event-stream; charset=utf-8", "x-accel-buffering": "no"}
 _JSON = {"content-type": "application/json"}
 
@@ -22,9 +25,10 @@ _JSON = {"content-type": "application/json"}
 class Answering(Response):
     """An ASGI answer that computes while it is sent, and stops when the client hangs up.
 
-    Nothing is sent before an engine has begun to read its prompt: what is wrong until then has an
-    HTTP status of its own. What goes wrong later ends the stream with an event that holds the
-    error's envelope.
+    Nothing is sent before an engine has begun to read its prompt, or :data:`QUIET_SECONDS` have
+    passed: what is wrong until then has an HTTP status of its own. What goes wrong later ends the
+    stream with an event that holds the error's envelope. As long as there are no words, a comment
+    comes as often, with the tokens that have been read.
 
     Args:
         form: how it is written; has the requests.
@@ -43,10 +47,10 @@ class Answering(Response):
         language, begun = language_for(Request(scope)), False
         try:
             async with run:
-                items = await run.take()
                 if not asked.form.stream:
-                    await _send_all(send, _JSON, await self._whole(run, items))
+                    await _send_all(send, _JSON, await self._whole(run))
                     return
+                items = await run.take(QUIET_SECONDS)
                 await _start(send, _SSE)
                 begun = True
                 await self._pieces(run, items, send)
@@ -59,9 +63,9 @@ class Answering(Response):
             else:
                 await found.response(language)(scope, receive, send)
 
-    async def _whole(self, run: Run, items: list[tuple[int, Any]]) -> str:
+    async def _whole(self, run: Run) -> str:
         count = len(self._format.asked.requests)
-        answers = dict(items)
+        answers: dict[int, Any] = {}
         while len(answers) < count:
             answers |= dict(await run.take())
         return self._format.whole([answers[index] for index in range(count)])
@@ -69,23 +73,41 @@ class Answering(Response):
     async def _pieces(self, run: Run, items: list[tuple[int, Any]], send: Send) -> None:
         form = self._format
         count = len(form.asked.requests)
-        await _body(send, "".join(map(form.opening, range(count))))
         facts: dict[int, dict[str, Any]] = {}
+        reading: dict[int, Reading] = {}
+        opened, sent = False, time.monotonic()
+        if not items:  # nothing has come for so long
+            sent -= QUIET_SECONDS
         while True:
             text = ""  # of all that has come since the last look: one write
+            if items and not opened:
+                opened = True
+                text = "".join(map(form.opening, range(count)))
             for index, event in items:
                 if isinstance(event, Result):
                     facts[index] = event.data
                     text += form.ending(index, event.data)
                 elif isinstance(event, Words):
                     text += form.words(index, event)
+                elif isinstance(event, Reading):
+                    reading[index] = event
             if len(facts) == count:
                 text += form.closing(facts[index] for index in range(count))
                 await _body(send, text, more=False)
                 return
+            if not text and time.monotonic() - sent >= QUIET_SECONDS:
+                text = _comment(reading.values())
             if text:
+                sent = time.monotonic()
                 await _body(send, text)
-            items = await run.take()
+            items = await run.take(max(0.0, sent + QUIET_SECONDS - time.monotonic()))
+
+
+def _comment(reading: Iterable[Reading]) -> str:
+    """A line that clients pass over: how far the prompt has been read, where it is known."""
+    done = sum(each.done for each in reading)
+    total = sum(each.total for each in reading)
+    return f": {done} of {total} tokens read\n\n" if total else ": waiting\n\n"
 
 
 async def _start(send: Send, headers: dict[str, str]) -> None:

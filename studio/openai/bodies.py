@@ -1,8 +1,8 @@
 """Bodies of requests, in OpenAI's terms, as requests to the engine.
 
 Bounds are the engine's own (:mod:`pipelines.chat.requests`); here only names are changed. Fields
-that nobody here knows are ignored, as OpenAI's API does; those that ask for what cannot be had,
-so that ignoring them would give a wrong answer, are refused.
+that nobody here knows are ignored; those that ask for what cannot be had, so that ignoring them
+would give a wrong answer, are refused (:mod:`studio.openai.unsupported`).
 """
 
 from __future__ import annotations
@@ -22,13 +22,24 @@ from pipelines.chat.requests import (
 )
 from pipelines.errors import BadRequest, validated
 from studio.openai.errors import Invalid
+from studio.openai.unsupported import refuse_tools_of, refuse_unsupported
 
 MAX_CHOICES = 8
 COMPLETION_TOKENS = 16  # of a completion that names no limit, as in OpenAI's API
+LARGEST_SEED = (
+    2**63 - 1
+)  # of OpenAI's API; larger ones than the engine's are brought into its range
 
 # Engine's name → OpenAI's, where they differ.
-NAMES = {"max_new_tokens": "max_tokens", "continue_last": "continue_final_message"}
-_SAME = ("model", "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed")
+NAMES = {
+    "max_new_tokens": "max_tokens",
+    "continue_last": "continue_final_message",
+    "prompt_tokens": "prompt",
+}
+_SAME = (
+    "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty",
+    "frequency_penalty",
+)  # fmt: skip
 _TOO_LONG = {("content", "string_too_long"), ("prompt", "string_too_long")}
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -41,7 +52,7 @@ class Options(BaseModel):
 
 
 class StreamOptions(Options):
-    include_usage: bool = False
+    include_usage: bool | None = None
 
 
 class Form(Options):
@@ -51,13 +62,11 @@ class Form(Options):
         n: how many answers to each prompt.
         stream: in pieces as they come.
         stream_options: what else the stream has.
-        echo: (completions) the prompt before the answer.
     """
 
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] = 1
     stream: bool = False
     stream_options: StreamOptions = StreamOptions()
-    echo: bool = False
 
 
 class ChatLogprobs(Options):
@@ -73,13 +82,11 @@ class Asked:
         form: of the answer.
         requests: one for each choice, in the order of their indices.
         logprobs: how many likeliest tokens are told beside each, or None.
-        echoes: what stands before each choice's answer.
     """
 
     form: Form
     requests: tuple[Generation, ...]
     logprobs: int | None
-    echoes: tuple[str, ...]
 
     @property
     def model(self) -> str:
@@ -93,24 +100,28 @@ def chat(body: Mapping[str, Any]) -> Asked:
         Invalid: names the first field that cannot be used.
     """
     given = given_in(body)
-    _refuse_tools(given)
-    form = checked(Form, given | {"echo": False})
+    form = checked(Form, given)
+    refuse_unsupported(given, form.n)
+    if given.get("echo"):
+        raise Invalid("{field} cannot be followed here. Leave it out.", field="echo", param="echo")
     wanted = checked(ChatLogprobs, given)
-    if wanted.top_logprobs is not None and not wanted.logprobs:
+    if wanted.top_logprobs and not wanted.logprobs:
         raise Invalid("top_logprobs needs logprobs to be true.", param="top_logprobs")
     logprobs = (wanted.top_logprobs or 0) if wanted.logprobs else None
+    said = messages(given.get("messages"))
     request = checked(
         ChatRequest,
         {
             **_generation(given),
             "logprobs": logprobs,
-            "messages": messages(given.get("messages")),
-            "continue_last": given.get("continue_final_message", False),
+            "messages": said,
+            # An answer at the end is one to go on with.
+            "continue_last": given.get("continue_final_message", said[-1]["role"] == "assistant"),
             "overflow": "refuse",
         },
         {**NAMES, "max_new_tokens": _limit_name(given), "logprobs": "top_logprobs"},
     )
-    return Asked(form, _choices(request, form.n), logprobs, ("",) * form.n)
+    return Asked(form, _choices(request, form.n), logprobs)
 
 
 def completion(body: Mapping[str, Any]) -> Asked:
@@ -123,32 +134,33 @@ def completion(body: Mapping[str, Any]) -> Asked:
     if given.get("suffix"):
         raise Invalid("Text cannot be filled in before a suffix here.", param="suffix")
     form = checked(Form, given)
+    refuse_unsupported(given, form.n)
     logprobs = given.get("logprobs")
-    if form.echo and logprobs is not None:
-        raise Invalid("The odds of the prompt's own tokens are not told: ask for echo or for "
-                      "logprobs, not for both.", param="echo")  # fmt: skip
+    if logprobs is False:  # as of a conversation
+        logprobs = None
     requests: list[Generation] = []
-    for prompt in _prompts(given.get("prompt"), form.n):
+    for number, prompt in enumerate(prompts := _prompts(given.get("prompt"), form.n)):
+        tokens = f"prompt[{number}]" if len(prompts) > 1 else "prompt"
         request = checked(
             CompletionRequest,
             {
                 "max_new_tokens": COMPLETION_TOKENS,
                 **_generation(given),
                 "logprobs": logprobs,
-                "prompt": prompt,
+                "echo": given.get("echo", False),
+                **({"prompt": prompt} if isinstance(prompt, str) else {"prompt_tokens": prompt}),
             },
-            {**NAMES, "max_new_tokens": _limit_name(given)},
+            {**NAMES, "max_new_tokens": _limit_name(given), "prompt_tokens": tokens},
         )
         requests += _choices(request, form.n)
-    echoes = tuple(request.prompt if form.echo else "" for request in requests)
-    return Asked(form, tuple(requests), requests[0].logprobs, echoes)
+    return Asked(form, tuple(requests), requests[0].logprobs)
 
 
 def messages(given: Any) -> list[dict[str, Any]]:
     """A conversation in OpenAI's form as the engine takes it.
 
     Text parts become one text, ``developer`` is ``system``, and system messages at the start are
-    joined into one.
+    joined into one. An assistant's message may be empty.
 
     Raises:
         Invalid: what it holds cannot be understood here; names the message.
@@ -160,13 +172,7 @@ def messages(given: Any) -> list[dict[str, Any]]:
     for number, message in enumerate(given, start=1):
         where = f"messages[{number - 1}]"
         role, content = _role(message, number, where), _content(message, number, where)
-        if role == "system" and read:
-            if any(each["role"] != "system" for each in read):
-                raise Invalid(
-                    "Message {number} is the system's; only the first message may be.",
-                    number=number,
-                    param=where,
-                )
+        if role == "system" and read and all(each["role"] == "system" for each in read):
             read[0]["content"] += f"\n\n{content}"
             continue
         read.append({"role": role, "content": content})
@@ -214,15 +220,45 @@ def given_in(body: Mapping[str, Any]) -> dict[str, Any]:
 
 def _generation(given: Mapping[str, Any]) -> dict[str, Any]:
     """The engine's fields that chat and completion share."""
-    data: dict[str, Any] = {"model": STARTER}
+    data: dict[str, Any] = {"model": STARTER if given.get("model", "") == "" else given["model"]}
     data |= {name: given[name] for name in _SAME if name in given}
+    if "seed" in given:
+        data["seed"] = _seed(given["seed"])
+    if "logit_bias" in given:
+        data["logit_bias"] = _biases(given["logit_bias"])
     if "repeat_penalty" in given:  # llama.cpp's name
         data.setdefault("repetition_penalty", given["repeat_penalty"])
     if (name := _limit_name(given)) in given:
         data["max_new_tokens"] = given[name]
-    if (stop := given.get("stop")) is not None:
+    if (stop := given.get("stop")) not in (None, ""):
         data["stop"] = [stop] if isinstance(stop, str) else stop
     return data
+
+
+def _seed(given: Any) -> Any:
+    """A seed in the engine's range: of a larger one the remainder, so that it stays repeatable."""
+    if isinstance(given, bool) or not isinstance(given, int) or given <= MAX_SEED:
+        return given
+    if given > LARGEST_SEED:
+        raise Invalid("{field} is {value}; it must be at most {limit}.", field="seed",
+                      value=str(given)[:60], limit=LARGEST_SEED, param="seed")  # fmt: skip
+    return given % (MAX_SEED + 1)
+
+
+def _biases(given: Any) -> dict[int, Any]:
+    items = given.items() if isinstance(given, dict) else [("?", given)]
+    for token, bias in items:
+        is_token = token.isascii() and token.isdecimal() and len(token) <= 9
+        is_number = isinstance(bias, int | float) and not isinstance(bias, bool)
+        if not (is_token and is_number and -100 <= bias <= 100):
+            raise Invalid(
+                "logit_bias has {bias} for {token}; it takes numbers from -100 to 100, each for a "
+                "token's number.",
+                bias=str(bias)[:40],
+                token=token[:40],
+                param="logit_bias",
+            )
+    return {int(token): bias for token, bias in items}
 
 
 def _limit_name(given: Mapping[str, Any]) -> str:
@@ -238,12 +274,17 @@ def _choices(request: ModelT, count: int) -> tuple[ModelT, ...]:
     return tuple(request.model_copy(update={"seed": seed}) for seed in seeds)
 
 
-def _prompts(given: Any, n: int) -> list[str]:
+def _prompts(given: Any, n: int) -> list[str | list[Any]]:
+    """Texts and lists of tokens; the numbers in the latter are not checked here."""
     if given is None:
         raise Invalid("{field} is missing.", field="prompt", param="prompt")
     prompts = given if isinstance(given, list) else [given]
-    if not prompts or not all(isinstance(prompt, str) for prompt in prompts):
-        raise Invalid("The prompt must be a text, or a list of texts; tokens are not taken.",
+    if prompts and not isinstance(prompts[0], str | list):
+        prompts = [prompts]  # the tokens of one
+    if not prompts or not all(
+        isinstance(prompt, str) or (isinstance(prompt, list) and prompt) for prompt in prompts
+    ):
+        raise Invalid("The prompt must be a text, a list of tokens, or a list of these.",
                       param="prompt")  # fmt: skip
     if len(prompts) * n > MAX_CHOICES:
         raise Invalid(
@@ -256,10 +297,9 @@ def _prompts(given: Any, n: int) -> list[str]:
 
 
 def _role(message: Any, number: int, where: str) -> str:
+    if isinstance(message, dict):
+        refuse_tools_of(message, number, where)
     role = message.get("role") if isinstance(message, dict) else None
-    if role in ("tool", "function"):
-        raise Invalid("Message {number} is a tool's; there are no tools here.", number=number,
-                      param=f"{where}.role")  # fmt: skip
     if role not in ("system", "developer", "user", "assistant"):
         raise Invalid(
             "Message {number} has the role {role}; it must be system, developer, user or "
@@ -275,30 +315,25 @@ def _content(message: Mapping[str, Any], number: int, where: str) -> str:
     content = message.get("content")
     if isinstance(content, str):
         return content
+    if not content and isinstance(content, list | None) and message["role"] == "assistant":
+        refusal = message.get("refusal")  # what it said in the place of an answer
+        return refusal if isinstance(refusal, str) else ""
     if not isinstance(content, list) or not content:
         raise Invalid(
             "Message {number} has no text as its content.", number=number, param=f"{where}.content"
         )
-    for at, part in enumerate(content):
-        kind = part.get("type") if isinstance(part, dict) else None
-        if kind != "text" or not isinstance(part.get("text"), str):
-            raise Invalid(
-                "Message {number} has a part of the type {kind}; the models here read text only.",
-                number=number,
-                kind=str(kind)[:40],
-                param=f"{where}.content[{at}]",
-            )
-    return "".join(part["text"] for part in content)
+    return "".join(_text(part, number, f"{where}.content[{at}]") for at, part in enumerate(content))
 
 
-def _refuse_tools(given: Mapping[str, Any]) -> None:
-    """What would be ignored to the caller's harm."""
-    if given.get("tool_choice", "auto") not in ("auto", "none"):
-        raise Invalid("There are no tools here that could be chosen.", param="tool_choice")
-    form = given.get("response_format")
-    if isinstance(form, dict) and form.get("type", "text") != "text":
+def _text(part: Any, number: int, where: str) -> str:
+    kind = part.get("type") if isinstance(part, dict) else None
+    if kind not in ("text", "refusal"):
         raise Invalid(
-            "Answers are text here; a response_format of the type {kind} cannot be promised.",
-            kind=str(form.get("type"))[:40],
-            param="response_format",
+            "Message {number} has a part of the type {kind}; the models here read text only.",
+            number=number,
+            kind=str(kind)[:40],
+            param=where,
         )
+    if not isinstance(part.get(kind), str):
+        raise Invalid("Message {number} has a part without text.", number=number, param=where)
+    return part[kind]

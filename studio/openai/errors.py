@@ -118,7 +118,7 @@ def problem(error: BaseException, prompt: str | None = None) -> Problem:
         case Invalid():
             return Problem(400, INVALID, error.code, message, error.param)
         case BadRequest():
-            return Problem(400, INVALID, None, message)
+            return Problem(400, INVALID, None, message, str(error.path[0]) if error.path else None)
         case WrongMethod():
             headers = {"allow": error.method}
             return Problem(405, INVALID, "method_not_allowed", message, headers=headers)

@@ -37,14 +37,14 @@ def one(studio: Studio, owner: Owner, name: str) -> dict[str, Any]:
     return found[name]
 
 
-def check_chat_model(studio: Studio, owner: Owner, name: str) -> None:
-    """Whether the owner may ask this model.
+def chat_model(studio: Studio, owner: Owner, name: str) -> ChatEntry:
+    """The model of that name, which the owner may ask.
 
     Raises:
         NotFound: there is none.
         Refused: it would have to be downloaded first, which only the host may do.
     """
-    studio.usable_chat_models.entry(owner, name)
+    return studio.usable_chat_models.entry(owner, name)
 
 
 def _chat_models(studio: Studio, owner: Owner) -> list[ChatEntry]:

@@ -11,6 +11,7 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from pipelines.chat.remote_fields import unsent_fields
 from pipelines.chat.requests import Generation
 from pipelines.errors import NotFound
 from studio.access import OPENAI
@@ -43,12 +44,13 @@ def openai_router(studio: Studio) -> APIRouter:
         """For load balancers; needs no login."""
         return {"status": "ok"}
 
-    @routes.get(f"{OPENAI}/models")
+    @routes.api_route(f"{OPENAI}/models", methods=["GET", "HEAD"])
+    @routes.api_route(f"{OPENAI}/models/", methods=["GET", "HEAD"])
     def listed(request: Request) -> dict[str, Any]:
         """The models that are here, and one's own."""
         return {"object": "list", "data": list(models.listed(studio, owner_of(request)).values())}
 
-    @routes.get(f"{OPENAI}/models/{{name:path}}")
+    @routes.api_route(f"{OPENAI}/models/{{name:path}}", methods=["GET", "HEAD"])
     def one(name: str, request: Request) -> dict[str, Any]:
         return models.one(studio, owner_of(request), name)
 
@@ -101,7 +103,15 @@ def openai_router(studio: Studio) -> APIRouter:
 
         def checked() -> bodies.Asked:
             asked = read(data)
-            models.check_chat_model(studio, owner, asked.model)
+            entry = models.chat_model(studio, owner, asked.model)
+            for name in unsent_fields(asked.requests[0], entry):
+                field = bodies.NAMES.get(name, name)
+                raise Invalid(
+                    "{model} runs on a server that is not sent {field}. Leave it out.",
+                    model=asked.model,
+                    field=field,
+                    param=field,
+                )
             return asked
 
         asked = await run_sync(checked)

@@ -67,14 +67,17 @@ class Feed:
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(self._wake.set)
 
-    async def take(self) -> list[tuple[int, Any]]:
-        """All that has come since; waits for something."""
+    async def take(self, seconds: float | None = None) -> list[tuple[int, Any]]:
+        """All that has come since; waits for something, at most for so long."""
         while not self._items:
             self._wake.clear()
             self._waits = True
             # Looked at again: something may have come before it was known that this waits.
             if not self._items:
-                await self._wake.wait()
+                try:
+                    await asyncio.wait_for(self._wake.wait(), seconds)
+                except TimeoutError:
+                    break
             self._waits = False
         return [self._items.popleft() for _ in range(len(self._items))]
 
@@ -131,18 +134,21 @@ class Run:
         self.stop.set()
         self._watcher.cancel()
 
-    async def take(self) -> list[tuple[int, Any]]:
+    async def take(self, seconds: float | None = None) -> list[tuple[int, Any]]:
         """What has come, as (index, event); waits for something.
 
-        In pieces: the first :class:`Reading` of each choice, ``Words``, and a ``Result`` at its
-        end. As a whole: an :class:`Answer`.
+        In pieces: each :class:`Reading`, ``Words``, and a ``Result`` at the end of a choice. As a
+        whole: an :class:`Answer`.
+
+        Args:
+            seconds: for which it waits; nothing may have come then.
 
         Raises:
             Gone: the client has hung up.
             Exception: whatever has ended a choice, at its place in the list's order: what came
                 before it is returned first.
         """
-        items = await self._feed.take()
+        items = await self._feed.take(seconds)
         if self.stop.is_set():
             raise Gone
         for at, (_, item) in enumerate(items):
@@ -173,13 +179,9 @@ class Run:
             self._spent(counted.read + counted.written)
 
     def _tell(self, index: int, events: Iterable[Any]) -> None:
-        put, began = self._feed.put, False
         for event in events:
-            if isinstance(event, Words | Result):
-                put(index, event)
-            elif isinstance(event, Reading) and not began:
-                began = True
-                put(index, event)
+            if isinstance(event, Reading | Words | Result):
+                self._feed.put(index, event)
 
     def _answer(self, index: int, events: Iterable[Any]) -> None:
         texts: list[str] = []

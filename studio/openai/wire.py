@@ -10,6 +10,7 @@ import json
 import secrets
 import time
 from abc import ABC, abstractmethod
+from codecs import getincrementaldecoder
 from collections.abc import Iterable, Sequence
 from json.encoder import encode_basestring_ascii as escaped
 from typing import Any
@@ -49,7 +50,8 @@ class Format(ABC):
         count = len(asked.requests)
         self._before = [self._choice_begin(index) for index in range(count)]
         self._after = f', "logprobs": null, "finish_reason": null}}]{self._end}'
-        self._offsets = [len(echo) for echo in asked.echoes]
+        self._offsets = [0] * count  # of what was said so far, in characters
+        self._decoders = [getincrementaldecoder("utf-8")("replace") for _ in range(count)]
 
     @abstractmethod
     def _choice_begin(self, index: int) -> str:
@@ -136,8 +138,7 @@ class CompletionFormat(Format):
         return f'{self._begin}"choices": [{{"index": {index}, "text": '
 
     def opening(self, index: int) -> str:
-        echo = self.asked.echoes[index]
-        return f"{self._before[index]}{escaped(echo)}{self._after}" if echo else ""
+        return ""
 
     def words(self, index: int, words: Words) -> str:
         text = f"{self._before[index]}{escaped(words.text)}"
@@ -153,7 +154,7 @@ class CompletionFormat(Format):
     def choice(self, index: int, answer: Answer) -> dict[str, Any]:
         return {
             "index": index,
-            "text": self.asked.echoes[index] + answer.text,
+            "text": answer.text,
             "logprobs": None if self.asked.logprobs is None else self._odds(index, answer.odds),
             "finish_reason": answer.facts["finish_reason"],
         }
@@ -163,7 +164,8 @@ class CompletionFormat(Format):
         offsets = []
         for each in odds:
             offsets.append(self._offsets[index])
-            self._offsets[index] += len(each.text)
+            if each.text:  # else it stands for nothing, as the token that begins a text
+                self._offsets[index] += len(self._decoders[index].decode(each.bytes))
         return {
             "tokens": tokens,
             "token_logprobs": [_number(each.logprob) for each in odds],

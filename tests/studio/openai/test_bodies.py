@@ -65,10 +65,9 @@ def test_choices_have_seeds_that_follow_one_another():
 
 def test_choices_of_several_prompts_stand_prompt_by_prompt():
     asked = bodies.completion({"prompt": ["a", "b"], "n": 2, "seed": 1, "echo": True})
-    assert [(each.prompt, each.seed) for each in asked.requests] == [
-        ("a", 1), ("a", 2), ("b", 1), ("b", 2)
+    assert [(each.prompt, each.seed, each.echo) for each in asked.requests] == [
+        ("a", 1, True), ("a", 2, True), ("b", 1, True), ("b", 2, True)
     ]  # fmt: skip
-    assert asked.echoes == ("a", "a", "b", "b")
 
 
 def test_a_completion_is_short_unless_it_is_told_otherwise():
@@ -85,11 +84,9 @@ def test_only_the_first_instructions_are_joined():
     assert bodies.messages(
         [said("system", "a"), said("developer", "b"), said("system", parts), said("user", "c")]
     ) == [{"role": "system", "content": "a\n\nb\n\nxy"}, {"role": "user", "content": "c"}]
-    with pytest.raises(Invalid) as caught:
-        bodies.messages([said("system", "a"), said("system", "b"), said("user", "c"),
-                         said("system", "d")])  # fmt: skip
-    assert "Message 4" in str(caught.value), "numbers are those of what was sent"
-    assert caught.value.param == "messages[3]"
+    later = [said("user", "c"), said("system", "d"), said("system", "e")]
+    roles = [each["role"] for each in bodies.messages([said("system", "a"), *later])]
+    assert roles == ["system", "user", "system", "system"], "later ones stay where they are"
 
 
 def test_a_body_is_left_as_it_was():
@@ -98,3 +95,156 @@ def test_a_body_is_left_as_it_was():
     before = repr(body)
     bodies.chat(body)
     assert repr(body) == before
+
+
+def refused(read, **body) -> Invalid:
+    body = {"messages": ASKED, "prompt": "a"} | body
+    with pytest.raises(Invalid) as caught:
+        read(body)
+    return caught.value
+
+
+NULLS = ("temperature", "top_p", "n", "stop", "seed", "logit_bias", "tools", "tool_choice",
+         "response_format", "stream_options", "presence_penalty", "max_tokens", "user", "functions",
+         "logprobs", "top_logprobs", "modalities", "reasoning_effort", "best_of")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        dict.fromkeys(NULLS),
+        {"tools": [], "tool_choice": "auto", "functions": [], "function_call": "none"},
+        {"tools": [], "tool_choice": {}, "parallel_tool_calls": False},
+        {"tools": [{"type": "function"}], "tool_choice": "none"},
+        {"n": 1, "logit_bias": {}, "stop": "", "presence_penalty": 0, "frequency_penalty": 0.0},
+        {"response_format": {"type": "text"}, "modalities": ["text"], "best_of": 1},
+        {"response_format": {}, "logprobs": False, "top_logprobs": 0, "suffix": ""},
+        {"stream_options": {"include_usage": None, "include_obfuscation": False}, "model": ""},
+        {"user": "me", "metadata": {"a": "b"}, "store": True, "service_tier": "auto"},
+        {"reasoning_effort": "none", "verbosity": "medium", "grammar": "", "typical_p": 1.0},
+        {"mirostat": 0, "options": {}, "guided_json": {}, "use_beam_search": False},
+    ],
+)
+def test_fields_that_ask_for_nothing_change_nothing(harmless: dict):
+    """As openai's client, langchain, pydantic-ai and litellm fill them in."""
+    (plain,) = bodies.chat({"messages": ASKED}).requests
+    assert bodies.chat({"messages": ASKED, **harmless}).requests == (plain,)
+    (plain,) = bodies.completion({"prompt": "a"}).requests
+    assert bodies.completion({"prompt": "a", **harmless}).requests == (plain,)
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
+        ({"tools": [{"type": "function"}], "tool_choice": "auto"}, "tools"),
+        ({"functions": [{"name": "f"}]}, "functions"),
+        ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice"),
+        ({"function_call": {"name": "f"}}, "function_call"),
+        ({"response_format": {"type": "json_schema", "json_schema": {}}}, "response_format"),
+        ({"response_format": "json_object"}, "response_format"),
+        ({"best_of": 3}, "best_of"),
+        ({"best_of": 3, "n": 2}, "best_of"),
+        ({"modalities": ["text", "audio"]}, "modalities"),
+        ({"reasoning_effort": "high"}, "reasoning_effort"),
+        ({"guided_choice": ["yes", "no"]}, "guided_choice"),
+        ({"grammar": "root ::= a"}, "grammar"),
+        ({"min_tokens": 5}, "min_tokens"),
+        ({"chat_template_kwargs": {"enable_thinking": False}}, "chat_template_kwargs"),
+        ({"logit_bias": {"a": 1}}, "logit_bias"),
+        ({"logit_bias": {"5": 101}}, "logit_bias"),
+        ({"logit_bias": {"5": True}}, "logit_bias"),
+        ({"logit_bias": {"-1": 0}}, "logit_bias"),
+        ({"logit_bias": [[5, 1]]}, "logit_bias"),
+        ({"presence_penalty": 2.5}, "presence_penalty"),
+        ({"frequency_penalty": "much"}, "frequency_penalty"),
+        ({"seed": 2**63}, "seed"),
+        ({"seed": -2}, "seed"),
+    ],
+)
+def test_what_cannot_be_followed_is_refused_by_its_name(body: dict, param: str):
+    for read in (bodies.chat, bodies.completion):
+        error = refused(read, **body)
+        assert error.param == param
+        assert param in str(error) or "tools" in str(error)
+
+
+TOOL_CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
+@pytest.mark.parametrize(
+    ("message", "param"),
+    [
+        ({"role": "assistant", "content": None, "tool_calls": [TOOL_CALL]}, "tool_calls"),
+        ({"role": "assistant", "tool_calls": [TOOL_CALL]}, "tool_calls"),
+        ({"role": "assistant", "content": "x", "function_call": {"name": "f"}}, "function_call"),
+        ({"role": "tool", "content": "5", "tool_call_id": "1"}, "role"),
+        ({"role": "function", "content": None, "name": "f"}, "role"),
+        ({"role": "assistant", "content": None, "audio": {"id": "a"}}, "audio"),
+        ({"role": "user", "content": None}, "content"),
+        ({"role": "user", "content": [{"type": "text", "text": None}]}, "content[0]"),
+        ({"role": "user", "content": [{"type": "input_audio"}]}, "content[0]"),
+    ],
+)
+def test_a_history_is_refused_for_its_own_reason(message: dict, param: str):
+    error = refused(bodies.chat, messages=[*ASKED, message, *ASKED])
+    assert error.param == f"messages[1].{param}"
+    assert ("tool" in str(error)) == (param in ("tool_calls", "function_call", "role"))
+
+
+@pytest.mark.parametrize(
+    ("message", "content"),
+    [
+        ({"role": "assistant", "content": None}, ""),
+        ({"role": "assistant", "content": "", "tool_calls": None, "function_call": None}, ""),
+        ({"role": "assistant", "content": [], "tool_calls": [], "audio": None}, ""),
+        ({"role": "assistant", "content": None, "refusal": "I won't."}, "I won't."),
+        ({"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}, "No."),
+        ({"role": "assistant", "content": "x", "annotations": [], "refusal": None}, "x"),
+    ],
+)
+def test_answers_come_back_as_clients_keep_them(message: dict, content: str):
+    (request,) = bodies.chat({"messages": [*ASKED, message, *ASKED]}).requests
+    assert [each.content for each in request.messages] == ["Who?", content, "Who?"]
+
+
+def test_an_answer_at_the_end_is_gone_on_with_unless_another_is_asked_for():
+    said = [*ASKED, {"role": "assistant", "content": "He"}]
+    assert bodies.chat({"messages": said}).requests[0].continue_last
+    other = bodies.chat({"messages": said, "continue_final_message": False}).requests[0]
+    assert not other.continue_last
+    system = [{"role": "system", "content": "Say hello."}]
+    assert not bodies.chat({"messages": system}).requests[0].continue_last
+    assert not bodies.chat({"messages": [*ASKED, *system]}).requests[0].continue_last
+
+
+def test_large_seeds_stay_repeatable():
+    def seeds(**body) -> list[int]:
+        return [each.seed for each in bodies.chat({"messages": ASKED, **body}).requests]
+
+    assert seeds(seed=2**63 - 1) == seeds(seed=2**63 - 1) != seeds(seed=2**63 - 2)
+    assert all(0 <= seed <= MAX_SEED for seed in seeds(seed=2**63 - 1, n=8))
+    assert seeds(seed=MAX_SEED) == [MAX_SEED]
+    assert seeds(top_p=0)[0] == -1
+
+
+def test_prompts_are_texts_or_tokens():
+    def prompts(given) -> list:
+        asked = bodies.completion({"prompt": given, "max_tokens": 0, "logprobs": False})
+        return [each.prompt_tokens or each.prompt for each in asked.requests]
+
+    assert prompts([5, 6]) == [(5, 6)]
+    assert prompts([[5], [6, 7]]) == [(5,), (6, 7)]
+    assert prompts(["a", [5]]) == ["a", (5,)]
+    assert prompts("") == [""]
+    for odd, param in (([5, "a"], "prompt[1]"), ([[5], [True]], "prompt[1][0]"),
+                       ([5, -1], "prompt[1]"), ([[]], "prompt"), ([None], "prompt[0]"),
+                       ({}, "prompt[0]"), ([[5], None], "prompt")):  # fmt: skip
+        error = refused(bodies.completion, prompt=odd)
+        assert error.param == param
+        assert "str" not in str(error)
+
+
+def test_biases_reach_the_engine_by_the_tokens_numbers():
+    (request,) = bodies.chat({"messages": ASKED, "logit_bias": {"5": -100, "7": 1.5}}).requests
+    assert request.logit_bias == {5: -100, 7: 1.5}

@@ -46,7 +46,6 @@ def said_by(role: str, text: str = "a duck") -> dict:
         ({"temperature": -1}, "temperature", "temperature is -1; it must be at least 0"),
         ({"temperature": 2.1}, "temperature", "at most 2"),
         ({"temperature": "hot"}, "temperature", "temperature cannot be hot"),
-        ({"top_p": 0}, "top_p", "more than 0"),
         ({"max_tokens": 0}, "max_tokens", "max_tokens is 0; it must be at least 1"),
         ({"max_tokens": 10**9}, "max_tokens", "at most 131072"),
         ({"max_completion_tokens": 0}, "max_completion_tokens", "max_completion_tokens is 0"),
@@ -69,13 +68,6 @@ def said_by(role: str, text: str = "a duck") -> dict:
         ({"messages": ["hello"]}, "messages[0].role", "role"),
         ({"messages": [said_by("bishop")]}, "messages[0].role", "bishop"),
         ({"messages": [said_by("user"), said_by("tool")]}, "messages[1].role", "tool"),
-        ({"messages": [said_by("system")]}, "messages", "must be the user's"),
-        ({"messages": [said_by("user"), said_by("assistant")]}, "messages", "last message"),
-        (
-            {"messages": [said_by("user"), said_by("system"), said_by("user")]},
-            "messages[1]",
-            "Message 2 is the system's",
-        ),
         ({"messages": [{"role": "user"}]}, "messages[0].content", "no text"),
         ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content", "no text"),
         (
@@ -165,15 +157,16 @@ def test_a_completion_s_prompt_beyond_the_context_is_refused(client):
 @pytest.mark.parametrize(
     ("changes", "param"),
     [
-        ({"prompt": [1, 2, 3]}, "prompt"),
         ({"prompt": []}, "prompt"),
         ({"prompt": ["a"] * 9}, "prompt"),
         ({"prompt": ["a"] * 3, "n": 3}, "n"),
         ({"prompt": None}, "prompt"),
         ({"suffix": "the end"}, "suffix"),
-        ({"logprobs": 2, "echo": True}, "echo"),
         ({"logprobs": 21}, "logprobs"),
         ({"max_tokens": -5}, "max_tokens"),
+        ({"prompt": [1, 2, 10**6]}, "prompt"),
+        ({"prompt": ""}, "prompt"),
+        ({"logit_bias": {"1000000": 1}}, "logit_bias"),
     ],
 )
 def test_bad_value_of_a_completion_is_refused_by_its_name(client, changes, param):
