@@ -87,7 +87,9 @@ class Inside:
         self._catalog, self._cache, self._own = catalog, cache, own
         self._kept: OrderedDict[_Key, _Kept] = OrderedDict()
         self._guard = threading.Lock()  # of what is kept
-        self._slots = FairSlots(1, busy="Others are looking into a model. Try again in a moment.")
+        self._slots = FairSlots(
+            1, asked=EACH_ASKED, busy="Others are looking into a model. Try again in a moment."
+        )
 
     def models(self, owner: Owner) -> list[ChatEntry]:
         """Those that ``owner`` can look into: they run here and need no download."""
