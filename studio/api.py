@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from io import BytesIO
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,10 +26,11 @@ from pipelines.diffusion.styles import styles
 from pipelines.errors import BadRequest, NotFound, UserError
 from studio.access import API
 from studio.accounts import owner_of
+from studio.broadcast import Broadcast
 from studio.chats_api import chats_router
 from studio.clustering.data_api import cluster_data_router
 from studio.clustering.results_api import clusterings_router
-from studio.http import KEPT, NOT_KEPT, json_object
+from studio.http import KEPT, NOT_KEPT, json_object, with_pauses
 from studio.i18n import language_of, translate
 from studio.inputs_api import conditions_router, inputs_router
 from studio.job import QUEUED
@@ -73,6 +73,7 @@ def install(app: FastAPI, studio: Studio) -> None:
 
 def jobs_router(studio: Studio) -> APIRouter:
     routes = APIRouter(tags=["jobs"])
+    watched = Broadcast(_job_descriptions(studio))
 
     @routes.post("/jobs/{kind}", status_code=202)
     async def submit(kind: str, request: Request) -> dict[str, Any]:
@@ -118,7 +119,7 @@ def jobs_router(studio: Studio) -> APIRouter:
         # Not found must be a status, so the first look happens before the stream begins.
         await run_sync(studio.jobs.get, owner.id, job_id)
         return StreamingResponse(
-            _job_events(studio, request, owner.id, job_id),
+            _job_events(watched.listen((owner.id, job_id, _language(request)))),
             media_type="text/event-stream",
             headers={**NOT_KEPT, "X-Accel-Buffering": "no"},
         )
@@ -340,37 +341,45 @@ def picture_json(picture: SavedPicture) -> dict[str, Any]:
     }
 
 
-async def _job_events(
-    studio: Studio, request: Request, owner_id: str, job_id: str
-) -> AsyncIterator[str]:
-    language = _language(request)
-    shown, quiet = None, 0.0
-    ended, loop = asyncio.Event(), asyncio.get_running_loop()
+def _job_descriptions(
+    studio: Studio,
+) -> Callable[[tuple[str, str, str]], AsyncGenerator[str, None]]:
+    """A source of a job's description as JSON: each time it has changed, until the job has ended.
 
-    def tell() -> None:
-        with contextlib.suppress(RuntimeError):  # the studio is closing
-            loop.call_soon_threadsafe(ended.set)
+    Its key is the owner's id, the job's id and the language.
+    """
 
-    def look() -> tuple[str, bool]:
-        job = studio.jobs.get(owner_id, job_id)
-        return json.dumps(job_json(studio, job, language), ensure_ascii=False), job.ended
+    async def descriptions(key: tuple[str, str, str]) -> AsyncGenerator[str, None]:
+        owner_id, job_id, language = key
+        shown = None
+        ended, loop = asyncio.Event(), asyncio.get_running_loop()
 
-    with studio.jobs.told_of_endings(tell):
-        while True:
-            ended.clear()
-            facts, over = await run_sync(look)
-            if facts != shown:
-                shown, quiet = facts, 0.0
-                yield f"event: job\ndata: {facts}\n\n"
-            elif quiet >= HEARTBEAT_SECONDS:
-                quiet = 0.0
-                yield ": still here\n\n"
-            if over or await request.is_disconnected():
-                return
-            start = time.monotonic()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(ended.wait(), UPDATE_SECONDS)
-            quiet += time.monotonic() - start
+        def tell() -> None:
+            with contextlib.suppress(RuntimeError):  # the studio is closing
+                loop.call_soon_threadsafe(ended.set)
+
+        def look() -> tuple[str, bool]:
+            job = studio.jobs.get(owner_id, job_id)
+            return json.dumps(job_json(studio, job, language), ensure_ascii=False), job.ended
+
+        with studio.jobs.told_of_endings(tell):
+            while True:
+                ended.clear()
+                facts, over = await run_sync(look)
+                if facts != shown:
+                    shown = facts
+                    yield facts
+                if over:
+                    return
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(ended.wait(), UPDATE_SECONDS)
+
+    return descriptions
+
+
+async def _job_events(descriptions: AsyncGenerator[str, None]) -> AsyncIterator[str]:
+    async for facts in with_pauses(descriptions, HEARTBEAT_SECONDS):
+        yield f"event: job\ndata: {facts}\n\n" if facts is not None else ": still here\n\n"
 
 
 def _language(request: Request) -> str:

@@ -7,7 +7,14 @@ import itertools
 import json
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+)
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -108,6 +115,33 @@ async def _watch(request: Request, stop: threading.Event) -> None:
     while not await request.is_disconnected():
         await asyncio.sleep(WATCH_SECONDS)
     stop.set()
+
+
+async def with_pauses(values: AsyncGenerator[T, None], seconds: float) -> AsyncIterator[T | None]:
+    """``values``, and None each time that none has come for ``seconds``.
+
+    Closing it closes ``values`` too.
+    """
+    coming: asyncio.Future[T] | None = None
+    try:
+        while True:
+            if coming is None:
+                coming = asyncio.ensure_future(anext(values))
+            done, _ = await asyncio.wait({coming}, timeout=seconds)
+            if not done:
+                yield None
+                continue
+            try:
+                value = coming.result()
+            except StopAsyncIteration:
+                return
+            coming = None
+            yield value
+    finally:
+        if coming is not None:
+            coming.cancel()
+            await asyncio.wait({coming})
+        await values.aclose()
 
 
 @asynccontextmanager

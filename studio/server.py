@@ -335,7 +335,9 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     from studio import api, gradio_guard, login, page
     from studio.access import MAX_LARGE_UPLOAD_BYTES, Access
     from studio.openai.routes import openai_router
+    from studio.page_cache import PageCache, PageDelivery
     from studio.page_head import PageHead
+    from studio.page_sessions import Sessions
     from studio.proxies import BelowPath, OwnAddress
 
     gradio_guard.forbid_fetching()
@@ -380,10 +382,16 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
         ssr_mode=False,
         pwa=False,
         mcp_server=False,
-        app_kwargs={"middleware": [Middleware(PageHead), Middleware(OwnAddress)]},
+        app_kwargs={
+            "middleware": [
+                Middleware(each) for each in (PageDelivery, PageHead, OwnAddress, PageCache)
+            ]
+        },
         root_path=root_path,
         **page.look(),
     )
+    mounted = (getattr(route, "app", None) for route in app.routes)
+    Sessions.take_over(next(each for each in mounted if isinstance(each, gradio.routes.App)))
     app.add_middleware(
         Access,
         accounts=studio.accounts,

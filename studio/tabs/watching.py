@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from copy import deepcopy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ import gradio as gr
 from pipelines.errors import UserError
 from pipelines.messages import Message
 from studio import sheet_views, views
+from studio.broadcast import Broadcast
 from studio.job import CANCELLED, DONE, QUEUED
 from studio.metadata import parse_parameters
 from studio.reuse import fields_of
@@ -67,6 +70,7 @@ class Watch:
         # The server keeps the id, so that no page can name another job than the one it shows.
         self.job_id = gr.State(None)
         self._board = board
+        self._watched = Broadcast(self._shown_jobs)  # once for all pages that an owner has open
         self._outputs = [board, cancel, self.job_id, *details.outputs]
         cancel.click(self._cancel, self.job_id, cancel, **QUIET)
         board.pick(self._choose, self.job_id, [board, *details.outputs], **QUIET)
@@ -125,6 +129,18 @@ class Watch:
         ``refusal`` is why the newest request was not taken, as HTML, or empty.
         """
         visitor = Visitor.of(request)
+        shown = self._shown_jobs(visitor, refusal) if refusal else self._watched.listen(visitor)
+        while True:
+            async with aclosing(shown):
+                async for values in shown:
+                    yield deepcopy(values)
+            # What ended may have looked for the last time before the newest job was there.
+            job = await anyio.to_thread.run_sync(self._unfinished_or_last, visitor)
+            if job is None or job.ended:
+                return
+            shown = self._watched.listen(visitor)
+
+    async def _shown_jobs(self, visitor: Visitor, refusal: str = "") -> AsyncIterator[list[Any]]:
         look = anyio.to_thread.run_sync
         job = await look(self._unfinished_or_last, visitor)
         if job is None:

@@ -1,0 +1,102 @@
+"""What the studio keeps of each page that is open: little, of few pages, and not for long.
+
+Gradio keeps the settings of every component for every page that was ever loaded, 5 MB each, up to
+ten thousand of them. They serve its deep links and its reloading while one develops, neither of
+which is here.
+"""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from gradio.blocks import BlocksConfig
+from gradio.state_holder import SessionState, StateHolder
+
+if TYPE_CHECKING:
+    from gradio.blocks import Blocks
+    from gradio.routes import App
+
+MAX_SESSIONS = 1000  # pages that are open or were a while ago
+# An open page asks for something every few seconds. A laptop that was closed for less than this, or
+# a line that was broken, comes back to the page as it was.
+IDLE_SECONDS = 3600.0
+
+
+# Of events that a page has begun. Watching a job is one that takes no thread, and may take hours.
+EVENTS_AT_ONCE = 1000
+KEPT_EVENTS = 100  # of those that are over; Gradio keeps 10,000 for a page of figures
+
+
+class Session(SessionState):
+    """The values that one page has set: its states, and the components that events have changed."""
+
+    def __init__(self, blocks: Blocks) -> None:
+        shared = blocks.default_config
+        self.blocks_config = BlocksConfig(shared.root_block)
+        # What a page changes lies above what all pages share.
+        self.blocks_config.blocks = ChainMap({}, shared.blocks)  # type: ignore[assignment]
+        self.blocks_config.fns = shared.fns
+        self.blocks_config.fn_id = shared.fn_id
+        self.blocks_config.renderables = shared.renderables
+        self.config_values: dict[int, Any] = {}
+        self.state_data: dict[int, Any] = {}
+        self._state_ttl: dict[int, tuple[float | None, datetime]] = {}
+        self.is_closed = False
+        self.STATE_TTL_WHEN_CLOSED = IDLE_SECONDS
+
+    def __setitem__(self, key: int, value: Any) -> None:
+        super().__setitem__(key, value)
+        self.config_values.clear()
+
+    def _update_config(self, key: int) -> None: ...
+
+    def _update_value_in_config(self, key: int, value: Any) -> None: ...
+
+
+class Sessions(StateHolder):
+    """The sessions of all pages; those whose page has been closed go first."""
+
+    @classmethod
+    def take_over(cls, app: App) -> None:
+        """Let an app of Gradio's keep its sessions here, and hold its queue to our limits."""
+        sessions, blocks = cls(), app.get_blocks()
+        sessions.set_blocks(blocks)
+        app.state_holder = sessions
+        blocks._queue.max_thread_count = EVENTS_AT_ONCE
+        blocks._queue.ANALYTICS_MAX_EVENTS = KEPT_EVENTS
+
+    def set_blocks(self, blocks: Blocks) -> None:
+        super().set_blocks(blocks)
+        self.capacity = MAX_SESSIONS
+
+    def __getitem__(self, session_id: str) -> SessionState:
+        with self.lock:
+            session = self.session_data.get(session_id)
+            if session is None:
+                self._make_room()
+                session = self.session_data[session_id] = Session(self.blocks)
+            self.session_data.move_to_end(session_id)
+            self.time_last_used[session_id] = datetime.now()
+        return session
+
+    def delete_all_expired_state(self) -> None:
+        """Lets go of pages that are not used any more; Gradio calls it every second."""
+        with self.lock:
+            oldest = datetime.now() - timedelta(seconds=IDLE_SECONDS)
+            while self.session_data:  # the one used longest ago stands first
+                id = next(iter(self.session_data))
+                if self.time_last_used[id] > oldest:
+                    return
+                self._drop(id)
+
+    def _make_room(self) -> None:
+        if len(self.session_data) < self.capacity:
+            return
+        closed = (id for id, session in self.session_data.items() if session.is_closed)
+        self._drop(next(closed, None) or next(iter(self.session_data)))
+
+    def _drop(self, id: str) -> None:
+        self.session_data.pop(id, None)
+        self.time_last_used.pop(id, None)

@@ -1,0 +1,87 @@
+"""The page is made once for an address, and is the one that was asked for."""
+
+from __future__ import annotations
+
+import gzip
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from studio import page_cache
+from studio.page_cache import PageCache, PageDelivery
+
+
+@pytest.fixture
+def made() -> list[str]:
+    """What the page was made for, in order."""
+    return []
+
+
+@pytest.fixture
+def client(made: list[str]) -> TestClient:
+    def page(request: Request) -> HTMLResponse:
+        made.append(str(request.url))
+        if request.headers.get("host") == "broken":
+            return HTMLResponse("not today", status_code=500)
+        return HTMLResponse(f"<html>{request.url}</html>")
+
+    def other(request: Request) -> PlainTextResponse:
+        made.append(str(request.url))
+        return PlainTextResponse("other")
+
+    app = Starlette(routes=[Route("/", page), Route("/other", other)])
+    return TestClient(PageDelivery(PageCache(app)), base_url="http://one")
+
+
+def test_the_page_is_made_once_for_each_address(client, made):
+    texts = {
+        client.get("/", headers={"host": host}).text for host in ("one", "two") for _ in range(3)
+    }
+    assert len(texts) == 2
+    assert made == ["http://one/", "http://two/"]
+
+
+def test_what_a_proxy_says_of_the_address_counts(client, made):
+    for proto in ("http", "https", "http"):
+        client.get("/", headers={"x-forwarded-proto": proto, "x-forwarded-host": "far"})
+    assert len(made) == 2
+
+
+def test_a_query_makes_no_other_page(client, made):
+    assert client.get("/").text == client.get("/?tab=chat&deep_link=x").text
+    assert made == ["http://one/"]
+
+
+def test_it_is_compressed_for_who_takes_that_and_not_sent_again_to_who_has_it(client):
+    with client.stream("GET", "/", headers={"accept-encoding": "br, gzip"}) as answer:
+        raw = b"".join(answer.iter_raw())
+        assert answer.headers["content-encoding"] == "gzip"
+        tag = answer.headers["etag"]
+    plain = client.get("/", headers={"accept-encoding": "identity"})
+    assert "content-encoding" not in plain.headers
+    assert gzip.decompress(raw) == plain.content
+    again = client.get("/", headers={"if-none-match": tag})
+    assert (again.status_code, again.content) == (304, b"")
+    assert client.get("/", headers={"if-none-match": '"older"'}).status_code == 200
+
+
+def test_hosts_that_strangers_make_up_take_no_memory(client, made):
+    for number in range(page_cache.KEPT + 5):
+        client.get("/", headers={"host": f"host{number}"})
+    pages = client.app.app._pages
+    assert len(pages) == page_cache.KEPT
+    client.get("/", headers={"host": f"host{page_cache.KEPT + 4}"})
+    assert len(made) == page_cache.KEPT + 5
+
+
+def test_what_failed_is_not_kept_and_other_routes_pass(client, made):
+    for _ in range(2):
+        answer = client.get("/", headers={"host": "broken"})
+        assert (answer.status_code, answer.text) == (500, "not today")
+        assert client.get("/other").text == "other"
+        assert client.head("/").status_code == 200
+    assert len(made) == 6

@@ -1,0 +1,70 @@
+"""What is kept of an open page is little, and goes with it."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from datetime import timedelta
+
+import gradio as gr
+import pytest
+
+from studio.page_sessions import IDLE_SECONDS, Sessions
+
+
+@pytest.fixture(scope="module")
+def blocks() -> gr.Blocks:
+    with gr.Blocks() as made:
+        made.chosen = gr.State([])
+        made.boxes = [gr.Textbox(f"box {number}") for number in range(300)]
+    return made
+
+
+@pytest.fixture
+def sessions(blocks) -> Sessions:
+    app = gr.routes.App.create_app(blocks)
+    Sessions.take_over(app)
+    assert app.state_holder is blocks.state_holder
+    return app.state_holder
+
+
+def test_a_page_costs_a_few_kilobytes(sessions):
+    sessions["first"]
+    gc.collect()
+    tracemalloc.start()
+    for number in range(50):
+        sessions[f"page{number}"]
+    used = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert used / 50 < 10_000
+
+
+def test_pages_have_values_of_their_own(sessions, blocks):
+    one, other = sessions["one"], sessions["other"]
+    one[blocks.chosen._id] = ["cat"]
+    one[blocks.boxes[3]._id] = changed = gr.Textbox("changed", render=False)
+    assert one[blocks.chosen._id] == ["cat"]
+    assert one[blocks.boxes[3]._id] is changed
+    assert other[blocks.chosen._id] == []
+    assert other[blocks.boxes[3]._id] is blocks.boxes[3]
+    assert sessions["one"][blocks.chosen._id] == ["cat"]
+
+
+def test_a_closed_page_makes_room_first_then_the_one_used_longest_ago(sessions):
+    sessions.capacity = 3
+    for name in ("a", "b", "c"):
+        sessions[name]
+    sessions["b"].is_closed = True
+    sessions["d"]
+    assert list(sessions.session_data) == ["a", "c", "d"]
+    sessions["a"]
+    sessions["e"]
+    assert list(sessions.session_data) == ["d", "a", "e"]
+
+
+def test_a_page_that_asks_for_nothing_any_more_is_let_go(sessions):
+    for name in ("old", "new"):
+        sessions[name]
+    sessions.time_last_used["old"] -= timedelta(seconds=IDLE_SECONDS + 1)
+    sessions.delete_all_expired_state()
+    assert list(sessions.session_data) == ["new"] == list(sessions.time_last_used)
