@@ -10,6 +10,7 @@ import httpx
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
+from tests.patience import PATIENCE
 from tests.studio.live import live_studio, options_for, paint
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
@@ -37,7 +38,6 @@ from nowhere import noise
 class UnfinishedScheduler(EulerDiscreteScheduler):
     pass
 """
-PATIENCE = 90_000  # ms; only a failing test, or one on a busy machine, waits for so long
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -57,7 +57,7 @@ def studio(tmp_path_factory, twin_home, control_folder) -> Iterator[tuple]:
     (home / "samplers").mkdir(parents=True)
     (home / "samplers" / "unfinished.py").write_text(UNFINISHED, encoding="utf-8")
     with live_studio(options_for(home, twin_home, control_folder)) as (running, address):
-        with httpx.Client(base_url=address, timeout=60) as client:
+        with httpx.Client(base_url=address, timeout=PATIENCE) as client:
             assert paint(client, prompt="a first picture")["state"] == "done"
         running.warm_up()
         yield running, address
@@ -66,7 +66,7 @@ def studio(tmp_path_factory, twin_home, control_folder) -> Iterator[tuple]:
 @pytest.fixture(scope="package")
 def browser() -> Iterator:
     with sync_playwright() as driver:
-        expect.set_options(timeout=PATIENCE)
+        expect.set_options(timeout=1000 * PATIENCE)
         chromium = driver.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
         yield chromium
         chromium.close()
@@ -94,7 +94,7 @@ def visit(studio, browser, contexts) -> Iterator[Callable]:
             contexts[key] = browser.new_context(**options)
         page = contexts[key].new_page()
         pages.append(page)
-        page.set_default_timeout(PATIENCE)
+        page.set_default_timeout(1000 * PATIENCE)
         page.on("pageerror", lambda error: problems.append(f"{error}\n{error.stack}"))
         page.on(
             "console",

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
-
 from playwright.sync_api import Page, expect
 
+from tests.patience import wait_until
 from tests.pipelines.dreambooth.test_photos import encoded, scene
 
-TRAINING = 480_000  # ms; the trainer is a process of its own that loads torch first
 EXAMPLES = 10
 
 
@@ -23,12 +21,14 @@ def opened(visit) -> Page:
 def tidy(studio) -> None:
     """Ends what runs, and deletes what has been taught."""
     running, _ = studio
-    end = time.monotonic() + TRAINING / 1000
-    while unfinished := [job for job in running.jobs.list("local") if not job.ended]:
-        assert time.monotonic() < end
+
+    def cancelled() -> bool:
+        unfinished = [job for job in running.jobs.list("local") if not job.ended]
         for job in unfinished:
             running.jobs.cancel("local", job.id)
-        time.sleep(0.2)
+        return not unfinished
+
+    wait_until(cancelled, every=0.1)
     running.subjects.delete_all("local")
 
 

@@ -74,15 +74,13 @@ def limit(page: Page, tokens: int) -> None:
 
 def ended(page: Page, count: int = 1) -> None:
     """Waits for the ends of answers."""
-    expect(page.locator("#chat-send")).to_have_text("Send", timeout=120_000)
+    expect(page.locator("#chat-send")).to_have_text("Send")
     expect(page.locator(".message.assistant footer")).to_have_count(count)
 
 
 def writing(page: Page, count: int = 1) -> None:
     """Waits until answers have words."""
-    expect(page.locator(".message[data-phase=writing] .tail:not(:empty)")).to_have_count(
-        count, timeout=120_000
-    )
+    expect(page.locator(".message[data-phase=writing] .tail:not(:empty)")).to_have_count(count)
 
 
 def bring(page: Page, messages: list[dict]) -> None:
@@ -182,7 +180,7 @@ def test_answering_again_keeps_the_answer_before(chat):
     write(page, "Tell me a word.")
     ended(page)
     page.locator(".message.assistant .again").click()
-    expect(page.locator(".message.assistant .branches")).to_contain_text("2 / 2", timeout=120_000)
+    expect(page.locator(".message.assistant .branches")).to_contain_text("2 / 2")
     ended(page)
 
 

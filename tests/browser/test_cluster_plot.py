@@ -6,7 +6,6 @@ import itertools
 import json
 import socket
 import threading
-import time
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -22,6 +21,7 @@ from pipelines.clustering.datasets import make
 from pipelines.clustering.steps.kmeans import first_centres
 from tests.browser.cluster_stub import SETS, app
 from tests.browser.test_look import PHONE
+from tests.patience import PATIENCE, wait_until
 
 PLOT = "window.atelierPlots.plot"
 READY = "window.atelierPlots?.plot?.stage.ratio"
@@ -36,8 +36,7 @@ def address():
     server = uvicorn.Server(uvicorn.Config(app(asked), log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
-    while not server.started:
-        time.sleep(0.05)
+    wait_until(lambda: server.started)
     yield f"http://127.0.0.1:{listening.getsockname()[1]}"
     server.should_exit = True
     thread.join()
@@ -53,7 +52,7 @@ def opened(address, browser):
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: problems.append(f"{error}\n{error.stack}"))
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(1000 * PATIENCE)
         page.goto(address)
         page.wait_for_function(READY)
         return page
@@ -83,6 +82,13 @@ def show(page, **scene) -> dict:
     )
     page.evaluate("() => new Promise((done) => setTimeout(() => requestAnimationFrame(done), 50))")
     return state(page)
+
+
+def drawn(page) -> None:
+    """Waits until what has happened so far is drawn."""
+    page.evaluate(
+        "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    )
 
 
 def film(page, data: str, algorithm: str, **parameters) -> dict:
@@ -159,7 +165,7 @@ def test_the_wheel_zooms_where_the_pointer_is_and_a_double_click_shows_all_again
     page.mouse.move(x, y)
     page.mouse.wheel(0, -240)
     page.wait_for_function(f"{PLOT}.state().zoom > 1.4")
-    page.wait_for_timeout(60)
+    drawn(page)
     assert point(page, 3) == pytest.approx([x, y], abs=1)
     box = page.locator("#plot .over").bounding_box()
     page.mouse.move(box["x"] + 90, box["y"] + 90)
@@ -167,7 +173,7 @@ def test_the_wheel_zooms_where_the_pointer_is_and_a_double_click_shows_all_again
     page.mouse.down()
     page.mouse.move(box["x"] + 130, box["y"] + 110, steps=4)
     page.mouse.up()
-    page.wait_for_timeout(60)
+    drawn(page)
     assert point(page, 3) == pytest.approx([before[0] + 40, before[1] + 20], abs=1)
     page.mouse.dblclick(box["x"] + 90, box["y"] + 90)
     assert not state(page)["moved"]
@@ -372,7 +378,7 @@ def test_the_shading_has_the_colours_of_the_clusters_that_are_not_hidden(page):
     for colour in (first, second):
         assert (np.abs(before[dense, :3] - colour).max(axis=1) < 30).sum() > 20
     page.locator("#plot .legend button[data-label='0']").click()
-    page.wait_for_timeout(100)
+    drawn(page)
     after = np.array(page.evaluate(SHADED))
     of_first = dense & (np.abs(before[:, :3] - first).max(axis=1) < 4)
     assert (after[of_first, 3] < 60).all()
@@ -401,7 +407,7 @@ def test_what_is_known_of_a_point_goes_with_it_when_the_picture_moves(page):
     tip = page.locator("#plot .tip")
     expect(tip).to_be_visible()
     page.evaluate(f"{PLOT}.camera.drag(-40, 30); {PLOT}.moved()")
-    page.wait_for_timeout(100)
+    drawn(page)
     (x, y), box = point(page, 17), tip.bounding_box()
     assert 10 <= max(box["x"] - x, x - box["x"] - box["width"]) <= 22
     page.evaluate(f"{PLOT}.camera.drag(-5000, 0); {PLOT}.moved()")
@@ -418,21 +424,23 @@ def test_a_space_is_turned_by_dragging(page):
     page.mouse.down()
     page.mouse.move(box["x"] + 300, box["y"] + 220, steps=4)
     page.mouse.up()
-    page.wait_for_timeout(60)
+    drawn(page)
     after = page.evaluate(f"[...{PLOT}.stage.screen.slice(0, 60)]")
     assert np.abs(np.subtract(after, before)).max() > 20
     page.mouse.dblclick(box["x"] + 200, box["y"] + 200)
-    page.wait_for_timeout(60)
+    drawn(page)
     assert page.evaluate(f"[...{PLOT}.stage.screen.slice(0, 60)]") == pytest.approx(before)
 
 
 def test_pictures_lie_at_their_points_and_more_of_them_closer_by(page):
+    loaded = f"{PLOT}.state().thumbs && [...{PLOT}.thumbs.loaded.values()].every((p) => p.complete)"
     seen = show(page, data="few", thumbs=True)
-    page.wait_for_timeout(300)
+    page.wait_for_function(loaded)
     first = state(page)["thumbs"]
     assert 3 <= first < seen["points"]
     page.evaluate(f"{PLOT}.camera.zoomAt(3, ...{PLOT}.stage.screen.slice(0, 2)); {PLOT}.moved()")
-    page.wait_for_timeout(300)
+    drawn(page)
+    page.wait_for_function(loaded)
     at = page.evaluate(f"{PLOT}.thumbs.seen.at(-1).at")
     page.mouse.move(*point(page, at))
     page.mouse.move(*(place + 1 for place in point(page, at)))
@@ -479,7 +487,7 @@ def test_it_fits_a_phone_in_both_themes(opened, address, theme):
     page.wait_for_function(READY)
     film(page, "moons", "dbscan")
     page.evaluate(f"{PLOT}.player.seek(100)")
-    page.wait_for_timeout(100)
+    drawn(page)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     boxes = {
         name: page.locator(f"#plot .{name}").bounding_box() for name in ("frame", "player", "side")

@@ -11,8 +11,8 @@ from PIL import Image, ImageDraw
 from playwright.sync_api import Page, expect
 
 from studio.metadata import read_settings
-from tests.browser.conftest import PATIENCE
 from tests.browser.test_painting import choose
+from tests.patience import PATIENCE
 from tests.studio.live import TINY, settings, wait_for
 
 STEPS, BATCHES = 40, 16  # a job of some seconds
@@ -80,7 +80,6 @@ def painted(page: Page) -> str:
             && board.innerHTML !== before;
         }""",
         arg=before,
-        timeout=PATIENCE,
     )
     expect(page.locator("#steer-cancel")).to_be_hidden()
     html = page.locator("#steer-board").inner_html()
@@ -293,7 +292,7 @@ def test_a_gallery_picture_is_sent_here_and_its_settings_as_well(sketching, visi
 
 def test_a_request_is_restored_to_the_last_setting_be_it_folded_away_or_not(visit, studio):
     running, address = studio
-    with httpx.Client(base_url=address, timeout=60) as client:
+    with httpx.Client(base_url=address, timeout=PATIENCE) as client:
         picture = client.post("/api/v1/inputs", content=photo()["buffer"]).json()["id"]
         unit = {
             "picture": picture,

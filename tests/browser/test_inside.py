@@ -51,7 +51,7 @@ def test_the_starter_knows_the_capital_of_france(visit):
     expect(page.locator("#inside-odds .empty-state")).to_contain_text("Nothing opened yet")
     page.click("#inside-open")
     first = page.locator("#inside-odds .row").first
-    expect(first.locator("code")).to_have_text("␣Paris", timeout=180_000)
+    expect(first.locator("code")).to_have_text("␣Paris")
     turn_to(page, "build")
     expect(page.locator("#inside-build")).to_contain_text("134,515,008")
     expect(page.locator("#inside-build .groups > span")).to_have_count(3)

@@ -8,6 +8,7 @@ from playwright.sync_api import expect
 
 from pipelines.clustering.lessons import LESSONS, lesson
 from studio.i18n import LANGUAGES
+from tests.patience import PATIENCE
 
 DELIMITERS = [
     {"left": "$$", "right": "$$", "display": True},
@@ -28,6 +29,7 @@ def lessons(browser):
                 )
     _, address, _ = blocks.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
     page = browser.new_page(viewport={"width": 390, "height": 900})
+    page.set_default_timeout(1000 * PATIENCE)
     page.goto(address)
     expect(page.locator(f"#{LESSONS[-1]}-zh .katex").first).to_be_visible()
     yield page

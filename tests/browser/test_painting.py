@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import shutil
-import time
 from functools import partial
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.patience import wait_until
 from tests.studio.live import TINY
 
 STEPS, BATCHES = 40, 16  # a job of some seconds, with a picture every half second
@@ -49,8 +49,7 @@ def long_job(studio, visit):
     jobs = studio[0].jobs
     for job in jobs.list("local"):
         jobs.cancel("local", job.id)
-    while jobs.waiting():
-        time.sleep(0.05)
+    wait_until(lambda: not jobs.waiting())
 
 
 def test_paint_shows_the_picture_and_its_settings(visit):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import time
 from collections.abc import Iterator
 from functools import partial
 
@@ -18,10 +17,10 @@ from pipelines.chat.prune import evaluate
 from pipelines.errors import UserError
 from tests.browser.test_look import PHONE, widths
 from tests.browser.test_rest import at_rest, quickly
+from tests.patience import PATIENCE, wait_until
 from tests.pipelines.chat.llamas import save_llama
 
 TINY, BLOCKS = "Ten-block LLaMA", 10
-LONG = 180_000  # ms; seconds where nothing else runs
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -49,8 +48,7 @@ def tidied(studio):
     running, _ = studio
     for job in running.jobs.list("local"):
         running.jobs.cancel("local", job.id)
-    while any(not job.ended for job in running.jobs.list("local")):
-        time.sleep(0.1)
+    wait_until(lambda: all(job.ended for job in running.jobs.list("local")))
     for known in running.prunings.list("local"):
         with contextlib.suppress(UserError):
             running.prunings.delete("local", known.id)
@@ -81,13 +79,13 @@ def drop(page: Page, count: int) -> None:
 def scored(page: Page) -> Page:
     choose(page, "criterion", "Magnitude")
     page.click("#score")
-    expect(page.locator("#scores-board .block")).to_have_count(BLOCKS, timeout=LONG)
+    expect(page.locator("#scores-board .block")).to_have_count(BLOCKS)
     return page
 
 
 def shortened(page: Page) -> Page:
     page.click("#shorten")
-    expect(page.locator("#shorten-board .versus-table")).to_be_visible(timeout=LONG)
+    expect(page.locator("#shorten-board .versus-table")).to_be_visible()
     return page
 
 
@@ -111,7 +109,7 @@ def test_scored_shortened_measured_asked_and_deleted(visit, studio):
     assert both[0] == "ten"
     assert both[1].startswith(OWN)
     body = {"model": both[1], "max_tokens": 3, "messages": [{"role": "user", "content": "Hi"}]}
-    with httpx.Client(base_url=studio[1], timeout=120) as client:
+    with httpx.Client(base_url=studio[1], timeout=PATIENCE) as client:
         answer = client.post("/v1/chat/completions", json=body)
         assert answer.status_code == 200, answer.text
         assert answer.json()["usage"]["completion_tokens"] > 0
@@ -166,7 +164,7 @@ def test_the_curve_has_a_point_for_each_number_of_blocks(visit):
     expect(page.locator("#curve-board .error")).to_contain_text("not 0, two")
     page.fill("#shorten-points input", "0, 2, 5")
     page.click("#curve")
-    expect(page.locator("#curve-board .mark.perplexity")).to_have_count(3, timeout=LONG)
+    expect(page.locator("#curve-board .mark.perplexity")).to_have_count(3)
     expect(page.locator("#curve-board .mark.speed")).to_have_count(3)
     cells = page.locator("#curve-board tbody tr td:first-child").all_inner_texts()
     assert cells == ["0", "2", "5"]
@@ -185,14 +183,14 @@ def test_a_running_one_is_found_again_stopped_and_resumed(visit):
     page.get_by_role("tab", name="Shorten", exact=True).click()
     expect(page.locator("#shorten-board .progress")).to_be_visible()
     healing = re.compile("Healing: step|heal|Loading")
-    expect(page.locator("#shorten-board .progress")).to_contain_text(healing, timeout=LONG)
+    expect(page.locator("#shorten-board .progress")).to_contain_text(healing)
     page.click("#shorten-stop")
-    expect(page.locator("#shorten-board .summary")).to_contain_text("Stopped.", timeout=LONG)
+    expect(page.locator("#shorten-board .summary")).to_contain_text("Stopped.")
     expect(page.locator("#shorten-stop")).to_be_hidden()
     page.click("#shorten-resume")
     expect(page.locator("#shorten-board .progress")).to_be_visible()
     page.click("#shorten-stop")
-    expect(page.locator("#shorten-board .summary")).to_contain_text("Stopped.", timeout=LONG)
+    expect(page.locator("#shorten-board .summary")).to_contain_text("Stopped.")
     page.click("#shorten-delete")
     page.click("#shorten-delete-for-good")
     expect(page.locator("#shorten-board .empty")).to_be_visible()
@@ -226,6 +224,6 @@ def test_a_chinese_browser_reads_chinese(visit):
     page.click("#shorten-criterion input")
     page.get_by_role("option", name="幅值", exact=True).click()
     page.click("#score")
-    expect(page.locator("#scores-board h4")).to_contain_text("各层的重要性", timeout=LONG)
+    expect(page.locator("#scores-board h4")).to_contain_text("各层的重要性")
     expect(page.locator("#shorten-board .empty, #shorten-board .board")).to_contain_text("精简")
     assert "i18n" not in page.inner_text("body")

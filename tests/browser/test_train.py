@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.teaching import TRAINING, opened, photos_of, take_examples, tidy, upload
+from tests.browser.teaching import opened, photos_of, take_examples, tidy, upload
 from tests.pipelines.dreambooth.test_photos import HEIC, encoded, scene
 from tests.studio.live import TINY
 from tests.studio.test_photo_uploads import photograph, tattling
@@ -94,11 +94,11 @@ def test_teach_try_and_delete_everything(page):
     page.reload()  # the training goes on without the page
     page.problems.clear()  # the old page complains that its connection was cut
     page.get_by_role("tab", name="Teach").click()
-    expect(page.locator("#train-board .summary")).to_contain_text("pot is ready", timeout=TRAINING)
+    expect(page.locator("#train-board .summary")).to_contain_text("pot is ready")
     expect(page.locator("#train-board .curve polyline")).to_have_count(2)
     page.fill("#try-prompts textarea", "a kref mug")
     page.click("#try-compare")
-    expect(page.locator("#try-board .sheet img")).to_be_visible(timeout=TRAINING)
+    expect(page.locator("#try-board .sheet img")).to_be_visible()
     expect(page.locator("#try-board .sheet figcaption")).to_contain_text("“a kref mug”")
     expect(page.locator("#try-board [data-id]")).to_have_count(6)
     page.click("#try-paint")
@@ -140,11 +140,11 @@ def test_textual_inversion_learns_with_the_settings_as_they_are(page):
     shorten(page, steps=2)
     page.fill("#train-name input", "word")
     page.click("#train")
-    expect(page.locator("#train-board .summary")).to_contain_text("word is ready", timeout=TRAINING)
+    expect(page.locator("#train-board .summary")).to_contain_text("word is ready")
     expect(page.locator("#try-prompts textarea")).to_have_value(re.compile(r"^a kref-mug on"))
     page.fill("#try-prompts textarea", "a kref-mug on the sand")
     page.click("#try-compare")
-    expect(page.locator("#try-board .sheet img")).to_be_visible(timeout=TRAINING)
+    expect(page.locator("#try-board .sheet img")).to_be_visible()
     expect(page.locator("#try-board [data-id]")).to_have_count(2)
     page.click("#try-paint")
     expect(page.locator("#prompt textarea")).to_have_value("a kref-mug on the sand")
@@ -162,7 +162,7 @@ def test_a_few_photos_of_one_s_own_are_learnt_with_the_settings_as_they_are(page
     page.uncheck("#train-prior-preservation input")  # for which the starter paints a while
     page.fill("#train-name input", "five")
     page.click("#train")
-    expect(page.locator("#train-board .summary")).to_contain_text("five is ready", timeout=TRAINING)
+    expect(page.locator("#train-board .summary")).to_contain_text("five is ready")
     page.reload()
     page.problems.clear()  # the old page complains that its connection was cut
     page.get_by_role("tab", name="Teach").click()
@@ -183,9 +183,9 @@ def test_stop_keeps_what_was_learnt_and_resume_goes_on(page, studio):
     take_examples(page)
     choose_tiny(page, steps=100_000)
     page.click("#train")
-    expect(page.locator("#train-board .curve")).to_be_visible(timeout=TRAINING)
+    expect(page.locator("#train-board .curve")).to_be_visible()
     page.click("#train-stop")
-    expect(page.locator("#train-board")).to_contain_text("Stopped at step", timeout=TRAINING)
+    expect(page.locator("#train-board")).to_contain_text("Stopped at step")
     running, _ = studio
     (about,) = running.shelf.own("local")
     assert about.kind == "lora"
@@ -196,10 +196,9 @@ def test_stop_keeps_what_was_learnt_and_resume_goes_on(page, studio):
         "first => Number((document.querySelector('#train-board .progress')?.innerText"
         ".match(/Step (\\d+)/) || [])[1]) > first",
         arg=first,
-        timeout=TRAINING,
     )
     page.click("#train-stop")
-    expect(page.locator("#train-board")).to_contain_text("Stopped at step", timeout=TRAINING)
+    expect(page.locator("#train-board")).to_contain_text("Stopped at step")
     page.click("#train-duplicate")
     expect(page.locator("#train-steps input")).to_have_value("100000")
     page.click("#training-delete")

@@ -9,6 +9,7 @@ from playwright.sync_api import Page, expect
 
 from studio.accounts import LOCAL_OWNER
 from tests.browser.teaching import opened, photos_of, take_examples, tidy, upload
+from tests.patience import PATIENCE
 from tests.studio.live import TINY, settings
 
 ARRIVED = 2000  # ms in which an answer that has left the server is on the page
@@ -36,7 +37,7 @@ def test_a_late_answer_to_older_settings_does_not_replace_a_newer_one(page, stud
         if steps in asked:
             asked[steps].set()
         if steps == 111:
-            assert release.wait(60)
+            assert release.wait(PATIENCE)
         found = preflight(owner, data)
         if steps in answered:
             answered[steps].set()
@@ -49,7 +50,7 @@ def test_a_late_answer_to_older_settings_does_not_replace_a_newer_one(page, stud
     monkeypatch.setattr(trainings, "preflight", held)
     steps.fill("111")
     steps.blur()
-    assert asked[111].wait(30)
+    assert asked[111].wait(PATIENCE)
     steps.fill("222")
     steps.blur()
     # The page may hold the newer question back until the older one is answered; if it does not,
@@ -57,8 +58,8 @@ def test_a_late_answer_to_older_settings_does_not_replace_a_newer_one(page, stud
     if answered[222].wait(ARRIVED / 1000):
         expect(expected).to_contain_text("222 steps")
     release.set()
-    assert answered[111].wait(30)
-    assert answered[222].wait(30)
+    assert answered[111].wait(PATIENCE)
+    assert answered[222].wait(PATIENCE)
     page.wait_for_timeout(ARRIVED)
     expect(expected).to_contain_text("222 steps")
 

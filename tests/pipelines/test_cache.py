@@ -12,6 +12,7 @@ import pytest
 from pipelines.cache import ModelCache
 from pipelines.errors import Busy, OutOfMemory, Stopped, Unavailable
 from pipelines.messages import Message
+from tests.patience import PATIENCE, wait_until
 
 SIZES = {"a": 40, "b": 40, "c": 40, "large": 90, "huge": 200}
 
@@ -46,13 +47,6 @@ def use(cache: ModelCache, name: str) -> Weights:
         return model
 
 
-def wait_until(condition) -> None:
-    deadline = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 def stop_at_first_event(cache: ModelCache, stop: threading.Event) -> None:
     for _ in cache.warm("a", stop):
         stop.set()
@@ -79,7 +73,7 @@ def test_ten_threads_that_ask_at_once_get_one_load():
         thread.start()
     gate.open.set()
     for thread in threads:
-        thread.join(timeout=5)
+        thread.join(PATIENCE)
     assert len(got) == 10
     assert len({id(model) for model in got}) == 1
     assert gate.calls == 1
@@ -234,7 +228,7 @@ def test_an_error_in_loading_reaches_everyone_who_waits_and_the_next_request_tri
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=5)
+        thread.join(PATIENCE)
     assert errors == ["a is not here."] * 5
     assert len(asked) == 1
     assert cache.loaded() == []
@@ -283,7 +277,7 @@ def test_stopping_a_warming_does_not_stop_the_load_for_others():
     with pytest.raises(Stopped):
         stop_at_first_event(cache, stop)
     gate.open.set()
-    other.join(timeout=5)
+    other.join(PATIENCE)
     assert len(got) == 1
     assert gate.calls == 1
 
@@ -312,7 +306,7 @@ def test_models_asked_for_together_that_do_not_fit_together_come_one_after_the_o
     time.sleep(0.05)
     gate.open.set()
     for thread in threads:
-        thread.join(timeout=5)
+        thread.join(PATIENCE)
     assert sorted(name for name, _ in got) == ["a", "b", "large"]
     assert names(cache) == {"a", "b"}
 
@@ -342,7 +336,7 @@ def test_many_threads_with_many_models_keep_the_budget_and_the_leases():
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=20)
+        thread.join(PATIENCE)
     assert not any(thread.is_alive() for thread in threads)
     assert over == []
     assert failures == []

@@ -17,6 +17,7 @@ from pipelines.diffusion.samplers import samplers_in
 from pipelines.errors import NotFound, Refused, UserError
 from pipelines.local_models import FAMILIES
 from pipelines.original_layout import expected_parts
+from tests.patience import PATIENCE
 
 
 def folder(home: Path, name: str, index: dict | None = None, weights: str = "x.safetensors"):
@@ -284,7 +285,7 @@ def test_listing_models_loads_no_heavy_library(tmp_path):
         f"Catalog(pathlib.Path({str(tmp_path)!r})).models()\n"
         "assert not {'torch', 'diffusers', 'transformers'} & sys.modules.keys()"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE)
 
 
 def test_what_is_trained_on_a_model_is_painted_with_as_that_model_is(tmp_path, twin_folder):

@@ -27,6 +27,7 @@ from pipelines.diffusion.downloads import (
 )
 from pipelines.errors import Stopped, Unavailable
 from tests.hub import Hub, serving
+from tests.patience import PATIENCE
 
 REPO = "someone/tiny"
 
@@ -341,4 +342,4 @@ def test_the_variant_is_read_from_the_file_names(tmp_path, name, variant):
 
 def test_fetching_by_a_real_client_needs_no_torch(tmp_path):
     code = "import sys, pipelines.diffusion.downloads\nassert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True, env=dict(os.environ), timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, env=dict(os.environ), timeout=PATIENCE)

@@ -11,6 +11,7 @@ from diffusers import UNet2DConditionModel
 from pipelines.catalog import ROOT
 from pipelines.diffusion import openvino_unet
 from pipelines.diffusion.openvino_unet import OpenVINOUNet, worth_it
+from tests.patience import PATIENCE
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +116,7 @@ converted(torch.nn.Linear(2, 2), (torch.zeros(1, 2),), {}, Path("networks"))
         env=place,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
     assert ran.returncode == 0, ran.stderr
     assert "asked for" not in ran.stdout

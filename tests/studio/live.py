@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import faulthandler
 import json
+import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 
 from studio.server import Options, Server, Studio, build_app, listen
+from tests.patience import PATIENCE, wait_until
 
 TINY = "tiny-sd1"
 ENDED = ("done", "failed", "cancelled")
@@ -29,11 +30,11 @@ def live_studio(options: Options) -> Iterator[tuple[Studio, str]]:
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
-        assert started.wait(60)
+        assert started.wait(PATIENCE)
         yield studio, f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         server.stop()
-        thread.join(60)
+        thread.join(PATIENCE)
         if thread.is_alive():
             faulthandler.dump_traceback(all_threads=True)  # who holds it up
         assert not thread.is_alive()
@@ -72,14 +73,25 @@ def paint(client: httpx.Client, **changes: Any) -> dict[str, Any]:
     return wait_for(client, answer.json()["id"])
 
 
-def wait_for(client: httpx.Client, job_id: str, seconds: float = 60) -> dict[str, Any]:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+def wait_for(client: httpx.Client, job_id: str) -> dict[str, Any]:
+    """Waits for the end of a job; the job as the API describes it."""
+
+    def ended() -> dict[str, Any] | None:
         job = client.get(f"/api/v1/jobs/{job_id}").json()
-        if job["state"] in ENDED:
-            return job
-        time.sleep(0.05)
-    raise AssertionError(f"the job is still {job['state']}")
+        return job if job["state"] in ENDED else None
+
+    return wait_until(ended, every=0.02)
+
+
+@contextmanager
+def waiting_client(client: httpx.Client, path: str, body: Any) -> Iterator[None]:
+    """Posts ``body`` as ``client`` would, and hangs up at the end without reading the answer."""
+    request = client.build_request("POST", path, json=body)
+    lines = [f"POST {request.url.raw_path.decode()} HTTP/1.1"]
+    lines += [f"{name}: {value}" for name, value in request.headers.items()]
+    with socket.create_connection((request.url.host, request.url.port)) as connection:
+        connection.sendall("\r\n".join([*lines, "", ""]).encode() + request.content)
+        yield
 
 
 def sentence(answer: httpx.Response) -> str:

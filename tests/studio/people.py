@@ -9,6 +9,7 @@ import httpx
 
 from studio.accounts import Account
 from studio.passwords import hash_made_password
+from tests.patience import PATIENCE
 
 ACCOUNTS = (
     Account("ada", hash_made_password("ada's own"), "ada"),
@@ -22,7 +23,7 @@ PASSWORDS = {"ada": "ada's own", "bob": "bob's own", "guest": "shared", "host": 
 @contextmanager
 def browser_of(address: str, name: str | None) -> Iterator[httpx.Client]:
     """A browser of its own at a studio's address, in which ``name`` is logged in; None: nobody."""
-    with httpx.Client(base_url=address, timeout=120) as client:
+    with httpx.Client(base_url=address, timeout=PATIENCE) as client:
         if name is not None:
             answer = client.post("/login", data={"name": name, "password": PASSWORDS[name]})
             assert (answer.status_code, answer.headers["location"]) == (303, "/")

@@ -11,6 +11,7 @@ import pytest
 from pipelines.catalog import HUB_FOLDER, Catalog
 from studio.accounts import Account
 from studio.passwords import hash_password
+from tests.patience import PATIENCE
 from tests.studio.live import (
     live_studio,
     options_for,
@@ -128,7 +129,9 @@ def test_basic_authentication_serves_programs(studio):
 
 
 def test_program_of_a_guest_stays_the_same_guest_by_its_cookie(studio):
-    with httpx.Client(base_url=studio[1], auth=("guest", PASSWORDS["guest"]), timeout=60) as one:
+    with httpx.Client(
+        base_url=studio[1], auth=("guest", PASSWORDS["guest"]), timeout=PATIENCE
+    ) as one:
         job = paint(one)
         assert one.get(f"/api/v1/jobs/{job['id']}").status_code == 200
 
@@ -239,7 +242,9 @@ def test_guest_paints_with_a_model_that_the_host_has_downloaded(tmp_path, twin_h
     shutil.copytree(twin_folder("sd1"), place)
     body = settings(model="sd15")
     with live_studio(options) as (_, address):
-        client = httpx.Client(base_url=address, timeout=60, auth=("guest", "only for friends"))
+        client = httpx.Client(
+            base_url=address, timeout=PATIENCE, auth=("guest", "only for friends")
+        )
         with client:
             answer = client.post(JOBS, json=body)
             assert answer.status_code == 202, answer.text

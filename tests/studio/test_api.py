@@ -11,6 +11,7 @@ from PIL import Image
 
 from pipelines.diffusion.requests import TextToImageRequest
 from studio.server import Studio
+from tests.patience import PATIENCE
 from tests.pipelines.test_uploads import png_header
 from tests.studio.live import TINY, live_studio, options_for, paint, sentence, settings, wait_for
 
@@ -26,7 +27,7 @@ def studio(tmp_path_factory, twin_home) -> Iterator[tuple[Studio, str]]:
 
 @pytest.fixture(scope="module")
 def client(studio) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=studio[1], timeout=60) as client:
+    with httpx.Client(base_url=studio[1], timeout=PATIENCE) as client:
         yield client
 
 

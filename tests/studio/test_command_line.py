@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx
@@ -15,7 +14,7 @@ import pytest
 
 import app
 from studio.jobs import Unfinished
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -73,7 +72,7 @@ def test_studio_starts_answers_and_stops_in_order(tmp_path, how: signal.Signals)
     process = start(tmp_path, "--port", str(port), "--device", "cpu")
     try:
         lines_until(process, f"http://127.0.0.1:{port}/v1")
-        assert httpx.get(f"http://127.0.0.1:{port}/", timeout=60).status_code == 200
+        assert httpx.get(f"http://127.0.0.1:{port}/", timeout=PATIENCE).status_code == 200
         stream = f"http://127.0.0.1:{port}/gradio_api/heartbeat/abc"
         with httpx.stream("GET", stream, timeout=PATIENCE) as events:
             lines = events.iter_lines()
@@ -120,7 +119,7 @@ def test_page_stays_up_when_there_is_no_share_link(tmp_path):
         assert "user guest, password" in printed
         assert "user host, password" in printed
         password = printed.partition("user guest, password ")[2].split()[0]
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE) as client:
             assert client.get("/").status_code == 401
             client.post("/login", data={"name": "guest", "password": password})
             assert client.get("/").status_code == 200
@@ -135,9 +134,8 @@ def test_device_that_is_not_there_stops_the_studio_with_a_sentence(tmp_path):
         printed = lines_until(process, "Atelier is at")
         lines_until(process, "For other programs")
         address = printed.split()[-1]
-        time.sleep(0.1)
-        httpx.get(address, timeout=60)
-        rest, _ = process.communicate(timeout=60)
+        httpx.get(address, timeout=PATIENCE)
+        rest, _ = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
     assert process.returncode == 1
@@ -149,13 +147,10 @@ def test_heavy_libraries_are_loaded_after_the_page_has_answered(tmp_path):
     process = start(tmp_path, "--port", str(port), "--device", "cpu")
     try:
         lines_until(process, "Atelier is at")
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE) as client:
             assert client.get("/api/v1/status").json()["ready"] is False
             assert client.get("/").status_code == 200
-            end = time.monotonic() + 60
-            while not client.get("/api/v1/status").json()["ready"]:
-                assert time.monotonic() < end
-                time.sleep(0.2)
+            wait_until(lambda: client.get("/api/v1/status").json()["ready"], every=0.2)
     finally:
         process.kill()
         process.wait()

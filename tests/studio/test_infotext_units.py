@@ -22,6 +22,7 @@ from studio.infotext_units import (
 )
 from studio.metadata import format_parameters, parameters_of, parse_parameters
 from studio.reuse import fields_of
+from tests.patience import PROMPTLY
 
 PICTURE = "0123456789abcdef" * 2
 
@@ -353,7 +354,7 @@ def test_reading_a_line_takes_time_in_proportion_to_it(piece, control):
     line = f"Module: canny, Model: x{piece * (160_000 // len(piece))}[0a]!"
     start = time.perf_counter()
     units_of({"ControlNet 0": line}, control)
-    assert time.perf_counter() - start < 30, "it took 106 s for blanks"
+    assert time.perf_counter() - start < PROMPTLY, "it took 106 s for blanks"
 
 
 def test_thousands_of_lines_cost_no_more_than_three(control, monkeypatch):

@@ -21,6 +21,7 @@ from pipelines.messages import Message
 from studio import inside
 from studio.accounts import Owner
 from studio.inside import Inside
+from tests.patience import PATIENCE
 from tests.pipelines.chat.tiny_llama import byte_level, llama
 
 ANNA, BEN = Owner("anna", "Anna", is_host=False), Owner("ben", "Ben", is_host=False)
@@ -230,7 +231,7 @@ def test_loading_is_told(service):
 
     def slowly(name, device, tell):
         tell(Message("Loading {model}", model="Tiny"), 0.5)
-        waiting.wait(5)
+        waiting.wait(PATIENCE)
         return load(name, device, tell)
 
     def heard(progress) -> None:

@@ -3,7 +3,6 @@
 import json
 import sqlite3
 import threading
-import time
 
 import pytest
 
@@ -14,6 +13,7 @@ from studio.jobs import Jobs
 from studio.settings import StoredSettings
 from studio.store import FILE_NAME, Store
 from studio.turns import fair_order
+from tests.patience import PATIENCE, wait_until
 from tests.studio.engines import Draw, DrawRequest
 
 ANN, BEN = "ann", "ben"
@@ -34,14 +34,9 @@ class Desk:
     def submit(self, owner=ANN, **request):
         return self.jobs.submit(owner, "draw", DrawRequest(**request))
 
-    def ended(self, job, seconds=10):
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            now = self.jobs.get(job.owner, job.id)
-            if now.ended:
-                return now
-            time.sleep(0.005)
-        raise AssertionError(f"still {now.state}")
+    def ended(self, job):
+        wait_until(lambda: self.jobs.get(job.owner, job.id).ended)
+        return self.jobs.get(job.owner, job.id)
 
     def close(self):
         self.draw.hold.set()
@@ -80,7 +75,7 @@ def test_the_worker_keeps_to_the_fair_order_and_positions_say_it(desk):
     desk.draw.hold.clear()
     desk.jobs.start()
     first = desk.submit(prompt="a0")
-    desk.draw.painting.wait(5)
+    desk.draw.painting.wait(PATIENCE)
     jobs = [desk.submit(prompt=p, owner=o) for p, o in (("a1", ANN), ("a2", ANN), ("b1", BEN))]
     assert desk.jobs.position(first.id) == 0
     assert [desk.jobs.position(job.id) for job in jobs] == [2, 3, 1]
@@ -108,7 +103,7 @@ def test_a_queued_job_is_told_its_wait_once_it_is_known_how_long_its_kind_takes(
     desk.draw.hold.clear()
     desk.jobs.start()
     running = desk.submit()
-    desk.draw.painting.wait(5)
+    desk.draw.painting.wait(PATIENCE)
     first, second = desk.submit(), desk.submit()
     assert desk.jobs.wait(first.id) is None, "none of its kind has ever ended"
     done_jobs(desk, 100, 90, 500)
@@ -125,9 +120,7 @@ def test_the_pace_of_the_running_job_tells_the_wait(desk):
     desk.jobs.start()
     running = desk.submit(steps=400, seconds=0.02, note="")
     waiting = desk.submit()
-    end = time.monotonic() + 5
-    while desk.jobs.seconds_left(running.id) is None and time.monotonic() < end:
-        time.sleep(0.005)
+    wait_until(lambda: desk.jobs.seconds_left(running.id) is not None)
     assert 0 < desk.jobs.wait(waiting.id) < 30
     assert desk.jobs.seconds_left(running.id) == pytest.approx(desk.jobs.wait(waiting.id), abs=5)
     assert desk.jobs.seconds_left(waiting.id) is None
@@ -138,9 +131,7 @@ def test_a_counted_download_does_not_tell_when_its_job_ends(desk):
     desk.jobs.start()
     running = desk.submit(steps=400, seconds=0.02, note="Downloading")
     waiting = desk.submit()
-    end = time.monotonic() + 5
-    while desk.jobs.seconds_left(running.id) is None and time.monotonic() < end:
-        time.sleep(0.005)
+    wait_until(lambda: desk.jobs.seconds_left(running.id) is not None)
     assert desk.jobs.seconds_left(running.id) > 0
     assert desk.jobs.wait(waiting.id) is None
     desk.jobs.cancel(ANN, running.id)
@@ -149,9 +140,7 @@ def test_a_counted_download_does_not_tell_when_its_job_ends(desk):
 def test_a_running_job_shows_its_newest_progress_and_preview(desk):
     desk.jobs.start()
     job = desk.submit(steps=200, seconds=0.01)
-    end = time.monotonic() + 5
-    while desk.jobs.get(ANN, job.id).step < 3 and time.monotonic() < end:
-        time.sleep(0.005)
+    wait_until(lambda: desk.jobs.get(ANN, job.id).step >= 3)
     now = desk.jobs.get(ANN, job.id)
     assert 3 <= now.step < 200
     assert str(now.note) == "Drawing"
@@ -164,9 +153,7 @@ def test_a_running_job_shows_its_newest_progress_and_preview(desk):
 def test_cancelling_takes_effect_within_a_step_and_keeps_what_is_painted(desk):
     desk.jobs.start()
     job = desk.submit(pictures=3, steps=50, seconds=0.005)
-    end = time.monotonic() + 10
-    while not desk.gallery.of_job(ANN, job.id) and time.monotonic() < end:
-        time.sleep(0.002)
+    wait_until(lambda: desk.gallery.of_job(ANN, job.id), every=0.002)
     before = desk.jobs.get(ANN, job.id).step
     desk.jobs.cancel(ANN, job.id)
     cancelled = desk.ended(job)
@@ -344,7 +331,7 @@ def test_a_stored_request_with_a_setting_that_there_no_longer_is_is_run_without_
 def test_a_stopped_studio_gives_its_running_job_back_to_the_queue(desk):
     desk.jobs.start()
     job = desk.submit(pictures=2, steps=500, seconds=0.005)
-    desk.draw.painting.wait(5)
+    desk.draw.painting.wait(PATIENCE)
     desk.jobs.close()
     assert desk.jobs.get(ANN, job.id).state == "queued"
 

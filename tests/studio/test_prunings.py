@@ -17,6 +17,7 @@ from pipelines.errors import BadRequest, NotFound, Refused, validated
 from studio.accounts import Owner
 from studio.prunings import CURVE, SCORE, SHORTEN
 from studio.server import Options, Studio
+from tests.patience import PATIENCE
 from tests.pipelines.chat.llamas import save_llama
 from tests.studio.live import live_studio, sentence, wait_for
 from tests.studio.people import ACCOUNTS, PASSWORDS
@@ -237,18 +238,18 @@ def live(tmp_path_factory):
 
 
 def client_of(live, name: str) -> httpx.Client:
-    return httpx.Client(base_url=live[1], auth=(name, PASSWORDS[name]), timeout=120)
+    return httpx.Client(base_url=live[1], auth=(name, PASSWORDS[name]), timeout=PATIENCE)
 
 
 def test_scored_shortened_asked_and_deleted_through_the_api(live):
     with client_of(live, "ada") as ada, client_of(live, "bob") as bob:
         asked = ada.post("/api/v1/jobs/score_blocks", json={"model": "tiny"})
         assert asked.status_code == 202, asked.text
-        scored = wait_for(ada, asked.json()["id"], 180)
+        scored = wait_for(ada, asked.json()["id"])
         assert scored["state"] == "done", scored["error"]
         assert len(scored["result"]["scores"]) == 3
         made = ada.post("/api/v1/jobs/shorten", json=SETTINGS)
-        job = wait_for(ada, made.json()["id"], 180)
+        job = wait_for(ada, made.json()["id"])
         assert job["state"] == "done", job["error"]
         assert job["result"]["cut"]["parameters"] < job["result"]["before"]["parameters"]
         id = job["request"]["pruning"]
@@ -276,7 +277,7 @@ def test_a_shortening_that_was_stopped_goes_on_when_it_is_asked_to(live):
         curve = ada.post("/api/v1/jobs/shorten_curve", json={"model": "tiny", "blocks": [0, 1, 2]})
         made = ada.post("/api/v1/jobs/shorten", json=SETTINGS | {"name": "Halted"})
         ada.post(f"/api/v1/jobs/{made.json()['id']}/cancel")
-        assert wait_for(ada, made.json()["id"], 180)["state"] == "cancelled"
+        assert wait_for(ada, made.json()["id"])["state"] == "cancelled"
         id = made.json()["request"]["pruning"]
         known = ada.get(f"/api/v1/prunings/{id}").json()
         assert (known["name"], known["state"], known["model"]) == ("Halted", "cancelled", None)
@@ -284,12 +285,12 @@ def test_a_shortening_that_was_stopped_goes_on_when_it_is_asked_to(live):
         assert bob.post(f"/api/v1/prunings/{id}/resume").status_code == 404
         again = ada.post(f"/api/v1/prunings/{id}/resume")
         assert again.status_code == 202
-        assert wait_for(ada, again.json()["job"], 180)["state"] == "done"
+        assert wait_for(ada, again.json()["job"])["state"] == "done"
         known = ada.get(f"/api/v1/prunings/{id}").json()
         assert known["model"] == OWN + id
         assert known["made_from"] == "tiny"
         assert "owner" not in json.dumps(known)
-        assert wait_for(ada, curve.json()["id"], 180)["state"] == "done"
+        assert wait_for(ada, curve.json()["id"])["state"] == "done"
         points = ada.get(f"/api/v1/jobs/{curve.json()['id']}").json()["result"]["points"]
         assert [point["blocks"] for point in points] == [0, 1, 2]
         sizes = [point["parameters"] for point in points]

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.patience import PATIENCE
 from tests.studio.live import live_studio, options_for, page_config, paint, settings
 from tests.studio.test_api import BAD
 
@@ -72,7 +73,7 @@ def browser(tmp_path_factory, twin_home) -> Iterator[Browser]:
     with live_studio(options) as (_, address):
         # The page's scripts name the type of what they send.
         headers = {"content-type": "application/json"}
-        with httpx.Client(base_url=address, timeout=60, headers=headers) as client:
+        with httpx.Client(base_url=address, timeout=PATIENCE, headers=headers) as client:
             yield Browser(client)
 
 

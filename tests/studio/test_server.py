@@ -16,6 +16,7 @@ from studio.server import listen
 from studio.tabs.form import PaintForm
 from studio.tabs.settings import Tab as SettingsTab
 from studio.widgets import Visitor
+from tests.patience import PATIENCE
 from tests.studio.live import live_studio, options_for, paint, sentence, settings
 
 JOBS = "/api/v1/jobs/text_to_image"
@@ -32,8 +33,8 @@ def open_studio(tmp_path_factory, twin_home) -> Iterator[tuple]:
 
 def test_every_browser_of_the_machine_sees_the_same_things(open_studio):
     with (
-        httpx.Client(base_url=open_studio[1], timeout=60) as one,
-        httpx.Client(base_url=open_studio[1], timeout=60) as other,
+        httpx.Client(base_url=open_studio[1], timeout=PATIENCE) as one,
+        httpx.Client(base_url=open_studio[1], timeout=PATIENCE) as other,
     ):
         job = paint(one)
         assert other.get(f"/api/v1/jobs/{job['id']}").json() == job

@@ -7,6 +7,7 @@ import functools
 import gradio as gr
 
 from studio.tabs.turns import Turns, ending_silently
+from tests.patience import PATIENCE
 
 
 async def watch(turns: Turns, what: str):
@@ -24,12 +25,13 @@ def test_a_newer_watch_shows_nothing_while_an_older_ones_last_is_on_its_way():
         older, newer = watch(turns, "older"), watch(turns, "newer")
         assert await anext(older) == "older"  # handed over, and not yet on the page
         first = asyncio.ensure_future(anext(newer))
-        await asyncio.sleep(0.05)
+        for _ in range(10):
+            await asyncio.sleep(0)
         assert not first.done()
         last = asyncio.ensure_future(anext(older, "ended"))  # it is on the page; the older goes on
-        assert await asyncio.wait_for(first, 5) == "newer"
+        assert await asyncio.wait_for(first, PATIENCE) == "newer"
         await newer.aclose()
-        assert await asyncio.wait_for(last, 5) == "ended"
+        assert await asyncio.wait_for(last, PATIENCE) == "ended"
 
     asyncio.new_event_loop().run_until_complete(pages())
 
@@ -41,7 +43,7 @@ def test_a_watch_that_is_cut_off_lets_the_next_one_show():
         await anext(older)
         await older.aclose()  # the page has gone
         newer = watch(turns, "newer")
-        assert await asyncio.wait_for(anext(newer), 5) == "newer"
+        assert await asyncio.wait_for(anext(newer), PATIENCE) == "newer"
         await newer.aclose()
 
     asyncio.new_event_loop().run_until_complete(pages())
@@ -53,7 +55,7 @@ def test_pages_have_turns_of_their_own():
         another = copy.deepcopy(one)  # as Gradio's state does for each page
         older, newer = watch(one, "one"), watch(another, "another")
         assert await anext(older) == "one"
-        assert await asyncio.wait_for(anext(newer), 5) == "another"
+        assert await asyncio.wait_for(anext(newer), PATIENCE) == "another"
         await older.aclose()
         await newer.aclose()
 

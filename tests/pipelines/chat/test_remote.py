@@ -21,6 +21,7 @@ from pipelines.chat.engine import run
 from pipelines.chat.events import Words
 from pipelines.chat.requests import STARTER, ChatRequest, CompletionRequest
 from pipelines.errors import Busy, Refused, Stopped, Unavailable
+from tests.patience import PROMPTLY
 from tests.pipelines.chat.conftest import make_cache
 from tests.pipelines.chat.providers import delta, provider, replying, streaming
 
@@ -146,14 +147,14 @@ def test_a_server_that_says_nothing_is_given_up(far, acting):
 
 
 def test_a_stop_does_not_wait_for_a_slow_server(far, acting):
-    url = acting(streaming(delta("Hi"), then=3))
+    url = acting(streaming(delta("Hi"), then=2 * PROMPTLY))
     stop, start = threading.Event(), time.monotonic()
     threading.Timer(0.3, stop.set).start()
 
     with pytest.raises(Stopped):
         answer(asking(), far(url), stop)
 
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < PROMPTLY
 
 
 def test_an_answer_that_breaks_off_is_no_answer(far, acting):

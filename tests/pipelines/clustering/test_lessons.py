@@ -159,7 +159,7 @@ def test_no_file_is_read_before_its_lesson_is_asked_for():
         "assert not read; lesson('kmeans', 'en'); lesson('kmeans', 'zh'); print(len(read))\n"
         "assert 'sklearn' not in sys.modules\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "1\n", done.stderr
 
 

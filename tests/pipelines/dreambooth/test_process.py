@@ -36,6 +36,7 @@ from pipelines.errors import (
 from pipelines.events import Picture, Progress, Result
 from pipelines.loading import Loader
 from tests.conftest import TINY
+from tests.patience import PATIENCE
 from tests.pipelines.dreambooth.acting import follow
 from tests.pipelines.dreambooth.conftest import photo, trainer_of
 
@@ -166,10 +167,10 @@ def test_kill_9_at_random_steps_five_times_changes_nothing(ask, home, trainer):
     for _ in range(5):
         child = CLEAN.Process(target=teach_slowly, args=(home, request), daemon=True)
         child.start()
-        wanted, patience = len(steps()) + rng.randint(2, 5), time.monotonic() + 120
+        wanted, end = len(steps()) + rng.randint(2, 5), time.monotonic() + PATIENCE
         while len(steps()) < wanted:
             assert child.is_alive(), "it has ended by itself"
-            assert time.monotonic() < patience, "it does not get on"
+            assert time.monotonic() < end, "it does not get on"
             time.sleep(0.005)
         child.kill()
         child.join()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
 
@@ -15,6 +14,7 @@ from pipelines.errors import (
     UserError,
 )
 from pipelines.events import Progress, Result
+from tests.patience import wait_until
 from tests.pipelines.dreambooth.acting import follow, never, with_steps
 
 
@@ -30,8 +30,7 @@ step(2)
 import shutil
 shutil.copytree({str(learnt)!r}, folder.result)
 """)(folder, request, "cpu", True)
-    while not folder.progress()[0]:
-        time.sleep(0.05)
+    wait_until(lambda: folder.progress()[0])
     events = []
     for event in process.run(request, cache, threading.Event(), never):
         events.append(event)
@@ -42,12 +41,9 @@ shutil.copytree({str(learnt)!r}, folder.result)
     assert [e.step for e in events if isinstance(e, Progress) and e.note is None] == [1, 2]
 
 
-def at_work(folder: TrainingFolder, patience: float = 20) -> None:
+def at_work(folder: TrainingFolder) -> None:
     """Waits until a trainer holds the folder."""
-    end = time.monotonic() + patience
-    while not folder.running:
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    wait_until(lambda: folder.running)
 
 
 def followed(request, cache, child, launch, then=None) -> Result:

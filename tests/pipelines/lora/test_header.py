@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 import torch
 from safetensors.torch import save
@@ -56,12 +54,10 @@ def test_bad_files_get_one_sentence(tmp_path, what):
     if what == "no LoRA":
         data = save({"model.weight": torch.ones(2)})
     path = written(tmp_path, data)
-    started = time.perf_counter()
     with pytest.raises(BadRequest, match=sentence) as caught:
         open_lora(path, "mine.safetensors")
     assert "mine.safetensors" in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert time.perf_counter() - started < 5
 
 
 def test_every_cut_of_a_file_is_refused(tmp_path):

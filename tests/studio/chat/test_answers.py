@@ -23,7 +23,8 @@ from studio.chat.live import Live
 from studio.home import disk_full
 from studio.settings import StoredSettings
 from studio.store import Store
-from tests.studio.chat.answering import ASK, asked, ended, until
+from tests.patience import PROMPTLY, wait_until
+from tests.studio.chat.answering import ASK, asked, ended
 from tests.studio.chat.parrot import Parrot
 from tests.studio.chat.talk import ANN, BEN, Talk
 
@@ -38,8 +39,8 @@ def test_an_answer_is_written_to_its_end_with_the_engines_facts(answers, talk, s
     assert (answer.content, answer.state, answer.model) == ("a b c", "done", "parrot")
     assert (answer.facts["completion_tokens"], answer.error) == (3, None)
     assert talk.said == ["hello", "a b c"]
-    until(lambda: answers.live(ANN, answer.id) is None)
-    until(lambda: answers.unfinished() == 0)
+    wait_until(lambda: answers.live(ANN, answer.id) is None)
+    wait_until(lambda: answers.unfinished() == 0)
     assert [each.id for each in talk.all.search(ANN, "A B C")] == [talk.id]
     assert store.row("SELECT COUNT(*) FROM chat_pieces")[0] == 0
 
@@ -103,12 +104,12 @@ def test_a_watcher_sees_the_phases_without_the_database(conversations, talk):
     answers = Answers(conversations, parrot.run, None)
     row = asked(answers, talk)
     live = answers.live(ANN, row)
-    until(lambda: live.view().phase == "reading")
+    wait_until(lambda: live.view().phase == "reading")
     view = live.view()
     assert (view.read, view.to_read, view.text, view.tokens) == (7, 7, "", 0)
     assert view.first_token_seconds is None
     parrot.allow(2)
-    until(lambda: live.view().tokens == 2)
+    wait_until(lambda: live.view().tokens == 2)
     view = live.view()
     assert (view.phase, view.text, view.characters) == ("writing", "Hé", 2)
     assert 0 <= view.first_token_seconds < 5
@@ -117,21 +118,21 @@ def test_a_watcher_sees_the_phases_without_the_database(conversations, talk):
     parrot.allow(1)
     assert live.wait(version, 5)
     assert live.view(since=2).text == "llo "
-    until(lambda: live.ended)
+    wait_until(lambda: live.ended)
     assert live.text == "Héllo "
     assert ended(talk, row).content == "Héllo "
     answers.close()
 
 
-def test_the_words_of_a_model_that_stalls_are_kept_within_half_a_second(conversations, talk):
+def test_the_words_of_a_model_that_stalls_are_kept(conversations, talk):
     parrot = Parrot(["one ", "two ", "three"], held=True)
     answers = Answers(conversations, parrot.run, None)
     row = asked(answers, talk)
     live = answers.live(ANN, row)
     for count, said in ((1, "one "), (1, "one two ")):
         parrot.allow(count)
-        until(lambda said=said: live.text == said)
-        until(lambda said=said: talk.all.message(ANN, row).content == said, seconds=0.5)
+        wait_until(lambda said=said: live.text == said)
+        wait_until(lambda said=said: talk.all.message(ANN, row).content == said)
     assert talk.all.message(ANN, row).state == "streaming"
     answers.close()
 
@@ -141,7 +142,7 @@ def test_ten_answers_are_written_at_once(conversations):
     answers = Answers(conversations, parrot.run, None)
     talks = [Talk(conversations, f"owner{at}") for at in range(10)]
     rows = [asked(answers, talk) for talk in talks]
-    until(lambda: parrot.together == 10)
+    wait_until(lambda: parrot.together == 10)
     assert answers.unfinished() == 10
     parrot.allow(200)
     for talk, row in zip(talks, rows, strict=True):
@@ -158,7 +159,7 @@ def test_neither_adding_words_nor_asking_for_the_new_ones_touches_the_old_ones()
         said += len(view.text)
         seen = view.characters
     assert said == seen == len(live.text) == 1_000_000
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < PROMPTLY
 
 
 def test_times_and_speed_are_those_of_reading_and_writing_not_of_loading(monkeypatch):
@@ -207,7 +208,7 @@ def test_stopping_stops_the_computing_within_one_token_and_keeps_the_words(conve
     parrot = Parrot(["x "] * 1000, seconds=0.01)
     answers = Answers(conversations, parrot.run, None)
     row = asked(answers, talk)
-    until(lambda: parrot.made >= 5)
+    wait_until(lambda: parrot.made >= 5)
     answers.stop(ANN, row)
     made = parrot.made
     answer = ended(talk, row)
@@ -224,7 +225,7 @@ def test_a_stopped_answer_is_gone_on_with_in_its_place(conversations, talk):
     answers = Answers(conversations, parrot.run, None)
     row = asked(answers, talk)
     parrot.allow(1)
-    until(lambda: answers.live(ANN, row).text)
+    wait_until(lambda: answers.live(ANN, row).text)
     answers.stop(ANN, row)
     assert ended(talk, row).content == "one "
     parrot.held = False
@@ -256,7 +257,7 @@ def test_a_cut_answer_is_gone_on_with_and_a_complete_one_is_not(answers, talk, p
     cut = ended(talk, asked(answers, talk))
     answers.continue_(ANN, cut.id)
     assert ended(talk, cut.id).content == "a b ca b c"
-    until(lambda: answers.unfinished() == 0)
+    wait_until(lambda: answers.unfinished() == 0)
     talk.say("more")
     complete = talk.answer("all", facts={"finish_reason": "stop"})
     with pytest.raises(BadRequest, match="This answer is complete"):
@@ -271,11 +272,11 @@ def test_an_answer_whose_conversation_is_deleted_is_not_computed_on(conversation
     parrot = Parrot(["x "] * 1000, seconds=0.01)
     answers = Answers(conversations, parrot.run, None)
     asked(answers, talk)
-    until(lambda: parrot.made >= 2)
+    wait_until(lambda: parrot.made >= 2)
     conversations.delete(ANN, talk.id)
-    until(lambda: parrot.ended == 1, seconds=2)
+    wait_until(lambda: parrot.ended == 1)
     assert parrot.made < 200
-    until(lambda: answers.unfinished() == 0)
+    wait_until(lambda: answers.unfinished() == 0)
     answers.close()
 
 
@@ -284,7 +285,7 @@ def test_closing_interrupts_what_is_written_and_keeps_its_words(conversations, t
     answers = Answers(conversations, parrot.run, None)
     row = asked(answers, talk)
     parrot.allow(1)
-    until(lambda: answers.live(ANN, row).text)
+    wait_until(lambda: answers.live(ANN, row).text)
     answers.close()
     answer = talk.all.message(ANN, row)
     assert (answer.content, answer.state, answer.can_continue) == ("one ", "interrupted", True)
@@ -340,7 +341,7 @@ def test_after_kill_9_the_words_are_there_up_to_the_last_that_were_kept(tmp_path
     assert tokens - 50 <= len(words) <= tokens + 50
     assert [each.id for each in conversations.search(ANN, "99")] == [conversation.id]
     answers.continue_(ANN, answer.id)
-    until(lambda: conversations.message(ANN, answer.id).state == "done")
+    wait_until(lambda: conversations.message(ANN, answer.id).state == "done")
     assert conversations.message(ANN, answer.id).content == answer.content + "on"
     answers.close()
     store.close()
@@ -363,7 +364,7 @@ def test_the_true_cause_of_a_failure_stands_in_the_answer(
     parrot.failure = failure
     answer = ended(talk, asked(answers, talk))
     assert (answer.state, str(answer.error), answer.content) == ("failed", sentence, content)
-    until(lambda: answers.unfinished() == 0)
+    wait_until(lambda: answers.unfinished() == 0)
     parrot.failure = ""
     answers.continue_(ANN, answer.id)
     assert (ended(talk, answer.id).content, ended(talk, answer.id).error) == (

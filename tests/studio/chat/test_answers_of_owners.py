@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import Busy, NotFound
-from tests.studio.chat.answering import ASK, GUEST, asked, until
+from tests.patience import wait_until
+from tests.studio.chat.answering import ASK, GUEST, asked
 from tests.studio.chat.talk import ANN, BEN, Talk
 
 ROOT = Path(__file__).parents[3]
@@ -24,7 +25,7 @@ def test_an_owner_has_so_many_unfinished_answers_and_no_more(held, conversations
         held.stream(ASK, owner, threading.Event())
     assert one_more.said == ["hello"]
     held.stop(owner, rows[0])
-    until(lambda: held.unfinished(owner) == limit - 1)
+    wait_until(lambda: held.unfinished(owner) == limit - 1)
     held.start(owner, one_more.id, question.id)
     assert asked(held, Talk(conversations, BEN))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 
 import httpx
@@ -11,6 +10,7 @@ import pytest
 
 from studio.chat.answers import Answers
 from studio.server import Studio
+from tests.patience import wait_until
 from tests.studio.chat.parrot import Parrot
 from tests.studio.live import live_studio, sentence
 from tests.studio.people import ACCOUNTS
@@ -44,14 +44,12 @@ class Client:
         self.wait()
 
     def wait(self) -> None:
-        end = time.monotonic() + 20
-        while time.monotonic() < end:
+        def ended() -> bool:
             self.now = self.ask("GET", f"/{self.now['id']}?drawn=true").json()
             last = [lane["messages"][-1] for lane in self.now["lanes"] if lane["messages"]]
-            if all(message["state"] != "streaming" for message in last):
-                return
-            time.sleep(0.02)
-        raise AssertionError("the answer does not end")
+            return all(message["state"] != "streaming" for message in last)
+
+        wait_until(ended)
 
     def shown(self, lane: int = 0) -> list[str]:
         return [each["content"] for each in self.now["lanes"][lane]["messages"]]
@@ -60,24 +58,39 @@ class Client:
         return self.now["lanes"][lane]["messages"][-1]
 
 
-@pytest.fixture
-def parrot() -> Parrot:
-    return Parrot(["Some ", "**bold** ", "words"])
+@pytest.fixture(scope="module")
+def perch() -> dict[str, Parrot]:
+    """Where the parrot sits that answers now."""
+    return {}
 
 
-@pytest.fixture
-def studio(tmp_path, parrot, monkeypatch) -> Iterator[tuple[Studio, str]]:
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory, perch) -> Iterator[tuple[Studio, str]]:
     """The studio and its address; a parrot answers in it."""
     from studio import server
 
-    monkeypatch.setattr(
-        server,
-        "Answers",
-        lambda chats, run, *rest, **more: Answers(chats, parrot.run, *rest, **more),
-    )
-    options = server.Options(tmp_path, device="cpu", offline=True, accounts=ACCOUNTS)
-    with live_studio(options) as running:
-        yield running
+    def run(*asked):
+        return perch["parrot"].run(*asked)
+
+    home = tmp_path_factory.mktemp("chats")
+    options = server.Options(home, device="cpu", offline=True, accounts=ACCOUNTS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            server, "Answers", lambda chats, _, *rest, **more: Answers(chats, run, *rest, **more)
+        )
+        with live_studio(options) as running:
+            yield running
+
+
+@pytest.fixture(autouse=True)
+def parrot(perch, studio) -> Iterator[Parrot]:
+    """A parrot of the test's own; nobody's conversation is left behind it."""
+    perch["parrot"] = Parrot(["Some ", "**bold** ", "words"])
+    yield perch["parrot"]
+    running = studio[0]
+    for row in running.store.rows("SELECT DISTINCT owner FROM conversations"):
+        running.conversations.delete_all(row["owner"])
+    wait_until(lambda: not running.answers.unfinished())
 
 
 @pytest.fixture
@@ -129,8 +142,11 @@ def test_a_stream_that_is_opened_later_tells_it_from_the_beginning(ada, parrot):
     ada.begin()
     ada.change(f"/{ada.now['id']}/messages", text="go")
     parrot.allow(1)
-    while ada.ask("GET", f"/{ada.now['id']}").json()["lanes"][0]["messages"][-1]["content"] == "":
-        time.sleep(0.02)
+
+    def said() -> str:
+        return ada.ask("GET", f"/{ada.now['id']}").json()["lanes"][0]["messages"][-1]["content"]
+
+    wait_until(said)
     with ada.http.stream("GET", f"{CHATS}/{ada.now['id']}/events") as stream:
         first = next(line for line in stream.iter_lines() if "tail" in line)
     assert "before" in first
@@ -144,8 +160,7 @@ def test_stopped_and_gone_on_with(ada, parrot):
     ada.begin()
     ada.change(f"/{ada.now['id']}/messages", text="go")
     parrot.allow(1)
-    while parrot.made < 1:
-        time.sleep(0.01)
+    wait_until(lambda: parrot.made >= 1)
     ada.ask("POST", f"/{ada.now['id']}/stop")
     ada.wait()
     assert (ada.last()["state"], ada.last()["content"]) == ("stopped", "Some ")

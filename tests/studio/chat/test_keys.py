@@ -18,6 +18,7 @@ from studio.chat.limits import Window
 from studio.home import HomeLock, disk_full
 from studio.settings import StoredSettings
 from studio.store import FILE_NAME, Store
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parents[3]
 HOST = Owner("ann", "ann", is_host=True)
@@ -236,7 +237,7 @@ def test_a_window_forgets_what_is_past_and_needs_no_memory_for_it():
 def command(home, *arguments):
     return subprocess.run(
         [sys.executable, "-m", "studio.chat.keys", *arguments, "--home", str(home)],
-        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
 
 

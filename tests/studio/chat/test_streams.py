@@ -2,7 +2,6 @@
 
 import gc
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,8 @@ from pipelines.chat.events import Reading, Words
 from pipelines.errors import Stopped
 from pipelines.events import Result
 from studio.chat.answers import Answers
-from tests.studio.chat.answering import ASK, until
+from tests.patience import PATIENCE, wait_until
+from tests.studio.chat.answering import ASK
 from tests.studio.chat.talk import ANN
 
 ROOT = Path(__file__).parents[3]
@@ -72,10 +72,9 @@ def test_a_client_that_goes_away_while_the_engine_is_at_work_stops_it(held):
 
     reader = threading.Thread(target=read)
     reader.start()
-    until(lambda: held._run.__self__.together)
-    time.sleep(0.05)
+    wait_until(lambda: held._run.__self__.together)
     stream.close()
-    reader.join(5)
+    reader.join(PATIENCE)
     assert outcome == ["stopped"]
     assert held.unfinished() == 0
 

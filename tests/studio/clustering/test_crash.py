@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ import pytest
 from pipelines.clustering.engine import RESULTS
 from studio.accounts import Owner
 from studio.server import Options, Studio
+from tests.patience import PATIENCE, wait_until
 from tests.studio.live import ENDED
 
 ROOT = Path(__file__).parents[3]
@@ -36,7 +36,7 @@ CLUSTERING = """
 data = studio.cluster_data.make(ada, moons).id
 studio.submit(ada, "cluster", {"data": data, "algorithm": "optics"})
 studio.jobs.start()
-time.sleep(600)
+time.sleep(3600)
 """
 MAKING = """
 import numpy as np
@@ -46,7 +46,7 @@ def half(file, **arrays):
     file.truncate(file.tell() // 2)
     file.flush()
     print("half", flush=True)
-    time.sleep(600)
+    time.sleep(3600)
 np.savez = half
 studio.cluster_data.make(ada, moons)
 """
@@ -66,14 +66,6 @@ def begun(program: str, home: Path, temporary: Path) -> subprocess.Popen:
     )
 
 
-def waited_for(condition, seconds: float):
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    return found
-
-
 def workers_of(process: subprocess.Popen) -> list[psutil.Process]:
     children = psutil.Process(process.pid).children()
     return [each for each in children if "pipelines.clustering.worker" in " ".join(each.cmdline())]
@@ -85,19 +77,19 @@ def test_a_clustering_that_was_killed_runs_again_and_its_process_and_files_are_g
     with tempfile.TemporaryDirectory(dir=tmp_path) as temporary:
         process = begun(CLUSTERING, options.home, Path(temporary))
         try:
-            workers = waited_for(lambda: workers_of(process), 240)
-            waited_for(lambda: list(Path(temporary).glob("atelier-*/work.pickle")), 60)
+            workers = wait_until(lambda: workers_of(process))
+            wait_until(lambda: list(Path(temporary).glob("atelier-*/work.pickle")))
         finally:
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
-        assert psutil.wait_procs(workers, timeout=120)[1] == []
+        assert psutil.wait_procs(workers, timeout=PATIENCE)[1] == []
         assert list(Path(temporary).glob("atelier-*")) == []
     studio = Studio(options)
     try:
         (job,) = studio.jobs.list("ada")
         assert not list((options.home / RESULTS).glob("*"))
         studio.jobs.start()
-        waited_for(lambda: studio.jobs.get("ada", job.id).state in ENDED, 240)
+        wait_until(lambda: studio.jobs.get("ada", job.id).state in ENDED)
         found = studio.clusterings.of("ada", job.id)
         assert found.labels().shape == (900,)
     finally:

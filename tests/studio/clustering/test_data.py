@@ -28,6 +28,7 @@ from studio.home import WRITING_SECONDS, DiskFull, prepare_home
 from studio.inputs import KEPT_SECONDS, Inputs
 from studio.settings import StoredSettings
 from studio.store import Store
+from tests.patience import PATIENCE
 
 ANN, BEN, GUEST = (Owner(id, id, is_host=False) for id in ("ann", "ben", "guest-1"))
 NAMED = "INSERT INTO jobs (id, owner, kind, request, state, created) VALUES (?, ?, ?, ?, ?, 0)"
@@ -131,7 +132,7 @@ def test_two_who_ask_at_once_get_one_data_set(desk, monkeypatch):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE)
     assert len(found) == 4
     assert len(set(found)) == 1
     assert len(desk.data.list("ann")) == 1

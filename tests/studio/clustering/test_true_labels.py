@@ -22,6 +22,7 @@ from studio.clustering.results import CLUSTER, COMPARE
 from studio.server import Options, Studio
 from studio.tabs.cluster_data import DataForm
 from studio.widgets import Visitor
+from tests.patience import PATIENCE
 from tests.studio.live import live_studio, sentence, wait_for
 
 API = "/api/v1"
@@ -38,7 +39,7 @@ def studio(tmp_path_factory) -> Iterator[tuple[Studio, str]]:
 
 @pytest.fixture(scope="module")
 def client(studio) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=studio[1], timeout=120) as client:
+    with httpx.Client(base_url=studio[1], timeout=PATIENCE) as client:
         yield client
 
 
@@ -61,7 +62,7 @@ def header(client: httpx.Client, data: dict[str, Any]) -> dict[str, Any]:
 def done(client: httpx.Client, kind: str, **request: Any) -> dict[str, Any]:
     answer = client.post(f"{API}/jobs/{kind}", json=request)
     assert answer.status_code == 202, answer.text
-    job = wait_for(client, answer.json()["id"], 240)
+    job = wait_for(client, answer.json()["id"])
     assert job["state"] == "done", job["error"]
     return job
 

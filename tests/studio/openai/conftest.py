@@ -10,6 +10,7 @@ import openai
 import pytest
 
 from studio.server import Studio
+from tests.patience import PATIENCE
 from tests.studio.live import live_studio, options_for
 
 MODEL = "smollm2-135m"
@@ -45,5 +46,5 @@ def client(running) -> Iterator[openai.OpenAI]:
 
 @pytest.fixture(scope="session")
 def raw(running) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=running[1], timeout=60) as client:
+    with httpx.Client(base_url=running[1], timeout=PATIENCE) as client:
         yield client

@@ -12,6 +12,7 @@ import app
 from studio.accounts import LOCAL_OWNER, Account, Owner
 from studio.passwords import hash_password
 from studio.server import Studio
+from tests.patience import PATIENCE
 from tests.studio.live import live_studio, options_for
 from tests.studio.openai.conftest import AWAY, HELLO, MODEL
 
@@ -148,7 +149,7 @@ def test_tokens_of_a_key_are_limited_by_the_minute(by_key, locked):
 
 def test_guest_uses_what_is_here_and_downloads_nothing(locked):
     body = {"messages": HELLO, "max_tokens": 2, "model": "away"}
-    with httpx.Client(base_url=locked[1], timeout=60) as guest:
+    with httpx.Client(base_url=locked[1], timeout=PATIENCE) as guest:
         guest.post("/login", data={"name": "guest", "password": "shared"})
         answer = guest.post("/v1/chat/completions", json=body)
         assert answer.status_code == 403
@@ -162,7 +163,7 @@ def test_guest_uses_what_is_here_and_downloads_nothing(locked):
         f"{locked[1]}/v1/chat/completions",
         json=body,
         headers={"authorization": f"Bearer {token}"},
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert answer.status_code == 503, "the host may, but this studio is offline"
 

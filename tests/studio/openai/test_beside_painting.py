@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 
 from tests.conftest import TINY
+from tests.patience import wait_until
 from tests.studio.openai.conftest import HELLO, MODEL
 
 
@@ -20,8 +20,7 @@ def test_ten_chats_at_once_and_a_picture_all_go_on(raw: httpx.Client):
     def picture() -> dict:
         return raw.get(f"/api/v1/jobs/{job}").json()
 
-    while picture()["state"] == "queued" or not picture()["step"]:
-        time.sleep(0.05)
+    wait_until(lambda: picture()["step"])
     before = picture()["step"]
 
     def chat(number: int) -> dict:

@@ -7,7 +7,6 @@ import json
 import secrets
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from pipelines.chat.prune.models import bytes_of
 from pipelines.chat.prune.requests import CurveRequest, PruneRequest, ScoreRequest
 from pipelines.errors import BadRequest, OutOfMemory, Stopped, UserError, validated
 from pipelines.events import Progress, Result
+from tests.patience import PATIENCE, wait_until
 from tests.pipelines.chat.prune.test_depth import logits
 
 SMALL = Effort(tokens=200, new_tokens=6, runs=1)
@@ -246,13 +246,12 @@ def test_a_process_that_outlived_its_studio_is_followed_before_another_starts(
     folder = PruneFolder(tmp_path, request.pruning)
     folder.begin(request)
     before = subprocess.Popen([sys.executable, "-c", OUTLIVED, str(folder.path)], cwd=ROOT)
-    while not folder.progress()[0]:
-        assert before.poll() is None
-        time.sleep(0.02)
+    wait_until(lambda: before.poll() is not None or folder.progress()[0])
+    assert before.poll() is None
     began = []
 
     def launch(*given):
-        began.append(before.wait(10))
+        began.append(before.wait(PATIENCE))
         return briefly(*given)
 
     notes = []

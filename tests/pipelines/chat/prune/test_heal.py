@@ -24,6 +24,7 @@ from pipelines.chat.prune.saving import save_model
 from pipelines.chat.prune.scores import next_token_loss
 from pipelines.errors import Stopped, UserError
 from pipelines.processes import DONE, FAILED, TAKEN
+from tests.patience import wait_until
 from tests.pipelines.chat.prune.test_depth import logits
 
 QUICK = Healing(minutes=60, steps=6, batch_size=2, window=32, learning_rate=1e-2)
@@ -123,11 +124,8 @@ def test_kill_9_at_random_steps_three_times_changes_nothing(healer):
             finally:
                 os._exit(0)
         begun = len(events_of(second, "step"))
-        more, patience = rng.randint(2, 6), time.monotonic() + 60
-        while time.monotonic() < patience:
-            if len(events_of(second, "step")) >= begun + more:
-                break
-            time.sleep(0.005)
+        wanted = begun + rng.randint(2, 6)
+        wait_until(lambda wanted=wanted: len(events_of(second, "step")) >= wanted)
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         killed += os.WIFSIGNALED(status)
