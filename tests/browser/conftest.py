@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import httpx
 import pytest
@@ -95,6 +96,8 @@ def visit(studio, browser, contexts) -> Iterator[Callable]:
         page = contexts[key].new_page()
         pages.append(page)
         page.set_default_timeout(1000 * PATIENCE)
+        # Without an interval it asks in each frame, and has the page drawn anew for the question.
+        page.wait_for_function = partial(page.wait_for_function, polling=50)
         page.on("pageerror", lambda error: problems.append(f"{error}\n{error.stack}"))
         page.on(
             "console",

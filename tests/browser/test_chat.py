@@ -111,6 +111,7 @@ def test_a_message_is_answered_and_counted(chat):
     assert page.input_value("#chat-text") == ""
 
 
+@pytest.mark.deep
 def test_shift_and_enter_make_a_line_and_what_was_not_sent_survives_a_refresh(chat):
     page = chat()
     page.fill("#chat-text", "one")
@@ -124,6 +125,7 @@ def test_shift_and_enter_make_a_line_and_what_was_not_sent_survives_a_refresh(ch
     expect(page.locator("#chat-text")).to_have_value("one\ntwo")
 
 
+@pytest.mark.deep
 def test_an_example_begins_a_conversation(chat):
     page = chat()
     limit(page, 5)
@@ -174,6 +176,7 @@ def test_an_edited_turn_is_another_branch(chat):
     expect(page.locator(".message.assistant .words")).to_have_text(first.strip())
 
 
+@pytest.mark.deep
 def test_answering_again_keeps_the_answer_before(chat):
     page = chat()
     limit(page, 6)
@@ -205,6 +208,7 @@ def test_a_refresh_shows_the_answer_going_on(chat, studio):
     assert shown.split()[:20] == re.sub(r"[*#`]", "", stored).split()[:20]
 
 
+@pytest.mark.deep
 def test_two_models_answer_side_by_side(chat):
     page = chat()
     limit(page, 12)
@@ -224,6 +228,7 @@ def test_two_models_answer_side_by_side(chat):
     expect(page.locator(".message")).to_have_count(2)
 
 
+@pytest.mark.deep
 def test_on_a_phone_the_models_stand_below_one_another(chat):
     page = chat(**PHONE)
     page.click("#chat-beside")
@@ -233,6 +238,7 @@ def test_on_a_phone_the_models_stand_below_one_another(chat):
     assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
+@pytest.mark.deep
 def test_on_a_phone_a_message_is_sent_with_the_button(chat):
     page = chat(color_scheme="dark", **PHONE)
     page.click(".chat-head .sides")
@@ -249,6 +255,7 @@ def test_on_a_phone_a_message_is_sent_with_the_button(chat):
     assert box["x"] + box["width"] <= 390
 
 
+@pytest.mark.deep
 def test_a_stale_window_writes_over_nothing(chat, studio):
     page = chat()
     bring(page, [{"role": "user", "content": "first"}, {"role": "assistant", "content": "one"}])
@@ -297,6 +304,7 @@ An English line.
 """
 
 
+@pytest.mark.deep
 def test_arabic_runs_from_right_to_left_and_code_and_english_do_not(chat):
     page = chat()
     bring(page, [{"role": "user", "content": "שלום."}, {"role": "assistant", "content": ARABIC}])
@@ -322,6 +330,7 @@ def test_arabic_runs_from_right_to_left_and_code_and_english_do_not(chat):
         assert page.eval_on_selector(place, of) == direction, place
 
 
+@pytest.mark.deep
 def test_code_is_copied(chat, contexts):
     page = chat(permissions=["clipboard-read", "clipboard-write"])
     bring(page, [{"role": "user", "content": "x"}, {"role": "assistant", "content": ATTACKS}])
@@ -330,6 +339,7 @@ def test_code_is_copied(chat, contexts):
     assert page.evaluate("navigator.clipboard.readText()") == 'print("<b>")\n'
 
 
+@pytest.mark.deep
 def test_messages_that_were_left_out_are_marked(chat):
     page = chat()
     talk = []
@@ -349,6 +359,7 @@ def test_messages_that_were_left_out_are_marked(chat):
     assert 0 < int(count) < 17
 
 
+@pytest.mark.deep
 def test_a_conversation_is_renamed_found_exported_and_deleted(chat):
     page = chat()
     for name in ("apples", "pears"):
@@ -375,6 +386,7 @@ def test_a_conversation_is_renamed_found_exported_and_deleted(chat):
     expect(page.locator(".rolls li button")).to_have_text(["about apples"])
 
 
+@pytest.mark.deep
 def test_sampling_and_system_prompt_are_kept_with_the_conversation(chat, studio):
     page = chat()
     bring(page, [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}])
@@ -395,6 +407,7 @@ def test_sampling_and_system_prompt_are_kept_with_the_conversation(chat, studio)
     expect(page.locator("#chat-preset")).to_have_value("greedy")
 
 
+@pytest.mark.deep
 def test_models_that_are_not_here_say_what_they_need(chat):
     page = chat()
     options = page.locator(".lane .model option")
@@ -405,6 +418,7 @@ def test_models_that_are_not_here_say_what_they_need(chat):
     expect(page.locator(".lane .about")).to_be_hidden()
 
 
+@pytest.mark.deep
 def test_a_chinese_browser_gets_a_chinese_chat(chat):
     page = chat(locale="zh-CN")
     expect(page.locator("#chat-send")).to_have_text("发送")

@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 import xml.etree.ElementTree as ElementTree
+from functools import partial
 
 import numpy as np
 import pytest
@@ -53,6 +54,7 @@ def opened(address, browser):
         page = context.new_page()
         page.on("pageerror", lambda error: problems.append(f"{error}\n{error.stack}"))
         page.set_default_timeout(1000 * PATIENCE)
+        page.wait_for_function = partial(page.wait_for_function, polling=50)
         page.goto(address)
         page.wait_for_function(READY)
         return page
@@ -260,6 +262,7 @@ def test_dbscan_ends_with_the_labels_and_cores_of_scikit_learn(page):
     assert counts == [core, 300 - core - noise, 0, noise, 0]
 
 
+@pytest.mark.deep
 def test_a_mixture_ends_with_the_labels_of_scikit_learn(page):
     seen = film(page, "blobs", "mixture", clusters=4)
     page.evaluate(f"{PLOT}.player.toEnd()")
@@ -268,6 +271,7 @@ def test_a_mixture_ends_with_the_labels_of_scikit_learn(page):
     assert same(film_labels(page), expected)
 
 
+@pytest.mark.deep
 def test_merges_end_in_one_cluster_and_are_coloured_as_cut(page):
     seen = film(page, "few", "agglomerative", clusters=3)
     X = make(SETS["few"]).X
@@ -368,6 +372,7 @@ SHADED = f"""() => {{
 }}"""
 
 
+@pytest.mark.deep
 def test_the_shading_has_the_colours_of_the_clusters_that_are_not_hidden(page):
     show(page, data="large", labels="large-3")
     first, second = (tuple(each) for each in page.evaluate(
@@ -452,7 +457,13 @@ def test_pictures_lie_at_their_points_and_more_of_them_closer_by(page):
     assert show(page, data="few")["thumbs"] == 0
 
 
-@pytest.mark.parametrize("algorithm", ["kmeans", "dbscan", "mixture", "agglomerative"])
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        "agglomerative",
+        *(pytest.param(each, marks=pytest.mark.deep) for each in ("kmeans", "dbscan", "mixture")),
+    ],
+)
 def test_what_is_seen_is_saved_as_svg_and_png(page, algorithm, tmp_path):
     seen = film(page, "few", algorithm)
     page.evaluate(f"{PLOT}.player.seek({seen['frames'] // 2})")
@@ -480,6 +491,7 @@ def test_what_is_refused_is_said_and_another_scene_is_shown_afterwards(page):
     expect(page.locator("#plot .error")).to_be_hidden()
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_it_fits_a_phone_in_both_themes(opened, address, theme):
     page = opened(**PHONE)

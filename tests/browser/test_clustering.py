@@ -68,6 +68,7 @@ def test_k_means_is_clustered_and_found_again_after_a_refresh(page):
     expect(page.locator("#cluster-board .card[data-figure=silhouette]")).to_be_visible()
 
 
+@pytest.mark.deep
 def test_k_means_is_played_to_its_end(page):
     choose(page, "data-name", "Blobs")
     choose(page, "algorithm", "K-Means")
@@ -78,6 +79,7 @@ def test_k_means_is_played_to_its_end(page):
     assert state["frame"] >= 3
 
 
+@pytest.mark.deep
 def test_a_dragged_eps_line_sets_eps_and_clusters(page):
     choose(page, "data-name", "Moons")
     choose(page, "algorithm", "DBSCAN")
@@ -119,6 +121,7 @@ def test_points_are_drawn_with_the_mouse_and_clustered(page):
     assert until(page, "state.clusters === 2")["points"] == drawn
 
 
+@pytest.mark.deep
 def test_drawing_goes_on_after_clustering_and_after_a_refresh(page):
     choose(page, "algorithm", "K-Means")
     kind(page, "Draw points")
@@ -155,6 +158,7 @@ def spray(page: Page, across: float) -> int:
     return drawn
 
 
+@pytest.mark.deep
 def test_own_centres_are_placed_on_whatever_data_come_next(page):
     choose(page, "data-name", "Blobs")
     choose(page, "algorithm", "K-Means")
@@ -218,6 +222,7 @@ def test_a_table_goes_in_and_its_rows_come_out_with_their_clusters(page, tmp_pat
     assert model["parameters"]["clusters"] == 2
 
 
+@pytest.mark.deep
 def test_a_column_of_true_labels_is_named_and_clusters_are_compared_with_it(page, tmp_path):
     draws = random.Random(1)
     places = {"oak": (0, 0), "elm": (9, 0), "ash": (0, 9)}
@@ -267,6 +272,7 @@ def people(path: Path) -> Path:
     return path
 
 
+@pytest.mark.deep
 def test_a_picture_is_recoloured(page, tmp_path):
     picture = Image.new("RGB", (120, 90), "#d03020")
     ImageDraw.Draw(picture).rectangle((60, 0, 120, 90), "#2040c0")
@@ -284,6 +290,7 @@ def test_a_picture_is_recoloured(page, tmp_path):
     assert {text.split()[0].lower() for text in colours.all_inner_texts()} == {"#d03020", "#2040c0"}
 
 
+@pytest.mark.deep
 def test_algorithms_are_compared_and_one_is_shown_large(page):
     choose(page, "data-name", "Moons")
     page.get_by_role("tab", name="Compare algorithms").click()
@@ -295,6 +302,7 @@ def test_algorithms_are_compared_and_one_is_shown_large(page):
     until(page, "state.clusters === 2")
 
 
+@pytest.mark.deep
 def test_long_work_is_stopped(page):
     choose(page, "data-name", "Blobs")
     points = page.get_by_label("Points", exact=True)
@@ -310,6 +318,7 @@ def test_long_work_is_stopped(page):
     assert until(page, "!state.busy")["clusters"] is None
 
 
+@pytest.mark.deep
 def test_a_slider_over_powers_of_ten_sets_the_points_by_keys(page):
     choose(page, "data-name", "Blobs")
     slider = page.get_by_role("slider", name="Slider: Points")
@@ -332,6 +341,7 @@ def test_a_slider_over_powers_of_ten_sets_the_points_by_keys(page):
     until(page, "state.points === 600")
 
 
+@pytest.mark.deep
 def test_data_that_were_changed_this_moment_are_clustered(page, studio, monkeypatch):
     choose(page, "data-name", "Blobs")
     choose(page, "algorithm", "K-Means")
@@ -350,6 +360,7 @@ def test_data_that_were_changed_this_moment_are_clustered(page, studio, monkeypa
     assert until(page, "state.clusters === 3")["points"] == 700
 
 
+@pytest.mark.deep
 def test_clusters_of_other_data_than_the_plot_shows_are_said_to_be(page):
     said = page.locator("#cluster-board .of-others")
     choose(page, "data-name", "Blobs")
@@ -366,6 +377,7 @@ def test_clusters_of_other_data_than_the_plot_shows_are_said_to_be(page):
     until(page, "state.clusters === 3")
 
 
+@pytest.mark.deep
 def test_what_cannot_be_asked_is_said_and_stays(page):
     choose(page, "data-name", "Slanted ellipses")
     choose(page, "algorithm", "K-Means")
@@ -382,6 +394,7 @@ def test_what_cannot_be_asked_is_said_and_stays(page):
     expect(error).to_contain_text("Clusters (k) is 0")
 
 
+@pytest.mark.deep
 def test_it_speaks_chinese_and_fits_a_phone(visit):
     page = visit(locale="zh-CN", viewport={"width": 390, "height": 844})
     page.get_by_role("tab", name="聚类", exact=True).click()

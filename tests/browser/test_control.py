@@ -135,6 +135,7 @@ def test_a_file_is_read_by_a_preprocessor_and_followed(sketching, studio):
     assert studio[0].inputs.get("local", unit["picture"]).width == 96
 
 
+@pytest.mark.deep
 def test_the_depth_of_a_file_is_read_and_followed(sketching, studio):
     page = sketching
     bring(page, photo())
@@ -151,6 +152,7 @@ def test_the_depth_of_a_file_is_read_and_followed(sketching, studio):
     assert row.request["units"] == [unit]
 
 
+@pytest.mark.deep
 def test_two_pictures_are_followed_at_once(sketching, studio):
     page = sketching
     draw(page, HOUSE)
@@ -170,6 +172,7 @@ def test_two_pictures_are_followed_at_once(sketching, studio):
     )
 
 
+@pytest.mark.deep
 def test_undo_eraser_and_an_empty_paper(sketching):
     page = sketching
     page.click("#steer")
@@ -212,6 +215,7 @@ def wait_for_paper(page: Page, width: int, height: int, unit: int = 1) -> None:
     )
 
 
+@pytest.mark.deep
 def test_an_empty_paper_has_the_proportions_of_the_result_and_a_drawing_keeps_its_own(sketching):
     page = sketching
     assert paper_size(page) == [512, 512]
@@ -239,6 +243,7 @@ def test_an_empty_paper_has_the_proportions_of_the_result_and_a_drawing_keeps_it
     wait_for_paper(page, 256, 512, unit=2)
 
 
+@pytest.mark.deep
 def test_the_size_is_taken_from_a_picture(sketching):
     page = sketching
     page.click("#unit-1-take-size")
@@ -257,6 +262,7 @@ def test_the_size_is_taken_from_a_picture(sketching):
     expect(page.locator("#steer-height input[type=number]")).to_have_value("64")
 
 
+@pytest.mark.deep
 def test_cancel_stops_and_leaves_the_drawing(sketching):
     page = sketching
     draw(page, HOUSE)
@@ -290,6 +296,7 @@ def test_a_gallery_picture_is_sent_here_and_its_settings_as_well(sketching, visi
     page.wait_for_function(is_on_paper, arg=steered.request["units"][0]["picture"])
 
 
+@pytest.mark.deep
 def test_a_request_is_restored_to_the_last_setting_be_it_folded_away_or_not(visit, studio):
     running, address = studio
     with httpx.Client(base_url=address, timeout=PATIENCE) as client:
@@ -318,6 +325,7 @@ def test_a_request_is_restored_to_the_last_setting_be_it_folded_away_or_not(visi
     assert (again["clip_skip"], again["seed"]) == (2, 5)
 
 
+@pytest.mark.deep
 def test_a_chinese_browser_gets_a_chinese_paper(visit):
     page = visit(locale="zh-CN")
     page.get_by_role("tab", name="草图与深度").click()

@@ -44,6 +44,7 @@ def turn_to(page, view: str) -> None:
     page.locator("#inside-views").get_by_role("tab").nth(VIEWS.index(view)).click()
 
 
+@pytest.mark.deep
 def test_the_starter_knows_the_capital_of_france(visit):
     page = visit()
     page.get_by_role("tab", name="Look inside", exact=True).click()
@@ -57,6 +58,7 @@ def test_the_starter_knows_the_capital_of_france(visit):
     expect(page.locator("#inside-build .groups > span")).to_have_count(3)
 
 
+@pytest.mark.deep
 def test_the_settings_of_the_file_cut_all_but_three_tokens(visit):
     page = opened(visit())
     expect(page.locator("#inside-odds .row:not(.gone)")).to_have_count(3)
@@ -78,6 +80,7 @@ def test_bars_follow_a_slider_at_once(visit):
     expect(page.locator("#inside-odds .row:not(.gone)")).to_have_count(3)
 
 
+@pytest.mark.deep
 def test_a_click_on_a_token_looks_after_it(visit):
     page = opened(visit())
     tokens = page.locator("#inside-tokens .strip button")
@@ -88,6 +91,7 @@ def test_a_click_on_a_token_looks_after_it(visit):
     assert "".join(tokens.all_inner_texts()) == TEXT
 
 
+@pytest.mark.deep
 def test_special_tokens_count_only_when_asked(visit):
     page = opened(visit(), "a<|im_end|>b")
     expect(page.locator("#inside-tokens .special")).to_have_count(0)
@@ -113,6 +117,7 @@ def test_another_head_and_block_is_another_map(visit):
     expect(page.locator(".heads [aria-pressed=true]")).to_have_text("Head 3")
 
 
+@pytest.mark.deep
 def test_the_map_says_what_is_under_the_pointer(visit):
     page = opened(visit())
     turn_to(page, "attention")
@@ -122,6 +127,7 @@ def test_the_map_says_what_is_under_the_pointer(visit):
     expect(page.locator(".reading")).to_contain_text("(1): 100 %")
 
 
+@pytest.mark.deep
 def test_the_lens_ends_with_the_models_answer(visit):
     page = opened(visit())
     page.click("#inside-off")
@@ -134,6 +140,7 @@ def test_the_lens_ends_with_the_models_answer(visit):
     expect(rows.last.locator("td").last).to_have_text(best)
 
 
+@pytest.mark.deep
 def test_a_text_that_is_too_long_is_refused_with_both_numbers(visit):
     page = opened(visit())
     turn_to(page, "layers")
@@ -144,6 +151,7 @@ def test_a_text_that_is_too_long_is_refused_with_both_numbers(visit):
     expect(page.locator("#inside-said .error")).to_contain_text("512")
 
 
+@pytest.mark.deep
 def test_markup_in_a_text_stays_text(visit):
     page = opened(visit(), "<img src=x onerror=alert(1)>")
     for view in VIEWS:
@@ -152,6 +160,7 @@ def test_markup_in_a_text_stays_text(visit):
     assert page.locator("#inside-tokens img, .lens img, #inside-odds img").count() == 0
 
 
+@pytest.mark.deep
 def test_a_chinese_reader_gets_all_of_it_in_chinese(visit):
     page = opened(visit(locale="zh-CN"), tab="模型内部")
     expect(page.locator("#inside-odds h4")).to_contain_text("之后可能出现的词元")

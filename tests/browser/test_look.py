@@ -14,7 +14,10 @@ TABS = (
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
 
 
-@pytest.mark.parametrize("locale", ["zh-CN", "zh-TW", "zh", "zh-HK"])
+@pytest.mark.parametrize(
+    "locale",
+    ["zh-CN", "zh-HK", *(pytest.param(each, marks=pytest.mark.deep) for each in ("zh-TW", "zh"))],
+)
 def test_a_chinese_browser_gets_a_chinese_page(visit, locale):
     page = visit(locale=locale)
     expect(page.locator("#paint")).to_have_text("作画")
@@ -25,6 +28,7 @@ def test_a_chinese_browser_gets_a_chinese_page(visit, locale):
     expect(page.locator("#board .error")).to_contain_text("提示词")
 
 
+@pytest.mark.deep
 def test_other_browsers_get_an_english_page(visit):
     page = visit(locale="fr-FR")
     expect(page.locator("#paint")).to_have_text("Paint")
@@ -49,6 +53,7 @@ def widths(page: Page) -> list[int]:
     return found
 
 
+@pytest.mark.deep
 def test_on_a_phone_the_result_comes_right_below_the_button(visit):
     page = visit(**PHONE)
     button, board, model = (
@@ -57,6 +62,7 @@ def test_on_a_phone_the_result_comes_right_below_the_button(visit):
     assert button["y"] < board["y"] < model["y"]
 
 
+@pytest.mark.deep
 def test_dark_browsers_get_a_dark_page(visit):
     page = visit(color_scheme="dark")
     colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -74,6 +80,7 @@ def test_nothing_is_fetched_from_elsewhere(visit, studio):
     assert [url for url in asked if not url.startswith((studio[1], "data:", "blob:"))] == []
 
 
+@pytest.mark.deep
 def test_what_the_host_changes_is_kept(visit, studio):
     page = visit()
     page.get_by_role("tab", name="Settings").click()
@@ -88,6 +95,7 @@ def test_what_the_host_changes_is_kept(visit, studio):
     assert studio[0].settings.current.queue_limit == 19
 
 
+@pytest.mark.deep
 def test_a_broken_own_sampler_is_shown_to_the_host_and_not_offered(visit):
     page = visit()
     page.click("#sampler input")

@@ -51,6 +51,7 @@ def test_a_lora_from_the_picker_is_in_the_picture_and_found_again_after_a_refres
     expect(page.locator("#lora-weight-1 input[type=number]")).to_have_value("0.5")
 
 
+@pytest.mark.deep
 def test_settings_of_a_picture_that_names_its_loras_itself_leave_the_rows_empty(visit, clay):
     page = visit()
     fill_in(page, f"a red mug <lora:{clay}:0.3>")
@@ -63,6 +64,7 @@ def test_settings_of_a_picture_that_names_its_loras_itself_leave_the_rows_empty(
     expect(page.locator("#lora-1")).to_be_hidden()
 
 
+@pytest.mark.deep
 def test_samplers_are_compared_with_a_lora(visit, clay):
     page = visit()
     page.get_by_role("tab", name="Compare samplers").click()

@@ -64,6 +64,7 @@ def test_paint_shows_the_picture_and_its_settings(visit):
     expect(page.locator("#cancel")).to_be_hidden()
 
 
+@pytest.mark.deep
 def test_preview_and_steps_are_shown_while_it_paints(long_job):
     expect(long_job.locator("#board .preview img")).to_be_visible()
     expect(long_job.locator("#board .progress")).to_contain_text(COUNTING)
@@ -77,6 +78,7 @@ def test_cancel_stops_and_leaves_the_prompt(long_job):
     assert long_job.input_value("#prompt textarea") == "sixteen red mugs"
 
 
+@pytest.mark.deep
 def test_a_cancelled_job_is_tried_again_from_the_board(long_job):
     long_job.click("#cancel")
     long_job.click("#board .again")
@@ -93,6 +95,7 @@ def test_a_refresh_finds_the_running_job_and_the_prompt(long_job):
     expect(long_job.locator("#cancel")).to_be_visible()
 
 
+@pytest.mark.deep
 def test_pictures_of_a_batch_come_one_by_one(long_job):
     expect(long_job.locator("#board .picture").nth(1)).to_be_visible()
     expect(long_job.locator("#board .progress")).to_be_visible()
@@ -108,6 +111,7 @@ def test_what_is_out_of_bounds_is_said_in_one_sentence_and_nothing_is_lost(visit
     assert len(page.input_value("#prompt textarea")) == 10_001
 
 
+@pytest.mark.deep
 def test_only_schedules_that_fit_the_sampler_are_offered_and_eta_where_it_applies(visit):
     page = visit()
     open_advanced(page)
@@ -125,6 +129,7 @@ def test_only_schedules_that_fit_the_sampler_are_offered_and_eta_where_it_applie
     expect(page.locator("#eta")).to_be_hidden()
 
 
+@pytest.mark.deep
 def test_surprise_me_writes_a_prompt(visit):
     page = visit()
     page.fill("#prompt textarea", "")
@@ -144,6 +149,7 @@ def test_reuse_last_takes_the_seed_of_the_picture(visit):
     expect(page.locator("#seed input")).to_have_value("77")
 
 
+@pytest.mark.deep
 def test_words_that_the_starter_has_never_seen_are_named(visit):
     page = visit()
     choose(page, "#model", "Atelier starter (Toybox)")
@@ -169,6 +175,7 @@ def test_compare_samplers_shows_the_sheet_and_each_cell(visit):
     expect(page.locator("#compare-details")).to_contain_text("UniPC")
 
 
+@pytest.mark.deep
 def test_a_picture_s_settings_are_compared_as_they_are(visit):
     page = visit()
     fill_in(page, "to be compared")
@@ -185,6 +192,7 @@ def test_a_picture_s_settings_are_compared_as_they_are(visit):
     expect(page.locator("#compare-seed input")).to_have_value("9")
 
 
+@pytest.mark.deep
 def test_a_comparison_follows_the_chosen_model_and_offers_what_has_come_since_the_start(
     visit, studio, twin_folder
 ):

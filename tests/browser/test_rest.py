@@ -66,6 +66,7 @@ def test_the_sketch_tab_after_another_size(visit, slow_answers):
     assert at_rest(page)
 
 
+@pytest.mark.deep
 def test_the_teach_tab_after_another_method_and_word(visit, slow_answers):
     page = teaching(visit)
     for name in ("Full", "Textual inversion", "LoRA"):

@@ -113,6 +113,7 @@ def test_a_lora_is_brought_in_renamed_handed_out_and_deleted(page, studio, halve
     expect(page.locator("#shelf-cards")).to_contain_text("The shelf is empty")
 
 
+@pytest.mark.deep
 def test_a_pickle_by_another_name_is_refused_in_one_sentence(page, data):
     bring(page, files.pickle_of({"a": 1}), "trap")
     expect(page.locator("#shelf-said .error")).to_contain_text("trap is a pickle")
@@ -146,6 +147,7 @@ def test_two_are_merged_into_a_third(visit, studio, tmp_path, data):
     expect(page.get_by_role("option").filter(has_text="both")).to_be_visible()
 
 
+@pytest.mark.deep
 def test_a_lora_becomes_part_of_a_model(visit, studio, tmp_path, data):
     put(studio, tmp_path, data, "clay")
     page = opened(visit())
@@ -162,6 +164,7 @@ def test_a_lora_becomes_part_of_a_model(visit, studio, tmp_path, data):
     expect(page.locator("#model input")).to_have_value("clay tiny")
 
 
+@pytest.mark.deep
 def test_what_is_everybody_s_is_not_changed_here(visit, studio, data):
     folder = studio[0].home / "loras"
     folder.mkdir(exist_ok=True)
@@ -176,6 +179,7 @@ def test_what_is_everybody_s_is_not_changed_here(visit, studio, data):
     expect(page.locator(".refusals")).to_contain_text("broken.safetensors is a pickle")
 
 
+@pytest.mark.deep
 def test_a_card_is_painted_with(visit, studio, tmp_path, data):
     put(studio, tmp_path, data, "clay")
     page = visit()

@@ -121,6 +121,7 @@ def test_scored_shortened_measured_asked_and_deleted(visit, studio):
     assert studio[0].prunings.list("local") == []
 
 
+@pytest.mark.deep
 def test_the_guard_is_hatched_and_never_goes(visit):
     page = scored(opened(visit()))
     expect(page.locator("#scores-board .block.kept")).to_have_count(0)
@@ -133,6 +134,7 @@ def test_the_guard_is_hatched_and_never_goes(visit):
     expect(page.locator("#scores-board .block.gone")).to_have_count(4)
 
 
+@pytest.mark.deep
 def test_after_quick_changes_the_page_comes_to_rest(visit):
     page = scored(opened(visit()))
     for _ in range(3):
@@ -141,6 +143,7 @@ def test_after_quick_changes_the_page_comes_to_rest(visit):
     assert at_rest(page)
 
 
+@pytest.mark.deep
 def test_heads_and_channels_go_by_a_share(visit):
     page = opened(visit())
     page.get_by_label("Heads and channels (width)").check()
@@ -156,6 +159,7 @@ def test_heads_and_channels_go_by_a_share(visit):
     expect(taken).to_contain_text("64 channels a block became 32.")
 
 
+@pytest.mark.deep
 def test_the_curve_has_a_point_for_each_number_of_blocks(visit):
     page = opened(visit())
     choose(page, "criterion", "Magnitude")
@@ -170,6 +174,7 @@ def test_the_curve_has_a_point_for_each_number_of_blocks(visit):
     assert cells == ["0", "2", "5"]
 
 
+@pytest.mark.deep
 def test_a_running_one_is_found_again_stopped_and_resumed(visit):
     page = opened(visit())
     choose(page, "criterion", "Magnitude")
@@ -196,6 +201,7 @@ def test_a_running_one_is_found_again_stopped_and_resumed(visit):
     expect(page.locator("#shorten-board .empty")).to_be_visible()
 
 
+@pytest.mark.deep
 def test_original_and_shortened_are_talked_with_side_by_side(visit):
     page = opened(visit())
     choose(page, "criterion", "Magnitude")
@@ -211,6 +217,7 @@ def test_original_and_shortened_are_talked_with_side_by_side(visit):
     assert names == [TINY, f"{TINY} (−1)"]
 
 
+@pytest.mark.deep
 def test_a_phone_never_scrolls_sideways(visit):
     page = scored(opened(visit(**PHONE)))
     drop(page, 2)
@@ -219,6 +226,7 @@ def test_a_phone_never_scrolls_sideways(visit):
     assert widths(page) == [390, 390]
 
 
+@pytest.mark.deep
 def test_a_chinese_browser_reads_chinese(visit):
     page = opened(visit(locale="zh-CN"), "精简模型")
     page.click("#shorten-criterion input")

@@ -59,6 +59,7 @@ def test_photos_are_taken_and_what_is_refused_is_said(page):
     expect(page.locator("#train-photos [data-id]")).to_have_count(3)
 
 
+@pytest.mark.deep
 def test_no_copy_of_a_photo_as_it_was_sent_is_left(page, studio):
     sent = [{"name": f"{n}.jpg", "mimeType": "image/jpeg", "buffer": photograph(n)} for n in (1, 2)]
     upload(page, sent)
@@ -66,6 +67,7 @@ def test_no_copy_of_a_photo_as_it_was_sent_is_left(page, studio):
     assert tattling(studio[0].home) == set()
 
 
+@pytest.mark.deep
 def test_crop_and_caption_are_changed_where_one_clicks(page):
     upload(page, photos_of(2))
     page.locator("#train-photos [data-id]").first.click()
@@ -116,6 +118,7 @@ def choose_method(page: Page, name: str) -> None:
     page.get_by_role("option", name=name, exact=True).click()
 
 
+@pytest.mark.deep
 def test_textual_inversion_learns_with_the_settings_as_they_are(page):
     take_examples(page)
     page.get_by_role("button", name="What learns").click()
@@ -151,6 +154,7 @@ def test_textual_inversion_learns_with_the_settings_as_they_are(page):
     expect(page.locator("#lora-1 input")).to_have_value(re.compile("^word"))
 
 
+@pytest.mark.deep
 def test_a_few_photos_of_one_s_own_are_learnt_with_the_settings_as_they_are(page):
     upload(page, photos_of(5))
     expect(page.locator("#train-photos [data-id]")).to_have_count(5)

@@ -26,6 +26,7 @@ def tidied(studio):
     tidy(studio)
 
 
+@pytest.mark.deep
 def test_a_late_answer_to_older_settings_does_not_replace_a_newer_one(page, studio, monkeypatch):
     trainings = studio[0].trainings
     preflight = trainings.preflight
@@ -64,6 +65,7 @@ def test_a_late_answer_to_older_settings_does_not_replace_a_newer_one(page, stud
     expect(expected).to_contain_text("222 steps")
 
 
+@pytest.mark.deep
 def test_a_training_that_goes_on_does_not_replace_the_one_that_was_chosen(page, studio):
     running = studio[0]
     upload(page, photos_of(3))

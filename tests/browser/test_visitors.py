@@ -64,6 +64,7 @@ def test_a_guest_sees_neither_job_nor_picture_of_another(guest, shared):
     expect(ann.locator("#painted-details .prompt")).to_have_text("ann's secret mug")
 
 
+@pytest.mark.deep
 def test_logging_out_by_the_header_ends_the_session(guest, shared):
     page = guest()
     page.get_by_role("button", name="Log out").click()

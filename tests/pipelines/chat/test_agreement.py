@@ -48,6 +48,7 @@ def greedy(model, prompt: list[int], count: int) -> str:
     return "".join(event.text for event in events if isinstance(event, Words))
 
 
+@pytest.mark.deep
 def test_both_cut_and_wrap_a_conversation_the_same_way(both):
     cpp, transformers = both
     for text in (*PROMPTS, "  Héllo <|im_end|>\n\n你好 🦆  ", "<|endoftext|>def f(x):\n\treturn 1"):
@@ -56,6 +57,7 @@ def test_both_cut_and_wrap_a_conversation_the_same_way(both):
         assert cpp.prompt(messages) == transformers.prompt(messages)
 
 
+@pytest.mark.deep
 def test_the_first_five_tokens_agree_on_nine_of_ten_prompts(both):
     cpp, transformers = both
     agreed = 0
@@ -66,6 +68,7 @@ def test_the_first_five_tokens_agree_on_nine_of_ten_prompts(both):
     assert agreed >= 9
 
 
+@pytest.mark.deep
 def test_the_likeliest_next_token_agrees_but_where_two_are_as_likely(both):
     cpp, transformers = both
     text = next((ASSETS / "texts").glob("*.txt")).read_text(encoding="utf-8")[3000:6000]

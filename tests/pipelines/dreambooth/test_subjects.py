@@ -240,6 +240,7 @@ def test_an_example_that_is_not_there(tmp_path):
     assert not (tmp_path / FOLDER).exists()
 
 
+@pytest.mark.deep
 def test_the_examples_are_what_their_command_renders(tmp_path):
     pytest.importorskip("numba")
     from pipelines.toybox.photographs import photographs

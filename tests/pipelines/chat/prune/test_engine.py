@@ -189,6 +189,7 @@ def test_healing_is_part_of_it_and_both_figures_are_kept(cache, stop, tmp_path):
     assert len(list((tmp_path / engine.MODELS).iterdir())) == 1
 
 
+@pytest.mark.deep
 def test_healing_under_accelerate_launch_in_its_own_process(cache, stop, tmp_path):
     request = ask(PruneRequest, blocks=1, heal_minutes=0.02)
     data = follow(request, cache, stop)[-1].data
