@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 from PIL import Image
 
 from pipelines.checkpoint import FILE
@@ -80,6 +81,7 @@ time.sleep(3600)
 """
 
 
+@pytest.mark.deep
 def test_after_a_power_cut_a_training_goes_on_and_another_persons_runs_too(tmp_path, twin_home):
     """Studio and trainer are killed at some step, with another person's training queued."""
     home = tmp_path / "home"
