@@ -279,8 +279,8 @@ def _prompts(given: Any, n: int) -> list[str | list[Any]]:
     if given is None:
         raise Invalid("{field} is missing.", field="prompt", param="prompt")
     prompts = given if isinstance(given, list) else [given]
-    if prompts and not isinstance(prompts[0], str | list):
-        prompts = [prompts]  # the tokens of one
+    if isinstance(given, list) and given and not isinstance(given[0], str | list):
+        prompts = [given]  # the tokens of one
     if not prompts or not all(
         isinstance(prompt, str) or (isinstance(prompt, list) and prompt) for prompt in prompts
     ):
@@ -300,6 +300,12 @@ def _role(message: Any, number: int, where: str) -> str:
     if isinstance(message, dict):
         refuse_tools_of(message, number, where)
     role = message.get("role") if isinstance(message, dict) else None
+    if role is None:
+        raise Invalid(
+            "Message {number} has no role; it must be system, developer, user or assistant.",
+            number=number,
+            param=f"{where}.role",
+        )
     if role not in ("system", "developer", "user", "assistant"):
         raise Invalid(
             "Message {number} has the role {role}; it must be system, developer, user or "
@@ -327,6 +333,12 @@ def _content(message: Mapping[str, Any], number: int, where: str) -> str:
 
 def _text(part: Any, number: int, where: str) -> str:
     kind = part.get("type") if isinstance(part, dict) else None
+    if kind is None:
+        raise Invalid(
+            "Message {number} has a part without a type; it must be text.",
+            number=number,
+            param=where,
+        )
     if kind not in ("text", "refusal"):
         raise Invalid(
             "Message {number} has a part of the type {kind}; the models here read text only.",

@@ -132,7 +132,8 @@ def _refuse_tools(given: Mapping[str, Any]) -> None:
             raise Invalid("There are no tools here that could be chosen.", param=choice)
         if given.get(tools) not in _EMPTY and chosen != "none":
             raise Invalid(
-                "The models here cannot use tools yet. Leave {field} out, or set {choice} to none.",
+                "The models here cannot use tools yet. Leave {field} out, or set {choice} to "
+                '"none".',
                 field=tools,
                 choice=choice,
                 param=tools,

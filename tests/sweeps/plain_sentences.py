@@ -24,10 +24,14 @@ def check_sentence(error: UserError, *foreign: str) -> None:
         foreign: words of the input that may stand in it.
     """
     for language in ("en", "zh"):
-        said = translate(error.message, language)
-        for words in foreign:
-            said = said.replace(words, "")
-        assert not _INNER.search(said), said
-        assert said.rstrip()[-1] in ".。", said
-    chinese = translate(error.message, "zh")
-    assert any("\u4e00" <= character <= "\u9fff" for character in chinese), chinese
+        check_text(translate(error.message, language), language, *foreign)
+
+
+def check_text(said: str, language: str, *foreign: str) -> None:
+    """Asserts the same of a sentence that has been put into a language already."""
+    if language == "zh":
+        assert any("\u4e00" <= character <= "\u9fff" for character in said), said
+    for words in foreign:
+        said = said.replace(words, "")
+    assert not _INNER.search(said), said
+    assert said.rstrip()[-1] in ".。", said

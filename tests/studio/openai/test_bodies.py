@@ -239,7 +239,7 @@ def test_prompts_are_texts_or_tokens():
     assert prompts("") == [""]
     for odd, param in (([5, "a"], "prompt[1]"), ([[5], [True]], "prompt[1][0]"),
                        ([5, -1], "prompt[1]"), ([[]], "prompt"), ([None], "prompt[0]"),
-                       ({}, "prompt[0]"), ([[5], None], "prompt")):  # fmt: skip
+                       ({}, "prompt"), (5, "prompt"), ([[5], None], "prompt")):  # fmt: skip
         error = refused(bodies.completion, prompt=odd)
         assert error.param == param
         assert "str" not in str(error)
