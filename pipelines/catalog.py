@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -16,6 +17,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
 from pipelines.errors import NotFound, Refused, UserError, validated
+from pipelines.files import readable_name, refused_name
 from pipelines.local_models import inspect_file, inspect_folder
 from pipelines.matching import find_name
 from pipelines.messages import Message
@@ -140,7 +142,11 @@ class Catalog:
             name = path.stem if path.suffix.lower() == ".safetensors" else path.name
             if find_name(name, entries) is not None:
                 name = f"{path.name} (local)"
-            entries[name] = _local_entry(name, path, self.home / "models", self._configs)
+            if (refused := refused_name(path)) is not None:
+                entry = _refused_entry(readable_name(path), path, refused)
+            else:
+                entry = _readable_entry(name, path, self.home / "models", self._configs)
+            entries[entry.name] = entry
         return list(entries.values())
 
     def get(self, name: str) -> ModelEntry:
@@ -187,11 +193,13 @@ class Catalog:
 
     def _local(self) -> list[Path]:
         folder = self.home / "models"
-        if not folder.is_dir():
+        if not folder.is_dir() or not os.access(folder, os.R_OK | os.X_OK):
             return []
         shown = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
         folders = [path for path in shown if path.is_dir()]
-        return folders + [path for path in shown if not path.is_dir() and _is_weights(path)]
+        # A link that leads nowhere is listed; a pipe or socket is no model, and opening it waits.
+        files = [path for path in shown if path.is_file() or not path.exists()]
+        return folders + [path for path in files if _is_weights(path)]
 
 
 def _is_weights(path: Path) -> bool:
@@ -233,6 +241,30 @@ def unknown_name(name: str, entries: Iterable[str]) -> NotFound:
             close=", ".join(close),
         )
     return NotFound("There is no model called {model}. See the list of models.", model=name)
+
+
+def _readable_entry(name: str, path: Path, models: Path, configs: Path) -> ModelEntry:
+    """As :func:`_local_entry`; what cannot be read is refused with the reason."""
+    try:
+        return _local_entry(name, path, models, configs)
+    except OSError as error:
+        reason = error.strerror or "?"
+        refused = Message("{file} cannot be read: {reason}.", file=path.name, reason=reason)
+        return _refused_entry(name, path, refused)
+
+
+def _refused_entry(name: str, path: Path, refused: Message) -> ModelEntry:
+    return ModelEntry(
+        name=name,
+        title=name,
+        family="",
+        source=Source(file=path.with_name(name)),
+        licence="your own file",
+        memory_bytes=0,
+        native_size=512,
+        defaults=_OTHER_DEFAULTS,
+        refused=refused,
+    )
 
 
 def _local_entry(name: str, path: Path, models: Path, configs: Path) -> ModelEntry:

@@ -10,6 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from pipelines.messages import Message
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -54,6 +56,30 @@ class _Plain:
 
     def __init__(self, file: IO[bytes]) -> None:
         self.write = file.write
+
+
+def temporary_root() -> Path:
+    """The folder for temporary files, made again where somebody has cleaned it away."""
+    folder = Path(tempfile.gettempdir())
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def readable_name(path: Path) -> str:
+    """The last part of a path for people; what is not written in UTF-8 in it becomes "�"."""
+    return os.fsencode(path.name).decode("utf-8", "replace")
+
+
+def refused_name(path: Path) -> Message | None:
+    """Why a file or folder cannot be asked for by its name, or None.
+
+    Names are bytes to the file system: archives and drives of older machines bring other encodings,
+    which no JSON, page or database can hold.
+    """
+    name = readable_name(path)
+    if name == path.name:
+        return None
+    return Message("The name {file} is not written in UTF-8. Rename it.", file=name)
 
 
 def size_of(path: Path) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -28,6 +29,7 @@ from pipelines.catalog import HUB_FOLDER, PRESETS, Bytes, unknown_name
 from pipelines.chat.remote_fields import check_fields
 from pipelines.chat.requests import Sampling
 from pipelines.errors import NotFound, Refused, Unavailable, UserError, validated
+from pipelines.files import readable_name, refused_name
 from pipelines.messages import Message
 
 FOLDER = "chat"  # in presets and in the home folder
@@ -35,6 +37,7 @@ CACHE_PREFIX = "chat:"  # before a model's name in the model cache: as its backe
 INSIDE_PREFIX = "llama:"  # the same model as transformers has it, to look into
 OWN = "own-chat:"  # before the id of a model that somebody has made here
 
+_UNPRINTABLE = re.compile(r"[/\\\x00-\x1f]")  # what no name of an entry may hold
 Backend = Literal["llama.cpp", "transformers", "remote"]
 Quantisation = Literal["none", "8bit", "4bit"]
 
@@ -199,6 +202,8 @@ class ChatCatalog:
             entries[entry.name] = entry
         for path in sorted((self.home / FOLDER).glob("*.yaml")):
             try:
+                if (refused := refused_name(path)) is not None:
+                    raise UserError(refused.template, **refused.values)
                 entry = _read(path)
             except UserError as error:
                 entry = _broken(path, error)
@@ -300,9 +305,8 @@ def _parsed(path: Path, changed: int, size: int) -> ChatEntry:
 
 
 def _broken(path: Path, error: UserError) -> ChatEntry:
-    return ChatEntry(
-        name=path.stem, title=path.stem, backend="remote", refused=error.message, licence="?"
-    )
+    name = _UNPRINTABLE.sub("�", readable_name(path).removesuffix(".yaml"))[:200] or "�"
+    return ChatEntry(name=name, title=name, backend="remote", refused=error.message, licence="?")
 
 
 __all__ = [

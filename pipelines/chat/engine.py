@@ -69,7 +69,7 @@ def run(
         yield from _told(request, events, entry.context_length, 0, more)
         return
     name = CACHE_PREFIX + entry.name
-    yield from cache.warm(name, stop)
+    yield from _warmed(name, cache, stop)
     model = None
     try:
         with cache.lease(name) as model:
@@ -81,6 +81,17 @@ def run(
         if model is not None and not model.alive:
             with contextlib.suppress(Busy):  # whoever leases it still will be the one
                 cache.release(name)
+
+
+def _warmed(name: str, cache: ModelCache, stop: threading.Event) -> Iterator[Progress]:
+    """Loads a model that is not in the cache, or whose worker has ended or lost its socket."""
+    yield from cache.warm(name, stop)
+    with cache.lease(name) as model:
+        alive = model.alive
+    if not alive:
+        with contextlib.suppress(Busy):  # others still wait for its answer, and release it then
+            cache.release(name)
+        yield from cache.warm(name, stop)
 
 
 def resolved(

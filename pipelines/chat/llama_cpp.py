@@ -37,9 +37,11 @@ from pipelines.chat.hanging_up import hung_up_at
 from pipelines.chat.requests import ChatMessage, Generation
 from pipelines.chat.server_sent_events import read_events
 from pipelines.errors import OutOfMemory, Stopped, Unavailable
+from pipelines.files import temporary_root
 from pipelines.limits import available_cores
 from pipelines.messages import Message
 
+MAX_SOCKET_BYTES = 103  # of the path of a Unix socket; Linux allows 107, macOS 103
 START_SECONDS = 600.0  # a large file on a slow disk
 PROMPT_CACHE_MIB = 256  # of prompts that were read before, in RAM
 SPINS = "300"
@@ -76,7 +78,8 @@ class LlamaCpp:
         self.entry, self.device = entry, device
         self._closed = threading.Event()
         self._key = secrets.token_urlsafe(32)
-        self._folder = Path(tempfile.mkdtemp(prefix="atelier-"))  # closed to other users
+        # Closed to other users.
+        self._folder = Path(tempfile.mkdtemp(prefix="atelier-", dir=temporary_root()))
         self._log: IO[bytes] = (self._folder / "log").open("w+b")
         self._process = self._start(path)
         try:
@@ -279,7 +282,14 @@ class LlamaCpp:
 
     @property
     def alive(self) -> bool:
-        return self._process.poll() is None
+        """Whether it can be asked: its folder may have been cleaned away, with its socket."""
+        return self._process.poll() is None and (
+            not self._address.startswith("unix://") or self._socket_path.exists()
+        )
+
+    @property
+    def _socket_path(self) -> Path:
+        return Path(self._address.removeprefix("unix://"))
 
     # --- the worker -------------------------------------------------------------------------
 
@@ -298,8 +308,11 @@ class LlamaCpp:
         return process
 
     def _settings(self, path: Path) -> dict[str, Any]:
-        # A socket in a folder that only we may enter, where the system has such sockets.
-        host = str(self._folder / "llama.sock") if hasattr(socket, "AF_UNIX") else "127.0.0.1"
+        # A socket in a folder that only we may enter, where the system has such sockets and can
+        # hold its address. Elsewhere a port of this machine: the key keeps others out.
+        host = str(self._folder / "llama.sock")
+        if not hasattr(socket, "AF_UNIX") or len(os.fsencode(host)) > MAX_SOCKET_BYTES:
+            host = "127.0.0.1"
         return {
             "path": str(path),
             "context": self.entry.context_length,
@@ -385,7 +398,9 @@ class LlamaCpp:
 
     def _words(self) -> list[str]:
         """What the worker has printed, each line once, without times and this machine's paths."""
-        text = (self._folder / "log").read_text(encoding="utf-8", errors="replace")
+        # By its handle: the file's name may have been cleaned away.
+        size = os.fstat(self._log.fileno()).st_size
+        text = os.pread(self._log.fileno(), size, 0).decode("utf-8", "replace")
         lines = (_PREFIX.sub("", line.strip()) for line in text.splitlines())
         return list(dict.fromkeys(_PATH.sub(r"\1", line) for line in lines if line))
 

@@ -33,7 +33,7 @@ from pipelines.clustering.worker import DISK_FULL
 from pipelines.clustering.worker_pool import POOL, Died, MemoryExceeded
 from pipelines.errors import OutOfMemory, Stopped, Unavailable, UserError
 from pipelines.events import Progress
-from pipelines.files import is_full, save_array
+from pipelines.files import is_full, save_array, temporary_root
 from pipelines.messages import Message
 from pipelines.sizes import duration, in_words
 
@@ -76,7 +76,8 @@ def run(
     if stop.is_set():
         raise Stopped
     allowed = _allowed(estimate, X.nbytes)
-    with tempfile.TemporaryDirectory(prefix="atelier-") as name:  # closed to other users
+    # Closed to other users.
+    with tempfile.TemporaryDirectory(prefix="atelier-", dir=temporary_root()) as name:
         folder = Path(name)
         try:
             save_array(folder / "points.npy", X)

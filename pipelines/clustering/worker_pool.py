@@ -24,6 +24,7 @@ from typing import Any
 import psutil
 
 from pipelines.catalog import ROOT
+from pipelines.files import temporary_root
 
 LOOK_SECONDS = 0.1
 MOST_IDLE = 2  # processes that wait for work
@@ -60,7 +61,7 @@ class _Worker:
     """One process, its log, and what it says; ``folder`` has its first work."""
 
     def __init__(self, folder: str) -> None:
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115  as long as the process
+        self._log = tempfile.TemporaryFile(dir=temporary_root())  # noqa: SIM115  as long as the process
         self._process = subprocess.Popen(
             [sys.executable, "-m", "pipelines.clustering.worker", folder],
             stdin=subprocess.PIPE,  # it ends when this does, that is with the studio

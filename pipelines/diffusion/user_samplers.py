@@ -21,6 +21,7 @@ from functools import cache
 from pathlib import Path
 
 from pipelines.errors import Unavailable
+from pipelines.files import readable_name, refused_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +50,12 @@ def find(folder: Path) -> tuple[list[OwnSampler], list[BrokenSampler]]:
         if path.name.startswith("_"):
             continue
         try:
-            tree = ast.parse(path.read_bytes(), filename=path.name)
+            tree = ast.parse(path.read_bytes(), filename=readable_name(path))
         except (SyntaxError, ValueError, OSError) as error:
-            broken.append(BrokenSampler(path.name, str(error)))
+            broken.append(BrokenSampler(readable_name(path), str(error)))
+            continue
+        if (refused := refused_name(path)) is not None:
+            broken.append(BrokenSampler(readable_name(path), str(refused)))
             continue
         classes = [n for n in tree.body if isinstance(n, ast.ClassDef) and _is_scheduler(n)]
         if not classes:

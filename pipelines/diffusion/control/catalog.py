@@ -25,6 +25,7 @@ from pipelines.catalog import (
 )
 from pipelines.diffusion.control import single_files
 from pipelines.errors import BadRequest
+from pipelines.files import refused_name
 from pipelines.matching import find_name
 
 FOLDER = "control"
@@ -176,6 +177,8 @@ class ControlCatalog:
         if not folder.is_dir():
             return
         for path in sorted(folder.iterdir()):
+            if refused_name(path) is not None:
+                continue  # as what is no control model
             if path.is_file() and path.suffix.lower() == ".safetensors":
                 if (found := single_files.inspect(path)) is not None:
                     yield ControlEntry(

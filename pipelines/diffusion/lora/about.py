@@ -121,7 +121,8 @@ def shared_name(path: Path) -> str:
 
 def shared_id(path: Path) -> str:
     """The id of a file that is everybody's: it has no folder, so its name makes it."""
-    return hashlib.sha256(f"everybody's\0{path.name}".encode()).hexdigest()[:32]
+    name = f"everybody's\0{path.name}".encode(errors="surrogateescape")
+    return hashlib.sha256(name).hexdigest()[:32]
 
 
 def free_name(name: str, taken: list[str]) -> str:

@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from pipelines.diffusion.lora.about import SHARED, About, shared_about, shared_id
 from pipelines.diffusion.lora.adapters import CONFIG, SUFFIX, Adapter, adapter_at
 from pipelines.errors import UserError
+from pipelines.files import refused_name
 from pipelines.messages import Message
 
 FOLDER = "loras"
@@ -75,6 +76,8 @@ class Entries:
 
     def shared(self, path: Path) -> About | Message:
         """A file of everybody's as an entry, or why it cannot be used."""
+        if (refused := refused_name(path)) is not None:
+            return refused
         try:
             inside = [each.stat() for each in ([path] if path.is_file() else path.iterdir())]
             size = sum(each.st_size for each in inside)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import gc
 import math
+import shutil
+import tempfile
 import threading
 import time
 import weakref
+from pathlib import Path
 
 import psutil
 import pytest
@@ -254,6 +257,29 @@ def test_a_worker_that_was_killed_says_so_and_the_next_answer_has_another(chat_h
         assert isinstance(list(run(asking(max_new_tokens=2), cache, threading.Event()))[-1], Result)
     finally:
         cache.clear()
+
+
+def test_answers_come_whatever_happens_to_the_folder_for_temporary_files(
+    chat_home, tmp_path, monkeypatch
+):
+    cache, long = make_cache(chat_home), tmp_path / ("long" * 30)
+
+    def answer():
+        return list(run(asking(max_new_tokens=1), cache, threading.Event()))[-1]
+
+    try:
+        monkeypatch.setattr(tempfile, "tempdir", str(long))  # too long for a socket, and not there
+        assert isinstance(answer(), Result)
+        cache.clear()
+        short = Path(tempfile.mkdtemp(dir="/tmp"))
+        monkeypatch.setattr(tempfile, "tempdir", str(short))
+        assert isinstance(answer(), Result)
+        assert list(short.glob("*/llama.sock"))
+        shutil.rmtree(short)  # as by a nightly cleaning, with the socket of the worker
+        assert isinstance(answer(), Result)
+    finally:
+        cache.clear()
+        shutil.rmtree(short, ignore_errors=True)
 
 
 def test_a_released_model_is_really_gone(chat_home):
