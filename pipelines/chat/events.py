@@ -57,7 +57,7 @@ class Finished:
 
     Attributes:
         reason: ``"stop"``: the model or a stop string ended it; ``"length"``: a limit did; of other
-            servers also ``"content_filter"`` and ``"tool_calls"``.
+            servers also ``"content_filter"``.
         prompt_tokens: of the whole prompt; None where another server has not told.
         cached_tokens: of those, how many need not be read again.
         tokens: that were made; None where another server has not told.

@@ -85,7 +85,8 @@ class Remote:
             )
         end = time.monotonic()
         yield Finished(
-            reader.reason,
+            # Of an answer that has words, the calls are told as left out.
+            "stop" if reader.reason == "tool_calls" else reader.reason,
             prompt_tokens=reader.prompt_tokens,
             cached_tokens=reader.cached_tokens,
             tokens=reader.tokens,

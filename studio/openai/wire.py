@@ -115,7 +115,7 @@ class ChatFormat(Format):
         return f"{delta}{self._after}" if words.text else ""
 
     def ending(self, index: int, facts: dict[str, Any]) -> str:
-        reason = f'"logprobs": null, "finish_reason": "{facts["finish_reason"]}"'
+        reason = f'"logprobs": null, {_ending(facts)}'
         return f"{self._before[index]}{{}}, {reason}}}]{self._end}"
 
     def choice(self, index: int, answer: Answer) -> dict[str, Any]:
@@ -124,7 +124,7 @@ class ChatFormat(Format):
             "index": index,
             "message": {"role": "assistant", "content": answer.text, "refusal": None},
             "logprobs": None if asked is None else chat_odds(answer.odds, asked),
-            "finish_reason": answer.facts["finish_reason"],
+            **_end(answer.facts),
         }
 
 
@@ -148,7 +148,7 @@ class CompletionFormat(Format):
         return f"{text}{self._after}" if words.text else ""
 
     def ending(self, index: int, facts: dict[str, Any]) -> str:
-        reason = f'"logprobs": null, "finish_reason": "{facts["finish_reason"]}"'
+        reason = f'"logprobs": null, {_ending(facts)}'
         return f'{self._before[index]}"", {reason}}}]{self._end}'
 
     def choice(self, index: int, answer: Answer) -> dict[str, Any]:
@@ -156,7 +156,7 @@ class CompletionFormat(Format):
             "index": index,
             "text": answer.text,
             "logprobs": None if self.asked.logprobs is None else self._odds(index, answer.odds),
-            "finish_reason": answer.facts["finish_reason"],
+            **_end(answer.facts),
         }
 
     def _odds(self, index: int, odds: Sequence[TokenOdds]) -> dict[str, Any]:
@@ -210,6 +210,16 @@ def usage(facts: Iterable[dict[str, Any]], prompts: int) -> dict[str, Any] | Non
         "total_tokens": prompt + completion,
         "prompt_tokens_details": {"cached_tokens": sum(each["cached_tokens"] for each in firsts)},
     }
+
+
+def _end(facts: dict[str, Any]) -> dict[str, Any]:
+    """Why a choice ends; and by Atelier's own name what another server has sent besides words."""
+    end = {"finish_reason": facts["finish_reason"]}
+    return end | ({"left_out": facts["left_out"]} if facts.get("left_out") else {})
+
+
+def _ending(facts: dict[str, Any]) -> str:
+    return json.dumps(_end(facts))[1:-1]
 
 
 def _one(odds: TokenOdds) -> dict[str, Any]:

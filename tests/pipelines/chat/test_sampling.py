@@ -15,7 +15,7 @@ from transformers.generation.logits_process import (
 )
 
 from pipelines.chat.requests import Sampling
-from pipelines.chat.sampling import draw, reshape
+from pipelines.chat.sampling import biased, draw, reshape
 
 
 def of(*probabilities: float) -> torch.Tensor:
@@ -157,3 +157,37 @@ def test_the_same_seed_draws_the_same():
 
     assert drawn() == drawn()
     assert len(set(drawn())) > 10
+
+
+def test_a_top_p_of_0_keeps_the_likeliest():
+    assert shown(reshape(of(0.2, 0.5, 0.3), Sampling(top_p=0, temperature=2))) == [0, 1, 0]
+
+
+def test_presence_counts_once_and_frequency_as_often_as_it_was_said():
+    logits = torch.tensor([1.0, 2.0, 3.0, -1.0])
+    plain = Sampling()
+
+    def lowered(previous, **penalties) -> list[float]:
+        odds = reshape(logits, plain, previous, **penalties).log()
+        return shown(odds - odds[0] + logits[0])  # of token 0 nothing is taken
+
+    assert lowered([2, 2, 3], presence_penalty=0.5) == [1, 2, 2.5, -1.5]
+    assert lowered([2, 2, 3], frequency_penalty=0.5) == [1, 2, 2, -1.5]
+    assert lowered(torch.tensor([2, 2]), presence_penalty=-1, frequency_penalty=1) == [1, 2, 2, -1]
+    assert lowered([], presence_penalty=2, frequency_penalty=2) == [1, 2, 3, -1]
+    assert logits.tolist() == [1, 2, 3, -1], "they are left as they were"
+
+
+def test_penalties_come_after_the_one_on_repetition():
+    """llama.cpp divides first and subtracts then."""
+    odds = reshape(
+        torch.tensor([0.0, 4.0]), Sampling(repetition_penalty=2), [1, 1], frequency_penalty=0.5
+    )
+    assert shown(odds) == shown(torch.tensor([0.0, 4.0 / 2 - 2 * 0.5]).softmax(0))
+
+
+def test_a_bias_is_added_to_its_token_alone():
+    logits = torch.tensor([1.0, 2.0, 3.0])
+    assert biased(logits, {2: -100, 0: 1.5}).tolist() == [2.5, 2, -97]
+    assert biased(logits.bfloat16(), {}).dtype == torch.float32
+    assert logits.tolist() == [1, 2, 3]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 from studio.chat.asking import added_up
 from studio.chat.shown import _notes
-from studio.openai.wire import usage
+from studio.openai import bodies
+from studio.openai.running import Answer
+from studio.openai.wire import ChatFormat, CompletionFormat, usage
 
 HALF = {"completion_tokens": 3, "seconds": 1.5}
 
@@ -37,3 +41,16 @@ def test_what_was_left_out_stands_beside_the_answer_in_both_languages():
     assert _notes({"left_out": 5, "not_sent": "no such", "finish_reason": "stop"}, "en") == [
         "Sent besides and not shown: 5"
     ]
+
+
+def test_programs_are_told_what_was_left_out_at_the_end_of_a_choice():
+    facts = {"finish_reason": "stop", "left_out": "thoughts", "prompt_tokens": None,
+             "completion_tokens": 1, "cached_tokens": 0}  # fmt: skip
+    chat = ChatFormat(bodies.chat({"messages": [{"role": "user", "content": "a"}]}))
+    for form in (chat, CompletionFormat(bodies.completion({"prompt": "a"}))):
+        body = json.loads(form.whole([Answer("a", (), facts)]))
+        (last,) = json.loads(form.ending(0, facts).removeprefix("data: "))["choices"]
+        for choice in (*body["choices"], last):
+            assert (choice["finish_reason"], choice["left_out"]) == ("stop", "thoughts")
+        assert body["usage"] is None
+        assert "left_out" not in form.ending(0, {"finish_reason": "length"})
