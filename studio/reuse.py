@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -13,7 +12,6 @@ from pipelines.diffusion.styles import styles
 from pipelines.errors import UserError, validated
 from studio.infotext_units import is_unit_name, unused_lines
 
-_SIZE = re.compile(r"\s*+(\d{1,5}+)\s*+[x×]\s*+(\d{1,5}+)\s*+")
 # Samplers of A1111's older versions carry the schedule in their name: "DPM++ 2M Karras".
 _SCHEDULES = ("Karras", "Exponential", "Uniform", "SGM Uniform", "Beta")
 
@@ -40,7 +38,12 @@ _NUMBERS: dict[str, tuple[str, Callable[[str], Any]]] = {
 _WORDS = {"Sampler": "sampler", "Schedule type": "schedule", "Model": "model", "Style": "style"}
 # What a file tells of itself rather than of how to paint, and the lines that units are read from,
 # which have a look of their own.
-_FACTS = re.compile(r"(.* )?[Hh]ash(es)?|Version|Script|[XYZ] (Type|Values)|User|Time|Software")
+_FACTS = {"Version", "Script", "User", "Time", "Software"}
+_FACTS |= {f"{axis} {part}" for axis in "XYZ" for part in ("Type", "Values")}
+
+
+def _is_about_the_file(name: str) -> bool:
+    return name in _FACTS or name.rpartition(" ")[2].lower() in ("hash", "hashes")
 
 
 def fields_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,8 +68,9 @@ def fields_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
             fields[field] = number(str(parameters[name]))
         except (KeyError, ValueError, OverflowError):  # not there, or written by hand
             continue
-    if size := _SIZE.fullmatch(str(parameters.get("Size", ""))):
-        fields["width"], fields["height"] = int(size[1]), int(size[2])
+    sides = str(parameters.get("Size", "")).replace("×", "x").split("x")
+    if len(sides) == 2 and all(side.strip().isdecimal() and len(side) < 10 for side in sides):
+        fields["width"], fields["height"] = map(int, sides)
     _split_sampler(fields)
     return {name: value for name, value in fields.items() if _fits(name, value)}
 
@@ -104,7 +108,7 @@ def unused(
         left |= {
             name
             for name in parameters
-            if name not in known and not _FACTS.fullmatch(name) and not is_unit_name(name)
+            if name not in known and not _is_about_the_file(name) and not is_unit_name(name)
         }
     left |= unused_lines(parameters, control)
     return left & set(parameters)

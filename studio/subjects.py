@@ -486,8 +486,8 @@ def _telling(path: str, kind: Kind) -> str:
 
 
 _NO_PHOTOS: dict[Kind, str] = {
-    "system": "{count} files that systems keep beside photos were left out.",
-    "training": "{count} class pictures, masks and stored latents of a trainer were left out.",
+    "system": "Left out: {count} (thumbnails and lists that systems keep beside photos).",
+    "training": "Left out: {count} (class pictures, masks or stored latents of a trainer).",
 }
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from pipelines.dreambooth.captions import kind_of
 from pipelines.dreambooth.preflight import FEW_PHOTOS, Preflight
 from pipelines.messages import Message
 from pipelines.sizes import in_words
@@ -109,12 +110,13 @@ def outcomes(found: Sequence[Outcome], visitor: Visitor) -> str:
         return ""
     refused = [outcome for outcome in found if outcome.refusal is not None]
     photos = [outcome for outcome in found if outcome.photo is not None]
+    missed = sum(kind_of(outcome.name) == "photo" for outcome in refused)  # captions are none
     said = [outcome for outcome in found if outcome.note is not None and outcome.photo is None]
     taken = Message("{count} of {total} photos were taken.",
-                    count=len(photos), total=len(photos) + len(refused))  # fmt: skip
+                    count=len(photos), total=len(photos) + missed)  # fmt: skip
     sentences = [visitor.say(taken)]
     if captions := sum(outcome.note is not None for outcome in photos):
-        note = Message("{count} captions were taken over from beside them.", count=captions)
+        note = Message("Captions taken over from beside them: {count}.", count=captions)
         sentences.append(visitor.say(note))
     lines = "".join(
         f"<li><b>{escape(outcome.name)}</b> {escape(visitor.say(outcome.refusal))}</li>"

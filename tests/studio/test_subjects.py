@@ -164,8 +164,10 @@ def test_captions_beside_photos_become_theirs_and_what_is_no_photo_is_said(desk,
     assert (refused.name, "no photo of this name" in str(refused.refusal)) == ("lonely.txt", True)
     notes = {each.name: str(each.note) for each in outcomes if each.note and not each.photo}
     assert notes == {
-        "@eaDir, ._2.jpg, __MACOSX": "3 files that systems keep beside photos were left out.",
-        "reg": "1 class pictures, masks and stored latents of a trainer were left out.",
+        "@eaDir, ._2.jpg, __MACOSX": (
+            "Left out: 3 (thumbnails and lists that systems keep beside photos)."
+        ),
+        "reg": "Left out: 1 (class pictures, masks or stored latents of a trainer).",
     }
 
 

@@ -83,8 +83,9 @@ def test_captions_and_files_that_are_no_photos_are_said_and_not_counted(subject)
             note=Message("{count} files were left out.", count=9),
         ),
     ]
+    outcomes.append(Outcome("lonely.txt", refusal=Message("No photo.")))
     html = train_views.outcomes(outcomes, ENGLISH)
-    assert "2 of 2 photos were taken. 1 captions were taken over from beside them." in html
+    assert "2 of 2 photos were taken. Captions taken over from beside them: 1." in html
     assert "<b>@eaDir</b> 9 files were left out." in html
 
 
