@@ -20,6 +20,7 @@ from pipelines.errors import BadRequest
 
 MAX_TEXT = 8_000_000  # bytes of one text, unpacked: workflows are large
 MAX_TEXTS = 32_000_000  # of all texts of a file
+MAX_KEYWORDS = 1000
 MAX_PROFILE = 8_000_000  # bytes of a colour profile, unpacked; those of presses take 1 to 3 MB
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -54,16 +55,20 @@ class Parts:
     texts: dict[str, str] = field(default_factory=dict)
     left_out: set[str] = field(default_factory=set)
     unusual: BadRequest | None = None
+    _left: int = MAX_TEXTS
 
     def add_text(self, keyword: bytes, read: Callable[[int], bytes | None]) -> None:
         """Keeps the text that ``read(limit in bytes)`` gives, be it None where there is none."""
         name = text_of(keyword)[:100]
-        left = MAX_TEXTS - sum(map(len, self.texts.values()))
-        content = read(min(MAX_TEXT, left)) if left > 0 else None
+        limit = min(MAX_TEXT, self._left)
+        content = read(limit) if limit > 0 and len(self.texts) < MAX_KEYWORDS else None
         if content is None:
-            self.left_out.add(name)
+            if len(self.left_out) < MAX_KEYWORDS:
+                self.left_out.add(name)
+            self._left -= limit  # so much may have been unpacked
         else:
             self.texts[name] = text_of(content)
+            self._left -= len(content)
 
 
 def text_of(content: bytes) -> str:

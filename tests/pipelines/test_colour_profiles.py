@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import time
 import tracemalloc
 import zlib
 
@@ -304,6 +305,23 @@ def test_odd_chunks_cost_a_png_nothing(odd):
     behind = plain[:-12] + odd + plain[-12:]
     for data in (with_chunks(plain, odd), behind):
         assert colours_of(open_picture(data)).tolist() == COLOURS.tolist()
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        b"".join(chunk(b"tEXt", b"k%d\0x" % number) for number in range(60_000)),
+        chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(9_000_000), 9)) * 300,
+        chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(7_000_000), 9)) * 300,
+        chunk(b"iTXt", b"k\0\1\0\0\0" + zlib.compress(bytes(9_000_000), 9)) * 300,
+        b"".join(chunk(b"eXIf", b"II*\0") for _ in range(60_000)),
+    ],
+)
+def test_thousands_of_texts_take_no_longer_than_a_few(chunks):
+    data = with_chunks(encoded(patches()), chunks)
+    start = time.process_time()
+    assert len(open_upload(data).info) <= 1010
+    assert time.process_time() - start < 3, "each would be unpacked, or all added up for each"
 
 
 def test_an_animated_png_gives_its_still_picture():

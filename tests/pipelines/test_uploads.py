@@ -149,8 +149,8 @@ def test_damaged_bytes_give_a_picture_or_a_sentence_and_nothing_else(form):
 
 def test_a_text_chunk_that_unpacks_to_a_flood_costs_neither_the_pixels_nor_memory():
     info = PngInfo()
-    for _ in range(4):
-        info.add_text("parameters", "a" * 50_000_000, zip=True)
+    for _ in range(3):
+        info.add_text("parameters", "a" * 20_000_000, zip=True)
     info.add_text("comment", "short")
     data = encoded(noise(), "PNG", pnginfo=info)
     tracemalloc.start()
