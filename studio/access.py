@@ -239,6 +239,16 @@ class Access:
         if origin is not None and is_foreign(origin, connection):
             expected = headers.get("x-forwarded-host") or headers.get("host", "?")
             self._log_foreign(origin, expected)
+            if is_program_door(connection.scope["path"]) and origin != "null":
+                raise Refused(
+                    "Requests from other sites' pages are not taken: this one is of a page at "
+                    "{origin}, and the studio is at {host}. To let pages there use the API, start "
+                    "the studio with --allow-origin {origin}. If it is the studio's own page, a "
+                    "proxy in between must pass the browser's address on; in nginx: "
+                    "proxy_set_header Host $http_host;",
+                    origin=origin[:100],
+                    host=expected[:100],
+                )
             raise Refused(
                 "Requests from other sites' pages are not taken: this one is of a page at "
                 "{origin}, and the studio is at {host}. A proxy in between must pass the browser's "

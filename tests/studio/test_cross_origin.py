@@ -83,6 +83,8 @@ def test_other_pages_are_refused_their_preflight_too(origin: str):
     ):
         assert answer.status_code == 403
         assert "access-control-allow-origin" not in answer.headers
+        can_be_named = f"--allow-origin {origin}" in answer.json()["error"]["message"]
+        assert can_be_named == (origin != "null")
 
 
 @pytest.mark.parametrize("path", ["/", "/pictures/x.png", "/login", "/gradio_api/queue/join"])
