@@ -175,8 +175,8 @@ def not_of(encoding: str, error: UnicodeError) -> BadRequest:
             encoding=encoding,
         )
     return BadRequest(
-        "The file is not in the encoding {encoding}: it has the byte {byte} where that cannot be. "
-        "Choose another encoding.",
+        "The file is not in the encoding {encoding}: it has the byte {byte} (hexadecimal) where "
+        "that cannot be. Choose another encoding.",
         encoding=encoding,
-        byte=f"0x{byte:02X}",
+        byte=f"{byte:02X}",
     )

@@ -35,7 +35,7 @@ _OR_COMMAS = re.compile(f"([,{_BREAKS}])")  # where commas do not part the cells
 _UNSEEN = ' "\u00a0\u3000\u202f\ufeff\u200b\u200c\u200d\u200e\u200f\u2060'  # or left out by some
 _NUMBER = re.compile(
     r"[+-]?(?:"
-    r"(?:\d{1,3}(?:[.,'’]\d{3})+(?:[.,]\d*)?|(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:e[+-]?\d+)?) ?%?"
+    r"(?:\d{1,3}(?:[.,'’]\d{3})+(?:[.,]\d*)?|(?:\d++(?:[.,]\d*+)?+|[.,]\d++)(?:e[+-]?+\d++)?+) ?%?"
     r"|inf|infinity)",
     re.IGNORECASE,
 )

@@ -31,6 +31,8 @@ _YEARS = range(1800, 2201)
 _NEAR = 0.2  # scores of delimiters this near leave a doubt
 
 Delimiter = Literal[",", ";", "\t", "|", " "]
+# White space is also within texts, and so is a comma: others are rather meant.
+_PREFERRED = {",": 0.0, ";": 0.06, "\t": 0.08, "|": 0.04, " ": -0.5}
 DELIMITERS: tuple[Delimiter, ...] = (",", ";", "\t", "|", " ")
 
 
@@ -336,12 +338,16 @@ def _score(lines: Sequence[str], delimiter: str, skip: int, whole: bool) -> floa
         return 0.0
     cells = [cell for row in rows for cell in row if cell.strip()]
     numbers = sum(form_of(cell) is not None for cell in cells) / max(1, len(cells))
-    # White space is also within texts: it must do better than the others, with numbers.
-    return count / len(rows) + numbers - (0.5 if delimiter == " " else 0)
+    # The header goes with the rows, but where those have a name that it does not name.
+    score = count / len(rows) + numbers - 0.3 * (len(rows[0]) not in (width, width - 1, width + 1))
+    if len(rows[0]) == 1:
+        score -= 0.3
+    return max(0.0, score + _PREFERRED[delimiter])
 
 
 def _marks_of(rows: list[list[str]], delimiter: str, reading: Reading) -> Marks:
-    found = Evidence.of(cell for row in rows for cell in row)
+    body = rows[1:] or rows  # a year among the names is no number
+    found = Evidence.of(cell for row in body for cell in row)
     return find_marks(found, reading.decimal, reading.thousands, delimiter == ";")
 
 
@@ -350,6 +356,8 @@ def _has_header(head: list[str], body: list[list[str]]) -> tuple[bool, Message |
     cells = [cell.strip() for cell in head]
     if not any(cells):
         return False, None
+    if body and Counter(map(len, body)).most_common(1)[0][0] == len(head) + 1:
+        body = [row[1:] for row in body]  # the names of rows have no name of their own
     below = [[row[at].strip() for row in body if len(row) > at] for at in range(len(cells))]
     numeric = [form_of(cell) is not None for cell in cells]
     if not any(numeric):
@@ -390,15 +398,19 @@ def _is_sequence(cells: list[str], below: list[list[str]], numeric: list[bool]) 
         likely = steps == {1} and values[0] in (0, 1) and measures
     if not likely:
         return False
-    for row in itertools.islice(zip(*under, strict=False), 20):
-        if not all(cell.isascii() and cell.isdecimal() and len(cell) <= 4 for cell in row):
-            continue
-        others = list(map(int, row))
-        also_years = years and all(value in _YEARS for value in others)
-        also_steps = len(others) > 1 and {b - a for a, b in itertools.pairwise(others)} == steps
-        if also_years or also_steps:
-            return False
-    return True
+    rows = list(itertools.islice(zip(*under, strict=False), 20))
+    alike = sum(_goes_on(row, steps, years) for row in rows)
+    return 2 * alike <= len(rows)
+
+
+def _goes_on(row: Sequence[str], steps: set[int], years: bool) -> bool:
+    """Whether a row below is of the same kind as the numbers of the first one."""
+    if not all(cell.isascii() and cell.isdecimal() and len(cell) <= 4 for cell in row):
+        return False
+    values = list(map(int, row))
+    if years and all(value in _YEARS for value in values):
+        return True
+    return len(values) > 1 and {b - a for a, b in itertools.pairwise(values)} == steps
 
 
 def _header_doubt(header: bool, cells: list[str]) -> Message:

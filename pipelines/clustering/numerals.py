@@ -164,7 +164,7 @@ def _decimal(found: Evidence, thousands: str | None, semicolons: bool) -> Decima
     comma = found.decimal[","] + found.thousands["."]
     dot = found.decimal["."] + found.thousands[","]
     if comma or dot:
-        return "," if comma > dot else "."
+        return "," if comma > dot or (comma == dot and semicolons) else "."
     if found.either[","] and (semicolons or (found.long and not found.either["."])):
         return ","
     return "."

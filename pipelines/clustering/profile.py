@@ -23,7 +23,7 @@ TRACKED = 1000  # distinct texts that are remembered
 FEW = 100  # distinct numbers that are
 _NUMBERS = 0.95  # share of readable cells from which a column is of numbers
 _FEWEST = 20  # rows from which "all are different" says something
-_ID_NAME = re.compile(r"(.*+(?<=[ _]))?(id|index|idx|key|uuid|guid|row|nr|no\.?|编号|序号)", re.I)
+_ID_NAMES = ("id", "index", "idx", "key", "uuid", "guid", "row", "nr", "no", "no.", "编号", "序号")
 _INDEX_NAMES = re.compile(r"unnamed: ?\d++|__index_level_\d++__|row[ _.]?names?|row|\.\.\.1", re.I)
 _FEWEST_COUNTED = 5  # rows from which 1, 2, 3 … below no header says something
 _EXACT = 2**53  # whole numbers beyond are not all there in float64
@@ -248,8 +248,18 @@ class Tally:
         )
 
     def _doubts(self, kind: Kind) -> tuple[Message, ...]:
-        if kind not in ("number", "id", "constant") or self.least > self.most:
+        if kind == "empty":
             return ()
+        if kind in ("category", "text") or self.least > self.most:
+            if form_of(self.example) is None:
+                return ()
+            return (
+                Message(
+                    "{example} is no number by the marks of this file. Choose the decimal and the "
+                    "thousands mark if it is one.",
+                    example=repr(self.example),
+                ),
+            )
         doubts = []
         if self.either and not self.certain and not self.said:
             doubts.append(_two_ways(self.either, self.marks))
@@ -301,7 +311,7 @@ class Tally:
         if readable >= _NUMBERS * present:
             if self.least == self.most and not self.unreadable:
                 return "constant"
-            by_name = bool(_ID_NAME.fullmatch(self.name)) and self.whole and self.all_different
+            by_name = _is_id_name(self.name) and self.whole and self.all_different
             is_id = self._is_counting() or self._is_index() or (by_name and self.rows > 1)
             return "id" if is_id else "number"
         if not self.overflown and len(self.texts) == 1 and self.unreadable == present:
@@ -310,6 +320,13 @@ class Tally:
             return "id"
         repeat = len(self.texts) < present and len(self.texts) <= max(_FEWEST, present / 2)
         return "category" if repeat and not self.overflown else "text"
+
+
+def _is_id_name(name: str) -> bool:
+    lower = name.lower()
+    return lower in _ID_NAMES or lower.endswith(
+        tuple(f"{mark}{word}" for word in _ID_NAMES for mark in " _")
+    )
 
 
 def _is_rounded(cell: object, number: float) -> bool:

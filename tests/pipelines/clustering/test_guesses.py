@@ -91,6 +91,16 @@ def test_codes_and_long_numbers_are_doubted(looked):
     assert doubts(table, 2) == ""
 
 
+def test_numbers_of_other_marks_in_a_column_of_texts_are_said(looked):
+    table = looked("a;b\n1,5;2.25\n2,5;3.75\n3,25;4.5\n")
+    assert table.suggested() == ("a",)
+    assert "'2.25' is no number by the marks of this file" in doubts(table, 1)
+
+
+def test_a_year_among_the_names_says_nothing_of_marks(looked):
+    assert values(looked('y,2019\n-2,"-683,732"\n3,"-540,597"\n'), "2019")[0] == [-683732]
+
+
 # --- header ---------------------------------------------------------------------------------------
 
 
@@ -101,6 +111,11 @@ def test_years_and_numbers_of_columns_are_names(looked, head):
     assert "is taken for the names" in str(guess(table, "header").doubt)
     assert guess(table, "header").others == (False,)
     assert looked(f"{head}\nnorth,5,4,4\n", header=False).rows == 2
+
+
+def test_a_year_beside_names_is_one_also_above_numbers_that_might_be_years(looked):
+    assert looked("2019,x\n380,1.5\n1985,2.5\n12,3.5\n").names == ("2019", "x")
+    assert looked('"x" "2019"\n"1" 229 -1.5\n"2" 727 3.7\n').names == ("row", "x", "2019")
 
 
 @pytest.mark.parametrize(
@@ -163,6 +178,12 @@ def test_a_delimiter_beside_which_another_is_as_good_is_doubted(looked):
     table = looked("ab;cd,ef\ngh;ij,kl\n")
     assert guess(table, "delimiter").others
     assert guess(looked("a,b\n1,2\n"), "delimiter").doubt is None
+
+
+def test_decimal_commas_do_not_part_the_columns_that_semicolons_or_tabs_part(looked):
+    assert looked("a.b;width;count\n-1,5;oak;-\n2,25;elm;x\n").names == ("a.b", "width", "count")
+    text = "y\twood\theight\n-0,622\toak\ta;b\n8,680\telm\tno\n10,027\tno\tash, old\n"
+    assert looked(text).names == ("y", "wood", "height")
 
 
 # --- one reader -----------------------------------------------------------------------------------

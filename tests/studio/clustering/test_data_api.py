@@ -246,6 +246,31 @@ def test_a_table_is_read_again_in_another_way(ada):
     assert ada.get(f"{TABLES}/{right['id']}").status_code == 200
 
 
+def test_guesses_come_with_doubts_and_first_values_and_can_be_changed(ada):
+    text = "Größe;Menge\n12,50;1.250\n9,75;2.500\n".encode("cp1252")
+    table = bring(ada, text, name="x.csv")
+    guesses = {each["what"]: each for each in table["guesses"]}
+    assert (guesses["decimal"]["value"], guesses["thousands"]["value"]) == (",", ".")
+    assert "'Größe'" in guesses["encoding"]["doubt"]
+    assert "cp1250" in guesses["encoding"]["others"]
+    _, menge = table["columns"]
+    assert menge["doubts"] == ["'1.250' is read as 1250; if '.' is the decimal mark, it is 1.25."]
+    assert menge["firsts"] == [["1.250", 1250], ["2.500", 2500]]
+    answer = ada.post(
+        f"{TABLES}/{table['id']}/reading",
+        json={"encoding": "cp1250", "thousands": "none"},
+        headers={"accept-language": "zh"},
+    )
+    changed = answer.json()
+    assert changed["columns"][1]["kind"] == "text"
+    assert "小数点" in changed["columns"][1]["doubts"][0]
+    assert [each["chosen"] for each in changed["guesses"]] == [True, False, False, True, False]
+    both = {"decimal": ",", "thousands": ","}
+    refused = ada.post(f"{TABLES}/{changed['id']}/reading", json=both)
+    assert refused.status_code == 422
+    assert "cannot be both" in sentence(refused)
+
+
 def test_points_stay_when_their_table_is_deleted(ada):
     table = bring(ada, CSV + b"2.0,90,red\n")
     source = {"kind": "table", "table": table["id"], "picking": PICKING}

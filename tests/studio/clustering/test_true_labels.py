@@ -195,6 +195,31 @@ def test_an_upload_with_a_class_column_proposes_it_as_the_true_labels(form, tmp_
     assert form.make(values(table, columns["value"], ""), LOCAL).truth is False
 
 
+def test_how_a_file_is_read_is_shown_with_its_doubts_and_changed_by_the_controls(form, tmp_path):
+    path = tmp_path / "sales.csv"
+    path.write_text("Preis;Menge\n12,50;1.250\n9,75;2.500\n")
+    *_, table, preview, _, box, _, delimiter, decimal, thousands, header = form._brought(
+        str(path), SimpleNamespace()
+    )
+    assert box["visible"]
+    assert box["open"]  # as there is a doubt
+    assert thousands["choices"][0] == ("Found: point: 1.250", "")
+    assert (delimiter["value"], decimal["value"], header["value"]) == ("", "", "")
+    assert "1.250 → 1250, 2.500 → 2500" in preview
+    assert "if &#x27;.&#x27; is the decimal mark, it is 1.25" in preview
+    columns, *_, other, preview, said, _, _, _, decimal, _, _ = form._reread(
+        table, SimpleNamespace(), "", "", ".", "", ""
+    )
+    assert other != table
+    assert decimal["value"] == "."
+    assert columns["value"] == ["Menge"]
+    assert "12,50 → –, 9,75 → –" in preview
+    assert "is no number by the marks of this file" in preview
+    assert said == ""
+    skipped = form._reread(other, SimpleNamespace(), "", "", ".", ".", "")
+    assert "cannot be both" in skipped[7]
+
+
 def test_a_column_that_is_named_as_true_labels_is_taken_from_those_clustered_on(form, client):
     table = bring(client)["id"]
     columns, codes, preview = form._named(table, ["x", "z"], ["z"], "z", SimpleNamespace())
