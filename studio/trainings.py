@@ -30,6 +30,8 @@ from studio.job import DONE, Job
 from studio.subjects import KIND
 
 if TYPE_CHECKING:
+    from pipelines.catalog import ModelEntry
+    from pipelines.dreambooth.subjects import Subject
     from studio.jobs import Jobs
     from studio.loras import Loras
     from studio.machine import Machine
@@ -102,7 +104,7 @@ class Trainings:
             BadRequest: the settings cannot work, or the training is at work already.
             Unavailable: the device lacks what was asked for.
         """
-        self._entry_and_photos(owner, request)
+        self._entry_and_subject(owner, request)
         for training in self.list(owner):
             if training.id == request.training and not training.job.ended:
                 raise BadRequest("{name} is being trained already.", name=training.name)
@@ -110,7 +112,7 @@ class Trainings:
     def preflight(self, owner: str, data: Mapping[str, Any]) -> Preflight:
         """What a training would take; raises as :meth:`check` does, or Refused."""
         request = validated(TrainingRequest, {**data, "owner": owner, "training": "0" * 32})
-        entry, photos = self._entry_and_photos(owner, request)
+        entry, photos = self._entry_and_subject(owner, request)
         cores = available_cores()
         return preflight(request, entry, photos, self._home, self.device, cores)
 
@@ -124,11 +126,13 @@ class Trainings:
         """Bytes of the device's memory; 0 as long as it is not known."""
         return self._machine.status().get("memory_total", 0)
 
-    def _entry_and_photos(self, owner: str, request: TrainingRequest) -> tuple[Any, int]:
+    def _entry_and_subject(
+        self, owner: str, request: TrainingRequest
+    ) -> tuple[ModelEntry, Subject]:
         entry = self._loras.entry(owner, request.model)
-        photos = len(self._subjects.get(owner, request.subject).photos)
-        check(request, entry, photos, self.device)
-        return entry, photos
+        subject = self._subjects.get(owner, request.subject)
+        check(request, entry, subject, self.device)
+        return entry, subject
 
     # --- while it runs and afterwards -------------------------------------------------------
 

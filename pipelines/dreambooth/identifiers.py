@@ -18,7 +18,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from pipelines.catalog import ASSETS, PRESETS, ModelEntry
 from pipelines.dreambooth.requests import Method
-from pipelines.dreambooth.subjects import MAX_WORD
+from pipelines.dreambooth.subjects import MAX_WORD, meaning_in_prompts
 from pipelines.errors import BadRequest
 from pipelines.messages import Message
 from pipelines.toybox.words import known_words
@@ -70,6 +70,8 @@ def check(word: str, entry: ModelEntry, method: Method = "lora", class_word: str
     word = word.strip()
     if not word:
         raise BadRequest("There is no identifier word. Take the one that is proposed.")
+    if (meaning := meaning_in_prompts(word)) is not None:
+        return Check(word, (), False, meaning)
     tokenizer = tokenizer_of(entry)
     tokens = tuple(tokenizer.encode(word, add_special_tokens=False).tokens)
     shown = " + ".join(token.removesuffix("</w>") for token in tokens)

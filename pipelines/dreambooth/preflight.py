@@ -13,6 +13,7 @@ from pathlib import Path
 from pipelines.catalog import ASSETS, ModelEntry
 from pipelines.dreambooth import class_pictures, identifiers
 from pipelines.dreambooth.requests import TrainingRequest, is_used
+from pipelines.dreambooth.subjects import Subject, meaning_in_prompts
 from pipelines.errors import BadRequest, OutOfMemory, Unavailable
 from pipelines.files import write_whole
 from pipelines.messages import Message
@@ -21,6 +22,8 @@ from pipelines.sizes import in_words
 LEAST_PHOTOS = 2
 FEW_PHOTOS = 5  # fewer are remarked upon
 FAMILIES = ("sd1", "sd2", "sdxl")
+# Above these nobody's recipe is; people learn with a tenth to a thousandth of them.
+HIGH_RATES = {"lora": 0.02, "full": 1e-3, "textual_inversion": 0.1}
 PRODIGY_RATES = (0.2, 5.0)  # what it may well be told; others are remarked upon
 
 # Of a UNet's weights that a LoRA of rank 1 adds, by layers: about, for Stable Diffusion's shapes.
@@ -63,7 +66,7 @@ class Preflight:
 def preflight(
     request: TrainingRequest,
     entry: ModelEntry,
-    photos: int,
+    photos: int | Subject,
     home: Path,
     device: str,
     cores: int = 1,
@@ -71,7 +74,7 @@ def preflight(
     """What a training will take.
 
     Args:
-        photos: how many the subject has.
+        photos: the subject, or how many photos it has where nothing else is known of them.
         device: ``"cpu"``, ``"cuda"`` …
         cores: of the CPU, used where it trains.
 
@@ -107,12 +110,12 @@ def preflight(
         bytes=_bytes(request, parameters, learnt, latents, at_once, device),
         disk_bytes=_disk(request, parameters, learnt),
         measured=known is not None,
-        notes=_notes(request, photos),
+        notes=_notes(request, entry, photos),
     )
 
 
-def check(request: TrainingRequest, entry: ModelEntry, photos: int, device: str) -> None:
-    """Refuses what cannot work.
+def check(request: TrainingRequest, entry: ModelEntry, photos: int | Subject, device: str) -> None:
+    """Refuses what cannot work; ``photos`` as in :func:`preflight`.
 
     Raises:
         BadRequest: the sentence says why and what to change.
@@ -122,20 +125,32 @@ def check(request: TrainingRequest, entry: ModelEntry, photos: int, device: str)
         raise BadRequest(
             "{model} cannot be taught yet; choose a Stable Diffusion model.", model=entry.title
         )
-    if photos < LEAST_PHOTOS:
+    for word in (request.identifier, request.class_word):
+        if (meaning := meaning_in_prompts(word)) is not None:
+            raise BadRequest(meaning.template, **meaning.values)
+    count, different = _counts(photos)
+    if count < LEAST_PHOTOS:
         raise BadRequest(
             "The subject has {count} photos; at least {least} are needed, and {few} to 30 are "
             "best. Add some.",
-            count=photos,
+            count=count,
             least=LEAST_PHOTOS,
             few=FEW_PHOTOS,
         )
-    if request.batch_size > photos:
+    if different < LEAST_PHOTOS:
+        raise BadRequest(
+            "All {count} photos show one and the same picture; at least {least} different ones "
+            "are needed, and {few} to 30 are best. Add some.",
+            count=count,
+            least=LEAST_PHOTOS,
+            few=FEW_PHOTOS,
+        )
+    if request.batch_size > count:
         raise BadRequest(
             "The batch size is {batch}, but the subject has {count} photos. Lower it to {count} "
             "or less.",
             batch=request.batch_size,
-            count=photos,
+            count=count,
         )
     if request.warmup_steps >= request.steps:
         raise BadRequest(
@@ -309,21 +324,45 @@ def _disk(request: TrainingRequest, parameters: float, learnt: float) -> int:
     return round(2 * state + 2 * result + 50e6)
 
 
-def _notes(request: TrainingRequest, photos: int) -> list[Message]:
+def _counts(photos: int | Subject) -> tuple[int, int]:
+    """How many photos there are, and how many different ones."""
+    if isinstance(photos, int):
+        return photos, photos
+    return len(photos.photos), len(photos.different)
+
+
+def _notes(request: TrainingRequest, entry: ModelEntry, photos: int | Subject) -> list[Message]:
+    """All that the page says beside the settings, the word and the photos."""
     notes = []
-    if photos < FEW_PHOTOS:
+    _, different = _counts(photos)
+    if different < FEW_PHOTOS:
         notes.append(
             Message(
                 "{count} photos are few; with {few} or more the subject is learnt from more sides.",
-                count=photos,
+                count=different,
                 few=FEW_PHOTOS,
             )
         )
+    if isinstance(photos, Subject):
+        notes += photos.remarks_on_all()
+    word = identifiers.check(request.identifier, entry, request.method, request.class_word)
+    if not word.good:
+        notes.append(word.message)
     if request.method == "textual_inversion":
         notes.append(
             Message(
                 "“{word}” is the new word: in prompts it stands for the subject.",
                 word=request.identifier,
+            )
+        )
+    high = HIGH_RATES[request.method]
+    if request.optimizer != "prodigy" and request.learning_rate > high:
+        notes.append(
+            Message(
+                "The learning rate {rate} is so high that such trainings mostly fall apart; more "
+                "than {limit} is not usual.",
+                rate=f"{request.learning_rate:g}",
+                limit=f"{high:g}",
             )
         )
     least, most = PRODIGY_RATES

@@ -73,7 +73,7 @@ def run(
         return
     subject = Subject.open(home, request.subject)
     entry = Catalog(home).get(request.model)
-    expected = preflight(request, entry, len(subject.photos), home, cache.device, available_cores())
+    expected = preflight(request, entry, subject, home, cache.device, available_cores())
     follower, process = _Follower(folder, request), None
     found = folder.running
     if found:
@@ -118,8 +118,10 @@ def _result(
     started: float,
     preview: Image.Image | None = None,
 ) -> Result:
+    remark = (folder.about_result or {}).get("remark")
     return Result(
         {
+            "notes": [remark] if remark else [],
             "lora": kept.id,
             "name": kept.name,
             "training": folder.id,

@@ -23,6 +23,8 @@ from typing import Annotated, Any
 from PIL import Image
 from pydantic import StringConstraints
 
+from pipelines.diffusion.lora.requests import without_tags
+from pipelines.diffusion.prompts import Fragment, parse
 from pipelines.dreambooth.captions import with_trigger
 from pipelines.dreambooth.photos import (
     Facts,
@@ -46,6 +48,8 @@ FIRST_CAPTION = f"a {TRIGGER}"
 
 MAX_NAME, MAX_WORD, MAX_CAPTION = 80, 40, 2000  # characters; captions by machines are long
 SMALL_SIDE = 256  # pixels: shorter sides are remarked upon
+SAME_BITS = 6  # of 256: nearer than this is one picture, compressed or scaled
+_NAMED = 5  # photos in a sentence
 LIKE_BITS = 20  # of 256: fingerprints nearer than this are of the same scene
 BLURRED = 30.0  # sharpness below which a photo is remarked upon; see photos.sharpness_of
 
@@ -336,6 +340,38 @@ class Subject:
 
     # --- remarks ----------------------------------------------------------------------------
 
+    @property
+    def different(self) -> list[Photo]:
+        """The photos without those that show the same picture as an earlier one, saved anew."""
+        found: list[Photo] = []
+        for photo in self.photos:
+            if all(likeness(photo.facts, other.facts) > SAME_BITS for other in found):
+                found.append(photo)
+        return found
+
+    def remarks_on_all(self) -> list[Message]:
+        """What :meth:`remarks` says of the photos, a sentence a kind."""
+        total, remarks = len(self.photos), []
+        small = [each for each in self.photos if min(each.width, each.height) < SMALL_SIDE]
+        blurred = [each for each in self.photos if each.facts.sharpness < BLURRED]
+        like = [each for at, each in enumerate(self.photos)
+                if any(likeness(each.facts, other.facts) <= LIKE_BITS
+                       for other in self.photos[:at])]  # fmt: skip
+        for template, photos in (
+            ("{count} of {total} photos are small and will be enlarged: {names}.", small),
+            ("{count} of {total} photos are blurred, so the subject will come out soft: {names}.",
+             blurred),
+            ("{count} of {total} photos are much like another one; different views teach more: "
+             "{names}.", like),
+        ):  # fmt: skip
+            if photos:
+                names = ", ".join(each.name for each in photos[:_NAMED])
+                more = ", …" if len(photos) > _NAMED else ""
+                remarks.append(
+                    Message(template, count=len(photos), total=total, names=names + more)
+                )
+        return remarks
+
     def remarks(self, photo: Photo) -> list[Message]:
         """What may make a photo a bad teacher: small, blurred, much like another one."""
         remarks = []
@@ -427,7 +463,28 @@ def clean_word(word: str) -> str:
             word=word[:MAX_WORD],
             signs=" ".join(strange),
         )
+    if (meaning := meaning_in_prompts(word)) is not None:
+        raise BadRequest(meaning.template, **meaning.values)
     return _no_longer("Word", word, MAX_WORD)
+
+
+def meaning_in_prompts(word: str) -> Message | None:
+    """What is said of a word that a prompt does not hand on to the text encoder as it is.
+
+    The prompt's own reader is asked, so that all of its syntax counts: ``BREAK``, weights, tags.
+    """
+    text = without_tags(word)
+    try:
+        read = parse(text)
+    except BadRequest:  # a weight beyond its limit
+        read = []
+    if not word or (text == word and read == [[Fragment(word)]]):
+        return None
+    return Message(
+        "The word {word} means something else in a prompt, so what is learnt could not be called "
+        "by it. Use another one.",
+        word=word[:MAX_WORD],
+    )
 
 
 def clean_caption(caption: str) -> str:

@@ -31,6 +31,7 @@ from pipelines.dreambooth.dataset import (
     size_of,
 )
 from pipelines.dreambooth.folder import TrainingFolder
+from pipelines.dreambooth.held_out import held_out_loss, remark_on
 from pipelines.dreambooth.learners import LEARNERS, write_result
 from pipelines.dreambooth.loss import Loss, dreambooth_loss, offset_noise, spread_timesteps
 from pipelines.dreambooth.optimizers import Average, make_optimizer
@@ -113,10 +114,13 @@ class Trainer:
         self.average = Average(learner.parameters, request.ema_decay) if request.ema else None
         self.step = 0
         self.last_saved = 0
+        self.loss_before: float | None = None  # see pipelines.dreambooth.held_out
         trained = _Trained(base.unet, texts if learner.text_learns else None)
         self._resume()
         self.trained, self.optimizer = self.accelerator.prepare(trained, self.optimizer)
         self._restore_scaler()
+        if self.step == 0 and self.accelerator.is_main_process:
+            self.loss_before = held_out_loss(self)
 
     def _class_pictures(self) -> list[Any]:
         request, accelerator = self.request, self.accelerator
@@ -246,7 +250,7 @@ class Trainer:
         t = torch.cat([spread_timesteps(n, noising.steps, generator) for n in counts if n])
         x0, noise, t = (each.to(self.device) for each in (batch.latents, noise, t))
         noised = noising.noised(x0, noise, t)
-        prediction = self.trained(noised, t, **self._conditions(batch))
+        prediction = self.trained(noised, t, **self.conditions(batch))
         return dreambooth_loss(
             prediction.float(),
             noising.target(x0, noise, t),
@@ -255,7 +259,7 @@ class Trainer:
             request.prior_weight,
         )
 
-    def _conditions(self, batch: Batch) -> dict[str, Any]:
+    def conditions(self, batch: Batch) -> dict[str, Any]:
         """What the UNet is told: token ids where the text encoder learns, else embeddings."""
         width, height = batch.size
         told: dict[str, Any] = {}
@@ -288,6 +292,7 @@ class Trainer:
                 "average": self.average.tensors if self.average else None,
                 "scaler": scaler.state_dict() if scaler else None,
                 "photos": [photo.id for photo in self.photos],
+                "loss_before": self.loss_before,
             }
             checkpoint.save(self.folder.checkpoint, state)
             self.folder.report("checkpoint", step=self.step)
@@ -308,6 +313,7 @@ class Trainer:
             for mine, saved in zip(self.average.tensors, state["average"], strict=True):
                 mine.copy_(saved)
         self.step = self.last_saved = state["step"]
+        self.loss_before = state.get("loss_before")
         self._note(Message("Going on from step {step}", step=self.step))
 
     def _restore_scaler(self) -> None:
@@ -344,6 +350,10 @@ class Trainer:
             "training": self.folder.id,
         }
         with self._averaged():
+            rate = request.learning_rate
+            if remark := remark_on(self.loss_before, held_out_loss(self), rate):
+                self._note(remark)
+                facts["remark"] = remark.to_json()
             try:
                 write_result(self.learner, self.folder.result, facts)
             except OSError as error:

@@ -196,9 +196,10 @@ class TrainingWatch(WorkWatch["Training"]):
         if job.state == FAILED or not job.ended:
             return []
         result = job.result or {}
-        return [Message("{name} is ready, after {time}. Try it below.",
+        ready = Message("{name} is ready, after {time}. Try it below.",
                         name=result.get("name", name),
-                        time=views.duration(result.get("seconds", 0)))]  # fmt: skip
+                        time=views.duration(result.get("seconds", 0)))  # fmt: skip
+        return [ready, *(Message.from_json(note) for note in result.get("notes", ()))]
 
     @staticmethod
     def _buttons(training: Training) -> list[Any]:

@@ -156,4 +156,4 @@ def _commonest(values: Iterable) -> object:
 
 def _check_finite(tensors: Iterable[torch.Tensor], name: str) -> None:
     if not all(torch.isfinite(each.float()).all() for each in tensors):
-        raise BadRequest("{file} holds values that are no numbers (NaN or infinite).", file=name)
+        raise BadRequest("{file} holds values that are no numbers, or infinite.", file=name)

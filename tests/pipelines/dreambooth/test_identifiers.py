@@ -72,6 +72,18 @@ def test_words_that_are_not_so_good_are_said_why(models, model, word, said):
     assert said in str(checked.message)
 
 
+@pytest.mark.parametrize("word", ["BREAK", "my BREAK", "BREAK-dance"])
+@pytest.mark.parametrize("method", ["lora", "textual_inversion"])
+def test_a_word_of_the_prompt_s_own_syntax_is_not_good(models, word, method):
+    checked = check(word, models.get("sd15"), method)
+    assert not checked.good
+    assert f"The word {word} means something else in a prompt" in str(checked.message)
+    with pytest.raises(BadRequest, match="means something else in a prompt"):
+        clean_word(word)
+    assert clean_word(word.lower()) == word.lower()
+    assert clean_word(word.replace("BREAK", "BREAKER")) == word.replace("BREAK", "BREAKER")
+
+
 def test_an_empty_word_is_refused(models):
     with pytest.raises(BadRequest, match="no identifier word"):
         check(" ", models.get("starter"))

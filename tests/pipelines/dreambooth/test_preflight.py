@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from pipelines.catalog import Catalog
+from pipelines.dreambooth.photos import encoded
 from pipelines.dreambooth.preflight import check_room, preflight, remember_speed
 from pipelines.dreambooth.presets import presets, settings_for
 from pipelines.dreambooth.requests import TrainingRequest
+from pipelines.dreambooth.subjects import Subject
 from pipelines.errors import (
     BadRequest,
     NotFound,
@@ -21,6 +26,7 @@ from pipelines.errors import (
 
 GB = 10**9
 SOME = {"subject": "0" * 32, "training": "1" * 32, "name": "cat", "class_word": "cat"}
+SOME |= {"identifier": "kref"}  # which means nothing to the starter
 
 
 def asked(**settings) -> TrainingRequest:
@@ -91,7 +97,52 @@ def test_a_rate_that_is_none_of_prodigys_is_remarked_upon(entry, tmp_path, rate,
     assert [str(note) for note in notes] == said * [
         f"Prodigy finds the learning rate itself and counts from 1; it is {rate:g}. Set it to 1."
     ]
-    assert look(asked(learning_rate=rate), entry, tmp_path).notes == []
+
+
+@pytest.mark.parametrize(
+    ("method", "rate", "said"),
+    [("lora", 2e-3, False), ("lora", 0.9, True), ("full", 1e-4, False), ("full", 0.01, True)],
+)
+def test_a_rate_at_which_trainings_fall_apart_is_remarked_upon(entry, tmp_path, method, rate, said):
+    notes = look(asked(method=method, learning_rate=rate), entry, tmp_path).notes
+    assert [str(note).partition(" is so high")[0] for note in notes] == said * [
+        f"The learning rate {rate:g}"
+    ]
+
+
+@pytest.mark.parametrize("words", [{"identifier": "BREAK"}, {"class_word": "BREAK dancer"},
+                                   {"identifier": "x-BREAK"}])  # fmt: skip
+def test_a_word_that_prompts_read_as_something_else_is_refused(entry, tmp_path, words):
+    with pytest.raises(BadRequest, match="means something else in a prompt"):
+        look(asked(**words), entry, tmp_path)
+
+
+def test_what_is_said_of_the_word_is_said_before_the_training_too(entry, tmp_path):
+    (note,) = look(asked(identifier="mug"), entry, tmp_path).notes
+    assert "has a picture of “mug” already" in str(note)
+
+
+def test_what_is_said_of_the_photos_is_said_before_the_training_too(entry, tmp_path):
+    subject = Subject.create(tmp_path, "Whiskers", "kref", "cat")
+    rng = np.random.default_rng(0)
+    sharp = Image.fromarray(rng.integers(0, 255, (40, 40, 3), dtype=np.uint8))
+    scene = sharp.resize((400, 400), Image.Resampling.BICUBIC)
+    for kind in ("PNG", "JPEG", "WEBP"):
+        buffer = io.BytesIO()
+        scene.save(buffer, kind, quality=80)
+        subject.add(f"cat.{kind.lower()}", buffer.getvalue())
+    assert (len(subject.photos), len(subject.different)) == (3, 1)
+    request = asked(subject=subject.id)
+    with pytest.raises(BadRequest, match="All 3 photos show one and the same picture"):
+        look(request, entry, tmp_path, subject)
+    other = Image.fromarray(rng.integers(0, 255, (4, 4, 3), dtype=np.uint8)).resize((200, 200))
+    subject.add("dog.png", encoded(other))
+    notes = [str(note) for note in look(request, entry, tmp_path, subject).notes]
+    assert notes[0].startswith("2 photos are few")
+    assert notes[1] == "1 of 4 photos are small and will be enlarged: dog.png."
+    assert "2 of 4 photos are much like another one; different views teach more: cat.jpeg, " in (
+        " ".join(notes)
+    )
 
 
 def test_memory_grows_with_what_is_asked(entry, tmp_path, monkeypatch):

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from safetensors.torch import load_file
+
+from pipelines.dreambooth.held_out import remark_on
+from pipelines.messages import Message
+from tests.pipelines.dreambooth.stepping import run
 
 
 def test_a_lora_is_written_in_diffusers_layout_and_paints_the_same_there(ask, trainer):
@@ -68,3 +74,38 @@ def test_tensorboard_has_the_losses(ask, trainer):
         assert found[name] == [(s["step"], pytest.approx(s[name], abs=1e-6)) for s in steps]
     for step in steps:
         assert step["loss"] == pytest.approx(step["instance_loss"] + step["prior_loss"], abs=1e-6)
+
+
+def test_a_training_that_fell_apart_says_so(ask, trainer):
+    made = trainer(ask(learning_rate=0.9, steps=1))
+    run(made)
+    made.loss_before /= 3  # a random model paints blobs before it learns anything
+    made.finish()
+    notes = [line for line in made.folder.progress()[0] if line["event"] == "note"]
+    said = str(Message.from_json(notes[-1]["message"]))
+    assert said.startswith("The training fell apart: on its own photos the error is ")
+    assert "The learning rate 0.9 is most likely too high" in said
+    assert made.folder.about_result["remark"] == notes[-1]["message"]
+
+
+@pytest.mark.parametrize("method", ["lora", "textual_inversion"])
+def test_a_training_that_went_well_says_nothing(ask, trainer, method):
+    word = "sks-cat" if method == "textual_inversion" else "sks"
+    made = trainer(ask(method=method, learning_rate=1e-4, steps=2, identifier=word))
+    made.run()
+    assert "remark" not in made.folder.about_result
+
+
+def test_a_training_that_goes_on_is_measured_by_what_it_began_with(ask, trainer):
+    first = trainer(ask(steps=4, save_every=2))
+    run(first, steps=2)
+    again = trainer(first.request)
+    again.prepare()
+    assert again.loss_before == first.loss_before > 0
+
+
+def test_a_loss_that_is_no_number_or_much_larger_is_remarked_upon():
+    assert remark_on(0.2, 0.21, 1e-3) is None
+    assert remark_on(None, 0.9, 1e-3) is None
+    assert remark_on(0.2, math.nan, 1e-3) is not None
+    assert "error is 0.9 now and was 0.2 before" in str(remark_on(0.2, 0.9, 1e-3))
