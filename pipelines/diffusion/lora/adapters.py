@@ -72,7 +72,7 @@ def unpack(path: Path, folder: Path, file: str) -> Path:
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
         raise BadRequest(
             "{file} is a zip file that cannot be unpacked here: it is damaged, has a password, or "
-            "is packed in an unusual way. Unpack it, and bring in the .safetensors in it.",
+            "is packed in an unusual way. Take the .safetensors out of it, and bring that in.",
             file=file,
         ) from None
     return target
@@ -93,7 +93,7 @@ def _extract(archive: zipfile.ZipFile, name: str, to: Path, limit: int, file: st
             if written > limit:
                 raise BadRequest(
                     "{file} is a zip file whose {member} is larger than {limit} once it is "
-                    "unpacked. Unpack it, and bring in the .safetensors in it.",
+                    "unpacked. Take the .safetensors out of it, and bring that in.",
                     file=file,
                     member=name[-100:],
                     limit=in_words(limit),

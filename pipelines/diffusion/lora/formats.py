@@ -48,6 +48,7 @@ _PAIRS = (
 )
 _PAIR_WIDTHS = {768: "text_encoder", 1280: "text_encoder_2"}  # of SDXL's encoders, as a last resort
 _T5_WIDTH = 4096
+_LEAST_WIDTH = 16  # no text encoder is narrower
 _NO_TRIGGERS = frozenset({"emb_params", "string_to_param", "string_to_param.*", "*", "embedding"})
 _TENSOR_ENDS = (".weight", ".bias", ".alpha")  # of layers, not of words
 
@@ -439,9 +440,10 @@ def _is_of_a_layer(key: str) -> bool:
 
 def _may_be_a_word(key: str, info: TensorInfo) -> bool:
     """Names like those of layers are words' only where the width is that of a text encoder."""
+    width = info.shape[-1] if info.shape else 0
     if "." not in key and "lora" not in key:
-        return True
-    return bool(info.shape) and not family_of_width(info.shape[-1]).startswith("unet-")
+        return width >= _LEAST_WIDTH
+    return width in _PAIR_WIDTHS or not family_of_width(width).startswith("unet-")
 
 
 def _family(header: Header, modules: tuple[LoraModule, ...]) -> str:
@@ -530,7 +532,7 @@ def _no_lora(header: Header, file: str) -> BadRequest:
             file=file,
         )
     return BadRequest(
-        "{file} is neither a LoRA nor an embedding: none of its {count} tensors is one of theirs.",
+        "{file} is neither a LoRA nor an embedding; it holds {count} tensors of something else.",
         file=file,
         count=len(header.tensors),
     )

@@ -102,7 +102,7 @@ def read_header(path: Path, file: str) -> Header:
         name: _tensor(name, entry, 8 + length, size, file) for name, entry in entries.items()
     }
     _check_places(tensors, 8 + length, size, file)
-    return Header(_texts(metadata), tensors, 8 + length)
+    return Header(_texts(metadata, file), tensors, 8 + length)
 
 
 def looks_like_zip(start: bytes) -> bool:
@@ -137,7 +137,9 @@ def _check_kind(path: Path, start: bytes, file: str) -> None:
         holds_pickle = False
     if holds_pickle:  # torch.save puts its pickles into zip files
         raise pickled(file)
-    raise BadRequest("{file} is a zip file. Unpack it, and take the .safetensors in it.", file=file)
+    raise BadRequest(
+        "{file} is a zip file. Take the .safetensors out of it, and put that here.", file=file
+    )
 
 
 def file_hash(path: Path, start: int = 0) -> str:
@@ -234,7 +236,14 @@ def _check_places(tensors: dict[str, TensorInfo], start: int, size: int, file: s
     raise BadRequest("{file} is damaged: its tensors overlap, or leave gaps.", file=file)
 
 
-def _texts(metadata: Any) -> dict[str, str]:
-    if not isinstance(metadata, dict):
+def _texts(metadata: Any, file: str) -> dict[str, str]:
+    """The metadata, which the format allows to be texts by name and nothing else."""
+    if metadata is None:
         return {}
-    return {str(name): value for name, value in metadata.items() if isinstance(value, str)}
+    if not isinstance(metadata, dict) or not all(
+        isinstance(value, str) for value in metadata.values()
+    ):
+        raise BadRequest(
+            "{file} is damaged: its metadata are something else than texts by name.", file=file
+        )
+    return metadata

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from pipelines.diffusion.lora.formats import LoraFile
 from pipelines.diffusion.lora.names import in_original
@@ -72,7 +74,7 @@ def read(path: Path, file: LoraFile, name: str) -> dict[str, Factors]:
         BadRequest: some values are no numbers.
     """
     factors = {}
-    with safe_open(path, framework="pt", device="cpu") as tensors:
+    with _opened(path, name) as tensors:
         for module in file.modules:
             down, up = tensors.get_tensor(module.down), tensors.get_tensor(module.up)
             if module.mid is not None:
@@ -90,7 +92,7 @@ def read_vectors(path: Path, file: LoraFile, name: str) -> dict[str, torch.Tenso
     Raises:
         BadRequest: some values are no numbers.
     """
-    with safe_open(path, framework="pt", device="cpu") as tensors:
+    with _opened(path, name) as tensors:
         vectors = {part: tensors.get_tensor(key) for part, key in file.vectors.items()}
     _check_finite(vectors.values(), name)
     return {part: each.reshape(-1, each.shape[-1]) for part, each in vectors.items()}
@@ -147,6 +149,18 @@ def as_kohya(factors: Mapping[str, Factors], family: str) -> dict[str, torch.Ten
         tensors[f"{stem}.lora_down.weight"] = each.down.contiguous()
         tensors[f"{stem}.lora_up.weight"] = each.up.contiguous()
     return tensors
+
+
+@contextmanager
+def _opened(path: Path, name: str) -> Iterator[Any]:
+    """The file for reading tensors; what the library finds wrong with it is said in a sentence."""
+    try:
+        with safe_open(path, framework="pt", device="cpu") as tensors:
+            yield tensors
+    except SafetensorError as error:
+        raise BadRequest(
+            "{file} is damaged: its header holds what the format does not allow.", file=name
+        ) from error
 
 
 def _commonest(values: Iterable) -> object:

@@ -240,7 +240,7 @@ def test_a_zip_on_everybody_s_shelf_is_said_to_need_unpacking(tmp_path):
     (tmp_path / "loras").mkdir()
     (tmp_path / "loras" / "a.zip").write_bytes(zip_of({"a.safetensors": peft_file()}))
     (reason,) = LoraShelf(tmp_path).refused()
-    assert str(reason) == "a.zip is a zip file. Unpack it, and take the .safetensors in it."
+    assert str(reason) == "a.zip is a zip file. Take the .safetensors out of it, and put that here."
 
 
 # --- learned words --------------------------------------------------------------------------------

@@ -43,8 +43,8 @@ BAD = {
     "overlap": (safetensors_of({"a": entry(), "b": entry()}, b"\0" * 8), "overlap"),
     "gap": (safetensors_of({"a": entry(start=8, end=16)}, b"\0" * 16), "gaps"),
     "unknown": (safetensors_of({"a": entry(dtype="F33")}, b"\0" * 8), "of the kind F33"),
-    "no LoRA": (GOOD + b"", "neither a LoRA nor an embedding: none of its 1"),
-    "nothing": (save({}), "none of its 0 tensors"),
+    "no LoRA": (GOOD + b"", "neither a LoRA nor an embedding; it holds 1"),
+    "nothing": (save({}), "it holds 0 tensors of something else"),
 }
 
 
