@@ -51,7 +51,8 @@ def loras_router(studio: Studio) -> APIRouter:
         request: Request, name: Annotated[str, Query(min_length=1, max_length=MAX_NAME)]
     ) -> dict[str, Any]:
         """Keeps a ``.safetensors``, sent as the body: a LoRA of kohya's, diffusers' or PEFT's
-        style, or an embedding. The answer says what it is and how many modules it changes."""
+        style, or an embedding; or a zip file of a PEFT adapter with its configuration. The answer
+        says what it is and how many modules it changes."""
         owner = owner_of(request).id
         await run_sync(studio.loras.check_room, owner)
         async with received(request, studio.home) as file:

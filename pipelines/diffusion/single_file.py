@@ -6,6 +6,7 @@ configurations nor a tokenizer. ``presets/single_file/`` has both.
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from transformers import CLIPTokenizer
 
 from pipelines.catalog import SINGLE_FILE_CONFIGS as CONFIGS
 from pipelines.local_models import prediction_of
-from pipelines.original_layout import current_name
+from pipelines.original_layout import UNET, current_name
 
 _MODEL_PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")
 
@@ -40,7 +41,12 @@ def from_file(path: Path, config: Path, dtype: torch.dtype) -> DiffusionPipeline
         for name, pad in pads.items()
         if name in index and not (config / name).is_dir()
     }
+    unet = json.loads((config / "unet" / "config.json").read_text(encoding="utf-8"))
+    ones = () if unet.get("use_linear_projection") else (1, 1)
     checkpoint = {current_name(name): tensor for name, tensor in load_file(path).items()}
+    for name, tensor in checkpoint.items():
+        if name.startswith(UNET) and name.endswith((".proj_in.weight", ".proj_out.weight")):
+            checkpoint[name] = tensor.reshape(*tensor.shape[:2], *ones)  # the same numbers
     models = {}
     for name in _MODEL_PARTS:
         if name in index:
@@ -51,7 +57,10 @@ def from_file(path: Path, config: Path, dtype: torch.dtype) -> DiffusionPipeline
         str(path), config=str(config), dtype=dtype, local_files_only=True, **tokenizers, **models
     )
     if options := prediction_of(path):
-        pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, **options)
+        kind = type(pipe.scheduler)
+        if not options.keys() <= inspect.signature(kind.__init__).parameters.keys():
+            kind = diffusers.DDIMScheduler  # has them all; samplers only read its configuration
+        pipe.scheduler = kind.from_config(pipe.scheduler.config, **options)
     return pipe
 
 

@@ -11,6 +11,7 @@ import gradio as gr
 from pipelines.catalog import OWN
 from pipelines.diffusion.lora.requests import with_tags
 from pipelines.errors import UserError
+from pipelines.matching import name_key
 from pipelines.messages import Message
 from studio import shelf_views, views
 from studio.tabs import lora_rows
@@ -35,7 +36,9 @@ class Tab:
                 with gr.Column(elem_classes="first"):
                     # Of any kind: the shelf says better than a file picker what is wrong with one.
                     self._files = gr.File(
-                        label=label("Bring in LoRAs or learned words (.safetensors)"),
+                        label=label(
+                            "Bring in LoRAs or learned words (.safetensors, or an adapter as .zip)"
+                        ),
                         file_count="multiple",
                         type="filepath",
                         height=150,
@@ -141,12 +144,13 @@ def _painting_with(about: About, form: dict[str, Any]) -> dict[str, Any]:
     """
     prompt = (form["prompt"] or "").strip()
     words = (shelf_views.word_of(about),) if about.kind == "embedding" else about.triggers
-    if words and not any(word.casefold() in prompt.casefold() for word in words):
+    if words and not any(name_key(word) in name_key(prompt) for word in words):
         prompt = ", ".join(part for part in (prompt, words[0]) if part)
     if about.kind == "model":
         return {"prompt": prompt, "loras": form["loras"], "model": f"{OWN}{about.id}"}
     use = {"name": about.name, "weight": 1.0}
-    others = [each for each in form["loras"] if each["name"] != about.name]
+    key = name_key(about.name)
+    others = [each for each in form["loras"] if name_key(each["name"]) != key]
     if len(others) < lora_rows.ROWS:
         return {"prompt": prompt, "loras": [*others, use]}
     return {"prompt": with_tags(prompt, [use]), "loras": others}
