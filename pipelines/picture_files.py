@@ -207,7 +207,7 @@ def take_apart_jpeg(data: bytes) -> Parts:
 
     Those that say how the colours are coded (JFIF, Adobe) stay.
     """
-    parts, kept, profile = Parts(), [data[:2]], []
+    parts, kept, profile, exif = Parts(), [data[:2]], [], []
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
@@ -224,7 +224,7 @@ def take_apart_jpeg(data: bytes) -> Parts:
             ):
                 kept.append(data[at:end])
             elif marker == 0xE1 and body.startswith(_EXIF):
-                parts.exif = body if parts.exif is None else parts.exif + body[6:]
+                exif.append(body[len(_EXIF) :])  # a block may be cut into several
             elif marker == 0xE1 and body.startswith(_XMP):
                 parts.texts[XMP_TEXT] = text_of(body[len(_XMP) :])
             elif marker == 0xE2 and body.startswith(_ICC) and len(body) > 14:
@@ -237,6 +237,8 @@ def take_apart_jpeg(data: bytes) -> Parts:
                 parts.unusual = _unusual_frame(marker, body[0], body[5])
         at = end
     parts.pixels = b"".join([*kept, data[at:]])
+    if exif:
+        parts.exif = b"".join([_EXIF, *exif])
     profile.sort(key=lambda body: body[12])  # its pieces are numbered
     if profile and profile[0][13] == len(profile):
         parts.profile = b"".join(body[14:] for body in profile)

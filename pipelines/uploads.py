@@ -55,6 +55,9 @@ PICTURES = Limits()
 # What Pillow's decoders raise on damaged files.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
 
+# Pillow tells of every damaged EXIF block that strangers send; that is no news for the log.
+warnings.filterwarnings("ignore", "Corrupt EXIF data", UserWarning)
+
 # The brands of HEIF files: their codecs are none that Pillow is asked to open here.
 _HEIF = {b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis"}
 

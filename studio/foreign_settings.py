@@ -24,6 +24,7 @@ from studio.comfyui_graph import is_graph, read_graph
 
 MAX_CHARACTERS = 2_000_000  # of one text; the largest workflows have a quarter of it
 MAX_FACTS = 200
+MAX_LORAS = 20
 OTHERS = "Other settings"  # the names of those whose values are lists or tables
 
 # Names in lower case without blanks and signs → A1111's.
@@ -237,7 +238,7 @@ def _flat(document: Mapping[str, Any], software: str) -> dict[str, str]:
         if bare == "scheduler":  # InvokeAI calls its samplers so
             known = "Schedule type" if has_sampler else "Sampler"
         if bare in ("loras", "lora"):
-            tags += _loras(value, document.get("loraweights"))
+            tags = (tags + _loras(value, document.get("loraweights")))[:MAX_LORAS]
         elif value is None or value in ("", [], {}) or bare in ("width", "height", "loraweights"):
             continue
         elif isinstance(value := _name_of(value, known), list | dict):
@@ -319,7 +320,7 @@ def _loras(value: Any, weights: Any) -> list[tuple[str, Any]]:
             name, weight = each[:2]
         if isinstance(name, str):
             found.append((plain_model_name(name), weight))
-    return found[:20]
+    return found[:MAX_LORAS]
 
 
 def _with_loras(prompt: str, loras: list[tuple[str, Any]]) -> str:

@@ -39,6 +39,7 @@ _PARAMETER = re.compile(r'(\w[\w \-/]++):\s*+("(?:\\.|[^\\"]++)++"|[^,]*+)(?:,|$
 _ENOUGH = 3  # matches that make a line one of parameters
 _FIRST = "Steps: "  # what that line begins with in most files
 _MAX_INFOTEXT = 200_000  # characters; regional prompts of many parts have some 20,000
+_MAX_FACTS = 500
 _MAX_JSON_VALUES = 8  # in the line of parameters
 # A line behind the parameters that an extension has added: "Negative Template: …".
 _LATER = re.compile(r"([A-Z][\w \-/]{0,60}+):\s?+(.*)")
@@ -129,10 +130,12 @@ def parse_parameters(text: str) -> dict[str, str]:
             line = line.lstrip()[len(NEGATIVE) :].removeprefix(" ")
         part.append(line)
     parameters = {"prompt": "\n".join(prompt), "negative_prompt": "\n".join(negative)}
-    for name, value in facts:
+    for name, value in facts[:_MAX_FACTS]:
         # A fact may not pass for a prompt: names are kept apart by their capital letter.
         if name not in ("prompt", "negative_prompt"):
             parameters[name] = _unquoted(value.strip())
+    if (more := len(facts) - _MAX_FACTS) > 0:
+        parameters["Further settings"] = str(more)
     return parameters | _later_facts(lines[at + 1 :])
 
 
@@ -185,7 +188,8 @@ def _later_facts(lines: list[str]) -> dict[str, str]:
     for line in lines:
         if match := _LATER.fullmatch(line):
             name, line = match[1], match[2]
-        facts.setdefault(name, []).append(line)
+        if name in facts or len(facts) < _MAX_FACTS:
+            facts.setdefault(name, []).append(line)
     return {name: _unquoted("\n".join(part).strip()) for name, part in facts.items()}
 
 

@@ -331,10 +331,12 @@ class Subjects:
             for name in {own, own.rpartition(".")[0]}:
                 named[name].append(photo.id)
         without: Counter[str] = Counter()
+        done: set[str] = set()
         for path, name, caption in captions.unused():
-            if name not in named:
+            if name not in named or name in done:
                 without[path] += 1
                 continue
+            done.add(name)
             with self._writing(owner, id) as subject:
                 own = subject.caption_from(caption)
                 for photo_id in named[name]:
@@ -344,7 +346,8 @@ class Subjects:
             shown = kept.shown_name(path)
             if is_list(path):
                 note = Message(
-                    "{count} of its captions are of photos that are not here.", count=count
+                    "{count} of its captions are of photos that are not here, or have one already.",
+                    count=count,
                 )
                 yield Outcome(shown, note=note)
             else:

@@ -349,6 +349,15 @@ def test_odd_segments_cost_a_jpeg_nothing(segment):
     assert opened.tobytes() == open_picture(plain).tobytes()
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_thousands_of_segments_take_no_longer_than_a_few():
+    plain = encoded(patches(), "JPEG")
+    exif = b"\xff\xe1\0\x0cExif\0\0MM\0*" * 60_000
+    start = time.process_time()
+    assert open_picture(plain[:2] + exif + plain[2:]).size == (80, 16)
+    assert time.process_time() - start < 3
+
+
 def test_what_is_not_damaged_is_not_called_so():
     data = bytearray(encoded(patches(), "JPEG"))
     frame = data.index(b"\xff\xc0")

@@ -396,6 +396,11 @@ def test_a_prompt_in_braces_is_no_document(prompt):
         assert read_settings(png(parameters=prompt))["prompt"] == prompt
 
 
+def test_of_thousands_of_values_some_are_shown_and_the_rest_counted():
+    read = parse_parameters(f"a mug\n{FACTS}, " + ", ".join(f"Name {n}: x" for n in range(9000)))
+    assert (len(read), read["Further settings"]) == (503, "8504")
+
+
 def test_values_that_are_bare_json_are_kept_whole():
     resources = '[{"type":"checkpoint","modelVersionId":128713},{"weight":0.8,"type":"lora"}]'
     read = parse_parameters(

@@ -182,10 +182,14 @@ def test_a_caption_that_comes_later_finds_its_photo(desk, mine):
 
 def test_a_list_for_many_photos_is_told_of_once(desk, mine):
     lines = "".join(f'{{"file_name": "{n}.png", "text": "a cat"}}\n' for n in range(5000))
-    lines += '{"file_name": "one.png", "text": "a cat asleep"}'
+    lines += '{"file_name": "one.png", "text": "a cat asleep"}\n'
+    lines += '{"file_name": "a/one.png", "text": "x"}\n{"file_name": "b/one.png", "text": "y"}\n'
     first, last = desk.add(ANN, mine.id, ("metadata.jsonl", lines.encode()))
     assert str(first.note) == "Its caption was taken over: a [trigger] asleep"
-    assert str(last.note) == "5000 of its captions are of photos that are not here."
+    assert (
+        str(last.note)
+        == "5002 of its captions are of photos that are not here, or have one already."
+    )
 
 
 def test_a_folder_of_kohya_s_names_the_subject(desk, mine):
