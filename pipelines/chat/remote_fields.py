@@ -7,14 +7,11 @@ Servers differ in the fields that they take: Mistral's refuses ``seed``, OpenAI'
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from pipelines.chat.requests import ChatRequest, CompletionRequest
 from pipelines.errors import BadRequest
-
-if TYPE_CHECKING:
-    from pipelines.chat.catalog import ChatEntry
 
 NEEDED = ("model", "messages", "prompt", "stream")
 # OpenAI's own, and those that vLLM, llama-server and Atelier take besides.
@@ -43,7 +40,26 @@ _CARRIERS: Mapping[str, tuple[tuple[str, ...], Any]] = {
 }
 
 
-def check_fields(entry: ChatEntry) -> None:
+class ServerModel(Protocol):
+    """What a model's file says of it, as far as this concerns what its server is sent."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def backend(self) -> str: ...
+    @property
+    def remote_model(self) -> str | None: ...
+    @property
+    def extensions(self) -> bool: ...
+    @property
+    def omit_fields(self) -> Sequence[str]: ...
+    @property
+    def rename_fields(self) -> Mapping[str, str]: ...
+    @property
+    def extra_fields(self) -> Mapping[str, Any]: ...
+
+
+def check_fields(entry: ServerModel) -> None:
     """Whether a model's file changes only what can be changed.
 
     Raises:
@@ -76,7 +92,7 @@ def check_fields(entry: ChatEntry) -> None:
             taken.add(name)
 
 
-def body_for(request: ChatRequest | CompletionRequest, entry: ChatEntry) -> dict[str, Any]:
+def body_for(request: ChatRequest | CompletionRequest, entry: ServerModel) -> dict[str, Any]:
     """The body of the request to the server of ``entry``.
 
     Args:
@@ -128,7 +144,7 @@ def body_for(request: ChatRequest | CompletionRequest, entry: ChatEntry) -> dict
     return sent | dict(entry.extra_fields)
 
 
-def unsent_fields(request: ChatRequest | CompletionRequest, entry: ChatEntry) -> tuple[str, ...]:
+def unsent_fields(request: ChatRequest | CompletionRequest, entry: ServerModel) -> tuple[str, ...]:
     """What a request asks for and the server of ``entry`` is not sent, by the request's names.
 
     Args:

@@ -52,7 +52,7 @@ def openai_router(studio: Studio) -> APIRouter:
 
     @routes.api_route(f"{OPENAI}/models/{{name:path}}", methods=["GET", "HEAD"])
     def one(name: str, request: Request) -> dict[str, Any]:
-        return models.one(studio, owner_of(request), name)
+        return models.one(studio, owner_of(request), name.rstrip("/"))
 
     @routes.post(f"{OPENAI}/chat/completions")
     async def chat(request: Request) -> Response:
