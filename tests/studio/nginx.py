@@ -95,6 +95,13 @@ def nginx(
         process.wait()
 
 
+def readme_recipe() -> str:
+    """What the README has nginx say in the location, but for where the studio is."""
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    lines = text.partition("```nginx\n")[2].partition("```")[0].splitlines()[1:-1]
+    return "\n".join(line for line in lines if "proxy_pass" not in line)
+
+
 def _answers(port: int) -> bool:
     try:
         socket.create_connection(("127.0.0.1", port)).close()

@@ -44,10 +44,15 @@ def test_only_loopback_is_left_without_a_login(host: str, expected: bool):
     assert app.is_loopback(host) == expected
 
 
-def start(home: Path, *flags: str) -> subprocess.Popen:
+def start(home: Path, *flags: str, **environment: str) -> subprocess.Popen:
     command = [sys.executable, "app.py", "--home", str(home), "--offline", *flags]
     return subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        cwd=ROOT,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
 
 
@@ -65,14 +70,18 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
+OF_OTHER_PROGRAMS = {"ALL_PROXY": "socks5://127.0.0.1:9", "GRADIO_ROOT_PATH": "/other"}
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_studio_starts_answers_and_stops_in_order(tmp_path, how: signal.Signals):
-    """With an event stream open, as every page has one."""
+    """With an event stream open, as every page has one, and what other programs have left."""
     port = free_port()
-    process = start(tmp_path, "--port", str(port), "--device", "cpu")
+    process = start(tmp_path, "--port", str(port), "--device", "cpu", **OF_OTHER_PROGRAMS)
     try:
         lines_until(process, f"http://127.0.0.1:{port}/v1")
-        assert httpx.get(f"http://127.0.0.1:{port}/", timeout=PATIENCE).status_code == 200
+        page = httpx.get(f"http://127.0.0.1:{port}/", timeout=PATIENCE)
+        assert f'"root":"http://127.0.0.1:{port}"' in page.text
         stream = f"http://127.0.0.1:{port}/gradio_api/heartbeat/abc"
         with httpx.stream("GET", stream, timeout=PATIENCE) as events:
             lines = events.iter_lines()

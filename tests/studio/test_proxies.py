@@ -15,7 +15,7 @@ from studio.cross_origin import is_foreign
 from studio.proxies import read_root_path
 from tests.patience import PATIENCE
 from tests.studio.live import live_studio, options_for, paint, sentence, settings
-from tests.studio.nginx import nginx
+from tests.studio.nginx import AS_GRADIO_S_GUIDE, nginx, readme_recipe
 from tests.studio.people import ACCOUNTS, PASSWORDS
 
 JOBS = "/api/v1/jobs/text_to_image"
@@ -159,8 +159,11 @@ def test_events_come_at_once_through_nginx_s_default_buffers(studio, tmp_path):
 @pytest.mark.nginx
 @pytest.mark.parametrize("strips", [True, False])
 def test_studio_below_a_path_leads_nowhere_else(studio_below, tmp_path, strips: bool):
+    """By the README's recipe, and by a proxy that leaves the path in the address."""
+    recipe = readme_recipe() if strips else AS_GRADIO_S_GUIDE
+    folder = tmp_path / "nginx"
     with (
-        nginx(tmp_path / "nginx", studio_below[1], "/atelier/", strips=strips) as address,
+        nginx(folder, studio_below[1], "/atelier/", recipe, strips=strips) as address,
         httpx.Client(base_url=address, timeout=PATIENCE) as client,
     ):
         answer = client.get("/", headers={"accept": "text/html"})
