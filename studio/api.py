@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from datetime import date
 from io import BytesIO
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,6 +31,7 @@ from studio.broadcast import Broadcast
 from studio.chats_api import chats_router
 from studio.clustering.data_api import cluster_data_router
 from studio.clustering.results_api import clusterings_router
+from studio.gallery import day_after
 from studio.http import KEPT, NOT_KEPT, json_object, with_pauses
 from studio.i18n import language_of, translate
 from studio.inputs_api import conditions_router, inputs_router
@@ -37,8 +39,10 @@ from studio.job import QUEUED
 from studio.loras_api import loras_router
 from studio.machine import is_own
 from studio.metadata import read_settings
+from studio.picture_deletion import KIND as DELETING
 from studio.prunings_api import prunings_router
 from studio.replies import error_body, status_of
+from studio.several_pictures_api import several_pictures_router
 from studio.subjects_api import subjects_router
 from studio.trainings_api import trainings_router
 
@@ -54,6 +58,7 @@ HEARTBEAT_SECONDS = 8.0  # proxies close connections on which nothing is heard
 def install(app: FastAPI, studio: Studio) -> None:
     """Adds the API's routes, the picture files and the form of errors to ``app``."""
     app.include_router(jobs_router(studio), prefix=API)
+    app.include_router(several_pictures_router(studio), prefix=API)
     app.include_router(pictures_router(studio), prefix=API)
     app.include_router(inputs_router(studio), prefix=API)
     app.include_router(conditions_router(studio), prefix=API)
@@ -143,13 +148,17 @@ def pictures_router(studio: Studio) -> APIRouter:
         request: Request,
         search: Annotated[str, Query(max_length=1000)] = "",
         before: Annotated[str | None, Query(max_length=100)] = None,
+        until: Annotated[date | None, Query()] = None,
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
     ) -> dict[str, Any]:
         """One's own pictures, newest first.
 
         ``before`` is the ``next`` of the answer before, or the id of the last picture seen;
-        ``next`` is null where nothing more can come.
+        ``next`` is null where nothing more can come. ``until`` is the last day to begin with, where
+        there is no ``before``.
         """
+        if before is None and until is not None:
+            before = studio.gallery.cursor_at(owner_of(request).id, day_after(until))
         rows = studio.gallery.search(owner_of(request).id, search, limit=limit, before=before)
         return {
             "pictures": [picture_json(row) for row in rows],
@@ -163,12 +172,6 @@ def pictures_router(studio: Studio) -> APIRouter:
     @routes.delete("/pictures/{picture_id}", status_code=204)
     def delete(picture_id: str, request: Request) -> None:
         studio.gallery.delete(owner_of(request).id, picture_id)
-
-    @routes.delete("/pictures")
-    def delete_all(request: Request) -> dict[str, int]:
-        """Deletes all of one's own pictures for good, those brought in as well; not photos."""
-        owner = owner_of(request).id
-        return {"deleted": studio.gallery.delete_all(owner) + studio.inputs.delete_all(owner)}
 
     return routes
 
@@ -316,12 +319,19 @@ def job_json(studio: Studio, job: Job, language: str) -> dict[str, Any]:
         "note": job.note and translate(job.note, language),
         "error": job.error and translate(job.error, language),
         "result": job.result,
-        "request": job.request,
+        "request": _shown_request(job),
         "pictures": [picture_json(picture) for picture in pictures],
         "created": job.created,
         "started": job.started,
         "finished": job.finished,
     }
+
+
+def _shown_request(job: Job) -> dict[str, Any]:
+    """The request; of one that names thousands of pictures, how many."""
+    if job.kind != DELETING:
+        return job.request
+    return {"pictures": len(job.request["ids"]) + len(job.request["inputs"])}
 
 
 def picture_json(picture: SavedPicture) -> dict[str, Any]:

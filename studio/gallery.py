@@ -12,11 +12,14 @@ import contextlib
 import hashlib
 import io
 import json
+import math
 import sqlite3
 import threading
 import time
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +93,16 @@ class SavedPicture:
     def cursor(self) -> str:
         """Where a search goes on after this picture, even if it is deleted meanwhile."""
         return str(self.number)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """An owner's pictures as a whole: their number, and the first and the last moment at which one
+    was made, in seconds since 1970."""
+
+    count: int
+    oldest: float
+    newest: float
 
 
 class Gallery:
@@ -227,6 +240,28 @@ class Gallery:
         with self._store.searching() as connection:
             return [_picture(row) for row in connection.execute(_SEARCH, values)]
 
+    def ids_found(self, owner: str, text: str) -> list[str]:
+        """The ids of all that :meth:`search` finds."""
+        return [row.id for row in self.search(owner, text, limit=-1)]
+
+    def span(self, owner: str) -> Span | None:
+        """How many pictures an owner has, and from when to when; None where there are none."""
+        row = self._store.row(
+            "SELECT COUNT(*) AS count, MIN(created) AS oldest, MAX(created) AS newest "
+            "FROM pictures WHERE owner = ? AND present",
+            (owner,),
+        )
+        return Span(**row) if row["count"] else None
+
+    def cursor_at(self, owner: str, moment: float) -> str | None:
+        """The cursor after which a search finds what was made before ``moment`` (seconds since
+        1970); None where all was made before."""
+        row = self._store.row(
+            "SELECT MIN(number) AS number FROM pictures WHERE owner = ? AND created >= ?",
+            (owner, moment),
+        )
+        return str(row["number"]) if row["number"] is not None else None
+
     def ids(self, owner: str, limit: int = -1) -> list[str]:
         """The ids of the owner's pictures, the newest first; −1: of all."""
         self._look_again(owner)
@@ -292,6 +327,19 @@ class Gallery:
                 write_file(target, buffer.getvalue())
         return target
 
+    def files_of(self, owner: str, ids: Sequence[str]) -> list[tuple[str, Path]]:
+        """The files of those of an owner's pictures that are there, the oldest first, each with the
+        name that it gets elsewhere: its day and its id."""
+        rows = self._store.rows(
+            "SELECT id, file, created FROM pictures WHERE owner = ? AND present "
+            "AND id IN (SELECT value FROM json_each(?)) ORDER BY number",
+            (owner, json.dumps(list(ids))),
+        )
+        return [
+            (f"{date.fromtimestamp(row['created'])}-{row['id']}.png", self._outputs / row["file"])
+            for row in rows
+        ]
+
     def delete(self, owner: str, picture_id: str) -> None:
         """Deletes row, file and thumbnail.
 
@@ -304,12 +352,29 @@ class Gallery:
         (self._outputs / row["file"]).unlink(missing_ok=True)
         self._store.write("DELETE FROM pictures WHERE id = ?", (picture_id,))
 
+    def delete_several(self, owner: str, ids: Sequence[str]) -> int:
+        """Deletes those of an owner's pictures that are still there; returns how many were.
+
+        One transaction for all: some dozens at a time, so that others may write in between.
+        """
+        rows = self._store.rows(
+            "SELECT id, file FROM pictures WHERE owner = ? "
+            "AND id IN (SELECT value FROM json_each(?))",
+            (owner, json.dumps(list(ids))),
+        )
+        for row in rows:  # the rows last, as in delete()
+            (self._thumbnails / f"{row['id']}.webp").unlink(missing_ok=True)
+            (self._outputs / row["file"]).unlink(missing_ok=True)
+        with self._store.transaction() as connection:
+            connection.executemany(
+                "DELETE FROM pictures WHERE id = ?", [(row["id"],) for row in rows]
+            )
+        return len(rows)
+
     def delete_all(self, owner: str) -> int:
         """Deletes all of an owner's pictures; returns how many there were."""
         rows = self._store.rows("SELECT id FROM pictures WHERE owner = ?", (owner,))
-        for row in rows:
-            self.delete(owner, row["id"])
-        return len(rows)
+        return self.delete_several(owner, [row["id"] for row in rows])
 
     def clean_up(self, dry_run: bool = False) -> int:
         """Deletes the thumbnails, which are made again when needed; returns the bytes freed."""
@@ -386,6 +451,13 @@ class Gallery:
             "SELECT * FROM pictures WHERE job_id = ? AND position = ?", (job_id, position)
         )
         return _picture(row) if row is not None else None
+
+
+def day_after(day: date) -> float:
+    """The first moment after a day of this machine's clock, in seconds since 1970."""
+    if not 1970 < day.year < 3000:  # no picture is of such a day, and not every system counts it
+        return 0.0 if day.year <= 1970 else math.inf
+    return time.mktime((day.year, day.month, day.day + 1, 0, 0, 0, 0, 0, -1))
 
 
 def owner_folder(owner: str) -> str:

@@ -6,8 +6,10 @@ says whose it is; a picture of another's is not found, as if it were not there.
 
 from __future__ import annotations
 
+import json
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -164,6 +166,11 @@ class Inputs:
                 "Cancel it first, or wait for its end."
             )
         self._delete("owner = ? AND id = ?", (owner, id))
+
+    def delete_several(self, owner: str, ids: Sequence[str]) -> int:
+        """Deletes those of an owner's that are still there; returns how many were."""
+        named = "owner = ? AND id IN (SELECT value FROM json_each(?))"
+        return len(self._delete(named, (owner, json.dumps(list(ids)))))
 
     def delete_all(self, owner: str) -> int:
         """Deletes all of an owner's; returns how many there were."""

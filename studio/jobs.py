@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import secrets
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from studio.gallery import Gallery
     from studio.settings import StoredSettings
     from studio.store import Store
+    from studio.worker import Running
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +52,12 @@ REMEMBERED = 200  # finished jobs that are looked at for how long each kind take
 
 
 class Jobs:
-    """The queue and the worker of one device.
+    """The queue, the worker of one device, and one for work that needs no device.
 
     Args:
         store, cache, engines, gallery: as for :class:`~studio.worker.Worker`.
         settings: the queue limit.
+        chores: engines of the work that needs no device and waits for none.
     """
 
     def __init__(
@@ -65,14 +67,22 @@ class Jobs:
         engines: Mapping[str, Any],
         gallery: Gallery,
         settings: StoredSettings,
+        chores: Mapping[str, Any] | None = None,
     ) -> None:
         self._store, self._gallery, self._settings = store, gallery, settings
-        self._worker = Worker(store, cache, engines, gallery)
+        self._kinds = dict(chores or {})
+        self._worker = Worker(
+            store, cache, engines, gallery, takes=lambda kind: kind not in self._kinds
+        )
+        self._chores = Worker(store, cache, self._kinds, gallery, takes=self._kinds.__contains__)
         self._usual: tuple[int, dict[str, float]] = (-1, {})  # as of how many endings
 
     def start(self) -> None:
-        """Takes up what an earlier studio has left, and starts the worker."""
+        """Takes up what an earlier studio has left, and starts the workers."""
+        self._worker.recover(self._chores.resuming)
         self._worker.start()
+        if self._kinds:
+            self._chores.start()
 
     def close(self, seconds: float = CLOSE_SECONDS) -> Unfinished:
         """Stops the worker; the running job goes back to the queue for the next start.
@@ -83,12 +93,15 @@ class Jobs:
         running, queued = self._worker.running, 0
         with contextlib.suppress(UserError):
             queued = self.counts()[QUEUED]
+        self._chores.close(seconds)
         self._worker.close(seconds)
         return Unfinished(running and running.kind, queued, self._worker.busy)
 
-    def told_of_endings(self, tell: Callable[[], object]) -> AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def told_of_endings(self, tell: Callable[[], object]) -> Iterator[None]:
         """``tell()`` is called in the worker's thread whenever a job has ended; must not raise."""
-        return self._worker.told_of_endings(tell)
+        with self._worker.told_of_endings(tell), self._chores.told_of_endings(tell):
+            yield
 
     # --- what owners do ---------------------------------------------------------------------
 
@@ -99,14 +112,17 @@ class Jobs:
             NotFound: there is no such kind.
             Busy: the owner's queue is full, or there is no room for more pictures.
         """
-        self._worker.engine(kind)
-        self._gallery.check_room(owner, is_guest(owner))
+        worker = self._worker_of(kind)
+        worker.engine(kind)
+        if worker is self._worker:  # the others make room
+            self._gallery.check_room(owner, is_guest(owner))
         limit = self._settings.current.queue_limit
         job_id = secrets.token_urlsafe(12)
         with self._store.transaction() as connection:
             (mine,) = connection.execute(
-                "SELECT COUNT(*) FROM jobs WHERE owner = ? AND state IN (?, ?)",
-                (owner, QUEUED, RUNNING),
+                "SELECT COUNT(*) FROM jobs WHERE owner = ? AND state IN (?, ?) "
+                "AND (kind IN (SELECT value FROM json_each(?))) = ?",
+                (owner, QUEUED, RUNNING, json.dumps([*self._kinds]), kind in self._kinds),
             ).fetchone()
             if mine >= limit:
                 raise Busy(
@@ -120,7 +136,7 @@ class Jobs:
                 "VALUES (?, ?, ?, ?, ?, ?)",
                 (job_id, owner, kind, request.model_dump_json(), QUEUED, time.time()),
             )
-        self._worker.wake()
+        worker.wake()
         return self.get(owner, job_id)
 
     def retry(self, owner: str, job_id: str) -> Job:
@@ -135,7 +151,7 @@ class Jobs:
         if not job.ended:
             raise BadRequest("Job {id} is still {state}; it can be sent again when it has ended.",
                              id=job.id, state=job.state)  # fmt: skip
-        request = stored(self._worker.engine(job.kind).request_class, job.request)
+        request = stored(self._worker_of(job.kind).engine(job.kind).request_class, job.request)
         return self.submit(owner, job.kind, request)
 
     def cancel(self, owner: str, job_id: str) -> Job:
@@ -144,8 +160,7 @@ class Jobs:
         Raises:
             NotFound: there is no such job of the owner's.
         """
-        self.get(owner, job_id)
-        self._worker.cancel(job_id)
+        self._worker_of(self.get(owner, job_id).kind).cancel(job_id)
         return self.get(owner, job_id)
 
     def forget(self, owner: str, kind: str, named: str) -> None:
@@ -198,15 +213,17 @@ class Jobs:
             NotFound: there is no such job of the owner's.
         """
         self.get(owner, job_id)
-        running = self._worker.running
-        return running.progress.preview if running and running.job_id == job_id else None
+        running = self._running(job_id)
+        return running.progress.preview if running else None
 
     def position(self, job_id: str) -> int | None:
         """0 while it runs, 1 when it is next, …; None when it is neither running nor queued."""
-        if (running := self._worker.running) is not None and running.job_id == job_id:
+        if self._running(job_id) is not None:
             return 0
-        order = list(self._worker.order())
-        return order.index(job_id) + 1 if job_id in order else None
+        for worker in (self._worker, self._chores):
+            if job_id in (order := list(worker.order())):
+                return order.index(job_id) + 1
+        return None
 
     def wait(self, job_id: str) -> float | None:
         """Seconds until a queued job's turn; None when it is not queued, or they are unknown."""
@@ -220,7 +237,7 @@ class Jobs:
 
     def seconds_left(self, job_id: str) -> float | None:
         """Until the last of the steps that a running job counts; None where it cannot be told."""
-        if (running := self._worker.running) is None or running.job_id != job_id:
+        if (running := self._running(job_id)) is None:
             return None
         return running.pace.seconds_left(time.monotonic()) if running.pace is not None else None
 
@@ -238,6 +255,14 @@ class Jobs:
 
     # --- within -----------------------------------------------------------------------------
 
+    def _worker_of(self, kind: str) -> Worker:
+        return self._chores if kind in self._kinds else self._worker
+
+    def _running(self, job_id: str) -> Running | None:
+        """The job as its worker has it, while it runs."""
+        running = (self._worker.running, self._chores.running)
+        return next((each for each in running if each and each.job_id == job_id), None)
+
     def _usual_seconds(self) -> dict[str, float]:
         """Kind → how long one takes, as far as jobs of it have been done."""
         endings, usual = self._usual
@@ -253,8 +278,8 @@ class Jobs:
 
     def _seen(self, row: sqlite3.Row) -> Job:
         """A row as a job; of the running one with its newest progress."""
-        job, running = job_of(row), self._worker.running
-        if job.state == RUNNING and running is not None and running.job_id == job.id:
+        job = job_of(row)
+        if job.state == RUNNING and (running := self._running(job.id)) is not None:
             newest = running.progress
             return replace(job, step=newest.step, total=newest.total, note=newest.note)
         return job

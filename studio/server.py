@@ -57,6 +57,8 @@ from studio.jobs import Job, Jobs, Unfinished
 from studio.loras import Loras
 from studio.machine import CacheOnDemand, Machine
 from studio.passwords import load_secret
+from studio.picture_deletion import KIND as DELETING
+from studio.picture_deletion import DeletionEngine, PictureDeletions
 from studio.prunings import SHORTEN, Prunings
 from studio.sessions import EndedSessions
 from studio.settings import StoredSettings
@@ -107,8 +109,8 @@ class Studio:
     Attributes:
         home, store, settings, catalog, control, chat_models, chat_shelf, usable_chat_models, cache,
             gallery, inputs, conditions, cluster_data, inside, shelf, loras, subjects, jobs,
-            trainings, clusterings, prunings, conversations, exchange, answers, keys, accounts: the
-            services.
+            trainings, clusterings, picture_deletions, prunings, conversations, exchange, answers,
+            keys, accounts: the services.
         machine: the device, once it is known.
         unfinished: what goes on at the next start, once it is closed.
     """
@@ -143,7 +145,9 @@ class Studio:
             self.accounts = Accounts(
                 load_secret(self.home), options.accounts, EndedSessions(self.store)
             )
-            self.jobs = Jobs(self.store, self.cache, ENGINES, self.gallery, self.settings)
+            chores = {DELETING: DeletionEngine(self.gallery, self.inputs)}
+            self.jobs = Jobs(self.store, self.cache, ENGINES, self.gallery, self.settings, chores)
+            self.picture_deletions = PictureDeletions(self.jobs, self.gallery, self.inputs)
             self.trainings = Trainings(
                 self.home, self.loras, self.machine, self.subjects, self.jobs
             )

@@ -9,7 +9,7 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -73,6 +73,7 @@ class Worker:
         engines: by kind: ``request_class`` and ``run(request, cache, stop)``; where there is a
             true ``resumes``, it goes on where it was.
         gallery: where finished pictures go.
+        takes: whether a kind of job is its own, where the queue has other workers too.
 
     Attributes:
         running: the job that it is at, or None.
@@ -81,8 +82,14 @@ class Worker:
     """
 
     def __init__(
-        self, store: Store, cache: Any, engines: Mapping[str, Any], gallery: Gallery
+        self,
+        store: Store,
+        cache: Any,
+        engines: Mapping[str, Any],
+        gallery: Gallery,
+        takes: Callable[[str], bool] = lambda kind: True,
     ) -> None:
+        self._takes = takes
         self._store, self._cache, self._engines, self._gallery = store, cache, engines, gallery
         self._wake = threading.Condition()  # guards running and _closing
         self.running: Running | None = None
@@ -92,8 +99,7 @@ class Worker:
         self._told: set[Callable[[], object]] = set()
 
     def start(self) -> None:
-        """Takes up what an earlier studio has left, and goes to work."""
-        self.recover()
+        """Goes to work; :meth:`recover` comes before, once for all workers of a queue."""
         self._thread = threading.Thread(target=self._work, name="worker", daemon=True)
         self._thread.start()
 
@@ -159,9 +165,13 @@ class Worker:
 
     def order(self) -> dict[str, str]:
         """Id → kind of the queued jobs, in the order in which they will run."""
-        queued = self._store.rows(
-            "SELECT id, owner, kind FROM jobs WHERE state = ? ORDER BY number", (QUEUED,)
-        )
+        queued = [
+            row
+            for row in self._store.rows(
+                "SELECT id, owner, kind FROM jobs WHERE state = ? ORDER BY number", (QUEUED,)
+            )
+            if self._takes(row["kind"])
+        ]
         if not queued:
             return {}
         served = self._store.rows("SELECT owner, MAX(served) AS last FROM jobs GROUP BY owner")
@@ -174,8 +184,17 @@ class Worker:
 
     # --- the work ---------------------------------------------------------------------------
 
-    def recover(self) -> None:
-        """Sorts out the jobs that were running when the last studio stopped."""
+    @property
+    def resuming(self) -> set[str]:
+        """The kinds of its jobs that go on where they were when they are run again."""
+        return {kind for kind, engine in self._engines.items() if getattr(engine, "resumes", False)}
+
+    def recover(self, resuming: Collection[str] = ()) -> None:
+        """Sorts out the jobs that were running when the last studio stopped.
+
+        Args:
+            resuming: kinds of other workers' that go on where they were.
+        """
         now = time.time()
         give_up = Message(
             "The studio stopped {times} times while it ran this job, so it is not tried again. "
@@ -191,7 +210,7 @@ class Worker:
             # It was not the job's doing where that has moved on, and will do so again.
             connection.executemany(
                 "UPDATE jobs SET crashes = 0 WHERE state = ? AND step > 0 AND kind = ?",
-                [(RUNNING, k) for k, e in self._engines.items() if getattr(e, "resumes", False)],
+                [(RUNNING, kind) for kind in {*resuming, *self.resuming}],
             )
             connection.execute(
                 "UPDATE jobs SET state = ?, error = ?, finished = ? "

@@ -3,6 +3,8 @@ from __future__ import annotations
 import io
 import json
 import re
+import time
+import zipfile
 from collections.abc import Iterator
 
 import httpx
@@ -90,6 +92,29 @@ def test_pages_go_on_from_a_picture_that_was_deleted(client: httpx.Client):
     assert seen == [each["id"] for each in left["pictures"]]
     assert len(seen) == 2
     assert left["next"] is None
+
+
+def test_several_pictures_are_listed_downloaded_and_deleted_by_a_job(client: httpx.Client):
+    paint(client, prompt="a heap of things", batch_size=2)
+    ids = client.get("/api/v1/pictures/ids", params={"search": "heap"}).json()["ids"]
+    assert len(ids) == 2
+    today = {"search": "heap", "until": time.strftime("%Y-%m-%d")}
+    assert len(client.get("/api/v1/pictures", params=today).json()["pictures"]) == 2
+    long_ago = {"search": "heap", "until": "2001-02-03"}
+    assert client.get("/api/v1/pictures", params=long_ago).json()["pictures"] == []
+    assert client.get("/api/v1/pictures", params={"until": "then"}).status_code == 422
+    answer = client.post("/api/v1/pictures/archive", data={"ids": ",".join(ids)})
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as whole:
+        assert len(whole.namelist()) == 2
+    assert client.post("/api/v1/pictures/delete", json={"ids": "all"}).status_code == 422
+    answer = client.post("/api/v1/pictures/delete", json={"ids": ids})
+    assert answer.status_code == 202
+    job = wait_for(client, answer.json()["id"])
+    assert job["result"]["deleted"] == 2
+    assert job["request"] == {"pictures": 2}
+    assert client.get("/api/v1/pictures/ids", params={"search": "heap"}).json()["ids"] == []
+    mine = {"owner": "local", "ids": ids}  # no kind of job that can be asked for by itself
+    assert client.post("/api/v1/jobs/delete_pictures", json=mine).status_code == 404
 
 
 def test_deleted_picture_is_gone(client: httpx.Client):
