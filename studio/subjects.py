@@ -469,8 +469,8 @@ def _good(data: bytes | UserError) -> bytes:
 def _captioned(caption: str, own: str) -> Message:
     """What became of a caption out of a data set."""
     if len(caption) <= kept.MAX_CAPTION:
-        return Message("Its caption was taken over: {caption}", caption=own[:80])
-    return Message("Its caption was taken over and shortened: {caption}", caption=own[:80])
+        return Message("Its caption was taken over: “{caption}”.", caption=own[:80])
+    return Message("Its caption was taken over and shortened: “{caption}”.", caption=own[:80])
 
 
 def _left_out(kinds: Mapping[str, Kind]) -> Iterator[Outcome]:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipelines.colour_profiles import DISPLAY_P3, matrix_profile
 from pipelines.errors import BadRequest, Busy, NotFound
 from pipelines.inputs import FOLDER, input_path
 from studio.gallery import Gallery
@@ -61,6 +62,17 @@ def png(colour="red", size=(8, 6)) -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", size, colour).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def test_colours_are_kept_in_srgb(desk):
+    buffer = io.BytesIO()
+    profile = matrix_profile(DISPLAY_P3)
+    Image.new("RGB", (8, 6), (200, 80, 40)).save(buffer, "PNG", icc_profile=profile)
+    kept = desk.inputs.bring(ANN, buffer.getvalue())
+    red, green, blue = desk.inputs.open(ANN, kept.id).getpixel((3, 3))
+    assert abs(red - 216) <= 1, "as a browser shows it"
+    assert abs(green - 69) <= 1
+    assert abs(blue - 17) <= 1
 
 
 def noise(width, height) -> bytes:

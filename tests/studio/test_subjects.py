@@ -173,7 +173,7 @@ def test_captions_beside_photos_become_theirs_and_what_is_no_photo_is_said(desk,
 
 def test_a_caption_that_comes_later_finds_its_photo(desk, mine):
     (outcome,) = desk.add(ANN, mine.id, ("one.txt", b"a cat sits"))
-    assert str(outcome.note) == "Its caption was taken over: a [trigger] sits"
+    assert str(outcome.note) == "Its caption was taken over: “a [trigger] sits”."
     assert desk.subjects.get(ANN, mine.id).photos[0].caption == "a [trigger] sits"
     lines = b'{"file_name": "one.png", "text": "ohwx cat runs"}\n'
     desk.add(ANN, mine.id, ("metadata.jsonl", lines))
@@ -185,7 +185,7 @@ def test_a_list_for_many_photos_is_told_of_once(desk, mine):
     lines += '{"file_name": "one.png", "text": "a cat asleep"}\n'
     lines += '{"file_name": "a/one.png", "text": "x"}\n{"file_name": "b/one.png", "text": "y"}\n'
     first, last = desk.add(ANN, mine.id, ("metadata.jsonl", lines.encode()))
-    assert str(first.note) == "Its caption was taken over: a [trigger] asleep"
+    assert str(first.note) == "Its caption was taken over: “a [trigger] asleep”."
     assert (
         str(last.note)
         == "5002 of its captions are of photos that are not here, or have one already."
