@@ -197,7 +197,7 @@ class Remote:
         )
 
     def _not_the_protocol(self, text: str) -> Unavailable:
-        shown = " ".join(text.split())
+        shown = self._without_key(" ".join(text.split()))
         return Unavailable(
             "{model} broke off with what is no answer of OpenAI's protocol: {shown} Correct the "
             "url in the model's file if no such server is there.",
@@ -221,7 +221,8 @@ class Remote:
 
     def _error(self, error: Any, status: int, body: Mapping[str, Any] | None = None) -> UserError:
         """The server's refusal, in its own words."""
-        reason = words_of(error) or ("no reason given" if body is None else f"HTTP {status}")
+        reason = self._without_key(words_of(error))
+        reason = reason or ("no reason given" if body is None else f"HTTP {status}")
         while isinstance(error, dict) and isinstance(error.get("error"), dict):
             error = error["error"]
         fields = error if isinstance(error, dict) else {}
@@ -245,6 +246,11 @@ class Remote:
                 **values,
             )
         return Unavailable("The server of {model} could not answer: {reason}.", **values)
+
+    def _without_key(self, text: str) -> str:
+        """A server's words without the key, which some repeat; it is nobody's but the host's."""
+        key = (self.entry.key or "").strip()
+        return text.replace(key, "…") if key else text
 
     def _key_refused(self, values: Mapping[str, str]) -> Refused:
         if self.entry.key:

@@ -261,6 +261,18 @@ def test_a_key_that_no_header_takes_is_not_shown():
         assert "geh" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "handle",
+    [replying(401, {"error": {"message": "Incorrect key: sk-geheim."}}),
+     streaming({"error": "sk-geheim is blocked"}), streaming("sk-geheim?")],
+)  # fmt: skip
+def test_a_key_that_a_server_repeats_is_not_shown(handle):
+    with pytest.raises((Refused, Unavailable)) as caught:
+        ask(handle, api_key="sk-geheim")
+    assert "geheim" not in str(caught.value)
+    assert "…" in str(caught.value)
+
+
 def test_a_key_from_the_environment_that_is_not_set(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("FAR_KEY", raising=False)
     with pytest.raises(Refused, match="variable FAR_KEY is not set"):
