@@ -32,7 +32,6 @@ from studio.accounts import (
 from studio.chat.keys import PREFIX as KEY_PREFIX
 from studio.chat.keys import ApiKey, Keys
 from studio.cross_origin import headers_for, is_foreign, is_preflight, preflight
-from studio.home import readable_bytes
 from studio.i18n import language_of, translate
 from studio.openai.errors import problem
 from studio.replies import TooLarge, error_body, status_of
@@ -54,7 +53,6 @@ MAX_OPENAI_BYTES = 4_000_000  # a whole book as a prompt
 MAX_UPLOAD_BYTES = 50_000_000
 # SDXL's LoRA at rank 256, a zip of photos; streamed to the disk, never held in memory.
 MAX_LARGE_UPLOAD_BYTES = 1_000_000_000
-MAX_WAITING_BYTES = 4_000_000_000  # of everybody's uploads that no tab has taken yet
 
 OPEN_PATHS = {"/login", "/robots.txt", "/favicon.ico", f"{API}/health", "/health"}
 LOOPBACK_NAMES = {"localhost", "127.0.0.1", "::1"}
@@ -104,7 +102,6 @@ class Access:
         accounts: who may come in.
         keys: of programs that come in under ``/v1``.
         on_page: called after each full answer to ``GET /``.
-        uploaded_bytes: how much uploads through the page take on the disk now.
         allowed_origins: whose pages may use the programs' doors, as browsers write them.
         root_path: below which a proxy serves the studio.
     """
@@ -115,7 +112,6 @@ class Access:
         accounts: Accounts,
         keys: Keys,
         on_page: Callable[[], None],
-        uploaded_bytes: Callable[[], int],
         allowed_origins: Collection[str] = (),
         root_path: str = "",
     ) -> None:
@@ -123,7 +119,6 @@ class Access:
         self.accounts = accounts
         self.keys = keys
         self.on_page = on_page
-        self.uploaded_bytes = uploaded_bytes
         self.allowed_origins = frozenset(allowed_origins)
         self.root_path = root_path
         self._refused_origins: set[str] = set()
@@ -281,12 +276,6 @@ class Access:
         limit = _limit(path)
         if length.isdigit() and int(length) > limit:
             raise TooLarge(limit)
-        if path == gradio_guard.UPLOAD and self.uploaded_bytes() > MAX_WAITING_BYTES:
-            raise Busy(
-                "Too many uploaded files are waiting here ({size}). Try again later; the host can "
-                "make room by “Clean up” in the settings.",
-                size=readable_bytes(self.uploaded_bytes()),
-            )
 
     async def _serve_stranger(self, scope: Scope, receive: Receive, send: Send) -> None:
         """What is open to everybody, within a time: who sends slowly holds a place of others."""

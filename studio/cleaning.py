@@ -59,11 +59,6 @@ def forget_uploads(home: Path, paths: Iterable[str | Path]) -> None:
                 path.unlink()
 
 
-def uploaded_bytes(home: Path) -> int:
-    """What Gradio's copies of uploads take on the disk."""
-    return sum(status.st_size for _, status in _uploads(home))
-
-
 def _uploads(home: Path) -> Iterator[tuple[Path, os.stat_result]]:
     for path in (home / UPLOADS).rglob("*"):
         with contextlib.suppress(FileNotFoundError):  # taken meanwhile

@@ -201,6 +201,12 @@ class Gallery:
                 limit=settings.outputs_limit_gb,
             )
 
+    def room(self, owner: str, guest: bool) -> int | None:
+        """Bytes that the owner may still keep; None without a limit of the owner's own."""
+        if not guest:
+            return None
+        return self._settings.current.guest_quota_mb * 10**6 - self.bytes_used(owner)
+
     # --- finding ----------------------------------------------------------------------------
 
     def get(self, owner: str, picture_id: str) -> SavedPicture:

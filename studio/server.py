@@ -37,13 +37,13 @@ from pipelines.dreambooth.before_after_requests import BeforeAfterRequest
 from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.engines import ENGINES, Engine
 from pipelines.errors import NotFound, Refused, Unavailable, validated
-from studio.accounts import Account, Accounts, Owner
+from studio.accounts import Account, Accounts, Owner, is_guest
 from studio.chat.answers import Answers
 from studio.chat.conversations import Conversations
 from studio.chat.exchange import Exchange
 from studio.chat.keys import Keys
 from studio.chat_models import ChatModels
-from studio.cleaning import UPLOADS, uploaded_bytes
+from studio.cleaning import UPLOADS
 from studio.clustering.data import ClusterData
 from studio.clustering.results import Clusterings
 from studio.conditions import Conditions
@@ -264,6 +264,10 @@ class Studio:
         downloaded is among them for the host alone."""
         return self.usable_chat_models.of(owner)
 
+    def upload_room(self, owner: Owner) -> int | None:
+        """Bytes that an owner may still bring in; None without a limit of the owner's own."""
+        return self.gallery.room(owner.id, is_guest(owner.id))
+
     def is_here(self, entry: ModelEntry) -> bool:
         """Whether a base model's files are on this machine."""
         return _is_here(entry, self.home)
@@ -343,6 +347,8 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     from studio.page_head import PageHead
     from studio.page_sessions import Sessions
     from studio.proxies import BelowPath, OwnAddress
+    from studio.upload_ledger import UploadLedger
+    from studio.visitor_limits import VisitorLimits
 
     gradio_guard.forbid_fetching()
 
@@ -396,12 +402,12 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     )
     mounted = (getattr(route, "app", None) for route in app.routes)
     Sessions.take_over(next(each for each in mounted if isinstance(each, gradio.routes.App)))
+    app.add_middleware(VisitorLimits, uploads=UploadLedger(cache, studio.upload_room))
     app.add_middleware(
         Access,
         accounts=studio.accounts,
         keys=studio.keys,
         on_page=page_seen.set,
-        uploaded_bytes=lambda: uploaded_bytes(studio.home),
         allowed_origins=studio.options.allowed_origins,
         root_path=root_path,
     )

@@ -256,12 +256,26 @@ def test_guest_paints_with_a_model_that_the_host_has_downloaded(tmp_path, twin_h
     assert "only the host" in sentence(again)
 
 
-def test_uploads_stop_when_too_many_wait(studio, visitor, monkeypatch):
-    guest, url = visitor("guest"), "/gradio_api/upload"
-    assert guest.post(url, files={"files": ("a.png", b"1234")}).status_code == 200
-    monkeypatch.setattr("studio.access.MAX_WAITING_BYTES", 3)
-    answer = guest.post(url, files={"files": ("b.png", b"1234")})
-    assert answer.status_code == 429
-    assert "4 bytes" in sentence(answer)
+def test_a_guest_s_uploads_stop_at_the_quota_before_they_are_written(studio, visitor):
+    running, url = studio[0], "/gradio_api/upload"
+    one, other = visitor("guest"), visitor("guest")
+    quota = running.settings.current.guest_quota_mb
+    running.settings.change(guest_quota_mb=10)
+    try:
+        for name in ("a.png", "b.png"):
+            assert one.post(url, files={"files": (name, bytes(4_000_000))}).status_code == 200
+        before = set((running.home / "cache").rglob("*"))
+        answer = one.post(url, files={"files": ("c.png", bytes(4_000_000))})
+        assert answer.status_code == 429
+        assert "There is room for 2" in sentence(answer)
+        assert set((running.home / "cache").rglob("*")) == before
+        assert one.post("/api/v1/loras", content=bytes(4_000_000)).status_code == 429
+        assert other.post(url, files={"files": ("d.png", bytes(4_000_000))}).status_code == 200
+    finally:
+        running.settings.change(guest_quota_mb=quota)
+
+
+def test_an_upload_beyond_every_limit_is_refused(visitor, monkeypatch):
     monkeypatch.setattr("studio.access.MAX_LARGE_UPLOAD_BYTES", 100)
-    assert guest.post(url, files={"files": ("c.png", bytes(200))}).status_code == 413
+    answer = visitor("host").post("/gradio_api/upload", files={"files": ("c.png", bytes(200))})
+    assert answer.status_code == 413

@@ -42,7 +42,6 @@ def studio(accounts=(), origins=(PAGE,), base: str = "http://127.0.0.1:7860") ->
         Accounts(b"secret" * 8, accounts),
         _Keys(),
         on_page=lambda: None,
-        uploaded_bytes=lambda: 0,
         allowed_origins=origins,
     )
     return TestClient(guarded, base_url=base)

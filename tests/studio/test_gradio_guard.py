@@ -215,9 +215,7 @@ def test_what_is_neither_picture_nor_script_of_ours_is_saved_instead_of_shown():
     async def careless(scope, receive, send) -> None:
         await HTMLResponse("<script>alert(1)</script>")(scope, receive, send)
 
-    app = Access(
-        careless, Accounts(b"x" * 32), keys=None, on_page=lambda: None, uploaded_bytes=lambda: 0
-    )
+    app = Access(careless, Accounts(b"x" * 32), keys=None, on_page=lambda: None)
     answer = TestClient(app, base_url="http://localhost").get("/api/v1/later")
     assert answer.headers["content-disposition"] == "attachment"
     assert answer.headers["content-security-policy"].startswith("default-src 'none'; sandbox")

@@ -1,0 +1,139 @@
+"""Whose uploads are on the disk and on their way, so that nobody's fill it or keep others' out.
+
+Room is reserved before anything is written. What nobody waits for any more goes: a file that a tab
+has read, and the half of one whose line has broken.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.errors import Busy
+from studio.home import readable_bytes
+
+if TYPE_CHECKING:
+    from studio.accounts import Owner
+
+MAX_WAITING_FILES = 300  # of one owner: no tab takes more at a time
+MAX_WAITING_BYTES = 2_000_000_000  # of one owner who is no guest
+FREE_BYTES = 500_000_000  # of the disk stay free for pictures and the database
+
+
+class Reservation:
+    """Room for one upload that is on its way."""
+
+    def __init__(self, ledger: UploadLedger, owner: Owner) -> None:
+        self._ledger, self._owner = ledger, owner
+        self.reserved = self.arrived = 0
+
+    def grow(self, size: int) -> None:
+        """Reserves room for ``size`` bytes in all; raises Busy where there is none."""
+        if size > self.reserved:
+            self._ledger._reserve(self._owner, size - self.reserved)
+            self.reserved = size
+
+    def take(self, count: int) -> None:
+        """Counts bytes that have arrived; raises Busy where nobody has said that they would."""
+        self.arrived += count
+        self.grow(self.arrived)
+
+
+class UploadLedger:
+    """Knows every upload of the page that no tab has taken yet, and who sends one now.
+
+    Args:
+        folder: where Gradio keeps uploads.
+        room: how many bytes an owner may still bring in, what is on the disk already counted; None
+            for no limit of the owner's own.
+    """
+
+    def __init__(self, folder: Path, room: Callable[[Owner], int | None]) -> None:
+        self._folder, self._room = folder, room
+        self._lock = threading.Lock()
+        self._files: dict[str, set[Path]] = {}  # owner id → what has arrived
+        self._reserved: Counter[str] = Counter()
+        self._on_their_way = 0
+
+    def waiting(self, owner_id: str) -> tuple[int, int]:
+        """Number and bytes of an owner's files that have arrived and not been taken yet."""
+        sizes: list[int] = []
+        for path in list(self._files.get(owner_id, ())):
+            try:
+                sizes.append(path.stat().st_size)
+            except OSError:  # a tab has taken it
+                with self._lock:
+                    self._files.get(owner_id, set()).discard(path)
+        return len(sizes), sum(sizes)
+
+    @contextmanager
+    def receiving(self, owner: Owner, announced: int) -> Iterator[Reservation]:
+        """Room for an upload inside; what has come of one that breaks off is deleted.
+
+        Args:
+            announced: its length as its sender says, 0 where that is not said.
+
+        Raises:
+            Busy: there is no room.
+        """
+        reservation = Reservation(self, owner)
+        reservation.grow(announced)
+        with self._lock:
+            self._on_their_way += 1
+        try:
+            yield reservation
+        finally:
+            with self._lock:
+                self._on_their_way -= 1
+                self._reserved[owner.id] -= reservation.reserved
+                if not self._reserved[owner.id]:
+                    del self._reserved[owner.id]
+                if not self._on_their_way:
+                    self._sweep()
+
+    def enter(self, owner: Owner, paths: list[Path]) -> None:
+        """Notes the files that have arrived of an upload."""
+        with self._lock:
+            self._files.setdefault(owner.id, set()).update(paths)
+
+    def _reserve(self, owner: Owner, size: int) -> None:
+        count, waiting = self.waiting(owner.id)
+        if count >= MAX_WAITING_FILES:
+            raise Busy(
+                "{count} of your files have been uploaded and not been used yet; {limit} are "
+                "allowed. Use or remove some first.",
+                count=count,
+                limit=MAX_WAITING_FILES,
+            )
+        room = self._room(owner)
+        limit = MAX_WAITING_BYTES if room is None else max(0, min(room, MAX_WAITING_BYTES))
+        with self._lock:
+            free = shutil.disk_usage(self._folder.parent).free - self._reserved.total()
+            if free - size < FREE_BYTES:
+                raise Busy(
+                    "The disk of this studio is nearly full, and {size} more do not fit. The host "
+                    "can make room by “Clean up” in the settings.",
+                    size=readable_bytes(size),
+                )
+            taken = waiting + self._reserved[owner.id]
+            if taken + size > limit:
+                raise Busy(
+                    "There is room for {room} more of yours, and this upload has {size}. Delete "
+                    "some pictures, photos or LoRAs first, or wait for other uploads to end.",
+                    room=readable_bytes(max(0, limit - taken)),
+                    size=readable_bytes(size),
+                )
+            self._reserved[owner.id] += size
+
+    def _sweep(self) -> None:
+        """Deletes what uploads have left that broke off: no upload is on its way now."""
+        for path in self._folder.glob("tmp*"):
+            if path.is_file():
+                with contextlib.suppress(OSError):
+                    path.unlink()

@@ -1,0 +1,198 @@
+"""What one visitor may ask for at the same time, so that a crowd of one keeps nobody else waiting.
+
+The limits are far above what a person's open tabs ask for. Beyond them the answer is 429, at once.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio.to_thread
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pipelines.errors import Busy, UserError
+from studio import gradio_guard
+from studio.access import API, LARGE_UPLOADS, TABLE_UPLOADS, UPLOADS
+from studio.accounts import Owner
+from studio.i18n import language_of, translate
+from studio.replies import error_body, status_of
+from studio.upload_ledger import Reservation, UploadLedger
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """A kind of answers that stay open.
+
+    Attributes:
+        paths: where they are asked for.
+        limit: how many of them an owner may have open.
+        refuse: the error for one more than that many.
+    """
+
+    paths: re.Pattern[str]
+    limit: int
+    refuse: Callable[[int], UserError]
+
+
+STREAMS = (
+    Streams(
+        re.compile(rf"{gradio_guard.PREFIX}/(heartbeat/\w+|queue/data)"),
+        120,  # two a page
+        lambda count: Busy(
+            "You have {count} pages of this studio open or at work; more are not served. "
+            "Close some.",
+            count=count,
+        ),
+    ),
+    Streams(
+        re.compile(rf"{API}/(jobs|chats)/[^/]+/events"),
+        30,
+        lambda count: Busy(
+            "You have {count} event streams open; more are not served. Close some.", count=count
+        ),
+    ),
+)
+# A page that opens sends about twenty events, one whose sliders are moved ten a second.
+EVENT = re.compile(rf"{gradio_guard.PREFIX}/queue/join")
+EVENTS_AT_ONCE, EVENTS_PER_SECOND = 400, 30.0
+REMEMBERED = 2000  # owners
+MAX_ANSWER_BYTES = 1_000_000  # paths of a thousand files
+
+
+class Allowance:
+    """Lets each owner do something many times at once, and then at a steady pace.
+
+    Args:
+        at_once: how many times without a pause.
+        per_second: how fast that fills up again.
+    """
+
+    def __init__(
+        self, at_once: int, per_second: float, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._at_once, self._per_second, self._now = at_once, per_second, now
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()  # (left, as of when)
+
+    def take(self, owner_id: str) -> bool:
+        """Whether the owner may do it once more now; if so, it counts."""
+        now = self._now()
+        left, since = self._left.pop(owner_id, (float(self._at_once), now))
+        left = min(float(self._at_once), left + (now - since) * self._per_second)
+        allowed = left >= 1.0
+        self._left[owner_id] = (left - allowed, now)
+        while len(self._left) > REMEMBERED:
+            self._left.popitem(last=False)
+        return allowed
+
+
+class VisitorLimits:
+    """ASGI middleware, inside of what knows the sender: holds each owner to the limits.
+
+    Args:
+        app: what is protected.
+        uploads: where room for uploads is reserved.
+    """
+
+    def __init__(self, app: ASGIApp, uploads: UploadLedger) -> None:
+        self.app, self.uploads = app, uploads
+        self._open: Counter[tuple[str, str]] = Counter()  # streams by owner id and path
+        self._events = Allowance(EVENTS_AT_ONCE, EVENTS_PER_SECOND)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        owner: Owner | None = scope.get("state", {}).get("owner")
+        if scope["type"] != "http" or owner is None:
+            await self.app(scope, receive, send)
+            return
+        path = scope["path"]
+        try:
+            if EVENT.fullmatch(path) and not self._events.take(owner.id):
+                raise Busy("Your pages ask for more than {count} things a second. Wait a moment.",
+                           count=round(EVENTS_PER_SECOND))  # fmt: skip
+            for streams in STREAMS:
+                if streams.paths.fullmatch(path):
+                    await self._stream(owner, streams, scope, receive, send)
+                    return
+            if scope["method"] == "POST" and _is_upload(path):
+                await self._upload(owner, scope, receive, send)
+                return
+        except UserError as error:
+            await _refusal(HTTPConnection(scope), error)(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+    async def _stream(
+        self, owner: Owner, streams: Streams, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        key = (owner.id, streams.paths.pattern)
+        if self._open[key] >= streams.limit:
+            raise streams.refuse(self._open[key])
+        self._open[key] += 1
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self._open[key] -= 1
+            if not self._open[key]:
+                del self._open[key]
+
+    async def _upload(self, owner: Owner, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = HTTPConnection(scope).headers
+        length = headers.get("content-length", "")
+        announced = int(length) if length.isdecimal() else 0
+        room = self.uploads.receiving(owner, announced)
+        reservation = await anyio.to_thread.run_sync(room.__enter__)
+        answer = _Answer(send)
+        try:
+            language = language_of(headers.get("accept-language"))
+            await self.app(scope, _counted(receive, reservation, language), answer.send)
+            if scope["path"] == gradio_guard.UPLOAD and (paths := answer.paths()):
+                self.uploads.enter(owner, paths)
+        finally:
+            room.__exit__(None, None, None)
+
+
+class _Answer:
+    """Passes an answer on, and remembers the paths that Gradio answers an upload with."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._status, self._body = 0, b""
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+        elif message["type"] == "http.response.body" and len(self._body) < MAX_ANSWER_BYTES:
+            self._body += message.get("body", b"")
+        await self._send(message)
+
+    def paths(self) -> list[Path]:
+        return [Path(each) for each in json.loads(self._body)] if self._status == 200 else []
+
+
+def _counted(receive: Receive, reservation: Reservation, language: str) -> Receive:
+    async def counted() -> Message:
+        message = await receive()
+        try:
+            reservation.take(len(message.get("body", b"")))
+        except UserError as error:
+            raise HTTPException(status_of(error), translate(error.message, language)) from None
+        return message
+
+    return counted
+
+
+def _refusal(connection: HTTPConnection, error: UserError) -> JSONResponse:
+    language = language_of(connection.headers.get("accept-language"))
+    return JSONResponse(error_body(error, language), status_code=status_of(error))
+
+
+def _is_upload(path: str) -> bool:
+    return any(each.fullmatch(path) for each in (UPLOADS, LARGE_UPLOADS, TABLE_UPLOADS))

@@ -1,0 +1,164 @@
+"""What one visitor may ask for at the same time, and whose uploads lie where."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from pipelines.errors import Busy
+from studio import upload_ledger, visitor_limits
+from studio.accounts import Owner
+from studio.upload_ledger import UploadLedger
+from studio.visitor_limits import Allowance, VisitorLimits
+
+ADA, BOB = Owner("ada", "ada", False), Owner("bob", "bob", False)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    (tmp_path / "cache").mkdir()
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def ledger(folder) -> UploadLedger:
+    return UploadLedger(folder, lambda owner: 100)
+
+
+def arrived(folder: Path, name: str, size: int) -> Path:
+    path = folder / name
+    path.write_bytes(bytes(size))
+    return path
+
+
+def test_what_is_on_its_way_and_what_waits_take_room_together(ledger, folder):
+    ledger.enter(ADA, [arrived(folder, "a", 40)])
+    with ledger.receiving(ADA, 50):
+        with pytest.raises(Busy, match="room for 10 bytes more"), ledger.receiving(ADA, 11):
+            pass
+        with ledger.receiving(ADA, 10), ledger.receiving(BOB, 100):
+            pass
+    with ledger.receiving(ADA, 60):
+        pass
+
+
+def test_a_file_that_a_tab_has_read_gives_its_room_back(ledger, folder):
+    path = arrived(folder, "a", 90)
+    ledger.enter(ADA, [path])
+    assert ledger.waiting("ada") == (1, 90)
+    path.unlink()
+    assert ledger.waiting("ada") == (0, 0)
+    with ledger.receiving(ADA, 100):
+        pass
+
+
+def test_who_announces_less_than_is_sent_is_held_to_the_room_too(ledger):
+    with ledger.receiving(ADA, 0) as upload:
+        for _ in range(10):
+            upload.take(10)
+        with pytest.raises(Busy):
+            upload.take(10)
+    with ledger.receiving(ADA, 100):  # nothing is left of it
+        pass
+
+
+def test_what_a_broken_upload_has_left_goes_when_none_is_on_its_way(ledger, folder):
+    kept = folder / "0123abc"
+    kept.mkdir()
+    with ledger.receiving(BOB, 10):
+        with ledger.receiving(ADA, 50):
+            arrived(folder, "tmpabc", 30)
+        assert (folder / "tmpabc").exists()  # it might be the other one's
+    assert [path.name for path in folder.iterdir()] == ["0123abc"]
+
+
+def test_files_are_few_and_the_disk_keeps_some_room(ledger, folder, monkeypatch):
+    monkeypatch.setattr(upload_ledger, "MAX_WAITING_FILES", 2)
+    ledger.enter(ADA, [arrived(folder, name, 1) for name in "ab"])
+    with pytest.raises(Busy, match="2 of your files"), ledger.receiving(ADA, 1):
+        pass
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=500_000_009))
+    with ledger.receiving(BOB, 9):
+        pass
+    with pytest.raises(Busy, match="nearly full"), ledger.receiving(BOB, 10):
+        pass
+
+
+def test_an_allowance_fills_up_again_for_each_owner():
+    now = [0.0]
+    allowance = Allowance(3, 2.0, now=lambda: now[0])
+    assert [allowance.take("a") for _ in range(4)] == [True, True, True, False]
+    assert allowance.take("b")
+    now[0] = 1.0
+    assert [allowance.take("a") for _ in range(3)] == [True, True, False]
+    now[0] = 100.0
+    assert [allowance.take("a") for _ in range(4)] == [True, True, True, False]
+
+
+def call(limits: VisitorLimits, path: str, owner: Owner) -> asyncio.Task:
+    """A request; its task answers with the status once the app is done."""
+
+    async def request() -> int:
+        sent = []
+
+        async def send(message) -> None:
+            sent.append(message)
+
+        async def receive() -> dict:
+            return {"type": "http.request", "body": b""}
+
+        scope = {"type": "http", "path": path, "method": "GET", "headers": [],
+                 "state": {"owner": owner}}  # fmt: skip
+        await limits(scope, receive, send)
+        return sent[0]["status"]
+
+    return asyncio.create_task(request())
+
+
+@pytest.mark.parametrize(
+    "path", ["/gradio_api/queue/data", "/gradio_api/heartbeat/abc", "/api/v1/jobs/x/events"]
+)
+def test_streams_of_one_owner_are_limited_and_others_are_not_kept_out(monkeypatch, path: str):
+    streams = tuple(replace(each, limit=2) for each in visitor_limits.STREAMS)
+    monkeypatch.setattr(visitor_limits, "STREAMS", streams)
+
+    async def test() -> None:
+        closed = asyncio.Event()
+
+        async def stream(scope, receive, send) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await closed.wait()
+
+        limits = VisitorLimits(stream, uploads=None)
+        opened = [call(limits, path, ADA) for _ in range(2)]
+        await asyncio.sleep(0)
+        assert await call(limits, path, ADA) == 429
+        opened.append(call(limits, path, BOB))
+        await asyncio.sleep(0)
+        closed.set()
+        assert await asyncio.gather(*opened) == [200] * 3
+        assert await call(limits, path, ADA) == 200
+        assert not limits._open
+
+    asyncio.run(test())
+
+
+def test_events_of_one_owner_are_limited(monkeypatch):
+    monkeypatch.setattr(visitor_limits, "EVENTS_AT_ONCE", 2)
+    monkeypatch.setattr(visitor_limits, "EVENTS_PER_SECOND", 0.0)
+
+    async def test() -> None:
+        async def app(scope, receive, send) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+
+        limits = VisitorLimits(app, uploads=None)
+        path = "/gradio_api/queue/join"
+        assert [await call(limits, path, ADA) for _ in range(3)] == [200, 200, 429]
+        assert await call(limits, path, BOB) == 200
+
+    asyncio.run(test())
