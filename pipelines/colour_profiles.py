@@ -43,6 +43,8 @@ _D50 = np.array([0.9642, 1.0, 0.8249])
 # IEC 61966-2-1 as an ICC parametric curve of type 3: gamma, a, b, c, d.
 _SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
 
+# ImportError: a Pillow that was built without Little CMS.
+_UNREADABLE = (ImageCms.PyCMSError, OSError, ValueError, TypeError, ImportError)
 _BASE_MODES = {"1": "L", "L": "L", "LA": "L", "CMYK": "CMYK"}
 _MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # colour space of a profile → Pillow's mode
 
@@ -73,7 +75,7 @@ def to_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
         )
         if _changes(transform, mode):
             return ImageCms.applyTransform(picture.convert(mode), transform)
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+    except _UNREADABLE:
         pass
     return picture.convert("RGB")
 
@@ -82,7 +84,7 @@ def _mode_of(profile: bytes) -> str | None:
     try:
         opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         return _MODES.get(opened.profile.xcolor_space.strip())
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+    except _UNREADABLE:
         return None
 
 

@@ -302,7 +302,8 @@ def _unit(facts: Mapping[str, str], control: ControlCatalog, own: bool) -> dict[
     unit = _within_bounds(ControlUnit, unit, {"picture": NO_PICTURE, "model": ""})
     name, meant = facts.get("Module", ""), {}
     if not own:
-        name, meant = _MODULES.get(name, (name, {}))
+        bare = name.partition(" (")[0]  # "depth_leres (LeRes depth estimation)"
+        name, meant = _MODULES.get(name) or _MODULES.get(bare) or (bare, {})
     if name in registry.ANNOTATORS:
         module = registry.get(name)
         values = meant | _values(module, facts, own)

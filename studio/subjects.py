@@ -317,9 +317,14 @@ class Subjects:
                 if caption is None:
                     return Outcome(shown, photo=subject.add(name, content))
                 own = subject.caption_from(caption, words_of_folder(name))
-                return Outcome(
-                    shown, subject.add(name, content, own), note=_captioned(caption, own)
-                )
+                note = _captioned(caption, own)
+                try:
+                    return Outcome(shown, subject.add(name, content, own), note=note)
+                except kept.SamePhoto as same:
+                    if same.photo.caption != kept.FIRST_CAPTION:  # somebody has written it
+                        raise
+                    subject.change_photo(same.photo.id, own)
+                    return Outcome(shown, refusal=same.message, note=note)
         except UserError as error:
             return Outcome(shown, refusal=error.message)
 

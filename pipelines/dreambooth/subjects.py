@@ -130,6 +130,16 @@ class Photo:
         return cls(**{**data, "focus": focus, "facts": facts, "folder": folder})
 
 
+class SamePhoto(BadRequest):
+    """A photo that the subject has already.
+
+    Attributes:
+        photo: the one that is here.
+    """
+
+    photo: Photo
+
+
 @dataclass(slots=True)
 class Subject:
     """A subject and its photos. Changes are written at once; one writer at a time.
@@ -239,15 +249,18 @@ class Subject:
             caption: of it.
 
         Raises:
-            BadRequest: it is no such file, too large, too small, damaged, here already, or one
-                photo too many; one sentence says which.
+            SamePhoto: it is here already.
+            BadRequest: it is no such file, too large, too small, damaged, or one photo too many;
+                one sentence says which.
         """
         check_room(len(self.photos))
         picture = open_photo(data)
         facts = facts_of(picture)
         for other in self.photos:
             if other.facts.digest == facts.digest:
-                raise BadRequest("The same photo is here already, as {name}.", name=other.name)
+                same = SamePhoto("The same photo is here already, as {name}.", name=other.name)
+                same.photo = other
+                raise same
         content = encoded(picture)
         photo = Photo(
             id=secrets.token_hex(16),

@@ -158,6 +158,8 @@ def test_every_shipped_model_comes_back_by_the_name_that_it_has_elsewhere(contro
         ("scribble_xdog", "scribble", {}),
         ("t2ia_sketch_pidi", "sketch_pidinet", {}),
         ("shuffle", "shuffle", {}),
+        ("canny (Canny edges)", "canny", {"low": 50, "high": 90}),
+        ("softedge_hedsafe (软边缘）", "softedge_hed", {"safe": True}),
     ],
 )
 def test_modules_of_the_extension_are_read_as_what_reads_the_same(

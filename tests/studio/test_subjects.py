@@ -171,6 +171,18 @@ def test_captions_beside_photos_become_theirs_and_what_is_no_photo_is_said(desk,
     }
 
 
+def test_a_photo_that_is_here_already_takes_the_caption_that_it_lacks(desk, mine):
+    files = [("again.png", encoded(scene())), ("again.txt", b"ohwx cat asleep")]
+    (outcome,) = desk.add(ANN, mine.id, *files)
+    assert "here already, as one.png" in str(outcome.refusal)
+    assert str(outcome.note) == "Its caption was taken over: “[trigger] asleep”."
+    assert desk.subjects.get(ANN, mine.id).photos[0].caption == "[trigger] asleep"
+    files[1] = ("again.txt", b"something else")
+    (outcome,) = desk.add(ANN, mine.id, *files)
+    assert outcome.note is None
+    assert desk.subjects.get(ANN, mine.id).photos[0].caption == "[trigger] asleep"
+
+
 def test_a_caption_that_comes_later_finds_its_photo(desk, mine):
     (outcome,) = desk.add(ANN, mine.id, ("one.txt", b"a cat sits"))
     assert str(outcome.note) == "Its caption was taken over: “a [trigger] sits”."
