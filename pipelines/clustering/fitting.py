@@ -154,11 +154,17 @@ def _estimate(
     try:
         labels = estimator.fit_predict(X)
     except ValueError as error:  # what depends on the points it can say only now
+        if algorithm.name == "mixture":
+            raise BadRequest(
+                "{algorithm} cannot cluster these points with these settings: a component has "
+                "collapsed, so that it has no width in some direction. Ask for fewer clusters, "
+                "raise the regularisation, or scale the data.",
+                algorithm=algorithm.title,
+            ) from error
         raise BadRequest(
-            "{algorithm} cannot cluster these points with these settings ({reason}). Change the "
-            "settings, or scale the data.",
+            "{algorithm} cannot cluster these points with these settings. Change the settings, or "
+            "scale the data.",
             algorithm=algorithm.title,
-            reason=str(error).strip().split("\n")[0].rstrip(".")[:200],
         ) from error
     found = {"labels": labels, "model": {}, **_DETAILS.get(algorithm.name, _nothing)(estimator, X)}
     _look_for_trouble(algorithm, estimator, params, labels, notes)

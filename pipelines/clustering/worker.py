@@ -39,6 +39,7 @@ except ImportError:  # Windows: there the pool alone looks at the memory
 
 DISK_FULL = 28  # what it ends with where there is no room for the outcome
 IDLE_SECONDS = 300.0
+_FOR_A_THREAD = 20_000_000  # bytes that libraries reserve for the threads of each core
 
 
 def main() -> None:
@@ -128,7 +129,7 @@ def _memory_limit(allowed: int):
         yield
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    wanted = held + allowed
+    wanted = held + allowed + _FOR_A_THREAD * (os.cpu_count() or 1)
     if hard != resource.RLIM_INFINITY:
         wanted = min(wanted, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))

@@ -14,12 +14,10 @@ from pipelines.clustering.exporting import (
     centres_csv,
     dialect_of,
     guarded,
-    labels_csv,
-    numbers_csv,
     texts_csv,
 )
 from pipelines.errors import NotFound
-from studio.clustering.reading import write_table_labels
+from studio.clustering.reading import write_point_labels, write_points, write_table_labels
 
 if TYPE_CHECKING:
     from pipelines.clustering.datasets import Dataset
@@ -63,7 +61,7 @@ def write_labels(
             return
     if stored.data.truth is not None:
         further["truth"] = _named(stored.data)
-    labels_csv(path, stored.data, labels, None, further, stop)
+    write_point_labels(path, stored.data, labels, further, stop)
 
 
 def _named(data: Dataset) -> np.ndarray:
@@ -95,4 +93,4 @@ def write_centres(path: Path, found: Clustering, data: ClusterData) -> None:
 
 def write_data(path: Path, data: Dataset, stop: threading.Event | None = None) -> None:
     """The points, each number exactly, under the columns' names, as CSV."""
-    numbers_csv(path, data, stop)
+    write_points(path, data, stop)

@@ -1,4 +1,4 @@
-"""Tables are read in a process of their own: whatever is in them, the studio stands.
+"""Tables are read, and long files written, in a process of their own.
 
 A file of a stranger may unfold into gigabytes or take minutes; the process has a limit on both.
 """
@@ -6,16 +6,19 @@ A file of a stranger may unfold into gigabytes or take minutes; the process has 
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from pipelines.clustering.algorithm import Estimate
-from pipelines.clustering.exporting import labels_csv
+from pipelines.clustering.datasets import Dataset
+from pipelines.clustering.exporting import labels_csv, numbers_csv
 from pipelines.clustering.layout import Reading
 from pipelines.clustering.picking import Picked, Picking, pick
 from pipelines.clustering.running import call
 from pipelines.clustering.tables import Table, look
+from studio.clustering.computing import HERE_NUMBERS
 
 LIMIT_SECONDS = 300.0
 _NEEDED = ("pandas",)
@@ -44,6 +47,50 @@ def picked_apart(table: Table, picking: Picking, stop: threading.Event | None = 
         prepare=_NEEDED,
         limit_seconds=LIMIT_SECONDS,
     )
+
+
+def write_points(path: Path, data: Dataset, stop: threading.Event | None = None) -> None:
+    """:func:`pipelines.clustering.exporting.numbers_csv`; raises as it does, and as
+    :func:`call`. Of many numbers it takes a minute of Python's own time."""
+    if data.X.size <= HERE_NUMBERS:
+        numbers_csv(path, data, stop)
+        return
+    about = replace(data, X=data.X[:0])
+    call(_write_points, {"path": path, "about": about}, stop, X=data.X)
+
+
+def _write_points(X: np.ndarray, path: Path, about: Dataset) -> None:
+    numbers_csv(path, replace(about, X=X))
+
+
+def write_point_labels(
+    path: Path,
+    data: Dataset,
+    labels: np.ndarray,
+    further: dict[str, np.ndarray],
+    stop: threading.Event | None = None,
+) -> None:
+    """:func:`pipelines.clustering.exporting.labels_csv` of points; as :func:`write_points`."""
+    if data.X.size <= HERE_NUMBERS:
+        labels_csv(path, data, labels, None, further, stop)
+        return
+    arguments = {
+        "path": path,
+        "about": replace(data, X=data.X[:0]),
+        "labels": labels,
+        "further": further,
+    }
+    call(_write_point_labels, arguments, stop, X=data.X)
+
+
+def _write_point_labels(
+    X: np.ndarray,
+    path: Path,
+    about: Dataset,
+    labels: np.ndarray,
+    further: dict[str, np.ndarray],
+) -> None:
+    labels_csv(path, replace(about, X=X), labels, None, further)
 
 
 def write_table_labels(
