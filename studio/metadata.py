@@ -26,6 +26,7 @@ from pipelines.errors import BadRequest
 from pipelines.uploads import exif_value, open_upload, parts_of
 from studio.files import write_file
 from studio.foreign_settings import check_length, is_json, read_texts
+from studio.hidden_settings import hidden_texts
 from studio.infotext_units import unit_lines
 
 VERSION = "Atelier 0.1.0"
@@ -210,6 +211,8 @@ def read_settings(data: bytes) -> dict[str, str]:
         )
     texts = {name: text for name, text in picture.info.items() if isinstance(text, str)}
     texts |= _exif_texts(picture)
+    if not texts.keys() & _KEYWORDS:
+        texts |= hidden_texts(picture)
     if (settings := read_texts(texts)) is not None:
         return settings
     for keyword in (CHUNK, _COMMENT):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import time
 
+import numpy as np
 import pytest
 from PIL import Image
 from PIL.ExifTags import IFD, Base
@@ -183,6 +185,36 @@ def test_novelai_is_read():
     assert (read["prompt"], read["negative_prompt"]) == ("1girl, mug", "lowres")
     assert (read["CFG scale"], read["Size"], read["Sampler"]) == ("5", "832x1216", "Euler a")
     assert (read["Schedule type"], read["Software"]) == ("Karras", "NovelAI")
+
+
+def hidden(text: str, packed: bool, size=(40, 30), claimed: int | None = None) -> bytes:
+    """A PNG with a text in the lowest bits of its transparency, down the columns."""
+    body = gzip.compress(text.encode()) if packed else text.encode()
+    head = b"stealth_pngcomp" if packed else b"stealth_pnginfo"
+    length = 8 * len(body) if claimed is None else claimed
+    bits = np.unpackbits(np.frombuffer(head + length.to_bytes(4, "big") + body, np.uint8))
+    alpha = np.full(size[0] * size[1], 254, np.uint8)
+    alpha[: len(bits)] |= bits[: len(alpha)]
+    picture = Image.new("RGBA", size, (9, 9, 9, 255))
+    picture.putalpha(Image.fromarray(alpha.reshape(size).T))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_settings_in_the_transparency_are_read():
+    comment = json.dumps({"steps": 28, "seed": 5, "scale": 5.0, "uc": "lowres", "sampler": "ddim"})
+    texts = {"Description": "1girl", "Software": "NovelAI", "Source": "SDXL", "Comment": comment}
+    read = read_settings(hidden(json.dumps(texts), packed=True, size=(80, 60)))
+    assert (read["prompt"], read["Seed"], read["Software"]) == ("1girl", "5", "NovelAI")
+    for packed in (False, True):
+        read = read_settings(hidden(f"a mug\n{FACTS}", packed))
+        assert (read["prompt"], read["Steps"]) == ("a mug", "20")
+    assert read_settings(hidden("", packed=True, claimed=2**32 - 1)) == {}
+    assert read_settings(hidden("[1]", packed=False)) == {}
+    bomb = hidden("x" * 50_000_000, packed=True, size=(900, 700))
+    with pytest.raises(BadRequest, match="2000000 characters; at most 200000"):
+        read_settings(bomb)
 
 
 def test_draw_things_is_read():
