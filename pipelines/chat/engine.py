@@ -62,7 +62,7 @@ def run(
 
         events = _after_spaces(Remote(entry).answer(request, stop), spaces)
         if isinstance(request, CompletionRequest) and request.echoes_text:
-            events = _behind(request.prompt, events)
+            events = _put_prompt_first(request.prompt, events)
         more: dict[str, Any] = {"not_sent": ", ".join(not_sent)} if not_sent else {}
         if "seed" in entry.omit_fields:
             more["seed"] = None
@@ -248,7 +248,7 @@ def _echo(
     yield Words(text, 0, tuple(odds))
 
 
-def _behind(
+def _put_prompt_first(
     prompt: str, events: Iterator[Reading | Words | Finished]
 ) -> Iterator[Reading | Words | Finished]:
     """The events with the prompt before them, once there are any."""

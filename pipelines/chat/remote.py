@@ -22,7 +22,14 @@ from pipelines.chat.catalog import ChatEntry
 from pipelines.chat.context import ContextExceeded
 from pipelines.chat.events import Finished, Reading, Words
 from pipelines.chat.hanging_up import hung_up_at
-from pipelines.chat.remote_answers import SHOWN, AnswerReader, error_in, objects, parsed, words_of
+from pipelines.chat.remote_answers import (
+    SHOWN,
+    AnswerReader,
+    error_in,
+    objects,
+    parse_json,
+    words_of,
+)
 from pipelines.chat.remote_fields import NEEDED, body_for
 from pipelines.chat.requests import ChatRequest, CompletionRequest
 from pipelines.chat.server_sent_events import MAX_EVENT_BYTES, TooLong, read_events
@@ -132,7 +139,7 @@ class Remote:
                 "The server of {model} cannot be reached ({reason}). Start it, or correct the url "
                 "in the model's file.",
                 model=self.entry.title,
-                reason=_why(error),
+                reason=_reason(error),
             ) from error
         except TooLong as error:
             raise Unavailable(
@@ -154,8 +161,8 @@ class Remote:
                 break
         chunks = itertools.chain([begin], chunks)
         if begin.lstrip().startswith(_WHOLE):
-            text = _joined(chunks, MAX_EVENT_BYTES)
-            is_json, data = parsed(text)
+            text = _read_text(chunks, MAX_EVENT_BYTES)
+            is_json, data = parse_json(text)
             if not is_json or not objects(data):
                 raise self._not_the_protocol(text)
             found = objects(data)
@@ -173,7 +180,7 @@ class Remote:
             if text == "[DONE]":
                 reader.reason = reader.reason or "stop"
                 return
-            is_json, data = parsed(text)
+            is_json, data = parse_json(text)
             if event.kind == "error":
                 raise self._error(data if is_json else text, 500)
             if not is_json:
@@ -215,8 +222,8 @@ class Remote:
                 model=self.entry.title,
                 address=_address(response.headers.get("location", "")),
             )
-        text = _joined(response.iter_bytes(), MAX_ERROR_BYTES)
-        is_json, data = parsed(text)
+        text = _read_text(response.iter_bytes(), MAX_ERROR_BYTES)
+        is_json, data = parse_json(text)
         return self._error(data if is_json else text, status, body)
 
     def _error(self, error: Any, status: int, body: Mapping[str, Any] | None = None) -> UserError:
@@ -272,7 +279,7 @@ class Remote:
         )
 
 
-def _joined(chunks: Iterable[bytes], limit: int) -> str:
+def _read_text(chunks: Iterable[bytes], limit: int) -> str:
     """The beginning of what comes, as a text."""
     found, size = [], 0
     for chunk in chunks:
@@ -282,7 +289,7 @@ def _joined(chunks: Iterable[bytes], limit: int) -> str:
     return b"".join(found)[:limit].decode("utf-8", "replace").removeprefix("\ufeff")
 
 
-def _why(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """Why a connection failed, as the system or the other side says it."""
     if isinstance(error, httpx.TimeoutException):
         return f"it did not take the connection within {CONNECT_SECONDS:.0f} seconds"

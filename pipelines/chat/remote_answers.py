@@ -218,7 +218,7 @@ def _plain(text: str) -> str:
     return re.sub(r"<[^<>]*+>?", " ", text)
 
 
-def parsed(text: str) -> tuple[bool, Any]:
+def parse_json(text: str) -> tuple[bool, Any]:
     """Whether ``text`` is JSON, and what it holds."""
     try:
         return True, json.loads(text)

@@ -22,7 +22,7 @@ def arrangements(messages: Sequence[ChatMessage]) -> Iterator[Sequence[ChatMessa
     folded = _fold_instructions(given)
     if folded != given:
         yield folded
-    joined = _in_turns(folded)
+    joined = _alternate(folded)
     if joined != folded:
         yield joined
 
@@ -36,7 +36,7 @@ def _fold_instructions(messages: list[ChatMessage]) -> list[ChatMessage]:
         if message.role == "system":
             waiting.append(message)
         elif message.role == "user" and waiting:
-            result.append(_joined("user", [*waiting, message]))
+            result.append(_join("user", [*waiting, message]))
             waiting = []
         else:
             _put_before_answer(result, waiting)
@@ -52,23 +52,23 @@ def _put_before_answer(result: list[ChatMessage], waiting: list[ChatMessage]) ->
         return
     if result and result[-1].role == "user":
         waiting = [result.pop(), *waiting]
-    result.append(_joined("user", waiting))
+    result.append(_join("user", waiting))
 
 
-def _in_turns(messages: list[ChatMessage]) -> list[ChatMessage]:
+def _alternate(messages: list[ChatMessage]) -> list[ChatMessage]:
     result: list[ChatMessage] = []
     for at, message in enumerate(messages):
         is_last = at == len(messages) - 1
         if message.role == "assistant" and not message.content.strip() and not is_last:
             continue
         if result and result[-1].role == message.role:
-            result[-1] = _joined(message.role, [result[-1], message])
+            result[-1] = _join(message.role, [result[-1], message])
         else:
             result.append(message)
     return result
 
 
-def _joined(role: str, messages: Sequence[ChatMessage]) -> ChatMessage:
+def _join(role: str, messages: Sequence[ChatMessage]) -> ChatMessage:
     content = "\n\n".join(message.content for message in messages)
     # Not checked: together they may be longer than one message may be.
     return ChatMessage.model_construct(role=role, content=content)

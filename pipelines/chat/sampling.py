@@ -64,7 +64,7 @@ def reshape(
     return odds if ids is None else torch.zeros_like(scores).scatter_(0, ids, odds)
 
 
-def biased(logits: torch.Tensor, biases: Mapping[int, float]) -> torch.Tensor:
+def add_biases(logits: torch.Tensor, biases: Mapping[int, float]) -> torch.Tensor:
     """The logits (V,) with ``biases`` added to those of some tokens, by their ids, as float32."""
     import torch
 

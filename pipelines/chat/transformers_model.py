@@ -139,7 +139,7 @@ class TransformersModel:
     ) -> Iterator[Reading | Words | Finished]:
         import torch
 
-        from pipelines.chat.sampling import biased, draw, reshape
+        from pipelines.chat.sampling import add_biases, draw, reshape
 
         start = time.perf_counter()
         room = self.context_length - len(prompt)
@@ -168,7 +168,7 @@ class TransformersModel:
             if stop.is_set():
                 raise Stopped
             said = ids if window is None else ids[-window:]
-            odds = reshape(biased(logits, request.logit_bias), request, said, **penalties)
+            odds = reshape(add_biases(logits, request.logit_bias), request, said, **penalties)
             token = draw(odds, random)
             ids.append(token)
             if token in self._ends:

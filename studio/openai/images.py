@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 KIND = "text_to_image"
 LOOK_SECONDS = 0.5  # between two looks at a job, should nobody tell that it has ended
 _SIZE = re.compile(r"(\d{1,6})[xX×](\d{1,6})")
+# Fields that would be ignored to the caller's harm, and their values that ask for nothing.
+_UNSUPPORTED = {
+    "background": ("auto", "opaque"),
+    "partial_images": (0,),
+    "output_compression": (100,),
+}
 _SAME = ("prompt", "model", "negative_prompt", "seed", "steps", "guidance", "sampler")
 
 
@@ -60,6 +66,9 @@ def request_of(body: Mapping[str, Any]) -> dict[str, Any]:
     if form.output_format != "png":
         raise Invalid("Pictures are PNG here; {kind} is not made.", kind=form.output_format[:40],
                       param="output_format")  # fmt: skip
+    for name, neutral in _UNSUPPORTED.items():
+        if given.get(name) not in (None, *neutral):
+            raise Invalid("{field} cannot be followed here. Leave it out.", field=name, param=name)
     if form.stream:
         raise Invalid("Pictures are not streamed. Leave stream out.", param="stream")
     if "prompt" not in given:

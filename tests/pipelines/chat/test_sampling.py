@@ -15,7 +15,7 @@ from transformers.generation.logits_process import (
 )
 
 from pipelines.chat.requests import Sampling
-from pipelines.chat.sampling import biased, draw, reshape
+from pipelines.chat.sampling import add_biases, draw, reshape
 
 
 def of(*probabilities: float) -> torch.Tensor:
@@ -188,6 +188,6 @@ def test_penalties_come_after_the_one_on_repetition():
 
 def test_a_bias_is_added_to_its_token_alone():
     logits = torch.tensor([1.0, 2.0, 3.0])
-    assert biased(logits, {2: -100, 0: 1.5}).tolist() == [2.5, 2, -97]
-    assert biased(logits.bfloat16(), {}).dtype == torch.float32
+    assert add_biases(logits, {2: -100, 0: 1.5}).tolist() == [2.5, 2, -97]
+    assert add_biases(logits.bfloat16(), {}).dtype == torch.float32
     assert logits.tolist() == [1, 2, 3]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipelines.chat.requests import MAX_SEED, ChatMessage, ChatRequest, CompletionRequest
-from studio.openai import bodies
+from studio.openai import bodies, images
 from studio.openai.errors import Invalid
 
 ASKED = [{"role": "user", "content": "Who?"}]
@@ -248,3 +248,14 @@ def test_prompts_are_texts_or_tokens():
 def test_biases_reach_the_engine_by_the_tokens_numbers():
     (request,) = bodies.chat({"messages": ASKED, "logit_bias": {"5": -100, "7": 1.5}}).requests
     assert request.logit_bias == {5: -100, 7: 1.5}
+
+
+def test_pictures_are_not_made_otherwise_than_asked_without_a_word():
+    plain = {"prompt": "a red mug", "batch_count": 1}
+    harmless = {"background": "opaque", "partial_images": 0, "quality": "standard", "user": "me",
+                "output_compression": None, "moderation": "auto"}  # fmt: skip
+    assert images.request_of({"prompt": "a red mug", **harmless}) == plain
+    for changes in ({"background": "transparent"}, {"partial_images": 2}):
+        with pytest.raises(Invalid) as caught:
+            images.request_of({"prompt": "a", **changes})
+        assert [caught.value.param] == list(changes)
