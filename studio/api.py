@@ -32,7 +32,7 @@ from studio.chats_api import chats_router
 from studio.clustering.data_api import cluster_data_router
 from studio.clustering.results_api import clusterings_router
 from studio.gallery import day_after
-from studio.http import KEPT, NOT_KEPT, json_object, with_pauses
+from studio.http import KEPT, NOT_KEPT, json_object, list_that_fits, with_pauses
 from studio.i18n import language_of, translate
 from studio.inputs_api import conditions_router, inputs_router
 from studio.job import QUEUED
@@ -88,10 +88,20 @@ def jobs_router(studio: Studio) -> APIRouter:
         return described(job, request)
 
     @routes.get("/jobs")
-    def listed(request: Request, limit: Annotated[int, Query(ge=1, le=200)] = 50) -> dict[str, Any]:
-        """One's own jobs, newest first."""
-        jobs = studio.jobs.list(owner_of(request).id, limit=limit)
-        return {"jobs": [described(job, request) for job in jobs]}
+    def listed(
+        request: Request,
+        limit: Annotated[int, Query(ge=1, le=200)] = 50,
+        before: Annotated[str | None, Query(max_length=100)] = None,
+    ) -> dict[str, Any]:
+        """One's own jobs, newest first, as many as go into an answer of a megabyte.
+
+        ``before`` is the ``next`` of the answer before; ``next`` is null where nothing more can
+        come.
+        """
+        jobs = studio.jobs.list(owner_of(request).id, limit=limit, before=before)
+        shown = list_that_fits(described(job, request) for job in jobs)
+        more = len(shown) < len(jobs) or len(jobs) == limit
+        return {"jobs": shown, "next": shown[-1]["id"] if shown and more else None}
 
     @routes.get("/jobs/{job_id}")
     def one(job_id: str, request: Request) -> dict[str, Any]:
@@ -160,10 +170,9 @@ def pictures_router(studio: Studio) -> APIRouter:
         if before is None and until is not None:
             before = studio.gallery.cursor_at(owner_of(request).id, day_after(until))
         rows = studio.gallery.search(owner_of(request).id, search, limit=limit, before=before)
-        return {
-            "pictures": [picture_json(row) for row in rows],
-            "next": rows[-1].cursor if len(rows) == limit else None,
-        }
+        shown = list_that_fits(map(picture_json, rows))
+        more = len(shown) < len(rows) or len(rows) == limit
+        return {"pictures": shown, "next": rows[len(shown) - 1].cursor if shown and more else None}
 
     @routes.get("/pictures/{picture_id}")
     def one(picture_id: str, request: Request) -> dict[str, Any]:

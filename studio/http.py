@@ -36,6 +36,7 @@ NOT_KEPT = {"Cache-Control": "no-store"}
 KEPT = {"Cache-Control": "private, max-age=86400, immutable"}
 CLOSED = 499  # as web servers note that the client has gone
 WATCH_SECONDS = 0.3
+MAX_LIST_BYTES = 1_000_000
 PIECE = 100_000  # characters that are sent at a time
 MAX_PIECES = 10  # a longer answer is sent while it is made
 
@@ -115,6 +116,17 @@ async def _watch(request: Request, stop: threading.Event) -> None:
     while not await request.is_disconnected():
         await asyncio.sleep(WATCH_SECONDS)
     stop.set()
+
+
+def list_that_fits(items: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The first of ``items`` that take at most a megabyte as JSON, and one at least."""
+    fitting, size = [], 0
+    for item in items:
+        size += len(json.dumps(item))
+        if fitting and size > MAX_LIST_BYTES:
+            break
+        fitting.append(item)
+    return fitting
 
 
 async def with_pauses(values: AsyncGenerator[T, None], seconds: float) -> AsyncIterator[T | None]:

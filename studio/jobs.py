@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import BadRequest, Busy, NotFound, UserError, stored
 from studio.accounts import is_guest
-from studio.job import DONE, QUEUED, RUNNING, Job, job_of
+from studio.job import CANCELLED, DONE, FAILED, QUEUED, RUNNING, Job, job_of
 from studio.waiting import seconds_to_turn, usual_seconds
 from studio.worker import CLOSE_SECONDS, Worker
 
@@ -48,6 +48,8 @@ class Unfinished:
     ending: bool = False
 
 
+# Jobs of one owner that were cancelled or failed, without any picture: to be sent again.
+KEPT_IN_VAIN, KEPT_IN_VAIN_BYTES = 100, 1_000_000
 REMEMBERED = 200  # finished jobs that are looked at for how long each kind takes
 
 
@@ -71,6 +73,7 @@ class Jobs:
     ) -> None:
         self._store, self._gallery, self._settings = store, gallery, settings
         self._kinds = dict(chores or {})
+        self._engines = engines
         self._worker = Worker(
             store, cache, engines, gallery, takes=lambda kind: kind not in self._kinds
         )
@@ -136,8 +139,26 @@ class Jobs:
                 "VALUES (?, ?, ?, ?, ?, ?)",
                 (job_id, owner, kind, request.model_dump_json(), QUEUED, time.time()),
             )
+            self._forget_oldest(connection, owner)
         worker.wake()
         return self.get(owner, job_id)
+
+    def _forget_oldest(self, connection: sqlite3.Connection, owner: str) -> None:
+        """Deletes the owner's oldest jobs that came to nothing, beyond what is worth keeping.
+
+        Somebody who sends and cancels in a loop would fill the disk. What can be gone on with, or
+        has pictures, stays.
+        """
+        resumed = [kind for kind in self._engines if getattr(self._engines[kind], "resumes", False)]
+        connection.execute(
+            "DELETE FROM jobs WHERE number IN (SELECT number FROM (SELECT number, "
+            "ROW_NUMBER() OVER newest AS place, SUM(LENGTH(request)) OVER newest AS size "
+            "FROM jobs WHERE owner = ? AND state IN (?, ?) "
+            "AND kind NOT IN (SELECT value FROM json_each(?)) "
+            "AND NOT EXISTS (SELECT 1 FROM pictures WHERE pictures.job_id = jobs.id) "
+            "WINDOW newest AS (ORDER BY number DESC)) WHERE place > ? OR size > ?)",
+            (owner, CANCELLED, FAILED, json.dumps(resumed), KEPT_IN_VAIN, KEPT_IN_VAIN_BYTES),
+        )
 
     def retry(self, owner: str, job_id: str) -> Job:
         """Queues the same request again, as a new job.
@@ -192,12 +213,19 @@ class Jobs:
             raise NotFound("You have no job {id}.", id=job_id[:60])
         return self._seen(row)
 
-    def list(self, owner: str, kind: str | None = None, limit: int = 50) -> list[Job]:
-        """The owner's jobs, newest first."""
+    def list(
+        self,
+        owner: str,
+        kind: str | None = None,
+        limit: int = 50,
+        before: str | None = None,
+    ) -> list[Job]:
+        """The owner's jobs, newest first; with ``before`` those that are older than that job."""
         rows = self._store.rows(
-            "SELECT * FROM jobs WHERE owner = ?1 AND (?2 IS NULL OR kind = ?2) "
+            "SELECT * FROM jobs WHERE owner = ?1 AND (?2 IS NULL OR kind = ?2) AND (?4 IS NULL "
+            "OR number < (SELECT number FROM jobs WHERE owner = ?1 AND id = ?4)) "
             "ORDER BY number DESC LIMIT ?3",
-            (owner, kind, limit),
+            (owner, kind, limit, before),
         )
         return [self._seen(row) for row in rows]
 

@@ -350,3 +350,24 @@ def test_status_tells_the_device_and_its_models(client: httpx.Client, painted: d
     assert (status["ready"], status["device"]) == (True, "cpu")
     assert 0 < status["memory_free"] <= status["memory_total"]
     assert TINY in {model["name"] for model in status["loaded"]}
+
+
+def test_long_lists_come_in_parts_of_a_megabyte(monkeypatch):
+    from studio import http
+
+    monkeypatch.setattr(http, "MAX_LIST_BYTES", 100)
+    items = [{"words": "x" * size} for size in (10, 20, 80, 10)]
+    assert http.list_that_fits(items) == items[:2]
+    assert http.list_that_fits(items[2:]) == items[2:3]
+    assert http.list_that_fits([]) == []
+
+
+def test_all_jobs_are_found_part_by_part(client: httpx.Client, painted: dict):
+    known = [job["id"] for job in client.get("/api/v1/jobs?limit=200").json()["jobs"]]
+    found, before = [], ""
+    while before is not None:
+        part = client.get(f"/api/v1/jobs?limit=2{before and f'&before={before}'}").json()
+        found += [job["id"] for job in part["jobs"]]
+        before = part["next"]
+    assert found == known
+    assert painted["id"] in found

@@ -392,3 +392,48 @@ def test_many_threads_submit_at_once_and_nothing_is_lost(desk):
     assert len({job.id for job in jobs}) == 20
     assert all(desk.ended(job).state == "done" for job in jobs)
     json.dumps([job.request for job in jobs])
+
+
+def test_jobs_that_came_to_nothing_are_kept_for_a_while_only(desk, monkeypatch):
+    """Else sending and cancelling in a loop would fill the disk."""
+    monkeypatch.setattr("studio.jobs.KEPT_IN_VAIN", 3)
+    theirs = desk.submit(BEN)
+    desk.jobs.cancel(BEN, theirs.id)
+    jobs = []
+    for number in range(6):
+        jobs.append(desk.submit(prompt=str(number)))
+        desk.jobs.cancel(ANN, jobs[-1].id)
+    waiting = desk.submit(prompt="waiting")
+    assert [job.id for job in desk.jobs.list(ANN)] == [each.id for each in (waiting, *jobs[:2:-1])]
+    assert [job.id for job in desk.jobs.list(BEN)] == [theirs.id]
+    monkeypatch.setattr("studio.jobs.KEPT_IN_VAIN_BYTES", 200)
+    desk.jobs.cancel(ANN, desk.submit(prompt="x" * 500).id)
+    desk.submit(prompt="another")
+    assert [job.state for job in desk.jobs.list(ANN)] == ["queued", "queued"]
+
+
+def test_what_can_be_gone_on_with_and_what_has_pictures_stays(desk, monkeypatch):
+    monkeypatch.setattr("studio.jobs.KEPT_IN_VAIN", 0)
+    desk.jobs.start()
+    done = desk.ended(desk.submit())
+    slow = desk.submit(pictures=2, seconds=0.05)
+    wait_until(lambda: len(desk.gallery.of_job(ANN, slow.id)) == 1)
+    desk.jobs.cancel(ANN, slow.id)
+    desk.ended(slow)
+    desk.ended(desk.submit())
+    kept = {job.id: job.state for job in desk.jobs.list(ANN)}
+    assert kept[done.id] == "done"
+    assert kept[slow.id] == "cancelled"
+    desk.draw.resumes = True
+    failed = desk.ended(desk.submit(failure="user"))
+    desk.submit()
+    assert failed.id in {job.id for job in desk.jobs.list(ANN)}
+
+
+def test_jobs_are_listed_page_by_page(desk):
+    jobs = [desk.submit(prompt=str(number)) for number in range(5)]
+    first = desk.jobs.list(ANN, limit=2)
+    assert [job.id for job in first] == [jobs[4].id, jobs[3].id]
+    rest = desk.jobs.list(ANN, limit=9, before=first[-1].id)
+    assert [job.id for job in rest] == [job.id for job in jobs[2::-1]]
+    assert desk.jobs.list(BEN, before=jobs[4].id) == []
