@@ -16,8 +16,10 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
 
 from pipelines.cache import ModelCache
 from pipelines.catalog import Catalog
+from tests.prepared import prepare, prepared_folder
 
 TINY = "tiny-sd1"
+TWIN_SOURCES = ("tests/*twins.py", "tests/tiny_parts.py", "pipelines/diffusion/autoencoder.py")
 
 
 def pytest_collection_finish() -> None:
@@ -28,15 +30,17 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session")
 def twin_folder(tmp_path_factory: pytest.TempPathFactory):
-    """``twin_folder(family)``: the diffusers folder of a family's twin, made once a session."""
-    from tests.twins import make_twin
-
-    made: dict[str, Path] = {}
+    """``twin_folder(family)``: the diffusers folder of a family's twin; treat it as read-only."""
+    kept = prepared_folder("twins", *TWIN_SOURCES)
+    twins = tmp_path_factory.mktemp("twins")
 
     def folder(family: str) -> Path:
-        if family not in made:
-            made[family] = make_twin(family, tmp_path_factory.mktemp("twins") / family)
-        return made[family]
+        if not (twins / family).exists():
+            from tests.twins import make_twin
+
+            made = prepare(kept / family, lambda at: make_twin(family, at))
+            shutil.copytree(made, twins / family)
+        return twins / family
 
     return folder
 

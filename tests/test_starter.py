@@ -22,6 +22,7 @@ from pipelines.events import Picture, Progress
 from pipelines.inputs import keep_input
 from pipelines.loading import Loader
 from pipelines.toybox.vocabulary import HELD_OUT, TRAINED
+from tests.prepared import prepared_folder
 
 STARTER = ASSETS / "starter"
 SKETCH, DEPTH = "starter-controlnet-sketch", "starter-controlnet-depth"
@@ -31,7 +32,12 @@ FEW = {"seed": 5, "steps": 4, "width": 64, "height": 64, "sampler": "Euler a"}
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    return tmp_path_factory.mktemp("home")
+    """An empty home folder but for the networks that earlier runs have converted."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "models").mkdir()
+    converted = prepared_folder("starter", "pipelines/diffusion/**/*.py")
+    (home / "models" / ".openvino").symlink_to(converted, target_is_directory=True)
+    return home
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +110,7 @@ IN_A_NEW_PROCESS = """
 import sys
 from pathlib import Path
 from pipelines.events import Picture
+from tests.prepared import prepared_folder
 from tests.test_starter import FEW, _cache_in, _events
 
 home, file = map(Path, sys.argv[1:])

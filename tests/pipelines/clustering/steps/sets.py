@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-FIFTY = pytest.mark.parametrize("number", range(50))
+# Of each number of columns two sets at once, the others in the long sweeps.
+FIFTY = pytest.mark.parametrize(
+    "number", [*range(8), *(pytest.param(each, marks=pytest.mark.deep) for each in range(8, 50))]
+)
 
 
 def random_set(number: int, least: int = 20, most: int = 150) -> np.ndarray:
