@@ -1,20 +1,23 @@
 """What can go wrong, said so that a person knows what to do.
 
 Every error that a person may see is a :class:`UserError`: its sentence names the value, the limit
-and the remedy. Anything else that is raised is a bug, and its own text is shown as the cause.
+and the remedy. Anything else that is raised is a bug: the log has it whole, and a person is told of
+its cause as far as that can be understood without knowing the program.
 """
 
 from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from pipelines.messages import Message
+
+UNFORESEEN = "{kind}: {reason}"
 
 RequestT = TypeVar("RequestT", bound=BaseModel)
 
@@ -77,6 +80,12 @@ class OutOfMemory(UserError):
     """The device's memory did not suffice; the sentence says what was asked, free and to lower."""
 
 
+def unforeseen(error: BaseException) -> Message:
+    """What to note of an error that nobody has words for; who shows it to a person words it anew
+    (:func:`studio.i18n.translate`)."""
+    return Message(UNFORESEEN, kind=type(error).__name__, reason=str(error))
+
+
 class Stopped(Exception):
     """Raised by an engine that has seen its stop flag; nothing is wrong."""
 
@@ -91,7 +100,7 @@ def validated(model: type[RequestT], data: Any) -> RequestT:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise _sentence(model, error) from None
+        raise _sentence(model, data, error) from None
 
 
 def stored(model: type[RequestT], data: Any) -> RequestT:
@@ -127,25 +136,69 @@ _LIMITS = {
     "finite_number": ("{field} is {value}; it must be a number.", None),
     "missing": ("{field} is missing.", None),
     "extra_forbidden": ("There is no setting called {field}.", None),
+    "too_short": ("{field} cannot be {value}: at least {limit} entries are needed.", "min_length"),
+    "string_too_short": (
+        "{field} cannot be {value}: at least {limit} characters are needed.",
+        "min_length",
+    ),
+    "literal_error": ("{field} cannot be {value}: it must be {limit}.", "expected"),
+    "enum": ("{field} cannot be {value}: it must be {limit}.", "expected"),
+    "union_tag_invalid": ("{field} cannot be {value}: its kind must be {limit}.", "expected_tags"),
+    "union_tag_not_found": ("{field} does not say of which kind it is.", None),
+    "none_required": ("{field} cannot be {value}: it must be left out.", None),
+    "string_unicode": ("{field} cannot be {value}: it holds half a character.", None),
+    **dict.fromkeys(
+        ("string_type", "string_sub_type", "bytes_type"),
+        ("{field} cannot be {value}: it must be text.", None),
+    ),
+    **dict.fromkeys(
+        ("int_type", "int_parsing", "int_from_float", "int_parsing_size"),
+        ("{field} cannot be {value}: it must be a whole number.", None),
+    ),
+    **dict.fromkeys(
+        ("float_type", "float_parsing", "decimal_type", "decimal_parsing"),
+        ("{field} cannot be {value}: it must be a number.", None),
+    ),
+    **dict.fromkeys(
+        ("bool_type", "bool_parsing"),
+        ("{field} cannot be {value}: it must be true or false.", None),
+    ),
+    **dict.fromkeys(
+        ("list_type", "tuple_type", "set_type", "frozen_set_type", "iterable_type"),
+        ("{field} cannot be {value}: it must be a list.", None),
+    ),
+    **dict.fromkeys(
+        ("dict_type", "mapping_type", "model_type", "model_attributes_type", "dataclass_type"),
+        ("{field} cannot be {value}: it must be an object of names and values.", None),
+    ),
+    **dict.fromkeys(
+        ("string_pattern_mismatch", "url_parsing", "url_type", "path_type", "json_invalid"),
+        ("{field} cannot be {value}: it is not written in the form that is needed.", None),
+    ),
 }
 _OTHER = "{field} cannot be {value}: {reason}"
 
 
-def _sentence(model: type[BaseModel], error: ValidationError) -> BadRequest:
+def _sentence(model: type[BaseModel], data: Any, error: ValidationError) -> BadRequest:
     first = error.errors(include_url=False)[0]
-    sentence = _worded(model, first).at(*first["loc"])
+    sentence = bad_value(first, model, data).at(*first["loc"])
     sentence.kind = first["type"]
     return sentence
 
 
-def _worded(model: type[BaseModel], first: Any) -> BadRequest:
+def bad_value(first: Mapping[str, Any], model: type[BaseModel] | None, data: Any) -> BadRequest:
+    """One of pydantic's errors as a sentence, without pydantic's words.
+
+    Args:
+        first: as ``ValidationError.errors()`` has it.
+        model: what ``data`` should be; its titles name the fields.
+    """
     if isinstance(cause := first.get("ctx", {}).get("error"), UserError):
         return BadRequest(cause.message.template, **cause.message.values)
-    path = [str(part) for part in first["loc"]]
-    field = _field_at(model, path)
-    label = (field.title if field and field.title else ".".join(path)) or model.__name__
+    field = _field_at(model, [str(part) for part in first["loc"]])
+    label = field.title if field and field.title else _place(first["loc"], data)
     if first["type"] == "extra_forbidden":
-        label = path[-1]
+        label = str(first["loc"][-1])
     value = first.get("input")
     shown = len(value) if first["type"] in ("string_too_long", "too_long") else _short(value)
     template, limit_key = _LIMITS.get(first["type"], (_OTHER, None))
@@ -153,8 +206,31 @@ def _worded(model: type[BaseModel], first: Any) -> BadRequest:
     if limit_key:
         values["limit"] = first["ctx"][limit_key]
     if template is _OTHER:
-        values["reason"] = first["msg"][0].lower() + first["msg"][1:] + "."
+        reason = str(first.get("ctx", {}).get("error") or "it cannot be read")
+        values["reason"] = reason if reason.endswith(".") else f"{reason}."
     return BadRequest(template, **values)
+
+
+def _place(path: Sequence[str | int], data: Any) -> str:
+    """Where in the data an error is, as in “role (messages, entry 2)”.
+
+    Of the path, what stands in the data: pydantic puts names of its own kinds in between.
+    """
+    names: list[str] = []
+    for at, part in enumerate(path):
+        if isinstance(part, int) and isinstance(data, list | tuple) and part < len(data):
+            entry = f"entry {part + 1}"
+            names[-1:] = [f"{names[-1]}, {entry}"] if names else [entry]
+            data = data[part]
+        elif isinstance(data, Mapping) and part in data:
+            names.append(str(part))
+            data = data[part]
+        elif at == len(path) - 1 and isinstance(data, Mapping) and isinstance(part, str):
+            names.append(part)  # it is missing
+    if not names:
+        return "The whole"
+    *outer, inner = names
+    return f"{inner} ({' / '.join(outer)})" if outer else inner
 
 
 def _field_at(model: type[BaseModel] | None, path: list[str]) -> FieldInfo | None:

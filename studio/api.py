@@ -24,7 +24,7 @@ from pipelines.catalog import OWN
 from pipelines.chat.loading import PREFIXES
 from pipelines.diffusion.samplers import samplers_in
 from pipelines.diffusion.styles import styles
-from pipelines.errors import BadRequest, NotFound, UserError
+from pipelines.errors import NotFound, UserError, bad_value
 from studio.access import API
 from studio.accounts import owner_of
 from studio.broadcast import Broadcast
@@ -418,12 +418,8 @@ async def _validation_error(request: Request, error: Exception) -> JSONResponse:
     """A query parameter that FastAPI has refused, in one sentence."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
-    sentence = BadRequest(
-        "{field} cannot be {value}: {reason}",
-        field=str(first["loc"][-1]),
-        value=repr(first.get("input"))[:60],
-        reason=first["msg"],
-    )
+    name = str(first["loc"][-1])
+    sentence = bad_value({**first, "loc": (name,)}, None, {name: first.get("input")})
     return JSONResponse(error_body(sentence, _language(request)), 422)
 
 

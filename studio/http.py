@@ -52,8 +52,17 @@ async def json_object(request: Request) -> dict[str, Any]:
     body = await request.body()
     try:
         data = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise BadRequest("The body is not JSON: {reason}.", reason=str(error)) from None
+    except json.JSONDecodeError as error:
+        raise BadRequest(
+            "The body is not JSON: line {line} cannot be read from column {column} on.",
+            line=error.lineno,
+            column=error.colno,
+        ) from None
+    except (ValueError, RecursionError):  # no text in UTF-8, a number too long, nested too deeply
+        raise BadRequest(
+            "The body is not JSON: it is no text in UTF-8, nested too deeply, or holds a number "
+            "that is too long."
+        ) from None
     if not isinstance(data, dict):
         raise BadRequest("The body must be a JSON object, such as {example}.", example=EXAMPLE)
     return data

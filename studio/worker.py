@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pipelines.errors import NotFound, Stopped, UserError, stored
+from pipelines.errors import NotFound, Stopped, UserError, stored, unforeseen
 from pipelines.events import Picture, Progress, Result
 from pipelines.messages import Message
 from studio.accounts import is_guest
@@ -299,7 +299,7 @@ class Worker:
                 "The disk is full: {free} are free. Free some space, then send the job again.",
                 free=readable_bytes(shutil.disk_usage(self._store.path.parent).free),
             )
-        return Message("{kind}: {reason}", kind=type(error).__name__, reason=str(error))
+        return unforeseen(error)
 
     def _iterate(self, job: Job, running: Running) -> dict[str, Any]:
         """Goes through an engine's events; returns the result's facts."""

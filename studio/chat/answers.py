@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pipelines.chat.requests import ChatRequest, CompletionRequest, Generation
-from pipelines.errors import Stopped, UserError
+from pipelines.errors import Stopped, UserError, unforeseen
 from pipelines.events import Result
 from pipelines.messages import Message
 from studio.chat.asking import added_up, request_for
@@ -252,8 +252,7 @@ class Answers:
             return FAILED, running.live.facts(), error.message
         except Exception as error:
             _log.exception("an answer of %s failed", request.model)
-            message = Message("{kind}: {reason}", kind=type(error).__name__, reason=str(error))
-            return FAILED, running.live.facts(), message
+            return FAILED, running.live.facts(), unforeseen(error)
 
     def _iterate(self, running: _Running, request: ChatRequest) -> dict[str, Any]:
         with contextlib.closing(self._run(request, self._cache, running.stop)) as events:

@@ -5,14 +5,42 @@
 
 from __future__ import annotations
 
+import builtins
+import re
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from pipelines.errors import UNFORESEEN
 from pipelines.messages import Message
 
 FOLDER = Path(__file__).parent
+FAULT = (
+    "Atelier itself has failed here. Its log has the cause. Try again, perhaps with other settings."
+)
+CAUSE = "This has failed: {reason}. Atelier's log has more about it."
+_FAULT = "a fault of Atelier's own, whose cause its log has"
+# Errors of Python's that only a mistake in a program raises, whatever they say.
+_MISTAKES = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NameError,
+    NotImplementedError,
+    RecursionError,
+    SyntaxError,
+    TypeError,
+    UnicodeError,
+)
+_FAULTS = {
+    name
+    for name, each in vars(builtins).items()
+    if isinstance(each, type) and issubclass(each, _MISTAKES)
+}
+_ERROR = re.compile(r"(?:\w+\.)*+([A-Z]\w*(?:Error|Exception|Warning|Interrupt|Exit))(?:: |$)")
 LANGUAGES = ("en", "zh")
 _LABELLED = {
     "field",
@@ -36,13 +64,39 @@ def translate(message: Message | str, language: str) -> str:
     table = texts(language)
     if isinstance(message, str):
         return table.get(message, message)
-    values = dict(message.values)
+    template, values = _for_people(message, table)
     # "{field} is 0; …": what the page has a label for goes by that.
     for name in _LABELLED & values.keys():
         if isinstance(value := values[name], str):
             values[name] = table.get(value, value)
-    text = table.get(message.template, message.template).format(**values)
+    text = table.get(template, template).format(**values)
     return text.encode("utf-8", "replace").decode()  # lone surrogates in values that were sent
+
+
+def _for_people(message: Message, table: dict[str, str]) -> tuple[str, dict[str, Any]]:
+    """A message's template and values without the names of a program's errors.
+
+    What an error in the program itself says, such as “'NoneType' object is not iterable”, helps
+    nobody who has not written it: the log has it.
+    """
+    values = dict(message.values)
+    reason = values.get("reason")
+    if not isinstance(reason, str):
+        return message.template, values
+    if message.template == UNFORESEEN:
+        kind = values["kind"]
+        if kind in _FAULTS or not reason.strip():
+            return FAULT, {}
+        return CAUSE, {"reason": _first_line(reason)}
+    if (match := _ERROR.match(reason)) is not None:
+        own = match[1] in _FAULTS or not reason[match.end() :].strip()
+        values["reason"] = table.get(_FAULT, _FAULT) if own else reason[match.end() :].strip()
+    return message.template, values
+
+
+def _first_line(reason: str) -> str:
+    line = _ERROR.sub("", reason.strip()).strip().partition("\n")[0]
+    return line.rstrip(".")[:400]
 
 
 def language_of(accept_language: str | None) -> str:

@@ -26,6 +26,8 @@ from pipelines.errors import (
     Stopped,
     Unavailable,
     UserError,
+    bad_value,
+    unforeseen,
 )
 from pipelines.messages import Message
 from studio.accounts import NotLoggedIn
@@ -104,8 +106,7 @@ def problem(error: BaseException, prompt: str | None = None) -> Problem:
     if isinstance(error, Stopped):
         error = Unavailable("The answer was stopped, because the studio is closing.")
     if not isinstance(error, UserError):
-        cause = Message("{kind}: {reason}", kind=type(error).__name__, reason=str(error))
-        return Problem(500, SERVER, "internal_error", cause)
+        return Problem(500, SERVER, "internal_error", unforeseen(error))
     message = error.message
     match error:
         case TooLarge():
@@ -159,7 +160,10 @@ class Route(APIRoute):
             except HTTPException as error:  # a body beyond the limit, found while it is read
                 found = Problem(error.status_code, INVALID, "request_too_large", error.detail)
             except RequestValidationError as error:
-                found = Problem(400, INVALID, None, error.errors()[0]["msg"])
+                first = error.errors()[0]
+                name = str(first["loc"][-1])
+                sentence = bad_value({**first, "loc": (name,)}, None, {name: first.get("input")})
+                found = Problem(400, INVALID, None, sentence.message)
             except Exception as error:
                 found = problem(error)
             return found.response(language_for(request))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import string
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +36,7 @@ def error_classes(trees: dict[Path, ast.Module]) -> set[str]:
         names |= found
 
 
+@functools.cache
 def templates() -> dict[str, str]:
     """Every literal template of the sources, with the place where it stands."""
     trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES}
@@ -60,6 +62,7 @@ def templates() -> dict[str, str]:
     return found
 
 
+@functools.cache
 def spoken() -> dict[str, str]:
     """Every literal that the page says or labels something with, and where it stands.
 

@@ -1,0 +1,129 @@
+"""No sentence that a person sees holds a name of the program's inside: of an error, a class, a path
+of fields."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+from collections.abc import Iterator
+
+import pytest
+from pydantic import BaseModel
+
+import pipelines
+import studio
+from pipelines.errors import BadRequest, UserError, unforeseen, validated
+from pipelines.messages import Message
+from studio.i18n import LANGUAGES, translate
+from tests.studio.test_i18n import spoken, templates
+
+INNER = re.compile(
+    r"\b[A-Z]\w*(?:Error|Exception)\b"  # KeyError, JSONDecodeError
+    r"|NoneType|constrained-|function-|tuple\[|list\[|dict\[|union\["  # pydantic's and Python's
+    r"|[Ii]nput should|instance of|[Vv]alidation error|\bobject has no|<class|0x[0-9a-f]{6}"
+    r"|\b[a-z_]+\.\d+\.[a-z]"  # messages.0.role
+)
+STRANGE = (None, 7, -0.5, "x", "\ud800", [7], {"a": 1}, [{"role": 7}])
+
+
+def inner_names(sentence: str) -> list[str]:
+    return [match[0] for match in INNER.finditer(sentence)]
+
+
+def test_no_sentence_of_the_sources_names_an_inner_thing():
+    found = {
+        f"{place}: {text}": names
+        for text, place in (templates() | spoken()).items()
+        if (names := inner_names(text))
+    }
+    assert not found
+
+
+def models() -> Iterator[type[BaseModel]]:
+    """All that validates what comes from outside."""
+    for package in (pipelines, studio):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if re.search(r"request|_api|bodies|settings|exchange|file_format|control", module.name):
+                importlib.import_module(module.name)
+    waiting, seen = [BaseModel], set()
+    while waiting:
+        for model in waiting.pop().__subclasses__():
+            if model not in seen:
+                seen.add(model)
+                waiting.append(model)
+                if model.__module__.partition(".")[0] in ("pipelines", "studio"):
+                    yield model
+
+
+def refusals(model: type[BaseModel]) -> Iterator[BadRequest]:
+    fields = [field.alias or name for name, field in model.model_fields.items()]
+    changed = [{name: value} for name in fields for value in STRANGE]
+    for data in ({}, [], None, {"nothing": 1}, *changed):
+        try:
+            validated(model, data)
+        except BadRequest as error:
+            yield error
+
+
+def test_no_value_of_a_request_is_refused_with_an_inner_name():
+    found = {}
+    for model in models():
+        for error in refusals(model):
+            if names := inner_names(sentence := translate(error.message, "en")):
+                found[f"{model.__name__}: {sentence[:200]}"] = names
+    assert not found
+
+
+class Role(BaseModel):
+    role: str
+    parts: list[str | int] = []
+
+
+class Talk(BaseModel):
+    messages: tuple[Role, ...]
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        ({"messages": [{}]}, "role (messages, entry 1) is missing."),
+        ({"messages": [{"role": 7}]}, "role (messages, entry 1) cannot be 7: it must be text."),
+        ({"messages": [{"role": "a"}, 7]},
+         "messages, entry 2 cannot be 7: it must be an object of names and values."),
+        ({"messages": [{"role": "a", "parts": ["a", None]}]},
+         "parts, entry 2 (messages, entry 1) cannot be None: it must be text."),
+        ({"messages": "x"}, "messages cannot be x: it must be a list."),
+        ({}, "messages is missing."),
+        (7, "The whole cannot be 7: it must be an object of names and values."),
+    ],
+)  # fmt: skip
+def test_a_place_in_the_data_is_told_as_one_would_say_it(data, sentence):
+    with pytest.raises(BadRequest) as caught:
+        validated(Talk, data)
+    assert str(caught.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (KeyError(36), "Atelier itself has failed here."),
+        (TypeError("'NoneType' object is not iterable"), "Atelier itself has failed here."),
+        (ValueError(), "Atelier itself has failed here."),
+        (RuntimeError("CUDA error: device-side assert\nmore"), "CUDA error: device-side assert."),
+        (OSError(5, "Input/output error"), "Input/output error"),
+        (ValueError("RuntimeError: too late"), "This has failed: too late."),
+    ],
+)
+def test_what_was_not_foreseen_is_told_without_the_names_of_errors(error, sentence):
+    for language in LANGUAGES:
+        shown = translate(unforeseen(error), language)
+        assert not inner_names(shown)
+        assert language != "en" or sentence in shown
+    wrapped = Message("The training ended with an error: {reason}", reason=f"KeyError: {error}")
+    assert not inner_names(translate(wrapped, "en"))
+
+
+def test_a_person_s_own_words_are_not_touched():
+    said = UserError("You have no conversation {id}.", id="KeyError: 36")
+    assert translate(said.message, "en") == "You have no conversation KeyError: 36."
