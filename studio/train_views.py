@@ -37,7 +37,8 @@ def photos(subject: Subject | None, chosen: str | None, visitor: Visitor) -> str
         return views.empty(
             "No photos yet",
             "Drop five to thirty photos of one thing, taken from several sides and in several "
-            "places. Or begin with the example photos.",
+            "places; captions beside them (cat.txt for cat.jpg) come along. Or begin with the "
+            "example photos.",
             visitor,
         )
     cells = "".join(_photo(subject, photo, photo.id == chosen, visitor) for photo in subject.photos)
