@@ -49,6 +49,8 @@ def start(home: Path, *flags: str, **environment: str) -> subprocess.Popen:
     return subprocess.Popen(
         command,
         cwd=ROOT,
+        # Under nohup the tests ignore it, and so would what they start.
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
         env=os.environ | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
