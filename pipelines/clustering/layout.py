@@ -27,6 +27,7 @@ from pipelines.messages import Message
 MAX_COLUMNS = 1000
 
 _SAMPLE_ROWS = 200
+_PREAMBLE = 30  # lines above a table
 _YEARS = range(1800, 2201)
 _NEAR = 0.2  # scores of delimiters this near leave a doubt
 
@@ -130,11 +131,13 @@ class Found:
         layout: by which the file is read.
         guesses: a :class:`Guess` for each field of :class:`Reading`.
         nameless: columns that have no name of their own.
+        passed: lines above the table that are left out.
     """
 
     layout: Layout
     guesses: tuple[Guess, ...]
     nameless: frozenset[str]
+    passed: tuple[str, ...]
 
 
 def find_layout(path: Path, reading: Reading, stop: threading.Event | None = None) -> Found:
@@ -153,15 +156,21 @@ def find_layout(path: Path, reading: Reading, stop: threading.Event | None = Non
     rows = [row for _, row in sample.rows]
     head, body = rows[0], rows[1:]
     marks = _marks_of(rows, sample.delimiter, reading)
-    header, doubt = reading.header, None
-    if header is None:
-        header, doubt = _has_header(head, body)
-    if header and not body:
+    header, doubt = _has_header(head, body)
+    above = None if header or reading.header is False else sample.above
+    if above is not None:
+        header, doubt = True, _header_doubt(True, above)
+    if reading.header is not None:
+        header, doubt = reading.header, None
+    if header and not body and above is None:
         raise BadRequest(
             "The file has a row of names ({names}) and no rows below it.",
             names=_short(", ".join(head)),
         )
-    names = _names(head, sample.rows[1:], sample.delimiter) if header else None
+    names = None
+    if header:
+        named = (above, sample.rows) if above is not None else (head, sample.rows[1:])
+        names = _names(*named, sample.delimiter)
     names = names or [""] * max(map(len, rows))
     if len(names) > MAX_COLUMNS:
         raise too_many_columns(len(names))
@@ -171,7 +180,7 @@ def find_layout(path: Path, reading: Reading, stop: threading.Event | None = Non
         marks.decimal,
         marks.thousands,
         # A name may hold line ends.
-        sample.rows[0][0] if header else sample.skip,
+        sample.rows[0][0] if header and above is None else sample.skip,
         header,
         unique(names),
     )
@@ -185,7 +194,8 @@ def find_layout(path: Path, reading: Reading, stop: threading.Event | None = Non
         Guess("header", header, given["header"] is not None, doubt, (not header,) if doubt else ()),
     )  # fmt: skip
     nameless = {own for own, name in zip(layout.names, names, strict=True) if not name.strip()}
-    return Found(layout, guesses, frozenset(nameless))
+    passed = sample.passed[:-1] if above is not None else sample.passed
+    return Found(layout, guesses, frozenset(nameless), passed)
 
 
 def _plain_name(encoding: str) -> str:
@@ -261,6 +271,8 @@ class _Sample:
     said: bool  # by a person, or by the file itself
     doubt: Message | None
     others: tuple[str, ...]
+    above: list[str] | None  # names in a line that begins with #
+    passed: tuple[str, ...]  # lines above the table
 
 
 def _sampled(start: tuple[str, bool], delimiter: str | None) -> _Sample:
@@ -270,6 +282,7 @@ def _sampled(start: tuple[str, bool], delimiter: str | None) -> _Sample:
     _refuse_others(lines)
     while skip < len(lines) - 1 and (not lines[skip].strip() or lines[skip].startswith("#")):
         skip += 1
+    passed = [line.strip() for line in lines[:skip] if line.strip()]
     told = re.fullmatch(r"sep=([,;|\t])", lines[skip].strip(" \r\n"))  # Excel's own way
     if told:
         skip += 1
@@ -278,6 +291,9 @@ def _sampled(start: tuple[str, bool], delimiter: str | None) -> _Sample:
     scores = {each: _score(lines, each, skip, whole) for each in DELIMITERS}
     best = max(scores, key=scores.__getitem__)  # of equals the first
     found = delimiter or (best if scores[best] > 0 else ",")
+    preamble = _preamble(lines, found)
+    passed += [line.strip() for line in lines[:preamble] if line.strip()]
+    skip, lines = skip + preamble, lines[preamble:]
     rows = list(itertools.islice(read_rows(lines, found, skip + 1, whole), _SAMPLE_ROWS))
     if not rows:
         raise BadRequest("The file is empty. Send a table with at least one row.")
@@ -301,7 +317,49 @@ def _sampled(start: tuple[str, bool], delimiter: str | None) -> _Sample:
         found=repr(found),
         other=", ".join(map(repr, others)),
     )
-    return _Sample(rows, skip, found, delimiter is not None, doubt if others else None, others)
+    above = _commented_names(passed[-1], found, rows) if passed and not preamble else None
+    return _Sample(
+        rows,
+        skip,
+        found,
+        delimiter is not None,
+        doubt if others else None,
+        others,
+        above,
+        tuple(passed),
+    )
+
+
+def _preamble(lines: Sequence[str], delimiter: str) -> int:
+    """How many lines above a table of three columns or more the delimiter does not part, such as
+    the title of a report; at most 30."""
+    if delimiter == " ":
+        return 0
+    parts = [line.count(delimiter) for line in lines[:_SAMPLE_ROWS] if line.strip()]
+    usual, count = Counter(parts).most_common(1)[0] if parts else (0, 0)
+    if usual < 2 or 2 * count < len(parts):
+        return 0
+    at = next((at for at, line in enumerate(lines) if delimiter in line), 0)
+    if at > _PREAMBLE or lines[at].count(delimiter) < usual - 1:
+        return 0
+    # A name in quotation marks may hold line ends.
+    return 0 if any('"' in line for line in lines[:at]) else at
+
+
+def _commented_names(
+    comment: str, delimiter: str, rows: Sequence[tuple[int, list[str]]]
+) -> list[str] | None:
+    """The names in a line such as ``# x, y``, as NumPy writes them, or ``#,name`` as a table of
+    numbered things has them; None where they are not those of the rows."""
+    text = comment if comment[1:2] == delimiter else comment[1:]
+    try:
+        cells = [cell.strip() for _, row in read_rows([text], delimiter) for cell in row]
+    except BadRequest:
+        return None
+    usual = Counter(len(row) for _, row in rows).most_common(1)[0][0]
+    if not 2 <= len(cells) == usual or any(form_of(cell) is not None for cell in cells):
+        return None
+    return cells
 
 
 def _refuse_others(lines: Sequence[str]) -> None:

@@ -25,6 +25,7 @@ _NUMBERS = 0.95  # share of readable cells from which a column is of numbers
 _FEWEST = 20  # rows from which "all are different" says something
 _ID_NAMES = ("id", "index", "idx", "key", "uuid", "guid", "row", "nr", "no", "no.", "编号", "序号")
 _INDEX_NAMES = re.compile(r"unnamed: ?\d++|__index_level_\d++__|row[ _.]?names?|row|\.\.\.1", re.I)
+_FEWEST_BESIDE = 3  # numbers of a column whose first cell may be another thing
 _FEWEST_COUNTED = 5  # rows from which 1, 2, 3 … below no header says something
 _EXACT = 2**53  # whole numbers beyond are not all there in float64
 _LOOKED_AT = 1000  # large numbers of a chunk that are looked at
@@ -128,6 +129,7 @@ class Tally:
     example: str = ""
     rising: bool = True
     begins: float | None = None
+    begins_strange: bool = False
     certain: bool = False
     either: str = ""
     padded: str = ""
@@ -152,6 +154,9 @@ class Tally:
         self._doubt(series, numbers, missing)
         strange = ~readable & ~missing
         if strange.any():
+            self.begins_strange = self.begins_strange or (
+                self.rows == len(series) and bool(strange[0])
+            )
             self.unreadable += int(strange.sum())
             self._read(series[strange])
 
@@ -290,6 +295,10 @@ class Tally:
             doubts.append(Message(template))
         return tuple(doubts)
 
+    def _has_unit(self) -> bool:
+        """Whether all but the first cell are numbers: it may be a unit below the name."""
+        return self.begins_strange and self.unreadable == 1
+
     def _is_counting(self) -> bool:
         return self.counting and self.rows >= _FEWEST and not self.missing
 
@@ -308,7 +317,7 @@ class Tally:
         if not present:
             return "empty"
         readable = present - self.unreadable
-        if readable >= _NUMBERS * present:
+        if readable >= _NUMBERS * present or (self._has_unit() and readable >= _FEWEST_BESIDE):
             if self.least == self.most and not self.unreadable:
                 return "constant"
             by_name = _is_id_name(self.name) and self.whole and self.all_different

@@ -63,6 +63,7 @@ class Table:
         left_out: columns that are not read, because they hold lists, structures or bytes.
         guesses: how a text is read, each with its doubt.
         short_rows: rows of a text that end before its last columns begin.
+        passed: lines above the table that are left out.
     """
 
     path: Path
@@ -74,6 +75,7 @@ class Table:
     left_out: tuple[str, ...] = ()
     guesses: tuple[Guess, ...] = ()
     short_rows: int = 0
+    passed: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -131,6 +133,15 @@ class Table:
                     rows=f"{self.rows:,}",
                 ),
             )
+        if self.passed:
+            notes.insert(
+                0,
+                Message(
+                    "{count} lines above the table are left out, such as {line}.",
+                    count=f"{len(self.passed):,}",
+                    line=repr(self.passed[0][:60]),
+                ),
+            )
         if not numbers:
             template = (
                 "No column is of numbers. Is the delimiter right, and the decimal mark?"
@@ -165,10 +176,11 @@ def look(
         )
     format = _format_of(path)
     reading = reading or Reading()
-    layout, left_out, guesses, nameless = None, (), (), frozenset()
+    layout, left_out, guesses, nameless, passed = None, (), (), frozenset(), ()
     if format == "text":
         found = find_layout(path, reading, stop)
         layout, guesses, nameless = found.layout, found.guesses, found.nameless
+        passed = found.passed
         names = layout.names
     elif format == "parquet":
         with open_parquet(path) as file:
@@ -209,7 +221,7 @@ def look(
     columns = tuple(tally.column() for tally in tallies)
     used = max((at + 1 for at, each in enumerate(columns) if each.kind != "empty"), default=0)
     short = sum(count for width, count in widths.items() if width < used)
-    return Table(path, format, layout, rows, columns, preview, left_out, guesses, short)
+    return Table(path, format, layout, rows, columns, preview, left_out, guesses, short, passed)
 
 
 def _named(name: str, layout: Layout | None, nameless: frozenset[str]) -> Named:

@@ -203,6 +203,7 @@ class Tables:
             tuple(about["left_out"]),
             tuple(map(_guess, about.get("guesses", ()))),
             about.get("short_rows", 0),
+            tuple(about.get("passed", ())),
         )
         return KnownTable(row["id"], row["name"], table, row["bytes"], row["created"])
 
@@ -256,6 +257,7 @@ def _about(table: Table) -> dict[str, Any]:
             asdict(each) | {"doubt": each.doubt and each.doubt.to_json()} for each in table.guesses
         ],
         "short_rows": table.short_rows,
+        "passed": [line[:200] for line in table.passed],
     }
 
 

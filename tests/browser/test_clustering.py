@@ -223,6 +223,23 @@ def test_a_table_goes_in_and_its_rows_come_out_with_their_clusters(page, tmp_pat
 
 
 @pytest.mark.deep
+def test_a_number_that_may_be_another_is_doubted_and_read_as_is_chosen(page, tmp_path):
+    table = tmp_path / "sales.csv"
+    table.write_bytes(
+        "Größe;Preis;Menge\na;12,50;1.250\nb;9,75;2.500\nc;8,00;3.125\n".encode("cp1252")
+    )
+    kind(page, "Table")
+    page.locator("#cluster-file input[type=file]").set_input_files(table)
+    doubt = page.locator("#cluster-preview .doubt")
+    expect(doubt).to_contain_text("1.250 → 1250")
+    expect(page.locator("#cluster-preview")).to_contain_text("the first words are 'Größe'")
+    expect(page.locator("#cluster-data-said")).to_contain_text("3 points, 2 columns")
+    page.get_by_label("Thousands mark").first.click()
+    page.get_by_role("option", name="none: 1250", exact=True).click()
+    expect(doubt).to_contain_text("is no number by the marks of this file")
+    expect(page.locator("#cluster-data-said")).to_contain_text("3 points, 1 columns")
+
+
 def test_a_column_of_true_labels_is_named_and_clusters_are_compared_with_it(page, tmp_path):
     draws = random.Random(1)
     places = {"oak": (0, 0), "elm": (9, 0), "ash": (0, 9)}

@@ -119,6 +119,34 @@ def test_a_year_beside_names_is_one_also_above_numbers_that_might_be_years(looke
 
 
 @pytest.mark.parametrize(
+    ("text", "names", "left_out"),
+    [
+        ("# x, y\n1.5,2\n3.5,4\n", ("x", "y"), 0),  # as NumPy writes
+        ("#,name,hp\n1,Bulbasaur,45\n2,Ivysaur,60\n", ("#", "name", "hp"), 0),
+        ("# by a machine, of ours\nx,y\n1,2\n3,4\n", ("x", "y"), 1),
+        ("Report of June\n\nday;x;y\na;1,5;2\nb;2,5;3\n", ("day", "x", "y"), 1),
+        ("Report of June\nAccount 7, of us\nday;x;y\na;1,5;2\nb;2,5;3\n", ("day", "x", "y"), 2),
+    ],
+)
+def test_lines_above_a_table_are_names_or_told_to_be_left_out(looked, text, names, left_out):
+    table = looked(text)
+    assert (table.rows, table.names) == (2, names)
+    assert len(table.passed) == left_out
+    told = f"{left_out} lines above the table are left out"
+    assert any(told in str(note) for note in table.notes()) == bool(left_out)
+
+
+def test_a_name_of_two_lines_is_no_line_above_the_table(looked):
+    assert looked('"a\nb";c;d\n1;2;3\n4;5;6\n').names == ("a\nb", "c", "d")
+
+
+def test_a_row_of_units_leaves_columns_of_numbers(looked):
+    table = looked("x;y\n[m];[s]\n1,5;2\n2,5;3\n4,5;7\n")
+    assert table.suggested() == ("x", "y")
+    assert "1 of 4 values in 'x' are no numbers, such as '[m]'" in str(table.notes()[0])
+
+
+@pytest.mark.parametrize(
     "rows", ["1,2\n3,4", "2019,2020,2021\n2022,2023,2024", "0,1,2\n1,2,3", "a,1.5\nb,2.5"]
 )
 def test_numbers_that_go_on_below_are_data(looked, rows):
