@@ -10,6 +10,7 @@ from pipelines.cache import ModelCache
 from pipelines.catalog import Catalog
 from pipelines.diffusion.grid import labelled_grid
 from pipelines.diffusion.lora.apply import applied
+from pipelines.diffusion.lora.requests import tags_of
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.resolving import resolve, with_seed
 from pipelines.diffusion.samplers import samplers_in
@@ -51,7 +52,7 @@ def run(
             "seconds": round(time.perf_counter() - started, 3),
             "pictures": len(rows) * len(columns),
             "weights": list(request.weights) if request.lora else [0, 1],
-            "notes": [note.to_json() for note in notes],
+            "notes": [note.to_json() for note in notes + _left_out(request)],
         },
         labelled_grid(
             rows=list(request.prompts),
@@ -76,6 +77,14 @@ def _column(
         for cell in cells:
             settings = resolve(cell, model.entry, samplers)
             yield from paint(model, settings, stop, facts=loras.facts)
+
+
+def _left_out(request: BeforeAfterRequest) -> list[Message]:
+    """What of the prompts has no effect here."""
+    tags = tags_of(request.prompts)
+    shown = ", ".join(tags)[:200]
+    template = "{tags} was left out: before and after differ by what was learnt alone."
+    return [Message(template, tags=shown)] if tags else []
 
 
 def _titles(request: BeforeAfterRequest, catalog: Catalog) -> list[str]:

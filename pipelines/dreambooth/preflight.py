@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pipelines.catalog import ASSETS, ModelEntry
+from pipelines.diffusion.lora.requests import tags_of
 from pipelines.dreambooth import class_pictures, identifiers
 from pipelines.dreambooth.requests import TrainingRequest, is_used
 from pipelines.dreambooth.subjects import Subject, meaning_in_prompts
@@ -376,6 +377,14 @@ def _notes(request: TrainingRequest, entry: ModelEntry, photos: int | Subject) -
         )
     if request.sample_every and not request.sample_prompts:
         notes.append(Message("No sample prompts are given, so no sample pictures are painted."))
+    if tags := tags_of((*request.sample_prompts, *request.class_prompts)):
+        notes.append(
+            Message(
+                "{tags} in sample or class prompts is left out: they are painted by the model that "
+                "learns alone.",
+                tags=", ".join(tags)[:200],
+            )
+        )
     if request.save_every == 0:
         notes.append(Message("Without checkpoints a crash loses the whole training."))
     return notes

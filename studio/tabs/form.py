@@ -15,7 +15,7 @@ from pipelines.diffusion.samplers import Sampler, samplers_in
 from pipelines.diffusion.styles import styles
 from pipelines.errors import UserError
 from studio import views
-from studio.tabs.lora_rows import LoraRows
+from studio.tabs.lora_rows import LoraRows, with_split_weights_in_prompt
 from studio.widgets import (
     DRAFT,
     QUIET,
@@ -193,6 +193,7 @@ class PaintForm:
         A model that is not here keeps the one that is chosen. LoRAs that are not given are taken
         out where a prompt is given, which may name some itself.
         """
+        fields = with_split_weights_in_prompt(fields)
         loras = self._fill_loras(fields, visitor)
         fields = {name: value for name, value in fields.items() if name in self.controls}
         entry = self._named(fields, visitor)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from pipelines.diffusion.lora.families import title_of
-from pipelines.diffusion.lora.requests import LoraUse, tags_in
+from pipelines.diffusion.lora.requests import LoraUse, tags_in, with_tags
 from pipelines.errors import UserError
 from pipelines.matching import find_name, name_key
 from studio.widgets import QUIET, Visitor, from_field, label
@@ -117,6 +117,16 @@ class LoraRows:
         return [
             gr.update(choices=choices, value=name if name in names else NONE) for name in chosen
         ]
+
+
+def with_split_weights_in_prompt(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A request's fields with LoRAs of two weights as tags of the prompt: a row has one slider."""
+    uses = fields.get("loras") or ()
+    split = [use for use in uses if use.get("text_weight") is not None]
+    if not split or "prompt" not in fields:
+        return fields
+    others = [use for use in uses if use not in split]
+    return {**fields, "prompt": with_tags(fields["prompt"] or "", split), "loras": others}
 
 
 def _shown(names: Sequence[str | None]) -> list[bool]:

@@ -204,7 +204,14 @@ def test_loras_are_filled_in_but_for_those_that_the_prompt_names(form):
     updates = filled(form, {"prompt": "a cat", "loras": uses})
     assert (updates["lora-1"]["value"], updates["lora-weight-1"]["value"]) == ("clay", 0.5)
     assert updates["lora-2"]["value"] == ""  # has left the shelf
-    updates = filled(form, {"prompt": "a cat <lora:clay:0.3>", "loras": uses})
+    updates = filled(form, {"prompt": "a cat <lora:CLAY:0.3>", "loras": uses})
+    assert updates["lora-1"]["value"] == ""
+
+
+def test_a_lora_of_two_weights_is_filled_in_as_a_tag(form):
+    uses = [{"name": "clay", "weight": 0.5, "text_weight": 0.8}]
+    updates = filled(form, {"prompt": "a cat", "loras": uses})
+    assert updates["prompt"]["value"] == "a cat <lora:clay:0.8:0.5>"
     assert updates["lora-1"]["value"] == ""
 
 

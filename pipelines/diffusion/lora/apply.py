@@ -79,8 +79,17 @@ class Applied:
 
     @property
     def notes(self) -> list[Message]:
-        """How much of each LoRA fits this model."""
-        return [
+        """How much of each LoRA fits this model, and what of its file has no meaning."""
+        left_out = [
+            Message(
+                "{count} tensors of the LoRA {name} have no meaning here and are left out.",
+                count=use.about.unread,
+                name=use.use.name,
+            )
+            for use in self.uses
+            if use.about.unread
+        ]
+        fits = [
             Message(
                 "{matched} of {keys} modules of the LoRA {name} fit {model}."
                 if use.matched == use.keys
@@ -94,6 +103,7 @@ class Applied:
             for use in self.uses
             if use.about.kind == "lora"
         ]
+        return fits + left_out
 
     def to_json(self) -> list[dict[str, Any]]:
         return [use.to_json() for use in self.uses]

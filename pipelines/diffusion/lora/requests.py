@@ -203,6 +203,11 @@ def left_out_of(prompt: str) -> list[Message]:
     return notes
 
 
+def tags_of(prompts: Iterable[str]) -> list[str]:
+    """All tags of some prompts as they are written, each once."""
+    return list(dict.fromkeys(tag[0] for prompt in prompts for tag in _TAG.finditer(prompt)))
+
+
 def without_tags(prompt: str) -> str:
     """The prompt as the text encoder reads it.
 

@@ -117,6 +117,13 @@ def test_a_word_that_prompts_read_as_something_else_is_refused(entry, tmp_path, 
         look(asked(**words), entry, tmp_path)
 
 
+def test_tags_in_prompts_that_are_painted_meanwhile_are_said_to_be_left_out(entry, tmp_path):
+    prompts = {"sample_every": 5, "sample_prompts": ("a [trigger] <lora:x:1>", "a cat")}
+    prompts |= {"class_prompts": ("a [class]<hypernet:y:1>",)}
+    (note,) = look(asked(**prompts), entry, tmp_path).notes
+    assert str(note).startswith("<lora:x:1>, <hypernet:y:1> in sample or class prompts is left out")
+
+
 def test_what_is_said_of_the_word_is_said_before_the_training_too(entry, tmp_path):
     (note,) = look(asked(identifier="mug"), entry, tmp_path).notes
     assert "has a picture of “mug” already" in str(note)

@@ -7,6 +7,7 @@ import threading
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+from safetensors.torch import load, save
 
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.loading import DiffusionModel
@@ -99,6 +100,18 @@ def test_a_tag_does_what_the_list_does(lora_cache, use):
     assert difference(listed[0], tagged[0]) == 0
 
 
+def test_text_encoder_and_unet_are_weighed_apart(lora_cache, shelf, use, halves):
+    unet = {key: pair for key, pair in halves.items() if key[0] == "unet"}
+    about = shelf.add(ANN, "unet only", files.kohya(unet, alpha=2.0))
+    alone = painted(lora_cache, loras=[{"name": "unet only", "weight": 0.8, "id": about.id}])
+    both = painted(lora_cache, prompt="a red mug<lora:clay:0:0.8>", loras=[use])
+    assert difference(pictures(alone)[0], pictures(both)[0]) == 0
+    *_, result = both
+    assert result.data["loras"][0]["text_weight"] == 0
+    other = painted(lora_cache, prompt="a red mug<lora:clay:0.8:0>", loras=[use])
+    assert difference(pictures(other)[0], pictures(both)[0]) > 0
+
+
 def test_several_add_up_and_their_order_does_not_matter(lora_cache, shelf, use, pipe):
     other = shelf.add(ANN, "wood", files.kohya(files.random_halves(pipe, rank=2, seed=5)))
     second = LoraUse(name="wood", weight=-0.5, id=other.id)
@@ -129,6 +142,14 @@ def test_modules_that_the_model_lacks_are_left_out_and_said(lora_cache, shelf, h
     *_, result = painted(lora_cache, loras=[{"name": "more", "id": about.id}])
     (note,) = result.data["notes"]
     assert note["values"]["matched"] == len(halves) == note["values"]["keys"] - 1
+
+
+def test_tensors_without_a_meaning_are_said_with_the_picture(lora_cache, shelf, halves):
+    data = save(load(files.kohya(halves)) | {"bundle_emb.word.clip_l": torch.ones(2, 32)})
+    about = shelf.add(ANN, "more", data)
+    *_, result = painted(lora_cache, loras=[{"name": "more", "id": about.id}])
+    said = [str(Message.from_json(note)) for note in result.data["notes"]]
+    assert said[1] == "1 tensors of the LoRA more have no meaning here and are left out."
 
 
 def test_pictures_carry_the_hash_as_a1111_writes_it(lora_cache, shelf, use):

@@ -17,6 +17,7 @@ from pipelines.dreambooth import before_after
 from pipelines.dreambooth.before_after_requests import WEIGHTS, BeforeAfterRequest
 from pipelines.errors import BadRequest, Stopped, validated
 from pipelines.events import Picture, Progress, Result
+from pipelines.messages import Message
 from tests.pipelines.lora import files
 from tests.pipelines.lora.conftest import BASE
 
@@ -70,6 +71,12 @@ def test_the_sheet_holds_all_cells_and_progress_only_rises(lora_cache, use):
     done = [e.step for e in events if isinstance(e, Progress) and e.note is None]
     assert done == sorted(done)
     assert done[-1] <= 400
+
+
+def test_tags_in_the_prompts_are_said_to_be_left_out(lora_cache, use):
+    request = asked(lora=use, weights=[1], prompts=["a mug <lora:other:1>", "a hat"])
+    *_, result = run(request, lora_cache)
+    assert str(Message.from_json(result.data["notes"][-1])).startswith("<lora:other:1> was left")
 
 
 def test_a_random_seed_is_one_for_all(lora_cache, use):

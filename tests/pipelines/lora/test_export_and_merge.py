@@ -23,8 +23,8 @@ from pipelines.diffusion import text_to_image
 from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.lora import merge
 from pipelines.diffusion.lora.formats import open_lora
-from pipelines.diffusion.lora.merge import merged, reduced
-from pipelines.diffusion.lora.requests import MergeRequest
+from pipelines.diffusion.lora.merge import merge_into_lora, merged, reduced
+from pipelines.diffusion.lora.requests import LoraUse, MergeRequest
 from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.diffusion.lora.weights import Factors, read
 from pipelines.diffusion.resolving import resolve
@@ -338,3 +338,14 @@ def test_the_starter_s_kind_of_model_is_saved_whole(tmp_path):
     (made,) = pictures(painted(cache, model=f"own:{result.data['lora']}"))
     assert np.asarray(made).std() > 1
     assert psnr(made, expected) >= 50
+
+
+def test_a_lora_is_merged_with_a_weight_for_each_side(shelf, halves):
+    about = shelf.add(ANN, "clay", files.kohya(halves, alpha=4.0))
+    use = LoraUse(name="clay", weight=0.5, text_weight=-1, id=about.id)
+    made = merge_into_lora(shelf, MergeRequest(loras=(use,), name="both", owner=ANN))
+    found, whole = shelf.factors(made), shelf.factors(about)
+    for key, each in whole.items():
+        weight = 0.5 if key.startswith("unet.") else -1
+        blank = torch.empty(each.up.shape[0], *each.down.shape[1:])
+        torch.testing.assert_close(found[key].delta(blank), weight * each.delta(blank))
