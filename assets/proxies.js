@@ -7,28 +7,42 @@
   const expected = new URL(config.root || "/", here).pathname.replace(/\/*$/, "/");
   config.root = here.href.replace(/\/$/, "");
 
-  if (here.pathname !== expected && here.pathname !== "/")
-    document.addEventListener("DOMContentLoaded", () => {
-      const note = document.createElement("p");
-      note.setAttribute("role", "alert");
-      note.className = "proxy-note";
-      note.textContent = sentences.path.replaceAll("PATH", here.pathname.replace(/\/$/, ""));
-      document.body.prepend(note);
-    });
+  // Above the page, once: without these lines nothing would say why it does not work.
+  const told = new Set();
+  function tell(sentence) {
+    if (told.has(sentence)) return;
+    told.add(sentence);
+    const note = document.createElement("p");
+    note.setAttribute("role", "alert");
+    note.className = "proxy-note";
+    note.textContent = sentence;
+    document.body.prepend(note);
+  }
 
-  // The studio answers requests of this page with data, refusals included. A failure that comes as
-  // a page is a proxy's.
+  if (here.pathname !== expected && here.pathname !== "/")
+    document.addEventListener("DOMContentLoaded", () =>
+      tell(sentences.path.replaceAll("PATH", here.pathname.replace(/\/$/, ""))));
+
   const request = window.fetch;
   window.fetch = async (...wanted) => {
     const reply = await request(...wanted);
-    if (reply.ok || !/^text\/html\b/.test(reply.headers.get("content-type") || "")) return reply;
+    if (reply.ok) return reply;
+    const forGradio = new URL(reply.url || here, here).pathname.includes("/gradio_api/");
+    const type = reply.headers.get("content-type") || "";
+    if (reply.status === 403 && forGradio && type.startsWith("application/json")) {
+      // As where a proxy has changed the address. Gradio shows nothing of it.
+      const answer = await reply.clone().json().catch(() => ({}));
+      if (answer.error?.message) tell(answer.error.message);
+    }
+    // The studio answers requests of this page with data, refusals included. A failure that comes
+    // as a page is a proxy's.
+    if (!/^text\/html\b/.test(type)) return reply;
     const sentence = reply.status === 413
       ? sentences.refused
       : sentences.away.replace("STATUS", reply.status);
     // Gradio shows the text of an upload's failure as it is.
-    const forGradio = new URL(reply.url || here, here).pathname.includes("/gradio_api/");
     const body = forGradio ? sentence : JSON.stringify({ error: { message: sentence, type: "proxy" } });
-    const type = forGradio ? "text/plain; charset=utf-8" : "application/json";
-    return new Response(body, { status: reply.status, headers: { "content-type": type } });
+    const headers = { "content-type": forGradio ? "text/plain; charset=utf-8" : "application/json" };
+    return new Response(body, { status: reply.status, headers });
   };
 })();

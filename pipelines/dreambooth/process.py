@@ -165,7 +165,7 @@ def put_on_shelf(folder: TrainingFolder, request: TrainingRequest) -> About:
     What lies there then, and what only further steps would need, is taken out of the folder.
 
     Raises:
-        Unavailable: the disk is full; what was on the shelf is still there.
+        Unavailable: the disk is full or cannot be written to; what was on the shelf is still there.
     """
     steps = folder.about_result["steps"]
     try:
@@ -173,7 +173,12 @@ def put_on_shelf(folder: TrainingFolder, request: TrainingRequest) -> About:
         folder.remember_shelf_id(kept.id, steps)
     except OSError as error:
         if not is_full(error):
-            raise
+            raise Unavailable(
+                "{name} could not be put on the shelf: {reason}. All that was learnt is kept. See "
+                "that the disk is there and can be written to, then resume.",
+                name=request.name,
+                reason=error.strerror or str(error),
+            ) from error
         raise Unavailable(
             "The disk is full: {name} could not be put on the shelf, {free} are free. All that was "
             "learnt is kept. Make room and resume.",

@@ -86,3 +86,19 @@ def test_page_below_a_path_asks_for_nothing_elsewhere_by_the_readme_s_recipe(
     own = (f"{address}/", "data:", "blob:")
     assert [url for url in asked if not url.startswith(own)] == []
     assert problems == []
+
+
+@pytest.mark.deep
+def test_page_whose_address_a_proxy_changes_says_why_nothing_happens(page, studio, tmp_path):
+    changed = """
+    set $origin "";
+    if ($request_method = POST) { set $origin http://studio.example; }
+    proxy_set_header Origin $origin;
+    proxy_set_header Sec-Fetch-Site "";
+    """
+    with nginx(tmp_path / "nginx", studio[1], headers=changed) as address:
+        page.goto(f"{address}/")
+        note = page.locator(".proxy-note")
+        expect(note).to_contain_text("this one is of a page at http://studio.example")
+        expect(note).to_contain_text("proxy_set_header Host $http_host")
+        expect(note).to_have_count(1)

@@ -28,11 +28,12 @@ def save_model(model: Any, tokenizer: Any, path: Path) -> None:
     try:
         model.save_pretrained(part)
         tokenizer.save_pretrained(part)
-        shutil.rmtree(path, ignore_errors=True)
-        os.replace(part, path)
     except Exception as error:
         shutil.rmtree(part, ignore_errors=True)
         raise _full(error, path) from error
+    # Whole from here on: it stays where it is, should it not take its place.
+    shutil.rmtree(path, ignore_errors=True)
+    os.replace(part, path)
 
 
 def publish(source: Path, models: Path, name: str, id: str, about: dict[str, Any]) -> Path:
