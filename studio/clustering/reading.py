@@ -6,8 +6,10 @@ A file of a stranger may unfold into gigabytes or take minutes; the process has 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +20,7 @@ from pipelines.clustering.layout import Reading
 from pipelines.clustering.picking import Picked, Picking, pick
 from pipelines.clustering.running import call
 from pipelines.clustering.tables import Table, look
+from pipelines.errors import OutOfMemory
 from studio.clustering.computing import HERE_NUMBERS
 
 LIMIT_SECONDS = 300.0
@@ -27,26 +30,13 @@ _FLOAT = 8  # bytes
 
 def seen_apart(path: Path, reading: Reading, stop: threading.Event | None = None) -> Table:
     """:func:`pipelines.clustering.tables.look`; raises as it does, and as :func:`call`."""
-    return call(
-        look,
-        {"path": path, "reading": reading},
-        stop,
-        prepare=_NEEDED,
-        limit_seconds=LIMIT_SECONDS,
-    )
+    return _apart(look, {"path": path, "reading": reading}, stop)
 
 
 def picked_apart(table: Table, picking: Picking, stop: threading.Event | None = None) -> Picked:
     """:func:`pipelines.clustering.picking.pick`; raises as it does, and as :func:`call`."""
     expected = Estimate(0, 3 * _FLOAT * table.rows * len(picking.columns))
-    return call(
-        pick,
-        {"table": table, "picking": picking},
-        stop,
-        expected,
-        prepare=_NEEDED,
-        limit_seconds=LIMIT_SECONDS,
-    )
+    return _apart(pick, {"table": table, "picking": picking}, stop, expected)
 
 
 def write_points(path: Path, data: Dataset, stop: threading.Event | None = None) -> None:
@@ -104,4 +94,21 @@ def write_table_labels(
     """:func:`pipelines.clustering.exporting.labels_csv` of a table; raises as it does, and as
     :func:`call`."""
     arguments = {"path": path, "source": table, "labels": labels, "rows": rows, "further": further}
-    call(labels_csv, arguments, stop, prepare=_NEEDED, limit_seconds=LIMIT_SECONDS)
+    _apart(labels_csv, arguments, stop)
+
+
+def _apart(
+    function: Callable[..., Any],
+    arguments: dict[str, Any],
+    stop: threading.Event | None,
+    estimate: Estimate | None = None,
+) -> Any:
+    try:
+        return call(
+            function, arguments, stop, estimate, prepare=_NEEDED, limit_seconds=LIMIT_SECONDS
+        )
+    except OutOfMemory as error:
+        raise OutOfMemory(
+            "The table takes more memory than there is for it. Send fewer rows or columns, or "
+            "shorter texts."
+        ) from error

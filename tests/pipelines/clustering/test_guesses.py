@@ -256,6 +256,11 @@ def test_texts_that_are_no_tables_are_called_by_their_kind(looked, text, kind):
         looked(text)
 
 
+def test_a_cell_of_many_digits_and_a_letter_is_a_text_at_once(looked):
+    table = looked(f"x,y\n{'1' * 100_000}a,1\n{'1.' * 40_000}b,2\n")
+    assert table.columns[0].kind == "text"
+
+
 def test_a_field_of_any_length_gets_a_sentence(looked):
     with pytest.raises(BadRequest, match=r"begins in line 2 has more than 131,072 characters"):
         looked('a,b\n1,"' + "x\n" * 100_000)

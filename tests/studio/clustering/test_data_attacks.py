@@ -16,8 +16,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipelines.clustering import running
+from pipelines.clustering.worker_pool import MemoryExceeded
 from studio import access
-from studio.clustering import points
+from studio.clustering import points, reading
 from studio.server import Options, Studio
 from tests.patience import PATIENCE, PROMPTLY, wait_until
 from tests.pipelines.clustering.lying_parquet import Lie, zeros
@@ -242,3 +244,33 @@ def test_values_at_the_ends_of_what_a_float_can_be_are_plotted(client):
         assert (spread > 0).all()
         if scaling == "none":
             assert np.allclose(spread, [2e149, 2e-300], rtol=1e-6, atol=0)
+
+
+class Hungry:
+    """Stands for a table that takes all memory amid being read."""
+
+    def work(self, *_):
+        raise MemoryExceeded
+        yield
+
+
+def test_a_table_that_takes_too_much_memory_ends_its_own_process_only(client, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "POOL", Hungry())
+        answer = client.post(TABLES, content=b"a,b\n1,2\n")
+        assert answer.status_code == 507
+        assert sentence(answer).startswith("The table takes more memory than there is for it.")
+    assert client.post(TABLES, content=b"a,b\n1,2\n").status_code == 201
+
+
+def test_a_table_that_takes_too_long_is_given_up_and_its_process_ended(client, monkeypatch):
+    monkeypatch.setattr(reading, "LIMIT_SECONDS", -1.0)
+    monkeypatch.setattr(reading, "look", endless)
+    answer = client.post(TABLES, content=b"a,b\n1,2\n")
+    assert answer.status_code == 503
+    assert "and was ended" in sentence(answer)
+
+
+def endless(path, reading):
+    while True:
+        time.sleep(0.1)
