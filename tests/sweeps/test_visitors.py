@@ -1,0 +1,24 @@
+"""The crowds of ``benchmarks/visitors.py``, each a twentieth: the studio lives, nothing fails."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from benchmarks import visitors
+
+pytestmark = [
+    pytest.mark.deep,
+    pytest.mark.skipif(
+        sys.platform != "linux", reason="reads the memory of processes from Linux' /proc"
+    ),
+]
+
+
+def test_no_crowd_ends_the_studio_or_is_failed_by_it():
+    for row in visitors.run(list(visitors.CROWDS), scale=0.05, settle=2.0, minutes=0.3):
+        assert row.alive, row.name
+        assert row.crowd.answers["failed"] == 0, (row.name, row.crowd.failures)
+        assert row.crowd.answers["ok"] > 0, row.name
+        assert float("inf") not in row.seconds, f"the host was refused beside {row.name}"
