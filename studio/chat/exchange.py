@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from pipelines.chat.requests import STARTER
 from pipelines.errors import BadRequest, Busy
@@ -38,8 +38,6 @@ from studio.chat.file_reading import read_file
 from studio.chat.foreign import Found
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from studio.settings import StoredSettings
     from studio.store import Store
 
@@ -197,8 +195,10 @@ class Exchange:
         else:
             file = entry
         sampling = [checked_sampling(lane.sampling, lane.model) for lane in file.lanes]
-        size = sum(len(each.content.encode()) for lane in file.lanes for each in lane.messages)
         group, twins = secrets.token_urlsafe(12), {}
+        # Everybody else waits while a transaction runs: what can be made before, is.
+        lanes = [_rows(lane, twins) for lane in file.lanes]
+        size = sum(row["bytes"] for added, _ in lanes for row in added)
         with self._store.transaction() as connection:
             check_room(connection, owner, self._settings.current)
             check_size(connection, owner, self._settings.current, size)
@@ -218,7 +218,9 @@ class Exchange:
                         updated=updated,
                     )
                 )
-                _insert(connection, ids[-1], lane, twins)
+                added, leaf = lanes[number]
+                tree.insert_rows(connection, ids[-1], added)
+                rows.set_leaf(connection, ids[-1], leaf)
         return ids[0]
 
 
@@ -231,15 +233,15 @@ def _lane(lane: Conversation) -> LaneInFile:
     )
 
 
-def _insert(
-    connection: sqlite3.Connection, conversation: str, lane: LaneInFile, twins: dict[str, str]
-) -> None:
-    """Adds a lane's messages under new ids. Errors stay behind: a template is no one's to send."""
+def _rows(lane: LaneInFile, twins: dict[str, str]) -> tuple[list[dict[str, Any]], str | None]:
+    """A lane's messages under new ids, and the id of the last one that is shown.
+
+    Errors stay behind: a template is no one's to send.
+    """
     ids: dict[str | None, str | None] = {None: None}
+    added = []
     for each in lane.messages:
-        ids[each.id] = tree.insert(
-            connection,
-            conversation,
+        row = tree.new_row(
             ids[each.parent],
             each.role,
             each.content,
@@ -248,9 +250,10 @@ def _insert(
             model=each.model,
             facts=each.facts,
             created=each.created,
-            counted=True,
         )
-    rows.set_leaf(connection, conversation, ids[lane.leaf])
+        ids[each.id] = row["id"]
+        added.append(row)
+    return added, ids[lane.leaf]
 
 
 # --- files of others ------------------------------------------------------------------------------

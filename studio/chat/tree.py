@@ -155,27 +155,58 @@ def insert(
     """
     if not counted:
         check_room(connection, conversation)
+    row = new_row(
+        parent, role, content, twin=twin, state=state, model=model, facts=facts, error=error,
+        created=created,
+    )  # fmt: skip
+    insert_rows(connection, conversation, [row])
+    return row["id"]
+
+
+def new_row(
+    parent: str | None,
+    role: str,
+    content: str,
+    *,
+    twin: str | None = None,
+    state: str = DONE,
+    model: str | None = None,
+    facts: dict[str, Any] | None = None,
+    error: Message | None = None,
+    created: float | None = None,
+) -> dict[str, Any]:
+    """A message as :func:`insert_rows` takes it, with a new id."""
     message_id = secrets.token_urlsafe(12)
-    connection.execute(
+    return {
+        "id": message_id,
+        "twin": twin or message_id,
+        "parent": parent,
+        "role": role,
+        "content": content,
+        "words": folded(content),
+        "state": state,
+        "model": model,
+        "facts": json.dumps(facts) if facts else None,
+        "error": json.dumps(error.to_json()) if error else None,
+        "created": created or time.time(),
+        "bytes": len(content.encode()),
+    }
+
+
+def insert_rows(
+    connection: sqlite3.Connection, conversation: str, added: Sequence[dict[str, Any]]
+) -> None:
+    """Adds messages that :func:`new_row` has made; that there is room, the caller has checked."""
+    connection.executemany(
         "INSERT INTO chat_messages (id, conversation, twin, parent, role, content, words, state, "
-        "model, facts, error, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            message_id,
-            conversation,
-            twin or message_id,
-            parent,
-            role,
-            content,
-            folded(content),
-            state,
-            model,
-            json.dumps(facts) if facts else None,
-            json.dumps(error.to_json()) if error else None,
-            created or time.time(),
-        ),
+        "model, facts, error, created) VALUES (:id, :conversation, :twin, :parent, :role, "
+        ":content, :words, :state, :model, :facts, :error, :created)",
+        ({**row, "conversation": conversation} for row in added),
     )
-    add_bytes(connection, conversation, content)
-    return message_id
+    connection.execute(
+        "UPDATE conversations SET bytes = bytes + ? WHERE id = ?",
+        (sum(row["bytes"] for row in added), conversation),
+    )
 
 
 def add_bytes(connection: sqlite3.Connection, conversation: str, text: str) -> None:
