@@ -31,7 +31,7 @@ from studio.broadcast import Broadcast
 from studio.chats_api import chats_router
 from studio.clustering.data_api import cluster_data_router
 from studio.clustering.results_api import clusterings_router
-from studio.gallery import day_after
+from studio.gallery import MAX_SEARCH, day_after
 from studio.http import KEPT, NOT_KEPT, json_object, list_that_fits, with_pauses
 from studio.i18n import language_of, translate
 from studio.inputs_api import conditions_router, inputs_router
@@ -156,7 +156,7 @@ def pictures_router(studio: Studio) -> APIRouter:
     @routes.get("/pictures")
     def search(
         request: Request,
-        search: Annotated[str, Query(max_length=1000)] = "",
+        search: Annotated[str, Query(max_length=MAX_SEARCH)] = "",
         before: Annotated[str | None, Query(max_length=100)] = None,
         until: Annotated[date | None, Query()] = None,
         limit: Annotated[int, Query(ge=1, le=200)] = 50,

@@ -22,6 +22,7 @@ from studio.chat import shown
 from studio.chat.conversation import STREAMING
 from studio.chat.conversations import MAX_LANES
 from studio.chat.following import Follower, events
+from studio.gallery import MAX_SEARCH
 from studio.http import NOT_KEPT, json_object, json_reply, received, text_reply
 from studio.i18n import language_of, translate
 
@@ -111,7 +112,7 @@ def chats_router(studio: Studio) -> APIRouter:
     @routes.get("/chats")
     def search(
         request: Request,
-        search: Annotated[str, Query(max_length=1000)] = "",
+        search: Annotated[str, Query(max_length=MAX_SEARCH)] = "",
         before: Annotated[str | None, Query(max_length=100)] = None,
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
     ) -> dict[str, Any]:

@@ -42,6 +42,7 @@ THUMBNAIL = 256  # pixels of the longer side
 ID_LENGTH = 16  # characters of a picture's id
 WHOLE_RUN = -1  # the position of a picture of the run as a whole, e.g. a comparison's sheet
 _THUMBNAILS = ".thumbnails"
+MAX_SEARCH = 10_000  # characters that the API searches for: a whole prompt
 _SEARCH = """
 SELECT * FROM pictures
 WHERE owner = :owner AND present AND (:before IS NULL OR number < :before)

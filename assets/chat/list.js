@@ -10,7 +10,7 @@ export class List {
   constructor(acts) {
     this.acts = acts;
     this.current = null;
-    this.field = h("input", { type: "search", class: "search", placeholder: say("Search"), "aria-label": say("Search in conversations"), oninput: () => this.#searched() });
+    this.field = h("input", { type: "search", class: "search", maxlength: 10000, placeholder: say("Search"), "aria-label": say("Search in conversations"), oninput: () => this.#searched() });
     this.items = h("ul", {});
     this.more = h("button", { type: "button", class: "plain more", hidden: true, onclick: () => this.#load(this.next) }, say("Show more"));
     this.none = h("p", { class: "none", hidden: true });

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from collections.abc import Callable, Iterator
 
 import httpx
@@ -399,3 +401,18 @@ def test_a_failure_says_its_cause_and_can_be_tried_again(ada, parrot):
     ada.change(f"/messages/{ada.last()['id']}/answer")
     ada.wait()
     assert ada.last()["state"] == "done"
+
+
+def test_a_zip_of_another_program_comes_in_and_says_what_was_left_out(ada):
+    message = {"role": "user", "content": [{"type": "text", "text": "hi"}, {"type": "image_url"}]}
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as file:
+        file.writestr("chats.jsonl", f"{json.dumps({'messages': [message]})}\n" * 2)
+    ada.now = ada.ask("POST", "/import", 201, content=packed.getvalue()).json()
+    assert ada.shown() == ["hi"]
+    assert ada.now["brought"] == {
+        "count": 2,
+        "left_out": ["Left out: 2 pictures and other files."],
+    }
+    words = " ".join(f"word{number}" for number in range(900))
+    assert ada.ask("GET", "", params={"search": f"hi {words}"}).json()["chats"] == []
