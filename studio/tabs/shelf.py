@@ -36,9 +36,7 @@ class Tab:
                 with gr.Column(elem_classes="first"):
                     # Of any kind: the shelf says better than a file picker what is wrong with one.
                     self._files = gr.File(
-                        label=label(
-                            "Bring in LoRAs or learned words (.safetensors, or an adapter as .zip)"
-                        ),
+                        label=label("Bring in LoRAs or learned words (.safetensors, .zip)"),
                         file_count="multiple",
                         type="filepath",
                         height=150,

@@ -185,6 +185,14 @@ class Changes:
                     matched += 1
                     if weight := use.weight_of(part):
                         self.modules.setdefault((part, _short(name)), []).append((each, weight))
+        if not matched and not about.family:
+            raise BadRequest(
+                "The LoRA {name} does not fit {model}: of its {count} modules the model has none "
+                "of the same name and shape. Choose another LoRA, or another model.",
+                name=about.name,
+                model=self.model.entry.title,
+                count=len(factors),
+            )
         if not matched:
             raise BadRequest(
                 "The LoRA {name} is made for {family}, but {model} is {other}: none of its {count} "
