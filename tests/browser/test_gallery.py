@@ -50,7 +50,7 @@ def test_a_dropped_png_shows_its_settings_and_fills_the_form(gallery):
 
 
 FILES_WITHOUT_SETTINGS = [
-    (png(None), "no settings inside"),
+    (png(None), "No settings were found"),
     ({"name": "a.png", "mimeType": "image/png", "buffer": b"just words"}, "text file"),
     ({"name": "a.svg", "mimeType": "image/svg+xml", "buffer": b"<svg></svg>"}, "SVG"),
     ({"name": "a.png", "mimeType": "image/png", "buffer": png(None)["buffer"][:40]}, "damaged"),
