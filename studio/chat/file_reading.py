@@ -12,6 +12,7 @@ import json
 import re
 import subprocess
 import sys
+import threading
 import zipfile
 import zlib
 from collections import Counter
@@ -21,7 +22,7 @@ from pathlib import PurePosixPath
 from typing import IO, Any
 
 from pipelines.catalog import ROOT
-from pipelines.errors import BadRequest, validated
+from pipelines.errors import BadRequest, Busy, validated
 from pipelines.messages import Message
 from studio.chat.checks import checked_sampling
 from studio.chat.file_format import FORMAT, ConversationFile, LaneInFile, MessageInFile
@@ -32,10 +33,12 @@ MAX_FILE = 20_000_000  # bytes of JSON
 MAX_UNPACKED = 400_000_000  # bytes of JSON in a zip
 MAX_ENTRIES = 10_000  # conversations of one file
 MAX_HERE = 300_000  # bytes that are read in this process: some 20 ms
-PROCESS_BYTES, PROCESS_SECONDS = 3 * 2**30, 300  # memory and computing of the other process
+PROCESS_BYTES, PROCESS_SECONDS = 2 * 2**30, 120  # memory and computing of the other process
+TURN_SECONDS = 30.0  # for others' files to be read first
 _CHUNK = 2**20
 _LISTS = ("conversations", "chats")
 _SPACE = re.compile(r"[ \t\r\n]*")
+_TURN = threading.Semaphore()
 _ZIP = b"PK\x03\x04"
 
 Entry = Found | ConversationFile | int
@@ -307,6 +310,20 @@ class _Window:
 
 
 def _read_elsewhere(file: IO[bytes]) -> Iterator[Entry]:
+    """One file at a time: each may take all the memory that is allowed.
+
+    Raises:
+        Busy: others' files are still being read.
+    """
+    if not _TURN.acquire(timeout=TURN_SECONDS):
+        raise Busy("Another file of conversations is being read. Try again in a minute.")
+    try:
+        yield from _read_in_turn(file)
+    finally:
+        _TURN.release()
+
+
+def _read_in_turn(file: IO[bytes]) -> Iterator[Entry]:
     process = subprocess.Popen(
         [sys.executable, "-m", "studio.chat.file_reading"],
         stdin=subprocess.PIPE,

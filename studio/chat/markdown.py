@@ -119,8 +119,10 @@ def _blocks(text: str, growing: bool = False) -> list[Block] | None:
         if not growing:
             return _whole_blocks(text)
         return draw_blocks(text, growing) if len(text) <= MAX_HERE else draw_elsewhere(text, True)
-    except (BusyError, GivenUpError):
+    except GivenUpError:
         return None
+    except BusyError:  # a second of this process at the most, and it serves others in between
+        return draw_blocks(text, growing)
 
 
 def _coloured(blocks: list[Block]) -> list[str]:

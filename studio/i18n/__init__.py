@@ -95,7 +95,7 @@ def _for_people(message: Message, table: dict[str, str]) -> tuple[str, dict[str,
 
 
 def _first_line(reason: str) -> str:
-    line = _ERROR.sub("", reason.strip()).strip().partition("\n")[0]
+    line = _ERROR.sub("", reason.strip()[:1000]).strip().partition("\n")[0]
     return line.rstrip(".")[:400]
 
 

@@ -331,6 +331,17 @@ def test_arabic_runs_from_right_to_left_and_code_and_english_do_not(chat):
 
 
 @pytest.mark.deep
+def test_conversations_of_another_program_come_in_and_what_was_left_out_is_said(chat):
+    page = chat()
+    picture = [{"type": "text", "text": "hi"}, {"type": "image_url"}]
+    lines = [json.dumps({"messages": [{"role": "user", "content": picture}]})] * 2
+    file = {"name": "a.jsonl", "mimeType": "", "buffer": "\n".join(lines).encode()}
+    page.locator(".chats input[type=file]").set_input_files(file)
+    expect(page.locator(".notice .remarks")).to_contain_text("2 conversations came in.")
+    expect(page.locator(".notice .remarks")).to_contain_text("Left out: 2 pictures")
+    expect(page.locator(".chats li")).to_have_count(2)
+
+
 def test_code_is_copied(chat, contexts):
     page = chat(permissions=["clipboard-read", "clipboard-write"])
     bring(page, [{"role": "user", "content": "x"}, {"role": "assistant", "content": ATTACKS}])

@@ -9,7 +9,7 @@ import zipfile
 
 import pytest
 
-from pipelines.errors import BadRequest
+from pipelines.errors import BadRequest, Busy
 from studio.chat import file_reading
 from studio.chat.exchange import Exchange
 from studio.chat.file_reading import MAX_FILE
@@ -291,6 +291,14 @@ def test_a_file_that_takes_too_much_is_refused(bring, monkeypatch):
     monkeypatch.setattr(file_reading, "PROCESS_BYTES", 1)
     with pytest.raises(BadRequest, match="too much memory or time"):
         list(file_reading._from_lines([b'["found", {"left_out": {}}]\n']))
+
+
+def test_large_files_are_read_one_at_a_time(bring, monkeypatch):
+    monkeypatch.setattr(file_reading, "TURN_SECONDS", 0)
+    data = packed(a_json=json.dumps([chatgpt()]))
+    with file_reading._TURN, pytest.raises(Busy, match="Try again in a minute"):
+        bring(data)
+    assert bring(data)[0].count == 1
 
 
 def test_a_conversation_that_is_too_long_is_left_out_and_told(bring):
