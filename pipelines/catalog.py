@@ -18,7 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
 from pipelines.errors import NotFound, Refused, UserError, validated
 from pipelines.files import readable_name, refused_name
-from pipelines.local_models import inspect_file, inspect_folder
+from pipelines.local_models import cannot_be_read, inspect_file, inspect_folder
 from pipelines.matching import find_name
 from pipelines.messages import Message
 from pipelines.sizes import in_bytes
@@ -269,7 +269,10 @@ def _refused_entry(name: str, path: Path, refused: Message) -> ModelEntry:
 
 def _local_entry(name: str, path: Path, models: Path, configs: Path) -> ModelEntry:
     is_file = not path.is_dir()
-    finding = inspect_file(path, models, configs) if is_file else inspect_folder(path, models)
+    try:
+        finding = inspect_file(path, models, configs) if is_file else inspect_folder(path, models)
+    except OSError as error:  # one bad file must not hide the others
+        finding = cannot_be_read(path, error)
     return ModelEntry(
         name=name,
         title=name,

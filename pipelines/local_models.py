@@ -10,6 +10,7 @@ import json
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,12 @@ class Finding:
     nbytes: int
     native_size: int
     refused: Message | None = None
+
+
+def cannot_be_read(path: Path, error: OSError) -> Finding:
+    """A file or folder that the system does not hand out."""
+    reason = error.strerror or "?"
+    return _refuse(Message("{file} cannot be read: {reason}.", file=path.name, reason=reason))
 
 
 def _refuse(reason: Message) -> Finding:
@@ -187,6 +194,13 @@ def inspect_file(path: Path, models: Path, configs: Path) -> Finding:
         return outside
     if path.suffix.lower() != ".safetensors":
         return _pickled(path)
+    status = path.stat()
+    return _inspect_checkpoint(path, configs, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=1024)
+def _inspect_checkpoint(path: Path, configs: Path, size: int, changed: int) -> Finding:
+    """What a checkpoint is; read once, as long as it stays the same (``size`` and ``changed``)."""
     header = read_header(path)
     if header is None:
         return _refuse(Message("{model} is not a whole .safetensors file.", model=path.name))
@@ -209,7 +223,7 @@ def inspect_file(path: Path, models: Path, configs: Path) -> Finding:
                 dtype=dtype,
             )
         )
-    return Finding(family, path.stat().st_size, 1024 if family == "sdxl" else 512)
+    return Finding(family, size, 1024 if family == "sdxl" else 512)
 
 
 def _no_checkpoint(path: Path, tensors: Mapping[str, Shape]) -> Finding:

@@ -150,6 +150,25 @@ def test_a_broken_single_file_is_refused(tmp_path, content):
         Catalog(tmp_path).get("broken")
 
 
+def test_a_file_that_cannot_be_read_hides_no_other(tmp_path):
+    checkpoint(tmp_path, "good.safetensors")
+    (tmp_path / "models" / "gone.safetensors").symlink_to(tmp_path / "models" / "nothing")
+    catalog = Catalog(tmp_path)
+    assert catalog.get("good").family == "sd1"
+    with pytest.raises(Refused, match=r"gone\.safetensors cannot be read: No such file"):
+        catalog.get("gone")
+
+
+def test_a_file_that_has_changed_is_looked_at_again(tmp_path):
+    path = checkpoint(tmp_path, "dream.safetensors")
+    assert Catalog(tmp_path).get("dream").family == "sd1"
+    checkpoint(tmp_path, "dream.safetensors", "sdxl")
+    assert Catalog(tmp_path).get("dream").family == "sdxl"
+    path.write_bytes(b"")
+    with pytest.raises(Refused):
+        Catalog(tmp_path).get("dream")
+
+
 def test_a_single_file_cut_short_is_refused(tmp_path):
     path = checkpoint(tmp_path, "cut.safetensors")
     path.write_bytes(path.read_bytes()[:-1])

@@ -162,7 +162,10 @@ def _is_shared(path: Path) -> bool:
         return path.suffix.lower() in (SUFFIX, ".zip")
     if _ID.fullmatch(path.name) or not path.is_dir():
         return False
-    names = {each.name for each in path.iterdir()}
+    try:
+        names = {each.name for each in path.iterdir()}
+    except OSError:  # a folder that the system does not hand out hides no other
+        return False
     return CONFIG in names or any(name.endswith(SUFFIX) for name in names)
 
 
