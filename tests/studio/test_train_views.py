@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,6 +13,7 @@ from pipelines.messages import Message
 from studio import train_views
 from studio.accounts import LOCAL_OWNER
 from studio.subjects import Made, Outcome
+from studio.tabs.training_watch import TrainingWatch
 from studio.train_views import Learning
 from studio.widgets import Visitor
 from tests.pipelines.dreambooth.test_photos import encoded, scene
@@ -166,3 +168,15 @@ def test_samples_stand_in_rows_by_prompt():
     assert html.count('class="strip"') == 2
     assert html.index("000010-0.png") < html.index("000020-0.png") < html.index("000010-1.png")
     assert train_views.samples([], "0" * 32, ENGLISH) == ""
+
+
+def test_what_is_to_be_said_of_a_finished_training_stands_behind_it():
+    remark = Message("The training fell apart: {why}.", why="x")
+    result = {"name": "mug", "seconds": 3, "notes": [remark.to_json()]}
+    done = SimpleNamespace(state="done", ended=True, result=result)
+    training = SimpleNamespace(job=done, name="mug")
+    ready, *further = TrainingWatch._outcome(None, training, Learning())
+    assert str(ready).startswith("mug is ready")
+    assert further == [remark]
+    del result["notes"]  # of earlier versions
+    assert len(TrainingWatch._outcome(None, training, Learning())) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import shutil
 import threading
 from pathlib import Path
@@ -54,6 +55,16 @@ def test_a_resumed_trainings_result_takes_the_place_of_its_earlier_one(
     (about,) = shelf.own("local")
     assert second == first.id == about.id
     assert about.name == "my cat"
+
+
+def test_what_the_trainer_remarks_on_its_result_is_in_the_job_s(ask, cache, acting, learnt):
+    about = learnt / "about.json"
+    remark = {"template": "The training fell apart: {why}.", "values": {"why": "x"}}
+    assert follow(ask(), cache, launch=finishing(acting, learnt))[-1].data["notes"] == []
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"remark": remark}))
+    request = ask()
+    assert follow(request, cache, launch=finishing(acting, learnt))[-1].data["notes"] == [remark]
+    assert follow(request, cache, launch=None)[-1].data["notes"] == [remark]  # asked for again
 
 
 def test_a_training_that_is_done_keeps_nothing_to_go_on_from(ask, home, cache, acting, learnt):
