@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import ipaddress
 import logging
 import os
@@ -11,7 +12,7 @@ import socket
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from pipelines.errors import UserError
 from studio.accounts import Made, choose_accounts
@@ -26,8 +27,11 @@ from studio.home import find_home
 from studio.proxies import read_root_path
 
 if TYPE_CHECKING:
+    from gradio.tunneling import Tunnel
+
     from studio.jobs import Unfinished
 
+WORKER_THREAD = "worker"  # as the queue's worker names its thread
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -88,9 +92,14 @@ def run(flags: argparse.Namespace) -> int:
         host_key = studio.accounts.make_host_key() if accounts else None
         print_line(greeting(flags.host, port, made, host_key))
         if flags.share:
-            threading.Thread(target=share, args=(port, studio.home), daemon=True).start()
+            arguments = (port, studio.home, tunnels)
+            threading.Thread(target=share, args=arguments, daemon=True).start()
+
+    tunnels: list[Tunnel] = []
 
     def say_goodbye() -> None:
+        for tunnel in tunnels:  # a process of its own, which would outlive a SIGTERM
+            tunnel.kill()
         if line := farewell(studio.unfinished):
             print_line(line)
 
@@ -101,12 +110,17 @@ def run(flags: argparse.Namespace) -> int:
     return 0
 
 
-def share(port: int, home: Path) -> None:
-    """Opens the public link and prints it, or one line that says why there is none."""
+def share(port: int, home: Path, tunnels: list[Tunnel]) -> None:
+    """Opens the public link and prints it, or one line that says why there is none.
+
+    Args:
+        tunnels: takes the open one.
+    """
     from studio.share import open_tunnel
 
     try:
-        print_line(f"Share link: {open_tunnel(port, home).url}")
+        tunnels.append(open_tunnel(port, home))
+        print_line(f"Share link: {tunnels[-1].url}")
     except UserError as error:
         print_line(str(error), to_errors=True)
 
@@ -237,5 +251,17 @@ def byte_count(text: str) -> int:
     return size
 
 
+def leave(code: int) -> NoReturn:
+    """Ends the process, also where a thread is still in the midst of a long computation.
+
+    Python's own end would take away what that thread works on, and the process would crash.
+    """
+    if any(each.name == WORKER_THREAD and each.is_alive() for each in threading.enumerate()):
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -203,12 +203,17 @@ class ModelCache:
         gc.collect()
         return True
 
-    def clear(self) -> None:
-        """Forget every model that nobody leases."""
+    def clear(self, collect: bool = True) -> None:
+        """Forget every model that nobody leases.
+
+        Args:
+            collect: search for what only circles of references keep, which takes a second or more.
+        """
         with self._changed:
             for slot in [s for s in self._slots.values() if s.state != "moving" and not s.leases]:
                 self._forget(slot)
-        gc.collect()
+        if collect:
+            gc.collect()
 
     def _acquire(self, name: str) -> _Slot:
         with self._changed:

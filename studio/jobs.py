@@ -40,7 +40,8 @@ class Unfinished:
     Attributes:
         running: kind of the job that was running, or None.
         queued: how many jobs wait behind it.
-        ending: whether what ran has not ended yet, as a trainer that saves what it has learnt.
+        ending: whether what ran is a process of its own that has not ended yet, as a trainer that
+            saves what it has learnt.
     """
 
     running: str | None
@@ -98,9 +99,17 @@ class Jobs:
             queued = self.counts()[QUEUED]
         self._chores.close(seconds)
         self._worker.close(seconds)
-        return Unfinished(running and running.kind, queued, self._worker.busy)
+        resumes = running is not None and getattr(
+            self._worker.engine(running.kind), "resumes", False
+        )
+        return Unfinished(running and running.kind, queued, self._worker.busy and resumes)
 
     @contextlib.contextmanager
+    @property
+    def busy(self) -> bool:
+        """Whether the worker is at work, or waits for some."""
+        return self._worker.busy
+
     def told_of_endings(self, tell: Callable[[], object]) -> Iterator[None]:
         """``tell()`` is called in the worker's thread whenever a job has ended; must not raise."""
         with self._worker.told_of_endings(tell), self._chores.told_of_endings(tell):

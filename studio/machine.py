@@ -83,9 +83,10 @@ class Machine:
         """The models in memory now."""
         return self._cache.loaded() if self._cache else []
 
-    def close(self) -> None:
+    def close(self, collect: bool = True) -> None:
+        """Lets go of the models; ``collect`` as for :meth:`pipelines.cache.ModelCache.clear`."""
         if self._cache:
-            self._cache.clear()
+            self._cache.clear(collect)
 
     def _make(self) -> ModelCache:
         with IMPORTING:

@@ -129,7 +129,8 @@ class Studio:
             self.machine = Machine(
                 self.catalog, self.home, options.device, options.budget, options.offline
             )
-            parts.callback(self.machine.close)
+            # Where a job is not over yet the process is about to end, and in a hurry.
+            parts.callback(lambda: self.machine.close(collect=not self.jobs.busy))
             self.cache: CacheOnDemand = self.machine.cache
             self.gallery = Gallery(self.store, self.home, self.settings)
             self.inputs = Inputs(self.store, self.home, self.gallery)

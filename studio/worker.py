@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 MAX_CRASHES = 2  # a job on which the studio has died more often in a row is not tried again
 RETRY_SECONDS = 2.0  # between two tries to write to a database that refuses it
-CLOSE_SECONDS = 3.0  # a service's manager kills what does not end soon
+CLOSE_SECONDS = 2.5  # a service's manager kills what does not end soon
 WRITE_SECONDS = 0.25  # between two writes of a running job's progress
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
