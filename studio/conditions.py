@@ -63,7 +63,7 @@ class Conditions:
 
     def __init__(self, home: Path, cache: Any, inputs: Inputs) -> None:
         self._home, self._cache, self._inputs = home, cache, inputs
-        self._with_weights = FairSlots(1, busy=_BUSY)
+        self._with_weights = FairSlots(1, asked=EACH_ASKED, busy=_BUSY)
         self._without_weights = FairSlots(AT_ONCE, each=EACH_AT_ONCE, asked=EACH_ASKED, busy=_BUSY)
 
     def check(self, owner: Owner, request: ConditionRequest) -> registry.Annotator:
