@@ -24,7 +24,7 @@ from pipelines.catalog import OWN
 from pipelines.chat.loading import PREFIXES
 from pipelines.diffusion.samplers import samplers_in
 from pipelines.diffusion.styles import styles
-from pipelines.errors import NotFound, UserError, bad_value
+from pipelines.errors import NotFound, UserError, bad_value, unforeseen
 from studio.access import API
 from studio.accounts import owner_of
 from studio.broadcast import Broadcast
@@ -74,6 +74,7 @@ def install(app: FastAPI, studio: Studio) -> None:
     app.add_exception_handler(UserError, _user_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _unforeseen_error)
 
 
 def jobs_router(studio: Studio) -> APIRouter:
@@ -421,6 +422,12 @@ async def _validation_error(request: Request, error: Exception) -> JSONResponse:
     name = str(first["loc"][-1])
     sentence = bad_value({**first, "loc": (name,)}, None, {name: first.get("input")})
     return JSONResponse(error_body(sentence, _language(request)), 422)
+
+
+async def _unforeseen_error(request: Request, error: Exception) -> JSONResponse:
+    """A bug; it is raised again behind this answer, so that the log has it."""
+    sentence = translate(unforeseen(error), _language(request))
+    return JSONResponse({"error": {"message": sentence, "type": "internal_error"}}, 500)
 
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:

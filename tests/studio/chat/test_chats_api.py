@@ -416,3 +416,13 @@ def test_a_zip_of_another_program_comes_in_and_says_what_was_left_out(ada):
     }
     words = " ".join(f"word{number}" for number in range(900))
     assert ada.ask("GET", "", params={"search": f"hi {words}"}).json()["chats"] == []
+
+
+def test_a_bug_is_told_in_a_sentence_without_its_inner_name(ada, studio, monkeypatch):
+    def broken(*_, **__):
+        raise KeyError(36)
+
+    monkeypatch.setattr(studio[0].conversations, "search", broken)
+    answer = ada.ask("GET", "", 500)
+    assert sentence(answer).startswith("Atelier itself has failed here.")
+    assert "KeyError" not in answer.text
