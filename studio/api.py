@@ -31,7 +31,7 @@ from studio.broadcast import Broadcast
 from studio.chats_api import chats_router
 from studio.clustering.data_api import cluster_data_router
 from studio.clustering.results_api import clusterings_router
-from studio.gallery import MAX_SEARCH, day_after
+from studio.gallery import MAX_SEARCH
 from studio.http import KEPT, NOT_KEPT, json_object, list_that_fits, with_pauses
 from studio.i18n import language_of, translate
 from studio.inputs_api import conditions_router, inputs_router
@@ -165,12 +165,10 @@ def pictures_router(studio: Studio) -> APIRouter:
         """One's own pictures, newest first.
 
         ``before`` is the ``next`` of the answer before, or the id of the last picture seen;
-        ``next`` is null where nothing more can come. ``until`` is the last day to begin with, where
-        there is no ``before``.
+        ``next`` is null where nothing more can come. ``until`` is the last day of which pictures
+        are wanted.
         """
-        if before is None and until is not None:
-            before = studio.gallery.cursor_at(owner_of(request).id, day_after(until))
-        rows = studio.gallery.search(owner_of(request).id, search, limit=limit, before=before)
+        rows = studio.gallery.search(owner_of(request).id, search, limit, before, until)
         shown = list_that_fits(map(picture_json, rows))
         more = len(shown) < len(rows) or len(rows) == limit
         return {"pictures": shown, "next": rows[len(shown) - 1].cursor if shown and more else None}

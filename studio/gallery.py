@@ -46,6 +46,7 @@ MAX_SEARCH = 10_000  # characters that the API searches for: a whole prompt
 _SEARCH = """
 SELECT * FROM pictures
 WHERE owner = :owner AND present AND (:before IS NULL OR number < :before)
+AND (:until IS NULL OR created < :until)
 AND NOT EXISTS (
     SELECT 1 FROM json_each(:words) AS word WHERE NOT instr(pictures.words, word.value))
 ORDER BY number DESC LIMIT :limit
@@ -224,7 +225,12 @@ class Gallery:
         return [_picture(row) for row in rows]
 
     def search(
-        self, owner: str, text: str = "", limit: int = 50, before: str | None = None
+        self,
+        owner: str,
+        text: str = "",
+        limit: int = 50,
+        before: str | None = None,
+        until: date | None = None,
     ) -> list[SavedPicture]:
         """The owner's pictures, newest first.
 
@@ -232,6 +238,7 @@ class Gallery:
             text: words that prompt and negative prompt must all hold, in any order and case.
             limit: how many at most.
             before: the cursor or the id of a picture; only older ones are returned.
+            until: the last day of which pictures are returned.
 
         Raises:
             NotFound: ``before`` is an id, and not that of a picture of the owner's.
@@ -242,6 +249,7 @@ class Gallery:
             "owner": owner,
             "words": search_words(text),
             "before": None if before is None else self._number(owner, before),
+            "until": None if until is None else _end_of(until),
             "limit": limit,
         }
         with self._store.searching() as connection:
@@ -259,15 +267,6 @@ class Gallery:
             (owner,),
         )
         return Span(**row) if row["count"] else None
-
-    def cursor_at(self, owner: str, moment: float) -> str | None:
-        """The cursor after which a search finds what was made before ``moment`` (seconds since
-        1970); None where all was made before."""
-        row = self._store.row(
-            "SELECT MIN(number) AS number FROM pictures WHERE owner = ? AND created >= ?",
-            (owner, moment),
-        )
-        return str(row["number"]) if row["number"] is not None else None
 
     def ids(self, owner: str, limit: int = -1) -> list[str]:
         """The ids of the owner's pictures, the newest first; −1: of all."""
@@ -460,7 +459,7 @@ class Gallery:
         return _picture(row) if row is not None else None
 
 
-def day_after(day: date) -> float:
+def _end_of(day: date) -> float:
     """The first moment after a day of this machine's clock, in seconds since 1970."""
     if not 1970 < day.year < 3000:  # no picture is of such a day, and not every system counts it
         return 0.0 if day.year <= 1970 else math.inf

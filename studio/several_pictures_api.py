@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 
 from pipelines.errors import validated
 from studio.accounts import owner_of
+from studio.gallery import MAX_SEARCH
 from studio.http import NOT_KEPT, json_object
 from studio.picture_archive import archive
 from studio.picture_deletion import MOST
@@ -31,7 +32,7 @@ def several_pictures_router(studio: Studio) -> APIRouter:
 
     @routes.get("/pictures/ids")
     def ids(
-        request: Request, search: Annotated[str, Query(max_length=1000)] = ""
+        request: Request, search: Annotated[str, Query(max_length=MAX_SEARCH)] = ""
     ) -> dict[str, Any]:
         """The ids of all of one's own pictures that are found, newest first."""
         return {"ids": studio.gallery.ids_found(owner_of(request).id, search)}

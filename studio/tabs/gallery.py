@@ -10,16 +10,18 @@ import gradio as gr
 from pipelines.errors import UserError
 from pipelines.messages import Message
 from pipelines.uploads import read_file
-from studio import views
+from studio import gallery_views, views
 from studio.metadata import parse_parameters, read_settings
 from studio.tabs.deletion import UNASKED, Deletion
 from studio.tabs.details import Details
+from studio.tabs.gallery_tools import gallery_tools
 from studio.widgets import QUIET, Visitor, follow_newest, label
 
 if TYPE_CHECKING:
     from studio.server import Studio
 
 PAGE = 24  # pictures; divides by 2, 3, 4 and 6 columns
+MORE = 4 * PAGE
 
 
 class Tab:
@@ -33,6 +35,7 @@ class Tab:
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
         self._limit = gr.State(PAGE)
+        self._until = gr.State("")  # the last day that is shown; empty: today
         self._chosen = gr.State(None)
         with gr.Row(elem_classes="bench"):
             with gr.Column(scale=4, min_width=320, elem_classes="controls"):
@@ -55,6 +58,7 @@ class Tab:
                     self._file_error = gr.HTML(elem_id="drop-error")
                     self.dropped = Details(studio, "dropped", kept=False)
             with gr.Column(scale=6, min_width=320, elem_classes="results"):
+                self._tools = gallery_tools()
                 self._pictures = gr.HTML(
                     elem_id="gallery-pictures", js_on_load=views.PICTURE_CLICKED
                 )
@@ -65,13 +69,17 @@ class Tab:
     def listen(self, tab: gr.Tab) -> None:
         """Connect the controls; the pictures are looked up whenever the tab is opened."""
         found = [self._pictures, self._more]
-        query = [self._search, self._limit, self._chosen]
+        query = [self._search, self._limit, self._chosen, self._until]
         chosen = [self._chosen, *self._deletion.outputs, *self.details.outputs]
         tab.select(self._found, query, found, **QUIET)
         follow_newest([self._search.change], lambda: PAGE, None, self._limit).then(
             self._found, query, found, **QUIET
         )
-        self._more.click(lambda limit: limit + PAGE, self._limit, self._limit, **QUIET).then(
+        self._tools.jump(self._jumped, None, [self._until, self._limit], **QUIET).then(
+            self._found, query, found, **QUIET
+        )
+        self._tools.changed(self._found, query, found, **QUIET)
+        self._more.click(lambda limit: limit + MORE, self._limit, self._limit, **QUIET).then(
             self._found, query, found, **QUIET
         )
         self._pictures.pick(self._choose, None, chosen, **QUIET).then(
@@ -85,17 +93,29 @@ class Tab:
             self._read, self._file, [self._file, self._file_error, *self.dropped.outputs], **QUIET
         )
 
-    def _found(self, text: str, limit: int, chosen: str | None, request: gr.Request) -> list[Any]:
+    @staticmethod
+    def _jumped(event: gr.EventData) -> list[Any]:
+        return [str(event._data.get("until") or ""), PAGE]
+
+    def _found(
+        self, text: str, limit: int, chosen: str | None, until: str, request: gr.Request
+    ) -> list[Any]:
         visitor = Visitor.of(request)
+        gallery, owner = self.studio.gallery, visitor.owner.id
+        day = gallery_views.day_of(until)
         try:
-            rows = self.studio.gallery.search(visitor.owner.id, text, limit=limit + 1)
+            rows = gallery.search(owner, text, limit=limit + 1, until=day)
         except UserError as error:
             return [views.error(error.message, visitor), gr.update(visible=False)]
         if rows:
-            shown = views.thumbnails(views.named(rows[:limit], visitor), chosen, visitor)
+            shown = gallery_views.found(rows[:limit], chosen, visitor, text, gallery.span(owner))
         elif text.strip():
             shown = views.empty(
                 "No prompt has these words", "Try fewer words, or clear the search.", visitor
+            )
+        elif day is not None:
+            shown = views.empty(
+                "No pictures of that day or before it", "Choose a later day.", visitor
             )
         else:
             shown = views.empty(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import time
+import zipfile
 
 import pytest
 from PIL import Image
@@ -91,3 +93,53 @@ def test_a_picture_is_deleted_only_after_a_second_yes(gallery):
     expect(gallery.locator("#delete-for-good")).to_be_visible()
     gallery.click("text=Keep")
     expect(pictures).to_have_count(1)
+
+
+def test_a_day_is_gone_to_and_several_pictures_are_downloaded_and_deleted(visit, studio):
+    running, _ = studio
+    fields = {"prompt": "of long ago", "steps": 2, "sampler": "Euler", "seed": 7}
+    image = Image.new("RGB", (64, 64), "red")
+    for at in range(30):
+        row = running.gallery.save("local", "long ago", at, "text_to_image", image, fields)
+        moment = time.mktime((2001, 2, 1 + at // 10, 12, 0, 0, 0, 0, -1))
+        running.store.write("UPDATE pictures SET created = ? WHERE id = ?", (moment, row.id))
+    page = visit(path="?tab=gallery")
+    tools, pictures = page.locator("#gallery-tools"), page.locator("#gallery-pictures .picture")
+    days = page.locator("#gallery-pictures .day")
+    expect(pictures.first).to_be_visible()
+    tools.locator("input[type=date]").fill("2001-02-02")
+    expect(days).to_have_text(["2001-02-02", "2001-02-01"])
+    tools.get_by_role("button", name="The oldest").click()
+    expect(days).to_have_text(["2001-02-01"])
+    expect(pictures).to_have_count(10)
+
+    tools.get_by_role("button", name="Choose several").click()
+    pictures.nth(1).click()
+    pictures.nth(4).click(modifiers=["Shift"])
+    pictures.nth(2).click()
+    expect(tools.locator(".count")).to_have_text("3 pictures chosen")
+    expect(page.locator("#gallery-details .prompt")).to_have_count(0)
+    with page.expect_download() as download:
+        tools.get_by_role("button", name="Download").click()
+    with zipfile.ZipFile(download.value.path()) as whole:
+        assert len(whole.namelist()) == 3
+    tools.get_by_role("button", name="Delete", exact=True).click()
+    tools.get_by_role("button", name="Keep").click()
+    expect(pictures).to_have_count(10)
+    tools.get_by_role("button", name="Delete", exact=True).click()
+    tools.get_by_role("button", name="Delete for good").click()
+    expect(pictures).to_have_count(7)
+    expect(tools.locator(".count")).to_have_text("0 pictures chosen")
+
+    page.fill("#gallery-search input, #gallery-search textarea", "of long ago")
+    tools.get_by_role("button", name="Back to the newest").click()
+    expect(days).to_have_text(["2001-02-03", "2001-02-02", "2001-02-01"])
+    tools.get_by_role("button", name="All that are found").click()
+    expect(tools.locator(".count")).to_have_text("27 pictures chosen")
+    tools.get_by_role("button", name="Delete", exact=True).click()
+    tools.get_by_role("button", name="Delete for good").click()
+    expect(page.locator("#gallery-pictures")).to_contain_text("No prompt has these words")
+    tools.get_by_role("button", name="Choose several").click()
+    page.fill("#gallery-search input, #gallery-search textarea", "")
+    pictures.first.click()
+    expect(page.locator("#gallery-details .prompt")).to_be_visible()

@@ -17,13 +17,12 @@ from pipelines.catalog import Catalog
 from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.diffusion.lora.about import About
 from pipelines.diffusion.requests import TextToImageRequest
-from studio import page
+from studio import canvas, page
 from studio.accounts import Owner
-from studio.canvas import WORDS
 from studio.i18n import texts
 from studio.settings import StoredSettings
 from studio.store import Store
-from studio.tabs import compare
+from studio.tabs import compare, gallery_tools
 from studio.tabs.form import PaintForm
 from studio.widgets import Visitor, from_field
 
@@ -100,12 +99,16 @@ def test_no_label_needs_values():
 
 
 def test_words_of_preprocessors_and_the_paper_have_a_chinese_text():
-    words = set(WORDS.values())
+    words = set(canvas.WORDS.values())
     for annotator in ANNOTATORS.values():
         fields = annotator.parameters.model_fields.values()
         words |= {annotator.title, annotator.description}
         words |= {text for field in fields for text in (field.title, field.description)}
     assert words - texts("zh").keys() == set()
+
+
+def test_words_of_the_gallery_s_tools_have_a_chinese_text():
+    assert set(gallery_tools.WORDS.values()) - texts("zh").keys() == set()
 
 
 def test_descriptions_of_models_have_a_chinese_text(studio):

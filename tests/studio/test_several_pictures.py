@@ -13,7 +13,7 @@ from PIL import Image
 
 from pipelines.errors import BadRequest, Busy, NotFound, Stopped
 from studio.accounts import Owner
-from studio.gallery import Gallery, day_after
+from studio.gallery import Gallery
 from studio.home import prepare_home
 from studio.inputs import Inputs
 from studio.job import CANCELLED, DONE
@@ -154,8 +154,8 @@ def test_pictures_are_found_by_their_day(desk):
     assert desk.gallery.span(BEN.id) is None
 
     def found(year: int, month: int, day: int) -> list[str]:
-        before = desk.gallery.cursor_at(ANN.id, day_after(date(year, month, day)))
-        return [row.id for row in desk.gallery.search(ANN.id, before=before)]
+        rows = desk.gallery.search(ANN.id, until=date(year, month, day))
+        return [row.id for row in rows]
 
     assert found(2025, 3, 31) == ids[1::-1]
     assert found(2025, 4, 30) == ids[::-1]

@@ -9,8 +9,9 @@ from PIL import Image
 
 from pipelines.catalog import Catalog
 from pipelines.messages import Message
-from studio import sheet_views, views
+from studio import gallery_views, sheet_views, views
 from studio.accounts import LOCAL_OWNER
+from studio.gallery import Span
 from studio.widgets import Visitor
 
 ENGLISH = Visitor(LOCAL_OWNER, "en")
@@ -25,6 +26,13 @@ ATTACK = "<img src=x onerror=alert(1)>\"'</script>"
         views.details({ATTACK: ATTACK}, ENGLISH, id=ATTACK, large=True),
         views.details({ATTACK: ATTACK}, ENGLISH, unused=[ATTACK]),
         views.thumbnails({ATTACK: ATTACK}, ATTACK, ENGLISH),
+        gallery_views.found(
+            [SimpleNamespace(id=ATTACK, request={"prompt": ATTACK}, parameters="", created=0.0)],
+            ATTACK,
+            ENGLISH,
+            ATTACK,
+            Span(1, 0.0, 0.0),
+        ),
         views.unknown_words([ATTACK], ENGLISH),
         views.error(Message("There is no model called {model}.", model=ATTACK), ENGLISH),
         views.header([(ATTACK, ATTACK)], ENGLISH, ATTACK),
@@ -156,3 +164,8 @@ def test_a_sheet_says_what_its_rows_and_columns_are(kind, request_, english, chi
         assert alt == below
         assert all(word in alt for word in words), alt
         assert "<img src=x" not in html
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "2026-13-01", "2026-11-30T12:00", "0"])
+def test_what_is_no_day_is_none(text):
+    assert gallery_views.day_of(text) is None
