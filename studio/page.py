@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -14,10 +16,12 @@ from pipelines.diffusion.styles import styles
 from pipelines.dreambooth.presets import presets as training_presets
 from pipelines.messages import Message
 from studio import views
+from studio.accounts import Owner
 from studio.home import readable_bytes
 from studio.i18n import LANGUAGES, texts
 from studio.machine import is_own
 from studio.opening import Opening
+from studio.page_events import Page
 from studio.reuse import fields_of
 from studio.tabs import (
     chat,
@@ -46,9 +50,13 @@ SHELF, COMPARE, SHORTEN, GALLERY = "shelf", "compare", "shorten", "gallery"
 CLUSTERING, SETTINGS = "clustering", "settings"
 
 
-def build(studio: Studio) -> gr.Blocks:
-    """The Gradio page of ``studio``. Imports no torch: it must answer at once."""
-    with gr.Blocks(title="Atelier", analytics_enabled=False, fill_width=True) as page:
+def build(studio: Studio, is_upload: Callable[[Owner, Path], bool] = lambda *_: False) -> Page:
+    """The Gradio page of ``studio``. Imports no torch: it must answer at once.
+
+    Args:
+        is_upload: whether an owner has uploaded a file, which no tab has taken yet.
+    """
+    with Page(is_upload, title="Atelier", analytics_enabled=False, fill_width=True) as page:
         _header(studio, page)
         with gr.Tabs(
             selected=PAINT, elem_id="tabs", elem_classes="in-address", overflow_behavior="wrap"

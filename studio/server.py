@@ -380,7 +380,8 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     app.include_router(login.router(studio.accounts, root_path))
     app.mount("/scripts/clustering", StaticFiles(directory=PLOT_SCRIPTS))
     app.mount("/scripts", StaticFiles(directory=SCRIPTS))
-    blocks = page.build(studio)
+    uploads = UploadLedger(cache, studio.upload_room)
+    blocks = page.build(studio, uploads.holds)
     blocks.delete_cache = (CACHE_SECONDS, CACHE_SECONDS)
     gradio.mount_gradio_app(
         app,
@@ -403,7 +404,7 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     )
     mounted = (getattr(route, "app", None) for route in app.routes)
     Sessions.take_over(next(each for each in mounted if isinstance(each, gradio.routes.App)))
-    app.add_middleware(VisitorLimits, uploads=UploadLedger(cache, studio.upload_room))
+    app.add_middleware(VisitorLimits, uploads=uploads)
     app.add_middleware(
         Access,
         accounts=studio.accounts,

@@ -102,6 +102,11 @@ class UploadLedger:
         with self._lock:
             self._files.setdefault(owner.id, set()).update(paths)
 
+    def holds(self, owner: Owner, path: Path) -> bool:
+        """Whether a file, named as the upload was answered, is the owner's and still there."""
+        with self._lock:
+            return path in self._files.get(owner.id, ()) and path.is_file()
+
     def _reserve(self, owner: Owner, size: int) -> None:
         count, waiting = self.waiting(owner.id)
         if count >= MAX_WAITING_FILES:

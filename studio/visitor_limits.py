@@ -149,21 +149,24 @@ class VisitorLimits:
         announced = int(length) if length.isdecimal() else 0
         room = self.uploads.receiving(owner, announced)
         reservation = await anyio.to_thread.run_sync(room.__enter__)
-        answer = _Answer(send)
+        answer = _Answer(send, lambda paths: self.uploads.enter(owner, paths))
+        is_of_page = scope["path"] == gradio_guard.UPLOAD
         try:
             language = language_of(headers.get("accept-language"))
-            await self.app(scope, _counted(receive, reservation, language), answer.send)
-            if scope["path"] == gradio_guard.UPLOAD and (paths := answer.paths()):
-                self.uploads.enter(owner, paths)
+            counted = _counted(receive, reservation, language)
+            await self.app(scope, counted, answer.send if is_of_page else send)
         finally:
             room.__exit__(None, None, None)
 
 
 class _Answer:
-    """Passes an answer on, and remembers the paths that Gradio answers an upload with."""
+    """Passes Gradio's answer to an upload on, once the paths in it are entered.
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    Who has it may send an event with them at once.
+    """
+
+    def __init__(self, send: Send, enter: Callable[[list[Path]], None]) -> None:
+        self._send, self._enter = send, enter
         self._status, self._body = 0, b""
 
     async def send(self, message: Message) -> None:
@@ -171,10 +174,9 @@ class _Answer:
             self._status = message["status"]
         elif message["type"] == "http.response.body" and len(self._body) < MAX_ANSWER_BYTES:
             self._body += message.get("body", b"")
+            if self._status == 200 and not message.get("more_body"):
+                self._enter([Path(each) for each in json.loads(self._body)])
         await self._send(message)
-
-    def paths(self) -> list[Path]:
-        return [Path(each) for each in json.loads(self._body)] if self._status == 200 else []
 
 
 def _counted(receive: Receive, reservation: Reservation, language: str) -> Receive:
