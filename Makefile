@@ -58,17 +58,18 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 	@touch $@
 
 # Playwright drives the system's Chromium, which comes without a download from elsewhere. The tests
-# start an nginx of their own: the package's service is not wanted, and stays off.
+# start an nginx of their own: the package's service is not wanted, and is switched off.
 chromium:
 	@if [ ! -x $(CHROMIUM) ] || [ ! -x $(NGINX) ]; then \
 		if [ "$$(id -u)" = 0 ]; then sudo=; else sudo="sudo -n"; fi; \
 		if command -v apt-get >/dev/null && $$sudo true 2>/dev/null; then \
-			[ -x $(NGINX) ] && server= || server=nginx-light; \
+			[ -x $(NGINX) ] && server= || server=nginx; \
 			[ -x $(CHROMIUM) ] && browser= || browser="chromium fonts-noto-cjk"; \
 			$$sudo apt-get update -qq; \
 			for packages in "$$browser" "$$server"; do \
-				[ -z "$$packages" ] || $$sudo env RUNLEVEL=1 apt-get install -y -qq $$packages >/dev/null; \
+				[ -z "$$packages" ] || $$sudo apt-get install -y -qq $$packages >/dev/null; \
 			done; \
+			[ -z "$$server" ] || $$sudo systemctl disable --now nginx >/dev/null 2>&1 || true; \
 		fi; \
 		[ -x $(CHROMIUM) ] || echo "Chromium is missing; install it so that $(CHROMIUM) is there."; \
 		[ -x $(NGINX) ] || echo "nginx is missing; install it so that $(NGINX) is there."; \
