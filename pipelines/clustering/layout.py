@@ -290,7 +290,7 @@ def _sampled(start: tuple[str, bool], delimiter: str | None) -> _Sample:
     lines = lines[skip:]
     scores = {each: _score(lines, each, skip, whole) for each in DELIMITERS}
     best = max(scores, key=scores.__getitem__)  # of equals the first
-    found = delimiter or (best if scores[best] > 0 else ",")
+    found = delimiter or (best if scores[best] > 0 else _absent(lines))
     preamble = _preamble(lines, found)
     passed += [line.strip() for line in lines[:preamble] if line.strip()]
     skip, lines = skip + preamble, lines[preamble:]
@@ -298,7 +298,8 @@ def _sampled(start: tuple[str, bool], delimiter: str | None) -> _Sample:
     if not rows:
         raise BadRequest("The file is empty. Send a table with at least one row.")
     single = max(len(row) for _, row in rows) == 1
-    if delimiter and single and best not in (found, " ") and scores[best] > 0:
+    whole_number = _whole_number(lines)
+    if delimiter and single and best not in (found, " ") and scores[best] > 0 and not whole_number:
         raise BadRequest(
             "There is no {delimiter} between the columns of this file; they seem to be separated "
             "by {found}. Choose that, or leave the delimiter empty.",
@@ -317,6 +318,13 @@ def _sampled(start: tuple[str, bool], delimiter: str | None) -> _Sample:
         found=repr(found),
         other=", ".join(map(repr, others)),
     )
+    if whole_number and form_of(lines[0]) and found in (",", " ") and delimiter is None:
+        others = others or (";",)
+        doubt = Message(
+            "A line such as {line} may be one number rather than several columns. If it is one, "
+            "choose another delimiter.",
+            line=repr(whole_number),
+        )
     above = _commented_names(passed[-1], found, rows) if passed and not preamble else None
     return _Sample(
         rows,
@@ -392,7 +400,7 @@ def _score(lines: Sequence[str], delimiter: str, skip: int, whole: bool) -> floa
     except BadRequest:
         return 0.0
     width, count = Counter(map(len, rows)).most_common(1)[0] if rows else (0, 0)
-    if width < 2:
+    if width < 2 or (len(rows[0]) == 1 and width == 2 and not _has_row_names(lines, rows)):
         return 0.0
     cells = [cell for row in rows for cell in row if cell.strip()]
     numbers = sum(form_of(cell) is not None for cell in cells) / max(1, len(cells))
@@ -401,6 +409,33 @@ def _score(lines: Sequence[str], delimiter: str, skip: int, whole: bool) -> floa
     if len(rows[0]) == 1:
         score -= 0.3
     return max(0.0, score + _PREFERRED[delimiter])
+
+
+def _has_row_names(lines: Sequence[str], rows: Sequence[list[str]]) -> bool:
+    """Whether rows of two cells below a header of one are a name and a number, as R writes them,
+    rather than one number such as ``1,5`` or ``$1,250.00``."""
+    body = [line.strip() for line in lines[1 : len(rows)] if line.strip()]
+    quoted = sum(line.startswith('"') for line in body)
+    named = sum(row[0][:1].isalpha() for row in rows[1:])
+    return not _whole_number(lines) and 2 * max(quoted, named) > len(body)
+
+
+def _whole_number(lines: Sequence[str]) -> str:
+    """The first line of those that are each one number as a whole, such as ``1,5``, where nearly
+    all below the first are; else ""."""
+    found = [line.strip() for line in lines[1:_SAMPLE_ROWS] if line.strip()]
+    numbers = [line for line in found if any(mark in line for mark in ", ") and form_of(line)]
+    return numbers[0][:40] if numbers and len(numbers) > 0.9 * len(found) else ""
+
+
+def _absent(lines: Sequence[str]) -> Delimiter:
+    """A delimiter that is in no line, for a table of one column."""
+    sample = lines[:_SAMPLE_ROWS]
+    if any('"' in line for line in sample):  # it is rather that one is never closed
+        return ","
+    return next(
+        (each for each in (",", "\t", ";", "|") if not any(each in line for line in sample)), ","
+    )
 
 
 def _marks_of(rows: list[list[str]], delimiter: str, reading: Reading) -> Marks:
@@ -434,7 +469,13 @@ def _has_header(head: list[str], body: list[list[str]]) -> tuple[bool, Message |
         if name and not is_number and any(form_of(cell) is not None for cell in column)
     ]
     # A word above numbers, beside numbers above numbers: it may be a missing value.
-    return False, _header_doubt(False, cells) if texts else None
+    years = [cell for cell, own in zip(cells, numeric, strict=True) if own and _is_year(cell)]
+    doubted = texts or len(years) == sum(numeric)
+    return False, _header_doubt(False, cells) if doubted else None
+
+
+def _is_year(cell: str) -> bool:
+    return cell.isascii() and cell.isdecimal() and len(cell) == 4 and int(cell) in _YEARS
 
 
 def _is_sequence(cells: list[str], below: list[list[str]], numeric: list[bool]) -> bool:
@@ -466,8 +507,8 @@ def _goes_on(row: Sequence[str], steps: set[int], years: bool) -> bool:
     if not all(cell.isascii() and cell.isdecimal() and len(cell) <= 4 for cell in row):
         return False
     values = list(map(int, row))
-    if years and all(value in _YEARS for value in values):
-        return True
+    if years:
+        return all(value in _YEARS for value in values)
     return len(values) > 1 and {b - a for a, b in itertools.pairwise(values)} == steps
 
 

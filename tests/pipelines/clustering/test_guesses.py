@@ -113,6 +113,11 @@ def test_years_and_numbers_of_columns_are_names(looked, head):
     assert looked(f"{head}\nnorth,5,4,4\n", header=False).rows == 2
 
 
+def test_years_above_numbers_that_rise_as_they_do_are_names_too(looked):
+    table = looked("region,2019,2020,2021\nNorth,5,6,7\nSouth,8,9,10\n")
+    assert table.names == ("region", "2019", "2020", "2021")
+
+
 def test_a_year_beside_names_is_one_also_above_numbers_that_might_be_years(looked):
     assert looked("2019,x\n380,1.5\n1985,2.5\n12,3.5\n").names == ("2019", "x")
     assert looked('"x" "2019"\n"1" 229 -1.5\n"2" 727 3.7\n').names == ("row", "x", "2019")
@@ -212,6 +217,30 @@ def test_decimal_commas_do_not_part_the_columns_that_semicolons_or_tabs_part(loo
     assert looked("a.b;width;count\n-1,5;oak;-\n2,25;elm;x\n").names == ("a.b", "width", "count")
     text = "y\twood\theight\n-0,622\toak\ta;b\n8,680\telm\tno\n10,027\tno\tash, old\n"
     assert looked(text).names == ("y", "wood", "height")
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("x\n1,5\n2,25\n", [[1.5], [2.25]]),
+        ("x\n1,234\n12,345\n", [[1234], [12345]]),
+        ("x\n1 234\n12 345\n", [[1234], [12345]]),
+    ],
+)
+def test_one_column_of_numbers_is_not_parted_at_their_marks(looked, text, numbers):
+    table = looked(text)
+    assert table.names == ("x",)
+    assert values(table, "x") == numbers
+
+
+def test_lines_that_may_be_one_number_or_two_are_doubted_and_can_be_either(looked):
+    table = looked("1,5\n2,25\n7,75\n")
+    assert "'2,25' may be one number" in str(guess(table, "delimiter").doubt)
+    assert values(looked("1,5\n2,25\n7,75\n", delimiter=";")) == [[1.5], [2.25], [7.75]]
+
+
+def test_a_column_of_prices_is_not_parted_either(looked):
+    assert looked("price\n$1,234.50\n$2,000.00\n").names == ("price",)
 
 
 # --- one reader -----------------------------------------------------------------------------------
