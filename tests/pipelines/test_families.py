@@ -21,29 +21,36 @@ from pipelines.events import Picture, Progress
 from tests.twins import TWINS
 
 
-@pytest.fixture
-def painted(twin_folder, tmp_path):
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("families")
+
+
+@pytest.fixture(scope="module")
+def twins(home) -> ModelCache:
+    """The twins that have been asked for, loaded once."""
+
+    def load_twin(name, device, notes):
+        return load(Catalog(home).get(name), device, notes, offline=True, home=home)
+
+    return ModelCache(load_twin, device="cpu", budget_bytes=2**30)
+
+
+@pytest.fixture(scope="module")
+def painted(twin_folder, home, twins):
     """``painted(family, stop_at=…, **settings)``: the events of a run on the family's twin."""
 
     def run(family, stop_at=None, **settings):
         name = f"twin {family}"
-        folder = tmp_path / "models" / name
+        folder = home / "models" / name
         if not folder.exists():
             shutil.copytree(twin_folder(family), folder)
-        catalog = Catalog(tmp_path)
-        cache = ModelCache(
-            lambda name, device, notes: load(
-                catalog.get(name), device, notes, offline=True, home=tmp_path
-            ),
-            device="cpu",
-            budget_bytes=2**30,
-        )
         request = TextToImageRequest(
             **{"prompt": "a red mug", "model": name, "width": 64, "height": 64, "steps": 2}
             | settings
         )
         stop = threading.Event()
-        for event in text_to_image.run(request, cache, stop):
+        for event in text_to_image.run(request, twins, stop):
             if isinstance(event, Progress) and event.note is None and event.step == stop_at:
                 stop.set()
             yield event
