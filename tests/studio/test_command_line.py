@@ -75,7 +75,9 @@ def free_port() -> int:
 OF_OTHER_PROGRAMS = {"ALL_PROXY": "socks5://127.0.0.1:9", "GRADIO_ROOT_PATH": "/other"}
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.deep), signal.SIGHUP]
+)
 def test_studio_starts_answers_and_stops_in_order(tmp_path, how: signal.Signals):
     """With an event stream open, as every page has one, and what other programs have left."""
     port = free_port()
@@ -153,6 +155,7 @@ def test_device_that_is_not_there_stops_the_studio_with_a_sentence(tmp_path):
     assert "cuda:99" in rest
 
 
+@pytest.mark.deep
 def test_heavy_libraries_are_loaded_after_the_page_has_answered(tmp_path):
     port = free_port()
     process = start(tmp_path, "--port", str(port), "--device", "cpu")

@@ -137,9 +137,16 @@ def hub(monkeypatch):
 
 
 AUX = [a for a in ANNOTATORS.values() if a.module.endswith("controlnet_aux")]
+LARGE = ("seg_sam", "openpose")  # seconds to make at random
 
 
-@pytest.mark.parametrize("annotator", AUX, ids=lambda annotator: annotator.name)
+@pytest.mark.parametrize(
+    "annotator",
+    [
+        pytest.param(each, marks=[pytest.mark.deep] * (each.name in LARGE), id=each.name)
+        for each in AUX
+    ],
+)
 def test_the_real_network_makes_a_map_of_the_pictures_size(
     annotate, hub, photo, tmp_path, annotator, capsys
 ):

@@ -154,7 +154,8 @@ def teach_slowly(home: Path, request: TrainingRequest) -> None:
         time.sleep(0.03)
 
 
-def test_kill_9_at_random_steps_five_times_changes_nothing(ask, home, trainer):
+@pytest.mark.parametrize("times", [2, pytest.param(5, marks=pytest.mark.deep)])
+def test_kill_9_at_random_steps_changes_nothing(ask, home, trainer, times):
     whole = trainer(ask(steps=30, dropout=0.1))
     whole.run()
     request = ask(steps=30, dropout=0.1, save_every=3)
@@ -164,7 +165,7 @@ def test_kill_9_at_random_steps_five_times_changes_nothing(ask, home, trainer):
         return [line["step"] for line in folder.progress()[0] if line["event"] == "step"]
 
     rng = random.Random(7)
-    for _ in range(5):
+    for _ in range(times):
         child = CLEAN.Process(target=teach_slowly, args=(home, request), daemon=True)
         child.start()
         wanted, end = len(steps()) + rng.randint(2, 5), time.monotonic() + PATIENCE

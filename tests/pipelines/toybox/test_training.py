@@ -218,6 +218,7 @@ def test_a_second_call_of_a_control_training_goes_on_too(method, condition, weig
     assert steps == {after.samples // batch}, "the optimizer goes on as well"
 
 
+@pytest.mark.deep
 def test_consistency_goes_on_from_the_averaged_controlnet_and_can_be_called_again(work):
     path = work / "work"
     gentle = ["--batch", "2", "--lr", "1e-6", *SECONDS, "--work", str(path)]
