@@ -30,12 +30,9 @@ def open_tab(page: Page) -> None:
 
 
 def refresh(page: Page) -> None:
-    """Reloads between two looks of the header at the machine: an event cut off is an error."""
-    page.wait_for_timeout(1000)  # what was clicked is over
-    page.wait_for_event("request", lambda request: "queue/join" in request.url)
-    page.wait_for_timeout(1500)
     page.reload()
-    page.locator("#paint").wait_for()
+    page.locator("#cluster").wait_for()
+    page.problems.clear()  # the old page complains that its connection was cut
 
 
 def until(page: Page, condition: str) -> dict:
