@@ -237,6 +237,7 @@ def test_a_number_that_may_be_another_is_doubted_and_read_as_is_chosen(page, tmp
     expect(page.locator("#cluster-data-said")).to_contain_text("3 points, 1 columns")
 
 
+@pytest.mark.deep
 def test_a_column_of_true_labels_is_named_and_clusters_are_compared_with_it(page, tmp_path):
     draws = random.Random(1)
     places = {"oak": (0, 0), "elm": (9, 0), "ash": (0, 9)}
