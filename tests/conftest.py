@@ -14,9 +14,16 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
     # Each worker has its share of the cores; more threads than cores would wait for one another.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 
+import httpx
+
 from pipelines.cache import ModelCache
 from pipelines.catalog import Catalog
+from tests.patience import PATIENCE
 from tests.prepared import prepare, prepared_folder
+
+# httpx gives up after 5 s by itself, which a busy machine may take for any answer.
+limits = httpx._config.DEFAULT_TIMEOUT_CONFIG
+limits.connect = limits.read = limits.write = limits.pool = PATIENCE
 
 TINY = "tiny-sd1"
 TWIN_SOURCES = ("tests/*twins.py", "tests/tiny_parts.py", "pipelines/diffusion/autoencoder.py")

@@ -90,7 +90,7 @@ def why_broken(name: str, source: Path, class_name: str) -> str | None:
     try:
         loaded = _import(source, class_name)
     except (Exception, SystemExit) as error:  # the owner's code may raise anything
-        return f"{type(error).__name__}: {error}"
+        return f"its own code raises {type(error).__name__}: {error}"
     if not (isinstance(loaded, type) and issubclass(loaded, SchedulerMixin)):
         return f"{class_name} is not a SchedulerMixin"
     if not issubclass(loaded, ConfigMixin):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 
+import httpx
 from playwright.sync_api import Page, expect
+
+from tests.studio.live import paint
 
 
 def at(tab: str) -> re.Pattern:
@@ -17,6 +20,8 @@ def reload(page: Page) -> None:
 
 
 def test_the_tab_and_what_was_typed_outlive_a_reload_and_back_goes_to_the_tab_before(visit, studio):
+    with httpx.Client(base_url=studio[1]) as client:
+        paint(client, prompt="the newest picture")  # what a new page begins with
     page = visit()
     page.fill("#prompt textarea", "typed and not sent")
     page.get_by_role("tab", name="Gallery").click()
@@ -46,7 +51,7 @@ def test_the_tab_and_what_was_typed_outlive_a_reload_and_back_goes_to_the_tab_be
     expect(other.locator("#board .error")).to_be_visible()
     newest = visit(path="?tab=paint")
     expect(newest.locator("#about-model")).not_to_be_empty()
-    expect(newest.locator("#prompt textarea")).to_have_value("a first picture")
+    expect(newest.locator("#prompt textarea")).to_have_value("the newest picture")
 
 
 def test_a_tab_that_comes_later_is_waited_for_and_one_that_there_is_not_is_the_first(visit):
