@@ -27,8 +27,15 @@
   window.fetch = async (...wanted) => {
     const reply = await request(...wanted);
     if (reply.ok) return reply;
-    const forGradio = new URL(reply.url || here, here).pathname.includes("/gradio_api/");
+    const path = new URL(reply.url || here, here).pathname;
+    const forGradio = path.includes("/gradio_api/");
     const type = reply.headers.get("content-type") || "";
+    if (path.endsWith("/gradio_api/upload") && type.startsWith("application/json")) {
+      // Gradio shows the text of an upload's failure as it is: the sentence alone.
+      const answer = await reply.clone().json().catch(() => ({}));
+      const words = { status: reply.status, headers: { "content-type": "text/plain; charset=utf-8" } };
+      if (answer.error?.message) return new Response(answer.error.message, words);
+    }
     if (reply.status === 403 && forGradio && type.startsWith("application/json")) {
       // As where a proxy has changed the address. Gradio shows nothing of it.
       const answer = await reply.clone().json().catch(() => ({}));

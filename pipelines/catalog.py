@@ -231,8 +231,12 @@ def read_entries(path: Path, kind: type[EntryT]) -> tuple[EntryT, ...]:
     return tuple(entries)
 
 
+LONGEST_NAME = 200  # characters of what was asked for, in the answer
+
+
 def unknown_name(name: str, entries: Iterable[str]) -> NotFound:
     """The sentence for a name that stands for no model, with the closest ones that do."""
+    name = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
     close = difflib.get_close_matches(name, list(entries), n=3, cutoff=0.5)
     if close:
         return NotFound(

@@ -345,6 +345,7 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     from studio.access import MAX_LARGE_UPLOAD_BYTES, Access
     from studio.openai.routes import openai_router
     from studio.page_cache import PageCache, PageDelivery
+    from studio.page_errors import page_error_handlers
     from studio.page_head import PageHead
     from studio.page_sessions import Sessions
     from studio.proxies import BelowPath, OwnAddress
@@ -395,9 +396,10 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
         pwa=False,
         mcp_server=False,
         app_kwargs={
+            "exception_handlers": page_error_handlers(cache),
             "middleware": [
                 Middleware(each) for each in (PageDelivery, PageHead, OwnAddress, PageCache)
-            ]
+            ],
         },
         root_path=root_path,
         **page.look(),

@@ -63,6 +63,11 @@ def restore_drafts(filled: gr.events.Dependency, fields: Sequence[gr.Textbox]) -
     filled.then(None, list(fields), list(fields), js=js, **QUIET)
 
 
+def as_text(value: Any) -> str:
+    """The text that a control was sent: whoever sends an event may send anything else."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else ""
+
+
 def label(text: str) -> I18nData:
     """``text`` in the reader's language: a key of ``studio/i18n/*.yaml``, without values."""
     return I18nData(text)

@@ -22,7 +22,7 @@ from studio.tabs.cluster_comparing import Comparing
 from studio.tabs.cluster_data import DRAWN, GALLERY, DataForm
 from studio.tabs.cluster_result import beside_its_data, drawn_result
 from studio.tabs.job_board import JobBoard
-from studio.widgets import NEWEST, QUIET, Visitor, follow_newest, label
+from studio.widgets import NEWEST, QUIET, Visitor, as_text, follow_newest, label
 
 if TYPE_CHECKING:
     from studio.clustering.data import Known
@@ -225,7 +225,7 @@ class Tab:
 
     def _chosen(self, name: str, whose: str, scene: Scene, request: gr.Request) -> list[Any]:
         """Another algorithm: its parameters as they begin, its lesson."""
-        if whose == find(name).parameters.__name__:
+        if whose == find(as_text(name)).parameters.__name__:
             return [gr.skip()] * (len(self.algorithm.outputs) + 2)
         after = _with_centres(scene, False)
         if after.film is not None:  # of the algorithm before
@@ -246,7 +246,7 @@ class Tab:
             name, fields = "dbscan", {}
         else:
             fields = self.algorithm.fields(name, values)
-        if field not in find(name).parameters.model_fields:
+        if field not in find(as_text(name)).parameters.model_fields:
             return [gr.skip()] * (len(self.algorithm.outputs) + 3)
         if "height" in fields:
             fields["height"] = None
@@ -329,8 +329,11 @@ def _laid_out(scene: Scene, layout: str, dims: int, scaling: str) -> list[Any]:
 
 def _placed(scene: Scene, event: gr.EventData) -> Scene:
     """Centres were placed: the plot shows them already."""
-    centres = event._data.get("centres") or ()
-    return scene.but(centres=tuple((float(x), float(y)) for x, y in centres))
+    try:
+        centres = tuple((float(x), float(y)) for x, y in event._data.get("centres") or ())
+    except (TypeError, ValueError, OverflowError):  # no plot has sent that
+        return scene
+    return scene.but(centres=centres)
 
 
 def _with_centres(scene: Scene, wanted: bool) -> Scene:

@@ -20,6 +20,7 @@ from studio.clustering.scene import Scene  # Gradio reads the hints of listeners
 from studio.tabs.parameters import Parameters
 from studio.widgets import (
     Visitor,
+    as_text,
     bounds,
     follow_newest,
     from_field,
@@ -97,7 +98,7 @@ class AlgorithmForm:
             proposed: the radius among the values that nobody has chosen.
         """
         return [
-            about(name, visitor), *self.parameters.shown(find(name).parameters, values),
+            about(name, visitor), *self.parameters.shown(find(as_text(name)).parameters, values),
             lesson(name, visitor.language), gr.update(interactive=name in FILMED), proposed,
         ]  # fmt: skip
 
@@ -108,7 +109,7 @@ class AlgorithmForm:
 
     def fields(self, name: str, values: Sequence[Any]) -> dict[str, Any]:
         """The values of the parameters' controls as fields of ``name``, not yet checked."""
-        return self.parameters.data(find(name).parameters, values)
+        return self.parameters.data(find(as_text(name)).parameters, values)
 
     def _first_eps(
         self, name: str, data: str | None, scaling: str, visitor: Visitor
@@ -142,7 +143,7 @@ class AlgorithmForm:
         eps = self._first_eps(name, scene.data, scaling, Visitor.of(request))
         if eps is None or eps == proposed:
             return skipped
-        return [eps, *self.parameters.changed(find(name).parameters, {"eps": eps})]
+        return [eps, *self.parameters.changed(find(as_text(name)).parameters, {"eps": eps})]
 
     def _weighed(self, scene: Scene, name: str, request: gr.Request, *values: Any) -> str:
         """What the algorithm will take with these data, before it is begun."""

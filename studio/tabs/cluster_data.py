@@ -272,10 +272,12 @@ class DataForm:
             self._picture.input,
         ]  # fmt: skip
 
-    def _brought(self, path: str, request: gr.Request) -> list[Any]:
+    def _brought(self, path: str | None, request: gr.Request) -> list[Any]:
         """An uploaded table: looked at, kept, its columns offered."""
         visitor = Visitor.of(request)
         try:
+            if path is None:
+                raise BadRequest("Choose a file first.")
             known = self.studio.cluster_data.tables.bring(
                 visitor.owner.id, Path(path), Path(path).name
             )
@@ -363,6 +365,6 @@ def _proposed(known: KnownTable) -> list[str]:
     return list(known.table.suggested()[:PROPOSED_COLUMNS])
 
 
-def _used(name: str) -> list[dict[str, Any]]:
+def _used(name: str | None) -> list[dict[str, Any]]:
     """Which of points, noise, clusters and seed change a data set; the others are hidden."""
-    return [gr.update(visible=each in SOURCES[name].uses) for each in _MADE[1:]]
+    return [gr.update(visible=name in SOURCES and each in SOURCES[name].uses) for each in _MADE[1:]]

@@ -183,7 +183,7 @@ class Tab:
             "negative_prompt": {"interactive": entry.negative_prompt_used},
             "samplers": {"choices": fitting},
         }
-        if isinstance(samplers, list) and not {*samplers} <= {*fitting}:
+        if isinstance(samplers, list) and not all(name in fitting for name in samplers):
             kept = [name for name in samplers if name in fitting]
             updates["samplers"]["value"] = kept or fitting[:1]
         return updates

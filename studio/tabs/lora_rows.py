@@ -81,7 +81,7 @@ class LoraRows:
         named = {
             name: {"name": name, "weight": 1.0 if weight is None else weight}
             for name, weight in zip(values[::2], values[1::2], strict=True)
-            if name
+            if isinstance(name, str) and name
         }
         return list(named.values())
 

@@ -23,7 +23,7 @@ from studio import views
 from studio.job import CANCELLED, DONE
 from studio.loras_api import MERGE
 from studio.tabs.watching import LOOK_SECONDS
-from studio.widgets import QUIET, Visitor, from_field, label
+from studio.widgets import QUIET, Visitor, as_text, from_field, label
 
 if TYPE_CHECKING:
     from pipelines.diffusion.lora.about import About
@@ -224,9 +224,10 @@ def _data(values: Sequence[Any]) -> dict[str, Any]:
     ]
     if not loras:
         raise BadRequest("Choose the LoRAs to merge first.")
-    if not (name or "").strip():
+    name = as_text(name).strip()
+    if not name:
         raise BadRequest("Give the result a name first.")
-    fields = {"loras": loras, "name": name.strip(), "model": model or None}
+    fields = {"loras": loras, "name": name, "model": model or None}
     # A model has no rank; the control is hidden then.
     return {**fields, "rank": None if model else rank or None}
 

@@ -16,7 +16,7 @@ from pipelines.messages import Message
 from studio import train_views, views
 from studio.cleaning import forget_uploads
 from studio.tabs.deletion import UNASKED, Deletion
-from studio.widgets import QUIET, Visitor, follow_newest, label
+from studio.widgets import QUIET, Visitor, as_text, follow_newest, label
 
 if TYPE_CHECKING:
     from studio.server import Studio
@@ -248,7 +248,7 @@ class PhotosForm:
     def _change(self, id: str, chosen: str | None, visitor: Visitor, **change: Any) -> list[Any]:
         said = ""
         try:
-            self.studio.subjects.change_photo(visitor.owner.id, id, str(chosen), **change)
+            self.studio.subjects.change_photo(visitor.owner.id, as_text(id), str(chosen), **change)
         except UserError as error:
             said = views.error(error.message, visitor)
         return [said, *self._photos(self._find(id, visitor), chosen, visitor)]
@@ -256,7 +256,7 @@ class PhotosForm:
     def _removed(self, id: str, chosen: str | None, request: gr.Request) -> list[Any]:
         visitor, said = Visitor.of(request), ""
         try:
-            self.studio.subjects.remove_photo(visitor.owner.id, id, str(chosen))
+            self.studio.subjects.remove_photo(visitor.owner.id, as_text(id), str(chosen))
         except UserError as error:
             said = views.error(error.message, visitor)
         return [said, *self._photos(self._find(id, visitor), None, visitor)]
@@ -283,7 +283,7 @@ class PhotosForm:
         if not identifier.strip():
             return ""
         try:
-            entry = self.studio.loras.entry(visitor.owner.id, model)
+            entry = self.studio.loras.entry(visitor.owner.id, as_text(model))
             checked = identifiers.check(identifier, entry, method, class_word)
         except UserError as error:
             return views.error(error.message, visitor)
@@ -300,7 +300,7 @@ class PhotosForm:
     def _deleted(self, id: str, model: str, request: gr.Request) -> list[Any]:
         visitor, said = Visitor.of(request), ""
         try:
-            self.studio.subjects.delete(visitor.owner.id, id)
+            self.studio.subjects.delete(visitor.owner.id, as_text(id))
         except UserError as error:
             said = views.error(error.message, visitor)
         return self.show(id, model, visitor, said)
@@ -309,7 +309,7 @@ class PhotosForm:
 
     def _find(self, id: str | None, visitor: Visitor) -> Subject | None:
         try:
-            return self.studio.subjects.get(visitor.owner.id, id) if id else None
+            return self.studio.subjects.get(visitor.owner.id, as_text(id)) if id else None
         except UserError:  # deleted in another window
             return None
 
@@ -330,7 +330,7 @@ class PhotosForm:
     def _proposed(self, model: str, visitor: Visitor) -> str:
         taken = self.studio.subjects.identifiers(visitor.owner.id)
         try:
-            entry = self.studio.loras.entry(visitor.owner.id, model)
+            entry = self.studio.loras.entry(visitor.owner.id, as_text(model))
             words = identifiers.propose(entry, taken, count=1)
         except UserError:  # the model has gone from the home folder
             return ""

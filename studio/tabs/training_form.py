@@ -15,7 +15,7 @@ from pipelines.dreambooth.requests import Method, TrainingRequest, is_used
 from pipelines.errors import UserError
 from studio import train_views, views
 from studio.tabs.form import STARTER
-from studio.widgets import QUIET, Visitor, follow_newest, from_field, label
+from studio.widgets import QUIET, Visitor, as_text, follow_newest, from_field, label
 
 if TYPE_CHECKING:
     from studio.server import Studio
@@ -194,9 +194,9 @@ class TrainingForm:
         kept = {
             name: value for name, value in fields.items() if value is not None or name in _NUMBERS
         }
-        words = {"subject": subject or "", "class_word": class_word or ""}
-        word = self._identifier(kept, identifier or "", words["class_word"])
-        return {**kept, **words, **({"identifier": word} if word else {})}
+        photos = {"subject": subject or "", "class_word": class_word or ""}
+        word = self._identifier(kept, as_text(identifier), as_text(class_word))
+        return {**kept, **photos, **({"identifier": word} if word else {})}
 
     def _identifier(self, fields: Mapping[str, Any], word: str, class_word: str) -> str:
         """The subject's word, or for textual inversion a new one made of it.
@@ -204,7 +204,7 @@ class TrainingForm:
         The subject keeps its own, which is best for the other methods. What becomes of it is said
         below the word and beside what the training would take.
         """
-        if fields["method"] != "textual_inversion":
+        if fields.get("method") != "textual_inversion":
             return word
         try:
             entry = self.studio.catalog.get(fields["model"])
@@ -286,13 +286,13 @@ class TrainingForm:
     ) -> list[Any]:
         """Updates of :attr:`all_outputs`: a preset for this base, method and number of photos."""
         entries = {entry.name: entry for entry in self._offered()}
-        entry = entries.get(model) or self._first()
+        entry = entries.get(as_text(model)) or self._first()
         try:
-            settings = settings_for(preset, entry, method, self.studio.trainings.memory)
+            settings = settings_for(as_text(preset), entry, method, self.studio.trainings.memory)
         except UserError as error:
             return [*[gr.skip()] * len(self.outputs), views.error(error.message, visitor)]
-        words = {each.name: each.description for each in presets()}[preset]
-        about = views.summary([words.get(visitor.language, words["en"])], visitor)
+        described = {each.name: each.description for each in presets()}[preset]
+        about = views.summary([described.get(visitor.language, described["en"])], visitor)
         # Sample prompts are the person's own.
         settings = {k: v for k, v in settings.items() if k != "sample_prompts" or v}
         return [*self.fill(settings, method, subject, visitor), about]
@@ -309,7 +309,7 @@ class TrainingForm:
 
     def _count(self, subject: str, visitor: Visitor) -> int:
         try:
-            return len(self.studio.subjects.get(visitor.owner.id, subject or "").photos)
+            return len(self.studio.subjects.get(visitor.owner.id, as_text(subject)).photos)
         except UserError:
             return 0
 

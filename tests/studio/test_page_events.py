@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import json
+import re
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import fastapi
+import gradio
 import httpx
 import pytest
 
-from tests.studio.live import live_studio, options_for, page_config
+from studio import page
+from studio.accounts import LOCAL_OWNER
+from studio.page_sessions import Session
+from studio.server import Studio
+from tests.studio.live import live_studio, options_for, page_config, sentence
 from tests.studio.people import ACCOUNTS
 
 
@@ -77,3 +87,112 @@ def test_no_event_reads_a_file_of_the_server_or_of_another_visitor(studio, visit
         if "hidden-1" in json.dumps(send_events(one, [event])):
             return
     raise AssertionError("no event has read the table")
+
+
+ODD: dict[str, Any] = {
+    "nothing": None,
+    "a list": [None, {"a": [1]}],
+    "an object": {"x": []},
+    "half a character": "\ud800",
+    "not a number": float("nan"),
+    "too large a number": 2**70,
+    "a long text": "x" * 100_000,
+    "less than nothing": -1,
+    "words": "no such thing",
+    "an empty list": [],
+}
+# What of Gradio, Python or the database's own words no person should read.
+INNER = re.compile(
+    r"Traceback|Error\b|NoneType|<class|[Gg]radio|binding|object is|component|has failed"
+)
+
+
+@contextmanager
+def page_of(home: Path, models: Path) -> Iterator[Any]:
+    """The page's blocks, which nothing serves."""
+    studio = Studio(options_for(home, models))
+    try:
+        yield page.build(studio)
+    finally:
+        studio.close()
+
+
+async def _ask(blocks: Any, function: Any, odd: Any) -> str:
+    """What an event with odd values in all places is answered, "" for no error."""
+    scope = {"type": "http", "headers": [], "state": {"owner": LOCAL_OWNER}}
+    request = gradio.Request(request=fastapi.Request(scope), session_hash="s")
+    more = {"event_data": gradio.EventData(None, odd)}
+    try:
+        inputs = [odd for _ in function.inputs]
+        await blocks.process_api(function, inputs, Session(blocks), request, **more)
+    except gradio.Error as error:
+        return error.message
+    return ""
+
+
+def _walk(blocks: Any, values: Callable[[int], Iterable[str]], caplog) -> None:
+    functions = [each for each in blocks.fns.values() if each.fn is not None]
+    assert len(functions) > 300
+
+    async def walk() -> None:
+        for at, function in enumerate(functions):
+            for name in values(at):
+                said = await _ask(blocks, function, ODD[name])
+                assert not INNER.search(said), (function.name, name, said)
+                assert len(said) < 300, (function.name, name, said)
+                assert not caplog.records, (function.name, name)
+
+    asyncio.run(walk())
+
+
+def test_every_event_answers_odd_values_in_a_sentence(tmp_path, twin_home, caplog):
+    """Nothing for each, and of the others one after another."""
+    others = sorted(ODD.keys() - {"nothing"})
+    with page_of(tmp_path / "home", twin_home) as blocks:
+        _walk(blocks, lambda at: ("nothing", others[at % len(others)]), caplog)
+
+
+@pytest.mark.deep
+def test_every_event_answers_every_odd_value_in_a_sentence(tmp_path, twin_home, caplog):
+    with page_of(tmp_path / "home", twin_home) as blocks:
+        _walk(blocks, lambda at: ODD, caplog)
+
+
+def test_wrong_events_are_answered_and_the_page_goes_on(studio, visitor, caplog):
+    guest = visitor("guest")
+    config = page_config(guest)
+    several = next(each for each in config["dependencies"] if len(each["inputs"]) > 2)
+    event = {"fn_index": several["id"], "data": [None]}
+    (ended,) = send_events(guest, [event])
+    assert "Load the page again" in ended["output"]["error"]
+    assert ended["title"] == "This did not work"
+    for wrong in (
+        {"fn_index": 10**6, "data": []},
+        {"fn_index": None, "data": []},
+        {"fn_index": several["id"], "data": {}},
+        {"fn_index": several["id"]},
+        {"fn_index": "x", "data": [], "session_hash": []},
+    ):
+        answer = guest.post("/gradio_api/queue/join", json={"session_hash": "abc", **wrong})
+        assert 400 <= answer.status_code < 500, wrong
+        sentence(answer)
+    assert guest.post("/gradio_api/cancel", json={}).status_code == 422
+    assert not caplog.records
+
+
+def test_an_upload_of_the_page_to_a_full_disk_is_refused_in_both_languages(
+    studio, visitor, monkeypatch, caplog
+):
+    async def fails(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("gradio.route_utils.GradioUploadFile.write", fails)
+    guest = visitor("guest")
+    files = {"files": ("t.csv", b"a,b\n" * 5_000)}
+    answer = guest.post("/gradio_api/upload", files=files)
+    assert answer.status_code == 507
+    assert sentence(answer).startswith("The disk is full: 20.")
+    answer = guest.post("/gradio_api/upload", files=files, headers={"accept-language": "zh"})
+    assert sentence(answer).startswith("磁盘已满")
+    assert not caplog.records
+    assert not [*(studio[0].home / "cache").glob("tmp*")]

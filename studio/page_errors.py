@@ -1,0 +1,78 @@
+"""What Gradio's own routes answer where they fail, as one sentence in the visitor's language.
+
+Gradio's script shows a failure's ``detail``; the sentence is there besides, for it and for others.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from gradio.route_utils import FnIndexInferError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from pipelines.errors import UserError
+from studio.home import NO_SPACE, disk_full
+from studio.i18n import FAULT, language_of, translate
+from studio.page_values import not_of_the_page
+from studio.replies import error_body, status_of
+
+_log = logging.getLogger(__name__)
+
+Handler = Callable[[Request, Any], Awaitable[JSONResponse]]
+
+
+def page_error_handlers(uploads: Path) -> dict[type[Exception], Handler]:
+    """Of each kind of error that Gradio's routes raise, what it is answered with.
+
+    Args:
+        uploads: the folder that they write to.
+    """
+
+    async def unwritten(request: Request, error: OSError) -> JSONResponse:
+        if error.errno not in NO_SPACE:
+            _log.error("a route of the page has failed", exc_info=error)
+            return _answer(request, 500, translate(FAULT, _language(request)), "unavailable")
+        length = request.headers.get("content-length", "")
+        return _sentence(request, disk_full(int(length) if length.isdecimal() else 0, uploads))
+
+    return {
+        UserError: _user_error,
+        OSError: unwritten,
+        # Of events that are none of the page's: their number, their form, their session.
+        LookupError: _not_of_the_page,
+        FnIndexInferError: _not_of_the_page,
+        RequestValidationError: _not_of_the_page,
+        HTTPException: _http_error,
+    }
+
+
+async def _user_error(request: Request, error: UserError) -> JSONResponse:
+    return _sentence(request, error)
+
+
+async def _not_of_the_page(request: Request, _: Exception) -> JSONResponse:
+    return _sentence(request, not_of_the_page())
+
+
+async def _http_error(request: Request, error: HTTPException) -> JSONResponse:
+    return _answer(request, error.status_code, str(error.detail), "http_error")
+
+
+def _sentence(request: Request, error: UserError) -> JSONResponse:
+    body = error_body(error, _language(request))["error"]
+    return _answer(request, status_of(error), body["message"], body["type"])
+
+
+def _answer(request: Request, status: int, message: str, kind: str) -> JSONResponse:
+    body = {"error": {"message": message, "type": kind}, "detail": message}
+    return JSONResponse(body, status)
+
+
+def _language(request: Request) -> str:
+    return language_of(request.headers.get("accept-language"))
