@@ -25,7 +25,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import BadRequest, Refused, Unavailable, UserError
 from studio.attempts import MAX_ADDRESS_FAILURES, MAX_FAILURES, Failures, OneByOne
@@ -201,15 +201,20 @@ class Accounts:
 
     def owner_by_cookie(self, cookie: str | None) -> Owner | None:
         """The owner whom a cookie proves, or None when it proves nothing (any more)."""
-        claims = self._signer.read("session", cookie)
+        claims = self._unended(cookie)
         account = self._accounts.get(claims["account"]) if claims else None
-        if claims is None or account is None or cookie in self._ended:
-            return None
-        if claims["issued"] + SESSION_SECONDS < time.time():
+        if claims is None or account is None:
             return None
         if not hmac.compare_digest(claims["stamp"], self._stamp(account)):
             return None  # the password has changed since
         return _owner(account, claims["owner"])
+
+    def _unended(self, cookie: str | None) -> dict[str, Any] | None:
+        """The claims of a session that nobody has logged out of, and that is not too old."""
+        claims = self._signer.read("session", cookie)
+        if claims is None or cookie in self._ended:
+            return None
+        return claims if claims["issued"] + SESSION_SECONDS >= time.time() else None
 
     def recall_basic(self, header: str, cookie: str | None) -> Login | None:
         """The login of an ``Authorization: Basic`` header that was proved a moment ago, if it was.
@@ -287,7 +292,7 @@ class Accounts:
     def _admit(self, account: Account, old_cookie: str | None, device: str | None) -> Login:
         owner_id = account.owner_id
         if owner_id is None:
-            before = self._signer.read("session", old_cookie)
+            before = self._unended(old_cookie)
             returning = before is not None and before["account"] == account.name
             owner_id = before["owner"] if returning else f"{GUEST}-{secrets.token_urlsafe(12)}"
         claims = {

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import stat
+import time
 
 import pytest
 
@@ -19,7 +20,7 @@ from studio.accounts import (
 )
 from studio.attempts import MAX_ADDRESS_FAILURES, MAX_FAILURES
 from studio.passwords import hash_made_password, hash_password, load_secret, verify_password
-from studio.sessions import EndedSessions
+from studio.sessions import SESSION_SECONDS, EndedSessions
 from studio.store import Store
 
 SECRET = bytes(range(32))
@@ -194,6 +195,21 @@ def test_made_hash_is_salted_sha256():
     assert (name, base64.urlsafe_b64decode(key + "=")) == ("sha256", expected)
     assert verify_password("ä", f"{name}${salt}${key}")
     assert not verify_password("a", f"{name}${salt}${key}")
+
+
+def test_a_guest_s_cookie_makes_nobody_that_guest_after_logging_out_or_a_month(monkeypatch):
+    accounts = Accounts(SECRET, [GUESTS])
+    first = accounts.log_in("guest", "open sesame", "", None)
+    assert accounts.log_in("guest", "open sesame", "", first.cookie).owner == first.owner
+    second = accounts.log_in("guest", "open sesame", "", first.cookie)
+    accounts.log_out(first.cookie)
+    header = basic("guest", "open sesame")
+    assert accounts.log_in("guest", "open sesame", "", first.cookie).owner != first.owner
+    assert accounts.log_in_basic(header, "", first.cookie).owner != first.owner
+    assert accounts.log_in("guest", "open sesame", "", second.cookie).owner == first.owner
+    later = time.time() + SESSION_SECONDS + 10
+    monkeypatch.setattr("studio.accounts.time.time", lambda: later)
+    assert accounts.log_in("guest", "open sesame", "", second.cookie).owner != first.owner
 
 
 def test_a_cookie_proves_nothing_after_logging_out(tmp_path):
