@@ -28,6 +28,7 @@ from studio.accounts import (
     Login,
     NotLoggedIn,
     Owner,
+    basic_name,
 )
 from studio.chat.keys import PREFIX as KEY_PREFIX
 from studio.chat.keys import ApiKey, Keys
@@ -195,8 +196,9 @@ class Access:
             return None, None  # a program's made-up key: what a stranger is told says more
         login = self.accounts.recall_basic(header, cookie)
         if login is None:
-            login = await self.accounts.passwords.run(
+            login = await self.accounts.in_turn(
                 self.accounts.log_in_basic,
+                basic_name(header),
                 header,
                 address_of(connection),
                 cookie,

@@ -70,9 +70,9 @@ def router(accounts: Accounts, root_path: str = "") -> APIRouter:
     ) -> Response:
         old = request.cookies.get(accounts.cookie_name)
         browser = request.cookies.get(accounts.device_cookie_name)
-        check = (accounts.log_in, name, password, address_of(request), old, browser)
+        check = (accounts.log_in, name, name, password, address_of(request), old, browser)
         try:
-            return admitted(request, await accounts.passwords.run(*check))
+            return admitted(request, await accounts.in_turn(*check))
         except UserError as error:
             return page(request, name=name, error=error)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import io
@@ -187,6 +188,22 @@ def test_a_made_password_costs_no_time_and_cannot_be_locked():
             accounts.log_in("guest", "wrong", "6.6.6.6", None)
     assert accounts.log_in("guest", made.password, "6.6.6.6", None).owner.id.startswith("guest-")
     assert len(base64.urlsafe_b64decode(made.password)) >= 12  # bytes: 96 bits nobody guesses
+
+
+def test_a_crowd_of_wrong_passwords_keeps_no_made_one_waiting(monkeypatch):
+    made = Account("host", hash_made_password("made"), "local", is_host=True)
+    accounts = Accounts(SECRET, [ADA, made])
+    monkeypatch.setattr("studio.attempts.MAX_WAITING", 0)  # as when all places are taken
+
+    def enter(name: str, password: str):
+        return asyncio.run(accounts.in_turn(accounts.log_in, name, name, password, "", None))
+
+    assert enter(" host ", "made").owner.is_host
+    with pytest.raises(NotLoggedIn):
+        enter("host", "wrong")
+    for name in ("ada", "nobody"):
+        with pytest.raises(Busy):
+            enter(name, "correct horse")
 
 
 def test_made_hash_is_salted_sha256():
