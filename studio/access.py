@@ -36,6 +36,7 @@ from studio.cross_origin import headers_for, is_foreign, is_preflight, preflight
 from studio.i18n import language_of, translate
 from studio.openai.errors import problem
 from studio.replies import TooLarge, error_body, status_of
+from studio.request_heads import check_head
 from studio.sessions import DEVICE_SECONDS, SESSION_SECONDS
 
 _log = logging.getLogger(__name__)
@@ -138,6 +139,7 @@ class Access:
         if self.allowed_origins and is_program_door(scope["path"]):
             send = _with_headers(send, scope["path"], headers_for(visiting).items())
         try:
+            check_head(connection.headers)
             self._check_host(connection.headers)
             if visiting is None:
                 self._check_origin(connection)

@@ -14,6 +14,7 @@ from typing import NoReturn
 from pipelines.errors import Refused
 
 PREFIX = "/gradio_api"
+MAX_PATH = 255  # characters: as many as a file's name may have at most places
 UPLOAD = f"{PREFIX}/upload"
 
 # Template → methods, as Gradio writes its routes. What the page was seen to ask for in Chromium,
@@ -51,6 +52,8 @@ _PATTERNS = [(_pattern(template), methods) for template, methods in SERVED.items
 
 def is_served(method: str, path: str) -> bool:
     """Whether a request for one of Gradio's routes is let through to it."""
+    if len(path) > MAX_PATH or not path.isascii():  # longer ones are not even looked for
+        return False
     return any(method in methods and pattern.fullmatch(path) for pattern, methods in _PATTERNS)
 
 

@@ -87,6 +87,38 @@ def test_a_stranger_may_send_a_name_and_a_password_and_no_more(visitor):
     assert answer.status_code == 413
 
 
+@pytest.mark.parametrize(
+    ("path", "content_type", "words"),
+    [
+        ("/login", "multipart/form-data; boundary=X; charset=unicode_escape", "unicode_escape"),
+        ("/login", 'Multipart/Form-Data; charset="zlib"; boundary=X', "zlib"),
+        ("/login", f"multipart/form-data; boundary={'X' * 300}", "300 bytes"),
+        ("/gradio_api/upload", "multipart/form-data; boundary=X; charset=punycode", "punycode"),
+    ],
+)
+def test_a_form_of_another_encoding_is_refused_in_words(visitor, path, content_type, words):
+    name = b'--X\r\nContent-Disposition: form-data; name="name"\r\n\r\n\\ud800\r\n'
+    form = name + name.replace(b'"name"', b'"password"') + b"--X--\r\n"
+    answer = visitor("ada").post(path, content=form, headers={"content-type": content_type})
+    assert answer.status_code == 422
+    assert words in sentence(answer)
+
+
+@pytest.mark.parametrize("host", ["é".encode(), b"[::::]", b"a:b", b"[", b"\xff\xfe, ok"])
+def test_an_address_of_a_proxy_that_is_none_is_said(visitor, host: bytes):
+    headers = {"x-forwarded-host": host}, {"x-gradio-server": b"http://" + host}
+    for each in headers:
+        answer = visitor("ada").get("/", headers=each)
+        assert answer.status_code == 200 or "no address" in sentence(answer)
+
+
+@pytest.mark.parametrize(
+    "path", [f"/static/{'a' * 4000}", f"/assets/{'界' * 200}", f"/static/{'a/' * 3000}x"]
+)
+def test_a_file_of_the_page_with_an_endless_name_is_not_there(visitor, path: str):
+    assert visitor("ada").get(path).status_code == 404
+
+
 def test_wrong_password_is_said_and_nothing_is_echoed_as_html(visitor):
     form = {"name": '"><script>', "password": "wrong"}
     answer = visitor(None).post("/login", data=form)
