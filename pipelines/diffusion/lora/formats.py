@@ -36,10 +36,18 @@ _FOREIGN = (
 _OTHER_KINDS = (
     ("hada_w", "LoHa"),
     ("lokr_w", "LoKr"),
+    ("boft_", "BOFT"),
     ("oft_", "OFT"),
     ("dora_scale", "DoRA"),
     ("lora_magnitude_vector", "DoRA"),
+    (".on_input", "IA³"),
+    ("ia3_l", "IA³"),
+    ("vera_lambda", "VeRA"),
+    (".a1.weight", "GLoRA"),
+    ("lora_controlnet", "Control-LoRA"),
 )
+# Weights that a file brings whole instead of in two halves.
+_WHOLE_ENDS = (".diff", ".diff_b", ".w_norm", ".b_norm", ".set_weight")
 _EMBEDDINGS = {"emb_params": "text_encoder", "clip_l": "text_encoder", "clip_g": "text_encoder_2"}
 # An SDXL pair under other names: diffusers' trainers, and whoever calls them by their encoders.
 _PAIRS = (
@@ -52,6 +60,7 @@ _LEAST_WIDTH = 16  # no text encoder is narrower
 _NO_TRIGGERS = frozenset({"emb_params", "string_to_param", "string_to_param.*", "*", "embedding"})
 _TENSOR_ENDS = (".weight", ".bias", ".alpha")  # of layers, not of words
 
+_EXPRESSION = re.compile(r"[*+?|()\[\]{}\\^$]")
 _PEFT_KINDS = {"LOHA": "LoHa", "LOKR": "LoKr", "ADALORA": "AdaLoRA", "IA3": "IA³"}
 
 MAX_TRIGGERS, MAX_TRIGGER = 20, 100
@@ -144,16 +153,12 @@ def open_lora(path: Path, file: str, config: Mapping[str, Any] | None = None) ->
     if (embedding := _embedding(header)) is not None:
         return embedding
     entries, unread, styles = _entries(header)
-    if not entries:
+    if not any(roles.keys() & {"down", "up"} for roles in entries.values()):
         raise _no_lora(header, file)
     for key in header.tensors:
         for mark, kind in _OTHER_KINDS:
             if mark in key:
-                raise BadRequest(
-                    "{file} is a {kind}. Atelier uses plain LoRAs, with or without convolutions.",
-                    file=file,
-                    kind=kind,
-                )
+                raise _other_kind(file, kind)
     facts = _adapter_facts(header, config or {})
     alphas = _adapter_alphas(header, facts, file)
     modules = tuple(
@@ -336,11 +341,7 @@ def _adapter_alphas(header: Header, facts: Mapping[str, Any], file: str) -> dict
     """
     kind = str(facts.get("peft_type") or "LORA").upper()
     if kind != "LORA":
-        raise BadRequest(
-            "{file} is a {kind}. Atelier uses plain LoRAs, with or without convolutions.",
-            file=file,
-            kind=_PEFT_KINDS.get(kind, kind[:40]),
-        )
+        raise _other_kind(file, _PEFT_KINDS.get(kind, kind[:40]))
     everywhere = {name: value for name, value in facts.items() if "." not in name}
     alphas: dict[str, float] = {}
     for part in PARTS:
@@ -348,19 +349,26 @@ def _adapter_alphas(header: Header, facts: Mapping[str, Any], file: str) -> dict
             k.removeprefix(f"{part}."): v for k, v in facts.items() if k.startswith(f"{part}.")
         }
         if own.get("use_dora"):
-            raise BadRequest(
-                "{file} is a {kind}. Atelier uses plain LoRAs, with or without convolutions.",
-                file=file,
-                kind="DoRA",
-            )
+            raise _other_kind(file, "DoRA")
         alpha, pattern = own.get("lora_alpha"), own.get("alpha_pattern")
         pattern = pattern if isinstance(pattern, dict) else {}
+        # They are regular expressions to PEFT. Plain names are compared; those of strangers that
+        # are more are not run.
+        for each in pattern:
+            if _EXPRESSION.search(each.removeprefix("^")):
+                raise BadRequest(
+                    "{file} gives alphas by the pattern {pattern}, which Atelier does not read. "
+                    "Save it in the layout of kohya, where each module has its alpha.",
+                    file=file,
+                    pattern=repr(each[:60]),
+                )
         for key, info in header.tensors.items():
             found = module_of(key)
             if found is None or found[1] != part or found[3] != "down":
                 continue
             name, rank = found[2], info.shape[0] if info.shape else 0
             value = next((pattern[end] for end in _ends(name) if end in pattern), alpha)
+            value = pattern.get(f"^{name}", value)
             if isinstance(value, str):
                 with contextlib.suppress(ValueError):
                     value = float(value)
@@ -501,15 +509,25 @@ def _commonest_tags(text: str) -> list[str]:
     return words
 
 
+def _other_kind(file: str, kind: str) -> BadRequest:
+    return BadRequest(
+        "{file} is of the kind {kind}. Atelier uses plain LoRAs, with or without convolutions.",
+        file=file,
+        kind=kind,
+    )
+
+
 def _no_lora(header: Header, file: str) -> BadRequest:
     keys = " ".join(list(header.tensors)[:2000])
     for mark, kind in _OTHER_KINDS:
         if mark in keys:
-            return BadRequest(
-                "{file} is a {kind}. Atelier uses plain LoRAs, with or without convolutions.",
-                file=file,
-                kind=kind,
-            )
+            return _other_kind(file, kind)
+    if any(key.endswith(_WHOLE_ENDS) for key in header.tensors):
+        return BadRequest(
+            "{file} holds whole differences of weights, no LoRA. Atelier uses plain LoRAs, with or "
+            "without convolutions. Extract one from the model that it came of.",
+            file=file,
+        )
     widths = {info.shape[-1] for info in header.tensors.values() if info.shape}
     if _T5_WIDTH in widths and header.tensors.keys() <= {"clip_l", "clip_g", "t5", "t5xxl"}:
         return BadRequest(

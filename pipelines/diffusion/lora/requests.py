@@ -32,6 +32,13 @@ MAX_RANK = 1024
 LoraId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 
 _TAG = re.compile(r"<([A-Za-z]\w*+):([^<>]*+)>")  # A1111's extra networks
+# A1111's prompt editing [from:to:when] and alternation [a|b], its extensions' wildcards, and AND.
+_EDITING = re.compile(
+    r"\[[^\[\]|:]*+(?::[^\[\]|:]*+)?:\s*+(?:\d++(?:\.\d*+)?+|\.\d++)\s*+\]"
+    r"|\[[^\[\]|]++\|[^\[\]]*+\]"
+)
+_WILDCARD = re.compile(r"(?<!\w)__[^\s_,](?:[^\s,_]|_(?!_))*+__|\{[^{}|]*+\|[^{}]*+\}")
+_AND = re.compile(r"\bAND\b")
 _LORA_TAGS = frozenset({"lora", "lyco"})
 _POSITIONS = ("te", "unet", "dyn")  # of a tag's values that have no name, behind the LoRA's own
 _SHOWN = 80  # characters of a tag in sentences
@@ -200,6 +207,35 @@ def left_out_of(prompt: str) -> list[Message]:
                     settings=", ".join(others)[:_SHOWN],
                 )
             )
+    return notes + _plain_syntax(without_tags(prompt))
+
+
+def _plain_syntax(prompt: str) -> list[Message]:
+    """What has a meaning in A1111 or its extensions and is read as words here."""
+    prompt = prompt.replace("\\[", "").replace("\\]", "")
+    notes = []
+    if editing := _EDITING.search(prompt):
+        notes.append(
+            Message(
+                "{syntax} is read as plain words: Atelier has no prompt editing and no alternating "
+                "words.",
+                syntax=editing[0][:_SHOWN],
+            )
+        )
+    if wildcard := _WILDCARD.search(prompt):
+        notes.append(
+            Message(
+                "{syntax} is read as plain words: Atelier has no wildcards. Write one of them out.",
+                syntax=wildcard[0][:_SHOWN],
+            )
+        )
+    if _AND.search(prompt):
+        notes.append(
+            Message(
+                "AND is read as a plain word: Atelier does not combine prompts. Weights and BREAK "
+                "are read."
+            )
+        )
     return notes
 
 

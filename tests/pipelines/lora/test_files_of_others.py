@@ -226,7 +226,7 @@ def test_an_adapter_s_folder_is_on_everybody_s_shelf(tmp_path):
         (zip_of({"a.safetensors": b"x" * 50})[:-30], "cannot be unpacked here"),
         (zip_of({"a.safetensors": b"\0" * 110_000_000}), "larger than 100 MB once it is unpacked"),
         (zip_of({"adapter_model.safetensors": peft_file(),
-                 "adapter_config.json": b'{"peft_type": "LOHA"}'}), "mine is a LoHa"),
+                 "adapter_config.json": b'{"peft_type": "LOHA"}'}), "mine is of the kind LoHa"),
     ],
 )  # fmt: skip
 def test_a_zip_that_cannot_be_used_is_called_what_it_is(tmp_path, data, sentence):

@@ -352,10 +352,13 @@ def ones(**tensors) -> bytes:
          "is made for Stable Diffusion 3"),
         (ones(**{"transformer.transformer_blocks.0.attn.to_q.lora_A.weight": (1, 2)}),
          "a LoRA of a kind of model that Atelier does not know"),
-        (ones(**{f"{STEM}.hada_w1_a": (1, 2)}), "is a LoHa. Atelier uses plain LoRAs"),
-        (ones(**{f"{STEM}.lokr_w1": (1, 2)}), "is a LoKr"),
+        (ones(**{f"{STEM}.hada_w1_a": (1, 2)}), "is of the kind LoHa. Atelier uses plain LoRAs"),
+        (ones(**{f"{STEM}.lokr_w1": (1, 2)}), "is of the kind LoKr"),
+        (ones(**{f"{STEM}.a1.weight": (1, 2), f"{STEM}.alpha": (1,)}), "is of the kind GLoRA"),
+        (ones(**{f"{STEM}.weight": (2,), f"{STEM}.on_input": (1,)}), "is of the kind IA³"),
+        (ones(**{f"{STEM}.diff": (2, 2), f"{STEM}.alpha": (1,)}), "holds whole differences"),
         (ones(**{f"{STEM}.lora_down.weight": (1, 2), f"{STEM}.lora_up.weight": (2, 1),
-                 f"{STEM}.dora_scale": (2, 1)}), "is a DoRA"),
+                 f"{STEM}.dora_scale": (2, 1)}), "is of the kind DoRA"),
         (ones(**{f"{STEM}.lora_down.weight": (1, 2)}), "of unet.mid_block.resnets.0.conv1 it has "
          "only one of the two halves, lora_up is missing"),
         (ones(**{f"{STEM}.lora_down.weight": (1, 2), f"{STEM}.lora_up.weight": (2, 3)}),
@@ -381,6 +384,18 @@ def three_parts(rank: int, into: int, kernel: tuple[int, int], dtype=torch.float
     shapes = {"down": (rank, into, 1, 1), "mid": (rank, rank, *kernel), "up": (8, rank, 1, 1)}
     return save({f"{STEM}.lora_{role}.weight": torch.ones(*shape).to(dtype)
                  for role, shape in shapes.items()})  # fmt: skip
+
+
+def test_alphas_by_expressions_are_refused_and_by_whole_names_followed(tmp_path):
+    name = "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k"
+    data = ones(**{f"base_model.model.{name}.lora_A.weight": (2, 768),
+                   f"base_model.model.{name}.lora_B.weight": (8, 2)})  # fmt: skip
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(data)
+    said = {"lora_alpha": 16, "alpha_pattern": {f"^{name}": 8}}
+    assert open_lora(path, "x", said).alpha == 8
+    with pytest.raises(BadRequest, match="which Atelier does not read"):
+        open_lora(path, "x", said | {"alpha_pattern": {".*to_k": 8}})
 
 
 @pytest.mark.parametrize("kernel", [(8, 1), (1, 8), (2000, 2000)])

@@ -70,6 +70,38 @@ def test_what_is_no_lora_is_cut_out_and_said():
     ]
 
 
+@pytest.mark.parametrize(
+    ("prompt", "sentence"),
+    [
+        ("a [red:blue:0.5] mug", "[red:blue:0.5] is read as plain words"),
+        ("a mug [with steam:10]", "[with steam:10] is read as plain words"),
+        ("a mug [steam::.5]", "[steam::.5] is read as plain words"),
+        ("a [red|blue|green] mug", "[red|blue|green] is read as plain words"),
+        ("a __colours/warm__ mug", "__colours/warm__ is read as plain words"),
+        ("a {2$$red|blue} mug", "{2$$red|blue} is read as plain words"),
+        ("a mug AND a spoon :1.2", "AND is read as a plain word"),
+    ],
+)
+def test_syntax_of_others_that_is_read_as_words_is_said(prompt, sentence):
+    (note,) = left_out_of(prompt)
+    assert str(note).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "a [red] (mug:1.2)",
+        "[ratio 16:9 mug]",
+        r"a \[b|c\] mug",
+        "a_b__c, __init",
+        "{one}",
+        "BRAND and",
+    ],
+)
+def test_of_weights_and_of_words_nothing_is_said(prompt):
+    assert left_out_of(prompt) == []
+
+
 def test_spellings_of_one_name_are_one_lora():
     listed = [{"name": "Cafe\u0301 ", "weight": 0.5, "id": "0" * 32}]
     (use,) = uses_of(asked("<lora:CAFÉ:2>", loras=listed))
