@@ -348,11 +348,13 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     from studio.page_errors import page_error_handlers
     from studio.page_head import PageHead
     from studio.page_sessions import Sessions
+    from studio.page_uploads import UploadParser
     from studio.proxies import BelowPath, OwnAddress
     from studio.upload_ledger import UploadLedger
     from studio.visitor_limits import VisitorLimits
 
     gradio_guard.forbid_fetching()
+    UploadParser.take_over()
 
     root_path = studio.options.root_path
     page_seen = threading.Event()

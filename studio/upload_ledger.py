@@ -12,6 +12,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,11 +28,16 @@ FREE_BYTES = 500_000_000  # of the disk stay free for pictures and the database
 
 
 class Reservation:
-    """Room for one upload that is on its way."""
+    """Room for one upload that is on its way.
+
+    Attributes:
+        files: what it is written to until it is whole; deleted at its end where still there.
+    """
 
     def __init__(self, ledger: UploadLedger, owner: Owner) -> None:
         self._ledger, self._owner = ledger, owner
         self.reserved = self.arrived = 0
+        self.files: list[Path] = []
 
     def grow(self, size: int) -> None:
         """Reserves room for ``size`` bytes in all; raises Busy where there is none."""
@@ -43,6 +49,10 @@ class Reservation:
         """Counts bytes that have arrived; raises Busy where nobody has said that they would."""
         self.arrived += count
         self.grow(self.arrived)
+
+
+# The upload that is being read by the task that asks.
+arriving: ContextVar[Reservation | None] = ContextVar("arriving", default=None)
 
 
 class UploadLedger:
@@ -59,7 +69,6 @@ class UploadLedger:
         self._lock = threading.Lock()
         self._files: dict[str, set[Path]] = {}  # owner id → what has arrived
         self._reserved: Counter[str] = Counter()
-        self._on_their_way = 0
 
     def waiting(self, owner_id: str) -> tuple[int, int]:
         """Number and bytes of an owner's files that have arrived and not been taken yet."""
@@ -69,7 +78,10 @@ class UploadLedger:
                 sizes.append(path.stat().st_size)
             except OSError:  # a tab has taken it
                 with self._lock:
-                    self._files.get(owner_id, set()).discard(path)
+                    files = self._files.get(owner_id, set())
+                    files.discard(path)
+                    if not files:
+                        self._files.pop(owner_id, None)
         return len(sizes), sum(sizes)
 
     @contextmanager
@@ -84,18 +96,16 @@ class UploadLedger:
         """
         reservation = Reservation(self, owner)
         reservation.grow(announced)
-        with self._lock:
-            self._on_their_way += 1
         try:
             yield reservation
         finally:
+            for path in reservation.files:
+                with contextlib.suppress(OSError):  # it was whole, and moved
+                    path.unlink()
             with self._lock:
-                self._on_their_way -= 1
                 self._reserved[owner.id] -= reservation.reserved
                 if not self._reserved[owner.id]:
                     del self._reserved[owner.id]
-                if not self._on_their_way:
-                    self._sweep()
 
     def enter(self, owner: Owner, paths: list[Path]) -> None:
         """Notes the files that have arrived of an upload."""
@@ -135,10 +145,3 @@ class UploadLedger:
                     size=readable_bytes(size),
                 )
             self._reserved[owner.id] += size
-
-    def _sweep(self) -> None:
-        """Deletes what uploads have left that broke off: no upload is on its way now."""
-        for path in self._folder.glob("tmp*"):
-            if path.is_file():
-                with contextlib.suppress(OSError):
-                    path.unlink()

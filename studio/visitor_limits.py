@@ -25,7 +25,7 @@ from studio.access import API, LARGE_UPLOADS, TABLE_UPLOADS, UPLOADS
 from studio.accounts import Owner
 from studio.i18n import language_of, translate
 from studio.replies import error_body, status_of
-from studio.upload_ledger import Reservation, UploadLedger
+from studio.upload_ledger import Reservation, UploadLedger, arriving
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +150,7 @@ class VisitorLimits:
         room = self.uploads.receiving(owner, announced)
         reservation = await anyio.to_thread.run_sync(room.__enter__)
         answer = _Answer(send, lambda paths: self.uploads.enter(owner, paths))
+        arriving.set(reservation)
         is_of_page = scope["path"] == gradio_guard.UPLOAD
         try:
             language = language_of(headers.get("accept-language"))

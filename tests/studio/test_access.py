@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -102,6 +103,20 @@ def test_a_form_of_another_encoding_is_refused_in_words(visitor, path, content_t
     answer = visitor("ada").post(path, content=form, headers={"content-type": content_type})
     assert answer.status_code == 422
     assert words in sentence(answer)
+
+
+def test_a_page_s_upload_is_its_sender_s_own_file_and_broken_ones_leave_none(studio, visitor):
+    cache, upload = studio[0].home / "cache", "/gradio_api/upload"
+    before = set(cache.rglob("*"))
+    ada, bob = visitor("ada"), visitor("bob")
+    paths = [each.post(upload, files={"files": ("a.png", b"x")}).json() for each in (ada, bob)]
+    assert paths[0] != paths[1]
+    for name in ("..", None):
+        answer = ada.post(upload, files={"files": (name, b"y" * 1000)})
+        assert 400 <= answer.status_code < 500
+    assert {path for path in set(cache.rglob("*")) - before if path.is_file()} == {
+        Path(each[0]) for each in paths
+    }
 
 
 @pytest.mark.parametrize("host", ["é".encode(), b"[::::]", b"a:b", b"[", b"\xff\xfe, ok"])

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from gradio.route_utils import FileUploadProgress, GradioUploadFile
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 
 from pipelines.errors import Busy
 from studio import upload_ledger, visitor_limits
 from studio.accounts import Owner
-from studio.upload_ledger import UploadLedger
+from studio.page_uploads import UploadParser
+from studio.upload_ledger import UploadLedger, arriving
 from studio.visitor_limits import Allowance, VisitorLimits
 
 ADA, BOB = Owner("ada", "ada", False), Owner("bob", "bob", False)
@@ -67,14 +72,47 @@ def test_who_announces_less_than_is_sent_is_held_to_the_room_too(ledger):
         pass
 
 
-def test_what_a_broken_upload_has_left_goes_when_none_is_on_its_way(ledger, folder):
-    kept = folder / "0123abc"
-    kept.mkdir()
-    with ledger.receiving(BOB, 10):
-        with ledger.receiving(ADA, 50):
-            arrived(folder, "tmpabc", 30)
-        assert (folder / "tmpabc").exists()  # it might be the other one's
-    assert [path.name for path in folder.iterdir()] == ["0123abc"]
+def test_what_a_broken_upload_has_left_goes_although_another_is_on_its_way(ledger, folder):
+    with ledger.receiving(BOB, 10) as slow:
+        slow.files.append(arrived(folder, "tmpbob", 5))
+        with ledger.receiving(ADA, 50) as broken:
+            broken.files += [arrived(folder, "tmpada", 30), folder / "tmpmoved"]
+        assert [path.name for path in folder.iterdir()] == ["tmpbob"]
+    assert not list(folder.iterdir())
+
+
+def read_form(folder: Path, body: bytes, **options) -> list[GradioUploadFile]:
+    async def stream() -> AsyncIterator[bytes]:
+        yield body
+
+    async def read() -> list:
+        headers = Headers({"content-type": "multipart/form-data; boundary=X"})
+        parser = UploadParser(headers, stream(), upload_dir=folder, max_file_size=1e6, **options)
+        return (await parser.parse()).getlist("files")
+
+    return asyncio.run(read())
+
+
+ONE_FILE = (
+    b'--X\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\nhi\r\n--X--\r\n'
+)
+
+
+def test_two_who_bring_the_same_photo_have_a_file_each(folder):
+    one, other = (read_form(folder, ONE_FILE)[0] for _ in range(2))
+    assert one.sha.hexdigest() != other.sha.hexdigest()
+    assert Path(one.file.name).read_bytes() == Path(other.file.name).read_bytes() == b"hi"
+
+
+@pytest.mark.parametrize("progress", [None, FileUploadProgress()])
+def test_a_form_without_files_is_said_and_leaves_nothing(ledger, folder, progress):
+    form = ONE_FILE.removesuffix(b"--X--\r\n") + ONE_FILE.replace(b'; filename="a"', b"")
+    with ledger.receiving(ADA, 50) as upload:
+        arriving.set(upload)
+        with pytest.raises(HTTPException, match="no form of files"):
+            read_form(folder, form, upload_id="x", upload_progress=progress)
+        assert len(list(folder.iterdir())) == 1
+    assert not list(folder.iterdir())
 
 
 def test_files_are_few_and_the_disk_keeps_some_room(ledger, folder, monkeypatch):

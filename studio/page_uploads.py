@@ -1,0 +1,37 @@
+"""How the page's uploads are taken apart: each file is its sender's own, and none is left behind.
+
+Gradio names a file by what is in it, so that two who bring the same photo would share one file, and
+the first to use it would take it from the other.
+"""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+from gradio import route_utils
+from starlette.exceptions import HTTPException
+
+from pipelines.messages import Message
+from studio.i18n import language_of, translate
+from studio.upload_ledger import arriving
+
+
+class UploadParser(route_utils.GradioMultiPartParser):
+    """Reads the form of one upload into files, which go with it when it breaks off."""
+
+    def on_headers_finished(self) -> None:
+        super().on_headers_finished()
+        file = self._current_part.file
+        if file is None:
+            said = Message("What was sent is no form of files. Send each file with its name.")
+            language = language_of(self.headers.get("accept-language"))
+            raise HTTPException(422, translate(said, language))
+        file.sha.update(secrets.token_bytes(16))  # the name of the folder that it goes to
+        if (reservation := arriving.get()) is not None:
+            reservation.files.append(Path(file.file.name))
+
+    @classmethod
+    def take_over(cls) -> None:
+        """Lets Gradio read all uploads in this way."""
+        route_utils.GradioMultiPartParser = cls
