@@ -183,6 +183,7 @@ def test_a_few_photos_of_one_s_own_are_learnt_with_the_settings_as_they_are(page
     expect(batch).to_have_value("3")  # one's own choice, which the photos suffice for
 
 
+@pytest.mark.deep
 def test_stop_keeps_what_was_learnt_and_resume_goes_on(page, studio):
     take_examples(page)
     choose_tiny(page, steps=100_000)

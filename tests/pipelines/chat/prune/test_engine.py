@@ -197,6 +197,7 @@ def test_healing_under_accelerate_launch_in_its_own_process(cache, stop, tmp_pat
     assert (tmp_path / engine.MODELS / data["folder"] / "model.safetensors").is_file()
 
 
+@pytest.mark.deep
 def test_a_healing_that_is_stopped_leaves_the_model_and_goes_on_later(cache, stop, tmp_path):
     request = ask(PruneRequest, blocks=1, heal_minutes=10)
     seen = []
