@@ -56,23 +56,36 @@ class Costs:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.last = 0.0
+        self.last = self.total = 0.0
         self.fixtures: list[tuple[str, float]] = []
         self.by_test: dict[str, float] = defaultdict(float)
         self.by_fixture: dict[str, list[float]] = defaultdict(list)
         self.collected = 0.0
         self.workers: list[tuple[float, float]] = []  # of each: when it had collected, at its end
 
+    def since_last(self) -> float:
+        """CPU seconds since this was asked last.
+
+        A browser that is killed takes what its own processes have counted with it, so the sum of
+        these is right where the last number would not be.
+        """
+        now = cpu_seconds()
+        taken, self.last = max(0.0, now - self.last), now
+        self.total += taken
+        return taken
+
     def pytest_collection_finish(self) -> None:
-        self.last = self.collected = cpu_seconds()
+        self.collected = self.since_last()
 
     def pytest_sessionfinish(self) -> None:
         """A worker tells what it has taken; without workers this process is the only one."""
         output = getattr(self.config, "workeroutput", None)
         if output is not None:
-            output["cpu"] = (self.collected, cpu_seconds())
+            self.since_last()
+            output["cpu"] = (self.collected, self.total)
         elif not self.config.getoption("numprocesses", None):
-            self.workers.append((self.collected, cpu_seconds()))
+            self.since_last()
+            self.workers.append((self.collected, self.total))
         else:
             self.workers.append((0.0, time.process_time()))
 
@@ -89,16 +102,13 @@ class Costs:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Iterator[None]:
         report = yield
-        if self.config.getoption("cpu_total"):
-            return report
-        now = cpu_seconds()
-        report.cpu_seconds, self.last = now - self.last, now
+        report.cpu_seconds = self.since_last()
         report.cpu_fixtures, self.fixtures = self.fixtures, []
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self.by_test[report.nodeid] += getattr(report, "cpu_seconds", 0.0)
-        for name, seconds in getattr(report, "cpu_fixtures", ()):
+        self.by_test[report.nodeid] += report.cpu_seconds
+        for name, seconds in report.cpu_fixtures:
             self.by_fixture[name].append(seconds)
 
     @pytest.hookimpl(optionalhook=True)
