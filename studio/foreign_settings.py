@@ -58,6 +58,7 @@ _NAMES = {
     "basemodel": "Model",
     "basemodelname": "Model",
     "usestablediffusionmodel": "Model",
+    "stablediffusionmodel": "Model",
     "modelhash": "Model hash",
     "basemodelhash": "Model hash",
     "clipskip": "Clip skip",
@@ -137,6 +138,11 @@ def read_texts(texts: Mapping[str, str]) -> dict[str, str] | None:
             raise _only_a_workflow()
         if "seed" in texts:  # Easy Diffusion: a text for each setting
             return _flat(dict(texts), "Easy Diffusion")
+    if document := _document({"": texts.get("generation_data", "").strip("\0 \n")}, ""):
+        return _flat(document, "Tensor.Art")
+    named = {_NAMES.get(_bare(name)): name for name in texts}
+    if named.keys() >= {"prompt", "Seed", "Steps"}:
+        return _flat(dict(texts), "Easy Diffusion")
     if (document := _document(texts, "Comment")) and _is_flat(document):
         description = {"prompt": texts["Description"]} if "Description" in texts else {}
         model = {"model": texts["Source"]} if "Source" in texts else {}
@@ -309,8 +315,12 @@ def _name_of(value: Any, known: str | None) -> Any:
 def _loras(value: Any, weights: Any) -> list[tuple[str, Any]]:
     """Name and weight of each LoRA, in the forms of SwarmUI, InvokeAI, Fooocus, Draw Things."""
     found: list[tuple[str, Any]] = []
+    # SwarmUI's parameters of several values may be one text with commas.
+    value, weights = (each.split(",") if isinstance(each, str) else each
+                      for each in (value, weights))  # fmt: skip
     weights = weights if isinstance(weights, list) else []
     for number, each in enumerate(value if isinstance(value, list) else []):
+        each = each.strip() if isinstance(each, str) else each
         name, weight = each, weights[number] if number < len(weights) else 1
         if isinstance(each, dict):
             model = each.get("model") or each.get("lora") or each.get("name")

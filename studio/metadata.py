@@ -120,7 +120,7 @@ def parse_parameters(text: str) -> dict[str, str]:
     Text that was not written by any studio comes back as the prompt. Lines that extensions have
     added behind the parameters count as values of their own.
     """
-    lines = _unix(text).strip().split("\n")
+    lines = _unix(text).strip("\0 \t\r\n").split("\n")
     at, facts = _line_of_facts(lines)
     prompt: list[str] = []
     negative: list[str] = []
@@ -228,10 +228,17 @@ def read_settings(data: bytes) -> dict[str, str]:
         settings = parse_parameters(text)
         if keyword == CHUNK or len(settings) > 2:  # a comment in EXIF can be about anything
             return settings
+    # Programs that convert pictures keep the text under names of their own.
+    for text in texts.values():
+        if len(text) <= _MAX_INFOTEXT and not is_json(text) and "Steps: " in text:
+            settings = parse_parameters(text)
+            if settings.keys() >= {"Steps", "Seed"}:
+                return settings
     return {}
 
 
 _COMMENT = "UserComment"
+_WINDOWS = (0x9C9B, 0x9C9C)  # XPTitle and XPComment, in UTF-16
 _KEYWORDS = {CHUNK, "prompt", "workflow", "invokeai_metadata", "sd-metadata", "Dream", "Comment"}
 _COMFYUI = {"prompt", "workflow"}
 
@@ -252,6 +259,10 @@ def _exif_texts(picture: Image.Image) -> dict[str, str]:
             comment = decode_user_comment(comment)
         if isinstance(comment, str) and comment.strip():
             texts.setdefault(_COMMENT, comment)
+    for tag in _WINDOWS:
+        text = exif_value(picture, tag)
+        if isinstance(text, bytes):
+            texts[f"EXIF {tag:04X}"] = text.decode("utf-16-le", errors="replace").strip("\0")
     for tag in (Base.Model, Base.Make, Base.ImageDescription, Base.Software, Base.DocumentName):
         text = exif_value(picture, tag)
         if not isinstance(text, str):

@@ -302,6 +302,10 @@ def _remarks(left_out: Counter[str]) -> tuple[Message, ...]:
         foreign.TOOLS: Message("Left out: {count} calls and answers of tools.", count=0),
         foreign.THOUGHTS: Message("Left out: {count} passages of a model's thinking.", count=0),
         foreign.EMPTY: Message("Left out: {count} messages without words.", count=0),
+        foreign.OTHERS: Message(
+            "Left out: {count} messages that are said to be neither a person's nor a model's.",
+            count=0,
+        ),
         foreign.SYSTEM: Message(
             "{count} later messages of the system now stand at the end of the system prompt.",
             count=0,

@@ -290,7 +290,9 @@ class _Window:
         try:
             more = self._file.read(size)
         except UnicodeDecodeError:
-            raise BadRequest("The file is no text in UTF-8.") from None
+            raise BadRequest(
+                "The file is no text in UTF-8. Save it in that encoding and send it again."
+            ) from None
         self._text, self._at = self._text[self._at :] + more, 0
         self._over = len(more) < size
         return bool(more)

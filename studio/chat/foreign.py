@@ -17,8 +17,8 @@ from studio.chat.checks import MAX_TITLE
 from studio.chat.file_format import MAX_ANSWER
 
 # What can be left out; :mod:`studio.chat.exchange` has a sentence for each.
-FILES, TOOLS, THOUGHTS, SYSTEM, CUT, EMPTY, LONG = (
-    "files", "tools", "thoughts", "system", "cut", "empty", "long",
+FILES, TOOLS, THOUGHTS, SYSTEM, CUT, EMPTY, LONG, OTHERS = (
+    "files", "tools", "thoughts", "system", "cut", "empty", "long", "others",
 )  # fmt: skip
 _PERSON = {"user", "human", "prompter"}
 _MODEL = {"assistant", "model", "gpt", "chatgpt", "bot", "ai", "claude", "bing", "bard"}
@@ -111,6 +111,8 @@ def _chatgpt(data: dict[str, Any]) -> Found | None:
 
 def _of_chatgpt(message: dict[str, Any], found: Found) -> tuple[str | None, str, str | None]:
     """Role, words and model of a node; no role: it is not kept."""
+    if "author" not in message:
+        return _of_deepseek(message, found)
     role = _role(_dict(message.get("author")).get("role"))
     content, facts = _dict(message.get("content")), _dict(message.get("metadata"))
     kind = content.get("content_type")
@@ -136,6 +138,24 @@ def _of_chatgpt(message: dict[str, Any], found: Found) -> tuple[str | None, str,
     if role is not None and not words.strip() and files:
         words = "[file]"  # an answer to it follows
     return role, words, _text(facts.get("model_slug")) or None
+
+
+def _of_deepseek(message: dict[str, Any], found: Found) -> tuple[str | None, str, str | None]:
+    """Role, words and model of a node of DeepSeek, whose tree is ChatGPT's: what was asked,
+    thought and answered are fragments."""
+    model = _text(message.get("model")) or None
+    found.left_out[FILES] += len(_list(message.get("files")))
+    role, words = None, [_text(message.get("content"))]
+    for fragment in map(_dict, _list(message.get("fragments"))):
+        kind = _text(fragment.get("type")).upper()
+        if kind == "THINK":
+            found.left_out[THOUGHTS] += 1
+        elif kind in ("REQUEST", "RESPONSE"):
+            role = "user" if kind == "REQUEST" else "assistant"
+            words.append(_text(fragment.get("content")))
+        else:
+            found.left_out[TOOLS] += 1
+    return role, "\n\n".join(each for each in words if each.strip()), model
 
 
 def _claude(data: dict[str, Any]) -> Found | None:
@@ -222,6 +242,8 @@ def _openai(data: dict[str, Any]) -> Found | None:
     ):
         return None
     found = _begun(data.get("title"), data.get("created"), None)
+    # Anthropic's bodies have the system prompt beside the messages.
+    found.system_prompt = _content(data.get("system"), found.left_out)[0][:MAX_TEXT]
     tree = _Tree(found)
     for number, each in enumerate(messages):
         role = _role(each["role"])
@@ -295,6 +317,8 @@ class _Tree:
             prompt = f"{found.system_prompt}\n\n{words}" if found.system_prompt else words
             found.left_out[CUT] += len(prompt) > MAX_TEXT
             found.system_prompt = prompt[:MAX_TEXT]
+        elif role is None and words.strip():
+            found.left_out[OTHERS] += 1
         elif role in ("user", "assistant") and not words.strip():
             found.left_out[EMPTY] += 1
         elif role in ("user", "assistant"):
@@ -395,6 +419,8 @@ def _joined(parts: Iterable[Any], left_out: Counter[str] | None = None) -> tuple
     for part in parts:
         kind = _text(part.get("type")) if isinstance(part, dict) else ""
         text = part if isinstance(part, str) else _dict(part).get("text")
+        if isinstance(text, dict):  # as OpenAI's Assistants and Jan have it
+            text = text.get("value")
         if "think" in kind or "reason" in kind:
             _count(left_out, THOUGHTS)
         elif kind.startswith(("tool", "server_tool", "function", "token_budget")):

@@ -342,3 +342,39 @@ def _paths(value, path=()):
 def test_a_json_file_beyond_the_limit_says_what_to_do(bring):
     with pytest.raises(BadRequest, match="Pack it into a zip"):
         bring(b" " * (MAX_FILE + 1))
+
+
+def test_fragments_of_deepseek_s_tree_are_questions_thoughts_and_answers():
+    def fragments(*pairs):
+        return {"fragments": [{"type": kind, "content": words} for kind, words in pairs]}
+
+    found = read_conversation(
+        {
+            "title": "T",
+            "mapping": {
+                "root": {"parent": None, "children": ["1"], "message": None},
+                "1": {"parent": "root", "children": ["2"], "message": fragments(("REQUEST", "hi"))},
+                "2": {"parent": "1", "children": [], "message": fragments(
+                    ("THINK", "hm"), ("SEARCH", None), ("RESPONSE", "yo"))},
+            },
+        }
+    )  # fmt: skip
+    assert [(each.role, each.content) for each in found.said] == [
+        ("user", "hi"), ("assistant", "yo"),
+    ]  # fmt: skip
+    assert found.left_out == {"thoughts": 1, "tools": 1}
+
+
+def test_nothing_of_a_list_of_messages_is_lost_unsaid():
+    found = read_conversation(
+        {
+            "system": [{"type": "text", "text": "Be brief."}],
+            "messages": [
+                {"role": "narrator", "content": "It rains."},
+                {"role": "user", "content": [{"type": "text", "text": {"value": "hi"}}]},
+            ],
+        }
+    )
+    assert found.system_prompt == "Be brief."
+    assert [each.content for each in found.said] == ["hi"]
+    assert found.left_out == {"others": 1}
