@@ -140,8 +140,7 @@ def read_texts(texts: Mapping[str, str]) -> dict[str, str] | None:
             return _flat(dict(texts), "Easy Diffusion")
     if document := _document({"": texts.get("generation_data", "").strip("\0 \n")}, ""):
         return _flat(document, "Tensor.Art")
-    named = {_NAMES.get(_bare(name)): name for name in texts}
-    if named.keys() >= {"prompt", "Seed", "Steps"}:
+    if {_NAMES.get(_bare(name)) for name in texts} >= {"prompt", "Seed", "Steps"}:
         return _flat(dict(texts), "Easy Diffusion")
     if (document := _document(texts, "Comment")) and _is_flat(document):
         description = {"prompt": texts["Description"]} if "Description" in texts else {}
@@ -260,7 +259,8 @@ def _flat(document: Mapping[str, Any], software: str) -> dict[str, str]:
         else:
             others.append(str(name)[:60])
     facts["prompt"] = _with_loras(facts["prompt"], tags)
-    width, height = document.get("width"), document.get("height")
+    sides = {_bare(str(name)): value for name, value in document.items()}
+    width, height = sides.get("width"), sides.get("height")
     if width and height:
         facts["Size"] = f"{_text(width)}x{_text(height)}"
     if others:

@@ -23,6 +23,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from pipelines.diffusion.lora.requests import with_tags
 from pipelines.errors import BadRequest
+from pipelines.picture_files import XMP_TEXT
 from pipelines.uploads import exif_value, open_upload, parts_of
 from studio.files import write_file
 from studio.foreign_settings import check_length, is_json, read_texts
@@ -229,7 +230,9 @@ def read_settings(data: bytes) -> dict[str, str]:
         if keyword == CHUNK or len(settings) > 2:  # a comment in EXIF can be about anything
             return settings
     # Programs that convert pictures keep the text under names of their own.
-    for text in texts.values():
+    for keyword, text in texts.items():
+        if keyword == XMP_TEXT:  # markup around the words
+            continue
         if len(text) <= _MAX_INFOTEXT and not is_json(text) and "Steps: " in text:
             settings = parse_parameters(text)
             if settings.keys() >= {"Steps", "Seed"}:

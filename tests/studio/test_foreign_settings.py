@@ -447,3 +447,49 @@ def test_odd_texts_take_time_in_proportion_to_their_length(piece):
     start = time.perf_counter()
     parse_parameters("a\n" + piece * (200_000 // len(piece)) + "!")
     assert time.perf_counter() - start < 30
+
+
+WRITTEN = "a mug\nNegative prompt: blur\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 5"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        png(Description=WRITTEN),
+        png(Comment=WRITTEN),
+        saved("JPEG", comment=WRITTEN.encode()),
+        exif("JPEG", outer={0x9C9C: WRITTEN.encode("utf-16-le") + b"\0\0"}),
+        exif("WEBP", outer={0x010E: WRITTEN}),
+        png(parameters=WRITTEN + "\0"),
+    ],
+)
+def test_a1111_s_text_is_found_under_whatever_name_it_stands(data):
+    settings = read_settings(data)
+    assert (settings["prompt"], settings["negative_prompt"]) == ("a mug", "blur")
+    assert settings["Seed"] == "5"
+
+
+def test_a_description_that_speaks_of_steps_is_none_of_settings():
+    assert read_settings(png(Description="Steps: cut, glue, dry, then Seed the lawn")) == {}
+
+
+def test_tensor_art_and_easy_diffusion_s_titles_are_read():
+    facts = {
+        "prompt": "a mug",
+        "steps": 20,
+        "seed": "5",
+        "cfgScale": 7,
+        "width": 512,
+        "height": 768,
+    }
+    settings = read_settings(png(generation_data=json.dumps(facts) + "\0"))
+    assert (settings["Software"], settings["Size"]) == ("Tensor.Art", "512x768")
+    titles = {"Prompt": "a mug", "Seed": "5", "Steps": "20", "Width": "512", "Height": "768"}
+    settings = read_settings(png(**titles))
+    assert (settings["prompt"], settings["Size"]) == ("a mug", "512x768")
+
+
+def test_loras_of_swarmui_as_one_text_are_named():
+    params = {"prompt": "a mug", "seed": 5, "loras": "a, b/c", "loraweights": "0.8,0.5"}
+    settings = read_settings(png(parameters=json.dumps({"sui_image_params": params})))
+    assert settings["prompt"] == "a mug <lora:a:0.8> <lora:c:0.5>"
