@@ -1,5 +1,5 @@
 """Numbers as people and programs of many countries write them: ``1,234.5``, ``1.234,5``,
-``1 234,5``, ``1'234.50``, ``12,34,567``.
+``1 234,5``, ``1'234.50``, ``12,34,567``, ``١٢٣٫٥``, ``１２３．５``.
 
 ``1.250`` alone may be one and a quarter or twelve hundred and fifty. So it is first looked at what
 all the numbers say of their marks, and then each is read strictly by these marks: what does not
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,13 @@ _INFINITE = {"inf": math.inf, "infinity": math.inf, "∞": math.inf}
 _BLANKS = {"\u00a0": " ", "\u2009": " ", "\u202f": " ", "\u2019": "'"}
 _SAME = str.maketrans(_BLANKS)
 _MARKS = ".,' "
+# Marks and signs of other scripts, each of one meaning only.
+_SCRIPTS = {"٫": ".", "٬": ",", "．": ".", "，": ",", "＋": "+", "－": "-", "\u200e": "",
+            "\u200f": "", "\u061c": ""}  # fmt: skip
+_BESIDE = frozenset("%‰°()<>~≈≤≥±+-−＋－（）％ \u00a0\u202f")
+_CODE = re.compile(r"[(\-−]?+(?:[A-Z]{3}|Rs\.?|[Kk]r\.?|[A-Z]{1,2}\$|zł|Fr\.?)\s?+[\-−]?+")
+_UNIT = re.compile(r"[^\W\d_]{1,4}[²³.]?+\)?+")
+_MOST_BESIDE = 6  # characters beside a number
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +78,7 @@ class Form:
 
 def form_of(cell: str) -> Form | None:
     """What a cell says of its marks; None if it is no number by any. O(length)."""
-    match = _NUMBER.fullmatch(cell.strip())
+    match = _NUMBER.fullmatch(in_latin(cell).strip())
     if match is None:
         return None
     body = match[2].translate(_SAME).strip()
@@ -87,7 +95,10 @@ def form_of(cell: str) -> Form | None:
         if len(marks) > 1 or last in "' ":
             return Form(thousands=last) if _is_grouped(body, last) else None
         whole, fraction = body.split(last)
-        if len(fraction) == 3 and 1 <= len(whole) <= 3 and whole[0] != "0":
+        if "٬" in cell:
+            return Form(thousands=last)
+        sure = "٫" in cell
+        if not sure and len(fraction) == 3 and 1 <= len(whole) <= 3 and whole[0] != "0":
             return Form(either=last)
         return Form(decimal=last, long=len(whole) > 3)
     (group,) = different - {last}
@@ -95,6 +106,49 @@ def form_of(cell: str) -> Form | None:
     if last in "' " or last in whole or not _is_grouped(whole, group):
         return None
     return Form(decimal=last, thousands=group)
+
+
+def _is_sign(text: str) -> bool:
+    return all(each in _BESIDE or unicodedata.category(each) == "Sc" for each in text)
+
+
+def in_latin(cell: str) -> str:
+    """The cell with digits, marks and signs of other scripts as those of Latin."""
+    if cell.isascii():
+        return cell
+    return "".join(
+        str(unicodedata.decimal(each)) if each.isdecimal() else _SCRIPTS.get(each, each)
+        for each in cell
+    )
+
+
+def beside_number(cell: str) -> str | None:
+    """What stands beside the one number in a cell: a currency, a unit, a per cent sign, brackets.
+
+    None where there is no number or nothing beside it, or where it may be another thing, such as a
+    name or a date. O(length).
+
+    >>> beside_number("($1,234.50)"), beside_number("12 kg"), beside_number("A4")
+    ('($ )', 'kg', None)
+    """
+    text = in_latin(cell).strip()
+    places = [at for at, each in enumerate(text) if each.isdecimal()]
+    if not places:
+        return None
+    first, last = places[0], places[-1] + 1
+    if first and text[first - 1] in ".,":
+        first -= 1
+    before, number, after = text[:first], text[first:last], text[last:]
+    if (before in ("+", "-", "−") and not after) or not (before or after):
+        return None
+    if len(before) > _MOST_BESIDE or len(after) > _MOST_BESIDE or form_of(number) is None:
+        return None
+    if not (_is_sign(before) or _CODE.fullmatch(before)):
+        return None
+    unit = after.strip() if after[0:1].isspace() else ""
+    if not (_is_sign(after) or _UNIT.fullmatch(unit)):
+        return None
+    return " ".join(each.strip() for each in (before, after) if each.strip())
 
 
 def _is_grouped(digits: str, mark: str) -> bool:
@@ -172,6 +226,7 @@ def _decimal(found: Evidence, thousands: str | None, semicolons: bool) -> Decima
 
 def number_of(cell: str, marks: Marks) -> float:
     """A cell as a number, NaN where it is none by these marks. O(length)."""
+    cell = in_latin(cell)
     match = _NUMBER.fullmatch(cell.strip())
     if match is None:
         word = cell.strip().lower()

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from pipelines.clustering.numerals import Marks, form_of, number_of, numbers_from
+from pipelines.clustering.numerals import (
+    Marks,
+    beside_number,
+    form_of,
+    in_latin,
+    number_of,
+    numbers_from,
+)
 from pipelines.messages import Message
 
 if TYPE_CHECKING:
@@ -256,6 +263,16 @@ class Tally:
         if kind == "empty":
             return ()
         if kind in ("category", "text") or self.least > self.most:
+            if beside := beside_number(self.example):
+                return (
+                    Message(
+                        "{example} has {signs} beside its number, so the column is not read as "
+                        "numbers. If it is a measure, leave only the number in each cell, with - "
+                        "before it where it is negative.",
+                        example=repr(self.example),
+                        signs=repr(beside),
+                    ),
+                )
             if form_of(self.example) is None:
                 return ()
             return (
@@ -350,7 +367,7 @@ def _is_rounded(cell: object, number: float) -> bool:
 
 def _two_ways(cell: str, marks: Marks) -> Message:
     """That a number such as ``1.250`` may be another one."""
-    mark = next(each for each in cell if each in ".,")
+    mark = next(each for each in in_latin(cell) if each in ".,")
     fraction = mark == marks.decimal
     template = (
         "{written} is read as {value}; if {mark} parts thousands, it is {other}."

@@ -293,3 +293,16 @@ def test_a_cell_of_many_digits_and_a_letter_is_a_text_at_once(looked):
 def test_a_field_of_any_length_gets_a_sentence(looked):
     with pytest.raises(BadRequest, match=r"begins in line 2 has more than 131,072 characters"):
         looked('a,b\n1,"' + "x\n" * 100_000)
+
+
+def test_a_column_of_money_or_per_cent_says_why_it_is_not_read_as_numbers(looked):
+    table = looked("n,money,share\na,$1.50,5%\nb,($2.00),7%\nc,$3.00,8%\n")
+    assert "has '$' beside its number" in doubts(table, 1)
+    assert "has '%' beside its number" in doubts(table, 2)
+
+
+def test_digits_of_other_scripts_are_numbers_with_a_doubt_where_there_is_one(looked):
+    table = looked("n;v;w\na;١٢٣٫٥;１，２３４\nb;٤٥٦;５，６７８\n")
+    assert [column.kind for column in table.columns[1:]] == ["number", "number"]
+    assert (table.columns[1].least, table.columns[2].most) == (123.5, 5678)
+    assert "is read as 1234" in doubts(table, 2)

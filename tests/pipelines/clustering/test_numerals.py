@@ -9,6 +9,7 @@ from pipelines.clustering.numerals import (
     Evidence,
     Form,
     Marks,
+    beside_number,
     find_marks,
     form_of,
     number_of,
@@ -27,6 +28,10 @@ DOT, COMMA = Marks("."), Marks(",")
         ("1\u00a0234,5", Marks(",", " "), 1234.5),
         ("1’234’567.50", Marks(".", "'"), 1234567.5),
         ("12,34,567", Marks(".", ","), 1234567),
+        ("\u200f-١٬٢٣٤٫٥", Marks(".", ","), -1234.5),
+        ("۱۲۳٫۵۰۰", DOT, 123.5),
+        ("－１２３．５", DOT, -123.5),
+        ("१२,३४,५६७", Marks(".", ","), 1234567),
         ("−5,25", COMMA, -5.25),
         ("1,5E+03", COMMA, 1500),
         ("+.5", DOT, 0.5),
@@ -41,7 +46,7 @@ def test_numbers_of_many_countries(cell, marks, value):
 
 @pytest.mark.parametrize("cell", [
     "1,2,3", "12,50", "1,2345", ",123", "0,123", "1,234.5.6", "1_000", "1e", "e5", "0x1F", "--5",
-    "", "1 2", "12:30", "True", "١٢", "1234,567", "1.5%",
+    "", "1 2", "12:30", "True", "²", "½", "十二", "1234,567", "1.5%",
 ])  # fmt: skip
 def test_what_does_not_follow_the_marks_is_no_number_rather_than_another(cell):
     assert math.isnan(number_of(cell, Marks(".", ",")))
@@ -52,6 +57,8 @@ def test_what_does_not_follow_the_marks_is_no_number_rather_than_another(cell):
     ("cell", "form"),
     [
         ("1.250", Form(either=".")),
+        ("١٬٢٣٤", Form(thousands=",")),
+        ("١٫٢٣٤", Form(decimal=".")),
         ("12,345", Form(either=",")),
         ("0,125", Form(decimal=",")),
         ("1234,567", Form(decimal=",", long=True)),
@@ -101,3 +108,27 @@ def test_numbers_are_read_to_the_last_bit_in_all_marks():
     written = list(map(repr, values.tolist()))
     assert (numbers_from(written, DOT) == values).all()
     assert (numbers_from([each.replace(".", ",") for each in written], COMMA) == values).all()
+
+
+@pytest.mark.parametrize(
+    ("cell", "beside"),
+    [
+        ("($1,234.50)", "($ )"),
+        ("123-", "-"),
+        ("12,5 %", "%"),
+        ("1.250,00 €", "€"),
+        ("CHF 1'250.00", "CHF"),
+        ("R$ 5,00", "R$"),
+        ("12 kg", "kg"),
+        ("<0.01", "<"),
+        ("−5", None),
+        ("A4", None),
+        ("Room 12", None),
+        ("2020-01-02", None),
+        ("12:30", None),
+        ("(555) 123", None),
+        ("192.168.1.1", None),
+    ],
+)
+def test_what_stands_beside_a_number(cell, beside):
+    assert beside_number(cell) == beside
