@@ -8,6 +8,7 @@ table has few words, and statistics of running text say little of them.
 from __future__ import annotations
 
 import codecs
+import re
 import threading
 import unicodedata
 from dataclasses import dataclass
@@ -28,12 +29,16 @@ Encoding = Literal[
     "cp1254",
     "cp1255",
     "cp1256",
+    "cp874",
     "koi8_r",
     "mac_roman",
+    "cp850",
+    "cp866",
     "gb18030",
     "big5",
     "shift_jis",
     "euc_jp",
+    "iso2022_jp",
     "cp949",
 ]
 ENCODINGS: tuple[Encoding, ...] = get_args(Encoding)
@@ -47,12 +52,16 @@ TITLES: dict[str, str] = {
     "cp1254": "Turkish (Windows-1254)",
     "cp1255": "Hebrew (Windows-1255)",
     "cp1256": "Arabic (Windows-1256)",
+    "cp874": "Thai (Windows-874)",
     "koi8_r": "Cyrillic (KOI8-R)",
     "mac_roman": "Western European (Mac)",
+    "cp850": "Western European (DOS 850)",
+    "cp866": "Cyrillic (DOS 866)",
     "gb18030": "Simplified Chinese (GB 18030)",
     "big5": "Traditional Chinese (Big5)",
     "shift_jis": "Japanese (Shift JIS)",
     "euc_jp": "Japanese (EUC-JP)",
+    "iso2022_jp": "Japanese (ISO-2022-JP)",
     "cp949": "Korean (Windows-949)",
 }
 SAMPLE_BYTES = 1 << 20
@@ -99,9 +108,17 @@ _CANDIDATES: tuple[tuple[Encoding, str, str], ...] = (
     ("koi8_r", "CYRILLIC", "оеаинтсрвлкмдпуяыьгзбчйхжшюцщэфОЕАИНТСРВЛКМДПУГЗБЧЖШЦЭФ"),
     ("euc_jp", "CJK", _JAPANESE),
     ("mac_roman", "LATIN", "äöüßÄÖÜéèêëàâçîïôûùñáíóúãõåæøÅÆØÉÀÇÑ€°µ–’“”„"),
+    ("cp874", "THAI", "กขคงจชซญณดตถทธนบปผพฟภมยรลวศษสหอฮะาำเแโใไัิีึืุูั็่้์"),
+    ("cp850", "LATIN", "äöüßÄÖÜéèêëàâçîïôûùñáíóúãõåæøÅÆØÉÀÇÑ°²³µ«»"),
+    ("cp866", "CYRILLIC", "оеаинтсрвлкмдпуяыьгзбчйхжшюцщэфОЕАИНТСРВЛКМДПУГЗБЧЖШЦЭФ№"),
 )
+_ESCAPES = (b"\x1b$B", b"\x1b$@", b"\x1b(J")  # of ISO-2022-JP, all of whose bytes are ASCII
 _CJK = ("CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA")
 _OFTEN, _COMMON, _LETTER, _SIGN, _STRANGE = 1.5, 0.9, 0.6, 0.0, -1.0
+# A letter between digits is a blank of thousands in another encoding.
+_BETWEEN = re.compile(r"(?<=\d)[^\W\d_](?=\d)")
+_AMID_DIGITS = 4.0
+_EASY = 0.3  # taken from where nearly every byte beyond ASCII is a letter, which says less
 _NEAR = 0.35  # scores this near leave a doubt
 
 
@@ -141,6 +158,8 @@ def find_encoding(path: Path, stop: threading.Event | None = None) -> FoundEncod
         raise BadRequest(
             "This file is neither text nor Parquet nor NPY. Save the table as CSV and send that."
         )
+    if any(escape in start for escape in _ESCAPES):
+        return FoundEncoding("iso2022_jp")
     if _is_utf8(path, stop):
         return FoundEncoding("utf-8")
     return _guessed(path, start, stop)
@@ -219,7 +238,8 @@ def _score(text: str, script: str, often: frozenset[str]) -> float:
             continue
         total += sum(_of_letter(each, script, often) for each in beyond)
         total += _of_word(word, beyond, script)
-    return total / max(1, count)
+    total -= _AMID_DIGITS * sum(not each.isascii() for each in _BETWEEN.findall(text))
+    return total / max(1, count) - _EASY * (script == "THAI")
 
 
 def _of_sign(character: str) -> float:
@@ -236,6 +256,8 @@ def _of_letter(letter: str, script: str, often: frozenset[str]) -> float:
             return _STRANGE
         # What the older standard GB 2312 or Big5 has among its first, common half.
         return _COMMON if _is_common(letter) else -0.3
+    if script == "THAI":  # its rare letters are what Korean and Chinese bytes look like
+        return _STRANGE
     return _LETTER if name.startswith(script) else _STRANGE
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pipelines.clustering.encodings import find_encoding
+from pipelines.clustering.tables import look
 
 WRITTEN = {
     "cp1252": ["Name;Größe;Gewicht\nJörg;1,83;80,5\n", "Größe;x\n1;2\n", "année,prix\nété,5\n",
@@ -13,13 +14,17 @@ WRITTEN = {
     "cp1253": ["πόλη,x\nΑθήνα,5\n"],
     "cp1254": ["şehir,sayı\nİzmir,5\nEskişehir,7\n"],
     "cp1256": ["مدينة,x\nالقاهرة,5\n"],
-    "gb18030": ["城市,人口,面积\n北京,2189,16410\n", "长度,宽\n1,2\n", "姓名,年龄\n张伟,18\n",
+    "gb18030": ["品种,长度\n甲,1\n乙,2\n",
+                "城市,人口,面积\n北京,2189,16410\n", "长度,宽\n1,2\n", "姓名,年龄\n张伟,18\n",
                 "a,b\n是,1\n否,2\n"],
     "big5": ["城市,人口\n臺北,5\n", "名稱,數值\n甲,1\n乙,2\n"],
     "shift_jis": ["都市,人口\n東京,5\n大阪,6\n", "カナ,x\nアイウ,2\n"],
     "euc_jp": ["都市,人口\n東京,5\n大阪,6\n"],
     "cp949": ["도시,인구\n서울,5\n부산,6\n"],
     "mac_roman": ["Größe;x\nJörg;2\n"],
+    "cp850": ["Größe;Stück\nJörg;2\n", "prénom;âge\nZoé;3\nFrançois;5\n"],
+    "cp866": ["имя;рост\nИван;170\nПётр;180\n"],
+    "cp874": ["ชื่อ,ส่วนสูง\nสมชาย,170\nสมหญิง,160\n", "จังหวัด,ประชากร\nเชียงใหม่,5\n"],
 }  # fmt: skip
 
 
@@ -49,3 +54,17 @@ def test_bytes_of_no_encoding_after_a_megabyte_are_looked_at_too(tmp_path):
     found = find_encoding(path)
     assert found.name == "cp1252"
     assert "Größe" in str(found.doubt)
+
+
+def test_blanks_between_thousands_are_no_letters_of_dos(tmp_path):
+    path = tmp_path / "upload"
+    path.write_bytes("a.b;x\n-335\xa0662\xa0464,86;1\n-1\xa0401,70;-1,49\n".encode("cp1252"))
+    assert [column.kind for column in look(path).columns] == ["number", "number"]
+
+
+def test_japanese_in_seven_bits_is_seen_by_its_escapes(tmp_path):
+    path = tmp_path / "upload"
+    path.write_bytes("名前,身長\n田中,170.5\n鈴木,165\n".encode("iso2022_jp"))
+    table = look(path)
+    assert table.names == ("名前", "身長")
+    assert table.preview[1] == ("鈴木", "165")
