@@ -7,12 +7,15 @@ which is here.
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections import ChainMap
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from gradio.blocks import BlocksConfig
 from gradio.state_holder import SessionState, StateHolder
+from gradio.utils import LRUCache
 
 if TYPE_CHECKING:
     from gradio.blocks import Blocks
@@ -22,7 +25,8 @@ MAX_SESSIONS = 1000  # pages that are open or were a while ago
 # An open page asks for something every few seconds. A laptop that was closed for less than this, or
 # a line that was broken, comes back to the page as it was.
 IDLE_SECONDS = 3600.0
-
+MAX_MAILBOXES = 2000
+UNREAD_SECONDS = 300.0  # an open stream asks every ten seconds
 
 # Of events that a page has begun. Watching a job is one that takes no thread, and may take hours.
 EVENTS_AT_ONCE = 1000
@@ -55,8 +59,57 @@ class Session(SessionState):
     def _update_value_in_config(self, key: int, value: Any) -> None: ...
 
 
+class Mailbox(asyncio.Queue):
+    """What the events of one page have answered until its stream takes it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = time.monotonic()  # when the stream of its page has last asked
+
+    async def get(self) -> Any:
+        self.asked = time.monotonic()
+        return await super().get()
+
+    def forget_unread(self, now: float) -> None:
+        """Throws away what nobody has asked for in a while: the page has gone."""
+        if now - self.asked > UNREAD_SECONDS:
+            while not self.empty():
+                self.get_nowait()
+
+
+class Mailboxes(LRUCache):
+    """The mailboxes of all pages; the one used longest ago goes first.
+
+    Gradio lets go of the one that was made first, so that a crowd of new pages cuts off the pages
+    that others have had open for long.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(MAX_MAILBOXES)
+
+    def __getitem__(self, session_id: str) -> Mailbox:
+        mailbox = super().__getitem__(session_id)
+        self.move_to_end(session_id)
+        return mailbox
+
+    def __setitem__(self, session_id: str, _: asyncio.Queue) -> None:
+        super().__setitem__(session_id, Mailbox())
+
+    def forget_unread(self) -> None:
+        """Throws away what pages that have gone will not read."""
+        now = time.monotonic()
+        for mailbox in self.values():
+            mailbox.forget_unread(now)
+
+
 class Sessions(StateHolder):
-    """The sessions of all pages; those whose page has been closed go first."""
+    """The sessions of all pages; those whose page has been closed go first.
+
+    Attributes:
+        mailboxes: of the same pages.
+    """
+
+    mailboxes: Mailboxes
 
     @classmethod
     def take_over(cls, app: App) -> None:
@@ -64,6 +117,7 @@ class Sessions(StateHolder):
         sessions, blocks = cls(), app.get_blocks()
         sessions.set_blocks(blocks)
         app.state_holder = sessions
+        sessions.mailboxes = blocks._queue.pending_messages_per_session = Mailboxes()
         blocks._queue.max_thread_count = EVENTS_AT_ONCE
         blocks._queue.ANALYTICS_MAX_EVENTS = KEPT_EVENTS
 
@@ -83,6 +137,7 @@ class Sessions(StateHolder):
 
     def delete_all_expired_state(self) -> None:
         """Lets go of pages that are not used any more; Gradio calls it every second."""
+        self.mailboxes.forget_unread()
         with self.lock:
             oldest = datetime.now() - timedelta(seconds=IDLE_SECONDS)
             while self.session_data:  # the one used longest ago stands first

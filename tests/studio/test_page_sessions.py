@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import tracemalloc
 from datetime import timedelta
@@ -9,7 +10,7 @@ from datetime import timedelta
 import gradio as gr
 import pytest
 
-from studio.page_sessions import IDLE_SECONDS, Sessions
+from studio.page_sessions import IDLE_SECONDS, MAX_MAILBOXES, UNREAD_SECONDS, Sessions
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +69,33 @@ def test_a_page_that_asks_for_nothing_any_more_is_let_go(sessions):
     sessions.time_last_used["old"] -= timedelta(seconds=IDLE_SECONDS + 1)
     sessions.delete_all_expired_state()
     assert list(sessions.session_data) == ["new"] == list(sessions.time_last_used)
+
+
+def test_a_crowd_of_new_pages_does_not_cut_off_one_that_is_open(sessions, blocks):
+    mailboxes = blocks._queue.pending_messages_per_session
+    assert mailboxes is sessions.mailboxes
+    mailboxes["open"] = asyncio.Queue()
+    for number in range(2 * MAX_MAILBOXES):
+        mailboxes[f"new{number}"] = asyncio.Queue()
+        if number % (MAX_MAILBOXES // 2) == 0:
+            mailboxes["open"].put_nowait(number)
+    assert len(mailboxes) == MAX_MAILBOXES
+    assert mailboxes["open"].qsize() == 4
+
+
+def test_answers_that_no_page_asks_for_are_forgotten(sessions, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("studio.page_sessions.time.monotonic", lambda: now[0])
+
+    async def answer_both() -> list[int]:
+        for name in ("gone", "open"):
+            sessions.mailboxes[name] = asyncio.Queue()
+            for number in range(3):
+                sessions.mailboxes[name].put_nowait(number)
+        now[0] += UNREAD_SECONDS - 1
+        assert await sessions.mailboxes["open"].get() == 0
+        now[0] += 2
+        sessions.delete_all_expired_state()
+        return [sessions.mailboxes[name].qsize() for name in ("gone", "open")]
+
+    assert asyncio.run(answer_both()) == [0, 2]
