@@ -7,6 +7,7 @@ traceback in the log. Here is the one place that all events pass.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from studio.accounts import Owner, owner_of
 from studio.i18n import language_of, translate
 from studio.page_values import check_value, not_of_the_page, readable
 
+SESSION = re.compile(r"[\w-]{1,64}", re.ASCII)  # the page's script makes up eleven characters
 _log = logging.getLogger(__name__)
 
 
@@ -76,6 +78,23 @@ class Page(gr.Blocks):
                 )
             )
         return checked
+
+
+def check_joining(page: gr.Blocks) -> None:
+    """Takes only such events into a page's queue as its script sends.
+
+    The queue keeps what it is given of every event in a table for all: one session's odd name made
+    it fail at the end of each event of everybody.
+    """
+    join = page._queue.push
+
+    async def push(body: Any, request: Any, username: str | None) -> Any:
+        name = body.session_hash
+        if body.batched or not (isinstance(name, str) and SESSION.fullmatch(name)):
+            raise not_of_the_page()
+        return await join(body=body, request=request, username=username)
+
+    page._queue.push = push
 
 
 def _shown(message: Message, request: gr.Request) -> gr.Error:

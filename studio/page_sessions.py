@@ -8,6 +8,7 @@ which is here.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import ChainMap
 from datetime import datetime, timedelta
@@ -120,6 +121,7 @@ class Sessions(StateHolder):
         sessions.mailboxes = blocks._queue.pending_messages_per_session = Mailboxes()
         blocks._queue.max_thread_count = EVENTS_AT_ONCE
         blocks._queue.ANALYTICS_MAX_EVENTS = KEPT_EVENTS
+        blocks._queue.ANAYLTICS_CACHE_FREQUENCY = math.inf  # for a page that is not here
 
     def set_blocks(self, blocks: Blocks) -> None:
         super().set_blocks(blocks)

@@ -346,6 +346,7 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     from studio.openai.routes import openai_router
     from studio.page_cache import PageCache, PageDelivery
     from studio.page_errors import page_error_handlers
+    from studio.page_events import check_joining
     from studio.page_head import PageHead
     from studio.page_sessions import Sessions
     from studio.page_uploads import UploadParser
@@ -408,6 +409,7 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     )
     mounted = (getattr(route, "app", None) for route in app.routes)
     Sessions.take_over(next(each for each in mounted if isinstance(each, gradio.routes.App)))
+    check_joining(blocks)
     app.add_middleware(VisitorLimits, uploads=uploads)
     app.add_middleware(
         Access,

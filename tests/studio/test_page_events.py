@@ -173,8 +173,13 @@ def test_wrong_events_are_answered_and_the_page_goes_on(studio, visitor, caplog)
         {"fn_index": several["id"], "data": {}},
         {"fn_index": several["id"]},
         {"fn_index": "x", "data": [], "session_hash": []},
+        {"fn_index": several["id"], "data": [], "session_hash": "\ud800"},
+        {"fn_index": several["id"], "data": [], "session_hash": "a" * 100_000},
+        {"fn_index": several["id"], "data": [], "batched": True},
     ):
-        answer = guest.post("/gradio_api/queue/join", json={"session_hash": "abc", **wrong})
+        body = json.dumps({"session_hash": "abc", **wrong})
+        headers = {"content-type": "application/json"}
+        answer = guest.post("/gradio_api/queue/join", content=body, headers=headers)
         assert 400 <= answer.status_code < 500, wrong
         sentence(answer)
     assert guest.post("/gradio_api/cancel", json={}).status_code == 422
