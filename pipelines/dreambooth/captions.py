@@ -41,7 +41,7 @@ _TRAINING_FOLDERS = {"reg", "regs", "regularization", "regularisation", "class",
                      "class_pictures", "mask", "masks"}  # fmt: skip
 _TRAINING_ENDINGS = ("-masklabel", "-condlabel", "_mask")
 _REPEATS = re.compile(r"\d{1,4}_(.+)")  # kohya's folders: "10_ohwx cat"
-_FILE_NAMES = ("file_name", "file", "image", "filename", "path")
+_FILE_NAMES = ("file_name", "file", "image", "filename", "path", "image_path", "image_file")
 _TEXTS = ("text", "caption", "prompt", "additional_feature", "tags")
 
 
@@ -204,6 +204,10 @@ def _decoded(data: bytes) -> str:
     try:
         if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
             return data.decode("utf-16")
+        if 3 * data[:2000].count(0) > len(
+            data[:2000]
+        ):  # of Latin words in UTF-16 without a mark every other byte is 0
+            return data.decode("utf-16-be" if data[0] == 0 else "utf-16-le")
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise BadRequest(
@@ -214,36 +218,78 @@ def _decoded(data: bytes) -> str:
 def _listed(name: str, text: str) -> list[tuple[str, str]]:
     """Photo and caption of each entry of a list."""
     if name.endswith(".csv"):
-        rows: list[object] = list(csv.DictReader(io.StringIO(text)))[:MAX_LINES]
-    elif name.endswith(".json"):
-        return _from_kohya(_json(text, name, 1))
+        rows = _rows(name, text)
+    elif name.endswith(".json") or text.lstrip()[:1] == "[":
+        document = _json(text, name, 1)
+        is_coco = isinstance(document, dict) and isinstance(document.get("annotations"), list)
+        if isinstance(document, dict) and not is_coco and (found := _from_kohya(document)):
+            return found
+        rows = document if isinstance(document, list) else _from_coco(document)
     else:
         lines = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
         rows = [_json(line, name, number) for number, line in lines[:MAX_LINES]]
     found = []
-    for row in rows:
+    for row in rows[:MAX_LINES]:
         if not isinstance(row, dict):
             continue
+        row = {str(key).strip().lower(): value for key, value in row.items()}
         photo = next((row[key] for key in _FILE_NAMES if isinstance(row.get(key), str)), None)
-        caption = next((row[key] for key in _TEXTS if isinstance(row.get(key), str)), None)
+        caption = next((words for key in _TEXTS if (words := _words(row.get(key)))), None)
         if photo and caption:
             found.append((photo, caption))
-    if rows and not found:
+    if not found and (rows or name.endswith(".json")):
         raise BadRequest(
             "No line of {name} names a photo (file_name) and its caption (text).", name=name
         )
     return found
 
 
-def _from_kohya(document: object) -> list[tuple[str, str]]:
+def _rows(name: str, text: str) -> list[object]:
+    """The rows of a CSV with a header, by whichever sign its columns are parted."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    header = text.partition("\n")[0]
+    delimiter = max(",;\t", key=header.count)
+    try:
+        return list(csv.DictReader(io.StringIO(text), delimiter=delimiter))[:MAX_LINES]
+    except csv.Error:
+        raise BadRequest(
+            "{name} cannot be read as a table: a quotation mark is open, or a caption is longer "
+            "than {limit} characters. Mend it and send it again.",
+            name=name,
+            limit=csv.field_size_limit(),
+        ) from None
+
+
+def _words(value: object) -> str:
+    """A caption, or tags one by one."""
+    if isinstance(value, list):
+        return ", ".join(each for each in value if isinstance(each, str) and each.strip())
+    return value if isinstance(value, str) else ""
+
+
+def _from_kohya(document: dict[str, object]) -> list[tuple[str, str]]:
     """``{"folder/x": {"caption": "…", "tags": "…"}}``, or ``{"x.jpg": "…"}``."""
     found = []
-    for photo, facts in document.items() if isinstance(document, dict) else ():
+    for photo, facts in document.items():
         texts = [facts.get(key) for key in _TEXTS] if isinstance(facts, dict) else [facts]
-        caption = ", ".join(text for text in texts if isinstance(text, str) and text.strip())
+        caption = ", ".join(words for text in texts if (words := _words(text)).strip())
         if caption:
             found.append((_parts(photo)[-1], caption))
     return found[:MAX_LINES]
+
+
+def _from_coco(document: object) -> list[object]:
+    """COCO's captions: ``images`` with ids and names, ``annotations`` with the ids and texts."""
+    document = document if isinstance(document, dict) else {}
+    images, annotations = (
+        [each for each in part if isinstance(each, dict)] if isinstance(part, list) else []
+        for part in (document.get("images"), document.get("annotations"))
+    )
+    names = {str(each.get("id")): each.get("file_name") for each in images}
+    return [
+        {"file_name": names.get(str(each.get("image_id"))), "text": each.get("caption")}
+        for each in annotations
+    ]
 
 
 def _json(text: str, name: str, line: int) -> object:

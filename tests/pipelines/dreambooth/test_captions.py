@@ -136,3 +136,36 @@ def test_deep_json_and_long_lines_are_a_sentence_and_quick():
             read({name: text})
     with_trigger("cat " * 200_000, TRIGGER, ("(a+)+ cat", "cat"), 500)
     assert time.perf_counter() - start < 30
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("captions.json", b'[{"file_name": "a.jpg", "text": "red mug"}]'),
+        ("captions.json", b'{"images": [{"id": 7, "file_name": "a.jpg"}], "annotations": '
+                          b'[{"image_id": 7, "caption": "red mug"}]}'),
+        ("captions.json", b'{"annotations": "red mug", "a": {"tags": ["red mug"]}}'),
+        ("metadata.csv", b"File_Name;Text\ra.jpg;red mug\r"),
+        ("metadata.csv", b"image_path\tcaption\na.jpg\tred mug\n"),
+        ("metadata.jsonl", b'[{"file_name": "a.jpg", "text": ["red mug"]}]'),
+        ("a.txt", "red mug".encode("utf-16-le")),
+        ("a.txt", "red mug".encode("utf-16-be")),
+    ],
+)  # fmt: skip
+def test_lists_of_captions_are_read_in_the_forms_that_tools_write(name, data):
+    found = Captions(["a.jpg"])
+    found.add(name, data)
+    assert found.of("a.jpg") == "red mug"
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "sentence"),
+    [
+        ("captions.json", b'{"info": {}, "images": []}', "No line of captions.json names"),
+        ("captions.json", b'"red mug"', "No line of captions.json names"),
+        ("metadata.csv", b'file_name,text\na.jpg,"' + b"x" * 200_000, "longer than 131072"),
+    ],
+)
+def test_lists_that_say_nothing_are_refused_by_a_sentence(name, data, sentence):
+    with pytest.raises(BadRequest, match=sentence):
+        Captions(["a.jpg"]).add(name, data)
