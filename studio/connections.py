@@ -183,7 +183,7 @@ def guarded(door: Door) -> type[Connection]:
 
 
 class OncePerMinute(logging.Filter):
-    """Lets each warning of other people's making into the log once a minute, with their number.
+    """Lets what other people's requests bring about into the log once a minute, with its number.
 
     A stranger decides how often they come, and would fill the disk.
     """
@@ -194,9 +194,10 @@ class OncePerMinute(logging.Filter):
         self._more: Counter[Any] = Counter()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.levelno != logging.WARNING:
+        error = record.exc_info[1] if record.exc_info else None
+        if record.levelno != logging.WARNING and error is None:
             return True
-        key, now = record.msg, time.monotonic()
+        key, now = (record.msg, _place(error)), time.monotonic()
         if now - self._last.get(key, -LOG_SECONDS) < LOG_SECONDS:
             self._more[key] += 1
             return False
@@ -204,6 +205,17 @@ class OncePerMinute(logging.Filter):
         if more := self._more.pop(key, 0):
             record.msg = f"{record.msg} (and {more} more like it)"
         return True
+
+
+def _place(error: BaseException | None) -> object:
+    """Of what kind an error is, and where it was raised; equal for the same fault."""
+    if error is None:
+        return None
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = trace and (trace.tb_frame.f_code.co_filename, trace.tb_lineno)
+    return type(error), where
 
 
 def _is_loopback(address: str) -> bool:

@@ -182,6 +182,22 @@ def test_a_warning_is_written_once_a_minute_with_how_many_more_there_were(monkey
     assert warn() == "Invalid HTTP request received. (and 2 more like it)"
 
 
+def test_the_same_failure_of_requests_is_written_once_a_minute(monkeypatch):
+    monkeypatch.setattr("studio.connections.time.monotonic", lambda: 0.0)
+    limit = OncePerMinute()
+
+    def fail(kind: type[Exception]) -> bool:
+        try:
+            raise kind("in an application")
+        except kind:
+            error = sys.exc_info()
+        record = logging.LogRecord("x", logging.ERROR, "", 0, "Exception in ASGI", (), error)
+        return limit.filter(record)
+
+    assert [fail(KeyError) for _ in range(3)] == [True, False, False]
+    assert fail(ValueError)  # another fault is not hidden behind it
+
+
 def test_passwords_are_checked_one_after_another_and_a_crowd_is_told_so():
     at_once = most = 0
     lock = threading.Lock()
