@@ -40,6 +40,9 @@ MAX_ERROR_BYTES = 100_000  # of what a server says where it refuses
 _WHOLE = (b"{", b"[", b"<")  # what begins with these is no stream of events
 _CONTEXT = ("context_length_exceeded", "exceed_context_size", "maximum context length")
 
+# In the events of Anthropic's, Gemini's, TGI's and MiniMax' protocols, and OpenAI's Responses.
+_FOREIGN = frozenset({"type", "candidates", "message", "response", "token", "base_resp"})
+
 
 class Remote:
     """A client of one model on another server.
@@ -166,11 +169,13 @@ class Remote:
             if not is_json or not objects(data):
                 raise self._not_the_protocol(text)
             found = objects(data)
-            if not any("choices" in each or error_in(each) for each in found):
+            if not any(_has_choices(each) or error_in(each) for each in found):
                 raise self._not_the_protocol(text)
             yield from found
             reader.reason = reader.reason or "stop"
             return
+        foreign = ""  # the first object of another protocol, as long as none of this one came
+        known = False
         for event in read_events(chunks):
             if stop.is_set():
                 raise Stopped
@@ -178,6 +183,8 @@ class Remote:
             if not text or event.kind == "ping":
                 continue
             if text == "[DONE]":
+                if foreign and not known:
+                    raise self._not_the_protocol(foreign)
                 reader.reason = reader.reason or "stop"
                 return
             is_json, data = parse_json(text)
@@ -187,7 +194,11 @@ class Remote:
                 if not event.whole:
                     return  # it was cut
                 raise self._not_the_protocol(text)
+            known = known or any(map(_has_choices, objects(data)))
+            foreign = foreign or (text if any(map(_is_foreign, objects(data))) else "")
             yield from objects(data)
+        if foreign and not known and not stop.is_set():
+            raise self._not_the_protocol(foreign)
 
     # --- what is wrong ----------------------------------------------------------------------
 
@@ -277,6 +288,15 @@ class Remote:
             "The server of {model} wants a key ({reason}). Give it as api_key in the model's file.",
             **values,
         )
+
+
+def _is_foreign(data: Mapping[str, Any]) -> bool:
+    """Whether an object is of another protocol: beside OpenAI's, some say a usage or a ping."""
+    return not _has_choices(data) and bool(data.keys() & _FOREIGN)
+
+
+def _has_choices(data: Mapping[str, Any]) -> bool:
+    return isinstance(data.get("choices"), list | dict)
 
 
 def _read_text(chunks: Iterable[bytes], limit: int) -> str:
