@@ -21,6 +21,7 @@ from pipelines.messages import Message
 from studio.accounts import Owner, owner_of
 from studio.i18n import language_of, translate
 from studio.page_values import check_value, not_of_the_page, readable
+from studio.session_owners import SessionOwners
 
 SESSION = re.compile(r"[\w-]{1,64}", re.ASCII)  # the page's script makes up eleven characters
 _log = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ class Page(gr.Blocks):
         return checked
 
 
-def check_joining(page: gr.Blocks) -> None:
+def check_joining(page: gr.Blocks, sessions: SessionOwners) -> None:
     """Takes only such events into a page's queue as its script sends.
 
     The queue keeps what it is given of every event in a table for all: one session's odd name made
@@ -91,6 +92,8 @@ def check_joining(page: gr.Blocks) -> None:
     async def push(body: Any, request: Any, username: str | None) -> Any:
         name = body.session_hash
         if body.batched or not (isinstance(name, str) and SESSION.fullmatch(name)):
+            raise not_of_the_page()
+        if not sessions.claim(name, owner_of(request).id):
             raise not_of_the_page()
         return await join(body=body, request=request, username=username)
 

@@ -351,6 +351,7 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     from studio.page_sessions import Sessions
     from studio.page_uploads import UploadParser
     from studio.proxies import BelowPath, OwnAddress
+    from studio.session_owners import SessionOwners
     from studio.upload_ledger import UploadLedger
     from studio.visitor_limits import VisitorLimits
 
@@ -409,8 +410,9 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     )
     mounted = (getattr(route, "app", None) for route in app.routes)
     Sessions.take_over(next(each for each in mounted if isinstance(each, gradio.routes.App)))
-    check_joining(blocks)
-    app.add_middleware(VisitorLimits, uploads=uploads)
+    sessions = SessionOwners()
+    check_joining(blocks, sessions)
+    app.add_middleware(VisitorLimits, uploads=uploads, sessions=sessions)
     app.add_middleware(
         Access,
         accounts=studio.accounts,

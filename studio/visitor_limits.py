@@ -15,16 +15,17 @@ from pathlib import Path
 
 import anyio.to_thread
 from starlette.exceptions import HTTPException
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipelines.errors import Busy, UserError
+from pipelines.errors import Busy, NotFound, UserError
 from studio import gradio_guard
 from studio.access import API, LARGE_UPLOADS, TABLE_UPLOADS, UPLOADS
 from studio.accounts import Owner
 from studio.i18n import language_of, translate
 from studio.replies import error_body, status_of
+from studio.session_owners import SessionOwners
 from studio.upload_ledger import Reservation, UploadLedger, arriving
 
 
@@ -100,10 +101,11 @@ class VisitorLimits:
     Args:
         app: what is protected.
         uploads: where room for uploads is reserved.
+        sessions: of the page, and whose they are.
     """
 
-    def __init__(self, app: ASGIApp, uploads: UploadLedger) -> None:
-        self.app, self.uploads = app, uploads
+    def __init__(self, app: ASGIApp, uploads: UploadLedger, sessions: SessionOwners) -> None:
+        self.app, self.uploads, self.sessions = app, uploads, sessions
         self._open: Counter[tuple[str, str]] = Counter()  # streams by owner id and path
         self._events = Allowance(EVENTS_AT_ONCE, EVENTS_PER_SECOND)
 
@@ -117,6 +119,9 @@ class VisitorLimits:
             if EVENT.fullmatch(path) and not self._events.take(owner.id):
                 raise Busy("Your pages ask for more than {count} things a second. Wait a moment.",
                            count=round(EVENTS_PER_SECOND))  # fmt: skip
+            session = _page_session(scope)
+            if session is not None and not self.sessions.claim(session, owner.id):
+                raise NotFound("There is nothing at {path}.", path=path[:100])
             for streams in STREAMS:
                 if streams.paths.fullmatch(path):
                     await self._stream(owner, streams, scope, receive, send)
@@ -195,6 +200,15 @@ def _counted(receive: Receive, reservation: Reservation, language: str) -> Recei
 def _refusal(connection: HTTPConnection, error: UserError) -> JSONResponse:
     language = language_of(connection.headers.get("accept-language"))
     return JSONResponse(error_body(error, language), status_code=status_of(error))
+
+
+def _page_session(scope: Scope) -> str | None:
+    """The session of the page that a stream is asked for."""
+    path = scope["path"]
+    if path == f"{gradio_guard.PREFIX}/queue/data":
+        return Request(scope).query_params.get("session_hash")
+    heartbeat = f"{gradio_guard.PREFIX}/heartbeat/"
+    return path.removeprefix(heartbeat) if path.startswith(heartbeat) else None
 
 
 def _is_upload(path: str) -> bool:

@@ -183,6 +183,9 @@ def test_wrong_events_are_answered_and_the_page_goes_on(studio, visitor, caplog)
         assert 400 <= answer.status_code < 500, wrong
         sentence(answer)
     assert guest.post("/gradio_api/cancel", json={}).status_code == 422
+    mine = {"fn_index": several["id"], "data": [], "session_hash": "of" + secrets.token_hex(5)}
+    answers = [each.post("/gradio_api/queue/join", json=mine) for each in (guest, visitor("guest"))]
+    assert [answer.status_code for answer in answers] == [200, 422]
     assert not caplog.records
 
 

@@ -18,6 +18,7 @@ from pipelines.errors import Busy
 from studio import upload_ledger, visitor_limits
 from studio.accounts import Owner
 from studio.page_uploads import UploadParser
+from studio.session_owners import SessionOwners
 from studio.upload_ledger import UploadLedger, arriving
 from studio.visitor_limits import Allowance, VisitorLimits
 
@@ -150,8 +151,9 @@ def call(limits: VisitorLimits, path: str, owner: Owner) -> asyncio.Task:
         async def receive() -> dict:
             return {"type": "http.request", "body": b""}
 
-        scope = {"type": "http", "path": path, "method": "GET", "headers": [],
-                 "state": {"owner": owner}}  # fmt: skip
+        address, _, query = path.partition("?")
+        scope = {"type": "http", "path": address, "method": "GET", "headers": [],
+                 "query_string": query.encode(), "state": {"owner": owner}}  # fmt: skip
         await limits(scope, receive, send)
         return sent[0]["status"]
 
@@ -172,11 +174,11 @@ def test_streams_of_one_owner_are_limited_and_others_are_not_kept_out(monkeypatc
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await closed.wait()
 
-        limits = VisitorLimits(stream, uploads=None)
+        limits = VisitorLimits(stream, uploads=None, sessions=SessionOwners())
         opened = [call(limits, path, ADA) for _ in range(2)]
         await asyncio.sleep(0)
         assert await call(limits, path, ADA) == 429
-        opened.append(call(limits, path, BOB))
+        opened.append(call(limits, path.replace("abc", "bobs"), BOB))
         await asyncio.sleep(0)
         closed.set()
         assert await asyncio.gather(*opened) == [200] * 3
@@ -184,6 +186,21 @@ def test_streams_of_one_owner_are_limited_and_others_are_not_kept_out(monkeypatc
         assert not limits._open
 
     asyncio.run(test())
+
+
+@pytest.mark.parametrize("path", ["queue/data?session_hash=abc", "heartbeat/abc"])
+def test_another_s_page_is_not_there(path: str):
+    async def app(scope, receive, send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def ask() -> list[int]:
+        limits = VisitorLimits(app, uploads=None, sessions=SessionOwners())
+        assert limits.sessions.claim("abc", ADA.id)
+        asked = ("abc", ADA), ("abc", BOB), ("bobs", BOB), ("bobs", ADA), ("abc", ADA)
+        address = f"/gradio_api/{path}"
+        return [await call(limits, address.replace("abc", name), who) for name, who in asked]
+
+    assert asyncio.run(ask()) == [200, 404, 200, 404, 200]
 
 
 def test_events_of_one_owner_are_limited(monkeypatch):
@@ -194,7 +211,7 @@ def test_events_of_one_owner_are_limited(monkeypatch):
         async def app(scope, receive, send) -> None:
             await send({"type": "http.response.start", "status": 200, "headers": []})
 
-        limits = VisitorLimits(app, uploads=None)
+        limits = VisitorLimits(app, uploads=None, sessions=SessionOwners())
         path = "/gradio_api/queue/join"
         assert [await call(limits, path, ADA) for _ in range(3)] == [200, 200, 429]
         assert await call(limits, path, BOB) == 200
