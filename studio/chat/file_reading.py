@@ -122,8 +122,8 @@ def _conversation(item: Any) -> Found | None:
 def _no_form() -> BadRequest:
     return BadRequest(
         "There is no conversation in this file that can be read. Taken are the exports of Atelier, "
-        "ChatGPT (conversations.json, or the zip with it), Claude, Open WebUI, SillyTavern and "
-        "ShareGPT, and messages as OpenAI's API has them, as JSON or JSON lines."
+        "ChatGPT (conversations.json, or the zip with it), DeepSeek, Claude, Open WebUI, "
+        "SillyTavern and ShareGPT, and messages as OpenAI's API has them, as JSON or JSON lines."
     )
 
 
