@@ -104,12 +104,12 @@ class Jobs:
         )
         return Unfinished(running and running.kind, queued, self._worker.busy and resumes)
 
-    @contextlib.contextmanager
     @property
     def busy(self) -> bool:
         """Whether the worker is at work, or waits for some."""
         return self._worker.busy
 
+    @contextlib.contextmanager
     def told_of_endings(self, tell: Callable[[], object]) -> Iterator[None]:
         """``tell()`` is called in the worker's thread whenever a job has ended; must not raise."""
         with self._worker.told_of_endings(tell), self._chores.told_of_endings(tell):
