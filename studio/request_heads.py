@@ -12,6 +12,7 @@ from starlette.datastructures import Headers
 from pipelines.errors import BadRequest
 
 MAX_BOUNDARY = 70  # bytes (RFC 2046, section 5.1.1)
+MAX_CONTENT_TYPE = 500  # characters; the event loop reads it
 CHARSETS = {"utf-8", "utf8"}
 SHOWN = 60
 
@@ -27,6 +28,12 @@ def check_head(headers: Headers) -> None:
 
 
 def _check_form(content_type: str) -> None:
+    if len(content_type) > MAX_CONTENT_TYPE:
+        raise BadRequest(
+            "The header Content-Type has {count} characters; it may have {limit}.",
+            count=len(content_type),
+            limit=MAX_CONTENT_TYPE,
+        )
     _, options = parse_options_header(content_type)
     charset = options.get(b"charset", b"utf-8").decode("latin-1")
     if charset.lower() not in CHARSETS:

@@ -95,6 +95,7 @@ def test_a_stranger_may_send_a_name_and_a_password_and_no_more(visitor):
         ("/login", 'Multipart/Form-Data; charset="zlib"; boundary=X', "zlib"),
         ("/login", f"multipart/form-data; boundary={'X' * 300}", "300 bytes"),
         ("/gradio_api/upload", "multipart/form-data; boundary=X; charset=punycode", "punycode"),
+        ("/login", f"multipart/form-data; boundary=X{';' * 10_000}", "10031 characters"),
     ],
 )
 def test_a_form_of_another_encoding_is_refused_in_words(visitor, path, content_type, words):
