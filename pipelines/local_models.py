@@ -251,7 +251,14 @@ def _no_checkpoint(path: Path, tensors: Mapping[str, Shape]) -> Finding:
 def _other_kind(path: Path, tensors: Mapping[str, Shape]) -> Message | None:
     """Why a U-Net of this kind cannot be used, or None."""
     first = tensors.get(f"{UNET}input_blocks.0.0.weight", ())
-    if len(first) == 4 and first[1] != 4:
+    if len(first) == 4 and first[1] not in (4, 9):  # 5 of depth, 8 of films or of editing
+        return Message(
+            "{model} takes {channels} input channels: beside noise it wants a picture or a depth "
+            "map, so it does not paint from words alone.",
+            model=path.name,
+            channels=first[1],
+        )
+    if len(first) == 4 and first[1] == 9:
         return Message(
             "{model} takes {channels} input channels; it is made for inpainting, not for "
             "painting from words alone.",

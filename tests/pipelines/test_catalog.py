@@ -102,10 +102,14 @@ def test_single_files_are_told_apart_by_their_tensors(tmp_path):
     assert catalog.get("xl").family == "sdxl"
 
 
-def test_a_single_file_made_for_inpainting_is_listed_with_the_reason(tmp_path):
-    odd = {"model.diffusion_model.input_blocks.0.0.weight": [320, 9, 3, 3]}
+@pytest.mark.parametrize(
+    ("channels", "reason"),
+    [(9, "; it is made for inpainting"), (8, ": beside noise it wants a picture")],
+)
+def test_a_single_file_that_wants_a_picture_is_listed_with_the_reason(tmp_path, channels, reason):
+    odd = {"model.diffusion_model.input_blocks.0.0.weight": [320, channels, 3, 3]}
     checkpoint(tmp_path, "odd.safetensors", **odd)
-    with pytest.raises(Refused, match="takes 9 input channels; it is made for inpainting"):
+    with pytest.raises(Refused, match=f"takes {channels} input channels{reason}"):
         Catalog(tmp_path).get("odd")
     assert "odd" in {entry.name for entry in Catalog(tmp_path).models()}
 
