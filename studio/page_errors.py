@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 from fastapi import Request
@@ -17,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from pipelines.errors import UserError
-from studio.home import NO_SPACE, disk_full
+from studio.home import NO_SPACE, DiskFull, readable_bytes
 from studio.i18n import FAULT, language_of, translate
 from studio.page_values import not_of_the_page
 from studio.replies import error_body, status_of
@@ -27,19 +26,14 @@ _log = logging.getLogger(__name__)
 Handler = Callable[[Request, Any], Awaitable[JSONResponse]]
 
 
-def page_error_handlers(uploads: Path) -> dict[type[Exception], Handler]:
-    """Of each kind of error that Gradio's routes raise, what it is answered with.
-
-    Args:
-        uploads: the folder that they write to.
-    """
+def page_error_handlers() -> dict[type[Exception], Handler]:
+    """Of each kind of error that Gradio's routes raise, what it is answered with."""
 
     async def unwritten(request: Request, error: OSError) -> JSONResponse:
         if error.errno not in NO_SPACE:
             _log.error("a route of the page has failed", exc_info=error)
             return _answer(request, 500, translate(FAULT, _language(request)), "unavailable")
-        length = request.headers.get("content-length", "")
-        return _sentence(request, disk_full(int(length) if length.isdecimal() else 0, uploads))
+        return _sentence(request, _full_disk(request.headers.get("content-length", "")))
 
     return {
         UserError: _user_error,
@@ -50,6 +44,15 @@ def page_error_handlers(uploads: Path) -> dict[type[Exception], Handler]:
         RequestValidationError: _not_of_the_page,
         HTTPException: _http_error,
     }
+
+
+def _full_disk(length: str) -> DiskFull:
+    """The error of an upload of so many bytes, as its sender says, that did not fit."""
+    return DiskFull(
+        "The disk of this studio is full: your file of {size} does not fit. The host can make room "
+        "by “Clean up” in the settings. Then send it again.",
+        size=readable_bytes(int(length) if length.isdecimal() else 0),
+    )
 
 
 async def _user_error(request: Request, error: UserError) -> JSONResponse:

@@ -400,7 +400,7 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
         pwa=False,
         mcp_server=False,
         app_kwargs={
-            "exception_handlers": page_error_handlers(cache),
+            "exception_handlers": page_error_handlers(),
             "middleware": [
                 Middleware(each) for each in (PageDelivery, PageHead, OwnAddress, PageCache)
             ],

@@ -21,6 +21,7 @@ from studio import page
 from studio.accounts import LOCAL_OWNER
 from studio.page_sessions import Session
 from studio.server import Studio
+from tests.patience import wait_until
 from tests.studio.live import live_studio, options_for, page_config, sentence
 from tests.studio.people import ACCOUNTS
 
@@ -196,12 +197,13 @@ def test_an_upload_of_the_page_to_a_full_disk_is_refused_in_both_languages(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("gradio.route_utils.GradioUploadFile.write", fails)
-    guest = visitor("guest")
+    guest, cache = visitor("guest"), studio[0].home / "cache"
+    before = {*cache.rglob("*")}
     files = {"files": ("t.csv", b"a,b\n" * 5_000)}
     answer = guest.post("/gradio_api/upload", files=files)
     assert answer.status_code == 507
-    assert sentence(answer).startswith("The disk is full: 20.")
+    assert sentence(answer).startswith("The disk of this studio is full: your file of 20.")
     answer = guest.post("/gradio_api/upload", files=files, headers={"accept-language": "zh"})
-    assert sentence(answer).startswith("磁盘已满")
+    assert sentence(answer).startswith("本工作室的磁盘已满")
     assert not caplog.records
-    assert not [*(studio[0].home / "cache").glob("tmp*")]
+    wait_until(lambda: {*cache.rglob("*")} == before)  # nothing of it is left
