@@ -10,6 +10,7 @@ import time
 import pytest
 
 from pipelines.errors import BadRequest, Busy, Refused, Unavailable
+from studio import accounts as accounts_module
 from studio import attempts
 from studio.accounts import (
     Account,
@@ -23,6 +24,7 @@ from studio.attempts import MAX_ADDRESS_FAILURES, MAX_FAILURES
 from studio.passwords import hash_made_password, hash_password, load_secret, verify_password
 from studio.sessions import SESSION_SECONDS, EndedSessions
 from studio.store import Store
+from tests.clock import set_clock
 
 SECRET = bytes(range(32))
 ADA = Account("ada", hash_password("correct horse"), "ada")
@@ -225,7 +227,7 @@ def test_a_guest_s_cookie_makes_nobody_that_guest_after_logging_out_or_a_month(m
     assert accounts.log_in_basic(header, "", first.cookie).owner != first.owner
     assert accounts.log_in("guest", "open sesame", "", second.cookie).owner == first.owner
     later = time.time() + SESSION_SECONDS + 10
-    monkeypatch.setattr("studio.accounts.time.time", lambda: later)
+    set_clock(monkeypatch, accounts_module, time=lambda: later)
     assert accounts.log_in("guest", "open sesame", "", second.cookie).owner != first.owner
 
 

@@ -20,6 +20,7 @@ from studio import connections
 from studio.attempts import MAX_WAITING, OneByOne
 from studio.connections import Door, OncePerMinute, guarded
 from studio.server import listen
+from tests.clock import set_clock
 from tests.patience import PATIENCE
 
 REQUEST = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
@@ -169,7 +170,7 @@ def test_file_limit_is_raised_as_far_as_is_allowed():
 
 def test_a_warning_is_written_once_a_minute_with_how_many_more_there_were(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("studio.connections.time.monotonic", lambda: now[0])
+    set_clock(monkeypatch, connections, monotonic=lambda: now[0])
     limit = OncePerMinute()
 
     def warn(level: int = logging.WARNING) -> str | None:
@@ -183,7 +184,7 @@ def test_a_warning_is_written_once_a_minute_with_how_many_more_there_were(monkey
 
 
 def test_the_same_failure_of_requests_is_written_once_a_minute(monkeypatch):
-    monkeypatch.setattr("studio.connections.time.monotonic", lambda: 0.0)
+    set_clock(monkeypatch, connections, monotonic=lambda: 0.0)
     limit = OncePerMinute()
 
     def fail(kind: type[Exception]) -> bool:

@@ -10,7 +10,9 @@ from datetime import timedelta
 import gradio as gr
 import pytest
 
+from studio import page_sessions
 from studio.page_sessions import IDLE_SECONDS, MAX_MAILBOXES, UNREAD_SECONDS, Sessions
+from tests.clock import set_clock
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +87,7 @@ def test_a_crowd_of_new_pages_does_not_cut_off_one_that_is_open(sessions, blocks
 
 def test_answers_that_no_page_asks_for_are_forgotten(sessions, monkeypatch):
     now = [100.0]
-    monkeypatch.setattr("studio.page_sessions.time.monotonic", lambda: now[0])
+    set_clock(monkeypatch, page_sessions, monotonic=lambda: now[0])
 
     async def answer_both() -> list[int]:
         for name in ("gone", "open"):

@@ -23,6 +23,7 @@ from studio.chat.live import Live
 from studio.home import disk_full
 from studio.settings import StoredSettings
 from studio.store import Store
+from tests.clock import set_clock
 from tests.patience import PROMPTLY, wait_until
 from tests.studio.chat.answering import ASK, asked, ended
 from tests.studio.chat.parrot import Parrot
@@ -164,7 +165,7 @@ def test_neither_adding_words_nor_asking_for_the_new_ones_touches_the_old_ones()
 
 def test_times_and_speed_are_those_of_reading_and_writing_not_of_loading(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(live_module.time, "monotonic", lambda: now[0])
+    set_clock(monkeypatch, live_module, monotonic=lambda: now[0])
     live = Live()
 
     def at(moment, event):

@@ -18,6 +18,7 @@ from studio.chat.limits import Window
 from studio.home import HomeLock, disk_full
 from studio.settings import StoredSettings
 from studio.store import FILE_NAME, Store
+from tests.clock import set_clock
 from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parents[3]
@@ -33,7 +34,7 @@ def keys(store, settings):
 def clock(monkeypatch):
     """Seconds that pass only when ``clock[0]`` is raised."""
     now = [1000.0]
-    monkeypatch.setattr(limits.time, "monotonic", lambda: now[0])
+    set_clock(monkeypatch, limits, monotonic=lambda: now[0])
     return now
 
 
@@ -123,7 +124,7 @@ def test_a_bad_key_is_refused_by_a_sentence(keys, values, sentence):
 
 def test_when_a_key_was_last_used_is_written_at_most_once_a_minute(keys, monkeypatch):
     now = [1000.0]
-    monkeypatch.setattr(keys_module.time, "time", lambda: now[0])
+    set_clock(monkeypatch, keys_module, time=lambda: now[0])
     _, token = keys.make(HOST, "editor")
     for moment, expected in ((2000.0, 2000.0), (2059.0, 2000.0), (2060.0, 2060.0)):
         now[0] = moment

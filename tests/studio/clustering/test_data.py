@@ -8,7 +8,6 @@ import os
 import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -29,6 +28,7 @@ from studio.home import WRITING_SECONDS, DiskFull, prepare_home
 from studio.inputs import KEPT_SECONDS, Inputs
 from studio.settings import StoredSettings
 from studio.store import Store
+from tests.clock import set_clock
 from tests.patience import PATIENCE
 
 ANN, BEN, GUEST = (Owner(id, id, is_host=False) for id in ("ann", "ben", "guest-1"))
@@ -324,8 +324,7 @@ def test_of_a_gallery_that_has_grown_only_new_pictures_are_looked_at(desk, eye):
 def test_when_the_time_is_up_asking_again_goes_on(desk, eye, monkeypatch):
     paint(desk, ANN, "red", "lime", "blue")
     clock = iter([0.0, *[1.0] * 2, *[100.0] * 9])
-    own_clock = SimpleNamespace(monotonic=lambda: next(clock))  # others look at the real one
-    monkeypatch.setattr(gallery_data, "time", own_clock)
+    set_clock(monkeypatch, gallery_data, monotonic=lambda: next(clock))
     some = desk.data.make(ANN, {"kind": "gallery"})
     monkeypatch.undo()
     monkeypatch.setattr(gallery_data, "embedded", eye)

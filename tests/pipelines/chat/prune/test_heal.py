@@ -24,6 +24,7 @@ from pipelines.chat.prune.saving import save_model
 from pipelines.chat.prune.scores import next_token_loss
 from pipelines.errors import Stopped, UserError
 from pipelines.processes import DONE, FAILED, TAKEN
+from tests.clock import set_clock
 from tests.patience import wait_until
 from tests.pipelines.chat.prune.test_depth import logits
 
@@ -140,7 +141,7 @@ def test_kill_9_at_random_steps_three_times_changes_nothing(healer):
 
 def test_the_time_of_earlier_runs_counts(healer, monkeypatch):
     clock = iter(range(10_000))
-    monkeypatch.setattr(module.time, "monotonic", lambda: float(next(clock)) * 10)
+    set_clock(monkeypatch, module, monotonic=lambda: float(next(clock)) * 10)
     made = healer(Healing(minutes=1.0, batch_size=1, window=16))
     made.prepare()
     for step in made.steps():  # 10 seconds each by this clock
