@@ -47,11 +47,11 @@ def patterns() -> list[tuple[str, re.Pattern[str]]]:
 
 
 def seconds(pattern: re.Pattern[str], text: str) -> float:
-    start = time.process_time()
+    start = time.thread_time()
     pattern.fullmatch(text)
     pattern.findall(text)
     pattern.sub("", text)
-    return time.process_time() - start
+    return time.thread_time() - start
 
 
 def check(label: str, pattern: re.Pattern[str]) -> None:

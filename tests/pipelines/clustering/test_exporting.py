@@ -142,10 +142,10 @@ def test_no_cell_is_a_formula_however_the_file_is_split(out, formula, before, de
 
 
 def test_very_long_texts_are_defused_in_no_time():
-    started = time.process_time()
+    started = time.thread_time()
     for text in ("\n" * 10**6 + "=", " " * 10**6 + "x=", ';"' * 10**6 + "=", "-1" * 10**6):
         guarded(text)
-    assert time.process_time() - started < 10
+    assert time.thread_time() - started < 10
 
 
 def test_a_table_goes_home_as_it_was_with_its_clusters(tmp_path, out):

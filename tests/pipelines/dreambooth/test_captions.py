@@ -11,6 +11,7 @@ import pytest
 from pipelines.dreambooth import captions
 from pipelines.dreambooth.captions import Captions, kind_of, with_trigger
 from pipelines.errors import BadRequest
+from tests.patience import PROMPTLY
 
 TRIGGER = "[trigger]"
 
@@ -135,7 +136,7 @@ def test_deep_json_and_long_lines_are_a_sentence_and_quick():
         with pytest.raises(BadRequest, match="is no JSON"):
             read({name: text})
     with_trigger("cat " * 200_000, TRIGGER, ("(a+)+ cat", "cat"), 500)
-    assert time.perf_counter() - start < 30
+    assert time.perf_counter() - start < PROMPTLY
 
 
 @pytest.mark.parametrize(
