@@ -381,7 +381,7 @@ const acts = {
     changed();
   },
   clear() {
-    if (!done.length) return;
+    if (!done.length && !settledOn) return; // a picture may be on its way here
     lay(null, "");
     changed();
   },

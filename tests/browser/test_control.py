@@ -395,12 +395,36 @@ def test_a_line_that_did_not_reach_the_studio_is_said_and_sent_again(sketching, 
     expect(page.locator("#unit-1-canvas .error")).to_be_hidden()
 
 
-def test_ink_follows_the_first_finger_and_two_fingers_scroll(visit):
+def test_a_paper_that_is_cleared_while_its_picture_comes_stays_empty(sketching, visit):
+    draw(sketching, HOUSE)
+    map_of(sketching)
+    sketching.fill("#steer-prompt textarea", "a red house")
+    sketching.click("#steer")
+    painted(sketching)
+    page = visit()
+    on_their_way = []
+    page.route("**/api/v1/inputs/*.png", lambda route: on_their_way.append(route))
+    page.get_by_role("tab", name="Sketch & depth").click()
+    page.wait_for_function("window.atelierDrawings?.['unit-1-canvas'].value()")
+    assert ink(page) == 0
+    page.click("#unit-1-canvas [data-do=clear]")
+    for route in on_their_way:
+        route.continue_()
+    page.evaluate(  # the same picture once more, which comes after it
+        "at => new Promise(done => Object.assign(new Image(), {onload: done, src: at}))",
+        f"{on_their_way[-1].request.url}?again",
+    )
+    assert ink(page) == 0
+    assert value_of(page) == ""
+
+
+def test_ink_follows_the_first_finger_and_two_fingers_scroll(visit, studio):
+    studio[0].store.write("DELETE FROM jobs WHERE kind = 'control'")  # the paper begins empty
     page = visit(viewport={"width": 390, "height": 500}, has_touch=True, path="?tab=steer")
     paper = page.locator("#unit-1-canvas canvas")
     paper.scroll_into_view_if_needed()
     page.wait_for_function("window.atelierDrawings?.['unit-1-canvas']")
-    page.click("#unit-1-canvas [data-do=clear]", force=True)
+    assert ink(page) == 0
     touches = page.context.new_cdp_session(page)
 
     def touch(kind: str, *fingers: tuple[float, float]) -> None:
