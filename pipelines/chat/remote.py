@@ -25,6 +25,7 @@ from pipelines.chat.hanging_up import hung_up_at
 from pipelines.chat.remote_answers import (
     SHOWN,
     AnswerReader,
+    complaint_in,
     error_in,
     objects,
     parse_json,
@@ -32,7 +33,7 @@ from pipelines.chat.remote_answers import (
 )
 from pipelines.chat.remote_fields import NEEDED, body_for
 from pipelines.chat.requests import ChatRequest, CompletionRequest
-from pipelines.chat.server_sent_events import MAX_EVENT_BYTES, TooLong, read_events
+from pipelines.chat.server_sent_events import DONE, MAX_EVENT_BYTES, TooLong, read_events
 from pipelines.errors import Busy, Refused, Stopped, Unavailable, UserError
 
 CONNECT_SECONDS = 10.0
@@ -74,15 +75,15 @@ class Remote:
             client.stream("POST", path, json=body) as response,
             hung_up_at(stop, response),
         ):
-            if response.status_code != httpx.codes.OK:
+            if not response.is_success or response.status_code == httpx.codes.NO_CONTENT:
                 raise self._refusal(response, body)
             reader.answers = True
             for data in self._objects(response, reader, stop):
-                if (error := error_in(data)) is not None:
-                    raise self._error(error, 500)
-                for words in reader.read(data):
+                for words in reader.read(data):  # there may be some beside an error
                     first = first or time.monotonic()
                     yield words
+                if (error := error_in(data)) is not None:
+                    raise self._error(error, 500)
         if stop.is_set():
             raise Stopped
         if reader.reason is None:
@@ -170,7 +171,7 @@ class Remote:
                 raise self._not_the_protocol(text)
             found = objects(data)
             if not any(_has_choices(each) or error_in(each) for each in found):
-                raise self._not_the_protocol(text)
+                raise self._no_answer(text)
             yield from found
             reader.reason = reader.reason or "stop"
             return
@@ -182,9 +183,9 @@ class Remote:
             text = event.data.strip()
             if not text or event.kind == "ping":
                 continue
-            if text == "[DONE]":
+            if text == DONE:
                 if foreign and not known:
-                    raise self._not_the_protocol(foreign)
+                    raise self._no_answer(foreign)
                 reader.reason = reader.reason or "stop"
                 return
             is_json, data = parse_json(text)
@@ -198,7 +199,7 @@ class Remote:
             foreign = foreign or (text if any(map(_is_foreign, objects(data))) else "")
             yield from objects(data)
         if foreign and not known and not stop.is_set():
-            raise self._not_the_protocol(foreign)
+            raise self._no_answer(foreign)
 
     # --- what is wrong ----------------------------------------------------------------------
 
@@ -213,6 +214,13 @@ class Remote:
             "{model} broke off before its answer began. Send the message again.",
             model=self.entry.title,
         )
+
+    def _no_answer(self, text: str) -> UserError:
+        """What JSON without an answer says: what it complains of, or whose protocol it is."""
+        for data in objects(parse_json(text)[1]):
+            if (complaint := complaint_in(data)) is not None:
+                return self._error(complaint, 500)
+        return self._not_the_protocol(text)
 
     def _not_the_protocol(self, text: str) -> Unavailable:
         shown = self._without_key(" ".join(text.split()))
@@ -291,8 +299,10 @@ class Remote:
 
 
 def _is_foreign(data: Mapping[str, Any]) -> bool:
-    """Whether an object is of another protocol: beside OpenAI's, some say a usage or a ping."""
-    return not _has_choices(data) and bool(data.keys() & _FOREIGN)
+    """Whether an object is no part of an answer: beside those, some say a usage or a ping."""
+    return not _has_choices(data) and (
+        bool(data.keys() & _FOREIGN) or complaint_in(data) is not None
+    )
 
 
 def _has_choices(data: Mapping[str, Any]) -> bool:

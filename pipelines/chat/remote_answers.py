@@ -17,8 +17,19 @@ from pipelines.chat.events import TokenOdds, Words
 
 MOST_TOKENS = 10**9  # a count beyond this is none
 SHOWN = 300  # characters of a server's own words
-_LENGTH = {"length", "max_tokens", "model_length", "max_output_tokens"}
-_FILTER = {"content_filter", "safety", "recitation", "prohibited_content", "blocklist", "refusal"}
+MAX_DEPTH = 20  # of parts within parts
+_LENGTH = {
+    "length", "max_tokens", "model_length", "max_output_tokens", "model_context_window_exceeded",
+}  # fmt: skip
+_FILTER = {
+    "content_filter", "content_filtered", "safety", "sensitive", "recitation", "refusal", "spii",
+    "prohibited_content", "blocklist", "guardrail_intervened",
+}  # fmt: skip
+# An answer that was given up: DeepSeek's, Zhipu's, vLLM's and SGLang's words, and a router's.
+_BROKEN = {
+    "abort", "aborted", "cancelled", "canceled", "timeout", "network_error",
+    "server_error", "insufficient_system_resource",
+}  # fmt: skip
 # A delta's field → what a person is told that it was.
 _NOT_WORDS = {
     "reasoning_content": "thoughts",
@@ -61,6 +72,8 @@ class AnswerReader:
         self._chat = chat
         self._usage: dict[str, Any] = {}
         self._half = ""  # of a character that UTF-16 writes in two, split between two pieces
+        self._said = ""  # by deltas, or by messages that hold the answer so far
+        self._by_deltas = False
         self.answers = self.began = False
         self.reason: str | None = None
         self.left_out: dict[str, None] = {}  # in the order of their coming
@@ -104,24 +117,37 @@ class AnswerReader:
             self._usage |= {name: value for name, value in usage.items() if value is not None}
 
     def _texts(self, choice: Mapping[str, Any]) -> Iterator[str]:
-        # Some servers put the whole answer so far beside each piece.
-        said = objects(choice.get("delta")) or objects(choice.get("message"))
+        deltas = objects(choice.get("delta"))
+        said = deltas or objects(choice.get("message"))
         for piece in said:
             for name, kind in _NOT_WORDS.items():
                 if piece.get(name):
                     self.left_out[kind] = None
-            yield self._paired(self._content(piece.get("content")))
-            yield self._paired(self._content(piece.get("refusal")))
+            for name in ("content", "refusal"):
+                text = self._content(piece.get(name))
+                if deltas and text:
+                    self._by_deltas = True
+                    self._said += text
+                yield self._paired(text if deltas else self._new_in(text))
         if not said:  # of a completion, or of a server that answers a conversation like one
             yield self._paired(self._content(choice.get("text")))
 
-    def _content(self, content: Any) -> str:
+    def _new_in(self, message: str) -> str:
+        """What a message adds to what was said: some servers end a stream of pieces with the whole
+        answer, others send the answer so far each time, and a few call the pieces messages."""
+        new = message.removeprefix(self._said)
+        if new == message and self._said:  # not the answer so far: once more, or a piece
+            return "" if self._by_deltas else message
+        self._said += new
+        return new
+
+    def _content(self, content: Any, depth: int = MAX_DEPTH) -> str:
         if content is None:
             return ""
         if isinstance(content, str):
             return content
-        if isinstance(content, list):
-            return "".join(map(self._content, content))
+        if isinstance(content, list) and depth:
+            return "".join(self._content(each, depth - 1) for each in content)
         if isinstance(content, dict):
             for name in ("text", "refusal"):
                 if isinstance(content.get(name), str):
@@ -184,9 +210,20 @@ def error_in(data: Mapping[str, Any]) -> Any:
     for choice in objects(data.get("choices")):
         if choice.get("error"):
             return choice["error"]
-        if choice.get("finish_reason") == "error":
+        reason = choice.get("finish_reason")
+        if reason == "error":
             return "it ended with an error and did not say which"
+        if isinstance(reason, str) and reason.lower() in _BROKEN:
+            return f"it ended its answer early and says only “{reason}”"
     return None
+
+
+def complaint_in(data: Mapping[str, Any]) -> Any:
+    """What an object that is no answer complains of, as ``{"code": 1001, "msg": "…"}`` does."""
+    if any(isinstance(data.get(name), dict | list) for name in ("data", "result", "output")):
+        return None  # something has been made, in another protocol
+    complains = any(words_of(data.get(name)) for name in ("message", "msg", "detail"))
+    return dict(data) if complains else None
 
 
 def words_of(error: Any) -> str:
@@ -196,11 +233,16 @@ def words_of(error: Any) -> str:
 
 def _said(error: Any, depth: int) -> str:
     if isinstance(error, str):
-        return _plain(error)
+        is_json, data = parse_json(error) if depth and error[:1] in ("{", "[") else (False, None)
+        return (_said(data, depth - 1) if is_json else "") or _plain(error)
     if isinstance(error, list) and depth:
         return "; ".join(filter(None, (_said(each, depth - 1) for each in error[:3])))
     if not isinstance(error, dict) or not depth:
         return ""
+    # What a router has been told by the server behind it.
+    within = error.get("metadata")
+    if isinstance(within, dict) and (found := _said(within.get("raw"), depth - 1)):
+        return found
     for name in ("message", "msg", "detail", "error", "error_message", "title", "code", "type"):
         if found := _said(error.get(name), depth - 1):
             place = error.get("loc")  # of FastAPI: where in the body it is

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 MAX_EVENT_BYTES = 16_000_000  # of one event: a page of odds has some hundred thousand
+DONE = "[DONE]"  # the data of the last event in OpenAI's protocol
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -38,7 +39,9 @@ def read_events(chunks: Iterable[bytes]) -> Iterator[ServerSentEvent]:
     """The events in a stream of bytes, each as soon as its last byte has come.
 
     Comments, ids and times to retry after are passed over. A field ``error``, which llama.cpp has
-    sent in the place of data, becomes an event of the type ``error``.
+    sent in the place of data, becomes an event of the type ``error``. Servers that leave out the
+    empty lines between events send a JSON object on each line: each is an event of its own, since
+    two objects together are no JSON.
 
     Raises:
         TooLong: an event has no end within :data:`MAX_EVENT_BYTES`.
@@ -54,6 +57,9 @@ def read_events(chunks: Iterable[bytes]) -> Iterator[ServerSentEvent]:
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")
         if name in ("data", "error"):
+            if len(data) == 1 and _is_object(data[0]) and (value == DONE or _is_object(value)):
+                yield ServerSentEvent(data.pop(), kind)
+                kind, size = "", 0
             data.append(value)
         if name in ("event", "error"):
             kind = value if name == "event" else "error"
@@ -61,6 +67,13 @@ def read_events(chunks: Iterable[bytes]) -> Iterator[ServerSentEvent]:
             raise TooLong
     if data:
         yield ServerSentEvent("\n".join(data), kind, whole=False)
+
+
+def _is_object(line: str) -> bool:
+    """Whether a line of data is a JSON object by its ends: lines of one that is spread over
+    several begin or end otherwise."""
+    line = line.strip()
+    return line.startswith("{") and line.endswith("}")
 
 
 def read_lines(chunks: Iterable[bytes]) -> Iterator[str]:

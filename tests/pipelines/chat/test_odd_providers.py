@@ -123,6 +123,7 @@ def test_halves_of_a_character_are_put_together():
     ("given", "reason"),
     [("stop", "stop"), ("eos", "stop"), ("length", "length"), ("model_length", "length"),
      ("MAX_TOKENS", "length"), ("content_filter", "content_filter"), ("SAFETY", "content_filter"),
+     ("sensitive", "content_filter"), ("model_context_window_exceeded", "length"),
      ("function_call", "tool_calls"), (None, None), ("", None), (5, None), ({"type": "x"}, None)],
 )  # fmt: skip
 def test_reasons_are_those_of_the_protocol(given, reason):
@@ -189,6 +190,53 @@ def test_odds_are_read_as_far_as_they_are_some():
     assert [odds.text for odds in words.odds[1].top] == ["y"]
 
 
+def whole(text: str, reason: str | None = None) -> dict:
+    return {"choices": [{"message": {"content": text}, "finish_reason": reason}]}
+
+
+@pytest.mark.parametrize(
+    ("pieces", "said"),
+    [
+        ((delta("Hel"), delta("lo"), whole("Hello", "stop")), "Hello"),  # MiniMax ends so
+        ((delta("Hel"), whole("Hello", "stop")), "Hello"),
+        ((delta("Hello "), whole("Hello", "stop")), "Hello "),
+        ((whole("Hel"), whole("Hello"), whole("Hello", "stop")), "Hello"),
+        ((whole("Hel"), whole("lo"), whole("lo", "stop")), "Hellolo"),
+        ((whole("Hello", "stop"),), "Hello"),
+    ],
+)
+def test_an_answer_that_is_sent_once_more_as_a_whole_is_said_once(pieces, said: str):
+    assert ask(streaming(*pieces))[0] == said
+
+
+def test_objects_in_lines_without_empty_ones_between_are_events():
+    lines = [f"data: {json.dumps(each)}\n" for each in (delta("Hel"), delta("lo", "stop"))]
+    for end in ("data: [DONE]\n", "data: [DONE]\n\n", ""):
+        assert ask(sending(line.encode() for line in [*lines, end]))[0] == "Hello"
+
+
+def test_contents_within_contents_without_end_are_no_failure():
+    content = "[" * 900 + "]" * 900
+    piece = f'{{"choices": [{{"delta": {{"content": {content}}}}}]}}'
+    said, finished = ask(streaming(piece, delta("Hi", "stop")))
+    assert (said, finished.left_out) == ("Hi", ("something that is no text",))
+
+
+@pytest.mark.parametrize("reason", ["abort", "insufficient_system_resource", "network_error"])
+def test_an_answer_that_was_given_up_is_not_passed_off_as_whole(reason: str):
+    said = []
+    with (
+        provider(streaming(delta("Hel"), delta("lo", reason), DONE)) as url,
+        pytest.raises(Unavailable, match=f"early and says only “{reason}”"),
+    ):
+        said.extend(Remote(entry(url)).answer(ASKED, threading.Event()))
+    assert [words.text for words in said] == ["Hel", "lo"], "what came beside the reason is kept"
+
+
+def test_every_status_of_success_is_one():
+    assert ask(replying(201, whole("Hello")))[0] == "Hello"
+
+
 # --- ends that are none -------------------------------------------------------------------------
 
 
@@ -212,6 +260,13 @@ def test_odds_are_read_as_far_as_they_are_some():
         (streaming({"error": {"message": "the card fell out"}}), Unavailable, "card fell out"),
         (streaming({"error": "no room", "choices": None}), Unavailable, "no room"),
         (streaming({"error": ["no", {"msg": "room"}]}), Unavailable, "no; room"),
+        (streaming({"detail": "Not enough credits"}), Unavailable, "answer: Not enough credits"),
+        (streaming({"code": 1001, "msg": "余额不足"}, DONE), Unavailable, "answer: 余额不足"),
+        (replying(200, {"status": "error", "message": "quota"}), Unavailable, "answer: quota"),
+        (replying(200, {"msg": "success", "data": {"text": "Hi"}}), Unavailable, "no answer of"),
+        (replying(400, {"error": {"message": '{"detail": "no seed"}'}}), Unavailable, ": no seed"),
+        (replying(502, {"error": {"message": "Provider returned error", "metadata": {
+            "raw": '{"error": {"message": "the card is hot"}}'}}}), Unavailable, "card is hot"),
         (streaming({"error": True}), Unavailable, "no reason given"),
         (streaming({"error": {"code": "429", "message": "slow down"}}), Busy, "slow down"),
         (streaming({"object": "error", "message": "no adapter"}), Unavailable, "no adapter"),
