@@ -61,6 +61,10 @@ warnings.filterwarnings("ignore", "Corrupt EXIF data", UserWarning)
 # The brands of HEIF files: their codecs are none that Pillow is asked to open here.
 _HEIF = {b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis"}
 
+# What archives begin with.
+_ARCHIVES = {b"PK\3\4": "ZIP", b"Rar!\x1a\x07": "RAR", b"7z\xbc\xaf'\x1c": "7z",
+             b"\x1f\x8b\x08": "GZIP", b"\xfd7zXZ\0": "XZ", b"BZh": "BZIP2"}  # fmt: skip
+
 # EXIF orientation: what sets a picture upright.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -222,6 +226,12 @@ def _opener(data: bytes, limits: Limits):
         raise BadRequest("This is an SVG drawing. Send a PNG, JPEG or WEBP picture.")
     if _is_text(data[:4096]):
         raise BadRequest("This is a text file, not a picture. Send a PNG, JPEG or WEBP picture.")
+    if archive := next((name for start, name in _ARCHIVES.items() if data.startswith(start)), None):
+        raise BadRequest(
+            "This is a {kind} archive, which is not opened here. Unpack it and send the pictures; "
+            "where photos are taught, an ordinary ZIP of them is taken too.",
+            kind=archive,
+        )
     if data[4:8] == b"ftyp" and data[8:12] in _HEIF:
         raise BadRequest(
             "This is a HEIC or AVIF photo, which cannot be read here. Export it as JPEG and send "

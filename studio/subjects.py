@@ -341,12 +341,28 @@ class Subjects:
             if name not in named or name in done:
                 without[path] += 1
                 continue
+            if len(named[name]) > 1:
+                several = Message(
+                    "{count} photos are called {name}, so that it is not known which of them this "
+                    "caption is of. Put it into the folder of its photo, or write it there by "
+                    "hand.",
+                    count=len(named[name]),
+                    name=name[:80],
+                )
+                yield Outcome(kept.shown_name(path), refusal=several)
+                continue
             done.add(name)
             with self._writing(owner, id) as subject:
                 own = subject.caption_from(caption)
                 for photo_id in named[name]:
                     subject.change_photo(photo_id, own)
             yield Outcome(kept.shown_name(path), note=_captioned(caption, own))
+        for path, first in captions.seconds.items():
+            note = Message(
+                "Its photo has another caption in {name}, which was taken.",
+                name=kept.shown_name(first),
+            )
+            yield Outcome(kept.shown_name(path), note=note)
         for path, count in without.items():
             shown = kept.shown_name(path)
             if is_list(path):

@@ -1,12 +1,13 @@
 """What lies beside the photos of a data set: captions, and files that are no photos of its subject.
 
 Captions are found as trainers and data sets have them: ``x.txt``, ``x.caption`` or ``x.jpg.txt``
-beside ``x.jpg``; lines of ``metadata.jsonl`` (``{"file_name": "x.jpg", "text": "…"}``, Hugging
-Face's ImageFolder) or rows of ``metadata.csv``; kohya's ``meta_cap.json``; and where a photo has
-none, the name of kohya's folder: ``10_ohwx cat/`` says "ohwx cat".
+beside ``x.jpg``; ``x.json`` with a caption or tags; lines of ``metadata.jsonl`` (``{"file_name":
+"x.jpg", "text": "…"}``, Hugging Face's ImageFolder) or rows of ``metadata.csv``; kohya's
+``meta_cap.json``; and where a photo has none, the name of kohya's folder: ``10_ohwx cat/`` says
+"ohwx cat".
 
-Systems and network drives keep thumbnails and lists of their own in every folder; trainers keep
-masks and class pictures beside the photos. Neither shows the subject.
+Systems, cameras and network drives keep thumbnails, lists and notes of their own in every folder;
+trainers keep masks and class pictures beside the photos. None of these shows the subject.
 """
 
 from __future__ import annotations
@@ -31,18 +32,20 @@ MAX_LIST = 5_000_000  # bytes of a list of captions
 MAX_LINES = 20_000  # of a list that are read
 MAX_CHARACTERS = 20_000_000  # of all captions of a data set
 
-_ENDINGS = (".txt", ".caption", ".cap")
-_LISTS = {"metadata.jsonl", "metadata.csv", "meta_cap.json", "meta_clean.json", "captions.json"}
+_ENDINGS = (".txt", ".caption", ".captions", ".cap", ".tags")
+_LISTS = (".jsonl", ".csv", ".json")
 _SYSTEM_FOLDERS = {"@eadir", "__macosx", "#recycle", "@recycle", "$recycle.bin", "#snapshot",
-                   "@tmp", "lost+found", "system volume information"}  # fmt: skip
-_SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
+                   "@tmp", "lost+found", "system volume information", "thumbnails"}  # fmt: skip
+_SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "picasa.ini",
+                 "zbthumbnail.info"}  # fmt: skip
+_SYSTEM_ENDINGS = (".aae", ".xmp", ".thm", "@synoeastream", "@synoresource")
 _SYSTEM_NAMES = ("synophoto_thumb_", "synoindex_media_info", "synofile_thumb_")
 _TRAINING_FOLDERS = {"reg", "regs", "regularization", "regularisation", "class", "class_images",
                      "class_pictures", "mask", "masks"}  # fmt: skip
 _TRAINING_ENDINGS = ("-masklabel", "-condlabel", "_mask")
 _REPEATS = re.compile(r"\d{1,4}_(.+)")  # kohya's folders: "10_ohwx cat"
 _FILE_NAMES = ("file_name", "file", "image", "filename", "path", "image_path", "image_file")
-_TEXTS = ("text", "caption", "prompt", "additional_feature", "tags")
+_TEXTS = ("text", "caption", "prompt", "additional_feature", "tags", "tag_string", "description")
 
 
 def kind_of(path: str) -> Kind:
@@ -61,9 +64,11 @@ def kind_of(path: str) -> Kind:
         return "system"
     if not name or lower in _SYSTEM_FILES or lower.startswith((".", *_SYSTEM_NAMES)):
         return "system"
+    if lower.endswith(_SYSTEM_ENDINGS):
+        return "system"
     if any(folder.lower() in _TRAINING_FOLDERS for folder in folders):
         return "training"
-    if lower.endswith(_ENDINGS) or lower in _LISTS:
+    if lower.endswith((*_ENDINGS, *_LISTS)):
         return "caption"
     if PurePosixPath(lower).stem.endswith(_TRAINING_ENDINGS) or lower.endswith(".npz"):
         return "training"
@@ -76,11 +81,15 @@ class Captions:
 
     Attributes:
         photos: paths of the data set's photos.
+        seconds: files that hold another caption of a photo which has one, with the file that was
+            taken.
     """
 
     photos: Iterable[str]
+    seconds: dict[str, str] = field(default_factory=dict)
     _texts: dict[str, str] = field(default_factory=dict)
     _loose: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    _named: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     _folders: set[str] = field(default_factory=set)
     _sources: dict[str, str] = field(default_factory=dict)
     _used: set[str] = field(default_factory=set)
@@ -88,6 +97,10 @@ class Captions:
 
     def __post_init__(self) -> None:
         self._folders = {_folder(photo) for photo in self.photos}
+        for photo in self.photos:
+            key = _key(photo)
+            for each in {key, _stem(key)}:
+                self._named[each.rpartition("/")[2]].add(key)
 
     def add(self, path: str, data: bytes) -> None:
         """Reads a file of captions.
@@ -96,7 +109,7 @@ class Captions:
             BadRequest: it is too large, no text in UTF-8, or a list that cannot be read.
         """
         name = _parts(path)[-1].lower()
-        limit = MAX_LIST if name in _LISTS else MAX_CAPTION_FILE
+        limit = MAX_LIST if is_list(path) else MAX_CAPTION_FILE
         if len(data) > limit:
             raise BadRequest(
                 "The file has {size} MB; captions of at most {limit} MB are read.",
@@ -111,18 +124,36 @@ class Captions:
                 limit=MAX_CHARACTERS // 1_000_000,
             )
         text = _decoded(data)
-        if name in _LISTS:
-            for photo, caption in _listed(name, text):
-                folder = _folder(path)
-                photo = f"{folder}/{photo}" if folder else photo
-                self._put(photo, caption, path)
-        else:
+        if not is_list(path):
             self._put(path[: path.rindex(".")], text, path)
+            return
+        folder = _folder(path)
+        for photo, caption in _listed(name, text):
+            if photo is None:  # the file is of one photo
+                self._put(path[: path.rindex(".")], caption, path)
+            elif name.endswith(".json") and (nearest := self._nearest(photo)):
+                self._put(nearest, caption, path)
+            else:
+                self._put(f"{folder}/{photo}" if folder else photo, caption, path)
+
+    def _nearest(self, path: str) -> str | None:
+        """The photo whose path ends most like ``path``, which may begin on another machine."""
+        wanted = _key(path).split("/")
+        shared = {
+            photo: _shared_end(_stem(photo).split("/"), [*wanted[:-1], _stem(wanted[-1])])
+            for photo in self._named.get(wanted[-1], ())
+        }
+        most = max(shared.values(), default=0)
+        nearest = [photo for photo, count in shared.items() if count == most]
+        return nearest[0] if len(nearest) == 1 else None
 
     def _put(self, path: str, caption: str, source: str) -> None:
         caption = " ".join(caption.split())
         key = _key(path)
-        if caption and key not in self._texts:
+        if caption and key in self._texts:
+            if caption != self._texts[key]:
+                self.seconds.setdefault(source, self._sources[key])
+        elif caption:
             self._texts[key], self._sources[key] = caption, source
             if _folder(path) not in self._folders:  # such as captions/x.txt
                 self._loose[key.rpartition("/")[2]].append(key)
@@ -130,10 +161,12 @@ class Captions:
     def of(self, photo: str) -> str | None:
         """The caption of a photo, or None."""
         for key in (_key(photo), _stem(_key(photo))):
-            candidates = (
-                [key] if key in self._texts else self._loose.get(key.rpartition("/")[2], [])
-            )
-            if len(candidates) == 1:
+            name = key.rpartition("/")[2]
+            candidates = [key] if key in self._texts else self._loose.get(name, [])
+            # A caption that lies elsewhere says nothing where photos of several folders have its
+            # name.
+            folders = {each.rpartition("/")[0] for each in self._named[name]}
+            if len(candidates) == 1 and (key in self._texts or len(folders) <= 1):
                 self._used.add(candidates[0])
                 return self._texts[candidates[0]]
         return words_of_folder(photo)
@@ -153,8 +186,8 @@ class Captions:
 
 
 def is_list(path: str) -> bool:
-    """Whether a file lists the captions of many photos."""
-    return _parts(path)[-1].lower() in _LISTS
+    """Whether a file may list the captions of many photos."""
+    return _parts(path)[-1].lower().endswith(_LISTS)
 
 
 def words_of_folder(photo: str) -> str | None:
@@ -215,15 +248,21 @@ def _decoded(data: bytes) -> str:
         ) from None
 
 
-def _listed(name: str, text: str) -> list[tuple[str, str]]:
-    """Photo and caption of each entry of a list."""
+def _listed(name: str, text: str) -> list[tuple[str | None, str]]:
+    """Photo and caption of each entry of a list; no photo where the whole file is of one."""
     if name.endswith(".csv"):
         rows = _rows(name, text)
     elif name.endswith(".json") or text.lstrip()[:1] == "[":
         document = _json(text, name, 1)
         is_coco = isinstance(document, dict) and isinstance(document.get("annotations"), list)
-        if isinstance(document, dict) and not is_coco and (found := _from_kohya(document)):
-            return found
+        if isinstance(document, dict) and not is_coco:
+            if own := _first_words(document):
+                own_path = next(
+                    filter(None, (_path(document.get(key)) for key in _FILE_NAMES)), None
+                )
+                return [(own_path, own)]
+            if found := _from_kohya(document):
+                return found
         rows = document if isinstance(document, list) else _from_coco(document)
     else:
         lines = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
@@ -233,8 +272,8 @@ def _listed(name: str, text: str) -> list[tuple[str, str]]:
         if not isinstance(row, dict):
             continue
         row = {str(key).strip().lower(): value for key, value in row.items()}
-        photo = next((row[key] for key in _FILE_NAMES if isinstance(row.get(key), str)), None)
-        caption = next((words for key in _TEXTS if (words := _words(row.get(key)))), None)
+        photo = next((path for key in _FILE_NAMES if (path := _path(row.get(key)))), None)
+        caption = _first_words(row)
         if photo and caption:
             found.append((photo, caption))
     if not found and (rows or name.endswith(".json")):
@@ -242,6 +281,17 @@ def _listed(name: str, text: str) -> list[tuple[str, str]]:
             "No line of {name} names a photo (file_name) and its caption (text).", name=name
         )
     return found
+
+
+def _first_words(facts: dict[str, object]) -> str:
+    """The caption that a photo's facts hold."""
+    return next((words for key in _TEXTS if (words := _words(facts.get(key))).strip()), "")
+
+
+def _path(value: object) -> str | None:
+    """A photo's path, be it the only text or, as the library datasets writes it, one of a few."""
+    value = value.get("path") if isinstance(value, dict) else value
+    return value if isinstance(value, str) and value else None
 
 
 def _rows(name: str, text: str) -> list[object]:
@@ -274,7 +324,7 @@ def _from_kohya(document: dict[str, object]) -> list[tuple[str, str]]:
         texts = [facts.get(key) for key in _TEXTS] if isinstance(facts, dict) else [facts]
         caption = ", ".join(words for text in texts if (words := _words(text)).strip())
         if caption:
-            found.append((_parts(photo)[-1], caption))
+            found.append((photo, caption))
     return found[:MAX_LINES]
 
 
@@ -310,9 +360,17 @@ def _folder(path: str) -> str:
 
 def _key(path: str) -> str:
     """The same for names that are written alike: café with one accent or two signs."""
-    return unicodedata.normalize("NFC", "/".join(_parts(path))).lower()
+    return unicodedata.normalize("NFC", "/".join(_parts(path))).lower().strip()
 
 
 def _stem(key: str) -> str:
     before, dot, after = key.rpartition(".")
-    return before if dot and "/" not in after else key
+    return before.rstrip() if dot and "/" not in after else key
+
+
+def _shared_end(one: list[str], other: list[str]) -> int:
+    """How many parts two paths share at their ends."""
+    count = 0
+    while count < min(len(one), len(other)) and one[-1 - count] == other[-1 - count]:
+        count += 1
+    return count

@@ -192,6 +192,26 @@ def test_a_caption_that_comes_later_finds_its_photo(desk, mine):
     assert desk.subjects.get(ANN, mine.id).photos[0].caption == "[trigger] runs"
 
 
+def test_captions_that_are_not_taken_say_why(desk, mine):
+    files = {
+        "a/1.png": encoded(scene(seed=31)),
+        "b/1.png": encoded(scene(seed=32)),
+        "captions/1.txt": b"red",
+        "a/2.png": encoded(scene(seed=33)),
+        "a/2.txt": b"a cat",
+        "a/2.caption": b"a dog",
+        "a/inner.zip": zipped({"3.png": b"x"}).getvalue(),
+    }
+    outcomes = desk.add(ANN, mine.id, ("set.zip", zipped(files).getvalue()))
+    said = {each.name: str(each.refusal or each.note) for each in outcomes if not each.photo}
+    assert said.keys() == {"1.txt", "2.caption", "inner.zip"}
+    assert said["1.txt"].startswith("2 photos are called 1, so that it is not known which")
+    assert said["2.caption"] == "Its photo has another caption in 2.txt, which was taken."
+    assert said["inner.zip"].startswith("This is a ZIP archive, which is not opened here.")
+    captions = [photo.caption for photo in desk.subjects.get(ANN, mine.id).photos[1:]]
+    assert captions == ["a [trigger]", "a [trigger]", "a [trigger]"]
+
+
 def test_a_list_for_many_photos_is_told_of_once(desk, mine):
     lines = "".join(f'{{"file_name": "{n}.png", "text": "a cat"}}\n' for n in range(5000))
     lines += '{"file_name": "one.png", "text": "a cat asleep"}\n'

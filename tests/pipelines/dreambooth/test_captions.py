@@ -50,7 +50,12 @@ def test_the_examples_in_the_docstrings_hold():
         ("X.TXT", "caption"),
         ("train/metadata.jsonl", "caption"),
         ("meta_cap.json", "caption"),
-        ("settings.json", "photo"),
+        ("x.captions", "caption"),
+        ("x.jpg.json", "caption"),
+        ("IMG_1.AAE", "system"),
+        ("IMG_1.xmp", "system"),
+        ("thumbnails/x.jpg", "system"),
+        ("a.jpg@SynoEAStream", "system"),
         ("regatta/x.jpg", "photo"),
         ("masked ball.jpg", "photo"),
     ],
@@ -74,6 +79,12 @@ def test_files_are_told_apart_by_their_names(path, kind):
         ("metadata.csv", "file_name,text\na/x.jpg,a cat\n"),
         ("meta_cap.json", json.dumps({"/data/a/x": {"caption": "a cat"}})),
         ("meta_cap.json", json.dumps({"x.jpg": "a cat"})),
+        ("a/x.captions", "a cat"),
+        ("a/x.json", '{"caption": "a cat", "key": "0001"}'),
+        ("a/x.jpg.json", '{"tag_string": "a cat"}'),
+        ("info.json", '{"file_name": "a/x.jpg", "text": "a cat"}'),
+        ("a/x .txt", "a cat"),
+        ("a/train.jsonl", '{"image": {"path": "x.jpg"}, "text": "a cat"}'),
     ],
 )
 def test_a_caption_finds_its_photo(path, text):
@@ -94,6 +105,25 @@ def test_a_caption_of_another_folder_is_not_taken():
     assert found.unused() == [("a/1.txt", "1", "a cat")]
     both = read({"s/1.txt": "a cat", "t/1.txt": "a dog"}, "b/1.jpg")
     assert both.of("b/1.jpg") is None, "which of the two is not known"
+
+
+def test_lists_of_other_machines_name_each_of_two_photos_of_one_name():
+    paths = {"C:\\sets\\a\\1.jpg": {"caption": "red"}, "C:\\sets\\b\\1": {"tags": "blue"}}
+    photos = ("a/1.jpg", "b/1.jpg", "c/1.jpg")
+    found = read({"meta_cap.json": json.dumps(paths)}, *photos)
+    assert [found.of(photo) for photo in photos] == ["red", "blue", None]
+
+
+def test_a_caption_that_may_be_of_two_photos_is_of_neither():
+    found = read({"captions/1.txt": "red"}, "a/1.jpg", "b/1.jpg")
+    assert (found.of("a/1.jpg"), found.of("b/1.jpg")) == (None, None)
+    assert found.unused() == [("captions/1.txt", "1", "red")]
+
+
+def test_another_caption_of_the_same_photo_is_remembered():
+    found = read({"a/1.txt": "red", "a/1.caption": "a red mug", "a/1.tags": "red"}, "a/1.jpg")
+    assert found.of("a/1.jpg") == "red"
+    assert found.seconds == {"a/1.caption": "a/1.txt"}
 
 
 def test_a_caption_goes_before_the_name_of_the_folder():
