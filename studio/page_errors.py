@@ -33,7 +33,7 @@ def page_error_handlers() -> dict[type[Exception], Handler]:
         if error.errno not in NO_SPACE:
             _log.error("a route of the page has failed", exc_info=error)
             return _answer(request, 500, translate(FAULT, _language(request)), "unavailable")
-        return _sentence(request, _full_disk(request.headers.get("content-length", "")))
+        return error_answer(request, _full_disk(request.headers.get("content-length", "")))
 
     return {
         UserError: _user_error,
@@ -56,18 +56,19 @@ def _full_disk(length: str) -> DiskFull:
 
 
 async def _user_error(request: Request, error: UserError) -> JSONResponse:
-    return _sentence(request, error)
+    return error_answer(request, error)
 
 
 async def _not_of_the_page(request: Request, _: Exception) -> JSONResponse:
-    return _sentence(request, not_of_the_page())
+    return error_answer(request, not_of_the_page())
 
 
 async def _http_error(request: Request, error: HTTPException) -> JSONResponse:
     return _answer(request, error.status_code, str(error.detail), "http_error")
 
 
-def _sentence(request: Request, error: UserError) -> JSONResponse:
+def error_answer(request: Request, error: UserError) -> JSONResponse:
+    """The answer to a request of the page that has failed."""
     body = error_body(error, _language(request))["error"]
     return _answer(request, status_of(error), body["message"], body["type"])
 

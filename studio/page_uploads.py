@@ -1,7 +1,8 @@
 """How the page's uploads are taken apart: each file is its sender's own, and none is left behind.
 
 Gradio names a file by what is in it, so that two who bring the same photo would share one file, and
-the first to use it would take it from the other.
+the first to use it would take it from the other. It also remembers every upload whose progress was
+asked for.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
-from gradio import route_utils
+from gradio import route_utils, routes
 from starlette.exceptions import HTTPException
 
 from pipelines.messages import Message
 from studio.i18n import language_of, translate
 from studio.upload_ledger import arriving
+
+MAX_TRACKED = 1000  # uploads
 
 
 class UploadParser(route_utils.GradioMultiPartParser):
@@ -35,3 +38,25 @@ class UploadParser(route_utils.GradioMultiPartParser):
     def take_over(cls) -> None:
         """Lets Gradio read all uploads in this way."""
         route_utils.GradioMultiPartParser = cls
+        routes.file_upload_statuses = UploadProgress()
+
+
+class UploadProgress(route_utils.FileUploadProgress):
+    """How far uploads are, by the ids that pages make up; of the newest ones alone."""
+
+    def track(self, upload_id: str) -> None:
+        super().track(upload_id)
+        while len(self._statuses) > MAX_TRACKED:
+            self.stop_tracking(next(iter(self._statuses)))
+
+    async def is_tracked(self, upload_id: str) -> bool:
+        """Waits for the upload to begin; it is forgotten where that is given up."""
+        try:
+            return await super().is_tracked(upload_id)
+        finally:
+            if upload_id not in self._statuses:
+                self._signals.pop(upload_id, None)
+
+    def stop_tracking(self, upload_id: str) -> None:
+        super().stop_tracking(upload_id)
+        self._signals.pop(upload_id, None)

@@ -348,6 +348,7 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     from studio.page_errors import page_error_handlers
     from studio.page_events import check_joining
     from studio.page_head import PageHead
+    from studio.page_queue import PageQueue
     from studio.page_sessions import Sessions
     from studio.page_uploads import UploadParser
     from studio.proxies import BelowPath, OwnAddress
@@ -388,6 +389,7 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     uploads = UploadLedger(cache, studio.upload_room)
     blocks = page.build(studio, uploads.holds)
     blocks.delete_cache = (CACHE_SECONDS, CACHE_SECONDS)
+    sessions = SessionOwners()
     gradio.mount_gradio_app(
         app,
         blocks,
@@ -402,7 +404,8 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
         app_kwargs={
             "exception_handlers": page_error_handlers(),
             "middleware": [
-                Middleware(each) for each in (PageDelivery, PageHead, OwnAddress, PageCache)
+                Middleware(PageQueue, page=blocks, sessions=sessions),
+                *map(Middleware, (PageDelivery, PageHead, OwnAddress, PageCache)),
             ],
         },
         root_path=root_path,
@@ -410,7 +413,6 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     )
     mounted = (getattr(route, "app", None) for route in app.routes)
     Sessions.take_over(next(each for each in mounted if isinstance(each, gradio.routes.App)))
-    sessions = SessionOwners()
     check_joining(blocks, sessions)
     app.add_middleware(VisitorLimits, uploads=uploads, sessions=sessions)
     app.add_middleware(

@@ -203,10 +203,13 @@ def _refusal(connection: HTTPConnection, error: UserError) -> JSONResponse:
 
 
 def _page_session(scope: Scope) -> str | None:
-    """The session of the page that a stream is asked for."""
+    """The session of the page that a stream is asked for, or the upload that is sent or watched."""
     path = scope["path"]
     if path == f"{gradio_guard.PREFIX}/queue/data":
         return Request(scope).query_params.get("session_hash")
+    if path in (gradio_guard.UPLOAD, f"{gradio_guard.PREFIX}/upload_progress"):
+        upload = Request(scope).query_params.get("upload_id")
+        return f"upload {upload}" if upload else None
     heartbeat = f"{gradio_guard.PREFIX}/heartbeat/"
     return path.removeprefix(heartbeat) if path.startswith(heartbeat) else None
 

@@ -187,6 +187,15 @@ def test_wrong_events_are_answered_and_the_page_goes_on(studio, visitor, caplog)
     mine = {"fn_index": several["id"], "data": [], "session_hash": "of" + secrets.token_hex(5)}
     answers = [each.post("/gradio_api/queue/join", json=mine) for each in (guest, visitor("guest"))]
     assert [answer.status_code for answer in answers] == [200, 422]
+    asked = {"event_id": answers[0].json()["event_id"], "fn_index": 1}
+    asked["session_hash"] = mine["session_hash"]
+    answers = [each.post("/gradio_api/cancel", json=asked) for each in (visitor("guest"), guest)]
+    assert [answer.status_code for answer in answers] == [404, 200]
+    # A page of which nothing is known, be it that its first event was refused.
+    nothing = guest.get(
+        "/gradio_api/queue/data", params={"session_hash": "n" + mine["session_hash"]}
+    )
+    assert '"message":"The studio knows of nothing more' in nothing.text
     assert not caplog.records
 
 

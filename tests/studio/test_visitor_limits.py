@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -17,7 +18,7 @@ from starlette.exceptions import HTTPException
 from pipelines.errors import Busy
 from studio import upload_ledger, visitor_limits
 from studio.accounts import Owner
-from studio.page_uploads import UploadParser
+from studio.page_uploads import UploadParser, UploadProgress
 from studio.session_owners import SessionOwners
 from studio.upload_ledger import UploadLedger, arriving
 from studio.visitor_limits import Allowance, VisitorLimits
@@ -188,19 +189,47 @@ def test_streams_of_one_owner_are_limited_and_others_are_not_kept_out(monkeypatc
     asyncio.run(test())
 
 
-@pytest.mark.parametrize("path", ["queue/data?session_hash=abc", "heartbeat/abc"])
-def test_another_s_page_is_not_there(path: str):
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("queue/data?session_hash=abc", "abc"),
+        ("heartbeat/abc", "abc"),
+        ("upload_progress?upload_id=abc", "upload abc"),
+        ("upload?upload_id=abc", "upload abc"),
+    ],
+)
+def test_another_s_page_is_not_there(path: str, name: str):
     async def app(scope, receive, send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
 
     async def ask() -> list[int]:
         limits = VisitorLimits(app, uploads=None, sessions=SessionOwners())
-        assert limits.sessions.claim("abc", ADA.id)
+        assert limits.sessions.claim(name, ADA.id)
         asked = ("abc", ADA), ("abc", BOB), ("bobs", BOB), ("bobs", ADA), ("abc", ADA)
         address = f"/gradio_api/{path}"
         return [await call(limits, address.replace("abc", name), who) for name, who in asked]
 
     assert asyncio.run(ask()) == [200, 404, 200, 404, 200]
+
+
+def test_uploads_whose_progress_is_asked_for_are_not_remembered_for_ever(monkeypatch):
+    monkeypatch.setattr("studio.page_uploads.MAX_TRACKED", 3)
+
+    async def ask() -> UploadProgress:
+        progress = UploadProgress()
+        for number in range(10):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(progress.is_tracked(f"asked{number}"), 0)
+        waiting = asyncio.create_task(progress.is_tracked("sent9"))
+        await asyncio.sleep(0)
+        for number in range(10):
+            progress.append(f"sent{number}", "a.png", b"abc")
+        assert await waiting
+        progress.stop_tracking("sent8")
+        return progress
+
+    progress = asyncio.run(ask())
+    assert {*progress._statuses} == {"sent7", "sent9"} == {*progress._signals}
 
 
 def test_events_of_one_owner_are_limited(monkeypatch):
