@@ -18,7 +18,7 @@ from typing import Any
 
 
 def parameters(settings: dict[str, Any]) -> Any:
-    """``xllamacpp.CommonParams`` for :func:`pipelines.chat.llama_cpp.settings_for`'s settings."""
+    """``xllamacpp.CommonParams`` for the settings of :class:`pipelines.chat.llama_cpp.LlamaCpp`."""
     import xllamacpp
 
     params = xllamacpp.CommonParams()

@@ -1,0 +1,117 @@
+"""The arrows between the parts run one way: app → studio → pipelines → presets."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.structure.sources import ROOT, import_graph, imports_of, python_files
+
+HEAVY = ("torch", "torchvision", "diffusers", "transformers", "openvino", "scipy", "sklearn",
+         "numba", "umap")  # fmt: skip
+
+# The folders of the product, each with the others that its modules may use. ``*`` stands for each
+# folder there; a module belongs to the longest name that it begins with.
+BELOW = {
+    "pipelines.core": set(),
+    "pipelines.models": {"pipelines.core"},
+    "pipelines.toybox": set(),
+    "pipelines.annotators": {"pipelines.toybox"},
+    "pipelines.chat": set(),
+    "pipelines.clustering": {"pipelines.annotators", "pipelines.toybox"},
+    "pipelines.diffusion": set(),  # its LoRAs are part of it
+    "pipelines.diffusion.control": {"pipelines.annotators", "pipelines.diffusion"},
+    "pipelines.dreambooth": {"pipelines.diffusion", "pipelines.toybox"},
+    "studio.core": set(),
+    "studio.page": {"studio.core"},
+    "studio.api": {"studio.core"},
+    "studio.features.*": {"studio.core", "studio.page", "studio.api"},
+}
+SHARED = {"pipelines.core", "pipelines.models"}  # what every engine may use
+# Imports that the house does not allow, and that are still there. The list may only get shorter.
+KNOWN = {
+    ("pipelines.annotators.weights", "pipelines.diffusion.downloads"),
+    ("pipelines.chat.downloads", "pipelines.diffusion.downloads"),
+    ("pipelines.toybox.sketches", "pipelines.annotators.classical"),
+    ("pipelines.toybox.sketches", "pipelines.annotators.parameters"),
+    ("pipelines.toybox.train", "pipelines.diffusion.autoencoder"),
+    ("pipelines.toybox.train_autoencoder", "pipelines.diffusion.autoencoder"),
+    ("pipelines.toybox.train_consistency", "pipelines.diffusion.autoencoder"),
+    ("pipelines.toybox.train_decoder", "pipelines.diffusion.autoencoder"),
+    ("pipelines.toybox.train_unet", "pipelines.diffusion.autoencoder"),
+}
+
+
+def wrong_imports(folder: str, forbidden: set[str]) -> list[str]:
+    return [
+        f"{file}:{line} imports {module}"
+        for file in python_files(folder)
+        for module, line in imports_of(file)
+        if module.partition(".")[0] in forbidden
+    ]
+
+
+def test_pipelines_know_nothing_of_the_studio_or_the_web():
+    web = {"gradio", "gradio_client", "fastapi", "starlette", "uvicorn", "sqlite3"}
+    assert wrong_imports("pipelines", {"studio", "app", "tests", "benchmarks"} | web) == []
+
+
+def test_studio_knows_nothing_of_the_command_line():
+    assert wrong_imports("studio", {"app", "tests", "benchmarks"}) == []
+
+
+def folder_of(module: str) -> str:
+    """The folder of the rules that a module is in, or ""."""
+    while module:
+        parent, _, name = module.rpartition(".")
+        if module in BELOW or (f"{parent}.*" in BELOW and name):
+            return module
+        module = parent
+    return ""
+
+
+def allowed_below(folder: str) -> set[str]:
+    """The folders that the modules in ``folder`` may use."""
+    rule = folder if folder in BELOW else f"{folder.rpartition('.')[0]}.*"
+    own = BELOW[rule] | {folder}
+    return own if folder in SHARED or folder.startswith("studio.") else own | SHARED
+
+
+def test_the_folders_use_others_only_downwards():
+    found = {
+        (module, target)
+        for module, targets in import_graph().items()
+        if (folder := folder_of(module))
+        for target in targets
+        if target.partition(".")[0] == folder.partition(".")[0]
+        and (other := folder_of(target))
+        and other not in allowed_below(folder)
+    }
+    assert sorted(found) == sorted(KNOWN)
+
+
+def test_folders_are_told_apart():
+    assert folder_of("pipelines.diffusion.control.paint") == "pipelines.diffusion.control"
+    assert folder_of("pipelines.diffusion.lora.merge") == "pipelines.diffusion"
+    assert folder_of("studio.features.chat.tab") == "studio.features.chat"
+    assert folder_of("studio.features") == folder_of("app") == ""
+    assert "studio.features.chat" not in allowed_below("studio.features.painting")
+
+
+@pytest.mark.parametrize(
+    "modules",
+    [
+        "studio.accounts, studio.server",
+        "studio.page",
+        "pipelines.catalog, pipelines.cache, pipelines.engines, pipelines.diffusion.samplers, "
+        "pipelines.diffusion.styles, pipelines.diffusion.resolving",
+    ],
+)
+def test_the_page_needs_no_heavy_library(modules: str):
+    code = f"import sys, {modules}; print(*(sys.modules.keys() & {set(HEAVY)!r}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == []
