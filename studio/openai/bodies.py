@@ -135,6 +135,9 @@ def completion(body: Mapping[str, Any]) -> Asked:
         raise Invalid("Text cannot be filled in before a suffix here.", param="suffix")
     form = checked(Form, given)
     refuse_unsupported(given, form.n)
+    if given.get("top_logprobs"):
+        raise Invalid("{field} is not known here. Send it as {name}.", field="top_logprobs",
+                      name="logprobs", param="top_logprobs")  # fmt: skip
     logprobs = given.get("logprobs")
     if logprobs is False:  # as of a conversation
         logprobs = None
@@ -165,7 +168,12 @@ def messages(given: Any) -> list[dict[str, Any]]:
     Raises:
         Invalid: what it holds cannot be understood here; names the message.
     """
-    if not isinstance(given, list) or not given:
+    if given and not isinstance(given, list):
+        raise Invalid(
+            "The messages must be a list, and each of them an object with a role and a content.",
+            param="messages",
+        )
+    if not given:
         raise Invalid("There are no messages. Send at least one of the role user.",
                       param="messages")  # fmt: skip
     read: list[dict[str, Any]] = []
@@ -222,13 +230,16 @@ def _generation(given: Mapping[str, Any]) -> dict[str, Any]:
     """The engine's fields that chat and completion share."""
     data: dict[str, Any] = {"model": STARTER if given.get("model", "") == "" else given["model"]}
     data |= {name: given[name] for name in _SAME if name in given}
+    if given.get("top_k") == -1:  # off, as vLLM writes it
+        data["top_k"] = 0
     if "seed" in given:
         data["seed"] = _seed(given["seed"])
-    if "logit_bias" in given:
+    if given.get("logit_bias"):
         data["logit_bias"] = _biases(given["logit_bias"])
     if "repeat_penalty" in given:  # llama.cpp's name
         data.setdefault("repetition_penalty", given["repeat_penalty"])
-    if (name := _limit_name(given)) in given:
+    # -1 is no limit, as llama.cpp and LM Studio write it.
+    if (name := _limit_name(given)) in given and given[name] != -1:
         data["max_new_tokens"] = given[name]
     if (stop := given.get("stop")) not in (None, ""):
         data["stop"] = [stop] if isinstance(stop, str) else stop
@@ -248,7 +259,7 @@ def _seed(given: Any) -> Any:
 def _biases(given: Any) -> dict[int, Any]:
     items = given.items() if isinstance(given, dict) else [("?", given)]
     for token, bias in items:
-        is_token = token.isascii() and token.isdecimal() and len(token) <= 9
+        is_token = token.isdecimal() and str(int(token[:10])) == token
         is_number = isinstance(bias, int | float) and not isinstance(bias, bool)
         if not (is_token and is_number and -100 <= bias <= 100):
             raise Invalid(
@@ -339,6 +350,9 @@ def _text(part: Any, number: int, where: str) -> str:
             number=number,
             param=where,
         )
+    if kind in ("input_text", "output_text"):  # as OpenAI's Responses call them
+        part = {"type": "text", "text": part.get("text")}
+        kind = "text"
     if kind not in ("text", "refusal"):
         raise Invalid(
             "Message {number} has a part of the type {kind}; the models here read text only.",

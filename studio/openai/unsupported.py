@@ -18,7 +18,7 @@ _FIELDS: Mapping[str, tuple[Any, ...]] = {
     # OpenAI's
     "audio": (),
     "modalities": (["text"],),
-    "reasoning_effort": ("none",),
+    "reasoning_effort": ("none", "auto"),
     "verbosity": ("medium",),
     "web_search_options": (),
     # vLLM's
@@ -31,12 +31,14 @@ _FIELDS: Mapping[str, tuple[Any, ...]] = {
     "guided_grammar": (),
     "guided_json": (),
     "guided_regex": (),
+    "guided_whitespace_pattern": (),
     "ignore_eos": (),
     "include_stop_str_in_output": (),
     "length_penalty": (1,),
     "logits_processors": (),
     "min_tokens": (0,),
     "prompt_logprobs": (),
+    "skip_special_tokens": (True,),
     "stop_token_ids": (),
     "structured_outputs": (),
     "truncate_prompt_tokens": (),
@@ -48,7 +50,6 @@ _FIELDS: Mapping[str, tuple[Any, ...]] = {
     "json_schema": (),
     "mirostat": (0,),
     "mirostat_mode": (0,),
-    "n_predict": (-1,),
     "n_probs": (0,),
     "smoothing_factor": (0,),
     "tfs": (1,),
@@ -57,10 +58,59 @@ _FIELDS: Mapping[str, tuple[Any, ...]] = {
     "typical": (1,),
     "typical_p": (1,),
     "xtc_probability": (0,),
+    "top_n_sigma": (0, -1),
+    "lora": (),
+    # SGLang's
+    "ebnf": (),
+    "lora_path": (),
+    "min_new_tokens": (0,),
+    "no_stop_trim": (),
+    "regex": (),
+    "stop_regex": (),
+    # of text-generation-webui, TabbyAPI, KoboldCpp and TGI
+    "ban_eos_token": (),
+    "banned_strings": (),
+    "banned_tokens": (),
+    "custom_token_bans": (),
+    "decoder_input_details": (),
+    "do_sample": (True,),
+    "dynamic_temperature": (),
+    "early_stopping": (),
+    "encoder_repetition_penalty": (1,),
+    "epsilon_cutoff": (0,),
+    "eta_cutoff": (0,),
+    "grammar_string": (),
+    "guidance_scale": (1,),
+    "min_length": (0,),
+    "negative_prompt": (),
+    "no_repeat_ngram_size": (0,),
+    "nsigma": (0,),
+    "num_beams": (1,),
+    "penalty_alpha": (0,),
+    "skew": (0,),
+    "watermark": (),
+    # OpenRouter's, DeepSeek's, Anthropic's and Qwen's, of thinking
+    "enable_thinking": (),
+    "reasoning": ({"effort": "none"}, {"enabled": False}),
+    "thinking": ("disabled", {"type": "disabled"}),
+    "thinking_budget": (0,),
     # Ollama's
     "format": (),
     "options": (),
     "think": (),
+}
+_ON = ("do_sample", "skip_special_tokens")  # these ask for something where they are false
+# What other servers call a field of this protocol → its name here, and values that change nothing.
+_OTHER_NAMES: Mapping[str, tuple[str, tuple[Any, ...]]] = {
+    "max_length": ("max_tokens", ()),
+    "max_new_tokens": ("max_tokens", ()),
+    "max_output_tokens": ("max_tokens", ()),
+    "n_predict": ("max_tokens", (-1,)),
+    "num_predict": ("max_tokens", (-1,)),
+    "rep_pen": ("repetition_penalty", (1,)),
+    "stop_sequence": ("stop", ()),
+    "stop_sequences": ("stop", ()),
+    "stopping_strings": ("stop", ()),
 }
 
 
@@ -91,8 +141,16 @@ def refuse_unsupported(given: Mapping[str, Any], choices: int = 1) -> None:
             param="best_of",
         )
     for name, neutral in _FIELDS.items():
-        if name in given and given[name] not in (*_EMPTY, *neutral):
+        if name not in given or given[name] in neutral:
+            continue
+        if given[name] not in _EMPTY or name in _ON:
             raise Invalid("{field} cannot be followed here. Leave it out.", field=name, param=name)
+    for name, (ours, neutral) in _OTHER_NAMES.items():
+        # Some clients send a value by all of its names.
+        if name in given and given[name] not in (*_EMPTY, *neutral, given.get(ours)):
+            raise Invalid(
+                "{field} is not known here. Send it as {name}.", field=name, name=ours, param=name
+            )
 
 
 def refuse_tools_of(message: Mapping[str, Any], number: int, where: str) -> None:

@@ -80,7 +80,7 @@ def test_only_the_first_instructions_are_joined():
     def said(role: str, content: object) -> dict:
         return {"role": role, "content": content, "name": "ignored"}
 
-    parts = [{"type": "text", "text": "x"}, {"type": "text", "text": "y"}]
+    parts = [{"type": "text", "text": "x"}, {"type": "input_text", "text": "y"}]
     assert bodies.messages(
         [said("system", "a"), said("developer", "b"), said("system", parts), said("user", "c")]
     ) == [{"role": "system", "content": "a\n\nb\n\nxy"}, {"role": "user", "content": "c"}]
@@ -123,6 +123,25 @@ NULLS = ("temperature", "top_p", "n", "stop", "seed", "logit_bias", "tools", "to
         {"user": "me", "metadata": {"a": "b"}, "store": True, "service_tier": "auto"},
         {"reasoning_effort": "none", "verbosity": "medium", "grammar": "", "typical_p": 1.0},
         {"mirostat": 0, "options": {}, "guided_json": {}, "use_beam_search": False},
+        {"n_predict": -1, "logit_bias": [], "reasoning_effort": "auto", "enable_thinking": False},
+        # SillyTavern's, for whatever server
+        {
+            "do_sample": True,
+            "skip_special_tokens": True,
+            "add_bos_token": True,
+            "skew": 0,
+            "guidance_scale": 1,
+            "negative_prompt": "",
+            "banned_strings": [],
+            "num_beams": 1,
+            "custom_token_bans": "",
+            "early_stopping": False,
+            "stopping_strings": [],
+            "nsigma": 0,
+            "epsilon_cutoff": 0,
+            "encoder_repetition_penalty": 1,
+            "truncation_length": 2048,
+        },
     ],
 )
 def test_fields_that_ask_for_nothing_change_nothing(harmless: dict):
@@ -158,6 +177,17 @@ def test_fields_that_ask_for_nothing_change_nothing(harmless: dict):
         ({"logit_bias": [[5, 1]]}, "logit_bias"),
         ({"presence_penalty": 2.5}, "presence_penalty"),
         ({"frequency_penalty": "much"}, "frequency_penalty"),
+        ({"logit_bias": {"05": 1, "5": 2}}, "logit_bias"),
+        ({"max_new_tokens": 9}, "max_new_tokens"),
+        ({"max_tokens": 8, "n_predict": 9}, "n_predict"),
+        ({"stopping_strings": ["a"], "stop": ["b"]}, "stopping_strings"),
+        ({"rep_pen": 1.2}, "rep_pen"),
+        ({"do_sample": False}, "do_sample"),
+        ({"no_repeat_ngram_size": 3}, "no_repeat_ngram_size"),
+        ({"reasoning": {"effort": "high"}}, "reasoning"),
+        ({"thinking": {"type": "enabled"}}, "thinking"),
+        ({"regex": "[0-9]+"}, "regex"),
+        ({"banned_strings": ["ministrations"]}, "banned_strings"),
         ({"seed": 2**63}, "seed"),
         ({"seed": -2}, "seed"),
     ],
@@ -167,6 +197,28 @@ def test_what_cannot_be_followed_is_refused_by_its_name(body: dict, param: str):
         error = refused(read, **body)
         assert error.param == param
         assert param in str(error) or "tools" in str(error)
+
+
+def test_a_value_by_all_of_its_names_is_taken():
+    names = {"max_tokens": 9, "max_new_tokens": 9, "stop": ["a"], "stopping_strings": ["a"]}
+    (request,) = bodies.completion({"prompt": "a", **names}).requests
+    assert (request.max_new_tokens, request.stop) == (9, ("a",))
+
+
+def test_minus_one_is_no_limit():
+    (request,) = bodies.chat({"messages": ASKED, "max_tokens": -1, "top_k": -1}).requests
+    assert (request.max_new_tokens, request.top_k) == (None, 0)
+
+
+def test_other_tokens_of_a_completion_are_asked_for_by_logprobs():
+    error = refused(bodies.completion, top_logprobs=2)
+    assert (error.param, str(error)) == (
+        "top_logprobs", "top_logprobs is not known here. Send it as logprobs.")  # fmt: skip
+
+
+@pytest.mark.parametrize("said", ["Hi", {"role": "user", "content": "Hi"}])
+def test_messages_that_are_no_list_are_said_to_be_none(said: object):
+    assert "messages must be a list" in str(refused(bodies.chat, messages=said))
 
 
 TOOL_CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}

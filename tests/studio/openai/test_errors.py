@@ -58,7 +58,7 @@ def said_by(role: str, text: str = "a duck") -> dict:
         ({"seed": -2}, "seed", "at least -1"),
         ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "at most 20"),
         ({"top_logprobs": 2}, "top_logprobs", "logprobs"),
-        ({"extra_body": {"top_k": -1}}, "top_k", "at least 0"),
+        ({"extra_body": {"top_k": -2}}, "top_k", "at least 0"),
         ({"extra_body": {"min_p": 2}}, "min_p", "at most 1"),
         ({"extra_body": {"repetition_penalty": 9}}, "repetition_penalty", "at most 2"),
         ({"extra_body": {"continue_final_message": True}}, "messages", "assistant's"),
