@@ -33,6 +33,21 @@ _UNSUPPORTED = {
     "background": ("auto", "opaque"),
     "partial_images": (0,),
     "output_compression": (100,),
+    "quality": ("auto", "standard", "medium", ""),
+    "image": ("", []),
+    "mask": ("",),
+    "loras": ([],),
+}
+# What other servers call a field of this protocol → its name here.
+_OTHER_NAMES = {
+    "guidance_scale": "guidance",
+    "cfg_scale": "guidance",
+    "num_inference_steps": "steps",
+    "sampler_name": "sampler",
+    "width": "size",
+    "height": "size",
+    "batch_size": "n",
+    "num_images": "n",
 }
 _SAME = ("prompt", "model", "negative_prompt", "seed", "steps", "guidance", "sampler")
 
@@ -69,6 +84,11 @@ def request_of(body: Mapping[str, Any]) -> dict[str, Any]:
     for name, neutral in _UNSUPPORTED.items():
         if given.get(name) not in (None, *neutral):
             raise Invalid("{field} cannot be followed here. Leave it out.", field=name, param=name)
+    for name, ours in _OTHER_NAMES.items():
+        if name in given and given[name] != given.get(ours, 1 if ours == "n" else None):
+            raise Invalid(
+                "{field} is not known here. Send it as {name}.", field=name, name=ours, param=name
+            )
     if form.stream:
         raise Invalid("Pictures are not streamed. Leave stream out.", param="stream")
     if "prompt" not in given:

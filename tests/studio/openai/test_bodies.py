@@ -305,9 +305,12 @@ def test_biases_reach_the_engine_by_the_tokens_numbers():
 def test_pictures_are_not_made_otherwise_than_asked_without_a_word():
     plain = {"prompt": "a red mug", "batch_count": 1}
     harmless = {"background": "opaque", "partial_images": 0, "quality": "standard", "user": "me",
-                "output_compression": None, "moderation": "auto"}  # fmt: skip
+                "output_compression": None, "moderation": "auto", "batch_size": 1}  # fmt: skip
     assert images.request_of({"prompt": "a red mug", **harmless}) == plain
-    for changes in ({"background": "transparent"}, {"partial_images": 2}):
+    odd = {"background": "transparent", "partial_images": 2, "quality": "hd", "image": "data:x",
+           "width": 512, "guidance_scale": 3, "num_inference_steps": 5,
+           "batch_size": 2}  # fmt: skip
+    for changes in ({name: value} for name, value in odd.items()):
         with pytest.raises(Invalid) as caught:
             images.request_of({"prompt": "a", **changes})
         assert [caught.value.param] == list(changes)
