@@ -7,6 +7,7 @@ Weights are safetensors or nothing: a pickle can run any code when it is opened.
 from __future__ import annotations
 
 import json
+import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from pipelines.file_kinds import START, no_weights
 from pipelines.messages import Message
 from pipelines.original_layout import (
     UNET,
@@ -29,6 +31,9 @@ _EDM_MARKS = frozenset({"edm_mean", "edm_std", "edm_vpred.sigma_max"})
 _SCALED = (".scale_weight", ".weight_scale", "scaled_fp8")
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
 PICKLES = {".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle"}
+_MAX_YAML = 100_000  # bytes of a configuration of the original code
+_PARAMETERIZED_BY_V = re.compile(r"""\s*+parameterization\s*+:\s*+["']?v["']?\s*+(?:#.*)?""")
+_MAX_NATIVE_SIZE = 8192  # pixels; no model of today is trained on more
 _MAX_HEADER = 100 * 2**20  # the limit of the safetensors format itself
 # Of components that are settings or vocabularies, by the ends of their classes' names.
 _WITHOUT_WEIGHTS = ("Scheduler", "Tokenizer", "TokenizerFast", "Processor", "Extractor",
@@ -111,6 +116,17 @@ def inspect_folder(folder: Path, models: Path) -> Finding:
         for name, value in index.items()
         if isinstance(value, list) and len(value) == 2 and value[0] is not None
     }
+    for name, value in components.items():
+        if not name.isidentifier() or len(name) > 100 or not _are_names(value):
+            return _refuse(
+                Message(
+                    "The model_index.json of {model} makes no sense: it says that its part {part} "
+                    "is {kind}. Download it again.",
+                    model=folder.name,
+                    part=name[:80],
+                    kind=json.dumps(value)[:80],
+                )
+            )
     for name, (library, kind) in components.items():
         own = kind == "PatchAutoencoder" and name == "vae"
         if library not in _LIBRARIES and not own and name != "safety_checker":
@@ -147,6 +163,12 @@ def inspect_folder(folder: Path, models: Path) -> Finding:
     return Finding(_narrow(family, folder), nbytes, _native_size(folder))
 
 
+def _are_names(value: list[Any]) -> bool:
+    """Whether a component is given as it should be: a library and a class, which may be none."""
+    library, kind = value
+    return isinstance(library, str) and (kind is None or isinstance(kind, str))
+
+
 def _lacks(folder: Path, name: str, kind: str) -> Message | None:
     """Why a component of a diffusers folder cannot be loaded, as far as names tell; or None."""
     part = folder / name
@@ -162,7 +184,7 @@ def _lacks(folder: Path, name: str, kind: str) -> Message | None:
     wanted = set()
     for index in part.glob("*.safetensors.index.json"):
         named = (_json(index) or {}).get("weight_map")
-        shards = set(named.values()) if isinstance(named, dict) else set()
+        shards = named.values() if isinstance(named, dict) else ()
         wanted |= {shard for shard in shards if isinstance(shard, str)}
     if missing := sorted(wanted - present):
         return Message(
@@ -203,7 +225,10 @@ def _inspect_checkpoint(path: Path, configs: Path, size: int, changed: int) -> F
     """What a checkpoint is; read once, as long as it stays the same (``size`` and ``changed``)."""
     header = read_header(path)
     if header is None:
-        return _refuse(Message("{model} is not a whole .safetensors file.", model=path.name))
+        with path.open("rb") as file:
+            foreign = no_weights(file.read(START), path.name)
+        whole = Message("{model} is not a whole .safetensors file.", model=path.name)
+        return _refuse(foreign or whole)
     tensors = {current_name(name): _shape_of(info) for name, info in header.items()
                if name != "__metadata__"}  # fmt: skip
     if not any(key.startswith(f"{UNET}input_blocks.") for key in tensors):
@@ -344,17 +369,30 @@ def prediction_of(path: Path) -> dict[str, Any]:
     """What a checkpoint says of what it was trained to predict, as a scheduler's options.
 
     The tensors ``v_pred`` and ``ztsnr`` are marks without meaning of their own (NoobAI's and
-    others', as ComfyUI reads them); Stability's ModelSpec says it in the metadata.
+    others', as ComfyUI reads them); Stability's ModelSpec says it in the metadata; older models
+    have a file ``x.yaml`` beside ``x.safetensors``, as A1111 reads it.
     """
     header = read_header(path) or {}
     metadata = header.get("__metadata__")
     said = metadata.get("modelspec.prediction_type") if isinstance(metadata, dict) else None
     options: dict[str, Any] = {}
-    if "v_pred" in header or said in ("v", "v_prediction"):
+    if "v_pred" in header or said in ("v", "v_prediction") or _yaml_says_v(path):
         options["prediction_type"] = "v_prediction"
     if "ztsnr" in header:
         options |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
     return options
+
+
+def _yaml_says_v(path: Path) -> bool:
+    """Whether the configuration beside a checkpoint says that it predicts v."""
+    beside = path.with_suffix(".yaml")
+    try:
+        if beside.stat().st_size > _MAX_YAML:
+            return False
+        text = beside.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return any(_PARAMETERIZED_BY_V.fullmatch(line) for line in text.splitlines())
 
 
 def read_header(path: Path) -> dict[str, Any] | None:
@@ -370,9 +408,10 @@ def read_header(path: Path) -> dict[str, Any] | None:
         try:
             header = json.loads(file.read(length))
             ends = [t["data_offsets"][1] for name, t in header.items() if name != "__metadata__"]
+            whole = size == 8 + length + max(ends, default=0)
         except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
             return None
-    return header if size == 8 + length + max(ends, default=0) else None
+    return header if whole else None
 
 
 def _leaves(path: Path, models: Path) -> Finding | None:
@@ -404,7 +443,7 @@ def _pickled(path: Path) -> Finding:
 def _json(path: Path) -> dict[str, Any] | None:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return data if isinstance(data, dict) else None
 
@@ -425,6 +464,7 @@ def _native_size(folder: Path) -> int:
     latent = (denoiser or {}).get("sample_size")
     vae = _json(folder / "vae" / "config.json") or {}
     blocks = vae.get("block_out_channels", vae.get("encoder_block_out_channels"))
-    if not isinstance(latent, int):
+    factor = 2 ** (len(blocks) - 1) if isinstance(blocks, list) and 1 <= len(blocks) <= 8 else 8
+    if type(latent) is not int or not 1 <= latent * factor <= _MAX_NATIVE_SIZE:
         return 1024
-    return latent * (2 ** (len(blocks) - 1) if isinstance(blocks, list) else 8)
+    return latent * factor

@@ -20,6 +20,7 @@ from PIL.ExifTags import IFD, Base, Interop
 
 from pipelines.colour_profiles import adobe_rgb_profile, to_srgb
 from pipelines.errors import BadRequest
+from pipelines.file_kinds import archive_kind
 from pipelines.picture_files import (
     PNG_SIGNATURE,
     XMP_TEXT,
@@ -60,10 +61,6 @@ warnings.filterwarnings("ignore", "Corrupt EXIF data", UserWarning)
 
 # The brands of HEIF files: their codecs are none that Pillow is asked to open here.
 _HEIF = {b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis"}
-
-# What archives begin with.
-_ARCHIVES = {b"PK\3\4": "ZIP", b"Rar!\x1a\x07": "RAR", b"7z\xbc\xaf'\x1c": "7z",
-             b"\x1f\x8b\x08": "GZIP", b"\xfd7zXZ\0": "XZ", b"BZh": "BZIP2"}  # fmt: skip
 
 # EXIF orientation: what sets a picture upright.
 _TURNS = {
@@ -226,7 +223,7 @@ def _opener(data: bytes, limits: Limits):
         raise BadRequest("This is an SVG drawing. Send a PNG, JPEG or WEBP picture.")
     if _is_text(data[:4096]):
         raise BadRequest("This is a text file, not a picture. Send a PNG, JPEG or WEBP picture.")
-    if archive := next((name for start, name in _ARCHIVES.items() if data.startswith(start)), None):
+    if (archive := archive_kind(data)) is not None:
         raise BadRequest(
             "This is a {kind} archive, which is not opened here. Unpack it and send the pictures; "
             "where photos are taught, an ordinary ZIP of them is taken too.",

@@ -34,6 +34,7 @@ _FOREIGN = (
     (re.compile(r"joint_blocks|joint_attn|lora_te3_"), "Stable Diffusion 3"),
 )
 _OTHER_KINDS = (
+    ("motion_modules", "AnimateDiff"),
     ("hada_w", "LoHa"),
     ("lokr_w", "LoKr"),
     ("boft_", "BOFT"),
@@ -150,7 +151,7 @@ def open_lora(path: Path, file: str, config: Mapping[str, Any] | None = None) ->
         BadRequest: it is no safetensors file, or no LoRA or embedding that Atelier can use.
     """
     header = read_header(path, file)
-    if (embedding := _embedding(header)) is not None:
+    if (embedding := _embedding(header, file)) is not None:
         return embedding
     entries, unread, styles = _entries(header)
     if not any(roles.keys() & {"down", "up"} for roles in entries.values()):
@@ -392,16 +393,34 @@ def _is_number(value: Any) -> bool:
 # --- what is known of it --------------------------------------------------------------------------
 
 
-def _embedding(header: Header) -> LoraFile | None:
-    """The file as an embedding: A1111's of SD 1.x and 2.x or of SDXL, or diffusers'."""
+def _embedding(header: Header, file: str) -> LoraFile | None:
+    """The file as an embedding: A1111's of SD 1.x and 2.x or of SDXL, or diffusers'.
+
+    Raises:
+        BadRequest: it is one, of more vectors than a prompt has room for, or of no floating-point
+            numbers.
+    """
     tensors = header.tensors
     vectors, style, triggers = _vectors(header)
     for key in vectors.values():
         info = tensors[key]
-        if not info.is_float or len(info.shape) not in (1, 2) or 0 in info.shape:
+        if len(info.shape) not in (1, 2) or 0 in info.shape:
             return None
+        if not info.is_float:
+            raise BadRequest(
+                "{file} is a learned word whose vectors are of the kind {dtype}, not "
+                "floating-point numbers. Save it as fp16 or fp32.",
+                file=file,
+                dtype=info.dtype,
+            )
         if len(info.shape) == 2 and info.shape[0] > MAX_VECTORS:
-            return None
+            raise BadRequest(
+                "{file} is a learned word of {count} vectors; at most {limit} are taken, so that "
+                "a prompt has room beside it.",
+                file=file,
+                count=info.shape[0],
+                limit=MAX_VECTORS,
+            )
     if not vectors:
         return None
     two = "text_encoder_2" in vectors
@@ -422,7 +441,8 @@ def _embedding(header: Header) -> LoraFile | None:
 
 def _vectors(header: Header) -> tuple[dict[str, str], str, tuple[str, ...]]:
     """Part → tensor of an embedding, by the tensors' names; its style and trigger words."""
-    tensors = header.tensors
+    # Counts of steps and the like, which some trainers keep beside the vectors.
+    tensors = {key: info for key, info in header.tensors.items() if math.prod(info.shape) != 1}
     for names in (_EMBEDDINGS, *_PAIRS):
         if tensors and tensors.keys() <= names.keys():
             style = "kohya" if names is _EMBEDDINGS else "diffusers"
@@ -491,7 +511,8 @@ def _end_of(path: Any) -> str | None:
 
 def _alias(metadata: dict[str, str]) -> str:
     """What kohya's trainer, and those that write like it, called the file."""
-    return " ".join(metadata.get("ss_output_name", "").split())[:MAX_NAME]
+    name = "".join(c for c in metadata.get("ss_output_name", "") if c.isprintable() or c.isspace())
+    return " ".join(name.split())[:MAX_NAME]
 
 
 def _commonest_tags(text: str) -> list[str]:

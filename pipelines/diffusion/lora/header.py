@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.errors import BadRequest
+from pipelines.file_kinds import START, no_weights
 from pipelines.sizes import in_words
 
 MAX_HEADER = 100 * 10**6  # the limit of the format itself
@@ -70,8 +71,9 @@ def read_header(path: Path, file: str) -> Header:
     """
     size = path.stat().st_size
     with path.open("rb") as opened:
-        prefix = opened.read(8)
-        _check_kind(path, prefix + opened.read(1), file)
+        start = opened.read(START)
+        prefix = start[:8]
+        _check_kind(path, start, file)
         opened.seek(8)
         if len(prefix) < 8:
             raise BadRequest("{file} has {size} bytes; that is no .safetensors file.",
@@ -125,9 +127,13 @@ def pickled(file: str) -> BadRequest:
 
 
 def _check_kind(path: Path, start: bytes, file: str) -> None:
-    """Refuses pickles and zip files, each by its name."""
-    if start.startswith(_PICKLES) and start[8:9] != b"{":
+    """Refuses pickles, zip files and other foreign files, each by its name."""
+    if start[8:9] == b"{":  # the header of a safetensors file, whatever its length looks like
+        return
+    if start.startswith(_PICKLES):
         raise pickled(file)
+    if (foreign := no_weights(start, file)) is not None:
+        raise BadRequest(foreign.template, **foreign.values)
     if not looks_like_zip(start):
         return
     try:

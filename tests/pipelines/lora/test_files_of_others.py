@@ -319,3 +319,15 @@ def test_what_was_brought_in_from_any_style_is_the_same_change(tmp_path, halves)
         (f"{part}.{name}" for part, name in halves), 0.5
     )
     assert load(path.read_bytes())
+
+
+def test_counts_beside_the_vectors_of_a_learned_word_are_left_alone(tmp_path):
+    tensors = {"emb_params": torch.ones(2, 768), "step": torch.tensor(300)}
+    file = open_lora(written(tmp_path, save(tensors)), "mine")
+    assert (file.kind, file.vectors) == (EMBEDDING, {"text_encoder": "emb_params"})
+
+
+def test_a_trainer_s_name_turns_no_line_around(tmp_path):
+    metadata = {"ss_output_name": "\u202efdp\x1b[31m\u2066 cat\nv2"}
+    file = open_lora(written(tmp_path, save(halves_of("lora_unet_conv_in"), metadata)), "mine")
+    assert file.alias == "fdp[31m cat v2"

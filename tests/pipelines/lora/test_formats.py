@@ -371,7 +371,7 @@ def ones(**tensors) -> bytes:
          "do not fit"),
         (ones(**{f"{STEM}.lora_down.weight": (1, 2), f"{STEM}.lora_up.weight": (2, 1),
                  f"{STEM}.alpha": (2,)}), "the alpha of unet.mid_block.resnets.0.conv1 is no "),
-        (ones(emb_params=(100, 768)), "neither a LoRA nor an embedding"),
+        (ones(emb_params=(100, 768)), "learned word of 100 vectors; at most 70 are taken"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_gets_one_sentence(tmp_path, data, sentence):

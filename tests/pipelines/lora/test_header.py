@@ -20,10 +20,10 @@ GOOD = save({"a": torch.ones(2)})
 BAD = {
     "a pickle": (pickle_of({"a": torch.ones(1)}), "is a pickle .* can run any code"),
     "an old pickle": (b"\x80\x02}q\x00.", "is a pickle"),
-    "empty": (b"", "has 0 bytes; that is no .safetensors file"),
+    "empty": (b"", "is empty: its download has failed"),
     "seven bytes": (b"\0" * 7, "has 7 bytes"),
     "a text": (b"hello, this is no weights file", "It is damaged, or no .safetensors file"),
-    "a picture": (b"\x89PNG\r\n\x1a\n" + b"\0" * 99, "It is damaged, or no .safetensors"),
+    "a picture": (b"\x89PNG\r\n\x1a\n" + b"\0" * 99, "is a PNG file, whatever it is called"),
     "10 GB header": (safetensors_of({}, length=10 * 10**9), "claims a header of 10.* GB, but the "),
     "2^64 header": (safetensors_of({}, length=2**64 - 1), "claims a header of"),
     "no JSON": (safetensors_of(b"{not json"), "header of .* is not JSON"),
@@ -44,6 +44,21 @@ BAD = {
     "gap": (safetensors_of({"a": entry(start=8, end=16)}, b"\0" * 16), "gaps"),
     "unknown": (safetensors_of({"a": entry(dtype="F33")}, b"\0" * 8), "of the kind F33"),
     "no LoRA": (GOOD + b"", "neither a LoRA nor an embedding; it holds 1"),
+    "a web page": (b"<!DOCTYPE html><html>", "is a web page, not a .safetensors file"),
+    "many words": (
+        save({"emb_params": torch.ones(71, 768)}),
+        "learned word of 71 vectors; at most 70",
+    ),
+    "counts": (save({"emb_params": torch.ones(2, 768).int()}), "vectors are of the kind I32"),
+    "films": (
+        save(
+            {
+                "unet.down_blocks.0.motion_modules.0.attn1.to_q.lora_A.weight": torch.ones(1, 8),
+                "unet.down_blocks.0.motion_modules.0.attn1.to_q.lora_B.weight": torch.ones(8, 1),
+            }
+        ),
+        "is of the kind AnimateDiff",
+    ),
     "nothing": (save({}), "it holds 0 tensors of something else"),
 }
 
