@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 # Private-use characters that no template writes. Where a person writes them, they are hidden as
 # special tokens are.
-_OPEN, _CLOSE, _END = "\ue0f0", "\ue0f1", "\ue0f2"
+_OPEN, _CLOSE, _END, _MARK = "\ue0f0", "\ue0f1", "\ue0f2", "\ue0f3"
 _HIDDEN = re.compile(f"{_OPEN}([0-9]+){_CLOSE}")
 # What ends a model's thinking in an answer of its own: templates leave it out of earlier answers.
 _THOUGHT = re.compile(r"[<\[◁]/?[a-z:_|]{0,20}(?:think|thought|reason)[a-z_|]{0,20}[>\]▷]", re.I)
@@ -69,7 +69,7 @@ def render(
     """
     hidden: list[str] = []
     pattern = _any_of(frozenset(specials))
-    to_hide = _any_of(frozenset({*specials, _OPEN, _CLOSE, _END}))
+    to_hide = _any_of(frozenset({*specials, _OPEN, _CLOSE, _END, _MARK}))
 
     def hide(message: ChatMessage) -> str:
         def replace(match: re.Match[str]) -> str:
@@ -134,37 +134,77 @@ def _prompt(
     variables: Mapping[str, Any],
     commands: Collection[str],
 ) -> str:
-    """The rendered conversation, with contents as texts or, where words would be lost, as parts.
+    """The rendered conversation, with contents as texts or, where words would be lost, as parts,
+    of all or of all but the system prompt.
 
     Args:
         said: role and content of each message.
         commands: words that the template itself reads and may take out, such as ``/no_think``.
 
     Raises:
-        BadRequest: neither way gives a prompt with all that was said; of the first.
+        BadRequest: no way gives a prompt with all that was said; of the first.
     """
     refused: BadRequest | None = None
-    for as_parts in (False, True):
-        messages = []
-        for at, (role, content) in enumerate(said, start=1):
-            if continue_last and at == len(said):
-                # Templates trim contents: spaces at the end of what is gone on with stay in front.
-                content += _END
-            given = [{"type": "text", "text": content}] if as_parts else content
-            messages.append({"role": role, "content": given})
+    given = [*said]
+    if continue_last:
+        # Templates trim contents: spaces at the end of what is gone on with stay in front.
+        given[-1] = (said[-1][0], said[-1][1] + _END)
+    written = sum(len(_PART.findall(content)) for _, content in said)
+    for roles in _AS_PARTS:
         try:
-            text = _rendered(template, messages, variables)
-            if as_parts and _PART.search(text):  # the list itself was written
+            text = _rendered(template, _messages(given, roles), variables)
+            if roles and len(_PART.findall(text)) > written:  # the list itself was written
                 continue
             if continue_last:
                 text, end, _ = text.rpartition(_END)
                 if not end:
                     raise _leaves_out(len(said), *said[-1])
             _check_whole(text, said, commands)
+            _check_all_there(template, said, roles, variables)
             return text
         except BadRequest as error:
             refused = refused or error
     raise refused
+
+
+# Whose contents are given as parts, in the order in which it is tried.
+_AS_PARTS: tuple[Collection[str], ...] = (
+    (),
+    ("system", "user", "assistant"),
+    ("user", "assistant"),
+)
+
+
+def _messages(said: Sequence[tuple[str, str]], as_parts: Collection[str]) -> list[dict[str, Any]]:
+    return [
+        {
+            "role": role,
+            "content": [{"type": "text", "text": content}] if role in as_parts else content,
+        }
+        for role, content in said
+    ]
+
+
+def _check_all_there(
+    template: jinja2.Template,
+    said: Sequence[tuple[str, str]],
+    as_parts: Collection[str],
+    variables: Mapping[str, Any],
+) -> None:
+    """Raises BadRequest where a message is not in the prompt: short words may be found there in the
+    place of their own, "a" in "assistant". So the messages are rendered once more, each marked.
+    """
+    marks = [f"{_MARK}{number}{_MARK}" for number in range(len(said))]
+    marked = [(role, content + mark) for (role, content), mark in zip(said, marks, strict=True)]
+    try:
+        text = _rendered(template, _messages(marked, as_parts), variables)
+    except BadRequest:
+        return  # it does not take the marks
+    if any(json.dumps(mark)[1:-1] in text for mark in marks):  # written as JSON in ASCII
+        marks = [json.dumps(mark)[1:-1] for mark in marks]
+    for number, (mark, (role, content)) in enumerate(zip(marks, said, strict=True), start=1):
+        if content.strip() and mark not in text:
+            raise _leaves_out(number, role, content)
 
 
 def _rendered(
@@ -177,7 +217,7 @@ def _rendered(
             "The model's chat template does not take this conversation: {reason}",
             reason=str(error),
         ) from error
-    except (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, RecursionError,
+    except (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, RuntimeError,
             TypeError, ValueError) as error:  # fmt: skip
         # Whatever a template does with values that it has not thought of.
         _log.warning("a chat template cannot be rendered", exc_info=error)
@@ -265,6 +305,25 @@ class _Dict:
         return dict.fromkeys(keys, value)
 
 
+class _Namespace(jinja2.utils.Namespace):
+    """What templates may do with ``namespace``: no names of Python's own, as in transformers."""
+
+    def __init__(*args: Any, **more: Any) -> None:  # a name may be "self"
+        attributes = dict(*args[1:], **more)
+        for name in attributes:
+            _check_name(name)
+        jinja2.utils.Namespace.__init__(args[0], attributes)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        _check_name(name)
+        super().__setitem__(name, value)
+
+
+def _check_name(name: Any) -> None:
+    if isinstance(name, str) and name.startswith("_"):
+        raise jinja2.exceptions.SecurityError(f"a namespace takes no {name}")
+
+
 @functools.lru_cache(maxsize=64)
 def _any_of(specials: frozenset[str]) -> re.Pattern[str] | None:
     longest_first = sorted(specials - {""}, key=lambda token: (-len(token), token))
@@ -282,6 +341,7 @@ def _compiled(template: str) -> jinja2.Template:
     environment.globals["raise_exception"] = _raise
     environment.globals["strftime_now"] = lambda format: datetime.now().strftime(format)
     environment.globals["dict"] = _Dict()
+    environment.globals["namespace"] = _Namespace
     try:
         return environment.from_string(template)
     except jinja2.TemplateSyntaxError as error:
