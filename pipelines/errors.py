@@ -86,6 +86,12 @@ def unforeseen(error: BaseException) -> Message:
     return Message(UNFORESEEN, kind=type(error).__name__, reason=str(error))
 
 
+def words_of(error: BaseException, limit: int = 200) -> str:
+    """What an error of a library says, in one line of at most ``limit`` characters."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".")[:limit] if lines else "no reason given"
+
+
 class Stopped(Exception):
     """Raised by an engine that has seen its stop flag; nothing is wrong."""
 

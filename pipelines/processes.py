@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -40,7 +41,13 @@ DONE, FAILED, TAKEN = 0, 1, 3
 LOOK_SECONDS = 0.2  # how often the progress is read
 STARTING_SECONDS = 1.0  # for which one that is still starting is asked to stop before it is ended
 ENDING_SECONDS = 1.0
-_LOG_LINES = 12  # of the log, shown where a process ended without a word
+_LOG_LINES = 12  # of the log, looked at where a process ended without a word
+MAX_LAST_WORDS = 300  # characters
+# What stands in a log around the words of an error: Python's frames of it, and the launcher's own
+# error, that its child has ended.
+_AROUND = re.compile(
+    r"\s|Traceback \(|(During handling of|The above exception)|.*returned non-zero"
+)
 
 
 def changed_settings(begun: BaseModel, asked: BaseModel, may_change: Collection[str]) -> str | None:
@@ -287,6 +294,16 @@ def last_lines(path: Path) -> str:
     except FileNotFoundError:
         return ""
     return "\n".join(text.splitlines()[-_LOG_LINES:])
+
+
+def last_words(lines: str) -> str:
+    """What a process has said last; "" if nothing.
+
+    Args:
+        lines: the last ones of its log.
+    """
+    said = (line for line in reversed(lines.splitlines()) if line and not _AROUND.match(line))
+    return next(said, "").rstrip(" .")[:MAX_LAST_WORDS]
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import shutil
 import time
@@ -20,6 +21,9 @@ LOCK_FILE = "studio.lock"
 
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 WRITING_SECONDS = 600.0  # a file or folder without a row that is younger may be about to get one
+
+
+_log = logging.getLogger(__name__)
 
 
 class DiskFull(Unavailable):
@@ -119,13 +123,16 @@ class HomeLock:
 
 
 def disk_full(needed: int, folder: Path) -> DiskFull:
-    """The error to raise when ``needed`` bytes did not fit into ``folder``."""
+    """The error to raise when ``needed`` bytes did not fit into ``folder``.
+
+    Guests read it: which folder that is stands in the log alone.
+    """
+    _log.warning("%s is full", folder)
     return DiskFull(
-        "The disk is full: {needed} are needed and {free} are free in {folder}. "
+        "The disk is full: {needed} are needed and {free} are free. "
         "Free some space, then send the job again.",
         needed=readable_bytes(needed),
         free=readable_bytes(shutil.disk_usage(folder).free),
-        folder=shown(folder),
     )
 
 

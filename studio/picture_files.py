@@ -18,7 +18,7 @@ from PIL import Image
 
 from pipelines.errors import Unavailable
 from studio.files import is_temporary, write_file
-from studio.home import DiskFull, shown
+from studio.home import DiskFull
 from studio.metadata import save_png
 
 ELSEWHERE = "elsewhere"  # where pictures go while their owner's folder cannot be written to
@@ -60,9 +60,8 @@ class PictureFiles:
             return f"{ELSEWHERE}/{file}", save_png(image, self.outputs / ELSEWHERE / file, inside)
         except OSError as error:
             raise Unavailable(
-                "The picture cannot be written to {folder}: {reason}. See that its disk is there "
-                "and can be written to, then send the job again.",
-                folder=shown(self.outputs),
+                "The picture cannot be written: {reason}. See that the disk of the studio's "
+                "pictures is there and can be written to, then send the job again.",
                 reason=error.strerror or str(error),
             ) from error
 

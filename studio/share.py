@@ -12,6 +12,7 @@ from gradio.tunneling import TUNNEL_ERROR_MESSAGE, Tunnel
 from pipelines.errors import Unavailable
 
 TIMEOUT_SECONDS = 15
+NO_ANSWER = "gradio.live cannot be reached"
 
 
 def open_tunnel(port: int, home: Path) -> Tunnel:
@@ -46,6 +47,6 @@ def open_tunnel(port: int, home: Path) -> Tunnel:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, httpx.TransportError):
-        return f"gradio.live cannot be reached ({error or type(error).__name__})"
+        return f"{NO_ANSWER} ({error})" if str(error) else NO_ANSWER
     lines = str(error).removeprefix(TUNNEL_ERROR_MESSAGE).strip().splitlines()
-    return (lines[-1] if lines else type(error).__name__).rstrip(".")
+    return (lines[-1] if lines else NO_ANSWER).rstrip(".")

@@ -350,14 +350,14 @@ class Store:
             return StoreAway(
                 "Another program is using the database {file}, and has not let go of it for "
                 "{seconds} seconds. Close that program, or wait for its end.",
-                file=shown(self.path),
+                file=FILE_NAME,
                 seconds=BUSY_SECONDS,
             )
         if code in UNREACHABLE:
             return StoreAway(
                 "The database {file} cannot be used at this moment: {reason}. See that its disk "
                 "is there and can be written to.",
-                file=shown(self.path),
+                file=FILE_NAME,
                 reason=str(error),
             )
         other = sqlite3.OperationalError(*error.args)

@@ -214,7 +214,7 @@ def load(name: str, device: str, notes: Notes, offline: bool, home: Path) -> Loa
             "The file of {model} holds something else than weights and was not opened. Delete it "
             "from {folder}; it is downloaded again then.",
             model=entry.title,
-            folder=str(folder),
+            folder=str(folder.relative_to(home)) if folder.is_relative_to(home) else folder.name,
         ) from error
     except (RuntimeError, MemoryError) as error:
         if is_out_of_memory(error):

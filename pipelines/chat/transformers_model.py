@@ -21,7 +21,7 @@ from pipelines.chat.events import Finished, Reading, TokenOdds, Words
 from pipelines.chat.incremental import Detokenizer
 from pipelines.chat.requests import ChatMessage, Generation
 from pipelines.chat.stepping import Fixed, Growing, Steps
-from pipelines.errors import Stopped, Unavailable
+from pipelines.errors import Stopped, Unavailable, words_of
 from pipelines.local_models import PICKLES
 from pipelines.messages import Message
 
@@ -357,11 +357,10 @@ def _with_lora(model: Any, entry: ChatEntry, home: Path) -> Any:
 
 
 def _cannot_load(entry: ChatEntry, error: Exception) -> Unavailable:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return Unavailable(
         "transformers cannot load {model}: {reason}.",
         model=entry.title,
-        reason=reason.rstrip(".")[:400],
+        reason=words_of(error, 400),
     )
 
 

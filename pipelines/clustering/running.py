@@ -8,6 +8,7 @@ memory, and the studio, which all visitors share, goes on.
 
 from __future__ import annotations
 
+import logging
 import pickle
 import queue
 import shutil
@@ -36,6 +37,8 @@ from pipelines.events import Progress
 from pipelines.files import is_full, save_array, temporary_root
 from pipelines.messages import Message
 from pipelines.sizes import duration, in_words
+
+_log = logging.getLogger(__name__)
 
 LONG_SECONDS = 10.0  # from here on the estimate is told beforehand
 SCIKIT_LEARN = ("sklearn.cluster", "sklearn.mixture")  # 100 MB that are not the fit's
@@ -316,12 +319,12 @@ def _outcome(folder: Path, allowed: int) -> Any:
 
 
 def _no_room(folder: Path, needed: int) -> Unavailable:
+    _log.warning("%s is full", folder.parent)
     return Unavailable(
-        "The disk with temporary files is full: about {size} are needed and {free} are free in "
-        "{folder}. Free some space there, then send the job again.",
+        "The disk with temporary files is full: about {size} are needed and {free} are free. "
+        "Free some space there, then send the job again.",
         size=in_words(needed),
         free=in_words(shutil.disk_usage(folder).free),
-        folder=str(folder.parent),
     )
 
 

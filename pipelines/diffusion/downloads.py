@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from pipelines.cache import Notes
 from pipelines.catalog import ModelEntry
-from pipelines.errors import Unavailable
+from pipelines.errors import Unavailable, words_of
 from pipelines.messages import Message
 from pipelines.sizes import in_words
 
@@ -377,5 +377,5 @@ def _broken_off(title: str, error: Exception) -> Unavailable:
         "{model} could not be downloaded from the hub ({reason}). Check the network and send the "
         "request again; what has arrived is kept.",
         model=title,
-        reason=str(error).splitlines()[0][:200] if str(error) else type(error).__name__,
+        reason=words_of(error),
     )

@@ -328,8 +328,8 @@ def _ended_badly(folder: TrainingFolder, process: subprocess.Popen | None, step:
             step=step,
         )
     return UserError(
-        "The trainer ended at step {step} with exit code {code}. Its log ends with: {lines}",
+        "The trainer ended at step {step} with exit code {code}. Its log ends with: {reason}.",
         step=step,
         code="?" if code is None else code,
-        lines=lines or "–",
+        reason=processes.last_words(lines) or "–",
     )

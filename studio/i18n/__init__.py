@@ -41,6 +41,14 @@ _FAULTS = {
     if isinstance(each, type) and issubclass(each, _MISTAKES)
 }
 _ERROR = re.compile(r"(?:\w+\.)*+([A-Z]\w*(?:Error|Exception|Warning|Interrupt|Exit))(?:: |$)")
+# A file's place on the host's disk, as an operating system's errors quote it, or bare. What follows
+# a scheme or a word ("https://…", "km/h") is none.
+_QUOTED_PLACE = re.compile(
+    r"""(['"])(?:~?/|\\\\|[A-Za-z]:[\\/])(?:[^'"\n]*[/\\])?([^'"\n/\\]+)[/\\]*\1"""
+)
+_BARE_PLACE = re.compile(
+    r"""(?<![\w:/\\.~-])(?:file://)?(?:~?/|[A-Za-z]:[/\\])(?:[^\s/\\'":,;()]+[/\\]+)+([^\s/\\'":,;()]+)"""
+)
 LANGUAGES = ("en", "zh")
 _LABELLED = {
     "field",
@@ -74,24 +82,33 @@ def translate(message: Message | str, language: str) -> str:
 
 
 def _for_people(message: Message, table: dict[str, str]) -> tuple[str, dict[str, Any]]:
-    """A message's template and values without the names of a program's errors.
+    """A message's template and values without names of a program's errors, and the host's folders.
 
     What an error in the program itself says, such as “'NoneType' object is not iterable”, helps
-    nobody who has not written it: the log has it.
+    nobody who has not written it: the log has it. Where on the disk the studio lies is nobody's
+    business but the host's, and guests read the same sentences.
     """
     values = dict(message.values)
     reason = values.get("reason")
     if not isinstance(reason, str):
         return message.template, values
+    match = _ERROR.match(reason)
+    own = match is not None and (match[1] in _FAULTS or not reason[match.end() :].strip())
     if message.template == UNFORESEEN:
-        kind = values["kind"]
-        if kind in _FAULTS or not reason.strip():
+        if own or values["kind"] in _FAULTS or not reason.strip():
             return FAULT, {}
-        return CAUSE, {"reason": _first_line(reason)}
-    if (match := _ERROR.match(reason)) is not None:
-        own = match[1] in _FAULTS or not reason[match.end() :].strip()
-        values["reason"] = table.get(_FAULT, _FAULT) if own else reason[match.end() :].strip()
+        return CAUSE, {"reason": without_folders(_first_line(reason))}
+    if own:
+        values["reason"] = table.get(_FAULT, _FAULT)
+    else:
+        words = reason if match is None else reason[match.end() :].strip()
+        values["reason"] = without_folders(words)
     return message.template, values
+
+
+def without_folders(text: str) -> str:
+    """A text in which each file stands with its name alone, without the folders it lies in."""
+    return _BARE_PLACE.sub(r"\1", _QUOTED_PLACE.sub(r"\1\2\1", text))
 
 
 def _first_line(reason: str) -> str:

@@ -79,3 +79,30 @@ def test_process_that_takes_steps_may_save_what_it_has(folder, monkeypatch):
         stop.set()
     assert events == ["step", "stopping", "saved"]
     assert process.wait() == 0
+
+
+TRACEBACK = """Traceback (most recent call last):
+  File "/srv/atelier/pipelines/x.py", line 3, in <module>
+    import nothing
+    ^^^^^^^^^^^^^^
+ModuleNotFoundError: No module named 'nothing'
+"""
+LAUNCHER = """Traceback (most recent call last):
+  File "/srv/lib/accelerate/launch.py", line 9, in main
+subprocess.CalledProcessError: Command '['python', '-m', 'x']' returned non-zero exit status 1.
+"""
+
+
+@pytest.mark.parametrize(
+    ("log", "words"),
+    [
+        ("", ""),
+        ("step 1\nthe driver is too old.\n\n", "the driver is too old"),
+        (TRACEBACK, "ModuleNotFoundError: No module named 'nothing'"),
+        (TRACEBACK + LAUNCHER, "ModuleNotFoundError: No module named 'nothing'"),
+        ("ValueError: sizes differ:\n  a: 3\n  b: 4\n", "ValueError: sizes differ:"),
+        ("x" * 5000, "x" * processes.MAX_LAST_WORDS),
+    ],
+)
+def test_the_last_words_of_a_log_are_those_of_its_error(log: str, words: str):
+    assert processes.last_words(log) == words

@@ -101,10 +101,8 @@ def test_sizes_are_readable(count, text):
     assert readable_bytes(count) == text
 
 
-def test_a_full_disk_names_bytes_and_folder(tmp_path):
-    sentence = str(disk_full(2_500_000, tmp_path))
-    assert "2.5 MB are needed and" in sentence
-    assert f"free in {tmp_path}" in sentence
+def test_a_full_disk_names_bytes(tmp_path):
+    assert "2.5 MB are needed and" in str(disk_full(2_500_000, tmp_path))
 
 
 def test_a_path_in_a_sentence_does_not_tell_the_user_s_name(tmp_path, monkeypatch):

@@ -15,7 +15,8 @@ import pipelines
 import studio
 from pipelines.errors import BadRequest, UserError, unforeseen, validated
 from pipelines.messages import Message
-from studio.i18n import LANGUAGES, translate
+from studio.home import disk_full
+from studio.i18n import LANGUAGES, translate, without_folders
 from tests.studio.test_i18n import spoken, templates
 
 INNER = re.compile(
@@ -113,6 +114,7 @@ def test_a_place_in_the_data_is_told_as_one_would_say_it(data, sentence):
         (RuntimeError("CUDA error: device-side assert\nmore"), "CUDA error: device-side assert."),
         (OSError(5, "Input/output error"), "Input/output error"),
         (ValueError("RuntimeError: too late"), "This has failed: too late."),
+        (RuntimeError("TypeError: 'NoneType' object is not iterable"), "Atelier itself has failed"),
     ],
 )
 def test_what_was_not_foreseen_is_told_without_the_names_of_errors(error, sentence):
@@ -122,6 +124,36 @@ def test_what_was_not_foreseen_is_told_without_the_names_of_errors(error, senten
         assert language != "en" or sentence in shown
     wrapped = Message("The training ended with an error: {reason}", reason=f"KeyError: {error}")
     assert not inner_names(translate(wrapped, "en"))
+
+
+@pytest.mark.parametrize(
+    ("reason", "shown"),
+    [
+        ("[Errno 28] No space left on device: '/home/ada/.atelier/outputs/a b.png'", "'a b.png'"),
+        ("Permission denied: 'C:\\\\Users\\\\ada\\\\x.db'", "denied: 'x.db'"),
+        ("cannot open /srv/atelier/models/x.safetensors (cut off)", "open x.safetensors (cut off)"),
+        ("OSError: '/srv/a/b/' -> '/srv/a/c'", "'b' -> 'c'"),
+        ("~/.atelier/models/y.bin and file:///srv/ada/z.bin", "y.bin and z.bin"),
+    ],
+)
+def test_no_reason_tells_of_the_host_s_folders(reason, shown):
+    said = Message("The checkpoint could not be written ({reason}).", reason=reason)
+    for message in (said, unforeseen(RuntimeError(reason))):
+        sentence = translate(message, "en")
+        assert shown in sentence
+        assert not re.search("ada|srv|home|Users|atelier/", sentence)
+
+
+@pytest.mark.parametrize(
+    "text", ["see https://example.org/a/b/c", "3 km/h", "and/or a/b", "1/2 of 3/4", "it's 5' / 6'"]
+)
+def test_what_is_no_folder_stays(text):
+    assert without_folders(text) == text
+
+
+def test_a_full_disk_tells_guests_nothing_of_its_folders(tmp_path, caplog):
+    assert str(tmp_path.parent) not in str(disk_full(2_500_000, tmp_path))
+    assert str(tmp_path) in caplog.text  # the host reads it there
 
 
 def test_a_person_s_own_words_are_not_touched():

@@ -128,8 +128,8 @@ def _ended_badly(folder: PruneFolder, process: subprocess.Popen | None) -> UserE
             step=step,
         )
     return UserError(
-        "The healing ended at step {step} with exit code {code}. Its log ends with: {lines}",
+        "The healing ended at step {step} with exit code {code}. Its log ends with: {reason}.",
         step=step,
         code="?" if process is None else process.returncode,
-        lines=lines or "–",
+        reason=processes.last_words(lines) or "–",
     )
