@@ -124,7 +124,8 @@ class _State(StateInline):
         CommonMark tells the two apart by spaces and punctuation around a run, which fails where
         words follow one another without spaces: in ``**注意：**请`` the second run would close
         nothing. Here such writing, its punctuation included, counts as a letter before which and
-        behind which a run may open and close (https://github.com/tats-u/markdown-cjk-friendly).
+        behind which a run may open and close (https://github.com/tats-u/markdown-cjk-friendly), and
+        so does punctuation of no width of its own (quotes, dashes, dots) that stands beside it.
         All other writing is read as CommonMark 0.31.2 has it.
         """
         end = start
@@ -136,7 +137,8 @@ class _State(StateInline):
         next_ = self.src[end] if end < self.posMax else " "
         last_space, next_space = isWhiteSpace(ord(last)), isWhiteSpace(ord(next_))
         last_sign, next_sign = _is_sign(last), _is_sign(next_)
-        last_unspaced, next_unspaced = _is_unspaced(last), _is_unspaced(next_)
+        last_unspaced = _is_unspaced(last) or (last_sign and self._beside_unspaced(start - 1, -1))
+        next_unspaced = _is_unspaced(next_) or (next_sign and self._beside_unspaced(end, 1))
         left = not next_space and (
             not next_sign or next_unspaced or last_space or last_sign or last_unspaced
         )
@@ -149,6 +151,17 @@ class _State(StateInline):
             end - start,
         )
 
+    def _beside_unspaced(self, at: int, step: int) -> bool:
+        """Whether a few signs, from ``at`` away from a run, end at writing without spaces."""
+        for place in range(at, at + step * _SIGNS, step):
+            if not 0 <= place < self.posMax or self.src[place] in "*_~":
+                return False
+            if not _is_sign(self.src[place]):
+                return _is_unspaced(self.src[place])
+            if _is_unspaced(self.src[place]):
+                return True
+        return False
+
 
 def _is_sign(character: str) -> bool:
     return isMdAsciiPunct(ord(character)) or isPunctChar(character)
@@ -158,6 +171,7 @@ def _is_variation(character: str) -> bool:
     return "\ufe00" <= character <= "\ufe0f" or "\U000e0100" <= character <= "\U000e01ef"
 
 
+_SIGNS = 6  # as many may stand between a run and the writing: “……”」
 # Thai and Lao, Tibetan, Burmese, Khmer, Tai Le to Tai Tham, Javanese, Burmese extended.
 _UNSPACED = re.compile("[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u1950-\u19ff\u1a20-\u1aaf"
                        "\ua980-\ua9ff\uaa60-\uaa7f]")  # fmt: skip

@@ -261,6 +261,10 @@ def test_drawing_elsewhere_comes_to_the_same():
 BOLD = [
     # Chinese, Japanese, Korean, Thai: no spaces around what is emphasised.
     ("**注意：**请先保存。", ["注意："]),
+    # Quotes, dots and signs of any writing beside it, then Latin letters or digits.
+    ("**“重点”**3 个，**“次要”**2 个", ["“重点”", "“次要”"]),
+    ("他说**“你好……”**OK", ["“你好……”"]),
+    ("**等等——**abc，**价格：¥**100", ["等等——", "价格：¥"]),
     ("请**注意：**先保存，**再退出。**谢谢", ["注意：", "再退出。"]),
     ("这是**“引用”**的内容", ["“引用”"]),
     ("**「強調」**です。**（注）**も", ["「強調」", "（注）"]),
