@@ -60,7 +60,9 @@ def run(flags: argparse.Namespace) -> int:
     Raises:
         UserError: it cannot start; the sentence says why.
     """
-    from studio.server import Options, Server, Studio, build_app, listen
+    from studio.app import build_app
+    from studio.services import Options, Studio
+    from studio.serving import Server, listen
 
     reachable = flags.share or not is_loopback(flags.host)
     home = find_home(flags.home)

@@ -44,7 +44,7 @@ from PIL import Image
 from pipelines.events import Picture
 from pipelines.diffusion.requests import TextToImageRequest
 from studio.accounts import LOCAL_OWNER
-from studio.server import Options, Studio
+from studio.services import Options, Studio
 
 home, pictures, jobs, messages, chats, inputs, tables, uploads = (
     Path(sys.argv[1]), *map(int, sys.argv[2:]))

@@ -148,7 +148,9 @@ def against_diffusers(home: Path, rounds: int, steps: int) -> None:
 
 def over_http(home: Path, rounds: int, steps: int) -> None:
     """A job sent, watched to its end and its PNG fetched, beside the bare engine."""
-    from studio.server import Options, Server, Studio, build_app, listen
+    from studio.app import build_app
+    from studio.services import Options, Studio
+    from studio.serving import Server, listen
 
     studio = Studio(Options(home, offline=True))
     listener = listen("127.0.0.1", None)

@@ -51,7 +51,9 @@ SERVE = """
 import json, sys
 from pathlib import Path
 from studio.accounts import choose_accounts
-from studio.server import Options, Server, Studio, build_app, listen
+from studio.app import build_app
+from studio.services import Options, Studio
+from studio.serving import Server, listen
 
 accounts, made = choose_accounts(None, reachable=True)
 listener = listen("127.0.0.1", 0)

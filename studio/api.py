@@ -49,7 +49,7 @@ from studio.trainings_api import trainings_router
 if TYPE_CHECKING:
     from studio.gallery import SavedPicture
     from studio.jobs import Job
-    from studio.server import Studio
+    from studio.services import Studio
 
 UPDATE_SECONDS = 0.1  # between two looks at a job that is watched
 HEARTBEAT_SECONDS = 8.0  # proxies close connections on which nothing is heard

@@ -28,7 +28,7 @@ from studio.i18n import language_of, translate
 
 if TYPE_CHECKING:
     from studio.chat.conversation import StoredMessage
-    from studio.server import Studio
+    from studio.services import Studio
 
 Revision = Annotated[int, Field(ge=0, le=2**62)]
 Name = Annotated[str, Field(max_length=200)]

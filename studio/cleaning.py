@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from studio.server import Studio
+    from studio.services import Studio
 
 UPLOADS = "cache"  # below the home folder; where Gradio keeps copies of uploads
 IN_USE_SECONDS = 600.0  # an upload this young may still be read by its event

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from studio.inputs import Input
-    from studio.server import Studio
+    from studio.services import Studio
 
 
 def inputs_router(studio: Studio) -> APIRouter:

@@ -22,7 +22,7 @@ from studio.http import NOT_KEPT, json_object, received
 from studio.i18n import language_of, translate
 
 if TYPE_CHECKING:
-    from studio.server import Studio
+    from studio.services import Studio
 
 MERGE = "merge_loras"
 

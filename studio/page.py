@@ -41,7 +41,7 @@ from studio.theme import theme
 from studio.widgets import QUIET, Visitor, label
 
 if TYPE_CHECKING:
-    from studio.server import Studio
+    from studio.services import Studio
 
 HEADER_SECONDS = 5
 STYLES = ("page", "inside", "shorten", "clustering", "clustering_charts")

@@ -10,7 +10,7 @@ from studio.accounts import owner_of
 
 if TYPE_CHECKING:
     from studio.prunings import Shortening
-    from studio.server import Studio
+    from studio.services import Studio
 
 _HIDDEN = {"owner"}
 

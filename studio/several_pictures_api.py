@@ -18,7 +18,7 @@ from studio.picture_deletion import MOST
 
 if TYPE_CHECKING:
     from studio.job import Job
-    from studio.server import Studio
+    from studio.services import Studio
 
 
 class SeveralPictures(BaseModel):

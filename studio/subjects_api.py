@@ -21,7 +21,7 @@ from studio.i18n import language_of, translate
 
 if TYPE_CHECKING:
     from pipelines.dreambooth.subjects import Photo, Subject
-    from studio.server import Studio
+    from studio.services import Studio
     from studio.subjects import Made, Outcome
 
 MAX_TEXT = 2000  # characters; the subject itself says how long its words may be

@@ -16,7 +16,7 @@ from studio.http import KEPT, json_object
 from studio.i18n import language_of, translate
 
 if TYPE_CHECKING:
-    from studio.server import Studio
+    from studio.services import Studio
     from studio.trainings import Training
 
 

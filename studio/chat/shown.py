@@ -18,7 +18,7 @@ from studio.i18n import translate
 from studio.widgets import bounds, step
 
 if TYPE_CHECKING:
-    from studio.server import Studio
+    from studio.services import Studio
 
 LATEST = 100  # messages that are shown at first
 

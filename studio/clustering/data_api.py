@@ -27,7 +27,7 @@ from studio.i18n import language_of, translate
 if TYPE_CHECKING:
     from studio.clustering.data import Known
     from studio.clustering.tables import KnownTable
-    from studio.server import Studio
+    from studio.services import Studio
 
 AT_ONCE = 4  # requests that compute; the threads of other routes stay free
 _READ_FOR_ONE = 2_000_000  # numbers

@@ -36,7 +36,7 @@ from studio.i18n import language_of, translate
 
 if TYPE_CHECKING:
     from studio.clustering.results import Clustering
-    from studio.server import Studio
+    from studio.services import Studio
 
 AT_ONCE = 4  # requests that compute or write; the threads of other routes stay free
 FILMS_ASKED = 16  # films that are made or wait for a turn

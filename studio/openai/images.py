@@ -23,7 +23,7 @@ from studio.openai.running import Gone
 
 if TYPE_CHECKING:
     from studio.accounts import Owner
-    from studio.server import Studio
+    from studio.services import Studio
 
 KIND = "text_to_image"
 LOOK_SECONDS = 0.5  # between two looks at a job, should nobody tell that it has ended
@@ -112,7 +112,7 @@ async def generate(studio: Studio, owner: Owner, data: Mapping[str, Any], receiv
     Raises:
         Gone: the client has hung up.
         Failed: the job has; with its cause.
-        UserError: as :meth:`studio.server.Studio.submit`.
+        UserError: as :meth:`studio.services.Studio.submit`.
     """
     try:
         job = await run_sync(studio.submit, owner, KIND, dict(data))

@@ -10,7 +10,7 @@ from pipelines.errors import NotFound
 
 if TYPE_CHECKING:
     from studio.accounts import Owner
-    from studio.server import Studio
+    from studio.services import Studio
 
 
 def listed(studio: Studio, owner: Owner) -> dict[str, dict[str, Any]]:

@@ -25,7 +25,7 @@ from studio.openai.running import Gone
 from studio.openai.wire import ChatFormat, CompletionFormat, Format
 
 if TYPE_CHECKING:
-    from studio.server import Studio
+    from studio.services import Studio
 
 METHODS = {
     "models": "GET",

@@ -21,7 +21,7 @@ from pipelines.catalog import ASSETS
 from studio.i18n import LANGUAGES, texts
 
 if TYPE_CHECKING:
-    from studio.server import Studio
+    from studio.services import Studio
 
 SCRIPTS = ASSETS / "chat"
 _SAID = re.compile(r'\bsay\(\s*"((?:[^"\\]|\\.)*)"')

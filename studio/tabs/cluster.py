@@ -27,7 +27,7 @@ from studio.widgets import NEWEST, QUIET, Visitor, as_text, follow_newest, label
 if TYPE_CHECKING:
     from studio.clustering.data import Known
     from studio.opening import Opening
-    from studio.server import Studio
+    from studio.services import Studio
 
 KIND = "cluster"
 CLUSTERS = "clusters"  # the view with the result

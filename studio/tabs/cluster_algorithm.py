@@ -30,7 +30,7 @@ from studio.widgets import (
 )
 
 if TYPE_CHECKING:
-    from studio.server import Studio
+    from studio.services import Studio
 
 FIRST = "kmeans"
 _LOOKED_AT = 4_000_000  # numbers, for a radius to begin with

@@ -17,7 +17,7 @@ from studio.widgets import QUIET, Visitor, from_field, label
 
 if TYPE_CHECKING:
     from studio.opening import Opening
-    from studio.server import Studio
+    from studio.services import Studio
 
 KIND = "cluster_curve"
 CURVES = {

@@ -23,7 +23,7 @@ from studio.widgets import Visitor
 if TYPE_CHECKING:
     from studio.clustering.results import Clustering
     from studio.job import Job
-    from studio.server import Studio
+    from studio.services import Studio
 
 FILES = {
     "labels.csv": "Labels (CSV)",

@@ -19,7 +19,7 @@ from studio.widgets import DRAFT, QUIET, Visitor, from_field, label, restore_dra
 if TYPE_CHECKING:
     from pipelines.catalog import ModelEntry
     from studio.opening import Opening
-    from studio.server import Studio
+    from studio.services import Studio
 
 KIND = COMPARE
 STEP_COUNTS = (4, 8, 10, 15, 20, 25, 30, 40, 50)

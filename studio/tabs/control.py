@@ -21,7 +21,7 @@ from studio.widgets import QUIET, Visitor, label
 
 if TYPE_CHECKING:
     from studio.gallery import SavedPicture
-    from studio.server import Studio
+    from studio.services import Studio
 
 KIND = "control"
 FAMILIES = {"sd1", "sd2", "sdxl"}  # for which there are ControlNets and T2I-Adapters

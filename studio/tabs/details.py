@@ -15,7 +15,7 @@ from studio.infotext_units import unused_values
 from studio.widgets import QUIET, Visitor, label
 
 if TYPE_CHECKING:
-    from studio.server import Studio
+    from studio.services import Studio
 
 
 @dataclass(frozen=True, slots=True)

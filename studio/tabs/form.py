@@ -28,7 +28,7 @@ from studio.widgets import (
 
 if TYPE_CHECKING:
     from studio.opening import Opening
-    from studio.server import Studio
+    from studio.services import Studio
 
 STARTER = "starter"
 NO_STYLE = ""

@@ -18,7 +18,7 @@ from studio.tabs.gallery_tools import gallery_tools
 from studio.widgets import QUIET, Visitor, follow_newest, label
 
 if TYPE_CHECKING:
-    from studio.server import Studio
+    from studio.services import Studio
 
 PAGE = 24  # pictures; divides by 2, 3, 4 and 6 columns
 MORE = 4 * PAGE

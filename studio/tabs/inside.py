@@ -22,7 +22,7 @@ from studio.widgets import NEWEST, QUIET, Visitor, follow_newest, from_field, la
 if TYPE_CHECKING:
     from pipelines.chat.catalog import ChatEntry
     from studio.opening import Opening
-    from studio.server import Studio
+    from studio.services import Studio
 
 EXAMPLE = "The capital of France is"
 LOOK_SECONDS = 0.3  # before a note says that something takes its time

@@ -21,7 +21,7 @@ from studio.widgets import NEWEST, QUIET, Visitor, follow_newest, label
 
 if TYPE_CHECKING:
     from studio.opening import Opening
-    from studio.server import Studio
+    from studio.services import Studio
 
 LOOK_SECONDS = 0.5  # between two looks at a job
 _WATCH = {**QUIET, "trigger_mode": "multiple"}

@@ -17,7 +17,7 @@ from pipelines.matching import find_name, name_key
 from studio.widgets import QUIET, Visitor, from_field, label
 
 if TYPE_CHECKING:
-    from studio.server import Studio
+    from studio.services import Studio
 
 ROWS = 4  # a prompt's tags can name further ones
 NONE = ""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pipelines.diffusion.lora.about import About
     from studio.jobs import Job
     from studio.opening import Opening
-    from studio.server import Studio
+    from studio.services import Studio
 
 ROWS = 4  # the HTTP API takes more
 FIRST_ROWS = 2

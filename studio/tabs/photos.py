@@ -19,7 +19,7 @@ from studio.tabs.deletion import UNASKED, Deletion
 from studio.widgets import QUIET, Visitor, as_text, follow_newest, label
 
 if TYPE_CHECKING:
-    from studio.server import Studio
+    from studio.services import Studio
     from studio.subjects import Outcome
 
 NEW = ""  # the choice of a subject that does not exist yet

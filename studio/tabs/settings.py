@@ -16,7 +16,7 @@ from studio.settings import Settings
 from studio.widgets import QUIET, Visitor, from_field, label
 
 if TYPE_CHECKING:
-    from studio.server import Studio
+    from studio.services import Studio
 
 
 class Tab:

@@ -22,7 +22,7 @@ from studio.widgets import QUIET, Visitor, label
 if TYPE_CHECKING:
     from pipelines.diffusion.lora.about import About
     from studio.opening import Opening
-    from studio.server import Studio
+    from studio.services import Studio
 
 
 class Tab:

@@ -24,7 +24,7 @@ from studio.widgets import NEWEST, QUIET, Visitor, follow_newest, from_field, la
 if TYPE_CHECKING:
     from pipelines.chat.catalog import ChatEntry
     from studio.opening import Opening
-    from studio.server import Studio
+    from studio.services import Studio
 
 DEPTH, WIDTH = "depth", "width"
 METHODS = (("Blocks (depth)", DEPTH), ("Heads and channels (width)", WIDTH))

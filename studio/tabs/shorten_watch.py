@@ -25,7 +25,7 @@ from studio.widgets import QUIET, Visitor
 if TYPE_CHECKING:
     from studio.accounts import Owner
     from studio.opening import Opening
-    from studio.server import Studio
+    from studio.services import Studio
 
 LOOK_SECONDS = 0.5  # between two looks at a job
 

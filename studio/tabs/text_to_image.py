@@ -13,7 +13,7 @@ from studio.widgets import QUIET, label
 
 if TYPE_CHECKING:
     from studio.opening import Opening
-    from studio.server import Studio
+    from studio.services import Studio
 
 KIND = "text_to_image"
 

@@ -21,7 +21,7 @@ from studio.widgets import QUIET, Visitor, label
 
 if TYPE_CHECKING:
     from studio.opening import Opening
-    from studio.server import Studio
+    from studio.services import Studio
     from studio.trainings import Training
 
 TRY_KIND = BEFORE_AFTER

@@ -18,7 +18,7 @@ from studio.tabs.form import STARTER
 from studio.widgets import QUIET, Visitor, as_text, follow_newest, from_field, label
 
 if TYPE_CHECKING:
-    from studio.server import Studio
+    from studio.services import Studio
     from studio.tabs.photos import PhotosForm
 
 _OF_PHOTOS = ("subject", "identifier", "class_word")

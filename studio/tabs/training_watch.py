@@ -27,7 +27,7 @@ from studio.widgets import Visitor
 if TYPE_CHECKING:
     from studio.accounts import Owner
     from studio.opening import Opening
-    from studio.server import Studio
+    from studio.services import Studio
     from studio.trainings import Training
 
 LOOK_SECONDS = 1.0  # between two looks at a training

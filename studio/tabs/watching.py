@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from studio.gallery import SavedPicture
     from studio.jobs import Job
     from studio.opening import Opening
-    from studio.server import Studio
+    from studio.services import Studio
 
 LOOK_SECONDS = 0.2  # between two looks at a running job
 LOOK_SECONDS_WAITING = 0.6  # at one that waits in the queue

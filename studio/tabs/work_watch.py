@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from studio.accounts import Owner
     from studio.opening import Opening
     from studio.prunings import Prunings, Shortening
-    from studio.server import Studio
+    from studio.services import Studio
     from studio.trainings import Training, Trainings
 
 W = TypeVar("W", "Training", "Shortening")

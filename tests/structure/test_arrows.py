@@ -103,7 +103,7 @@ def test_folders_are_told_apart():
 @pytest.mark.parametrize(
     "modules",
     [
-        "studio.accounts, studio.server",
+        "studio.accounts, studio.app, studio.services, studio.serving",
         "studio.page",
         "pipelines.catalog, pipelines.cache, pipelines.engines, pipelines.diffusion.samplers, "
         "pipelines.diffusion.styles, pipelines.diffusion.resolving",

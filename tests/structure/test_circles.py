@@ -12,7 +12,6 @@ KNOWN = {
     "pipelines.clustering.delimited": 2,
     "pipelines.diffusion.lora.requests": 2,
     "pipelines.dreambooth.held_out": 3,
-    "studio.api": 45,
 }
 
 

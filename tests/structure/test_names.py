@@ -146,19 +146,26 @@ def test_names_of_others_are_spoken_of():
     assert sorted(FOREIGN & words_of_code()) == []
 
 
+def named_in(text: str) -> Iterator[str]:
+    """The names of the product's that a string is, or that a program in it imports."""
+    packages = "|".join(PRODUCT)
+    if re.fullmatch(rf"(?:{packages})(?:\.\w{{3,}})+", text):
+        yield text
+    for module, names in re.findall(rf"from ((?:{packages})[\w.]*) import ([\w, ]+)", text):
+        yield from (f"{module}.{name.strip().partition(' ')[0]}" for name in names.split(","))
+    yield from re.findall(rf"^\s*import ((?:{packages})[\w.]+)", text, re.MULTILINE)
+
+
 def test_dotted_names_in_strings_are_defined():
-    """Patches of tests, ``-m`` of child processes, engines' modules: all are strings."""
-    dotted = re.compile(rf"(?:{'|'.join(PRODUCT)})(?:\.\w{{3,}})+")
+    """Patches of tests, ``-m`` of child processes, engines' modules, programs: all are strings."""
     missing = {
-        (f"{file}:{node.lineno}", node.value)
+        (f"{file}:{node.lineno}", name)
         for file in python_files()
         if not file.startswith("tests/structure/")
         for node in ast.walk(tree_of(file))
-        if isinstance(node, ast.Constant)
-        and isinstance(node.value, str)
-        and dotted.fullmatch(node.value)
-        and node.value not in INVENTED
-        and not is_defined(node.value)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        for name in named_in(node.value)
+        if name not in INVENTED and not is_defined(name)
     }
     assert sorted(missing) == []
 

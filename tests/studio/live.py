@@ -13,7 +13,9 @@ from typing import Any
 
 import httpx
 
-from studio.server import Options, Server, Studio, build_app, listen
+from studio.app import build_app
+from studio.services import Options, Studio
+from studio.serving import Server, listen
 from tests.patience import PATIENCE, wait_until
 
 TINY = "tiny-sd1"

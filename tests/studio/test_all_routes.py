@@ -19,7 +19,8 @@ from starlette.testclient import TestClient
 
 from studio import gradio_guard
 from studio.access import OPEN_PATHS, SAFE_METHODS
-from studio.server import Options, Studio, build_app
+from studio.app import build_app
+from studio.services import Options, Studio
 from studio.trainings import TrainingFolder
 from tests.pipelines.lora import files
 from tests.studio.live import TINY, live_studio, options_for, paint, sentence, wait_for

@@ -19,7 +19,7 @@ from pipelines.errors import Busy
 from studio import connections
 from studio.attempts import MAX_WAITING, OneByOne
 from studio.connections import Door, OncePerMinute, guarded
-from studio.server import listen
+from studio.serving import listen
 from tests.clock import set_clock
 from tests.patience import PATIENCE
 

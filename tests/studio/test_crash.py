@@ -13,7 +13,7 @@ from PIL import Image
 from pipelines.checkpoint import FILE
 from pipelines.dreambooth.folder import TrainingFolder
 from studio.home import HomeLock
-from studio.server import Studio
+from studio.services import Studio
 from tests.patience import PATIENCE, wait_until
 from tests.pipelines.dreambooth.test_photos import encoded, scene
 from tests.studio.live import options_for
@@ -68,7 +68,7 @@ TEACHING = """
 import sys, time
 from pathlib import Path
 from studio.accounts import Owner
-from studio.server import Options, Studio
+from studio.services import Options, Studio
 studio = Studio(Options(Path(sys.argv[1]), device="cpu", offline=True))
 for number, name in enumerate(("ann", "ben")):
     studio.submit(Owner(name, name, is_host=False), "dreambooth", {

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from pipelines.annotators import registry
 from studio.metadata import read_settings
-from studio.server import Studio
+from studio.services import Studio
 from tests.studio.live import (
     live_studio,
     options_for,

@@ -20,7 +20,7 @@ import pytest
 from studio import page
 from studio.accounts import LOCAL_OWNER
 from studio.page_sessions import Session
-from studio.server import Studio
+from studio.services import Studio
 from tests.patience import wait_until
 from tests.studio.live import live_studio, options_for, page_config, sentence
 from tests.studio.people import ACCOUNTS

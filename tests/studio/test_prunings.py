@@ -16,7 +16,7 @@ from pipelines.chat.requests import ChatRequest
 from pipelines.errors import BadRequest, NotFound, Refused, validated
 from studio.accounts import Owner
 from studio.prunings import CURVE, SCORE, SHORTEN
-from studio.server import Options, Studio
+from studio.services import Options, Studio
 from tests.patience import PATIENCE
 from tests.pipelines.chat.llamas import save_llama
 from tests.studio.live import live_studio, sentence, wait_for

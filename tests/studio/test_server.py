@@ -14,7 +14,7 @@ from pipelines.errors import Unavailable
 from studio.accounts import Owner
 from studio.i18n import translate
 from studio.page_head import CHINESE
-from studio.server import listen
+from studio.serving import listen
 from studio.tabs.form import PaintForm
 from studio.tabs.settings import Tab as SettingsTab
 from studio.widgets import Visitor

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from studio.chat.answers import Answers
-from studio.server import Studio
+from studio.services import Studio
 from tests.patience import wait_until
 from tests.studio.chat.parrot import Parrot
 from tests.studio.live import live_studio, sentence
@@ -69,16 +69,16 @@ def perch() -> dict[str, Parrot]:
 @pytest.fixture(scope="module")
 def studio(tmp_path_factory, perch) -> Iterator[tuple[Studio, str]]:
     """The studio and its address; a parrot answers in it."""
-    from studio import server
+    from studio import services
 
     def run(*asked):
         return perch["parrot"].run(*asked)
 
     home = tmp_path_factory.mktemp("chats")
-    options = server.Options(home, device="cpu", offline=True, accounts=ACCOUNTS)
+    options = services.Options(home, device="cpu", offline=True, accounts=ACCOUNTS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            server, "Answers", lambda chats, _, *rest, **more: Answers(chats, run, *rest, **more)
+            services, "Answers", lambda chats, _, *rest, **more: Answers(chats, run, *rest, **more)
         )
         with live_studio(options) as running:
             yield running

@@ -15,7 +15,7 @@ import pytest
 
 from pipelines.clustering.engine import RESULTS
 from studio.accounts import Owner
-from studio.server import Options, Studio
+from studio.services import Options, Studio
 from tests.patience import PATIENCE, wait_until
 from tests.studio.live import ENDED
 
@@ -27,7 +27,7 @@ START = """
 import sys, time
 from pathlib import Path
 from studio.accounts import Owner
-from studio.server import Options, Studio
+from studio.services import Options, Studio
 ada = Owner("ada", "ada", is_host=False)
 moons = {"kind": "made", "name": "moons", "points": 900}
 studio = Studio(Options(Path(sys.argv[1]), device="cpu", offline=True))

@@ -20,7 +20,7 @@ from pipelines.clustering import running
 from pipelines.clustering.worker_pool import MemoryExceeded
 from studio import access
 from studio.clustering import points, reading
-from studio.server import Options, Studio
+from studio.services import Options, Studio
 from tests.patience import PATIENCE, PROMPTLY, wait_until
 from tests.pipelines.clustering.lying_parquet import Lie, zeros
 from tests.studio.live import live_studio, sentence

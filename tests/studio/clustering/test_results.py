@@ -27,7 +27,7 @@ from studio.accounts import Owner
 from studio.cleaning import clean_up
 from studio.clustering.results import CLUSTER, COMPARE, CURVE
 from studio.home import WRITING_SECONDS, DiskFull
-from studio.server import Options, Studio
+from studio.services import Options, Studio
 from tests.patience import PATIENCE, wait_until
 from tests.studio.live import live_studio, sentence, wait_for, waiting_client
 from tests.studio.people import ACCOUNTS

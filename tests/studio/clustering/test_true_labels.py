@@ -19,7 +19,7 @@ from sklearn.datasets import load_iris
 from pipelines.errors import BadRequest
 from studio.accounts import Owner
 from studio.clustering.results import CLUSTER, COMPARE
-from studio.server import Options, Studio
+from studio.services import Options, Studio
 from studio.tabs.cluster_data import DataForm
 from studio.widgets import Visitor
 from tests.patience import PATIENCE

@@ -9,7 +9,7 @@ import httpx
 import openai
 import pytest
 
-from studio.server import Studio
+from studio.services import Studio
 from tests.patience import PATIENCE
 from tests.studio.live import live_studio, options_for
 

@@ -11,7 +11,7 @@ import pytest
 import app
 from studio.accounts import LOCAL_OWNER, Account, Owner
 from studio.passwords import hash_password
-from studio.server import Studio
+from studio.services import Studio
 from tests.patience import PATIENCE
 from tests.studio.live import live_studio, options_for
 from tests.studio.openai.conftest import AWAY, HELLO, MODEL

@@ -1,26 +1,17 @@
-"""Builds the studio from its parts and serves it: the page, the HTTP API and the pictures."""
+"""The services of one running studio. The page, the HTTP API and the server are built from them."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import itertools
-import logging
-import os
-import shutil
-import signal
-import socket
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import anyio.to_thread
-import uvicorn
 from pydantic import BaseModel
 
-from pipelines.catalog import ASSETS, HUB_FOLDER, OWN, Catalog, ModelEntry
+from pipelines.catalog import HUB_FOLDER, OWN, Catalog, ModelEntry
 from pipelines.chat.catalog import ChatCatalog, ChatEntry
 from pipelines.chat.engine import run as run_chat
 from pipelines.chat.prune.requests import ScoreRequest
@@ -36,19 +27,16 @@ from pipelines.diffusion.samplers import samplers_in
 from pipelines.dreambooth.before_after_requests import BeforeAfterRequest
 from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.engines import ENGINES, Engine
-from pipelines.errors import NotFound, Refused, Unavailable, validated
+from pipelines.errors import NotFound, Refused, validated
 from studio.accounts import Account, Accounts, Owner, is_guest
 from studio.chat.answers import Answers
 from studio.chat.conversations import Conversations
 from studio.chat.exchange import Exchange
 from studio.chat.keys import Keys
 from studio.chat_models import ChatModels
-from studio.cleaning import UPLOADS
 from studio.clustering.data import ClusterData
 from studio.clustering.results import Clusterings
 from studio.conditions import Conditions
-from studio.connections import Door, OncePerMinute, connection_limit, guarded
-from studio.environment import forget_foreign_settings
 from studio.gallery import Gallery
 from studio.home import HomeLock, prepare_home
 from studio.inputs import Inputs
@@ -63,23 +51,9 @@ from studio.prunings import SHORTEN, Prunings
 from studio.sessions import EndedSessions
 from studio.settings import StoredSettings
 from studio.store import Store
-from studio.streams import EndedStreams, OpenStreams
 from studio.subjects import KIND as LEARNING
 from studio.subjects import Subjects
 from studio.trainings import Trainings
-
-if TYPE_CHECKING:
-    from fastapi import FastAPI
-
-SCRIPTS = ASSETS / "chat"  # what the chat tab loads
-PLOT_SCRIPTS = (
-    ASSETS / "clustering"
-)  # what the plot of clusters loads; shares the chat tab's page.js
-FIRST_PORT, LAST_PORT = 7860, 7959
-CACHE_SECONDS = 24 * 3600  # how old Gradio's copies of shown and uploaded files may get
-SHUTDOWN_SECONDS = 3
-# torch takes the interpreter for seconds while it loads: the first page goes first.
-PAGE_SECONDS, SETTLE_SECONDS = 10.0, 1.5
 
 
 @dataclass(frozen=True)
@@ -322,203 +296,3 @@ def _is_here(entry: ModelEntry, home: Path) -> bool:
     from pipelines.diffusion.downloads import find_model
 
     return find_model(entry.source.hub, home / HUB_FOLDER) is not None
-
-
-def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> FastAPI:
-    """The ASGI app of ``studio``; its lifespan starts and stops the workers.
-
-    Args:
-        warm_up: run in a thread once the first page is out, or after a while without one.
-    """
-    # Gradio reads these when it is imported, and when a page is built.
-    forget_foreign_settings()
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    cache = studio.home / UPLOADS
-    shutil.rmtree(cache, ignore_errors=True)  # what a killed studio has left
-    os.environ["GRADIO_TEMP_DIR"] = str(cache)
-    import gradio
-    from fastapi import FastAPI
-    from starlette.middleware import Middleware
-    from starlette.staticfiles import StaticFiles
-
-    from studio import api, gradio_guard, login, page
-    from studio.access import MAX_LARGE_UPLOAD_BYTES, Access
-    from studio.openai.routes import openai_router
-    from studio.page_cache import PageCache, PageDelivery
-    from studio.page_errors import page_error_handlers
-    from studio.page_events import check_joining
-    from studio.page_head import PageHead
-    from studio.page_queue import PageQueue
-    from studio.page_sessions import Sessions
-    from studio.page_uploads import UploadParser
-    from studio.proxies import BelowPath, OwnAddress
-    from studio.session_owners import SessionOwners
-    from studio.upload_ledger import UploadLedger
-    from studio.visitor_limits import VisitorLimits
-
-    gradio_guard.forbid_fetching()
-    UploadParser.take_over()
-
-    root_path = studio.options.root_path
-    page_seen = threading.Event()
-    closing = threading.Event()
-
-    def warm_up_later() -> None:
-        if page_seen.wait(PAGE_SECONDS):
-            closing.wait(SETTLE_SECONDS)
-        if not closing.is_set():
-            warm_up()
-
-    @contextlib.asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        studio.jobs.start()
-        if warm_up is not None:
-            threading.Thread(target=warm_up_later, name="warm-up", daemon=True).start()
-        try:
-            yield
-        finally:
-            closing.set()
-            await anyio.to_thread.run_sync(studio.close)
-
-    app = FastAPI(title="Atelier", lifespan=lifespan, docs_url=None, redoc_url=None)
-    api.install(app, studio)
-    app.include_router(openai_router(studio))
-    app.include_router(login.router(studio.accounts, root_path))
-    app.mount("/scripts/clustering", StaticFiles(directory=PLOT_SCRIPTS))
-    app.mount("/scripts", StaticFiles(directory=SCRIPTS))
-    uploads = UploadLedger(cache, studio.upload_room)
-    blocks = page.build(studio, uploads.holds)
-    blocks.delete_cache = (CACHE_SECONDS, CACHE_SECONDS)
-    sessions = SessionOwners()
-    gradio.mount_gradio_app(
-        app,
-        blocks,
-        path="/",
-        max_file_size=MAX_LARGE_UPLOAD_BYTES,  # what reads smaller files has limits of its own
-        footer_links=[],
-        run_history=False,
-        enable_monitoring=False,
-        ssr_mode=False,
-        pwa=False,
-        mcp_server=False,
-        app_kwargs={
-            "exception_handlers": page_error_handlers(),
-            "middleware": [
-                Middleware(PageQueue, page=blocks, sessions=sessions),
-                *map(Middleware, (PageDelivery, PageHead, OwnAddress, PageCache)),
-            ],
-        },
-        root_path=root_path,
-        **page.look(),
-    )
-    mounted = (getattr(route, "app", None) for route in app.routes)
-    Sessions.take_over(next(each for each in mounted if isinstance(each, gradio.routes.App)))
-    check_joining(blocks, sessions)
-    app.add_middleware(VisitorLimits, uploads=uploads, sessions=sessions)
-    app.add_middleware(
-        Access,
-        accounts=studio.accounts,
-        keys=studio.keys,
-        on_page=page_seen.set,
-        allowed_origins=studio.options.allowed_origins,
-        root_path=root_path,
-    )
-    if root_path:
-        app.add_middleware(BelowPath, root_path=root_path)
-    app.state.streams = OpenStreams()
-    app.add_middleware(EndedStreams, streams=app.state.streams)
-    return app
-
-
-def listen(host: str, port: int | None) -> socket.socket:
-    """A listening socket at ``port``, or at the first free one from 7860 when None.
-
-    Raises:
-        Unavailable: says which port or address cannot be had and why.
-    """
-    ports = range(FIRST_PORT, LAST_PORT + 1) if port is None else [port]
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    for candidate in ports:
-        try:
-            return socket.create_server((host, candidate), family=family, backlog=2048)
-        except OSError as error:
-            reason = error.strerror or str(error)
-            if error.errno != errno.EADDRINUSE:  # no other port would help
-                raise Unavailable(
-                    "The studio cannot listen at {host}, port {port}: {reason}.",
-                    host=host,
-                    port=candidate,
-                    reason=reason,
-                ) from error
-    if port is None:
-        raise Unavailable(
-            "All ports from {first} to {last} are taken. Choose another one with --port.",
-            first=FIRST_PORT,
-            last=LAST_PORT,
-        )
-    raise Unavailable(
-        "Port {port} is taken. Leave --port out to take the next free one, or choose another.",
-        port=port,
-    )
-
-
-class Server(uvicorn.Server):
-    """Serves ``app`` until SIGINT, SIGTERM or :meth:`stop`.
-
-    Args:
-        on_started: called once requests are answered.
-        on_stopped: called once all is closed.
-        log_level: of uvicorn's own log; ``"debug"`` and ``"info"`` show each request.
-    """
-
-    def __init__(
-        self,
-        app: FastAPI,
-        on_started: Callable[[], None],
-        log_level: str = "warning",
-        on_stopped: Callable[[], None] = lambda: None,
-    ) -> None:
-        config = uvicorn.Config(
-            app,
-            log_level=log_level,
-            proxy_headers=False,  # the share tunnel's visitors would choose their own address
-            server_header=False,
-            http=guarded(Door(connection_limit())),
-            ws="none",
-            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-        )
-        super().__init__(config)
-        logging.getLogger("uvicorn.error").addFilter(OncePerMinute())
-        self._on_started, self._on_stopped = on_started, on_stopped
-        self._streams = getattr(app.state, "streams", OpenStreams())
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            self._on_started()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._streams.end_all()
-        await super().shutdown(sockets)
-        self._on_stopped()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """A terminal that is closed ends the studio in order, unless ``nohup`` asks for it to stay.
-
-        uvicorn does so for SIGINT and SIGTERM alone.
-        """
-        hangup = getattr(signal, "SIGHUP", None)  # not on Windows
-        in_main_thread = threading.current_thread() is threading.main_thread()
-        with super().capture_signals():
-            if hangup is None or not in_main_thread or signal.getsignal(hangup) == signal.SIG_IGN:
-                yield
-                return
-            before = signal.signal(hangup, lambda *_: self.stop())
-            try:
-                yield
-            finally:
-                signal.signal(hangup, before)
-
-    def stop(self) -> None:
-        self.should_exit = True

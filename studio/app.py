@@ -1,0 +1,136 @@
+"""Builds the ASGI app of a studio: the page, the HTTP API and the pictures."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import threading
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+
+from pipelines.catalog import ASSETS
+from studio.cleaning import UPLOADS
+from studio.environment import forget_foreign_settings
+from studio.streams import EndedStreams, OpenStreams
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from studio.services import Studio
+
+SCRIPTS = ASSETS / "chat"  # what the chat tab loads
+PLOT_SCRIPTS = (
+    ASSETS / "clustering"
+)  # what the plot of clusters loads; shares the chat tab's page.js
+CACHE_SECONDS = 24 * 3600  # how old Gradio's copies of shown and uploaded files may get
+# torch takes the interpreter for seconds while it loads: the first page goes first.
+PAGE_SECONDS, SETTLE_SECONDS = 10.0, 1.5
+
+
+def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> FastAPI:
+    """The ASGI app of ``studio``; its lifespan starts and stops the workers.
+
+    Args:
+        warm_up: run in a thread once the first page is out, or after a while without one.
+    """
+    # Gradio reads these when it is imported, and when a page is built.
+    forget_foreign_settings()
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    cache = studio.home / UPLOADS
+    shutil.rmtree(cache, ignore_errors=True)  # what a killed studio has left
+    os.environ["GRADIO_TEMP_DIR"] = str(cache)
+    import gradio
+    from fastapi import FastAPI
+    from starlette.middleware import Middleware
+    from starlette.staticfiles import StaticFiles
+
+    from studio import api, gradio_guard, login, page
+    from studio.access import MAX_LARGE_UPLOAD_BYTES, Access
+    from studio.openai.routes import openai_router
+    from studio.page_cache import PageCache, PageDelivery
+    from studio.page_errors import page_error_handlers
+    from studio.page_events import check_joining
+    from studio.page_head import PageHead
+    from studio.page_queue import PageQueue
+    from studio.page_sessions import Sessions
+    from studio.page_uploads import UploadParser
+    from studio.proxies import BelowPath, OwnAddress
+    from studio.session_owners import SessionOwners
+    from studio.upload_ledger import UploadLedger
+    from studio.visitor_limits import VisitorLimits
+
+    gradio_guard.forbid_fetching()
+    UploadParser.take_over()
+
+    root_path = studio.options.root_path
+    page_seen = threading.Event()
+    closing = threading.Event()
+
+    def warm_up_later() -> None:
+        if page_seen.wait(PAGE_SECONDS):
+            closing.wait(SETTLE_SECONDS)
+        if not closing.is_set():
+            warm_up()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        studio.jobs.start()
+        if warm_up is not None:
+            threading.Thread(target=warm_up_later, name="warm-up", daemon=True).start()
+        try:
+            yield
+        finally:
+            closing.set()
+            await anyio.to_thread.run_sync(studio.close)
+
+    app = FastAPI(title="Atelier", lifespan=lifespan, docs_url=None, redoc_url=None)
+    api.install(app, studio)
+    app.include_router(openai_router(studio))
+    app.include_router(login.router(studio.accounts, root_path))
+    app.mount("/scripts/clustering", StaticFiles(directory=PLOT_SCRIPTS))
+    app.mount("/scripts", StaticFiles(directory=SCRIPTS))
+    uploads = UploadLedger(cache, studio.upload_room)
+    blocks = page.build(studio, uploads.holds)
+    blocks.delete_cache = (CACHE_SECONDS, CACHE_SECONDS)
+    sessions = SessionOwners()
+    gradio.mount_gradio_app(
+        app,
+        blocks,
+        path="/",
+        max_file_size=MAX_LARGE_UPLOAD_BYTES,  # what reads smaller files has limits of its own
+        footer_links=[],
+        run_history=False,
+        enable_monitoring=False,
+        ssr_mode=False,
+        pwa=False,
+        mcp_server=False,
+        app_kwargs={
+            "exception_handlers": page_error_handlers(),
+            "middleware": [
+                Middleware(PageQueue, page=blocks, sessions=sessions),
+                *map(Middleware, (PageDelivery, PageHead, OwnAddress, PageCache)),
+            ],
+        },
+        root_path=root_path,
+        **page.look(),
+    )
+    mounted = (getattr(route, "app", None) for route in app.routes)
+    Sessions.take_over(next(each for each in mounted if isinstance(each, gradio.routes.App)))
+    check_joining(blocks, sessions)
+    app.add_middleware(VisitorLimits, uploads=uploads, sessions=sessions)
+    app.add_middleware(
+        Access,
+        accounts=studio.accounts,
+        keys=studio.keys,
+        on_page=page_seen.set,
+        allowed_origins=studio.options.allowed_origins,
+        root_path=root_path,
+    )
+    if root_path:
+        app.add_middleware(BelowPath, root_path=root_path)
+    app.state.streams = OpenStreams()
+    app.add_middleware(EndedStreams, streams=app.state.streams)
+    return app
