@@ -209,7 +209,8 @@ def notes_on(
         settings: the same, resolved.
     """
     title = model.entry.title
-    notes = left_out_of(settings.prompt) + left_out_of(settings.negative_prompt)
+    notes = left_out_of(settings.prompt, model.learned)
+    notes += left_out_of(settings.negative_prompt, model.learned)
     if model.family in UNET_FAMILIES:
         guides, above = takes_guidance(model.pipe.unet.config), 1
         takes_negative = guides and model.entry.negative_prompt_used

@@ -423,6 +423,15 @@ def _embedding(header: Header, file: str) -> LoraFile | None:
             )
     if not vectors:
         return None
+    counts = {tensors[key].shape[0] for key in vectors.values() if len(tensors[key].shape) == 2}
+    if len(counts) > 1:
+        raise BadRequest(
+            "{file} is damaged: as a learned word it has {one} vectors for one text encoder and "
+            "{other} for the other.",
+            file=file,
+            one=min(counts),
+            other=max(counts),
+        )
     two = "text_encoder_2" in vectors
     width = tensors[next(iter(vectors.values()))].shape[-1]
     return LoraFile(

@@ -33,10 +33,17 @@ LoraId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 
 _TAG = re.compile(r"<([A-Za-z]\w*+):([^<>]*+)>")  # A1111's extra networks
 # A1111's prompt editing [from:to:when] and alternation [a|b], its extensions' wildcards, and AND.
+_EDITED = r"(?:[^\[\]|:()]|\([^()\[\]]*+\))*+"  # words, be they weighted
 _EDITING = re.compile(
-    r"\[[^\[\]|:]*+(?::[^\[\]|:]*+)?:\s*+(?:\d++(?:\.\d*+)?+|\.\d++)\s*+\]"
+    rf"\[{_EDITED}(?::{_EDITED})?:\s*+(?:\d++(?:\.\d*+)?+|\.\d++)\s*+\]"
     r"|\[[^\[\]|]++\|[^\[\]]*+\]"
 )
+# ComfyUI's and SwarmUI's ways to call a learned word.
+_CALLED = re.compile(r"(?<!\w)embedding:\s*+([^\s,:;()<>\[\]]++)|<embed(?:ding)?:\s*+([^<>:]++)>")
+_COMMENT = re.compile(r"(?m)^#(?=[ \t])[^\n]*+")  # A1111 leaves such lines out
+# Midjourney's parameters, and compel's weights: word++, (some words)1.2.
+_PARAMETER = re.compile(r"(?<!\S)--[a-z]++(?:\s++[\d.:]++)?+(?!\S)")
+_COMPEL = re.compile(r"(?<!\w)\w{2,}+\+{2,}+(?=[\s,)]|\Z)|\)(?:\+++|\d++\.\d++)(?=[\s,)]|\Z)")
 _WILDCARD = re.compile(r"(?<!\w)__[^\s_,](?:[^\s,_]|_(?!_))*+__|\{[^{}|]*+\|[^{}]*+\}")
 _AND = re.compile(r"\bAND\b")
 _LORA_TAGS = frozenset({"lora", "lyco"})
@@ -189,9 +196,14 @@ def tags_in(prompt: str) -> list[LoraUse]:
     return [_use_of(tag) for tag in _lora_tags(prompt)]
 
 
-def left_out_of(prompt: str) -> list[Message]:
-    """What of a prompt's tags has no effect, in sentences."""
+def left_out_of(prompt: str, learned: Iterable[str] = ()) -> list[Message]:
+    """What of a prompt's tags has no effect, in sentences.
+
+    Args:
+        learned: the learned words that the picture uses.
+    """
     notes = []
+    prompt = _uncalled(prompt, learned)
     for tag in _TAG.finditer(prompt):
         shown = tag[0][:_SHOWN]
         if tag[1] == "hypernet":
@@ -214,6 +226,37 @@ def _plain_syntax(prompt: str) -> list[Message]:
     """What has a meaning in A1111 or its extensions and is read as words here."""
     prompt = prompt.replace("\\[", "").replace("\\]", "")
     notes = []
+    if called := _CALLED.search(prompt):
+        notes.append(
+            Message(
+                "{syntax} is read as plain words: choose the learned word {name} among the LoRAs, "
+                "and write its name alone.",
+                syntax=called[0][:_SHOWN],
+                name=called[1][:_SHOWN],
+            )
+        )
+    if comment := _COMMENT.search(prompt):
+        notes.append(
+            Message(
+                "{line} is read as plain words: Atelier leaves no comments out.",
+                line=comment[0][:_SHOWN],
+            )
+        )
+    if parameter := _PARAMETER.search(prompt):
+        notes.append(
+            Message(
+                "{syntax} is read as plain words: size, seed and all else are set beside the "
+                "prompt.",
+                syntax=parameter[0][:_SHOWN],
+            )
+        )
+    if weight := _COMPEL.search(prompt):
+        notes.append(
+            Message(
+                "{syntax} is read as plain words: Atelier reads weights as (words:1.2).",
+                syntax=weight[0][:_SHOWN],
+            )
+        )
     if editing := _EDITING.search(prompt):
         notes.append(
             Message(
@@ -321,7 +364,7 @@ def _tag_of(use: Mapping[str, object]) -> str:
 
 def worded(prompt: str, learned: Mapping[str, str]) -> str:
     """The prompt without tags, learned words replaced by what the tokenizer calls them."""
-    text = without_tags(prompt)
+    text = without_tags(_uncalled(prompt, learned))
     if not learned:
         return text
     tokens = {name_key(word): token for word, token in learned.items()}
@@ -329,6 +372,19 @@ def worded(prompt: str, learned: Mapping[str, str]) -> str:
     words = "|".join(re.escape(word) for word in sorted(spellings, key=len, reverse=True))
     pattern = re.compile(rf"(?<!\w)(?:{words})(?!\w)", re.IGNORECASE)
     return pattern.sub(lambda match: tokens.get(name_key(match[0]), match[0]), text)
+
+
+def _uncalled(prompt: str, learned: Iterable[str]) -> str:
+    """The prompt with learned words alone where it has ``embedding:word`` or ``<embed:word>``."""
+    words = {name_key(word) for word in learned}
+    if not words:
+        return prompt
+
+    def alone(call: re.Match[str]) -> str:
+        name = call[1] or call[2]
+        return name if name_key(name) in words else call[0]
+
+    return _CALLED.sub(alone, prompt)
 
 
 def _spellings(word: str) -> tuple[str, str]:

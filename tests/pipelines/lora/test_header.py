@@ -49,6 +49,10 @@ BAD = {
         save({"emb_params": torch.ones(71, 768)}),
         "learned word of 71 vectors; at most 70",
     ),
+    "uneven": (
+        save({"clip_l": torch.ones(2, 768), "clip_g": torch.ones(3, 1280)}),
+        "2 vectors for one text encoder and 3 for the other",
+    ),
     "counts": (save({"emb_params": torch.ones(2, 768).int()}), "vectors are of the kind I32"),
     "films": (
         save(

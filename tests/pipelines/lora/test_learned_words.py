@@ -8,7 +8,7 @@ from diffusers import StableDiffusionPipeline
 from safetensors.torch import save
 
 from pipelines.diffusion.lora.apply import applied
-from pipelines.diffusion.lora.requests import LoraUse, worded
+from pipelines.diffusion.lora.requests import LoraUse, left_out_of, worded
 from pipelines.diffusion.prompts import encode
 from pipelines.errors import BadRequest
 from pipelines.events import Picture
@@ -40,6 +40,10 @@ def test_a_learned_word_is_what_diffusers_textual_inversion_is(lora_cache, shelf
             ours = encode(model.pipe, text, "", 1, "cpu").prompt
             assert difference_of(ours, expected) < 1e-5
         assert worded("a red mug here", model.learned) == "a red mug here"
+        alone = worded("a (mymug:1.2), mymug", model.learned)
+        for called in ("a (embedding:mymug:1.2), <embed:MyMug>", "a (mymug:1.2), embedding: mymug"):
+            assert worded(called, model.learned) == alone
+            assert left_out_of(called, model.learned) == []
 
 
 def test_a_learned_word_works_in_both_prompts_and_leaves_nothing(lora_cache, shelf):
