@@ -50,7 +50,8 @@ FUNCTIONS: tuple[Callable[[str], object], ...] = (
     unknown_words,
     in_bytes,
 )
-PIECES = (" ", "a", "1", "++", "# ", "--a ", "embedding:", "[a:", "(a)", ")1", ".", "_", "a ", "1 ", ",", ":", ": ", ":1", "(:1", "(", "[", "\\", "<",
+PIECES = (" ", "a", "1", "++", "# ", "--a ", "embedding:", "[a:", "(a)", ")1", ".", "_", "a ", "1 ",
+          ",", ":", ": ", ":1", "(:1", "(", "[", "\\", "<",
           "<a", "<lora:", "<lora:a:", "<lora:a:1>", "BREAK", "BREAK ", " BREAK", "é",
           "e\u0301", "\u3000",
           "lora_A.", ".lora_A", "lora_unet_", "to_q_lora.", "_blocks_1", "down_blocks_",
