@@ -350,6 +350,8 @@ def _compiled(template: str) -> jinja2.Template:
             line=error.lineno,
             reason=error.message or "",
         ) from error
+    except RecursionError:
+        raise BadRequest("The model's chat template is nested too deeply to be read.") from None
 
 
 def _raise(reason: str) -> NoReturn:

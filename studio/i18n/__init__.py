@@ -40,7 +40,10 @@ _FAULTS = {
     for name, each in vars(builtins).items()
     if isinstance(each, type) and issubclass(each, _MISTAKES)
 }
-_ERROR = re.compile(r"(?:\w+\.)*+([A-Z]\w*(?:Error|Exception|Warning|Interrupt|Exit))(?:: |$)")
+# Tried at a name's beginning only, or a long word would be read again from each of its letters.
+_ERROR = re.compile(
+    r"(?<![\w.])(?:\w+\.)*+([A-Z]\w*(?:Error|Exception|Warning|Interrupt|Exit))(?:: |$)"
+)
 # A file's place on the host's disk, as an operating system's errors quote it, or bare. What follows
 # a scheme or a word ("https://…", "km/h") is none.
 _QUOTED_PLACE = re.compile(

@@ -14,8 +14,6 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -379,28 +377,7 @@ def test_parquet_and_npy_of_many_types_are_read_as_they_were_written(tmp_path):
             assert (numbers_read(table, name) == numbers[:, place].astype(float)).all()
 
 
-# --- expressions over foreign text ----------------------------------------------------------------
-
-MODULES = [
-    ".".join(path.with_suffix("").parts)
-    for folder in ("pipelines/clustering", "studio/clustering")
-    for path in sorted(Path(folder).glob("*.py"))
-    if path.stem != "__init__" and "re.compile(" in path.read_text(encoding="utf-8")
-]
-
-
-def expressions() -> list[tuple[str, re.Pattern[str]]]:
-    found = []
-    for module in MODULES:
-        for name, value in vars(import_module(module)).items():
-            if isinstance(value, re.Pattern) and isinstance(value.pattern, str):
-                found.append((f"{module}.{name}", value))
-    return found
-
-
-def literals(pattern: re.Pattern[str]) -> set[str]:
-    """Characters that stand in an expression."""
-    return {each for each in pattern.pattern if each not in "\\()[]{}?*+|^$"}
+# --- cells of any length --------------------------------------------------------------------------
 
 
 def seconds(call: Callable[[], object]) -> float:
@@ -411,20 +388,6 @@ def seconds(call: Callable[[], object]) -> float:
         call()
         spent.append(time.thread_time() - before)
     return min(spent)
-
-
-@pytest.mark.parametrize(("name", "pattern"), expressions(), ids=lambda each: str(each)[:60])
-def test_an_expression_over_foreign_text_takes_time_that_grows_with_its_length(name, pattern):
-    pieces = ["1", " ", "a", "1,", "1,234", "1e", ".5", *literals(pattern)]
-    for piece in pieces:
-        for matching in (pattern.fullmatch, pattern.search):
-            if name.endswith("plot._SAID"):  # over our own scripts
-                continue
-            times = []
-            for count in (4_000, 16_000):
-                text = piece * (count // len(piece)) + "\x00"
-                times.append(seconds(lambda text=text, matching=matching: matching(text)))
-            assert times[1] < 0.02 or times[1] < 12 * times[0], (name, piece, times)
 
 
 def test_cells_of_any_length_are_read_in_time_that_grows_with_it():

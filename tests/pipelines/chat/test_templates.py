@@ -113,6 +113,12 @@ def test_a_template_cannot_reach_out_of_its_sandbox():
         render(evil, messages_of([("user", "a")]), [])
 
 
+@pytest.mark.parametrize("template", ["{{" * 3000, "{% if a %}" * 3000, "{{ " + "(" * 5000])
+def test_a_template_that_is_nested_without_end_is_refused(template):
+    with pytest.raises(BadRequest, match="nested too deeply"):
+        render(template, [ChatMessage(role="user", content="x")], ())
+
+
 def test_special_tokens_are_found_in_a_template_s_source():
     assert {"<|im_start|>", "<|im_end|>"} <= written_in(CHATML)
     assert {"<|start_header_id|>", "<|eot_id|>"} <= written_in(LLAMA_3)
