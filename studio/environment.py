@@ -9,6 +9,7 @@ from __future__ import annotations
 import getpass
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,6 +38,7 @@ def prepare_environment() -> None:
     forget_foreign_settings()
     _check_certificates()
     _check_proxies()
+    _check_hub()
     # Libraries ask the machine for its processors, not the service for its quota.
     if available_cores() < (os.cpu_count() or 1):
         os.environ.setdefault("OMP_NUM_THREADS", str(available_cores()))
@@ -103,13 +105,17 @@ def print_line(text: str, to_errors: bool = False) -> None:
 
 def _check_proxies() -> None:
     """Takes proxies out that the HTTP library cannot use, and never sends local requests to one."""
-    given = {name: text for name, text in os.environ.items() if name.lower() in _PROXIES and text}
+    given = {
+        name: strip_quotes(text)
+        for name, text in os.environ.items()
+        if name.lower() in _PROXIES and text
+    }
     if not given:
         return
     exceptions = [
         part
         for name in ("no_proxy", "NO_PROXY")
-        for part in (each.strip() for each in os.environ.get(name, "").split(","))
+        for part in re.split(r"[,;\s]", strip_quotes(os.environ.get(name, "")))
         if part
     ]
     with _environment_without(_PROXIES | {"no_proxy"}):
@@ -134,6 +140,28 @@ def _check_proxies() -> None:
             del os.environ[name]
     for name in ("no_proxy", "NO_PROXY"):
         os.environ[name] = ",".join(usable)
+
+
+def strip_quotes(text: str) -> str:
+    """A variable's value without blanks and quotation marks around it, as shells may leave them.
+
+    >>> strip_quotes(' "http://127.0.0.1:7890" ')
+    'http://127.0.0.1:7890'
+    """
+    text = text.strip()
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+        text = text[1:-1].strip()
+    return text
+
+
+def _check_hub() -> None:
+    """Completes the address of a mirror of the hub that was given without ``https://``."""
+    if not (address := strip_quotes(os.environ.get("HF_ENDPOINT", ""))):
+        os.environ.pop("HF_ENDPOINT", None)
+        return
+    os.environ["HF_ENDPOINT"] = (
+        address if re.match(r"https?://", address, re.IGNORECASE) else f"https://{address}"
+    ).rstrip("/")
 
 
 def _refusal(name: str, text: str) -> str | None:
@@ -164,9 +192,19 @@ def _environment_without(names: set[str]) -> Iterator[None]:
 
 
 def _check_certificates() -> None:
-    """Takes out a file or folder of certificates that is not there, or holds none."""
+    """Takes out a file or folder of certificates that is not there, or holds none.
+
+    Likewise a file for the keys of connections, as scanners of traffic have browsers write them.
+    """
     import ssl
 
+    if path := os.environ.get("SSLKEYLOGFILE"):
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).keylog_filename = path
+        except OSError as error:
+            reason = error.strerror or str(error)
+            _log.warning("SSLKEYLOGFILE=%s is left out of account: %s", path, reason)
+            del os.environ["SSLKEYLOGFILE"]
     for name in _CERTIFICATES:
         if not (path := os.environ.get(name)):
             continue

@@ -358,7 +358,7 @@ def said_in_a_sentence(title: str, repo: str, gated: bool = False) -> Iterator[N
         if gated and error.response.status_code in (401, 403):
             raise _gated(title, repo) from error
         raise _broken_off(title, error) from error
-    except (httpx2.HTTPError, ConnectionError, TimeoutError) as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL, ConnectionError, TimeoutError) as error:
         raise _broken_off(title, error) from error
 
 

@@ -33,7 +33,12 @@ def variables(monkeypatch):
 
 
 def test_settings_of_other_programs_are_forgotten_and_the_user_s_kept(variables):
-    mine = {"HF_TOKEN": "t", "CUDA_VISIBLE_DEVICES": "0", "SYSTEM": "mine", "HF_ENDPOINT": "h"}
+    mine = {
+        "HF_TOKEN": "t",
+        "CUDA_VISIBLE_DEVICES": "0",
+        "SYSTEM": "mine",
+        "HF_ENDPOINT": "https://h",
+    }
     variables(
         GRADIO_ROOT_PATH="/other", GRADIO_SSR_MODE="True", GRADIO_ALLOWED_PATHS="/",
         SPACE_ID="a/b", WEB_CONCURRENCY="x", WORLD_SIZE="8", ACCELERATE_USE_FSDP="true", **mine,
@@ -50,6 +55,7 @@ def test_settings_of_other_programs_are_forgotten_and_the_user_s_kept(variables)
         ("socks://127.0.0.1:1080/", "socks5://127.0.0.1:1080/"),
         ("SOCKS://user:secret@h:1", "socks5://user:secret@h:1"),
         ("proxy.example:3128", "proxy.example:3128"),
+        (' "http://127.0.0.1:7890" ', "http://127.0.0.1:7890"),
         ("socks4://secret@127.0.0.1:9", None),
         ("http://h:port", None),
         ("http://h\x7f", None),
@@ -102,6 +108,42 @@ def test_certificates_that_are_not_there_are_left_out(variables, tmp_path, caplo
         environment.prepare_environment()
         assert name not in os.environ
         assert f"{name}={path}" in caplog.text
+
+
+def test_a_file_for_keys_of_connections_that_cannot_be_written_is_left_out(
+    variables, tmp_path, caplog
+):
+    variables(SSLKEYLOGFILE=str(tmp_path / "away" / "keys.log"))
+    environment.prepare_environment()
+    assert "SSLKEYLOGFILE" not in os.environ
+    assert "keys.log is left out of account: No such file" in caplog.text
+    httpx.Client().close()
+    variables(SSLKEYLOGFILE=str(tmp_path / "keys.log"))
+    environment.prepare_environment()
+    assert "SSLKEYLOGFILE" in os.environ
+
+
+def test_exceptions_may_be_parted_by_semicolons_and_blanks(variables):
+    variables(HTTP_PROXY="http://127.0.0.1:9", NO_PROXY='"a.example;b.example c.example"')
+    environment.prepare_environment()
+    client = httpx.Client(verify=False)
+    for host in ("a.example", "b.example", "c.example"):
+        assert client._transport_for_url(httpx.URL(f"http://{host}")) is client._transport
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("hf-mirror.com", "https://hf-mirror.com"),
+        (" 'http://127.0.0.1:9/' ", "http://127.0.0.1:9"),
+        ("HTTPS://hub.example", "HTTPS://hub.example"),
+        (" ", None),
+    ],
+)
+def test_the_address_of_a_mirror_of_the_hub_is_completed(variables, given, used):
+    variables(HF_ENDPOINT=given)
+    environment.prepare_environment()
+    assert os.environ.get("HF_ENDPOINT") == used
 
 
 def test_user_without_a_folder_is_asked_for_one(monkeypatch):
