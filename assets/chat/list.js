@@ -21,7 +21,7 @@ export class List {
       h("button", { type: "button", class: "begin", id: "chat-new", onclick: () => acts.begin() }, say("New chat")),
       this.field,
       h("div", { class: "rolls" }, this.items, this.none, this.more),
-      h("button", { type: "button", class: "plain bring", title: say("Exports of Atelier, ChatGPT, Claude, Open WebUI, SillyTavern and ShareGPT, or OpenAI messages: JSON, JSON lines or a zip"), onclick: () => file.click() }, say("Import conversations")),
+      h("button", { type: "button", class: "plain bring", title: say("Exports of Atelier, ChatGPT, Claude, Open WebUI, LibreChat, LM Studio, SillyTavern and others, or OpenAI messages: JSON, JSON lines or a zip"), onclick: () => file.click() }, say("Import conversations")),
       file,
     );
   }

@@ -162,7 +162,16 @@ class Exchange:
         ids: list[str] = []
         left_out: Counter[str] = Counter()
         refused: Busy | None = None
-        for entry in read_file(file, size):
+        broken: BadRequest | None = None
+        entries = read_file(file, size)
+        while True:
+            try:
+                entry = next(entries)
+            except StopIteration:
+                break
+            except BadRequest as error:  # what came before it is here already
+                broken = error
+                break
             if isinstance(entry, int):
                 left_out["unreadable"] += entry
                 continue
@@ -179,11 +188,12 @@ class Exchange:
                 refused = error
                 left_out["room"] += 1
         if not ids:
-            raise refused or _nothing(left_out)
+            raise broken or refused or _nothing(left_out)
         with self._store.reading() as connection:
             found = [rows.one(connection, owner, each) for each in ids]
         first = max(found, key=lambda each: (each.updated, -each.number))
-        return Brought(first, len(ids), _remarks(left_out))
+        remarks = _remarks(left_out)
+        return Brought(first, len(ids), (*remarks, broken.message) if broken else remarks)
 
     def _bring_one(self, owner: str, entry: Found | ConversationFile, model: str) -> str:
         """Adds one conversation and returns its id."""

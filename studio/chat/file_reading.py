@@ -39,7 +39,8 @@ _CHUNK = 2**20
 _LISTS = ("conversations", "chats")
 _SPACE = re.compile(r"[ \t\r\n]*")
 _TURN = threading.Semaphore()
-_ZIP = b"PK\x03\x04"
+_ZIP, _GZIP = b"PK\x03\x04", b"\x1f\x8b"
+_BEGINS = '[{"-0123456789tfn'  # what JSON begins with
 
 Entry = Found | ConversationFile | int
 """A conversation of another program's, one of Atelier's own, whose values are checked, or how many
@@ -123,7 +124,8 @@ def _no_form() -> BadRequest:
     return BadRequest(
         "There is no conversation in this file that can be read. Taken are the exports of Atelier, "
         "ChatGPT (conversations.json, or the zip with it), DeepSeek, Claude, Open WebUI, "
-        "SillyTavern and ShareGPT, and messages as OpenAI's API has them, as JSON or JSON lines."
+        "LibreChat, LM Studio, llama.cpp, Google AI Studio, text-generation-webui, SillyTavern and "
+        "ShareGPT, and messages as OpenAI's API has them, as JSON or JSON lines."
     )
 
 
@@ -156,7 +158,10 @@ def _of_zip(file: IO[bytes]) -> Iterator[Any]:
             names = [
                 info
                 for info in packed.infolist()
-                if info.filename.lower().endswith((".json", ".jsonl")) and not info.is_dir()
+                if info.filename.lower().endswith((".json", ".jsonl"))
+                and not info.is_dir()
+                # What macOS adds to each file: its attributes.
+                and not PurePosixPath(info.filename).name.startswith("._")
             ]
             # ChatGPT and Claude pack other JSON beside the conversations.
             told = [
@@ -172,9 +177,15 @@ def _of_zip(file: IO[bytes]) -> Iterator[Any]:
                     size=round(size / 10**6, 1),
                     limit=MAX_UNPACKED // 10**6,
                 )
+            broken: BadRequest | None = None
             for info in told or names:
                 with packed.open(info) as member:
-                    yield from _of_json(member)
+                    try:
+                        yield from _of_json(member)
+                    except BadRequest as error:  # the others may be whole
+                        broken = broken or error
+            if broken is not None:
+                raise broken
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError,
             OSError) as error:  # fmt: skip
         # Damaged, packed in an unknown way, or behind a password.
@@ -183,7 +194,9 @@ def _of_zip(file: IO[bytes]) -> Iterator[Any]:
 
 def _of_json(file: IO[bytes]) -> Iterator[Any]:
     """The entries of a list one after the other, without ever holding all of them."""
-    text = _Window(io.TextIOWrapper(file, encoding="utf-8-sig"))
+    text = _Window(io.TextIOWrapper(file, encoding=_encoding(file)))
+    if text.peek() not in ("", *_BEGINS):
+        raise _no_form()
     if text.peek() != "[":
         yield from _of_values(text)
         return
@@ -206,6 +219,19 @@ def _of_json(file: IO[bytes]) -> Iterator[Any]:
     text.check_end()
     if messages:
         yield messages
+
+
+def _encoding(file: IO[bytes]) -> str:
+    """UTF-8, or UTF-16 where the file begins so, as what PowerShell has written does.
+
+    Raises:
+        BadRequest: it is compressed.
+    """
+    start = file.read(2)
+    file.seek(0)
+    if start == _GZIP:
+        raise BadRequest("The file is compressed (gzip). Unpack it, or pack it into a zip.")
+    return "utf-16" if start in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
 
 
 def _of_values(text: _Window) -> Iterator[Any]:
@@ -264,7 +290,8 @@ class _Window:
                 value, end = self._decode(self._text, self._at)
             except json.JSONDecodeError as error:
                 if not self._more(wanted):
-                    raise self._broken(error.pos) from None
+                    is_cut = error.msg.startswith("Unterminated string")  # from its beginning on
+                    raise self._broken(len(self._text) if is_cut else error.pos) from None
                 wanted *= 2  # so that a long value is not read again for each piece of it
             except RecursionError:
                 raise BadRequest("The file is nested too deeply.") from None

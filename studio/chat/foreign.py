@@ -68,7 +68,10 @@ def read_conversation(data: Any) -> Found | None:
     """One conversation in any of the known forms; None where it is in none."""
     if not isinstance(data, dict):
         return None
-    for reader in (_chatgpt, _claude, _open_webui, _sharegpt, _openai):
+    if isinstance(data.get("body"), dict):  # a line of a batch for OpenAI's API
+        data = data["body"]
+    for reader in (_chatgpt, _claude, _open_webui, _lm_studio, _ai_studio, _text_generation_webui,
+                   _sharegpt, _messages):  # fmt: skip
         if (found := reader(data)) is not None:
             return found
     return None
@@ -83,7 +86,7 @@ def read_messages(items: list[Any]) -> Found | None:
     if all("from" in each and "value" in each for each in items):
         return _sharegpt({"conversations": items})
     if all("role" in each for each in items):
-        return _openai({"messages": items})
+        return _messages({"messages": items})
     return None
 
 
@@ -105,6 +108,7 @@ def _chatgpt(data: dict[str, Any]) -> Found | None:
         role, words, model = None, "", None
         if isinstance(message, dict):
             role, words, model = _of_chatgpt(message, found)
+            model = model or _text(data.get("default_model_slug")) or None
         tree.add(name, parents[name], role, words, model, _dict(message).get("create_time"))
     return tree.finish(data.get("current_node"))
 
@@ -234,27 +238,149 @@ def _sharegpt(data: dict[str, Any]) -> Found | None:
     return tree.finish(None)
 
 
-def _openai(data: dict[str, Any]) -> Found | None:
-    """Messages as OpenAI's API has them: a request's body, a line of a file for fine-tuning."""
-    messages = data.get("messages")
-    if not isinstance(messages, list) or not all(
-        isinstance(each, dict) and isinstance(each.get("role"), str) for each in messages
+def _lm_studio(data: dict[str, Any]) -> Found | None:
+    """LM Studio: of each message several versions, of which one is chosen."""
+    items = data.get("messages")
+    if not isinstance(items, list) or not items or not all("versions" in _dict(e) for e in items):
+        return None
+    found = _begun(data.get("name"), data.get("createdAt"), None)
+    found.system_prompt = _whole_characters(_text(data.get("systemPrompt")))[:MAX_TEXT]
+    tree, before = _Tree(found), None
+    for number, each in enumerate(items):
+        versions = [*map(_dict, _list(each["versions"]))]
+        for at, version in enumerate(versions):
+            role, parts = _role(version.get("role")), [*_list(version.get("content"))]
+            for step in map(_dict, _list(version.get("steps"))):
+                kind = _text(_dict(step.get("style")).get("type"))
+                if "think" in kind:
+                    found.left_out[THOUGHTS] += 1
+                elif step.get("type") == "contentBlock":
+                    parts += _list(step.get("content"))
+            words, files = _joined(parts, found.left_out)
+            found.left_out[FILES] += files
+            sender = _text(_dict(version.get("senderInfo")).get("senderName")) or None
+            tree.add(f"{number}.{at}", before, role, words, sender, None)
+        chosen = each.get("currentlySelected")
+        chosen = chosen if isinstance(chosen, int) and 0 <= chosen < len(versions) else 0
+        before = f"{number}.{chosen}"
+    return tree.finish(before)
+
+
+def _ai_studio(data: dict[str, Any]) -> Found | None:
+    """Google AI Studio: chunks of a prompt, some of them thoughts or files."""
+    chunks = _dict(data.get("chunkedPrompt")).get("chunks")
+    if not isinstance(chunks, list):
+        return None
+    found = _begun(data.get("title"), None, None)
+    parts = _dict(data.get("systemInstruction"))
+    found.system_prompt = _content(parts.get("parts", parts), found.left_out)[0][:MAX_TEXT]
+    tree = _Tree(found)
+    for number, each in enumerate(map(_dict, chunks)):
+        words = _text(each.get("text"))
+        if each.get("isThought"):
+            found.left_out[THOUGHTS] += 1
+            continue
+        if not words.strip() and len(each) > 2:  # a picture, a document, a film
+            found.left_out[FILES] += 1
+            continue
+        model = _text(_dict(data.get("runSettings")).get("model")) or None
+        tree.follow(str(number), _role(each.get("role")), words, model)
+    return tree.finish(None)
+
+
+def _text_generation_webui(data: dict[str, Any]) -> Found | None:
+    """text-generation-webui: pairs of what was asked and answered."""
+    pairs = data.get("internal")
+    if not isinstance(pairs, list) or not all(
+        isinstance(pair, list) and len(pair) == 2 for pair in pairs
     ):
         return None
-    found = _begun(data.get("title"), data.get("created"), None)
+    found = _begun(None, None, None)
+    tree = _Tree(found)
+    for number, (asked, answered) in enumerate(pairs):
+        if asked != "<|BEGIN-VISIBLE-CHAT|>":  # before a greeting, which nobody asked for
+            tree.follow(f"{number}.0", "user", _text(asked), None)
+        tree.follow(f"{number}.1", "assistant", _text(answered), None)
+    return tree.finish(None)
+
+
+def _messages(data: dict[str, Any]) -> Found | None:
+    """Messages as OpenAI's API has them: a request's body, a line of a file for fine-tuning.
+
+    Many programs list them so and say which one each follows: LibreChat, the page of llama.cpp.
+    """
+    messages = _unfolded(data.get("messages"))
+    if messages is None or not all(_names_a_role(each) for each in messages):
+        return None
+    about = _dict(data.get("conv"))  # llama.cpp
+    found = _begun(
+        data.get("title") or about.get("name"),
+        data.get("created"),
+        about.get("lastModified"),
+    )
     # Anthropic's bodies have the system prompt beside the messages.
     found.system_prompt = _content(data.get("system"), found.left_out)[0][:MAX_TEXT]
     tree = _Tree(found)
-    for number, each in enumerate(messages):
-        role = _role(each["role"])
-        words, files = _content(each.get("content"), found.left_out)
+    parents, names = _parents(messages)
+    children = {name: _texts(names[name].get("children")) for name in names}
+    for name in _in_order(names, children, parents):
+        each = names[name]
+        role = "user" if each.get("isCreatedByUser") is True else _role(_names_a_role(each))
+        content = each.get("content") or each.get("parts") or each.get("contentParts")
+        words, files = _content(content or each.get("text"), found.left_out)
         found.left_out[FILES] += files
         found.left_out[TOOLS] += len(_list(each.get("tool_calls")))
         if role == "user" and not words.strip() and files and len(messages) > 1:
             words = "[file]"
-        tree.follow(str(number), role, words, _text(each.get("model")) or None,
-                    each.get("created_at") or each.get("timestamp"))  # fmt: skip
-    return tree.finish(None)
+        created = each.get("created_at") or each.get("createdAt") or each.get("timestamp")
+        tree.add(name, parents[name], role, words, _text(each.get("model")) or None, created)
+    return tree.finish(about.get("currNode"))
+
+
+def _names_a_role(message: dict[str, Any]) -> str | None:
+    """What a message says of who says it; of LibreChat's answers by their mark."""
+    if isinstance(message.get("isCreatedByUser"), bool):
+        return "user" if message["isCreatedByUser"] else "assistant"
+    role = message.get("role", message.get("from"))
+    return role if isinstance(role, str) else None
+
+
+def _unfolded(messages: Any) -> list[dict[str, Any]] | None:
+    """Messages in a row, with those that stand as children of others; None where they are none."""
+    if not isinstance(messages, list):
+        return None
+    found, waiting = [], [*reversed(messages)]
+    while waiting:
+        if not isinstance(each := waiting.pop(), dict):
+            return None
+        found.append(each)
+        below = [child for child in _list(each.get("children")) if isinstance(child, dict)]
+        waiting += reversed(below)
+    return found
+
+
+def _parents(
+    messages: list[dict[str, Any]],
+) -> tuple[dict[str, str | None], dict[str, dict[str, Any]]]:
+    """Which message each follows, and the messages, by their ids; where they do not say so, in a
+    row."""
+    ids = [_first(each, "id", "messageId", "uuid") for each in messages]
+    above = [
+        _first(each, "parent", "parentId", "parentMessageId", "parent_id") for each in messages
+    ]
+    if len({*ids} - {None}) == len(messages) and any(each in ids for each in above if each):
+        return dict(zip(ids, above, strict=True)), dict(zip(ids, messages, strict=True))
+    row = [str(number) for number in range(len(messages))]
+    return dict(zip(row, [None, *row], strict=False)), dict(zip(row, messages, strict=True))
+
+
+def _first(message: dict[str, Any], *names: str) -> str | None:
+    """The first of some fields that holds an id."""
+    for name in names:
+        value = message.get(name)
+        if isinstance(value, str | int) and value != "":
+            return str(value)
+    return None
 
 
 def _sillytavern(items: list[dict[str, Any]]) -> Found:
@@ -410,6 +536,8 @@ def _role(name: Any) -> str | None:
 
 def _content(content: Any, left_out: Counter[str]) -> tuple[str, int]:
     """The words of a content, and how many files were in it."""
+    if isinstance(content, dict):
+        content = [content]
     return _joined(content, left_out) if isinstance(content, list) else (_text(content), 0)
 
 
@@ -419,6 +547,8 @@ def _joined(parts: Iterable[Any], left_out: Counter[str] | None = None) -> tuple
     for part in parts:
         kind = _text(part.get("type")) if isinstance(part, dict) else ""
         text = part if isinstance(part, str) else _dict(part).get("text")
+        if kind == "step-start":  # of the AI SDK: where a model's turn begins
+            continue
         if isinstance(text, dict):  # as OpenAI's Assistants and Jan have it
             text = text.get("value")
         if "think" in kind or "reason" in kind:

@@ -131,7 +131,7 @@ TWICE = [{"id": "a", "twin": "a", "parent": None, "role": "user", "content": "x"
     [
         (b"", "not JSON"),
         (b'{"format": "atelier-conv', "not JSON"),
-        (b"\xff\xfe", "no text in UTF-8"),
+        (b"\xff\xff", "no text in UTF-8"),
         (b"[" * 200_000, "nested too deeply"),
         (b"1" * 5000, "not JSON"),
         (b"null", "messages"),

@@ -151,7 +151,7 @@ def test_the_zip_that_chatgpt_sends_comes_in(bring):
         (packed(chat_html="<p>"), "Taken are the exports"),
         (packed(a_json="[1, 2"), "not JSON"),
         (packed(a_json="[{}]")[:-40], "zip cannot be unpacked"),
-        (packed(a_json=b"\xff\xfe"), "no text in UTF-8"),
+        (packed(a_json=b"\xff\xff"), "no text in UTF-8"),
         (packed(a_json="[" + "{}," * 400_000 + "{}]"), "Taken are the exports"),
     ],
 )
@@ -378,3 +378,115 @@ def test_nothing_of_a_list_of_messages_is_lost_unsaid():
     assert found.system_prompt == "Be brief."
     assert [each.content for each in found.said] == ["hi"]
     assert found.left_out == {"others": 1}
+
+
+def said_in(data) -> list[tuple]:
+    found = read_conversation(data)
+    return [(each.id, each.parent, each.role, each.content) for each in found.said]
+
+
+def test_messages_that_say_what_they_follow_keep_their_branches():
+    # As the page of llama.cpp exports them: two answers to one question are no one answer.
+    root = {"id": "0", "type": "root", "role": "system", "content": "", "parent": None,
+            "children": ["1"]}  # fmt: skip
+    llama = {
+        "conv": {"id": "c", "name": "Ducks", "currNode": "2"},
+        "messages": [
+            root,
+            {"id": "1", "role": "user", "content": "How big?", "parent": "0"},
+            {"id": "2", "role": "assistant", "content": "Small.", "parent": "1"},
+            {"id": "3", "role": "assistant", "content": "Half a metre.", "parent": "1"},
+        ],
+    }
+    answers = [("1", None, "user", "How big?"), ("2", "1", "assistant", "Small."),
+               ("3", "1", "assistant", "Half a metre.")]  # fmt: skip
+    assert said_in(llama) == answers
+    assert (read_conversation(llama).title, read_conversation(llama).leaf) == ("Ducks", "2")
+    # LibreChat's, in a row or each within the one that it follows.
+    librechat = [
+        {"messageId": "1", "parentMessageId": "00000000-0000-0000-0000-000000000000",
+         "sender": "User", "text": "How big?", "isCreatedByUser": True},
+        {"messageId": "2", "parentMessageId": "1", "sender": "GPT-4", "text": "Small.",
+         "isCreatedByUser": False, "model": "gpt-4"},
+        {"messageId": "3", "parentMessageId": "1", "sender": "GPT-4", "text": "",
+         "content": [{"type": "think", "think": "Hm."}, {"type": "text", "text": "Half a metre."}],
+         "isCreatedByUser": False},
+    ]  # fmt: skip
+    assert said_in({"title": "T", "messages": librechat}) == answers
+    folded = [{**librechat[0], "children": [{**each, "children": []} for each in librechat[1:]]}]
+    assert said_in({"title": "T", "recursive": True, "messages": folded}) == answers
+
+
+def test_conversations_of_local_programs_come_in():
+    def block(words: str, **style) -> dict:
+        return {"type": "contentBlock", "content": [{"type": "text", "text": words}], **style}
+
+    answer = {"type": "multiStep", "role": "assistant", "senderInfo": {"senderName": "qwen3"},
+              "steps": [block("Hm.", style={"type": "thinking"}), block("Small.")]}  # fmt: skip
+    lm_studio = {
+        "name": "Ducks",
+        "systemPrompt": "Be brief.",
+        "messages": [
+            {"versions": [{"type": "singleStep", "role": "user",
+                           "content": [{"type": "text", "text": "How big?"}]}]},
+            {"versions": [{**answer, "steps": [block("Big.")]}, answer], "currentlySelected": 1},
+        ],
+    }  # fmt: skip
+    found = read_conversation(lm_studio)
+    assert [(each.content, each.model) for each in found.said] == [
+        ("How big?", None), ("Big.", "qwen3"), ("Small.", "qwen3")]  # fmt: skip
+    assert (found.leaf, found.system_prompt) == ("1.1", "Be brief.")
+    assert found.left_out == {"thoughts": 1}
+
+    webui = {"internal": [["<|BEGIN-VISIBLE-CHAT|>", "Hello!"], ["How big?", "Small."]]}
+    assert [each.content for each in read_conversation(webui).said] == [
+        "Hello!", "How big?", "Small."]  # fmt: skip
+
+    chunks = [{"text": "How big?", "role": "user"}, {"driveImage": {"id": "x"}, "role": "user",
+              "tokenCount": 3}, {"text": "Hm.", "role": "model", "isThought": True},
+              {"text": "Small.", "role": "model"}]  # fmt: skip
+    found = read_conversation(
+        {"systemInstruction": {"text": "Be brief."}, "chunkedPrompt": {"chunks": chunks}}
+    )
+    assert [each.content for each in found.said] == ["How big?", "Small."]
+    assert (found.system_prompt, found.left_out) == ("Be brief.", {"thoughts": 1, "files": 1})
+
+
+def test_words_are_found_in_parts_bodies_and_other_fields():
+    parts = [{"type": "step-start"}, {"type": "text", "text": "hi"}]
+    for data in (
+        {"messages": [{"role": "user", "parts": parts}]},  # the AI SDK's
+        {"messages": [{"from": "user", "content": "hi"}]},  # HuggingChat's
+        {"messages": [{"role": "user", "content": {"text": "hi"}}]},
+        {"custom_id": "1", "body": {"messages": [{"role": "user", "content": "hi"}]}},
+    ):
+        assert [each.content for each in read_conversation(data).said] == ["hi"]
+        assert not read_conversation(data).left_out
+
+
+def test_what_a_zip_holds_besides_keeps_no_conversation_out(bring):
+    files = {"__MACOSX/._conversations-0.json": b"\0\5\x16\7", "conversations-1.json": b"[1, 2",
+             "conversations-0.json": json.dumps([chatgpt()]).encode()}  # fmt: skip
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        for name, data in files.items():
+            file.writestr(name, data)
+    brought, talk = bring(buffer.getvalue())
+    assert talk.said[-1] == "A swan."
+    assert remarks(brought)[-1] == "The file is not JSON: it ends too early, in line 1."
+
+
+def test_a_file_that_breaks_off_brings_what_came_before_and_says_where(bring):
+    data = json.dumps([chatgpt(), chatgpt()]).encode()[:-9]
+    brought, _ = bring(data)
+    assert brought.count == 1
+    assert "ends too early" in remarks(brought)[-1]
+
+
+def test_texts_of_powershell_are_read_and_other_files_are_told_what_is_taken(bring):
+    assert bring(json.dumps([chatgpt()]).encode("utf-16"))[1].said[-1] == "A swan."
+    for data in (b"<!DOCTYPE html><p>", b"# Chat", b"role,content\nuser,hi"):
+        with pytest.raises(BadRequest, match="Taken are the exports"):
+            bring(data)
+    with pytest.raises(BadRequest, match="compressed"):
+        bring(b"\x1f\x8b\x08\0")
