@@ -309,6 +309,7 @@ def test_arabic_runs_from_right_to_left_and_code_and_english_do_not(chat):
     page = chat()
     bring(page, [{"role": "user", "content": "שלום."}, {"role": "assistant", "content": ARABIC}])
     page.fill("#chat-text", "سلام، خوبی؟")
+    expect(page.locator(".chats li button")).to_be_visible()
     sides = """elements => elements.map((element) => {
       const text = document.createRange();
       text.selectNodeContents(element);
@@ -392,6 +393,7 @@ def test_a_conversation_is_renamed_found_exported_and_deleted(chat):
     page.click(".chat-head .remove")
     expect(page.locator(".confirm")).to_contain_text("Delete “All about fruit” for good?")
     page.click(".confirm .danger")
+    expect(page.locator(".rolls .none")).to_be_visible()  # the conversation has gone
     expect(page.locator(".rolls .none")).to_have_text("Nothing found.")
     page.fill(".search", "")
     expect(page.locator(".rolls li button")).to_have_text(["about apples"])

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from playwright.sync_api import Page, expect
 
 from studio.metadata import read_settings
-from tests.browser.test_painting import choose
+from tests.browser.test_painting import choose, put_number
 from tests.patience import PATIENCE
 from tests.studio.live import TINY, settings, wait_for
 
@@ -269,7 +269,7 @@ def test_cancel_stops_and_leaves_the_drawing(sketching):
     map_of(page)
     page.fill("#steer-steps input[type=number]", str(STEPS))
     page.click("#steer-advanced > button")
-    page.fill("#steer-batch-count input[type=number]", str(BATCHES))
+    put_number(page, "#steer-batch-count", BATCHES)
     page.click("#steer")
     expect(page.locator("#steer-board .progress")).to_contain_text("Step")
     page.click("#steer-cancel")

@@ -20,15 +20,29 @@ def fill_in(page: Page, prompt: str, steps: int = 2, batches: int = 1) -> None:
     page.fill("#prompt textarea", prompt)
     page.fill("#steps input[type=number]", str(steps))
     open_advanced(page)
-    numbers = {"steps": steps, "batch-count": batches, "width": 64, "height": 64}
-    fields = {page.locator(f"#{name} input[type=number]"): str(n) for name, n in numbers.items()}
-    for _ in range(3):  # what the page fills in as it opens may still be on its way to the controls
-        page.fill("#prompt textarea", prompt)
-        for field, value in fields.items():
-            field.fill(value)
+    for name, number in {
+        "steps": steps,
+        "batch-count": batches,
+        "width": 64,
+        "height": 64,
+    }.items():
+        put_number(page, f"#{name}", number)
+    page.fill("#prompt textarea", prompt)
+
+
+def put_number(page: Page, control: str, number: int) -> None:
+    """Types a number until it stays.
+
+    What the page fills in as it opens may still be on its way to the controls.
+    """
+    field = page.locator(f"{control} input[type=number]")
+
+    def stays() -> bool:
+        field.fill(str(number))
         page.wait_for_timeout(200)
-        if all(field.input_value() == value for field, value in fields.items()):
-            break
+        return field.input_value() == str(number)
+
+    wait_until(stays)
 
 
 def open_advanced(page: Page) -> None:

@@ -169,7 +169,7 @@ def test_what_is_everybody_s_is_not_changed_here(visit, studio, data):
     folder = studio[0].home / "loras"
     folder.mkdir(exist_ok=True)
     (folder / f"{SHARED}.safetensors").write_bytes(data)
-    (folder / "broken.safetensors").write_bytes(b"PK\x03\x04")
+    (folder / "broken.safetensors").write_bytes(b"\x80\x02}q\x00.")  # a pickle
     page = opened(visit())
     expect(page.locator(".shelf-title")).to_have_text("Everybody's")
     ink = card(page, SHARED)
