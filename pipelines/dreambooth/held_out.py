@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
-from pipelines.dreambooth.dataset import Batch, generator_for
+from pipelines.dreambooth.dataset import Batch, Example, generator_for
+from pipelines.dreambooth.loss import Noising
 from pipelines.messages import Message
-
-if TYPE_CHECKING:
-    from pipelines.dreambooth.trainer import Trainer
 
 DRAWS = 8  # photos, each with one timestep, spread evenly over all of them
 # Times the loss before. Seen on the starter: 0.8 to 1.02 of what paints its subject, 1.6 and more
@@ -29,20 +27,29 @@ _STREAM = 5  # of the random numbers; the steps have others
 
 
 @torch.no_grad()
-def held_out_loss(trainer: Trainer) -> float:
-    """The mean squared error on the first photos; draws nothing from the global generators."""
-    photos, noising = trainer.dataset.photos, trainer.base.noising
-    network = trainer.accelerator.unwrap_model(trainer.trained)
+def held_out_loss(
+    network: nn.Module,
+    photos: Sequence[Sequence[Example]],
+    noising: Noising,
+    conditions: Callable[[Batch], dict[str, Any]],
+    seed: int,
+    device: str,
+) -> float:
+    """The mean squared error on the first photos; draws nothing from the global generators.
+
+    Args:
+        conditions: what the network is given of a batch besides latents and timesteps.
+    """
     losses = []
     with _evaluating(network):
         for draw in range(DRAWS):
             example = photos[draw % len(photos)][0]
             batch = Batch(example.mean[None], [example.caption], 1, example.size)
-            generator = generator_for(trainer.request.seed, _STREAM, draw)
+            generator = generator_for(seed, _STREAM, draw)
             noise = torch.randn(batch.latents.shape, generator=generator)
             t = torch.tensor([int((draw + 0.5) / DRAWS * noising.steps)])
-            x0, noise, t = (each.to(trainer.device) for each in (batch.latents, noise, t))
-            prediction = network(noising.noised(x0, noise, t), t, **trainer.conditions(batch))
+            x0, noise, t = (each.to(device) for each in (batch.latents, noise, t))
+            prediction = network(noising.noised(x0, noise, t), t, **conditions(batch))
             target = noising.target(x0, noise, t)
             losses.append(float((prediction.float() - target).square().mean()))
     return sum(losses) / len(losses)

@@ -9,29 +9,46 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from pipelines.devices import peak_memory
 from pipelines.dreambooth.loss import Loss
 from pipelines.errors import UserError
 
 if TYPE_CHECKING:
-    from pipelines.dreambooth.trainer import Trainer
+    from pipelines.dreambooth.folder import TrainingFolder
 
 _SECONDS = 0.25  # steps are written together: asking a GPU for a number makes it wait
 
 
 class Reports:
-    """Writes finished steps to the progress and to TensorBoard, several at a time."""
+    """Writes finished steps to the progress and to TensorBoard, several at a time.
 
-    def __init__(self, trainer: Trainer) -> None:
-        self.trainer = trainer
+    Args:
+        folder: of the training.
+        optimizer: whose own step size is told.
+        rate: the learning rate that the factors of :meth:`add` are of.
+        asked_rate: the learning rate that was asked for.
+        step: how many steps are done already.
+        device: whose memory is told.
+        is_main: whether this is the process that writes.
+    """
+
+    def __init__(
+        self,
+        folder: TrainingFolder,
+        optimizer: Optimizer,
+        rate: float,
+        asked_rate: float,
+        step: int,
+        device: str,
+        is_main: bool,
+    ) -> None:
+        self.folder, self.optimizer, self.device = folder, optimizer, device
+        self.rate, self.asked_rate, self.is_main = rate, asked_rate, is_main
         self.waiting: list[tuple[int, list[Loss], Tensor | None, float, float]] = []
         self.last = time.monotonic()
-        self.board = _board(trainer.folder.tensorboard, trainer.step) if self._main else None
-
-    @property
-    def _main(self) -> bool:
-        return self.trainer.accelerator.is_main_process
+        self.board = _board(folder.tensorboard, step) if is_main else None
 
     def add(self, step: int, losses: list[Loss], norm: Tensor | None, factor: float) -> None:
         self.waiting.append((step, losses, norm, factor, time.time()))
@@ -48,20 +65,20 @@ class Reports:
                 "instance_loss": _mean([loss.instance for loss in losses]),
                 "prior_loss": _mean([loss.prior for loss in losses if loss.prior is not None]),
                 "norm": None if norm is None else float(norm),
-                "rate": self.trainer.rates[0] * factor * self._found_rate(),
+                "rate": self.rate * factor * self._found_rate(),
             }
             if not math.isfinite(values["loss"]):
                 raise UserError(
                     "The loss is no number any more at step {step}: the learning rate {rate} is "
                     "too high for these settings. Lower it and duplicate the training.",
                     step=step,
-                    rate=self.trainer.request.learning_rate,
+                    rate=self.asked_rate,
                 )
-            if not self._main:
+            if not self.is_main:
                 continue
             shown = {k: round(v, 8) for k, v in values.items() if v is not None and _finite(v)}
-            memory = peak_memory(self.trainer.device)
-            self.trainer.folder.report("step", step=step, at=round(when, 3), memory=memory, **shown)
+            memory = peak_memory(self.device)
+            self.folder.report("step", step=step, at=round(when, 3), memory=memory, **shown)
             for name, value in shown.items():
                 self.board.add_scalar(name, value, step)
         if self.board is not None:
@@ -77,7 +94,7 @@ class Reports:
 
     def _found_rate(self) -> float:
         """Prodigy's own step size; 1 for others."""
-        return float(self.trainer.optimizer.param_groups[0].get("d", 1.0))
+        return float(self.optimizer.param_groups[0].get("d", 1.0))
 
 
 def _board(folder: Path, step: int) -> Any:

@@ -120,7 +120,7 @@ class Trainer:
         self.trained, self.optimizer = self.accelerator.prepare(trained, self.optimizer)
         self._restore_scaler()
         if self.step == 0 and self.accelerator.is_main_process:
-            self.loss_before = held_out_loss(self)
+            self.loss_before = self._held_out_loss()
 
     def _class_pictures(self) -> list[Any]:
         request, accelerator = self.request, self.accelerator
@@ -193,7 +193,15 @@ class Trainer:
             UserError: the loss is no longer a number, or a checkpoint cannot be written.
         """
         request = self.request
-        reports = Reports(self)
+        reports = Reports(
+            self.folder,
+            self.optimizer,
+            self.rates[0],
+            request.learning_rate,
+            self.step,
+            self.device,
+            self.accelerator.is_main_process,
+        )
         try:
             while self.step < request.steps:
                 if self._asked_to_stop():
@@ -235,6 +243,16 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return losses, norm
+
+    def _held_out_loss(self) -> float:
+        return held_out_loss(
+            self.accelerator.unwrap_model(self.trained),
+            self.dataset.photos,
+            self.base.noising,
+            self.conditions,
+            self.request.seed,
+            self.device,
+        )
 
     def loss_of(self, number: int) -> Loss:
         """The loss of the batch of this number. All that is random in it follows from the number.
@@ -351,7 +369,7 @@ class Trainer:
         }
         with self._averaged():
             rate = request.learning_rate
-            if remark := remark_on(self.loss_before, held_out_loss(self), rate):
+            if remark := remark_on(self.loss_before, self._held_out_loss(), rate):
                 self._note(remark)
                 facts["remark"] = remark.to_json()
             try:
