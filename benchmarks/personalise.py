@@ -28,7 +28,7 @@ from PIL import Image
 from pipelines.cache import ModelCache
 from pipelines.catalog import ASSETS, Catalog
 from pipelines.devices import pick_device, total_memory
-from pipelines.diffusion.lora.requests import LoraUse
+from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.text_to_image import run as paint
 from pipelines.dreambooth.presets import settings_for

@@ -14,8 +14,10 @@ from pydantic import BaseModel
 
 from pipelines.catalog import OWN, ModelEntry
 from pipelines.diffusion.lora.about import SHARED, About
-from pipelines.diffusion.lora.requests import LoraUse, MergeRequest, uses_of
+from pipelines.diffusion.lora.requests import MergeRequest
 from pipelines.diffusion.lora.shelf import LoraShelf, Style
+from pipelines.diffusion.lora.tags import uses_of
+from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.requests import CompareSamplersRequest, TextToImageRequest
 from pipelines.diffusion.styles import get_style
 from pipelines.dreambooth.before_after_requests import BeforeAfterRequest

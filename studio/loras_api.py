@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.diffusion.lora.about import SHARED, About
 from pipelines.diffusion.lora.families import title_of
-from pipelines.diffusion.lora.requests import MAX_NAME
 from pipelines.diffusion.lora.shelf import Style
+from pipelines.diffusion.lora.use import MAX_NAME
 from pipelines.errors import validated
 from studio.access import API, BELOW_ROOT
 from studio.accounts import owner_of

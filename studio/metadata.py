@@ -21,7 +21,7 @@ from PIL import Image
 from PIL.ExifTags import IFD, Base
 from PIL.PngImagePlugin import PngInfo
 
-from pipelines.diffusion.lora.requests import with_tags
+from pipelines.diffusion.lora.tags import with_tags
 from pipelines.errors import BadRequest
 from pipelines.picture_files import XMP_TEXT
 from pipelines.uploads import exif_value, open_upload, parts_of

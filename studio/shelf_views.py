@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pipelines.catalog import OWN
 from pipelines.diffusion.lora.about import SHARED
 from pipelines.diffusion.lora.families import title_of
-from pipelines.diffusion.lora.requests import MAX_NAME
+from pipelines.diffusion.lora.use import MAX_NAME
 from pipelines.messages import Message
 from pipelines.sizes import in_words
 from studio import views

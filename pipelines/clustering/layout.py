@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pipelines.clustering.delimited import not_of, read_rows, too_many_fields
+from pipelines.clustering.csv_rows import not_of, read_rows, too_many_fields
 from pipelines.clustering.encodings import SAMPLE_BYTES, Encoding, FoundEncoding, find_encoding
 from pipelines.clustering.numerals import Evidence, Marks, find_marks, form_of
 from pipelines.errors import BadRequest

@@ -10,7 +10,7 @@ from pipelines.cache import ModelCache
 from pipelines.catalog import ModelEntry
 from pipelines.diffusion.grid import labelled_grid
 from pipelines.diffusion.lora.apply import applied
-from pipelines.diffusion.lora.requests import uses_of
+from pipelines.diffusion.lora.tags import uses_of
 from pipelines.diffusion.requests import CompareSamplersRequest, TextToImageRequest
 from pipelines.diffusion.resolving import resolve
 from pipelines.diffusion.samplers import Samplers, samplers_in

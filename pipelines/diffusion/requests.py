@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipelines.diffusion.lora.requests import MAX_LORAS, LoraUse
+from pipelines.diffusion.lora.use import MAX_LORAS, LoraUse
 
 MAX_SEED = 2**32 - 1
 MAX_PROMPT = 10_000

@@ -16,7 +16,7 @@ from pipelines.diffusion import whole_pipeline
 from pipelines.diffusion.denoise import GuidedUNet, Steer, denoise, noise_for, takes_guidance
 from pipelines.diffusion.loading import DiffusionModel, decode
 from pipelines.diffusion.lora.apply import applied
-from pipelines.diffusion.lora.requests import left_out_of, uses_of, without_tags, worded
+from pipelines.diffusion.lora.tags import left_out_of, uses_of, without_tags, worded
 from pipelines.diffusion.preview import preview_for
 from pipelines.diffusion.prompts import encode, is_weighted
 from pipelines.diffusion.requests import TextToImageRequest

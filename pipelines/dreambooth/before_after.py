@@ -10,7 +10,7 @@ from pipelines.cache import ModelCache
 from pipelines.catalog import Catalog
 from pipelines.diffusion.grid import labelled_grid
 from pipelines.diffusion.lora.apply import applied
-from pipelines.diffusion.lora.requests import tags_of
+from pipelines.diffusion.lora.tags import tags_of
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.resolving import resolve, with_seed
 from pipelines.diffusion.samplers import samplers_in

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from pipelines.diffusion.lora.requests import MAX_WEIGHT, LoraUse
+from pipelines.diffusion.lora.use import MAX_WEIGHT, LoraUse
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.errors import BadRequest
 

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pipelines.catalog import ASSETS, ModelEntry
-from pipelines.diffusion.lora.requests import tags_of
+from pipelines.diffusion.lora.tags import tags_of
 from pipelines.dreambooth import class_pictures, identifiers
 from pipelines.dreambooth.requests import TrainingRequest, is_used
 from pipelines.dreambooth.subjects import Subject, meaning_in_prompts

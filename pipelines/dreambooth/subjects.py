@@ -23,7 +23,7 @@ from typing import Annotated, Any
 from PIL import Image
 from pydantic import StringConstraints
 
-from pipelines.diffusion.lora.requests import without_tags
+from pipelines.diffusion.lora.tags import without_tags
 from pipelines.diffusion.prompts import Fragment, parse
 from pipelines.dreambooth.captions import with_trigger
 from pipelines.dreambooth.photos import (

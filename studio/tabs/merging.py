@@ -15,7 +15,8 @@ import gradio as gr
 
 from pipelines.catalog import OWN
 from pipelines.diffusion.lora.families import title_of
-from pipelines.diffusion.lora.requests import LoraUse, MergeRequest
+from pipelines.diffusion.lora.requests import MergeRequest
+from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.samplers import UNET_FAMILIES
 from pipelines.errors import BadRequest, UserError
 from pipelines.messages import Message

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from pipelines.catalog import OWN
-from pipelines.diffusion.lora.requests import with_tags
+from pipelines.diffusion.lora.tags import with_tags
 from pipelines.errors import UserError
 from pipelines.matching import name_key
 from pipelines.messages import Message

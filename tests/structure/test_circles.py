@@ -9,9 +9,6 @@ from tests.structure.sources import import_graph
 KNOWN = {
     "pipelines.catalog": 8,
     "pipelines.chat.catalog": 3,
-    "pipelines.clustering.delimited": 2,
-    "pipelines.diffusion.lora.requests": 2,
-    "pipelines.dreambooth.held_out": 3,
 }
 
 

@@ -45,6 +45,7 @@ FOREIGN = {
 # What looks like a module or a file and is meant to be none.
 INVENTED = {
     "assets/x.js",
+    "pipelines/x.py",
     "studio.lock",
 }
 

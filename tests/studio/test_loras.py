@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load, save
 
-from pipelines.diffusion.lora.requests import LoraUse
+from pipelines.diffusion.lora.use import LoraUse
 from studio.metadata import format_parameters, parameters_of, parse_parameters, read_settings
 from studio.reuse import fields_of
 from studio.services import Studio

@@ -16,7 +16,7 @@ from pipelines.chat.templates import _any_of, written_in
 from pipelines.diffusion.lora.about import clean_name
 from pipelines.diffusion.lora.formats import clean_triggers
 from pipelines.diffusion.lora.names import dotted, in_original, module_of, owner_of
-from pipelines.diffusion.lora.requests import left_out_of, tags_in, with_tags, without_tags, worded
+from pipelines.diffusion.lora.tags import left_out_of, tags_in, with_tags, without_tags, worded
 from pipelines.diffusion.prompts import is_weighted
 from pipelines.dreambooth.captions import _whole_word
 from pipelines.dreambooth.subjects import meaning_in_prompts

@@ -23,8 +23,8 @@ from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.lora.about import About
 from pipelines.diffusion.lora.families import family_of_unet, title_of
 from pipelines.diffusion.lora.names import PARTS
-from pipelines.diffusion.lora.requests import LoraUse
 from pipelines.diffusion.lora.shelf import LoraShelf
+from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.lora.weights import Factors
 from pipelines.diffusion.prompts import learned_tokens
 from pipelines.diffusion.samplers import UNET_FAMILIES

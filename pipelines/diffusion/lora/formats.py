@@ -19,7 +19,7 @@ from typing import Any
 from pipelines.diffusion.lora.families import family_of_name, family_of_width
 from pipelines.diffusion.lora.header import Header, TensorInfo, read_header, scalar
 from pipelines.diffusion.lora.names import PARTS, module_of, owner_of
-from pipelines.diffusion.lora.requests import MAX_NAME
+from pipelines.diffusion.lora.use import MAX_NAME
 from pipelines.errors import BadRequest
 from pipelines.sizes import in_words
 

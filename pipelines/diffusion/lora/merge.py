@@ -19,8 +19,9 @@ from pipelines.catalog import OWN
 from pipelines.diffusion.lora.about import About
 from pipelines.diffusion.lora.apply import applied
 from pipelines.diffusion.lora.families import BASE_VERSIONS, family_of_unet, title_of
-from pipelines.diffusion.lora.requests import LoraUse, MergeRequest
+from pipelines.diffusion.lora.requests import MergeRequest
 from pipelines.diffusion.lora.shelf import LoraShelf
+from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.lora.weights import Factors, as_diffusers
 from pipelines.errors import BadRequest, Stopped
 from pipelines.events import Progress, Result

@@ -29,7 +29,7 @@ from pipelines.diffusion.lora.about import (
 from pipelines.diffusion.lora.adapters import SUFFIX, UNPACKED, adapter_at, is_zip, unpack
 from pipelines.diffusion.lora.entries import BROUGHT_IN, MODEL, WEIGHTS, Entries
 from pipelines.diffusion.lora.formats import EMBEDDING, LoraFile, clean_triggers, open_lora
-from pipelines.diffusion.lora.requests import MAX_NAME, LoraUse
+from pipelines.diffusion.lora.use import MAX_NAME, LoraUse
 from pipelines.errors import BadRequest, NotFound, Refused, UserError
 from pipelines.local_models import inspect_folder
 from pipelines.matching import closest, find_name, name_key

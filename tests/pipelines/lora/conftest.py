@@ -10,8 +10,8 @@ from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 
 from pipelines.cache import ModelCache
 from pipelines.catalog import Catalog
-from pipelines.diffusion.lora.requests import LoraUse
 from pipelines.diffusion.lora.shelf import LoraShelf
+from pipelines.diffusion.lora.use import LoraUse
 from pipelines.loading import Loader
 from tests.pipelines.lora import files
 

@@ -12,7 +12,7 @@ from safetensors.torch import load, save
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.lora.apply import applied
-from pipelines.diffusion.lora.requests import LoraUse
+from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.prompts import encode
 from pipelines.diffusion.resolving import resolve
 from pipelines.diffusion.samplers import samplers_in

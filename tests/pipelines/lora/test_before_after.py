@@ -10,8 +10,8 @@ import pytest
 
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.grid import labelled_grid
-from pipelines.diffusion.lora.requests import LoraUse
 from pipelines.diffusion.lora.shelf import LoraShelf
+from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.dreambooth import before_after
 from pipelines.dreambooth.before_after_requests import WEIGHTS, BeforeAfterRequest

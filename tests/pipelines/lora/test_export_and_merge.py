@@ -24,8 +24,9 @@ from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.lora import merge
 from pipelines.diffusion.lora.formats import open_lora
 from pipelines.diffusion.lora.merge import merge_into_lora, merged, reduced
-from pipelines.diffusion.lora.requests import LoraUse, MergeRequest
+from pipelines.diffusion.lora.requests import MergeRequest
 from pipelines.diffusion.lora.shelf import LoraShelf
+from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.lora.weights import Factors, read
 from pipelines.diffusion.resolving import resolve
 from pipelines.diffusion.samplers import samplers_in

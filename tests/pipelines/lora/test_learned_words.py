@@ -8,7 +8,8 @@ from diffusers import StableDiffusionPipeline
 from safetensors.torch import save
 
 from pipelines.diffusion.lora.apply import applied
-from pipelines.diffusion.lora.requests import LoraUse, left_out_of, worded
+from pipelines.diffusion.lora.tags import left_out_of, worded
+from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.prompts import encode
 from pipelines.errors import BadRequest
 from pipelines.events import Picture

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.diffusion.lora.requests import (
-    LoraUse,
+from pipelines.diffusion.lora.tags import (
     left_out_of,
     tags_in,
     uses_of,
@@ -13,6 +12,7 @@ from pipelines.diffusion.lora.requests import (
     without_tags,
     worded,
 )
+from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.errors import BadRequest, validated
 

@@ -1,0 +1,69 @@
+"""A LoRA as a picture uses it, and the bounds of what can be asked of LoRAs.
+
+No torch here: the page reads this before any weights or heavy libraries are loaded.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+MAX_LORAS = 8
+MAX_NAME = 100
+MAX_WEIGHT = 4.0
+
+LoraId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+
+
+class LoraUse(BaseModel):
+    """One LoRA or learned word of a picture.
+
+    Attributes:
+        text_weight: of the text encoders' modules; None: the same as ``weight``.
+        id: filled in by the studio, for whoever asks; a client's own is never believed.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=MAX_NAME,
+            title="LoRA",
+            description="Its name on the shelf.",
+        ),
+    ]
+    weight: Annotated[
+        float,
+        Field(
+            ge=-MAX_WEIGHT,
+            le=MAX_WEIGHT,
+            allow_inf_nan=False,
+            title="LoRA weight",
+            description="How strongly it works: 1 as it was trained, 0 not at all.",
+        ),
+    ] = 1.0
+    text_weight: Annotated[
+        float | None,
+        Field(
+            ge=-MAX_WEIGHT,
+            le=MAX_WEIGHT,
+            allow_inf_nan=False,
+            title="Text encoder weight",
+            description="How strongly it works in the text encoder, if not as in the rest.",
+        ),
+    ] = None
+    id: LoraId | None = None
+
+    def weight_of(self, part: str) -> float:
+        """How strongly it works in ``part`` of a model."""
+        if part == "unet" or self.text_weight is None:
+            return self.weight
+        return self.text_weight
+
+    @property
+    def works(self) -> bool:
+        """Whether it changes anything."""
+        return bool(self.weight or self.text_weight)
