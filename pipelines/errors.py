@@ -86,6 +86,18 @@ def unforeseen(error: BaseException) -> Message:
     return Message(UNFORESEEN, kind=type(error).__name__, reason=str(error))
 
 
+def reason_of(error: BaseException, limit: int = 500) -> str:
+    """What an error of a library says, to stand as a reason in a sentence.
+
+    Its name is in front where it is called an error, by which :mod:`studio.i18n` knows a mistake
+    in the program; other names, such as BrokenProcessPool, would be taken for words.
+    """
+    name, text = type(error).__name__, str(error).strip()
+    if name.endswith(("Error", "Exception", "Warning")):
+        return f"{name}: {text}"[:limit]
+    return text[:limit] or f"{RuntimeError.__name__}: "
+
+
 def words_of(error: BaseException, limit: int = 200) -> str:
     """What an error of a library says, in one line of at most ``limit`` characters."""
     lines = str(error).strip().splitlines()

@@ -23,7 +23,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from pipelines import errors
 from pipelines.catalog import PRESETS, ROOT
-from pipelines.errors import UserError
+from pipelines.errors import UserError, reason_of
 from pipelines.files import write_whole
 from pipelines.messages import Message
 
@@ -101,10 +101,7 @@ class WorkFolder:
     def report_error(self, error: Exception) -> None:
         """Appends why it failed; a bug's own words are its cause."""
         if not isinstance(error, UserError):
-            error = UserError(
-                self.ended_badly,
-                reason=f"{type(error).__name__}: {error}"[:500],
-            )
+            error = UserError(self.ended_badly, reason=reason_of(error))
         try:
             self.report("error", kind=type(error).__name__, message=error.message.to_json())
         except OSError:  # the disk is full: the log has it, if there is room there

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.clustering.peaks import status_bytes
-from pipelines.errors import UserError
+from pipelines.errors import UserError, reason_of
 from pipelines.files import is_full
 
 try:
@@ -79,7 +79,7 @@ def _do(folder: Path, answers: Any) -> None:
     except OSError as error:  # a full disk, say: whoever asked knows which
         _write_outcome(folder, ("system", (error.errno, str(error)[:500])))
     except Exception as error:
-        _write_outcome(folder, ("error", f"{type(error).__name__}: {error}"[:500]))
+        _write_outcome(folder, ("error", reason_of(error)))
 
 
 def _write_outcome(folder: Path, found: tuple[str, Any]) -> None:

@@ -42,8 +42,10 @@ _FAULTS = {
 }
 # Tried at a name's beginning only, or a long word would be read again from each of its letters.
 _ERROR = re.compile(
-    r"(?<![\w.])(?:\w+\.)*+([A-Z]\w*(?:Error|Exception|Warning|Interrupt|Exit))(?:: |$)"
+    r"(?<![\w.])(?:\w+\.)*+((?:[A-Z]\w*)?(?:Error|Exception|Warning|Interrupt|Exit))(?::(?: |$)|$)"
 )
+# What only the program's inside is called, wherever in a reason it stands.
+_INSIDE = re.compile(r"<(?:class|function|module|bound method) |object at 0x|NoneType|state_dict")
 # A file's place on the host's disk, as an operating system's errors quote it, or bare. What follows
 # a scheme or a word ("https://…", "km/h") is none.
 _QUOTED_PLACE = re.compile(
@@ -96,7 +98,9 @@ def _for_people(message: Message, table: dict[str, str]) -> tuple[str, dict[str,
     if not isinstance(reason, str):
         return message.template, values
     match = _ERROR.match(reason)
-    own = match is not None and (match[1] in _FAULTS or not reason[match.end() :].strip())
+    own = _INSIDE.search(reason[:1000]) is not None or (
+        match is not None and (match[1] in _FAULTS or not reason[match.end() :].strip())
+    )
     if message.template == UNFORESEEN:
         if own or values["kind"] in _FAULTS or not reason.strip():
             return FAULT, {}

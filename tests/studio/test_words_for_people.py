@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 import pipelines
 import studio
-from pipelines.errors import BadRequest, UserError, unforeseen, validated
+from pipelines.errors import BadRequest, UserError, reason_of, unforeseen, validated
 from pipelines.messages import Message
 from studio.home import disk_full
 from studio.i18n import LANGUAGES, translate, without_folders
@@ -114,6 +114,9 @@ def test_a_place_in_the_data_is_told_as_one_would_say_it(data, sentence):
         (RuntimeError("CUDA error: device-side assert\nmore"), "CUDA error: device-side assert."),
         (OSError(5, "Input/output error"), "Input/output error"),
         (ValueError("RuntimeError: too late"), "This has failed: too late."),
+        (Exception("Exception: too late"), "This has failed: too late."),
+        (RuntimeError("Error(s) in loading state_dict for U:\n\tMissing"), "Atelier itself has"),
+        (ValueError("expected one of <class 'int'>"), "Atelier itself has failed here."),
         (RuntimeError("TypeError: 'NoneType' object is not iterable"), "Atelier itself has failed"),
     ],
 )
@@ -124,6 +127,26 @@ def test_what_was_not_foreseen_is_told_without_the_names_of_errors(error, senten
         assert language != "en" or sentence in shown
     wrapped = Message("The training ended with an error: {reason}", reason=f"KeyError: {error}")
     assert not inner_names(translate(wrapped, "en"))
+
+
+class BrokenProcessPool(RuntimeError):  # as libraries call some
+    pass
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        (BrokenProcessPool("a worker has ended"), "a worker has ended"),
+        (BrokenProcessPool(), "a fault of Atelier's own, whose cause its log has"),
+        (StopIteration(), "a fault of Atelier's own, whose cause its log has"),
+        (OSError("the cable is loose"), "the cable is loose"),
+        (Exception("too late"), "too late"),
+        (KeyError(36), "a fault of Atelier's own, whose cause its log has"),
+    ],
+)
+def test_a_reason_holds_no_name_of_an_error_whatever_it_is_called(error, shown):
+    said = Message("It ended with an error: {reason}", reason=reason_of(error))
+    assert translate(said, "en") == f"It ended with an error: {shown}"
 
 
 @pytest.mark.parametrize(
