@@ -14,7 +14,6 @@ from urllib.parse import SplitResult, urlsplit
 
 import anyio.to_thread
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -33,9 +32,9 @@ from studio.accounts import (
 from studio.chat.keys import PREFIX as KEY_PREFIX
 from studio.chat.keys import ApiKey, Keys
 from studio.cross_origin import headers_for, is_foreign, is_preflight, preflight
-from studio.i18n import language_of, translate
+from studio.i18n import language_of
 from studio.openai.errors import problem
-from studio.replies import TooLarge, error_body, status_of
+from studio.replies import MethodNotAllowed, Refusal, TooLarge, error_body, status_of
 from studio.request_heads import check_head
 from studio.sessions import DEVICE_SECONDS, SESSION_SECONDS
 
@@ -166,8 +165,7 @@ class Access:
             await self._stranger(connection)(scope, receive, send)
             return
         if not (OWN_ROUTES.fullmatch(path) or gradio_guard.is_served(scope["method"], path)):
-            error = NotFound("There is nothing at {path}.", path=path[:100])
-            await _refusal(connection, error)(scope, receive, send)
+            await _refusal(connection, _not_here(scope["method"], path))(scope, receive, send)
             return
         scope.setdefault("state", {}).update(owner=owner, api_key=key)
         language = language_of(connection.headers.get("accept-language"))
@@ -396,7 +394,7 @@ def _limited(receive: Receive, limit: int, language: str) -> Receive:
         message = await receive()
         taken += len(message.get("body", b""))
         if taken > limit:
-            raise HTTPException(413, translate(TooLarge(limit).message, language))
+            raise Refusal(TooLarge(limit), language)
         return message
 
     return counted
@@ -424,11 +422,19 @@ def _with_headers(send: Send, path: str, extra: Iterable[tuple[str, str]] = ()) 
     return sender
 
 
+def _not_here(method: str, path: str) -> UserError:
+    if allowed := gradio_guard.methods_of(path):
+        return MethodNotAllowed(method[:100], path[:100], allowed)
+    return NotFound("There is nothing at {path}.", path=path[:100])
+
+
 def _refusal(connection: HTTPConnection, error: UserError) -> Response:
     language = language_of(connection.headers.get("accept-language"))
     if is_openai(connection.scope["path"]):
         return problem(error).response(language)
     response = JSONResponse(error_body(error, language), status_code=status_of(error))
+    if isinstance(error, MethodNotAllowed):
+        response.headers["allow"] = error.allowed
     if isinstance(error, NotLoggedIn) and connection.scope["path"].startswith(API):
         response.headers["www-authenticate"] = 'Basic realm="Atelier", charset="UTF-8"'
     return response

@@ -17,14 +17,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from fastapi.responses import (
+    FileResponse,
+    JSONResponse,
+    PlainTextResponse,
+    Response,
+    StreamingResponse,
+)
+from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from pipelines.catalog import OWN
 from pipelines.chat.loading import PREFIXES
 from pipelines.diffusion.samplers import samplers_in
 from pipelines.diffusion.styles import styles
-from pipelines.errors import NotFound, UserError, bad_value, unforeseen
+from pipelines.errors import UserError, bad_value, unforeseen
 from studio.access import API
 from studio.accounts import owner_of
 from studio.broadcast import Broadcast
@@ -41,7 +48,7 @@ from studio.machine import is_own
 from studio.metadata import read_settings
 from studio.picture_deletion import KIND as DELETING
 from studio.prunings_api import prunings_router
-from studio.replies import error_body, status_of
+from studio.replies import Refusal, error_body, status_of
 from studio.several_pictures_api import several_pictures_router
 from studio.subjects_api import subjects_router
 from studio.trainings_api import trainings_router
@@ -279,9 +286,10 @@ def catalog_router(studio: Studio) -> APIRouter:
         return {"status": "ok"}
 
     @routes.api_route("/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
-    def nothing(path: str) -> None:
-        """Else the page would answer: it is mounted at the root."""
-        raise NotFound("There is nothing at {path}.", path=f"{API}/{path[:100]}")
+    def nothing(path: str) -> Response:
+        """Else the page would answer: it is mounted at the root. Of what is asked by another method
+        :class:`studio.foreign_errors.OwnWords` says so."""
+        return PlainTextResponse("", 404)
 
     return routes
 
@@ -418,6 +426,8 @@ async def _validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     name = str(first["loc"][-1])
+    if isinstance(file := first.get("input"), UploadFile):
+        first = {**first, "input": file.filename or "–"}
     sentence = bad_value({**first, "loc": (name,)}, None, {name: first.get("input")})
     return JSONResponse(error_body(sentence, _language(request)), 422)
 
@@ -428,8 +438,8 @@ async def _unforeseen_error(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"error": {"message": sentence, "type": "internal_error"}}, 500)
 
 
-async def _http_error(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)
-    kind = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
-    body = {"message": str(error.detail), "type": kind.get(error.status_code, "http_error")}
-    return JSONResponse({"error": body}, error.status_code, headers=error.headers)
+async def _http_error(request: Request, error: Exception) -> Response:
+    if isinstance(error, Refusal):
+        return JSONResponse(error.body, error.status_code)
+    assert isinstance(error, HTTPException)  # a framework's, whose words are replaced
+    return PlainTextResponse(str(error.detail), error.status_code, error.headers)

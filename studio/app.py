@@ -49,6 +49,7 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
 
     from studio import api, gradio_guard, login, page
     from studio.access import MAX_LARGE_UPLOAD_BYTES, Access
+    from studio.foreign_errors import OwnWords
     from studio.openai.routes import openai_router
     from studio.page_cache import PageCache, PageDelivery
     from studio.page_errors import page_error_handlers
@@ -120,6 +121,7 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     mounted = (getattr(route, "app", None) for route in app.routes)
     Sessions.take_over(next(each for each in mounted if isinstance(each, gradio.routes.App)))
     check_joining(blocks, sessions)
+    app.add_middleware(OwnWords, routes=app.routes)
     app.add_middleware(VisitorLimits, uploads=uploads, sessions=sessions)
     app.add_middleware(
         Access,

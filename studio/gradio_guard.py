@@ -52,9 +52,14 @@ _PATTERNS = [(_pattern(template), methods) for template, methods in SERVED.items
 
 def is_served(method: str, path: str) -> bool:
     """Whether a request for one of Gradio's routes is let through to it."""
+    return method in methods_of(path)
+
+
+def methods_of(path: str) -> set[str]:
+    """The methods by which a path of Gradio's is served; none where it is not."""
     if len(path) > MAX_PATH or not path.isascii():  # longer ones are not even looked for
-        return False
-    return any(method in methods and pattern.fullmatch(path) for pattern, methods in _PATTERNS)
+        return set()
+    return set().union(*(methods for pattern, methods in _PATTERNS if pattern.fullmatch(path)))
 
 
 def forbid_fetching() -> None:

@@ -13,17 +13,17 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from gradio.route_utils import FnIndexInferError
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from pipelines.errors import UserError
 from studio.home import NO_SPACE, DiskFull, readable_bytes
 from studio.i18n import FAULT, language_of, translate
 from studio.page_values import not_of_the_page
-from studio.replies import error_body, status_of
+from studio.replies import Refusal, error_body, status_of
 
 _log = logging.getLogger(__name__)
 
-Handler = Callable[[Request, Any], Awaitable[JSONResponse]]
+Handler = Callable[[Request, Any], Awaitable[Response]]
 
 
 def page_error_handlers() -> dict[type[Exception], Handler]:
@@ -63,8 +63,11 @@ async def _not_of_the_page(request: Request, _: Exception) -> JSONResponse:
     return error_answer(request, not_of_the_page())
 
 
-async def _http_error(request: Request, error: HTTPException) -> JSONResponse:
-    return _answer(request, error.status_code, str(error.detail), "http_error")
+async def _http_error(request: Request, error: HTTPException) -> Response:
+    if isinstance(error, Refusal):
+        return _answer(request, error.status_code, str(error.detail), error.body["error"]["type"])
+    # Gradio's, whose words are replaced (studio.foreign_errors).
+    return PlainTextResponse(str(error.detail), error.status_code, error.headers)
 
 
 def error_answer(request: Request, error: UserError) -> JSONResponse:

@@ -11,10 +11,13 @@ import secrets
 from pathlib import Path
 
 from gradio import route_utils, routes
-from starlette.exceptions import HTTPException
+from starlette.datastructures import FormData
+from starlette.formparsers import MultiPartException
 
-from pipelines.messages import Message
-from studio.i18n import language_of, translate
+from pipelines.errors import BadRequest, UserError
+from studio.foreign_errors import no_form
+from studio.i18n import language_of
+from studio.replies import Refusal, TooLarge
 from studio.upload_ledger import arriving
 
 MAX_TRACKED = 1000  # uploads
@@ -27,12 +30,32 @@ class UploadParser(route_utils.GradioMultiPartParser):
         super().on_headers_finished()
         file = self._current_part.file
         if file is None:
-            said = Message("What was sent is no form of files. Send each file with its name.")
-            language = language_of(self.headers.get("accept-language"))
-            raise HTTPException(422, translate(said, language))
+            raise self._refusal(
+                BadRequest("What was sent is no form of files. Send each file with its name.")
+            )
         file.sha.update(secrets.token_bytes(16))  # the name of the folder that it goes to
         if (reservation := arriving.get()) is not None:
             reservation.files.append(Path(file.file.name))
+
+    async def parse(self) -> FormData:
+        """The form; raises :class:`studio.replies.Refusal` where it cannot be read."""
+        try:
+            return await super().parse()
+        except MultiPartException as error:
+            if error.message.startswith("Too many"):
+                raise self._refusal(
+                    BadRequest(
+                        "The form has more than {limit} files or fields, which is too many. Send "
+                        "them in several goes.",
+                        limit=self.max_files,
+                    )
+                ) from None
+            if error.message.startswith("File size"):
+                raise self._refusal(TooLarge(self.max_file_size)) from None
+            raise self._refusal(no_form()) from None
+
+    def _refusal(self, error: UserError) -> Refusal:
+        return Refusal(error, language_of(self.headers.get("accept-language")))
 
     @classmethod
     def take_over(cls) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+
+from starlette.exceptions import HTTPException
 
 from pipelines.errors import (
     BadRequest,
@@ -28,9 +31,27 @@ class TooLarge(UserError):
         )
 
 
+class MethodNotAllowed(UserError):
+    """Another HTTP method than the path takes (HTTP 405).
+
+    Attributes:
+        allowed: those that it takes, as the header Allow has them.
+    """
+
+    def __init__(self, method: str, path: str, allowed: Iterable[str]) -> None:
+        self.allowed = ", ".join(sorted(allowed))
+        super().__init__(
+            "{path} is asked by {allowed}, not by {method}.",
+            path=path,
+            allowed=self.allowed,
+            method=method,
+        )
+
+
 # The first that fits counts: subclasses stand before their bases.
 _STATUS: tuple[tuple[type[UserError], int], ...] = (
     (TooLarge, 413),
+    (MethodNotAllowed, 405),
     (NotLoggedIn, 401),
     (BadRequest, 422),
     (NotFound, 404),
@@ -57,3 +78,15 @@ def error_body(error: UserError, language: str = "en") -> dict[str, dict[str, st
             "type": re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(error).__name__).lower(),
         }
     }
+
+
+class Refusal(HTTPException):
+    """An error for what lies between us and a framework, which knows HTTPExceptions alone.
+
+    Attributes:
+        body: as :func:`error_body` has it.
+    """
+
+    def __init__(self, error: UserError, language: str) -> None:
+        self.body = error_body(error, language)
+        super().__init__(status_of(error), self.body["error"]["message"])

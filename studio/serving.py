@@ -83,6 +83,8 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
         logging.getLogger("uvicorn.error").addFilter(OncePerMinute())
+        # What is wrong with a form is said to who has sent it; anybody may send many.
+        logging.getLogger("python_multipart").setLevel(logging.ERROR)
         self._on_started, self._on_stopped = on_started, on_stopped
         self._streams = getattr(app.state, "streams", OpenStreams())
 

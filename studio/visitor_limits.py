@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import anyio.to_thread
-from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -23,8 +22,8 @@ from pipelines.errors import Busy, NotFound, UserError
 from studio import gradio_guard
 from studio.access import API, LARGE_UPLOADS, TABLE_UPLOADS, UPLOADS
 from studio.accounts import Owner
-from studio.i18n import language_of, translate
-from studio.replies import error_body, status_of
+from studio.i18n import language_of
+from studio.replies import Refusal, error_body, status_of
 from studio.session_owners import SessionOwners
 from studio.upload_ledger import Reservation, UploadLedger, arriving
 
@@ -191,7 +190,7 @@ def _counted(receive: Receive, reservation: Reservation, language: str) -> Recei
         try:
             reservation.take(len(message.get("body", b"")))
         except UserError as error:
-            raise HTTPException(status_of(error), translate(error.message, language)) from None
+            raise Refusal(error, language) from None
         return message
 
     return counted

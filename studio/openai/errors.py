@@ -33,7 +33,7 @@ from pipelines.messages import Message
 from studio.accounts import NotLoggedIn
 from studio.home import DiskFull
 from studio.i18n import language_of, translate
-from studio.replies import TooLarge
+from studio.replies import MethodNotAllowed, TooLarge
 
 INVALID, SERVER, LIMIT = "invalid_request_error", "server_error", "rate_limit_error"
 BUSY_SECONDS = 5  # after which a client may try again, where nothing tells it better
@@ -53,14 +53,6 @@ class Invalid(BadRequest):
     ) -> None:
         super().__init__(template, **values)
         self.param, self.code = param, code
-
-
-class WrongMethod(UserError):
-    """Another HTTP method than the path takes (HTTP 405)."""
-
-    def __init__(self, method: str) -> None:
-        super().__init__("This path is asked by {method}.", method=method)
-        self.method = method
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +112,8 @@ def problem(error: BaseException, prompt: str | None = None) -> Problem:
             return Problem(400, INVALID, error.code, message, error.param)
         case BadRequest():
             return Problem(400, INVALID, None, message, str(error.path[0]) if error.path else None)
-        case WrongMethod():
-            headers = {"allow": error.method}
+        case MethodNotAllowed():
+            headers = {"allow": error.allowed}
             return Problem(405, INVALID, "method_not_allowed", message, headers=headers)
         case NotFound() if "model" in message.values:
             return Problem(404, INVALID, "model_not_found", message, "model")

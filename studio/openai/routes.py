@@ -9,31 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from fastapi.responses import PlainTextResponse, Response
 
 from pipelines.chat.remote_fields import unsent_fields
 from pipelines.chat.requests import Generation
-from pipelines.errors import NotFound
 from studio.access import OPENAI
 from studio.accounts import Owner, owner_of
 from studio.chat.streams import Stream
 from studio.http import NOT_KEPT, json_object
 from studio.openai import bodies, images, models
 from studio.openai.answering import Answering
-from studio.openai.errors import Invalid, Route, WrongMethod
+from studio.openai.errors import Invalid, Route
 from studio.openai.running import Gone
 from studio.openai.wire import ChatFormat, CompletionFormat, Format
 
 if TYPE_CHECKING:
     from studio.services import Studio
-
-METHODS = {
-    "models": "GET",
-    "chat/completions": "POST",
-    "completions": "POST",
-    "embeddings": "POST",
-    "images/generations": "POST",
-}
 
 
 def openai_router(studio: Studio) -> APIRouter:
@@ -87,11 +78,10 @@ def openai_router(studio: Studio) -> APIRouter:
     @routes.api_route(
         f"{OPENAI}/{{path:path}}", methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
     )
-    def nothing(path: str, request: Request) -> Response:
-        """Else the page would answer: it is mounted at the root."""
-        if (method := METHODS.get(path)) is not None:
-            raise WrongMethod(method)
-        raise NotFound("There is nothing at {path}.", path=f"{OPENAI}/{path[:100]}")
+    def nothing(path: str) -> Response:
+        """Else the page would answer: it is mounted at the root. Of what is asked by another method
+        :class:`studio.foreign_errors.OwnWords` says so."""
+        return PlainTextResponse("", 404)
 
     async def answered(
         request: Request,

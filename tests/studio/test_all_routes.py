@@ -304,3 +304,46 @@ def test_every_route_has_its_limit_of_size(local, routes):
         assert answer.status_code == 413, route
         if route.method != "HEAD" and not route.template.startswith("/v1/"):
             sentence(answer)
+
+
+FORM = "multipart/form-data; boundary=X"
+FILE = (
+    b'--X\r\nContent-Disposition: form-data; name="name"; filename="a.txt"\r\n\r\nhi\r\n--X--\r\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "body", "said"),
+    [
+        ("POST", "/login", {"content-type": "multipart/form-data"}, b"x", "cannot be read as a fo"),
+        ("POST", "/login", {"content-type": FORM}, b"garbage", "cannot be read as a form"),
+        ("POST", "/login", {"content-type": FORM}, FILE, "name cannot be a.txt: it must be text."),
+        ("POST", "/gradio_api/upload", {"content-type": FORM}, b"--Y", "cannot be read as a form"),
+        ("POST", "/gradio_api/upload", {"content-type": FORM}, FILE[:9] * 2000, "cannot be read"),
+        ("POST", "/gradio_api/upload", {"content-type": "a/b"}, b"x", "is a/b; it must be multip"),
+        ("POST", "/gradio_api/upload", {"content-type": FORM}, FILE[:-7] * 1001, "more than 1000"),
+        ("GET", "/scripts/nothing.js", {}, b"", "There is nothing at /scripts/nothing.js."),
+        ("GET", "/assets/nothing.js", {}, b"", "There is nothing at /assets/nothing.js."),
+        ("GET", "/scripts/main.js", {"range": "bytes=9999999-"}, b"", "no part bytes=9999999-."),
+        ("FOO", "/pictures/x.png", {}, b"", "/pictures/x.png is asked by GET, not by FOO."),
+        ("OPTIONS", "/v1/nothing", {}, b"", "There is nothing at /v1/nothing."),
+    ],
+)  # fmt: skip
+def test_what_a_framework_refuses_is_said_in_our_words(local, method, path, headers, body, said):
+    client = TestClient(local, base_url="http://localhost")
+    answer = client.request(method, path, headers=headers, content=body)
+    assert 400 <= answer.status_code < 500
+    assert said in answer.json()["error"]["message"]
+
+
+def test_every_path_says_by_which_methods_it_is_asked(local, routes):
+    client = TestClient(local, base_url="http://localhost")
+    things = dict.fromkeys(IDS.values(), "x")
+    for route in routes:
+        if "{path" in route.template or route.template == "/openapi.json":  # which is not served
+            continue
+        answer = client.request("TRACE", path := route.path(things))
+        assert answer.status_code == 405, route
+        assert route.method in answer.headers["allow"].split(", "), route
+        message = answer.json()["error"]["message"]
+        assert message == f"{path} is asked by {answer.headers['allow']}, not by TRACE."
