@@ -82,7 +82,7 @@ def test_process_that_takes_steps_may_save_what_it_has(folder, monkeypatch):
 
 
 TRACEBACK = """Traceback (most recent call last):
-  File "/srv/atelier/pipelines/x.py", line 3, in <module>
+  File "/srv/atelier/pipelines/errors.py", line 3, in <module>
     import nothing
     ^^^^^^^^^^^^^^
 ModuleNotFoundError: No module named 'nothing'
