@@ -167,8 +167,8 @@ def in_process(home: Path) -> dict[str, Ask]:
 
     from pipelines.cache import ModelCache
     from pipelines.catalog import Catalog
-    from pipelines.chat.catalog import INSIDE_PREFIX
     from pipelines.chat.engine import run
+    from pipelines.chat.entries import INSIDE_PREFIX
     from pipelines.chat.events import Words
     from pipelines.chat.requests import STARTER, ChatMessage, ChatRequest
     from pipelines.loading import Loader

@@ -33,8 +33,8 @@ def run(precision: str) -> tuple[float, int]:
         PreTrainedTokenizerFast,
     )
 
-    from pipelines.chat.catalog import ChatEntry, ChatSource
     from pipelines.chat.engine import PLAIN
+    from pipelines.chat.entries import ChatEntry, ChatSource
     from pipelines.chat.events import Finished
     from pipelines.chat.requests import CompletionRequest
     from pipelines.chat.transformers_model import TransformersModel

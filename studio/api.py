@@ -264,7 +264,7 @@ def catalog_router(studio: Studio) -> APIRouter:
         """The device, its memory, the models in it and how busy it is."""
         owner = owner_of(request).id
         mine = {entry.name for entry in studio.loras.models(owner)}
-        for entry in studio.chat_shelf.own(owner):
+        for entry in studio.chat_models.made_by(owner):
             mine |= {prefix + entry.name for prefix in PREFIXES}
         return {
             **studio.machine.status(),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipelines.chat.catalog import OWN, ChatCatalog, ChatEntry
-from pipelines.chat.shelf import ChatShelf
+from pipelines.chat.catalog import ChatCatalog
+from pipelines.chat.entries import OWN, ChatEntry
 from pipelines.errors import NotFound, Refused
 from studio.accounts import Accounts, Owner, is_guest
 
@@ -14,16 +14,15 @@ if TYPE_CHECKING:
 
 
 class ChatModels:
-    """The catalog and the shelf of one home, for one owner at a time.
+    """The catalog of one home, for one owner at a time.
 
     Args:
-        catalog: everybody's models.
-        shelf: own ones.
+        catalog: everybody's models, and own ones.
         accounts: knows who is a host.
     """
 
-    def __init__(self, catalog: ChatCatalog, shelf: ChatShelf, accounts: Accounts) -> None:
-        self._catalog, self._shelf, self._accounts = catalog, shelf, accounts
+    def __init__(self, catalog: ChatCatalog, accounts: Accounts) -> None:
+        self._catalog, self._accounts = catalog, accounts
 
     def of(self, owner: Owner) -> list[ChatEntry]:
         """Those that can be used: the catalog's, then one's own, newest first.
@@ -35,7 +34,7 @@ class ChatModels:
             for entry in self._catalog.models()
             if entry.refused is None and (owner.is_host or self._catalog.is_here(entry))
         ]
-        return [*shared, *self._shelf.own(owner.id)]
+        return [*shared, *self._catalog.made_by(owner.id)]
 
     def entry(self, owner: Owner, name: str) -> ChatEntry:
         """The model called ``name``, which the owner may use.
@@ -46,7 +45,7 @@ class ChatModels:
                 the host may do.
         """
         if name.startswith(OWN):
-            own = {entry.name: entry for entry in self._shelf.own(owner.id)}
+            own = {entry.name: entry for entry in self._catalog.made_by(owner.id)}
             if name not in own:
                 raise NotFound(
                     "There is no model called {model}. See the list of models.", model=name[:100]

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pipelines.chat import inside
 from pipelines.chat.architecture import Architecture, architecture
-from pipelines.chat.catalog import INSIDE_PREFIX, OWN, ChatCatalog, ChatEntry
+from pipelines.chat.catalog import ChatCatalog
+from pipelines.chat.entries import INSIDE_PREFIX, OWN, ChatEntry
 from pipelines.chat.inside import InsideRequest, Lens, NextToken, Text
 from pipelines.errors import NotFound, Refused
 from pipelines.events import Progress

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipelines.cache import Entry, ModelCache
 from pipelines.catalog import OWN, Catalog
-from pipelines.chat.catalog import OWN as OWN_CHAT
+from pipelines.chat.entries import OWN as OWN_CHAT
 from pipelines.chat.loading import PREFIXES
 from pipelines.engines import IMPORTING
 

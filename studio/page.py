@@ -187,7 +187,7 @@ def _facts(studio: Studio, visitor: Visitor) -> list[tuple[str, str]]:
         facts.append(("Device", visitor.say("getting ready …")))
     titles = {entry.name: entry.title for entry in studio.catalog.models()}
     titles |= {CACHE_PREFIX + entry.name: entry.title for entry in studio.control.models()}
-    for entry in (*studio.chat_models.models(), *studio.chat_shelf.own(visitor.owner.id)):
+    for entry in (*studio.chat_models.models(), *studio.chat_models.made_by(visitor.owner.id)):
         titles |= {prefix + entry.name: entry.title for prefix in PREFIXES}
     titles |= {entry.name: entry.title for entry in studio.loras.models(visitor.owner.id)}
     others = visitor.say("somebody's own model")

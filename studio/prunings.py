@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.chat.catalog import CACHE_PREFIX, INSIDE_PREFIX, ChatEntry
+from pipelines.chat.entries import CACHE_PREFIX, INSIDE_PREFIX, ChatEntry
 from pipelines.chat.prune.folder import FOLDER, PruneFolder
 from pipelines.chat.prune.requests import PruneRequest, ScoreRequest
 from pipelines.chat.shelf import ChatShelf, MadeModel

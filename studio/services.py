@@ -12,8 +12,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from pipelines.catalog import HUB_FOLDER, OWN, Catalog, ModelEntry
-from pipelines.chat.catalog import ChatCatalog, ChatEntry
+from pipelines.chat.catalog import ChatCatalog
 from pipelines.chat.engine import run as run_chat
+from pipelines.chat.entries import ChatEntry
 from pipelines.chat.prune.requests import ScoreRequest
 from pipelines.chat.shelf import ChatShelf
 from pipelines.clustering.requests import OnData
@@ -99,7 +100,8 @@ class Studio:
             parts.callback(self.store.close)
             self.settings = StoredSettings(self.store)
             self.catalog, self.control = Catalog(self.home), ControlCatalog(self.home)
-            self.chat_models = ChatCatalog(self.home)
+            self.chat_shelf = ChatShelf(self.home)
+            self.chat_models = ChatCatalog(self.home, own=self.chat_shelf)
             self.machine = Machine(
                 self.catalog, self.home, options.device, options.budget, options.offline
             )
@@ -112,8 +114,7 @@ class Studio:
             self.cluster_data = ClusterData(
                 self.store, self.home, self.gallery, self.inputs, self.cache
             )
-            self.chat_shelf = ChatShelf(self.home)
-            self.inside = Inside(self.chat_models, self.cache, self.chat_shelf.own)
+            self.inside = Inside(self.chat_models, self.cache, self.chat_models.made_by)
             self.shelf = LoraShelf(self.home)
             self.loras = Loras(self.store, self.shelf, self.catalog, self.gallery)
             self.subjects = Subjects(self.store, self.home, self.gallery, self.shelf)
@@ -127,7 +128,7 @@ class Studio:
                 self.home, self.loras, self.machine, self.subjects, self.jobs
             )
             self.clusterings = Clusterings(self.home, self.jobs, self.cluster_data, self.inputs)
-            self.usable_chat_models = ChatModels(self.chat_models, self.chat_shelf, self.accounts)
+            self.usable_chat_models = ChatModels(self.chat_models, self.accounts)
             self.prunings = Prunings(
                 self.home, self.usable_chat_models, self.chat_shelf, self.cache, self.jobs
             )

@@ -8,7 +8,7 @@ from pathlib import Path
 from huggingface_hub import constants
 
 from pipelines.cache import Notes
-from pipelines.chat.catalog import ChatEntry
+from pipelines.chat.entries import ChatEntry
 from pipelines.diffusion.downloads import (
     Repository,
     find_files,

@@ -14,8 +14,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pipelines.chat.catalog import CACHE_PREFIX, ChatCatalog, ChatEntry
+from pipelines.chat.catalog import ChatCatalog
 from pipelines.chat.context import exceeded, fit
+from pipelines.chat.entries import CACHE_PREFIX, ChatEntry
 from pipelines.chat.events import Finished, Reading, TokenOdds, Words
 from pipelines.chat.remote_fields import unsent_fields
 from pipelines.chat.requests import (
@@ -27,6 +28,7 @@ from pipelines.chat.requests import (
     about_tokens,
 )
 from pipelines.chat.roles import arrangements
+from pipelines.chat.shelf import ChatShelf
 from pipelines.errors import BadRequest, Busy
 from pipelines.events import Progress, Result
 
@@ -54,7 +56,7 @@ def run(
         ContextExceeded: the prompt does not fit and must not be shortened, or cannot be.
         UserError: the model cannot be had, or has failed.
     """
-    entry = ChatCatalog(cache.home).get(request.model)
+    entry = ChatCatalog(cache.home, own=ChatShelf(cache.home)).get(request.model)
     not_sent = unsent_fields(request, entry)
     request, spaces = _without_spaces(resolved(request, entry))
     if entry.backend == "remote":
@@ -116,7 +118,7 @@ def count(request: ChatRequest, cache: ModelCache) -> tuple[int, int]:
 
     The model is loaded for that; raises as :func:`run` does.
     """
-    entry = ChatCatalog(cache.home).get(request.model)
+    entry = ChatCatalog(cache.home, own=ChatShelf(cache.home)).get(request.model)
     if entry.backend == "remote":
         return about_tokens(request), entry.context_length
     with cache.lease(CACHE_PREFIX + entry.name) as model:

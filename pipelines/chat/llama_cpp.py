@@ -30,8 +30,8 @@ import psutil
 from pipelines.cache import Notes
 from pipelines.catalog import ROOT
 from pipelines.chat import templates
-from pipelines.chat.catalog import ChatEntry
 from pipelines.chat.context import exceeded
+from pipelines.chat.entries import ChatEntry
 from pipelines.chat.events import Finished, Reading, TokenOdds, Words
 from pipelines.chat.hanging_up import hung_up_at
 from pipelines.chat.requests import ChatMessage, Generation

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from pipelines.cache import Loaded, Notes
 from pipelines.catalog import HUB_FOLDER
-from pipelines.chat.catalog import CACHE_PREFIX, INSIDE_PREFIX, ChatCatalog, ChatEntry, find
+from pipelines.chat.catalog import ChatCatalog, find
+from pipelines.chat.entries import CACHE_PREFIX, INSIDE_PREFIX, ChatEntry
+from pipelines.chat.shelf import ChatShelf
 from pipelines.errors import Unavailable
 
 PREFIXES = (CACHE_PREFIX, INSIDE_PREFIX)
@@ -49,4 +51,4 @@ def expected_bytes(name: str, home: Path) -> int:
 
 def _entry(name: str, home: Path) -> tuple[str, ChatEntry]:
     prefix = next(each for each in PREFIXES if name.startswith(each))
-    return prefix, ChatCatalog(home).get(name[len(prefix) :])
+    return prefix, ChatCatalog(home, own=ChatShelf(home)).get(name[len(prefix) :])

@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from pipelines.chat.catalog import ChatEntry
 from pipelines.chat.context import ContextExceeded
+from pipelines.chat.entries import ChatEntry
 from pipelines.chat.events import Finished, Reading, Words
 from pipelines.chat.hanging_up import hung_up_at
 from pipelines.chat.remote_answers import (

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.chat.catalog import OWN, ChatCatalog, ChatEntry, ChatSource
+from pipelines.chat.entries import OWN, ChatEntry, ChatSource
 from pipelines.chat.prune.folder import ABOUT, MODELS
-from pipelines.errors import NotFound, UserError
+from pipelines.errors import NotFound
 from pipelines.processes import read_json
 
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -55,6 +55,32 @@ class MadeModel:
         """Under which it can be asked for."""
         return OWN + self.id
 
+    def entry(self, base: ChatEntry | None) -> ChatEntry:
+        """The model as the catalog lists models.
+
+        Args:
+            base: the model that it was made from, which says what its files do not; None: it is not
+                there any more.
+        """
+        config = read_json(self.path / "config.json") or {}
+        inherited: dict[str, Any] = {"licence": "?"}
+        limits = [config.get("max_position_embeddings")]
+        if base is not None:
+            names = ("sampling", "system_prompt", "chat_template", "languages", "licence")
+            inherited = {name: getattr(base, name) for name in (*names, "licence_url")}
+            limits.append(base.context_length)
+        length = min((each for each in limits if isinstance(each, int)), default=4096)
+        length = max(64, length)
+        return ChatEntry(
+            name=self.model,
+            title=self.name,
+            backend="transformers",
+            source=ChatSource(folder=self.path.absolute()),
+            context_length=length,
+            memory_bytes=self.bytes + _cache_bytes(config, length),
+            **inherited,
+        )
+
 
 class ChatShelf:
     """All that was made in one home folder; looked through at every call.
@@ -64,11 +90,7 @@ class ChatShelf:
     """
 
     def __init__(self, home: Path) -> None:
-        self._home, self._folder = home, home / MODELS
-
-    def own(self, owner: str) -> list[ChatEntry]:
-        """The owner's models, newest first."""
-        return [self._entry(made) for made in self.made_by(owner)]
+        self._folder = home / MODELS
 
     def made_by(self, owner: str) -> list[MadeModel]:
         """The owner's models with what is known of them, newest first."""
@@ -86,17 +108,6 @@ class ChatShelf:
                 if (made := _read(path)) is not None and made.id == id:
                     return made
         raise NotFound("The model {id} is no longer here.", id=id[:60])
-
-    def entry(self, id: str) -> ChatEntry:
-        """The model as the catalog lists models; whosever it is.
-
-        What its files do not say is as for the model that it was made from, as far as that is
-        still there: sampling, system prompt, chat template, context length, licence.
-
-        Raises:
-            NotFound: there is none (any more).
-        """
-        return self._entry(self.by_id(id))
 
     def delete(self, owner: str, id: str) -> None:
         """Deletes the owner's model for good.
@@ -121,32 +132,6 @@ class ChatShelf:
         for path in sorted(self._folder.glob("*")):
             if not path.name.startswith(".") and (made := _read(path)) is not None:
                 yield made
-
-    def _entry(self, made: MadeModel) -> ChatEntry:
-        config = read_json(made.path / "config.json") or {}
-        base = self._base(made.made_from)
-        inherited: dict[str, Any] = {"licence": "?"}
-        limits = [config.get("max_position_embeddings")]
-        if base is not None:
-            names = ("sampling", "system_prompt", "chat_template", "languages", "licence")
-            inherited = {name: getattr(base, name) for name in (*names, "licence_url")}
-            limits.append(base.context_length)
-        length = min((each for each in limits if isinstance(each, int)), default=4096)
-        length = max(64, length)
-        return ChatEntry(
-            name=made.model,
-            title=made.name,
-            backend="transformers",
-            source=ChatSource(folder=made.path.absolute()),
-            context_length=length,
-            memory_bytes=made.bytes + _cache_bytes(config, length),
-            **inherited,
-        )
-
-    def _base(self, name: str) -> ChatEntry | None:
-        with contextlib.suppress(UserError):
-            return ChatCatalog(self._home).get(name)
-        return None
 
 
 def _read(path: Path) -> MadeModel | None:

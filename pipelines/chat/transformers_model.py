@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.cache import Notes
 from pipelines.chat import templates
-from pipelines.chat.catalog import FOLDER, ChatEntry
 from pipelines.chat.context import exceeded
+from pipelines.chat.entries import FOLDER, ChatEntry
 from pipelines.chat.events import Finished, Reading, TokenOdds, Words
 from pipelines.chat.incremental import Detokenizer
 from pipelines.chat.requests import ChatMessage, Generation

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipelines.chat.catalog import ChatEntry
+from pipelines.chat.entries import ChatEntry
 from pipelines.chat.presets import sampling_presets
 from pipelines.chat.requests import Generation, Sampling
 from pipelines.messages import Message
@@ -145,7 +145,7 @@ def models(studio: Studio, owner: Owner, language: str) -> list[dict[str, Any]]:
 
 def known(studio: Studio, owner: Owner) -> list[ChatEntry]:
     """Everybody's models, then the owner's own."""
-    return [*studio.chat_models.models(), *studio.chat_shelf.own(owner.id)]
+    return [*studio.chat_models.models(), *studio.chat_models.made_by(owner.id)]
 
 
 def check_model(studio: Studio, owner: Owner, name: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pipelines.catalog import ModelEntry
-from pipelines.chat.catalog import ChatEntry
+from pipelines.chat.entries import ChatEntry
 from pipelines.errors import NotFound
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from studio.inside import Seen, View  # Gradio reads the hints of listeners, so 
 from studio.widgets import NEWEST, QUIET, Visitor, follow_newest, from_field, label
 
 if TYPE_CHECKING:
-    from pipelines.chat.catalog import ChatEntry
+    from pipelines.chat.entries import ChatEntry
     from studio.opening import Opening
     from studio.services import Studio
 

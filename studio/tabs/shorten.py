@@ -22,7 +22,7 @@ from studio.tabs.shorten_watch import ShortenWatch
 from studio.widgets import NEWEST, QUIET, Visitor, follow_newest, from_field, label
 
 if TYPE_CHECKING:
-    from pipelines.chat.catalog import ChatEntry
+    from pipelines.chat.entries import ChatEntry
     from studio.opening import Opening
     from studio.services import Studio
 

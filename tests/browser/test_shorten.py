@@ -12,7 +12,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from pipelines.chat.catalog import OWN
+from pipelines.chat.entries import OWN
 from pipelines.chat.prune import evaluate
 from pipelines.errors import UserError
 from tests.browser.test_look import PHONE, widths

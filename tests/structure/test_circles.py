@@ -8,7 +8,6 @@ from tests.structure.sources import import_graph
 # shorter, and the circles smaller.
 KNOWN = {
     "pipelines.catalog": 8,
-    "pipelines.chat.catalog": 3,
 }
 
 

@@ -57,15 +57,10 @@ def words_of_code() -> set[str]:
     for file in python_files():
         if file == THIS:
             continue
-        docstrings = {id(node) for node in docstrings_of(file)}
-        for node in ast.walk(tree_of(file)):
-            if isinstance(node, ast.Constant):
-                if isinstance(node.value, str) and id(node) not in docstrings:
-                    words.update(WORD.findall(node.value))
-                continue
-            for field in ("id", "attr", "arg", "name", "asname", "module"):
-                if isinstance(value := getattr(node, field, None), str):
-                    words.update(WORD.findall(value))
+        lines = source_of(file).splitlines()
+        for node in docstrings_of(file):
+            lines[node.lineno - 1 : node.end_lineno] = [""] * (node.end_lineno - node.lineno + 1)
+        words.update(WORD.findall("\n".join(line.partition("  #")[0] for line in lines)))
     for file in tracked_files():
         if file.endswith((".js", ".css", ".yaml", ".toml", ".txt", "Makefile")):
             words.update(WORD.findall(source_of(file)))

@@ -13,7 +13,8 @@ import torch
 
 from pipelines.cache import ModelCache
 from pipelines.chat import inside as engine
-from pipelines.chat.catalog import OWN, ChatCatalog, ChatEntry
+from pipelines.chat.catalog import ChatCatalog
+from pipelines.chat.entries import OWN, ChatEntry
 from pipelines.chat.inside import InsideRequest
 from pipelines.chat.sampling import reshape
 from pipelines.errors import BadRequest, NotFound, Refused

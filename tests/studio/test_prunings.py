@@ -9,7 +9,7 @@ import threading
 import httpx
 import pytest
 
-from pipelines.chat.catalog import OWN
+from pipelines.chat.entries import OWN
 from pipelines.chat.prune.folder import FOLDER, PruneFolder
 from pipelines.chat.prune.requests import PruneRequest
 from pipelines.chat.requests import ChatRequest

@@ -19,7 +19,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from pipelines.chat.catalog import ChatEntry
+from pipelines.chat.entries import ChatEntry
 from pipelines.chat.events import Reading, Words
 from pipelines.chat.requests import MAX_SEED, STARTER, Generation
 from pipelines.events import Result

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from pipelines.chat.catalog import ChatEntry
+from pipelines.chat.entries import ChatEntry
 from pipelines.chat.events import Finished, Words
 from pipelines.chat.remote import Remote
 from pipelines.chat.requests import ChatRequest, CompletionRequest

@@ -10,7 +10,7 @@ from threading import Event
 from typing import Any
 
 from pipelines.cache import ModelCache
-from pipelines.chat.catalog import INSIDE_PREFIX
+from pipelines.chat.entries import INSIDE_PREFIX
 from pipelines.chat.prune.choosing import check_count, guarded, least_important
 from pipelines.chat.prune.depth import drop_blocks
 from pipelines.chat.prune.evaluate import Effort, figures, outcome

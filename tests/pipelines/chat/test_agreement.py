@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from pipelines.catalog import ASSETS
-from pipelines.chat.catalog import CACHE_PREFIX, INSIDE_PREFIX
 from pipelines.chat.engine import PLAIN
+from pipelines.chat.entries import CACHE_PREFIX, INSIDE_PREFIX
 from pipelines.chat.events import Words
 from pipelines.chat.requests import STARTER, ChatMessage, CompletionRequest
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipelines.chat.catalog import CACHE_PREFIX
 from pipelines.chat.context import ContextExceeded
 from pipelines.chat.engine import count, run
+from pipelines.chat.entries import CACHE_PREFIX
 from pipelines.chat.events import Reading, Words
 from pipelines.chat.requests import STARTER, ChatRequest, CompletionRequest
 from pipelines.errors import NotFound, Stopped, Unavailable

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.chat.catalog import ChatEntry
 from pipelines.chat.context import ContextExceeded
+from pipelines.chat.entries import ChatEntry
 from pipelines.chat.events import Finished
 from pipelines.chat.remote import Remote
 from pipelines.chat.remote_answers import AnswerReader, count_in, reason_of, words_of

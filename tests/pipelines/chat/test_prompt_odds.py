@@ -7,7 +7,7 @@ import threading
 import pytest
 import torch
 
-from pipelines.chat.catalog import CACHE_PREFIX
+from pipelines.chat.entries import CACHE_PREFIX
 from pipelines.chat.events import Reading, TokenOdds
 from pipelines.chat.requests import STARTER, ChatRequest, CompletionRequest
 from pipelines.errors import BadRequest, Stopped

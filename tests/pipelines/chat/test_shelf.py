@@ -10,8 +10,9 @@ import pytest
 
 from pipelines.cache import ModelCache
 from pipelines.chat import loading
-from pipelines.chat.catalog import INSIDE_PREFIX, OWN, ChatCatalog, find
+from pipelines.chat.catalog import ChatCatalog, find
 from pipelines.chat.engine import run as chat
+from pipelines.chat.entries import INSIDE_PREFIX, OWN
 from pipelines.chat.prune import engine
 from pipelines.chat.prune.evaluate import Effort
 from pipelines.chat.prune.requests import PruneRequest
@@ -55,17 +56,21 @@ def shorten(cache: ModelCache, id: str = ID, owner: str = "anna", **changes) -> 
     return last.data
 
 
+def catalog_of(home) -> ChatCatalog:
+    return ChatCatalog(home, own=ChatShelf(home))
+
+
 def test_what_was_shortened_is_listed_to_its_owner_alone(home, cache):
     shorten(cache)
     shelf = ChatShelf(home)
-    assert [entry.title for entry in shelf.own("anna")] == ["Brief"]
-    assert shelf.own("ben") == []
-    assert shelf.own("") == []
+    assert [made.name for made in shelf.made_by("anna")] == ["Brief"]
+    assert shelf.made_by("ben") == []
+    assert shelf.made_by("") == []
 
 
 def test_it_is_as_the_model_it_was_made_from_but_for_its_weights(home, cache):
     shorten(cache)
-    entry, base = ChatCatalog(home).get(OWN + ID), ChatCatalog(home).get("base")
+    entry, base = catalog_of(home).get(OWN + ID), catalog_of(home).get("base")
     assert (entry.name, entry.backend) == (OWN + ID, "transformers")
     for name in ("sampling", "system_prompt", "chat_template", "context_length", "licence"):
         assert getattr(entry, name) == getattr(base, name)
@@ -77,13 +82,13 @@ def test_it_is_as_the_model_it_was_made_from_but_for_its_weights(home, cache):
 def test_it_outlives_the_model_it_was_made_from(home, cache):
     shorten(cache)
     (home / "chat" / "base.yaml").unlink()
-    entry = ChatShelf(home).entry(ID)
+    entry = catalog_of(home).get(OWN + ID)
     assert (entry.context_length, entry.system_prompt) == (256, "")  # as config.json says
 
 
 def test_its_folder_is_found_and_it_answers(home, cache):
     shorten(cache)
-    folder = find(ChatCatalog(home).get(OWN + ID), home)
+    folder = find(catalog_of(home).get(OWN + ID), home)
     assert json.loads((folder / "config.json").read_text())["num_hidden_layers"] == 2
     request = ChatRequest(
         model=OWN + ID,
@@ -98,7 +103,7 @@ def test_its_folder_is_found_and_it_answers(home, cache):
 def test_what_was_shortened_can_be_shortened_again(home, cache):
     shorten(cache)
     shorten(cache, OTHER, model=OWN + ID, name="Briefer")
-    entry = ChatShelf(home).entry(OTHER)
+    entry = catalog_of(home).get(OWN + OTHER)
     assert json.loads((find(entry, home) / "config.json").read_text())["num_hidden_layers"] == 1
     assert entry.system_prompt == "Be brief."
     with cache.lease(INSIDE_PREFIX + OWN + OTHER) as held:
@@ -114,7 +119,7 @@ def test_only_its_owner_deletes_it(home, cache):
     shelf.delete("anna", ID)
     assert not (home / "chat_models" / data["folder"]).exists()
     assert list((home / "chat_models").iterdir()) == []
-    for ask in (lambda: shelf.by_id(ID), lambda: ChatCatalog(home).get(OWN + ID)):
+    for ask in (lambda: shelf.by_id(ID), lambda: catalog_of(home).get(OWN + ID)):
         with pytest.raises(NotFound, match="no longer here"):
             ask()
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pipelines.chat import stepping
-from pipelines.chat.catalog import ChatEntry, ChatSource
+from pipelines.chat.entries import ChatEntry, ChatSource
 from pipelines.chat.stepping import Fixed, Growing
 from tests.pipelines.chat.llamas import make_llama
 

@@ -7,8 +7,8 @@ import threading
 import pytest
 import torch
 
-from pipelines.chat.catalog import CACHE_PREFIX, INSIDE_PREFIX
 from pipelines.chat.engine import run
+from pipelines.chat.entries import CACHE_PREFIX, INSIDE_PREFIX
 from pipelines.chat.events import Words
 from pipelines.chat.requests import ChatRequest
 from pipelines.errors import Unavailable
