@@ -40,6 +40,7 @@ class Engine:
         module: where its ``run`` is.
         resumes: whether it goes on where it was when it is run again after a crash.
         light: whether it does without torch, and so need not wait until that is imported.
+        by_owner: whether its ``run`` is told whose job it is, so that owners' data stay apart.
     """
 
     kind: str
@@ -47,6 +48,7 @@ class Engine:
     module: str
     resumes: bool = False
     light: bool = False
+    by_owner: bool = False
 
     def load(self) -> None:
         """Import what :meth:`run` needs: torch, diffusers and the rest, seconds the first time."""
@@ -54,12 +56,19 @@ class Engine:
             import_module(self.module)
 
     def run(
-        self, request: Any, cache: ModelCache, stop: threading.Event
+        self, request: Any, cache: ModelCache, stop: threading.Event, owner: str = ""
     ) -> Iterator[Progress | Picture | Result]:
-        """Do the work; see :mod:`pipelines.events`."""
-        self.load()
-        return import_module(self.module).run(request, cache, stop)
+        """Do the work; see :mod:`pipelines.events`.
 
+        Args:
+            owner: whose job it is, by an id.
+        """
+        self.load()
+        more = {"owner": owner} if self.by_owner else {}
+        return import_module(self.module).run(request, cache, stop, **more)
+
+
+_CLUSTERING = "pipelines.clustering.engine"
 
 ENGINES: dict[str, Engine] = {
     engine.kind: engine
@@ -73,8 +82,8 @@ ENGINES: dict[str, Engine] = {
         Engine("score_blocks", ScoreRequest, "pipelines.chat.prune.engine"),
         Engine("shorten", PruneRequest, "pipelines.chat.prune.engine", resumes=True),
         Engine("shorten_curve", CurveRequest, "pipelines.chat.prune.engine"),
-        Engine("cluster", ClusterRequest, "pipelines.clustering.engine", light=True),
-        Engine("compare_clusters", CompareRequest, "pipelines.clustering.engine", light=True),
-        Engine("cluster_curve", ClusterCurveRequest, "pipelines.clustering.engine", light=True),
+        Engine("cluster", ClusterRequest, _CLUSTERING, light=True, by_owner=True),
+        Engine("compare_clusters", CompareRequest, _CLUSTERING, light=True, by_owner=True),
+        Engine("cluster_curve", ClusterCurveRequest, _CLUSTERING, light=True, by_owner=True),
     )
 }

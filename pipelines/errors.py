@@ -104,6 +104,16 @@ def words_of(error: BaseException, limit: int = 200) -> str:
     return lines[0].rstrip(".")[:limit] if lines else "no reason given"
 
 
+def rebuild_error(kind: str, message: Message) -> UserError:
+    """The error of the class that is called ``kind``, which another process has raised.
+
+    It may say anything: what is none of these classes' names is a plain :class:`UserError`.
+    """
+    own = (each for each in UserError.__subclasses__() if each.__module__ == __name__)
+    known = {each.__name__: each for each in own}
+    return _rebuild(known.get(kind, UserError), message.template, message.values)
+
+
 class Stopped(Exception):
     """Raised by an engine that has seen its stop flag; nothing is wrong."""
 

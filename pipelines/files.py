@@ -48,11 +48,11 @@ def save_array(path: Path, array: np.ndarray) -> None:
     import numpy as np
 
     with path.open("wb") as file:
-        np.save(_Plain(file), array, allow_pickle=False)
+        np.save(UnbufferedFile(file), array, allow_pickle=False)
 
 
-class _Plain:
-    """A file that numpy writes to block by block, not by ``tofile``."""
+class UnbufferedFile:
+    """A file that numpy writes to block by block, not by ``tofile``, whose errors have no errno."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.write = file.write

@@ -7,7 +7,14 @@ shown tomorrow to someone who reads another language.
 
 from __future__ import annotations
 
+import string
 from typing import Any
+
+from pydantic_core import core_schema
+
+MAX_TEMPLATE, MAX_VALUE, MAX_VALUES = 1000, 20_000, 20
+"""Characters of a template and of a value, and values, of a message from another process."""
+_OWN = {"self", "template"}  # names of arguments, which no value can have
 
 
 class Message:
@@ -45,3 +52,44 @@ class Message:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Message:
         return cls(data["template"], **data["values"])
+
+    @classmethod
+    def checked(cls, data: Any) -> Message:
+        """:meth:`from_json` of what another process has sent, which may send anything.
+
+        A template is formatted: a field such as ``{x:>999999999}`` would fill the memory, and one
+        such as ``{x.__class__}`` looks into the program.
+
+        Raises:
+            ValueError: it is no message, too long, or has other fields than plain names.
+        """
+        if not isinstance(data, dict) or data.keys() != {"template", "values"}:
+            raise ValueError("no message")
+        template, values = data["template"], data["values"]
+        if not isinstance(template, str) or len(template) > MAX_TEMPLATE:
+            raise ValueError("the template is no text, or too long")
+        if not isinstance(values, dict) or len(values) > MAX_VALUES:
+            raise ValueError("the values are no object, or too many")
+        if not all(name.isidentifier() for name in values) or _OWN & values.keys():
+            raise ValueError("a value has no plain name")
+        for value in values.values():
+            if value is not None and type(value) not in (str, int, float, bool):
+                raise ValueError("a value is neither text nor number")
+            if isinstance(value, str) and len(value) > MAX_VALUE:
+                raise ValueError("a value is too long")
+            if isinstance(value, int) and value.bit_length() > 128:
+                raise ValueError("a number is too long")
+        parts = list(string.Formatter().parse(template))
+        if len(parts) > 2 * MAX_VALUES:
+            raise ValueError("the template has too many fields")
+        for _, name, spec, conversion in parts:
+            if name is not None and (spec or conversion or name not in values):
+                raise ValueError("a field of the template is no plain name of a value")
+        return cls(template, **values)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            lambda data: data if isinstance(data, cls) else cls.checked(data),
+            serialization=core_schema.plain_serializer_function_ser_schema(cls.to_json),
+        )

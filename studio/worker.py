@@ -306,7 +306,7 @@ class Worker:
         engine = self.engine(job.kind)
         request = stored(engine.request_class, job.request)
         position, written = 0, 0.0
-        for event in engine.run(request, self._cache, running.stop):
+        for event in engine.run(request, self._cache, running.stop, job.owner):
             match event:
                 case Progress():
                     running.saw(event)

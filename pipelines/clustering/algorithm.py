@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.clustering.parameters import Parameters
+from pipelines.clustering.wire import Array, Json, Labels, Matrix, UnreadableAnswer
 from pipelines.errors import BadRequest
 from pipelines.messages import Message
 
@@ -46,15 +47,62 @@ class Fitted:
         peak_bytes: memory that the fit took beyond the data, or None where it was not measured.
     """
 
-    labels: np.ndarray
-    centres: np.ndarray | None
+    labels: Labels
+    centres: Matrix | None
     noise: int
-    soft: np.ndarray | None
-    extra: dict[str, np.ndarray]
+    soft: Matrix | None
+    extra: dict[str, Array]
     seconds: float
-    model: dict[str, Any]
+    model: dict[str, Json]
     notes: tuple[Message, ...] = ()
     peak_bytes: int | None = None
+
+    def check(self, X: np.ndarray) -> None:
+        """Whether this can be of the points ``X`` (n, d).
+
+        Raises:
+            UnreadableAnswer: an array has another shape, or names points or clusters that there
+                are not.
+        """
+        n, d = X.shape
+        k = 0 if self.centres is None else len(self.centres)
+        if self.labels.shape != (n,) or not _within(self.labels, -1, n):
+            raise UnreadableAnswer("these are no labels of the points")
+        if self.centres is not None and self.centres.shape != (k, d):
+            raise UnreadableAnswer("the centres have other columns than the points")
+        if self.soft is not None and self.soft.shape != (n, k):
+            raise UnreadableAnswer("there are other memberships than points and clusters")
+        shapes = {name: (n,) for name in ("probabilities", "ordering", "reachability")} | {
+            "core_distances": (n,),
+            "core": (None,),
+            "exemplars": (None,),
+            "merges": (max(0, n - 1), 2),
+            "heights": (max(0, n - 1),),
+            "covariances": (k, d, d),
+            "weights": (k,),
+            "small_centres": (None, d),
+        }
+        for name, array in self.extra.items():
+            expected = shapes.get(name, ())
+            if len(expected) != array.ndim or any(
+                length not in (None, found)
+                for length, found in zip(expected, array.shape, strict=True)
+            ):
+                raise UnreadableAnswer(f"{name[:40]} has the shape {array.shape}")
+            if name in ("core", "exemplars", "ordering") and not _within(array, 0, n):
+                raise UnreadableAnswer(f"{name} names other points")
+        merges = self.extra.get("merges")
+        if merges is not None and len(merges):
+            made = np.arange(n, 2 * n - 1)  # each merge takes points and what was merged before it
+            if not _within(merges, 0, 2 * n) or (merges.max(axis=1) >= made).any():
+                raise UnreadableAnswer("merges names clusters that there are not yet")
+
+
+def _within(array: np.ndarray, least: int, end: int) -> bool:
+    """Whether all are whole numbers of ``least`` … ``end`` − 1."""
+    if array.dtype.kind not in "iu":
+        return False
+    return not array.size or (array.min() >= least and array.max() < end)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,10 @@ No scikit-learn here: the page lists algorithms before it is loaded.
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
+from pydantic import PlainSerializer, PlainValidator
+
 from pipelines.clustering import calls, costs
 from pipelines.clustering import parameters as ask
 from pipelines.clustering.algorithm import Algorithm
@@ -222,3 +226,23 @@ def find(name: str) -> Algorithm:
         name=name,
         near=closest(name, ALGORITHMS),
     )
+
+
+def _by_name(params: ask.Parameters) -> tuple[str, dict[str, Any]]:
+    """The first algorithm that has parameters of this class, and their values."""
+    kind = type(params)
+    name = next(each.name for each in ALGORITHMS.values() if each.parameters is kind)
+    return name, params.model_dump(mode="json")
+
+
+def _from_name(data: Any) -> ask.Parameters:
+    if isinstance(data, ask.Parameters):
+        return data
+    match data:
+        case [str(name), values] if name in ALGORITHMS:
+            return ALGORITHMS[name].parameters.model_validate(values)
+    raise ValueError("neither an algorithm's name nor its parameters")
+
+
+AnyParameters = Annotated[ask.Parameters, PlainValidator(_from_name), PlainSerializer(_by_name)]
+"""In a type hint: parameters of any of the algorithms, for :mod:`pipelines.clustering.wire`."""

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from threading import Event
 from typing import Any
 
 import numpy as np
 
-from pipelines.clustering.algorithms import ALGORITHMS, find
+from pipelines.clustering.algorithms import ALGORITHMS, AnyParameters, find
 from pipelines.clustering.choosing import first_eps
 from pipelines.clustering.judging import Agreement, Scores
-from pipelines.clustering.parameters import Parameters
 from pipelines.clustering.running import run
 from pipelines.clustering.scaling import Scaling, scale
 from pipelines.clustering.tasks import cluster, cluster_estimate
+from pipelines.clustering.wire import Matrix
 from pipelines.errors import UserError
 from pipelines.events import Progress
 from pipelines.messages import Message
 
 MOST_TOLD = 1000  # clusters whose sizes are told: the first ones
-Choice = tuple[str, Parameters]
+Choice = tuple[str, AnyParameters]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,7 @@ def compare(
     truth: np.ndarray | None = None,
     scaling: Scaling = "none",
     columns: tuple[str, ...] | None = None,
+    owner: str = "",
 ) -> Iterator[Progress]:
     """Fits one after another; returns a list of :class:`Row` in the order of ``choices``.
 
@@ -82,6 +83,7 @@ def compare(
         truth: true labels (n,), if known; of whole numbers, those below 0 are not.
         scaling: of the columns, before each fit.
         columns: their names.
+        owner: as for :func:`pipelines.clustering.running.run`.
 
     Raises:
         Stopped: ``stop`` was set.
@@ -104,7 +106,9 @@ def compare(
         try:
             algorithm.check(X, params)
             estimate = cluster_estimate(name, *X.shape, params)
-            found = yield from _within(run(cluster, X, arguments, estimate, stop), here)
+            found = yield from _within(
+                run(cluster, X, arguments, estimate, stop, owner=owner), here
+            )
         except UserError as error:
             rows.append(Row(name, error=error.message))
             continue
@@ -125,14 +129,14 @@ def compare(
 
 
 def suggesting(
-    X: np.ndarray,
+    X: Matrix,
     *,
     scaling: Scaling,
     columns: tuple[str, ...],
     clusters: int,
     seed: int,
     stop: Event,
-) -> Iterator[Progress]:
+) -> Generator[Progress, None, list[Choice]]:
     """:func:`suggested` for scaled points, as a task of the worker."""
     yield Progress(0, 1)
     return suggested(scale(X, scaling, columns).X, clusters, seed, stop)

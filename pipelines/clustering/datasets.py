@@ -14,6 +14,8 @@ from typing import Annotated, Literal, get_args
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipelines.clustering.wire import Labels, Matrix, UnreadableAnswer
+
 MAX_POINTS = 1_000_000
 MAX_CLUSTERS = 50
 MAX_SEED = 2**32 - 1
@@ -88,11 +90,27 @@ class Dataset:
         classes: names of the true groups, by number; None where they have none.
     """
 
-    X: np.ndarray
-    truth: np.ndarray | None
+    X: Matrix
+    truth: Labels | None
     columns: tuple[str, ...]
     title: str
     classes: tuple[str, ...] | None = None
+
+    def check(self) -> None:
+        """Whether the parts go together.
+
+        Raises:
+            UnreadableAnswer: a value is not finite, or there are other columns or true labels than
+                points have.
+        """
+        n, d = self.X.shape
+        if len(self.columns) != d or not np.isfinite(self.X).all():
+            raise UnreadableAnswer("these are no points")
+        if self.truth is not None:
+            most = n if self.classes is None else len(self.classes)
+            inside = n == 0 or -1 <= self.truth.min() <= self.truth.max() < most
+            if self.truth.shape != (n,) or not inside:
+                raise UnreadableAnswer("these are no true labels of the points")
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,7 @@ def run(
     stop: Event,
     find_data: Find | None = None,
     results: Path | None = None,
+    owner: str = "",
 ) -> Events:
     """Does what the request asks; the data are not changed.
 
@@ -80,6 +81,7 @@ def run(
     Args:
         find_data: None: :func:`stored` in ``<home>/cluster_data``.
         results: where the outcome is put as a folder; None: ``<home>/clusterings``.
+        owner: whose data it is, by an id: no process works for two owners.
 
     Raises:
         NotFound: there is no such data set.
@@ -94,11 +96,11 @@ def run(
     check_points(found.X)
     results = results or cache.home / RESULTS
     if isinstance(request, ClusterRequest):
-        data = yield from _cluster(request, found, stop, results)
+        data = yield from _cluster(request, found, stop, owner, results)
     elif isinstance(request, CurveRequest):
-        data = yield from _curve(request, found, stop)
+        data = yield from _curve(request, found, stop, owner)
     else:
-        data = yield from _compare(request, found, stop, results)
+        data = yield from _compare(request, found, stop, owner, results)
     seconds = round(time.monotonic() - started, 3)
     yield Result(
         data | {"points": found.X.shape[0], "columns": found.X.shape[1], "seconds": seconds}
@@ -112,7 +114,7 @@ def stored(folder: Path) -> Find:
 
 
 def _cluster(
-    request: ClusterRequest, source: Dataset, stop: Event, results: Path
+    request: ClusterRequest, source: Dataset, stop: Event, owner: str, results: Path
 ) -> Iterator[Progress]:
     X, truth = source.X, None
     find(request.algorithm).check(X, request.params)
@@ -124,6 +126,7 @@ def _cluster(
         cluster_arguments(request, source.columns, truth),
         cluster_estimate(request.algorithm, *X.shape, request.params),
         stop,
+        owner=owner,
     )
     fitted, scores = found.fitted, found.scores
     folder = _save(results, found, request)
@@ -146,7 +149,7 @@ def _cluster(
 
 
 def _compare(
-    request: CompareRequest, source: Dataset, stop: Event, results: Path
+    request: CompareRequest, source: Dataset, stop: Event, owner: str, results: Path
 ) -> Iterator[Progress]:
     X, scaling = source.X, request.scaling
     asked = {
@@ -156,9 +159,11 @@ def _compare(
         "seed": request.seed,
     }
     estimate = costs.k_distance(*X.shape, 5)
-    by_name = dict((yield from run_work(suggesting, X, asked, estimate, stop)))
+    by_name = dict((yield from run_work(suggesting, X, asked, estimate, stop, owner=owner)))
     choices = [(name, by_name[name]) for name in request.algorithms]
-    rows = yield from compare(X, choices, request.seed, stop, source.truth, scaling, source.columns)
+    rows = yield from compare(
+        X, choices, request.seed, stop, source.truth, scaling, source.columns, owner
+    )
     labels = {row.algorithm: row.labels for row in rows if row.labels is not None}
     with _new_folder(results) as folder:
         np.savez(folder / "labels.npz", **labels)
@@ -169,11 +174,11 @@ def _compare(
     }
 
 
-def _curve(request: CurveRequest, source: Dataset, stop: Event) -> Iterator[Progress]:
+def _curve(request: CurveRequest, source: Dataset, stop: Event, owner: str) -> Iterator[Progress]:
     asked = request.curve in OF_AN_ALGORITHM or request.curve == "reachability"
     estimate = plan(request, source.X, request.params if asked else None).estimate
     arguments = {"request": request, "columns": source.columns}
-    shown, notes = yield from run_work(curve, source.X, arguments, estimate, stop)
+    shown, notes = yield from run_work(curve, source.X, arguments, estimate, stop, owner=owner)
     return {"curve": shown, "notes": [note.to_json() for note in notes]}
 
 

@@ -24,6 +24,7 @@ import numpy as np
 from pipelines.clustering.datasets import Dataset
 from pipelines.clustering.layout import unique
 from pipelines.clustering.tables import Table, frames
+from pipelines.clustering.wire import Array, FilePath, Labels, Rows
 from pipelines.errors import BadRequest, Stopped
 from pipelines.sizes import in_words
 
@@ -91,11 +92,11 @@ def _defused(part: str, alone: bool = True) -> str:
 
 
 def labels_csv(
-    path: Path,
+    path: FilePath,
     source: Table | Dataset,
-    labels: np.ndarray,
-    rows: np.ndarray | None = None,
-    further: dict[str, np.ndarray] | None = None,
+    labels: Labels,
+    rows: Rows | None = None,
+    further: dict[str, Array] | None = None,
     stop: threading.Event | None = None,
 ) -> None:
     """Writes every row of ``source`` as it was, and its cluster in a further column.

@@ -24,6 +24,7 @@ from pipelines.clustering.scaling import Scaling, scale
 from pipelines.clustering.steps import agglomerative, dbscan, film, gmm, kmeans
 from pipelines.clustering.steps.arrays import rounded, still
 from pipelines.clustering.steps.gaussians import Mixture
+from pipelines.clustering.wire import Matrix
 from pipelines.errors import BadRequest
 from pipelines.messages import Message
 
@@ -115,7 +116,7 @@ def is_laid_out(request: FilmRequest, data: Dataset) -> bool:
     return request.projection == "umap" and data.X.shape[1] > 2
 
 
-def laid_out(X: np.ndarray, scaling: Scaling, columns: tuple[str, ...]) -> Projection:
+def laid_out(X: Matrix, scaling: Scaling, columns: tuple[str, ...]) -> Projection:
     """UMAP's picture of those of the points (n, d) that are filmed."""
     scaled = scale(X, scaling, columns)
     return project(np.ascontiguousarray(scaled.X[film_rows(len(X))]), 2, "umap")

@@ -5,15 +5,17 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
 from pipelines.clustering.labels import NOISE
+from pipelines.clustering.wire import ArrayOf
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
+Counts = Annotated[np.ndarray, ArrayOf("int64", 2)]
 SAMPLE = 10_000
 """Points of which silhouettes are taken: they need all distances between them."""
 MOST_COLUMNS = 1000
@@ -74,7 +76,7 @@ class Agreement:
     homogeneity: float
     completeness: float
     matched: float
-    confusion: np.ndarray
+    confusion: Counts
     classes: tuple[str, ...]
     columns: tuple[int, ...]
     matches: tuple[int | None, ...]

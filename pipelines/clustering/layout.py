@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -34,6 +34,7 @@ _NEAR = 0.2  # scores of delimiters this near leave a doubt
 Delimiter = Literal[",", ";", "\t", "|", " "]
 # White space is also within texts, and so is a comma: others are rather meant.
 _PREFERRED = {",": 0.0, ";": 0.06, "\t": 0.08, "|": 0.04, " ": -0.5}
+Said = str | bool  # the value of a field of a reading
 DELIMITERS: tuple[Delimiter, ...] = (",", ";", "\t", "|", " ")
 
 
@@ -117,10 +118,10 @@ class Guess:
     """
 
     what: str
-    value: Any
+    value: Said
     chosen: bool
     doubt: Message | None = None
-    others: tuple[Any, ...] = ()
+    others: tuple[Said, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

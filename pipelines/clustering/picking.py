@@ -14,6 +14,7 @@ from pipelines.clustering.numerals import Marks
 from pipelines.clustering.profile import PLAIN, Column, numbers_of
 from pipelines.clustering.tables import Table, frames
 from pipelines.clustering.true_labels import UNKNOWN, TrueLabels
+from pipelines.clustering.wire import Rows, UnreadableAnswer
 from pipelines.errors import BadRequest
 from pipelines.messages import Message
 
@@ -83,8 +84,18 @@ class Picked:
     """
 
     data: Dataset
-    rows: np.ndarray
+    rows: Rows
     notes: tuple[Message, ...]
+
+    def check(self, X: np.ndarray) -> None:
+        """Whether the parts go together; raises as :meth:`Dataset.check`.
+
+        Args:
+            X: not looked at: these points come from a table.
+        """
+        self.data.check()
+        if len(self.rows) != len(self.data.X) or self.rows.min(initial=0) < 0:
+            raise UnreadableAnswer("there are other rows than points")
 
 
 def pick(table: Table, picking: Picking, stop: threading.Event | None = None) -> Picked:

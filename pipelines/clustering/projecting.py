@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from pipelines.clustering.wire import Matrix, Rows, UnreadableAnswer, Vector
 from pipelines.errors import BadRequest, Unavailable
 from pipelines.messages import Message
 
@@ -35,13 +36,24 @@ class Projection:
         note: what the picture shows and what not.
     """
 
-    points: np.ndarray
-    rows: np.ndarray
+    points: Matrix
+    rows: Rows
     method: Method
-    explained: np.ndarray | None = None
-    axes: np.ndarray | None = None
-    mean: np.ndarray | None = None
+    explained: Vector | None = None
+    axes: Matrix | None = None
+    mean: Vector | None = None
     note: Message | None = None
+
+    def check(self, X: np.ndarray) -> None:
+        """Whether this can be a picture of some of the points ``X`` (n, d).
+
+        Raises:
+            UnreadableAnswer: it has other rows.
+        """
+        rows = self.rows
+        inside = not len(rows) or 0 <= rows.min() <= rows.max() < len(X)
+        if len(self.points) != len(rows) or not inside:
+            raise UnreadableAnswer("the picture is not one of the points")
 
     def place(self, X: np.ndarray) -> np.ndarray | None:
         """Where other points (k, d), such as centres, lie in the picture; None after UMAP."""

@@ -9,14 +9,12 @@ memory, and the studio, which all visitors share, goes on.
 from __future__ import annotations
 
 import logging
-import pickle
 import queue
 import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,17 +22,19 @@ from typing import Any
 import numpy as np
 import psutil
 
-from pipelines.clustering.algorithm import Estimate
-from pipelines.clustering.algorithms import find
+from pipelines.clustering import wire
+from pipelines.clustering.algorithm import Estimate, Fitted
+from pipelines.clustering.algorithms import AnyParameters, find
 from pipelines.clustering.calls import DBSCAN_FEW
 from pipelines.clustering.fitting import Tell, fit
 from pipelines.clustering.parameters import Parameters
 from pipelines.clustering.peaks import lower_peak, peak_since
-from pipelines.clustering.worker import DISK_FULL
-from pipelines.clustering.worker_pool import POOL, Died, MemoryExceeded
-from pipelines.errors import OutOfMemory, Stopped, Unavailable, UserError
+from pipelines.clustering.wire import Matrix, UnreadableAnswer
+from pipelines.clustering.worker import DISK_FULL, outcome_of
+from pipelines.clustering.worker_pool import POOL, Command, Died, MemoryExceeded, Step
+from pipelines.errors import OutOfMemory, Stopped, Unavailable, rebuild_error
 from pipelines.events import Progress
-from pipelines.files import is_full, save_array, temporary_root
+from pipelines.files import is_full, temporary_root
 from pipelines.messages import Message
 from pipelines.sizes import duration, in_words
 
@@ -48,8 +48,11 @@ _OFF = 4  # how far an estimate may be off before the work is ended
 _KEPT_FREE = 200_000_000  # bytes of the machine's memory that are for others
 _SAY_SECONDS = 1.0  # how often a word is given that it still runs
 
-Work = Callable[..., Iterator[Progress]]
-"""A generator function ``work(X, stop=…, **arguments)`` of a module, which returns something."""
+_log = logging.getLogger(__name__)
+
+Work = Callable[..., Generator[Progress, None, Any]]
+"""A generator function ``work(X, *, …, stop)`` of a module, which returns something. Its type hints
+are those of :mod:`pipelines.clustering.wire`."""
 
 
 def run(
@@ -58,49 +61,29 @@ def run(
     arguments: dict[str, Any],
     estimate: Estimate,
     stop: threading.Event,
+    *,
+    owner: str,
     prepare: Sequence[str] = SCIKIT_LEARN,
-) -> Iterator[Progress]:
+) -> Generator[Progress, None, Any]:
     """Does ``work`` in a process of its own; returns what it returns.
+
+    What is returned may come from a process that a hostile file has taken over: it has the types
+    that ``work`` says, and where it has a method ``check``, that has been called with ``X``.
 
     Args:
         X: float64 (n, d); not changed.
-        arguments: what can be pickled.
+        arguments: of the types that ``work`` says.
         estimate: the work is ended where it takes four times this memory, and a gigabyte.
+        owner: whose data these are, by an id; no process serves two owners.
         prepare: modules that are imported before its memory is limited.
 
     Raises:
         OutOfMemory: the estimate is above what is free, or the work took more than it may.
         OSError: the work has met it.
         Stopped: ``stop`` was set; within 0.2 seconds.
+        Unavailable: the process gave no answer that can be read, or the disk is full.
     """
-    check_memory(estimate)
-    if is_long(estimate):
-        yield Progress(0, 0, note=in_advance(estimate))
-    if stop.is_set():
-        raise Stopped
-    allowed = _allowed(estimate, X.nbytes)
-    # Closed to other users.
-    with tempfile.TemporaryDirectory(prefix="atelier-", dir=temporary_root()) as name:
-        folder = Path(name)
-        try:
-            save_array(folder / "points.npy", X)
-            (folder / "work.pickle").write_bytes(pickle.dumps((work, arguments)))
-        except OSError as error:
-            if is_full(error):
-                raise _no_room(folder, X.nbytes) from error
-            raise
-        try:
-            with closing(POOL.work(folder, allowed, prepare, stop)) as lines:
-                yield from _progress(lines, estimate)
-        except MemoryExceeded:
-            raise _no_memory(allowed) from None
-        except Died as error:
-            if error.code == DISK_FULL:
-                raise _no_room(folder, X.nbytes) from error
-            raise RuntimeError(str(error)) from None
-        if stop.is_set():
-            raise Stopped
-        return _outcome(folder, allowed)
+    return (yield from _run(work, X, {"X": X, **arguments}, estimate, stop, owner, prepare))
 
 
 def call(
@@ -111,11 +94,13 @@ def call(
     X: np.ndarray | None = None,
     prepare: Sequence[str] = (),
     limit_seconds: float | None = None,
+    *,
+    owner: str,
 ) -> Any:
     """``function(**arguments)`` in a process of its own, without progress; returns what it returns.
 
     Args:
-        function: of a module.
+        function: of a module; its type hints are those of :mod:`pipelines.clustering.wire`.
         stop: None: nobody stops it.
         X: points that it is given as ``X``, if it wants some.
         limit_seconds: after which it is ended.
@@ -124,11 +109,11 @@ def call(
         Unavailable: it takes longer than ``limit_seconds``.
         OutOfMemory, Stopped: as :func:`run` does.
     """
-    stop = stop or threading.Event()
-    given = {"function": function, "with_points": X is not None, "arguments": arguments}
+    stop, estimate = stop or threading.Event(), estimate or Estimate(0, 0)
     points = np.zeros((0, 1)) if X is None else X
+    given = arguments if X is None else {"X": X, **arguments}
     begun = time.monotonic()
-    work = run(_calling, points, given, estimate or Estimate(0, 0), stop, prepare)
+    work = _run(function, points, given, estimate, stop, owner, prepare)
     try:
         while True:
             next(work)
@@ -144,21 +129,73 @@ def call(
         work.close()
 
 
-def _calling(
-    X: np.ndarray,
-    *,
+def _run(
     function: Callable[..., Any],
-    with_points: bool,
-    arguments: dict[str, Any],
+    X: np.ndarray,
+    given: dict[str, Any],
+    estimate: Estimate,
     stop: threading.Event,
-) -> Iterator[Progress]:
-    yield Progress(0, 1)
-    return function(X=X, **arguments) if with_points else function(**arguments)
+    owner: str,
+    prepare: Sequence[str],
+) -> Generator[Progress, None, Any]:
+    check_memory(estimate)
+    if is_long(estimate):
+        yield Progress(0, 0, note=in_advance(estimate))
+    if stop.is_set():
+        raise Stopped
+    arguments, result = wire.types_of(function)
+    allowed = _allowed(estimate, X.nbytes)
+    # Closed to other users.
+    with tempfile.TemporaryDirectory(prefix="atelier-", dir=temporary_root()) as name:
+        folder = Path(name)
+        try:
+            wire.write(folder / "task", arguments, given)
+        except OSError as error:
+            if is_full(error):
+                raise _no_room(folder, X.nbytes) from error
+            raise
+        try:
+            with POOL.lend(owner, Command(function, folder, allowed, prepare), stop) as worker:
+                yield from _progress(worker.follow(allowed, stop), estimate)
+                if stop.is_set():
+                    raise Stopped
+                # What is allowed to the work is more than what it can find.
+                status, *values = wire.read(folder / "answer", outcome_of(result), allowed)
+                if hasattr(found := values[0] if values else None, "check"):
+                    found.check(X)
+        except MemoryExceeded:
+            raise _no_memory(allowed) from None
+        except UnreadableAnswer as error:
+            _log.warning("a worker's answer to %s cannot be read: %s", function.__name__, error)
+            raise Unavailable(
+                "The process that was to compute this has given an answer that cannot be read, and "
+                "was ended. Try again; if that happens with this file only, do not use the file."
+            ) from None
+        except Died as error:
+            if error.code == DISK_FULL:
+                raise _no_room(folder, X.nbytes) from error
+            raise RuntimeError(str(error)) from None
+        return _found(status, values, allowed)
+
+
+def _found(status: str, values: list[Any], allowed: int) -> Any:
+    """The result of an answer, or what it says that went wrong."""
+    match status, values:
+        case "done", [found]:
+            return found
+        case "memory", []:
+            raise _no_memory(allowed)
+        case "system", [number, words]:
+            raise OSError(number, words)
+        case "refused", [kind, message]:
+            raise rebuild_error(kind, message)
+        case _, [words]:
+            raise RuntimeError(words)
 
 
 def fitting(
-    X: np.ndarray, *, algorithm: str, params: Parameters, seed: int, stop: threading.Event
-) -> Iterator[Progress]:
+    X: Matrix, *, algorithm: str, params: AnyParameters, seed: int, stop: threading.Event
+) -> Generator[Progress, None, Fitted]:
     """:func:`pipelines.clustering.fitting.fit` as work; returns its :class:`Fitted` with the memory
     that it took beyond the data."""
     yield Progress(0, 1)
@@ -212,6 +249,7 @@ def run_fit(
     params: Parameters,
     seed: int,
     stop: threading.Event,
+    owner: str = "",
 ) -> Iterator[Progress]:
     """One fit as :func:`run` does it; returns a :class:`Fitted` with its memory.
 
@@ -221,7 +259,8 @@ def run_fit(
     chosen = find(algorithm)
     chosen.check(X, params)
     arguments = {"algorithm": algorithm, "params": params, "seed": seed}
-    return (yield from run(fitting, X, arguments, chosen.estimate(*X.shape, params), stop))
+    estimate = chosen.estimate(*X.shape, params)
+    return (yield from run(fitting, X, arguments, estimate, stop, owner=owner))
 
 
 def outcome(work: Iterator[Progress]) -> Any:
@@ -283,14 +322,13 @@ def _allowed(estimate: Estimate, given: int) -> int:
     return max(min(wanted, free), LEAST_ALLOWED // 4, int(estimate.bytes) + given)
 
 
-def _progress(lines: Iterator[dict[str, Any] | None], estimate: Estimate) -> Iterator[Progress]:
+def _progress(steps: Iterator[Step | None], estimate: Estimate) -> Iterator[Progress]:
     started = said = time.monotonic()
     last = Progress(0, 0)
-    for line in lines:
+    for step in steps:
         now = time.monotonic()
-        if line is not None:
-            note = Message.from_json(line["note"]) if line["note"] else None
-            last, said = Progress(line["step"], line["total"], note=note), now
+        if step is not None:
+            last, said = Progress(step.step, step.total, note=step.note), now
             yield last
         elif now - said >= _SAY_SECONDS:
             said = now
@@ -303,19 +341,6 @@ def _so_far(seconds: float, estimate: Estimate) -> Message:
         time=duration(seconds),
         estimate=duration(rounded(estimate.seconds)),
     )
-
-
-def _outcome(folder: Path, allowed: int) -> Any:
-    # Written by our own worker in a folder that nobody else may enter.
-    with (folder / "outcome.pickle").open("rb") as file:
-        kind, value = pickle.load(file)
-    if kind == "memory":
-        raise _no_memory(allowed)
-    if kind == "system":
-        raise OSError(*value)
-    if kind == "error":
-        raise value if isinstance(value, UserError) else RuntimeError(value)
-    return value
 
 
 def _no_room(folder: Path, needed: int) -> Unavailable:

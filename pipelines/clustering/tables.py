@@ -27,6 +27,7 @@ from pipelines.clustering.delimited import chunks
 from pipelines.clustering.layout import Guess, Layout, Reading, find_layout, unique
 from pipelines.clustering.numerals import form_of
 from pipelines.clustering.profile import PLAIN, Column, Named, Tally
+from pipelines.clustering.wire import FilePath
 from pipelines.errors import BadRequest
 from pipelines.messages import Message
 from pipelines.sizes import in_words
@@ -66,7 +67,7 @@ class Table:
         passed: lines above the table that are left out.
     """
 
-    path: Path
+    path: FilePath
     format: Format
     layout: Layout | None
     rows: int
@@ -153,7 +154,7 @@ class Table:
 
 
 def look(
-    path: Path,
+    path: FilePath,
     reading: Reading | None = None,
     stop: threading.Event | None = None,
     max_bytes: int = MAX_BYTES,

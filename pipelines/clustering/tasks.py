@@ -7,7 +7,7 @@ where memory has a limit.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from threading import Event
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.clustering.algorithm import Estimate, Fitted
-from pipelines.clustering.algorithms import find
+from pipelines.clustering.algorithms import AnyParameters, find
 from pipelines.clustering.choosing import first_eps
 from pipelines.clustering.costs import silhouettes as silhouettes_seconds
 from pipelines.clustering.curves import drawn, plan
@@ -24,10 +24,11 @@ from pipelines.clustering.parameters import Parameters
 from pipelines.clustering.requests import OF_AN_ALGORITHM, ClusterRequest, CurveRequest, in_scale
 from pipelines.clustering.running import fitting
 from pipelines.clustering.scaling import Scaling, scale
+from pipelines.clustering.wire import Json, Labels, Matrix, UnreadableAnswer
 from pipelines.events import Progress
 from pipelines.messages import Message
 
-_TRUTH = tuple[np.ndarray, tuple[str, ...] | None]
+_TRUTH = tuple[Labels, tuple[str, ...] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +46,27 @@ class Clustered:
     fitted: Fitted
     scores: Scores
     agreement: Agreement | None
-    centres: np.ndarray | None
+    centres: Matrix | None
     notes: tuple[Message, ...]
+
+    def check(self, X: np.ndarray) -> None:
+        """Whether this can be of the points ``X`` (n, d); raises as :meth:`Fitted.check`."""
+        self.fitted.check(X)
+        if self.centres is not None and self.centres.shape != self.fitted.centres.shape:
+            raise UnreadableAnswer("the centres are not those of the fit")
 
 
 def cluster(
-    X: np.ndarray,
+    X: Matrix,
     *,
     algorithm: str,
-    params: Parameters,
+    params: AnyParameters,
     scaling: Scaling,
-    columns: tuple[str, ...],
+    columns: tuple[str, ...] | None,
     seed: int,
     truth: _TRUTH | None,
     stop: Event,
-) -> Iterator[Progress]:
+) -> Generator[Progress, None, Clustered]:
     """Scales, fits and judges; returns a :class:`Clustered`.
 
     Args:
@@ -86,8 +93,8 @@ def cluster_estimate(algorithm: str, n: int, d: int, params: Parameters) -> Esti
 
 
 def curve(
-    X: np.ndarray, *, request: CurveRequest, columns: tuple[str, ...], stop: Event
-) -> Iterator[Progress]:
+    X: Matrix, *, request: CurveRequest, columns: tuple[str, ...], stop: Event
+) -> Generator[Progress, None, tuple[dict[str, Json], tuple[Message, ...]]]:
     """Computes a curve; returns what is drawn of it, as JSON, and the notes of the scaling."""
     scaled = scale(X, request.scaling, columns)
     params = None
@@ -98,7 +105,9 @@ def curve(
     return drawn(found), scaled.notes
 
 
-def proposed_eps(X: np.ndarray, *, scaling: Scaling, seed: int, stop: Event) -> Iterator[Progress]:
+def proposed_eps(
+    X: Matrix, *, scaling: Scaling, seed: int, stop: Event
+) -> Generator[Progress, None, float | None]:
     """Returns a radius for DBSCAN to begin with, or None."""
     yield Progress(0, 1)
     return first_eps(scale(X, scaling).X, seed, stop)

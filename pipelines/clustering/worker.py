@@ -1,36 +1,40 @@
 """The process in which tables are read and points are clustered.
 
 :mod:`pipelines.clustering.worker_pool` starts ``python -m pipelines.clustering.worker`` and writes
-a line of JSON to its standard input for each piece of work: ``folder``, which holds ``points.npy``
-and ``work.pickle``; ``allowed``, how many bytes it may take beyond what it has; and ``prepare``,
-modules that are imported before that is counted. The worker answers with lines of JSON:
-``begun``, then ``step``, ``total`` and ``note`` for each step of progress, and ``ended`` with the
-bytes that it holds then; ``outcome.pickle`` in the folder has what was found. It ends when its
-standard input does, that is with the studio, however that ended, and takes the folder with it; and
-after five minutes without work.
+a line of JSON to its standard input for each piece of work: ``function``, as ``module:name``;
+``folder``, which holds its arguments as ``task`` (:mod:`pipelines.clustering.wire` has the format);
+``allowed``, how many bytes it may take beyond what it has; and ``prepare``, modules that are
+imported before that is counted. The worker answers with lines of JSON, lists of one object:
+``begun``, then ``step``, ``total`` and ``note`` for each step of progress, and ``ended``; then
+``answer`` in the folder has what was found, see :func:`outcome_of`. It ends when its standard input
+does, that is with the studio, however that ended, and takes the folder with it; and after five
+minutes without work.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gc
+import inspect
 import json
 import os
-import pickle
 import queue
 import shutil
 import sys
 import threading
 import warnings
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-import numpy as np
+from pydantic import Field
 
+from pipelines.clustering import wire
 from pipelines.clustering.peaks import status_bytes
 from pipelines.errors import UserError, reason_of
 from pipelines.files import is_full
+from pipelines.messages import Message
 
 try:
     import resource
@@ -39,7 +43,24 @@ except ImportError:  # Windows: there the pool alone looks at the memory
 
 DISK_FULL = 28  # what it ends with where there is no room for the outcome
 IDLE_SECONDS = 300.0
+MAX_WORDS = 500  # characters of what a library says
 _FOR_A_THREAD = 20_000_000  # bytes that libraries reserve for the threads of each core
+
+_Words = Annotated[str, Field(max_length=MAX_WORDS)]
+Trouble = (
+    tuple[Literal["memory"]]
+    | tuple[Literal["system"], int | None, _Words]
+    | tuple[Literal["refused"], _Words, Message]
+    | tuple[Literal["failed"], _Words]
+)
+"""Why there is no result: no memory; an OSError's number and words; a :class:`UserError`'s class
+and sentence; the words of a fault in the program."""
+
+
+def outcome_of(result: Any) -> Any:
+    """The type of an answer: ``("done", value)`` with a value of the type ``result``, or
+    :data:`Trouble`."""
+    return tuple[Literal["done"], result] | Trouble
 
 
 def main() -> None:
@@ -60,41 +81,46 @@ def main() -> None:
             with contextlib.suppress(ImportError):  # the work says what is missing
                 import_module(name)
         with _memory_limit(command["allowed"]):
-            _do(folder, answers)
+            _do(command["function"], folder, answers)
         gc.collect()
-        _answer(answers, ended=status_bytes("VmRSS") or 0)
+        _answer(answers, ended=True)
 
 
-def _do(folder: Path, answers: Any) -> None:
+def _do(name: str, folder: Path, answers: Any) -> None:
+    target = folder / "answer"
     try:
-        work, arguments = pickle.loads((folder / "work.pickle").read_bytes())
-        X = np.load(folder / "points.npy", allow_pickle=False)
-        found = ("done", _follow(work(X, stop=threading.Event(), **arguments), answers))
-        del X
-        _write_outcome(folder, found)
+        module, _, inside = name.partition(":")
+        function = getattr(import_module(module), inside)
+        arguments, result = wire.types_of(function)
+        given = wire.read(folder / "task", arguments, sys.maxsize)
+        found = _call(function, given, answers)
+        del given
+        _write(target, tuple[Literal["done"], result], ("done", found))
     except MemoryError:
-        _write_outcome(folder, ("memory", None))
+        _write(target, Trouble, ("memory",))
     except UserError as error:
-        _write_outcome(folder, ("error", error))
+        _write(target, Trouble, ("refused", type(error).__name__, error.message))
     except OSError as error:  # a full disk, say: whoever asked knows which
-        _write_outcome(folder, ("system", (error.errno, str(error)[:500])))
+        _write(target, Trouble, ("system", error.errno, str(error)[:MAX_WORDS]))
     except Exception as error:
-        _write_outcome(folder, ("error", reason_of(error)))
+        words = reason_of(error, MAX_WORDS)
+        _write(target, Trouble, ("failed", words.encode("utf-8", "replace").decode()))
 
 
-def _write_outcome(folder: Path, found: tuple[str, Any]) -> None:
-    part = folder / "outcome.part"
+def _write(target: Path, kind: Any, outcome: tuple[Any, ...]) -> None:
     try:
-        with part.open("wb") as file:
-            pickle.dump(found, file, protocol=pickle.HIGHEST_PROTOCOL)
+        wire.write(target, kind, outcome)
     except OSError as error:
         if is_full(error):
             os._exit(DISK_FULL)
         raise
-    part.replace(folder / "outcome.pickle")
 
 
-def _follow(events: Any, answers: Any) -> Any:
+def _call(function: Callable[..., Any], given: dict[str, Any], answers: Any) -> Any:
+    if not inspect.isgeneratorfunction(function):
+        _answer(answers, step=0, total=1, note=None)
+        return function(**given)
+    events = function(**given, stop=threading.Event())
     while True:
         try:
             event = next(events)
@@ -106,7 +132,7 @@ def _follow(events: Any, answers: Any) -> Any:
 
 def _answer(answers: Any, **line: Any) -> None:
     try:
-        print(json.dumps(line), file=answers, flush=True)
+        print(json.dumps([line]), file=answers, flush=True)
     except OSError:  # the studio was killed: who listens to it cleans up and ends all
         threading.Event().wait()
 

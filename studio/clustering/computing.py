@@ -18,6 +18,7 @@ _UMAP_BYTES = 800_000_000
 
 
 def compute(
+    owner: str,
     function: Callable[..., Any],
     X: np.ndarray,
     arguments: dict[str, Any],
@@ -27,7 +28,9 @@ def compute(
     """``function(X=X, **arguments)``, where its time and memory harm nobody.
 
     Args:
-        function: of a module; its cost is that of the points and their covariance.
+        owner: whose points they are, by an id.
+        function: of a module, as :func:`pipelines.clustering.running.call` takes it; its cost is
+            that of the points and their covariance.
         umap: whether it lays out by UMAP, for which no number of points is few.
 
     Raises:
@@ -38,4 +41,4 @@ def compute(
         return function(X=X, **arguments)
     bytes_ = _COPIES * X.nbytes + (_UMAP_BYTES if umap else 0)
     prepare = ("umap",) if umap else ()
-    return call(function, arguments, stop, Estimate(0, bytes_), X, prepare)
+    return call(function, arguments, stop, Estimate(0, bytes_), X, prepare, owner=owner)

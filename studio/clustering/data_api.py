@@ -152,7 +152,10 @@ def cluster_data_router(studio: Studio) -> APIRouter:
             known = data.get(owner, data_id)
             key = (known.id, dims, projection, scaling)
             drawn = plots.get(
-                key, lambda: plotted(data.dataset(owner, data_id), dims, projection, scaling, stop)
+                key,
+                lambda: plotted(
+                    owner, data.dataset(owner, data_id), dims, projection, scaling, stop
+                ),
             )
             return drawn.packed(_language(request))
 

@@ -13,7 +13,6 @@ from pipelines.clustering.exporting import (
     PLAIN,
     centres_csv,
     dialect_of,
-    guarded,
     texts_csv,
 )
 from pipelines.errors import NotFound
@@ -57,18 +56,9 @@ def write_labels(
     if known.kind == "table":
         with contextlib.suppress(NotFound):
             table = data.table(owner, str(known.source["table"])).table
-            write_table_labels(path, table, labels, stored.rows, further, stop)
+            write_table_labels(owner, path, table, labels, stored.rows, further, stop)
             return
-    if stored.data.truth is not None:
-        further["truth"] = _named(stored.data)
-    write_point_labels(path, stored.data, labels, further, stop)
-
-
-def _named(data: Dataset) -> np.ndarray:
-    """(n,): the true labels by name, "" where one is not known; as numbers where they have none."""
-    if data.classes is None:
-        return data.truth
-    return np.array([*map(guarded, data.classes), ""], dtype=object)[data.truth]
+    write_point_labels(owner, path, stored.data, labels, further, stop)
 
 
 def write_centres(path: Path, found: Clustering, data: ClusterData) -> None:
@@ -91,6 +81,6 @@ def write_centres(path: Path, found: Clustering, data: ClusterData) -> None:
     centres_csv(path, found.known.columns, centres, sizes, dialect)
 
 
-def write_data(path: Path, data: Dataset, stop: threading.Event | None = None) -> None:
+def write_data(owner: str, path: Path, data: Dataset, stop: threading.Event | None = None) -> None:
     """The points, each number exactly, under the columns' names, as CSV."""
-    write_points(path, data, stop)
+    write_points(owner, path, data, stop)

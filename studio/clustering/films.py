@@ -8,9 +8,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from pipelines.clustering.algorithm import Estimate
 from pipelines.clustering.datasets import Dataset
@@ -18,7 +17,9 @@ from pipelines.clustering.filming import FilmRequest, is_laid_out, laid_out, mak
 from pipelines.clustering.layouts import Layouts
 from pipelines.clustering.projecting import Projection
 from pipelines.clustering.running import SCIKIT_LEARN, call
+from pipelines.clustering.wire import Json, Matrix
 from pipelines.errors import BadRequest, Stopped, validated
+from pipelines.messages import Message
 from studio.clustering.computing import compute
 from studio.i18n import translate
 from studio.slots import FairSlots
@@ -70,15 +71,14 @@ class Films:
                 key = (owner.id, request.data, request.scaling)
                 arguments = {"scaling": request.scaling, "columns": data.columns}
                 try:
-                    seen = self._layouts.get(
-                        key, lambda: compute(laid_out, data.X, arguments, umap=True), timed
-                    )
+                    lay_out = partial(compute, owner.id, laid_out, data.X, arguments, umap=True)
+                    seen = self._layouts.get(key, lay_out, timed)
                 except Stopped:
                     if stop.is_set():
                         raise
                     raise _laying_out() from None
             try:
-                film = filmed(request, data, seen, timed)
+                film = filmed(owner.id, request, data, seen, timed)
             except Stopped:
                 if stop.is_set():
                     raise
@@ -88,19 +88,25 @@ class Films:
 
 
 def filmed(
-    request: FilmRequest, data: Dataset, seen: Projection | None, stop: threading.Event
+    owner: str,
+    request: FilmRequest,
+    data: Dataset,
+    seen: Projection | None,
+    stop: threading.Event,
 ) -> dict[str, Any]:
     """:func:`pipelines.clustering.filming.make_film` in a process of its own, which can be ended
     amid a step."""
     arguments = {"request": request, "about": replace(data, X=data.X[:0]), "seen": seen}
     estimate = Estimate(0, 5 * data.X.nbytes)
-    return call(_film, arguments, stop, estimate, data.X, SCIKIT_LEARN)
+    film, notes = call(_film, arguments, stop, estimate, data.X, SCIKIT_LEARN, owner=owner)
+    return film | {"notes": notes}
 
 
 def _film(
-    X: np.ndarray, request: FilmRequest, about: Dataset, seen: Projection | None
-) -> dict[str, Any]:
-    return make_film(request, replace(about, X=X), seen=seen)
+    X: Matrix, request: FilmRequest, about: Dataset, seen: Projection | None
+) -> tuple[dict[str, Json], list[Message]]:
+    film = make_film(request, replace(about, X=X), seen=seen)
+    return film, film.pop("notes")
 
 
 def _laying_out() -> BadRequest:

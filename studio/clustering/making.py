@@ -98,7 +98,7 @@ class Maker:
             return Made(Stored(Dataset(X, None, ("x", "y"), "Drawn points")))
         if isinstance(source, TableSource):
             known = self._tables.get(owner_id, source.table)
-            picked = picked_apart(known.table, source.picking, stop)
+            picked = picked_apart(owner_id, known.table, source.picking, stop)
             named = replace(picked.data, title=known.name)
             return Made(Stored(named, picked.rows), picked.notes)
         if isinstance(source, PictureSource):

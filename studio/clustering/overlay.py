@@ -22,6 +22,7 @@ from pipelines.clustering.steps.arrays import rounded
 from pipelines.clustering.steps.film import decimals_for
 from pipelines.clustering.steps.gaussians import Mixture, ellipses
 from pipelines.clustering.steps.gmm import DEVIATIONS
+from pipelines.clustering.wire import Array, Matrix
 from studio.clustering.computing import compute
 from studio.clustering.results import Clustering
 
@@ -102,14 +103,14 @@ def _seen(
         "projection": projection,
         "scaling": scaling,
     }
-    return compute(_placed, data.X, arguments)
+    return compute(found.job.owner, _placed, data.X, arguments)
 
 
 def _placed(
-    X: np.ndarray,
+    X: Matrix,
     columns: tuple[str, ...],
-    centres: np.ndarray,
-    covariances: np.ndarray | None,
+    centres: Matrix,
+    covariances: Array | None,
     fit_scaling: Scaling,
     dims: int,
     projection: Method,

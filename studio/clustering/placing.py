@@ -7,12 +7,13 @@ import numpy as np
 from pipelines.clustering.datasets import Dataset
 from pipelines.clustering.projecting import Method, project
 from pipelines.clustering.scaling import Scaling, scale
+from pipelines.clustering.wire import Matrix
 from pipelines.errors import BadRequest
 from studio.clustering.computing import compute
 from studio.clustering.scene import Scene
 
 
-def centres_of(scene: Scene, data: Dataset) -> tuple[tuple[float, ...], ...]:
+def centres_of(owner: str, scene: Scene, data: Dataset) -> tuple[tuple[float, ...], ...]:
     """The centres that were set in a picture of ``data``, (k, d) in the units of the data.
 
     What the picture does not show of them is that of the mean.
@@ -33,13 +34,13 @@ def centres_of(scene: Scene, data: Dataset) -> tuple[tuple[float, ...], ...]:
         "scaling": scene.scaling,
         "projection": scene.projection,
     }
-    return compute(_lifted, data.X, arguments)
+    return compute(owner, _lifted, data.X, arguments)
 
 
 def _lifted(
-    X: np.ndarray,
+    X: Matrix,
     columns: tuple[str, ...],
-    places: np.ndarray,
+    places: Matrix,
     scaling: Scaling,
     projection: Method,
 ) -> tuple[tuple[float, ...], ...]:

@@ -13,13 +13,14 @@ import base64
 import json
 import threading
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from pipelines.clustering.datasets import Dataset
 from pipelines.clustering.projecting import Method, project, shown_rows
 from pipelines.clustering.scaling import Scaling, scale
+from pipelines.clustering.wire import ArrayOf, Json, Matrix, UnreadableAnswer
 from pipelines.messages import Message
 from studio.clustering.computing import compute
 from studio.i18n import translate
@@ -40,10 +41,19 @@ class Plotted:
         notes: what the picture shows and what not.
     """
 
-    positions: np.ndarray
-    rows: np.ndarray
-    header: dict[str, Any]
+    positions: Annotated[np.ndarray, ArrayOf("float32", 2)]
+    rows: Annotated[np.ndarray, ArrayOf("uint32", 1)]
+    header: dict[str, Json]
     notes: tuple[Message, ...]
+
+    def check(self, X: np.ndarray) -> None:
+        """Whether this can be a picture of some of the points ``X`` (n, d).
+
+        Raises:
+            UnreadableAnswer: it has other rows.
+        """
+        if len(self.rows) != len(self.positions) or self.rows.max(initial=0) >= max(1, len(X)):
+            raise UnreadableAnswer("the picture is not one of the points")
 
     def packed(self, language: str) -> bytes:
         """The answer's bytes; notes in ``language``."""
@@ -58,6 +68,7 @@ class Plotted:
 
 
 def plotted(
+    owner: str,
     data: Dataset,
     dims: int,
     projection: Method,
@@ -85,12 +96,10 @@ def plotted(
     about = replace(data, X=data.X[:0])  # many points go by a file
     arguments = {"about": about, "dims": dims, "projection": projection, "scaling": scaling}
     umap = projection == "umap" and len(data.columns) > dims
-    return compute(_plotted, data.X, arguments, stop, umap)
+    return compute(owner, _plotted, data.X, arguments, stop, umap)
 
 
-def _plotted(
-    X: np.ndarray, about: Dataset, dims: int, projection: Method, scaling: Scaling
-) -> Plotted:
+def _plotted(X: Matrix, about: Dataset, dims: int, projection: Method, scaling: Scaling) -> Plotted:
     data = replace(about, X=X)
     scaled = scale(data.X, scaling, data.columns).X
     seen = project(scaled, dims, projection)

@@ -15,11 +15,12 @@ import numpy as np
 
 from pipelines.clustering.algorithm import Estimate
 from pipelines.clustering.datasets import Dataset
-from pipelines.clustering.exporting import labels_csv, numbers_csv
+from pipelines.clustering.exporting import guarded, labels_csv, numbers_csv
 from pipelines.clustering.layout import Reading
 from pipelines.clustering.picking import Picked, Picking, pick
 from pipelines.clustering.running import call
 from pipelines.clustering.tables import Table, look
+from pipelines.clustering.wire import Array, FilePath, Labels, Matrix
 from pipelines.errors import OutOfMemory
 from studio.clustering.computing import HERE_NUMBERS
 
@@ -28,41 +29,54 @@ _NEEDED = ("pandas",)
 _FLOAT = 8  # bytes
 
 
-def seen_apart(path: Path, reading: Reading, stop: threading.Event | None = None) -> Table:
+def seen_apart(
+    owner: str, path: Path, reading: Reading, stop: threading.Event | None = None
+) -> Table:
     """:func:`pipelines.clustering.tables.look`; raises as it does, and as :func:`call`."""
-    return _apart(look, {"path": path, "reading": reading}, stop)
+    found: Table = _apart(owner, _look, {"path": path, "reading": reading}, stop)
+    return replace(found, path=path)  # whatever file the process names
 
 
-def picked_apart(table: Table, picking: Picking, stop: threading.Event | None = None) -> Picked:
+def _look(path: FilePath, reading: Reading) -> Table:
+    return look(path, reading)
+
+
+def picked_apart(
+    owner: str, table: Table, picking: Picking, stop: threading.Event | None = None
+) -> Picked:
     """:func:`pipelines.clustering.picking.pick`; raises as it does, and as :func:`call`."""
     expected = Estimate(0, 3 * _FLOAT * table.rows * len(picking.columns))
-    return _apart(pick, {"table": table, "picking": picking}, stop, expected)
+    return _apart(owner, pick, {"table": table, "picking": picking}, stop, expected)
 
 
-def write_points(path: Path, data: Dataset, stop: threading.Event | None = None) -> None:
+def write_points(
+    owner: str, path: Path, data: Dataset, stop: threading.Event | None = None
+) -> None:
     """:func:`pipelines.clustering.exporting.numbers_csv`; raises as it does, and as
     :func:`call`. Of many numbers it takes a minute of Python's own time."""
     if data.X.size <= HERE_NUMBERS:
         numbers_csv(path, data, stop)
         return
     about = replace(data, X=data.X[:0])
-    call(_write_points, {"path": path, "about": about}, stop, X=data.X)
+    call(_write_points, {"path": path, "about": about}, stop, X=data.X, owner=owner)
 
 
-def _write_points(X: np.ndarray, path: Path, about: Dataset) -> None:
+def _write_points(X: Matrix, path: FilePath, about: Dataset) -> None:
     numbers_csv(path, replace(about, X=X))
 
 
 def write_point_labels(
+    owner: str,
     path: Path,
     data: Dataset,
     labels: np.ndarray,
     further: dict[str, np.ndarray],
     stop: threading.Event | None = None,
 ) -> None:
-    """:func:`pipelines.clustering.exporting.labels_csv` of points; as :func:`write_points`."""
+    """:func:`pipelines.clustering.exporting.labels_csv` of points, with the true labels where they
+    are known; as :func:`write_points`."""
     if data.X.size <= HERE_NUMBERS:
-        labels_csv(path, data, labels, None, further, stop)
+        labels_csv(path, data, labels, None, further | _truth(data), stop)
         return
     arguments = {
         "path": path,
@@ -70,20 +84,30 @@ def write_point_labels(
         "labels": labels,
         "further": further,
     }
-    call(_write_point_labels, arguments, stop, X=data.X)
+    call(_write_point_labels, arguments, stop, X=data.X, owner=owner)
 
 
 def _write_point_labels(
-    X: np.ndarray,
-    path: Path,
+    X: Matrix,
+    path: FilePath,
     about: Dataset,
-    labels: np.ndarray,
-    further: dict[str, np.ndarray],
+    labels: Labels,
+    further: dict[str, Array],
 ) -> None:
-    labels_csv(path, replace(about, X=X), labels, None, further)
+    labels_csv(path, replace(about, X=X), labels, None, further | _truth(about))
+
+
+def _truth(data: Dataset) -> dict[str, np.ndarray]:
+    """The true labels (n,) by name, "" where one is not known; as numbers where they have none."""
+    if data.truth is None:
+        return {}
+    if data.classes is None:
+        return {"truth": data.truth}
+    return {"truth": np.array([*map(guarded, data.classes), ""], dtype=object)[data.truth]}
 
 
 def write_table_labels(
+    owner: str,
     path: Path,
     table: Table,
     labels: np.ndarray,
@@ -94,10 +118,11 @@ def write_table_labels(
     """:func:`pipelines.clustering.exporting.labels_csv` of a table; raises as it does, and as
     :func:`call`."""
     arguments = {"path": path, "source": table, "labels": labels, "rows": rows, "further": further}
-    _apart(labels_csv, arguments, stop)
+    _apart(owner, labels_csv, arguments, stop)
 
 
 def _apart(
+    owner: str,
     function: Callable[..., Any],
     arguments: dict[str, Any],
     stop: threading.Event | None,
@@ -105,7 +130,10 @@ def _apart(
 ) -> Any:
     try:
         return call(
-            function, arguments, stop, estimate, prepare=_NEEDED, limit_seconds=LIMIT_SECONDS
+            *(function, arguments, stop, estimate),
+            owner=owner,
+            prepare=_NEEDED,
+            limit_seconds=LIMIT_SECONDS,
         )
     except OutOfMemory as error:
         raise OutOfMemory(

@@ -134,7 +134,7 @@ def clusterings_router(studio: Studio) -> APIRouter:
         """The points as they were clustered, but for scaling: what ``cluster.py`` reads."""
 
         def write(here: Clustering, path: Path, stop: threading.Event) -> None:
-            write_data(path, results.dataset(here), stop)
+            write_data(here.job.owner, path, results.dataset(here), stop)
 
         return await file(request, job_id, "data.csv", "text/csv; charset=utf-8", write)
 

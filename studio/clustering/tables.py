@@ -109,7 +109,7 @@ class Tables:
         self.check_room(owner)
         reading = reading or Reading()
         with self._turn():
-            table = seen_apart(path, reading, stop)
+            table = seen_apart(owner, path, reading, stop)
         _check_names(table)
         digest = hashlib.sha256(f"{owner}\0{reading.model_dump_json()}\0".encode())
         with path.open("rb") as file:

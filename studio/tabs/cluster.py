@@ -280,7 +280,8 @@ class Tab:
             if not scene.centres:
                 raise BadRequest("No centres are placed. Click in the picture to place some.")
             data = self.studio.cluster_data.dataset(visitor.owner.id, str(scene.data))
-            parameters |= {"centres": centres_of(scene, data), "clusters": len(scene.centres)}
+            centres = centres_of(visitor.owner.id, scene, data)
+            parameters |= {"centres": centres, "clusters": len(scene.centres)}
         given = {field: value for field, value in parameters.items() if value is not None}
         return {"algorithm": name, "parameters": given}
 

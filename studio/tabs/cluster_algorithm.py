@@ -129,7 +129,8 @@ class AlgorithmForm:
             return None
         asked = {"scaling": scaling, "seed": 0}
         with contextlib.suppress(UserError):  # what cannot be scaled so has no radius
-            return outcome(run(proposed_eps, X, asked, k_distance(*X.shape, 5), Event()))
+            estimate = k_distance(*X.shape, 5)
+            return outcome(run(proposed_eps, X, asked, estimate, Event(), owner=visitor.owner.id))
         return None
 
     def _proposed_again(

@@ -9,6 +9,7 @@ import numpy as np
 
 from pipelines.clustering.projecting import project, shown_rows
 from pipelines.clustering.scaling import Scaling, scale
+from pipelines.clustering.wire import Matrix
 from pipelines.errors import UserError
 from pipelines.messages import Message
 from studio import views
@@ -71,14 +72,14 @@ def drawn_comparison(studio: Studio, job: Job, visitor: Visitor) -> str:
     rows = shown_rows(len(X), POINTS)
     scaling = {"scaling": found.request.scaling}
     try:
-        points = compute(_seen_flat, np.ascontiguousarray(X[rows]), scaling)
+        points = compute(visitor.owner.id, _seen_flat, np.ascontiguousarray(X[rows]), scaling)
     except UserError as error:  # these few cannot be scaled so
         return views.error(error.message, visitor)
     pictures = {name: thumbnail(points, found.labels(name)[rows]) for name in found.algorithms}
     return comparison(job.result["rows"], pictures, visitor)
 
 
-def _seen_flat(X: np.ndarray, scaling: Scaling) -> np.ndarray:
+def _seen_flat(X: Matrix, scaling: Scaling) -> Matrix:
     return project(scale(X, scaling).X).points
 
 

@@ -40,7 +40,9 @@ class Draw:
         self.painting = threading.Event()
         self.stopped_after = 0
 
-    def run(self, request: DrawRequest, cache, stop) -> Iterator[Progress | Picture | Result]:
+    def run(
+        self, request: DrawRequest, cache, stop, owner=""
+    ) -> Iterator[Progress | Picture | Result]:
         self.runs.append(request.prompt)
         self.painting.set()
         while not self.hold.wait(0.01):

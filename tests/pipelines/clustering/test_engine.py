@@ -1,13 +1,13 @@
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
-import pickle
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from threading import Event, Timer
 
@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from pipelines.cache import ModelCache
-from pipelines.clustering import running
+from pipelines.clustering import running, wire
 from pipelines.clustering.algorithm import Estimate
 from pipelines.clustering.algorithms import ALGORITHMS, find
 from pipelines.clustering.comparing import compare, suggested
@@ -27,7 +27,8 @@ from pipelines.clustering.peaks import lower_peak, peak_since
 from pipelines.clustering.requests import ClusterRequest, CompareRequest, CurveRequest
 from pipelines.clustering.running import outcome, run_fit
 from pipelines.clustering.stored import Stored, save
-from pipelines.clustering.worker_pool import Died, MemoryExceeded, WorkerPool
+from pipelines.clustering.wire import Matrix
+from pipelines.clustering.worker_pool import Command, Died, MemoryExceeded, WorkerPool
 from pipelines.errors import BadRequest, NotFound, OutOfMemory, Stopped, Unavailable, validated
 from pipelines.events import Progress, Result
 from pipelines.files import is_full, save_array
@@ -53,22 +54,24 @@ def home(tmp_path, blobs) -> ModelCache:
     return Home(tmp_path)
 
 
-def sleepy(X: np.ndarray, *, seconds: float, stop: Event) -> Iterator[Progress]:
+def sleepy(
+    X: Matrix, *, seconds: float, stop: Event
+) -> Generator[Progress, None, tuple[float, int]]:
     yield Progress(1, 7)
     until = time.monotonic() + seconds
     while time.monotonic() < until:  # as scikit-learn does: never looks at stop
         sum(range(1000))
-    return X.sum(), os.getpid()
+    return float(X.sum()), os.getpid()
 
 
-def hungry(X: np.ndarray, *, nbytes: int, stop: Event) -> Iterator[Progress]:
+def hungry(X: Matrix, *, nbytes: int, stop: Event) -> Generator[Progress, None, int | None]:
     yield Progress(0, 1)
     before = lower_peak()
     block = np.ones(nbytes, dtype=np.uint8)
     return peak_since(before) if block[-1] else None
 
 
-def breaking(X: np.ndarray, *, how: str, stop: Event) -> Iterator[Progress]:
+def breaking(X: Matrix, *, how: str, stop: Event) -> Generator[Progress, None, None]:
     yield Progress(0, 1)
     if how == "refuses":
         raise BadRequest("{value} is too much.", value=3)
@@ -84,7 +87,7 @@ LONG, SHORT = Estimate(5, 1e6), Estimate(0.1, 1e6)
 
 def test_work_in_a_process_of_its_own_returns_and_tells_its_progress(stop):
     points = np.arange(6.0).reshape(3, 2)
-    events, work = [], running.run(sleepy, points, {"seconds": 0}, LONG, stop)
+    events, work = [], running.run(sleepy, points, {"seconds": 0}, LONG, stop, owner="")
     while True:
         try:
             events.append(next(work))
@@ -95,7 +98,7 @@ def test_work_in_a_process_of_its_own_returns_and_tells_its_progress(stop):
     assert process != os.getpid()
     assert (events[-1].step, events[-1].total) == (1, 7)
     # The next one need not import everything again.
-    assert outcome(running.run(sleepy, points, {"seconds": 0}, SHORT, stop))[1] == process
+    assert outcome(running.run(sleepy, points, {"seconds": 0}, SHORT, stop, owner=""))[1] == process
 
 
 def fitting_processes() -> list[psutil.Process]:
@@ -105,7 +108,7 @@ def fitting_processes() -> list[psutil.Process]:
 
 
 def test_a_stop_ends_work_that_never_looks_at_it_at_once(stop):
-    work = running.run(sleepy, np.zeros((1, 1)), {"seconds": 2 * PATIENCE}, LONG, stop)
+    work = running.run(sleepy, np.zeros((1, 1)), {"seconds": 2 * PATIENCE}, LONG, stop, owner="")
     while next(work).total != 7:  # it is in the midst of it now
         pass
     children = fitting_processes()
@@ -120,7 +123,7 @@ def test_a_stop_ends_work_that_never_looks_at_it_at_once(stop):
 
 
 def test_a_process_ends_when_nobody_asks_any_more(stop):
-    work = running.run(sleepy, np.zeros((1, 1)), {"seconds": 2 * PATIENCE}, LONG, stop)
+    work = running.run(sleepy, np.zeros((1, 1)), {"seconds": 2 * PATIENCE}, LONG, stop, owner="")
     next(work)
     children = fitting_processes()
     work.close()
@@ -128,12 +131,17 @@ def test_a_process_ends_when_nobody_asks_any_more(stop):
     assert not any(child.is_running() for child in children)
 
 
-def worker_at(folder: Path) -> subprocess.Popen:
-    """A worker that has begun with what lies in a folder."""
-    command = [sys.executable, "-m", "pipelines.clustering.worker"]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    asked = {"folder": str(folder), "allowed": 10**9, "prepare": []}
-    process.stdin.write(json.dumps(asked).encode() + b"\n")
+def asked(folder: Path, **arguments: float) -> Command:
+    """The folder of a piece of work that sleeps."""
+    wire.write(folder / "task", wire.types_of(sleepy)[0], {"X": np.zeros((1, 1)), **arguments})
+    return Command(sleepy, folder, 10**9)
+
+
+def worker_at(command: Command) -> subprocess.Popen:
+    """A worker that has begun with a piece of work."""
+    program = [sys.executable, "-m", "pipelines.clustering.worker"]
+    process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process.stdin.write(command.line())
     process.stdin.flush()
     return process
 
@@ -141,9 +149,7 @@ def worker_at(folder: Path) -> subprocess.Popen:
 def test_when_the_studio_is_killed_neither_process_nor_folder_stays(tmp_path):
     folder = tmp_path / "work"
     folder.mkdir()
-    (folder / "work.pickle").write_bytes(pickle.dumps((sleepy, {"seconds": 2 * PATIENCE})))
-    np.save(folder / "points.npy", np.zeros((1, 1)))
-    with worker_at(folder) as process:
+    with worker_at(asked(folder, seconds=2 * PATIENCE)) as process:
         assert [b"begun" in process.stdout.readline() for _ in range(2)] == [True, False]
         process.stdin.close()  # as the system does for whoever is killed
         assert process.wait(PATIENCE) == 1
@@ -154,7 +160,9 @@ def test_when_the_studio_is_killed_neither_process_nor_folder_stays(tmp_path):
     not os.path.exists("/proc/self/clear_refs"), reason="the system does not reset a peak"
 )
 def test_memory_is_measured_beyond_the_data(stop):
-    peak = outcome(running.run(hungry, np.zeros((1, 1)), {"nbytes": 60_000_000}, LONG, stop))
+    peak = outcome(
+        running.run(hungry, np.zeros((1, 1)), {"nbytes": 60_000_000}, LONG, stop, owner="")
+    )
     assert 55e6 < peak < 75e6
 
 
@@ -162,7 +170,7 @@ def test_what_takes_more_memory_than_it_may_is_ended_and_the_next_work_is_done(s
     """Of an estimate of a megabyte nothing may come of gigabytes, wherever they are taken."""
     monkeypatch.setattr(running, "LEAST_ALLOWED", 200_000_000)
     for nbytes in (1_500_000_000, 100_000_000):
-        work = running.run(hungry, np.zeros((1, 1)), {"nbytes": nbytes}, SHORT, stop)
+        work = running.run(hungry, np.zeros((1, 1)), {"nbytes": nbytes}, SHORT, stop, owner="")
         if nbytes > 10**9:
             with pytest.raises(OutOfMemory, match="200 MB were allowed"):
                 outcome(work)
@@ -170,13 +178,14 @@ def test_what_takes_more_memory_than_it_may_is_ended_and_the_next_work_is_done(s
             assert outcome(work)
 
 
-def test_a_process_that_grows_unseen_by_the_system_is_ended_by_the_pool(monkeypatch, tmp_path):
+def test_a_process_that_grows_unseen_by_the_system_is_ended_by_the_pool(
+    monkeypatch, tmp_path, stop
+):
     held = iter([0, 10**12])
     monkeypatch.setattr("pipelines.clustering.worker_pool._Worker.held", lambda self: next(held))
-    (tmp_path / "work.pickle").write_bytes(pickle.dumps((sleepy, {"seconds": 60})))
-    np.save(tmp_path / "points.npy", np.zeros((1, 1)))
-    with pytest.raises(MemoryExceeded):
-        list(WorkerPool().work(tmp_path, 10**9, (), Event()))
+    command = asked(tmp_path, seconds=2 * PATIENCE)
+    with pytest.raises(MemoryExceeded), WorkerPool().lend("", command, stop) as worker:
+        list(worker.follow(10**9, stop))
     assert next(held, None) is None
 
 
@@ -191,7 +200,7 @@ def test_a_process_that_grows_unseen_by_the_system_is_ended_by_the_pool(monkeypa
 )
 def test_what_goes_wrong_over_there_is_said_here(how, kind, sentence, stop):
     with pytest.raises(kind, match=sentence):
-        outcome(running.run(breaking, np.zeros((1, 1)), {"how": how}, LONG, stop))
+        outcome(running.run(breaking, np.zeros((1, 1)), {"how": how}, LONG, stop, owner=""))
 
 
 def test_an_estimate_is_no_finer_than_it_can_be():
@@ -201,11 +210,11 @@ def test_an_estimate_is_no_finer_than_it_can_be():
 
 def test_long_work_says_so_before_it_starts_and_too_large_work_never_does(stop):
     estimate = Estimate(42.3, 2e6)
-    work = running.run(sleepy, np.zeros((1, 1)), {"seconds": 0}, estimate, stop)
+    work = running.run(sleepy, np.zeros((1, 1)), {"seconds": 0}, estimate, stop, owner="")
     assert str(next(work).note) == "This will take about 42 s and 2.0 MB of memory"
     work.close()
     with pytest.raises(OutOfMemory, match="needs about 1000 TB"):
-        outcome(running.run(sleepy, np.zeros((1, 1)), {}, Estimate(1, 1e15), stop))
+        outcome(running.run(sleepy, np.zeros((1, 1)), {}, Estimate(1, 1e15), stop, owner=""))
 
 
 @pytest.mark.parametrize("name", ["agglomerative", "mixture"])
@@ -259,29 +268,28 @@ def test_arrays_that_do_not_fit_on_the_disk_say_so_by_their_error():
 
 
 def test_no_room_for_temporary_files_is_said(stop, monkeypatch):
-    def full(path, array):
+    def full(path, kind, value):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(running, "save_array", full)
-    work = running.run(sleepy, np.zeros((100, 3)), {"seconds": 0}, LONG, stop)
+    monkeypatch.setattr(wire, "write", full)
+    work = running.run(sleepy, np.zeros((100, 3)), {"seconds": 0}, LONG, stop, owner="")
     with pytest.raises(Unavailable, match="disk with temporary files is full: about 2"):
         outcome(work)
 
 
 def test_no_room_for_what_the_worker_has_found_is_said(stop, monkeypatch, tmp_path):
-    (tmp_path / "work.pickle").write_bytes(pickle.dumps((sleepy, {"seconds": 0})))
-    np.save(tmp_path / "points.npy", np.zeros((1, 1)))
-    (tmp_path / "outcome.part").symlink_to("/dev/full")
-    with worker_at(tmp_path) as process:
+    (tmp_path / "answer.part").symlink_to("/dev/full")
+    with worker_at(asked(tmp_path, seconds=0)) as process:
         assert process.stdout.read()  # until it has ended; its input stays open, as a studio's does
         assert process.wait(PATIENCE) == running.DISK_FULL == 28
 
+    @contextlib.contextmanager
     def full(*_):
         raise Died(running.DISK_FULL, "")
         yield
 
-    monkeypatch.setattr(running.POOL, "work", full)
-    work = running.run(sleepy, np.zeros((1, 1)), {"seconds": 0}, LONG, stop)
+    monkeypatch.setattr(running.POOL, "lend", full)
+    work = running.run(sleepy, np.zeros((1, 1)), {"seconds": 0}, LONG, stop, owner="")
     with pytest.raises(Unavailable, match="disk with temporary files is full"):
         outcome(work)
 

@@ -78,7 +78,7 @@ def test_a_clustering_that_was_killed_runs_again_and_its_process_and_files_are_g
         process = begun(CLUSTERING, options.home, Path(temporary))
         try:
             workers = wait_until(lambda: workers_of(process))
-            wait_until(lambda: list(Path(temporary).glob("atelier-*/work.pickle")))
+            wait_until(lambda: list(Path(temporary).glob("atelier-*/task")))
         finally:
             os.kill(process.pid, signal.SIGKILL)
             process.wait()

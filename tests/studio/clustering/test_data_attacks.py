@@ -17,6 +17,9 @@ import pandas as pd
 import pytest
 
 from pipelines.clustering import running
+from pipelines.clustering.layout import Reading
+from pipelines.clustering.tables import Table
+from pipelines.clustering.wire import FilePath
 from pipelines.clustering.worker_pool import MemoryExceeded
 from studio import access
 from studio.clustering import points, reading
@@ -222,7 +225,7 @@ def test_a_plot_that_there_is_not_is_refused(client, query):
 
 def test_without_umap_learn_a_sentence_says_what_is_missing(client, monkeypatch):
     monkeypatch.setitem(sys.modules, "umap", None)
-    monkeypatch.setattr(points, "compute", lambda work, X, asked, stop, umap: work(X=X, **asked))
+    monkeypatch.setattr(points, "compute", lambda owner, work, X, asked, *_: work(X=X, **asked))
     known = client.post(DATA, json={"kind": "made", "name": "iris"}).json()
     answer = client.get(f"{DATA}/{known['id']}/points?projection=umap")
     assert answer.status_code == 503
@@ -249,7 +252,8 @@ def test_values_at_the_ends_of_what_a_float_can_be_are_plotted(client):
 class Hungry:
     """Stands for a table that takes all memory amid being read."""
 
-    def work(self, *_):
+    @contextlib.contextmanager
+    def lend(self, *_):
         raise MemoryExceeded
         yield
 
@@ -265,12 +269,12 @@ def test_a_table_that_takes_too_much_memory_ends_its_own_process_only(client, mo
 
 def test_a_table_that_takes_too_long_is_given_up_and_its_process_ended(client, monkeypatch):
     monkeypatch.setattr(reading, "LIMIT_SECONDS", -1.0)
-    monkeypatch.setattr(reading, "look", endless)
+    monkeypatch.setattr(reading, "_look", endless)
     answer = client.post(TABLES, content=b"a,b\n1,2\n")
     assert answer.status_code == 503
     assert "and was ended" in sentence(answer)
 
 
-def endless(path, reading):
+def endless(path: FilePath, reading: Reading) -> Table:
     while True:
         time.sleep(0.1)

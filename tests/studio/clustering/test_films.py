@@ -80,7 +80,7 @@ class Slow:
         self.now, self.most, self.entered = 0, 0, threading.Semaphore(0)
         self.lock = threading.Lock()
 
-    def __call__(self, request, data, seen, stop):
+    def __call__(self, owner, request, data, seen, stop):
         with self.lock:
             self.now += 1
             self.most = max(self.most, self.now)
@@ -176,7 +176,7 @@ def test_a_third_owner_waits_and_hears_after_a_while_that_others_are_at_it(made,
         film(made, EVE, stop=stop)
 
 
-def compute_here(function, X, arguments, umap):
+def compute_here(owner, function, X, arguments, umap):
     return function(X=X, **arguments)
 
 

@@ -29,7 +29,7 @@ def test_a_centre_is_in_the_data_where_the_picture_has_it(columns, projection, s
     scene = Scene(
         scaling=scaling, projection=projection, centres=tuple(map(tuple, clicked.tolist()))
     )
-    centres = np.array(centres_of(scene, data))
+    centres = np.array(centres_of("ada", scene, data))
     assert centres.shape == (2, columns)
     assert np.allclose(seen.place(scaled.there(centres)), clicked)
 
@@ -38,10 +38,10 @@ def test_of_two_columns_a_clicked_point_is_that_point_whatever_the_scaling():
     data = made(2)
     places = scale(data.X, "standard").X[:3]
     scene = Scene(scaling="standard", centres=tuple(map(tuple, places.tolist())))
-    assert np.allclose(centres_of(scene, data), data.X[:3])
+    assert np.allclose(centres_of("ada", scene, data), data.X[:3])
 
 
 @pytest.mark.parametrize("layout", [{"projection": "umap"}, {"dims": 3}])
 def test_no_centre_is_placed_where_there_is_no_way_back(layout):
     with pytest.raises(BadRequest, match="two axes of PCA"):
-        centres_of(Scene(centres=((0.0, 0.0),), **layout), made(5))
+        centres_of("ada", Scene(centres=((0.0, 0.0),), **layout), made(5))

@@ -316,7 +316,7 @@ def test_a_film_that_nobody_waits_for_any_more_ends(ada, monkeypatch):
     data = data_of(ada, kind="made", name="moons", points=50)
     begun, ended = threading.Event(), threading.Event()
 
-    def endless(request, data, seen, stop):
+    def endless(owner, request, data, seen, stop):
         begun.set()
         assert stop.wait(PATIENCE)
         ended.set()

@@ -1,0 +1,124 @@
+"""Work of the page in processes of its own: what they answer, and that owners share none."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+import psutil
+import pytest
+
+from pipelines.clustering import wire, worker_pool
+from pipelines.clustering.datasets import DatasetRequest, make
+from pipelines.clustering.filming import FilmRequest
+from pipelines.clustering.layout import Reading
+from pipelines.clustering.running import POOL, call
+from pipelines.clustering.tables import Table
+from pipelines.clustering.wire import FilePath, Matrix, UnreadableAnswer
+from pipelines.clustering.worker import outcome_of
+from pipelines.errors import Unavailable
+from studio.clustering import films, points, reading
+from tests.patience import wait_until
+
+
+@pytest.fixture(autouse=True)
+def _no_process_is_left():
+    yield
+    POOL.end()
+
+
+def process(X: Matrix) -> int:
+    """The process that this is done in."""
+    return os.getpid()
+
+
+def process_of(owner: str) -> int:
+    return call(process, {}, X=np.zeros((1, 1)), owner=owner)
+
+
+def test_an_owners_process_is_used_again_by_that_owner_alone():
+    ada, bob = process_of("ada"), process_of("bob")
+    assert ada != bob
+    assert (process_of("ada"), process_of("bob")) == (ada, bob)
+    eve = process_of("eve")  # only two wait: the one that was used longest ago is ended
+    assert eve not in (ada, bob)
+    assert process_of("bob") == bob
+    wait_until(lambda: not psutil.pid_exists(ada))
+    assert process_of("ada") not in (ada, bob, eve)
+
+
+def taken_over(X: Matrix, how: str) -> int:
+    """As if a file had taken this process over: what it answers is not what was asked for."""
+    worker = sys.modules["__main__"]
+    say = worker._answer
+
+    def write(path: Path, kind: object, value: object) -> None:
+        if how == "a pickle":
+            path.write_bytes(b"cos\nabort\n(tR.")
+        elif how == "a link":
+            path.symlink_to("/etc/passwd")
+        elif how == "a pipe":
+            os.mkfifo(path)
+        else:
+            path.write_bytes(b'[["done", "7"]]\n')
+
+    def answer(answers: TextIO, **line: object) -> None:
+        if how == "a line without an end":
+            answers.write("x" * 2_000_000)
+        elif how == "progress of texts":
+            line = {"step": "1", "total": [], "note": 3}
+        say(answers, **line)
+
+    wire.write, worker._answer = write, answer
+    return 7
+
+
+HOW = ("a pickle", "a link", "a pipe", "a text", "a line without an end", "progress of texts")
+
+
+def test_a_process_that_answers_nonsense_is_ended_and_the_next_work_is_done():
+    taken = process_of("ada")
+    for how in HOW:
+        with pytest.raises(Unavailable, match="an answer that cannot be read, and was ended"):
+            call(taken_over, {"how": how}, X=np.zeros((1, 1)), owner="ada")
+        assert not psutil.pid_exists(taken), how
+        taken = process_of("ada")
+
+
+def lying(path: FilePath, reading: Reading) -> Table:
+    """Names another's file, for the next piece of work to read."""
+    return Table(Path("/home/bob/secret.csv"), "text", None, 1, (), ())
+
+
+def test_a_table_is_the_file_that_was_looked_at_whatever_the_process_says(monkeypatch, tmp_path):
+    monkeypatch.setattr(reading, "_look", lying)
+    assert reading.seen_apart("ada", tmp_path / "mine.csv", Reading()).path == tmp_path / "mine.csv"
+
+
+def test_a_process_that_cannot_start_fails_the_work(monkeypatch):
+    monkeypatch.setattr(worker_pool, "ROOT", Path("/"))  # there are no modules of ours
+    with pytest.raises(RuntimeError, match="No module named"):
+        process_of("ada")
+
+
+def test_films_and_pictures_arrive_as_they_are_made(tmp_path):
+    data = make(DatasetRequest(points=60))
+    X = data.X
+    path = tmp_path / "answer"
+    request = FilmRequest(data="d", algorithm="mixture", parameters={"clusters": 2})
+    film, notes = films._film(X, request, data, None)
+    wire.write(path, outcome_of(wire.types_of(films._film)[1]), ("done", (film, notes)))
+    arrived = wire.read(path, outcome_of(wire.types_of(films._film)[1]), 10**7)[1]
+    assert json.dumps(arrived[0]) == json.dumps(film)
+    assert arrived[1] == notes
+    made = points._plotted(X, data, 2, "pca", "standard")
+    wire.write(path, points.Plotted, made)
+    plot = wire.read(path, points.Plotted, 10**7)
+    plot.check(X)
+    assert plot.packed("en") == made.packed("en")
+    with pytest.raises(UnreadableAnswer):
+        plot.check(X[:3])
