@@ -47,7 +47,7 @@ def chunks(
     places = [layout.names.index(name) for name in names]
     size = max(1, CHUNK_CELLS // count)
     try:
-        with path.open(encoding=layout.encoding, newline="") as file:
+        with path.open(encoding=layout.encoding, errors=layout.errors, newline="") as file:
             lines = islice(file, layout.skip, None)
             rows = read_rows(lines, layout.delimiter, layout.skip + 1)
             while block := list(islice(rows, size)):

@@ -130,11 +130,13 @@ class FoundEncoding:
         name: Python's name.
         doubt: what speaks against being sure, or None.
         others: encodings that its bytes may be in as well, likely ones first.
+        errors: what Python does with bytes that are none of it: ``strict`` or ``replace``.
     """
 
     name: str
     doubt: Message | None = None
     others: tuple[Encoding, ...] = ()
+    errors: Literal["strict", "replace"] = "strict"
 
 
 def find_encoding(path: Path, stop: threading.Event | None = None) -> FoundEncoding:
@@ -153,7 +155,9 @@ def find_encoding(path: Path, stop: threading.Event | None = None) -> FoundEncod
     # Of line ends, digits and Latin letters in UTF-16 every other byte is 0.
     most, least = max(even, odd), min(even, odd)
     if most > 20 * least and most > 0.03 * min(2048, len(start) / 2):
-        return FoundEncoding("utf-16-be" if even > odd else "utf-16-le")
+        name = "utf-16-be" if even > odd else "utf-16-le"
+        if _can_be(name, start):
+            return FoundEncoding(name)
     if even + odd or 0 in start:
         raise BadRequest(
             "This file is neither text nor Parquet nor NPY. Save the table as CSV and send that."
@@ -162,7 +166,39 @@ def find_encoding(path: Path, stop: threading.Event | None = None) -> FoundEncod
         return FoundEncoding("iso2022_jp")
     if _is_utf8(path, stop):
         return FoundEncoding("utf-8")
-    return _guessed(path, start, stop)
+    guessed = _guessed(path, start, stop)
+    return _nearly_utf8(start, guessed) or guessed
+
+
+def _nearly_utf8(start: bytes, guessed: FoundEncoding) -> FoundEncoding | None:
+    """UTF-8 for a file that is cut within its last letter, or has a line of another encoding among
+    many; None where it is rather in another one."""
+    text = start.decode("utf-8", "replace")
+    bad = text.count("\ufffd")
+    good = sum(not each.isascii() for each in text) - bad
+    is_cut = bad == 1 and text.endswith("\ufffd") and len(start) < SAMPLE_BYTES
+    if not good or (good < 20 * bad and not is_cut):
+        return None
+    words = (word for word in re.split(r"[\s;,]+", text) if "\ufffd" in word)
+    return FoundEncoding(
+        "utf-8",
+        Message(
+            "The file is in UTF-8 but for a few bytes, which are shown as in {word}. Save it "
+            "in one encoding if these words matter.",
+            word=repr(next(words, "…\ufffd")[:30]),
+        ),
+        tuple(dict.fromkeys((guessed.name, *guessed.others)))[:3],
+        "replace",
+    )
+
+
+def _can_be(name: str, start: bytes) -> bool:
+    """Whether the beginning of a file can be text in an encoding."""
+    try:
+        text = codecs.getincrementaldecoder(name)().decode(start, len(start) < SAMPLE_BYTES)
+    except UnicodeDecodeError:
+        return False
+    return b"\n" not in start or "\n" in text or "\r" in text
 
 
 def _is_utf8(path: Path, stop: threading.Event | None) -> bool:

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipelines.clustering.csv_rows import not_of, read_rows, too_many_fields
 from pipelines.clustering.encodings import SAMPLE_BYTES, Encoding, FoundEncoding, find_encoding
-from pipelines.clustering.numerals import Evidence, Marks, find_marks, form_of
+from pipelines.clustering.numerals import Evidence, Marks, find_marks, form_of, number_of
 from pipelines.errors import BadRequest
 from pipelines.messages import Message
 
@@ -90,6 +90,7 @@ class Layout:
         skip: lines before the first row, the header among them.
         header: whether there is one.
         names: of the columns, each once.
+        errors: what is done with bytes that are none of the encoding: ``strict`` or ``replace``.
     """
 
     encoding: str
@@ -99,6 +100,7 @@ class Layout:
     skip: int
     header: bool
     names: tuple[str, ...]
+    errors: str = "strict"
 
     @property
     def marks(self) -> Marks:
@@ -153,7 +155,7 @@ def find_layout(path: Path, reading: Reading, stop: threading.Event | None = Non
     name = encoding.name
     if name == "utf-8":
         name = "utf-8-sig"  # the same, less the mark that may stand before it
-    sample = _sampled(_start_of(path, name), reading.delimiter)
+    sample = _sampled(_start_of(path, name, encoding.errors), reading.delimiter)
     rows = [row for _, row in sample.rows]
     head, body = rows[0], rows[1:]
     marks = _marks_of(rows, sample.delimiter, reading)
@@ -184,6 +186,7 @@ def find_layout(path: Path, reading: Reading, stop: threading.Event | None = Non
         sample.rows[0][0] if header and above is None else sample.skip,
         header,
         unique(names),
+        encoding.errors,
     )
     given = reading.model_dump()
     guesses = (
@@ -239,10 +242,10 @@ def unique(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _start_of(path: Path, encoding: str) -> tuple[str, bool]:
+def _start_of(path: Path, encoding: str, errors: str) -> tuple[str, bool]:
     """The first rows as text, of a longer file up to the end of a line; and whether that is all."""
     try:
-        with path.open(encoding=encoding, newline="") as file:
+        with path.open(encoding=encoding, errors=errors, newline="") as file:
             text = file.read(SAMPLE_BYTES)
             whole = not file.read(1)
     except UnicodeError as error:
@@ -340,15 +343,18 @@ def _sampled(start: tuple[str, bool], delimiter: str | None) -> _Sample:
 
 
 def _preamble(lines: Sequence[str], delimiter: str) -> int:
-    """How many lines above a table of three columns or more the delimiter does not part, such as
-    the title of a report; at most 30."""
+    """How many lines above a table the delimiter does not part, such as the title of a report; at
+    most 30. Of a table of two columns an empty line has to follow them: one name may be fewer than
+    the rows have fields."""
     if delimiter == " ":
         return 0
     parts = [line.count(delimiter) for line in lines[:_SAMPLE_ROWS] if line.strip()]
     usual, count = Counter(parts).most_common(1)[0] if parts else (0, 0)
-    if usual < 2 or 2 * count < len(parts):
+    if usual < 1 or 2 * count < len(parts):
         return 0
     at = next((at for at, line in enumerate(lines) if delimiter in line), 0)
+    if usual == 1 and (not at or lines[at - 1].strip()):
+        return 0
     if at > _PREAMBLE or lines[at].count(delimiter) < usual - 1:
         return 0
     # A name in quotation marks may hold line ends.
@@ -376,6 +382,7 @@ def _refuse_others(lines: Sequence[str]) -> None:
     first = next((line.strip() for line in lines if line.strip()), "")[:2000].lower()
     kinds = {
         "JSON": first.startswith(("{", "[")) and first[1:].lstrip()[:1] in ("", '"', "{", "[", "}"),
+        "ARFF": any(line.lower().startswith("@relation") for line in lines[:100]),
         "XML": first.startswith("<?xml"),
         "HTML": first.startswith(("<!doctype html", "<html", "<table", "<meta", "<head")),
         "SQL": first.startswith(
@@ -471,8 +478,41 @@ def _has_header(head: list[str], body: list[list[str]]) -> tuple[bool, Message |
     ]
     # A word above numbers, beside numbers above numbers: it may be a missing value.
     years = [cell for cell, own in zip(cells, numeric, strict=True) if own and _is_year(cell)]
-    doubted = texts or len(years) == sum(numeric)
+    ordered = _are_ordered(cells, below, numeric)
+    if ordered == "evenly" and not all(numeric):
+        return True, _header_doubt(True, cells)
+    doubted = texts or len(years) == sum(numeric) or ordered
     return False, _header_doubt(False, cells) if doubted else None
+
+
+def _are_ordered(
+    cells: list[str], below: list[list[str]], numeric: list[bool]
+) -> Literal["evenly", "rising", ""]:
+    """Whether the numbers of the first row rise or fall, as wavelengths or depths in a row of names
+    do, and those of most rows below do not likewise; "evenly" of four or more in equal steps."""
+    first = _steps([cell for cell, own in zip(cells, numeric, strict=True) if own])
+    under = [column for column, own in zip(below, numeric, strict=True) if own]
+    rows = [_steps(row) for row in itertools.islice(zip(*under, strict=False), 20)]
+    if len(first) < 2 or not rows or not _are_alike(first):
+        return ""
+    if len(first) > 2 and _are_equal(first) and not any(map(_are_equal, rows)):
+        return "evenly"
+    alike = sum(_are_alike(row) and (row[0] > 0) == (first[0] > 0) for row in rows)
+    return "rising" if 2 * alike <= len(rows) else ""
+
+
+def _steps(row: Sequence[str]) -> list[float]:
+    """From each number of a row to the next; none where not all are plain numbers."""
+    values = [number_of(cell, Marks()) for cell in row]
+    return [b - a for a, b in itertools.pairwise(values)] if all(v == v for v in values) else []
+
+
+def _are_alike(steps: list[float]) -> bool:
+    return bool(steps) and (min(steps) > 0 or max(steps) < 0)
+
+
+def _are_equal(steps: list[float]) -> bool:
+    return bool(steps) and steps[0] != 0 and max(steps) - min(steps) <= 1e-6 * abs(steps[0])
 
 
 def _is_year(cell: str) -> bool:
@@ -491,8 +531,8 @@ def _is_sequence(cells: list[str], below: list[list[str]], numeric: list[bool]) 
     under = [column for column, own in zip(below, numeric, strict=True) if own]
     if len(values) == 1:
         likely = years and not all(numeric)
-    elif years:
-        likely = len(steps) == 1 and min(steps) > 0
+    elif years:  # each or every tenth, of censuses or elections, or the latest first
+        likely = min(steps) > 0 or max(steps) < 0
     else:  # as pandas numbers columns; above measures, not above numbers of their kind
         measures = any(cell and not cell.isdecimal() for column in under for cell in column)
         likely = steps == {1} and values[0] in (0, 1) and measures

@@ -26,12 +26,20 @@ MISSING = frozenset(
         *("", "?", "-", "–", "—", ".", "\\N", "NA", "N/A", "n/a", "<NA>", "#NA", "#N/A"),
         *("NaN", "nan", "NAN", "-nan", "-NaN", "NULL", "Null", "null", "None", "#N/A N/A"),
         *("1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN", "NaT", "(null)"),
+        *("--", "---", "––", "..", "...", "…", ":", "n.a.", "N.A.", "n.d.", "n. a."),
+        *("#DIV/0!", "#VALUE!", "#REF!", "#NUM!", "#NAME?", "#NULL!", "#NV", "#WERT!", "#BEZUG!"),
     )
 )
-"""Cells without a value, as pandas, R, SQL, SAS and spreadsheets write them."""
+"""Cells without a value, as pandas, R, SQL, SAS, statistical offices and spreadsheets write them,
+failed formulas among them."""
 
 # Possessive: a long run of digits is gone through once.
-_NUMBER = re.compile(r"([+\-−]?+)([0-9.,'\u2019 \u00a0\u2009\u202f]++)((?:[eE][+\-−]?+[0-9]++)?+)")
+# The exponent of Fortran, D, with its sign only: "12D5" may be a name.
+_NUMBER = re.compile(
+    r"([+\-−–]?+)([0-9.,'\u2019 \u00a0\u2009\u202f]++)"
+    r"((?:(?:[eE][+\-−–]?+|[dD][+\-−–])[0-9]++)?+)"
+)
+_FOR_FLOAT = str.maketrans("−–dD", "--ee")
 _NOT_PLAIN = re.compile(r"[^0-9.eE+\-\n]")
 _INFINITE = {"inf": math.inf, "infinity": math.inf, "∞": math.inf}
 _BLANKS = {"\u00a0": " ", "\u2009": " ", "\u202f": " ", "\u2019": "'"}
@@ -43,6 +51,11 @@ _SCRIPTS = {"٫": ".", "٬": ",", "．": ".", "，": ",", "＋": "+", "－": "-"
 _BESIDE = frozenset("%‰°()<>~≈≤≥±+-−＋－（）％ \u00a0\u202f")
 _CODE = re.compile(r"[(\-−]?+(?:[A-Z]{3}|Rs\.?|[Kk]r\.?|[A-Z]{1,2}\$|zł|Fr\.?)\s?+[\-−]?+")
 _UNIT = re.compile(r"[^\W\d_]{1,4}[²³.]?+\)?+")
+# Units that stand at their number without a blank; of others, such as m in "3m", it may be a name.
+_CLOSE_UNIT = re.compile(
+    r"(?:[kcmµun]?m[²³]?|[kmµ]?g|[mµn]s|[cmµ]?l|mL|[kMGT]i?B|[kMG]?Hz|[kM]?W|[kM]?Wh|mAh|[mk]?V|"
+    r"hPa|kPa|°[CF]|px|pt|dpi|fps|km/h|mph|min|lbs?|oz|ft|kcal|bn|mn|[kKM]|[万亿億萬元円원千百])"
+)
 _MOST_BESIDE = 6  # characters beside a number
 
 
@@ -139,14 +152,16 @@ def beside_number(cell: str) -> str | None:
     if first and text[first - 1] in ".,":
         first -= 1
     before, number, after = text[:first], text[first:last], text[last:]
-    if (before in ("+", "-", "−") and not after) or not (before or after):
+    if (before in ("+", "-", "−", "–") and not after) or not (before or after):
         return None
     if len(before) > _MOST_BESIDE or len(after) > _MOST_BESIDE or form_of(number) is None:
         return None
     if not (_is_sign(before) or _CODE.fullmatch(before)):
         return None
     unit = after.strip() if after[0:1].isspace() else ""
-    if not (_is_sign(after) or _UNIT.fullmatch(unit)):
+    if not (
+        _is_sign(after) or _UNIT.fullmatch(unit) or (not before and _CLOSE_UNIT.fullmatch(after))
+    ):
         return None
     return " ".join(each.strip() for each in (before, after) if each.strip())
 
@@ -230,8 +245,8 @@ def number_of(cell: str, marks: Marks) -> float:
     match = _NUMBER.fullmatch(cell.strip())
     if match is None:
         word = cell.strip().lower()
-        sign = -1.0 if word[:1] in ("-", "−") else 1.0
-        return sign * _INFINITE.get(word.lstrip("+-−"), math.nan)
+        sign = -1.0 if word[:1] in ("-", "−", "–") else 1.0
+        return sign * _INFINITE.get(word.lstrip("+-−–"), math.nan)
     sign, body, exponent = match.groups()
     whole, _, fraction = body.translate(_SAME).strip().partition(marks.decimal)
     if marks.thousands and marks.thousands in whole:
@@ -240,7 +255,7 @@ def number_of(cell: str, marks: Marks) -> float:
         whole = whole.replace(marks.thousands, "")
     if not (whole or fraction) or not (whole + fraction).isdecimal():
         return math.nan
-    return float(f"{sign}{whole}.{fraction}{exponent}".replace("−", "-"))
+    return float(f"{sign}{whole}.{fraction}{exponent}".translate(_FOR_FLOAT))
 
 
 def numbers_from(cells: Sequence[str], marks: Marks) -> np.ndarray:

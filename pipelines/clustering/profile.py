@@ -31,7 +31,9 @@ FEW = 100  # distinct numbers that are
 _NUMBERS = 0.95  # share of readable cells from which a column is of numbers
 _FEWEST = 20  # rows from which "all are different" says something
 _ID_NAMES = ("id", "index", "idx", "key", "uuid", "guid", "row", "nr", "no", "no.", "编号", "序号")
-_INDEX_NAMES = re.compile(r"unnamed: ?\d++|__index_level_\d++__|row[ _.]?names?|row|\.\.\.1", re.I)
+_INDEX_NAMES = re.compile(
+    r"unnamed: ?\d++|(?:__index_)?level_\d++(?:__)?|row[ _.]?names?|row|\.\.\.1", re.I
+)
 _FEWEST_BESIDE = 3  # numbers of a column whose first cell may be another thing
 _FEWEST_COUNTED = 5  # rows from which 1, 2, 3 … below no header says something
 _EXACT = 2**53  # whole numbers beyond are not all there in float64
@@ -274,7 +276,7 @@ class Tally:
                     ),
                 )
             if form_of(self.example) is None:
-                return ()
+                return self._mixed()
             return (
                 Message(
                     "{example} is no number by the marks of this file. Choose the decimal and the "
@@ -303,14 +305,30 @@ class Tally:
             )
         if kind == "id":
             template = (
-                "It has no name and rises from row to row, as an index does: it is not among the "
-                "suggested columns. Choose it if it is a measure."
+                "It has no name and another whole number in each row, as an index does: it is not "
+                "among the suggested columns. Choose it if it is a measure."
                 if self._is_index() and not self._is_counting()
                 else "It numbers the rows: it is not among the suggested columns. Choose it if it "
                 "is a measure."
             )
             doubts.append(Message(template))
         return tuple(doubts)
+
+    def _mixed(self) -> tuple[Message, ...]:
+        """That most of a column of texts are numbers."""
+        present = self.rows - self.missing - self.infinite
+        readable = present - self.unreadable
+        if self.least > self.most or 2 * readable < present:
+            return ()
+        return (
+            Message(
+                "{count} of {rows} values are numbers and others, such as {example}, are not, so "
+                "the column is not read as numbers. If it is a measure, leave these cells empty.",
+                count=f"{readable:,}",
+                rows=f"{present:,}",
+                example=repr(self.example),
+            ),
+        )
 
     def _has_unit(self) -> bool:
         """Whether all but the first cell are numbers: it may be a unit below the name."""
@@ -320,13 +338,21 @@ class Tally:
         return self.counting and self.rows >= _FEWEST and not self.missing
 
     def _is_index(self) -> bool:
-        """Whether it is the first column and rises as the index of a data frame does."""
-        if not (self.is_first and self.whole and self.rising and self.rows > 1):
+        """Whether it is the first column and numbers rows as the index of a data frame does, also
+        where these were shuffled."""
+        if not (self.is_first and self.whole and self.rows > 1 and self.least >= 0):
+            return False
+        if not (self.rising or self.all_different):
             return False
         if self.missing or self.infinite or self.unreadable:
             return False
         if self.named == "no header":
-            return self.counting and self.begins in (0, 1) and self.rows >= _FEWEST_COUNTED
+            return (
+                self.rising
+                and self.counting
+                and self.begins in (0, 1)
+                and self.rows >= _FEWEST_COUNTED
+            )
         return self.named == "no" or bool(_INDEX_NAMES.fullmatch(self.name))
 
     def _kind(self) -> Kind:

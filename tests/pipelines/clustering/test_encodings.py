@@ -4,6 +4,7 @@ import pytest
 
 from pipelines.clustering.encodings import find_encoding
 from pipelines.clustering.tables import look
+from pipelines.errors import BadRequest
 
 WRITTEN = {
     "cp1252": ["Name;Größe;Gewicht\nJörg;1,83;80,5\n", "Größe;x\n1;2\n", "année,prix\nété,5\n",
@@ -68,3 +69,27 @@ def test_japanese_in_seven_bits_is_seen_by_its_escapes(tmp_path):
     table = look(path)
     assert table.names == ("名前", "身長")
     assert table.preview[1] == ("鈴木", "165")
+
+
+def test_a_line_of_another_encoding_or_a_cut_end_leaves_a_file_in_utf_8(tmp_path):
+    path = tmp_path / "x.csv"
+    lines = "".join(f"Köln {number},{number}\n" for number in range(30))
+    for data in (f"name,x\n{lines}".encode() + "Köln,7\n".encode("latin-1"),
+                 "name,x\nMünchen,1\nMü".encode()[:-1]):  # fmt: skip
+        path.write_bytes(data)
+        found = find_encoding(path)
+        assert (found.name, found.errors) == ("utf-8", "replace")
+        assert "\ufffd" in str(found.doubt)
+        assert look(path).columns[0].name == "name"
+    path.write_bytes("Größe,x\nklein,1\n".encode("cp1252"))
+    assert find_encoding(path).errors == "strict"
+
+
+def test_a_zero_byte_makes_no_utf_16(tmp_path):
+    path = tmp_path / "x.csv"
+    for data in (b"a,b\n1,\x002\n", b"a,b\n1,\x0023\n"):
+        path.write_bytes(data)
+        with pytest.raises(BadRequest, match="neither text nor"):
+            find_encoding(path)
+    path.write_bytes("a,b\n1,2\n".encode("utf-16-le"))
+    assert find_encoding(path).name == "utf-16-le"

@@ -104,13 +104,34 @@ def test_a_year_among_the_names_says_nothing_of_marks(looked):
 # --- header ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("head", ["region,2019,2020,2021", "region,2000,2010,2020", "x,0,1,2"])
+@pytest.mark.parametrize(
+    "head",
+    ["region,2019,2020,2021", "region,2000,2010,2020", "x,0,1,2", "region,1990,1995,2010",
+     "region,2021,2020,2019"],
+)  # fmt: skip
 def test_years_and_numbers_of_columns_are_names(looked, head):
     table = looked(f"{head}\nnorth,5.1,4.2,4.4\nsouth,1.5,2.5,3.5\n")
     assert table.names == tuple(head.split(","))
     assert "is taken for the names" in str(guess(table, "header").doubt)
     assert guess(table, "header").others == (False,)
     assert looked(f"{head}\nnorth,5,4,4\n", header=False).rows == 2
+
+
+@pytest.mark.parametrize(
+    ("head", "taken"),
+    [
+        ("sample,1100,1102,1104,1106", True),  # wavelengths
+        ("sample,400.5,401,401.5,402", True),
+        ("station,0,10,20,50", False),  # depths
+        ("station,50,20,10,0", False),
+    ],
+)
+def test_measures_in_a_row_of_names_are_names_or_doubted(looked, head, taken):
+    table = looked(f"{head}\na,12.1,12.5,11.2,12\nb,13.1,12.5,13.9,8.5\n")
+    assert guess(table, "header").value == taken
+    assert guess(table, "header").others == (not taken,)
+    # Rows that go on so are data.
+    assert not guess(looked("a,1,2,3,4\nb,3,4,5,6\nc,2,5,7,9\n"), "header").others
 
 
 def test_years_above_numbers_that_rise_as_they_do_are_names_too(looked):
@@ -129,6 +150,7 @@ def test_a_year_beside_names_is_one_also_above_numbers_that_might_be_years(looke
         ("# x, y\n1.5,2\n3.5,4\n", ("x", "y"), 0),  # as NumPy writes
         ("#,name,hp\n1,Bulbasaur,45\n2,Ivysaur,60\n", ("#", "name", "hp"), 0),
         ("# by a machine, of ours\nx,y\n1,2\n3,4\n", ("x", "y"), 1),
+        ("Report of June\n\nday,x\na,1.5\nb,2.5\n", ("day", "x"), 1),
         ("Report of June\n\nday;x;y\na;1,5;2\nb;2,5;3\n", ("day", "x", "y"), 1),
         ("Report of June\nAccount 7, of us\nday;x;y\na;1,5;2\nb;2,5;3\n", ("day", "x", "y"), 2),
     ],
@@ -188,6 +210,8 @@ def test_a_nameless_rising_index_is_not_clustered_on_and_that_is_said(looked, te
 
 def test_numbers_that_only_rise_or_have_a_name_are_measures(looked):
     assert looked("time,x\n1,5\n2,4\n5,7\n").suggested() == ("time", "x")
+    assert looked(",x\n2,5\n2,4\n3,4\n").suggested() == ("column 1", "x")
+    assert looked(",x\n-2,5\n2,4\n").suggested() == ("column 1", "x")
     assert looked(",x\n1.5,5\n2.5,4\n").suggested() == ("column 1", "x")
     assert looked("1,5\n2,4\n5,7\n").suggested() == ("column 1", "column 2")
 
@@ -276,6 +300,7 @@ def test_rows_that_end_early_are_told(looked):
         ('{"a": 1}', "JSON"),
         ("[[1, 2], [3, 4]]", "JSON"),
         ("<html><table>", "HTML"),
+        ("% Fisher, 1936\n@RELATION iris\n@ATTRIBUTE x NUMERIC\n@DATA\n1\n", "ARFF"),
         ('<?xml version="1.0"?>', "XML"),
         ("-- MySQL dump 10.13\nCREATE TABLE t (a int);\nINSERT INTO t VALUES (1);\n", "SQL"),
     ],
@@ -299,6 +324,17 @@ def test_a_column_of_money_or_per_cent_says_why_it_is_not_read_as_numbers(looked
     table = looked("n,money,share\na,$1.50,5%\nb,($2.00),7%\nc,$3.00,8%\n")
     assert "has '$' beside its number" in doubts(table, 1)
     assert "has '%' beside its number" in doubts(table, 2)
+
+
+def test_a_column_of_numbers_and_other_things_says_so(looked):
+    table = looked("n,x\na,5\nb,7\nc,none left\nd,8\n")
+    assert "3 of 4 values are numbers and others, such as 'none left', are not" in doubts(table, 1)
+    assert not doubts(looked("n,x\na,5\nb,oak\nc,elm\n"), 1)
+
+
+def test_failed_formulas_and_dashes_are_missing_values(looked):
+    table = looked("n;x\na;1,5\nb;#DIV/0!\nc;--\nd;n.a.\ne;#WERT!\nf;-2,5\n")
+    assert (table.columns[1].kind, table.columns[1].missing) == ("number", 4)
 
 
 def test_digits_of_other_scripts_are_numbers_with_a_doubt_where_there_is_one(looked):

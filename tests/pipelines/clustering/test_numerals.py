@@ -34,6 +34,9 @@ DOT, COMMA = Marks("."), Marks(",")
         ("१२,३४,५६७", Marks(".", ","), 1234567),
         ("−5,25", COMMA, -5.25),
         ("1,5E+03", COMMA, 1500),
+        ("1.5D+03", DOT, 1500),
+        ("–5,25", COMMA, -5.25),
+        ("2.5e–3", DOT, 0.0025),
         ("+.5", DOT, 0.5),
         ("5.", DOT, 5),
         ("-Inf", DOT, -math.inf),
@@ -46,7 +49,7 @@ def test_numbers_of_many_countries(cell, marks, value):
 
 @pytest.mark.parametrize("cell", [
     "1,2,3", "12,50", "1,2345", ",123", "0,123", "1,234.5.6", "1_000", "1e", "e5", "0x1F", "--5",
-    "", "1 2", "12:30", "True", "²", "½", "十二", "1234,567", "1.5%",
+    "", "1 2", "12:30", "True", "²", "½", "十二", "1234,567", "1.5%", "12D5", "5–7",
 ])  # fmt: skip
 def test_what_does_not_follow_the_marks_is_no_number_rather_than_another(cell):
     assert math.isnan(number_of(cell, Marks(".", ",")))
@@ -120,6 +123,13 @@ def test_numbers_are_read_to_the_last_bit_in_all_marks():
         ("CHF 1'250.00", "CHF"),
         ("R$ 5,00", "R$"),
         ("12 kg", "kg"),
+        ("12kg", "kg"),
+        ("1.2万", "万"),
+        ("5.7cm", "cm"),
+        ("25°C", "°C"),
+        ("3rd", None),
+        ("12a", None),
+        ("3D", None),
         ("<0.01", "<"),
         ("−5", None),
         ("A4", None),

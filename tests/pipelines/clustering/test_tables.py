@@ -151,12 +151,12 @@ def test_what_each_column_is(stored):
 
 
 def test_missing_infinite_and_unreadable_cells_are_counted(stored):
-    cells = [*map(str, range(5, 100)), "NA", "?", "", "inf", "n.d."]
+    cells = [*map(str, range(5, 100)), "NA", "?", "", "inf", "low"]
     path = stored("x,y\n" + "\n".join(f"{cell},1" for cell in cells))
     column = look(path).columns[0]
     assert column.kind == "number"
     assert (column.missing, column.infinite, column.unreadable) == (3, 1, 1)
-    assert (column.least, column.most, column.example) == (5, 99, "n.d.")
+    assert (column.least, column.most, column.example) == (5, 99, "low")
     picked = pick(look(path), Picking(columns=("x",)))
     assert picked.data.X[:, 0].tolist() == list(range(5, 100))
     assert str(picked.notes[0]) == "5 of 100 rows were left out: values are missing in 'x'."
