@@ -90,7 +90,7 @@ def _estimator(module: str, name: str, **arguments: Any) -> Callable[[], Fit]:
 
 
 def _own_dbscan(**arguments: Any) -> Fit:
-    from pipelines.clustering.dbscan import dbscan
+    from pipelines.clustering.dbscan.dbscan import dbscan
 
     return lambda X: dbscan(X, **arguments).labels
 

@@ -54,8 +54,8 @@ def dbscan(n: int, d: int, params: ask.DBSCANParameters) -> float:
 
 
 def dbscan_bytes(n: int, d: int, params: ask.DBSCANParameters) -> float:
-    """Of :func:`pipelines.clustering.dbscan.estimated_bytes` what cannot be exceeded; of few points
-    all neighbourhoods at worst."""
+    """Of :func:`pipelines.clustering.dbscan.dbscan.estimated_bytes` what cannot be exceeded; of few
+    points all neighbourhoods at worst."""
     if n <= DBSCAN_FEW:
         return n * n * _FLOAT + n * d * _FLOAT
     return n * (2.2 * d * _FLOAT + 40) + 2**20
@@ -71,7 +71,7 @@ def hdbscan(n: int, d: int, params: ask.HDBSCANParameters) -> float:
 
 
 def hdbscan_bytes(n: int, d: int, params: ask.HDBSCANParameters) -> float:
-    """The neighbours of each point; see :func:`pipelines.clustering.hdbscan.estimated_bytes`."""
+    """The neighbours of each point, as :mod:`pipelines.clustering.dbscan.hdbscan` keeps them."""
     neighbours = params.min_samples or params.min_cluster_size
     if n <= HDBSCAN_FEW:
         return n * (_FLOAT * d + 30 * _FLOAT + neighbours * 16)

@@ -84,13 +84,14 @@ def fit_dbscan(
 ) -> dict[str, np.ndarray]:
     """DBSCAN: Ester, Kriegel, Sander and Xu, KDD 1996. Both ways give the same labels.
 
-    More than :data:`calls.DBSCAN_FEW` points are clustered by :mod:`pipelines.clustering.dbscan`,
-    which takes a hundredth to a third of scikit-learn's time where there are clusters, and in up to
-    15 dimensions also where there are none. From 16 dimensions on scikit-learn compares all pairs
-    by products of matrices; where nothing is clustered that is up to 1.9 times as fast in 16 and
-    2.5 times in 24 and 32 (20,000 points on one core). It is not taken there: it rounds, so that of
-    pairs exactly eps apart it joins half, where trees join five of six; it keeps all
-    neighbourhoods, however many they are; and it neither tells how far it is nor stops when told.
+    More than :data:`calls.DBSCAN_FEW` points are clustered by
+    :mod:`pipelines.clustering.dbscan.dbscan`, which takes a hundredth to a third of scikit-learn's
+    time where there are clusters, and in up to 15 dimensions also where there are none. From 16
+    dimensions on scikit-learn compares all pairs by products of matrices; where nothing is
+    clustered that is up to 1.9 times as fast in 16 and 2.5 times in 24 and 32 (20,000 points on one
+    core). It is not taken there: it rounds, so that of pairs exactly eps apart it joins half, where
+    trees join five of six; it keeps all neighbourhoods, however many they are; and it neither tells
+    how far it is nor stops when told.
 
     Returns:
         ``labels`` (n,) and ``core`` int64 (cores,), indices of core points, ascending.
@@ -101,7 +102,7 @@ def fit_dbscan(
         return {"labels": estimator.labels_, "core": estimator.core_sample_indices_}
     if tell is not None:
         tell(Progress(0, 0, note=Message("Loading DBSCAN; the first time it is compiled")))
-    from pipelines.clustering.dbscan import dbscan
+    from pipelines.clustering.dbscan.dbscan import dbscan
 
     found = dbscan(X, eps, min_samples, stop, tell)
     return {"labels": found.labels, "core": np.flatnonzero(found.core)}
@@ -110,7 +111,7 @@ def fit_dbscan(
 def fit_hdbscan(
     X: np.ndarray, params: HDBSCANParameters, stop: Event, tell: Tell | None = None
 ) -> dict[str, np.ndarray]:
-    """HDBSCAN of many points by :mod:`pipelines.clustering.hdbscan`: scikit-learn's labels.
+    """HDBSCAN of many points by :mod:`pipelines.clustering.dbscan.hdbscan`: scikit-learn's.
 
     Few points go there too when there is a distance below which nothing is parted: scikit-learn
     1.9 fails on that with the NumPy of today (TypeError in ``traverse_upwards``).
@@ -120,7 +121,7 @@ def fit_hdbscan(
     """
     if tell is not None:
         tell(Progress(0, 0, note=Message("Loading HDBSCAN; the first time it is compiled")))
-    from pipelines.clustering.hdbscan import hdbscan
+    from pipelines.clustering.dbscan.hdbscan import hdbscan
 
     found = hdbscan(
         X,

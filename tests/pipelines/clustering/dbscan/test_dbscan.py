@@ -11,8 +11,8 @@ import pytest
 from sklearn.cluster import DBSCAN
 from sklearn.datasets import load_iris, make_blobs, make_moons
 
-from pipelines.clustering import leaves
-from pipelines.clustering.dbscan import NOTES, dbscan, estimated_bytes
+from pipelines.clustering.dbscan import kd_tree as leaves
+from pipelines.clustering.dbscan.dbscan import NOTES, dbscan, estimated_bytes
 from pipelines.clustering.labels import renumber
 from pipelines.errors import BadRequest, Stopped
 from tests.patience import PROMPTLY

@@ -2,9 +2,10 @@
 
 Ester, Kriegel, Sander and Xu, "A density-based algorithm for discovering clusters" (KDD 1996).
 Clusters are the connected components of the core points (METHODS.md), so no neighbourhood needs
-to be kept: the leaves of one k-d tree (:mod:`pipelines.clustering.leaves`) meet one another once
-to count neighbours, once to join cores with union–find, and those with other points once more to
-reach the borders. Whole nodes are taken at once where boxes show that all their points are near.
+to be kept: the leaves of one k-d tree (:mod:`pipelines.clustering.dbscan.kd_tree`) meet one another
+once to count neighbours, once to join cores with union–find, and those with other points once more
+to reach the borders. Whole nodes are taken at once where boxes show that all their points are
+near.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.clustering.chunks import Chunks, Notes
-from pipelines.clustering.leaves import Leaves, depth_for, grow, tree_bytes
+from pipelines.clustering.dbscan.chunks import Chunks, Notes
+from pipelines.clustering.dbscan.kd_tree import Leaves, depth_for, grow, tree_bytes
 from pipelines.errors import BadRequest
 
 EPS_LEAST, EPS_MOST = 1e-150, 1e150  # its square is a number of full precision
@@ -66,7 +67,7 @@ def dbscan(
         X: (n, d) float64, finite, at least one row and one column; left as it is.
         eps: radius in the units of ``X``; a distance of exactly eps counts.
         min_samples: points within eps that make a core point, itself included; at least 1.
-        stop: looked at about every :data:`pipelines.clustering.chunks.CHUNK_SECONDS`.
+        stop: looked at about every :data:`pipelines.clustering.dbscan.chunks.CHUNK_SECONDS`.
         notes: called with :class:`Progress`, in leaves of the tree over all three counting.
 
     Returns:
@@ -122,7 +123,7 @@ def _count(tree: Leaves, limit: float, enough: int, work: Chunks) -> tuple[np.nd
 
     Both are (n,), int32 and bool, by place in the tree.
     """
-    from pipelines.clustering import dbscan_counting as counting
+    from pipelines.clustering.dbscan import counting
 
     nodes = len(tree.boxes)
     counts = np.zeros(tree.n, dtype=np.int32)
@@ -150,7 +151,7 @@ def _cluster(
 
     ``spare``, (n,) int32, is written over.
     """
-    from pipelines.clustering import dbscan_joining as joining
+    from pipelines.clustering.dbscan import joining
 
     parent = np.arange(tree.n, dtype=np.int32)
     joined = np.full(len(tree.boxes), joining.NO_CORE, dtype=np.int32)

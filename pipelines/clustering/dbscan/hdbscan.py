@@ -1,11 +1,10 @@
 """HDBSCAN for Euclidean distance in few dimensions, without looking at all pairs of points.
 
 Campello, Moulavi and Sander, "Density-based clustering based on hierarchical density estimates"
-(PAKDD 2013). One k-d tree (:mod:`pipelines.clustering.leaves`) gives the core distances
-(:mod:`pipelines.clustering.neighbours`) and the minimum spanning tree of mutual reachability
-(:mod:`pipelines.clustering.spanning`). Its edges are put as scikit-learn would find them
-(:mod:`pipelines.clustering.walking`), and clusters are made of them in the same order of sums
-(:mod:`pipelines.clustering.condensing`): labels and probabilities are the same bit for bit.
+(PAKDD 2013). One k-d tree (:mod:`.kd_tree`) gives the core distances (:mod:`.neighbours`) and the
+minimum spanning tree of mutual reachability (:mod:`.spanning_tree`). Its edges are put as
+scikit-learn would find them (:mod:`.walking`), and clusters are made of them in the same order of
+sums (:mod:`.condensing`): labels and probabilities are the same bit for bit.
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.clustering.chunks import Chunks, Notes
-from pipelines.clustering.leaves import LEAF, Leaves, depth_for, grow, tree_bytes
+from pipelines.clustering.dbscan.chunks import Chunks, Notes
+from pipelines.clustering.dbscan.kd_tree import LEAF, Leaves, depth_for, grow, tree_bytes
 from pipelines.errors import BadRequest
 
 ROWS_MOST = 2**30  # merges are numbered after points, in 32 bits
@@ -72,8 +71,8 @@ def hdbscan(
         leaf: choose the leaves of the tree, not its most stable clusters.
         merge_below: ``cluster_selection_epsilon``.
         single: ``allow_single_cluster``.
-        stop: looked at about every :data:`pipelines.clustering.chunks.CHUNK_SECONDS`, but not in
-            the last step, which takes about a second for a million points.
+        stop: looked at about every :data:`~pipelines.clustering.dbscan.chunks.CHUNK_SECONDS`, but
+            not in the last step, which takes about a second for a million points.
         notes: called with :class:`Progress`, in leaves of the tree over all three passes.
 
     Returns:
@@ -123,8 +122,8 @@ def _checked(X: np.ndarray, min_samples: int) -> np.ndarray:
 
 def _edges(X: np.ndarray, min_samples: int, work: Chunks) -> tuple[np.ndarray, np.ndarray]:
     """The spanning tree's edges, (n−1, 2) int32 rows of ``X``, and weights, in Prim's order."""
-    from pipelines.clustering import walking
-    from pipelines.clustering.neighbours import find_nearest
+    from pipelines.clustering.dbscan import walking
+    from pipelines.clustering.dbscan.neighbours import find_nearest
 
     tree, order = grow(X, work.check)
     n = tree.n
@@ -157,7 +156,7 @@ def _span(
     tree: Leaves, neighbours: np.ndarray, cores: np.ndarray, work: Chunks
 ) -> tuple[np.ndarray, np.ndarray]:
     """A minimum spanning tree: (n−1, 2) int32 places in the tree, and squared weights."""
-    from pipelines.clustering import spanning
+    from pipelines.clustering.dbscan import spanning_tree as spanning
 
     n, nodes = tree.n, len(tree.boxes)
     parent = np.arange(n, dtype=np.int32)
@@ -185,7 +184,7 @@ def _clusters(
     merge_below: float,
     single: bool,
 ) -> HDBSCANResult:
-    from pipelines.clustering import condensing
+    from pipelines.clustering.dbscan import condensing
 
     n = len(edges) + 1
     by_weight = np.argsort(heights)  # as scikit-learn sorts: not stable, but the same for the same

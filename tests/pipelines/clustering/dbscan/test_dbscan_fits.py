@@ -42,7 +42,7 @@ def test_labels_and_cores_are_scikit_learns_on_both_sides_of_the_limit(n, d, sto
 
 
 def test_few_points_do_not_wait_for_our_own_to_be_loaded(stop, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pipelines.clustering.dbscan", None)
+    monkeypatch.setitem(sys.modules, "pipelines.clustering.dbscan.dbscan", None)
     assert len(fit("dbscan", lumps(DBSCAN_FEW), DBSCANParameters(), 0, stop).labels) == DBSCAN_FEW
 
 

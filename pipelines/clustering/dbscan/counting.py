@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from pipelines.clustering.leaves import LEAF, gap, near, points_of, reach
+from pipelines.clustering.dbscan.kd_tree import LEAF, gap, near, points_of, reach
 
 
 @njit(cache=True, nogil=True)

@@ -11,8 +11,8 @@ import pytest
 from sklearn.cluster import HDBSCAN
 
 from pipelines.clustering import calls
+from pipelines.clustering.dbscan.hdbscan import NOTES, HDBSCANResult, estimated_bytes, hdbscan
 from pipelines.clustering.fitting import fit
-from pipelines.clustering.hdbscan import NOTES, HDBSCANResult, estimated_bytes, hdbscan
 from pipelines.clustering.labels import renumber
 from pipelines.clustering.parameters import HDBSCANParameters
 from pipelines.errors import BadRequest, Stopped
@@ -87,8 +87,8 @@ def test_points_repeated_more_often_than_neighbours_are_asked_for() -> None:
 def test_of_rounded_values_the_heights_of_the_spanning_tree_are_those_of_scikit_learn() -> None:
     from sklearn.cluster._hdbscan.hdbscan import _hdbscan_prims
 
-    from pipelines.clustering.chunks import Chunks
-    from pipelines.clustering.hdbscan import _edges
+    from pipelines.clustering.dbscan.chunks import Chunks
+    from pipelines.clustering.dbscan.hdbscan import _edges
 
     X = np.random.default_rng(1).normal(size=(700, 2)).round(1)  # a grid: ties everywhere
     heights = _edges(X, 6, Chunks(NOTES, None, None))[1]
