@@ -4,6 +4,9 @@ The encoder is one 8×8 convolution of stride 8, set to the principal components
 patches; the decoder starts as its exact linear inverse, so that training begins at the linear
 optimum and only has to learn what lies beyond it. It has the interface of diffusers'
 ``AutoencoderKL`` as far as the Stable Diffusion pipelines use it.
+
+:func:`enlarged` makes of it an autoencoder for twice the size with the same latents: 16×16 of them
+are then 256 pixels, and all that was trained on them stays valid.
 """
 
 from __future__ import annotations
@@ -63,7 +66,10 @@ class Refiner(nn.Module):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
 
-    def forward(self, latents: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, latents: torch.Tensor, pixels: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What to add to ``pixels``, and the features (B, half, 4h, 4w) that tell it."""
         x = self.conv_in(latents)  # (B, eighth, h, w)
         x = self.blocks[0](x)
         for up, block in zip(self.ups, self.blocks[1:], strict=True):
@@ -71,7 +77,33 @@ class Refiner(nn.Module):
         x = F.silu(x)
         change = F.pixel_shuffle(self.conv_out(x), 2)  # (B, 3, 8h, 8w)
         seen = torch.cat([pixels + change, F.pixel_shuffle(self.guide(x), 2)], 1)
-        return change + self.smooth2(F.silu(self.smooth1(seen)))
+        return change + self.smooth2(F.silu(self.smooth1(seen))), x
+
+
+class Enlarger(nn.Module):
+    """A picture at twice the size: bilinear at the start of training, then with its edges sharp.
+
+    Args:
+        half: channels of the :class:`Refiner`'s features.
+        out, width: channels before the last pixel shuffle and at half of the new size.
+    """
+
+    def __init__(self, half: int, out: int, width: int) -> None:
+        super().__init__()
+        self.conv_in = nn.Conv2d(half + 12, 2 * width, 3, padding=1)
+        self.coarse = nn.Sequential(*(ResidualBlock(2 * width) for _ in range(3)))
+        self.up = nn.Conv2d(2 * width, 4 * width, 3, padding=1)
+        self.fine = nn.Sequential(*(ResidualBlock(width) for _ in range(2)))
+        self.conv_out = nn.Conv2d(width, out, 3, padding=1)
+        nn.init.zeros_(self.conv_out.weight)
+        nn.init.zeros_(self.conv_out.bias)
+
+    def forward(self, features: torch.Tensor, picture: torch.Tensor) -> torch.Tensor:
+        """From features (B, half, H/2, W/2) and the picture (B, 3, H, W): (B, 3, 2H, 2W)."""
+        x = self.conv_in(torch.cat([features, F.pixel_unshuffle(picture, 2)], 1))
+        x = self.fine(F.pixel_shuffle(self.up(self.coarse(x)), 2))  # (B, width, H, W)
+        change = F.pixel_shuffle(self.conv_out(F.silu(x)), 2)
+        return F.interpolate(picture, scale_factor=2, mode="bilinear") + change
 
 
 class PatchAutoencoder(ModelMixin, ConfigMixin):
@@ -81,7 +113,7 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         latent_channels: C.
         block_out_channels: channels of the decoder at full size (before the last pixel shuffle:
             12 for RGB), 1/2, 1/4 and 1/8 of the size. Four of them, from which diffusers derives
-            the factor 8.
+            the factor 8. Five, for full size to 1/16, make one of factor 16: see :func:`enlarged`.
         depths: residual blocks of the decoder at 1/8, 1/4 and 1/2 of the size.
         scaling_factor: latents are multiplied by it for the UNet; they come out near unit
             variance, so it stays 1.
@@ -99,9 +131,12 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         force_upcast: bool = False,
     ) -> None:
         super().__init__()
-        self.encoder = nn.Conv2d(3, latent_channels, PATCH, PATCH)
+        *larger, half, quarter, eighth = block_out_channels
+        patch = PATCH * 2 ** (len(larger) - 1)
+        self.encoder = nn.Conv2d(3, latent_channels, patch, patch)
         self.decoder = nn.ConvTranspose2d(latent_channels, 3, PATCH, PATCH)
-        self.refiner = Refiner(latent_channels, tuple(block_out_channels), tuple(depths))
+        self.refiner = Refiner(latent_channels, (12, half, quarter, eighth), tuple(depths))
+        self.enlarger = Enlarger(half, *larger) if len(larger) == 2 else None
 
     @torch.no_grad()
     def set_principal_components(self, patches: torch.Tensor, whitening: float = 0.5) -> None:
@@ -138,8 +173,55 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
     def decode(self, z: torch.Tensor, return_dict: bool = True, generator=None):
         """Pictures from latents."""
         pixels = self.decoder(z)
-        sample = pixels + self.refiner(z, pixels)
+        change, features = self.refiner(z, pixels)
+        sample = pixels + change
+        if self.enlarger is not None:
+            sample = self.enlarger(features, sample)
         return DecoderOutput(sample=sample) if return_dict else (sample,)
 
     def forward(self, sample: torch.Tensor) -> DecoderOutput:
         return self.decode(self.encode(sample).latent_dist.mode())
+
+
+def enlarged(model: PatchAutoencoder, width: int = 24) -> PatchAutoencoder:
+    """An autoencoder of factor 16 with the latents of ``model``, one of factor 8.
+
+    Its encoder halves a picture, each pixel the mean of four, and encodes it as ``model`` does: two
+    linear steps, which are one convolution of 16×16. Its decoder is that of ``model`` with an
+    :class:`Enlarger`, which begins as bilinear enlargement.
+
+    Args:
+        model: is copied and stays as it is.
+        width: channels of the decoder at half of the new size.
+    """
+    config = model.config
+    out, *rest = config.block_out_channels
+    larger = PatchAutoencoder(
+        config.latent_channels, (out, width, *rest), config.depths, config.scaling_factor
+    )
+    state = {name: tensor.float().clone() for name, tensor in model.state_dict().items()}
+    weight = state["encoder.weight"]
+    state["encoder.weight"] = weight.repeat_interleave(2, 2).repeat_interleave(2, 3) / 4
+    larger.load_state_dict(state, strict=False)
+    return larger
+
+
+def halved(model: PatchAutoencoder) -> PatchAutoencoder:
+    """The autoencoder of factor 8 inside one of factor 16, which paints half the size.
+
+    It shares the decoder's weights; of any picture whose pixels come in equal fours it has the same
+    latents.
+    """
+    config = model.config
+    out, _, *rest = config.block_out_channels
+    smaller = PatchAutoencoder(
+        config.latent_channels, (out, *rest), config.depths, config.scaling_factor
+    )
+    weight = model.encoder.weight.detach()
+    smaller.to(weight.device, weight.dtype)
+    channels = weight.shape[0]
+    fours = weight.view(channels, 3, PATCH, 2, PATCH, 2).sum((3, 5))
+    smaller.encoder.weight = nn.Parameter(fours)
+    smaller.encoder.bias = model.encoder.bias
+    smaller.decoder, smaller.refiner = model.decoder, model.refiner
+    return smaller.train(model.training)

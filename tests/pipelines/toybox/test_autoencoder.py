@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from sklearn.decomposition import PCA
 
-from pipelines.diffusion.autoencoder import PATCH, PatchAutoencoder
+from pipelines.diffusion.autoencoder import PATCH, PatchAutoencoder, enlarged, halved
 
 
 def _patches(images: torch.Tensor) -> torch.Tensor:
@@ -64,3 +64,53 @@ def test_it_survives_saving(tmp_path):
     again = PatchAutoencoder.from_pretrained(tmp_path)
     x = _images(1)
     assert torch.equal(model(x).sample, again(x).sample)
+
+
+def _trained() -> PatchAutoencoder:
+    """An autoencoder none of whose layers is at its beginning."""
+    generator = torch.Generator().manual_seed(1)
+    model = PatchAutoencoder(block_out_channels=(12, 8, 8, 16), depths=(1, 1, 1))
+    model.set_principal_components(_patches(_images()))
+    with torch.no_grad():
+        for parameter in model.refiner.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+    return model.eval()
+
+
+@torch.no_grad()
+def test_the_larger_encoder_halves_and_encodes_in_one_convolution():
+    model = _trained()
+    larger = enlarged(model, width=8)
+    noise = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(2)) * 2 - 1
+    half = F.avg_pool2d(noise, 2)
+    wanted = model.encode(half).latent_dist.mode()
+    assert larger.encoder.kernel_size == larger.encoder.stride == (16, 16)
+    torch.testing.assert_close(
+        larger.encode(noise).latent_dist.mode(), wanted, atol=1e-5, rtol=1e-5
+    )
+
+
+@torch.no_grad()
+def test_the_larger_decoder_begins_as_bilinear_enlargement():
+    model = _trained()
+    larger = enlarged(model, width=8)
+    z = torch.randn(1, 12, 4, 6, generator=torch.Generator().manual_seed(3))
+    small = model.decode(z).sample
+    wanted = F.interpolate(small, size=(64, 96), mode="bilinear")
+    torch.testing.assert_close(larger.decode(z).sample, wanted)
+    assert 2 ** (len(larger.config.block_out_channels) - 1) == 2 * PATCH
+
+
+@torch.no_grad()
+def test_half_the_size_stays_possible_whatever_the_larger_decoder_has_learnt(tmp_path):
+    model = _trained()
+    larger = enlarged(model, width=8)
+    for parameter in larger.enlarger.parameters():
+        parameter.add_(0.1)
+    larger.save_pretrained(tmp_path)
+    small = halved(PatchAutoencoder.from_pretrained(tmp_path))
+    images = _images(2)
+    z = model.encode(images).latent_dist.mode()
+    torch.testing.assert_close(small.encode(images).latent_dist.mode(), z, atol=1e-5, rtol=1e-5)
+    assert torch.equal(small.decode(z).sample, model.decode(z).sample)
+    assert larger.decode(z).sample.shape == (2, 3, 64, 64)
