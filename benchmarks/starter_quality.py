@@ -1,10 +1,14 @@
-"""How often the starter's pictures show what their prompts said, as the judge reads them.
+"""How often the starter's pictures show what was asked, and how well shaped their toys are.
 
     python -m benchmarks.starter_quality [--count 500] [--guidance 4] [--sheet sheet.png]
 
 First the judge on held-out renders: its ceiling. Then pictures painted by the studio's own engine
 from held-out prompts (kinds, colours and places that no training scene combined), and beside the
 numbers a sheet of 64 pictures from prompts in a person's own words.
+
+Then the shape of each toy, which does not saturate as the judge's reading does: the segmenter cuts
+it out, its silhouette is held against 500 poses of the asked kind. "IoU" is with the best of them,
+"rough" how much rougher its outline is than that pose's; both again of true renders, the floor.
 """
 
 from __future__ import annotations
@@ -31,6 +35,8 @@ from pipelines.toybox.captions import caption
 from pipelines.toybox.judge import load_judge
 from pipelines.toybox.measure import Share, measuring_scenes, score
 from pipelines.toybox.render import render
+from pipelines.toybox.segmenter import load_segmenter
+from pipelines.toybox.silhouettes import Shape, measure, together, worst
 from pipelines.toybox.vocabulary import FIRST_RELEASE
 
 GOALS = {  # the first release's, in percent
@@ -64,6 +70,9 @@ def main() -> None:
         "--float32", action="store_true", help="on a CPU: plain torch instead of OpenVINO"
     )
     parser.add_argument("--starter", type=Path, default=ASSETS / "starter")
+    parser.add_argument(
+        "--keep", type=Path, help="keep what is painted in this folder, and paint none of it twice"
+    )
     parser.add_argument("--sheet", type=Path, help="write 64 pictures from people's words here")
     options = parser.parse_args()
     if options.float32:
@@ -72,8 +81,17 @@ def main() -> None:
     rows = {
         things: measuring_scenes(options.count, things, FIRST_RELEASE) for things in options.toys
     }
+    renders = {
+        things: np.stack([render(scene).image for scene in scenes])
+        for things, scenes in rows.items()
+    }
     ceilings = {
-        things: score(scenes, judge.read(np.stack([render(scene).image for scene in scenes])))
+        things: score(scenes, judge.read(renders[things])) for things, scenes in rows.items()
+    }
+    folder = options.starter / "segmenter"
+    segmenter = load_segmenter(folder) if folder.exists() else None
+    floors = {
+        things: measure(segmenter, scenes, renders[things]) if segmenter else {}
         for things, scenes in rows.items()
     }
     with tempfile.TemporaryDirectory() as home:
@@ -91,6 +109,11 @@ def main() -> None:
         ) -> np.ndarray:
             images = []
             for seed, prompt in enumerate(prompts):
+                name = f"{prompt} {seed} {guidance:g} {options.steps} {sampler or ''}".rstrip()
+                kept = options.keep and options.keep / f"{name}.png"
+                if kept and kept.exists():
+                    images.append(np.asarray(Image.open(kept)))
+                    continue
                 request = TextToImageRequest(
                     prompt=prompt,
                     steps=options.steps,
@@ -101,6 +124,9 @@ def main() -> None:
                 for event in run(request, cache, threading.Event()):
                     if isinstance(event, Picture):
                         images.append(np.asarray(event.image))
+                        if kept:
+                            kept.parent.mkdir(parents=True, exist_ok=True)
+                            event.image.save(kept)
             return np.stack(images)
 
         for guidance, sampler in itertools.product(options.guidance, options.samplers):
@@ -109,10 +135,15 @@ def main() -> None:
                 f"{options.count} pictures a row{', float32' if options.float32 else ''}"
             )
             print(f"{'toys':<6}{'what':<14}{'renders %':>10}{'painted %':>10}{'goal %':>8}")
+            painted = {}
             for things, scenes in rows.items():
                 prompts = [caption(scene, 0, plain=True) for scene in scenes]
-                shares = score(scenes, judge.read(paint(prompts, guidance, sampler)))
+                painted[things] = paint(prompts, guidance, sampler)
+                shares = score(scenes, judge.read(painted[things]))
                 _print_rows(things, ceilings[things], shares)
+            for things, scenes in rows.items() if segmenter else ():
+                shapes = measure(segmenter, scenes, painted[things])
+                _print_shapes(things, floors[things], shapes)
         if options.sheet:
             guidance = options.guidance[0]
             pictures = paint([prompt for prompt in OWN_WORDS for _ in range(8)], guidance)
@@ -128,6 +159,20 @@ def _print_rows(things: int, ceilings: dict[str, Share], shares: dict[str, Share
                 f"{shares[name].percent:>10.1f}{goal or '–':>8}",
                 flush=True,
             )
+
+
+def _print_shapes(things: int, floor: dict[str, Shape], shapes: dict[str, Shape]) -> None:
+    print(
+        f"\n{'toys':<6}{'shape of':<14}{'number':>8}{'IoU: renders':>14}{'painted':>9}{'gap':>8}",
+        end="",
+    )
+    print(f"{'rough: renders':>16}{'painted':>9}")
+    lines = {"all": (together(floor), together(shapes))}
+    lines |= {kind: (floor[kind], shapes[kind]) for kind in sorted(shapes)}
+    for name, (true, seen) in lines.items():
+        print(f"{things:<6}{name:<14}{len(seen.ious):>8}{true.iou:>14.3f}{seen.iou:>9.3f}", end="")
+        print(f"{true.iou - seen.iou:>8.3f}{true.roughness:>16.2f}{seen.roughness:>9.2f}")
+    print(f"worst: {', '.join(worst(shapes, floor))}", flush=True)
 
 
 def _sheet(pictures: np.ndarray, columns: int = 8) -> Image.Image:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 SCORES = {
-    "scores.txt": ("autoencoder", "decoder", "text", "base", "judge"),
+    "scores.txt": ("autoencoder", "decoder", "text", "base", "judge", "segmenter"),
     "control_scores.txt": ("autoencoder", "decoder", "text", "base", "judge", "depth",
                            "controlnet-sketch", "controlnet-depth",
                            "adapter-sketch", "adapter-depth"),
@@ -70,6 +70,7 @@ _PARTS = {  # name in training.json → folder, class, what it was trained on
     "text": ("base/text_encoder", "`CLIPTextModel`, 192 wide, 4 layers", "captions"),
     "base": ("base/unet", "`UNet2DConditionModel` (80, 160, 240)", "latents"),
     "judge": ("judge", "the reader that measures", "renders"),
+    "segmenter": ("segmenter", "cuts toys out to measure their shape", "renders of 256 pixels"),
     "depth": ("depth", "`DepthEstimator`, near is bright", "renders"),
     "controlnet-sketch": ("controlnet-sketch", "`ControlNetModel`", "drawings"),
     "controlnet-depth": ("controlnet-depth", "`ControlNetModel`", "depth maps"),

@@ -1,8 +1,8 @@
-"""Renders on disk: shards of a thousand scenes, made once, read by every training.
+"""Renders on disk: shards of some hundred scenes, made once, read by every training.
 
-A shard is three files: ``00012.npy``, uint8 pictures (1000, H, W, 3), ``00012.depth``, uint8 depth
-maps (1000, H, W) in NumPy's format too, and ``00012.json``, the scenes with their boxes. Making is
-resumable and deterministic: scene ``i`` depends on ``i`` alone.
+A shard is four files: ``00012.npy``, uint8 pictures (N, H, W, 3), ``00012.depth``, uint8 depth maps
+(N, H, W), and ``00012.mask``, uint8 masks (N, H, W), in NumPy's format too, and ``00012.json``, the
+scenes with their boxes. Making is resumable and deterministic: scene ``i`` depends on ``i`` alone.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from pipelines.toybox.render import render
 from pipelines.toybox.scenes import Scene, Thing, training_scene
 
 SHARD = 1000
+"""Scenes a shard at 128×128 pixels; at other sizes as many as make files of the same length."""
+
 FIRST_SEED = 1_000_000  # smaller seeds are for measuring
 
 
@@ -51,12 +54,13 @@ def make_shards(
         threads: rendering threads; the renderer holds no interpreter lock.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    length = scenes_a_shard(size)
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        for shard in range(-(-count // SHARD)):
+        for shard in range(-(-count // length)):
             path = folder / f"{shard:05d}.npy"
-            if not path.exists() or not path.with_suffix(".depth").exists():
-                first = FIRST_SEED + shard * SHARD
-                scenes = [training_scene(first + i, kinds, max_things) for i in range(SHARD)]
+            if not all(path.with_suffix(ending).exists() for ending in (".npy", ".depth", ".mask")):
+                first = FIRST_SEED + shard * length
+                scenes = [training_scene(first + i, kinds, max_things) for i in range(length)]
                 renders = list(pool.map(lambda scene: render(scene, size, size), scenes))
                 facts = [
                     {"scene": scene_to_json(scene), "boxes": r.boxes.tolist()}
@@ -64,8 +68,14 @@ def make_shards(
                 ]
                 path.with_suffix(".json").write_text(json.dumps(facts))
                 _save(path.with_suffix(".depth"), [inverse_depth(r.depth) for r in renders])
+                _save(path.with_suffix(".mask"), [r.mask for r in renders])
                 _save(path, [r.image for r in renders])  # last: a shard is there when it is whole
             yield path
+
+
+def scenes_a_shard(size: int) -> int:
+    """How many square renders of ``size`` pixels a shard holds."""
+    return max(1, SHARD * 128**2 // size**2)
 
 
 def _save(path: Path, arrays: Sequence[np.ndarray]) -> None:
@@ -92,12 +102,18 @@ class Shards:
     """The complete shards of a folder as one sequence of pictures and scenes.
 
     New shards that appear while a training runs are taken up by :meth:`refresh`.
+
+    Args:
+        folder: where they lie.
+        size: side of the pictures, depth maps and boxes that are asked for, in pixels; renders that
+            are larger are brought to it, each pixel the mean of those in its place. Left out, they
+            are as they are stored. Masks always are.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.images: list[np.ndarray] = []  # memory maps (1000, H, W, 3) uint8
-        self.depths: list[np.ndarray | None] = []  # memory maps (1000, H, W) uint8
+    def __init__(self, folder: Path, size: int | None = None) -> None:
+        self.folder, self.size = folder, size
+        self.images: list[np.ndarray] = []  # memory maps (N, H, W, 3) uint8, N the same in all
+        self._maps: dict[str, list[np.ndarray | None]] = {".depth": [], ".mask": []}  # (N, H, W)
         self.scenes: list[Scene] = []
         self.boxes: list[np.ndarray] = []  # (N, 4) float32, pixels
         self.refresh()
@@ -106,11 +122,13 @@ class Shards:
         """Opens shards that are new; returns the number of scenes."""
         for path in sorted(self.folder.glob("*.npy"))[len(self.images) :]:
             self.images.append(np.load(path, mmap_mode="r"))
-            depth = path.with_suffix(".depth")
-            self.depths.append(np.load(depth, mmap_mode="r") if depth.exists() else None)
+            scale = self.size / self.images[-1].shape[1] if self.size else 1.0
+            for ending, maps in self._maps.items():
+                file = path.with_suffix(ending)
+                maps.append(np.load(file, mmap_mode="r") if file.exists() else None)
             for fact in json.loads(path.with_suffix(".json").read_text()):
                 self.scenes.append(scene_from_json(fact["scene"]))
-                self.boxes.append(np.array(fact["boxes"], np.float32))
+                self.boxes.append(scale * np.array(fact["boxes"], np.float32))
         return len(self.scenes)
 
     def __len__(self) -> int:
@@ -118,13 +136,27 @@ class Shards:
 
     def image(self, index: int) -> np.ndarray:
         """(H, W, 3) uint8."""
-        return self.images[index // SHARD][index % SHARD]
+        length = len(self.images[0])
+        return self._sized(self.images[index // length][index % length])
 
     def depth(self, index: int) -> np.ndarray:
         """(H, W) uint8, near is bright; see :func:`inverse_depth`."""
-        depths = self.depths[index // SHARD]
-        if depths is None:
+        return self._sized(self._map(".depth", index))
+
+    def mask(self, index: int) -> np.ndarray:
+        """(H, W) uint8, 0 for the background, i + 1 for the scene's i-th toy."""
+        return self._map(".mask", index)
+
+    def _sized(self, picture: np.ndarray) -> np.ndarray:
+        if self.size is None or len(picture) == self.size:
+            return picture
+        return cv2.resize(picture, (self.size, self.size), interpolation=cv2.INTER_AREA)
+
+    def _map(self, ending: str, index: int) -> np.ndarray:
+        length = len(self.images[0])
+        maps = self._maps[ending][index // length]
+        if maps is None:
             raise FileNotFoundError(
-                f"No depth maps in {self.folder}: run the command 'renders' to make them."
+                f"No {ending[1:]} maps in {self.folder}: run the command 'renders' to make them."
             )
-        return depths[index % SHARD]
+        return maps[index % length]

@@ -371,18 +371,36 @@ def _gamma(value):
 
 
 @_jit
-def _look(u, v, width, height, camera, basis, tangent, solids, surfaces, light):
-    """What is seen through image point (u, v) in pixels: sRGB colour, distance, id."""
+def _ray(u, v, width, height, basis, tangent):
+    """Unit direction of the ray through image point (u, v) in pixels."""
     sx = _f((u / height * 2 - width / height) * tangent)
     sy = _f((1 - v / height * 2) * tangent)
     dx = basis[2, 0] + sx * basis[0, 0] + sy * basis[1, 0]
     dy = basis[2, 1] + sx * basis[0, 1] + sy * basis[1, 1]
     dz = basis[2, 2] + sx * basis[0, 2] + sy * basis[1, 2]
     norm = _f(1) / _f(math.sqrt(dx * dx + dy * dy + dz * dz))
-    dx, dy, dz = _f(dx * norm), _f(dy * norm), _f(dz * norm)
+    return _f(dx * norm), _f(dy * norm), _f(dz * norm)
+
+
+@_jit
+def _look(u, v, width, height, camera, basis, tangent, solids, surfaces, light):
+    """What is seen through image point (u, v) in pixels: sRGB colour, distance, id."""
+    dx, dy, dz = _ray(u, v, width, height, basis, tangent)
     ox, oy, oz = camera[0], camera[1], camera[2]
     r, g, b, t, ident = _trace(ox, oy, oz, dx, dy, dz, solids, surfaces, light)
     return _gamma(r), _gamma(g), _gamma(b), t, ident
+
+
+@_jit
+def cover(hit, camera, basis, tangent, solids):
+    """Fills ``hit`` (H, W) bool with whether a pixel's middle shows a toy above the ground."""
+    height, width = hit.shape
+    ox, oy, oz = camera[0], camera[1], camera[2]
+    for v in range(height):
+        for u in range(width):
+            dx, dy, dz = _ray(u + 0.5, v + 0.5, width, height, basis, tangent)
+            ground = -oy / dy if dy < _f(-1e-4) else _f(_FAR)
+            hit[v, u] = _march(ox, oy, oz, dx, dy, dz, _f(ground), solids) >= 0
 
 
 @_jit

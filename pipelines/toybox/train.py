@@ -4,12 +4,14 @@ Everything is resumable: state and logs lie in the work folder (``--work``), ren
 and read by every training, and a second call goes on where the first one ended. ``export`` writes
 the finished weights to ``assets/starter``.
 
-    renders      make the training pictures
+    renders      make the training pictures, of 128 pixels or with --size 256
     autoencoder  pictures to latents and back
     text         tokenizer and text encoder
     base         the UNet, at --size 64 first and then at --size 128
-    decoder      the autoencoder's decoder once more, on what the trained base paints
+    decoder      the autoencoder's decoder once more, on what the trained base paints; with
+                 --size 256 what enlarges its pictures to that size
     judge        the reader that measures
+    segmenter    what cuts toys out to measure their shape, on renders of 256 pixels
     depth        the depth estimator
     controlnet   a ControlNet on the trained base, for --condition sketch or depth
     adapter      a T2I-Adapter, likewise
@@ -29,7 +31,7 @@ from pathlib import Path
 import torch
 from diffusers import ControlNetModel, T2IAdapter
 
-from pipelines.diffusion.autoencoder import PatchAutoencoder
+from pipelines.diffusion.autoencoder import PatchAutoencoder, enlarged
 from pipelines.toybox import (
     train_autoencoder,
     train_consistency,
@@ -37,6 +39,7 @@ from pipelines.toybox import (
     train_decoder,
     train_depth,
     train_judge,
+    train_segmenter,
     train_text,
     train_unet,
 )
@@ -44,6 +47,7 @@ from pipelines.toybox.card import SCORES, write_card
 from pipelines.toybox.dataset import FIRST_SEED, Shards, make_shards
 from pipelines.toybox.depth import DepthEstimator
 from pipelines.toybox.judge import load_judge
+from pipelines.toybox.segmenter import load_segmenter
 from pipelines.toybox.training import Run
 from pipelines.toybox.vocabulary import FIRST_RELEASE, TRAINED
 
@@ -53,6 +57,7 @@ CONTROLS = {  # work folder → method and condition
     for method in ("controlnet", "adapter")
     for condition in train_control.CONDITIONS
 }
+RENDERS = {128: "renders", 256: "renders-256"}  # size → folder
 KINDS = {"first": FIRST_RELEASE, "all": TRAINED}
 
 
@@ -63,12 +68,29 @@ def main(arguments: list[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("what", choices=sorted(COMMANDS))
-    parser.add_argument("--minutes", type=float, default=60, help="how long to train")
+    parser.add_argument(
+        "--minutes", type=float, default=60, help="how long to train; decoder: 0 to paint only"
+    )
     parser.add_argument("--work", type=Path, default=Path("runs/toybox"), help="state and renders")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--kinds", choices=sorted(KINDS), default="first", help="which toys")
     parser.add_argument("--count", type=int, default=24_000, help="renders: how many scenes")
-    parser.add_argument("--size", type=int, default=128, choices=(64, 128), help="base: pixels")
+    parser.add_argument(
+        "--size",
+        type=int,
+        default=128,
+        choices=(64, 128, 256),
+        help="base: pixels, 64 or 128; renders, decoder, export: 128 or 256",
+    )
+    parser.add_argument(
+        "--halve", action="store_true", help="train on renders of 256 pixels, halved"
+    )
+    parser.add_argument(
+        "--paint",
+        type=float,
+        help="decoder: paint renders again for so many minutes first; half of the time if there "
+        "are none yet",
+    )
     parser.add_argument("--batch", type=int, default=64, help="samples a step")
     parser.add_argument(
         "--condition", choices=train_control.CONDITIONS, default="sketch", help="of control models"
@@ -91,6 +113,11 @@ def main(arguments: list[str] | None = None) -> None:
         "--starter", type=Path, default=Path("assets/starter"), help="export, adopt: folder"
     )
     options = parser.parse_args(arguments)
+    sizes = {"base": (64, 128), "renders": (128, 256), "decoder": (128, 256), "export": (128, 256)}
+    if options.size not in sizes.get(options.what, (options.size,)):
+        parser.error(
+            f"{options.what} takes --size {sizes[options.what][0]} or {sizes[options.what][1]}"
+        )
     if options.threads:
         torch.set_num_threads(options.threads)
     COMMANDS[options.what](options)
@@ -98,9 +125,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _renders(options) -> None:
     kinds = KINDS[options.kinds]
-    for path in make_shards(
-        options.work / "renders", options.count, kinds, threads=options.threads
-    ):
+    folder = options.work / RENDERS[options.size]
+    for path in make_shards(folder, options.count, kinds, options.size, threads=options.threads):
         print(path, flush=True)
 
 
@@ -138,27 +164,42 @@ def _base(options) -> None:
 
 
 def _decoder(options) -> None:
-    tokenizer, text_encoder, latents = _learnt(options)
-    run = Run(options.work / "decoder", options.device)
-    if not (run.folder / "painted.npz").exists():
+    large = options.size == 256
+    tokenizer, text_encoder, latents = _learnt(options, _shards(options, options.size))
+    run = Run(options.work / ("decoder-256" if large else "decoder"), options.device)
+    paint, train = options.paint, options.minutes
+    if paint is None and not (run.folder / "painted.npz").exists():
+        paint = train = options.minutes / 2
+    if paint:
         unet = train_unet.load_average(Run(options.work / "base")).to(options.device)
         text_encoder = text_encoder.to(options.device)
-        count = train_decoder.make_painted(
-            run, latents, unet, tokenizer, text_encoder, options.minutes / 2
-        )
+        count = train_decoder.make_painted(run, latents, unet, tokenizer, text_encoder, paint)
         print(f"{count:,} renders painted again", flush=True)
-    for line in train_decoder.train(run, latents, options.minutes / 2):
+    if not train:
+        return
+    for line in train_decoder.train(
+        run, latents, train, _larger(options) if large else latents.vae
+    ):
         _print(line)
 
 
-def _learnt(options):
+def _larger(options) -> PatchAutoencoder:
+    """An autoencoder for 256 pixels around the finished one for 128."""
+    finished = PatchAutoencoder()
+    Run(options.work / "decoder").load(model=finished)
+    return enlarged(finished)
+
+
+def _learnt(options, shards: Shards | None = None):
     """Tokenizer, text encoder and the latents of all renders, which later trainings begin with."""
+    shards = shards or _shards(options)
     tokenizer = _tokenizer(options)
     text_encoder = train_text.make_text_encoder(tokenizer)
     Run(options.work / "text").load(model=text_encoder)
     vae = PatchAutoencoder().requires_grad_(False)
     Run(options.work / "autoencoder").load(model=vae)
-    latents = train_unet.Latents(_shards(options), vae.to(options.device), options.size)
+    size = min(options.size, 128)  # the latents are always those of 128 pixels at most
+    latents = train_unet.Latents(shards, vae.to(options.device), size)
     return tokenizer, text_encoder, latents
 
 
@@ -217,15 +258,26 @@ def _judge(options) -> None:
         _print(line)
 
 
+def _segmenter(options) -> None:
+    run = Run(options.work / "segmenter", options.device)
+    for line in train_segmenter.train(run, _shards(options, 256), options.minutes):
+        _print(line)
+
+
 def _export(options) -> None:
     base = options.starter / "base"
     train_text.save(Run(options.work / "text"), _tokenizer(options), base)
     decoder = Run(options.work / "decoder")
     finished = decoder if decoder.samples else Run(options.work / "autoencoder")
-    train_autoencoder.save(finished, base / "vae")
+    if options.size == 256:
+        train_autoencoder.save(Run(options.work / "decoder-256"), base / "vae", _larger(options))
+    else:
+        train_autoencoder.save(finished, base / "vae")
     train_unet.save(Run(options.work / "base"), base)
     if (judge := Run(options.work / "judge")).samples:
         train_judge.save(judge, options.starter / "judge")
+    if (segmenter := Run(options.work / "segmenter")).samples:
+        train_segmenter.save(segmenter, options.starter / "segmenter")
     if (depth := Run(options.work / "depth")).samples:
         train_depth.save(depth, options.starter / "depth")
     for name, (method, _) in CONTROLS.items():
@@ -235,11 +287,12 @@ def _export(options) -> None:
     before = options.starter / "training.json"
     known = json.loads(before.read_text()) if before.exists() else {}
     # Trainings that go on elsewhere may have made fewer again than the earlier ones had.
-    renders = max(len(_shards(options)), known.get("renders", 0))
+    made = [len(Shards(options.work / folder)) for folder in RENDERS.values()]
+    renders = max(*made, known.get("renders", 0))
     facts = {"kinds": FIRST_RELEASE, "first_seed": FIRST_SEED, "renders": renders}
     logs = options.starter / "logs"
     logs.mkdir(parents=True, exist_ok=True)
-    for name in (*RUNS, "decoder", "depth", *CONTROLS):
+    for name in (*RUNS, "decoder", "decoder-256", "segmenter", "depth", *CONTROLS):
         run = Run(options.work / name)
         if not run.samples:
             continue
@@ -272,6 +325,8 @@ def _adopt(options) -> None:
     }
     if (depth := options.starter / "depth").exists():
         parts["depth"] = {"model": DepthEstimator.from_pretrained(depth).float()}
+    if (segmenter := options.starter / "segmenter").exists():
+        parts["segmenter"] = {"model": load_segmenter(segmenter)}
     for name, (method, _) in CONTROLS.items():
         if (folder := options.starter / name).exists():
             kind = ControlNetModel if method == "controlnet" else T2IAdapter
@@ -289,10 +344,13 @@ def _adopt(options) -> None:
             shutil.copy(log, run.log_path)
 
 
-def _shards(options) -> Shards:
-    shards = Shards(options.work / "renders")
+def _shards(options, size: int = 128) -> Shards:
+    """The renders to train on, as pictures of ``size`` pixels."""
+    stored = 256 if options.halve else size
+    shards = Shards(options.work / RENDERS[stored], size)
     if not len(shards):
-        raise SystemExit(f"No renders in {shards.folder}: run the command 'renders' first.")
+        how = "" if stored == 128 else f" with --size {stored}"
+        raise SystemExit(f"No renders in {shards.folder}: run the command 'renders'{how} first.")
     return shards
 
 
@@ -314,6 +372,7 @@ COMMANDS = {
     "base": _base,
     "decoder": _decoder,
     "judge": _judge,
+    "segmenter": _segmenter,
     "depth": _depth,
     "controlnet": _control,
     "adapter": _control,

@@ -93,8 +93,8 @@ def psnr(model: PatchAutoencoder, images: np.ndarray) -> float:
     return total / len(images)
 
 
-def save(run: Run, folder: Path) -> None:
-    """Writes the trained autoencoder as a diffusers folder, fp16."""
-    model = PatchAutoencoder()
+def save(run: Run, folder: Path, model: PatchAutoencoder | None = None) -> None:
+    """Writes the trained autoencoder, of the shape of ``model``, as a diffusers folder, fp16."""
+    model = model or PatchAutoencoder()
     run.load(model=model)
     model.half().save_pretrained(folder)

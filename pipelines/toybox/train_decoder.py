@@ -7,10 +7,14 @@ Where the painting left open what the render had, a critic of patches asks for s
 instead of the blur between all possible ones (as in https://arxiv.org/abs/2012.09841, section 3.1).
 
 The encoder stays as it is, and with it all latents.
+
+The decoder for 256 pixels learns in the same way, on renders of that size whose halves give the
+latents. Of it only what enlarges is new and learns; inside, the decoder for 128 pixels stays.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -21,7 +25,7 @@ import torch.nn.functional as F
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import nn
 
-from pipelines.diffusion.autoencoder import PATCH, PatchAutoencoder
+from pipelines.diffusion.autoencoder import PatchAutoencoder
 from pipelines.toybox.captions import caption
 from pipelines.toybox.train_autoencoder import difference
 from pipelines.toybox.train_unet import SCHEDULE, Latents
@@ -100,37 +104,63 @@ def paint_again(
 def make_painted(
     run: Run, latents: Latents, unet, tokenizer, text_encoder, minutes: float, batch: int = 48
 ) -> int:
-    """Fills ``painted.npz`` in the run's folder for ``minutes``; returns how many there are."""
+    """Adds to ``painted.npz`` in the run's folder for ``minutes``; returns how many it holds."""
+    path = run.folder / "painted.npz"
+    made, entries = [], []
+    if path.exists():
+        with np.load(path) as file:
+            made, entries = [torch.from_numpy(file["latents"])], [file["entries"]]
     rng = np.random.default_rng(time.time_ns())
     count = latents.refresh()
-    made, entries = [], []
-    end = time.time() + 60 * minutes
-    while time.time() < end:
+
+    def save() -> None:
+        with open(new := path.with_suffix(".new"), "wb") as file:
+            np.savez(file, latents=torch.cat(made).numpy(), entries=np.concatenate(entries))
+        os.replace(new, path)
+
+    start = saved = time.time()
+    while time.time() < start + 60 * minutes:
         indices = rng.integers(count, size=batch)
         begin = int(rng.integers(*BEGIN))
         made.append(paint_again(latents, unet, tokenizer, text_encoder, indices, begin, rng))
         entries.append(indices)
-    np.savez(
-        run.folder / "painted.npz",
-        latents=torch.cat(made).numpy(),
-        entries=np.concatenate(entries),
-    )
+        if time.time() - saved > SAVE_EVERY:
+            save()
+            saved = time.time()
+    save()
     return sum(map(len, entries))
 
 
 def train(
-    run: Run, latents: Latents, minutes: float, lr: float = 5e-4, batch: int = 16
+    run: Run,
+    latents: Latents,
+    minutes: float,
+    model: PatchAutoencoder,
+    lr: float = 5e-4,
+    batch: int = 16,
 ) -> Iterator[dict]:
-    """Trains for ``minutes`` more, on what :func:`make_painted` has left; yields log lines."""
+    """Trains for ``minutes`` more, on what :func:`make_painted` has left; yields log lines.
+
+    Args:
+        run: the state, which a second call goes on with.
+        latents: of all renders; their pictures are of the size that ``model`` paints.
+        minutes: time to spend.
+        model: what to train. Of one with an enlarger only that learns.
+        lr: learning rate, see :func:`paced`.
+        batch: crops a step.
+    """
     device = run.device
     latents.refresh()
-    model: PatchAutoencoder = latents.vae.to(device, memory_format=torch.channels_last).train()
-    model.requires_grad_(True).encoder.requires_grad_(False)
+    model.to(device, memory_format=torch.channels_last).train()
+    model.requires_grad_(model.enlarger is None).encoder.requires_grad_(False)
+    if model.enlarger is not None:
+        model.enlarger.requires_grad_(True)
     critic = Critic().to(device, memory_format=torch.channels_last)
-    run.load(model=model, critic=critic)
     decoder = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(decoder, betas=(0.9, 0.99), weight_decay=0)
     judging = torch.optim.AdamW(critic.parameters(), betas=(0.5, 0.99), weight_decay=0)
+    parts = {"model": model, "critic": critic, "optimizer": optimizer, "judging": judging}
+    run.load(**parts)
     with np.load(run.folder / "painted.npz") as file:
         painted, entries = torch.from_numpy(file["latents"]), file["entries"]
     rng = np.random.default_rng(run.samples)
@@ -167,9 +197,9 @@ def train(
         if step % 100 == 0:
             yield run.log(**{k: round(v, 4) for k, v in averages.items()}, lr=rate)
         if time.time() - saved > SAVE_EVERY:
-            run.save(model=model, critic=critic)
+            run.save(**parts)
             saved = time.time()
-    run.save(model=model, critic=critic)
+    run.save(**parts)
 
 
 def _batch(
@@ -193,7 +223,8 @@ def _batch(
         picture = picture[:, ::-1] if index % 2 else picture
         top, left = rng.integers(side - CROP + 1, size=2)
         zs.append(z[:, top : top + CROP, left : left + CROP])
-        top, left = PATCH * top, PATCH * left
-        crop = picture[top : top + PATCH * CROP, left : left + PATCH * CROP]
+        patch = len(picture) // side
+        top, left = patch * top, patch * left
+        crop = picture[top : top + patch * CROP, left : left + patch * CROP]
         xs.append(torch.from_numpy(np.ascontiguousarray(crop)))
     return torch.stack(zs), torch.stack(xs).permute(0, 3, 1, 2).float() / 127.5 - 1

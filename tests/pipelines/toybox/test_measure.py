@@ -1,11 +1,19 @@
 """Scores worked by hand, and the judge's reading of maps made by hand."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from pipelines.toybox.judge import HEADS, STRIDE, Judge, Seen, Verdict
-from pipelines.toybox.measure import correlation, edge_f1, measuring_scenes, score
+from pipelines.toybox.measure import (
+    correlation,
+    edge_f1,
+    measuring_scenes,
+    psnr,
+    score,
+    sharpness,
+)
 from pipelines.toybox.scenes import Scene, Thing, reserved
 from pipelines.toybox.vocabulary import COLOURS, FIRST_RELEASE, KINDS, PLACES
 
@@ -104,3 +112,28 @@ def test_correlation_knows_no_scale():
     assert correlation(ramp, 3 * ramp + 2) == pytest.approx(1)
     assert correlation(ramp, -ramp) == pytest.approx(-1)
     assert correlation(ramp, np.ones((3, 4))) == 0
+
+
+def test_psnr_by_hand():
+    truth = np.full((4, 4, 3), 100, np.uint8)
+    assert psnr(truth + 51, truth) == pytest.approx(20 * np.log10(5))
+    assert psnr(truth, truth) == float("inf")
+
+
+def _half_white(shift: int = 0) -> np.ndarray:
+    picture = np.full((64, 64, 3), 40, np.uint8)
+    picture[:, 32 + shift :] = 220
+    return picture
+
+
+def test_an_edge_is_as_sharp_when_it_lies_a_little_beside_and_less_when_it_is_blurred():
+    truth = _half_white() + np.arange(64, dtype=np.uint8)[:, None, None] // 8
+    moved = _half_white(2) + np.arange(64, dtype=np.uint8)[:, None, None] // 8
+    assert sharpness(truth, truth) == pytest.approx((1, 1))
+    assert sharpness(moved, truth)[0] == pytest.approx(1, abs=0.02)
+    blurred = [sharpness(cv2.GaussianBlur(truth, (0, 0), s), truth)[0] for s in (1, 2)]
+    assert blurred[1] < blurred[0] < 0.8
+    noise = np.random.default_rng(0).integers(0, 20, truth.shape, np.uint8)
+    along, away = sharpness(truth + noise, truth)
+    assert along == pytest.approx(1, abs=0.1)
+    assert away > 2

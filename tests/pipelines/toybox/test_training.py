@@ -10,20 +10,23 @@ import pytest
 import torch
 from diffusers import ControlNetModel, StableDiffusionPipeline, T2IAdapter, UNet2DConditionModel
 
-from pipelines.diffusion.autoencoder import PatchAutoencoder
+from pipelines.diffusion.autoencoder import PatchAutoencoder, enlarged
 from pipelines.toybox import (
     dataset,
     train,
+    train_autoencoder,
     train_control,
     train_decoder,
     train_depth,
     train_judge,
+    train_segmenter,
     train_text,
     train_unet,
 )
 from pipelines.toybox.dataset import Shards, inverse_depth, make_shards
 from pipelines.toybox.render import render
 from pipelines.toybox.scenes import mirrored, training_scene
+from pipelines.toybox.segmenter import load_segmenter
 from pipelines.toybox.training import Optimizers, Run
 from pipelines.toybox.vocabulary import FIRST_RELEASE, HELD_OUT, KINDS
 
@@ -51,15 +54,19 @@ def work(tmp_path_factory):
     patch.setattr(train_decoder, "make_painted", partial(train_decoder.make_painted, batch=6))
     patch.setattr(train_decoder, "train", partial(train_decoder.train, batch=4))
     patch.setattr(train_judge, "train", partial(train_judge.train, batch=8))
+    patch.setattr(train_segmenter, "train", partial(train_segmenter.train, batch=4))
     patch.chdir(folder)
     for command in (
         ["renders", "--count", "12", "--threads", "2"],
+        ["renders", "--size", "256", "--count", "2", "--threads", "2"],
         ["autoencoder", *SECONDS],
         ["text", *SECONDS],
         ["base", "--size", "64", "--batch", "2", *SECONDS],
         ["decoder", *SECONDS],
         ["decoder", *SECONDS],  # goes on with what the first call has painted
+        ["decoder", "--size", "256", "--paint", "0.001", *SECONDS],
         ["judge", *SECONDS],
+        ["segmenter", *SECONDS],
         ["depth", *SECONDS],
         ["controlnet", "--condition", "depth", "--batch", "2", *SECONDS],
         ["adapter", "--condition", "sketch", "--batch", "2", *SECONDS],
@@ -80,6 +87,27 @@ def test_renders_are_made_once_and_each_depends_on_its_seed_alone(work):
     list(make_shards(work / "work" / "renders", 12, FIRST_RELEASE))
     after = [path.stat().st_mtime_ns for path in sorted((work / "work/renders").glob("*.npy"))]
     assert before == after
+
+
+def test_renders_of_256_pixels_have_shards_as_long_in_bytes_and_exact_masks(work):
+    shards = Shards(work / "work" / "renders-256")
+    assert [len(images) for images in shards.images] == [1, 1], "a fourth of six, of all kinds here"
+    fine = render(shards.scenes[1], 256, 256)
+    np.testing.assert_array_equal(shards.image(1), fine.image)
+    np.testing.assert_array_equal(shards.mask(1), fine.mask)
+    assert shards.depth(1).shape == (256, 256)
+    half = Shards(shards.folder, 128)
+    mean = fine.image.reshape(128, 2, 128, 2, 3).mean((1, 3))
+    assert np.abs(half.image(1) - mean).max() <= 0.5
+    assert half.depth(1).shape == (128, 128)
+    np.testing.assert_array_equal(2 * half.boxes[1], fine.boxes)
+    assert dataset.scenes_a_shard(128) == 6
+
+
+def test_the_exported_segmenter_cuts_and_is_taken_up_again(work):
+    segmenter = load_segmenter(work / "starter" / "segmenter")
+    cut = segmenter.cut(Shards(work / "work" / "renders-256").image(0), 2)
+    assert [each.shape for each in cut] == [(128, 128), (128, 128)]
 
 
 def test_latents_belong_to_their_scenes_and_mirror_images(work):
@@ -139,7 +167,14 @@ def test_the_card_tells_what_was_trained_and_what_was_measured(work):
 def test_adopting_the_export_gives_the_same_weights_and_counts(work):
     train.main(["adopt", "--work", str(work / "again"), "--starter", str(work / "starter")])
     facts = json.loads((work / "starter" / "training.json").read_text())
-    for name in (*train.RUNS, "decoder", "depth", "controlnet-depth", "adapter-sketch"):
+    for name in (
+        *train.RUNS,
+        "decoder",
+        "segmenter",
+        "depth",
+        "controlnet-depth",
+        "adapter-sketch",
+    ):
         assert Run(work / "again" / name).samples == facts[name]["samples"]
     exported = PatchAutoencoder.from_pretrained(work / "starter" / "base" / "vae").state_dict()
     adopted = Run(work / "again" / "autoencoder").get("model")
@@ -155,6 +190,21 @@ def test_the_last_training_of_the_decoder_keeps_the_encoder_and_so_all_latents(w
     assert not torch.equal(first["refiner.conv_in.weight"], last["refiner.conv_in.weight"])
     exported = PatchAutoencoder.from_pretrained(work / "starter" / "base" / "vae").state_dict()
     assert torch.equal(exported["refiner.conv_in.weight"], last["refiner.conv_in.weight"].half())
+
+
+def test_the_decoder_for_256_pixels_learns_and_leaves_that_for_128_inside_as_it_is(work):
+    run, finished = Run(work / "work" / "decoder-256"), Run(work / "work" / "decoder")
+    larger, smaller = run.get("model"), finished.get("model")
+    for name in ("decoder.weight", "refiner.conv_in.weight"):
+        assert torch.equal(larger[name], smaller[name])
+    assert larger["enlarger.conv_out.weight"].abs().max() > 0, "it has learnt"
+    steps = {int(state["step"]) for state in run.get("optimizer")["state"].values()}
+    assert steps == {run.samples // 4}, "its optimizer is saved too"
+    with np.load(run.folder / "painted.npz") as file:
+        assert len(file["latents"]) == len(file["entries"]) >= 6
+    train_autoencoder.save(run, work / "vae", enlarged(PatchAutoencoder()))
+    exported = PatchAutoencoder.from_pretrained(work / "vae").float()
+    assert exported.decode(torch.zeros(1, 12, 4, 4)).sample.shape == (1, 3, 64, 64)
 
 
 def test_what_is_painted_again_from_next_to_no_noise_is_what_it_was(work):
