@@ -125,10 +125,26 @@ def validated(model: type[RequestT], data: Any) -> RequestT:
         BadRequest: names the first offending field, its value and the limit, and how many more
             fields are wrong.
     """
+    _check_lengths(model, data)
     try:
         return model.model_validate(data)
     except ValidationError as error:
         raise _sentence(model, data, error) from None
+
+
+def _check_lengths(model: type[BaseModel], data: Any) -> None:
+    """Refuses lists that are too long before pydantic makes an error of each of their entries."""
+    for name, field in model.model_fields.items() if isinstance(data, dict) else ():
+        value = data.get(name)
+        limit = next(
+            filter(None, (getattr(each, "max_length", None) for each in field.metadata)), None
+        )
+        if limit is not None and isinstance(value, list | tuple) and len(value) > limit:
+            first = {"type": "too_long", "loc": (name,), "input": value,
+                     "ctx": {"max_length": limit}}  # fmt: skip
+            sentence = bad_value(first, model, data).at(name)
+            sentence.kind = first["type"]
+            raise sentence
 
 
 def stored(model: type[RequestT], data: Any) -> RequestT:

@@ -37,6 +37,8 @@ KEPT = {"Cache-Control": "private, max-age=86400, immutable"}
 CLOSED = 499  # as web servers note that the client has gone
 WATCH_SECONDS = 0.3
 MAX_LIST_BYTES = 1_000_000
+MAX_NAMES = 5_000  # of one object in a request
+MAX_VALUES = 50_000  # of a request, besides the numbers in its lists
 PIECE = 100_000  # characters that are sent at a time
 MAX_PIECES = 10  # a longer answer is sent while it is made
 
@@ -47,7 +49,7 @@ async def json_object(request: Request) -> dict[str, Any]:
     NaN and Infinity pass here, so that the field that holds one can be named.
 
     Raises:
-        BadRequest: it is none; says where the JSON breaks off.
+        BadRequest: it is none, and says where the JSON breaks off; or it holds too many values.
     """
     body = await request.body()
     try:
@@ -63,9 +65,42 @@ async def json_object(request: Request) -> dict[str, Any]:
             "The body is not JSON: it is no text in UTF-8, nested too deeply, or holds a number "
             "that is too long."
         ) from None
+    check_values(data)
     if not isinstance(data, dict):
         raise BadRequest("The body must be a JSON object, such as {example}.", example=EXAMPLE)
     return data
+
+
+def check_values(data: Any) -> None:
+    """Refuses a body of so many values that looking at each would keep everybody waiting.
+
+    Args:
+        data: as JSON is read: lists and dicts with names.
+
+    Raises:
+        BadRequest: an object has too many names, or there are too many objects, texts and lists.
+    """
+    count, pending = 0, [data]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, dict):
+            if len(value) > MAX_NAMES:
+                raise BadRequest(
+                    "An object in the body has {count} names; at most {limit} are taken.",
+                    count=len(value),
+                    limit=MAX_NAMES,
+                )
+            count += len(value)
+            pending += value.values()
+        elif isinstance(value, list):
+            others = [each for each in value if type(each) not in (int, float)]  # tokens are many
+            count += len(others)
+            pending += others
+        if count > MAX_VALUES:
+            raise BadRequest(
+                "The body holds more than {limit} values. Send it in several parts.",
+                limit=MAX_VALUES,
+            )
 
 
 def json_reply(value: Any, status_code: int = 200) -> Response:

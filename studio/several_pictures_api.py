@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, FailFast, Field
 
 from pipelines.errors import validated
 from studio.accounts import owner_of
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class SeveralPictures(BaseModel):
     """Pictures of one's own gallery."""
 
-    ids: Annotated[list[str], Field(max_length=MOST)]
+    ids: Annotated[list[str], Field(max_length=MOST), FailFast()]
 
 
 def several_pictures_router(studio: Studio) -> APIRouter:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, FailFast, Field, field_validator, model_validator
 
 from pipelines.errors import BadRequest
 
@@ -236,6 +236,7 @@ class CompletionRequest(Generation):
             title="Tokens of the prompt",
             description="The same in numbers of the model's vocabulary.",
         ),
+        FailFast(),  # there may be 400,000 of them
     ] = None
     max_new_tokens: Annotated[
         int | None,

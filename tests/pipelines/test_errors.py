@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from pipelines import errors
+from pipelines.chat.requests import CompletionRequest, Generation
 from pipelines.diffusion.requests import CompareSamplersRequest, TextToImageRequest
 from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.errors import BadRequest, stored, validated
@@ -15,6 +17,29 @@ def test_settings_that_there_no_longer_are_are_left_out():
         validated(TextToImageRequest, data)
     assert stored(TextToImageRequest, data) == TextToImageRequest(prompt="a mug", steps=7)
     assert data["brush"] == "soft"
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "words"),
+    [
+        (Generation, {"stop": [1] * 100_000}, "Stop strings has 100000 entries; at most 16"),
+        (
+            CompletionRequest,
+            {"prompt_tokens": [1.5] * 100_000},
+            "cannot be 1.5: it must be a whole number",
+        ),
+    ],
+)
+def test_of_a_long_list_one_entry_is_told_of(model, data, words, monkeypatch):
+    """pydantic makes an error of each entry, which takes seconds; nobody reads more than one."""
+    counts = []
+    sentence = errors._sentence
+    monkeypatch.setattr(
+        errors, "_sentence", lambda *of: counts.append(of[2].error_count()) or sentence(*of)
+    )
+    with pytest.raises(BadRequest, match=words):
+        validated(model, {"model": "x", **data})
+    assert sum(counts) <= 3
 
 
 def test_those_within_others_too():

@@ -265,6 +265,21 @@ def test_body_that_is_no_json_object_is_refused(client: httpx.Client, body: byte
 
 
 @pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"prompt": "a", **{f"k{n}": 1 for n in range(5001)}}, "has 5002 names; at most 5000"),
+        ({"prompt": "a", "loras": [{"name": "a"}] * 26_000}, "holds more than 50000 values"),
+        ({"prompt": "a", "units": [{}] * 51_000}, "holds more than 50000 values"),
+        ({"prompt": "a", "loras": [1] * 100_000}, "LoRAs has 100000 entries; at most 8 are taken"),
+    ],
+)
+def test_body_of_many_values_is_refused_before_each_of_them_is_told_of(client, body, words):
+    answer = client.post(JOBS, json=body)
+    assert answer.status_code == 422
+    assert words in sentence(answer)
+
+
+@pytest.mark.parametrize(
     ("method", "path"),
     [
         ("POST", "/api/v1/jobs/no_such_kind"),
