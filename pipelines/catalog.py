@@ -7,7 +7,6 @@ a path. No torch here: the page lists models before any heavy library is loaded.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,7 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 from pipelines.errors import NotFound, Refused, UserError, validated
 from pipelines.files import readable_name, refused_name
 from pipelines.local_models import cannot_be_read, inspect_file, inspect_folder
-from pipelines.matching import find_name
+from pipelines.matching import closest, find_name, same_name
 from pipelines.messages import Message
 from pipelines.sizes import in_bytes
 
@@ -140,7 +139,7 @@ class Catalog:
         entries = {entry.name: entry for entry in self._shipped}
         for path in self._local():
             name = path.stem if path.suffix.lower() == ".safetensors" else path.name
-            if find_name(name, entries) is not None:
+            if same_name(name, entries) is not None:
                 name = f"{path.name} (local)"
             if (refused := refused_name(path)) is not None:
                 entry = _refused_entry(readable_name(path), path, refused)
@@ -237,12 +236,11 @@ LONGEST_NAME = 200  # characters of what was asked for, in the answer
 def unknown_name(name: str, entries: Iterable[str]) -> NotFound:
     """The sentence for a name that stands for no model, with the closest ones that do."""
     name = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
-    close = difflib.get_close_matches(name, list(entries), n=3, cutoff=0.5)
-    if close:
+    if close := closest(name, entries, least=0.5):
         return NotFound(
             "There is no model called {model}. Did you mean {close}?",
             model=name,
-            close=", ".join(close),
+            close=close,
         )
     return NotFound("There is no model called {model}. See the list of models.", model=name)
 

@@ -94,7 +94,7 @@ def chats_router(studio: Studio) -> APIRouter:
     def check(owner: Owner, chat_id: str) -> None:
         """Whether each lane's model may be asked; a file that was brought in can name any."""
         for lane in chats.lanes(owner.id, chat_id):
-            shown.check_model(studio, owner, lane.model)
+            shown.model_name(studio, owner, lane.model)
 
     def answer(owner: Owner, asked: list[StoredMessage]) -> None:
         for message in asked:
@@ -129,9 +129,7 @@ def chats_router(studio: Studio) -> APIRouter:
         body, owner = validated(_New, await json_object(request)), owner_of(request)
 
         def begin() -> Response:
-            for name in body.models:
-                shown.check_model(studio, owner, name)
-            first, *beside = body.models
+            first, *beside = (shown.model_name(studio, owner, name) for name in body.models)
             made = chats.new(
                 owner.id,
                 first,
@@ -176,12 +174,12 @@ def chats_router(studio: Studio) -> APIRouter:
 
         def configure() -> Response:
             revision = body.revision
+            given = body.model_dump(include={"model", "system_prompt", "sampling"})
             if body.model is not None:
-                shown.check_model(studio, owner, body.model)
+                given["model"] = shown.model_name(studio, owner, body.model)
             if body.title is not None:
                 now = chats.rename(owner.id, chat_id, body.title, revision)
                 revision = now.revision
-            given = body.model_dump(include={"model", "system_prompt", "sampling"})
             if any(value is not None for value in given.values()):
                 chats.configure(owner.id, chat_id, revision, **given)
             return told(request, chat_id)
@@ -204,8 +202,8 @@ def chats_router(studio: Studio) -> APIRouter:
         body, owner = validated(_Lane, await json_object(request)), owner_of(request)
 
         def add() -> Response:
-            shown.check_model(studio, owner, body.model)
-            added = chats.add_lane(owner.id, chat_id, body.model, body.revision)
+            name = shown.model_name(studio, owner, body.model)
+            added = chats.add_lane(owner.id, chat_id, name, body.revision)
             return told(request, added.id, 201)
 
         return await run_sync(add)
@@ -303,7 +301,7 @@ def chats_router(studio: Studio) -> APIRouter:
             message = chats.message(owner.id, message_id)
             check(owner, message.conversation)
             if message.model is not None:  # who began it goes on with it
-                shown.check_model(studio, owner, message.model)
+                shown.model_name(studio, owner, message.model)
             answers.continue_(owner.id, message_id, revision=body.revision)
             return told(request, message.conversation)
 

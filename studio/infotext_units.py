@@ -27,6 +27,7 @@ from pipelines.annotators import registry
 from pipelines.diffusion.control.catalog import ControlCatalog, shipped
 from pipelines.diffusion.control.requests import MAX_UNITS, ControlUnit
 from pipelines.errors import UserError, validated
+from pipelines.matching import find_name
 
 NO_PICTURE = "0" * 32  # stands for the picture while the other fields are checked
 
@@ -304,10 +305,10 @@ def _unit(facts: Mapping[str, str], control: ControlCatalog, own: bool) -> dict[
     if not own:
         bare = name.partition(" (")[0]  # "depth_leres (LeRes depth estimation)"
         name, meant = _MODULES.get(name) or _MODULES.get(bare) or (bare, {})
-    if name in registry.ANNOTATORS:
-        module = registry.get(name)
+    if (known := find_name(name, registry.ANNOTATORS)) is not None:
+        module = registry.get(known)
         values = meant | _values(module, facts, own)
-        unit["preprocessor"] = name
+        unit["preprocessor"] = known
         unit["parameters"] = _within_bounds(module.parameters, values, {})
     return unit
 

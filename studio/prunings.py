@@ -105,8 +105,8 @@ class Prunings:
         pruning = secrets.token_hex(16) if given is None else self.get(owner, str(given)).id
         return {**data, "owner": owner, "pruning": pruning}
 
-    def check(self, owner: Owner, request: ScoreRequest) -> None:
-        """Refuses what cannot work before it is queued.
+    def check(self, owner: Owner, request: ScoreRequest) -> ScoreRequest:
+        """The request by its model's own name; refuses what cannot work before it is queued.
 
         Raises:
             NotFound, Refused: the model is not there, or not for this owner.
@@ -119,6 +119,7 @@ class Prunings:
             for known in self.list(owner.id):
                 if known.id == request.pruning and not known.ended:
                     raise BadRequest("{name} is being made already.", name=known.name)
+        return request.model_copy(update={"model": entry.name})
 
     # --- while it runs and afterwards -------------------------------------------------------
 

@@ -195,7 +195,7 @@ class Studio:
         if isinstance(request, OnData):
             self.cluster_data.get(owner.id, request.data)
         if isinstance(request, ScoreRequest):
-            self.prunings.check(owner, request)
+            request = self.prunings.check(owner, request)
         if isinstance(request, BeforeAfterRequest):
             request = self._of_own_shelf(owner, request)
         for each in _paintings(request):

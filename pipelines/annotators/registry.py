@@ -15,7 +15,7 @@ from pipelines.annotators import parameters as ask
 from pipelines.annotators.weights import CACHE_PREFIX, missing_package
 from pipelines.errors import NotFound, Stopped, validated
 from pipelines.events import Progress
-from pipelines.matching import closest
+from pipelines.matching import closest, find_name
 from pipelines.messages import Message
 
 if TYPE_CHECKING:
@@ -275,13 +275,14 @@ def get(name: str) -> Annotator:
     Raises:
         NotFound: there is none; the sentence offers the closest names.
     """
-    if name not in ANNOTATORS:
+    known = find_name(name, ANNOTATORS)
+    if known is None:
         raise NotFound(
             "There is no annotator called {name}. Did you mean one of: {close}?",
             name=name,
             close=closest(name, ANNOTATORS),
         )
-    return ANNOTATORS[name]
+    return ANNOTATORS[known]
 
 
 def annotate(

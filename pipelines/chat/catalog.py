@@ -20,6 +20,7 @@ from pipelines.chat.downloads import find_download
 from pipelines.chat.entries import FOLDER, OWN, ChatEntry
 from pipelines.errors import NotFound, Refused, Unavailable, UserError, validated
 from pipelines.files import readable_name, refused_name
+from pipelines.matching import find_name, same_name
 
 _UNPRINTABLE = re.compile(r"[/\\\x00-\x1f]")  # what no name of an entry may hold
 
@@ -61,14 +62,28 @@ class ChatCatalog:
         for path in sorted((self._presets / FOLDER).glob("*.yaml")):
             entry = _read(path)
             entries[entry.name] = entry
+        own: dict[str, str] = {}  # name → file
         for path in sorted((self.home / FOLDER).glob("*.yaml")):
             try:
                 if (refused := refused_name(path)) is not None:
                     raise UserError(refused.template, **refused.values)
                 entry = _read(path)
+                known = same_name(entry.name, entries)
+                if known in own:
+                    raise UserError(
+                        "{file}: {other} is called {name} too. Give one of them another name.",
+                        file=path.name,
+                        other=own[known],
+                        name=known,
+                    )
+                if known is not None:  # one's own file may change a shipped model
+                    entries = {entry.name if at == known else at: entries[at] for at in entries}
+                own[entry.name] = path.name
             except UserError as error:
                 entry = _broken(path, error)
-            entries[entry.name] = entry  # one's own file may change a shipped model
+                if same_name(entry.name, entries) is not None:
+                    entry = entry.model_copy(update={"name": f"{entry.name} ({path.name})"})
+            entries[entry.name] = entry
         return list(entries.values())
 
     def get(self, name: str) -> ChatEntry:
@@ -81,9 +96,10 @@ class ChatCatalog:
         if name.startswith(OWN):
             return self._own(name)
         entries = {entry.name: entry for entry in self.models()}
-        entry = entries.get(name)
-        if entry is None:
+        known = find_name(name, entries)
+        if known is None:
             raise unknown_name(name, entries)
+        entry = entries[known]
         if entry.refused is not None:
             raise Refused(entry.refused.template, **entry.refused.values)
         return entry

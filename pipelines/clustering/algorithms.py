@@ -13,7 +13,7 @@ from pipelines.clustering import calls, costs
 from pipelines.clustering import parameters as ask
 from pipelines.clustering.algorithm import Algorithm
 from pipelines.errors import NotFound
-from pipelines.matching import closest
+from pipelines.matching import closest, find_name
 
 MILLIONS = 10_000_000
 
@@ -219,8 +219,8 @@ def find(name: str) -> Algorithm:
     Raises:
         NotFound: there is none; says which was perhaps meant.
     """
-    if name in ALGORITHMS:
-        return ALGORITHMS[name]
+    if (known := find_name(name, ALGORITHMS)) is not None:
+        return ALGORITHMS[known]
     raise NotFound(
         "There is no clustering algorithm called {name}. Did you mean {near}?",
         name=name,

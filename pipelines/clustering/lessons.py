@@ -23,7 +23,7 @@ from pipelines.clustering.algorithms import ALGORITHMS
 from pipelines.clustering.datasets import DatasetRequest
 from pipelines.clustering.scaling import Scaling
 from pipelines.errors import NotFound
-from pipelines.matching import closest
+from pipelines.matching import closest, find_name
 
 FOLDER = PRESETS / "lessons"
 CHOOSING = "choosing"
@@ -120,13 +120,14 @@ def trials(name: str) -> tuple[Trial, ...]:
 
 @cache
 def _read(name: str) -> Lesson:
-    if name not in LESSONS:
+    known = find_name(name, LESSONS)
+    if known is None:
         raise NotFound(
             "There is no lesson called {name}. Did you mean {near}?",
             name=name,
             near=closest(name, LESSONS),
         )
-    data = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+    data = yaml.safe_load((FOLDER / f"{known}.yaml").read_text(encoding="utf-8"))
     for trial in data["trials"]:
-        trial.setdefault("algorithm", name if name in ALGORITHMS else "")
+        trial.setdefault("algorithm", known if known in ALGORITHMS else "")
     return Lesson.model_validate(data)

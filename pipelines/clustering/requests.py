@@ -5,17 +5,26 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 from pipelines.clustering.algorithms import ALGORITHMS, find
 from pipelines.clustering.fields import Clusters, MinSamples, Parameters
 from pipelines.clustering.parameters import OPTICSParameters
 from pipelines.clustering.scaling import Scaled, Scaling, check_size
-from pipelines.errors import BadRequest, NotFound, validated
-from pipelines.matching import closest
+from pipelines.errors import BadRequest, validated
+from pipelines.matching import find_name
 
 MAX_SEED = 2**32 - 1
 
+# As the registry has it, whatever the spelling; what it does not know is refused elsewhere.
+AlgorithmName = Annotated[str, AfterValidator(lambda name: find_name(name, ALGORITHMS) or name)]
 DataName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 
 
@@ -50,7 +59,8 @@ class ByAlgorithm(OnData):
     """What is asked of one algorithm."""
 
     algorithm: Annotated[
-        str, Field(max_length=40, title="Algorithm", description="How clusters are found.")
+        AlgorithmName,
+        Field(max_length=40, title="Algorithm", description="How clusters are found."),
     ] = "kmeans"
     parameters: Annotated[
         dict[str, Any],
@@ -92,7 +102,7 @@ class CompareRequest(OnData):
     """Cluster one data set by several algorithms, each with settings that suit it."""
 
     algorithms: Annotated[
-        tuple[str, ...],
+        tuple[AlgorithmName, ...],
         Field(
             min_length=1,
             max_length=len(ALGORITHMS),
@@ -105,12 +115,7 @@ class CompareRequest(OnData):
     @model_validator(mode="after")
     def _of_the_registry(self) -> CompareRequest:
         for name in self.algorithms:
-            if name not in ALGORITHMS:
-                raise NotFound(
-                    "There is no clustering algorithm called {name}. Did you mean {near}?",
-                    name=name,
-                    near=closest(name, ALGORITHMS),
-                )
+            find(name)
         return self
 
 

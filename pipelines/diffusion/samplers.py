@@ -21,7 +21,7 @@ import yaml
 from pipelines.diffusion import user_samplers
 from pipelines.diffusion.user_samplers import BrokenSampler
 from pipelines.errors import BadRequest, NotFound
-from pipelines.matching import closest, find_name
+from pipelines.matching import closest, find_name, same_name
 
 if TYPE_CHECKING:
     import torch
@@ -118,8 +118,8 @@ class Samplers:
     def _add_own(self, folder: Path) -> None:
         found, self.broken = user_samplers.find(folder)
         for own in found:
-            if own.name in self._samplers:
-                reason = f"there is already a sampler called {own.name}"
+            if (known := same_name(own.name, self._samplers)) is not None:
+                reason = f"there is already a sampler called {known}"
                 self.broken.append(BrokenSampler(own.source.name, reason))
                 continue
             self._samplers[own.name] = Sampler(

@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 from pipelines.catalog import PRESETS, Bytes, ModelEntry
 from pipelines.dreambooth.requests import Method, TrainingRequest
 from pipelines.errors import NotFound, UserError, validated
+from pipelines.matching import find_name
 
 _FIXED = {"subject", "training", "owner", "model", "name", "identifier", "class_word", "method"}
 
@@ -94,13 +95,14 @@ def settings_for(
         NotFound: there is no such preset.
     """
     known = {preset.name: preset for preset in presets(folder)}
-    if name not in known:
+    meant = find_name(name, known)
+    if meant is None:
         raise NotFound(
             "There is no preset called {name}. There are: {names}.",
             name=name[:60],
             names=", ".join(known),
         )
-    preset = known[name]
+    preset = known[meant]
     values = {
         field: info.get_default()
         for field, info in TrainingRequest.model_fields.items()

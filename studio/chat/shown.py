@@ -148,9 +148,13 @@ def known(studio: Studio, owner: Owner) -> list[ChatEntry]:
     return [*studio.chat_models.models(), *studio.chat_models.made_by(owner.id)]
 
 
-def check_model(studio: Studio, owner: Owner, name: str) -> None:
-    """Raises NotFound or Refused where someone may not choose this model."""
-    studio.usable_chat_models.entry(owner, name)
+def model_name(studio: Studio, owner: Owner, name: str) -> str:
+    """The name of the model that ``name`` means, whatever its spelling.
+
+    Raises:
+        NotFound, Refused: someone may not choose this model.
+    """
+    return studio.usable_chat_models.entry(owner, name).name
 
 
 def model_json(entry: ChatEntry, here: bool, language: str) -> dict[str, Any]:

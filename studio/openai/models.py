@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.catalog import ModelEntry
 from pipelines.chat.entries import ChatEntry
 from pipelines.errors import NotFound
+from pipelines.matching import find_name
 
 if TYPE_CHECKING:
     from studio.accounts import Owner
@@ -30,11 +31,12 @@ def listed(studio: Studio, owner: Owner) -> dict[str, dict[str, Any]]:
 def one(studio: Studio, owner: Owner, name: str) -> dict[str, Any]:
     """Raises NotFound when the owner has no model of that name here."""
     found = listed(studio, owner)
-    if name not in found:
+    known = find_name(name, found)
+    if known is None:
         raise NotFound(
             "There is no model called {model} here. See GET /v1/models.", model=name[:200]
         )
-    return found[name]
+    return found[known]
 
 
 def chat_model(studio: Studio, owner: Owner, name: str) -> ChatEntry:

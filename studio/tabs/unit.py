@@ -17,6 +17,7 @@ from pipelines.diffusion.control.conditions import size_like
 from pipelines.diffusion.control.requests import ControlUnit
 from pipelines.errors import BadRequest, UserError, validated
 from pipelines.events import Progress
+from pipelines.matching import find_name
 from pipelines.messages import Message
 from studio import map_views, views
 from studio.canvas import canvas, picture_on
@@ -381,7 +382,7 @@ def _unless_empty(annotator: registry.Annotator) -> Any:
 
 def _known(preprocessor: Any) -> registry.Annotator:
     """The preprocessor of this name, or the first one where there is none."""
-    return registry.ANNOTATORS.get(str(preprocessor)) or registry.get(FIRST)
+    return registry.get(find_name(str(preprocessor), registry.ANNOTATORS) or FIRST)
 
 
 def _distance(entry: ControlEntry, annotator: registry.Annotator) -> int:

@@ -26,7 +26,7 @@ from pipelines.catalog import (
 from pipelines.diffusion.control import single_files
 from pipelines.errors import BadRequest
 from pipelines.files import refused_name
-from pipelines.matching import find_name
+from pipelines.matching import find_name, same_name
 
 FOLDER = "control"
 CACHE_PREFIX = "control:"
@@ -146,7 +146,7 @@ class ControlCatalog:
         """Shipped entries first, then one's own folders and files by name."""
         entries = {entry.name: entry for entry in self._shipped}
         for entry in self._local():
-            known = find_name(entry.name, entries) is not None
+            known = same_name(entry.name, entries) is not None
             name = f"{entry.name} (local)" if known else entry.name
             entries[name] = entry.model_copy(update={"name": name})
         return list(entries.values())

@@ -175,7 +175,7 @@ def _kept(path: Path) -> Image.Image | None:
 
 
 def _digest(request: ConditionRequest, parameters: dict, size: tuple[int, int]) -> str:
-    facts = [request.preprocessor, parameters, request.resize_mode, size]
+    facts = [registry.get(request.preprocessor).name, parameters, request.resize_mode, size]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 

@@ -48,9 +48,9 @@ def run(
             raise BadRequest("{model} cannot be steered yet; choose a Stable Diffusion model.",
                              model=base.entry.title)  # fmt: skip
         maps = yield from _maps(settings, base.home, cache, stop)
-        units = []
+        catalog, units = ControlCatalog(base.home), []
         for unit, condition in zip(settings.units, maps, strict=True):
-            name = CACHE_PREFIX + unit.model
+            name = CACHE_PREFIX + catalog.get(unit.model).name
             yield from cache.warm(name, stop)
             model = leases.enter_context(cache.lease(name))
             _check_shape(model, base)
