@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 from pipelines.chat.requests import STARTER
 from pipelines.errors import BadRequest, Busy
 from pipelines.messages import Message
-from studio.chat import foreign, rows, tree
+from studio.chat import foreign_tree, rows, tree
 from studio.chat.checks import check_room, check_size, checked_sampling
 from studio.chat.conversation import (
     INTERRUPTED,
@@ -35,7 +35,7 @@ from studio.chat.file_format import (
 )
 from studio.chat.file_reading import MAX_FILE as MAX_FILE
 from studio.chat.file_reading import read_file
-from studio.chat.foreign import Found
+from studio.chat.foreign_tree import Found
 
 if TYPE_CHECKING:
     from studio.settings import StoredSettings
@@ -294,7 +294,7 @@ def _as_file(found: Found, model: str) -> ConversationFile:
 
 
 def _nothing(left_out: Counter[str]) -> BadRequest:
-    if left_out[foreign.LONG]:
+    if left_out[foreign_tree.LONG]:
         return BadRequest(
             "The conversation has more than {limit} messages, all branches counted; so many are "
             "not kept.",
@@ -308,20 +308,22 @@ def _nothing(left_out: Counter[str]) -> BadRequest:
 def _remarks(left_out: Counter[str]) -> tuple[Message, ...]:
     """What was left out, a sentence each."""
     sentences = {
-        foreign.FILES: Message("Left out: {count} pictures and other files.", count=0),
-        foreign.TOOLS: Message("Left out: {count} calls and answers of tools.", count=0),
-        foreign.THOUGHTS: Message("Left out: {count} passages of a model's thinking.", count=0),
-        foreign.EMPTY: Message("Left out: {count} messages without words.", count=0),
-        foreign.OTHERS: Message(
+        foreign_tree.FILES: Message("Left out: {count} pictures and other files.", count=0),
+        foreign_tree.TOOLS: Message("Left out: {count} calls and answers of tools.", count=0),
+        foreign_tree.THOUGHTS: Message(
+            "Left out: {count} passages of a model's thinking.", count=0
+        ),
+        foreign_tree.EMPTY: Message("Left out: {count} messages without words.", count=0),
+        foreign_tree.OTHERS: Message(
             "Left out: {count} messages that are said to be neither a person's nor a model's.",
             count=0,
         ),
-        foreign.SYSTEM: Message(
+        foreign_tree.SYSTEM: Message(
             "{count} later messages of the system now stand at the end of the system prompt.",
             count=0,
         ),
-        foreign.CUT: Message("{count} very long texts were cut.", count=0),
-        foreign.LONG: Message(
+        foreign_tree.CUT: Message("{count} very long texts were cut.", count=0),
+        foreign_tree.LONG: Message(
             "Left out: {count} conversations of more than {limit} messages.",
             count=0,
             limit=tree.MAX_TREE,

@@ -26,7 +26,8 @@ from pipelines.errors import BadRequest, Busy, validated
 from pipelines.messages import Message
 from studio.chat.checks import checked_sampling
 from studio.chat.file_format import FORMAT, ConversationFile, LaneInFile, MessageInFile
-from studio.chat.foreign import LONG, Found, Said, read_conversation, read_messages
+from studio.chat.foreign import read_conversation, read_messages
+from studio.chat.foreign_tree import LONG, Found, Said
 from studio.chat.tree import MAX_TREE
 
 MAX_FILE = 20_000_000  # bytes of JSON
