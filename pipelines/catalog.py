@@ -10,7 +10,7 @@ import contextlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
@@ -116,6 +116,22 @@ FAMILY_DEFAULTS = {
 _OTHER_DEFAULTS = Defaults(steps=28, guidance=4.0)
 
 
+class OwnModel(Protocol):
+    """What was trained or merged here; see :class:`pipelines.diffusion.lora.about.About`."""
+
+    name: str
+    kind: str
+    base: str | None
+
+
+class OwnModels(Protocol):
+    """The shelf that own models are on; see :class:`pipelines.diffusion.lora.shelf.LoraShelf`."""
+
+    def by_id(self, id: str) -> OwnModel: ...
+
+    def path(self, about: Any) -> Path: ...
+
+
 class Catalog:
     """All models of one installation.
 
@@ -123,15 +139,20 @@ class Catalog:
         home: the home folder; ``<home>/models/`` is looked through at every call.
         presets: the folder with ``models.yaml``.
         configs: a folder for each family of single files with the configurations that they lack.
+        own: the whole models that were trained or merged here; without it there are none.
 
     Raises:
         UserError: ``models.yaml`` cannot be understood; names the entry and the reason.
     """
 
     def __init__(
-        self, home: Path, presets: Path = PRESETS, configs: Path = SINGLE_FILE_CONFIGS
+        self,
+        home: Path,
+        presets: Path = PRESETS,
+        configs: Path = SINGLE_FILE_CONFIGS,
+        own: OwnModels | None = None,
     ) -> None:
-        self.home, self._configs = home, configs
+        self.home, self._configs, self._own_models = home, configs, own
         self._shipped = read_entries(presets / "models.yaml", ModelEntry)
 
     def models(self) -> list[ModelEntry]:
@@ -168,13 +189,13 @@ class Catalog:
 
     def _own(self, name: str) -> ModelEntry:
         """A whole model that was trained or merged here; whose it is, the studio checks."""
-        from pipelines.diffusion.lora.shelf import LoraShelf
-
-        shelf = LoraShelf(self.home)
-        about = shelf.by_id(name.removeprefix(OWN))
+        id = name.removeprefix(OWN)
+        if self._own_models is None:
+            raise NotFound("The LoRA {id} is no longer on the shelf.", id=id[:60])
+        about = self._own_models.by_id(id)
         if about.kind != "model":
             raise NotFound("{name} is a LoRA; it needs a model to work on.", name=about.name)
-        path = shelf.path(about)
+        path = self._own_models.path(about)
         entry = _local_entry(name, path, path.parent, self._configs)
         made_from = self._made_from(about.base)
         update: dict[str, Any] = {"title": about.name}

@@ -99,7 +99,9 @@ class Studio:
             self.store = Store(self.home)
             parts.callback(self.store.close)
             self.settings = StoredSettings(self.store)
-            self.catalog, self.control = Catalog(self.home), ControlCatalog(self.home)
+            self.shelf = LoraShelf(self.home)
+            self.catalog = Catalog(self.home, own=self.shelf)
+            self.control = ControlCatalog(self.home)
             self.chat_shelf = ChatShelf(self.home)
             self.chat_models = ChatCatalog(self.home, own=self.chat_shelf)
             self.machine = Machine(
@@ -115,7 +117,6 @@ class Studio:
                 self.store, self.home, self.gallery, self.inputs, self.cache
             )
             self.inside = Inside(self.chat_models, self.cache, self.chat_models.made_by)
-            self.shelf = LoraShelf(self.home)
             self.loras = Loras(self.store, self.shelf, self.catalog, self.gallery)
             self.subjects = Subjects(self.store, self.home, self.gallery, self.shelf)
             self.accounts = Accounts(

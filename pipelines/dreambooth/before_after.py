@@ -10,6 +10,7 @@ from pipelines.cache import ModelCache
 from pipelines.catalog import Catalog
 from pipelines.diffusion.grid import labelled_grid
 from pipelines.diffusion.lora.apply import applied
+from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.diffusion.lora.tags import tags_of
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.resolving import resolve, with_seed
@@ -31,7 +32,8 @@ def run(
     """
     started = time.perf_counter()
     rows = with_seed(request).rows()  # one for all, or nothing could be compared
-    columns, titles = list(zip(*rows, strict=True)), _titles(request, Catalog(cache.home))
+    catalog = Catalog(cache.home, own=LoraShelf(cache.home))
+    columns, titles = list(zip(*rows, strict=True)), _titles(request, catalog)
     painted: list[list[Picture]] = []
     notes: list[Message] = []
     for column in columns:

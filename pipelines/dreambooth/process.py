@@ -72,7 +72,7 @@ def run(
         yield _result(folder, kept, folder.steps_on_shelf, started)
         return
     subject = Subject.open(home, request.subject)
-    entry = Catalog(home).get(request.model)
+    entry = Catalog(home, own=LoraShelf(home)).get(request.model)
     expected = preflight(request, entry, subject, home, cache.device, available_cores())
     follower, process = _Follower(folder, request), None
     found = folder.running

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pipelines.catalog import Catalog
 from pipelines.devices import is_out_of_memory, out_of_memory
+from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.dreambooth.base import precision_for
 from pipelines.dreambooth.folder import TrainingFolder
 from pipelines.dreambooth.subjects import Subject
@@ -47,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _train(folder: TrainingFolder, request, accelerator, offline: bool) -> int:
     device = str(accelerator.device)
     try:
-        entry = Catalog(folder.home).get(request.model)
+        entry = Catalog(folder.home, own=LoraShelf(folder.home)).get(request.model)
         photos = Subject.open(folder.home, request.subject).photos
         Trainer(folder, request, entry, photos, accelerator, offline).run()
         return DONE

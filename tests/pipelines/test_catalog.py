@@ -310,14 +310,15 @@ def test_listing_models_loads_no_heavy_library(tmp_path):
 
 
 def test_what_is_trained_on_a_model_is_painted_with_as_that_model_is(tmp_path, twin_folder):
-    made = LoraShelf(tmp_path).add_model(
+    shelf = LoraShelf(tmp_path)
+    made = shelf.add_model(
         "local",
         "my turbo",
         lambda folder: shutil.copytree(twin_folder("sd1"), folder),
         family="sd2",
         base="sd-turbo",
     )
-    catalog = Catalog(tmp_path)
+    catalog = Catalog(tmp_path, own=shelf)
     own, turbo = catalog.get(f"own:{made.id}"), catalog.get("sd-turbo")
     assert own.defaults == turbo.defaults
     assert not turbo.negative_prompt_used

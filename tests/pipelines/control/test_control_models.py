@@ -217,7 +217,8 @@ def test_a_file_of_another_kind_is_refused_in_a_sentence(tmp_path):
 
 
 def test_what_was_made_from_the_starter_is_steered_by_the_starters_models(tmp_path, twin_folder):
-    shelf, catalog = LoraShelf(tmp_path), Catalog(tmp_path)
+    shelf = LoraShelf(tmp_path)
+    catalog = Catalog(tmp_path, own=shelf)
 
     def own(base: str) -> ModelEntry:
         def write(folder):

@@ -74,7 +74,7 @@ def at_once(folder, request, device, offline) -> subprocess.Popen:
 
 def picture(home: Path, **settings) -> np.ndarray:
     """What the studio paints from these settings, in a cache of its own."""
-    loader = Loader(Catalog(home), home, offline=True, budget_bytes=2**30)
+    loader = Loader(Catalog(home, own=LoraShelf(home)), home, offline=True, budget_bytes=2**30)
     cache = ModelCache(loader.load, device="cpu", budget_bytes=2**30, home=home)
     values = {"model": TINY, "steps": 2, "width": 64, "height": 64, "seed": 7} | settings
     events = text_to_image.run(validated(TextToImageRequest, values), cache, threading.Event())

@@ -66,7 +66,7 @@ def shelf(home) -> LoraShelf:
 
 @pytest.fixture
 def lora_cache(home) -> ModelCache:
-    loader = Loader(Catalog(home), home, offline=True, budget_bytes=2**30)
+    loader = Loader(Catalog(home, own=LoraShelf(home)), home, offline=True, budget_bytes=2**30)
     return ModelCache(loader.load, device="cpu", budget_bytes=2**30, home=home)
 
 

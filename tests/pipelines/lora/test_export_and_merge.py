@@ -327,7 +327,7 @@ def test_the_starter_s_kind_of_model_is_saved_whole(tmp_path):
     """Its autoencoder is Atelier's own, which is found again by its name."""
     home = tmp_path / "home"
     starter().save_pretrained(home / "models" / BASE)
-    loader = Loader(Catalog(home), home, offline=True, budget_bytes=2**30)
+    loader = Loader(Catalog(home, own=LoraShelf(home)), home, offline=True, budget_bytes=2**30)
     cache = ModelCache(loader.load, device="cpu", budget_bytes=2**30, home=home)
     shelf = LoraShelf(home)
     with cache.lease(BASE) as model:
