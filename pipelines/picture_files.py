@@ -71,16 +71,23 @@ class Parts:
             self._left -= len(content)
 
 
+_WINDOWS = {
+    code: bytes([code]).decode("cp1252", "ignore") or chr(code) for code in range(0x80, 0xA0)
+}
+
+
 def text_of(content: bytes) -> str:
     """Bytes of a text: UTF-8 where they are valid, else Latin-1, as PNG has it.
 
     Many programs write UTF-8 into chunks that are meant for Latin-1. Latin-1 beyond ASCII is hardly
-    ever valid UTF-8.
+    ever valid UTF-8. What would be its control characters are quotation marks, dashes and the euro
+    of Windows-1252.
     """
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError:
-        return content.decode("latin-1")
+        text = content.decode("latin-1")
+    return text.translate(_WINDOWS)
 
 
 # --- PNG ------------------------------------------------------------------------------------------

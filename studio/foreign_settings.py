@@ -33,6 +33,7 @@ _NAMES = {
     "positiveprompt": "prompt",
     "c": "prompt",
     "negativeprompt": "negative_prompt",
+    "negative": "negative_prompt",
     "uc": "negative_prompt",
     "steps": "Steps",
     "numinferencesteps": "Steps",
@@ -85,6 +86,7 @@ _SAMPLERS = {
     "dpmpp_2m": "DPM++ 2M",
     "dpmpp_3m": "DPM++ 3M",
     "dpmpp_2m_sde": "DPM++ 2M SDE",
+    "dpmpp_2m_sde_heun": "DPM++ 2M SDE Heun",
     "dpmpp_3m_sde": "DPM++ 3M SDE",
     "ddim": "DDIM",
     "ddpm": "DDPM",
@@ -149,6 +151,57 @@ def read_texts(texts: Mapping[str, str]) -> dict[str, str] | None:
     if document := _in_xmp(texts.get(XMP_TEXT, "")):
         return _flat(document, "Draw Things")
     return None
+
+
+def read_words(texts: Mapping[str, str]) -> dict[str, str]:
+    """What is said of a picture by programs that write little: asked for where nothing else is
+    found. Arguments and result as of :func:`read_texts`, empty where there is nothing."""
+    if (document := _document(texts, "parameters-json")) and _is_flat(document):
+        return _flat(document, "Stability Matrix")
+    for name in ("Description", "ImageDescription"):
+        text = texts.get(name, "").strip("\0 \n")
+        if text.startswith(_MOCHI):
+            return _flat(_in_words(text), "Mochi Diffusion")
+        if (at := text.find(_JOB)) >= 0:
+            return _midjourney(text[:at], text[at + len(_JOB) :].strip())
+    prompt = texts.get("prompt", "").strip()
+    if prompt and not _looks_like_json(prompt):
+        return _flat({"prompt": prompt}, texts.get("Software", ""))
+    return {}
+
+
+_MOCHI, _JOB = "Include in Image: ", "Job ID:"
+_MOCHI_NAMES = {
+    "Include in Image": "prompt",
+    "Exclude from Image": "negative_prompt",
+    "Image Size": "size",
+    "Generator": "Version",
+}
+
+
+def _in_words(text: str) -> dict[str, str]:
+    """Mochi Diffusion's settings: ``Include in Image: a mug; Steps: 20; Seed: 5``."""
+    document: dict[str, str] = {}
+    last = "prompt"
+    for part in text.split("; ")[:MAX_FACTS]:
+        name, colon, value = part.partition(": ")
+        if colon or part.endswith(":"):
+            last = _MOCHI_NAMES.get(name.rstrip(":"), name.rstrip(":"))
+            document[last] = value.rstrip(";")
+        else:  # a semicolon of the prompt's own
+            document[last] = f"{document.get(last, '')}; {part}"
+    return document
+
+
+def _midjourney(words: str, job: str) -> dict[str, str]:
+    """Midjourney's description: the prompt, its options and the job's name."""
+    prompt, *options = words.split(" --")
+    document: dict[str, Any] = {"prompt": prompt.strip()}
+    for option in options[:MAX_FACTS]:
+        name, _, value = option.strip().partition(" ")
+        name = "negative_prompt" if name == "no" else name
+        document[name] = value.strip() or "yes"
+    return _flat({**document, "Job": job}, "Midjourney")
 
 
 def is_json(text: str) -> bool:
@@ -242,7 +295,10 @@ def _flat(document: Mapping[str, Any], software: str) -> dict[str, str]:
         known = _NAMES.get(bare)
         if bare == "scheduler":  # InvokeAI calls its samplers so
             known = "Schedule type" if has_sampler else "Sampler"
-        if bare in ("loras", "lora"):
+        if bare.startswith("loracombined") and isinstance(value, str):  # Fooocus: "name : weight"
+            lora, _, weight = value.rpartition(" : ")
+            tags = [*tags, (plain_model_name(lora or weight), weight if lora else 1)][:MAX_LORAS]
+        elif bare in ("loras", "lora"):
             tags = (tags + _loras(value, document.get("loraweights")))[:MAX_LORAS]
         elif value is None or value in ("", [], {}) or bare in ("width", "height", "loraweights"):
             continue
@@ -288,7 +344,7 @@ def sampler_name(name: str) -> str:
 
     InvokeAI's names hold the schedule: ``dpmpp_2m_k``.
     """
-    bare = name.lower().removeprefix("k_").removesuffix("_gpu").removesuffix("_heun")
+    bare = name.lower().removeprefix("k_").removesuffix("_gpu")
     if bare in _SAMPLERS:
         return _SAMPLERS[bare]
     if bare.endswith("_k") and (sampler := _SAMPLERS.get(bare[:-2])):

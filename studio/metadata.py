@@ -11,6 +11,7 @@ split there by every reader, and blanks around the whole text are lost.
 
 from __future__ import annotations
 
+import html
 import io
 import json
 import re
@@ -26,7 +27,7 @@ from pipelines.errors import BadRequest
 from pipelines.picture_files import XMP_TEXT
 from pipelines.uploads import exif_value, open_upload, parts_of
 from studio.files import write_file
-from studio.foreign_settings import check_length, is_json, read_texts
+from studio.foreign_settings import check_length, is_json, read_texts, read_words
 from studio.hidden_settings import hidden_texts
 from studio.infotext_units import unit_lines
 
@@ -43,6 +44,7 @@ _FIRST = "Steps: "  # what that line begins with in most files
 _MAX_INFOTEXT = 200_000  # characters; regional prompts of many parts have some 20,000
 _MAX_FACTS = 500
 _MAX_JSON_VALUES = 8  # in the line of parameters
+_LIST = re.compile(r"\[(?:'[^'\[\]]*+'(?:, )?+)++\]")  # of texts, as Python writes it
 # A line behind the parameters that an extension has added: "Negative Template: …".
 _LATER = re.compile(r"([A-Z][\w \-/]{0,60}+):\s?+(.*)")
 
@@ -141,6 +143,10 @@ def parse_parameters(text: str) -> dict[str, str]:
     return parameters | _later_facts(lines[at + 1 :])
 
 
+# One of these at least is among parameters: "light: soft, mood: calm, hue: red" is a prompt.
+_SURE = {*_NAMES.values(), "Version", "Denoising strength", "Script"} - {"Style", "Model"}
+
+
 def _line_of_facts(lines: list[str]) -> tuple[int, list[tuple[str, str]]]:
     """Which line holds the parameters, and the parameters; the number of lines where none does."""
     last = len(lines) - 1
@@ -154,7 +160,8 @@ def _line_of_facts(lines: list[str]) -> tuple[int, list[tuple[str, str]]]:
             earlier = _facts_in(lines[number])
             if len(earlier) >= _ENOUGH:
                 return number, earlier
-    return (last, facts) if len(facts) >= _ENOUGH else (len(lines), [])
+    is_enough = len(facts) >= _ENOUGH and not _SURE.isdisjoint(name for name, _ in facts)
+    return (last, facts) if is_enough else (len(lines), [])
 
 
 def _facts_in(line: str) -> list[tuple[str, str]]:
@@ -164,7 +171,7 @@ def _facts_in(line: str) -> list[tuple[str, str]]:
 def _json_quoted(line: str) -> str:
     """The line with values that are bare JSON in quotes, so that their commas are no ends.
 
-    Civitai writes ``Civitai resources: [{"type": …}]``.
+    Civitai writes ``Civitai resources: [{"type": …}]``, Fooocus ``Styles: ['A', 'B']``.
     """
     decode, kept, done = json.JSONDecoder().raw_decode, [], 0
     at = -2
@@ -176,7 +183,9 @@ def _json_quoted(line: str) -> str:
         try:
             _, end = decode(line, at + 2)
         except (ValueError, RecursionError):
-            continue
+            if not (names := _LIST.match(line, at + 2)):
+                continue
+            end = names.end()
         if line[end : end + 1] in (",", ""):
             kept += [line[done : at + 2], json.dumps(line[at + 2 : end], ensure_ascii=False)]
             done, at = end, end - 2
@@ -231,15 +240,24 @@ def read_settings(data: bytes) -> dict[str, str]:
             return settings
     # Programs that convert pictures keep the text under names of their own.
     for keyword, text in texts.items():
-        if keyword == XMP_TEXT:  # markup around the words
-            continue
+        if keyword == XMP_TEXT:
+            text = _described(text)
         if len(text) <= _MAX_INFOTEXT and not is_json(text) and "Steps: " in text:
             settings = parse_parameters(text)
             if settings.keys() >= {"Steps", "Seed"}:
                 return settings
-    return {}
+    return read_words(texts)
 
 
+def _described(xmp: str) -> str:
+    """The first of XMP's texts that speaks of steps, without the markup around it."""
+    for match in _XMP_WORDS.finditer(xmp[: 2 * _MAX_INFOTEXT]):
+        if "Steps: " in match[1]:
+            return html.unescape(match[1])
+    return ""
+
+
+_XMP_WORDS = re.compile(r"<(?:rdf:li|exif:UserComment|dc:description)\b[^<>]*+>([^<]++)<")
 _COMMENT = "UserComment"
 _WINDOWS = (0x9C9B, 0x9C9C)  # XPTitle and XPComment, in UTF-16
 _KEYWORDS = {CHUNK, "prompt", "workflow", "invokeai_metadata", "sd-metadata", "Dream", "Comment"}

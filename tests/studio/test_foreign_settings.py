@@ -390,6 +390,7 @@ def test_deep_and_endless_graphs_are_given_up():
         ("euler_k", "Euler Karras"),
         ("DPM++ 2M Karras", "DPM++ 2M Karras"),
         ("res_multistep", "res_multistep"),
+        ("dpmpp_2m_sde_heun_gpu", "DPM++ 2M SDE Heun"),
     ],
 )
 def test_samplers_have_a1111_s_names(theirs, ours):
@@ -494,3 +495,45 @@ def test_loras_of_swarmui_as_one_text_are_named():
     params = {"prompt": "a mug", "seed": 5, "loras": "a, b/c", "loraweights": "0.8,0.5"}
     settings = read_settings(png(parameters=json.dumps({"sui_image_params": params})))
     assert settings["prompt"] == "a mug <lora:a:0.8> <lora:c:0.5>"
+
+
+def test_programs_that_write_little_are_read_where_nothing_else_is():
+    read = read_settings(png(Description="a mug --no fog --ar 16:9 Job ID: 1-2"))
+    assert (read["prompt"], read["negative_prompt"], read["Ar"]) == ("a mug", "fog", "16:9")
+    assert read["Software"] == "Midjourney"
+    words = "Include in Image: a mug; blue; Exclude from Image: ; Model: sd15; Steps: 20; Seed: 5"
+    read = read_settings(exif("JPEG", outer={Base.ImageDescription: words}))
+    assert (read["prompt"], read["negative_prompt"]) == ("a mug; blue", "")
+    assert (read["Steps"], read["Seed"], read["Model"]) == ("20", "5", "sd15")
+    assert read_settings(png(prompt="a mug"))["prompt"] == "a mug"
+    matrix = json.dumps({"PositivePrompt": "a mug", "Steps": 20, "Seed": 5, "CfgScale": 7})
+    assert read_settings(png(**{"parameters-json": matrix}))["CFG scale"] == "7"
+    both = read_settings(png(**{"parameters": f"a cup\n{FACTS}", "parameters-json": matrix}))
+    assert both["prompt"] == "a cup"
+    assert read_settings(png(prompt="{}", parameters=f"a cup\n{FACTS}"))["prompt"] == "a cup"
+
+
+def test_loras_negative_prompts_and_styles_of_fooocus_are_kept():
+    fields = {"Prompt": "a mug", "Negative": "fog", "steps": 30, "seed": 5,
+              "lora_combined_1": "soft.safetensors : 0.25"}  # fmt: skip
+    read = read_settings(png(parameters=json.dumps(fields)))
+    assert (read["prompt"], read["negative_prompt"]) == ("a mug <lora:soft:0.25>", "fog")
+    read = parse_parameters(f"a mug\n{FACTS}, Styles: ['Fooocus V2', 'Fooocus Sharp'], Version: x")
+    assert (read["Styles"], read["Version"]) == ("['Fooocus V2', 'Fooocus Sharp']", "x")
+
+
+def test_settings_in_xmp_are_found_within_its_markup():
+    words = f"a mug &amp; a cup&#xA;{FACTS}"
+    xmp = f"<rdf:li xml:lang='x-default'>{words}</rdf:li>".encode()
+    assert read_settings(saved("JPEG", xmp=xmp))["prompt"] == "a mug & a cup"
+
+
+def test_a_prompt_with_colons_is_none_of_parameters():
+    text = "a mug\nlight: soft, mood: calm, style: oil"
+    assert parse_parameters(text) == {"prompt": text, "negative_prompt": ""}
+
+
+def test_quotation_marks_of_windows_are_none_of_control_characters():
+    info = PngInfo()
+    info.add(b"tEXt", b"parameters\0" + f"“mug” – it’s 5 €\n{FACTS}".encode("cp1252"))
+    assert read_settings(saved("PNG", pnginfo=info))["prompt"] == "“mug” – it’s 5 €"
