@@ -2,13 +2,14 @@
 
 A connection is cheap for who opens it and a file for us: some thousand idle ones were enough to end
 the service. Here they are few, the oldest that does nothing makes room for a newcomer, and none may
-take for ever to say what it wants.
+take for ever to say what it wants, to send it, or to take the answer.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import resource
 import time
 from collections import Counter
@@ -23,7 +24,8 @@ MAX_ADDRESS_CONNECTIONS = 200  # a household or an office shares an address; loo
 MIN_CONNECTIONS = 50
 OTHER_FILES = 200  # that the studio itself has open: models, pictures, the database, pipes
 HEAD_SECONDS = 20.0  # to say what is wanted
-BODY_SECONDS = 60.0  # between two parts of what is sent
+BODY_SECONDS = 60.0  # between two parts of what is sent, and to take some of the answer
+STALLED_SECONDS = 2.0  # without progress, after which a request makes room where all are at work
 LOG_SECONDS = 60.0
 
 FULL = (
@@ -62,7 +64,8 @@ class Door:
         self.limit, self.address_limit = limit, address_limit
         # In order of arrival; of those that wait for a request the first has waited longest.
         self._idle: dict[Connection, None] = {}
-        self._busy: set[Connection] = set()
+        # Of those that wait for their sender or reader: since when. The first has waited longest.
+        self._busy: dict[Connection, float | None] = {}
         self._by_address: Counter[str] = Counter()
 
     def __len__(self) -> int:
@@ -76,6 +79,7 @@ class Door:
         if crowded or len(self) >= self.limit:
             address = new.address if crowded else None
             oldest = next((each for each in self._idle if address in (None, each.address)), None)
+            oldest = oldest or self._stalled(address)
             if oldest is None:
                 return False
             oldest.drop()
@@ -84,21 +88,34 @@ class Door:
         self._by_address[new.address] += 1
         return True
 
-    def note(self, connection: Connection, is_idle: bool) -> None:
-        """Notes whether a connection waits for a request or is being answered."""
+    def _stalled(self, address: str | None) -> Connection | None:
+        """The connection whose other side has kept us waiting longest, beyond a moment."""
+        latest = time.monotonic() - STALLED_SECONDS
+        for each, since in self._busy.items():
+            if since is not None and since <= latest and address in (None, each.address):
+                return each
+        return None
+
+    def note(self, connection: Connection, is_idle: bool, is_held: bool = False) -> None:
+        """Notes whether a connection waits for a request or is being answered.
+
+        Args:
+            is_held: of one that is being answered: the rest of the request is awaited, or that
+                some of the answer is taken.
+        """
         if connection not in self._idle and connection not in self._busy:
             return  # it was never let in, or has gone
         self._idle.pop(connection, None)
-        self._busy.discard(connection)
+        self._busy.pop(connection, None)
         if is_idle:
             self._idle[connection] = None
         else:
-            self._busy.add(connection)
+            self._busy[connection] = time.monotonic() if is_held else None
 
     def forget(self, connection: Connection) -> None:
         if connection in self._idle or connection in self._busy:
             self._idle.pop(connection, None)
-            self._busy.discard(connection)
+            self._busy.pop(connection, None)
             self._by_address[connection.address] -= 1
             if not self._by_address[connection.address]:
                 del self._by_address[connection.address]
@@ -112,6 +129,7 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._timer: asyncio.TimerHandle | None = None
+        self._untaken = math.inf  # bytes of the answer, when the clock was last looked at
         if self.door.admit(self):
             self._expect(HEAD_SECONDS)
         else:
@@ -132,27 +150,43 @@ class Connection(H11Protocol):
         super().on_response_complete()
         self._look()
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._look()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._look()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
         self.door.forget(self)
         super().connection_lost(exc)
 
     def drop(self) -> None:
-        """Closes at once what waits for nothing but a request."""
+        """Closes at once what waits for its other side."""
         if self.conn.our_state is h11.IDLE:
             self.conn.send(h11.ConnectionClosed())
-        self.transport.close()
+        self._end()
+
+    def _end(self) -> None:
+        if self.transport.get_write_buffer_size():  # close() would wait until all of it is taken
+            self.transport.abort()
+        else:
+            self.transport.close()
 
     def _look(self) -> None:
         """Starts or stops the clock, by what is awaited from the other side."""
         if self.transport.is_closing():
             return
         is_idle = self.cycle is None or self.cycle.response_complete
-        self.door.note(self, is_idle)
+        is_asking = not is_idle and self.cycle.more_body and not self.flow.read_paused
+        self.door.note(self, is_idle, is_asking or self.flow.write_paused)
+        self._untaken = math.inf
         if is_idle:
             if self._timer is None or self._timer_seconds != HEAD_SECONDS:
                 self._expect(HEAD_SECONDS)  # not again with each byte of a slow head
-        elif self.cycle.more_body:
+        elif self.cycle.more_body or self.flow.write_paused:
             self._expect(BODY_SECONDS)
         else:
             self._stop_timer()
@@ -174,7 +208,12 @@ class Connection(H11Protocol):
         if self.flow.read_paused:  # it is we who do not listen at the moment
             self._expect(self._timer_seconds)
             return
-        self.transport.close()
+        untaken = self.transport.get_write_buffer_size()
+        if untaken and untaken < self._untaken:  # some of it was taken, be it slowly
+            self._untaken = untaken
+            self._expect(self._timer_seconds)
+            return
+        self._end()
 
 
 def guarded(door: Door) -> type[Connection]:

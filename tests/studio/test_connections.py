@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import resource
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 import uvicorn
@@ -21,8 +23,9 @@ from studio.attempts import MAX_WAITING, OneByOne
 from studio.connections import Door, OncePerMinute, guarded
 from studio.serving import listen
 from tests.clock import set_clock
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, wait_until
 
+LARGE = 20_000_000  # bytes: more than what the system keeps of an answer
 REQUEST = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
 
 
@@ -33,13 +36,14 @@ def door() -> Door:
 
 @pytest.fixture
 def address(door: Door) -> Iterator[tuple[str, int]]:
-    """A server that answers with ``hello`` once the whole body is there."""
+    """A server that answers with ``hello``, or with much, once the whole body is there."""
 
     async def app(scope, receive, send) -> None:
         while (await receive()).get("more_body"):
             pass
         await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b"hello"})
+        body = bytes(LARGE) if scope["path"] == "/large" else b"hello"
+        await send({"type": "http.response.body", "body": body})
 
     listener = listen("127.0.0.1", 0)
     config = uvicorn.Config(
@@ -130,6 +134,45 @@ def test_a_body_that_does_not_come_is_cut_off(connect, monkeypatch):
     monkeypatch.setattr(connections, "BODY_SECONDS", 0.2)
     connection = connect()
     assert answer(connection, b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nab") == b""
+
+
+def test_who_does_not_take_the_answer_is_cut_off(address, connect, door, monkeypatch):
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(connections, "BODY_SECONDS", 0.2)
+    connection = connect()
+    connection.sendall(b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n")
+    wait_until(lambda: len(door) == 1)
+    wait_until(lambda: len(door) == 0)
+
+
+def test_who_takes_the_answer_slowly_is_not_cut_off():
+    untaken, looks, ended = [900, 500, 100, 100], [], []
+    connection = object.__new__(connections.Connection)
+    connection.transport = SimpleNamespace(
+        is_closing=lambda: False,
+        get_write_buffer_size=lambda: untaken[0],
+        abort=lambda: ended.append("abort"),
+        close=lambda: ended.append("close"),
+    )
+    connection.flow = SimpleNamespace(read_paused=False)
+    connection._untaken, connection._timer_seconds = math.inf, 20.0
+    connection._expect = looks.append
+    while untaken:
+        assert ended == []
+        connection._give_up()
+        untaken.pop(0)
+    assert (looks, ended) == ([20.0] * 3, ["abort"])
+
+
+def test_who_keeps_us_waiting_makes_room_where_all_are_at_work(connect, door, monkeypatch):
+    monkeypatch.setattr(connections, "STALLED_SECONDS", 0.0)
+    slow = [connect() for _ in range(3)]
+    for each in slow:
+        each.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\na")
+        wait_until(lambda each=each: len(door._busy) == slow.index(each) + 1)
+    assert b"200 OK" in answer(connect())
+    assert is_closed(slow[0])
+    assert b"200 OK" in answer(slow[2], b"b")
 
 
 class Fake:
