@@ -323,7 +323,7 @@ FILE = (
         ("POST", "/gradio_api/upload", {"content-type": "a/b"}, b"x", "is a/b; it must be multip"),
         ("POST", "/gradio_api/upload", {"content-type": FORM}, FILE[:-7] * 1001, "more than 1000"),
         ("GET", "/scripts/nothing.js", {}, b"", "There is nothing at /scripts/nothing.js."),
-        ("GET", "/assets/nothing.js", {}, b"", "There is nothing at /assets/nothing.js."),
+        ("GET", "/assets/none", {}, b"", "There is nothing at /assets/none."),
         ("GET", "/scripts/main.js", {"range": "bytes=9999999-"}, b"", "no part bytes=9999999-."),
         ("FOO", "/pictures/x.png", {}, b"", "/pictures/x.png is asked by GET, not by FOO."),
         ("OPTIONS", "/v1/nothing", {}, b"", "There is nothing at /v1/nothing."),
