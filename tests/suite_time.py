@@ -1,6 +1,6 @@
 """What the test suite costs: CPU minutes by file, and its dearest tests and fixtures.
 
-    python -m pytest -p benchmarks.suite_time [--cpu-total] [-n 3 --dist loadfile] [tests/…]
+    python -m pytest -p tests.suite_time [--cpu-total] [-n 3 --dist loadfile] [tests/…]
 
 A plugin of pytest. Counted is the CPU time of the process that runs a test and of all that descend
 from it, live or ended: Chromium, trainers, servers. So the numbers are nearly the same on a busy
