@@ -11,7 +11,7 @@ import pytest
 from sklearn.cluster import DBSCAN
 from sklearn.datasets import load_iris, make_blobs, make_moons
 
-from pipelines.clustering.dbscan import kd_tree as leaves
+from pipelines.clustering.dbscan import kd_tree
 from pipelines.clustering.dbscan.dbscan import NOTES, dbscan, estimated_bytes
 from pipelines.clustering.labels import renumber
 from pipelines.errors import BadRequest, Stopped
@@ -194,12 +194,12 @@ def test_memory_is_as_estimated_and_has_no_neighbourhoods_in_it() -> None:
 
 @pytest.mark.parametrize(("n", "d"), [(1, 1), (33, 2), (1_000_000, 2), (100_000, 16)])
 def test_the_tree_is_as_large_as_estimated(n: int, d: int) -> None:
-    depth = leaves.depth_for(n)
-    assert n <= leaves.LEAF * 2**depth < 2 * n + leaves.LEAF
+    depth = kd_tree.depth_for(n)
+    assert n <= kd_tree.LEAF * 2**depth < 2 * n + kd_tree.LEAF
     if n < 1000:
-        tree, order = leaves.grow(np.zeros((n, d)), lambda: None)
+        tree, order = kd_tree.grow(np.zeros((n, d)), lambda: None)
         kept = tree.blocks.nbytes + tree.boxes.nbytes + order.nbytes
-        assert leaves.tree_bytes(n, d) == kept + n * d * 8
+        assert kd_tree.tree_bytes(n, d) == kept + n * d * 8
     assert estimated_bytes(n, d) < 2 * n * d * 8 * 1.1 + 40 * n + 4096
 
 

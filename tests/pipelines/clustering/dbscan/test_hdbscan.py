@@ -88,10 +88,10 @@ def test_of_rounded_values_the_heights_of_the_spanning_tree_are_those_of_scikit_
     from sklearn.cluster._hdbscan.hdbscan import _hdbscan_prims
 
     from pipelines.clustering.dbscan.chunks import Chunks
-    from pipelines.clustering.dbscan.hdbscan import _edges
+    from pipelines.clustering.dbscan.spanning_tree import spanning_edges
 
     X = np.random.default_rng(1).normal(size=(700, 2)).round(1)  # a grid: ties everywhere
-    heights = _edges(X, 6, Chunks(NOTES, None, None))[1]
+    heights = spanning_edges(X, 6, Chunks(NOTES, None, None))[1]
     oracle = _hdbscan_prims(X, "kd_tree", min_samples=6)["value"]
     assert np.sort(heights).tolist() == np.sort(oracle).tolist()
 
