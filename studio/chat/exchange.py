@@ -35,6 +35,7 @@ from studio.chat.file_format import (
 )
 from studio.chat.file_reading import MAX_FILE as MAX_FILE
 from studio.chat.file_reading import read_file
+from studio.chat.foreign import PAUSE_MINUTES
 from studio.chat.foreign_tree import Found
 
 if TYPE_CHECKING:
@@ -317,6 +318,18 @@ def _remarks(left_out: Counter[str]) -> tuple[Message, ...]:
         foreign_tree.OTHERS: Message(
             "Left out: {count} messages that are said to be neither a person's nor a model's.",
             count=0,
+        ),
+        foreign_tree.ERRORS: Message(
+            "Left out: {count} errors in the place of an answer.", count=0
+        ),
+        foreign_tree.ACTIONS: Message(
+            "Left out: {count} entries of the list of activities that are no prompts.", count=0
+        ),
+        foreign_tree.JOINED: Message(
+            "{count} conversations were put together from a list of prompts that does not say what "
+            "belongs together: after a pause of {minutes} minutes another one begins.",
+            count=0,
+            minutes=PAUSE_MINUTES,
         ),
         foreign_tree.SYSTEM: Message(
             "{count} later messages of the system now stand at the end of the system prompt.",

@@ -26,7 +26,12 @@ from pipelines.errors import BadRequest, Busy, validated
 from pipelines.messages import Message
 from studio.chat.checks import checked_sampling
 from studio.chat.file_format import FORMAT, ConversationFile, LaneInFile, MessageInFile
-from studio.chat.foreign import read_conversation, read_messages
+from studio.chat.foreign import (
+    is_activity,
+    read_conversation,
+    read_messages,
+    split_by_pauses,
+)
 from studio.chat.foreign_tree import LONG, Found, Said
 from studio.chat.tree import MAX_TREE
 
@@ -99,7 +104,9 @@ def _single(items: Iterable[Any]) -> Iterator[Any]:
             for each in lists
             if isinstance(each, list) and each and not any(map(_is_message, each))
         ]
-        if of_objects:
+        if isinstance(item, list) and item and all(map(is_activity, item)):
+            yield from split_by_pauses(item)
+        elif of_objects:
             yield from of_objects[0]
         else:
             yield item
@@ -124,9 +131,10 @@ def _conversation(item: Any) -> Found | None:
 def _no_form() -> BadRequest:
     return BadRequest(
         "There is no conversation in this file that can be read. Taken are the exports of Atelier, "
-        "ChatGPT (conversations.json, or the zip with it), DeepSeek, Claude, Open WebUI, "
-        "LibreChat, LM Studio, llama.cpp, Google AI Studio, text-generation-webui, SillyTavern and "
-        "ShareGPT, and messages as OpenAI's API has them, as JSON or JSON lines."
+        "ChatGPT (conversations.json, or the zip with it), DeepSeek, Claude, Gemini (of Google "
+        "Takeout, with My Activity as JSON instead of HTML), Google AI Studio, Open WebUI, "
+        "LibreChat, LM Studio, llama.cpp, text-generation-webui, SillyTavern and ShareGPT, and "
+        "messages as OpenAI's API has them, as JSON or JSON lines."
     )
 
 
@@ -159,7 +167,7 @@ def _of_zip(file: IO[bytes]) -> Iterator[Any]:
             names = [
                 info
                 for info in packed.infolist()
-                if info.filename.lower().endswith((".json", ".jsonl"))
+                if _may_be_json(info.filename)
                 and not info.is_dir()
                 # What macOS adds to each file: its attributes.
                 and not PurePosixPath(info.filename).name.startswith("._")
@@ -191,6 +199,14 @@ def _of_zip(file: IO[bytes]) -> Iterator[Any]:
             OSError) as error:  # fmt: skip
         # Damaged, packed in an unknown way, or behind a password.
         raise BadRequest("The zip cannot be unpacked. Pack it anew, without a password.") from error
+
+
+def _may_be_json(path: str) -> bool:
+    name = PurePosixPath(path).name.lower()
+    # Gemini in Workspace calls its JSON conversation_1.txt.
+    return name.endswith((".json", ".jsonl")) or (
+        name.startswith("conversation") and name.endswith(".txt")
+    )
 
 
 def _of_json(file: IO[bytes]) -> Iterator[Any]:
@@ -254,7 +270,7 @@ def _of_values(text: _Window) -> Iterator[Any]:
 
 def _is_message(item: Any) -> bool:
     names = _names(item)
-    return bool({"role", "mes"} & names) or {"from", "value"} <= names
+    return bool({"role", "mes"} & names) or {"from", "value"} <= names or is_activity(item)
 
 
 def _names(item: Any) -> set[str]:

@@ -7,11 +7,15 @@ none of that program's. What a conversation here has no place for is left out an
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from pipelines.chat.requests import MAX_TEXT
 from studio.chat.foreign_tree import (
+    ACTIONS,
+    ERRORS,
     FILES,
+    JOINED,
     THOUGHTS,
     TOOLS,
     Found,
@@ -23,10 +27,13 @@ from studio.chat.foreign_tree import (
     join_parts,
     list_in,
     role_of,
+    seconds_of,
     text_in,
     texts_in,
-    whole_characters,
 )
+from studio.chat.html_answers import markdown_of
+
+PAUSE_MINUTES = 30  # between two prompts of Gemini's list, from which on a conversation is another
 
 
 def read_conversation(data: Any) -> Found | None:
@@ -35,8 +42,8 @@ def read_conversation(data: Any) -> Found | None:
         return None
     if isinstance(data.get("body"), dict):  # a line of a batch for OpenAI's API
         data = data["body"]
-    for reader in (_chatgpt, _claude, _open_webui, _lm_studio, _ai_studio, _text_generation_webui,
-                   _sharegpt, _messages):  # fmt: skip
+    for reader in (_chatgpt, _claude, _open_webui, _lm_studio, _librechat, _gemini, _ai_studio,
+                   _text_generation_webui, _sharegpt, _messages):  # fmt: skip
         if (found := reader(data)) is not None:
             return found
     return None
@@ -48,6 +55,8 @@ def read_messages(items: list[Any]) -> Found | None:
         return None
     if "mes" in items[-1]:
         return _sillytavern(items)
+    if all(map(is_activity, items)):
+        return _gemini_prompts(items)
     if all("from" in each and "value" in each for each in items):
         return _sharegpt({"conversations": items})
     if all("role" in each for each in items):
@@ -206,30 +215,194 @@ def _sharegpt(data: dict[str, Any]) -> Found | None:
 
 
 def _lm_studio(data: dict[str, Any]) -> Found | None:
-    """LM Studio: of each message several versions, of which one is chosen."""
-    items = data.get("messages")
-    if not isinstance(items, list) or not items or not all("versions" in dict_in(e) for e in items):
+    """LM Studio: each message in versions, the next one following that which is chosen."""
+    messages = data.get("messages")
+    if not isinstance(messages, list) or not any(
+        isinstance(dict_in(each).get("versions"), list) for each in messages
+    ):
         return None
-    found = begin(data.get("name"), data.get("createdAt"), None)
-    found.system_prompt = whole_characters(text_in(data.get("systemPrompt")))[:MAX_TEXT]
+    last = max(
+        (time for name in ("userLastMessagedAt", "assistantLastMessagedAt")
+         if (time := seconds_of(data.get(name)))),
+        default=None,
+    )  # fmt: skip
+    found = begin(data.get("name"), data.get("createdAt"), last)
+    fields = map(dict_in, list_in(dict_in(data.get("perChatPredictionConfig")).get("fields")))
+    prompts = (text_in(each.get("value")) for each in fields
+               if each.get("key") == "llm.prediction.systemPrompt")  # fmt: skip
+    found.system_prompt = (text_in(data.get("systemPrompt")) or next(prompts, ""))[:MAX_TEXT]
+    tree, before = Tree(found), None
+    for number, each in enumerate(map(dict_in, messages)):
+        versions = [dict_in(version) for version in list_in(each.get("versions"))]
+        for at, version in enumerate(versions):
+            words, model = _of_lm_studio(version, found)
+            tree.add(f"{number}.{at}", before, role_of(version.get("role")), words, model, None)
+        chosen = each.get("currentlySelected")
+        if versions:
+            at = chosen if isinstance(chosen, int) and 0 <= chosen < len(versions) else 0
+            before = f"{number}.{at}"
+    return tree.finish(before)
+
+
+def _of_lm_studio(version: dict[str, Any], found: Found) -> tuple[str, str | None]:
+    """Words and model of one version of a message: of one step, or of several."""
+    sender = text_in(dict_in(version.get("senderInfo")).get("senderName")) or None
+    words, model = [], None
+    for step in map(dict_in, list_in(version.get("steps")) or [version]):
+        kind = text_in(step.get("type"))
+        if kind not in ("contentBlock", "singleStep", "multiStep", ""):  # of tools, of progress
+            found.left_out[TOOLS] += "tool" in kind.lower()
+            continue
+        if dict_in(step.get("style")).get("type") == "thinking":
+            found.left_out[THOUGHTS] += 1
+            continue
+        model = model or text_in(dict_in(step.get("genInfo")).get("identifier")) or None
+        text, files = content_of(step.get("content"), found.left_out)
+        found.left_out[FILES] += files
+        words.append(text if text.strip() or not files else "[file]")
+    return "\n\n".join(each for each in words if each.strip()), model or sender
+
+
+def _librechat(data: dict[str, Any]) -> Found | None:
+    """LibreChat: a list of messages that name what they follow, or a tree of them."""
+    messages = data.get("messagesTree", data.get("messages"))
+    if not isinstance(messages, list) or not any(
+        "isCreatedByUser" in dict_in(each) or "messageId" in dict_in(each) for each in messages
+    ):
+        return None
+    options = dict_in(data.get("options"))
+    found = begin(data.get("title"), data.get("createdAt"), data.get("updatedAt"))
+    found.system_prompt = (text_in(options.get("promptPrefix")) or text_in(options.get("system")))[
+        :MAX_TEXT
+    ]
+    nodes: dict[str, dict[str, Any]] = {}
+    parents: dict[str, str | None] = {}
+    above: str | None = None
+    waiting = [(dict_in(each), None) for each in reversed(messages)]
+    while waiting:
+        node, parent = waiting.pop()
+        name = text_in(node.get("messageId")) or str(len(nodes))
+        if name in nodes:
+            continue
+        given = text_in(node.get("parentMessageId"))
+        # Without branches, messages may follow ones that the file leaves out.
+        parents[name] = parent or (given if given else above)
+        nodes[name], above = node, name
+        waiting += [(dict_in(each), name) for each in reversed(list_in(node.get("children")))]
+    created = [time for node in nodes.values() if (time := seconds_of(node.get("createdAt")))]
+    found.created = found.created or min(created, default=None)
+    found.updated = found.updated or max(created, default=None)
+    tree = Tree(found)
+    for name in in_order(nodes, {}, parents):
+        node = nodes[name]
+        words, files = content_of(node.get("content"), found.left_out)
+        words = words if words.strip() else text_in(node.get("text"))
+        files += len(list_in(node.get("files"))) + len(list_in(node.get("attachments")))
+        found.left_out[FILES] += files
+        if node.get("error") is True:
+            found.left_out[ERRORS] += 1
+            tree.add(name, parents[name], None, "", None, None)
+            continue
+        words = _without_thinking(words, found.left_out)
+        role = "user" if node.get("isCreatedByUser") is True else "assistant"
+        words = words if words.strip() or not files else "[file]"
+        model = text_in(node.get("model")) or None
+        tree.add(name, parents[name], role, words, model, node.get("createdAt"))
+    return tree.finish(None)
+
+
+def _gemini(data: dict[str, Any]) -> Found | None:
+    """Google Gemini in Workspace: turns in order; one that is asked again has the same number."""
+    turns = data.get("conversation_turns")
+    if not isinstance(turns, list):
+        return None
+    times = data.get("creation_time"), data.get("last_modification_time")
+    found = begin(data.get("title"), *times)
+    tree = Tree(found)
+    path: list[tuple[int, str]] = []  # numbers of turns, and the last of each
+    for at, each in enumerate(map(dict_in, turns)):
+        asked, answer = each.get("user_turn"), each.get("system_turn")
+        for role, turn in (("user", asked), ("assistant", answer)):
+            if not isinstance(turn, dict):
+                continue
+            number = turn.get("turn_index")
+            number = number if isinstance(number, int) else (path[-1][0] + 1 if path else 0)
+            while path and path[-1][0] >= number:
+                path.pop()
+            words = text_in(turn.get("prompt")) if role == "user" else _of_gemini(turn, found)
+            files = len(list_in(turn.get("images"))) + len(list_in(turn.get("files")))
+            found.left_out[FILES] += files
+            words = words if words.strip() or not files else "[file]"
+            name, parent = f"{at}.{role}", path[-1][1] if path else None
+            tree.add(name, parent, role, words, None, turn.get("turn_last_modified"))
+            path.append((number, name))
+    return tree.finish(None)
+
+
+def _of_gemini(turn: dict[str, Any], found: Found) -> str:
+    found.left_out[THOUGHTS] += len(list_in(turn.get("model_thoughts")))
+    words = []
+    for part in map(dict_in, list_in(turn.get("text"))):
+        words.append(text_in(part.get("data")))
+        words += [text_in(dict_in(card).get("content")) for card in list_in(part.get("cards"))]
+    return "\n\n".join(each for each in words if each.strip())
+
+
+# The words before a prompt in Gemini's list, and before what is none.
+_ASKED = ("Prompted with: ", "Asked Gemini: ", "Asked Bard: ", "Prompted ", "Asked ", "Said ")
+_ACTIONS = ("Created ", "Used ", "Added ", "Gave ", "Selected ", "Shared ", "Deleted ", "Viewed ")
+
+
+def is_activity(item: Any) -> bool:
+    """Whether this is an entry of “My Activity” about Gemini, as Google Takeout has it."""
+    if not isinstance(item, dict) or not isinstance(item.get("title"), str):
+        return False
+    labels = [item.get("header"), *list_in(item.get("products"))]
+    return "time" in item and any(
+        isinstance(each, str) and ("gemini" in each.lower() or "bard" in each.lower())
+        for each in labels
+    )
+
+
+def split_by_pauses(items: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """The entries of Gemini's list as conversations: it does not say which belong together."""
+    timed = sorted(
+        ((seconds_of(each.get("time")) or 0.0, -at, each) for at, each in enumerate(items)),
+        key=lambda entry: entry[:2],  # the newest comes first in the file
+    )
+    group: list[dict[str, Any]] = []
+    last = 0.0
+    for time, _, each in timed:
+        if group and time - last > 60 * PAUSE_MINUTES:
+            yield group
+            group = []
+        group.append(each)
+        last = time
+    if group:
+        yield group
+
+
+def _gemini_prompts(items: list[dict[str, Any]]) -> Found:
+    """Google Gemini's prompts, each with its answers, one after the other."""
+    found = begin(None, items[0].get("time"), items[-1].get("time"))
     tree, before = Tree(found), None
     for number, each in enumerate(items):
-        versions = [*map(dict_in, list_in(each["versions"]))]
-        for at, version in enumerate(versions):
-            role, parts = role_of(version.get("role")), [*list_in(version.get("content"))]
-            for step in map(dict_in, list_in(version.get("steps"))):
-                kind = text_in(dict_in(step.get("style")).get("type"))
-                if "think" in kind:
-                    found.left_out[THOUGHTS] += 1
-                elif step.get("type") == "contentBlock":
-                    parts += list_in(step.get("content"))
-            words, files = join_parts(parts, found.left_out)
-            found.left_out[FILES] += files
-            sender = text_in(dict_in(version.get("senderInfo")).get("senderName")) or None
-            tree.add(f"{number}.{at}", before, role, words, sender, None)
-        chosen = each.get("currentlySelected")
-        chosen = chosen if isinstance(chosen, int) and 0 <= chosen < len(versions) else 0
-        before = f"{number}.{chosen}"
+        title, answers = f"{each['title'].strip()} ", list_in(each.get("safeHtmlItem"))
+        opening = next((word for word in _ASKED if title.startswith(word)), "")
+        # In other languages the word before a prompt is another; what was answered is a prompt.
+        if not opening and (title.startswith(_ACTIONS) or not answers):
+            found.left_out[ACTIONS] += 1
+            continue
+        files = len(list_in(each.get("attachedFiles"))) or int("imageFile" in each)
+        found.left_out[FILES] += files
+        words = title.removeprefix(opening).strip()
+        tree.add(f"{number}", before, "user", words or "[file]", None, each.get("time"))
+        before = f"{number}"
+        for at, answer in enumerate(map(dict_in, answers)):
+            words = markdown_of(text_in(answer.get("html")))
+            tree.add(f"{number}.{at}", f"{number}", "assistant", words, None, each.get("time"))
+            before = f"{number}.{at}"
+    found.left_out[JOINED] += bool(found.said)
     return tree.finish(before)
 
 
@@ -274,7 +447,7 @@ def _text_generation_webui(data: dict[str, Any]) -> Found | None:
 def _messages(data: dict[str, Any]) -> Found | None:
     """Messages as OpenAI's API has them: a request's body, a line of a file for fine-tuning.
 
-    Many programs list them so and say which one each follows: LibreChat, the page of llama.cpp.
+    Some programs list them so and say which one each follows, as the page of llama.cpp does.
     """
     messages = _unfolded(data.get("messages"))
     if messages is None or not all(_names_a_role(each) for each in messages):
@@ -292,7 +465,7 @@ def _messages(data: dict[str, Any]) -> Found | None:
     children = {name: texts_in(names[name].get("children")) for name in names}
     for name in in_order(names, children, parents):
         each = names[name]
-        role = "user" if each.get("isCreatedByUser") is True else role_of(_names_a_role(each))
+        role = role_of(_names_a_role(each))
         content = each.get("content") or each.get("parts") or each.get("contentParts")
         words, files = content_of(content or each.get("text"), found.left_out)
         found.left_out[FILES] += files
@@ -305,9 +478,7 @@ def _messages(data: dict[str, Any]) -> Found | None:
 
 
 def _names_a_role(message: dict[str, Any]) -> str | None:
-    """What a message says of who says it; of LibreChat's answers by their mark."""
-    if isinstance(message.get("isCreatedByUser"), bool):
-        return "user" if message["isCreatedByUser"] else "assistant"
+    """What a message says of who says it."""
     role = message.get("role", message.get("from"))
     return role if isinstance(role, str) else None
 
@@ -384,3 +555,14 @@ def _without_details(words: str, left_out: Counter[str]) -> str:
             left_out[name] += 1
         words = "".join((*kept, words[at:]))
     return words.strip("\n")
+
+
+def _without_thinking(words: str, left_out: Counter[str]) -> str:
+    """An answer without the passages in which LibreChat wrote thoughts before it had parts."""
+    mark, end = ":::thinking", "\n:::"
+    kept, at = [], 0
+    while (begin := words.find(mark, at)) >= 0 and (over := words.find(end, begin)) >= 0:
+        kept.append(words[at:begin])
+        at = over + len(end)
+        left_out[THOUGHTS] += 1
+    return "".join((*kept, words[at:])).strip("\n") if at else words

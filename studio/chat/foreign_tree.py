@@ -17,8 +17,9 @@ from studio.chat.checks import MAX_TITLE
 from studio.chat.file_format import MAX_ANSWER
 
 # What can be left out; :mod:`studio.chat.exchange` has a sentence for each.
-FILES, TOOLS, THOUGHTS, SYSTEM, CUT, EMPTY, LONG, OTHERS = (
-    "files", "tools", "thoughts", "system", "cut", "empty", "long", "others",
+FILES, TOOLS, THOUGHTS, SYSTEM, CUT, EMPTY, LONG, OTHERS, ERRORS, ACTIONS, JOINED = (
+    "files", "tools", "thoughts", "system", "cut", "empty", "long", "others", "errors", "actions",
+    "joined",
 )  # fmt: skip
 _PERSON = {"user", "human", "prompter"}
 _MODEL = {"assistant", "model", "gpt", "chatgpt", "bot", "ai", "claude", "bing", "bard"}
