@@ -246,9 +246,12 @@ def take_apart_jpeg(data: bytes) -> Parts:
     parts.pixels = b"".join([*kept, data[at:]])
     if exif:
         parts.exif = b"".join([_EXIF, *exif])
-    profile.sort(key=lambda body: body[12])  # its pieces are numbered
-    if profile and profile[0][13] == len(profile):
-        parts.profile = b"".join(body[14:] for body in profile)
+    pieces: dict[int, bytes] = {}  # by their numbers; what some tools write twice counts once
+    for body in profile:
+        pieces.setdefault(body[12], body)
+    # A count of 0 is written of profiles in one piece.
+    if pieces and (profile[0][13] or 1) == len(pieces):
+        parts.profile = b"".join(pieces[number][14:] for number in sorted(pieces))
     return parts
 
 

@@ -60,7 +60,30 @@ _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error,
 warnings.filterwarnings("ignore", "Corrupt EXIF data", UserWarning)
 
 # The brands of HEIF files: their codecs are none that Pillow is asked to open here.
-_HEIF = {b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis"}
+_HEIF = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"heif", b"mif1", b"msf1", b"avif",
+         b"avis"}  # fmt: skip
+# What else people send, by how it begins.
+_OTHERS = {
+    b"GIF8": "GIF",
+    b"BM": "BMP",
+    b"II*\0": "TIFF or camera raw",
+    b"MM\0*": "TIFF or camera raw",
+    b"II+\0": "TIFF",
+    b"IIU\0": "camera raw",
+    b"FUJIFILMCCD-RAW": "camera raw",
+    b"8BPS": "Photoshop",
+    b"%PDF-": "PDF",
+    b"%!PS": "PostScript",
+    b"\0\0\1\0": "icon",
+    b"\0\0\0\x0cjP  ": "JPEG 2000",
+    b"\xff\x4f\xff\x51": "JPEG 2000",
+    b"\xff\x0a": "JPEG XL",
+    b"\0\0\0\x0cJXL ": "JPEG XL",
+    b"gimp xcf": "GIMP",
+    b"v/1\1": "OpenEXR",
+    b"qoif": "QOI",
+    b"\x1aE\xdf\xa3": "video",
+}
 
 # EXIF orientation: what sets a picture upright.
 _TURNS = {
@@ -233,6 +256,20 @@ def _opener(data: bytes, limits: Limits):
         raise BadRequest(
             "This is a HEIC or AVIF photo, which cannot be read here. Export it as JPEG and send "
             "that. An iPhone takes JPEG photos with Settings, Camera, Formats, Most Compatible."
+        )
+    if data.startswith((b"\x89PNG\n", b"\x89PNG\r\r\n")):
+        raise BadRequest(
+            "This PNG was damaged on its way: its line ends were changed, as if it were a text. "
+            "Send the file as it was."
+        )
+    kind = next((kind for start, kind in _OTHERS.items() if data.startswith(start)), None)
+    if kind is None and data[4:8] == b"ftyp":
+        kind = "video"
+    if kind is not None:
+        raise BadRequest(
+            "This is a {kind} file, which is not read here. Export it as PNG or JPEG and send "
+            "that.",
+            kind=kind,
         )
     raise BadRequest("This file is of another kind. Send a PNG, JPEG or WEBP picture.")
 

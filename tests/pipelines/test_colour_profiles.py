@@ -349,6 +349,20 @@ def test_odd_segments_cost_a_jpeg_nothing(segment):
     assert opened.tobytes() == open_picture(plain).tobytes()
 
 
+@pytest.mark.parametrize("numbers", [b"\1\1 \1\1", b"\1\0", b"\0\1", b"\1\1"])
+def test_a_profile_that_is_written_twice_or_counted_oddly_is_followed(numbers):
+    plain = encoded(patches(), "JPEG", quality=95, subsampling=0)
+    profile = matrix_profile(DISPLAY_P3)
+    segments = b""
+    for number in numbers.split(b" "):
+        body = b"ICC_PROFILE\0" + number + profile
+        segments += b"\xff\xe2" + struct.pack(">H", len(body) + 2) + body
+    wanted = encoded(patches(), "JPEG", quality=95, subsampling=0, icc_profile=profile)
+    opened = open_picture(plain[:2] + segments + plain[2:])
+    assert opened.tobytes() == open_picture(wanted).tobytes()
+    assert opened.tobytes() != open_picture(plain).tobytes()
+
+
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 def test_thousands_of_segments_take_no_longer_than_a_few():
     plain = encoded(patches(), "JPEG")
