@@ -8,9 +8,11 @@ take for ever to say what it wants, to send it, or to take the answer.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import resource
+import socket
 import time
 from collections import Counter
 from typing import Any
@@ -128,6 +130,7 @@ class Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        _send_at_once(transport)
         self._timer: asyncio.TimerHandle | None = None
         self._untaken = math.inf  # bytes of the answer, when the clock was last looked at
         if self.door.admit(self):
@@ -214,6 +217,17 @@ class Connection(H11Protocol):
             self._expect(self._timer_seconds)
             return
         self._end()
+
+
+def _send_at_once(transport: asyncio.Transport) -> None:
+    """Has the system send an answer's last part without waiting for what comes before it.
+
+    Else each short answer takes 40 ms (Nagle's algorithm, and the other side's delayed
+    acknowledgement). asyncio does so itself only for sockets that were made with a protocol number.
+    """
+    if (connection := transport.get_extra_info("socket")) is not None:
+        with contextlib.suppress(OSError):  # it has gone already
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def guarded(door: Door) -> type[Connection]:

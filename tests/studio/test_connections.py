@@ -112,6 +112,13 @@ def test_who_is_being_answered_is_not_dropped(connect, door):
         assert b"200 OK" in answer(each, b"b")
 
 
+def test_short_answers_are_sent_at_once(connect, door):
+    connect()
+    (connection,) = wait_until(lambda: list(door._idle))
+    ours = connection.transport.get_extra_info("socket")
+    assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_places_are_given_back(connect, door):
     for _ in range(7):
         connection = connect()
