@@ -51,16 +51,33 @@ def follow_newest(
     return moved.then(fn, inputs, outputs, **NEWEST, **options)
 
 
-def restore_drafts(filled: gr.events.Dependency, fields: Sequence[gr.Textbox]) -> None:
+def restore_drafts(
+    filled: gr.events.Dependency,
+    fields: Sequence[gr.Textbox],
+    unless: gr.components.Component | None = None,
+) -> None:
     """Put the words back that were typed into ``fields`` before the page was loaded anew.
 
     Args:
         filled: the event that fills them in.
         fields: of the class :data:`DRAFT`, each with an ``elem_id``.
+        unless: a control; where it holds a value, the fields show what the server knows of that.
     """
+    known, guard = ([], "") if unless is None else ([unless], "known ? texts : ")
+    taken = "known, ...texts" if known else "...texts"
+    js = f"({taken}) => {guard}{_restored(fields)}"
+    filled.then(None, [*known, *fields], list(fields), js=js, **QUIET)
+
+
+def restore_drafts_once(state: gr.State, fields: Sequence[gr.Textbox]) -> None:
+    """As :func:`restore_drafts`, when ``state``, with which they are filled in, is first set."""
+    js = f"(...texts) => {_restored(fields, 'restoreOnce')}"
+    state.change(None, list(fields), list(fields), js=js, **QUIET)
+
+
+def _restored(fields: Sequence[gr.Textbox], how: str = "restore") -> str:
     names = json.dumps([field.elem_id for field in fields])
-    js = f"(...texts) => {names}.map((name, at) => atelier.drafts.restore(name, texts[at]))"
-    filled.then(None, list(fields), list(fields), js=js, **QUIET)
+    return f"{names}.map((name, at) => atelier.drafts.{how}(name, texts[at]))"
 
 
 def as_text(value: Any) -> str:

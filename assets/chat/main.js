@@ -13,6 +13,7 @@ import { onClick, prepare } from "./words.js";
 
 const MAX_LANES = 3;
 const REMEMBERED = "atelier-chat"; // the conversation that this window shows
+const SYSTEM = "chat-system"; // the name under which the browser keeps a new conversation's prompt
 const WITH = "atelier-chat-with"; // models that another tab asks to talk with, side by side
 
 export async function start(root, { words, katex }) {
@@ -29,7 +30,7 @@ class Chat {
   constructor(root, known) {
     this.models = known.models;
     this.view = null; // the conversation as the server tells it
-    this.draft = this.#fresh();
+    this.draft = { ...this.#fresh(), prompt: atelier.drafts.restore(SYSTEM, "") || null };
     this.lanes = [];
     this.saving = Promise.resolve();
     this.list = new List({
@@ -118,6 +119,7 @@ class Chat {
     this.following.stop();
     this.view = null;
     this.draft = { ...this.#fresh(), models: this.draft.models };
+    atelier.drafts.forget(SYSTEM);
     this.root.classList.remove("with-side");
     this.#remember(null);
     this.say(null);
@@ -212,6 +214,7 @@ class Chat {
       const system_prompt = prompt ?? this.model(models[0])?.system_prompt ?? "";
       const made = await this.act(() => ask("POST", "chats?drawn=true", { models, system_prompt, sampling }));
       if (!made) return false;
+      atelier.drafts.forget(SYSTEM);
     }
     const taken = await this.act(() => ask("POST", this.#path(this.view.id, "/messages"), { revision: this.view.revision, text }));
     this.list.load();
@@ -301,6 +304,7 @@ class Chat {
       const own = this.model(this.draft.models[0])?.system_prompt ?? "";
       this.draft.prompt = values.system_prompt === own ? null : values.system_prompt;
       this.draft.sampling = values.sampling;
+      atelier.drafts.keep(SYSTEM, this.draft.prompt ?? "");
       return;
     }
     const { id } = this.view;

@@ -188,15 +188,17 @@ export class Lane {
     const { element } = this.shown.get(message.id);
     if (element.querySelector("form")) return;
     const field = h("textarea", { "aria-label": say("Edit") });
-    field.value = message.content;
+    const draft = `edit-${message.id}`;
+    field.value = atelier.drafts.restore(draft, message.content);
     const close = () => {
+      atelier.drafts.forget(draft);
       form.remove();
       element.classList.remove("editing");
     };
-    const save = (event) => {
+    const save = async (event) => {
       event.preventDefault();
       if (!field.value.trim() || field.value === message.content) close();
-      else this.acts.edit(message, field.value);
+      else if (await this.acts.edit(message, field.value)) atelier.drafts.forget(draft);
     };
     const mine = message.role === "user";
     const form = h(
@@ -218,7 +220,10 @@ export class Lane {
     element.classList.add("editing");
     element.append(form);
     fit(field);
-    field.addEventListener("input", () => fit(field));
+    field.addEventListener("input", () => {
+      atelier.drafts.keep(draft, field.value);
+      fit(field);
+    });
     field.focus();
   }
 

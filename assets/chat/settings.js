@@ -4,6 +4,7 @@ import { h, say } from "./page.js";
 
 const OWN = "";
 const CUSTOM = "custom";
+const PAUSE = 500; // ms
 
 export class Settings {
   // changed(): called when the person has changed something.
@@ -12,7 +13,7 @@ export class Settings {
     this.presets = presets;
     this.changed = changed;
     this.defaults = {};
-    this.prompt = h("textarea", { rows: 3, id: "chat-system", onchange: changed });
+    this.prompt = h("textarea", { rows: 3, id: "chat-system", onchange: () => this.#settled(), oninput: () => this.#typed() });
     const choices = [[OWN, say("The model's own")], ...presets.map(({ name, title }) => [name, title]), [CUSTOM, say("Custom")]];
     this.preset = h("select", { id: "chat-preset", onchange: () => this.#take() }, choices.map(([value, title]) => h("option", { value }, title)));
     this.controls = new Map();
@@ -28,6 +29,17 @@ export class Settings {
         rows,
         this.said),
     );
+  }
+
+  // Leaving the field keeps what was typed, and so does a pause: a reload leaves no field.
+  #typed() {
+    clearTimeout(this.pause);
+    this.pause = setTimeout(() => this.#settled(), PAUSE);
+  }
+
+  #settled() {
+    clearTimeout(this.pause);
+    this.changed();
   }
 
   #row(field) {

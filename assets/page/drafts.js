@@ -3,7 +3,7 @@
 // with what was typed last and not sent.
 //
 // A field is a text box of the class "draft"; its words are kept under its elem_id. The page fills it
-// from the last request and then asks restore() what to show.
+// from the last request and then asks restore() what to show. The chat keeps its own by keep().
 
 (() => {
   const OF = `atelier-draft:${atelier.person}:`;
@@ -25,6 +25,20 @@
     return sessionStorage.getItem(OF + name) ?? localStorage.getItem(OF + name) ?? text;
   }
 
+  const restored = new Set();
+
+  // As restore(), once a page: later it is the server that has something new to show.
+  function restoreOnce(name, text) {
+    if (restored.has(name)) return text;
+    restored.add(name);
+    return restore(name, text);
+  }
+
+  // What was typed is sent or given up, and shown nowhere any more.
+  function forget(name) {
+    for (const storage of [sessionStorage, localStorage]) storage.removeItem(OF + name);
+  }
+
   function keep(name, text) {
     write(sessionStorage, name, text);
     write(localStorage, name, text);
@@ -35,7 +49,7 @@
     forgetUnsent(name, text);
   }
 
-  atelier.drafts = { restore, keep, sent };
+  atelier.drafts = { restore, restoreOnce, keep, sent, forget };
 
   document.addEventListener("input", (event) => {
     const name = event.target.closest(".draft")?.id;

@@ -17,7 +17,16 @@ from pipelines.events import Progress
 from pipelines.messages import Message
 from studio import inside_build, inside_maps, inside_views, views
 from studio.inside import Seen, View  # Gradio reads the hints of listeners, so not only for types
-from studio.widgets import NEWEST, QUIET, Visitor, follow_newest, from_field, label
+from studio.widgets import (
+    DRAFT,
+    NEWEST,
+    QUIET,
+    Visitor,
+    follow_newest,
+    from_field,
+    label,
+    restore_drafts,
+)
 
 if TYPE_CHECKING:
     from pipelines.chat.entries import ChatEntry
@@ -57,7 +66,9 @@ class Tab:
                 self._model = self._field(
                     "model", kind=gr.Dropdown, choices=[], value=None, info=None
                 )
-                self._text = self._field("text", value=EXAMPLE, info=None, lines=3, max_lines=12)
+                self._text = self._field(
+                    "text", value=EXAMPLE, info=None, lines=3, max_lines=12, elem_classes=DRAFT
+                )
                 self._specials = self._field("read_specials")
                 self._open = gr.Button(
                     label("Open the model"), variant="primary", elem_id="inside-open"
@@ -106,9 +117,9 @@ class Tab:
         outputs = [self._said, self._strip, self._layer, *self._shown.values()]
         inputs += self._sampling
 
-        opening.load(self._opened, self._model, [self._model, *self._sampling], **QUIET).then(
-            self._show, inputs, outputs, **QUIET
-        )
+        opened = opening.load(self._opened, self._model, [self._model, *self._sampling], **QUIET)
+        opened.then(self._show, inputs, outputs, **QUIET)
+        restore_drafts(opened, [self._text])
         chosen = [self._model, self._text, self._specials]
         states = [self._looked, self._position, self._head]
         looked = gr.on([self._open.click, self._text.submit], self._look, chosen, states, **QUIET)

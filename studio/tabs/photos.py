@@ -16,7 +16,7 @@ from pipelines.messages import Message
 from studio import train_views, views
 from studio.cleaning import forget_uploads
 from studio.tabs.deletion import UNASKED, Deletion
-from studio.widgets import QUIET, Visitor, as_text, follow_newest, label
+from studio.widgets import DRAFT, QUIET, Visitor, as_text, follow_newest, label
 
 if TYPE_CHECKING:
     from studio.services import Studio
@@ -76,6 +76,7 @@ class PhotosForm:
             max_length=MAX_NAME,
             max_lines=1,
             elem_id="train-called",
+            elem_classes=DRAFT,
         )
         with gr.Row():
             self.class_word = gr.Textbox(
@@ -84,6 +85,7 @@ class PhotosForm:
                 max_length=MAX_WORD,
                 max_lines=1,
                 elem_id="train-class-word",
+                elem_classes=DRAFT,
             )
             self.identifier = gr.Textbox(
                 label=label("Identifier"),
@@ -91,6 +93,7 @@ class PhotosForm:
                 max_length=MAX_WORD,
                 max_lines=1,
                 elem_id="train-identifier",
+                elem_classes=DRAFT,
             )
         self._checked = gr.HTML(elem_id="train-checked")
         self._deletion = Deletion("Delete with all that was made", "train-delete")
@@ -108,6 +111,11 @@ class PhotosForm:
         ]
 
     @property
+    def words(self) -> list[gr.Textbox]:
+        """What is typed of a subject; a new one has it in the browser alone."""
+        return [self.name, self.class_word, self.identifier]
+
+    @property
     def _of_photos(self) -> list[Any]:
         return [self._grid, self._chosen, self._editor, self._whole, self._caption]
 
@@ -118,7 +126,7 @@ class PhotosForm:
             model: the base model, whose tokenizer the identifier is checked by.
             method: that learns the identifier.
         """
-        words = [self.subject, self.name, self.class_word, self.identifier]
+        words = [self.subject, *self.words]
         at = [self.subject, self._chosen]
         added = self._files.upload(
             self._added, [self._files, model, *words], [self._files, *self.outputs], **QUIET
@@ -137,9 +145,11 @@ class PhotosForm:
             [self._said, *self._of_photos],
             **QUIET,
         )
+        # A reload gives no moment to leave the field.
+        follow_newest([self._caption.input], self._typed, [*at, self._caption], self._said)
         removed = self._remove.click(self._removed, at, [self._said, *self._of_photos], **QUIET)
         gr.on(
-            [each.blur for each in (self.name, self.class_word, self.identifier)],
+            [each.blur for each in self.words],
             self._renamed,
             words,
             [self.subject, self._said],
@@ -244,6 +254,10 @@ class PhotosForm:
         self, id: str, chosen: str | None, caption: str, request: gr.Request
     ) -> list[Any]:
         return self._change(id, chosen, Visitor.of(request), caption=caption)
+
+    def _typed(self, id: str, chosen: str | None, caption: str, request: gr.Request) -> str:
+        """Keeps a caption that is being typed; its field is left as it is."""
+        return self._change(id, chosen, Visitor.of(request), caption=caption)[0]
 
     def _change(self, id: str, chosen: str | None, visitor: Visitor, **change: Any) -> list[Any]:
         said = ""

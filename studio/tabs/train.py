@@ -17,7 +17,7 @@ from studio.tabs.text_to_image import Tab as PaintTab
 from studio.tabs.training_form import TrainingForm
 from studio.tabs.training_watch import TrainingWatch
 from studio.tabs.watching import Watch
-from studio.widgets import QUIET, Visitor, label
+from studio.widgets import DRAFT, QUIET, Visitor, label, restore_drafts, restore_drafts_once
 
 if TYPE_CHECKING:
     from studio.opening import Opening
@@ -59,7 +59,11 @@ class Tab:
         with gr.Column(visible=False, elem_id="try") as self._trying:
             gr.Markdown(label("Try it"), elem_classes="section")
             self._prompts = gr.Textbox(
-                label=label("Prompts, one a line"), lines=3, max_lines=8, elem_id="try-prompts"
+                label=label("Prompts, one a line"),
+                lines=3,
+                max_lines=8,
+                elem_id="try-prompts",
+                elem_classes=DRAFT,
             )
             with gr.Row():
                 self._compare = gr.Button(
@@ -84,7 +88,9 @@ class Tab:
             return [*self.photos.show(shown, base, visitor), *self.form.begin(shown, visitor)]
 
         outputs = [*self.photos.outputs, *self.form.all_outputs]
-        opening.load(opened, None, outputs, **QUIET)
+        filled = opening.load(opened, None, outputs, **QUIET)
+        restore_drafts(filled, self.form.lines)
+        restore_drafts(filled, self.photos.words, unless=self.photos.subject)
         self.form.listen(self.photos, self.photos.listen(model, method))
         self.watch.connect(
             opening,
@@ -109,6 +115,8 @@ class Tab:
             ),
         )
         trying.connect(opening, self._compare, self._comparison, [self._learnt, self._prompts])
+        # They are filled in once a training has ended.
+        restore_drafts_once(self._learnt, [self._prompts])
 
     def send_to(self, painting: PaintTab, tabs: gr.Tabs, target: str) -> None:
         """Let “Paint with it” fill the form of ``painting`` and show its tab."""

@@ -15,7 +15,7 @@ from pipelines.dreambooth.requests import Method, TrainingRequest, is_used
 from pipelines.errors import UserError
 from studio import train_views, views
 from studio.tabs.form import STARTER
-from studio.widgets import QUIET, Visitor, as_text, follow_newest, from_field, label
+from studio.widgets import DRAFT, QUIET, Visitor, as_text, follow_newest, from_field, label
 
 if TYPE_CHECKING:
     from studio.services import Studio
@@ -93,6 +93,11 @@ class TrainingForm:
     @property
     def inputs(self) -> list[gr.components.Component]:
         return list(self.controls.values())
+
+    @property
+    def lines(self) -> list[gr.Textbox]:
+        """The prompts that a person writes, one a line."""
+        return [self.controls[name] for name in _LINES]
 
     @property
     def outputs(self) -> list[gr.components.Component]:
@@ -256,6 +261,8 @@ class TrainingForm:
             options |= {"kind": gr.Textbox, "lines": 2, "value": ""}
         if name in EXPLAINED:
             options |= {"info": label(field.description or "")}
+        if name in _LINES:
+            options |= {"elem_classes": DRAFT}
         elem_id = f"train-{name.replace('_', '-')}"
         options |= {"elem_id": elem_id, "visible": is_used(name, _METHOD)}
         self.controls[name] = from_field(TrainingRequest, name, **options)

@@ -60,3 +60,44 @@ def test_a_tab_that_comes_later_is_waited_for_and_one_that_there_is_not_is_the_f
     page = visit(path="?tab=nowhere&theme=x")
     expect(page.locator("#prompt")).to_be_visible()
     expect(page).to_have_url(re.compile(r"/\?tab=paint&theme=x$"))
+
+
+def test_what_was_typed_in_the_other_tabs_outlives_a_reload(visit):
+    page = visit(path="?tab=teach")
+    expect(page.locator("#train-identifier input")).not_to_have_value("")
+    page.fill("#train-called input", "Whiskers")
+    page.get_by_role("button", name="Samples while it learns").click()
+    page.fill("#train-sample-prompts textarea", "a [trigger] on the moon")
+    page.get_by_role("tab", name="Look inside").click()
+    page.fill("#inside-text textarea", "half a thought")
+    page.get_by_role("tab", name="Chat").click()
+    page.locator("#chat-settings summary").click()
+    page.fill("#chat-system", "You are a pirate.")
+    page.locator("#chat-system").blur()
+    reload(page)
+    expect(page.locator("#chat-system")).to_have_value("You are a pirate.")
+    page.get_by_role("tab", name="Look inside").click()
+    expect(page.locator("#inside-text textarea")).to_have_value("half a thought")
+    page.get_by_role("tab", name="Teach").click()
+    expect(page.locator("#train-called input")).to_have_value("Whiskers")
+    page.get_by_role("button", name="Samples while it learns").click()
+    expect(page.locator("#train-sample-prompts textarea")).to_have_value("a [trigger] on the moon")
+
+
+PADDING = """
+(name) => {
+  const element = document.createElement("div");
+  element.className = name;
+  document.querySelector(".gradio-container").append(element);
+  const { padding } = getComputedStyle(element);
+  element.remove();
+  return padding;
+}
+"""
+
+
+def test_our_errors_have_a_look_and_gradio_s_messages_keep_theirs(visit):
+    page = visit(path="?tab=settings")
+    expect(page.locator("#save-settings")).to_be_visible()
+    assert page.evaluate(PADDING, "error") == "12px 15px"
+    assert page.evaluate(PADDING, "toast-body error svelte-1") == "0px"
