@@ -24,7 +24,8 @@ from PIL import Image, ImageDraw
 
 from benchmarks.text_to_image import in_turn, table
 from pipelines.cache import ModelCache
-from pipelines.catalog import PRESETS, Catalog
+from pipelines.catalog import Catalog
+from pipelines.core.paths import PRESETS
 from pipelines.devices import pick_device
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.control import paint

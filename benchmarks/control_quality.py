@@ -27,7 +27,8 @@ import torch
 from PIL import Image
 
 from pipelines.cache import ModelCache
-from pipelines.catalog import ASSETS, Catalog
+from pipelines.catalog import Catalog
+from pipelines.core.paths import ASSETS
 from pipelines.devices import pick_device
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.control import paint

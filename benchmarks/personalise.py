@@ -26,7 +26,8 @@ import torch
 from PIL import Image
 
 from pipelines.cache import ModelCache
-from pipelines.catalog import ASSETS, Catalog
+from pipelines.catalog import Catalog
+from pipelines.core.paths import ASSETS
 from pipelines.devices import pick_device, total_memory
 from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.requests import TextToImageRequest

@@ -21,7 +21,7 @@ from diffusers import UNet2DConditionModel
 from PIL import Image
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from pipelines.catalog import ASSETS
+from pipelines.core.paths import ASSETS
 from pipelines.diffusion.autoencoder import PatchAutoencoder, enlarged, halved
 from pipelines.toybox.measure import psnr, sharpness
 from pipelines.toybox.render import render

@@ -24,7 +24,8 @@ import numpy as np
 from PIL import Image
 
 from pipelines.cache import ModelCache
-from pipelines.catalog import ASSETS, Catalog
+from pipelines.catalog import Catalog
+from pipelines.core.paths import ASSETS
 from pipelines.devices import pick_device
 from pipelines.diffusion import loading
 from pipelines.diffusion.loading import load

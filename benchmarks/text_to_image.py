@@ -31,7 +31,8 @@ from diffusers import (
 )
 
 from pipelines.cache import ModelCache
-from pipelines.catalog import ASSETS, PRESETS, Catalog
+from pipelines.catalog import Catalog
+from pipelines.core.paths import ASSETS, PRESETS
 from pipelines.devices import pick_device
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.autoencoder import PatchAutoencoder

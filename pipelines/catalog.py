@@ -15,6 +15,7 @@ from typing import Annotated, Any, Protocol, TypeVar
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
+from pipelines.core.paths import PRESETS, SINGLE_FILE_CONFIGS
 from pipelines.errors import NotFound, Refused, UserError, validated
 from pipelines.files import readable_name, refused_name
 from pipelines.local_models import cannot_be_read, inspect_file, inspect_folder
@@ -22,12 +23,7 @@ from pipelines.matching import closest, find_name, same_name
 from pipelines.messages import Message
 from pipelines.sizes import in_bytes
 
-ROOT = Path(__file__).resolve().parent.parent
-PRESETS = ROOT / "presets"
-SINGLE_FILE_CONFIGS = PRESETS / "single_file"
-ASSETS = ROOT / "assets"
 OWN = "own:"
-HUB_FOLDER = Path("models", ".hub")  # of downloads, in the home folder
 """Before the id of a whole model on somebody's shelf: ``own:<id>`` is its name."""
 
 EntryT = TypeVar("EntryT", bound=BaseModel)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from pipelines import errors
-from pipelines.catalog import PRESETS, ROOT
+from pipelines.core.paths import PRESETS, ROOT
 from pipelines.errors import UserError, reason_of
 from pipelines.files import write_whole
 from pipelines.messages import Message

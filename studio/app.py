@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
-from pipelines.catalog import ASSETS
+from pipelines.core.paths import ASSETS
 from studio.cleaning import UPLOADS
 from studio.environment import forget_foreign_settings
 from studio.streams import EndedStreams, OpenStreams

@@ -14,7 +14,7 @@ from typing import Any
 
 import gradio as gr
 
-from pipelines.catalog import ASSETS
+from pipelines.core.paths import ASSETS
 from pipelines.errors import BadRequest
 from studio.i18n import LANGUAGES, texts
 

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from pipelines.catalog import ASSETS
 from pipelines.chat.inside import Candidate, Guess, Lens, NextToken
 from pipelines.chat.pieces import Token, whole
+from pipelines.core.paths import ASSETS
 from pipelines.messages import Message
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from pipelines.cache import Entry, ModelCache
 from pipelines.catalog import OWN, Catalog
 from pipelines.chat.entries import OWN as OWN_CHAT
 from pipelines.chat.loading import PREFIXES
-from pipelines.engines import IMPORTING
+from pipelines.core.engines import IMPORTING
 
 GB = 10**9
 

@@ -18,7 +18,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from pipelines.catalog import ASSETS
+from pipelines.core.paths import ASSETS
 from studio.accounts import owner_of
 from studio.gallery import owner_folder
 from studio.i18n import language_of, translate

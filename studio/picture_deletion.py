@@ -43,7 +43,7 @@ class DeletionRequest(BaseModel):
 
 
 class DeletionEngine:
-    """Does the work; as :class:`pipelines.engines.Engine`."""
+    """Does the work; as :class:`pipelines.core.engines.Engine`."""
 
     request_class = DeletionRequest
     resumes = True

@@ -11,7 +11,7 @@ import re
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from pipelines.catalog import ASSETS
+from pipelines.core.paths import ASSETS
 from pipelines.messages import Message
 from studio.i18n import LANGUAGES, translate
 from studio.rewriting import rewritten

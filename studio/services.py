@@ -11,13 +11,15 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from pipelines.catalog import HUB_FOLDER, OWN, Catalog, ModelEntry
+from pipelines.catalog import OWN, Catalog, ModelEntry
 from pipelines.chat.catalog import ChatCatalog
 from pipelines.chat.engine import run as run_chat
 from pipelines.chat.entries import ChatEntry
 from pipelines.chat.prune.requests import ScoreRequest
 from pipelines.chat.shelf import ChatShelf
 from pipelines.clustering.requests import OnData
+from pipelines.core.engines import Engine
+from pipelines.core.paths import HUB_FOLDER
 from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.diffusion.control.requests import ControlRequest
 from pipelines.diffusion.lora.requests import MergeRequest
@@ -27,8 +29,8 @@ from pipelines.diffusion.resolving import resolve, with_seed
 from pipelines.diffusion.samplers import samplers_in
 from pipelines.dreambooth.before_after_requests import BeforeAfterRequest
 from pipelines.dreambooth.requests import TrainingRequest
-from pipelines.engines import ENGINES, Engine
 from pipelines.errors import NotFound, Refused, validated
+from pipelines.registry import ENGINES
 from studio.accounts import Account, Accounts, Owner, is_guest
 from studio.chat.answers import Answers
 from studio.chat.conversations import Conversations

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 from pydantic import BaseModel
 
-from pipelines.catalog import ASSETS
+from pipelines.core.paths import ASSETS
 from pipelines.messages import Message
 from studio.i18n import LANGUAGES, translate
 

@@ -13,7 +13,8 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 from PIL import Image, ImageDraw
 
 from pipelines.cache import ModelCache
-from pipelines.catalog import ASSETS, Catalog
+from pipelines.catalog import Catalog
+from pipelines.core.paths import ASSETS
 from pipelines.diffusion.control import paint
 from pipelines.diffusion.control.requests import ControlRequest
 from pipelines.diffusion.requests import TextToImageRequest

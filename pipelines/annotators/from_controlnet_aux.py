@@ -22,7 +22,7 @@ from pipelines.annotators import parameters as ask
 from pipelines.annotators.networks import Networks, tensors
 from pipelines.annotators.skeletons import draw_body, draw_face, draw_hand
 from pipelines.annotators.working_size import as_map, read_at
-from pipelines.engines import IMPORTING
+from pipelines.core.engines import IMPORTING
 
 Built = tuple[Any, list[torch.nn.Module]]
 

@@ -17,7 +17,7 @@ from pipelines.annotators import parameters as ask
 from pipelines.annotators.ade20k import COLOURS
 from pipelines.annotators.networks import Networks
 from pipelines.annotators.working_size import as_map, read_at
-from pipelines.engines import IMPORTING
+from pipelines.core.engines import IMPORTING
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _HALVES = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))

@@ -342,7 +342,7 @@ def _make(
 
 
 def _imported(annotator: Annotator) -> Any:
-    from pipelines.engines import IMPORTING
+    from pipelines.core.engines import IMPORTING
 
     try:
         with IMPORTING:

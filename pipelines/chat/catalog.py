@@ -15,9 +15,10 @@ from typing import Any, Protocol
 
 import yaml
 
-from pipelines.catalog import HUB_FOLDER, PRESETS, unknown_name
+from pipelines.catalog import unknown_name
 from pipelines.chat.downloads import find_download
 from pipelines.chat.entries import FOLDER, OWN, ChatEntry
+from pipelines.core.paths import HUB_FOLDER, PRESETS
 from pipelines.errors import NotFound, Refused, Unavailable, UserError, validated
 from pipelines.files import readable_name, refused_name
 from pipelines.matching import find_name, same_name

@@ -28,7 +28,6 @@ import httpx
 import psutil
 
 from pipelines.cache import Notes
-from pipelines.catalog import ROOT
 from pipelines.chat import templates
 from pipelines.chat.context import exceeded
 from pipelines.chat.entries import ChatEntry
@@ -36,6 +35,7 @@ from pipelines.chat.events import Finished, Reading, TokenOdds, Words
 from pipelines.chat.hanging_up import hung_up_at
 from pipelines.chat.requests import ChatMessage, Generation
 from pipelines.chat.server_sent_events import read_events
+from pipelines.core.paths import ROOT
 from pipelines.errors import OutOfMemory, Stopped, Unavailable
 from pipelines.files import temporary_root
 from pipelines.limits import available_cores

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipelines.cache import Loaded, Notes
-from pipelines.catalog import HUB_FOLDER
 from pipelines.chat.catalog import ChatCatalog, find
 from pipelines.chat.entries import CACHE_PREFIX, INSIDE_PREFIX, ChatEntry
 from pipelines.chat.shelf import ChatShelf
+from pipelines.core.paths import HUB_FOLDER
 from pipelines.errors import Unavailable
 
 PREFIXES = (CACHE_PREFIX, INSIDE_PREFIX)

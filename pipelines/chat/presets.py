@@ -9,8 +9,8 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from pipelines.catalog import PRESETS
 from pipelines.chat.requests import Sampling
+from pipelines.core.paths import PRESETS
 
 
 class SamplingPreset(BaseModel):

@@ -259,8 +259,8 @@ def load(entry: ChatEntry, path: Path, device: str, notes: Notes, home: Path) ->
     """
     from safetensors import SafetensorError
 
+    from pipelines.core.engines import IMPORTING
     from pipelines.devices import dtype_for, is_out_of_memory, out_of_memory
-    from pipelines.engines import IMPORTING
 
     notes(Message("Loading {model}", model=entry.title), None)
     with IMPORTING:

@@ -18,10 +18,10 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-from pipelines.catalog import PRESETS
 from pipelines.clustering.algorithms import ALGORITHMS
 from pipelines.clustering.datasets import DatasetRequest
 from pipelines.clustering.scaling import Scaling
+from pipelines.core.paths import PRESETS
 from pipelines.errors import NotFound
 from pipelines.matching import closest, find_name
 

@@ -31,8 +31,8 @@ from typing import Annotated, Any, Literal
 import psutil
 from pydantic import Field
 
-from pipelines.catalog import ROOT
 from pipelines.clustering import wire
+from pipelines.core.paths import ROOT
 from pipelines.files import temporary_root
 from pipelines.messages import Message
 

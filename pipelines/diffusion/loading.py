@@ -20,7 +20,8 @@ from diffusers import AutoPipelineForText2Image, DiffusionPipeline
 from safetensors import SafetensorError
 
 from pipelines.cache import Notes
-from pipelines.catalog import ASSETS, HUB_FOLDER, ModelEntry
+from pipelines.catalog import ModelEntry
+from pipelines.core.paths import ASSETS, HUB_FOLDER
 from pipelines.devices import dtype_for, empty_cache, is_out_of_memory, out_of_memory
 from pipelines.diffusion.downloads import fetch, variant_of
 from pipelines.diffusion.hashes import model_hash

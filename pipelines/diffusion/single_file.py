@@ -18,7 +18,7 @@ from diffusers.loaders.single_file_utils import create_diffusers_clip_model_from
 from safetensors.torch import load_file
 from transformers import CLIPTokenizer
 
-from pipelines.catalog import SINGLE_FILE_CONFIGS as CONFIGS
+from pipelines.core.paths import SINGLE_FILE_CONFIGS as CONFIGS
 from pipelines.local_models import prediction_of
 from pipelines.original_layout import UNET, current_name
 

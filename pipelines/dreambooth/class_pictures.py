@@ -15,7 +15,8 @@ from typing import Any
 
 from PIL import Image
 
-from pipelines.catalog import ASSETS, ModelEntry
+from pipelines.catalog import ModelEntry
+from pipelines.core.paths import ASSETS
 from pipelines.dreambooth.requests import TrainingRequest
 
 FOLDER = "class_pictures"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from pipelines.catalog import ASSETS
+from pipelines.core.paths import ASSETS
 from pipelines.dreambooth.subjects import Subject
 from pipelines.errors import NotFound
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
-from pipelines.catalog import ASSETS, PRESETS, ModelEntry
+from pipelines.catalog import ModelEntry
+from pipelines.core.paths import ASSETS, PRESETS
 from pipelines.dreambooth.requests import Method
 from pipelines.dreambooth.subjects import MAX_WORD, meaning_in_prompts
 from pipelines.errors import BadRequest

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
-from pipelines.catalog import ASSETS, ModelEntry
+from pipelines.catalog import ModelEntry
+from pipelines.core.paths import ASSETS
 from pipelines.diffusion.lora.tags import tags_of
 from pipelines.dreambooth import class_pictures, identifiers
 from pipelines.dreambooth.requests import TrainingRequest, is_used

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from pipelines.catalog import PRESETS, Bytes, ModelEntry
+from pipelines.catalog import Bytes, ModelEntry
+from pipelines.core.paths import PRESETS
 from pipelines.dreambooth.requests import Method, TrainingRequest
 from pipelines.errors import NotFound, UserError, validated
 from pipelines.matching import find_name

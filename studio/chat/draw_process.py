@@ -15,7 +15,7 @@ import sys
 import threading
 from typing import IO, Any
 
-from pipelines.catalog import ROOT
+from pipelines.core.paths import ROOT
 from studio.chat.markdown_blocks import Block, Code
 
 LIMIT_SECONDS = 0.5  # of computing, for one text or one block of code

@@ -21,7 +21,7 @@ from dataclasses import asdict
 from pathlib import PurePosixPath
 from typing import IO, Any
 
-from pipelines.catalog import ROOT
+from pipelines.core.paths import ROOT
 from pipelines.errors import BadRequest, Busy, validated
 from pipelines.messages import Message
 from studio.chat.checks import checked_sampling

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipelines.catalog import ASSETS
+from pipelines.core.paths import ASSETS
 from pipelines.messages import Message
 from studio.clustering.axes import Axis, axis, counts, number
 from studio.clustering.charts_heat import stability

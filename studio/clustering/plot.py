@@ -34,8 +34,8 @@ from typing import Any
 
 import gradio as gr
 
-from pipelines.catalog import ASSETS
 from pipelines.clustering.algorithms import ALGORITHMS
+from pipelines.core.paths import ASSETS
 from studio.i18n import LANGUAGES, texts
 
 SCRIPTS = ASSETS / "clustering"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from pipelines.catalog import ASSETS
+from pipelines.core.paths import ASSETS
 from studio.i18n import LANGUAGES, texts
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import json
 
 import gradio as gr
 
-from pipelines.catalog import ASSETS
+from pipelines.core.paths import ASSETS
 from studio.i18n import LANGUAGES, texts
 
 WORDS = {

@@ -13,11 +13,11 @@ from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from sklearn.cluster import KMeans
 
-from pipelines.catalog import ASSETS
 from pipelines.clustering.datasets import DatasetRequest, make
 from pipelines.clustering.projecting import project
 from pipelines.clustering.steps import agglomerative, dbscan, gmm, kmeans
 from pipelines.clustering.steps.film import film
+from pipelines.core.paths import ASSETS
 from studio.clustering.plot import plot
 from studio.theme import theme
 

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 from scipy.cluster.hierarchy import fcluster, linkage
 
-from pipelines.catalog import ASSETS
 from pipelines.clustering.labels import renumber
+from pipelines.core.paths import ASSETS
 from studio.accounts import Owner
 from studio.clustering.charts import CHARTS, SCRIPT, chart
 from studio.clustering.charts_heat import confusion

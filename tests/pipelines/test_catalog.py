@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.catalog import SINGLE_FILE_CONFIGS, Catalog
+from pipelines.catalog import Catalog
+from pipelines.core.paths import SINGLE_FILE_CONFIGS
 from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.diffusion.samplers import samplers_in
 from pipelines.errors import NotFound, Refused, UserError

@@ -13,7 +13,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from pipelines.catalog import SINGLE_FILE_CONFIGS, Catalog
+from pipelines.catalog import Catalog
+from pipelines.core.paths import SINGLE_FILE_CONFIGS
 from pipelines.diffusion.loading import load
 from pipelines.errors import Refused, Unavailable
 from pipelines.original_layout import expected_parts, plain

@@ -7,7 +7,8 @@ import struct
 
 import pytest
 
-from pipelines.catalog import SINGLE_FILE_CONFIGS, Catalog
+from pipelines.catalog import Catalog
+from pipelines.core.paths import SINGLE_FILE_CONFIGS
 from pipelines.diffusion.lora.formats import open_lora
 from pipelines.errors import BadRequest, Refused
 from pipelines.file_kinds import no_weights

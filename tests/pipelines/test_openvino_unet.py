@@ -8,7 +8,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from pipelines.catalog import ROOT
+from pipelines.core.paths import ROOT
 from pipelines.diffusion import openvino_unet
 from pipelines.diffusion.openvino_unet import OpenVINOUNet, worth_it
 from tests.patience import PATIENCE

@@ -19,10 +19,10 @@ from pipelines.diffusion.requests import MAX_SEED, TextToImageRequest
 from pipelines.diffusion.resolving import alone, resolve, seeds_of
 from pipelines.diffusion.samplers import Samplers, samplers_in
 from pipelines.diffusion.styles import Style, styles
-from pipelines.engines import ENGINES
 from pipelines.errors import BadRequest, NotFound, OutOfMemory, Stopped, UserError, validated
 from pipelines.events import Picture, Progress, Result
 from pipelines.messages import Message
+from pipelines.registry import ENGINES
 
 SAMPLERS = Samplers()
 
@@ -440,7 +440,7 @@ def test_engines_run_by_kind(cache):
 
 def test_the_registry_and_resolving_import_no_heavy_library():
     code = (
-        "import sys; import pipelines.engines, pipelines.diffusion.resolving;"
+        "import sys; import pipelines.registry, pipelines.diffusion.resolving;"
         "print([m for m in ('torch', 'diffusers', 'transformers') if m in sys.modules])"
     )
     root = Path(__file__).parents[2]

@@ -105,7 +105,7 @@ def test_folders_are_told_apart():
     [
         "studio.accounts, studio.app, studio.services, studio.serving",
         "studio.page",
-        "pipelines.catalog, pipelines.cache, pipelines.engines, pipelines.diffusion.samplers, "
+        "pipelines.catalog, pipelines.cache, pipelines.registry, pipelines.diffusion.samplers, "
         "pipelines.diffusion.styles, pipelines.diffusion.resolving",
     ],
 )

@@ -9,7 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pipelines.catalog import HUB_FOLDER, Catalog
+from pipelines.catalog import Catalog
+from pipelines.core.paths import HUB_FOLDER
 from studio.accounts import Account
 from studio.passwords import hash_password
 from tests.patience import PATIENCE

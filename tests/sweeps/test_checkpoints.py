@@ -13,7 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pipelines.catalog import SINGLE_FILE_CONFIGS, Catalog
+from pipelines.catalog import Catalog
+from pipelines.core.paths import SINGLE_FILE_CONFIGS
 from pipelines.diffusion.loading import load
 from pipelines.errors import UserError
 from pipelines.original_layout import TEXT_ENCODERS, UNET, VAE, expected_parts

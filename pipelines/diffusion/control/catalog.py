@@ -13,16 +13,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipelines.catalog import (
-    ASSETS,
-    HUB_FOLDER,
-    PRESETS,
-    Bytes,
-    ModelEntry,
-    Source,
-    read_entries,
-    unknown_name,
-)
+from pipelines.catalog import Bytes, ModelEntry, Source, read_entries, unknown_name
+from pipelines.core.paths import ASSETS, HUB_FOLDER, PRESETS
 from pipelines.diffusion.control import single_files
 from pipelines.errors import BadRequest
 from pipelines.files import refused_name

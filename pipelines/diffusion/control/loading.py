@@ -10,7 +10,7 @@ import torch
 from diffusers import ControlNetModel, T2IAdapter
 
 from pipelines.cache import Notes
-from pipelines.catalog import ASSETS, HUB_FOLDER
+from pipelines.core.paths import ASSETS, HUB_FOLDER
 from pipelines.devices import dtype_for, empty_cache, is_out_of_memory, out_of_memory
 from pipelines.diffusion.control.catalog import ControlEntry
 from pipelines.diffusion.control.original_adapter import from_original

@@ -6,7 +6,7 @@ import json
 from functools import cache
 from typing import Any
 
-from pipelines.catalog import ASSETS
+from pipelines.core.paths import ASSETS
 
 _WIDTHS = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
 _TITLES = {

@@ -10,11 +10,11 @@ import threading
 import pytest
 import torch
 
-from pipelines.catalog import ASSETS
 from pipelines.chat.engine import PLAIN
 from pipelines.chat.entries import CACHE_PREFIX, INSIDE_PREFIX
 from pipelines.chat.events import Words
 from pipelines.chat.requests import STARTER, ChatMessage, CompletionRequest
+from pipelines.core.paths import ASSETS
 
 PROMPTS = (
     "Tell me a short story about a cat.",

@@ -14,12 +14,12 @@ import httpx
 import pytest
 import yaml
 
-from pipelines.catalog import ROOT
 from pipelines.chat.catalog import ChatCatalog, find
 from pipelines.chat.context import ContextExceeded
 from pipelines.chat.engine import run
 from pipelines.chat.events import Words
 from pipelines.chat.requests import STARTER, ChatRequest, CompletionRequest
+from pipelines.core.paths import ROOT
 from pipelines.errors import Busy, Refused, Stopped, Unavailable
 from tests.patience import PROMPTLY
 from tests.pipelines.chat.conftest import make_cache

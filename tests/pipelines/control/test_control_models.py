@@ -12,7 +12,8 @@ import torch
 from diffusers import T2IAdapter
 from safetensors.torch import save_file
 
-from pipelines.catalog import ASSETS, OWN, Catalog, ModelEntry
+from pipelines.catalog import OWN, Catalog, ModelEntry
+from pipelines.core.paths import ASSETS
 from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.diffusion.control.original_adapter import from_original
 from pipelines.diffusion.lora.shelf import LoraShelf

@@ -17,7 +17,8 @@ import torch
 from PIL import Image
 
 from pipelines.cache import ModelCache
-from pipelines.catalog import ROOT, Catalog
+from pipelines.catalog import Catalog
+from pipelines.core.paths import ROOT
 from pipelines.dreambooth.folder import TrainingFolder
 from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.dreambooth.subjects import Subject

@@ -47,7 +47,7 @@ def test_clip_is_cut_as_transformers_cuts_it(models):
 def test_the_starter_is_cut_by_its_own_tokenizer(models):
     from transformers import CLIPTokenizer
 
-    from pipelines.catalog import ASSETS
+    from pipelines.core.paths import ASSETS
 
     theirs = CLIPTokenizer.from_pretrained(ASSETS / "starter" / "base" / "tokenizer")
     ours = tokenizer_of(models.get("starter"))

@@ -28,13 +28,13 @@ from pipelines.dreambooth.folder import TrainingFolder
 from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.dreambooth.subjects import Subject
 from pipelines.dreambooth.trainer import Trainer
-from pipelines.engines import ENGINES
 from pipelines.errors import (
     UserError,
     validated,
 )
 from pipelines.events import Picture, Progress, Result
 from pipelines.loading import Loader
+from pipelines.registry import ENGINES
 from tests.conftest import TINY
 from tests.patience import PATIENCE
 from tests.pipelines.dreambooth.acting import follow

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 
-from pipelines.catalog import ASSETS
+from pipelines.core.paths import ASSETS
 from studio.clustering import data_views, views
 from studio.clustering.charts_heat import confusion
 from studio.clustering.colours import COLOURS, DARK, NOISE, kind_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from pipelines.catalog import ASSETS
+from pipelines.core.paths import ASSETS
 from studio.access import OWN_ROUTES
 from studio.clustering.plot import EVENTS, plot, said, scene
 from studio.i18n import texts

@@ -16,7 +16,6 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pipelines.cache import ModelCache
-from pipelines.catalog import ROOT
 from pipelines.chat.prune import engine, healing
 from pipelines.chat.prune.depth import drop_blocks
 from pipelines.chat.prune.evaluate import Effort
@@ -24,6 +23,7 @@ from pipelines.chat.prune.folder import PruneFolder
 from pipelines.chat.prune.heal_process import main
 from pipelines.chat.prune.models import bytes_of
 from pipelines.chat.prune.requests import CurveRequest, PruneRequest, ScoreRequest
+from pipelines.core.paths import ROOT
 from pipelines.errors import BadRequest, OutOfMemory, Stopped, UserError, validated
 from pipelines.events import Progress, Result
 from tests.patience import PATIENCE, wait_until
