@@ -14,7 +14,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from pipelines.errors import UserError
+from pipelines.core.errors import UserError
 from studio.accounts import Made, choose_accounts
 from studio.cross_origin import read_origin
 from studio.environment import (

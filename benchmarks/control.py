@@ -23,10 +23,11 @@ from diffusers import ControlNetModel, T2IAdapter, UNet2DConditionModel
 from PIL import Image, ImageDraw
 
 from benchmarks.text_to_image import in_turn, table
-from pipelines.cache import ModelCache
 from pipelines.catalog import Catalog
+from pipelines.core.cache import ModelCache
+from pipelines.core.devices import pick_device
 from pipelines.core.paths import PRESETS
-from pipelines.devices import pick_device
+from pipelines.core.pictures.inputs import keep_input
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.control import paint
 from pipelines.diffusion.control.loading import ControlModel
@@ -36,7 +37,6 @@ from pipelines.diffusion.denoise import GuidedUNet, denoise, noise_for
 from pipelines.diffusion.prompts import PromptEmbeds
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.samplers import make_scheduler, samplers_in
-from pipelines.inputs import keep_input
 from pipelines.loading import Loader
 
 PROMPT = "a red mug on a wooden floor"

@@ -26,16 +26,16 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pipelines.cache import ModelCache
 from pipelines.catalog import Catalog
+from pipelines.core.cache import ModelCache
+from pipelines.core.devices import pick_device
+from pipelines.core.events import Picture
 from pipelines.core.paths import ASSETS
-from pipelines.devices import pick_device
+from pipelines.core.pictures.inputs import keep_input
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.control import paint
 from pipelines.diffusion.control.requests import ControlRequest, ControlUnit
 from pipelines.diffusion.requests import TextToImageRequest
-from pipelines.events import Picture
-from pipelines.inputs import keep_input
 from pipelines.loading import Loader
 from pipelines.toybox.captions import caption
 from pipelines.toybox.dataset import inverse_depth

@@ -41,7 +41,7 @@ FILL = """
 import io, json, sys, time
 from pathlib import Path
 from PIL import Image
-from pipelines.events import Picture
+from pipelines.core.events import Picture
 from pipelines.diffusion.requests import TextToImageRequest
 from studio.accounts import LOCAL_OWNER
 from studio.services import Options, Studio

@@ -25,10 +25,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pipelines.cache import ModelCache
 from pipelines.catalog import Catalog
+from pipelines.core.cache import ModelCache
+from pipelines.core.devices import pick_device, total_memory
+from pipelines.core.errors import validated
+from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.paths import ASSETS
-from pipelines.devices import pick_device, total_memory
 from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.text_to_image import run as paint
@@ -36,8 +38,6 @@ from pipelines.dreambooth.presets import settings_for
 from pipelines.dreambooth.process import run as teach
 from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.dreambooth.subjects import Subject
-from pipelines.errors import validated
-from pipelines.events import Picture, Progress, Result
 from pipelines.loading import Loader
 from pipelines.toybox import train_judge
 from pipelines.toybox.captions import caption

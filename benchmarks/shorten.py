@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.cache import ModelCache
 from pipelines.chat.prune.choosing import least_important
 from pipelines.chat.prune.depth import drop_blocks
 from pipelines.chat.prune.evaluate import Effort, Figures, figures
@@ -33,9 +32,10 @@ from pipelines.chat.prune.requests import CRITERIA, PruneRequest
 from pipelines.chat.prune.saving import save_model
 from pipelines.chat.prune.scores import scores
 from pipelines.chat.prune.texts import calibration_batches
-from pipelines.devices import describe, pick_device
-from pipelines.errors import validated
-from pipelines.events import Progress
+from pipelines.core.cache import ModelCache
+from pipelines.core.devices import describe, pick_device
+from pipelines.core.errors import validated
+from pipelines.core.events import Progress
 
 HEADER = (
     "| criterion | blocks dropped | which | perplexity | tokens/s | parameters | MB "

@@ -30,10 +30,11 @@ from diffusers import (
     UNet2DConditionModel,
 )
 
-from pipelines.cache import ModelCache
 from pipelines.catalog import Catalog
+from pipelines.core.cache import ModelCache
+from pipelines.core.devices import pick_device
+from pipelines.core.events import Picture
 from pipelines.core.paths import ASSETS, PRESETS
-from pipelines.devices import pick_device
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.autoencoder import PatchAutoencoder
 from pipelines.diffusion.denoise import GuidedUNet, denoise, noise_for
@@ -42,7 +43,6 @@ from pipelines.diffusion.prompts import PromptEmbeds
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.resolving import resolve
 from pipelines.diffusion.samplers import samplers_in
-from pipelines.events import Picture
 
 PAUSE_SECONDS = 0.5
 PROMPT = "a red mug on a wooden floor"

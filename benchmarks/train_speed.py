@@ -96,7 +96,7 @@ def in_a_process(
 
 
 def measure(options: argparse.Namespace, batch: int) -> dict[str, float]:
-    from pipelines.devices import pick_device
+    from pipelines.core.devices import pick_device
 
     device = pick_device(None)
     steps = (trainer_steps if options.only == "trainer" else plain_steps)(options, batch, device)
@@ -107,7 +107,7 @@ def measure(options: argparse.Namespace, batch: int) -> dict[str, float]:
             started = now
         elif count > 0 and now - started > options.seconds:
             break
-    from pipelines.devices import peak_memory
+    from pipelines.core.devices import peak_memory
 
     return {
         "steps_per_second": count / (wait(device) - started),
@@ -124,8 +124,8 @@ def wait(device: str) -> float:
 
 
 def request_for(options: argparse.Namespace, batch: int, home: Path):
+    from pipelines.core.errors import validated
     from pipelines.dreambooth.requests import TrainingRequest
-    from pipelines.errors import validated
 
     return validated(
         TrainingRequest,

@@ -15,13 +15,13 @@ from typing import Annotated, Any, Protocol, TypeVar
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
+from pipelines.core.errors import NotFound, Refused, UserError, validated
+from pipelines.core.files import readable_name, refused_name
+from pipelines.core.matching import closest, find_name, same_name
+from pipelines.core.messages import Message
 from pipelines.core.paths import PRESETS, SINGLE_FILE_CONFIGS
-from pipelines.errors import NotFound, Refused, UserError, validated
-from pipelines.files import readable_name, refused_name
+from pipelines.core.sizes import in_bytes
 from pipelines.local_models import cannot_be_read, inspect_file, inspect_folder
-from pipelines.matching import closest, find_name, same_name
-from pipelines.messages import Message
-from pipelines.sizes import in_bytes
 
 OWN = "own:"
 """Before the id of a whole model on somebody's shelf: ``own:<id>`` is its name."""

@@ -6,9 +6,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipelines.annotators import weights
-from pipelines.cache import Loaded, Notes
 from pipelines.catalog import Catalog
 from pipelines.chat import loading as chat
+from pipelines.core.cache import Loaded, Notes
 from pipelines.diffusion import loading
 from pipelines.diffusion.control import loading as control
 from pipelines.diffusion.control.catalog import CACHE_PREFIX as CONTROL_PREFIX
@@ -16,7 +16,7 @@ from pipelines.diffusion.control.catalog import ControlCatalog
 
 
 class Loader:
-    """The ``load`` and ``expected_bytes`` of a :class:`pipelines.cache.ModelCache`.
+    """The ``load`` and ``expected_bytes`` of a :class:`pipelines.core.cache.ModelCache`.
 
     Args:
         catalog: of the base models.

@@ -15,8 +15,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pipelines.file_kinds import START, no_weights
-from pipelines.messages import Message
+from pipelines.core.file_kinds import START, no_weights
+from pipelines.core.messages import Message
 from pipelines.original_layout import (
     UNET,
     VAE,

@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipelines.clustering.tables import MAX_BYTES as MAX_TABLE_BYTES
-from pipelines.errors import Busy, NotFound, Refused, UserError
+from pipelines.core.errors import Busy, NotFound, Refused, UserError
 from studio import gradio_guard
 from studio.accounts import (
     LOCAL_OWNER,

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import BadRequest, Refused, Unavailable, UserError
+from pipelines.core.errors import BadRequest, Refused, Unavailable, UserError
 from studio.attempts import MAX_ADDRESS_FAILURES, MAX_FAILURES, Failures, OneByOne
 from studio.passwords import (
     DUMMY_HASH,

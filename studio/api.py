@@ -29,9 +29,9 @@ from starlette.exceptions import HTTPException
 
 from pipelines.catalog import OWN
 from pipelines.chat.loading import PREFIXES
+from pipelines.core.errors import UserError, bad_value, unforeseen
 from pipelines.diffusion.samplers import samplers_in
 from pipelines.diffusion.styles import styles
-from pipelines.errors import UserError, bad_value, unforeseen
 from studio.access import API
 from studio.accounts import owner_of
 from studio.broadcast import Broadcast

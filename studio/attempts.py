@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from pipelines.errors import Busy
+from pipelines.core.errors import Busy
 
 T = TypeVar("T")
 

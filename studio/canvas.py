@@ -14,8 +14,8 @@ from typing import Any
 
 import gradio as gr
 
+from pipelines.core.errors import BadRequest
 from pipelines.core.paths import ASSETS
-from pipelines.errors import BadRequest
 from studio.i18n import LANGUAGES, texts
 
 OFFERED = "offered:"

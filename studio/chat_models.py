@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.chat.catalog import ChatCatalog
 from pipelines.chat.entries import OWN, ChatEntry
-from pipelines.errors import NotFound, Refused
+from pipelines.core.errors import NotFound, Refused
 from studio.accounts import Accounts, Owner, is_guest
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.chat.requests import STARTER
-from pipelines.errors import BadRequest, NotFound, validated
+from pipelines.core.errors import BadRequest, NotFound, validated
 from studio.accounts import Owner, owner_of
 from studio.chat import shown
 from studio.chat.conversation import STREAMING

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipelines.limits import available_cores
+from pipelines.core.limits import available_cores
 
 # Of these the studio sets the few that it needs itself: addresses, ports, folders, sharing, servers
 # of other kinds and what a launcher of several processes leaves to its children.

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipelines.errors import BadRequest, NotFound, UserError
+from pipelines.core.errors import BadRequest, NotFound, UserError
 from studio import gradio_guard
 from studio.access import is_openai
 from studio.i18n import FAULT, language_of

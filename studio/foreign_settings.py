@@ -18,8 +18,8 @@ from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Any
 
-from pipelines.errors import BadRequest
-from pipelines.picture_files import XMP_TEXT
+from pipelines.core.errors import BadRequest
+from pipelines.core.pictures.picture_files import XMP_TEXT
 from studio.comfyui_graph import is_graph, read_graph
 
 MAX_CHARACTERS = 2_000_000  # of one text; the largest workflows have a quarter of it

@@ -27,9 +27,9 @@ from PIL import Image
 
 from pipelines.chat.prune.folder import prunings_in
 from pipelines.chat.shelf import ChatShelf
+from pipelines.core.errors import Busy, NotFound, Unavailable, UserError
 from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.dreambooth.folder import trainings_in
-from pipelines.errors import Busy, NotFound, Unavailable, UserError
 from studio.files import write_file
 from studio.metadata import format_parameters, parameters_of
 from studio.picture_files import PictureFiles

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import NoReturn
 
-from pipelines.errors import Refused
+from pipelines.core.errors import Refused
 
 PREFIX = "/gradio_api"
 MAX_PATH = 255  # characters: as many as a file's name may have at most places

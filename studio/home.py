@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from pipelines.errors import Unavailable
+from pipelines.core.errors import Unavailable
 
 ENVIRONMENT = "ATELIER_HOME"
 DEFAULT = Path("~/.atelier")

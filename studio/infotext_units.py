@@ -24,10 +24,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from pipelines.annotators import registry
+from pipelines.core.errors import UserError, validated
+from pipelines.core.matching import find_name
 from pipelines.diffusion.control.catalog import ControlCatalog, shipped
 from pipelines.diffusion.control.requests import MAX_UNITS, ControlUnit
-from pipelines.errors import UserError, validated
-from pipelines.matching import find_name
 
 NO_PICTURE = "0" * 32  # stands for the picture while the other fields are checked
 

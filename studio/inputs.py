@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from pipelines.core.errors import BadRequest, NotFound
+from pipelines.core.pictures.inputs import FOLDER, input_path, keep_input, open_input
+from pipelines.core.pictures.uploads import open_picture
 from pipelines.diffusion.control.conditions import forget_maps
-from pipelines.errors import BadRequest, NotFound
-from pipelines.inputs import FOLDER, input_path, keep_input, open_input
-from pipelines.uploads import open_picture
 from studio.accounts import is_guest
 from studio.home import NO_SPACE, disk_full, sweep
 from studio.job import is_at_work

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, Response
 
 from pipelines.annotators import registry
-from pipelines.errors import validated
+from pipelines.core.errors import validated
 from studio.access import BELOW_ROOT
 from studio.accounts import owner_of
 from studio.conditions import MapRequest

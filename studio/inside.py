@@ -17,8 +17,8 @@ from pipelines.chat.architecture import Architecture, architecture
 from pipelines.chat.catalog import ChatCatalog
 from pipelines.chat.entries import INSIDE_PREFIX, OWN, ChatEntry
 from pipelines.chat.inside import InsideRequest, Lens, NextToken, Text
-from pipelines.errors import NotFound, Refused
-from pipelines.events import Progress
+from pipelines.core.errors import NotFound, Refused
+from pipelines.core.events import Progress
 from studio.slots import FairSlots
 
 if TYPE_CHECKING:

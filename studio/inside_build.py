@@ -6,8 +6,8 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from pipelines.chat.architecture import Architecture
-from pipelines.messages import Message
-from pipelines.sizes import in_words
+from pipelines.core.messages import Message
+from pipelines.core.sizes import in_words
 
 if TYPE_CHECKING:
     from studio.widgets import Visitor

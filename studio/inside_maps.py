@@ -13,7 +13,7 @@ from PIL import Image
 
 from pipelines.chat.inside import MEAN, one_head
 from pipelines.chat.pieces import Token
-from pipelines.messages import Message
+from pipelines.core.messages import Message
 from studio.inside_views import legend, name_of
 
 if TYPE_CHECKING:

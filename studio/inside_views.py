@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from pipelines.chat.inside import Candidate, Guess, Lens, NextToken
 from pipelines.chat.pieces import Token, whole
+from pipelines.core.messages import Message
 from pipelines.core.paths import ASSETS
-from pipelines.messages import Message
 
 if TYPE_CHECKING:
     from studio.widgets import Visitor

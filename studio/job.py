@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipelines.messages import Message
+from pipelines.core.messages import Message
 
 if TYPE_CHECKING:
     import sqlite3

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import BadRequest, Busy, NotFound, UserError, stored
+from pipelines.core.errors import BadRequest, Busy, NotFound, UserError, stored
 from studio.accounts import is_guest
 from studio.job import CANCELLED, DONE, FAILED, QUEUED, RUNNING, Job, job_of
 from studio.waiting import seconds_to_turn, usual_seconds

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from pipelines.errors import UserError
+from pipelines.core.errors import UserError
 from studio.access import address_of, login_cookies
 from studio.accounts import GUEST, Accounts, Login
 from studio.i18n import language_of, translate

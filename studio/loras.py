@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import BaseModel
 
 from pipelines.catalog import OWN, ModelEntry
+from pipelines.core.errors import BadRequest, NotFound
+from pipelines.core.matching import find_name
 from pipelines.diffusion.lora.about import SHARED, About
 from pipelines.diffusion.lora.requests import MergeRequest
 from pipelines.diffusion.lora.shelf import LoraShelf, Style
@@ -23,8 +25,6 @@ from pipelines.diffusion.styles import get_style
 from pipelines.dreambooth.before_after_requests import BeforeAfterRequest
 from pipelines.dreambooth.folder import TrainingFolder
 from pipelines.dreambooth.subjects import note_made
-from pipelines.errors import BadRequest, NotFound
-from pipelines.matching import find_name
 from studio.accounts import is_guest
 from studio.home import NO_SPACE, disk_full
 from studio.job import is_at_work

@@ -11,11 +11,11 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipelines.core.errors import validated
 from pipelines.diffusion.lora.about import SHARED, About
 from pipelines.diffusion.lora.families import title_of
 from pipelines.diffusion.lora.shelf import Style
 from pipelines.diffusion.lora.use import MAX_NAME
-from pipelines.errors import validated
 from studio.access import API, BELOW_ROOT
 from studio.accounts import owner_of
 from studio.http import NOT_KEPT, json_object, received

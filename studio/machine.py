@@ -8,10 +8,10 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from pipelines.cache import Entry, ModelCache
 from pipelines.catalog import OWN, Catalog
 from pipelines.chat.entries import OWN as OWN_CHAT
 from pipelines.chat.loading import PREFIXES
+from pipelines.core.cache import Entry, ModelCache
 from pipelines.core.engines import IMPORTING
 
 GB = 10**9
@@ -67,7 +67,7 @@ class Machine:
         """What the page's header shows; bytes. Only ``ready`` before torch is loaded."""
         if self._cache is None:
             return {"ready": False}
-        from pipelines.devices import free_memory, total_memory
+        from pipelines.core.devices import free_memory, total_memory
 
         device = self._cache.device
         return {
@@ -84,13 +84,17 @@ class Machine:
         return self._cache.loaded() if self._cache else []
 
     def close(self, collect: bool = True) -> None:
-        """Lets go of the models; ``collect`` as for :meth:`pipelines.cache.ModelCache.clear`."""
+        """Lets go of the models.
+
+        Args:
+            collect: as for :meth:`pipelines.core.cache.ModelCache.clear`.
+        """
         if self._cache:
             self._cache.clear(collect)
 
     def _make(self) -> ModelCache:
         with IMPORTING:
-            from pipelines.devices import describe, free_memory, pick_device
+            from pipelines.core.devices import describe, free_memory, pick_device
 
         device = pick_device(self._wanted)  # or its error, before the longer imports
         with IMPORTING:

@@ -22,10 +22,10 @@ from PIL import Image
 from PIL.ExifTags import IFD, Base
 from PIL.PngImagePlugin import PngInfo
 
+from pipelines.core.errors import BadRequest
+from pipelines.core.pictures.picture_files import XMP_TEXT
+from pipelines.core.pictures.uploads import exif_value, open_upload, parts_of
 from pipelines.diffusion.lora.tags import with_tags
-from pipelines.errors import BadRequest
-from pipelines.picture_files import XMP_TEXT
-from pipelines.uploads import exif_value, open_upload, parts_of
 from studio.files import write_file
 from studio.foreign_settings import check_length, is_json, read_texts, read_words
 from studio.hidden_settings import hidden_texts

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from pipelines.chat.loading import PREFIXES
+from pipelines.core.messages import Message
 from pipelines.core.paths import ASSETS
 from pipelines.diffusion.control.catalog import CACHE_PREFIX
 from pipelines.diffusion.samplers import samplers_in
 from pipelines.diffusion.styles import styles
 from pipelines.dreambooth.presets import presets as training_presets
-from pipelines.messages import Message
 from studio import views
 from studio.accounts import Owner
 from studio.home import readable_bytes

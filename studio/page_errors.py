@@ -15,7 +15,7 @@ from gradio.route_utils import FnIndexInferError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from pipelines.errors import UserError
+from pipelines.core.errors import UserError
 from studio.home import NO_SPACE, DiskFull, readable_bytes
 from studio.i18n import FAULT, language_of, translate
 from studio.page_values import not_of_the_page

@@ -16,8 +16,8 @@ import gradio as gr
 from gradio.blocks import BlockFunction
 from gradio.exceptions import InvalidPathError
 
-from pipelines.errors import UserError, unforeseen
-from pipelines.messages import Message
+from pipelines.core.errors import UserError, unforeseen
+from pipelines.core.messages import Message
 from studio.accounts import Owner, owner_of
 from studio.i18n import language_of, translate
 from studio.page_values import check_value, not_of_the_page, readable

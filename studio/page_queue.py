@@ -17,8 +17,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipelines import messages
-from pipelines.errors import NotFound, UserError
+from pipelines.core import messages
+from pipelines.core.errors import NotFound, UserError
 from studio.accounts import owner_of
 from studio.gradio_guard import PREFIX
 from studio.i18n import language_of, translate

@@ -14,7 +14,7 @@ from gradio import route_utils, routes
 from starlette.datastructures import FormData
 from starlette.formparsers import MultiPartException
 
-from pipelines.errors import BadRequest, UserError
+from pipelines.core.errors import BadRequest, UserError
 from studio.foreign_errors import no_form
 from studio.i18n import language_of
 from studio.replies import Refusal, TooLarge

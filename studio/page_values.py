@@ -15,8 +15,8 @@ from typing import Any
 import gradio as gr
 from gradio_client.utils import is_file_obj_with_meta
 
-from pipelines.errors import BadRequest, Refused
-from pipelines.messages import Message
+from pipelines.core.errors import BadRequest, Refused
+from pipelines.core.messages import Message
 
 MAX_DEPTH = 50  # of lists in lists; no control holds more than three
 SHOWN_CHARACTERS = 60

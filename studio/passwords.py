@@ -10,7 +10,7 @@ import re
 import secrets
 from pathlib import Path
 
-from pipelines.errors import Unavailable
+from pipelines.core.errors import Unavailable
 
 MAX_PASSWORD = 1024  # characters; scrypt would chew on more for nothing
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from pipelines.errors import BadRequest, Stopped
-from pipelines.events import Progress, Result
+from pipelines.core.errors import BadRequest, Stopped
+from pipelines.core.events import Progress, Result
 
 if TYPE_CHECKING:
     from studio.accounts import Owner

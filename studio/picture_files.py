@@ -16,7 +16,7 @@ from typing import Any
 
 from PIL import Image
 
-from pipelines.errors import Unavailable
+from pipelines.core.errors import Unavailable
 from studio.files import is_temporary, write_file
 from studio.home import DiskFull
 from studio.metadata import save_png

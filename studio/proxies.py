@@ -11,8 +11,8 @@ import re
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from pipelines.core.messages import Message
 from pipelines.core.paths import ASSETS
-from pipelines.messages import Message
 from studio.i18n import LANGUAGES, translate
 from studio.rewriting import rewritten
 

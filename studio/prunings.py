@@ -20,8 +20,8 @@ from pipelines.chat.entries import CACHE_PREFIX, INSIDE_PREFIX, ChatEntry
 from pipelines.chat.prune.folder import FOLDER, PruneFolder
 from pipelines.chat.prune.requests import PruneRequest, ScoreRequest
 from pipelines.chat.shelf import ChatShelf, MadeModel
-from pipelines.errors import BadRequest, Busy, NotFound, Refused, stored
-from pipelines.files import size_of
+from pipelines.core.errors import BadRequest, Busy, NotFound, Refused, stored
+from pipelines.core.files import size_of
 from studio.home import WRITING_SECONDS
 from studio.job import DONE, Job
 

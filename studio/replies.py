@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from starlette.exceptions import HTTPException
 
-from pipelines.errors import (
+from pipelines.core.errors import (
     BadRequest,
     Busy,
     NotFound,

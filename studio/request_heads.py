@@ -9,7 +9,7 @@ from __future__ import annotations
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers
 
-from pipelines.errors import BadRequest
+from pipelines.core.errors import BadRequest
 
 MAX_BOUNDARY = 70  # bytes (RFC 2046, section 5.1.1)
 MAX_CONTENT_TYPE = 500  # characters; the event loop reads it

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from pipelines.core.errors import UserError, validated
 from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.samplers import Samplers
 from pipelines.diffusion.styles import styles
-from pipelines.errors import UserError, validated
 from studio.infotext_units import is_unit_name, unused_lines
 
 # Samplers of A1111's older versions carry the schedule in their name: "DPM++ 2M Karras".

@@ -19,6 +19,7 @@ from pipelines.chat.prune.requests import ScoreRequest
 from pipelines.chat.shelf import ChatShelf
 from pipelines.clustering.requests import OnData
 from pipelines.core.engines import Engine
+from pipelines.core.errors import NotFound, Refused, validated
 from pipelines.core.paths import HUB_FOLDER
 from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.diffusion.control.requests import ControlRequest
@@ -29,7 +30,6 @@ from pipelines.diffusion.resolving import resolve, with_seed
 from pipelines.diffusion.samplers import samplers_in
 from pipelines.dreambooth.before_after_requests import BeforeAfterRequest
 from pipelines.dreambooth.requests import TrainingRequest
-from pipelines.errors import NotFound, Refused, validated
 from pipelines.registry import ENGINES
 from studio.accounts import Account, Accounts, Owner, is_guest
 from studio.chat.answers import Answers

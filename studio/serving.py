@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from pipelines.errors import Unavailable
+from pipelines.core.errors import Unavailable
 from studio.connections import Door, OncePerMinute, connection_limit, guarded
 from studio.streams import OpenStreams
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipelines.errors import validated
+from pipelines.core.errors import validated
 from studio.store import Store
 
 

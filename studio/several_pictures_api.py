@@ -9,7 +9,7 @@ from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, FailFast, Field
 
-from pipelines.errors import validated
+from pipelines.core.errors import validated
 from studio.accounts import owner_of
 from studio.gallery import MAX_SEARCH
 from studio.http import NOT_KEPT, json_object

@@ -9,7 +9,7 @@ import httpx
 from gradio.networking import GRADIO_API_SERVER
 from gradio.tunneling import TUNNEL_ERROR_MESSAGE, Tunnel
 
-from pipelines.errors import Unavailable
+from pipelines.core.errors import Unavailable
 
 TIMEOUT_SECONDS = 15
 NO_ANSWER = "gradio.live cannot be reached"

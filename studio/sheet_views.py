@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pipelines.messages import Message
+from pipelines.core.messages import Message
 from studio.job import Job
 
 COMPARE, BEFORE_AFTER = "compare_samplers", "before_after"  # kinds of jobs

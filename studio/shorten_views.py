@@ -14,8 +14,8 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from pipelines.chat.prune.choosing import guarded
-from pipelines.messages import Message
-from pipelines.sizes import in_words
+from pipelines.core.messages import Message
+from pipelines.core.sizes import in_words
 
 if TYPE_CHECKING:
     from studio.widgets import Visitor

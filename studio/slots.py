@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pipelines.errors import Busy, Stopped
+from pipelines.core.errors import Busy, Stopped
 
 LOOK_SECONDS = 0.25  # between two looks at whether who waits has gone
 

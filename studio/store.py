@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipelines.errors import Busy, Unavailable
+from pipelines.core.errors import Busy, Unavailable
 from studio.home import disk_full, shown
 
 T = TypeVar("T")

@@ -19,14 +19,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from pipelines.core.errors import BadRequest, Busy, NotFound, UserError
+from pipelines.core.messages import Message
 from pipelines.dreambooth import folder as trainings
 from pipelines.dreambooth import subjects as kept
 from pipelines.dreambooth.captions import Captions, Kind, is_list, kind_of, words_of_folder
 from pipelines.dreambooth.examples import take_example
 from pipelines.dreambooth.photos import LIMITS, files_in_zip, is_zip, names_in_zip
 from pipelines.dreambooth.subjects import Photo, Subject
-from pipelines.errors import BadRequest, Busy, NotFound, UserError
-from pipelines.messages import Message
 from studio.accounts import is_guest
 from studio.home import WRITING_SECONDS, room_for
 from studio.job import QUEUED, RUNNING, is_at_work

@@ -10,10 +10,10 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipelines.core.errors import validated
 from pipelines.dreambooth import identifiers
 from pipelines.dreambooth.examples import examples
 from pipelines.dreambooth.requests import Method
-from pipelines.errors import validated
 from studio.access import BELOW_ROOT
 from studio.accounts import owner_of
 from studio.http import KEPT, NOT_KEPT, json_object, received

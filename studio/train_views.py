@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from pipelines.core.messages import Message
+from pipelines.core.sizes import in_words
 from pipelines.dreambooth.captions import kind_of
 from pipelines.dreambooth.preflight import FEW_PHOTOS, Preflight
-from pipelines.messages import Message
-from pipelines.sizes import in_words
 from studio import views
 from studio.access import API
 

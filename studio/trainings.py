@@ -16,15 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.core.errors import BadRequest, NotFound, UserError, stored, validated
+from pipelines.core.files import size_of
+from pipelines.core.limits import available_cores
 from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.dreambooth import class_pictures
 from pipelines.dreambooth.folder import FOLDER, TrainingFolder
 from pipelines.dreambooth.preflight import Preflight, check, preflight
 from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.dreambooth.subjects import note_made
-from pipelines.errors import BadRequest, NotFound, UserError, stored, validated
-from pipelines.files import size_of
-from pipelines.limits import available_cores
 from studio.home import WRITING_SECONDS
 from studio.job import DONE, Job
 from studio.subjects import KIND

@@ -8,8 +8,8 @@ from typing import Any
 import gradio as gr
 from pydantic import BaseModel
 
+from pipelines.core.messages import Message
 from pipelines.core.paths import ASSETS
-from pipelines.messages import Message
 from studio.i18n import LANGUAGES, translate
 
 _MARKUP = (

@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.errors import Busy
+from pipelines.core.errors import Busy
 from studio.home import readable_bytes
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from gradio.i18n import I18nData
 from PIL import Image
 
 from pipelines.catalog import ModelEntry
-from pipelines.errors import UserError
-from pipelines.messages import Message
-from pipelines.sizes import duration
+from pipelines.core.errors import UserError
+from pipelines.core.messages import Message
+from pipelines.core.sizes import duration
 from studio.home import readable_bytes
 from studio.job import QUEUED
 from studio.widgets import Visitor

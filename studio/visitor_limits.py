@@ -18,7 +18,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipelines.errors import Busy, NotFound, UserError
+from pipelines.core.errors import Busy, NotFound, UserError
 from studio import gradio_guard
 from studio.access import API, LARGE_UPLOADS, TABLE_UPLOADS, UPLOADS
 from studio.accounts import Owner

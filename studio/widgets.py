@@ -16,7 +16,7 @@ from gradio.i18n import I18nData
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from pipelines.messages import Message
+from pipelines.core.messages import Message
 from studio.accounts import Owner, owner_of
 from studio.i18n import language_of, translate
 

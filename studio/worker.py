@@ -15,9 +15,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pipelines.errors import NotFound, Stopped, UserError, stored, unforeseen
-from pipelines.events import Picture, Progress, Result
-from pipelines.messages import Message
+from pipelines.core.errors import NotFound, Stopped, UserError, stored, unforeseen
+from pipelines.core.events import Picture, Progress, Result
+from pipelines.core.messages import Message
 from studio.accounts import is_guest
 from studio.gallery import WHOLE_RUN, Unwritten
 from studio.home import NO_SPACE, DiskFull, readable_bytes

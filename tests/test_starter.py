@@ -12,15 +12,15 @@ import pytest
 from diffusers import ControlNetModel, UNet2DConditionModel
 from PIL import Image, ImageDraw
 
-from pipelines.cache import ModelCache
 from pipelines.catalog import Catalog
+from pipelines.core.cache import ModelCache
+from pipelines.core.events import Picture, Progress
 from pipelines.core.paths import ASSETS
+from pipelines.core.pictures.inputs import keep_input
 from pipelines.diffusion.control import paint
 from pipelines.diffusion.control.requests import ControlRequest
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.text_to_image import run
-from pipelines.events import Picture, Progress
-from pipelines.inputs import keep_input
 from pipelines.loading import Loader
 from pipelines.toybox.vocabulary import HELD_OUT, TRAINED
 from tests.prepared import prepared_folder
@@ -110,7 +110,7 @@ def test_a_seed_gives_the_same_picture_after_another_model_has_taken_its_place(t
 IN_A_NEW_PROCESS = """
 import sys
 from pathlib import Path
-from pipelines.events import Picture
+from pipelines.core.events import Picture
 from tests.prepared import prepared_folder
 from tests.test_starter import FEW, _cache_in, _events
 

@@ -36,7 +36,7 @@ class PoseNetworks:
     device = "cpu"
 
     def __init__(self, people: Path, points: Path) -> None:
-        from pipelines.quiet_openvino import openvino as ov
+        from pipelines.core.quiet_openvino import openvino as ov
 
         core = ov.Core()
         self.nbytes = sum(path.stat().st_size for path in (people, points))

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from pipelines.devices import empty_cache
+from pipelines.core.devices import empty_cache
 
 
 class Networks:

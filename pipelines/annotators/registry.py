@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.annotators import parameters as ask
 from pipelines.annotators.weights import CACHE_PREFIX, missing_package
-from pipelines.errors import NotFound, Stopped, validated
-from pipelines.events import Progress
-from pipelines.matching import closest, find_name
-from pipelines.messages import Message
+from pipelines.core.errors import NotFound, Stopped, validated
+from pipelines.core.events import Progress
+from pipelines.core.matching import closest, find_name
+from pipelines.core.messages import Message
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from pipelines.cache import ModelCache
+    from pipelines.core.cache import ModelCache
 
 BLACK, GREY, FACING = (0, 0, 0), (128, 128, 128), (128, 128, 255)
 LINES = {"canny", "lineart", "scribble", "sketch", "softedge"}
@@ -330,7 +330,7 @@ def _make(
     except (RuntimeError, MemoryError) as error:
         if weights is None:
             raise
-        from pipelines.devices import is_out_of_memory, out_of_memory
+        from pipelines.core.devices import is_out_of_memory, out_of_memory
 
         if not is_out_of_memory(error):
             raise

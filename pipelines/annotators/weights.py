@@ -14,10 +14,10 @@ from importlib import import_module
 from pathlib import Path
 from pickle import UnpicklingError
 
-from pipelines.cache import Loaded, Notes
+from pipelines.core.cache import Loaded, Notes
+from pipelines.core.errors import Unavailable
+from pipelines.core.messages import Message
 from pipelines.core.paths import ASSETS, HUB_FOLDER
-from pipelines.errors import Unavailable
-from pipelines.messages import Message
 
 CACHE_PREFIX = "annotator:"
 """In the model cache, weights have this before their name."""
@@ -197,8 +197,8 @@ def load(name: str, device: str, notes: Notes, offline: bool, home: Path) -> Loa
         Unavailable: they cannot be had, or a package is missing.
         OutOfMemory: the device's memory does not suffice.
     """
+    from pipelines.core.devices import is_out_of_memory, out_of_memory
     from pipelines.core.engines import IMPORTING
-    from pipelines.devices import is_out_of_memory, out_of_memory
 
     entry = WEIGHTS[name]
     folder = _shipped(entry) if entry.asset else _downloaded(entry, notes, offline, home)

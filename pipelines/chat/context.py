@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from pipelines.chat.requests import ChatMessage
-from pipelines.errors import BadRequest
+from pipelines.core.errors import BadRequest
 
 ROOM = 256  # tokens kept free for the answer where the request asks for no length
 

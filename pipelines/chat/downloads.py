@@ -7,8 +7,10 @@ from pathlib import Path
 
 from huggingface_hub import constants
 
-from pipelines.cache import Notes
 from pipelines.chat.entries import ChatEntry
+from pipelines.core.cache import Notes
+from pipelines.core.errors import Unavailable
+from pipelines.core.sizes import in_words
 from pipelines.diffusion.downloads import (
     Repository,
     find_files,
@@ -16,8 +18,6 @@ from pipelines.diffusion.downloads import (
     said_in_a_sentence,
     snapshot_of,
 )
-from pipelines.errors import Unavailable
-from pipelines.sizes import in_words
 
 INDEX, WHOLE = "model.safetensors.index.json", "model.safetensors"
 _SMALL = {".json", ".txt", ".model", ".jinja"}

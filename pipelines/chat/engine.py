@@ -29,11 +29,11 @@ from pipelines.chat.requests import (
 )
 from pipelines.chat.roles import arrangements
 from pipelines.chat.shelf import ChatShelf
-from pipelines.errors import BadRequest, Busy
-from pipelines.events import Progress, Result
+from pipelines.core.errors import BadRequest, Busy
+from pipelines.core.events import Progress, Result
 
 if TYPE_CHECKING:
-    from pipelines.cache import ModelCache
+    from pipelines.core.cache import ModelCache
 
 # What a model's file leaves open: the plain softmax, as the OpenAI protocol has it.
 PLAIN = Sampling(temperature=1.0, top_p=1.0, top_k=0, min_p=0.0, repetition_penalty=1.0)

@@ -21,7 +21,7 @@ from pydantic import (
 from pipelines.catalog import Bytes
 from pipelines.chat.remote_fields import check_fields
 from pipelines.chat.requests import Sampling
-from pipelines.messages import Message
+from pipelines.core.messages import Message
 
 FOLDER = "chat"  # in presets and in the home folder
 CACHE_PREFIX = "chat:"  # before a model's name in the model cache: as its backend runs it

@@ -1,4 +1,4 @@
-"""What a chat engine yields besides :class:`pipelines.events.Progress` and ``Result``."""
+"""What a chat engine yields besides :class:`pipelines.core.events.Progress` and ``Result``."""
 
 from __future__ import annotations
 

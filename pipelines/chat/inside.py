@@ -16,7 +16,7 @@ from pydantic import Field
 from pipelines.chat import pieces
 from pipelines.chat.pieces import Token
 from pipelines.chat.requests import STARTER, Sampling
-from pipelines.errors import BadRequest, Unavailable
+from pipelines.core.errors import BadRequest, Unavailable
 
 if TYPE_CHECKING:
     import torch

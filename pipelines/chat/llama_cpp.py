@@ -27,7 +27,6 @@ from typing import IO, Any
 import httpx
 import psutil
 
-from pipelines.cache import Notes
 from pipelines.chat import templates
 from pipelines.chat.context import exceeded
 from pipelines.chat.entries import ChatEntry
@@ -35,11 +34,12 @@ from pipelines.chat.events import Finished, Reading, TokenOdds, Words
 from pipelines.chat.hanging_up import hung_up_at
 from pipelines.chat.requests import ChatMessage, Generation
 from pipelines.chat.server_sent_events import read_events
+from pipelines.core.cache import Notes
+from pipelines.core.errors import OutOfMemory, Stopped, Unavailable
+from pipelines.core.files import temporary_root
+from pipelines.core.limits import available_cores
+from pipelines.core.messages import Message
 from pipelines.core.paths import ROOT
-from pipelines.errors import OutOfMemory, Stopped, Unavailable
-from pipelines.files import temporary_root
-from pipelines.limits import available_cores
-from pipelines.messages import Message
 
 MAX_SOCKET_BYTES = 103  # of the path of a Unix socket; Linux allows 107, macOS 103
 START_SECONDS = 600.0  # a large file on a slow disk
@@ -59,7 +59,7 @@ _PATH = re.compile(r"(?:/[^/\s'\"]+)+/([^/\s'\"]+)")
 
 
 class LlamaCpp:
-    """One GGUF model in a worker; see :class:`pipelines.cache.Loaded`.
+    """One GGUF model in a worker; see :class:`pipelines.core.cache.Loaded`.
 
     Args:
         entry: the model.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines.cache import Loaded, Notes
 from pipelines.chat.catalog import ChatCatalog, find
 from pipelines.chat.entries import CACHE_PREFIX, INSIDE_PREFIX, ChatEntry
 from pipelines.chat.shelf import ChatShelf
+from pipelines.core.cache import Loaded, Notes
+from pipelines.core.errors import Unavailable
 from pipelines.core.paths import HUB_FOLDER
-from pipelines.errors import Unavailable
 
 PREFIXES = (CACHE_PREFIX, INSIDE_PREFIX)
 

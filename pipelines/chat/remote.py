@@ -34,7 +34,7 @@ from pipelines.chat.remote_answers import (
 from pipelines.chat.remote_fields import NEEDED, body_for
 from pipelines.chat.requests import ChatRequest, CompletionRequest
 from pipelines.chat.server_sent_events import DONE, MAX_EVENT_BYTES, TooLong, read_events
-from pipelines.errors import Busy, Refused, Stopped, Unavailable, UserError
+from pipelines.core.errors import Busy, Refused, Stopped, Unavailable, UserError
 
 CONNECT_SECONDS = 10.0
 MAX_ERROR_BYTES = 100_000  # of what a server says where it refuses

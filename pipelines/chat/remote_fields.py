@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from pipelines.chat.requests import ChatRequest, CompletionRequest
-from pipelines.errors import BadRequest
+from pipelines.core.errors import BadRequest
 
 NEEDED = ("model", "messages", "prompt", "stream")
 # OpenAI's own, and those that vLLM, llama-server and Atelier take besides.

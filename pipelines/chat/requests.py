@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field, field_validator, model_validator
 
-from pipelines.errors import BadRequest
+from pipelines.core.errors import BadRequest
 
 STARTER = "smollm2-135m"
 MAX_TEXT = 400_000  # characters of one message: more than the longest context here holds

@@ -25,7 +25,7 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from pipelines.chat.requests import ChatMessage
-from pipelines.errors import BadRequest
+from pipelines.core.errors import BadRequest
 
 _log = logging.getLogger(__name__)
 

@@ -13,7 +13,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.cache import Notes
 from pipelines.chat import templates
 from pipelines.chat.context import exceeded
 from pipelines.chat.entries import FOLDER, ChatEntry
@@ -21,9 +20,10 @@ from pipelines.chat.events import Finished, Reading, TokenOdds, Words
 from pipelines.chat.incremental import Detokenizer
 from pipelines.chat.requests import ChatMessage, Generation
 from pipelines.chat.stepping import Fixed, Growing, Steps
-from pipelines.errors import Stopped, Unavailable, words_of
+from pipelines.core.cache import Notes
+from pipelines.core.errors import Stopped, Unavailable, words_of
+from pipelines.core.messages import Message
 from pipelines.local_models import PICKLES
-from pipelines.messages import Message
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +32,7 @@ CHUNK = 256  # tokens of a prompt read at a time: how soon a stop is seen, and p
 
 
 class TransformersModel:
-    """A causal language model with its tokenizer; see :class:`pipelines.cache.Loaded`.
+    """A causal language model with its tokenizer; see :class:`pipelines.core.cache.Loaded`.
 
     Attributes:
         entry: what it is.
@@ -259,8 +259,8 @@ def load(entry: ChatEntry, path: Path, device: str, notes: Notes, home: Path) ->
     """
     from safetensors import SafetensorError
 
+    from pipelines.core.devices import dtype_for, is_out_of_memory, out_of_memory
     from pipelines.core.engines import IMPORTING
-    from pipelines.devices import dtype_for, is_out_of_memory, out_of_memory
 
     notes(Message("Loading {model}", model=entry.title), None)
     with IMPORTING:
@@ -308,7 +308,7 @@ def _quantised(entry: ChatEntry, device: str) -> dict[str, Any]:
     import torch
     from transformers import BitsAndBytesConfig
 
-    from pipelines.devices import dtype_for
+    from pipelines.core.devices import dtype_for
 
     if not device.startswith("cuda"):
         raise Unavailable(

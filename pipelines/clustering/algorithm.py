@@ -10,8 +10,8 @@ import numpy as np
 
 from pipelines.clustering.parameters import Parameters
 from pipelines.clustering.wire import Array, Json, Labels, Matrix, UnreadableAnswer
-from pipelines.errors import BadRequest
-from pipelines.messages import Message
+from pipelines.core.errors import BadRequest
+from pipelines.core.messages import Message
 
 
 @dataclass(frozen=True, slots=True)

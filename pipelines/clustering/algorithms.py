@@ -12,8 +12,8 @@ from pydantic import PlainSerializer, PlainValidator
 from pipelines.clustering import calls, costs
 from pipelines.clustering import parameters as ask
 from pipelines.clustering.algorithm import Algorithm
-from pipelines.errors import NotFound
-from pipelines.matching import closest, find_name
+from pipelines.core.errors import NotFound
+from pipelines.core.matching import closest, find_name
 
 MILLIONS = 10_000_000
 

@@ -13,8 +13,8 @@ import numpy as np
 from pipelines.clustering.delimited import CHUNK_CELLS
 from pipelines.clustering.layout import MAX_COLUMNS, too_many_columns, unique
 from pipelines.clustering.parquet_pages import MAX_FOOTER, footer_bytes, unpacked
-from pipelines.errors import BadRequest, Stopped, Unavailable
-from pipelines.sizes import in_words
+from pipelines.core.errors import BadRequest, Stopped, Unavailable
+from pipelines.core.sizes import in_words
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,7 +16,7 @@ from pipelines.clustering.fields import (
     Starts,
     Tolerance,
 )
-from pipelines.errors import BadRequest
+from pipelines.core.errors import BadRequest
 
 DrawnStart = Annotated[
     Literal["k-means++", "random"],

@@ -28,8 +28,8 @@ from pipelines.clustering.parameters import (
     Parameters,
 )
 from pipelines.clustering.running import outcome
-from pipelines.errors import BadRequest, Stopped
-from pipelines.events import Progress
+from pipelines.core.errors import BadRequest, Stopped
+from pipelines.core.events import Progress
 
 STARTS = 5  # of each K-Means of a curve
 REFERENCES = 10  # uniform data sets of the gap statistic

@@ -16,9 +16,9 @@ from pipelines.clustering.running import run
 from pipelines.clustering.scaling import Scaling, scale
 from pipelines.clustering.tasks import cluster, cluster_estimate
 from pipelines.clustering.wire import Matrix
-from pipelines.errors import UserError
-from pipelines.events import Progress
-from pipelines.messages import Message
+from pipelines.core.errors import UserError
+from pipelines.core.events import Progress
+from pipelines.core.messages import Message
 
 MOST_TOLD = 1000  # clusters whose sizes are told: the first ones
 Choice = tuple[str, AnyParameters]

@@ -10,7 +10,7 @@ import csv
 import re
 from collections.abc import Iterable, Iterator
 
-from pipelines.errors import BadRequest
+from pipelines.core.errors import BadRequest
 
 _LINE = frozenset("-+=: ")  # characters of a ruled line
 _COUNT = re.compile(r"\(\d++ rows?\)")

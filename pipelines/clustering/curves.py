@@ -27,8 +27,8 @@ from pipelines.clustering.parameters import (
 )
 from pipelines.clustering.requests import CurveRequest
 from pipelines.clustering.running import Work
-from pipelines.errors import BadRequest
-from pipelines.events import Progress
+from pipelines.core.errors import BadRequest
+from pipelines.core.events import Progress
 
 MOST = 2000
 

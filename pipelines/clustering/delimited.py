@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pipelines.clustering.csv_rows import not_of, read_rows, too_many_fields
 from pipelines.clustering.layout import Layout
 from pipelines.clustering.numerals import MISSING
-from pipelines.errors import Stopped
+from pipelines.core.errors import Stopped
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipelines.annotators.weights import CACHE_PREFIX
-from pipelines.errors import Stopped
+from pipelines.core.errors import Stopped
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -16,8 +16,8 @@ from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Literal, get_args
 
-from pipelines.errors import BadRequest, Stopped
-from pipelines.messages import Message
+from pipelines.core.errors import BadRequest, Stopped
+from pipelines.core.messages import Message
 
 Encoding = Literal[
     "utf-8",

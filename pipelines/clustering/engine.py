@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.cache import ModelCache
 from pipelines.clustering import costs
 from pipelines.clustering.algorithm import check_points
 from pipelines.clustering.algorithms import find
@@ -39,10 +38,11 @@ from pipelines.clustering.tasks import (
     cluster_estimate,
     curve,
 )
-from pipelines.errors import Stopped
-from pipelines.events import Progress, Result
-from pipelines.files import save_array, size_of
-from pipelines.messages import Message
+from pipelines.core.cache import ModelCache
+from pipelines.core.errors import Stopped
+from pipelines.core.events import Progress, Result
+from pipelines.core.files import save_array, size_of
+from pipelines.core.messages import Message
 
 RESULTS = "clusterings"
 """The folder in the home folder with what was made of data sets."""

@@ -25,8 +25,8 @@ from pipelines.clustering.datasets import Dataset
 from pipelines.clustering.layout import unique
 from pipelines.clustering.tables import Table, frames
 from pipelines.clustering.wire import Array, FilePath, Labels, Rows
-from pipelines.errors import BadRequest, Stopped
-from pipelines.sizes import in_words
+from pipelines.core.errors import BadRequest, Stopped
+from pipelines.core.sizes import in_words
 
 # Full-width and small signs too: Excel reads them as the common ones.
 _SIGNS = frozenset("=+-@＝＋－＠﹦﹢﹣﹫")

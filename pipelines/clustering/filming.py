@@ -25,8 +25,8 @@ from pipelines.clustering.steps import agglomerative, dbscan, film, gmm, kmeans
 from pipelines.clustering.steps.arrays import rounded, still
 from pipelines.clustering.steps.gaussians import Mixture
 from pipelines.clustering.wire import Matrix
-from pipelines.errors import BadRequest
-from pipelines.messages import Message
+from pipelines.core.errors import BadRequest
+from pipelines.core.messages import Message
 
 FILMED = ("kmeans", "dbscan", "agglomerative", "mixture")
 MAX_CLUSTERS = 50  # that are watched

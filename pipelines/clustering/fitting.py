@@ -29,9 +29,9 @@ from pipelines.clustering.algorithms import find
 from pipelines.clustering.exporting import with_arrays
 from pipelines.clustering.labels import appearing, count_clusters, renumber
 from pipelines.clustering.parameters import DBSCANParameters, HDBSCANParameters, Parameters
-from pipelines.errors import BadRequest, Stopped
-from pipelines.events import Progress
-from pipelines.messages import Message
+from pipelines.core.errors import BadRequest, Stopped
+from pipelines.core.events import Progress
+from pipelines.core.messages import Message
 
 Notes = Callable[[Message], None]
 Tell = Callable[[Progress], None]

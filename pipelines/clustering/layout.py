@@ -21,8 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pipelines.clustering.csv_rows import not_of, read_rows, too_many_fields
 from pipelines.clustering.encodings import SAMPLE_BYTES, Encoding, FoundEncoding, find_encoding
 from pipelines.clustering.numerals import Evidence, Marks, find_marks, form_of, number_of
-from pipelines.errors import BadRequest
-from pipelines.messages import Message
+from pipelines.core.errors import BadRequest
+from pipelines.core.messages import Message
 
 MAX_COLUMNS = 1000
 

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 
 from pipelines.clustering.projecting import Projection
-from pipelines.errors import Stopped
+from pipelines.core.errors import Stopped
 
 KEPT = 16  # of at most half a megabyte
 LOOK_SECONDS = 0.1

@@ -21,9 +21,9 @@ from pydantic import BaseModel, ConfigDict
 from pipelines.clustering.algorithms import ALGORITHMS
 from pipelines.clustering.datasets import DatasetRequest
 from pipelines.clustering.scaling import Scaling
+from pipelines.core.errors import NotFound
+from pipelines.core.matching import closest, find_name
 from pipelines.core.paths import PRESETS
-from pipelines.errors import NotFound
-from pipelines.matching import closest, find_name
 
 FOLDER = PRESETS / "lessons"
 CHOOSING = "choosing"

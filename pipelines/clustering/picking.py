@@ -15,8 +15,8 @@ from pipelines.clustering.profile import PLAIN, Column, numbers_of
 from pipelines.clustering.tables import Table, frames
 from pipelines.clustering.true_labels import UNKNOWN, TrueLabels
 from pipelines.clustering.wire import Rows, UnreadableAnswer
-from pipelines.errors import BadRequest
-from pipelines.messages import Message
+from pipelines.core.errors import BadRequest
+from pipelines.core.messages import Message
 
 MAX_CELLS = 50_000_000  # numbers in X: 400 MB
 MAX_LEVELS = 100

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from pipelines.clustering.datasets import Dataset
-from pipelines.errors import BadRequest, Stopped
+from pipelines.core.errors import BadRequest, Stopped
 
 FIT_PIXELS = 50_000  # that a palette is found from
 _BLOCK = 1 << 16

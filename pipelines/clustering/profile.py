@@ -17,7 +17,7 @@ from pipelines.clustering.numerals import (
     number_of,
     numbers_from,
 )
-from pipelines.messages import Message
+from pipelines.core.messages import Message
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 
 from pipelines.clustering.wire import Matrix, Rows, UnreadableAnswer, Vector
-from pipelines.errors import BadRequest, Unavailable
-from pipelines.messages import Message
+from pipelines.core.errors import BadRequest, Unavailable
+from pipelines.core.messages import Message
 
 Method = Literal["none", "pca", "umap"]
 

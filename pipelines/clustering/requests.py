@@ -18,8 +18,8 @@ from pipelines.clustering.algorithms import ALGORITHMS, find
 from pipelines.clustering.fields import Clusters, MinSamples, Parameters
 from pipelines.clustering.parameters import OPTICSParameters
 from pipelines.clustering.scaling import Scaled, Scaling, check_size
-from pipelines.errors import BadRequest, validated
-from pipelines.matching import find_name
+from pipelines.core.errors import BadRequest, validated
+from pipelines.core.matching import find_name
 
 MAX_SEED = 2**32 - 1
 

@@ -32,11 +32,11 @@ from pipelines.clustering.peaks import lower_peak, peak_since
 from pipelines.clustering.wire import Matrix, UnreadableAnswer
 from pipelines.clustering.worker import DISK_FULL, outcome_of
 from pipelines.clustering.worker_pool import POOL, Command, Died, MemoryExceeded, Step
-from pipelines.errors import OutOfMemory, Stopped, Unavailable, rebuild_error
-from pipelines.events import Progress
-from pipelines.files import is_full, temporary_root
-from pipelines.messages import Message
-from pipelines.sizes import duration, in_words
+from pipelines.core.errors import OutOfMemory, Stopped, Unavailable, rebuild_error
+from pipelines.core.events import Progress
+from pipelines.core.files import is_full, temporary_root
+from pipelines.core.messages import Message
+from pipelines.core.sizes import duration, in_words
 
 _log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from pipelines.errors import BadRequest
-from pipelines.messages import Message
+from pipelines.core.errors import BadRequest
+from pipelines.core.messages import Message
 
 Scaling = Literal["none", "standard", "minmax", "robust"]
 

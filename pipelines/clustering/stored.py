@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.clustering.datasets import Dataset
-from pipelines.errors import NotFound
+from pipelines.core.errors import NotFound
 
 FOLDER = "cluster_data"  # in the home folder
 

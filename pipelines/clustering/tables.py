@@ -28,9 +28,9 @@ from pipelines.clustering.layout import Guess, Layout, Reading, find_layout, uni
 from pipelines.clustering.numerals import form_of
 from pipelines.clustering.profile import PLAIN, Column, Named, Tally
 from pipelines.clustering.wire import FilePath
-from pipelines.errors import BadRequest
-from pipelines.messages import Message
-from pipelines.sizes import in_words
+from pipelines.core.errors import BadRequest
+from pipelines.core.messages import Message
+from pipelines.core.sizes import in_words
 
 if TYPE_CHECKING:
     import pandas as pd

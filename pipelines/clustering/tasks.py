@@ -25,8 +25,8 @@ from pipelines.clustering.requests import OF_AN_ALGORITHM, ClusterRequest, Curve
 from pipelines.clustering.running import fitting
 from pipelines.clustering.scaling import Scaling, scale
 from pipelines.clustering.wire import Json, Labels, Matrix, UnreadableAnswer
-from pipelines.events import Progress
-from pipelines.messages import Message
+from pipelines.core.events import Progress
+from pipelines.core.messages import Message
 
 _TRUTH = tuple[Labels, tuple[str, ...] | None]
 

@@ -11,7 +11,7 @@ import numpy as np
 from pipelines.clustering.layout import unique
 from pipelines.clustering.numerals import Marks
 from pipelines.clustering.profile import PLAIN, Column, numbers_of
-from pipelines.errors import BadRequest
+from pipelines.core.errors import BadRequest
 
 if TYPE_CHECKING:
     import pandas as pd

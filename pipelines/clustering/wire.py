@@ -32,7 +32,7 @@ from pydantic import (
 from pydantic_core import PydanticSerializationError, core_schema
 from typing_extensions import TypedDict  # pydantic takes Python's own from 3.12 on only
 
-from pipelines.files import UnbufferedFile
+from pipelines.core.files import UnbufferedFile
 
 MAX_JSON = 64_000_000
 """Bytes of the line of JSON; an animation of 2,000 points has some ten million."""

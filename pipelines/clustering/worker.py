@@ -32,9 +32,9 @@ from pydantic import Field
 
 from pipelines.clustering import wire
 from pipelines.clustering.peaks import status_bytes
-from pipelines.errors import UserError, reason_of
-from pipelines.files import is_full
-from pipelines.messages import Message
+from pipelines.core.errors import UserError, reason_of
+from pipelines.core.files import is_full
+from pipelines.core.messages import Message
 
 try:
     import resource

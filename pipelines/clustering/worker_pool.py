@@ -32,9 +32,9 @@ import psutil
 from pydantic import Field
 
 from pipelines.clustering import wire
+from pipelines.core.files import temporary_root
+from pipelines.core.messages import Message
 from pipelines.core.paths import ROOT
-from pipelines.files import temporary_root
-from pipelines.messages import Message
 
 LOOK_SECONDS = 0.1
 MOST_IDLE = 2  # processes that wait for work

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pipelines.events import Picture, Progress, Result
+from pipelines.core.events import Picture, Progress, Result
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from pipelines.cache import ModelCache
+    from pipelines.core.cache import ModelCache
 
 
 # diffusers and transformers fill themselves in while they are imported: a second thread that
@@ -50,7 +50,7 @@ class Engine:
     def run(
         self, request: Any, cache: ModelCache, stop: threading.Event, owner: str = ""
     ) -> Iterator[Progress | Picture | Result]:
-        """Do the work; see :mod:`pipelines.events`.
+        """Do the work; see :mod:`pipelines.core.events`.
 
         Args:
             owner: whose job it is, by an id.

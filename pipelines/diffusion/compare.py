@@ -6,8 +6,10 @@ import threading
 import time
 from collections.abc import Iterator
 
-from pipelines.cache import ModelCache
 from pipelines.catalog import ModelEntry
+from pipelines.core.cache import ModelCache
+from pipelines.core.errors import BadRequest, UserError
+from pipelines.core.events import Picture, Progress, Result
 from pipelines.diffusion.grid import labelled_grid
 from pipelines.diffusion.lora.apply import applied
 from pipelines.diffusion.lora.tags import uses_of
@@ -15,8 +17,6 @@ from pipelines.diffusion.requests import CompareSamplersRequest, TextToImageRequ
 from pipelines.diffusion.resolving import resolve
 from pipelines.diffusion.samplers import Samplers, samplers_in
 from pipelines.diffusion.text_to_image import notes_on, paint
-from pipelines.errors import BadRequest, UserError
-from pipelines.events import Picture, Progress, Result
 
 
 def run(

@@ -12,7 +12,7 @@ import json
 import threading
 from pathlib import Path
 
-from pipelines.files import write_whole
+from pipelines.core.files import write_whole
 
 DIGITS = 10
 KEPT = ".hashes.json"

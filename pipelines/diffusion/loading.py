@@ -19,16 +19,16 @@ import torch
 from diffusers import AutoPipelineForText2Image, DiffusionPipeline
 from safetensors import SafetensorError
 
-from pipelines.cache import Notes
 from pipelines.catalog import ModelEntry
+from pipelines.core.cache import Notes
+from pipelines.core.devices import dtype_for, empty_cache, is_out_of_memory, out_of_memory
+from pipelines.core.errors import Busy, Unavailable
+from pipelines.core.messages import Message
 from pipelines.core.paths import ASSETS, HUB_FOLDER
-from pipelines.devices import dtype_for, empty_cache, is_out_of_memory, out_of_memory
 from pipelines.diffusion.downloads import fetch, variant_of
 from pipelines.diffusion.hashes import model_hash
 from pipelines.diffusion.openvino_unet import OpenVINOUNet, worth_it
 from pipelines.diffusion.single_file import CONFIGS, from_file
-from pipelines.errors import Busy, Unavailable
-from pipelines.messages import Message
 
 PipelineT = TypeVar("PipelineT", bound=DiffusionPipeline)
 
@@ -48,7 +48,7 @@ _UNTILED_PIXELS = 1024 * 1024
 
 
 class DiffusionModel:
-    """One base model with all its components; what :class:`pipelines.cache.ModelCache` keeps.
+    """One base model with all its components; what :class:`pipelines.core.cache.ModelCache` keeps.
 
     Attributes:
         entry: the catalog's entry.

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipelines.limits import available_cores
+from pipelines.core.limits import available_cores
 
 STREAMS = min(2, available_cores())
 """Rows at a time. The same for a single row: rounding depends on the number of threads."""
@@ -62,7 +62,7 @@ class RowNetwork:
         return rows
 
     def _begin(self, network: Any, weight_bytes: int, precision: str | None) -> None:
-        from pipelines.quiet_openvino import openvino
+        from pipelines.core.quiet_openvino import openvino
 
         self._core = openvino.Core()
         self.network, self._weight_bytes = network, weight_bytes
@@ -95,7 +95,7 @@ class RowNetwork:
 
     def _requests(self, shapes: tuple[tuple[int, ...] | None, ...]) -> list[Any]:
         """What infers one row each, all at a time; those of the last sizes are kept."""
-        from pipelines.quiet_openvino import openvino
+        from pipelines.core.quiet_openvino import openvino
 
         if shapes not in self._compiled:
             network = self.network.clone()
@@ -120,7 +120,7 @@ def converted(
     module: torch.nn.Module, example: tuple[torch.Tensor, ...], facts: dict[str, Any], folder: Path
 ) -> Any:
     """The module as an OpenVINO network of free sizes: from ``folder``, or made and kept there."""
-    from pipelines.quiet_openvino import openvino
+    from pipelines.core.quiet_openvino import openvino
 
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{_fingerprint(module, facts, openvino.__version__)}.xml"

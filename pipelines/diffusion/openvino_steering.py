@@ -171,7 +171,7 @@ def join(unet: Any, levels: int, nets: Sequence[Any], adapted: bool) -> Any:
         An ``openvino.Model``: sample, timestep, text, for each ControlNet its hint and the weights
         of its residuals (B, residuals), the maps → prediction.
     """
-    from pipelines.quiet_openvino import openvino
+    from pipelines.core.quiet_openvino import openvino
 
     operations = openvino.opset13
 

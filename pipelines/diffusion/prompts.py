@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import BadRequest
+from pipelines.core.errors import BadRequest
 
 if TYPE_CHECKING:
     import torch

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from pipelines.core.errors import BadRequest, NotFound
+from pipelines.core.matching import closest, find_name, same_name
 from pipelines.diffusion import user_samplers
 from pipelines.diffusion.user_samplers import BrokenSampler
-from pipelines.errors import BadRequest, NotFound
-from pipelines.matching import closest, find_name, same_name
 
 if TYPE_CHECKING:
     import torch

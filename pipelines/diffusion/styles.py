@@ -9,8 +9,8 @@ from pathlib import Path
 
 import yaml
 
-from pipelines.errors import NotFound
-from pipelines.matching import closest, find_name
+from pipelines.core.errors import NotFound
+from pipelines.core.matching import closest, find_name
 
 PRESETS = Path(__file__).parents[2] / "presets" / "styles.yaml"
 

@@ -10,8 +10,11 @@ import diffusers
 import torch
 from PIL import Image
 
-from pipelines.cache import ModelCache
-from pipelines.devices import empty_cache, is_out_of_memory, out_of_memory
+from pipelines.core.cache import ModelCache
+from pipelines.core.devices import empty_cache, is_out_of_memory, out_of_memory
+from pipelines.core.errors import Stopped, UserError
+from pipelines.core.events import Picture, Progress, Result
+from pipelines.core.messages import Message
 from pipelines.diffusion import whole_pipeline
 from pipelines.diffusion.denoise import GuidedUNet, Steer, denoise, noise_for, takes_guidance
 from pipelines.diffusion.loading import DiffusionModel, decode
@@ -27,9 +30,6 @@ from pipelines.diffusion.samplers import (
     samplers_in,
     step_arguments,
 )
-from pipelines.errors import Stopped, UserError
-from pipelines.events import Picture, Progress, Result
-from pipelines.messages import Message
 
 Batch = Generator[tuple[int, int, Image.Image | None], None, list[Image.Image]]
 """Yields evaluations done, their total and a preview; returns the pictures."""

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from pipelines.errors import Unavailable
-from pipelines.files import readable_name, refused_name
+from pipelines.core.errors import Unavailable
+from pipelines.core.files import readable_name, refused_name
 
 
 @dataclass(frozen=True, slots=True)

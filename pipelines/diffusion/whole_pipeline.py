@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from PIL import Image
 
+from pipelines.core.errors import BadRequest, Stopped
 from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.lora.tags import without_tags
 from pipelines.diffusion.preview import LatentPreview, preview_for
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.samplers import make_scheduler, samplers_in
-from pipelines.errors import BadRequest, Stopped
 
 _GUIDES_ABOVE = {"zimage": 0}  # by family; 1 for all others, as the tests of the twins find
 

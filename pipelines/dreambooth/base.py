@@ -13,17 +13,17 @@ from diffusers.models.attention_processor import AttnProcessor
 from PIL import Image
 from torch import Tensor
 
-from pipelines.cache import Notes
 from pipelines.catalog import ModelEntry
-from pipelines.devices import empty_cache
+from pipelines.core.cache import Notes
+from pipelines.core.devices import empty_cache
+from pipelines.core.errors import BadRequest
+from pipelines.core.events import Picture
 from pipelines.diffusion.loading import DiffusionModel, open_pipeline
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.resolving import resolve
 from pipelines.diffusion.samplers import UNET_FAMILIES, samplers_in
 from pipelines.diffusion.text_to_image import paint
 from pipelines.dreambooth.loss import Noising
-from pipelines.errors import BadRequest
-from pipelines.events import Picture
 
 TEXT_PARTS = (("tokenizer", "text_encoder"), ("tokenizer_2", "text_encoder_2"))
 _DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}

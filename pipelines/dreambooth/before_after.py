@@ -6,8 +6,10 @@ import threading
 import time
 from collections.abc import Iterator
 
-from pipelines.cache import ModelCache
 from pipelines.catalog import Catalog
+from pipelines.core.cache import ModelCache
+from pipelines.core.events import Picture, Progress, Result
+from pipelines.core.messages import Message
 from pipelines.diffusion.grid import labelled_grid
 from pipelines.diffusion.lora.apply import applied
 from pipelines.diffusion.lora.shelf import LoraShelf
@@ -17,8 +19,6 @@ from pipelines.diffusion.resolving import resolve, with_seed
 from pipelines.diffusion.samplers import samplers_in
 from pipelines.diffusion.text_to_image import paint
 from pipelines.dreambooth.before_after_requests import BeforeAfterRequest
-from pipelines.events import Picture, Progress, Result
-from pipelines.messages import Message
 
 
 def run(

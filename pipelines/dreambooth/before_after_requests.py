@@ -6,9 +6,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from pipelines.core.errors import BadRequest
 from pipelines.diffusion.lora.use import MAX_WEIGHT, LoraUse
 from pipelines.diffusion.requests import TextToImageRequest
-from pipelines.errors import BadRequest
 
 MAX_PROMPTS, MAX_WEIGHTS = 8, 8
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Literal
 
-from pipelines.errors import BadRequest
+from pipelines.core.errors import BadRequest
 
 Kind = Literal["photo", "caption", "system", "training"]
 

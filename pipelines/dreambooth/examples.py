@@ -7,9 +7,9 @@ from pathlib import Path
 
 import yaml
 
+from pipelines.core.errors import NotFound
 from pipelines.core.paths import ASSETS
 from pipelines.dreambooth.subjects import Subject
-from pipelines.errors import NotFound
 
 FOLDER = ASSETS / "examples"
 

@@ -13,10 +13,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from pipelines.core.errors import BadRequest, NotFound, stored
+from pipelines.core.files import size_of, write_whole
+from pipelines.core.processes import WorkFolder, changed_settings, read_json
 from pipelines.dreambooth.requests import TrainingRequest
-from pipelines.errors import BadRequest, NotFound, stored
-from pipelines.files import size_of, write_whole
-from pipelines.processes import WorkFolder, changed_settings, read_json
 
 FOLDER, ABOUT = "trainings", "about.json"
 # A training may go on with these changed; all others decide what its checkpoint means.

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from pipelines.core.messages import Message
 from pipelines.dreambooth.dataset import Batch, Example, generator_for
 from pipelines.dreambooth.loss import Noising
-from pipelines.messages import Message
 
 DRAWS = 8  # photos, each with one timestep, spread evenly over all of them
 # Times the loss before. Seen on the starter: 0.8 to 1.02 of what paints its subject, 1.6 and more

@@ -21,9 +21,9 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
+from pipelines.core.errors import BadRequest, UserError
+from pipelines.core.pictures.uploads import Limits, open_picture
 from pipelines.dreambooth.captions import Kind, kind_of
-from pipelines.errors import BadRequest, UserError
-from pipelines.uploads import Limits, open_picture
 
 MAX_PHOTOS = 200  # of one subject
 MAX_SIDE = 2048  # pixels a side are kept

@@ -11,15 +11,15 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pipelines.catalog import ModelEntry
+from pipelines.core.errors import BadRequest, OutOfMemory, Unavailable
+from pipelines.core.files import write_whole
+from pipelines.core.messages import Message
 from pipelines.core.paths import ASSETS
+from pipelines.core.sizes import in_words
 from pipelines.diffusion.lora.tags import tags_of
 from pipelines.dreambooth import class_pictures, identifiers
 from pipelines.dreambooth.requests import TrainingRequest, is_used
 from pipelines.dreambooth.subjects import Subject, meaning_in_prompts
-from pipelines.errors import BadRequest, OutOfMemory, Unavailable
-from pipelines.files import write_whole
-from pipelines.messages import Message
-from pipelines.sizes import in_words
 
 LEAST_PHOTOS = 2
 FEW_PHOTOS = 5  # fewer are remarked upon

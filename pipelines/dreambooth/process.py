@@ -21,10 +21,16 @@ from typing import Any
 
 from PIL import Image
 
-from pipelines import errors, processes
-from pipelines.cache import ModelCache
 from pipelines.catalog import OWN, Catalog
-from pipelines.devices import free_memory
+from pipelines.core import errors, processes
+from pipelines.core.cache import ModelCache
+from pipelines.core.devices import free_memory
+from pipelines.core.errors import OutOfMemory, Stopped, Unavailable, UserError
+from pipelines.core.events import Progress, Result
+from pipelines.core.files import is_full
+from pipelines.core.limits import available_cores
+from pipelines.core.messages import Message
+from pipelines.core.sizes import in_words
 from pipelines.diffusion.lora.about import About
 from pipelines.diffusion.lora.entries import MODEL, WEIGHTS
 from pipelines.diffusion.lora.shelf import LoraShelf
@@ -32,12 +38,6 @@ from pipelines.dreambooth.folder import TrainingFolder
 from pipelines.dreambooth.preflight import Preflight, check_room, preflight, remember_speed
 from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.dreambooth.subjects import Subject
-from pipelines.errors import OutOfMemory, Stopped, Unavailable, UserError
-from pipelines.events import Progress, Result
-from pipelines.files import is_full
-from pipelines.limits import available_cores
-from pipelines.messages import Message
-from pipelines.sizes import in_words
 
 _ENDING_SECONDS = 10.0  # until a trainer that has let go of its folder has given its memory back
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from pipelines.devices import peak_memory
+from pipelines.core.devices import peak_memory
+from pipelines.core.errors import UserError
 from pipelines.dreambooth.loss import Loss
-from pipelines.errors import UserError
 
 if TYPE_CHECKING:
     from pipelines.dreambooth.folder import TrainingFolder

@@ -23,6 +23,9 @@ from typing import Annotated, Any
 from PIL import Image
 from pydantic import StringConstraints
 
+from pipelines.core.errors import BadRequest, NotFound
+from pipelines.core.files import write_whole
+from pipelines.core.messages import Message
 from pipelines.diffusion.lora.tags import without_tags
 from pipelines.diffusion.prompts import Fragment, parse
 from pipelines.dreambooth.captions import with_trigger
@@ -35,9 +38,6 @@ from pipelines.dreambooth.photos import (
     likeness,
     open_photo,
 )
-from pipelines.errors import BadRequest, NotFound
-from pipelines.files import write_whole
-from pipelines.messages import Message
 
 FOLDER, PHOTOS, FILE, MADE = "subjects", "photos", "subject.json", "made.txt"
 SubjectId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]

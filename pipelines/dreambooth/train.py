@@ -13,14 +13,14 @@ import traceback
 from pathlib import Path
 
 from pipelines.catalog import Catalog
-from pipelines.devices import is_out_of_memory, out_of_memory
+from pipelines.core.devices import is_out_of_memory, out_of_memory
+from pipelines.core.errors import Stopped
+from pipelines.core.processes import DONE, FAILED, TAKEN
 from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.dreambooth.base import precision_for
 from pipelines.dreambooth.folder import TrainingFolder
 from pipelines.dreambooth.subjects import Subject
 from pipelines.dreambooth.trainer import Trainer, make_accelerator
-from pipelines.errors import Stopped
-from pipelines.processes import DONE, FAILED, TAKEN
 
 
 def main(arguments: list[str] | None = None) -> int:

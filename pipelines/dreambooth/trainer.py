@@ -14,8 +14,10 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
-from pipelines import checkpoint
 from pipelines.catalog import ModelEntry
+from pipelines.core import checkpoint
+from pipelines.core.errors import Stopped
+from pipelines.core.messages import Message
 from pipelines.diffusion.lora.families import family_of_unet
 from pipelines.dreambooth import class_pictures
 from pipelines.dreambooth.base import Base, Texts
@@ -38,8 +40,6 @@ from pipelines.dreambooth.optimizers import Average, make_optimizer
 from pipelines.dreambooth.reports import Reports
 from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.dreambooth.schedules import rate_factor
-from pipelines.errors import Stopped
-from pipelines.messages import Message
 
 
 class Trainer:

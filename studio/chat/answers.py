@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pipelines.chat.requests import ChatRequest, CompletionRequest, Generation
-from pipelines.errors import Stopped, UserError, unforeseen
-from pipelines.events import Result
-from pipelines.messages import Message
+from pipelines.core.errors import Stopped, UserError, unforeseen
+from pipelines.core.events import Result
+from pipelines.core.messages import Message
 from studio.chat.asking import added_up, request_for
 from studio.chat.conversation import (
     DONE,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.chat.requests import MAX_MESSAGES, ChatRequest, Generation
-from pipelines.errors import validated
+from pipelines.core.errors import validated
 from studio.chat.conversation import Conversation, StoredMessage
 
 # What is added up when an answer is gone on with.

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipelines.chat.requests import ChatMessage, Generation
-from pipelines.errors import BadRequest, Busy, validated
+from pipelines.core.errors import BadRequest, Busy, validated
 from studio.accounts import is_guest
 from studio.settings import Settings
 

@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import Busy, NotFound, UserError
-from pipelines.messages import Message
+from pipelines.core.errors import Busy, NotFound, UserError
+from pipelines.core.messages import Message
 
 if TYPE_CHECKING:
     import sqlite3

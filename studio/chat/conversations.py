@@ -17,7 +17,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import BadRequest
+from pipelines.core.errors import BadRequest
 from studio.chat import rows, tree
 from studio.chat.checks import (
     check_room,

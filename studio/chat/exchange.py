@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 from pipelines.chat.requests import STARTER
-from pipelines.errors import BadRequest, Busy
-from pipelines.messages import Message
+from pipelines.core.errors import BadRequest, Busy
+from pipelines.core.messages import Message
 from studio.chat import foreign_tree, rows, tree
 from studio.chat.checks import check_room, check_size, checked_sampling
 from studio.chat.conversation import (

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, model_validator
 
 from pipelines.chat.requests import MAX_TEXT
-from pipelines.errors import BadRequest
+from pipelines.core.errors import BadRequest
 from studio.chat.checks import MAX_TITLE
 from studio.chat.conversation import DONE, StoredMessage
 from studio.chat.conversations import MAX_LANES

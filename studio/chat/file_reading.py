@@ -21,9 +21,9 @@ from dataclasses import asdict
 from pathlib import PurePosixPath
 from typing import IO, Any
 
+from pipelines.core.errors import BadRequest, Busy, validated
+from pipelines.core.messages import Message
 from pipelines.core.paths import ROOT
-from pipelines.errors import BadRequest, Busy, validated
-from pipelines.messages import Message
 from studio.chat.checks import checked_sampling
 from studio.chat.file_format import FORMAT, ConversationFile, LaneInFile, MessageInFile
 from studio.chat.foreign import (

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from anyio.to_thread import run_sync
 
-from pipelines.messages import Message
+from pipelines.core.messages import Message
 from studio.chat.markdown import Growing
 from studio.i18n import translate
 

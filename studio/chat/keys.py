@@ -20,7 +20,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from pipelines.errors import NotFound, Refused, UserError, validated
+from pipelines.core.errors import NotFound, Refused, UserError, validated
 from studio.accounts import LOCAL, NotLoggedIn, Owner, check_name
 from studio.chat.limits import Minute
 from studio.home import find_home, prepare_home

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 
-from pipelines.errors import Busy
+from pipelines.core.errors import Busy
 
 WINDOW = 60.0  # seconds
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from pipelines.errors import BadRequest
+from pipelines.core.errors import BadRequest
 from studio.chat.conversation import Conversation, conversation_of
 from studio.gallery import search_words
 

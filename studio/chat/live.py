@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipelines.chat.events import Reading, Words
-from pipelines.events import Progress
-from pipelines.messages import Message
+from pipelines.core.events import Progress
+from pipelines.core.messages import Message
 
 Phase = Literal["loading", "reading", "writing", "ended"]
 RATE_SECONDS = 3.0  # over which tokens per second are counted

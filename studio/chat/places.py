@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 
-from pipelines.errors import Busy, Unavailable
+from pipelines.core.errors import Busy, Unavailable
 from studio.accounts import is_guest
 
 MAX_ANSWERS = 32  # unfinished, of everybody

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.chat.entries import ChatEntry
 from pipelines.chat.presets import sampling_presets
 from pipelines.chat.requests import Generation, Sampling
-from pipelines.messages import Message
+from pipelines.core.messages import Message
 from studio.accounts import Owner
 from studio.chat.conversation import STREAMING, Conversation, StoredMessage
 from studio.chat.markdown import render

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 from pipelines.chat.events import Reading, Words
 from pipelines.chat.requests import ChatRequest, CompletionRequest
-from pipelines.errors import Stopped
-from pipelines.events import Progress, Result
+from pipelines.core.errors import Stopped
+from pipelines.core.events import Progress, Result
 
 Event = Progress | Reading | Words | Result
 
@@ -29,7 +29,7 @@ class Stream:
 
     Args:
         events: from the engine.
-        stop: set by whoever wants it to end; it then raises :class:`pipelines.errors.Stopped`.
+        stop: set by whoever wants it to end; it then raises :class:`pipelines.core.errors.Stopped`.
         leave: called once, at the end.
     """
 

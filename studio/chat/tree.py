@@ -9,8 +9,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from pipelines.errors import BadRequest
-from pipelines.messages import Message
+from pipelines.core.errors import BadRequest
+from pipelines.core.messages import Message
 from studio.chat.conversation import DONE, StoredMessage, message_of, no_message
 from studio.gallery import folded
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import BadRequest
+from pipelines.core.errors import BadRequest
 from studio.chat import rows, tree
 from studio.chat.conversation import (
     INTERRUPTED,
@@ -25,7 +25,7 @@ from studio.gallery import folded
 if TYPE_CHECKING:
     import sqlite3
 
-    from pipelines.messages import Message
+    from pipelines.core.messages import Message
     from studio.store import Store
 
 

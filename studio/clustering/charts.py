@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pipelines.core.messages import Message
 from pipelines.core.paths import ASSETS
-from pipelines.messages import Message
 from studio.clustering.axes import Axis, axis, counts, number
 from studio.clustering.charts_heat import stability
 from studio.clustering.charts_points import k_distance, reachability, silhouettes

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from pipelines.messages import Message
+from pipelines.core.messages import Message
 from studio.clustering.axes import signed
 from studio.clustering.colours import kind_of
 from studio.clustering.drawing import figure

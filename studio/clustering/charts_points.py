@@ -13,7 +13,7 @@ from html import escape
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from pipelines.messages import Message
+from pipelines.core.messages import Message
 from studio.clustering.axes import Axis, axis, number
 from studio.clustering.colours import kind_of
 from studio.clustering.drawing import (

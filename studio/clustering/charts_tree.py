@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines.messages import Message
+from pipelines.core.messages import Message
 from studio.clustering.axes import Axis, axis, number
 from studio.clustering.colours import kind_of
 from studio.clustering.drawing import across, dragged, figure, place, plot

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.clustering.datasets import Dataset
 from pipelines.clustering.stored import FOLDER, Stored, load, path_of, save
-from pipelines.errors import BadRequest, Busy, NotFound
-from pipelines.messages import Message
+from pipelines.core.errors import BadRequest, Busy, NotFound
+from pipelines.core.messages import Message
 from studio.accounts import is_guest
 from studio.clustering.making import Made, Maker
 from studio.clustering.sources import DrawnSource, Kind, Source, essence, source_of

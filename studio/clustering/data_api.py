@@ -18,7 +18,7 @@ from fastapi.responses import Response
 from pipelines.clustering.layout import Reading
 from pipelines.clustering.projecting import Method
 from pipelines.clustering.scaling import Scaling
-from pipelines.errors import BadRequest, validated
+from pipelines.core.errors import BadRequest, validated
 from studio.accounts import owner_of
 from studio.clustering.points import Plotted, plotted
 from studio.http import NOT_KEPT, json_object, received, while_heard

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from pipelines.clustering.algorithms import find
 from pipelines.clustering.encodings import TITLES
-from pipelines.errors import UserError
-from pipelines.messages import Message
+from pipelines.core.errors import UserError
+from pipelines.core.messages import Message
 from studio.clustering.axes import number
 from studio.inside_views import percent
 from studio.views import notice

@@ -15,7 +15,7 @@ from pipelines.clustering.exporting import (
     dialect_of,
     texts_csv,
 )
-from pipelines.errors import NotFound
+from pipelines.core.errors import NotFound
 from studio.clustering.reading import write_point_labels, write_points, write_table_labels
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from pipelines.messages import Message
+from pipelines.core.messages import Message
 from studio.clustering.axes import Axis
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from pipelines.clustering.layouts import Layouts
 from pipelines.clustering.projecting import Projection
 from pipelines.clustering.running import SCIKIT_LEARN, call
 from pipelines.clustering.wire import Json, Matrix
-from pipelines.errors import BadRequest, Stopped, validated
-from pipelines.messages import Message
+from pipelines.core.errors import BadRequest, Stopped, validated
+from pipelines.core.messages import Message
 from studio.clustering.computing import compute
 from studio.i18n import translate
 from studio.slots import FairSlots

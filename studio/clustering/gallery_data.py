@@ -18,8 +18,8 @@ from PIL import Image
 from pipelines.clustering.datasets import Dataset
 from pipelines.clustering.embedding import COLUMNS, embedded
 from pipelines.clustering.stored import Stored
-from pipelines.errors import BadRequest, NotFound
-from pipelines.messages import Message
+from pipelines.core.errors import BadRequest, NotFound
+from pipelines.core.messages import Message
 
 if TYPE_CHECKING:
     from studio.gallery import Gallery

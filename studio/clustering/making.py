@@ -13,8 +13,8 @@ from pipelines.clustering import datasets
 from pipelines.clustering.datasets import Dataset
 from pipelines.clustering.scaling import check_size
 from pipelines.clustering.stored import Stored
-from pipelines.errors import BadRequest
-from pipelines.messages import Message
+from pipelines.core.errors import BadRequest
+from pipelines.core.messages import Message
 from studio.clustering.gallery_data import gallery_data
 from studio.clustering.reading import picked_apart
 from studio.clustering.sources import (

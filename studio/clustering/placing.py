@@ -8,7 +8,7 @@ from pipelines.clustering.datasets import Dataset
 from pipelines.clustering.projecting import Method, project
 from pipelines.clustering.scaling import Scaling, scale
 from pipelines.clustering.wire import Matrix
-from pipelines.errors import BadRequest
+from pipelines.core.errors import BadRequest
 from studio.clustering.computing import compute
 from studio.clustering.scene import Scene
 

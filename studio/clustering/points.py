@@ -21,7 +21,7 @@ from pipelines.clustering.datasets import Dataset
 from pipelines.clustering.projecting import Method, project, shown_rows
 from pipelines.clustering.scaling import Scaling, scale
 from pipelines.clustering.wire import ArrayOf, Json, Matrix, UnreadableAnswer
-from pipelines.messages import Message
+from pipelines.core.messages import Message
 from studio.clustering.computing import compute
 from studio.i18n import translate
 

@@ -21,7 +21,7 @@ from pipelines.clustering.picking import Picked, Picking, pick
 from pipelines.clustering.running import call
 from pipelines.clustering.tables import Table, look
 from pipelines.clustering.wire import Array, FilePath, Labels, Matrix
-from pipelines.errors import OutOfMemory
+from pipelines.core.errors import OutOfMemory
 from studio.clustering.computing import HERE_NUMBERS
 
 LIMIT_SECONDS = 300.0

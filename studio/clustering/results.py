@@ -18,8 +18,8 @@ import numpy as np
 
 from pipelines.clustering.engine import RESULTS
 from pipelines.clustering.requests import ClusterRequest, CompareRequest
-from pipelines.errors import BadRequest, NotFound, stored
-from pipelines.files import size_of
+from pipelines.core.errors import BadRequest, NotFound, stored
+from pipelines.core.files import size_of
 from studio.files import write_file
 from studio.home import WRITING_SECONDS
 from studio.job import DONE, QUEUED, RUNNING, Job

@@ -24,7 +24,7 @@ from starlette.background import BackgroundTask
 from pipelines.clustering.algorithms import find
 from pipelines.clustering.projecting import Method
 from pipelines.clustering.scaling import Scaling
-from pipelines.errors import BadRequest, NotFound
+from pipelines.core.errors import BadRequest, NotFound
 from studio.access import API
 from studio.accounts import owner_of
 from studio.clustering.downloads import write_centres, write_data, write_labels

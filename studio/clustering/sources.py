@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pipelines.clustering.datasets import SOURCES, DatasetRequest
 from pipelines.clustering.fields import Coordinate
 from pipelines.clustering.picking import Picking
-from pipelines.errors import BadRequest, validated
-from pipelines.inputs import InputId
+from pipelines.core.errors import BadRequest, validated
+from pipelines.core.pictures.inputs import InputId
 
 MAX_DRAWN = 20_000
 MAX_PICTURES = 2_000

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from pipelines.clustering.layout import Guess, Layout, Reading
 from pipelines.clustering.profile import Column
 from pipelines.clustering.tables import Table
-from pipelines.errors import BadRequest, Busy, NotFound
-from pipelines.messages import Message
+from pipelines.core.errors import BadRequest, Busy, NotFound
+from pipelines.core.messages import Message
 from studio.accounts import is_guest
 from studio.clustering.reading import seen_apart
 from studio.home import room_for, sweep

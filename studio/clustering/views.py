@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from pipelines.messages import Message
-from pipelines.sizes import duration, in_words
+from pipelines.core.messages import Message
+from pipelines.core.sizes import duration, in_words
 from studio.clustering import drawing
 from studio.clustering.axes import number, signed
 from studio.clustering.charts_heat import confusion

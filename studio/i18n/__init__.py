@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
-from pipelines.errors import UNFORESEEN
-from pipelines.messages import Message
+from pipelines.core.errors import UNFORESEEN
+from pipelines.core.messages import Message
 
 FOLDER = Path(__file__).parent
 FAULT = (

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from pipelines.chat.events import Reading, Words
-from pipelines.events import Result
+from pipelines.core.events import Result
 from studio.openai.errors import language_for, problem
 from studio.openai.running import Gone, Open, Run
 from studio.openai.wire import Format

@@ -20,7 +20,7 @@ from pipelines.chat.requests import (
     CompletionRequest,
     Generation,
 )
-from pipelines.errors import BadRequest, validated
+from pipelines.core.errors import BadRequest, validated
 from studio.openai.errors import Invalid
 from studio.openai.unsupported import refuse_tools_of, refuse_unsupported
 

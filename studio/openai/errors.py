@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from pipelines.chat.context import ContextExceeded
-from pipelines.errors import (
+from pipelines.core.errors import (
     BadRequest,
     Busy,
     NotFound,
@@ -29,7 +29,7 @@ from pipelines.errors import (
     bad_value,
     unforeseen,
 )
-from pipelines.messages import Message
+from pipelines.core.messages import Message
 from studio.accounts import NotLoggedIn
 from studio.home import DiskFull
 from studio.i18n import language_of, translate

@@ -15,7 +15,7 @@ from anyio.to_thread import run_sync
 from pydantic import Field
 from starlette.types import Receive
 
-from pipelines.errors import BadRequest, UserError
+from pipelines.core.errors import BadRequest, UserError
 from studio.job import DONE, Job
 from studio.openai.bodies import Options, checked, given_in, renamed
 from studio.openai.errors import Invalid

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.catalog import ModelEntry
 from pipelines.chat.entries import ChatEntry
-from pipelines.errors import NotFound
-from pipelines.matching import find_name
+from pipelines.core.errors import NotFound
+from pipelines.core.matching import find_name
 
 if TYPE_CHECKING:
     from studio.accounts import Owner

@@ -18,8 +18,8 @@ from starlette.types import Receive
 
 from pipelines.chat.events import Reading, TokenOdds, Words
 from pipelines.chat.requests import Generation, about_tokens
-from pipelines.errors import Stopped
-from pipelines.events import Result
+from pipelines.core.errors import Stopped
+from pipelines.core.events import Result
 
 
 class Events(Iterator[Any], Protocol):

@@ -9,7 +9,7 @@ import gradio as gr
 
 from pipelines.clustering.algorithms import find
 from pipelines.clustering.requests import ClusterRequest
-from pipelines.errors import BadRequest, UserError
+from pipelines.core.errors import BadRequest, UserError
 from studio import views
 from studio.clustering.charts import SCRIPT
 from studio.clustering.placing import centres_of

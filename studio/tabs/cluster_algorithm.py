@@ -14,7 +14,7 @@ from pipelines.clustering.algorithms import ALGORITHMS, find
 from pipelines.clustering.filming import FILMED
 from pipelines.clustering.lessons import lesson
 from pipelines.clustering.requests import ClusterRequest
-from pipelines.errors import UserError
+from pipelines.core.errors import UserError
 from studio.clustering.data_views import about, foreseen
 from studio.clustering.scene import Scene  # Gradio reads the hints of listeners
 from studio.tabs.parameters import Parameters

@@ -10,7 +10,7 @@ import gradio as gr
 
 from pipelines.clustering.algorithms import ALGORITHMS
 from pipelines.clustering.requests import CompareRequest
-from pipelines.errors import UserError
+from pipelines.core.errors import UserError
 from studio.clustering.charts import SCRIPT
 from studio.clustering.scene import Scene
 from studio.job import Job

@@ -10,8 +10,8 @@ import gradio as gr
 
 from pipelines.clustering.datasets import MAX_POINTS, SOURCES, DatasetRequest
 from pipelines.clustering.picking import Picking
-from pipelines.errors import BadRequest, UserError
-from pipelines.messages import Message
+from pipelines.core.errors import BadRequest, UserError
+from pipelines.core.messages import Message
 from studio import views
 from studio.canvas import canvas, picture_on
 from studio.clustering.data_api import table_json

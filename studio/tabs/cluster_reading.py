@@ -10,8 +10,8 @@ import gradio as gr
 from pipelines.clustering.encodings import ENCODINGS, TITLES
 from pipelines.clustering.layout import DELIMITERS, Reading
 from pipelines.clustering.tables import Table
-from pipelines.errors import validated
-from pipelines.messages import Message
+from pipelines.core.errors import validated
+from pipelines.core.messages import Message
 from studio.clustering.data_views import written_guess
 from studio.widgets import Visitor, from_field, label
 

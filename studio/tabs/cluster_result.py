@@ -10,8 +10,8 @@ import numpy as np
 from pipelines.clustering.projecting import project, shown_rows
 from pipelines.clustering.scaling import Scaling, scale
 from pipelines.clustering.wire import Matrix
-from pipelines.errors import UserError
-from pipelines.messages import Message
+from pipelines.core.errors import UserError
+from pipelines.core.messages import Message
 from studio import views
 from studio.clustering.charts_tree import dendrogram
 from studio.clustering.computing import compute

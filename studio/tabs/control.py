@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from pipelines.core.errors import BadRequest, UserError
 from pipelines.diffusion.control.requests import MAX_UNITS
-from pipelines.errors import BadRequest, UserError
 from studio import map_views, views
 from studio.canvas import FIT_JS, offered, settled_js
 from studio.infotext_units import units_of

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from pipelines.core.messages import Message
 from pipelines.diffusion.samplers import samplers_in
-from pipelines.messages import Message
 from studio import reuse, views
 from studio.infotext_units import unused_values
 from studio.widgets import QUIET, Visitor, label

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from pipelines.errors import UserError
-from pipelines.messages import Message
-from pipelines.uploads import read_file
+from pipelines.core.errors import UserError
+from pipelines.core.messages import Message
+from pipelines.core.pictures.uploads import read_file
 from studio import gallery_views, views
 from studio.metadata import parse_parameters, read_settings
 from studio.tabs.deletion import UNASKED, Deletion

@@ -12,9 +12,9 @@ import gradio as gr
 
 from pipelines.chat.inside import MEAN, InsideRequest
 from pipelines.chat.requests import STARTER, Sampling
-from pipelines.errors import UserError, validated
-from pipelines.events import Progress
-from pipelines.messages import Message
+from pipelines.core.errors import UserError, validated
+from pipelines.core.events import Progress
+from pipelines.core.messages import Message
 from studio import inside_build, inside_maps, inside_views, views
 from studio.inside import Seen, View  # Gradio reads the hints of listeners, so not only for types
 from studio.widgets import (

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import anyio.to_thread
 import gradio as gr
 
-from pipelines.errors import UserError
+from pipelines.core.errors import UserError
 from studio import views
 from studio.job import DONE, FAILED, Job
 from studio.tabs.turns import Turns, ending_silently

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from pipelines.core.errors import UserError
+from pipelines.core.matching import find_name, name_key
 from pipelines.diffusion.lora.families import title_of
 from pipelines.diffusion.lora.tags import tags_in, with_tags
 from pipelines.diffusion.lora.use import LoraUse
-from pipelines.errors import UserError
-from pipelines.matching import find_name, name_key
 from studio.widgets import QUIET, Visitor, from_field, label
 
 if TYPE_CHECKING:

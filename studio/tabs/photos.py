@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from pipelines.core.errors import UserError
+from pipelines.core.messages import Message
 from pipelines.dreambooth import identifiers
 from pipelines.dreambooth.examples import examples
 from pipelines.dreambooth.subjects import MAX_CAPTION, MAX_NAME, MAX_WORD, Photo, Subject
-from pipelines.errors import UserError
-from pipelines.messages import Message
 from studio import train_views, views
 from studio.cleaning import forget_uploads
 from studio.tabs.deletion import UNASKED, Deletion

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from pipelines.core.errors import Refused, UserError
+from pipelines.core.messages import Message
 from pipelines.diffusion.samplers import samplers_in
-from pipelines.errors import Refused, UserError
-from pipelines.messages import Message
 from studio import views
 from studio.cleaning import clean_up
 from studio.home import readable_bytes, shown

@@ -12,8 +12,8 @@ from pipelines.chat.prune.block_count import block_count
 from pipelines.chat.prune.choosing import guarded, least_important
 from pipelines.chat.prune.requests import CRITERIA, CurveRequest, PruneRequest
 from pipelines.chat.requests import STARTER
+from pipelines.core.errors import BadRequest, UserError
 from pipelines.diffusion.lora.about import free_name
-from pipelines.errors import BadRequest, UserError
 from studio import shorten_views
 from studio.job import Job
 from studio.prunings import CURVE, SCORE

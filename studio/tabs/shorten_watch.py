@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import anyio.to_thread
 import gradio as gr
 
-from pipelines.messages import Message
+from pipelines.core.messages import Message
 from studio import shorten_views, views
 from studio.job import CANCELLED, DONE, FAILED
 from studio.prunings import SHORTEN, Shortening

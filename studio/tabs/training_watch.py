@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import anyio.to_thread
 import gradio as gr
 
-from pipelines.errors import UserError
-from pipelines.messages import Message
+from pipelines.core.errors import UserError
+from pipelines.core.messages import Message
 from studio import train_views, views
 from studio.job import CANCELLED, FAILED
 from studio.subjects import KIND

@@ -12,13 +12,13 @@ import gradio as gr
 
 from pipelines.annotators import registry
 from pipelines.catalog import ModelEntry
+from pipelines.core.errors import BadRequest, UserError, validated
+from pipelines.core.events import Progress
+from pipelines.core.matching import find_name
+from pipelines.core.messages import Message
 from pipelines.diffusion.control.catalog import ControlEntry
 from pipelines.diffusion.control.conditions import size_like
 from pipelines.diffusion.control.requests import ControlUnit
-from pipelines.errors import BadRequest, UserError, validated
-from pipelines.events import Progress
-from pipelines.matching import find_name
-from pipelines.messages import Message
 from studio import map_views, views
 from studio.canvas import canvas, picture_on
 from studio.conditions import MapRequest

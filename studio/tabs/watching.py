@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import anyio.to_thread
 import gradio as gr
 
-from pipelines.errors import UserError
-from pipelines.messages import Message
+from pipelines.core.errors import UserError
+from pipelines.core.messages import Message
 from studio import sheet_views, views
 from studio.broadcast import Broadcast
 from studio.job import CANCELLED, DONE, QUEUED

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import gradio as gr
 
-from pipelines.errors import UserError
+from pipelines.core.errors import UserError
 from studio import views
 from studio.job import DONE
 from studio.tabs.deletion import Deletion

@@ -14,7 +14,7 @@ from playwright.sync_api import Page, expect
 
 from pipelines.chat.entries import OWN
 from pipelines.chat.prune import evaluate
-from pipelines.errors import UserError
+from pipelines.core.errors import UserError
 from tests.browser.test_look import PHONE, widths
 from tests.browser.test_rest import at_rest, quickly
 from tests.patience import PATIENCE, wait_until

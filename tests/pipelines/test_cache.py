@@ -9,9 +9,9 @@ import weakref
 
 import pytest
 
-from pipelines.cache import ModelCache
-from pipelines.errors import Busy, OutOfMemory, Stopped, Unavailable
-from pipelines.messages import Message
+from pipelines.core.cache import ModelCache
+from pipelines.core.errors import Busy, OutOfMemory, Stopped, Unavailable
+from pipelines.core.messages import Message
 from tests.patience import PATIENCE, wait_until
 
 SIZES = {"a": 40, "b": 40, "c": 40, "large": 90, "huge": 200}

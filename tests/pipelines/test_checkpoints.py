@@ -14,9 +14,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from pipelines.catalog import Catalog
+from pipelines.core.errors import Refused, Unavailable
 from pipelines.core.paths import SINGLE_FILE_CONFIGS
 from pipelines.diffusion.loading import load
-from pipelines.errors import Refused, Unavailable
 from pipelines.original_layout import expected_parts, plain
 from tests.original_layout import save_single_file
 from tests.pipelines.test_loading import load_folder, paint, quiet

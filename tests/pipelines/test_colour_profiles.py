@@ -13,7 +13,8 @@ import pytest
 from PIL import Image, ImageCms
 from PIL.ExifTags import IFD, Base, Interop
 
-from pipelines.colour_profiles import (
+from pipelines.core.errors import BadRequest
+from pipelines.core.pictures.colour_profiles import (
     ADOBE_GAMMA,
     ADOBE_RGB,
     DISPLAY_P3,
@@ -21,9 +22,8 @@ from pipelines.colour_profiles import (
     coded_profile,
     matrix_profile,
 )
-from pipelines.errors import BadRequest
-from pipelines.picture_files import text_of
-from pipelines.uploads import open_picture, open_upload
+from pipelines.core.pictures.picture_files import text_of
+from pipelines.core.pictures.uploads import open_picture, open_upload
 
 PROPHOTO = matrix_profile(
     ((0.7347, 0.2653), (0.1596, 0.8404), (0.0366, 0.0001)), (0.3457, 0.3585), 1.8

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipelines.core.errors import BadRequest, Stopped, validated
+from pipelines.core.events import Picture, Progress, Result
+from pipelines.core.messages import Message
 from pipelines.diffusion import compare, text_to_image
 from pipelines.diffusion.grid import labelled_grid
 from pipelines.diffusion.requests import CompareSamplersRequest
-from pipelines.errors import BadRequest, Stopped, validated
-from pipelines.events import Picture, Progress, Result
-from pipelines.messages import Message
 
 
 def asked(samplers=("Euler", "Heun"), steps=(2, 3), **base) -> CompareSamplersRequest:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pipelines import devices
-from pipelines.errors import OutOfMemory, UserError
-from pipelines.sizes import in_bytes, in_words
+from pipelines.core import devices
+from pipelines.core.errors import OutOfMemory, UserError
+from pipelines.core.sizes import in_bytes, in_words
 
 
 @pytest.fixture

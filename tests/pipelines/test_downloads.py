@@ -15,6 +15,7 @@ import pytest
 from huggingface_hub import constants, snapshot_download
 
 from pipelines.catalog import Catalog, Source
+from pipelines.core.errors import Stopped, Unavailable
 from pipelines.diffusion import downloads
 from pipelines.diffusion.downloads import (
     fetch,
@@ -25,7 +26,6 @@ from pipelines.diffusion.downloads import (
     needed_files,
     variant_of,
 )
-from pipelines.errors import Stopped, Unavailable
 from tests.hub import Hub, serving
 from tests.patience import PATIENCE
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines import errors
 from pipelines.chat.requests import CompletionRequest, Generation
+from pipelines.core import errors
+from pipelines.core.errors import BadRequest, stored, validated
 from pipelines.diffusion.requests import CompareSamplersRequest, TextToImageRequest
 from pipelines.dreambooth.requests import TrainingRequest
-from pipelines.errors import BadRequest, stored, validated
 
 
 def test_settings_that_there_no_longer_are_are_left_out():

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.cache import ModelCache
 from pipelines.catalog import Catalog
+from pipelines.core.cache import ModelCache
+from pipelines.core.errors import Stopped
+from pipelines.core.events import Picture, Progress
 from pipelines.diffusion import loading, text_to_image, whole_pipeline
 from pipelines.diffusion.loading import load
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.resolving import resolve
 from pipelines.diffusion.samplers import Samplers
-from pipelines.errors import Stopped
-from pipelines.events import Picture, Progress
 from tests.twins import TWINS
 
 

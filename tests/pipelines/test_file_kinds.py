@@ -8,10 +8,10 @@ import struct
 import pytest
 
 from pipelines.catalog import Catalog
+from pipelines.core.errors import BadRequest, Refused
+from pipelines.core.file_kinds import no_weights
 from pipelines.core.paths import SINGLE_FILE_CONFIGS
 from pipelines.diffusion.lora.formats import open_lora
-from pipelines.errors import BadRequest, Refused
-from pipelines.file_kinds import no_weights
 from pipelines.local_models import inspect_file, inspect_folder, prediction_of
 
 FOREIGN = {

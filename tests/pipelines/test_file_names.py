@@ -10,11 +10,11 @@ import pytest
 
 from pipelines.catalog import Catalog
 from pipelines.chat.catalog import ChatCatalog
+from pipelines.core.errors import NotFound
+from pipelines.core.files import readable_name, refused_name
 from pipelines.diffusion import user_samplers
 from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.diffusion.lora.shelf import LoraShelf
-from pipelines.errors import NotFound
-from pipelines.files import readable_name, refused_name
 
 LATIN = b"caf\xe9"  # "café" as Windows and old archives write it
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import devices, limits
+from pipelines.core import devices, limits
 
 
 @pytest.fixture

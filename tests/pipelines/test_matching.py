@@ -9,10 +9,10 @@ from pipelines.chat.catalog import ChatCatalog
 from pipelines.clustering.algorithms import find
 from pipelines.clustering.lessons import lesson
 from pipelines.clustering.requests import ClusterRequest, CompareRequest
+from pipelines.core.errors import NotFound, Refused, UserError
+from pipelines.core.matching import find_name, same_name
 from pipelines.diffusion.samplers import Samplers
 from pipelines.diffusion.styles import get_style, styles
-from pipelines.errors import NotFound, Refused, UserError
-from pipelines.matching import find_name, same_name
 
 REMOTE = "backend: remote\nurl: http://127.0.0.1:9/v1\n"
 

@@ -9,7 +9,7 @@ import time
 import psutil
 import pytest
 
-from pipelines import processes
+from pipelines.core import processes
 from tests.patience import PATIENCE
 
 # As `accelerate launch`, a process that starts another, which loads for a long time.
@@ -21,7 +21,7 @@ child.wait()
 """
 STEPPING = """
 import sys, time; from pathlib import Path
-from pipelines.processes import WorkFolder
+from pipelines.core.processes import WorkFolder
 folder = WorkFolder(Path(sys.argv[1]))
 with folder.held():
     folder.report("step", step=1)

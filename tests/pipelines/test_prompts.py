@@ -8,9 +8,9 @@ import time
 import pytest
 import torch
 
+from pipelines.core.errors import BadRequest
 from pipelines.diffusion.lora.tags import tags_in, without_tags
 from pipelines.diffusion.prompts import Fragment, encode, is_weighted, parse, split_tokens
-from pipelines.errors import BadRequest
 from tests.twins import clip_config, clip_tokenizer, sd1
 
 

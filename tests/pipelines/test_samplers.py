@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from pipelines.core.errors import BadRequest, NotFound, Unavailable
 from pipelines.diffusion.denoise import denoise, noise_for
 from pipelines.diffusion.samplers import (
     Samplers,
@@ -23,7 +24,6 @@ from pipelines.diffusion.samplers import (
     make_scheduler,
     step_arguments,
 )
-from pipelines.errors import BadRequest, NotFound, Unavailable
 
 SAMPLERS = Samplers()
 STARTER = {

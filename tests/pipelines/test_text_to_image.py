@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from pipelines.core.errors import BadRequest, NotFound, OutOfMemory, Stopped, UserError, validated
+from pipelines.core.events import Picture, Progress, Result
+from pipelines.core.messages import Message
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.denoise import GuidedUNet, guidance_embedding
 from pipelines.diffusion.loading import DiffusionModel
@@ -19,9 +22,6 @@ from pipelines.diffusion.requests import MAX_SEED, TextToImageRequest
 from pipelines.diffusion.resolving import alone, resolve, seeds_of
 from pipelines.diffusion.samplers import Samplers, samplers_in
 from pipelines.diffusion.styles import Style, styles
-from pipelines.errors import BadRequest, NotFound, OutOfMemory, Stopped, UserError, validated
-from pipelines.events import Picture, Progress, Result
-from pipelines.messages import Message
 from pipelines.registry import ENGINES
 
 SAMPLERS = Samplers()

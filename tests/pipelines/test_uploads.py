@@ -11,8 +11,8 @@ from PIL import Image
 from PIL.ExifTags import IFD, Base
 from PIL.PngImagePlugin import PngInfo
 
-from pipelines.errors import BadRequest
-from pipelines.uploads import MAX_BYTES, Limits, open_picture, open_upload
+from pipelines.core.errors import BadRequest
+from pipelines.core.pictures.uploads import MAX_BYTES, Limits, open_picture, open_upload
 
 
 def encoded(image, form, **options):

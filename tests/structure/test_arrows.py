@@ -105,8 +105,8 @@ def test_folders_are_told_apart():
     [
         "studio.accounts, studio.app, studio.services, studio.serving",
         "studio.page",
-        "pipelines.catalog, pipelines.cache, pipelines.registry, pipelines.diffusion.samplers, "
-        "pipelines.diffusion.styles, pipelines.diffusion.resolving",
+        "pipelines.catalog, pipelines.core.cache, pipelines.registry, "
+        "pipelines.diffusion.samplers, pipelines.diffusion.styles, pipelines.diffusion.resolving",
     ],
 )
 def test_the_page_needs_no_heavy_library(modules: str):

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from PIL import Image
 from pydantic import BaseModel
 
-from pipelines.errors import Stopped, UserError
-from pipelines.events import Picture, Progress, Result
-from pipelines.messages import Message
+from pipelines.core.errors import Stopped, UserError
+from pipelines.core.events import Picture, Progress, Result
+from pipelines.core.messages import Message
 
 
 class DrawRequest(BaseModel):

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from pipelines.errors import BadRequest, Busy, Refused, Unavailable
+from pipelines.core.errors import BadRequest, Busy, Refused, Unavailable
 from studio import accounts as accounts_module
 from studio import attempts
 from studio.accounts import (

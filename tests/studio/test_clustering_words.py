@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import get_args
 
 from pipelines.clustering.algorithms import ALGORITHMS
-from pipelines.messages import Message
+from pipelines.core.messages import Message
 from studio.i18n import texts, translate
 
 

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
+from pipelines.core.errors import Busy, NotFound
+from pipelines.core.events import Progress
+from pipelines.core.messages import Message
 from pipelines.diffusion.control.requests import ConditionRequest
-from pipelines.errors import Busy, NotFound
-from pipelines.events import Progress
-from pipelines.messages import Message
 from studio import conditions, map_views
 from studio.accounts import LOCAL_OWNER
 from studio.conditions import AT_ONCE, Conditions

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import pytest
 import uvicorn
 
-from pipelines.errors import Busy
+from pipelines.core.errors import Busy
 from studio import connections
 from studio.attempts import MAX_WAITING, OneByOne
 from studio.connections import Door, OncePerMinute, guarded

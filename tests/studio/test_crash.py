@@ -10,7 +10,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from pipelines.checkpoint import FILE
+from pipelines.core.checkpoint import FILE
 from pipelines.dreambooth.folder import TrainingFolder
 from studio.home import HomeLock
 from studio.services import Studio

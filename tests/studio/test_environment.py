@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pipelines import processes
-from pipelines.errors import Unavailable
+from pipelines.core import processes
+from pipelines.core.errors import Unavailable
 from studio import environment
 from studio.home import find_home, shown
 

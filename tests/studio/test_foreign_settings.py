@@ -13,7 +13,7 @@ from PIL import Image
 from PIL.ExifTags import IFD, Base
 from PIL.PngImagePlugin import PngInfo
 
-from pipelines.errors import BadRequest
+from pipelines.core.errors import BadRequest
 from studio.foreign_settings import sampler_name
 from studio.metadata import parse_parameters, read_settings
 from studio.reuse import fields_of

@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from pipelines.errors import NotFound, Unavailable
+from pipelines.core.errors import NotFound, Unavailable
 from studio.gallery import Gallery, Unwritten, owner_folder
 from studio.home import prepare_home
 from studio.metadata import read_settings

@@ -11,7 +11,7 @@ import gradio
 import httpx
 import pytest
 
-from pipelines.errors import Refused
+from pipelines.core.errors import Refused
 from studio import gradio_guard
 from tests.studio.live import live_studio, options_for, page_config
 from tests.studio.people import ACCOUNTS

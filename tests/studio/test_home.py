@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import Unavailable
+from pipelines.core.errors import Unavailable
 from studio.home import (
     FOLDERS,
     LOCK_FILE,

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import errors
+from pipelines.core import errors
+from pipelines.core.messages import Message
 from pipelines.dreambooth.requests import TrainingRequest
-from pipelines.messages import Message
 from studio.i18n import language_of, texts, translate
 from studio.tabs.training_form import EXPLAINED
 from studio.widgets import shown_part
@@ -57,8 +57,8 @@ def templates() -> dict[str, str]:
             if name in makers or is_super:
                 place = f"{path.relative_to(ROOT)}:{node.lineno}"
                 found |= dict.fromkeys(literals(node.args[0], {}), place)
-    found |= {template: "pipelines/errors.py" for template, _ in errors._LIMITS.values()}
-    found[errors._OTHER] = "pipelines/errors.py"
+    found |= {template: "pipelines/core/errors.py" for template, _ in errors._LIMITS.values()}
+    found[errors._OTHER] = "pipelines/core/errors.py"
     return found
 
 

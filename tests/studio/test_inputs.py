@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.colour_profiles import DISPLAY_P3, matrix_profile
-from pipelines.errors import BadRequest, Busy, NotFound
-from pipelines.inputs import FOLDER, input_path
+from pipelines.core.errors import BadRequest, Busy, NotFound
+from pipelines.core.pictures.colour_profiles import DISPLAY_P3, matrix_profile
+from pipelines.core.pictures.inputs import FOLDER, input_path
 from studio.gallery import Gallery
 from studio.home import WRITING_SECONDS, DiskFull, prepare_home
 from studio.inputs import KEPT_SECONDS, MAX_SIDE, Inputs

@@ -11,14 +11,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from pipelines.cache import ModelCache
 from pipelines.chat import inside as engine
 from pipelines.chat.catalog import ChatCatalog
 from pipelines.chat.entries import OWN, ChatEntry
 from pipelines.chat.inside import InsideRequest
 from pipelines.chat.sampling import reshape
-from pipelines.errors import BadRequest, NotFound, Refused
-from pipelines.messages import Message
+from pipelines.core.cache import ModelCache
+from pipelines.core.errors import BadRequest, NotFound, Refused
+from pipelines.core.messages import Message
 from studio import inside
 from studio.accounts import Owner
 from studio.inside import Inside

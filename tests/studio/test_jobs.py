@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from pipelines.errors import BadRequest, Busy, NotFound
+from pipelines.core.errors import BadRequest, Busy, NotFound
 from studio.gallery import Gallery
 from studio.home import disk_full, prepare_home
 from studio.jobs import Jobs

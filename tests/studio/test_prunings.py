@@ -13,7 +13,7 @@ from pipelines.chat.entries import OWN
 from pipelines.chat.prune.folder import FOLDER, PruneFolder
 from pipelines.chat.prune.requests import PruneRequest
 from pipelines.chat.requests import ChatRequest
-from pipelines.errors import BadRequest, NotFound, Refused, validated
+from pipelines.core.errors import BadRequest, NotFound, Refused, validated
 from studio.accounts import Owner
 from studio.prunings import CURVE, SCORE, SHORTEN
 from studio.services import Options, Studio

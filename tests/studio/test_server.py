@@ -10,7 +10,7 @@ import gradio as gr
 import httpx
 import pytest
 
-from pipelines.errors import Unavailable
+from pipelines.core.errors import Unavailable
 from studio.accounts import Owner
 from studio.i18n import translate
 from studio.page_head import CHINESE

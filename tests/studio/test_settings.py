@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.errors import BadRequest
+from pipelines.core.errors import BadRequest
 from studio.settings import Settings, StoredSettings
 from studio.store import Store
 

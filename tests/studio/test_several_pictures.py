@@ -11,7 +11,7 @@ from datetime import date
 import pytest
 from PIL import Image
 
-from pipelines.errors import BadRequest, Busy, NotFound, Stopped
+from pipelines.core.errors import BadRequest, Busy, NotFound, Stopped
 from studio.accounts import Owner
 from studio.gallery import Gallery
 from studio.home import prepare_home

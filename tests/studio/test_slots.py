@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pipelines.errors import Busy, Stopped
+from pipelines.core.errors import Busy, Stopped
 from studio.slots import FairSlots
 from tests.patience import PATIENCE
 

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from pipelines.errors import Unavailable
+from pipelines.core.errors import Unavailable
 from studio.home import DiskFull
 from studio.store import FILE_NAME, MIGRATIONS, Store, StoreAway
 from tests.patience import PATIENCE

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import pytest
 from PIL import Image
 
+from pipelines.core.errors import BadRequest, Busy, NotFound
 from pipelines.dreambooth.folder import TrainingFolder
 from pipelines.dreambooth.subjects import FOLDER, note_made
-from pipelines.errors import BadRequest, Busy, NotFound
 from studio.gallery import Gallery
 from studio.home import WRITING_SECONDS, prepare_home
 from studio.inputs import Inputs

@@ -16,9 +16,9 @@ from PIL import Image
 from PIL.ExifTags import IFD, Base
 from safetensors.torch import save
 
+from pipelines.core.errors import validated
 from pipelines.dreambooth.before_after_requests import BeforeAfterRequest
 from pipelines.dreambooth.folder import TrainingFolder
-from pipelines.errors import validated
 from studio.services import Studio
 from tests.pipelines.dreambooth.test_photos import HEIC, claimed_png, encoded, scene, zipped
 from tests.studio.live import live_studio, options_for, sentence

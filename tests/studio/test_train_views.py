@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from pipelines.core.messages import Message
 from pipelines.dreambooth.subjects import Subject
-from pipelines.messages import Message
 from studio import train_views
 from studio.accounts import LOCAL_OWNER
 from studio.subjects import Made, Outcome

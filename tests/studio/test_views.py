@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from pipelines.catalog import Catalog
-from pipelines.messages import Message
+from pipelines.core.messages import Message
 from studio import gallery_views, sheet_views, views
 from studio.accounts import LOCAL_OWNER
 from studio.gallery import Span

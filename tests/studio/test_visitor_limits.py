@@ -15,7 +15,7 @@ from gradio.route_utils import FileUploadProgress, GradioUploadFile
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 
-from pipelines.errors import Busy
+from pipelines.core.errors import Busy
 from studio import upload_ledger, visitor_limits
 from studio.accounts import Owner
 from studio.page_uploads import UploadParser, UploadProgress

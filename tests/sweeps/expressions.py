@@ -15,7 +15,7 @@ from pathlib import Path
 from re import _constants as codes  # no other module says what an expression is made of
 from re import _parser as parser
 
-from pipelines.errors import UserError
+from pipelines.core.errors import UserError
 
 FOLDERS = ("pipelines", "studio")
 METHODS = frozenset({"match", "fullmatch", "search", "findall", "finditer", "sub", "subn", "split"})

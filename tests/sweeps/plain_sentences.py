@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from pipelines.errors import UserError
+from pipelines.core.errors import UserError
 from studio.i18n import translate
 
 # Names of exceptions, of libraries and of their parts, and what only programmers say.

@@ -22,7 +22,7 @@ from starlette.testclient import TestClient
 from pipelines.chat.entries import ChatEntry
 from pipelines.chat.events import Reading, Words
 from pipelines.chat.requests import MAX_SEED, STARTER, Generation
-from pipelines.events import Result
+from pipelines.core.events import Result
 from studio.accounts import LOCAL_OWNER
 from studio.chat.streams import Stream
 from studio.openai.routes import openai_router

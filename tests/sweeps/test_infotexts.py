@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 from PIL.ExifTags import IFD, Base
 
+from pipelines.core.errors import UserError
 from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.diffusion.samplers import Samplers
-from pipelines.errors import UserError
 from studio.infotext_units import units_of, unused_lines, unused_values
 from studio.metadata import parse_parameters, read_settings
 from studio.reuse import fields_of, unused

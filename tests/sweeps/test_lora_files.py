@@ -15,11 +15,11 @@ import pytest
 import torch
 from safetensors.torch import save
 
+from pipelines.core.errors import UserError
 from pipelines.diffusion.lora.formats import EMBEDDING, open_lora
 from pipelines.diffusion.lora.names import in_original
 from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.diffusion.lora.weights import read
-from pipelines.errors import UserError
 from tests.pipelines.lora.files import pickle_of
 from tests.sweeps.plain_sentences import check_sentence
 

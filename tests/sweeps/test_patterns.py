@@ -13,6 +13,9 @@ import pytest
 from pipelines.chat.remote_answers import words_of
 from pipelines.chat.server_sent_events import read_events
 from pipelines.chat.templates import _any_of, written_in
+from pipelines.core.matching import name_key
+from pipelines.core.messages import Message
+from pipelines.core.sizes import in_bytes
 from pipelines.diffusion.lora.about import clean_name
 from pipelines.diffusion.lora.formats import clean_triggers
 from pipelines.diffusion.lora.names import dotted, in_original, module_of, owner_of
@@ -20,10 +23,7 @@ from pipelines.diffusion.lora.tags import left_out_of, tags_in, with_tags, witho
 from pipelines.diffusion.prompts import is_weighted
 from pipelines.dreambooth.captions import _whole_word
 from pipelines.dreambooth.subjects import meaning_in_prompts
-from pipelines.matching import name_key
-from pipelines.messages import Message
 from pipelines.original_layout import current_name
-from pipelines.sizes import in_bytes
 from pipelines.toybox.words import unknown_words
 from studio import gradio_guard, visitor_limits
 from studio.chat.foreign import read_conversation

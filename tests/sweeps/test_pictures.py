@@ -13,10 +13,15 @@ import pytest
 from PIL import Image
 from PIL.ExifTags import IFD, Base
 
-from pipelines.colour_profiles import ADOBE_RGB, DISPLAY_P3, adobe_rgb_profile, matrix_profile
+from pipelines.core.errors import UserError
+from pipelines.core.pictures.colour_profiles import (
+    ADOBE_RGB,
+    DISPLAY_P3,
+    adobe_rgb_profile,
+    matrix_profile,
+)
+from pipelines.core.pictures.uploads import Limits, open_picture
 from pipelines.dreambooth.photos import open_photo
-from pipelines.errors import UserError
-from pipelines.uploads import Limits, open_picture
 from studio.metadata import read_settings
 from tests.pipelines.test_colour_profiles import (
     ADOBE_MATRIX,

@@ -17,7 +17,7 @@ from pipelines.chat.entries import ChatEntry
 from pipelines.chat.events import Finished, Words
 from pipelines.chat.remote import Remote
 from pipelines.chat.requests import ChatRequest, CompletionRequest
-from pipelines.errors import UserError
+from pipelines.core.errors import UserError
 from tests.sweeps.plain_sentences import check_sentence
 
 pytestmark = pytest.mark.deep

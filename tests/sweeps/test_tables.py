@@ -24,8 +24,8 @@ from pipelines.clustering.numerals import Marks, form_of, number_of
 from pipelines.clustering.picking import Picking, pick
 from pipelines.clustering.profile import numbers_of
 from pipelines.clustering.tables import Table, frames, look
-from pipelines.errors import UserError
-from pipelines.messages import Message
+from pipelines.core.errors import UserError
+from pipelines.core.messages import Message
 from studio.i18n import translate
 from tests.sweeps.plain_sentences import check_sentence
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from pipelines.processes import read_json
+from pipelines.core.processes import read_json
 
 
 def block_count(path: Path) -> int | None:

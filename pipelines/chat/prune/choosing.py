@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipelines.errors import BadRequest
+from pipelines.core.errors import BadRequest
 
 FIRST, LAST = 4, 2  # blocks that the "+" variants never drop (section 3.1)
 

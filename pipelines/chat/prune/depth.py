@@ -13,7 +13,7 @@ from torch import nn
 
 from pipelines.chat.prune.choosing import check_count
 from pipelines.chat.prune.models import blocks_of, check_prunable, with_blocks
-from pipelines.errors import BadRequest
+from pipelines.core.errors import BadRequest
 
 
 def drop_blocks(model: nn.Module, dropped: Iterable[int]) -> nn.Module:

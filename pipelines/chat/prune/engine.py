@@ -9,7 +9,6 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from pipelines.cache import ModelCache
 from pipelines.chat.entries import INSIDE_PREFIX
 from pipelines.chat.prune.choosing import check_count, guarded, least_important
 from pipelines.chat.prune.depth import drop_blocks
@@ -23,10 +22,11 @@ from pipelines.chat.prune.saving import publish, save_model, weights_bytes
 from pipelines.chat.prune.scores import scores
 from pipelines.chat.prune.texts import calibration_batches
 from pipelines.chat.prune.width import counts_kept, keep_best, keep_structures, structure_scores
-from pipelines.devices import is_out_of_memory, out_of_memory
-from pipelines.errors import BadRequest, Stopped
-from pipelines.events import Progress, Result
-from pipelines.messages import Message
+from pipelines.core.cache import ModelCache
+from pipelines.core.devices import is_out_of_memory, out_of_memory
+from pipelines.core.errors import BadRequest, Stopped
+from pipelines.core.events import Progress, Result
+from pipelines.core.messages import Message
 
 Events = Iterator[Progress | Result]
 

@@ -15,9 +15,9 @@ from pipelines.chat.prune.memory import PeakMemory
 from pipelines.chat.prune.models import bytes_of, parameters_of
 from pipelines.chat.prune.scores import exp_or_largest, next_token_loss
 from pipelines.chat.prune.texts import HELD_OUT, tokens_of
-from pipelines.errors import BadRequest, Stopped
-from pipelines.events import Progress
-from pipelines.messages import Message
+from pipelines.core.errors import BadRequest, Stopped
+from pipelines.core.events import Progress
+from pipelines.core.messages import Message
 
 WINDOW = 1024  # tokens read at once, or the model's context where that is less
 TOKENS = 8192  # of the held-out text: half a minute for 135 million parameters on two cores

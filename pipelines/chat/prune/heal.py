@@ -20,15 +20,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipelines import checkpoint
 from pipelines.chat.prune.folder import PruneFolder
 from pipelines.chat.prune.loading import load_model
 from pipelines.chat.prune.saving import save_model
 from pipelines.chat.prune.scores import next_token_loss
 from pipelines.chat.prune.texts import CALIBRATION, tokens_of
-from pipelines.devices import peak_memory
-from pipelines.errors import Stopped, UserError
-from pipelines.messages import Message
+from pipelines.core import checkpoint
+from pipelines.core.devices import peak_memory
+from pipelines.core.errors import Stopped, UserError
+from pipelines.core.messages import Message
 
 
 @dataclass(frozen=True, slots=True)

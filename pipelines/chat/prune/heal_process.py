@@ -1,7 +1,7 @@
 """The healing process: ``accelerate launch … -m pipelines.chat.prune.heal_process <folder>``.
 
 The folder's ``heal.json`` says what to do; all that happens is written to its ``progress.jsonl``.
-For exit codes see :mod:`pipelines.processes`.
+For exit codes see :mod:`pipelines.core.processes`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from accelerate import Accelerator
 
 from pipelines.chat.prune.folder import PruneFolder
 from pipelines.chat.prune.heal import Healer, Healing
-from pipelines.devices import dtype_for, is_out_of_memory, out_of_memory
-from pipelines.errors import Stopped
-from pipelines.processes import DONE, FAILED, TAKEN, read_json
+from pipelines.core.devices import dtype_for, is_out_of_memory, out_of_memory
+from pipelines.core.errors import Stopped
+from pipelines.core.processes import DONE, FAILED, TAKEN, read_json
 
 
 def main(arguments: list[str] | None = None) -> int:

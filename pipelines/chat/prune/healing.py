@@ -8,16 +8,16 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pipelines import processes
-from pipelines.cache import ModelCache
 from pipelines.chat.prune.folder import PruneFolder
 from pipelines.chat.prune.requests import PruneRequest
 from pipelines.chat.prune.saving import weights_bytes
-from pipelines.devices import free_memory
-from pipelines.errors import OutOfMemory, Stopped, UserError
-from pipelines.events import Progress
-from pipelines.files import write_whole
-from pipelines.messages import Message
+from pipelines.core import processes
+from pipelines.core.cache import ModelCache
+from pipelines.core.devices import free_memory
+from pipelines.core.errors import OutOfMemory, Stopped, UserError
+from pipelines.core.events import Progress
+from pipelines.core.files import write_whole
+from pipelines.core.messages import Message
 
 MODULE = "pipelines.chat.prune.heal_process"
 _TIMES = 3  # the weights: them, activations and gradients, and the merged model while it is saved

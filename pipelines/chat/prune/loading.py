@@ -14,7 +14,7 @@ def load_model(path: Path, device: str = "cpu") -> tuple[Any, Any]:
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    from pipelines.devices import dtype_for
+    from pipelines.core.devices import dtype_for
 
     where: dict[str, Any] = {"pretrained_model_name_or_path": path, "local_files_only": True}
     how: dict[str, Any] = {"use_safetensors": True}

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig
 
-from pipelines.errors import BadRequest
+from pipelines.core.errors import BadRequest
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")  # by the config's model_type
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.chat.prune.folder import ABOUT
-from pipelines.errors import Unavailable
-from pipelines.files import is_full
-from pipelines.sizes import in_words
+from pipelines.core.errors import Unavailable
+from pipelines.core.files import is_full
+from pipelines.core.sizes import in_words
 
 _OTHERS = re.compile(r"[^a-z0-9]+")
 

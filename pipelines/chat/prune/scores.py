@@ -27,9 +27,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipelines.chat.prune.models import blocks_of, check_prunable, linears_of, with_blocks
-from pipelines.errors import Stopped
-from pipelines.events import Progress
-from pipelines.messages import Message
+from pipelines.core.errors import Stopped
+from pipelines.core.events import Progress
+from pipelines.core.messages import Message
 
 Criterion = Literal["magnitude", "taylor", "perplexity"]
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pipelines.core.errors import BadRequest
 from pipelines.core.paths import ASSETS
-from pipelines.errors import BadRequest
 
 FOLDER = ASSETS / "texts"
 CALIBRATION, HELD_OUT = "sherlock_holmes.txt", "northanger_abbey.txt"

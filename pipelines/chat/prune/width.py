@@ -34,9 +34,9 @@ from pipelines.chat.prune.models import (
     model_from,
 )
 from pipelines.chat.prune.scores import taylor_products
-from pipelines.errors import BadRequest, Stopped
-from pipelines.events import Progress
-from pipelines.messages import Message
+from pipelines.core.errors import BadRequest, Stopped
+from pipelines.core.events import Progress
+from pipelines.core.messages import Message
 
 MOST = 0.9  # share that may go
 _MULTIPLE = 8  # of the channels that stay, where there are that many: odd widths are slow

@@ -6,9 +6,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from pipelines.errors import Stopped
-from pipelines.events import Progress
-from pipelines.messages import Message
+from pipelines.core.errors import Stopped
+from pipelines.core.events import Progress
+from pipelines.core.messages import Message
 
 CHUNK_SECONDS = 0.05  # between two looks at the stop flag
 

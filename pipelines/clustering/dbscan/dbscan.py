@@ -28,7 +28,7 @@ from pipelines.clustering.dbscan.kd_tree import (
     reach,
     tree_bytes,
 )
-from pipelines.errors import BadRequest
+from pipelines.core.errors import BadRequest
 
 EPS_LEAST, EPS_MOST = 1e-150, 1e150  # its square is a number of full precision
 COUNTING, JOINING, REACHING = range(3)

@@ -23,7 +23,7 @@ from pipelines.clustering.dbscan.chunks import Chunks, Notes
 from pipelines.clustering.dbscan.dbscan import find_root
 from pipelines.clustering.dbscan.kd_tree import depth_for, tree_bytes
 from pipelines.clustering.dbscan.spanning_tree import spanning_edges
-from pipelines.errors import BadRequest
+from pipelines.core.errors import BadRequest
 
 ROWS_MOST = 2**30  # merges are numbered after points, in 32 bits
 SPAN_MOST = 1e150  # its square, and the sum of some, are finite

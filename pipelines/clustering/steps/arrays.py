@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipelines.errors import BadRequest
+from pipelines.core.errors import BadRequest
 
 
 def checked_points(X: np.ndarray) -> np.ndarray:

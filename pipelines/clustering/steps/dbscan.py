@@ -18,7 +18,7 @@ import numpy as np
 
 from pipelines.clustering.labels import NOISE
 from pipelines.clustering.steps.arrays import at_least, changes, checked_points, still
-from pipelines.errors import BadRequest
+from pipelines.core.errors import BadRequest
 
 # What is known of a point. Noise may yet become border; REACHED is known to lie in a cluster.
 UNSEEN, NOT_DENSE, REACHED, BORDER, CORE = range(5)

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from pipelines.clustering.steps.arrays import checked_centres, still
-from pipelines.errors import BadRequest
+from pipelines.core.errors import BadRequest
 
 CovarianceType = Literal["full", "tied", "diag", "spherical"]
 COVARIANCE_TYPES: tuple[CovarianceType, ...] = ("full", "tied", "diag", "spherical")

@@ -14,11 +14,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.catalog import Bytes, ModelEntry, Source, read_entries, unknown_name
+from pipelines.core.errors import BadRequest
+from pipelines.core.files import refused_name
+from pipelines.core.matching import find_name, same_name
 from pipelines.core.paths import ASSETS, HUB_FOLDER, PRESETS
 from pipelines.diffusion.control import single_files
-from pipelines.errors import BadRequest
-from pipelines.files import refused_name
-from pipelines.matching import find_name, same_name
 
 FOLDER = "control"
 CACHE_PREFIX = "control:"

@@ -17,12 +17,12 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from pipelines.annotators import registry
-from pipelines.cache import ModelCache
+from pipelines.core.cache import ModelCache
+from pipelines.core.errors import BadRequest, validated
+from pipelines.core.events import Progress
+from pipelines.core.pictures.inputs import FOLDER, open_input
 from pipelines.diffusion.control.requests import ConditionRequest
 from pipelines.diffusion.requests import LARGEST_SIDE, LEAST_SIDE, SIZE_STEP
-from pipelines.errors import BadRequest, validated
-from pipelines.events import Progress
-from pipelines.inputs import FOLDER, open_input
 
 MAPS = ".maps"
 KEPT_MAPS = 500  # files; the longest unused go first
@@ -141,7 +141,7 @@ def forget_maps(home: Path, picture: str = "", dry_run: bool = False) -> int:
 
     Args:
         home: the home folder.
-        picture: an :data:`pipelines.inputs.InputId`; empty: every picture.
+        picture: an :data:`pipelines.core.pictures.inputs.InputId`; empty: every picture.
         dry_run: delete nothing.
 
     Returns:

@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from diffusers import ControlNetModel, T2IAdapter
 
-from pipelines.cache import Notes
+from pipelines.core.cache import Notes
+from pipelines.core.devices import dtype_for, empty_cache, is_out_of_memory, out_of_memory
+from pipelines.core.errors import Unavailable
+from pipelines.core.messages import Message
 from pipelines.core.paths import ASSETS, HUB_FOLDER
-from pipelines.devices import dtype_for, empty_cache, is_out_of_memory, out_of_memory
 from pipelines.diffusion.control.catalog import ControlEntry
 from pipelines.diffusion.control.original_adapter import from_original
 from pipelines.diffusion.downloads import fetch_files
@@ -19,12 +21,10 @@ from pipelines.diffusion.loading import unreadable_files_named
 from pipelines.diffusion.openvino_steering import OpenVINOControlNet
 from pipelines.diffusion.openvino_unet import LARGEST_BYTES, SMALLEST_BYTES
 from pipelines.diffusion.single_file import CONFIGS
-from pipelines.errors import Unavailable
-from pipelines.messages import Message
 
 
 class ControlModel:
-    """A ControlNet or T2I-Adapter; what :class:`pipelines.cache.ModelCache` keeps.
+    """A ControlNet or T2I-Adapter; what :class:`pipelines.core.cache.ModelCache` keeps.
 
     A ControlNet's hint encoder does not see the noise, so it is taken off the network and run once
     a picture; diffusers' own pipelines run it at every step.

@@ -14,7 +14,7 @@ import torch
 from diffusers import T2IAdapter
 from safetensors.torch import load_file
 
-from pipelines.errors import Unavailable
+from pipelines.core.errors import Unavailable
 
 _PER_SCALE = 2  # residual blocks of the full adapter
 _UNSHUFFLED = 8 * 8  # pixels that go into one value of a map

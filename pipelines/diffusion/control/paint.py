@@ -13,7 +13,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pipelines.cache import ModelCache
+from pipelines.core.cache import ModelCache
+from pipelines.core.errors import BadRequest
+from pipelines.core.events import Picture, Progress, Result
+from pipelines.core.messages import Message
 from pipelines.diffusion.control.catalog import CACHE_PREFIX, ControlCatalog, does_not_fit
 from pipelines.diffusion.control.conditions import condition_map
 from pipelines.diffusion.control.loading import ControlModel
@@ -26,9 +29,6 @@ from pipelines.diffusion.openvino_unet import OpenVINOUNet
 from pipelines.diffusion.resolving import resolve
 from pipelines.diffusion.samplers import UNET_FAMILIES, samplers_in
 from pipelines.diffusion.text_to_image import notes_on, paint, unet_batch
-from pipelines.errors import BadRequest
-from pipelines.events import Picture, Progress, Result
-from pipelines.messages import Message
 
 
 def run(

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from pipelines.core.errors import BadRequest
+from pipelines.core.pictures.inputs import InputId
 from pipelines.diffusion.requests import TextToImageRequest
-from pipelines.errors import BadRequest
-from pipelines.inputs import InputId
 
 MAX_UNITS = 3
 

@@ -11,11 +11,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from pipelines.core.matching import name_key
 from pipelines.diffusion.lora.adapters import adapter_at
 from pipelines.diffusion.lora.formats import EMBEDDING, LoraFile, open_lora
 from pipelines.diffusion.lora.header import file_hash
 from pipelines.diffusion.lora.use import MAX_NAME
-from pipelines.matching import name_key
 
 SHARED = ""  # the owner of what is on everybody's shelf
 

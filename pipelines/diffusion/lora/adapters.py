@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipelines.core.errors import BadRequest
+from pipelines.core.sizes import in_words
 from pipelines.diffusion.lora.header import is_pickle_name, looks_like_zip, pickled
-from pipelines.errors import BadRequest
-from pipelines.sizes import in_words
 
 CONFIG = "adapter_config.json"
 SUFFIX = ".safetensors"

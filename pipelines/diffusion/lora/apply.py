@@ -18,7 +18,9 @@ import torch
 from transformers import AddedToken
 
 from pipelines.catalog import OWN
-from pipelines.devices import is_out_of_memory, out_of_memory
+from pipelines.core.devices import is_out_of_memory, out_of_memory
+from pipelines.core.errors import BadRequest
+from pipelines.core.messages import Message
 from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.lora.about import About
 from pipelines.diffusion.lora.families import family_of_unet, title_of
@@ -28,8 +30,6 @@ from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.lora.weights import Factors
 from pipelines.diffusion.prompts import learned_tokens
 from pipelines.diffusion.samplers import UNET_FAMILIES
-from pipelines.errors import BadRequest
-from pipelines.messages import Message
 
 HASH_DIGITS = 12  # of a LoRA's hash in a picture's settings
 _TOKENIZERS = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}

@@ -21,11 +21,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from pipelines.core.errors import UserError
+from pipelines.core.files import refused_name
+from pipelines.core.messages import Message
 from pipelines.diffusion.lora.about import SHARED, About, shared_about, shared_id
 from pipelines.diffusion.lora.adapters import CONFIG, SUFFIX, Adapter, adapter_at
-from pipelines.errors import UserError
-from pipelines.files import refused_name
-from pipelines.messages import Message
 
 FOLDER = "loras"
 WEIGHTS, ABOUT, MODEL = "weights.safetensors", "about.json", "model"

@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipelines.core.errors import BadRequest
+from pipelines.core.sizes import in_words
 from pipelines.diffusion.lora.families import family_of_name, family_of_width
 from pipelines.diffusion.lora.header import Header, TensorInfo, read_header, scalar
 from pipelines.diffusion.lora.names import PARTS, module_of, owner_of
 from pipelines.diffusion.lora.use import MAX_NAME
-from pipelines.errors import BadRequest
-from pipelines.sizes import in_words
 
 LORA, EMBEDDING = "lora", "embedding"
 _FLOAT = 4  # bytes of the numbers in which convolutions are put together

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import BadRequest
-from pipelines.file_kinds import START, no_weights
-from pipelines.sizes import in_words
+from pipelines.core.errors import BadRequest
+from pipelines.core.file_kinds import START, no_weights
+from pipelines.core.sizes import in_words
 
 MAX_HEADER = 100 * 10**6  # the limit of the format itself
 _FLOATS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1}

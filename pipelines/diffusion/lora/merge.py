@@ -14,8 +14,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 
-from pipelines.cache import ModelCache
 from pipelines.catalog import OWN
+from pipelines.core.cache import ModelCache
+from pipelines.core.errors import BadRequest, Stopped
+from pipelines.core.events import Progress, Result
+from pipelines.core.messages import Message
 from pipelines.diffusion.lora.about import About
 from pipelines.diffusion.lora.apply import applied
 from pipelines.diffusion.lora.families import BASE_VERSIONS, family_of_unet, title_of
@@ -23,9 +26,6 @@ from pipelines.diffusion.lora.requests import MergeRequest
 from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.lora.weights import Factors, as_diffusers
-from pipelines.errors import BadRequest, Stopped
-from pipelines.events import Progress, Result
-from pipelines.messages import Message
 
 
 def run(

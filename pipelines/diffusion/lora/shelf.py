@@ -17,6 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from pipelines.core.errors import BadRequest, NotFound, Refused, UserError
+from pipelines.core.matching import closest, find_name, name_key
+from pipelines.core.messages import Message
 from pipelines.diffusion.lora.about import (
     SHARED,
     About,
@@ -30,10 +33,7 @@ from pipelines.diffusion.lora.adapters import SUFFIX, UNPACKED, adapter_at, is_z
 from pipelines.diffusion.lora.entries import BROUGHT_IN, MODEL, WEIGHTS, Entries
 from pipelines.diffusion.lora.formats import EMBEDDING, LoraFile, clean_triggers, open_lora
 from pipelines.diffusion.lora.use import MAX_NAME, LoraUse
-from pipelines.errors import BadRequest, NotFound, Refused, UserError
 from pipelines.local_models import inspect_folder
-from pipelines.matching import closest, find_name, name_key
-from pipelines.messages import Message
 
 if TYPE_CHECKING:
     import torch

@@ -15,10 +15,10 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from pipelines.core.errors import BadRequest, validated
+from pipelines.core.matching import name_key
+from pipelines.core.messages import Message
 from pipelines.diffusion.lora.use import MAX_LORAS, MAX_WEIGHT, LoraUse
-from pipelines.errors import BadRequest, validated
-from pipelines.matching import name_key
-from pipelines.messages import Message
 
 if TYPE_CHECKING:
     from pipelines.diffusion.requests import TextToImageRequest

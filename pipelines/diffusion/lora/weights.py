@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from pipelines.core.errors import BadRequest
 from pipelines.diffusion.lora.formats import LoraFile
 from pipelines.diffusion.lora.names import in_original
-from pipelines.errors import BadRequest
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from pipelines.annotators import registry, weights
-from pipelines.cache import ModelCache
-from pipelines.events import Progress
+from pipelines.core.cache import ModelCache
+from pipelines.core.events import Progress
 
 
 def cache_in(home: Path, offline: bool = False) -> ModelCache:

@@ -20,7 +20,7 @@ from PIL import Image
 
 from pipelines.annotators.registry import ANNOTATORS
 from pipelines.annotators.weights import WEIGHTS, is_here
-from pipelines.errors import Unavailable
+from pipelines.core.errors import Unavailable
 from tests.hub import serving
 from tests.pipelines.annotators.conftest import cache_in
 

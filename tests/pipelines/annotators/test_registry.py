@@ -12,7 +12,7 @@ import pytest
 from pipelines.annotators import registry
 from pipelines.annotators.registry import ANNOTATORS, get
 from pipelines.annotators.weights import WEIGHTS, expected_bytes, is_here
-from pipelines.errors import BadRequest, NotFound, Stopped, Unavailable
+from pipelines.core.errors import BadRequest, NotFound, Stopped, Unavailable
 from tests.pipelines.annotators.conftest import cache_in
 
 ROOT = Path(__file__).parents[3]

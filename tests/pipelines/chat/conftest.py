@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.cache import ModelCache
 from pipelines.catalog import Catalog
 from pipelines.chat.events import Words
-from pipelines.events import Result
+from pipelines.core.cache import ModelCache
+from pipelines.core.events import Result
 from pipelines.loading import Loader
 from tests.pipelines.chat.llamas import save_llama
 

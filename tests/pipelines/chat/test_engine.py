@@ -19,8 +19,8 @@ from pipelines.chat.engine import count, run
 from pipelines.chat.entries import CACHE_PREFIX
 from pipelines.chat.events import Reading, Words
 from pipelines.chat.requests import STARTER, ChatRequest, CompletionRequest
-from pipelines.errors import NotFound, Stopped, Unavailable
-from pipelines.events import Progress, Result
+from pipelines.core.errors import NotFound, Stopped, Unavailable
+from pipelines.core.events import Progress, Result
 from tests.pipelines.chat.conftest import SHORT, TINY, make_cache
 
 BOTH = pytest.mark.parametrize("model", [STARTER, TINY], ids=["llama.cpp", "transformers"])

@@ -22,7 +22,7 @@ from pipelines.chat.inside import (
     read,
 )
 from pipelines.chat.requests import Sampling
-from pipelines.errors import BadRequest, Unavailable, validated
+from pipelines.core.errors import BadRequest, Unavailable, validated
 from tests.pipelines.chat.tiny_llama import byte_level, llama, sentencepiece
 
 TEXT = "The cat sat on the mat, and 3 cats sat on 法."

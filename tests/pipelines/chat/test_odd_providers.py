@@ -16,7 +16,7 @@ from pipelines.chat.remote import Remote
 from pipelines.chat.remote_answers import AnswerReader, count_in, reason_of, words_of
 from pipelines.chat.remote_fields import unsent_fields
 from pipelines.chat.requests import ChatRequest, CompletionRequest
-from pipelines.errors import BadRequest, Busy, Refused, Unavailable, validated
+from pipelines.core.errors import BadRequest, Busy, Refused, Unavailable, validated
 from tests.pipelines.chat.providers import delta, provider, replying, sending, streaming
 
 DONE = "[DONE]"

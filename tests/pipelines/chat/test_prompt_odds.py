@@ -10,7 +10,7 @@ import torch
 from pipelines.chat.entries import CACHE_PREFIX
 from pipelines.chat.events import Reading, TokenOdds
 from pipelines.chat.requests import STARTER, ChatRequest, CompletionRequest
-from pipelines.errors import BadRequest, Stopped
+from pipelines.core.errors import BadRequest, Stopped
 from tests.pipelines.chat.conftest import TINY
 
 TEXT = "the cat sat on the mat 🦆"

@@ -19,8 +19,8 @@ from pipelines.chat.context import ContextExceeded
 from pipelines.chat.engine import run
 from pipelines.chat.events import Words
 from pipelines.chat.requests import STARTER, ChatRequest, CompletionRequest
+from pipelines.core.errors import Busy, Refused, Stopped, Unavailable
 from pipelines.core.paths import ROOT
-from pipelines.errors import Busy, Refused, Stopped, Unavailable
 from tests.patience import PROMPTLY
 from tests.pipelines.chat.conftest import make_cache
 from tests.pipelines.chat.providers import delta, provider, replying, streaming

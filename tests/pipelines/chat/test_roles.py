@@ -11,7 +11,7 @@ from pipelines.chat.engine import _tokens
 from pipelines.chat.requests import ChatMessage, ChatRequest
 from pipelines.chat.roles import arrangements
 from pipelines.chat.templates import render
-from pipelines.errors import BadRequest
+from pipelines.core.errors import BadRequest
 from tests.pipelines.chat.llamas import CHATML, LLAMA_2
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.cache import ModelCache
 from pipelines.chat import loading
 from pipelines.chat.catalog import ChatCatalog, find
 from pipelines.chat.engine import run as chat
@@ -18,8 +17,9 @@ from pipelines.chat.prune.evaluate import Effort
 from pipelines.chat.prune.requests import PruneRequest
 from pipelines.chat.requests import ChatRequest
 from pipelines.chat.shelf import ChatShelf
-from pipelines.errors import NotFound, validated
-from pipelines.events import Result
+from pipelines.core.cache import ModelCache
+from pipelines.core.errors import NotFound, validated
+from pipelines.core.events import Result
 from tests.pipelines.chat.llamas import save_llama
 
 ID, OTHER = "a" * 32, "b" * 32

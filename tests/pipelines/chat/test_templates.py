@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.chat.requests import ChatMessage
 from pipelines.chat.templates import render, written_in
-from pipelines.errors import BadRequest
+from pipelines.core.errors import BadRequest
 from tests.pipelines.chat.chat_templates import FAMILIES, OF_PARTS
 from tests.pipelines.chat.llamas import CHATML, ENDS, LLAMA_2, LLAMA_3, SPECIALS, make_tokenizer
 

@@ -11,7 +11,7 @@ from pipelines.chat.engine import run
 from pipelines.chat.entries import CACHE_PREFIX, INSIDE_PREFIX
 from pipelines.chat.events import Words
 from pipelines.chat.requests import ChatRequest
-from pipelines.errors import Unavailable
+from pipelines.core.errors import Unavailable
 from tests.pipelines.chat.conftest import TINY, make_cache
 from tests.pipelines.chat.llamas import make_llama, save_llama
 

@@ -21,7 +21,7 @@ from pipelines.clustering.labels import count_clusters, renumber
 from pipelines.clustering.parameters import COVARIANCES, MixtureParameters
 from pipelines.clustering.python_code import python_code
 from pipelines.clustering.scaling import SCALERS, SCALINGS, scale
-from pipelines.errors import BadRequest, NotFound, Stopped
+from pipelines.core.errors import BadRequest, NotFound, Stopped
 
 pytestmark = pytest.mark.filterwarnings("ignore:::sklearn")  # a fit's notes say it
 

@@ -16,7 +16,7 @@ from pipelines.clustering.parameters import (
     OPTICSParameters,
 )
 from pipelines.clustering.running import outcome
-from pipelines.errors import BadRequest, Stopped
+from pipelines.core.errors import BadRequest, Stopped
 
 pytestmark = pytest.mark.filterwarnings("ignore:::sklearn")  # k above what there is to find
 

@@ -15,8 +15,8 @@ from pipelines.clustering.fitting import fit
 from pipelines.clustering.judging import silhouettes
 from pipelines.clustering.requests import CurveRequest
 from pipelines.clustering.running import outcome
-from pipelines.errors import BadRequest, NotFound, validated
-from pipelines.events import Result
+from pipelines.core.errors import BadRequest, NotFound, validated
+from pipelines.core.events import Result
 
 pytestmark = pytest.mark.filterwarnings("ignore:::sklearn")
 

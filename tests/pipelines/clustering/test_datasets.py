@@ -6,7 +6,7 @@ from sklearn.datasets import load_iris
 from sklearn.neighbors import KNeighborsClassifier
 
 from pipelines.clustering.datasets import MAX_CLUSTERS, SOURCES, DatasetRequest, make
-from pipelines.errors import BadRequest, validated
+from pipelines.core.errors import BadRequest, validated
 
 MADE = [name for name, source in SOURCES.items() if source.uses]
 GROUPED = [name for name in MADE if name not in ("uniform", "s_curve")]

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from pipelines.annotators import weights
 from pipelines.clustering.embedding import BATCH, COLUMNS, MODEL, embedded
-from pipelines.errors import Stopped
+from pipelines.core.errors import Stopped
 
 
 class Cache:

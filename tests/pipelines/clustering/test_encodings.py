@@ -4,7 +4,7 @@ import pytest
 
 from pipelines.clustering.encodings import find_encoding
 from pipelines.clustering.tables import look
-from pipelines.errors import BadRequest
+from pipelines.core.errors import BadRequest
 
 WRITTEN = {
     "cp1252": ["Name;Größe;Gewicht\nJörg;1,83;80,5\n", "Größe;x\n1;2\n", "année,prix\nété,5\n",

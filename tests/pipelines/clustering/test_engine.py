@@ -15,7 +15,6 @@ import numpy as np
 import psutil
 import pytest
 
-from pipelines.cache import ModelCache
 from pipelines.clustering import running, wire
 from pipelines.clustering.algorithm import Estimate
 from pipelines.clustering.algorithms import ALGORITHMS, find
@@ -29,9 +28,10 @@ from pipelines.clustering.running import outcome, run_fit
 from pipelines.clustering.stored import Stored, save
 from pipelines.clustering.wire import Matrix
 from pipelines.clustering.worker_pool import Command, Died, MemoryExceeded, WorkerPool
-from pipelines.errors import BadRequest, NotFound, OutOfMemory, Stopped, Unavailable, validated
-from pipelines.events import Progress, Result
-from pipelines.files import is_full, save_array
+from pipelines.core.cache import ModelCache
+from pipelines.core.errors import BadRequest, NotFound, OutOfMemory, Stopped, Unavailable, validated
+from pipelines.core.events import Progress, Result
+from pipelines.core.files import is_full, save_array
 from tests.patience import PATIENCE, PROMPTLY
 
 pytestmark = pytest.mark.filterwarnings("ignore:::sklearn")

@@ -23,7 +23,7 @@ from pipelines.clustering.exporting import (
 )
 from pipelines.clustering.layout import Reading
 from pipelines.clustering.tables import look
-from pipelines.errors import BadRequest, Stopped
+from pipelines.core.errors import BadRequest, Stopped
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pipelines.clustering.filming import FilmRequest, film_rows, make_film
 from pipelines.clustering.projecting import project, shown_rows
 from pipelines.clustering.scaling import scale
 from pipelines.clustering.steps.gmm import DEVIATIONS
-from pipelines.errors import BadRequest, Stopped, Unavailable, validated
+from pipelines.core.errors import BadRequest, Stopped, Unavailable, validated
 
 
 def film(data: Dataset, **values) -> dict:

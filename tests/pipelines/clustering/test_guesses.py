@@ -7,7 +7,7 @@ import pytest
 from pipelines.clustering.layout import Reading
 from pipelines.clustering.picking import Picking, pick
 from pipelines.clustering.tables import Table, look
-from pipelines.errors import BadRequest
+from pipelines.core.errors import BadRequest
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import yaml
 from pipelines.clustering.algorithms import ALGORITHMS, find
 from pipelines.clustering.datasets import SOURCES, DatasetRequest
 from pipelines.clustering.lessons import FOLDER, LESSONS, lesson, trials
-from pipelines.errors import NotFound
+from pipelines.core.errors import NotFound
 
 LANGUAGES = ("en", "zh")
 HEADINGS = {

@@ -17,7 +17,7 @@ from pipelines.clustering.exporting import labels_csv
 from pipelines.clustering.parquet_pages import unpacked
 from pipelines.clustering.picking import Picking, pick
 from pipelines.clustering.tables import frames, look
-from pipelines.errors import BadRequest
+from pipelines.core.errors import BadRequest
 from tests.pipelines.clustering.lying_parquet import (
     BYTES,
     DELTA_BYTES,

@@ -16,7 +16,7 @@ from pipelines.clustering.pictures import (
     recolour,
     rgb_of,
 )
-from pipelines.errors import BadRequest, Stopped
+from pipelines.core.errors import BadRequest, Stopped
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 
 from pipelines.clustering import projecting
 from pipelines.clustering.projecting import project, shown_rows
-from pipelines.errors import BadRequest, Unavailable
+from pipelines.core.errors import BadRequest, Unavailable
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 
 from pipelines.clustering.scaling import scale
-from pipelines.errors import BadRequest
+from pipelines.core.errors import BadRequest
 
 THEIRS = {"standard": StandardScaler, "minmax": MinMaxScaler, "robust": RobustScaler}
 

@@ -10,7 +10,7 @@ import pytest
 from pipelines.clustering.layout import Reading
 from pipelines.clustering.picking import Picking, pick
 from pipelines.clustering.tables import look
-from pipelines.errors import BadRequest, Stopped, Unavailable
+from pipelines.core.errors import BadRequest, Stopped, Unavailable
 
 GERMAN = "Name;Größe;Gewicht\nJörg;1,83;80,5\nZoë;1,65;61,0\nAda;1,70;58,25\n"
 PLAIN = "a,b\n1,2\n3,4\n"

@@ -19,7 +19,7 @@ from pipelines.clustering.requests import ClusterRequest, CompareRequest
 from pipelines.clustering.stored import Stored, load, save
 from pipelines.clustering.tables import look
 from pipelines.clustering.true_labels import MAX_CLASSES
-from pipelines.errors import BadRequest
+from pipelines.core.errors import BadRequest
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from pipelines.clustering.tasks import Clustered, cluster, curve, proposed_eps
 from pipelines.clustering.wire import Array, ArrayOf, Json, Labels, UnreadableAnswer
 from pipelines.clustering.worker import Trouble, outcome_of
 from pipelines.clustering.worker_pool import Step
-from pipelines.messages import Message
+from pipelines.core.messages import Message
 
 pytestmark = pytest.mark.filterwarnings("ignore:::sklearn")
 MANY = 10**7

@@ -16,9 +16,9 @@ from diffusers import (
 )
 from PIL import Image, ImageDraw
 
-from pipelines.cache import ModelCache
 from pipelines.catalog import Catalog
-from pipelines.inputs import keep_input
+from pipelines.core.cache import ModelCache
+from pipelines.core.pictures.inputs import keep_input
 from pipelines.loading import Loader
 
 BASE, SECOND_BASE, LARGE_BASE = "tiny-sd1", "tiny-sd2", "tiny-sdxl"

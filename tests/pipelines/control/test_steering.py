@@ -20,14 +20,14 @@ from diffusers import (
     T2IAdapter,
 )
 
+from pipelines.core.errors import BadRequest, NotFound, Stopped, validated
+from pipelines.core.events import Picture, Progress, Result
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.control import paint
 from pipelines.diffusion.control.conditions import fit
 from pipelines.diffusion.control.requests import ControlRequest
 from pipelines.diffusion.control.steering import Steering
 from pipelines.diffusion.samplers import make_scheduler, samplers_in
-from pipelines.errors import BadRequest, NotFound, Stopped, validated
-from pipelines.events import Picture, Progress, Result
 from tests.pipelines.control.conftest import BASE, LARGE_BASE, SECOND_BASE, adapter, drawing
 
 STEPS, GUIDANCE, SEED = 5, 4.0, 7

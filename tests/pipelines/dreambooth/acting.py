@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.core.events import Progress, Result
 from pipelines.dreambooth import process
-from pipelines.events import Progress, Result
 
 SCRIPT = """
 import os, signal, sys, time

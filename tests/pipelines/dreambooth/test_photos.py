@@ -15,6 +15,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFilter
 from PIL.ExifTags import IFD, Base
 
+from pipelines.core.errors import BadRequest, UserError
 from pipelines.dreambooth import photos
 from pipelines.dreambooth.photos import (
     MAX_SIDE,
@@ -29,7 +30,6 @@ from pipelines.dreambooth.photos import (
     open_photo,
     sharpness_of,
 )
-from pipelines.errors import BadRequest, UserError
 
 GREEN = (60, 140, 60)
 

@@ -10,12 +10,7 @@ import pytest
 from PIL import Image
 
 from pipelines.catalog import Catalog
-from pipelines.dreambooth.photos import encoded
-from pipelines.dreambooth.preflight import check_room, preflight, remember_speed
-from pipelines.dreambooth.presets import presets, settings_for
-from pipelines.dreambooth.requests import TrainingRequest
-from pipelines.dreambooth.subjects import Subject
-from pipelines.errors import (
+from pipelines.core.errors import (
     BadRequest,
     NotFound,
     OutOfMemory,
@@ -23,6 +18,11 @@ from pipelines.errors import (
     UserError,
     validated,
 )
+from pipelines.dreambooth.photos import encoded
+from pipelines.dreambooth.preflight import check_room, preflight, remember_speed
+from pipelines.dreambooth.presets import presets, settings_for
+from pipelines.dreambooth.requests import TrainingRequest
+from pipelines.dreambooth.subjects import Subject
 
 GB = 10**9
 SOME = {"subject": "0" * 32, "training": "1" * 32, "name": "cat", "class_word": "cat"}

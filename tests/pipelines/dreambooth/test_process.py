@@ -17,8 +17,13 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.cache import ModelCache
 from pipelines.catalog import OWN, Catalog
+from pipelines.core.cache import ModelCache
+from pipelines.core.errors import (
+    UserError,
+    validated,
+)
+from pipelines.core.events import Picture, Progress, Result
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.lora import families
 from pipelines.diffusion.lora.shelf import LoraShelf
@@ -28,11 +33,6 @@ from pipelines.dreambooth.folder import TrainingFolder
 from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.dreambooth.subjects import Subject
 from pipelines.dreambooth.trainer import Trainer
-from pipelines.errors import (
-    UserError,
-    validated,
-)
-from pipelines.events import Picture, Progress, Result
 from pipelines.loading import Loader
 from pipelines.registry import ENGINES
 from tests.conftest import TINY

@@ -6,14 +6,14 @@ import threading
 
 import pytest
 
-from pipelines.diffusion.lora.shelf import LoraShelf
-from pipelines.dreambooth import process
-from pipelines.errors import (
+from pipelines.core.errors import (
     OutOfMemory,
     Stopped,
     UserError,
 )
-from pipelines.events import Result
+from pipelines.core.events import Result
+from pipelines.diffusion.lora.shelf import LoraShelf
+from pipelines.dreambooth import process
 from tests.pipelines.dreambooth.acting import follow
 
 

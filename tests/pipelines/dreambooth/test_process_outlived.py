@@ -6,14 +6,14 @@ import threading
 
 import pytest
 
-from pipelines.diffusion.lora.shelf import LoraShelf
-from pipelines.dreambooth import process
-from pipelines.dreambooth.folder import TrainingFolder
-from pipelines.errors import (
+from pipelines.core.errors import (
     Stopped,
     UserError,
 )
-from pipelines.events import Progress, Result
+from pipelines.core.events import Progress, Result
+from pipelines.diffusion.lora.shelf import LoraShelf
+from pipelines.dreambooth import process
+from pipelines.dreambooth.folder import TrainingFolder
 from tests.patience import wait_until
 from tests.pipelines.dreambooth.acting import follow, never, with_steps
 

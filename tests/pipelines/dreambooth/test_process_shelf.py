@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.cache import ModelCache
-from pipelines.diffusion.lora.shelf import LoraShelf
-from pipelines.dreambooth import process
-from pipelines.dreambooth.folder import TrainingFolder
-from pipelines.errors import (
+from pipelines.core.cache import ModelCache
+from pipelines.core.errors import (
     BadRequest,
     NotFound,
     Stopped,
     Unavailable,
 )
-from pipelines.events import Result
+from pipelines.core.events import Result
+from pipelines.diffusion.lora.shelf import LoraShelf
+from pipelines.dreambooth import process
+from pipelines.dreambooth.folder import TrainingFolder
 from tests.pipelines.dreambooth.acting import follow, never, with_steps
 
 

@@ -9,10 +9,10 @@ import os
 import pytest
 from PIL import Image, ImageFilter
 
+from pipelines.core.errors import BadRequest, NotFound
 from pipelines.dreambooth import subjects
 from pipelines.dreambooth.examples import examples, take_example
 from pipelines.dreambooth.subjects import FOLDER, MAX_NAME, Subject
-from pipelines.errors import BadRequest, NotFound
 from tests.pipelines.dreambooth.test_photos import encoded, scene
 
 

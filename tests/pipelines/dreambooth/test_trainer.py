@@ -7,8 +7,8 @@ import json
 import pytest
 import torch
 
-from pipelines import checkpoint
-from pipelines.errors import Stopped, UserError
+from pipelines.core import checkpoint
+from pipelines.core.errors import Stopped, UserError
 from tests.pipelines.dreambooth.stepping import run, worst
 
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
+from pipelines.core.errors import Stopped
 from pipelines.dreambooth import class_pictures
 from pipelines.dreambooth.base import Base
-from pipelines.errors import Stopped
 from tests.pipelines.dreambooth.stepping import run, worst
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from pipelines.core.messages import Message
 from pipelines.dreambooth.held_out import remark_on
-from pipelines.messages import Message
 from tests.pipelines.dreambooth.stepping import run
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 
-from pipelines.cache import ModelCache
 from pipelines.catalog import Catalog
+from pipelines.core.cache import ModelCache
 from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.diffusion.lora.use import LoraUse
 from pipelines.loading import Loader

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from pipelines.core.errors import validated
+from pipelines.core.events import Picture
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.requests import TextToImageRequest
-from pipelines.errors import validated
-from pipelines.events import Picture
 from tests.pipelines.lora.conftest import BASE
 
 

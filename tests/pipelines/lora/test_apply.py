@@ -9,6 +9,9 @@ import torch
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import load, save
 
+from pipelines.core.errors import BadRequest, NotFound
+from pipelines.core.events import Picture, Result
+from pipelines.core.messages import Message
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.lora.apply import applied
@@ -16,9 +19,6 @@ from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.prompts import encode
 from pipelines.diffusion.resolving import resolve
 from pipelines.diffusion.samplers import samplers_in
-from pipelines.errors import BadRequest, NotFound
-from pipelines.events import Picture, Result
-from pipelines.messages import Message
 from tests.pipelines.lora import files
 from tests.pipelines.lora.conftest import ANN, BASE, LARGE_BASE
 from tests.pipelines.lora.painting import (

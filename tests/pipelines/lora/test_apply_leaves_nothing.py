@@ -8,13 +8,13 @@ import pytest
 import torch
 from PIL import Image
 
+from pipelines.core.errors import BadRequest, Busy, OutOfMemory, Stopped, validated
+from pipelines.core.pictures.inputs import keep_input
 from pipelines.diffusion import compare, text_to_image
 from pipelines.diffusion.control import paint as control
 from pipelines.diffusion.control.requests import ControlRequest
 from pipelines.diffusion.lora.apply import applied
 from pipelines.diffusion.requests import CompareSamplersRequest
-from pipelines.errors import BadRequest, Busy, OutOfMemory, Stopped, validated
-from pipelines.inputs import keep_input
 from tests.pipelines.lora import files
 from tests.pipelines.lora.conftest import ANN, BASE
 from tests.pipelines.lora.painting import Unchanged, asked, bits_of, difference, painted, pictures

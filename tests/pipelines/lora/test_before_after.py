@@ -8,6 +8,9 @@ import threading
 import numpy as np
 import pytest
 
+from pipelines.core.errors import BadRequest, Stopped, validated
+from pipelines.core.events import Picture, Progress, Result
+from pipelines.core.messages import Message
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.grid import labelled_grid
 from pipelines.diffusion.lora.shelf import LoraShelf
@@ -15,9 +18,6 @@ from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.dreambooth import before_after
 from pipelines.dreambooth.before_after_requests import WEIGHTS, BeforeAfterRequest
-from pipelines.errors import BadRequest, Stopped, validated
-from pipelines.events import Picture, Progress, Result
-from pipelines.messages import Message
 from tests.pipelines.lora import files
 from tests.pipelines.lora.conftest import BASE
 

@@ -17,8 +17,10 @@ from safetensors import safe_open
 from safetensors.torch import load, save
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-from pipelines.cache import ModelCache
 from pipelines.catalog import Catalog
+from pipelines.core.cache import ModelCache
+from pipelines.core.errors import BadRequest, Stopped
+from pipelines.core.events import Result
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.lora import merge
@@ -30,8 +32,6 @@ from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.lora.weights import Factors, read
 from pipelines.diffusion.resolving import resolve
 from pipelines.diffusion.samplers import samplers_in
-from pipelines.errors import BadRequest, Stopped
-from pipelines.events import Result
 from pipelines.loading import Loader
 from tests.pipelines.lora import files
 from tests.pipelines.lora.conftest import ANN, BASE, LARGE_BASE

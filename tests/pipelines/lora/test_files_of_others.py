@@ -12,13 +12,13 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
+from pipelines.core.errors import BadRequest, NotFound
 from pipelines.diffusion.lora.formats import EMBEDDING, open_lora
 from pipelines.diffusion.lora.header import read_header, scalar
 from pipelines.diffusion.lora.names import in_original
 from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.lora.weights import read
-from pipelines.errors import BadRequest, NotFound
 from tests.pipelines.lora import files
 from tests.pipelines.lora.files import written
 

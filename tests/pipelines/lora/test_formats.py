@@ -17,11 +17,11 @@ from diffusers.utils.state_dict_utils import convert_unet_state_dict_to_peft
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import load, load_file, save, save_file
 
+from pipelines.core.errors import BadRequest
 from pipelines.diffusion.lora.formats import EMBEDDING, open_lora
 from pipelines.diffusion.lora.names import dotted, in_original
 from pipelines.diffusion.lora.weights import read, read_vectors
 from pipelines.diffusion.single_file import CONFIGS
-from pipelines.errors import BadRequest
 from tests.pipelines.lora import files
 from tests.pipelines.lora.files import written
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from safetensors.torch import save
 
+from pipelines.core.errors import BadRequest
 from pipelines.diffusion.lora.formats import open_lora
 from pipelines.diffusion.lora.header import file_hash, read_header, scalar
-from pipelines.errors import BadRequest
 from tests.pipelines.lora.files import pickle_of, safetensors_of, written
 
 

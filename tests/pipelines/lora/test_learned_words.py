@@ -7,12 +7,12 @@ import torch
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import save
 
+from pipelines.core.errors import BadRequest
+from pipelines.core.events import Picture
 from pipelines.diffusion.lora.apply import applied
 from pipelines.diffusion.lora.tags import left_out_of, worded
 from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.prompts import encode
-from pipelines.errors import BadRequest
-from pipelines.events import Picture
 from tests.pipelines.lora.conftest import ANN, BASE, LARGE_BASE
 from tests.pipelines.lora.painting import Unchanged, difference, difference_of, painted, pictures
 

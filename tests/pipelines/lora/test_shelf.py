@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
+from pipelines.core.errors import BadRequest, NotFound, Refused
 from pipelines.diffusion.lora.about import SHARED, clean_name
 from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.diffusion.lora.tags import tags_in
-from pipelines.errors import BadRequest, NotFound, Refused
 from tests.pipelines.lora import files
 
 ANN, BEN = "ann", "ben"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pipelines.core.errors import BadRequest, validated
 from pipelines.diffusion.lora.tags import (
     left_out_of,
     tags_in,
@@ -14,7 +15,6 @@ from pipelines.diffusion.lora.tags import (
 )
 from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.requests import TextToImageRequest
-from pipelines.errors import BadRequest, validated
 
 
 def asked(prompt="", **more) -> TextToImageRequest:

@@ -6,9 +6,9 @@ import threading
 import time
 
 from pipelines.chat.events import Reading, Words
-from pipelines.errors import Stopped, UserError
-from pipelines.events import Progress, Result
-from pipelines.messages import Message
+from pipelines.core.errors import Stopped, UserError
+from pipelines.core.events import Progress, Result
+from pipelines.core.messages import Message
 
 
 class Parrot:

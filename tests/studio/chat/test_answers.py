@@ -12,8 +12,8 @@ import pytest
 
 from pipelines.chat.events import Reading, Words
 from pipelines.chat.requests import MAX_MESSAGES
-from pipelines.errors import BadRequest, Refused, Unavailable
-from pipelines.events import Progress
+from pipelines.core.errors import BadRequest, Refused, Unavailable
+from pipelines.core.events import Progress
 from studio.chat import answers as answers_module
 from studio.chat import live as live_module
 from studio.chat.answers import Answers

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import Busy, NotFound
+from pipelines.core.errors import Busy, NotFound
 from tests.patience import wait_until
 from tests.studio.chat.answering import ASK, GUEST, asked
 from tests.studio.chat.talk import ANN, BEN, Talk

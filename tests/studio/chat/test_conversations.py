@@ -5,8 +5,8 @@ import threading
 import pytest
 
 from pipelines.chat.requests import MAX_TEXT
-from pipelines.errors import BadRequest, Busy, NotFound
-from pipelines.messages import Message
+from pipelines.core.errors import BadRequest, Busy, NotFound
+from pipelines.core.messages import Message
 from studio.chat.conversation import Stale
 from studio.chat.conversations import Conversations
 from studio.store import Store

@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pipelines.errors import BadRequest, Busy, NotFound
-from pipelines.messages import Message
+from pipelines.core.errors import BadRequest, Busy, NotFound
+from pipelines.core.messages import Message
 from studio.chat.exchange import MAX_FILE, Exchange
 from studio.chat.tree import MAX_TREE
 from tests.patience import PATIENCE

@@ -9,7 +9,7 @@ import zipfile
 
 import pytest
 
-from pipelines.errors import BadRequest, Busy
+from pipelines.core.errors import BadRequest, Busy
 from studio.chat import file_reading
 from studio.chat.exchange import Exchange
 from studio.chat.file_reading import MAX_FILE

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import BadRequest, Busy, NotFound, Refused
+from pipelines.core.errors import BadRequest, Busy, NotFound, Refused
 from studio.accounts import LOCAL_OWNER, NotLoggedIn, Owner
 from studio.chat import keys as keys_module
 from studio.chat import limits

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pipelines.errors import BadRequest, Busy
+from pipelines.core.errors import BadRequest, Busy
 from studio.chat.conversation import title_of
 from studio.chat.listing import listed
 from tests.patience import PATIENCE

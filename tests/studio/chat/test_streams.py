@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.chat.events import Reading, Words
-from pipelines.errors import Stopped
-from pipelines.events import Result
+from pipelines.core.errors import Stopped
+from pipelines.core.events import Result
 from studio.chat.answers import Answers
 from tests.patience import PATIENCE, wait_until
 from tests.studio.chat.answering import ASK

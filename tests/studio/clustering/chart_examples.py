@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from pipelines.clustering.algorithms import ALGORITHMS
-from pipelines.messages import Message
+from pipelines.core.messages import Message
 from studio.accounts import Owner
 from studio.clustering import data_views, views
 from studio.clustering.charts import CHARTS, chart

@@ -20,7 +20,7 @@ from pipelines.clustering.running import POOL, call
 from pipelines.clustering.tables import Table
 from pipelines.clustering.wire import FilePath, Matrix, UnreadableAnswer
 from pipelines.clustering.worker import outcome_of
-from pipelines.errors import Unavailable
+from pipelines.core.errors import Unavailable
 from studio.clustering import films, points, reading
 from tests.patience import wait_until
 

@@ -18,7 +18,7 @@ from pipelines.clustering.datasets import DatasetRequest
 from pipelines.clustering.datasets import make as make_data
 from pipelines.clustering.embedding import COLUMNS
 from pipelines.clustering.engine import stored
-from pipelines.errors import BadRequest, Busy, NotFound, Stopped
+from pipelines.core.errors import BadRequest, Busy, NotFound, Stopped
 from studio.accounts import Owner
 from studio.clustering import data as service
 from studio.clustering import gallery_data, tables

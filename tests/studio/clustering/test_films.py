@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from pipelines.clustering.datasets import DatasetRequest, make
-from pipelines.errors import BadRequest, Busy, NotFound, Stopped, Unavailable
+from pipelines.core.errors import BadRequest, Busy, NotFound, Stopped, Unavailable
 from studio.accounts import Owner
 from studio.clustering import films
 from studio.clustering.films import Films

@@ -8,7 +8,7 @@ import pytest
 from pipelines.clustering.datasets import Dataset
 from pipelines.clustering.projecting import project
 from pipelines.clustering.scaling import SCALINGS, scale
-from pipelines.errors import BadRequest
+from pipelines.core.errors import BadRequest
 from studio.clustering.placing import centres_of
 from studio.clustering.scene import Scene
 

@@ -20,8 +20,8 @@ from PIL import Image
 
 from pipelines.clustering.engine import RESULTS
 from pipelines.clustering.projecting import shown_rows
-from pipelines.errors import BadRequest, NotFound, Stopped
-from pipelines.events import Result
+from pipelines.core.errors import BadRequest, NotFound, Stopped
+from pipelines.core.events import Result
 from pipelines.registry import ENGINES
 from studio.accounts import Owner
 from studio.cleaning import clean_up

@@ -11,7 +11,7 @@ from gradio.utils import deep_hash
 
 from pipelines.clustering.algorithms import find
 from pipelines.clustering.datasets import Dataset
-from pipelines.errors import BadRequest, Busy, NotFound
+from pipelines.core.errors import BadRequest, Busy, NotFound
 from studio.accounts import Owner
 from studio.clustering.scene import UNKNOWN, Scene
 from studio.tabs import cluster_result

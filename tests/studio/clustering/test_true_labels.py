@@ -16,7 +16,7 @@ import pytest
 from sklearn import metrics
 from sklearn.datasets import load_iris
 
-from pipelines.errors import BadRequest
+from pipelines.core.errors import BadRequest
 from studio.accounts import Owner
 from studio.clustering.results import CLUSTER, COMPARE
 from studio.services import Options, Studio

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipelines.clustering.algorithms import ALGORITHMS
-from pipelines.errors import NotFound
+from pipelines.core.errors import NotFound
 from studio.clustering import data_views, views
 from studio.clustering.data import Known
 from studio.clustering.thumbnails import thumbnail

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from pipelines.chat.events import Reading, Words
-from pipelines.errors import Unavailable
-from pipelines.events import Progress, Result
+from pipelines.core.errors import Unavailable
+from pipelines.core.events import Progress, Result
 from studio.openai import answering, bodies
 from studio.openai.answering import Answering
 from studio.openai.wire import ChatFormat, CompletionFormat

@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from pipelines.events import Progress
+from pipelines.core.events import Progress
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -15,7 +15,7 @@ from transformers import (
 
 from pipelines.chat.prune.choosing import guarded, least_important
 from pipelines.chat.prune.depth import drop_blocks
-from pipelines.errors import BadRequest
+from pipelines.core.errors import BadRequest
 
 
 class Through(nn.Module):

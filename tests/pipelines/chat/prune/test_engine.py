@@ -15,7 +15,6 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from pipelines.cache import ModelCache
 from pipelines.chat.prune import engine, healing
 from pipelines.chat.prune.depth import drop_blocks
 from pipelines.chat.prune.evaluate import Effort
@@ -23,9 +22,10 @@ from pipelines.chat.prune.folder import PruneFolder
 from pipelines.chat.prune.heal_process import main
 from pipelines.chat.prune.models import bytes_of
 from pipelines.chat.prune.requests import CurveRequest, PruneRequest, ScoreRequest
+from pipelines.core.cache import ModelCache
+from pipelines.core.errors import BadRequest, OutOfMemory, Stopped, UserError, validated
+from pipelines.core.events import Progress, Result
 from pipelines.core.paths import ROOT
-from pipelines.errors import BadRequest, OutOfMemory, Stopped, UserError, validated
-from pipelines.events import Progress, Result
 from tests.patience import PATIENCE, wait_until
 from tests.pipelines.chat.prune.test_depth import logits
 
@@ -374,7 +374,7 @@ def test_a_name_that_leads_elsewhere_stays_in_the_folder(cache, stop, tmp_path):
 
 
 def test_the_command_is_accelerates(tmp_path):
-    from pipelines import processes
+    from pipelines.core import processes
 
     folder = PruneFolder(tmp_path, "0" * 32)
     command = processes.launch_command(healing.MODULE, folder, "cuda:1", True)

@@ -8,7 +8,7 @@ import torch
 from pipelines.chat.prune.depth import drop_blocks
 from pipelines.chat.prune.evaluate import Effort, Figures, figures, greedy, perplexity
 from pipelines.chat.prune.memory import PeakMemory
-from pipelines.errors import BadRequest, Stopped
+from pipelines.core.errors import BadRequest, Stopped
 from tests.pipelines.chat.prune.conftest import last
 
 

@@ -22,8 +22,8 @@ from pipelines.chat.prune.heal import Healer, Healing
 from pipelines.chat.prune.heal_process import main
 from pipelines.chat.prune.saving import save_model
 from pipelines.chat.prune.scores import next_token_loss
-from pipelines.errors import Stopped, UserError
-from pipelines.processes import DONE, FAILED, TAKEN
+from pipelines.core.errors import Stopped, UserError
+from pipelines.core.processes import DONE, FAILED, TAKEN
 from tests.clock import set_clock
 from tests.patience import wait_until
 from tests.pipelines.chat.prune.test_depth import logits

@@ -9,7 +9,7 @@ from torch import nn
 from pipelines.chat.prune.depth import drop_blocks
 from pipelines.chat.prune.scores import next_token_loss, scores
 from pipelines.chat.prune.texts import CALIBRATION, HELD_OUT, calibration_batches, tokens_of
-from pipelines.errors import BadRequest, Stopped
+from pipelines.core.errors import BadRequest, Stopped
 from tests.pipelines.chat.prune.conftest import last
 
 NAMES = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",

@@ -12,7 +12,7 @@ from pipelines.chat.prune.width import (
     keep_structures,
     structure_scores,
 )
-from pipelines.errors import BadRequest, Stopped
+from pipelines.core.errors import BadRequest, Stopped
 from tests.pipelines.chat.prune.conftest import last, tiny_config
 from tests.pipelines.chat.prune.test_depth import logits
 

@@ -14,7 +14,7 @@ from sklearn.datasets import load_iris, make_blobs, make_moons
 from pipelines.clustering.dbscan import kd_tree
 from pipelines.clustering.dbscan.dbscan import NOTES, dbscan, estimated_bytes
 from pipelines.clustering.labels import renumber
-from pipelines.errors import BadRequest, Stopped
+from pipelines.core.errors import BadRequest, Stopped
 from tests.patience import PROMPTLY
 
 TOY = np.array([0, 2, 3, 4, 6, 8, 10], float)[:, None]

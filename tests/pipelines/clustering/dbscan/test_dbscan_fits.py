@@ -17,8 +17,8 @@ from pipelines.clustering.fitting import fit
 from pipelines.clustering.labels import renumber
 from pipelines.clustering.parameters import DBSCANParameters
 from pipelines.clustering.running import outcome, told
-from pipelines.errors import BadRequest, Stopped
-from pipelines.events import Progress
+from pipelines.core.errors import BadRequest, Stopped
+from pipelines.core.events import Progress
 from tests.patience import PROMPTLY
 
 

@@ -15,7 +15,7 @@ from pipelines.clustering.dbscan.hdbscan import NOTES, HDBSCANResult, estimated_
 from pipelines.clustering.fitting import fit
 from pipelines.clustering.labels import renumber
 from pipelines.clustering.parameters import HDBSCANParameters
-from pipelines.errors import BadRequest, Stopped
+from pipelines.core.errors import BadRequest, Stopped
 from tests.patience import PROMPTLY
 
 

@@ -10,7 +10,7 @@ from sklearn.cluster import AgglomerativeClustering
 from pipelines.clustering.labels import renumber
 from pipelines.clustering.steps import agglomerative
 from pipelines.clustering.steps.agglomerative import HEIGHT, SIZE, cut, cut_into
-from pipelines.errors import BadRequest
+from pipelines.core.errors import BadRequest
 from tests.pipelines.clustering.steps.sets import FIFTY, assert_unchanged, random_set
 
 LINKAGES = pytest.mark.parametrize("name", ["ward", "complete", "average", "single"])

@@ -8,7 +8,7 @@ from sklearn.cluster import DBSCAN
 
 from pipelines.clustering.steps import dbscan
 from pipelines.clustering.steps.dbscan import BORDER, CORE, NOT_DENSE, REACHED, UNSEEN
-from pipelines.errors import BadRequest
+from pipelines.core.errors import BadRequest
 from tests.pipelines.clustering.steps.sets import FIFTY, assert_unchanged, random_set
 
 TOY = np.array([[0.0], [2], [3], [4], [6], [8], [10]])

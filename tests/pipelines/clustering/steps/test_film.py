@@ -16,7 +16,7 @@ from pipelines.clustering.steps.film import (
     film,
     frame_numbers,
 )
-from pipelines.errors import BadRequest, Stopped
+from pipelines.core.errors import BadRequest, Stopped
 from tests.pipelines.clustering.steps.sets import random_set
 
 MEGABYTE = 1_000_000

@@ -19,7 +19,7 @@ from pipelines.clustering.steps.gaussians import (
     log_densities,
     mixture_around,
 )
-from pipelines.errors import BadRequest
+from pipelines.core.errors import BadRequest
 from tests.pipelines.clustering.steps.sets import FIFTY, assert_unchanged, random_set
 
 TYPES = pytest.mark.parametrize("kind", COVARIANCE_TYPES)

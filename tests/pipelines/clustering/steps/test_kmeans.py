@@ -9,7 +9,7 @@ from sklearn.cluster import KMeans, kmeans_plusplus
 
 from pipelines.clustering.labels import renumber
 from pipelines.clustering.steps import kmeans
-from pipelines.errors import BadRequest
+from pipelines.core.errors import BadRequest
 from tests.pipelines.clustering.steps.sets import FIFTY, assert_unchanged, random_set
 
 SLOW = np.random.default_rng(0).uniform(size=(300, 2))  # takes many rounds

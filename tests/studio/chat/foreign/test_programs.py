@@ -9,7 +9,7 @@ import zipfile
 
 import pytest
 
-from pipelines.errors import BadRequest
+from pipelines.core.errors import BadRequest
 from studio.chat.exchange import _remarks
 from studio.chat.file_reading import read_file
 from studio.chat.foreign_tree import ACTIONS, ERRORS, FILES, JOINED, THOUGHTS, TOOLS, Found

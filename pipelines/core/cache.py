@@ -20,10 +20,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
-from pipelines.errors import Busy, OutOfMemory, Stopped
-from pipelines.events import Progress
-from pipelines.messages import Message
-from pipelines.sizes import in_words
+from pipelines.core.errors import Busy, OutOfMemory, Stopped
+from pipelines.core.events import Progress
+from pipelines.core.messages import Message
+from pipelines.core.sizes import in_words
 
 _log = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pipelines.colour_profiles import coded_profile, matrix_profile
-from pipelines.errors import BadRequest
+from pipelines.core.errors import BadRequest
+from pipelines.core.pictures.colour_profiles import coded_profile, matrix_profile
 
 MAX_TEXT = 8_000_000  # bytes of one text, unpacked: workflows are large
 MAX_TEXTS = 32_000_000  # of all texts of a file

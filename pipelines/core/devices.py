@@ -9,9 +9,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.errors import OutOfMemory, UserError
-from pipelines.limits import MemoryLimit, available_cores, memory_limit, memory_limits
-from pipelines.sizes import in_words
+from pipelines.core.errors import OutOfMemory, UserError
+from pipelines.core.limits import MemoryLimit, available_cores, memory_limit, memory_limits
+from pipelines.core.sizes import in_words
 
 if TYPE_CHECKING:
     import torch
@@ -187,6 +187,6 @@ def _physical_memory():
 
 
 def _memory_limits() -> list[MemoryLimit]:
-    """Of the service or container that this process runs in; see :mod:`pipelines.limits`."""
+    """Of the service or container that this process runs in; see :mod:`pipelines.core.limits`."""
     roots = (memory_limit(Path(path)) for path in _CGROUP_LIMITS)
     return [*memory_limits(), *(limit for limit in roots if limit is not None)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 
-from pipelines.messages import Message
+from pipelines.core.messages import Message
 
 START = 4096  # bytes that tell
 

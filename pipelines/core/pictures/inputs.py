@@ -16,7 +16,7 @@ from typing import Annotated
 from PIL import Image
 from pydantic import StringConstraints
 
-from pipelines.errors import NotFound
+from pipelines.core.errors import NotFound
 
 FOLDER = "inputs"
 InputId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]

@@ -18,10 +18,10 @@ from typing import Any
 from PIL import GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 from PIL.ExifTags import IFD, Base, Interop
 
-from pipelines.colour_profiles import adobe_rgb_profile, to_srgb
-from pipelines.errors import BadRequest
-from pipelines.file_kinds import archive_kind
-from pipelines.picture_files import (
+from pipelines.core.errors import BadRequest
+from pipelines.core.file_kinds import archive_kind
+from pipelines.core.pictures.colour_profiles import adobe_rgb_profile, to_srgb
+from pipelines.core.pictures.picture_files import (
     PNG_SIGNATURE,
     XMP_TEXT,
     Parts,

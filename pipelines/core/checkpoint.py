@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
-from pipelines.errors import UserError
-from pipelines.files import is_full
-from pipelines.sizes import in_words
+from pipelines.core.errors import UserError
+from pipelines.core.files import is_full
+from pipelines.core.sizes import in_words
 
 FILE = "state.pt"
 

@@ -2,7 +2,8 @@
 
 Engines are generators ``run(request, cache, stop) -> Iterator[Progress | Picture | Result]``.
 Whoever iterates decides what to do with the events; an engine never calls back. ``stop`` is a
-``threading.Event``: an engine reads it at every step and raises :class:`pipelines.errors.Stopped`.
+``threading.Event``: an engine reads it at every step and raises
+:class:`pipelines.core.errors.Stopped`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pipelines.messages import Message
+from pipelines.core.messages import Message
 
 if TYPE_CHECKING:
     from PIL import Image

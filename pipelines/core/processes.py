@@ -21,11 +21,11 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from pipelines import errors
+from pipelines.core import errors
+from pipelines.core.errors import UserError, reason_of
+from pipelines.core.files import write_whole
+from pipelines.core.messages import Message
 from pipelines.core.paths import PRESETS, ROOT
-from pipelines.errors import UserError, reason_of
-from pipelines.files import write_whole
-from pipelines.messages import Message
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from pipelines.messages import Message
+from pipelines.core.messages import Message
 
 if TYPE_CHECKING:
     import numpy as np

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from pipelines.messages import Message
+from pipelines.core.messages import Message
 
 UNFORESEEN = "{kind}: {reason}"
 

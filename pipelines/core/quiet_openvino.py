@@ -1,4 +1,4 @@
-"""OpenVINO without its statistics: ``from pipelines.quiet_openvino import openvino``.
+"""OpenVINO without its statistics: ``from pipelines.core.quiet_openvino import openvino``.
 
 Its model converter reports each conversion to a web service and notes that in the person's home,
 unless that package is missing. Nothing leaves this machine by itself, so here it always is.

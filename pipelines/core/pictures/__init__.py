@@ -1,0 +1,1 @@
+"""Pictures from outside, and files of pictures."""
