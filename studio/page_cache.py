@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import threading
 from collections import OrderedDict
+from functools import lru_cache
 
 import anyio.to_thread
 from starlette.datastructures import Headers
@@ -98,6 +99,12 @@ async def collected(app: ASGIApp, scope: Scope, receive: Receive, send: Send) ->
     return b"".join(body) if status == 200 else None
 
 
+@lru_cache(maxsize=KEPT)
+def _compressed(body: bytes) -> bytes:
+    """The page as who loads it again and again is sent it."""
+    return gzip.compress(body, LEVEL, mtime=0)
+
+
 def _delivery(body: bytes, asked: Headers) -> Response:
     tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     headers = {
@@ -109,5 +116,5 @@ def _delivery(body: bytes, asked: Headers) -> Response:
         return Response(status_code=304, headers=headers)
     if "gzip" in asked.get("accept-encoding", ""):
         headers["content-encoding"] = "gzip"
-        body = gzip.compress(body, LEVEL, mtime=0)
+        body = _compressed(body)
     return Response(body, media_type="text/html", headers=headers)
