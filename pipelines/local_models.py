@@ -95,7 +95,7 @@ def inspect_folder(folder: Path, models: Path) -> Finding:
     index = _json(folder / "model_index.json")
     if index is None:
         if any(path.suffix in PICKLES for path in folder.rglob("*")):
-            return _pickled(folder)
+            return _refuse(pickled(folder))
         return _refuse(
             Message(
                 "{model} has no model_index.json that can be read; it is not a diffusers folder.",
@@ -152,7 +152,7 @@ def inspect_folder(folder: Path, models: Path) -> Finding:
         if any(path.suffix in PICKLES for path in files) and not any(
             path.suffix == ".safetensors" for path in files
         ):
-            return _pickled(folder)
+            return _refuse(pickled(folder))
     weights = [path for path in folder.rglob("*.safetensors") if path.parent.name in components]
     if not weights:
         return _refuse(Message("{model} has no .safetensors weights in it.", model=folder.name))
@@ -215,7 +215,7 @@ def inspect_file(path: Path, models: Path, configs: Path) -> Finding:
     if (outside := _leaves(path, models)) is not None:
         return outside
     if path.suffix.lower() != ".safetensors":
-        return _pickled(path)
+        return _refuse(pickled(path))
     status = path.stat()
     return _inspect_checkpoint(path, configs, status.st_size, status.st_mtime_ns)
 
@@ -430,13 +430,12 @@ def _leaves(path: Path, models: Path) -> Finding | None:
     return None
 
 
-def _pickled(path: Path) -> Finding:
-    return _refuse(
-        Message(
-            "{model} has its weights as pickle files (.bin, .ckpt, .pt), which can run any code "
-            "when opened. Get it as .safetensors.",
-            model=path.name,
-        )
+def pickled(path: Path) -> Message:
+    """Why weights in a pickle cannot be used."""
+    return Message(
+        "{model} has its weights as pickle files (.bin, .ckpt, .pt), which can run any code when "
+        "opened. Get it as .safetensors.",
+        model=path.name,
     )
 
 

@@ -15,6 +15,7 @@ from studio.access import BELOW_ROOT
 from studio.accounts import owner_of
 from studio.conditions import MapRequest
 from studio.http import KEPT, NOT_KEPT, json_object
+from studio.i18n import language_of, translate
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -98,12 +99,17 @@ def conditions_router(studio: Studio) -> APIRouter:
     def control_models(
         request: Request, base: Annotated[str | None, Query(max_length=200)] = None
     ) -> dict[str, Any]:
-        """ControlNets and T2I-Adapters; with ``base`` only those that fit this base model."""
-        known = studio.control
+        """ControlNets and T2I-Adapters; with ``base`` only those that fit this base model.
+
+        ``refused`` tells the host why files of their own cannot be used.
+        """
+        known, owner = studio.control, owner_of(request)
+        refused = known.refused() if owner.is_host else []
+        language = language_of(request.headers.get("accept-language"))
         if base is None:
             entries = known.models()
         else:
-            entries = known.fitting(studio.loras.entry(owner_of(request).id, base))
+            entries = known.fitting(studio.loras.entry(owner.id, base))
         # Not the source: where on this disk a model lies is nobody's business.
         hidden = {"source", "weights", "original"}
         return {
@@ -113,7 +119,8 @@ def conditions_router(studio: Studio) -> APIRouter:
                     "here": entry.is_here(studio.home),
                 }
                 for entry in entries
-            ]
+            ],
+            "refused": [translate(each, language) for each in refused],
         }
 
     return routes

@@ -72,6 +72,7 @@ class Tab:
     def _what_is_left_out(self, visitor: Visitor) -> str:
         """The host's own models and samplers that cannot be used, each with the reason."""
         reasons = [m.refused for m in self.studio.catalog.models() if m.refused is not None]
+        reasons += self.studio.control.refused()
         reasons += [
             Message("The sampler file {file} is left out: {reason}.", file=b.file, reason=b.reason)
             for b in samplers_in(self.studio.home).broken

@@ -6,21 +6,25 @@ No torch here: the page lists them before any heavy library is loaded.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.catalog import Bytes, ModelEntry, Source, read_entries, unknown_name
-from pipelines.core.errors import BadRequest
+from pipelines.core.errors import BadRequest, Refused
 from pipelines.core.files import refused_name
 from pipelines.core.matching import find_name, same_name
+from pipelines.core.messages import Message
 from pipelines.core.paths import ASSETS, HUB_FOLDER, PRESETS
 from pipelines.diffusion.control import single_files
+from pipelines.local_models import PICKLES, cannot_be_read, pickled
 
 FOLDER = "control"
+_WEIGHTS = {".safetensors", *PICKLES}
 CACHE_PREFIX = "control:"
 """In the model cache, control models have this before their name."""
 
@@ -117,6 +121,13 @@ def shipped(presets: Path = PRESETS) -> tuple[ControlEntry, ...]:
     return read_entries(presets / "control_models.yaml", ControlEntry)
 
 
+class _Refusal(NamedTuple):
+    """A file or folder that cannot be used."""
+
+    name: str
+    reason: Message
+
+
 class ControlCatalog:
     """All control models of one installation.
 
@@ -138,6 +149,8 @@ class ControlCatalog:
         """Shipped entries first, then one's own folders and files by name."""
         entries = {entry.name: entry for entry in self._shipped}
         for entry in self._local():
+            if isinstance(entry, _Refusal):
+                continue
             known = same_name(entry.name, entries) is not None
             name = f"{entry.name} (local)" if known else entry.name
             entries[name] = entry.model_copy(update={"name": name})
@@ -148,12 +161,20 @@ class ControlCatalog:
 
         Raises:
             NotFound: there is none; the sentence offers the closest names.
+            Refused: it is a file or folder that cannot be used; the sentence says why.
         """
         entries = {entry.name: entry for entry in self.models()}
         known = find_name(name, entries)
-        if known is None:
-            raise unknown_name(name, entries)
-        return entries[known]
+        if known is not None:
+            return entries[known]
+        refused = {each.name: each.reason for each in self._local() if isinstance(each, _Refusal)}
+        if (own := find_name(name, refused)) is not None:
+            raise Refused(refused[own].template, **refused[own].values)
+        raise unknown_name(name, entries)
+
+    def refused(self) -> list[Message]:
+        """Why files and folders of one's own cannot be used, by their names."""
+        return [each.reason for each in self._local() if isinstance(each, _Refusal)]
 
     def fitting(self, base: ModelEntry) -> list[ControlEntry]:
         """Those that steer ``base``."""
@@ -164,38 +185,67 @@ class ControlCatalog:
         if not entry.fits(base):
             raise does_not_fit(entry, base, self.fitting(base))
 
-    def _local(self) -> Iterable[ControlEntry]:
+    def _local(self) -> Iterator[ControlEntry | _Refusal]:
         folder = self.home / FOLDER
-        if not folder.is_dir():
+        if not folder.is_dir() or not os.access(folder, os.R_OK | os.X_OK):
             return
         for path in sorted(folder.iterdir()):
-            if refused_name(path) is not None:
-                continue  # as what is no control model
-            if path.is_file() and path.suffix.lower() == ".safetensors":
-                if (found := single_files.inspect(path)) is not None:
-                    yield ControlEntry(
-                        name=path.stem,
-                        title=path.stem,
-                        **found,
-                        source=Source(file=path),
-                        memory_bytes=path.stat().st_size,
-                    )
+            if path.name.startswith("."):
                 continue
+            name = path.name if path.is_dir() else path.stem
             try:
-                config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-                method = _METHODS[config["_class_name"]]
-            except (OSError, ValueError, KeyError, TypeError):
-                continue  # not a diffusers folder of a control model
-            weights = sum(file.stat().st_size for file in path.glob("*.safetensors"))
-            if weights:
-                yield ControlEntry(
-                    name=path.name,
-                    title=path.name,
-                    method=method,
-                    **self._fit(method, config),
-                    source=Source(folder=path),
-                    memory_bytes=weights,
-                )
+                reason = refused_name(path)
+                found = self._inspect(path) if reason is None else reason
+            except OSError as error:  # one bad file must not hide the others
+                found = cannot_be_read(path, error).refused
+            if isinstance(found, Message):
+                yield _Refusal(name, found)
+            elif found is not None:
+                yield ControlEntry(name=name, title=name, **found)
+
+    def _inspect(self, path: Path) -> dict[str, Any] | Message | None:
+        """Fields of an entry, or why there is none; None of what is no weights at all."""
+        if path.is_dir():
+            return self._inspect_folder(path)
+        # A link that leads nowhere is looked at; a pipe is no model, and reading it waits.
+        suffix = path.suffix.lower()
+        if suffix not in _WEIGHTS or (path.exists() and not path.is_file()):
+            return None
+        if suffix in PICKLES:
+            return pickled(path)
+        found = single_files.inspect(path)
+        if isinstance(found, Message):
+            return found
+        return {**found, "source": Source(file=path), "memory_bytes": path.stat().st_size}
+
+    def _inspect_folder(self, path: Path) -> dict[str, Any] | Message:
+        try:
+            config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return Message(
+                "{folder} has no config.json, so it is no diffusers folder of a control model. "
+                "Single .safetensors files are put into control/ itself.",
+                folder=path.name,
+            )
+        except (ValueError, RecursionError):
+            return Message("The config.json in {folder} cannot be read.", folder=path.name)
+        method = config.get("_class_name") if isinstance(config, dict) else None
+        method = _METHODS.get(method) if isinstance(method, str) else None
+        if method is None:
+            return Message(
+                "{folder} holds another kind of model than a ControlNet or a T2I-Adapter.",
+                folder=path.name,
+            )
+        weights = sum(file.stat().st_size for file in path.glob("*.safetensors"))
+        if not weights:
+            if any(file.suffix.lower() in PICKLES for file in path.iterdir()):
+                return pickled(path)
+            return Message(
+                "{folder} has no weights: a .safetensors file has to lie beside its config.json.",
+                folder=path.name,
+            )
+        fit = self._fit(method, config)
+        return {**fit, "method": method, "source": Source(folder=path), "memory_bytes": weights}
 
     def _fit(self, method: Method, config: dict[str, Any]) -> dict[str, Any]:
         """What a config tells of the base models that fit, as fields of an entry."""

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipelines.core.file_kinds import START, no_weights
+from pipelines.core.messages import Message
 from pipelines.local_models import read_header
 
 PREFIX = "control_model."
@@ -20,22 +22,86 @@ _SD1_WIDTHS = ((320,), (640,), (1280,), (1280,))
 _ADAPTER_CHANNELS = ((64,), (192,))  # of grey and colour maps, 8×8 pixels in one; SDXL's take 16×16
 
 
-def inspect(path: Path) -> dict[str, Any] | None:
-    """``method`` and ``family`` of the control model in a file; None where it holds none.
+def inspect(path: Path) -> dict[str, Any] | Message:
+    """``method`` and ``family`` of the control model in a file, or why it cannot be used.
 
     Networks for other families, and those with other inputs than a map alone, are none of ours.
+
+    Raises:
+        OSError: the file cannot be read.
     """
     header = read_header(path)
     if header is None:
-        return None
+        with path.open("rb") as file:
+            foreign = no_weights(file.read(START), path.name)
+        return foreign or Message("{model} is not a whole .safetensors file.", model=path.name)
     header.pop("__metadata__", None)
     shapes = {name.removeprefix(PREFIX): _shape(tensor) for name, tensor in header.items()}
     if _ORIGINAL_HINT in shapes or _HINT in shapes:
-        family = _controlnet_family(shapes)
-        return {"method": "controlnet", "family": family} if family else None
+        reason = _not_ours(shapes, path.name)
+        family = None if reason else _controlnet_family(shapes)
+        return reason or {"method": "controlnet", "family": family}
     if _is_sd1_adapter(shapes):
         return {"method": "t2i_adapter", "family": "sd1"}
+    return _other_kind(shapes, path.name)
+
+
+def _not_ours(shapes: Mapping[str, tuple[int, ...]], file: str) -> Message | None:
+    """Why a ControlNet cannot be used from its file, or None."""
+    hint = shapes.get(_HINT) or shapes.get(_ORIGINAL_HINT) or ()
+    if any("task_embedding" in name for name in shapes):
+        return Message(
+            "{model} is a ControlNet for maps of many kinds at once (Union), which cannot be used "
+            "here. Get the one for your kind of map.",
+            model=file,
+        )
+    if len(hint) > 1 and hint[1] != 3:
+        return Message(
+            "{model} is a ControlNet that takes {channels} channels; a map has 3.",
+            model=file,
+            channels=hint[1],
+        )
+    if _controlnet_family(shapes) is None:
+        return Message(
+            "{model} is a ControlNet, but not one of Stable Diffusion 1.x, nor of SDXL in the form "
+            "of diffusers. Others are used as diffusers folders.",
+            model=file,
+        )
     return None
+
+
+def _other_kind(shapes: Mapping[str, tuple[int, ...]], file: str) -> Message:
+    """What a file holds that is no control model of ours."""
+    names = list(shapes)
+
+    def some(*marks: str) -> bool:
+        return any(mark in name for name in names for mark in marks)
+
+    if "lora_controlnet" in shapes:
+        return Message(
+            "{model} is a Control-LoRA, which cannot be used here. Get the ControlNet that it was "
+            "made from.",
+            model=file,
+        )
+    if some("ip_adapter.", "image_proj"):
+        return Message("{model} is an IP-Adapter, which cannot be used here.", model=file)
+    if some("controlnet_blocks", "controlnet_x_embedder", "pos_embed_input", "double_blocks"):
+        return Message(
+            "{model} is a ControlNet of another family of models; those of Stable Diffusion 1.x "
+            "and SDXL can be used here.",
+            model=file,
+        )
+    if some("lora_", ".lora", "lora."):
+        return Message("{model} is a LoRA, not a control model; put it into loras/.", model=file)
+    if some("diffusion_model.", "first_stage_model.", "conditioner.embedders"):
+        return Message("{model} is a model to paint with; put it into models/.", model=file)
+    if some("body.", "adapter."):
+        return Message(
+            "{model} is a T2I-Adapter, but not one of Stable Diffusion 1.x. Others are used as "
+            "diffusers folders.",
+            model=file,
+        )
+    return Message("{model} holds neither a ControlNet nor a T2I-Adapter.", model=file)
 
 
 def _shape(tensor: Mapping[str, Any]) -> tuple[int, ...]:

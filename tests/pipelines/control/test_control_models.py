@@ -167,12 +167,13 @@ def test_those_of_the_shape_of_ones_own_base_fit_it(home):
     assert not control.get("adapter-wide").fits(bases.get(BASE))
 
 
-def test_a_folder_without_weights_is_not_listed(tmp_path):
+def test_a_folder_without_weights_is_refused(tmp_path):
     empty = tmp_path / "control" / "empty"
     empty.mkdir(parents=True)
     (empty / "config.json").write_text(json.dumps({"_class_name": "T2IAdapter"}))
-    listed = [entry for entry in ControlCatalog(tmp_path).models() if entry.source.folder]
-    assert listed == []
+    catalog = ControlCatalog(tmp_path)
+    assert [entry for entry in catalog.models() if entry.source.folder] == []
+    assert [reason.values["folder"] for reason in catalog.refused()] == ["empty"]
 
 
 # --- T2I-Adapters in the authors' layout --------------------------------------------------------

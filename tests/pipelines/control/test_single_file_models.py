@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 import struct
 from pathlib import Path
@@ -13,7 +15,7 @@ from diffusers import ControlNetModel
 from safetensors.torch import load_file, save_file
 
 from pipelines.catalog import Catalog, Source
-from pipelines.core.errors import Unavailable
+from pipelines.core.errors import Refused, Unavailable
 from pipelines.diffusion.control.catalog import ControlCatalog, ControlEntry
 from pipelines.diffusion.control.loading import load
 from pipelines.diffusion.single_file import CONFIGS
@@ -68,53 +70,102 @@ def test_they_are_listed_by_the_names_of_their_files(tmp_path, shapes, method, b
     assert len({bases.get(name).family for name in fitting}) == 1
 
 
+HINT = "input_hint_block.0.weight"
+XL_HINT = "controlnet_cond_embedding.conv_in.weight"
+
+
 @pytest.mark.parametrize(
-    "shapes",
+    ("shapes", "reason"),
     [
-        {"model.diffusion_model.input_blocks.0.0.weight": [320, 4, 3, 3]},
-        {"lora_unet_down_blocks_0.lora_down.weight": [4, 320]},
-        {"input_hint_block.0.weight": [16, 3, 3, 3], TEXT: [320, 1024]},
-        {"input_hint_block.0.weight": [16, 3, 3, 3]},
-        {"input_hint_block.0.weight": [16, 6, 3, 3], TEXT: [320, 768]},
-        {"input_hint_block.0.weight": [16, 3, 3, 3], TEXT: [640, 2048]},
-        {
-            "controlnet_cond_embedding.conv_in.weight": [16, 3, 3, 3],
-            THEIRS: [640, 2048],
-            "task_embedding": [6, 320],
-        },
-        {"input_hint_block.0.weight": None, TEXT: "wide"},
-        {"input_hint_block.0.weight": [16, 3, 3, 3], TEXT: []},
-        FULL | {"conv_in.weight": [320]},
-        LIGHT | {"body.0.in_conv.weight": None},
-        FULL | {"conv_in.weight": [320, 768, 3, 3]},
-        LIGHT | {"body.3.out_conv.weight": [1024, 1024, 1, 1]},
+        ({"model.diffusion_model.input_blocks.0.0.weight": [320, 4, 3, 3]}, "put it into models/"),
+        ({"lora_unet_down_blocks_0.lora_down.weight": [4, 320]}, "put it into loras/"),
+        ({"transformer.blocks.0.attn.to_q.lora_A.weight": [4, 320]}, "put it into loras/"),
+        ({HINT: [16, 3, 3, 3], TEXT: [320, 1024]}, "not one of Stable Diffusion 1.x"),
+        ({HINT: [16, 3, 3, 3]}, "not one of Stable Diffusion 1.x"),
+        ({HINT: [16, 6, 3, 3], TEXT: [320, 768]}, "takes 6 channels"),
+        ({HINT: [16, 3, 3, 3], TEXT: [640, 2048]}, "nor of SDXL in the form"),
+        ({XL_HINT: [16, 3, 3, 3], THEIRS: [640, 2048], "task_embedding": [6, 320]}, "Union"),
+        ({HINT: None, TEXT: "wide"}, "not one of Stable Diffusion 1.x"),
+        ({HINT: [16, 3, 3, 3], TEXT: []}, "not one of Stable Diffusion 1.x"),
+        (FULL | {"conv_in.weight": [320]}, "is a T2I-Adapter, but"),
+        (LIGHT | {"body.0.in_conv.weight": None}, "is a T2I-Adapter, but"),
+        (FULL | {"conv_in.weight": [320, 768, 3, 3]}, "is a T2I-Adapter, but"),
+        (LIGHT | {"body.3.out_conv.weight": [1024, 1024, 1, 1]}, "is a T2I-Adapter, but"),
+        ({"lora_controlnet": [1], "input_blocks.1.0.emb_layers.1.up": [4, 4]}, "Control-LoRA"),
+        ({"image_proj.proj.weight": [4], "ip_adapter.1.to_k_ip.weight": [4, 4]}, "IP-Adapter"),
+        ({"controlnet_blocks.0.weight": [4, 4], "controlnet_x_embedder.weight": [4]}, "family"),
+        ({"encoder.conv_in.weight": [4, 3, 3, 3]}, "neither a ControlNet nor"),
+        ({}, "neither a ControlNet nor"),
     ],
-    ids=[
-        "checkpoint",
-        "lora",
-        "sd2",
-        "no attention",
-        "two maps",
-        "sdxl's original code",
-        "union",
-        "no shapes",
-        "no sides",
-        "one side",
-        "no shape",
-        "sdxl's adapter",
-        "wide",
+)  # fmt: skip
+def test_what_is_none_of_them_is_listed_with_the_reason(tmp_path, shapes, reason):
+    header(tmp_path / "control" / "strange.safetensors", shapes)
+    check_refused(tmp_path, "strange", reason)
+
+
+@pytest.mark.parametrize(
+    ("file", "data", "reason"),
+    [
+        ("cut.safetensors", b"", "is empty"),
+        ("cut.safetensors", b"\x10", "not a whole .safetensors file"),
+        ("cut.safetensors", b"\xff" * 40, "not a whole .safetensors file"),
+        ("page.safetensors", b"<!DOCTYPE html><html>log in", "is a web page"),
+        ("GGUF.safetensors", b"GGUF\x03\0\0\0", "is a GGUF file"),
+        ("control_v11p_sd15_canny.pth", b"PK\x03\x04", "pickle files"),
+        ("old.ckpt", b"\x80\x02}", "pickle files"),
+        ("caf\udce9.safetensors", b"", "UTF-8"),
     ],
 )
-def test_what_is_none_of_them_is_not_listed(tmp_path, shapes):
-    header(tmp_path / "control" / "strange.safetensors", shapes)
-    assert all(entry.source.file is None for entry in ControlCatalog(tmp_path).models())
-
-
-@pytest.mark.parametrize("data", [b"", b"\x10", b"\xff" * 40], ids=["empty", "short", "no header"])
-def test_a_damaged_file_is_not_listed(tmp_path, data):
+def test_a_file_that_cannot_be_read_as_weights_is_listed_with_the_reason(
+    tmp_path, file, data, reason
+):
     (tmp_path / "control").mkdir()
-    (tmp_path / "control" / "cut.safetensors").write_bytes(data)
-    assert all(entry.source.file is None for entry in ControlCatalog(tmp_path).models())
+    (tmp_path / "control" / file).write_bytes(data)
+    check_refused(tmp_path, file.rpartition(".")[0], reason)
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ({}, "no config.json"),
+        ({"a.safetensors": "x"}, "no config.json"),
+        ({"config.json": "{"}, "cannot be read"),
+        ({"config.json": "[]"}, "another kind of model"),
+        ({"config.json": '{"_class_name": ["ControlNetModel"]}'}, "another kind of model"),
+        ({"config.json": '{"_class_name": "UNet2DConditionModel"}'}, "another kind of model"),
+        ({"config.json": '{"_class_name": "T2IAdapter"}'}, "has no weights"),
+        ({"config.json": '{"_class_name": "T2IAdapter"}', "x.bin": "x"}, "pickle files"),
+    ],
+)
+def test_a_folder_that_is_no_control_model_is_listed_with_the_reason(tmp_path, files, reason):
+    folder = tmp_path / "control" / "folder"
+    folder.mkdir(parents=True)
+    for file, text in files.items():
+        (folder / file).write_text(text)
+    check_refused(tmp_path, "folder", reason)
+
+
+def test_what_lies_beside_weights_is_not_listed_and_hides_none(tmp_path):
+    folder = tmp_path / "control"
+    header(folder / "canny.safetensors", {HINT: [16, 3, 3, 3], TEXT: [320, 768]})
+    for name in ("canny.yaml", "canny.png", ".hidden.safetensors", "readme.txt"):
+        (folder / name).write_text("x")
+    os.mkfifo(folder / "pipe.safetensors")
+    (folder / "gone.safetensors").symlink_to(tmp_path / "nowhere")
+    catalog = ControlCatalog(tmp_path)
+    assert catalog.get("CANNY").name == "canny"
+    (reason,) = catalog.refused()
+    assert "gone.safetensors cannot be read" in str(reason)
+
+
+def check_refused(home: Path, name: str, reason: str) -> None:
+    catalog = ControlCatalog(home)
+    assert all(entry.source.hub for entry in catalog.models() if entry.name == name)
+    (said,) = catalog.refused()
+    assert reason in str(said)
+    if name.isprintable():
+        with pytest.raises(Refused, match=re.escape(reason)):
+            catalog.get(name)
 
 
 @pytest.mark.parametrize(
