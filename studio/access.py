@@ -37,6 +37,7 @@ from studio.openai.errors import problem
 from studio.replies import MethodNotAllowed, Refusal, TooLarge, error_body, status_of
 from studio.request_heads import check_head
 from studio.sessions import DEVICE_SECONDS, SESSION_SECONDS
+from studio.tab_ids import tab_query
 
 _log = logging.getLogger(__name__)
 
@@ -306,7 +307,8 @@ class Access:
             )
             return _refusal(connection, error)
         if wants_page and connection.scope["method"] in SAFE_METHODS:
-            return RedirectResponse(f"{self.root_path}/login", status_code=303)
+            login = f"{self.root_path}/login{tab_query(connection)}"
+            return RedirectResponse(login, status_code=303)
         error = NotLoggedIn("Log in first, or send name and password by HTTP Basic.")
         return _refusal(connection, error)
 

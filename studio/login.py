@@ -13,6 +13,7 @@ from studio.access import address_of, login_cookies
 from studio.accounts import GUEST, Accounts, Login
 from studio.i18n import language_of, translate
 from studio.replies import status_of
+from studio.tab_ids import tab_query
 
 PAGE = """<!doctype html>
 <html lang="{language}">
@@ -30,7 +31,7 @@ button {{ background: #c2410c; color: #fff; border: 0; cursor: pointer; }}
 [role=alert] {{ color: #b91c1c; }}
 @media (prefers-color-scheme: dark) {{ [role=alert] {{ color: #fca5a5; }} }}
 </style>
-<form method="post" action="login">
+<form method="post" action="login{query}">
 <h1>Atelier</h1>
 {alert}
 <label>{name_label}<input name="name" value="{name}" autocomplete="username"
@@ -56,7 +57,7 @@ def router(accounts: Accounts, root_path: str = "") -> APIRouter:
     def form(request: Request, key: str | None = None) -> Response:
         """The form; or, with the key of the terminal's link, the host's login."""
         if not accounts.needed or (request.state.owner is not None and key is None):
-            return RedirectResponse(home, status_code=303)
+            return RedirectResponse(home + tab_query(request), status_code=303)
         if key is None:
             return page(request)
         try:
@@ -93,7 +94,7 @@ def router(accounts: Accounts, root_path: str = "") -> APIRouter:
         return response
 
     def admitted(request: Request, login: Login) -> Response:
-        response = RedirectResponse(home, status_code=303)
+        response = RedirectResponse(home + tab_query(request), status_code=303)
         for name, value in login_cookies(accounts, login, request, root_path):
             response.headers.append(name, value)
         return response
@@ -105,6 +106,7 @@ def router(accounts: Accounts, root_path: str = "") -> APIRouter:
         return HTMLResponse(
             PAGE.format(
                 language=language,
+                query=tab_query(request),
                 alert=alert,
                 name=escape(name, quote=True),
                 name_label=translate("Name", language),

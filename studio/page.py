@@ -23,6 +23,19 @@ from studio.machine import is_own
 from studio.opening import Opening
 from studio.page_events import Page
 from studio.reuse import fields_of
+from studio.tab_ids import (
+    CHAT,
+    CLUSTERING,
+    COMPARE,
+    GALLERY,
+    INSIDE,
+    PAINT,
+    SETTINGS,
+    SHELF,
+    SHORTEN,
+    STEER,
+    TEACH,
+)
 from studio.tabs import (
     chat,
     cluster,
@@ -45,9 +58,6 @@ if TYPE_CHECKING:
 
 HEADER_SECONDS = 5
 STYLES = ("page", "inside", "shorten", "clustering", "clustering_charts")
-PAINT, CHAT, INSIDE, STEER, TEACH = "paint", "chat", "inside", "steer", "teach"
-SHELF, COMPARE, SHORTEN, GALLERY = "shelf", "compare", "shorten", "gallery"
-CLUSTERING, SETTINGS = "clustering", "settings"
 
 
 def build(studio: Studio, is_upload: Callable[[Owner, Path], bool] = lambda *_: False) -> Page:

@@ -13,10 +13,12 @@ from pipelines.catalog import Catalog
 from pipelines.core.paths import HUB_FOLDER
 from studio.accounts import Account
 from studio.passwords import hash_password
+from studio.tab_ids import TABS
 from tests.patience import PATIENCE
 from tests.studio.live import (
     live_studio,
     options_for,
+    page_config,
     paint,
     sentence,
     settings,
@@ -68,6 +70,44 @@ def test_stranger_cannot_post_to_gradio(visitor, path: str):
 def test_stranger_s_browser_is_sent_to_the_login(visitor):
     answer = visitor(None).get("/", headers={"accept": "text/html"})
     assert (answer.status_code, answer.headers["location"]) == (303, "/login")
+
+
+def test_a_login_leads_to_the_tab_of_the_address(visitor):
+    browser = visitor(None)
+    answer = browser.get("/?tab=gallery&x=1", headers={"accept": "text/html"})
+    assert answer.headers["location"] == "/login?tab=gallery"
+    page = browser.get("/login?tab=gallery").text
+    assert 'action="login?tab=gallery"' in page
+    wrong = browser.post("/login?tab=gallery", data={"name": "ada", "password": "?"})
+    assert 'action="login?tab=gallery"' in wrong.text
+    right = {"name": "ada", "password": PASSWORDS["ada"]}
+    answer = browser.post("/login?tab=gallery", data=right)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/?tab=gallery")
+    assert browser.get("/login?tab=chat").headers["location"] == "/?tab=chat"  # is logged in
+
+
+def test_the_known_tabs_are_those_of_the_page(visitor):
+    config = page_config(visitor("host"))
+    props = {part["id"]: part["props"] for part in config["components"]}
+    nodes = [config["layout"]]
+    while props.get((node := nodes.pop())["id"], {}).get("elem_id") != "tabs":
+        nodes += node.get("children", ())
+    assert {props[each["id"]]["id"] for each in node["children"]} == TABS
+
+
+@pytest.mark.parametrize(
+    "tab",
+    ["//evil.example", "https://evil.example", "gallery%0d%0aset-cookie:%20a=b", "Gallery",
+     "gallery%22%3E%3Cscript%3E", "/../x", "", "gallery&tab=//evil.example"],
+)  # fmt: skip
+def test_a_login_leads_nowhere_else(visitor, tab: str):
+    browser = visitor(None)
+    answer = browser.get(f"/?tab={tab}", headers={"accept": "text/html"})
+    assert answer.headers["location"] == "/login"
+    assert 'action="login"' in browser.get(f"/login?tab={tab}").text
+    right = {"name": "ada", "password": PASSWORDS["ada"]}
+    answer = browser.post(f"/login?tab={tab}&next=//evil.example", data=right)
+    assert answer.headers["location"] == "/"
 
 
 def test_login_page_speaks_the_browser_s_language(visitor):
