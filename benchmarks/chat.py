@@ -165,13 +165,13 @@ def in_process(home: Path) -> dict[str, Ask]:
     """Atelier's engine with a model cache, and transformers' ``generate`` on the cache's model."""
     import torch
 
-    from pipelines.catalog import Catalog
     from pipelines.chat.engine import run
     from pipelines.chat.entries import INSIDE_PREFIX
     from pipelines.chat.events import Words
     from pipelines.chat.requests import STARTER, ChatMessage, ChatRequest
     from pipelines.core.cache import ModelCache
     from pipelines.loading import Loader
+    from pipelines.models.catalog import Catalog
 
     home.mkdir()
     budget = 8 * 10**9

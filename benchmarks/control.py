@@ -23,7 +23,6 @@ from diffusers import ControlNetModel, T2IAdapter, UNet2DConditionModel
 from PIL import Image, ImageDraw
 
 from benchmarks.text_to_image import in_turn, table
-from pipelines.catalog import Catalog
 from pipelines.core.cache import ModelCache
 from pipelines.core.devices import pick_device
 from pipelines.core.paths import PRESETS
@@ -38,6 +37,7 @@ from pipelines.diffusion.prompts import PromptEmbeds
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.samplers import make_scheduler, samplers_in
 from pipelines.loading import Loader
+from pipelines.models.catalog import Catalog
 
 PROMPT = "a red mug on a wooden floor"
 TARGET = "ControlNet ≤ 1.35×, adapter ≤ 1.03×"
@@ -180,8 +180,8 @@ def full_size(rounds: int, steps: int, device: str = "cuda") -> None:
 
 
 def _entry(method: str):
-    from pipelines.catalog import Source
     from pipelines.diffusion.control.catalog import ControlEntry
+    from pipelines.models.catalog import Source
 
     source = Source(asset="none")
     return ControlEntry(name=method, title=method, method=method, family="sd1", source=source)

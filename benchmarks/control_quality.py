@@ -26,7 +26,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pipelines.catalog import Catalog
 from pipelines.core.cache import ModelCache
 from pipelines.core.devices import pick_device
 from pipelines.core.events import Picture
@@ -37,6 +36,7 @@ from pipelines.diffusion.control import paint
 from pipelines.diffusion.control.requests import ControlRequest, ControlUnit
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.loading import Loader
+from pipelines.models.catalog import Catalog
 from pipelines.toybox.captions import caption
 from pipelines.toybox.dataset import inverse_depth
 from pipelines.toybox.depth import DepthEstimator

@@ -25,7 +25,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pipelines.catalog import Catalog
 from pipelines.core.cache import ModelCache
 from pipelines.core.devices import pick_device, total_memory
 from pipelines.core.errors import validated
@@ -39,6 +38,7 @@ from pipelines.dreambooth.process import run as teach
 from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.dreambooth.subjects import Subject
 from pipelines.loading import Loader
+from pipelines.models.catalog import Catalog
 from pipelines.toybox import train_judge
 from pipelines.toybox.captions import caption
 from pipelines.toybox.judge import Judge, load_judge

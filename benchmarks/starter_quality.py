@@ -23,7 +23,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipelines.catalog import Catalog
 from pipelines.core.cache import ModelCache
 from pipelines.core.devices import pick_device
 from pipelines.core.events import Picture
@@ -32,6 +31,7 @@ from pipelines.diffusion import loading
 from pipelines.diffusion.loading import load
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.text_to_image import run
+from pipelines.models.catalog import Catalog
 from pipelines.toybox.captions import caption
 from pipelines.toybox.judge import load_judge
 from pipelines.toybox.measure import Share, measuring_scenes, score

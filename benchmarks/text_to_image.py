@@ -30,7 +30,6 @@ from diffusers import (
     UNet2DConditionModel,
 )
 
-from pipelines.catalog import Catalog
 from pipelines.core.cache import ModelCache
 from pipelines.core.devices import pick_device
 from pipelines.core.events import Picture
@@ -43,6 +42,7 @@ from pipelines.diffusion.prompts import PromptEmbeds
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.resolving import resolve
 from pipelines.diffusion.samplers import samplers_in
+from pipelines.models.catalog import Catalog
 
 PAUSE_SECONDS = 0.5
 PROMPT = "a red mug on a wooden floor"

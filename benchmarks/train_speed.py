@@ -193,11 +193,11 @@ def files_of(request, home: Path) -> list[Path]:
 
 
 def trainer_steps(options: argparse.Namespace, batch: int, device: str):
-    from pipelines.catalog import Catalog
     from pipelines.dreambooth.base import precision_for
     from pipelines.dreambooth.folder import TrainingFolder
     from pipelines.dreambooth.subjects import Subject
     from pipelines.dreambooth.trainer import Trainer, make_accelerator
+    from pipelines.models.catalog import Catalog
 
     home = options.home
     request = request_for(options, batch, home)
@@ -221,11 +221,11 @@ def plain_steps(options: argparse.Namespace, batch: int, device: str):
     from peft import LoraConfig
     from torchvision import transforms
 
-    from pipelines.catalog import Catalog
     from pipelines.diffusion.loading import open_pipeline
     from pipelines.dreambooth import class_pictures
     from pipelines.dreambooth.base import precision_for
     from pipelines.dreambooth.learners import TARGETS, TEXT_TARGETS
+    from pipelines.models.catalog import Catalog
 
     precision = precision_for(options.precision, device)
     dtype = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]

@@ -6,13 +6,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipelines.annotators import weights
-from pipelines.catalog import Catalog
 from pipelines.chat import loading as chat
 from pipelines.core.cache import Loaded, Notes
 from pipelines.diffusion import loading
 from pipelines.diffusion.control import loading as control
 from pipelines.diffusion.control.catalog import CACHE_PREFIX as CONTROL_PREFIX
 from pipelines.diffusion.control.catalog import ControlCatalog
+from pipelines.models.catalog import Catalog
 
 
 class Loader:

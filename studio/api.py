@@ -27,11 +27,11 @@ from fastapi.responses import (
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
-from pipelines.catalog import OWN
 from pipelines.chat.loading import PREFIXES
 from pipelines.core.errors import UserError, bad_value, unforeseen
 from pipelines.diffusion.samplers import samplers_in
 from pipelines.diffusion.styles import styles
+from pipelines.models.catalog import OWN
 from studio.access import API
 from studio.accounts import owner_of
 from studio.broadcast import Broadcast

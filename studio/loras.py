@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel
 
-from pipelines.catalog import OWN, ModelEntry
 from pipelines.core.errors import BadRequest, NotFound
 from pipelines.core.matching import find_name
 from pipelines.diffusion.lora.about import SHARED, About
@@ -25,12 +24,13 @@ from pipelines.diffusion.styles import get_style
 from pipelines.dreambooth.before_after_requests import BeforeAfterRequest
 from pipelines.dreambooth.folder import TrainingFolder
 from pipelines.dreambooth.subjects import note_made
+from pipelines.models.catalog import OWN, ModelEntry
 from studio.accounts import is_guest
 from studio.home import NO_SPACE, disk_full
 from studio.job import is_at_work
 
 if TYPE_CHECKING:
-    from pipelines.catalog import Catalog
+    from pipelines.models.catalog import Catalog
     from studio.gallery import Gallery
     from studio.store import Store
 

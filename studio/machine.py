@@ -8,11 +8,11 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from pipelines.catalog import OWN, Catalog
 from pipelines.chat.entries import OWN as OWN_CHAT
 from pipelines.chat.loading import PREFIXES
 from pipelines.core.cache import Entry, ModelCache
 from pipelines.core.engines import IMPORTING
+from pipelines.models.catalog import OWN, Catalog
 
 GB = 10**9
 

@@ -10,9 +10,9 @@ from html import escape
 from gradio.i18n import I18nData
 from PIL import Image
 
-from pipelines.catalog import ModelEntry
 from pipelines.core.messages import Message
 from pipelines.diffusion.control.catalog import ControlEntry
+from pipelines.models.catalog import ModelEntry
 from studio import views
 from studio.home import readable_bytes
 from studio.widgets import Visitor

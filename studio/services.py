@@ -11,7 +11,6 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from pipelines.catalog import OWN, Catalog, ModelEntry
 from pipelines.chat.catalog import ChatCatalog
 from pipelines.chat.engine import run as run_chat
 from pipelines.chat.entries import ChatEntry
@@ -30,6 +29,7 @@ from pipelines.diffusion.resolving import resolve, with_seed
 from pipelines.diffusion.samplers import samplers_in
 from pipelines.dreambooth.before_after_requests import BeforeAfterRequest
 from pipelines.dreambooth.requests import TrainingRequest
+from pipelines.models.catalog import OWN, Catalog, ModelEntry
 from pipelines.registry import ENGINES
 from studio.accounts import Account, Accounts, Owner, is_guest
 from studio.chat.answers import Answers
@@ -297,6 +297,6 @@ def _is_here(entry: ModelEntry, home: Path) -> bool:
     """Whether a model's files are on this machine."""
     if entry.source.hub is None:
         return True
-    from pipelines.diffusion.downloads import find_model
+    from pipelines.models.downloads import find_model
 
     return find_model(entry.source.hub, home / HUB_FOLDER) is not None

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from pipelines.catalog import OWN
 from pipelines.core.messages import Message
 from pipelines.core.sizes import in_words
 from pipelines.diffusion.lora.about import SHARED
 from pipelines.diffusion.lora.families import title_of
 from pipelines.diffusion.lora.use import MAX_NAME
+from pipelines.models.catalog import OWN
 from studio import views
 from studio.access import API
 

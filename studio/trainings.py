@@ -30,8 +30,8 @@ from studio.job import DONE, Job
 from studio.subjects import KIND
 
 if TYPE_CHECKING:
-    from pipelines.catalog import ModelEntry
     from pipelines.dreambooth.subjects import Subject
+    from pipelines.models.catalog import ModelEntry
     from studio.jobs import Jobs
     from studio.loras import Loras
     from studio.machine import Machine

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 from gradio.i18n import I18nData
 from PIL import Image
 
-from pipelines.catalog import ModelEntry
 from pipelines.core.errors import UserError
 from pipelines.core.messages import Message
 from pipelines.core.sizes import duration
+from pipelines.models.catalog import ModelEntry
 from studio.home import readable_bytes
 from studio.job import QUEUED
 from studio.widgets import Visitor

@@ -16,8 +16,8 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
 
 import httpx
 
-from pipelines.catalog import Catalog
 from pipelines.core.cache import ModelCache
+from pipelines.models.catalog import Catalog
 from tests.patience import PATIENCE
 from tests.prepared import prepare, prepared_folder
 

@@ -12,7 +12,6 @@ import pytest
 from diffusers import ControlNetModel, UNet2DConditionModel
 from PIL import Image, ImageDraw
 
-from pipelines.catalog import Catalog
 from pipelines.core.cache import ModelCache
 from pipelines.core.events import Picture, Progress
 from pipelines.core.paths import ASSETS
@@ -22,6 +21,7 @@ from pipelines.diffusion.control.requests import ControlRequest
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.text_to_image import run
 from pipelines.loading import Loader
+from pipelines.models.catalog import Catalog
 from pipelines.toybox.vocabulary import HELD_OUT, TRAINED
 from tests.prepared import prepared_folder
 

@@ -229,7 +229,7 @@ def expected_bytes(name: str) -> int:
 
 def is_here(name: str, home: Path) -> bool:
     """Whether the weights ``name`` can be loaded without the network."""
-    from pipelines.diffusion.downloads import find_files
+    from pipelines.models.downloads import find_files
 
     entry = WEIGHTS[name]
     if entry.asset:
@@ -259,7 +259,7 @@ def _shipped(entry: Weights) -> Path:
 
 
 def _downloaded(entry: Weights, notes: Notes, offline: bool, home: Path) -> Path:
-    from pipelines.diffusion.downloads import fetch_files
+    from pipelines.models.downloads import fetch_files
 
     folder = home / HUB_FOLDER
     return fetch_files(entry.repo, entry.files, entry.title, entry.nbytes, folder, notes, offline)

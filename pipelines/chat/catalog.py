@@ -15,13 +15,13 @@ from typing import Any, Protocol
 
 import yaml
 
-from pipelines.catalog import unknown_name
 from pipelines.chat.downloads import find_download
 from pipelines.chat.entries import FOLDER, OWN, ChatEntry
 from pipelines.core.errors import NotFound, Refused, Unavailable, UserError, validated
 from pipelines.core.files import readable_name, refused_name
 from pipelines.core.matching import find_name, same_name
 from pipelines.core.paths import HUB_FOLDER, PRESETS
+from pipelines.models.catalog import unknown_name
 
 _UNPRINTABLE = re.compile(r"[/\\\x00-\x1f]")  # what no name of an entry may hold
 

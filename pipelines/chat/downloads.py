@@ -11,7 +11,7 @@ from pipelines.chat.entries import ChatEntry
 from pipelines.core.cache import Notes
 from pipelines.core.errors import Unavailable
 from pipelines.core.sizes import in_words
-from pipelines.diffusion.downloads import (
+from pipelines.models.downloads import (
     Repository,
     find_files,
     folder_of,

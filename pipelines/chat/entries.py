@@ -18,10 +18,10 @@ from pydantic import (
     model_validator,
 )
 
-from pipelines.catalog import Bytes
 from pipelines.chat.remote_fields import check_fields
 from pipelines.chat.requests import Sampling
 from pipelines.core.messages import Message
+from pipelines.models.catalog import Bytes
 
 FOLDER = "chat"  # in presets and in the home folder
 CACHE_PREFIX = "chat:"  # before a model's name in the model cache: as its backend runs it

@@ -23,7 +23,7 @@ from pipelines.chat.stepping import Fixed, Growing, Steps
 from pipelines.core.cache import Notes
 from pipelines.core.errors import Stopped, Unavailable, words_of
 from pipelines.core.messages import Message
-from pipelines.local_models import PICKLES
+from pipelines.models.local_models import PICKLES
 
 if TYPE_CHECKING:
     import torch

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Iterator
 
-from pipelines.catalog import ModelEntry
 from pipelines.core.cache import ModelCache
 from pipelines.core.errors import BadRequest, UserError
 from pipelines.core.events import Picture, Progress, Result
@@ -17,6 +16,7 @@ from pipelines.diffusion.requests import CompareSamplersRequest, TextToImageRequ
 from pipelines.diffusion.resolving import resolve
 from pipelines.diffusion.samplers import Samplers, samplers_in
 from pipelines.diffusion.text_to_image import notes_on, paint
+from pipelines.models.catalog import ModelEntry
 
 
 def run(

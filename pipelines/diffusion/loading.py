@@ -1,7 +1,7 @@
 """From a catalog entry to a pipeline on a device, for every family by the same few lines.
 
 Weights are safetensors only, no repository's own code ever runs, and nothing is fetched that
-``pipelines.diffusion.downloads`` was not told to fetch.
+``pipelines.models.downloads`` was not told to fetch.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ import torch
 from diffusers import AutoPipelineForText2Image, DiffusionPipeline
 from safetensors import SafetensorError
 
-from pipelines.catalog import ModelEntry
 from pipelines.core.cache import Notes
 from pipelines.core.devices import dtype_for, empty_cache, is_out_of_memory, out_of_memory
 from pipelines.core.errors import Busy, Unavailable
 from pipelines.core.messages import Message
 from pipelines.core.paths import ASSETS, HUB_FOLDER
-from pipelines.diffusion.downloads import fetch, variant_of
 from pipelines.diffusion.hashes import model_hash
 from pipelines.diffusion.openvino_unet import OpenVINOUNet, worth_it
 from pipelines.diffusion.single_file import CONFIGS, from_file
+from pipelines.models.catalog import ModelEntry
+from pipelines.models.downloads import fetch, variant_of
 
 PipelineT = TypeVar("PipelineT", bound=DiffusionPipeline)
 

@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from pipelines.catalog import ModelEntry
 from pipelines.core.errors import BadRequest, validated
 from pipelines.diffusion.requests import MAX_SEED, TextToImageRequest
 from pipelines.diffusion.samplers import UNET_FAMILIES, Sampler, Samplers, check_fit
 from pipelines.diffusion.styles import get_style
+from pipelines.models.catalog import ModelEntry
 
 RequestT = TypeVar("RequestT", bound=BaseModel)
 

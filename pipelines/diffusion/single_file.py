@@ -19,8 +19,8 @@ from safetensors.torch import load_file
 from transformers import CLIPTokenizer
 
 from pipelines.core.paths import SINGLE_FILE_CONFIGS as CONFIGS
-from pipelines.local_models import prediction_of
-from pipelines.original_layout import UNET, current_name
+from pipelines.models.local_models import prediction_of
+from pipelines.models.original_layout import UNET, current_name
 
 _MODEL_PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")
 

@@ -13,7 +13,6 @@ from diffusers.models.attention_processor import AttnProcessor
 from PIL import Image
 from torch import Tensor
 
-from pipelines.catalog import ModelEntry
 from pipelines.core.cache import Notes
 from pipelines.core.devices import empty_cache
 from pipelines.core.errors import BadRequest
@@ -24,6 +23,7 @@ from pipelines.diffusion.resolving import resolve
 from pipelines.diffusion.samplers import UNET_FAMILIES, samplers_in
 from pipelines.diffusion.text_to_image import paint
 from pipelines.dreambooth.loss import Noising
+from pipelines.models.catalog import ModelEntry
 
 TEXT_PARTS = (("tokenizer", "text_encoder"), ("tokenizer_2", "text_encoder_2"))
 _DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Iterator
 
-from pipelines.catalog import Catalog
 from pipelines.core.cache import ModelCache
 from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.messages import Message
@@ -19,6 +18,7 @@ from pipelines.diffusion.resolving import resolve, with_seed
 from pipelines.diffusion.samplers import samplers_in
 from pipelines.diffusion.text_to_image import paint
 from pipelines.dreambooth.before_after_requests import BeforeAfterRequest
+from pipelines.models.catalog import Catalog
 
 
 def run(

@@ -15,9 +15,9 @@ from typing import Any
 
 from PIL import Image
 
-from pipelines.catalog import ModelEntry
 from pipelines.core.paths import ASSETS
 from pipelines.dreambooth.requests import TrainingRequest
+from pipelines.models.catalog import ModelEntry
 
 FOLDER = "class_pictures"
 STEPS = 15  # at most: they need not be as fine as what people look at

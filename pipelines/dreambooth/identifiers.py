@@ -16,12 +16,12 @@ from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
-from pipelines.catalog import ModelEntry
 from pipelines.core.errors import BadRequest
 from pipelines.core.messages import Message
 from pipelines.core.paths import ASSETS, PRESETS
 from pipelines.dreambooth.requests import Method
 from pipelines.dreambooth.subjects import MAX_WORD, meaning_in_prompts
+from pipelines.models.catalog import ModelEntry
 from pipelines.toybox.words import known_words
 
 # Of CLIP's rare tokens those that stand for hardly anything ("sks" has a rifle's look in Stable

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
-from pipelines.catalog import ModelEntry
 from pipelines.core.errors import BadRequest, OutOfMemory, Unavailable
 from pipelines.core.files import write_whole
 from pipelines.core.messages import Message
@@ -20,6 +19,7 @@ from pipelines.diffusion.lora.tags import tags_of
 from pipelines.dreambooth import class_pictures, identifiers
 from pipelines.dreambooth.requests import TrainingRequest, is_used
 from pipelines.dreambooth.subjects import Subject, meaning_in_prompts
+from pipelines.models.catalog import ModelEntry
 
 LEAST_PHOTOS = 2
 FEW_PHOTOS = 5  # fewer are remarked upon

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from pipelines.catalog import Bytes, ModelEntry
 from pipelines.core.errors import NotFound, UserError, validated
 from pipelines.core.matching import find_name
 from pipelines.core.paths import PRESETS
 from pipelines.dreambooth.requests import Method, TrainingRequest
+from pipelines.models.catalog import Bytes, ModelEntry
 
 _FIXED = {"subject", "training", "owner", "model", "name", "identifier", "class_word", "method"}
 

@@ -21,7 +21,6 @@ from typing import Any
 
 from PIL import Image
 
-from pipelines.catalog import OWN, Catalog
 from pipelines.core import errors, processes
 from pipelines.core.cache import ModelCache
 from pipelines.core.devices import free_memory
@@ -38,6 +37,7 @@ from pipelines.dreambooth.folder import TrainingFolder
 from pipelines.dreambooth.preflight import Preflight, check_room, preflight, remember_speed
 from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.dreambooth.subjects import Subject
+from pipelines.models.catalog import OWN, Catalog
 
 _ENDING_SECONDS = 10.0  # until a trainer that has let go of its folder has given its memory back
 

@@ -12,7 +12,6 @@ import sys
 import traceback
 from pathlib import Path
 
-from pipelines.catalog import Catalog
 from pipelines.core.devices import is_out_of_memory, out_of_memory
 from pipelines.core.errors import Stopped
 from pipelines.core.processes import DONE, FAILED, TAKEN
@@ -21,6 +20,7 @@ from pipelines.dreambooth.base import precision_for
 from pipelines.dreambooth.folder import TrainingFolder
 from pipelines.dreambooth.subjects import Subject
 from pipelines.dreambooth.trainer import Trainer, make_accelerator
+from pipelines.models.catalog import Catalog
 
 
 def main(arguments: list[str] | None = None) -> int:

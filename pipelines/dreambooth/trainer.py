@@ -14,7 +14,6 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
-from pipelines.catalog import ModelEntry
 from pipelines.core import checkpoint
 from pipelines.core.errors import Stopped
 from pipelines.core.messages import Message
@@ -40,6 +39,7 @@ from pipelines.dreambooth.optimizers import Average, make_optimizer
 from pipelines.dreambooth.reports import Reports
 from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.dreambooth.schedules import rate_factor
+from pipelines.models.catalog import ModelEntry
 
 
 class Trainer:

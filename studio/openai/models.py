@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pipelines.catalog import ModelEntry
 from pipelines.chat.entries import ChatEntry
 from pipelines.core.errors import NotFound
 from pipelines.core.matching import find_name
+from pipelines.models.catalog import ModelEntry
 
 if TYPE_CHECKING:
     from studio.accounts import Owner

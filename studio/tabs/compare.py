@@ -17,7 +17,7 @@ from studio.tabs.watching import Watch
 from studio.widgets import DRAFT, QUIET, Visitor, from_field, label, restore_drafts
 
 if TYPE_CHECKING:
-    from pipelines.catalog import ModelEntry
+    from pipelines.models.catalog import ModelEntry
     from studio.opening import Opening
     from studio.services import Studio
 

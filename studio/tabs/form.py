@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 from gradio.i18n import I18nData
 
-from pipelines.catalog import ModelEntry
 from pipelines.core.errors import UserError
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.samplers import Sampler, samplers_in
 from pipelines.diffusion.styles import styles
+from pipelines.models.catalog import ModelEntry
 from studio import views
 from studio.tabs.lora_rows import LoraRows, with_split_weights_in_prompt
 from studio.widgets import (

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import anyio.to_thread
 import gradio as gr
 
-from pipelines.catalog import OWN
 from pipelines.core.errors import BadRequest, UserError
 from pipelines.core.messages import Message
 from pipelines.diffusion.lora.families import title_of
 from pipelines.diffusion.lora.requests import MergeRequest
 from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.samplers import UNET_FAMILIES
+from pipelines.models.catalog import OWN
 from studio import views
 from studio.job import CANCELLED, DONE
 from studio.loras_api import MERGE

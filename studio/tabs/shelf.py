@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from pipelines.catalog import OWN
 from pipelines.core.errors import UserError
 from pipelines.core.matching import name_key
 from pipelines.core.messages import Message
 from pipelines.diffusion.lora.tags import with_tags
+from pipelines.models.catalog import OWN
 from studio import shelf_views, views
 from studio.tabs import lora_rows
 from studio.tabs.merging import MergeForm

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from pipelines.catalog import OWN
 from pipelines.core.errors import BadRequest, UserError
 from pipelines.dreambooth.before_after_requests import MAX_PROMPTS
+from pipelines.models.catalog import OWN
 from studio.sheet_views import BEFORE_AFTER
 from studio.tabs.details import Details
 from studio.tabs.photos import NEW, PhotosForm

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import gradio as gr
 
-from pipelines.catalog import ModelEntry
 from pipelines.core.errors import UserError
 from pipelines.dreambooth import identifiers
 from pipelines.dreambooth.preflight import FAMILIES
 from pipelines.dreambooth.presets import presets, settings_for
 from pipelines.dreambooth.requests import Method, TrainingRequest, is_used
+from pipelines.models.catalog import ModelEntry
 from studio import train_views, views
 from studio.tabs.form import STARTER
 from studio.widgets import DRAFT, QUIET, Visitor, as_text, follow_newest, from_field, label

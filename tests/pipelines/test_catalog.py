@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.catalog import Catalog
 from pipelines.core.errors import NotFound, Refused, UserError
 from pipelines.core.paths import SINGLE_FILE_CONFIGS
 from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.diffusion.samplers import samplers_in
-from pipelines.local_models import FAMILIES
-from pipelines.original_layout import expected_parts
+from pipelines.models.catalog import Catalog
+from pipelines.models.local_models import FAMILIES
+from pipelines.models.original_layout import expected_parts
 from tests.patience import PATIENCE
 
 
@@ -303,7 +303,8 @@ def test_the_families_are_those_of_the_pipelines_that_auto_pipeline_paints_with(
 
 def test_listing_models_loads_no_heavy_library(tmp_path):
     code = (
-        "import sys, pathlib; from pipelines.catalog import Catalog; import pipelines.core.cache\n"
+        "import sys, pathlib; import pipelines.core.cache\n"
+        "from pipelines.models.catalog import Catalog\n"
         f"Catalog(pathlib.Path({str(tmp_path)!r})).models()\n"
         "assert not {'torch', 'diffusers', 'transformers'} & sys.modules.keys()"
     )

@@ -13,11 +13,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from pipelines.catalog import Catalog
 from pipelines.core.errors import Refused, Unavailable
 from pipelines.core.paths import SINGLE_FILE_CONFIGS
 from pipelines.diffusion.loading import load
-from pipelines.original_layout import expected_parts, plain
+from pipelines.models.catalog import Catalog
+from pipelines.models.original_layout import expected_parts, plain
 from tests.original_layout import save_single_file
 from tests.pipelines.test_loading import load_folder, paint, quiet
 

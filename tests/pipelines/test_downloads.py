@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants, snapshot_download
 
-from pipelines.catalog import Catalog, Source
 from pipelines.core.errors import Stopped, Unavailable
-from pipelines.diffusion import downloads
-from pipelines.diffusion.downloads import (
+from pipelines.models import downloads
+from pipelines.models.catalog import Catalog, Source
+from pipelines.models.downloads import (
     fetch,
     fetch_files,
     find,
@@ -341,5 +341,5 @@ def test_the_variant_is_read_from_the_file_names(tmp_path, name, variant):
 
 
 def test_fetching_by_a_real_client_needs_no_torch(tmp_path):
-    code = "import sys, pipelines.diffusion.downloads\nassert 'torch' not in sys.modules"
+    code = "import sys, pipelines.models.downloads\nassert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, env=dict(os.environ), timeout=PATIENCE)

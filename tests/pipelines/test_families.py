@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.catalog import Catalog
 from pipelines.core.cache import ModelCache
 from pipelines.core.errors import Stopped
 from pipelines.core.events import Picture, Progress
@@ -18,6 +17,7 @@ from pipelines.diffusion.loading import load
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.resolving import resolve
 from pipelines.diffusion.samplers import Samplers
+from pipelines.models.catalog import Catalog
 from tests.twins import TWINS
 
 

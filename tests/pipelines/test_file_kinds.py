@@ -7,12 +7,12 @@ import struct
 
 import pytest
 
-from pipelines.catalog import Catalog
 from pipelines.core.errors import BadRequest, Refused
 from pipelines.core.file_kinds import no_weights
 from pipelines.core.paths import SINGLE_FILE_CONFIGS
 from pipelines.diffusion.lora.formats import open_lora
-from pipelines.local_models import inspect_file, inspect_folder, prediction_of
+from pipelines.models.catalog import Catalog
+from pipelines.models.local_models import inspect_file, inspect_folder, prediction_of
 
 FOREIGN = {
     "a web page": (b"\xef\xbb\xbf\n<!DOCTYPE html><title>Log in</title>", "is a web page"),

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.catalog import Catalog
 from pipelines.chat.catalog import ChatCatalog
 from pipelines.core.errors import NotFound
 from pipelines.core.files import readable_name, refused_name
 from pipelines.diffusion import user_samplers
 from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.diffusion.lora.shelf import LoraShelf
+from pipelines.models.catalog import Catalog
 
 LATIN = b"caf\xe9"  # "café" as Windows and old archives write it
 

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.catalog import Catalog
 from pipelines.core.cache import ModelCache
 from pipelines.core.errors import OutOfMemory, Unavailable
 from pipelines.diffusion.hashes import model_hash
 from pipelines.diffusion.loading import DiffusionModel, decode, expected_bytes, load
 from pipelines.diffusion.single_file import CONFIGS, clip_tokenizer
-from pipelines.local_models import FAMILIES
+from pipelines.models.catalog import Catalog
+from pipelines.models.local_models import FAMILIES
 from tests.original_layout import save_single_file
 from tests.twins import TWINS, starter
 

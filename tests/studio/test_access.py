@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pipelines.catalog import Catalog
 from pipelines.core.paths import HUB_FOLDER
+from pipelines.models.catalog import Catalog
 from studio.accounts import Account
 from studio.passwords import hash_password
 from studio.tab_ids import TABS

@@ -7,13 +7,13 @@ import threading
 
 import pytest
 
-from pipelines.catalog import Catalog
 from pipelines.core.events import Picture
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.loading import load
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.resolving import resolve
 from pipelines.diffusion.samplers import UNET_FAMILIES, Samplers
+from pipelines.models.catalog import Catalog
 from studio.metadata import format_parameters, parameters_of, read_settings, save_png
 from studio.reuse import fields_of
 from tests.twins import TWINS

@@ -13,10 +13,10 @@ import pytest
 from gradio.i18n import I18nData
 
 from pipelines.annotators.registry import ANNOTATORS
-from pipelines.catalog import Catalog
 from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.diffusion.lora.about import About
 from pipelines.diffusion.requests import TextToImageRequest
+from pipelines.models.catalog import Catalog
 from studio import canvas, page
 from studio.accounts import Owner
 from studio.i18n import texts

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 
-from pipelines.catalog import Catalog
 from pipelines.core.errors import NotFound
+from pipelines.models.catalog import Catalog
 from studio.accounts import LOCAL_OWNER
 from studio.tabs.training_form import TrainingForm
 from studio.widgets import Visitor

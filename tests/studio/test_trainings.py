@@ -12,12 +12,12 @@ import torch
 from PIL import Image
 from safetensors.torch import save
 
-from pipelines.catalog import Catalog
 from pipelines.core.errors import BadRequest, Busy, NotFound, validated
 from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.dreambooth import class_pictures
 from pipelines.dreambooth.folder import TrainingFolder
 from pipelines.dreambooth.requests import TrainingRequest
+from pipelines.models.catalog import Catalog
 from studio.gallery import Gallery
 from studio.home import prepare_home
 from studio.jobs import Jobs

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from pipelines.catalog import Catalog
 from pipelines.core.messages import Message
+from pipelines.models.catalog import Catalog
 from studio import gallery_views, sheet_views, views
 from studio.accounts import LOCAL_OWNER
 from studio.gallery import Span

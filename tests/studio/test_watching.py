@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 
-from pipelines.catalog import Catalog
 from pipelines.diffusion.control.catalog import ControlCatalog
+from pipelines.models.catalog import Catalog
 from studio.accounts import LOCAL_OWNER
 from studio.tabs.details import Details
 from studio.tabs.watching import Watch

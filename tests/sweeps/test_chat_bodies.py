@@ -201,7 +201,7 @@ class Door:
         self.client = TestClient(known)
 
     def _entry(self, name: str, entry: ChatEntry) -> ChatEntry:
-        from pipelines.catalog import unknown_name
+        from pipelines.models.catalog import unknown_name
 
         if name != entry.name:
             raise unknown_name(name, [entry.name])

@@ -13,11 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pipelines.catalog import Catalog
 from pipelines.core.errors import UserError
 from pipelines.core.paths import SINGLE_FILE_CONFIGS
 from pipelines.diffusion.loading import load
-from pipelines.original_layout import TEXT_ENCODERS, UNET, VAE, expected_parts
+from pipelines.models.catalog import Catalog
+from pipelines.models.original_layout import TEXT_ENCODERS, UNET, VAE, expected_parts
 from tests.original_layout import save_single_file
 from tests.pipelines.test_loading import load_folder, quiet
 from tests.sweeps.plain_sentences import check_sentence

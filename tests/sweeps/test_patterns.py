@@ -23,7 +23,7 @@ from pipelines.diffusion.lora.tags import left_out_of, tags_in, with_tags, witho
 from pipelines.diffusion.prompts import is_weighted
 from pipelines.dreambooth.captions import _whole_word
 from pipelines.dreambooth.subjects import meaning_in_prompts
-from pipelines.original_layout import current_name
+from pipelines.models.original_layout import current_name
 from pipelines.toybox.words import unknown_words
 from studio import gradio_guard, visitor_limits
 from studio.chat.foreign import read_conversation

@@ -14,14 +14,14 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipelines.catalog import Bytes, ModelEntry, Source, read_entries, unknown_name
 from pipelines.core.errors import BadRequest, Refused
 from pipelines.core.files import refused_name
 from pipelines.core.matching import find_name, same_name
 from pipelines.core.messages import Message
 from pipelines.core.paths import ASSETS, HUB_FOLDER, PRESETS
 from pipelines.diffusion.control import single_files
-from pipelines.local_models import PICKLES, cannot_be_read, pickled
+from pipelines.models.catalog import Bytes, ModelEntry, Source, read_entries, unknown_name
+from pipelines.models.local_models import PICKLES, cannot_be_read, pickled
 
 FOLDER = "control"
 _WEIGHTS = {".safetensors", *PICKLES}
@@ -51,7 +51,7 @@ class ControlEntry(BaseModel):
         condition: what its map is: canny, depth, scribble …; ``any`` where that is not known.
         preprocessor: the annotator that makes such maps of pictures.
         source, licence, licence_url, download_bytes, memory_bytes, gated: as a
-            :class:`pipelines.catalog.ModelEntry` has them.
+            :class:`pipelines.models.catalog.ModelEntry` has them.
         weights: path of the weights in a repository on the hub.
         original: the weights are in their authors' own layout, without a config beside them.
     """
@@ -97,7 +97,7 @@ class ControlEntry(BaseModel):
 
     def is_here(self, home: Path) -> bool:
         """Whether its files are on this machine."""
-        from pipelines.diffusion.downloads import find_files  # the hub's client takes its time
+        from pipelines.models.downloads import find_files  # the hub's client takes its time
 
         hub = self.source.hub
         return hub is None or find_files(hub, self.files, home / HUB_FOLDER) is not None

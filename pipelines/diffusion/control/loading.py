@@ -16,11 +16,11 @@ from pipelines.core.messages import Message
 from pipelines.core.paths import ASSETS, HUB_FOLDER
 from pipelines.diffusion.control.catalog import ControlEntry
 from pipelines.diffusion.control.original_adapter import from_original
-from pipelines.diffusion.downloads import fetch_files
 from pipelines.diffusion.loading import unreadable_files_named
 from pipelines.diffusion.openvino_steering import OpenVINOControlNet
 from pipelines.diffusion.openvino_unet import LARGEST_BYTES, SMALLEST_BYTES
 from pipelines.diffusion.single_file import CONFIGS
+from pipelines.models.downloads import fetch_files
 
 
 class ControlModel:

@@ -13,7 +13,7 @@ from typing import Any
 
 from pipelines.core.file_kinds import START, no_weights
 from pipelines.core.messages import Message
-from pipelines.local_models import read_header
+from pipelines.models.local_models import read_header
 
 PREFIX = "control_model."
 FAMILIES = {768: "sd1", 2048: "sdxl"}  # with a config in presets/single_file/, by text's width

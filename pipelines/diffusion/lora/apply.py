@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from transformers import AddedToken
 
-from pipelines.catalog import OWN
 from pipelines.core.devices import is_out_of_memory, out_of_memory
 from pipelines.core.errors import BadRequest
 from pipelines.core.messages import Message
@@ -30,6 +29,7 @@ from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.lora.weights import Factors
 from pipelines.diffusion.prompts import learned_tokens
 from pipelines.diffusion.samplers import UNET_FAMILIES
+from pipelines.models.catalog import OWN
 
 HASH_DIGITS = 12  # of a LoRA's hash in a picture's settings
 _TOKENIZERS = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}

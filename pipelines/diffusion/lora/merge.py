@@ -14,7 +14,6 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 
-from pipelines.catalog import OWN
 from pipelines.core.cache import ModelCache
 from pipelines.core.errors import BadRequest, Stopped
 from pipelines.core.events import Progress, Result
@@ -26,6 +25,7 @@ from pipelines.diffusion.lora.requests import MergeRequest
 from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.lora.weights import Factors, as_diffusers
+from pipelines.models.catalog import OWN
 
 
 def run(

@@ -33,7 +33,7 @@ from pipelines.diffusion.lora.adapters import SUFFIX, UNPACKED, adapter_at, is_z
 from pipelines.diffusion.lora.entries import BROUGHT_IN, MODEL, WEIGHTS, Entries
 from pipelines.diffusion.lora.formats import EMBEDDING, LoraFile, clean_triggers, open_lora
 from pipelines.diffusion.lora.use import MAX_NAME, LoraUse
-from pipelines.local_models import inspect_folder
+from pipelines.models.local_models import inspect_folder
 
 if TYPE_CHECKING:
     import torch

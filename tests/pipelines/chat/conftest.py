@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.catalog import Catalog
 from pipelines.chat.events import Words
 from pipelines.core.cache import ModelCache
 from pipelines.core.events import Result
 from pipelines.loading import Loader
+from pipelines.models.catalog import Catalog
 from tests.pipelines.chat.llamas import save_llama
 
 GB = 10**9

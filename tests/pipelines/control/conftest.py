@@ -16,10 +16,10 @@ from diffusers import (
 )
 from PIL import Image, ImageDraw
 
-from pipelines.catalog import Catalog
 from pipelines.core.cache import ModelCache
 from pipelines.core.pictures.inputs import keep_input
 from pipelines.loading import Loader
+from pipelines.models.catalog import Catalog
 
 BASE, SECOND_BASE, LARGE_BASE = "tiny-sd1", "tiny-sd2", "tiny-sdxl"
 

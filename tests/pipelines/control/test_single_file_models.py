@@ -14,11 +14,11 @@ import torch
 from diffusers import ControlNetModel
 from safetensors.torch import load_file, save_file
 
-from pipelines.catalog import Catalog, Source
 from pipelines.core.errors import Refused, Unavailable
 from pipelines.diffusion.control.catalog import ControlCatalog, ControlEntry
 from pipelines.diffusion.control.loading import load
 from pipelines.diffusion.single_file import CONFIGS
+from pipelines.models.catalog import Catalog, Source
 from tests.original_layout import save_controlnet
 
 MAP = torch.linspace(0, 1, 3 * 64 * 64).view(1, 3, 64, 64)

@@ -16,7 +16,6 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.catalog import Catalog
 from pipelines.core.cache import ModelCache
 from pipelines.core.errors import validated
 from pipelines.core.paths import ROOT
@@ -24,6 +23,7 @@ from pipelines.dreambooth.folder import TrainingFolder
 from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.dreambooth.subjects import Subject
 from pipelines.dreambooth.trainer import Trainer, make_accelerator
+from pipelines.models.catalog import Catalog
 from tests.conftest import TINY
 from tests.pipelines.dreambooth.acting import SCRIPT, with_steps
 

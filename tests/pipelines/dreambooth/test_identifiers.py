@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.catalog import Catalog
 from pipelines.core.errors import BadRequest
 from pipelines.dreambooth.identifiers import PREFERRED, check, new_word, propose, tokenizer_of
 from pipelines.dreambooth.subjects import clean_word
+from pipelines.models.catalog import Catalog
 from pipelines.toybox.words import known_words
 
 WORDS = ["sks", "ohwx", "a cat", "Crème brûlée", "猫", "🐈", "it's", "x1y2", "mug", "  two\nlines "]

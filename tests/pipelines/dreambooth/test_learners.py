@@ -8,12 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pipelines.catalog import Catalog
 from pipelines.core.errors import BadRequest
 from pipelines.dreambooth.base import Base
 from pipelines.dreambooth.learners import LEARNERS, LoraLearner
 from pipelines.dreambooth.optimizers import make_optimizer
 from pipelines.dreambooth.presets import settings_for
+from pipelines.models.catalog import Catalog
 from tests import twins
 from tests.pipelines.dreambooth.stepping import frozen_of
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.catalog import Catalog
 from pipelines.core.errors import (
     BadRequest,
     NotFound,
@@ -23,6 +22,7 @@ from pipelines.dreambooth.preflight import check_room, preflight, remember_speed
 from pipelines.dreambooth.presets import presets, settings_for
 from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.dreambooth.subjects import Subject
+from pipelines.models.catalog import Catalog
 
 GB = 10**9
 SOME = {"subject": "0" * 32, "training": "1" * 32, "name": "cat", "class_word": "cat"}

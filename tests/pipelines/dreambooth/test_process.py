@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.catalog import OWN, Catalog
 from pipelines.core.cache import ModelCache
 from pipelines.core.errors import (
     UserError,
@@ -34,6 +33,7 @@ from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.dreambooth.subjects import Subject
 from pipelines.dreambooth.trainer import Trainer
 from pipelines.loading import Loader
+from pipelines.models.catalog import OWN, Catalog
 from pipelines.registry import ENGINES
 from tests.conftest import TINY
 from tests.patience import PATIENCE

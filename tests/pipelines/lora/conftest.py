@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 
-from pipelines.catalog import Catalog
 from pipelines.core.cache import ModelCache
 from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.diffusion.lora.use import LoraUse
 from pipelines.loading import Loader
+from pipelines.models.catalog import Catalog
 from tests.pipelines.lora import files
 
 BASE, LARGE_BASE = "tiny-sd1", "tiny-sdxl"

@@ -17,7 +17,6 @@ from safetensors import safe_open
 from safetensors.torch import load, save
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-from pipelines.catalog import Catalog
 from pipelines.core.cache import ModelCache
 from pipelines.core.errors import BadRequest, Stopped
 from pipelines.core.events import Result
@@ -33,6 +32,7 @@ from pipelines.diffusion.lora.weights import Factors, read
 from pipelines.diffusion.resolving import resolve
 from pipelines.diffusion.samplers import samplers_in
 from pipelines.loading import Loader
+from pipelines.models.catalog import Catalog
 from tests.pipelines.lora import files
 from tests.pipelines.lora.conftest import ANN, BASE, LARGE_BASE
 from tests.pipelines.lora.painting import (

@@ -24,11 +24,11 @@ from huggingface_hub.hf_api import RepoSibling
 from huggingface_hub.utils import build_hf_headers
 from tqdm import tqdm
 
-from pipelines.catalog import ModelEntry
 from pipelines.core.cache import Notes
 from pipelines.core.errors import Unavailable, words_of
 from pipelines.core.messages import Message
 from pipelines.core.sizes import in_words
+from pipelines.models.catalog import ModelEntry
 
 _PLAIN = re.compile(r"[A-Za-z_]+(-\d{5}-of-\d{5})?\.safetensors")
 _VARIANTS = ("fp16", "bf16")

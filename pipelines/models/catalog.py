@@ -21,7 +21,7 @@ from pipelines.core.matching import closest, find_name, same_name
 from pipelines.core.messages import Message
 from pipelines.core.paths import PRESETS, SINGLE_FILE_CONFIGS
 from pipelines.core.sizes import in_bytes
-from pipelines.local_models import cannot_be_read, inspect_file, inspect_folder
+from pipelines.models.local_models import cannot_be_read, inspect_file, inspect_folder
 
 OWN = "own:"
 """Before the id of a whole model on somebody's shelf: ``own:<id>`` is its name."""

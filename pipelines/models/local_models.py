@@ -17,7 +17,7 @@ from typing import Any
 
 from pipelines.core.file_kinds import START, no_weights
 from pipelines.core.messages import Message
-from pipelines.original_layout import (
+from pipelines.models.original_layout import (
     UNET,
     VAE,
     Part,
