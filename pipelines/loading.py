@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines.annotators import weights
 from pipelines.chat import loading as chat
 from pipelines.core.cache import Loaded, Notes
 from pipelines.diffusion import loading
@@ -13,6 +12,7 @@ from pipelines.diffusion.control import loading as control
 from pipelines.diffusion.control.catalog import CACHE_PREFIX as CONTROL_PREFIX
 from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.models.catalog import Catalog
+from pipelines.preprocessors import weights
 
 
 class Loader:

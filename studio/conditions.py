@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from pipelines.annotators import registry, weights
 from pipelines.core.errors import NotFound, Refused, validated
 from pipelines.core.events import Progress
 from pipelines.diffusion.control.conditions import condition_map
 from pipelines.diffusion.control.requests import ConditionRequest
 from pipelines.diffusion.requests import SIZE_STEP
+from pipelines.preprocessors import registry, weights
 from studio.slots import FairSlots
 
 if TYPE_CHECKING:

@@ -23,11 +23,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from pipelines.annotators import registry
 from pipelines.core.errors import UserError, validated
 from pipelines.core.matching import find_name
 from pipelines.diffusion.control.catalog import ControlCatalog, shipped
 from pipelines.diffusion.control.requests import MAX_UNITS, ControlUnit
+from pipelines.preprocessors import registry
 
 NO_PICTURE = "0" * 32  # stands for the picture while the other fields are checked
 

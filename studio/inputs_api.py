@@ -9,8 +9,8 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, Response
 
-from pipelines.annotators import registry
 from pipelines.core.errors import validated
+from pipelines.preprocessors import registry
 from studio.access import BELOW_ROOT
 from studio.accounts import owner_of
 from studio.conditions import MapRequest

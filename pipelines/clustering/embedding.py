@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.annotators.weights import CACHE_PREFIX
 from pipelines.core.errors import Stopped
+from pipelines.preprocessors.weights import CACHE_PREFIX
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from pipelines.annotators.networks import Networks
+    from pipelines.preprocessors.networks import Networks
 
 MODEL = f"{CACHE_PREFIX}toybox_judge"
 SIDE = 128  # pixels: what the judge was trained on
@@ -41,8 +41,8 @@ _SPREADS = (0.206, 2.36)
 
 
 def load(name: str, folder: Path, files: tuple[str, ...], device: str) -> Networks:
-    """The judge in ``folder``, for the model cache; see :mod:`pipelines.annotators.weights`."""
-    from pipelines.annotators.networks import Networks
+    """The judge in ``folder``, for the model cache; see :mod:`pipelines.preprocessors.weights`."""
+    from pipelines.preprocessors.networks import Networks
     from pipelines.toybox.judge import load_judge
 
     judge = load_judge(folder)

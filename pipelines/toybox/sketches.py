@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from pipelines.annotators import classical, parameters
+from pipelines.preprocessors import classical, parameters
 
 
 def sketch(image: np.ndarray, depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:

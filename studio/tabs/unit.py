@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import anyio.to_thread
 import gradio as gr
 
-from pipelines.annotators import registry
 from pipelines.core.errors import BadRequest, UserError, validated
 from pipelines.core.events import Progress
 from pipelines.core.matching import find_name
@@ -19,6 +18,7 @@ from pipelines.diffusion.control.catalog import ControlEntry
 from pipelines.diffusion.control.conditions import size_like
 from pipelines.diffusion.control.requests import ControlUnit
 from pipelines.models.catalog import ModelEntry
+from pipelines.preprocessors import registry
 from studio import map_views, views
 from studio.canvas import canvas, picture_on
 from studio.conditions import MapRequest

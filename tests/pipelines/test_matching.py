@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.annotators import registry
 from pipelines.chat.catalog import ChatCatalog
 from pipelines.clustering.algorithms import find
 from pipelines.clustering.lessons import lesson
@@ -13,6 +12,7 @@ from pipelines.core.errors import NotFound, Refused, UserError
 from pipelines.core.matching import find_name, same_name
 from pipelines.diffusion.samplers import Samplers
 from pipelines.diffusion.styles import get_style, styles
+from pipelines.preprocessors import registry
 
 REMOTE = "backend: remote\nurl: http://127.0.0.1:9/v1\n"
 

@@ -18,11 +18,11 @@ BELOW = {
     "pipelines.core": set(),
     "pipelines.models": {"pipelines.core"},
     "pipelines.toybox": set(),
-    "pipelines.annotators": {"pipelines.toybox"},
+    "pipelines.preprocessors": {"pipelines.toybox"},
     "pipelines.chat": set(),
-    "pipelines.clustering": {"pipelines.annotators", "pipelines.toybox"},
+    "pipelines.clustering": {"pipelines.preprocessors", "pipelines.toybox"},
     "pipelines.diffusion": set(),  # its LoRAs are part of it
-    "pipelines.diffusion.control": {"pipelines.annotators", "pipelines.diffusion"},
+    "pipelines.diffusion.control": {"pipelines.preprocessors", "pipelines.diffusion"},
     "pipelines.dreambooth": {"pipelines.diffusion", "pipelines.toybox"},
     "studio.core": set(),
     "studio.page": {"studio.core"},
@@ -32,8 +32,8 @@ BELOW = {
 SHARED = {"pipelines.core", "pipelines.models"}  # what every engine may use
 # Imports that the house does not allow, and that are still there. The list may only get shorter.
 KNOWN = {
-    ("pipelines.toybox.sketches", "pipelines.annotators.classical"),
-    ("pipelines.toybox.sketches", "pipelines.annotators.parameters"),
+    ("pipelines.toybox.sketches", "pipelines.preprocessors.classical"),
+    ("pipelines.toybox.sketches", "pipelines.preprocessors.parameters"),
     ("pipelines.toybox.train", "pipelines.diffusion.autoencoder"),
     ("pipelines.toybox.train_autoencoder", "pipelines.diffusion.autoencoder"),
     ("pipelines.toybox.train_consistency", "pipelines.diffusion.autoencoder"),

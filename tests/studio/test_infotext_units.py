@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from pipelines.annotators.registry import ANNOTATORS
 from pipelines.core.errors import validated
 from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.diffusion.control.requests import ControlRequest, ControlUnit
+from pipelines.preprocessors.registry import ANNOTATORS
 from studio.infotext_units import (
     _MODULES,
     _titles,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from pipelines.annotators import registry
+from pipelines.preprocessors import registry
 from studio.metadata import read_settings
 from studio.services import Studio
 from tests.studio.live import (

@@ -12,11 +12,11 @@ import gradio as gr
 import pytest
 from gradio.i18n import I18nData
 
-from pipelines.annotators.registry import ANNOTATORS
 from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.diffusion.lora.about import About
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.models.catalog import Catalog
+from pipelines.preprocessors.registry import ANNOTATORS
 from studio import canvas, page
 from studio.accounts import Owner
 from studio.i18n import texts

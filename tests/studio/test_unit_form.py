@@ -10,11 +10,11 @@ import gradio as gr
 import pytest
 from pydantic import BaseModel, Field
 
-from pipelines.annotators import registry
 from pipelines.core.errors import BadRequest, NotFound, validated
 from pipelines.diffusion.control.catalog import ControlCatalog, ControlEntry
 from pipelines.diffusion.control.requests import ControlUnit
 from pipelines.models.catalog import Catalog
+from pipelines.preprocessors import registry
 from studio.accounts import LOCAL_OWNER
 from studio.tabs.parameters import Parameters
 from studio.tabs.unit import FIRST, STRANGE, UnitForm, _distance

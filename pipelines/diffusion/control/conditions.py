@@ -16,13 +16,13 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from pipelines.annotators import registry
 from pipelines.core.cache import ModelCache
 from pipelines.core.errors import BadRequest, validated
 from pipelines.core.events import Progress
 from pipelines.core.pictures.inputs import FOLDER, open_input
 from pipelines.diffusion.control.requests import ConditionRequest
 from pipelines.diffusion.requests import LARGEST_SIDE, LEAST_SIDE, SIZE_STEP
+from pipelines.preprocessors import registry
 
 MAPS = ".maps"
 KEPT_MAPS = 500  # files; the longest unused go first

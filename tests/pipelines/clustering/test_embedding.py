@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from pipelines.annotators import weights
 from pipelines.clustering.embedding import BATCH, COLUMNS, MODEL, embedded
 from pipelines.core.errors import Stopped
+from pipelines.preprocessors import weights
 
 
 class Cache:

@@ -52,7 +52,7 @@ def test_the_shipped_list_serves_sd15_and_sdxl_with_both_methods(shipped, catalo
 
 
 def test_every_shipped_preprocessor_exists(shipped):
-    from pipelines.annotators.registry import ANNOTATORS
+    from pipelines.preprocessors.registry import ANNOTATORS
 
     assert {entry.preprocessor for entry in shipped.models()} <= set(ANNOTATORS)
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pipelines.annotators import parameters as ask
-from pipelines.annotators.weights import CACHE_PREFIX, missing_package
 from pipelines.core.errors import NotFound, Stopped, validated
 from pipelines.core.events import Progress
 from pipelines.core.matching import closest, find_name
 from pipelines.core.messages import Message
+from pipelines.preprocessors import parameters as ask
+from pipelines.preprocessors.weights import CACHE_PREFIX, missing_package
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -40,7 +40,7 @@ class Annotator:
             depth, seg, normal, pose, shuffle or grid.
         parameters: what can be set, as a pydantic model.
         module: has ``annotate(picture, parameters, weights) -> map``; imported on first use.
-        weights: a name in :data:`pipelines.annotators.weights.WEIGHTS`, or None.
+        weights: a name in :data:`pipelines.preprocessors.weights.WEIGHTS`, or None.
         neutral: the colour that means "nothing here" in its maps.
     """
 
@@ -54,9 +54,9 @@ class Annotator:
     neutral: tuple[int, int, int] = BLACK
 
 
-_CLASSICAL = "pipelines.annotators.classical"
-_AUX = "pipelines.annotators.from_controlnet_aux"
-_TRANSFORMERS = "pipelines.annotators.from_transformers"
+_CLASSICAL = "pipelines.preprocessors.classical"
+_AUX = "pipelines.preprocessors.from_controlnet_aux"
+_TRANSFORMERS = "pipelines.preprocessors.from_transformers"
 
 ANNOTATORS: dict[str, Annotator] = {
     annotator.name: annotator
@@ -153,7 +153,7 @@ ANNOTATORS: dict[str, Annotator] = {
             "Near is bright, far is dark; ships with Atelier and knows its toys best.",
             "depth",
             ask.ToyboxDepth,
-            "pipelines.annotators.toybox_depth",
+            "pipelines.preprocessors.toybox_depth",
             "toybox_depth",
         ),
         Annotator(
@@ -217,7 +217,7 @@ ANNOTATORS: dict[str, Annotator] = {
             "Skeletons with hands and faces, better than OpenPose's; runs on the CPU.",
             "pose",
             ask.Dwpose,
-            "pipelines.annotators.dwpose",
+            "pipelines.preprocessors.dwpose",
             "dwpose",
         ),
         Annotator(

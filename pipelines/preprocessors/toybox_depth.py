@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pipelines.annotators import parameters as ask
-from pipelines.annotators.networks import Networks
+from pipelines.preprocessors import parameters as ask
+from pipelines.preprocessors.networks import Networks
 from pipelines.toybox.depth import DepthEstimator
 
 

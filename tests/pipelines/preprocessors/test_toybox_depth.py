@@ -5,9 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.annotators import weights
+from pipelines.preprocessors import weights
 from pipelines.toybox.depth import DepthEstimator
-from tests.pipelines.annotators.conftest import cache_in
+from tests.pipelines.preprocessors.conftest import cache_in
 
 TINY = {"widths": (8, 16, 16), "shortest": 32, "longest": 48}
 

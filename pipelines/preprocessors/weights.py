@@ -22,8 +22,8 @@ from pipelines.core.paths import ASSETS, HUB_FOLDER
 CACHE_PREFIX = "annotator:"
 """In the model cache, weights have this before their name."""
 
-_AUX = "pipelines.annotators.from_controlnet_aux"
-_TRANSFORMERS = "pipelines.annotators.from_transformers"
+_AUX = "pipelines.preprocessors.from_controlnet_aux"
+_TRANSFORMERS = "pipelines.preprocessors.from_transformers"
 _ANNOTATORS = "lllyasviel/Annotators"
 
 
@@ -51,7 +51,7 @@ class Weights:
 WEIGHTS: dict[str, Weights] = {
     "toybox_depth": Weights(
         "the starter's depth estimator",
-        "pipelines.annotators.toybox_depth",
+        "pipelines.preprocessors.toybox_depth",
         8_000_000,
         asset="starter/depth",
     ),
@@ -155,7 +155,7 @@ WEIGHTS: dict[str, Weights] = {
     ),
     "dwpose": Weights(
         "DWPose",
-        "pipelines.annotators.dwpose",
+        "pipelines.preprocessors.dwpose",
         351_145_849,
         "yzd-v/DWPose",
         {

@@ -11,10 +11,10 @@ import pytest
 from openvino import opset13 as ops
 from PIL import Image
 
-from pipelines.annotators.dwpose import PoseNetworks, people, points_of
-from pipelines.annotators.weights import WEIGHTS
+from pipelines.preprocessors.dwpose import PoseNetworks, people, points_of
+from pipelines.preprocessors.weights import WEIGHTS
 from tests.hub import serving
-from tests.pipelines.annotators.conftest import cache_in
+from tests.pipelines.preprocessors.conftest import cache_in
 
 SIDE = 64  # of the square that the detector reads: cells of 8, 16 and 32 pixels
 WIDE, HIGH = 24, 32  # what the points are looked for in

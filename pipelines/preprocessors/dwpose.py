@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from pipelines.annotators import parameters as ask
-from pipelines.annotators.skeletons import draw_body, draw_face, draw_hand
-from pipelines.annotators.working_size import as_map, read_at
+from pipelines.preprocessors import parameters as ask
+from pipelines.preprocessors.skeletons import draw_body, draw_face, draw_hand
+from pipelines.preprocessors.working_size import as_map, read_at
 
 DRAWN_AT = 512  # pixels of the shorter side: the drawn lines are as thick as this asks for
 PERSON_SCORE, OVERLAP = 0.3, 0.45

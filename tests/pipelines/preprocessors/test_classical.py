@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from pipelines.annotators.classical import ink_of_drawing
-from pipelines.annotators.registry import ANNOTATORS
+from pipelines.preprocessors.classical import ink_of_drawing
+from pipelines.preprocessors.registry import ANNOTATORS
 
 OFFLINE = [annotator.name for annotator in ANNOTATORS.values() if annotator.weights is None]
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.annotators import registry
-from pipelines.annotators.registry import ANNOTATORS, get
-from pipelines.annotators.weights import WEIGHTS, expected_bytes, is_here
 from pipelines.core.errors import BadRequest, NotFound, Stopped, Unavailable
-from tests.pipelines.annotators.conftest import cache_in
+from pipelines.preprocessors import registry
+from pipelines.preprocessors.registry import ANNOTATORS, get
+from pipelines.preprocessors.weights import WEIGHTS, expected_bytes, is_here
+from tests.pipelines.preprocessors.conftest import cache_in
 
 ROOT = Path(__file__).parents[3]
 NAMES = [
@@ -54,7 +54,7 @@ def test_an_annotator_is_described_and_its_parameters_have_bounds(name):
 
 def test_listing_annotators_loads_no_heavy_library(tmp_path):
     code = (
-        "import pathlib, sys; from pipelines.annotators import registry, weights\n"
+        "import pathlib, sys; from pipelines.preprocessors import registry, weights\n"
         "for annotator in registry.ANNOTATORS.values():\n"
         "    annotator.parameters().model_dump()\n"
         f"[weights.is_here(name, pathlib.Path({str(tmp_path)!r})) for name in weights.WEIGHTS]\n"
@@ -104,7 +104,7 @@ def test_stopping_before_the_map_is_made(photo, tmp_path):
 def test_without_its_weights_an_annotator_says_what_to_do(
     annotate, photo, name, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr("pipelines.annotators.weights.ASSETS", tmp_path)
+    monkeypatch.setattr("pipelines.preprocessors.weights.ASSETS", tmp_path)
     weights = ANNOTATORS[name].weights
     title = re.escape(WEIGHTS[weights].title)
     assert not is_here(weights, tmp_path)
@@ -119,7 +119,7 @@ def test_without_its_weights_an_annotator_says_what_to_do(
 
 
 def test_a_missing_package_is_named_and_the_others_work(annotate, photo, monkeypatch):
-    for module in [name for name in sys.modules if name.startswith("pipelines.annotators.cl")]:
+    for module in [name for name in sys.modules if name.startswith("pipelines.preprocessors.cl")]:
         monkeypatch.delitem(sys.modules, module)
     with monkeypatch.context() as without:
         without.setitem(sys.modules, "cv2", None)

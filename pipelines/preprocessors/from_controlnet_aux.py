@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pipelines.annotators import parameters as ask
-from pipelines.annotators.networks import Networks, tensors
-from pipelines.annotators.skeletons import draw_body, draw_face, draw_hand
-from pipelines.annotators.working_size import as_map, read_at
 from pipelines.core.engines import IMPORTING
+from pipelines.preprocessors import parameters as ask
+from pipelines.preprocessors.networks import Networks, tensors
+from pipelines.preprocessors.skeletons import draw_body, draw_face, draw_hand
+from pipelines.preprocessors.working_size import as_map, read_at
 
 Built = tuple[Any, list[torch.nn.Module]]
 

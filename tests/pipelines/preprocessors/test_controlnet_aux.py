@@ -18,11 +18,11 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.annotators.registry import ANNOTATORS
-from pipelines.annotators.weights import WEIGHTS, is_here
 from pipelines.core.errors import Unavailable
+from pipelines.preprocessors.registry import ANNOTATORS
+from pipelines.preprocessors.weights import WEIGHTS, is_here
 from tests.hub import serving
-from tests.pipelines.annotators.conftest import cache_in
+from tests.pipelines.preprocessors.conftest import cache_in
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -202,7 +202,7 @@ def test_a_sketch_is_black_and_white_at_every_size(annotate, hub, photo, tmp_pat
 
 
 def test_segments_are_coloured_from_large_to_small():
-    from pipelines.annotators.from_controlnet_aux import _coloured
+    from pipelines.preprocessors.from_controlnet_aux import _coloured
 
     large, small = np.zeros((4, 6), bool), np.zeros((4, 6), bool)
     large[:, :4], small[1:3, 1:3] = True, True
@@ -218,7 +218,7 @@ def test_skeletons_are_drawn_as_the_package_draws_them():
     from controlnet_aux.open_pose.body import Keypoint
     from controlnet_aux.open_pose.util import draw_bodypose, draw_facepose
 
-    from pipelines.annotators.skeletons import draw_body, draw_face
+    from pipelines.preprocessors.skeletons import draw_body, draw_face
 
     points = np.random.default_rng(4).uniform(0.1, 0.9, (18, 2))
     keypoints = [Keypoint(x, y) for x, y in points]
@@ -230,7 +230,7 @@ def test_skeletons_are_drawn_as_the_package_draws_them():
 
 
 def test_points_that_were_not_found_are_left_out():
-    from pipelines.annotators.skeletons import draw_body, draw_hand
+    from pipelines.preprocessors.skeletons import draw_body, draw_hand
 
     points = np.full((18, 2), np.nan)
     points[[1, 2]] = (20, 30), (60, 30)  # neck and right shoulder

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.annotators import registry, weights
 from pipelines.core.cache import ModelCache
 from pipelines.core.events import Progress
+from pipelines.preprocessors import registry, weights
 
 
 def cache_in(home: Path, offline: bool = False) -> ModelCache:

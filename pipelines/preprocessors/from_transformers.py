@@ -1,7 +1,7 @@
 """Annotators whose networks transformers has: Depth Anything, ZoeDepth, UperNet.
 
 Pictures are scaled and normalised here, as the models' own processors do it, but within
-:data:`pipelines.annotators.working_size.LONGEST` for long and narrow ones too.
+:data:`pipelines.preprocessors.working_size.LONGEST` for long and narrow ones too.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from pipelines.annotators import parameters as ask
-from pipelines.annotators.ade20k import COLOURS
-from pipelines.annotators.networks import Networks
-from pipelines.annotators.working_size import as_map, read_at
 from pipelines.core.engines import IMPORTING
+from pipelines.preprocessors import parameters as ask
+from pipelines.preprocessors.ade20k import COLOURS
+from pipelines.preprocessors.networks import Networks
+from pipelines.preprocessors.working_size import as_map, read_at
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _HALVES = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))

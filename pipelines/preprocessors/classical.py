@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from pipelines.annotators import parameters as ask
+from pipelines.preprocessors import parameters as ask
 
 Pixels = np.ndarray  # (H, W, 3) or (H, W) uint8
 

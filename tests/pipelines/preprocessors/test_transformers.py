@@ -11,10 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.annotators.ade20k import COLOURS
-from pipelines.annotators.weights import WEIGHTS
+from pipelines.preprocessors.ade20k import COLOURS
+from pipelines.preprocessors.weights import WEIGHTS
 from tests.hub import serving
-from tests.pipelines.annotators.conftest import cache_in
+from tests.pipelines.preprocessors.conftest import cache_in
 
 
 def depth_anything():
