@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from studio.store import Store
 
 SESSION_SECONDS = 30 * 24 * 3600
+FEW = 1000  # ended sessions among which it is not worth looking for old ones
 DEVICE_SECONDS = 365 * 24 * 3600
 
 Kind = Literal["session", "device"]
@@ -55,24 +56,37 @@ class EndedSessions:
     def __init__(self, store: Store | None = None) -> None:
         self._store = store
         self._lock = threading.Lock()
-        self._digests: set[bytes] = set()
+        self._until: dict[bytes, float] = {}
         if store is not None:
-            store.write("DELETE FROM ended_sessions WHERE until < ?", (time.time(),))
-            self._digests = {row["digest"] for row in store.rows("SELECT * FROM ended_sessions")}
+            rows = store.rows("SELECT * FROM ended_sessions")
+            self._until = {row["digest"]: row["until"] for row in rows}
+        self._forget_old()
 
     def __contains__(self, cookie: str) -> bool:
-        return _digest(cookie) in self._digests
+        return _digest(cookie) in self._until
 
     def add(self, cookie: str, until: float) -> None:
         """Ends a session whose cookie would be valid ``until`` then (seconds since 1970)."""
         digest = _digest(cookie)
         with self._lock:
-            self._digests.add(digest)
+            self._until[digest] = until
+            double = len(self._until) > 2 * self._newer
+        if double:
+            self._forget_old()
         if self._store is not None:
             self._store.write(
                 "INSERT OR IGNORE INTO ended_sessions (digest, until) VALUES (?, ?)",
                 (digest, until),
             )
+
+    def _forget_old(self) -> None:
+        """Forgets those whose cookies have run out by themselves."""
+        now = time.time()
+        with self._lock:
+            self._until = {digest: until for digest, until in self._until.items() if until >= now}
+            self._newer = max(FEW, len(self._until))
+        if self._store is not None:
+            self._store.write("DELETE FROM ended_sessions WHERE until < ?", (now,))
 
 
 def _digest(cookie: str) -> bytes:

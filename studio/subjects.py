@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import shutil
-import threading
 import time
 import unicodedata
 from collections import Counter, defaultdict
@@ -30,6 +29,7 @@ from pipelines.dreambooth.subjects import Photo, Subject
 from studio.accounts import is_guest
 from studio.home import WRITING_SECONDS, room_for
 from studio.job import QUEUED, RUNNING, is_at_work
+from studio.locks import Locks
 
 if TYPE_CHECKING:
     from pipelines.diffusion.lora.shelf import LoraShelf
@@ -89,7 +89,7 @@ class Subjects:
 
     def __init__(self, store: Store, home: Path, gallery: Gallery, shelf: LoraShelf) -> None:
         self._store, self._home, self._gallery, self._shelf = store, home, gallery, shelf
-        self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)  # one writer each
+        self._locks = Locks()  # one writer for each subject
 
     # --- making and finding -----------------------------------------------------------------
 
@@ -237,7 +237,7 @@ class Subjects:
             NotFound: there is none, or it is another's.
             BadRequest: a job that has not ended uses the photos or what was made from them.
         """
-        with self._locks[id]:
+        with self._locks.held(id):
             row = self._store.row("SELECT id FROM subjects WHERE id = ? AND owner = ?", (id, owner))
             if row is None:
                 raise NotFound("You have no subject {id}.", id=id[:60])
@@ -261,7 +261,6 @@ class Subjects:
                     (owner, KIND, id),
                 )
                 connection.execute("DELETE FROM subjects WHERE id = ?", (id,))
-        self._locks.pop(id, None)
         return made
 
     def delete_all(self, owner: str) -> int:
@@ -380,8 +379,7 @@ class Subjects:
     @contextmanager
     def _writing(self, owner: str, id: str) -> Iterator[Subject]:
         """The subject, with nobody else writing to it."""
-        self.get(owner, id)  # no lock for ids that stand for nothing
-        with self._locks[id]:
+        with self._locks.held(id):
             subject = self.get(owner, id)
             with room_for(subject.bytes, self._home):
                 yield subject

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MAX_WAITING_FILES = 300  # of one owner: no tab takes more at a time
 MAX_WAITING_BYTES = 2_000_000_000  # of one owner who is no guest
+MANY_OWNERS = 500  # of whom files are remembered before those that are gone are looked for
 FREE_BYTES = 500_000_000  # of the disk stay free for pictures and the database
 
 
@@ -68,6 +69,7 @@ class UploadLedger:
         self._folder, self._room = folder, room
         self._lock = threading.Lock()
         self._files: dict[str, set[Path]] = {}  # owner id → what has arrived
+        self._many = MANY_OWNERS
         self._reserved: Counter[str] = Counter()
 
     def waiting(self, owner_id: str) -> tuple[int, int]:
@@ -110,6 +112,13 @@ class UploadLedger:
     def enter(self, owner: Owner, paths: list[Path]) -> None:
         """Notes the files that have arrived of an upload."""
         with self._lock:
+            if len(self._files) >= self._many:  # guests come and go
+                self._files = {
+                    id: files
+                    for id, files in self._files.items()
+                    if any(path.exists() for path in files)
+                }
+                self._many = max(MANY_OWNERS, 2 * len(self._files))
             self._files.setdefault(owner.id, set()).update(paths)
 
     def holds(self, owner: Owner, path: Path) -> bool:

@@ -23,6 +23,7 @@ from studio.accounts import owner_of
 from studio.clustering.points import Plotted, plotted
 from studio.http import NOT_KEPT, json_object, received, while_heard
 from studio.i18n import language_of, translate
+from studio.locks import Locks
 
 if TYPE_CHECKING:
     from studio.clustering.data import Known
@@ -202,27 +203,21 @@ class _Plots:
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple, Plotted] = OrderedDict()
-        self._making: dict[tuple, threading.Lock] = {}
+        self._making = Locks()
         self._lock = threading.Lock()
 
     def get(self, key: tuple, make: Callable[[], Plotted]) -> Plotted:
-        with self._lock:
-            turn = self._making.setdefault(key, threading.Lock())
-        try:
-            with turn:
-                with self._lock:
-                    if key in self._kept:
-                        self._kept.move_to_end(key)
-                        return self._kept[key]
-                made = make()
-                with self._lock:
-                    self._kept[key] = made
-                    while len(self._kept) > KEPT_PLOTS:
-                        self._kept.popitem(last=False)
-                return made
-        finally:
+        with self._making.held(key):
             with self._lock:
-                self._making.pop(key, None)
+                if key in self._kept:
+                    self._kept.move_to_end(key)
+                    return self._kept[key]
+            made = make()
+            with self._lock:
+                self._kept[key] = made
+                while len(self._kept) > KEPT_PLOTS:
+                    self._kept.popitem(last=False)
+            return made
 
 
 def known_json(known: Known, language: str) -> dict[str, Any]:

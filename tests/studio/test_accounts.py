@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import io
 import stat
@@ -359,3 +360,16 @@ def test_command_refuses_short_passwords(tmp_path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(SystemExit):
         main(["add", "ada", "--file", str(tmp_path / "users")])
     assert "8 characters" in capsys.readouterr().err
+
+
+def test_ended_sessions_that_have_run_out_are_forgotten(tmp_path, monkeypatch):
+    monkeypatch.setattr("studio.sessions.FEW", 2)
+    with contextlib.closing(Store(tmp_path)) as store:
+        ended = EndedSessions(store)
+        for number in range(50):
+            ended.add(f"old{number}", time.time() - 1)
+        ended.add("new", time.time() + 100)
+        assert "new" in ended
+        assert len(ended._until) <= 5
+        assert len(store.rows("SELECT * FROM ended_sessions")) <= 5
+        assert "new" in EndedSessions(store)

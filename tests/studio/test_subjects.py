@@ -308,6 +308,8 @@ def test_ids_that_stand_for_nothing(desk, mine, id):
         desk.subjects.photo(ANN, mine.id, id)
     with pytest.raises(NotFound):
         desk.subjects.delete(ANN, id)
+    desk.subjects.change(ANN, mine.id, name="Kim")
+    assert not len(desk.subjects._locks)
 
 
 def test_a_photo_of_one_subject_is_not_found_in_another(desk, mine):

@@ -83,6 +83,18 @@ def test_what_a_broken_upload_has_left_goes_although_another_is_on_its_way(ledge
     assert not list(folder.iterdir())
 
 
+def test_who_has_no_upload_left_is_forgotten(folder, monkeypatch):
+    monkeypatch.setattr(upload_ledger, "MANY_OWNERS", 4)
+    ledger = UploadLedger(folder, lambda owner: 100)
+    for number in range(40):
+        path = arrived(folder, "a", 5)
+        ledger.enter(Owner(f"guest-{number}", "guest", False), [path])
+        path.unlink()
+        ledger.enter(ADA, [arrived(folder, "b", 5)])
+    assert len(ledger._files) < 12
+    assert ledger.holds(ADA, folder / "b")
+
+
 def read_form(folder: Path, body: bytes, **options) -> list[GradioUploadFile]:
     async def stream() -> AsyncIterator[bytes]:
         yield body
