@@ -14,8 +14,6 @@ import re
 import secrets
 import shutil
 import socket
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -39,7 +37,7 @@ from pipelines.core.errors import OutOfMemory, Stopped, Unavailable
 from pipelines.core.files import temporary_root
 from pipelines.core.limits import available_cores
 from pipelines.core.messages import Message
-from pipelines.core.paths import ROOT
+from pipelines.core.processes import LineProcess
 
 MAX_SOCKET_BYTES = 103  # of the path of a Unix socket; Linux allows 107, macOS 103
 START_SECONDS = 600.0  # a large file on a slow disk
@@ -258,7 +256,7 @@ class LlamaCpp:
     def nbytes(self) -> int:
         """What the worker takes in RAM now; mapped parts of its file are counted once read."""
         with contextlib.suppress(psutil.Error):
-            return psutil.Process(self._process.pid).memory_info().rss
+            return psutil.Process(self._process.id).memory_info().rss
         return 0
 
     def to(self, device: str) -> None:
@@ -267,10 +265,8 @@ class LlamaCpp:
     def close(self) -> None:
         """Ends the worker."""
         self._closed.set()
-        self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout, self._log):
-            stream.close()
+        self._process.end()
+        self._log.close()
         if hasattr(self, "_client"):
             self._client.close()
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -278,12 +274,12 @@ class LlamaCpp:
     @property
     def worker_id(self) -> int:
         """The process that holds the weights."""
-        return self._process.pid
+        return self._process.id
 
     @property
     def alive(self) -> bool:
         """Whether it can be asked: its folder may have been cleaned away, with its socket."""
-        return self._process.poll() is None and (
+        return self._process.alive and (
             not self._address.startswith("unix://") or self._socket_path.exists()
         )
 
@@ -293,18 +289,13 @@ class LlamaCpp:
 
     # --- the worker -------------------------------------------------------------------------
 
-    def _start(self, path: Path) -> subprocess.Popen:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pipelines.chat.llama_worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            cwd=ROOT,
-            env={"GOMP_SPINCOUNT": SPINS} | os.environ,
-            start_new_session=True,  # Ctrl+C is for the studio, which then closes this
+    def _start(self, path: Path) -> LineProcess:
+        process = LineProcess(
+            "pipelines.chat.llama_worker",
+            log=self._log,
+            environment={"GOMP_SPINCOUNT": SPINS} | os.environ,
         )
-        process.stdin.write(json.dumps(self._settings(path)).encode() + b"\n")
-        process.stdin.flush()
+        process.write(json.dumps(self._settings(path)).encode() + b"\n")
         return process
 
     def _settings(self, path: Path) -> dict[str, Any]:
@@ -328,16 +319,11 @@ class LlamaCpp:
 
     def _connect(self, notes: Notes) -> httpx.Client:
         """A client, once the worker has loaded the model."""
-        answer: list[bytes] = []
-        reader = threading.Thread(
-            target=lambda: answer.append(self._process.stdout.readline()), daemon=True
-        )
-        reader.start()
-        start = time.monotonic()
-        while reader.is_alive() and time.monotonic() - start < START_SECONDS:
-            reader.join(0.2)
+        answer, until = None, time.monotonic() + START_SECONDS
+        while answer is None and time.monotonic() < until:
+            answer = self._process.line(0.2)
             notes(Message("Loading {model}", model=self.entry.title), None)
-        reply = json.loads(answer[0]) if answer and answer[0].strip() else {}
+        reply = json.loads(answer) if answer and answer.strip() else {}
         if "address" not in reply:
             raise self._could_not_load(reply.get("error", ""))
         self._address = reply["address"]
@@ -370,8 +356,7 @@ class LlamaCpp:
         except (httpx.HTTPError, httpx.StreamError, OSError) as error:
             if self._closed.is_set() or (stop is not None and stop.is_set()):
                 raise Stopped from error
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(0.5)
+            self._process.wait(0.5)
             raise Unavailable(
                 "llama.cpp broke off while it ran {model}: {reason}. Send the message again.",
                 model=self.entry.title,
@@ -379,8 +364,7 @@ class LlamaCpp:
             ) from error
 
     def _could_not_load(self, reason: str) -> Unavailable:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(1)
+        self._process.wait(1)
         words = "; ".join(self._words()[:_CAUSES])[:500] or reason  # the first is the cause
         lowered = words.lower()
         if "failed to allocate" in lowered or "out of memory" in lowered:

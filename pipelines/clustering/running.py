@@ -36,6 +36,7 @@ from pipelines.core.errors import OutOfMemory, Stopped, Unavailable, rebuild_err
 from pipelines.core.events import Progress
 from pipelines.core.files import is_full, temporary_root
 from pipelines.core.messages import Message
+from pipelines.core.processes import unreadable_answer
 from pipelines.core.sizes import duration, in_words
 
 _log = logging.getLogger(__name__)
@@ -167,10 +168,7 @@ def _run(
             raise _no_memory(allowed) from None
         except UnreadableAnswer as error:
             _log.warning("a worker's answer to %s cannot be read: %s", function.__name__, error)
-            raise Unavailable(
-                "The process that was to compute this has given an answer that cannot be read, and "
-                "was ended. Try again; if that happens with this file only, do not use the file."
-            ) from None
+            raise unreadable_answer() from None
         except Died as error:
             if error.code == DISK_FULL:
                 raise _no_room(folder, X.nbytes) from error

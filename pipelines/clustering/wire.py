@@ -33,6 +33,7 @@ from pydantic_core import PydanticSerializationError, core_schema
 from typing_extensions import TypedDict  # pydantic takes Python's own from 3.12 on only
 
 from pipelines.core.files import UnbufferedFile
+from pipelines.core.processes import UnreadableAnswer
 
 MAX_JSON = 64_000_000
 """Bytes of the line of JSON; an animation of 2,000 points has some ten million."""
@@ -41,10 +42,6 @@ _MAX_RANK = 4
 _MAX_LENGTH = 10**10  # of an axis
 _NUMBERS = "iuf"  # kinds of dtypes: integers and floats
 _CONFIG = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class UnreadableAnswer(Exception):
-    """What another process wrote is not what it was asked for. Its words are for the log."""
 
 
 class ArrayOf:

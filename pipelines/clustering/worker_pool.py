@@ -15,11 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import queue
 import signal
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -34,12 +30,10 @@ from pydantic import Field
 from pipelines.clustering import wire
 from pipelines.core.files import temporary_root
 from pipelines.core.messages import Message
-from pipelines.core.paths import ROOT
+from pipelines.core.processes import LineProcess
 
 LOOK_SECONDS = 0.1
 MOST_IDLE = 2  # processes that wait for work
-MAX_LINE = 100_000  # bytes that a process says at once
-_MAX_WAITING = 1000  # lines that nobody has read yet
 _LARGEST_IDLE = 700_000_000  # bytes; what holds more is ended rather than used again
 _WEIGH_SECONDS = 0.3  # how often the memory of one at work is looked at
 
@@ -126,34 +120,11 @@ class _Worker:
     def __init__(self, owner: str, folder: Path) -> None:
         self.owner = owner
         self._log = tempfile.TemporaryFile(dir=temporary_root())  # noqa: SIM115  as long as the process
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "pipelines.clustering.worker", str(folder)],
-            stdin=subprocess.PIPE,  # it ends when this does, that is with the studio
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            cwd=ROOT,
-            start_new_session=True,  # Ctrl+C is for the studio
-        )
-        self._ending = threading.Event()
-        self._lines: queue.Queue[bytes] = queue.Queue(_MAX_WAITING)
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        """Puts each line where it is waited for, and an empty one at the end."""
-        line = b" "
-        while line:
-            line = b""
-            with contextlib.suppress(ValueError, OSError):  # closed meanwhile
-                line = self._process.stdout.readline(MAX_LINE)
-            while not self._ending.is_set():
-                with contextlib.suppress(queue.Full):
-                    self._lines.put(line, timeout=LOOK_SECONDS)
-                    break
+        self._process = LineProcess("pipelines.clustering.worker", str(folder), log=self._log)
 
     @property
     def alive(self) -> bool:
-        return self._process.poll() is None
+        return self._process.alive
 
     def begin(self, command: Command, stop: threading.Event) -> bool:
         """Gives it a piece of work; returns whether it has begun with it, or ``stop`` was set.
@@ -161,14 +132,10 @@ class _Worker:
         Raises:
             UnreadableAnswer: it says anything else.
         """
-        try:
-            self._process.stdin.write(command.line())
-            self._process.stdin.flush()
-        except (OSError, ValueError):  # it has ended this moment, for want of work
+        if not self._process.write(command.line()):  # it has ended this moment, for want of work
             return False
         while not stop.is_set():
-            with contextlib.suppress(queue.Empty):
-                line = self._lines.get(timeout=LOOK_SECONDS)
+            if (line := self._process.line(LOOK_SECONDS)) is not None:
                 return bool(line and wire.parse(line, Begun))
         return True
 
@@ -197,9 +164,7 @@ class _Worker:
         Raises:
             Died, UnreadableAnswer: as :meth:`follow` does.
         """
-        try:
-            line = self._lines.get(timeout=seconds)
-        except queue.Empty:
+        if (line := self._process.line(seconds)) is None:
             return None
         if not line:
             raise self.died()
@@ -212,7 +177,7 @@ class _Worker:
     def held(self) -> int:
         """Bytes of memory that it takes."""
         try:
-            return psutil.Process(self._process.pid).memory_info().rss
+            return psutil.Process(self._process.id).memory_info().rss
         except psutil.Error:  # it has ended
             return 0
 
@@ -223,16 +188,7 @@ class _Worker:
 
     def end(self) -> None:
         """Kills it, whatever it does, with all that it has started."""
-        self._ending.set()
-        if self._process.returncode is None and hasattr(os, "killpg"):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.kill()
-        self._process.wait()
-        self._reader.join()
-        with contextlib.suppress(OSError):  # what it did not read
-            self._process.stdin.close()
-        self._process.stdout.close()
+        self._process.end()
         self._log.close()
 
 

@@ -1,9 +1,12 @@
-"""Long work in a process of its own: its folder, how it is started, how it is followed.
+"""Work in processes of its own: how they are started, followed and ended.
 
-The folder is all that the process and whoever follows it share: what to do, lines of progress, a
-checkpoint, a ``stop`` file while a stop is asked for, ``log.txt``, and ``lock``, which the process
-holds. A crash over there leaves the studio standing, and the process outlives a studio that is
-stopped hard. No torch here: the page reads such folders.
+Short work is done by a :class:`LineProcess`, which is told what to do and answers line by line, and
+ends with the studio.
+
+Long work has a :class:`WorkFolder`, which is all that the process and whoever follows it share:
+what to do, lines of progress, a checkpoint, a ``stop`` file while a stop is asked for, ``log.txt``,
+and ``lock``, which the process holds. A crash over there leaves the studio standing, and the
+process outlives a studio that is stopped hard. No torch here: the page reads such folders.
 """
 
 from __future__ import annotations
@@ -11,18 +14,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import queue
 import re
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from pipelines.core import errors
-from pipelines.core.errors import UserError, reason_of
+from pipelines.core.errors import Unavailable, UserError, reason_of, rebuild_error
 from pipelines.core.files import write_whole
 from pipelines.core.messages import Message
 from pipelines.core.paths import PRESETS, ROOT
@@ -41,6 +44,7 @@ DONE, FAILED, TAKEN = 0, 1, 3
 LOOK_SECONDS = 0.2  # how often the progress is read
 STARTING_SECONDS = 1.0  # for which one that is still starting is asked to stop before it is ended
 ENDING_SECONDS = 1.0
+_ROOM_SECONDS = 0.1  # how often is looked whether lines are still read
 _LOG_LINES = 12  # of the log, looked at where a process ended without a word
 MAX_LAST_WORDS = 300  # characters
 # What stands in a log around the words of an error: Python's frames of it, and the launcher's own
@@ -48,6 +52,121 @@ MAX_LAST_WORDS = 300  # characters
 _AROUND = re.compile(
     r"\s|Traceback \(|(During handling of|The above exception)|.*returned non-zero"
 )
+
+
+class UnreadableAnswer(Exception):
+    """What another process said is not what it was asked for. The words are for the log."""
+
+
+def unreadable_answer() -> Unavailable:
+    """What a person is told of an :class:`UnreadableAnswer`."""
+    return Unavailable(
+        "The process that was to compute this has given an answer that cannot be read, and was "
+        "ended. Try again; if that happens with this file only, do not use the file."
+    )
+
+
+class LineProcess:
+    """A module that runs in a process of its own, reads its standard input and answers by lines.
+
+    Its input ends when this process does, however that ended: by that it knows to end. What it says
+    is read as it comes, so many lines ahead and no more, and none is longer than is allowed.
+
+    Args:
+        module: as for ``python -m``.
+        arguments: of the command line.
+        log: where its standard error goes; None: nowhere.
+        environment: variables that it has instead of this process'.
+        longest: bytes of a line; what is longer comes in parts.
+        ahead: lines that may wait to be read.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        *arguments: str,
+        log: IO[bytes] | None = None,
+        environment: Mapping[str, str] | None = None,
+        longest: int = 100_000,
+        ahead: int = 1000,
+    ) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL if log is None else log,
+            cwd=ROOT,
+            env=environment,
+            start_new_session=True,  # Ctrl+C is for the studio
+        )
+        self._longest, self._ending = longest, threading.Event()
+        self._lines: queue.Queue[bytes] = queue.Queue(ahead)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        """Puts each line where it is waited for, and an empty one at the end."""
+        line = b" "
+        while line:
+            line = b""
+            with contextlib.suppress(ValueError, OSError):  # closed meanwhile
+                line = self._process.stdout.readline(self._longest)
+            while not self._ending.is_set():
+                with contextlib.suppress(queue.Full):
+                    self._lines.put(line, timeout=_ROOM_SECONDS)
+                    break
+
+    @property
+    def id(self) -> int:
+        """Its number in the system."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
+    def wait(self, seconds: float | None = None) -> int | None:
+        """Its exit code; None where it has not ended within so many seconds."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._process.wait(seconds)
+        return None
+
+    def write(self, data: bytes) -> bool:
+        """Writes to its standard input; returns False where it has ended."""
+        try:
+            self._process.stdin.write(data)
+            self._process.stdin.flush()
+        except (OSError, ValueError):
+            return False
+        return True
+
+    def end_input(self) -> None:
+        """Says that no more is written."""
+        with contextlib.suppress(OSError):  # it has ended
+            self._process.stdin.close()
+
+    def line(self, seconds: float | None = None) -> bytes | None:
+        """What it says next, with the line's end; once ``b""`` when it says no more.
+
+        Args:
+            seconds: after which None is returned; None: waits as long as it takes.
+        """
+        with contextlib.suppress(queue.Empty):
+            return self._lines.get(timeout=seconds)
+        return None
+
+    def end(self) -> None:
+        """Kills it, whatever it does, with all that it has started."""
+        self._ending.set()
+        if self._process.returncode is None and hasattr(os, "killpg"):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.kill()
+        self._process.wait()
+        self._reader.join()
+        self.end_input()
+        self._process.stdout.close()
 
 
 def changed_settings(begun: BaseModel, asked: BaseModel, may_change: Collection[str]) -> str | None:
@@ -121,11 +240,13 @@ class WorkFolder:
         except FileNotFoundError:
             return [], 0
         whole = data[: data.rfind(b"\n") + 1]
-        lines = []
-        for line in whole.splitlines():
-            with contextlib.suppress(ValueError):  # torn by a full disk or a kill
-                lines.append(json.loads(line))
-        return lines, start + len(whole)
+        found = []
+        for text in whole.splitlines():
+            with contextlib.suppress(ValueError, RecursionError):  # torn by a full disk or a kill
+                line = json.loads(text)
+                if isinstance(line, dict) and isinstance(line.get("event"), str):
+                    found.append(line)
+        return found, start + len(whole)
 
     def forget_after(self, step: int) -> None:
         """Takes lines of steps beyond ``step`` out: they are about to be done again."""
@@ -265,9 +386,19 @@ def end(process: subprocess.Popen) -> None:
 
 def error_of(line: dict[str, Any]) -> UserError:
     """What the process said in a line whose event is ``error``."""
-    kind = getattr(errors, line["kind"], UserError)
-    message = Message.from_json(line["message"])
-    return kind(message.template, **message.values)
+    return rebuild_error(str(line.get("kind")), note_of(line))
+
+
+def note_of(line: dict[str, Any]) -> Message:
+    """The sentence in a line of progress.
+
+    Raises:
+        UnreadableAnswer: there is none; the process reads strangers' photos, and may say anything.
+    """
+    try:
+        return Message.checked(line.get("message"))
+    except ValueError as error:
+        raise UnreadableAnswer(str(error)) from None
 
 
 def was_killed(process: subprocess.Popen | None, lines: str) -> bool:

@@ -280,7 +280,7 @@ class _Follower:
     def _read(self, line: dict[str, Any]) -> Progress | None:
         event, total = line["event"], self.request.steps
         if event == "note":
-            note = Message.from_json(line["message"])
+            note = processes.note_of(line)
             return Progress(self.last_step, total, self.preview, note)
         if event == "stopping":
             note = Message("Stopping: what has been learnt is kept")

@@ -1,26 +1,32 @@
 """Drawing in a process of its own, given up after half a second of computing.
 
 One such process serves the studio; it is started when it is first needed, and again after it has
-been ended by a text that takes too long.
+been ended by a text that takes too long. It is shared by all who write here: it reads texts by
+Python alone, an open answer is drawn anew several times a second, and to start one takes longer.
+What it says is looked at (:mod:`studio.chat.drawn_answers`).
 """
 
 from __future__ import annotations
 
 import atexit
-import contextlib
 import json
-import queue
-import subprocess
-import sys
+import logging
 import threading
-from typing import IO, Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
 
-from pipelines.core.paths import ROOT
-from studio.chat.markdown_blocks import Block, Code
+from pipelines.core.processes import LineProcess, UnreadableAnswer
+from studio.chat.drawn_answers import read_blocks, read_coloured
+from studio.chat.markdown_blocks import Block
+
+_log = logging.getLogger(__name__)
+Answer = TypeVar("Answer")
 
 LIMIT_SECONDS = 0.5  # of computing, for one text or one block of code
 WAIT_SECONDS = 20.0  # for an answer, on a machine that computes for others meanwhile
 TURN_SECONDS = 2.0  # for others' texts to be drawn first
+MAX_ANSWER = 16_000_000  # bytes: markup is many times as long as what was written
 _START_SECONDS = 60.0
 
 
@@ -39,10 +45,7 @@ def draw_elsewhere(text: str, growing: bool = False) -> list[Block]:
         GivenUpError: it takes longer.
         BusyError: it is not this text's turn yet.
     """
-    return [
-        Block(line, html, tuple(Code(*code) for code in codes))
-        for line, html, codes in _WORKER.ask("draw", text, growing)
-    ]
+    return _WORKER.ask(read_blocks, "draw", text, growing)
 
 
 def colour_elsewhere(lexer_name: str, code: str) -> str:
@@ -51,7 +54,7 @@ def colour_elsewhere(lexer_name: str, code: str) -> str:
     Raises:
         GivenUpError, BusyError: as for :func:`draw_elsewhere`.
     """
-    return _WORKER.ask("colour", lexer_name, code)
+    return _WORKER.ask(partial(read_coloured, code=code), "colour", lexer_name, code)
 
 
 class _Worker:
@@ -59,21 +62,27 @@ class _Worker:
 
     def __init__(self) -> None:
         self._turn = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._answers: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._process: LineProcess | None = None
 
-    def ask(self, kind: str, *arguments: Any) -> Any:
-        """Sends a request and returns its answer."""
+    def ask(self, read: Callable[[bytes], Answer], kind: str, *arguments: Any) -> Answer:
+        """Sends a request and returns its answer.
+
+        Args:
+            read: an answer's line; where it raises UnreadableAnswer, the process is ended and the
+                text given up.
+        """
         if not self._turn.acquire(timeout=TURN_SECONDS):
             raise BusyError
         try:
-            if self._process is None or self._process.poll() is not None:
+            if self._process is None or not self._process.alive:
                 self._start()
             request = json.dumps([kind, arguments, LIMIT_SECONDS]).encode() + b"\n"
-            with contextlib.suppress(OSError):  # it has ended: no answer comes
-                self._process.stdin.write(request)
-                self._process.stdin.flush()
-            return json.loads(self._answer(WAIT_SECONDS))
+            self._process.write(request)  # where it has ended, no answer comes
+            return read(self._answer(WAIT_SECONDS))
+        except UnreadableAnswer as error:
+            _log.warning("the process that draws texts says what it should not: %s", error)
+            self.close()
+            raise GivenUpError from None
         finally:
             self._turn.release()
 
@@ -81,45 +90,19 @@ class _Worker:
         """Ends the process."""
         if (process := self._process) is not None:
             self._process = None
-            process.kill()
-            process.wait()
-            for stream in (process.stdin, process.stdout):
-                with contextlib.suppress(OSError):
-                    stream.close()
+            process.end()
 
     def _start(self) -> None:
         self.close()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "studio.chat.draw_worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd=ROOT,
-            start_new_session=True,  # Ctrl+C is for the studio, at whose end its input ends
-        )
-        self._answers = queue.SimpleQueue()
-        threading.Thread(
-            target=_read, args=(self._process.stdout, self._answers), daemon=True
-        ).start()
+        self._process = LineProcess("studio.chat.draw_worker", longest=MAX_ANSWER, ahead=2)
         self._answer(_START_SECONDS)
 
     def _answer(self, seconds: float) -> bytes:
         """The next line of the process; ends the process where none comes."""
-        line = b""
-        with contextlib.suppress(queue.Empty):
-            line = self._answers.get(timeout=seconds)
-        if not line:
+        if not (line := self._process.line(seconds)):
             self.close()
             raise GivenUpError
         return line
-
-
-def _read(stream: IO[bytes], answers: queue.SimpleQueue[bytes]) -> None:
-    """Hands on each line of a process, and an empty one at its end."""
-    with contextlib.suppress(OSError, ValueError):  # closed while it was read
-        for line in stream:
-            answers.put(line)
-    answers.put(b"")
 
 
 _WORKER = _Worker()

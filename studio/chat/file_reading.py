@@ -9,23 +9,26 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import logging
 import re
-import subprocess
 import sys
 import threading
 import zipfile
 import zlib
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import PurePosixPath
-from typing import IO, Any
+from typing import IO, Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, JsonValue, TypeAdapter
+from typing_extensions import TypedDict  # pydantic takes Python's own from 3.12 on only
 
 from pipelines.core.errors import BadRequest, Busy, validated
 from pipelines.core.messages import Message
-from pipelines.core.paths import ROOT
+from pipelines.core.processes import LineProcess, UnreadableAnswer, unreadable_answer
 from studio.chat.checks import checked_sampling
-from studio.chat.file_format import FORMAT, ConversationFile, LaneInFile, MessageInFile
+from studio.chat.conversations import MAX_LANES
+from studio.chat.file_format import FORMAT, MAX_ANSWER, ConversationFile, MessageInFile
 from studio.chat.foreign import (
     is_activity,
     read_conversation,
@@ -41,6 +44,7 @@ MAX_ENTRIES = 10_000  # conversations of one file
 MAX_HERE = 300_000  # bytes that are read in this process: some 20 ms
 PROCESS_BYTES, PROCESS_SECONDS = 2 * 2**30, 120  # memory and computing of the other process
 TURN_SECONDS = 30.0  # for others' files to be read first
+MAX_LINE = 12 * MAX_ANSWER + 100_000  # bytes: of a character at most twelve
 _CHUNK = 2**20
 _LISTS = ("conversations", "chats")
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -48,6 +52,29 @@ _TURN = threading.Semaphore()
 _ZIP, _GZIP = b"PK\x03\x04", b"\x1f\x8b"
 _BEGINS = '[{"-0123456789tfn'  # what JSON begins with
 
+_log = logging.getLogger(__name__)
+
+
+class _Own(TypedDict):
+    """A file of Atelier's own without the messages of its lanes."""
+
+    format: str
+    version: int
+    title: str
+    lanes: Annotated[list[dict[str, JsonValue]], Field(max_length=MAX_LANES)]
+
+
+_LINE: TypeAdapter[tuple[str, Any]] = TypeAdapter(
+    tuple[Literal["found"], Found]
+    | tuple[Literal["said"], Said]
+    | tuple[Literal["own"], _Own]
+    | tuple[Literal["message"], tuple[int, MessageInFile]]
+    | tuple[Literal["unreadable"], int]
+    | tuple[Literal["error"], Message]
+    | tuple[Literal["end"], None],
+    config=ConfigDict(extra="forbid", allow_inf_nan=False),
+)
+"""A line of the other process."""
 Entry = Found | ConversationFile | int
 """A conversation of another program's, one of Atelier's own, whose values are checked, or how many
 entries could not be read."""
@@ -370,57 +397,72 @@ def _read_elsewhere(file: IO[bytes]) -> Iterator[Entry]:
 
 
 def _read_in_turn(file: IO[bytes]) -> Iterator[Entry]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "studio.chat.file_reading"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        cwd=ROOT,
-        start_new_session=True,
-    )
+    process = LineProcess("studio.chat.file_reading", longest=MAX_LINE, ahead=100)
     try:
-        with contextlib.suppress(BrokenPipeError), process.stdin as inside:
-            for chunk in iter(lambda: file.read(_CHUNK), b""):
-                inside.write(chunk)
-        yield from _from_lines(process.stdout)
+        for chunk in iter(lambda: file.read(_CHUNK), b""):
+            if not process.write(chunk):  # it has ended: by what it says, or does not
+                break
+        process.end_input()
+        yield from _from_lines(iter(process.line, b""))
+    except UnreadableAnswer as error:
+        _log.warning("what was read of a file of conversations cannot be read: %s", error)
+        raise unreadable_answer() from None
     finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
+        process.end()
 
 
 def _from_lines(lines: Iterable[bytes]) -> Iterator[Entry]:
-    entry: Entry | None = None
+    """What another process has read, which may say anything of a file that has taken it over.
+
+    Raises:
+        BadRequest: what it says of the file, or that it ended within it.
+        UnreadableAnswer: it says what it should not.
+    """
+    try:
+        yield from _entries_of(_LINE.validate_json(line) for line in lines)
+    except ValueError as error:  # pydantic's too
+        raise UnreadableAnswer(f"{type(error).__name__}: {error}"[:500]) from None
+
+
+def _entries_of(lines: Iterable[tuple[Any, ...]]) -> Iterator[Entry]:
+    found: Found | None = None
+    own: dict[str, Any] | None = None
     messages: list[list[MessageInFile]] = []
-    for line in lines:
-        kind, value = json.loads(line)
+    known: set[str] = set()
+    for kind, value in lines:
         if kind == "said":
-            entry.said.append(Said(**value))
+            if found is None or not (value.parent is None or value.parent in known):
+                raise ValueError("a message that follows none")
+            if value.role not in ("user", "assistant"):
+                raise ValueError("a message of nobody")
+            known.add(value.id)
+            found.said.append(value)
             continue
         if kind == "message":
             lane, message = value
-            messages[lane].append(MessageInFile.model_construct(**message))
+            if not 0 <= lane < len(messages):
+                raise ValueError("a message of no conversation")
+            messages[lane].append(message)
             continue
-        if isinstance(entry, ConversationFile):
-            lanes = zip(entry.lanes, messages, strict=True)
-            full = [lane.model_copy(update={"messages": tuple(each)}) for lane, each in lanes]
-            entry = entry.model_copy(update={"lanes": tuple(full)})
-        if entry is not None:
-            yield entry
-        match kind:
-            case "end":
-                return
-            case "error":
-                message = Message.from_json(value)
-                raise BadRequest(message.template, **message.values)
-            case "found":
-                entry = Found(**{**value, "left_out": Counter(value["left_out"])})
-            case "own":
-                lanes = tuple(LaneInFile.model_construct(**lane) for lane in value["lanes"])
-                entry = ConversationFile.model_construct(**{**value, "lanes": lanes})
-                messages = [[] for _ in lanes]
-            case _:
-                entry = value
+        if own is not None:
+            lanes = zip(own["lanes"], messages, strict=True)
+            full = [{**lane, "messages": tuple(each)} for lane, each in lanes]
+            yield ConversationFile.model_validate({**own, "lanes": full})
+        if found is not None:
+            if found.said and not (found.leaf is None or found.leaf in known):
+                raise ValueError("the last message is none of them")
+            yield found
+        found, own, messages, known = None, None, [], set()
+        if kind == "end":
+            return
+        if kind == "error":
+            raise BadRequest(value.template, **value.values)
+        if kind == "found":
+            found = value
+        elif kind == "own":
+            own, messages = value, [[] for _ in value["lanes"]]
+        else:
+            yield value
     raise BadRequest(
         "The file takes too much memory or time to be read. Split it into several smaller ones."
     )

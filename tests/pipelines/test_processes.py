@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -10,6 +11,7 @@ import psutil
 import pytest
 
 from pipelines.core import processes
+from pipelines.core.errors import OutOfMemory, UserError
 from tests.patience import PATIENCE
 
 # As `accelerate launch`, a process that starts another, which loads for a long time.
@@ -106,3 +108,81 @@ subprocess.CalledProcessError: Command '['python', '-m', 'x']' returned non-zero
 )
 def test_the_last_words_of_a_log_are_those_of_its_error(log: str, words: str):
     assert processes.last_words(log) == words
+
+
+TALKING = """
+import sys, time
+for line in sys.stdin:
+    word = line.strip()
+    if word == "much":
+        print("x" * 300_000, flush=True)
+    elif word == "many":
+        for number in range(100_000):
+            print(number, flush=True)
+    elif word == "sleep":
+        time.sleep(999)
+    else:
+        print("heard", word, flush=True)
+"""
+
+
+@pytest.fixture
+def talking(tmp_path):
+    """A process that answers what it is told."""
+    module = tmp_path / "talking.py"
+    module.write_text(TALKING)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    process = processes.LineProcess("talking", environment=environment, ahead=10)
+    yield process
+    process.end()
+
+
+def test_a_process_answers_line_by_line_and_ends_with_its_input(talking):
+    assert talking.write(b"a\n")
+    assert talking.line(PATIENCE) == b"heard a\n"
+    assert talking.line(0) is None
+    talking.end_input()
+    assert talking.line(PATIENCE) == b""
+    assert talking.wait(PATIENCE) == 0
+    assert not talking.alive
+    assert not talking.write(b"b\n")
+
+
+def test_a_line_without_an_end_comes_in_parts_and_too_many_wait_in_the_process(talking):
+    talking.write(b"much\nmany\n")
+    parts = [talking.line(PATIENCE) for _ in range(4)]
+    assert [len(part) for part in parts] == [100_000, 100_000, 100_000, 1]
+    assert talking.line(PATIENCE) == b"0\n"
+    wait_until(talking._lines.full)
+    assert talking._lines.qsize() == 10
+    assert talking.line(PATIENCE) == b"1\n"
+
+
+@pytest.mark.parametrize("word", ["sleep", "many"])
+def test_a_process_is_ended_whatever_it_does(talking, word):
+    talking.write(f"a\n{word}\n".encode())
+    assert talking.line(PATIENCE) == b"heard a\n"
+    talking.end()
+    assert not psutil.pid_exists(talking.id)
+    assert not talking._reader.is_alive()
+    talking.end()
+
+
+def test_lines_of_progress_that_are_none_are_passed_over(folder):
+    lines = [b"[1]", b"7", b'{"event": 3}', b'{"step": 1}', b"[" * 9000, b'{"event": "step"}', b"{"]
+    folder.progress_path.write_bytes(b"\n".join(lines) + b"\n")
+    assert folder.progress()[0] == [{"event": "step"}]
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [("OutOfMemory", OutOfMemory), ("json", UserError), ("BaseModel", UserError), (3, UserError)],
+)
+def test_an_error_that_another_process_tells_is_one_for_people(kind, expected):
+    line = {"event": "error", "kind": kind, "message": {"template": "{a} b", "values": {"a": 1}}}
+    error = processes.error_of(line)
+    assert type(error) is expected
+    assert str(error) == "1 b"
+    for message in (None, "words", {"template": "{a.real}", "values": {"a": 1}}):
+        with pytest.raises(processes.UnreadableAnswer):
+            processes.error_of({**line, "message": message})

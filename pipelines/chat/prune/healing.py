@@ -102,7 +102,7 @@ def _follow(
         if line["event"] == "stopping":
             note = Message("Stopping: what has been learnt is kept")
         elif line["event"] == "note":
-            note = Message.from_json(line["message"])
+            note = processes.note_of(line)
         elif line["event"] == "step":
             done = line["seconds"]
             note = Message("Healing: step {step}, loss {loss}", step=line["step"],

@@ -10,6 +10,7 @@ import zipfile
 import pytest
 
 from pipelines.core.errors import BadRequest, Busy
+from pipelines.core.processes import UnreadableAnswer
 from studio.chat import file_reading
 from studio.chat.exchange import Exchange
 from studio.chat.file_reading import MAX_FILE
@@ -291,6 +292,35 @@ def test_a_file_that_takes_too_much_is_refused(bring, monkeypatch):
     monkeypatch.setattr(file_reading, "PROCESS_BYTES", 1)
     with pytest.raises(BadRequest, match="too much memory or time"):
         list(file_reading._from_lines([b'["found", {"left_out": {}}]\n']))
+
+
+FOUND = b'["found", {"title": "t", "leaf": "a"}]'
+SAID = b'["said", {"id": "a", "parent": null, "role": "user", "content": "hi"}]'
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [b"cos\nabort\n(tR."],
+        [b'["found", {"left_out": {}, "path": "/etc"}]'],
+        [b'["found", {"said": "words"}]'],
+        [SAID],
+        [FOUND, SAID.replace(b"null", b'"z"')],
+        [FOUND, SAID.replace(b'"a"', b'"b"'), b'["end", null]'],
+        [FOUND, SAID.replace(b'"hi"', b"[]")],
+        [b'["message", [0, {}]]'],
+        [b'["own", {"lanes": [{}]}]', b'["end", null]'],
+        [b'["own", {}]'],
+        [b'["error", {"template": "{a:>999999999}", "values": {"a": 1}}]'],
+        [b'["unheard of", 1]'],
+        [b"[" * 100_000],
+    ],
+)
+def test_what_the_other_process_should_not_say_is_refused(lines):
+    good = list(file_reading._from_lines([FOUND, SAID, b'["end", null]']))
+    assert [each.said[0].content for each in good] == ["hi"]
+    with pytest.raises(UnreadableAnswer):
+        list(file_reading._from_lines(lines))
 
 
 def test_large_files_are_read_one_at_a_time(bring, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from html import unescape
@@ -10,7 +11,9 @@ from html.parser import HTMLParser
 import pytest
 from pygments.lexers import get_lexer_by_name
 
+from pipelines.core.processes import UnreadableAnswer
 from studio.chat import draw_process
+from studio.chat.drawn_answers import read_blocks, read_coloured
 from studio.chat.languages import lexer_name, lexer_names
 from studio.chat.markdown import MAX_HERE, MAX_RENDERED, Growing, render
 from studio.chat.markdown_blocks import draw_blocks
@@ -256,6 +259,49 @@ def test_drawing_elsewhere_comes_to_the_same():
     text = ANSWER * 20
     assert len(text) > MAX_HERE
     assert draw_process.draw_elsewhere(text) == draw_blocks(text)
+
+
+@pytest.mark.parametrize(
+    "blocks",
+    [
+        b"cos\nabort\n(tR.",
+        b'[[0, "<p>a</p>"]]',
+        b'[[0, "<p>a</p>", [], 1]]',
+        b'[["0", "<p>a</p>", []]]',
+        b'[[0, "<script>a</script>", []]]',
+        b"[[0, \"<p onclick='a'>a</p>\", []]]",
+        b'[[0, "<a href=\\"javascript:a\\">a</a>", []]]',
+        b'[[0, "<img src=x>", []]]',
+        b'[[0, "<svg", []]]',
+        b'[[0, "<code-1>", [["py", "a"]]]]',
+    ],
+)
+def test_the_process_that_draws_says_nothing_that_acts_on_a_page(blocks):
+    assert read_blocks(b'[[0, "<p>a &lt;b&gt;</p><code-0>", [["py", "a"]]]]')
+    with pytest.raises(UnreadableAnswer):
+        read_blocks(blocks)
+
+
+@pytest.mark.parametrize(
+    "html",
+    ["<b>a &lt; b</b>", "a &lt; c", "<span class='tok-k' onclick='x'>a</span> &lt; b", "a < b"],
+)
+def test_coloured_code_is_the_code_with_colours(html):
+    coloured = '<span class="tok-n">a</span> &lt; b'
+    assert read_coloured(json.dumps(coloured).encode(), "a < b") == coloured
+    with pytest.raises(UnreadableAnswer):
+        read_coloured(json.dumps(html).encode(), "a < b")
+
+
+def test_a_process_that_draws_nonsense_is_ended_and_the_text_stands_as_written(monkeypatch):
+    text = "**bold** " * MAX_HERE
+    before = draw_process.draw_elsewhere(text)
+    process = draw_process._WORKER._process
+    monkeypatch.setattr(process, "line", lambda seconds: b'[[0, "<script>", []]]\n')
+    with pytest.raises(draw_process.GivenUpError):
+        draw_process.draw_elsewhere(text)
+    assert not process.alive
+    assert draw_process.draw_elsewhere(text) == before
 
 
 BOLD = [

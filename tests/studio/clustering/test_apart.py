@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 import pytest
 
-from pipelines.clustering import wire, worker_pool
+from pipelines.clustering import wire
 from pipelines.clustering.datasets import DatasetRequest, make
 from pipelines.clustering.filming import FilmRequest
 from pipelines.clustering.layout import Reading
@@ -20,6 +20,7 @@ from pipelines.clustering.running import POOL, call
 from pipelines.clustering.tables import Table
 from pipelines.clustering.wire import FilePath, Matrix, UnreadableAnswer
 from pipelines.clustering.worker import outcome_of
+from pipelines.core import processes
 from pipelines.core.errors import Unavailable
 from studio.clustering import films, points, reading
 from tests.patience import wait_until
@@ -100,7 +101,7 @@ def test_a_table_is_the_file_that_was_looked_at_whatever_the_process_says(monkey
 
 
 def test_a_process_that_cannot_start_fails_the_work(monkeypatch):
-    monkeypatch.setattr(worker_pool, "ROOT", Path("/"))  # there are no modules of ours
+    monkeypatch.setattr(processes, "ROOT", Path("/"))  # there are no modules of ours
     with pytest.raises(RuntimeError, match="No module named"):
         process_of("ada")
 
