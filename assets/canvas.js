@@ -168,6 +168,7 @@ function send(make, isDrawing, then = () => {}) {
       unsent = false;
       settle(kept.id);
       keep();
+      say(kept.note);
     } catch (error) {
       if (mine === version) say(error.message);
     }

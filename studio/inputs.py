@@ -10,15 +10,16 @@ import json
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from pipelines.core.errors import BadRequest, NotFound
+from pipelines.core.messages import Message
 from pipelines.core.pictures.inputs import FOLDER, input_path, keep_input, open_input
-from pipelines.core.pictures.uploads import open_picture
+from pipelines.core.pictures.uploads import is_hdr, open_upload, plain
 from pipelines.diffusion.control.conditions import forget_maps
 from studio.accounts import is_guest
 from studio.home import NO_SPACE, disk_full, sweep
@@ -42,6 +43,12 @@ _UNUSED = (
 )
 
 
+_HDR_NOTE = Message(
+    "This is an HDR picture: its colours were brought to those of ordinary screens, and what is "
+    "brighter than white was darkened."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Input:
     """One picture that somebody has brought in.
@@ -51,6 +58,7 @@ class Input:
         width, height: pixels.
         bytes: of the PNG.
         created: when it was last brought in; seconds since 1970.
+        note: what was changed of it, just after it was brought in.
     """
 
     id: str
@@ -58,6 +66,7 @@ class Input:
     height: int
     bytes: int
     created: float
+    note: Message | None = None
 
 
 class Inputs:
@@ -90,10 +99,11 @@ class Inputs:
             DiskFull: there is no room for the file.
         """
         self._gallery.check_room(owner, is_guest(owner))
-        kept = self._keep(owner, open_picture(data))
+        opened = open_upload(data)
+        kept = self._keep(owner, plain(opened))
         if instead_of is not None and instead_of != kept.id:
             self._delete(f"owner = ? AND id = ? AND {_UNUSED}", (owner, instead_of))
-        return kept
+        return replace(kept, note=_HDR_NOTE) if is_hdr(opened) else kept
 
     def from_gallery(self, owner: str, picture_id: str) -> Input:
         """Keeps a copy of a picture of the owner's gallery.
@@ -204,4 +214,4 @@ class Inputs:
 
 
 def _input(row: sqlite3.Row) -> Input:
-    return Input(**{name: row[name] for name in Input.__slots__})
+    return Input(**{name: row[name] for name in Input.__slots__ if name != "note"})

@@ -34,10 +34,14 @@ def inputs_router(studio: Studio) -> APIRouter:
         """Keeps a PNG, JPEG or WEBP, sent as the body; the answer has its id.
 
         ``instead_of`` is the id of one of one's own that is deleted, unless a job has used it.
+        ``note`` says what of the picture was changed, or is null.
         """
         data = await request.body()
         owner = owner_of(request).id
-        return input_json(await run_sync(studio.inputs.bring, owner, data, instead_of))
+        kept = await run_sync(studio.inputs.bring, owner, data, instead_of)
+        language = language_of(request.headers.get("accept-language"))
+        note = None if kept.note is None else translate(kept.note, language)
+        return {**input_json(kept), "note": note}
 
     @routes.post("/inputs/from-picture/{picture_id}", status_code=201)
     def from_picture(picture_id: str, request: Request) -> dict[str, Any]:

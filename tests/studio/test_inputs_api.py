@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 from pipelines.preprocessors import registry
 from studio.metadata import read_settings
 from studio.services import Studio
+from tests.pipelines.test_colour_profiles import chunk, with_chunks
 from tests.studio.live import (
     live_studio,
     options_for,
@@ -107,6 +108,16 @@ def test_every_odd_kind_is_brought_in_as_rgb(ada, kind):
     assert image.size == (kept["width"], kept["height"])
 
 
+def test_an_hdr_picture_is_said_to_have_been_converted(ada):
+    white = file_of(Image.new("RGB", (64, 64), (148, 148, 148)))  # 203 cd/m² in PQ
+    hdr = with_chunks(white, chunk(b"cICP", bytes([9, 16, 0, 1])))
+    kept = bring(ada, hdr)
+    assert "HDR picture" in kept["note"]
+    shown = Image.open(io.BytesIO(ada.get(f"{INPUTS}/{kept['id']}.png").content))
+    assert np.asarray(shown).min() >= 250
+    assert bring(ada, white)["note"] is None
+
+
 def test_a_large_picture_is_shrunk(ada):
     kept = bring(ada, file_of(Image.new("RGB", (5000, 100), "red")))
     assert (kept["width"], kept["height"]) == (2048, 41)
@@ -119,7 +130,7 @@ def test_a_large_picture_is_shrunk(ada):
         (b"just words", "text file"),
         (b"", "empty"),
         (file_of(drawing())[:60], "damaged"),
-        (b"GIF89a\0\0\0\0", "another kind"),
+        (b"GIF89a\0\0\0\0", "is a GIF file"),
         (b"\x89PNG\r\n\x1a\n" + b"\0" * 21_000_000, "at most 20 MB"),
     ],
     ids=["svg", "text", "empty", "half", "gif", "huge"],

@@ -23,17 +23,26 @@ ADOBE_RGB = ((0.64, 0.33), (0.21, 0.71), (0.15, 0.06))
 BT_2020 = ((0.708, 0.292), (0.17, 0.797), (0.131, 0.046))
 D65 = (0.3127, 0.329)
 _DCI_WHITE = (0.314, 0.351)
+_PAL = ((0.64, 0.33), (0.29, 0.60), (0.15, 0.06))
+_SMPTE_170M = ((0.63, 0.34), (0.31, 0.595), (0.155, 0.07))
+_EBU_3213 = ((0.63, 0.34), (0.295, 0.605), (0.155, 0.077))
 
 _SRGB_GAMMA = 2.2  # which stands for sRGB's own curve
 _NEAR_SRGB = 0.03  # a file that says 2.2 or 2.19995 means sRGB's curve
 ADOBE_GAMMA = 563 / 256
 _CODED_PRIMARIES = {
     1: (SRGB, D65),
+    5: (_PAL, D65),
+    6: (_SMPTE_170M, D65),
+    7: (_SMPTE_170M, D65),
     9: (BT_2020, D65),
     11: (DISPLAY_P3, _DCI_WHITE),
     12: (DISPLAY_P3, D65),
+    22: (_EBU_3213, D65),
 }
-_CODED_GAMMAS = {4: 2.2, 5: 2.8, 8: 1.0, 13: _SRGB_GAMMA}
+# Codes of films (BT.709, BT.601, BT.2020 of 10 and 12 bits) are shown by sRGB's curve, as browsers
+# do it.
+_CODED_GAMMAS = {4: 2.2, 5: 2.8, 8: 1.0, **dict.fromkeys((1, 6, 13, 14, 15), _SRGB_GAMMA)}
 
 # ICC.1:2022, annex E: from the white of the source to D50.
 _BRADFORD = np.array(
@@ -109,11 +118,21 @@ def _changes(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
 def coded_profile(primaries: int, transfer: int) -> bytes | None:
     """The profile of a PNG's cICP chunk (ITU-T H.273 code points), or None if it is not known.
 
-    HDR (PQ, HLG) is none that could be shown in 8 bits.
+    HDR (PQ, HLG) has no profile that could be followed in 8 bits; see
+    :mod:`pipelines.core.pictures.hdr`.
     """
     if primaries not in _CODED_PRIMARIES or transfer not in _CODED_GAMMAS:
         return None
     return matrix_profile(*_CODED_PRIMARIES[primaries], _CODED_GAMMAS[transfer])
+
+
+def linear_to_srgb(primaries: int) -> np.ndarray:
+    """(3, 3): linear light of coded primaries (ITU-T H.273) to linear sRGB.
+
+    Those that are not known are taken for BT.2020's, which HDR nearly always has.
+    """
+    own, white = _CODED_PRIMARIES.get(primaries, (BT_2020, D65))
+    return np.linalg.inv(_adapted(SRGB, D65)) @ _adapted(own, white)
 
 
 @cache
@@ -141,13 +160,8 @@ def matrix_profile(
     """
     if any(not 0 < y < 1 or not 0 <= x < 1 for x, y in (*primaries, white)):
         return None
-    columns = np.array([[x / y, 1, (1 - x - y) / y] for x, y in primaries]).T
-    target = np.array([white[0] / white[1], 1, (1 - white[0] - white[1]) / white[1]])
-    if abs(np.linalg.det(columns)) < 1e-6:
+    if (adapted := _adapted(primaries, white)) is None:
         return None
-    to_xyz = columns * np.linalg.solve(columns, target)
-    cones = _BRADFORD @ _D50 / (_BRADFORD @ target)
-    adapted = np.linalg.inv(_BRADFORD) @ np.diag(cones) @ _BRADFORD @ to_xyz
     if not np.isfinite(adapted).all() or np.abs(adapted).max() > 8:
         return None
     if abs(gamma - _SRGB_GAMMA) < _NEAR_SRGB and tuple(primaries) != ADOBE_RGB:
@@ -164,6 +178,19 @@ def matrix_profile(
         **dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve),
     }
     return _icc_file(tags)
+
+
+def _adapted(
+    primaries: Sequence[tuple[float, float]], white: tuple[float, float]
+) -> np.ndarray | None:
+    """(3, 3): linear RGB to XYZ under D50; None of three points on a line."""
+    columns = np.array([[x / y, 1, (1 - x - y) / y] for x, y in primaries]).T
+    target = np.array([white[0] / white[1], 1, (1 - white[0] - white[1]) / white[1]])
+    if abs(np.linalg.det(columns)) < 1e-6:
+        return None
+    to_xyz = columns * np.linalg.solve(columns, target)
+    cones = _BRADFORD @ _D50 / (_BRADFORD @ target)
+    return np.linalg.inv(_BRADFORD) @ np.diag(cones) @ _BRADFORD @ to_xyz
 
 
 def _icc_file(tags: dict[bytes, bytes]) -> bytes:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from pipelines.core.errors import BadRequest
 from pipelines.core.pictures.colour_profiles import coded_profile, matrix_profile
+from pipelines.core.pictures.hdr import ColourCoding
 
 MAX_TEXT = 8_000_000  # bytes of one text, unpacked: workflows are large
 MAX_TEXTS = 32_000_000  # of all texts of a file
@@ -43,6 +44,7 @@ class Parts:
     Attributes:
         pixels: the file without all that its pixels do not need.
         profile: ICC profile of its colours, or None where it names none.
+        coding: what the file says of the coding of its colours, or None.
         exif: with ``Exif\\0\\0`` before it, or None.
         texts: keyword → text.
         left_out: keywords of texts that are too long or damaged.
@@ -51,6 +53,7 @@ class Parts:
 
     pixels: bytes = b""
     profile: bytes | None = None
+    coding: ColourCoding | None = None
     exif: bytes | None = None
     texts: dict[str, str] = field(default_factory=dict)
     left_out: set[str] = field(default_factory=set)
@@ -126,6 +129,8 @@ def take_apart_png(data: bytes) -> Parts:
         at = end
     parts.pixels = b"".join(kept)
     parts.profile = _profile(colours)
+    if len(code := colours.get(b"cICP", b"")) == 4:
+        parts.coding = ColourCoding(code[0], code[1], bool(code[3]))
     if data[12:16] == b"CgBI":
         parts.unusual = BadRequest(
             "This PNG has the form of pictures inside iPhone apps, which is not read here. Open it "

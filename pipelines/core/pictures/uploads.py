@@ -20,7 +20,8 @@ from PIL.ExifTags import IFD, Base, Interop
 
 from pipelines.core.errors import BadRequest
 from pipelines.core.file_kinds import archive_kind
-from pipelines.core.pictures.colour_profiles import adobe_rgb_profile, to_srgb
+from pipelines.core.pictures.colour_profiles import adobe_rgb_profile, linear_to_srgb, to_srgb
+from pipelines.core.pictures.hdr import coding_of_profile, stretch, to_sdr
 from pipelines.core.pictures.picture_files import (
     PNG_SIGNATURE,
     XMP_TEXT,
@@ -97,6 +98,12 @@ _TURNS = {
 }
 
 
+def is_hdr(picture: Image.Image) -> bool:
+    """Whether a picture of :func:`open_upload` is an HDR picture, which :func:`plain` darkens."""
+    coding = picture.info.get("colour_coding")
+    return coding is not None and coding.is_hdr
+
+
 def open_picture(data: bytes, limits: Limits = PICTURES) -> Image.Image:
     """The picture in an uploaded file as RGB; transparent parts become white.
 
@@ -157,6 +164,9 @@ def open_upload(data: bytes, limits: Limits = PICTURES) -> Image.Image:
         picture.info["exif"] = parts.exif
     if parts.profile:
         picture.info["icc_profile"] = parts.profile
+    coding = parts.coding or coding_of_profile(picture.info.get("icc_profile") or b"")
+    if coding is not None:
+        picture.info["colour_coding"] = coding
     if XMP_TEXT in parts.texts:
         picture.info["xmp"] = parts.texts[XMP_TEXT].encode()
     return picture
@@ -188,7 +198,13 @@ def plain(picture: Image.Image) -> Image.Image:
     if upright.mode.startswith(("I", "F")):  # 16 bits a pixel; convert() would clip, not scale
         upright = upright.convert("F").point(lambda value: value / 257).convert("L")
     alpha = upright.convert("RGBA").getchannel("A") if upright.has_transparency_data else None
-    rgb = to_srgb(upright, _profile_of(picture))
+    coding = picture.info.get("colour_coding")
+    if coding is not None and not coding.full_range and upright.mode == "RGB":
+        upright = stretch(upright)
+    if coding is not None and coding.is_hdr:
+        rgb = to_sdr(upright.convert("RGB"), coding, linear_to_srgb(coding.primaries))
+    else:
+        rgb = to_srgb(upright, _profile_of(picture))
     if alpha is not None:
         rgb = Image.composite(rgb, Image.new("RGB", rgb.size, "white"), alpha)
     return Image.frombytes("RGB", rgb.size, rgb.tobytes())
