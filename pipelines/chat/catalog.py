@@ -184,9 +184,24 @@ def _parsed(path: Path, changed: int, size: int) -> ChatEntry:
     """What :func:`_read` reads, kept until the file changes: every answer looks at all of them."""
     try:
         data: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError("{file}: {reason}", file=path.name, reason=reason) from None
+    except OSError as error:
+        raise UserError("{file}: {reason}", file=path.name, reason=error.strerror) from None
+    except UnicodeDecodeError:
+        raise UserError("{file} is not written in UTF-8. Save it so.", file=path.name) from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise UserError(
+            "{file} is not YAML: line {line} cannot be read from column {column} on.",
+            file=path.name,
+            line=mark.line + 1 if mark else "?",
+            column=mark.column + 1 if mark else "?",
+        ) from None
+    except (yaml.YAMLError, ValueError, RecursionError):  # YAML reads dates, and any number
+        raise UserError(
+            "{file} cannot be read: it holds a date that there is not, a number that is too long, "
+            "signs that cannot be shown, or is nested too deeply.",
+            file=path.name,
+        ) from None
     if not isinstance(data, dict):
         raise UserError("{file}: it must hold one model's fields.", file=path.name)
     name = path.stem.split("-", 1)[-1] if path.stem[:2].isdigit() else path.stem

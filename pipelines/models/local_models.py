@@ -96,6 +96,15 @@ def inspect_folder(folder: Path, models: Path) -> Finding:
     if index is None:
         if any(path.suffix in PICKLES for path in folder.rglob("*")):
             return _refuse(pickled(folder))
+        if file := next(iter(sorted(folder.rglob("*.safetensors"))), None):
+            return _refuse(
+                Message(
+                    "{model} is no diffusers folder: it has no model_index.json that can be read. "
+                    "If {file} is a whole model, put it into models/ itself.",
+                    model=folder.name,
+                    file=file.name,
+                )
+            )
         return _refuse(
             Message(
                 "{model} has no model_index.json that can be read; it is not a diffusers folder.",
@@ -419,7 +428,16 @@ def _leaves(path: Path, models: Path) -> Finding | None:
     root = models.resolve()
     inside = [path, *path.rglob("*")] if path.is_dir() else [path]
     for each in inside:
-        if each.is_symlink() and not each.resolve().is_relative_to(root):
+        if not each.is_symlink():
+            continue
+        try:
+            target = each.resolve()
+        except (OSError, RuntimeError):  # pathlib says RuntimeError of a loop
+            return _refuse(
+                Message("{model} has a symbolic link that leads to itself. Remove it.",
+                        model=path.name)
+            )  # fmt: skip
+        if not target.is_relative_to(root):
             return _refuse(
                 Message(
                     "{model} leads out of the models folder by a symbolic link. Put the files "

@@ -7,6 +7,7 @@ import struct
 
 import pytest
 
+from pipelines.chat.catalog import ChatCatalog
 from pipelines.core.errors import BadRequest, Refused
 from pipelines.core.file_kinds import no_weights
 from pipelines.core.paths import SINGLE_FILE_CONFIGS
@@ -127,3 +128,41 @@ def test_a_configuration_beside_a_checkpoint_says_what_it_predicts(tmp_path, tex
     assert prediction_of(path) == {}
     path.with_suffix(".yaml").write_bytes(text.encode("utf-8", "surrogateescape"))
     assert prediction_of(path) == options
+
+
+def test_links_that_lead_to_themselves_hide_no_other_model(tmp_path):
+    models = tmp_path / "models"
+    (models / "folder").mkdir(parents=True)
+    (models / "loop.safetensors").symlink_to("loop.safetensors")
+    (models / "folder" / "a").symlink_to("b")
+    (models / "folder" / "b").symlink_to("a")
+    for name in ("loop", "folder"):
+        with pytest.raises(Refused, match="has a symbolic link that leads to itself"):
+            Catalog(tmp_path).get(name)
+
+
+def test_a_folder_of_whole_models_says_where_they_belong(tmp_path):
+    (tmp_path / "models" / "xl").mkdir(parents=True)
+    (tmp_path / "models" / "xl" / "dream.safetensors").write_bytes(b"0")
+    with pytest.raises(Refused, match=r"If dream\.safetensors is a whole model, put it into model"):
+        Catalog(tmp_path).get("xl")
+
+
+UNREADABLE = {
+    "a day that there is not": (b"released: 2024-02-30", "holds a date that there is not"),
+    "a long number": (b"context_length: " + b"9" * 5000, "a number that is too long"),
+    "deep": (b"[" * 50_000, "nested too deeply"),
+    "another encoding": ("name: x".encode("utf-16"), "is not written in UTF-8"),
+    "a tab": (b"name: x\n\ty: z", "is not YAML: line 2 cannot be read from column 1 on"),
+    "an object": (b"a: !!python/object/apply:os.system [x]", "is not YAML: line 1"),
+}
+
+
+@pytest.mark.parametrize("what", UNREADABLE)
+def test_a_chat_model_s_file_that_cannot_be_read_hides_no_other(tmp_path, what):
+    data, sentence = UNREADABLE[what]
+    (tmp_path / "chat").mkdir()
+    (tmp_path / "chat" / "odd.yaml").write_bytes(data)
+    entries = {entry.name: entry for entry in ChatCatalog(tmp_path).models()}
+    assert "smollm2-135m" in entries
+    assert sentence in str(entries["odd"].refused)
