@@ -23,7 +23,7 @@ from pipelines.toybox.vocabulary import COLOURS, FINISHES, KINDS, PLACES
 STRIDE = 8
 HEADS: dict[str, int] = {
     "centre": 1,
-    "kind": len(KINDS),
+    "kind": len(KINDS),  # of a new one; see :class:`Judge`
     "colour": len(COLOURS),
     "finish": len(FINISHES),
     "box": 4,  # distances from the cell's middle to left, top, right, bottom, in pixels / 32
@@ -65,13 +65,20 @@ class _Block(nn.Module):
 
 
 class Judge(ModelMixin, ConfigMixin):
-    """Pictures (B, 3, H, W) in −1 … 1 to maps (B, ·, H/8, W/8) and place logits (B, places)."""
+    """Pictures (B, 3, H, W) in −1 … 1 to maps (B, ·, H/8, W/8) and place logits (B, places).
+
+    Args:
+        widths: channels at 1/2, 1/4 and 1/8 of the size.
+        kinds: how many of ``KINDS`` it can tell, the first ones. The default is of folders that do
+            not say it.
+    """
 
     config_name = "config.json"
 
     @register_to_config
-    def __init__(self, widths: tuple[int, ...] = (32, 64, 128)) -> None:
+    def __init__(self, widths: tuple[int, ...] = (32, 64, 128), kinds: int = 36) -> None:
         super().__init__()
+        self.sizes = {**HEADS, "kind": kinds}
         half, quarter, eighth = widths
         self.stem = nn.Sequential(
             nn.Conv2d(3, half, 5, 2, 2),
@@ -86,7 +93,7 @@ class Judge(ModelMixin, ConfigMixin):
             nn.GroupNorm(8, eighth),
             nn.SiLU(),
         )
-        self.heads = nn.Conv2d(eighth, sum(HEADS.values()), 1)
+        self.heads = nn.Conv2d(eighth, sum(self.sizes.values()), 1)
         self.place = nn.Sequential(
             nn.Linear(2 * eighth, eighth), nn.SiLU(), nn.Linear(eighth, len(PLACES))
         )
@@ -94,7 +101,8 @@ class Judge(ModelMixin, ConfigMixin):
 
     def forward(self, x: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         features = self.stem(x)
-        maps = dict(zip(HEADS, self.heads(features).split(list(HEADS.values()), 1), strict=True))
+        parts = self.heads(features).split(list(self.sizes.values()), 1)
+        maps = dict(zip(self.sizes, parts, strict=True))
         pooled = torch.cat([features.mean((2, 3)), features.amax((2, 3))], 1)
         return maps, self.place(pooled)
 
@@ -131,6 +139,20 @@ def _decode(maps, i: int, row: int, column: int, score: torch.Tensor) -> Seen:
         score=float(score),
         box=(x - left, y - top, x + right, y + bottom),
     )
+
+
+@torch.no_grad()
+def with_all_kinds(judge: Judge) -> Judge:
+    """A judge that says what ``judge`` says, with room to learn the kinds it could not tell."""
+    larger = Judge(tuple(judge.config.widths), len(KINDS))
+    state = {name: tensor.clone() for name, tensor in judge.state_dict().items()}
+    first, known = HEADS["centre"], judge.config.kinds
+    for name in ("heads.weight", "heads.bias"):
+        before, after = state[name].split([first + known, len(state[name]) - first - known])
+        rows = torch.zeros(len(KINDS) - known, *before.shape[1:])
+        state[name] = torch.cat([before, rows - 9 if name == "heads.bias" else rows, after])
+    larger.load_state_dict(state)
+    return larger
 
 
 def load_judge(folder: Path) -> Judge:

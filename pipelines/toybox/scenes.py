@@ -36,6 +36,12 @@ _LONG_SIDE_FIRST = {
     "train",
     "bridge",
     "teapot",
+    "turtle",
+    "truck",
+    "bicycle",
+    "bed",
+    "horse",
+    "elephant",
 }
 
 

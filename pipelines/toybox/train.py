@@ -46,7 +46,7 @@ from pipelines.toybox import (
 from pipelines.toybox.card import SCORES, write_card
 from pipelines.toybox.dataset import FIRST_SEED, Shards, make_shards
 from pipelines.toybox.depth import DepthEstimator
-from pipelines.toybox.judge import load_judge
+from pipelines.toybox.judge import load_judge, with_all_kinds
 from pipelines.toybox.segmenter import load_segmenter
 from pipelines.toybox.training import Run
 from pipelines.toybox.vocabulary import FIRST_RELEASE, TRAINED
@@ -321,7 +321,7 @@ def _adopt(options) -> None:
         "autoencoder": {"model": PatchAutoencoder.from_pretrained(base / "vae").float()},
         "text": {"model": text_encoder},
         "base": {"unet": unet, "ema": unet},
-        "judge": {"model": load_judge(options.starter / "judge")},
+        "judge": {"model": with_all_kinds(load_judge(options.starter / "judge"))},
     }
     if (depth := options.starter / "depth").exists():
         parts["depth"] = {"model": DepthEstimator.from_pretrained(depth).float()}

@@ -18,7 +18,7 @@ from pipelines.toybox.vocabulary import COLOURS, FINISHES, KINDS, PLACES
 
 def train(run: Run, shards: Shards, minutes: float, batch: int = 48) -> Iterator[dict]:
     """Trains for ``minutes`` more, resuming from ``run``; yields a log line now and then."""
-    model = Judge().to(run.device, memory_format=torch.channels_last).train()
+    model = Judge(kinds=len(KINDS)).to(run.device, memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.02)
     run.load(model=model, optimizer=optimizer)
     rng = np.random.default_rng(run.samples)
@@ -114,6 +114,6 @@ def _loss(maps, places, targets) -> torch.Tensor:
 
 def save(run: Run, folder: Path) -> None:
     """Writes the judge as a diffusers-style folder, fp16."""
-    model = Judge()
+    model = Judge(kinds=len(KINDS))
     run.load(model=model)
     model.half().save_pretrained(folder)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.toybox.judge import HEADS, STRIDE, Judge, Seen, Verdict
+from pipelines.toybox.judge import HEADS, STRIDE, Judge, Seen, Verdict, with_all_kinds
 from pipelines.toybox.measure import (
     correlation,
     edge_f1,
@@ -60,7 +60,7 @@ def test_measuring_scenes_are_held_out_and_of_different_kinds():
 
 
 def test_the_judge_reads_peaks_as_toys_from_left_to_right():
-    judge = Judge(widths=(8, 8, 8)).eval()
+    judge = Judge(widths=(8, 8, 8), kinds=len(KINDS)).eval()
     maps = {head: torch.zeros(1, size, 4, 4) for head, size in HEADS.items()}
     maps["centre"] -= 9
     for row, column, kind, colour in ((1, 3, "cat", "blue"), (2, 0, "car", "pink")):
@@ -75,6 +75,17 @@ def test_the_judge_reads_peaks_as_toys_from_left_to_right():
     assert [(toy.kind, toy.colour) for toy in verdict.toys] == [("car", "pink"), ("cat", "blue")]
     x, y = (0 + 0.5) * STRIDE, (2 + 0.5) * STRIDE
     np.testing.assert_allclose(verdict.toys[0].box, (x - 4, y - 6, x + 4, y + 6), atol=1e-4)
+
+
+def test_a_judge_of_fewer_kinds_says_the_same_when_it_has_room_for_all():
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    judge = Judge(widths=(8, 8, 8), kinds=30).eval()
+    torch.nn.init.zeros_(judge.heads.bias)
+    larger = with_all_kinds(judge).eval()
+    verdicts = judge.read(images)
+    assert any(verdict.toys for verdict in verdicts)
+    assert larger.read(images) == verdicts
+    assert larger.sizes["kind"] == len(KINDS) > 30
 
 
 def _square(shift: int = 0) -> np.ndarray:
