@@ -60,7 +60,8 @@ python -m pipelines.toybox.train export
 ```
 
 `adopt` begins with these weights, so no hour is lost; on CUDA use `--batch 512` or more. Then raise
-the kinds to all 32 (`--kinds all`; the text encoder knows them already), and measure again.
+the kinds to all of `TRAINED` (`--kinds all`; of those the text encoder has yet to read the newest:
+`text`), and measure again.
 
 Licence: Apache-2.0.
 """

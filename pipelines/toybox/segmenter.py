@@ -82,7 +82,7 @@ class Segmenter(ModelMixin, ConfigMixin):
         """
         if image.shape[0] != SIDE:
             image = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-        x = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
+        x = torch.tensor(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
         out = self(x.to(self.device, torch.float32) / 127.5 - 1)[0].float().cpu()
         return separate(out[0].sigmoid().numpy(), REACH * out[1:].numpy(), count)
 
