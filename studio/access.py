@@ -18,7 +18,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipelines.clustering.tables import MAX_BYTES as MAX_TABLE_BYTES
+from pipelines.clustering.data.tables import MAX_BYTES as MAX_TABLE_BYTES
 from pipelines.core.errors import Busy, NotFound, Refused, UserError
 from studio import gradio_guard
 from studio.accounts import (

@@ -11,9 +11,9 @@ import numpy as np
 
 from pipelines.clustering.algorithms import ALGORITHMS, AnyParameters, find
 from pipelines.clustering.choosing import first_eps
+from pipelines.clustering.data.scaling import Scaling, scale
 from pipelines.clustering.judging import Agreement, Scores
 from pipelines.clustering.running import run
-from pipelines.clustering.scaling import Scaling, scale
 from pipelines.clustering.tasks import cluster, cluster_estimate
 from pipelines.clustering.wire import Matrix
 from pipelines.core.errors import UserError

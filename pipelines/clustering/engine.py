@@ -19,7 +19,9 @@ from pipelines.clustering.algorithm import check_points
 from pipelines.clustering.algorithms import find
 from pipelines.clustering.comparing import MOST_TOLD, agreement_cells, compare, suggesting
 from pipelines.clustering.curves import plan
-from pipelines.clustering.datasets import Dataset
+from pipelines.clustering.data.datasets import Dataset
+from pipelines.clustering.data.stored import FOLDER as DATA
+from pipelines.clustering.data.stored import load, path_of
 from pipelines.clustering.exporting import parameters_json, with_arrays
 from pipelines.clustering.python_code import python_code
 from pipelines.clustering.requests import (
@@ -29,8 +31,6 @@ from pipelines.clustering.requests import (
     CurveRequest,
 )
 from pipelines.clustering.running import run as run_work
-from pipelines.clustering.stored import FOLDER as DATA
-from pipelines.clustering.stored import load, path_of
 from pipelines.clustering.tasks import (
     Clustered,
     cluster,
@@ -108,7 +108,7 @@ def run(
 
 
 def stored(folder: Path) -> Find:
-    """Finds data sets that lie in ``folder`` as :mod:`pipelines.clustering.stored` writes them."""
+    """Finds data sets in ``folder`` as :mod:`pipelines.clustering.data.stored` writes them."""
 
     return lambda name: load(path_of(folder, name)).data
 

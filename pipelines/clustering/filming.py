@@ -15,12 +15,12 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from pipelines.clustering.algorithms import find
-from pipelines.clustering.datasets import Dataset
+from pipelines.clustering.data.datasets import Dataset
+from pipelines.clustering.data.scaling import Scaling, scale
 from pipelines.clustering.parameters import Parameters
 from pipelines.clustering.projecting import Method, Projection, project, shown_rows
 from pipelines.clustering.requests import ByAlgorithm, in_scale
 from pipelines.clustering.running import check_memory
-from pipelines.clustering.scaling import Scaling, scale
 from pipelines.clustering.steps import agglomerative, dbscan, film, gmm, kmeans
 from pipelines.clustering.steps.arrays import rounded, still
 from pipelines.clustering.steps.gaussians import Mixture

@@ -19,8 +19,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from pipelines.clustering.algorithms import ALGORITHMS
-from pipelines.clustering.datasets import DatasetRequest
-from pipelines.clustering.scaling import Scaling
+from pipelines.clustering.data.datasets import DatasetRequest
+from pipelines.clustering.data.scaling import Scaling
 from pipelines.core.errors import NotFound
 from pipelines.core.matching import closest, find_name
 from pipelines.core.paths import PRESETS

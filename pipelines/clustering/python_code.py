@@ -7,8 +7,8 @@ from typing import Any
 
 from pipelines.clustering import calls
 from pipelines.clustering.algorithms import find
+from pipelines.clustering.data.scaling import SCALERS, Scaling
 from pipelines.clustering.parameters import Parameters
-from pipelines.clustering.scaling import SCALERS, Scaling
 
 _RENUMBER = """\
 # Clusters are numbered as their first points come; noise stays -1.

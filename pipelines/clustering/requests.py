@@ -15,9 +15,9 @@ from pydantic import (
 )
 
 from pipelines.clustering.algorithms import ALGORITHMS, find
+from pipelines.clustering.data.scaling import Scaled, Scaling, check_size
 from pipelines.clustering.fields import Clusters, MinSamples, Parameters
 from pipelines.clustering.parameters import OPTICSParameters
-from pipelines.clustering.scaling import Scaled, Scaling, check_size
 from pipelines.core.errors import BadRequest, validated
 from pipelines.core.matching import find_name
 

@@ -57,7 +57,7 @@ WEIGHTS: dict[str, Weights] = {
     ),
     "toybox_judge": Weights(
         "the starter's judge",
-        "pipelines.clustering.embedding",
+        "pipelines.clustering.data.embedding",
         6_000_000,
         asset="starter/judge",
     ),

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.clustering.datasets import Dataset
-from pipelines.clustering.stored import FOLDER, Stored, load, path_of, save
+from pipelines.clustering.data.datasets import Dataset
+from pipelines.clustering.data.stored import FOLDER, Stored, load, path_of, save
 from pipelines.core.errors import BadRequest, Busy, NotFound
 from pipelines.core.messages import Message
 from studio.accounts import is_guest

@@ -15,9 +15,9 @@ from fastapi import APIRouter, Query, Request
 from fastapi import Path as InPath
 from fastapi.responses import Response
 
-from pipelines.clustering.layout import Reading
+from pipelines.clustering.data.csv_dialect import Reading
+from pipelines.clustering.data.scaling import Scaling
 from pipelines.clustering.projecting import Method
-from pipelines.clustering.scaling import Scaling
 from pipelines.core.errors import BadRequest, validated
 from studio.accounts import owner_of
 from studio.clustering.points import Plotted, plotted

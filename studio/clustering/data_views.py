@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from pipelines.clustering.algorithms import find
-from pipelines.clustering.encodings import TITLES
+from pipelines.clustering.data.encodings import TITLES
 from pipelines.core.errors import UserError
 from pipelines.core.messages import Message
 from studio.clustering.axes import number
@@ -53,7 +53,7 @@ _WRITTEN = {
 
 
 def written_guess(what: str, value: Any) -> str:
-    """A value of a field of :class:`pipelines.clustering.layout.Reading` in words, in English."""
+    """A value of :class:`pipelines.clustering.data.csv_dialect.Reading` in words, in English."""
     if what == "encoding":
         return TITLES.get(value, str(value).upper())
     return _WRITTEN[what].get(value, str(value))

@@ -19,7 +19,7 @@ from pipelines.core.errors import NotFound
 from studio.clustering.reading import write_point_labels, write_points, write_table_labels
 
 if TYPE_CHECKING:
-    from pipelines.clustering.datasets import Dataset
+    from pipelines.clustering.data.datasets import Dataset
     from studio.clustering.data import ClusterData
     from studio.clustering.results import Clustering
 

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipelines.clustering.algorithm import Estimate
-from pipelines.clustering.datasets import Dataset
+from pipelines.clustering.data.datasets import Dataset
 from pipelines.clustering.filming import FilmRequest, is_laid_out, laid_out, make_film, too_long
 from pipelines.clustering.layouts import Layouts
 from pipelines.clustering.projecting import Projection

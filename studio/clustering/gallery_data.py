@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from pipelines.clustering.datasets import Dataset
-from pipelines.clustering.embedding import COLUMNS, embedded
-from pipelines.clustering.stored import Stored
+from pipelines.clustering.data.datasets import Dataset
+from pipelines.clustering.data.embedding import COLUMNS, embedded
+from pipelines.clustering.data.stored import Stored
 from pipelines.core.errors import BadRequest, NotFound
 from pipelines.core.messages import Message
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.clustering import datasets
-from pipelines.clustering.datasets import Dataset
-from pipelines.clustering.scaling import check_size
-from pipelines.clustering.stored import Stored
+from pipelines.clustering.data import datasets
+from pipelines.clustering.data.datasets import Dataset
+from pipelines.clustering.data.scaling import check_size
+from pipelines.clustering.data.stored import Stored
 from pipelines.core.errors import BadRequest
 from pipelines.core.messages import Message
 from studio.clustering.gallery_data import gallery_data
@@ -102,7 +102,7 @@ class Maker:
             named = replace(picked.data, title=known.name)
             return Made(Stored(named, picked.rows), picked.notes)
         if isinstance(source, PictureSource):
-            from pipelines.clustering.pictures import pixels_of, points_of
+            from pipelines.clustering.data.pictures import pixels_of, points_of
 
             pixels = pixels_of(self._inputs.open(owner_id, source.picture))
             data, rows = points_of(pixels)

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.clustering.datasets import Dataset
-from pipelines.clustering.pictures import centres_of, rgb_of
+from pipelines.clustering.data.datasets import Dataset
+from pipelines.clustering.data.pictures import centres_of, rgb_of
+from pipelines.clustering.data.scaling import Scaling, scale
 from pipelines.clustering.projecting import Method, project, shown_rows
-from pipelines.clustering.scaling import Scaling, scale
 from pipelines.clustering.steps.arrays import rounded
 from pipelines.clustering.steps.film import decimals_for
 from pipelines.clustering.steps.gaussians import Mixture, ellipses

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipelines.clustering.datasets import Dataset
+from pipelines.clustering.data.datasets import Dataset
+from pipelines.clustering.data.scaling import Scaling, scale
 from pipelines.clustering.projecting import Method, project
-from pipelines.clustering.scaling import Scaling, scale
 from pipelines.clustering.wire import Matrix
 from pipelines.core.errors import BadRequest
 from studio.clustering.computing import compute

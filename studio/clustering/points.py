@@ -17,9 +17,9 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from pipelines.clustering.datasets import Dataset
+from pipelines.clustering.data.datasets import Dataset
+from pipelines.clustering.data.scaling import Scaling, scale
 from pipelines.clustering.projecting import Method, project, shown_rows
-from pipelines.clustering.scaling import Scaling, scale
 from pipelines.clustering.wire import ArrayOf, Json, Matrix, UnreadableAnswer
 from pipelines.core.messages import Message
 from studio.clustering.computing import compute

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from pipelines.clustering.algorithm import Estimate
-from pipelines.clustering.datasets import Dataset
+from pipelines.clustering.data.columns import Picked, Picking, pick
+from pipelines.clustering.data.csv_dialect import Reading
+from pipelines.clustering.data.datasets import Dataset
+from pipelines.clustering.data.tables import Table, look
 from pipelines.clustering.exporting import guarded, labels_csv, numbers_csv
-from pipelines.clustering.layout import Reading
-from pipelines.clustering.picking import Picked, Picking, pick
 from pipelines.clustering.running import call
-from pipelines.clustering.tables import Table, look
 from pipelines.clustering.wire import Array, FilePath, Labels, Matrix
 from pipelines.core.errors import OutOfMemory
 from studio.clustering.computing import HERE_NUMBERS
@@ -32,7 +32,7 @@ _FLOAT = 8  # bytes
 def seen_apart(
     owner: str, path: Path, reading: Reading, stop: threading.Event | None = None
 ) -> Table:
-    """:func:`pipelines.clustering.tables.look`; raises as it does, and as :func:`call`."""
+    """:func:`pipelines.clustering.data.tables.look`; raises as it does, and as :func:`call`."""
     found: Table = _apart(owner, _look, {"path": path, "reading": reading}, stop)
     return replace(found, path=path)  # whatever file the process names
 
@@ -44,7 +44,7 @@ def _look(path: FilePath, reading: Reading) -> Table:
 def picked_apart(
     owner: str, table: Table, picking: Picking, stop: threading.Event | None = None
 ) -> Picked:
-    """:func:`pipelines.clustering.picking.pick`; raises as it does, and as :func:`call`."""
+    """:func:`pipelines.clustering.data.columns.pick`; raises as it does, and as :func:`call`."""
     expected = Estimate(0, 3 * _FLOAT * table.rows * len(picking.columns))
     return _apart(owner, pick, {"table": table, "picking": picking}, stop, expected)
 

@@ -25,7 +25,7 @@ from studio.home import WRITING_SECONDS
 from studio.job import DONE, QUEUED, RUNNING, Job
 
 if TYPE_CHECKING:
-    from pipelines.clustering.datasets import Dataset
+    from pipelines.clustering.data.datasets import Dataset
     from studio.clustering.data import ClusterData, Known
     from studio.inputs import Inputs
     from studio.jobs import Jobs
@@ -213,7 +213,7 @@ class Clusterings:
     def _paint(
         self, found: Clustering, path: Path, palette: Path, stop: threading.Event | None
     ) -> None:
-        from pipelines.clustering import pictures
+        from pipelines.clustering.data import pictures
 
         picture = self._inputs.open(found.job.owner, str(found.known.source["picture"]))
         pixels = pictures.pixels_of(picture)

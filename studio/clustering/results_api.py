@@ -22,8 +22,8 @@ from fastapi.responses import FileResponse, Response
 from starlette.background import BackgroundTask
 
 from pipelines.clustering.algorithms import find
+from pipelines.clustering.data.scaling import Scaling
 from pipelines.clustering.projecting import Method
-from pipelines.clustering.scaling import Scaling
 from pipelines.core.errors import BadRequest, NotFound
 from studio.access import API
 from studio.accounts import owner_of

@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.clustering.layout import Guess, Layout, Reading
-from pipelines.clustering.profile import Column
-from pipelines.clustering.tables import Table
+from pipelines.clustering.data.csv_dialect import Guess, Layout, Reading
+from pipelines.clustering.data.profile import Column
+from pipelines.clustering.data.tables import Table
 from pipelines.core.errors import BadRequest, Busy, NotFound
 from pipelines.core.messages import Message
 from studio.accounts import is_guest
@@ -99,7 +99,7 @@ class Tables:
 
         Raises:
             BadRequest: it is too large, damaged, or no table; see
-                :func:`pipelines.clustering.tables.look`.
+                :func:`pipelines.clustering.data.tables.look`.
             Busy: the owner keeps as much as is allowed, or others' tables took all turns for a
                 minute.
             OutOfMemory, Unavailable: reading it takes more memory or time than it may.

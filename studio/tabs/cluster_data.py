@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from pipelines.clustering.datasets import MAX_POINTS, SOURCES, DatasetRequest
-from pipelines.clustering.picking import Picking
+from pipelines.clustering.data.columns import Picking
+from pipelines.clustering.data.datasets import MAX_POINTS, SOURCES, DatasetRequest
 from pipelines.core.errors import BadRequest, UserError
 from pipelines.core.messages import Message
 from studio import views

@@ -7,9 +7,9 @@ from typing import Any
 
 import gradio as gr
 
-from pipelines.clustering.encodings import ENCODINGS, TITLES
-from pipelines.clustering.layout import DELIMITERS, Reading
-from pipelines.clustering.tables import Table
+from pipelines.clustering.data.csv_dialect import DELIMITERS, Reading
+from pipelines.clustering.data.encodings import ENCODINGS, TITLES
+from pipelines.clustering.data.tables import Table
 from pipelines.core.errors import validated
 from pipelines.core.messages import Message
 from studio.clustering.data_views import written_guess

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipelines.clustering.data.scaling import Scaling, scale
 from pipelines.clustering.projecting import project, shown_rows
-from pipelines.clustering.scaling import Scaling, scale
 from pipelines.clustering.wire import Matrix
 from pipelines.core.errors import UserError
 from pipelines.core.messages import Message

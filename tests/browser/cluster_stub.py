@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from sklearn.cluster import KMeans
 
-from pipelines.clustering.datasets import DatasetRequest, make
+from pipelines.clustering.data.datasets import DatasetRequest, make
 from pipelines.clustering.projecting import project
 from pipelines.clustering.steps import agglomerative, dbscan, gmm, kmeans
 from pipelines.clustering.steps.film import film

@@ -18,7 +18,7 @@ from sklearn.cluster import DBSCAN, AgglomerativeClustering, KMeans
 from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 
-from pipelines.clustering.datasets import make
+from pipelines.clustering.data.datasets import make
 from pipelines.clustering.steps.kmeans import first_centres
 from tests.browser.cluster_stub import SETS, app
 from tests.browser.test_look import PHONE

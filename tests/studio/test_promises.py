@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
-from pipelines.clustering.tables import MAX_BYTES as TABLE_BYTES
+from pipelines.clustering.data.tables import MAX_BYTES as TABLE_BYTES
 from studio import (
     access,
     attempts,

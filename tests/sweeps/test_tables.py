@@ -19,11 +19,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.clustering.layout import Reading
-from pipelines.clustering.numerals import Marks, form_of, number_of
-from pipelines.clustering.picking import Picking, pick
-from pipelines.clustering.profile import numbers_of
-from pipelines.clustering.tables import Table, frames, look
+from pipelines.clustering.data.columns import Picking, pick
+from pipelines.clustering.data.csv_dialect import Reading
+from pipelines.clustering.data.numerals import Marks, form_of, number_of
+from pipelines.clustering.data.profile import numbers_of
+from pipelines.clustering.data.tables import Table, frames, look
 from pipelines.core.errors import UserError
 from pipelines.core.messages import Message
 from studio.i18n import translate

@@ -14,13 +14,13 @@ from sklearn.preprocessing import StandardScaler
 from pipelines.clustering.algorithm import check_points
 from pipelines.clustering.algorithms import ALGORITHMS, find
 from pipelines.clustering.comparing import suggested
-from pipelines.clustering.datasets import SOURCES, Dataset, DatasetRequest, make
+from pipelines.clustering.data.datasets import SOURCES, Dataset, DatasetRequest, make
+from pipelines.clustering.data.scaling import SCALERS, SCALINGS, scale
 from pipelines.clustering.exporting import numbers_csv
 from pipelines.clustering.fitting import fit
 from pipelines.clustering.labels import count_clusters, renumber
 from pipelines.clustering.parameters import COVARIANCES, MixtureParameters
 from pipelines.clustering.python_code import python_code
-from pipelines.clustering.scaling import SCALERS, SCALINGS, scale
 from pipelines.core.errors import BadRequest, NotFound, Stopped
 
 pytestmark = pytest.mark.filterwarnings("ignore:::sklearn")  # a fit's notes say it

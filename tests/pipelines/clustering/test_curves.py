@@ -9,7 +9,7 @@ import pytest
 from pipelines.clustering import choosing
 from pipelines.clustering.algorithms import find
 from pipelines.clustering.curves import MOST, Knives, drawn, plan
-from pipelines.clustering.datasets import Dataset
+from pipelines.clustering.data.datasets import Dataset
 from pipelines.clustering.engine import run
 from pipelines.clustering.fitting import fit
 from pipelines.clustering.judging import silhouettes

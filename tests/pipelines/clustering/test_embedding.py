@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from pipelines.clustering.embedding import BATCH, COLUMNS, MODEL, embedded
+from pipelines.clustering.data.embedding import BATCH, COLUMNS, MODEL, embedded
 from pipelines.core.errors import Stopped
 from pipelines.preprocessors import weights
 

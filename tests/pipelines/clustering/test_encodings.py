@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.clustering.encodings import find_encoding
-from pipelines.clustering.tables import look
+from pipelines.clustering.data.encodings import find_encoding
+from pipelines.clustering.data.tables import look
 from pipelines.core.errors import BadRequest
 
 WRITTEN = {

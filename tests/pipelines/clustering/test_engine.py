@@ -19,13 +19,13 @@ from pipelines.clustering import running, wire
 from pipelines.clustering.algorithm import Estimate
 from pipelines.clustering.algorithms import ALGORITHMS, find
 from pipelines.clustering.comparing import compare, suggested
-from pipelines.clustering.datasets import Dataset
+from pipelines.clustering.data.datasets import Dataset
+from pipelines.clustering.data.stored import Stored, save
 from pipelines.clustering.engine import run
 from pipelines.clustering.fitting import fit
 from pipelines.clustering.peaks import lower_peak, peak_since
 from pipelines.clustering.requests import ClusterRequest, CompareRequest, CurveRequest
 from pipelines.clustering.running import outcome, run_fit
-from pipelines.clustering.stored import Stored, save
 from pipelines.clustering.wire import Matrix
 from pipelines.clustering.worker_pool import Command, Died, MemoryExceeded, WorkerPool
 from pipelines.core.cache import ModelCache

@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.clustering.datasets import DatasetRequest, make
+from pipelines.clustering.data.csv_dialect import Reading
+from pipelines.clustering.data.datasets import DatasetRequest, make
+from pipelines.clustering.data.tables import look
 from pipelines.clustering.exporting import (
     MOST_NUMBERS,
     centres_csv,
@@ -21,8 +23,6 @@ from pipelines.clustering.exporting import (
     parameters_json,
     with_arrays,
 )
-from pipelines.clustering.layout import Reading
-from pipelines.clustering.tables import look
 from pipelines.core.errors import BadRequest, Stopped
 
 
@@ -178,7 +178,7 @@ def test_a_column_that_is_called_cluster_stays(tmp_path, out):
 
 
 def test_clusters_stay_beside_their_rows_over_many_chunks(tmp_path, out, monkeypatch):
-    monkeypatch.setattr("pipelines.clustering.delimited.CHUNK_CELLS", 7)
+    monkeypatch.setattr("pipelines.clustering.data.delimited.CHUNK_CELLS", 7)
     table = look(stored(tmp_path, "x\n" + "\n".join(map(str, range(100)))))
     labels_csv(out, table, np.arange(100))
     assert rows_of(out)[1:] == [[str(i), str(i)] for i in range(100)]

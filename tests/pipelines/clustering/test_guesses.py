@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.clustering.layout import Reading
-from pipelines.clustering.picking import Picking, pick
-from pipelines.clustering.tables import Table, look
+from pipelines.clustering.data.columns import Picking, pick
+from pipelines.clustering.data.csv_dialect import Reading
+from pipelines.clustering.data.tables import Table, look
 from pipelines.core.errors import BadRequest
 
 

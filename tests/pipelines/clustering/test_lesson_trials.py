@@ -10,12 +10,12 @@ from sklearn.metrics import adjusted_rand_score
 
 from pipelines.clustering import choosing
 from pipelines.clustering.algorithms import find
-from pipelines.clustering.datasets import make
+from pipelines.clustering.data.datasets import make
+from pipelines.clustering.data.scaling import scale
 from pipelines.clustering.fitting import fit
 from pipelines.clustering.labels import count_clusters
 from pipelines.clustering.lessons import LESSONS, Trial, trials
 from pipelines.clustering.parameters import KMeansParameters
-from pipelines.clustering.scaling import scale
 
 ALL_TRIALS = [(name, number) for name in LESSONS for number in range(len(trials(name)))]
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from pipelines.clustering.algorithms import ALGORITHMS, find
-from pipelines.clustering.datasets import SOURCES, DatasetRequest
+from pipelines.clustering.data.datasets import SOURCES, DatasetRequest
 from pipelines.clustering.lessons import FOLDER, LESSONS, lesson, trials
 from pipelines.core.errors import NotFound
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from pipelines.clustering.numerals import (
+from pipelines.clustering.data.numerals import (
     Evidence,
     Form,
     Marks,

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from pipelines.clustering import binary_tables, parquet_pages, profile
+from pipelines.clustering.data import binary_tables, parquet_pages, profile
+from pipelines.clustering.data.columns import Picking, pick
+from pipelines.clustering.data.parquet_pages import unpacked
+from pipelines.clustering.data.tables import frames, look
 from pipelines.clustering.exporting import labels_csv
-from pipelines.clustering.parquet_pages import unpacked
-from pipelines.clustering.picking import Picking, pick
-from pipelines.clustering.tables import frames, look
 from pipelines.core.errors import BadRequest
 from tests.pipelines.clustering.lying_parquet import (
     BYTES,

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from skimage.color import lab2rgb, rgb2lab
 
-from pipelines.clustering.pictures import (
+from pipelines.clustering.data.pictures import (
     centres_of,
     lab_of,
     nearest,
@@ -132,7 +132,7 @@ def test_the_points_of_a_fit_are_drawn_by_the_seed():
 
 
 def test_each_pixel_goes_to_the_nearest_colour(colours, monkeypatch):
-    monkeypatch.setattr("pipelines.clustering.pictures._BLOCK", 64)
+    monkeypatch.setattr("pipelines.clustering.data.pictures._BLOCK", 64)
     lab = lab_of(colours)
     centres = lab[:7] + 0.25
     distances = ((lab[:, None] - centres) ** 2).sum(axis=2)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 
-from pipelines.clustering.scaling import scale
+from pipelines.clustering.data.scaling import scale
 from pipelines.core.errors import BadRequest
 
 THEIRS = {"standard": StandardScaler, "minmax": MinMaxScaler, "robust": RobustScaler}

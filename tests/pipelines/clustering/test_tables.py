@@ -7,9 +7,9 @@ import zipfile
 import numpy as np
 import pytest
 
-from pipelines.clustering.layout import Reading
-from pipelines.clustering.picking import Picking, pick
-from pipelines.clustering.tables import look
+from pipelines.clustering.data.columns import Picking, pick
+from pipelines.clustering.data.csv_dialect import Reading
+from pipelines.clustering.data.tables import look
 from pipelines.core.errors import BadRequest, Stopped, Unavailable
 
 GERMAN = "Name;Größe;Gewicht\nJörg;1,83;80,5\nZoë;1,65;61,0\nAda;1,70;58,25\n"
@@ -166,7 +166,7 @@ def test_counts_are_the_same_over_many_chunks(stored, monkeypatch):
     path = stored("x,c\n" + "\n".join(f"{i * 7 % 101},{'ab'[i % 2]}" for i in range(500)) + "\n,\n")
     whole = look(path).columns
     data = pick(look(path), Picking(columns=("x", "c"))).data
-    monkeypatch.setattr("pipelines.clustering.delimited.CHUNK_CELLS", 14)
+    monkeypatch.setattr("pipelines.clustering.data.delimited.CHUNK_CELLS", 14)
     assert look(path).columns == whole
     assert (pick(look(path), Picking(columns=("x", "c"))).data.X == data.X).all()
 
@@ -279,7 +279,7 @@ def test_500_mb_are_refused_before_a_byte_is_read(tmp_path, monkeypatch):
     path = tmp_path / "large"
     with path.open("wb") as file:
         file.truncate(500_000_000)  # takes no room on the disk
-    monkeypatch.setattr("pipelines.clustering.tables._format_of", None)
+    monkeypatch.setattr("pipelines.clustering.data.tables._format_of", None)
     assert refusal(lambda: look(path)) == (
         "The file has 500 MB; at most 300 MB are read. Keep fewer rows or columns, or send it as "
         "Parquet, which is smaller."
@@ -294,7 +294,7 @@ def test_too_many_rows_are_refused(stored):
 
 
 def test_too_many_numbers_are_refused(stored, monkeypatch):
-    monkeypatch.setattr("pipelines.clustering.picking.MAX_CELLS", 3)
+    monkeypatch.setattr("pipelines.clustering.data.columns.MAX_CELLS", 3)
     assert "2 rows of 2 columns are" in refusal(lambda: points(stored(PLAIN)))
 
 
@@ -436,7 +436,7 @@ def test_a_file_is_not_changed_by_reading(stored):
 
 
 def test_too_many_categories_are_refused_before_they_fill_the_memory(stored, monkeypatch):
-    monkeypatch.setattr("pipelines.clustering.picking.MAX_CELLS", 200_000)
+    monkeypatch.setattr("pipelines.clustering.data.columns.MAX_CELLS", 200_000)
     rows = "\n".join(",".join(f"v{(row * step) % 97}" for step in (1, 2, 3, 5, 7))
                      for row in range(20_000))  # fmt: skip
     table = look(stored(f"a,b,c,d,e\n{rows}\n"))

@@ -11,14 +11,14 @@ from sklearn import metrics
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_iris
 
-from pipelines.clustering import delimited
-from pipelines.clustering.datasets import DatasetRequest, make
+from pipelines.clustering.data import delimited
+from pipelines.clustering.data.columns import Picked, Picking, pick
+from pipelines.clustering.data.datasets import DatasetRequest, make
+from pipelines.clustering.data.stored import Stored, load, save
+from pipelines.clustering.data.tables import look
+from pipelines.clustering.data.true_labels import MAX_CLASSES
 from pipelines.clustering.engine import run
-from pipelines.clustering.picking import Picked, Picking, pick
 from pipelines.clustering.requests import ClusterRequest, CompareRequest
-from pipelines.clustering.stored import Stored, load, save
-from pipelines.clustering.tables import look
-from pipelines.clustering.true_labels import MAX_CLASSES
 from pipelines.core.errors import BadRequest
 
 

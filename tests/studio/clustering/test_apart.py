@@ -13,11 +13,11 @@ import psutil
 import pytest
 
 from pipelines.clustering import wire
-from pipelines.clustering.datasets import DatasetRequest, make
+from pipelines.clustering.data.csv_dialect import Reading
+from pipelines.clustering.data.datasets import DatasetRequest, make
+from pipelines.clustering.data.tables import Table
 from pipelines.clustering.filming import FilmRequest
-from pipelines.clustering.layout import Reading
 from pipelines.clustering.running import POOL, call
-from pipelines.clustering.tables import Table
 from pipelines.clustering.wire import FilePath, Matrix, UnreadableAnswer
 from pipelines.clustering.worker import outcome_of
 from pipelines.core import processes

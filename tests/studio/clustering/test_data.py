@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.clustering import stored as stored_files
-from pipelines.clustering.datasets import DatasetRequest
-from pipelines.clustering.datasets import make as make_data
-from pipelines.clustering.embedding import COLUMNS
+from pipelines.clustering.data import stored as stored_files
+from pipelines.clustering.data.datasets import DatasetRequest
+from pipelines.clustering.data.datasets import make as make_data
+from pipelines.clustering.data.embedding import COLUMNS
 from pipelines.clustering.engine import stored
 from pipelines.core.errors import BadRequest, Busy, NotFound, Stopped
 from studio.accounts import Owner

@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipelines.clustering.datasets import DatasetRequest
-from pipelines.clustering.datasets import make as make_data
+from pipelines.clustering.data.datasets import DatasetRequest
+from pipelines.clustering.data.datasets import make as make_data
 from pipelines.clustering.projecting import shown_rows
 from studio.clustering.points import Plotted
 from studio.services import Options, Studio

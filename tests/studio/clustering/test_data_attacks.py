@@ -17,8 +17,8 @@ import pandas as pd
 import pytest
 
 from pipelines.clustering import running
-from pipelines.clustering.layout import Reading
-from pipelines.clustering.tables import Table
+from pipelines.clustering.data.csv_dialect import Reading
+from pipelines.clustering.data.tables import Table
 from pipelines.clustering.wire import FilePath
 from pipelines.clustering.worker_pool import MemoryExceeded
 from studio import access

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipelines.clustering.datasets import DatasetRequest, make
+from pipelines.clustering.data.datasets import DatasetRequest, make
 from pipelines.core.errors import BadRequest, Busy, NotFound, Stopped, Unavailable
 from studio.accounts import Owner
 from studio.clustering import films

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipelines.clustering.datasets import Dataset
+from pipelines.clustering.data.datasets import Dataset
+from pipelines.clustering.data.scaling import SCALINGS, scale
 from pipelines.clustering.projecting import project
-from pipelines.clustering.scaling import SCALINGS, scale
 from pipelines.core.errors import BadRequest
 from studio.clustering.placing import centres_of
 from studio.clustering.scene import Scene

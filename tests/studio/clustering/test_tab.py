@@ -10,7 +10,7 @@ import pytest
 from gradio.utils import deep_hash
 
 from pipelines.clustering.algorithms import find
-from pipelines.clustering.datasets import Dataset
+from pipelines.clustering.data.datasets import Dataset
 from pipelines.core.errors import BadRequest, Busy, NotFound
 from studio.accounts import Owner
 from studio.clustering.scene import UNKNOWN, Scene

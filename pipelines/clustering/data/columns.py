@@ -9,11 +9,11 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipelines.clustering.datasets import Dataset
-from pipelines.clustering.numerals import Marks
-from pipelines.clustering.profile import PLAIN, Column, numbers_of
-from pipelines.clustering.tables import Table, frames
-from pipelines.clustering.true_labels import UNKNOWN, TrueLabels
+from pipelines.clustering.data.datasets import Dataset
+from pipelines.clustering.data.numerals import Marks
+from pipelines.clustering.data.profile import PLAIN, Column, numbers_of
+from pipelines.clustering.data.tables import Table, frames
+from pipelines.clustering.data.true_labels import UNKNOWN, TrueLabels
 from pipelines.clustering.wire import Rows, UnreadableAnswer
 from pipelines.core.errors import BadRequest
 from pipelines.core.messages import Message

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines.clustering.layout import unique
-from pipelines.clustering.numerals import Marks
-from pipelines.clustering.profile import PLAIN, Column, numbers_of
+from pipelines.clustering.data.csv_dialect import unique
+from pipelines.clustering.data.numerals import Marks
+from pipelines.clustering.data.profile import PLAIN, Column, numbers_of
 from pipelines.core.errors import BadRequest
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.clustering.delimited import CHUNK_CELLS
-from pipelines.clustering.layout import MAX_COLUMNS, too_many_columns, unique
-from pipelines.clustering.parquet_pages import MAX_FOOTER, footer_bytes, unpacked
+from pipelines.clustering.data.csv_dialect import MAX_COLUMNS, too_many_columns, unique
+from pipelines.clustering.data.delimited import CHUNK_CELLS
+from pipelines.clustering.data.parquet_pages import MAX_FOOTER, footer_bytes, unpacked
 from pipelines.core.errors import BadRequest, Stopped, Unavailable
 from pipelines.core.sizes import in_words
 

@@ -9,9 +9,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.clustering.csv_rows import not_of, read_rows, too_many_fields
-from pipelines.clustering.layout import Layout
-from pipelines.clustering.numerals import MISSING
+from pipelines.clustering.data.csv_dialect import Layout
+from pipelines.clustering.data.csv_rows import not_of, read_rows, too_many_fields
+from pipelines.clustering.data.numerals import MISSING
 from pipelines.core.errors import Stopped
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from pipelines.clustering.numerals import (
+from pipelines.clustering.data.numerals import (
     Marks,
     beside_number,
     form_of,

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pipelines.clustering.binary_tables import (
+from pipelines.clustering.data.binary_tables import (
     check_pages,
     flat_names,
     npy_chunks,
@@ -23,10 +23,10 @@ from pipelines.clustering.binary_tables import (
     open_parquet,
     parquet_chunks,
 )
-from pipelines.clustering.delimited import chunks
-from pipelines.clustering.layout import Guess, Layout, Reading, find_layout, unique
-from pipelines.clustering.numerals import form_of
-from pipelines.clustering.profile import PLAIN, Column, Named, Tally
+from pipelines.clustering.data.csv_dialect import Guess, Layout, Reading, find_layout, unique
+from pipelines.clustering.data.delimited import chunks
+from pipelines.clustering.data.numerals import form_of
+from pipelines.clustering.data.profile import PLAIN, Column, Named, Tally
 from pipelines.clustering.wire import FilePath
 from pipelines.core.errors import BadRequest
 from pipelines.core.messages import Message

@@ -1,0 +1,1 @@
+"""Data sets: tables and pictures read, columns chosen and scaled, points stored."""
