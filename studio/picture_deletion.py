@@ -52,7 +52,7 @@ class DeletionEngine:
         self._gallery, self._inputs = gallery, inputs
 
     def run(
-        self, request: DeletionRequest, cache: Any, stop: threading.Event
+        self, request: DeletionRequest, cache: Any, stop: threading.Event, owner: str = ""
     ) -> Iterator[Progress | Result]:
         start, total = time.monotonic(), len(request.ids) + len(request.inputs)
         deleted = done = 0
