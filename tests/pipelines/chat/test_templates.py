@@ -195,6 +195,7 @@ def test_a_family_s_open_answer_is_the_one_of_transformers(family, tokenizer):
         ("{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}", "system prompt"),
         ("{{ messages[-1].content }}", "system prompt"),
         ("{% for m in messages %}{{ m.content[:9] }}{% endfor %}", "“Write shortly, in French.”"),
+        ("{% for m in messages %}{{ m.content[-9:] }}{% endfor %}", "“Write shortly, in French.”"),
         ("{{ messages[0].content }}{{ messages[-1].content }}", "message 2 (“What is a duck?”)"),
         ("{% for m in messages %}{{ m.role }}: {{ m.text }}{% endfor %}", "leaves out"),
         ("{% for m in messages %}{{ m.content | join(' ') | length }}{% endfor %}", "leaves out"),

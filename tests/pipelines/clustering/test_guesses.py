@@ -288,6 +288,13 @@ def test_what_is_previewed_is_what_is_clustered(looked, text):
     assert table.short_rows == 0
 
 
+def test_empty_fields_far_below_the_first_rows_are_no_columns(looked):
+    table = looked("a,b\n" + "1,2\n" * 250 + "3,4,,\n")
+    assert (table.rows, table.names) == (251, ("a", "b"))
+    with pytest.raises(BadRequest, match="Line 252 has 3 fields"):
+        looked("a,b\n" + "1,2\n" * 250 + "3,4,5\n")
+
+
 def test_rows_that_end_early_are_told(looked):
     table = looked("a,b,c\n1,2,3\n4\n5,6\n7,8,9\n")
     assert "2 of 4 rows have fewer fields" in str(table.notes()[0])
