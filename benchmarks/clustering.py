@@ -96,8 +96,8 @@ def _own_dbscan(**arguments: Any) -> Fit:
 
 
 def _registered(name: str, **parameters: Any) -> Fit:
-    algorithms = importlib.import_module("pipelines.clustering.algorithms")
-    fitting = importlib.import_module("pipelines.clustering.fitting")
+    algorithms = importlib.import_module("pipelines.clustering.algorithms.registry")
+    fitting = importlib.import_module("pipelines.clustering.algorithms.fitting")
     params = algorithms.find(name).parameters(**parameters)
     return lambda X: fitting.fit(name, X, params, 0, threading.Event()).labels
 

@@ -14,12 +14,9 @@ from threading import Event
 
 import numpy as np
 
-from pipelines.clustering.algorithm import Estimate, check_points
-from pipelines.clustering.algorithms import find
-from pipelines.clustering.fitting import MAX_SEED, fit
-from pipelines.clustering.judging import SAMPLE, silhouettes
-from pipelines.clustering.labels import count_clusters
-from pipelines.clustering.parameters import (
+from pipelines.clustering.algorithms.base import Estimate, check_points
+from pipelines.clustering.algorithms.fitting import MAX_SEED, fit
+from pipelines.clustering.algorithms.parameters import (
     COVARIANCES,
     Covariance,
     KMeansParameters,
@@ -27,6 +24,9 @@ from pipelines.clustering.parameters import (
     OPTICSParameters,
     Parameters,
 )
+from pipelines.clustering.algorithms.registry import find
+from pipelines.clustering.judging import SAMPLE, silhouettes
+from pipelines.clustering.labels import count_clusters
 from pipelines.clustering.running import outcome
 from pipelines.core.errors import BadRequest, Stopped
 from pipelines.core.events import Progress

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.clustering.algorithms import ALGORITHMS, AnyParameters, find
+from pipelines.clustering.algorithms.registry import ALGORITHMS, AnyParameters, find
 from pipelines.clustering.choosing import first_eps
 from pipelines.clustering.data.scaling import Scaling, scale
 from pipelines.clustering.judging import Agreement, Scores

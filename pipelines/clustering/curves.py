@@ -13,18 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.clustering import choosing, costs
-from pipelines.clustering.algorithm import Estimate, check_points
-from pipelines.clustering.algorithms import find
-from pipelines.clustering.fitting import MAX_SEED, fit
-from pipelines.clustering.judging import SAMPLE, silhouettes
-from pipelines.clustering.labels import count_clusters
-from pipelines.clustering.parameters import (
+from pipelines.clustering import choosing
+from pipelines.clustering.algorithms import costs
+from pipelines.clustering.algorithms.base import Estimate, check_points
+from pipelines.clustering.algorithms.fitting import MAX_SEED, fit
+from pipelines.clustering.algorithms.parameters import (
     COVARIANCES,
     KMeansParameters,
     MixtureParameters,
     Parameters,
 )
+from pipelines.clustering.algorithms.registry import find
+from pipelines.clustering.judging import SAMPLE, silhouettes
+from pipelines.clustering.labels import count_clusters
 from pipelines.clustering.requests import CurveRequest
 from pipelines.clustering.running import Work
 from pipelines.core.errors import BadRequest

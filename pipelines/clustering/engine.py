@@ -14,16 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.clustering import costs
-from pipelines.clustering.algorithm import check_points
-from pipelines.clustering.algorithms import find
+from pipelines.clustering.algorithms import costs
+from pipelines.clustering.algorithms.base import check_points
+from pipelines.clustering.algorithms.python_code import python_code
+from pipelines.clustering.algorithms.registry import find
 from pipelines.clustering.comparing import MOST_TOLD, agreement_cells, compare, suggesting
 from pipelines.clustering.curves import plan
 from pipelines.clustering.data.datasets import Dataset
 from pipelines.clustering.data.stored import FOLDER as DATA
 from pipelines.clustering.data.stored import load, path_of
 from pipelines.clustering.exporting import parameters_json, with_arrays
-from pipelines.clustering.python_code import python_code
 from pipelines.clustering.requests import (
     OF_AN_ALGORITHM,
     ClusterRequest,

@@ -14,10 +14,10 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from pipelines.clustering.algorithms import find
+from pipelines.clustering.algorithms.parameters import Parameters
+from pipelines.clustering.algorithms.registry import find
 from pipelines.clustering.data.datasets import Dataset
 from pipelines.clustering.data.scaling import Scaling, scale
-from pipelines.clustering.parameters import Parameters
 from pipelines.clustering.projecting import Method, Projection, project, shown_rows
 from pipelines.clustering.requests import ByAlgorithm, in_scale
 from pipelines.clustering.running import check_memory

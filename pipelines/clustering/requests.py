@@ -14,10 +14,10 @@ from pydantic import (
     model_validator,
 )
 
-from pipelines.clustering.algorithms import ALGORITHMS, find
+from pipelines.clustering.algorithms.fields import Clusters, MinSamples, Parameters
+from pipelines.clustering.algorithms.parameters import OPTICSParameters
+from pipelines.clustering.algorithms.registry import ALGORITHMS, find
 from pipelines.clustering.data.scaling import Scaled, Scaling, check_size
-from pipelines.clustering.fields import Clusters, MinSamples, Parameters
-from pipelines.clustering.parameters import OPTICSParameters
 from pipelines.core.errors import BadRequest, validated
 from pipelines.core.matching import find_name
 

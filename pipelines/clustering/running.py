@@ -23,11 +23,11 @@ import numpy as np
 import psutil
 
 from pipelines.clustering import wire
-from pipelines.clustering.algorithm import Estimate, Fitted
-from pipelines.clustering.algorithms import AnyParameters, find
-from pipelines.clustering.calls import DBSCAN_FEW
-from pipelines.clustering.fitting import Tell, fit
-from pipelines.clustering.parameters import Parameters
+from pipelines.clustering.algorithms.base import Estimate, Fitted
+from pipelines.clustering.algorithms.calls import DBSCAN_FEW
+from pipelines.clustering.algorithms.fitting import Tell, fit
+from pipelines.clustering.algorithms.parameters import Parameters
+from pipelines.clustering.algorithms.registry import AnyParameters, find
 from pipelines.clustering.peaks import lower_peak, peak_since
 from pipelines.clustering.wire import Matrix, UnreadableAnswer
 from pipelines.clustering.worker import DISK_FULL, outcome_of
@@ -194,8 +194,11 @@ def _found(status: str, values: list[Any], allowed: int) -> Any:
 def fitting(
     X: Matrix, *, algorithm: str, params: AnyParameters, seed: int, stop: threading.Event
 ) -> Generator[Progress, None, Fitted]:
-    """:func:`pipelines.clustering.fitting.fit` as work; returns its :class:`Fitted` with the memory
-    that it took beyond the data."""
+    """:func:`pipelines.clustering.algorithms.fitting.fit` as work.
+
+    Returns:
+        Its :class:`Fitted`, with the memory that it took beyond the data.
+    """
     yield Progress(0, 1)
     before = lower_peak()
     if algorithm == "dbscan" and len(X) > DBSCAN_FEW:

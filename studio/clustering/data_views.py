@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from pipelines.clustering.algorithms import find
+from pipelines.clustering.algorithms.registry import find
 from pipelines.clustering.data.encodings import TITLES
 from pipelines.core.errors import UserError
 from pipelines.core.messages import Message

@@ -34,7 +34,7 @@ from typing import Any
 
 import gradio as gr
 
-from pipelines.clustering.algorithms import ALGORITHMS
+from pipelines.clustering.algorithms.registry import ALGORITHMS
 from pipelines.core.paths import ASSETS
 from studio.i18n import LANGUAGES, texts
 

@@ -21,7 +21,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, Response
 from starlette.background import BackgroundTask
 
-from pipelines.clustering.algorithms import find
+from pipelines.clustering.algorithms.registry import find
 from pipelines.clustering.data.scaling import Scaling
 from pipelines.clustering.projecting import Method
 from pipelines.core.errors import BadRequest, NotFound
@@ -170,7 +170,7 @@ def clusterings_router(studio: Studio) -> APIRouter:
         job_id: str, name: Literal["model.json", "cluster.py", "extra.npz"], request: Request
     ) -> FileResponse:
         """The fitted model's parameters, the Python that gives the same labels, or the arrays that
-        :mod:`pipelines.clustering.fitting` names, such as merges and covariances."""
+        :mod:`pipelines.clustering.algorithms.fitting` names, such as merges and covariances."""
         path = found(request, job_id).folder / name
         if not path.is_file():
             raise NotFound("Job {id} has no {name}.", id=job_id[:60], name=name)

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from pipelines.clustering.algorithms.fields import Coordinate
 from pipelines.clustering.data.columns import Picking
 from pipelines.clustering.data.datasets import SOURCES, DatasetRequest
-from pipelines.clustering.fields import Coordinate
 from pipelines.core.errors import BadRequest, validated
 from pipelines.core.pictures.inputs import InputId
 

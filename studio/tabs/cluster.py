@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from pipelines.clustering.algorithms import find
+from pipelines.clustering.algorithms.registry import find
 from pipelines.clustering.requests import ClusterRequest
 from pipelines.core.errors import BadRequest, UserError
 from studio import views

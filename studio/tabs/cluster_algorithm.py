@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 from pydantic.fields import FieldInfo
 
-from pipelines.clustering.algorithms import ALGORITHMS, find
+from pipelines.clustering.algorithms.lessons import lesson
+from pipelines.clustering.algorithms.registry import ALGORITHMS, find
 from pipelines.clustering.filming import FILMED
-from pipelines.clustering.lessons import lesson
 from pipelines.clustering.requests import ClusterRequest
 from pipelines.core.errors import UserError
 from studio.clustering.data_views import about, foreseen
@@ -115,7 +115,7 @@ class AlgorithmForm:
         self, name: str, data: str | None, scaling: str, visitor: Visitor
     ) -> float | None:
         """A radius to begin with on the data that are there; None for other algorithms."""
-        from pipelines.clustering.costs import k_distance
+        from pipelines.clustering.algorithms.costs import k_distance
         from pipelines.clustering.running import outcome, run
         from pipelines.clustering.tasks import proposed_eps
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from pipelines.clustering.algorithms import ALGORITHMS
+from pipelines.clustering.algorithms.registry import ALGORITHMS
 from pipelines.clustering.requests import CompareRequest
 from pipelines.core.errors import UserError
 from studio.clustering.charts import SCRIPT

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import get_args
 
-from pipelines.clustering.algorithms import ALGORITHMS
+from pipelines.clustering.algorithms.registry import ALGORITHMS
 from pipelines.core.messages import Message
 from studio.i18n import texts, translate
 

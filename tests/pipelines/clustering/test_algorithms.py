@@ -11,16 +11,16 @@ import sklearn.datasets
 from sklearn.metrics import adjusted_rand_score
 from sklearn.preprocessing import StandardScaler
 
-from pipelines.clustering.algorithm import check_points
-from pipelines.clustering.algorithms import ALGORITHMS, find
+from pipelines.clustering.algorithms.base import check_points
+from pipelines.clustering.algorithms.fitting import fit
+from pipelines.clustering.algorithms.parameters import COVARIANCES, MixtureParameters
+from pipelines.clustering.algorithms.python_code import python_code
+from pipelines.clustering.algorithms.registry import ALGORITHMS, find
 from pipelines.clustering.comparing import suggested
 from pipelines.clustering.data.datasets import SOURCES, Dataset, DatasetRequest, make
 from pipelines.clustering.data.scaling import SCALERS, SCALINGS, scale
 from pipelines.clustering.exporting import numbers_csv
-from pipelines.clustering.fitting import fit
 from pipelines.clustering.labels import count_clusters, renumber
-from pipelines.clustering.parameters import COVARIANCES, MixtureParameters
-from pipelines.clustering.python_code import python_code
 from pipelines.core.errors import BadRequest, NotFound, Stopped
 
 pytestmark = pytest.mark.filterwarnings("ignore:::sklearn")  # a fit's notes say it

@@ -8,8 +8,8 @@ from scipy.spatial.distance import cdist
 from sklearn.metrics import adjusted_rand_score
 
 from pipelines.clustering import choosing
-from pipelines.clustering.fitting import fit
-from pipelines.clustering.parameters import (
+from pipelines.clustering.algorithms.fitting import fit
+from pipelines.clustering.algorithms.parameters import (
     DBSCANParameters,
     KMeansParameters,
     MixtureParameters,

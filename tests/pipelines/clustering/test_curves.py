@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from pipelines.clustering import choosing
-from pipelines.clustering.algorithms import find
+from pipelines.clustering.algorithms.fitting import fit
+from pipelines.clustering.algorithms.registry import find
 from pipelines.clustering.curves import MOST, Knives, drawn, plan
 from pipelines.clustering.data.datasets import Dataset
 from pipelines.clustering.engine import run
-from pipelines.clustering.fitting import fit
 from pipelines.clustering.judging import silhouettes
 from pipelines.clustering.requests import CurveRequest
 from pipelines.clustering.running import outcome

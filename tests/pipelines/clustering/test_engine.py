@@ -16,13 +16,13 @@ import psutil
 import pytest
 
 from pipelines.clustering import running, wire
-from pipelines.clustering.algorithm import Estimate
-from pipelines.clustering.algorithms import ALGORITHMS, find
+from pipelines.clustering.algorithms.base import Estimate
+from pipelines.clustering.algorithms.fitting import fit
+from pipelines.clustering.algorithms.registry import ALGORITHMS, find
 from pipelines.clustering.comparing import compare, suggested
 from pipelines.clustering.data.datasets import Dataset
 from pipelines.clustering.data.stored import Stored, save
 from pipelines.clustering.engine import run
-from pipelines.clustering.fitting import fit
 from pipelines.clustering.peaks import lower_peak, peak_since
 from pipelines.clustering.requests import ClusterRequest, CompareRequest, CurveRequest
 from pipelines.clustering.running import outcome, run_fit

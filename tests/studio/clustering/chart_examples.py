@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pipelines.clustering.algorithms import ALGORITHMS
+from pipelines.clustering.algorithms.registry import ALGORITHMS
 from pipelines.core.messages import Message
 from studio.accounts import Owner
 from studio.clustering import data_views, views

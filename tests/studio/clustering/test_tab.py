@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from gradio.utils import deep_hash
 
-from pipelines.clustering.algorithms import find
+from pipelines.clustering.algorithms.registry import find
 from pipelines.clustering.data.datasets import Dataset
 from pipelines.core.errors import BadRequest, Busy, NotFound
 from studio.accounts import Owner

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from pipelines.clustering.algorithms import ALGORITHMS
+from pipelines.clustering.algorithms.registry import ALGORITHMS
 from pipelines.core.errors import NotFound
 from studio.clustering import data_views, views
 from studio.clustering.data import Known

@@ -11,11 +11,11 @@ import pytest
 from sklearn.cluster import DBSCAN
 
 from pipelines.clustering import running
-from pipelines.clustering.algorithms import find
-from pipelines.clustering.calls import DBSCAN_FEW
-from pipelines.clustering.fitting import fit
+from pipelines.clustering.algorithms.calls import DBSCAN_FEW
+from pipelines.clustering.algorithms.fitting import fit
+from pipelines.clustering.algorithms.parameters import DBSCANParameters
+from pipelines.clustering.algorithms.registry import find
 from pipelines.clustering.labels import renumber
-from pipelines.clustering.parameters import DBSCANParameters
 from pipelines.clustering.running import outcome, told
 from pipelines.core.errors import BadRequest, Stopped
 from pipelines.core.events import Progress

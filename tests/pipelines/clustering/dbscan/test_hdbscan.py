@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from sklearn.cluster import HDBSCAN
 
-from pipelines.clustering import calls
+from pipelines.clustering.algorithms import calls
+from pipelines.clustering.algorithms.fitting import fit
+from pipelines.clustering.algorithms.parameters import HDBSCANParameters
 from pipelines.clustering.dbscan.hdbscan import NOTES, HDBSCANResult, estimated_bytes, hdbscan
-from pipelines.clustering.fitting import fit
 from pipelines.clustering.labels import renumber
-from pipelines.clustering.parameters import HDBSCANParameters
 from pipelines.core.errors import BadRequest, Stopped
 from tests.patience import PROMPTLY
 

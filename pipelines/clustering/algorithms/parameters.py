@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from pipelines.clustering.centre_parameters import (
+from pipelines.clustering.algorithms.centre_parameters import (
     BisectingParameters,
     KMeansParameters,
     MiniBatchParameters,
     MixtureParameters,
 )
-from pipelines.clustering.density_parameters import (
+from pipelines.clustering.algorithms.density_parameters import (
     DBSCANParameters,
     HDBSCANParameters,
     MeanShiftParameters,
     OPTICSParameters,
 )
-from pipelines.clustering.fields import (
+from pipelines.clustering.algorithms.fields import (
     COVARIANCES,
     Covariance,
     Linkage,
     Parameters,
 )
-from pipelines.clustering.link_parameters import (
+from pipelines.clustering.algorithms.link_parameters import (
     AffinityParameters,
     AgglomerativeParameters,
     BirchParameters,

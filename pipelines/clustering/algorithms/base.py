@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.clustering.parameters import Parameters
+from pipelines.clustering.algorithms.parameters import Parameters
 from pipelines.clustering.wire import Array, Json, Labels, Matrix, UnreadableAnswer
 from pipelines.core.errors import BadRequest
 from pipelines.core.messages import Message
@@ -39,7 +39,8 @@ class Fitted:
             None where the algorithm makes none.
         noise: how many points are noise.
         soft: float64 (n, clusters), rows sum to 1, or None.
-        extra: arrays of this algorithm, by name; see :mod:`pipelines.clustering.fitting`.
+        extra: arrays of this algorithm, by name; see
+            :mod:`pipelines.clustering.algorithms.fitting`.
         seconds: wall time of the fit alone.
         model: JSON-serialisable: algorithm, parameters, seed, scikit-learn's version, and what
             was fitted (centres, weights, covariances, inertia, iterations …).

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-from pipelines.clustering.algorithms import ALGORITHMS
+from pipelines.clustering.algorithms.registry import ALGORITHMS
 from pipelines.clustering.data.datasets import DatasetRequest
 from pipelines.clustering.data.scaling import Scaling
 from pipelines.core.errors import NotFound

@@ -23,12 +23,16 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.clustering import calls
-from pipelines.clustering.algorithm import Algorithm, Fitted
-from pipelines.clustering.algorithms import find
+from pipelines.clustering.algorithms import calls
+from pipelines.clustering.algorithms.base import Algorithm, Fitted
+from pipelines.clustering.algorithms.parameters import (
+    DBSCANParameters,
+    HDBSCANParameters,
+    Parameters,
+)
+from pipelines.clustering.algorithms.registry import find
 from pipelines.clustering.exporting import with_arrays
 from pipelines.clustering.labels import appearing, count_clusters, renumber
-from pipelines.clustering.parameters import DBSCANParameters, HDBSCANParameters, Parameters
 from pipelines.core.errors import BadRequest, Stopped
 from pipelines.core.events import Progress
 from pipelines.core.messages import Message

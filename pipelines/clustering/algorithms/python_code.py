@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pipelines.clustering import calls
-from pipelines.clustering.algorithms import find
+from pipelines.clustering.algorithms import calls
+from pipelines.clustering.algorithms.parameters import Parameters
+from pipelines.clustering.algorithms.registry import find
 from pipelines.clustering.data.scaling import SCALERS, Scaling
-from pipelines.clustering.parameters import Parameters
 
 _RENUMBER = """\
 # Clusters are numbered as their first points come; noise stays -1.

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipelines.clustering import parameters as ask
-from pipelines.clustering.algorithm import Call
+from pipelines.clustering.algorithms import parameters as ask
+from pipelines.clustering.algorithms.base import Call
 
 _CLUSTER = "sklearn.cluster"
 BANDWIDTH_POINTS = 2000

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipelines.clustering.fields import MAX_DISTANCE, Eps, MinSamples, Parameters
+from pipelines.clustering.algorithms.fields import MAX_DISTANCE, Eps, MinSamples, Parameters
 
 
 class DBSCANParameters(Parameters):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipelines.clustering.fields import (
+from pipelines.clustering.algorithms.fields import (
     MAX_CLUSTERS,
     Clusters,
     Coordinate,

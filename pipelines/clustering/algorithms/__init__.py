@@ -1,0 +1,1 @@
+"""Which clustering algorithms there are: their settings, costs, estimators and fits."""
