@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from pipelines.clustering.algorithms.registry import ALGORITHMS, AnyParameters, find
-from pipelines.clustering.choosing import first_eps
 from pipelines.clustering.data.scaling import Scaling, scale
-from pipelines.clustering.judging import Agreement, Scores
+from pipelines.clustering.metrics import Agreement, Scores
+from pipelines.clustering.model_selection import first_eps
 from pipelines.clustering.running import run
 from pipelines.clustering.tasks import cluster, cluster_estimate
 from pipelines.clustering.wire import Matrix

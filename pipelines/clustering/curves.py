@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.clustering import choosing
+from pipelines.clustering import model_selection
 from pipelines.clustering.algorithms import costs
 from pipelines.clustering.algorithms.base import Estimate, check_points
 from pipelines.clustering.algorithms.fitting import MAX_SEED, fit
@@ -24,8 +24,8 @@ from pipelines.clustering.algorithms.parameters import (
     Parameters,
 )
 from pipelines.clustering.algorithms.registry import find
-from pipelines.clustering.judging import SAMPLE, silhouettes
 from pipelines.clustering.labels import count_clusters
+from pipelines.clustering.metrics import SAMPLE, silhouettes
 from pipelines.clustering.requests import CurveRequest
 from pipelines.clustering.running import Work
 from pipelines.core.errors import BadRequest
@@ -105,26 +105,30 @@ def plan(request: CurveRequest, X: np.ndarray, params: Parameters | None) -> Pla
     one = {"algorithm": request.algorithm, "params": params}
     if request.curve in ("elbow", "silhouette", "gap"):
         work = {
-            "elbow": choosing.elbow,
-            "silhouette": choosing.silhouette_curve,
-            "gap": choosing.gap,
+            "elbow": model_selection.elbow,
+            "silhouette": model_selection.silhouette_curve,
+            "gap": model_selection.gap,
         }[request.curve]
-        each = [KMeansParameters(clusters=k, starts=choosing.STARTS) for k in ks]
-        fits = choosing.estimate_curve("kmeans", X, each)
+        each = [KMeansParameters(clusters=k, starts=model_selection.STARTS) for k in ks]
+        fits = model_selection.estimate_curve("kmeans", X, each)
         more = len(ks) * costs.silhouettes(min(n, SAMPLE), d) * (request.curve == "silhouette")
-        times = 1 + choosing.REFERENCES * (request.curve == "gap")
+        times = 1 + model_selection.REFERENCES * (request.curve == "gap")
         return Plan(work, by_k, Estimate(times * fits.seconds + more, fits.bytes))
     if request.curve == "information":
         each = [MixtureParameters(clusters=k, covariance=c, starts=3) for k in ks
                 for c in COVARIANCES]  # fmt: skip
-        return Plan(choosing.information, by_k, choosing.estimate_curve("mixture", X, each))
+        return Plan(
+            model_selection.information, by_k, model_selection.estimate_curve("mixture", X, each)
+        )
     if request.curve == "k_distance":
         arguments = {"min_samples": request.min_samples, "seed": request.seed}
-        return Plan(choosing.k_distance, arguments, costs.k_distance(n, d, request.min_samples))
+        return Plan(
+            model_selection.k_distance, arguments, costs.k_distance(n, d, request.min_samples)
+        )
     if request.curve == "reachability":
         find("optics").check(X, params)
         return Plan(
-            choosing.reachability, {"params": params}, find("optics").estimate(n, d, params)
+            model_selection.reachability, {"params": params}, find("optics").estimate(n, d, params)
         )
     chosen = find(request.algorithm)
     chosen.check(X, params)
@@ -132,7 +136,7 @@ def plan(request: CurveRequest, X: np.ndarray, params: Parameters | None) -> Pla
     if request.curve == "stability":
         seeds = [(request.seed + at) % (MAX_SEED + 1) for at in range(request.seeds)]
         estimate = Estimate(len(seeds) * fits.seconds, fits.bytes + 4 * n * len(seeds))
-        return Plan(choosing.stability, {**one, "seeds": seeds}, estimate)
+        return Plan(model_selection.stability, {**one, "seeds": seeds}, estimate)
     seconds = fits.seconds + costs.silhouettes(min(n, SAMPLE), d)
     return Plan(knives, {**one, "seed": request.seed}, Estimate(seconds, fits.bytes))
 
@@ -163,7 +167,7 @@ def _evenly(length: int, most: int) -> np.ndarray:
     return ((np.arange(most) + 0.5) * length / most).astype(np.int64)
 
 
-def _distances(found: choosing.KDistance) -> dict[str, Any]:
+def _distances(found: model_selection.KDistance) -> dict[str, Any]:
     kept = found.distances[_evenly(len(found.distances), MOST)]
     return asdict(found) | {
         "distances": _short(kept),
@@ -171,7 +175,7 @@ def _distances(found: choosing.KDistance) -> dict[str, Any]:
     }
 
 
-def _bars(found: choosing.Reachability) -> dict[str, Any]:
+def _bars(found: model_selection.Reachability) -> dict[str, Any]:
     count = len(found.ordering)
     starts = np.linspace(0, count, min(count, MOST), endpoint=False).astype(np.int64)
     ends = np.append(starts[1:], count)
@@ -215,9 +219,9 @@ def _short(values: np.ndarray) -> list[float | None]:
 
 
 _THIN: dict[type, Callable[[Any], dict[str, Any]]] = {
-    choosing.Information: _listed,
-    choosing.Stability: _listed,
-    choosing.KDistance: _distances,
-    choosing.Reachability: _bars,
+    model_selection.Information: _listed,
+    model_selection.Stability: _listed,
+    model_selection.KDistance: _distances,
+    model_selection.Reachability: _bars,
     Knives: _knives,
 }

@@ -18,10 +18,10 @@ from pipelines.clustering.algorithms.base import Estimate, Fitted
 from pipelines.clustering.algorithms.costs import silhouettes as silhouettes_seconds
 from pipelines.clustering.algorithms.parameters import Parameters
 from pipelines.clustering.algorithms.registry import AnyParameters, find
-from pipelines.clustering.choosing import first_eps
 from pipelines.clustering.curves import drawn, plan
 from pipelines.clustering.data.scaling import Scaling, scale
-from pipelines.clustering.judging import SAMPLE, Agreement, Scores, compare_with_truth, judge
+from pipelines.clustering.metrics import SAMPLE, Agreement, Scores, compare_with_truth, judge
+from pipelines.clustering.model_selection import first_eps
 from pipelines.clustering.requests import OF_AN_ALGORITHM, ClusterRequest, CurveRequest, in_scale
 from pipelines.clustering.running import fitting
 from pipelines.clustering.wire import Json, Labels, Matrix, UnreadableAnswer

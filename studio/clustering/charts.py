@@ -1,7 +1,7 @@
 """Charts over the number of clusters: elbow, silhouette, gap statistic, BIC and AIC.
 
-Each takes the fields of its dataclass in :mod:`pipelines.clustering.choosing` as JSON has them. A
-mark that is clicked sends ``line`` with ``{"name": "clusters", "value": k}``.
+Each takes a dataclass of :mod:`pipelines.clustering.model_selection`, its fields as JSON has them.
+A mark that is clicked sends ``line`` with ``{"name": "clusters", "value": k}``.
 """
 
 from __future__ import annotations

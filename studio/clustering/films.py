@@ -12,11 +12,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipelines.clustering.algorithms.base import Estimate
+from pipelines.clustering.animation import FilmRequest, is_laid_out, laid_out, make_film, too_long
 from pipelines.clustering.data.datasets import Dataset
-from pipelines.clustering.filming import FilmRequest, is_laid_out, laid_out, make_film, too_long
-from pipelines.clustering.layouts import Layouts
 from pipelines.clustering.projecting import Projection
 from pipelines.clustering.running import SCIKIT_LEARN, call
+from pipelines.clustering.umap_cache import Layouts
 from pipelines.clustering.wire import Json, Matrix
 from pipelines.core.errors import BadRequest, Stopped, validated
 from pipelines.core.messages import Message
@@ -51,7 +51,7 @@ class Films:
     def make(
         self, owner: Owner, asked: dict[str, Any], language: str, stop: threading.Event
     ) -> bytes:
-        """The film as JSON; see :func:`pipelines.clustering.filming.make_film`.
+        """The film as JSON; see :func:`pipelines.clustering.animation.make_film`.
 
         In the place of its notes is ``note``: what a person should know, in ``language``, or null.
 
@@ -94,7 +94,7 @@ def filmed(
     seen: Projection | None,
     stop: threading.Event,
 ) -> dict[str, Any]:
-    """:func:`pipelines.clustering.filming.make_film` in a process of its own, which can be ended
+    """:func:`pipelines.clustering.animation.make_film` in a process of its own, which can be ended
     amid a step."""
     arguments = {"request": request, "about": replace(data, X=data.X[:0]), "seen": seen}
     estimate = Estimate(0, 5 * data.X.nbytes)

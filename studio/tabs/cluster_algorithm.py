@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from pipelines.clustering.algorithms.lessons import lesson
 from pipelines.clustering.algorithms.registry import ALGORITHMS, find
-from pipelines.clustering.filming import FILMED
+from pipelines.clustering.animation import FILMED
 from pipelines.clustering.requests import ClusterRequest
 from pipelines.core.errors import UserError
 from studio.clustering.data_views import about, foreseen

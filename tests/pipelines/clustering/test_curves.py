@@ -6,13 +6,13 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from pipelines.clustering import choosing
+from pipelines.clustering import model_selection
 from pipelines.clustering.algorithms.fitting import fit
 from pipelines.clustering.algorithms.registry import find
 from pipelines.clustering.curves import MOST, Knives, drawn, plan
 from pipelines.clustering.data.datasets import Dataset
 from pipelines.clustering.engine import run
-from pipelines.clustering.judging import silhouettes
+from pipelines.clustering.metrics import silhouettes
 from pipelines.clustering.requests import CurveRequest
 from pipelines.clustering.running import outcome
 from pipelines.core.errors import BadRequest, NotFound, validated
@@ -59,7 +59,7 @@ def test_each_curve_has_the_fields_that_its_dataclass_has(blobs, stop):
 def test_k_distances_are_sorted_and_thinned_evenly(stop):
     X = np.random.default_rng(0).normal(size=(3 * MOST, 2))
     here = curve(X, stop, curve="k_distance", min_samples=4)
-    whole = outcome(choosing.k_distance(X, min_samples=4, seed=0, stop=stop)).distances
+    whole = outcome(model_selection.k_distance(X, min_samples=4, seed=0, stop=stop)).distances
     assert len(here["distances"]) == MOST
     assert here["of"] == len(whole)
     assert here["distances"] == pytest.approx(whole[1::3], rel=1e-5)  # the middles of threes
@@ -71,7 +71,7 @@ def test_of_many_bars_the_highest_of_neighbours_are_kept():
     heights = np.random.default_rng(0).uniform(size=n)
     heights[0] = np.inf
     labels = np.repeat([0, -1, 1, 2], n // 4).astype(np.int32)
-    here = drawn(choosing.Reachability(np.arange(n)[::-1], heights, labels))
+    here = drawn(model_selection.Reachability(np.arange(n)[::-1], heights, labels))
     assert here["reachability"][0] is None
     highest = heights.reshape(MOST, 5).argmax(axis=1) + 5 * np.arange(MOST)
     assert here["reachability"][1:] == pytest.approx(heights[highest][1:], rel=1e-5)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from pipelines.clustering import choosing
+from pipelines.clustering import model_selection
 from pipelines.clustering.algorithms.fitting import fit
 from pipelines.clustering.algorithms.lessons import LESSONS, Trial, trials
 from pipelines.clustering.algorithms.parameters import KMeansParameters
@@ -41,9 +41,9 @@ def look(trial: Trial, stop: Event) -> dict:
     X = scale(data.X, trial.scaling).X
     if trial.curve:
         steps = {
-            "gap": choosing.gap,
-            "elbow": choosing.elbow,
-            "silhouette": choosing.silhouette_curve,
+            "gap": model_selection.gap,
+            "elbow": model_selection.elbow,
+            "silhouette": model_selection.silhouette_curve,
         }[trial.curve]
         first = 2 if trial.curve == "silhouette" else 1
         curve = ending(steps(X, ks=range(first, trial.most + 1), seed=trial.seed, stop=stop))

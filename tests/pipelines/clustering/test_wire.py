@@ -16,13 +16,13 @@ import pytest
 from pipelines.clustering import wire
 from pipelines.clustering.algorithms.fitting import fit
 from pipelines.clustering.algorithms.registry import ALGORITHMS, AnyParameters
-from pipelines.clustering.choosing import first_eps
 from pipelines.clustering.comparing import suggested, suggesting
 from pipelines.clustering.data.columns import Picked, Picking, pick
 from pipelines.clustering.data.csv_dialect import Reading
 from pipelines.clustering.data.datasets import Dataset
 from pipelines.clustering.data.tables import Table, look
-from pipelines.clustering.judging import compare_with_truth, judge
+from pipelines.clustering.metrics import compare_with_truth, judge
+from pipelines.clustering.model_selection import first_eps
 from pipelines.clustering.projecting import Projection, project
 from pipelines.clustering.tasks import Clustered, cluster, curve, proposed_eps
 from pipelines.clustering.wire import Array, ArrayOf, Json, Labels, UnreadableAnswer

@@ -13,10 +13,10 @@ import psutil
 import pytest
 
 from pipelines.clustering import wire
+from pipelines.clustering.animation import FilmRequest
 from pipelines.clustering.data.csv_dialect import Reading
 from pipelines.clustering.data.datasets import DatasetRequest, make
 from pipelines.clustering.data.tables import Table
-from pipelines.clustering.filming import FilmRequest
 from pipelines.clustering.running import POOL, call
 from pipelines.clustering.wire import FilePath, Matrix, UnreadableAnswer
 from pipelines.clustering.worker import outcome_of

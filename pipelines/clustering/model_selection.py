@@ -25,8 +25,8 @@ from pipelines.clustering.algorithms.parameters import (
     Parameters,
 )
 from pipelines.clustering.algorithms.registry import find
-from pipelines.clustering.judging import SAMPLE, silhouettes
 from pipelines.clustering.labels import count_clusters
+from pipelines.clustering.metrics import SAMPLE, silhouettes
 from pipelines.clustering.running import outcome
 from pipelines.core.errors import BadRequest, Stopped
 from pipelines.core.events import Progress

@@ -8,9 +8,9 @@ import pytest
 from sklearn.cluster import DBSCAN, KMeans
 from sklearn.mixture import GaussianMixture
 
+from pipelines.clustering.animation import FilmRequest, film_rows, make_film
 from pipelines.clustering.data.datasets import Dataset, DatasetRequest, make
 from pipelines.clustering.data.scaling import scale
-from pipelines.clustering.filming import FilmRequest, film_rows, make_film
 from pipelines.clustering.projecting import project, shown_rows
 from pipelines.clustering.steps.gmm import DEVIATIONS
 from pipelines.core.errors import BadRequest, Stopped, Unavailable, validated
