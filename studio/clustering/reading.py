@@ -137,6 +137,6 @@ def _apart(
         )
     except OutOfMemory as error:
         raise OutOfMemory(
-            "The table takes more memory than there is for it. Send fewer rows or columns, or "
-            "shorter texts."
+            "The table takes more memory than there is for it, or is damaged. Send the whole file "
+            "again, or fewer rows or columns, or shorter texts."
         ) from error

@@ -1,4 +1,9 @@
-"""Tables as Parquet and NPY, read in chunks. Nothing is ever unpickled."""
+"""Tables as Parquet and NPY, read in chunks. Nothing is ever unpickled.
+
+What a Parquet file says of its own size nobody needs to believe: a few bytes may unfold into
+gigabytes. Files of strangers are therefore read in :mod:`pipelines.clustering.worker`, whose memory
+is limited; where that does not suffice, :class:`MemoryError` is raised, or the process ends.
+"""
 
 from __future__ import annotations
 
@@ -12,24 +17,21 @@ import numpy as np
 
 from pipelines.clustering.data.csv_dialect import MAX_COLUMNS, too_many_columns, unique
 from pipelines.clustering.data.delimited import CHUNK_CELLS
-from pipelines.clustering.data.parquet_pages import MAX_FOOTER, footer_bytes, unpacked
 from pipelines.core.errors import BadRequest, Stopped, Unavailable
-from pipelines.core.sizes import in_words
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MAX_UNPACKED = 4_000_000_000  # bytes that a Parquet file unfolds into
-MAX_AT_ONCE = 1_000_000_000  # of them, in memory at the same time
+_DIFFERENCES = {"DELTA_LENGTH_BYTE_ARRAY", "DELTA_BYTE_ARRAY"}  # encodings
 
 
 def open_parquet(path: Path) -> Any:
-    """pyarrow's ``ParquetFile``; texts stay dictionaries where the file has them as such, so that
-    a small file cannot unfold into a large one.
+    """pyarrow's ``ParquetFile``; texts stay dictionaries where it can keep them so: those that
+    repeat take little memory.
 
     Raises:
         Unavailable: pyarrow is not installed.
-        BadRequest: damaged, or its description is too large.
+        BadRequest: damaged, or it has too many columns.
     """
     try:
         from pyarrow import ArrowException, parquet
@@ -39,17 +41,11 @@ def open_parquet(path: Path) -> Any:
             "(pip install pyarrow). Save the table as CSV and send that."
         ) from None
     try:
-        footer = footer_bytes(path)
-        if footer > MAX_FOOTER:
-            raise BadRequest(
-                "The description at the end of the Parquet file takes {size}; at most {limit} are "
-                "read. Write the table with fewer columns, or in fewer row groups.",
-                size=in_words(footer),
-                limit=in_words(MAX_FOOTER),
-            )
-        schema = parquet.read_schema(path)
-        texts = [each.name for each in schema if str(each.type) in ("string", "large_string")]
-        file = parquet.ParquetFile(path, read_dictionary=texts)
+        metadata = parquet.read_metadata(path)
+        schema = metadata.schema.to_arrow_schema()
+        file = parquet.ParquetFile(path, metadata=metadata, read_dictionary=_texts(metadata))
+    except MemoryError:  # pyarrow's is one of its ArrowExceptions too
+        raise
     except (ArrowException, OSError, ValueError) as error:
         raise _damaged("Parquet") from error
     if twice := [name for name, count in Counter(schema.names).items() if count > 1]:
@@ -62,43 +58,18 @@ def open_parquet(path: Path) -> Any:
     return file
 
 
-def check_pages(path: Path, file: Any) -> None:
-    """Whether all that is read of a ``ParquetFile`` can be held, by the headers of its pages; what
-    its footer says of that nobody needs to believe.
-
-    Raises:
-        BadRequest: it unfolds into too much, or is damaged.
-    """
-    try:
-        found = unpacked(path, file.metadata, set(flat_names(file)))
-    except OSError as error:
-        raise _damaged("Parquet") from error
-    except ValueError as error:
-        raise BadRequest(
-            "The {kind} file is damaged or cut off ({reason}). Send the whole file.",
-            kind="Parquet",
-            reason=str(error)[:200],
-        ) from error
-    if found.total > MAX_UNPACKED:
-        raise BadRequest(
-            "The file unfolds into {size} GB; at most {limit} GB are read. Keep fewer columns.",
-            size=round(found.total / 1e9, 1),
-            limit=MAX_UNPACKED // 10**9,
-        )
-    if found.at_once > MAX_AT_ONCE:
-        raise BadRequest(
-            "{size} GB of the file have to be unfolded at once; at most {limit} GB are. Write it "
-            "in smaller row groups, or keep fewer columns.",
-            size=round(found.at_once / 1e9, 1),
-            limit=MAX_AT_ONCE // 10**9,
-        )
-    if found.boundless:
-        raise BadRequest(
-            "Texts of the Parquet file are packed by the encoding {encoding}, by which a few bytes "
-            "can unfold into any number. Write it with another encoding, such as plain or "
-            "dictionary.",
-            encoding=found.boundless,
-        )
+def _texts(metadata: Any) -> list[str]:
+    """The columns of texts, of a ``FileMetaData``, but those that pyarrow cannot read as
+    dictionaries: what is packed as differences."""
+    schema = metadata.schema.to_arrow_schema()
+    texts = {each.name for each in schema if str(each.type) in ("string", "large_string")}
+    for number in range(metadata.num_row_groups if texts else 0):
+        group = metadata.row_group(number)
+        for place in range(group.num_columns):
+            column = group.column(place)
+            if column.path_in_schema in texts and not _DIFFERENCES.isdisjoint(column.encodings):
+                texts.remove(column.path_in_schema)
+    return sorted(texts)
 
 
 def flat_names(file: Any) -> tuple[str, ...]:
@@ -148,7 +119,10 @@ def parquet_chunks(
             for batch in file.iter_batches(size, columns=[by_name[name] for name in names]):
                 if stop is not None and stop.is_set():
                     raise Stopped
+                batch.validate(full=True)
                 yield batch.to_pandas(date_as_object=False).set_axis(list(names), axis=1)
+        except MemoryError:
+            raise
         except (ArrowException, OSError, ValueError) as error:
             raise _damaged("Parquet") from error
 

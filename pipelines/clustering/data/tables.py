@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pipelines.clustering.data.binary_tables import (
-    check_pages,
     flat_names,
     npy_chunks,
     open_npy,
@@ -191,7 +190,6 @@ def look(
             if not names:
                 raise BadRequest("The Parquet file has no column of numbers, texts or times.")
             _check_rows(file.metadata.num_rows, max_rows)
-            check_pages(path, file)
     else:
         array = open_npy(path)
         names = unique([""] * array.shape[1])

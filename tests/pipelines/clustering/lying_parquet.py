@@ -45,6 +45,21 @@ def text(value: str) -> bytes:
     return varint(len(value)) + value.encode()
 
 
+def repeated(first: int, other: int, count: int) -> bytes:
+    """``first``, then ``other`` for all the rest, of ``count`` in all: as DELTA_BINARY_PACKED."""
+    steps = count - 1
+    size = -(-steps // 128) * 128  # one block, of four miniblocks, as many of them as are needed
+    change = other - first
+    least = min(change, 0)
+    width = max(change - least, -least).bit_length()
+    needed = -(-steps // (size // 4)) if least else 1  # each further step is 0
+    deltas = [change - least] + [-least] * (needed * size // 4 - 1)
+    bits = sum(delta << (width * place) for place, delta in enumerate(deltas))
+    head = varint(size) + varint(4) + varint(count) + signed(first) + signed(least)
+    widths = [width] * needed + [0] * (4 - needed)
+    return head + bytes(widths) + bits.to_bytes(len(deltas) * width // 8, "little")
+
+
 def zeros(count: int) -> bytes:
     """So many zero bytes, as gzip."""
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)

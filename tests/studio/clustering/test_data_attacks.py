@@ -1,4 +1,4 @@
-"""Files and requests that mean harm, or have gone wrong on their way, over HTTP."""
+"""Files and requests that mean harm, or have gone wrong on their way."""
 
 from __future__ import annotations
 
@@ -6,26 +6,43 @@ import contextlib
 import io
 import json
 import pickle
+import resource
 import socket
 import sys
 import time
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import httpx
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+from pyarrow import parquet as pq
 
 from pipelines.clustering import running
 from pipelines.clustering.data.csv_dialect import Reading
 from pipelines.clustering.data.tables import Table
 from pipelines.clustering.wire import FilePath
 from pipelines.clustering.worker_pool import MemoryExceeded
+from pipelines.core.errors import BadRequest, OutOfMemory, UserError
 from studio import access
 from studio.clustering import points, reading
 from studio.services import Options, Studio
 from tests.patience import PATIENCE, PROMPTLY, wait_until
-from tests.pipelines.clustering.lying_parquet import Lie, zeros
+from tests.pipelines.clustering.lying_parquet import (
+    BYTES,
+    DELTA_BYTES,
+    DELTA_LENGTHS,
+    PLAIN,
+    TEXT,
+    Lie,
+    repeated,
+    signed,
+    varint,
+    zeros,
+)
 from tests.studio.live import live_studio, sentence
 
 TABLES, DATA = "/api/v1/cluster-tables", "/api/v1/cluster-data"
@@ -94,7 +111,7 @@ FILES = {
     "an npy whose header claims 4 GB": (b"\x93NUMPY\x02\0" + b"\xff" * 4 + b"{" * 99, "damaged"),
     "a parquet whose page claims 2 GB": (
         Lie(zeros(1_000_000), 2_000_000_000).octets(),
-        "2.0 GB of the file have to be unfolded at once",
+        "takes more memory than there is for it, or is damaged",
     ),
     "an npy whose header is code": (claiming("__import__('time').sleep(100)"), "damaged"),
     "an npy of five axes": (npy(np.zeros((1,) * 5)), "axes"),
@@ -111,7 +128,7 @@ def test_a_file_that_is_no_table_is_refused_with_a_sentence(studio, client, kind
     content, said = FILES[kind]
     before = time.monotonic()
     answer = client.post(TABLES, content=content)
-    assert answer.status_code == 422, answer.text
+    assert answer.status_code == (507 if "memory" in said else 422), answer.text
     assert said in sentence(answer)
     assert time.monotonic() - before < PROMPTLY
     assert list((studio[0].home / "cache").glob("tmp*")) == []
@@ -263,7 +280,7 @@ def test_a_table_that_takes_too_much_memory_ends_its_own_process_only(client, mo
         patch.setattr(running, "POOL", Hungry())
         answer = client.post(TABLES, content=b"a,b\n1,2\n")
         assert answer.status_code == 507
-        assert sentence(answer).startswith("The table takes more memory than there is for it.")
+        assert sentence(answer).startswith("The table takes more memory than there is for it, or")
     assert client.post(TABLES, content=b"a,b\n1,2\n").status_code == 201
 
 
@@ -278,3 +295,103 @@ def test_a_table_that_takes_too_long_is_given_up_and_its_process_ended(client, m
 def endless(path: FilePath, reading: Reading) -> Table:
     while True:
         time.sleep(0.1)
+
+
+# --- Parquet files that lie about what they hold, or are broken ---------------------------------
+
+DAMAGED = "The Parquet file is damaged or cut off. Send the whole file."
+MEMORY = "The table takes more memory than there is for it, or is damaged. Send the whole file"
+ROWS = "The table has more than 1,000,000 rows"
+
+
+@pytest.fixture(scope="module")
+def see() -> Iterator[Callable[[Path], Table]]:
+    """Reads a table in a process that may take 200 MB: what takes more has soon taken it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(running, "LEAST_ALLOWED", 200_000_000)
+        yield lambda path: reading.seen_apart("ada", path, Reading())
+    running.POOL.end()
+
+
+def texts(page: bytes, encoding: int, rows: int = 10) -> Lie:
+    packed = zlib.compress(page, wbits=31)
+    about = {"physical": BYTES, "logical": TEXT, "encoding": encoding}
+    return Lie(packed, len(page), rows=rows, page_rows=rows, claimed=len(page), **about)
+
+
+# Each of 2,000 texts is the first one's million letters: two gigabytes.
+PREFIXES = repeated(0, 10**6, 2000) + repeated(10**6, 0, 2000) + b"x" * 10**6
+# Of 2³⁰ lengths, in blocks of so many: they would take four gigabytes.
+LENGTHS = varint(2**30) + varint(1) + varint(2**30) + signed(0) + (signed(0) + b"\0") * 3
+
+LIES = {
+    "a page that claims 2 GB": (Lie(zeros(2_000_000), 2_000_000_000), OutOfMemory, MEMORY),
+    "five pages that claim 0.9 GB": (
+        *(Lie(zeros(1_000), 900_000_000, columns=5), OutOfMemory, MEMORY),
+    ),
+    "a page of negative length": (Lie(zeros(1_000), -5), BadRequest, DAMAGED),
+    "a page that unfolds into more": (Lie(zeros(1_000), 100), BadRequest, DAMAGED),
+    "10¹² rows": (Lie(zeros(1_000), 1_000, rows=10**12), BadRequest, ROWS),
+    "a page of 10⁹ rows": (
+        *(Lie(zeros(1_000), 1_000, page_rows=10**9, rows=10**6), BadRequest, DAMAGED),
+    ),
+    "lengths without end": (texts(LENGTHS, DELTA_LENGTHS), OutOfMemory, MEMORY),
+    "texts of one beginning": (texts(PREFIXES, DELTA_BYTES, 2000), OutOfMemory, MEMORY),
+    "no texts at all": (texts(bytes(99), DELTA_BYTES), BadRequest, DAMAGED),
+}
+
+
+@pytest.mark.parametrize("kind", LIES)
+def test_a_parquet_that_lies_is_refused_and_takes_no_memory_of_the_studio(see, tmp_path, kind):
+    lie, error, said = LIES[kind]
+    (tmp_path / "table").write_bytes(lie.octets())
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(error) as refusal:
+        see(tmp_path / "table")
+    assert str(refusal.value).startswith(said)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kilobytes
+
+
+def test_a_parquet_description_of_nothing_is_refused(see, tmp_path):
+    size = 9_000_000
+    end = size.to_bytes(4, "little") + b"PAR1"
+    (tmp_path / "table").write_bytes(b"PAR1" + bytes(size) + end)
+    with pytest.raises(BadRequest) as refusal:
+        see(tmp_path / "table")
+    assert str(refusal.value) == DAMAGED
+
+
+def test_a_parquet_made_by_hand_is_read_where_it_does_not_lie(see, tmp_path):
+    page = repeated(0, 10, 50) + repeated(10, 0, 50) + b"0123456789"
+    (tmp_path / "table").write_bytes(texts(page, DELTA_BYTES, 50).octets())
+    table = see(tmp_path / "table")
+    assert (table.rows, table.preview[-1]) == (50, ("0123456789",))
+
+
+@pytest.mark.parametrize("encoding", [PLAIN, DELTA_BYTES])
+def test_parquet_texts_that_are_not_utf_8_are_damaged(see, tmp_path, encoding):
+    page = repeated(0, 4, 10) + repeated(4, 0, 10) if encoding else b""
+    word = b"\xaa\xff\xfe!"
+    page += word if encoding else (len(word).to_bytes(4, "little") + word) * 10
+    (tmp_path / "table").write_bytes(texts(page, encoding).octets())
+    with pytest.raises(BadRequest) as refusal:
+        see(tmp_path / "table")
+    assert str(refusal.value) == DAMAGED
+
+
+def test_bytes_of_a_parquet_that_were_changed_lead_to_a_sentence_or_to_other_values(see, tmp_path):
+    columns = {"a": np.arange(300.0), "b": ["x", "y", "z"] * 100}
+    pq.write_table(pa.table(columns), tmp_path / "table", compression="snappy")
+    whole = (tmp_path / "table").read_bytes()
+    random = np.random.default_rng(0)
+    refused = 0
+    for _ in range(16):
+        changed = bytearray(whole)
+        for place in random.integers(4, len(whole) - 4, 3):
+            changed[place] = random.integers(256)
+        (tmp_path / "table").write_bytes(changed)
+        try:
+            see(tmp_path / "table")
+        except UserError as error:
+            refused += str(error) == DAMAGED
+    assert refused > 2
