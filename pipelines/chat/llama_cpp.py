@@ -53,6 +53,7 @@ _CERTAIN = 1e6  # a bias that makes a token sure
 _LIKELIEST = 200  # tokens among which one is looked for before all are
 _CAUSES = 2  # of the worker's lines, shown when it fails
 _PREFIX = re.compile(r"^[\d.]+ [A-Z] (?:\w+ +)?\w+: ")  # time, level, and where in llama.cpp
+_LOCAL = re.compile(r"http://127\.0\.0\.1:[0-9]{1,5}")
 _PATH = re.compile(r"(?:/[^/\s'\"]+)+/([^/\s'\"]+)")
 
 
@@ -324,9 +325,11 @@ class LlamaCpp:
             answer = self._process.line(0.2)
             notes(Message("Loading {model}", model=self.entry.title), None)
         reply = json.loads(answer) if answer and answer.strip() else {}
-        if "address" not in reply:
-            raise self._could_not_load(reply.get("error", ""))
-        self._address = reply["address"]
+        address = str(reply.get("address"))
+        # Whatever a model's file makes of the worker, our key goes to nobody else.
+        if address != f"unix://{self._folder / 'llama.sock'}" and not _LOCAL.fullmatch(address):
+            raise self._could_not_load(str(reply.get("error", "")))
+        self._address = address
         return self._new_client()
 
     def _new_client(self) -> httpx.Client:

@@ -35,6 +35,7 @@ class Draw:
 
     def __init__(self) -> None:
         self.runs: list[str] = []
+        self.owners: list[str] = []
         self.hold = threading.Event()
         self.hold.set()
         self.painting = threading.Event()
@@ -44,6 +45,7 @@ class Draw:
         self, request: DrawRequest, cache, stop, owner=""
     ) -> Iterator[Progress | Picture | Result]:
         self.runs.append(request.prompt)
+        self.owners.append(owner)
         self.painting.set()
         while not self.hold.wait(0.01):
             if stop.is_set():

@@ -85,6 +85,7 @@ def test_the_worker_keeps_to_the_fair_order_and_positions_say_it(desk):
     for job in jobs:
         desk.ended(job)
     assert desk.draw.runs == ["a0", "b1", "a1", "a2"]
+    assert desk.draw.owners == [ANN, BEN, ANN, ANN]
     assert desk.jobs.position(first.id) is None
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
 from pathlib import Path
+from threading import Event
+from types import SimpleNamespace
 from typing import TextIO
 
 import numpy as np
@@ -16,12 +19,16 @@ from pipelines.clustering import wire
 from pipelines.clustering.animation import FilmRequest
 from pipelines.clustering.data.csv_dialect import Reading
 from pipelines.clustering.data.datasets import DatasetRequest, make
+from pipelines.clustering.data.stored import Stored, save
 from pipelines.clustering.data.tables import Table
+from pipelines.clustering.requests import ClusterRequest, CompareRequest, CurveRequest
 from pipelines.clustering.running import POOL, call
 from pipelines.clustering.wire import FilePath, Matrix, UnreadableAnswer
 from pipelines.clustering.worker import outcome_of
+from pipelines.clustering.worker_pool import MemoryExceeded
 from pipelines.core import processes
-from pipelines.core.errors import Unavailable
+from pipelines.core.errors import OutOfMemory, Unavailable
+from pipelines.registry import ENGINES
 from studio.clustering import films, points, reading
 from tests.patience import wait_until
 
@@ -88,6 +95,31 @@ def test_a_process_that_answers_nonsense_is_ended_and_the_next_work_is_done():
             call(taken_over, {"how": how}, X=np.zeros((1, 1)), owner="ada")
         assert not psutil.pid_exists(taken), how
         taken = process_of("ada")
+
+
+REQUESTS = {
+    "cluster": ClusterRequest(data="mine"),
+    "compare_clusters": CompareRequest(data="mine"),
+    "cluster_curve": CurveRequest(data="mine", curve="elbow"),
+}
+
+
+@pytest.mark.parametrize("kind", REQUESTS)
+def test_each_job_works_in_a_process_of_its_owner(kind, monkeypatch, tmp_path):
+    owners = []
+
+    @contextlib.contextmanager
+    def lend(owner, *_):
+        owners.append(owner)
+        raise MemoryExceeded
+        yield
+
+    monkeypatch.setattr(POOL, "lend", lend)
+    save(tmp_path / "cluster_data" / "mine.npz", Stored(make(DatasetRequest(points=60))))
+    work = ENGINES[kind].run(REQUESTS[kind], SimpleNamespace(home=tmp_path), Event(), "ada")
+    with pytest.raises(OutOfMemory):
+        list(work)
+    assert owners == ["ada"]
 
 
 def lying(path: FilePath, reading: Reading) -> Table:
