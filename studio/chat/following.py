@@ -43,7 +43,7 @@ class Follower:
     def __init__(self, answers: Answers, owner: str, message_id: str, language: str) -> None:
         self._answers, self._owner, self.id = answers, owner, message_id
         self._language = language
-        self._growing, self._characters, self._version = Growing(), 0, -1
+        self._growing, self._characters, self._version = Growing(owner), 0, -1
         self._told: dict[str, Any] = {}
         self.over = False
 

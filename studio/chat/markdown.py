@@ -26,11 +26,15 @@ _WORDS = re.compile(r"(?:[^\W_]|[ ,;?'\"])+")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
-def render(text: str) -> str:
-    """A whole answer as HTML, block after block."""
-    if len(text) > MAX_RENDERED or (blocks := _blocks(text)) is None:
+def render(text: str, owner: str) -> str:
+    """A whole answer as HTML, block after block.
+
+    Args:
+        owner: whose answer it is, by an id.
+    """
+    if len(text) > MAX_RENDERED or (blocks := _blocks(text, owner)) is None:
         return as_written(text)
-    return "".join(_coloured(blocks))
+    return "".join(_coloured(blocks, owner))
 
 
 def as_written(text: str) -> str:
@@ -61,6 +65,7 @@ class Growing:
     its form and it has grown by a part of itself; in between its new words are told as they are.
     """
 
+    owner: str  # whose answer it is, by an id
     _open: str = ""  # the open block
     _gap: str = ""  # spaces and line ends behind what is shown, which no drawing shows
     _new: int = 0  # characters of the open block that were told as they are
@@ -82,16 +87,16 @@ class Growing:
         if self._plain or only_words or self._new < drawn // _GROWTH:
             return Grown(words=shown)
         self._new, self._plain = 0, self._length > MAX_RENDERED
-        found = None if self._plain else _blocks(self._open.rstrip(), growing=True)
+        found = None if self._plain else _blocks(self._open.rstrip(), self.owner, growing=True)
         if found is None:  # from now on words are only added
             self._plain = True
         if not found:
             return Grown(tail=as_written(self._open.rstrip()))
         *complete, tail = found
         start = _offset(self._open, tail.line)
-        closed = (_blocks(self._open[:start]) or []) if complete else []
+        closed = (_blocks(self._open[:start], self.owner) or []) if complete else []
         self._open = self._open[start:]
-        return Grown(tuple(_coloured(closed)), _uncoloured(tail))
+        return Grown(tuple(_coloured(closed, self.owner)), _uncoloured(tail))
 
 
 def _offset(text: str, line: int) -> int:
@@ -104,28 +109,30 @@ def _offset(text: str, line: int) -> int:
 
 
 @functools.lru_cache(maxsize=256)
-def _whole_blocks(text: str) -> list[Block] | None:
+def _whole_blocks(text: str, owner: str) -> list[Block] | None:
     if len(text) <= MAX_HERE:
         return draw_blocks(text)
     try:
-        return draw_elsewhere(text)
+        return draw_elsewhere(owner, text)
     except GivenUpError:
         return None
 
 
-def _blocks(text: str, growing: bool = False) -> list[Block] | None:
+def _blocks(text: str, owner: str, growing: bool = False) -> list[Block] | None:
     """The blocks of a text; None where drawing them takes too long."""
     try:
         if not growing:
-            return _whole_blocks(text)
-        return draw_blocks(text, growing) if len(text) <= MAX_HERE else draw_elsewhere(text, True)
+            return _whole_blocks(text, owner)
+        if len(text) <= MAX_HERE:
+            return draw_blocks(text, growing)
+        return draw_elsewhere(owner, text, growing)
     except GivenUpError:
         return None
     except BusyError:  # a second of this process at the most, and it serves others in between
         return draw_blocks(text, growing)
 
 
-def _coloured(blocks: list[Block]) -> list[str]:
+def _coloured(blocks: list[Block], owner: str) -> list[str]:
     """The HTML of blocks with their code; code that takes too long stands uncoloured."""
     given_up, drawn = 0, []
     for block in blocks:
@@ -134,7 +141,7 @@ def _coloured(blocks: list[Block]) -> list[str]:
             html = None
             if given_up < MAX_GIVEN_UP and lexer_name(code.language):
                 try:
-                    html = _colours(code) if len(code.text) <= MAX_COLOURED else None
+                    html = _colours(code, owner) if len(code.text) <= MAX_COLOURED else None
                     given_up += html is None
                 except BusyError:
                     given_up = MAX_GIVEN_UP
@@ -148,9 +155,9 @@ def _uncoloured(block: Block) -> str:
 
 
 @functools.lru_cache(maxsize=256)
-def _colours(code: Code) -> str | None:
+def _colours(code: Code, owner: str) -> str | None:
     """Code with its colours; None where it takes too long, which is not tried again."""
     try:
-        return colour_elsewhere(lexer_name(code.language) or "", code.text)
+        return colour_elsewhere(owner, lexer_name(code.language) or "", code.text)
     except GivenUpError:
         return None

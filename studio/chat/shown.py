@@ -80,7 +80,7 @@ def _lane(
         # Of the whole path, so that the page can mark them.
         "left_out": told["dropped"] if told else 0,
         "used": used(facts),
-        "messages": [message_json(each, language, drawn) for each in shown],
+        "messages": [message_json(each, owner.id, language, drawn) for each in shown],
     }
 
 
@@ -92,7 +92,9 @@ def used(facts: Sequence[Mapping[str, Any]]) -> int | None:
     return None if facts else 0
 
 
-def message_json(message: StoredMessage, language: str, drawn: bool = False) -> dict[str, Any]:
+def message_json(
+    message: StoredMessage, owner: str, language: str, drawn: bool = False
+) -> dict[str, Any]:
     """A message of a conversation; ``html`` only of an answer that is to be drawn."""
     shown = {
         "id": message.id,
@@ -110,7 +112,7 @@ def message_json(message: StoredMessage, language: str, drawn: bool = False) -> 
     }
     if drawn and message.role == "assistant":
         # One that is being written is drawn piece by piece, from its beginning.
-        shown["html"] = "" if message.state == STREAMING else render(message.content)
+        shown["html"] = "" if message.state == STREAMING else render(message.content, owner)
     return shown
 
 

@@ -12,11 +12,16 @@ import pytest
 from pygments.lexers import get_lexer_by_name
 
 from pipelines.core.processes import UnreadableAnswer
-from studio.chat import draw_process
+from studio.chat import draw_process, markdown
 from studio.chat.drawn_answers import read_blocks, read_coloured
 from studio.chat.languages import lexer_name, lexer_names
-from studio.chat.markdown import MAX_HERE, MAX_RENDERED, Growing, render
+from studio.chat.markdown import MAX_HERE, MAX_RENDERED, Growing
 from studio.chat.markdown_blocks import draw_blocks
+
+
+def render(text: str) -> str:
+    return markdown.render(text, "ann")
+
 
 ALLOWED = {
     "a": {"href", "target", "rel", "class"},
@@ -115,7 +120,7 @@ class Reader(HTMLParser):
 
 def shown(pieces: list[str]) -> str:
     """The HTML of an answer that comes in pieces, as the page puts it together at the end."""
-    growing, blocks, tail = Growing(), "", ""
+    growing, blocks, tail = Growing("ann"), "", ""
     for piece in pieces:
         if (grown := growing.feed(piece)) is None:
             continue
@@ -183,7 +188,7 @@ def test_an_answer_that_has_grown_is_drawn_as_one_that_was_there(step):
 )
 def test_work_on_an_answer_is_in_proportion_to_its_length(line):
     """Counted in characters that are read, not in time."""
-    growing, characters, read = Growing(), 0, {}
+    growing, characters, read = Growing("ann"), 0, {}
     text = (line * 16_000)[:16_000]
     for at in range(0, len(text), 4):
         before = len(growing._open)
@@ -196,7 +201,7 @@ def test_work_on_an_answer_is_in_proportion_to_its_length(line):
 def test_of_plain_words_only_the_new_ones_are_sent():
     text = "The ship went out to sea and nobody knew where it would go. " * 50
     pieces = [text[at : at + 5] for at in range(0, len(text), 5)]
-    growing, sent = Growing(), 0
+    growing, sent = Growing("ann"), 0
     for piece in pieces:
         if (grown := growing.feed(piece)) is not None:
             sent += len("".join(grown.blocks)) + len(grown.tail or "") + len(grown.words)
@@ -232,7 +237,7 @@ def test_a_text_whose_drawing_is_given_up_is_shown_as_it_was_written(monkeypatch
     monkeypatch.setattr(draw_process, "LIMIT_SECONDS", 1e-6)
     text = "**bold**, " * MAX_HERE
     assert render(text) == f'<div class="as-written">{text}</div>'
-    growing = Growing()
+    growing = Growing("ann")
     assert growing.feed(text).tail == f'<div class="as-written">{text.rstrip()}</div>'
     assert growing.feed("**more**").words == " **more**", "it is not tried again"
 
@@ -240,7 +245,7 @@ def test_a_text_whose_drawing_is_given_up_is_shown_as_it_was_written(monkeypatch
 def test_while_others_texts_are_drawn_a_long_one_is_drawn_here_without_colours(monkeypatch):
     monkeypatch.setattr(draw_process, "TURN_SECONDS", 0)
     text = "Two of **them**: " * 400 + "\n\n```py\nx = 2\n```"
-    with draw_process._WORKER._turn:
+    with draw_process._DRAWING._turn:
         html = render(text)
     assert ("<strong>them</strong>" in html, "tok-" in html) == (True, False)
 
@@ -258,7 +263,7 @@ def test_languages_that_people_write_are_coloured_and_others_are_not():
 def test_drawing_elsewhere_comes_to_the_same():
     text = ANSWER * 20
     assert len(text) > MAX_HERE
-    assert draw_process.draw_elsewhere(text) == draw_blocks(text)
+    assert draw_process.draw_elsewhere("ann", text) == draw_blocks(text)
 
 
 @pytest.mark.parametrize(
@@ -293,15 +298,27 @@ def test_coloured_code_is_the_code_with_colours(html):
         read_coloured(json.dumps(html).encode(), "a < b")
 
 
+def test_each_owners_texts_are_drawn_in_a_process_of_their_own():
+    def process_of(owner):
+        draw_process.colour_elsewhere(owner, "python", "x = 1\n")
+        return draw_process._DRAWING._processes[owner].id
+
+    first = [process_of(owner) for owner in ("a", "b", "c", "d")]
+    assert len(set(first)) == draw_process.MOST
+    assert [process_of(owner) for owner in ("a", "c", "d")] == [first[0], *first[2:]]
+    process_of("e")  # in the place of the one that was used longest ago
+    assert list(draw_process._DRAWING._processes) == ["a", "c", "d", "e"]
+
+
 def test_a_process_that_draws_nonsense_is_ended_and_the_text_stands_as_written(monkeypatch):
     text = "**bold** " * MAX_HERE
-    before = draw_process.draw_elsewhere(text)
-    process = draw_process._WORKER._process
+    before = draw_process.draw_elsewhere("ann", text)
+    process = draw_process._DRAWING._processes["ann"]
     monkeypatch.setattr(process, "line", lambda seconds: b'[[0, "<script>", []]]\n')
     with pytest.raises(draw_process.GivenUpError):
-        draw_process.draw_elsewhere(text)
+        draw_process.draw_elsewhere("ann", text)
     assert not process.alive
-    assert draw_process.draw_elsewhere(text) == before
+    assert draw_process.draw_elsewhere("ann", text) == before
 
 
 BOLD = [
