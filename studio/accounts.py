@@ -22,6 +22,7 @@ import secrets
 import sys
 import threading
 import time
+import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,7 +160,7 @@ class Accounts:
         Raises:
             Busy: too many wait already; or as ``check`` does.
         """
-        account = self._accounts.get(name.strip())
+        account = self._accounts.get(_plain(name))
         if account is not None and is_made(account.password_hash):
             return check(*arguments)
         return await self.passwords.run(check, *arguments)
@@ -185,7 +186,7 @@ class Accounts:
             NotLoggedIn: they do not belong together.
             Busy: too many wrong ones came from ``address`` for this name, or at all.
         """
-        name = name.strip()
+        name = _plain(name)
         account = self._accounts.get(name)
         known = self._signer.read("device", device)
         if known is not None and known["account"] == name:
@@ -238,8 +239,8 @@ class Accounts:
             name, password = _basic(header)
             with self._lock:
                 known = self._verified.get(self._digest(name, password), 0.0) > _now()
-            if known and name in self._accounts:
-                return self._admit(self._accounts[name], cookie, None)
+            if known and _plain(name) in self._accounts:
+                return self._admit(self._accounts[_plain(name)], cookie, None)
         return None
 
     def log_in_basic(
@@ -347,6 +348,11 @@ def _basic(header: str) -> tuple[str, str]:
     return name, password
 
 
+def _plain(name: str) -> str:
+    """A name as accounts have it: a Mac writes é as two signs, other systems as one."""
+    return unicodedata.normalize("NFC", name.strip())
+
+
 def _is_shared(address: str) -> bool:
     """Whether everybody comes from this address: a tunnel or a proxy on this machine."""
     try:
@@ -404,17 +410,22 @@ def read_accounts(path: Path) -> list[Account]:
         BadRequest: names the first line that cannot be used.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except OSError as error:
         raise Unavailable(
-            "The file of users {file} cannot be read: {reason}.", file=path.name, reason=reason
+            "The file of users {file} cannot be read: {reason}.",
+            file=path.name,
+            reason=error.strerror or "?",
+        ) from error
+    except UnicodeDecodeError as error:
+        raise Unavailable(
+            "The file of users {file} is not written in UTF-8. Save it so.", file=path.name
         ) from error
     accounts: dict[str, Account] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        name, password_hash, role = (*line.strip().split(":"), "", "")[:3]
+        name, password_hash, role = (*_plain(line).split(":"), "", "")[:3]
         if not HASH.fullmatch(password_hash) or role not in ("", HOST) or name in accounts:
             raise BadRequest(
                 "Line {line} of {file} is not `name:hash` with a new name. "

@@ -358,12 +358,15 @@ def _notes(request: TrainingRequest, entry: ModelEntry, photos: int | Subject) -
             )
         )
     high = HIGH_RATES[request.method]
-    if request.optimizer != "prodigy" and request.learning_rate > high:
+    rates = [request.learning_rate]
+    if request.train_text_encoder and is_used("train_text_encoder", request.method):
+        rates.append(request.text_encoder_learning_rate or request.learning_rate)
+    if request.optimizer != "prodigy" and max(rates) > high:
         notes.append(
             Message(
                 "The learning rate {rate} is so high that such trainings mostly fall apart; more "
                 "than {limit} is not usual.",
-                rate=f"{request.learning_rate:g}",
+                rate=f"{max(rates):g}",
                 limit=f"{high:g}",
             )
         )

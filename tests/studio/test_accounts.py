@@ -246,6 +246,31 @@ def test_a_cookie_proves_nothing_after_logging_out(tmp_path):
     store.close()
 
 
+def test_a_name_and_a_password_are_the_same_typed_at_a_mac(tmp_path):
+    file = tmp_path / "users"
+    hashed = hash_password("pa\u00dfwo\u0308rter")
+    file.write_text(f"\ufeffcafe\u0301:{hashed}\r\n", encoding="utf-8")
+    accounts = Accounts(SECRET, read_accounts(file))
+    for name in ("caf\u00e9", " cafe\u0301 "):
+        for password in ("pa\u00dfw\u00f6rter", "pa\u00dfwo\u0308rter"):
+            assert accounts.log_in(name, password, "a", None).owner.id == "caf\u00e9"
+    with pytest.raises(NotLoggedIn):
+        accounts.log_in("cafe", "pa\u00dfworter", "a", None)
+
+
+def test_passwords_hashed_as_they_were_typed_are_still_right():
+    typed = "pa\u00dfwo\u0308rter"
+    key = hashlib.sha256(bytes(16) + typed.encode()).digest()
+    hashed = f"sha256${'A' * 22}${base64.urlsafe_b64encode(key).decode().rstrip('=')}"
+    assert verify_password(typed, hashed)
+
+
+def test_a_file_of_users_in_another_encoding_says_so(tmp_path):
+    (tmp_path / "users").write_text("ann:x", encoding="utf-16")
+    with pytest.raises(Unavailable, match=r"users is not written in UTF-8\. Save it so\."):
+        read_accounts(tmp_path / "users")
+
+
 def test_brake_lets_go(accounts: Accounts, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(attempts, "FAILURE_SECONDS", 0.0)
     for _ in range(MAX_FAILURES + 1):

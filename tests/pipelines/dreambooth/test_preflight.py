@@ -110,6 +110,13 @@ def test_a_rate_at_which_trainings_fall_apart_is_remarked_upon(entry, tmp_path, 
     ]
 
 
+def test_a_high_rate_of_the_text_encoder_is_remarked_upon_where_it_learns(entry, tmp_path):
+    rates = {"learning_rate": 1e-4, "text_encoder_learning_rate": 0.5}
+    (note,) = look(asked(train_text_encoder=True, **rates), entry, tmp_path).notes
+    assert str(note).startswith("The learning rate 0.5 is so high")
+    assert look(asked(train_text_encoder=False, **rates), entry, tmp_path).notes == []
+
+
 @pytest.mark.parametrize("words", [{"identifier": "BREAK"}, {"class_word": "BREAK dancer"},
                                    {"identifier": "x-BREAK"}])  # fmt: skip
 def test_a_word_that_prompts_read_as_something_else_is_refused(entry, tmp_path, words):
