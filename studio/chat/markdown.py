@@ -18,6 +18,9 @@ from studio.chat.markdown_blocks import Block, Code, draw_blocks, put_codes
 
 MAX_RENDERED = 60_000  # characters; what is longer is shown as it was written
 MAX_COLOURED = 20_000  # characters of code
+# Characters of a line of code: many lexers look from each sign on for something up to the line's
+# end. What people write has shorter lines, and what a program has packed is not read by colours.
+MAX_COLOURED_LINE = 1_000
 MAX_HERE = 4_000  # characters that are drawn in this process: under 0.1 s for any text
 MAX_GIVEN_UP = 2  # blocks of one text whose colouring took too long: the rest stands uncoloured
 _GROWTH = 32  # an open block is drawn anew when it has grown by this part of itself
@@ -139,15 +142,23 @@ def _coloured(blocks: list[Block], owner: str) -> list[str]:
         codes = []
         for code in block.codes:
             html = None
-            if given_up < MAX_GIVEN_UP and lexer_name(code.language):
+            if given_up < MAX_GIVEN_UP and _may_be_coloured(code):
                 try:
-                    html = _colours(code, owner) if len(code.text) <= MAX_COLOURED else None
+                    html = _colours(code, owner)
                     given_up += html is None
                 except BusyError:
                     given_up = MAX_GIVEN_UP
             codes.append(escape(code.text) if html is None else html)
         drawn.append(put_codes(block.html, codes))
     return drawn
+
+
+def _may_be_coloured(code: Code) -> bool:
+    return (
+        lexer_name(code.language) is not None
+        and len(code.text) <= MAX_COLOURED
+        and all(len(line) <= MAX_COLOURED_LINE for line in code.text.split("\n"))
+    )
 
 
 def _uncoloured(block: Block) -> str:

@@ -15,7 +15,13 @@ from pipelines.core.processes import UnreadableAnswer
 from studio.chat import draw_process, markdown
 from studio.chat.drawn_answers import read_blocks, read_coloured
 from studio.chat.languages import lexer_name, lexer_names
-from studio.chat.markdown import MAX_HERE, MAX_RENDERED, Growing
+from studio.chat.markdown import (
+    MAX_COLOURED,
+    MAX_COLOURED_LINE,
+    MAX_HERE,
+    MAX_RENDERED,
+    Growing,
+)
 from studio.chat.markdown_blocks import draw_blocks
 
 
@@ -63,6 +69,7 @@ $$
 
 It costs $5, not $6.
 """
+SLOW = "a\n" * 9_000  # for pygments' lexer of Java
 ATTACKS = [
     "<script>alert(1)</script>",
     "<img src=x onerror=alert(1)>",
@@ -216,7 +223,7 @@ def test_spaces_between_what_comes_are_kept():
     assert "x = 1\n\ny" in Reader(shown(["```\nx = 1", "\n", "\n", "y"])).text
 
 
-@pytest.mark.parametrize("piece", ["[", "\\[\n", "| a ", "```java\n" + "a<" * 9_000 + "\n```\n"])
+@pytest.mark.parametrize("piece", ["[", "\\[\n", "| a ", "```java\n" + SLOW + "\n```\n"])
 def test_text_made_to_be_slow_keeps_this_process_free(piece):
     text = (piece * (MAX_RENDERED // len(piece)))[: MAX_RENDERED - 1]
     begin = time.thread_time()
@@ -225,12 +232,22 @@ def test_text_made_to_be_slow_keeps_this_process_free(piece):
 
 
 def test_code_that_takes_too_long_to_colour_stands_uncoloured_and_its_neighbour_does_not():
-    slow, quick = "a<" * 9_000, 'print("<b>")'
+    slow, quick = SLOW, 'print("<b>")'
     html = render(f"# Two\n\n```java\n{slow}\n```\n\n```py\n{quick}\n```")
     assert slow in Reader(html).text
     assert quick in Reader(html).text
     assert "tok-" not in html.partition("<span>py</span>")[0]
     assert 'class="tok-' in html.partition("<span>py</span>")[2]
+
+
+def test_code_of_long_lines_or_of_many_stands_uncoloured_and_costs_its_neighbours_nothing():
+    long_line = "x" * (MAX_COLOURED_LINE + 1)
+    many = "x = 1\n" * (MAX_COLOURED // 6 + 1)
+    blocks = "".join(f"```make\n{each}\n```\n\n" for each in (long_line, many) * 2)
+    html = render(f"{blocks}```py\nlast = 3\n```")
+    for each in (long_line, many):
+        assert Reader(html).text.count(each) == 2
+    assert html.count("tok-") == html.partition("<span>py</span>")[2].count("tok-") > 0
 
 
 def test_a_text_whose_drawing_is_given_up_is_shown_as_it_was_written(monkeypatch):
