@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pipelines.core.cache import ModelCache
 from pipelines.core.errors import BadRequest, UserError
 from pipelines.core.events import Picture, Progress, Result
-from pipelines.diffusion.grid import labelled_grid
+from pipelines.core.pictures.grid import labelled_grid
 from pipelines.diffusion.lora.apply import applied
 from pipelines.diffusion.lora.tags import uses_of
 from pipelines.diffusion.requests import CompareSamplersRequest, TextToImageRequest

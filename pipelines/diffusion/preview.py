@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pipelines.diffusion.grid import tile
+from pipelines.core.pictures.grid import tile
 from pipelines.diffusion.loading import DiffusionModel, decode
 
 _PATCHES, _PATCH = 4, 4  # a side of 4 patches of 4 × 4 latents

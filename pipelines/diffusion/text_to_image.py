@@ -15,7 +15,7 @@ from pipelines.core.devices import empty_cache, is_out_of_memory, out_of_memory
 from pipelines.core.errors import Stopped, UserError
 from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.messages import Message
-from pipelines.diffusion import whole_pipeline
+from pipelines.diffusion import diffusers_pipeline
 from pipelines.diffusion.denoise import GuidedUNet, Steer, denoise, noise_for, takes_guidance
 from pipelines.diffusion.loading import DiffusionModel, decode
 from pipelines.diffusion.lora.apply import applied
@@ -84,7 +84,7 @@ def paint(
         UserError: the numbers overflowed.
     """
     if backend is None:
-        backend = unet_batch if model.family in UNET_FAMILIES else whole_pipeline.batch
+        backend = unet_batch if model.family in UNET_FAMILIES else diffusers_pipeline.batch
     for index in range(settings.batch_count):
         seeds = seeds_of(settings, index)
         started = time.perf_counter()
@@ -215,8 +215,8 @@ def notes_on(
         guides, above = takes_guidance(model.pipe.unet.config), 1
         takes_negative = guides and model.entry.negative_prompt_used
     else:
-        guides, above = False, whole_pipeline.guides_above(model)
-        takes_negative = whole_pipeline.takes_negative_prompt(model)
+        guides, above = False, diffusers_pipeline.guides_above(model)
+        takes_negative = diffusers_pipeline.takes_negative_prompt(model)
         if is_weighted(without_tags(settings.prompt)):
             notes.append(Message("{model} reads brackets and BREAK as plain text.", model=title))
         if asked.clip_skip != settings.clip_skip:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pipelines.core.cache import ModelCache
 from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.messages import Message
-from pipelines.diffusion.grid import labelled_grid
+from pipelines.core.pictures.grid import labelled_grid
 from pipelines.diffusion.lora.apply import applied
 from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.diffusion.lora.tags import tags_of

@@ -11,8 +11,8 @@ from PIL import Image
 from pipelines.core.errors import BadRequest, Stopped, validated
 from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.messages import Message
+from pipelines.core.pictures.grid import labelled_grid
 from pipelines.diffusion import compare, text_to_image
-from pipelines.diffusion.grid import labelled_grid
 from pipelines.diffusion.requests import CompareSamplersRequest
 
 

@@ -12,7 +12,7 @@ import torch
 from pipelines.core.cache import ModelCache
 from pipelines.core.errors import Stopped
 from pipelines.core.events import Picture, Progress
-from pipelines.diffusion import loading, text_to_image, whole_pipeline
+from pipelines.diffusion import diffusers_pipeline, loading, text_to_image
 from pipelines.diffusion.loading import load
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.resolving import resolve
@@ -154,4 +154,4 @@ def test_flux_2s_patches_are_unpacked_as_its_own_pipeline_does(twin_folder, tmp_
         output_type="latent",
         callback_on_step_end=keep,
     ).images
-    torch.testing.assert_close(whole_pipeline.unpacked(pipe, packed[-1], settings), expected)
+    torch.testing.assert_close(diffusers_pipeline.unpacked(pipe, packed[-1], settings), expected)

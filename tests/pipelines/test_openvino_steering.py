@@ -11,8 +11,8 @@ from diffusers import ControlNetModel, T2IAdapter
 
 from pipelines.diffusion.control.requests import ControlUnit
 from pipelines.diffusion.control.steering import Steering, WorkingUnit
-from pipelines.diffusion.openvino_steering import OpenVINOControlNet
-from pipelines.diffusion.openvino_unet import OpenVINOUNet
+from pipelines.diffusion.openvino.steering import OpenVINOControlNet
+from pipelines.diffusion.openvino.unet import OpenVINOUNet
 
 ROWS, HEIGHT, WIDTH = 4, 8, 16
 TOTAL = 4  # evaluations

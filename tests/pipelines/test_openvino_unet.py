@@ -9,8 +9,8 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from pipelines.core.paths import ROOT
-from pipelines.diffusion import openvino_unet
-from pipelines.diffusion.openvino_unet import OpenVINOUNet, worth_it
+from pipelines.diffusion.openvino import unet as openvino_unet
+from pipelines.diffusion.openvino.unet import OpenVINOUNet, worth_it
 from tests.patience import PATIENCE
 
 
@@ -106,7 +106,7 @@ import urllib.request
 urllib.request.urlopen = lambda *a, **k: print("asked for", a[0])
 import torch
 from pathlib import Path
-from pipelines.diffusion.openvino_rows import converted
+from pipelines.diffusion.openvino.rows import converted
 converted(torch.nn.Linear(2, 2), (torch.zeros(1, 2),), {}, Path("networks"))
 """
     place = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}

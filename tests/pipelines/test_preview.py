@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pipelines.diffusion.grid import tile
+from pipelines.core.pictures.grid import tile
 from pipelines.diffusion.loading import decode
 from pipelines.diffusion.preview import LatentPreview, preview_for
 

@@ -17,7 +17,6 @@ KNOWN_FOLDERS = {
     "pipelines/chat",
     "pipelines/chat/prune",
     "pipelines/clustering",
-    "pipelines/diffusion",
     "pipelines/dreambooth",
     "pipelines/toybox",
     "studio",

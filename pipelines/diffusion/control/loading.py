@@ -17,8 +17,8 @@ from pipelines.core.paths import ASSETS, HUB_FOLDER
 from pipelines.diffusion.control.catalog import ControlEntry
 from pipelines.diffusion.control.original_adapter import from_original
 from pipelines.diffusion.loading import unreadable_files_named
-from pipelines.diffusion.openvino_steering import OpenVINOControlNet
-from pipelines.diffusion.openvino_unet import LARGEST_BYTES, SMALLEST_BYTES
+from pipelines.diffusion.openvino.steering import OpenVINOControlNet
+from pipelines.diffusion.openvino.unet import LARGEST_BYTES, SMALLEST_BYTES
 from pipelines.diffusion.single_file import CONFIGS
 from pipelines.models.downloads import fetch_files
 

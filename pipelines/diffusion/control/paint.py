@@ -25,7 +25,7 @@ from pipelines.diffusion.control.steering import Steering, WorkingUnit
 from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.lora.apply import applied
 from pipelines.diffusion.lora.tags import uses_of
-from pipelines.diffusion.openvino_unet import OpenVINOUNet
+from pipelines.diffusion.openvino.unet import OpenVINOUNet
 from pipelines.diffusion.resolving import resolve
 from pipelines.diffusion.samplers import UNET_FAMILIES, samplers_in
 from pipelines.diffusion.text_to_image import notes_on, paint, unet_batch

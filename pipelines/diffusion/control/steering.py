@@ -17,8 +17,8 @@ import torch
 
 from pipelines.diffusion.control.loading import ControlModel
 from pipelines.diffusion.control.requests import ControlUnit
-from pipelines.diffusion.openvino_steering import Control, OpenVINOControlNet
-from pipelines.diffusion.openvino_unet import OpenVINOUNet
+from pipelines.diffusion.openvino.steering import Control, OpenVINOControlNet
+from pipelines.diffusion.openvino.unet import OpenVINOUNet
 
 
 @dataclass(frozen=True, slots=True, eq=False)

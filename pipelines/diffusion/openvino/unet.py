@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from diffusers import UNet2DConditionModel
 
-from pipelines.diffusion.openvino_rows import RowNetwork
-from pipelines.diffusion.openvino_steering import Control, SteeredUNet, pads, traced_inputs
+from pipelines.diffusion.openvino.rows import RowNetwork
+from pipelines.diffusion.openvino.steering import Control, SteeredUNet, pads, traced_inputs
 
 SMALLEST_BYTES = 4 * 2**20
 """Smaller UNets are left to PyTorch: converting them takes longer than they ever will."""

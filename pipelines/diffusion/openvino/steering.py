@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 
-from pipelines.diffusion.openvino_rows import RowNetwork, converted
+from pipelines.diffusion.openvino.rows import RowNetwork, converted
 
 _TRACED_SIDE = 16  # of latents; the networks take other sizes
 _KEPT_JOINTS = 4
