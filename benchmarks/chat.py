@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def compare(options: argparse.Namespace, home: Path) -> None:
-    from pipelines.chat.llama_cpp import cores, threads
+    from pipelines.chat.backends.llama_cpp import cores, threads
 
     for_one = threads(smollm2().stat().st_size)
     studio = Api(home / "studio")

@@ -33,11 +33,11 @@ def run(precision: str) -> tuple[float, int]:
         PreTrainedTokenizerFast,
     )
 
+    from pipelines.chat.backends.transformers_model import TransformersModel
     from pipelines.chat.engine import PLAIN
     from pipelines.chat.entries import ChatEntry, ChatSource
     from pipelines.chat.events import Finished
     from pipelines.chat.requests import CompletionRequest
-    from pipelines.chat.transformers_model import TransformersModel
 
     config = LlamaConfig(
         vocab_size=128_256,

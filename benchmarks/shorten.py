@@ -21,17 +21,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.chat.prune.choosing import least_important
-from pipelines.chat.prune.depth import drop_blocks
-from pipelines.chat.prune.evaluate import Effort, Figures, figures
-from pipelines.chat.prune.folder import PruneFolder
-from pipelines.chat.prune.healing import heal
-from pipelines.chat.prune.loading import load_model
-from pipelines.chat.prune.models import bytes_of
-from pipelines.chat.prune.requests import CRITERIA, PruneRequest
-from pipelines.chat.prune.saving import save_model
-from pipelines.chat.prune.scores import scores
-from pipelines.chat.prune.texts import calibration_batches
+from pipelines.chat.pruning.choosing import least_important
+from pipelines.chat.pruning.depth import drop_blocks
+from pipelines.chat.pruning.evaluate import Effort, Figures, figures
+from pipelines.chat.pruning.folder import PruneFolder
+from pipelines.chat.pruning.healing.running import heal
+from pipelines.chat.pruning.loading import load_model
+from pipelines.chat.pruning.models import bytes_of
+from pipelines.chat.pruning.requests import CRITERIA, PruneRequest
+from pipelines.chat.pruning.saving import save_model
+from pipelines.chat.pruning.scores import scores
+from pipelines.chat.pruning.texts import calibration_batches
 from pipelines.core.cache import ModelCache
 from pipelines.core.devices import describe, pick_device
 from pipelines.core.errors import validated

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipelines.chat.prune.requests import CurveRequest, PruneRequest, ScoreRequest
+from pipelines.chat.pruning.requests import CurveRequest, PruneRequest, ScoreRequest
 from pipelines.clustering.requests import ClusterRequest, CompareRequest
 from pipelines.clustering.requests import CurveRequest as ClusterCurveRequest
 from pipelines.core.engines import Engine
@@ -23,9 +23,9 @@ ENGINES: dict[str, Engine] = {
         Engine("merge_loras", MergeRequest, "pipelines.diffusion.lora.merge"),
         Engine("dreambooth", TrainingRequest, "pipelines.dreambooth.process", resumes=True),
         Engine("before_after", BeforeAfterRequest, "pipelines.dreambooth.before_after"),
-        Engine("score_blocks", ScoreRequest, "pipelines.chat.prune.engine"),
-        Engine("shorten", PruneRequest, "pipelines.chat.prune.engine", resumes=True),
-        Engine("shorten_curve", CurveRequest, "pipelines.chat.prune.engine"),
+        Engine("score_blocks", ScoreRequest, "pipelines.chat.pruning.engine"),
+        Engine("shorten", PruneRequest, "pipelines.chat.pruning.engine", resumes=True),
+        Engine("shorten_curve", CurveRequest, "pipelines.chat.pruning.engine"),
         Engine("cluster", ClusterRequest, _CLUSTERING, light=True, by_owner=True),
         Engine("compare_clusters", CompareRequest, _CLUSTERING, light=True, by_owner=True),
         Engine("cluster_curve", ClusterCurveRequest, _CLUSTERING, light=True, by_owner=True),

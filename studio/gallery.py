@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from pipelines.chat.prune.folder import prunings_in
+from pipelines.chat.pruning.folder import prunings_in
 from pipelines.chat.shelf import ChatShelf
 from pipelines.core.errors import Busy, NotFound, Unavailable, UserError
 from pipelines.diffusion.lora.shelf import LoraShelf

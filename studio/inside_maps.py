@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from pipelines.chat.backends.tokens import Token
 from pipelines.chat.inside import MEAN, one_head
-from pipelines.chat.pieces import Token
 from pipelines.core.messages import Message
 from studio.inside_views import legend, name_of
 

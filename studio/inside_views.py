@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from pipelines.chat.backends.tokens import Token, whole
 from pipelines.chat.inside import Candidate, Guess, Lens, NextToken
-from pipelines.chat.pieces import Token, whole
 from pipelines.core.messages import Message
 from pipelines.core.paths import ASSETS
 

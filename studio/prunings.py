@@ -1,6 +1,6 @@
 """Shortened language models: the jobs that make them, and what has come of them.
 
-A pruning is a folder in ``prunings/<id>/`` (see :mod:`pipelines.chat.prune.folder`), one job, or
+A pruning is a folder in ``prunings/<id>/`` (see :mod:`pipelines.chat.pruning.folder`), one job, or
 several where it was resumed, and the model on the shelf. It belongs to whoever's jobs and model
 name it.
 """
@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.chat.entries import CACHE_PREFIX, INSIDE_PREFIX, ChatEntry
-from pipelines.chat.prune.folder import FOLDER, PruneFolder
-from pipelines.chat.prune.requests import PruneRequest, ScoreRequest
+from pipelines.chat.pruning.folder import FOLDER, PruneFolder
+from pipelines.chat.pruning.requests import PruneRequest, ScoreRequest
 from pipelines.chat.shelf import ChatShelf, MadeModel
 from pipelines.core.errors import BadRequest, Busy, NotFound, Refused, stored
 from pipelines.core.files import size_of

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pipelines.chat.catalog import ChatCatalog
 from pipelines.chat.engine import run as run_chat
 from pipelines.chat.entries import ChatEntry
-from pipelines.chat.prune.requests import ScoreRequest
+from pipelines.chat.pruning.requests import ScoreRequest
 from pipelines.chat.shelf import ChatShelf
 from pipelines.clustering.requests import OnData
 from pipelines.core.engines import Engine

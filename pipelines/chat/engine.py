@@ -14,11 +14,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from pipelines.chat.backends.remote_fields import unsent_fields
 from pipelines.chat.catalog import ChatCatalog
 from pipelines.chat.context import exceeded, fit
 from pipelines.chat.entries import CACHE_PREFIX, ChatEntry
 from pipelines.chat.events import Finished, Reading, TokenOdds, Words
-from pipelines.chat.remote_fields import unsent_fields
 from pipelines.chat.requests import (
     MAX_SEED,
     ChatMessage,
@@ -60,7 +60,7 @@ def run(
     not_sent = unsent_fields(request, entry)
     request, spaces = _without_spaces(resolved(request, entry))
     if entry.backend == "remote":
-        from pipelines.chat.remote import Remote
+        from pipelines.chat.backends.remote import Remote
 
         events = _after_spaces(Remote(entry).answer(request, stop), spaces)
         if isinstance(request, CompletionRequest) and request.echoes_text:

@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from pipelines.chat.remote_fields import check_fields
+from pipelines.chat.backends.remote_fields import check_fields
 from pipelines.chat.requests import Sampling
 from pipelines.core.messages import Message
 from pipelines.models.catalog import Bytes
@@ -91,7 +91,7 @@ class ChatEntry(BaseModel):
             repetition penalty), as vLLM, llama-server and Atelier do.
         omit_fields, rename_fields, extra_fields: of what a remote server is sent, the fields to
             leave out, those to send by another name, and those to send besides; see
-            :mod:`pipelines.chat.remote_fields`.
+            :mod:`pipelines.chat.backends.remote_fields`.
         timeout: seconds that a remote server may be silent.
         refused: why it is listed but cannot be used, or None.
     """

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from pipelines.chat import pieces
-from pipelines.chat.pieces import Token
+from pipelines.chat.backends import tokens as pieces
+from pipelines.chat.backends.tokens import Token
 from pipelines.chat.requests import STARTER, Sampling
 from pipelines.core.errors import BadRequest, Unavailable
 
@@ -170,7 +170,7 @@ def read(model: Any, tokenizer: Any, text: str, read_specials: bool = False) -> 
     """One forward pass over ``text``.
 
     Args:
-        read_specials: as for :func:`pipelines.chat.pieces.cut`.
+        read_specials: as for :func:`pipelines.chat.backends.tokens.cut`.
 
     Raises:
         BadRequest: there is no token, or there are too many.

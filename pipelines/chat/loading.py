@@ -31,10 +31,10 @@ def load(name: str, device: str, notes: Notes, offline: bool, home: Path) -> Loa
 
         path = fetch(entry, home / HUB_FOLDER, notes, offline)
     if prefix == CACHE_PREFIX and entry.backend == "llama.cpp":
-        from pipelines.chat.llama_cpp import LlamaCpp
+        from pipelines.chat.backends.llama_cpp import LlamaCpp
 
         return LlamaCpp(entry, path, device, notes)
-    from pipelines.chat.transformers_model import load as load_transformers
+    from pipelines.chat.backends.transformers_model import load as load_transformers
 
     return load_transformers(entry, path, device, notes, home)
 

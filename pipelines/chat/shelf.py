@@ -1,7 +1,7 @@
 """Language models that were made here: shortened ones, in the home folder, asked for by id.
 
 ``<home>/chat_models/<name>-<id>/`` is an ordinary transformers folder with an ``atelier.json``
-(see :func:`pipelines.chat.prune.saving.publish`), which says whose it is. The id is that of the
+(see :func:`pipelines.chat.pruning.saving.publish`), which says whose it is. The id is that of the
 pruning. No torch here: the page reads it.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.chat.entries import OWN, ChatEntry, ChatSource
-from pipelines.chat.prune.folder import ABOUT, MODELS
+from pipelines.chat.pruning.folder import ABOUT, MODELS
 from pipelines.core.errors import NotFound
 from pipelines.core.processes import read_json
 
@@ -38,7 +38,7 @@ class MadeModel:
         path: its folder.
         created: seconds since 1970.
         bytes: of its weights.
-        facts: what was taken out and measured; see :func:`pipelines.chat.prune.engine.run`.
+        facts: what was taken out and measured; see :func:`pipelines.chat.pruning.engine.run`.
     """
 
     id: str

@@ -11,7 +11,7 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
 
-from pipelines.chat.remote_fields import unsent_fields
+from pipelines.chat.backends.remote_fields import unsent_fields
 from pipelines.chat.requests import Generation
 from studio.access import OPENAI
 from studio.accounts import Owner, owner_of

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from pipelines.chat.catalog import find
-from pipelines.chat.prune.block_count import block_count
-from pipelines.chat.prune.choosing import guarded, least_important
-from pipelines.chat.prune.requests import CRITERIA, CurveRequest, PruneRequest
+from pipelines.chat.pruning.block_count import block_count
+from pipelines.chat.pruning.choosing import guarded, least_important
+from pipelines.chat.pruning.requests import CRITERIA, CurveRequest, PruneRequest
 from pipelines.chat.requests import STARTER
 from pipelines.core.errors import BadRequest, UserError
 from pipelines.diffusion.lora.about import free_name

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from pipelines.chat.entries import OWN
-from pipelines.chat.prune import evaluate
+from pipelines.chat.pruning import evaluate
 from pipelines.core.errors import UserError
 from tests.browser.test_look import PHONE, widths
 from tests.browser.test_rest import at_rest, quickly

@@ -14,8 +14,6 @@ SCRIPTS = (".py", ".js", ".css")
 # Folders that still hold more modules. The list may only get shorter.
 KNOWN_FOLDERS = {
     "assets/clustering",
-    "pipelines/chat",
-    "pipelines/chat/prune",
     "pipelines/clustering",
     "pipelines/dreambooth",
     "pipelines/toybox",

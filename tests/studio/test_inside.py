@@ -33,7 +33,7 @@ MISSING = "title: Missing\nbackend: transformers\nsource: {folder: nowhere}\n"
 
 
 class Held:
-    """As :class:`pipelines.chat.transformers_model.TransformersModel` is leased."""
+    """As :class:`pipelines.chat.backends.transformers_model.TransformersModel` is leased."""
 
     def __init__(self, entry: ChatEntry) -> None:
         self.entry, self.model, self.tokenizer = entry, llama(), byte_level()

@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from pipelines.chat.entries import OWN
-from pipelines.chat.prune.folder import FOLDER, PruneFolder
-from pipelines.chat.prune.requests import PruneRequest
+from pipelines.chat.pruning.folder import FOLDER, PruneFolder
+from pipelines.chat.pruning.requests import PruneRequest
 from pipelines.chat.requests import ChatRequest
 from pipelines.core.errors import BadRequest, NotFound, Refused, validated
 from studio.accounts import Owner

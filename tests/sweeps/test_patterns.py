@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import pytest
 
-from pipelines.chat.remote_answers import words_of
-from pipelines.chat.server_sent_events import read_events
+from pipelines.chat.backends.remote_answers import words_of
+from pipelines.chat.backends.server_sent_events import read_events
 from pipelines.chat.templates import _any_of, written_in
 from pipelines.core.matching import name_key
 from pipelines.core.messages import Message
@@ -35,7 +35,7 @@ from tests.sweeps.expressions import PIECES, Use, attacks, check, reader, uses
 
 # Put together within a function: each is tried below by what builds it.
 BUILT = {
-    "pipelines.chat.pieces.f\"({'|'.join(map(re.escape, longest_first))})\"",
+    "pipelines.chat.backends.tokens.f\"({'|'.join(map(re.escape, longest_first))})\"",
     "pipelines.chat.templates.'|'.join(map(re.escape, longest_first))",
     "pipelines.diffusion.lora.requests.f'(?<!\\\\w)(?:{words})(?!\\\\w)'",
     "pipelines.dreambooth.captions.f'(?<!\\\\w){escaped}(?!\\\\w)' if word.isascii() else escaped",

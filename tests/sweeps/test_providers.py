@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
+from pipelines.chat.backends.remote import Remote
 from pipelines.chat.entries import ChatEntry
 from pipelines.chat.events import Finished, Words
-from pipelines.chat.remote import Remote
 from pipelines.chat.requests import ChatRequest, CompletionRequest
 from pipelines.core.errors import UserError
 from tests.sweeps.plain_sentences import check_sentence

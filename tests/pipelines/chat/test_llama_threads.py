@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipelines.chat import llama_cpp
-from pipelines.chat.llama_cpp import SMALL_BYTES, threads
+from pipelines.chat.backends import llama_cpp
+from pipelines.chat.backends.llama_cpp import SMALL_BYTES, threads
 
 
 @pytest.mark.parametrize(

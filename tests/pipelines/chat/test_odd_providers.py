@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from pipelines.chat.backends.remote import Remote
+from pipelines.chat.backends.remote_answers import AnswerReader, count_in, reason_of, words_of
+from pipelines.chat.backends.remote_fields import unsent_fields
 from pipelines.chat.context import ContextExceeded
 from pipelines.chat.entries import ChatEntry
 from pipelines.chat.events import Finished
-from pipelines.chat.remote import Remote
-from pipelines.chat.remote_answers import AnswerReader, count_in, reason_of, words_of
-from pipelines.chat.remote_fields import unsent_fields
 from pipelines.chat.requests import ChatRequest, CompletionRequest
 from pipelines.core.errors import BadRequest, Busy, Refused, Unavailable, validated
 from tests.pipelines.chat.providers import delta, provider, replying, sending, streaming

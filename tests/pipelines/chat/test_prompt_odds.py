@@ -24,7 +24,7 @@ def odds_of(cache, prompt, count: int = 3) -> list[TokenOdds]:
 
 
 def test_odds_of_a_prompt_are_the_model_s_own(chat_cache, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("pipelines.chat.transformers_model.CHUNK", 4)  # several are read
+    monkeypatch.setattr("pipelines.chat.backends.transformers_model.CHUNK", 4)  # several are read
     with chat_cache.lease(CACHE_PREFIX + TINY) as model:
         ids = model.complete_prompt(TEXT)
         assert len(ids) > 8
@@ -41,7 +41,7 @@ def test_odds_of_a_prompt_are_the_model_s_own(chat_cache, monkeypatch: pytest.Mo
 
 
 def test_a_stop_ends_the_reading(chat_cache, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("pipelines.chat.transformers_model.CHUNK", 4)
+    monkeypatch.setattr("pipelines.chat.backends.transformers_model.CHUNK", 4)
     stop = threading.Event()
     with chat_cache.lease(CACHE_PREFIX + TINY) as model:
         events = model.prompt_odds([5] * 90, 1, stop)

@@ -51,7 +51,7 @@ def server(chat_home: Path):
     }
     settings |= {"host": "127.0.0.1", "key": KEY}
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.chat.llama_worker"],
+        [sys.executable, "-m", "pipelines.chat.backends.llama_worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         cwd=ROOT,

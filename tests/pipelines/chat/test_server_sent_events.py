@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from pipelines.chat import server_sent_events
-from pipelines.chat.server_sent_events import TooLong, read_events, read_lines
+from pipelines.chat.backends import server_sent_events
+from pipelines.chat.backends.server_sent_events import TooLong, read_events, read_lines
 
 # All that str.splitlines ends a line at, but what the standard ends one at.
 NO_ENDS = "a\u2028b\u2029c\x85d\x0be\x0cf\x1cg\x1dh\x1ei"

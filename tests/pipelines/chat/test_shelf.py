@@ -12,9 +12,9 @@ from pipelines.chat import loading
 from pipelines.chat.catalog import ChatCatalog, find
 from pipelines.chat.engine import run as chat
 from pipelines.chat.entries import INSIDE_PREFIX, OWN
-from pipelines.chat.prune import engine
-from pipelines.chat.prune.evaluate import Effort
-from pipelines.chat.prune.requests import PruneRequest
+from pipelines.chat.pruning import engine
+from pipelines.chat.pruning.evaluate import Effort
+from pipelines.chat.pruning.requests import PruneRequest
 from pipelines.chat.requests import ChatRequest
 from pipelines.chat.shelf import ChatShelf
 from pipelines.core.cache import ModelCache

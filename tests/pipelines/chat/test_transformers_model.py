@@ -48,7 +48,7 @@ def test_a_prompt_read_in_chunks_gives_the_same_answer(chat_cache, monkeypatch):
     request = asking("the cat sat on the mat", temperature=0, max_new_tokens=12)
     whole = said(request, chat_cache)
 
-    monkeypatch.setattr("pipelines.chat.transformers_model.CHUNK", 7)
+    monkeypatch.setattr("pipelines.chat.backends.transformers_model.CHUNK", 7)
 
     assert said(request, chat_cache) == whole
 

@@ -24,7 +24,7 @@ ENDLESS = {"model": MODEL, "prompt": "1, 2, 3, 4,", "temperature": 0, "max_token
 def llama_workers() -> list[psutil.Process]:
     """llama.cpp's processes: this studio's, and those that tests before it may have left open."""
     children = psutil.Process().children(recursive=True)
-    return [each for each in children if "pipelines.chat.llama_worker" in each.cmdline()]
+    return [each for each in children if "pipelines.chat.backends.llama_worker" in each.cmdline()]
 
 
 def busy_seconds(over: float = 1.0) -> float:

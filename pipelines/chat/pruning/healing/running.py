@@ -1,4 +1,4 @@
-"""Starts the healing process and follows it; see :mod:`pipelines.chat.prune.heal`."""
+"""Starts the healing process and follows it; see :mod:`pipelines.chat.pruning.healing.training`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pipelines.chat.prune.folder import PruneFolder
-from pipelines.chat.prune.requests import PruneRequest
-from pipelines.chat.prune.saving import weights_bytes
+from pipelines.chat.pruning.folder import PruneFolder
+from pipelines.chat.pruning.requests import PruneRequest
+from pipelines.chat.pruning.saving import weights_bytes
 from pipelines.core import processes
 from pipelines.core.cache import ModelCache
 from pipelines.core.devices import free_memory
@@ -19,7 +19,7 @@ from pipelines.core.events import Progress
 from pipelines.core.files import write_whole
 from pipelines.core.messages import Message
 
-MODULE = "pipelines.chat.prune.heal_process"
+MODULE = "pipelines.chat.pruning.healing.process"
 _TIMES = 3  # the weights: them, activations and gradients, and the merged model while it is saved
 
 Launch = Callable[[PruneFolder, str, bool], subprocess.Popen]
@@ -40,7 +40,8 @@ def heal(
 
     Args:
         launch: starts the process; None: :func:`launch_healer`.
-        settings: fields of :class:`pipelines.chat.prune.heal.Healing` that differ from its own.
+        settings: fields of :class:`pipelines.chat.pruning.healing.training.Healing` that differ
+            from its own.
 
     Raises:
         Stopped: ``stop`` was set; what was healed until then is in ``folder.healed``, if anything.

@@ -1,8 +1,8 @@
 """GGUF models by llama.cpp (``xllamacpp``): the default on a CPU, several conversations at a time.
 
-llama.cpp's own server runs in a child process (:mod:`pipelines.chat.llama_worker`) and batches
-whoever asks at the same time; this is its client. Prompts are sent as tokens, so that what a person
-types never becomes a special token.
+llama.cpp's own server runs in a child process (:mod:`pipelines.chat.backends.llama_worker`) and
+batches whoever asks at the same time; this is its client. Prompts are sent as tokens, so that what
+a person types never becomes a special token.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ import httpx
 import psutil
 
 from pipelines.chat import templates
+from pipelines.chat.backends.cancel import hung_up_at
+from pipelines.chat.backends.server_sent_events import read_events
 from pipelines.chat.context import exceeded
 from pipelines.chat.entries import ChatEntry
 from pipelines.chat.events import Finished, Reading, TokenOdds, Words
-from pipelines.chat.hanging_up import hung_up_at
 from pipelines.chat.requests import ChatMessage, Generation
-from pipelines.chat.server_sent_events import read_events
 from pipelines.core.cache import Notes
 from pipelines.core.errors import OutOfMemory, Stopped, Unavailable
 from pipelines.core.files import temporary_root
@@ -292,7 +292,7 @@ class LlamaCpp:
 
     def _start(self, path: Path) -> LineProcess:
         process = LineProcess(
-            "pipelines.chat.llama_worker",
+            "pipelines.chat.backends.llama_worker",
             log=self._log,
             environment={"GOMP_SPINCOUNT": SPINS} | os.environ,
         )

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from pipelines.chat.prune.depth import drop_blocks
-from pipelines.chat.prune.scores import next_token_loss, scores
-from pipelines.chat.prune.texts import CALIBRATION, HELD_OUT, calibration_batches, tokens_of
+from pipelines.chat.pruning.depth import drop_blocks
+from pipelines.chat.pruning.scores import next_token_loss, scores
+from pipelines.chat.pruning.texts import CALIBRATION, HELD_OUT, calibration_batches, tokens_of
 from pipelines.core.errors import BadRequest, Stopped
-from tests.pipelines.chat.prune.conftest import last
+from tests.pipelines.chat.pruning.conftest import last
 
 NAMES = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
          "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")  # fmt: skip
@@ -107,7 +107,7 @@ def test_perplexity_is_that_of_the_model_with_the_block_taken_out(llama, ids, st
 
 @torch.no_grad()
 def test_the_loss_is_the_same_in_chunks_as_whole(llama, monkeypatch, ids):
-    from pipelines.chat.prune import scores as module
+    from pipelines.chat.pruning import scores as module
 
     model = llama()
     whole = next_token_loss(model, ids)

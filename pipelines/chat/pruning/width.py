@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipelines.chat.prune.models import (
+from pipelines.chat.pruning.models import (
     ATTENTION,
     FEED_FORWARD,
     blocks_of,
@@ -33,7 +33,7 @@ from pipelines.chat.prune.models import (
     linears_of,
     model_from,
 )
-from pipelines.chat.prune.scores import taylor_products
+from pipelines.chat.pruning.scores import taylor_products
 from pipelines.core.errors import BadRequest, Stopped
 from pipelines.core.events import Progress
 from pipelines.core.messages import Message

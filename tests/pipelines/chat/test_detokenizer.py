@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from pipelines.chat.incremental import Detokenizer
+from pipelines.chat.backends.detokenizer import Detokenizer
 from tests.pipelines.chat.llamas import make_tokenizer
 
 TEXT = "the cat 🦆🦆 sat — 你好，世界 é\n\n  on the mat 👩‍👩‍👧 end"

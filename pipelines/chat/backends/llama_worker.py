@@ -1,4 +1,4 @@
-"""llama.cpp in a process of its own: ``python -m pipelines.chat.llama_worker``.
+"""llama.cpp in a process of its own: ``python -m pipelines.chat.backends.llama_worker``.
 
 Not in the studio's process, because llama.cpp ends the process it is in when a file makes one of
 its assertions fail, takes over SIGINT and SIGTERM, and gives memory back only when it ends. Here it
@@ -18,7 +18,7 @@ from typing import Any
 
 
 def parameters(settings: dict[str, Any]) -> Any:
-    """``xllamacpp.CommonParams`` for the settings of :class:`pipelines.chat.llama_cpp.LlamaCpp`."""
+    """``xllamacpp.CommonParams`` for the settings of :class:`.llama_cpp.LlamaCpp`."""
     import xllamacpp
 
     params = xllamacpp.CommonParams()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.chat.pieces import Token, bytes_of, cut, whole
+from pipelines.chat.backends.tokens import Token, bytes_of, cut, whole
 from tests.pipelines.chat.tiny_llama import byte_level, composing, sentencepiece
 
 TEXTS = (

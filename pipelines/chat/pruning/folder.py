@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from pipelines.chat.prune.requests import PruneRequest
+from pipelines.chat.pruning.requests import PruneRequest
 from pipelines.core.errors import BadRequest, stored
 from pipelines.core.files import size_of, write_whole
 from pipelines.core.processes import WorkFolder, changed_settings, read_json

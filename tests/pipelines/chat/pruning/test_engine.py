@@ -15,19 +15,20 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from pipelines.chat.prune import engine, healing
-from pipelines.chat.prune.depth import drop_blocks
-from pipelines.chat.prune.evaluate import Effort
-from pipelines.chat.prune.folder import PruneFolder
-from pipelines.chat.prune.heal_process import main
-from pipelines.chat.prune.models import bytes_of
-from pipelines.chat.prune.requests import CurveRequest, PruneRequest, ScoreRequest
+from pipelines.chat.pruning import engine
+from pipelines.chat.pruning.depth import drop_blocks
+from pipelines.chat.pruning.evaluate import Effort
+from pipelines.chat.pruning.folder import PruneFolder
+from pipelines.chat.pruning.healing import running
+from pipelines.chat.pruning.healing.process import main
+from pipelines.chat.pruning.models import bytes_of
+from pipelines.chat.pruning.requests import CurveRequest, PruneRequest, ScoreRequest
 from pipelines.core.cache import ModelCache
 from pipelines.core.errors import BadRequest, OutOfMemory, Stopped, UserError, validated
 from pipelines.core.events import Progress, Result
 from pipelines.core.paths import ROOT
 from tests.patience import PATIENCE, wait_until
-from tests.pipelines.chat.prune.test_depth import logits
+from tests.pipelines.chat.pruning.test_depth import logits
 
 SMALL = Effort(tokens=200, new_tokens=6, runs=1)
 
@@ -230,7 +231,7 @@ def test_a_healing_that_is_stopped_leaves_the_model_and_goes_on_later(cache, sto
 OUTLIVED = """
 import sys, time
 from pathlib import Path
-from pipelines.chat.prune.folder import PruneFolder
+from pipelines.chat.pruning.folder import PruneFolder
 path = Path(sys.argv[1])
 folder = PruneFolder(path.parent.parent, path.name)
 with folder.held() as mine:
@@ -283,7 +284,7 @@ def test_a_process_that_ends_without_a_word_is_told_of(cache, stop, body, kind, 
 
 
 def test_what_the_process_says_is_the_error_here(cache, stop, monkeypatch):
-    from pipelines.chat.prune.heal import Healer
+    from pipelines.chat.pruning.healing.training import Healer
 
     def failing(self):
         raise UserError("The disk is full.")
@@ -377,7 +378,7 @@ def test_the_command_is_accelerates(tmp_path):
     from pipelines.core import processes
 
     folder = PruneFolder(tmp_path, "0" * 32)
-    command = processes.launch_command(healing.MODULE, folder, "cuda:1", True)
+    command = processes.launch_command(running.MODULE, folder, "cuda:1", True)
     assert command[:3] == [sys.executable, "-m", "accelerate.commands.launch"]
     assert command[command.index("--gpu_ids") + 1] == "1"
     assert command[-4:] == [str(folder.path), "--device", "cuda", "--offline"]

@@ -20,11 +20,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipelines.chat.prune.folder import PruneFolder
-from pipelines.chat.prune.loading import load_model
-from pipelines.chat.prune.saving import save_model
-from pipelines.chat.prune.scores import next_token_loss
-from pipelines.chat.prune.texts import CALIBRATION, tokens_of
+from pipelines.chat.pruning.folder import PruneFolder
+from pipelines.chat.pruning.loading import load_model
+from pipelines.chat.pruning.saving import save_model
+from pipelines.chat.pruning.scores import next_token_loss
+from pipelines.chat.pruning.texts import CALIBRATION, tokens_of
 from pipelines.core import checkpoint
 from pipelines.core.devices import peak_memory
 from pipelines.core.errors import Stopped, UserError

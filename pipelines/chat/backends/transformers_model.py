@@ -1,6 +1,7 @@
 """Language models by transformers: safetensors folders, hub models, GGUF files to look into.
 
-One answer at a time; who wants many at once points at a server (:mod:`pipelines.chat.remote`).
+One answer at a time; who wants many at once points at a server
+(:mod:`pipelines.chat.backends.remote`).
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.chat import templates
+from pipelines.chat.backends.decoding import Fixed, Growing, Steps
+from pipelines.chat.backends.detokenizer import Detokenizer
 from pipelines.chat.context import exceeded
 from pipelines.chat.entries import FOLDER, ChatEntry
 from pipelines.chat.events import Finished, Reading, TokenOdds, Words
-from pipelines.chat.incremental import Detokenizer
 from pipelines.chat.requests import ChatMessage, Generation
-from pipelines.chat.stepping import Fixed, Growing, Steps
 from pipelines.core.cache import Notes
 from pipelines.core.errors import Stopped, Unavailable, words_of
 from pipelines.core.messages import Message

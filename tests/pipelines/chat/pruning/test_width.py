@@ -4,8 +4,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from pipelines.chat.prune.models import bytes_of, parameters_of
-from pipelines.chat.prune.width import (
+from pipelines.chat.pruning.models import bytes_of, parameters_of
+from pipelines.chat.pruning.width import (
     Kept,
     counts_kept,
     keep_best,
@@ -13,8 +13,8 @@ from pipelines.chat.prune.width import (
     structure_scores,
 )
 from pipelines.core.errors import BadRequest, Stopped
-from tests.pipelines.chat.prune.conftest import last, tiny_config
-from tests.pipelines.chat.prune.test_depth import logits
+from tests.pipelines.chat.pruning.conftest import last, tiny_config
+from tests.pipelines.chat.pruning.test_depth import logits
 
 KEPT = [
     Kept((0,), tuple(range(0, 48, 2))),
@@ -112,7 +112,7 @@ def test_a_structures_score_is_the_sum_over_all_its_weights(llama, stop):
 
 
 def test_taylor_scores_of_structures_add_up_to_their_blocks(llama, ids, stop):
-    from pipelines.chat.prune.scores import scores
+    from pipelines.chat.pruning.scores import scores
 
     model = llama()
     whole = last(scores(model, [ids], "taylor", stop))

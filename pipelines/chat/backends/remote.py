@@ -18,11 +18,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from pipelines.chat.context import ContextExceeded
-from pipelines.chat.entries import ChatEntry
-from pipelines.chat.events import Finished, Reading, Words
-from pipelines.chat.hanging_up import hung_up_at
-from pipelines.chat.remote_answers import (
+from pipelines.chat.backends.cancel import hung_up_at
+from pipelines.chat.backends.remote_answers import (
     SHOWN,
     AnswerReader,
     complaint_in,
@@ -31,9 +28,12 @@ from pipelines.chat.remote_answers import (
     parse_json,
     words_of,
 )
-from pipelines.chat.remote_fields import NEEDED, body_for
+from pipelines.chat.backends.remote_fields import NEEDED, body_for
+from pipelines.chat.backends.server_sent_events import DONE, MAX_EVENT_BYTES, TooLong, read_events
+from pipelines.chat.context import ContextExceeded
+from pipelines.chat.entries import ChatEntry
+from pipelines.chat.events import Finished, Reading, Words
 from pipelines.chat.requests import ChatRequest, CompletionRequest
-from pipelines.chat.server_sent_events import DONE, MAX_EVENT_BYTES, TooLong, read_events
 from pipelines.core.errors import Busy, Refused, Stopped, Unavailable, UserError
 
 CONNECT_SECONDS = 10.0

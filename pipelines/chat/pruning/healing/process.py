@@ -1,4 +1,4 @@
-"""The healing process: ``accelerate launch … -m pipelines.chat.prune.heal_process <folder>``.
+"""The healing process: ``accelerate launch … -m pipelines.chat.pruning.healing.process <folder>``.
 
 The folder's ``heal.json`` says what to do; all that happens is written to its ``progress.jsonl``.
 For exit codes see :mod:`pipelines.core.processes`.
@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from pipelines.chat.prune.folder import PruneFolder
-from pipelines.chat.prune.heal import Healer, Healing
+from pipelines.chat.pruning.folder import PruneFolder
+from pipelines.chat.pruning.healing.training import Healer, Healing
 from pipelines.core.devices import dtype_for, is_out_of_memory, out_of_memory
 from pipelines.core.errors import Stopped
 from pipelines.core.processes import DONE, FAILED, TAKEN, read_json

@@ -15,18 +15,18 @@ import torch
 from accelerate import Accelerator
 from transformers import AutoModelForCausalLM
 
-from pipelines.chat.prune import heal as module
-from pipelines.chat.prune.depth import drop_blocks
-from pipelines.chat.prune.folder import PruneFolder
-from pipelines.chat.prune.heal import Healer, Healing
-from pipelines.chat.prune.heal_process import main
-from pipelines.chat.prune.saving import save_model
-from pipelines.chat.prune.scores import next_token_loss
+from pipelines.chat.pruning.depth import drop_blocks
+from pipelines.chat.pruning.folder import PruneFolder
+from pipelines.chat.pruning.healing import training as module
+from pipelines.chat.pruning.healing.process import main
+from pipelines.chat.pruning.healing.training import Healer, Healing
+from pipelines.chat.pruning.saving import save_model
+from pipelines.chat.pruning.scores import next_token_loss
 from pipelines.core.errors import Stopped, UserError
 from pipelines.core.processes import DONE, FAILED, TAKEN
 from tests.clock import set_clock
 from tests.patience import wait_until
-from tests.pipelines.chat.prune.test_depth import logits
+from tests.pipelines.chat.pruning.test_depth import logits
 
 QUICK = Healing(minutes=60, steps=6, batch_size=2, window=32, learning_rate=1e-2)
 

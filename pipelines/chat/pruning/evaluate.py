@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipelines.chat.prune.memory import PeakMemory
-from pipelines.chat.prune.models import bytes_of, parameters_of
-from pipelines.chat.prune.scores import exp_or_largest, next_token_loss
-from pipelines.chat.prune.texts import HELD_OUT, tokens_of
+from pipelines.chat.pruning.memory import PeakMemory
+from pipelines.chat.pruning.models import bytes_of, parameters_of
+from pipelines.chat.pruning.scores import exp_or_largest, next_token_loss
+from pipelines.chat.pruning.texts import HELD_OUT, tokens_of
 from pipelines.core.errors import BadRequest, Stopped
 from pipelines.core.events import Progress
 from pipelines.core.messages import Message

@@ -5,11 +5,11 @@ import math
 import pytest
 import torch
 
-from pipelines.chat.prune.depth import drop_blocks
-from pipelines.chat.prune.evaluate import Effort, Figures, figures, greedy, perplexity
-from pipelines.chat.prune.memory import PeakMemory
+from pipelines.chat.pruning.depth import drop_blocks
+from pipelines.chat.pruning.evaluate import Effort, Figures, figures, greedy, perplexity
+from pipelines.chat.pruning.memory import PeakMemory
 from pipelines.core.errors import BadRequest, Stopped
-from tests.pipelines.chat.prune.conftest import last
+from tests.pipelines.chat.pruning.conftest import last
 
 
 def test_perplexity_is_over_windows_side_by_side_each_from_nothing(llama, stop):

@@ -11,7 +11,7 @@ W of a block (q, k, v, o, gate, up, down; its norms do not count):
 - **perplexity**: of the calibration text, with only this block skipped.
 
 The higher the score, the more important the block. Magnitude and Taylor with the guard of
-:mod:`pipelines.chat.prune.depth` are the paper's Mag+ and Taylor+; it uses perplexity without.
+:mod:`pipelines.chat.pruning.depth` are the paper's Mag+ and Taylor+; it uses perplexity without.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipelines.chat.prune.models import blocks_of, check_prunable, linears_of, with_blocks
+from pipelines.chat.pruning.models import blocks_of, check_prunable, linears_of, with_blocks
 from pipelines.core.errors import Stopped
 from pipelines.core.events import Progress
 from pipelines.core.messages import Message

@@ -10,18 +10,18 @@ from threading import Event
 from typing import Any
 
 from pipelines.chat.entries import INSIDE_PREFIX
-from pipelines.chat.prune.choosing import check_count, guarded, least_important
-from pipelines.chat.prune.depth import drop_blocks
-from pipelines.chat.prune.evaluate import Effort, figures, outcome
-from pipelines.chat.prune.folder import MODELS, PruneFolder
-from pipelines.chat.prune.healing import Launch, heal
-from pipelines.chat.prune.loading import load_model
-from pipelines.chat.prune.models import blocks_of, check_prunable
-from pipelines.chat.prune.requests import CurveRequest, PruneRequest, ScoreRequest
-from pipelines.chat.prune.saving import publish, save_model, weights_bytes
-from pipelines.chat.prune.scores import scores
-from pipelines.chat.prune.texts import calibration_batches
-from pipelines.chat.prune.width import counts_kept, keep_best, keep_structures, structure_scores
+from pipelines.chat.pruning.choosing import check_count, guarded, least_important
+from pipelines.chat.pruning.depth import drop_blocks
+from pipelines.chat.pruning.evaluate import Effort, figures, outcome
+from pipelines.chat.pruning.folder import MODELS, PruneFolder
+from pipelines.chat.pruning.healing.running import Launch, heal
+from pipelines.chat.pruning.loading import load_model
+from pipelines.chat.pruning.models import blocks_of, check_prunable
+from pipelines.chat.pruning.requests import CurveRequest, PruneRequest, ScoreRequest
+from pipelines.chat.pruning.saving import publish, save_model, weights_bytes
+from pipelines.chat.pruning.scores import scores
+from pipelines.chat.pruning.texts import calibration_batches
+from pipelines.chat.pruning.width import counts_kept, keep_best, keep_structures, structure_scores
 from pipelines.core.cache import ModelCache
 from pipelines.core.devices import is_out_of_memory, out_of_memory
 from pipelines.core.errors import BadRequest, Stopped
@@ -46,7 +46,7 @@ def run(
     - of a :class:`ScoreRequest`: ``scores`` (one a block; the higher, the more important),
       ``guarded`` (blocks that never go), ``order`` (all others, the first to go first);
     - of a :class:`CurveRequest`: these, and ``points``, each with ``blocks`` and the fields of
-      :class:`pipelines.chat.prune.evaluate.Figures`;
+      :class:`pipelines.chat.pruning.evaluate.Figures`;
     - of a :class:`PruneRequest`: ``folder`` (the new model's, by name), ``name``, ``before``,
       ``cut`` and, where it was healed, ``healed`` (figures with ``file_bytes``), ``after`` (the
       last of these), ``what`` (what was taken out), ``notes`` (messages).

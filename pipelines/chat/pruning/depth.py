@@ -11,8 +11,8 @@ from collections.abc import Iterable
 
 from torch import nn
 
-from pipelines.chat.prune.choosing import check_count
-from pipelines.chat.prune.models import blocks_of, check_prunable, with_blocks
+from pipelines.chat.pruning.choosing import check_count
+from pipelines.chat.pruning.models import blocks_of, check_prunable, with_blocks
 from pipelines.core.errors import BadRequest
 
 

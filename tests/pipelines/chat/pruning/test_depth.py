@@ -13,8 +13,8 @@ from transformers import (
     Qwen3Config,
 )
 
-from pipelines.chat.prune.choosing import guarded, least_important
-from pipelines.chat.prune.depth import drop_blocks
+from pipelines.chat.pruning.choosing import guarded, least_important
+from pipelines.chat.pruning.depth import drop_blocks
 from pipelines.core.errors import BadRequest
 
 

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from pipelines.chat.prune.folder import ABOUT
+from pipelines.chat.pruning.folder import ABOUT
 from pipelines.core.errors import Unavailable
 from pipelines.core.files import is_full
 from pipelines.core.sizes import in_words

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pipelines.chat import stepping
+from pipelines.chat.backends import decoding
+from pipelines.chat.backends.decoding import Fixed, Growing
 from pipelines.chat.entries import ChatEntry, ChatSource
-from pipelines.chat.stepping import Fixed, Growing
 from tests.pipelines.chat.llamas import make_llama
 
 
@@ -19,8 +19,8 @@ def model():
 @pytest.fixture
 def fixed(model, monkeypatch):
     """As on CUDA, but that no C++ compiler is needed: traced, not translated."""
-    monkeypatch.setattr(stepping, "BACKEND", "eager")
-    monkeypatch.setattr(stepping, "LEAST", 16)
+    monkeypatch.setattr(decoding, "BACKEND", "eager")
+    monkeypatch.setattr(decoding, "LEAST", 16)
     return Fixed(model, most=64)
 
 

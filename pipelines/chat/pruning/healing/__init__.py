@@ -1,0 +1,1 @@
+"""Healing: a pruned model learns to do without what it has lost."""
