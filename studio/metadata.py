@@ -137,7 +137,7 @@ def parse_parameters(text: str) -> dict[str, str]:
     for name, value in facts[:_MAX_FACTS]:
         # A fact may not pass for a prompt: names are kept apart by their capital letter.
         if name not in ("prompt", "negative_prompt"):
-            parameters[name] = _unquoted(value.strip())
+            parameters[_CASES.get(name.lower(), name)] = _unquoted(value.strip())
     if (more := len(facts) - _MAX_FACTS) > 0:
         parameters["Further settings"] = str(more)
     return parameters | _later_facts(lines[at + 1 :])
@@ -145,6 +145,8 @@ def parse_parameters(text: str) -> dict[str, str]:
 
 # One of these at least is among parameters: "light: soft, mood: calm, hue: red" is a prompt.
 _SURE = {*_NAMES.values(), "Version", "Denoising strength", "Script"} - {"Style", "Model"}
+# Names that somebody has written in small or capital letters → A1111's.
+_CASES = {name.lower(): name for name in _SURE | {"Model"}}
 
 
 def _line_of_facts(lines: list[str]) -> tuple[int, list[tuple[str, str]]]:
@@ -160,7 +162,9 @@ def _line_of_facts(lines: list[str]) -> tuple[int, list[tuple[str, str]]]:
             earlier = _facts_in(lines[number])
             if len(earlier) >= _ENOUGH:
                 return number, earlier
-    is_enough = len(facts) >= _ENOUGH and not _SURE.isdisjoint(name for name, _ in facts)
+    is_enough = len(facts) >= _ENOUGH and any(
+        _CASES.get(name.lower()) in _SURE for name, _ in facts
+    )
     return (last, facts) if is_enough else (len(lines), [])
 
 

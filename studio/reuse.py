@@ -15,6 +15,8 @@ from studio.infotext_units import is_unit_name, unused_lines
 # Samplers of A1111's older versions carry the schedule in their name: "DPM++ 2M Karras".
 _SCHEDULES = ("Karras", "Exponential", "Uniform", "SGM Uniform", "Beta")
 
+_TIMES = str.maketrans("×X*", "xxx")
+
 
 def _whole(text: str) -> int:
     """A whole number, be it written as ``20.0``."""
@@ -68,7 +70,7 @@ def fields_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
             fields[field] = number(str(parameters[name]))
         except (KeyError, ValueError, OverflowError):  # not there, or written by hand
             continue
-    sides = str(parameters.get("Size", "")).replace("×", "x").split("x")
+    sides = str(parameters.get("Size", "")).translate(_TIMES).split("x")
     if len(sides) == 2 and all(side.strip().isdecimal() and len(side) < 10 for side in sides):
         fields["width"], fields["height"] = map(int, sides)
     _split_sampler(fields)
@@ -116,12 +118,12 @@ def unused(
 
 def _split_sampler(fields: dict[str, Any]) -> None:
     name = fields.get("sampler", "")
+    if fields.get("schedule") == "Automatic":
+        del fields["schedule"]
     for schedule in sorted(_SCHEDULES, key=len, reverse=True):
         if "schedule" not in fields and name.endswith(f" {schedule}"):
             fields["sampler"] = name.removesuffix(f" {schedule}")
             fields["schedule"] = schedule
-    if fields.get("schedule") == "Automatic":
-        del fields["schedule"]
 
 
 def _fits(name: str, value: Any) -> bool:

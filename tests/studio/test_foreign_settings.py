@@ -533,6 +533,17 @@ def test_a_prompt_with_colons_is_none_of_parameters():
     assert parse_parameters(text) == {"prompt": text, "negative_prompt": ""}
 
 
+def test_names_in_other_letters_and_sizes_of_other_signs_are_read():
+    read = parse_parameters("a mug\nNegative prompt: fog\nsteps: 20, seed: 5, CFG Scale: 7")
+    assert read == {"prompt": "a mug", "negative_prompt": "fog", "Steps": "20", "Seed": "5",
+                    "CFG scale": "7"}  # fmt: skip
+    for size in ("512x768", "512 × 768", "512X768", "512*768"):
+        fields = fields_of({"Size": size})
+        assert (fields["width"], fields["height"]) == (512, 768)
+    old = {"Sampler": "DPM++ 2M Karras", "Schedule type": "Automatic"}
+    assert (fields_of(old)["sampler"], fields_of(old)["schedule"]) == ("DPM++ 2M", "Karras")
+
+
 def test_quotation_marks_of_windows_are_none_of_control_characters():
     info = PngInfo()
     info.add(b"tEXt", b"parameters\0" + f"“mug” – it’s 5 €\n{FACTS}".encode("cp1252"))
