@@ -6,45 +6,54 @@ import contextlib
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from studio.services import Studio
+from typing import Protocol
 
 UPLOADS = "cache"  # below the home folder; where Gradio keeps copies of uploads
 IN_USE_SECONDS = 600.0  # an upload this young may still be read by its event
 
 
-def clean_up(studio: Studio, dry_run: bool = False) -> int:
+class Keeper(Protocol):
+    """A service that keeps what can be made again, or is used by nobody any more."""
+
+    def cleaning(self, dry_run: bool = False) -> Iterator[int]:
+        """Deletes it; yields the bytes that were freed by each thing, or would be."""
+
+
+class Cleaner:
     """Deletes thumbnails and condition maps, which are made again when needed, Gradio's copies of
     uploads, brought-in pictures, tables and data sets that no job has used for a week, class
     pictures that no training uses, checkpoints of trainings that are done, and photos, trainings,
     prunings and clusterings of nobody.
 
-    Returns:
-        The bytes that were freed, or with ``dry_run`` would be.
+    Attributes:
+        keepers: asked in this order: data for clustering before the pictures they are made of.
     """
-    # Data for clustering before the pictures that they are made of.
-    kept = (
-        studio.gallery,
-        studio.cluster_data,
-        studio.inputs,
-        studio.subjects,
-        studio.trainings,
-        studio.prunings,
-        studio.clusterings,
-    )
-    freed = sum(each.clean_up(dry_run=dry_run) for each in kept)
-    oldest_in_use = time.time() - IN_USE_SECONDS
-    for path, status in _uploads(studio.home):
-        if status.st_mtime > oldest_in_use:
-            continue
-        freed += status.st_size
-        if not dry_run:
-            path.unlink(missing_ok=True)
-    return freed
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self.keepers: Sequence[Keeper] = ()
+
+    def clean_up(self, dry_run: bool = False) -> int:
+        """As :meth:`cleaning`, to its end; returns the bytes of all."""
+        return sum(self.cleaning(dry_run))
+
+    def cleaning(self, dry_run: bool = False) -> Iterator[int]:
+        """Deletes one thing after another; between two it can be left off.
+
+        Yields:
+            The bytes that were freed by each thing, or with ``dry_run`` would be.
+        """
+        for each in self.keepers:
+            yield from each.cleaning(dry_run)
+        oldest_in_use = time.time() - IN_USE_SECONDS
+        for path, status in _uploads(self._home):
+            if status.st_mtime > oldest_in_use:
+                continue
+            if not dry_run:
+                path.unlink(missing_ok=True)
+            yield status.st_size
 
 
 def forget_uploads(home: Path, paths: Iterable[str | Path]) -> None:

@@ -17,7 +17,7 @@ import sqlite3
 import threading
 import time
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -383,13 +383,17 @@ class Gallery:
         return self.delete_several(owner, [row["id"] for row in rows])
 
     def clean_up(self, dry_run: bool = False) -> int:
-        """Deletes the thumbnails, which are made again when needed; returns the bytes freed."""
-        freed = 0
+        """As :meth:`cleaning`, to its end; returns the bytes of all."""
+        return sum(self.cleaning(dry_run))
+
+    def cleaning(self, dry_run: bool = False) -> Iterator[int]:
+        """Deletes the thumbnails, which are made again when needed; yields the bytes of each."""
         for path in self._thumbnails.glob("*.webp"):
-            freed += path.stat().st_size
-            if not dry_run:
-                path.unlink(missing_ok=True)
-        return freed
+            with contextlib.suppress(FileNotFoundError):  # its picture has just been deleted
+                size = path.stat().st_size
+                if not dry_run:
+                    path.unlink()
+                yield size
 
     def _sweep(self) -> None:
         """Enters what could not be entered, and sees which pictures are there."""

@@ -8,11 +8,12 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
 from pipelines.core.errors import Unavailable
+from pipelines.core.files import size_of
 
 ENVIRONMENT = "ATELIER_HOME"
 DEFAULT = Path("~/.atelier")
@@ -147,16 +148,25 @@ def room_for(needed: int, folder: Path) -> Iterator[None]:
         raise
 
 
-def sweep(folder: Path, known: set[str], dry_run: bool) -> int:
+def sweep(folder: Path, known: set[str], dry_run: bool) -> Iterator[int]:
     """Deletes the files of a folder whose names (without an ending) are none of ``known``, but for
-    those that may be about to get a row; returns the bytes."""
-    young, freed = time.time() - WRITING_SECONDS, 0
+    those that may be about to get a row; yields the bytes of each."""
+    young = time.time() - WRITING_SECONDS
     for path in folder.glob("*"):
         if path.is_file() and path.stem not in known and path.stat().st_mtime < young:
-            freed += path.stat().st_size
+            size = path.stat().st_size
             if not dry_run:
                 path.unlink(missing_ok=True)
-    return freed
+            yield size
+
+
+def cleared(folders: Iterable[Path], dry_run: bool) -> Iterator[int]:
+    """Deletes whole folders; yields the bytes of each."""
+    for folder in folders:
+        size = size_of(folder)
+        if not dry_run:
+            shutil.rmtree(folder, ignore_errors=True)
+        yield size
 
 
 def readable_bytes(count: int) -> str:

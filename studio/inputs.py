@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -187,19 +187,25 @@ class Inputs:
         return len(self._delete("owner = ?", (owner,)))
 
     def clean_up(self, dry_run: bool = False) -> int:
+        """As :meth:`cleaning`, to its end; returns the bytes of all."""
+        return sum(self.cleaning(dry_run))
+
+    def cleaning(self, dry_run: bool = False) -> Iterator[int]:
         """Deletes what nobody has used for a week, all maps, and files that belong to nobody.
 
         A picture that a job of its owner's names has been used: the job can be sent again.
 
-        Returns:
-            The bytes that were freed, or with ``dry_run`` would be.
+        Yields:
+            The bytes that were freed by each, or with ``dry_run`` would be.
         """
         oldest = time.time() - KEPT_SECONDS
-        freed = sum(self._delete(f"created < ? AND {_UNUSED}", (oldest,), dry_run))
+        for row in self._store.rows("SELECT id FROM inputs WHERE created < ?", (oldest,)):
+            yield from self._delete(f"id = ? AND {_UNUSED}", (row["id"],), dry_run)
         with self._lock:
             known = {row["id"] for row in self._store.rows("SELECT id FROM inputs")}
-            freed += sweep(self._home / FOLDER, known, dry_run)
-        return freed + forget_maps(self._home, dry_run=dry_run)
+            swept = [*sweep(self._home / FOLDER, known, dry_run)]
+        yield from swept
+        yield forget_maps(self._home, dry_run=dry_run)
 
     def _delete(self, condition: str, values: tuple, dry_run: bool = False) -> list[int]:
         """Deletes what fits an SQL condition on the table; returns the bytes of each."""

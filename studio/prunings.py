@@ -11,7 +11,7 @@ import contextlib
 import secrets
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,8 +21,7 @@ from pipelines.chat.pruning.folder import FOLDER, PruneFolder
 from pipelines.chat.pruning.requests import PruneRequest, ScoreRequest
 from pipelines.chat.shelf import ChatShelf, MadeModel
 from pipelines.core.errors import BadRequest, Busy, NotFound, Refused, stored
-from pipelines.core.files import size_of
-from studio.home import WRITING_SECONDS
+from studio.home import WRITING_SECONDS, cleared
 from studio.job import DONE, Job
 
 if TYPE_CHECKING:
@@ -189,7 +188,11 @@ class Prunings:
     # --- the room they take -----------------------------------------------------------------
 
     def clean_up(self, dry_run: bool = False) -> int:
-        """Deletes prunings of nobody; returns the bytes freed."""
+        """As :meth:`cleaning`, to its end; returns the bytes of all."""
+        return sum(self.cleaning(dry_run))
+
+    def cleaning(self, dry_run: bool = False) -> Iterator[int]:
+        """Deletes prunings of nobody; yields the bytes of each."""
         used = {str(job.request.get("pruning")) for job in self._jobs.everybody_s(SHORTEN)}
         young = time.time() - WRITING_SECONDS
         unused = [
@@ -200,11 +203,7 @@ class Prunings:
             and folder.stat().st_mtime < young
             and not PruneFolder(self._home, folder.name).running
         ]
-        freed = sum(map(size_of, unused))
-        if not dry_run:
-            for folder in unused:
-                shutil.rmtree(folder, ignore_errors=True)
-        return freed
+        yield from cleared(unused, dry_run)
 
 
 def _why_not(entry: ChatEntry) -> BadRequest | Refused | None:

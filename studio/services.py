@@ -37,6 +37,9 @@ from studio.chat.conversations import Conversations
 from studio.chat.exchange import Exchange
 from studio.chat.keys import Keys
 from studio.chat_models import ChatModels
+from studio.cleaning import Cleaner
+from studio.cleaning_job import KIND as CLEANING
+from studio.cleaning_job import CleaningEngine, Cleanings
 from studio.clustering.data import ClusterData
 from studio.clustering.results import Clusterings
 from studio.conditions import Conditions
@@ -86,8 +89,8 @@ class Studio:
     Attributes:
         home, store, settings, catalog, control, chat_models, chat_shelf, usable_chat_models, cache,
             gallery, inputs, conditions, cluster_data, inside, shelf, loras, subjects, jobs,
-            trainings, clusterings, picture_deletions, prunings, conversations, exchange, answers,
-            keys, accounts: the services.
+            trainings, clusterings, picture_deletions, cleaner, cleanings, prunings, conversations,
+            exchange, answers, keys, accounts: the services.
         machine: the device, once it is known.
         unfinished: what goes on at the next start, once it is closed.
     """
@@ -124,9 +127,14 @@ class Studio:
             self.accounts = Accounts(
                 load_secret(self.home), options.accounts, EndedSessions(self.store)
             )
-            chores = {DELETING: DeletionEngine(self.gallery, self.inputs)}
+            self.cleaner = Cleaner(self.home)
+            chores = {
+                DELETING: DeletionEngine(self.gallery, self.inputs),
+                CLEANING: CleaningEngine(self.cleaner.cleaning),
+            }
             self.jobs = Jobs(self.store, self.cache, ENGINES, self.gallery, self.settings, chores)
             self.picture_deletions = PictureDeletions(self.jobs, self.gallery, self.inputs)
+            self.cleanings = Cleanings(self.jobs)
             self.trainings = Trainings(
                 self.home, self.loras, self.machine, self.subjects, self.jobs
             )
@@ -134,6 +142,10 @@ class Studio:
             self.usable_chat_models = ChatModels(self.chat_models, self.accounts)
             self.prunings = Prunings(
                 self.home, self.usable_chat_models, self.chat_shelf, self.cache, self.jobs
+            )
+            self.cleaner.keepers = (
+                *(self.gallery, self.cluster_data, self.inputs, self.subjects),
+                *(self.trainings, self.prunings, self.clusterings),
             )
             self.conversations = Conversations(self.store, self.settings)
             self.exchange = Exchange(self.store, self.settings)

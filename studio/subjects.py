@@ -271,16 +271,20 @@ class Subjects:
         return len(rows)
 
     def clean_up(self, dry_run: bool = False) -> int:
-        """Deletes folders that belong to nobody; returns the bytes freed."""
+        """As :meth:`cleaning`, to its end; returns the bytes of all."""
+        return sum(self.cleaning(dry_run))
+
+    def cleaning(self, dry_run: bool = False) -> Iterator[int]:
+        """Deletes folders that belong to nobody; yields the bytes of each."""
         known = {row["id"] for row in self._store.rows("SELECT id FROM subjects")}
-        young, freed = time.time() - WRITING_SECONDS, 0
+        young = time.time() - WRITING_SECONDS
         for folder in (self._home / kept.FOLDER).glob("*"):
             if folder.name in known or not folder.is_dir() or folder.stat().st_mtime > young:
                 continue
-            freed += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+            size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
             if not dry_run:
                 shutil.rmtree(folder, ignore_errors=True)
-        return freed
+            yield size
 
     # --- within -----------------------------------------------------------------------------
 

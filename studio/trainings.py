@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.core.errors import BadRequest, NotFound, UserError, stored, validated
-from pipelines.core.files import size_of
 from pipelines.core.limits import available_cores
 from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.dreambooth import class_pictures
@@ -25,7 +24,7 @@ from pipelines.dreambooth.folder import FOLDER, TrainingFolder
 from pipelines.dreambooth.preflight import Preflight, check, preflight
 from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.dreambooth.subjects import note_made
-from studio.home import WRITING_SECONDS
+from studio.home import WRITING_SECONDS, cleared
 from studio.job import DONE, Job
 from studio.subjects import KIND
 
@@ -206,8 +205,12 @@ class Trainings:
     # --- the room they take -----------------------------------------------------------------
 
     def clean_up(self, dry_run: bool = False) -> int:
+        """As :meth:`cleaning`, to its end; returns the bytes of all."""
+        return sum(self.cleaning(dry_run))
+
+    def cleaning(self, dry_run: bool = False) -> Iterator[int]:
         """Deletes class pictures that no training uses, trainings of nobody, and what only going
-        on would need of those that are done; returns the bytes freed."""
+        on would need of those that are done; yields the bytes of each."""
         newest: dict[str, Job] = {}
         for job in self._jobs.everybody_s(KIND):
             newest.setdefault(str(job.request.get("training")), job)
@@ -218,12 +221,10 @@ class Trainings:
             for each in self._old(FOLDER)
             if each.name not in newest and not TrainingFolder(self._home, each.name).running
         ]
-        freed = sum(size_of(each) for each in unused)
-        if not dry_run:
-            for each in unused:
-                shutil.rmtree(each, ignore_errors=True)
-        done = (id for id, job in newest.items() if job.state == DONE)
-        return freed + sum(self._forget_weights(id, dry_run) for id in done)
+        yield from cleared(unused, dry_run)
+        for id, job in newest.items():
+            if job.state == DONE:
+                yield self._forget_weights(id, dry_run)
 
     def _old(self, name: str) -> Iterator[Path]:
         """Folders within one of the home folder that nobody can be about to write to."""

@@ -274,18 +274,24 @@ class ClusterData:
         return len(deleted) + self.tables.delete_all(owner_id)
 
     def clean_up(self, dry_run: bool = False) -> int:
+        """As :meth:`cleaning`, to its end; returns the bytes of all."""
+        return sum(self.cleaning(dry_run))
+
+    def cleaning(self, dry_run: bool = False) -> Iterator[int]:
         """Deletes what nobody has asked for in a week and no job has used, tables among them, and
         files that belong to nobody.
 
-        Returns:
-            The bytes that were freed, or with ``dry_run`` would be.
+        Yields:
+            The bytes that were freed by each, or with ``dry_run`` would be.
         """
         oldest = time.time() - KEPT_SECONDS
-        freed = sum(self._delete(f"created < ? AND {_UNUSED}", (oldest,), dry_run))
+        for row in self._store.rows("SELECT id FROM cluster_data WHERE created < ?", (oldest,)):
+            yield from self._delete(f"id = ? AND {_UNUSED}", (row["id"],), dry_run)
         with self._lock:
             known = {row["id"] for row in self._store.rows("SELECT id FROM cluster_data")}
-            freed += sweep(self._home / FOLDER, known, dry_run)
-        return freed + self.tables.clean_up(dry_run)
+            swept = [*sweep(self._home / FOLDER, known, dry_run)]
+        yield from swept
+        yield from self.tables.cleaning(dry_run)
 
     # --- within -----------------------------------------------------------------------------
 

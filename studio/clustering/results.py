@@ -9,6 +9,7 @@ import re
 import shutil
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,9 +20,8 @@ import numpy as np
 from pipelines.clustering.engine import RESULTS
 from pipelines.clustering.requests import ClusterRequest, CompareRequest
 from pipelines.core.errors import BadRequest, NotFound, stored
-from pipelines.core.files import size_of
 from studio.files import write_file
-from studio.home import WRITING_SECONDS
+from studio.home import WRITING_SECONDS, cleared
 from studio.job import DONE, QUEUED, RUNNING, Job
 
 if TYPE_CHECKING:
@@ -247,7 +247,11 @@ class Clusterings:
     # --- the room they take -----------------------------------------------------------------
 
     def clean_up(self, dry_run: bool = False) -> int:
-        """Deletes results whose job is gone; returns the bytes freed."""
+        """As :meth:`cleaning`, to its end; returns the bytes of all."""
+        return sum(self.cleaning(dry_run))
+
+    def cleaning(self, dry_run: bool = False) -> Iterator[int]:
+        """Deletes results whose job is gone; yields the bytes of each."""
         used = {_folder(job) for kind in _REQUESTS for job in self._jobs.everybody_s(kind)}
         young = time.time() - WRITING_SECONDS  # may be about to be named by its job
         unused = [
@@ -255,10 +259,7 @@ class Clusterings:
             for folder in (self._home / RESULTS).glob("*")
             if folder.is_dir() and folder.name not in used and folder.stat().st_mtime < young
         ]
-        freed = sum(map(size_of, unused))
-        for folder in unused if not dry_run else ():
-            shutil.rmtree(folder, ignore_errors=True)
-        return freed
+        yield from cleared(unused, dry_run)
 
 
 def _folder(job: Job) -> str:

@@ -165,17 +165,19 @@ class Tables:
         """Deletes all of an owner's; returns how many there were."""
         return len(self._delete("owner = ?", (owner,)))
 
-    def clean_up(self, dry_run: bool = False) -> int:
+    def cleaning(self, dry_run: bool = False) -> Iterator[int]:
         """Deletes what is a week old and no data set is made of, and files that belong to nobody.
 
-        Returns:
-            The bytes that were freed, or with ``dry_run`` would be.
+        Yields:
+            The bytes that were freed by each, or with ``dry_run`` would be.
         """
         oldest = time.time() - KEPT_SECONDS
-        freed = sum(self._delete(f"created < ? AND {_UNUSED}", (oldest,), dry_run))
+        for row in self._store.rows("SELECT id FROM cluster_tables WHERE created < ?", (oldest,)):
+            yield from self._delete(f"id = ? AND {_UNUSED}", (row["id"],), dry_run)
         with self._lock:
             known = {row["id"] for row in self._store.rows("SELECT id FROM cluster_tables")}
-            return freed + sweep(self._home / FOLDER, known, dry_run)
+            swept = [*sweep(self._home / FOLDER, known, dry_run)]
+        yield from swept
 
     # --- within -----------------------------------------------------------------------------
 

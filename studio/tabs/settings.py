@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
+import anyio.to_thread
 import gradio as gr
 
 from pipelines.core.errors import Refused, UserError
 from pipelines.core.messages import Message
 from pipelines.diffusion.samplers import samplers_in
 from studio import views
-from studio.cleaning import clean_up
 from studio.home import readable_bytes, shown
+from studio.job import DONE
 from studio.settings import Settings
 from studio.widgets import QUIET, Visitor, from_field, label
 
 if TYPE_CHECKING:
+    from studio.job import Job
     from studio.services import Studio
+
+LOOK_SECONDS = 0.3  # between two looks at what is being cleaned up
 
 
 class Tab:
@@ -38,10 +44,12 @@ class Tab:
             with gr.Column(scale=6, min_width=320, elem_classes="results page-words"):
                 gr.Markdown(label("### Clean up"))
                 self._disk = gr.HTML(elem_id="disk")
-                self._clean = gr.Button(
-                    label("Clean up"), size="sm", elem_id="clean-up", elem_classes="quiet"
-                )
-                self._cleaned = gr.HTML()
+                with gr.Row(elem_classes="actions"):
+                    self._clean = gr.Button(label("Clean up"), size="sm", elem_id="clean-up")
+                    self._cancel = gr.Button(
+                        label("Cancel"), size="sm", visible=False, elem_id="cancel-cleaning"
+                    )
+                self._cleaned = gr.HTML(elem_id="cleaned")
                 self._left_out = gr.HTML(elem_id="left-out")
                 gr.Markdown(label("### Language"))
                 gr.Markdown(
@@ -52,10 +60,13 @@ class Tab:
         """Connect the controls; ``tab`` is shown to the host alone."""
         inputs = list(self._fields.values())
         page.load(self._open_to_host, None, tab, **QUIET)
-        shown_too = [self._disk, self._left_out, self._said, self._cleaned]
+        shown_too = [self._disk, self._left_out, self._said]
         tab.select(self._current, None, [*inputs, *shown_too], **QUIET)
         self._save.click(self._saved, inputs, self._said, preprocess=False, **QUIET)
-        self._clean.click(self._clean_up, None, [self._cleaned, self._disk], **QUIET)
+        of_cleaning = [self._cleaned, self._clean, self._cancel, self._disk]
+        tab.select(self._seen_again, None, of_cleaning, **QUIET)
+        self._clean.click(self._clean_up, None, of_cleaning, **QUIET)
+        self._cancel.click(self._cancelled, None, self._cancel, **QUIET)
 
     @staticmethod
     def _open_to_host(request: gr.Request) -> Any:
@@ -64,10 +75,10 @@ class Tab:
     def _current(self, request: gr.Request) -> list[Any]:
         visitor = Visitor.of(request)
         if not visitor.owner.is_host:
-            return [gr.skip()] * len(self._fields) + [_refused(visitor), "", "", ""]
+            return [gr.skip()] * len(self._fields) + [_refused(visitor), "", ""]
         values = self.studio.settings.current
         shown_values = [getattr(values, name) for name in self._fields]
-        return [*shown_values, self._disk_use(visitor), self._what_is_left_out(visitor), "", ""]
+        return [*shown_values, self._disk_use(visitor), self._what_is_left_out(visitor), ""]
 
     def _what_is_left_out(self, visitor: Visitor) -> str:
         """The host's own models and samplers that cannot be used, each with the reason."""
@@ -89,13 +100,45 @@ class Tab:
             return views.error(error.message, visitor)
         return views.notice("Saved.", visitor)
 
-    def _clean_up(self, request: gr.Request) -> list[str]:
+    async def _clean_up(self, request: gr.Request) -> AsyncIterator[list[Any]]:
+        """Begins to clean up, and watches that."""
         visitor = Visitor.of(request)
-        if not visitor.owner.is_host:
-            return [_refused(visitor), ""]
-        freed = clean_up(self.studio)
-        message = Message("{size} freed.", size=readable_bytes(freed))
-        return [views.notice(message, visitor), self._disk_use(visitor)]
+        refusal = await anyio.to_thread.run_sync(
+            views.refusal, lambda: self.studio.cleanings.begin(visitor.owner), visitor
+        )
+        if refusal:
+            yield [refusal, *[gr.skip()] * 3]
+            return
+        async for values in self._watched(visitor):
+            yield values
+
+    async def _seen_again(self, request: gr.Request) -> AsyncIterator[list[Any]]:
+        """Watches what is being cleaned up already, as before the page was loaded anew."""
+        visitor = Visitor.of(request)
+        job = await anyio.to_thread.run_sync(self.studio.cleanings.newest, visitor.owner)
+        if job is None or job.ended:
+            yield ["", gr.update(interactive=True), gr.update(visible=False), gr.skip()]
+            return
+        async for values in self._watched(visitor):
+            yield values
+
+    async def _watched(self, visitor: Visitor) -> AsyncIterator[list[Any]]:
+        """How far the newest cleaning is, until it has ended."""
+        look, before = anyio.to_thread.run_sync, None
+        busy = [gr.update(interactive=False), gr.update(visible=True), gr.skip()]
+        while not (job := await look(self.studio.cleanings.newest, visitor.owner)).ended:
+            progress = await look(views.Progressing.of, self.studio.jobs, job)
+            if (board := views.board(visitor, progress=progress)) != before:
+                yield [before := board, *busy]
+            await asyncio.sleep(LOOK_SECONDS)
+        free = gr.update(interactive=True), gr.update(visible=False, interactive=True)
+        yield [_outcome(job, visitor), *free, await look(self._disk_use, visitor)]
+
+    def _cancelled(self, request: gr.Request) -> Any:
+        owner = Visitor.of(request).owner
+        if (job := self.studio.cleanings.newest(owner)) is not None:
+            self.studio.jobs.cancel(owner.id, job.id)
+        return gr.update(interactive=False)
 
     def _disk_use(self, visitor: Visitor) -> str:
         used = Message(
@@ -104,9 +147,17 @@ class Tab:
             "pictures that no training uses, and checkpoints of trainings that are done. Pictures "
             "and models stay.",
             home=shown(self.studio.home),
-            size=readable_bytes(clean_up(self.studio, dry_run=True)),
+            size=readable_bytes(self.studio.cleaner.clean_up(dry_run=True)),
         )
         return views.notice(used, visitor)
+
+
+def _outcome(job: Job, visitor: Visitor) -> str:
+    """What became of a cleaning."""
+    if job.error is not None:
+        return views.error(job.error, visitor)
+    words = "{size} freed." if job.state == DONE else "Cancelled. {size} freed before."
+    return views.notice(Message(words, size=readable_bytes(job.step)), visitor)
 
 
 def _refused(visitor: Visitor) -> str:

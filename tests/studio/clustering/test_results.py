@@ -24,7 +24,6 @@ from pipelines.core.errors import BadRequest, NotFound, Stopped
 from pipelines.core.events import Result
 from pipelines.registry import ENGINES
 from studio.accounts import Owner
-from studio.cleaning import clean_up
 from studio.clustering.results import CLUSTER, COMPARE, CURVE
 from studio.home import WRITING_SECONDS, DiskFull
 from studio.services import Options, Studio
@@ -422,9 +421,9 @@ def test_results_of_no_job_are_cleaned_up_and_others_are_kept(still):
     old = time.time() - WRITING_SECONDS - 60
     for folder in (lost, kept):
         os.utime(folder, (old, old))
-    assert clean_up(still, dry_run=True) >= 1000
+    assert still.cleaner.clean_up(dry_run=True) >= 1000
     assert lost.exists()
-    clean_up(still)
+    still.cleaner.clean_up()
     assert not lost.exists()
     assert young.exists()
     assert still.clusterings.of("ada", job).labels().shape == (50,)
