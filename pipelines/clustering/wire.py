@@ -84,12 +84,16 @@ def _append(array: np.ndarray, info: core_schema.SerializationInfo) -> int:
 
 
 def _check_finite(value: Any) -> Any:
-    """Refuses NaN and infinity anywhere in a JSON value."""
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("a number is not finite")
-    if isinstance(value, dict | list):
-        for each in value.values() if isinstance(value, dict) else value:
-            _check_finite(each)
+    """Refuses NaN and infinity anywhere in a JSON value; an animation has millions of numbers."""
+    left: list[Any] = [[value]]
+    while left:
+        inside = left.pop()
+        for each in inside.values() if type(inside) is dict else inside:
+            kind = type(each)
+            if kind is list or kind is dict:
+                left.append(each)
+            elif kind is float and not math.isfinite(each):
+                raise ValueError("a number is not finite")
     return value
 
 

@@ -43,6 +43,7 @@ MAX_UNPACKED = 400_000_000  # bytes of JSON in a zip
 MAX_ENTRIES = 10_000  # conversations of one file
 MAX_HERE = 300_000  # bytes that are read in this process: some 20 ms
 PROCESS_BYTES, PROCESS_SECONDS = 2 * 2**30, 120  # memory and computing of the other process
+SILENT_SECONDS = 600.0  # until it is given up: computing takes longer beside other work
 TURN_SECONDS = 30.0  # for others' files to be read first
 MAX_LINE = 12 * MAX_ANSWER + 100_000  # bytes: of a character at most twelve
 _CHUNK = 2**20
@@ -403,12 +404,18 @@ def _read_in_turn(file: IO[bytes]) -> Iterator[Entry]:
             if not process.write(chunk):  # it has ended: by what it says, or does not
                 break
         process.end_input()
-        yield from _from_lines(iter(process.line, b""))
+        yield from _from_lines(_said_by(process))
     except UnreadableAnswer as error:
         _log.warning("what was read of a file of conversations cannot be read: %s", error)
         raise unreadable_answer() from None
     finally:
         process.end()
+
+
+def _said_by(process: LineProcess) -> Iterator[bytes]:
+    """The lines of a process, until it has ended or says nothing for too long."""
+    while line := process.line(SILENT_SECONDS):
+        yield line
 
 
 def _from_lines(lines: Iterable[bytes]) -> Iterator[Entry]:
