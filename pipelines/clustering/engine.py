@@ -202,7 +202,10 @@ def _save(results: Path, found: Clustered, request: ClusterRequest) -> Path:
         if fitted.extra:
             np.savez(folder / "extra.npz", **fitted.extra)
         (folder / "model.json").write_text(parameters_json(model), encoding="utf-8")
-        code = python_code(request.algorithm, request.params, request.seed, request.scaling)
+        code = python_code(
+            *(request.algorithm, request.params, request.seed, request.scaling),
+            points=len(fitted.labels),
+        )
         (folder / "cluster.py").write_text(code, encoding="utf-8")
     return folder
 

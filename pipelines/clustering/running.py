@@ -24,7 +24,7 @@ import psutil
 
 from pipelines.clustering import wire
 from pipelines.clustering.algorithms.base import Estimate, Fitted
-from pipelines.clustering.algorithms.calls import DBSCAN_FEW
+from pipelines.clustering.algorithms.calls import own_call
 from pipelines.clustering.algorithms.fitting import Tell, fit
 from pipelines.clustering.algorithms.parameters import Parameters
 from pipelines.clustering.algorithms.registry import AnyParameters, find
@@ -201,7 +201,7 @@ def fitting(
     """
     yield Progress(0, 1)
     before = lower_peak()
-    if algorithm == "dbscan" and len(X) > DBSCAN_FEW:
+    if own_call(algorithm, params, len(X)) is not None:  # they say how far they are
         fitted = yield from told(lambda tell: fit(algorithm, X, params, seed, stop, tell))
     else:
         fitted = fit(algorithm, X, params, seed, stop)

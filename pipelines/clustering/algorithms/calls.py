@@ -1,7 +1,6 @@
-"""Which estimator of scikit-learn each algorithm is, with which arguments.
+"""Which estimator of scikit-learn, or function of our own, each algorithm is, with which arguments.
 
-A fit makes the estimator from this, and the code that reproduces a fit is printed from it: they
-cannot differ.
+A fit is made from this, and the code that reproduces a fit is printed from it: they cannot differ.
 """
 
 from __future__ import annotations
@@ -166,3 +165,24 @@ def affinity(params: ask.AffinityParameters, seed: int) -> Call:
 
 def _cluster(name: str, **arguments: Any) -> Call:
     return Call(_CLUSTER, name, arguments)
+
+
+def own_call(name: str, params: ask.Parameters, points: int) -> Call | None:
+    """The function of our own that clusters so many points; None where scikit-learn does.
+
+    Few points go there too when there is a distance below which HDBSCAN parts nothing:
+    scikit-learn 1.9 fails on that with the NumPy of today (TypeError in ``traverse_upwards``).
+    """
+    if name == "dbscan" and points > DBSCAN_FEW:
+        arguments = {"eps": params.eps, "min_samples": params.min_samples}
+        return Call("pipelines.clustering.dbscan.dbscan", "dbscan", arguments)
+    if name == "hdbscan" and (points > HDBSCAN_FEW or params.merge_below):
+        arguments = {
+            "min_cluster_size": params.min_cluster_size,
+            "min_samples": params.min_samples or params.min_cluster_size,
+            "leaf": params.selection == "leaf",
+            "merge_below": params.merge_below,
+            "single": params.single,
+        }
+        return Call("pipelines.clustering.dbscan.hdbscan", "hdbscan", arguments)
+    return None

@@ -25,11 +25,7 @@ import numpy as np
 
 from pipelines.clustering.algorithms import calls
 from pipelines.clustering.algorithms.base import Algorithm, Fitted
-from pipelines.clustering.algorithms.parameters import (
-    DBSCANParameters,
-    HDBSCANParameters,
-    Parameters,
-)
+from pipelines.clustering.algorithms.parameters import Parameters
 from pipelines.clustering.algorithms.registry import find
 from pipelines.clustering.exporting import with_arrays
 from pipelines.clustering.labels import appearing, count_clusters, renumber
@@ -71,10 +67,9 @@ def fit(
     import_module("sklearn.cluster")  # takes seconds the first time, which are not the fit's
     import_module("sklearn.mixture")
     started = time.monotonic()
-    if name == "dbscan":
-        found = fit_dbscan(X, params.eps, params.min_samples, stop, tell)
-    elif name == "hdbscan" and (len(X) > calls.HDBSCAN_FEW or params.merge_below):
-        found = fit_hdbscan(X, params, stop, tell)
+    own = calls.own_call(name, params, len(X))
+    if own is not None:
+        found = _OWN[name](own, X, stop, tell)
     else:
         found = _estimate(algorithm, X, params, seed, notes.append)
     seconds = time.monotonic() - started
@@ -83,65 +78,50 @@ def fit(
     return _fitted(algorithm, params, seed, found, seconds, notes)
 
 
-def fit_dbscan(
-    X: np.ndarray, eps: float, min_samples: int, stop: Event, tell: Tell | None = None
+def _fit_dbscan(
+    call: calls.Call, X: np.ndarray, stop: Event, tell: Tell | None
 ) -> dict[str, np.ndarray]:
-    """DBSCAN: Ester, Kriegel, Sander and Xu, KDD 1996. Both ways give the same labels.
+    """Our own DBSCAN, which gives scikit-learn's labels.
 
-    More than :data:`calls.DBSCAN_FEW` points are clustered by
-    :mod:`pipelines.clustering.dbscan.dbscan`, which takes a hundredth to a third of scikit-learn's
-    time where there are clusters, and in up to 15 dimensions also where there are none. From 16
-    dimensions on scikit-learn compares all pairs by products of matrices; where nothing is
-    clustered that is up to 1.9 times as fast in 16 and 2.5 times in 24 and 32 (20,000 points on one
-    core). It is not taken there: it rounds, so that of pairs exactly eps apart it joins half, where
-    trees join five of six; it keeps all neighbourhoods, however many they are; and it neither tells
-    how far it is nor stops when told.
+    It takes a hundredth to a third of scikit-learn's time where there are clusters, and in up to 15
+    dimensions also where there are none. From 16 dimensions on scikit-learn compares all pairs by
+    products of matrices; where nothing is clustered that is up to 1.9 times as fast in 16 and 2.5
+    times in 24 and 32 (20,000 points on one core). It is not taken there: it rounds, so that of
+    pairs exactly eps apart it joins half, where trees join five of six; it keeps all
+    neighbourhoods, however many they are; and it neither tells how far it is nor stops when told.
 
     Returns:
         ``labels`` (n,) and ``core`` int64 (cores,), indices of core points, ascending.
     """
-    if len(X) <= calls.DBSCAN_FEW:
-        call = calls.dbscan(DBSCANParameters(eps=eps, min_samples=min_samples), 0)
-        estimator = _make(call).fit(X)
-        return {"labels": estimator.labels_, "core": estimator.core_sample_indices_}
     if tell is not None:
         tell(Progress(0, 0, note=Message("Loading DBSCAN; the first time it is compiled")))
-    from pipelines.clustering.dbscan.dbscan import dbscan
-
-    found = dbscan(X, eps, min_samples, stop, tell)
+    found = _function(call)(X, **call.arguments, stop=stop, notes=tell)
     return {"labels": found.labels, "core": np.flatnonzero(found.core)}
 
 
-def fit_hdbscan(
-    X: np.ndarray, params: HDBSCANParameters, stop: Event, tell: Tell | None = None
+def _fit_hdbscan(
+    call: calls.Call, X: np.ndarray, stop: Event, tell: Tell | None
 ) -> dict[str, np.ndarray]:
-    """HDBSCAN of many points by :mod:`pipelines.clustering.dbscan.hdbscan`: scikit-learn's.
-
-    Few points go there too when there is a distance below which nothing is parted: scikit-learn
-    1.9 fails on that with the NumPy of today (TypeError in ``traverse_upwards``).
+    """Our own HDBSCAN; its module says why there is one.
 
     Returns:
         ``labels`` (n,) and ``probabilities`` float64 (n,).
     """
     if tell is not None:
         tell(Progress(0, 0, note=Message("Loading HDBSCAN; the first time it is compiled")))
-    from pipelines.clustering.dbscan.hdbscan import hdbscan
-
-    found = hdbscan(
-        X,
-        params.min_cluster_size,
-        params.min_samples or params.min_cluster_size,
-        leaf=params.selection == "leaf",
-        merge_below=params.merge_below,
-        single=params.single,
-        stop=stop,
-        notes=tell,
-    )
+    found = _function(call)(X, **call.arguments, stop=stop, notes=tell)
     return {"labels": found.labels, "probabilities": found.probabilities}
 
 
+_OWN = {"dbscan": _fit_dbscan, "hdbscan": _fit_hdbscan}
+
+
+def _function(call: calls.Call) -> Any:
+    return getattr(import_module(call.module), call.name)
+
+
 def _make(call: calls.Call, **more: Any) -> Any:
-    return getattr(import_module(call.module), call.name)(**call.arguments, **more)
+    return _function(call)(**call.arguments, **more)
 
 
 def _estimate(
@@ -241,6 +221,10 @@ def _mean_shift(estimator: Any, X: np.ndarray) -> dict[str, Any]:
     return found | {"model": {**found["model"], "bandwidth": float(estimator.bandwidth)}}
 
 
+def _dbscan(estimator: Any, X: np.ndarray) -> dict[str, Any]:
+    return {"core": estimator.core_sample_indices_}
+
+
 def _hdbscan(estimator: Any, X: np.ndarray) -> dict[str, Any]:
     return {"probabilities": estimator.probabilities_}
 
@@ -291,6 +275,7 @@ _DETAILS: dict[str, Callable[[Any, np.ndarray], dict[str, Any]]] = {
     "kmeans": _centred,
     "minibatch": _centred,
     "bisecting": _centred,
+    "dbscan": _dbscan,
     "hdbscan": _hdbscan,
     "optics": _optics,
     "agglomerative": _agglomerative,

@@ -10,6 +10,16 @@ from pipelines.clustering.algorithms.parameters import Parameters
 from pipelines.clustering.algorithms.registry import find
 from pipelines.clustering.data.scaling import SCALERS, Scaling
 
+_OWN = """
+# Atelier's own {name} has run:
+# from {module} import {name}
+# labels = {name}(points, {arguments}).labels
+# {same}
+"""
+_SAME = {
+    "dbscan": "scikit-learn finds the same, in more time and memory.",
+    "hdbscan": "scikit-learn finds the same, in more time, but where many distances are equal.",
+}
 _RENUMBER = """\
 # Clusters are numbered as their first points come; noise stays -1.
 numbers = {-1: -1}
@@ -56,7 +66,12 @@ _WHOLE = """\
 
 
 def python_code(
-    algorithm: str, params: Parameters, seed: int, scaling: Scaling = "none", file: str = "data.csv"
+    algorithm: str,
+    params: Parameters,
+    seed: int,
+    scaling: Scaling = "none",
+    file: str = "data.csv",
+    points: int = 0,
 ) -> str:
     """Code that reads a CSV of numbers with a header and leaves ``labels`` int32 (n,).
 
@@ -65,6 +80,8 @@ def python_code(
 
     Args:
         file: the name in the code, as a file beside it.
+        points: how many were clustered. Where that was not done by scikit-learn, a comment says by
+            what it was.
     """
     chosen = find(algorithm)
     call = chosen.call(params, seed)
@@ -98,6 +115,10 @@ def python_code(
     if merged:
         del given["cluster_selection_epsilon"]
     arguments = "".join(f"    {name}={value},\n" for name, value in given.items())
+    if (own := calls.own_call(algorithm, params, points)) is not None:
+        listed = ", ".join(f"{name}={value!r}" for name, value in own.arguments.items())
+        about = {"module": own.module, "name": own.name, "same": _SAME[own.name]}
+        lines += _OWN.format(**about, arguments=listed).splitlines()
     lines += [f"model = {call.name}(\n{arguments})", "labels = model.fit_predict(points)", ""]
     code = "\n".join(lines)
     if merged:

@@ -116,6 +116,27 @@ def test_the_code_merges_clusters_below_a_distance(distance, selection, single, 
     assert same == (distance == 0.1)
 
 
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("dbscan", {"eps": 0.3}), ("hdbscan", {"min_cluster_size": 12, "selection": "leaf"})],
+)
+def test_the_code_names_what_has_run_instead_of_scikit_learn(name, values, stop):
+    random, chosen = np.random.default_rng(2), params(name, **values)
+    centres, noise = random.normal(size=(4, 2)) * 9, random.normal(size=(2100, 2))
+    X = centres[random.integers(4, size=2100)] + noise
+    fitted = fit(name, X, chosen, 0, stop)
+    code = python_code(name, chosen, 0, points=len(X))
+    lines = [line.removeprefix("# ") for line in code.splitlines()]
+    run = [line for line in lines if line.startswith(("from pipelines", f"labels = {name}("))]
+    names = {"points": X}
+    exec("\n".join(run), names)
+    assert (renumber(names["labels"]) == fitted.labels).all()
+    names = {"X": X}
+    exec(code, names)
+    assert (names["labels"] == fitted.labels).all()
+    assert "Atelier" not in python_code(name, chosen, 0, points=2000)
+
+
 def test_the_code_reads_a_csv_file(tmp_path, blobs, stop):
     points, _ = blobs
     file = tmp_path / "data.csv"

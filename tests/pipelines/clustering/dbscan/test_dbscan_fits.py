@@ -13,8 +13,9 @@ from sklearn.cluster import DBSCAN
 from pipelines.clustering import running
 from pipelines.clustering.algorithms.calls import DBSCAN_FEW
 from pipelines.clustering.algorithms.fitting import fit
-from pipelines.clustering.algorithms.parameters import DBSCANParameters
+from pipelines.clustering.algorithms.parameters import DBSCANParameters, HDBSCANParameters
 from pipelines.clustering.algorithms.registry import find
+from pipelines.clustering.dbscan import dbscan, hdbscan
 from pipelines.clustering.labels import renumber
 from pipelines.clustering.running import outcome, told
 from pipelines.core.errors import BadRequest, Stopped
@@ -46,10 +47,17 @@ def test_few_points_do_not_wait_for_our_own_to_be_loaded(stop, monkeypatch):
     assert len(fit("dbscan", lumps(DBSCAN_FEW), DBSCANParameters(), 0, stop).labels) == DBSCAN_FEW
 
 
-def test_a_fit_of_many_points_tells_its_three_passes(stop):
-    arguments = {"algorithm": "dbscan", "params": DBSCANParameters(eps=0.1), "seed": 0}
+@pytest.mark.parametrize(
+    ("algorithm", "params", "passes"),
+    [
+        ("dbscan", DBSCANParameters(eps=0.1), dbscan.NOTES),
+        ("hdbscan", HDBSCANParameters(min_cluster_size=20), hdbscan.NOTES),
+    ],
+)
+def test_a_fit_of_many_points_tells_its_three_passes(algorithm, params, passes, stop):
     X = lumps(20_000)
-    events, work = [], running.fitting(X, stop=stop, **arguments)
+    events = []
+    work = running.fitting(X, algorithm=algorithm, params=params, seed=0, stop=stop)
     while True:
         try:
             events.append(next(work))
@@ -57,12 +65,8 @@ def test_a_fit_of_many_points_tells_its_three_passes(stop):
             fitted = end.value
             break
     said = list(dict.fromkeys(str(event.note) for event in events if event.note))
-    assert said == [
-        "Loading DBSCAN; the first time it is compiled",
-        "Counting the neighbours of each point",
-        "Joining core points",
-        "Finding border points",
-    ]
+    loading = f"Loading {algorithm.upper()}; the first time it is compiled"
+    assert said == [loading, *passes]
     steps = [event.step for event in events if event.total > 1]
     assert steps == sorted(steps)
     assert len(fitted.labels) == len(X)
