@@ -9,6 +9,31 @@ scikit-learn 1.9 (``sklearn/cluster/_hdbscan/_tree.pyx``): labels and probabilit
 for bit. Its own functions could be called, but they keep Python objects for every point and take
 time that grows with the square of the number of clusters, and of the points where one cluster is
 allowed.
+
+Why no library does this (as of November 2026). On 200 sets of 100 to 3,000 points in 2 to 8
+columns, of eight shapes and with various settings, 150 of them without equal distances, labels were
+compared with scikit-learn's by the adjusted Rand index (ARI); CPU time was measured in one process
+in turn, on blobs with ``min_cluster_size`` 50 and ``min_samples`` 10.
+
+=================================== ============== ============== ==================
+library                             this module    hdbscan-rs     fast-hdbscan
+=================================== ============== ============== ==================
+version, month of its release                      0.6.1, March   0.3.4, October
+wheels                                             CPython 3.11   pure Python (numba)
+                                                   to 3.13
+ARI 1, of the 150                   150            88             100
+ARI below 0.99, of the 150          0              22             16
+least ARI of the 150                1              −0.01          0.00
+ARI below 0.99, of the other 50     4              9              8
+other results when run again        0 of 200       0 of 200       11 of 200
+seconds, 100,000 points, 2 columns  0.23           0.23           2.8
+seconds, 1,000,000 points           2.8            5.7            46
+seconds, 30,000 points, 16 columns  0.90           2.1            14
+=================================== ============== ============== ==================
+
+fast-hdbscan was given one neighbour less, as it does not count the point itself; with
+``reproducible`` it took five times as long and still gave other results on one set of 40.
+hdbscan-rs parted clusters whatever ``cluster_selection_epsilon`` was. Neither tells how far it is.
 """
 
 from __future__ import annotations
