@@ -12,6 +12,7 @@ import re
 import threading
 import unicodedata
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Literal, get_args
@@ -29,6 +30,8 @@ Encoding = Literal[
     "cp1254",
     "cp1255",
     "cp1256",
+    "cp1257",
+    "cp1258",
     "cp874",
     "koi8_r",
     "mac_roman",
@@ -52,6 +55,8 @@ TITLES: dict[str, str] = {
     "cp1254": "Turkish (Windows-1254)",
     "cp1255": "Hebrew (Windows-1255)",
     "cp1256": "Arabic (Windows-1256)",
+    "cp1257": "Baltic (Windows-1257)",
+    "cp1258": "Vietnamese (Windows-1258)",
     "cp874": "Thai (Windows-874)",
     "koi8_r": "Cyrillic (KOI8-R)",
     "mac_roman": "Western European (Mac)",
@@ -92,19 +97,29 @@ _JAPANESE = (
     "五間上東四今金九入学高円子外八六下来気小七山話女北午百書先名川千水半男西電校語土木聞食車何南万毎白天母火右"
     "読友左休父雨数量値番号都市県区京阪アイウエオカキクケコサシスセソタチツテトナニハヒフマミメモラリルレロンー"
 )
-# What languages of a candidate use often; and a script that words in it are of.
+# A script that words in a candidate are of; and what its languages use often. Where a blank parts
+# them, they are alphabets of one language each, of which a text is in one. Letters of Cyrillic,
+# Greek, Hebrew and Arabic come in the order of how often they are used.
 _CANDIDATES: tuple[tuple[Encoding, str, str], ...] = (
     ("cp1252", "LATIN", "äöüßÄÖÜéèêëàâçîïôûùñáíóúãõåæøÅÆØÉÀÇÑ€°²³µ–’“”„«»ºª·"),
     ("gb18030", "CJK", _CHINESE),
     ("cp1251", "CYRILLIC", "оеаинтсрвлкмдпуяыьгзбчйхжшюцщэфОЕАИНТСРВЛКМДПУГЗБЧЖШЦЭФ№«»"),
-    ("cp1250", "LATIN", "ąćęłńśźżĄĆĘŁŃŚŹŻáčďéěíňóřšťúůýžÁČĎÉĚÍŇÓŘŠŤÚŮÝŽőűŐŰăâîșțäöüß€°"),
+    # Before Central European, whose Romanian ţ is Turkish ş.
     ("cp1254", "LATIN", "çğıöşüÇĞİÖŞÜâîû€°"),
+    (
+        "cp1250",
+        "LATIN",
+        "ąćęłńóśźżĄĆĘŁŃÓŚŹŻ€°– áäčďéěíĺľňóôŕřšťúůýžÁÄČĎÉĚÍĹĽŇÓÔŔŘŠŤÚŮÝŽ€°– áéíóöőúüűÁÉÍÓÖŐÚÜŰ€°– "
+        "ăâîşţĂÂÎŞŢ€°– čćđšžČĆĐŠŽ€°– äöüßÄÖÜ€°–",
+    ),
     ("cp1253", "GREEK", "αοιετσνηυρπκμλωςθγδάίόέήβχφύώξζψΑΟΙΕΤΣΝΗΥΡΠΚΜΛΩΘΓΔ"),
     ("big5", "CJK", _TRADITIONAL),
     ("shift_jis", "CJK", _JAPANESE),
     ("cp949", "HANGUL", _KOREAN),
     ("cp1255", "HEBREW", "יוהלאמתרבשנדקחעפצגכטםןסז"),
     ("cp1256", "ARABIC", "اليمنتربعدهوسحكفقجشصطةأخضىئءذزثغظ"),
+    ("cp1257", "LATIN", "āčēģīķļņšūžĀČĒĢĪĶĻŅŠŪŽ€ ąčęėįšųūžĄČĘĖĮŠŲŪŽ€ äöõüšžÄÖÕÜŠŽ€"),
+    ("cp1258", "LATIN", "ăâđêôơưĂÂĐÊÔƠƯàáèéìíòóùúýÀÁÈÉÌÍÒÓÙÚÝ\u0300\u0301\u0303\u0309\u0323"),
     ("koi8_r", "CYRILLIC", "оеаинтсрвлкмдпуяыьгзбчйхжшюцщэфОЕАИНТСРВЛКМДПУГЗБЧЖШЦЭФ"),
     ("euc_jp", "CJK", _JAPANESE),
     ("mac_roman", "LATIN", "äöüßÄÖÜéèêëàâçîïôûùñáíóúãõåæøÅÆØÉÀÇÑ€°µ–’“”„"),
@@ -118,6 +133,9 @@ _OFTEN, _COMMON, _LETTER, _SIGN, _STRANGE = 1.5, 0.9, 0.6, 0.0, -1.0
 # A letter between digits is a blank of thousands in another encoding.
 _BETWEEN = re.compile(r"(?<=\d)[^\W\d_](?=\d)")
 _AMID_DIGITS = 4.0
+_RANKED = ("CYRILLIC", "GREEK", "HEBREW", "ARABIC")
+_RARE = 0.5  # by so much the rarest letter of an alphabet speaks less for it than the commonest
+_MISPLACED = 1.5  # is taken for a letter where no word has it
 _EASY = 0.3  # taken from where nearly every byte beyond ASCII is a letter, which says less
 _NEAR = 0.35  # scores this near leave a doubt
 
@@ -228,7 +246,8 @@ def _guessed(path: Path, start: bytes, stop: threading.Event | None) -> FoundEnc
     scores: dict[Encoding, float] = {}
     for name, script, often in _CANDIDATES:
         try:
-            scores[name] = _score(text.decode(name), script, frozenset(often))
+            decoded = text.decode(name)
+            scores[name] = max(_score(decoded, script, each) for each in often.split(" "))
         except UnicodeDecodeError:
             continue
     if not scores:  # each forbids one of the bytes
@@ -260,9 +279,14 @@ def _doubt(name: str, text: bytes) -> Message:
     )
 
 
-def _score(text: str, script: str, often: frozenset[str]) -> float:
-    """How likely letters and words are, a mean over the characters beyond ASCII."""
+def _score(text: str, script: str, letters: str) -> float:
+    """How likely letters and words are, a mean over the characters beyond ASCII.
+
+    Args:
+        letters: those that are used often.
+    """
     total, count = 0.0, 0
+    often = _weights(letters, script in _RANKED)
     for is_letter, group in groupby(text, str.isalpha):
         word = "".join(group)
         beyond = [each for each in word if not each.isascii()]
@@ -270,10 +294,11 @@ def _score(text: str, script: str, often: frozenset[str]) -> float:
             continue
         count += len(beyond)
         if not is_letter:
-            total += sum(_OFTEN if each in often else _of_sign(each) for each in beyond)
+            total += sum(often.get(each) or _of_sign(each) for each in beyond)
             continue
         total += sum(_of_letter(each, script, often) for each in beyond)
         total += _of_word(word, beyond, script)
+        total -= _MISPLACED * _misplaced(word, script)
     total -= _AMID_DIGITS * sum(not each.isascii() for each in _BETWEEN.findall(text))
     return total / max(1, count) - _EASY * (script == "THAI")
 
@@ -283,9 +308,30 @@ def _of_sign(character: str) -> float:
     return _STRANGE if category.startswith("C") else _SIGN - 0.5 * category.startswith("S")
 
 
-def _of_letter(letter: str, script: str, often: frozenset[str]) -> float:
+@cache
+def _weights(letters: str, is_ranked: bool) -> dict[str, float]:
+    """Letter → how much it speaks for an encoding."""
+    if not is_ranked:
+        return dict.fromkeys(letters, _OFTEN)
+    order = list(dict.fromkeys(letters.lower()))
+    return {each: _OFTEN - _RARE * order.index(each.lower()) / len(order) for each in letters}
+
+
+def _misplaced(word: str, script: str) -> int:
+    """How many letters stand where no word has them: a test of eight-bit alphabets, in which all
+    bytes are letters of some kind."""
+    if script == "HEBREW":  # final forms
+        return sum(each in "םןץףך" for each in word[:-1])
+    if script == "GREEK":
+        return sum(each == "ς" for each in word[:-1]) + (len(word) > 1 and word[-1] == "σ")
+    if script == "CYRILLIC":
+        return word[0].lower() in "ъьы"
+    return 0
+
+
+def _of_letter(letter: str, script: str, often: dict[str, float]) -> float:
     if letter in often:
-        return _OFTEN
+        return often[letter]
     name = unicodedata.name(letter, "")
     if script == "CJK":
         if not name.startswith(_CJK):
