@@ -20,7 +20,10 @@ from pipelines.core.errors import BadRequest
 from pipelines.core.file_kinds import START, no_weights
 from pipelines.core.sizes import in_words
 
-MAX_HEADER = 100 * 10**6  # the limit of the format itself
+# A LoRA of all modules of SDXL has some 8,000 tensors in 1 MB; lists of tags have a few MB. The
+# format allows 100 MB, which would keep everybody waiting while one file is read.
+MAX_HEADER = 16 * 10**6
+MAX_TENSORS = 30_000
 _FLOATS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1}
 _BYTES = _FLOATS | {"I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1,
                     "BOOL": 1}  # fmt: skip
@@ -31,6 +34,7 @@ _UPPER_HALVES = {"BF16": ("<f", b"\0\0"), "F8_E5M2": ("<e", b"\0")}
 _MAX_DIMENSION = 2**40
 # Pickle protocols 2 to 5. A header of 640 bytes has the same beginning: what follows tells.
 _PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+_PLACE = b'"data_offsets"'  # in each tensor's entry of a header
 _ZIP = b"PK\x03\x04"
 _PICKLE_NAMES = (".pkl", ".pickle", ".bin", ".pt", ".pth", ".ckpt")
 
@@ -92,6 +96,7 @@ def read_header(path: Path, file: str) -> Header:
                              file=file, claimed=in_words(length),
                              limit=in_words(MAX_HEADER))  # fmt: skip
         raw = opened.read(length)
+    _check_count(raw.count(_PLACE), file)
     try:
         entries = json.loads(raw)
     except (ValueError, RecursionError):
@@ -100,11 +105,22 @@ def read_header(path: Path, file: str) -> Header:
         raise BadRequest("The header of {file} is not JSON. It is damaged, or no .safetensors "
                          "file.", file=file)  # fmt: skip
     metadata = entries.pop("__metadata__", None)
+    _check_count(len(entries), file)
     tensors = {
         name: _tensor(name, entry, 8 + length, size, file) for name, entry in entries.items()
     }
     _check_places(tensors, 8 + length, size, file)
     return Header(_texts(metadata, file), tensors, 8 + length)
+
+
+def _check_count(count: int, file: str) -> None:
+    if count > MAX_TENSORS:
+        raise BadRequest(
+            "{file} holds {count} tensors; at most {limit} are read.",
+            file=file,
+            count=count,
+            limit=MAX_TENSORS,
+        )
 
 
 def looks_like_zip(start: bytes) -> bool:

@@ -54,6 +54,14 @@ BAD = {
         "2 vectors for one text encoder and 3 for the other",
     ),
     "counts": (save({"emb_params": torch.ones(2, 768).int()}), "vectors are of the kind I32"),
+    "a crowd": (
+        safetensors_of({f"lora_{n}": entry([0], 0, 0) for n in range(30_001)}),
+        "holds 30001 tensors; at most 30000 are read",
+    ),
+    "a long header": (
+        safetensors_of(b"{" + b" " * 16_000_000 + b"}"),
+        "has a header of .*16.* MB; at most 16 MB are read",
+    ),
     "films": (
         save(
             {
