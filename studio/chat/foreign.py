@@ -40,7 +40,9 @@ def read_conversation(data: Any) -> Found | None:
     """One conversation in any of the known forms; None where it is in none."""
     if not isinstance(data, dict):
         return None
-    if isinstance(data.get("body"), dict):  # a line of a batch for OpenAI's API
+    if "messages" not in data and isinstance(
+        data.get("body"), dict
+    ):  # a line of a batch for OpenAI's API
         data = data["body"]
     for reader in (_chatgpt, _claude, _open_webui, _lm_studio, _librechat, _gemini, _ai_studio,
                    _text_generation_webui, _sharegpt, _messages):  # fmt: skip
@@ -449,7 +451,8 @@ def _messages(data: dict[str, Any]) -> Found | None:
 
     Some programs list them so and say which one each follows, as the page of llama.cpp does.
     """
-    messages = _unfolded(data.get("messages"))
+    given = (data[name] for name in ("messages", "conversations", "conversation") if name in data)
+    messages = _unfolded(next(given, None))
     if messages is None or not all(_names_a_role(each) for each in messages):
         return None
     about = dict_in(data.get("conv"))  # llama.cpp
@@ -497,16 +500,21 @@ def _unfolded(messages: Any) -> list[dict[str, Any]] | None:
     return found
 
 
+_PARENTS = ("parent", "parentId", "parentMessageId", "parent_id")
+
+
 def _parents(
     messages: list[dict[str, Any]],
 ) -> tuple[dict[str, str | None], dict[str, dict[str, Any]]]:
     """Which message each follows, and the messages, by their ids; where they do not say so, in a
     row."""
     ids = [_first(each, "id", "messageId", "uuid") for each in messages]
-    above = [
-        _first(each, "parent", "parentId", "parentMessageId", "parent_id") for each in messages
-    ]
+    above = [_first(each, *_PARENTS) for each in messages]
     if len({*ids} - {None}) == len(messages) and any(each in ids for each in above if each):
+        # One that says nothing follows the one before it; one that says that there is none begins.
+        says = [any(name in each for name in _PARENTS) for each in messages]
+        above = [own if said else before
+                 for own, said, before in zip(above, says, [None, *ids], strict=False)]  # fmt: skip
         return dict(zip(ids, above, strict=True)), dict(zip(ids, messages, strict=True))
     row = [str(number) for number in range(len(messages))]
     return dict(zip(row, [None, *row], strict=False)), dict(zip(row, messages, strict=True))

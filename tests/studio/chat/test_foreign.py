@@ -489,6 +489,8 @@ def test_words_are_found_in_parts_bodies_and_other_fields():
         {"messages": [{"from": "user", "content": "hi"}]},  # HuggingChat's
         {"messages": [{"role": "user", "content": {"text": "hi"}}]},
         {"custom_id": "1", "body": {"messages": [{"role": "user", "content": "hi"}]}},
+        {"body": {"x": 1}, "messages": [{"role": "user", "content": "hi"}]},
+        {"conversations": [{"role": "user", "content": "hi"}]},  # of data sets for training
     ):
         assert [each.content for each in read_conversation(data).said] == ["hi"]
         assert not read_conversation(data).left_out
@@ -520,3 +522,11 @@ def test_texts_of_powershell_are_read_and_other_files_are_told_what_is_taken(bri
             bring(data)
     with pytest.raises(BadRequest, match="compressed"):
         bring(b"\x1f\x8b\x08\0")
+
+
+def test_a_message_that_does_not_say_what_it_follows_follows_the_one_before():
+    messages = [{"id": "1", "role": "user", "content": "a"},
+                {"id": "2", "role": "assistant", "content": "b", "parentId": "1"},
+                {"id": "3", "role": "user", "content": "c"}]  # fmt: skip
+    found = read_conversation({"messages": messages})
+    assert [(each.id, each.parent) for each in found.said] == [("1", None), ("2", "1"), ("3", "2")]
