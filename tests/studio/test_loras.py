@@ -113,7 +113,7 @@ def test_renaming_and_deleting(ada, clay, data):
 @pytest.mark.parametrize(
     ("bad", "words"),
     [
-        (b"", "has 0 bytes"),
+        (b"", "bad is empty"),
         (files.pickle_of({"a": 1}), "is a pickle"),
         (files.safetensors_of({}, length=10**10), "claims a header of 10 GB"),
         (save({"model.x": torch.ones(1)}), "neither a LoRA nor an embedding"),

@@ -37,7 +37,7 @@ from tests.sweeps.expressions import PIECES, Use, attacks, check, reader, uses
 BUILT = {
     "pipelines.chat.backends.tokens.f\"({'|'.join(map(re.escape, longest_first))})\"",
     "pipelines.chat.templates.'|'.join(map(re.escape, longest_first))",
-    "pipelines.diffusion.lora.requests.f'(?<!\\\\w)(?:{words})(?!\\\\w)'",
+    "pipelines.diffusion.lora.tags.f'(?<!\\\\w)(?:{words})(?!\\\\w)'",
     "pipelines.dreambooth.captions.f'(?<!\\\\w){escaped}(?!\\\\w)' if word.isascii() else escaped",
     "studio.gradio_guard.''.join((re.escape(part) if not part.startswith('{') else '.+' if "
     "':path' in part else '\\\\w+' for part in parts))",

@@ -280,7 +280,7 @@ def test_all_files_together_are_bounded(monkeypatch):
 def test_a_zip_in_a_zip_is_no_photo():
     inner = zipped({"a.png": encoded(scene())}).getvalue()
     ((_, content),) = files_in_zip(zipped({"inner.zip": inner}))
-    with pytest.raises(BadRequest, match="another kind"):
+    with pytest.raises(BadRequest, match="ZIP archive, which is not opened here"):
         open_photo(content)
 
 

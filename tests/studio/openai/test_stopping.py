@@ -23,8 +23,12 @@ ENDLESS = {"model": MODEL, "prompt": "1, 2, 3, 4,", "temperature": 0, "max_token
 
 def llama_workers() -> list[psutil.Process]:
     """llama.cpp's processes: this studio's, and those that tests before it may have left open."""
-    children = psutil.Process().children(recursive=True)
-    return [each for each in children if "pipelines.chat.backends.llama_worker" in each.cmdline()]
+    found = []
+    for each in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # a zombie is one, too
+            if "pipelines.chat.backends.llama_worker" in each.cmdline():
+                found.append(each)
+    return found
 
 
 def busy_seconds(over: float = 1.0) -> float:
