@@ -219,7 +219,7 @@ def board(
         if progress.preview:
             alt = escape(visitor.say("The picture so far"))
             parts.append(f'<div class="preview"><img src="{progress.preview}" alt="{alt}"></div>')
-        parts.append(_progress(progress, visitor))
+        parts.append(progress_bar(progress, visitor))
     if sheet is not None:
         parts.append(_sheet(sheet, caption, visitor))
     parts.append(beside)
@@ -247,7 +247,8 @@ def empty_board(title: str, words: str, visitor: Visitor) -> str:
     return f'<div class="board empty"><div>{text}</div></div>'
 
 
-def _progress(progress: Progressing, visitor: Visitor) -> str:
+def progress_bar(progress: Progressing, visitor: Visitor) -> str:
+    """How far a job is that is not finished, as a bar and in words."""
     if progress.state == "queued":
         words = [_place(progress.position)]
     elif progress.note is not None:

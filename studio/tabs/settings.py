@@ -117,7 +117,7 @@ class Tab:
         visitor = Visitor.of(request)
         job = await anyio.to_thread.run_sync(self.studio.cleanings.newest, visitor.owner)
         if job is None or job.ended:
-            yield ["", gr.update(interactive=True), gr.update(visible=False), gr.skip()]
+            yield [gr.skip()] * 4
             return
         async for values in self._watched(visitor):
             yield values
@@ -128,8 +128,8 @@ class Tab:
         busy = [gr.update(interactive=False), gr.update(visible=True), gr.skip()]
         while not (job := await look(self.studio.cleanings.newest, visitor.owner)).ended:
             progress = await look(views.Progressing.of, self.studio.jobs, job)
-            if (board := views.board(visitor, progress=progress)) != before:
-                yield [before := board, *busy]
+            if (shown_now := views.progress_bar(progress, visitor)) != before:
+                yield [before := shown_now, *busy]
             await asyncio.sleep(LOOK_SECONDS)
         free = gr.update(interactive=True), gr.update(visible=False, interactive=True)
         yield [_outcome(job, visitor), *free, await look(self._disk_use, visitor)]

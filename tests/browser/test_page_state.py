@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import threading
+from collections.abc import Iterator
 
 import httpx
 from playwright.sync_api import Page, expect
 
+from studio.cleaning_job import KIND
+from tests.patience import PATIENCE
 from tests.studio.live import paint
 
 
@@ -101,3 +105,26 @@ def test_our_errors_have_a_look_and_gradio_s_messages_keep_theirs(visit):
     expect(page.locator("#save-settings")).to_be_visible()
     assert page.evaluate(PADDING, "error") == "12px 15px"
     assert page.evaluate(PADDING, "toast-body error svelte-1") == "0px"
+
+
+def test_cleaning_up_outlives_a_reload_and_can_be_cancelled(visit, studio, monkeypatch):
+    go_on = threading.Event()
+
+    def cleaning(dry_run: bool = False) -> Iterator[int]:
+        yield 3_000_000
+        assert dry_run or go_on.wait(PATIENCE)
+        yield from (5_000_000, 2_000_000)
+
+    monkeypatch.setattr(studio[0].jobs._chores.engine(KIND), "_cleaning", cleaning)
+    page = visit(path="?tab=settings")
+    expect(page.locator("#disk")).to_contain_text("Cleaning up would free")
+    page.click("#clean-up")
+    expect(page.locator("#cleaned")).to_contain_text("3.0 MB of 10.0 MB freed")
+    reload(page)
+    expect(page.locator("#cleaned")).to_contain_text("3.0 MB of 10.0 MB freed")
+    page.click("#cancel-cleaning")
+    expect(page.locator("#cancel-cleaning")).to_be_disabled()
+    go_on.set()
+    expect(page.locator("#cleaned")).to_contain_text("Cancelled. 8.0 MB freed before.")
+    expect(page.locator("#cancel-cleaning")).to_be_hidden()
+    expect(page.locator("#clean-up")).to_be_enabled()
