@@ -118,10 +118,12 @@ def _result(
     started: float,
     preview: Image.Image | None = None,
 ) -> Result:
-    remark = (folder.about_result or {}).get("remark")
+    notes = []
+    with contextlib.suppress(ValueError):  # there is none; the trainer could say anything
+        notes = [Message.checked((folder.about_result or {}).get("remark")).to_json()]
     return Result(
         {
-            "notes": [remark] if remark else [],
+            "notes": notes,
             "lora": kept.id,
             "name": kept.name,
             "training": folder.id,
