@@ -33,10 +33,10 @@ from pipelines.core.paths import ASSETS
 from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.text_to_image import run as paint
+from pipelines.dreambooth.data.subjects import Subject
 from pipelines.dreambooth.presets import settings_for
 from pipelines.dreambooth.process import run as teach
 from pipelines.dreambooth.requests import TrainingRequest
-from pipelines.dreambooth.subjects import Subject
 from pipelines.loading import Loader
 from pipelines.models.catalog import Catalog
 from pipelines.toybox import train_judge

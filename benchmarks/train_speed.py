@@ -156,7 +156,7 @@ def make_photos(home: Path, side: int) -> str:
     """A subject with photos of coloured blobs, 4:3 where they are large; returns its id."""
     import numpy as np
 
-    from pipelines.dreambooth.subjects import Subject
+    from pipelines.dreambooth.data.subjects import Subject
 
     subject = Subject.create(home, "speed", "sks", "toy")
     rng = np.random.default_rng(0)
@@ -171,7 +171,7 @@ def make_photos(home: Path, side: int) -> str:
 
 def fill_class_pictures(request, entry, home: Path) -> None:
     """With the photos themselves: how long painting takes is no part of this."""
-    from pipelines.dreambooth import class_pictures
+    from pipelines.dreambooth.data import class_pictures
 
     folder = class_pictures.folder_of(request, entry, home)
     folder.mkdir(parents=True, exist_ok=True)
@@ -183,7 +183,7 @@ def fill_class_pictures(request, entry, home: Path) -> None:
 
 def files_of(request, home: Path) -> list[Path]:
     """The photos as the files that a camera would have written."""
-    from pipelines.dreambooth.subjects import Subject
+    from pipelines.dreambooth.data.subjects import Subject
 
     files = []
     for number, photo in enumerate(Subject.open(home, request.subject).photos):
@@ -194,8 +194,8 @@ def files_of(request, home: Path) -> list[Path]:
 
 def trainer_steps(options: argparse.Namespace, batch: int, device: str):
     from pipelines.dreambooth.base import precision_for
+    from pipelines.dreambooth.data.subjects import Subject
     from pipelines.dreambooth.folder import TrainingFolder
-    from pipelines.dreambooth.subjects import Subject
     from pipelines.dreambooth.trainer import Trainer, make_accelerator
     from pipelines.models.catalog import Catalog
 
@@ -222,8 +222,8 @@ def plain_steps(options: argparse.Namespace, batch: int, device: str):
     from torchvision import transforms
 
     from pipelines.diffusion.loading import open_pipeline
-    from pipelines.dreambooth import class_pictures
     from pipelines.dreambooth.base import precision_for
+    from pipelines.dreambooth.data import class_pictures
     from pipelines.dreambooth.learners import TARGETS, TEXT_TARGETS
     from pipelines.models.catalog import Catalog
 

@@ -22,8 +22,8 @@ from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.requests import CompareSamplersRequest, TextToImageRequest
 from pipelines.diffusion.styles import get_style
 from pipelines.dreambooth.before_after_requests import BeforeAfterRequest
+from pipelines.dreambooth.data.subjects import note_made
 from pipelines.dreambooth.folder import TrainingFolder
-from pipelines.dreambooth.subjects import note_made
 from pipelines.models.catalog import OWN, ModelEntry
 from studio.accounts import is_guest
 from studio.home import NO_SPACE, disk_full

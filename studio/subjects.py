@@ -1,8 +1,8 @@
 """Subjects that people teach a model: everybody's own photos, asked for by id and never by path.
 
 A row says whose a subject is; another's is not found, as if it were not there. The photos lie in
-``subjects/<id>/`` (see :mod:`pipelines.dreambooth.subjects`), and go together with all that was
-made from them.
+``subjects/<id>/`` (see :mod:`pipelines.dreambooth.data.subjects`), and go together with all
+that was made from them.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from typing import IO, TYPE_CHECKING
 from pipelines.core.errors import BadRequest, Busy, NotFound, UserError
 from pipelines.core.messages import Message
 from pipelines.dreambooth import folder as trainings
-from pipelines.dreambooth import subjects as kept
-from pipelines.dreambooth.captions import Captions, Kind, is_list, kind_of, words_of_folder
-from pipelines.dreambooth.examples import take_example
-from pipelines.dreambooth.photos import LIMITS, files_in_zip, is_zip, names_in_zip
-from pipelines.dreambooth.subjects import Photo, Subject
+from pipelines.dreambooth.data import subjects as kept
+from pipelines.dreambooth.data.captions import Captions, Kind, is_list, kind_of, words_of_folder
+from pipelines.dreambooth.data.examples import take_example
+from pipelines.dreambooth.data.photos import LIMITS, files_in_zip, is_zip, names_in_zip
+from pipelines.dreambooth.data.subjects import Photo, Subject
 from studio.accounts import is_guest
 from studio.home import WRITING_SECONDS, room_for
 from studio.job import QUEUED, RUNNING, is_at_work

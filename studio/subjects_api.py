@@ -11,8 +11,8 @@ from fastapi.responses import FileResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.core.errors import validated
-from pipelines.dreambooth import identifiers
-from pipelines.dreambooth.examples import examples
+from pipelines.dreambooth.data import identifiers
+from pipelines.dreambooth.data.examples import examples
 from pipelines.dreambooth.requests import Method
 from studio.access import BELOW_ROOT
 from studio.accounts import owner_of
@@ -20,7 +20,7 @@ from studio.http import KEPT, NOT_KEPT, json_object, received
 from studio.i18n import language_of, translate
 
 if TYPE_CHECKING:
-    from pipelines.dreambooth.subjects import Photo, Subject
+    from pipelines.dreambooth.data.subjects import Photo, Subject
     from studio.services import Studio
     from studio.subjects import Made, Outcome
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.core.messages import Message
 from pipelines.core.sizes import in_words
-from pipelines.dreambooth.captions import kind_of
+from pipelines.dreambooth.data.captions import kind_of
 from pipelines.dreambooth.preflight import FEW_PHOTOS, Preflight
 from studio import views
 from studio.access import API
 
 if TYPE_CHECKING:
-    from pipelines.dreambooth.subjects import Photo, Subject
+    from pipelines.dreambooth.data.subjects import Photo, Subject
     from studio.subjects import Made, Outcome
     from studio.widgets import Visitor
 

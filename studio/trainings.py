@@ -19,17 +19,17 @@ from typing import TYPE_CHECKING, Any
 from pipelines.core.errors import BadRequest, NotFound, UserError, stored, validated
 from pipelines.core.limits import available_cores
 from pipelines.diffusion.lora.shelf import LoraShelf
-from pipelines.dreambooth import class_pictures
+from pipelines.dreambooth.data import class_pictures
+from pipelines.dreambooth.data.subjects import note_made
 from pipelines.dreambooth.folder import FOLDER, TrainingFolder
 from pipelines.dreambooth.preflight import Preflight, check, preflight
 from pipelines.dreambooth.requests import TrainingRequest
-from pipelines.dreambooth.subjects import note_made
 from studio.home import WRITING_SECONDS, cleared
 from studio.job import DONE, Job
 from studio.subjects import KIND
 
 if TYPE_CHECKING:
-    from pipelines.dreambooth.subjects import Subject
+    from pipelines.dreambooth.data.subjects import Subject
     from pipelines.models.catalog import ModelEntry
     from studio.jobs import Jobs
     from studio.loras import Loras

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pipelines.dreambooth.base import Base
-from pipelines.dreambooth.identifiers import no_new_word
+from pipelines.dreambooth.data.identifiers import no_new_word
 from pipelines.dreambooth.requests import TrainingRequest
 
 WEIGHTS = "weights.safetensors"

@@ -16,9 +16,9 @@ from pipelines.core.messages import Message
 from pipelines.core.paths import ASSETS
 from pipelines.core.sizes import in_words
 from pipelines.diffusion.lora.tags import tags_of
-from pipelines.dreambooth import class_pictures, identifiers
+from pipelines.dreambooth.data import class_pictures, identifiers
+from pipelines.dreambooth.data.subjects import Subject, meaning_in_prompts
 from pipelines.dreambooth.requests import TrainingRequest, is_used
-from pipelines.dreambooth.subjects import Subject, meaning_in_prompts
 from pipelines.models.catalog import ModelEntry
 
 LEAST_PHOTOS = 2

@@ -33,10 +33,10 @@ from pipelines.core.sizes import in_words
 from pipelines.diffusion.lora.about import About
 from pipelines.diffusion.lora.entries import MODEL, WEIGHTS
 from pipelines.diffusion.lora.shelf import LoraShelf
+from pipelines.dreambooth.data.subjects import Subject
 from pipelines.dreambooth.folder import TrainingFolder
 from pipelines.dreambooth.preflight import Preflight, check_room, preflight, remember_speed
 from pipelines.dreambooth.requests import TrainingRequest
-from pipelines.dreambooth.subjects import Subject
 from pipelines.models.catalog import OWN, Catalog
 
 _ENDING_SECONDS = 10.0  # until a trainer that has let go of its folder has given its memory back

@@ -17,8 +17,8 @@ from pipelines.core.errors import Stopped
 from pipelines.core.processes import DONE, FAILED, TAKEN
 from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.dreambooth.base import precision_for
+from pipelines.dreambooth.data.subjects import Subject
 from pipelines.dreambooth.folder import TrainingFolder
-from pipelines.dreambooth.subjects import Subject
 from pipelines.dreambooth.trainer import Trainer, make_accelerator
 from pipelines.models.catalog import Catalog
 

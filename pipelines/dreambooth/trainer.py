@@ -18,9 +18,9 @@ from pipelines.core import checkpoint
 from pipelines.core.errors import Stopped
 from pipelines.core.messages import Message
 from pipelines.diffusion.lora.families import family_of_unet
-from pipelines.dreambooth import class_pictures
 from pipelines.dreambooth.base import Base, Texts
-from pipelines.dreambooth.dataset import (
+from pipelines.dreambooth.data import class_pictures
+from pipelines.dreambooth.data.dataset import (
     TRIGGER,
     Batch,
     Dataset,

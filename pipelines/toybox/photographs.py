@@ -96,7 +96,7 @@ def _scene(rng: np.random.Generator, toy: Thing, place: str) -> Scene:
 
 
 def write_examples(folder: Path, kind: str, colour: str, finish: str, seed: int = 0) -> None:
-    """Writes ten JPEGs and ``about.yaml``, as :mod:`pipelines.dreambooth.examples` reads them."""
+    """Writes ten JPEGs and ``about.yaml`` as :mod:`pipelines.dreambooth.data.examples` reads."""
     folder.mkdir(parents=True, exist_ok=True)
     captions = {}
     for number, photo in enumerate(photographs(kind, colour, finish, seed=seed), start=1):

@@ -10,9 +10,9 @@ import gradio as gr
 
 from pipelines.core.errors import UserError
 from pipelines.core.messages import Message
-from pipelines.dreambooth import identifiers
-from pipelines.dreambooth.examples import examples
-from pipelines.dreambooth.subjects import MAX_CAPTION, MAX_NAME, MAX_WORD, Photo, Subject
+from pipelines.dreambooth.data import identifiers
+from pipelines.dreambooth.data.examples import examples
+from pipelines.dreambooth.data.subjects import MAX_CAPTION, MAX_NAME, MAX_WORD, Photo, Subject
 from studio import train_views, views
 from studio.cleaning import forget_uploads
 from studio.tabs.deletion import UNASKED, Deletion

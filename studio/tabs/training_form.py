@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import gradio as gr
 
 from pipelines.core.errors import UserError
-from pipelines.dreambooth import identifiers
+from pipelines.dreambooth.data import identifiers
 from pipelines.dreambooth.preflight import FAMILIES
 from pipelines.dreambooth.presets import presets, settings_for
 from pipelines.dreambooth.requests import Method, TrainingRequest, is_used

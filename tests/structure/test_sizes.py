@@ -15,7 +15,6 @@ SCRIPTS = (".py", ".js", ".css")
 KNOWN_FOLDERS = {
     "assets/clustering",
     "pipelines/clustering",
-    "pipelines/dreambooth",
     "pipelines/toybox",
     "studio",
     "studio/chat",

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from pipelines.core.errors import BadRequest, Busy, NotFound
+from pipelines.dreambooth.data.subjects import FOLDER, note_made
 from pipelines.dreambooth.folder import TrainingFolder
-from pipelines.dreambooth.subjects import FOLDER, note_made
 from studio.gallery import Gallery
 from studio.home import WRITING_SECONDS, prepare_home
 from studio.inputs import Inputs
@@ -261,7 +261,7 @@ def test_an_upload_is_read_from_its_path(desk, mine, tmp_path):
 
 
 def test_of_500_photos_200_are_taken(desk, mine, monkeypatch):
-    monkeypatch.setattr("pipelines.dreambooth.photos.MAX_PHOTOS", 8)  # as many, in less time
+    monkeypatch.setattr("pipelines.dreambooth.data.photos.MAX_PHOTOS", 8)  # as many, in less time
     opened = []
     original = desk.subjects._take.__globals__["kept"].open_photo
 
@@ -269,7 +269,7 @@ def test_of_500_photos_200_are_taken(desk, mine, monkeypatch):
         opened.append(len(data))
         return original(data)
 
-    monkeypatch.setattr("pipelines.dreambooth.subjects.open_photo", counted)
+    monkeypatch.setattr("pipelines.dreambooth.data.subjects.open_photo", counted)
     files = {f"{n}.png": encoded(Image.new("RGB", (64, 64), (n % 256, n // 256, 9))) for n in
              range(500)}  # fmt: skip
     outcomes = desk.add(ANN, mine.id, ("many.zip", zipped(files).getvalue()))
@@ -360,7 +360,7 @@ def test_a_full_disk_is_said_for_the_file_that_did_not_fit(desk, mine, monkeypat
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("pipelines.dreambooth.subjects.write_whole", full)
+    monkeypatch.setattr("pipelines.dreambooth.data.subjects.write_whole", full)
     (outcome,) = desk.add(ANN, mine.id, ("two.png", encoded(scene(seed=2))))
     assert "The disk is full" in str(outcome.refusal)
     monkeypatch.undo()

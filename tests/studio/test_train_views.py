@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from pipelines.core.messages import Message
-from pipelines.dreambooth.subjects import Subject
+from pipelines.dreambooth.data.subjects import Subject
 from studio import train_views
 from studio.accounts import LOCAL_OWNER
 from studio.subjects import Made, Outcome

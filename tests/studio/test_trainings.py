@@ -14,7 +14,7 @@ from safetensors.torch import save
 
 from pipelines.core.errors import BadRequest, Busy, NotFound, validated
 from pipelines.diffusion.lora.shelf import LoraShelf
-from pipelines.dreambooth import class_pictures
+from pipelines.dreambooth.data import class_pictures
 from pipelines.dreambooth.folder import TrainingFolder
 from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.models.catalog import Catalog

@@ -21,8 +21,8 @@ from pipelines.diffusion.lora.formats import clean_triggers
 from pipelines.diffusion.lora.names import dotted, in_original, module_of, owner_of
 from pipelines.diffusion.lora.tags import left_out_of, tags_in, with_tags, without_tags, worded
 from pipelines.diffusion.prompts import is_weighted
-from pipelines.dreambooth.captions import _whole_word
-from pipelines.dreambooth.subjects import meaning_in_prompts
+from pipelines.dreambooth.data.captions import _whole_word
+from pipelines.dreambooth.data.subjects import meaning_in_prompts
 from pipelines.models.original_layout import current_name
 from pipelines.toybox.words import unknown_words
 from studio import gradio_guard, visitor_limits

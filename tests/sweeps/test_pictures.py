@@ -21,7 +21,7 @@ from pipelines.core.pictures.colour_profiles import (
     matrix_profile,
 )
 from pipelines.core.pictures.uploads import Limits, open_picture
-from pipelines.dreambooth.photos import open_photo
+from pipelines.dreambooth.data.photos import open_photo
 from studio.metadata import read_settings
 from tests.pipelines.test_colour_profiles import (
     ADOBE_MATRIX,

@@ -19,9 +19,9 @@ from PIL import Image
 from pipelines.core.cache import ModelCache
 from pipelines.core.errors import validated
 from pipelines.core.paths import ROOT
+from pipelines.dreambooth.data.subjects import Subject
 from pipelines.dreambooth.folder import TrainingFolder
 from pipelines.dreambooth.requests import TrainingRequest
-from pipelines.dreambooth.subjects import Subject
 from pipelines.dreambooth.trainer import Trainer, make_accelerator
 from pipelines.models.catalog import Catalog
 from tests.conftest import TINY

@@ -9,8 +9,8 @@ import time
 import pytest
 
 from pipelines.core.errors import BadRequest
-from pipelines.dreambooth import captions
-from pipelines.dreambooth.captions import Captions, kind_of, with_trigger
+from pipelines.dreambooth.data import captions
+from pipelines.dreambooth.data.captions import Captions, kind_of, with_trigger
 from tests.patience import PROMPTLY
 
 TRIGGER = "[trigger]"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from PIL import Image
 
-from pipelines.dreambooth.dataset import (
+from pipelines.dreambooth.data.dataset import (
     Dataset,
     Example,
     bucket_of,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pipelines.core.errors import BadRequest
-from pipelines.dreambooth.identifiers import PREFERRED, check, new_word, propose, tokenizer_of
-from pipelines.dreambooth.subjects import clean_word
+from pipelines.dreambooth.data.identifiers import PREFERRED, check, new_word, propose, tokenizer_of
+from pipelines.dreambooth.data.subjects import clean_word
 from pipelines.models.catalog import Catalog
 from pipelines.toybox.words import known_words
 

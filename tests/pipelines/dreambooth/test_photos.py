@@ -16,8 +16,8 @@ from PIL import Image, ImageDraw, ImageFilter
 from PIL.ExifTags import IFD, Base
 
 from pipelines.core.errors import BadRequest, UserError
-from pipelines.dreambooth import photos
-from pipelines.dreambooth.photos import (
+from pipelines.dreambooth.data import photos
+from pipelines.dreambooth.data.photos import (
     MAX_SIDE,
     ZIP_FILES,
     check_room,

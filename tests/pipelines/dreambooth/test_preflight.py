@@ -17,11 +17,11 @@ from pipelines.core.errors import (
     UserError,
     validated,
 )
-from pipelines.dreambooth.photos import encoded
+from pipelines.dreambooth.data.photos import encoded
+from pipelines.dreambooth.data.subjects import Subject
 from pipelines.dreambooth.preflight import check_room, preflight, remember_speed
 from pipelines.dreambooth.presets import presets, settings_for
 from pipelines.dreambooth.requests import TrainingRequest
-from pipelines.dreambooth.subjects import Subject
 from pipelines.models.catalog import Catalog
 
 GB = 10**9

@@ -28,9 +28,9 @@ from pipelines.diffusion.lora import families
 from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.dreambooth import process, train
+from pipelines.dreambooth.data.subjects import Subject
 from pipelines.dreambooth.folder import TrainingFolder
 from pipelines.dreambooth.requests import TrainingRequest
-from pipelines.dreambooth.subjects import Subject
 from pipelines.dreambooth.trainer import Trainer
 from pipelines.loading import Loader
 from pipelines.models.catalog import OWN, Catalog

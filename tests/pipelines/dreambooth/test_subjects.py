@@ -10,9 +10,9 @@ import pytest
 from PIL import Image, ImageFilter
 
 from pipelines.core.errors import BadRequest, NotFound
-from pipelines.dreambooth import subjects
-from pipelines.dreambooth.examples import examples, take_example
-from pipelines.dreambooth.subjects import FOLDER, MAX_NAME, Subject
+from pipelines.dreambooth.data import subjects
+from pipelines.dreambooth.data.examples import examples, take_example
+from pipelines.dreambooth.data.subjects import FOLDER, MAX_NAME, Subject
 from tests.pipelines.dreambooth.test_photos import encoded, scene
 
 
@@ -91,7 +91,7 @@ def test_small_blurred_and_like_photos_are_taken_and_remarked_upon(subject):
 
 
 def test_there_is_room_for_200(subject, monkeypatch):
-    monkeypatch.setattr("pipelines.dreambooth.photos.MAX_PHOTOS", 2)
+    monkeypatch.setattr("pipelines.dreambooth.data.photos.MAX_PHOTOS", 2)
     for number in range(2):
         subject.add(f"{number}.png", encoded(scene(seed=number)))
     with pytest.raises(BadRequest, match="at most 2 photos"):

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from pipelines.core.errors import Stopped
-from pipelines.dreambooth import class_pictures
 from pipelines.dreambooth.base import Base
+from pipelines.dreambooth.data import class_pictures
 from tests.pipelines.dreambooth.stepping import run, worst
 
 

@@ -23,7 +23,7 @@ from PIL import Image
 
 from pipelines.core.errors import BadRequest, UserError
 from pipelines.core.pictures.uploads import Limits, open_picture
-from pipelines.dreambooth.captions import Kind, kind_of
+from pipelines.dreambooth.data.captions import Kind, kind_of
 
 MAX_PHOTOS = 200  # of one subject
 MAX_SIDE = 2048  # pixels a side are kept

@@ -23,7 +23,7 @@ TRIGGER = "[trigger]"
 
 
 class PhotoLike(Protocol):
-    """What the trainer needs of a photo: see :class:`pipelines.dreambooth.subjects.Photo`."""
+    """What the trainer needs of a photo: see :class:`pipelines.dreambooth.data.subjects.Photo`."""
 
     id: str
     width: int

@@ -9,7 +9,7 @@ import yaml
 
 from pipelines.core.errors import NotFound
 from pipelines.core.paths import ASSETS
-from pipelines.dreambooth.subjects import Subject
+from pipelines.dreambooth.data.subjects import Subject
 
 FOLDER = ASSETS / "examples"
 

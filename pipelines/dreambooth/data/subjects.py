@@ -28,8 +28,8 @@ from pipelines.core.files import write_whole
 from pipelines.core.messages import Message
 from pipelines.diffusion.lora.tags import without_tags
 from pipelines.diffusion.prompts import Fragment, parse
-from pipelines.dreambooth.captions import with_trigger
-from pipelines.dreambooth.photos import (
+from pipelines.dreambooth.data.captions import with_trigger
+from pipelines.dreambooth.data.photos import (
     Facts,
     check_room,
     crop_box,

@@ -19,8 +19,8 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 from pipelines.core.errors import BadRequest
 from pipelines.core.messages import Message
 from pipelines.core.paths import ASSETS, PRESETS
+from pipelines.dreambooth.data.subjects import MAX_WORD, meaning_in_prompts
 from pipelines.dreambooth.requests import Method
-from pipelines.dreambooth.subjects import MAX_WORD, meaning_in_prompts
 from pipelines.models.catalog import ModelEntry
 from pipelines.toybox.words import known_words
 
