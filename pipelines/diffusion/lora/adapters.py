@@ -15,12 +15,14 @@ from typing import Any
 
 from pipelines.core.errors import BadRequest
 from pipelines.core.sizes import in_words
+from pipelines.core.zip_directory import directory_size
 from pipelines.diffusion.lora.header import is_pickle_name, looks_like_zip, pickled
 
 CONFIG = "adapter_config.json"
 SUFFIX = ".safetensors"
 UNPACKED = "unpacked"  # a folder in an unfinished entry
 _MAX_CONFIG = 1_000_000  # bytes
+_MAX_FILES, _MAX_DIRECTORY = 1000, 1_000_000  # files, and bytes of the list of them
 _MAX_GROWTH, _FLOOR = 4, 100_000_000  # times the zip's size, and bytes that any may take
 _BLOCK = 2**20
 
@@ -59,6 +61,7 @@ def unpack(path: Path, folder: Path, file: str) -> Path:
     target.mkdir()
     limit = _MAX_GROWTH * path.stat().st_size + _FLOOR
     try:
+        _check_directory(path, file)
         with zipfile.ZipFile(path) as archive:
             names = [name for name in archive.namelist() if not _is_hidden(name)]
             weights = [name for name in names if _is_weights(name)]
@@ -82,6 +85,28 @@ def is_zip(path: Path) -> bool:
     """Whether a file begins as zip files do."""
     with path.open("rb") as opened:
         return looks_like_zip(opened.read(9))
+
+
+def _check_directory(path: Path, file: str) -> None:
+    """Refuses a zip whose list of files would take long to read, before it is read.
+
+    Raises:
+        BadRequest: it holds too many files.
+        BadZipFile: it has no such list.
+    """
+    try:
+        with path.open("rb") as opened:
+            count, length = directory_size(opened)
+    except ValueError as error:
+        raise zipfile.BadZipFile(str(error)) from None
+    if count > _MAX_FILES or length > _MAX_DIRECTORY:
+        raise BadRequest(
+            "{file} is a zip file of {count} files; an adapter has at most {limit}. Take the "
+            ".safetensors out of it, and bring that in.",
+            file=file,
+            count=count,
+            limit=_MAX_FILES,
+        )
 
 
 def _extract(archive: zipfile.ZipFile, name: str, to: Path, limit: int, file: str) -> None:

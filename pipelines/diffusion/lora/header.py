@@ -19,6 +19,7 @@ from typing import Any
 from pipelines.core.errors import BadRequest
 from pipelines.core.file_kinds import START, no_weights
 from pipelines.core.sizes import in_words
+from pipelines.core.zip_directory import directory_size
 
 # A LoRA of all modules of SDXL has some 8,000 tensors in 1 MB; lists of tags have a few MB. The
 # format allows 100 MB, which would keep everybody waiting while one file is read.
@@ -34,6 +35,7 @@ _UPPER_HALVES = {"BF16": ("<f", b"\0\0"), "F8_E5M2": ("<e", b"\0")}
 _MAX_DIMENSION = 2**40
 # Pickle protocols 2 to 5. A header of 640 bytes has the same beginning: what follows tells.
 _PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+_MAX_DIRECTORY = 1_000_000  # bytes of a zip's list of its files
 _PLACE = b'"data_offsets"'  # in each tensor's entry of a header
 _ZIP = b"PK\x03\x04"
 _PICKLE_NAMES = (".pkl", ".pickle", ".bin", ".pt", ".pth", ".ckpt")
@@ -153,8 +155,7 @@ def _check_kind(path: Path, start: bytes, file: str) -> None:
     if not looks_like_zip(start):
         return
     try:
-        with zipfile.ZipFile(path) as archive:
-            holds_pickle = any(is_pickle_name(name) for name in archive.namelist())
+        holds_pickle = any(is_pickle_name(name) for name in _names_in_zip(path))
     except (zipfile.BadZipFile, OSError, ValueError):
         holds_pickle = False
     if holds_pickle:  # torch.save puts its pickles into zip files
@@ -162,6 +163,15 @@ def _check_kind(path: Path, start: bytes, file: str) -> None:
     raise BadRequest(
         "{file} is a zip file. Take the .safetensors out of it, and put that here.", file=file
     )
+
+
+def _names_in_zip(path: Path) -> list[str]:
+    """The names of a zip's files; none where the list of them would take long to read."""
+    with path.open("rb") as opened:
+        if directory_size(opened)[1] > _MAX_DIRECTORY:
+            return []
+        with zipfile.ZipFile(opened) as archive:
+            return archive.namelist()
 
 
 def file_hash(path: Path, start: int = 0) -> str:

@@ -23,6 +23,7 @@ from PIL import Image
 
 from pipelines.core.errors import BadRequest, UserError
 from pipelines.core.pictures.uploads import Limits, open_picture
+from pipelines.core.zip_directory import directory_size
 from pipelines.dreambooth.data.captions import Kind, kind_of
 
 MAX_PHOTOS = 200  # of one subject
@@ -34,8 +35,6 @@ ZIP_FILES = 1000  # in one zip
 ZIP_BYTES = 1_000_000_000  # unpacked, all together
 _DIRECTORY_BYTES = 1_000_000  # of a zip's list of files, which is read into memory as a whole
 _END = b"PK\x05\x06"
-_END64 = b"PK\x06\x07"  # says where the record of a Zip64 is
-_RECORD64 = b"PK\x06\x06"
 
 # One at a time: a photo of 64 million pixels takes hundreds of MB for a moment.
 _DECODING = threading.Lock()
@@ -190,24 +189,12 @@ def _is_file(entry: zipfile.ZipInfo) -> bool:
 
 def _check_directory(file: BinaryIO) -> None:
     """Refuses a list of files that would take long to read, before it is read."""
-    file.seek(0, io.SEEK_END)
-    size = file.tell()
-    file.seek(max(0, size - 65_557))  # the longest comment, and the record itself
-    tail = file.read()
-    at = tail.rfind(_END)
-    if at < 0 or len(tail) - at < 22:
-        raise _damaged()
-    count, length = struct.unpack_from("<HL", tail, at + 10)
-    if at >= 20 and tail[at - 20 : at - 16] == _END64:  # programs write it for small zips too
-        (place,) = struct.unpack_from("<Q", tail, at - 12)
-        file.seek(min(place, size))
-        record = file.read(56)
-        if len(record) < 56 or record[:4] != _RECORD64:
-            raise _damaged()
-        count, length = struct.unpack_from("<QQ", record, 32)
+    try:
+        count, length = directory_size(file)
+    except ValueError:
+        raise _damaged() from None
     if count > 4 * ZIP_FILES or length > _DIRECTORY_BYTES:
         raise _too_many(count)
-    file.seek(0)
 
 
 def _too_many(count: int) -> BadRequest:

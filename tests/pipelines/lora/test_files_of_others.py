@@ -215,6 +215,9 @@ def test_an_adapter_s_folder_is_on_everybody_s_shelf(tmp_path):
     assert factors.scale == 4
 
 
+LONG_NAMES = {"a" * 60_000 + f"{n}": b"" for n in range(17)}  # a list of a megabyte
+
+
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
@@ -224,6 +227,8 @@ def test_an_adapter_s_folder_is_on_everybody_s_shelf(tmp_path):
         (zip_of({"adapter_model.bin": b"x"}), "mine is a pickle"),
         (files.pickle_of({"a": 1}), "mine is a pickle"),
         (zip_of({"a.safetensors": b"x" * 50})[:-30], "cannot be unpacked here"),
+        (zip_of({f"{n}.txt": b"" for n in range(1001)}), "a zip file of 1001 files; an adapter"),
+        (zip_of(LONG_NAMES), "a zip file of 17 files; an adapter has at most 1000"),
         (zip_of({"a.safetensors": b"\0" * 110_000_000}), "larger than 100 MB once it is unpacked"),
         (zip_of({"adapter_model.safetensors": peft_file(),
                  "adapter_config.json": b'{"peft_type": "LOHA"}'}), "mine is of the kind LoHa"),
@@ -236,11 +241,16 @@ def test_a_zip_that_cannot_be_used_is_called_what_it_is(tmp_path, data, sentence
     assert list((tmp_path / "loras").iterdir()) == []
 
 
-def test_a_zip_on_everybody_s_shelf_is_said_to_need_unpacking(tmp_path):
+def test_a_zip_on_everybody_s_shelf_is_said_to_need_unpacking(tmp_path, monkeypatch):
     (tmp_path / "loras").mkdir()
     (tmp_path / "loras" / "a.zip").write_bytes(zip_of({"a.safetensors": peft_file()}))
     (reason,) = LoraShelf(tmp_path).refused()
     assert str(reason) == "a.zip is a zip file. Take the .safetensors out of it, and put that here."
+    listed = []  # a long list of names is not read to say so
+    monkeypatch.setattr(zipfile.ZipFile, "namelist", lambda self: listed.append(1) or [])
+    (tmp_path / "loras" / "a.zip").write_bytes(zip_of(LONG_NAMES))
+    (reason,) = LoraShelf(tmp_path).refused()
+    assert (str(reason).partition(".")[0], listed) == ("a", [])
 
 
 # --- learned words --------------------------------------------------------------------------------
