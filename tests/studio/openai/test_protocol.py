@@ -105,7 +105,7 @@ def test_conversations_of_all_kinds_are_answered(client, messages):
 
 def test_models_are_listed_with_a_slash_too_and_asked_for_by_head(raw: httpx.Client):
     assert raw.get("/v1/models/").json() == raw.get("/v1/models").json()
-    for path in ("/v1/models", "/v1/models/", f"/v1/models/{MODEL}"):
+    for path in ("/v1/models", "/v1/models/", f"/v1/models/{MODEL}", f"/v1/models/{MODEL.upper()}"):
         assert raw.head(path).status_code == 200
 
 
