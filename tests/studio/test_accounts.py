@@ -9,10 +9,12 @@ import stat
 import time
 
 import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
 
 from pipelines.core.errors import BadRequest, Busy, Refused, Unavailable
 from studio import accounts as accounts_module
-from studio import attempts
+from studio import attempts, login
 from studio.accounts import (
     Account,
     Accounts,
@@ -149,6 +151,22 @@ def test_wrong_passwords_of_others_do_not_lock_out_a_browser_that_was_here(accou
         accounts.log_in("ada", "correct horse", "127.0.0.1", None)
     again = accounts.log_in("ada", "correct horse", "127.0.0.1", None, before.device)
     assert (again.owner.id, again.device) == ("ada", before.device)
+
+
+def test_the_login_page_knows_the_browser_by_its_cookie(accounts: Accounts, monkeypatch):
+    monkeypatch.setattr("studio.accounts.verify_password", lambda password, _: password == "right")
+    app = FastAPI()
+    app.include_router(login.router(accounts))
+
+    def status(browser: TestClient, password: str) -> int:
+        data = {"name": "ada", "password": password}
+        return browser.post("/login", data=data, follow_redirects=False).status_code
+
+    known, other = TestClient(app), TestClient(app)
+    assert status(known, "right") == 303
+    assert [status(other, "wrong") for _ in range(MAX_FAILURES)] == [401] * MAX_FAILURES
+    assert status(other, "right") == 429
+    assert status(known, "right") == 303
 
 
 def test_a_known_browser_is_braked_by_its_own_wrong_passwords(accounts: Accounts):
