@@ -21,9 +21,9 @@ from pipelines.clustering.algorithms.registry import find
 from pipelines.clustering.comparing import MOST_TOLD, agreement_cells, compare, suggesting
 from pipelines.clustering.curves import plan
 from pipelines.clustering.data.datasets import Dataset
+from pipelines.clustering.data.exporting import parameters_json, with_arrays
 from pipelines.clustering.data.stored import FOLDER as DATA
 from pipelines.clustering.data.stored import load, path_of
-from pipelines.clustering.exporting import parameters_json, with_arrays
 from pipelines.clustering.requests import (
     OF_AN_ALGORITHM,
     ClusterRequest,

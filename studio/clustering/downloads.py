@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines.clustering.exporting import (
+from pipelines.clustering.data.exporting import (
     PLAIN,
     centres_csv,
     dialect_of,

@@ -17,8 +17,8 @@ from pipelines.clustering.algorithms.base import Estimate
 from pipelines.clustering.data.columns import Picked, Picking, pick
 from pipelines.clustering.data.csv_dialect import Reading
 from pipelines.clustering.data.datasets import Dataset
+from pipelines.clustering.data.exporting import guarded, labels_csv, numbers_csv
 from pipelines.clustering.data.tables import Table, look
-from pipelines.clustering.exporting import guarded, labels_csv, numbers_csv
 from pipelines.clustering.running import call
 from pipelines.clustering.wire import Array, FilePath, Labels, Matrix
 from pipelines.core.errors import OutOfMemory
@@ -52,7 +52,7 @@ def picked_apart(
 def write_points(
     owner: str, path: Path, data: Dataset, stop: threading.Event | None = None
 ) -> None:
-    """:func:`pipelines.clustering.exporting.numbers_csv`; raises as it does, and as
+    """:func:`pipelines.clustering.data.exporting.numbers_csv`; raises as it does, and as
     :func:`call`. Of many numbers it takes a minute of Python's own time."""
     if data.X.size <= HERE_NUMBERS:
         numbers_csv(path, data, stop)
@@ -73,8 +73,8 @@ def write_point_labels(
     further: dict[str, np.ndarray],
     stop: threading.Event | None = None,
 ) -> None:
-    """:func:`pipelines.clustering.exporting.labels_csv` of points, with the true labels where they
-    are known; as :func:`write_points`."""
+    """:func:`pipelines.clustering.data.exporting.labels_csv` of points, with the true labels where
+    they are known; as :func:`write_points`."""
     if data.X.size <= HERE_NUMBERS:
         labels_csv(path, data, labels, None, further | _truth(data), stop)
         return
@@ -115,7 +115,7 @@ def write_table_labels(
     further: dict[str, np.ndarray],
     stop: threading.Event | None = None,
 ) -> None:
-    """:func:`pipelines.clustering.exporting.labels_csv` of a table; raises as it does, and as
+    """:func:`pipelines.clustering.data.exporting.labels_csv` of a table; raises as it does, and as
     :func:`call`."""
     arguments = {"path": path, "source": table, "labels": labels, "rows": rows, "further": further}
     _apart(owner, labels_csv, arguments, stop)

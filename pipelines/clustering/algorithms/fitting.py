@@ -27,7 +27,7 @@ from pipelines.clustering.algorithms import calls
 from pipelines.clustering.algorithms.base import Algorithm, Fitted
 from pipelines.clustering.algorithms.parameters import Parameters
 from pipelines.clustering.algorithms.registry import find
-from pipelines.clustering.exporting import with_arrays
+from pipelines.clustering.data.exporting import with_arrays
 from pipelines.clustering.labels import appearing, count_clusters, renumber
 from pipelines.core.errors import BadRequest, Stopped
 from pipelines.core.events import Progress

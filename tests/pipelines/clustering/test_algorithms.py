@@ -18,8 +18,8 @@ from pipelines.clustering.algorithms.python_code import python_code
 from pipelines.clustering.algorithms.registry import ALGORITHMS, find
 from pipelines.clustering.comparing import suggested
 from pipelines.clustering.data.datasets import SOURCES, Dataset, DatasetRequest, make
+from pipelines.clustering.data.exporting import numbers_csv
 from pipelines.clustering.data.scaling import SCALERS, SCALINGS, scale
-from pipelines.clustering.exporting import numbers_csv
 from pipelines.clustering.labels import count_clusters, renumber
 from pipelines.core.errors import BadRequest, NotFound, Stopped
 

@@ -13,8 +13,7 @@ import pytest
 
 from pipelines.clustering.data.csv_dialect import Reading
 from pipelines.clustering.data.datasets import DatasetRequest, make
-from pipelines.clustering.data.tables import look
-from pipelines.clustering.exporting import (
+from pipelines.clustering.data.exporting import (
     MOST_NUMBERS,
     centres_csv,
     dialect_of,
@@ -23,6 +22,7 @@ from pipelines.clustering.exporting import (
     parameters_json,
     with_arrays,
 )
+from pipelines.clustering.data.tables import look
 from pipelines.core.errors import BadRequest, Stopped
 
 
@@ -185,7 +185,7 @@ def test_clusters_stay_beside_their_rows_over_many_chunks(tmp_path, out, monkeyp
 
 
 def test_points_go_home_to_the_last_bit(out, monkeypatch):
-    monkeypatch.setattr("pipelines.clustering.exporting._BLOCK", 30)
+    monkeypatch.setattr("pipelines.clustering.data.exporting._BLOCK", 30)
     data = make(DatasetRequest(points=100))
     labels_csv(out, data, data.truth)
     table = pd.read_csv(out)
@@ -229,7 +229,7 @@ def test_labels_of_another_number_are_a_bug(out):
 
 
 def test_a_long_text_in_every_row_is_held_once_and_ends_at_the_limit(tmp_path, out, monkeypatch):
-    monkeypatch.setattr("pipelines.clustering.exporting.MOST_WRITTEN", 2_000_000)
+    monkeypatch.setattr("pipelines.clustering.data.exporting.MOST_WRITTEN", 2_000_000)
     path = tmp_path / "upload"
     column = pd.Categorical(["=" + "x" * 100_000] * 5_000)  # half a gigabyte as CSV
     pd.DataFrame({"a": column, "b": np.arange(5_000.0)}).to_parquet(path)

@@ -13,8 +13,8 @@ from pyarrow import parquet
 
 from pipelines.clustering.data import binary_tables, profile
 from pipelines.clustering.data.columns import Picking, pick
+from pipelines.clustering.data.exporting import labels_csv
 from pipelines.clustering.data.tables import frames, look
-from pipelines.clustering.exporting import labels_csv
 from pipelines.core.errors import BadRequest
 from tests.pipelines.clustering.lying_parquet import Lie
 
