@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar, get_args
 
@@ -295,5 +296,13 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def _short(value: Any, limit: int = 60) -> str:
-    text = value if isinstance(value, str) else repr(value)
+    """A value as who has sent it writes it: text as it is, all else in JSON."""
+    if isinstance(value, str):
+        text = value
+    elif isinstance(value, float):  # nan and inf have no spelling in JSON
+        text = repr(value)
+    elif hasattr(value, "filename"):  # of a form
+        text = "a file"
+    else:
+        text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -42,6 +42,28 @@ def test_of_a_long_list_one_entry_is_told_of(model, data, words, monkeypatch):
     assert sum(counts) <= 3
 
 
+class File:
+    """As an upload's: none of its names is for people."""
+
+    filename = "a.png"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (None, "null"),
+        (True, "true"),
+        ({"a": [None, "ü"]}, '{"a": [null, "ü"]}'),
+        (File(), "a file"),
+        (["x" * 100], '["' + "x" * 57 + "…"),
+    ],
+)
+def test_a_value_is_shown_as_its_sender_writes_it(value, shown):
+    with pytest.raises(BadRequest) as caught:
+        validated(TextToImageRequest, {"prompt": value})
+    assert str(caught.value) == f"Prompt cannot be {shown}: it must be text."
+
+
 def test_those_within_others_too():
     base = {"prompt": "a mug", "brush": 1, "loras": [{"name": "x"}, {"name": "y", "z": {}, "w": 1}]}
     data = {"base": base, "samplers": ["Euler"], "steps": [2], "old": 1}

@@ -206,7 +206,7 @@ BAD = {
     "NaN guidance": ({"guidance": float("nan")}, "Guidance is nan; it must be a number."),
     "infinite guidance": ({"guidance": float("inf")}, "Guidance is inf; it must be a number."),
     "long prompt": ({"prompt": "x" * 900_000}, "Prompt has 900000 characters; at most 10000"),
-    "no prompt": ({"prompt": None}, "Prompt cannot be None"),
+    "no prompt": ({"prompt": None}, "Prompt cannot be null"),
     "lone surrogate": ({"prompt": "\ud800"}, "Prompt cannot be"),
     "list for a size": ({"width": [64]}, "Width cannot be [64]"),
     "unknown setting": ({"colour": "red"}, "There is no setting called colour."),

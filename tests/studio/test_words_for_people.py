@@ -93,7 +93,7 @@ class Talk(BaseModel):
         ({"messages": [{"role": "a"}, 7]},
          "messages, entry 2 cannot be 7: it must be an object of names and values."),
         ({"messages": [{"role": "a", "parts": ["a", None]}]},
-         "parts, entry 2 (messages, entry 1) cannot be None: it must be text."),
+         "parts, entry 2 (messages, entry 1) cannot be null: it must be text."),
         ({"messages": "x"}, "messages cannot be x: it must be a list."),
         ({}, "messages is missing."),
         (7, "The whole cannot be 7: it must be an object of names and values."),
