@@ -27,7 +27,7 @@ from pipelines.clustering.peaks import lower_peak, peak_since
 from pipelines.clustering.requests import ClusterRequest, CompareRequest, CurveRequest
 from pipelines.clustering.running import outcome, run_fit
 from pipelines.clustering.wire import Matrix
-from pipelines.clustering.worker_pool import Command, Died, MemoryExceeded, WorkerPool
+from pipelines.clustering.worker_pool import POOL, Command, Died, MemoryExceeded, WorkerPool
 from pipelines.core.cache import ModelCache
 from pipelines.core.errors import BadRequest, NotFound, OutOfMemory, Stopped, Unavailable, validated
 from pipelines.core.events import Progress, Result
@@ -101,13 +101,18 @@ def test_work_in_a_process_of_its_own_returns_and_tells_its_progress(stop):
     assert outcome(running.run(sleepy, points, {"seconds": 0}, SHORT, stop, owner=""))[1] == process
 
 
+@pytest.fixture
+def nobody_waits() -> None:
+    """No process that a test before has left waiting for work."""
+    POOL.end()
+
+
 def fitting_processes() -> list[psutil.Process]:
-    """Those at work for this test; tests before it may have left others open."""
     children = psutil.Process().children()
     return [each for each in children if "pipelines.clustering.worker" in each.cmdline()]
 
 
-def test_a_stop_ends_work_that_never_looks_at_it_at_once(stop):
+def test_a_stop_ends_work_that_never_looks_at_it_at_once(stop, nobody_waits):
     work = running.run(sleepy, np.zeros((1, 1)), {"seconds": 2 * PATIENCE}, LONG, stop, owner="")
     while next(work).total != 7:  # it is in the midst of it now
         pass
@@ -122,7 +127,7 @@ def test_a_stop_ends_work_that_never_looks_at_it_at_once(stop):
     assert not any(child.is_running() for child in children)
 
 
-def test_a_process_ends_when_nobody_asks_any_more(stop):
+def test_a_process_ends_when_nobody_asks_any_more(stop, nobody_waits):
     work = running.run(sleepy, np.zeros((1, 1)), {"seconds": 2 * PATIENCE}, LONG, stop, owner="")
     next(work)
     children = fitting_processes()

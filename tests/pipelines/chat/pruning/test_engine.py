@@ -350,7 +350,7 @@ def test_what_cannot_be_is_refused_before_anything_is_computed(cache, stop, sett
         (PruneRequest, {"name": " "}, "Model name cannot be"),
         (ScoreRequest, {"criterion": "luck"}, "Criterion cannot be luck"),
         (ScoreRequest, {"speed": 9}, "There is no setting called speed."),
-        (CurveRequest, {"blocks": ()}, "Blocks dropped cannot be (): "),
+        (CurveRequest, {"blocks": ()}, "Blocks dropped cannot be []: "),
         (CurveRequest, {"blocks": tuple(range(13))}, "Blocks dropped has 13 entries"),
     ],
 )
