@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from threading import Event
+from types import SimpleNamespace
 
 import gradio as gr
 import httpx
 import pytest
 
 from pipelines.core.errors import Unavailable
+from studio import app
 from studio.accounts import Owner
 from studio.i18n import translate
 from studio.page_head import CHINESE
@@ -122,3 +125,19 @@ def test_next_free_port_is_found():
 def test_address_of_another_machine_cannot_be_listened_at():
     with pytest.raises(Unavailable, match=r"192\.0\.2\.1"):
         listen("192.0.2.1", None)
+
+
+def test_what_is_loaded_when_warm_is_looked_at_by_no_collection(monkeypatch):
+    steps: list[str] = []
+    collector = SimpleNamespace(
+        collect=lambda: steps.append("collected"), freeze=lambda: steps.append("frozen")
+    )
+    monkeypatch.setattr(app, "gc", collector)
+    monkeypatch.setattr(app, "SETTLE_SECONDS", 0)
+    page_seen, closing = Event(), Event()
+    page_seen.set()
+    app._warm_up_later(lambda: steps.append("warm"), page_seen, closing)
+    assert steps == ["warm", "collected", "frozen"]
+    closing.set()
+    app._warm_up_later(lambda: steps.append("warm"), page_seen, closing)
+    assert len(steps) == 3
