@@ -51,6 +51,7 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     from studio import api, gradio_guard, login, page
     from studio.access import MAX_LARGE_UPLOAD_BYTES, Access
     from studio.foreign_errors import OwnWords
+    from studio.gradio_script import script_router
     from studio.openai.routes import openai_router
     from studio.page_cache import PageCache, PageDelivery
     from studio.page_errors import page_error_handlers
@@ -89,6 +90,7 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     api.install(app, studio)
     app.include_router(openai_router(studio))
     app.include_router(login.router(studio.accounts, root_path))
+    app.include_router(script_router())
     app.mount("/scripts/clustering", StaticFiles(directory=PLOT_SCRIPTS))
     app.mount("/scripts", StaticFiles(directory=SCRIPTS))
     uploads = UploadLedger(cache, studio.upload_room)
