@@ -107,6 +107,8 @@ class Costs:
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if not hasattr(report, "cpu_seconds"):  # of a worker that has crashed
+            return
         self.by_test[report.nodeid] += report.cpu_seconds
         for name, seconds in report.cpu_fixtures:
             self.by_fixture[name].append(seconds)

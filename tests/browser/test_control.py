@@ -15,7 +15,7 @@ from tests.browser.test_painting import choose, put_number
 from tests.patience import PATIENCE
 from tests.studio.live import TINY, settings, wait_for
 
-STEPS, BATCHES = 40, 16  # a job of some seconds
+STEPS, BATCHES = 150, 16  # the longest job there is
 HOUSE = [(0.2, 0.9), (0.2, 0.5), (0.5, 0.2), (0.8, 0.5), (0.8, 0.9), (0.2, 0.9)]
 DOOR = [(0.45, 0.9), (0.45, 0.65), (0.6, 0.65), (0.6, 0.9)]
 PICTURE_ID = re.compile(r"pictures/([\w-]+)\.png")

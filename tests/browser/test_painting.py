@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from tests.patience import wait_until
 from tests.studio.live import TINY
 
-STEPS, BATCHES = 40, 16  # a job of some seconds, with a picture every half second
+STEPS, BATCHES = 150, 16  # the longest job there is: no reload of a page takes as long
 COUNTING = re.compile(rf"Step \d+ of {STEPS * BATCHES}")
 
 
