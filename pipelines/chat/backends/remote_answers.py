@@ -137,7 +137,7 @@ class AnswerReader:
         answer, others send the answer so far each time, and a few call the pieces messages."""
         new = message.removeprefix(self._said)
         if new == message and self._said:  # not the answer so far: once more, or a piece
-            return "" if self._by_deltas else message
+            return "" if self._by_deltas and message.strip() in self._said else message
         self._said += new
         return new
 
