@@ -101,7 +101,7 @@ def chat(body: Mapping[str, Any]) -> Asked:
     """
     given = given_in(body)
     form = checked(Form, given)
-    refuse_unsupported(given, form.n)
+    refuse_unsupported(given, form.n, has_limit=False)
     if given.get("echo"):
         raise Invalid("{field} cannot be followed here. Leave it out.", field="echo", param="echo")
     wanted = checked(ChatLogprobs, given)
@@ -134,7 +134,7 @@ def completion(body: Mapping[str, Any]) -> Asked:
     if given.get("suffix"):
         raise Invalid("Text cannot be filled in before a suffix here.", param="suffix")
     form = checked(Form, given)
-    refuse_unsupported(given, form.n)
+    refuse_unsupported(given, form.n, has_limit=True)
     if given.get("top_logprobs"):
         raise Invalid("{field} is not known here. Send it as {name}.", field="top_logprobs",
                       name="logprobs", param="top_logprobs")  # fmt: skip
@@ -239,8 +239,8 @@ def _generation(given: Mapping[str, Any]) -> dict[str, Any]:
     if "repeat_penalty" in given:  # llama.cpp's name
         data.setdefault("repetition_penalty", given["repeat_penalty"])
     # -1 is no limit, as llama.cpp and LM Studio write it.
-    if (name := _limit_name(given)) in given and given[name] != -1:
-        data["max_new_tokens"] = given[name]
+    if (name := _limit_name(given)) in given:
+        data["max_new_tokens"] = None if given[name] == -1 else given[name]
     if (stop := given.get("stop")) not in (None, ""):
         data["stop"] = [stop] if isinstance(stop, str) else stop
     return data

@@ -12,7 +12,7 @@ from typing import Any
 from studio.openai.errors import Invalid
 
 _EMPTY = ("", [], {}, False, None)  # ask for nothing, whatever the field
-_TOOLS = ("tools", "functions")
+_NO_LIMIT = -1
 # Field → further values that change nothing.
 _FIELDS: Mapping[str, tuple[Any, ...]] = {
     # OpenAI's
@@ -105,8 +105,8 @@ _OTHER_NAMES: Mapping[str, tuple[str, tuple[Any, ...]]] = {
     "max_length": ("max_tokens", ()),
     "max_new_tokens": ("max_tokens", ()),
     "max_output_tokens": ("max_tokens", ()),
-    "n_predict": ("max_tokens", (-1,)),
-    "num_predict": ("max_tokens", (-1,)),
+    "n_predict": ("max_tokens", (_NO_LIMIT,)),
+    "num_predict": ("max_tokens", (_NO_LIMIT,)),
     "rep_pen": ("repetition_penalty", (1,)),
     "stop_sequence": ("stop", ()),
     "stop_sequences": ("stop", ()),
@@ -114,11 +114,13 @@ _OTHER_NAMES: Mapping[str, tuple[str, tuple[Any, ...]]] = {
 }
 
 
-def refuse_unsupported(given: Mapping[str, Any], choices: int = 1) -> None:
+def refuse_unsupported(given: Mapping[str, Any], choices: int, has_limit: bool) -> None:
     """Refuses the first field that asks for what cannot be had.
 
     Args:
         choices: ``n``: as many answers are tried as are given.
+        has_limit: whether an answer has a limit where the body names none, so that to ask for none
+            is to ask for something.
 
     Raises:
         Invalid: names the field and says what to do.
@@ -146,6 +148,8 @@ def refuse_unsupported(given: Mapping[str, Any], choices: int = 1) -> None:
         if given[name] not in _EMPTY or name in _ON:
             raise Invalid("{field} cannot be followed here. Leave it out.", field=name, param=name)
     for name, (ours, neutral) in _OTHER_NAMES.items():
+        if has_limit:
+            neutral = tuple(each for each in neutral if each != _NO_LIMIT)
         # Some clients send a value by all of its names.
         if name in given and given[name] not in (*_EMPTY, *neutral, given.get(ours)):
             raise Invalid(

@@ -48,13 +48,17 @@ TOOL = {"type": "function", "function": {"name": "f", "parameters": {}}}
 FOLLOWED: dict[str, list[tuple[Any, str, Any]]] = {
     "temperature": [(0, "temperature", 0), (1.5, "temperature", 1.5), ("0.5", "temperature", 0.5)],
     "top_p": [(0, "top_p", 0), (1, "top_p", 1)],
-    "top_k": [(5, "top_k", 5), (0, "top_k", 0)],
+    "top_k": [(5, "top_k", 5), (0, "top_k", 0), (-1, "top_k", 0)],  # -1 is off in vLLM
     "min_p": [(0.1, "min_p", 0.1)],
     "repetition_penalty": [(1.25, "repetition_penalty", 1.25)],
     "presence_penalty": [(-2, "presence_penalty", -2), (0.5, "presence_penalty", 0.5)],
     "frequency_penalty": [(2, "frequency_penalty", 2)],
     "logit_bias": [({"5": -100, "70": 1.5}, "logit_bias", {5: -100, 70: 1.5})],
-    "max_tokens": [(1, "max_new_tokens", 1), (7.0, "max_new_tokens", 7)],
+    "max_tokens": [
+        (1, "max_new_tokens", 1),
+        (7.0, "max_new_tokens", 7),
+        (-1, "max_new_tokens", None),  # no limit, as llama.cpp and LM Studio write it
+    ],
     "stop": [("end", "stop", ("end",)), (["a", "b"], "stop", ("a", "b"))],
     "seed": [
         (0, "seed", 0),
@@ -79,10 +83,10 @@ REFUSED: dict[str, list[Any]] = {
     "audio": [{"voice": "x"}], "reasoning_effort": ["high"], "web_search_options": [{"a": 1}],
     "guided_json": [{"type": "object"}], "grammar": ["root ::= a"], "min_tokens": [3],
     "chat_template": ["{{ x }}"], "stop_token_ids": [[5]],
-    "temperature": [-1, 3, "hot", [1], {}], "top_p": [-0.1, 1.1, "x"], "top_k": [-1, 1.5],
+    "temperature": [-1, 3, "hot", [1], {}], "top_p": [-0.1, 1.1, "x"], "top_k": [-2, 1.5],
     "min_p": [2], "repetition_penalty": [9], "presence_penalty": [3, "x"],
     "frequency_penalty": [[1]], "logit_bias": [{"a": 1}, {"5": 1000}, [1], "x", {"5": "x"}],
-    "max_tokens": [-1, "many", [1], 10**9], "stop": [[""], 5, ["x" * 500], {"a": 1}],
+    "max_tokens": [-2, "many", [1], 10**9], "stop": [[""], 5, ["x" * 500], {"a": 1}],
     "seed": [-2, 2**63, 1.5, "x"], "stream": ["perhaps", 7],
     "model": [5, "no-such-model", ["a"]], "stream_options": [5, [1]],
 }  # fmt: skip

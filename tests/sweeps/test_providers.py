@@ -22,10 +22,14 @@ from tests.sweeps.plain_sentences import check_sentence
 
 pytestmark = pytest.mark.deep
 
-CASES = 5000
+CASES = 3000
 PIECES = ["Hello", " world", "\n\n", "注意：", "🦊", "é", "a\u2028b", "c\u2029", "\x85",
           "\x0c", "</s>", "[DONE]", "data: x", ": no comment", '{"choices": null}', "  ",
           "\r\n"]  # fmt: skip
+# How a conversation's answer comes. One stream has one of these forms: pieces in deltas, with the
+# whole answer at the end, or with the answer so far beside each; messages that are the answer so
+# far; messages that are pieces.
+FORMS = ["deltas", "deltas and the whole", "deltas beside messages", "answers so far", "messages"]
 REASONS = [("stop", "stop"), ("length", "length"), ("eos_token", "stop"), ("MAX_TOKENS", "length"),
            ("content_filter", "content_filter")]  # fmt: skip
 NOT_WORDS = [("reasoning_content", "thoughts"), ("reasoning", "thoughts"),
@@ -60,13 +64,18 @@ class Answer:
 
 def answer(draw: random.Random, chat: bool) -> Answer:
     """An answer in which everything that may be odd is."""
-    made = Answer()
+    made, form = Answer(), draw.choice(FORMS) if chat else "text"
     for _ in range(draw.randrange(1, 6)):
         if draw.random() < 0.5:
             made.chunks.append(nothing(draw))
         words = draw.choice(PIECES)
+        if form == "messages" and words == made.text:
+            continue  # it could as well be the answer so far
         made.text += words
-        made.chunks.append({"choices": one_or_many(draw, choice(draw, words, chat, made))})
+        made.chunks.append({"choices": one_or_many(draw, choice(draw, words, form, made))})
+    if form == "deltas and the whole":
+        whole = draw.choice([made.text, made.text.strip()])
+        made.chunks.append({"choices": [{"index": 0, "message": {"content": whole}}]})
     if draw.random() < 0.5:
         given, made.reason = draw.choice(REASONS)
         made.chunks.append({"choices": [{"index": 0, "finish_reason": given}]})
@@ -99,14 +108,14 @@ def nothing(draw: random.Random) -> Any:
     )
 
 
-def choice(draw: random.Random, words: str, chat: bool, made: Answer) -> dict[str, Any]:
+def choice(draw: random.Random, words: str, form: str, made: Answer) -> dict[str, Any]:
     logprobs = draw.choice([None, [], {}, {"content": None}])
     found = {"index": draw.choice([0, None]), "finish_reason": None, "logprobs": logprobs}
-    if not chat:
+    if form == "text":
         return {**found, "text": one_or_many(draw, words)}
-    content: Any = words
+    content: Any = made.text if form == "answers so far" else words
     if draw.random() < 0.3:
-        content = [{"type": "text", "text": words}]
+        content = [{"type": "text", "text": content}]
         if draw.random() < 0.5:
             content.insert(0, {"type": "thinking", "thinking": "hm"})
             made.left_out.add("thoughts")
@@ -115,7 +124,9 @@ def choice(draw: random.Random, words: str, chat: bool, made: Answer) -> dict[st
         name, kind = draw.choice(NOT_WORDS)
         delta[name] = draw.choice(["x", [{"x": None}]])
         made.left_out.add(kind)
-    return {**found, draw.choice(["delta", "message"]): one_or_many(draw, delta)}
+    if form == "deltas beside messages":
+        found["message"] = {"role": "assistant", "content": made.text}
+    return {**found, "delta" if "deltas" in form else "message": one_or_many(draw, delta)}
 
 
 def one_or_many(draw: random.Random, value: Any) -> Any:

@@ -117,27 +117,31 @@ class AnswerReader:
             self._usage |= {name: value for name, value in usage.items() if value is not None}
 
     def _texts(self, choice: Mapping[str, Any]) -> Iterator[str]:
-        deltas = objects(choice.get("delta"))
-        said = deltas or objects(choice.get("message"))
-        for piece in said:
+        deltas, messages = objects(choice.get("delta")), objects(choice.get("message"))
+        for piece in (*deltas, *messages):
             for name, kind in _NOT_WORDS.items():
                 if piece.get(name):
                     self.left_out[kind] = None
-            for name in ("content", "refusal"):
-                text = self._content(piece.get(name))
-                if deltas and text:
-                    self._by_deltas = True
-                    self._said += text
-                yield self._paired(text if deltas else self._new_in(text))
-        if not said:  # of a completion, or of a server that answers a conversation like one
+        words = "".join(map(self._words, deltas))
+        if words:  # a message beside them is the answer so far
+            self._by_deltas = True
+            self._said += words
+            yield self._paired(words)
+        elif messages:
+            for message in messages:
+                yield self._paired(self._new_in(self._words(message)))
+        elif not deltas:  # of a completion, or of a server that answers a conversation like one
             yield self._paired(self._content(choice.get("text")))
+
+    def _words(self, piece: Mapping[str, Any]) -> str:
+        return self._content(piece.get("content")) + self._content(piece.get("refusal"))
 
     def _new_in(self, message: str) -> str:
         """What a message adds to what was said: some servers end a stream of pieces with the whole
         answer, others send the answer so far each time, and a few call the pieces messages."""
         new = message.removeprefix(self._said)
-        if new == message and self._said:  # not the answer so far: once more, or a piece
-            return "" if self._by_deltas and message.strip() in self._said else message
+        if new == message and self._by_deltas and message.strip() in self._said:
+            return ""  # said once more, without the blanks at its ends or in part
         self._said += new
         return new
 

@@ -194,6 +194,11 @@ def whole(text: str, reason: str | None = None) -> dict:
     return {"choices": [{"message": {"content": text}, "finish_reason": reason}]}
 
 
+def beside(piece: str | None, message: str, reason: str | None = None) -> dict:
+    """A piece with a message beside it, as Perplexity has sent the answer so far."""
+    return choice(delta={"content": piece}, message={"content": message}, finish_reason=reason)
+
+
 @pytest.mark.parametrize(
     ("pieces", "said"),
     [
@@ -203,6 +208,13 @@ def whole(text: str, reason: str | None = None) -> dict:
         ((whole("Hel"), whole("Hello"), whole("Hello", "stop")), "Hello"),
         ((whole("Hel"), whole("lo"), whole("lo", "stop")), "Hellolo"),
         ((whole("Hello", "stop"),), "Hello"),
+        ((whole("I"), whole(" said "), whole("It is"), whole("", "stop")), "I said It is"),
+        ((whole("Hel"), whole("lo"), whole("Hello", "stop")), "Hello"),
+        ((delta("Hel"), delta("lo"), whole("Hello, you", "stop")), "Hello, you"),
+        ((delta("Hel"), whole("No, sorry", "stop")), "HelNo, sorry"),
+        ((delta("Hel"), delta("lo"), whole("lo", "stop")), "Hello"),
+        ((beside("Hel", "Hel"), beside("lo", "Hello"), beside("", "Hello", "stop")), "Hello"),
+        ((beside("", "Hello"), beside(None, "", "stop")), "Hello"),
     ],
 )
 def test_an_answer_that_is_sent_once_more_as_a_whole_is_said_once(pieces, said: str):

@@ -123,7 +123,7 @@ NULLS = ("temperature", "top_p", "n", "stop", "seed", "logit_bias", "tools", "to
         {"user": "me", "metadata": {"a": "b"}, "store": True, "service_tier": "auto"},
         {"reasoning_effort": "none", "verbosity": "medium", "grammar": "", "typical_p": 1.0},
         {"mirostat": 0, "options": {}, "guided_json": {}, "use_beam_search": False},
-        {"n_predict": -1, "logit_bias": [], "reasoning_effort": "auto", "enable_thinking": False},
+        {"logit_bias": [], "reasoning_effort": "auto", "enable_thinking": False},
         # SillyTavern's, for whatever server
         {
             "do_sample": True,
@@ -208,6 +208,18 @@ def test_a_value_by_all_of_its_names_is_taken():
 def test_minus_one_is_no_limit():
     (request,) = bodies.chat({"messages": ASKED, "max_tokens": -1, "top_k": -1}).requests
     assert (request.max_new_tokens, request.top_k) == (None, 0)
+    for name in ("max_tokens", "max_completion_tokens"):
+        (request,) = bodies.completion({"prompt": "a", name: -1}).requests
+        assert request.max_new_tokens is None, "not the 16 tokens of one that names no limit"
+
+
+@pytest.mark.parametrize("name", ["n_predict", "num_predict"])
+def test_no_limit_by_another_name_is_taken_where_there_is_none(name: str):
+    (request,) = bodies.chat({"messages": ASKED, name: -1}).requests
+    assert request.max_new_tokens is None
+    (request,) = bodies.completion({"prompt": "a", "max_tokens": -1, name: -1}).requests
+    assert request.max_new_tokens is None
+    assert refused(bodies.completion, **{name: -1}).param == name, "it would end after 16 tokens"
 
 
 def test_other_tokens_of_a_completion_are_asked_for_by_logprobs():
