@@ -15,21 +15,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from pipelines.core.errors import UserError
-from studio.accounts import Made, choose_accounts
-from studio.cross_origin import read_origin
-from studio.environment import (
+from studio.core.accounts.accounts import Made, choose_accounts
+from studio.core.environment import (
     give_a_home,
     open_standard_streams,
     prepare_environment,
     print_line,
 )
-from studio.home import find_home
+from studio.core.home import find_home
+from studio.cross_origin import read_origin
 from studio.proxies import read_root_path
 
 if TYPE_CHECKING:
     from gradio.tunneling import Tunnel
 
-    from studio.jobs import Unfinished
+    from studio.core.jobs.queue import Unfinished
 
 WORKER_THREAD = "worker"  # as the queue's worker names its thread
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -61,7 +61,7 @@ def run(flags: argparse.Namespace) -> int:
         UserError: it cannot start; the sentence says why.
     """
     from studio.app import build_app
-    from studio.services import Options, Studio
+    from studio.core.services import Options, Studio
     from studio.serving import Server, listen
 
     reachable = flags.share or not is_loopback(flags.host)

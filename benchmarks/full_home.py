@@ -43,8 +43,8 @@ from pathlib import Path
 from PIL import Image
 from pipelines.core.events import Picture
 from pipelines.diffusion.requests import TextToImageRequest
-from studio.accounts import LOCAL_OWNER
-from studio.services import Options, Studio
+from studio.core.accounts.accounts import LOCAL_OWNER
+from studio.core.services import Options, Studio
 
 home, pictures, jobs, messages, chats, inputs, tables, uploads = (
     Path(sys.argv[1]), *map(int, sys.argv[2:]))

@@ -150,7 +150,7 @@ def against_diffusers(home: Path, rounds: int, steps: int) -> None:
 def over_http(home: Path, rounds: int, steps: int) -> None:
     """A job sent, watched to its end and its PNG fetched, beside the bare engine."""
     from studio.app import build_app
-    from studio.services import Options, Studio
+    from studio.core.services import Options, Studio
     from studio.serving import Server, listen
 
     studio = Studio(Options(home, offline=True))

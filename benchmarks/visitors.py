@@ -50,9 +50,9 @@ TARGET_SECONDS, TARGET_MEMORY = 1.0, 1.15
 SERVE = """
 import json, sys
 from pathlib import Path
-from studio.accounts import choose_accounts
+from studio.core.accounts.accounts import choose_accounts
 from studio.app import build_app
-from studio.services import Options, Studio
+from studio.core.services import Options, Studio
 from studio.serving import Server, listen
 
 accounts, made = choose_accounts(None, reachable=True)

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pipelines.clustering.data.tables import MAX_BYTES as MAX_TABLE_BYTES
 from pipelines.core.errors import Busy, NotFound, Refused, UserError
 from studio import gradio_guard
-from studio.accounts import (
+from studio.core.accounts.accounts import (
     LOCAL_OWNER,
     Accounts,
     Login,
@@ -29,14 +29,14 @@ from studio.accounts import (
     Owner,
     basic_name,
 )
-from studio.chat.keys import PREFIX as KEY_PREFIX
-from studio.chat.keys import ApiKey, Keys
+from studio.core.accounts.keys import PREFIX as KEY_PREFIX
+from studio.core.accounts.keys import ApiKey, Keys
+from studio.core.accounts.sessions import DEVICE_SECONDS, SESSION_SECONDS
 from studio.cross_origin import headers_for, is_foreign, is_preflight, preflight
 from studio.i18n import language_of
 from studio.openai.errors import problem
 from studio.replies import MethodNotAllowed, Refusal, TooLarge, error_body, status_of
 from studio.request_heads import check_head
-from studio.sessions import DEVICE_SECONDS, SESSION_SECONDS
 from studio.tab_ids import tab_query
 
 _log = logging.getLogger(__name__)
@@ -303,7 +303,7 @@ class Access:
         if is_openai(connection.scope["path"]):
             error = NotLoggedIn(
                 "Send an API key of this studio as a bearer token. The host makes one by "
-                "`python -m studio.chat.keys make NAME`."
+                "`python -m studio.keys make NAME`."
             )
             return _refusal(connection, error)
         if wants_page and connection.scope["method"] in SAFE_METHODS:

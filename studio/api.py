@@ -33,20 +33,20 @@ from pipelines.diffusion.samplers import samplers_in
 from pipelines.diffusion.styles import styles
 from pipelines.models.catalog import OWN
 from studio.access import API
-from studio.accounts import owner_of
-from studio.broadcast import Broadcast
 from studio.chats_api import chats_router
 from studio.clustering.data_api import cluster_data_router
 from studio.clustering.results_api import clusterings_router
-from studio.gallery import MAX_SEARCH
+from studio.core.accounts.accounts import owner_of
+from studio.core.broadcast import Broadcast
+from studio.core.gallery.gallery import MAX_SEARCH
+from studio.core.gallery.metadata import read_settings
+from studio.core.gallery.picture_deletion import KIND as DELETING
+from studio.core.jobs.record import QUEUED
+from studio.core.machine import is_own
 from studio.http import KEPT, NOT_KEPT, json_object, list_that_fits, with_pauses
 from studio.i18n import language_of, translate
 from studio.inputs_api import conditions_router, inputs_router
-from studio.job import QUEUED
 from studio.loras_api import loras_router
-from studio.machine import is_own
-from studio.metadata import read_settings
-from studio.picture_deletion import KIND as DELETING
 from studio.prunings_api import prunings_router
 from studio.replies import Refusal, error_body, status_of
 from studio.several_pictures_api import several_pictures_router
@@ -54,9 +54,9 @@ from studio.subjects_api import subjects_router
 from studio.trainings_api import trainings_router
 
 if TYPE_CHECKING:
-    from studio.gallery import SavedPicture
-    from studio.jobs import Job
-    from studio.services import Studio
+    from studio.core.gallery.gallery import SavedPicture
+    from studio.core.jobs.queue import Job
+    from studio.core.services import Studio
 
 UPDATE_SECONDS = 0.1  # between two looks at a job that is watched
 HEARTBEAT_SECONDS = 8.0  # proxies close connections on which nothing is heard

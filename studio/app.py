@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 
 from pipelines.core.paths import ASSETS
-from studio.cleaning import UPLOADS
-from studio.environment import forget_foreign_settings
+from studio.core.cleaning import UPLOADS
+from studio.core.environment import forget_foreign_settings
 from studio.streams import EndedStreams, OpenStreams
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from studio.services import Studio
+    from studio.core.services import Studio
 
 SCRIPTS = ASSETS / "chat"  # what the chat tab loads
 PLOT_SCRIPTS = (
@@ -50,6 +50,8 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
 
     from studio import api, gradio_guard, login, page
     from studio.access import MAX_LARGE_UPLOAD_BYTES, Access
+    from studio.core.accounts.session_owners import SessionOwners
+    from studio.core.upload_ledger import UploadLedger
     from studio.foreign_errors import OwnWords
     from studio.gradio_script import script_router
     from studio.openai.routes import openai_router
@@ -61,8 +63,6 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     from studio.page_sessions import Sessions
     from studio.page_uploads import UploadParser
     from studio.proxies import BelowPath, OwnAddress
-    from studio.session_owners import SessionOwners
-    from studio.upload_ledger import UploadLedger
     from studio.visitor_limits import VisitorLimits
 
     gradio_guard.forbid_fetching()

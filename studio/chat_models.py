@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pipelines.chat.catalog import ChatCatalog
 from pipelines.chat.entries import OWN, ChatEntry
 from pipelines.core.errors import NotFound, Refused
-from studio.accounts import Accounts, Owner, is_guest
+from studio.core.accounts.accounts import Accounts, Owner, is_guest
 
 if TYPE_CHECKING:
     from pipelines.chat.requests import Generation

@@ -17,18 +17,18 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.chat.requests import STARTER
 from pipelines.core.errors import BadRequest, NotFound, validated
-from studio.accounts import Owner, owner_of
 from studio.chat import shown
 from studio.chat.conversation import STREAMING
 from studio.chat.conversations import MAX_LANES
 from studio.chat.following import Follower, events
-from studio.gallery import MAX_SEARCH
+from studio.core.accounts.accounts import Owner, owner_of
+from studio.core.gallery.gallery import MAX_SEARCH
 from studio.http import NOT_KEPT, json_object, json_reply, received, text_reply
 from studio.i18n import language_of, translate
 
 if TYPE_CHECKING:
     from studio.chat.conversation import StoredMessage
-    from studio.services import Studio
+    from studio.core.services import Studio
 
 Revision = Annotated[int, Field(ge=0, le=2**62)]
 Name = Annotated[str, Field(max_length=200)]

@@ -19,14 +19,14 @@ from pipelines.diffusion.control.conditions import condition_map
 from pipelines.diffusion.control.requests import ConditionRequest
 from pipelines.diffusion.requests import SIZE_STEP
 from pipelines.preprocessors import registry, weights
-from studio.slots import FairSlots
+from studio.core.jobs.slots import FairSlots
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from studio.accounts import Owner
-    from studio.gallery import Gallery
-    from studio.inputs import Inputs
+    from studio.core.accounts.accounts import Owner
+    from studio.core.gallery.gallery import Gallery
+    from studio.core.inputs import Inputs
 
 AT_ONCE = 4  # maps without weights: as many as keep a small processor busy
 EACH_AT_ONCE = 2  # of these one owner's

@@ -12,7 +12,7 @@ from studio import views
 from studio.widgets import Visitor
 
 if TYPE_CHECKING:
-    from studio.gallery import SavedPicture, Span
+    from studio.core.gallery.gallery import SavedPicture, Span
 
 
 def found(

@@ -26,7 +26,7 @@ from fastapi.responses import Response, StreamingResponse
 from starlette.exceptions import HTTPException
 
 from pipelines.core.errors import BadRequest, Stopped
-from studio.home import NO_SPACE, disk_full
+from studio.core.home import NO_SPACE, disk_full
 
 T = TypeVar("T")
 

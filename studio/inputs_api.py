@@ -12,16 +12,16 @@ from fastapi.responses import FileResponse, Response
 from pipelines.core.errors import validated
 from pipelines.preprocessors import registry
 from studio.access import BELOW_ROOT
-from studio.accounts import owner_of
 from studio.conditions import MapRequest
+from studio.core.accounts.accounts import owner_of
 from studio.http import KEPT, NOT_KEPT, json_object
 from studio.i18n import language_of, translate
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from studio.inputs import Input
-    from studio.services import Studio
+    from studio.core.inputs import Input
+    from studio.core.services import Studio
 
 
 def inputs_router(studio: Studio) -> APIRouter:

@@ -19,12 +19,12 @@ from pipelines.chat.entries import INSIDE_PREFIX, OWN, ChatEntry
 from pipelines.chat.inside import InsideRequest, Lens, NextToken, Text
 from pipelines.core.errors import NotFound, Refused
 from pipelines.core.events import Progress
-from studio.slots import FairSlots
+from studio.core.jobs.slots import FairSlots
 
 if TYPE_CHECKING:
     import torch
 
-    from studio.accounts import Owner
+    from studio.core.accounts.accounts import Owner
 
 _Key = tuple[ChatEntry, str, bool]  # model, text, whether special tokens in it are read
 View = Literal["odds", "attention", "layers", "build"]

@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from pipelines.core.errors import UserError
 from studio.access import address_of, login_cookies
-from studio.accounts import GUEST, Accounts, Login
+from studio.core.accounts.accounts import GUEST, Accounts, Login
 from studio.i18n import language_of, translate
 from studio.replies import status_of
 from studio.tab_ids import tab_query

@@ -25,14 +25,14 @@ from pipelines.dreambooth.before_after_requests import BeforeAfterRequest
 from pipelines.dreambooth.data.subjects import note_made
 from pipelines.dreambooth.folder import TrainingFolder
 from pipelines.models.catalog import OWN, ModelEntry
-from studio.accounts import is_guest
-from studio.home import NO_SPACE, disk_full
-from studio.job import is_at_work
+from studio.core.accounts.accounts import is_guest
+from studio.core.home import NO_SPACE, disk_full
+from studio.core.jobs.record import is_at_work
 
 if TYPE_CHECKING:
     from pipelines.models.catalog import Catalog
-    from studio.gallery import Gallery
-    from studio.store import Store
+    from studio.core.gallery.gallery import Gallery
+    from studio.core.store import Store
 
 RequestT = TypeVar("RequestT", bound=BaseModel)
 

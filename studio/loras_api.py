@@ -17,12 +17,12 @@ from pipelines.diffusion.lora.families import title_of
 from pipelines.diffusion.lora.shelf import Style
 from pipelines.diffusion.lora.use import MAX_NAME
 from studio.access import API, BELOW_ROOT
-from studio.accounts import owner_of
+from studio.core.accounts.accounts import owner_of
 from studio.http import NOT_KEPT, json_object, received
 from studio.i18n import language_of, translate
 
 if TYPE_CHECKING:
-    from studio.services import Studio
+    from studio.core.services import Studio
 
 MERGE = "merge_loras"
 

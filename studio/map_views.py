@@ -14,7 +14,7 @@ from pipelines.core.messages import Message
 from pipelines.diffusion.control.catalog import ControlEntry
 from pipelines.models.catalog import ModelEntry
 from studio import views
-from studio.home import readable_bytes
+from studio.core.home import readable_bytes
 from studio.widgets import Visitor
 
 MAP_SIDE = 448  # pixels; twice what is shown, so that thin lines stay lines

@@ -16,13 +16,13 @@ from pipelines.diffusion.samplers import samplers_in
 from pipelines.diffusion.styles import styles
 from pipelines.dreambooth.presets import presets as training_presets
 from studio import views
-from studio.accounts import Owner
-from studio.home import readable_bytes
+from studio.core.accounts.accounts import Owner
+from studio.core.gallery.reuse import fields_of
+from studio.core.home import readable_bytes
+from studio.core.machine import is_own
 from studio.i18n import LANGUAGES, texts
-from studio.machine import is_own
 from studio.opening import Opening
 from studio.page_events import Page
-from studio.reuse import fields_of
 from studio.tab_ids import (
     CHAT,
     CLUSTERING,
@@ -54,7 +54,7 @@ from studio.theme import theme
 from studio.widgets import QUIET, Visitor, label
 
 if TYPE_CHECKING:
-    from studio.services import Studio
+    from studio.core.services import Studio
 
 HEADER_SECONDS = 5
 STYLES = ("page", "inside", "shorten", "clustering", "clustering_charts")

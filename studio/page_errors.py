@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from pipelines.core.errors import UserError
-from studio.home import NO_SPACE, DiskFull, readable_bytes
+from studio.core.home import NO_SPACE, DiskFull, readable_bytes
 from studio.i18n import FAULT, language_of, translate
 from studio.page_values import not_of_the_page
 from studio.replies import Refusal, error_body, status_of

@@ -18,10 +18,10 @@ from gradio.exceptions import InvalidPathError
 
 from pipelines.core.errors import UserError, unforeseen
 from pipelines.core.messages import Message
-from studio.accounts import Owner, owner_of
+from studio.core.accounts.accounts import Owner, owner_of
+from studio.core.accounts.session_owners import SessionOwners
 from studio.i18n import language_of, translate
 from studio.page_values import check_value, not_of_the_page, readable
-from studio.session_owners import SessionOwners
 
 SESSION = re.compile(r"[\w-]{1,64}", re.ASCII)  # the page's script makes up eleven characters
 _log = logging.getLogger(__name__)

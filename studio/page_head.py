@@ -19,8 +19,8 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pipelines.core.paths import ASSETS
-from studio.accounts import owner_of
-from studio.gallery import owner_folder
+from studio.core.accounts.accounts import owner_of
+from studio.core.gallery.gallery import owner_folder
 from studio.i18n import language_of, translate
 from studio.rewriting import rewritten
 

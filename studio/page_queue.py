@@ -19,12 +19,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipelines.core import messages
 from pipelines.core.errors import NotFound, UserError
-from studio.accounts import owner_of
+from studio.core.accounts.accounts import owner_of
+from studio.core.accounts.session_owners import SessionOwners
 from studio.gradio_guard import PREFIX
 from studio.i18n import language_of, translate
 from studio.page_errors import error_answer
 from studio.page_values import not_of_the_page
-from studio.session_owners import SessionOwners
 
 CANCEL, STREAM = f"{PREFIX}/cancel", f"{PREFIX}/queue/data"
 MAX_CANCEL_BYTES = 10_000  # a session, an event and a number

@@ -15,10 +15,10 @@ from starlette.datastructures import FormData
 from starlette.formparsers import MultiPartException
 
 from pipelines.core.errors import BadRequest, UserError
+from studio.core.upload_ledger import arriving
 from studio.foreign_errors import no_form
 from studio.i18n import language_of
 from studio.replies import Refusal, TooLarge
-from studio.upload_ledger import arriving
 
 MAX_TRACKED = 1000  # uploads
 

@@ -21,14 +21,14 @@ from pipelines.chat.pruning.folder import FOLDER, PruneFolder
 from pipelines.chat.pruning.requests import PruneRequest, ScoreRequest
 from pipelines.chat.shelf import ChatShelf, MadeModel
 from pipelines.core.errors import BadRequest, Busy, NotFound, Refused, stored
-from studio.home import WRITING_SECONDS, cleared
-from studio.job import DONE, Job
+from studio.core.home import WRITING_SECONDS, cleared
+from studio.core.jobs.record import DONE, Job
 
 if TYPE_CHECKING:
-    from studio.accounts import Owner
     from studio.chat_models import ChatModels
-    from studio.jobs import Jobs
-    from studio.machine import CacheOnDemand
+    from studio.core.accounts.accounts import Owner
+    from studio.core.jobs.queue import Jobs
+    from studio.core.machine import CacheOnDemand
 
 SCORE, SHORTEN, CURVE = "score_blocks", "shorten", "shorten_curve"  # kinds of jobs
 SHOWN = 200  # jobs that are looked through

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
 
-from studio.accounts import owner_of
+from studio.core.accounts.accounts import owner_of
 
 if TYPE_CHECKING:
+    from studio.core.services import Studio
     from studio.prunings import Shortening
-    from studio.services import Studio
 
 _HIDDEN = {"owner"}
 

@@ -16,9 +16,9 @@ from pipelines.core.errors import (
     Unavailable,
     UserError,
 )
-from studio.accounts import NotLoggedIn
 from studio.chat.conversation import Stale
-from studio.home import DiskFull
+from studio.core.accounts.accounts import NotLoggedIn
+from studio.core.home import DiskFull
 from studio.i18n import translate
 
 

@@ -10,15 +10,15 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, FailFast, Field
 
 from pipelines.core.errors import validated
-from studio.accounts import owner_of
-from studio.gallery import MAX_SEARCH
+from studio.core.accounts.accounts import owner_of
+from studio.core.gallery.gallery import MAX_SEARCH
+from studio.core.gallery.picture_archive import archive
+from studio.core.gallery.picture_deletion import MOST
 from studio.http import NOT_KEPT, json_object
-from studio.picture_archive import archive
-from studio.picture_deletion import MOST
 
 if TYPE_CHECKING:
-    from studio.job import Job
-    from studio.services import Studio
+    from studio.core.jobs.record import Job
+    from studio.core.services import Studio
 
 
 class SeveralPictures(BaseModel):

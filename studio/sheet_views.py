@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pipelines.core.messages import Message
-from studio.job import Job
+from studio.core.jobs.record import Job
 
 COMPARE, BEFORE_AFTER = "compare_samplers", "before_after"  # kinds of jobs
 

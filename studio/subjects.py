@@ -26,15 +26,15 @@ from pipelines.dreambooth.data.captions import Captions, Kind, is_list, kind_of,
 from pipelines.dreambooth.data.examples import take_example
 from pipelines.dreambooth.data.photos import LIMITS, files_in_zip, is_zip, names_in_zip
 from pipelines.dreambooth.data.subjects import Photo, Subject
-from studio.accounts import is_guest
-from studio.home import WRITING_SECONDS, room_for
-from studio.job import QUEUED, RUNNING, is_at_work
-from studio.locks import Locks
+from studio.core.accounts.accounts import is_guest
+from studio.core.home import WRITING_SECONDS, room_for
+from studio.core.jobs.record import QUEUED, RUNNING, is_at_work
+from studio.core.locks import Locks
 
 if TYPE_CHECKING:
     from pipelines.diffusion.lora.shelf import LoraShelf
-    from studio.gallery import Gallery
-    from studio.store import Store
+    from studio.core.gallery.gallery import Gallery
+    from studio.core.store import Store
 
 Content = bytes | Path | IO[bytes]  # of a file that is sent
 

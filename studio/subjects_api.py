@@ -15,13 +15,13 @@ from pipelines.dreambooth.data import identifiers
 from pipelines.dreambooth.data.examples import examples
 from pipelines.dreambooth.requests import Method
 from studio.access import BELOW_ROOT
-from studio.accounts import owner_of
+from studio.core.accounts.accounts import owner_of
 from studio.http import KEPT, NOT_KEPT, json_object, received
 from studio.i18n import language_of, translate
 
 if TYPE_CHECKING:
     from pipelines.dreambooth.data.subjects import Photo, Subject
-    from studio.services import Studio
+    from studio.core.services import Studio
     from studio.subjects import Made, Outcome
 
 MAX_TEXT = 2000  # characters; the subject itself says how long its words may be

@@ -24,16 +24,16 @@ from pipelines.dreambooth.data.subjects import note_made
 from pipelines.dreambooth.folder import FOLDER, TrainingFolder
 from pipelines.dreambooth.preflight import Preflight, check, preflight
 from pipelines.dreambooth.requests import TrainingRequest
-from studio.home import WRITING_SECONDS, cleared
-from studio.job import DONE, Job
+from studio.core.home import WRITING_SECONDS, cleared
+from studio.core.jobs.record import DONE, Job
 from studio.subjects import KIND
 
 if TYPE_CHECKING:
     from pipelines.dreambooth.data.subjects import Subject
     from pipelines.models.catalog import ModelEntry
-    from studio.jobs import Jobs
+    from studio.core.jobs.queue import Jobs
+    from studio.core.machine import Machine
     from studio.loras import Loras
-    from studio.machine import Machine
     from studio.subjects import Subjects
 
 SHOWN = 200  # jobs that are looked through

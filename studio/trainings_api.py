@@ -11,12 +11,12 @@ from fastapi.responses import FileResponse
 
 from pipelines.dreambooth.presets import presets
 from studio.access import BELOW_ROOT
-from studio.accounts import owner_of
+from studio.core.accounts.accounts import owner_of
 from studio.http import KEPT, json_object
 from studio.i18n import language_of, translate
 
 if TYPE_CHECKING:
-    from studio.services import Studio
+    from studio.core.services import Studio
     from studio.trainings import Training
 
 

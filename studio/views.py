@@ -21,14 +21,14 @@ from pipelines.core.errors import UserError
 from pipelines.core.messages import Message
 from pipelines.core.sizes import duration
 from pipelines.models.catalog import ModelEntry
-from studio.home import readable_bytes
-from studio.job import QUEUED
+from studio.core.home import readable_bytes
+from studio.core.jobs.record import QUEUED
 from studio.widgets import Visitor
 
 if TYPE_CHECKING:
-    from studio.gallery import SavedPicture
-    from studio.job import Job
-    from studio.jobs import Jobs
+    from studio.core.gallery.gallery import SavedPicture
+    from studio.core.jobs.queue import Jobs
+    from studio.core.jobs.record import Job
 
 PREVIEW_SIDE = 256  # pixels; more would not be seen in a picture that is still noise
 _SHOWN_WORDS = 8  # of those never seen
@@ -371,7 +371,7 @@ def details(
     """The settings of a picture, and how to have it.
 
     Args:
-        parameters: as :func:`studio.metadata.parse_parameters` gives them.
+        parameters: as :func:`studio.core.gallery.metadata.parse_parameters` gives them.
         visitor: who reads them.
         id: of a picture of the gallery; None for a file that was dropped.
         large: show the picture as well.

@@ -21,11 +21,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pipelines.core.errors import Busy, NotFound, UserError
 from studio import gradio_guard
 from studio.access import API, LARGE_UPLOADS, TABLE_UPLOADS, UPLOADS
-from studio.accounts import Owner
+from studio.core.accounts.accounts import Owner
+from studio.core.accounts.session_owners import SessionOwners
+from studio.core.upload_ledger import Reservation, UploadLedger, arriving
 from studio.i18n import language_of
 from studio.replies import Refusal, error_body, status_of
-from studio.session_owners import SessionOwners
-from studio.upload_ledger import Reservation, UploadLedger, arriving
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from pipelines.core.messages import Message
-from studio.accounts import Owner, owner_of
+from studio.core.accounts.accounts import Owner, owner_of
 from studio.i18n import language_of, translate
 
 # Arguments of every event listener: not part of the HTTP API (studio.api is), no spinner over the

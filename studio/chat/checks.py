@@ -8,8 +8,8 @@ from typing import Any
 
 from pipelines.chat.requests import ChatMessage, Generation
 from pipelines.core.errors import BadRequest, Busy, validated
-from studio.accounts import is_guest
-from studio.settings import Settings
+from studio.core.accounts.accounts import is_guest
+from studio.core.settings import Settings
 
 MAX_TITLE = 200
 _NOT_SAMPLING = {"model", "logprobs"}

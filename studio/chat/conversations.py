@@ -38,8 +38,8 @@ from studio.chat.conversation import (
 from studio.chat.listing import listed
 
 if TYPE_CHECKING:
-    from studio.settings import StoredSettings
-    from studio.store import Store
+    from studio.core.settings import StoredSettings
+    from studio.core.store import Store
 
 MAX_LANES = 3
 READ_SECONDS = 60.0  # for the words of a conversation as long as a quota allows, on a slow disk

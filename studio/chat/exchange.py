@@ -39,8 +39,8 @@ from studio.chat.foreign import PAUSE_MINUTES
 from studio.chat.foreign_tree import Found
 
 if TYPE_CHECKING:
-    from studio.settings import StoredSettings
-    from studio.store import Store
+    from studio.core.settings import StoredSettings
+    from studio.core.store import Store
 
 _AT_ONCE = 20  # messages that are read from the database at a time
 

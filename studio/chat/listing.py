@@ -6,7 +6,7 @@ import sqlite3
 
 from pipelines.core.errors import BadRequest
 from studio.chat.conversation import Conversation, conversation_of
-from studio.gallery import search_words
+from studio.core.gallery.gallery import search_words
 
 # Each word must be in the title, or in a message of any lane.
 _SEARCH = """

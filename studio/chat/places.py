@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from pipelines.core.errors import Busy, Unavailable
-from studio.accounts import is_guest
+from studio.core.accounts.accounts import is_guest
 
 MAX_ANSWERS = 32  # unfinished, of everybody
 MAX_OF_GUEST, MAX_OF_OWNER = 3, 16

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from studio.chat.conversation import Conversation, conversation_of, no_conversation
-from studio.gallery import folded
+from studio.core.gallery.gallery import folded
 
 
 def one(connection: sqlite3.Connection, owner: str, conversation_id: str) -> Conversation:

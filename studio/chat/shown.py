@@ -9,16 +9,16 @@ from pipelines.chat.entries import ChatEntry
 from pipelines.chat.presets import sampling_presets
 from pipelines.chat.requests import Generation, Sampling
 from pipelines.core.messages import Message
-from studio.accounts import Owner
 from studio.chat.conversation import STREAMING, Conversation, StoredMessage
 from studio.chat.markdown import render
 from studio.chat.tree import MAX_TREE
-from studio.home import readable_bytes
+from studio.core.accounts.accounts import Owner
+from studio.core.home import readable_bytes
 from studio.i18n import translate
 from studio.widgets import bounds, step
 
 if TYPE_CHECKING:
-    from studio.services import Studio
+    from studio.core.services import Studio
 
 LATEST = 100  # messages that are shown at first
 

@@ -12,7 +12,7 @@ from typing import Any
 from pipelines.core.errors import BadRequest
 from pipelines.core.messages import Message
 from studio.chat.conversation import DONE, StoredMessage, message_of, no_message
-from studio.gallery import folded
+from studio.core.gallery.gallery import folded
 
 MAX_TREE = 10_000  # messages of one conversation, all its branches together
 

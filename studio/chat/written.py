@@ -20,13 +20,13 @@ from studio.chat.conversation import (
     check_ended,
     stale,
 )
-from studio.gallery import folded
+from studio.core.gallery.gallery import folded
 
 if TYPE_CHECKING:
     import sqlite3
 
     from pipelines.core.messages import Message
-    from studio.store import Store
+    from studio.core.store import Store
 
 
 class Written:

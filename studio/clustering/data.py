@@ -21,23 +21,23 @@ from pipelines.clustering.data.datasets import Dataset
 from pipelines.clustering.data.stored import FOLDER, Stored, load, path_of, save
 from pipelines.core.errors import BadRequest, Busy, NotFound
 from pipelines.core.messages import Message
-from studio.accounts import is_guest
 from studio.clustering.making import Made, Maker
 from studio.clustering.sources import DrawnSource, Kind, Source, essence, source_of
 from studio.clustering.tables import KnownTable, Tables, forget_halves
-from studio.home import room_for, sweep
-from studio.inputs import KEPT_SECONDS
-from studio.job import QUEUED, RUNNING
+from studio.core.accounts.accounts import is_guest
+from studio.core.home import room_for, sweep
+from studio.core.inputs import KEPT_SECONDS
+from studio.core.jobs.record import QUEUED, RUNNING
 
 if TYPE_CHECKING:
     import sqlite3
 
     import numpy as np
 
-    from studio.accounts import Owner
-    from studio.gallery import Gallery
-    from studio.inputs import Inputs
-    from studio.store import Store
+    from studio.core.accounts.accounts import Owner
+    from studio.core.gallery.gallery import Gallery
+    from studio.core.inputs import Inputs
+    from studio.core.store import Store
 
 AT_ONCE = 2  # data sets that are made; others wait
 WAIT_SECONDS = 60.0  # for a turn, before saying that there is none

@@ -19,16 +19,16 @@ from pipelines.clustering.data.csv_dialect import Reading
 from pipelines.clustering.data.scaling import Scaling
 from pipelines.clustering.projecting import Method
 from pipelines.core.errors import BadRequest, validated
-from studio.accounts import owner_of
 from studio.clustering.points import Plotted, plotted
+from studio.core.accounts.accounts import owner_of
+from studio.core.locks import Locks
 from studio.http import NOT_KEPT, json_object, received, while_heard
 from studio.i18n import language_of, translate
-from studio.locks import Locks
 
 if TYPE_CHECKING:
     from studio.clustering.data import Known
     from studio.clustering.tables import KnownTable
-    from studio.services import Studio
+    from studio.core.services import Studio
 
 AT_ONCE = 4  # requests that compute; the threads of other routes stay free
 _READ_FOR_ONE = 2_000_000  # numbers

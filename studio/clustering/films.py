@@ -21,12 +21,12 @@ from pipelines.clustering.wire import Json, Matrix
 from pipelines.core.errors import BadRequest, Stopped, validated
 from pipelines.core.messages import Message
 from studio.clustering.computing import compute
+from studio.core.jobs.slots import FairSlots
 from studio.i18n import translate
-from studio.slots import FairSlots
 
 if TYPE_CHECKING:
-    from studio.accounts import Owner
     from studio.clustering.data import ClusterData
+    from studio.core.accounts.accounts import Owner
 
 LIMIT_SECONDS = 20.0
 WAIT_SECONDS = 25.0  # for a turn

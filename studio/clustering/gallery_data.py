@@ -22,7 +22,7 @@ from pipelines.core.errors import BadRequest, NotFound
 from pipelines.core.messages import Message
 
 if TYPE_CHECKING:
-    from studio.gallery import Gallery
+    from studio.core.gallery.gallery import Gallery
 
 SECONDS = 60.0
 

@@ -28,8 +28,8 @@ from studio.clustering.sources import (
 
 if TYPE_CHECKING:
     from studio.clustering.tables import Tables
-    from studio.gallery import Gallery
-    from studio.inputs import Inputs
+    from studio.core.gallery.gallery import Gallery
+    from studio.core.inputs import Inputs
 
 MAX_COLUMNS = 2_000  # of X; PCA takes the square of it in memory
 MAX_NAMES = 1_000_000  # characters of all columns' names together

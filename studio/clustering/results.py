@@ -20,15 +20,15 @@ import numpy as np
 from pipelines.clustering.engine import RESULTS
 from pipelines.clustering.requests import ClusterRequest, CompareRequest
 from pipelines.core.errors import BadRequest, NotFound, stored
-from studio.files import write_file
-from studio.home import WRITING_SECONDS, cleared
-from studio.job import DONE, QUEUED, RUNNING, Job
+from studio.core.files import write_file
+from studio.core.home import WRITING_SECONDS, cleared
+from studio.core.jobs.record import DONE, QUEUED, RUNNING, Job
 
 if TYPE_CHECKING:
     from pipelines.clustering.data.datasets import Dataset
     from studio.clustering.data import ClusterData, Known
-    from studio.inputs import Inputs
-    from studio.jobs import Jobs
+    from studio.core.inputs import Inputs
+    from studio.core.jobs.queue import Jobs
 
 CLUSTER, COMPARE, CURVE = "cluster", "compare_clusters", "cluster_curve"  # kinds of jobs
 _REQUESTS = {CLUSTER: ClusterRequest, COMPARE: CompareRequest}

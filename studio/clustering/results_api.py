@@ -26,17 +26,17 @@ from pipelines.clustering.data.scaling import Scaling
 from pipelines.clustering.projecting import Method
 from pipelines.core.errors import BadRequest, NotFound
 from studio.access import API
-from studio.accounts import owner_of
 from studio.clustering.downloads import write_centres, write_data, write_labels
 from studio.clustering.films import Films
 from studio.clustering.overlay import MAX_TOLD, overlay
-from studio.home import NO_SPACE, DiskFull, readable_bytes
+from studio.core.accounts.accounts import owner_of
+from studio.core.home import NO_SPACE, DiskFull, readable_bytes
 from studio.http import KEPT, NOT_KEPT, json_object, while_heard
 from studio.i18n import language_of, translate
 
 if TYPE_CHECKING:
     from studio.clustering.results import Clustering
-    from studio.services import Studio
+    from studio.core.services import Studio
 
 AT_ONCE = 4  # requests that compute or write; the threads of other routes stay free
 FILMS_ASKED = 16  # films that are made or wait for a turn

@@ -20,16 +20,16 @@ from pipelines.clustering.data.profile import Column
 from pipelines.clustering.data.tables import Table
 from pipelines.core.errors import BadRequest, Busy, NotFound
 from pipelines.core.messages import Message
-from studio.accounts import is_guest
 from studio.clustering.reading import seen_apart
-from studio.home import room_for, sweep
-from studio.inputs import KEPT_SECONDS
+from studio.core.accounts.accounts import is_guest
+from studio.core.home import room_for, sweep
+from studio.core.inputs import KEPT_SECONDS
 
 if TYPE_CHECKING:
     import sqlite3
 
-    from studio.gallery import Gallery
-    from studio.store import Store
+    from studio.core.gallery.gallery import Gallery
+    from studio.core.store import Store
 
 FOLDER = "cluster_tables"
 MAX_NAME = 200  # characters of a file's name that are kept

@@ -30,8 +30,8 @@ from pipelines.core.errors import (
     unforeseen,
 )
 from pipelines.core.messages import Message
-from studio.accounts import NotLoggedIn
-from studio.home import DiskFull
+from studio.core.accounts.accounts import NotLoggedIn
+from studio.core.home import DiskFull
 from studio.i18n import language_of, translate
 from studio.replies import MethodNotAllowed, TooLarge
 

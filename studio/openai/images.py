@@ -16,14 +16,14 @@ from pydantic import Field
 from starlette.types import Receive
 
 from pipelines.core.errors import BadRequest, UserError
-from studio.job import DONE, Job
+from studio.core.jobs.record import DONE, Job
 from studio.openai.bodies import Options, checked, given_in, renamed
 from studio.openai.errors import Invalid
 from studio.openai.running import Gone
 
 if TYPE_CHECKING:
-    from studio.accounts import Owner
-    from studio.services import Studio
+    from studio.core.accounts.accounts import Owner
+    from studio.core.services import Studio
 
 KIND = "text_to_image"
 LOOK_SECONDS = 0.5  # between two looks at a job, should nobody tell that it has ended
@@ -112,7 +112,7 @@ async def generate(studio: Studio, owner: Owner, data: Mapping[str, Any], receiv
     Raises:
         Gone: the client has hung up.
         Failed: the job has; with its cause.
-        UserError: as :meth:`studio.services.Studio.submit`.
+        UserError: as :meth:`studio.core.services.Studio.submit`.
     """
     try:
         job = await run_sync(studio.submit, owner, KIND, dict(data))

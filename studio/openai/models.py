@@ -10,8 +10,8 @@ from pipelines.core.matching import find_name
 from pipelines.models.catalog import ModelEntry
 
 if TYPE_CHECKING:
-    from studio.accounts import Owner
-    from studio.services import Studio
+    from studio.core.accounts.accounts import Owner
+    from studio.core.services import Studio
 
 
 def listed(studio: Studio, owner: Owner) -> dict[str, dict[str, Any]]:

@@ -14,8 +14,8 @@ from fastapi.responses import PlainTextResponse, Response
 from pipelines.chat.backends.remote_fields import unsent_fields
 from pipelines.chat.requests import Generation
 from studio.access import OPENAI
-from studio.accounts import Owner, owner_of
 from studio.chat.streams import Stream
+from studio.core.accounts.accounts import Owner, owner_of
 from studio.http import NOT_KEPT, json_object
 from studio.openai import bodies, images, models
 from studio.openai.answering import Answering
@@ -24,7 +24,7 @@ from studio.openai.running import Gone
 from studio.openai.wire import ChatFormat, CompletionFormat, Format
 
 if TYPE_CHECKING:
-    from studio.services import Studio
+    from studio.core.services import Studio
 
 
 def openai_router(studio: Studio) -> APIRouter:

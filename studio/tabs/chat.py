@@ -21,7 +21,7 @@ from pipelines.core.paths import ASSETS
 from studio.i18n import LANGUAGES, texts
 
 if TYPE_CHECKING:
-    from studio.services import Studio
+    from studio.core.services import Studio
 
 SCRIPTS = ASSETS / "chat"
 _SAID = re.compile(r'\bsay\(\s*"((?:[^"\\]|\\.)*)"')

@@ -15,7 +15,7 @@ from studio.clustering.charts import SCRIPT
 from studio.clustering.placing import centres_of
 from studio.clustering.plot import plot
 from studio.clustering.scene import UNKNOWN, Scene  # Gradio reads the hints of listeners
-from studio.job import DONE, Job
+from studio.core.jobs.record import DONE, Job
 from studio.tabs.cluster_algorithm import FIRST, AlgorithmForm, cluster_field
 from studio.tabs.cluster_choosing import Choosing
 from studio.tabs.cluster_comparing import Comparing
@@ -26,8 +26,8 @@ from studio.widgets import NEWEST, QUIET, Visitor, as_text, follow_newest, label
 
 if TYPE_CHECKING:
     from studio.clustering.data import Known
+    from studio.core.services import Studio
     from studio.opening import Opening
-    from studio.services import Studio
 
 KIND = "cluster"
 CLUSTERS = "clusters"  # the view with the result

@@ -30,7 +30,7 @@ from studio.widgets import (
 )
 
 if TYPE_CHECKING:
-    from studio.services import Studio
+    from studio.core.services import Studio
 
 FIRST = "kmeans"
 _LOOKED_AT = 4_000_000  # numbers, for a radius to begin with

@@ -10,14 +10,14 @@ import gradio as gr
 from pipelines.clustering.algorithms.lessons import CHOOSING, lesson
 from pipelines.clustering.requests import OF_AN_ALGORITHM, CurveRequest
 from studio.clustering.charts import SCRIPT, chart
-from studio.job import Job
+from studio.core.jobs.record import Job
 from studio.tabs.cluster_result import beside_its_data
 from studio.tabs.job_board import JobBoard
 from studio.widgets import QUIET, Visitor, from_field, label
 
 if TYPE_CHECKING:
+    from studio.core.services import Studio
     from studio.opening import Opening
-    from studio.services import Studio
 
 KIND = "cluster_curve"
 CURVES = {

@@ -13,15 +13,15 @@ from pipelines.clustering.requests import CompareRequest
 from pipelines.core.errors import UserError
 from studio.clustering.charts import SCRIPT
 from studio.clustering.scene import Scene
-from studio.job import Job
+from studio.core.jobs.record import Job
 from studio.tabs.cluster_data import GALLERY
 from studio.tabs.cluster_result import beside_its_data, drawn_comparison
 from studio.tabs.job_board import JobBoard
 from studio.widgets import QUIET, Visitor, from_field, label
 
 if TYPE_CHECKING:
+    from studio.core.services import Studio
     from studio.opening import Opening
-    from studio.services import Studio
 
 KIND = "compare_clusters"
 

@@ -23,7 +23,7 @@ from studio.widgets import QUIET, Visitor, follow_newest, from_field, label
 if TYPE_CHECKING:
     from studio.clustering.data import Known
     from studio.clustering.tables import KnownTable
-    from studio.services import Studio
+    from studio.core.services import Studio
 
 MADE, DRAWN, TABLE, PICTURE, GALLERY = "made", "drawn", "table", "picture", "gallery"
 KINDS = {

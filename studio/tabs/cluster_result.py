@@ -23,8 +23,8 @@ from studio.widgets import Visitor
 
 if TYPE_CHECKING:
     from studio.clustering.results import Clustering
-    from studio.job import Job
-    from studio.services import Studio
+    from studio.core.jobs.record import Job
+    from studio.core.services import Studio
 
 FILES = {
     "labels.csv": "Labels (CSV)",

@@ -18,8 +18,8 @@ from studio.widgets import DRAFT, QUIET, Visitor, from_field, label, restore_dra
 
 if TYPE_CHECKING:
     from pipelines.models.catalog import ModelEntry
+    from studio.core.services import Studio
     from studio.opening import Opening
-    from studio.services import Studio
 
 KIND = COMPARE
 STEP_COUNTS = (4, 8, 10, 15, 20, 25, 30, 40, 50)

@@ -11,7 +11,7 @@ from pipelines.core.errors import BadRequest, UserError
 from pipelines.diffusion.control.requests import MAX_UNITS
 from studio import map_views, views
 from studio.canvas import FIT_JS, offered, settled_js
-from studio.infotext_units import units_of
+from studio.core.gallery.infotext_units import units_of
 from studio.opening import FILLED, Opening
 from studio.tabs.details import Details, Shown
 from studio.tabs.form import PaintForm
@@ -20,8 +20,8 @@ from studio.tabs.watching import Watch
 from studio.widgets import QUIET, Visitor, label
 
 if TYPE_CHECKING:
-    from studio.gallery import SavedPicture
-    from studio.services import Studio
+    from studio.core.gallery.gallery import SavedPicture
+    from studio.core.services import Studio
 
 KIND = "control"
 FAMILIES = {"sd1", "sd2", "sdxl"}  # for which there are ControlNets and T2I-Adapters

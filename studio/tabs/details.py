@@ -10,12 +10,13 @@ import gradio as gr
 
 from pipelines.core.messages import Message
 from pipelines.diffusion.samplers import samplers_in
-from studio import reuse, views
-from studio.infotext_units import unused_values
+from studio import views
+from studio.core.gallery import reuse
+from studio.core.gallery.infotext_units import unused_values
 from studio.widgets import QUIET, Visitor, label
 
 if TYPE_CHECKING:
-    from studio.services import Studio
+    from studio.core.services import Studio
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class Shown:
     """What details are of.
 
     Attributes:
-        parameters: as :func:`studio.metadata.parse_parameters` gives them.
+        parameters: as :func:`studio.core.gallery.metadata.parse_parameters` gives them.
         id: of a picture of the gallery; None for a file that was dropped.
     """
 

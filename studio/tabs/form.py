@@ -27,8 +27,8 @@ from studio.widgets import (
 )
 
 if TYPE_CHECKING:
+    from studio.core.services import Studio
     from studio.opening import Opening
-    from studio.services import Studio
 
 STARTER = "starter"
 NO_STYLE = ""

@@ -11,14 +11,14 @@ from pipelines.core.errors import UserError
 from pipelines.core.messages import Message
 from pipelines.core.pictures.uploads import read_file
 from studio import gallery_views, views
-from studio.metadata import parse_parameters, read_settings
+from studio.core.gallery.metadata import parse_parameters, read_settings
 from studio.tabs.deletion import UNASKED, Deletion
 from studio.tabs.details import Details
 from studio.tabs.gallery_tools import gallery_tools
 from studio.widgets import QUIET, Visitor, follow_newest, label
 
 if TYPE_CHECKING:
-    from studio.services import Studio
+    from studio.core.services import Studio
 
 PAGE = 24  # pictures; divides by 2, 3, 4 and 6 columns
 MORE = 4 * PAGE

@@ -30,8 +30,8 @@ from studio.widgets import (
 
 if TYPE_CHECKING:
     from pipelines.chat.entries import ChatEntry
+    from studio.core.services import Studio
     from studio.opening import Opening
-    from studio.services import Studio
 
 EXAMPLE = "The capital of France is"
 LOOK_SECONDS = 0.3  # before a note says that something takes its time

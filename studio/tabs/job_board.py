@@ -15,13 +15,13 @@ import gradio as gr
 
 from pipelines.core.errors import UserError
 from studio import views
-from studio.job import DONE, FAILED, Job
+from studio.core.jobs.record import DONE, FAILED, Job
 from studio.tabs.turns import Turns, ending_silently
 from studio.widgets import NEWEST, QUIET, Visitor, follow_newest, label
 
 if TYPE_CHECKING:
+    from studio.core.services import Studio
     from studio.opening import Opening
-    from studio.services import Studio
 
 LOOK_SECONDS = 0.5  # between two looks at a job
 _WATCH = {**QUIET, "trigger_mode": "multiple"}

@@ -18,7 +18,7 @@ from pipelines.diffusion.lora.use import LoraUse
 from studio.widgets import QUIET, Visitor, from_field, label
 
 if TYPE_CHECKING:
-    from studio.services import Studio
+    from studio.core.services import Studio
 
 ROWS = 4  # a prompt's tags can name further ones
 NONE = ""

@@ -21,16 +21,16 @@ from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.samplers import UNET_FAMILIES
 from pipelines.models.catalog import OWN
 from studio import views
-from studio.job import CANCELLED, DONE
+from studio.core.jobs.record import CANCELLED, DONE
 from studio.loras_api import MERGE
 from studio.tabs.watching import LOOK_SECONDS
 from studio.widgets import QUIET, Visitor, as_text, from_field, label
 
 if TYPE_CHECKING:
     from pipelines.diffusion.lora.about import About
-    from studio.jobs import Job
+    from studio.core.jobs.queue import Job
+    from studio.core.services import Studio
     from studio.opening import Opening
-    from studio.services import Studio
 
 ROWS = 4  # the HTTP API takes more
 FIRST_ROWS = 2

@@ -14,12 +14,12 @@ from pipelines.dreambooth.data import identifiers
 from pipelines.dreambooth.data.examples import examples
 from pipelines.dreambooth.data.subjects import MAX_CAPTION, MAX_NAME, MAX_WORD, Photo, Subject
 from studio import train_views, views
-from studio.cleaning import forget_uploads
+from studio.core.cleaning import forget_uploads
 from studio.tabs.deletion import UNASKED, Deletion
 from studio.widgets import DRAFT, QUIET, Visitor, as_text, follow_newest, label
 
 if TYPE_CHECKING:
-    from studio.services import Studio
+    from studio.core.services import Studio
     from studio.subjects import Outcome
 
 NEW = ""  # the choice of a subject that does not exist yet

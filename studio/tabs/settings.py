@@ -13,14 +13,14 @@ from pipelines.core.errors import Refused, UserError
 from pipelines.core.messages import Message
 from pipelines.diffusion.samplers import samplers_in
 from studio import views
-from studio.home import readable_bytes, shown
-from studio.job import DONE
-from studio.settings import Settings
+from studio.core.home import readable_bytes, shown
+from studio.core.jobs.record import DONE
+from studio.core.settings import Settings
 from studio.widgets import QUIET, Visitor, from_field, label
 
 if TYPE_CHECKING:
-    from studio.job import Job
-    from studio.services import Studio
+    from studio.core.jobs.record import Job
+    from studio.core.services import Studio
 
 LOOK_SECONDS = 0.3  # between two looks at what is being cleaned up
 

@@ -21,8 +21,8 @@ from studio.widgets import QUIET, Visitor, label
 
 if TYPE_CHECKING:
     from pipelines.diffusion.lora.about import About
+    from studio.core.services import Studio
     from studio.opening import Opening
-    from studio.services import Studio
 
 
 class Tab:

@@ -15,7 +15,7 @@ from pipelines.chat.requests import STARTER
 from pipelines.core.errors import BadRequest, UserError
 from pipelines.diffusion.lora.about import free_name
 from studio import shorten_views
-from studio.job import Job
+from studio.core.jobs.record import Job
 from studio.prunings import CURVE, SCORE
 from studio.tabs.job_board import JobBoard
 from studio.tabs.shorten_watch import ShortenWatch
@@ -23,8 +23,8 @@ from studio.widgets import NEWEST, QUIET, Visitor, follow_newest, from_field, la
 
 if TYPE_CHECKING:
     from pipelines.chat.entries import ChatEntry
+    from studio.core.services import Studio
     from studio.opening import Opening
-    from studio.services import Studio
 
 DEPTH, WIDTH = "depth", "width"
 METHODS = (("Blocks (depth)", DEPTH), ("Heads and channels (width)", WIDTH))

@@ -15,7 +15,7 @@ import gradio as gr
 
 from pipelines.core.messages import Message
 from studio import shorten_views, views
-from studio.job import CANCELLED, DONE, FAILED
+from studio.core.jobs.record import CANCELLED, DONE, FAILED
 from studio.prunings import SHORTEN, Shortening
 from studio.tabs.deletion import UNASKED, Deletion
 from studio.tabs.turns import Turns
@@ -23,9 +23,9 @@ from studio.tabs.work_watch import WorkWatch
 from studio.widgets import QUIET, Visitor
 
 if TYPE_CHECKING:
-    from studio.accounts import Owner
+    from studio.core.accounts.accounts import Owner
+    from studio.core.services import Studio
     from studio.opening import Opening
-    from studio.services import Studio
 
 LOOK_SECONDS = 0.5  # between two looks at a job
 

@@ -12,8 +12,8 @@ from studio.tabs.watching import Watch
 from studio.widgets import QUIET, label
 
 if TYPE_CHECKING:
+    from studio.core.services import Studio
     from studio.opening import Opening
-    from studio.services import Studio
 
 KIND = "text_to_image"
 

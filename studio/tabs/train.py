@@ -20,8 +20,8 @@ from studio.tabs.watching import Watch
 from studio.widgets import DRAFT, QUIET, Visitor, label, restore_drafts, restore_drafts_once
 
 if TYPE_CHECKING:
+    from studio.core.services import Studio
     from studio.opening import Opening
-    from studio.services import Studio
     from studio.trainings import Training
 
 TRY_KIND = BEFORE_AFTER

@@ -18,7 +18,7 @@ from studio.tabs.form import STARTER
 from studio.widgets import DRAFT, QUIET, Visitor, as_text, follow_newest, from_field, label
 
 if TYPE_CHECKING:
-    from studio.services import Studio
+    from studio.core.services import Studio
     from studio.tabs.photos import PhotosForm
 
 _OF_PHOTOS = ("subject", "identifier", "class_word")

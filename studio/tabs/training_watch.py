@@ -16,7 +16,7 @@ import gradio as gr
 from pipelines.core.errors import UserError
 from pipelines.core.messages import Message
 from studio import train_views, views
-from studio.job import CANCELLED, FAILED
+from studio.core.jobs.record import CANCELLED, FAILED
 from studio.subjects import KIND
 from studio.tabs.deletion import UNASKED, Deletion
 from studio.tabs.turns import Turns
@@ -25,9 +25,9 @@ from studio.train_views import Learning
 from studio.widgets import Visitor
 
 if TYPE_CHECKING:
-    from studio.accounts import Owner
+    from studio.core.accounts.accounts import Owner
+    from studio.core.services import Studio
     from studio.opening import Opening
-    from studio.services import Studio
     from studio.trainings import Training
 
 LOOK_SECONDS = 1.0  # between two looks at a training

@@ -26,7 +26,7 @@ from studio.tabs.parameters import Parameters
 from studio.widgets import QUIET, Visitor, follow_newest, from_field, label
 
 if TYPE_CHECKING:
-    from studio.services import Studio
+    from studio.core.services import Studio
 
 LOOK_SECONDS = 0.3  # between two looks at a map that takes its time
 FIRST = "scribble"  # what a drawing is read as at first; needs no weights

@@ -19,18 +19,18 @@ import gradio as gr
 from pipelines.core.errors import UserError
 from pipelines.core.messages import Message
 from studio import sheet_views, views
-from studio.broadcast import Broadcast
-from studio.job import CANCELLED, DONE, QUEUED
-from studio.metadata import parse_parameters
-from studio.reuse import fields_of
+from studio.core.broadcast import Broadcast
+from studio.core.gallery.metadata import parse_parameters
+from studio.core.gallery.reuse import fields_of
+from studio.core.jobs.record import CANCELLED, DONE, QUEUED
 from studio.tabs.details import Details
 from studio.widgets import QUIET, Visitor
 
 if TYPE_CHECKING:
-    from studio.gallery import SavedPicture
-    from studio.jobs import Job
+    from studio.core.gallery.gallery import SavedPicture
+    from studio.core.jobs.queue import Job
+    from studio.core.services import Studio
     from studio.opening import Opening
-    from studio.services import Studio
 
 LOOK_SECONDS = 0.2  # between two looks at a running job
 LOOK_SECONDS_WAITING = 0.6  # at one that waits in the queue

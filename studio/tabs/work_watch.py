@@ -14,16 +14,16 @@ import gradio as gr
 
 from pipelines.core.errors import UserError
 from studio import views
-from studio.job import DONE
+from studio.core.jobs.record import DONE
 from studio.tabs.deletion import Deletion
 from studio.tabs.turns import Turns, ending_silently
 from studio.widgets import QUIET, Visitor, label
 
 if TYPE_CHECKING:
-    from studio.accounts import Owner
+    from studio.core.accounts.accounts import Owner
+    from studio.core.services import Studio
     from studio.opening import Opening
     from studio.prunings import Prunings, Shortening
-    from studio.services import Studio
     from studio.trainings import Training, Trainings
 
 W = TypeVar("W", "Training", "Shortening")

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageDraw
 from playwright.sync_api import Page, expect
 
-from studio.metadata import read_settings
+from studio.core.gallery.metadata import read_settings
 from tests.browser.test_painting import choose, put_number
 from tests.patience import PATIENCE
 from tests.studio.live import TINY, settings, wait_for

@@ -7,7 +7,7 @@ import threading
 import pytest
 from playwright.sync_api import Page, expect
 
-from studio.accounts import LOCAL_OWNER
+from studio.core.accounts.accounts import LOCAL_OWNER
 from tests.browser.teaching import opened, photos_of, take_examples, tidy, upload
 from tests.patience import PATIENCE
 from tests.studio.live import TINY, settings

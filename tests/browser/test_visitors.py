@@ -6,7 +6,8 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from studio.accounts import Account, hash_password
+from studio.core.accounts.accounts import Account
+from studio.core.accounts.passwords import hash_password
 from tests.browser.test_painting import fill_in
 from tests.studio.live import live_studio, options_for
 

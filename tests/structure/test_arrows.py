@@ -101,7 +101,7 @@ def test_folders_are_told_apart():
 @pytest.mark.parametrize(
     "modules",
     [
-        "studio.accounts, studio.app, studio.services, studio.serving",
+        "studio.core.accounts.accounts, studio.app, studio.core.services, studio.serving",
         "studio.page",
         "pipelines.models.catalog, pipelines.core.cache, pipelines.registry, "
         "pipelines.diffusion.samplers, pipelines.diffusion.styles, pipelines.diffusion.resolving",

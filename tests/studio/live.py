@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from studio.app import build_app
-from studio.services import Options, Studio
+from studio.core.services import Options, Studio
 from studio.serving import Server, listen
 from tests.patience import PATIENCE, wait_until
 

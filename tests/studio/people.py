@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import httpx
 
-from studio.accounts import Account
-from studio.passwords import hash_made_password
+from studio.core.accounts.accounts import Account
+from studio.core.accounts.passwords import hash_made_password
 from tests.patience import PATIENCE
 
 ACCOUNTS = (

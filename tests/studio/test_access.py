@@ -11,8 +11,8 @@ import pytest
 
 from pipelines.core.paths import HUB_FOLDER
 from pipelines.models.catalog import Catalog
-from studio.accounts import Account
-from studio.passwords import hash_password
+from studio.core.accounts.accounts import Account
+from studio.core.accounts.passwords import hash_password
 from studio.tab_ids import TABS
 from tests.patience import PATIENCE
 from tests.studio.live import (

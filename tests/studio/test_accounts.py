@@ -13,20 +13,26 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from pipelines.core.errors import BadRequest, Busy, Refused, Unavailable
-from studio import accounts as accounts_module
-from studio import attempts, login
-from studio.accounts import (
+from studio import login
+from studio.accounts import main
+from studio.core.accounts import accounts as accounts_module
+from studio.core.accounts import attempts
+from studio.core.accounts.accounts import (
     Account,
     Accounts,
     NotLoggedIn,
     choose_accounts,
-    main,
     read_accounts,
 )
-from studio.attempts import MAX_ADDRESS_FAILURES, MAX_FAILURES
-from studio.passwords import hash_made_password, hash_password, load_secret, verify_password
-from studio.sessions import SESSION_SECONDS, EndedSessions
-from studio.store import Store
+from studio.core.accounts.attempts import MAX_ADDRESS_FAILURES, MAX_FAILURES
+from studio.core.accounts.passwords import (
+    hash_made_password,
+    hash_password,
+    load_secret,
+    verify_password,
+)
+from studio.core.accounts.sessions import SESSION_SECONDS, EndedSessions
+from studio.core.store import Store
 from tests.clock import set_clock
 
 SECRET = bytes(range(32))
@@ -119,7 +125,7 @@ def test_cookie_of_another_studio_proves_nothing(accounts: Accounts):
 
 def test_cookie_ends_with_the_session(accounts: Accounts, monkeypatch: pytest.MonkeyPatch):
     cookie = accounts.log_in("ada", "correct horse", "", None).cookie
-    monkeypatch.setattr("studio.accounts.SESSION_SECONDS", -1)
+    monkeypatch.setattr("studio.core.accounts.accounts.SESSION_SECONDS", -1)
     assert accounts.owner_by_cookie(cookie) is None
 
 
@@ -154,7 +160,9 @@ def test_wrong_passwords_of_others_do_not_lock_out_a_browser_that_was_here(accou
 
 
 def test_the_login_page_knows_the_browser_by_its_cookie(accounts: Accounts, monkeypatch):
-    monkeypatch.setattr("studio.accounts.verify_password", lambda password, _: password == "right")
+    monkeypatch.setattr(
+        "studio.core.accounts.accounts.verify_password", lambda password, _: password == "right"
+    )
     app = FastAPI()
     app.include_router(login.router(accounts))
 
@@ -190,7 +198,7 @@ def test_a_browser_known_under_one_name_is_a_stranger_under_another(accounts: Ac
 
 
 def test_an_address_that_tries_many_names_is_braked(accounts: Accounts, monkeypatch):
-    monkeypatch.setattr("studio.accounts.verify_password", lambda *_: False)
+    monkeypatch.setattr("studio.core.accounts.accounts.verify_password", lambda *_: False)
     for number in range(MAX_ADDRESS_FAILURES):
         with pytest.raises(NotLoggedIn):
             accounts.log_in(f"user{number}", "wrong", "6.6.6.6", None)
@@ -214,7 +222,9 @@ def test_a_made_password_costs_no_time_and_cannot_be_locked():
 def test_a_crowd_of_wrong_passwords_keeps_no_made_one_waiting(monkeypatch):
     made = Account("host", hash_made_password("made"), "local", is_host=True)
     accounts = Accounts(SECRET, [ADA, made])
-    monkeypatch.setattr("studio.attempts.MAX_WAITING", 0)  # as when all places are taken
+    monkeypatch.setattr(
+        "studio.core.accounts.attempts.MAX_WAITING", 0
+    )  # as when all places are taken
 
     def enter(name: str, password: str):
         return asyncio.run(accounts.in_turn(accounts.log_in, name, name, password, "", None))
@@ -406,7 +416,7 @@ def test_command_refuses_short_passwords(tmp_path, monkeypatch: pytest.MonkeyPat
 
 
 def test_ended_sessions_that_have_run_out_are_forgotten(tmp_path, monkeypatch):
-    monkeypatch.setattr("studio.sessions.FEW", 2)
+    monkeypatch.setattr("studio.core.accounts.sessions.FEW", 2)
     with contextlib.closing(Store(tmp_path)) as store:
         ended = EndedSessions(store)
         for number in range(50):

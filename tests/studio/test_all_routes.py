@@ -20,7 +20,7 @@ from starlette.testclient import TestClient
 from studio import gradio_guard
 from studio.access import OPEN_PATHS, SAFE_METHODS
 from studio.app import build_app
-from studio.services import Options, Studio
+from studio.core.services import Options, Studio
 from studio.trainings import TrainingFolder
 from tests.pipelines.lora import files
 from tests.studio.live import TINY, live_studio, options_for, paint, sentence, wait_for

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from pipelines.diffusion.requests import TextToImageRequest
-from studio.services import Studio
+from studio.core.services import Studio
 from tests.patience import PATIENCE
 from tests.pipelines.test_uploads import png_header
 from tests.studio.live import TINY, live_studio, options_for, paint, sentence, settings, wait_for

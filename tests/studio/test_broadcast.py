@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from studio.broadcast import Broadcast
+from studio.core.broadcast import Broadcast
 from studio.http import with_pauses
 from tests.patience import PATIENCE
 

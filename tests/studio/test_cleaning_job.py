@@ -9,15 +9,15 @@ import pytest
 
 from pipelines.core.errors import Refused, Stopped
 from pipelines.core.events import Progress, Result
-from studio.accounts import LOCAL_OWNER, Owner
-from studio.cleaning_job import KIND, CleaningEngine, CleaningRequest, Cleanings
-from studio.gallery import Gallery
-from studio.home import prepare_home
-from studio.job import CANCELLED, DONE
-from studio.jobs import Jobs
-from studio.services import Options, Studio
-from studio.settings import StoredSettings
-from studio.store import Store
+from studio.core.accounts.accounts import LOCAL_OWNER, Owner
+from studio.core.cleaning_job import KIND, CleaningEngine, CleaningRequest, Cleanings
+from studio.core.gallery.gallery import Gallery
+from studio.core.home import prepare_home
+from studio.core.jobs.queue import Jobs
+from studio.core.jobs.record import CANCELLED, DONE
+from studio.core.services import Options, Studio
+from studio.core.settings import StoredSettings
+from studio.core.store import Store
 from tests.patience import PATIENCE, wait_until
 
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 import app
-from studio.jobs import Unfinished
+from studio.core.jobs.queue import Unfinished
 from tests.patience import PATIENCE, wait_until
 
 ROOT = Path(__file__).parents[2]

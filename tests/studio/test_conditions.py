@@ -14,8 +14,8 @@ from pipelines.core.events import Progress
 from pipelines.core.messages import Message
 from pipelines.diffusion.control.requests import ConditionRequest
 from studio import conditions, map_views
-from studio.accounts import LOCAL_OWNER
 from studio.conditions import AT_ONCE, Conditions
+from studio.core.accounts.accounts import LOCAL_OWNER
 from studio.widgets import Visitor
 
 PICTURE = "0" * 32

@@ -19,8 +19,8 @@ import uvicorn
 
 from pipelines.core.errors import Busy
 from studio import connections
-from studio.attempts import MAX_WAITING, OneByOne
 from studio.connections import Door, OncePerMinute, guarded
+from studio.core.accounts.attempts import MAX_WAITING, OneByOne
 from studio.serving import listen
 from tests.clock import set_clock
 from tests.patience import PATIENCE, wait_until

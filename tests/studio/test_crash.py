@@ -12,8 +12,8 @@ from PIL import Image
 
 from pipelines.core.checkpoint import FILE
 from pipelines.dreambooth.folder import TrainingFolder
-from studio.home import HomeLock
-from studio.services import Studio
+from studio.core.home import HomeLock
+from studio.core.services import Studio
 from tests.patience import PATIENCE, wait_until
 from tests.pipelines.dreambooth.test_photos import encoded, scene
 from tests.studio.live import options_for
@@ -67,8 +67,8 @@ def test_after_kill_9_the_queue_runs_on_and_every_picture_is_whole(tmp_path):
 TEACHING = """
 import sys, time
 from pathlib import Path
-from studio.accounts import Owner
-from studio.services import Options, Studio
+from studio.core.accounts.accounts import Owner
+from studio.core.services import Options, Studio
 studio = Studio(Options(Path(sys.argv[1]), device="cpu", offline=True))
 for number, name in enumerate(("ann", "ben")):
     studio.submit(Owner(name, name, is_host=False), "dreambooth", {

@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 
 import app
 from studio.access import Access
-from studio.accounts import LOCAL_OWNER, Accounts
+from studio.core.accounts.accounts import LOCAL_OWNER, Accounts
 from studio.cross_origin import read_origin
 from tests.studio.people import ACCOUNTS, PASSWORDS
 

@@ -12,8 +12,8 @@ import pytest
 
 from pipelines.core import processes
 from pipelines.core.errors import Unavailable
-from studio import environment
-from studio.home import find_home, shown
+from studio.core import environment
+from studio.core.home import find_home, shown
 
 ROOT = Path(__file__).parents[2]
 
@@ -170,7 +170,7 @@ def test_libraries_keep_their_things_in_the_home_of_who_has_none(monkeypatch, tm
 
 def test_streams_that_were_closed_lead_nowhere(tmp_path):
     code = (
-        "import os, sys; from studio.environment import *; open_standard_streams();"
+        "import os, sys; from studio.core.environment import *; open_standard_streams();"
         "file = open(sys.argv[1], 'w'); print('printed'); print_line('x'); print_line('y', True);"
         "assert file.fileno() > 2; sys.stdout.isatty()"
     )
@@ -182,7 +182,7 @@ def test_streams_that_were_closed_lead_nowhere(tmp_path):
 
 def test_reader_that_has_gone_ends_nothing():
     code = (
-        "import sys; from studio.environment import print_line; sys.stdin.read();"
+        "import sys; from studio.core.environment import print_line; sys.stdin.read();"
         "print_line('a'); print_line('b'); print('c')"
     )
     process = subprocess.Popen(

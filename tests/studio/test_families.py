@@ -14,8 +14,8 @@ from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.resolving import resolve
 from pipelines.diffusion.samplers import UNET_FAMILIES, Samplers
 from pipelines.models.catalog import Catalog
-from studio.metadata import format_parameters, parameters_of, read_settings, save_png
-from studio.reuse import fields_of
+from studio.core.gallery.metadata import format_parameters, parameters_of, read_settings, save_png
+from studio.core.gallery.reuse import fields_of
 from tests.twins import TWINS
 
 ASKED = {

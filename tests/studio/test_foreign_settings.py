@@ -14,9 +14,9 @@ from PIL.ExifTags import IFD, Base
 from PIL.PngImagePlugin import PngInfo
 
 from pipelines.core.errors import BadRequest
-from studio.foreign_settings import sampler_name
-from studio.metadata import parse_parameters, read_settings
-from studio.reuse import fields_of
+from studio.core.gallery.foreign_settings import sampler_name
+from studio.core.gallery.metadata import parse_parameters, read_settings
+from studio.core.gallery.reuse import fields_of
 from tests.patience import PROMPTLY
 
 

@@ -4,11 +4,11 @@ import pytest
 from PIL import Image
 
 from pipelines.core.errors import NotFound, Unavailable
-from studio.gallery import Gallery, Unwritten, owner_folder
-from studio.home import prepare_home
-from studio.metadata import read_settings
-from studio.settings import StoredSettings
-from studio.store import Store, StoreAway
+from studio.core.gallery.gallery import Gallery, Unwritten, owner_folder
+from studio.core.gallery.metadata import read_settings
+from studio.core.home import prepare_home
+from studio.core.settings import StoredSettings
+from studio.core.store import Store, StoreAway
 
 ANN, BEN = "ann", "ben"
 

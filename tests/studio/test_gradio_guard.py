@@ -210,7 +210,7 @@ def test_what_is_neither_picture_nor_script_of_ours_is_saved_instead_of_shown():
     from starlette.testclient import TestClient
 
     from studio.access import Access
-    from studio.accounts import Accounts
+    from studio.core.accounts.accounts import Accounts
 
     async def careless(scope, receive, send) -> None:
         await HTMLResponse("<script>alert(1)</script>")(scope, receive, send)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.core.errors import Unavailable
-from studio.home import (
+from studio.core.home import (
     FOLDERS,
     LOCK_FILE,
     HomeLock,
@@ -49,7 +49,7 @@ def test_a_home_that_cannot_be_made_is_said_in_a_sentence(tmp_path):
 
 def test_a_second_studio_on_the_same_home_gets_one_sentence(tmp_path):
     program = (
-        "import sys, pathlib; from studio.home import HomeLock;"
+        "import sys, pathlib; from studio.core.home import HomeLock;"
         "lock = HomeLock(pathlib.Path(sys.argv[1])); print('locked', flush=True); input()"
     )
     first = subprocess.Popen(
@@ -78,7 +78,7 @@ def test_a_file_system_without_locks_is_not_taken_for_another_studio(tmp_path, m
     def refuse(file):
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr("studio.home._lock", refuse)
+    monkeypatch.setattr("studio.core.home._lock", refuse)
     with pytest.raises(Unavailable) as caught:
         HomeLock(tmp_path)
     assert str(caught.value) == (

@@ -11,7 +11,7 @@ from pipelines.core.errors import validated
 from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.diffusion.control.requests import ControlRequest, ControlUnit
 from pipelines.preprocessors.registry import ANNOTATORS
-from studio.infotext_units import (
+from studio.core.gallery.infotext_units import (
     _MODULES,
     _titles,
     is_unit_name,
@@ -20,8 +20,8 @@ from studio.infotext_units import (
     unused_lines,
     unused_values,
 )
-from studio.metadata import format_parameters, parameters_of, parse_parameters
-from studio.reuse import fields_of
+from studio.core.gallery.metadata import format_parameters, parameters_of, parse_parameters
+from studio.core.gallery.reuse import fields_of
 from tests.patience import PROMPTLY
 
 PICTURE = "0123456789abcdef" * 2

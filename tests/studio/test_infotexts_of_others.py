@@ -17,8 +17,7 @@ from PIL.ExifTags import IFD, Base
 from PIL.PngImagePlugin import PngInfo
 
 from pipelines.diffusion.requests import TextToImageRequest
-from studio.home import DiskFull
-from studio.metadata import (
+from studio.core.gallery.metadata import (
     decode_user_comment,
     format_parameters,
     parameters_of,
@@ -26,6 +25,7 @@ from studio.metadata import (
     read_settings,
     save_png,
 )
+from studio.core.home import DiskFull
 from tests.patience import PROMPTLY
 
 # What A1111 itself reads with; the studio's own pattern must find the same.
@@ -114,7 +114,7 @@ def test_a_forge_text_with_json_in_it_is_read():
 
 
 def test_the_pattern_finds_what_that_of_a1111_finds():
-    from studio import metadata
+    from studio.core.gallery import metadata
 
     pieces = ["a", "bc", "S", " ", "  ", "-", "/", ":", ",", '"', "\\", '\\"', "é", "红", "!", "\t"]
     draw = random.Random(0)

@@ -15,11 +15,11 @@ from PIL import Image
 from pipelines.core.errors import BadRequest, Busy, NotFound
 from pipelines.core.pictures.colour_profiles import DISPLAY_P3, matrix_profile
 from pipelines.core.pictures.inputs import FOLDER, input_path
-from studio.gallery import Gallery
-from studio.home import WRITING_SECONDS, DiskFull, prepare_home
-from studio.inputs import KEPT_SECONDS, MAX_SIDE, Inputs
-from studio.settings import StoredSettings
-from studio.store import Store
+from studio.core.gallery.gallery import Gallery
+from studio.core.home import WRITING_SECONDS, DiskFull, prepare_home
+from studio.core.inputs import KEPT_SECONDS, MAX_SIDE, Inputs
+from studio.core.settings import StoredSettings
+from studio.core.store import Store
 
 ANN, BEN, GUEST = "ann", "ben", "guest-1"
 NAMED = "INSERT INTO jobs (id, owner, kind, request, state, created) VALUES (?, ?, ?, ?, ?, 0)"
@@ -141,7 +141,7 @@ def test_a_full_disk_is_said_and_leaves_no_row(desk, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("studio.inputs.keep_input", full)
+    monkeypatch.setattr("studio.core.inputs.keep_input", full)
     with pytest.raises(DiskFull, match="144 bytes are needed"):
         desk.inputs.bring(ANN, png())
     assert desk.inputs.list(ANN) == []

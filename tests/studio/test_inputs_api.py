@@ -12,8 +12,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from pipelines.preprocessors import registry
-from studio.metadata import read_settings
-from studio.services import Studio
+from studio.core.gallery.metadata import read_settings
+from studio.core.services import Studio
 from tests.pipelines.test_colour_profiles import chunk, with_chunks
 from tests.studio.live import (
     live_studio,

@@ -20,7 +20,7 @@ from pipelines.core.cache import ModelCache
 from pipelines.core.errors import BadRequest, NotFound, Refused
 from pipelines.core.messages import Message
 from studio import inside
-from studio.accounts import Owner
+from studio.core.accounts.accounts import Owner
 from studio.inside import Inside
 from tests.patience import PATIENCE
 from tests.pipelines.chat.tiny_llama import byte_level, llama

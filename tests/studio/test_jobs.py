@@ -7,12 +7,12 @@ import threading
 import pytest
 
 from pipelines.core.errors import BadRequest, Busy, NotFound
-from studio.gallery import Gallery
-from studio.home import disk_full, prepare_home
-from studio.jobs import Jobs
-from studio.settings import StoredSettings
-from studio.store import FILE_NAME, Store
-from studio.turns import fair_order
+from studio.core.gallery.gallery import Gallery
+from studio.core.home import disk_full, prepare_home
+from studio.core.jobs.fairness import fair_order
+from studio.core.jobs.queue import Jobs
+from studio.core.settings import StoredSettings
+from studio.core.store import FILE_NAME, Store
 from tests.patience import PATIENCE, wait_until
 from tests.studio.engines import Draw, DrawRequest
 
@@ -249,7 +249,7 @@ def test_an_engine_that_finds_the_disk_full_is_told_so_in_a_sentence(desk):
 
 
 def test_a_database_that_cannot_be_written_for_a_while_loses_no_job(desk, monkeypatch):
-    monkeypatch.setattr("studio.worker.RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("studio.core.jobs.worker.RETRY_SECONDS", 0.01)
     write, refused = desk.store.write, []
 
     def write_at_third_try(statement, values=()):
@@ -270,8 +270,8 @@ def test_a_database_that_cannot_be_written_for_a_while_loses_no_job(desk, monkey
 def test_a_picture_that_is_painted_while_another_program_holds_the_database_is_kept(
     desk, monkeypatch
 ):
-    monkeypatch.setattr("studio.worker.RETRY_SECONDS", 0.01)
-    monkeypatch.setattr("studio.worker.WRITE_SECONDS", 0)
+    monkeypatch.setattr("studio.core.jobs.worker.RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("studio.core.jobs.worker.WRITE_SECONDS", 0)
     monkeypatch.setattr(desk.store, "_patience", 0.01)
     holding, waited = threading.Event(), []
     other = sqlite3.connect(desk.home / FILE_NAME, isolation_level=None, check_same_thread=False)
@@ -398,7 +398,7 @@ def test_many_threads_submit_at_once_and_nothing_is_lost(desk):
 
 def test_jobs_that_came_to_nothing_are_kept_for_a_while_only(desk, monkeypatch):
     """Else sending and cancelling in a loop would fill the disk."""
-    monkeypatch.setattr("studio.jobs.KEPT_IN_VAIN", 3)
+    monkeypatch.setattr("studio.core.jobs.queue.KEPT_IN_VAIN", 3)
     theirs = desk.submit(BEN)
     desk.jobs.cancel(BEN, theirs.id)
     jobs = []
@@ -408,14 +408,14 @@ def test_jobs_that_came_to_nothing_are_kept_for_a_while_only(desk, monkeypatch):
     waiting = desk.submit(prompt="waiting")
     assert [job.id for job in desk.jobs.list(ANN)] == [each.id for each in (waiting, *jobs[:2:-1])]
     assert [job.id for job in desk.jobs.list(BEN)] == [theirs.id]
-    monkeypatch.setattr("studio.jobs.KEPT_IN_VAIN_BYTES", 200)
+    monkeypatch.setattr("studio.core.jobs.queue.KEPT_IN_VAIN_BYTES", 200)
     desk.jobs.cancel(ANN, desk.submit(prompt="x" * 500).id)
     desk.submit(prompt="another")
     assert [job.state for job in desk.jobs.list(ANN)] == ["queued", "queued"]
 
 
 def test_what_can_be_gone_on_with_and_what_has_pictures_stays(desk, monkeypatch):
-    monkeypatch.setattr("studio.jobs.KEPT_IN_VAIN", 0)
+    monkeypatch.setattr("studio.core.jobs.queue.KEPT_IN_VAIN", 0)
     desk.jobs.start()
     done = desk.ended(desk.submit())
     slow = desk.submit(pictures=2, seconds=0.05)

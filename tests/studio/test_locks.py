@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from studio.locks import Locks
+from studio.core.locks import Locks
 from tests.patience import PATIENCE
 
 

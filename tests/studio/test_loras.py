@@ -13,9 +13,14 @@ from PIL import Image
 from safetensors.torch import load, save
 
 from pipelines.diffusion.lora.use import LoraUse
-from studio.metadata import format_parameters, parameters_of, parse_parameters, read_settings
-from studio.reuse import fields_of
-from studio.services import Studio
+from studio.core.gallery.metadata import (
+    format_parameters,
+    parameters_of,
+    parse_parameters,
+    read_settings,
+)
+from studio.core.gallery.reuse import fields_of
+from studio.core.services import Studio
 from tests.pipelines.lora import files
 from tests.studio.live import TINY, live_studio, options_for, paint, sentence, settings, wait_for
 from tests.studio.people import ACCOUNTS

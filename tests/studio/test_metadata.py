@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from PIL.ExifTags import IFD, Base
 
-from studio.metadata import (
+from studio.core.gallery.metadata import (
     decode_user_comment,
     format_parameters,
     parameters_of,

@@ -18,10 +18,10 @@ from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.models.catalog import Catalog
 from pipelines.preprocessors.registry import ANNOTATORS
 from studio import canvas, page
-from studio.accounts import Owner
+from studio.core.accounts.accounts import Owner
+from studio.core.settings import StoredSettings
+from studio.core.store import Store
 from studio.i18n import texts
-from studio.settings import StoredSettings
-from studio.store import Store
 from studio.tabs import compare, gallery_tools
 from studio.tabs.form import PaintForm
 from studio.widgets import Visitor, from_field

@@ -18,9 +18,9 @@ import httpx
 import pytest
 
 from studio import page
-from studio.accounts import LOCAL_OWNER
+from studio.core.accounts.accounts import LOCAL_OWNER
+from studio.core.services import Studio
 from studio.page_sessions import Session
-from studio.services import Studio
 from tests.patience import wait_until
 from tests.studio.live import live_studio, options_for, page_config, sentence
 from tests.studio.people import ACCOUNTS

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from studio.accounts import Owner
+from studio.core.accounts.accounts import Owner
+from studio.core.accounts.session_owners import SessionOwners
 from studio.page_queue import CANCEL, STREAM, PageQueue
-from studio.session_owners import SessionOwners
 
 ADA, BOB = Owner("ada", "ada", False), Owner("bob", "bob", False)
 
@@ -121,7 +121,7 @@ def test_another_failure_of_a_stream_is_one(page, sessions):
 
 
 def test_who_begins_thousands_of_sessions_has_nobody_s_forgotten(monkeypatch):
-    monkeypatch.setattr("studio.session_owners.REMEMBERED", 20)
+    monkeypatch.setattr("studio.core.accounts.session_owners.REMEMBERED", 20)
     sessions = SessionOwners()
     assert sessions.claim("adas", "ada")
     for _ in range(100):

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 from PIL.ExifTags import IFD, Base
 
-from studio.accounts import Owner
-from studio.services import Studio
+from studio.core.accounts.accounts import Owner
+from studio.core.services import Studio
 from studio.tabs.photos import NEW, PhotosForm
 from tests.pipelines.dreambooth.test_photos import encoded, scene, zipped
 from tests.studio.live import TINY, options_for

@@ -6,20 +6,12 @@ import importlib
 from pathlib import Path
 
 from pipelines.clustering.data.tables import MAX_BYTES as TABLE_BYTES
-from studio import (
-    access,
-    attempts,
-    conditions,
-    connections,
-    inside,
-    page_sessions,
-    sessions,
-    upload_ledger,
-    visitor_limits,
-)
+from studio import access, conditions, connections, inside, page_sessions, visitor_limits
 from studio.chat import places
 from studio.clustering import films
-from studio.settings import Settings
+from studio.core import upload_ledger
+from studio.core.accounts import attempts, sessions
+from studio.core.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 DAY, MB = 24 * 3600, 1_000_000

@@ -14,9 +14,9 @@ from pipelines.chat.pruning.folder import FOLDER, PruneFolder
 from pipelines.chat.pruning.requests import PruneRequest
 from pipelines.chat.requests import ChatRequest
 from pipelines.core.errors import BadRequest, NotFound, Refused, validated
-from studio.accounts import Owner
+from studio.core.accounts.accounts import Owner
+from studio.core.services import Options, Studio
 from studio.prunings import CURVE, SCORE, SHORTEN
-from studio.services import Options, Studio
 from tests.patience import PATIENCE
 from tests.pipelines.chat.llamas import save_llama
 from tests.studio.live import live_studio, sentence, wait_for

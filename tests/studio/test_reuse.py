@@ -8,9 +8,9 @@ from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.diffusion.control.requests import ControlRequest, ControlUnit
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.samplers import Samplers
-from studio import reuse
-from studio.metadata import format_parameters, parameters_of, parse_parameters
-from studio.reuse import fields_of
+from studio.core.gallery import reuse
+from studio.core.gallery.metadata import format_parameters, parameters_of, parse_parameters
+from studio.core.gallery.reuse import fields_of
 
 
 def test_what_a_request_wrote_comes_back_as_its_fields():

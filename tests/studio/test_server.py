@@ -14,7 +14,7 @@ import pytest
 
 from pipelines.core.errors import Unavailable
 from studio import app
-from studio.accounts import Owner
+from studio.core.accounts.accounts import Owner
 from studio.i18n import translate
 from studio.page_head import CHINESE
 from studio.serving import listen

@@ -3,8 +3,8 @@
 import pytest
 
 from pipelines.core.errors import BadRequest
-from studio.settings import Settings, StoredSettings
-from studio.store import Store
+from studio.core.settings import Settings, StoredSettings
+from studio.core.store import Store
 
 
 @pytest.fixture

@@ -12,14 +12,10 @@ import pytest
 from PIL import Image
 
 from pipelines.core.errors import BadRequest, Busy, NotFound, Stopped
-from studio.accounts import Owner
-from studio.gallery import Gallery
-from studio.home import prepare_home
-from studio.inputs import Inputs
-from studio.job import CANCELLED, DONE
-from studio.jobs import Jobs
-from studio.picture_archive import archive
-from studio.picture_deletion import (
+from studio.core.accounts.accounts import Owner
+from studio.core.gallery.gallery import Gallery
+from studio.core.gallery.picture_archive import archive
+from studio.core.gallery.picture_deletion import (
     AT_ONCE,
     KIND,
     MOST,
@@ -27,8 +23,12 @@ from studio.picture_deletion import (
     DeletionRequest,
     PictureDeletions,
 )
-from studio.settings import StoredSettings
-from studio.store import Store
+from studio.core.home import prepare_home
+from studio.core.inputs import Inputs
+from studio.core.jobs.queue import Jobs
+from studio.core.jobs.record import CANCELLED, DONE
+from studio.core.settings import StoredSettings
+from studio.core.store import Store
 from tests.patience import PATIENCE
 from tests.studio.engines import Draw, DrawRequest
 

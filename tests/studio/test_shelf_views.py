@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.diffusion.lora.about import About
 from studio import shelf_views
-from studio.accounts import LOCAL_OWNER
+from studio.core.accounts.accounts import LOCAL_OWNER
 from studio.tabs.shelf import _painting_with
 from studio.widgets import Visitor
 

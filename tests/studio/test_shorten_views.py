@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from studio.accounts import Owner
+from studio.core.accounts.accounts import Owner
 from studio.shorten_views import curve, scores, table
 from studio.widgets import Visitor
 

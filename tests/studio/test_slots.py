@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from pipelines.core.errors import Busy, Stopped
-from studio.slots import FairSlots
+from studio.core.jobs.slots import FairSlots
 from tests.patience import PATIENCE
 
 

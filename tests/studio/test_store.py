@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from pipelines.core.errors import Unavailable
-from studio.home import DiskFull
-from studio.store import FILE_NAME, MIGRATIONS, Store, StoreAway
+from studio.core.home import DiskFull
+from studio.core.store import FILE_NAME, MIGRATIONS, Store, StoreAway
 from tests.patience import PATIENCE
 
 PUT = "INSERT INTO settings (name, value) VALUES (?, ?)"
@@ -80,7 +80,7 @@ def test_another_process_that_writes_is_waited_for(tmp_path, store):
 @pytest.fixture
 def held(tmp_path, monkeypatch):
     """``held()``: another program holds the database from now on; its connection."""
-    monkeypatch.setattr("studio.store.BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("studio.core.store.BUSY_SECONDS", 0.1)
     others = []
 
     def hold():
@@ -104,7 +104,7 @@ def test_a_start_on_a_database_that_another_program_holds_is_refused_with_a_sent
 
 
 def test_who_waits_for_another_program_keeps_no_reader_waiting(tmp_path, held, monkeypatch):
-    monkeypatch.setattr("studio.store.BUSY_SECONDS", PATIENCE)
+    monkeypatch.setattr("studio.core.store.BUSY_SECONDS", PATIENCE)
     store = Store(tmp_path)
     other = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -145,7 +145,7 @@ def test_an_older_file_is_brought_up_to_date_and_keeps_its_rows(tmp_path, monkey
     CREATE TABLE notes (text TEXT);
     INSERT INTO notes VALUES ('a semicolon; inside');
     """
-    monkeypatch.setattr("studio.store.MIGRATIONS", (*MIGRATIONS, added))
+    monkeypatch.setattr("studio.core.store.MIGRATIONS", (*MIGRATIONS, added))
     for _ in range(2):  # the second opening has nothing left to do
         new = Store(tmp_path)
         assert count(new) == 1
@@ -159,7 +159,7 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(tmp_path, monkeypatch)
     Store(tmp_path).close()
     with monkeypatch.context() as patch:
         broken = "CREATE TABLE notes (text TEXT); CREATE TABLE settings (name TEXT);"
-        patch.setattr("studio.store.MIGRATIONS", (*MIGRATIONS, broken.replace("; ", ";\n")))
+        patch.setattr("studio.core.store.MIGRATIONS", (*MIGRATIONS, broken.replace("; ", ";\n")))
         with pytest.raises(sqlite3.OperationalError):
             Store(tmp_path)
     store = Store(tmp_path)

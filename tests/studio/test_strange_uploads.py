@@ -15,7 +15,7 @@ from PIL.ExifTags import GPS, IFD, Base
 
 from pipelines.core.errors import BadRequest
 from pipelines.core.pictures.uploads import MAX_BYTES, open_picture
-from studio.metadata import read_settings
+from studio.core.gallery.metadata import read_settings
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 

@@ -17,11 +17,11 @@ from PIL import Image
 from pipelines.core.errors import BadRequest, Busy, NotFound
 from pipelines.dreambooth.data.subjects import FOLDER, note_made
 from pipelines.dreambooth.folder import TrainingFolder
-from studio.gallery import Gallery
-from studio.home import WRITING_SECONDS, prepare_home
-from studio.inputs import Inputs
-from studio.settings import StoredSettings
-from studio.store import Store
+from studio.core.gallery.gallery import Gallery
+from studio.core.home import WRITING_SECONDS, prepare_home
+from studio.core.inputs import Inputs
+from studio.core.settings import StoredSettings
+from studio.core.store import Store
 from studio.subjects import KIND, MAX_SUBJECTS, Subjects
 from tests.pipelines.dreambooth.test_photos import encoded, scene, zipped
 

@@ -11,7 +11,7 @@ import pytest
 from pipelines.core.messages import Message
 from pipelines.dreambooth.data.subjects import Subject
 from studio import train_views
-from studio.accounts import LOCAL_OWNER
+from studio.core.accounts.accounts import LOCAL_OWNER
 from studio.subjects import Made, Outcome
 from studio.tabs.training_watch import TrainingWatch
 from studio.train_views import Learning

@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.core.errors import NotFound
 from pipelines.models.catalog import Catalog
-from studio.accounts import LOCAL_OWNER
+from studio.core.accounts.accounts import LOCAL_OWNER
 from studio.tabs.training_form import TrainingForm
 from studio.widgets import Visitor
 

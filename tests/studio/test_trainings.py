@@ -18,12 +18,12 @@ from pipelines.dreambooth.data import class_pictures
 from pipelines.dreambooth.folder import TrainingFolder
 from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.models.catalog import Catalog
-from studio.gallery import Gallery
-from studio.home import prepare_home
-from studio.jobs import Jobs
+from studio.core.gallery.gallery import Gallery
+from studio.core.home import prepare_home
+from studio.core.jobs.queue import Jobs
+from studio.core.settings import StoredSettings
+from studio.core.store import Store
 from studio.loras import Loras
-from studio.settings import StoredSettings
-from studio.store import Store
 from studio.subjects import KIND, Subjects
 from studio.trainings import Trainings
 from tests.pipelines.dreambooth.test_photos import encoded, scene

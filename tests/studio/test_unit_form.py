@@ -15,7 +15,7 @@ from pipelines.diffusion.control.catalog import ControlCatalog, ControlEntry
 from pipelines.diffusion.control.requests import ControlUnit
 from pipelines.models.catalog import Catalog
 from pipelines.preprocessors import registry
-from studio.accounts import LOCAL_OWNER
+from studio.core.accounts.accounts import LOCAL_OWNER
 from studio.tabs.parameters import Parameters
 from studio.tabs.unit import FIRST, STRANGE, UnitForm, _distance
 from studio.widgets import Visitor

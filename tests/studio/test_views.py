@@ -10,8 +10,8 @@ from PIL import Image
 from pipelines.core.messages import Message
 from pipelines.models.catalog import Catalog
 from studio import gallery_views, sheet_views, views
-from studio.accounts import LOCAL_OWNER
-from studio.gallery import Span
+from studio.core.accounts.accounts import LOCAL_OWNER
+from studio.core.gallery.gallery import Span
 from studio.widgets import Visitor
 
 ENGLISH = Visitor(LOCAL_OWNER, "en")

@@ -16,11 +16,12 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 
 from pipelines.core.errors import Busy
-from studio import upload_ledger, visitor_limits
-from studio.accounts import Owner
+from studio import visitor_limits
+from studio.core import upload_ledger
+from studio.core.accounts.accounts import Owner
+from studio.core.accounts.session_owners import SessionOwners
+from studio.core.upload_ledger import UploadLedger, arriving
 from studio.page_uploads import UploadParser, UploadProgress
-from studio.session_owners import SessionOwners
-from studio.upload_ledger import UploadLedger, arriving
 from studio.visitor_limits import Allowance, VisitorLimits
 
 ADA, BOB = Owner("ada", "ada", False), Owner("bob", "bob", False)

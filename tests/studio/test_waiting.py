@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from studio.waiting import RECENT, paced, seconds_to_turn, usual_seconds
+from studio.core.jobs.waiting import RECENT, paced, seconds_to_turn, usual_seconds
 
 
 def pace_of(*seen: tuple[int, int, float]):

@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.models.catalog import Catalog
-from studio.accounts import LOCAL_OWNER
+from studio.core.accounts.accounts import LOCAL_OWNER
 from studio.tabs.details import Details
 from studio.tabs.watching import Watch
 from studio.widgets import Visitor

@@ -15,7 +15,7 @@ import pipelines
 import studio
 from pipelines.core.errors import BadRequest, UserError, reason_of, unforeseen, validated
 from pipelines.core.messages import Message
-from studio.home import disk_full
+from studio.core.home import disk_full
 from studio.i18n import LANGUAGES, translate, without_folders
 from tests.studio.test_i18n import spoken, templates
 

@@ -23,8 +23,8 @@ from pipelines.chat.entries import ChatEntry
 from pipelines.chat.events import Reading, Words
 from pipelines.chat.requests import MAX_SEED, STARTER, Generation
 from pipelines.core.events import Result
-from studio.accounts import LOCAL_OWNER
 from studio.chat.streams import Stream
+from studio.core.accounts.accounts import LOCAL_OWNER
 from studio.openai.routes import openai_router
 from tests.sweeps.plain_sentences import check_text
 

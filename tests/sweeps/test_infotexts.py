@@ -18,9 +18,9 @@ from PIL.ExifTags import IFD, Base
 from pipelines.core.errors import UserError
 from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.diffusion.samplers import Samplers
-from studio.infotext_units import units_of, unused_lines, unused_values
-from studio.metadata import parse_parameters, read_settings
-from studio.reuse import fields_of, unused
+from studio.core.gallery.infotext_units import units_of, unused_lines, unused_values
+from studio.core.gallery.metadata import parse_parameters, read_settings
+from studio.core.gallery.reuse import fields_of, unused
 from tests.sweeps.plain_sentences import check_sentence
 
 pytestmark = pytest.mark.deep

@@ -27,9 +27,9 @@ from pipelines.models.original_layout import current_name
 from pipelines.toybox.words import unknown_words
 from studio import gradio_guard, visitor_limits
 from studio.chat.foreign import read_conversation
+from studio.core.gallery.metadata import parse_parameters
 from studio.cross_origin import read_origin
 from studio.i18n import language_of, translate
-from studio.metadata import parse_parameters
 from studio.proxies import read_root_path
 from tests.sweeps.expressions import PIECES, Use, attacks, check, reader, uses
 

@@ -6,8 +6,8 @@ import pytest
 
 from studio.chat.answers import Answers
 from studio.chat.conversations import Conversations
-from studio.settings import StoredSettings
-from studio.store import Store
+from studio.core.settings import StoredSettings
+from studio.core.store import Store
 from tests.studio.chat.parrot import Parrot
 from tests.studio.chat.talk import Talk
 

@@ -20,9 +20,9 @@ from studio.chat.answers import Answers
 from studio.chat.conversation import Stale
 from studio.chat.conversations import Conversations
 from studio.chat.live import Live
-from studio.home import disk_full
-from studio.settings import StoredSettings
-from studio.store import Store
+from studio.core.home import disk_full
+from studio.core.settings import StoredSettings
+from studio.core.store import Store
 from tests.clock import set_clock
 from tests.patience import PROMPTLY, wait_until
 from tests.studio.chat.answering import ASK, asked, ended
@@ -300,8 +300,8 @@ import sys, time
 from pathlib import Path
 from studio.chat.answers import Answers
 from studio.chat.conversations import Conversations
-from studio.settings import StoredSettings
-from studio.store import Store
+from studio.core.settings import StoredSettings
+from studio.core.store import Store
 from tests.studio.chat.parrot import Parrot
 from tests.studio.chat.talk import Talk
 store = Store(Path(sys.argv[1]))

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from studio.chat.answers import Answers
-from studio.services import Studio
+from studio.core.services import Studio
 from tests.patience import wait_until
 from tests.studio.chat.parrot import Parrot
 from tests.studio.live import live_studio, sentence
@@ -69,7 +69,7 @@ def perch() -> dict[str, Parrot]:
 @pytest.fixture(scope="module")
 def studio(tmp_path_factory, perch) -> Iterator[tuple[Studio, str]]:
     """The studio and its address; a parrot answers in it."""
-    from studio import services
+    from studio.core import services
 
     def run(*asked):
         return perch["parrot"].run(*asked)

@@ -9,7 +9,7 @@ from pipelines.core.errors import BadRequest, Busy, NotFound
 from pipelines.core.messages import Message
 from studio.chat.conversation import Stale
 from studio.chat.conversations import Conversations
-from studio.store import Store
+from studio.core.store import Store
 from tests.studio.chat.talk import ANN, BEN, Talk
 
 GUEST = "guest-1"

@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 
 from pipelines.core.errors import BadRequest, Busy, NotFound, Refused
-from studio.accounts import LOCAL_OWNER, NotLoggedIn, Owner
-from studio.chat import keys as keys_module
-from studio.chat import limits
-from studio.chat.keys import PREFIX, Keys, main
-from studio.chat.limits import Window
-from studio.home import HomeLock, disk_full
-from studio.settings import StoredSettings
-from studio.store import FILE_NAME, Store
+from studio.core.accounts import keys as keys_module
+from studio.core.accounts import rate_limits
+from studio.core.accounts.accounts import LOCAL_OWNER, NotLoggedIn, Owner
+from studio.core.accounts.keys import PREFIX, Keys
+from studio.core.accounts.rate_limits import Window
+from studio.core.home import HomeLock, disk_full
+from studio.core.settings import StoredSettings
+from studio.core.store import FILE_NAME, Store
+from studio.keys import main
 from tests.clock import set_clock
 from tests.patience import PATIENCE
 
@@ -34,7 +35,7 @@ def keys(store, settings):
 def clock(monkeypatch):
     """Seconds that pass only when ``clock[0]`` is raised."""
     now = [1000.0]
-    set_clock(monkeypatch, limits, monotonic=lambda: now[0])
+    set_clock(monkeypatch, rate_limits, monotonic=lambda: now[0])
     return now
 
 
@@ -237,7 +238,7 @@ def test_a_window_forgets_what_is_past_and_needs_no_memory_for_it():
 
 def command(home, *arguments):
     return subprocess.run(
-        [sys.executable, "-m", "studio.chat.keys", *arguments, "--home", str(home)],
+        [sys.executable, "-m", "studio.keys", *arguments, "--home", str(home)],
         cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
 

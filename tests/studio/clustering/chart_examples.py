@@ -8,11 +8,11 @@ import numpy as np
 
 from pipelines.clustering.algorithms.registry import ALGORITHMS
 from pipelines.core.messages import Message
-from studio.accounts import Owner
 from studio.clustering import data_views, views
 from studio.clustering.charts import CHARTS, chart
 from studio.clustering.charts_tree import dendrogram
 from studio.clustering.thumbnails import thumbnail
+from studio.core.accounts.accounts import Owner
 from studio.widgets import Visitor
 
 VISITOR = Visitor(Owner("local", "you", is_host=True), "en")

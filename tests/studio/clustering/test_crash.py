@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from pipelines.clustering.engine import RESULTS
-from studio.accounts import Owner
-from studio.services import Options, Studio
+from studio.core.accounts.accounts import Owner
+from studio.core.services import Options, Studio
 from tests.patience import PATIENCE, wait_until
 from tests.studio.live import ENDED
 
@@ -26,8 +26,8 @@ MOONS = {"kind": "made", "name": "moons", "points": 900}
 START = """
 import sys, time
 from pathlib import Path
-from studio.accounts import Owner
-from studio.services import Options, Studio
+from studio.core.accounts.accounts import Owner
+from studio.core.services import Options, Studio
 ada = Owner("ada", "ada", is_host=False)
 moons = {"kind": "made", "name": "moons", "points": 900}
 studio = Studio(Options(Path(sys.argv[1]), device="cpu", offline=True))

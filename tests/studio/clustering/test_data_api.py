@@ -18,7 +18,7 @@ from pipelines.clustering.data.datasets import DatasetRequest
 from pipelines.clustering.data.datasets import make as make_data
 from pipelines.clustering.projecting import shown_rows
 from studio.clustering.points import Plotted
-from studio.services import Options, Studio
+from studio.core.services import Options, Studio
 from tests.studio.live import live_studio, sentence
 from tests.studio.people import ACCOUNTS
 

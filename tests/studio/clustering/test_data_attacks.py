@@ -29,7 +29,7 @@ from pipelines.clustering.worker_pool import MemoryExceeded
 from pipelines.core.errors import BadRequest, OutOfMemory, UserError
 from studio import access
 from studio.clustering import points, reading
-from studio.services import Options, Studio
+from studio.core.services import Options, Studio
 from tests.patience import PATIENCE, PROMPTLY, wait_until
 from tests.pipelines.clustering.lying_parquet import (
     BYTES,

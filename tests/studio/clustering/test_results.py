@@ -23,10 +23,10 @@ from pipelines.clustering.projecting import shown_rows
 from pipelines.core.errors import BadRequest, NotFound, Stopped
 from pipelines.core.events import Result
 from pipelines.registry import ENGINES
-from studio.accounts import Owner
 from studio.clustering.results import CLUSTER, COMPARE, CURVE
-from studio.home import WRITING_SECONDS, DiskFull
-from studio.services import Options, Studio
+from studio.core.accounts.accounts import Owner
+from studio.core.home import WRITING_SECONDS, DiskFull
+from studio.core.services import Options, Studio
 from tests.patience import PATIENCE, wait_until
 from tests.studio.live import live_studio, sentence, wait_for, waiting_client
 from tests.studio.people import ACCOUNTS

@@ -12,8 +12,8 @@ from gradio.utils import deep_hash
 from pipelines.clustering.algorithms.registry import find
 from pipelines.clustering.data.datasets import Dataset
 from pipelines.core.errors import BadRequest, Busy, NotFound
-from studio.accounts import Owner
 from studio.clustering.scene import UNKNOWN, Scene
+from studio.core.accounts.accounts import Owner
 from studio.tabs import cluster_result
 from studio.tabs.cluster import Tab, _laid_out
 from studio.tabs.cluster_algorithm import AlgorithmForm

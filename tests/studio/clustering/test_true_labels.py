@@ -17,9 +17,9 @@ from sklearn import metrics
 from sklearn.datasets import load_iris
 
 from pipelines.core.errors import BadRequest
-from studio.accounts import Owner
 from studio.clustering.results import CLUSTER, COMPARE
-from studio.services import Options, Studio
+from studio.core.accounts.accounts import Owner
+from studio.core.services import Options, Studio
 from studio.tabs.cluster_data import DataForm
 from studio.widgets import Visitor
 from tests.patience import PATIENCE

@@ -9,7 +9,7 @@ import httpx
 import openai
 import pytest
 
-from studio.services import Studio
+from studio.core.services import Studio
 from tests.patience import PATIENCE
 from tests.studio.live import live_studio, options_for
 

@@ -9,9 +9,9 @@ import openai
 import pytest
 
 import app
-from studio.accounts import LOCAL_OWNER, Account, Owner
-from studio.passwords import hash_password
-from studio.services import Studio
+from studio.core.accounts.accounts import LOCAL_OWNER, Account, Owner
+from studio.core.accounts.passwords import hash_password
+from studio.core.services import Studio
 from tests.patience import PATIENCE
 from tests.studio.live import live_studio, options_for
 from tests.studio.openai.conftest import AWAY, HELLO, MODEL

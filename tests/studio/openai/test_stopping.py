@@ -10,7 +10,7 @@ import openai
 import psutil
 import pytest
 
-from studio.services import Options
+from studio.core.services import Options
 from tests.patience import PATIENCE, PROMPTLY, wait_until
 from tests.studio.live import live_studio, waiting_client
 from tests.studio.openai.conftest import HELLO, MODEL

@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pipelines.core.errors import NotFound, Stopped, UserError, stored, unforeseen
 from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.messages import Message
-from studio.accounts import is_guest
-from studio.gallery import WHOLE_RUN, Unwritten
-from studio.home import NO_SPACE, DiskFull, readable_bytes
-from studio.job import CANCELLED, DONE, FAILED, QUEUED, RUNNING, Job, job_of
-from studio.store import StoreAway
-from studio.turns import fair_order
-from studio.waiting import Pace, paced
+from studio.core.accounts.accounts import is_guest
+from studio.core.gallery.gallery import WHOLE_RUN, Unwritten
+from studio.core.home import NO_SPACE, DiskFull, readable_bytes
+from studio.core.jobs.fairness import fair_order
+from studio.core.jobs.record import CANCELLED, DONE, FAILED, QUEUED, RUNNING, Job, job_of
+from studio.core.jobs.waiting import Pace, paced
+from studio.core.store import StoreAway
 
 if TYPE_CHECKING:
-    from studio.gallery import Gallery
-    from studio.store import Store
+    from studio.core.gallery.gallery import Gallery
+    from studio.core.store import Store
 
 MAX_CRASHES = 2  # a job on which the studio has died more often in a row is not tried again
 RETRY_SECONDS = 2.0  # between two tries to write to a database that refuses it

@@ -1,31 +1,27 @@
 """Keys for the API: made by a host, shown once, kept as a digest.
 
-``python -m studio.chat.keys make NAME`` makes one, ``list`` shows them and ``revoke ID`` ends one,
+``python -m studio.keys make NAME`` makes one, ``list`` shows them and ``revoke ID`` ends one,
 also while the studio runs: it sees the change at its next request.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import hmac
 import logging
 import secrets
 import sqlite3
-import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from pipelines.core.errors import NotFound, Refused, UserError, validated
-from studio.accounts import LOCAL, NotLoggedIn, Owner, check_name
-from studio.chat.limits import Minute
-from studio.home import find_home, prepare_home
-from studio.settings import StoredSettings
-from studio.store import Store
+from studio.core.accounts.accounts import NotLoggedIn, Owner
+from studio.core.accounts.rate_limits import Minute
+from studio.core.settings import StoredSettings
+from studio.core.store import Store
 
 PREFIX = "sk-atelier-"
 ENDING = 4  # characters of a key that are kept, to tell keys apart
@@ -223,64 +219,6 @@ class Keys:
         self._minute.tokens(key.id, count)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """``python -m studio.chat.keys make NAME | list | revoke ID [--home FOLDER]``."""
-    flags = _flags(arguments)
-    try:
-        # No HomeLock: SQLite lets the running studio and this command write in turn.
-        store = Store(prepare_home(find_home(flags.home)))
-        try:
-            _do(flags, Keys(store, StoredSettings(store)))
-        finally:
-            store.close()
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
-
-def _flags(arguments: Sequence[str] | None) -> argparse.Namespace:
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--home", help="the studio's home folder")
-    parser = argparse.ArgumentParser(
-        prog="python -m studio.chat.keys", description="Makes, lists and revokes keys for the API."
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    make = commands.add_parser("make", parents=[shared], help="make a key; it is shown this once")
-    make.add_argument("name", help="what will use it")
-    make.add_argument("--owner", default=LOCAL, help="a user's name, to whom its requests belong")
-    make.add_argument("--requests", type=int, help="at most so many a minute; 0 is no limit")
-    make.add_argument("--tokens", type=int, help="at most so many a minute; 0 is no limit")
-    commands.add_parser("list", parents=[shared], help="list the keys of all owners")
-    revoke = commands.add_parser("revoke", parents=[shared], help="end a key")
-    revoke.add_argument("id", help="as the list shows it")
-    return parser.parse_args(arguments)
-
-
-def _do(flags: argparse.Namespace, keys: Keys) -> None:
-    match flags.command:
-        case "make":
-            # Whoever can write to the home folder is a host already.
-            name = flags.owner if flags.owner == LOCAL else check_name(flags.owner)
-            owner = Owner(name, name, is_host=True)
-            _, token = keys.make(owner, flags.name, flags.requests, flags.tokens)
-            print(token)
-            print("Keep it: it is not shown again.", file=sys.stderr)
-        case "list":
-            for key in keys.everybody_s():
-                state = f"revoked {_day(key.revoked)}" if key.revoked else "valid"
-                print(f"{key.id}  …{key.ending}  {key.name}  ({key.owner}, {state}, "
-                      f"made {_day(key.created)}, last used {_day(key.used)})")  # fmt: skip
-        case "revoke":
-            owner = next((each.owner for each in keys.everybody_s() if each.id == flags.id), "")
-            key = keys.revoke(owner, flags.id)
-            print(f"{key.name} (…{key.ending}) is revoked.")
-
-
-def _day(moment: float | None) -> str:
-    return "never" if moment is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(moment))
-
-
 def _digest(token: str) -> bytes:
     """SHA-256 of a key.
 
@@ -292,7 +230,3 @@ def _digest(token: str) -> bytes:
 
 def _key(row: sqlite3.Row) -> ApiKey:
     return ApiKey(**{name: row[name] for name in ApiKey.__slots__})
-
-
-if __name__ == "__main__":
-    sys.exit(main())

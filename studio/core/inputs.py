@@ -21,15 +21,15 @@ from pipelines.core.messages import Message
 from pipelines.core.pictures.inputs import FOLDER, input_path, keep_input, open_input
 from pipelines.core.pictures.uploads import is_hdr, open_upload, plain
 from pipelines.diffusion.control.conditions import forget_maps
-from studio.accounts import is_guest
-from studio.home import NO_SPACE, disk_full, sweep
-from studio.job import is_at_work
+from studio.core.accounts.accounts import is_guest
+from studio.core.home import NO_SPACE, disk_full, sweep
+from studio.core.jobs.record import is_at_work
 
 if TYPE_CHECKING:
     import sqlite3
 
-    from studio.gallery import Gallery
-    from studio.store import Store
+    from studio.core.gallery.gallery import Gallery
+    from studio.core.store import Store
 
 MAX_SIDE = 2048  # pixels: no picture that is painted here is larger
 KEPT_SECONDS = 7 * 24 * 3600.0  # what no job has used for so long is cleaned up

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.core.errors import Busy
-from studio.home import readable_bytes
+from studio.core.home import readable_bytes
 
 if TYPE_CHECKING:
-    from studio.accounts import Owner
+    from studio.core.accounts.accounts import Owner
 
 MAX_WAITING_FILES = 300  # of one owner: no tab takes more at a time
 MAX_WAITING_BYTES = 2_000_000_000  # of one owner who is no guest

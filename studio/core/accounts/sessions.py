@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from studio.store import Store
+    from studio.core.store import Store
 
 SESSION_SECONDS = 30 * 24 * 3600
 FEW = 1000  # ended sessions among which it is not worth looking for old ones

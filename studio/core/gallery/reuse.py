@@ -10,7 +10,7 @@ from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.samplers import Samplers
 from pipelines.diffusion.styles import styles
-from studio.infotext_units import is_unit_name, unused_lines
+from studio.core.gallery.infotext_units import is_unit_name, unused_lines
 
 # Samplers of A1111's older versions carry the schedule in their name: "DPM++ 2M Karras".
 _SCHEDULES = ("Karras", "Exponential", "Uniform", "SGM Uniform", "Beta")
@@ -52,8 +52,9 @@ def fields_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a :class:`TextToImageRequest` that ``parameters`` speak of.
 
     Args:
-        parameters: prompts and A1111's names, as :func:`studio.metadata.parse_parameters` reads
-            them; anyone can have written them.
+        parameters: prompts and A1111's names, as
+            :func:`studio.core.gallery.metadata.parse_parameters` reads them; anyone can have
+            written them.
 
     Returns:
         Only fields whose value is within the request's bounds; the rest is left out. Names of

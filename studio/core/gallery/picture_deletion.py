@@ -17,11 +17,11 @@ from pipelines.core.errors import BadRequest, Stopped
 from pipelines.core.events import Progress, Result
 
 if TYPE_CHECKING:
-    from studio.accounts import Owner
-    from studio.gallery import Gallery
-    from studio.inputs import Inputs
-    from studio.job import Job
-    from studio.jobs import Jobs
+    from studio.core.accounts.accounts import Owner
+    from studio.core.gallery.gallery import Gallery
+    from studio.core.inputs import Inputs
+    from studio.core.jobs.queue import Jobs
+    from studio.core.jobs.record import Job
 
 KIND = "delete_pictures"
 AT_ONCE = 50  # pictures that go in one transaction; the job can be stopped between two

@@ -6,7 +6,7 @@ import os
 import secrets
 from pathlib import Path
 
-from studio.home import NO_SPACE, disk_full
+from studio.core.home import NO_SPACE, disk_full
 
 TEMPORARY = ".tmp"
 

@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pipelines.core.errors import BadRequest, Busy, NotFound, UserError, stored
-from studio.accounts import is_guest
-from studio.job import CANCELLED, DONE, FAILED, QUEUED, RUNNING, Job, job_of
-from studio.waiting import seconds_to_turn, usual_seconds
-from studio.worker import CLOSE_SECONDS, Worker
+from studio.core.accounts.accounts import is_guest
+from studio.core.jobs.record import CANCELLED, DONE, FAILED, QUEUED, RUNNING, Job, job_of
+from studio.core.jobs.waiting import seconds_to_turn, usual_seconds
+from studio.core.jobs.worker import CLOSE_SECONDS, Worker
 
 if TYPE_CHECKING:
     import sqlite3
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from PIL import Image
     from pydantic import BaseModel
 
-    from studio.gallery import Gallery
-    from studio.settings import StoredSettings
-    from studio.store import Store
-    from studio.worker import Running
+    from studio.core.gallery.gallery import Gallery
+    from studio.core.jobs.worker import Running
+    from studio.core.settings import StoredSettings
+    from studio.core.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Jobs:
     """The queue, the worker of one device, and one for work that needs no device.
 
     Args:
-        store, cache, engines, gallery: as for :class:`~studio.worker.Worker`.
+        store, cache, engines, gallery: as for :class:`~studio.core.jobs.worker.Worker`.
         settings: the queue limit.
         chores: engines of the work that needs no device and waits for none.
     """

@@ -16,12 +16,12 @@ from pydantic import BaseModel
 from pipelines.core.errors import Refused, Stopped
 from pipelines.core.events import Progress, Result
 from pipelines.core.messages import Message
-from studio.home import readable_bytes
+from studio.core.home import readable_bytes
 
 if TYPE_CHECKING:
-    from studio.accounts import Owner
-    from studio.job import Job
-    from studio.jobs import Jobs
+    from studio.core.accounts.accounts import Owner
+    from studio.core.jobs.queue import Jobs
+    from studio.core.jobs.record import Job
 
 KIND = "clean_up"
 

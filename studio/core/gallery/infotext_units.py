@@ -136,8 +136,8 @@ def units_of(parameters: Mapping[str, Any], control: ControlCatalog) -> list[dic
     """The units that ``parameters`` speak of, without their pictures; read leniently.
 
     Args:
-        parameters: as :func:`studio.metadata.parse_parameters` reads them; anyone can have written
-            them.
+        parameters: as :func:`studio.core.gallery.metadata.parse_parameters` reads
+            them; anyone can have written     them.
         control: the control models that are here.
 
     Returns:

@@ -30,13 +30,13 @@ from pipelines.chat.shelf import ChatShelf
 from pipelines.core.errors import Busy, NotFound, Unavailable, UserError
 from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.dreambooth.folder import trainings_in
-from studio.files import write_file
-from studio.metadata import format_parameters, parameters_of
-from studio.picture_files import PictureFiles
+from studio.core.files import write_file
+from studio.core.gallery.metadata import format_parameters, parameters_of
+from studio.core.gallery.picture_files import PictureFiles
 
 if TYPE_CHECKING:
-    from studio.settings import StoredSettings
-    from studio.store import Store
+    from studio.core.settings import StoredSettings
+    from studio.core.store import Store
 
 THUMBNAIL = 256  # pixels of the longer side
 ID_LENGTH = 16  # characters of a picture's id

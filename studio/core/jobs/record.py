@@ -11,7 +11,7 @@ from pipelines.core.messages import Message
 if TYPE_CHECKING:
     import sqlite3
 
-    from studio.store import Store
+    from studio.core.store import Store
 
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipelines.core.errors import Busy, Unavailable
-from studio.home import disk_full, shown
+from studio.core.home import disk_full, shown
 
 T = TypeVar("T")
 

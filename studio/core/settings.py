@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.core.errors import validated
-from studio.store import Store
+from studio.core.store import Store
 
 
 class Settings(BaseModel):

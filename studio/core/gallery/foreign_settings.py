@@ -1,8 +1,8 @@
 """Settings that other programs write into pictures, under the names that A1111 gives them.
 
 SwarmUI, InvokeAI, Fooocus, NovelAI, Draw Things, Easy Diffusion and mflux write flat JSON or texts
-of their own; ComfyUI writes a graph, which :mod:`studio.comfyui_graph` reads. What has no name at
-A1111's keeps its own, so that it is seen and said to be left out.
+of their own; ComfyUI writes a graph, which :mod:`studio.core.gallery.comfyui_graph` reads. What has
+no name at A1111's keeps its own, so that it is seen and said to be left out.
 
 Sources of the forms: SwarmUI's ``docs/Image Metadata Format.md``; InvokeAI's ``CoreMetadata``
 (``invokeai/app/invocations/metadata.py``) and ``ldm/invoke/pngwriter.py``; Fooocus'
@@ -20,7 +20,7 @@ from typing import Any
 
 from pipelines.core.errors import BadRequest
 from pipelines.core.pictures.picture_files import XMP_TEXT
-from studio.comfyui_graph import is_graph, read_graph
+from studio.core.gallery.comfyui_graph import is_graph, read_graph
 
 MAX_CHARACTERS = 2_000_000  # of one text; the largest workflows have a quarter of it
 MAX_FACTS = 200

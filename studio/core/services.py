@@ -31,32 +31,32 @@ from pipelines.dreambooth.before_after_requests import BeforeAfterRequest
 from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.models.catalog import OWN, Catalog, ModelEntry
 from pipelines.registry import ENGINES
-from studio.accounts import Account, Accounts, Owner, is_guest
 from studio.chat.answers import Answers
 from studio.chat.conversations import Conversations
 from studio.chat.exchange import Exchange
-from studio.chat.keys import Keys
 from studio.chat_models import ChatModels
-from studio.cleaning import Cleaner
-from studio.cleaning_job import KIND as CLEANING
-from studio.cleaning_job import CleaningEngine, Cleanings
 from studio.clustering.data import ClusterData
 from studio.clustering.results import Clusterings
 from studio.conditions import Conditions
-from studio.gallery import Gallery
-from studio.home import HomeLock, prepare_home
-from studio.inputs import Inputs
+from studio.core.accounts.accounts import Account, Accounts, Owner, is_guest
+from studio.core.accounts.keys import Keys
+from studio.core.accounts.passwords import load_secret
+from studio.core.accounts.sessions import EndedSessions
+from studio.core.cleaning import Cleaner
+from studio.core.cleaning_job import KIND as CLEANING
+from studio.core.cleaning_job import CleaningEngine, Cleanings
+from studio.core.gallery.gallery import Gallery
+from studio.core.gallery.picture_deletion import KIND as DELETING
+from studio.core.gallery.picture_deletion import DeletionEngine, PictureDeletions
+from studio.core.home import HomeLock, prepare_home
+from studio.core.inputs import Inputs
+from studio.core.jobs.queue import Job, Jobs, Unfinished
+from studio.core.machine import CacheOnDemand, Machine
+from studio.core.settings import StoredSettings
+from studio.core.store import Store
 from studio.inside import Inside
-from studio.jobs import Job, Jobs, Unfinished
 from studio.loras import Loras
-from studio.machine import CacheOnDemand, Machine
-from studio.passwords import load_secret
-from studio.picture_deletion import KIND as DELETING
-from studio.picture_deletion import DeletionEngine, PictureDeletions
 from studio.prunings import SHORTEN, Prunings
-from studio.sessions import EndedSessions
-from studio.settings import StoredSettings
-from studio.store import Store
 from studio.subjects import KIND as LEARNING
 from studio.subjects import Subjects
 from studio.trainings import Trainings
@@ -69,7 +69,7 @@ class Options:
     Attributes:
         home: the home folder.
         accounts: who may come in; none: everybody at this machine is ``local``.
-        device, budget, offline: as :class:`studio.machine.Machine`.
+        device, budget, offline: as :class:`studio.core.machine.Machine`.
         allowed_origins: other origins whose pages may use the API.
         root_path: below which a proxy serves the studio, such as ``/atelier``; "": at its root.
     """
