@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from pipelines.core.errors import UserError
+from studio.api.cross_origin import read_origin
+from studio.api.proxies import read_root_path
 from studio.core.accounts.accounts import Made, choose_accounts
 from studio.core.environment import (
     give_a_home,
@@ -23,8 +25,6 @@ from studio.core.environment import (
     print_line,
 )
 from studio.core.home import find_home
-from studio.cross_origin import read_origin
-from studio.proxies import read_root_path
 
 if TYPE_CHECKING:
     from gradio.tunneling import Tunnel
@@ -118,7 +118,7 @@ def share(port: int, home: Path, tunnels: list[Tunnel]) -> None:
     Args:
         tunnels: takes the open one.
     """
-    from studio.share import open_tunnel
+    from studio.api.share import open_tunnel
 
     try:
         tunnels.append(open_tunnel(port, home))

@@ -1,4 +1,4 @@
-// The drawing canvas of studio/canvas.py. Runs once for each canvas when it is shown, with Gradio's
+// The drawing canvas of studio/page/components/canvas.py. Runs once for each canvas when it is shown, with Gradio's
 // `element`, `props`, `trigger` and `watch`; before it stand NAME, the canvas's own, and WORDS, its
 // texts by language.
 //
@@ -14,7 +14,7 @@
 const SIDE = 512; // pixels of the longer side of an empty paper
 const LONGEST = 1024; // pixels of the longer side of a picture that is drawn upon; at least SIDE
 const ACCEPTED = ["image/png", "image/jpeg", "image/webp"];
-const OFFERED = "offered:"; // as in studio/canvas.py
+const OFFERED = "offered:"; // as in studio/page/components/canvas.py
 const UNSENT = "unsent"; // likewise: what is on the paper has not reached the server
 const A_TAP = 10; // CSS pixels: two fingers that scroll or zoom have drawn no more before they do
 const KEPT = `atelier-drawing:${window.atelier?.person}:${NAME}`;

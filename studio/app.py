@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 
 from pipelines.core.paths import ASSETS
+from studio.api.streams import EndedStreams, OpenStreams
 from studio.core.cleaning import UPLOADS
 from studio.core.environment import forget_foreign_settings
-from studio.streams import EndedStreams, OpenStreams
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -48,22 +48,23 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     from starlette.middleware import Middleware
     from starlette.staticfiles import StaticFiles
 
-    from studio import api, gradio_guard, login, page
-    from studio.access import MAX_LARGE_UPLOAD_BYTES, Access
+    from studio.api import gradio_guard, login, routes
+    from studio.api.access import MAX_LARGE_UPLOAD_BYTES, Access
+    from studio.api.foreign_errors import OwnWords
+    from studio.api.proxies import BelowPath, OwnAddress
+    from studio.api.visitor_limits import VisitorLimits
     from studio.core.accounts.session_owners import SessionOwners
     from studio.core.upload_ledger import UploadLedger
-    from studio.foreign_errors import OwnWords
-    from studio.gradio_script import script_router
-    from studio.openai.routes import openai_router
-    from studio.page_cache import PageCache, PageDelivery
-    from studio.page_errors import page_error_handlers
-    from studio.page_events import check_joining
-    from studio.page_head import PageHead
-    from studio.page_queue import PageQueue
-    from studio.page_sessions import Sessions
-    from studio.page_uploads import UploadParser
-    from studio.proxies import BelowPath, OwnAddress
-    from studio.visitor_limits import VisitorLimits
+    from studio.features.openai_api.routes import openai_router
+    from studio.page import shell
+    from studio.page.cache import PageCache, PageDelivery
+    from studio.page.errors import page_error_handlers
+    from studio.page.events import check_joining
+    from studio.page.gradio_script import script_router
+    from studio.page.head import PageHead
+    from studio.page.queue import PageQueue
+    from studio.page.sessions import Sessions
+    from studio.page.uploads import UploadParser
 
     gradio_guard.forbid_fetching()
     UploadParser.take_over()
@@ -87,14 +88,14 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
             await anyio.to_thread.run_sync(studio.close)
 
     app = FastAPI(title="Atelier", lifespan=lifespan, docs_url=None, redoc_url=None)
-    api.install(app, studio)
+    routes.install(app, studio)
     app.include_router(openai_router(studio))
     app.include_router(login.router(studio.accounts, root_path))
     app.include_router(script_router())
     app.mount("/scripts/clustering", StaticFiles(directory=PLOT_SCRIPTS))
     app.mount("/scripts", StaticFiles(directory=SCRIPTS))
     uploads = UploadLedger(cache, studio.upload_room)
-    blocks = page.build(studio, uploads.holds)
+    blocks = shell.build(studio, uploads.holds)
     blocks.delete_cache = (CACHE_SECONDS, CACHE_SECONDS)
     sessions = SessionOwners()
     gradio.mount_gradio_app(
@@ -116,7 +117,7 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
             ],
         },
         root_path=root_path,
-        **page.look(),
+        **shell.look(),
     )
     mounted = (getattr(route, "app", None) for route in app.routes)
     Sessions.take_over(next(each for each in mounted if isinstance(each, gradio.routes.App)))

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from pipelines.core.errors import Unavailable
-from studio.connections import Door, OncePerMinute, connection_limit, guarded
-from studio.streams import OpenStreams
+from studio.api.connections import Door, OncePerMinute, connection_limit, guarded
+from studio.api.streams import OpenStreams
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

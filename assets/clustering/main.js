@@ -1,4 +1,4 @@
-// The plot of studio/clustering/plot.py: points, clusters and films of how they are found.
+// The plot of studio/features/clustering/plot.py: points, clusters and films of how they are found.
 //
 // It shows the scene that its value holds (see plot.py) and fetches what that names. `trigger` tells
 // of what the hand does: "drawn", "centres", "select", "mode". window.atelierPlots[name].state() tells tests

@@ -31,13 +31,6 @@ from pipelines.dreambooth.before_after_requests import BeforeAfterRequest
 from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.models.catalog import OWN, Catalog, ModelEntry
 from pipelines.registry import ENGINES
-from studio.chat.answers import Answers
-from studio.chat.conversations import Conversations
-from studio.chat.exchange import Exchange
-from studio.chat_models import ChatModels
-from studio.clustering.data import ClusterData
-from studio.clustering.results import Clusterings
-from studio.conditions import Conditions
 from studio.core.accounts.accounts import Account, Accounts, Owner, is_guest
 from studio.core.accounts.keys import Keys
 from studio.core.accounts.passwords import load_secret
@@ -54,12 +47,19 @@ from studio.core.jobs.queue import Job, Jobs, Unfinished
 from studio.core.machine import CacheOnDemand, Machine
 from studio.core.settings import StoredSettings
 from studio.core.store import Store
-from studio.inside import Inside
-from studio.loras import Loras
-from studio.prunings import SHORTEN, Prunings
-from studio.subjects import KIND as LEARNING
-from studio.subjects import Subjects
-from studio.trainings import Trainings
+from studio.features.chat.answers import Answers
+from studio.features.chat.conversations import Conversations
+from studio.features.chat.exchange import Exchange
+from studio.features.chat.models import ChatModels
+from studio.features.clustering.data import ClusterData
+from studio.features.clustering.results import Clusterings
+from studio.features.control.conditions import Conditions
+from studio.features.labs.inspect import Inside
+from studio.features.labs.prunings import SHORTEN, Prunings
+from studio.features.library.loras import Loras
+from studio.features.training.subjects import KIND as LEARNING
+from studio.features.training.subjects import Subjects
+from studio.features.training.trainings import Trainings
 
 
 @dataclass(frozen=True)

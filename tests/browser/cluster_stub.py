@@ -18,8 +18,8 @@ from pipelines.clustering.projecting import project
 from pipelines.clustering.steps import agglomerative, dbscan, gmm, kmeans
 from pipelines.clustering.steps.film import film
 from pipelines.core.paths import ASSETS
-from studio.clustering.plot import plot
-from studio.theme import theme
+from studio.features.clustering.plot import plot
+from studio.page.theme import theme
 
 SHOWN = 20_000
 ALWAYS = {"queue": False, "trigger_mode": "always_last"}

@@ -15,14 +15,14 @@ from scipy.cluster.hierarchy import fcluster, linkage
 
 from pipelines.clustering.labels import renumber
 from pipelines.core.paths import ASSETS
-from studio.clustering.charts import CHARTS, SCRIPT, chart
-from studio.clustering.charts_heat import confusion
-from studio.clustering.charts_points import k_distance
-from studio.clustering.charts_tree import dendrogram
-from studio.clustering.thumbnails import thumbnail
-from studio.clustering.views import comparison
 from studio.core.accounts.accounts import Owner
-from studio.widgets import Visitor
+from studio.features.clustering.charts import CHARTS, SCRIPT, chart
+from studio.features.clustering.charts_heat import confusion
+from studio.features.clustering.charts_points import k_distance
+from studio.features.clustering.charts_tree import dendrogram
+from studio.features.clustering.thumbnails import thumbnail
+from studio.features.clustering.views import comparison
+from studio.page.widgets import Visitor
 from tests.studio.clustering.chart_examples import DATA, EVIL, RESULT, ROWS
 
 VISITOR = Visitor(Owner("local", "you", is_host=True), "en")

@@ -6,7 +6,7 @@ import re
 
 from playwright.sync_api import Browser
 
-from studio.gradio_script import INDEXED, SEARCH
+from studio.page.gradio_script import INDEXED, SEARCH
 
 # Both over random listeners: some name a component twice, some without an event.
 COMPARE = """([before, after]) => {

@@ -7,7 +7,7 @@ import re
 from tests.structure.known import assert_shrinks
 from tests.structure.sources import source_of, tracked_files
 
-PALETTE = "studio/theme.py"
+PALETTE = "studio/page/theme.py"
 COLOUR = re.compile(
     r"""#(?:[0-9a-fA-F]{8}|[0-9a-fA-F]{6}|[0-9a-fA-F]{3,4})(?=["'\s;,)<%]|$)"""
     r"|(?:rgba?|hsla?)\(\s*[\d.]+"
@@ -26,11 +26,11 @@ KNOWN = {
     "assets/inside.css": 24,
     "assets/page.css": 28,
     "assets/shorten.css": 6,
-    "studio/canvas.py": 8,
-    "studio/clustering/colours.py": 10,
-    "studio/inside_maps.py": 10,
-    "studio/login.py": 5,
-    "studio/views.py": 3,
+    "studio/page/components/canvas.py": 8,
+    "studio/features/clustering/colours.py": 10,
+    "studio/features/labs/inspect_maps.py": 10,
+    "studio/api/login.py": 5,
+    "studio/page/views.py": 3,
 }
 
 

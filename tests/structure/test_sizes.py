@@ -15,10 +15,8 @@ SCRIPTS = (".py", ".js", ".css")
 KNOWN_FOLDERS = {
     "assets/clustering",
     "pipelines/toybox",
-    "studio",
-    "studio/chat",
-    "studio/clustering",
-    "studio/tabs",
+    "studio/features/chat",
+    "studio/features/clustering",
     "tests/browser",
     "tests/pipelines",
     "tests/pipelines/chat",

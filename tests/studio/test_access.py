@@ -13,7 +13,7 @@ from pipelines.core.paths import HUB_FOLDER
 from pipelines.models.catalog import Catalog
 from studio.core.accounts.accounts import Account
 from studio.core.accounts.passwords import hash_password
-from studio.tab_ids import TABS
+from studio.core.tab_ids import TABS
 from tests.patience import PATIENCE
 from tests.studio.live import (
     live_studio,
@@ -365,6 +365,6 @@ def test_a_guest_s_uploads_stop_at_the_quota_before_they_are_written(studio, vis
 
 
 def test_an_upload_beyond_every_limit_is_refused(visitor, monkeypatch):
-    monkeypatch.setattr("studio.access.MAX_LARGE_UPLOAD_BYTES", 100)
+    monkeypatch.setattr("studio.api.access.MAX_LARGE_UPLOAD_BYTES", 100)
     answer = visitor("host").post("/gradio_api/upload", files={"files": ("c.png", bytes(200))})
     assert answer.status_code == 413

@@ -13,8 +13,8 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from pipelines.core.errors import BadRequest, Busy, Refused, Unavailable
-from studio import login
 from studio.accounts import main
+from studio.api import login
 from studio.core.accounts import accounts as accounts_module
 from studio.core.accounts import attempts
 from studio.core.accounts.accounts import (

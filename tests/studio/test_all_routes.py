@@ -17,11 +17,11 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
-from studio import gradio_guard
-from studio.access import OPEN_PATHS, SAFE_METHODS
+from studio.api import gradio_guard
+from studio.api.access import OPEN_PATHS, SAFE_METHODS
 from studio.app import build_app
 from studio.core.services import Options, Studio
-from studio.trainings import TrainingFolder
+from studio.features.training.trainings import TrainingFolder
 from tests.pipelines.lora import files
 from tests.studio.live import TINY, live_studio, options_for, paint, sentence, wait_for
 from tests.studio.people import ACCOUNTS

@@ -368,7 +368,7 @@ def test_status_tells_the_device_and_its_models(client: httpx.Client, painted: d
 
 
 def test_long_lists_come_in_parts_of_a_megabyte(monkeypatch):
-    from studio import http
+    from studio.api import http
 
     monkeypatch.setattr(http, "MAX_LIST_BYTES", 100)
     items = [{"words": "x" * size} for size in (10, 20, 80, 10)]

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from studio.api.http import with_pauses
 from studio.core.broadcast import Broadcast
-from studio.http import with_pauses
 from tests.patience import PATIENCE
 
 

@@ -13,10 +13,10 @@ from pipelines.core.errors import Busy, NotFound
 from pipelines.core.events import Progress
 from pipelines.core.messages import Message
 from pipelines.diffusion.control.requests import ConditionRequest
-from studio import conditions, map_views
-from studio.conditions import AT_ONCE, Conditions
 from studio.core.accounts.accounts import LOCAL_OWNER
-from studio.widgets import Visitor
+from studio.features.control import conditions, map_views
+from studio.features.control.conditions import AT_ONCE, Conditions
+from studio.page.widgets import Visitor
 
 PICTURE = "0" * 32
 WITH_WEIGHTS, WITHOUT = "depth_midas", "canny"

@@ -18,8 +18,8 @@ import pytest
 import uvicorn
 
 from pipelines.core.errors import Busy
-from studio import connections
-from studio.connections import Door, OncePerMinute, guarded
+from studio.api import connections
+from studio.api.connections import Door, OncePerMinute, guarded
 from studio.core.accounts.attempts import MAX_WAITING, OneByOne
 from studio.serving import listen
 from tests.clock import set_clock
@@ -209,7 +209,7 @@ def test_one_address_makes_room_for_itself_only():
 def test_file_limit_is_raised_as_far_as_is_allowed():
     code = (
         "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (100, 700));"
-        "from studio.connections import connection_limit; print(connection_limit());"
+        "from studio.api.connections import connection_limit; print(connection_limit());"
         "print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])"
     )
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

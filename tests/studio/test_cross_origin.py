@@ -10,9 +10,9 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 import app
-from studio.access import Access
+from studio.api.access import Access
+from studio.api.cross_origin import read_origin
 from studio.core.accounts.accounts import LOCAL_OWNER, Accounts
-from studio.cross_origin import read_origin
 from tests.studio.people import ACCOUNTS, PASSWORDS
 
 PAGE = "http://localhost:3000"

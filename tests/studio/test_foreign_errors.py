@@ -6,7 +6,7 @@ import pytest
 from starlette.responses import PlainTextResponse, Response
 from starlette.testclient import TestClient
 
-from studio.foreign_errors import OwnWords
+from studio.api.foreign_errors import OwnWords
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from pipelines.core.errors import Refused
-from studio import gradio_guard
+from studio.api import gradio_guard
 from tests.studio.live import live_studio, options_for, page_config
 from tests.studio.people import ACCOUNTS
 
@@ -209,7 +209,7 @@ def test_what_is_neither_picture_nor_script_of_ours_is_saved_instead_of_shown():
     from starlette.responses import HTMLResponse
     from starlette.testclient import TestClient
 
-    from studio.access import Access
+    from studio.api.access import Access
     from studio.core.accounts.accounts import Accounts
 
     async def careless(scope, receive, send) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from studio.gradio_script import INDEXED, SEARCH, find_script
+from studio.page.gradio_script import INDEXED, SEARCH, find_script
 
 
 def test_the_search_is_in_the_installed_script_and_is_replaced_there():

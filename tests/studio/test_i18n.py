@@ -11,9 +11,9 @@ import pytest
 from pipelines.core import errors
 from pipelines.core.messages import Message
 from pipelines.dreambooth.requests import TrainingRequest
+from studio.features.training.training_form import EXPLAINED
 from studio.i18n import language_of, texts, translate
-from studio.tabs.training_form import EXPLAINED
-from studio.widgets import shown_part
+from studio.page.widgets import shown_part
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted(path for part in ("pipelines", "studio") for path in (ROOT / part).rglob("*.py"))

@@ -19,9 +19,9 @@ from pipelines.chat.sampling import reshape
 from pipelines.core.cache import ModelCache
 from pipelines.core.errors import BadRequest, NotFound, Refused
 from pipelines.core.messages import Message
-from studio import inside
 from studio.core.accounts.accounts import Owner
-from studio.inside import Inside
+from studio.features.labs import inspect
+from studio.features.labs.inspect import Inside
 from tests.patience import PATIENCE
 from tests.pipelines.chat.tiny_llama import byte_level, llama
 
@@ -143,7 +143,7 @@ def test_what_is_kept_keeps_no_model_in_memory(service):
 
 
 def test_no_more_than_a_few_texts_are_kept(service, monkeypatch):
-    monkeypatch.setattr(inside, "KEPT_TEXTS", 2)
+    monkeypatch.setattr(inspect, "KEPT_TEXTS", 2)
     for text in ("a", "b", "c", "a"):
         service.inside.look(ANNA, asked(text=text), "odds")
     assert service.loaded[0].passes == 4
@@ -152,7 +152,7 @@ def test_no_more_than_a_few_texts_are_kept(service, monkeypatch):
 
 
 def test_large_texts_are_not_kept_beside_others(service, monkeypatch):
-    monkeypatch.setattr(inside, "KEPT_BYTES", 1)
+    monkeypatch.setattr(inspect, "KEPT_BYTES", 1)
     for text in ("a", "b", "a"):
         service.inside.look(ANNA, asked(text=text), "odds")
     assert service.loaded[0].passes == 3
@@ -190,7 +190,7 @@ def test_the_penalty_counts_the_text_up_to_the_position(service):
 
 
 def test_the_lens_ends_at_the_position(service, monkeypatch):
-    monkeypatch.setattr(inside, "COLUMNS", 3)
+    monkeypatch.setattr(inspect, "COLUMNS", 3)
     lens = service.inside.look(ANNA, asked(position=5), "layers").lens
     assert (lens.first, len(lens.rows[0])) == (2, 3)
 

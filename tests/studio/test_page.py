@@ -17,14 +17,16 @@ from pipelines.diffusion.lora.about import About
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.models.catalog import Catalog
 from pipelines.preprocessors.registry import ANNOTATORS
-from studio import canvas, page
 from studio.core.accounts.accounts import Owner
 from studio.core.settings import StoredSettings
 from studio.core.store import Store
+from studio.features.gallery import tools
+from studio.features.painting import compare
+from studio.features.painting.form import PaintForm
 from studio.i18n import texts
-from studio.tabs import compare, gallery_tools
-from studio.tabs.form import PaintForm
-from studio.widgets import Visitor, from_field
+from studio.page import shell
+from studio.page.components import canvas
+from studio.page.widgets import Visitor, from_field
 
 MARKER = re.compile(r"__i18n__(\{.*?\})")
 SPOKEN = ("label", "info", "placeholder")
@@ -63,7 +65,7 @@ def studio(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def config(studio) -> dict:
-    return page.build(studio).get_config_file()
+    return shell.build(studio).get_config_file()
 
 
 def test_every_label_follows_the_readers_language(config):
@@ -86,16 +88,16 @@ def test_every_button_follows_the_readers_language(config):
 def test_every_key_in_the_page_has_a_chinese_text(config):
     keys = set(keys_in(config["components"]))
     assert len(keys) > 60
-    assert keys <= page.labels("zh").keys()
+    assert keys <= shell.labels("zh").keys()
 
 
 def test_english_and_chinese_labels_have_the_same_keys():
-    assert page.labels("en").keys() == page.labels("zh").keys()
+    assert shell.labels("en").keys() == shell.labels("zh").keys()
 
 
 def test_no_label_needs_values():
     """The browser's formatter would read a brace as the start of a value."""
-    assert not [text for text in page.labels("zh").values() if "{" in text]
+    assert not [text for text in shell.labels("zh").values() if "{" in text]
 
 
 def test_words_of_preprocessors_and_the_paper_have_a_chinese_text():
@@ -108,7 +110,7 @@ def test_words_of_preprocessors_and_the_paper_have_a_chinese_text():
 
 
 def test_words_of_the_gallery_s_tools_have_a_chinese_text():
-    assert set(gallery_tools.WORDS.values()) - texts("zh").keys() == set()
+    assert set(tools.WORDS.values()) - texts("zh").keys() == set()
 
 
 def test_descriptions_of_models_have_a_chinese_text(studio):

@@ -11,8 +11,8 @@ from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from studio import page_cache
-from studio.page_cache import PageCache, PageDelivery
+from studio.page import cache
+from studio.page.cache import PageCache, PageDelivery
 
 
 @pytest.fixture
@@ -70,12 +70,12 @@ def test_it_is_compressed_for_who_takes_that_and_not_sent_again_to_who_has_it(cl
 
 
 def test_hosts_that_strangers_make_up_take_no_memory(client, made):
-    for number in range(page_cache.KEPT + 5):
+    for number in range(cache.KEPT + 5):
         client.get("/", headers={"host": f"host{number}"})
     pages = client.app.app._pages
-    assert len(pages) == page_cache.KEPT
-    client.get("/", headers={"host": f"host{page_cache.KEPT + 4}"})
-    assert len(made) == page_cache.KEPT + 5
+    assert len(pages) == cache.KEPT
+    client.get("/", headers={"host": f"host{cache.KEPT + 4}"})
+    assert len(made) == cache.KEPT + 5
 
 
 def test_what_failed_is_not_kept_and_other_routes_pass(client, made):

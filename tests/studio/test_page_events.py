@@ -17,10 +17,10 @@ import gradio
 import httpx
 import pytest
 
-from studio import page
 from studio.core.accounts.accounts import LOCAL_OWNER
 from studio.core.services import Studio
-from studio.page_sessions import Session
+from studio.page import shell
+from studio.page.sessions import Session
 from tests.patience import wait_until
 from tests.studio.live import live_studio, options_for, page_config, sentence
 from tests.studio.people import ACCOUNTS
@@ -114,7 +114,7 @@ def page_of(home: Path, models: Path) -> Iterator[Any]:
     """The page's blocks, which nothing serves."""
     studio = Studio(options_for(home, models))
     try:
-        yield page.build(studio)
+        yield shell.build(studio)
     finally:
         studio.close()
 

@@ -12,7 +12,7 @@ import pytest
 
 from studio.core.accounts.accounts import Owner
 from studio.core.accounts.session_owners import SessionOwners
-from studio.page_queue import CANCEL, STREAM, PageQueue
+from studio.page.queue import CANCEL, STREAM, PageQueue
 
 ADA, BOB = Owner("ada", "ada", False), Owner("bob", "bob", False)
 

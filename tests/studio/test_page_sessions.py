@@ -10,8 +10,8 @@ from datetime import timedelta
 import gradio as gr
 import pytest
 
-from studio import page_sessions
-from studio.page_sessions import IDLE_SECONDS, MAX_MAILBOXES, UNREAD_SECONDS, Sessions
+from studio.page import sessions as page_sessions
+from studio.page.sessions import IDLE_SECONDS, MAX_MAILBOXES, UNREAD_SECONDS, Sessions
 from tests.clock import set_clock
 
 

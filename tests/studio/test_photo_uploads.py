@@ -14,7 +14,7 @@ from PIL.ExifTags import IFD, Base
 
 from studio.core.accounts.accounts import Owner
 from studio.core.services import Studio
-from studio.tabs.photos import NEW, PhotosForm
+from studio.features.training.photos import NEW, PhotosForm
 from tests.pipelines.dreambooth.test_photos import encoded, scene, zipped
 from tests.studio.live import TINY, options_for
 

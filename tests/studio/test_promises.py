@@ -6,12 +6,15 @@ import importlib
 from pathlib import Path
 
 from pipelines.clustering.data.tables import MAX_BYTES as TABLE_BYTES
-from studio import access, conditions, connections, inside, page_sessions, visitor_limits
-from studio.chat import places
-from studio.clustering import films
+from studio.api import access, connections, visitor_limits
 from studio.core import upload_ledger
 from studio.core.accounts import attempts, sessions
 from studio.core.settings import Settings
+from studio.features.chat import places
+from studio.features.clustering import films
+from studio.features.control import conditions
+from studio.features.labs import inspect
+from studio.page import sessions as page_sessions
 
 ROOT = Path(__file__).parents[2]
 DAY, MB = 24 * 3600, 1_000_000
@@ -90,7 +93,7 @@ def _limits() -> dict[str, list[str]]:
             f"{places.MAX_ANSWERS}",
         ],
         "Maps, films, looks inside": [
-            f"{conditions.EACH_ASKED}, {films.EACH_WAITS} and {inside.EACH_ASKED} asked for at "
+            f"{conditions.EACH_ASKED}, {films.EACH_WAITS} and {inspect.EACH_ASKED} asked for at "
             "once",
             "they wait in turn",
         ],

@@ -12,8 +12,8 @@ import pytest
 from starlette.requests import HTTPConnection
 
 import app
-from studio.cross_origin import is_foreign
-from studio.proxies import read_root_path
+from studio.api.cross_origin import is_foreign
+from studio.api.proxies import read_root_path
 from tests.patience import PATIENCE
 from tests.studio.live import live_studio, options_for, paint, sentence, settings
 from tests.studio.nginx import AS_GRADIO_S_GUIDE, nginx, readme_recipe

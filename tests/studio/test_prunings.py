@@ -16,7 +16,7 @@ from pipelines.chat.requests import ChatRequest
 from pipelines.core.errors import BadRequest, NotFound, Refused, validated
 from studio.core.accounts.accounts import Owner
 from studio.core.services import Options, Studio
-from studio.prunings import CURVE, SCORE, SHORTEN
+from studio.features.labs.prunings import CURVE, SCORE, SHORTEN
 from tests.patience import PATIENCE
 from tests.pipelines.chat.llamas import save_llama
 from tests.studio.live import live_studio, sentence, wait_for

@@ -15,12 +15,12 @@ import pytest
 from pipelines.core.errors import Unavailable
 from studio import app
 from studio.core.accounts.accounts import Owner
+from studio.features.painting.form import PaintForm
+from studio.features.settings.tab import Tab as SettingsTab
 from studio.i18n import translate
-from studio.page_head import CHINESE
+from studio.page.head import CHINESE
+from studio.page.widgets import Visitor
 from studio.serving import listen
-from studio.tabs.form import PaintForm
-from studio.tabs.settings import Tab as SettingsTab
-from studio.widgets import Visitor
 from tests.patience import PATIENCE
 from tests.studio.live import live_studio, options_for, paint, sentence, settings
 

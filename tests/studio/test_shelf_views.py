@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from pipelines.diffusion.lora.about import About
-from studio import shelf_views
 from studio.core.accounts.accounts import LOCAL_OWNER
-from studio.tabs.shelf import _painting_with
-from studio.widgets import Visitor
+from studio.features.library import views
+from studio.features.library.tab import _painting_with
+from studio.page.widgets import Visitor
 
 VISITOR = Visitor(LOCAL_OWNER, "en")
 EVIL = "<img src=x onerror=alert(1)>\"'"
@@ -19,7 +19,7 @@ def about(**changes) -> About:
 
 
 def shown(*abouts: About, **options) -> str:
-    return shelf_views.shelf(abouts, [], VISITOR, **options)
+    return views.shelf(abouts, [], VISITOR, **options)
 
 
 @pytest.mark.parametrize("owner", ["local", ""])
@@ -55,7 +55,7 @@ def test_a_card_says_what_changes(modules, sentence):
 )
 def test_a_card_says_how_much_of_the_file_matched(file, sentence):
     entry = about(**{"modules": {"unet": 96, "text_encoder": 32}} | file)
-    for html in (shown(entry), shelf_views.added(entry, VISITOR)):
+    for html in (shown(entry), views.added(entry, VISITOR)):
         assert sentence in html if sentence else "matched" not in html
 
 

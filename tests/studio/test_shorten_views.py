@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from studio.core.accounts.accounts import Owner
-from studio.shorten_views import curve, scores, table
-from studio.widgets import Visitor
+from studio.features.labs.shorten_views import curve, scores, table
+from studio.page.widgets import Visitor
 
 VISITOR = Visitor(Owner("local", "you", is_host=True), "en")
 

@@ -22,7 +22,7 @@ from studio.core.home import WRITING_SECONDS, prepare_home
 from studio.core.inputs import Inputs
 from studio.core.settings import StoredSettings
 from studio.core.store import Store
-from studio.subjects import KIND, MAX_SUBJECTS, Subjects
+from studio.features.training.subjects import KIND, MAX_SUBJECTS, Subjects
 from tests.pipelines.dreambooth.test_photos import encoded, scene, zipped
 
 ANN, BEN, GUEST = "ann", "ben", "guest-1"
@@ -348,7 +348,7 @@ def test_removing_a_photo_gives_its_room_back(desk, mine):
 
 
 def test_there_is_a_limit_to_how_many(desk, mine, monkeypatch):
-    monkeypatch.setattr("studio.subjects.MAX_SUBJECTS", 2)
+    monkeypatch.setattr("studio.features.training.subjects.MAX_SUBJECTS", 2)
     assert MAX_SUBJECTS >= 2
     desk.subjects.create(ANN, "second")
     with pytest.raises(Busy, match="You have 2 subjects; 2 are allowed"):

@@ -172,7 +172,7 @@ def test_photos_of_a_subject_that_is_not_there_are_not_kept_meanwhile(ada, monke
     def kept(*_):
         pytest.fail("they went to the disk")
 
-    monkeypatch.setattr("studio.subjects_api.received", kept)
+    monkeypatch.setattr("studio.features.training.subjects_api.received", kept)
     assert ada.post(f"{SUBJECTS}/{STRANGE_ID}/photos", content=encoded(scene())).status_code == 404
 
 
@@ -189,7 +189,7 @@ def test_reasons_and_remarks_are_in_the_reader_s_language(ada, subject):
 
 
 def test_more_bytes_than_any_upload_are_cut_off(studio, ada, subject, monkeypatch):
-    monkeypatch.setattr("studio.access.MAX_LARGE_UPLOAD_BYTES", 50_000_000)
+    monkeypatch.setattr("studio.api.access.MAX_LARGE_UPLOAD_BYTES", 50_000_000)
     answer = ada.post(f"{SUBJECTS}/{subject['id']}/photos", content=iter([bytes(1_000_000)] * 60))
     assert answer.status_code == 413
     assert "50000 kB" in sentence(answer)

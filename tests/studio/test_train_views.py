@@ -10,12 +10,12 @@ import pytest
 
 from pipelines.core.messages import Message
 from pipelines.dreambooth.data.subjects import Subject
-from studio import train_views
 from studio.core.accounts.accounts import LOCAL_OWNER
-from studio.subjects import Made, Outcome
-from studio.tabs.training_watch import TrainingWatch
-from studio.train_views import Learning
-from studio.widgets import Visitor
+from studio.features.training import train_views
+from studio.features.training.subjects import Made, Outcome
+from studio.features.training.train_views import Learning
+from studio.features.training.training_watch import TrainingWatch
+from studio.page.widgets import Visitor
 from tests.pipelines.dreambooth.test_photos import encoded, scene
 
 ENGLISH, CHINESE = Visitor(LOCAL_OWNER, "en"), Visitor(LOCAL_OWNER, "zh")

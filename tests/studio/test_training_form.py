@@ -10,8 +10,8 @@ import pytest
 from pipelines.core.errors import NotFound
 from pipelines.models.catalog import Catalog
 from studio.core.accounts.accounts import LOCAL_OWNER
-from studio.tabs.training_form import TrainingForm
-from studio.widgets import Visitor
+from studio.features.training.training_form import TrainingForm
+from studio.page.widgets import Visitor
 
 VISITOR = Visitor(LOCAL_OWNER, "en")
 

@@ -23,9 +23,9 @@ from studio.core.home import prepare_home
 from studio.core.jobs.queue import Jobs
 from studio.core.settings import StoredSettings
 from studio.core.store import Store
-from studio.loras import Loras
-from studio.subjects import KIND, Subjects
-from studio.trainings import Trainings
+from studio.features.library.loras import Loras
+from studio.features.training.subjects import KIND, Subjects
+from studio.features.training.trainings import Trainings
 from tests.pipelines.dreambooth.test_photos import encoded, scene
 
 ANN, BEN = "ann", "ben"

@@ -6,7 +6,7 @@ import functools
 
 import gradio as gr
 
-from studio.tabs.turns import Turns, ending_silently
+from studio.page.components.latest_watch import Turns, ending_silently
 from tests.patience import PATIENCE
 
 

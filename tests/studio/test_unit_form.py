@@ -16,9 +16,9 @@ from pipelines.diffusion.control.requests import ControlUnit
 from pipelines.models.catalog import Catalog
 from pipelines.preprocessors import registry
 from studio.core.accounts.accounts import LOCAL_OWNER
-from studio.tabs.parameters import Parameters
-from studio.tabs.unit import FIRST, STRANGE, UnitForm, _distance
-from studio.widgets import Visitor
+from studio.features.control.unit import FIRST, STRANGE, UnitForm, _distance
+from studio.page.components.parameters import Parameters
+from studio.page.widgets import Visitor
 
 PICTURE = "0" * 32
 VISITOR = Visitor(LOCAL_OWNER, "en")

@@ -9,10 +9,12 @@ from PIL import Image
 
 from pipelines.core.messages import Message
 from pipelines.models.catalog import Catalog
-from studio import gallery_views, sheet_views, views
 from studio.core.accounts.accounts import LOCAL_OWNER
 from studio.core.gallery.gallery import Span
-from studio.widgets import Visitor
+from studio.features.gallery import views as gallery_views
+from studio.page import views
+from studio.page.components import sheet_views
+from studio.page.widgets import Visitor
 
 ENGLISH = Visitor(LOCAL_OWNER, "en")
 CHINESE = Visitor(LOCAL_OWNER, "zh")

@@ -16,13 +16,13 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 
 from pipelines.core.errors import Busy
-from studio import visitor_limits
+from studio.api import visitor_limits
+from studio.api.visitor_limits import Allowance, VisitorLimits
 from studio.core import upload_ledger
 from studio.core.accounts.accounts import Owner
 from studio.core.accounts.session_owners import SessionOwners
 from studio.core.upload_ledger import UploadLedger, arriving
-from studio.page_uploads import UploadParser, UploadProgress
-from studio.visitor_limits import Allowance, VisitorLimits
+from studio.page.uploads import UploadParser, UploadProgress
 
 ADA, BOB = Owner("ada", "ada", False), Owner("bob", "bob", False)
 
@@ -226,7 +226,7 @@ def test_another_s_page_is_not_there(path: str, name: str):
 
 
 def test_uploads_whose_progress_is_asked_for_are_not_remembered_for_ever(monkeypatch):
-    monkeypatch.setattr("studio.page_uploads.MAX_TRACKED", 3)
+    monkeypatch.setattr("studio.page.uploads.MAX_TRACKED", 3)
 
     async def ask() -> UploadProgress:
         progress = UploadProgress()

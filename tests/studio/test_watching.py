@@ -10,9 +10,9 @@ import pytest
 from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.models.catalog import Catalog
 from studio.core.accounts.accounts import LOCAL_OWNER
-from studio.tabs.details import Details
-from studio.tabs.watching import Watch
-from studio.widgets import Visitor
+from studio.page.components.details import Details
+from studio.page.components.watching import Watch
+from studio.page.widgets import Visitor
 from tests.studio.test_jobs import Desk
 
 ME = Visitor(LOCAL_OWNER, "en")

@@ -8,9 +8,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from studio.chat.draw_process import LIMIT_SECONDS
-from studio.chat.languages import lexer_names
-from studio.chat.markdown import MAX_COLOURED, MAX_COLOURED_LINE, render
+from studio.features.chat.draw_process import LIMIT_SECONDS
+from studio.features.chat.languages import lexer_names
+from studio.features.chat.markdown import MAX_COLOURED, MAX_COLOURED_LINE, render
 
 pytestmark = pytest.mark.deep
 

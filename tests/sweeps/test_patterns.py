@@ -25,12 +25,12 @@ from pipelines.dreambooth.data.captions import _whole_word
 from pipelines.dreambooth.data.subjects import meaning_in_prompts
 from pipelines.models.original_layout import current_name
 from pipelines.toybox.words import unknown_words
-from studio import gradio_guard, visitor_limits
-from studio.chat.foreign import read_conversation
+from studio.api import gradio_guard, visitor_limits
+from studio.api.cross_origin import read_origin
+from studio.api.proxies import read_root_path
 from studio.core.gallery.metadata import parse_parameters
-from studio.cross_origin import read_origin
+from studio.features.chat.foreign import read_conversation
 from studio.i18n import language_of, translate
-from studio.proxies import read_root_path
 from tests.sweeps.expressions import PIECES, Use, attacks, check, reader, uses
 
 # Put together within a function: each is tried below by what builds it.

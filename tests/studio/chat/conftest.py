@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from studio.chat.answers import Answers
-from studio.chat.conversations import Conversations
 from studio.core.settings import StoredSettings
 from studio.core.store import Store
+from studio.features.chat.answers import Answers
+from studio.features.chat.conversations import Conversations
 from tests.studio.chat.parrot import Parrot
 from tests.studio.chat.talk import Talk
 

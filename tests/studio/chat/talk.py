@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from studio.chat.conversation import DONE, Conversation, StoredMessage
-from studio.chat.conversations import Conversations
-from studio.chat.written import Written
+from studio.features.chat.conversation import DONE, Conversation, StoredMessage
+from studio.features.chat.conversations import Conversations
+from studio.features.chat.written import Written
 
 ANN, BEN = "ann", "ben"
 

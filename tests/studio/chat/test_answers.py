@@ -14,15 +14,15 @@ from pipelines.chat.events import Reading, Words
 from pipelines.chat.requests import MAX_MESSAGES
 from pipelines.core.errors import BadRequest, Refused, Unavailable
 from pipelines.core.events import Progress
-from studio.chat import answers as answers_module
-from studio.chat import live as live_module
-from studio.chat.answers import Answers
-from studio.chat.conversation import Stale
-from studio.chat.conversations import Conversations
-from studio.chat.live import Live
 from studio.core.home import disk_full
 from studio.core.settings import StoredSettings
 from studio.core.store import Store
+from studio.features.chat import answers as answers_module
+from studio.features.chat import live as live_module
+from studio.features.chat.answers import Answers
+from studio.features.chat.conversation import Stale
+from studio.features.chat.conversations import Conversations
+from studio.features.chat.live import Live
 from tests.clock import set_clock
 from tests.patience import PROMPTLY, wait_until
 from tests.studio.chat.answering import ASK, asked, ended
@@ -298,8 +298,8 @@ def test_closing_interrupts_what_is_written_and_keeps_its_words(conversations, t
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from studio.chat.answers import Answers
-from studio.chat.conversations import Conversations
+from studio.features.chat.answers import Answers
+from studio.features.chat.conversations import Conversations
 from studio.core.settings import StoredSettings
 from studio.core.store import Store
 from tests.studio.chat.parrot import Parrot

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
-from studio.chat.answers import Answers
 from studio.core.services import Studio
+from studio.features.chat.answers import Answers
 from tests.patience import wait_until
 from tests.studio.chat.parrot import Parrot
 from tests.studio.live import live_studio, sentence

@@ -7,9 +7,9 @@ import pytest
 from pipelines.chat.requests import MAX_TEXT
 from pipelines.core.errors import BadRequest, Busy, NotFound
 from pipelines.core.messages import Message
-from studio.chat.conversation import Stale
-from studio.chat.conversations import Conversations
 from studio.core.store import Store
+from studio.features.chat.conversation import Stale
+from studio.features.chat.conversations import Conversations
 from tests.studio.chat.talk import ANN, BEN, Talk
 
 GUEST = "guest-1"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 
-from studio.chat.asking import added_up
-from studio.chat.shown import _notes
-from studio.openai import bodies
-from studio.openai.running import Answer
-from studio.openai.wire import ChatFormat, CompletionFormat, usage
+from studio.features.chat.asking import added_up
+from studio.features.chat.shown import _notes
+from studio.features.openai_api import bodies
+from studio.features.openai_api.running import Answer
+from studio.features.openai_api.wire import ChatFormat, CompletionFormat, usage
 
 HALF = {"completion_tokens": 3, "seconds": 1.5}
 

@@ -11,11 +11,11 @@ import pytest
 
 from pipelines.core.errors import BadRequest, Busy
 from pipelines.core.processes import UnreadableAnswer
-from studio.chat import file_reading
-from studio.chat.exchange import Exchange
-from studio.chat.file_reading import MAX_FILE
-from studio.chat.foreign import read_conversation
-from studio.chat.tree import MAX_TREE
+from studio.features.chat import file_reading
+from studio.features.chat.exchange import Exchange
+from studio.features.chat.file_reading import MAX_FILE
+from studio.features.chat.foreign import read_conversation
+from studio.features.chat.tree import MAX_TREE
 from tests.studio.chat.talk import ANN, Talk
 
 

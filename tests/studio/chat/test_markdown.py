@@ -12,17 +12,17 @@ import pytest
 from pygments.lexers import get_lexer_by_name
 
 from pipelines.core.processes import UnreadableAnswer
-from studio.chat import draw_process, markdown
-from studio.chat.drawn_answers import read_blocks, read_coloured
-from studio.chat.languages import lexer_name, lexer_names
-from studio.chat.markdown import (
+from studio.features.chat import draw_process, markdown
+from studio.features.chat.drawn_answers import read_blocks, read_coloured
+from studio.features.chat.languages import lexer_name, lexer_names
+from studio.features.chat.markdown import (
     MAX_COLOURED,
     MAX_COLOURED_LINE,
     MAX_HERE,
     MAX_RENDERED,
     Growing,
 )
-from studio.chat.markdown_blocks import draw_blocks
+from studio.features.chat.markdown_blocks import draw_blocks
 
 
 def render(text: str) -> str:

@@ -9,9 +9,9 @@ import pytest
 
 from pipelines.chat.presets import sampling_presets
 from pipelines.chat.requests import Generation, Sampling
-from studio.chat import shown
+from studio.features.chat import shown
+from studio.features.chat.tab import katex, said
 from studio.i18n import texts
-from studio.tabs.chat import katex, said
 
 
 def test_all_that_the_scripts_say_is_found_and_translated():

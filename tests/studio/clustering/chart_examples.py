@@ -8,12 +8,12 @@ import numpy as np
 
 from pipelines.clustering.algorithms.registry import ALGORITHMS
 from pipelines.core.messages import Message
-from studio.clustering import data_views, views
-from studio.clustering.charts import CHARTS, chart
-from studio.clustering.charts_tree import dendrogram
-from studio.clustering.thumbnails import thumbnail
 from studio.core.accounts.accounts import Owner
-from studio.widgets import Visitor
+from studio.features.clustering import data_views, views
+from studio.features.clustering.charts import CHARTS, chart
+from studio.features.clustering.charts_tree import dendrogram
+from studio.features.clustering.thumbnails import thumbnail
+from studio.page.widgets import Visitor
 
 VISITOR = Visitor(Owner("local", "you", is_host=True), "en")
 CHINESE = Visitor(Owner("local", "you", is_host=True), "zh")

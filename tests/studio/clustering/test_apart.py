@@ -29,7 +29,7 @@ from pipelines.clustering.worker_pool import MemoryExceeded
 from pipelines.core import processes
 from pipelines.core.errors import OutOfMemory, Unavailable
 from pipelines.registry import ENGINES
-from studio.clustering import films, points, reading
+from studio.features.clustering import films, points, reading
 from tests.patience import wait_until
 
 

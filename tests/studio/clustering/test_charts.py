@@ -9,10 +9,10 @@ import pytest
 from scipy.cluster.hierarchy import fcluster, linkage
 
 from pipelines.clustering.labels import renumber
-from studio.clustering.charts import chart
-from studio.clustering.charts_heat import confusion
-from studio.clustering.charts_points import k_distance, silhouettes
-from studio.clustering.charts_tree import cut_height, dendrogram, tree
+from studio.features.clustering.charts import chart
+from studio.features.clustering.charts_heat import confusion
+from studio.features.clustering.charts_points import k_distance, silhouettes
+from studio.features.clustering.charts_tree import cut_height, dendrogram, tree
 from tests.studio.clustering.chart_examples import DATA, KS, RESULT, VISITOR
 
 

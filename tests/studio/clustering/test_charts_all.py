@@ -6,9 +6,9 @@ import re
 from html.parser import HTMLParser
 
 from pipelines.core.paths import ASSETS
-from studio.clustering import data_views, views
-from studio.clustering.charts_heat import confusion
-from studio.clustering.colours import COLOURS, DARK, NOISE, kind_of
+from studio.features.clustering import data_views, views
+from studio.features.clustering.charts_heat import confusion
+from studio.features.clustering.colours import COLOURS, DARK, NOISE, kind_of
 from studio.i18n import texts
 from tests.studio.clustering.chart_examples import (
     CHINESE,

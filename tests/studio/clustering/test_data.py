@@ -19,15 +19,15 @@ from pipelines.clustering.data.datasets import make as make_data
 from pipelines.clustering.data.embedding import COLUMNS
 from pipelines.clustering.engine import stored
 from pipelines.core.errors import BadRequest, Busy, NotFound, Stopped
-from studio.clustering import data as service
-from studio.clustering import gallery_data, tables
-from studio.clustering.data import ClusterData
 from studio.core.accounts.accounts import Owner
 from studio.core.gallery.gallery import Gallery
 from studio.core.home import WRITING_SECONDS, DiskFull, prepare_home
 from studio.core.inputs import KEPT_SECONDS, Inputs
 from studio.core.settings import StoredSettings
 from studio.core.store import Store
+from studio.features.clustering import data as service
+from studio.features.clustering import gallery_data, tables
+from studio.features.clustering.data import ClusterData
 from tests.clock import set_clock
 from tests.patience import PATIENCE
 

@@ -17,8 +17,8 @@ from PIL import Image
 from pipelines.clustering.data.datasets import DatasetRequest
 from pipelines.clustering.data.datasets import make as make_data
 from pipelines.clustering.projecting import shown_rows
-from studio.clustering.points import Plotted
 from studio.core.services import Options, Studio
+from studio.features.clustering.points import Plotted
 from tests.studio.live import live_studio, sentence
 from tests.studio.people import ACCOUNTS
 

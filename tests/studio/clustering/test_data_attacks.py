@@ -27,9 +27,9 @@ from pipelines.clustering.data.tables import Table
 from pipelines.clustering.wire import FilePath
 from pipelines.clustering.worker_pool import MemoryExceeded
 from pipelines.core.errors import BadRequest, OutOfMemory, UserError
-from studio import access
-from studio.clustering import points, reading
+from studio.api import access
 from studio.core.services import Options, Studio
+from studio.features.clustering import points, reading
 from tests.patience import PATIENCE, PROMPTLY, wait_until
 from tests.pipelines.clustering.lying_parquet import (
     BYTES,

@@ -13,9 +13,9 @@ import pytest
 
 from pipelines.clustering.data.datasets import DatasetRequest, make
 from pipelines.core.errors import BadRequest, Busy, NotFound, Stopped, Unavailable
-from studio.clustering import films
-from studio.clustering.films import Films
 from studio.core.accounts.accounts import Owner
+from studio.features.clustering import films
+from studio.features.clustering.films import Films
 from tests.patience import PATIENCE, PROMPTLY
 
 ADA, BOB, EVE = (Owner(name, name, is_host=False) for name in ("ada", "bob", "eve"))

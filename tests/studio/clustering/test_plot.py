@@ -6,8 +6,8 @@ import json
 import re
 
 from pipelines.core.paths import ASSETS
-from studio.access import OWN_ROUTES
-from studio.clustering.plot import EVENTS, plot, said, scene
+from studio.api.access import OWN_ROUTES
+from studio.features.clustering.plot import EVENTS, plot, said, scene
 from studio.i18n import texts
 
 

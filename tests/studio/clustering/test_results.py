@@ -23,10 +23,10 @@ from pipelines.clustering.projecting import shown_rows
 from pipelines.core.errors import BadRequest, NotFound, Stopped
 from pipelines.core.events import Result
 from pipelines.registry import ENGINES
-from studio.clustering.results import CLUSTER, COMPARE, CURVE
 from studio.core.accounts.accounts import Owner
 from studio.core.home import WRITING_SECONDS, DiskFull
 from studio.core.services import Options, Studio
+from studio.features.clustering.results import CLUSTER, COMPARE, CURVE
 from tests.patience import PATIENCE, wait_until
 from tests.studio.live import live_studio, sentence, wait_for, waiting_client
 from tests.studio.people import ACCOUNTS
@@ -253,7 +253,7 @@ def test_without_room_for_the_painted_picture_all_else_is_told(ada, monkeypatch)
     def full(path, data) -> None:
         raise DiskFull("The disk is full.")
 
-    monkeypatch.setattr("studio.clustering.results.write_file", full)
+    monkeypatch.setattr("studio.features.clustering.results.write_file", full)
     told = ada.get(f"{API}/clusterings/{job['id']}").json()
     assert told["palette"] is None
     assert "picture.png" not in told["files"]
@@ -321,7 +321,7 @@ def test_a_film_that_nobody_waits_for_any_more_ends(ada, monkeypatch):
         ended.set()
         raise Stopped
 
-    monkeypatch.setattr("studio.clustering.films.filmed", endless)
+    monkeypatch.setattr("studio.features.clustering.films.filmed", endless)
     with waiting_client(ada, f"{API}/cluster-films", {"data": data}):
         assert begun.wait(PATIENCE)
     assert ended.wait(PATIENCE)

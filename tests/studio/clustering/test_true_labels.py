@@ -17,11 +17,11 @@ from sklearn import metrics
 from sklearn.datasets import load_iris
 
 from pipelines.core.errors import BadRequest
-from studio.clustering.results import CLUSTER, COMPARE
 from studio.core.accounts.accounts import Owner
 from studio.core.services import Options, Studio
-from studio.tabs.cluster_data import DataForm
-from studio.widgets import Visitor
+from studio.features.clustering.data_form import DataForm
+from studio.features.clustering.results import CLUSTER, COMPARE
+from studio.page.widgets import Visitor
 from tests.patience import PATIENCE
 from tests.studio.live import live_studio, sentence, wait_for
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pipelines.chat.requests import MAX_SEED, ChatMessage, ChatRequest, CompletionRequest
-from studio.openai import bodies, images
-from studio.openai.errors import Invalid
+from studio.features.openai_api import bodies, images
+from studio.features.openai_api.errors import Invalid
 
 ASKED = [{"role": "user", "content": "Who?"}]
 

@@ -12,9 +12,9 @@ import pytest
 from pipelines.chat.events import Reading, Words
 from pipelines.core.errors import Unavailable
 from pipelines.core.events import Progress, Result
-from studio.openai import answering, bodies
-from studio.openai.answering import Answering
-from studio.openai.wire import ChatFormat, CompletionFormat
+from studio.features.openai_api import answering, bodies
+from studio.features.openai_api.answering import Answering
+from studio.features.openai_api.wire import ChatFormat, CompletionFormat
 from tests.patience import PATIENCE
 
 FACTS = {"finish_reason": "stop", "prompt_tokens": 9, "cached_tokens": 0, "completion_tokens": 1}

@@ -1,0 +1,148 @@
+"""The HTTP API's part for steering: pictures brought in, the maps made of them, what there is."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Annotated, Any
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import FileResponse, Response
+
+from pipelines.core.errors import validated
+from pipelines.preprocessors import registry
+from studio.api.access import BELOW_ROOT
+from studio.api.http import KEPT, NOT_KEPT, json_object
+from studio.core.accounts.accounts import owner_of
+from studio.features.control.conditions import MapRequest
+from studio.i18n import language_of, translate
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from studio.core.inputs import Input
+    from studio.core.services import Studio
+
+
+def inputs_router(studio: Studio) -> APIRouter:
+    routes = APIRouter(tags=["inputs"])
+
+    @routes.post("/inputs", status_code=201)
+    async def bring(
+        request: Request, instead_of: Annotated[str | None, Query(max_length=100)] = None
+    ) -> dict[str, Any]:
+        """Keeps a PNG, JPEG or WEBP, sent as the body; the answer has its id.
+
+        ``instead_of`` is the id of one of one's own that is deleted, unless a job has used it.
+        ``note`` says what of the picture was changed, or is null.
+        """
+        data = await request.body()
+        owner = owner_of(request).id
+        kept = await run_sync(studio.inputs.bring, owner, data, instead_of)
+        language = language_of(request.headers.get("accept-language"))
+        note = None if kept.note is None else translate(kept.note, language)
+        return {**input_json(kept), "note": note}
+
+    @routes.post("/inputs/from-picture/{picture_id}", status_code=201)
+    def from_picture(picture_id: str, request: Request) -> dict[str, Any]:
+        """Brings in a picture of one's own gallery."""
+        return input_json(studio.inputs.from_gallery(owner_of(request).id, picture_id))
+
+    @routes.get("/inputs")
+    def listed(request: Request, limit: Annotated[int, Query(ge=1, le=200)] = 50) -> dict[str, Any]:
+        """One's own brought-in pictures, the last one first."""
+        rows = studio.inputs.list(owner_of(request).id, limit)
+        return {"inputs": [input_json(row) for row in rows]}
+
+    @routes.get("/inputs/{input_id}.png")
+    def picture(input_id: str, request: Request) -> FileResponse:
+        path = studio.inputs.path(owner_of(request).id, input_id)
+        return FileResponse(path, media_type="image/png", headers=KEPT)
+
+    @routes.delete("/inputs/{input_id}", status_code=204)
+    def delete(input_id: str, request: Request) -> None:
+        studio.inputs.delete(owner_of(request).id, input_id)
+
+    return routes
+
+
+def conditions_router(studio: Studio) -> APIRouter:
+    routes = APIRouter(tags=["conditions"])
+
+    @routes.post("/condition")
+    async def condition(request: Request) -> Response:
+        """The map that a unit of these settings would follow, as PNG."""
+        wanted = validated(MapRequest, await json_object(request))
+        made = await run_sync(studio.conditions.map, owner_of(request), wanted, wanted.size)
+        return _png(made, NOT_KEPT)
+
+    @routes.get("/pictures/{picture_id}/condition/{number}.png")
+    def followed(picture_id: str, number: int, request: Request) -> Response:
+        """The map that a finished picture followed; ``number`` counts its units from 0."""
+        owner = owner_of(request)
+        return _png(studio.conditions.of_picture(owner, studio.gallery, picture_id, number), KEPT)
+
+    @routes.get("/preprocessors")
+    def preprocessors() -> dict[str, Any]:
+        """What can be read from a picture, each with the JSON schema of its parameters."""
+        return {
+            "preprocessors": [
+                {
+                    "name": annotator.name,
+                    "title": annotator.title,
+                    "description": annotator.description,
+                    "makes": annotator.makes,
+                    "here": studio.conditions.is_here(annotator),
+                    "parameters": annotator.parameters.model_json_schema(),
+                }
+                for annotator in registry.ANNOTATORS.values()
+            ]
+        }
+
+    @routes.get("/control-models")
+    def control_models(
+        request: Request, base: Annotated[str | None, Query(max_length=200)] = None
+    ) -> dict[str, Any]:
+        """ControlNets and T2I-Adapters; with ``base`` only those that fit this base model.
+
+        ``refused`` tells the host why files of their own cannot be used.
+        """
+        known, owner = studio.control, owner_of(request)
+        refused = known.refused() if owner.is_host else []
+        language = language_of(request.headers.get("accept-language"))
+        if base is None:
+            entries = known.models()
+        else:
+            entries = known.fitting(studio.loras.entry(owner.id, base))
+        # Not the source: where on this disk a model lies is nobody's business.
+        hidden = {"source", "weights", "original"}
+        return {
+            "control_models": [
+                {
+                    **entry.model_dump(mode="json", exclude=hidden),
+                    "here": entry.is_here(studio.home),
+                }
+                for entry in entries
+            ],
+            "refused": [translate(each, language) for each in refused],
+        }
+
+    return routes
+
+
+def input_json(row: Input) -> dict[str, Any]:
+    """A brought-in picture as the API describes it."""
+    return {
+        "id": row.id,
+        "url": f"{BELOW_ROOT}/inputs/{row.id}.png",
+        "width": row.width,
+        "height": row.height,
+        "bytes": row.bytes,
+        "created": row.created,
+    }
+
+
+def _png(image: Image.Image, headers: dict[str, str]) -> Response:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=1)
+    return Response(buffer.getvalue(), media_type="image/png", headers=headers)

@@ -1,0 +1,125 @@
+"""Drawing in a process of its own, given up after half a second of computing.
+
+Each owner has a process of their own, so that none that has read one's texts reads another's. It is
+started when it is first needed, in 0.05 seconds of computing, and again after it has been ended by
+a text that takes too long; it takes 16 MB, and the :data:`MOST` that were used last are kept. They
+draw one at a time. What one says is looked at (:mod:`studio.features.chat.drawn_answers`).
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+from pipelines.core.processes import LineProcess, UnreadableAnswer
+from studio.features.chat.drawn_answers import read_blocks, read_coloured
+from studio.features.chat.markdown_blocks import Block
+
+_log = logging.getLogger(__name__)
+Answer = TypeVar("Answer")
+
+LIMIT_SECONDS = 0.5  # of computing, for one text or one block of code
+WAIT_SECONDS = 20.0  # for an answer, on a machine that computes for others meanwhile
+TURN_SECONDS = 2.0  # for others' texts to be drawn first
+MAX_ANSWER = 16_000_000  # bytes: markup is many times as long as what was written
+MOST = 4  # processes
+_START_SECONDS = 60.0
+
+
+class GivenUpError(Exception):
+    """This text takes too long."""
+
+
+class BusyError(Exception):
+    """The process draws others' texts; this one may well be drawn at another time."""
+
+
+def draw_elsewhere(owner: str, text: str, growing: bool = False) -> list[Block]:
+    """:func:`studio.features.chat.markdown_blocks.draw_blocks`, within the limit.
+
+    Args:
+        owner: whose text it is, by an id.
+
+    Raises:
+        GivenUpError: it takes longer.
+        BusyError: it is not this text's turn yet.
+    """
+    return _DRAWING.ask(owner, read_blocks, "draw", text, growing)
+
+
+def colour_elsewhere(owner: str, lexer_name: str, code: str) -> str:
+    """Code as HTML, with a ``span`` of a class around what has a colour.
+
+    Raises:
+        GivenUpError, BusyError: as for :func:`draw_elsewhere`.
+    """
+    return _DRAWING.ask(owner, partial(read_coloured, code=code), "colour", lexer_name, code)
+
+
+class _Drawing:
+    """The processes and the way to them."""
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        self._processes: OrderedDict[str, LineProcess] = OrderedDict()  # the last used at the end
+
+    def ask(
+        self, owner: str, read: Callable[[bytes], Answer], kind: str, *arguments: Any
+    ) -> Answer:
+        """Sends a request to the owner's process and returns its answer.
+
+        Args:
+            read: an answer's line; where it raises UnreadableAnswer, the process is ended and the
+                text given up.
+        """
+        if not self._turn.acquire(timeout=TURN_SECONDS):
+            raise BusyError
+        try:
+            process = self._process_of(owner)
+            request = json.dumps([kind, arguments, LIMIT_SECONDS]).encode() + b"\n"
+            process.write(request)  # where it has ended, no answer comes
+            return read(self._answer(owner, WAIT_SECONDS))
+        except UnreadableAnswer as error:
+            _log.warning("the process that draws texts says what it should not: %s", error)
+            self._end(owner)
+            raise GivenUpError from None
+        finally:
+            self._turn.release()
+
+    def close(self) -> None:
+        """Ends the processes."""
+        for owner in list(self._processes):
+            self._end(owner)
+
+    def _end(self, owner: str) -> None:
+        if (process := self._processes.pop(owner, None)) is not None:
+            process.end()
+
+    def _process_of(self, owner: str) -> LineProcess:
+        process = self._processes.get(owner)
+        if process is None or not process.alive:
+            self._end(owner)
+            process = LineProcess("studio.features.chat.draw_worker", longest=MAX_ANSWER, ahead=2)
+            self._processes[owner] = process
+            self._answer(owner, _START_SECONDS)
+        self._processes.move_to_end(owner)
+        while len(self._processes) > MOST:
+            self._end(next(iter(self._processes)))
+        return process
+
+    def _answer(self, owner: str, seconds: float) -> bytes:
+        """The next line of the owner's process; ends the process where none comes."""
+        if not (line := self._processes[owner].line(seconds)):
+            self._end(owner)
+            raise GivenUpError
+        return line
+
+
+_DRAWING = _Drawing()
+atexit.register(_DRAWING.close)

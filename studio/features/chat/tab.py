@@ -1,0 +1,75 @@
+"""Chat: conversations with language models, one or up to three side by side.
+
+Drawn in the browser by ``assets/chat/``, which speaks with ``/api/v1/chats``. An answer comes as
+server-sent events that hold only what is new (:mod:`studio.features.chat.following`);
+Gradio's own Chatbot would carry the whole conversation through the server and draw the whole answer
+anew twenty times a second, and knows neither branches nor revisions.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from pipelines.core.paths import ASSETS
+from studio.i18n import LANGUAGES, texts
+
+if TYPE_CHECKING:
+    from studio.core.services import Studio
+
+SCRIPTS = ASSETS / "chat"
+_SAID = re.compile(r'\bsay\(\s*"((?:[^"\\]|\\.)*)"')
+
+
+class Tab:
+    """Draws the tab."""
+
+    def __init__(self, studio: Studio) -> None:
+        gr.HTML(
+            "",
+            html_template='<div class="chat"></div>',
+            js_on_load=_start(),
+            apply_default_css=False,
+            elem_id="chat",
+        )
+
+
+def said() -> set[str]:
+    """All that the scripts say, in English: the first arguments of their ``say(…)``."""
+    return {
+        json.loads(f'"{text}"')
+        for path in sorted(SCRIPTS.glob("*.js"))
+        for text in _SAID.findall(path.read_text(encoding="utf-8"))
+    }
+
+
+@cache
+def _start() -> str:
+    """Loads the scripts with what they need to know."""
+    given = {"words": dict(_words()), "katex": katex()}
+    return (
+        "import(new URL('scripts/main.js', document.baseURI).href)"
+        f".then((chat) => chat.start(element.querySelector('.chat'), {json.dumps(given)}));"
+    )
+
+
+def _words() -> Iterator[tuple[str, dict[str, str]]]:
+    for language in LANGUAGES:
+        table = texts(language)
+        yield language, {text: table[text] for text in sorted(said()) if text in table}
+
+
+def katex() -> dict[str, Any] | None:
+    """Where Gradio's page has KaTeX, its script and its style; None: formulas stay TeX."""
+    folder = Path(gr.__file__).parent / "templates" / "frontend" / "assets"
+    script = next(iter(sorted(folder.glob("katex-*.js"))), None)
+    style = next(iter(sorted(folder.glob("katex-*.css"))), None)
+    if script is None or style is None:
+        return None
+    return {"script": f"assets/{script.name}", "style": f"assets/{style.name}"}

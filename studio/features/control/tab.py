@@ -1,0 +1,199 @@
+"""Sketch & depth: a picture from words that follows drawings, photos or maps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from pipelines.core.errors import BadRequest, UserError
+from pipelines.diffusion.control.requests import MAX_UNITS
+from studio.core.gallery.infotext_units import units_of
+from studio.features.control import map_views
+from studio.features.control.unit import UnitForm
+from studio.features.painting.form import PaintForm
+from studio.page import views
+from studio.page.components.canvas import FIT_JS, offered, settled_js
+from studio.page.components.details import Details, Shown
+from studio.page.components.watching import Watch
+from studio.page.opening import FILLED, Opening
+from studio.page.widgets import QUIET, Visitor, label
+
+if TYPE_CHECKING:
+    from studio.core.gallery.gallery import SavedPicture
+    from studio.core.services import Studio
+
+KIND = "control"
+FAMILIES = {"sd1", "sd2", "sdxl"}  # for which there are ControlNets and T2I-Adapters
+_FURTHER = ("Second picture", "Third picture")
+
+
+class Tab:
+    """Draws the tab.
+
+    Attributes:
+        form: the controls of the request but its units.
+        units: those of the units.
+        details: of the chosen picture.
+        outputs: what :meth:`fill` updates.
+    """
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+        self.form = PaintForm(studio, "steer-", lambda entry: entry.family in FAMILIES)
+        self.units = [UnitForm(studio, number) for number in range(1, MAX_UNITS + 1)]
+        first, *further = self.units
+        self._folds: list[gr.Accordion] = []
+        with gr.Row(elem_classes="bench"):
+            with gr.Column(scale=4, min_width=320, elem_classes="controls"):
+                with gr.Column(elem_classes="first"):
+                    first.draw_picture()
+                    self.form.draw_prompt()
+                    with gr.Row():
+                        self._paint = gr.Button(label("Paint"), variant="primary", elem_id="steer")
+                        self._cancel = gr.Button(
+                            label("Cancel"), visible=False, elem_id="steer-cancel"
+                        )
+                with gr.Column(elem_classes="rest"):
+                    first.draw_steering()
+                    for unit, title in zip(further, _FURTHER, strict=True):
+                        with gr.Accordion(label(title), open=False, elem_id=unit.name) as fold:
+                            unit.draw_picture()
+                            unit.draw_steering()
+                        self._folds.append(fold)
+                    self.form.draw_rest()
+            with gr.Column(scale=6, min_width=320, elem_classes="results"):
+                self._board = gr.HTML(
+                    elem_id="steer-board", js_on_load=Watch.CLICKED + map_views.VERSUS_MOVED
+                )
+                self.details = Details(studio, "steered")
+        self.outputs = [
+            *self.form.outputs,
+            *(output for unit in self.units for output in unit.outputs),
+            *self._folds,
+        ]
+
+    def listen(self, opening: Opening) -> None:
+        """Connect the controls with one another and with the jobs."""
+        watch = Watch(
+            self.studio,
+            kind=KIND,
+            board=self._board,
+            cancel=self._cancel,
+            details=self.details,
+            empty=(
+                "Nothing drawn and painted yet",
+                "Draw some lines or bring in a picture, say what it should become, then press "
+                "Paint.",
+            ),
+            beside=self._beside,
+        )
+        controls = self.form.controls
+        self.form.listen(opening, watch.last_request)
+        self.form.reuse_seed.click(watch.last_seed, watch.job_id, controls["seed"], **QUIET)
+        self._size = [controls["width"], controls["height"]]
+        resized = [unit.listen(controls["model"], *self._size) for unit in self.units]
+        for event in (*resized, self.form.model_chosen):
+            self.read_after(event)
+        self._fit_of_units(self.form.opened.then)
+        self._fit_of_units(*(each.change for each in self._size))
+
+        of_units = self.outputs[len(self.form.outputs) :]
+
+        def opened(visitor: Visitor) -> list[Any]:
+            fields = watch.last_request(visitor) or {}
+            updates = self._units(fields, fields.get("units", ()), visitor)
+            for unit in self.units:  # a drawing of this browser tab's own stays where it is
+                at = of_units.index(unit.canvas)
+                updates[at] = offered(updates[at])
+            return updates
+
+        opening.fill(opened, of_units)
+        self._stage = opening.stage
+        self.outputs.append(self._stage)
+        inputs = [*self.form.inputs, *(each for unit in self.units for each in unit.inputs)]
+        drawings = {inputs.index(unit.canvas): unit.canvas.elem_id for unit in self.units}
+        watch.connect(opening, self._paint, self.data, inputs, js=settled_js(drawings))
+
+    def data(self, values: Sequence[Any]) -> dict[str, Any]:
+        """The values of all controls as the fields of a request, not yet checked.
+
+        Raises:
+            BadRequest: there is no picture to follow, or no control model for one.
+        """
+        at = len(self.form.inputs)
+        fields, units = self.form.data(values[:at]), []
+        for unit in self.units:
+            count = len(unit.inputs)
+            units.append(unit.data(values[at : at + count]))
+            at += count
+        followed = [unit for unit in units if unit is not None]
+        if not followed:
+            raise BadRequest(
+                "There is nothing to follow yet. Draw something, or bring in a picture."
+            )
+        return {**fields, "units": followed}
+
+    def fill(
+        self, fields: Mapping[str, Any], units: Sequence[Mapping[str, Any]], visitor: Visitor
+    ) -> list[Any]:
+        """Updates of :attr:`outputs` that show ``fields`` and ``units``; see their forms' fill."""
+        return [*self.form.fill(fields, visitor), *self._units(fields, units, visitor), FILLED]
+
+    def units_of(self, shown: Shown, visitor: Visitor) -> list[dict[str, Any]]:
+        """The units that a picture was steered by: of one's own with their pictures."""
+        if shown.id is not None:
+            try:
+                row = self.studio.gallery.get(visitor.owner.id, shown.id)
+            except UserError:  # deleted meanwhile; its parameters are still known
+                return units_of(shown.parameters, self.studio.control)
+            return row.request.get("units", [])
+        return units_of(shown.parameters, self.studio.control)
+
+    def take_pictures_of(self, details: Details, tabs: gr.Tabs, own: str) -> None:
+        """Let the button of ``details`` bring its picture to the first paper, and show this tab."""
+
+        def take(shown: Shown, visitor: Visitor) -> list[Any]:
+            try:
+                brought = self.studio.inputs.from_gallery(visitor.owner.id, str(shown.id))
+            except UserError as error:
+                return [gr.skip(), gr.skip(), gr.skip(), views.error(error.message, visitor)]
+            return [brought.id, FILLED, gr.update(selected=own), gr.skip()]
+
+        outputs = [self.units[0].canvas, self._stage, tabs, details.html]
+        details.on_click(details.steer, take, outputs)
+
+    def read_after(self, event: gr.events.Dependency) -> None:
+        """Make all maps anew after an event that has used :meth:`fill`, or changed the size."""
+        for unit in self.units:
+            unit.read_after(event)
+        self._fit_of_units(event.then)
+
+    def _fit_of_units(self, *moments: Callable[..., Any]) -> None:
+        """Give empty of_units the result's proportions."""
+        for moment in moments:
+            moment(None, self._size, js=FIT_JS, **QUIET)
+
+    def _units(
+        self, fields: Mapping[str, Any], units: Sequence[Mapping[str, Any]], visitor: Visitor
+    ) -> list[Any]:
+        base = self.form.entry_of(fields, visitor)
+        padded = [*units, *[None] * MAX_UNITS][:MAX_UNITS]
+        filled = [
+            update
+            for form, unit in zip(self.units, padded, strict=True)
+            for update in form.fill(unit, base, visitor)
+        ]
+        folds = [gr.update(open=unit is not None) for unit in padded[1:]]
+        return [*filled, *folds]
+
+    def _beside(self, visitor: Visitor, row: SavedPicture) -> str:
+        """The picture with a slider over its maps, where all that it followed is still here."""
+        units = row.request.get("units", [])
+        try:
+            for unit in units:
+                self.studio.inputs.get(visitor.owner.id, unit["picture"])
+        except UserError:
+            return ""
+        return map_views.versus(row.id, len(units), visitor) if units else ""

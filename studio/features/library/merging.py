@@ -1,0 +1,249 @@
+"""Merging: which LoRAs, how much of each, into one LoRA or into a model; and the job that does it.
+
+The page only watches. A job goes on when the page is closed, and a page that is opened later finds
+it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import anyio.to_thread
+import gradio as gr
+
+from pipelines.core.errors import BadRequest, UserError
+from pipelines.core.messages import Message
+from pipelines.diffusion.lora.families import title_of
+from pipelines.diffusion.lora.requests import MergeRequest
+from pipelines.diffusion.lora.use import LoraUse
+from pipelines.diffusion.samplers import UNET_FAMILIES
+from pipelines.models.catalog import OWN
+from studio.core.jobs.record import CANCELLED, DONE
+from studio.features.library.loras_api import MERGE
+from studio.page import views
+from studio.page.components.watching import LOOK_SECONDS
+from studio.page.widgets import QUIET, Visitor, as_text, from_field, label
+
+if TYPE_CHECKING:
+    from pipelines.diffusion.lora.about import About
+    from studio.core.jobs.queue import Job
+    from studio.core.services import Studio
+    from studio.page.opening import Opening
+
+ROWS = 4  # the HTTP API takes more
+FIRST_ROWS = 2
+RANKS = (4, 8, 16, 32, 64, 128)
+NONE = ""
+_NO_LORA = (label("None"), NONE)
+_NO_MODEL = (label("None: one LoRA"), NONE)
+
+
+class MergeForm:
+    """Draws the form and watches what it has sent.
+
+    Attributes:
+        choices: the controls whose choices follow the shelf: inputs and outputs of :meth:`offered`.
+        ended: state that changes whenever a merging that was watched has ended.
+    """
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+        self._pickers: list[gr.Dropdown] = []
+        self._weights: list[gr.Number] = []
+        self._rows: list[gr.Row] = []
+        self.ended = gr.State(None)
+
+    def draw(self) -> None:
+        gr.Markdown(label("Merge"), elem_classes="section")
+        for number in range(1, ROWS + 1):
+            with gr.Row(elem_classes="merge-row", visible=number <= FIRST_ROWS) as row:
+                self._draw_row(number)
+            self._rows.append(row)
+        self._name = from_field(
+            MergeRequest, "name", label=label("Name of the result"), max_lines=1,
+            elem_id="shelf-merged-name",
+        )  # fmt: skip
+        with gr.Row(elem_classes="stacked"):
+            self._model = from_field(
+                MergeRequest, "model", kind=gr.Dropdown, choices=[_NO_MODEL], value=NONE,
+                elem_id="shelf-merged-model",
+            )  # fmt: skip
+            self._rank = from_field(
+                MergeRequest, "rank", kind=gr.Dropdown, value=NONE, elem_id="shelf-merged-rank",
+                choices=[(label("All (exact)"), NONE), *((str(rank), rank) for rank in RANKS)],
+            )  # fmt: skip
+        with gr.Row():
+            self._merge = gr.Button(label("Merge"), variant="primary", elem_id="shelf-merge")
+            self._cancel = gr.Button(label("Cancel"), visible=False, elem_id="shelf-merge-cancel")
+        self._board = gr.HTML(
+            elem_id="shelf-merging", js_on_load=views.ANNOUNCED + views.AGAIN_CLICKED
+        )
+
+    def _draw_row(self, number: int) -> None:
+        picker = from_field(
+            LoraUse, "name", kind=gr.Dropdown, choices=[_NO_LORA], value=NONE,
+            info=None, elem_id=f"shelf-merge-{number}", scale=4, min_width=160,
+        )  # fmt: skip
+        weight = from_field(
+            LoraUse, "weight", kind=gr.Number, label=label("Weight"), info=None, step=0.1,
+            elem_id=f"shelf-merge-weight-{number}", scale=1, min_width=96,
+        )  # fmt: skip
+        self._pickers.append(picker)
+        self._weights.append(weight)
+
+    @property
+    def choices(self) -> list[gr.Dropdown]:
+        return [*self._pickers, self._model]
+
+    def listen(self, opening: Opening) -> None:
+        """Connect the controls with one another and with the jobs."""
+        gr.on(
+            [picker.input for picker in self._pickers],
+            lambda *names: [gr.update(visible=shown) for shown in _shown(names)],
+            self._pickers,
+            self._rows,
+            **QUIET,
+        )
+        self._model.input(
+            lambda model: gr.update(visible=not model), self._model, self._rank, **QUIET
+        )
+        # The server keeps the id, so that no page can name another job than the one it shows.
+        job_id, refusal = gr.State(None), gr.State("")
+        inputs = [*self._pickers, *self._weights, self._name, self._model, self._rank]
+        outputs = [self._board, self._cancel, job_id, self.ended]
+        watch = {**QUIET, "trigger_mode": "multiple"}
+        # Gradio's own checks know less than the request's and say it worse.
+        click = self._merge.click(self._submit, inputs, refusal, preprocess=False, **QUIET)
+        again = self._board.again(self._retry, job_id, refusal, **QUIET)
+        watching = [
+            click.then(self._follow, refusal, outputs, **watch),
+            again.then(self._follow, refusal, outputs, **watch),
+            opening.load(self._follow, gr.State(None), outputs, **watch),
+        ]
+        # The new watch shows the earlier jobs as well.
+        self._merge.click(None, cancels=watching, api_visibility="private")
+        self._cancel.click(self._stop, job_id, self._cancel, **QUIET)
+
+    def offered(self, abouts: Sequence[About], chosen: Sequence[str | None]) -> list[Any]:
+        """Updates of :attr:`choices` to what is on the shelf; what has left it is not chosen."""
+        names = {each.name: each for each in reversed(abouts) if each.kind == "lora"}
+        loras = [(f"{name} · {title_of(each.family)}", name) for name, each in names.items()]
+        models = [
+            (entry.title, entry.name)
+            for entry in self.studio.catalog.models()
+            if entry.refused is None and entry.family in UNET_FAMILIES
+        ]
+        models += [(each.name, f"{OWN}{each.id}") for each in abouts if each.kind == "model"]
+        offers = [[_NO_LORA, *reversed(loras)]] * ROWS + [[_NO_MODEL, *models]]
+        return [
+            gr.update(
+                choices=choices, value=name if name in [value for _, value in choices] else NONE
+            )
+            for choices, name in zip(offers, chosen, strict=True)
+        ]
+
+    # --- events -----------------------------------------------------------------------------
+
+    def _submit(self, request: gr.Request, *values: Any) -> str:
+        """Queues what the form says; why it was not taken, as HTML."""
+        visitor = Visitor.of(request)
+        try:
+            self.studio.submit(visitor.owner, MERGE, _data(values))
+        except UserError as error:
+            return views.error(error.message, visitor)
+        return ""
+
+    def _retry(self, job_id: str | None, request: gr.Request) -> str:
+        visitor = Visitor.of(request)
+        try:
+            self.studio.retry(visitor.owner, str(job_id))
+        except UserError as error:
+            return views.error(error.message, visitor)
+        return ""
+
+    def _stop(self, job_id: str | None, request: gr.Request) -> Any:
+        if job_id is not None:
+            self.studio.jobs.cancel(Visitor.of(request).owner.id, job_id)
+        return gr.update(interactive=False)
+
+    async def _follow(self, refusal: str | None, request: gr.Request) -> AsyncIterator[list[Any]]:
+        """Show the owner's mergings, oldest first, until none is unfinished.
+
+        ``refusal`` is why the newest request was not taken, as HTML, or empty; None when there is
+        none, since the tab has just been opened.
+        """
+        visitor = Visitor.of(request)
+        look = anyio.to_thread.run_sync
+        job = await look(self._unfinished_or_last, visitor)
+        said, shown = refusal or "", None
+        news = refusal == ""  # most are merged before anyone could look
+        while job is not None and not job.ended:
+            news = True
+            html = await look(self._running, visitor, job, said)
+            if html != shown:
+                shown = html
+                yield [html, gr.update(visible=True), job.id, gr.skip()]
+            await asyncio.sleep(LOOK_SECONDS)
+            seen, job = job, await look(self._next, visitor, job)
+            if job.id != seen.id:  # how the one before ended stays in sight
+                ended = await look(self.studio.jobs.get, visitor.owner.id, seen.id)
+                said += _outcome(ended, visitor)
+        if job is not None and (news or (job.state != DONE and refusal is None)):
+            said += _outcome(job, visitor)
+            said += views.again(visitor) if job.state != DONE else ""
+        idle = gr.update(visible=False, interactive=True)
+        last = job.id if job is not None else None
+        yield [said, idle, last, last if news else gr.skip()]
+
+    # --- what is shown ----------------------------------------------------------------------
+
+    def _unfinished_or_last(self, visitor: Visitor) -> Job | None:
+        jobs = self.studio.jobs.list(visitor.owner.id, kind=MERGE)
+        unfinished = [job for job in jobs if not job.ended]
+        return next(iter([*unfinished[::-1], *jobs]), None)
+
+    def _next(self, visitor: Visitor, job: Job) -> Job:
+        """The same job as it is now, or the owner's next one where it is finished."""
+        now = self.studio.jobs.get(visitor.owner.id, job.id)
+        following = self._unfinished_or_last(visitor) if now.ended else None
+        return following if following is not None and not following.ended else now
+
+    def _running(self, visitor: Visitor, job: Job, said: str) -> str:
+        progress = views.Progressing.of(self.studio.jobs, job)
+        return views.board(visitor, progress=progress, failure=said)
+
+
+def _data(values: Sequence[Any]) -> dict[str, Any]:
+    """The form's values as the fields of a request, not yet checked."""
+    pickers, weights, (name, model, rank) = values[:ROWS], values[ROWS:-3], values[-3:]
+    loras = [
+        {"name": picked, "weight": 1.0 if weight is None else weight}
+        for picked, weight in zip(pickers, weights, strict=True)
+        if picked
+    ]
+    if not loras:
+        raise BadRequest("Choose the LoRAs to merge first.")
+    name = as_text(name).strip()
+    if not name:
+        raise BadRequest("Give the result a name first.")
+    fields = {"loras": loras, "name": name, "model": model or None}
+    # A model has no rank; the control is hidden then.
+    return {**fields, "rank": None if model else rank or None}
+
+
+def _outcome(job: Job, visitor: Visitor) -> str:
+    """What there is to say of a job that is over."""
+    if job.error is not None:
+        return views.error(job.error, visitor)
+    if job.state == CANCELLED:
+        return views.notice("Cancelled. Nothing was merged.", visitor)
+    name = (job.result or {}).get("name", "?")
+    return views.notice(Message("{name} is on the shelf.", name=name), visitor)
+
+
+def _shown(names: Sequence[str | None]) -> list[bool]:
+    """A row more than are in use, and as many as a merging usually needs."""
+    last = max((at for at, name in enumerate(names) if name), default=-1)
+    return [at < max(FIRST_ROWS, last + 2) for at in range(len(names))]

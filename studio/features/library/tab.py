@@ -1,0 +1,155 @@
+"""LoRAs: what is on the shelf, bringing in, handing out, renaming, deleting and merging."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from pipelines.core.errors import UserError
+from pipelines.core.matching import name_key
+from pipelines.core.messages import Message
+from pipelines.diffusion.lora.tags import with_tags
+from pipelines.models.catalog import OWN
+from studio.features.library import views as shelf_views
+from studio.features.library.merging import MergeForm
+from studio.features.painting import lora_rows
+from studio.features.painting.text_to_image import Tab as PaintTab
+from studio.page import views
+from studio.page.widgets import QUIET, Visitor, label
+
+if TYPE_CHECKING:
+    from pipelines.diffusion.lora.about import About
+    from studio.core.services import Studio
+    from studio.page.opening import Opening
+
+
+class Tab:
+    """Draws the tab."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+        self._merging = MergeForm(studio)
+        with gr.Row(elem_classes="bench"):
+            with gr.Column(scale=4, min_width=320, elem_classes="controls"):
+                with gr.Column(elem_classes="first"):
+                    # Of any kind: the shelf says better than a file picker what is wrong with one.
+                    self._files = gr.File(
+                        label=label("Bring in LoRAs or learned words (.safetensors, .zip)"),
+                        file_count="multiple",
+                        type="filepath",
+                        height=150,
+                        elem_id="shelf-files",
+                    )
+                    self._said = gr.HTML(elem_id="shelf-said")
+                with gr.Column(elem_classes="rest"):
+                    self._merging.draw()
+            with gr.Column(scale=6, min_width=320, elem_classes="results"):
+                self._cards = gr.HTML(elem_id="shelf-cards", js_on_load=shelf_views.CHANGED)
+
+    def listen(self, opening: Opening, tab: gr.Tab) -> None:
+        """Connect the controls; the shelf is looked up whenever the tab is opened."""
+        chosen, shown = self._merging.choices, [self._cards, *self._merging.choices]
+        look = {"inputs": chosen, "outputs": shown, "preprocess": False, **QUIET}
+        tab.select(self._look, **look)
+        self._files.upload(
+            self._brought,
+            [self._files, *chosen],
+            [self._files, self._said, *shown],
+            **QUIET,
+        )
+        self._cards.rename(self._renamed, **look)
+        self._cards.remove(self._removed, **look)
+        self._merging.listen(opening)
+        self._merging.ended.change(self._look, **look)
+
+    def send_to(self, painting: PaintTab, tabs: gr.Tabs, target: str) -> None:
+        """Let “Paint with it” add an entry to the form of ``painting`` and show its tab."""
+        form = painting.form
+
+        def take(event: gr.EventData, request: gr.Request, *values: Any) -> list[Any]:
+            visitor = Visitor.of(request)
+            try:
+                about = self.studio.loras.get(visitor.owner.id, str(event._data.get("id")))
+            except UserError:  # deleted in another window
+                return [gr.skip()] * (len(form.outputs) + 1)
+            fields = _painting_with(about, form.data(list(values)))
+            return [*form.fill(fields, visitor), gr.update(selected=target)]
+
+        self._cards.use(take, form.inputs, [*form.outputs, tabs], preprocess=False, **QUIET)
+
+    # --- events -----------------------------------------------------------------------------
+
+    def _look(self, request: gr.Request, *chosen: str | None) -> list[Any]:
+        return self._shown(Visitor.of(request), chosen)
+
+    def _brought(
+        self, paths: list[str] | None, request: gr.Request, *chosen: str | None
+    ) -> Iterator[list[Any]]:
+        """Takes the uploaded files one by one; the last one's card is open then."""
+        visitor, said, newest = Visitor.of(request), "", None
+        for path in map(Path, paths or ()):
+            note = views.notice(Message("Reading {name} …", name=path.name), visitor)
+            yield [None, said + note, *self._shown(visitor, chosen, newest)]
+            try:
+                about = self.studio.loras.bring(visitor.owner.id, path.stem, path)
+            except UserError as error:
+                said += views.error(error.message, visitor)
+            else:
+                said, newest = said + shelf_views.added(about, visitor), about.id
+        yield [None, said, *self._shown(visitor, chosen, newest)]
+
+    def _renamed(self, event: gr.EventData, request: gr.Request, *chosen: str | None) -> list[Any]:
+        visitor, failure = Visitor.of(request), ""
+        id, name = str(event._data.get("id")), str(event._data.get("name"))
+        try:
+            self.studio.loras.rename(visitor.owner.id, id, name)
+        except UserError as error:
+            failure = views.error(error.message, visitor)
+        return self._shown(visitor, chosen, id, failure)
+
+    def _removed(self, event: gr.EventData, request: gr.Request, *chosen: str | None) -> list[Any]:
+        visitor, id = Visitor.of(request), str(event._data.get("id"))
+        try:
+            self.studio.loras.delete(visitor.owner.id, id)
+        except UserError as error:
+            return self._shown(visitor, chosen, id, views.error(error.message, visitor))
+        return self._shown(visitor, chosen)
+
+    # --- what is shown ----------------------------------------------------------------------
+
+    def _shown(
+        self,
+        visitor: Visitor,
+        chosen: tuple[str | None, ...],
+        opened: str | None = None,
+        failure: str = "",
+    ) -> list[Any]:
+        """Updates of the cards and of what can be merged."""
+        abouts = self.studio.loras.list(visitor.owner.id)
+        # The folder is the host's; others could do nothing about it.
+        refused = self.studio.shelf.refused() if visitor.owner.is_host else []
+        cards = shelf_views.shelf(abouts, refused, visitor, opened=opened, failure=failure)
+        return [cards, *self._merging.offered(abouts, chosen)]
+
+
+def _painting_with(about: About, form: dict[str, Any]) -> dict[str, Any]:
+    """The fields of ``form`` that change when ``about`` is to be painted with as well.
+
+    What calls it up comes into a prompt that has nothing of that: without it, a learned word does
+    nothing, and a LoRA often little.
+    """
+    prompt = (form["prompt"] or "").strip()
+    words = (shelf_views.word_of(about),) if about.kind == "embedding" else about.triggers
+    if words and not any(name_key(word) in name_key(prompt) for word in words):
+        prompt = ", ".join(part for part in (prompt, words[0]) if part)
+    if about.kind == "model":
+        return {"prompt": prompt, "loras": form["loras"], "model": f"{OWN}{about.id}"}
+    use = {"name": about.name, "weight": 1.0}
+    key = name_key(about.name)
+    others = [each for each in form["loras"] if name_key(each["name"]) != key]
+    if len(others) < lora_rows.ROWS:
+        return {"prompt": prompt, "loras": [*others, use]}
+    return {"prompt": with_tags(prompt, [use]), "loras": others}

@@ -1,0 +1,272 @@
+"""What the tab “LoRAs” shows as HTML: a card for each entry of the shelf, and what cannot be used.
+
+A card is a ``<details>``, which the browser opens by itself; the server hears only of what changes
+something (:data:`CHANGED`). Escaped as everything in :mod:`studio.page.views` is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+from pipelines.core.messages import Message
+from pipelines.core.sizes import in_words
+from pipelines.diffusion.lora.about import SHARED
+from pipelines.diffusion.lora.families import title_of
+from pipelines.diffusion.lora.use import MAX_NAME
+from pipelines.models.catalog import OWN
+from studio.api.access import API
+from studio.page import views
+
+if TYPE_CHECKING:
+    from pipelines.diffusion.lora.about import About
+    from studio.page.widgets import Visitor
+
+_KINDS = {"lora": "LoRA", "embedding": "Learned word", "model": "Model"}
+_DOWNLOADS = (
+    ("diffusers", "Download for diffusers"),
+    ("kohya", "Download for A1111, ComfyUI and kohya's tools"),
+)
+_SHOWN_TRIGGERS = 8
+_HASH_DIGITS = 12  # as in the settings of pictures
+
+
+def shelf(
+    abouts: Sequence[About],
+    refused: Sequence[Message],
+    visitor: Visitor,
+    *,
+    opened: str | None = None,
+    failure: str = "",
+) -> str:
+    """All cards: the visitor's own, then everybody's, then which files cannot be used.
+
+    Args:
+        abouts: in this order.
+        refused: why files of everybody's cannot be used.
+        opened: id of the card that shows all it has.
+        failure: HTML that says what could not be done; inside the open card, else above all.
+    """
+    own = [about for about in abouts if about.owner != SHARED]
+    shared = [about for about in abouts if about.owner == SHARED]
+    inside = any(about.id == opened for about in abouts)
+    parts = ["" if inside else failure]
+    if not abouts:
+        parts.append(
+            views.empty_board(
+                "The shelf is empty",
+                "Teach the studio something under “Teach”, or bring in a LoRA or a learned word "
+                "that others have made. Each works in every prompt, by its name.",
+                visitor,
+            )
+        )
+    parts.append(_cards(own, visitor, opened, failure))
+    if shared:
+        title = escape(visitor.say("Everybody's"))
+        parts.append(f'<h3 class="shelf-title">{title}</h3>')
+        parts.append(_cards(shared, visitor, opened, failure))
+    if refused:
+        title = escape(visitor.say("These files in the folder loras cannot be used:"))
+        reasons = "".join(f"<li>{escape(visitor.say(reason))}</li>" for reason in refused)
+        parts.append(f'<div class="hint refusals">{title}<ul>{reasons}</ul></div>')
+    return f'<div class="shelf">{"".join(parts)}</div>'
+
+
+def added(about: About, visitor: Visitor) -> str:
+    """That a file is on the shelf now, and what it turned out to be."""
+    words = [Message("{name} is on the shelf.", name=about.name), *_effect(about)]
+    return views.notice(" ".join(visitor.say(word) for word in words), visitor)
+
+
+def _cards(abouts: Sequence[About], visitor: Visitor, opened: str | None, failure: str) -> str:
+    cells = "".join(
+        _card(about, visitor, about.id == opened, failure if about.id == opened else "")
+        for about in abouts
+    )
+    return f'<div class="entries">{cells}</div>' if cells else ""
+
+
+def _card(about: About, visitor: Visitor, opened: bool, failure: str) -> str:
+    kind = escape(visitor.say(_KINDS[about.kind]))
+    facts = " · ".join(f"<span>{escape(fact)}</span>" for fact in _facts(about, visitor))
+    effect = "".join(f"<span>{escape(visitor.say(line))}</span>" for line in _effect(about))
+    # Cards of one name close one another.
+    return (
+        f'<details class="entry" name="shelf-entry" data-id="{escape(about.id)}"'
+        f"{' open' * opened}><summary>"
+        f'<span class="line"><strong>{escape(about.name)}</strong>'
+        f'<span class="badge">{kind}</span>{_triggers(about, visitor)}</span>'
+        f'<span class="facts">{facts}</span><span class="effect">{effect}</span></summary>'
+        f'<div class="body">{failure}{_body(about, visitor)}</div></details>'
+    )
+
+
+def _triggers(about: About, visitor: Visitor) -> str:
+    if not about.triggers:
+        return ""
+    title = escape(f"{visitor.say('Trigger words')}: {', '.join(about.triggers)}")
+    words = "".join(f"<code>{escape(word)}</code>" for word in about.triggers[:_SHOWN_TRIGGERS])
+    more = " …" if len(about.triggers) > _SHOWN_TRIGGERS else ""
+    return f'<span class="triggers" title="{title}">{words}{more}</span>'
+
+
+def _facts(about: About, visitor: Visitor) -> Iterator[str]:
+    if about.family:
+        yield title_of(about.family)
+    if about.rank and about.alpha is None:
+        yield visitor.say(Message("rank {rank}", rank=about.rank))
+    elif about.rank:
+        words = Message("rank {rank}, alpha {alpha}", rank=about.rank, alpha=f"{about.alpha:g}")
+        yield visitor.say(words)
+    yield in_words(about.bytes)
+    yield time.strftime("%Y-%m-%d", time.localtime(about.created))
+
+
+def _effect(about: About) -> Iterator[Message]:
+    """What it does to a model, in sentences."""
+    if about.kind == "lora":
+        left_out = 0 if not about.unread else about.unread_modules
+        if left_out is not None:
+            matched = sum(about.modules.values())
+            total = matched + left_out
+            yield Message("{matched} of {total} modules matched.", matched=matched, total=total)
+        count = {"unet": 0, "text_encoder": 0, **about.modules}
+        template = "Changes {unet} of the U-Net's modules, {text_encoder} of the text encoder's."
+        if "text_encoder_2" in count:
+            template = (
+                "Changes {unet} of the U-Net's modules, {text_encoder} and {text_encoder_2} of "
+                "the two text encoders'."
+            )
+        yield Message(template, **count)
+        if about.style == "peft" and about.alpha is None:
+            yield Message(
+                "The file does not say its alpha, so the scale is 1. A PEFT adapter has it in "
+                "adapter_config.json: bring in the folder as a zip file."
+            )
+    if about.unread:
+        yield Message(
+            "{count} of the file's tensors have no meaning here and are left out.",
+            count=about.unread,
+        )
+
+
+# --- an open card -------------------------------------------------------------------------------
+
+
+def _body(about: About, visitor: Visitor) -> str:
+    parts = [_use(about, visitor), _ways_on(about, visitor), _origin(about, visitor)]
+    if about.owner == SHARED:
+        words = "It lies in the folder loras, for everybody. Rename or delete the file there."
+        parts.append(views.summary([words], visitor))
+    else:
+        own = _renaming(about, visitor) + _deletion(about, visitor)
+        parts.append(f'<div class="own">{own}</div>')
+    return "".join(parts)
+
+
+def word_of(about: About) -> str:
+    """What a learned word is called in prompts."""
+    return next(iter(about.triggers), about.name)
+
+
+def _use(about: About, visitor: Visitor) -> str:
+    """How a prompt or a form names it."""
+    if about.kind == "model":
+        words = "It is among the models in “Text to image”."
+        return f'<div class="tag">{escape(visitor.say(words))}</div>'
+    words: Message | str = "Write this into a prompt:"
+    if about.kind == "embedding":
+        words = Message(
+            "Write {word} where it belongs, and this anywhere in the prompt:", word=word_of(about)
+        )
+    tag = escape(f"<lora:{about.name}:1>")
+    copy, copied = escape(visitor.say("Copy")), escape(visitor.say("Copied"))
+    return (
+        f'<div class="tag"><span>{escape(visitor.say(words))}</span> <code>{tag}</code>'
+        f'<button type="button" class="copy" data-copied="{copied}">{copy}</button></div>'
+    )
+
+
+def _ways_on(about: About, visitor: Visitor) -> str:
+    paint = escape(visitor.say("Paint with it"))
+    links = [f'<button type="button" class="use">{paint}</button>']
+    for style, words in _DOWNLOADS if about.kind != "model" else ():
+        address = escape(f"{API}/loras/{about.id}/{style}.safetensors".lstrip("/"))
+        links.append(f'<a href="{address}" download>{escape(visitor.say(words))}</a>')
+    return f'<div class="ways">{"".join(links)}</div>'
+
+
+def _origin(about: About, visitor: Visitor) -> str:
+    facts = []
+    if about.base and not about.base.startswith(OWN):  # an id says nothing to people
+        facts.append(("Trained on", about.base))
+    if about.sha256:
+        facts.append(("Hash", about.sha256[:_HASH_DIGITS]))
+    cells = "".join(
+        f"<div><dt>{escape(visitor.say(name))}</dt><dd>{escape(value)}</dd></div>"
+        for name, value in facts
+    )
+    return f'<dl class="numbers">{cells}</dl>' if cells else ""
+
+
+def _renaming(about: About, visitor: Visitor) -> str:
+    title, words = escape(visitor.say("New name")), escape(visitor.say("Rename"))
+    return (
+        f'<form class="renaming"><input name="name" value="{escape(about.name)}" required '
+        f'maxlength="{MAX_NAME}" autocomplete="off" aria-label="{title}">'
+        f'<button type="submit">{words}</button></form>'
+    )
+
+
+def _deletion(about: About, visitor: Visitor) -> str:
+    """A button, and behind it the one that means it."""
+    ask = Message("Delete {name} for good? Pictures that it has helped to paint stay.",
+                  name=about.name)  # fmt: skip
+    words, really, keep = (
+        escape(visitor.say(text)) for text in ("Delete", "Delete for good", "Keep")
+    )
+    return (
+        f'<details class="deletion"><summary>{words}</summary><div class="confirm">'
+        f"<p>{escape(visitor.say(ask))}</p>"
+        f'<div class="ways"><button type="button" class="remove">{really}</button>'
+        f'<button type="button" class="keep">{keep}</button></div></div></details>'
+    )
+
+
+# The clipboard belongs to secure pages only; elsewhere the tag is selected and copied the old way.
+CHANGED = """
+const id = part => part.closest('.entry').dataset.id;
+
+async function copy(button) {
+  const code = button.parentElement.querySelector('code');
+  if (navigator.clipboard) {
+    await navigator.clipboard.writeText(code.textContent);
+  } else {
+    getSelection().selectAllChildren(code);
+    document.execCommand('copy');
+  }
+  const words = button.textContent;
+  if (words === button.dataset.copied) return;
+  button.textContent = button.dataset.copied;
+  setTimeout(() => { button.textContent = words; }, 1500);
+}
+
+element.addEventListener('click', event => {
+  const button = event.target.closest('button');
+  if (!button) return;
+  if (button.matches('.copy')) copy(button);
+  if (button.matches('.keep')) button.closest('.deletion').open = false;
+  if (button.matches('.use')) trigger('use', {id: id(button)});
+  if (button.matches('.remove')) {
+    button.disabled = true;
+    trigger('remove', {id: id(button)});
+  }
+});
+
+element.addEventListener('submit', event => {
+  event.preventDefault();
+  trigger('rename', {id: id(event.target), name: event.target.elements.name.value});
+});
+"""

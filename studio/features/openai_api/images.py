@@ -1,0 +1,176 @@
+"""``POST /v1/images/generations``: a job as the page sends it, waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import re
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+from anyio.to_thread import run_sync
+from pydantic import Field
+from starlette.types import Receive
+
+from pipelines.core.errors import BadRequest, UserError
+from studio.core.jobs.record import DONE, Job
+from studio.features.openai_api.bodies import Options, checked, given_in, renamed
+from studio.features.openai_api.errors import Invalid
+from studio.features.openai_api.running import Gone
+
+if TYPE_CHECKING:
+    from studio.core.accounts.accounts import Owner
+    from studio.core.services import Studio
+
+KIND = "text_to_image"
+LOOK_SECONDS = 0.5  # between two looks at a job, should nobody tell that it has ended
+_SIZE = re.compile(r"(\d{1,6})[xX×](\d{1,6})")
+# Fields that would be ignored to the caller's harm, and their values that ask for nothing.
+_UNSUPPORTED = {
+    "background": ("auto", "opaque"),
+    "partial_images": (0,),
+    "output_compression": (100,),
+    "quality": ("auto", "standard", "medium", ""),
+    "image": ("", []),
+    "mask": ("",),
+    "loras": ([],),
+}
+# What other servers call a field of this protocol → its name here.
+_OTHER_NAMES = {
+    "guidance_scale": "guidance",
+    "cfg_scale": "guidance",
+    "num_inference_steps": "steps",
+    "sampler_name": "sampler",
+    "width": "size",
+    "height": "size",
+    "batch_size": "n",
+    "num_images": "n",
+}
+_SAME = ("prompt", "model", "negative_prompt", "seed", "steps", "guidance", "sampler")
+
+
+class Form(Options):
+    n: Annotated[int, Field(ge=1, le=10)] = 1
+    size: str = "auto"
+    response_format: str = "b64_json"
+    output_format: str = "png"
+    stream: bool = False
+
+
+class Failed(UserError):
+    """A job that did not end with pictures (HTTP 500)."""
+
+
+def request_of(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What the body asks for, as fields of the job's request.
+
+    Raises:
+        Invalid: names the first field that cannot be used.
+    """
+    given = given_in(body)
+    form = checked(Form, given)
+    if form.response_format != "b64_json":
+        raise Invalid(
+            "Pictures are sent inside the answer only: leave response_format out, or ask for "
+            "b64_json.",
+            param="response_format",
+        )
+    if form.output_format != "png":
+        raise Invalid("Pictures are PNG here; {kind} is not made.", kind=form.output_format[:40],
+                      param="output_format")  # fmt: skip
+    for name, neutral in _UNSUPPORTED.items():
+        if given.get(name) not in (None, *neutral):
+            raise Invalid("{field} cannot be followed here. Leave it out.", field=name, param=name)
+    for name, ours in _OTHER_NAMES.items():
+        if name in given and given[name] != given.get(ours, 1 if ours == "n" else None):
+            raise Invalid(
+                "{field} is not known here. Send it as {name}.", field=name, name=ours, param=name
+            )
+    if form.stream:
+        raise Invalid("Pictures are not streamed. Leave stream out.", param="stream")
+    if "prompt" not in given:
+        raise Invalid("{field} is missing.", field="prompt", param="prompt")
+    data = {name: given[name] for name in _SAME if name in given}
+    data["batch_count"] = form.n
+    if form.size != "auto":
+        size = _SIZE.fullmatch(form.size)
+        if size is None:
+            raise Invalid("{field} is {value}; give it as WIDTHxHEIGHT, such as 512x512.",
+                          field="size", value=form.size[:40], param="size")  # fmt: skip
+        data["width"], data["height"] = int(size[1]), int(size[2])
+    return data
+
+
+async def generate(studio: Studio, owner: Owner, data: Mapping[str, Any], receive: Receive) -> str:
+    """Paints, and returns the answer as JSON.
+
+    The job is cancelled when the client hangs up.
+
+    Raises:
+        Gone: the client has hung up.
+        Failed: the job has; with its cause.
+        UserError: as :meth:`studio.core.services.Studio.submit`.
+    """
+    try:
+        job = await run_sync(studio.submit, owner, KIND, dict(data))
+    except BadRequest as error:
+        raise renamed(error, {"width": "size", "height": "size"}) from None
+    gone = asyncio.create_task(_hung_up(receive))
+    try:
+        job = await _ended(studio, job, gone)
+    finally:
+        gone.cancel()
+        if not job.ended:  # the client has gone, or the studio is closing
+            await run_sync(studio.jobs.cancel, owner.id, job.id)
+    if job.state != DONE:
+        if job.error is None:
+            raise Failed("The job was cancelled in the studio.")
+        raise Failed(job.error.template, **job.error.values)
+    return await run_sync(_answer, studio, job)
+
+
+async def _ended(studio: Studio, job: Job, gone: asyncio.Task) -> Job:
+    told, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def tell() -> None:
+        with contextlib.suppress(RuntimeError):  # the studio is closing
+            loop.call_soon_threadsafe(told.set)
+
+    with studio.jobs.told_of_endings(tell):
+        while True:
+            told.clear()
+            job = await run_sync(studio.jobs.get, job.owner, job.id)
+            if job.ended:
+                return job
+            ending = asyncio.create_task(told.wait())
+            await asyncio.wait(
+                {ending, gone}, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            )
+            ending.cancel()
+            if gone.done():
+                raise Gone
+
+
+async def _hung_up(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _answer(studio: Studio, job: Job) -> str:
+    pictures = studio.gallery.of_job(job.owner, job.id)
+    data = [
+        {
+            "b64_json": base64.b64encode(
+                studio.gallery.path(job.owner, picture.id).read_bytes()
+            ).decode(),
+            "seed": picture.request["seed"],
+        }
+        for picture in pictures
+    ]
+    size = f"{pictures[0].width}x{pictures[0].height}"
+    return json.dumps(
+        {"created": int(time.time()), "data": data, "output_format": "png", "size": size}
+    )

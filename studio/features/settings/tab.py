@@ -1,0 +1,169 @@
+"""Settings: what the host decides for the whole studio, and cleaning up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+import anyio.to_thread
+import gradio as gr
+
+from pipelines.core.errors import Refused, UserError
+from pipelines.core.messages import Message
+from pipelines.diffusion.samplers import samplers_in
+from studio.core.home import readable_bytes, shown
+from studio.core.jobs.record import DONE
+from studio.core.settings import Settings
+from studio.page import views
+from studio.page.widgets import QUIET, Visitor, from_field, label
+
+if TYPE_CHECKING:
+    from studio.core.jobs.record import Job
+    from studio.core.services import Studio
+
+LOOK_SECONDS = 0.3  # between two looks at what is being cleaned up
+
+
+class Tab:
+    """Draws the tab; only the host sees it, and the server checks that again at every event."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+        current = studio.settings.current
+        with gr.Row(elem_classes="bench"):
+            with gr.Column(scale=4, min_width=320, elem_classes="controls"):
+                self._fields = {
+                    name: from_field(
+                        Settings, name, value=getattr(current, name), **_as_number(name)
+                    )
+                    for name in Settings.model_fields
+                }
+                self._save = gr.Button(label("Save"), variant="primary", elem_id="save-settings")
+                self._said = gr.HTML(elem_id="settings-said")
+            with gr.Column(scale=6, min_width=320, elem_classes="results page-words"):
+                gr.Markdown(label("### Clean up"))
+                self._disk = gr.HTML(elem_id="disk")
+                with gr.Row(elem_classes="actions"):
+                    self._clean = gr.Button(label("Clean up"), size="sm", elem_id="clean-up")
+                    self._cancel = gr.Button(
+                        label("Cancel"), size="sm", visible=False, elem_id="cancel-cleaning"
+                    )
+                self._cleaned = gr.HTML(elem_id="cleaned")
+                self._left_out = gr.HTML(elem_id="left-out")
+                gr.Markdown(label("### Language"))
+                gr.Markdown(
+                    label("The page is in English or Chinese, as your browser asks for it.")
+                )
+
+    def listen(self, page: gr.Blocks, tab: gr.Tab) -> None:
+        """Connect the controls; ``tab`` is shown to the host alone."""
+        inputs = list(self._fields.values())
+        page.load(self._open_to_host, None, tab, **QUIET)
+        shown_too = [self._disk, self._left_out, self._said]
+        tab.select(self._current, None, [*inputs, *shown_too], **QUIET)
+        self._save.click(self._saved, inputs, self._said, preprocess=False, **QUIET)
+        of_cleaning = [self._cleaned, self._clean, self._cancel, self._disk]
+        tab.select(self._seen_again, None, of_cleaning, **QUIET)
+        self._clean.click(self._clean_up, None, of_cleaning, **QUIET)
+        self._cancel.click(self._cancelled, None, self._cancel, **QUIET)
+
+    @staticmethod
+    def _open_to_host(request: gr.Request) -> Any:
+        return gr.update(visible=Visitor.of(request).owner.is_host)
+
+    def _current(self, request: gr.Request) -> list[Any]:
+        visitor = Visitor.of(request)
+        if not visitor.owner.is_host:
+            return [gr.skip()] * len(self._fields) + [_refused(visitor), "", ""]
+        values = self.studio.settings.current
+        shown_values = [getattr(values, name) for name in self._fields]
+        return [*shown_values, self._disk_use(visitor), self._what_is_left_out(visitor), ""]
+
+    def _what_is_left_out(self, visitor: Visitor) -> str:
+        """The host's own models and samplers that cannot be used, each with the reason."""
+        reasons = [m.refused for m in self.studio.catalog.models() if m.refused is not None]
+        reasons += self.studio.control.refused()
+        reasons += [
+            Message("The sampler file {file} is left out: {reason}.", file=b.file, reason=b.reason)
+            for b in samplers_in(self.studio.home).broken
+        ]
+        return "".join(views.error(reason, visitor) for reason in reasons)
+
+    def _saved(self, request: gr.Request, *values: Any) -> str:
+        visitor = Visitor.of(request)
+        if not visitor.owner.is_host:
+            return _refused(visitor)
+        try:
+            self.studio.settings.change(**dict(zip(self._fields, values, strict=True)))
+        except UserError as error:
+            return views.error(error.message, visitor)
+        return views.notice("Saved.", visitor)
+
+    async def _clean_up(self, request: gr.Request) -> AsyncIterator[list[Any]]:
+        """Begins to clean up, and watches that."""
+        visitor = Visitor.of(request)
+        refusal = await anyio.to_thread.run_sync(
+            views.refusal, lambda: self.studio.cleanings.begin(visitor.owner), visitor
+        )
+        if refusal:
+            yield [refusal, *[gr.skip()] * 3]
+            return
+        async for values in self._watched(visitor):
+            yield values
+
+    async def _seen_again(self, request: gr.Request) -> AsyncIterator[list[Any]]:
+        """Watches what is being cleaned up already, as before the page was loaded anew."""
+        visitor = Visitor.of(request)
+        job = await anyio.to_thread.run_sync(self.studio.cleanings.newest, visitor.owner)
+        if job is None or job.ended:
+            yield [gr.skip()] * 4
+            return
+        async for values in self._watched(visitor):
+            yield values
+
+    async def _watched(self, visitor: Visitor) -> AsyncIterator[list[Any]]:
+        """How far the newest cleaning is, until it has ended."""
+        look, before = anyio.to_thread.run_sync, None
+        busy = [gr.update(interactive=False), gr.update(visible=True), gr.skip()]
+        while not (job := await look(self.studio.cleanings.newest, visitor.owner)).ended:
+            progress = await look(views.Progressing.of, self.studio.jobs, job)
+            if (shown_now := views.progress_bar(progress, visitor)) != before:
+                yield [before := shown_now, *busy]
+            await asyncio.sleep(LOOK_SECONDS)
+        free = gr.update(interactive=True), gr.update(visible=False, interactive=True)
+        yield [_outcome(job, visitor), *free, await look(self._disk_use, visitor)]
+
+    def _cancelled(self, request: gr.Request) -> Any:
+        owner = Visitor.of(request).owner
+        if (job := self.studio.cleanings.newest(owner)) is not None:
+            self.studio.jobs.cancel(owner.id, job.id)
+        return gr.update(interactive=False)
+
+    def _disk_use(self, visitor: Visitor) -> str:
+        used = Message(
+            "Your studio lives in {home}. Cleaning up would free {size}: thumbnails, condition "
+            "maps, copies of uploads, brought-in pictures that no job has used for a week, class "
+            "pictures that no training uses, and checkpoints of trainings that are done. Pictures "
+            "and models stay.",
+            home=shown(self.studio.home),
+            size=readable_bytes(self.studio.cleaner.clean_up(dry_run=True)),
+        )
+        return views.notice(used, visitor)
+
+
+def _outcome(job: Job, visitor: Visitor) -> str:
+    """What became of a cleaning."""
+    if job.error is not None:
+        return views.error(job.error, visitor)
+    words = "{size} freed." if job.state == DONE else "Cancelled. {size} freed before."
+    return views.notice(Message(words, size=readable_bytes(job.step)), visitor)
+
+
+def _refused(visitor: Visitor) -> str:
+    return views.error(Refused("Only the host may change the settings.").message, visitor)
+
+
+def _as_number(name: str) -> dict[str, Any]:
+    """Limits reach from one to a million: a slider would be of no use."""
+    return {} if Settings.model_fields[name].annotation is bool else {"kind": gr.Number}
