@@ -1,4 +1,4 @@
-// Charts of clusterings (studio/features/clustering/drawing.py): runs once for each HTML component that shows
+// Charts of clusterings (studio/features/clustering/charts/drawing.py): runs once for each HTML component that shows
 // them. Events: line {name: "eps" | "clusters", value}, pick {algorithm}.
 
 const SETTLE = 350; // ms after the last key until it is told
@@ -36,7 +36,7 @@ function say(line, value) {
   line.querySelector("b").textContent = line.dataset.words.replace("{value}", value);
 }
 
-// As cut_height of studio/features/clustering/charts_tree.py: halfway between two merges.
+// As cut_height of studio/features/clustering/charts/dendrogram.py: halfway between two merges.
 function middle(tree, k) {
   const merges = tree.heights.length;
   const above = k > 1 ? tree.heights[merges - k + 1] : tree.high;

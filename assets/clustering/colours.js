@@ -1,7 +1,7 @@
 // Colours and marks of clusters, and the theme's own colours.
 
 // Okabe and Ito 2008, "Color Universal Design": told apart with every kind of colour vision. The same
-// list is in studio/features/clustering/colours.py. The last is the ink of the theme.
+// list is in studio/features/clustering/charts/colours.py. The last is the ink of the theme.
 export const PALETTE = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#000000"];
 const INK_AT_NIGHT = "#ffffff";
 export const SHAPES = ["circle", "square", "triangle", "diamond", "drop", "plus"];

@@ -16,11 +16,11 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from pipelines.clustering.labels import renumber
 from pipelines.core.paths import ASSETS
 from studio.core.accounts.accounts import Owner
-from studio.features.clustering.charts import CHARTS, SCRIPT, chart
-from studio.features.clustering.charts_heat import confusion
-from studio.features.clustering.charts_points import k_distance
-from studio.features.clustering.charts_tree import dendrogram
-from studio.features.clustering.thumbnails import thumbnail
+from studio.features.clustering.charts.curves import CHARTS, SCRIPT, chart
+from studio.features.clustering.charts.dendrogram import dendrogram
+from studio.features.clustering.charts.heat import confusion
+from studio.features.clustering.charts.point_charts import k_distance
+from studio.features.clustering.charts.thumbnails import thumbnail
 from studio.features.clustering.views import comparison
 from studio.page.widgets import Visitor
 from tests.studio.clustering.chart_examples import DATA, EVIL, RESULT, ROWS

@@ -27,7 +27,7 @@ KNOWN = {
     "assets/page.css": 28,
     "assets/shorten.css": 6,
     "studio/page/components/canvas.py": 8,
-    "studio/features/clustering/colours.py": 10,
+    "studio/features/clustering/charts/colours.py": 10,
     "studio/features/labs/inspect_maps.py": 10,
     "studio/api/login.py": 5,
     "studio/page/views.py": 3,

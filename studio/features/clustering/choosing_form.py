@@ -10,7 +10,7 @@ import gradio as gr
 from pipelines.clustering.algorithms.lessons import CHOOSING, lesson
 from pipelines.clustering.requests import OF_AN_ALGORITHM, CurveRequest
 from studio.core.jobs.record import Job
-from studio.features.clustering.charts import SCRIPT, chart
+from studio.features.clustering.charts.curves import SCRIPT, chart
 from studio.features.clustering.result_views import beside_its_data
 from studio.page.components.job_board import JobBoard
 from studio.page.widgets import QUIET, Visitor, from_field, label

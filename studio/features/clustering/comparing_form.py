@@ -12,7 +12,7 @@ from pipelines.clustering.algorithms.registry import ALGORITHMS
 from pipelines.clustering.requests import CompareRequest
 from pipelines.core.errors import UserError
 from studio.core.jobs.record import Job
-from studio.features.clustering.charts import SCRIPT
+from studio.features.clustering.charts.curves import SCRIPT
 from studio.features.clustering.data_form import GALLERY
 from studio.features.clustering.result_views import beside_its_data, drawn_comparison
 from studio.features.clustering.scene import Scene

@@ -12,7 +12,7 @@ from pipelines.clustering.algorithms.registry import find
 from pipelines.clustering.data.encodings import TITLES
 from pipelines.core.errors import UserError
 from pipelines.core.messages import Message
-from studio.features.clustering.axes import number
+from studio.features.clustering.charts.axes import number
 from studio.features.labs.inspect_views import percent
 from studio.page.views import notice
 

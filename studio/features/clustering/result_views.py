@@ -12,11 +12,11 @@ from pipelines.clustering.projecting import project, shown_rows
 from pipelines.clustering.wire import Matrix
 from pipelines.core.errors import UserError
 from pipelines.core.messages import Message
-from studio.features.clustering.charts_tree import dendrogram
+from studio.features.clustering.charts.dendrogram import dendrogram
+from studio.features.clustering.charts.thumbnails import POINTS, thumbnail
 from studio.features.clustering.computing import compute
 from studio.features.clustering.data_views import palette
 from studio.features.clustering.scene import UNKNOWN
-from studio.features.clustering.thumbnails import POINTS, thumbnail
 from studio.features.clustering.views import comparison, scores
 from studio.page import views
 from studio.page.widgets import Visitor

@@ -12,7 +12,7 @@ from pipelines.clustering.requests import ClusterRequest
 from pipelines.core.errors import BadRequest, UserError
 from studio.core.jobs.record import DONE, Job
 from studio.features.clustering.algorithm_form import FIRST, AlgorithmForm, cluster_field
-from studio.features.clustering.charts import SCRIPT
+from studio.features.clustering.charts.curves import SCRIPT
 from studio.features.clustering.choosing_form import Choosing
 from studio.features.clustering.comparing_form import Comparing
 from studio.features.clustering.data_form import DRAWN, GALLERY, DataForm

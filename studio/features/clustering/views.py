@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.core.messages import Message
 from pipelines.core.sizes import duration, in_words
-from studio.features.clustering import drawing
-from studio.features.clustering.axes import number, signed
-from studio.features.clustering.charts_heat import confusion
-from studio.features.clustering.colours import kind_of
+from studio.features.clustering.charts import drawing
+from studio.features.clustering.charts.axes import number, signed
+from studio.features.clustering.charts.colours import kind_of
+from studio.features.clustering.charts.heat import confusion
 from studio.features.labs.inspect_views import percent
 
 if TYPE_CHECKING:
@@ -235,7 +235,7 @@ def comparison(
     Args:
         rows: as :meth:`pipelines.clustering.comparing.Row.cells` has them.
         pictures: by algorithm, as
-            :func:`studio.features.clustering.thumbnails.thumbnail` draws them.
+            :func:`studio.features.clustering.charts.thumbnails.thumbnail` draws them.
     """
     best = _best(rows)
     cards = "".join(_algorithm(row, pictures, best, visitor) for row in rows)

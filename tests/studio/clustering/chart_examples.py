@@ -10,9 +10,9 @@ from pipelines.clustering.algorithms.registry import ALGORITHMS
 from pipelines.core.messages import Message
 from studio.core.accounts.accounts import Owner
 from studio.features.clustering import data_views, views
-from studio.features.clustering.charts import CHARTS, chart
-from studio.features.clustering.charts_tree import dendrogram
-from studio.features.clustering.thumbnails import thumbnail
+from studio.features.clustering.charts.curves import CHARTS, chart
+from studio.features.clustering.charts.dendrogram import dendrogram
+from studio.features.clustering.charts.thumbnails import thumbnail
 from studio.page.widgets import Visitor
 
 VISITOR = Visitor(Owner("local", "you", is_host=True), "en")

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from studio.features.clustering.axes import axis, counts, number
+from studio.features.clustering.charts.axes import axis, counts, number
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ import pytest
 from scipy.cluster.hierarchy import fcluster, linkage
 
 from pipelines.clustering.labels import renumber
-from studio.features.clustering.charts import chart
-from studio.features.clustering.charts_heat import confusion
-from studio.features.clustering.charts_points import k_distance, silhouettes
-from studio.features.clustering.charts_tree import cut_height, dendrogram, tree
+from studio.features.clustering.charts.curves import chart
+from studio.features.clustering.charts.dendrogram import cut_height, dendrogram, tree
+from studio.features.clustering.charts.heat import confusion
+from studio.features.clustering.charts.point_charts import k_distance, silhouettes
 from tests.studio.clustering.chart_examples import DATA, KS, RESULT, VISITOR
 
 

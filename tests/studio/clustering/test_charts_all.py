@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 
 from pipelines.core.paths import ASSETS
 from studio.features.clustering import data_views, views
-from studio.features.clustering.charts_heat import confusion
-from studio.features.clustering.colours import COLOURS, DARK, NOISE, kind_of
+from studio.features.clustering.charts.colours import COLOURS, DARK, NOISE, kind_of
+from studio.features.clustering.charts.heat import confusion
 from studio.i18n import texts
 from tests.studio.clustering.chart_examples import (
     CHINESE,

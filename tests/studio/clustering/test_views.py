@@ -10,8 +10,8 @@ import pytest
 from pipelines.clustering.algorithms.registry import ALGORITHMS
 from pipelines.core.errors import NotFound
 from studio.features.clustering import data_views, views
+from studio.features.clustering.charts.thumbnails import thumbnail
 from studio.features.clustering.data import Known
-from studio.features.clustering.thumbnails import thumbnail
 from tests.studio.clustering.chart_examples import RESULT, ROWS, SWATCHES, TABLE, VISITOR, column
 
 # --- scores and comparison ------------------------------------------------------------------------

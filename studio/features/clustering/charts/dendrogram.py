@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipelines.core.messages import Message
-from studio.features.clustering.axes import Axis, axis, number
-from studio.features.clustering.colours import kind_of
-from studio.features.clustering.drawing import across, dragged, figure, place, plot
+from studio.features.clustering.charts.axes import Axis, axis, number
+from studio.features.clustering.charts.colours import kind_of
+from studio.features.clustering.charts.drawing import across, dragged, figure, place, plot
 
 if TYPE_CHECKING:
     from studio.page.widgets import Visitor

@@ -14,9 +14,9 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from pipelines.core.messages import Message
-from studio.features.clustering.axes import Axis, axis, number
-from studio.features.clustering.colours import kind_of
-from studio.features.clustering.drawing import (
+from studio.features.clustering.charts.axes import Axis, axis, number
+from studio.features.clustering.charts.colours import kind_of
+from studio.features.clustering.charts.drawing import (
     SIDE,
     across,
     curve,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from studio.features.clustering.colours import kind_of
+from studio.features.clustering.charts.colours import kind_of
 
 POINTS = 1500
 SIDE = 160  # units of the drawing; a point is about 3 wide

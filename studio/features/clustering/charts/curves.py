@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipelines.core.messages import Message
 from pipelines.core.paths import ASSETS
-from studio.features.clustering.axes import Axis, axis, counts, number
-from studio.features.clustering.charts_heat import stability
-from studio.features.clustering.charts_points import k_distance, reachability, silhouettes
-from studio.features.clustering.drawing import (
+from studio.features.clustering.charts.axes import Axis, axis, counts, number
+from studio.features.clustering.charts.drawing import (
     across,
     curve,
     down,
@@ -26,6 +24,8 @@ from studio.features.clustering.drawing import (
     sampled,
     upright,
 )
+from studio.features.clustering.charts.heat import stability
+from studio.features.clustering.charts.point_charts import k_distance, reachability, silhouettes
 
 if TYPE_CHECKING:
     from studio.page.widgets import Visitor

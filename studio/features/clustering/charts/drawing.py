@@ -13,7 +13,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from pipelines.core.messages import Message
-from studio.features.clustering.axes import Axis
+from studio.features.clustering.charts.axes import Axis
 
 if TYPE_CHECKING:
     from studio.page.widgets import Visitor

@@ -7,9 +7,9 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from pipelines.core.messages import Message
-from studio.features.clustering.axes import signed
-from studio.features.clustering.colours import kind_of
-from studio.features.clustering.drawing import figure
+from studio.features.clustering.charts.axes import signed
+from studio.features.clustering.charts.colours import kind_of
+from studio.features.clustering.charts.drawing import figure
 from studio.features.labs.inspect_views import percent
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Charts of clusterings: each is drawn as SVG."""
