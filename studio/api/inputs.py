@@ -20,7 +20,7 @@ from studio.i18n import language_of, translate
 if TYPE_CHECKING:
     from PIL import Image
 
-    from studio.core.inputs import Input
+    from studio.core.gallery.inputs import Input
     from studio.core.services import Studio
 
 

@@ -39,10 +39,10 @@ from studio.core.cleaning import Cleaner
 from studio.core.cleaning_job import KIND as CLEANING
 from studio.core.cleaning_job import CleaningEngine, Cleanings
 from studio.core.gallery.gallery import Gallery
+from studio.core.gallery.inputs import Inputs
 from studio.core.gallery.picture_deletion import KIND as DELETING
 from studio.core.gallery.picture_deletion import DeletionEngine, PictureDeletions
 from studio.core.home import HomeLock, prepare_home
-from studio.core.inputs import Inputs
 from studio.core.jobs.queue import Job, Jobs, Unfinished
 from studio.core.machine import CacheOnDemand, Machine
 from studio.core.settings import StoredSettings

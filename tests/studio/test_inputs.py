@@ -16,8 +16,8 @@ from pipelines.core.errors import BadRequest, Busy, NotFound
 from pipelines.core.pictures.colour_profiles import DISPLAY_P3, matrix_profile
 from pipelines.core.pictures.inputs import FOLDER, input_path
 from studio.core.gallery.gallery import Gallery
+from studio.core.gallery.inputs import KEPT_SECONDS, MAX_SIDE, Inputs
 from studio.core.home import WRITING_SECONDS, DiskFull, prepare_home
-from studio.core.inputs import KEPT_SECONDS, MAX_SIDE, Inputs
 from studio.core.settings import StoredSettings
 from studio.core.store import Store
 
@@ -141,7 +141,7 @@ def test_a_full_disk_is_said_and_leaves_no_row(desk, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("studio.core.inputs.keep_input", full)
+    monkeypatch.setattr("studio.core.gallery.inputs.keep_input", full)
     with pytest.raises(DiskFull, match="144 bytes are needed"):
         desk.inputs.bring(ANN, png())
     assert desk.inputs.list(ANN) == []

@@ -14,6 +14,7 @@ from PIL import Image
 from pipelines.core.errors import BadRequest, Busy, NotFound, Stopped
 from studio.core.accounts.accounts import Owner
 from studio.core.gallery.gallery import Gallery
+from studio.core.gallery.inputs import Inputs
 from studio.core.gallery.picture_archive import archive
 from studio.core.gallery.picture_deletion import (
     AT_ONCE,
@@ -24,7 +25,6 @@ from studio.core.gallery.picture_deletion import (
     PictureDeletions,
 )
 from studio.core.home import prepare_home
-from studio.core.inputs import Inputs
 from studio.core.jobs.queue import Jobs
 from studio.core.jobs.record import CANCELLED, DONE
 from studio.core.settings import StoredSettings

@@ -18,8 +18,8 @@ from pipelines.core.errors import BadRequest, Busy, NotFound
 from pipelines.dreambooth.data.subjects import FOLDER, note_made
 from pipelines.dreambooth.folder import TrainingFolder
 from studio.core.gallery.gallery import Gallery
+from studio.core.gallery.inputs import Inputs
 from studio.core.home import WRITING_SECONDS, prepare_home
-from studio.core.inputs import Inputs
 from studio.core.settings import StoredSettings
 from studio.core.store import Store
 from studio.features.training.subjects import KIND, MAX_SUBJECTS, Subjects

@@ -19,7 +19,7 @@ from pipelines.core.events import Progress, Result
 if TYPE_CHECKING:
     from studio.core.accounts.accounts import Owner
     from studio.core.gallery.gallery import Gallery
-    from studio.core.inputs import Inputs
+    from studio.core.gallery.inputs import Inputs
     from studio.core.jobs.queue import Jobs
     from studio.core.jobs.record import Job
 

@@ -22,8 +22,8 @@ from pipelines.clustering.data.stored import FOLDER, Stored, load, path_of, save
 from pipelines.core.errors import BadRequest, Busy, NotFound
 from pipelines.core.messages import Message
 from studio.core.accounts.accounts import is_guest
+from studio.core.gallery.inputs import KEPT_SECONDS
 from studio.core.home import room_for, sweep
-from studio.core.inputs import KEPT_SECONDS
 from studio.core.jobs.record import QUEUED, RUNNING
 from studio.features.clustering.making import Made, Maker
 from studio.features.clustering.sources import DrawnSource, Kind, Source, essence, source_of
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from studio.core.accounts.accounts import Owner
     from studio.core.gallery.gallery import Gallery
-    from studio.core.inputs import Inputs
+    from studio.core.gallery.inputs import Inputs
     from studio.core.store import Store
 
 AT_ONCE = 2  # data sets that are made; others wait

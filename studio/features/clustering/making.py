@@ -28,7 +28,7 @@ from studio.features.clustering.sources import (
 
 if TYPE_CHECKING:
     from studio.core.gallery.gallery import Gallery
-    from studio.core.inputs import Inputs
+    from studio.core.gallery.inputs import Inputs
     from studio.features.clustering.tables import Tables
 
 MAX_COLUMNS = 2_000  # of X; PCA takes the square of it in memory

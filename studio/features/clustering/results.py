@@ -26,7 +26,7 @@ from studio.core.jobs.record import DONE, QUEUED, RUNNING, Job
 
 if TYPE_CHECKING:
     from pipelines.clustering.data.datasets import Dataset
-    from studio.core.inputs import Inputs
+    from studio.core.gallery.inputs import Inputs
     from studio.core.jobs.queue import Jobs
     from studio.features.clustering.data import ClusterData, Known
 

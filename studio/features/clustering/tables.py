@@ -21,8 +21,8 @@ from pipelines.clustering.data.tables import Table
 from pipelines.core.errors import BadRequest, Busy, NotFound
 from pipelines.core.messages import Message
 from studio.core.accounts.accounts import is_guest
+from studio.core.gallery.inputs import KEPT_SECONDS
 from studio.core.home import room_for, sweep
-from studio.core.inputs import KEPT_SECONDS
 from studio.features.clustering.reading import seen_apart
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from studio.core.accounts.accounts import Owner
     from studio.core.gallery.gallery import Gallery
-    from studio.core.inputs import Inputs
+    from studio.core.gallery.inputs import Inputs
 
 AT_ONCE = 4  # maps without weights: as many as keep a small processor busy
 EACH_AT_ONCE = 2  # of these one owner's

@@ -21,8 +21,8 @@ from pipelines.clustering.engine import stored
 from pipelines.core.errors import BadRequest, Busy, NotFound, Stopped
 from studio.core.accounts.accounts import Owner
 from studio.core.gallery.gallery import Gallery
+from studio.core.gallery.inputs import KEPT_SECONDS, Inputs
 from studio.core.home import WRITING_SECONDS, DiskFull, prepare_home
-from studio.core.inputs import KEPT_SECONDS, Inputs
 from studio.core.settings import StoredSettings
 from studio.core.store import Store
 from studio.features.clustering import data as service
