@@ -38,13 +38,13 @@ from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.loading import Loader
 from pipelines.models.catalog import Catalog
 from pipelines.toybox.captions import caption
-from pipelines.toybox.dataset import inverse_depth
 from pipelines.toybox.depth import DepthEstimator
 from pipelines.toybox.judge import load_judge
 from pipelines.toybox.measure import correlation, edge_f1, measuring_scenes, score
-from pipelines.toybox.render import render
+from pipelines.toybox.render.renderer import render
 from pipelines.toybox.scenes import Scene
-from pipelines.toybox.train_depth import errors
+from pipelines.toybox.train.dataset import inverse_depth
+from pipelines.toybox.train.depth import errors
 from pipelines.toybox.vocabulary import COLOURS, FIRST_RELEASE, PLACES
 
 STARTER = ASSETS / "starter"

@@ -39,12 +39,12 @@ from pipelines.dreambooth.process import run as teach
 from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.loading import Loader
 from pipelines.models.catalog import Catalog
-from pipelines.toybox import train_judge
 from pipelines.toybox.captions import caption
 from pipelines.toybox.judge import Judge, load_judge
-from pipelines.toybox.render import render
+from pipelines.toybox.render.renderer import render
 from pipelines.toybox.scenes import Scene, held_out_scene, sample_scene
-from pipelines.toybox.training import autocast
+from pipelines.toybox.train import judge as train_judge
+from pipelines.toybox.train.run import autocast
 from pipelines.toybox.vocabulary import FIRST_RELEASE, HELD_OUT, PLACES
 
 GOALS = "recognised ≥ 85 % with, ≤ 10 % without; place ≥ 85 %; others fall ≤ 5 points; ≤ 90 s"

@@ -24,9 +24,9 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from pipelines.core.paths import ASSETS
 from pipelines.diffusion.autoencoder import PatchAutoencoder, enlarged, halved
 from pipelines.toybox.measure import psnr, sharpness
-from pipelines.toybox.render import render
+from pipelines.toybox.render.renderer import render
 from pipelines.toybox.scenes import Scene, held_out_scene
-from pipelines.toybox.train_decoder import paint_again
+from pipelines.toybox.train.decoder import paint_again
 from pipelines.toybox.vocabulary import FIRST_RELEASE
 
 SIDE = 256

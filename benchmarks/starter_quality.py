@@ -35,9 +35,9 @@ from pipelines.models.catalog import Catalog
 from pipelines.toybox.captions import caption
 from pipelines.toybox.judge import load_judge
 from pipelines.toybox.measure import Share, measuring_scenes, score
-from pipelines.toybox.render import render
+from pipelines.toybox.render.renderer import render
+from pipelines.toybox.render.silhouettes import Shape, measure, together, worst
 from pipelines.toybox.segmenter import load_segmenter
-from pipelines.toybox.silhouettes import Shape, measure, together, worst
 from pipelines.toybox.vocabulary import FIRST_RELEASE
 
 GOALS = {  # the first release's, in percent

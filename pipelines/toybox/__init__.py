@@ -2,4 +2,5 @@
 
 ``vocabulary`` names what exists, ``shapes`` builds each kind from primitives, ``scenes`` lays
 toys out, ``captions`` describes them, ``render`` paints them with exact depth, mask and boxes.
+No request imports ``render`` or ``train``: they need numba, from ``requirements-dev.txt``.
 """

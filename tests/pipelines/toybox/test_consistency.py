@@ -6,13 +6,15 @@ import pytest
 import torch
 
 from pipelines.diffusion.autoencoder import PatchAutoencoder
-from pipelines.toybox import dataset, train_consistency, train_text, train_unet
-from pipelines.toybox.dataset import Shards, make_shards
 from pipelines.toybox.measure import edge_f1
-from pipelines.toybox.render import render
+from pipelines.toybox.render.renderer import render
 from pipelines.toybox.scenes import held_out_scene, reserved, training_scene
-from pipelines.toybox.soft_edges import edge_loss, edge_strength, spread
-from pipelines.toybox.train_control import make_network, steered
+from pipelines.toybox.train import consistency, dataset
+from pipelines.toybox.train import text as train_text
+from pipelines.toybox.train import unet as train_unet
+from pipelines.toybox.train.control import make_network, steered
+from pipelines.toybox.train.dataset import Shards, make_shards
+from pipelines.toybox.train.soft_edges import edge_loss, edge_strength, spread
 from pipelines.toybox.vocabulary import FIRST_RELEASE
 
 
@@ -94,7 +96,7 @@ def test_words_contradict_and_never_ask_for_what_is_kept_for_measuring():
     changed = 0
     for seed in range(300):
         scene = training_scene(seed, FIRST_RELEASE)
-        asked = train_consistency.contradicted(scene, rng)
+        asked = consistency.contradicted(scene, rng)
         assert [each.kind for each in asked.things] == [each.kind for each in scene.things]
         assert not any(reserved(thing, asked.place) for thing in asked.things)
         changed += asked.place != scene.place and asked.things[0].colour != scene.things[0].colour
@@ -126,7 +128,7 @@ def test_the_gradient_reaches_the_controlnet_and_nothing_else(parts):
     unet, latents, vae, tokenizer, text_encoder = parts
     network = make_network("controlnet", unet)
     rng = np.random.default_rng(0)
-    paintings = train_consistency.Paintings(latents, vae, tokenizer, text_encoder, 2, "cpu", rng)
+    paintings = consistency.Paintings(latents, vae, tokenizer, text_encoder, 2, "cpu", rng)
     for _ in range(4):
         x, t, text, maps = paintings.inputs
         loss = paintings.judge(steered(unet, network, x, t, text, maps))
@@ -140,10 +142,10 @@ def test_the_gradient_reaches_the_controlnet_and_nothing_else(parts):
 def test_rows_go_on_to_less_noise_and_begin_anew_when_they_are_finished(parts):
     unet, latents, vae, tokenizer, text_encoder = parts
     rng = np.random.default_rng(0)
-    paintings = train_consistency.Paintings(latents, vae, tokenizer, text_encoder, 1, "cpu", rng)
+    paintings = consistency.Paintings(latents, vae, tokenizer, text_encoder, 1, "cpu", rng)
     seen, first = [], paintings.drawings[0]
     with torch.no_grad():
-        for _ in range(train_consistency.STEPS):
+        for _ in range(consistency.STEPS):
             assert paintings.drawings[0] is first
             seen.append(paintings.times[0][0])
             x, t, text, _ = paintings.inputs
@@ -161,7 +163,7 @@ def test_a_hands_drawing_forbids_no_edges_and_asks_only_for_those_it_shows(parts
     rng = np.random.default_rng(0)
     kinds = {True: 0, False: 0}
     for _ in range(20):
-        drawing = train_consistency.draw(latents, rng)
+        drawing = consistency.draw(latents, rng)
         kinds[drawing.exact] += 1
         if drawing.exact:
             assert np.array_equal(drawing.lines, drawing.condition > 127)
@@ -173,7 +175,7 @@ def test_a_hands_drawing_forbids_no_edges_and_asks_only_for_those_it_shows(parts
 
 def test_kept_weights_lie_between_those_before_and_after():
     before, after = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
-    made = train_consistency.between(before, after, 0.25)
+    made = consistency.between(before, after, 0.25)
     for ends in zip(before.parameters(), after.parameters(), made.parameters(), strict=True):
         first, last, kept = ends
         torch.testing.assert_close(kept, 0.75 * first + 0.25 * last)

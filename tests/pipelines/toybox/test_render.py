@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipelines.toybox.render import render
+from pipelines.toybox.render.renderer import render
 from pipelines.toybox.scenes import FIELD_OF_VIEW, Scene, Thing, mirrored, sample_scene
 from pipelines.toybox.shapes import shape_of
 from pipelines.toybox.vocabulary import COLOURS, KINDS, PLACES

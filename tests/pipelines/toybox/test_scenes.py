@@ -5,7 +5,6 @@ import re
 import numpy as np
 
 from pipelines.toybox.captions import caption
-from pipelines.toybox.dataset import scene_from_json, scene_to_json
 from pipelines.toybox.scenes import (
     Scene,
     Thing,
@@ -14,6 +13,7 @@ from pipelines.toybox.scenes import (
     sample_scene,
     training_scene,
 )
+from pipelines.toybox.train.dataset import scene_from_json, scene_to_json
 from pipelines.toybox.vocabulary import FIRST_RELEASE, HELD_OUT, KINDS, TRAINED
 
 

@@ -4,11 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from pipelines.toybox import silhouettes
-from pipelines.toybox.render import render, silhouette
-from pipelines.toybox.scenes import Scene, Thing, sample_scene
-from pipelines.toybox.segmenter import Segmenter, best_order, separate
-from pipelines.toybox.silhouettes import (
+from pipelines.toybox.render import silhouettes
+from pipelines.toybox.render.renderer import render, silhouette
+from pipelines.toybox.render.silhouettes import (
     Shape,
     best_pose,
     measure,
@@ -17,7 +15,9 @@ from pipelines.toybox.silhouettes import (
     together,
     worst,
 )
-from pipelines.toybox.train_segmenter import describe
+from pipelines.toybox.scenes import Scene, Thing, sample_scene
+from pipelines.toybox.segmenter import Segmenter, best_order, separate
+from pipelines.toybox.train.segmenter import describe
 
 
 def _disc(x=64.0, y=64.0, radius=30.0, dents=0, depth=0.0) -> np.ndarray:

@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from pipelines.toybox.dataset import inverse_depth
-from pipelines.toybox.render import render
+from pipelines.toybox.render.renderer import render
 from pipelines.toybox.scenes import held_out_scene
-from pipelines.toybox.sketches import edges, rough_depth, sketch, strokes
+from pipelines.toybox.train.dataset import inverse_depth
+from pipelines.toybox.train.sketches import edges, rough_depth, sketch, strokes
 from pipelines.toybox.vocabulary import FIRST_RELEASE
 
 

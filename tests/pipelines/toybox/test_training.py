@@ -11,23 +11,17 @@ import torch
 from diffusers import ControlNetModel, StableDiffusionPipeline, T2IAdapter, UNet2DConditionModel
 
 from pipelines.diffusion.autoencoder import PatchAutoencoder, enlarged
-from pipelines.toybox import (
-    dataset,
-    train,
-    train_autoencoder,
-    train_control,
-    train_decoder,
-    train_depth,
-    train_judge,
-    train_segmenter,
-    train_text,
-    train_unet,
-)
-from pipelines.toybox.dataset import Shards, inverse_depth, make_shards
-from pipelines.toybox.render import render
+from pipelines.toybox.render.renderer import render
 from pipelines.toybox.scenes import mirrored, training_scene
 from pipelines.toybox.segmenter import load_segmenter
-from pipelines.toybox.training import Optimizers, Run
+from pipelines.toybox.train import autoencoder, control, dataset, decoder, judge
+from pipelines.toybox.train import command as train
+from pipelines.toybox.train import depth as train_depth
+from pipelines.toybox.train import segmenter as train_segmenter
+from pipelines.toybox.train import text as train_text
+from pipelines.toybox.train import unet as train_unet
+from pipelines.toybox.train.dataset import Shards, inverse_depth, make_shards
+from pipelines.toybox.train.run import Optimizers, Run
 from pipelines.toybox.vocabulary import FIRST_RELEASE, HELD_OUT, KINDS
 
 SECONDS = ["--minutes", "0.01", "--device", "cpu"]
@@ -44,16 +38,16 @@ def work(tmp_path_factory):
     patch.setattr(train_text, "EXAM", 10)
     patch.setattr(train_unet, "SHEET", 2)
     patch.setattr(train_unet, "WIDTHS", (16, 32, 48))
-    patch.setattr(train_control, "SHEET", 1)
+    patch.setattr(control, "SHEET", 1)
     # Two threads where another process has a core are slow, and the tests after these ones would
     # have them too.
     patch.setattr(torch, "set_num_threads", lambda _: None)
     # Few steps and small batches: what takes time here, and nothing below asks for more.
-    for module in (train_unet, train_control):
+    for module in (train_unet, control):
         patch.setattr(module, "sample", partial(train_unet.sample, steps=2))
-    patch.setattr(train_decoder, "make_painted", partial(train_decoder.make_painted, batch=6))
-    patch.setattr(train_decoder, "train", partial(train_decoder.train, batch=4))
-    patch.setattr(train_judge, "train", partial(train_judge.train, batch=8))
+    patch.setattr(decoder, "make_painted", partial(decoder.make_painted, batch=6))
+    patch.setattr(decoder, "train", partial(decoder.train, batch=4))
+    patch.setattr(judge, "train", partial(judge.train, batch=8))
     patch.setattr(train_segmenter, "train", partial(train_segmenter.train, batch=4))
     patch.chdir(folder)
     for command in (
@@ -202,7 +196,7 @@ def test_the_decoder_for_256_pixels_learns_and_leaves_that_for_128_inside_as_it_
     assert steps == {run.samples // 4}, "its optimizer is saved too"
     with np.load(run.folder / "painted.npz") as file:
         assert len(file["latents"]) == len(file["entries"]) >= 6
-    train_autoencoder.save(run, work / "vae", enlarged(PatchAutoencoder()))
+    autoencoder.save(run, work / "vae", enlarged(PatchAutoencoder()))
     exported = PatchAutoencoder.from_pretrained(work / "vae").float()
     assert exported.decode(torch.zeros(1, 12, 4, 4)).sample.shape == (1, 3, 64, 64)
 
@@ -218,9 +212,9 @@ def test_what_is_painted_again_from_next_to_no_noise_is_what_it_was(work):
     latents.refresh()
     unet, rng = train_unet.load_average(run), np.random.default_rng(0)
     indices = [0, 3, 7]
-    again = train_decoder.paint_again(latents, unet, tokenizer, text_encoder, indices, 1, rng)
+    again = decoder.paint_again(latents, unet, tokenizer, text_encoder, indices, 1, rng)
     assert (again.float() - latents.batch(indices)).abs().mean() < 0.05
-    far = train_decoder.paint_again(latents, unet, tokenizer, text_encoder, indices, 900, rng)
+    far = decoder.paint_again(latents, unet, tokenizer, text_encoder, indices, 900, rng)
     assert (far.float() - latents.batch(indices)).abs().mean() > 0.3
 
 

@@ -21,9 +21,10 @@ from diffusers import ControlNetModel, T2IAdapter, UNet2DConditionModel
 from PIL import Image
 
 from pipelines.toybox.captions import caption
-from pipelines.toybox.dataset import Shards
-from pipelines.toybox.sketches import rough_depth, sketch
-from pipelines.toybox.train_unet import (
+from pipelines.toybox.train.dataset import Shards
+from pipelines.toybox.train.run import Optimizers, Run, autocast, paced
+from pipelines.toybox.train.sketches import rough_depth, sketch
+from pipelines.toybox.train.unet import (
     Latents,
     Samples,
     for_training,
@@ -31,7 +32,6 @@ from pipelines.toybox.train_unet import (
     timesteps,
     update_average,
 )
-from pipelines.toybox.training import Optimizers, Run, autocast, paced
 
 Method = Literal["controlnet", "adapter"]
 CONDITIONS = ("sketch", "depth")

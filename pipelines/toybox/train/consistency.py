@@ -1,16 +1,16 @@
 """Trains the sketch ControlNet on what it paints: drawn lines must be edges of the picture.
 
-Pairs of a drawing and its picture never show what to do where the words contradict the drawing:
-an outline from a wooden floor, and a prompt of snow. So the map is read back from the painting and
+Pairs of a drawing and its picture never show what to do where the words contradict the drawing: an
+outline from a wooden floor, and a prompt of snow. So the map is read back from the painting and
 compared with the map given, the cycle consistency of ControlNet++ (Li et al., ECCV 2024,
 https://arxiv.org/abs/2404.07987, section 3.3), with Canny's detector as the reward model
-(:mod:`pipelines.toybox.soft_edges`). There, pictures of the training set are noised a little; here
-no such picture exists. Instead rows of pictures are painted all the time, each at its own step, and
-the loss is put on what each would become if the present prediction were the last one, as reward
-feedback learning does (Xu et al., 2023, https://arxiv.org/abs/2304.05977, section 3.2). The same
-prediction, without its gradient, takes the row one step further; so the network learns from states
-that its own painting goes through, and painting costs nothing extra. Predictions are guided as
-pictures of the studio are, since guidance is what turns a weak contradiction into a strong one.
+(:mod:`pipelines.toybox.train.soft_edges`). There, pictures of the training set are noised a little;
+here no such picture exists. Instead rows of pictures are painted all the time, each at its own
+step, and the loss is put on what each would become if the present prediction were the last one, as
+reward feedback learning does (Xu et al., 2023, https://arxiv.org/abs/2304.05977, section 3.2). The
+same prediction, without its gradient, takes the row one step further; so the network learns from
+states that its own painting goes through, and painting costs nothing extra. Predictions are guided
+as pictures of the studio are, since guidance is what turns a weak contradiction into a strong one.
 
 The diffusion loss on pairs goes on beside it, so that what was learnt stays. Still the edges are
 learnt sooner than they can be balanced: after 74 steps of 8 rows boards were drawn into the snow
@@ -36,9 +36,7 @@ from pipelines.diffusion.autoencoder import PatchAutoencoder
 from pipelines.toybox.captions import caption
 from pipelines.toybox.measure import edge_f1
 from pipelines.toybox.scenes import Scene, reserved
-from pipelines.toybox.sketches import sketch
-from pipelines.toybox.soft_edges import edge_loss, spread
-from pipelines.toybox.train_control import (
+from pipelines.toybox.train.control import (
     DROP_CAPTION,
     NEXT_TO_THE_EDGE,
     as_batch,
@@ -47,7 +45,10 @@ from pipelines.toybox.train_control import (
     paint_sheet,
     steered,
 )
-from pipelines.toybox.train_unet import (
+from pipelines.toybox.train.run import Optimizers, Run, autocast, paced
+from pipelines.toybox.train.sketches import sketch
+from pipelines.toybox.train.soft_edges import edge_loss, spread
+from pipelines.toybox.train.unet import (
     SCHEDULE,
     Latents,
     Samples,
@@ -55,7 +56,6 @@ from pipelines.toybox.train_unet import (
     timesteps,
     update_average,
 )
-from pipelines.toybox.training import Optimizers, Run, autocast, paced
 from pipelines.toybox.vocabulary import COLOURS, PLACES
 
 GUIDANCE = 3.0  # the starter's own

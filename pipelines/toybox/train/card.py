@@ -47,7 +47,7 @@ latents the base had painted again ({hours} h): sharp outlines, no borders of pa
 
 _CONSISTENCY = """ The sketch
 ControlNet learned at the end from {painted:,} states of its own paintings, whose words mostly
-contradicted the drawing, to show the drawn lines (`pipelines/toybox/train_consistency.py`)."""
+contradicted the drawing, to show the drawn lines (`pipelines/toybox/train/consistency.py`)."""
 
 _ON = """
 ## Training it on

@@ -32,23 +32,21 @@ import torch
 from diffusers import ControlNetModel, T2IAdapter
 
 from pipelines.diffusion.autoencoder import PatchAutoencoder, enlarged
-from pipelines.toybox import (
-    train_autoencoder,
-    train_consistency,
-    train_control,
-    train_decoder,
-    train_depth,
-    train_judge,
-    train_segmenter,
-    train_text,
-    train_unet,
-)
-from pipelines.toybox.card import SCORES, write_card
-from pipelines.toybox.dataset import FIRST_SEED, Shards, make_shards
 from pipelines.toybox.depth import DepthEstimator
 from pipelines.toybox.judge import load_judge, with_all_kinds
 from pipelines.toybox.segmenter import load_segmenter
-from pipelines.toybox.training import Run
+from pipelines.toybox.train import autoencoder as train_autoencoder
+from pipelines.toybox.train import consistency as train_consistency
+from pipelines.toybox.train import control as train_control
+from pipelines.toybox.train import decoder as train_decoder
+from pipelines.toybox.train import depth as train_depth
+from pipelines.toybox.train import judge as train_judge
+from pipelines.toybox.train import segmenter as train_segmenter
+from pipelines.toybox.train import text as train_text
+from pipelines.toybox.train import unet as train_unet
+from pipelines.toybox.train.card import SCORES, write_card
+from pipelines.toybox.train.dataset import FIRST_SEED, Shards, make_shards
+from pipelines.toybox.train.run import Run
 from pipelines.toybox.vocabulary import FIRST_RELEASE, TRAINED
 
 RUNS = ("autoencoder", "text", "base", "judge")
@@ -381,6 +379,3 @@ COMMANDS = {
     "card": lambda options: print(write_card(options.starter)),
     "adopt": _adopt,
 }
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,7 @@
 """Pictures of one toy in many places, as somebody would photograph it: to teach it to a model.
 
-``python -m pipelines.toybox.photographs assets/examples/teapot teapot`` has made the example photos
-that ship. Needs numba, from ``requirements-dev.txt``.
+``python -m pipelines.toybox.render.photographs assets/examples/teapot teapot`` has made the
+example photos that ship. Needs numba, from ``requirements-dev.txt``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from pipelines.toybox.render import render
+from pipelines.toybox.render.renderer import render
 from pipelines.toybox.scenes import FIELD_OF_VIEW, Scene, Thing
 from pipelines.toybox.vocabulary import COLOURS, FINISHES, HELD_OUT, PLACES
 
@@ -110,7 +110,7 @@ def write_examples(folder: Path, kind: str, colour: str, finish: str, seed: int 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m pipelines.toybox.photographs",
+        prog="python -m pipelines.toybox.render.photographs",
         description="Makes photos of one toy to teach it to a model.",
     )
     parser.add_argument("folder", type=Path)

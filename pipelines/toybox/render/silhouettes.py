@@ -14,7 +14,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from pipelines.toybox.render import silhouette
+from pipelines.toybox.render.renderer import silhouette
 from pipelines.toybox.scenes import Scene, sample_scene
 from pipelines.toybox.segmenter import SIDE, Segmenter, best_order
 

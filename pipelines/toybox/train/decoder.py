@@ -27,9 +27,9 @@ from torch import nn
 
 from pipelines.diffusion.autoencoder import PatchAutoencoder
 from pipelines.toybox.captions import caption
-from pipelines.toybox.train_autoencoder import difference
-from pipelines.toybox.train_unet import SCHEDULE, Latents
-from pipelines.toybox.training import Run, autocast, paced
+from pipelines.toybox.train.autoencoder import difference
+from pipelines.toybox.train.run import Run, autocast, paced
+from pipelines.toybox.train.unet import SCHEDULE, Latents
 
 GUIDANCE = 3.0
 BEGIN = (100, 400)  # timesteps: a toy stays where it was, its outline is painted anew

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from pipelines.toybox.dataset import Shards
 from pipelines.toybox.segmenter import REACH, SIDE, Segmenter
-from pipelines.toybox.training import Run, autocast, paced
+from pipelines.toybox.train.dataset import Shards
+from pipelines.toybox.train.run import Run, autocast, paced
 
 SAVE_EVERY = 300  # seconds
 

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from pipelines.toybox.dataset import Shards
 from pipelines.toybox.depth import DepthEstimator
-from pipelines.toybox.render import Render
-from pipelines.toybox.training import Optimizers, Run, autocast, paced
+from pipelines.toybox.render.renderer import Render
+from pipelines.toybox.train.dataset import Shards
+from pipelines.toybox.train.run import Optimizers, Run, autocast, paced
 
 BATCH = 32
 SMALLEST_CROP = 80  # pixels of a render

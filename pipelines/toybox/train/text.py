@@ -21,7 +21,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from pipelines.toybox.captions import caption
 from pipelines.toybox.scenes import Scene, training_scene
-from pipelines.toybox.training import Run, autocast
+from pipelines.toybox.train.run import Run, autocast
 from pipelines.toybox.vocabulary import (
     COLOURS,
     FINISHES,

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 
 from pipelines.diffusion.autoencoder import PATCH, PatchAutoencoder
-from pipelines.toybox.dataset import Shards
-from pipelines.toybox.training import Run, autocast
+from pipelines.toybox.train.dataset import Shards
+from pipelines.toybox.train.run import Run, autocast
 
 CROP = 64
 

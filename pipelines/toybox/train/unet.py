@@ -26,9 +26,9 @@ from PIL import Image
 
 from pipelines.diffusion.autoencoder import PatchAutoencoder
 from pipelines.toybox.captions import caption
-from pipelines.toybox.dataset import Shards
 from pipelines.toybox.scenes import held_out_scene, mirrored
-from pipelines.toybox.training import Optimizers, Run, autocast, paced
+from pipelines.toybox.train.dataset import Shards
+from pipelines.toybox.train.run import Optimizers, Run, autocast, paced
 from pipelines.toybox.vocabulary import FIRST_RELEASE
 
 SCHEDULE = {  # linear betas reach so far into the noise that night scenes come out dark

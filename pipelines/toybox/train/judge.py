@@ -10,9 +10,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from pipelines.toybox.dataset import Shards
 from pipelines.toybox.judge import STRIDE, Judge
-from pipelines.toybox.training import Run, autocast
+from pipelines.toybox.train.dataset import Shards
+from pipelines.toybox.train.run import Run, autocast
 from pipelines.toybox.vocabulary import COLOURS, FINISHES, KINDS, PLACES
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.toybox.raymarch import Light, Solids, Surfaces, cover, paint
+from pipelines.toybox.render.raymarch import Light, Solids, Surfaces, cover, paint
 from pipelines.toybox.scenes import FIELD_OF_VIEW, Scene
 from pipelines.toybox.shapes import rotation, shape_of
 from pipelines.toybox.vocabulary import ALBEDO, FINISHES, PLACES

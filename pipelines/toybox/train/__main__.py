@@ -1,0 +1,3 @@
+from pipelines.toybox.train.command import main
+
+main()
