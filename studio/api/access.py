@@ -37,7 +37,7 @@ from studio.core.accounts.sessions import DEVICE_SECONDS, SESSION_SECONDS
 from studio.core.replies import MethodNotAllowed, Refusal, TooLarge, error_body, status_of
 from studio.core.tab_ids import tab_query
 from studio.features.openai_api.errors import problem
-from studio.i18n import language_of
+from studio.i18n import language_of_request
 
 _log = logging.getLogger(__name__)
 
@@ -169,7 +169,7 @@ class Access:
             await _refusal(connection, _not_here(scope["method"], path))(scope, receive, send)
             return
         scope.setdefault("state", {}).update(owner=owner, api_key=key)
-        language = language_of(connection.headers.get("accept-language"))
+        language = language_of_request(connection)
         receive = _limited(receive, _limit(path), language)
         if owner is None:
             await self._serve_stranger(scope, receive, send)
@@ -431,7 +431,7 @@ def _not_here(method: str, path: str) -> UserError:
 
 
 def _refusal(connection: HTTPConnection, error: UserError) -> Response:
-    language = language_of(connection.headers.get("accept-language"))
+    language = language_of_request(connection)
     if is_openai(connection.scope["path"]):
         return problem(error).response(language)
     response = JSONResponse(error_body(error, language), status_code=status_of(error))

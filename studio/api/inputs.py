@@ -15,7 +15,7 @@ from studio.api.access import BELOW_ROOT
 from studio.api.http import KEPT, NOT_KEPT, json_object
 from studio.core.accounts.accounts import owner_of
 from studio.features.control.conditions import MapRequest
-from studio.i18n import language_of, translate
+from studio.i18n import language_of_request, translate
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -39,7 +39,7 @@ def inputs_router(studio: Studio) -> APIRouter:
         data = await request.body()
         owner = owner_of(request).id
         kept = await run_sync(studio.inputs.bring, owner, data, instead_of)
-        language = language_of(request.headers.get("accept-language"))
+        language = language_of_request(request)
         note = None if kept.note is None else translate(kept.note, language)
         return {**input_json(kept), "note": note}
 
@@ -109,7 +109,7 @@ def conditions_router(studio: Studio) -> APIRouter:
         """
         known, owner = studio.control, owner_of(request)
         refused = known.refused() if owner.is_host else []
-        language = language_of(request.headers.get("accept-language"))
+        language = language_of_request(request)
         if base is None:
             entries = known.models()
         else:

@@ -13,7 +13,7 @@ from studio.api.access import address_of, login_cookies
 from studio.core.accounts.accounts import GUEST, Accounts, Login
 from studio.core.replies import status_of
 from studio.core.tab_ids import tab_query
-from studio.i18n import language_of, translate
+from studio.i18n import language_of_request, translate
 
 PAGE = """<!doctype html>
 <html lang="{language}">
@@ -100,7 +100,7 @@ def router(accounts: Accounts, root_path: str = "") -> APIRouter:
         return response
 
     def page(request: Request, name: str = "", error: UserError | None = None) -> HTMLResponse:
-        language = language_of(request.headers.get("accept-language"))
+        language = language_of_request(request)
         name = name or (GUEST if accounts.shared else "")
         alert = f'<p role="alert">{escape(translate(error.message, language))}</p>' if error else ""
         return HTMLResponse(

@@ -51,7 +51,7 @@ from studio.features.labs.prunings_api import prunings_router
 from studio.features.library.loras_api import loras_router
 from studio.features.training.subjects_api import subjects_router
 from studio.features.training.trainings_api import trainings_router
-from studio.i18n import language_of, translate
+from studio.i18n import language_of_request, translate
 
 if TYPE_CHECKING:
     from studio.core.gallery.gallery import SavedPicture
@@ -142,13 +142,13 @@ def jobs_router(studio: Studio) -> APIRouter:
         # Not found must be a status, so the first look happens before the stream begins.
         await run_sync(studio.jobs.get, owner.id, job_id)
         return StreamingResponse(
-            _job_events(watched.listen((owner.id, job_id, _language(request)))),
+            _job_events(watched.listen((owner.id, job_id, language_of_request(request)))),
             media_type="text/event-stream",
             headers={**NOT_KEPT, "X-Accel-Buffering": "no"},
         )
 
     def described(job: Job, request: Request) -> dict[str, Any]:
-        return job_json(studio, job, _language(request))
+        return job_json(studio, job, language_of_request(request))
 
     return routes
 
@@ -214,7 +214,7 @@ def catalog_router(studio: Studio) -> APIRouter:
 
     @routes.get("/samplers")
     def samplers(request: Request) -> dict[str, Any]:
-        language = _language(request)
+        language = language_of_request(request)
         return {
             "samplers": [
                 {
@@ -230,7 +230,7 @@ def catalog_router(studio: Studio) -> APIRouter:
 
     @routes.get("/schedules")
     def schedules(request: Request) -> dict[str, Any]:
-        language = _language(request)
+        language = language_of_request(request)
         known = samplers_in(studio.home).schedules.values()
         return {
             "schedules": [
@@ -241,7 +241,7 @@ def catalog_router(studio: Studio) -> APIRouter:
 
     @routes.get("/styles")
     def all_styles(request: Request) -> dict[str, Any]:
-        language = _language(request)
+        language = language_of_request(request)
         return {
             "styles": [
                 {
@@ -408,17 +408,13 @@ async def _job_events(descriptions: AsyncGenerator[str, None]) -> AsyncIterator[
         yield f"event: job\ndata: {facts}\n\n" if facts is not None else ": still here\n\n"
 
 
-def _language(request: Request) -> str:
-    return language_of(request.headers.get("accept-language"))
-
-
 def _worded(texts: Any, language: str) -> str:
     return texts.get(language) or texts.get("en", "")
 
 
 async def _user_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, UserError)
-    return JSONResponse(error_body(error, _language(request)), status_of(error))
+    return JSONResponse(error_body(error, language_of_request(request)), status_of(error))
 
 
 async def _validation_error(request: Request, error: Exception) -> JSONResponse:
@@ -429,12 +425,12 @@ async def _validation_error(request: Request, error: Exception) -> JSONResponse:
     if isinstance(file := first.get("input"), UploadFile):
         first = {**first, "input": file.filename or "–"}
     sentence = bad_value({**first, "loc": (name,)}, None, {name: first.get("input")})
-    return JSONResponse(error_body(sentence, _language(request)), 422)
+    return JSONResponse(error_body(sentence, language_of_request(request)), 422)
 
 
 async def _unforeseen_error(request: Request, error: Exception) -> JSONResponse:
     """A bug; it is raised again behind this answer, so that the log has it."""
-    sentence = translate(unforeseen(error), _language(request))
+    sentence = translate(unforeseen(error), language_of_request(request))
     return JSONResponse({"error": {"message": sentence, "type": "internal_error"}}, 500)
 
 

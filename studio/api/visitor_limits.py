@@ -25,7 +25,7 @@ from studio.core.accounts.accounts import Owner
 from studio.core.accounts.session_owners import SessionOwners
 from studio.core.replies import Refusal, error_body, status_of
 from studio.core.upload_ledger import Reservation, UploadLedger, arriving
-from studio.i18n import language_of
+from studio.i18n import language_of, language_of_request
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +197,7 @@ def _counted(receive: Receive, reservation: Reservation, language: str) -> Recei
 
 
 def _refusal(connection: HTTPConnection, error: UserError) -> JSONResponse:
-    language = language_of(connection.headers.get("accept-language"))
+    language = language_of_request(connection)
     return JSONResponse(error_body(error, language), status_code=status_of(error))
 
 

@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import builtins
+import json
 import re
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 
@@ -55,6 +57,7 @@ _BARE_PLACE = re.compile(
     r"""(?<![\w:/\\.~-])(?:file://)?(?:~?/|[A-Za-z]:[/\\])(?:[^\s/\\'":,;()]+[/\\]+)+([^\s/\\'":,;()]+)"""
 )
 LANGUAGES = ("en", "zh")
+_IN_A_SCRIPT = re.compile(r'\bsay\(\s*"((?:[^"\\]|\\.)*)"')
 _LABELLED = {
     "field",
     "annotator",
@@ -70,6 +73,25 @@ def texts(language: str) -> dict[str, str]:
     for path in sorted(FOLDER.glob(f"{language}*.yaml")):
         table |= yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     return table
+
+
+def strings_in_scripts(folder: Path) -> set[str]:
+    """All that a folder's scripts say, in English: the first arguments of their ``say(…)``."""
+    return {
+        json.loads(f'"{text}"')
+        for path in folder.glob("*.js")
+        for text in _IN_A_SCRIPT.findall(path.read_text(encoding="utf-8"))
+    }
+
+
+def translations(texts_of_a_page: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Each language's table of these texts alone, as a page's scripts are given it."""
+    found = sorted(texts_of_a_page)
+    tables = {language: texts(language) for language in LANGUAGES}
+    return {
+        language: {text: table[text] for text in found if text in table}
+        for language, table in tables.items()
+    }
 
 
 def translate(message: Message | str, language: str) -> str:
@@ -133,6 +155,16 @@ def language_of(accept_language: str | None) -> str:
         if language in LANGUAGES and quality > best_quality:
             best, best_quality = language, quality
     return best
+
+
+class _Request(Protocol):
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+
+def language_of_request(connection: _Request) -> str:
+    """The language for whoever has sent a request, Starlette's or Gradio's."""
+    return language_of(connection.headers.get("accept-language"))
 
 
 def _quality(parameters: list[str]) -> float:

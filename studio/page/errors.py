@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from pipelines.core.errors import UserError
 from studio.core.home import NO_SPACE, DiskFull, readable_bytes
 from studio.core.replies import Refusal, error_body, status_of
-from studio.i18n import FAULT, language_of, translate
+from studio.i18n import FAULT, language_of_request, translate
 from studio.page.values import not_of_the_page
 
 _log = logging.getLogger(__name__)
@@ -32,7 +32,8 @@ def page_error_handlers() -> dict[type[Exception], Handler]:
     async def unwritten(request: Request, error: OSError) -> JSONResponse:
         if error.errno not in NO_SPACE:
             _log.error("a route of the page has failed", exc_info=error)
-            return _answer(request, 500, translate(FAULT, _language(request)), "unavailable")
+            fault = translate(FAULT, language_of_request(request))
+            return _answer(request, 500, fault, "unavailable")
         return error_answer(request, _full_disk(request.headers.get("content-length", "")))
 
     return {
@@ -72,14 +73,10 @@ async def _http_error(request: Request, error: HTTPException) -> Response:
 
 def error_answer(request: Request, error: UserError) -> JSONResponse:
     """The answer to a request of the page that has failed."""
-    body = error_body(error, _language(request))["error"]
+    body = error_body(error, language_of_request(request))["error"]
     return _answer(request, status_of(error), body["message"], body["type"])
 
 
 def _answer(request: Request, status: int, message: str, kind: str) -> JSONResponse:
     body = {"error": {"message": message, "type": kind}, "detail": message}
     return JSONResponse(body, status)
-
-
-def _language(request: Request) -> str:
-    return language_of(request.headers.get("accept-language"))

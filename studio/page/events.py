@@ -20,7 +20,7 @@ from pipelines.core.errors import UserError, unforeseen
 from pipelines.core.messages import Message
 from studio.core.accounts.accounts import Owner, owner_of
 from studio.core.accounts.session_owners import SessionOwners
-from studio.i18n import language_of, translate
+from studio.i18n import language_of_request, translate
 from studio.page.values import check_value, not_of_the_page, readable
 
 SESSION = re.compile(r"[\w-]{1,64}", re.ASCII)  # the page's script makes up eleven characters
@@ -101,7 +101,7 @@ def check_joining(page: gr.Blocks, sessions: SessionOwners) -> None:
 
 
 def _shown(message: Message, request: gr.Request) -> gr.Error:
-    language = language_of(request.headers.get("accept-language"))
+    language = language_of_request(request)
     return gr.Error(
         translate(message, language),
         title=translate("This did not work", language),

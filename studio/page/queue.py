@@ -22,7 +22,7 @@ from pipelines.core.errors import NotFound, UserError
 from studio.api.gradio_guard import PREFIX
 from studio.core.accounts.accounts import owner_of
 from studio.core.accounts.session_owners import SessionOwners
-from studio.i18n import language_of, translate
+from studio.i18n import language_of_request, translate
 from studio.page.errors import error_answer
 from studio.page.values import not_of_the_page
 
@@ -74,7 +74,7 @@ class PageQueue:
         await self.app(scope, received, send)
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
-        language = language_of(Request(scope).headers.get("accept-language"))
+        language = language_of_request(Request(scope))
         ended = False
 
         async def sender(message: Message) -> None:

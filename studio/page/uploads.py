@@ -18,7 +18,7 @@ from pipelines.core.errors import BadRequest, UserError
 from studio.api.foreign_errors import no_form
 from studio.core.replies import Refusal, TooLarge
 from studio.core.upload_ledger import arriving
-from studio.i18n import language_of
+from studio.i18n import language_of_request
 
 MAX_TRACKED = 1000  # uploads
 
@@ -55,7 +55,7 @@ class UploadParser(route_utils.GradioMultiPartParser):
             raise self._refusal(no_form()) from None
 
     def _refusal(self, error: UserError) -> Refusal:
-        return Refusal(error, language_of(self.headers.get("accept-language")))
+        return Refusal(error, language_of_request(self))
 
     @classmethod
     def take_over(cls) -> None:

@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 
 from pipelines.core.messages import Message
 from studio.core.accounts.accounts import Owner, owner_of
-from studio.i18n import language_of, translate
+from studio.i18n import language_of_request, translate
 
 # Arguments of every event listener: not part of the HTTP API (studio.api is), no spinner over the
 # page (it draws its own progress), and any number at a time (the jobs have a queue of their own).
@@ -100,7 +100,7 @@ class Visitor:
     @classmethod
     def of(cls, request: gr.Request) -> Visitor:
         """The visitor who sent a Gradio event."""
-        return cls(owner_of(request), language_of(request.headers.get("accept-language")))
+        return cls(owner_of(request), language_of_request(request))
 
     def say(self, message: Message | str) -> str:
         """A message, or a fixed text, in the visitor's language."""

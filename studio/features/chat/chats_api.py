@@ -24,7 +24,7 @@ from studio.features.chat import shown
 from studio.features.chat.conversation import STREAMING
 from studio.features.chat.conversations import MAX_LANES
 from studio.features.chat.following import Follower, events
-from studio.i18n import language_of, translate
+from studio.i18n import language_of_request, translate
 
 if TYPE_CHECKING:
     from studio.core.services import Studio
@@ -85,7 +85,7 @@ def chats_router(studio: Studio) -> APIRouter:
             studio,
             owner_of(request),
             conversation_id,
-            _language(request),
+            language_of_request(request),
             latest=latest,
             drawn=drawn,
         )
@@ -103,7 +103,7 @@ def chats_router(studio: Studio) -> APIRouter:
     @routes.get("/chat-models")
     def models(request: Request) -> dict[str, Any]:
         """The language models that one can choose, and the controls of their sampling."""
-        owner, language = owner_of(request), _language(request)
+        owner, language = owner_of(request), language_of_request(request)
         return {
             "models": shown.models(studio, owner, language),
             **shown.settings(language),
@@ -149,7 +149,7 @@ def chats_router(studio: Studio) -> APIRouter:
         messages as OpenAI's API has them; JSON, JSON lines, or a zip. ``brought`` says how many
         there were, and ``left_out`` what was left out of them.
         """
-        owner, language = owner_of(request).id, _language(request)
+        owner, language = owner_of(request).id, language_of_request(request)
 
         def keep() -> Response:
             size = file.seek(0, io.SEEK_END)
@@ -237,7 +237,7 @@ def chats_router(studio: Studio) -> APIRouter:
     @routes.get("/chats/{chat_id}/events")
     async def follow(chat_id: str, request: Request) -> StreamingResponse:
         """Server-sent events: what is being written in the lanes, until all have ended."""
-        owner, language = owner_of(request).id, _language(request)
+        owner, language = owner_of(request).id, language_of_request(request)
         ids = await run_sync(_unfinished, studio, owner, chat_id)
         followers = [Follower(answers, owner, each, language) for each in ids]
         return StreamingResponse(
@@ -329,7 +329,3 @@ def _unfinished(studio: Studio, owner: str, chat_id: str) -> list[str]:
     chats = studio.conversations
     last = [chats.message(owner, each.leaf) for each in chats.lanes(owner, chat_id) if each.leaf]
     return [each.id for each in last if each.state == STREAMING]
-
-
-def _language(request: Request) -> str:
-    return language_of(request.headers.get("accept-language"))

@@ -9,8 +9,6 @@ anew twenty times a second, and knows neither branches nor revisions.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,13 +16,12 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from pipelines.core.paths import ASSETS
-from studio.i18n import LANGUAGES, texts
+from studio.i18n import strings_in_scripts, translations
 
 if TYPE_CHECKING:
     from studio.core.services import Studio
 
 SCRIPTS = ASSETS / "chat"
-_SAID = re.compile(r'\bsay\(\s*"((?:[^"\\]|\\.)*)"')
 
 
 class Tab:
@@ -40,29 +37,14 @@ class Tab:
         )
 
 
-def said() -> set[str]:
-    """All that the scripts say, in English: the first arguments of their ``say(…)``."""
-    return {
-        json.loads(f'"{text}"')
-        for path in sorted(SCRIPTS.glob("*.js"))
-        for text in _SAID.findall(path.read_text(encoding="utf-8"))
-    }
-
-
 @cache
 def _start() -> str:
     """Loads the scripts with what they need to know."""
-    given = {"words": dict(_words()), "katex": katex()}
+    given = {"words": translations(strings_in_scripts(SCRIPTS)), "katex": katex()}
     return (
         "import(new URL('scripts/main.js', document.baseURI).href)"
         f".then((chat) => chat.start(element.querySelector('.chat'), {json.dumps(given)}));"
     )
-
-
-def _words() -> Iterator[tuple[str, dict[str, str]]]:
-    for language in LANGUAGES:
-        table = texts(language)
-        yield language, {text: table[text] for text in sorted(said()) if text in table}
 
 
 def katex() -> dict[str, Any] | None:

@@ -23,7 +23,7 @@ from studio.api.http import NOT_KEPT, json_object, received, while_heard
 from studio.core.accounts.accounts import owner_of
 from studio.core.locks import Locks
 from studio.features.clustering.points import Plotted, plotted
-from studio.i18n import language_of, translate
+from studio.i18n import language_of_request, translate
 
 if TYPE_CHECKING:
     from studio.core.services import Studio
@@ -78,7 +78,7 @@ def cluster_data_router(studio: Studio) -> APIRouter:
             known = await while_heard(
                 request, tables.bring, owner, Path(file.name), name, reading, limiter=turns
             )
-        return await run_sync(table_json, known, _language(request))
+        return await run_sync(table_json, known, language_of_request(request))
 
     @routes.get("/cluster-tables")
     def all_tables(
@@ -90,7 +90,7 @@ def cluster_data_router(studio: Studio) -> APIRouter:
 
     @routes.get("/cluster-tables/{table_id}")
     def one_table(table_id: str, request: Request) -> dict[str, Any]:
-        return table_json(tables.get(owner_of(request).id, table_id), _language(request))
+        return table_json(tables.get(owner_of(request).id, table_id), language_of_request(request))
 
     @routes.post("/cluster-tables/{table_id}/reading", status_code=201)
     async def read_again(table_id: str, request: Request) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def cluster_data_router(studio: Studio) -> APIRouter:
         known = await while_heard(
             request, tables.read_again, owner_of(request).id, table_id, reading, limiter=turns
         )
-        return await run_sync(table_json, known, _language(request))
+        return await run_sync(table_json, known, language_of_request(request))
 
     @routes.delete("/cluster-tables/{table_id}", status_code=204)
     def delete_table(table_id: str, request: Request) -> None:
@@ -115,12 +115,12 @@ def cluster_data_router(studio: Studio) -> APIRouter:
         the same body gives the same data set."""
         source = await json_object(request)
         known = await while_heard(request, data.make, owner_of(request), source, limiter=turns)
-        return await run_sync(known_json, known, _language(request))
+        return await run_sync(known_json, known, language_of_request(request))
 
     @routes.get("/cluster-data")
     def listed(request: Request, limit: Annotated[int, Query(ge=1, le=200)] = 50) -> dict[str, Any]:
         """One's own data sets, those asked for last first."""
-        language = _language(request)
+        language = language_of_request(request)
         found = data.list(owner_of(request).id, limit)
         return {"data": [known_json(each, language) for each in found]}
 
@@ -131,7 +131,7 @@ def cluster_data_router(studio: Studio) -> APIRouter:
 
     @routes.get("/cluster-data/{data_id}")
     def one(data_id: str, request: Request) -> dict[str, Any]:
-        return known_json(data.get(owner_of(request).id, data_id), _language(request))
+        return known_json(data.get(owner_of(request).id, data_id), language_of_request(request))
 
     @routes.delete("/cluster-data/{data_id}", status_code=204)
     def delete(data_id: str, request: Request) -> None:
@@ -158,7 +158,7 @@ def cluster_data_router(studio: Studio) -> APIRouter:
                     owner, data.dataset(owner, data_id), dims, projection, scaling, stop
                 ),
             )
-            return drawn.packed(_language(request))
+            return drawn.packed(language_of_request(request))
 
         limiter = umap_turns if projection == "umap" else plot_turns
         body = await while_heard(request, draw, limiter=limiter)
@@ -263,7 +263,3 @@ def _table_row(known: KnownTable) -> dict[str, Any]:
         "bytes": known.bytes,
         "created": known.created,
     }
-
-
-def _language(request: Request) -> str:
-    return language_of(request.headers.get("accept-language"))

@@ -28,7 +28,6 @@ tests ``window.atelierPlots[name].state()`` says what is seen.
 from __future__ import annotations
 
 import json
-import re
 from functools import cache
 from typing import Any
 
@@ -36,11 +35,10 @@ import gradio as gr
 
 from pipelines.clustering.algorithms.registry import ALGORITHMS
 from pipelines.core.paths import ASSETS
-from studio.i18n import LANGUAGES, texts
+from studio.i18n import strings_in_scripts, translations
 
 SCRIPTS = ASSETS / "clustering"
 EVENTS = ("drawn", "centres", "select", "mode")
-_SAID = re.compile(r'\bsay\(\s*"((?:[^"\\]|\\.)*)"')
 
 
 def plot(name: str, **options: Any) -> gr.HTML:
@@ -65,29 +63,10 @@ def plot(name: str, **options: Any) -> gr.HTML:
     )
 
 
-def scene(**parts: Any) -> str:
-    """A scene of these parts, as the plot's value."""
-    return json.dumps(parts)
-
-
-def said() -> set[str]:
-    """All that the scripts say, in English: the first arguments of their ``say(…)``."""
-    return {
-        json.loads(f'"{text}"')
-        for path in sorted(SCRIPTS.glob("*.js"))
-        for text in _SAID.findall(path.read_text(encoding="utf-8"))
-    }
-
-
 def _titles() -> dict[str, str]:
     return {name: each.title for name, each in ALGORITHMS.items()}
 
 
 @cache
 def _words() -> dict[str, dict[str, str]]:
-    found = sorted({*said(), *_titles().values()})
-    tables = {language: texts(language) for language in LANGUAGES}
-    return {
-        language: {text: table[text] for text in found if text in table}
-        for language, table in tables.items()
-    }
+    return translations({*strings_in_scripts(SCRIPTS), *_titles().values()})

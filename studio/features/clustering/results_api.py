@@ -32,7 +32,7 @@ from studio.core.home import NO_SPACE, DiskFull, readable_bytes
 from studio.features.clustering.downloads import write_centres, write_data, write_labels
 from studio.features.clustering.films import Films
 from studio.features.clustering.overlay import MAX_TOLD, overlay
-from studio.i18n import language_of, translate
+from studio.i18n import language_of_request, translate
 
 if TYPE_CHECKING:
     from studio.core.services import Studio
@@ -87,7 +87,7 @@ def clusterings_router(studio: Studio) -> APIRouter:
             # The picture has been deleted since, there is no cluster to paint with, or no room.
             with contextlib.suppress(NotFound, BadRequest, DiskFull):
                 painted = results.painted(here, stop)
-            return clustering_json(here, painted and painted[1], _language(request))
+            return clustering_json(here, painted and painted[1], language_of_request(request))
 
         return await while_heard(request, look, limiter=turns)
 
@@ -185,7 +185,7 @@ def clusterings_router(studio: Studio) -> APIRouter:
         One at a time for each owner; it ends when the connection is closed, or after 20 seconds.
         """
         asked = await json_object(request)
-        owner, language = owner_of(request), _language(request)
+        owner, language = owner_of(request), language_of_request(request)
         body = await while_heard(request, films.make, owner, asked, language, limiter=film_turns)
         return Response(body, media_type="application/json", headers=NOT_KEPT)
 
@@ -251,7 +251,3 @@ def _written(home: Path, write: Callable[[Path], None]) -> Path:
         path.unlink(missing_ok=True)
         raise
     return path
-
-
-def _language(request: Request) -> str:
-    return language_of(request.headers.get("accept-language"))

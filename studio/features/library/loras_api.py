@@ -19,7 +19,7 @@ from pipelines.diffusion.lora.use import MAX_NAME
 from studio.api.access import API, BELOW_ROOT
 from studio.api.http import NOT_KEPT, json_object, received
 from studio.core.accounts.accounts import owner_of
-from studio.i18n import language_of, translate
+from studio.i18n import language_of_request, translate
 
 if TYPE_CHECKING:
     from studio.core.services import Studio
@@ -39,7 +39,7 @@ def loras_router(studio: Studio) -> APIRouter:
     @routes.get("/loras")
     def listed(request: Request) -> dict[str, Any]:
         """One's own, newest first, then everybody's; to the host also what cannot be used."""
-        owner, language = owner_of(request), _language(request)
+        owner, language = owner_of(request), language_of_request(request)
         refused = studio.shelf.refused() if owner.is_host else []
         return {
             "loras": [lora_json(about) for about in studio.loras.list(owner.id)],
@@ -107,7 +107,3 @@ def lora_json(about: About) -> dict[str, Any]:
         "family_title": title_of(about.family),
         "files": files,
     }
-
-
-def _language(request: Request) -> str:
-    return language_of(request.headers.get("accept-language"))

@@ -12,9 +12,10 @@ from starlette.types import Receive, Scope, Send
 
 from pipelines.chat.events import Reading, Words
 from pipelines.core.events import Result
-from studio.features.openai_api.errors import language_for, problem
+from studio.features.openai_api.errors import problem
 from studio.features.openai_api.running import Gone, Open, Run
 from studio.features.openai_api.wire import Format
+from studio.i18n import language_of_request
 
 # Proxies and clients hang up after half a minute or a minute in which nothing has come.
 QUIET_SECONDS = 8.0
@@ -44,7 +45,7 @@ class Answering(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         asked = self._format.asked
         run = Run(self._open, asked.requests, not asked.form.stream, receive, self._spent)
-        language, begun = language_for(Request(scope)), False
+        language, begun = language_of_request(Request(scope)), False
         try:
             async with run:
                 if not asked.form.stream:

@@ -33,7 +33,7 @@ from pipelines.core.messages import Message
 from studio.core.accounts.accounts import NotLoggedIn
 from studio.core.home import DiskFull
 from studio.core.replies import MethodNotAllowed, TooLarge
-from studio.i18n import language_of, translate
+from studio.i18n import language_of_request, translate
 
 INVALID, SERVER, LIMIT = "invalid_request_error", "server_error", "rate_limit_error"
 BUSY_SECONDS = 5  # after which a client may try again, where nothing tells it better
@@ -136,10 +136,6 @@ def problem(error: BaseException, prompt: str | None = None) -> Problem:
     return Problem(500, SERVER, "failed", message, headers={"x-should-retry": "false"})
 
 
-def language_for(request: Request) -> str:
-    return language_of(request.headers.get("accept-language"))
-
-
 class Route(APIRoute):
     """A route whose errors, whatever they are, go out in the envelope."""
 
@@ -158,6 +154,6 @@ class Route(APIRoute):
                 found = Problem(400, INVALID, None, sentence.message)
             except Exception as error:
                 found = problem(error)
-            return found.response(language_for(request))
+            return found.response(language_of_request(request))
 
         return enveloped

@@ -17,7 +17,7 @@ from pipelines.dreambooth.requests import Method
 from studio.api.access import BELOW_ROOT
 from studio.api.http import KEPT, NOT_KEPT, json_object, received
 from studio.core.accounts.accounts import owner_of
-from studio.i18n import language_of, translate
+from studio.i18n import language_of_request, translate
 
 if TYPE_CHECKING:
     from pipelines.dreambooth.data.subjects import Photo, Subject
@@ -133,7 +133,7 @@ def subjects_router(studio: Studio) -> APIRouter:
                 return list(studio.subjects.add(owner, subject_id, [(name, file)]))
 
             outcomes = await run_sync(take)
-        language = language_of(request.headers.get("accept-language"))
+        language = language_of_request(request)
         subject = await run_sync(studio.subjects.get, owner, subject_id)
         return {
             "taken": [photo_json(subject, o.photo, language) for o in outcomes if o.photo],
@@ -162,7 +162,7 @@ def subjects_router(studio: Studio) -> APIRouter:
             change.automatic,
         )
         subject = await run_sync(studio.subjects.get, owner, subject_id)
-        return photo_json(subject, photo, language_of(request.headers.get("accept-language")))
+        return photo_json(subject, photo, language_of_request(request))
 
     @routes.delete("/subjects/{subject_id}/photos/{photo_id}", status_code=204)
     def remove(subject_id: str, photo_id: str, request: Request) -> None:
@@ -213,7 +213,7 @@ def subjects_router(studio: Studio) -> APIRouter:
         ones, which ``class_word`` becomes a part of."""
         owner = owner_of(request).id
         entry = studio.loras.entry(owner, base)
-        language = language_of(request.headers.get("accept-language"))
+        language = language_of_request(request)
         taken = studio.subjects.identifiers(owner)
         learnt = {"method": method, "class_word": class_word}
         answer: dict[str, Any] = {"proposed": identifiers.propose(entry, taken, **learnt)}
@@ -228,7 +228,7 @@ def subjects_router(studio: Studio) -> APIRouter:
         return answer
 
     def described(subject: Subject, request: Request) -> dict[str, Any]:
-        return subject_json(subject, language_of(request.headers.get("accept-language")))
+        return subject_json(subject, language_of_request(request))
 
     return routes
 

@@ -13,7 +13,7 @@ from pipelines.dreambooth.presets import presets
 from studio.api.access import BELOW_ROOT
 from studio.api.http import KEPT, json_object
 from studio.core.accounts.accounts import owner_of
-from studio.i18n import language_of, translate
+from studio.i18n import language_of_request, translate
 
 if TYPE_CHECKING:
     from studio.core.services import Studio
@@ -29,12 +29,12 @@ def trainings_router(studio: Studio) -> APIRouter:
         """Steps, seconds and bytes that these settings would take; nothing is started."""
         data = await json_object(request)
         expected = await run_sync(studio.trainings.preflight, owner_of(request).id, data)
-        language = language_of(request.headers.get("accept-language"))
+        language = language_of_request(request)
         return {**asdict(expected), "notes": [translate(note, language) for note in expected.notes]}
 
     @routes.get("/trainings/presets")
     def all_presets(request: Request) -> dict[str, Any]:
-        language = language_of(request.headers.get("accept-language"))
+        language = language_of_request(request)
         return {
             "presets": [
                 {

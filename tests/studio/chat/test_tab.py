@@ -10,12 +10,12 @@ import pytest
 from pipelines.chat.presets import sampling_presets
 from pipelines.chat.requests import Generation, Sampling
 from studio.features.chat import shown
-from studio.features.chat.tab import katex, said
-from studio.i18n import texts
+from studio.features.chat.tab import SCRIPTS, katex
+from studio.i18n import strings_in_scripts, texts
 
 
 def test_all_that_the_scripts_say_is_found_and_translated():
-    found = said()
+    found = strings_in_scripts(SCRIPTS)
     assert {"Send", "Stop", "Delete “{title}” for good? All its branches go with it."} <= found
     assert found - texts("zh").keys() == set()
 

@@ -7,24 +7,24 @@ import re
 
 from pipelines.core.paths import ASSETS
 from studio.api.access import OWN_ROUTES
-from studio.features.clustering.plot import EVENTS, plot, said, scene
-from studio.i18n import texts
+from studio.features.clustering.plot import EVENTS, SCRIPTS, plot
+from studio.i18n import strings_in_scripts, texts
 
 
 def test_all_that_the_scripts_say_is_found_and_translated():
-    found = said()
+    found = strings_in_scripts(SCRIPTS)
     assert {"Play", "Core", "{count} points selected"} <= found
     assert found - texts("zh").keys() == set()
 
 
 def test_translations_keep_the_values_of_the_sentences():
     table = texts("zh")
-    for text in said():
+    for text in strings_in_scripts(SCRIPTS):
         assert set(re.findall(r"\{\w+\}", table[text])) <= set(re.findall(r"\{\w+\}", text)), text
 
 
 def test_the_page_can_listen_to_what_the_hand_does():
-    made = plot("here", value=scene(data="abc", dims=3))
+    made = plot("here", value=json.dumps({"data": "abc", "dims": 3}))
     assert json.loads(made.value) == {"data": "abc", "dims": 3}
     assert all(callable(getattr(made, event)) for event in EVENTS)
 
