@@ -25,7 +25,6 @@ from pipelines.chat.requests import (
     ChatRequest,
     CompletionRequest,
     Sampling,
-    about_tokens,
 )
 from pipelines.chat.roles import arrangements
 from pipelines.chat.shelf import ChatShelf
@@ -111,18 +110,6 @@ def resolved(
     if request.seed < 0:
         update["seed"] = secrets.randbelow(MAX_SEED + 1)
     return request.model_copy(update=update)
-
-
-def count(request: ChatRequest, cache: ModelCache) -> tuple[int, int]:
-    """Tokens of a conversation's whole prompt, and of the model's context.
-
-    The model is loaded for that; raises as :func:`run` does.
-    """
-    entry = ChatCatalog(cache.home, own=ChatShelf(cache.home)).get(request.model)
-    if entry.backend == "remote":
-        return about_tokens(request), entry.context_length
-    with cache.lease(CACHE_PREFIX + entry.name) as model:
-        return len(_tokens(request.messages, request, model)), model.context_length
 
 
 def _without_spaces(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -28,7 +27,6 @@ CACHE_PREFIX = "chat:"  # before a model's name in the model cache: as its backe
 INSIDE_PREFIX = "llama:"  # the same model as transformers has it, to look into
 OWN = "own-chat:"  # before the id of a model that somebody has made here
 
-_UNPRINTABLE = re.compile(r"[/\\\x00-\x1f]")  # what no name of an entry may hold
 Backend = Literal["llama.cpp", "transformers", "remote"]
 Quantisation = Literal["none", "8bit", "4bit"]
 

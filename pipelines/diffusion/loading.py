@@ -166,15 +166,6 @@ class DiffusionModel:
         left, self.device = self.device, device
         empty_cache(left)
 
-    def as_pipeline(self, pipeline_class: type[PipelineT], **further: Any) -> PipelineT:
-        """Another pipeline on the same components: the base's weights exist once.
-
-        Args:
-            pipeline_class: e.g. ``StableDiffusionControlNetPipeline``.
-            **further: components that this model lacks, e.g. ``controlnet=…``.
-        """
-        return pipeline_class.from_pipe(self.pipe, dtype=self.dtype, **further)
-
     def close(self) -> None:
         """Let go of every component."""
         if self.offloaded:

@@ -10,7 +10,7 @@ import contextlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
@@ -76,7 +76,8 @@ class ModelEntry(BaseModel):
         memory_bytes: what its weights take on a GPU in half precision, with room to paint in.
         native_size: pixels of the side of the square pictures that it was trained on.
         gated: the hub wants its licence accepted and a token.
-        words: vocabulary file under ``assets/`` with all that it knows, or None.
+        words: where its captions come from whose every word is known, so that a prompt's others
+            can be named: ``toybox``; None for models that have read more than can be listed.
         negative_prompt_used: False for models without classifier-free guidance.
         shape_of: the shipped model whose UNet has this one's shape, where that is not its
             family's: control models of the family do not fit then.
@@ -97,7 +98,7 @@ class ModelEntry(BaseModel):
     defaults: Defaults
     gated: bool = False
     description: str = ""
-    words: str | None = None
+    words: Literal["toybox"] | None = None
     negative_prompt_used: bool = True
     shape_of: str | None = None
     refused: Message | None = None

@@ -14,8 +14,6 @@ from pipelines.core.cache import Entry, ModelCache
 from pipelines.core.engines import IMPORTING
 from pipelines.models.catalog import OWN, Catalog
 
-GB = 10**9
-
 
 class Machine:
     """Chooses the device when it is first asked for, because only torch can tell what there is.
@@ -46,11 +44,6 @@ class Machine:
         self._cache: ModelCache | None = None
         self._description = ""
         self.cache = CacheOnDemand(self)
-
-    @property
-    def ready(self) -> bool:
-        """Whether torch is loaded and the device known."""
-        return self._cache is not None
 
     def prepare(self) -> ModelCache:
         """Loads torch and chooses the device, the first time.

@@ -206,16 +206,6 @@ def test_the_shipped_tokenizer_is_clips():
     assert padded == [49406, 320, 2368, 49407, 0, 0]
 
 
-def test_another_pipeline_shares_the_components(twin_folder, tmp_path):
-    from diffusers import StableDiffusionImg2ImgPipeline
-
-    model = load_folder(twin_folder("sd1"), tmp_path)
-    other = model.as_pipeline(StableDiffusionImg2ImgPipeline)
-    assert other.unet is model.pipe.unet
-    assert other.vae is model.pipe.vae
-    assert other.text_encoder is model.pipe.text_encoder
-
-
 @pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl", "sd3", "pixart", "sana", "hunyuan"])
 def test_decode_is_what_the_pipeline_does_with_the_same_latents(family, twin_folder, tmp_path):
     model = load_folder(twin_folder(family), tmp_path)

@@ -107,7 +107,7 @@ def test_a_picture_is_the_one_that_diffusers_paints(cache):
     with cache.lease("tiny-sd1") as model:
         from diffusers import StableDiffusionPipeline
 
-        pipe = model.as_pipeline(StableDiffusionPipeline)
+        pipe = StableDiffusionPipeline.from_pipe(model.pipe, dtype=model.dtype)
         pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)
         pipe.set_progress_bar_config(disable=True)
         theirs = pipe(

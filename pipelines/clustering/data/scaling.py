@@ -19,12 +19,6 @@ SCALERS: dict[Scaling, str] = {
     "robust": "RobustScaler",
 }
 """Their names in ``sklearn.preprocessing``."""
-TITLES: dict[str, str] = {
-    "none": "As it is",
-    "standard": "Standardise: mean 0, standard deviation 1",
-    "minmax": "Min–max: from 0 to 1",
-    "robust": "Robust: median 0, middle half 1 wide",
-}
 MAX_SIZE = 1e150
 """Of a value: its square is still a number, also summed over thousands of columns."""
 

@@ -32,7 +32,6 @@ PREFERRED = (
     *("kref", "vmod", "lst", "pdb", "mro", "stmt", "xor", "kwarg"),
 )
 RARE = 0.8  # CLIP's tokens are in the order of their frequency: from here on they are rare
-STARTER = "starter"
 _MERGES = PRESETS / "single_file" / "clip_merges.txt"
 _BARE = re.compile(r"[bcdfghjklmnpqrstvwxz]{3,4}</w>")
 _VOWELS = set("aeiouy")
@@ -185,14 +184,14 @@ def _candidates(tokenizer: Tokenizer) -> Iterator[str]:
 
 
 def _means_nothing(word: str, token: str, tokenizer: Tokenizer, entry: ModelEntry) -> bool:
-    if entry.name == STARTER or word in PREFERRED:  # all that the starter knows is known
+    if entry.words is not None or word in PREFERRED:  # all that it knows is known
         return True
     number = tokenizer.token_to_id(token)
     return number >= RARE * tokenizer.get_vocab_size() and not _VOWELS & set(word)
 
 
 def _known(entry: ModelEntry) -> frozenset[str]:
-    return known_words() if entry.name == STARTER else frozenset()
+    return known_words() if entry.words is not None else frozenset()
 
 
 @lru_cache(maxsize=4)

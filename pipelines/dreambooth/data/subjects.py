@@ -18,10 +18,9 @@ import time
 import unicodedata
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from PIL import Image
-from pydantic import StringConstraints
 
 from pipelines.core.errors import BadRequest, NotFound
 from pipelines.core.files import write_whole
@@ -40,7 +39,6 @@ from pipelines.dreambooth.data.photos import (
 )
 
 FOLDER, PHOTOS, FILE, MADE = "subjects", "photos", "subject.json", "made.txt"
-SubjectId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 
 TRIGGER = "[trigger]"
 """Stands in a caption for the subject: identifier and class word take its place."""

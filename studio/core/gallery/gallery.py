@@ -180,11 +180,6 @@ class Gallery:
         self._files.forget_note(picture_id)
         return self.get(owner, picture_id)
 
-    def positions(self, job_id: str) -> set[int]:
-        """Which of a job's pictures are saved already."""
-        rows = self._store.rows("SELECT position FROM pictures WHERE job_id = ?", (job_id,))
-        return {row["position"] for row in rows}
-
     def check_room(self, owner: str, guest: bool) -> None:
         """Raises Busy when the owner, or everybody together, keeps as much as is allowed."""
         settings = self._settings.current

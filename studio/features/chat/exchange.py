@@ -5,7 +5,6 @@ Files of other programs are read by :mod:`studio.features.chat.file_reading`.
 
 from __future__ import annotations
 
-import io
 import secrets
 import time
 from collections import Counter
@@ -73,16 +72,14 @@ class Exchange:
 
     # --- out --------------------------------------------------------------------------------
 
-    def markdown(self, owner: str, conversation_id: str) -> str:
-        """What is shown of a conversation, and of those beside it.
+    def markdown_pieces(self, owner: str, conversation_id: str) -> Iterator[str]:
+        """What is shown of a conversation and of those beside it, message by message.
+
+        Nobody waits for it meanwhile.
 
         Raises:
             NotFound: there is none, or it is another's.
         """
-        return "".join(self.markdown_pieces(owner, conversation_id))
-
-    def markdown_pieces(self, owner: str, conversation_id: str) -> Iterator[str]:
-        """As :meth:`markdown`, message by message; nobody waits for it meanwhile."""
         lanes = self._lanes(owner, conversation_id)
         gap = ""
         if lanes[0].title:
@@ -103,16 +100,14 @@ class Exchange:
                 gap = "\n\n"
         yield "\n"
 
-    def json(self, owner: str, conversation_id: str) -> str:
-        """All branches of a conversation, and of those beside it.
+    def json_pieces(self, owner: str, conversation_id: str) -> Iterator[str]:
+        """All branches of a conversation and of those beside it, message by message.
+
+        Nobody waits for it meanwhile.
 
         Raises:
             NotFound: there is none, or it is another's.
         """
-        return "".join(self.json_pieces(owner, conversation_id))
-
-    def json_pieces(self, owner: str, conversation_id: str) -> Iterator[str]:
-        """As :meth:`json`, message by message; nobody waits for it meanwhile."""
         lanes = self._lanes(owner, conversation_id)
         yield from json_pieces(
             lanes[0].title, ((_lane(lane), self._all_messages(lane)) for lane in lanes)
@@ -143,15 +138,11 @@ class Exchange:
 
     # --- in ---------------------------------------------------------------------------------
 
-    def read(self, owner: str, data: bytes, model: str = STARTER) -> Conversation:
-        """As :meth:`bring` for bytes; returns the conversation that comes first in the list."""
-        return self.bring(owner, io.BytesIO(data), len(data), model).first
-
     def bring(self, owner: str, file: IO[bytes], size: int, model: str = STARTER) -> Brought:
         """Brings all conversations of a file in, as the owner's own.
 
         Args:
-            file: what :meth:`json` has written, or what another program has; see
+            file: what :meth:`json_pieces` has written, or what another program has; see
                 :func:`studio.features.chat.file_reading.read_file`.
             size: its bytes.
             model: who goes on with conversations of other programs.

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from studio.core.services import Studio
     from studio.page.opening import Opening
 
-STARTER = "starter"
 NO_STYLE = ""
 RANDOM = -1
 EXAMPLES = (
@@ -336,7 +335,8 @@ class PaintForm:
     def _unknown(self, prompt: str, model: str, request: gr.Request) -> Any:
         from pipelines.toybox.words import unknown_words
 
-        words = unknown_words(prompt) if model == STARTER else []
+        entry = self._entry(model)
+        words = unknown_words(prompt) if entry is not None and entry.words is not None else []
         shown = views.unknown_words(words, Visitor.of(request)) if words else ""
         return gr.update(value=shown, visible=bool(words))
 
@@ -360,8 +360,8 @@ def named(name: Any, entries: Sequence[ModelEntry]) -> ModelEntry | None:
 
 
 def first_of(entries: Sequence[ModelEntry]) -> ModelEntry:
-    """What a form shows before anybody has chosen: the starter where it is offered."""
-    return named(STARTER, entries) or entries[0]
+    """What a form shows before anybody has chosen: a model that ships with Atelier, if offered."""
+    return next((entry for entry in entries if entry.source.asset is not None), entries[0])
 
 
 def surprise() -> str:

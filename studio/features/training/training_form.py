@@ -13,7 +13,7 @@ from pipelines.dreambooth.preflight import FAMILIES
 from pipelines.dreambooth.presets import presets, settings_for
 from pipelines.dreambooth.requests import Method, TrainingRequest, is_used
 from pipelines.models.catalog import ModelEntry
-from studio.features.painting.form import STARTER
+from studio.features.painting.form import first_of
 from studio.features.training import train_views
 from studio.page import views
 from studio.page.widgets import DRAFT, QUIET, Visitor, as_text, follow_newest, from_field, label
@@ -279,8 +279,7 @@ class TrainingForm:
         return [(entry.title, entry.name) for entry in self._offered()]
 
     def _first(self) -> ModelEntry:
-        entries = self._offered()
-        return next((entry for entry in entries if entry.name == STARTER), entries[0])
+        return first_of(self._offered())
 
     # --- events -----------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """Conversations as files: what goes out comes in again, and nothing else does."""
 
+import io
 import json
 from concurrent.futures import ThreadPoolExecutor
 
@@ -37,15 +38,20 @@ def shape(talk: Talk):
     return [(places.get(row["parent"]), *(row[name] for name in names)) for row in rows]
 
 
+def bring(exchange: Exchange, owner: str, data: bytes):
+    """The first of the conversations of a file."""
+    return exchange.bring(owner, io.BytesIO(data), len(data)).first
+
+
 def brought_in(talk: Talk, exchange: Exchange, data: str, owner: str = BEN) -> Talk:
     copy = Talk.__new__(Talk)
     copy.__dict__ |= talk.__dict__ | {"owner": owner}
-    copy.id = exchange.read(owner, data.encode()).id
+    copy.id = bring(exchange, owner, data.encode()).id
     return copy
 
 
 def test_the_whole_tree_comes_in_again_under_new_ids_and_another_owner(talk, exchange, store):
-    copy = brought_in(talk, exchange, exchange.json(ANN, talk.id))
+    copy = brought_in(talk, exchange, "".join(exchange.json_pieces(ANN, talk.id)))
     assert shape(copy) == shape(talk)
     assert copy.said == talk.said
     now, before = copy.now, talk.now
@@ -61,7 +67,7 @@ def test_the_whole_tree_comes_in_again_under_new_ids_and_another_owner(talk, exc
 def test_conversations_side_by_side_come_in_side_by_side(conversations, exchange):
     talk = Talk(conversations, beside=["owl"])
     question = talk.say("hello")
-    copy = brought_in(talk, exchange, exchange.json(ANN, talk.id))
+    copy = brought_in(talk, exchange, "".join(exchange.json_pieces(ANN, talk.id)))
     lanes = conversations.lanes(BEN, copy.id)
     assert [lane.model for lane in lanes] == ["parrot", "owl"]
     assert len(conversations.edit(BEN, copy.path()[0].id, "hi", copy.revision)) == 2
@@ -69,7 +75,7 @@ def test_conversations_side_by_side_come_in_side_by_side(conversations, exchange
 
 
 def test_markdown_has_what_is_shown(talk, exchange):
-    assert exchange.markdown(ANN, talk.id) == (
+    assert "".join(exchange.markdown_pieces(ANN, talk.id)) == (
         "# one\n\n## system\n\nBe brief.\n\n## user\n\none\n\n```py\nprint('🙂')\n```\n\n"
         "## assistant (parrot)\n\nI\n\n## user\n\ntwo\n\n## assistant (parrot)\n\n2\n"
     )
@@ -78,14 +84,14 @@ def test_markdown_has_what_is_shown(talk, exchange):
 def test_an_answer_that_was_being_written_comes_in_as_interrupted(talk, exchange):
     row = talk.written.begin(ANN, talk.id, talk.say("three").id, None, "parrot")
     talk.written.add({row: "half an ans"})
-    answer = brought_in(talk, exchange, exchange.json(ANN, talk.id)).path()[-1]
+    answer = brought_in(talk, exchange, "".join(exchange.json_pieces(ANN, talk.id))).path()[-1]
     assert (answer.content, answer.state) == ("half an ans", "interrupted")
 
 
 def test_an_error_goes_out_as_a_sentence_and_no_template_comes_in(talk, exchange):
     talk.say("three")
     talk.answer("", state="failed", error=Message("{what} broke.", what="It"))
-    file = json.loads(exchange.json(ANN, talk.id))
+    file = json.loads("".join(exchange.json_pieces(ANN, talk.id)))
     assert file["lanes"][0]["messages"][-1]["error"] == "It broke."
     file["lanes"][0]["messages"][-1]["error"] = "{0:>999999999}"
     answer = brought_in(talk, exchange, json.dumps(file)).path()[-1]
@@ -163,13 +169,13 @@ TWICE = [{"id": "a", "twin": "a", "parent": None, "role": "user", "content": "x"
 )
 def test_a_bad_file_is_refused_by_a_sentence_and_leaves_nothing(exchange, store, data, sentence):
     with pytest.raises(BadRequest, match=sentence):
-        exchange.read(ANN, data if isinstance(data, bytes) else data.encode())
+        bring(exchange, ANN, data if isinstance(data, bytes) else data.encode())
     assert store.row("SELECT COUNT(*) FROM conversations")[0] == 0
 
 
 def test_the_smallest_good_file_is_taken(exchange):
-    assert exchange.read(ANN, changed().encode()).model == "parrot"
-    assert exchange.read(ANN, b"\xef\xbb\xbf" + changed(title="A\nB").encode()).title == "A B"
+    assert bring(exchange, ANN, changed().encode()).model == "parrot"
+    assert bring(exchange, ANN, b"\xef\xbb\xbf" + changed(title="A\nB").encode()).title == "A B"
 
 
 def test_the_largest_tree_comes_in_within_seconds(talk, exchange):
@@ -188,17 +194,17 @@ def test_a_guest_cannot_bring_in_more_than_the_quota(exchange, settings):
     settings.change(guest_quota_mb=1)
     messages = [{"role": "user", "content": "x" * 350_000}] * 3
     with pytest.raises(Busy, match="take 1 MB; a guest may keep 1 MB"):
-        exchange.read("guest-1", json.dumps(messages).encode())
+        bring(exchange, "guest-1", json.dumps(messages).encode())
     settings.change(guest_conversations=1)
-    exchange.read("guest-1", json.dumps(messages[:1]).encode())
+    bring(exchange, "guest-1", json.dumps(messages[:1]).encode())
     with pytest.raises(Busy, match="a guest may keep 1"):
-        exchange.read("guest-1", json.dumps(messages[:1]).encode())
+        bring(exchange, "guest-1", json.dumps(messages[:1]).encode())
 
 
 def test_files_are_made_for_the_owner_only(talk, exchange):
-    for write in (exchange.json, exchange.markdown):
+    for write in (exchange.json_pieces, exchange.markdown_pieces):
         with pytest.raises(NotFound):
-            write(BEN, talk.id)
+            list(write(BEN, talk.id))
 
 
 def test_work_on_a_file_grows_with_its_messages_and_not_with_their_square(talk, exchange, store):
@@ -220,7 +226,7 @@ def test_work_on_a_file_grows_with_its_messages_and_not_with_their_square(talk, 
 
         with store.reading() as connection:
             connection.set_progress_handler(tick, 100)
-            exchange.json(ANN, talk.id)
+            "".join(exchange.json_pieces(ANN, talk.id))
             talk.all.siblings(ANN, talk.path()[1].id)
             talk.all.neighbour(ANN, talk.path()[1].id, 1)
             connection.set_progress_handler(None, 0)

@@ -275,7 +275,7 @@ def test_lines_of_a_file_for_fine_tuning_come_in_one_by_one(bring):
 
 
 def test_a_large_file_is_read_in_another_process_to_the_same(bring, exchange, monkeypatch):
-    file = exchange.json(ANN, bring([chatgpt()])[1].id).encode()
+    file = "".join(exchange.json_pieces(ANN, bring([chatgpt()])[1].id)).encode()
     monkeypatch.setattr(file_reading, "MAX_HERE", 0)
     brought, talk = bring([OPEN_WEBUI, chatgpt(update_time=1_800_000_000)])
     assert (brought.count, talk.said[-1]) == (2, "A swan.")
