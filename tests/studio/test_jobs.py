@@ -9,8 +9,8 @@ import pytest
 from pipelines.core.errors import BadRequest, Busy, NotFound
 from studio.core.gallery.gallery import Gallery
 from studio.core.home import disk_full, prepare_home
-from studio.core.jobs.fairness import fair_order
 from studio.core.jobs.queue import Jobs
+from studio.core.jobs.slots import fair_order
 from studio.core.settings import StoredSettings
 from studio.core.store import FILE_NAME, Store
 from tests.patience import PATIENCE, wait_until

@@ -5,12 +5,38 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import TypeVar
 
 from pipelines.core.errors import Busy, Stopped
 
 LOOK_SECONDS = 0.25  # between two looks at whether who waits has gone
+T = TypeVar("T", bound=Hashable)
+
+
+def fair_order(queued: Iterable[tuple[T, str]], served: Mapping[str, int]) -> list[T]:
+    """The order in which those that wait are served: owners take turns, each owner's in order.
+
+    Args:
+        queued: (job id or ticket, owner) in order of arrival.
+        served: per owner the number of its last start; the lowest is served next, and among
+            equals whoever came first.
+    """
+    waiting: dict[str, list[T]] = {}
+    for job_id, owner in queued:
+        waiting.setdefault(owner, []).append(job_id)
+    last = {owner: served.get(owner, 0) for owner in waiting}
+    order: list[T] = []
+    turn = max(served.values(), default=0)
+    while waiting:
+        owner = min(waiting, key=lambda owner: last[owner])  # ties: the first to have come
+        order.append(waiting[owner].pop(0))
+        turn += 1
+        last[owner] = turn
+        if not waiting[owner]:
+            del waiting[owner]
+    return order
 
 
 class FairSlots:
@@ -19,11 +45,12 @@ class FairSlots:
     Args:
         places: how many compute at once.
         each: how many of one owner's compute at once.
-        asked: how many of one owner's compute or wait; a thread waits with each of them.
+        asked: how many of one owner's compute or wait, for a thread waits with each of them; None
+            where something else limits that.
         busy: what is said to who asks for more than that, or has waited for too long.
     """
 
-    def __init__(self, places: int, *, each: int = 1, asked: int = 4, busy: str) -> None:
+    def __init__(self, places: int, *, each: int = 1, asked: int | None = 4, busy: str) -> None:
         self._places, self._each, self._asked, self._busy = places, each, asked, busy
         self._changed = threading.Condition()
         self._queue: list[tuple[str, object]] = []  # (owner, ticket) in order of arrival
@@ -61,7 +88,7 @@ class FairSlots:
     ) -> None:
         with self._changed:
             waiting = sum(owner == owner_id for owner, _ in self._queue)
-            if waiting + self._at_work[owner_id] >= self._asked:
+            if self._asked is not None and waiting + self._at_work[owner_id] >= self._asked:
                 raise Busy(self._busy)
             self._queue.append((owner_id, ticket))
             try:
@@ -85,9 +112,7 @@ class FairSlots:
         """The ticket whose turn it is, if there is a place for it."""
         if self._at_work.total() >= self._places:
             return None
-        first: dict[str, object] = {}
-        for owner, ticket in self._queue:
-            if self._at_work[owner] < self._each:
-                first.setdefault(owner, ticket)
-        owner = min(first, key=lambda owner: self._served[owner], default=None)
-        return first.get(owner)
+        can = (
+            (ticket, owner) for owner, ticket in self._queue if self._at_work[owner] < self._each
+        )
+        return next(iter(fair_order(can, self._served)), None)

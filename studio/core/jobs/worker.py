@@ -21,8 +21,8 @@ from pipelines.core.messages import Message
 from studio.core.accounts.accounts import is_guest
 from studio.core.gallery.gallery import WHOLE_RUN, Unwritten
 from studio.core.home import NO_SPACE, DiskFull, readable_bytes
-from studio.core.jobs.fairness import fair_order
 from studio.core.jobs.record import CANCELLED, DONE, FAILED, QUEUED, RUNNING, Job, job_of
+from studio.core.jobs.slots import fair_order
 from studio.core.jobs.waiting import Pace, paced
 from studio.core.store import StoreAway
 

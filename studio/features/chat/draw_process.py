@@ -11,13 +11,13 @@ from __future__ import annotations
 import atexit
 import json
 import logging
-import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
 from pipelines.core.processes import LineProcess, UnreadableAnswer
+from studio.core.jobs.slots import FairSlots
 from studio.features.chat.drawn_answers import read_blocks, read_coloured
 from studio.features.chat.markdown_blocks import Block
 
@@ -36,10 +36,6 @@ class GivenUpError(Exception):
     """This text takes too long."""
 
 
-class BusyError(Exception):
-    """The process draws others' texts; this one may well be drawn at another time."""
-
-
 def draw_elsewhere(owner: str, text: str, growing: bool = False) -> list[Block]:
     """:func:`studio.features.chat.markdown_blocks.draw_blocks`, within the limit.
 
@@ -48,7 +44,7 @@ def draw_elsewhere(owner: str, text: str, growing: bool = False) -> list[Block]:
 
     Raises:
         GivenUpError: it takes longer.
-        BusyError: it is not this text's turn yet.
+        Busy: it is not this text's turn yet.
     """
     return _DRAWING.ask(owner, read_blocks, "draw", text, growing)
 
@@ -57,7 +53,7 @@ def colour_elsewhere(owner: str, lexer_name: str, code: str) -> str:
     """Code as HTML, with a ``span`` of a class around what has a colour.
 
     Raises:
-        GivenUpError, BusyError: as for :func:`draw_elsewhere`.
+        GivenUpError, Busy: as for :func:`draw_elsewhere`.
     """
     return _DRAWING.ask(owner, partial(read_coloured, code=code), "colour", lexer_name, code)
 
@@ -66,7 +62,7 @@ class _Drawing:
     """The processes and the way to them."""
 
     def __init__(self) -> None:
-        self._turn = threading.Lock()
+        self._slots = FairSlots(1, asked=None, busy="Other texts are being drawn.")
         self._processes: OrderedDict[str, LineProcess] = OrderedDict()  # the last used at the end
 
     def ask(
@@ -78,19 +74,16 @@ class _Drawing:
             read: an answer's line; where it raises UnreadableAnswer, the process is ended and the
                 text given up.
         """
-        if not self._turn.acquire(timeout=TURN_SECONDS):
-            raise BusyError
-        try:
-            process = self._process_of(owner)
-            request = json.dumps([kind, arguments, LIMIT_SECONDS]).encode() + b"\n"
-            process.write(request)  # where it has ended, no answer comes
-            return read(self._answer(owner, WAIT_SECONDS))
-        except UnreadableAnswer as error:
-            _log.warning("the process that draws texts says what it should not: %s", error)
-            self._end(owner)
-            raise GivenUpError from None
-        finally:
-            self._turn.release()
+        with self._slots.taken(owner, TURN_SECONDS):
+            try:
+                process = self._process_of(owner)
+                request = json.dumps([kind, arguments, LIMIT_SECONDS]).encode() + b"\n"
+                process.write(request)  # where it has ended, no answer comes
+                return read(self._answer(owner, WAIT_SECONDS))
+            except UnreadableAnswer as error:
+                _log.warning("the process that draws texts says what it should not: %s", error)
+                self._end(owner)
+                raise GivenUpError from None
 
     def close(self) -> None:
         """Ends the processes."""

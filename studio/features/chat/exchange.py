@@ -155,7 +155,7 @@ class Exchange:
         left_out: Counter[str] = Counter()
         refused: Busy | None = None
         broken: BadRequest | None = None
-        entries = read_file(file, size)
+        entries = read_file(owner, file, size)
         while True:
             try:
                 entry = next(entries)

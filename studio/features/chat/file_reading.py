@@ -12,7 +12,6 @@ import json
 import logging
 import re
 import sys
-import threading
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -23,9 +22,10 @@ from typing import IO, Annotated, Any, Literal
 from pydantic import ConfigDict, Field, JsonValue, TypeAdapter
 from typing_extensions import TypedDict  # pydantic takes Python's own from 3.12 on only
 
-from pipelines.core.errors import BadRequest, Busy, validated
+from pipelines.core.errors import BadRequest, validated
 from pipelines.core.messages import Message
 from pipelines.core.processes import LineProcess, UnreadableAnswer, unreadable_answer
+from studio.core.jobs.slots import FairSlots
 from studio.features.chat.checks import checked_sampling
 from studio.features.chat.conversations import MAX_LANES
 from studio.features.chat.file_format import FORMAT, MAX_ANSWER, ConversationFile, MessageInFile
@@ -49,7 +49,8 @@ MAX_LINE = 12 * MAX_ANSWER + 100_000  # bytes: of a character at most twelve
 _CHUNK = 2**20
 _LISTS = ("conversations", "chats")
 _SPACE = re.compile(r"[ \t\r\n]*")
-_TURN = threading.Semaphore()
+_BUSY = "Another file of conversations is being read. Try again in a minute."
+_SLOTS = FairSlots(1, asked=None, busy=_BUSY)
 _ZIP, _GZIP = b"PK\x03\x04", b"\x1f\x8b"
 _BEGINS = '[{"-0123456789tfn'  # what JSON begins with
 
@@ -81,10 +82,11 @@ Entry = Found | ConversationFile | int
 entries could not be read."""
 
 
-def read_file(file: IO[bytes], size: int) -> Iterator[Entry]:
+def read_file(owner: str, file: IO[bytes], size: int) -> Iterator[Entry]:
     """The conversations of a file, in their order.
 
     Args:
+        owner: whose file it is, by an id.
         file: at its beginning.
         size: bytes.
 
@@ -96,7 +98,7 @@ def read_file(file: IO[bytes], size: int) -> Iterator[Entry]:
     if size <= MAX_HERE and not packed:
         yield from _entries(file)
     else:
-        yield from _read_elsewhere(file)
+        yield from _read_elsewhere(owner, file)
 
 
 def _entries(file: IO[bytes]) -> Iterator[Entry]:
@@ -383,33 +385,25 @@ class _Window:
 # --- in a process of its own ----------------------------------------------------------------------
 
 
-def _read_elsewhere(file: IO[bytes]) -> Iterator[Entry]:
+def _read_elsewhere(owner: str, file: IO[bytes]) -> Iterator[Entry]:
     """One file at a time: each may take all the memory that is allowed.
 
     Raises:
         Busy: others' files are still being read.
     """
-    if not _TURN.acquire(timeout=TURN_SECONDS):
-        raise Busy("Another file of conversations is being read. Try again in a minute.")
-    try:
-        yield from _read_in_turn(file)
-    finally:
-        _TURN.release()
-
-
-def _read_in_turn(file: IO[bytes]) -> Iterator[Entry]:
-    process = LineProcess("studio.features.chat.file_reading", longest=MAX_LINE, ahead=100)
-    try:
-        for chunk in iter(lambda: file.read(_CHUNK), b""):
-            if not process.write(chunk):  # it has ended: by what it says, or does not
-                break
-        process.end_input()
-        yield from _from_lines(_said_by(process))
-    except UnreadableAnswer as error:
-        _log.warning("what was read of a file of conversations cannot be read: %s", error)
-        raise unreadable_answer() from None
-    finally:
-        process.end()
+    with _SLOTS.taken(owner, TURN_SECONDS):
+        process = LineProcess("studio.features.chat.file_reading", longest=MAX_LINE, ahead=100)
+        try:
+            for chunk in iter(lambda: file.read(_CHUNK), b""):
+                if not process.write(chunk):  # it has ended: by what it says, or does not
+                    break
+            process.end_input()
+            yield from _from_lines(_said_by(process))
+        except UnreadableAnswer as error:
+            _log.warning("what was read of a file of conversations cannot be read: %s", error)
+            raise unreadable_answer() from None
+        finally:
+            process.end()
 
 
 def _said_by(process: LineProcess) -> Iterator[bytes]:

@@ -12,8 +12,8 @@ import re
 from dataclasses import dataclass
 from html import escape
 
+from pipelines.core.errors import Busy
 from studio.features.chat.draw_process import (
-    BusyError,
     GivenUpError,
     colour_elsewhere,
     draw_elsewhere,
@@ -136,7 +136,7 @@ def _blocks(text: str, owner: str, growing: bool = False) -> list[Block] | None:
         return draw_elsewhere(owner, text, growing)
     except GivenUpError:
         return None
-    except BusyError:  # a second of this process at the most, and it serves others in between
+    except Busy:  # a second of this process at the most, and it serves others in between
         return draw_blocks(text, growing)
 
 
@@ -151,7 +151,7 @@ def _coloured(blocks: list[Block], owner: str) -> list[str]:
                 try:
                     html = _colours(code, owner)
                     given_up += html is None
-                except BusyError:
+                except Busy:
                     given_up = MAX_GIVEN_UP
             codes.append(escape(code.text) if html is None else html)
         drawn.append(put_codes(block.html, codes))

@@ -12,19 +12,19 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.clustering.data.datasets import Dataset
 from pipelines.clustering.data.stored import FOLDER, Stored, load, path_of, save
-from pipelines.core.errors import BadRequest, Busy, NotFound
+from pipelines.core.errors import BadRequest, NotFound
 from pipelines.core.messages import Message
 from studio.core.accounts.accounts import is_guest
 from studio.core.gallery.inputs import KEPT_SECONDS
 from studio.core.home import room_for, sweep
 from studio.core.jobs.record import QUEUED, RUNNING
+from studio.core.jobs.slots import FairSlots
 from studio.features.clustering.making import Made, Maker
 from studio.features.clustering.sources import DrawnSource, Kind, Source, essence, source_of
 from studio.features.clustering.tables import KnownTable, Tables, forget_halves
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 AT_ONCE = 2  # data sets that are made; others wait
 WAIT_SECONDS = 60.0  # for a turn, before saying that there is none
+_BUSY = "Other data are being made. Ask for these again in a moment."
 # Of those that no job has used, an owner keeps the last so many, of so many bytes together.
 KEPT_UNUSED, KEPT_UNUSED_BYTES = 20, 1_000_000_000
 
@@ -107,7 +108,7 @@ class ClusterData:
         forget_halves(home / FOLDER)
         self._maker = Maker(self.tables, gallery, inputs, cache, self._of_gallery)
         self._lock = threading.Lock()  # a file and its row come and go together
-        self._turns = threading.BoundedSemaphore(AT_ONCE)
+        self._slots = FairSlots(AT_ONCE, each=AT_ONCE, asked=None, busy=_BUSY)
 
     # --- making -----------------------------------------------------------------------------
 
@@ -134,7 +135,7 @@ class ClusterData:
         if (known := self._asked_again(owner.id, id)) is not None:
             return known
         self._gallery.check_room(owner.id, is_guest(owner.id))
-        with self._turn():
+        with self._slots.taken(owner.id, WAIT_SECONDS, stop):
             if (known := self._asked_again(owner.id, id)) is not None:
                 return known
             made = self._maker.make(owner.id, wanted, stop)
@@ -297,15 +298,6 @@ class ClusterData:
 
     def _path(self, id: str) -> Path:
         return path_of(self._home / FOLDER, id)
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        if not self._turns.acquire(timeout=WAIT_SECONDS):
-            raise Busy("Other data are being made. Ask for these again in a moment.")
-        try:
-            yield
-        finally:
-            self._turns.release()
 
     def _delete(self, condition: str, values: tuple, dry_run: bool = False) -> builtins.list[int]:
         """Deletes what fits an SQL condition on the table; returns the bytes of each."""

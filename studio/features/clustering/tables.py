@@ -10,7 +10,6 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 from pipelines.clustering.data.csv_dialect import Guess, Layout, Reading
 from pipelines.clustering.data.profile import Column
 from pipelines.clustering.data.tables import Table
-from pipelines.core.errors import BadRequest, Busy, NotFound
+from pipelines.core.errors import BadRequest, NotFound
 from pipelines.core.messages import Message
 from studio.core.accounts.accounts import is_guest
 from studio.core.gallery.inputs import KEPT_SECONDS
 from studio.core.home import room_for, sweep
+from studio.core.jobs.slots import FairSlots
 from studio.features.clustering.reading import seen_apart
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ MAX_NAME = 200  # characters of a file's name that are kept
 MAX_COLUMN_NAME = 1000
 AT_ONCE = 2  # tables that are read; others wait
 WAIT_SECONDS = 60.0  # for a turn, before saying that there is none
+_BUSY = "Other tables are being read. Bring this one in again in a moment."
 
 # No data set of the same owner was made of it. Ids are 32 hexadecimal digits: found as text, meant.
 _UNUSED = (
@@ -75,7 +76,7 @@ class Tables:
     def __init__(self, store: Store, home: Path, gallery: Gallery) -> None:
         self._store, self._home, self._gallery = store, home, gallery
         self._lock = threading.Lock()  # a file and its row come and go together
-        self._turns = threading.BoundedSemaphore(AT_ONCE)
+        self._slots = FairSlots(AT_ONCE, each=AT_ONCE, asked=None, busy=_BUSY)
         forget_halves(home / FOLDER)
 
     def check_room(self, owner: str) -> None:
@@ -108,7 +109,7 @@ class Tables:
         """
         self.check_room(owner)
         reading = reading or Reading()
-        with self._turn():
+        with self._slots.taken(owner, WAIT_SECONDS, stop):
             table = seen_apart(owner, path, reading, stop)
         _check_names(table)
         digest = hashlib.sha256(f"{owner}\0{reading.model_dump_json()}\0".encode())
@@ -180,15 +181,6 @@ class Tables:
         yield from swept
 
     # --- within -----------------------------------------------------------------------------
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        if not self._turns.acquire(timeout=WAIT_SECONDS):
-            raise Busy("Other tables are being read. Bring this one in again in a moment.")
-        try:
-            yield
-        finally:
-            self._turns.release()
 
     def _path(self, id: str) -> Path:
         return self._home / FOLDER / id

@@ -24,7 +24,7 @@ def entries(data, name: str | None = None) -> list:
         with zipfile.ZipFile(packed, "w") as file:
             file.writestr(name, data)
         data = packed.getvalue()
-    return list(read_file(io.BytesIO(data), len(data)))
+    return list(read_file("ann", io.BytesIO(data), len(data)))
 
 
 def one(data, name: str | None = None) -> Found:
