@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,17 +22,28 @@ from pipelines.models.catalog import Catalog
 from tests.patience import PATIENCE
 from tests.prepared import prepare, prepared_folder
 
+# Without compiled modules each worker, and each process that a test starts, would compile all of
+# them anew: a third of what it takes to collect the tests.
+sys.dont_write_bytecode = False
+os.environ["PYTHONDONTWRITEBYTECODE"] = ""
 # httpx gives up after 5 s by itself, which a busy machine may take for any answer.
 limits = httpx._config.DEFAULT_TIMEOUT_CONFIG
 limits.connect = limits.read = limits.write = limits.pool = PATIENCE
 
 TINY = "tiny-sd1"
+SWEEPS = Path(__file__).with_name("sweeps")
 TWIN_SOURCES = ("tests/*twins.py", "tests/tiny_parts.py", "pipelines/diffusion/autoencoder.py")
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """A file's bytes are no name: the time within would call a test otherwise in each worker."""
     return argname if isinstance(val, bytes) and len(val) > 40 else None
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """The sweeps, which are deep, are not even imported where no deep test is to run."""
+    quick = config.option.markexpr.startswith("not deep")
+    return True if quick and collection_path == SWEEPS else None
 
 
 def pytest_collection_finish() -> None:

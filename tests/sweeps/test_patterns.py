@@ -33,6 +33,8 @@ from studio.features.chat.foreign import read_conversation
 from studio.i18n import language_of, translate
 from tests.sweeps.expressions import PIECES, Use, attacks, check, reader, uses
 
+pytestmark = pytest.mark.deep
+
 # Put together within a function: each is tried below by what builds it.
 BUILT = {
     "f\"({'|'.join(map(re.escape, longest_first))})\"",
@@ -88,20 +90,17 @@ def test_each_expression_is_swept_or_is_tried_by_what_builds_it():
     assert len(FIXED) > 90
 
 
-@pytest.mark.deep
 @pytest.mark.parametrize("use", FIXED, ids=lambda use: use.label[:70])
 def test_an_expression_takes_time_in_proportion_to_the_text(use: Use):
     pattern = use.pattern()
     check(reader(pattern, use.methods), attacks(pattern))
 
 
-@pytest.mark.deep
 @pytest.mark.parametrize("number", range(len(READERS)))
 def test_what_reads_foreign_texts_takes_time_in_proportion_to_them(number):
     check(READERS[number], PHRASES)
 
 
-@pytest.mark.deep
 @pytest.mark.parametrize("words", [["a"], ["a", "a a", "aa"], ["<a>", "a.b", "((", "a" * 60]])
 def test_expressions_of_many_words_take_time_in_proportion_to_the_text(words):
     pieces = [("", piece) for word in words for piece in (word, word + " ", word[:-1] or " ")]
@@ -111,14 +110,12 @@ def test_expressions_of_many_words_take_time_in_proportion_to_the_text(words):
         check(reader(_whole_word(word), frozenset({"search", "sub"})), pieces)
 
 
-@pytest.mark.deep
 def test_addresses_of_the_page_are_told_in_time_in_proportion_to_them():
     of_limits = (each.paths for each in visitor_limits.STREAMS)
     for pattern in (*(each[0] for each in gradio_guard._PATTERNS), *of_limits):
         check(reader(pattern, frozenset({"fullmatch"})), attacks(pattern))
 
 
-@pytest.mark.deep
 @pytest.mark.parametrize(
     "square",
     [
