@@ -15,7 +15,7 @@ import numpy as np
 
 from pipelines.clustering import model_selection
 from pipelines.clustering.algorithms import costs
-from pipelines.clustering.algorithms.base import Estimate, check_points
+from pipelines.clustering.algorithms.algorithm import Estimate, check_points
 from pipelines.clustering.algorithms.fitting import MAX_SEED, fit
 from pipelines.clustering.algorithms.parameters import (
     COVARIANCES,

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.clustering.algorithms import costs
-from pipelines.clustering.algorithms.base import check_points
+from pipelines.clustering.algorithms.algorithm import check_points
 from pipelines.clustering.algorithms.python_code import python_code
 from pipelines.clustering.algorithms.registry import find
 from pipelines.clustering.comparing import MOST_TOLD, agreement_cells, compare, suggesting

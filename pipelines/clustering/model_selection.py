@@ -14,7 +14,7 @@ from threading import Event
 
 import numpy as np
 
-from pipelines.clustering.algorithms.base import Estimate, check_points
+from pipelines.clustering.algorithms.algorithm import Estimate, check_points
 from pipelines.clustering.algorithms.fitting import MAX_SEED, fit
 from pipelines.clustering.algorithms.parameters import (
     COVARIANCES,

@@ -23,7 +23,7 @@ import numpy as np
 import psutil
 
 from pipelines.clustering import wire
-from pipelines.clustering.algorithms.base import Estimate, Fitted
+from pipelines.clustering.algorithms.algorithm import Estimate, Fitted
 from pipelines.clustering.algorithms.calls import own_call
 from pipelines.clustering.algorithms.fitting import Tell, fit
 from pipelines.clustering.algorithms.parameters import Parameters

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.clustering.algorithms.base import Estimate, Fitted
+from pipelines.clustering.algorithms.algorithm import Estimate, Fitted
 from pipelines.clustering.algorithms.costs import silhouettes as silhouettes_seconds
 from pipelines.clustering.algorithms.parameters import Parameters
 from pipelines.clustering.algorithms.registry import AnyParameters, find

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipelines.clustering.algorithms import parameters as ask
-from pipelines.clustering.algorithms.base import Call
+from pipelines.clustering.algorithms.algorithm import Call
 
 _CLUSTER = "sklearn.cluster"
 BANDWIDTH_POINTS = 2000

@@ -12,7 +12,7 @@ from __future__ import annotations
 from math import log2
 
 from pipelines.clustering.algorithms import parameters as ask
-from pipelines.clustering.algorithms.base import Estimate
+from pipelines.clustering.algorithms.algorithm import Estimate
 from pipelines.clustering.algorithms.calls import DBSCAN_FEW, HDBSCAN_FEW
 
 _ITERATIONS = 15.0  # of Lloyd's, until it settles on blobs

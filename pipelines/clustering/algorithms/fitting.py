@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.clustering.algorithms import calls
-from pipelines.clustering.algorithms.base import Algorithm, Fitted
+from pipelines.clustering.algorithms.algorithm import Algorithm, Fitted
 from pipelines.clustering.algorithms.parameters import Parameters
 from pipelines.clustering.algorithms.registry import find
 from pipelines.clustering.data.exporting import with_arrays

@@ -11,7 +11,7 @@ from pydantic import PlainSerializer, PlainValidator
 
 from pipelines.clustering.algorithms import calls, costs
 from pipelines.clustering.algorithms import parameters as ask
-from pipelines.clustering.algorithms.base import Algorithm
+from pipelines.clustering.algorithms.algorithm import Algorithm
 from pipelines.core.errors import NotFound
 from pipelines.core.matching import closest, find_name
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pipelines.clustering.algorithms.base import Estimate
+from pipelines.clustering.algorithms.algorithm import Estimate
 from pipelines.clustering.animation import FilmRequest, is_laid_out, laid_out, make_film, too_long
 from pipelines.clustering.data.datasets import Dataset
 from pipelines.clustering.projecting import Projection

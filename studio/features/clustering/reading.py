@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.clustering.algorithms.base import Estimate
+from pipelines.clustering.algorithms.algorithm import Estimate
 from pipelines.clustering.data.columns import Picked, Picking, pick
 from pipelines.clustering.data.csv_dialect import Reading
 from pipelines.clustering.data.datasets import Dataset

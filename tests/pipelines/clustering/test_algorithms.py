@@ -11,7 +11,7 @@ import sklearn.datasets
 from sklearn.metrics import adjusted_rand_score
 from sklearn.preprocessing import StandardScaler
 
-from pipelines.clustering.algorithms.base import check_points
+from pipelines.clustering.algorithms.algorithm import check_points
 from pipelines.clustering.algorithms.fitting import fit
 from pipelines.clustering.algorithms.parameters import COVARIANCES, MixtureParameters
 from pipelines.clustering.algorithms.python_code import python_code

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from pipelines.clustering import running, wire
-from pipelines.clustering.algorithms.base import Estimate
+from pipelines.clustering.algorithms.algorithm import Estimate
 from pipelines.clustering.algorithms.fitting import fit
 from pipelines.clustering.algorithms.registry import ALGORITHMS, find
 from pipelines.clustering.comparing import compare, suggested
