@@ -9,7 +9,6 @@ memory, and the studio, which all visitors share, goes on.
 from __future__ import annotations
 
 import logging
-import queue
 import shutil
 import tempfile
 import threading
@@ -23,13 +22,8 @@ import numpy as np
 import psutil
 
 from pipelines.clustering import wire
-from pipelines.clustering.algorithms.algorithm import Estimate, Fitted
-from pipelines.clustering.algorithms.calls import own_call
-from pipelines.clustering.algorithms.fitting import Tell, fit
-from pipelines.clustering.algorithms.parameters import Parameters
-from pipelines.clustering.algorithms.registry import AnyParameters, find
-from pipelines.clustering.peaks import lower_peak, peak_since
-from pipelines.clustering.wire import Matrix, UnreadableAnswer
+from pipelines.clustering.algorithms.algorithm import Estimate
+from pipelines.clustering.wire import UnreadableAnswer
 from pipelines.clustering.worker import DISK_FULL, outcome_of
 from pipelines.clustering.worker_pool import POOL, Command, Died, MemoryExceeded, Step
 from pipelines.core.errors import OutOfMemory, Stopped, Unavailable, rebuild_error
@@ -48,8 +42,6 @@ LEAST_ALLOWED = 1_000_000_000
 _OFF = 4  # how far an estimate may be off before the work is ended
 _KEPT_FREE = 200_000_000  # bytes of the machine's memory that are for others
 _SAY_SECONDS = 1.0  # how often a word is given that it still runs
-
-_log = logging.getLogger(__name__)
 
 Work = Callable[..., Generator[Progress, None, Any]]
 """A generator function ``work(X, *, …, stop)`` of a module, which returns something. Its type hints
@@ -189,79 +181,6 @@ def _found(status: str, values: list[Any], allowed: int) -> Any:
             raise rebuild_error(kind, message)
         case _, [words]:
             raise RuntimeError(words)
-
-
-def fitting(
-    X: Matrix, *, algorithm: str, params: AnyParameters, seed: int, stop: threading.Event
-) -> Generator[Progress, None, Fitted]:
-    """:func:`pipelines.clustering.algorithms.fitting.fit` as work.
-
-    Returns:
-        Its :class:`Fitted`, with the memory that it took beyond the data.
-    """
-    yield Progress(0, 1)
-    before = lower_peak()
-    if own_call(algorithm, params, len(X)) is not None:  # they say how far they are
-        fitted = yield from told(lambda tell: fit(algorithm, X, params, seed, stop, tell))
-    else:
-        fitted = fit(algorithm, X, params, seed, stop)
-    yield Progress(1, 1)
-    return replace(fitted, peak_bytes=peak_since(before))
-
-
-def told(work: Callable[[Tell], Any]) -> Iterator[Progress]:
-    """What ``work(tell)`` tells, as it tells it; returns what it returns, or raises what it raises.
-
-    It is done in a thread; where nobody listens any more, its next word raises :class:`Stopped`.
-    """
-    said: queue.SimpleQueue[Progress | None] = queue.SimpleQueue()
-    left = threading.Event()
-    outcome: list[Any] = []
-    trouble: list[BaseException] = []
-
-    def tell(progress: Progress) -> None:
-        if left.is_set():
-            raise Stopped
-        said.put(progress)
-
-    def call() -> None:
-        try:
-            outcome.append(work(tell))
-        except BaseException as error:  # whoever waits for it is to have it
-            trouble.append(error)
-        said.put(None)
-
-    thread = threading.Thread(target=call, daemon=True)
-    thread.start()
-    try:
-        while (progress := said.get()) is not None:
-            yield progress
-    finally:
-        left.set()
-        thread.join()
-    if trouble:
-        raise trouble[0]
-    return outcome[0]
-
-
-def run_fit(
-    algorithm: str,
-    X: np.ndarray,
-    params: Parameters,
-    seed: int,
-    stop: threading.Event,
-    owner: str = "",
-) -> Iterator[Progress]:
-    """One fit as :func:`run` does it; returns a :class:`Fitted` with its memory.
-
-    Raises:
-        BadRequest: the points do not go with the parameters.
-    """
-    chosen = find(algorithm)
-    chosen.check(X, params)
-    arguments = {"algorithm": algorithm, "params": params, "seed": seed}
-    estimate = chosen.estimate(*X.shape, params)
-    return (yield from run(fitting, X, arguments, estimate, stop, owner=owner))
 
 
 def outcome(work: Iterator[Progress]) -> Any:

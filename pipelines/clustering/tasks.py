@@ -7,15 +7,23 @@ where memory has a limit.
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from dataclasses import dataclass
+import contextlib
+import ctypes
+import queue
+import sys
+import threading
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
 from threading import Event
 from typing import Any
 
 import numpy as np
 
 from pipelines.clustering.algorithms.algorithm import Estimate, Fitted
+from pipelines.clustering.algorithms.calls import own_call
 from pipelines.clustering.algorithms.costs import silhouettes as silhouettes_seconds
+from pipelines.clustering.algorithms.fitting import Tell, fit
 from pipelines.clustering.algorithms.parameters import Parameters
 from pipelines.clustering.algorithms.registry import AnyParameters, find
 from pipelines.clustering.curves import drawn, plan
@@ -23,8 +31,9 @@ from pipelines.clustering.data.scaling import Scaling, scale
 from pipelines.clustering.metrics import SAMPLE, Agreement, Scores, compare_with_truth, judge
 from pipelines.clustering.model_selection import first_eps
 from pipelines.clustering.requests import OF_AN_ALGORITHM, ClusterRequest, CurveRequest, in_scale
-from pipelines.clustering.running import fitting
 from pipelines.clustering.wire import Json, Labels, Matrix, UnreadableAnswer
+from pipelines.clustering.worker import status_bytes
+from pipelines.core.errors import Stopped
 from pipelines.core.events import Progress
 from pipelines.core.messages import Message
 
@@ -86,6 +95,59 @@ def cluster(
     return Clustered(fitted, scores, agreement, centres, scaled.notes)
 
 
+def fitting(
+    X: Matrix, *, algorithm: str, params: AnyParameters, seed: int, stop: threading.Event
+) -> Generator[Progress, None, Fitted]:
+    """:func:`pipelines.clustering.algorithms.fitting.fit` as work.
+
+    Returns:
+        Its :class:`Fitted`, with the memory that it took beyond the data.
+    """
+    yield Progress(0, 1)
+    before = lower_peak()
+    if own_call(algorithm, params, len(X)) is not None:  # they say how far they are
+        fitted = yield from told(lambda tell: fit(algorithm, X, params, seed, stop, tell))
+    else:
+        fitted = fit(algorithm, X, params, seed, stop)
+    yield Progress(1, 1)
+    return replace(fitted, peak_bytes=peak_since(before))
+
+
+def told(work: Callable[[Tell], Any]) -> Iterator[Progress]:
+    """What ``work(tell)`` tells, as it tells it; returns what it returns, or raises what it raises.
+
+    It is done in a thread; where nobody listens any more, its next word raises :class:`Stopped`.
+    """
+    said: queue.SimpleQueue[Progress | None] = queue.SimpleQueue()
+    left = threading.Event()
+    outcome: list[Any] = []
+    trouble: list[BaseException] = []
+
+    def tell(progress: Progress) -> None:
+        if left.is_set():
+            raise Stopped
+        said.put(progress)
+
+    def call() -> None:
+        try:
+            outcome.append(work(tell))
+        except BaseException as error:  # whoever waits for it is to have it
+            trouble.append(error)
+        said.put(None)
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    try:
+        while (progress := said.get()) is not None:
+            yield progress
+    finally:
+        left.set()
+        thread.join()
+    if trouble:
+        raise trouble[0]
+    return outcome[0]
+
+
 def cluster_estimate(algorithm: str, n: int, d: int, params: Parameters) -> Estimate:
     """What :func:`cluster` takes."""
     fit = find(algorithm).estimate(n, d, params)
@@ -125,3 +187,21 @@ def cluster_arguments(
         "seed": request.seed,
         "truth": truth,
     }
+
+
+def lower_peak() -> int | None:
+    """Sets the peak of this process' memory to what it takes now; returns that in bytes, or None
+    where the system cannot do it."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # C libraries other than glibc
+            ctypes.CDLL(None).malloc_trim(0)  # what earlier work has left would hide the new peak
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return None
+    return status_bytes("VmHWM")
+
+
+def peak_since(before: int | None) -> int | None:
+    """Bytes at the peak beyond ``before``, which x has returned."""
+    return None if before is None else max(0, (status_bytes("VmHWM") or 0) - before)

@@ -31,7 +31,6 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from pipelines.clustering import wire
-from pipelines.clustering.peaks import status_bytes
 from pipelines.core.errors import UserError, reason_of
 from pipelines.core.files import is_full
 from pipelines.core.messages import Message
@@ -163,6 +162,18 @@ def _memory_limit(allowed: int):
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def status_bytes(what: str) -> int | None:
+    """A line of ``/proc/self/status`` in bytes, such as ``VmRSS``; None where there is none."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        if line.startswith(what + ":"):
+            return int(line.split()[1]) * 1024
+    return None
 
 
 if __name__ == "__main__":

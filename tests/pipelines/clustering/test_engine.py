@@ -23,9 +23,9 @@ from pipelines.clustering.comparing import compare, suggested
 from pipelines.clustering.data.datasets import Dataset
 from pipelines.clustering.data.stored import Stored, save
 from pipelines.clustering.engine import run
-from pipelines.clustering.peaks import lower_peak, peak_since
 from pipelines.clustering.requests import ClusterRequest, CompareRequest, CurveRequest
-from pipelines.clustering.running import outcome, run_fit
+from pipelines.clustering.running import outcome
+from pipelines.clustering.tasks import fitting, lower_peak, peak_since
 from pipelines.clustering.wire import Matrix
 from pipelines.clustering.worker_pool import POOL, Command, Died, MemoryExceeded, WorkerPool
 from pipelines.core.cache import ModelCache
@@ -225,7 +225,8 @@ def test_long_work_says_so_before_it_starts_and_too_large_work_never_does(stop):
 @pytest.mark.parametrize("name", ["agglomerative", "mixture"])
 def test_a_fit_over_there_is_the_one_here(name, blobs, stop):
     params = find(name).parameters()
-    there = outcome(run_fit(name, blobs[0], params, 1, stop))
+    asked = {"algorithm": name, "params": params, "seed": 1}
+    there = outcome(running.run(fitting, blobs[0], asked, Estimate(1, 1e6), stop, owner=""))
     here = fit(name, blobs[0], params, 1, stop)
     assert (there.labels == here.labels).all()
     assert there.model == here.model

@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 from sklearn.cluster import DBSCAN
 
-from pipelines.clustering import running
+from pipelines.clustering import tasks
 from pipelines.clustering.algorithms.calls import DBSCAN_FEW
 from pipelines.clustering.algorithms.fitting import fit
 from pipelines.clustering.algorithms.parameters import DBSCANParameters, HDBSCANParameters
 from pipelines.clustering.algorithms.registry import find
 from pipelines.clustering.dbscan import dbscan, hdbscan
 from pipelines.clustering.labels import renumber
-from pipelines.clustering.running import outcome, told
+from pipelines.clustering.running import outcome
+from pipelines.clustering.tasks import told
 from pipelines.core.errors import BadRequest, Stopped
 from pipelines.core.events import Progress
 from tests.patience import PROMPTLY
@@ -57,7 +58,7 @@ def test_few_points_do_not_wait_for_our_own_to_be_loaded(stop, monkeypatch):
 def test_a_fit_of_many_points_tells_its_three_passes(algorithm, params, passes, stop):
     X = lumps(20_000)
     events = []
-    work = running.fitting(X, algorithm=algorithm, params=params, seed=0, stop=stop)
+    work = tasks.fitting(X, algorithm=algorithm, params=params, seed=0, stop=stop)
     while True:
         try:
             events.append(next(work))
