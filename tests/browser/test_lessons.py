@@ -6,7 +6,7 @@ import gradio as gr
 import pytest
 from playwright.sync_api import expect
 
-from pipelines.clustering.algorithms.lessons import LESSONS, lesson
+from pipelines.clustering.lessons import LESSONS, lesson
 from studio.i18n import LANGUAGES
 from tests.patience import PATIENCE
 

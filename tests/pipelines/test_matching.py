@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pipelines.chat.catalog import ChatCatalog
-from pipelines.clustering.algorithms.lessons import lesson
 from pipelines.clustering.algorithms.registry import find
+from pipelines.clustering.lessons import lesson
 from pipelines.clustering.requests import ClusterRequest, CompareRequest
 from pipelines.core.errors import NotFound, Refused, UserError
 from pipelines.core.matching import find_name, same_name

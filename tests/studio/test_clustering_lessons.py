@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from pipelines.clustering.algorithms.lessons import LESSONS, lesson
+from pipelines.clustering.lessons import LESSONS, lesson
 from studio.i18n import LANGUAGES, texts
 
 

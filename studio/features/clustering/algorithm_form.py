@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 from pydantic.fields import FieldInfo
 
-from pipelines.clustering.algorithms.lessons import lesson
 from pipelines.clustering.algorithms.registry import ALGORITHMS, find
 from pipelines.clustering.animation import FILMED
+from pipelines.clustering.lessons import lesson
 from pipelines.clustering.requests import ClusterRequest
 from pipelines.core.errors import UserError
 from studio.features.clustering.data_views import about, foreseen

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from pipelines.clustering.algorithms.lessons import CHOOSING, lesson
+from pipelines.clustering.lessons import CHOOSING, lesson
 from pipelines.clustering.requests import OF_AN_ALGORITHM, CurveRequest
 from studio.core.jobs.record import Job
 from studio.features.clustering.charts.curves import SCRIPT, chart

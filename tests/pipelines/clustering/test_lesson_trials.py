@@ -10,12 +10,12 @@ from sklearn.metrics import adjusted_rand_score
 
 from pipelines.clustering import model_selection
 from pipelines.clustering.algorithms.fitting import fit
-from pipelines.clustering.algorithms.lessons import LESSONS, Trial, trials
 from pipelines.clustering.algorithms.parameters import KMeansParameters
 from pipelines.clustering.algorithms.registry import find
 from pipelines.clustering.data.datasets import make
 from pipelines.clustering.data.scaling import scale
 from pipelines.clustering.labels import count_clusters
+from pipelines.clustering.lessons import LESSONS, Trial, trials
 
 ALL_TRIALS = [(name, number) for name in LESSONS for number in range(len(trials(name)))]
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import yaml
 
-from pipelines.clustering.algorithms.lessons import FOLDER, LESSONS, lesson, trials
 from pipelines.clustering.algorithms.registry import ALGORITHMS, find
 from pipelines.clustering.data.datasets import SOURCES, DatasetRequest
+from pipelines.clustering.lessons import FOLDER, LESSONS, lesson, trials
 from pipelines.core.errors import NotFound
 
 LANGUAGES = ("en", "zh")
@@ -155,7 +155,7 @@ def test_no_file_is_read_before_its_lesson_is_asked_for():
     code = (
         "import sys, yaml; read = []; was = yaml.safe_load\n"
         "yaml.safe_load = lambda text: read.append(1) or was(text)\n"
-        "from pipelines.clustering.algorithms.lessons import lesson\n"
+        "from pipelines.clustering.lessons import lesson\n"
         "assert not read; lesson('kmeans', 'en'); lesson('kmeans', 'zh'); print(len(read))\n"
         "assert 'sklearn' not in sys.modules\n"
     )
