@@ -97,9 +97,9 @@ def _own_dbscan(**arguments: Any) -> Fit:
 
 def _registered(name: str, **parameters: Any) -> Fit:
     algorithms = importlib.import_module("pipelines.clustering.algorithms.registry")
-    fitting = importlib.import_module("pipelines.clustering.algorithms.fitting")
-    params = algorithms.find(name).parameters(**parameters)
-    return lambda X: fitting.fit(name, X, params, 0, threading.Event()).labels
+    algorithm = algorithms.find(name)
+    params = algorithm.parameters(**parameters)
+    return lambda X: algorithm.fit(X, params, 0, threading.Event()).labels
 
 
 def main() -> None:

@@ -14,12 +14,12 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from pipelines.clustering.algorithms.parameters import Parameters
+from pipelines.clustering.algorithms.fields import Parameters
 from pipelines.clustering.algorithms.registry import find
 from pipelines.clustering.data.datasets import Dataset
 from pipelines.clustering.data.scaling import Scaling, scale
 from pipelines.clustering.projecting import Method, Projection, project, shown_rows
-from pipelines.clustering.requests import ByAlgorithm, in_scale
+from pipelines.clustering.requests import ByAlgorithm
 from pipelines.clustering.running import check_memory
 from pipelines.clustering.steps import agglomerative, dbscan, film, gmm, kmeans
 from pipelines.clustering.steps.arrays import rounded, still
@@ -84,7 +84,7 @@ def make_film(
     scaled = scale(data.X, request.scaling, data.columns)
     rows = film_rows(len(data.X))
     X = np.ascontiguousarray(scaled.X[rows])
-    params = in_scale(request.params, scaled, X.shape[1])
+    params = request.params.in_scale(scaled, X.shape[1])
     _check(request.algorithm, X, params)
     if is_laid_out(request, data):
         seen = seen or project(X, 2, "umap")

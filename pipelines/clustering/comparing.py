@@ -145,16 +145,7 @@ def suggesting(
 def suggested(X: np.ndarray, k: int, seed: int, stop: Event) -> list[Choice]:
     """Every algorithm with settings that suit these points: k clusters, :func:`first_eps`."""
     eps = first_eps(X, seed, stop)
-    chosen: list[Choice] = []
-    for algorithm in ALGORITHMS.values():
-        fields = algorithm.parameters.model_fields
-        values: dict[str, Any] = {"clusters": k} if "clusters" in fields else {}
-        if eps is not None and algorithm.name == "dbscan":
-            values["eps"] = eps
-        if eps is not None and algorithm.name == "birch":  # its small clusters are to be small
-            values["threshold"] = eps / 2
-        chosen.append((algorithm.name, algorithm.parameters(**values)))
-    return chosen
+    return [(name, each.suggest_parameters(k, eps)) for name, each in ALGORITHMS.items()]
 
 
 def agreement_cells(agreement: Agreement) -> dict[str, Any]:

@@ -14,18 +14,13 @@ from typing import Any
 import numpy as np
 
 from pipelines.clustering import model_selection
-from pipelines.clustering.algorithms import costs
-from pipelines.clustering.algorithms.algorithm import Estimate, check_points
-from pipelines.clustering.algorithms.fitting import MAX_SEED, fit
-from pipelines.clustering.algorithms.parameters import (
-    COVARIANCES,
-    KMeansParameters,
-    MixtureParameters,
-    Parameters,
-)
+from pipelines.clustering.algorithms.algorithm import MAX_SEED, Estimate, check_points
+from pipelines.clustering.algorithms.fields import COVARIANCES, Parameters
+from pipelines.clustering.algorithms.kmeans import KMeansParameters
+from pipelines.clustering.algorithms.mixture import MixtureParameters
 from pipelines.clustering.algorithms.registry import find
 from pipelines.clustering.labels import count_clusters
-from pipelines.clustering.metrics import SAMPLE, silhouettes
+from pipelines.clustering.metrics import SAMPLE, silhouette_seconds, silhouettes
 from pipelines.clustering.requests import CurveRequest
 from pipelines.clustering.running import Work
 from pipelines.core.errors import BadRequest
@@ -71,7 +66,7 @@ def knives(
         BadRequest: there are fewer than two clusters, or as many as points.
     """
     yield Progress(0, 2)
-    labels = fit(algorithm, X, params, seed, stop).labels
+    labels = find(algorithm).fit(X, params, seed, stop).labels
     inside = labels >= 0
     clusters, points = count_clusters(labels), int(inside.sum())
     if not 2 <= clusters < points:
@@ -111,7 +106,7 @@ def plan(request: CurveRequest, X: np.ndarray, params: Parameters | None) -> Pla
         }[request.curve]
         each = [KMeansParameters(clusters=k, starts=model_selection.STARTS) for k in ks]
         fits = model_selection.estimate_curve("kmeans", X, each)
-        more = len(ks) * costs.silhouettes(min(n, SAMPLE), d) * (request.curve == "silhouette")
+        more = len(ks) * silhouette_seconds(min(n, SAMPLE), d) * (request.curve == "silhouette")
         times = 1 + model_selection.REFERENCES * (request.curve == "gap")
         return Plan(work, by_k, Estimate(times * fits.seconds + more, fits.bytes))
     if request.curve == "information":
@@ -123,7 +118,9 @@ def plan(request: CurveRequest, X: np.ndarray, params: Parameters | None) -> Pla
     if request.curve == "k_distance":
         arguments = {"min_samples": request.min_samples, "seed": request.seed}
         return Plan(
-            model_selection.k_distance, arguments, costs.k_distance(n, d, request.min_samples)
+            model_selection.k_distance,
+            arguments,
+            model_selection.estimate_k_distance(n, d, request.min_samples),
         )
     if request.curve == "reachability":
         find("optics").check(X, params)
@@ -137,7 +134,7 @@ def plan(request: CurveRequest, X: np.ndarray, params: Parameters | None) -> Pla
         seeds = [(request.seed + at) % (MAX_SEED + 1) for at in range(request.seeds)]
         estimate = Estimate(len(seeds) * fits.seconds, fits.bytes + 4 * n * len(seeds))
         return Plan(model_selection.stability, {**one, "seeds": seeds}, estimate)
-    seconds = fits.seconds + costs.silhouettes(min(n, SAMPLE), d)
+    seconds = fits.seconds + silhouette_seconds(min(n, SAMPLE), d)
     return Plan(knives, {**one, "seed": request.seed}, Estimate(seconds, fits.bytes))
 
 

@@ -14,9 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.clustering.algorithms import costs
 from pipelines.clustering.algorithms.algorithm import check_points
-from pipelines.clustering.algorithms.python_code import python_code
 from pipelines.clustering.algorithms.registry import find
 from pipelines.clustering.comparing import MOST_TOLD, agreement_cells, compare, suggesting
 from pipelines.clustering.curves import plan
@@ -24,6 +22,7 @@ from pipelines.clustering.data.datasets import Dataset
 from pipelines.clustering.data.exporting import parameters_json, with_arrays
 from pipelines.clustering.data.stored import FOLDER as DATA
 from pipelines.clustering.data.stored import load, path_of
+from pipelines.clustering.model_selection import estimate_k_distance
 from pipelines.clustering.requests import (
     OF_AN_ALGORITHM,
     ClusterRequest,
@@ -158,7 +157,7 @@ def _compare(
         "clusters": request.clusters,
         "seed": request.seed,
     }
-    estimate = costs.k_distance(*X.shape, 5)
+    estimate = estimate_k_distance(*X.shape, 5)
     by_name = dict((yield from run_work(suggesting, X, asked, estimate, stop, owner=owner)))
     choices = [(name, by_name[name]) for name in request.algorithms]
     rows = yield from compare(
@@ -202,9 +201,8 @@ def _save(results: Path, found: Clustered, request: ClusterRequest) -> Path:
         if fitted.extra:
             np.savez(folder / "extra.npz", **fitted.extra)
         (folder / "model.json").write_text(parameters_json(model), encoding="utf-8")
-        code = python_code(
-            *(request.algorithm, request.params, request.seed, request.scaling),
-            points=len(fitted.labels),
+        code = find(request.algorithm).python_code(
+            request.params, request.seed, request.scaling, points=len(fitted.labels)
         )
         (folder / "cluster.py").write_text(code, encoding="utf-8")
     return folder

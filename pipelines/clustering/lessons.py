@@ -7,7 +7,8 @@ own), and the trials that its words suggest. In the words
 - ``*italic*`` is a data set, by its title;
 - a code span is what a setting can be, as requests have it.
 
-A file is read when its lesson is first asked for.
+A file is read when its lesson is first asked for. An algorithm without one is described by its own
+texts.
 """
 
 from __future__ import annotations
@@ -127,7 +128,12 @@ def _read(name: str) -> Lesson:
             name=name,
             near=closest(name, LESSONS),
         )
-    data = yaml.safe_load((FOLDER / f"{known}.yaml").read_text(encoding="utf-8"))
+    file = FOLDER / f"{known}.yaml"
+    if not file.is_file():
+        about = ALGORITHMS[known]
+        words = "\n\n".join((about.description, about.assumes, about.cost, about.fails))
+        return Lesson(words={ENGLISH: words}, trials=())
+    data = yaml.safe_load(file.read_text(encoding="utf-8"))
     for trial in data["trials"]:
         trial.setdefault("algorithm", known if known in ALGORITHMS else "")
     return Lesson.model_validate(data)

@@ -14,16 +14,11 @@ from threading import Event
 
 import numpy as np
 
-from pipelines.clustering.algorithms.algorithm import Estimate, check_points
-from pipelines.clustering.algorithms.fitting import MAX_SEED, fit
-from pipelines.clustering.algorithms.parameters import (
-    COVARIANCES,
-    Covariance,
-    KMeansParameters,
-    MixtureParameters,
-    OPTICSParameters,
-    Parameters,
-)
+from pipelines.clustering.algorithms.algorithm import MAX_SEED, Estimate, check_points, tree_depth
+from pipelines.clustering.algorithms.fields import COVARIANCES, Covariance, Parameters
+from pipelines.clustering.algorithms.kmeans import KMeansParameters
+from pipelines.clustering.algorithms.mixture import MixtureParameters
+from pipelines.clustering.algorithms.optics import OPTICSParameters
 from pipelines.clustering.algorithms.registry import find
 from pipelines.clustering.labels import count_clusters
 from pipelines.clustering.metrics import SAMPLE, silhouettes
@@ -250,6 +245,17 @@ def k_distance(
     return KDistance(distances, min_samples, eps, len(chosen) if len(X) > limit else None)
 
 
+def estimate_k_distance(n: int, d: int, neighbours: int) -> Estimate:
+    """What :func:`k_distance` of n points takes: in many dimensions a tree looks at most of them.
+
+    The tree is scipy's, which keeps the indices and the nodes beside the points.
+    """
+    asked = min(n, 20_000)
+    looked_at = n if d > 12 else min(n, (neighbours + 20) * 2**d)
+    seconds = 1e-2 + n * tree_depth(n) * 3e-8 * d + asked * (1e-5 + looked_at * d * 4e-10)
+    return Estimate(seconds, n * 30.0 + asked * 8 * 8)
+
+
 def first_eps(X: np.ndarray, seed: int, stop: Event, min_samples: int = 5) -> float | None:
     """A radius to begin with: 98 % of the points are core. None of fewer points, or of equal ones.
 
@@ -280,7 +286,7 @@ def information(
         for column, k in enumerate(ks):
             yield Progress(row * len(ks) + column, bic.size)
             params = MixtureParameters(clusters=k, covariance=covariance, starts=3)
-            model = fit("mixture", X, params, seed, stop).model
+            model = find("mixture").fit(X, params, seed, stop).model
             bic[row, column], aic[row, column] = model["bic"], model["aic"]
     bests = []
     for table in (bic, aic):
@@ -292,7 +298,7 @@ def information(
 def reachability(X: np.ndarray, *, params: OPTICSParameters, stop: Event) -> Iterator[Progress]:
     """OPTICS' plot: Ankerst, Breunig, Kriegel and Sander 1999; returns a :class:`Reachability`."""
     yield Progress(0, 1)
-    fitted = fit("optics", X, params, 0, stop)
+    fitted = find("optics").fit(X, params, 0, stop)
     order = fitted.extra["ordering"]
     return Reachability(order, fitted.extra["reachability"][order], fitted.labels[order])
 
@@ -317,7 +323,7 @@ def stability(
     found = []
     for number, seed in enumerate(seeds):
         yield Progress(number, len(seeds))
-        found.append(fit(algorithm, X, params, seed, stop).labels)
+        found.append(find(algorithm).fit(X, params, seed, stop).labels)
     pairwise = np.eye(len(seeds))
     for one, other in combinations(range(len(seeds)), 2):
         value = adjusted_rand_score(found[one], found[other])
@@ -345,7 +351,7 @@ def _ks(X: np.ndarray, ks: Sequence[int]) -> tuple[int, ...]:
 
 
 def _kmeans(X: np.ndarray, k: int, seed: int, stop: Event):
-    return fit("kmeans", X, KMeansParameters(clusters=k, starts=STARTS), seed, stop)
+    return find("kmeans").fit(X, KMeansParameters(clusters=k, starts=STARTS), seed, stop)
 
 
 def _inertia(X: np.ndarray, k: int, seed: int, stop: Event) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -14,14 +13,13 @@ from pydantic import (
     model_validator,
 )
 
+from pipelines.clustering.algorithms.algorithm import MAX_SEED
 from pipelines.clustering.algorithms.fields import Clusters, MinSamples, Parameters
-from pipelines.clustering.algorithms.parameters import OPTICSParameters
+from pipelines.clustering.algorithms.optics import OPTICSParameters
 from pipelines.clustering.algorithms.registry import ALGORITHMS, find
-from pipelines.clustering.data.scaling import Scaled, Scaling, check_size
+from pipelines.clustering.data.scaling import Scaling
 from pipelines.core.errors import BadRequest, validated
 from pipelines.core.matching import find_name
-
-MAX_SEED = 2**32 - 1
 
 # As the registry has it, whatever the spelling; what it does not know is refused elsewhere.
 AlgorithmName = Annotated[str, AfterValidator(lambda name: find_name(name, ALGORITHMS) or name)]
@@ -182,18 +180,3 @@ class CurveRequest(ByAlgorithm):
         if self.curve in (*OF_AN_ALGORITHM, "reachability"):
             self.check_parameters()
         return self
-
-
-def in_scale(params: Parameters, scaled: Scaled, columns: int) -> Parameters:
-    """Parameters for points that have been scaled: own centres are asked for in the data's units,
-    the fit needs them where the points are.
-
-    Args:
-        columns: of the points.
-    """
-    centres = getattr(params, "centres", None)
-    if getattr(params, "start", "") != "own" or len(centres[0]) != columns:
-        return params  # where the columns differ, the algorithm's check says so
-    there = scaled.there(np.array(centres, dtype=np.float64))
-    check_size(there, tuple(f"x{number + 1}" for number in range(columns)))
-    return params.model_copy(update={"centres": tuple(map(tuple, there.tolist()))})

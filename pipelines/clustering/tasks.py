@@ -20,17 +20,21 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.clustering.algorithms.algorithm import Estimate, Fitted
-from pipelines.clustering.algorithms.calls import own_call
-from pipelines.clustering.algorithms.costs import silhouettes as silhouettes_seconds
-from pipelines.clustering.algorithms.fitting import Tell, fit
-from pipelines.clustering.algorithms.parameters import Parameters
+from pipelines.clustering.algorithms.algorithm import Estimate, Fitted, OnProgress
+from pipelines.clustering.algorithms.fields import Parameters
 from pipelines.clustering.algorithms.registry import AnyParameters, find
 from pipelines.clustering.curves import drawn, plan
 from pipelines.clustering.data.scaling import Scaling, scale
-from pipelines.clustering.metrics import SAMPLE, Agreement, Scores, compare_with_truth, judge
+from pipelines.clustering.metrics import (
+    SAMPLE,
+    Agreement,
+    Scores,
+    compare_with_truth,
+    judge,
+    silhouette_seconds,
+)
 from pipelines.clustering.model_selection import first_eps
-from pipelines.clustering.requests import OF_AN_ALGORITHM, ClusterRequest, CurveRequest, in_scale
+from pipelines.clustering.requests import OF_AN_ALGORITHM, ClusterRequest, CurveRequest
 from pipelines.clustering.wire import Json, Labels, Matrix, UnreadableAnswer
 from pipelines.clustering.worker import status_bytes
 from pipelines.core.errors import Stopped
@@ -86,7 +90,7 @@ def cluster(
         BadRequest: the points cannot be scaled so, or do not go with the parameters.
     """
     scaled = scale(X, scaling, columns)
-    params = in_scale(params, scaled, X.shape[1])
+    params = params.in_scale(scaled, X.shape[1])
     fitted = yield from fitting(scaled.X, algorithm=algorithm, params=params, seed=seed, stop=stop)
     yield Progress(1, 1, note=Message("Judging the clusters"))
     scores = judge(scaled.X, fitted.labels, seed)
@@ -98,22 +102,22 @@ def cluster(
 def fitting(
     X: Matrix, *, algorithm: str, params: AnyParameters, seed: int, stop: threading.Event
 ) -> Generator[Progress, None, Fitted]:
-    """:func:`pipelines.clustering.algorithms.fitting.fit` as work.
+    """:meth:`pipelines.clustering.algorithms.algorithm.Algorithm.fit` as work.
 
     Returns:
         Its :class:`Fitted`, with the memory that it took beyond the data.
     """
     yield Progress(0, 1)
-    before = lower_peak()
-    if own_call(algorithm, params, len(X)) is not None:  # they say how far they are
-        fitted = yield from told(lambda tell: fit(algorithm, X, params, seed, stop, tell))
+    before, chosen = lower_peak(), find(algorithm)
+    if chosen.own_call(params, len(X)) is not None:  # they say how far they are
+        fitted = yield from told(lambda tell: chosen.fit(X, params, seed, stop, tell))
     else:
-        fitted = fit(algorithm, X, params, seed, stop)
+        fitted = chosen.fit(X, params, seed, stop)
     yield Progress(1, 1)
     return replace(fitted, peak_bytes=peak_since(before))
 
 
-def told(work: Callable[[Tell], Any]) -> Iterator[Progress]:
+def told(work: Callable[[OnProgress], Any]) -> Iterator[Progress]:
     """What ``work(tell)`` tells, as it tells it; returns what it returns, or raises what it raises.
 
     It is done in a thread; where nobody listens any more, its next word raises :class:`Stopped`.
@@ -151,7 +155,7 @@ def told(work: Callable[[Tell], Any]) -> Iterator[Progress]:
 def cluster_estimate(algorithm: str, n: int, d: int, params: Parameters) -> Estimate:
     """What :func:`cluster` takes."""
     fit = find(algorithm).estimate(n, d, params)
-    return Estimate(fit.seconds + silhouettes_seconds(min(n, SAMPLE), d), fit.bytes)
+    return Estimate(fit.seconds + silhouette_seconds(min(n, SAMPLE), d), fit.bytes)
 
 
 def curve(
@@ -161,7 +165,7 @@ def curve(
     scaled = scale(X, request.scaling, columns)
     params = None
     if request.curve in OF_AN_ALGORITHM or request.curve == "reachability":
-        params = in_scale(request.params, scaled, X.shape[1])
+        params = request.params.in_scale(scaled, X.shape[1])
     asked = plan(request, scaled.X, params)
     found = yield from asked.work(scaled.X, stop=stop, **asked.arguments)
     return drawn(found), scaled.notes

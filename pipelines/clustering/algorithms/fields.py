@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipelines.clustering.data.scaling import Scaled
+
 MAX_CLUSTERS = 1000
 MAX_STARTS = 100
 MAX_ITERATIONS = 10_000
@@ -28,6 +30,13 @@ Starts = Annotated[
         le=MAX_STARTS,
         title="Starts",
         description="The work is begun this often from other random starts; the best is kept.",
+    ),
+]
+DrawnStart = Annotated[
+    Literal["k-means++", "random"],
+    Field(
+        title="Starting centres",
+        description="k-means++: centres far apart. Random: any points.",
     ),
 ]
 Iterations = Annotated[
@@ -79,3 +88,12 @@ class Parameters(BaseModel):
     def k(self) -> int | None:
         """How many clusters are asked for; None where the algorithm finds that itself."""
         return getattr(self, "clusters", None)
+
+    def in_scale(self, scaled: Scaled, columns: int) -> Parameters:
+        """Parameters for points that have been scaled: own centres are asked for in the data's
+        units, the fit needs them where the points are.
+
+        Args:
+            columns: of the points.
+        """
+        return self

@@ -115,7 +115,7 @@ class AlgorithmForm:
         self, name: str, data: str | None, scaling: str, visitor: Visitor
     ) -> float | None:
         """A radius to begin with on the data that are there; None for other algorithms."""
-        from pipelines.clustering.algorithms.costs import k_distance
+        from pipelines.clustering.model_selection import estimate_k_distance
         from pipelines.clustering.running import outcome, run
         from pipelines.clustering.tasks import proposed_eps
 
@@ -129,7 +129,7 @@ class AlgorithmForm:
             return None
         asked = {"scaling": scaling, "seed": 0}
         with contextlib.suppress(UserError):  # what cannot be scaled so has no radius
-            estimate = k_distance(*X.shape, 5)
+            estimate = estimate_k_distance(*X.shape, 5)
             return outcome(run(proposed_eps, X, asked, estimate, Event(), owner=visitor.owner.id))
         return None
 

@@ -103,7 +103,7 @@ class Clustering:
 
     @cached_property
     def extra(self) -> dict[str, np.ndarray]:
-        """Arrays of this algorithm; see :mod:`pipelines.clustering.algorithms.fitting`."""
+        """Arrays of this algorithm; :mod:`pipelines.clustering.algorithms.algorithm` says which."""
         if not (self.folder / "extra.npz").is_file():
             return {}
         with self._opened("extra.npz") as file:

@@ -170,7 +170,8 @@ def clusterings_router(studio: Studio) -> APIRouter:
         job_id: str, name: Literal["model.json", "cluster.py", "extra.npz"], request: Request
     ) -> FileResponse:
         """The fitted model's parameters, the Python that gives the same labels, or the arrays that
-        :mod:`pipelines.clustering.algorithms.fitting` names, such as merges and covariances."""
+        :class:`pipelines.clustering.algorithms.algorithm.Fitted` names, such as merges and
+        covariances."""
         path = found(request, job_id).folder / name
         if not path.is_file():
             raise NotFound("Job {id} has no {name}.", id=job_id[:60], name=name)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from pipelines.clustering.algorithms.registry import ALGORITHMS
 from pipelines.core.messages import Message
 from pipelines.core.sizes import duration, in_words
 from studio.features.clustering.charts import drawing
@@ -96,15 +97,6 @@ _SCORES = _CARDS[:3]  # which few clusters, or many, do not have: a hint says so
 _AGREEMENT = ("ari", "nmi", "homogeneity", "completeness", "matched")
 
 
-_NO_CLUSTER = {
-    "dbscan": "Every point is noise: raise the radius (eps), or lower the neighbours "
-              "(min_samples).",
-    "hdbscan": "Every point is noise: lower the smallest cluster, or the neighbours.",
-    "optics": "Every point is noise: lower the smallest cluster, or the neighbours.",
-}  # fmt: skip
-_ONE_CLUSTER = {"dbscan": "All clusters have grown into one: lower the radius (eps)."}
-
-
 def scores(result: Mapping[str, Any], visitor: Visitor, algorithm: str = "") -> str:
     """All that a clustering's result says: cards, notes, sizes, agreement, confusion.
 
@@ -121,9 +113,9 @@ def scores(result: Mapping[str, Any], visitor: Visitor, algorithm: str = "") -> 
     if count := found.get("sampled"):
         notes.append(Message("The silhouette is of {count} points, drawn at random.",
                              count=f"{count:,}"))  # fmt: skip
-    advice = {0: _NO_CLUSTER, 1: _ONE_CLUSTER}.get(found["clusters"], {}).get(algorithm)
-    if advice:
-        notes.append(Message(advice))
+    if chosen := ALGORITHMS.get(algorithm):
+        advice = {0: chosen.all_noise, 1: chosen.one_cluster}.get(found["clusters"])
+        notes += [Message(advice)] if advice else []
     if found["silhouette"] is None:
         notes.append(Message("Three scores need at least two clusters, and fewer than points."))
     hints = "".join(f'<div class="hint">{escape(visitor.say(note))}</div>' for note in notes)

@@ -12,9 +12,8 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.preprocessing import StandardScaler
 
 from pipelines.clustering.algorithms.algorithm import check_points
-from pipelines.clustering.algorithms.fitting import fit
-from pipelines.clustering.algorithms.parameters import COVARIANCES, MixtureParameters
-from pipelines.clustering.algorithms.python_code import python_code
+from pipelines.clustering.algorithms.fields import COVARIANCES
+from pipelines.clustering.algorithms.mixture import MixtureParameters
 from pipelines.clustering.algorithms.registry import ALGORITHMS, find
 from pipelines.clustering.comparing import suggested
 from pipelines.clustering.data.datasets import SOURCES, Dataset, DatasetRequest, make
@@ -60,7 +59,7 @@ def params(name: str, **values):
 def test_well_parted_blobs_are_found_and_the_points_are_left_alone(name, values, blobs, stop):
     points, truth = blobs
     algorithm, before = find(name), points.copy()
-    fitted = fit(name, points, params(name, **values), 0, stop)
+    fitted = find(name).fit(points, params(name, **values), 0, stop)
     core = fitted.labels >= 0
     assert (points == before).all()
     assert fitted.labels.dtype == np.int32
@@ -88,9 +87,9 @@ def test_the_code_gives_the_same_labels(name, values, scaling, blobs, stop):
     if values.get("start") == "own":
         centres = scaler.there(np.array(chosen.centres))
         used = chosen.model_copy(update={"centres": tuple(map(tuple, centres.tolist()))})
-    fitted = fit(name, scaler.there(points), used, 5, stop)
+    fitted = find(name).fit(scaler.there(points), used, 5, stop)
     names = {"X": points.copy()}
-    exec(python_code(name, chosen, 5, scaling), names)
+    exec(find(name).python_code(chosen, 5, scaling), names)
     assert names["labels"].dtype == np.int32
     assert (names["labels"] == fitted.labels).all()
 
@@ -107,10 +106,11 @@ def test_the_code_merges_clusters_below_a_distance(distance, selection, single, 
     settings = {"min_cluster_size": 15, "min_samples": 3, "selection": selection, "single": single}
     chosen = params("hdbscan", merge_below=distance, **settings)
     fitted, parted = (
-        fit("hdbscan", points, each, 0, stop) for each in (chosen, params("hdbscan", **settings))
+        find("hdbscan").fit(points, each, 0, stop)
+        for each in (chosen, params("hdbscan", **settings))
     )
     names = {"X": points.copy()}
-    exec(python_code("hdbscan", chosen, 0), names)
+    exec(find("hdbscan").python_code(chosen, 0), names)
     assert (names["labels"] == fitted.labels).all()
     same = np.array_equal(fitted.labels, parted.labels)
     assert same == (distance == 0.1)
@@ -124,8 +124,8 @@ def test_the_code_names_what_has_run_instead_of_scikit_learn(name, values, stop)
     random, chosen = np.random.default_rng(2), params(name, **values)
     centres, noise = random.normal(size=(4, 2)) * 9, random.normal(size=(2100, 2))
     X = centres[random.integers(4, size=2100)] + noise
-    fitted = fit(name, X, chosen, 0, stop)
-    code = python_code(name, chosen, 0, points=len(X))
+    fitted = find(name).fit(X, chosen, 0, stop)
+    code = find(name).python_code(chosen, 0, points=len(X))
     lines = [line.removeprefix("# ") for line in code.splitlines()]
     run = [line for line in lines if line.startswith(("from pipelines", f"labels = {name}("))]
     names = {"points": X}
@@ -134,7 +134,7 @@ def test_the_code_names_what_has_run_instead_of_scikit_learn(name, values, stop)
     names = {"X": X}
     exec(code, names)
     assert (names["labels"] == fitted.labels).all()
-    assert "Atelier" not in python_code(name, chosen, 0, points=2000)
+    assert "Atelier" not in find(name).python_code(chosen, 0, points=2000)
 
 
 def test_the_code_reads_a_csv_file(tmp_path, blobs, stop):
@@ -142,14 +142,14 @@ def test_the_code_reads_a_csv_file(tmp_path, blobs, stop):
     file = tmp_path / "data.csv"
     np.savetxt(file, points, delimiter=",", header="x,y", comments="", fmt="%.17g")
     names: dict = {}
-    exec(python_code("kmeans", params("kmeans"), 0, file=str(file)), names)
-    assert (names["labels"] == fit("kmeans", points, params("kmeans"), 0, stop).labels).all()
+    exec(find("kmeans").python_code(params("kmeans"), 0, file=str(file)), names)
+    assert (names["labels"] == find("kmeans").fit(points, params("kmeans"), 0, stop).labels).all()
 
 
 def test_the_code_reads_names_in_any_letters_whatever_the_system_takes_for_text(tmp_path, blobs):
     data = Dataset(blobs[0], None, ("größe", "重さ"), "Blobs")
     numbers_csv(tmp_path / "data.csv", data)
-    code = python_code("kmeans", params("kmeans"), 0)
+    code = find("kmeans").python_code(params("kmeans"), 0)
     (tmp_path / "cluster.py").write_text(code + "print(len(labels))\n", encoding="utf-8")
     # As Windows has its own encoding: here, one of 7 bits.
     system = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "OMP_NUM_THREADS": "1"}
@@ -162,7 +162,7 @@ def test_the_code_reads_names_in_any_letters_whatever_the_system_takes_for_text(
 def test_a_mixture_in_many_columns_is_told_in_few_megabytes(stop):
     X = np.random.default_rng(0).normal(size=(60, 400))
     chosen = params("mixture", clusters=3, covariance="full")
-    fitted = fit("mixture", X, chosen, 0, stop)
+    fitted = find("mixture").fit(X, chosen, 0, stop)
     assert "covariances" not in fitted.model
     (left_out,) = fitted.model["left_out"]
     assert (left_out["name"], left_out["shape"]) == ("covariances", [3, 400, 400])
@@ -175,13 +175,13 @@ def test_a_mixture_in_many_columns_is_told_in_few_megabytes(stop):
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_same_seed_same_labels(name, stop):
     points = np.random.default_rng(1).uniform(size=(150, 3))  # no clusters: chance decides
-    one, other = (fit(name, points, params(name), 3, stop) for _ in range(2))
+    one, other = (find(name).fit(points, params(name), 3, stop) for _ in range(2))
     assert (one.labels == other.labels).all()
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_points_that_are_all_equal(name, stop):
-    fitted = fit(name, np.full((25, 2), 3.0), params(name), 0, stop)
+    fitted = find(name).fit(np.full((25, 2), 3.0), params(name), 0, stop)
     assert fitted.labels.shape == (25,)
     if name in FINDS_K and name not in ("agglomerative", "spectral"):  # these must make k
         assert set(fitted.labels) == {0}
@@ -198,7 +198,7 @@ def test_duplicates_go_together(name, stop):
         values |= {"affinity": "rbf"}
     if name == "mean_shift":
         values |= {"bandwidth": 2.0}
-    fitted = fit(name, points, params(name, **values), 0, stop)
+    fitted = find(name).fit(points, params(name, **values), 0, stop)
     assert fitted.labels.tolist() == [0] * 8 + [1] * 8 + [2] * 8 + [3] * 8
 
 
@@ -209,9 +209,9 @@ def test_one_point_is_a_cluster_or_noise_or_is_refused_in_a_sentence(name, stop)
     point = np.array([[1.0, 2.0]])
     if algorithm.least(params(name, **values)) > 1:
         with pytest.raises(BadRequest, match=r"needs at least \d+ points .* there are 1\."):
-            fit(name, point, params(name, **values), 0, stop)
+            find(name).fit(point, params(name, **values), 0, stop)
     else:
-        labels = fit(name, point, params(name, **values), 0, stop).labels
+        labels = find(name).fit(point, params(name, **values), 0, stop).labels
         assert labels.tolist() == [-1 if name == "dbscan" else 0]
 
 
@@ -219,13 +219,14 @@ def test_one_point_is_a_cluster_or_noise_or_is_refused_in_a_sentence(name, stop)
 def test_fewer_points_than_clusters_are_refused_with_both_numbers(name, stop):
     points = np.random.default_rng(0).normal(size=(4, 2))
     with pytest.raises(BadRequest, match="6 clusters cannot be made of 4 points"):
-        fit(name, points, params(name, clusters=6), 0, stop)
+        find(name).fit(points, params(name, clusters=6), 0, stop)
 
 
 @pytest.mark.parametrize("name", ["kmeans", "bisecting", "agglomerative", "mixture"])
 def test_as_many_clusters_as_points(name, stop):
     points = np.random.default_rng(0).normal(size=(5, 2)) * 10
-    assert fit(name, points, params(name, clusters=5), 0, stop).labels.tolist() == [0, 1, 2, 3, 4]
+    labels = find(name).fit(points, params(name, clusters=5), 0, stop).labels
+    assert labels.tolist() == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("name", [n for n, a in ALGORITHMS.items() if a.most < 60_000])
@@ -233,7 +234,7 @@ def test_more_points_than_the_square_allows_are_refused(name, stop):
     most = find(name).most
     points = np.zeros((most + 1, 1))
     with pytest.raises(BadRequest, match=f"at most {most} points.*there are {most + 1}"):
-        fit(name, points, params(name), 0, stop)
+        find(name).fit(points, params(name), 0, stop)
 
 
 def test_missing_values_and_empty_data_are_refused():
@@ -255,7 +256,7 @@ def test_own_centres_are_checked(stop):
         with pytest.raises(BadRequest, match=sentence):
             params("kmeans", start="own", **values)
     with pytest.raises(BadRequest, match="have 2 values; the points have 3"):
-        fit("kmeans", points, params("kmeans", start="own", centres=[[1, 2]]), 0, stop)
+        find("kmeans").fit(points, params("kmeans", start="own", centres=[[1, 2]]), 0, stop)
 
 
 def test_an_unknown_name_is_refused_with_a_near_one():
@@ -267,25 +268,25 @@ def test_nothing_is_begun_once_stopped(blobs):
     stop = Event()
     stop.set()
     with pytest.raises(Stopped):
-        fit("kmeans", blobs[0], params("kmeans"), 0, stop)
+        find("kmeans").fit(blobs[0], params("kmeans"), 0, stop)
 
 
 def test_what_did_not_settle_is_said(blobs, stop):
     points = np.random.default_rng(1).uniform(size=(100, 2))
     for name, values in (("kmeans", {"starts": 1}), ("mixture", {}), ("affinity", {})):
-        fitted = fit(name, points, params(name, iterations=1, **values), 0, stop)
+        fitted = find(name).fit(points, params(name, iterations=1, **values), 0, stop)
         assert "settled after 1 iterations" in str(fitted.notes[0]), name
 
 
 @pytest.mark.parametrize("name", [name for name, source in SOURCES.items() if source.uses])
 def test_affinity_propagation_settles_on_all_made_data(name, stop):
     points = make(DatasetRequest(name=name)).X
-    assert not fit("affinity", points, params("affinity"), 0, stop).notes
+    assert not find("affinity").fit(points, params("affinity"), 0, stop).notes
 
 
 def test_affinity_propagation_says_that_its_clusters_are_of_no_use(stop):
     points = make(DatasetRequest(name="blobs")).X
-    fitted = fit("affinity", points, params("affinity", damping=0.5), 0, stop)
+    fitted = find("affinity").fit(points, params("affinity", damping=0.5), 0, stop)
     assert count_clusters(fitted.labels) > 20
     assert [str(note) for note in fitted.notes] == [
         "The messages had not settled after 200 iterations: these clusters may mean nothing. Raise "
@@ -296,14 +297,14 @@ def test_affinity_propagation_says_that_its_clusters_are_of_no_use(stop):
 @pytest.mark.parametrize(("min_samples", "cores"), [(2, [1, 2, 3]), (3, [2]), (4, [])])
 def test_core_points_of_the_toy(min_samples, cores, stop):
     points = np.array([[0.0], [2], [3], [4], [6], [8], [10]])
-    fitted = fit("dbscan", points, params("dbscan", eps=1, min_samples=min_samples), 0, stop)
+    fitted = find("dbscan").fit(points, params("dbscan", eps=1, min_samples=min_samples), 0, stop)
     assert fitted.extra["core"].tolist() == cores
     joined = [0 if 1 <= index <= 3 and cores else -1 for index in range(7)]
     assert fitted.labels.tolist() == joined
 
 
 def test_the_dendrogram_is_whole(blobs, stop):
-    fitted = fit("agglomerative", blobs[0], params("agglomerative"), 0, stop)
+    fitted = find("agglomerative").fit(blobs[0], params("agglomerative"), 0, stop)
     merges, heights = fitted.extra["merges"], fitted.extra["heights"]
     assert merges.shape == (119, 2)
     assert sorted(merges.ravel()) == list(range(238))  # each but the last is merged once
@@ -312,7 +313,7 @@ def test_the_dendrogram_is_whole(blobs, stop):
 
 @pytest.mark.parametrize("covariance", COVARIANCES)
 def test_covariances_of_every_kind_are_whole_matrices(covariance, blobs, stop):
-    fitted = fit("mixture", blobs[0], MixtureParameters(covariance=covariance), 0, stop)
+    fitted = find("mixture").fit(blobs[0], MixtureParameters(covariance=covariance), 0, stop)
     own = np.array([np.cov(blobs[0][blobs[1] == c].T, bias=True) for c in range(3)])
     variances = np.diagonal(own, axis1=1, axis2=2)
     expected = {
@@ -359,11 +360,11 @@ def test_estimates_grow_with_the_points_and_name_no_nonsense():
 )
 def test_agreement_with_the_classes_is_as_published(load, name, values, plain, standardised, stop):
     points, truth = getattr(sklearn.datasets, load)(return_X_y=True)
-    found = fit(name, points, params(name, **values), 0, stop)
+    found = find(name).fit(points, params(name, **values), 0, stop)
     assert adjusted_rand_score(truth, found.labels) == pytest.approx(plain, abs=0.01)
     if standardised is not None:
         scaled = StandardScaler().fit_transform(points)
-        found = fit(name, scaled, params(name, **values), 0, stop)
+        found = find(name).fit(scaled, params(name, **values), 0, stop)
         assert adjusted_rand_score(truth, found.labels) == pytest.approx(standardised, abs=0.01)
 
 
@@ -372,8 +373,8 @@ def test_spectral_clustering_says_that_it_needs_more_points_than_clusters(assign
     points = np.random.default_rng(0).normal(size=(6, 2))
     settings = params("spectral", clusters=6, neighbours=3, assign=assign)
     with pytest.raises(BadRequest, match="needs at least 7 points"):
-        fit("spectral", points, settings, 0, stop)
-    assert fit("spectral", points, settings.model_copy(update={"clusters": 5}), 0, stop)
+        find("spectral").fit(points, settings, 0, stop)
+    assert find("spectral").fit(points, settings.model_copy(update={"clusters": 5}), 0, stop)
 
 
 @pytest.mark.parametrize(
@@ -385,11 +386,11 @@ def test_spectral_clustering_says_that_it_needs_more_points_than_clusters(assign
 )
 def test_what_scikit_learn_refuses_is_said_in_a_sentence(name, values, points, stop):
     with pytest.raises(BadRequest, match="cannot cluster these points"):
-        fit(name, points, params(name, **values), 0, stop)
+        find(name).fit(points, params(name, **values), 0, stop)
 
 
 def test_a_comparison_has_settings_for_values_of_any_size(stop):
     X = np.random.default_rng(0).normal(size=(50, 2)) * 1e19  # such as times in nanoseconds
     chosen = dict(suggested(X, 3, 0, stop))
     assert chosen["dbscan"].eps > 1e17
-    assert count_clusters(fit("dbscan", X, chosen["dbscan"], 0, stop).labels) >= 1
+    assert count_clusters(find("dbscan").fit(X, chosen["dbscan"], 0, stop).labels) >= 1

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from pipelines.clustering import model_selection
-from pipelines.clustering.algorithms.fitting import fit
 from pipelines.clustering.algorithms.registry import find
 from pipelines.clustering.curves import MOST, Knives, drawn, plan
 from pipelines.clustering.data.datasets import Dataset
@@ -82,7 +81,7 @@ def test_of_many_bars_the_highest_of_neighbours_are_kept():
 
 def test_a_reachability_plot_is_optics_own(blobs, stop):
     here = curve(blobs[0], stop, curve="reachability", parameters={"min_samples": 4})
-    fitted = fit("optics", blobs[0], find("optics").parameters(min_samples=4), 0, stop)
+    fitted = find("optics").fit(blobs[0], find("optics").parameters(min_samples=4), 0, stop)
     assert here["ordering"] == fitted.extra["ordering"].tolist()
     assert here["labels"] == fitted.labels[here["ordering"]].tolist()
     assert here["of"] is None
@@ -91,7 +90,7 @@ def test_a_reachability_plot_is_optics_own(blobs, stop):
 def test_silhouettes_are_those_of_the_clusters_sorted_within_each(blobs, stop):
     X = blobs[0]
     here = curve(X, stop, curve="silhouettes", algorithm="kmeans", parameters={"clusters": 3})
-    labels = fit("kmeans", X, find("kmeans").parameters(clusters=3), 0, stop).labels
+    labels = find("kmeans").fit(X, find("kmeans").parameters(clusters=3), 0, stop).labels
     values, _ = silhouettes(X, labels)
     assert here["mean"] == pytest.approx(values.mean())
     for cluster in range(3):

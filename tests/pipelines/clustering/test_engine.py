@@ -17,7 +17,6 @@ import pytest
 
 from pipelines.clustering import running, wire
 from pipelines.clustering.algorithms.algorithm import Estimate
-from pipelines.clustering.algorithms.fitting import fit
 from pipelines.clustering.algorithms.registry import ALGORITHMS, find
 from pipelines.clustering.comparing import compare, suggested
 from pipelines.clustering.data.datasets import Dataset
@@ -227,7 +226,7 @@ def test_a_fit_over_there_is_the_one_here(name, blobs, stop):
     params = find(name).parameters()
     asked = {"algorithm": name, "params": params, "seed": 1}
     there = outcome(running.run(fitting, blobs[0], asked, Estimate(1, 1e6), stop, owner=""))
-    here = fit(name, blobs[0], params, 1, stop)
+    here = find(name).fit(blobs[0], params, 1, stop)
     assert (there.labels == here.labels).all()
     assert there.model == here.model
     assert all((there.extra[key] == here.extra[key]).all() for key in here.extra)

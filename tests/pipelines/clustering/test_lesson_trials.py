@@ -9,8 +9,7 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 
 from pipelines.clustering import model_selection
-from pipelines.clustering.algorithms.fitting import fit
-from pipelines.clustering.algorithms.parameters import KMeansParameters
+from pipelines.clustering.algorithms.kmeans import KMeansParameters
 from pipelines.clustering.algorithms.registry import find
 from pipelines.clustering.data.datasets import make
 from pipelines.clustering.data.scaling import scale
@@ -50,7 +49,7 @@ def look(trial: Trial, stop: Event) -> dict:
         return {"best": curve.knee if trial.curve == "elbow" else curve.best}
     algorithm = find(trial.algorithm)
     params = algorithm.parameters.model_validate(trial.parameters)
-    fitted = fit(trial.algorithm, X, params, trial.seed, stop)
+    fitted = find(trial.algorithm).fit(X, params, trial.seed, stop)
     clusters = count_clusters(fitted.labels)
     found = {
         "clusters": clusters,
@@ -62,7 +61,7 @@ def look(trial: Trial, stop: Event) -> dict:
     if data.truth is not None:
         found["ari"] = adjusted_rand_score(data.truth, fitted.labels)
     if trial.outcome.inertia:
-        whole = fit("kmeans", X, KMeansParameters(clusters=clusters), trial.seed, stop)
+        whole = find("kmeans").fit(X, KMeansParameters(clusters=clusters), trial.seed, stop)
         found["inertia"] = fitted.model["inertia"] / whole.model["inertia"]
     return found
 
@@ -78,13 +77,14 @@ def ending(steps):
 
 def test_one_more_cluster_of_bisecting_splits_one_and_leaves_the_rest(stop):
     four, five = (
-        fit(
-            "bisecting",
+        find("bisecting")
+        .fit(
             make(trial.data).X,
             find("bisecting").parameters.model_validate(trial.parameters),
             trial.seed,
             stop,
-        ).labels
+        )
+        .labels
         for trial in trials("bisecting")
     )
     inside = {label: set(four[five == label].tolist()) for label in range(5)}
@@ -93,7 +93,9 @@ def test_one_more_cluster_of_bisecting_splits_one_and_leaves_the_rest(stop):
 
 def test_kmeans_draws_all_its_borders_anew_for_one_more_cluster(stop):
     X = make(trials("bisecting")[0].data).X
-    four, five = (fit("kmeans", X, KMeansParameters(clusters=k), 0, stop).labels for k in (4, 5))
+    four, five = (
+        find("kmeans").fit(X, KMeansParameters(clusters=k), 0, stop).labels for k in (4, 5)
+    )
     kept = {frozenset(np.flatnonzero(four == label).tolist()) for label in range(4)}
     kept &= {frozenset(np.flatnonzero(five == label).tolist()) for label in range(5)}
     assert not kept

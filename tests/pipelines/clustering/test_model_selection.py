@@ -8,13 +8,11 @@ from scipy.spatial.distance import cdist
 from sklearn.metrics import adjusted_rand_score
 
 from pipelines.clustering import model_selection
-from pipelines.clustering.algorithms.fitting import fit
-from pipelines.clustering.algorithms.parameters import (
-    DBSCANParameters,
-    KMeansParameters,
-    MixtureParameters,
-    OPTICSParameters,
-)
+from pipelines.clustering.algorithms.dbscan import DBSCANParameters
+from pipelines.clustering.algorithms.kmeans import KMeansParameters
+from pipelines.clustering.algorithms.mixture import MixtureParameters
+from pipelines.clustering.algorithms.optics import OPTICSParameters
+from pipelines.clustering.algorithms.registry import find
 from pipelines.clustering.running import outcome
 from pipelines.core.errors import BadRequest, Stopped
 
@@ -56,7 +54,7 @@ def test_elbow_silhouette_gap_and_bic_find_three_blobs(blobs, stop):
     assert information.best_bic[0] == 3
     assert information.bic.shape == information.aic.shape == (4, 5)
     one = MixtureParameters(clusters=3, covariance="tied", starts=3)
-    assert information.bic[1, 2] == fit("mixture", points, one, 0, stop).model["bic"]
+    assert information.bic[1, 2] == find("mixture").fit(points, one, 0, stop).model["bic"]
     assert (points == before).all()
 
 
@@ -103,7 +101,7 @@ def test_k_distances_are_to_the_other_points_and_count_the_cores(blobs, stop):
     assert found.sampled is None
     assert found.distances[0] < found.eps < found.distances[-1]
     params = DBSCANParameters(eps=found.eps, min_samples=4)
-    fitted = fit("dbscan", points, params, 0, stop)
+    fitted = find("dbscan").fit(points, params, 0, stop)
     assert len(fitted.extra["core"]) == (found.distances <= found.eps).sum()
     core = fitted.extra["core"]
     assert adjusted_rand_score(truth[core], fitted.labels[core]) > 0.9
@@ -113,7 +111,7 @@ def test_the_eps_at_the_knee_parts_a_dense_group_from_strays(stop):
     rng = np.random.default_rng(0)
     points = np.concatenate([rng.normal(0, 0.1, (90, 2)), rng.uniform(-20, 20, (10, 2))])
     found = outcome(model_selection.k_distance(points, min_samples=5, seed=0, stop=stop))
-    fitted = fit("dbscan", points, DBSCANParameters(eps=found.eps), 0, stop)
+    fitted = find("dbscan").fit(points, DBSCANParameters(eps=found.eps), 0, stop)
     assert fitted.labels[:90].max() == 0
     assert (fitted.labels[:90] == 0).mean() > 0.9
     assert (fitted.labels[90:] == -1).sum() >= 9

@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 
 from pipelines.clustering import wire
-from pipelines.clustering.algorithms.fitting import fit
-from pipelines.clustering.algorithms.registry import ALGORITHMS, AnyParameters
+from pipelines.clustering.algorithms.registry import ALGORITHMS, AnyParameters, find
 from pipelines.clustering.comparing import suggested, suggesting
 from pipelines.clustering.data.columns import Picked, Picking, pick
 from pipelines.clustering.data.csv_dialect import Reading
@@ -74,7 +73,7 @@ def test_a_fit_of_each_algorithm_arrives_as_it_was(name, blobs, tmp_path, stop):
     X, truth = blobs
     (params,) = [params for each, params in suggested(X, 3, 0, stop) if each == name]
     assert sent(AnyParameters, params, tmp_path) == params
-    fitted = fit(name, X, params, 0, stop)
+    fitted = find(name).fit(X, params, 0, stop)
     scores = judge(X, fitted.labels)
     agreement = compare_with_truth(fitted.labels, truth.astype(np.int32), ("a", "b", "c"))
     found = Clustered(fitted, scores, agreement, fitted.centres, (Message("{a} B", a=1),))
@@ -257,7 +256,7 @@ def broken(fitted: Any, **changes: Any) -> Any:
 def test_a_fit_that_goes_beyond_its_points_is_refused(blobs, stop):
     X = blobs[0]
     n = len(X)
-    fitted = fit("agglomerative", X, ALGORITHMS["agglomerative"].parameters(), 0, stop)
+    fitted = find("agglomerative").fit(X, ALGORITHMS["agglomerative"].parameters(), 0, stop)
     fitted.check(X)
     merges = fitted.extra["merges"].copy()
     merges[0, 1] = n  # of itself: whoever walks the tree never comes to an end

@@ -11,9 +11,8 @@ import pytest
 from sklearn.cluster import DBSCAN
 
 from pipelines.clustering import tasks
-from pipelines.clustering.algorithms.calls import DBSCAN_FEW
-from pipelines.clustering.algorithms.fitting import fit
-from pipelines.clustering.algorithms.parameters import DBSCANParameters, HDBSCANParameters
+from pipelines.clustering.algorithms.dbscan import DBSCAN_FEW, DBSCANParameters
+from pipelines.clustering.algorithms.hdbscan import HDBSCANParameters
 from pipelines.clustering.algorithms.registry import find
 from pipelines.clustering.dbscan import dbscan, hdbscan
 from pipelines.clustering.labels import renumber
@@ -36,7 +35,7 @@ def lumps(n: int, d: int = 2) -> np.ndarray:
 def test_labels_and_cores_are_scikit_learns_on_both_sides_of_the_limit(n, d, stop):
     X = lumps(n, d)
     eps = 0.12 if d == 2 else 1.2
-    ours = fit("dbscan", X, DBSCANParameters(eps=eps, min_samples=6), 0, stop)
+    ours = find("dbscan").fit(X, DBSCANParameters(eps=eps, min_samples=6), 0, stop)
     theirs = DBSCAN(eps=eps, min_samples=6).fit(X)
     assert (ours.labels == renumber(theirs.labels_)).all()
     assert 0 < ours.noise < n
@@ -45,7 +44,9 @@ def test_labels_and_cores_are_scikit_learns_on_both_sides_of_the_limit(n, d, sto
 
 def test_few_points_do_not_wait_for_our_own_to_be_loaded(stop, monkeypatch):
     monkeypatch.setitem(sys.modules, "pipelines.clustering.dbscan.dbscan", None)
-    assert len(fit("dbscan", lumps(DBSCAN_FEW), DBSCANParameters(), 0, stop).labels) == DBSCAN_FEW
+    assert (
+        len(find("dbscan").fit(lumps(DBSCAN_FEW), DBSCANParameters(), 0, stop).labels) == DBSCAN_FEW
+    )
 
 
 @pytest.mark.parametrize(
@@ -76,11 +77,11 @@ def test_a_fit_of_many_points_tells_its_three_passes(algorithm, params, passes, 
 def test_a_stop_ends_a_fit_that_would_take_seconds():
     stop = threading.Event()
     X = np.random.default_rng(0).uniform(size=(40_000, 12))
-    fit("dbscan", lumps(DBSCAN_FEW + 1, 12), DBSCANParameters(), 0, stop)  # it is loaded now
+    find("dbscan").fit(lumps(DBSCAN_FEW + 1, 12), DBSCANParameters(), 0, stop)  # it is loaded now
     asked = []
     threading.Timer(0.3, lambda: (asked.append(time.monotonic()), stop.set())).start()
     with pytest.raises(Stopped):
-        fit("dbscan", X, DBSCANParameters(eps=0.6), 0, stop)
+        find("dbscan").fit(X, DBSCANParameters(eps=0.6), 0, stop)
     assert time.monotonic() - asked[0] < PROMPTLY
 
 

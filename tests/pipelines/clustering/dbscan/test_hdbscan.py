@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from sklearn.cluster import HDBSCAN
 
-from pipelines.clustering.algorithms import calls
-from pipelines.clustering.algorithms.fitting import fit
-from pipelines.clustering.algorithms.parameters import HDBSCANParameters
+from pipelines.clustering.algorithms.hdbscan import HDBSCAN_FEW, HDBSCANParameters
+from pipelines.clustering.algorithms.registry import find
 from pipelines.clustering.dbscan.hdbscan import NOTES, HDBSCANResult, estimated_bytes, hdbscan
 from pipelines.clustering.labels import renumber
 from pipelines.core.errors import BadRequest, Stopped
@@ -131,17 +130,20 @@ def test_a_fit_of_few_points_merges_below_a_distance_too() -> None:
     rng = np.random.default_rng(3)
     X = np.concatenate([c + rng.uniform(0, 0.1, (60, 1)) for c in (0.0, 1.0, 50.0, 51.0)])
     params = HDBSCANParameters(min_cluster_size=30, min_samples=3, merge_below=5.0)
-    assert fit("hdbscan", X, params, 0, threading.Event()).labels.tolist() == [0] * 120 + [1] * 120
+    assert (
+        find("hdbscan").fit(X, params, 0, threading.Event()).labels.tolist()
+        == [0] * 120 + [1] * 120
+    )
 
 
 def test_a_fit_of_many_points_is_scikit_learns_and_leaves_them_as_they_are() -> None:
     rng = np.random.default_rng(5)
     X = rng.normal(size=(4, 2))[rng.integers(4, size=2500)] * 9 + rng.normal(size=(2500, 2))
-    assert len(X) > calls.HDBSCAN_FEW
+    assert len(X) > HDBSCAN_FEW
     before = X.copy()
     told = []
     params = HDBSCANParameters(min_cluster_size=12)
-    found = fit("hdbscan", X, params, 0, threading.Event(), told.append)
+    found = find("hdbscan").fit(X, params, 0, threading.Event(), told.append)
     assert np.array_equal(X, before)
     oracle = sklearn_of(X, {"min_cluster_size": 12, "min_samples": 12})
     assert found.labels.tolist() == renumber(oracle.labels_).tolist()
