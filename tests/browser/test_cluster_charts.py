@@ -23,7 +23,7 @@ from studio.features.clustering.charts.point_charts import k_distance
 from studio.features.clustering.charts.thumbnails import thumbnail
 from studio.features.clustering.views import comparison
 from studio.page.widgets import Visitor
-from tests.studio.clustering.chart_examples import DATA, EVIL, RESULT, ROWS
+from tests.studio.features.clustering.charts.chart_examples import DATA, EVIL, RESULT, ROWS
 
 VISITOR = Visitor(Owner("local", "you", is_host=True), "en")
 POINTS = np.random.default_rng(5).normal(size=(40, 2))

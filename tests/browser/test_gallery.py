@@ -11,7 +11,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from playwright.sync_api import Page, expect
 
-from tests.pipelines.test_uploads import png_header
+from tests.pipelines.core.test_uploads import png_header
 
 PARAMETERS = """a castle at night, <img src=x onerror=alert(1)>
 Negative prompt: fog

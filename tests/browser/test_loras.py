@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.test_painting import fill_in
-from tests.pipelines.lora import files
+from tests.pipelines.diffusion.lora import files
 from tests.studio.live import TINY
 
 

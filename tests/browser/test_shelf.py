@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.test_look import PHONE
-from tests.pipelines.lora import files
+from tests.pipelines.diffusion.lora import files
 from tests.studio.live import TINY
 
 SHARED = "shared-ink"

@@ -9,8 +9,8 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.teaching import opened, photos_of, take_examples, tidy, upload
 from tests.pipelines.dreambooth.test_photos import HEIC, encoded, scene
+from tests.studio.features.training.test_photo_uploads import photograph, tattling
 from tests.studio.live import TINY
-from tests.studio.test_photo_uploads import photograph, tattling
 
 
 @pytest.fixture

@@ -17,11 +17,9 @@ KNOWN_FOLDERS = {
     "studio/features/chat",
     "studio/features/clustering",
     "tests/browser",
-    "tests/pipelines",
     "tests/pipelines/chat",
     "tests/pipelines/clustering",
     "tests/pipelines/dreambooth",
-    "tests/studio",
 }
 KNOWN_MODULES: dict[str, int] = {}
 

@@ -1,4 +1,4 @@
-"""People with accounts, each at a browser of their own, in the studio that a test's module runs."""
+"""People with accounts, each at a browser of their own; a store of their own for a test."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from contextlib import ExitStack
 import httpx
 import pytest
 
+from studio.core.settings import StoredSettings
+from studio.core.store import Store
 from tests.studio.people import browser_of
 
 
@@ -29,3 +31,15 @@ def _browser(name: str | None):
 
 ada, bob, guest, host = map(_browser, ("ada", "bob", "guest", "host"))
 stranger = _browser(None)
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(tmp_path)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def settings(store):
+    return StoredSettings(store)

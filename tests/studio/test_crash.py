@@ -16,14 +16,14 @@ from studio.core.home import HomeLock
 from studio.core.services import Studio
 from tests.patience import PATIENCE, wait_until
 from tests.pipelines.dreambooth.test_photos import encoded, scene
+from tests.studio.core.jobs.test_jobs import Desk
 from tests.studio.live import options_for
-from tests.studio.test_jobs import Desk
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from tests.studio.test_jobs import Desk
+from tests.studio.core.jobs.test_jobs import Desk
 desk = Desk(Path(sys.argv[1]))
 desk.submit(prompt="interrupted", pictures=4, steps=40, seconds=0.01)
 for name in "abc":

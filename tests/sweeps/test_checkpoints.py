@@ -19,7 +19,7 @@ from pipelines.diffusion.loading import load
 from pipelines.models.catalog import Catalog
 from pipelines.models.original_layout import TEXT_ENCODERS, UNET, VAE, expected_parts
 from tests.original_layout import save_single_file
-from tests.pipelines.test_loading import load_folder, quiet
+from tests.pipelines.diffusion.test_loading import load_folder, quiet
 from tests.sweeps.plain_sentences import check_sentence
 
 pytestmark = pytest.mark.deep

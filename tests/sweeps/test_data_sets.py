@@ -14,7 +14,7 @@ from pipelines.core.errors import UserError
 from pipelines.dreambooth.data.captions import kind_of
 from pipelines.dreambooth.data.subjects import TRIGGER
 from studio.features.training.subjects import Subjects
-from tests.studio.test_subjects import ANN, Desk, desk  # noqa: F401  (a fixture)
+from tests.studio.features.training.test_subjects import ANN, Desk, desk  # noqa: F401  (a fixture)
 from tests.sweeps.plain_sentences import check_sentence
 
 pytestmark = pytest.mark.deep

@@ -20,7 +20,7 @@ from pipelines.diffusion.lora.formats import EMBEDDING, open_lora
 from pipelines.diffusion.lora.names import in_original
 from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.diffusion.lora.weights import read
-from tests.pipelines.lora.files import pickle_of
+from tests.pipelines.diffusion.lora.files import pickle_of
 from tests.sweeps.plain_sentences import check_sentence
 
 pytestmark = pytest.mark.deep

@@ -23,7 +23,7 @@ from pipelines.core.pictures.colour_profiles import (
 from pipelines.core.pictures.uploads import Limits, open_picture
 from pipelines.dreambooth.data.photos import open_photo
 from studio.core.gallery.metadata import read_settings
-from tests.pipelines.test_colour_profiles import (
+from tests.pipelines.core.test_colour_profiles import (
     ADOBE_MATRIX,
     GREY_LINEAR,
     P3_MATRIX,

@@ -1,0 +1,178 @@
+"""A LoRA is gone after its request, to the last bit, however the request ends."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+from PIL import Image
+
+from pipelines.core.errors import BadRequest, Busy, OutOfMemory, Stopped, validated
+from pipelines.core.pictures.inputs import keep_input
+from pipelines.diffusion import compare, text_to_image
+from pipelines.diffusion.control import paint as control
+from pipelines.diffusion.control.requests import ControlRequest
+from pipelines.diffusion.lora.apply import applied
+from pipelines.diffusion.requests import CompareSamplersRequest
+from tests.pipelines.diffusion.lora import files
+from tests.pipelines.diffusion.lora.conftest import ANN, BASE
+from tests.pipelines.diffusion.lora.painting import (
+    Unchanged,
+    asked,
+    bits_of,
+    difference,
+    painted,
+    pictures,
+)
+
+
+def test_the_next_request_paints_as_if_nothing_had_been(lora_cache, use):
+    (before,) = pictures(painted(lora_cache))
+    with Unchanged(lora_cache):
+        painted(lora_cache, loras=[use])
+    (after,) = pictures(painted(lora_cache))
+    assert difference(before, after) == 0
+
+
+@pytest.mark.parametrize("steps_first", [0, 1, 2])
+def test_a_run_that_is_stopped_leaves_nothing(lora_cache, use, steps_first):
+    with Unchanged(lora_cache):
+        stop = threading.Event()
+        events = text_to_image.run(asked(loras=[use], steps=20), lora_cache, stop)
+        for _ in range(steps_first):
+            next(events)
+        stop.set()
+        with pytest.raises(Stopped):
+            list(events)
+
+
+def test_a_run_that_nobody_iterates_any_more_leaves_nothing(lora_cache, use):
+    with Unchanged(lora_cache):
+        events = text_to_image.run(asked(loras=[use]), lora_cache, threading.Event())
+        next(events)
+        events.close()
+
+
+def test_a_run_that_fails_in_the_middle_leaves_nothing(lora_cache, use, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("in the middle")
+
+    with Unchanged(lora_cache):
+        monkeypatch.setattr(text_to_image, "decode", broken)
+        with pytest.raises(RuntimeError, match="in the middle"):
+            painted(lora_cache, loras=[use])
+        monkeypatch.undo()
+
+
+def test_out_of_memory_while_weights_change_leaves_nothing(lora_cache, use, monkeypatch):
+    from pipelines.diffusion.lora import apply
+
+    real, calls = apply._change, []
+
+    def exhausted(*arguments):
+        calls.append(1)
+        real(*arguments)
+        if len(calls) == 5:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    with Unchanged(lora_cache):
+        monkeypatch.setattr(apply, "_change", exhausted)
+        with pytest.raises(OutOfMemory):
+            painted(lora_cache, loras=[use])
+
+
+def test_the_second_of_two_that_does_not_fit_leaves_nothing(lora_cache, shelf, use, large_pipe):
+    large = shelf.add(ANN, "large", files.kohya(files.random_halves(large_pipe)))
+    with Unchanged(lora_cache), pytest.raises(BadRequest):
+        painted(lora_cache, loras=[use, {"name": "large", "id": large.id}])
+
+
+def test_a_comparison_leaves_nothing(lora_cache, use):
+    request = CompareSamplersRequest(
+        base=asked(loras=[use]), samplers=("Euler", "Heun"), steps=(2,)
+    )
+    with Unchanged(lora_cache):
+        events = painted(lora_cache, compare, request=request)
+    (alone,) = pictures(painted(lora_cache, loras=[use], steps=2))
+    assert difference(pictures(events)[0], alone) == 0
+    assert events[-1].data["loras"][0]["name"] == "clay"
+
+
+def test_a_controlnet_sees_the_changed_model_and_leaves_nothing(lora_cache, use, home):
+    sketch = Image.new("RGB", (64, 64))
+    sketch.paste("white", (10, 10, 50, 14))
+    units = [{"picture": keep_input(home, ANN, sketch), "model": "tiny-net"}]
+
+    def steered(**settings):
+        base = {"prompt": "a mug", "model": BASE, "steps": 3, "seed": 7, "units": units}
+        return validated(ControlRequest, base | settings)
+
+    with Unchanged(lora_cache):
+        (plain,) = pictures(painted(lora_cache, control, request=steered()))
+        (changed,) = pictures(painted(lora_cache, control, request=steered(loras=[use])))
+        (again,) = pictures(painted(lora_cache, control, request=steered()))
+        events = control.run(steered(loras=[use]), lora_cache, threading.Event())
+        for event in events:
+            if getattr(event, "preview", None) is not None:
+                break
+        events.close()
+    assert difference(plain, changed) > 3
+    assert difference(plain, again) == 0
+
+
+class FastUNet:
+    """Stands in for the stand-in: made of the unchanged weights, so it must not be called."""
+
+    def __init__(self, unet) -> None:
+        self.unet, self.config, self.dtype = unet, unet.config, unet.dtype
+        self.nbytes = self.calls = 0
+
+    def __call__(self, *arguments, **more):
+        self.calls += 1
+        return self.unet(*arguments, **more)
+
+
+def test_the_accelerated_unet_steps_aside_while_a_lora_is_at_work(lora_cache, shelf, use, pipe):
+    text = files.random_halves(pipe, parts=("text_encoder",))
+    text_only = shelf.add(ANN, "text only", files.kohya(text))
+    with lora_cache.lease(BASE) as model:
+        fast = model._fast_unet = FastUNet(model.pipe.unet)
+        painted(lora_cache, loras=[use])
+        assert fast.calls == 0
+        assert model.unet is fast
+        painted(lora_cache, loras=[{"name": "text only", "id": text_only.id}])
+        assert fast.calls == 3
+        painted(lora_cache, loras=[use.model_copy(update={"weight": 0.0})])
+        assert fast.calls == 6
+
+
+def test_two_requests_at_once_never_see_one_another_s_weights(lora_cache, use):
+    painted(lora_cache, steps=1)  # the model is here now, so the first event is a step
+    events = text_to_image.run(asked(loras=[use]), lora_cache, threading.Event())
+    next(events)
+    with pytest.raises(Busy, match="is painting for another request"):
+        painted(lora_cache)
+    with pytest.raises(Busy):
+        painted(lora_cache, loras=[use])
+    events.close()
+    plain = text_to_image.run(asked(), lora_cache, threading.Event())
+    next(plain)
+    with pytest.raises(Busy):
+        painted(lora_cache, loras=[use])
+    assert len(pictures(painted(lora_cache))) == 1
+    plain.close()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_comes_back_bit_by_bit(lora_cache, use, dtype):
+    with lora_cache.lease(BASE) as model:
+        model.pipe.unet.to(dtype)
+        before = bits_of(model)
+        with applied(model, [use], model.home):
+            now = bits_of(model)
+            assert any(not torch.equal(now[name], before[name]) for name in before)
+            assert all(now[name].dtype == before[name].dtype for name in before)
+        after = bits_of(model)
+        assert all(torch.equal(after[name], before[name]) for name in before)
+        model.pipe.unet.to(torch.float32)

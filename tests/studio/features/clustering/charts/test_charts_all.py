@@ -1,0 +1,103 @@
+"""What holds for all charts and views of clusterings: whole tags, plain texts, words, colours."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+from pipelines.core.paths import ASSETS
+from studio.features.clustering import data_views, views
+from studio.features.clustering.charts.colours import COLOURS, DARK, NOISE, kind_of
+from studio.features.clustering.charts.heat import confusion
+from studio.i18n import texts
+from tests.studio.features.clustering.charts.chart_examples import (
+    CHINESE,
+    EVIL,
+    RESULT,
+    SWATCHES,
+    VISITOR,
+    every_view,
+)
+
+
+class Balanced(HTMLParser):
+    """Raises where a tag is closed that is not open, or left open at the end."""
+
+    VOID = frozenset({"img", "br", "input", "hr"})
+
+    def __init__(self, html: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.feed(html)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: object) -> None:
+        pass
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open
+        assert self.open.pop() == tag
+
+
+def test_all_tags_are_closed():
+    for html in every_view(VISITOR):
+        Balanced(html)
+
+
+def test_what_people_wrote_stays_text():
+    seen = "".join(every_view(VISITOR))
+    assert "<img" not in seen
+    agreement = RESULT["agreement"] | {"classes": [EVIL, "b"]}
+    assert "<img" not in confusion(agreement, VISITOR)
+    swatch = SWATCHES[0] | {"hex": EVIL}
+    assert "<img" not in data_views.palette([swatch], VISITOR)
+
+
+def test_nothing_is_said_in_english_to_a_chinese_reader():
+    for html in every_view(CHINESE):
+        parts = re.findall(r">([^<]+)<", html)
+        parts += re.findall(r'(?:title|aria-label)="([^"]*)"', html)
+        kept = " ".join(parts).replace(EVIL, "")
+        for name in ("K-Means", "DBSCAN", "There is no data set", "Davies–Bouldin", "BIRCH"):
+            kept = kept.replace(name, "")
+        assert not re.findall(r"\b(?:the|of|is|are|has|Higher|Click|Drag|Cluster|Points)\b", kept)
+
+
+def test_all_words_that_stand_in_tables_have_a_chinese_translation():
+    chinese = texts("zh")
+    said = {text for figure in views.FIGURES.values()
+            for text in (figure.title, figure.means, figure.better) if text}  # fmt: skip
+    said |= {*data_views._KINDS.values(), *data_views._DELIMITERS.values()}
+    said |= {"Assumes", "Cost", "Fails", "Makes centres", "Leaves noise out", "Soft membership"}
+    said |= {"Labels new points", "k = {k}: J = {value}", "k = {k}: silhouette {value}"}
+    said |= {"k = {k}: gap {value} ± {error}", "knee: k = {k}", "highest: k = {k}"}
+    said |= {"chosen: k = {k}"}
+    assert not sorted(said - chinese.keys())
+
+
+def test_style_and_script_have_the_same_colours():
+    style = (ASSETS / "clustering_charts.css").read_text(encoding="utf-8")
+    light = dict(re.findall(r"--(k\d|k-noise): (#\w+);", style.partition(".dark")[0]))
+    assert [light[f"k{n}"].upper() for n in range(8)] == list(COLOURS)
+    assert light["k-noise"].upper() == NOISE
+    at_night = re.findall(r"^\.dark .*--k7: (#\w+);", style, re.M)
+    assert [each.upper() for each in at_night] == [DARK[-1]] * 2
+
+
+def test_colours_come_again_and_are_told_apart():
+    assert [kind_of(label) for label in (-1, 0, 7, 8, 16)] == [
+        "noise", "k0", "k7", "k0 again", "k0"]  # fmt: skip
+
+
+def test_a_rule_for_the_dark_has_one_selector():
+    """Gradio puts a prefix before each of them, and the theme's class before the first alone."""
+    style = (ASSETS / "clustering_charts.css").read_text(encoding="utf-8")
+    style = re.sub(r"/\*.*?\*/", "", style, flags=re.S)
+    heads = [head for head in re.findall(r"([^{}]+)\{", style) if ".dark" in head]
+    assert heads
+    assert not [head for head in heads if "," in head]

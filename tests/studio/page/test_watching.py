@@ -1,0 +1,92 @@
+"""The board of a job that is over, and what can be done from there."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import gradio as gr
+import pytest
+
+from pipelines.diffusion.control.catalog import ControlCatalog
+from pipelines.models.catalog import Catalog
+from studio.core.accounts.accounts import LOCAL_OWNER
+from studio.page.components.details import Details
+from studio.page.components.watching import Watch
+from studio.page.widgets import Visitor
+from tests.studio.core.jobs.test_jobs import Desk
+
+ME = Visitor(LOCAL_OWNER, "en")
+REQUEST = SimpleNamespace(state=SimpleNamespace(owner=LOCAL_OWNER), headers={})
+
+
+class WatchedDesk(Desk):
+    """With what the page asks of a studio beside its jobs."""
+
+    def __init__(self, home) -> None:
+        super().__init__(home)
+        self.catalog, self.control = Catalog(self.home), ControlCatalog(self.home)
+        self.loras = SimpleNamespace(models=lambda owner: [])
+
+    def retry(self, owner, job_id):
+        return self.jobs.retry(owner.id, job_id)
+
+
+@pytest.fixture
+def desk(tmp_path):
+    desk = WatchedDesk(tmp_path / "home")
+    yield desk
+    desk.close()
+
+
+@pytest.fixture
+def watch(desk) -> Watch:
+    with gr.Blocks():
+        return Watch(
+            desk,
+            kind="draw",
+            board=gr.HTML(js_on_load=Watch.CLICKED),
+            cancel=gr.Button(),
+            details=Details(desk, "painted"),
+            empty=("Nothing", "Do something."),
+        )
+
+
+def board_of(watch: Watch, job, visitor: Visitor = ME) -> str:
+    return watch._finished(visitor, job, "")[0]
+
+
+def submit(desk, **request):
+    return desk.submit(owner=LOCAL_OWNER.id, **request)
+
+
+def test_only_a_failed_or_cancelled_job_can_be_tried_again(desk, watch):
+    cancelled = submit(desk)
+    cancelled = desk.jobs.cancel(LOCAL_OWNER.id, cancelled.id)
+    desk.jobs.start()
+    failed = desk.ended(submit(desk, failure="user"))
+    done = desk.ended(submit(desk))
+    assert "Try again" in board_of(watch, cancelled)
+    assert "Try again" in board_of(watch, failed)
+    assert "再试一次" in board_of(watch, failed, Visitor(LOCAL_OWNER, "zh"))
+    assert "The brush has 1 hairs" in board_of(watch, failed)
+    assert "Try again" not in board_of(watch, done)
+
+
+def test_trying_again_queues_the_same_request(desk, watch):
+    job = submit(desk, prompt="once more")
+    desk.jobs.cancel(LOCAL_OWNER.id, job.id)
+    assert watch._retry(job.id, REQUEST) == ""
+    newest = desk.jobs.list(LOCAL_OWNER.id)[0]
+    assert (newest.id != job.id, newest.state) == (True, "queued")
+    assert newest.request == job.request
+
+
+def test_why_it_cannot_be_tried_again_is_said_above_the_same_board(desk, watch):
+    desk.settings.change(queue_limit=1)
+    cancelled = desk.jobs.cancel(LOCAL_OWNER.id, submit(desk).id)
+    submit(desk)
+    refusal = watch._retry(cancelled.id, REQUEST)
+    assert "You have 1 jobs waiting or running; 1 are allowed." in refusal
+    board = watch._finished(ME, cancelled, refusal)[0]
+    assert board.index("1 are allowed") < board.index("Try again")
+    assert "no job" in watch._retry(None, REQUEST)
