@@ -1,7 +1,7 @@
 // What stands above the plot: how points are coloured, the tools of drawing, zoom, selection, export.
 
 import { h, say } from "../page.js";
-import { savePicture, saveVector } from "./exporting.js";
+import { savePlot } from "./exporting.js";
 import { choice, counted, tool } from "./parts.js";
 
 export class Bar {
@@ -20,8 +20,8 @@ export class Bar {
     const menu = h("details", { class: "save" }, h("summary", { class: "tool", title: say("Save the picture"), "aria-label": say("Save the picture") }));
     menu.firstElementChild.append(...tool("save", "", null).childNodes);
     menu.append(
-      h("div", { class: "menu" }, ...[["PNG", savePicture], ["SVG", saveVector]].map(([name, save]) =>
-        h("button", { type: "button", onclick: () => { menu.open = false; save(plot); } }, name))),
+      h("div", { class: "menu" }, ...["PNG", "SVG"].map((name) =>
+        h("button", { type: "button", onclick: () => { menu.open = false; savePlot(plot, name.toLowerCase()); } }, name))),
     );
     menu.addEventListener("focusout", (event) => {
       if (!menu.contains(event.relatedTarget)) menu.open = false;

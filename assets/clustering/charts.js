@@ -8,8 +8,8 @@ const SETTLE = 350; // ms after the last key until it is told
 const told = (line) => Number(line.getAttribute("aria-valuenow"));
 
 function treeOf(line) {
-  const plot = line.closest("[data-tree]");
-  return plot && (plot.tree ??= JSON.parse(plot.dataset.tree));
+  const figure = line.closest("[data-tree]");
+  return figure && (figure.tree ??= JSON.parse(figure.dataset.tree));
 }
 
 // Where it is put, as a share of the axis; what that means is shown at once.
@@ -21,19 +21,24 @@ function put(line, share) {
   if (tree) {
     const k = 1 + tree.heights.filter((height) => height > value).length;
     say(line, k);
-    line.style.setProperty("--at", `${(100 * (value - low)) / (high - low)}%`);
+    lift(line, (value - low) / (high - low));
     paint(line, k);
   } else {
     const eps = Number(Math.max(value, high / 1000).toPrecision(3));
     say(line, eps);
-    line.style.setProperty("--at", `${(100 * (eps - low)) / (high - low)}%`);
+    lift(line, (eps - low) / (high - low));
     read(line, eps);
   }
 }
 
+function lift(line, share) {
+  line.setAttribute("y", `${100 - 100 * share}%`);
+}
+
 function say(line, value) {
   line.setAttribute("aria-valuenow", value);
-  line.querySelector("b").textContent = line.dataset.words.replace("{value}", value);
+  line.querySelector(".value").textContent = line.dataset.words.replace("{value}", value);
+  line.querySelector(".pill").setAttribute("width", line.querySelector("text").getComputedTextLength() + 18);
 }
 
 // As cut_height of studio/features/clustering/charts/dendrogram.py: halfway between two merges.
@@ -48,7 +53,7 @@ function cutInto(line, k) {
   const tree = treeOf(line);
   k = Math.max(1, Math.min(k, tree.leaves.length));
   say(line, k);
-  line.style.setProperty("--at", `${(100 * middle(tree, k)) / tree.high}%`);
+  lift(line, middle(tree, k) / tree.high);
   paint(line, k);
 }
 
@@ -76,7 +81,7 @@ function paint(line, k) {
       if (node >= leaves.length) below.push(...merges[node - leaves.length]);
     }
   });
-  for (const branch of line.closest(".plot").querySelectorAll(".branch")) {
+  for (const branch of line.closest(".chart").querySelectorAll(".branch")) {
     const label = cluster.get(Number(branch.dataset.node));
     const again = Math.floor(label / 8) % 2 ? " again" : "";
     branch.setAttribute("class", label === undefined ? "branch cut" : `branch k${label % 8}${again}`);
@@ -85,10 +90,10 @@ function paint(line, k) {
 
 // Of the sorted distances, how many are at most eps.
 function read(line, eps) {
-  const plot = line.closest("[data-values]");
-  const words = line.closest("figure")?.querySelector(".reading");
-  if (!plot || !words) return;
-  const values = (plot.values ??= JSON.parse(plot.dataset.values));
+  const figure = line.closest("[data-values]");
+  const words = figure?.querySelector(".reading");
+  if (!words) return;
+  const values = (figure.values ??= JSON.parse(figure.dataset.values));
   const share = values.filter((value) => value <= eps).length / values.length;
   const shown = share && share < 1 ? (100 * share).toFixed(1) : (100 * share).toFixed(0);
   words.textContent = words.dataset.words.replace("{share}", `${shown} %`);
@@ -106,14 +111,14 @@ element.addEventListener("pointerdown", (event) => {
   line.focus({ preventScroll: true });
   line.setPointerCapture(event.pointerId);
   line.classList.add("moving");
-  const field = line.parentElement.getBoundingClientRect();
-  const box = line.getBoundingClientRect();
+  const frame = line.parentElement.querySelector(".frame").getBoundingClientRect();
+  const box = line.querySelector("line").getBoundingClientRect();
   const grip = event.clientY - (box.top + box.bottom) / 2; // where it was taken, from the line
   let moved = false;
   const move = (next) => {
     if (!moved && Math.abs(next.clientY - event.clientY) < 2) return;
     moved = true;
-    put(line, (field.bottom - (next.clientY - grip)) / field.height);
+    put(line, (frame.bottom - (next.clientY - grip)) / frame.height);
   };
   const end = () => {
     line.removeEventListener("pointermove", move);

@@ -45,7 +45,7 @@ export function drawMarks(context, screen, marks, kinds, { width, height, order 
   const count = marks.length;
   const edge = 12;
   const seen = (x, y) => x > -edge && y > -edge && x < width + edge && y < height + edge;
-  if (count < STAMPED_FROM || context.isVector) {
+  if (count < STAMPED_FROM) {
     for (let nth = 0; nth < count; nth++) {
       const at = order ? order[nth] : nth;
       if (marks[at] === HIDDEN) continue;

@@ -1,78 +1,110 @@
-// A chart as a file: PNG and SVG, painted of a copy that is as wide on a phone as elsewhere.
+// What is drawn as a file: SVG as it is, PNG of that SVG.
 
-import { give, SHARP } from "./exporting.js";
-import { ink, trace } from "./tracing.js";
-import { Vector } from "./vector.js";
+import { h } from "../page.js";
+import { plain } from "./vector.js";
 
-const WIDTH = 680; // of what has none of its own, in pixels of the page
-const EDGE = 20; // around it
+export const SHARP = 2; // pixels of a PNG for each of the drawing, at least
+const [WIDTH, EDGE, GAP] = [680, 20, 10]; // of a chart's file, around what is in it, between drawings
+// Of a chart's texts: their style in chart.css, the size of letters, the height of a line.
+const TEXTS = { h4: ["title", 15, 22], finding: ["finding", 14, 22], reading: ["finding", 14, 22], other: ["medium", 13, 20] };
+const ARROW = 13; // pixels of the arrow on the pill of a line that can be dragged
+const SVG = "http://www.w3.org/2000/svg";
 
-// What styles put before an element, which has no place of its own that a script could ask for.
-const BEFORE = ["display", "position", "left", "right", "top", "width", "height", "flex", "margin", "color", "backgroundColor", "borderRadius", "boxShadow"];
-
-export async function saveChart(chart, format) {
-  const copy = copyOf(chart);
-  try {
-    const { left, top, width, height } = sheetOf(copy);
-    const paper = groundOf(chart);
-    const name = `${chart.dataset.file}.${format}`;
-    if (format === "svg") {
-      const context = new Vector(width, height, { paper }, titleOf(chart));
-      trace(context, copy, [left, top]);
-      give(new Blob([context.text()], { type: "image/svg+xml" }), name);
-      return;
+// A chart with its title and words: its drawings side by side where they fit, and below one another.
+export function saveChart(chart, format) {
+  const parts = [];
+  const fonts = getComputedStyle(chart.querySelector("svg.chart")).fontFamily;
+  const inside = Math.max(WIDTH, ...Array.from(chart.querySelectorAll("svg.chart"), (each) => sides(each)[0]));
+  let [x, y, row] = [0, EDGE, 0]; // the row is as high as its highest drawing
+  const nextRow = () => {
+    if (row) y += row + 12;
+    [x, row] = [0, 0];
+  };
+  for (const part of chart.querySelectorAll("h4, p, figcaption, svg.chart")) {
+    if (part.closest("[data-unsaved]")) continue;
+    if (part.localName !== "svg") {
+      nextRow();
+      const [kind, size, height] = TEXTS[part.localName] ?? TEXTS[part.className] ?? TEXTS.other;
+      for (const line of linesOf(saved(part).textContent, inside, `${kind === "title" ? 600 : 400} ${size}px ${fonts}`)) {
+        y += height;
+        parts.push(element("text", { class: kind, x: EDGE, y: y - 6 }, line));
+      }
+      y += 4;
+      continue;
     }
-    const sheet = new OffscreenCanvas(width * SHARP, height * SHARP);
-    const context = sheet.getContext("2d");
-    context.fillStyle = paper;
-    context.fillRect(0, 0, sheet.width, sheet.height);
-    context.scale(SHARP, SHARP);
-    trace(context, copy, [left, top]);
-    give(await sheet.convertToBlob({ type: "image/png" }), name);
-  } finally {
-    copy.remove();
+    const [width, height] = sides(part);
+    if (x && x + width > inside) nextRow();
+    const drawing = saved(part);
+    drawing.removeAttribute("style");
+    drawing.setAttribute("x", EDGE + x + margin(part, "Left"));
+    drawing.setAttribute("y", y + margin(part, "Top"));
+    parts.push(drawing);
+    x += width + GAP;
+    row = Math.max(row, height);
   }
+  nextRow();
+  const [width, height] = [Math.ceil(inside + 2 * EDGE), Math.ceil(y + EDGE - 12)];
+  const ground = element("rect", { class: "ground", width, height });
+  const sheet = element("g", { class: "chart" }, ground, ...parts);
+  const title = element("title", {}, chart.querySelector("h4").textContent);
+  const root = element("svg", { class: document.body.classList.contains("dark") ? "dark" : "", width, height, viewBox: `0 0 ${width} ${height}` }, title, sheet);
+  return save(plain(new XMLSerializer().serializeToString(root)), `${chart.dataset.file}.${format}`);
 }
 
-const titleOf = (chart) => chart.querySelector("h4").textContent;
+// Width and height of a drawing in a file, with what reaches into its margins.
+function sides(drawing) {
+  const [width, height] = ["width", "height"].map((name) => Number(drawing.getAttribute(name)));
+  return [width + margin(drawing, "Left") + margin(drawing, "Right"), height + margin(drawing, "Top") + margin(drawing, "Bottom")];
+}
 
-// Beside the chart, so that the same styles hold, and out of sight.
-function copyOf(chart) {
-  const copy = chart.cloneNode(true);
-  copy.querySelectorAll("[data-unsaved]").forEach((each) => each.remove());
-  copy.querySelectorAll("[aria-pressed]").forEach((each) => each.removeAttribute("aria-pressed"));
-  copy.inert = true;
-  copy.classList.add("saved");
-  copy.style.width = `${WIDTH}px`;
-  chart.after(copy);
-  for (const element of copy.querySelectorAll("*")) writeBefore(element);
-  copy.classList.add("written"); // from here on nothing stands before anything by style
-  const needed = Array.from(copy.querySelectorAll(".scroll"), (each) => each.firstElementChild.offsetWidth);
-  copy.style.width = `${Math.max(WIDTH, ...needed)}px`;
+function margin(drawing, side) {
+  return Number.parseFloat(drawing.style[`margin${side}`]) || 0;
+}
+
+// A copy without what is for the page alone.
+function saved(part) {
+  const copy = part.cloneNode(true);
+  for (const pill of copy.querySelectorAll(".pill")) pill.setAttribute("width", pill.getAttribute("width") - ARROW);
+  copy.querySelectorAll("[data-unsaved], .reach").forEach((each) => each.remove());
   return copy;
 }
 
-function writeBefore(element) {
-  const style = getComputedStyle(element, "::before");
-  const [, words] = /^"([^"]*)"$/.exec(style.content) ?? []; // not "…" / "", which is for the hand
-  if (words === undefined) return;
-  const written = document.createElement("span");
-  written.textContent = words;
-  written.style.textAlign = "left"; // a space at its end is part of it
-  for (const name of BEFORE) written.style[name] = style[name];
-  element.prepend(written);
+function element(name, attributes, ...children) {
+  const made = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...children);
+  return made;
 }
 
-function sheetOf(copy) {
-  const { left, top, width, height } = copy.getBoundingClientRect();
-  return { left: left - EDGE, top: top - EDGE, width: Math.ceil(width) + 2 * EDGE, height: Math.ceil(height) + 2 * EDGE };
-}
-
-// The colour of what the chart stands on.
-function groundOf(element) {
-  for (let each = element; each; each = each.parentElement) {
-    const [colour, alpha] = ink(getComputedStyle(each).backgroundColor);
-    if (alpha === 1) return colour;
+// A text in lines of a width; Chinese is broken between any two letters.
+function linesOf(text, width, font) {
+  const pen = new OffscreenCanvas(1, 1).getContext("2d");
+  pen.font = font;
+  const lines = [""];
+  for (const word of text.replace(/\s+/g, " ").trim().match(/[⺀-\uffee]|[^\s⺀-\uffee]+ ?| /g) ?? []) {
+    if (lines.at(-1) && pen.measureText(lines.at(-1) + word.trimEnd()).width > width) lines.push("");
+    lines[lines.length - 1] += word;
   }
-  return "#ffffff";
+  return lines;
+}
+
+// The text of an SVG as a file; its name says of which kind.
+export async function save(svg, name) {
+  const blob = new Blob([svg], { type: "image/svg+xml" });
+  const link = h("a", { href: URL.createObjectURL(name.endsWith(".png") ? await picture(blob) : blob), download: name });
+  document.body.append(link);
+  link.click();
+  link.remove();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
+async function picture(blob) {
+  const image = new Image();
+  image.src = URL.createObjectURL(blob);
+  await image.decode();
+  const ratio = Math.max(SHARP, window.devicePixelRatio || 1);
+  const sheet = new OffscreenCanvas(image.naturalWidth * ratio, image.naturalHeight * ratio);
+  sheet.getContext("2d").drawImage(image, 0, 0, sheet.width, sheet.height);
+  URL.revokeObjectURL(image.src);
+  return sheet.convertToBlob({ type: "image/png" });
 }

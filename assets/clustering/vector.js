@@ -1,9 +1,8 @@
-// As much of a canvas's context as the plot and the charts paint with, written down as SVG.
+// As much of a canvas's context as the plot paints with, written down as SVG.
 
 const SET = ["fillStyle", "strokeStyle", "lineWidth", "globalAlpha", "font", "textAlign", "lineCap", "lineJoin"];
 
 export class Vector {
-  isVector = true;
   fillStyle = "#000000";
   strokeStyle = "#000000";
   lineWidth = 1;
@@ -14,10 +13,9 @@ export class Vector {
   lineJoin = "miter";
   imageSmoothingEnabled = true;
 
-  constructor(width, height, { paper }, title = "") {
+  constructor(width, height, { paper }) {
     Object.assign(this, { width, height, parts: [], path: [], dash: [], kept: [], clips: 0 });
     this.measure = new OffscreenCanvas(1, 1).getContext("2d");
-    if (title) this.parts.push(`<title>${escaped(title)}</title>`);
     this.parts.push(`<rect width="${width}" height="${height}" fill="${paper}"/>`);
   }
 
@@ -40,17 +38,6 @@ export class Vector {
   group(attributes) {
     this.parts.push(attributes ? `<g ${attributes}>` : "<g>");
     this.kept.at(-1).open += 1;
-  }
-
-  // What is painted until restore() says this where a mouse rests on it.
-  open(title) {
-    this.save();
-    this.group("");
-    this.parts.push(`<title>${escaped(title)}</title>`);
-  }
-
-  rotate(angle) {
-    this.group(`transform="rotate(${n((180 * angle) / Math.PI)})"`);
   }
 
   translate(x, y) {
@@ -81,12 +68,6 @@ export class Vector {
 
   rect(x, y, width, height) {
     this.path.push(`M${n(x)} ${n(y)}h${n(width)}v${n(height)}h${n(-width)}Z`);
-  }
-
-  roundRect(x, y, width, height, r) {
-    const turn = (dx, dy) => `a${n(r)} ${n(r)} 0 0 1 ${n(dx)} ${n(dy)}`;
-    const [w, h] = [n(width - 2 * r), n(height - 2 * r)];
-    this.path.push(`M${n(x + r)} ${n(y)}h${w}${turn(r, r)}v${h}${turn(-r, r)}h${-w}${turn(-r, -r)}v${-h}${turn(r, -r)}Z`);
   }
 
   arc(x, y, r) { // whole circles only
@@ -160,6 +141,11 @@ function n(value) {
 // XML has no other letters, not even escaped ones.
 const FORBIDDEN = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
 
+// The text of an SVG without them.
+export function plain(text) {
+  return text.replace(FORBIDDEN, "\ufffd");
+}
+
 function escaped(text) {
-  return String(text).replace(FORBIDDEN, "\ufffd").replace(/[&<>"]/g, (letter) => `&#${letter.charCodeAt(0)};`);
+  return plain(String(text)).replace(/[&<>"]/g, (letter) => `&#${letter.charCodeAt(0)};`);
 }

@@ -19,8 +19,6 @@ KNOWN = {
     "assets/canvas.js": 2,
     "assets/clustering.css": 5,
     "assets/clustering/colours.js": 31,
-    "assets/clustering/saving.js": 1,
-    "assets/clustering/tracing.js": 1,
     "assets/clustering/vector.js": 2,
     "assets/clustering_charts.css": 24,
     "assets/inside.css": 24,

@@ -15,6 +15,8 @@ from pipelines.core.messages import Message
 from pipelines.core.sizes import duration, in_words
 from studio.features.clustering.charts import drawing
 from studio.features.clustering.charts.axes import number, signed
+from studio.features.clustering.charts.bars import Bar, bars
+from studio.features.clustering.charts.cards import Fact, card, refused_card, title_lines
 from studio.features.clustering.charts.colours import kind_of
 from studio.features.clustering.charts.heat import confusion
 from studio.features.labs.inspect_views import percent
@@ -171,36 +173,33 @@ def sizes(found: Mapping[str, Any], visitor: Visitor) -> str:
             for label, count in counts[:_BARS]]  # fmt: skip
     if rest := counts[_BARS:]:
         name = say(Message("{count} more clusters", count=len(rest)))
-        rows.append(("rest", name, sum(count for _, count in rest)))
+        rows.append(("noise", name, sum(count for _, count in rest)))
     if found["noise"]:
         rows.append(("noise", say("Noise"), found["noise"]))
     top = max(count for _, _, count in rows)
-    bars = "".join(
-        f'<tr class="{kind}"><th scope="row">{escape(name)}</th>'
-        f'<td class="bar"><i style="width:{100 * count / top:.2f}%"></i></td>'
-        f"<td>{count:,}</td><td>{percent(count / total)}</td></tr>"
-        for kind, name, count in rows
+    drawn = bars(
+        [
+            Bar(kind, name, count / top, (f"{count:,}", percent(count / total)))
+            for kind, name, count in rows
+        ],
+        say("Sizes"),
     )
-    table = f"<table><tbody>{bars}</tbody></table>"
-    return drawing.figure("sizes", say("Sizes"), table, visitor)
+    return drawing.figure("sizes", say("Sizes"), drawn, visitor)
 
 
 def agreement(found: Mapping[str, Any], visitor: Visitor) -> str:
     """How the clusters go with true labels. ``found``: ari, nmi, homogeneity, completeness,
     matched, unlabelled (points that do not count)."""
-    rows = "".join(
-        f'<tr data-figure="{name}"><th scope="row">{escape(visitor.say(FIGURES[name].title))}</th>'
-        f'<td class="bar"><i style="width:{100 * max(0, found[name]):.2f}%"></i></td>'
-        f"<td>{escape(FIGURES[name].written(found[name]))}</td>"
-        f"<td class=about>{escape(visitor.say(FIGURES[name].means))}</td></tr>"
-        for name in _AGREEMENT
-        if found.get(name) is not None
-    )
+    shown = [FIGURES[name] for name in _AGREEMENT if found.get(name) is not None]
     title = visitor.say("Agreement with the true labels")
     words = [visitor.say("Each is at most 1, which is full agreement; noise counts as one more "
                          "cluster."), *_unlabelled(found, visitor)]  # fmt: skip
-    table = f"<table><tbody>{rows}</tbody></table>"
-    return drawing.figure("agreement", title, table, visitor, caption=words)
+    rows = [
+        Bar("", visitor.say(each.title), max(0, found[each.name]),
+            (each.written(found[each.name]),), visitor.say(each.means), each.name)
+        for each in shown
+    ]  # fmt: skip
+    return drawing.figure("agreement", title, bars(rows, title), visitor, caption=words)
 
 
 def _unlabelled(found: Mapping[str, Any], visitor: Visitor) -> list[str]:
@@ -230,7 +229,11 @@ def comparison(
             :func:`studio.features.clustering.charts.thumbnails.thumbnail` draws them.
     """
     best = _best(rows)
-    cards = "".join(_algorithm(row, pictures, best, visitor) for row in rows)
+    lines = title_lines([visitor.say(row["title"]) for row in rows if not row.get("error")] or [""])
+    cards = "".join(
+        _algorithm(row, lines, pictures, best, visitor, styled=at == 0)
+        for at, row in enumerate(rows)
+    )
     measure = next((name for name in ("ari", "silhouette") if name in best), None)
     words = [visitor.say("Each with settings that suit these points.")]
     if measure:
@@ -264,30 +267,31 @@ def _best(rows: Sequence[Mapping[str, Any]]) -> dict[str, set[str]]:
 
 def _algorithm(
     row: Mapping[str, Any],
+    lines: int,
     pictures: Mapping[str, str],
     best: Mapping[str, set[str]],
     visitor: Visitor,
+    styled: bool,
 ) -> str:
     say, name = visitor.say, row["algorithm"]
-    title = escape(say(row["title"]))
+    title = say(row["title"])
     if row.get("error"):
-        why = escape(say(Message.from_json(row["error"])))
+        why = say(Message.from_json(row["error"]))
         return (
-            f'<div class="algorithm refused" data-refused="{name}"><b>{title}</b><p>{why}</p></div>'
+            f'<div class="algorithm" data-refused="{name}" role="img" '
+            f'aria-label="{escape(f"{title}: {why}")}">{refused_card(title, why, styled)}</div>'
         )
-    star = name in best.get("ari", best.get("silhouette", ()))
-    facts = "".join(
-        f"<div{' class=best' if name in best.get(each, ()) else ''}>"
-        f"<dt>{escape(say(FIGURES[each].title))}</dt>"
-        f"<dd>{escape(FIGURES[each].written(row[each]))}</dd></div>"
+    star = say("The best") if name in best.get("ari", best.get("silhouette", ())) else ""
+    facts = [
+        Fact(say(FIGURES[each].title), FIGURES[each].written(row[each]),
+             name in best.get(each, ()))
         for each in _SHOWN
         if row.get(each) is not None
-    )
-    mark = f' <i class="star" title="{escape(say("The best"))}">★</i>' if star else ""
+    ]  # fmt: skip
     return (
-        f'<button type="button" class="algorithm{" first" if star else ""}" '
-        f'data-algorithm="{name}"><b>{title}{mark}</b>{pictures.get(name, "")}<dl>{facts}</dl>'
-        "</button>"
+        f'<button type="button" class="algorithm" data-algorithm="{name}" '
+        f'aria-label="{escape(title)}">'
+        f"{card(title, lines, pictures.get(name, ''), facts, star, styled)}</button>"
     )
 
 

@@ -13,16 +13,14 @@ from pipelines.core.messages import Message
 from pipelines.core.paths import ASSETS
 from studio.features.clustering.charts.axes import Axis, axis, counts, number
 from studio.features.clustering.charts.drawing import (
-    across,
-    curve,
-    down,
+    GAP,
+    LEFT,
+    RIGHT,
+    WIDTH,
+    Plot,
     figure,
     legend,
-    mark,
-    plot,
-    sample,
     sampled,
-    upright,
 )
 from studio.features.clustering.charts.heat import stability
 from studio.features.clustering.charts.point_charts import k_distance, reachability, silhouettes
@@ -31,6 +29,7 @@ if TYPE_CHECKING:
     from studio.page.widgets import Visitor
 
 Data = Mapping[str, Any]
+_PANEL = (WIDTH - GAP) / 2 - LEFT - RIGHT  # pixels of one of two plots side by side
 SCRIPT = (ASSETS / "clustering" / "charts.js").read_text(encoding="utf-8")
 """``js_on_load`` of every HTML component that shows charts: lines that are dragged and what is
 clicked, with the events ``line`` and ``pick``."""
@@ -61,7 +60,7 @@ def elbow(data: Data, visitor: Visitor) -> str:
             say("J is the sum of squared distances of the points to their centres."),
             say("It always falls with k; what is looked for is where it stops falling fast."),
         ],
-        hand=say("Click a mark to take its k."),
+        hint=say("Click a mark to take its k."),
     )
 
 
@@ -89,7 +88,7 @@ def silhouette(data: Data, visitor: Visitor) -> str:
             say("1: clusters lie far apart. 0: they touch. Below 0: points are nearer to others."),
             *sampled(data, visitor),
         ],
-        hand=say("Click a mark to take its k."),
+        hint=say("Click a mark to take its k."),
     )
 
 
@@ -122,7 +121,7 @@ def gap(data: Data, visitor: Visitor) -> str:
                 "error (the bars)."
             ),
         ],
-        hand=say("Click a mark to take its k."),
+        hint=say("Click a mark to take its k."),
     )
 
 
@@ -143,23 +142,24 @@ def _over_k(
     errors: Sequence[float] | None = None,
 ) -> str:
     """A curve over k whose marks take their k; ``about`` has {k}, {value} and maybe {error}."""
-    x = _k(ks, visitor)
+    plot = Plot(_k(ks, visitor), y)
     rows = [row for row in zip(ks, values, errors or [0.0] * len(ks), strict=True)
             if row[1] is not None]  # fmt: skip
-    marks = "".join(_error(x, y, k, value, s) for k, value, s in rows) if errors else ""
+    marks = "".join(_error(plot, k, value, s) for k, value, s in rows) if errors else ""
     for k, value, s in rows:
         words = Message(about, k=k, value=number(value), error=number(s))
-        marks += mark(x, y, k, value, visitor.say(words), best=k == best.k, k=k)
+        title = visitor.say(words)
+        marks += plot.mark(k, value, title, best=k == best.k, k=k, among=len(rows))
     if best.k is not None:
-        marks = upright(x, best.k, visitor.say(Message(best.words, k=best.k))) + marks
-    return plot(x, y, y.title, paths=curve(x, y, ks, values), marks=marks)
+        marks = plot.upright(best.k, visitor.say(Message(best.words, k=best.k))) + marks
+    return plot.drawn(y.title, paths=plot.curve(ks, values), marks=marks)
 
 
-def _error(x: Axis, y: Axis, k: int, value: float, s: float) -> str:
-    top, bottom = down(y, value + s), down(y, value - s)
-    at = across(x, k)
+def _error(plot: Plot, k: int, value: float, s: float) -> str:
+    top, bottom = plot.down(value + s), plot.down(value - s)
+    at = plot.across(k)
     ends = "".join(
-        f'<svg x="{at}" y="{end}"><line class="error-bar" x1="-5" x2="5" y1="0" y2="0"/></svg>'
+        f'<svg x="{at}" y="{end}"><line class="error-bar" x1="-5" x2="5"/></svg>'
         for end in (top, bottom)
     )
     return f'<line class="error-bar" x1="{at}" x2="{at}" y1="{top}" y2="{bottom}"/>{ends}'
@@ -183,35 +183,32 @@ def information(data: Data, visitor: Visitor) -> str:
             "“{other}”.",
             **values,
         )
-    names = [sample(row, f"k{row}", kind) for row, kind in enumerate(kinds)]
+    names = legend((row, f"k{row}", kind) for row, kind in enumerate(kinds))
     panels = "".join(
-        f"<div>{_criterion(data, name, title, visitor)}</div>"
-        for name, title in (("bic", "BIC"), ("aic", "AIC"))
+        _criterion(data, name, title, visitor) for name, title in (("bic", "BIC"), ("aic", "AIC"))
     )
     return figure(
         "information",
         say("BIC and AIC of Gaussian mixtures"),
-        f'<div class="panels">{panels}</div>',
+        f'{names}<div class="panels">{panels}</div>',
         visitor,
         finding=say(found),
-        legend=legend(names),
         caption=[
             say("How badly the mixture fits, and a price for each of its parameters."),
             say("Lower is better; BIC asks the higher price, and so chooses simpler mixtures."),
         ],
-        hand=say("Click a mark to take its k."),
+        hint=say("Click a mark to take its k."),
     )
 
 
 def _criterion(data: Data, name: str, title: str, visitor: Visitor) -> str:
     ks, kinds, table = data["ks"], data["covariances"], data[name]
     best = tuple(data[f"best_{name}"])
-    x, y = _k(ks, visitor), axis([value for row in table for value in row], title)
-    paths = "".join(curve(x, y, ks, row, f"k{at}") for at, row in enumerate(table))
+    y = axis([value for row in table for value in row], title)
+    plot = Plot(_k(ks, visitor), y, _PANEL)
+    paths = "".join(plot.curve(ks, row, f"k{at}") for at, row in enumerate(table))
     marks = "".join(
-        mark(
-            x,
-            y,
+        plot.mark(
             k,
             value,
             visitor.say(
@@ -227,11 +224,12 @@ def _criterion(data: Data, name: str, title: str, visitor: Visitor) -> str:
             shape=at,
             best=(k, kind) == best,
             k=k,
+            among=len(ks) * len(kinds),
         )
         for at, (kind, row) in enumerate(zip(kinds, table, strict=True))
         for k, value in zip(ks, row, strict=True)
     )
-    return plot(x, y, title, paths=paths, marks=marks)
+    return plot.drawn(title, paths, marks, styled=False)
 
 
 def _k(ks: Sequence[int], visitor: Visitor) -> Axis:

@@ -13,12 +13,15 @@ import numpy as np
 from pipelines.core.messages import Message
 from studio.features.clustering.charts.axes import Axis, axis, number
 from studio.features.clustering.charts.colours import kind_of
-from studio.features.clustering.charts.drawing import across, dragged, figure, place, plot
+from studio.features.clustering.charts.drawing import Plot, figure
 
 if TYPE_CHECKING:
     from studio.page.widgets import Visitor
 
 LEAVES = 60
+_HEIGHT = 300  # pixels of the tree
+_CROWDED = 24  # leaves, of which a phone has no room for the counts
+_BELOW, _BELOW_COUNTS = 36, 66  # pixels below it, without and with counts of points
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +127,8 @@ def dendrogram(
     y = axis([*shown.heights, shown.heights[-1] * 1.06], say("Height of the merge"), zero=True)
     cut = cut_height(shown, k, y.high)
     title = say("Dendrogram")
-    line = dragged(
-        y,
+    plot = Plot(x, y, height=_HEIGHT)
+    line = plot.dragged(
         "clusters",
         cut,
         words=say("k = {value}"),
@@ -133,6 +136,7 @@ def dendrogram(
         least=1,
         most=most,
         shown=k,
+        right=True,
     )
     data = {
         "leaves": shown.leaves,
@@ -142,24 +146,21 @@ def dendrogram(
         "floor": shown.floor,
         "high": y.high,
     }
-    drawn = plot(
-        x,
-        y,
+    drawn = plot.drawn(
         title,
-        paths=_paths(shown, x, y, k, visitor),
-        marks=_counts(shown, x, visitor),
-        over=line,
-        height=300,
-        data={"tree": data},
+        _paths(shown, plot, k, visitor),
+        _counts(shown, plot, visitor) + line,
+        below=_BELOW if max(shown.leaves) == 1 else _BELOW_COUNTS,
     )
     return figure(
-        "dendrogram" + (" plain" if max(shown.leaves) == 1 else " many" if most > 24 else ""),
+        "dendrogram",
         title,
         drawn,
         visitor,
         finding=_jump(shown, visitor),
         caption=[say("The longer the branches that it cuts, the clearer the clusters.")],
-        hand=say("Drag the line, or move it with the arrow keys, to set k."),
+        hint=say("Drag the line, or move it with the arrow keys, to set k."),
+        data={"tree": data},
     )
 
 
@@ -189,7 +190,7 @@ def _jump(shown: Tree, visitor: Visitor) -> str:
     return visitor.say(Message("The longest step in height is cut at k = {k}.", k=k))
 
 
-def _paths(shown: Tree, x: Axis, y: Axis, k: int, visitor: Visitor) -> str:
+def _paths(shown: Tree, plot: Plot, k: int, visitor: Visitor) -> str:
     """A bracket for each merge: two stems and what joins them; each stem belongs to its node."""
     leaves = len(shown.leaves)
     at: list[float] = [float(leaf) for leaf in range(leaves)]
@@ -202,12 +203,12 @@ def _paths(shown: Tree, x: Axis, y: Axis, k: int, visitor: Visitor) -> str:
         title = escape(visitor.say(Message("Merge at height {height}", height=number(top))))
         parts.append(
             f'<path class="{_kind(of, node)}" data-node="{node}" '
-            f'd="M{place(x, y, at[left], top)}L{place(x, y, at[right], top)}">'
+            f'd="M{plot.place(at[left], top)}L{plot.place(at[right], top)}">'
             f"<title>{title}</title></path>"
         )
         parts.extend(
             f'<path class="{_kind(of, child)}" data-node="{child}" '
-            f'd="M{place(x, y, at[child], height[child])}L{place(x, y, at[child], top)}"/>'
+            f'd="M{plot.place(at[child], height[child])}L{plot.place(at[child], top)}"/>'
             for child in (left, right)
         )
     return "".join(parts)
@@ -217,7 +218,7 @@ def _kind(of: dict[int, int], node: int) -> str:
     return f"branch {kind_of(of[node])}" if node in of else "branch cut"
 
 
-def _counts(shown: Tree, x: Axis, visitor: Visitor) -> str:
+def _counts(shown: Tree, plot: Plot, visitor: Visitor) -> str:
     """Below each leaf, how many points it has."""
     if max(shown.leaves) == 1:
         return ""
@@ -225,8 +226,8 @@ def _counts(shown: Tree, x: Axis, visitor: Visitor) -> str:
     for at, count in enumerate(shown.leaves):
         title = escape(visitor.say(Message("{count} points", count=f"{count:,}")))
         parts.append(
-            f'<svg class="leaf" x="{across(x, at)}" y="100%"><title>{title}</title>'
-            f'<text transform="rotate(-90)" x="-6" dy="0.32em" text-anchor="end">{count}</text>'
-            "</svg>"
+            f'<svg x="{plot.across(at)}" y="100%"><title>{title}</title><text class="small" '
+            f'transform="rotate(-90)" x="-6" dy="4" text-anchor="end">{count}</text></svg>'
         )
-    return "".join(parts)
+    crowded = " crowded" if len(shown.leaves) > _CROWDED else ""
+    return f'<g class="counts{crowded}">{"".join(parts)}</g>'

@@ -1,26 +1,36 @@
-"""What all charts of clustering are drawn with: a figure, its plot, marks and lines.
+"""What all charts of clustering are drawn with: a figure, its SVG, marks and lines, letters.
 
-A plot is SVG within HTML. Places are percentages of the plot, and sizes of letters, marks and lines
-are pixels, so that it fills any width with letters that can be read. Curves are in an inner drawing
-of 1000 × 1000, stretched to the plot.
+A chart is an SVG that carries its own style (:mod:`.style`), so that it is saved as it is
+(``assets/clustering/saving.js``). Its places are percentages and its letters, marks and lines have
+pixels: on the page it fills any width with letters that can be read, and in a file it has the width
+of its attributes. Curves are in an inner drawing in pixels of a file, stretched to the plot.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from pipelines.core.messages import Message
 from studio.features.clustering.charts.axes import Axis
+from studio.features.clustering.charts.style import STYLE
 
 if TYPE_CHECKING:
     from studio.page.widgets import Visitor
 
-SIDE = 1000  # of the inner drawing
-_ZERO = ' class="zero"'
+WIDTH = 680
+"""Pixels of a chart in a file."""
+LEFT, RIGHT = 50, 14
+"""Pixels beside what is within the axes of a plot."""
+_TOP = 36  # and above it
+GAP = 10
+"""Pixels between drawings that lie side by side, in a file."""
 _CROWDED = 40  # marks from which they are smaller
+_PHONE = 326  # pixels within which a legend breaks into lines
 _FORMATS = ("PNG", "SVG")
 _FILES = {"silhouette": "silhouette-over-k", "silhouettes": "silhouette-of-points",
           "information": "bic-aic", "confusion": "confusion-matrix"}  # fmt: skip
@@ -29,6 +39,10 @@ _SAVE = (
     '<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M12 4v11M7 10l5 5 5-5M5 20h14"/></svg>'
 )
 _SHAPES = ("circle", "square", "triangle", "diamond")
+_ELLIPSIS = "…"
+
+
+# --- a figure and its SVG -------------------------------------------------------------------------
 
 
 def figure(
@@ -38,32 +52,37 @@ def figure(
     visitor: Visitor,
     *,
     finding: str = "",
-    legend: str = "",
     caption: Iterable[str] = (),
-    hand: str = "",
+    hint: str = "",
+    data: Mapping[str, Any] | None = None,
 ) -> str:
-    """A chart: title, what it says, legend, plot, how to read it. Texts are plain, HTML is not.
+    """A chart: title, what it says, drawing, how to read it. Texts are plain, HTML is not.
 
     Args:
-        kind: classes; the first one names it.
-        hand: what can be done with it here, which a saved chart does not say.
+        kind: its class.
+        body: SVG of :func:`drawing`, and paragraphs.
+        hint: what can be done with it here, which a saved chart does not say.
+        data: attributes ``data-…`` as JSON.
     """
-    said = f'<p class="finding">{escape(finding)}</p>' if finding else ""
-    words = captioned(caption, hand)
+    above = f'<p class="finding">{escape(finding)}</p>' if finding else ""
+    words = captioned(caption, hint)
     below = f"<figcaption>{words}</figcaption>" if words else ""
     head = heading(title, visitor) if body else f"<h4>{escape(title)}</h4>"
+    more = "".join(
+        f' data-{name}="{escape(json.dumps(value))}"' for name, value in (data or {}).items()
+    )
     return (
-        f'<figure class="cluster-chart {kind}"{saved_as(kind.split()[0])}>{head}{said}{legend}'
-        f"{body}{below}</figure>"
+        f'<figure class="cluster-chart {kind}"{saved_as(kind)}{more}>{head}{above}{body}{below}'
+        "</figure>"
     )
 
 
-def captioned(sentences: Iterable[str], hand: str = "") -> str:
-    """Sentences, between which Chinese has no space, and what a hand can do; as HTML."""
+def captioned(sentences: Iterable[str], hint: str = "") -> str:
+    """Sentences, between which Chinese has no space, and what can be done here; as HTML."""
     words = "".join(each if each.endswith("。") else f"{each} " for each in sentences)
-    if not hand:
+    if not hint:
         return escape(words.rstrip())
-    return f"{escape(words)}<span data-unsaved>{escape(hand)}</span>"
+    return f"{escape(words)}<span data-unsaved>{escape(hint)}</span>"
 
 
 def heading(title: str, visitor: Visitor) -> str:
@@ -87,111 +106,203 @@ def saved_as(kind: str) -> str:
     return f' data-file="clusters-{_FILES.get(kind, kind)}"'
 
 
-def plot(
-    x: Axis,
-    y: Axis,
-    label: str,
+def drawing(
+    content: str,
+    width: float,
+    height: float,
     *,
-    paths: str = "",
-    marks: str = "",
-    over: str = "",
-    height: int | None = None,
-    data: dict[str, Any] | None = None,
-) -> str:
-    """Axes and what is within them.
-
-    Args:
-        label: what is read aloud.
-        paths: elements of the inner drawing.
-        marks: elements whose places are percentages.
-        over: HTML over the plot.
-        height: in pixels, if not the usual one.
-        data: attributes ``data-…`` as JSON.
-    """
-    style = f' style="--height:{height}px"' if height else ""
-    more = "".join(
-        f' data-{name}="{escape(json.dumps(value))}"' for name, value in (data or {}).items()
-    )
-    dense = " dense" if marks.count('class="dot"') > _CROWDED else ""
-    return (
-        f'<div class="plot{dense}"{style}{more}><div class="y-title">{escape(y.title)}</div>'
-        f'<div class="field"><svg role="img" aria-label="{escape(label)}">'
-        f'<g class="axes" aria-hidden="true">{_grid(x, y)}</g>'
-        f'<svg class="paths" viewBox="0 0 {SIDE} {SIDE}" preserveAspectRatio="none">{paths}</svg>'
-        f'{marks}</svg>{over}</div><div class="x-title">{escape(x.title)}</div></div>'
-    )
-
-
-def _grid(x: Axis, y: Axis) -> str:
-    rows = "".join(
-        f'<line x1="0" x2="100%" y1="{down(y, tick)}" y2="{down(y, tick)}"'
-        f"{_ZERO if tick == 0 else ''}/>"
-        f'<text x="-8" y="{down(y, tick)}" dy="0.32em" text-anchor="end">{escape(name)}</text>'
-        for tick, name in zip(y.ticks, y.names, strict=True)
-    )
-    columns = "".join(
-        f'<text x="{across(x, tick)}" y="100%" dy="18" text-anchor="middle">{escape(name)}</text>'
-        for tick, name in zip(x.ticks, x.names, strict=True)
-    )
-    return rows + columns + '<line class="base" x1="0" x2="100%" y1="100%" y2="100%"/>'
-
-
-def across(x: Axis, value: float) -> str:
-    """Where a value lies, from the left."""
-    return f"{100 * x.share(value):.2f}%"
-
-
-def down(y: Axis, value: float) -> str:
-    """Where a value lies, from the top."""
-    return f"{100 * (1 - y.share(value)):.2f}%"
-
-
-def place(x: Axis, y: Axis, at: float, value: float) -> str:
-    """A point of the inner drawing."""
-    return f"{SIDE * x.share(at):.1f},{SIDE * (1 - y.share(value)):.1f}"
-
-
-def curve(
-    x: Axis, y: Axis, at: Sequence[float], values: Sequence[float | None], kind: str = ""
-) -> str:
-    """A line through the points; where a value is None it is broken."""
-    runs: list[list[str]] = [[]]
-    for where, value in zip(at, values, strict=True):
-        if value is None:
-            runs.append([])
-        else:
-            runs[-1].append(place(x, y, where, value))
-    return "".join(
-        f'<polyline class="curve {kind}" points="{" ".join(run)}"/>' for run in runs if run
-    )
-
-
-def mark(
-    x: Axis,
-    y: Axis,
-    at: float,
-    value: float,
-    title: str,
-    *,
+    margins: tuple[float, float, float, float] | None = None,
+    label: str = "",
+    role: str = "img",
     kind: str = "",
-    shape: int = 0,
-    best: bool = False,
-    k: int | None = None,
+    styled: bool = True,
 ) -> str:
-    """A mark with its title; with ``k`` it is a button that takes this number of clusters.
+    """An SVG of ``content``.
 
     Args:
-        shape: its number; there are four.
-        best: whether it is ringed.
+        width, height: in pixels, in a file; on the page it is as wide as there is room.
+        margins: above, right, below and left of it, in pixels, where ``content`` reaches to.
+        label: what is read aloud; without it nothing is.
+        kind: further classes; of those that are ``fixed`` the width stays.
+        styled: whether it has the style; of several in a figure the first one must have it.
     """
-    about = escape(title)
-    taken = f' role="button" tabindex="0" data-k="{k}" aria-label="{about}"' if k else ""
-    ring = '<circle class="ring" r="10"/>' if best else ""
-    # Nothing but a nested <svg> can be put at percentages whatever is in it.
+    about = f'role="{role}" aria-label="{escape(label)}"' if label else 'aria-hidden="true"'
+    style = f"<style>{STYLE}</style>" if styled else ""
+    room = ""
+    if margins:
+        above, right, below, left = margins
+        room = (
+            f' style="width:calc(100% - {left + right:g}px);'
+            f'margin:{above:g}px {right:g}px {below:g}px {left:g}px"'
+        )
     return (
-        f'<svg class="mark {kind}" x="{across(x, at)}" y="{down(y, value)}"{taken}>'
-        f'<title>{about}</title><circle class="reach" r="13"/>{ring}{_shape(shape)}</svg>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="{f"chart {kind}".rstrip()}" '
+        f'width="{width:g}" height="{height:g}"{room} {about}>{style}{content}</svg>'
     )
+
+
+# --- plots ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """Two axes, and what is drawn within them.
+
+    Attributes:
+        width, height: pixels of what is within the axes, in a file.
+    """
+
+    x: Axis
+    y: Axis
+    width: float = WIDTH - LEFT - RIGHT
+    height: float = 240
+
+    def across(self, value: float) -> str:
+        """Where a value lies, from the left."""
+        return f"{100 * self.x.share(value):.2f}%"
+
+    def down(self, value: float) -> str:
+        """Where a value lies, from the top."""
+        return f"{100 * (1 - self.y.share(value)):.2f}%"
+
+    def place(self, at: float, value: float) -> str:
+        """A point of the inner drawing."""
+        across, up = self.width * self.x.share(at), self.height * self.y.share(value)
+        return f"{across:.1f},{self.height - up:.1f}"
+
+    def drawn(
+        self, label: str, paths: str = "", marks: str = "", below: float = 50, styled: bool = True
+    ) -> str:
+        """The whole as a drawing.
+
+        Args:
+            label: what is read aloud.
+            paths: elements of the inner drawing.
+            marks: elements whose places are percentages.
+            below: pixels for what is below.
+        """
+        x_title = escape(self.x.title)
+        content = (
+            f'<text x="{-LEFT}" y="-17">{escape(self.y.title)}</text>'
+            f'<rect class="frame" width="100%" height="100%" fill-opacity="0"/>'
+            f'<g aria-hidden="true">{self._grid()}</g>'
+            f'<svg class="paths" viewBox="0 0 {self.width:g} {self.height:g}" width="100%" '
+            f'height="100%" preserveAspectRatio="none">{paths}</svg>{marks}'
+            f'<text x="50%" y="100%" dy="{below - 14:g}" text-anchor="middle">{x_title}</text>'
+        )
+        margins = (_TOP, RIGHT, below, LEFT)
+        return drawing(
+            content, self.width, self.height, margins=margins, label=label, styled=styled
+        )
+
+    def _grid(self) -> str:
+        rows = "".join(
+            f'<line class="{"zero" if tick == 0 else "grid"}" x1="0" x2="100%" '
+            f'y1="{self.down(tick)}" y2="{self.down(tick)}"/><text x="-8" y="{self.down(tick)}" '
+            f'dy="4" text-anchor="end">{escape(name)}</text>'
+            for tick, name in zip(self.y.ticks, self.y.names, strict=True)
+        )
+        columns = "".join(
+            f'<text x="{self.across(tick)}" y="100%" dy="18" text-anchor="middle">'
+            f"{escape(name)}</text>"
+            for tick, name in zip(self.x.ticks, self.x.names, strict=True)
+            if name
+        )
+        return rows + columns + '<line class="zero" x1="0" x2="100%" y1="100%" y2="100%"/>'
+
+    def curve(self, at: Sequence[float], values: Sequence[float | None], kind: str = "") -> str:
+        """A line through the points; where a value is None it is broken."""
+        runs: list[list[str]] = [[]]
+        for where, value in zip(at, values, strict=True):
+            if value is None:
+                runs.append([])
+            else:
+                runs[-1].append(self.place(where, value))
+        return "".join(
+            f'<polyline class="curve {kind}" points="{" ".join(run)}"/>' for run in runs if run
+        )
+
+    def mark(
+        self,
+        at: float,
+        value: float,
+        title: str,
+        *,
+        kind: str = "",
+        shape: int = 0,
+        best: bool = False,
+        k: int | None = None,
+        among: int = 0,
+    ) -> str:
+        """A mark with its title; with ``k`` it is a button that takes this number of clusters.
+
+        Args:
+            shape: its number; there are four.
+            best: whether it is ringed.
+            among: how many marks there are; among many it is smaller.
+        """
+        about = escape(title)
+        button = f' role="button" tabindex="0" data-k="{k}" aria-label="{about}"' if k else ""
+        ring = '<circle class="ring" r="10"/>' if best else ""
+        crowded = among > _CROWDED
+        drawn = f'<g transform="scale(0.62)">{_shape(shape)}</g>' if crowded else _shape(shape)
+        # Nothing but a nested <svg> can be put at percentages whatever is in it.
+        return (
+            f'<svg class="mark {kind}" x="{self.across(at)}" y="{self.down(value)}"{button}>'
+            f'<title>{about}</title><circle class="reach" r="{7 if crowded else 13}" '
+            f'fill-opacity="0"/>{ring}{drawn}</svg>'
+        )
+
+    def upright(self, at: float, words: str, above: bool = False) -> str:
+        """A dashed line from top to bottom at a value, and what it marks, within or above."""
+        x, right = self.across(at), self.x.share(at) > 0.7
+        return (
+            f'<line class="marked" x1="{x}" x2="{x}" y1="0" y2="100%"/>'
+            f'<text class="marked" x="{x}" dx="{-7 if right else 7}" y="0" '
+            f'dy="{-6 if above else 11}" text-anchor="{"end" if right else "start"}">'
+            f"{escape(words)}</text>"
+        )
+
+    def dragged(
+        self,
+        name: str,
+        value: float,
+        *,
+        words: str,
+        label: str,
+        least: float,
+        most: float,
+        shown: Any,
+        right: bool = False,
+    ) -> str:
+        """A line across that can be dragged up and down; read by ``assets/clustering``.
+
+        Args:
+            name: what it sets, as in the event ``line``.
+            value: where it is, on the axis.
+            words: what stands at it, with ``{value}``.
+            label: what is read aloud.
+            least, most: of what it sets.
+            shown: what it sets now.
+            right: whether the words stand at the right end.
+        """
+        text = words.replace("{value}", str(shown))
+        width = 1.06 * text_width(f"↕ {text}", 12.5) + 18
+        x, anchor = ("100%", "end") if right else ("0", "start")
+        mirrored = ' transform="scale(-1 1)"'
+        return (
+            f'<svg class="dragged" y="{self.down(value)}" role="slider" tabindex="0" '
+            f'aria-orientation="vertical" aria-label="{escape(label)}" '
+            f'aria-valuemin="{least:.6g}" aria-valuemax="{most:.6g}" aria-valuenow="{shown}" '
+            f'data-line="{name}" data-low="{self.y.low!r}" data-high="{self.y.high!r}" '
+            f'data-words="{escape(words)}">'
+            f'<rect y="-15" width="100%" height="30" fill-opacity="0"/><line x1="0" x2="100%"/>'
+            f'<svg x="{x}"><rect class="pill" x="{3 if right else 8}" y="-12" '
+            f'width="{width:.0f}" height="24" rx="12"{mirrored if right else ""}/></svg>'
+            f'<text x="{x}" dx="{-12 if right else 17}" dy="4.5" text-anchor="{anchor}">'
+            f'<tspan data-unsaved aria-hidden="true">↕ </tspan>'
+            f'<tspan class="value">{escape(text)}</tspan></text></svg>'
+        )
 
 
 def _shape(number: int) -> str:
@@ -205,59 +316,34 @@ def _shape(number: int) -> str:
     return '<path class="dot" d="M0-6L6 0L0 6L-6 0Z"/>'
 
 
-def sample(shape: int, kind: str, words: str) -> str:
-    """An entry of a legend: a bit of line with its mark, and what it is."""
-    return (
-        f'<span class="{kind}"><svg viewBox="-14 -8 28 16" aria-hidden="true">'
-        f'<line class="curve {kind}" x1="-14" x2="14" y1="0" y2="0"/>{_shape(shape)}</svg>'
-        f"{escape(words)}</span>"
-    )
+# --- legends --------------------------------------------------------------------------------------
 
 
-def legend(entries: Iterable[str]) -> str:
-    return f'<div class="legend">{"".join(entries)}</div>'
-
-
-def upright(x: Axis, at: float, words: str, above: bool = False) -> str:
-    """A dashed line from top to bottom at a value, and what it marks, within the plot or above."""
-    right = x.share(at) > 0.7
-    anchor = "end" if right else "start"
-    dy = -6 if above else 11
-    return (
-        f'<line class="marked" x1="{across(x, at)}" x2="{across(x, at)}" y1="0" y2="100%"/>'
-        f'<text class="marked" x="{across(x, at)}" dx="{-7 if right else 7}" y="0" dy="{dy}" '
-        f'text-anchor="{anchor}">{escape(words)}</text>'
-    )
-
-
-def dragged(
-    y: Axis,
-    name: str,
-    value: float,
-    *,
-    words: str,
-    label: str,
-    least: float,
-    most: float,
-    shown: Any,
-) -> str:
-    """A line across the plot that can be dragged up and down; read by ``assets/clustering``.
+def legend(entries: Iterable[tuple[int, str, str]], styled: bool = True) -> str:
+    """A drawing of bits of line with their marks, and what they are.
 
     Args:
-        name: what it sets, as in the event ``line``.
-        value: where it is, on the axis.
-        words: what stands at it, with ``{value}``.
-        label: what is read aloud.
-        least, most: of what it sets.
-        shown: what it sets now.
+        entries: shape, class and words of each; as many in a line as a phone has room for.
     """
-    return (
-        f'<div class="dragged" role="slider" tabindex="0" aria-orientation="vertical" '
-        f'aria-label="{escape(label)}" aria-valuemin="{least:.6g}" aria-valuemax="{most:.6g}" '
-        f'aria-valuenow="{shown}" data-line="{name}" data-low="{y.low!r}" data-high="{y.high!r}" '
-        f'data-words="{escape(words)}" style="--at:{100 * y.share(value):.3f}%">'
-        f"<b>{escape(words.replace('{value}', str(shown)))}</b></div>"
-    )
+    parts, x, y = [], 0.0, 9
+    for shape, kind, words in entries:
+        width = 34 + text_width(words, 12)
+        if x and x + width > _PHONE:
+            x, y = 0.0, y + 20
+        parts.append(
+            f'<svg class="{kind}" x="{x + 14:.0f}" y="{y}">'
+            f'<line class="curve {kind}" x1="-14" x2="14"/>{_shape(shape)}'
+            f'<text class="strong" x="19" y="4">{escape(words)}</text></svg>'
+        )
+        x += width + 12
+    return drawing("".join(parts), WIDTH, y + 13, kind="legend", styled=styled)
+
+
+def swatch(kind: str) -> str:
+    """A small square in a cluster's colour, round where the colours come again."""
+    again = kind.endswith("again")
+    return (f'<rect class="area {kind}" width="11" height="11" y="-10" '
+            f'rx="{5.5 if again else 3}"/>')  # fmt: skip
 
 
 def sampled(data: Mapping[str, Any], visitor: Visitor) -> list[str]:
@@ -269,3 +355,37 @@ def sampled(data: Mapping[str, Any], visitor: Visitor) -> list[str]:
         words.append(Message("Of {count} values some are left out of the drawing.",
                              count=f"{count:,}"))  # fmt: skip
     return [visitor.say(each) for each in words]
+
+
+# --- letters --------------------------------------------------------------------------------------
+
+_NARROW, _BROAD = frozenset("fijlrtI.,:;'’|!()[] ·-–"), frozenset("mwMWGOQ%@=+—…↕★✓")
+_PARTS = re.compile(r"[⺀-\uffee]|[^\s⺀-\uffee]+\s*|\s+")
+
+
+def text_width(text: str, size: float) -> float:
+    """About how wide a text is in a sans-serif font, rather too wide than too narrow."""
+    return size * sum(
+        1.0 if each > "⺀" else 0.38 if each in _NARROW else 0.9 if each in _BROAD
+        else 0.68 if each.isupper() else 0.61
+        for each in text
+    )  # fmt: skip
+
+
+def cut(text: str, width: float, size: float) -> str:
+    """The text, shortened to a width."""
+    if text_width(text, size) <= width:
+        return text
+    while text and text_width(text + _ELLIPSIS, size) > width:
+        text = text[:-1]
+    return text.rstrip() + _ELLIPSIS
+
+
+def lines_of(text: str, width: float, size: float) -> list[str]:
+    """The text in lines of a width; what is wider itself is shortened."""
+    lines = [""]
+    for part in _PARTS.findall(text):
+        if lines[-1] and text_width(lines[-1] + part.rstrip(), size) > width:
+            lines.append("")
+        lines[-1] += part
+    return [cut(line.strip(), width, size) for line in lines]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipelines.core.messages import Message
 from studio.features.clustering.charts.axes import signed
 from studio.features.clustering.charts.colours import kind_of
-from studio.features.clustering.charts.drawing import figure
+from studio.features.clustering.charts.drawing import cut, drawing, figure, swatch, text_width
 from studio.features.labs.inspect_views import percent
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _WRITTEN = 12  # seeds; where there are more, their cells have no number
 _ROWS, _COLUMNS = 40, 40  # of a confusion matrix
+_LONGEST = 140  # pixels of a row's name
+_FAINTEST = 0.04  # the shade of 0, so that there is a cell
 
 
 def stability(data: Mapping[str, Any], visitor: Visitor) -> str:
@@ -26,20 +28,21 @@ def stability(data: Mapping[str, Any], visitor: Visitor) -> str:
     """
     say, seeds, pairwise = visitor.say, data["seeds"], data["pairwise"]
     written = len(seeds) <= _WRITTEN
-    heads = "".join(f'<th scope="col">{seed}</th>' for seed in seeds)
-    rows = "".join(
-        f'<tr><th scope="row">{seed}</th>'
-        + "".join(
-            _cell(
-                value,
-                signed(f"{value:.2f}") if written else "",
-                f"{seed} – {other}: {signed(f'{value:.3f}')}",
-            )
-            for other, value in zip(seeds, row, strict=True)
+    rows = [
+        _Row(
+            str(seed),
+            [
+                _Cell(
+                    value,
+                    signed(f"{value:.2f}") if written else "",
+                    f"{seed} – {other}: {signed(f'{value:.3f}')}",
+                )
+                for other, value in zip(seeds, row, strict=True)
+            ],
+            str(count),
         )
-        + f"<td>{count}</td></tr>"
         for seed, row, count in zip(seeds, pairwise, data["clusters"], strict=True)
-    )
+    ]
     mean = data["mean"]
     if mean >= 0.9:
         found = Message("Stable: the mean ARI of two seeds is {mean}.", mean=f"{mean:.3f}")
@@ -51,16 +54,11 @@ def stability(data: Mapping[str, Any], visitor: Visitor) -> str:
             "starts.",
             mean=signed(f"{mean:.3f}"),
         )
-    head = (
-        f'<tr><th scope="col">{escape(say("Seed"))}</th>{heads}'
-        f'<th scope="col">{escape(say("Clusters"))}</th></tr>'
-    )
-    size = "" if written else " fine"
+    title, columns = say("Stability over seeds"), [("", str(seed)) for seed in seeds]
     return figure(
         "stability",
-        say("Stability over seeds"),
-        f'<div class="scroll"><table class="heat{size}"><thead>{head}</thead><tbody>{rows}'
-        "</tbody></table></div>",
+        title,
+        _heat(title, (say("Seed"), say("Clusters")), columns, rows, _WIDE if written else _FINE),
         visitor,
         finding=say(found),
         caption=[
@@ -78,65 +76,136 @@ def confusion(agreement: Mapping[str, Any], visitor: Visitor) -> str:
     """
     say, columns = visitor.say, agreement["columns"][:_COLUMNS]
     classes, table = agreement["classes"][:_ROWS], agreement["confusion"][:_ROWS]
-    heads = "".join(
-        f'<th scope="col"><span class="chip {kind_of(label)}">'
-        f"{escape(say('Noise')) if label < 0 else label}</span></th>"
-        for label in columns
-    )
-    rows = "".join(_class(name, row, columns, visitor) for name, row in zip(classes, table))  # noqa: B905
-    cut = len(agreement["classes"]) > _ROWS or len(agreement["columns"]) > _COLUMNS
+    heads = [(kind_of(label), say("Noise") if label < 0 else str(label)) for label in columns]
+    rows = [_class(name, row, columns, visitor) for name, row in zip(classes, table)]  # noqa: B905
+    is_cut = len(agreement["classes"]) > _ROWS or len(agreement["columns"]) > _COLUMNS
     more = Message("Shown are the first {rows} classes and {columns} clusters.",
                    rows=len(classes), columns=len(columns))  # fmt: skip
-    head = f'<tr><th scope="col">{escape(say("Class"))}</th>{heads}</tr>'
+    title = say("True classes (rows) and clusters (columns)")
     return figure(
         "confusion",
-        say("True classes (rows) and clusters (columns)"),
-        f'<div class="scroll"><table class="heat"><thead>{head}</thead><tbody>{rows}</tbody>'
-        "</table></div>",
+        title,
+        _heat(title, (say("Class"), ""), heads, rows, _WIDE),
         visitor,
         caption=[
             say(
                 "How many points of a class are in a cluster; the stronger the colour, the more of "
                 "the class."
             ),
-            *[say(more)] * cut,
+            *[say(more)] * is_cut,
         ],
     )
 
 
-def _class(name: str, row: Sequence[int], columns: Sequence[int], visitor: Visitor) -> str:
+class _Cell(NamedTuple):
+    """A shade from 0 to 1, what is written on it, and what is said where a pointer rests."""
+
+    share: float
+    text: str
+    title: str
+
+
+class _Row(NamedTuple):
+    """What stands before and after the cells of a row."""
+
+    name: str
+    cells: Sequence[_Cell]
+    after: str = ""
+
+
+class _Size(NamedTuple):
+    """Pixels of a cell at least, between two of them, and of letters."""
+
+    width: float
+    height: float
+    gap: float
+    letters: float
+
+
+_WIDE, _FINE = _Size(42, 26, 2, 12), _Size(20, 20, 1, 10)
+
+
+def _class(name: str, row: Sequence[int], columns: Sequence[int], visitor: Visitor) -> _Row:
     total = sum(row) or 1
-    cells = "".join(
-        _cell(
-            count / total,
-            f"{count:,}" if count else "·",
-            visitor.say(
-                Message(
-                    "Class {name}: {count} points ({share}) are noise",
-                    name=name,
-                    count=f"{count:,}",
-                    share=percent(count / total),
-                )
-                if label < 0
-                else Message(
-                    "Class {name}: {count} points ({share}) are in cluster {n}",
-                    name=name,
-                    count=f"{count:,}",
-                    share=percent(count / total),
-                    n=label,
-                )
-            ),
-        )
-        for label, count in zip(columns, row, strict=False)
-    )
-    return f'<tr><th scope="row" title="{escape(name)}">{escape(name)}</th>{cells}</tr>'
+    cells = []
+    for label, count in zip(columns, row, strict=False):
+        share = count / total
+        values = {"name": name, "count": f"{count:,}", "share": percent(share)}
+        if label < 0:
+            title = Message("Class {name}: {count} points ({share}) are noise", **values)
+        else:
+            title = Message(
+                "Class {name}: {count} points ({share}) are in cluster {n}", n=label, **values
+            )
+        cells.append(_Cell(share, f"{count:,}" if count else "·", visitor.say(title)))
+    return _Row(name, cells)
 
 
-def _cell(share: float, text: str, title: str) -> str:
-    share = min(1.0, max(0.0, share))
-    strong = " strong" if share > 0.6 else ""  # dark letters on light, light ones on dark
-    strong += " deep" if share > 0.85 else ""
+def _heat(
+    label: str,
+    corners: tuple[str, str],
+    columns: Sequence[tuple[str, str]],
+    rows: Sequence[_Row],
+    size: _Size,
+) -> str:
+    """A table whose cells are shaded, as wide as it must be.
+
+    Args:
+        corners: the heads of what stands before and after the cells.
+        columns: the class of each with a swatch, or "", and its head.
+    """
+    letters = size.letters
+    names = [cut(row.name, _LONGEST, letters) for row in rows]
+    x = left = 8 + max(text_width(name, letters) for name in [*names, corners[0]])
+    head = _word("columnheader", left - 8, 15, corners[0], letters, "end")
+    places = []
+    for kind, name in columns:
+        swatch_width = 16 if kind else 0
+        text = text_width(name, letters)
+        width = max(size.width, swatch_width + text + 8)
+        start = x + (width - swatch_width - text) / 2
+        colour = f'<svg x="{start:.1f}" y="15">{swatch(kind)}</svg>' if kind else ""
+        head += colour + _word("columnheader", start + swatch_width, 15, name, letters, "start")
+        places.append((x, width))
+        x += width + size.gap
+    x += 8
+    head += _word("columnheader", x, 15, corners[1], letters, "start")
+    drawn, y = f'<g role="row">{head}</g>', 24.0
+    for name, row in zip(names, rows, strict=True):
+        middle = y + size.height / 2 + letters / 3
+        parts = _word("rowheader", left - 8, middle, name, letters, "end", row.name)
+        for (at, width), cell in zip(places, row.cells, strict=True):
+            parts += _cell(cell, at, y, width, size)
+        parts += _word("cell", x, middle, row.after, letters, "start", kind="strong")
+        drawn += f'<g role="row">{parts}</g>'
+        y += size.height + size.gap
+    width = x + text_width(corners[1], letters)
+    table = drawing(drawn, width, y, label=label, role="table", kind="fixed")
+    return f'<div class="scroll">{table}</div>'
+
+
+def _word(
+    role: str, x: float, y: float, text: str, size: float, anchor: str, title: str = "",
+    kind: str = "",
+) -> str:  # fmt: skip
+    if not text:
+        return ""
+    about = f"<title>{escape(title)}</title>" if title else ""
     return (
-        f'<td class="shade{strong}" style="--p:{100 * share:.0f}%" title="{escape(title)}">'
-        f"{escape(text)}</td>"
+        f'<text role="{role}" class="{kind}" x="{x:.1f}" y="{y:.1f}" font-size="{size:g}" '
+        f'text-anchor="{anchor}">{escape(text)}{about}</text>'
+    )
+
+
+def _cell(cell: _Cell, x: float, y: float, width: float, size: _Size) -> str:
+    share = min(1.0, max(0.0, cell.share))
+    ink = "on-deep" if share > 0.85 else "on-shade" if share > 0.6 else "strong"
+    text = (
+        f'<text class="{ink}" x="{x + width / 2:.1f}" y="{y + size.height / 2 + 4:.1f}" '
+        f'text-anchor="middle">{escape(cell.text)}</text>'
+    )
+    return (
+        f'<g role="cell"><title>{escape(cell.title)}</title><rect class="shade" x="{x:.1f}" '
+        f'y="{y:.1f}" width="{width:.1f}" height="{size.height:g}" rx="{2 * size.gap}" '
+        f'fill-opacity="{_FAINTEST + (1 - _FAINTEST) * share:.3f}"/>{text if cell.text else ""}</g>'
     )

@@ -17,15 +17,14 @@ from pipelines.core.messages import Message
 from studio.features.clustering.charts.axes import Axis, axis, number
 from studio.features.clustering.charts.colours import kind_of
 from studio.features.clustering.charts.drawing import (
-    SIDE,
-    across,
-    curve,
-    dragged,
+    LEFT,
+    RIGHT,
+    WIDTH,
+    Plot,
+    drawing,
     figure,
-    legend,
-    plot,
     sampled,
-    upright,
+    swatch,
 )
 from studio.features.labs.inspect_views import percent
 
@@ -33,9 +32,10 @@ if TYPE_CHECKING:
     from studio.page.widgets import Visitor
 
 _NAMED = 24  # clusters in a legend; more would not be read
+_COLUMNS = 8  # of it, for which a phone has room
 _USUAL = 0.98  # of the bars of reachability, which are always seen,
 _FAR = 2.0  # and how many times as high others are at most
-_LEAST_BAND, _TALLEST = 16, 900  # pixels of a cluster's knife, and of all of them
+_LEAST_BAND, _TALLEST = 16, 900  # pixels of a cluster's blade, and of all of them
 
 
 # --- k-distance -----------------------------------------------------------------------------------
@@ -53,7 +53,7 @@ def k_distance(data: Mapping[str, Any], visitor: Visitor, eps: float | None = No
     count = data["min_samples"]
     y_title = say(Message("Distance to neighbour {number}", number=count - 1))
     y = axis(distances, y_title, zero=True)
-    x = _percentages(say("Points by this distance, in %"))
+    plot = Plot(_percentages(say("Points by this distance, in %")), y)
     places = [100 * (at + 0.5) / len(distances) for at in range(len(distances))]
     knee = data.get("eps")
     value = eps or knee or distances[len(distances) // 2] or y.high / 2
@@ -61,13 +61,12 @@ def k_distance(data: Mapping[str, Any], visitor: Visitor, eps: float | None = No
     marks = ""
     if knee:
         at = places[min(bisect.bisect_left(distances, knee), len(distances) - 1)]
-        marks = upright(x, at, say("knee"))
+        marks = plot.upright(at, say("knee"))
         found = say(Message("The knee is at eps = {eps}.", eps=number(knee)))
     else:
         found = say("There is no knee; look for a step.")
     words = say("eps = {value}")
-    line = dragged(
-        y,
+    line = plot.dragged(
         "eps",
         value,
         words=words,
@@ -79,15 +78,7 @@ def k_distance(data: Mapping[str, Any], visitor: Visitor, eps: float | None = No
     reading = say("{share} of the points are core points at this eps with min_samples = {count}.")
     reading = reading.replace("{count}", str(count))
     share = bisect.bisect_right(distances, value) / len(distances)
-    drawn = plot(
-        x,
-        y,
-        title,
-        paths=curve(x, y, places, distances, "ridge"),
-        marks=marks,
-        over=line,
-        data={"values": [float(f"{each:.5g}") for each in distances]},
-    )
+    drawn = plot.drawn(title, plot.curve(places, distances), marks + line)
     shown = reading.replace("{share}", percent(share))
     body = f'{drawn}<p class="reading" aria-live="polite" data-words="{reading}">{shown}</p>'
     return figure(
@@ -100,7 +91,8 @@ def k_distance(data: Mapping[str, Any], visitor: Visitor, eps: float | None = No
             say("Below the line are the core points; above the knee lies the noise."),
             *sampled(data, visitor),
         ],
-        hand=say("Drag the line, or move it with the arrow keys, to set eps."),
+        hint=say("Drag the line, or move it with the arrow keys, to set eps."),
+        data={"values": [float(f"{each:.5g}") for each in distances]},
     )
 
 
@@ -123,11 +115,11 @@ def reachability(data: Mapping[str, Any], visitor: Visitor) -> str:
     known = sorted(height for height in heights if height is not None)
     top = _seen(known)
     y = axis([height for height in known if height <= top], say("Reachability distance"), zero=True)
-    x = _percentages(say("Points in OPTICS’ order, in %"))
+    plot = Plot(_percentages(say("Points in OPTICS’ order, in %")), y)
     paths, at = [], 0
     for label, run in groupby(labels):
         end = at + len(list(run))
-        paths.append(_bars(y, heights, at, end, label, visitor))
+        paths.append(_bars(plot, heights, at, end, label, visitor))
         at = end
     named = sorted(set(labels))
     clusters = sum(label >= 0 for label in named)
@@ -136,14 +128,13 @@ def reachability(data: Mapping[str, Any], visitor: Visitor) -> str:
     return figure(
         "reachability",
         title,
-        plot(x, y, title, paths="".join(paths)),
+        _clusters_legend(named, visitor) + plot.drawn(title, "".join(paths), styled=False),
         visitor,
         finding=say(
             Message(
                 "{clusters} clusters; {share} is noise.", clusters=clusters, share=percent(noise)
             )
         ),
-        legend=_clusters_legend(named, visitor),
         caption=[
             say("Each bar is a point: how far it is from the denser ones before it."),
             say("A deep valley is a dense cluster; a high bar begins a new one."),
@@ -177,15 +168,15 @@ def _finite(value: float | None) -> float | None:
 
 
 def _bars(
-    y: Axis, heights: Sequence[float | None], start: int, end: int, label: int, visitor: Visitor
+    plot: Plot, heights: Sequence[float | None], start: int, end: int, label: int, visitor: Visitor
 ) -> str:
     """The bars of neighbours in one cluster as one outline; what is reached from none is full."""
+    step, low = plot.width / len(heights), plot.height
     steps = [
-        f"V{SIDE * (1 - (1 if height is None else y.share(height))):.1f}"
-        f"H{SIDE * (at + 1) / len(heights):.2f}"
+        f"V{low * (1 - (1 if height is None else plot.y.share(height))):.1f}H{step * (at + 1):.2f}"
         for at, height in enumerate(heights[start:end], start)
     ]
-    path = f"M{SIDE * start / len(heights):.2f} {SIDE}{''.join(steps)}V{SIDE}Z"
+    path = f"M{step * start:.2f} {low:g}{''.join(steps)}V{low:g}Z"
     return (
         f'<path class="area {kind_of(label)}" d="{path}">'
         f"<title>{escape(_name(label, visitor))}</title></path>"
@@ -197,14 +188,28 @@ def _name(label: int, visitor: Visitor) -> str:
 
 
 def _clusters_legend(labels: Sequence[int], visitor: Visitor) -> str:
-    entries = [
-        f'<span class="chip {kind_of(label)}">{escape(_name(label, visitor))}</span>'
-        for label in labels[:_NAMED]
+    """The numbers of the first clusters beside their colours, eight a line; noise is the last."""
+    clusters = [label for label in labels if label >= 0]
+    entries = [f"<text>{escape(visitor.say('Cluster'))}</text>"] + [
+        f"<title>{escape(_name(label, visitor))}</title>{swatch(kind_of(label))}"
+        f'<text class="strong" x="16">{label}</text>'
+        for label in clusters[:_NAMED]
     ]
-    if (more := len(labels) - _NAMED) > 0:
-        words = visitor.say(Message("and {count} more", count=more))
-        entries.append(f"<span>{escape(words)}</span>")
-    return legend(entries)
+    if (more := len(clusters) - _NAMED) > 0:
+        entries.append(
+            f"<text>{escape(visitor.say(Message('and {count} more', count=more)))}</text>"
+        )
+    if -1 in labels:
+        entries.append(
+            f'{swatch("noise")}<text class="strong" x="16">{escape(visitor.say("Noise"))}</text>'
+        )
+    parts = "".join(
+        f'<svg x="{100 * column / _COLUMNS:g}%" y="{13 + 20 * line}">{each}</svg>'
+        for each, (line, column) in zip(
+            entries, map(divmod, range(len(entries)), [_COLUMNS] * len(entries)), strict=True
+        )
+    )
+    return drawing(parts, WIDTH, 20 * -(-len(entries) // _COLUMNS) + 6, kind="legend")
 
 
 # --- silhouettes ----------------------------------------------------------------------------------
@@ -229,13 +234,14 @@ def silhouettes(data: Mapping[str, Any], visitor: Visitor) -> str:
     mean = sum(values) / len(values) if mean is None else mean
     x = axis([*values, mean, 1.0], say("Silhouette"), zero=True)
     total, rows = sum(map(len, by_label.values())), sorted(by_label.items())
-    zero = f'<line class="zero" x1="{across(x, 0)}" x2="{across(x, 0)}" y1="0" y2="100%"/>'
     gap = 0.25 / len(rows) if len(rows) > 1 else 0.0  # of the height, between all of them
+    height = min(_TALLEST, max(260, (_LEAST_BAND + 4) * len(rows)))
     paths, names, at = [], [], 0.0
     for label, its in rows:
         share = (1 - gap) * (0.35 / len(rows) + 0.65 * len(its) / total)
-        words = _about_knife(label, its, data, visitor)
-        paths.append(_knife(x, sorted(its, reverse=True), at, at + share, label, words))
+        words = _about_blade(label, its, data, visitor)
+        ends = height * at, height * (at + share)
+        paths.append(_blade(x, sorted(its, reverse=True), *ends, label, words))
         names.append((at + share / 2, label))
         at += share + (gap / (len(rows) - 1) if len(rows) > 1 else 0)
     y = Axis(0.0, 1.0, tuple(1 - each for each, _ in names), tuple(str(n) for _, n in names),
@@ -246,21 +252,13 @@ def silhouettes(data: Mapping[str, Any], visitor: Visitor) -> str:
         mean=number(round(mean, 3)),
         share=percent(below / len(values)),
     )
-    height = min(_TALLEST, max(260, (_LEAST_BAND + 4) * len(rows)))
+    plot = Plot(x, y, height=height)
+    zero = f'<line class="zero" x1="{plot.across(0)}" x2="{plot.across(0)}" y1="0" y2="100%"/>'
+    words = say(Message("mean {mean}", mean=number(round(mean, 3))))
     return figure(
         "silhouettes",
         title,
-        plot(
-            x,
-            y,
-            title,
-            paths="".join(paths),
-            marks=zero
-            + upright(
-                x, mean, say(Message("mean {mean}", mean=number(round(mean, 3)))), above=True
-            ),
-            height=height,
-        ),
+        plot.drawn(title, "".join(paths), zero + plot.upright(mean, words, above=True)),
         visitor,
         finding=say(found),
         caption=[
@@ -273,22 +271,22 @@ def silhouettes(data: Mapping[str, Any], visitor: Visitor) -> str:
     )
 
 
-def _knife(
+def _blade(
     x: Axis, values: Sequence[float], top: float, bottom: float, label: int, words: str
 ) -> str:
-    zero = SIDE * x.share(0)
-    step = (bottom - top) / len(values)
+    wide, step = WIDTH - LEFT - RIGHT, (bottom - top) / len(values)
+    zero = wide * x.share(0)
     steps = "".join(
-        f"H{SIDE * x.share(value):.1f}V{SIDE * (top + (at + 1) * step):.2f}"
+        f"H{wide * x.share(value):.1f}V{top + (at + 1) * step:.2f}"
         for at, value in enumerate(values)
     )
     return (
-        f'<path class="area {kind_of(label)}" d="M{zero:.1f} {SIDE * top:.2f}{steps}H{zero:.1f}Z">'
+        f'<path class="area {kind_of(label)}" d="M{zero:.1f} {top:.2f}{steps}H{zero:.1f}Z">'
         f"<title>{escape(words)}</title></path>"
     )
 
 
-def _about_knife(
+def _about_blade(
     label: int, values: Sequence[float], data: Mapping[str, Any], visitor: Visitor
 ) -> str:
     mean = number(round(sum(values) / len(values), 3))

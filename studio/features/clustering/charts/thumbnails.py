@@ -1,4 +1,4 @@
-"""Small pictures of clusterings, drawn as SVG that follows the theme."""
+"""Small pictures of clusterings, as parts of an SVG."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SIDE = 160  # units of the drawing; a point is about 3 wide
 
 
 def thumbnail(points: np.ndarray, labels: np.ndarray, least: int = POINTS) -> str:
-    """A scatter plot without axes, noise below the clusters.
+    """A scatter plot without axes, noise below the clusters, of :data:`SIDE` by :data:`SIDE`.
 
     Args:
         points: float (n, 2 or more), of which the first two are drawn; not finite ones are not.
@@ -24,19 +24,20 @@ def thumbnail(points: np.ndarray, labels: np.ndarray, least: int = POINTS) -> st
         points, labels = points[chosen], labels[chosen]
     finite = np.isfinite(points).all(axis=1)
     points, labels = points[finite], labels[finite]
+    ground = f'<rect class="ground" width="{SIDE}" height="{SIDE}" rx="7"/>'
     if not len(points):
-        return f'<svg class="thumbnail" viewBox="0 0 {SIDE} {SIDE}" aria-hidden="true"></svg>'
+        return ground
     low, high = points.min(axis=0), points.max(axis=0)
     widest = float((high - low).max()) or 1.0
     at = 6 + (points - (low + high - widest) / 2) / widest * (SIDE - 12)
     at = np.column_stack([at[:, 0], SIDE - at[:, 1]]).round().astype(int)
     paths = "".join(
-        f'<path class="{kind_of(int(label))}" d="{_dots(at[labels == label])}"/>'
+        f'<path class="dots {kind_of(int(label))}" d="{_dots(at[labels == label])}"/>'
         for label in np.unique(labels)
     )
-    return f'<svg class="thumbnail" viewBox="0 0 {SIDE} {SIDE}" aria-hidden="true">{paths}</svg>'
+    return ground + paths
 
 
 def _dots(points: np.ndarray) -> str:
-    """Each place once: lines of no length, whose ends are round."""
-    return "".join(f"M{x} {y}h0" for x, y in np.unique(points, axis=0).tolist())
+    """Each place once: lines of next to no length, whose ends are round."""
+    return "".join(f"M{x} {y}h.01" for x, y in np.unique(points, axis=0).tolist())

@@ -9,6 +9,7 @@ from pipelines.core.paths import ASSETS
 from studio.features.clustering import data_views, views
 from studio.features.clustering.charts.colours import COLOURS, DARK, NOISE, kind_of
 from studio.features.clustering.charts.heat import confusion
+from studio.features.clustering.charts.style import STYLE
 from studio.i18n import texts
 from tests.studio.features.clustering.charts.chart_examples import (
     CHINESE,
@@ -60,6 +61,7 @@ def test_what_people_wrote_stays_text():
 
 def test_nothing_is_said_in_english_to_a_chinese_reader():
     for html in every_view(CHINESE):
+        html = re.sub(r"<style>.*?</style>", "", html, flags=re.DOTALL)
         parts = re.findall(r">([^<]+)<", html)
         parts += re.findall(r'(?:title|aria-label)="([^"]*)"', html)
         kept = " ".join(parts).replace(EVIL, "")
@@ -80,13 +82,19 @@ def test_all_words_that_stand_in_tables_have_a_chinese_translation():
     assert not sorted(said - chinese.keys())
 
 
-def test_style_and_script_have_the_same_colours():
-    style = (ASSETS / "clustering_charts.css").read_text(encoding="utf-8")
-    light = dict(re.findall(r"--(k\d|k-noise): (#\w+);", style.partition(".dark")[0]))
-    assert [light[f"k{n}"].upper() for n in range(8)] == list(COLOURS)
-    assert light["k-noise"].upper() == NOISE
-    at_night = re.findall(r"^\.dark .*--k7: (#\w+);", style, re.M)
-    assert [each.upper() for each in at_night] == [DARK[-1]] * 2
+def test_the_style_of_charts_is_whole_in_itself():
+    light, dark = STYLE.split(".dark ", 1)
+    for colours, style in ((COLOURS, light), (DARK, dark)):
+        found = re.findall(r"\.k\d \{ ?color: (#\w+);", style)
+        assert found == list(colours)
+        assert NOISE in style
+    assert not re.search(r"var\(|url\(|color-mix|/\*", STYLE)
+
+
+def test_a_chart_has_one_style_which_its_drawings_share():
+    for html in every_view(VISITOR):
+        charts = re.findall(r"<figure.*?</figure>", html, re.DOTALL) or [html]
+        assert all(each.count("<style>") == 1 for each in charts if "<svg xmlns" in each)
 
 
 def test_colours_come_again_and_are_told_apart():

@@ -1,0 +1,75 @@
+"""Bars one below the other, with names before and numbers behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import NamedTuple
+
+from studio.features.clustering.charts.drawing import (
+    WIDTH,
+    drawing,
+    lines_of,
+    text_width,
+)
+
+_ROW, _BAR, _LINE = 22, 13, 16  # pixels of a row, its bar, and a line of what is said below
+_LETTERS = 13
+_PHONE = 326  # pixels of a line, which a phone has room for
+_SHORTEST = 0.4  # % of the room
+
+
+class Bar(NamedTuple):
+    """A row.
+
+    Attributes:
+        kind: the class of its colour, or "".
+        name: what stands before it.
+        share: of the longest that a bar can be, 0 … 1.
+        numbers: what stands behind it; of all rows as many.
+        about: what stands below.
+        figure: the name of what it shows, for tests and scripts, or "".
+    """
+
+    kind: str
+    name: str
+    share: float
+    numbers: tuple[str, ...]
+    about: str = ""
+    figure: str = ""
+
+
+def bars(rows: Sequence[Bar], label: str) -> str:
+    """A drawing of the rows, which fills any width."""
+    left = 12 + max(text_width(row.name, _LETTERS) for row in rows)
+    rights = [0.0]  # pixels from the bars' room to where each column of numbers ends
+    for column in zip(*(row.numbers for row in rows), strict=True):
+        rights.append(rights[-1] + 14 + max(text_width(number, _LETTERS) for number in column))
+    parts, y = [], 0
+    for row in rows:
+        parts.append(_row(row, y, left, rights[1:]))
+        y += _ROW
+        if row.about:
+            lines = lines_of(row.about, _PHONE, 12)
+            parts += [
+                f'<text x="{-left:g}" y="{y + 8 + _LINE * at}">{escape(line)}</text>'
+                for at, line in enumerate(lines)
+            ]
+            y += _LINE * len(lines) + 6
+    beside = (0, rights[-1], 0, left)
+    width = WIDTH - left - rights[-1]
+    return drawing("".join(parts), width, y, margins=beside, label=label, role="table")
+
+
+def _row(row: Bar, y: float, left: float, rights: Sequence[float]) -> str:
+    named = f' data-figure="{row.figure}"' if row.figure else ""
+    numbers = "".join(
+        f'<text role="cell" class="medium{"" if at else " strong"}" x="100%" dx="{right:g}" '
+        f'y="{y + 14}" text-anchor="end">{escape(number)}</text>'
+        for at, (number, right) in enumerate(zip(row.numbers, rights, strict=True))
+    )
+    return (
+        f'<g role="row"{named}><text role="rowheader" class="medium" x="{-left:g}" y="{y + 14}">'
+        f'{escape(row.name)}</text><rect class="{f"area {row.kind}".rstrip()}" y="{y + 3}" '
+        f'width="{max(100 * row.share, _SHORTEST):.2f}%" height="{_BAR}" rx="2"/>{numbers}</g>'
+    )

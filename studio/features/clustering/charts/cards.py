@@ -1,0 +1,90 @@
+"""Cards of a comparison: what an algorithm found, small, with its numbers; or why it did not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import NamedTuple
+
+from studio.features.clustering.charts.drawing import drawing, lines_of, text_width
+from studio.features.clustering.charts.thumbnails import SIDE
+
+_WIDTH, _EDGE = 162, 12  # pixels of a card, and from its edge to what is in it
+_INSIDE = _WIDTH - 2 * _EDGE
+_TITLE, _TITLE_LINE, _FACT_LINE, _REASON_LINE = 13.5, 18, 17, 17
+
+
+class Fact(NamedTuple):
+    """A number of a card."""
+
+    name: str
+    value: str
+    best: bool
+
+
+def title_lines(titles: Sequence[str]) -> int:
+    """How many lines the longest of the titles takes on a card."""
+    return max(len(_title(title)) for title in titles)
+
+
+def card(
+    title: str, lines: int, picture: str, facts: Sequence[Fact], star: str, styled: bool
+) -> str:
+    """An SVG of an algorithm's clusters and numbers.
+
+    Args:
+        lines: room for its title, the same on all cards.
+        picture: of :func:`.thumbnails.thumbnail`, or "".
+        star: what a star beside the title means, or "" for none.
+        styled: as :func:`.drawing.drawing` takes it.
+    """
+    parts = [_titled(title)]
+    if star:
+        parts.append(
+            f'<text class="star" x="{_WIDTH - _EDGE}" y="25" font-size="15" text-anchor="end">★'
+            f"<title>{escape(star)}</title></text>"
+        )
+    y = 16 + _TITLE_LINE * lines
+    scale = _INSIDE / SIDE
+    parts.append(f'<g transform="translate({_EDGE} {y}) scale({scale:.4f})">{picture}</g>')
+    y += _INSIDE + 18
+    for fact in facts:
+        kind = "best" if fact.best else "strong"
+        value = f"✓ {fact.value}" if fact.best else fact.value
+        parts.append(
+            f'<text x="{_EDGE}" y="{y}">{escape(fact.name)}</text><text class="{kind}" '
+            f'x="{_WIDTH - _EDGE}" y="{y}" text-anchor="end">{escape(value)}</text>'
+        )
+        y += _FACT_LINE
+    return _on_card("".join(parts), y - 4, "first" if star else "", styled)
+
+
+def refused_card(title: str, why: str, styled: bool) -> str:
+    """An SVG that says why an algorithm was not run."""
+    y = 25 + _TITLE_LINE * len(_title(title)) + 2
+    lines = lines_of(why, _INSIDE, 12)
+    words = "".join(
+        f'<text x="{_EDGE}" y="{y + _REASON_LINE * at}">{escape(line)}</text>'
+        for at, line in enumerate(lines)
+    )
+    return _on_card(_titled(title) + words, y + _REASON_LINE * len(lines) - 4, "refused", styled)
+
+
+def _title(title: str) -> list[str]:
+    return lines_of(title, _INSIDE - text_width("★", _TITLE), _TITLE)
+
+
+def _titled(title: str) -> str:
+    return "".join(
+        f'<text class="strong bold" x="{_EDGE}" y="{25 + _TITLE_LINE * at}" '
+        f'font-size="{_TITLE}">{escape(line)}</text>'
+        for at, line in enumerate(_title(title))
+    )
+
+
+def _on_card(content: str, height: float, kind: str, styled: bool) -> str:
+    ground = (
+        f'<rect class="panel" x="1" y="1" width="{_WIDTH - 2}" height="{height - 2:g}" rx="10"/>'
+    )
+    drawn = drawing(ground + content, _WIDTH, height, kind=kind, styled=styled)
+    return drawn.replace("<svg", f'<svg viewBox="0 0 {_WIDTH} {height:g}"', 1)
