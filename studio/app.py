@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 
 from pipelines.core.paths import ASSETS
-from studio.api.streams import EndedStreams, OpenStreams
+from studio.api.sse import EndedStreams, OpenStreams
 from studio.core.cleaning import UPLOADS
 from studio.core.environment import forget_foreign_settings
 

@@ -15,7 +15,7 @@ import uvicorn
 
 from pipelines.core.errors import Unavailable
 from studio.api.connections import Door, OncePerMinute, connection_limit, guarded
-from studio.api.streams import OpenStreams
+from studio.api.sse import OpenStreams
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

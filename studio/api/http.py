@@ -8,7 +8,6 @@ import json
 import tempfile
 import threading
 from collections.abc import (
-    AsyncGenerator,
     AsyncIterator,
     Callable,
     Iterable,
@@ -171,33 +170,6 @@ def list_that_fits(items: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
             break
         fitting.append(item)
     return fitting
-
-
-async def with_pauses(values: AsyncGenerator[T, None], seconds: float) -> AsyncIterator[T | None]:
-    """``values``, and None each time that none has come for ``seconds``.
-
-    Closing it closes ``values`` too.
-    """
-    coming: asyncio.Future[T] | None = None
-    try:
-        while True:
-            if coming is None:
-                coming = asyncio.ensure_future(anext(values))
-            done, _ = await asyncio.wait({coming}, timeout=seconds)
-            if not done:
-                yield None
-                continue
-            try:
-                value = coming.result()
-            except StopAsyncIteration:
-                return
-            coming = None
-            yield value
-    finally:
-        if coming is not None:
-            coming.cancel()
-            await asyncio.wait({coming})
-        await values.aclose()
 
 
 @asynccontextmanager

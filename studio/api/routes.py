@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from datetime import date
 from io import BytesIO
 from typing import TYPE_CHECKING, Annotated, Any
@@ -32,8 +32,9 @@ from pipelines.core.errors import UserError, bad_value, unforeseen
 from pipelines.diffusion.samplers import samplers_in
 from pipelines.diffusion.styles import styles
 from pipelines.models.catalog import OWN
+from studio.api import sse
 from studio.api.access import API
-from studio.api.http import KEPT, NOT_KEPT, json_object, list_that_fits, with_pauses
+from studio.api.http import KEPT, NOT_KEPT, json_object, list_that_fits
 from studio.api.inputs import conditions_router, inputs_router
 from studio.core.accounts.accounts import owner_of
 from studio.core.broadcast import Broadcast
@@ -59,7 +60,6 @@ if TYPE_CHECKING:
     from studio.core.services import Studio
 
 UPDATE_SECONDS = 0.1  # between two looks at a job that is watched
-HEARTBEAT_SECONDS = 8.0  # proxies close connections on which nothing is heard
 
 
 def install(app: FastAPI, studio: Studio) -> None:
@@ -141,11 +141,7 @@ def jobs_router(studio: Studio) -> APIRouter:
         owner = owner_of(request)
         # Not found must be a status, so the first look happens before the stream begins.
         await run_sync(studio.jobs.get, owner.id, job_id)
-        return StreamingResponse(
-            _job_events(watched.listen((owner.id, job_id, language_of_request(request)))),
-            media_type="text/event-stream",
-            headers={**NOT_KEPT, "X-Accel-Buffering": "no"},
-        )
+        return sse.stream(watched.listen((owner.id, job_id, language_of_request(request))))
 
     def described(job: Job, request: Request) -> dict[str, Any]:
         return job_json(studio, job, language_of_request(request))
@@ -370,7 +366,7 @@ def picture_json(picture: SavedPicture) -> dict[str, Any]:
 def _job_descriptions(
     studio: Studio,
 ) -> Callable[[tuple[str, str, str]], AsyncGenerator[str, None]]:
-    """A source of a job's description as JSON: each time it has changed, until the job has ended.
+    """A source of a job's description as an event: each time it has changed, until it has ended.
 
     Its key is the owner's id, the job's id and the language.
     """
@@ -394,18 +390,13 @@ def _job_descriptions(
                 facts, over = await run_sync(look)
                 if facts != shown:
                     shown = facts
-                    yield facts
+                    yield sse.event(facts, "job")
                 if over:
                     return
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(ended.wait(), UPDATE_SECONDS)
 
     return descriptions
-
-
-async def _job_events(descriptions: AsyncGenerator[str, None]) -> AsyncIterator[str]:
-    async for facts in with_pauses(descriptions, HEARTBEAT_SECONDS):
-        yield f"event: job\ndata: {facts}\n\n" if facts is not None else ": still here\n\n"
 
 
 def _worded(texts: Any, language: str) -> str:

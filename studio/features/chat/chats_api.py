@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.chat.requests import STARTER
 from pipelines.core.errors import BadRequest, NotFound, validated
+from studio.api import sse
 from studio.api.http import NOT_KEPT, json_object, json_reply, received, text_reply
 from studio.core.accounts.accounts import Owner, owner_of
 from studio.core.gallery.gallery import MAX_SEARCH
@@ -240,11 +241,7 @@ def chats_router(studio: Studio) -> APIRouter:
         owner, language = owner_of(request).id, language_of_request(request)
         ids = await run_sync(_unfinished, studio, owner, chat_id)
         followers = [Follower(answers, owner, each, language) for each in ids]
-        return StreamingResponse(
-            events(followers, request.is_disconnected),
-            media_type="text/event-stream",
-            headers={**NOT_KEPT, "X-Accel-Buffering": "no"},
-        )
+        return sse.stream(events(followers))
 
     @routes.get("/chats/{chat_id}/export.{form}")
     def export(chat_id: str, form: Literal["md", "json"], request: Request) -> Response:

@@ -8,14 +8,13 @@ each touch every word about once, however long the answer gets.
 from __future__ import annotations
 
 import asyncio
-import json
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
 from anyio.to_thread import run_sync
 
 from pipelines.core.messages import Message
+from studio.api import sse
 from studio.features.chat.markdown import Growing
 from studio.i18n import translate
 
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from studio.features.chat.live import LiveView
 
 UPDATE_SECONDS = 0.05  # between two looks
-HEARTBEAT_SECONDS = 8.0  # proxies close connections on which nothing is heard
 
 
 class Follower:
@@ -89,26 +87,17 @@ class Follower:
         return note and translate(note, self._language)
 
 
-async def events(
-    followers: list[Follower], is_gone: Callable[[], Awaitable[bool]]
-) -> AsyncIterator[str]:
-    """The stream of several answers; ends when all have ended, or whoever reads it is gone."""
+async def events(followers: list[Follower]) -> AsyncGenerator[str, None]:
+    """The stream of several answers; ends when all have ended."""
 
     def look() -> list[dict[str, Any]]:
         looked = [each.look() for each in followers if not each.over]
         return [news for news in looked if news is not None]
 
-    quiet = time.monotonic()
     while not all(each.over for each in followers):
         news = await run_sync(look)
         if news:
-            quiet = time.monotonic()
-            yield f"data: {json.dumps(news, ensure_ascii=True)}\n\n"
-        elif time.monotonic() - quiet > HEARTBEAT_SECONDS:
-            quiet = time.monotonic()
-            yield ": still here\n\n"
-        if await is_gone():
-            return
+            yield sse.event(news)
         await asyncio.sleep(UPDATE_SECONDS)
     # The database has it all now.
-    yield "event: end\ndata: {}\n\n"
+    yield sse.event({}, "end")

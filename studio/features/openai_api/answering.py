@@ -12,24 +12,23 @@ from starlette.types import Receive, Scope, Send
 
 from pipelines.chat.events import Reading, Words
 from pipelines.core.events import Result
+from studio.api import sse
 from studio.features.openai_api.errors import problem
 from studio.features.openai_api.running import Gone, Open, Run
 from studio.features.openai_api.wire import Format
 from studio.i18n import language_of_request
 
-# Proxies and clients hang up after half a minute or a minute in which nothing has come.
-QUIET_SECONDS = 8.0
-_SSE = {"content-type": "text/event-stream; charset=utf-8", "x-accel-buffering": "no"}
-_JSON = {"content-type": "application/json"}
+_SSE = {"content-type": f"{sse.MEDIA_TYPE}; charset=utf-8", **sse.HEADERS}
+_JSON = {"content-type": "application/json", "cache-control": "no-store"}
 
 
 class Answering(Response):
     """An ASGI answer that computes while it is sent, and stops when the client hangs up.
 
-    Nothing is sent before an engine has begun to read its prompt, or :data:`QUIET_SECONDS` have
-    passed: what is wrong until then has an HTTP status of its own. What goes wrong later ends the
-    stream with an event that holds the error's envelope. As long as there are no words, a comment
-    comes as often, with the tokens that have been read.
+    Nothing is sent before an engine has begun to read its prompt, or the seconds of a heartbeat
+    have passed: what is wrong until then has an HTTP status of its own. What goes wrong later ends
+    the stream with an event that holds the error's envelope. As long as there are no words, a
+    comment comes as often, with the tokens that have been read.
 
     Args:
         form: how it is written; has the requests.
@@ -51,7 +50,7 @@ class Answering(Response):
                 if not asked.form.stream:
                     await _send_all(send, _JSON, await self._whole(run))
                     return
-                items = await run.take(QUIET_SECONDS)
+                items = await run.take(sse.HEARTBEAT_SECONDS)
                 await _start(send, _SSE)
                 begun = True
                 await self._pieces(run, items, send)
@@ -60,7 +59,7 @@ class Answering(Response):
         except Exception as error:
             found = problem(error, self._format.prompt)
             if begun:
-                await _body(send, f"data: {found.body(language)}\n\n", more=False)
+                await _body(send, sse.event(found.body(language)), more=False)
             else:
                 await found.response(language)(scope, receive, send)
 
@@ -78,7 +77,7 @@ class Answering(Response):
         reading: dict[int, Reading] = {}
         opened, sent = False, time.monotonic()
         if not items:  # nothing has come for so long
-            sent -= QUIET_SECONDS
+            sent -= sse.HEARTBEAT_SECONDS
         while True:
             text = ""  # of all that has come since the last look: one write
             if items and not opened:
@@ -96,28 +95,27 @@ class Answering(Response):
                 text += form.closing(facts[index] for index in range(count))
                 await _body(send, text, more=False)
                 return
-            if not text and time.monotonic() - sent >= QUIET_SECONDS:
+            if not text and time.monotonic() - sent >= sse.HEARTBEAT_SECONDS:
                 text = _comment(reading.values())
             if text:
                 sent = time.monotonic()
                 await _body(send, text)
-            items = await run.take(max(0.0, sent + QUIET_SECONDS - time.monotonic()))
+            items = await run.take(max(0.0, sent + sse.HEARTBEAT_SECONDS - time.monotonic()))
 
 
 def _comment(reading: Iterable[Reading]) -> str:
     """A line that clients pass over: how far the prompt has been read, where it is known."""
     done = sum(each.done for each in reading)
     total = sum(each.total for each in reading)
-    return f": {done} of {total} tokens read\n\n" if total else ": waiting\n\n"
+    return sse.comment(f"{done} of {total} tokens read" if total else "waiting")
 
 
 async def _start(send: Send, headers: dict[str, str]) -> None:
-    pairs = {**headers, "cache-control": "no-store"}
     await send(
         {
             "type": "http.response.start",
             "status": 200,
-            "headers": [(name.encode(), value.encode()) for name, value in pairs.items()],
+            "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
         }
     )
 

@@ -1,8 +1,4 @@
-"""What goes out: answers and their pieces as OpenAI's JSON.
-
-A piece is put together from text that is made once an answer and the escaped words: with a small
-model a token takes ten milliseconds, and its JSON must not take one of them.
-"""
+"""What goes out: answers and their pieces as OpenAI's JSON."""
 
 from __future__ import annotations
 
@@ -12,14 +8,15 @@ import time
 from abc import ABC, abstractmethod
 from codecs import getincrementaldecoder
 from collections.abc import Iterable, Sequence
-from json.encoder import encode_basestring_ascii as escaped
 from typing import Any
 
 from pipelines.chat.events import TokenOdds, Words
+from studio.api import sse
 from studio.features.openai_api.bodies import Asked
 from studio.features.openai_api.running import Answer
 
-DONE = "data: [DONE]\n\n"
+DONE = sse.event("[DONE]")
+GOES_ON: dict[str, Any] = {"finish_reason": None}
 LEAST_LOGPROB = -9999.0  # OpenAI's number for what is all but impossible; JSON has no infinity
 
 
@@ -42,20 +39,11 @@ class Format(ABC):
             "created": int(time.time()),
             "model": asked.model,
         }
-        begin = json.dumps({**self._head, "object": self.piece})[:-1]
-        self._usage = asked.form.stream and asked.form.stream_options.include_usage
         # OpenAI's pieces have the field usage only where it is asked for, null but in the last.
-        self._end = ', "usage": null}\n\n' if self._usage else "}\n\n"
-        self._begin = f"data: {begin}, "
+        self._usage = asked.form.stream and asked.form.stream_options.include_usage
         count = len(asked.requests)
-        self._before = [self._choice_begin(index) for index in range(count)]
-        self._after = f', "logprobs": null, "finish_reason": null}}]{self._end}'
         self._offsets = [0] * count  # of what was said so far, in characters
         self._decoders = [getincrementaldecoder("utf-8")("replace") for _ in range(count)]
-
-    @abstractmethod
-    def _choice_begin(self, index: int) -> str:
-        """What each piece of a choice begins with."""
 
     @abstractmethod
     def opening(self, index: int) -> str:
@@ -77,8 +65,7 @@ class Format(ABC):
         """What ends the stream once all choices have."""
         if not self._usage:
             return DONE
-        total = json.dumps(usage(facts, len(self.asked.requests) // self.asked.form.n))
-        return f'{self._begin}"choices": [], "usage": {total}}}\n\n{DONE}'
+        return self._event([], usage(facts, len(self.asked.requests) // self.asked.form.n)) + DONE
 
     def whole(self, answers: Sequence[Answer]) -> str:
         """The whole answer."""
@@ -94,6 +81,11 @@ class Format(ABC):
         # In ASCII: what another server has sent may hold half a character of UTF-16.
         return json.dumps(body)
 
+    def _event(self, choices: list[dict[str, Any]], used: dict[str, Any] | None = None) -> str:
+        """A piece of the stream."""
+        body = {**self._head, "object": self.piece, "choices": choices}
+        return sse.event(body | ({"usage": used} if self._usage else {}))
+
 
 class ChatFormat(Format):
     """``chat.completion`` and ``chat.completion.chunk``."""
@@ -101,22 +93,26 @@ class ChatFormat(Format):
     kind, piece, prefix = "chat.completion", "chat.completion.chunk", "chatcmpl"
     prompt = "messages"
 
-    def _choice_begin(self, index: int) -> str:
-        return f'{self._begin}"choices": [{{"index": {index}, "delta": '
-
     def opening(self, index: int) -> str:
-        return f'{self._before[index]}{{"role": "assistant", "content": ""}}{self._after}'
+        return self._piece(index, {"role": "assistant", "content": ""})
 
     def words(self, index: int, words: Words) -> str:
-        delta = f'{self._before[index]}{{"content": {escaped(words.text)}}}'
+        odds = None
         if self.asked.logprobs is not None and words.odds:
-            odds = json.dumps(chat_odds(words.odds, self.asked.logprobs))
-            return f'{delta}, "logprobs": {odds}, "finish_reason": null}}]{self._end}'
-        return f"{delta}{self._after}" if words.text else ""
+            odds = chat_odds(words.odds, self.asked.logprobs)
+        return self._piece(index, {"content": words.text}, odds) if words.text or odds else ""
 
     def ending(self, index: int, facts: dict[str, Any]) -> str:
-        reason = f'"logprobs": null, {_ending(facts)}'
-        return f"{self._before[index]}{{}}, {reason}}}]{self._end}"
+        return self._piece(index, {}, end=_end(facts))
+
+    def _piece(
+        self,
+        index: int,
+        delta: dict[str, str],
+        odds: dict[str, Any] | None = None,
+        end: dict[str, Any] = GOES_ON,
+    ) -> str:
+        return self._event([{"index": index, "delta": delta, "logprobs": odds, **end}])
 
     def choice(self, index: int, answer: Answer) -> dict[str, Any]:
         asked = self.asked.logprobs
@@ -134,22 +130,26 @@ class CompletionFormat(Format):
     kind = piece = "text_completion"
     prefix, prompt = "cmpl", "prompt"
 
-    def _choice_begin(self, index: int) -> str:
-        return f'{self._begin}"choices": [{{"index": {index}, "text": '
-
     def opening(self, index: int) -> str:
         return ""
 
     def words(self, index: int, words: Words) -> str:
-        text = f"{self._before[index]}{escaped(words.text)}"
+        odds = None
         if self.asked.logprobs is not None and words.odds:
-            odds = json.dumps(self._odds(index, words.odds))
-            return f'{text}, "logprobs": {odds}, "finish_reason": null}}]{self._end}'
-        return f"{text}{self._after}" if words.text else ""
+            odds = self._odds(index, words.odds)
+        return self._piece(index, words.text, odds) if words.text or odds else ""
 
     def ending(self, index: int, facts: dict[str, Any]) -> str:
-        reason = f'"logprobs": null, {_ending(facts)}'
-        return f'{self._before[index]}"", {reason}}}]{self._end}'
+        return self._piece(index, "", end=_end(facts))
+
+    def _piece(
+        self,
+        index: int,
+        text: str,
+        odds: dict[str, Any] | None = None,
+        end: dict[str, Any] = GOES_ON,
+    ) -> str:
+        return self._event([{"index": index, "text": text, "logprobs": odds, **end}])
 
     def choice(self, index: int, answer: Answer) -> dict[str, Any]:
         return {
@@ -216,10 +216,6 @@ def _end(facts: dict[str, Any]) -> dict[str, Any]:
     """Why a choice ends; and by Atelier's own name what another server has sent besides words."""
     end = {"finish_reason": facts["finish_reason"]}
     return end | ({"left_out": facts["left_out"]} if facts.get("left_out") else {})
-
-
-def _ending(facts: dict[str, Any]) -> str:
-    return json.dumps(_end(facts))[1:-1]
 
 
 def _one(odds: TokenOdds) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from studio.api.http import with_pauses
+from studio.api.sse import with_pauses
 from studio.core.broadcast import Broadcast
 from tests.patience import PATIENCE
 

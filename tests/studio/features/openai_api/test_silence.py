@@ -12,7 +12,8 @@ import pytest
 from pipelines.chat.events import Reading, Words
 from pipelines.core.errors import Unavailable
 from pipelines.core.events import Progress, Result
-from studio.features.openai_api import answering, bodies
+from studio.api import sse
+from studio.features.openai_api import bodies
 from studio.features.openai_api.answering import Answering
 from studio.features.openai_api.wire import ChatFormat, CompletionFormat
 from tests.patience import PATIENCE
@@ -70,7 +71,7 @@ def answer(events, *, stream: bool = True, chat: bool = True) -> _Sent:
 
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answering, "QUIET_SECONDS", 0.02)
+    monkeypatch.setattr(sse, "HEARTBEAT_SECONDS", 0.02)
 
 
 def test_a_stream_begins_while_the_model_loads():
@@ -116,7 +117,7 @@ def test_what_goes_wrong_at_once_has_a_status_and_later_ends_the_stream(
     monkeypatch: pytest.MonkeyPatch,
 ):
     def engine(sent: _Sent):
-        if answering.QUIET_SECONDS < 1:
+        if sse.HEARTBEAT_SECONDS < 1:
             sent.wait_for(": waiting")
         raise Unavailable("The file {file} of {model} is not there.", file="x", model="M")
         yield
@@ -124,7 +125,7 @@ def test_what_goes_wrong_at_once_has_a_status_and_later_ends_the_stream(
     late = answer(engine)
     assert late.status == 200
     assert json.loads(late.text.rsplit("data: ", 1)[1])["error"]["type"] == "server_error"
-    monkeypatch.setattr(answering, "QUIET_SECONDS", PATIENCE)
+    monkeypatch.setattr(sse, "HEARTBEAT_SECONDS", PATIENCE)
     assert answer(engine).status == 503
 
 
