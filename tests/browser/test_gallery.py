@@ -9,7 +9,7 @@ import zipfile
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.pipelines.core.test_uploads import png_header
 
@@ -91,7 +91,14 @@ def test_a_picture_is_deleted_only_after_a_second_yes(gallery):
     pictures.first.click()
     gallery.click("#delete")
     expect(gallery.locator("#delete-for-good")).to_be_visible()
+    held: list[Route] = []
+    # The server does not answer meanwhile.
+    gallery.route("**/queue/join*", lambda route: held.append(route))
     gallery.click("text=Keep")
+    expect(gallery.locator("#delete-for-good")).to_be_hidden()
+    gallery.unroute("**/queue/join*")
+    for route in held:
+        route.continue_()
     expect(pictures).to_have_count(1)
 
 

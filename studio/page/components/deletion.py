@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -47,7 +48,11 @@ class Deletion:
             return [gr.skip(), UNASKED] if words is None else [words, gr.update(visible=True)]
 
         self._button.click(asked, chosen, [self._asked, self._question], **QUIET)
-        self._keep.click(lambda: UNASKED, None, self._question, **QUIET)
+        # The answer closes the question at once, in the browser: it does not wait for the server,
+        # whose updates of components may overtake one another.
+        for answer in (self._keep, self.really):
+            answer.click(None, None, self._question, js=_CLOSE, **QUIET)
 
 
 UNASKED = gr.update(visible=False)
+_CLOSE = f"() => ({json.dumps(UNASKED)})"
