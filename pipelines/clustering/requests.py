@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from pipelines.clustering.algorithms.algorithm import MAX_SEED
 from pipelines.clustering.algorithms.fields import Clusters, MinSamples, Parameters
 from pipelines.clustering.algorithms.optics import OPTICSParameters
 from pipelines.clustering.algorithms.registry import ALGORITHMS, find
 from pipelines.clustering.data.scaling import Scaling
+from pipelines.core.engines import Request, Use
 from pipelines.core.errors import BadRequest, validated
 from pipelines.core.matching import find_name
 
@@ -26,10 +21,8 @@ AlgorithmName = Annotated[str, AfterValidator(lambda name: find_name(name, ALGOR
 DataName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 
 
-class OnData(BaseModel):
+class OnData(Request):
     """What every request of a data set has."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     data: Annotated[
         DataName, Field(title="Data", description="The data set, by its name or number.")
@@ -52,6 +45,9 @@ class OnData(BaseModel):
         ),
     ] = 0
 
+    def uses(self) -> Iterator[Use]:
+        yield Use("data", self.data)
+
 
 class ByAlgorithm(OnData):
     """What is asked of one algorithm."""
@@ -67,7 +63,7 @@ class ByAlgorithm(OnData):
             title="Parameters",
             description="The algorithm's own settings; what is left out has its default.",
         ),
-    ] = {}
+    ] = {}  # noqa: RUF012  # pydantic copies it
 
     @property
     def params(self) -> Parameters:

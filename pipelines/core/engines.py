@@ -1,4 +1,7 @@
-"""What an engine is. None of its heavy libraries is imported before it runs."""
+"""What an engine is, and what it is asked with.
+
+None of an engine's heavy libraries is imported before it runs.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,48 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict
 
 from pipelines.core.events import Picture, Progress, Result
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
     from pipelines.core.cache import ModelCache
 
 
 # diffusers and transformers fill themselves in while they are imported: a second thread that
 # imports them meanwhile finds them half made.
 IMPORTING = threading.RLock()
+
+
+class Use(NamedTuple):
+    """One stored thing that a request names.
+
+    Attributes:
+        kind: ``input`` (a brought-in picture), ``lora`` (a LoRA, a learned word or a whole model of
+            one's own), ``subject``, ``training``, ``chat_model`` (one's own), ``pruning`` or
+            ``data`` (to cluster); a feature may bring kinds of its own.
+        item: its id.
+    """
+
+    kind: str
+    item: str
+
+
+class Request(BaseModel):
+    """What an engine is asked with."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def uses(self) -> Iterator[Use]:
+        """Every stored thing that the request names; one may come twice."""
+        yield from ()
+
+
+def uses_of(request: BaseModel) -> tuple[Use, ...]:
+    """What a request names, each once; a model that is no :class:`Request` names nothing."""
+    return tuple(dict.fromkeys(request.uses())) if isinstance(request, Request) else ()
 
 
 @dataclass(frozen=True, slots=True)

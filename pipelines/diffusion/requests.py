@@ -5,11 +5,13 @@ No torch here: the page reads these models before any weights or heavy libraries
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from pipelines.diffusion.lora.use import MAX_LORAS, LoraUse
+from pipelines.core.engines import Request, Use
+from pipelines.diffusion.lora.use import MAX_LORAS, LoraUse, library_uses
 
 MAX_SEED = 2**32 - 1
 MAX_PROMPT = 10_000
@@ -17,10 +19,8 @@ SIZE_STEP = 8  # pixels, as are the bounds of both sides
 LEAST_SIDE, LARGEST_SIDE = 64, 2048
 
 
-class TextToImageRequest(BaseModel):
+class TextToImageRequest(Request):
     """A picture from words. Field titles and descriptions are the page's labels and help texts."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     prompt: Annotated[
         str,
@@ -156,11 +156,12 @@ class TextToImageRequest(BaseModel):
         ),
     ] = ()
 
+    def uses(self) -> Iterator[Use]:
+        return library_uses(self.model, self.loras)
 
-class CompareSamplersRequest(BaseModel):
+
+class CompareSamplersRequest(Request):
     """One prompt and seed, painted by several samplers at several step counts."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     base: Annotated[
         TextToImageRequest,
@@ -174,3 +175,6 @@ class CompareSamplersRequest(BaseModel):
         tuple[Annotated[int, Field(ge=1, le=150)], ...],
         Field(min_length=1, max_length=6, title="Step counts", description="One column each."),
     ]
+
+    def uses(self) -> Iterator[Use]:
+        return self.base.uses()

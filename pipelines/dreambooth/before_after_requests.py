@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
+from pipelines.core.engines import Request, Use
 from pipelines.core.errors import BadRequest
-from pipelines.diffusion.lora.use import MAX_WEIGHT, LoraUse
+from pipelines.diffusion.lora.use import MAX_WEIGHT, LoraUse, library_uses
 from pipelines.diffusion.requests import TextToImageRequest
 
 MAX_PROMPTS, MAX_WEIGHTS = 8, 8
@@ -17,10 +19,8 @@ Prompt = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, m
 Weight = Annotated[float, Field(ge=-MAX_WEIGHT, le=MAX_WEIGHT, allow_inf_nan=False)]
 
 
-class BeforeAfterRequest(BaseModel):
+class BeforeAfterRequest(Request):
     """The same prompts and seeds without and with what was learnt."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     base: Annotated[
         TextToImageRequest,
@@ -65,6 +65,10 @@ class BeforeAfterRequest(BaseModel):
         if (self.lora is None) == (self.model is None):
             raise BadRequest("Name either a LoRA or a model that was trained.")
         return self
+
+    def uses(self) -> Iterator[Use]:
+        yield from self.base.uses()
+        yield from library_uses(self.model, (self.lora,))
 
     def rows(self) -> list[list[TextToImageRequest]]:
         """The request of each cell: a row for each prompt, a column for each weight."""

@@ -5,10 +5,13 @@ No torch here: the page reads these models before any heavy library is loaded.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
+from pipelines.core.engines import Request, Use
+from pipelines.diffusion.lora.use import library_uses
 from pipelines.diffusion.requests import MAX_SEED, SIZE_STEP
 
 MAX_SAMPLE_PROMPTS = 8
@@ -34,10 +37,8 @@ _USED_BY: dict[str, tuple[Method, ...]] = {
 }
 
 
-class TrainingRequest(BaseModel):
+class TrainingRequest(Request):
     """One training. Field titles and descriptions are the page's labels and help texts."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     subject: Annotated[Id, Field(title="Subject", description="Whose photos are learnt.")]
     training: Annotated[
@@ -414,6 +415,11 @@ class TrainingRequest(BaseModel):
         one = data["class_prompt"]
         rest = {name: value for name, value in data.items() if name != "class_prompt"}
         return {"class_prompts": () if one is None else (one,)} | rest
+
+    def uses(self) -> Iterator[Use]:
+        yield from library_uses(self.model)
+        yield Use("subject", self.subject)
+        yield Use("training", self.training)
 
     @property
     def has_prior(self) -> bool:

@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
-
+from pipelines.core.engines import Request
 from pipelines.core.errors import Refused, Stopped
 from pipelines.core.events import Progress, Result
 from pipelines.core.messages import Message
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 KIND = "clean_up"
 
 
-class CleaningRequest(BaseModel):
+class CleaningRequest(Request):
     """There is nothing to choose."""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import sqlite3
 import threading
@@ -11,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pipelines.core.engines import Use
 from pipelines.core.errors import Busy, Unavailable
 from studio.core.home import disk_full, shown
 
@@ -25,9 +28,48 @@ HELD = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 UNREACHABLE = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
 DAMAGED = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}
 
-# One script per version of the schema, applied in order; the file's `user_version` says how many
-# it has seen. A released script is never edited: add another one.
-MIGRATIONS = (
+
+def uses_in(request: str) -> set[Use]:
+    """What a request names that was stored before version 7, when classes did not say it.
+
+    Names of fields tell, so that requests that no longer validate are read as well.
+
+    Args:
+        request: JSON; what is none names nothing.
+    """
+    with contextlib.suppress(ValueError, RecursionError):
+        return set(_uses_within(json.loads(request)))
+    return set()
+
+
+def _uses_within(value: Any, name: str = "") -> Iterator[Use]:
+    if isinstance(value, dict):
+        for key, each in value.items():
+            yield from _uses_within(each, key)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _uses_within(each)
+    elif isinstance(value, str) and value.isascii():  # as every id is
+        kind = {"picture": "input", "id": "lora"}.get(name, name)
+        if kind in ("input", "lora", "subject", "training", "pruning", "data"):
+            yield Use(kind, value)
+        elif name == "model" and value.startswith(("own:", "own-chat:")):
+            prefix, _, id = value.partition(":")
+            yield Use("lora" if prefix == "own" else "chat_model", id)
+
+
+def _fill_uses(connection: sqlite3.Connection) -> None:
+    for user in ("job", "picture"):
+        for row in connection.execute(f"SELECT id, request FROM {user}s"):
+            connection.executemany(
+                f"INSERT INTO {user}_uses ({user}, kind, item) VALUES (?, ?, ?)",
+                [(row["id"], *use) for use in uses_in(row["request"])],
+            )
+
+
+# One script or function per version of the schema, applied in order; the file's `user_version` says
+# how many it has seen. A released one is never edited: add another.
+MIGRATIONS: tuple[str | Callable[[sqlite3.Connection], None], ...] = (
     """
     CREATE TABLE settings (
         name  TEXT PRIMARY KEY,
@@ -197,6 +239,30 @@ MIGRATIONS = (
         until  REAL NOT NULL                -- when it would end by itself; seconds since 1970
     ) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE job_uses (                 -- what is stored and named in a job's request
+        job  TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+        kind TEXT NOT NULL,                 -- see pipelines.core.engines.Use
+        item TEXT NOT NULL,                 -- its id
+        PRIMARY KEY (job, kind, item)
+    ) WITHOUT ROWID;
+    CREATE INDEX job_uses_by_item ON job_uses (item, kind);
+
+    CREATE TABLE picture_uses (             -- what exactly this picture was made with
+        picture TEXT NOT NULL REFERENCES pictures (id) ON DELETE CASCADE,
+        kind    TEXT NOT NULL,
+        item    TEXT NOT NULL,
+        PRIMARY KEY (picture, kind, item)
+    ) WITHOUT ROWID;
+    CREATE INDEX picture_uses_by_item ON picture_uses (item, kind);
+
+    -- The table or the brought-in picture that data are made of.
+    ALTER TABLE cluster_data ADD COLUMN made_of TEXT GENERATED ALWAYS AS (
+        CASE WHEN json_valid(source)
+        THEN COALESCE(json_extract(source, '$.table'), json_extract(source, '$.picture')) END);
+    CREATE INDEX cluster_data_by_origin ON cluster_data (made_of);
+    """,
+    _fill_uses,
 )
 
 
@@ -239,6 +305,7 @@ class Store:
             self._check()
             self._patiently(lambda: self._connection.execute("PRAGMA journal_mode = WAL"))
             self._connection.execute("PRAGMA synchronous = NORMAL")
+            self._connection.execute("PRAGMA foreign_keys = ON")
             self._migrate()
         except BaseException:
             self._connection.close()
@@ -271,9 +338,12 @@ class Store:
                     version=version,
                     known=len(MIGRATIONS),
                 )
-            for script in MIGRATIONS[version:]:
-                for statement in _statements(script):
-                    connection.execute(statement)
+            for migration in MIGRATIONS[version:]:
+                if callable(migration):
+                    migration(connection)
+                else:
+                    for statement in _statements(migration):
+                        connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
 
     @contextmanager

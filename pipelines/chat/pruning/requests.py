@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
+
+from pipelines.chat.entries import OWN
+from pipelines.core.engines import Request, Use
 
 MAX_BLOCKS = 200  # of a model; the largest public ones have 126
 MAX_CURVE = 12  # points
@@ -16,10 +20,8 @@ CRITERIA: tuple[Criterion, ...] = ("magnitude", "taylor", "perplexity")
 Method = Literal["depth", "width"]
 
 
-class ScoreRequest(BaseModel):
+class ScoreRequest(Request):
     """How important is each block? Field titles and descriptions are the page's labels."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: Annotated[
         str,
@@ -41,6 +43,10 @@ class ScoreRequest(BaseModel):
             "and Taylor; for blocks only.",
         ),
     ] = False
+
+    def uses(self) -> Iterator[Use]:
+        if self.model.startswith(OWN):
+            yield Use("chat_model", self.model.removeprefix(OWN))
 
 
 class PruneRequest(ScoreRequest):
@@ -100,6 +106,10 @@ class PruneRequest(ScoreRequest):
             "0: none.",
         ),
     ] = 0.0
+
+    def uses(self) -> Iterator[Use]:
+        yield from super().uses()
+        yield Use("pruning", self.pruning)
 
 
 class CurveRequest(ScoreRequest):

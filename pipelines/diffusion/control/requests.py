@@ -5,10 +5,12 @@ No torch here: the page reads these models before any weights or heavy libraries
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from pipelines.core.engines import Use
 from pipelines.core.errors import BadRequest
 from pipelines.core.pictures.inputs import InputId
 from pipelines.diffusion.requests import TextToImageRequest
@@ -126,3 +128,7 @@ class ControlRequest(TextToImageRequest):
             description="Pictures to follow, each with its control model.",
         ),
     ]
+
+    def uses(self) -> Iterator[Use]:
+        yield from super().uses()
+        yield from (Use("input", unit.picture) for unit in self.units)

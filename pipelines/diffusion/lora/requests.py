@@ -5,23 +5,23 @@ No torch here: the page reads this before any weights or heavy libraries are loa
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from pipelines.diffusion.lora.use import MAX_LORAS, MAX_NAME, LoraId, LoraUse
+from pipelines.core.engines import Request, Use
+from pipelines.diffusion.lora.use import MAX_LORAS, MAX_NAME, LoraId, LoraUse, library_uses
 
 MAX_RANK = 1024
 
 
-class MergeRequest(BaseModel):
+class MergeRequest(Request):
     """Several LoRAs made into one, or worked into a model for good.
 
     Attributes:
         owner, id: filled in by the studio: on whose shelf the result is put, and under which id.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     loras: Annotated[
         tuple[LoraUse, ...],
@@ -61,3 +61,8 @@ class MergeRequest(BaseModel):
     ] = None
     owner: Annotated[str, Field(max_length=200)] = "local"
     id: LoraId | None = None
+
+    def uses(self) -> Iterator[Use]:
+        yield from library_uses(self.model, self.loras)
+        if self.id is not None:
+            yield Use("lora", self.id)

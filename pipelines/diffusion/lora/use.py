@@ -5,9 +5,13 @@ No torch here: the page reads this before any weights or heavy libraries are loa
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from pipelines.core.engines import Use
+from pipelines.models.catalog import OWN
 
 MAX_LORAS = 8
 MAX_NAME = 100
@@ -67,3 +71,10 @@ class LoraUse(BaseModel):
     def works(self) -> bool:
         """Whether it changes anything."""
         return bool(self.weight or self.text_weight)
+
+
+def library_uses(model: str | None = None, loras: Iterable[LoraUse | None] = ()) -> Iterator[Use]:
+    """What is named of a library: a model of one's own, and LoRAs whose ids are filled in."""
+    if model is not None and model.startswith(OWN):
+        yield Use("lora", model.removeprefix(OWN))
+    yield from (Use("lora", lora.id) for lora in loras if lora is not None and lora.id is not None)

@@ -17,7 +17,7 @@ import sqlite3
 import threading
 import time
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -27,12 +27,14 @@ from PIL import Image
 
 from pipelines.chat.pruning.folder import prunings_in
 from pipelines.chat.shelf import ChatShelf
+from pipelines.core.engines import Use
 from pipelines.core.errors import Busy, NotFound, Unavailable, UserError
 from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.dreambooth.folder import trainings_in
 from studio.core.files import write_file
 from studio.core.gallery.metadata import format_parameters, parameters_of
 from studio.core.gallery.picture_files import PictureFiles
+from studio.core.store import uses_in
 
 if TYPE_CHECKING:
     from studio.core.settings import StoredSettings
@@ -137,8 +139,12 @@ class Gallery:
         request: dict[str, Any],
         seconds: float = 0.0,
         extra: dict[str, Any] | None = None,
+        uses: Iterable[Use] = (),
     ) -> SavedPicture:
         """Writes a picture and its row; a job's position that is saved already is left as it is.
+
+        Args:
+            uses: what the request names of what is stored.
 
         Raises:
             DiskFull, Unavailable: the file cannot be written; no row is written then.
@@ -166,9 +172,10 @@ class Gallery:
             "seconds": seconds,
             "file": file,
             "created": time.time(),
+            "uses": list(uses),
         }
         try:
-            self._store.write(_ENTER, row)
+            self._enter(row)
         except (UserError, sqlite3.OperationalError) as error:
             # The picture stays: its row is entered by the next try, or at the next start.
             with contextlib.suppress(OSError, UserError):
@@ -262,6 +269,16 @@ class Gallery:
             (owner,),
         )
         return Span(**row) if row["count"] else None
+
+    def ids_using(self, owner: str, use: Use) -> list[str]:
+        """The ids of the owner's pictures that were made with a thing, the oldest first."""
+        rows = self._store.rows(
+            "SELECT id FROM pictures WHERE owner = ? AND present "
+            "AND id IN (SELECT picture FROM picture_uses WHERE kind = ? AND item = ?) "
+            "ORDER BY number",
+            (owner, *use),
+        )
+        return [row["id"] for row in rows]
 
     def ids(self, owner: str, limit: int = -1) -> list[str]:
         """The ids of the owner's pictures, the newest first; −1: of all."""
@@ -393,7 +410,7 @@ class Gallery:
     def _sweep(self) -> None:
         """Enters what could not be entered, and sees which pictures are there."""
         for row in self._files.notes():
-            self._store.write(_ENTER, row)
+            self._enter(row)
             self._files.forget_note(row["id"])
         rows = self._store.rows("SELECT id, owner, file, present FROM pictures")
         self._files.sweep(row["file"] for row in rows)
@@ -407,6 +424,17 @@ class Gallery:
         self._absent = {
             row["id"]: (row["owner"], row["file"]) for row in rows if row["file"] not in found
         }
+
+    def _enter(self, row: Mapping[str, Any]) -> None:
+        """Writes a row and what the picture was made with, unless it is there already."""
+        if (uses := row.get("uses")) is None:  # noted by an earlier version
+            uses = uses_in(row["request"])
+        with self._store.transaction() as connection:
+            if connection.execute(_ENTER, {name: row[name] for name in _COLUMNS}).rowcount:
+                connection.executemany(
+                    "INSERT OR IGNORE INTO picture_uses (picture, kind, item) VALUES (?, ?, ?)",
+                    [(row["id"], *use) for use in uses],
+                )
 
     def _look_again(self, owner: str) -> None:
         """Shows pictures again whose files are back, as on a disk that was away for a moment."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from pipelines.core.engines import Use
 from pipelines.core.errors import BadRequest, NotFound
 from pipelines.core.messages import Message
 from pipelines.core.pictures.inputs import FOLDER, input_path, keep_input, open_input
@@ -23,7 +24,7 @@ from pipelines.core.pictures.uploads import is_hdr, open_upload, plain
 from pipelines.diffusion.control.conditions import forget_maps
 from studio.core.accounts.accounts import is_guest
 from studio.core.home import NO_SPACE, disk_full, sweep
-from studio.core.jobs.record import is_at_work
+from studio.core.jobs.uses import is_at_work, used_by_jobs
 
 if TYPE_CHECKING:
     import sqlite3
@@ -34,12 +35,11 @@ if TYPE_CHECKING:
 MAX_SIDE = 2048  # pixels: no picture that is painted here is larger
 KEPT_SECONDS = 7 * 24 * 3600.0  # what no job has used for so long is cleaned up
 
-# No job of the same owner names it, nor is a data set made of it. Ids are 32 hexadecimal digits:
-# found as text, they are meant.
+# No job of the same owner uses it, nor is a data set made of it.
 _UNUSED = (
-    "NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.owner = inputs.owner AND instr(request, inputs.id)) "
+    f"NOT {used_by_jobs('inputs', 'input')} "
     "AND NOT EXISTS (SELECT 1 FROM cluster_data WHERE cluster_data.owner = inputs.owner "
-    "AND instr(source, inputs.id))"
+    "AND made_of = inputs.id)"
 )
 
 
@@ -170,7 +170,7 @@ class Inputs:
             BadRequest: a job that has not ended follows it.
         """
         self.get(owner, id)
-        if is_at_work(self._store, owner, id):
+        if is_at_work(self._store, owner, Use("input", id)):
             raise BadRequest(
                 "A job that is waiting or running follows this picture. "
                 "Cancel it first, or wait for its end."

@@ -11,8 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
-
+from pipelines.core.engines import Request
 from pipelines.core.errors import BadRequest, Stopped
 from pipelines.core.events import Progress, Result
 
@@ -28,8 +27,10 @@ AT_ONCE = 50  # pictures that go in one transaction; the job can be stopped betw
 MOST = 20_000  # pictures that can be named in one request
 
 
-class DeletionRequest(BaseModel):
+class DeletionRequest(Request):
     """Which pictures go; made by :class:`PictureDeletions` alone, never of what somebody sent.
+
+    It uses none of them: to be about to go is no reason to stay.
 
     Attributes:
         owner: whose they are.
@@ -39,7 +40,7 @@ class DeletionRequest(BaseModel):
 
     owner: str
     ids: list[str]
-    inputs: list[str] = []
+    inputs: tuple[str, ...] = ()
 
 
 class DeletionEngine:
@@ -95,10 +96,10 @@ class PictureDeletions:
         return self._submit(owner, self._gallery.ids(owner.id), inputs)
 
     def _submit(self, owner: Owner, ids: list[str], inputs: Sequence[str] = ()) -> Job:
-        request = DeletionRequest(owner=owner.id, ids=ids, inputs=list(inputs))
+        request = DeletionRequest(owner=owner.id, ids=ids, inputs=tuple(inputs))
         return self._jobs.submit(owner.id, KIND, request)
 
 
-def _portions(ids: list[str]) -> Iterator[list[str]]:
+def _portions(ids: Sequence[str]) -> Iterator[Sequence[str]]:
     for at in range(0, len(ids), AT_ONCE):
         yield ids[at : at + AT_ONCE]

@@ -15,9 +15,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from pipelines.core.engines import Use, uses_of
 from pipelines.core.errors import BadRequest, Busy, NotFound, UserError, stored
 from studio.core.accounts.accounts import is_guest
 from studio.core.jobs.record import CANCELLED, DONE, FAILED, QUEUED, RUNNING, Job, job_of
+from studio.core.jobs.uses import add_job_uses
 from studio.core.jobs.waiting import seconds_to_turn, usual_seconds
 from studio.core.jobs.worker import CLOSE_SECONDS, Worker
 
@@ -148,6 +150,7 @@ class Jobs:
                 "VALUES (?, ?, ?, ?, ?, ?)",
                 (job_id, owner, kind, request.model_dump_json(), QUEUED, time.time()),
             )
+            add_job_uses(connection, job_id, uses_of(request))
             self._forget_oldest(connection, owner)
         worker.wake()
         return self.get(owner, job_id)
@@ -193,12 +196,12 @@ class Jobs:
         self._worker_of(self.get(owner, job_id).kind).cancel(job_id)
         return self.get(owner, job_id)
 
-    def forget(self, owner: str, kind: str, named: str) -> None:
-        """Deletes the owner's ended jobs of a kind whose request names an id."""
+    def forget(self, owner: str, kind: str, use: Use) -> None:
+        """Deletes the owner's ended jobs of a kind that use a thing."""
         self._store.write(
-            "DELETE FROM jobs WHERE owner = ? AND kind = ? AND instr(request, ?) "
-            "AND state NOT IN (?, ?)",
-            (owner, kind, named, QUEUED, RUNNING),
+            "DELETE FROM jobs WHERE owner = ? AND kind = ? AND state NOT IN (?, ?) "
+            "AND id IN (SELECT job FROM job_uses WHERE kind = ? AND item = ?)",
+            (owner, kind, QUEUED, RUNNING, *use),
         )
 
     def delete(self, owner: str, job_id: str) -> None:
@@ -242,6 +245,15 @@ class Jobs:
         """All jobs of a kind, newest first: of no concern to any one owner."""
         rows = self._store.rows("SELECT * FROM jobs WHERE kind = ? ORDER BY number DESC", (kind,))
         return [self._seen(row) for row in rows]
+
+    def newest_by_item(self, kind: str, use: str) -> dict[str, Job]:
+        """Id of each thing of the kind ``use`` → the newest job of a kind that uses it."""
+        rows = self._store.rows(
+            "SELECT jobs.*, item FROM job_uses JOIN jobs ON jobs.id = job_uses.job "
+            "WHERE job_uses.kind = ? AND jobs.kind = ? ORDER BY jobs.number",
+            (use, kind),
+        )
+        return {row["item"]: self._seen(row) for row in rows}
 
     def preview(self, owner: str, job_id: str) -> Image.Image | None:
         """The newest preview of a running job, or None.

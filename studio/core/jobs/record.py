@@ -11,8 +11,6 @@ from pipelines.core.messages import Message
 if TYPE_CHECKING:
     import sqlite3
 
-    from studio.core.store import Store
-
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
 
 
@@ -50,17 +48,6 @@ class Job:
     @property
     def ended(self) -> bool:
         return self.state in (DONE, FAILED, CANCELLED)
-
-
-def is_at_work(store: Store, owner: str, named: str) -> bool:
-    """Whether a job of the owner's that is waiting or running names an id in its request."""
-    return (
-        store.row(
-            "SELECT 1 FROM jobs WHERE owner = ? AND state IN (?, ?) AND instr(request, ?)",
-            (owner, QUEUED, RUNNING, named),
-        )
-        is not None
-    )
 
 
 def job_of(row: sqlite3.Row) -> Job:

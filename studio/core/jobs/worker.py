@@ -15,6 +15,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pipelines.core.engines import uses_of
 from pipelines.core.errors import NotFound, Stopped, UserError, stored, unforeseen
 from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.messages import Message
@@ -322,6 +323,7 @@ class Worker:
                         save = partial(
                             self._gallery.save,
                             *(job.owner, job.id, WHOLE_RUN, job.kind, event.image, job.request),
+                            uses=uses_of(request),
                         )
                         self._patiently(save, running)
                     return event.data
@@ -339,6 +341,7 @@ class Worker:
             event.request.model_dump(mode="json"),
             event.seconds,
             event.parameters,
+            uses_of(event.request),
         )
 
     def _patiently(self, action: Callable[[], T], running: Running) -> T:

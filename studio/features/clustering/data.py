@@ -23,8 +23,8 @@ from pipelines.core.messages import Message
 from studio.core.accounts.accounts import is_guest
 from studio.core.gallery.inputs import KEPT_SECONDS
 from studio.core.home import room_for, sweep
-from studio.core.jobs.record import QUEUED, RUNNING
 from studio.core.jobs.slots import FairSlots
+from studio.core.jobs.uses import used_by_jobs
 from studio.features.clustering.making import Made, Maker
 from studio.features.clustering.sources import DrawnSource, Kind, Source, essence, source_of
 from studio.features.clustering.tables import KnownTable, Tables, forget_halves
@@ -45,16 +45,8 @@ _BUSY = "Other data are being made. Ask for these again in a moment."
 # Of those that no job has used, an owner keeps the last so many, of so many bytes together.
 KEPT_UNUSED, KEPT_UNUSED_BYTES = 20, 1_000_000_000
 
-# No job of the same owner names it. Ids are 32 hexadecimal digits: found as text, they are meant.
-_UNUSED = (
-    "NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.owner = cluster_data.owner "
-    "AND instr(request, cluster_data.id))"
-)
-# A job of the same owner that has not ended names it.
-_AT_WORK = (
-    "EXISTS (SELECT 1 FROM jobs WHERE jobs.owner = cluster_data.owner "
-    f"AND state IN ('{QUEUED}', '{RUNNING}') AND instr(request, cluster_data.id))"
-)
+_UNUSED = f"NOT {used_by_jobs('cluster_data', 'data')}"
+_AT_WORK = used_by_jobs("cluster_data", "data", unfinished=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,10 +38,10 @@ AT_ONCE = 2  # tables that are read; others wait
 WAIT_SECONDS = 60.0  # for a turn, before saying that there is none
 _BUSY = "Other tables are being read. Bring this one in again in a moment."
 
-# No data set of the same owner was made of it. Ids are 32 hexadecimal digits: found as text, meant.
+# No data set of the same owner was made of it.
 _UNUSED = (
     "NOT EXISTS (SELECT 1 FROM cluster_data WHERE cluster_data.owner = cluster_tables.owner "
-    "AND instr(source, cluster_tables.id))"
+    "AND made_of = cluster_tables.id)"
 )
 
 

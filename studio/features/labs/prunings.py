@@ -20,6 +20,7 @@ from pipelines.chat.entries import CACHE_PREFIX, INSIDE_PREFIX, ChatEntry
 from pipelines.chat.pruning.folder import FOLDER, PruneFolder
 from pipelines.chat.pruning.requests import PruneRequest, ScoreRequest
 from pipelines.chat.shelf import ChatShelf, MadeModel
+from pipelines.core.engines import Use
 from pipelines.core.errors import BadRequest, Busy, NotFound, Refused, stored
 from studio.core.home import WRITING_SECONDS, cleared
 from studio.core.jobs.record import DONE, Job
@@ -183,7 +184,7 @@ class Prunings:
                 with contextlib.suppress(Busy):  # whoever uses it still is the last one
                     self._cache.release(name)
         shutil.rmtree(self._home / FOLDER / known.id, ignore_errors=True)
-        self._jobs.forget(owner, SHORTEN, known.id)
+        self._jobs.forget(owner, SHORTEN, Use("pruning", known.id))
 
     # --- the room they take -----------------------------------------------------------------
 
@@ -193,7 +194,7 @@ class Prunings:
 
     def cleaning(self, dry_run: bool = False) -> Iterator[int]:
         """Deletes prunings of nobody; yields the bytes of each."""
-        used = {str(job.request.get("pruning")) for job in self._jobs.everybody_s(SHORTEN)}
+        used = self._jobs.newest_by_item(SHORTEN, "pruning")
         young = time.time() - WRITING_SECONDS
         unused = [
             folder

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel
 
+from pipelines.core.engines import Use
 from pipelines.core.errors import BadRequest, NotFound
 from pipelines.core.matching import find_name
 from pipelines.diffusion.lora.about import SHARED, About
@@ -27,7 +28,7 @@ from pipelines.dreambooth.folder import TrainingFolder
 from pipelines.models.catalog import OWN, ModelEntry
 from studio.core.accounts.accounts import is_guest
 from studio.core.home import NO_SPACE, disk_full
-from studio.core.jobs.record import is_at_work
+from studio.core.jobs.uses import is_at_work
 
 if TYPE_CHECKING:
     from pipelines.models.catalog import Catalog
@@ -127,7 +128,7 @@ class Loras:
             BadRequest: a job that has not ended needs it.
         """
         about = self.get(owner, id)
-        if is_at_work(self._store, owner, about.id):
+        if is_at_work(self._store, owner, Use("lora", about.id)):
             raise BadRequest(
                 "A job that is waiting or running uses {name}. Cancel it first, or wait for its "
                 "end.",

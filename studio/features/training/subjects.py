@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from pipelines.core.engines import Use
 from pipelines.core.errors import BadRequest, Busy, NotFound, UserError
 from pipelines.core.messages import Message
 from pipelines.dreambooth import folder as trainings
@@ -28,7 +29,7 @@ from pipelines.dreambooth.data.photos import LIMITS, files_in_zip, is_zip, names
 from pipelines.dreambooth.data.subjects import Photo, Subject
 from studio.core.accounts.accounts import is_guest
 from studio.core.home import WRITING_SECONDS, room_for
-from studio.core.jobs.record import QUEUED, RUNNING, is_at_work
+from studio.core.jobs.uses import is_at_work
 from studio.core.locks import Locks
 
 if TYPE_CHECKING:
@@ -41,6 +42,11 @@ Content = bytes | Path | IO[bytes]  # of a file that is sent
 KIND = "dreambooth"  # of jobs that learn a subject
 MAX_SUBJECTS = 100  # of one owner
 PREVIEW_SIDE = 256  # pixels of a crop's preview
+
+_OF_SUBJECT = (
+    "owner = ? AND kind = ? AND id IN "
+    "(SELECT job FROM job_uses WHERE kind = 'subject' AND item = ?)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,8 +248,8 @@ class Subjects:
             if row is None:
                 raise NotFound("You have no subject {id}.", id=id[:60])
             made = self._made(owner, id)
-            for used in (id, *made.loras):
-                self._check_free(owner, used)
+            for use in (Use("subject", id), *(Use("lora", lora) for lora in made.loras)):
+                self._check_free(owner, use)
             # A trainer may outlive a studio that was killed.
             if any(trainings.TrainingFolder(self._home, each).running for each in made.trainings):
                 raise _is_learnt(self.get(owner, id))
@@ -256,10 +262,7 @@ class Subjects:
                 shutil.rmtree(self._home / trainings.FOLDER / training, ignore_errors=True)
             Subject.discard(self._home, id)
             with self._store.transaction() as connection:
-                connection.execute(
-                    "DELETE FROM jobs WHERE owner = ? AND kind = ? AND instr(request, ?)",
-                    (owner, KIND, id),
-                )
+                connection.execute(f"DELETE FROM jobs WHERE {_OF_SUBJECT}", (owner, KIND, id))
                 connection.execute("DELETE FROM subjects WHERE id = ?", (id,))
         return made
 
@@ -391,14 +394,11 @@ class Subjects:
 
     def _check_unused(self, subject: Subject) -> None:
         """A training reads the photos when it begins and again when it goes on."""
-        if self._store.row(
-            "SELECT 1 FROM jobs WHERE kind = ? AND state IN (?, ?) AND instr(request, ?)",
-            (KIND, QUEUED, RUNNING, subject.id),
-        ):
+        if is_at_work(self._store, None, Use("subject", subject.id)):
             raise _is_learnt(subject)
 
-    def _check_free(self, owner: str, id: str) -> None:
-        if is_at_work(self._store, owner, id):
+    def _check_free(self, owner: str, use: Use) -> None:
+        if is_at_work(self._store, owner, use):
             raise BadRequest(
                 "A job that is waiting or running uses these photos or what was made from them. "
                 "Stop it first, or wait for its end."
@@ -406,8 +406,7 @@ class Subjects:
 
     def _made(self, owner: str, id: str) -> Made:
         jobs = self._store.rows(
-            "SELECT id FROM jobs WHERE owner = ? AND kind = ? AND instr(request, ?)",
-            (owner, KIND, id),
+            f"SELECT id FROM jobs WHERE {_OF_SUBJECT} ORDER BY number", (owner, KIND, id)
         )
         folders = [each for each in trainings.trainings_in(self._home) if each.subject == id]
         gone = {shelf_id for folder in folders if (shelf_id := folder.shelf_id)}
@@ -416,13 +415,9 @@ class Subjects:
         pictures: dict[str, None] = {}  # each once, in the order in which they were painted
         for job in jobs:
             pictures |= dict.fromkeys(row.id for row in self._gallery.of_job(owner, job["id"]))
-        for named in (id, *loras, *sorted(gone - loras.keys())):
-            rows = self._store.rows(
-                "SELECT id FROM pictures WHERE owner = ? AND present AND instr(request, ?) "
-                "ORDER BY number",
-                (owner, named),
-            )
-            pictures |= dict.fromkeys(row["id"] for row in rows)
+        learnt = (*loras, *sorted(gone - loras.keys()))
+        for use in (Use("subject", id), *(Use("lora", each) for each in learnt)):
+            pictures |= dict.fromkeys(self._gallery.ids_using(owner, use))
         return Made(
             [job["id"] for job in jobs], [folder.id for folder in folders], loras, list(pictures)
         )

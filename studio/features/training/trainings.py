@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.core.engines import Use
 from pipelines.core.errors import BadRequest, NotFound, UserError, stored, validated
 from pipelines.core.limits import available_cores
 from pipelines.diffusion.lora.shelf import LoraShelf
@@ -200,7 +201,7 @@ class Trainings:
         if (subject := folder.subject) and (made := folder.shelf_id):
             note_made(self._home, subject, made)
         shutil.rmtree(self._home / FOLDER / training.id, ignore_errors=True)
-        self._jobs.forget(owner, KIND, training.id)
+        self._jobs.forget(owner, KIND, Use("training", training.id))
 
     # --- the room they take -----------------------------------------------------------------
 
@@ -211,9 +212,7 @@ class Trainings:
     def cleaning(self, dry_run: bool = False) -> Iterator[int]:
         """Deletes class pictures that no training uses, trainings of nobody, and what only going
         on would need of those that are done; yields the bytes of each."""
-        newest: dict[str, Job] = {}
-        for job in self._jobs.everybody_s(KIND):
-            newest.setdefault(str(job.request.get("training")), job)
+        newest = self._jobs.newest_by_item(KIND, "training")
         used = {self._class_pictures_of(job) for job in newest.values()}
         unused = [each for each in self._old(class_pictures.FOLDER) if each not in used]
         unused += [

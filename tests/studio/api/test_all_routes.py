@@ -7,7 +7,6 @@ fails by its name until :data:`IDS` knows what its path is about.
 from __future__ import annotations
 
 import itertools
-import json
 import re
 import secrets
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from studio.features.training.trainings import TrainingFolder
 from tests.pipelines.diffusion.lora import files
 from tests.studio.live import TINY, live_studio, options_for, paint, sentence, wait_for
 from tests.studio.people import ACCOUNTS
+from tests.studio.rows import add_job
 
 API = "/api/v1"
 # What a path's names stand for, by where the path begins; whose value is one guest's own thing.
@@ -194,11 +194,7 @@ def things(studio, bob, twin_home) -> dict[str, str]:
     ):
         made[name] = secrets.token_hex(16)
         request = {name: made[name], "owner": "bob", "name": "mine", **more}
-        store.write(
-            "INSERT INTO jobs (id, owner, kind, request, state, created) "
-            "VALUES (?, 'bob', ?, ?, 'cancelled', 0)",
-            (f"job-{made[name]}", kind, json.dumps(request)),
-        )
+        add_job(store, "bob", kind, request, "cancelled", f"job-{made[name]}")
     TrainingFolder(studio[0].home, made["training"]).samples.mkdir(parents=True)
     wait_for(bob, made["clustering"])
     return made

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import io
-import json
 import os
 import time
 
@@ -20,9 +19,9 @@ from studio.core.gallery.inputs import KEPT_SECONDS, MAX_SIDE, Inputs
 from studio.core.home import WRITING_SECONDS, DiskFull, prepare_home
 from studio.core.settings import StoredSettings
 from studio.core.store import Store
+from tests.studio.rows import add_job
 
 ANN, BEN, GUEST = "ann", "ben", "guest-1"
-NAMED = "INSERT INTO jobs (id, owner, kind, request, state, created) VALUES (?, ?, ?, ?, ?, 0)"
 
 
 class Desk:
@@ -36,8 +35,7 @@ class Desk:
         self.inputs = Inputs(self.store, self.home, self.gallery)
 
     def job(self, owner, picture, state="done"):
-        request = json.dumps({"prompt": "x", "units": [{"picture": picture}]})
-        self.store.write(NAMED, (f"{owner}-{picture}-{state}", owner, "control", request, state))
+        add_job(self.store, owner, "control", {"units": [{"picture": picture}]}, state)
 
     def age(self, id, seconds):
         then = time.time() - seconds

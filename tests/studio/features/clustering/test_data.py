@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import threading
 import time
@@ -30,9 +29,9 @@ from studio.features.clustering import gallery_data, tables
 from studio.features.clustering.data import ClusterData
 from tests.clock import set_clock
 from tests.patience import PATIENCE
+from tests.studio.rows import add_job
 
 ANN, BEN, GUEST = (Owner(id, id, is_host=False) for id in ("ann", "ben", "guest-1"))
-NAMED = "INSERT INTO jobs (id, owner, kind, request, state, created) VALUES (?, ?, ?, ?, ?, 0)"
 MOONS = {"kind": "made", "name": "moons", "points": 40}
 CSV = "a,b,c\n1,2,x\n3,,y\n5,6,x\n7,8,z\n"
 
@@ -49,8 +48,7 @@ class Desk:
         self.data = ClusterData(self.store, self.home, self.gallery, self.inputs, None)
 
     def job(self, owner, id, state="done"):
-        request = json.dumps({"data": id, "algorithm": "kmeans"})
-        self.store.write(NAMED, (f"{owner.id}-{id}-{state}", owner.id, "cluster", request, state))
+        add_job(self.store, owner.id, "cluster", {"data": id, "algorithm": "kmeans"}, state)
 
     def table(self, owner, text=CSV, **reading):
         path = self.home / "upload"

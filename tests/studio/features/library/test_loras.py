@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import time
 from collections.abc import Iterator
 
@@ -24,6 +23,7 @@ from studio.core.services import Studio
 from tests.pipelines.diffusion.lora import files
 from tests.studio.live import TINY, live_studio, options_for, paint, sentence, settings, wait_for
 from tests.studio.people import ACCOUNTS
+from tests.studio.rows import add_job
 
 LORAS, MERGE = "/api/v1/loras", "/api/v1/loras/merge"
 PAINT = "/api/v1/jobs/text_to_image"
@@ -269,11 +269,8 @@ def test_a_job_that_is_sent_again_uses_the_same(ada, clay):
 
 
 def test_what_a_waiting_job_uses_is_not_deleted(ada, studio, clay):
-    statement = (
-        "INSERT INTO jobs (id, owner, kind, request, state, created) VALUES (?, ?, ?, ?, ?, ?)"
-    )
-    request = json.dumps({"loras": [{"id": clay["id"]}]})
-    studio[0].store.write(statement, ("w", "ada", "text_to_image", request, "running", time.time()))
+    request = {"loras": [{"id": clay["id"]}]}
+    add_job(studio[0].store, "ada", "text_to_image", request, "running", "w", time.time())
     answer = ada.delete(f"{LORAS}/{clay['id']}")
     assert answer.status_code == 422
     assert "waiting or running uses clay" in sentence(answer)

@@ -17,6 +17,7 @@ from studio.core.services import Studio
 from studio.features.training.photos import NEW, PhotosForm
 from tests.pipelines.dreambooth.test_photos import encoded, scene, zipped
 from tests.studio.live import TINY, options_for
+from tests.studio.rows import add_job
 
 CAMERA = "A very particular camera"
 
@@ -78,11 +79,7 @@ def test_no_copy_of_an_uploaded_photo_is_left(form):
 def test_nor_where_nothing_could_be_taken_or_the_page_was_closed(form):
     home = form.studio.home
     subject = form.studio.subjects.create("local", "Whiskers", "ohwx", "cat")
-    form.studio.store.write(
-        "INSERT INTO jobs (id, owner, kind, request, state, created) "
-        "VALUES ('one', 'local', 'dreambooth', ?, 'queued', 0)",
-        (subject.id,),
-    )
+    add_job(form.studio.store, "local", "dreambooth", {"subject": subject.id}, "queued")
     list(added(form, upload(form, {"one.jpg": photograph(1)}), subject.id))
     assert form.studio.subjects.get("local", subject.id).photos == []
     assert tattling(home) == set()

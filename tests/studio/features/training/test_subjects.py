@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import pytest
 from PIL import Image
 
+from pipelines.core.engines import Use
 from pipelines.core.errors import BadRequest, Busy, NotFound
 from pipelines.dreambooth.data.subjects import FOLDER, note_made
 from pipelines.dreambooth.folder import TrainingFolder
@@ -21,12 +22,12 @@ from studio.core.gallery.gallery import Gallery
 from studio.core.gallery.inputs import Inputs
 from studio.core.home import WRITING_SECONDS, prepare_home
 from studio.core.settings import StoredSettings
-from studio.core.store import Store
+from studio.core.store import Store, uses_in
 from studio.features.training.subjects import KIND, MAX_SUBJECTS, Subjects
 from tests.pipelines.dreambooth.test_photos import encoded, scene, zipped
+from tests.studio.rows import add_job
 
 ANN, BEN, GUEST = "ann", "ben", "guest-1"
-JOB = "INSERT INTO jobs (id, owner, kind, request, state, created) VALUES (?, ?, ?, ?, ?, 0)"
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Desk:
         return list(self.subjects.add(owner, id, files))
 
     def job(self, owner, request, state="done", kind=KIND, id="job"):
-        self.store.write(JOB, (id, owner, kind, json.dumps(request), state))
+        add_job(self.store, owner, kind, request, state, id)
 
     def trained(self, owner, subject_id, number=0):
         """All that a finished training leaves: job, folder, LoRA, and a picture painted with it."""
@@ -82,10 +83,9 @@ class Desk:
         return training, lora, job, picture
 
     def picture(self, owner, job="other", request=None):
-        image = Image.new("RGB", (8, 8), "blue")
-        return self.gallery.save(
-            owner, job, 0, "text_to_image", image, request or {"prompt": "x"}
-        ).id
+        image, request = Image.new("RGB", (8, 8), "blue"), request or {"prompt": "x"}
+        uses = uses_in(json.dumps(request))
+        return self.gallery.save(owner, job, 0, "text_to_image", image, request, uses=uses).id
 
 
 @pytest.fixture
@@ -464,9 +464,8 @@ def test_deleting_takes_what_was_merged_from_what_is_no_longer_on_the_shelf(desk
 
 def test_deleting_takes_what_was_made_by_trainings_that_are_deleted_already(desk, mine):
     training, lora, job, picture = desk.trained(ANN, mine.id)
-    sheet = desk.gallery.save(
-        ANN, job, -1, KIND, Image.new("RGB", (8, 8)), {"subject": mine.id, "training": training}
-    ).id
+    request, uses = {"subject": mine.id, "training": training}, [Use("subject", mine.id)]
+    sheet = desk.gallery.save(ANN, job, -1, KIND, Image.new("RGB", (8, 8)), request, uses=uses).id
     shutil.rmtree(desk.home / "trainings" / training)
     desk.store.write("DELETE FROM jobs")
     entry = Entry(lora, "lora 0", training, subjects=("e" * 32, mine.id))

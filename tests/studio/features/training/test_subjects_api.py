@@ -23,6 +23,7 @@ from studio.core.services import Studio
 from tests.pipelines.dreambooth.test_photos import HEIC, claimed_png, encoded, scene, zipped
 from tests.studio.live import live_studio, options_for, sentence
 from tests.studio.people import ACCOUNTS
+from tests.studio.rows import add_job
 
 SUBJECTS = "/api/v1/subjects"
 STRANGE_ID = "0" * 32
@@ -277,11 +278,7 @@ def training(studio, subject) -> str:
     """A training of Ada's that has ended, with a sample picture."""
     id, running = secrets.token_hex(16), studio[0]
     request = {"subject": subject["id"], "training": id, "owner": "ada", "name": "whiskers"}
-    running.store.write(
-        "INSERT INTO jobs (id, owner, kind, request, state, created) "
-        "VALUES (?, 'ada', 'dreambooth', ?, 'cancelled', 0)",
-        (f"job-{id}", json.dumps(request)),
-    )
+    add_job(running.store, "ada", "dreambooth", request, "cancelled", f"job-{id}")
     folder = TrainingFolder(running.home, id)
     folder.samples.mkdir(parents=True)
     folder.request_path.write_text(json.dumps(request))

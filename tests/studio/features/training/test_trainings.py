@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save
 
+from pipelines.core.engines import Use
 from pipelines.core.errors import BadRequest, Busy, NotFound, validated
 from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.dreambooth.data import class_pictures
@@ -142,7 +143,8 @@ def test_one_that_is_at_work_is_not_begun_twice(desk):
 
 def earlier(desk, training, /, **changes):
     """Lets a training's jobs be as an earlier version would have stored them."""
-    for row in desk.store.rows("SELECT id, request FROM jobs WHERE instr(request, ?)", (training,)):
+    using = "SELECT jobs.id, request FROM jobs JOIN job_uses ON job = jobs.id WHERE item = ?"
+    for row in desk.store.rows(using, (training,)):
         request = json.loads(row["request"]) | changes
         del request["class_prompts"]
         request = json.dumps(request)
@@ -271,7 +273,7 @@ def test_pictures_go_with_their_subject_whatever_was_deleted_first(desk, first):
     desk.end()
     used = {"prompt": "x", "loras": [{"name": "whiskers", "weight": 1.0, "id": about.id}]}
     image = Image.new("RGB", (8, 8))
-    desk.gallery.save(ANN, "painted", 0, "text_to_image", image, used)
+    desk.gallery.save(ANN, "painted", 0, "text_to_image", image, used, uses=[Use("lora", about.id)])
     if first == "LoRA":
         desk.loras.delete(ANN, about.id)
         desk.trainings.delete(ANN, training)
@@ -286,7 +288,8 @@ def test_pictures_go_with_a_subject_when_what_was_merged_is_gone_too(desk):
     subject = desk.subject(ANN)
     both = desk.shelf.add(ANN, "both", WORD, sources=("c" * 32,), subjects=("d" * 32, subject))
     used = {"prompt": "x", "loras": [{"name": "both", "weight": 1.0, "id": both.id}]}
-    desk.gallery.save(ANN, "painted", 0, "text_to_image", Image.new("RGB", (8, 8)), used)
+    image, uses = Image.new("RGB", (8, 8)), [Use("lora", both.id)]
+    desk.gallery.save(ANN, "painted", 0, "text_to_image", image, used, uses=uses)
     desk.loras.delete(ANN, both.id)
     assert len(desk.subjects.delete(ANN, subject).pictures) == 1
 
