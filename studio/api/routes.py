@@ -384,7 +384,7 @@ def _job_descriptions(
             job = studio.jobs.get(owner_id, job_id)
             return json.dumps(job_json(studio, job, language), ensure_ascii=False), job.ended
 
-        with studio.jobs.told_of_endings(tell):
+        with studio.jobs.on_job_end(tell):
             while True:
                 ended.clear()
                 facts, over = await run_sync(look)

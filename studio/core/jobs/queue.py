@@ -112,9 +112,9 @@ class Jobs:
         return self._worker.busy
 
     @contextlib.contextmanager
-    def told_of_endings(self, tell: Callable[[], object]) -> Iterator[None]:
+    def on_job_end(self, tell: Callable[[], object]) -> Iterator[None]:
         """``tell()`` is called in the worker's thread whenever a job has ended; must not raise."""
-        with self._worker.told_of_endings(tell), self._chores.told_of_endings(tell):
+        with self._worker.on_job_end(tell), self._chores.on_job_end(tell):
             yield
 
     # --- what owners do ---------------------------------------------------------------------

@@ -97,7 +97,7 @@ class Worker:
         self._closing = False
         self._thread: threading.Thread | None = None
         self.endings = 0
-        self._told: set[Callable[[], object]] = set()
+        self._on_end: set[Callable[[], object]] = set()
 
     def start(self) -> None:
         """Goes to work; :meth:`recover` comes before, once for all workers of a queue."""
@@ -150,13 +150,13 @@ class Worker:
                     self.running.stop.set()
 
     @contextmanager
-    def told_of_endings(self, tell: Callable[[], object]) -> Iterator[None]:
+    def on_job_end(self, tell: Callable[[], object]) -> Iterator[None]:
         """``tell()`` is called in the worker's thread whenever a job has ended; must not raise."""
-        self._told.add(tell)
+        self._on_end.add(tell)
         try:
             yield
         finally:
-            self._told.discard(tell)
+            self._on_end.discard(tell)
 
     def engine(self, kind: str) -> Any:
         """Raises NotFound where there is none of this kind."""
@@ -253,7 +253,7 @@ class Worker:
                 with self._wake:
                     self.running = None
                 self.endings += 1
-                for tell in list(self._told):
+                for tell in list(self._on_end):
                     tell()
 
     def _take(self) -> Running | None:

@@ -139,7 +139,7 @@ async def _ended(studio: Studio, job: Job, gone: asyncio.Task) -> Job:
         with contextlib.suppress(RuntimeError):  # the studio is closing
             loop.call_soon_threadsafe(told.set)
 
-    with studio.jobs.told_of_endings(tell):
+    with studio.jobs.on_job_end(tell):
         while True:
             told.clear()
             job = await run_sync(studio.jobs.get, job.owner, job.id)
