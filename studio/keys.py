@@ -63,12 +63,12 @@ def _do(flags: argparse.Namespace, keys: Keys) -> None:
             print(token)
             print("Keep it: it is not shown again.", file=sys.stderr)
         case "list":
-            for key in keys.everybody_s():
+            for key in keys.all_keys():
                 state = f"revoked {_day(key.revoked)}" if key.revoked else "valid"
                 print(f"{key.id}  …{key.ending}  {key.name}  ({key.owner}, {state}, "
                       f"made {_day(key.created)}, last used {_day(key.used)})")  # fmt: skip
         case "revoke":
-            owner = next((each.owner for each in keys.everybody_s() if each.id == flags.id), "")
+            owner = next((each.owner for each in keys.all_keys() if each.id == flags.id), "")
             key = keys.revoke(owner, flags.id)
             print(f"{key.name} (…{key.ending}) is revoked.")
 

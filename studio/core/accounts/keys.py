@@ -153,9 +153,9 @@ class Keys:
 
     def list(self, owner: str) -> list[ApiKey]:
         """The owner's keys, newest first, revoked ones included."""
-        return [each for each in self.everybody_s() if each.owner == owner]
+        return [each for each in self.all_keys() if each.owner == owner]
 
-    def everybody_s(self) -> list[ApiKey]:
+    def all_keys(self) -> list[ApiKey]:
         """All keys, newest first: for the host of the machine."""
         return [
             _key(row) for row in self._store.rows("SELECT * FROM api_keys ORDER BY number DESC")

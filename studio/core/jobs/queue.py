@@ -241,7 +241,7 @@ class Jobs:
         )
         return [self._seen(row) for row in rows]
 
-    def everybody_s(self, kind: str) -> list[Job]:
+    def all_of_kind(self, kind: str) -> list[Job]:
         """All jobs of a kind, newest first: of no concern to any one owner."""
         rows = self._store.rows("SELECT * FROM jobs WHERE kind = ? ORDER BY number DESC", (kind,))
         return [self._seen(row) for row in rows]

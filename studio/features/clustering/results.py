@@ -252,7 +252,7 @@ class Clusterings:
 
     def cleaning(self, dry_run: bool = False) -> Iterator[int]:
         """Deletes results whose job is gone; yields the bytes of each."""
-        used = {_folder(job) for kind in _REQUESTS for job in self._jobs.everybody_s(kind)}
+        used = {_folder(job) for kind in _REQUESTS for job in self._jobs.all_of_kind(kind)}
         young = time.time() - WRITING_SECONDS  # may be about to be named by its job
         unused = [
             folder

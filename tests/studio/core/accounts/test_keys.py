@@ -120,7 +120,7 @@ def test_only_hosts_make_keys_and_see_only_their_own(keys):
 def test_a_bad_key_is_refused_by_a_sentence(keys, values, sentence):
     with pytest.raises(BadRequest, match=sentence):
         keys.make(HOST, **{"name": "editor", **values})
-    assert keys.everybody_s() == []
+    assert keys.all_keys() == []
 
 
 def test_when_a_key_was_last_used_is_written_at_most_once_a_minute(keys, monkeypatch):
