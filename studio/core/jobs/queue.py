@@ -196,7 +196,7 @@ class Jobs:
         self._worker_of(self.get(owner, job_id).kind).cancel(job_id)
         return self.get(owner, job_id)
 
-    def forget(self, owner: str, kind: str, use: Use) -> None:
+    def delete_jobs_using(self, owner: str, kind: str, use: Use) -> None:
         """Deletes the owner's ended jobs of a kind that use a thing."""
         self._store.write(
             "DELETE FROM jobs WHERE owner = ? AND kind = ? AND state NOT IN (?, ?) "

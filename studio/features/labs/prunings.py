@@ -184,7 +184,7 @@ class Prunings:
                 with contextlib.suppress(Busy):  # whoever uses it still is the last one
                     self._cache.release(name)
         shutil.rmtree(self._home / FOLDER / known.id, ignore_errors=True)
-        self._jobs.forget(owner, SHORTEN, Use("pruning", known.id))
+        self._jobs.delete_jobs_using(owner, SHORTEN, Use("pruning", known.id))
 
     # --- the room they take -----------------------------------------------------------------
 

@@ -201,7 +201,7 @@ class Trainings:
         if (subject := folder.subject) and (made := folder.shelf_id):
             note_made(self._home, subject, made)
         shutil.rmtree(self._home / FOLDER / training.id, ignore_errors=True)
-        self._jobs.forget(owner, KIND, Use("training", training.id))
+        self._jobs.delete_jobs_using(owner, KIND, Use("training", training.id))
 
     # --- the room they take -----------------------------------------------------------------
 
