@@ -10,7 +10,7 @@ from huggingface_hub import constants
 from pipelines.chat.entries import ChatEntry
 from pipelines.core.cache import Notes
 from pipelines.core.errors import Unavailable
-from pipelines.core.sizes import in_words
+from pipelines.core.sizes import format_bytes
 from pipelines.models.downloads import (
     Repository,
     find_files,
@@ -59,7 +59,7 @@ def fetch(entry: ChatEntry, folder: Path, notes: Notes, offline: bool) -> Path:
             "{model} is not on this machine, and Atelier was started offline. Start it once with "
             "the network on to download it ({size}), or choose a model that is here.",
             model=entry.title,
-            size=in_words(entry.download_bytes),
+            size=format_bytes(entry.download_bytes),
         )
     own = folder_of(repo, folder)
     with said_in_a_sentence(entry.title, repo, entry.gated):

@@ -31,7 +31,7 @@ from pipelines.core.events import Progress
 from pipelines.core.files import is_full, temporary_root
 from pipelines.core.messages import Message
 from pipelines.core.processes import unreadable_answer
-from pipelines.core.sizes import duration, in_words
+from pipelines.core.sizes import duration, format_bytes
 
 _log = logging.getLogger(__name__)
 
@@ -202,7 +202,7 @@ def in_advance(estimate: Estimate) -> Message:
     return Message(
         "This will take about {time} and {memory} of memory",
         time=duration(rounded(estimate.seconds)),
-        memory=in_words(int(estimate.bytes)),
+        memory=format_bytes(int(estimate.bytes)),
     )
 
 
@@ -226,8 +226,8 @@ def check_memory(estimate: Estimate) -> None:
         raise OutOfMemory(
             "This needs about {memory} of memory; {free} are free. Take fewer points, or an "
             "algorithm that needs less.",
-            memory=in_words(int(estimate.bytes)),
-            free=in_words(free),
+            memory=format_bytes(int(estimate.bytes)),
+            free=format_bytes(free),
         )
 
 
@@ -268,8 +268,8 @@ def _no_room(folder: Path, needed: int) -> Unavailable:
     return Unavailable(
         "The disk with temporary files is full: about {size} are needed and {free} are free. "
         "Free some space there, then send the job again.",
-        size=in_words(needed),
-        free=in_words(shutil.disk_usage(folder).free),
+        size=format_bytes(needed),
+        free=format_bytes(shutil.disk_usage(folder).free),
     )
 
 
@@ -277,6 +277,6 @@ def _no_memory(allowed: int) -> OutOfMemory:
     return OutOfMemory(
         "The memory did not suffice: {limit} were allowed, and {free} are free now. Take fewer "
         "points, another scaling, or an algorithm that needs less.",
-        limit=in_words(allowed),
-        free=in_words(psutil.virtual_memory().available),
+        limit=format_bytes(allowed),
+        free=format_bytes(psutil.virtual_memory().available),
     )

@@ -23,7 +23,7 @@ from typing import Any, Protocol
 from pipelines.core.errors import Busy, OutOfMemory, Stopped
 from pipelines.core.events import Progress
 from pipelines.core.messages import Message
-from pipelines.core.sizes import in_words
+from pipelines.core.sizes import format_bytes
 
 _log = logging.getLogger(__name__)
 
@@ -346,8 +346,8 @@ def _too_large(name: str, need: int, budget: int, device: str) -> OutOfMemory:
         "{model} needs about {need} on {device}, but models may take {budget} there. Choose a "
         "smaller model, or start with a larger --budget.",
         model=name,
-        need=in_words(need),
-        budget=in_words(budget),
+        need=format_bytes(need),
+        budget=format_bytes(budget),
         device=device,
     )
 
@@ -357,8 +357,8 @@ def _all_in_use(name: str, need: int, taken: int, budget: int, device: str) -> O
         "{model} needs about {need} on {device}, but {taken} of {budget} are in use by running "
         "jobs. Wait until they have ended, or start with a larger --budget.",
         model=name,
-        need=in_words(need),
-        taken=in_words(taken),
-        budget=in_words(budget),
+        need=format_bytes(need),
+        taken=format_bytes(taken),
+        budget=format_bytes(budget),
         device=device,
     )

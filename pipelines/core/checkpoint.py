@@ -15,7 +15,7 @@ import torch
 
 from pipelines.core.errors import UserError
 from pipelines.core.files import is_full
-from pipelines.core.sizes import in_words
+from pipelines.core.sizes import format_bytes
 
 FILE = "state.pt"
 
@@ -72,7 +72,7 @@ def cannot_write(error: BaseException, folder: Path, step: int) -> UserError:
             "The disk is full: the checkpoint of step {step} could not be written, {free} are "
             "free. The one before it is kept. Make room and resume.",
             step=step,
-            free=in_words(free),
+            free=format_bytes(free),
         )
     return UserError(
         "The checkpoint of step {step} could not be written ({reason}). The one before it is kept. "

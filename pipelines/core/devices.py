@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.core.errors import OutOfMemory, UserError
 from pipelines.core.limits import MemoryLimit, available_cores, memory_limit, memory_limits
-from pipelines.core.sizes import in_words
+from pipelines.core.sizes import format_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -111,7 +111,7 @@ def describe(device: str) -> str:
     """For the page's header, e.g. ``"NVIDIA H200 · 141 GB"`` or ``"CPU · 8 cores · 32 GB"``."""
     import torch
 
-    size = in_words(total_memory(device))
+    size = format_bytes(total_memory(device))
     if device.startswith("cuda"):
         return f"{torch.cuda.get_device_name(device)} · {size}"
     if device == "mps":
@@ -160,7 +160,7 @@ def out_of_memory(error: BaseException, device: str, what: str) -> OutOfMemory:
     values = {
         "device": device,
         "what": what,
-        "free": in_words(free_memory(device) if free is None else free),
+        "free": format_bytes(free_memory(device) if free is None else free),
     }
     if asked is None:
         return OutOfMemory(
@@ -171,7 +171,7 @@ def out_of_memory(error: BaseException, device: str, what: str) -> OutOfMemory:
     return OutOfMemory(
         "{device} ran out of memory at {what}: {asked} more was asked for, {free} was free. Lower "
         "the size or the batch size, or choose a smaller model.",
-        asked=in_words(asked),
+        asked=format_bytes(asked),
         **values,
     )
 

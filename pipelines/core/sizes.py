@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import re
 
-_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
-def in_words(nbytes: float) -> str:
-    """``1_720_000_000`` → ``"1.7 GB"``; three digits at most before the point."""
-    for unit, factor in reversed(_UNITS.items()):
-        if abs(nbytes) >= factor:
-            value = nbytes / factor
-            return f"{value:.1f} {unit}" if value < 10 and unit != "B" else f"{value:.0f} {unit}"
-    return "0 B"
+def format_bytes(count: float) -> str:
+    """``1_720_000_000`` as ``"1.7 GB"``: two digits that count, three before the point at most."""
+    fitting = ((unit, factor) for unit, factor in _UNITS.items() if abs(count) < 999.5 * factor)
+    unit, factor = next(fitting, ("TB", _UNITS["TB"]))
+    size = count / factor
+    digits = 1 if factor > 1 and abs(size) < 9.95 else 0
+    return f"{size:.{digits}f} {unit}"
 
 
 def duration(seconds: float) -> str:
@@ -34,9 +34,10 @@ def in_bytes(text: str) -> int:
     """``"1.7 GB"`` → ``1_700_000_000``.
 
     Raises:
-        ValueError: it is not a number with one of B, KB, MB, GB, TB.
+        ValueError: it is not a number with one of B, kB, MB, GB, TB.
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?B)\s*", text, re.IGNORECASE)
     if match is None:
         raise ValueError(f"{text!r} is not a size; write for instance 12 GB")
-    return round(float(match[1]) * _UNITS[match[2].upper()])
+    factors = {unit.upper(): factor for unit, factor in _UNITS.items()}
+    return round(float(match[1]) * factors[match[2].upper()])

@@ -14,7 +14,7 @@ from pipelines.core.errors import BadRequest, OutOfMemory, Unavailable
 from pipelines.core.files import write_whole
 from pipelines.core.messages import Message
 from pipelines.core.paths import ASSETS
-from pipelines.core.sizes import in_words
+from pipelines.core.sizes import format_bytes
 from pipelines.diffusion.lora.tags import tags_of
 from pipelines.dreambooth.data import class_pictures, identifiers
 from pipelines.dreambooth.data.subjects import Subject, meaning_in_prompts
@@ -216,16 +216,16 @@ def check_room(expected: Preflight, home: Path, device: str, free_bytes: int) ->
         raise OutOfMemory(
             "The training needs about {need} on {device}, {free} are free. Lower the batch size or "
             "the resolution, switch gradient checkpointing on, or train a LoRA.",
-            need=in_words(expected.bytes),
+            need=format_bytes(expected.bytes),
             device=device,
-            free=in_words(free_bytes),
+            free=format_bytes(free_bytes),
         )
     free = shutil.disk_usage(home).free
     if expected.disk_bytes > free:
         raise Unavailable(
             "The training needs about {need} on the disk, {free} are free. Make room first.",
-            need=in_words(expected.disk_bytes),
-            free=in_words(free),
+            need=format_bytes(expected.disk_bytes),
+            free=format_bytes(free),
         )
 
 

@@ -29,7 +29,7 @@ from pipelines.core.events import Progress, Result
 from pipelines.core.files import is_full
 from pipelines.core.limits import available_cores
 from pipelines.core.messages import Message
-from pipelines.core.sizes import in_words
+from pipelines.core.sizes import format_bytes
 from pipelines.diffusion.lora.about import About
 from pipelines.diffusion.lora.entries import MODEL, WEIGHTS
 from pipelines.diffusion.lora.shelf import LoraShelf
@@ -185,7 +185,7 @@ def put_on_shelf(folder: TrainingFolder, request: TrainingRequest) -> About:
             "The disk is full: {name} could not be put on the shelf, {free} are free. All that was "
             "learnt is kept. Make room and resume.",
             name=request.name,
-            free=in_words(shutil.disk_usage(folder.home).free),
+            free=format_bytes(shutil.disk_usage(folder.home).free),
         ) from error
     folder.forget_weights(done=steps >= request.steps)
     return kept

@@ -27,7 +27,7 @@ from tqdm import tqdm
 from pipelines.core.cache import Notes
 from pipelines.core.errors import Unavailable, words_of
 from pipelines.core.messages import Message
-from pipelines.core.sizes import in_words
+from pipelines.core.sizes import format_bytes
 from pipelines.models.catalog import ModelEntry
 
 _PLAIN = re.compile(r"[A-Za-z_]+(-\d{5}-of-\d{5})?\.safetensors")
@@ -54,7 +54,7 @@ def fetch(entry: ModelEntry, folder: Path, notes: Notes, offline: bool) -> Path:
             "{model} is not on this machine, and Atelier was started offline. Start it once with "
             "the network on to download it ({size}), or choose a model that is here.",
             model=entry.title,
-            size=in_words(entry.download_bytes),
+            size=format_bytes(entry.download_bytes),
         )
     with said_in_a_sentence(entry.title, entry.source.hub, entry.gated):
         return _download(entry, folder_of(entry.source.hub, folder), notes)
@@ -89,7 +89,7 @@ def fetch_files(
             "{model} is not on this machine, and Atelier was started offline. Start it once with "
             "the network on to download it ({size}), or choose another that is here.",
             model=title,
-            size=in_words(nbytes),
+            size=format_bytes(nbytes),
         )
     own = folder_of(repo, folder)
     with said_in_a_sentence(title, repo):
@@ -321,8 +321,8 @@ def _reporting(title: str, before: int, total: int, notes: Notes) -> type[tqdm]:
                 Message(
                     "Downloading {model}: {done} of {total}",
                     model=title,
-                    done=in_words(done),
-                    total=in_words(total),
+                    done=format_bytes(done),
+                    total=format_bytes(total),
                 ),
                 done / total if total else None,
             )
@@ -337,8 +337,8 @@ def _check_disk(title: str, folder: Path, missing: int) -> None:
             "{model} takes {size} on the disk, but {free} are free in the home folder. Free some, "
             "or start with another --home.",
             model=title,
-            size=in_words(missing),
-            free=in_words(free),
+            size=format_bytes(missing),
+            free=format_bytes(free),
         )
 
 

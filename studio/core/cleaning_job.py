@@ -15,7 +15,7 @@ from pipelines.core.engines import Request
 from pipelines.core.errors import Refused, Stopped
 from pipelines.core.events import Progress, Result
 from pipelines.core.messages import Message
-from studio.core.home import readable_bytes
+from pipelines.core.sizes import format_bytes
 
 if TYPE_CHECKING:
     from studio.core.accounts.accounts import Owner
@@ -54,7 +54,7 @@ class CleaningEngine:
             freed += size
             total = max(total, freed)  # more may have become free meanwhile
             note = Message(
-                "{done} of {size} freed", done=readable_bytes(freed), size=readable_bytes(total)
+                "{done} of {size} freed", done=format_bytes(freed), size=format_bytes(total)
             )
             yield Progress(freed, total, note=note)
         yield Result({"freed": freed, "seconds": time.monotonic() - start})

@@ -14,6 +14,7 @@ from typing import IO
 
 from pipelines.core.errors import Unavailable
 from pipelines.core.files import size_of
+from pipelines.core.sizes import format_bytes
 
 ENVIRONMENT = "ATELIER_HOME"
 DEFAULT = Path("~/.atelier")
@@ -132,8 +133,8 @@ def disk_full(needed: int, folder: Path) -> DiskFull:
     return DiskFull(
         "The disk is full: {needed} are needed and {free} are free. "
         "Free some space, then send the job again.",
-        needed=readable_bytes(needed),
-        free=readable_bytes(shutil.disk_usage(folder).free),
+        needed=format_bytes(needed),
+        free=format_bytes(shutil.disk_usage(folder).free),
     )
 
 
@@ -167,16 +168,6 @@ def cleared(folders: Iterable[Path], dry_run: bool) -> Iterator[int]:
         if not dry_run:
             shutil.rmtree(folder, ignore_errors=True)
         yield size
-
-
-def readable_bytes(count: int) -> str:
-    """``2_500_000`` as ``"2.5 MB"``; decimal units, as disks are sold."""
-    size = float(count)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
 
 
 def shown(path: Path) -> str:

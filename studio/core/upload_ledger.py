@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.core.errors import Busy
-from studio.core.home import readable_bytes
+from pipelines.core.sizes import format_bytes
 
 if TYPE_CHECKING:
     from studio.core.accounts.accounts import Owner
@@ -143,14 +143,14 @@ class UploadLedger:
                 raise Busy(
                     "The disk of this studio is nearly full, and {size} more do not fit. The host "
                     "can make room by “Clean up” in the settings.",
-                    size=readable_bytes(size),
+                    size=format_bytes(size),
                 )
             taken = waiting + self._reserved[owner.id]
             if taken + size > limit:
                 raise Busy(
                     "There is room for {room} more of yours, and this upload has {size}. Delete "
                     "some pictures, photos or LoRAs first, or wait for other uploads to end.",
-                    room=readable_bytes(max(0, limit - taken)),
-                    size=readable_bytes(size),
+                    room=format_bytes(max(0, limit - taken)),
+                    size=format_bytes(size),
                 )
             self._reserved[owner.id] += size

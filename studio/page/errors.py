@@ -16,7 +16,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from pipelines.core.errors import UserError
-from studio.core.home import NO_SPACE, DiskFull, readable_bytes
+from pipelines.core.sizes import format_bytes
+from studio.core.home import NO_SPACE, DiskFull
 from studio.core.replies import Refusal, error_body, status_of
 from studio.i18n import FAULT, language_of_request, translate
 from studio.page.values import not_of_the_page
@@ -52,7 +53,7 @@ def _full_disk(length: str) -> DiskFull:
     return DiskFull(
         "The disk of this studio is full: your file of {size} does not fit. The host can make room "
         "by “Clean up” in the settings. Then send it again.",
-        size=readable_bytes(int(length) if length.isdecimal() else 0),
+        size=format_bytes(int(length) if length.isdecimal() else 0),
     )
 
 

@@ -11,13 +11,13 @@ import gradio as gr
 from pipelines.chat.loading import PREFIXES
 from pipelines.core.messages import Message
 from pipelines.core.paths import ASSETS
+from pipelines.core.sizes import format_bytes
 from pipelines.diffusion.control.catalog import CACHE_PREFIX
 from pipelines.diffusion.samplers import samplers_in
 from pipelines.diffusion.styles import styles
 from pipelines.dreambooth.presets import presets as training_presets
 from studio.core.accounts.accounts import Owner
 from studio.core.gallery.reuse import fields_of
-from studio.core.home import readable_bytes
 from studio.core.machine import is_own
 from studio.core.tab_ids import (
     CHAT,
@@ -186,7 +186,7 @@ def _facts(studio: Studio, visitor: Visitor) -> list[tuple[str, str]]:
     if machine["ready"]:
         free, total = machine["memory_free"], machine["memory_total"]
         memory = Message(
-            "{free} free of {total}", free=readable_bytes(free), total=readable_bytes(total)
+            "{free} free of {total}", free=format_bytes(free), total=format_bytes(total)
         )
         facts.append(("Device", machine["description"]))
         facts.append(("Memory", visitor.say(memory)))

@@ -19,9 +19,8 @@ from PIL import Image
 
 from pipelines.core.errors import UserError
 from pipelines.core.messages import Message
-from pipelines.core.sizes import duration
+from pipelines.core.sizes import duration, format_bytes
 from pipelines.models.catalog import ModelEntry
-from studio.core.home import readable_bytes
 from studio.core.jobs.record import QUEUED
 from studio.page.widgets import Visitor
 
@@ -178,7 +177,7 @@ def about_model(entry: ModelEntry, visitor: Visitor) -> str:
     licence = Message("Licence: {licence}.", licence=visitor.say(entry.licence))
     facts.append(visitor.say(licence))
     if entry.download_bytes:
-        size = readable_bytes(entry.download_bytes)
+        size = format_bytes(entry.download_bytes)
         facts.append(visitor.say(Message("The first use downloads {size}.", size=size)))
     if not entry.negative_prompt_used:
         facts.append(visitor.say("It takes no negative prompt."))

@@ -12,7 +12,7 @@ from typing import Any
 from pipelines.chat.pruning.folder import ABOUT
 from pipelines.core.errors import Unavailable
 from pipelines.core.files import is_full
-from pipelines.core.sizes import in_words
+from pipelines.core.sizes import format_bytes
 
 _OTHERS = re.compile(r"[^a-z0-9]+")
 
@@ -78,5 +78,5 @@ def _full(error: Exception, path: Path) -> Exception:
     return Unavailable(
         "The disk is full: the model could not be written, {free} are free. Make room and try "
         "again.",
-        free=in_words(shutil.disk_usage(path.parent).free),
+        free=format_bytes(shutil.disk_usage(path.parent).free),
     )

@@ -26,7 +26,7 @@ from pipelines.clustering.data.datasets import Dataset
 from pipelines.clustering.data.tables import Table, frames
 from pipelines.clustering.wire import Array, FilePath, Labels, Rows
 from pipelines.core.errors import BadRequest, Stopped
-from pipelines.core.sizes import in_words
+from pipelines.core.sizes import format_bytes
 
 # Full-width and small signs too: Excel reads them as the common ones.
 _SIGNS = frozenset("=+-@＝＋－＠﹦﹢﹣﹫")
@@ -247,7 +247,7 @@ class _Limited:
             raise BadRequest(
                 "The table would take more than {limit} as CSV; no more is written. Leave out the "
                 "column with the longest texts, and cluster again.",
-                limit=in_words(MOST_WRITTEN),
+                limit=format_bytes(MOST_WRITTEN),
             )
         self.file.write(text)
 

@@ -29,7 +29,7 @@ from pipelines.clustering.data.profile import PLAIN, Column, Named, Tally
 from pipelines.clustering.wire import FilePath
 from pipelines.core.errors import BadRequest
 from pipelines.core.messages import Message
-from pipelines.core.sizes import in_words
+from pipelines.core.sizes import format_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -171,8 +171,8 @@ def look(
         raise BadRequest(
             "The file has {size}; at most {limit} are read. Keep fewer rows or columns, or send "
             "it as Parquet, which is smaller.",
-            size=in_words(size),
-            limit=in_words(max_bytes),
+            size=format_bytes(size),
+            limit=format_bytes(max_bytes),
         )
     format = _format_of(path)
     reading = reading or Reading()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core.errors import BadRequest
-from pipelines.core.sizes import in_words
+from pipelines.core.sizes import format_bytes
 from pipelines.core.zip_directory import directory_size
 from pipelines.diffusion.lora.header import is_pickle_name, looks_like_zip, pickled
 
@@ -121,7 +121,7 @@ def _extract(archive: zipfile.ZipFile, name: str, to: Path, limit: int, file: st
                     "unpacked. Take the .safetensors out of it, and bring that in.",
                     file=file,
                     member=name[-100:],
-                    limit=in_words(limit),
+                    limit=format_bytes(limit),
                 )
             target.write(block)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core.errors import BadRequest
-from pipelines.core.sizes import in_words
+from pipelines.core.sizes import format_bytes
 from pipelines.diffusion.lora.families import family_of_name, family_of_width
 from pipelines.diffusion.lora.header import Header, TensorInfo, read_header, scalar
 from pipelines.diffusion.lora.names import PARTS, module_of, owner_of
@@ -312,9 +312,9 @@ def _check_unpacked(path: Path, header: Header, modules: tuple[LoraModule, ...],
             "{file} has {size}, but {unpacked} once its convolutions in three parts are put "
             "together; at most {limit} are taken. Export it without lora_mid.",
             file=file,
-            size=in_words(size),
-            unpacked=in_words(unpacked),
-            limit=in_words(limit),
+            size=format_bytes(size),
+            unpacked=format_bytes(unpacked),
+            limit=format_bytes(limit),
         )
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from pipelines.core.errors import BadRequest
 from pipelines.core.file_kinds import START, no_weights
-from pipelines.core.sizes import in_words
+from pipelines.core.sizes import format_bytes
 from pipelines.core.zip_directory import directory_size
 
 # A LoRA of all modules of SDXL has some 8,000 tensors in 1 MB; lists of tags have a few MB. The
@@ -90,13 +90,13 @@ def read_header(path: Path, file: str) -> Header:
                 "{file} claims a header of {claimed}, but the whole file has {size}. It is "
                 "damaged, or no .safetensors file.",
                 file=file,
-                claimed=in_words(length),
-                size=in_words(size),
+                claimed=format_bytes(length),
+                size=format_bytes(size),
             )
         if length > MAX_HEADER:
             raise BadRequest("{file} has a header of {claimed}; at most {limit} are read.",
-                             file=file, claimed=in_words(length),
-                             limit=in_words(MAX_HEADER))  # fmt: skip
+                             file=file, claimed=format_bytes(length),
+                             limit=format_bytes(MAX_HEADER))  # fmt: skip
         raw = opened.read(length)
     _check_count(raw.count(_PLACE), file)
     try:
@@ -244,8 +244,8 @@ def _tensor(name: str, entry: Any, data_start: int, size: int, file: str) -> Ten
             "{file} is cut short: its tensor {tensor} ends at {claimed}, but the file has {size}.",
             file=file,
             tensor=name[:100],
-            claimed=in_words(data_start + end),
-            size=in_words(size),
+            claimed=format_bytes(data_start + end),
+            size=format_bytes(size),
         )
     if end - start != math.prod(shape) * _BYTES[dtype]:
         raise damaged

@@ -19,9 +19,10 @@ from pipelines.core.engines import uses_of
 from pipelines.core.errors import NotFound, Stopped, UserError, stored, unforeseen
 from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.messages import Message
+from pipelines.core.sizes import format_bytes
 from studio.core.accounts.accounts import is_guest
 from studio.core.gallery.gallery import WHOLE_RUN, Unwritten
-from studio.core.home import NO_SPACE, DiskFull, readable_bytes
+from studio.core.home import NO_SPACE, DiskFull
 from studio.core.jobs.record import CANCELLED, DONE, FAILED, QUEUED, RUNNING, Job, job_of
 from studio.core.jobs.slots import fair_order
 from studio.core.jobs.waiting import Pace, paced
@@ -298,7 +299,7 @@ class Worker:
         if isinstance(error, OSError) and error.errno in NO_SPACE:
             return Message(
                 "The disk is full: {free} are free. Free some space, then send the job again.",
-                free=readable_bytes(shutil.disk_usage(self._store.path.parent).free),
+                free=format_bytes(shutil.disk_usage(self._store.path.parent).free),
             )
         return unforeseen(error)
 

@@ -9,8 +9,8 @@ from pipelines.chat.entries import ChatEntry
 from pipelines.chat.presets import sampling_presets
 from pipelines.chat.requests import Generation, Sampling
 from pipelines.core.messages import Message
+from pipelines.core.sizes import format_bytes
 from studio.core.accounts.accounts import Owner
-from studio.core.home import readable_bytes
 from studio.features.chat.conversation import STREAMING, Conversation, StoredMessage
 from studio.features.chat.markdown import render
 from studio.features.chat.tree import MAX_TREE
@@ -186,7 +186,7 @@ def about(entry: ChatEntry, here: bool, language: str) -> str:
         licence = translate(entry.licence, language)
         facts.append(translate(Message("Licence: {licence}.", licence=licence), language))
     if not here:
-        size = readable_bytes(entry.download_bytes)
+        size = format_bytes(entry.download_bytes)
         first = Message("The first use downloads {size}.", size=size)
         facts.append(translate(first, language))
         if entry.gated:
@@ -206,7 +206,7 @@ def _badge(entry: ChatEntry, here: bool, language: str) -> str:
         return translate("cannot be used", language)
     if here:
         return ""
-    size = readable_bytes(entry.download_bytes)
+    size = format_bytes(entry.download_bytes)
     if entry.gated:
         return translate(Message("gated, {size}", size=size), language)
     return translate(Message("download {size}", size=size), language)

@@ -25,10 +25,11 @@ from pipelines.clustering.algorithms.registry import find
 from pipelines.clustering.data.scaling import Scaling
 from pipelines.clustering.projecting import Method
 from pipelines.core.errors import BadRequest, NotFound
+from pipelines.core.sizes import format_bytes
 from studio.api.access import API
 from studio.api.http import KEPT, NOT_KEPT, json_object, while_heard
 from studio.core.accounts.accounts import owner_of
-from studio.core.home import NO_SPACE, DiskFull, readable_bytes
+from studio.core.home import NO_SPACE, DiskFull
 from studio.features.clustering.downloads import write_centres, write_data, write_labels
 from studio.features.clustering.films import Films
 from studio.features.clustering.overlay import MAX_TOLD, overlay
@@ -245,7 +246,7 @@ def _written(home: Path, write: Callable[[Path], None]) -> Path:
         if error.errno in NO_SPACE:  # nobody knows how much the whole would be
             raise DiskFull(
                 "The disk is full: {free} are free. Free some space, then send the job again.",
-                free=readable_bytes(shutil.disk_usage(home).free),
+                free=format_bytes(shutil.disk_usage(home).free),
             ) from error
         raise
     except BaseException:

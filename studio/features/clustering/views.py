@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.clustering.algorithms.registry import ALGORITHMS
 from pipelines.core.messages import Message
-from pipelines.core.sizes import duration, in_words
+from pipelines.core.sizes import duration, format_bytes
 from studio.features.clustering.charts import drawing
 from studio.features.clustering.charts.axes import number, signed
 from studio.features.clustering.charts.bars import Bar, bars
@@ -76,7 +76,7 @@ FIGURES = {
         Figure("clusters", "Clusters", "How many were found.", "", lambda value: f"{value:,}"),
         Figure("noise_share", "Noise", "Points that belong to no cluster.", "", percent, (0, 1)),
         Figure("seconds", "Time", "Of the fit alone.", LOWER, elapsed),
-        Figure("peak_bytes", "Memory", "At the peak, beyond the data.", LOWER, in_words),
+        Figure("peak_bytes", "Memory", "At the peak, beyond the data.", LOWER, format_bytes),
         Figure("ari", "ARI",
                "Adjusted Rand index: pairs of points that both have together or apart; 0 by "
                "chance.",

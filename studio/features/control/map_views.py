@@ -11,9 +11,9 @@ from gradio.i18n import I18nData
 from PIL import Image
 
 from pipelines.core.messages import Message
+from pipelines.core.sizes import format_bytes
 from pipelines.diffusion.control.catalog import ControlEntry
 from pipelines.models.catalog import ModelEntry
-from studio.core.home import readable_bytes
 from studio.page import views
 from studio.page.widgets import Visitor
 
@@ -33,7 +33,7 @@ def about_control(
         return views.notice(none, visitor)
     facts = [visitor.say(Message("Licence: {licence}.", licence=visitor.say(entry.licence)))]
     if entry.download_bytes:
-        size = readable_bytes(entry.download_bytes)
+        size = format_bytes(entry.download_bytes)
         facts.append(visitor.say(Message("The first use downloads {size}.", size=size)))
     about = f'<div class="about-model">{escape(" ".join(facts))}</div>'
     return about + (views.notice(remark, visitor) if remark is not None else "")

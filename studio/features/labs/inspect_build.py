@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.chat.architecture import Architecture
 from pipelines.core.messages import Message
-from pipelines.core.sizes import in_words
+from pipelines.core.sizes import format_bytes
 
 if TYPE_CHECKING:
     from studio.page.widgets import Visitor
@@ -112,9 +112,9 @@ def _facts(found: Architecture, visitor: Visitor) -> str:
     per_token = found.cache_bytes
     facts = [
         ("Parameters", f"{found.total:,}"),
-        ("Weights in memory", f"{in_words(found.weight_bytes)} ({found.dtype})"),
+        ("Weights in memory", f"{format_bytes(found.weight_bytes)} ({found.dtype})"),
         ("Cache a token", f"{per_token:,} B"),
-        ("Cache of a full context", in_words(per_token * found.context)),
+        ("Cache of a full context", format_bytes(per_token * found.context)),
         ("Context", visitor.say(Message("{count} tokens", count=f"{found.context:,}"))),
         ("Family", found.kind),
     ]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.chat.pruning.choosing import guarded
 from pipelines.core.messages import Message
-from pipelines.core.sizes import in_words
+from pipelines.core.sizes import format_bytes
 
 if TYPE_CHECKING:
     from studio.page.widgets import Visitor
@@ -164,10 +164,10 @@ def _short(value: float) -> str:
 # Figure → its name, how it is written, and whether less of it is better.
 _FIGURES: tuple[tuple[str, str, Callable[[float], str], bool], ...] = (
     ("parameters", "Parameters", lambda value: f"{value:,.0f}", True),
-    ("file_bytes", "File size", lambda value: in_words(int(value)), True),
+    ("file_bytes", "File size", lambda value: format_bytes(int(value)), True),
     ("perplexity", "Perplexity", lambda value: _perplexity(value), True),
     ("tokens_per_second", "Tokens/s", lambda value: f"{value:,.1f}", False),
-    ("peak_bytes", "Memory", lambda value: in_words(int(value)), True),
+    ("peak_bytes", "Memory", lambda value: format_bytes(int(value)), True),
 )
 
 

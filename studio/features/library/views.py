@@ -12,7 +12,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from pipelines.core.messages import Message
-from pipelines.core.sizes import in_words
+from pipelines.core.sizes import format_bytes
 from pipelines.diffusion.lora.about import SHARED
 from pipelines.diffusion.lora.families import title_of
 from pipelines.diffusion.lora.use import MAX_NAME
@@ -120,7 +120,7 @@ def _facts(about: About, visitor: Visitor) -> Iterator[str]:
     elif about.rank:
         words = Message("rank {rank}, alpha {alpha}", rank=about.rank, alpha=f"{about.alpha:g}")
         yield visitor.say(words)
-    yield in_words(about.bytes)
+    yield format_bytes(about.bytes)
     yield time.strftime("%Y-%m-%d", time.localtime(about.created))
 
 

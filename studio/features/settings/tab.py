@@ -11,8 +11,9 @@ import gradio as gr
 
 from pipelines.core.errors import Refused, UserError
 from pipelines.core.messages import Message
+from pipelines.core.sizes import format_bytes
 from pipelines.diffusion.samplers import samplers_in
-from studio.core.home import readable_bytes, shown
+from studio.core.home import shown
 from studio.core.jobs.record import DONE
 from studio.core.settings import Settings
 from studio.page import views
@@ -147,7 +148,7 @@ class Tab:
             "pictures that no training uses, and checkpoints of trainings that are done. Pictures "
             "and models stay.",
             home=shown(self.studio.home),
-            size=readable_bytes(self.studio.cleaner.clean_up(dry_run=True)),
+            size=format_bytes(self.studio.cleaner.clean_up(dry_run=True)),
         )
         return views.notice(used, visitor)
 
@@ -157,7 +158,7 @@ def _outcome(job: Job, visitor: Visitor) -> str:
     if job.error is not None:
         return views.error(job.error, visitor)
     words = "{size} freed." if job.state == DONE else "Cancelled. {size} freed before."
-    return views.notice(Message(words, size=readable_bytes(job.step)), visitor)
+    return views.notice(Message(words, size=format_bytes(job.step)), visitor)
 
 
 def _refused(visitor: Visitor) -> str:

@@ -11,7 +11,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from pipelines.core.messages import Message
-from pipelines.core.sizes import in_words
+from pipelines.core.sizes import format_bytes
 from pipelines.dreambooth.data.captions import kind_of
 from pipelines.dreambooth.preflight import FEW_PHOTOS, Preflight
 from studio.api.access import API
@@ -162,11 +162,11 @@ def expected(found: Preflight, visitor: Visitor) -> str:
     template = (
         Message("{steps} steps, about {time} (as the last ones like it took), {memory} of memory.",
                 steps=found.steps, time=views.duration(found.seconds),
-                memory=in_words(found.bytes))
+                memory=format_bytes(found.bytes))
         if found.measured
         else Message("{steps} steps, roughly {time}, about {memory} of memory.",
                      steps=found.steps, time=views.duration(found.seconds),
-                     memory=in_words(found.bytes))
+                     memory=format_bytes(found.bytes))
     )  # fmt: skip
     words = [template]
     if found.class_pictures:
@@ -223,7 +223,7 @@ def _numbers(found: Learning, visitor: Visitor) -> str:
     if "rate" in last:
         facts.append(("Learning rate", f"{last['rate']:.2e}"))
     if last.get("memory"):
-        facts.append(("Memory", in_words(int(last["memory"]))))
+        facts.append(("Memory", format_bytes(int(last["memory"]))))
     if found.saved:
         facts.append(("Last checkpoint", f"{found.saved}"))
     cells = "".join(

@@ -7,7 +7,7 @@ import torch
 
 from pipelines.core import devices
 from pipelines.core.errors import OutOfMemory, UserError
-from pipelines.core.sizes import in_bytes, in_words
+from pipelines.core.sizes import format_bytes, in_bytes
 
 
 @pytest.fixture
@@ -147,10 +147,19 @@ def test_other_errors_are_not_mistaken_for_it(error):
 
 @pytest.mark.parametrize(
     ("nbytes", "words"),
-    [(0, "0 B"), (999, "999 B"), (1000, "1.0 KB"), (1_720_000_000, "1.7 GB"), (12e9, "12 GB")],
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (9_960, "10 kB"),
+        (999_700, "1.0 MB"),
+        (1_720_000_000, "1.7 GB"),
+        (12e9, "12 GB"),
+        (3e15, "3000 TB"),
+    ],
 )
 def test_sizes_are_written_for_people(nbytes, words):
-    assert in_words(nbytes) == words
+    assert format_bytes(nbytes) == words
 
 
 @pytest.mark.parametrize(

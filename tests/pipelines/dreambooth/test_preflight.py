@@ -194,7 +194,7 @@ def test_too_little_memory_or_disk_is_refused_with_numbers(entry, tmp_path, monk
     import shutil
 
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, 1000))
-    with pytest.raises(Unavailable, match=r"on the disk, 1.0 KB are free"):
+    with pytest.raises(Unavailable, match=r"on the disk, 1.0 kB are free"):
         check_room(found, tmp_path, "cuda", 80 * GB)
 
 

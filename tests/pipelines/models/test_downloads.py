@@ -192,7 +192,7 @@ def test_a_model_of_pickles_only_is_refused_before_anything_large_is_downloaded(
 def test_too_little_disk_is_said_before_downloading(hub, entry, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(downloads.shutil, "disk_usage", lambda path: usage._replace(free=1000))
-    with pytest.raises(Unavailable, match=r"Tiny takes 1\.2 MB on the disk, but 1\.0 KB are free"):
+    with pytest.raises(Unavailable, match=r"Tiny takes 1\.2 MB on the disk, but 1\.0 kB are free"):
         fetch(entry, tmp_path, quiet, offline=False)
 
 

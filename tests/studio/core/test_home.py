@@ -9,16 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.core.errors import Unavailable
-from studio.core.home import (
-    FOLDERS,
-    LOCK_FILE,
-    HomeLock,
-    disk_full,
-    find_home,
-    prepare_home,
-    readable_bytes,
-    shown,
-)
+from studio.core.home import FOLDERS, LOCK_FILE, HomeLock, disk_full, find_home, prepare_home, shown
 
 ROOT = Path(__file__).parents[3]
 
@@ -91,14 +82,6 @@ def test_a_lock_file_that_cannot_be_opened_is_said_in_a_sentence(tmp_path):
     (tmp_path / LOCK_FILE).mkdir()
     with pytest.raises(Unavailable, match="cannot be used: Is a directory"):
         HomeLock(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 kB"), (2_500_000, "2.5 MB"), (3e12, "3.0 TB")],
-)
-def test_sizes_are_readable(count, text):
-    assert readable_bytes(count) == text
 
 
 def test_a_full_disk_names_bytes(tmp_path):

@@ -140,7 +140,7 @@ def test_a_full_disk_is_said_and_leaves_no_row(desk, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("studio.core.gallery.inputs.keep_input", full)
-    with pytest.raises(DiskFull, match="144 bytes are needed"):
+    with pytest.raises(DiskFull, match="144 B are needed"):
         desk.inputs.bring(ANN, png())
     assert desk.inputs.list(ANN) == []
 
