@@ -3,6 +3,7 @@
 import pytest
 from PIL import Image
 
+from pipelines.core.engines import Use
 from pipelines.core.errors import NotFound, Unavailable
 from studio.core.gallery.gallery import Gallery, Unwritten, owner_folder
 from studio.core.gallery.metadata import read_settings
@@ -26,10 +27,13 @@ def gallery(shelf) -> Gallery:
     return shelf()
 
 
+CLAY = Use("lora", "c" * 32)
+
+
 def _save(gallery, prompt="a red mug", owner=ANN, job="job", position=0, **request):
     image = Image.new("RGB", (600, 300), (200, 30, 30))
     fields = {"prompt": prompt, "steps": 20, "sampler": "Euler", "seed": 7, **request}
-    return gallery.save(owner, job, position, "text_to_image", image, fields, seconds=1.5)
+    return gallery.save(owner, job, position, "text_to_image", image, fields, 1.5, uses=[CLAY])
 
 
 def test_a_saved_picture_is_a_whole_png_with_its_settings_inside(gallery):
@@ -216,7 +220,7 @@ def test_a_picture_that_can_be_written_nowhere_is_said_so(gallery):
 def test_a_picture_outlives_a_database_that_cannot_be_written(gallery, shelf, monkeypatch):
     with monkeypatch.context() as patch:
         error = StoreAway("held")
-        patch.setattr(gallery._store, "write", lambda *_: (_ for _ in ()).throw(error))
+        patch.setattr(gallery._store, "transaction", lambda *_: (_ for _ in ()).throw(error))
         for position in range(2):
             with pytest.raises(Unwritten, match="held"):
                 _save(gallery, position=position)
@@ -226,6 +230,7 @@ def test_a_picture_outlives_a_database_that_cannot_be_written(gallery, shelf, mo
     assert [row.id for row in gallery.search(ANN)] == [first.id]
     found = shelf().search(ANN)  # the other's row is entered at the next start
     assert {row.position for row in found} == {0, 1}
+    assert len(shelf().ids_using(ANN, CLAY)) == 2
     assert sorted(gallery._outputs.rglob("*.png")) == files
     assert not list(gallery._outputs.rglob("*.json"))
 
