@@ -5,7 +5,8 @@ import { NOISE, markOf } from "./colours.js";
 import { drawMark } from "./marks.js";
 import { counted } from "./parts.js";
 
-const CHIPS = 40;
+const MOST = 40; // entries
+const [EDGE, LINE] = [12, 22]; // pixels beside those of a file, and of a line
 
 // A mark as a small picture that keeps sharp.
 export function swatch(mark) {
@@ -23,31 +24,40 @@ export function nameOf(label, kind = "cluster", classes = null) {
   return label === NOISE ? say("Noise") : say("Cluster {number}", { number: label });
 }
 
-// groups: [[label, how many]], onhide(label): called when a chip is clicked.
-export function clusterLegend(holder, groups, hidden, { kind, classes }, colours, onhide) {
-  const chips = groups.slice(0, CHIPS).map(([label, count]) => {
-    const name = nameOf(label, kind, classes);
-    const chip = h(
-      "button",
-      { type: "button", class: "chip", "data-label": label, "aria-pressed": String(!hidden.has(label)), title: say("Hide or show {name}", { name }) },
-      swatch(markOf(label, colours, 5)),
-      h("span", {}, name),
-      h("b", {}, counted(count)),
-    );
-    chip.addEventListener("click", () => onhide(label));
-    return chip;
-  });
-  const more = groups.length - CHIPS;
-  if (more > 0) chips.push(h("span", { class: "more" }, say("and {count} smaller ones", { count: counted(more) })));
-  holder.replaceChildren(...chips);
+// Rows of clusters. groups: [[label, how many]].
+export function rowsOf(groups, { kind, classes }, colours) {
+  return groups.map(([label, count]) => ({ label, mark: markOf(label, colours, 5), name: nameOf(label, kind, classes), count }));
 }
 
-// rows: [{mark, name, count}], which cannot be clicked.
-export function kindLegend(holder, rows) {
-  holder.replaceChildren(
-    ...rows.map(({ mark, name, count }) =>
-      h("span", { class: "chip still" }, swatch(mark), h("span", {}, name), count === undefined ? null : h("b", {}, counted(count)))),
-  );
+// rows: [{label, mark, name, count}]; a click on one tells onhide(label), where it is given.
+export function showLegend(holder, rows, hidden, onhide = null) {
+  const entries = rows.slice(0, MOST).map(({ label, mark, name, count }) => {
+    const parts = [swatch(mark), h("span", {}, name), count === undefined ? null : h("b", {}, counted(count))];
+    if (!onhide) return h("span", { class: "entry still" }, parts);
+    const title = say("Hide or show {name}", { name });
+    return h("button", { type: "button", class: "entry", "data-label": label, "aria-pressed": String(!hidden.has(label)), title, onclick: () => onhide(label) }, parts);
+  });
+  const more = rows.length - MOST;
+  if (more > 0) entries.push(h("span", { class: "more" }, say("and {count} smaller ones", { count: counted(more) })));
+  holder.replaceChildren(...entries);
+}
+
+// The same without what is hidden, from 0, 0 on.
+// → the height that it takes.
+export function paintLegend(context, rows, hidden, width, colours) {
+  context.font = `12px ${colours.font}`;
+  context.textAlign = "left";
+  let [x, y] = [EDGE, LINE / 2 + 4];
+  for (const { label, mark, name, count } of rows.filter((row) => !hidden.has(row.label)).slice(0, MOST)) {
+    const text = count === undefined ? name : `${name}  ${counted(count)}`;
+    const needed = 14 + context.measureText(text).width;
+    if (x > EDGE && x + needed > width - EDGE) [x, y] = [EDGE, y + LINE];
+    drawMark(context, mark, x + 5, y);
+    context.fillStyle = colours.text;
+    context.fillText(text, x + 14, y + 4);
+    x += needed + 16;
+  }
+  return rows.length ? y + LINE / 2 + 4 : 0;
 }
 
 // [[label, count]], largest first, noise last. Where the server tells sizes (of the first labels) and

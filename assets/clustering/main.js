@@ -10,7 +10,7 @@ import { Plane, Space, extentOf } from "./camera.js";
 import { theme } from "./colours.js";
 import * as data from "./data.js";
 import { Centres, Spray } from "./hands.js";
-import { clusterLegend, kindLegend, sizesOf } from "./legend.js";
+import { rowsOf, showLegend, sizesOf } from "./legend.js";
 import { look, sizeOf } from "./look.js";
 import { Player } from "./player.js";
 import { inside, listen, nearest } from "./pointer.js";
@@ -251,16 +251,17 @@ class Plot {
   }
 
   showLegend() {
+    const { kind, points, hidden } = this;
     const still = this.film?.reel.legend?.(this.film.frame, this.colours);
-    if (still) kindLegend(this.legend, still);
-    else if (this.labels && !this.film) {
-      const { kind, points } = this;
+    this.entries = still ?? [];
+    if (this.labels && !this.film) {
       const [given, none] = kind === "truth" ? [points.header.groups, points.header.unlabelled] : [this.labelling?.header.sizes, this.labelling?.header.noise];
-      clusterLegend(this.legend, sizesOf(this.labels, given, none), this.hidden, { kind, classes: points?.header.classes }, this.colours, (label) => {
-        if (!this.hidden.delete(label)) this.hidden.add(label);
-        this.refresh();
-      });
-    } else this.legend.replaceChildren();
+      this.entries = rowsOf(sizesOf(this.labels, given, none), { kind, classes: points?.header.classes }, this.colours);
+    }
+    showLegend(this.legend, this.entries, hidden, still ? null : (label) => {
+      if (!hidden.delete(label)) hidden.add(label);
+      this.refresh();
+    });
     this.legend.hidden = !this.legend.children.length;
   }
 

@@ -1,9 +1,10 @@
 // What is drawn as a file: SVG as it is, PNG of that SVG.
 
 import { h } from "../page.js";
-import { plain } from "./vector.js";
+import { paintLegend } from "./legend.js";
+import { Vector, plain } from "./vector.js";
 
-export const SHARP = 2; // pixels of a PNG for each of the drawing, at least
+const SHARP = 2; // pixels of a PNG for each of the drawing, at least
 const [WIDTH, EDGE, GAP] = [680, 20, 10]; // of a chart's file, around what is in it, between drawings
 // Of a chart's texts: their style in chart.css, the size of letters, the height of a line.
 const TEXTS = { h4: ["title", 15, 22], finding: ["finding", 14, 22], reading: ["finding", 14, 22], other: ["medium", 13, 20] };
@@ -88,8 +89,40 @@ function linesOf(text, width, font) {
   return lines;
 }
 
+// The plot: the points and all that is over them, the chart beside them, and the legend below.
+export function savePlot(plot, format) {
+  const { stage, camera, film, colours, entries, hidden } = plot;
+  const side = film?.reel.chart ? [stage.side.clientWidth, stage.side.clientHeight] : [0, 0];
+  const [width, height] = [camera.width + side[0], Math.max(camera.height, side[1])];
+  const below = paintLegend(new Vector(0, 0, colours), entries, hidden, width, colours);
+  const context = new Vector(width, height + below, colours);
+  const before = { hovered: plot.hovered, ratio: stage.ratio };
+  plot.hovered = -1;
+  stage.ratio = Math.max(SHARP, before.ratio);
+  context.save();
+  context.beginPath();
+  context.rect(0, 0, camera.width, camera.height);
+  context.clip();
+  stage.paintGround(context);
+  stage.paintOver(context);
+  context.restore();
+  plot.hovered = before.hovered;
+  stage.ratio = before.ratio;
+  if (film?.reel.chart) {
+    context.save();
+    context.translate(camera.width, 0);
+    film.reel.chart(context, ...side, film.frame, colours);
+    context.restore();
+  }
+  context.save();
+  context.translate(0, height);
+  paintLegend(context, entries, hidden, width, colours);
+  context.restore();
+  return save(context.text(), `clusters.${format}`);
+}
+
 // The text of an SVG as a file; its name says of which kind.
-export async function save(svg, name) {
+async function save(svg, name) {
   const blob = new Blob([svg], { type: "image/svg+xml" });
   const link = h("a", { href: URL.createObjectURL(name.endsWith(".png") ? await picture(blob) : blob), download: name });
   document.body.append(link);

@@ -20,7 +20,7 @@ export class Vector {
   }
 
   text() {
-    const head = `<svg xmlns="http://www.w3.org/2000/svg" width="${this.width}" height="${this.height}" viewBox="0 0 ${this.width} ${this.height}">`;
+    const head = `<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="${this.width}" height="${this.height}" viewBox="0 0 ${this.width} ${this.height}">`;
     return `${head}\n${this.parts.join("\n")}\n</svg>\n`;
   }
 
@@ -130,7 +130,7 @@ export class Vector {
     const sheet = document.createElement("canvas");
     [sheet.width, sheet.height] = [picture.width || picture.naturalWidth, picture.height || picture.naturalHeight];
     sheet.getContext("2d").drawImage(picture, 0, 0);
-    this.parts.push(`<image href="${sheet.toDataURL("image/png")}" x="${n(x)}" y="${n(y)}" width="${n(width)}" height="${n(height)}" preserveAspectRatio="none"${this.sheer}/>`);
+    this.parts.push(`<image xlink:href="${sheet.toDataURL("image/png")}" x="${n(x)}" y="${n(y)}" width="${n(width)}" height="${n(height)}" preserveAspectRatio="none"${this.sheer}/>`);
   }
 }
 

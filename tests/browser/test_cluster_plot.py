@@ -8,6 +8,7 @@ import socket
 import threading
 import xml.etree.ElementTree as ElementTree
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -457,6 +458,32 @@ def test_pictures_lie_at_their_points_and_more_of_them_closer_by(page):
     assert show(page, data="few")["thumbs"] == 0
 
 
+def save(page, kind: str, folder: Path) -> Path:
+    """The file that the plot's menu gives."""
+    page.click("#plot .save summary")
+    with page.expect_download() as download:
+        page.get_by_role("button", name=kind, exact=True).click()
+    path = folder / download.value.suggested_filename
+    download.value.save_as(path)
+    return path
+
+
+def test_very_many_points_are_saved_as_pictures_between_axes_and_legend(page, tmp_path):
+    show(page, data="large", labels="large-4")
+    root = ElementTree.parse(save(page, "SVG", tmp_path)).getroot()
+    svg = "{http://www.w3.org/2000/svg}"
+    # Inkscape reads no other address of a picture.
+    address = "{http://www.w3.org/1999/xlink}href"
+    pictures = [each.get(address) for each in root.iter(f"{svg}image")]
+    assert len(pictures) == 2  # of the density, and of the points that are drawn
+    assert all(each.startswith("data:image/png;base64,") for each in pictures)
+    assert len(list(root.iter(f"{svg}path"))) < 100
+    texts = [each.text for each in root.iter(f"{svg}text")]
+    entries = page.locator("#plot .legend .entry").all_inner_texts()
+    assert texts[-len(entries) :] == ["  ".join(each.split("\n")) for each in entries]
+    assert {"x", "y", "1.0"} <= set(texts)
+
+
 @pytest.mark.parametrize(
     "algorithm",
     [
@@ -468,13 +495,7 @@ def test_what_is_seen_is_saved_as_svg_and_png(page, algorithm, tmp_path):
     seen = film(page, "few", algorithm)
     page.evaluate(f"{PLOT}.player.seek({seen['frames'] // 2})")
     page.evaluate(f"{PLOT}.camera.home(); {PLOT}.moved()")
-    saved = {}
-    for kind in ("PNG", "SVG"):
-        page.click("#plot .save summary")
-        with page.expect_download() as download:
-            page.get_by_role("button", name=kind, exact=True).click()
-        saved[kind] = tmp_path / download.value.suggested_filename
-        download.value.save_as(saved[kind])
+    saved = {kind: save(page, kind, tmp_path) for kind in ("PNG", "SVG")}
     root = ElementTree.parse(saved["SVG"]).getroot()
     assert len(list(root.iter("{http://www.w3.org/2000/svg}path"))) > 40  # a mark for each point
     assert "NaN" not in saved["SVG"].read_text()

@@ -268,7 +268,7 @@ def test_a_column_of_true_labels_is_named_and_clusters_are_compared_with_it(page
     heads = board.locator(".confusion tbody th")
     expect(heads).to_have_text(["ash", "elm", "oak"])
     page.locator("#cluster-plot .choice [data-value=truth]").click()
-    chips = page.locator("#cluster-plot .legend .chip")
+    chips = page.locator("#cluster-plot .legend .entry")
     expect(chips.locator("span")).to_have_text(["ash", "oak", "elm", "No true label"])
     expect(chips.locator("b")).to_have_text(["20", "20", "19", "1"])
     page.locator("#cluster-plot .choice [data-value=clusters]").click()

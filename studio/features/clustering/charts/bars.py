@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import NamedTuple
 
 from studio.features.clustering.charts.drawing import (
     WIDTH,
     drawing,
     lines_of,
+    text_at,
     text_width,
 )
 
 _ROW, _BAR, _LINE = 22, 13, 16  # pixels of a row, its bar, and a line of what is said below
 _LETTERS = 13
-_PHONE = 326  # pixels of a line, which a phone has room for
+_PHONE = 350  # pixels of a line, of about what a phone has room for
 _SHORTEST = 0.4  # % of the room
 
 
@@ -47,29 +47,20 @@ def bars(rows: Sequence[Bar], label: str) -> str:
         rights.append(rights[-1] + 14 + max(text_width(number, _LETTERS) for number in column))
     parts, y = [], 0
     for row in rows:
-        parts.append(_row(row, y, left, rights[1:]))
+        line = y + 14
+        named = f' data-figure="{row.figure}"' if row.figure else ""
+        texts = text_at(-left, line, row.name, kind="medium", role="rowheader")
+        for at, (number, right) in enumerate(zip(row.numbers, rights[1:], strict=True)):
+            kind = "medium" if at else "medium strong"
+            texts += text_at("100%", line, number, "end", kind, role="cell", dx=right)
+        parts.append(
+            f'<g role="row"{named}>{texts}<rect class="area {row.kind}" y="{y + 3}" '
+            f'width="{max(100 * row.share, _SHORTEST):.2f}%" height="{_BAR}" rx="2"/></g>'
+        )
         y += _ROW
-        if row.about:
-            lines = lines_of(row.about, _PHONE, 12)
-            parts += [
-                f'<text x="{-left:g}" y="{y + 8 + _LINE * at}">{escape(line)}</text>'
-                for at, line in enumerate(lines)
-            ]
-            y += _LINE * len(lines) + 6
+        lines = lines_of(row.about, _PHONE, 12) if row.about else []
+        parts += [text_at(-left, y + 8 + _LINE * at, each) for at, each in enumerate(lines)]
+        y += _LINE * len(lines) + (6 if lines else 0)
     beside = (0, rights[-1], 0, left)
     width = WIDTH - left - rights[-1]
     return drawing("".join(parts), width, y, margins=beside, label=label, role="table")
-
-
-def _row(row: Bar, y: float, left: float, rights: Sequence[float]) -> str:
-    named = f' data-figure="{row.figure}"' if row.figure else ""
-    numbers = "".join(
-        f'<text role="cell" class="medium{"" if at else " strong"}" x="100%" dx="{right:g}" '
-        f'y="{y + 14}" text-anchor="end">{escape(number)}</text>'
-        for at, (number, right) in enumerate(zip(row.numbers, rights, strict=True))
-    )
-    return (
-        f'<g role="row"{named}><text role="rowheader" class="medium" x="{-left:g}" y="{y + 14}">'
-        f'{escape(row.name)}</text><rect class="{f"area {row.kind}".rstrip()}" y="{y + 3}" '
-        f'width="{max(100 * row.share, _SHORTEST):.2f}%" height="{_BAR}" rx="2"/>{numbers}</g>'
-    )

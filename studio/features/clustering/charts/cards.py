@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import NamedTuple
 
-from studio.features.clustering.charts.drawing import drawing, lines_of, text_width
+from studio.features.clustering.charts.drawing import (
+    drawing,
+    lines_of,
+    text_at,
+    text_width,
+)
 from studio.features.clustering.charts.thumbnails import SIDE
 
 _WIDTH, _EDGE = 162, 12  # pixels of a card, and from its edge to what is in it
 _INSIDE = _WIDTH - 2 * _EDGE
-_TITLE, _TITLE_LINE, _FACT_LINE, _REASON_LINE = 13.5, 18, 17, 17
+_TITLE, _TITLE_LINE, _FACT_LINE = 13.5, 18, 17
 
 
 class Fact(NamedTuple):
@@ -40,10 +44,7 @@ def card(
     """
     parts = [_titled(title)]
     if star:
-        parts.append(
-            f'<text class="star" x="{_WIDTH - _EDGE}" y="25" font-size="15" text-anchor="end">★'
-            f"<title>{escape(star)}</title></text>"
-        )
+        parts.append(text_at(_WIDTH - _EDGE, 25, "★", "end", "star", title=star))
     y = 16 + _TITLE_LINE * lines
     scale = _INSIDE / SIDE
     parts.append(f'<g transform="translate({_EDGE} {y}) scale({scale:.4f})">{picture}</g>')
@@ -51,10 +52,8 @@ def card(
     for fact in facts:
         kind = "best" if fact.best else "strong"
         value = f"✓ {fact.value}" if fact.best else fact.value
-        parts.append(
-            f'<text x="{_EDGE}" y="{y}">{escape(fact.name)}</text><text class="{kind}" '
-            f'x="{_WIDTH - _EDGE}" y="{y}" text-anchor="end">{escape(value)}</text>'
-        )
+        parts.append(text_at(_EDGE, y, fact.name))
+        parts.append(text_at(_WIDTH - _EDGE, y, value, "end", kind))
         y += _FACT_LINE
     return _on_card("".join(parts), y - 4, "first" if star else "", styled)
 
@@ -63,11 +62,8 @@ def refused_card(title: str, why: str, styled: bool) -> str:
     """An SVG that says why an algorithm was not run."""
     y = 25 + _TITLE_LINE * len(_title(title)) + 2
     lines = lines_of(why, _INSIDE, 12)
-    words = "".join(
-        f'<text x="{_EDGE}" y="{y + _REASON_LINE * at}">{escape(line)}</text>'
-        for at, line in enumerate(lines)
-    )
-    return _on_card(_titled(title) + words, y + _REASON_LINE * len(lines) - 4, "refused", styled)
+    words = "".join(text_at(_EDGE, y + _FACT_LINE * at, line) for at, line in enumerate(lines))
+    return _on_card(_titled(title) + words, y + _FACT_LINE * len(lines) - 4, "refused", styled)
 
 
 def _title(title: str) -> list[str]:
@@ -76,8 +72,7 @@ def _title(title: str) -> list[str]:
 
 def _titled(title: str) -> str:
     return "".join(
-        f'<text class="strong bold" x="{_EDGE}" y="{25 + _TITLE_LINE * at}" '
-        f'font-size="{_TITLE}">{escape(line)}</text>'
+        text_at(_EDGE, 25 + _TITLE_LINE * at, line, kind="name")
         for at, line in enumerate(_title(title))
     )
 

@@ -372,6 +372,34 @@ def text_width(text: str, size: float) -> float:
     )  # fmt: skip
 
 
+def text_at(
+    x: float | str,
+    y: float,
+    text: str,
+    anchor: str = "start",
+    kind: str = "",
+    *,
+    role: str = "",
+    title: str = "",
+    dx: float = 0,
+) -> str:
+    """A text at a place, or nothing where there is none.
+
+    Args:
+        x, y: in pixels, or x as a percentage, from which it is ``dx`` pixels.
+        role: for those to whom it is read aloud.
+        title: what is said where a pointer rests.
+    """
+    if not text:
+        return ""
+    given = {"role": role, "class": kind, "dx": f"{dx:g}" if dx else "",
+             "text-anchor": "" if anchor == "start" else anchor}  # fmt: skip
+    more = "".join(f' {name}="{value}"' for name, value in given.items() if value)
+    about = f"<title>{escape(title)}</title>" if title else ""
+    place = x if isinstance(x, str) else f"{x:.1f}"
+    return f'<text x="{place}" y="{y:.1f}"{more}>{escape(text)}{about}</text>'
+
+
 def cut(text: str, width: float, size: float) -> str:
     """The text, shortened to a width."""
     if text_width(text, size) <= width:

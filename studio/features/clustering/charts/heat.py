@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pipelines.core.messages import Message
 from studio.features.clustering.charts.axes import signed
 from studio.features.clustering.charts.colours import kind_of
-from studio.features.clustering.charts.drawing import cut, drawing, figure, swatch, text_width
+from studio.features.clustering.charts.drawing import (
+    cut,
+    drawing,
+    figure,
+    swatch,
+    text_at,
+    text_width,
+)
 from studio.features.labs.inspect_views import percent
 
 if TYPE_CHECKING:
@@ -17,7 +24,7 @@ if TYPE_CHECKING:
 
 _WRITTEN = 12  # seeds; where there are more, their cells have no number
 _ROWS, _COLUMNS = 40, 40  # of a confusion matrix
-_LONGEST = 140  # pixels of a row's name
+_LONGEST = 100  # pixels of a row's name
 _FAINTEST = 0.04  # the shade of 0, so that there is a cell
 
 
@@ -58,7 +65,7 @@ def stability(data: Mapping[str, Any], visitor: Visitor) -> str:
     return figure(
         "stability",
         title,
-        _heat(title, (say("Seed"), say("Clusters")), columns, rows, _WIDE if written else _FINE),
+        _heat(title, (say("Seed"), say("Clusters")), columns, rows, not written),
         visitor,
         finding=say(found),
         caption=[
@@ -85,7 +92,7 @@ def confusion(agreement: Mapping[str, Any], visitor: Visitor) -> str:
     return figure(
         "confusion",
         title,
-        _heat(title, (say("Class"), ""), heads, rows, _WIDE),
+        _heat(title, (say("Class"), ""), heads, rows),
         visitor,
         caption=[
             say(
@@ -113,18 +120,6 @@ class _Row(NamedTuple):
     after: str = ""
 
 
-class _Size(NamedTuple):
-    """Pixels of a cell at least, between two of them, and of letters."""
-
-    width: float
-    height: float
-    gap: float
-    letters: float
-
-
-_WIDE, _FINE = _Size(42, 26, 2, 12), _Size(20, 20, 1, 10)
-
-
 def _class(name: str, row: Sequence[int], columns: Sequence[int], visitor: Visitor) -> _Row:
     total = sum(row) or 1
     cells = []
@@ -146,66 +141,50 @@ def _heat(
     corners: tuple[str, str],
     columns: Sequence[tuple[str, str]],
     rows: Sequence[_Row],
-    size: _Size,
+    is_fine: bool = False,
 ) -> str:
     """A table whose cells are shaded, as wide as it must be.
 
     Args:
         corners: the heads of what stands before and after the cells.
         columns: the class of each with a swatch, or "", and its head.
+        is_fine: whether cells are small squares.
     """
-    letters = size.letters
-    names = [cut(row.name, _LONGEST, letters) for row in rows]
-    x = left = 8 + max(text_width(name, letters) for name in [*names, corners[0]])
-    head = _word("columnheader", left - 8, 15, corners[0], letters, "end")
-    places = []
-    for kind, name in columns:
-        swatch_width = 16 if kind else 0
-        text = text_width(name, letters)
-        width = max(size.width, swatch_width + text + 8)
-        start = x + (width - swatch_width - text) / 2
-        colour = f'<svg x="{start:.1f}" y="15">{swatch(kind)}</svg>' if kind else ""
-        head += colour + _word("columnheader", start + swatch_width, 15, name, letters, "start")
-        places.append((x, width))
-        x += width + size.gap
-    x += 8
-    head += _word("columnheader", x, 15, corners[1], letters, "start")
-    drawn, y = f'<g role="row">{head}</g>', 24.0
+    size, high, gap, least = (10, 20, 1, 20) if is_fine else (12, 26, 2, 38)
+    heads = [(16 if kind else 0) + text_width(name, size) for kind, name in columns]
+    wide = max(least, 8 + max(heads))
+    names = [cut(row.name, _LONGEST, size) for row in rows]
+    left = 8 + max(text_width(name, size) for name in [*names, corners[0]])
+    right = left + len(columns) * (wide + gap) + 8
+    head = text_at(left - 8, 15, corners[0], "end", role="columnheader")
+    for at, ((kind, name), head_width) in enumerate(zip(columns, heads, strict=True)):
+        x = left + at * (wide + gap) + (wide - head_width) / 2
+        if kind:
+            head += f'<svg x="{x:.1f}" y="15">{swatch(kind)}</svg>'
+        head += text_at(x + 16 * bool(kind), 15, name, role="columnheader")
+    head += text_at(right, 15, corners[1], role="columnheader")
+    lines, y = [head], 24.0
     for name, row in zip(names, rows, strict=True):
-        middle = y + size.height / 2 + letters / 3
-        parts = _word("rowheader", left - 8, middle, name, letters, "end", row.name)
-        for (at, width), cell in zip(places, row.cells, strict=True):
-            parts += _cell(cell, at, y, width, size)
-        parts += _word("cell", x, middle, row.after, letters, "start", kind="strong")
-        drawn += f'<g role="row">{parts}</g>'
-        y += size.height + size.gap
-    width = x + text_width(corners[1], letters)
-    table = drawing(drawn, width, y, label=label, role="table", kind="fixed")
+        line = (y + high / 2 + size / 3, name, "end")
+        parts = text_at(left - 8, *line, role="rowheader", title=row.name)
+        for at, cell in enumerate(row.cells):
+            parts += _cell(cell, left + at * (wide + gap), y, wide, high)
+        lines.append(parts + text_at(right, line[0], row.after, kind="strong", role="cell"))
+        y += high + gap
+    drawn = "".join(f'<g role="row">{line}</g>' for line in lines)
+    table = drawing(
+        f'<g font-size="{size}">{drawn}</g>', right + text_width(corners[1], size), y,
+        label=label, role="table", kind="fixed",
+    )  # fmt: skip
     return f'<div class="scroll">{table}</div>'
 
 
-def _word(
-    role: str, x: float, y: float, text: str, size: float, anchor: str, title: str = "",
-    kind: str = "",
-) -> str:  # fmt: skip
-    if not text:
-        return ""
-    about = f"<title>{escape(title)}</title>" if title else ""
-    return (
-        f'<text role="{role}" class="{kind}" x="{x:.1f}" y="{y:.1f}" font-size="{size:g}" '
-        f'text-anchor="{anchor}">{escape(text)}{about}</text>'
-    )
-
-
-def _cell(cell: _Cell, x: float, y: float, width: float, size: _Size) -> str:
+def _cell(cell: _Cell, x: float, y: float, width: float, height: float) -> str:
     share = min(1.0, max(0.0, cell.share))
     ink = "on-deep" if share > 0.85 else "on-shade" if share > 0.6 else "strong"
-    text = (
-        f'<text class="{ink}" x="{x + width / 2:.1f}" y="{y + size.height / 2 + 4:.1f}" '
-        f'text-anchor="middle">{escape(cell.text)}</text>'
-    )
+    text = text_at(x + width / 2, y + height / 2 + 4, cell.text, "middle", ink)
     return (
         f'<g role="cell"><title>{escape(cell.title)}</title><rect class="shade" x="{x:.1f}" '
-        f'y="{y:.1f}" width="{width:.1f}" height="{size.height:g}" rx="{2 * size.gap}" '
-        f'fill-opacity="{_FAINTEST + (1 - _FAINTEST) * share:.3f}"/>{text if cell.text else ""}</g>'
+        f'y="{y:.1f}" width="{width:.1f}" height="{height:g}" rx="3" '
+        f'fill-opacity="{_FAINTEST + (1 - _FAINTEST) * share:.3f}"/>{text}</g>'
     )
