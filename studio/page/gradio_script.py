@@ -1,60 +1,110 @@
-"""The one script of Gradio's page that is sent changed: a search in it took the square.
+"""Gradio's scripts are sent changed where they do again and again, as the page opens, what is once.
 
-When the page is opened, Gradio looks through the targets of all listeners for each component
-(``find_attached_events`` in ``gradio/templates/frontend/assets/core-*.js``), by Svelte's proxies:
-740 × 370 looks, a fifth of the browser's time. Here an index is made once and asked instead; it
-answers the same. Where another version of Gradio has written the search in another way, its script
-is sent as it is.
+The components of the page lie behind Svelte's proxies, where each look at one costs a microsecond,
+and there are 740 of them with 370 listeners. Each :class:`Change` answers what Gradio's own text
+answers, sooner. Where another version of Gradio has written the text in another way, it is sent as
+it is.
 """
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
 
-SEARCH = (
+
+@dataclass(frozen=True)
+class Change:
+    """One place in one of the scripts ``gradio/templates/frontend/assets/{script}-*.js``."""
+
+    script: str
+    before: str
+    after: str
+
+
+# For each component the targets of all listeners were looked through. Of each listener only the
+# first target counts that names the component.
+ATTACHED_EVENTS = Change(
+    "core",
     "find_attached_events(e,t){let n=t.filter(t=>t.targets.find(([t])=>t===e.id)).map(t=>{"
     "let n=t.targets.find(([t])=>t===e.id);return n?n[1]:null}).filter(Boolean);"
-    "return e.props.shared_props.attached_events=n,e}"
-)
-# Of each listener only the first target counts that names the component.
-INDEXED = (
+    "return e.props.shared_props.attached_events=n,e}",
     "find_attached_events(e,t){if(this.indexed!==t||this.indexedLength!==t.length){"
     "let n=new Map;for(let e of t){let t=new Set;for(let[r,i]of e.targets)"
     "t.has(r)||(t.add(r),i&&(n.has(r)||n.set(r,[]),n.get(r).push(i)))}"
     "this.indexed=t,this.indexedLength=t.length,this.index=n}"
-    "return e.props.shared_props.attached_events=[...this.index.get(e.id)||[]],e}"
+    "return e.props.shared_props.attached_events=[...this.index.get(e.id)||[]],e}",
 )
+# Half the tree was searched for a component whenever a value or a status is read or written: for
+# each listener at load, and for each output at each step of an event. Now the place where it was
+# seen the last time is looked at first. Listeners to other listeners (``then``) ask for null.
+SEARCH = Change(
+    "core",
+    "function Z(e,t){if(e.id===t)return e;if(e.children)for(let n of e.children){"
+    "let e=Z(n,t);if(e)return e}return null}",
+    "var places=new Map;function Z(e,t){if(t==null)return null;let n=places.get(t),r=e;"
+    "if(n){for(let e of n)if(r=r.children?.[e],!r)break;if(r&&r.id===t)return r}"
+    "return places.clear(),note(e,[]),n=places.get(t),n?n.reduce((e,t)=>e.children[t],e):null}"
+    "function note(e,t){places.has(e.id)||places.set(e.id,t),"
+    "e.children&&e.children.forEach((e,n)=>note(e,[...t,n]))}",
+)
+# The effect that rebuilds the page when the server's code was reloaded ran at first as well.
+BUILT_ONCE = Change(
+    "Blocks",
+    "le(()=>{v(),oe(()=>{O.reload(",
+    "let built=!1;le(()=>{if(v(),!built){built=!0;return}oe(()=>{O.reload(",
+)
+# The JavaScript of every listener was compiled, as often as it occurs.
+COMPILED_LATER = Change(
+    "Blocks",
+    "function z(e){let t,n=!0,r=e.trim().replace(/;+$/,``);"
+    "try{t=new L(`return (\\n${r}\\n);`)}catch{n=!1,t=new L(e)}"
+    "return async(...e)=>{let r=await t(...e);",
+    "function z(e){let t,n=!0,compile=()=>{let r=e.trim().replace(/;+$/,``);"
+    "try{t=new L(`return (\\n${r}\\n);`)}catch{n=!1,t=new L(e)}};"
+    "return async(...e)=>{t||compile();let r=await t(...e);",
+)
+# The configuration, which is read once and never changes, was put behind proxies of its own.
+PLAIN_CONFIG = Change("Index", "R(M,S(G).get_url_config(),!0)", "R(M,S(G).get_url_config())")
+CHANGES = (ATTACHED_EVENTS, SEARCH, BUILT_ONCE, COMPILED_LATER, PLAIN_CONFIG)
 
 
-def find_script() -> tuple[str, str] | None:
-    """The name of the script and its text with the index; None where the search is not in one."""
+def changed_scripts() -> dict[str, str]:
+    """The texts of the scripts in which something is changed, by file name."""
     import gradio
 
     assets = Path(gradio.__file__).parent / "templates" / "frontend" / "assets"
-    for script in sorted(assets.glob("core-*.js")):
-        text = script.read_text(encoding="utf-8")
-        if text.count(SEARCH) == 1:
-            return script.name, text.replace(SEARCH, INDEXED)
-    return None
+    found = {}
+    for script in {change.script for change in CHANGES}:
+        for path in assets.glob(f"{script}-*.js"):
+            own = path.read_text(encoding="utf-8")
+            if (text := _changed(own)) != own:
+                found[path.name] = text
+    return found
+
+
+def _changed(text: str) -> str:
+    for change in CHANGES:
+        if text.count(change.before) == 1:
+            text = text.replace(change.before, change.after)
+    return text
 
 
 def script_router() -> APIRouter:
-    """The route of the changed script, which comes before Gradio's own; none where it has none."""
+    """The routes of the changed scripts, which come before Gradio's own."""
     router = APIRouter()
-    found = find_script()
-    if found is None:
-        return router
-    name, text = found
-    body = text.encode()
+    for name, text in changed_scripts().items():
+        _send(router, f"/assets/{name}", text.encode())
+    return router
+
+
+def _send(router: APIRouter, path: str, body: bytes) -> None:
     headers = {"etag": f'"{hashlib.sha256(body).hexdigest()[:32]}"', "cache-control": "no-cache"}
 
-    @router.get(f"/assets/{name}", include_in_schema=False)
+    @router.get(path, include_in_schema=False)
     def send_script(request: Request) -> Response:
         if headers["etag"] in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)
         return Response(body, media_type="text/javascript", headers=headers)
-
-    return router

@@ -1,15 +1,23 @@
-"""The script that is sent changed does in the browser what Gradio's own does."""
+"""The scripts that are sent changed do in the browser what Gradio's own do."""
 
 from __future__ import annotations
 
 import re
 
+import pytest
 from playwright.sync_api import Browser
 
-from studio.page.gradio_script import INDEXED, SEARCH
+from studio.page.gradio_script import (
+    ATTACHED_EVENTS,
+    BUILT_ONCE,
+    COMPILED_LATER,
+    SEARCH,
+    Change,
+    changed_scripts,
+)
 
 # Both over random listeners: some name a component twice, some without an event.
-COMPARE = """([before, after]) => {
+COMPARE_EVENTS = """([before, after]) => {
   const [Before, After] = [before, after].map((method) => eval(`(class {${method}})`));
   const random = (most) => Math.floor(most * Math.random());
   const found = [];
@@ -30,27 +38,112 @@ COMPARE = """([before, after]) => {
   }
   return found;
 }"""
+# Both over random trees, which lose, move and gain branches between two searches.
+COMPARE_SEARCH = """([before, after]) => {
+  const searches = [before, after].map((text) => eval(`(() => {${text}; return Z})()`));
+  const random = (most) => Math.floor(most * Math.random());
+  const found = [];
+  for (let round = 0; round < 100; round++) {
+    let id = 0;
+    const grown = (depth) => ({
+      id: id++,
+      ...(depth ? { children: Array.from({ length: random(4) }, () => grown(depth - 1)) } : {}),
+    });
+    let tree = grown(4);
+    for (let step = 0; step < 12; step++) {
+      for (const asked of [random(id + 3), null, undefined, String(random(id))]) {
+        const nodes = searches.map((search) => search(tree, asked));
+        found.push([nodes[0] === nodes[1], nodes[0] !== null]);
+      }
+      const changed = searches[0](tree, random(id));
+      if (changed?.children) {
+        [() => changed.children.shift(), () => changed.children.reverse(),
+         () => (changed.children = []), () => changed.children.unshift(grown(2)),
+         () => (tree = structuredClone(tree))][random(5)]();
+      }
+    }
+  }
+  return found;
+}"""
+# What a listener's JavaScript answers to two arguments.
+COMPARE_CODE = """async ([before, after, sources]) => {
+  const L = async function () {}.constructor;
+  const rest = "return typeof r==='function'?await r(...e):n?void 0:r}}";
+  const makers = [before, after].map((text) => eval(`(() => {${text}${rest}; return z})()`));
+  const answers = async (make, source) => {
+    try {
+      const listener = make(source);
+      return JSON.stringify([await listener(1, 2), await listener(3, 4)]);
+    } catch (error) {
+      return error.name;
+    }
+  };
+  return Promise.all(sources.map(
+    (source) => Promise.all(makers.map((make) => answers(make, source)))));
+}"""
+SOURCES = {
+    "(a, b) => [b, a]": "[[2,1],[4,3]]",
+    "async (a, b) => a + b;\n": "[3,7]",
+    "function one() { return arguments.length }": "[2,2]",
+    "const late = 7; return late": "[7,7]",
+    "() => { throw new RangeError() }": "RangeError",
+    "() => {": "SyntaxError",
+}
+# How often the page is built when its effect runs three times.
+COUNT_BUILDS = """(text) => {
+  let builds = 0, effect;
+  const O = { reload: () => builds++ }, v = () => 0, oe = (run) => run();
+  const le = (run) => { effect = run; };
+  eval(`${text})})})`);
+  [1, 2, 3].forEach(() => effect());
+  return builds;
+}"""
 
 
-def test_the_index_answers_as_the_search_does(browser: Browser):
+def both(change: Change) -> list[str]:
+    return [change.before, change.after]
+
+
+@pytest.fixture(scope="module")
+def blank(browser: Browser):
     page = browser.new_page()
-    found = page.evaluate(COMPARE, [SEARCH, INDEXED])
+    yield page
     page.close()
+
+
+def test_the_index_of_listeners_answers_as_the_search_does(blank):
+    found = blank.evaluate(COMPARE_EVENTS, both(ATTACHED_EVENTS))
     assert len(found) == 200 * 2 * 7
     assert all(before == after for before, after in found)
     assert any(before != "[]" for before, _ in found)
 
 
-def test_the_page_loads_the_changed_script(visit):
+def test_a_component_is_found_as_by_the_search(blank):
+    found = blank.evaluate(COMPARE_SEARCH, both(SEARCH))
+    assert len(found) == 100 * 12 * 4
+    assert all(same for same, _ in found)
+    assert 0 < sum(is_there for _, is_there in found) < len(found)
+
+
+def test_code_that_is_compiled_later_answers_the_same(blank):
+    found = blank.evaluate(COMPARE_CODE, [*both(COMPILED_LATER), list(SOURCES)])
+    assert found == [[answer, answer] for answer in SOURCES.values()]
+
+
+def test_the_page_is_not_built_again_before_a_reload(blank):
+    assert [blank.evaluate(COUNT_BUILDS, text) for text in both(BUILT_ONCE)] == [3, 2]
+
+
+def test_the_page_loads_the_changed_scripts(visit):
     page = visit(path="?tab=paint")
     page.fill("#prompt textarea", "a mug")
-    script = page.evaluate(
-        "performance.getEntriesByType('resource').map(each => each.name)"
-        ".filter(name => /assets\\/core-.*js$/.test(name))"
-    )
-    assert len(script) == 1
-    answer = page.request.get(script[0])
-    assert INDEXED in answer.text()
-    assert re.match("text/javascript", answer.headers["content-type"])
-    tag = {"if-none-match": answer.headers["etag"]}
-    assert page.request.get(script[0], headers=tag).status == 304
+    loaded = page.evaluate("performance.getEntriesByType('resource').map(each => each.name)")
+    changed = changed_scripts()
+    scripts = [url for url in loaded if url.rpartition("/")[2] in changed]
+    assert len(scripts) == len(changed) == 3
+    for url in scripts:
+        answer = page.request.get(url)
+        assert answer.text() == changed[url.rpartition("/")[2]]
+        assert re.match("text/javascript", answer.headers["content-type"])
+        tag = {"if-none-match": answer.headers["etag"]}
+        assert page.request.get(url, headers=tag).status == 304
