@@ -57,6 +57,7 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     from studio.core.upload_ledger import UploadLedger
     from studio.features.openai_api.routes import openai_router
     from studio.page import shell
+    from studio.page.assets import AssetCache
     from studio.page.cache import PageCache, PageDelivery
     from studio.page.errors import page_error_handlers
     from studio.page.events import check_joining
@@ -124,6 +125,7 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     check_joining(blocks, sessions)
     app.add_middleware(OwnWords, routes=app.routes)
     app.add_middleware(VisitorLimits, uploads=uploads, sessions=sessions)
+    app.add_middleware(AssetCache)
     app.add_middleware(
         Access,
         accounts=studio.accounts,

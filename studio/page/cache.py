@@ -55,9 +55,10 @@ class PageCache:
                 self._pages.move_to_end(key)
         if body is None:
             scope = {**scope, "query_string": b""}  # Gradio's deep links and pages are not here
-            body = await collected(self.app, scope, receive, send)
-            if body is None:
+            answer = await collected(self.app, scope, receive, send)
+            if answer is None:
                 return
+            body = answer[1]
             with self._lock:
                 self._pages[key] = body
                 while len(self._pages) > KEPT:
@@ -75,28 +76,30 @@ class PageDelivery:
         if not is_page(scope):
             await self.app(scope, receive, send)
             return
-        body = await collected(self.app, scope, receive, send)
-        if body is not None:
+        answer = await collected(self.app, scope, receive, send)
+        if answer is not None:
             request = Request(scope)
-            answer = await anyio.to_thread.run_sync(_delivery, body, request.headers)
-            await answer(scope, receive, send)
+            sent = await anyio.to_thread.run_sync(_delivery, answer[1], request.headers)
+            await sent(scope, receive, send)
 
 
-async def collected(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> bytes | None:
-    """The body that ``app`` answers, or None where it answers an error, which is sent on."""
-    status, body = 0, []
+async def collected(
+    app: ASGIApp, scope: Scope, receive: Receive, send: Send
+) -> tuple[Headers, bytes] | None:
+    """What ``app`` answers, or None where that is an error, which is sent on."""
+    status, headers, body = 0, Headers(), []
 
     async def collecting(message: Message) -> None:
-        nonlocal status
+        nonlocal status, headers
         if message["type"] == "http.response.start":
-            status = message["status"]
+            status, headers = message["status"], Headers(raw=message["headers"])
         if status != 200:
             await send(message)
         elif message["type"] == "http.response.body":
             body.append(message.get("body", b""))
 
     await app(scope, receive, collecting)
-    return b"".join(body) if status == 200 else None
+    return (headers, b"".join(body)) if status == 200 else None
 
 
 @lru_cache(maxsize=KEPT)

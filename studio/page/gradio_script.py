@@ -8,11 +8,10 @@ it is.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 
 
 @dataclass(frozen=True)
@@ -96,15 +95,13 @@ def script_router() -> APIRouter:
     """The routes of the changed scripts, which come before Gradio's own."""
     router = APIRouter()
     for name, text in changed_scripts().items():
-        _send(router, f"/assets/{name}", text.encode())
+        _send(router, f"/assets/{name}", text)
     return router
 
 
-def _send(router: APIRouter, path: str, body: bytes) -> None:
-    headers = {"etag": f'"{hashlib.sha256(body).hexdigest()[:32]}"', "cache-control": "no-cache"}
-
+def _send(router: APIRouter, path: str, text: str) -> None:
     @router.get(path, include_in_schema=False)
-    def send_script(request: Request) -> Response:
-        if headers["etag"] in request.headers.get("if-none-match", ""):
-            return Response(status_code=304, headers=headers)
-        return Response(body, media_type="text/javascript", headers=headers)
+    async def send_script() -> Response:
+        # Asked for each time: another version of the studio may change more of it.
+        headers = {"cache-control": "private, no-cache"}
+        return Response(text, media_type="text/javascript", headers=headers)
