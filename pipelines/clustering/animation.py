@@ -18,7 +18,7 @@ from pipelines.clustering.algorithms.fields import Parameters
 from pipelines.clustering.algorithms.registry import find
 from pipelines.clustering.data.datasets import Dataset
 from pipelines.clustering.data.scaling import Scaling, scale
-from pipelines.clustering.projecting import Method, Projection, project, shown_rows
+from pipelines.clustering.projecting import Method, Projection, choose_rows, project
 from pipelines.clustering.requests import ByAlgorithm
 from pipelines.clustering.running import check_memory
 from pipelines.clustering.steps import agglomerative, dbscan, film, gmm, kmeans
@@ -60,11 +60,11 @@ def make_film(
 ) -> dict[str, Any]:
     """The film as JSON but for its notes.
 
-    Of more than 2,000 points as many of those that :func:`shown_rows` names are clustered and
+    Of more than 2,000 points as many of those that :func:`choose_rows` names are clustered and
     shown. PCA looks at all points, so that they lie where the picture of the data has them.
 
     Args:
-        seen: the points that are filmed as :func:`laid_out` has them, if that is known already.
+        seen: the points that are filmed as :func:`lay_out` has them, if that is known already.
 
     Returns:
         - ``algorithm`` and ``parameters``, all of them with their defaults;
@@ -93,7 +93,7 @@ def make_film(
         seen = project(scaled.X, 2, request.projection)
         points = seen.points[rows]
     steps, dense = _steps(request, X, params)
-    made = film.film(points, _placed(steps, seen), dense, stop)
+    made = film.film(points, _place_steps(steps, seen), dense, stop)
     if seen.method == "umap":
         for frame in made["frames"]:
             frame |= {name: None for name in ("trail", "means", "ellipses") if name in frame}
@@ -116,7 +116,7 @@ def is_laid_out(request: FilmRequest, data: Dataset) -> bool:
     return request.projection == "umap" and data.X.shape[1] > 2
 
 
-def laid_out(X: Matrix, scaling: Scaling, columns: tuple[str, ...]) -> Projection:
+def lay_out(X: Matrix, scaling: Scaling, columns: tuple[str, ...]) -> Projection:
     """UMAP's picture of those of the points (n, d) that are filmed."""
     scaled = scale(X, scaling, columns)
     return project(np.ascontiguousarray(scaled.X[film_rows(len(X))]), 2, "umap")
@@ -124,8 +124,8 @@ def laid_out(X: Matrix, scaling: Scaling, columns: tuple[str, ...]) -> Projectio
 
 def film_rows(n: int) -> np.ndarray:
     """Which of n points are filmed: (m,) int64, ascending, of those that a picture shows."""
-    shown = shown_rows(n)
-    return shown[shown_rows(len(shown), film.MAX_POINTS)]
+    shown = choose_rows(n)
+    return shown[choose_rows(len(shown), film.MAX_POINTS)]
 
 
 def _check(name: str, X: np.ndarray, params: Parameters) -> None:
@@ -176,7 +176,7 @@ def _steps(request: FilmRequest, X: np.ndarray, params: Any) -> tuple[Iterator[A
     return steps, "start"
 
 
-def _placed(steps: Iterator[Any], seen: Projection) -> Iterator[Any]:
+def _place_steps(steps: Iterator[Any], seen: Projection) -> Iterator[Any]:
     """The steps with their centres where the picture has them: (k, 2), or (k, 0) after UMAP.
 
     As they come, so that no step keeps the centres in all columns.

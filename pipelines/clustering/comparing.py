@@ -128,7 +128,7 @@ def compare(
     return rows
 
 
-def suggesting(
+def suggest_scaled(
     X: Matrix,
     *,
     scaling: Scaling,
@@ -137,12 +137,12 @@ def suggesting(
     seed: int,
     stop: Event,
 ) -> Generator[Progress, None, list[Choice]]:
-    """:func:`suggested` for scaled points, as a task of the worker."""
+    """:func:`suggest` for scaled points, as a task of the worker."""
     yield Progress(0, 1)
-    return suggested(scale(X, scaling, columns).X, clusters, seed, stop)
+    return suggest(scale(X, scaling, columns).X, clusters, seed, stop)
 
 
-def suggested(X: np.ndarray, k: int, seed: int, stop: Event) -> list[Choice]:
+def suggest(X: np.ndarray, k: int, seed: int, stop: Event) -> list[Choice]:
     """Every algorithm with settings that suit these points: k clusters, :func:`first_eps`."""
     eps = first_eps(X, seed, stop)
     return [(name, each.suggest_parameters(k, eps)) for name, each in ALGORITHMS.items()]

@@ -138,7 +138,7 @@ def plan(request: CurveRequest, X: np.ndarray, params: Parameters | None) -> Pla
     return Plan(knives, {**one, "seed": request.seed}, Estimate(seconds, fits.bytes))
 
 
-def drawn(found: Any) -> dict[str, Any]:
+def to_chart(found: Any) -> dict[str, Any]:
     """What a curve has found, as JSON: its fields by name, arrays as lists, infinity as None.
 
     Further fields: ``of``, how many values there were where fewer are drawn, else None; of a
@@ -150,7 +150,7 @@ def drawn(found: Any) -> dict[str, Any]:
     return asdict(found) | {"of": None} if thin is None else thin(found)
 
 
-def _listed(found: Any) -> dict[str, Any]:
+def _to_lists(found: Any) -> dict[str, Any]:
     return {
         name: value.tolist() if isinstance(value, np.ndarray) else value
         for name, value in asdict(found).items()
@@ -216,8 +216,8 @@ def _short(values: np.ndarray) -> list[float | None]:
 
 
 _THIN: dict[type, Callable[[Any], dict[str, Any]]] = {
-    model_selection.Information: _listed,
-    model_selection.Stability: _listed,
+    model_selection.Information: _to_lists,
+    model_selection.Stability: _to_lists,
     model_selection.KDistance: _distances,
     model_selection.Reachability: _bars,
     Knives: _knives,

@@ -16,7 +16,7 @@ import numpy as np
 
 from pipelines.clustering.algorithms.algorithm import check_points
 from pipelines.clustering.algorithms.registry import find
-from pipelines.clustering.comparing import MOST_TOLD, agreement_cells, compare, suggesting
+from pipelines.clustering.comparing import MOST_TOLD, agreement_cells, compare, suggest_scaled
 from pipelines.clustering.curves import plan
 from pipelines.clustering.data.datasets import Dataset
 from pipelines.clustering.data.exporting import parameters_json, with_arrays
@@ -74,11 +74,11 @@ def run(
     - of a :class:`CompareRequest`: ``folder`` (with ``labels.npz``, by algorithm), its ``bytes``
       and ``rows``
       (:meth:`pipelines.clustering.comparing.Row.cells`);
-    - of a :class:`CurveRequest`: ``curve`` (:func:`pipelines.clustering.curves.drawn`) and
+    - of a :class:`CurveRequest`: ``curve`` (:func:`pipelines.clustering.curves.to_chart`) and
       ``notes``; nothing is kept.
 
     Args:
-        find_data: None: :func:`stored` in ``<home>/cluster_data``.
+        find_data: None: :func:`find_stored` in ``<home>/cluster_data``.
         results: where the outcome is put as a folder; None: ``<home>/clusterings``.
         owner: whose data it is, by an id: no process works for two owners.
 
@@ -91,7 +91,7 @@ def run(
     if stop.is_set():
         raise Stopped
     yield Progress(0, 1, note=Message("Reading the data"))
-    found = (find_data or stored(cache.home / DATA))(request.data)
+    found = (find_data or find_stored(cache.home / DATA))(request.data)
     check_points(found.X)
     results = results or cache.home / RESULTS
     if isinstance(request, ClusterRequest):
@@ -106,7 +106,7 @@ def run(
     )
 
 
-def stored(folder: Path) -> Find:
+def find_stored(folder: Path) -> Find:
     """Finds data sets in ``folder`` as :mod:`pipelines.clustering.data.stored` writes them."""
 
     return lambda name: load(path_of(folder, name)).data
@@ -158,7 +158,7 @@ def _compare(
         "seed": request.seed,
     }
     estimate = estimate_k_distance(*X.shape, 5)
-    by_name = dict((yield from run_work(suggesting, X, asked, estimate, stop, owner=owner)))
+    by_name = dict((yield from run_work(suggest_scaled, X, asked, estimate, stop, owner=owner)))
     choices = [(name, by_name[name]) for name in request.algorithms]
     rows = yield from compare(
         X, choices, request.seed, stop, source.truth, scaling, source.columns, owner

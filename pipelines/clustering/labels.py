@@ -16,10 +16,10 @@ def renumber(labels: np.ndarray) -> np.ndarray:
     Returns:
         int32 (n,), a new array; noise is −1.
     """
-    return _renumbered(labels)[0]
+    return _renumber(labels)[0]
 
 
-def appearing(labels: np.ndarray, count: int) -> np.ndarray:
+def order_of_appearance(labels: np.ndarray, count: int) -> np.ndarray:
     """What the clusters were called before :func:`renumber`: entry ``new`` is the old number.
 
     Clusters of ``count`` that have no point come last, in their old order; with this, rows of
@@ -32,17 +32,17 @@ def appearing(labels: np.ndarray, count: int) -> np.ndarray:
     Returns:
         int64 (count,), a permutation.
     """
-    seen = _renumbered(labels)[1]
+    seen = _renumber(labels)[1]
     rest = np.setdiff1d(np.arange(count), seen)
     return np.concatenate([seen, rest]).astype(np.int64)
 
 
 def count_clusters(labels: np.ndarray) -> int:
     """How many clusters have a point; noise is none."""
-    return len(_renumbered(labels)[1])
+    return len(_renumber(labels)[1])
 
 
-def _renumbered(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _renumber(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The new labels, and the old number of each new cluster."""
     labels = np.asarray(labels)
     renumbered = np.full(labels.shape, NOISE, dtype=np.int32)

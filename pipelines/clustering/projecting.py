@@ -58,7 +58,7 @@ class Projection:
     def place(self, X: np.ndarray) -> np.ndarray | None:
         """Where other points (k, d), such as centres, lie in the picture; None after UMAP."""
         if self.method == "none":
-            return _padded(X, self.points.shape[1])
+            return _pad(X, self.points.shape[1])
         if self.axes is None or self.mean is None:
             return None
         return (X - self.mean) @ self.axes.T
@@ -93,7 +93,7 @@ class Projection:
         return axes @ covariances @ axes.T
 
 
-def shown_rows(n: int, limit: int = SHOWN_ROWS, seed: int = 0) -> np.ndarray:
+def choose_rows(n: int, limit: int = SHOWN_ROWS, seed: int = 0) -> np.ndarray:
     """Which of ``n`` points a picture shows: all of them, or ``limit`` that are drawn.
 
     Returns:
@@ -132,7 +132,7 @@ def project(X: np.ndarray, dims: int = 2, method: Method = "pca", seed: int = 0)
                 dims=dims,
                 columns=X.shape[1],
             )
-        return Projection(_padded(X, dims), everyone, "none", note=note)
+        return Projection(_pad(X, dims), everyone, "none", note=note)
     if method == "pca":
         return _pca(X, dims)
     if method == "umap":
@@ -140,7 +140,7 @@ def project(X: np.ndarray, dims: int = 2, method: Method = "pca", seed: int = 0)
     raise BadRequest("There is no projection {name}; there are pca and umap.", name=repr(method))
 
 
-def _padded(X: np.ndarray, dims: int) -> np.ndarray:
+def _pad(X: np.ndarray, dims: int) -> np.ndarray:
     points = np.zeros((len(X), dims))
     points[:, : X.shape[1]] = X[:, :dims]
     return points
@@ -194,7 +194,7 @@ def _umap(X: np.ndarray, dims: int, seed: int) -> Projection:
             least=dims + 3,
             count=len(X),
         )
-    rows = shown_rows(len(X), SHOWN_ROWS, seed)
+    rows = choose_rows(len(X), SHOWN_ROWS, seed)
     neighbours = min(15, len(rows) - 1)
     # One thread: with more of them the same seed would not give the same picture.
     layout = UMAP(n_components=dims, n_neighbors=neighbours, random_state=seed, n_jobs=1)

@@ -137,7 +137,7 @@ def _run(
     if stop.is_set():
         raise Stopped
     arguments, result = wire.types_of(function)
-    allowed = _allowed(estimate, X.nbytes)
+    allowed = _bytes_allowed(estimate, X.nbytes)
     # Closed to other users.
     with tempfile.TemporaryDirectory(prefix="atelier-", dir=temporary_root()) as name:
         folder = Path(name)
@@ -165,10 +165,10 @@ def _run(
             if error.code == DISK_FULL:
                 raise _no_room(folder, X.nbytes) from error
             raise RuntimeError(str(error)) from None
-        return _found(status, values, allowed)
+        return _result_of(status, values, allowed)
 
 
-def _found(status: str, values: list[Any], allowed: int) -> Any:
+def _result_of(status: str, values: list[Any], allowed: int) -> Any:
     """The result of an answer, or what it says that went wrong."""
     match status, values:
         case "done", [found]:
@@ -201,12 +201,12 @@ def in_advance(estimate: Estimate) -> Message:
     """The sentence that says what is to come."""
     return Message(
         "This will take about {time} and {memory} of memory",
-        time=duration(rounded(estimate.seconds)),
+        time=duration(round_seconds(estimate.seconds)),
         memory=format_bytes(int(estimate.bytes)),
     )
 
 
-def rounded(seconds: float) -> float:
+def round_seconds(seconds: float) -> float:
     """No finer than an estimate is: two digits of seconds, from a minute on one of tens of them,
     from ten minutes on whole minutes."""
     if seconds < 60:
@@ -231,7 +231,7 @@ def check_memory(estimate: Estimate) -> None:
         )
 
 
-def _allowed(estimate: Estimate, given: int) -> int:
+def _bytes_allowed(estimate: Estimate, given: int) -> int:
     """Bytes that a piece of work may take, of the machine's memory at most what is free.
 
     Args:
@@ -259,7 +259,7 @@ def _so_far(seconds: float, estimate: Estimate) -> Message:
     return Message(
         "Computing for {time}; about {estimate} in all were expected",
         time=duration(seconds),
-        estimate=duration(rounded(estimate.seconds)),
+        estimate=duration(round_seconds(estimate.seconds)),
     )
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from pipelines.clustering.algorithms.algorithm import Estimate, Fitted, OnProgress
 from pipelines.clustering.algorithms.fields import Parameters
 from pipelines.clustering.algorithms.registry import AnyParameters, find
-from pipelines.clustering.curves import drawn, plan
+from pipelines.clustering.curves import plan, to_chart
 from pipelines.clustering.data.scaling import Scaling, scale
 from pipelines.clustering.metrics import (
     SAMPLE,
@@ -91,7 +91,7 @@ def cluster(
     """
     scaled = scale(X, scaling, columns)
     params = params.in_scale(scaled, X.shape[1])
-    fitted = yield from fitting(scaled.X, algorithm=algorithm, params=params, seed=seed, stop=stop)
+    fitted = yield from fit(scaled.X, algorithm=algorithm, params=params, seed=seed, stop=stop)
     yield Progress(1, 1, note=Message("Judging the clusters"))
     scores = judge(scaled.X, fitted.labels, seed)
     agreement = None if truth is None else compare_with_truth(fitted.labels, *truth)
@@ -99,7 +99,7 @@ def cluster(
     return Clustered(fitted, scores, agreement, centres, scaled.notes)
 
 
-def fitting(
+def fit(
     X: Matrix, *, algorithm: str, params: AnyParameters, seed: int, stop: threading.Event
 ) -> Generator[Progress, None, Fitted]:
     """:meth:`pipelines.clustering.algorithms.algorithm.Algorithm.fit` as work.
@@ -110,14 +110,14 @@ def fitting(
     yield Progress(0, 1)
     before, chosen = lower_peak(), find(algorithm)
     if chosen.own_call(params, len(X)) is not None:  # they say how far they are
-        fitted = yield from told(lambda tell: chosen.fit(X, params, seed, stop, tell))
+        fitted = yield from run_in_thread(lambda tell: chosen.fit(X, params, seed, stop, tell))
     else:
         fitted = chosen.fit(X, params, seed, stop)
     yield Progress(1, 1)
     return replace(fitted, peak_bytes=peak_since(before))
 
 
-def told(work: Callable[[OnProgress], Any]) -> Iterator[Progress]:
+def run_in_thread(work: Callable[[OnProgress], Any]) -> Iterator[Progress]:
     """What ``work(tell)`` tells, as it tells it; returns what it returns, or raises what it raises.
 
     It is done in a thread; where nobody listens any more, its next word raises :class:`Stopped`.
@@ -168,10 +168,10 @@ def curve(
         params = request.params.in_scale(scaled, X.shape[1])
     asked = plan(request, scaled.X, params)
     found = yield from asked.work(scaled.X, stop=stop, **asked.arguments)
-    return drawn(found), scaled.notes
+    return to_chart(found), scaled.notes
 
 
-def proposed_eps(
+def propose_eps(
     X: Matrix, *, scaling: Scaling, seed: int, stop: Event
 ) -> Generator[Progress, None, float | None]:
     """Returns a radius for DBSCAN to begin with, or None."""

@@ -17,7 +17,7 @@ import numpy as np
 from pipelines.clustering.algorithms.fields import Parameters
 from pipelines.clustering.data.exporting import with_arrays
 from pipelines.clustering.data.scaling import SCALERS, Scaling
-from pipelines.clustering.labels import appearing, count_clusters, renumber
+from pipelines.clustering.labels import count_clusters, order_of_appearance, renumber
 from pipelines.clustering.wire import Array, Json, Labels, Matrix, UnreadableAnswer
 from pipelines.core.errors import BadRequest, Stopped
 from pipelines.core.events import Progress
@@ -422,7 +422,7 @@ class Algorithm(ABC, Generic[P]):
         about = found.pop("model", {})
         soft = found.pop("soft", None)
         if "centres" in found:
-            order = appearing(labels, len(found["centres"]))
+            order = order_of_appearance(labels, len(found["centres"]))
             found |= {name: found[name][order] for name in _PER_CLUSTER if name in found}
             soft = None if soft is None else soft[:, order]
         centres = found.pop("centres", None)

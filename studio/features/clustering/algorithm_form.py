@@ -117,7 +117,7 @@ class AlgorithmForm:
         """A radius to begin with on the data that are there; None for other algorithms."""
         from pipelines.clustering.model_selection import estimate_k_distance
         from pipelines.clustering.running import outcome, run
-        from pipelines.clustering.tasks import proposed_eps
+        from pipelines.clustering.tasks import propose_eps
 
         if name != "dbscan" or data is None:
             return None
@@ -130,7 +130,7 @@ class AlgorithmForm:
         asked = {"scaling": scaling, "seed": 0}
         with contextlib.suppress(UserError):  # what cannot be scaled so has no radius
             estimate = estimate_k_distance(*X.shape, 5)
-            return outcome(run(proposed_eps, X, asked, estimate, Event(), owner=visitor.owner.id))
+            return outcome(run(propose_eps, X, asked, estimate, Event(), owner=visitor.owner.id))
         return None
 
     def _proposed_again(

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipelines.clustering.algorithms.algorithm import Estimate
-from pipelines.clustering.animation import FilmRequest, is_laid_out, laid_out, make_film, too_long
+from pipelines.clustering.animation import FilmRequest, is_laid_out, lay_out, make_film, too_long
 from pipelines.clustering.data.datasets import Dataset
 from pipelines.clustering.projecting import Projection
 from pipelines.clustering.running import SCIKIT_LEARN, call
@@ -71,8 +71,8 @@ class Films:
                 key = (owner.id, request.data, request.scaling)
                 arguments = {"scaling": request.scaling, "columns": data.columns}
                 try:
-                    lay_out = partial(compute, owner.id, laid_out, data.X, arguments, umap=True)
-                    seen = self._layouts.get(key, lay_out, timed)
+                    work = partial(compute, owner.id, lay_out, data.X, arguments, umap=True)
+                    seen = self._layouts.get(key, work, timed)
                 except Stopped:
                     if stop.is_set():
                         raise

@@ -17,7 +17,7 @@ import numpy as np
 from pipelines.clustering.data.datasets import Dataset
 from pipelines.clustering.data.pictures import centres_of, rgb_of
 from pipelines.clustering.data.scaling import Scaling, scale
-from pipelines.clustering.projecting import Method, project, shown_rows
+from pipelines.clustering.projecting import Method, choose_rows, project
 from pipelines.clustering.steps.arrays import rounded
 from pipelines.clustering.steps.film import decimals_for
 from pipelines.clustering.steps.gaussians import Mixture, ellipses
@@ -61,7 +61,7 @@ def overlay(
     centres = rings = None
     if found.centres is not None and (projection != "umap" or len(found.known.columns) <= dims):
         centres, rings = _seen(found, data(), dims, projection, scaling)
-    shown = shown_rows(len(labels))
+    shown = choose_rows(len(labels))
     small = len(sizes) <= np.iinfo(np.int16).max
     header = {
         "algorithm": algorithm or found.algorithms[0],

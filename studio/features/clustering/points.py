@@ -19,7 +19,7 @@ import numpy as np
 
 from pipelines.clustering.data.datasets import Dataset
 from pipelines.clustering.data.scaling import Scaling, scale
-from pipelines.clustering.projecting import Method, project, shown_rows
+from pipelines.clustering.projecting import Method, choose_rows, project
 from pipelines.clustering.wire import ArrayOf, Json, Matrix, UnreadableAnswer
 from pipelines.core.messages import Message
 from studio.features.clustering.computing import compute
@@ -105,7 +105,7 @@ def _plotted(X: Matrix, about: Dataset, dims: int, projection: Method, scaling: 
     seen = project(scaled, dims, projection)
     rows = seen.rows
     # What UMAP has laid out are these rows already.
-    shown = shown_rows(len(data.X))
+    shown = choose_rows(len(data.X))
     places = seen.points if len(rows) == len(shown) else seen.points[shown]
     notes = [] if seen.note is None else [seen.note]
     density = None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipelines.clustering.data.scaling import Scaling, scale
-from pipelines.clustering.projecting import project, shown_rows
+from pipelines.clustering.projecting import choose_rows, project
 from pipelines.clustering.wire import Matrix
 from pipelines.core.errors import UserError
 from pipelines.core.messages import Message
@@ -69,7 +69,7 @@ def drawn_comparison(studio: Studio, job: Job, visitor: Visitor) -> str:
         X = studio.clusterings.dataset(found).X
     except UserError as error:
         return views.error(error.message, visitor)
-    rows = shown_rows(len(X), POINTS)
+    rows = choose_rows(len(X), POINTS)
     scaling = {"scaling": found.request.scaling}
     try:
         points = compute(visitor.owner.id, _seen_flat, np.ascontiguousarray(X[rows]), scaling)

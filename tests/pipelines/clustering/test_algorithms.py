@@ -15,7 +15,7 @@ from pipelines.clustering.algorithms.algorithm import check_points
 from pipelines.clustering.algorithms.fields import COVARIANCES
 from pipelines.clustering.algorithms.mixture import MixtureParameters
 from pipelines.clustering.algorithms.registry import ALGORITHMS, find
-from pipelines.clustering.comparing import suggested
+from pipelines.clustering.comparing import suggest
 from pipelines.clustering.data.datasets import SOURCES, Dataset, DatasetRequest, make
 from pipelines.clustering.data.exporting import numbers_csv
 from pipelines.clustering.data.scaling import SCALERS, SCALINGS, scale
@@ -391,6 +391,6 @@ def test_what_scikit_learn_refuses_is_said_in_a_sentence(name, values, points, s
 
 def test_a_comparison_has_settings_for_values_of_any_size(stop):
     X = np.random.default_rng(0).normal(size=(50, 2)) * 1e19  # such as times in nanoseconds
-    chosen = dict(suggested(X, 3, 0, stop))
+    chosen = dict(suggest(X, 3, 0, stop))
     assert chosen["dbscan"].eps > 1e17
     assert count_clusters(find("dbscan").fit(X, chosen["dbscan"], 0, stop).labels) >= 1

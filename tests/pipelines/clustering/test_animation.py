@@ -11,7 +11,7 @@ from sklearn.mixture import GaussianMixture
 from pipelines.clustering.animation import FilmRequest, film_rows, make_film
 from pipelines.clustering.data.datasets import Dataset, DatasetRequest, make
 from pipelines.clustering.data.scaling import scale
-from pipelines.clustering.projecting import project, shown_rows
+from pipelines.clustering.projecting import choose_rows, project
 from pipelines.clustering.steps.gmm import DEVIATIONS
 from pipelines.core.errors import BadRequest, Stopped, Unavailable, validated
 
@@ -93,7 +93,7 @@ def test_merges_are_those_of_all_points(wine):
 def test_of_many_points_some_that_the_picture_shows_are_filmed_and_that_is_said():
     rows = film_rows(50_000)
     assert len(rows) == 2000
-    assert np.isin(rows, shown_rows(50_000)).all()
+    assert np.isin(rows, choose_rows(50_000)).all()
     assert (np.diff(rows) > 0).all()
     blobs = make(DatasetRequest(points=5000, clusters=3))
     made = film(blobs, parameters={"clusters": 3, "starts": 1})

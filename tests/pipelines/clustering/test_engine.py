@@ -18,13 +18,13 @@ import pytest
 from pipelines.clustering import running, wire
 from pipelines.clustering.algorithms.algorithm import Estimate
 from pipelines.clustering.algorithms.registry import ALGORITHMS, find
-from pipelines.clustering.comparing import compare, suggested
+from pipelines.clustering.comparing import compare, suggest
 from pipelines.clustering.data.datasets import Dataset
 from pipelines.clustering.data.stored import Stored, save
 from pipelines.clustering.engine import run
 from pipelines.clustering.requests import ClusterRequest, CompareRequest, CurveRequest
 from pipelines.clustering.running import outcome
-from pipelines.clustering.tasks import fitting, lower_peak, peak_since
+from pipelines.clustering.tasks import fit, lower_peak, peak_since
 from pipelines.clustering.wire import Matrix
 from pipelines.clustering.worker_pool import POOL, Command, Died, MemoryExceeded, WorkerPool
 from pipelines.core.cache import ModelCache
@@ -208,7 +208,7 @@ def test_what_goes_wrong_over_there_is_said_here(how, kind, sentence, stop):
 
 
 def test_an_estimate_is_no_finer_than_it_can_be():
-    found = [running.rounded(seconds) for seconds in (0.123, 42.4, 76, 604, 3700)]
+    found = [running.round_seconds(seconds) for seconds in (0.123, 42.4, 76, 604, 3700)]
     assert found == [0.12, 42, 80, 600, 3720]
 
 
@@ -225,7 +225,7 @@ def test_long_work_says_so_before_it_starts_and_too_large_work_never_does(stop):
 def test_a_fit_over_there_is_the_one_here(name, blobs, stop):
     params = find(name).parameters()
     asked = {"algorithm": name, "params": params, "seed": 1}
-    there = outcome(running.run(fitting, blobs[0], asked, Estimate(1, 1e6), stop, owner=""))
+    there = outcome(running.run(fit, blobs[0], asked, Estimate(1, 1e6), stop, owner=""))
     here = find(name).fit(blobs[0], params, 1, stop)
     assert (there.labels == here.labels).all()
     assert there.model == here.model
@@ -347,7 +347,7 @@ def test_an_unknown_data_set_and_a_stop_before_the_start(home, stop):
 
 def test_all_algorithms_side_by_side(blobs, stop):
     points, truth = blobs
-    events, work = [], compare(points, suggested(points, 3, 0, stop), 0, stop, truth)
+    events, work = [], compare(points, suggest(points, 3, 0, stop), 0, stop, truth)
     while True:
         try:
             events.append(next(work))

@@ -9,7 +9,7 @@ from sklearn.datasets import load_wine
 from sklearn.decomposition import PCA
 
 from pipelines.clustering import projecting
-from pipelines.clustering.projecting import project, shown_rows
+from pipelines.clustering.projecting import choose_rows, project
 from pipelines.core.errors import BadRequest, Unavailable
 
 
@@ -126,12 +126,12 @@ def test_umap_works_in_one_thread_from_the_seed_with_no_more_neighbours_than_the
 
 
 def test_of_few_points_a_picture_shows_all_and_of_many_the_same_ones_each_time():
-    assert shown_rows(7).tolist() == list(range(7))
-    rows = shown_rows(1_000_000)
+    assert choose_rows(7).tolist() == list(range(7))
+    rows = choose_rows(1_000_000)
     assert len(set(rows)) == len(rows) == 20_000
     assert (np.diff(rows) > 0).all()
     assert rows[-1] < 1_000_000
-    assert (rows == shown_rows(1_000_000)).all()
+    assert (rows == choose_rows(1_000_000)).all()
     halves = (rows < 500_000).mean()
     assert halves == pytest.approx(0.5, abs=0.02)  # drawn from everywhere
 

@@ -15,7 +15,7 @@ import pytest
 
 from pipelines.clustering import wire
 from pipelines.clustering.algorithms.registry import ALGORITHMS, AnyParameters, find
-from pipelines.clustering.comparing import suggested, suggesting
+from pipelines.clustering.comparing import suggest, suggest_scaled
 from pipelines.clustering.data.columns import Picked, Picking, pick
 from pipelines.clustering.data.csv_dialect import Reading
 from pipelines.clustering.data.datasets import Dataset
@@ -23,7 +23,7 @@ from pipelines.clustering.data.tables import Table, look
 from pipelines.clustering.metrics import compare_with_truth, judge
 from pipelines.clustering.model_selection import first_eps
 from pipelines.clustering.projecting import Projection, project
-from pipelines.clustering.tasks import Clustered, cluster, curve, proposed_eps
+from pipelines.clustering.tasks import Clustered, cluster, curve, propose_eps
 from pipelines.clustering.wire import Array, ArrayOf, Json, Labels, UnreadableAnswer
 from pipelines.clustering.worker import Trouble, outcome_of
 from pipelines.clustering.worker_pool import Step
@@ -71,7 +71,7 @@ def table_file(folder: Path) -> Path:
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_a_fit_of_each_algorithm_arrives_as_it_was(name, blobs, tmp_path, stop):
     X, truth = blobs
-    (params,) = [params for each, params in suggested(X, 3, 0, stop) if each == name]
+    (params,) = [params for each, params in suggest(X, 3, 0, stop) if each == name]
     assert sent(AnyParameters, params, tmp_path) == params
     fitted = find(name).fit(X, params, 0, stop)
     scores = judge(X, fitted.labels)
@@ -94,9 +94,9 @@ def test_every_other_result_arrives_as_it_was(tmp_path, blobs, stop):
         (Dataset, data),
         (Projection, project(X, 2, "none")),
         (Projection, project(np.hstack([X, X]), 2)),
-        (wire.types_of(suggesting)[1], suggested(X, 2, 0, stop)),
+        (wire.types_of(suggest_scaled)[1], suggest(X, 2, 0, stop)),
         (wire.types_of(curve)[1], ({"ks": [1, 2], "best": None}, (Message("{a} B", a=1),))),
-        (wire.types_of(proposed_eps)[1], first_eps(X, 0, stop)),
+        (wire.types_of(propose_eps)[1], first_eps(X, 0, stop)),
         (None, None),
     ):
         assert same(sent(outcome_of(kind), ("done", value), tmp_path), ("done", value)), kind

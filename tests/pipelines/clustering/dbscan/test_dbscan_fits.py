@@ -17,7 +17,7 @@ from pipelines.clustering.algorithms.registry import find
 from pipelines.clustering.dbscan import dbscan, hdbscan
 from pipelines.clustering.labels import renumber
 from pipelines.clustering.running import outcome
-from pipelines.clustering.tasks import told
+from pipelines.clustering.tasks import run_in_thread
 from pipelines.core.errors import BadRequest, Stopped
 from pipelines.core.events import Progress
 from tests.patience import PROMPTLY
@@ -59,7 +59,7 @@ def test_few_points_do_not_wait_for_our_own_to_be_loaded(stop, monkeypatch):
 def test_a_fit_of_many_points_tells_its_three_passes(algorithm, params, passes, stop):
     X = lumps(20_000)
     events = []
-    work = tasks.fitting(X, algorithm=algorithm, params=params, seed=0, stop=stop)
+    work = tasks.fit(X, algorithm=algorithm, params=params, seed=0, stop=stop)
     while True:
         try:
             events.append(next(work))
@@ -93,11 +93,11 @@ def test_what_is_told_comes_before_what_is_returned_and_trouble_is_raised_here()
             tell(Progress(step, 3))
         return threading.get_ident()
 
-    events = told(work)
+    events = run_in_thread(work)
     assert [next(events).step for _ in range(3)] == [0, 1, 2]
-    assert outcome(told(work)) != here
+    assert outcome(run_in_thread(work)) != here
     with pytest.raises(BadRequest, match="3 is too much"):
-        outcome(told(lambda tell: _refuse()))
+        outcome(run_in_thread(lambda tell: _refuse()))
 
 
 def _refuse():
@@ -116,7 +116,7 @@ def test_who_is_not_listened_to_any_more_stops_at_the_next_word():
             ended.set()
             raise
 
-    events = told(work)
+    events = run_in_thread(work)
     next(events)
     events.close()
     assert ended.is_set()

@@ -16,7 +16,7 @@ from pipelines.clustering.data import stored as stored_files
 from pipelines.clustering.data.datasets import DatasetRequest
 from pipelines.clustering.data.datasets import make as make_data
 from pipelines.clustering.data.embedding import COLUMNS
-from pipelines.clustering.engine import stored
+from pipelines.clustering.engine import find_stored
 from pipelines.core.errors import BadRequest, Busy, NotFound, Stopped
 from studio.core.accounts.accounts import Owner
 from studio.core.gallery.gallery import Gallery
@@ -93,13 +93,13 @@ def test_what_was_made_comes_back(desk):
 
 def test_the_engine_reads_the_points_with_their_truth(desk):
     known = desk.data.make(ANN, MOONS)
-    data = stored(desk.home / "cluster_data")(known.id)
+    data = find_stored(desk.home / "cluster_data")(known.id)
     expected = make_data(DatasetRequest(name="moons", points=40))
     assert (data.X == expected.X).all()
     assert (data.truth == expected.truth).all()
     assert data.X.flags.c_contiguous
     drawn = desk.data.make(ANN, {"kind": "drawn", "points": [[0, 1]]})
-    assert stored(desk.home / "cluster_data")(drawn.id).truth is None
+    assert find_stored(desk.home / "cluster_data")(drawn.id).truth is None
 
 
 def test_the_same_source_of_one_owner_is_kept_once(desk):

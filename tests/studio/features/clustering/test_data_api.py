@@ -16,7 +16,7 @@ from PIL import Image
 
 from pipelines.clustering.data.datasets import DatasetRequest
 from pipelines.clustering.data.datasets import make as make_data
-from pipelines.clustering.projecting import shown_rows
+from pipelines.clustering.projecting import choose_rows
 from studio.core.services import Options, Studio
 from studio.features.clustering.points import Plotted
 from tests.studio.live import live_studio, sentence
@@ -93,7 +93,7 @@ def test_of_many_points_a_sample_is_sent_with_the_density_of_all(ada):
     known = make(ada, kind="made", name="blobs", points=50_000)
     header, places, rows = points(ada, known["id"])
     X = make_data(DatasetRequest(name="blobs", points=50_000)).X
-    assert (rows == shown_rows(50_000)).all()
+    assert (rows == choose_rows(50_000)).all()
     assert np.allclose(places, X[rows], atol=1e-6)
     density = header["density"]
     counts = np.frombuffer(base64.b64decode(density["counts"]), "<u2")

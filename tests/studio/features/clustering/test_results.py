@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from pipelines.clustering.engine import RESULTS
-from pipelines.clustering.projecting import shown_rows
+from pipelines.clustering.projecting import choose_rows
 from pipelines.core.errors import BadRequest, NotFound, Stopped
 from pipelines.core.events import Result
 from pipelines.registry import ENGINES
@@ -116,7 +116,7 @@ def test_of_many_points_the_labels_are_of_those_that_are_shown_and_counts_are_of
     job = done(ada, CLUSTER, data=data, algorithm="dbscan", parameters={"eps": 0.02})
     header, labels, _, rows = seen(ada, data, job)
     found = studio[0].clusterings.of("ada", job["id"])
-    assert rows.tolist() == shown_rows(30_000).tolist()
+    assert rows.tolist() == choose_rows(30_000).tolist()
     assert (labels == found.labels()[rows]).all()
     assert sum(header["sizes"]) + header["noise"] == 30_000
     assert header["noise"] > 0
