@@ -22,7 +22,7 @@ from pipelines.clustering.projecting import Method, Projection, choose_rows, pro
 from pipelines.clustering.requests import ByAlgorithm
 from pipelines.clustering.running import check_memory
 from pipelines.clustering.steps import agglomerative, dbscan, film, gmm, kmeans
-from pipelines.clustering.steps.arrays import rounded, still
+from pipelines.clustering.steps.arrays import round_to_lists, still
 from pipelines.clustering.steps.gaussians import Mixture
 from pipelines.clustering.wire import Matrix
 from pipelines.core.errors import BadRequest
@@ -103,7 +103,7 @@ def make_film(
     return {
         "algorithm": request.algorithm,
         "parameters": request.params.model_dump(mode="json"),
-        "points": rounded(points, film.decimals_for(points)),
+        "points": round_to_lists(points, film.decimals_for(points)),
         "rows": rows.tolist(),
         **made,
         "radius": radius,

@@ -147,14 +147,14 @@ class _Worker:
             Died: it has ended by itself.
             UnreadableAnswer: it says what it should not.
         """
-        limit, weighed = self.held() + int(1.2 * allowed) + 200_000_000, time.monotonic()
+        limit, weighed = self.bytes_held() + int(1.2 * allowed) + 200_000_000, time.monotonic()
         while not stop.is_set():
             said = self.next(LOOK_SECONDS)
             if isinstance(said, Ended):
                 return
             if time.monotonic() - weighed > _WEIGH_SECONDS:
                 weighed = time.monotonic()
-                if self.held() > limit:
+                if self.bytes_held() > limit:
                     raise MemoryExceeded
             yield said
 
@@ -167,14 +167,14 @@ class _Worker:
         if (line := self._process.line(seconds)) is None:
             return None
         if not line:
-            raise self.died()
+            raise self.death()
         return wire.parse(line, Step | Ended)
 
-    def died(self) -> Died:
+    def death(self) -> Died:
         """How it has ended, which it has, or is about to."""
         return Died(self._process.wait(), self._last_words())
 
-    def held(self) -> int:
+    def bytes_held(self) -> int:
         """Bytes of memory that it takes."""
         try:
             return psutil.Process(self._process.id).memory_info().rss
@@ -242,7 +242,7 @@ class WorkerPool:
                 if worker.begin(command, stop):
                     return worker
                 if fresh:
-                    raise worker.died()
+                    raise worker.death()
             except BaseException:
                 worker.end()
                 raise
@@ -258,7 +258,7 @@ class WorkerPool:
 
     def _give_back(self, worker: _Worker) -> None:
         with self._lock:
-            kept = [*self._idle, worker] if worker.held() <= _LARGEST_IDLE else self._idle
+            kept = [*self._idle, worker] if worker.bytes_held() <= _LARGEST_IDLE else self._idle
             alive = [each for each in kept if each.alive]
             over = {*self._idle, worker} - {*alive[-MOST_IDLE:]}
             self._idle = alive[-MOST_IDLE:]

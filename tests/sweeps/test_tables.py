@@ -282,8 +282,8 @@ def hold(truth: Truth, table: Table, context: str) -> tuple[int, int]:
         equal += same
     for message in (*table.notes(), *(doubt for each in table.columns for doubt in each.doubts)):
         plain(message)
-    if table.suggested():
-        picked = pick(table, Picking(columns=table.suggested()[:5], missing="mean"))
+    if table.suggest_columns():
+        picked = pick(table, Picking(columns=table.suggest_columns()[:5], missing="mean"))
         assert np.isfinite(picked.data.X).all()
     return equal, total
 

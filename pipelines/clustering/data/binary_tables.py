@@ -47,7 +47,7 @@ def open_parquet(path: Path) -> Any:
     except MemoryError:  # pyarrow's is one of its ArrowExceptions too
         raise
     except (ArrowException, OSError, ValueError) as error:
-        raise _damaged("Parquet") from error
+        raise _damage_error("Parquet") from error
     if twice := [name for name, count in Counter(schema.names).items() if count > 1]:
         raise BadRequest(
             "The Parquet file has two columns called {name}. Rename one of them.",
@@ -124,7 +124,7 @@ def parquet_chunks(
         except MemoryError:
             raise
         except (ArrowException, OSError, ValueError) as error:
-            raise _damaged("Parquet") from error
+            raise _damage_error("Parquet") from error
 
 
 def open_npy(path: Path) -> np.ndarray:
@@ -141,7 +141,7 @@ def open_npy(path: Path) -> np.ndarray:
                 "The NPY file holds Python objects, which are never opened because that can run "
                 "code. Save an array of numbers: numpy.save(path, array.astype(float))."
             ) from None
-        raise _damaged("NPY") from error
+        raise _damage_error("NPY") from error
     if array.dtype.kind not in "fiub":
         raise BadRequest(
             "The NPY file holds {kind}; an array of numbers is needed.", kind=str(array.dtype)[:60]
@@ -174,7 +174,7 @@ def npy_chunks(
         yield pd.DataFrame(rows.astype(kind), columns=list(names))
 
 
-def _damaged(kind: str) -> BadRequest:
+def _damage_error(kind: str) -> BadRequest:
     """What the libraries say of damage names their own parts; it is the error's cause."""
     return BadRequest(
         "The {kind} file is damaged or cut off. Send the whole file.",

@@ -111,7 +111,7 @@ def pick(table: Table, picking: Picking, stop: threading.Event | None = None) ->
             classes; true labels among the columns; too many cells; no rows left.
         Stopped: ``stop`` was set.
     """
-    chosen = _chosen(table, picking)
+    chosen = _choose_columns(table, picking)
     categories = [
         column.name
         for column in chosen
@@ -132,7 +132,7 @@ def pick(table: Table, picking: Picking, stop: threading.Event | None = None) ->
         for index, name in enumerate(numbers):
             measured[start:end, index] = numbers_of(chunk[name], marks)[0]
         for index, name in enumerate(categories):
-            codes[start:end, index] = _coded(chunk[name], levels[name], picking, name)
+            codes[start:end, index] = _encode(chunk[name], levels[name], picking, name)
         if labels:
             truth[start:end] = labels.add(chunk[picking.truth])
     measured[np.isinf(measured)] = np.nan
@@ -145,7 +145,7 @@ def pick(table: Table, picking: Picking, stop: threading.Event | None = None) ->
         measured, codes = measured[rows], codes[rows]
     else:
         _fill(measured, numbers, picking.missing, notes)
-    used = _used_levels(codes, levels)
+    used = _levels_in_use(codes, levels)
     # Before they are there: fifty categories of a hundred values would fill any memory.
     _check_cells(len(rows), len(numbers) + sum(map(len, used.values())))
     hot, hot_names = _one_hot(codes, used)
@@ -156,8 +156,8 @@ def pick(table: Table, picking: Picking, stop: threading.Event | None = None) ->
     columns = tuple(each for name in order for each in names[name])
     classes = None
     if labels:
-        truth, classes = labels.settled(truth[rows])
-        notes += _said_of(truth, classes, picking.truth)
+        truth, classes = labels.settle(truth[rows])
+        notes += _notes_on_truth(truth, classes, picking.truth)
     data = Dataset(X, truth if labels else None, columns, "Table", classes)
     return Picked(data, rows, tuple(notes))
 
@@ -175,7 +175,7 @@ def _true_labels(table: Table, picking: Picking, marks: Marks) -> TrueLabels | N
     return TrueLabels(next(each for each in table.columns if each.name == name), marks)
 
 
-def _said_of(truth: np.ndarray, classes: tuple[str, ...], name: str) -> list[Message]:
+def _notes_on_truth(truth: np.ndarray, classes: tuple[str, ...], name: str) -> list[Message]:
     notes = [
         Message(
             "{name} has the true labels, of {count} classes.",
@@ -195,7 +195,7 @@ def _said_of(truth: np.ndarray, classes: tuple[str, ...], name: str) -> list[Mes
     return notes
 
 
-def _chosen(table: Table, picking: Picking) -> list[Column]:
+def _choose_columns(table: Table, picking: Picking) -> list[Column]:
     known = {column.name: column for column in table.columns}
     truth = () if picking.truth is None else (picking.truth,)
     for name in (*picking.columns, *picking.as_categories, *truth):
@@ -236,7 +236,7 @@ def _check_cells(rows: int, columns: int) -> None:
         )
 
 
-def _coded(series, levels: dict[str, int], picking: Picking, name: str) -> np.ndarray:
+def _encode(series, levels: dict[str, int], picking: Picking, name: str) -> np.ndarray:
     """(n,) int32 numbers of the texts, in order of their first appearance; −1 is missing."""
     import pandas as pd
 
@@ -276,7 +276,7 @@ def _complete(
                 "{count} of {rows} rows were left out: values are missing in {names}.",
                 count=f"{len(rows) - len(kept):,}",
                 rows=f"{len(rows):,}",
-                names=_named(counts),
+                names=_list_names(counts),
             )
         )
     return kept
@@ -295,15 +295,15 @@ def _fill(measured: np.ndarray, names: list[str], how: str, notes: list[Message]
             if how == "mean"
             else "{count} missing values were filled with the median of their column ({names})."
         )
-        notes.append(Message(template, count=f"{total:,}", names=_named(counts)))
+        notes.append(Message(template, count=f"{total:,}", names=_list_names(counts)))
 
 
-def _named(counts: dict[str, int]) -> str:
+def _list_names(counts: dict[str, int]) -> str:
     named = [repr(name[:60]) for name, count in counts.items() if count]
     return ", ".join(named[:5]) + (" …" if len(named) > 5 else "")
 
 
-def _used_levels(
+def _levels_in_use(
     codes: np.ndarray, levels: dict[str, dict[str, int]]
 ) -> dict[str, list[tuple[str, int]]]:
     """For each category the values that become columns, with their codes."""

@@ -155,7 +155,7 @@ def find_layout(path: Path, reading: Reading, stop: threading.Event | None = Non
     name = encoding.name
     if name == "utf-8":
         name = "utf-8-sig"  # the same, less the mark that may stand before it
-    sample = _sampled(_start_of(path, name, encoding.errors), reading.delimiter)
+    sample = _sample(_start_of(path, name, encoding.errors), reading.delimiter)
     rows = [row for _, row in sample.rows]
     head, body = rows[0], rows[1:]
     marks = _marks_of(rows, sample.delimiter, reading)
@@ -279,7 +279,7 @@ class _Sample:
     passed: tuple[str, ...]  # lines above the table
 
 
-def _sampled(start: tuple[str, bool], delimiter: str | None) -> _Sample:
+def _sample(start: tuple[str, bool], delimiter: str | None) -> _Sample:
     text, whole = start
     skip = 0
     lines = io.StringIO(text, newline="").readlines()  # not splitlines: it knows other line ends
@@ -329,7 +329,7 @@ def _sampled(start: tuple[str, bool], delimiter: str | None) -> _Sample:
             "choose another delimiter.",
             line=repr(whole_number),
         )
-    above = _commented_names(passed[-1], found, rows) if passed and not preamble else None
+    above = _names_in_comment(passed[-1], found, rows) if passed and not preamble else None
     return _Sample(
         rows,
         skip,
@@ -361,7 +361,7 @@ def _preamble(lines: Sequence[str], delimiter: str) -> int:
     return 0 if any('"' in line for line in lines[:at]) else at
 
 
-def _commented_names(
+def _names_in_comment(
     comment: str, delimiter: str, rows: Sequence[tuple[int, list[str]]]
 ) -> list[str] | None:
     """The names in a line such as ``# x, y``, as NumPy writes them, or ``#,name`` as a table of

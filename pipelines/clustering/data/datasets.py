@@ -185,7 +185,7 @@ def _anisotropic(request: DatasetRequest, random: np.random.Generator):
 _SPREADS = np.array([1.0, 2.5, 0.5])
 
 
-def _varied(request: DatasetRequest, random: np.random.Generator):
+def _vary(request: DatasetRequest, random: np.random.Generator):
     centres = _centres(request.clusters, random)
     truth = _groups(request.points, np.ones(request.clusters), random)
     spread = request.noise * np.resize(_SPREADS, request.clusters)[truth]
@@ -281,7 +281,7 @@ SOURCES: dict[str, Source] = {
         "Varied density",
         "Tight and loose groups at once: one eps for all is too small or too large.",
         _ALL,
-        _varied,
+        _vary,
     ),
     "moons": Source(
         "Moons", "Two half circles that reach into each other: not convex.", _SHAPE, _moons

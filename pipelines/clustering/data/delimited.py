@@ -53,7 +53,7 @@ def chunks(
             while block := list(islice(rows, size)):
                 if stop is not None and stop.is_set():
                     raise Stopped
-                table = [_fitting(row, count, line, layout) for line, row in block]
+                table = [_fit_width(row, count, line, layout) for line, row in block]
                 if widths is not None:
                     widths.update(min(len(row), count) for _, row in block)
                 columns = list(zip(*table, strict=True))
@@ -67,7 +67,7 @@ def chunks(
         raise not_of(layout.encoding, error) from None
 
 
-def _fitting(row: list[str], count: int, line: int, layout: Layout) -> list[str]:
+def _fit_width(row: list[str], count: int, line: int, layout: Layout) -> list[str]:
     if len(row) == count:
         return row
     if len(row) > count:

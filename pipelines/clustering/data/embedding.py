@@ -49,7 +49,7 @@ def load(name: str, folder: Path, files: tuple[str, ...], device: str) -> Networ
     return Networks(judge, [judge], device)
 
 
-def embedded(
+def embed(
     pictures: Iterator[Image.Image], cache: Any, stop: threading.Event | None = None
 ) -> Iterator[np.ndarray]:
     """Batches (≤ 16, 256) float64 of the pictures in their order; about 10 ms each on one core.

@@ -184,7 +184,7 @@ def find_encoding(path: Path, stop: threading.Event | None = None) -> FoundEncod
         return FoundEncoding("iso2022_jp")
     if _is_utf8(path, stop):
         return FoundEncoding("utf-8")
-    guessed = _guessed(path, start, stop)
+    guessed = _guess(path, start, stop)
     return _nearly_utf8(start, guessed) or guessed
 
 
@@ -238,7 +238,7 @@ def _blocks(path: Path, stop: threading.Event | None):
             yield block
 
 
-def _guessed(path: Path, start: bytes, stop: threading.Event | None) -> FoundEncoding:
+def _guess(path: Path, start: bytes, stop: threading.Event | None) -> FoundEncoding:
     lines = [line for line in start.splitlines() if not line.isascii()][:400]
     if not lines:  # they come later: look there
         lines = _later_lines(path, stop)
@@ -298,7 +298,7 @@ def _score(text: str, script: str, letters: str) -> float:
             continue
         total += sum(_of_letter(each, script, often) for each in beyond)
         total += _of_word(word, beyond, script)
-        total -= _MISPLACED * _misplaced(word, script)
+        total -= _MISPLACED * _count_misplaced(word, script)
     total -= _AMID_DIGITS * sum(not each.isascii() for each in _BETWEEN.findall(text))
     return total / max(1, count) - _EASY * (script == "THAI")
 
@@ -317,7 +317,7 @@ def _weights(letters: str, is_ranked: bool) -> dict[str, float]:
     return {each: _OFTEN - _RARE * order.index(each.lower()) / len(order) for each in letters}
 
 
-def _misplaced(word: str, script: str) -> int:
+def _count_misplaced(word: str, script: str) -> int:
     """How many letters stand where no word has them: a test of eight-bit alphabets, in which all
     bytes are letters of some kind."""
     if script == "HEBREW":  # final forms

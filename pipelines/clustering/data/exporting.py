@@ -74,17 +74,17 @@ def dialect_of(source: Table | Dataset) -> Dialect:
     return Dialect(";", layout.decimal)
 
 
-def guarded(cell: object, dialect: Dialect = PLAIN) -> str:
+def guard(cell: object, dialect: Dialect = PLAIN) -> str:
     """The cell as text that no spreadsheet takes for a formula, also one of another dialect."""
     text = str(cell)
     if _SIGNS.isdisjoint(text) or _NUMBER.fullmatch(text.strip()):
         return text
     first, *others = (_ENDS if dialect.delimiter == "," else _OR_COMMAS).split(text)
     # To those who do not split, the first part begins a whole that is no number.
-    return "".join((_defused(first, alone=not others), *map(_defused, others)))
+    return "".join((_defuse(first, alone=not others), *map(_defuse, others)))
 
 
-def _defused(part: str, alone: bool = True) -> str:
+def _defuse(part: str, alone: bool = True) -> str:
     seen = part.lstrip(_UNSEEN)
     if seen[:1] in _SIGNS and not (alone and _NUMBER.fullmatch(seen.rstrip(_UNSEEN))):
         return f"{part[: len(part) - len(seen)]}'{seen}"
@@ -124,7 +124,7 @@ def labels_csv(
     dialect = dialect_of(source)
     added |= {
         name: [
-            guarded(cell, dialect) if isinstance(cell, str) else cell
+            guard(cell, dialect) if isinstance(cell, str) else cell
             for cell in dialect.numbers(_spread(np.asarray(each), rows, total))
         ]
         for name, each in (further or {}).items()
@@ -134,7 +134,7 @@ def labels_csv(
     texts = texts or any(np.asarray(each).dtype == object for each in (further or {}).values())
     marked = texts or not "".join(every).isascii()
     with path.open("w", encoding="utf-8-sig" if marked else "utf-8", newline="") as file:
-        _write(file, every, _joined(source, added, stop), dialect)
+        _write(file, every, _join(source, added, stop), dialect)
 
 
 def centres_csv(
@@ -163,7 +163,7 @@ def numbers_csv(path: Path, data: Dataset, stop: threading.Event | None = None) 
     """
     names = unique([" ".join(name.split()) for name in data.columns])
     with path.open("w", encoding="utf-8", newline="") as file:
-        _write(file, names, _joined(data, {}, stop))
+        _write(file, names, _join(data, {}, stop))
 
 
 def texts_csv(path: Path, columns: dict[str, Sequence[Any]]) -> None:
@@ -231,7 +231,7 @@ def _write(
     dialect: Dialect = PLAIN,
 ) -> None:
     writer = csv.writer(_Limited(file), delimiter=dialect.delimiter)
-    writer.writerow([guarded(name, dialect) for name in names])
+    writer.writerow([guard(name, dialect) for name in names])
     writer.writerows(rows)
 
 
@@ -263,7 +263,7 @@ def _spread(values: np.ndarray, rows: np.ndarray | None, total: int) -> list[Any
     return spread.tolist()
 
 
-def _joined(
+def _join(
     source: Table | Dataset, added: dict[str, list[Any]], stop: threading.Event | None
 ) -> Iterator[tuple[Any, ...]]:
     end = 0
@@ -290,5 +290,5 @@ def _cells(series: Any, dialect: Dialect) -> list[Any]:
     if series.dtype.kind in "iuf":
         return cells
     # Each text once: a long one of a small file may stand in every row.
-    safe = {cell: guarded(cell, dialect) for cell in cells if isinstance(cell, str)}
+    safe = {cell: guard(cell, dialect) for cell in cells if isinstance(cell, str)}
     return [safe[cell] if isinstance(cell, str) else cell for cell in cells]

@@ -276,7 +276,7 @@ class Tally:
                     ),
                 )
             if form_of(self.example) is None:
-                return self._mixed()
+                return self._doubt_mixture()
             return (
                 Message(
                     "{example} is no number by the marks of this file. Choose the decimal and the "
@@ -314,7 +314,7 @@ class Tally:
             doubts.append(Message(template))
         return tuple(doubts)
 
-    def _mixed(self) -> tuple[Message, ...]:
+    def _doubt_mixture(self) -> tuple[Message, ...]:
         """That most of a column of texts are numbers."""
         present = self.rows - self.missing - self.infinite
         readable = present - self.unreadable

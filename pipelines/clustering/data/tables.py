@@ -81,12 +81,12 @@ class Table:
     def names(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.columns)
 
-    def suggested(self) -> tuple[str, ...]:
+    def suggest_columns(self) -> tuple[str, ...]:
         """The columns to begin with: numbers that are neither constant nor ids nor, by their names,
         true labels."""
         return tuple(each.name for each in self._numbers() if each not in self._classes())
 
-    def suggested_truth(self) -> str | None:
+    def suggest_truth(self) -> str | None:
         """The column that has the true labels, by its name and its few values; else None.
 
         Of several the last one, texts before numbers.
@@ -201,7 +201,7 @@ def look(
             name,
             layout.marks if layout else PLAIN,
             said=reading.decimal is not None or reading.thousands is not None,
-            named=_named(name, layout, nameless),
+            named=_how_named(name, layout, nameless),
             is_first=place == 0,
         )
         for place, name in enumerate(names)
@@ -223,7 +223,7 @@ def look(
     return Table(path, format, layout, rows, columns, preview, left_out, guesses, short, passed)
 
 
-def _named(name: str, layout: Layout | None, nameless: frozenset[str]) -> Named:
+def _how_named(name: str, layout: Layout | None, nameless: frozenset[str]) -> Named:
     if layout is not None and not layout.header:
         return "no header"
     return "no" if name in nameless else "yes"

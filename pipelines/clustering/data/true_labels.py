@@ -62,7 +62,7 @@ class TrueLabels:
         table = np.array([*codes, UNKNOWN], dtype=np.int32)
         return table[places]  # a missing one is −1, the last
 
-    def settled(self, codes: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    def settle(self, codes: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
         """(n,) int32 classes 0 …, −1 for none, and their names: numbers by size, then texts by the
         alphabet. A class of no row is none.
 

@@ -56,7 +56,7 @@ class DBSCANResult:
     n_clusters: int
 
 
-def estimated_bytes(n: int, d: int) -> int:
+def estimate_bytes(n: int, d: int) -> int:
     """Memory that :func:`dbscan` takes at its largest, besides its input; eps has no part in it."""
     nodes = 2 ** (depth_for(n) + 1) - 1
     # counts, parents and labels; cores by place and by row; what is known of the nodes
@@ -85,7 +85,7 @@ def dbscan(
 
     Returns:
         The result. About O(n·d·log n) time for small neighbourhoods in few dimensions and when
-        eps spans everything; at worst O(n²·d). Memory: :func:`estimated_bytes`.
+        eps spans everything; at worst O(n²·d). Memory: :func:`estimate_bytes`.
 
     Raises:
         BadRequest: for what cannot be used.

@@ -72,7 +72,7 @@ class HDBSCANResult:
     probabilities: np.ndarray
 
 
-def estimated_bytes(n: int, d: int, min_samples: int) -> int:
+def estimate_bytes(n: int, d: int, min_samples: int) -> int:
     """Memory that :func:`hdbscan` takes at its largest, besides its input."""
     nodes = 2 ** (depth_for(n) + 1) - 1
     return tree_bytes(n, d) + 4 * n * min_samples + 12 * nodes + 120 * n
@@ -108,7 +108,7 @@ def hdbscan(
 
     Returns:
         The result. About O(n·(d + min_samples)·log n) time in few dimensions where there are
-        clusters, at worst O(n²·d·log n). Memory: :func:`estimated_bytes`.
+        clusters, at worst O(n²·d·log n). Memory: :func:`estimate_bytes`.
 
     Raises:
         BadRequest: for what cannot be used.

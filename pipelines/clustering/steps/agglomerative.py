@@ -17,9 +17,9 @@ import numpy as np
 
 from pipelines.clustering.labels import renumber
 from pipelines.clustering.steps.arrays import (
+    as_points,
     changes,
     check_clusters,
-    checked_points,
     still,
 )
 
@@ -113,7 +113,7 @@ def steps(X: np.ndarray, linkage: Linkage = "ward") -> Iterator[Step]:
     """
     from scipy.spatial.distance import cdist
 
-    X = checked_points(X)
+    X = as_points(X)
     update = UPDATES[linkage]
     points = len(X)
     distances = cdist(X, X)

@@ -7,7 +7,7 @@ import numpy as np
 from pipelines.core.errors import BadRequest
 
 
-def checked_points(X: np.ndarray) -> np.ndarray:
+def as_points(X: np.ndarray) -> np.ndarray:
     """``X`` as C-contiguous float64 (n, d), itself where it is that already.
 
     Raises:
@@ -44,7 +44,7 @@ def check_clusters(clusters: int, points: int) -> None:
         )  # fmt: skip
 
 
-def checked_centres(centres: np.ndarray, clusters: int, X: np.ndarray) -> np.ndarray:
+def as_centres(centres: np.ndarray, clusters: int, X: np.ndarray) -> np.ndarray:
     """Own starting centres as a new float64 (clusters, d).
 
     Raises:
@@ -57,7 +57,7 @@ def checked_centres(centres: np.ndarray, clusters: int, X: np.ndarray) -> np.nda
             "The starting centres are {given}; {needed} are needed (clusters × columns).",
             given=" × ".join(map(str, centres.shape)), needed=" × ".join(map(str, needed)),
         )  # fmt: skip
-    return checked_points(centres)
+    return as_points(centres)
 
 
 def at_least(field: str, value: float, limit: float) -> BadRequest:
@@ -99,7 +99,7 @@ def changes(now: np.ndarray, before: np.ndarray | None, unset: int) -> dict[str,
     return {"at": at.tolist(), "to": now[at].tolist()}
 
 
-def rounded(array: np.ndarray, decimals: int) -> list:
+def round_to_lists(array: np.ndarray, decimals: int) -> list:
     """As nested lists of floats for JSON; −0.0 becomes 0.0."""
     return (np.round(array, decimals) + 0.0).tolist()
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.clustering.labels import NOISE
-from pipelines.clustering.steps.arrays import at_least, changes, checked_points, still
+from pipelines.clustering.steps.arrays import as_points, at_least, changes, still
 from pipelines.core.errors import BadRequest
 
 # What is known of a point. Noise may yet become border; REACHED is known to lie in a cluster.
@@ -82,7 +82,7 @@ def steps(X: np.ndarray, eps: float, min_samples: int = 5) -> Iterator[Step]:
     Raises:
         BadRequest: eps or min_samples too small, values that are not finite.
     """
-    X = checked_points(X)
+    X = as_points(X)
     if not eps > 0:
         raise BadRequest(
             "{field} is {value}; it must be more than {limit}.", field="eps", value=eps, limit=0

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from pipelines.clustering.steps.arrays import checked_centres, still
+from pipelines.clustering.steps.arrays import as_centres, still
 from pipelines.core.errors import BadRequest
 
 CovarianceType = Literal["full", "tied", "diag", "spherical"]
@@ -48,7 +48,7 @@ class Mixture:
             BadRequest: means of another shape, or not finite.
             ValueError: weights or covariances that do not fit the means.
         """
-        means = checked_centres(self.means, components, X)
+        means = as_centres(self.means, components, X)
         shape = _shapes(components, X.shape[1])[covariance_type]
         if (self.covariance_type, self.covariances.shape) != (covariance_type, shape):
             raise ValueError(
@@ -80,7 +80,7 @@ def mixture_around(
     Raises:
         BadRequest: means of another number of columns, or not finite.
     """
-    means = checked_centres(means, len(means), X)
+    means = as_centres(means, len(means), X)
     alone = fit_gaussians(X, np.ones((len(X), 1)), covariance_type, reg_covar)
     k, d = means.shape
     covariances = np.broadcast_to(alone.covariances, _shapes(k, d)[covariance_type])

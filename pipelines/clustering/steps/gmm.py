@@ -16,11 +16,11 @@ import numpy as np
 
 from pipelines.clustering.steps import kmeans
 from pipelines.clustering.steps.arrays import (
+    as_points,
     at_least,
     changes,
     check_clusters,
-    checked_points,
-    rounded,
+    round_to_lists,
     significant,
     still,
 )
@@ -81,14 +81,14 @@ class Step:
             "round": self.round,
             "labels": changes(self.labels, before and before.labels, UNASSIGNED),
             "memberships": changes(_parts(self), None if before is None else _parts(before), 0),
-            "weights": rounded(self.mixture.weights, 4),
-            "means": rounded(self.mixture.means, decimals),
+            "weights": round_to_lists(self.mixture.weights, 4),
+            "means": round_to_lists(self.mixture.means, decimals),
             "log_likelihood": significant(self.log_likelihood),
             "end": self.end,
         }
         if self.mixture.means.shape[1] == 2:
             data["ellipses"] = [
-                [*rounded(np.array([*each.centre, each.width, each.height]), decimals),
+                [*round_to_lists(np.array([*each.centre, each.width, each.height]), decimals),
                  round(each.angle, 1)]
                 for each in ellipses(self.mixture, DEVIATIONS)
             ]  # fmt: skip
@@ -130,7 +130,7 @@ def steps(
         BadRequest: k > n, a component that collapses, a start of another shape, values that are
             not finite.
     """
-    X = checked_points(X)
+    X = as_points(X)
     check_clusters(components, len(X))
     if max_rounds < 1:
         raise at_least("Rounds", max_rounds, 1)

@@ -16,12 +16,12 @@ from typing import Any, Literal
 import numpy as np
 
 from pipelines.clustering.steps.arrays import (
+    as_centres,
+    as_points,
     at_least,
     changes,
     check_clusters,
-    checked_centres,
-    checked_points,
-    rounded,
+    round_to_lists,
     significant,
     squared_distances,
     still,
@@ -74,7 +74,7 @@ class Step:
             "phase": self.phase,
             "round": self.round,
             "labels": changes(self.labels, before and before.labels, UNASSIGNED),
-            "trail": rounded(self.trail[shown:], decimals),
+            "trail": round_to_lists(self.trail[shown:], decimals),
             "inertia": significant(self.inertia),
             "relocated": self.relocated.tolist(),
             "end": self.end,
@@ -107,7 +107,7 @@ def steps(
     Raises:
         BadRequest: k > n, own centres of another shape, values that are not finite.
     """
-    X = checked_points(X)
+    X = as_points(X)
     check_clusters(clusters, len(X))
     if max_rounds < 1:
         raise at_least("Rounds", max_rounds, 1)
@@ -160,7 +160,7 @@ def first_centres(
 ) -> np.ndarray:
     """The centres that K-Means starts from, (k, d): drawn by name, or own ones, checked."""
     if not isinstance(start, str):
-        return checked_centres(start, clusters, X)
+        return as_centres(start, clusters, X)
     draws = np.random.RandomState(seed)
     if start == "k-means++":
         return X[plus_plus(X, clusters, draws)]

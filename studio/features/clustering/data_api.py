@@ -242,8 +242,8 @@ def table_json(known: KnownTable, language: str) -> dict[str, Any]:
             asdict(each) | {"doubts": [translate(doubt, language) for doubt in each.doubts]}
             for each in table.columns
         ],
-        "suggested": table.suggested(),
-        "suggested_truth": table.suggested_truth(),
+        "suggested": table.suggest_columns(),
+        "suggested_truth": table.suggest_truth(),
         "preview": table.preview,
         "layout": layout,
         "guesses": [

@@ -302,7 +302,7 @@ class DataForm:
         return self._read(known, visitor)
 
     def _read(self, known: KnownTable, visitor: Visitor) -> list[Any]:
-        picking = {"columns": _proposed(known), "truth": known.table.suggested_truth()}
+        picking = {"columns": _proposed(known), "truth": known.table.suggest_truth()}
         preview = _preview(known, visitor, **picking)
         picked = self._of_table(known, picking, visitor)
         return [*picked, known.id, preview, "", *shown_reading(known.table, visitor)]
@@ -367,7 +367,7 @@ def _without(names: Sequence[str], one: str | None) -> list[str]:
 
 
 def _proposed(known: KnownTable) -> list[str]:
-    return list(known.table.suggested()[:PROPOSED_COLUMNS])
+    return list(known.table.suggest_columns()[:PROPOSED_COLUMNS])
 
 
 def _used(name: str | None) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from pipelines.clustering.data.datasets import Dataset
-from pipelines.clustering.data.embedding import COLUMNS, embedded
+from pipelines.clustering.data.embedding import COLUMNS, embed
 from pipelines.clustering.data.stored import Stored
 from pipelines.core.errors import BadRequest, NotFound
 from pipelines.core.messages import Message
@@ -68,7 +68,7 @@ def gallery_data(
             seen.append(id)
             yield image
 
-    looked = list(embedded(pictures(), cache, stop)) if set(ids) - known.keys() else []
+    looked = list(embed(pictures(), cache, stop)) if set(ids) - known.keys() else []
     if looked:
         known |= dict(zip(seen, np.concatenate(looked), strict=True))
     kept = tuple(id for id in ids if id in known)

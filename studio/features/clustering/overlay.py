@@ -18,7 +18,7 @@ from pipelines.clustering.data.datasets import Dataset
 from pipelines.clustering.data.pictures import centres_of, rgb_of
 from pipelines.clustering.data.scaling import Scaling, scale
 from pipelines.clustering.projecting import Method, choose_rows, project
-from pipelines.clustering.steps.arrays import rounded
+from pipelines.clustering.steps.arrays import round_to_lists
 from pipelines.clustering.steps.film import decimals_for
 from pipelines.clustering.steps.gaussians import Mixture, ellipses
 from pipelines.clustering.steps.gmm import DEVIATIONS
@@ -122,7 +122,7 @@ def _placed(
     decimals = decimals_for(seen.points)
     centres = seen.place(shown.there(centres))
     if covariances is None:
-        return rounded(centres, decimals), None
+        return round_to_lists(centres, decimals), None
     fitted = scale(X, fit_scaling, columns)
     stretch = fitted.spread / shown.spread  # from the fit's scale to the picture's
     turned = seen.turn(covariances, stretch)
@@ -130,5 +130,5 @@ def _placed(
     rings = []
     for each in ellipses(mixture, DEVIATIONS):
         lengths = np.array([*each.centre, each.width, each.height])
-        rings.append([*rounded(lengths, decimals), round(each.angle, 1)])
-    return rounded(centres, decimals), rings
+        rings.append([*round_to_lists(lengths, decimals), round(each.angle, 1)])
+    return round_to_lists(centres, decimals), rings

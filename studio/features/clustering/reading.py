@@ -17,7 +17,7 @@ from pipelines.clustering.algorithms.algorithm import Estimate
 from pipelines.clustering.data.columns import Picked, Picking, pick
 from pipelines.clustering.data.csv_dialect import Reading
 from pipelines.clustering.data.datasets import Dataset
-from pipelines.clustering.data.exporting import guarded, labels_csv, numbers_csv
+from pipelines.clustering.data.exporting import guard, labels_csv, numbers_csv
 from pipelines.clustering.data.tables import Table, look
 from pipelines.clustering.running import call
 from pipelines.clustering.wire import Array, FilePath, Labels, Matrix
@@ -103,7 +103,7 @@ def _truth(data: Dataset) -> dict[str, np.ndarray]:
         return {}
     if data.classes is None:
         return {"truth": data.truth}
-    return {"truth": np.array([*map(guarded, data.classes), ""], dtype=object)[data.truth]}
+    return {"truth": np.array([*map(guard, data.classes), ""], dtype=object)[data.truth]}
 
 
 def write_table_labels(

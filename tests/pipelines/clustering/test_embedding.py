@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from pipelines.clustering.data.embedding import BATCH, COLUMNS, MODEL, embedded
+from pipelines.clustering.data.embedding import BATCH, COLUMNS, MODEL, embed
 from pipelines.core.errors import Stopped
 from pipelines.preprocessors import weights
 
@@ -41,7 +41,7 @@ def picture(colour, x, size=(256, 256), shape="ellipse"):
 
 
 def points(pictures, cache):
-    return np.concatenate(list(embedded(iter(pictures), cache)))
+    return np.concatenate(list(embed(iter(pictures), cache)))
 
 
 def test_a_picture_s_point_does_not_depend_on_the_others(cache):
@@ -87,4 +87,4 @@ def test_a_stop_ends_the_looking(cache):
     stop = threading.Event()
     stop.set()
     with pytest.raises(Stopped):
-        next(embedded(iter([picture("red", 0.2)]), cache, stop))
+        next(embed(iter([picture("red", 0.2)]), cache, stop))

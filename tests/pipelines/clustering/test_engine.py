@@ -186,7 +186,9 @@ def test_a_process_that_grows_unseen_by_the_system_is_ended_by_the_pool(
     monkeypatch, tmp_path, stop
 ):
     held = iter([0, 10**12])
-    monkeypatch.setattr("pipelines.clustering.worker_pool._Worker.held", lambda self: next(held))
+    monkeypatch.setattr(
+        "pipelines.clustering.worker_pool._Worker.bytes_held", lambda self: next(held)
+    )
     command = asked(tmp_path, seconds=2 * PATIENCE)
     with pytest.raises(MemoryExceeded), WorkerPool().lend("", command, stop) as worker:
         list(worker.follow(10**9, stop))

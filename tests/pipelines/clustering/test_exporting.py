@@ -17,7 +17,7 @@ from pipelines.clustering.data.exporting import (
     MOST_NUMBERS,
     centres_csv,
     dialect_of,
-    guarded,
+    guard,
     labels_csv,
     parameters_json,
     with_arrays,
@@ -61,12 +61,12 @@ def rows_of(path, delimiter: str = ",") -> list[list[str]]:
     ],
 )  # fmt: skip
 def test_what_a_spreadsheet_would_run_is_defused(cell):
-    assert guarded(cell) == "'" + cell
+    assert guard(cell) == "'" + cell
 
 
 @pytest.mark.parametrize("before", [" ", "\t", "\r", "\n", "\ufeff", "\u00a0", "\u3000", '"'])
 def test_what_is_trimmed_away_does_not_hide_a_formula(before):
-    assert guarded(before + "=1") == before + "'=1"
+    assert guard(before + "=1") == before + "'=1"
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_what_is_trimmed_away_does_not_hide_a_formula(before):
     ],
 )
 def test_plain_numbers_and_texts_stay_as_they_are(cell):
-    assert guarded(cell) == cell
+    assert guard(cell) == cell
 
 
 def cells_of(line: str, delimiter: str) -> list[str]:
@@ -144,7 +144,7 @@ def test_no_cell_is_a_formula_however_the_file_is_split(out, formula, before, de
 def test_very_long_texts_are_defused_in_no_time():
     started = time.thread_time()
     for text in ("\n" * 10**6 + "=", " " * 10**6 + "x=", ';"' * 10**6 + "=", "-1" * 10**6):
-        guarded(text)
+        guard(text)
     assert time.thread_time() - started < 10
 
 

@@ -27,7 +27,7 @@ def doubts(table: Table, place: int) -> str:
 
 
 def values(table: Table, *names: str) -> list[list[float]]:
-    return pick(table, Picking(columns=names or table.suggested())).data.X.tolist()
+    return pick(table, Picking(columns=names or table.suggest_columns())).data.X.tolist()
 
 
 def guess(table: Table, what: str):
@@ -93,7 +93,7 @@ def test_codes_and_long_numbers_are_doubted(looked):
 
 def test_numbers_of_other_marks_in_a_column_of_texts_are_said(looked):
     table = looked("a;b\n1,5;2.25\n2,5;3.75\n3,25;4.5\n")
-    assert table.suggested() == ("a",)
+    assert table.suggest_columns() == ("a",)
     assert "'2.25' is no number by the marks of this file" in doubts(table, 1)
 
 
@@ -169,7 +169,7 @@ def test_a_name_of_two_lines_is_no_line_above_the_table(looked):
 
 def test_a_row_of_units_leaves_columns_of_numbers(looked):
     table = looked("x;y\n[m];[s]\n1,5;2\n2,5;3\n4,5;7\n")
-    assert table.suggested() == ("x", "y")
+    assert table.suggest_columns() == ("x", "y")
     assert "1 of 4 values in 'x' are no numbers, such as '[m]'" in str(table.notes()[0])
 
 
@@ -202,18 +202,18 @@ def test_a_header_that_nothing_tells_apart_is_doubted(looked):
 )
 def test_a_nameless_rising_index_is_not_clustered_on_and_that_is_said(looked, text):
     table = looked(text)
-    assert table.suggested() == ("x", "y")
+    assert table.suggest_columns() == ("x", "y")
     assert table.columns[0].kind == "id"
     assert "not among the suggested columns" in doubts(table, 0)
     assert values(table, table.names[0])  # who chooses it has it
 
 
 def test_numbers_that_only_rise_or_have_a_name_are_measures(looked):
-    assert looked("time,x\n1,5\n2,4\n5,7\n").suggested() == ("time", "x")
-    assert looked(",x\n2,5\n2,4\n3,4\n").suggested() == ("column 1", "x")
-    assert looked(",x\n-2,5\n2,4\n").suggested() == ("column 1", "x")
-    assert looked(",x\n1.5,5\n2.5,4\n").suggested() == ("column 1", "x")
-    assert looked("1,5\n2,4\n5,7\n").suggested() == ("column 1", "column 2")
+    assert looked("time,x\n1,5\n2,4\n5,7\n").suggest_columns() == ("time", "x")
+    assert looked(",x\n2,5\n2,4\n3,4\n").suggest_columns() == ("column 1", "x")
+    assert looked(",x\n-2,5\n2,4\n").suggest_columns() == ("column 1", "x")
+    assert looked(",x\n1.5,5\n2.5,4\n").suggest_columns() == ("column 1", "x")
+    assert looked("1,5\n2,4\n5,7\n").suggest_columns() == ("column 1", "column 2")
 
 
 # --- encoding and delimiter -----------------------------------------------------------------------

@@ -30,7 +30,7 @@ def stored(tmp_path):
 
 def points(path, **values):
     table = look(path, Reading(**values))
-    return pick(table, Picking(columns=table.suggested())).data
+    return pick(table, Picking(columns=table.suggest_columns())).data
 
 
 def kinds(path) -> dict[str, str]:
@@ -96,7 +96,7 @@ def test_comments_blank_lines_and_excels_own_line_come_before_the_header(stored)
 def test_names_of_rows_without_a_name_of_their_own_are_read_as_r_writes_them(stored):
     table = look(stored("x y\nfirst 1 2\nsecond 3 4\n"))
     assert table.names == ("row", "x", "y")
-    assert table.suggested() == ("x", "y")
+    assert table.suggest_columns() == ("x", "y")
 
 
 @pytest.mark.parametrize("row", ["1,2,9,8", "1,2,,8"])

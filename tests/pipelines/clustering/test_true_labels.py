@@ -60,9 +60,9 @@ def test_k_means_on_irises_agrees_with_their_species_as_scikit_learn_says(iris, 
     path = tmp_path / f"iris.{ending}"
     iris.to_csv(path, index=False) if ending == "csv" else iris.to_parquet(path)
     table = look(path)
-    assert table.suggested() == tuple(load_iris().feature_names)
-    assert table.suggested_truth() == "species"
-    found = pick(table, Picking(columns=table.suggested(), truth="species"))
+    assert table.suggest_columns() == tuple(load_iris().feature_names)
+    assert table.suggest_truth() == "species"
+    found = pick(table, Picking(columns=table.suggest_columns(), truth="species"))
     assert np.array_equal(found.data.X, load_iris().data)
     assert (found.data.truth == load_iris().target).all()
     assert found.data.classes == ("setosa", "versicolor", "virginica")
@@ -257,7 +257,7 @@ def test_true_labels_that_cannot_be_get_a_sentence(table, content, truth, senten
 
 
 def suggested(table) -> tuple[tuple[str, ...], str | None]:
-    return table.suggested(), table.suggested_truth()
+    return table.suggest_columns(), table.suggest_truth()
 
 
 def test_columns_named_as_classes_are_suggested_as_truth_and_not_as_points(table):

@@ -12,7 +12,7 @@ from sklearn.cluster import DBSCAN
 from sklearn.datasets import load_iris, make_blobs, make_moons
 
 from pipelines.clustering.dbscan import kd_tree
-from pipelines.clustering.dbscan.dbscan import NOTES, dbscan, estimated_bytes
+from pipelines.clustering.dbscan.dbscan import NOTES, dbscan, estimate_bytes
 from pipelines.clustering.labels import renumber
 from pipelines.core.errors import BadRequest, Stopped
 from tests.patience import PROMPTLY
@@ -186,8 +186,8 @@ def test_memory_is_as_estimated_and_has_no_neighbourhoods_in_it() -> None:
         dbscan(X, eps, 5)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert max(peaks) < 1.1 * estimated_bytes(n, 2)
-    assert estimated_bytes(n, 2) < 2 * max(peaks)
+    assert max(peaks) < 1.1 * estimate_bytes(n, 2)
+    assert estimate_bytes(n, 2) < 2 * max(peaks)
     # At an eps of 100 all are neighbours of all: scikit-learn would keep n² numbers of 8 bytes.
     assert max(peaks) < 8 * n**2 / 1000
 
@@ -200,7 +200,7 @@ def test_the_tree_is_as_large_as_estimated(n: int, d: int) -> None:
         tree, order = kd_tree.grow(np.zeros((n, d)), lambda: None)
         kept = tree.blocks.nbytes + tree.boxes.nbytes + order.nbytes
         assert kd_tree.tree_bytes(n, d) == kept + n * d * 8
-    assert estimated_bytes(n, d) < 2 * n * d * 8 * 1.1 + 40 * n + 4096
+    assert estimate_bytes(n, d) < 2 * n * d * 8 * 1.1 + 40 * n + 4096
 
 
 @pytest.mark.parametrize(

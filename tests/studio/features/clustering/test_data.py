@@ -276,7 +276,7 @@ class Eye:
 @pytest.fixture
 def eye(monkeypatch):
     eye = Eye()
-    monkeypatch.setattr(gallery_data, "embedded", eye)
+    monkeypatch.setattr(gallery_data, "embed", eye)
     return eye
 
 
@@ -325,7 +325,7 @@ def test_when_the_time_is_up_asking_again_goes_on(desk, eye, monkeypatch):
     set_clock(monkeypatch, gallery_data, monotonic=lambda: next(clock))
     some = desk.data.make(ANN, {"kind": "gallery"})
     monkeypatch.undo()
-    monkeypatch.setattr(gallery_data, "embedded", eye)
+    monkeypatch.setattr(gallery_data, "embed", eye)
     assert some.points == 2
     assert "2 of 3 pictures were looked at" in str(some.notes[0])
     every = desk.data.make(ANN, {"kind": "gallery"})
