@@ -30,7 +30,7 @@ MOST = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class Knives:
+class SilhouetteSamples:
     """The silhouette of each point, or of a sample; noise has none.
 
     Attributes:
@@ -57,10 +57,10 @@ class Plan:
     estimate: Estimate
 
 
-def knives(
+def silhouette_samples(
     X: np.ndarray, *, algorithm: str, params: Parameters, seed: int, stop: Event
 ) -> Iterator[Progress]:
-    """One fit and the silhouettes of its clusters; returns :class:`Knives`.
+    """One fit and the silhouettes of its clusters; returns :class:`SilhouetteSamples`.
 
     Raises:
         BadRequest: there are fewer than two clusters, or as many as points.
@@ -80,7 +80,9 @@ def knives(
     yield Progress(1, 2)
     values, chosen = silhouettes(X[inside], labels[inside], seed)
     of = labels[inside][chosen]
-    return Knives(values, of, float(values.mean()), clusters, len(of) if len(of) < points else None)
+    return SilhouetteSamples(
+        values, of, float(values.mean()), clusters, len(of) if len(of) < points else None
+    )
 
 
 def plan(request: CurveRequest, X: np.ndarray, params: Parameters | None) -> Plan:
@@ -135,7 +137,7 @@ def plan(request: CurveRequest, X: np.ndarray, params: Parameters | None) -> Pla
         estimate = Estimate(len(seeds) * fits.seconds, fits.bytes + 4 * n * len(seeds))
         return Plan(model_selection.stability, {**one, "seeds": seeds}, estimate)
     seconds = fits.seconds + silhouette_seconds(min(n, SAMPLE), d)
-    return Plan(knives, {**one, "seed": request.seed}, Estimate(seconds, fits.bytes))
+    return Plan(silhouette_samples, {**one, "seed": request.seed}, Estimate(seconds, fits.bytes))
 
 
 def to_chart(found: Any) -> dict[str, Any]:
@@ -188,7 +190,7 @@ def _bars(found: model_selection.Reachability) -> dict[str, Any]:
     }
 
 
-def _knives(found: Knives) -> dict[str, Any]:
+def _silhouette_samples(found: SilhouetteSamples) -> dict[str, Any]:
     order = np.lexsort((-found.values, found.labels))
     values, labels = found.values[order], found.labels[order]
     starts = np.flatnonzero(np.diff(labels, prepend=-1))
@@ -220,5 +222,5 @@ _THIN: dict[type, Callable[[Any], dict[str, Any]]] = {
     model_selection.Stability: _to_lists,
     model_selection.KDistance: _distances,
     model_selection.Reachability: _bars,
-    Knives: _knives,
+    SilhouetteSamples: _silhouette_samples,
 }

@@ -8,7 +8,7 @@ import pytest
 
 from pipelines.clustering import model_selection
 from pipelines.clustering.algorithms.registry import find
-from pipelines.clustering.curves import MOST, Knives, plan, to_chart
+from pipelines.clustering.curves import MOST, SilhouetteSamples, plan, to_chart
 from pipelines.clustering.data.datasets import Dataset
 from pipelines.clustering.engine import run
 from pipelines.clustering.metrics import silhouettes
@@ -101,7 +101,7 @@ def test_silhouettes_are_those_of_the_clusters_sorted_within_each(blobs, stop):
 def test_of_many_silhouettes_each_cluster_keeps_its_share_and_the_mean_is_of_all():
     labels = np.array([0] * 9 + [1] * 3000 + [2] * 5991, dtype=np.int32)
     values = np.random.default_rng(0).uniform(-1, 1, len(labels))
-    here = to_chart(Knives(values, labels, 0.25, 3, None))
+    here = to_chart(SilhouetteSamples(values, labels, 0.25, 3, None))
     counted = Counter(here["labels"])
     assert counted[0] == 2
     assert counted[1] == pytest.approx(MOST / 3, abs=1)
