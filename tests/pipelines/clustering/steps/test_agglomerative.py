@@ -4,15 +4,14 @@ import json
 
 import numpy as np
 import pytest
-from scipy.cluster.hierarchy import fcluster, is_valid_linkage, linkage
+from scipy.cluster.hierarchy import is_valid_linkage, linkage
 from sklearn.cluster import AgglomerativeClustering
 
 from pipelines.clustering.labels import renumber
 from pipelines.clustering.steps import agglomerative
-from pipelines.clustering.steps.agglomerative import HEIGHT, SIZE, cut, cut_into
-from pipelines.core.errors import BadRequest
 from tests.pipelines.clustering.steps.sets import FIFTY, assert_unchanged, random_set
 
+HEIGHT, SIZE = 2, 3  # columns of a linkage matrix
 LINKAGES = pytest.mark.parametrize("name", ["ward", "complete", "average", "single"])
 
 
@@ -23,30 +22,11 @@ def merges_of(X, name):
 
 @FIFTY
 @LINKAGES
-def test_merges_and_heights_are_scipys(number, name):
-    X = random_set(number)
-    np.testing.assert_allclose(merges_of(X, name), linkage(X, name), rtol=1e-9, atol=1e-12)
-
-
-@FIFTY
-@LINKAGES
 def test_labels_are_scikit_learns_for_each_number_of_clusters(number, name):
     X = random_set(number, least=8, most=16)
-    merges = merges_of(X, name)
-    for clusters in range(1, len(X) + 1):
-        theirs = AgglomerativeClustering(clusters, linkage=name).fit_predict(X)
-        np.testing.assert_array_equal(cut_into(merges, clusters), renumber(theirs))
-
-
-@pytest.mark.parametrize("number", range(10))
-@LINKAGES
-def test_cut_at_a_height_gives_scipys_clusters(number, name):
-    X = random_set(number, most=60)
-    merges = merges_of(X, name)
-    heights = [0, *merges[:, HEIGHT], *(merges[:-1, HEIGHT] + merges[1:, HEIGHT]) / 2, np.inf]
-    for height in heights:
-        theirs = fcluster(merges, height, "distance")
-        np.testing.assert_array_equal(cut(merges, height), renumber(theirs))
+    for step in agglomerative.steps(X, name):
+        theirs = AgglomerativeClustering(step.clusters, linkage=name).fit_predict(X)
+        np.testing.assert_array_equal(renumber(step.labels), renumber(theirs))
 
 
 @pytest.mark.parametrize(
@@ -86,7 +66,7 @@ def test_each_step_shows_the_clusters_after_its_merge(number, name):
     for step in seen:
         assert len(step.merges) == step.number == len(X) - step.clusters
         np.testing.assert_array_equal(step.merges, whole[: step.number])
-        np.testing.assert_array_equal(renumber(step.labels), cut_into(whole, step.clusters))
+        assert len(set(step.labels.tolist())) == step.clusters
         np.testing.assert_array_equal(step.labels[step.labels], step.labels)  # one of its points
 
 
@@ -104,12 +84,13 @@ def test_of_two_clusters_the_larger_keeps_its_number(name):
 @LINKAGES
 def test_duplicates_merge_first_at_height_0_and_then_as_in_scipy(times, name):
     X = np.repeat(random_set(5, most=40), times, axis=0)
-    merges = merges_of(X, name)
+    *seen, last = agglomerative.steps(X, name)
+    merges = last.merges
     zeros = len(X) - len(X) // times
     assert (merges[:zeros, HEIGHT] == 0).all()
     assert (merges[zeros:, HEIGHT] > 0).all()
     np.testing.assert_allclose(merges[:, HEIGHT], linkage(X, name)[:, HEIGHT], rtol=1e-9)
-    pairs = cut(merges, 0).reshape(-1, times)
+    pairs = seen[zeros].labels.reshape(-1, times)
     assert (pairs == pairs[:, :1]).all()
 
 
@@ -121,7 +102,6 @@ def test_points_of_a_grid_give_a_valid_tree_that_never_falls(name):
     assert (np.diff(merges[:, HEIGHT]) >= -1e-12).all()
     if name == "single":
         assert (merges[:, HEIGHT] == 1).all()
-    assert [len(set(cut_into(merges, k))) for k in range(1, 43)] == list(range(1, 43))
 
 
 @LINKAGES
@@ -129,34 +109,18 @@ def test_equal_points_merge_at_height_0(name):
     merges = merges_of(np.full((9, 2), 3.7), name)
     assert is_valid_linkage(merges)
     assert merges[:, HEIGHT].tolist() == [0] * 8
-    assert cut(merges, 0).tolist() == [0] * 9
-    assert cut(merges, -1).tolist() == list(range(9))
 
 
 @LINKAGES
 def test_one_point_has_nothing_to_merge_with(name):
     (only,) = agglomerative.steps(np.array([[3.0, 4.0]]), name)
     assert only.merges.shape == (0, 4)
-    assert cut_into(only.merges, 1).tolist() == cut(only.merges, 5).tolist() == [0]
-
-
-@pytest.mark.parametrize(
-    ("clusters", "said"),
-    [(5, "4 points cannot make 5 clusters"), (0, "Clusters is 0; it must be at least 1")],
-)
-def test_cut_into_too_many_or_too_few_is_said(clusters, said):
-    merges = merges_of(random_set(1)[:4], "ward")
-    with pytest.raises(BadRequest, match=said):
-        cut_into(merges, clusters)
+    assert only.labels.tolist() == [0]
 
 
 @LINKAGES
 def test_input_is_never_changed(name):
     assert_unchanged(random_set(1), lambda X: list(agglomerative.steps(X, name)))
-
-
-def test_cut_changes_no_merges():
-    assert_unchanged(linkage(random_set(1)), lambda merges: (cut(merges, 1), cut_into(merges, 3)))
 
 
 def test_steps_cannot_be_written_to():
