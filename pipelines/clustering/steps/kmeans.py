@@ -159,35 +159,18 @@ def first_centres(
     X: np.ndarray, clusters: int, start: Literal["k-means++", "random"] | np.ndarray, seed: int
 ) -> np.ndarray:
     """The centres that K-Means starts from, (k, d): drawn by name, or own ones, checked."""
+    from sklearn.cluster import kmeans_plusplus
+
     if not isinstance(start, str):
         return as_centres(start, clusters, X)
     draws = np.random.RandomState(seed)
     if start == "k-means++":
-        return X[plus_plus(X, clusters, draws)]
+        # Arthur and Vassilvitskii 2007; around 0, as K-Means itself has the points.
+        return X[kmeans_plusplus(X - X.mean(axis=0), clusters, random_state=draws)[1]]
     if start == "random":
         even = np.full(len(X), 1 / len(X))
         return X[draws.choice(len(X), size=clusters, replace=False, p=even)]
     raise ValueError(f"no start is called {start!r}")
-
-
-def plus_plus(X: np.ndarray, clusters: int, draws: np.random.RandomState) -> np.ndarray:
-    """Indices of k points that lie far apart, (k,) int64.
-
-    A point is drawn with a probability that grows as its squared distance to the nearest chosen
-    one; of 2 + ⌊ln k⌋ drawn ones that is taken which lowers J most (Arthur and Vassilvitskii 2007,
-    "k-means++", sections 2.2 and 6, greedy as in scikit-learn). O(n·k·d·log k).
-    """
-    candidates = 2 + int(np.log(clusters))
-    chosen = [draws.choice(len(X), p=np.full(len(X), 1 / len(X)))]
-    nearest = squared_distances(X, X[chosen])[:, 0]  # to the nearest chosen point
-    while len(chosen) < clusters:
-        marks = draws.uniform(size=candidates) * nearest.sum()
-        drawn = np.searchsorted(np.cumsum(nearest), marks).clip(max=len(X) - 1)
-        nearest_with = np.minimum(nearest[:, None], squared_distances(X, X[drawn]))
-        best = nearest_with.sum(axis=0).argmin()
-        chosen.append(drawn[best])
-        nearest = nearest_with[:, best]
-    return np.array(chosen)
 
 
 def fill_empty(

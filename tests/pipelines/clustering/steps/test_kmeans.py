@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from sklearn.cluster import KMeans, kmeans_plusplus
+from sklearn.cluster import KMeans
 
 from pipelines.clustering.labels import renumber
 from pipelines.clustering.steps import kmeans
@@ -69,14 +69,6 @@ def test_inertia_never_rises(number):
     for start in ("k-means++", "random", far):
         inertia = [step.inertia for step in kmeans.steps(X, 3, start, number)]
         assert all(b <= a * (1 + 1e-12) for a, b in pairwise(inertia))
-
-
-@pytest.mark.parametrize("number", range(10))
-def test_k_means_plus_plus_chooses_the_points_that_scikit_learn_chooses(number):
-    X = random_set(number)
-    _, theirs = kmeans_plusplus(X, 7, random_state=number)
-    ours = kmeans.plus_plus(X, 7, np.random.RandomState(number))
-    np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize("max_rounds", [1, 2, 3])
