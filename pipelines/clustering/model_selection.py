@@ -167,16 +167,12 @@ def gap(
     seed: int,
     stop: Event,
     references: int = REFERENCES,
-    principal: bool = False,
 ) -> Iterator[Progress]:
     """The gap statistic: Tibshirani, Walther and Hastie 2001; returns a :class:`Gap`.
 
     W_k is the pooled within-cluster sum of squares about the means, which is K-Means' inertia.
-    The rule needs neighbouring ks, so all from the least to the largest are computed.
-
-    Args:
-        principal: references are uniform over a box along the principal axes (their variant b)
-            instead of over the columns' ranges (variant a).
+    The rule needs neighbouring ks, so all from the least to the largest are computed. References
+    are uniform over the columns' ranges (their variant a).
     """
     asked = _ks(X, ks)
     ks = tuple(range(asked[0], asked[-1] + 1))
@@ -189,7 +185,7 @@ def gap(
     total = (references + 1) * len(ks)
     log_w = np.empty((references + 1, len(ks)))
     for row in range(references + 1):
-        points = X if row == 0 else _uniform(X, rng, principal)
+        points = X if row == 0 else rng.uniform(X.min(axis=0), X.max(axis=0), X.shape)
         for column, k in enumerate(ks):
             yield Progress(row * len(ks) + column, total)
             log_w[row, column] = np.log(_inertia(points, k, seed, stop))
@@ -356,14 +352,3 @@ def _kmeans(X: np.ndarray, k: int, seed: int, stop: Event):
 
 def _inertia(X: np.ndarray, k: int, seed: int, stop: Event) -> float:
     return _kmeans(X, k, seed, stop).model["inertia"]
-
-
-def _uniform(X: np.ndarray, rng: np.random.Generator, principal: bool) -> np.ndarray:
-    """As many points as X has, uniform over its box, or over its box along its principal axes."""
-    if not principal:
-        return rng.uniform(X.min(axis=0), X.max(axis=0), X.shape)
-    mean = X.mean(axis=0)
-    axes = np.linalg.svd(X - mean, full_matrices=False)[2]
-    turned = (X - mean) @ axes.T
-    drawn = rng.uniform(turned.min(axis=0), turned.max(axis=0), turned.shape)
-    return np.ascontiguousarray(drawn @ axes + mean)

@@ -7,11 +7,10 @@ from typing import Literal
 
 import numpy as np
 
-from pipelines.clustering.steps.arrays import as_centres, still
+from pipelines.clustering.steps.arrays import still
 from pipelines.core.errors import BadRequest
 
 CovarianceType = Literal["full", "tied", "diag", "spherical"]
-COVARIANCE_TYPES: tuple[CovarianceType, ...] = ("full", "tied", "diag", "spherical")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,50 +40,9 @@ class Mixture:
         variances = self.covariances.reshape(components, -1, 1)  # (k, d, 1), or (k, 1, 1)
         return variances * np.eye(columns)
 
-    def checked(self, components: int, X: np.ndarray, covariance_type: CovarianceType) -> Mixture:
-        """A copy, which fits data, the number of components and the kind of covariances.
-
-        Raises:
-            BadRequest: means of another shape, or not finite.
-            ValueError: weights or covariances that do not fit the means.
-        """
-        means = as_centres(self.means, components, X)
-        shape = _shapes(components, X.shape[1])[covariance_type]
-        if (self.covariance_type, self.covariances.shape) != (covariance_type, shape):
-            raise ValueError(
-                f"{self.covariance_type} covariances are {self.covariances.shape}; "
-                f"{covariance_type} ones of {shape} are needed"
-            )
-        if self.weights.shape != (components,) or not (self.weights > 0).all():
-            raise ValueError(f"the weights are {self.weights}; {components} above 0 are needed")
-        return _still(self.weights / self.weights.sum(), means, self.covariances, covariance_type)
-
-
-def _shapes(k: int, d: int) -> dict[CovarianceType, tuple[int, ...]]:
-    return {"full": (k, d, d), "tied": (d, d), "diag": (k, d), "spherical": (k,)}
-
 
 def _still(weights, means, covariances, covariance_type) -> Mixture:
     return Mixture(still(weights), still(means), still(covariances), covariance_type)
-
-
-def mixture_around(
-    X: np.ndarray, means: np.ndarray, covariance_type: CovarianceType, reg_covar: float = 1e-6
-) -> Mixture:
-    """A start from own means: equal weights, and the covariance of all the data for each.
-
-    Args:
-        X: (n, d) float64.
-        means: (k, d).
-
-    Raises:
-        BadRequest: means of another number of columns, or not finite.
-    """
-    means = as_centres(means, len(means), X)
-    alone = fit_gaussians(X, np.ones((len(X), 1)), covariance_type, reg_covar)
-    k, d = means.shape
-    covariances = np.broadcast_to(alone.covariances, _shapes(k, d)[covariance_type])
-    return _still(np.full(k, 1 / k), means, covariances, covariance_type)
 
 
 def fit_gaussians(

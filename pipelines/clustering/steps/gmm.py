@@ -48,10 +48,8 @@ class Step:
         phase: what has just been done.
         round: rounds begun, 0 at the start; a round is an E and an M step.
         responsibilities: (n, k) float64: how likely each component has made each point, of the
-            last E step; rows sum to 1. At the start K-Means' clusters, 0 or 1; where the
-            start was given, all 0.
-        labels: (n,) int32, the likeliest component of each point; −1 where the start was given
-            and there has been no E step.
+            last E step; rows sum to 1. At the start K-Means' clusters, 0 or 1.
+        labels: (n,) int32, the likeliest component of each point.
         mixture: weights, means and covariances after this step.
         log_likelihood: mean over the points of ln p(x), of ``mixture``. It never falls when
             ``reg_covar`` is 0; else it can, by about what reg_covar adds to the covariances.
@@ -103,7 +101,6 @@ def steps(
     X: np.ndarray,
     components: int,
     covariance_type: CovarianceType = "full",
-    start: Literal["k-means"] | Mixture = "k-means",
     seed: int = 0,
     reg_covar: float = 1e-6,
     tol: float = 1e-3,
@@ -115,9 +112,7 @@ def steps(
         X: (n, d) float64, not changed.
         components: k, 1 … n.
         covariance_type: see :class:`.gaussians.Mixture`.
-        start: ``k-means``: the components are fitted to K-Means' clusters; or a mixture to begin
-            with, such as :func:`.gaussians.mixture_around` makes of own means.
-        seed: of K-Means, 0 … 2**32 − 1.
+        seed: of K-Means, to whose clusters the components are fitted first; 0 … 2**32 − 1.
         reg_covar: added to the variances in units of X squared, so that no component collapses.
         tol: it ends when the log-likelihood changes by less than this from one E step to the next.
         max_rounds: it ends after so many rounds at the latest.
@@ -127,8 +122,7 @@ def steps(
         mixture. O(n·k·d²) time a round.
 
     Raises:
-        BadRequest: k > n, a component that collapses, a start of another shape, values that are
-            not finite.
+        BadRequest: k > n, a component that collapses, values that are not finite.
     """
     X = as_points(X)
     check_clusters(components, len(X))
@@ -136,15 +130,10 @@ def steps(
         raise at_least("Rounds", max_rounds, 1)
     if reg_covar < 0:
         raise at_least("reg_covar", reg_covar, 0)
-    if isinstance(start, Mixture):
-        mixture = start.checked(components, X, covariance_type)
-        responsibilities = np.zeros((len(X), components))
-        labels = np.full(len(X), UNASSIGNED, dtype=np.int32)
-    else:
-        *_, last = kmeans.steps(X, components, seed=seed)
-        labels = last.labels
-        responsibilities = np.eye(components)[labels]
-        mixture = fit_gaussians(X, responsibilities, covariance_type, reg_covar)
+    *_, last = kmeans.steps(X, components, seed=seed)
+    labels = last.labels
+    responsibilities = np.eye(components)[labels]
+    mixture = fit_gaussians(X, responsibilities, covariance_type, reg_covar)
     number = 0
 
     def step(phase: Phase, round: int, end: End | None = None) -> Step:

@@ -58,14 +58,9 @@ def test_elbow_silhouette_gap_and_bic_find_three_blobs(blobs, stop):
     assert (points == before).all()
 
 
-@pytest.mark.parametrize("principal", [False, True])
-def test_the_gap_finds_no_clusters_where_there_are_none(principal, stop):
-    rng = np.random.default_rng(3)
-    turn = np.array([[0.8, 0.6], [-0.6, 0.8]]) if principal else np.eye(2)
-    points = rng.uniform([0, 0], [4, 1], (150, 2)) @ turn
-    gap = outcome(
-        model_selection.gap(points, ks=range(1, 5), seed=1, stop=stop, principal=principal)
-    )
+def test_the_gap_finds_no_clusters_where_there_are_none(stop):
+    points = np.random.default_rng(3).uniform([0, 0], [4, 1], (150, 2))
+    gap = outcome(model_selection.gap(points, ks=range(1, 5), seed=1, stop=stop))
     assert gap.best == 1
 
 
