@@ -60,8 +60,9 @@ def run(flags: argparse.Namespace) -> int:
     Raises:
         UserError: it cannot start; the sentence says why.
     """
-    from studio.app import build_app
-    from studio.core.services import Options, Studio
+    from studio.app import build_app, open_studio
+    from studio.app import warm_up as load_engines
+    from studio.core.services import Options
     from studio.serving import Server, listen
 
     reachable = flags.share or not is_loopback(flags.host)
@@ -70,7 +71,7 @@ def run(flags: argparse.Namespace) -> int:
     accounts, made = choose_accounts(flags.auth, reachable)
     listener = listen(flags.host, flags.port)
     port = listener.getsockname()[1]
-    studio = Studio(
+    studio = open_studio(
         Options(
             home,
             tuple(accounts),
@@ -85,7 +86,7 @@ def run(flags: argparse.Namespace) -> int:
 
     def warm_up() -> None:
         try:
-            studio.warm_up()
+            load_engines(studio)
         except UserError as error:  # the device that was asked for is not there
             failures.append(error)
             server.stop()

@@ -44,11 +44,12 @@ from PIL import Image
 from pipelines.core.events import Picture
 from pipelines.diffusion.requests import TextToImageRequest
 from studio.core.accounts.accounts import LOCAL_OWNER
-from studio.core.services import Options, Studio
+from studio.app import open_studio
+from studio.core.services import Options
 
 home, pictures, jobs, messages, chats, inputs, tables, uploads = (
     Path(sys.argv[1]), *map(int, sys.argv[2:]))
-studio = Studio(Options(home, (), "cpu", None, True))
+studio = open_studio(Options(home, (), "cpu", None, True))
 prompt = ("a red mug on a wooden floor, " * 400)[:10_000]
 request = TextToImageRequest(prompt=prompt).model_dump_json()
 with studio.store.transaction() as connection:

@@ -149,11 +149,11 @@ def against_diffusers(home: Path, rounds: int, steps: int) -> None:
 
 def over_http(home: Path, rounds: int, steps: int) -> None:
     """A job sent, watched to its end and its PNG fetched, beside the bare engine."""
-    from studio.app import build_app
-    from studio.core.services import Options, Studio
+    from studio.app import build_app, open_studio, warm_up
+    from studio.core.services import Options
     from studio.serving import Server, listen
 
-    studio = Studio(Options(home, offline=True))
+    studio = open_studio(Options(home, offline=True))
     listener = listen("127.0.0.1", None)
     address = f"http://127.0.0.1:{listener.getsockname()[1]}"
     started = threading.Event()
@@ -161,7 +161,7 @@ def over_http(home: Path, rounds: int, steps: int) -> None:
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     started.wait(60)
-    studio.warm_up()
+    warm_up(studio)
     body = {"prompt": PROMPT, "steps": steps, "seed": 1}
 
     # In a thread of its own, as the studio's worker: torch keeps a pool of helpers per thread.

@@ -51,13 +51,13 @@ SERVE = """
 import json, sys
 from pathlib import Path
 from studio.core.accounts.accounts import choose_accounts
-from studio.app import build_app
-from studio.core.services import Options, Studio
+from studio.app import build_app, open_studio
+from studio.core.services import Options
 from studio.serving import Server, listen
 
 accounts, made = choose_accounts(None, reachable=True)
 listener = listen("127.0.0.1", 0)
-studio = Studio(Options(Path(sys.argv[1]), tuple(accounts), "cpu", None, True))
+studio = open_studio(Options(Path(sys.argv[1]), tuple(accounts), "cpu", None, True))
 known = {each.account.name: each.password for each in made}
 port = listener.getsockname()[1]
 started = lambda: print(json.dumps({"port": port, "passwords": known}), flush=True)

@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 
 from pipelines.core.paths import ASSETS
+from pipelines.diffusion.samplers import samplers_in
 from studio.api.sse import EndedStreams, OpenStreams
+from studio.core.accounts.accounts import is_guest
 from studio.core.cleaning import UPLOADS
 from studio.core.environment import forget_foreign_settings
+from studio.core.services import Options, Studio
+from studio.features import load_features
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
-
-    from studio.core.services import Studio
 
 SCRIPTS = ASSETS / "chat"  # what the chat tab loads
 PLOT_SCRIPTS = (
@@ -31,11 +33,30 @@ CACHE_SECONDS = 24 * 3600  # how old Gradio's copies of shown and uploaded files
 PAGE_SECONDS, SETTLE_SECONDS = 10.0, 1.5
 
 
-def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> FastAPI:
+def open_studio(options: Options) -> Studio:
+    """A studio with all features that there are on this machine."""
+    return Studio(options, load_features())
+
+
+def warm_up(studio: Studio) -> None:
+    """Loads what the first job needs (torch and the engines), so that it need not wait.
+
+    The host's own samplers are tried meanwhile; broken ones are not offered any more.
+
+    Raises:
+        UserError: the device that was asked for is not there.
+    """
+    studio.machine.prepare()
+    for engine in studio.features.engines().values():
+        engine.load()
+    samplers_in(studio.home).check_own()  # imports diffusers, which the engines have done
+
+
+def build_app(studio: Studio, on_first_page: Callable[[], None] | None = None) -> FastAPI:
     """The ASGI app of ``studio``; its lifespan starts and stops the workers.
 
     Args:
-        warm_up: run in a thread once the first page is out, or after a while without one.
+        on_first_page: run in a thread once the first page is out, or after a while without one.
     """
     # Gradio reads these when it is imported, and when a page is built.
     forget_foreign_settings()
@@ -77,10 +98,10 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         studio.jobs.start()
-        if warm_up is not None:
+        if on_first_page is not None:
             events = (page_seen, closing)
             threading.Thread(
-                target=_warm_up_later, args=(warm_up, *events), name="warm-up", daemon=True
+                target=_warm_up_later, args=(on_first_page, *events), name="warm-up", daemon=True
             ).start()
         try:
             yield
@@ -95,7 +116,7 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
     app.include_router(script_router())
     app.mount("/scripts/clustering", StaticFiles(directory=PLOT_SCRIPTS))
     app.mount("/scripts", StaticFiles(directory=SCRIPTS))
-    uploads = UploadLedger(cache, studio.upload_room)
+    uploads = UploadLedger(cache, lambda o: studio.gallery.room(o.id, is_guest(o.id)))
     blocks = shell.build(studio, uploads.holds)
     blocks.delete_cache = (CACHE_SECONDS, CACHE_SECONDS)
     sessions = SessionOwners()
@@ -142,7 +163,7 @@ def build_app(studio: Studio, warm_up: Callable[[], None] | None = None) -> Fast
 
 
 def _warm_up_later(
-    warm_up: Callable[[], None], page_seen: threading.Event, closing: threading.Event
+    load: Callable[[], None], page_seen: threading.Event, closing: threading.Event
 ) -> None:
     """Warms up when the first page is out, and takes what is loaded out of the collector's sight.
 
@@ -153,6 +174,6 @@ def _warm_up_later(
         closing.wait(SETTLE_SECONDS)
     if closing.is_set():
         return
-    warm_up()
+    load()
     gc.collect()
     gc.freeze()

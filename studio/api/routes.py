@@ -27,7 +27,6 @@ from fastapi.responses import (
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
-from pipelines.chat.loading import PREFIXES
 from pipelines.core.errors import UserError, bad_value, unforeseen
 from pipelines.diffusion.samplers import samplers_in
 from pipelines.diffusion.styles import styles
@@ -92,7 +91,7 @@ def jobs_router(studio: Studio) -> APIRouter:
     async def submit(kind: str, request: Request) -> dict[str, Any]:
         """Queues a job of this kind; ``GET /schema/{kind}`` says what the body may hold."""
         data = await json_object(request)
-        job = await run_sync(studio.submit, owner_of(request), kind, data)
+        job = await run_sync(studio.submissions.submit, owner_of(request), kind, data)
         return described(job, request)
 
     @routes.get("/jobs")
@@ -123,7 +122,7 @@ def jobs_router(studio: Studio) -> APIRouter:
     @routes.post("/jobs/{job_id}/retry", status_code=202)
     def retry(job_id: str, request: Request) -> dict[str, Any]:
         """Queues the same request again, as a new job."""
-        return described(studio.retry(owner_of(request), job_id), request)
+        return described(studio.submissions.retry(owner_of(request), job_id), request)
 
     @routes.get("/jobs/{job_id}/preview")
     def preview(job_id: str, request: Request) -> Response:
@@ -253,15 +252,12 @@ def catalog_router(studio: Studio) -> APIRouter:
     @routes.get("/schema/{kind}")
     def schema(kind: str) -> dict[str, Any]:
         """The JSON schema of a kind's request: fields, bounds, defaults, help texts."""
-        return studio.engine(kind).request_class.model_json_schema()
+        return studio.submissions.engine(kind).request_class.model_json_schema()
 
     @routes.get("/status")
     def status(request: Request) -> dict[str, Any]:
         """The device, its memory, the models in it and how busy it is."""
-        owner = owner_of(request).id
-        mine = {entry.name for entry in studio.loras.models(owner)}
-        for entry in studio.chat_models.made_by(owner):
-            mine |= {prefix + entry.name for prefix in PREFIXES}
+        mine = studio.features.titles(studio, owner_of(request).id)
         return {
             **studio.machine.status(),
             "loaded": [

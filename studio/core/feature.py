@@ -1,17 +1,20 @@
 """What a feature brings to the studio: engines, services, checks, tabs, routes, what it keeps.
 
 The page, the API, the queue's checks and the cleaning go through the features that there are, and
-name none of them.
+name none of them. A feature that fails is left out, and the rest goes on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pipelines.core.engines import Engine
+from pipelines.core.messages import Message
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
@@ -19,7 +22,9 @@ if TYPE_CHECKING:
 
     from studio.core.accounts.accounts import Owner
 
-# The studio is Any here: its services know what a feature is, and what they are is known to all.
+_log = logging.getLogger(__name__)
+
+# The studio is Any here: its services know what a feature is, so this cannot know the services.
 Service = Callable[[Any], Any]
 Fill = Callable[[Any, "Owner", dict[str, Any]], dict[str, Any]]
 Check = Callable[[Any, "Owner", Any], Any]
@@ -31,14 +36,12 @@ class Tab(Protocol):
     Attributes:
         id: its name in the page's address, ``?tab=…``.
         label: what it is called, in English.
-        group: under which label it stands with others; "": at the top.
         hidden: whether it is not shown until its own listeners show it.
         styles: the files in CSS that it needs.
     """
 
     id: str
     label: str
-    group: str
     hidden: bool
     styles: tuple[Path, ...]
 
@@ -66,6 +69,8 @@ class Feature:
         fills: kind of job → ``fill(studio, owner, data)``, the data with what is not said in it.
         checks: class of request → ``check(studio, owner, request)``, which gives the request that
             is queued and raises a UserError where it cannot be; subclasses are checked by it too.
+        titles: ``titles(studio, owner id)``, names in the model cache with what the owner may read
+            instead.
         tabs: classes of tabs, in their order.
         routes: routers below ``/api/v1``, made as ``routes(studio)``.
         keepers: those of its services that hold data of owners, in the order of cleaning:
@@ -78,7 +83,86 @@ class Feature:
     services: Mapping[str, Service] = field(default_factory=dict)
     fills: Mapping[str, Fill] = field(default_factory=dict)
     checks: Mapping[type[BaseModel], Check] = field(default_factory=dict)
+    titles: Callable[[Any, str], Mapping[str, str]] | None = None
     tabs: tuple[type[Tab], ...] = ()
     routes: tuple[Callable[[Any], APIRouter], ...] = ()
     keepers: tuple[str, ...] = ()
     texts: Path | None = None
+
+
+class Features:
+    """The features of one studio, and what has failed of others.
+
+    Attributes:
+        failures: name → why it is left out.
+    """
+
+    def __init__(self, features: Iterable[Feature] = ()) -> None:
+        self._features = {each.name: each for each in features}
+        self.failures: dict[str, Message] = {}
+
+    @classmethod
+    def load(cls, entries: Iterable[EntryPoint]) -> Features:
+        """Those that the entries name, in their order."""
+        features = cls()
+        for entry in entries:
+            try:
+                features._add(entry.load())
+            except Exception as error:
+                features.leave_out(entry.name, error)
+        return features
+
+    def _add(self, feature: Any) -> None:
+        if not isinstance(feature, Feature):
+            raise TypeError(f"{feature!r:.200} is no Feature")
+        for what, names in _names(feature).items():
+            for other in self:
+                if taken := names & _names(other)[what]:
+                    raise ValueError(f"{other.name} has the {what} {', '.join(sorted(taken))}")
+        self._features[feature.name] = feature
+
+    def leave_out(self, name: str, error: Exception) -> None:
+        """Goes on without a feature, and says so in the log."""
+        _log.error("the feature %s is left out", name, exc_info=error)
+        self._features.pop(name, None)
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        self.failures[name] = Message(
+            "The feature {name} is left out, because it has failed: {error}. The log has more "
+            "about it.",
+            name=name,
+            error=reason[:400].rstrip("."),
+        )
+
+    def __iter__(self) -> Iterator[Feature]:
+        return iter(tuple(self._features.values()))
+
+    def engines(self) -> dict[str, Engine]:
+        """Kind of job → its engine."""
+        return {engine.kind: engine for each in self for engine in each.engines}
+
+    def titles(self, studio: Any, owner: str) -> dict[str, str]:
+        """Names in the model cache → what the owner may read instead."""
+        shown: dict[str, str] = {}
+        for each in self:
+            shown |= each.titles(studio, owner) if each.titles is not None else {}
+        return shown
+
+    def checks_of(self, request_class: type[BaseModel]) -> list[Check]:
+        """The checks for a class of requests, those of its bases first."""
+        return [
+            check
+            for base in reversed(request_class.__mro__)
+            for feature in self
+            for kind, check in feature.checks.items()
+            if kind is base
+        ]
+
+
+def _names(feature: Feature) -> dict[str, set[str]]:
+    """What no two features may call alike."""
+    return {
+        "name": {feature.name},
+        "kind of job": {engine.kind for engine in feature.engines},
+        "service": set(feature.services),
+        "tab": {tab.id for tab in feature.tabs},
+    }

@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from pipelines.chat.loading import PREFIXES
 from pipelines.core.messages import Message
 from pipelines.core.paths import ASSETS
 from pipelines.core.sizes import format_bytes
-from pipelines.diffusion.control.catalog import CACHE_PREFIX
 from pipelines.diffusion.samplers import samplers_in
 from pipelines.diffusion.styles import styles
 from pipelines.dreambooth.presets import presets as training_presets
@@ -192,11 +190,7 @@ def _facts(studio: Studio, visitor: Visitor) -> list[tuple[str, str]]:
         facts.append(("Memory", visitor.say(memory)))
     else:
         facts.append(("Device", visitor.say("getting ready …")))
-    titles = {entry.name: entry.title for entry in studio.catalog.models()}
-    titles |= {CACHE_PREFIX + entry.name: entry.title for entry in studio.control.models()}
-    for entry in (*studio.chat_models.models(), *studio.chat_models.made_by(visitor.owner.id)):
-        titles |= {prefix + entry.name: entry.title for prefix in PREFIXES}
-    titles |= {entry.name: entry.title for entry in studio.loras.models(visitor.owner.id)}
+    titles = studio.features.titles(studio, visitor.owner.id)
     others = visitor.say("somebody's own model")
     loaded = [
         titles.get(entry.name, others if is_own(entry.name) else entry.name)

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
+from studio.app import warm_up
 from tests.patience import PATIENCE
 from tests.studio.live import live_studio, options_for, paint
 
@@ -60,7 +61,7 @@ def studio(tmp_path_factory, twin_home, control_folder) -> Iterator[tuple]:
     with live_studio(options_for(home, twin_home, control_folder)) as (running, address):
         with httpx.Client(base_url=address, timeout=PATIENCE) as client:
             assert paint(client, prompt="a first picture")["state"] == "done"
-        running.warm_up()
+        warm_up(running)
         yield running, address
 
 

@@ -155,7 +155,7 @@ def test_folders_are_told_apart():
     [
         "studio.core.accounts.accounts, studio.app, studio.core.services, studio.serving",
         "studio.page.shell",
-        "pipelines.models.catalog, pipelines.core.cache, pipelines.registry, "
+        "pipelines.models.catalog, pipelines.core.cache, "
         "pipelines.diffusion.samplers, pipelines.diffusion.styles, pipelines.diffusion.resolving",
     ],
 )

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from studio.app import build_app
+from studio.app import build_app, open_studio
 from studio.core.services import Options, Studio
 from studio.serving import Server, listen
 from tests.patience import PATIENCE, wait_until
@@ -25,7 +25,7 @@ ENDED = ("done", "failed", "cancelled")
 @contextmanager
 def live_studio(options: Options) -> Iterator[tuple[Studio, str]]:
     """The studio and its address; stopped and closed at the end."""
-    studio = Studio(options)
+    studio = open_studio(options)
     listener = listen("127.0.0.1", 0)
     started = threading.Event()
     server = Server(build_app(studio), started.set)

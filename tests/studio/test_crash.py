@@ -12,8 +12,8 @@ from PIL import Image
 
 from pipelines.core.checkpoint import FILE
 from pipelines.dreambooth.folder import TrainingFolder
+from studio.app import open_studio
 from studio.core.home import HomeLock
-from studio.core.services import Studio
 from tests.patience import PATIENCE, wait_until
 from tests.pipelines.dreambooth.test_photos import encoded, scene
 from tests.studio.core.jobs.test_jobs import Desk
@@ -68,10 +68,11 @@ TEACHING = """
 import sys, time
 from pathlib import Path
 from studio.core.accounts.accounts import Owner
-from studio.core.services import Options, Studio
-studio = Studio(Options(Path(sys.argv[1]), device="cpu", offline=True))
+from studio.app import open_studio
+from studio.core.services import Options
+studio = open_studio(Options(Path(sys.argv[1]), device="cpu", offline=True))
 for number, name in enumerate(("ann", "ben")):
-    studio.submit(Owner(name, name, is_host=False), "dreambooth", {
+    studio.submissions.submit(Owner(name, name, is_host=False), "dreambooth", {
         "subject": sys.argv[2 + number], "model": "tiny-sd1", "name": name + "'s cat",
         "identifier": "sks", "class_word": "cat", "rank": 2, "batch_size": 2,
         "steps": 60 if name == "ann" else 2, "save_every": 5, "mixed_precision": "no",
@@ -86,7 +87,7 @@ def test_after_a_power_cut_a_training_goes_on_and_another_persons_runs_too(tmp_p
     """Studio and trainer are killed at some step, with another person's training queued."""
     home = tmp_path / "home"
     options = options_for(home, twin_home)
-    studio, ids = Studio(options), []
+    studio, ids = open_studio(options), []
     for owner in ("ann", "ben"):
         subject = studio.subjects.create(owner, "cat", "sks", "cat")
         photos = [(f"{seed}.png", encoded(scene(seed=seed))) for seed in range(3)]
@@ -105,7 +106,7 @@ def test_after_a_power_cut_a_training_goes_on_and_another_persons_runs_too(tmp_p
     folder = TrainingFolder.at(checkpoint.parents[1])
     assert not folder.running
 
-    studio = Studio(options)
+    studio = open_studio(options)
     try:
         jobs = {owner: studio.jobs.list(owner)[0] for owner in ("ann", "ben")}
         assert {owner: job.state for owner, job in jobs.items()} == {

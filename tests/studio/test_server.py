@@ -14,6 +14,7 @@ import pytest
 
 from pipelines.core.errors import Unavailable
 from studio import app
+from studio.app import warm_up
 from studio.core.accounts.accounts import Owner
 from studio.features.painting.form import PaintForm
 from studio.features.settings.tab import Tab as SettingsTab
@@ -90,7 +91,7 @@ def test_own_samplers_that_fail_when_imported_are_reported_and_not_offered_once_
         source = OWN_SAMPLER.format(name=name, line=line)
         (options.home / "samplers" / f"{name}.py").write_text(source)
     with live_studio(options) as (studio, address):
-        studio.warm_up()
+        warm_up(studio)
         listed = httpx.get(f"{address}/api/v1/samplers").json()["samplers"]
         assert {each["name"] for each in listed} & {*lines} == {"Fine"}
         answer = httpx.post(f"{address}{JOBS}", json=settings(sampler="Raising"))

@@ -64,7 +64,7 @@ def loras_router(studio: Studio) -> APIRouter:
         """Queues the merging of several into one LoRA, or into a model: ``{"loras": [{"name": …,
         "weight": …}], "name": …, "rank": …, "model": …}``. The job's result names the new one."""
         data = await json_object(request)
-        job = await run_sync(studio.submit, owner_of(request), MERGE, data)
+        job = await run_sync(studio.submissions.submit, owner_of(request), MERGE, data)
         return {"job": job.id, "url": f"{BELOW_ROOT}/jobs/{job.id}"}
 
     @routes.get("/loras/{lora_id}")

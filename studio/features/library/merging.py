@@ -150,7 +150,7 @@ class MergeForm:
         """Queues what the form says; why it was not taken, as HTML."""
         visitor = Visitor.of(request)
         try:
-            self.studio.submit(visitor.owner, MERGE, _data(values))
+            self.studio.submissions.submit(visitor.owner, MERGE, _data(values))
         except UserError as error:
             return views.error(error.message, visitor)
         return ""
@@ -158,7 +158,7 @@ class MergeForm:
     def _retry(self, job_id: str | None, request: gr.Request) -> str:
         visitor = Visitor.of(request)
         try:
-            self.studio.retry(visitor.owner, str(job_id))
+            self.studio.submissions.retry(visitor.owner, str(job_id))
         except UserError as error:
             return views.error(error.message, visitor)
         return ""

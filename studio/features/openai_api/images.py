@@ -112,10 +112,10 @@ async def generate(studio: Studio, owner: Owner, data: Mapping[str, Any], receiv
     Raises:
         Gone: the client has hung up.
         Failed: the job has; with its cause.
-        UserError: as :meth:`studio.core.services.Studio.submit`.
+        UserError: as :meth:`studio.core.jobs.submission.Submissions.submit`.
     """
     try:
-        job = await run_sync(studio.submit, owner, KIND, dict(data))
+        job = await run_sync(studio.submissions.submit, owner, KIND, dict(data))
     except BadRequest as error:
         raise renamed(error, {"width": "size", "height": "size"}) from None
     gone = asyncio.create_task(_hung_up(receive))

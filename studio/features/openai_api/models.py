@@ -51,14 +51,14 @@ def chat_model(studio: Studio, owner: Owner, name: str) -> ChatEntry:
 
 def _chat_models(studio: Studio, owner: Owner) -> list[ChatEntry]:
     """Those that answer at once: nobody should wait for a download within a request."""
-    return [e for e in studio.chat_models_of(owner) if studio.chat_models.is_here(e)]
+    return [e for e in studio.usable_chat_models.of(owner) if studio.chat_models.is_here(e)]
 
 
 def _image_models(studio: Studio, owner: Owner) -> list[ModelEntry]:
     everybodys = [
         entry
         for entry in studio.catalog.models()
-        if entry.refused is None and studio.is_here(entry)
+        if entry.refused is None and studio.paintings.is_here(entry)
     ]
     return [*everybodys, *studio.loras.models(owner.id)]
 

@@ -82,13 +82,14 @@ class Tab:
         return [*shown_values, self._disk_use(visitor), self._what_is_left_out(visitor), ""]
 
     def _what_is_left_out(self, visitor: Visitor) -> str:
-        """The host's own models and samplers that cannot be used, each with the reason."""
+        """What cannot be used of the host's own: models, samplers and features, with reasons."""
         reasons = [m.refused for m in self.studio.catalog.models() if m.refused is not None]
         reasons += self.studio.control.refused()
         reasons += [
             Message("The sampler file {file} is left out: {reason}.", file=b.file, reason=b.reason)
             for b in samplers_in(self.studio.home).broken
         ]
+        reasons += self.studio.features.failures.values()
         return "".join(views.error(reason, visitor) for reason in reasons)
 
     def _saved(self, request: gr.Request, *values: Any) -> str:

@@ -86,7 +86,7 @@ class JobBoard:
 
             def act() -> object:
                 fields = dict(request_of(list(values), visitor))
-                return self.studio.submit(visitor.owner, self.kind, fields)
+                return self.studio.submissions.submit(visitor.owner, self.kind, fields)
 
             return views.refusal(act, visitor)
 

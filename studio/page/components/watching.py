@@ -94,7 +94,9 @@ class Watch:
             visitor = Visitor.of(request)
 
             def act() -> object:
-                return self.studio.submit(visitor.owner, self.kind, request_of(list(values)))
+                return self.studio.submissions.submit(
+                    visitor.owner, self.kind, request_of(list(values))
+                )
 
             return views.refusal(act, visitor)
 
@@ -174,7 +176,9 @@ class Watch:
     def _retry(self, job_id: str | None, request: gr.Request) -> str:
         """Queues the request of the job on the board again; why it was not taken, as HTML."""
         visitor = Visitor.of(request)
-        return views.refusal(lambda: self.studio.retry(visitor.owner, str(job_id)), visitor)
+        return views.refusal(
+            lambda: self.studio.submissions.retry(visitor.owner, str(job_id)), visitor
+        )
 
     def _cancel(self, job_id: str | None, request: gr.Request) -> Any:
         owner = Visitor.of(request).owner

@@ -90,7 +90,7 @@ class WorkWatch(ABC, Generic[W]):
 
             def act() -> object:
                 fields = dict(request_of(list(values), visitor))
-                return self.studio.submit(visitor.owner, self._kind, fields)
+                return self.studio.submissions.submit(visitor.owner, self._kind, fields)
 
             return views.refusal(act, visitor)
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from pipelines.core.engines import Engine
 from pipelines.core.errors import BadRequest, NotFound, OutOfMemory, Stopped, UserError, validated
 from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.messages import Message
@@ -22,7 +23,6 @@ from pipelines.diffusion.requests import MAX_SEED, TextToImageRequest
 from pipelines.diffusion.resolving import alone, resolve, seeds_of
 from pipelines.diffusion.samplers import Samplers, samplers_in
 from pipelines.diffusion.styles import Style, styles
-from pipelines.registry import ENGINES
 
 SAMPLERS = Samplers()
 
@@ -429,18 +429,15 @@ def test_whole_pipelines_say_what_they_do_not_read(whole_cache):
         paint(whole_cache, sampler="Euler")
 
 
-# --- the registry ------------------------------------------------------------------------------
-
-
-def test_engines_run_by_kind(cache):
-    engine = ENGINES["text_to_image"]
+def test_an_engine_runs_its_module(cache):
+    engine = Engine("text_to_image", TextToImageRequest, "pipelines.diffusion.text_to_image")
     events = list(engine.run(asked(steps=1), cache, threading.Event()))
     assert isinstance(events[-1], Result)
 
 
-def test_the_registry_and_resolving_import_no_heavy_library():
+def test_resolving_imports_no_heavy_library():
     code = (
-        "import sys; import pipelines.registry, pipelines.diffusion.resolving;"
+        "import sys; import pipelines.diffusion.resolving;"
         "print([m for m in ('torch', 'diffusers', 'transformers') if m in sys.modules])"
     )
     root = Path(__file__).parents[3]

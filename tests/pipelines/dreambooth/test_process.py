@@ -34,7 +34,6 @@ from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.dreambooth.trainer import Trainer
 from pipelines.loading import Loader
 from pipelines.models.catalog import OWN, Catalog
-from pipelines.registry import ENGINES
 from tests.conftest import TINY
 from tests.patience import PATIENCE
 from tests.pipelines.dreambooth.acting import follow
@@ -50,7 +49,7 @@ def test_a_training_under_accelerate_launch_ends_on_the_owners_shelf(ask, home, 
     request = ask(
         steps=3, owner="ada", sample_every=3, sample_prompts=("a [trigger]",), save_every=2
     )
-    events = list(ENGINES["dreambooth"].run(request, cache, threading.Event()))
+    events = list(process.run(request, cache, threading.Event()))
     steps = [e.step for e in events if isinstance(e, Progress) and e.note is None]
     assert sorted(set(steps)) == [1, 2, 3]
     assert all(e.total == 3 for e in events if isinstance(e, Progress))

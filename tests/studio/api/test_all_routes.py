@@ -18,8 +18,8 @@ from starlette.testclient import TestClient
 
 from studio.api import gradio_guard
 from studio.api.access import OPEN_PATHS, SAFE_METHODS
-from studio.app import build_app
-from studio.core.services import Options, Studio
+from studio.app import build_app, open_studio
+from studio.core.services import Options
 from studio.features.training.trainings import TrainingFolder
 from tests.pipelines.diffusion.lora import files
 from tests.studio.live import TINY, live_studio, options_for, paint, sentence, wait_for
@@ -135,7 +135,7 @@ def _walk(routes: Any, prefix: str = "") -> Iterator[Route]:
 @pytest.fixture(scope="module")
 def local(tmp_path_factory) -> Iterator[Any]:
     """The app of a studio without accounts, which nothing runs."""
-    running = Studio(Options(tmp_path_factory.mktemp("local"), device="cpu", offline=True))
+    running = open_studio(Options(tmp_path_factory.mktemp("local"), device="cpu", offline=True))
     try:
         yield build_app(running)
     finally:

@@ -9,13 +9,14 @@ import pytest
 
 from pipelines.core.errors import Refused, Stopped
 from pipelines.core.events import Progress, Result
+from studio.app import open_studio
 from studio.core.accounts.accounts import LOCAL_OWNER, Owner
 from studio.core.cleaning_job import KIND, CleaningEngine, CleaningRequest, Cleanings
 from studio.core.gallery.gallery import Gallery
 from studio.core.home import prepare_home
 from studio.core.jobs.queue import Jobs
 from studio.core.jobs.record import CANCELLED, DONE
-from studio.core.services import Options, Studio
+from studio.core.services import Options
 from studio.core.settings import StoredSettings
 from studio.core.store import Store
 from tests.patience import PATIENCE, wait_until
@@ -100,7 +101,7 @@ def test_only_the_host_cleans_up(desk):
 
 
 def test_a_studio_cleans_up_what_it_says(tmp_path):
-    studio = Studio(Options(tmp_path / "home", device="cpu", offline=True))
+    studio = open_studio(Options(tmp_path / "home", device="cpu", offline=True))
     try:
         thumbnails = studio.gallery._thumbnails
         thumbnails.mkdir(parents=True, exist_ok=True)

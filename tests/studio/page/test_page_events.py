@@ -17,8 +17,8 @@ import gradio
 import httpx
 import pytest
 
+from studio.app import open_studio
 from studio.core.accounts.accounts import LOCAL_OWNER
-from studio.core.services import Studio
 from studio.page import shell
 from studio.page.sessions import Session
 from tests.patience import wait_until
@@ -112,7 +112,7 @@ INNER = re.compile(
 @contextmanager
 def page_of(home: Path, models: Path) -> Iterator[Any]:
     """The page's blocks, which nothing serves."""
-    studio = Studio(options_for(home, models))
+    studio = open_studio(options_for(home, models))
     try:
         yield shell.build(studio)
     finally:

@@ -26,9 +26,9 @@ class WatchedDesk(Desk):
         super().__init__(home)
         self.catalog, self.control = Catalog(self.home), ControlCatalog(self.home)
         self.loras = SimpleNamespace(models=lambda owner: [])
-
-    def retry(self, owner, job_id):
-        return self.jobs.retry(owner.id, job_id)
+        self.submissions = SimpleNamespace(
+            retry=lambda owner, job_id: self.jobs.retry(owner.id, job_id)
+        )
 
 
 @pytest.fixture

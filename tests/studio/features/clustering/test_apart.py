@@ -28,8 +28,8 @@ from pipelines.clustering.worker import outcome_of
 from pipelines.clustering.worker_pool import MemoryExceeded
 from pipelines.core import processes
 from pipelines.core.errors import OutOfMemory, Unavailable
-from pipelines.registry import ENGINES
 from studio.features.clustering import films, points, reading
+from studio.features.clustering.feature import FEATURE
 from tests.patience import wait_until
 
 
@@ -116,7 +116,8 @@ def test_each_job_works_in_a_process_of_its_owner(kind, monkeypatch, tmp_path):
 
     monkeypatch.setattr(POOL, "lend", lend)
     save(tmp_path / "cluster_data" / "mine.npz", Stored(make(DatasetRequest(points=60))))
-    work = ENGINES[kind].run(REQUESTS[kind], SimpleNamespace(home=tmp_path), Event(), "ada")
+    engine = next(each for each in FEATURE.engines if each.kind == kind)
+    work = engine.run(REQUESTS[kind], SimpleNamespace(home=tmp_path), Event(), "ada")
     with pytest.raises(OutOfMemory):
         list(work)
     assert owners == ["ada"]

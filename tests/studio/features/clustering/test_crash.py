@@ -14,8 +14,9 @@ import psutil
 import pytest
 
 from pipelines.clustering.engine import RESULTS
+from studio.app import open_studio
 from studio.core.accounts.accounts import Owner
-from studio.core.services import Options, Studio
+from studio.core.services import Options
 from tests.patience import PATIENCE, wait_until
 from tests.studio.live import ENDED
 
@@ -27,14 +28,15 @@ START = """
 import sys, time
 from pathlib import Path
 from studio.core.accounts.accounts import Owner
-from studio.core.services import Options, Studio
+from studio.app import open_studio
+from studio.core.services import Options
 ada = Owner("ada", "ada", is_host=False)
 moons = {"kind": "made", "name": "moons", "points": 900}
-studio = Studio(Options(Path(sys.argv[1]), device="cpu", offline=True))
+studio = open_studio(Options(Path(sys.argv[1]), device="cpu", offline=True))
 """
 CLUSTERING = """
 data = studio.cluster_data.make(ada, moons).id
-studio.submit(ada, "cluster", {"data": data, "algorithm": "optics"})
+studio.submissions.submit(ada, "cluster", {"data": data, "algorithm": "optics"})
 studio.jobs.start()
 time.sleep(3600)
 """
@@ -84,7 +86,7 @@ def test_a_clustering_that_was_killed_runs_again_and_its_process_and_files_are_g
             process.wait()
         assert psutil.wait_procs(workers, timeout=PATIENCE)[1] == []
         assert list(Path(temporary).glob("atelier-*")) == []
-    studio = Studio(options)
+    studio = open_studio(options)
     try:
         (job,) = studio.jobs.list("ada")
         assert not list((options.home / RESULTS).glob("*"))
@@ -104,7 +106,7 @@ def test_data_that_were_half_written_are_not_there_and_are_made_again(options, t
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     assert len(list((options.home / "cluster_data").iterdir())) == 1
-    studio = Studio(options)
+    studio = open_studio(options)
     try:
         assert list((options.home / "cluster_data").iterdir()) == []
         assert studio.cluster_data.list("ada") == []

@@ -22,7 +22,7 @@ from pipelines.clustering.engine import RESULTS
 from pipelines.clustering.projecting import choose_rows
 from pipelines.core.errors import BadRequest, NotFound, Stopped
 from pipelines.core.events import Result
-from pipelines.registry import ENGINES
+from studio.app import open_studio
 from studio.core.accounts.accounts import Owner
 from studio.core.home import WRITING_SECONDS, DiskFull
 from studio.core.services import Options, Studio
@@ -352,7 +352,7 @@ def test_another_s_data_and_results_are_not_found(ada, bob):
 @pytest.fixture
 def still(tmp_path) -> Iterator[Studio]:
     """A studio whose worker does not run: jobs stay queued until they are ended here."""
-    studio = Studio(Options(tmp_path, accounts=ACCOUNTS, device="cpu", offline=True))
+    studio = open_studio(Options(tmp_path, accounts=ACCOUNTS, device="cpu", offline=True))
     yield studio
     studio.close()
 
@@ -360,8 +360,8 @@ def still(tmp_path) -> Iterator[Studio]:
 def ended(studio: Studio, **request: Any) -> tuple[str, Path]:
     """A job that is done, and its folder."""
     data = studio.cluster_data.make(ADA, {"kind": "made", "name": "blobs", "points": 50}).id
-    job = studio.submit(ADA, CLUSTER, {"data": data, **request})
-    engine = ENGINES[CLUSTER]
+    job = studio.submissions.submit(ADA, CLUSTER, {"data": data, **request})
+    engine = studio.submissions.engine(CLUSTER)
     home = SimpleNamespace(home=studio.home)
     asked = engine.request_class.model_validate(job.request)
     *_, result = engine.run(asked, home, SimpleNamespace(is_set=lambda: False))

@@ -14,8 +14,9 @@ from pipelines.chat.pruning.folder import FOLDER, PruneFolder
 from pipelines.chat.pruning.requests import PruneRequest
 from pipelines.chat.requests import ChatRequest
 from pipelines.core.errors import BadRequest, NotFound, Refused, validated
+from studio.app import open_studio
 from studio.core.accounts.accounts import Owner
-from studio.core.services import Options, Studio
+from studio.core.services import Options
 from studio.features.labs.prunings import CURVE, SCORE, SHORTEN
 from tests.patience import PATIENCE
 from tests.pipelines.chat.llamas import save_llama
@@ -53,7 +54,7 @@ def put_made(home, id=ID, owner="ada", name="Brief", made_from="tiny"):
 def studio(tmp_path):
     """A studio whose worker does not run: jobs stay queued."""
     put_models(tmp_path)
-    studio = Studio(Options(tmp_path, accounts=ACCOUNTS, device="cpu", offline=True))
+    studio = open_studio(Options(tmp_path, accounts=ACCOUNTS, device="cpu", offline=True))
     yield studio
     studio.close()
 
@@ -66,13 +67,13 @@ def end(studio, state: str) -> None:
 
 
 def test_owner_and_folder_are_the_server_s_to_say(studio):
-    job = studio.submit(ADA, SHORTEN, SETTINGS | {"owner": "bob"})
+    job = studio.submissions.submit(ADA, SHORTEN, SETTINGS | {"owner": "bob"})
     assert job.request["owner"] == "ada"
     assert len(job.request["pruning"]) == 32
     with pytest.raises(NotFound):
-        studio.submit(ADA, SHORTEN, SETTINGS | {"pruning": ID})
+        studio.submissions.submit(ADA, SHORTEN, SETTINGS | {"pruning": ID})
     with pytest.raises(NotFound):
-        studio.submit(BOB, SHORTEN, SETTINGS | {"pruning": job.request["pruning"]})
+        studio.submissions.submit(BOB, SHORTEN, SETTINGS | {"pruning": job.request["pruning"]})
     assert studio.jobs.list("bob") == []
 
 
@@ -92,12 +93,12 @@ def test_owner_and_folder_are_the_server_s_to_say(studio):
 def test_what_cannot_be_shortened_is_not_queued(studio, kind, model, error, words):
     name = {"name": "Brief"} if kind == SHORTEN else {}
     with pytest.raises(error, match=words):
-        studio.submit(ADA, kind, {"model": model} | name)
+        studio.submissions.submit(ADA, kind, {"model": model} | name)
     assert studio.jobs.list("ada") == []
 
 
 def test_the_host_may_shorten_what_is_yet_to_be_downloaded(studio):
-    assert studio.submit(HOST, SCORE, {"model": "away"}).state == "queued"
+    assert studio.submissions.submit(HOST, SCORE, {"model": "away"}).state == "queued"
     assert "away" in {entry.name for entry in studio.prunings.models(HOST)}
 
 
@@ -113,22 +114,22 @@ def test_one_s_own_model_is_shortened_by_nobody_else(studio):
     put_made(studio.home)
     for owner in (BOB, HOST, Owner("guest-1", "guest", is_host=False)):
         with pytest.raises(NotFound):
-            studio.submit(owner, SCORE, {"model": OWN + ID})
-    assert studio.submit(ADA, SCORE, {"model": OWN + ID}).state == "queued"
+            studio.submissions.submit(owner, SCORE, {"model": OWN + ID})
+    assert studio.submissions.submit(ADA, SCORE, {"model": OWN + ID}).state == "queued"
 
 
 # --- what is known of it --------------------------------------------------------------------------
 
 
 def test_a_resumed_one_is_one_shortening_and_runs_once_at_a_time(studio):
-    first = studio.submit(ADA, SHORTEN, SETTINGS)
+    first = studio.submissions.submit(ADA, SHORTEN, SETTINGS)
     id = first.request["pruning"]
     with pytest.raises(BadRequest, match="Brief is being made already"):
         studio.prunings.resume(ADA, id)
     with pytest.raises(BadRequest, match="Stop it first"):
         studio.prunings.delete("ada", id)
     end(studio, "cancelled")
-    second = studio.submit(ADA, SHORTEN, SETTINGS | {"name": "Second"})
+    second = studio.submissions.submit(ADA, SHORTEN, SETTINGS | {"name": "Second"})
     end(studio, "cancelled")
     again = studio.prunings.resume(ADA, id)
     known = studio.prunings.list("ada")
@@ -153,7 +154,7 @@ def test_a_model_whose_job_is_forgotten_is_still_listed_and_deleted(studio):
 
 
 def test_with_a_shortening_go_its_model_its_work_and_its_jobs(studio):
-    job = studio.submit(ADA, SHORTEN, SETTINGS)
+    job = studio.submissions.submit(ADA, SHORTEN, SETTINGS)
     end(studio, "done")
     id = job.request["pruning"]
     model, work = put_made(studio.home, id), PruneFolder(studio.home, id)
@@ -180,7 +181,7 @@ def test_models_and_work_count_for_a_guest_s_quota(studio):
 
 
 def test_work_of_nobody_is_cleaned_up_when_nobody_can_be_about_to_write_it(studio):
-    job = studio.submit(ADA, SHORTEN, SETTINGS)
+    job = studio.submissions.submit(ADA, SHORTEN, SETTINGS)
     kept = studio.home / FOLDER / job.request["pruning"]
     old, young = (studio.home / FOLDER / (letter * 32) for letter in "de")
     for folder in (kept, old, young):
@@ -200,7 +201,7 @@ def test_work_of_nobody_is_cleaned_up_when_nobody_can_be_about_to_write_it(studi
 def test_each_owner_sees_everybody_s_models_and_their_own(studio):
     put_made(studio.home)
     put_made(studio.home, "d" * 32, "bob", "Bobs")
-    seen = {o.id: {e.name for e in studio.chat_models_of(o)} for o in (ADA, BOB, HOST)}
+    seen = {o.id: {e.name for e in studio.usable_chat_models.of(o)} for o in (ADA, BOB, HOST)}
     assert {"tiny", OWN + ID} <= seen["ada"]
     assert {"tiny", OWN + "d" * 32} <= seen["bob"]
     assert OWN + ID not in seen["bob"] | seen["local"]

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 from PIL.ExifTags import IFD, Base
 
+from studio.app import open_studio
 from studio.core.accounts.accounts import Owner
-from studio.core.services import Studio
 from studio.features.training.photos import NEW, PhotosForm
 from tests.pipelines.dreambooth.test_photos import encoded, scene, zipped
 from tests.studio.live import TINY, options_for
@@ -38,7 +38,7 @@ def tattling(folder: Path) -> set[str]:
 
 @pytest.fixture
 def form(tmp_path, twin_home) -> Iterator[PhotosForm]:
-    studio = Studio(options_for(tmp_path / "home", twin_home))
+    studio = open_studio(options_for(tmp_path / "home", twin_home))
     with gr.Blocks():
         form = PhotosForm(studio)
         form.draw()

@@ -1,0 +1,43 @@
+"""Clustering data, and watching how algorithms do it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipelines.clustering.requests import ClusterRequest, CompareRequest, CurveRequest, OnData
+from pipelines.core.engines import Engine
+from studio.core.feature import Feature
+from studio.features.clustering.data import ClusterData
+from studio.features.clustering.results import Clusterings
+
+if TYPE_CHECKING:
+    from studio.core.accounts.accounts import Owner
+    from studio.core.services import Studio
+
+_MODULE = "pipelines.clustering.engine"
+
+
+def check_data(studio: Studio, owner: Owner, request: OnData) -> OnData:
+    """Raises NotFound where the owner has no such data set."""
+    studio.cluster_data.get(owner.id, request.data)
+    return request
+
+
+FEATURE = Feature(
+    name="clustering",
+    engines=(
+        Engine("cluster", ClusterRequest, _MODULE, light=True, by_owner=True),
+        Engine("compare_clusters", CompareRequest, _MODULE, light=True, by_owner=True),
+        Engine("cluster_curve", CurveRequest, _MODULE, light=True, by_owner=True),
+    ),
+    services={
+        "cluster_data": lambda studio: ClusterData(
+            studio.store, studio.home, studio.gallery, studio.inputs, studio.cache
+        ),
+        "clusterings": lambda studio: Clusterings(
+            studio.home, studio.jobs, studio.cluster_data, studio.inputs
+        ),
+    },
+    checks={OnData: check_data},
+    keepers=("cluster_data", "clusterings"),
+)

@@ -1,0 +1,29 @@
+"""What must hold before a picture is painted that follows others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipelines.diffusion.control.requests import ControlRequest
+from studio.core.jobs.submission import not_downloaded
+
+if TYPE_CHECKING:
+    from studio.core.accounts.accounts import Owner
+    from studio.core.services import Studio
+
+
+def check_units(studio: Studio, owner: Owner, request: ControlRequest) -> ControlRequest:
+    """Refuses units whose picture, preprocessor or model cannot be had, or does not fit the base.
+
+    Raises:
+        BadRequest, NotFound: a unit cannot be followed.
+        Refused: its model would have to be downloaded, which only the host may do.
+    """
+    base = studio.catalog.get(request.model)
+    for unit in request.units:
+        studio.conditions.check(owner, unit)
+        entry = studio.control.get(unit.model)
+        studio.control.check_fit(entry, base)
+        if not owner.is_host and not entry.is_here(studio.home):
+            raise not_downloaded(entry.title)
+    return request

@@ -1,0 +1,49 @@
+"""Looking into language models, and shortening them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pipelines.chat.pruning.requests import CurveRequest, PruneRequest, ScoreRequest
+from pipelines.core.engines import Engine
+from studio.core.feature import Feature
+from studio.features.labs.inspect import Inside
+from studio.features.labs.prunings import CURVE, SCORE, SHORTEN, Prunings
+
+if TYPE_CHECKING:
+    from studio.core.accounts.accounts import Owner
+    from studio.core.services import Studio
+
+_MODULE = "pipelines.chat.pruning.engine"
+
+
+def fill_pruning(studio: Studio, owner: Owner, data: dict[str, Any]) -> dict[str, Any]:
+    """The data with what only the server decides."""
+    return studio.prunings.filled(owner.id, data)
+
+
+def check_model(studio: Studio, owner: Owner, request: ScoreRequest) -> ScoreRequest:
+    """The request by its model's own name, if that can be shortened."""
+    return studio.prunings.check(owner, request)
+
+
+FEATURE = Feature(
+    name="labs",
+    engines=(
+        Engine(SCORE, ScoreRequest, _MODULE),
+        Engine(SHORTEN, PruneRequest, _MODULE, resumes=True),
+        Engine(CURVE, CurveRequest, _MODULE),
+    ),
+    services={
+        "inside": lambda studio: Inside(
+            studio.chat_models, studio.cache, studio.chat_models.made_by
+        ),
+        "prunings": lambda studio: Prunings(
+            *(studio.home, studio.usable_chat_models, studio.chat_shelf),
+            *(studio.cache, studio.jobs),
+        ),
+    },
+    fills={SHORTEN: fill_pruning},
+    checks={ScoreRequest: check_model},
+    keepers=("prunings",),
+)

@@ -1,0 +1,34 @@
+"""LoRAs, learned words and models of one's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipelines.core.engines import Engine
+from pipelines.diffusion.lora.requests import MergeRequest
+from pipelines.diffusion.requests import TextToImageRequest
+from studio.core.feature import Feature
+from studio.features.library.loras import Loras
+
+if TYPE_CHECKING:
+    from studio.core.accounts.accounts import Owner
+    from studio.core.services import Studio
+
+
+def check_merge(studio: Studio, owner: Owner, request: MergeRequest) -> MergeRequest:
+    """The request with the ids of its LoRAs; the model that they go into must be usable."""
+    request = studio.loras.filled(owner.id, request)
+    if request.model is not None:
+        studio.paintings.check(owner, TextToImageRequest(prompt="", model=request.model))
+    return request
+
+
+FEATURE = Feature(
+    name="library",
+    engines=(Engine("merge_loras", MergeRequest, "pipelines.diffusion.lora.merge"),),
+    services={
+        "loras": lambda studio: Loras(studio.store, studio.shelf, studio.catalog, studio.gallery)
+    },
+    checks={MergeRequest: check_merge},
+    titles=lambda studio, owner: {e.name: e.title for e in studio.loras.models(owner)},
+)

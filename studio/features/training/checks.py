@@ -1,0 +1,47 @@
+"""What must hold before something is learnt, or shown before and after."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pipelines.core.errors import NotFound
+from pipelines.dreambooth.before_after_requests import BeforeAfterRequest
+from pipelines.dreambooth.requests import TrainingRequest
+from pipelines.models.catalog import OWN
+
+if TYPE_CHECKING:
+    from studio.core.accounts.accounts import Owner
+    from studio.core.services import Studio
+
+
+def fill_training(studio: Studio, owner: Owner, data: dict[str, Any]) -> dict[str, Any]:
+    """The data with what only the server decides."""
+    return studio.trainings.filled(owner.id, data)
+
+
+def check_training(studio: Studio, owner: Owner, request: TrainingRequest) -> TrainingRequest:
+    """The request by its model's own name, if it can be trained."""
+    request = studio.loras.filled(owner.id, request)
+    studio.trainings.check(owner.id, request)
+    studio.paintings.check_model(owner, studio.catalog.get(request.model))
+    return request
+
+
+def check_before_after(
+    studio: Studio, owner: Owner, request: BeforeAfterRequest
+) -> BeforeAfterRequest:
+    """The request with the id of what was learnt, which must be on the owner's shelf."""
+    request = studio.loras.filled(owner.id, request)
+    if request.lora is not None:
+        about = studio.shelf.get(owner.id, request.lora.name)
+        lora = request.lora.model_copy(update={"id": about.id})
+        request = request.model_copy(update={"lora": lora})
+    else:
+        own = {f"{OWN}{about.id}" for about in studio.shelf.own(owner.id) if about.kind == "model"}
+        if request.model not in own:
+            raise NotFound(
+                "There is no trained model {model} on your shelf.", model=str(request.model)[:60]
+            )
+    for row in request.rows():
+        studio.paintings.check(owner, row[0])
+    return request

@@ -1,0 +1,30 @@
+"""Teaching the studio a subject from photos."""
+
+from __future__ import annotations
+
+from pipelines.core.engines import Engine
+from pipelines.dreambooth.before_after_requests import BeforeAfterRequest
+from pipelines.dreambooth.requests import TrainingRequest
+from studio.core.feature import Feature
+from studio.features.training.checks import check_before_after, check_training, fill_training
+from studio.features.training.subjects import KIND, Subjects
+from studio.features.training.trainings import Trainings
+
+FEATURE = Feature(
+    name="training",
+    engines=(
+        Engine(KIND, TrainingRequest, "pipelines.dreambooth.process", resumes=True),
+        Engine("before_after", BeforeAfterRequest, "pipelines.dreambooth.before_after"),
+    ),
+    services={
+        "subjects": lambda studio: Subjects(
+            studio.store, studio.home, studio.gallery, studio.shelf
+        ),
+        "trainings": lambda studio: Trainings(
+            studio.home, studio.loras, studio.machine, studio.subjects, studio.jobs
+        ),
+    },
+    fills={KIND: fill_training},
+    checks={TrainingRequest: check_training, BeforeAfterRequest: check_before_after},
+    keepers=("subjects", "trainings"),
+)
