@@ -12,22 +12,18 @@ from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
-from pipelines.core.paths import ASSETS
 from pipelines.diffusion.samplers import samplers_in
 from studio.api.sse import EndedStreams, OpenStreams
 from studio.core.accounts.accounts import is_guest
 from studio.core.cleaning import UPLOADS
 from studio.core.environment import forget_foreign_settings
 from studio.core.services import Options, Studio
+from studio.core.tab_ids import TABS
 from studio.features import load_features
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-SCRIPTS = ASSETS / "chat"  # what the chat tab loads
-PLOT_SCRIPTS = (
-    ASSETS / "clustering"
-)  # what the plot of clusters loads; shares the chat tab's page.js
 CACHE_SECONDS = 24 * 3600  # how old Gradio's copies of shown and uploaded files may get
 # torch takes the interpreter for seconds while it loads: the first page goes first.
 PAGE_SECONDS, SETTLE_SECONDS = 10.0, 1.5
@@ -76,7 +72,6 @@ def build_app(studio: Studio, on_first_page: Callable[[], None] | None = None) -
     from studio.api.visitor_limits import VisitorLimits
     from studio.core.accounts.session_owners import SessionOwners
     from studio.core.upload_ledger import UploadLedger
-    from studio.features.openai_api.routes import openai_router
     from studio.page import shell
     from studio.page.assets import AssetCache
     from studio.page.cache import PageCache, PageDelivery
@@ -111,11 +106,11 @@ def build_app(studio: Studio, on_first_page: Callable[[], None] | None = None) -
 
     app = FastAPI(title="Atelier", lifespan=lifespan, docs_url=None, redoc_url=None)
     routes.install(app, studio)
-    app.include_router(openai_router(studio))
     app.include_router(login.router(studio.accounts, root_path))
     app.include_router(script_router())
-    app.mount("/scripts/clustering", StaticFiles(directory=PLOT_SCRIPTS))
-    app.mount("/scripts", StaticFiles(directory=SCRIPTS))
+    scripts = [pair for feature in studio.features for pair in feature.scripts.items()]
+    for address, folder in sorted(scripts, reverse=True):  # folders before those that they are in
+        app.mount(address, StaticFiles(directory=folder))
     uploads = UploadLedger(cache, lambda o: studio.gallery.room(o.id, is_guest(o.id)))
     blocks = shell.build(studio, uploads.holds)
     blocks.delete_cache = (CACHE_SECONDS, CACHE_SECONDS)
@@ -144,8 +139,8 @@ def build_app(studio: Studio, on_first_page: Callable[[], None] | None = None) -
     mounted = (getattr(route, "app", None) for route in app.routes)
     Sessions.take_over(next(each for each in mounted if isinstance(each, gradio.routes.App)))
     check_joining(blocks, sessions)
-    app.add_middleware(OwnWords, routes=app.routes)
-    app.add_middleware(VisitorLimits, uploads=uploads, sessions=sessions)
+    app.add_middleware(OwnWords, routes=app.routes, features=studio.features)
+    app.add_middleware(VisitorLimits, uploads=uploads, sessions=sessions, features=studio.features)
     app.add_middleware(AssetCache)
     app.add_middleware(
         Access,
@@ -154,10 +149,12 @@ def build_app(studio: Studio, on_first_page: Callable[[], None] | None = None) -
         on_page=page_seen.set,
         allowed_origins=studio.options.allowed_origins,
         root_path=root_path,
+        features=studio.features,
     )
     if root_path:
         app.add_middleware(BelowPath, root_path=root_path)
     app.state.streams = OpenStreams()
+    app.state.tabs = TABS
     app.add_middleware(EndedStreams, streams=app.state.streams)
     return app
 

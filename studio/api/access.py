@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from urllib.parse import SplitResult, urlsplit
 
 import anyio.to_thread
@@ -18,7 +18,6 @@ from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipelines.clustering.data.tables import MAX_BYTES as MAX_TABLE_BYTES
 from pipelines.core.errors import Busy, NotFound, Refused, UserError
 from studio.api import gradio_guard
 from studio.api.cross_origin import headers_for, is_foreign, is_preflight, preflight
@@ -34,24 +33,23 @@ from studio.core.accounts.accounts import (
 from studio.core.accounts.keys import PREFIX as KEY_PREFIX
 from studio.core.accounts.keys import ApiKey, Keys
 from studio.core.accounts.sessions import DEVICE_SECONDS, SESSION_SECONDS
+from studio.core.feature import Features, ForeignApi, Upload
 from studio.core.replies import MethodNotAllowed, Refusal, TooLarge, error_body, status_of
-from studio.core.tab_ids import tab_query
-from studio.features.openai_api.errors import problem
 from studio.i18n import language_of_request
 
 _log = logging.getLogger(__name__)
 
 API = "/api/v1"
+TAB = "tab"  # the parameter of the page's address
 BELOW_ROOT = "api/v1"  # in answers, for those who came by the path of a proxy
-OPENAI = "/v1"  # for programs that speak OpenAI's protocol
-UPLOADS = re.compile(rf"{API}/(pictures/read-settings|inputs|chats/import)")
-TABLE_UPLOADS = re.compile(rf"{API}/cluster-tables")
-LARGE_UPLOADS = re.compile(rf"{gradio_guard.UPLOAD}|{API}/(loras|subjects/\w+/photos)")
+UPLOADS: dict[str, Upload | int] = {  # the platform's
+    f"{API}/(pictures/read-settings|inputs)": Upload.FILE,
+    gradio_guard.UPLOAD: Upload.LARGE,
+}
 
 MAX_JSON_BYTES = 1_000_000
 MAX_LOGIN_BYTES = 20_000  # a name and a password, however they are written
 STRANGER_SECONDS = 60.0
-MAX_OPENAI_BYTES = 4_000_000  # a whole book as a prompt
 MAX_UPLOAD_BYTES = 50_000_000
 # SDXL's LoRA at rank 256, a zip of photos; streamed to the disk, never held in memory.
 MAX_LARGE_UPLOAD_BYTES = 1_000_000_000
@@ -61,7 +59,7 @@ LOOPBACK_NAMES = {"localhost", "127.0.0.1", "::1"}
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
 OWN_ROUTES = re.compile(
-    r"/api/v1/.+|/v1/.+|/health|/scripts/(clustering/)?\w+\.js"
+    r"/api/v1/.+|/health|/scripts/(\w+/)?\w+\.js"
     r"|/pictures/[\w-]+\.png|/thumbnails/[\w-]+\.webp|/(login|logout|robots\.txt)"
 )
 
@@ -106,6 +104,7 @@ class Access:
         on_page: called after each full answer to ``GET /``.
         allowed_origins: whose pages may use the programs' doors, as browsers write them.
         root_path: below which a proxy serves the studio.
+        features: what there is to be asked for.
     """
 
     def __init__(
@@ -116,8 +115,11 @@ class Access:
         on_page: Callable[[], None],
         allowed_origins: Collection[str] = (),
         root_path: str = "",
+        features: Features | None = None,
     ) -> None:
         self.app = app
+        self.features = features if features is not None else Features()
+        self._sizes = uploads_of(self.features)
         self.accounts = accounts
         self.keys = keys
         self.on_page = on_page
@@ -136,7 +138,7 @@ class Access:
         login: Login | None = None
         key: ApiKey | None = None
         visiting = self._visiting_origin(connection)
-        if self.allowed_origins and is_program_door(scope["path"]):
+        if self.allowed_origins and self.is_program_door(scope["path"]):
             send = _with_headers(send, scope["path"], headers_for(visiting).items())
         try:
             check_head(connection.headers)
@@ -147,14 +149,14 @@ class Access:
                 await preflight(connection)(scope, receive, _with_headers(send, scope["path"]))
                 return
             self._check_size(connection)
-            if (token := _api_key(connection)) is not None:
+            if (token := self._api_key(connection)) is not None:
                 # Looked up in the database, which may be busy for a moment.
                 key = await anyio.to_thread.run_sync(self.keys.owner_of_key, token)
                 owner = self.accounts.owner_of_key(key.owner)
             else:
                 owner, login = await self._sender(connection, visiting is not None)
         except UserError as error:
-            response = _refusal(connection, error)
+            response = self._refusal(connection, error)
             await response(scope, receive, _with_headers(send, scope["path"]))
             return
         path = scope["path"]
@@ -165,12 +167,13 @@ class Access:
         if owner is None and path not in OPEN_PATHS:
             await self._stranger(connection)(scope, receive, send)
             return
-        if not (OWN_ROUTES.fullmatch(path) or gradio_guard.is_served(scope["method"], path)):
-            await _refusal(connection, _not_here(scope["method"], path))(scope, receive, send)
+        known = OWN_ROUTES.fullmatch(path) or self._foreign_api(connection)
+        if not (known or gradio_guard.is_served(scope["method"], path)):
+            await self._refusal(connection, _not_here(scope["method"], path))(scope, receive, send)
             return
         scope.setdefault("state", {}).update(owner=owner, api_key=key)
         language = language_of_request(connection)
-        receive = _limited(receive, _limit(path), language)
+        receive = _limited(receive, self._limit(path), language)
         if owner is None:
             await self._serve_stranger(scope, receive, send)
         else:
@@ -193,7 +196,7 @@ class Access:
         header = connection.headers.get("authorization")
         if owner is not None or header is None or connection.scope["path"] == "/login":
             return owner, None
-        if is_openai(connection.scope["path"]) and _bearer(header) is not None:
+        if self._foreign_api(connection) and _bearer(header) is not None:
             return None, None  # a program's made-up key: what a stranger is told says more
         login = self.accounts.recall_basic(header, cookie)
         if login is None:
@@ -222,7 +225,7 @@ class Access:
     def _visiting_origin(self, connection: HTTPConnection) -> str | None:
         """The other origin whose page sends this to a programs' door by the host's leave."""
         origin = connection.headers.get("origin")
-        if origin not in self.allowed_origins or not is_program_door(connection.scope["path"]):
+        if origin not in self.allowed_origins or not self.is_program_door(connection.scope["path"]):
             return None
         return origin if is_foreign(origin, connection) else None
 
@@ -237,7 +240,7 @@ class Access:
         if origin is not None and is_foreign(origin, connection):
             expected = headers.get("x-forwarded-host") or headers.get("host", "?")
             self._log_foreign(origin, expected)
-            if is_program_door(connection.scope["path"]) and origin != "null":
+            if self.is_program_door(connection.scope["path"]) and origin != "null":
                 raise Refused(
                     "Requests from other sites' pages are not taken: this one is of a page at "
                     "{origin}, and the studio is at {host}. To let pages there use the API, start "
@@ -276,7 +279,7 @@ class Access:
     def _check_size(self, connection: HTTPConnection) -> None:
         length = connection.headers.get("content-length", "0")
         path = connection.scope["path"]
-        limit = _limit(path)
+        limit = self._limit(path)
         if length.isdigit() and int(length) > limit:
             raise TooLarge(limit)
 
@@ -300,17 +303,79 @@ class Access:
 
     def _stranger(self, connection: HTTPConnection) -> Response:
         wants_page = "text/html" in connection.headers.get("accept", "")
-        if is_openai(connection.scope["path"]):
-            error = NotLoggedIn(
-                "Send an API key of this studio as a bearer token. The host makes one by "
-                "`python -m studio.keys make NAME`."
-            )
-            return _refusal(connection, error)
+        if (api := self._foreign_api(connection)) is not None:
+            return self._refusal(connection, NotLoggedIn(api.stranger))
         if wants_page and connection.scope["method"] in SAFE_METHODS:
             login = f"{self.root_path}/login{tab_query(connection)}"
             return RedirectResponse(login, status_code=303)
         error = NotLoggedIn("Log in first, or send name and password by HTTP Basic.")
-        return _refusal(connection, error)
+        return self._refusal(connection, error)
+
+    def is_program_door(self, path: str) -> bool:
+        """Whether other programs come in by this path."""
+        return path.startswith(f"{API}/") or self.features.foreign_api(path) is not None
+
+    def _foreign_api(self, connection: HTTPConnection) -> ForeignApi | None:
+        return self.features.foreign_api(connection.scope["path"])
+
+    def _api_key(self, connection: HTTPConnection) -> str | None:
+        """The API key of this studio, right or wrong, that a program's request came with."""
+        if self._foreign_api(connection) is None:
+            return None
+        token = _bearer(connection.headers.get("authorization", ""))
+        return token if token is not None and token.startswith(KEY_PREFIX) else None
+
+    def _limit(self, path: str) -> int:
+        """The bytes that are taken at a path."""
+        if (size := self._sizes.of(path)) is not None:
+            return {Upload.FILE: MAX_UPLOAD_BYTES, Upload.LARGE: MAX_LARGE_UPLOAD_BYTES}.get(
+                size, size
+            )
+        if (api := self.features.foreign_api(path)) is not None:
+            return api.max_bytes
+        return MAX_LOGIN_BYTES if path == "/login" else MAX_JSON_BYTES
+
+    def _refusal(self, connection: HTTPConnection, error: UserError) -> Response:
+        language = language_of_request(connection)
+        if (api := self._foreign_api(connection)) is not None:
+            return api.refuse(error, language)
+        response = JSONResponse(error_body(error, language), status_code=status_of(error))
+        if isinstance(error, MethodNotAllowed):
+            response.headers["allow"] = error.allowed
+        if isinstance(error, NotLoggedIn) and connection.scope["path"].startswith(API):
+            response.headers["www-authenticate"] = 'Basic realm="Atelier", charset="UTF-8"'
+        return response
+
+
+class Uploads:
+    """Where more than JSON may be sent.
+
+    Args:
+        sizes: pattern of a path → the bytes that are taken there.
+    """
+
+    def __init__(self, sizes: Mapping[str, Upload | int]) -> None:
+        self._sizes = [(re.compile(pattern), size) for pattern, size in sizes.items()]
+
+    def of(self, path: str) -> Upload | int | None:
+        """What is taken at a path; None where it is JSON alone."""
+        return next((size for pattern, size in self._sizes if pattern.fullmatch(path)), None)
+
+
+def uploads_of(features: Features) -> Uploads:
+    """The platform's and those of the features."""
+    theirs = (each.uploads.items() for each in features)
+    brought = {f"{API}/(?:{path})": size for pairs in theirs for path, size in pairs}
+    return Uploads(UPLOADS | brought)
+
+
+def tab_query(connection: HTTPConnection) -> str:
+    """``?tab=…`` with the tab that an address names; "" where it names none of the page's.
+
+    Whoever sends somebody an address may write anything into it: nothing else of it is passed on.
+    """
+    named = connection.query_params.get(TAB)
+    return f"?{TAB}={named}" if named in connection.app.state.tabs else ""
 
 
 def login_cookies(
@@ -345,14 +410,6 @@ def address_of(connection: HTTPConnection) -> str:
     return connection.client.host if connection.client else "?"
 
 
-def _api_key(connection: HTTPConnection) -> str | None:
-    """The API key of this studio, right or wrong, that a program's request came with."""
-    if not is_openai(connection.scope["path"]):
-        return None
-    token = _bearer(connection.headers.get("authorization", ""))
-    return token if token is not None and token.startswith(KEY_PREFIX) else None
-
-
 def _bearer(header: str) -> str | None:
     scheme, _, token = header.partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
@@ -363,28 +420,6 @@ def _parts(url: str) -> SplitResult:
         return urlsplit(url)
     except ValueError:  # such as an unclosed bracket
         return urlsplit("")
-
-
-def is_openai(path: str) -> bool:
-    """Whether a path is one of OpenAI's protocol."""
-    return path.startswith(f"{OPENAI}/")
-
-
-def is_program_door(path: str) -> bool:
-    """Whether other programs come in by this path."""
-    return is_openai(path) or path.startswith(f"{API}/")
-
-
-def _limit(path: str) -> int:
-    if LARGE_UPLOADS.fullmatch(path):
-        return MAX_LARGE_UPLOAD_BYTES
-    if is_openai(path):
-        return MAX_OPENAI_BYTES
-    if TABLE_UPLOADS.fullmatch(path):
-        return MAX_TABLE_BYTES
-    if path == "/login":
-        return MAX_LOGIN_BYTES
-    return MAX_UPLOAD_BYTES if UPLOADS.fullmatch(path) else MAX_JSON_BYTES
 
 
 def _limited(receive: Receive, limit: int, language: str) -> Receive:
@@ -428,15 +463,3 @@ def _not_here(method: str, path: str) -> UserError:
     if allowed := gradio_guard.methods_of(path):
         return MethodNotAllowed(method[:100], path[:100], allowed)
     return NotFound("There is nothing at {path}.", path=path[:100])
-
-
-def _refusal(connection: HTTPConnection, error: UserError) -> Response:
-    language = language_of_request(connection)
-    if is_openai(connection.scope["path"]):
-        return problem(error).response(language)
-    response = JSONResponse(error_body(error, language), status_code=status_of(error))
-    if isinstance(error, MethodNotAllowed):
-        response.headers["allow"] = error.allowed
-    if isinstance(error, NotLoggedIn) and connection.scope["path"].startswith(API):
-        response.headers["www-authenticate"] = 'Basic realm="Atelier", charset="UTF-8"'
-    return response

@@ -17,14 +17,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipelines.core.errors import BadRequest, NotFound, UserError
 from studio.api import gradio_guard
-from studio.api.access import is_openai
-from studio.core.replies import MethodNotAllowed, error_body
-from studio.features.openai_api.errors import problem
+from studio.core.feature import Features
+from studio.core.replies import FORM_TYPE, MethodNotAllowed, error_body, no_form, not_of_the_page
 from studio.i18n import FAULT, language_of
-from studio.page.values import not_of_the_page
 
 SHOWN = 100  # characters of what was sent
-FORM = "multipart/form-data"
 # Headers of a framework's answer that are about its text.
 ABOUT_TEXT = {"content-type", "content-length"}
 
@@ -34,10 +31,14 @@ class OwnWords:
 
     Args:
         routes: of the whole app; of their paths it is said by which methods they are asked.
+        features: tell how errors are said in other protocols.
     """
 
-    def __init__(self, app: ASGIApp, routes: Iterable[Any]) -> None:
+    def __init__(
+        self, app: ASGIApp, routes: Iterable[Any], features: Features | None = None
+    ) -> None:
         self.app = app
+        self._features = features if features is not None else Features()
         self._methods = [
             (compile_path(path)[0], methods)
             for path, methods in _templates(routes)
@@ -66,8 +67,8 @@ class OwnWords:
         error = self._error(scope, status, headers)
         if isinstance(error, MethodNotAllowed | NotFound):
             status = 405 if isinstance(error, MethodNotAllowed) else 404
-        if is_openai(scope["path"]):
-            return problem(error).response(language)
+        if (api := self._features.foreign_api(scope["path"])) is not None:
+            return api.refuse(error, language)
         body: dict[str, Any] = error_body(error, language)
         if status >= 500:
             body["error"]["type"] = "internal_error"
@@ -100,22 +101,13 @@ class OwnWords:
                 "The header Content-Type is {value}; it must be {needed}. Send the files as a "
                 "form.",
                 value=asked.get("content-type", "")[:SHOWN] or "–",
-                needed=FORM,
+                needed=FORM_TYPE,
             )
         return not_of_the_page()
 
     def _allowed(self, path: str) -> set[str]:
         found = (methods for pattern, methods in self._methods if pattern.match(path) is not None)
         return gradio_guard.methods_of(path).union(*found)
-
-
-def no_form() -> BadRequest:
-    """The error of a form that cannot be read."""
-    return BadRequest(
-        "What was sent cannot be read as a form of the type {needed}. Send it with its boundary in "
-        "the header Content-Type, and each part with a name and whole.",
-        needed=FORM,
-    )
 
 
 def _is_text_of_error(start: Message) -> bool:

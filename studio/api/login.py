@@ -9,10 +9,9 @@ from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from pipelines.core.errors import UserError
-from studio.api.access import address_of, login_cookies
+from studio.api.access import address_of, login_cookies, tab_query
 from studio.core.accounts.accounts import GUEST, Accounts, Login
 from studio.core.replies import status_of
-from studio.core.tab_ids import tab_query
 from studio.i18n import language_of_request, translate
 
 PAGE = """<!doctype html>

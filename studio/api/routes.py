@@ -34,7 +34,7 @@ from pipelines.models.catalog import OWN
 from studio.api import sse
 from studio.api.access import API
 from studio.api.http import KEPT, NOT_KEPT, json_object, list_that_fits
-from studio.api.inputs import conditions_router, inputs_router
+from studio.api.inputs import inputs_router
 from studio.core.accounts.accounts import owner_of
 from studio.core.broadcast import Broadcast
 from studio.core.gallery.gallery import MAX_SEARCH
@@ -43,14 +43,6 @@ from studio.core.gallery.picture_deletion import KIND as DELETING
 from studio.core.jobs.record import QUEUED
 from studio.core.machine import is_own
 from studio.core.replies import Refusal, error_body, status_of
-from studio.features.chat.chats_api import chats_router
-from studio.features.clustering.data_api import cluster_data_router
-from studio.features.clustering.results_api import clusterings_router
-from studio.features.gallery.several_pictures_api import several_pictures_router
-from studio.features.labs.prunings_api import prunings_router
-from studio.features.library.loras_api import loras_router
-from studio.features.training.subjects_api import subjects_router
-from studio.features.training.trainings_api import trainings_router
 from studio.i18n import language_of_request, translate
 
 if TYPE_CHECKING:
@@ -63,20 +55,14 @@ UPDATE_SECONDS = 0.1  # between two looks at a job that is watched
 
 def install(app: FastAPI, studio: Studio) -> None:
     """Adds the API's routes, the picture files and the form of errors to ``app``."""
-    app.include_router(jobs_router(studio), prefix=API)
-    app.include_router(several_pictures_router(studio), prefix=API)
-    app.include_router(pictures_router(studio), prefix=API)
-    app.include_router(inputs_router(studio), prefix=API)
-    app.include_router(conditions_router(studio), prefix=API)
-    app.include_router(cluster_data_router(studio), prefix=API)
-    app.include_router(clusterings_router(studio), prefix=API)
-    app.include_router(subjects_router(studio), prefix=API)
-    app.include_router(trainings_router(studio), prefix=API)
-    app.include_router(prunings_router(studio), prefix=API)
-    app.include_router(loras_router(studio), prefix=API)
-    app.include_router(chats_router(studio), prefix=API)
-    app.include_router(catalog_router(studio), prefix=API)
+    routers = [jobs_router(studio), pictures_router(studio), inputs_router(studio)]
+    routers += [routes(studio) for feature in studio.features for routes in feature.routes]
+    for router in (*routers, catalog_router(studio)):  # the last one has an answer for every path
+        app.include_router(router, prefix=API)
     app.include_router(files_router(studio))
+    for feature in studio.features:
+        for api in feature.foreign_apis:
+            app.include_router(api.routes(studio))
     app.add_exception_handler(UserError, _user_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)

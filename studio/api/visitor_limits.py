@@ -20,9 +20,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipelines.core.errors import Busy, NotFound, UserError
 from studio.api import gradio_guard
-from studio.api.access import API, LARGE_UPLOADS, TABLE_UPLOADS, UPLOADS
+from studio.api.access import API, uploads_of
 from studio.core.accounts.accounts import Owner
 from studio.core.accounts.session_owners import SessionOwners
+from studio.core.feature import Features
 from studio.core.replies import Refusal, error_body, status_of
 from studio.core.upload_ledger import Reservation, UploadLedger, arriving
 from studio.i18n import language_of, language_of_request
@@ -54,7 +55,7 @@ STREAMS = (
         ),
     ),
     Streams(
-        re.compile(rf"{API}/(jobs|chats)/[^/]+/events"),
+        re.compile(rf"{API}/\w+/[^/]+/events"),
         30,
         lambda count: Busy(
             "You have {count} event streams open; more are not served. Close some.", count=count
@@ -101,10 +102,18 @@ class VisitorLimits:
         app: what is protected.
         uploads: where room for uploads is reserved.
         sessions: of the page, and whose they are.
+        features: tell where uploads go.
     """
 
-    def __init__(self, app: ASGIApp, uploads: UploadLedger, sessions: SessionOwners) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        uploads: UploadLedger,
+        sessions: SessionOwners,
+        features: Features | None = None,
+    ) -> None:
         self.app, self.uploads, self.sessions = app, uploads, sessions
+        self._paths = uploads_of(features if features is not None else Features())
         self._open: Counter[tuple[str, str]] = Counter()  # streams by owner id and path
         self._events = Allowance(EVENTS_AT_ONCE, EVENTS_PER_SECOND)
 
@@ -125,7 +134,7 @@ class VisitorLimits:
                 if streams.paths.fullmatch(path):
                     await self._stream(owner, streams, scope, receive, send)
                     return
-            if scope["method"] == "POST" and _is_upload(path):
+            if scope["method"] == "POST" and self._paths.of(path) is not None:
                 await self._upload(owner, scope, receive, send)
                 return
         except UserError as error:
@@ -211,7 +220,3 @@ def _page_session(scope: Scope) -> str | None:
         return f"upload {upload}" if upload else None
     heartbeat = f"{gradio_guard.PREFIX}/heartbeat/"
     return path.removeprefix(heartbeat) if path.startswith(heartbeat) else None
-
-
-def _is_upload(path: str) -> bool:
-    return any(each.fullmatch(path) for each in (UPLOADS, LARGE_UPLOADS, TABLE_UPLOADS))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,7 +20,9 @@ from pipelines.core.messages import Message
 if TYPE_CHECKING:
     from fastapi import APIRouter
     from pydantic import BaseModel
+    from starlette.responses import Response
 
+    from pipelines.core.errors import UserError
     from studio.core.accounts.accounts import Owner
 
 _log = logging.getLogger(__name__)
@@ -57,6 +60,31 @@ class Tab(Protocol):
         """
 
 
+class Upload(Enum):
+    """How large a body is taken, where more than JSON is sent: a file, or one that is streamed."""
+
+    FILE, LARGE = range(2)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ForeignApi:
+    """A part of the HTTP API for programs that speak a protocol of their own; they send API keys.
+
+    Attributes:
+        prefix: of its paths, such as ``/v1/``.
+        routes: its router with whole paths, made as ``routes(studio)``.
+        refuse: ``refuse(error, language)``, the answer for an error.
+        stranger: what is said to who comes without a key and a login.
+        max_bytes: of a body.
+    """
+
+    prefix: str
+    routes: Callable[[Any], APIRouter]
+    refuse: Callable[[UserError, str], Response]
+    stranger: str
+    max_bytes: int
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Feature:
     """Something that the studio can do.
@@ -73,6 +101,9 @@ class Feature:
             instead.
         tabs: classes of tabs, in their order.
         routes: routers below ``/api/v1``, made as ``routes(studio)``.
+        uploads: pattern of a path below ``/api/v1`` → the bytes that are taken there.
+        foreign_apis: what speaks other protocols.
+        scripts: the page's path → the folder whose scripts are served there.
         keepers: those of its services that hold data of owners, in the order of cleaning:
             see :class:`studio.core.cleaning.Keeper`.
         texts: folder of its sentences in other languages, such as ``zh.yaml``.
@@ -86,6 +117,9 @@ class Feature:
     titles: Callable[[Any, str], Mapping[str, str]] | None = None
     tabs: tuple[type[Tab], ...] = ()
     routes: tuple[Callable[[Any], APIRouter], ...] = ()
+    uploads: Mapping[str, Upload | int] = field(default_factory=dict)
+    foreign_apis: tuple[ForeignApi, ...] = ()
+    scripts: Mapping[str, Path] = field(default_factory=dict)
     keepers: tuple[str, ...] = ()
     texts: Path | None = None
 
@@ -146,6 +180,11 @@ class Features:
         for each in self:
             shown |= each.titles(studio, owner) if each.titles is not None else {}
         return shown
+
+    def foreign_api(self, path: str) -> ForeignApi | None:
+        """The one that a path belongs to."""
+        apis = (api for each in self for api in each.foreign_apis)
+        return next((api for api in apis if path.startswith(api.prefix)), None)
 
     def checks_of(self, request_class: type[BaseModel]) -> list[Check]:
         """The checks for a class of requests, those of its bases first."""

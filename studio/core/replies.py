@@ -18,8 +18,9 @@ from pipelines.core.errors import (
 )
 from studio.core.accounts.accounts import NotLoggedIn
 from studio.core.home import DiskFull
-from studio.features.chat.conversation import Stale
 from studio.i18n import translate
+
+FORM_TYPE = "multipart/form-data"
 
 
 class TooLarge(UserError):
@@ -48,6 +49,10 @@ class MethodNotAllowed(UserError):
         )
 
 
+class Outdated(UserError):
+    """A change of what has changed meanwhile (HTTP 409); nothing was done."""
+
+
 # The first that fits counts: subclasses stand before their bases.
 _STATUS: tuple[tuple[type[UserError], int], ...] = (
     (TooLarge, 413),
@@ -56,7 +61,7 @@ _STATUS: tuple[tuple[type[UserError], int], ...] = (
     (BadRequest, 422),
     (NotFound, 404),
     (Refused, 403),
-    (Stale, 409),
+    (Outdated, 409),
     (Busy, 429),
     (DiskFull, 507),
     (OutOfMemory, 507),
@@ -78,6 +83,20 @@ def error_body(error: UserError, language: str = "en") -> dict[str, dict[str, st
             "type": re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(error).__name__).lower(),
         }
     }
+
+
+def not_of_the_page() -> BadRequest:
+    """The error of an event that no control of the page sends."""
+    return BadRequest("What was sent cannot be used here. Load the page again, then try once more.")
+
+
+def no_form() -> BadRequest:
+    """The error of a form that cannot be read."""
+    return BadRequest(
+        "What was sent cannot be read as a form of the type {needed}. Send it with its boundary in "
+        "the header Content-Type, and each part with a name and whole.",
+        needed=FORM_TYPE,
+    )
 
 
 class Refusal(HTTPException):

@@ -18,9 +18,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from pipelines.core.errors import UserError
 from pipelines.core.sizes import format_bytes
 from studio.core.home import NO_SPACE, DiskFull
-from studio.core.replies import Refusal, error_body, status_of
+from studio.core.replies import Refusal, error_body, not_of_the_page, status_of
 from studio.i18n import FAULT, language_of_request, translate
-from studio.page.values import not_of_the_page
 
 _log = logging.getLogger(__name__)
 

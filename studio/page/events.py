@@ -20,8 +20,9 @@ from pipelines.core.errors import UserError, unforeseen
 from pipelines.core.messages import Message
 from studio.core.accounts.accounts import Owner, owner_of
 from studio.core.accounts.session_owners import SessionOwners
+from studio.core.replies import not_of_the_page
 from studio.i18n import language_of_request, translate
-from studio.page.values import check_value, not_of_the_page, readable
+from studio.page.values import check_value, readable
 
 SESSION = re.compile(r"[\w-]{1,64}", re.ASCII)  # the page's script makes up eleven characters
 _log = logging.getLogger(__name__)

@@ -11,6 +11,7 @@ import json
 
 import gradio as gr
 from gradio.data_classes import CancelBody
+from gradio.route_utils import API_PREFIX
 from gradio.server_messages import CloseStreamMessage, UnexpectedErrorMessage
 from pydantic import ValidationError
 from starlette.requests import Request
@@ -19,14 +20,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipelines.core import messages
 from pipelines.core.errors import NotFound, UserError
-from studio.api.gradio_guard import PREFIX
 from studio.core.accounts.accounts import owner_of
 from studio.core.accounts.session_owners import SessionOwners
+from studio.core.replies import not_of_the_page
 from studio.i18n import language_of_request, translate
 from studio.page.errors import error_answer
-from studio.page.values import not_of_the_page
 
-CANCEL, STREAM = f"{PREFIX}/cancel", f"{PREFIX}/queue/data"
+CANCEL, STREAM = f"{API_PREFIX}/cancel", f"{API_PREFIX}/queue/data"
 MAX_CANCEL_BYTES = 10_000  # a session, an event and a number
 FAILURE = b'"unexpected_error"'  # in the last message of a stream that fails
 

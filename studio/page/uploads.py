@@ -15,8 +15,7 @@ from starlette.datastructures import FormData
 from starlette.formparsers import MultiPartException
 
 from pipelines.core.errors import BadRequest, UserError
-from studio.api.foreign_errors import no_form
-from studio.core.replies import Refusal, TooLarge
+from studio.core.replies import Refusal, TooLarge, no_form
 from studio.core.upload_ledger import arriving
 from studio.i18n import language_of_request
 

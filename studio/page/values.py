@@ -17,6 +17,7 @@ from gradio_client.utils import is_file_obj_with_meta
 
 from pipelines.core.errors import BadRequest, Refused
 from pipelines.core.messages import Message
+from studio.core.replies import not_of_the_page
 
 MAX_DEPTH = 50  # of lists in lists; no control holds more than three
 SHOWN_CHARACTERS = 60
@@ -72,11 +73,6 @@ def readable(value: Any, depth: int = 0) -> Any:
     if isinstance(value, dict):
         return {readable(name): readable(each, depth + 1) for name, each in value.items()}
     return value
-
-
-def not_of_the_page() -> BadRequest:
-    """The error of an event that no control of the page sends."""
-    return BadRequest("What was sent cannot be used here. Load the page again, then try once more.")
 
 
 def _paths(value: Any) -> Iterator[str]:

@@ -285,6 +285,15 @@ def _roughly(seconds: float) -> float:
     return max(step, step * round(seconds / step))
 
 
+def percent(share: float) -> str:
+    """``0.3412`` as ``34.1 %``; what is there is never shown as 0."""
+    if share >= 0.9995:
+        return "100 %"
+    if share >= 0.0005:
+        return f"{100 * share:.1f} %"
+    return "< 0.1 %" if share > 0 else "0 %"
+
+
 def summary(messages: Iterable[Message | str], visitor: Visitor) -> str:
     """One quiet line below the pictures."""
     text = " ".join(visitor.say(message) for message in messages)

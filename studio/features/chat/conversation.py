@@ -6,8 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipelines.core.errors import Busy, NotFound, UserError
+from pipelines.core.errors import Busy, NotFound
 from pipelines.core.messages import Message
+from studio.core.replies import Outdated
 
 if TYPE_CHECKING:
     import sqlite3
@@ -20,8 +21,8 @@ STOPPED, FAILED, INTERRUPTED = "stopped", "failed", "interrupted"
 TITLE_LENGTH = 60  # characters of a title that is made from a message
 
 
-class Stale(UserError):
-    """The page has not seen what the conversation is by now (HTTP 409); nothing was changed."""
+class Stale(Outdated):
+    """The page has not seen what the conversation is by now; nothing was changed."""
 
 
 def stale() -> Stale:

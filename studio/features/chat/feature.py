@@ -8,8 +8,10 @@ from pipelines.chat.catalog import ChatCatalog
 from pipelines.chat.engine import run
 from pipelines.chat.loading import PREFIXES
 from pipelines.chat.shelf import ChatShelf
-from studio.core.feature import Feature
+from pipelines.core.paths import ASSETS
+from studio.core.feature import Feature, Upload
 from studio.features.chat.answers import Answers
+from studio.features.chat.chats_api import chats_router
 from studio.features.chat.conversations import Conversations
 from studio.features.chat.exchange import Exchange
 from studio.features.chat.models import ChatModels
@@ -37,4 +39,7 @@ FEATURE = Feature(
         ),
     },
     titles=titles,
+    uploads={"chats/import": Upload.FILE},
+    scripts={"/scripts": ASSETS / "chat"},
+    routes=(chats_router,),
 )

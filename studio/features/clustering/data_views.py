@@ -13,8 +13,7 @@ from pipelines.clustering.data.encodings import TITLES
 from pipelines.core.errors import UserError
 from pipelines.core.messages import Message
 from studio.features.clustering.charts.axes import number
-from studio.features.labs.inspect_views import percent
-from studio.page.views import notice
+from studio.page.views import notice, percent
 
 if TYPE_CHECKING:
     from studio.features.clustering.data import Known

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pipelines.clustering.data.tables import MAX_BYTES
 from pipelines.clustering.requests import ClusterRequest, CompareRequest, CurveRequest, OnData
 from pipelines.core.engines import Engine
+from pipelines.core.paths import ASSETS
 from studio.core.feature import Feature
 from studio.features.clustering.data import ClusterData
+from studio.features.clustering.data_api import cluster_data_router
 from studio.features.clustering.results import Clusterings
+from studio.features.clustering.results_api import clusterings_router
 
 if TYPE_CHECKING:
     from studio.core.accounts.accounts import Owner
@@ -39,5 +43,8 @@ FEATURE = Feature(
         ),
     },
     checks={OnData: check_data},
+    routes=(cluster_data_router, clusterings_router),
+    uploads={"cluster-tables": MAX_BYTES},
+    scripts={"/scripts/clustering": ASSETS / "clustering"},  # shares the chat's page.js
     keepers=("cluster_data", "clusterings"),
 )

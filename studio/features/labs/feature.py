@@ -9,6 +9,7 @@ from pipelines.core.engines import Engine
 from studio.core.feature import Feature
 from studio.features.labs.inspect import Inside
 from studio.features.labs.prunings import CURVE, SCORE, SHORTEN, Prunings
+from studio.features.labs.prunings_api import prunings_router
 
 if TYPE_CHECKING:
     from studio.core.accounts.accounts import Owner
@@ -46,4 +47,5 @@ FEATURE = Feature(
     fills={SHORTEN: fill_pruning},
     checks={ScoreRequest: check_model},
     keepers=("prunings",),
+    routes=(prunings_router,),
 )

@@ -16,6 +16,7 @@ from pipelines.chat.backends.tokens import Token, whole
 from pipelines.chat.inside import Candidate, Guess, Lens, NextToken
 from pipelines.core.messages import Message
 from pipelines.core.paths import ASSETS
+from studio.page.views import percent
 
 if TYPE_CHECKING:
     from studio.page.widgets import Visitor
@@ -34,15 +35,6 @@ def name_of(piece: bytes) -> str:
         return " ".join(f"{byte:02X}" for byte in piece)
     return "".join(letter if letter.isprintable() else f"U+{ord(letter):04X}"
                    for letter in text.translate(_SEEN))  # fmt: skip
-
-
-def percent(odds: float) -> str:
-    """``0.3412`` as ``34.1 %``; what is there is never shown as 0."""
-    if odds >= 0.9995:
-        return "100 %"
-    if odds >= 0.0005:
-        return f"{100 * odds:.1f} %"
-    return "< 0.1 %" if odds > 0 else "0 %"
 
 
 # --- tokens ---------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pipelines.chat.entries import CACHE_PREFIX, INSIDE_PREFIX, ChatEntry
 from pipelines.chat.pruning.folder import FOLDER, PruneFolder
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from studio.core.accounts.accounts import Owner
     from studio.core.jobs.queue import Jobs
     from studio.core.machine import CacheOnDemand
-    from studio.features.chat.models import ChatModels
 
 SCORE, SHORTEN, CURVE = "score_blocks", "shorten", "shorten_curve"  # kinds of jobs
 SHOWN = 200  # jobs that are looked through
@@ -70,6 +69,14 @@ class Shortening:
         return self.job.result if self.job is not None and self.job.state == DONE else None
 
 
+class Models(Protocol):
+    """The language models of each owner."""
+
+    def of(self, owner: Owner) -> list[ChatEntry]: ...
+
+    def entry(self, owner: Owner, name: str) -> ChatEntry: ...
+
+
 class Prunings:
     """Checks, finds, resumes and deletes shortenings; each method works for one owner only.
 
@@ -82,7 +89,7 @@ class Prunings:
     """
 
     def __init__(
-        self, home: Path, models: ChatModels, shelf: ChatShelf, cache: CacheOnDemand, jobs: Jobs
+        self, home: Path, models: Models, shelf: ChatShelf, cache: CacheOnDemand, jobs: Jobs
     ) -> None:
         self._home, self._models, self._shelf = home, models, shelf
         self._cache, self._jobs = cache, jobs

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from pipelines.core.engines import Engine
 from pipelines.diffusion.lora.requests import MergeRequest
 from pipelines.diffusion.requests import TextToImageRequest
-from studio.core.feature import Feature
+from studio.core.feature import Feature, Upload
 from studio.features.library.loras import Loras
+from studio.features.library.loras_api import loras_router
 
 if TYPE_CHECKING:
     from studio.core.accounts.accounts import Owner
@@ -31,4 +32,6 @@ FEATURE = Feature(
     },
     checks={MergeRequest: check_merge},
     titles=lambda studio, owner: {e.name: e.title for e in studio.loras.models(owner)},
+    uploads={"loras": Upload.LARGE},
+    routes=(loras_router,),
 )

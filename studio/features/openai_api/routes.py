@@ -13,10 +13,8 @@ from fastapi.responses import PlainTextResponse, Response
 
 from pipelines.chat.backends.remote_fields import unsent_fields
 from pipelines.chat.requests import Generation
-from studio.api.access import OPENAI
 from studio.api.http import NOT_KEPT, json_object
 from studio.core.accounts.accounts import Owner, owner_of
-from studio.features.chat.streams import Stream
 from studio.features.openai_api import bodies, images, models
 from studio.features.openai_api.answering import Answering
 from studio.features.openai_api.errors import Invalid, Route
@@ -25,6 +23,8 @@ from studio.features.openai_api.wire import ChatFormat, CompletionFormat, Format
 
 if TYPE_CHECKING:
     from studio.core.services import Studio
+
+OPENAI = "/v1"
 
 
 def openai_router(studio: Studio) -> APIRouter:
@@ -120,6 +120,6 @@ def openai_router(studio: Studio) -> APIRouter:
     return routes
 
 
-def opened(studio: Studio, owner: Owner, request: Generation, stop: threading.Event) -> Stream:
+def opened(studio: Studio, owner: Owner, request: Generation, stop: threading.Event) -> Any:
     """The engine's events, once there is a place for the owner's request."""
     return studio.answers.stream(request, owner.id, stop)

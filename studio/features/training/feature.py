@@ -5,10 +5,12 @@ from __future__ import annotations
 from pipelines.core.engines import Engine
 from pipelines.dreambooth.before_after_requests import BeforeAfterRequest
 from pipelines.dreambooth.requests import TrainingRequest
-from studio.core.feature import Feature
+from studio.core.feature import Feature, Upload
 from studio.features.training.checks import check_before_after, check_training, fill_training
 from studio.features.training.subjects import KIND, Subjects
+from studio.features.training.subjects_api import subjects_router
 from studio.features.training.trainings import Trainings
+from studio.features.training.trainings_api import trainings_router
 
 FEATURE = Feature(
     name="training",
@@ -26,5 +28,7 @@ FEATURE = Feature(
     },
     fills={KIND: fill_training},
     checks={TrainingRequest: check_training, BeforeAfterRequest: check_before_after},
+    routes=(subjects_router, trainings_router),
+    uploads={r"subjects/\w+/photos": Upload.LARGE},
     keepers=("subjects", "trainings"),
 )

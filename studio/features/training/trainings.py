@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pipelines.core.engines import Use
 from pipelines.core.errors import BadRequest, NotFound, UserError, stored, validated
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from pipelines.models.catalog import ModelEntry
     from studio.core.jobs.queue import Jobs
     from studio.core.machine import Machine
-    from studio.features.library.loras import Loras
     from studio.features.training.subjects import Subjects
 
 SHOWN = 200  # jobs that are looked through
@@ -65,6 +64,12 @@ class Training:
         return self.job.ended
 
 
+class BaseModels(Protocol):
+    """Everybody's and each owner's own models that can be trained."""
+
+    def entry(self, owner: str, name: str) -> ModelEntry: ...
+
+
 class Trainings:
     """Finds, prepares, resumes and deletes trainings; each method works for one owner only.
 
@@ -77,7 +82,7 @@ class Trainings:
     """
 
     def __init__(
-        self, home: Path, loras: Loras, machine: Machine, subjects: Subjects, jobs: Jobs
+        self, home: Path, loras: BaseModels, machine: Machine, subjects: Subjects, jobs: Jobs
     ) -> None:
         self._home, self._loras, self._machine = home, loras, machine
         self._subjects, self._jobs = subjects, jobs

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import gradio as gr
 
 from pipelines.core.errors import UserError
-from studio.core.jobs.record import DONE
+from studio.core.jobs.record import DONE, Job
 from studio.page import views
 from studio.page.components.deletion import Deletion
 from studio.page.components.latest_watch import Turns, ending_silently
@@ -22,12 +22,36 @@ from studio.page.widgets import QUIET, Visitor, label
 if TYPE_CHECKING:
     from studio.core.accounts.accounts import Owner
     from studio.core.services import Studio
-    from studio.features.labs.prunings import Prunings, Shortening
-    from studio.features.training.trainings import Training, Trainings
     from studio.page.opening import Opening
 
-W = TypeVar("W", "Training", "Shortening")
+W = TypeVar("W", bound="Work")
 _NEWEST = ""  # instead of an id: the unfinished work, else the last one
+
+
+class Work(Protocol):
+    """What its job makes; it has the id that its works know it by."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def job(self) -> Job | None: ...
+
+    @property
+    def ended(self) -> bool: ...
+
+
+class Works(Protocol[W]):
+    """Where an owner's works are found."""
+
+    def list(self, owner: str) -> list[W]: ...
+
+    def get(self, owner: str, id: str) -> W: ...
+
+    def delete(self, owner: str, id: str) -> None: ...
 
 
 class WorkWatch(ABC, Generic[W]):
@@ -48,7 +72,7 @@ class WorkWatch(ABC, Generic[W]):
     def __init__(
         self,
         studio: Studio,
-        works: Trainings | Prunings,
+        works: Works[W],
         *,
         kind: str,
         name: str,

@@ -13,6 +13,7 @@ import app
 from studio.api.access import Access
 from studio.api.cross_origin import read_origin
 from studio.core.accounts.accounts import LOCAL_OWNER, Accounts
+from studio.features import load_features
 from tests.studio.people import ACCOUNTS, PASSWORDS
 
 PAGE = "http://localhost:3000"
@@ -43,6 +44,7 @@ def studio(accounts=(), origins=(PAGE,), base: str = "http://127.0.0.1:7860") ->
         _Keys(),
         on_page=lambda: None,
         allowed_origins=origins,
+        features=load_features(),
     )
     return TestClient(guarded, base_url=base)
 

@@ -14,6 +14,7 @@ from studio.features.chat import places
 from studio.features.clustering import films
 from studio.features.control import conditions
 from studio.features.labs import inspect
+from studio.features.openai_api.feature import MAX_BYTES as OPENAI_BYTES
 from studio.page import sessions as page_sessions
 
 ROOT = Path(__file__).parents[3]
@@ -73,7 +74,7 @@ def _limits() -> dict[str, list[str]]:
             "",
         ],
         "Body of a request": [
-            f"{access.MAX_JSON_BYTES // MB} MB; {access.MAX_OPENAI_BYTES // MB} MB for `/v1`; "
+            f"{access.MAX_JSON_BYTES // MB} MB; {OPENAI_BYTES // MB} MB for `/v1`; "
             f"{small // MB} MB for a picture; {TABLE_BYTES // MB} MB for a table; {large // MB} MB "
             "for LoRAs and photos",
             "",

@@ -17,7 +17,7 @@ from studio.features.clustering.charts.drawing import (
     text_at,
     text_width,
 )
-from studio.features.labs.inspect_views import percent
+from studio.page.views import percent
 
 if TYPE_CHECKING:
     from studio.page.widgets import Visitor

@@ -26,7 +26,7 @@ from studio.features.clustering.charts.drawing import (
     sampled,
     swatch,
 )
-from studio.features.labs.inspect_views import percent
+from studio.page.views import percent
 
 if TYPE_CHECKING:
     from studio.page.widgets import Visitor
