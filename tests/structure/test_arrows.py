@@ -39,11 +39,8 @@ BELOW = {
 SHARED = {"pipelines.core", "pipelines.models"}  # what every engine may use
 # Imports that the house does not allow, and that are still there. The list may only get shorter.
 KNOWN = {
-    ("studio.features.control.tab", "studio.features.painting.form"),
-    ("studio.features.library.tab", "studio.features.painting.lora_rows"),
     ("studio.features.library.tab", "studio.features.painting.text_to_image"),
     ("studio.features.training.tab", "studio.features.painting.text_to_image"),
-    ("studio.features.training.training_form", "studio.features.painting.form"),
     ("studio.page.shell", "studio.features.chat.tab"),
     ("studio.page.shell", "studio.features.clustering.tab"),
     ("studio.page.shell", "studio.features.control.tab"),

@@ -12,10 +12,10 @@ from pipelines.diffusion.control.requests import MAX_UNITS
 from studio.core.gallery.infotext_units import units_of
 from studio.features.control import map_views
 from studio.features.control.unit import UnitForm
-from studio.features.painting.form import PaintForm
 from studio.page import views
 from studio.page.components.canvas import FIT_JS, offered, settled_js
 from studio.page.components.details import Details, Shown
+from studio.page.components.paint_form import PaintForm
 from studio.page.components.watching import Watch
 from studio.page.opening import FILLED, Opening
 from studio.page.widgets import QUIET, Visitor, label

@@ -15,9 +15,9 @@ from pipelines.diffusion.lora.tags import with_tags
 from pipelines.models.catalog import OWN
 from studio.features.library import views as shelf_views
 from studio.features.library.merging import MergeForm
-from studio.features.painting import lora_rows
 from studio.features.painting.text_to_image import Tab as PaintTab
 from studio.page import views
+from studio.page.components import lora_rows
 from studio.page.widgets import QUIET, Visitor, label
 
 if TYPE_CHECKING:

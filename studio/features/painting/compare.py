@@ -9,9 +9,9 @@ import gradio as gr
 
 from pipelines.diffusion.requests import CompareSamplersRequest, TextToImageRequest
 from pipelines.diffusion.samplers import samplers_in
-from studio.features.painting.form import first_of, named, offered
-from studio.features.painting.lora_rows import LoraRows
 from studio.page.components.details import Details
+from studio.page.components.lora_rows import LoraRows
+from studio.page.components.paint_form import first_of, named, offered
 from studio.page.components.sheet_views import COMPARE
 from studio.page.components.watching import Watch
 from studio.page.widgets import DRAFT, QUIET, Visitor, from_field, label, restore_drafts

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import gradio as gr
 
-from studio.features.painting.form import PaintForm
 from studio.page.components.details import Details
+from studio.page.components.paint_form import PaintForm
 from studio.page.components.watching import Watch
 from studio.page.widgets import QUIET, label
 

@@ -13,9 +13,9 @@ from pipelines.dreambooth.preflight import FAMILIES
 from pipelines.dreambooth.presets import presets, settings_for
 from pipelines.dreambooth.requests import Method, TrainingRequest, is_used
 from pipelines.models.catalog import ModelEntry
-from studio.features.painting.form import first_of
 from studio.features.training import train_views
 from studio.page import views
+from studio.page.components.paint_form import first_of
 from studio.page.widgets import DRAFT, QUIET, Visitor, as_text, follow_newest, from_field, label
 
 if TYPE_CHECKING:

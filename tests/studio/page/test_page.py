@@ -22,10 +22,10 @@ from studio.core.settings import StoredSettings
 from studio.core.store import Store
 from studio.features.gallery import tools
 from studio.features.painting import compare
-from studio.features.painting.form import PaintForm
 from studio.i18n import texts
 from studio.page import shell
 from studio.page.components import canvas
+from studio.page.components.paint_form import PaintForm
 from studio.page.widgets import Visitor, from_field
 
 MARKER = re.compile(r"__i18n__(\{.*?\})")

@@ -14,8 +14,8 @@ from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.samplers import Sampler, samplers_in
 from pipelines.diffusion.styles import styles
 from pipelines.models.catalog import ModelEntry
-from studio.features.painting.lora_rows import LoraRows, with_split_weights_in_prompt
 from studio.page import views
+from studio.page.components.lora_rows import LoraRows, with_split_weights_in_prompt
 from studio.page.widgets import (
     DRAFT,
     QUIET,
