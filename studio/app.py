@@ -18,7 +18,6 @@ from studio.core.accounts.accounts import is_guest
 from studio.core.cleaning import UPLOADS
 from studio.core.environment import forget_foreign_settings
 from studio.core.services import Options, Studio
-from studio.core.tab_ids import TABS
 from studio.features import load_features
 
 if TYPE_CHECKING:
@@ -31,6 +30,8 @@ PAGE_SECONDS, SETTLE_SECONDS = 10.0, 1.5
 
 def open_studio(options: Options) -> Studio:
     """A studio with all features that there are on this machine."""
+    forget_foreign_settings()  # Gradio reads them when a feature's tab imports it
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     return Studio(options, load_features())
 
 
@@ -54,9 +55,7 @@ def build_app(studio: Studio, on_first_page: Callable[[], None] | None = None) -
     Args:
         on_first_page: run in a thread once the first page is out, or after a while without one.
     """
-    # Gradio reads these when it is imported, and when a page is built.
-    forget_foreign_settings()
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    forget_foreign_settings()  # Gradio reads them when a page is built, too
     cache = studio.home / UPLOADS
     shutil.rmtree(cache, ignore_errors=True)  # what a killed studio has left
     os.environ["GRADIO_TEMP_DIR"] = str(cache)
@@ -134,7 +133,7 @@ def build_app(studio: Studio, on_first_page: Callable[[], None] | None = None) -
             ],
         },
         root_path=root_path,
-        **shell.look(),
+        **shell.look(studio),
     )
     mounted = (getattr(route, "app", None) for route in app.routes)
     Sessions.take_over(next(each for each in mounted if isinstance(each, gradio.routes.App)))
@@ -154,7 +153,7 @@ def build_app(studio: Studio, on_first_page: Callable[[], None] | None = None) -
     if root_path:
         app.add_middleware(BelowPath, root_path=root_path)
     app.state.streams = OpenStreams()
-    app.state.tabs = TABS
+    app.state.tabs = frozenset(tab.id for tab in studio.features.tabs())
     app.add_middleware(EndedStreams, streams=app.state.streams)
     return app
 

@@ -55,10 +55,11 @@ UPDATE_SECONDS = 0.1  # between two looks at a job that is watched
 
 def install(app: FastAPI, studio: Studio) -> None:
     """Adds the API's routes, the picture files and the form of errors to ``app``."""
-    routers = [jobs_router(studio), pictures_router(studio), inputs_router(studio)]
-    routers += [routes(studio) for feature in studio.features for routes in feature.routes]
-    for router in (*routers, catalog_router(studio)):  # the last one has an answer for every path
-        app.include_router(router, prefix=API)
+    # Those of the features before those that take any name; the last one takes every path.
+    theirs = [routes for feature in studio.features for routes in feature.routes]
+    last = (pictures_router, inputs_router, catalog_router)
+    for make in (jobs_router, *theirs, *last):
+        app.include_router(make(studio), prefix=API)
     app.include_router(files_router(studio))
     for feature in studio.features:
         for api in feature.foreign_apis:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pipelines.core.engines import Engine
 from pipelines.core.messages import Message
+from studio.core.exchange import Exchange, Target
+from studio.i18n import add_texts
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
@@ -41,17 +43,21 @@ class Tab(Protocol):
         label: what it is called, in English.
         hidden: whether it is not shown until its own listeners show it.
         styles: the files in CSS that it needs.
+        takes: what others may send it; see :mod:`studio.core.exchange`.
     """
 
     id: str
     label: str
-    hidden: bool
-    styles: tuple[Path, ...]
+    hidden: bool = False
+    styles: tuple[Path, ...] = ()
+    takes: tuple[Target, ...] = ()
+
+    def __init__(self, studio: Any) -> None: ...
 
     def draw(self) -> None:
         """Makes the components, within those of the page."""
 
-    def listen(self, opening: Any, exchange: Any) -> None:
+    def listen(self, opening: Any, exchange: Exchange) -> None:
         """Connects them with one another and with the jobs.
 
         Args:
@@ -100,6 +106,7 @@ class Feature:
         titles: ``titles(studio, owner id)``, names in the model cache with what the owner may read
             instead.
         tabs: classes of tabs, in their order.
+        labels: what its presets are called, by languages; the page shows them as they are.
         routes: routers below ``/api/v1``, made as ``routes(studio)``.
         uploads: pattern of a path below ``/api/v1`` → the bytes that are taken there.
         foreign_apis: what speaks other protocols.
@@ -116,6 +123,7 @@ class Feature:
     checks: Mapping[type[BaseModel], Check] = field(default_factory=dict)
     titles: Callable[[Any, str], Mapping[str, str]] | None = None
     tabs: tuple[type[Tab], ...] = ()
+    labels: Callable[[], Iterable[Mapping[str, str]]] = tuple
     routes: tuple[Callable[[Any], APIRouter], ...] = ()
     uploads: Mapping[str, Upload | int] = field(default_factory=dict)
     foreign_apis: tuple[ForeignApi, ...] = ()
@@ -153,6 +161,8 @@ class Features:
             for other in self:
                 if taken := names & _names(other)[what]:
                     raise ValueError(f"{other.name} has the {what} {', '.join(sorted(taken))}")
+        if feature.texts is not None:
+            add_texts(feature.texts)
         self._features[feature.name] = feature
 
     def leave_out(self, name: str, error: Exception) -> None:
@@ -169,6 +179,10 @@ class Features:
 
     def __iter__(self) -> Iterator[Feature]:
         return iter(tuple(self._features.values()))
+
+    def tabs(self) -> list[type[Tab]]:
+        """The tabs of all, in their order."""
+        return [tab for each in self for tab in each.tabs]
 
     def engines(self) -> dict[str, Engine]:
         """Kind of job → its engine."""

@@ -57,6 +57,7 @@ _BARE_PLACE = re.compile(
     r"""(?<![\w:/\\.~-])(?:file://)?(?:~?/|[A-Za-z]:[/\\])(?:[^\s/\\'":,;()]+[/\\]+)+([^\s/\\'":,;()]+)"""
 )
 LANGUAGES = ("en", "zh")
+_brought: list[Path] = []  # folders of packages
 _IN_A_SCRIPT = re.compile(r'\bsay\(\s*"((?:[^"\\]|\\.)*)"')
 _LABELLED = {
     "field",
@@ -70,9 +71,17 @@ _LABELLED = {
 def texts(language: str) -> dict[str, str]:
     """English text or template → the same in ``language``; what is missing is shown in English."""
     table: dict[str, str] = {}
-    for path in sorted(FOLDER.glob(f"{language}*.yaml")):
-        table |= yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    for folder in (*_brought, FOLDER):  # a package changes none of the studio's own sentences
+        for path in sorted(folder.glob(f"{language}*.yaml")):
+            table |= yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     return table
+
+
+def add_texts(folder: Path) -> None:
+    """Takes the sentences of a package as well, from files such as ``zh.yaml``."""
+    if folder not in _brought:
+        _brought.append(folder)
+        texts.cache_clear()
 
 
 def strings_in_scripts(folder: Path) -> set[str]:

@@ -7,6 +7,7 @@ nobody looks at should cost nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import gradio as gr
@@ -20,19 +21,29 @@ class Opening:
     """The first sight of a tab, on every page anew.
 
     Args:
-        page: with no ``tab``, its loading is the moment.
-        tab: its first opening is the moment.
+        page: of the tab.
+        tab: whose first opening is the moment.
+        at_load: the tab is open when the page has loaded; that is the moment.
 
     Attributes:
+        page, tab: those.
         stage: an event that has filled the controls for the visitor, before the tab was ever seen,
             puts ``FILLED`` here, so that :meth:`fill` does not do it again with other values.
     """
 
-    def __init__(self, page: gr.Blocks, tab: gr.Tab | None = None) -> None:
-        self.stage = gr.State(UNSEEN)
-        self._moment = page.load if tab is None else self.stage.change
-        if tab is not None:
-            tab.select(lambda stage: stage or SEEN, self.stage, self.stage, **QUIET)
+    def __init__(self, page: gr.Blocks, tab: gr.Tab, at_load: bool = False) -> None:
+        self.page, self.tab, self._at_load = page, tab, at_load
+
+    @cached_property
+    def stage(self) -> gr.State:
+        stage = gr.State(UNSEEN)
+        if not self._at_load:
+            self.tab.select(lambda stage: stage or SEEN, stage, stage, **QUIET)
+        return stage
+
+    @property
+    def _moment(self) -> Callable[..., gr.events.Dependency]:
+        return self.page.load if self._at_load else self.stage.change
 
     def load(self, *arguments: Any, **options: Any) -> gr.events.Dependency:
         """As ``gr.Blocks.load``, at this moment."""

@@ -11,38 +11,12 @@ import gradio as gr
 from pipelines.core.messages import Message
 from pipelines.core.paths import ASSETS
 from pipelines.core.sizes import format_bytes
-from pipelines.diffusion.samplers import samplers_in
-from pipelines.diffusion.styles import styles
-from pipelines.dreambooth.presets import presets as training_presets
 from studio.core.accounts.accounts import Owner
-from studio.core.gallery.reuse import fields_of
+from studio.core.exchange import Exchange
+from studio.core.feature import Features
 from studio.core.machine import is_own
-from studio.core.tab_ids import (
-    CHAT,
-    CLUSTERING,
-    COMPARE,
-    GALLERY,
-    INSIDE,
-    PAINT,
-    SETTINGS,
-    SHELF,
-    SHORTEN,
-    STEER,
-    TEACH,
-)
-from studio.features.chat import tab as chat
-from studio.features.clustering import tab as cluster
-from studio.features.control import tab as control
-from studio.features.gallery import tab as gallery
-from studio.features.labs import inspect_tab as inside
-from studio.features.labs import shorten_tab as shorten
-from studio.features.library import tab as shelf
-from studio.features.painting import compare, text_to_image
-from studio.features.settings import tab as settings
-from studio.features.training import tab as train
 from studio.i18n import LANGUAGES, texts
 from studio.page import views
-from studio.page.components.details import Details, Shown
 from studio.page.events import Page
 from studio.page.opening import Opening
 from studio.page.theme import theme
@@ -52,7 +26,6 @@ if TYPE_CHECKING:
     from studio.core.services import Studio
 
 HEADER_SECONDS = 5
-STYLES = ("page", "inside", "shorten", "clustering", "clustering_charts")
 
 
 def build(studio: Studio, is_upload: Callable[[Owner, Path], bool] = lambda *_: False) -> Page:
@@ -61,104 +34,42 @@ def build(studio: Studio, is_upload: Callable[[Owner, Path], bool] = lambda *_: 
     Args:
         is_upload: whether an owner has uploaded a file, which no tab has taken yet.
     """
+    classes, exchange = studio.features.tabs(), Exchange()
+    first = classes[0].id
     with Page(is_upload, title="Atelier", analytics_enabled=False, fill_width=True) as page:
         _header(studio, page)
+        drawn = []
         with gr.Tabs(
-            selected=PAINT, elem_id="tabs", elem_classes="in-address", overflow_behavior="wrap"
+            selected=first, elem_id="tabs", elem_classes="in-address", overflow_behavior="wrap"
         ) as tabs:
-            with gr.Tab(label("Text to image"), id=PAINT):
-                painting = text_to_image.Tab(studio)
-            with gr.Tab(label("Chat"), id=CHAT):
-                chat.Tab(studio)
-            with gr.Tab(label("Sketch & depth"), id=STEER) as steering_tab:
-                steering = control.Tab(studio)
-            with gr.Tab(label("Teach"), id=TEACH) as teaching_tab:
-                teaching = train.Tab(studio)
-            with gr.Tab(label("LoRAs"), id=SHELF) as shelf_tab:
-                keeping = shelf.Tab(studio)
-            with gr.Tab(label("Compare samplers"), id=COMPARE) as comparing_tab:
-                comparing = compare.Tab(studio)
-            with gr.Tab(label("Look inside"), id=INSIDE) as inside_tab:
-                opened = inside.Tab(studio)
-            with gr.Tab(label("Shorten"), id=SHORTEN) as shorten_tab:
-                shortening = shorten.Tab(studio)
-            with gr.Tab(label("Clustering"), id=CLUSTERING) as clustering_tab:
-                clustering = cluster.Tab(studio)
-            with gr.Tab(label("Gallery"), id=GALLERY) as gallery_tab:
-                showing = gallery.Tab(studio)
-            with gr.Tab(label("Settings"), id=SETTINGS, visible=False) as settings_tab:
-                adjusting = settings.Tab(studio)
-        painting.listen(Opening(page))
-        steering.listen(Opening(page, steering_tab))
-        teaching.listen(Opening(page, teaching_tab))
-        teaching.send_to(painting, tabs, PAINT)
-        keeping.listen(Opening(page, shelf_tab), shelf_tab)
-        keeping.send_to(painting, tabs, PAINT)
-        comparing.listen(Opening(page, comparing_tab))
-        opened.listen(Opening(page, inside_tab))
-        shortening.listen(Opening(page, shorten_tab))
-        shortening.send_to(tabs, CHAT)
-        clustering.listen(Opening(page, clustering_tab))
-        showing.listen(gallery_tab)
-        adjusting.listen(page, settings_tab)
-        kept = (
-            painting.details,
-            steering.details,
-            teaching.details,
-            comparing.details,
-            showing.details,
-        )
-        for source in (*kept, showing.dropped):
-            _use_settings(source, painting, steering, tabs)
-            _compare_settings(source, comparing, tabs)
-        for source in kept:
-            steering.take_pictures_of(source, tabs, STEER)
+            for each in classes:
+                with gr.Tab(label(each.label), id=each.id, visible=not each.hidden) as place:
+                    tab = each(studio)
+                    tab.draw()
+                drawn.append((tab, place))
+        for tab, place in drawn:
+            tab.listen(Opening(page, place, at_load=tab.id == first), exchange)
+        exchange.connect(tabs, lambda id: gr.update(selected=id), gr.skip())
     return page
 
 
-def _use_settings(
-    source: Details, painting: text_to_image.Tab, steering: control.Tab, tabs: gr.Tabs
-) -> None:
-    """Settings of a picture that was steered go to the tab that steers."""
-
-    def take(shown: Shown, visitor: Visitor) -> list[Any]:
-        fields = fields_of(shown.parameters)
-        if units := steering.units_of(shown, visitor):
-            left = [gr.skip()] * len(painting.form.outputs)
-            return [*left, *steering.fill(fields, units, visitor), gr.update(selected=STEER)]
-        left = [gr.skip()] * len(steering.outputs)
-        return [*painting.form.fill(fields, visitor), *left, gr.update(selected=PAINT)]
-
-    outputs = [*painting.form.outputs, *steering.outputs, tabs]
-    steering.read_after(source.on_click(source.use, take, outputs))
-
-
-def _compare_settings(source: Details, comparing: compare.Tab, tabs: gr.Tabs) -> None:
-    def take(shown: Shown, visitor: Visitor) -> list[Any]:
-        return [*comparing.fill(fields_of(shown.parameters), visitor), gr.update(selected=COMPARE)]
-
-    source.on_click(source.compare, take, [*comparing.outputs, tabs])
-
-
-def look() -> dict[str, Any]:
+def look(studio: Studio) -> dict[str, Any]:
     """What the page is shown with: arguments of :func:`gradio.mount_gradio_app`."""
+    styles = [path for tab in studio.features.tabs() for path in tab.styles]
     return {
         "theme": theme(),
-        "css_paths": [ASSETS / f"{name}.css" for name in STYLES],
-        "i18n": gr.I18n(**{language: labels(language) for language in LANGUAGES}),
+        "css_paths": [ASSETS / "page.css", *styles],
+        "i18n": gr.I18n(**{each: labels(each, studio.features) for each in LANGUAGES}),
     }
 
 
-def labels(language: str) -> dict[str, str]:
+def labels(language: str, features: Features) -> dict[str, str]:
     """All labels of the page in one language, those from ``presets/`` included.
 
     The browser takes braces for formatting of its own, so sentences with values are left to
     :func:`studio.i18n.translate`.
     """
-    samplers = samplers_in(None)
-    described = [*samplers, *samplers.schedules.values()]
-    presets = [entry.description for entry in described] + [s.title for s in styles().values()]
-    presets += [preset.title for preset in training_presets()]
+    presets = [words for feature in features for words in feature.labels()]
     table = {english: english for english in texts("zh")} | texts(language)
     table |= {words["en"]: words.get(language, words["en"]) for words in presets}
     return {english: text for english, text in table.items() if "{" not in english}

@@ -39,19 +39,6 @@ BELOW = {
 SHARED = {"pipelines.core", "pipelines.models"}  # what every engine may use
 # Imports that the house does not allow, and that are still there. The list may only get shorter.
 KNOWN = {
-    ("studio.features.library.tab", "studio.features.painting.text_to_image"),
-    ("studio.features.training.tab", "studio.features.painting.text_to_image"),
-    ("studio.page.shell", "studio.features.chat.tab"),
-    ("studio.page.shell", "studio.features.clustering.tab"),
-    ("studio.page.shell", "studio.features.control.tab"),
-    ("studio.page.shell", "studio.features.gallery.tab"),
-    ("studio.page.shell", "studio.features.labs.inspect_tab"),
-    ("studio.page.shell", "studio.features.labs.shorten_tab"),
-    ("studio.page.shell", "studio.features.library.tab"),
-    ("studio.page.shell", "studio.features.painting.compare"),
-    ("studio.page.shell", "studio.features.painting.text_to_image"),
-    ("studio.page.shell", "studio.features.settings.tab"),
-    ("studio.page.shell", "studio.features.training.tab"),
 }
 
 

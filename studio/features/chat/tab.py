@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from pipelines.core.paths import ASSETS
+from studio.core.exchange import CHAT_MODELS, Exchange, Taker, Target
 from studio.i18n import strings_in_scripts, translations
 
 if TYPE_CHECKING:
     from studio.core.services import Studio
+    from studio.page.opening import Opening
 
 SCRIPTS = ASSETS / "chat"
 
@@ -27,7 +29,15 @@ SCRIPTS = ASSETS / "chat"
 class Tab:
     """Draws the tab."""
 
+    id, label, hidden = "chat", "Chat", False
+    styles: tuple[Path, ...] = ()
+    takes = (Target(CHAT_MODELS),)
+
     def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+
+    def draw(self) -> None:
+        """An element that the scripts draw in."""
         gr.HTML(
             "",
             html_template='<div class="chat"></div>',
@@ -35,6 +45,10 @@ class Tab:
             apply_default_css=False,
             elem_id="chat",
         )
+
+    def listen(self, opening: Opening, exchange: Exchange) -> None:
+        """The scripts listen for themselves; others may show the tab."""
+        exchange.take(CHAT_MODELS, Taker(self.id, (), lambda models, who, values: []))
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -10,6 +11,8 @@ import gradio as gr
 from pipelines.clustering.algorithms.registry import find
 from pipelines.clustering.requests import ClusterRequest
 from pipelines.core.errors import BadRequest, UserError
+from pipelines.core.paths import ASSETS
+from studio.core.exchange import Exchange
 from studio.core.jobs.record import DONE, Job
 from studio.features.clustering.algorithm_form import FIRST, AlgorithmForm, cluster_field
 from studio.features.clustering.charts.curves import SCRIPT
@@ -42,10 +45,16 @@ LATEX = [{"left": "$$", "right": "$$", "display": True},
 class Tab:
     """Draws the tab."""
 
+    id, label, hidden = "clustering", "Clustering", False
+    styles: tuple[Path, ...] = (ASSETS / "clustering.css", ASSETS / "clustering_charts.css")
+
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
+
+    def draw(self) -> None:
+        """Makes the controls and what shows results."""
         self.scene = gr.State(Scene(data=UNKNOWN))
-        self.form, self.algorithm = DataForm(studio), AlgorithmForm(studio)
+        self.form, self.algorithm = DataForm(self.studio), AlgorithmForm(self.studio)
         with gr.Row(elem_classes="bench"):
             with gr.Column(scale=3, min_width=320, elem_classes="controls"):
                 with gr.Column(elem_classes="first"):
@@ -58,14 +67,14 @@ class Tab:
                 with gr.Tabs(elem_id="cluster-views") as self._views:
                     with gr.Tab(label("Clusters"), id=CLUSTERS):
                         self.board = JobBoard(
-                            studio, KIND, "cluster", SCRIPT,
+                            self.studio, KIND, "cluster", SCRIPT,
                             ("No clusters yet", "Press Cluster, or play the steps of an algorithm "
                              "to see how it works."),
                         )  # fmt: skip
                     with gr.Tab(label("Choose parameters")):
-                        self.choosing = Choosing(studio)
+                        self.choosing = Choosing(self.studio)
                     with gr.Tab(label("Compare algorithms")):
-                        self.comparing = Comparing(studio)
+                        self.comparing = Comparing(self.studio)
                     with gr.Tab(label("Lesson")):
                         self._lesson = gr.Markdown(
                             latex_delimiters=LATEX, elem_id="cluster-lesson", elem_classes="lesson"
@@ -88,7 +97,7 @@ class Tab:
                 [("2", 2), ("3", 3)], value=2, label=label("Axes"), elem_id="cluster-dims"
             )
 
-    def listen(self, opening: Opening) -> None:
+    def listen(self, opening: Opening, exchange: Exchange) -> None:
         """Connect the controls with the data, the plot and the jobs."""
         shown, algorithm = [self.scene, self.plot], self.algorithm
         algorithm.listen(self.scene, self._scaling, self.form.said, self._lesson)

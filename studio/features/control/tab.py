@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from pipelines.core.errors import BadRequest, UserError
 from pipelines.diffusion.control.requests import MAX_UNITS
+from studio.core.exchange import PICTURE, SETTINGS, Exchange, Settings, Taker, Target
 from studio.core.gallery.infotext_units import units_of
 from studio.features.control import map_views
 from studio.features.control.unit import UnitForm
-from studio.page import views
 from studio.page.components.canvas import FIT_JS, offered, settled_js
-from studio.page.components.details import Details, Shown
+from studio.page.components.details import Details
 from studio.page.components.paint_form import PaintForm
 from studio.page.components.watching import Watch
 from studio.page.opening import FILLED, Opening
@@ -39,10 +40,20 @@ class Tab:
         outputs: what :meth:`fill` updates.
     """
 
+    id, label, hidden = "steer", "Sketch & depth", False
+    styles: tuple[Path, ...] = ()
+    takes = (
+        Target(SETTINGS, "use"),
+        Target(PICTURE, "steer", "Send to sketch & depth"),
+    )
+
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
-        self.form = PaintForm(studio, "steer-", lambda entry: entry.family in FAMILIES)
-        self.units = [UnitForm(studio, number) for number in range(1, MAX_UNITS + 1)]
+
+    def draw(self) -> None:
+        """Makes the controls and what shows results."""
+        self.form = PaintForm(self.studio, "steer-", lambda entry: entry.family in FAMILIES)
+        self.units = [UnitForm(self.studio, number) for number in range(1, MAX_UNITS + 1)]
         first, *further = self.units
         self._folds: list[gr.Accordion] = []
         with gr.Row(elem_classes="bench"):
@@ -67,14 +78,14 @@ class Tab:
                 self._board = gr.HTML(
                     elem_id="steer-board", js_on_load=Watch.CLICKED + map_views.VERSUS_MOVED
                 )
-                self.details = Details(studio, "steered")
+                self.details = Details(self.studio, "steered")
         self.outputs = [
             *self.form.outputs,
             *(output for unit in self.units for output in unit.outputs),
             *self._folds,
         ]
 
-    def listen(self, opening: Opening) -> None:
+    def listen(self, opening: Opening, exchange: Exchange) -> None:
         """Connect the controls with one another and with the jobs."""
         watch = Watch(
             self.studio,
@@ -115,6 +126,11 @@ class Tab:
         inputs = [*self.form.inputs, *(each for unit in self.units for each in unit.inputs)]
         drawings = {inputs.index(unit.canvas): unit.canvas.elem_id for unit in self.units}
         watch.connect(opening, self._paint, self.data, inputs, js=settled_js(drawings))
+        self.details.listen(exchange)
+        settings = Taker(self.id, self.outputs, self._take_settings, after=self.read_after)
+        exchange.take(SETTINGS, settings, "use")
+        canvas = [self.units[0].canvas, self._stage]
+        exchange.take(PICTURE, Taker(self.id, canvas, self._take_picture), "steer")
 
     def data(self, values: Sequence[Any]) -> dict[str, Any]:
         """The values of all controls as the fields of a request, not yet checked.
@@ -141,28 +157,26 @@ class Tab:
         """Updates of :attr:`outputs` that show ``fields`` and ``units``; see their forms' fill."""
         return [*self.form.fill(fields, visitor), *self._units(fields, units, visitor), FILLED]
 
-    def units_of(self, shown: Shown, visitor: Visitor) -> list[dict[str, Any]]:
+    def _take_settings(
+        self, settings: Settings, visitor: Visitor, values: list[Any]
+    ) -> list[Any] | None:
+        """The controls as a picture that was steered had them; other pictures are not taken."""
+        units = self._units_of(settings, visitor)
+        return self.fill(settings.fields, units, visitor) if units else None
+
+    def _units_of(self, settings: Settings, visitor: Visitor) -> list[dict[str, Any]]:
         """The units that a picture was steered by: of one's own with their pictures."""
-        if shown.id is not None:
+        if settings.picture is not None:
             try:
-                row = self.studio.gallery.get(visitor.owner.id, shown.id)
+                row = self.studio.gallery.get(visitor.owner.id, settings.picture)
             except UserError:  # deleted meanwhile; its parameters are still known
-                return units_of(shown.parameters, self.studio.control)
+                return units_of(settings.parameters, self.studio.control)
             return row.request.get("units", [])
-        return units_of(shown.parameters, self.studio.control)
+        return units_of(settings.parameters, self.studio.control)
 
-    def take_pictures_of(self, details: Details, tabs: gr.Tabs, own: str) -> None:
-        """Let the button of ``details`` bring its picture to the first paper, and show this tab."""
-
-        def take(shown: Shown, visitor: Visitor) -> list[Any]:
-            try:
-                brought = self.studio.inputs.from_gallery(visitor.owner.id, str(shown.id))
-            except UserError as error:
-                return [gr.skip(), gr.skip(), gr.skip(), views.error(error.message, visitor)]
-            return [brought.id, FILLED, gr.update(selected=own), gr.skip()]
-
-        outputs = [self.units[0].canvas, self._stage, tabs, details.html]
-        details.on_click(details.steer, take, outputs)
+    def _take_picture(self, picture: str, visitor: Visitor, values: list[Any]) -> list[Any]:
+        """A picture of the gallery on the first canvas."""
+        return [self.studio.inputs.from_gallery(visitor.owner.id, picture).id, FILLED]
 
     def read_after(self, event: gr.events.Dependency) -> None:
         """Make all maps anew after an event that has used :meth:`fill`, or changed the size."""

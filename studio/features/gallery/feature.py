@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from studio.core.feature import Feature
 from studio.features.gallery.several_pictures_api import several_pictures_router
+from studio.features.gallery.tab import Tab
 
-FEATURE = Feature(name="gallery", routes=(several_pictures_router,))
+FEATURE = Feature(name="gallery", routes=(several_pictures_router,), tabs=(Tab,))

@@ -10,6 +10,7 @@ import gradio as gr
 from pipelines.core.errors import UserError
 from pipelines.core.messages import Message
 from pipelines.core.pictures.uploads import read_file
+from studio.core.exchange import Exchange
 from studio.core.gallery.metadata import parse_parameters, read_settings
 from studio.features.gallery import views as gallery_views
 from studio.features.gallery.tools import gallery_tools
@@ -20,6 +21,7 @@ from studio.page.widgets import QUIET, Visitor, follow_newest, label
 
 if TYPE_CHECKING:
     from studio.core.services import Studio
+    from studio.page.opening import Opening
 
 PAGE = 24  # pictures; divides by 2, 3, 4 and 6 columns
 MORE = 4 * PAGE
@@ -33,8 +35,14 @@ class Tab:
         dropped: of the file in the drop zone.
     """
 
+    id, label, hidden = "gallery", "Gallery", False
+    styles: tuple[Path, ...] = ()
+
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
+
+    def draw(self) -> None:
+        """Makes the controls and what shows results."""
         self._limit = gr.State(PAGE)
         self._until = gr.State("")  # the last day that is shown; empty: today
         self._chosen = gr.State(None)
@@ -48,7 +56,7 @@ class Tab:
                         max_length=200,
                         elem_id="gallery-search",
                     )
-                    self.details = Details(studio, "gallery", large=True)
+                    self.details = Details(self.studio, "gallery", large=True)
                     self._deletion = Deletion("Delete", "delete")
                 with gr.Column(elem_classes="rest"):
                     self._file = gr.File(
@@ -57,7 +65,7 @@ class Tab:
                         elem_id="drop-zone",
                     )
                     self._file_error = gr.HTML(elem_id="drop-error")
-                    self.dropped = Details(studio, "dropped", kept=False)
+                    self.dropped = Details(self.studio, "dropped", kept=False)
             with gr.Column(scale=6, min_width=320, elem_classes="results"):
                 self._tools = gallery_tools()
                 self._pictures = gr.HTML(
@@ -67,12 +75,12 @@ class Tab:
                     label("Show more"), size="sm", visible=False, elem_classes="quiet"
                 )
 
-    def listen(self, tab: gr.Tab) -> None:
+    def listen(self, opening: Opening, exchange: Exchange) -> None:
         """Connect the controls; the pictures are looked up whenever the tab is opened."""
         found = [self._pictures, self._more]
         query = [self._search, self._limit, self._chosen, self._until]
         chosen = [self._chosen, *self._deletion.outputs, *self.details.outputs]
-        tab.select(self._found, query, found, **QUIET)
+        opening.tab.select(self._found, query, found, **QUIET)
         follow_newest([self._search.change], lambda: PAGE, None, self._limit).then(
             self._found, query, found, **QUIET
         )
@@ -93,6 +101,8 @@ class Tab:
         self._file.upload(
             self._read, self._file, [self._file, self._file_error, *self.dropped.outputs], **QUIET
         )
+        self.details.listen(exchange)
+        self.dropped.listen(exchange)
 
     @staticmethod
     def _jumped(event: gr.EventData) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
@@ -15,6 +16,8 @@ from pipelines.chat.requests import STARTER, Sampling
 from pipelines.core.errors import UserError, validated
 from pipelines.core.events import Progress
 from pipelines.core.messages import Message
+from pipelines.core.paths import ASSETS
+from studio.core.exchange import Exchange
 from studio.features.labs import inspect_build, inspect_maps, inspect_views
 
 # Gradio reads the hints of listeners, so not only for types.
@@ -54,8 +57,14 @@ _VIEWS: tuple[View, ...] = ("odds", "attention", "layers", "build")
 class Tab:
     """Draws the tab."""
 
+    id, label, hidden = "inside", "Look inside", False
+    styles: tuple[Path, ...] = (ASSETS / "inside.css",)
+
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
+
+    def draw(self) -> None:
+        """Makes the controls and what shows results."""
         # What is looked at, which need not be what stands in the text box by now.
         self._looked, self._position = gr.State(None), gr.State(None)
         self._head, self._view = gr.State(MEAN), gr.State(_VIEWS[0])
@@ -114,7 +123,7 @@ class Tab:
     def _html(view: View) -> gr.HTML:
         return gr.HTML(elem_id=f"inside-{view}", js_on_load=inspect_views.SCRIPT)
 
-    def listen(self, opening: Opening) -> None:
+    def listen(self, opening: Opening, exchange: Exchange) -> None:
         """Connect the controls."""
         inputs = [self._view, self._looked, self._position, self._head, self._layer]
         outputs = [self._said, self._strip, self._layer, *self._shown.values()]

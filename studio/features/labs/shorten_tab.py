@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -13,7 +14,9 @@ from pipelines.chat.pruning.choosing import guarded, least_important
 from pipelines.chat.pruning.requests import CRITERIA, CurveRequest, PruneRequest
 from pipelines.chat.requests import STARTER
 from pipelines.core.errors import BadRequest, UserError
+from pipelines.core.paths import ASSETS
 from pipelines.diffusion.lora.about import free_name
+from studio.core.exchange import CHAT_MODELS, Exchange
 from studio.core.jobs.record import Job
 from studio.features.labs import shorten_views
 from studio.features.labs.prunings import CURVE, SCORE
@@ -35,8 +38,14 @@ _POINTS = 5  # of a curve, as proposed
 class Tab:
     """Draws the tab."""
 
+    id, label, hidden = "shorten", "Shorten", False
+    styles: tuple[Path, ...] = (ASSETS / "shorten.css",)
+
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
+
+    def draw(self) -> None:
+        """Makes the controls and what shows results."""
         with gr.Row(elem_classes="bench"):
             with gr.Column(scale=4, min_width=320, elem_classes="controls"):
                 with gr.Column(elem_classes="first"):
@@ -44,9 +53,9 @@ class Tab:
                 with gr.Column(elem_classes="rest"):
                     self._draw_rest()
             with gr.Column(scale=6, min_width=320, elem_classes="results shortening"):
-                self.watch = ShortenWatch(studio)
-                self._scored = JobBoard(studio, SCORE, "scores")
-                self._curved = JobBoard(studio, CURVE, "curve")
+                self.watch = ShortenWatch(self.studio)
+                self._scored = JobBoard(self.studio, SCORE, "scores")
+                self._curved = JobBoard(self.studio, CURVE, "curve")
 
     def _draw_choice(self) -> None:
         self._model = self._field("model", kind=gr.Dropdown, choices=[], value=None, info=None)
@@ -77,7 +86,7 @@ class Tab:
         elem_id = f"shorten-{name.replace('_', '-')}"
         return from_field(PruneRequest, name, **{"elem_id": elem_id, **options})
 
-    def listen(self, opening: Opening) -> None:
+    def listen(self, opening: Opening, exchange: Exchange) -> None:
         """Connect the controls with one another and with the jobs."""
         bounds = [self._blocks, self._points]
         limits = [self._model, self._guard, self._blocks]
@@ -110,10 +119,7 @@ class Tab:
         # What was shortened can be shortened again, and what was deleted no longer.
         for ended in watches:
             ended.then(self._models, self._model, self._model, **QUIET)
-
-    def send_to(self, tabs: gr.Tabs, target: str) -> None:
-        """Let “Chat with both” show the tab ``target``."""
-        self.watch.send_to(tabs, target)
+        exchange.offer(CHAT_MODELS, self.watch.send_to)
 
     # --- events -----------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ import anyio.to_thread
 import gradio as gr
 
 from pipelines.core.messages import Message
+from studio.core.exchange import Route
 from studio.core.jobs.record import CANCELLED, DONE, FAILED
 from studio.features.labs import shorten_views
 from studio.features.labs.prunings import SHORTEN, Shortening
@@ -82,9 +83,9 @@ class ShortenWatch(WorkWatch["Shortening"]):
             outputs=self._outputs,
         )
 
-    def send_to(self, tabs: gr.Tabs, target: str) -> None:
-        """Let “Chat with both” show the tab of conversations."""
-        self._board.both(lambda: gr.update(selected=target), None, tabs, **QUIET)
+    def send_to(self, route: Route) -> None:
+        """Let “Chat with both” show the tab of conversations; its scripts begin the new one."""
+        self._board.both(lambda: route.send((), None)[-1], None, route.tabs, **QUIET)
 
     # --- events -----------------------------------------------------------------------------
 

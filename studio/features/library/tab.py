@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +15,9 @@ from pipelines.core.matching import name_key
 from pipelines.core.messages import Message
 from pipelines.diffusion.lora.tags import with_tags
 from pipelines.models.catalog import OWN
+from studio.core.exchange import CHANGE, Exchange, Route
 from studio.features.library import views as shelf_views
 from studio.features.library.merging import MergeForm
-from studio.features.painting.text_to_image import Tab as PaintTab
 from studio.page import views
 from studio.page.components import lora_rows
 from studio.page.widgets import QUIET, Visitor, label
@@ -29,9 +31,15 @@ if TYPE_CHECKING:
 class Tab:
     """Draws the tab."""
 
+    id, label, hidden = "shelf", "LoRAs", False
+    styles: tuple[Path, ...] = ()
+
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
-        self._merging = MergeForm(studio)
+
+    def draw(self) -> None:
+        """Makes the controls and what shows results."""
+        self._merging = MergeForm(self.studio)
         with gr.Row(elem_classes="bench"):
             with gr.Column(scale=4, min_width=320, elem_classes="controls"):
                 with gr.Column(elem_classes="first"):
@@ -49,11 +57,11 @@ class Tab:
             with gr.Column(scale=6, min_width=320, elem_classes="results"):
                 self._cards = gr.HTML(elem_id="shelf-cards", js_on_load=shelf_views.CHANGED)
 
-    def listen(self, opening: Opening, tab: gr.Tab) -> None:
+    def listen(self, opening: Opening, exchange: Exchange) -> None:
         """Connect the controls; the shelf is looked up whenever the tab is opened."""
         chosen, shown = self._merging.choices, [self._cards, *self._merging.choices]
         look = {"inputs": chosen, "outputs": shown, "preprocess": False, **QUIET}
-        tab.select(self._look, **look)
+        opening.tab.select(self._look, **look)
         self._files.upload(
             self._brought,
             [self._files, *chosen],
@@ -64,21 +72,20 @@ class Tab:
         self._cards.remove(self._removed, **look)
         self._merging.listen(opening)
         self._merging.ended.change(self._look, **look)
+        exchange.offer(CHANGE, self._send_to)
 
-    def send_to(self, painting: PaintTab, tabs: gr.Tabs, target: str) -> None:
-        """Let “Paint with it” add an entry to the form of ``painting`` and show its tab."""
-        form = painting.form
+    def _send_to(self, route: Route) -> None:
+        """Let “Paint with it” add an entry to the settings of another tab, and show it."""
 
-        def take(event: gr.EventData, request: gr.Request, *values: Any) -> list[Any]:
-            visitor = Visitor.of(request)
-            try:
+        def send(event: gr.EventData, request: gr.Request, *values: Any) -> list[Any]:
+            visitor, change = Visitor.of(request), None
+            # An entry may be deleted in another window.
+            with contextlib.suppress(UserError):
                 about = self.studio.loras.get(visitor.owner.id, str(event._data.get("id")))
-            except UserError:  # deleted in another window
-                return [gr.skip()] * (len(form.outputs) + 1)
-            fields = _painting_with(about, form.data(list(values)))
-            return [*form.fill(fields, visitor), gr.update(selected=target)]
+                change = partial(_painting_with, about)
+            return route.send(change, visitor, values)
 
-        self._cards.use(take, form.inputs, [*form.outputs, tabs], preprocess=False, **QUIET)
+        self._cards.use(send, route.inputs, route.outputs, preprocess=False, **QUIET)
 
     # --- events -----------------------------------------------------------------------------
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from pipelines.diffusion.requests import CompareSamplersRequest, TextToImageRequest
 from pipelines.diffusion.samplers import samplers_in
+from studio.core.exchange import SETTINGS, Exchange, Taker, Target
 from studio.page.components.details import Details
 from studio.page.components.lora_rows import LoraRows
 from studio.page.components.paint_form import first_of, named, offered
@@ -47,10 +49,17 @@ class Tab:
         details: of the chosen cell.
     """
 
+    id, label, hidden = "compare", "Compare samplers", False
+    styles: tuple[Path, ...] = ()
+    takes = (Target(SETTINGS, "compare", "Compare samplers"),)
+
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
-        self.samplers = samplers_in(studio.home)
-        entries = offered(studio)
+
+    def draw(self) -> None:
+        """Makes the controls and what shows results."""
+        self.samplers = samplers_in(self.studio.home)
+        entries = offered(self.studio)
         entry = first_of(entries)
         with gr.Row(elem_classes="bench"):
             with gr.Column(scale=4, min_width=320, elem_classes="controls"):
@@ -86,7 +95,7 @@ class Tab:
                     with gr.Row():
                         guidance = self._field("guidance", value=entry.defaults.guidance)
                         seed = self._field("seed", kind=gr.Number, value=1)
-                    self._loras = LoraRows(studio, "compare-")
+                    self._loras = LoraRows(self.studio, "compare-")
                     self._loras.draw()
                     with gr.Accordion(label("Advanced"), open=False):
                         negative = self._field("negative_prompt", lines=2, elem_classes=DRAFT)
@@ -95,7 +104,7 @@ class Tab:
                             height = self._field("height", value=entry.native_size)
             with gr.Column(scale=6, min_width=320, elem_classes="results"):
                 self._board = gr.HTML(elem_id="compare-board", js_on_load=Watch.CLICKED)
-                self.details = Details(studio, "compare")
+                self.details = Details(self.studio, "compare")
         settings = (prompt, negative, model, schedule, guidance, width, height, seed)
         self._settings = dict(zip(_SETTINGS, settings, strict=True))
         self.inputs = list(self._settings.values())
@@ -107,7 +116,7 @@ class Tab:
         elem_id = f"compare-{name.replace('_', '-')}"
         return from_field(TextToImageRequest, name, **{"elem_id": elem_id, **options})
 
-    def listen(self, opening: Opening) -> None:
+    def listen(self, opening: Opening, exchange: Exchange) -> None:
         """Connect the controls with the jobs."""
         watch = Watch(
             self.studio,
@@ -129,6 +138,9 @@ class Tab:
         opened = opening.load(self._opened, chosen, self._own, **quiet)
         restore_drafts(opened, [self._settings[name] for name in ("prompt", "negative_prompt")])
         self._loras.listen()
+        self.details.listen(exchange)
+        take = Taker(self.id, self.outputs, lambda given, who, values: self.fill(given.fields, who))
+        exchange.take(SETTINGS, take, "compare")
 
     def fill(self, fields: Mapping[str, Any], visitor: Visitor) -> list[Any]:
         """Updates of :attr:`outputs` that show ``fields``; those not given keep their values.

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pipelines.core.engines import Engine
 from pipelines.diffusion.requests import CompareSamplersRequest, TextToImageRequest
+from pipelines.diffusion.samplers import samplers_in
+from pipelines.diffusion.styles import styles
 from studio.core.feature import Feature
 from studio.features.painting.checks import Paintings, check_comparison, check_painting
+from studio.features.painting.compare import Tab as CompareTab
+from studio.features.painting.text_to_image import Tab as PaintTab
+
+
+def labels() -> list[Mapping[str, str]]:
+    """Of samplers, schedules and styles."""
+    samplers = samplers_in(None)
+    described = [*samplers, *samplers.schedules.values()]
+    return [each.description for each in described] + [each.title for each in styles().values()]
+
 
 FEATURE = Feature(
     name="painting",
@@ -16,4 +30,6 @@ FEATURE = Feature(
     services={"paintings": Paintings},
     checks={TextToImageRequest: check_painting, CompareSamplersRequest: check_comparison},
     titles=lambda studio, owner: {e.name: e.title for e in studio.catalog.models()},
+    labels=labels,
+    tabs=(PaintTab, CompareTab),
 )

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from studio.core.exchange import CHANGE, PROMPT, SETTINGS, Exchange, Taker, Target
 from studio.page.components.details import Details
 from studio.page.components.paint_form import PaintForm
 from studio.page.components.watching import Watch
-from studio.page.widgets import QUIET, label
+from studio.page.widgets import QUIET, Visitor, label
 
 if TYPE_CHECKING:
     from studio.core.services import Studio
     from studio.page.opening import Opening
 
 KIND = "text_to_image"
+Change = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 class Tab:
@@ -26,9 +30,16 @@ class Tab:
         details: of the chosen picture.
     """
 
+    id, label, hidden = "paint", "Text to image", False
+    styles: tuple[Path, ...] = ()
+    takes = (Target(SETTINGS, "use", "Use these settings"), Target(PROMPT), Target(CHANGE))
+
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
-        self.form = PaintForm(studio)
+
+    def draw(self) -> None:
+        """The words and settings, the board and the chosen picture's details."""
+        self.form = PaintForm(self.studio)
         with gr.Row(elem_classes="bench"):
             with gr.Column(scale=4, min_width=320, elem_classes="controls"):
                 with gr.Column(elem_classes="first"):
@@ -40,10 +51,10 @@ class Tab:
                     self.form.draw_rest()
             with gr.Column(scale=6, min_width=320, elem_classes="results"):
                 self._board = gr.HTML(elem_id="board", js_on_load=Watch.CLICKED)
-                self.details = Details(studio, "painted")
+                self.details = Details(self.studio, "painted")
 
-    def listen(self, opening: Opening) -> None:
-        """Connect the controls with one another and with the jobs."""
+    def listen(self, opening: Opening, exchange: Exchange) -> None:
+        """Connect the controls with one another, with the jobs and with other tabs."""
         watch = Watch(
             self.studio,
             kind=KIND,
@@ -61,3 +72,16 @@ class Tab:
         self.form.reuse_seed.click(
             watch.last_seed, watch.job_id, self.form.controls["seed"], **QUIET
         )
+        self.details.listen(exchange)
+        outputs = self.form.outputs
+        used = Taker(self.id, outputs, lambda given, who, values: self._fill(given.fields, who))
+        exchange.take(SETTINGS, used, "use")
+        said = Taker(self.id, outputs, lambda fields, who, values: self._fill(fields, who))
+        exchange.take(PROMPT, said)
+        exchange.take(CHANGE, Taker(self.id, outputs, self._change, self.form.inputs))
+
+    def _fill(self, fields: Mapping[str, Any], visitor: Visitor) -> list[Any]:
+        return self.form.fill(fields, visitor)
+
+    def _change(self, change: Change, visitor: Visitor, values: list[Any]) -> list[Any]:
+        return self.form.fill(change(self.form.data(values)), visitor)

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from studio.core.feature import Feature
+from studio.features.settings.tab import Tab
 
-FEATURE = Feature(name="settings")
+FEATURE = Feature(name="settings", tabs=(Tab,))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
@@ -13,6 +14,7 @@ from pipelines.core.errors import Refused, UserError
 from pipelines.core.messages import Message
 from pipelines.core.sizes import format_bytes
 from pipelines.diffusion.samplers import samplers_in
+from studio.core.exchange import Exchange
 from studio.core.home import shown
 from studio.core.jobs.record import DONE
 from studio.core.settings import Settings
@@ -22,6 +24,7 @@ from studio.page.widgets import QUIET, Visitor, from_field, label
 if TYPE_CHECKING:
     from studio.core.jobs.record import Job
     from studio.core.services import Studio
+    from studio.page.opening import Opening
 
 LOOK_SECONDS = 0.3  # between two looks at what is being cleaned up
 
@@ -29,9 +32,15 @@ LOOK_SECONDS = 0.3  # between two looks at what is being cleaned up
 class Tab:
     """Draws the tab; only the host sees it, and the server checks that again at every event."""
 
+    id, label, hidden = "settings", "Settings", True
+    styles: tuple[Path, ...] = ()
+
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
-        current = studio.settings.current
+
+    def draw(self) -> None:
+        """Makes the controls and what shows results."""
+        current = self.studio.settings.current
         with gr.Row(elem_classes="bench"):
             with gr.Column(scale=4, min_width=320, elem_classes="controls"):
                 self._fields = {
@@ -57,15 +66,15 @@ class Tab:
                     label("The page is in English or Chinese, as your browser asks for it.")
                 )
 
-    def listen(self, page: gr.Blocks, tab: gr.Tab) -> None:
-        """Connect the controls; ``tab`` is shown to the host alone."""
+    def listen(self, opening: Opening, exchange: Exchange) -> None:
+        """Connect the controls; the tab is shown to the host alone."""
         inputs = list(self._fields.values())
-        page.load(self._open_to_host, None, tab, **QUIET)
+        opening.page.load(self._open_to_host, None, opening.tab, **QUIET)
         shown_too = [self._disk, self._left_out, self._said]
-        tab.select(self._current, None, [*inputs, *shown_too], **QUIET)
+        opening.tab.select(self._current, None, [*inputs, *shown_too], **QUIET)
         self._save.click(self._saved, inputs, self._said, preprocess=False, **QUIET)
         of_cleaning = [self._cleaned, self._clean, self._cancel, self._disk]
-        tab.select(self._seen_again, None, of_cleaning, **QUIET)
+        opening.tab.select(self._seen_again, None, of_cleaning, **QUIET)
         self._clean.click(self._clean_up, None, of_cleaning, **QUIET)
         self._cancel.click(self._cancelled, None, self._cancel, **QUIET)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pipelines.core.engines import Engine
 from pipelines.dreambooth.before_after_requests import BeforeAfterRequest
+from pipelines.dreambooth.presets import presets
 from pipelines.dreambooth.requests import TrainingRequest
 from studio.core.feature import Feature, Upload
 from studio.features.training.checks import check_before_after, check_training, fill_training
 from studio.features.training.subjects import KIND, Subjects
 from studio.features.training.subjects_api import subjects_router
+from studio.features.training.tab import Tab
 from studio.features.training.trainings import Trainings
 from studio.features.training.trainings_api import trainings_router
 
@@ -31,4 +33,6 @@ FEATURE = Feature(
     routes=(subjects_router, trainings_router),
     uploads={r"subjects/\w+/photos": Upload.LARGE},
     keepers=("subjects", "trainings"),
+    labels=lambda: [preset.title for preset in presets()],
+    tabs=(Tab,),
 )

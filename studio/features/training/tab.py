@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -10,7 +11,7 @@ import gradio as gr
 from pipelines.core.errors import BadRequest, UserError
 from pipelines.dreambooth.before_after_requests import MAX_PROMPTS
 from pipelines.models.catalog import OWN
-from studio.features.painting.text_to_image import Tab as PaintTab
+from studio.core.exchange import PROMPT, Exchange, Route
 from studio.features.training.photos import NEW, PhotosForm
 from studio.features.training.training_form import TrainingForm
 from studio.features.training.training_watch import TrainingWatch
@@ -38,9 +39,15 @@ class Tab:
         details: of the chosen picture of the sheet.
     """
 
+    id, label, hidden = "teach", "Teach", False
+    styles: tuple[Path, ...] = ()
+
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
-        self.photos, self.form = PhotosForm(studio), TrainingForm(studio)
+
+    def draw(self) -> None:
+        """Makes the controls and what shows results."""
+        self.photos, self.form = PhotosForm(self.studio), TrainingForm(self.studio)
         with gr.Row(elem_classes="bench"):
             with gr.Column(scale=4, min_width=320, elem_classes="controls"):
                 with gr.Column(elem_classes="first"):
@@ -50,7 +57,7 @@ class Tab:
                 with gr.Column(elem_classes="rest"):
                     self.form.draw_rest()
             with gr.Column(scale=6, min_width=320, elem_classes="results"):
-                self.watch = TrainingWatch(studio)
+                self.watch = TrainingWatch(self.studio)
                 self._draw_trying()
 
     def _draw_trying(self) -> None:
@@ -74,7 +81,7 @@ class Tab:
             self._board = gr.HTML(elem_id="try-board", js_on_load=Watch.CLICKED)
             self.details = Details(self.studio, "tried")
 
-    def listen(self, opening: Opening) -> None:
+    def listen(self, opening: Opening, exchange: Exchange) -> None:
         """Connect the controls with one another and with the jobs."""
         model, method = self.form.controls["model"], self.form.controls["method"]
 
@@ -117,22 +124,25 @@ class Tab:
         trying.connect(opening, self._compare, self._comparison, [self._learnt, self._prompts])
         # They are filled in once a training has ended.
         restore_drafts_once(self._learnt, [self._prompts])
+        self.details.listen(exchange)
+        exchange.offer(PROMPT, self._send_to)
 
-    def send_to(self, painting: PaintTab, tabs: gr.Tabs, target: str) -> None:
-        """Let “Paint with it” fill the form of ``painting`` and show its tab."""
+    def _send_to(self, route: Route) -> None:
+        """Let “Paint with it” fill another tab, and show it."""
 
-        def take(learnt: dict[str, Any] | None, prompts: str, request: gr.Request) -> list[Any]:
-            if learnt is None:
-                return [gr.skip()] * (len(painting.form.outputs) + 1)
-            first = next(iter(_lines(prompts)), f"a {learnt['trigger']}")
-            model = learnt["trained"] or learnt["model"]
-            used = [] if learnt["trained"] else [{"name": learnt["name"], "weight": 1.0}]
-            fields = {"prompt": first, "model": model, "loras": used}
-            filled = painting.form.fill(fields, Visitor.of(request))
-            return [*filled, gr.update(selected=target)]
+        def send(
+            learnt: dict[str, Any] | None, prompts: str, request: gr.Request, *values: Any
+        ) -> list[Any]:
+            fields = None
+            if learnt is not None:
+                first = next(iter(_lines(prompts)), f"a {learnt['trigger']}")
+                model = learnt["trained"] or learnt["model"]
+                used = [] if learnt["trained"] else [{"name": learnt["name"], "weight": 1.0}]
+                fields = {"prompt": first, "model": model, "loras": used}
+            return route.send(fields, Visitor.of(request), values)
 
-        outputs = [*painting.form.outputs, tabs]
-        self._paint.click(take, [self._learnt, self._prompts], outputs, **QUIET)
+        inputs = [self._learnt, self._prompts, *route.inputs]
+        self._paint.click(send, inputs, route.outputs, **QUIET)
 
     # --- events -----------------------------------------------------------------------------
 

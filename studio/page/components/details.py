@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from pipelines.core.errors import UserError
 from pipelines.core.messages import Message
 from pipelines.diffusion.samplers import samplers_in
+from studio.core.exchange import (
+    PICTURE,
+    SETTINGS,
+    Exchange,
+    Route,
+    Settings,
+    Target,
+    buttons,
+)
 from studio.core.gallery import reuse
 from studio.core.gallery.infotext_units import unused_values
 from studio.page import views
@@ -43,8 +53,6 @@ class Details:
 
     Attributes:
         outputs: what :meth:`shown` and :meth:`hidden` update.
-        use, compare: the buttons that send the settings to another tab.
-        steer: the button that sends the picture to another tab; None if it is not kept.
     """
 
     def __init__(self, studio: Studio, name: str, large: bool = False, kept: bool = True) -> None:
@@ -54,9 +62,11 @@ class Details:
         self._shown = gr.State(value=None)
         self.html = gr.HTML(elem_id=f"{name}-details")
         with gr.Row(elem_classes="actions", visible=False) as self._actions:
-            self.use = self._button("Use these settings", f"{name}-use")
-            self.compare = self._button("Compare samplers", f"{name}-compare")
-            self.steer = self._button("Send to sketch & depth", f"{name}-steer") if kept else None
+            kinds = (SETTINGS, PICTURE) if kept else (SETTINGS,)
+            self._buttons = {
+                target: self._button(target.button, f"{name}-{target.name}")
+                for target in buttons(studio.features.tabs(), kinds)
+            }
         self.outputs = [self.html, self._actions, self._shown]
 
     @staticmethod
@@ -91,21 +101,24 @@ class Details:
         """Updates of :attr:`outputs` with nothing to show."""
         return ["", gr.update(visible=False), None]
 
-    def on_click(
-        self,
-        button: gr.Button,
-        take: Callable[[Shown, Visitor], list[Any]],
-        outputs: list[gr.components.Component],
-    ) -> gr.events.Dependency:
-        """Let ``button`` hand what is shown to another tab.
+    def listen(self, exchange: Exchange) -> None:
+        """Let the buttons hand what is shown to other tabs."""
+        for target, button in self._buttons.items():
+            exchange.offer(target.kind, partial(self._connect, target, button), target.name)
 
-        Args:
-            button: one of this object's.
-            take: gives the updates of ``outputs``.
-        """
-
-        def send(shown: Shown | None, request: gr.Request) -> list[Any]:
+    def _connect(self, target: Target, button: gr.Button, route: Route) -> None:
+        def send(shown: Shown | None, request: gr.Request, *values: Any) -> list[Any]:
+            thing = None
+            if shown is not None:
+                fields = reuse.fields_of(shown.parameters)
+                settings = Settings(fields, shown.parameters, shown.id)
+                thing = shown.id if target.kind == PICTURE else settings
             visitor = Visitor.of(request)
-            return take(shown, visitor) if shown is not None else [gr.skip()] * len(outputs)
+            try:
+                return [*route.send(thing, visitor, values), gr.skip()]
+            except UserError as error:
+                skipped = [gr.skip()] * len(route.outputs)
+                return [*skipped, views.error(error.message, visitor)]
 
-        return button.click(send, self._shown, outputs, **QUIET)
+        outputs = [*route.outputs, self.html]
+        route.follow(button.click(send, [self._shown, *route.inputs], outputs, **QUIET))

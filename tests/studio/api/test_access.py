@@ -13,7 +13,6 @@ from pipelines.core.paths import HUB_FOLDER
 from pipelines.models.catalog import Catalog
 from studio.core.accounts.accounts import Account
 from studio.core.accounts.passwords import hash_password
-from studio.core.tab_ids import TABS
 from tests.patience import PATIENCE
 from tests.studio.live import (
     live_studio,
@@ -86,13 +85,14 @@ def test_a_login_leads_to_the_tab_of_the_address(visitor):
     assert browser.get("/login?tab=chat").headers["location"] == "/?tab=chat"  # is logged in
 
 
-def test_the_known_tabs_are_those_of_the_page(visitor):
+def test_the_known_tabs_are_those_of_the_page(visitor, studio):
+    known = {tab.id for tab in studio[0].features.tabs()}
     config = page_config(visitor("host"))
     props = {part["id"]: part["props"] for part in config["components"]}
     nodes = [config["layout"]]
     while props.get((node := nodes.pop())["id"], {}).get("elem_id") != "tabs":
         nodes += node.get("children", ())
-    assert {props[each["id"]]["id"] for each in node["children"]} == TABS
+    assert {props[each["id"]]["id"] for each in node["children"]} == known
 
 
 @pytest.mark.parametrize(

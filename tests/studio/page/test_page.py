@@ -20,6 +20,7 @@ from pipelines.preprocessors.registry import ANNOTATORS
 from studio.core.accounts.accounts import Owner
 from studio.core.settings import StoredSettings
 from studio.core.store import Store
+from studio.features import load_features
 from studio.features.gallery import tools
 from studio.features.painting import compare
 from studio.i18n import texts
@@ -32,6 +33,7 @@ MARKER = re.compile(r"__i18n__(\{.*?\})")
 SPOKEN = ("label", "info", "placeholder")
 VISITOR = Visitor(Owner("local", "you", is_host=True), "en")
 CLAY = About(id="0" * 32, owner="local", name="clay", family="starter")
+FEATURES = load_features()
 SILENT = ("state", "timer", "html")  # they have labels that nobody sees
 
 
@@ -59,6 +61,7 @@ def studio(tmp_path_factory):
         loras=SimpleNamespace(list=lambda owner: [CLAY], models=lambda owner: []),
         trainings=None,
         prunings=None,
+        features=FEATURES,
     )
     store.close()
 
@@ -88,16 +91,16 @@ def test_every_button_follows_the_readers_language(config):
 def test_every_key_in_the_page_has_a_chinese_text(config):
     keys = set(keys_in(config["components"]))
     assert len(keys) > 60
-    assert keys <= shell.labels("zh").keys()
+    assert keys <= shell.labels("zh", FEATURES).keys()
 
 
 def test_english_and_chinese_labels_have_the_same_keys():
-    assert shell.labels("en").keys() == shell.labels("zh").keys()
+    assert shell.labels("en", FEATURES).keys() == shell.labels("zh", FEATURES).keys()
 
 
 def test_no_label_needs_values():
     """The browser's formatter would read a brace as the start of a value."""
-    assert not [text for text in shell.labels("zh").values() if "{" in text]
+    assert not [text for text in shell.labels("zh", FEATURES).values() if "{" in text]
 
 
 def test_words_of_preprocessors_and_the_paper_have_a_chinese_text():
@@ -232,7 +235,9 @@ def test_two_rows_with_the_same_lora_are_one_use(form):
 @pytest.fixture
 def comparing(studio) -> compare.Tab:
     with gr.Blocks():
-        return compare.Tab(studio)
+        tab = compare.Tab(studio)
+        tab.draw()
+        return tab
 
 
 def shown(comparing: compare.Tab, updates: list) -> dict:

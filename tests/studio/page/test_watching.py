@@ -10,6 +10,7 @@ import pytest
 from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.models.catalog import Catalog
 from studio.core.accounts.accounts import LOCAL_OWNER
+from studio.core.feature import Features
 from studio.page.components.details import Details
 from studio.page.components.watching import Watch
 from studio.page.widgets import Visitor
@@ -26,6 +27,7 @@ class WatchedDesk(Desk):
         super().__init__(home)
         self.catalog, self.control = Catalog(self.home), ControlCatalog(self.home)
         self.loras = SimpleNamespace(models=lambda owner: [])
+        self.features = Features()
         self.submissions = SimpleNamespace(
             retry=lambda owner, job_id: self.jobs.retry(owner.id, job_id)
         )
