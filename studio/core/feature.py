@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pipelines.core.engines import Engine
 from pipelines.core.messages import Message
@@ -35,8 +35,11 @@ Fill = Callable[[Any, "Owner", dict[str, Any]], dict[str, Any]]
 Check = Callable[[Any, "Owner", Any], Any]
 
 
-class Tab(Protocol):
-    """One tab of the page, made as ``Tab(studio)`` each time that a page is built.
+class Tab:
+    """One tab of the page; there is one for each page that is built.
+
+    Args:
+        studio: whose services it uses.
 
     Attributes:
         id: its name in the page's address, ``?tab=…``.
@@ -46,13 +49,14 @@ class Tab(Protocol):
         takes: what others may send it; see :mod:`studio.core.exchange`.
     """
 
-    id: str
-    label: str
-    hidden: bool = False
-    styles: tuple[Path, ...] = ()
-    takes: tuple[Target, ...] = ()
+    id: ClassVar[str]
+    label: ClassVar[str]
+    hidden: ClassVar[bool] = False
+    styles: ClassVar[tuple[Path, ...]] = ()
+    takes: ClassVar[tuple[Target, ...]] = ()
 
-    def __init__(self, studio: Any) -> None: ...
+    def __init__(self, studio: Any) -> None:
+        self.studio = studio
 
     def draw(self) -> None:
         """Makes the components, within those of the page."""

@@ -16,7 +16,7 @@ from pipelines.core.errors import Unavailable
 from studio import app
 from studio.app import warm_up
 from studio.core.accounts.accounts import Owner
-from studio.features.settings.tab import Tab as SettingsTab
+from studio.features.settings.tab import SettingsTab
 from studio.i18n import translate
 from studio.page.components.paint_form import PaintForm
 from studio.page.head import CHINESE

@@ -15,7 +15,7 @@ from studio.features.chat.chats_api import chats_router
 from studio.features.chat.conversations import Conversations
 from studio.features.chat.exchange import Exchange
 from studio.features.chat.models import ChatModels
-from studio.features.chat.tab import Tab
+from studio.features.chat.tab import ChatTab
 
 if TYPE_CHECKING:
     from studio.core.services import Studio
@@ -43,5 +43,5 @@ FEATURE = Feature(
     uploads={"chats/import": Upload.FILE},
     scripts={"/scripts": ASSETS / "chat"},
     routes=(chats_router,),
-    tabs=(Tab,),
+    tabs=(ChatTab,),
 )

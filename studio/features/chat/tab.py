@@ -17,24 +17,20 @@ import gradio as gr
 
 from pipelines.core.paths import ASSETS
 from studio.core.exchange import CHAT_MODELS, Exchange, Taker, Target
+from studio.core.feature import Tab
 from studio.i18n import strings_in_scripts, translations
 
 if TYPE_CHECKING:
-    from studio.core.services import Studio
     from studio.page.opening import Opening
 
 SCRIPTS = ASSETS / "chat"
 
 
-class Tab:
+class ChatTab(Tab):
     """Draws the tab."""
 
-    id, label, hidden = "chat", "Chat", False
-    styles: tuple[Path, ...] = ()
+    id, label = "chat", "Chat"
     takes = (Target(CHAT_MODELS),)
-
-    def __init__(self, studio: Studio) -> None:
-        self.studio = studio
 
     def draw(self) -> None:
         """An element that the scripts draw in."""

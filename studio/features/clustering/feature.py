@@ -13,7 +13,7 @@ from studio.features.clustering.data import ClusterData
 from studio.features.clustering.data_api import cluster_data_router
 from studio.features.clustering.results import Clusterings
 from studio.features.clustering.results_api import clusterings_router
-from studio.features.clustering.tab import Tab
+from studio.features.clustering.tab import ClusteringTab
 
 if TYPE_CHECKING:
     from studio.core.accounts.accounts import Owner
@@ -48,5 +48,5 @@ FEATURE = Feature(
     uploads={"cluster-tables": MAX_BYTES},
     scripts={"/scripts/clustering": ASSETS / "clustering"},  # shares the chat's page.js
     keepers=("cluster_data", "clusterings"),
-    tabs=(Tab,),
+    tabs=(ClusteringTab,),
 )

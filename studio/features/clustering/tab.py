@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -13,6 +12,7 @@ from pipelines.clustering.requests import ClusterRequest
 from pipelines.core.errors import BadRequest, UserError
 from pipelines.core.paths import ASSETS
 from studio.core.exchange import Exchange
+from studio.core.feature import Tab
 from studio.core.jobs.record import DONE, Job
 from studio.features.clustering.algorithm_form import FIRST, AlgorithmForm, cluster_field
 from studio.features.clustering.charts.curves import SCRIPT
@@ -28,7 +28,6 @@ from studio.page.components.job_board import JobBoard
 from studio.page.widgets import NEWEST, QUIET, Visitor, as_text, follow_newest, label
 
 if TYPE_CHECKING:
-    from studio.core.services import Studio
     from studio.features.clustering.data import Known
     from studio.page.opening import Opening
 
@@ -42,14 +41,11 @@ LATEX = [{"left": "$$", "right": "$$", "display": True},
          {"left": "$", "right": "$", "display": False}]  # fmt: skip
 
 
-class Tab:
+class ClusteringTab(Tab):
     """Draws the tab."""
 
-    id, label, hidden = "clustering", "Clustering", False
-    styles: tuple[Path, ...] = (ASSETS / "clustering.css", ASSETS / "clustering_charts.css")
-
-    def __init__(self, studio: Studio) -> None:
-        self.studio = studio
+    id, label = "clustering", "Clustering"
+    styles = (ASSETS / "clustering.css", ASSETS / "clustering_charts.css")
 
     def draw(self) -> None:
         """Makes the controls and what shows results."""

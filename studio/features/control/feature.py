@@ -9,7 +9,7 @@ from studio.core.feature import Feature
 from studio.features.control.checks import check_units
 from studio.features.control.conditions import Conditions
 from studio.features.control.conditions_api import conditions_router
-from studio.features.control.tab import Tab
+from studio.features.control.tab import ControlTab
 
 FEATURE = Feature(
     name="control",
@@ -21,5 +21,5 @@ FEATURE = Feature(
     checks={ControlRequest: check_units},
     titles=lambda studio, owner: {CACHE_PREFIX + e.name: e.title for e in studio.control.models()},
     routes=(conditions_router,),
-    tabs=(Tab,),
+    tabs=(ControlTab,),
 )

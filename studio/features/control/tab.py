@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -11,6 +10,7 @@ import gradio as gr
 from pipelines.core.errors import BadRequest, UserError
 from pipelines.diffusion.control.requests import MAX_UNITS
 from studio.core.exchange import PICTURE, SETTINGS, Exchange, Settings, Taker, Target
+from studio.core.feature import Tab
 from studio.core.gallery.infotext_units import units_of
 from studio.features.control import map_views
 from studio.features.control.unit import UnitForm
@@ -23,14 +23,13 @@ from studio.page.widgets import QUIET, Visitor, label
 
 if TYPE_CHECKING:
     from studio.core.gallery.gallery import SavedPicture
-    from studio.core.services import Studio
 
 KIND = "control"
 FAMILIES = {"sd1", "sd2", "sdxl"}  # for which there are ControlNets and T2I-Adapters
 _FURTHER = ("Second picture", "Third picture")
 
 
-class Tab:
+class ControlTab(Tab):
     """Draws the tab.
 
     Attributes:
@@ -40,15 +39,11 @@ class Tab:
         outputs: what :meth:`fill` updates.
     """
 
-    id, label, hidden = "steer", "Sketch & depth", False
-    styles: tuple[Path, ...] = ()
+    id, label = "steer", "Sketch & depth"
     takes = (
         Target(SETTINGS, "use"),
         Target(PICTURE, "steer", "Send to sketch & depth"),
     )
-
-    def __init__(self, studio: Studio) -> None:
-        self.studio = studio
 
     def draw(self) -> None:
         """Makes the controls and what shows results."""

@@ -11,6 +11,7 @@ from pipelines.core.errors import UserError
 from pipelines.core.messages import Message
 from pipelines.core.pictures.uploads import read_file
 from studio.core.exchange import Exchange
+from studio.core.feature import Tab
 from studio.core.gallery.metadata import parse_parameters, read_settings
 from studio.features.gallery import views as gallery_views
 from studio.features.gallery.tools import gallery_tools
@@ -20,14 +21,13 @@ from studio.page.components.details import Details
 from studio.page.widgets import QUIET, Visitor, follow_newest, label
 
 if TYPE_CHECKING:
-    from studio.core.services import Studio
     from studio.page.opening import Opening
 
 PAGE = 24  # pictures; divides by 2, 3, 4 and 6 columns
 MORE = 4 * PAGE
 
 
-class Tab:
+class GalleryTab(Tab):
     """Draws the tab.
 
     Attributes:
@@ -35,11 +35,7 @@ class Tab:
         dropped: of the file in the drop zone.
     """
 
-    id, label, hidden = "gallery", "Gallery", False
-    styles: tuple[Path, ...] = ()
-
-    def __init__(self, studio: Studio) -> None:
-        self.studio = studio
+    id, label = "gallery", "Gallery"
 
     def draw(self) -> None:
         """Makes the controls and what shows results."""

@@ -8,10 +8,10 @@ from pipelines.chat.pruning.requests import CurveRequest, PruneRequest, ScoreReq
 from pipelines.core.engines import Engine
 from studio.core.feature import Feature
 from studio.features.labs.inspect import Inside
-from studio.features.labs.inspect_tab import Tab as InsideTab
+from studio.features.labs.inspect_tab import InspectTab
 from studio.features.labs.prunings import CURVE, SCORE, SHORTEN, Prunings
 from studio.features.labs.prunings_api import prunings_router
-from studio.features.labs.shorten_tab import Tab as ShortenTab
+from studio.features.labs.shorten_tab import ShortenTab
 
 if TYPE_CHECKING:
     from studio.core.accounts.accounts import Owner
@@ -50,5 +50,5 @@ FEATURE = Feature(
     checks={ScoreRequest: check_model},
     keepers=("prunings",),
     routes=(prunings_router,),
-    tabs=(InsideTab, ShortenTab),
+    tabs=(InspectTab, ShortenTab),
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
@@ -18,6 +17,7 @@ from pipelines.core.events import Progress
 from pipelines.core.messages import Message
 from pipelines.core.paths import ASSETS
 from studio.core.exchange import Exchange
+from studio.core.feature import Tab
 from studio.features.labs import inspect_build, inspect_maps, inspect_views
 
 # Gradio reads the hints of listeners, so not only for types.
@@ -36,7 +36,6 @@ from studio.page.widgets import (
 
 if TYPE_CHECKING:
     from pipelines.chat.entries import ChatEntry
-    from studio.core.services import Studio
     from studio.page.opening import Opening
 
 EXAMPLE = "The capital of France is"
@@ -54,14 +53,11 @@ _SLIDERS = {
 _VIEWS: tuple[View, ...] = ("odds", "attention", "layers", "build")
 
 
-class Tab:
+class InspectTab(Tab):
     """Draws the tab."""
 
-    id, label, hidden = "inside", "Look inside", False
-    styles: tuple[Path, ...] = (ASSETS / "inside.css",)
-
-    def __init__(self, studio: Studio) -> None:
-        self.studio = studio
+    id, label = "inside", "Look inside"
+    styles = (ASSETS / "inside.css",)
 
     def draw(self) -> None:
         """Makes the controls and what shows results."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -17,6 +16,7 @@ from pipelines.core.errors import BadRequest, UserError
 from pipelines.core.paths import ASSETS
 from pipelines.diffusion.lora.about import free_name
 from studio.core.exchange import CHAT_MODELS, Exchange
+from studio.core.feature import Tab
 from studio.core.jobs.record import Job
 from studio.features.labs import shorten_views
 from studio.features.labs.prunings import CURVE, SCORE
@@ -26,7 +26,6 @@ from studio.page.widgets import NEWEST, QUIET, Visitor, follow_newest, from_fiel
 
 if TYPE_CHECKING:
     from pipelines.chat.entries import ChatEntry
-    from studio.core.services import Studio
     from studio.page.opening import Opening
 
 DEPTH, WIDTH = "depth", "width"
@@ -35,14 +34,11 @@ _MANY = 32  # blocks, of a model whose files do not say
 _POINTS = 5  # of a curve, as proposed
 
 
-class Tab:
+class ShortenTab(Tab):
     """Draws the tab."""
 
-    id, label, hidden = "shorten", "Shorten", False
-    styles: tuple[Path, ...] = (ASSETS / "shorten.css",)
-
-    def __init__(self, studio: Studio) -> None:
-        self.studio = studio
+    id, label = "shorten", "Shorten"
+    styles = (ASSETS / "shorten.css",)
 
     def draw(self) -> None:
         """Makes the controls and what shows results."""

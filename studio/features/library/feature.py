@@ -10,7 +10,7 @@ from pipelines.diffusion.requests import TextToImageRequest
 from studio.core.feature import Feature, Upload
 from studio.features.library.loras import Loras
 from studio.features.library.loras_api import loras_router
-from studio.features.library.tab import Tab
+from studio.features.library.tab import LibraryTab
 
 if TYPE_CHECKING:
     from studio.core.accounts.accounts import Owner
@@ -35,5 +35,5 @@ FEATURE = Feature(
     titles=lambda studio, owner: {e.name: e.title for e in studio.loras.models(owner)},
     uploads={"loras": Upload.LARGE},
     routes=(loras_router,),
-    tabs=(Tab,),
+    tabs=(LibraryTab,),
 )

@@ -16,6 +16,7 @@ from pipelines.core.messages import Message
 from pipelines.diffusion.lora.tags import with_tags
 from pipelines.models.catalog import OWN
 from studio.core.exchange import CHANGE, Exchange, Route
+from studio.core.feature import Tab
 from studio.features.library import views as shelf_views
 from studio.features.library.merging import MergeForm
 from studio.page import views
@@ -24,18 +25,13 @@ from studio.page.widgets import QUIET, Visitor, label
 
 if TYPE_CHECKING:
     from pipelines.diffusion.lora.about import About
-    from studio.core.services import Studio
     from studio.page.opening import Opening
 
 
-class Tab:
+class LibraryTab(Tab):
     """Draws the tab."""
 
-    id, label, hidden = "shelf", "LoRAs", False
-    styles: tuple[Path, ...] = ()
-
-    def __init__(self, studio: Studio) -> None:
-        self.studio = studio
+    id, label = "shelf", "LoRAs"
 
     def draw(self) -> None:
         """Makes the controls and what shows results."""

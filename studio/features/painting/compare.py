@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -11,6 +10,7 @@ import gradio as gr
 from pipelines.diffusion.requests import CompareSamplersRequest, TextToImageRequest
 from pipelines.diffusion.samplers import samplers_in
 from studio.core.exchange import SETTINGS, Exchange, Taker, Target
+from studio.core.feature import Tab
 from studio.page.components.details import Details
 from studio.page.components.lora_rows import LoraRows
 from studio.page.components.paint_form import first_of, named, offered
@@ -20,7 +20,6 @@ from studio.page.widgets import DRAFT, QUIET, Visitor, from_field, label, restor
 
 if TYPE_CHECKING:
     from pipelines.models.catalog import ModelEntry
-    from studio.core.services import Studio
     from studio.page.opening import Opening
 
 KIND = COMPARE
@@ -40,7 +39,7 @@ _SETTINGS = (
 )
 
 
-class Tab:
+class CompareTab(Tab):
     """Draws the tab.
 
     Attributes:
@@ -49,12 +48,8 @@ class Tab:
         details: of the chosen cell.
     """
 
-    id, label, hidden = "compare", "Compare samplers", False
-    styles: tuple[Path, ...] = ()
+    id, label = "compare", "Compare samplers"
     takes = (Target(SETTINGS, "compare", "Compare samplers"),)
-
-    def __init__(self, studio: Studio) -> None:
-        self.studio = studio
 
     def draw(self) -> None:
         """Makes the controls and what shows results."""

@@ -10,8 +10,8 @@ from pipelines.diffusion.samplers import samplers_in
 from pipelines.diffusion.styles import styles
 from studio.core.feature import Feature
 from studio.features.painting.checks import Paintings, check_comparison, check_painting
-from studio.features.painting.compare import Tab as CompareTab
-from studio.features.painting.text_to_image import Tab as PaintTab
+from studio.features.painting.compare import CompareTab
+from studio.features.painting.text_to_image import PaintTab
 
 
 def labels() -> list[Mapping[str, str]]:

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from studio.core.exchange import CHANGE, PROMPT, SETTINGS, Exchange, Taker, Target
+from studio.core.feature import Tab
 from studio.page.components.details import Details
 from studio.page.components.paint_form import PaintForm
 from studio.page.components.watching import Watch
 from studio.page.widgets import QUIET, Visitor, label
 
 if TYPE_CHECKING:
-    from studio.core.services import Studio
     from studio.page.opening import Opening
 
 KIND = "text_to_image"
 Change = Callable[[dict[str, Any]], dict[str, Any]]
 
 
-class Tab:
+class PaintTab(Tab):
     """Draws the tab.
 
     Attributes:
@@ -30,12 +29,8 @@ class Tab:
         details: of the chosen picture.
     """
 
-    id, label, hidden = "paint", "Text to image", False
-    styles: tuple[Path, ...] = ()
+    id, label = "paint", "Text to image"
     takes = (Target(SETTINGS, "use", "Use these settings"), Target(PROMPT), Target(CHANGE))
-
-    def __init__(self, studio: Studio) -> None:
-        self.studio = studio
 
     def draw(self) -> None:
         """The words and settings, the board and the chosen picture's details."""

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from studio.core.feature import Feature
-from studio.features.settings.tab import Tab
+from studio.features.settings.tab import SettingsTab
 
-FEATURE = Feature(name="settings", tabs=(Tab,))
+FEATURE = Feature(name="settings", tabs=(SettingsTab,))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
@@ -15,6 +14,7 @@ from pipelines.core.messages import Message
 from pipelines.core.sizes import format_bytes
 from pipelines.diffusion.samplers import samplers_in
 from studio.core.exchange import Exchange
+from studio.core.feature import Tab
 from studio.core.home import shown
 from studio.core.jobs.record import DONE
 from studio.core.settings import Settings
@@ -23,20 +23,15 @@ from studio.page.widgets import QUIET, Visitor, from_field, label
 
 if TYPE_CHECKING:
     from studio.core.jobs.record import Job
-    from studio.core.services import Studio
     from studio.page.opening import Opening
 
 LOOK_SECONDS = 0.3  # between two looks at what is being cleaned up
 
 
-class Tab:
+class SettingsTab(Tab):
     """Draws the tab; only the host sees it, and the server checks that again at every event."""
 
     id, label, hidden = "settings", "Settings", True
-    styles: tuple[Path, ...] = ()
-
-    def __init__(self, studio: Studio) -> None:
-        self.studio = studio
 
     def draw(self) -> None:
         """Makes the controls and what shows results."""

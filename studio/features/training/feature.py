@@ -10,7 +10,7 @@ from studio.core.feature import Feature, Upload
 from studio.features.training.checks import check_before_after, check_training, fill_training
 from studio.features.training.subjects import KIND, Subjects
 from studio.features.training.subjects_api import subjects_router
-from studio.features.training.tab import Tab
+from studio.features.training.tab import TrainTab
 from studio.features.training.trainings import Trainings
 from studio.features.training.trainings_api import trainings_router
 
@@ -34,5 +34,5 @@ FEATURE = Feature(
     uploads={r"subjects/\w+/photos": Upload.LARGE},
     keepers=("subjects", "trainings"),
     labels=lambda: [preset.title for preset in presets()],
-    tabs=(Tab,),
+    tabs=(TrainTab,),
 )

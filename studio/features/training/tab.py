@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -12,6 +11,7 @@ from pipelines.core.errors import BadRequest, UserError
 from pipelines.dreambooth.before_after_requests import MAX_PROMPTS
 from pipelines.models.catalog import OWN
 from studio.core.exchange import PROMPT, Exchange, Route
+from studio.core.feature import Tab
 from studio.features.training.photos import NEW, PhotosForm
 from studio.features.training.training_form import TrainingForm
 from studio.features.training.training_watch import TrainingWatch
@@ -21,7 +21,6 @@ from studio.page.components.watching import Watch
 from studio.page.widgets import DRAFT, QUIET, Visitor, label, restore_drafts, restore_drafts_once
 
 if TYPE_CHECKING:
-    from studio.core.services import Studio
     from studio.features.training.trainings import Training
     from studio.page.opening import Opening
 
@@ -29,7 +28,7 @@ TRY_KIND = BEFORE_AFTER
 _SCENES = ("on the sand", "in the snow", "at night")
 
 
-class Tab:
+class TrainTab(Tab):
     """Draws the tab.
 
     Attributes:
@@ -39,11 +38,7 @@ class Tab:
         details: of the chosen picture of the sheet.
     """
 
-    id, label, hidden = "teach", "Teach", False
-    styles: tuple[Path, ...] = ()
-
-    def __init__(self, studio: Studio) -> None:
-        self.studio = studio
+    id, label = "teach", "Teach"
 
     def draw(self) -> None:
         """Makes the controls and what shows results."""

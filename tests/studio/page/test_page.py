@@ -233,14 +233,14 @@ def test_two_rows_with_the_same_lora_are_one_use(form):
 
 
 @pytest.fixture
-def comparing(studio) -> compare.Tab:
+def comparing(studio) -> compare.CompareTab:
     with gr.Blocks():
-        tab = compare.Tab(studio)
+        tab = compare.CompareTab(studio)
         tab.draw()
         return tab
 
 
-def shown(comparing: compare.Tab, updates: list) -> dict:
+def shown(comparing: compare.CompareTab, updates: list) -> dict:
     """Control → its update; the LoRAs' rows come last, and not with every event."""
     names = [(control.elem_id or "").removeprefix("compare-") for control in comparing.outputs]
     return dict(zip(names, updates, strict=False))

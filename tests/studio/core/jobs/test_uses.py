@@ -4,8 +4,8 @@ import json
 import sqlite3
 
 import pytest
-
 from pipelines.registry import ENGINES
+
 from studio.core.store import FILE_NAME, MIGRATIONS, Store, uses_in
 
 A, B, C, D, E = (letter * 32 for letter in "abcde")

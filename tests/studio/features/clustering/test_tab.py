@@ -17,7 +17,7 @@ from studio.features.clustering import result_views
 from studio.features.clustering.algorithm_form import AlgorithmForm
 from studio.features.clustering.comparing_form import Comparing
 from studio.features.clustering.scene import UNKNOWN, Scene
-from studio.features.clustering.tab import Tab, _laid_out
+from studio.features.clustering.tab import ClusteringTab, _laid_out
 from studio.page.widgets import Visitor
 
 VISITOR = Visitor(Owner("ada", "ada", is_host=False), "en")
@@ -79,7 +79,7 @@ def test_the_tab_opens_where_no_data_can_be_made():
     def make(owner, source):
         raise Busy("There is no room.")
 
-    tab = Tab.__new__(Tab)
+    tab = ClusteringTab.__new__(ClusteringTab)
     tab.studio = SimpleNamespace(
         jobs=SimpleNamespace(list=lambda owner, **only: []),
         cluster_data=SimpleNamespace(make=make),
@@ -108,7 +108,7 @@ def test_clicked_centres_are_asked_for_in_the_units_of_the_data():
         asked_of.append((owner, id))
         return data
 
-    tab = Tab.__new__(Tab)
+    tab = ClusteringTab.__new__(ClusteringTab)
     tab.studio = SimpleNamespace(cluster_data=SimpleNamespace(dataset=dataset))
     given = {"start": "own", "clusters": 3}
     tab.algorithm = SimpleNamespace(fields=lambda name, values: dict(given))
@@ -169,9 +169,9 @@ def test_a_radius_that_somebody_set_stays(algorithm, eps, proposed):
 
 
 @pytest.fixture
-def tab() -> Tab:
+def tab() -> ClusteringTab:
     """Its controls describe the data set that its one control of the data names."""
-    tab = Tab.__new__(Tab)
+    tab = ClusteringTab.__new__(ClusteringTab)
     tab.form = SimpleNamespace(
         inputs=["kind"],
         make=lambda values, visitor: values[0] and SimpleNamespace(id=values[0]),
@@ -181,7 +181,7 @@ def tab() -> Tab:
     return tab
 
 
-def asked_of(tab: Tab, form: str | None, **scene) -> str:
+def asked_of(tab: ClusteringTab, form: str | None, **scene) -> str:
     return tab._on_data([Scene(**scene), 7, "kmeans", form], VISITOR)["data"]
 
 
