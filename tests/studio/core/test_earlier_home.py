@@ -12,11 +12,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from pipelines.registry import ENGINES
 from starlette.testclient import TestClient
 
 from pipelines.core.engines import Use
 from pipelines.core.errors import BadRequest
-from pipelines.registry import ENGINES
 from studio.app import build_app
 from studio.core.gallery.inputs import KEPT_SECONDS
 from studio.core.jobs.uses import is_at_work
