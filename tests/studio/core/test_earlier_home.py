@@ -12,16 +12,16 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from pipelines.registry import ENGINES
 from starlette.testclient import TestClient
 
 from pipelines.core.engines import Use
 from pipelines.core.errors import BadRequest
-from studio.app import build_app
+from studio.app import build_app, open_studio
 from studio.core.gallery.inputs import KEPT_SECONDS
 from studio.core.jobs.uses import is_at_work
-from studio.core.services import Options, Studio
+from studio.core.services import Options
 from studio.core.store import FILE_NAME
+from studio.features import load_features
 from tests.studio.people import ACCOUNTS, PASSWORDS
 
 ARCHIVE = Path(__file__).parents[1] / "homes" / "november_2026"
@@ -50,7 +50,7 @@ def unpack(home: Path) -> Path:
 def studio(tmp_path_factory):
     """A studio on that home, whose workers do not run: what waits goes on waiting."""
     home = unpack(tmp_path_factory.mktemp("earlier") / "home")
-    studio = Studio(Options(home, accounts=ACCOUNTS, device="cpu", offline=True))
+    studio = open_studio(Options(home, accounts=ACCOUNTS, device="cpu", offline=True))
     yield studio
     studio.close()
 
@@ -91,7 +91,7 @@ def test_every_job_is_listed_as_it_was(ada, visit):
     jobs = listed(ada, "jobs?limit=100")
     states = Counter((job["kind"], job["state"]) for job in jobs)
     assert states == {
-        **{(kind, "done"): 1 for kind in ENGINES},
+        **{(kind, "done"): 1 for kind in load_features().engines()},
         **{(kind, "done"): 2 for kind in ("dreambooth", "cluster", "score_blocks")},
         ("text_to_image", "failed"): 1,
         ("text_to_image", "cancelled"): 1,

@@ -4,10 +4,11 @@ import json
 import sqlite3
 
 import pytest
-from pipelines.registry import ENGINES
 
 from studio.core.store import FILE_NAME, MIGRATIONS, Store, uses_in
+from studio.features import load_features
 
+ENGINES = load_features().engines()
 A, B, C, D, E = (letter * 32 for letter in "abcde")
 PAINTED = {"prompt": "x", "model": f"own:{A}", "loras": [{"name": "one", "id": B}, {"name": "two"}]}
 LEARNT = {"subject": C, "training": D, "model": f"own:{A}", "name": f"not {E}"}
