@@ -86,8 +86,8 @@ def contexts(browser) -> Iterator[dict]:
 @pytest.fixture
 def visit(studio, browser, contexts) -> Iterator[Callable]:
     """``visit(path, **options of the browser's context)``: the page, opened; its errors fail the
-    test."""
-    pages, problems = [], []
+    test, and so do requests to anybody but the studio."""
+    pages, problems, elsewhere = [], [], []
 
     def open_page(path="", **options):
         options = {**USUAL, **options}
@@ -99,6 +99,13 @@ def visit(studio, browser, contexts) -> Iterator[Callable]:
         page.set_default_timeout(1000 * PATIENCE)
         # Without an interval it asks in each frame, and has the page drawn anew for the question.
         page.wait_for_function = partial(page.wait_for_function, polling=50)
+        page.on(
+            "request",
+            lambda request: (
+                request.url.startswith((studio[1], "data:", "blob:"))
+                or elsewhere.append(request.url)
+            ),
+        )
         page.on("pageerror", lambda error: problems.append(f"{error}\n{error.stack}"))
         page.on(
             "console",
@@ -124,3 +131,4 @@ def visit(studio, browser, contexts) -> Iterator[Callable]:
         page.evaluate("localStorage.clear()")  # words that were typed and not sent
         page.close()
     assert found == []
+    assert elsewhere == []

@@ -60,12 +60,13 @@ def tabs(page: Page) -> Iterator[str]:
 
 
 def test_no_tab_breaks_a_rule_and_no_label_is_left_as_a_marker(visit):
-    """Light and dark by turns; all combinations are in the deep test."""
-    page = prepared(visit())
+    """On a phone, never wider than it is, light and dark by turns; deep tests have the rest."""
+    page = prepared(visit(viewport=PHONE, has_touch=True))
     found = {}
     for number, id in enumerate(tabs(page)):
         found[id] = violations(page, SCHEMES[number % 2])
         assert "i18n" not in page.inner_text("body"), id
+        assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"], id
     assert len(found) > 5
     assert {id: each for id, each in found.items() if each} == {}
 
@@ -86,14 +87,3 @@ def test_no_tab_breaks_a_rule_in_any_language_theme_or_width(visit, locale, view
     page.click("#gallery-tools [data-do=delete]")
     found |= {("a chosen picture", scheme): violations(page, scheme) for scheme in SCHEMES}
     assert {where: each for where, each in found.items() if each} == {}
-
-
-def test_pictures_have_names_and_what_is_finished_is_said(visit):
-    page = visit()
-    page.fill("#prompt textarea", "a yellow duck")
-    page.fill("#steps input[type=number]", "2")
-    page.click("#paint")
-    expect(page.locator("#announcer")).to_have_text("Finished: Picture 1: a yellow duck")
-    picture = page.get_by_role("button", name="Picture 1: a yellow duck")
-    expect(picture).to_be_visible()
-    expect(page.get_by_role("heading", level=1)).to_have_text("Atelier")

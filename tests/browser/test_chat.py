@@ -95,7 +95,7 @@ def bring(page: Page, messages: list[dict]) -> None:
     )
 
 
-def test_a_message_is_answered_and_counted(chat):
+def test_a_message_is_answered_and_counted_and_an_edited_one_is_another_branch(chat):
     page = chat()
     limit(page, 30)
     write(page, "What is the capital of France?")
@@ -109,6 +109,20 @@ def test_a_message_is_answered_and_counted(chat):
     expect(page.locator(".rolls li")).to_have_count(1)
     expect(page.locator(".rolls li button")).to_have_text("What is the capital of France?")
     assert page.input_value("#chat-text") == ""
+
+    # An edited turn is another branch.
+    limit(page, 8)
+    first = page.locator(".message.assistant .words").inner_text()
+    page.locator(".message.user").hover()
+    page.locator(".message.user .edit").click()
+    page.locator(".editor textarea").fill("Name a colour.")
+    page.locator(".editor button[type=submit]").click()
+    expect(page.locator(".message.user .words")).to_have_text("Name a colour.")
+    ended(page)
+    expect(page.locator(".message.user .branches")).to_contain_text("2 / 2")
+    page.locator(".message.user .branches button").first.click()
+    expect(page.locator(".message.user .words")).to_have_text("What is the capital of France?")
+    expect(page.locator(".message.assistant .words")).to_have_text(first.strip())
 
 
 @pytest.mark.deep
@@ -137,45 +151,6 @@ def test_an_example_begins_a_conversation(chat):
     )
 
 
-def test_an_answer_is_stopped_and_gone_on_with(chat, studio):
-    page = chat()
-    write(page, TALE)
-    writing(page)
-    expect(page.locator("#chat-send")).to_have_text("Stop")
-    page.click("#chat-send")
-    ended(page)
-    expect(page.locator(".message.assistant .facts")).to_contain_text("Stopped")
-    before = page.locator(".message.assistant .words").inner_text().strip()
-    assert before
-    assert studio[0].answers.unfinished("local") == 0
-    limit(page, 10)
-    page.click(".go-on")
-    # Until the page has heard that the answer goes on, nothing has changed.
-    expect(page.locator(".message.assistant .facts")).not_to_contain_text("Stopped")
-    ended(page)
-    after = page.locator(".message.assistant .words").inner_text().strip()
-    assert after.startswith(before[:-1])
-    assert len(after) > len(before)
-
-
-def test_an_edited_turn_is_another_branch(chat):
-    page = chat()
-    limit(page, 8)
-    write(page, "Say hello.")
-    ended(page)
-    first = page.locator(".message.assistant .words").inner_text()
-    page.locator(".message.user").hover()
-    page.locator(".message.user .edit").click()
-    page.locator(".editor textarea").fill("Name a colour.")
-    page.locator(".editor button[type=submit]").click()
-    expect(page.locator(".message.user .words")).to_have_text("Name a colour.")
-    ended(page)
-    expect(page.locator(".message.user .branches")).to_contain_text("2 / 2")
-    page.locator(".message.user .branches button").first.click()
-    expect(page.locator(".message.user .words")).to_have_text("Say hello.")
-    expect(page.locator(".message.assistant .words")).to_have_text(first.strip())
-
-
 @pytest.mark.deep
 def test_answering_again_keeps_the_answer_before(chat):
     page = chat()
@@ -187,7 +162,7 @@ def test_answering_again_keeps_the_answer_before(chat):
     ended(page)
 
 
-def test_a_refresh_shows_the_answer_going_on(chat, studio):
+def test_a_refresh_shows_the_answer_going_on_which_is_stopped_and_gone_on_with(chat, studio):
     page = chat()
     write(page, TALE)
     writing(page)
@@ -206,6 +181,16 @@ def test_a_refresh_shows_the_answer_going_on(chat, studio):
     stored = studio[0].conversations.path("local", kept.id)[-1].content
     shown = page.locator(".message.assistant .words").inner_text()
     assert shown.split()[:20] == re.sub(r"[*#`]", "", stored).split()[:20]
+    expect(page.locator(".message.assistant .facts")).to_contain_text("Stopped")
+    assert studio[0].answers.unfinished("local") == 0
+    limit(page, 10)
+    page.click(".go-on")
+    # Until the page has heard that the answer goes on, nothing has changed.
+    expect(page.locator(".message.assistant .facts")).not_to_contain_text("Stopped")
+    ended(page)
+    after = page.locator(".message.assistant .words").inner_text().strip()
+    assert after.startswith(shown.strip()[:-1])
+    assert len(after) > len(shown.strip())
 
 
 @pytest.mark.deep
@@ -272,8 +257,8 @@ def test_a_stale_window_writes_over_nothing(chat, studio):
     ended(page, 2)
 
 
-def test_html_in_an_answer_stays_text_and_nothing_is_fetched(chat, studio):
-    page = chat()
+def test_html_in_an_answer_stays_text_and_nothing_is_fetched_and_code_is_copied(chat, studio):
+    page = chat(permissions=["clipboard-read", "clipboard-write"])
     asked = []
     page.on("request", lambda request: asked.append(request.url))
     bring(
@@ -290,6 +275,10 @@ def test_html_in_an_answer_stays_text_and_nothing_is_fetched(chat, studio):
     assert page.evaluate("window.hacked") is None
     elsewhere = [url for url in asked if not url.startswith((studio[1], "data:", "blob:"))]
     assert elsewhere == []
+    copy = answer.locator(".copy-code")
+    copy.click()
+    expect(copy).to_have_text("Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == 'print("<b>")\n'
 
 
 ARABIC = """مرحبا **بك:** اكتب `git push` هنا.
@@ -341,14 +330,6 @@ def test_conversations_of_another_program_come_in_and_what_was_left_out_is_said(
     expect(page.locator(".notice .remarks")).to_contain_text("2 conversations came in.")
     expect(page.locator(".notice .remarks")).to_contain_text("Left out: 2 pictures")
     expect(page.locator(".chats li")).to_have_count(2)
-
-
-def test_code_is_copied(chat, contexts):
-    page = chat(permissions=["clipboard-read", "clipboard-write"])
-    bring(page, [{"role": "user", "content": "x"}, {"role": "assistant", "content": ATTACKS}])
-    page.click(".copy-code")
-    expect(page.locator(".copy-code")).to_have_text("Copied")
-    assert page.evaluate("navigator.clipboard.readText()") == 'print("<b>")\n'
 
 
 @pytest.mark.deep

@@ -86,7 +86,7 @@ def painted(page: Page) -> str:
     return PICTURE_ID.search(html)[1]
 
 
-def test_a_house_drawn_with_the_mouse_becomes_a_picture_that_follows_it(sketching, studio):
+def test_a_house_drawn_with_the_mouse_becomes_a_picture_that_follows_it(sketching, visit, studio):
     page = sketching
     page.fill("#steer-prompt textarea", "a red house")
     draw(page, HOUSE, DOOR)
@@ -108,13 +108,32 @@ def test_a_house_drawn_with_the_mouse_becomes_a_picture_that_follows_it(sketchin
     both = page.locator("#steer-board .versus .both")
     assert both.evaluate("both => both.style.getPropertyValue('--at')") == "10%"
 
-    page.reload()
-    page.problems.clear()  # the old page complains that its connection was cut
-    page.get_by_role("tab", name="Sketch & depth").click()
-    map_of(page)
+    # The drawing outlives a reload, with what can be undone, and belongs to one tab of the browser.
+    drawn, lines = value_of(page), ink(page)
+    reload(page)
+    assert (value_of(page), ink(page)) == (drawn, lines)
     expect(page.locator("#steer-prompt textarea")).to_have_value("a red house")
     expect(page.locator("#unit-1-canvas .hint-on-paper")).to_be_hidden()
     expect(page.locator("#steer-board .versus")).to_be_visible()
+    for _ in (HOUSE, DOOR):
+        page.click("#unit-1-canvas [data-do=undo]")
+    assert ink(page) == 0
+    page.click("#unit-1-canvas [data-do=redo]")
+
+    # In a new one the newest request's drawing is there, and the gallery sends others.
+    other = visit()
+    other.get_by_role("tab", name="Gallery").click()
+    other.locator(f"#gallery-pictures [data-id='{id}']").click()
+    other.click("#gallery-steer")
+    expect(other.locator("#unit-1-canvas canvas")).to_be_visible()
+    sent = studio[0].inputs.from_gallery("local", id)  # it is there: the same one
+    is_on_paper = "id => window.atelierDrawings?.['unit-1-canvas']?.value() === id"
+    other.wait_for_function(is_on_paper, arg=sent.id)
+    map_of(other)
+    other.get_by_role("tab", name="Gallery").click()
+    other.click("#gallery-use")
+    expect(other.locator("#unit-1-canvas canvas")).to_be_visible()
+    other.wait_for_function(is_on_paper, arg=row.request["units"][0]["picture"])
 
 
 def test_a_file_is_read_by_a_preprocessor_and_followed(sketching, studio):
@@ -277,25 +296,6 @@ def test_cancel_stops_and_leaves_the_drawing(sketching):
     expect(page.locator("#unit-1-canvas .hint-on-paper")).to_be_hidden()
 
 
-def test_a_gallery_picture_is_sent_here_and_its_settings_as_well(sketching, visit, studio):
-    draw(sketching, HOUSE)
-    steered = studio[0].gallery.get("local", painted(sketching))
-    page = visit()
-    page.get_by_role("tab", name="Gallery").click()
-    page.locator(f"#gallery-pictures [data-id='{steered.id}']").click()
-    page.click("#gallery-steer")
-    expect(page.locator("#unit-1-canvas canvas")).to_be_visible()
-    sent = studio[0].inputs.from_gallery("local", steered.id)  # it is there: the same one
-    is_on_paper = "id => window.atelierDrawings?.['unit-1-canvas']?.value() === id"
-    page.wait_for_function(is_on_paper, arg=sent.id)
-    map_of(page)
-
-    page.get_by_role("tab", name="Gallery").click()
-    page.click("#gallery-use")
-    expect(page.locator("#unit-1-canvas canvas")).to_be_visible()
-    page.wait_for_function(is_on_paper, arg=steered.request["units"][0]["picture"])
-
-
 @pytest.mark.deep
 def test_a_request_is_restored_to_the_last_setting_be_it_folded_away_or_not(visit, studio):
     running, address = studio
@@ -358,6 +358,7 @@ def reload(page: Page) -> None:
     map_of(page)
 
 
+@pytest.mark.deep
 def test_a_drawing_outlives_a_reload_and_belongs_to_one_tab_of_the_browser(sketching, visit):
     page = sketching
     draw(page, HOUSE)
@@ -377,7 +378,7 @@ def test_a_drawing_outlives_a_reload_and_belongs_to_one_tab_of_the_browser(sketc
     assert (value_of(page), ink(page)) == (first, lines)
 
 
-def test_a_line_that_did_not_reach_the_studio_is_said_and_sent_again(sketching, studio):
+def test_a_line_that_did_not_reach_the_studio_is_said_and_sent_again(sketching, visit, studio):
     page = sketching
     page.fill("#steer-prompt textarea", "a red house")
     draw(page, HOUSE)
@@ -394,13 +395,7 @@ def test_a_line_that_did_not_reach_the_studio_is_said_and_sent_again(sketching, 
     assert picture.getpixel((round(0.45 * 512), round(0.8 * 512))) == (0, 0, 0)
     expect(page.locator("#unit-1-canvas .error")).to_be_hidden()
 
-
-def test_a_paper_that_is_cleared_while_its_picture_comes_stays_empty(sketching, visit):
-    draw(sketching, HOUSE)
-    map_of(sketching)
-    sketching.fill("#steer-prompt textarea", "a red house")
-    sketching.click("#steer")
-    painted(sketching)
+    # On a new page, the paper that is cleared while that picture comes stays empty.
     page = visit()
     on_their_way = []
     page.route("**/api/v1/inputs/*.png", lambda route: on_their_way.append(route))

@@ -39,18 +39,6 @@ def drop(page: Page, file: dict) -> None:
     page.locator("#drop-zone input[type=file]").set_input_files(file)
 
 
-def test_a_dropped_png_shows_its_settings_and_fills_the_form(gallery):
-    drop(gallery, png(PARAMETERS))
-    expect(gallery.locator("#dropped-details .prompt")).to_contain_text("<img src=x onerror")
-    gallery.click("#dropped-use")
-    expect(gallery.locator("#paint")).to_be_visible()
-    expect(gallery.locator("#steps input[type=number]")).to_have_value("31")
-    expect(gallery.locator("#seed input")).to_have_value("4321")
-    expect(gallery.locator("#sampler input")).to_have_value("DPM++ 2M")
-    expect(gallery.locator("#schedule input")).to_have_value("Karras")
-    expect(gallery.locator("#guidance input[type=number]")).to_have_value("6.5")
-
-
 FILES_WITHOUT_SETTINGS = [
     (png(None), "No settings were found"),
     ({"name": "a.png", "mimeType": "image/png", "buffer": b"just words"}, "text file"),
@@ -63,24 +51,32 @@ FILES_WITHOUT_SETTINGS = [
 ]
 
 
-def test_files_without_settings_are_answered_in_one_sentence_each(gallery):
+def test_chosen_and_dropped_pictures_show_their_settings_and_fill_the_form(gallery):
+    gallery.locator("#gallery-pictures .picture").last.click()
+    expect(gallery.locator("#gallery-details .prompt")).to_have_text("a first picture")
+    gallery.click("#gallery-use")
+    expect(gallery.locator("#prompt textarea")).to_have_value("a first picture")
+    expect(gallery.locator("#seed input")).to_have_value("1")
+
+    gallery.get_by_role("tab", name="Gallery").click()
     for file, sentence in FILES_WITHOUT_SETTINGS:
         drop(gallery, file)
         expect(gallery.locator("#drop-error")).to_contain_text(sentence)
+    drop(gallery, png(PARAMETERS))
+    expect(gallery.locator("#dropped-details .prompt")).to_contain_text("<img src=x onerror")
+    gallery.click("#dropped-use")
+    expect(gallery.locator("#paint")).to_be_visible()
+    expect(gallery.locator("#steps input[type=number]")).to_have_value("31")
+    expect(gallery.locator("#seed input")).to_have_value("4321")
+    expect(gallery.locator("#sampler input")).to_have_value("DPM++ 2M")
+    expect(gallery.locator("#schedule input")).to_have_value("Karras")
+    expect(gallery.locator("#guidance input[type=number]")).to_have_value("6.5")
 
 
 @pytest.mark.deep
 def test_a_search_without_matches_says_what_to_do(gallery):
     gallery.fill("#gallery-search input, #gallery-search textarea", "no such words")
     expect(gallery.locator("#gallery-pictures")).to_contain_text("clear the search")
-
-
-def test_a_chosen_picture_shows_its_settings_and_fills_the_form(gallery):
-    gallery.locator("#gallery-pictures .picture").last.click()
-    expect(gallery.locator("#gallery-details .prompt")).to_have_text("a first picture")
-    gallery.click("#gallery-use")
-    expect(gallery.locator("#prompt textarea")).to_have_value("a first picture")
-    expect(gallery.locator("#seed input")).to_have_value("1")
 
 
 @pytest.mark.deep

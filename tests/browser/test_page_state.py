@@ -41,33 +41,8 @@ def test_the_tab_and_what_was_typed_outlive_a_reload_and_back_goes_to_the_tab_be
     page.go_forward()
     page.go_forward()
     expect(page).to_have_url(at("chat"))
-    reload(page)
-    expect(page.locator("#chat-text")).to_have_value("half a message")
-    expect(page.get_by_role("tab", name="Chat")).to_have_attribute("aria-selected", "true")
-    page.get_by_role("tab", name="Text to image").click()
-    expect(page.locator("#prompt textarea")).to_have_value("typed and not sent")
 
-    # A new tab of the browser begins with them; what is sent stays in its own.
-    other = visit()
-    expect(other.locator("#prompt textarea")).to_have_value("typed and not sent")
-    other.fill("#prompt textarea", "x" * 10_001)
-    other.click("#paint")
-    expect(other.locator("#board .error")).to_be_visible()
-    newest = visit(path="?tab=paint")
-    expect(newest.locator("#about-model")).not_to_be_empty()
-    expect(newest.locator("#prompt textarea")).to_have_value("the newest picture")
-
-
-def test_a_tab_that_comes_later_is_waited_for_and_one_that_there_is_not_is_the_first(visit):
-    page = visit(path="?tab=settings")  # shown to the host alone, once the server has said so
-    expect(page.locator("#save-settings")).to_be_visible()
-    page = visit(path="?tab=nowhere&theme=x")
-    expect(page.locator("#prompt")).to_be_visible()
-    expect(page).to_have_url(re.compile(r"/\?tab=paint&theme=x$"))
-
-
-def test_what_was_typed_in_the_other_tabs_outlives_a_reload(visit):
-    page = visit(path="?tab=teach")
+    page.get_by_role("tab", name="Teach").click()
     expect(page.locator("#train-identifier input")).not_to_have_value("")
     page.fill("#train-called input", "Whiskers")
     page.get_by_role("button", name="Samples while it learns").click()
@@ -79,13 +54,28 @@ def test_what_was_typed_in_the_other_tabs_outlives_a_reload(visit):
     page.fill("#chat-system", "You are a pirate.")
     page.locator("#chat-system").blur()
     reload(page)
+    expect(page.locator("#chat-text")).to_have_value("half a message")
     expect(page.locator("#chat-system")).to_have_value("You are a pirate.")
+    expect(page.get_by_role("tab", name="Chat")).to_have_attribute("aria-selected", "true")
     page.get_by_role("tab", name="Look inside").click()
     expect(page.locator("#inside-text textarea")).to_have_value("half a thought")
     page.get_by_role("tab", name="Teach").click()
     expect(page.locator("#train-called input")).to_have_value("Whiskers")
     page.get_by_role("button", name="Samples while it learns").click()
     expect(page.locator("#train-sample-prompts textarea")).to_have_value("a [trigger] on the moon")
+    page.get_by_role("tab", name="Text to image").click()
+    expect(page.locator("#prompt textarea")).to_have_value("typed and not sent")
+
+    # A new tab of the browser begins with them; what is sent stays in its own.
+    other = visit()
+    expect(other.locator("#prompt textarea")).to_have_value("typed and not sent")
+    other.fill("#prompt textarea", "x" * 10_001)
+    other.click("#paint")
+    expect(other.locator("#board .error")).to_be_visible()
+    newest = visit(path="?tab=nowhere&theme=x")  # a tab that there is not is the first one
+    expect(newest.locator("#about-model")).not_to_be_empty()
+    expect(newest.locator("#prompt textarea")).to_have_value("the newest picture")
+    expect(newest).to_have_url(re.compile(r"/\?tab=paint&theme=x$"))
 
 
 PADDING = """
@@ -100,13 +90,6 @@ PADDING = """
 """
 
 
-def test_our_errors_have_a_look_and_gradio_s_messages_keep_theirs(visit):
-    page = visit(path="?tab=settings")
-    expect(page.locator("#save-settings")).to_be_visible()
-    assert page.evaluate(PADDING, "error") == "12px 15px"
-    assert page.evaluate(PADDING, "toast-body error svelte-1") == "0px"
-
-
 def test_cleaning_up_outlives_a_reload_and_can_be_cancelled(visit, studio, monkeypatch):
     go_on = threading.Event()
 
@@ -116,7 +99,11 @@ def test_cleaning_up_outlives_a_reload_and_can_be_cancelled(visit, studio, monke
         yield from (5_000_000, 2_000_000)
 
     monkeypatch.setattr(studio[0].jobs._chores.engine(KIND), "_cleaning", cleaning)
-    page = visit(path="?tab=settings")
+    page = visit(path="?tab=settings")  # shown to the host alone, once the server has said so
+    expect(page.locator("#save-settings")).to_be_visible()
+    # Our errors have a look of their own, and Gradio's messages keep theirs.
+    assert page.evaluate(PADDING, "error") == "12px 15px"
+    assert page.evaluate(PADDING, "toast-body error svelte-1") == "0px"
     expect(page.locator("#disk")).to_contain_text("Cleaning up would free")
     page.click("#clean-up")
     expect(page.locator("#cleaned")).to_contain_text("3.0 MB of 10 MB freed")

@@ -66,8 +66,15 @@ def long_job(studio, visit):
     wait_until(lambda: not jobs.waiting())
 
 
-def test_paint_shows_the_picture_and_its_settings(visit):
+def test_paint_shows_the_picture_and_its_settings_and_what_cannot_be_painted_is_said(visit):
     page = visit()
+    page.fill("#prompt textarea", "x" * 10_001)
+    page.click("#paint")
+    expect(page.locator("#board .error")).to_have_text(
+        "Prompt has 10001 characters; at most 10000 are taken."
+    )
+    assert len(page.input_value("#prompt textarea")) == 10_001
+
     fill_in(page, "a <b>red</b> mug")
     page.fill("#seed input", "1234")
     page.click("#paint")
@@ -76,6 +83,15 @@ def test_paint_shows_the_picture_and_its_settings(visit):
     picture = page.locator("#board .picture img")
     assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") == 64
     expect(page.locator("#cancel")).to_be_hidden()
+    # Who does not see it is told.
+    expect(page.locator("#announcer")).to_have_text("Finished: Picture 1: a <b>red</b> mug")
+    expect(page.get_by_role("button", name="Picture 1: a <b>red</b> mug")).to_be_visible()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Atelier")
+
+    page.click("#random-seed")
+    expect(page.locator("#seed input")).to_have_value("-1")
+    page.click("#reuse-seed")
+    expect(page.locator("#seed input")).to_have_value("1234")
 
 
 @pytest.mark.deep
@@ -85,7 +101,12 @@ def test_preview_and_steps_are_shown_while_it_paints(long_job):
     expect(long_job.locator("#board .progress")).to_contain_text("left")
 
 
-def test_cancel_stops_and_leaves_the_prompt(long_job):
+def test_a_refresh_finds_the_running_job_and_cancel_stops_it_and_leaves_the_prompt(long_job):
+    long_job.reload()
+    long_job.problems.clear()  # the old page complains that its connection was cut
+    expect(long_job.locator("#board .progress")).to_contain_text(COUNTING)
+    expect(long_job.locator("#prompt textarea")).to_have_value("sixteen red mugs")
+    expect(long_job.locator("#cancel")).to_be_visible()
     long_job.click("#cancel")
     expect(long_job.locator("#board .summary")).to_contain_text("Cancelled")
     expect(long_job.locator("#cancel")).to_be_hidden()
@@ -101,28 +122,10 @@ def test_a_cancelled_job_is_tried_again_from_the_board(long_job):
     expect(long_job.locator("#cancel")).to_be_visible()
 
 
-def test_a_refresh_finds_the_running_job_and_the_prompt(long_job):
-    long_job.reload()
-    long_job.problems.clear()  # the old page complains that its connection was cut
-    expect(long_job.locator("#board .progress")).to_contain_text(COUNTING)
-    expect(long_job.locator("#prompt textarea")).to_have_value("sixteen red mugs")
-    expect(long_job.locator("#cancel")).to_be_visible()
-
-
 @pytest.mark.deep
 def test_pictures_of_a_batch_come_one_by_one(long_job):
     expect(long_job.locator("#board .picture").nth(1)).to_be_visible()
     expect(long_job.locator("#board .progress")).to_be_visible()
-
-
-def test_what_is_out_of_bounds_is_said_in_one_sentence_and_nothing_is_lost(visit):
-    page = visit()
-    page.fill("#prompt textarea", "x" * 10_001)
-    page.click("#paint")
-    expect(page.locator("#board .error")).to_have_text(
-        "Prompt has 10001 characters; at most 10000 are taken."
-    )
-    assert len(page.input_value("#prompt textarea")) == 10_001
 
 
 @pytest.mark.deep
@@ -149,18 +152,6 @@ def test_surprise_me_writes_a_prompt(visit):
     page.fill("#prompt textarea", "")
     page.click(".chips .surprise")
     expect(page.locator("#prompt textarea")).not_to_have_value("")
-
-
-def test_reuse_last_takes_the_seed_of_the_picture(visit):
-    page = visit()
-    fill_in(page, "a seed")
-    page.fill("#seed input", "77")
-    page.click("#paint")
-    expect(page.locator("#painted-details")).to_contain_text("77")
-    page.click("#random-seed")
-    expect(page.locator("#seed input")).to_have_value("-1")
-    page.click("#reuse-seed")
-    expect(page.locator("#seed input")).to_have_value("77")
 
 
 @pytest.mark.deep
