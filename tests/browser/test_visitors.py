@@ -9,8 +9,8 @@ from playwright.sync_api import Page, expect
 from studio.core.accounts.accounts import Account
 from studio.core.accounts.passwords import hash_password
 from tests.browser.conftest import USUAL
-from tests.browser.test_painting import fill_in
-from tests.studio.live import live_studio, options_for
+from tests.patience import PATIENCE
+from tests.studio.live import live_studio, options_for, paint
 
 PASSWORD = "only for friends"
 
@@ -44,19 +44,17 @@ def guest(shared, browser):
 
 
 def test_a_guest_sees_neither_job_nor_picture_of_another(guest, shared):
-    ann = guest()
-    fill_in(ann, "ann's secret mug")
-    ann.click("#paint")
-    expect(ann.locator("#painted-details .prompt")).to_have_text("ann's secret mug")
-    source = ann.locator("#board .picture img").get_attribute("src")
-    picture = f"{shared}/{source.removeprefix('/')}"
-    assert ann.request.get(picture).status == 200
+    with httpx.Client(base_url=shared, timeout=PATIENCE) as ann:
+        ann.post("/login", data={"name": "guest", "password": PASSWORD})
+        (painted,) = paint(ann, prompt="ann's secret mug")["pictures"]
+        assert ann.get(painted["url"]).status_code == 200
 
     ben = guest()
     expect(ben.locator("#board .empty, #board.empty, #board .board.empty")).to_be_visible()
     ben.get_by_role("tab", name="Gallery").click()
     expect(ben.locator("#gallery-pictures .empty-state")).to_be_visible()
     assert "secret mug" not in ben.content()
+    picture = f"{shared}/{painted['url'].removeprefix('/')}"
     assert ben.request.get(picture).status == 404
     assert httpx.get(picture, follow_redirects=False).status_code in (303, 401)
 
