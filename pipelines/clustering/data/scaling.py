@@ -66,11 +66,11 @@ def scale(X: np.ndarray, how: Scaling, columns: tuple[str, ...] | None = None) -
         BadRequest: there is no such scaling, or a scaled value is beyond :data:`MAX_SIZE`.
     """
     columns = columns or tuple(f"x{number + 1}" for number in range(X.shape[1]))
-    if how not in get_args(Scaling):
+    if how not in SCALINGS:
         raise BadRequest(
             "There is no scaling {name}; there are {names}.",
             name=repr(how),
-            names=", ".join(get_args(Scaling)),
+            names=", ".join(SCALINGS),
         )
     least, most = X.min(axis=0), X.max(axis=0)
     same = least == most

@@ -117,4 +117,3 @@ def test_its_bounds_are_held_by_requests(added):
 def test_without_a_lesson_its_texts_describe_it(added, monkeypatch):
     monkeypatch.setattr(lessons, "LESSONS", (*lessons.LESSONS, "variational"))
     assert "Bent clusters need several ellipses." in lessons.lesson("variational", "zh")
-    assert lessons.trials("variational") == ()

@@ -14,7 +14,8 @@ from pipelines.clustering.algorithms.registry import find
 from pipelines.clustering.data.datasets import make
 from pipelines.clustering.data.scaling import scale
 from pipelines.clustering.labels import count_clusters
-from pipelines.clustering.lessons import LESSONS, Trial, trials
+from pipelines.clustering.lessons import LESSONS
+from tests.pipelines.clustering.trials import Trial, trials
 
 ALL_TRIALS = [(name, number) for name in LESSONS for number in range(len(trials(name)))]
 

@@ -10,8 +10,9 @@ import yaml
 
 from pipelines.clustering.algorithms.registry import ALGORITHMS, find
 from pipelines.clustering.data.datasets import SOURCES, DatasetRequest
-from pipelines.clustering.lessons import FOLDER, LESSONS, lesson, trials
+from pipelines.clustering.lessons import FOLDER, LESSONS, lesson
 from pipelines.core.errors import NotFound
+from tests.pipelines.clustering.trials import trials
 
 LANGUAGES = ("en", "zh")
 HEADINGS = {
