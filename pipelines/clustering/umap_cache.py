@@ -13,8 +13,8 @@ KEPT = 16  # of at most half a megabyte
 LOOK_SECONDS = 0.1
 
 
-class Layouts:
-    """The last layouts that were asked for, one made at a time.
+class UmapCache:
+    """The last layouts by UMAP that were asked for, one made at a time.
 
     A caller who leaves before the end leaves a thread behind that goes on to it: the next one who
     asks for the same gets what it has made, or waits for the rest of it. Others start none

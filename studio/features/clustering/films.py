@@ -16,7 +16,7 @@ from pipelines.clustering.animation import FilmRequest, is_laid_out, lay_out, ma
 from pipelines.clustering.data.datasets import Dataset
 from pipelines.clustering.projecting import Projection
 from pipelines.clustering.running import SCIKIT_LEARN, call
-from pipelines.clustering.umap_cache import Layouts
+from pipelines.clustering.umap_cache import UmapCache
 from pipelines.clustering.wire import Json, Matrix
 from pipelines.core.errors import BadRequest, Stopped, validated
 from pipelines.core.messages import Message
@@ -45,7 +45,7 @@ class Films:
 
     def __init__(self, cluster_data: ClusterData) -> None:
         self._data = cluster_data
-        self._layouts = Layouts()
+        self._umaps = UmapCache()
         self._slots = FairSlots(AT_ONCE, asked=EACH_WAITS, busy=_BUSY)
 
     def make(
@@ -72,7 +72,7 @@ class Films:
                 arguments = {"scaling": request.scaling, "columns": data.columns}
                 try:
                     work = partial(compute, owner.id, lay_out, data.X, arguments, umap=True)
-                    seen = self._layouts.get(key, work, timed)
+                    seen = self._umaps.get(key, work, timed)
                 except Stopped:
                     if stop.is_set():
                         raise
