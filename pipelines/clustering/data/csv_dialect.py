@@ -79,7 +79,7 @@ class Reading(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class CsvDialect:
     """How a text file is laid out.
 
     Attributes:
@@ -137,13 +137,13 @@ class Found:
         passed: lines above the table that are left out.
     """
 
-    layout: Layout
+    layout: CsvDialect
     guesses: tuple[Guess, ...]
     nameless: frozenset[str]
     passed: tuple[str, ...]
 
 
-def find_layout(path: Path, reading: Reading, stop: threading.Event | None = None) -> Found:
+def find_dialect(path: Path, reading: Reading, stop: threading.Event | None = None) -> Found:
     """Looks at the whole file's bytes for its encoding, and at 200 rows for the rest.
 
     Raises:
@@ -177,7 +177,7 @@ def find_layout(path: Path, reading: Reading, stop: threading.Event | None = Non
     names = names or [""] * max(map(len, rows))
     if len(names) > MAX_COLUMNS:
         raise too_many_columns(len(names))
-    layout = Layout(
+    layout = CsvDialect(
         name,
         sample.delimiter,
         marks.decimal,

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.clustering.data.csv_dialect import Layout
+from pipelines.clustering.data.csv_dialect import CsvDialect
 from pipelines.clustering.data.csv_rows import not_of, read_rows, too_many_fields
 from pipelines.clustering.data.numerals import MISSING
 from pipelines.core.errors import Stopped
@@ -22,7 +22,7 @@ CHUNK_CELLS = 500_000  # about half a second's reading
 
 def chunks(
     path: Path,
-    layout: Layout,
+    layout: CsvDialect,
     names: Sequence[str],
     verbatim: bool = False,
     stop: threading.Event | None = None,
@@ -67,7 +67,7 @@ def chunks(
         raise not_of(layout.encoding, error) from None
 
 
-def _fit_width(row: list[str], count: int, line: int, layout: Layout) -> list[str]:
+def _fit_width(row: list[str], count: int, line: int, layout: CsvDialect) -> list[str]:
     if len(row) == count:
         return row
     if len(row) > count:

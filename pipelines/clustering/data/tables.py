@@ -22,7 +22,7 @@ from pipelines.clustering.data.binary_tables import (
     open_parquet,
     parquet_chunks,
 )
-from pipelines.clustering.data.csv_dialect import Guess, Layout, Reading, find_layout, unique
+from pipelines.clustering.data.csv_dialect import CsvDialect, Guess, Reading, find_dialect, unique
 from pipelines.clustering.data.delimited import chunks
 from pipelines.clustering.data.numerals import form_of
 from pipelines.clustering.data.profile import PLAIN, Column, Named, Tally
@@ -68,7 +68,7 @@ class Table:
 
     path: FilePath
     format: Format
-    layout: Layout | None
+    layout: CsvDialect | None
     rows: int
     columns: tuple[Column, ...]
     preview: tuple[tuple[str, ...], ...]
@@ -178,7 +178,7 @@ def look(
     reading = reading or Reading()
     layout, left_out, guesses, nameless, passed = None, (), (), frozenset(), ()
     if format == "text":
-        found = find_layout(path, reading, stop)
+        found = find_dialect(path, reading, stop)
         layout, guesses, nameless = found.layout, found.guesses, found.nameless
         passed = found.passed
         names = layout.names
@@ -223,7 +223,7 @@ def look(
     return Table(path, format, layout, rows, columns, preview, left_out, guesses, short, passed)
 
 
-def _how_named(name: str, layout: Layout | None, nameless: frozenset[str]) -> Named:
+def _how_named(name: str, layout: CsvDialect | None, nameless: frozenset[str]) -> Named:
     if layout is not None and not layout.header:
         return "no header"
     return "no" if name in nameless else "yes"
@@ -250,7 +250,7 @@ def frames(
 def _chunks(
     path: Path,
     format: Format,
-    layout: Layout | None,
+    layout: CsvDialect | None,
     names: Sequence[str],
     stop: threading.Event | None,
     verbatim: bool = False,

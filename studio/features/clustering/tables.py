@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.clustering.data.csv_dialect import Guess, Layout, Reading
+from pipelines.clustering.data.csv_dialect import CsvDialect, Guess, Reading
 from pipelines.clustering.data.profile import Column
 from pipelines.clustering.data.tables import Table
 from pipelines.core.errors import BadRequest, NotFound
@@ -266,8 +266,8 @@ def _guess(about: dict[str, Any]) -> Guess:
     return Guess(**{**about, "doubt": doubt, "others": tuple(about["others"])})
 
 
-def _layout(about: dict[str, Any] | None) -> Layout | None:
-    return None if about is None else Layout(**{**about, "names": tuple(about["names"])})
+def _layout(about: dict[str, Any] | None) -> CsvDialect | None:
+    return None if about is None else CsvDialect(**{**about, "names": tuple(about["names"])})
 
 
 def _check_names(table: Table) -> None:
