@@ -8,17 +8,22 @@ import stat
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
 
 UPLOADS = "cache"  # below the home folder; where Gradio keeps copies of uploads
 IN_USE_SECONDS = 600.0  # an upload this young may still be read by its event
 
 
-class Keeper(Protocol):
-    """A service that keeps what can be made again, or is used by nobody any more."""
+class Keeper:
+    """A service that keeps things of owners."""
+
+    def bytes_used(self, owner: str) -> int:
+        """The bytes that an owner's things take, which count for the owner's quota."""
+        return 0
 
     def cleaning(self, dry_run: bool = False) -> Iterator[int]:
-        """Deletes it; yields the bytes that were freed by each thing, or would be."""
+        """Deletes what can be made again, or is used by nobody any more; yields the bytes that were
+        freed by each thing, or would be."""
+        yield from ()
 
 
 class Cleaner:

@@ -13,7 +13,7 @@ from studio.core.accounts.accounts import Account, Accounts
 from studio.core.accounts.keys import Keys
 from studio.core.accounts.passwords import load_secret
 from studio.core.accounts.sessions import EndedSessions
-from studio.core.cleaning import Cleaner
+from studio.core.cleaning import Cleaner, Keeper
 from studio.core.cleaning_job import KIND as CLEANING
 from studio.core.cleaning_job import CleaningEngine, Cleanings
 from studio.core.feature import Feature, Features
@@ -103,9 +103,10 @@ class Studio:
             kept = [keeper for feature in features for keeper in self._make(feature)]
             # What is made of brought-in pictures goes before them.
             self.cleaner.keepers = (self.gallery, *kept, self.inputs)
+            self.gallery.keepers = tuple(kept)
             self._parts = parts.pop_all()
 
-    def _make(self, feature: Feature) -> list[Any]:
+    def _make(self, feature: Feature) -> list[Keeper]:
         """Makes a feature's services; returns those that keep data of owners."""
         try:
             services = {name: getattr(self, name) for name in feature.services}

@@ -57,7 +57,7 @@ _BARE_PLACE = re.compile(
     r"""(?<![\w:/\\.~-])(?:file://)?(?:~?/|[A-Za-z]:[/\\])(?:[^\s/\\'":,;()]+[/\\]+)+([^\s/\\'":,;()]+)"""
 )
 LANGUAGES = ("en", "zh")
-_brought: list[Path] = []  # folders of packages
+brought: list[Path] = []  # folders of packages
 _IN_A_SCRIPT = re.compile(r'\bsay\(\s*"((?:[^"\\]|\\.)*)"')
 _LABELLED = {
     "field",
@@ -71,7 +71,7 @@ _LABELLED = {
 def texts(language: str) -> dict[str, str]:
     """English text or template → the same in ``language``; what is missing is shown in English."""
     table: dict[str, str] = {}
-    for folder in (*_brought, FOLDER):  # a package changes none of the studio's own sentences
+    for folder in (*brought, FOLDER):  # a package changes none of the studio's own sentences
         for path in sorted(folder.glob(f"{language}*.yaml")):
             table |= yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     return table
@@ -79,8 +79,8 @@ def texts(language: str) -> dict[str, str]:
 
 def add_texts(folder: Path) -> None:
     """Takes the sentences of a package as well, from files such as ``zh.yaml``."""
-    if folder not in _brought:
-        _brought.append(folder)
+    if folder not in brought:
+        brought.append(folder)
         texts.cache_clear()
 
 

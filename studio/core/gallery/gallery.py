@@ -37,6 +37,7 @@ from studio.core.gallery.picture_files import PictureFiles
 from studio.core.store import uses_in
 
 if TYPE_CHECKING:
+    from studio.core.cleaning import Keeper
     from studio.core.settings import StoredSettings
     from studio.core.store import Store
 
@@ -116,9 +117,13 @@ class Gallery:
         store: the database.
         home: the home folder; pictures lie in ``outputs/<owner>/<day>/<id>.png``.
         settings: whether settings go into the PNG, and how much may be kept.
+
+    Attributes:
+        keepers: what else an owner may keep things in.
     """
 
     def __init__(self, store: Store, home: Path, settings: StoredSettings) -> None:
+        self.keepers: Sequence[Keeper] = ()
         self._store, self._home, self._settings = store, home, settings
         self._outputs = home / "outputs"
         self._thumbnails = self._outputs / _THUMBNAILS
@@ -291,8 +296,8 @@ class Gallery:
 
     def bytes_used(self, owner: str | None = None) -> int:
         """Bytes of an owner's pictures (brought-in ones and photos among them), data for
-        clustering and what was made of them, LoRAs, own models, trainings and prunings; or of
-        everybody's pictures, data and what was made of them alone."""
+        clustering and what was made of them, LoRAs, own models, trainings, prunings and what
+        packages keep; or of everybody's pictures, data and what was made of them alone."""
         row = self._store.row(
             "SELECT COALESCE(SUM(bytes), 0) AS used FROM ("
             "SELECT bytes, owner FROM pictures WHERE present "
@@ -310,7 +315,8 @@ class Gallery:
         shelf = sum(about.bytes for about in LoraShelf(self._home).own(owner))
         shelf += sum(made.bytes for made in ChatShelf(self._home).made_by(owner))
         folders = [*trainings_in(self._home), *prunings_in(self._home)]
-        return row["used"] + shelf + sum(each.bytes for each in folders if each.owner == owner)
+        kept = sum(each.bytes for each in folders if each.owner == owner)
+        return row["used"] + shelf + kept + sum(each.bytes_used(owner) for each in self.keepers)
 
     # --- files ------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from pipelines.clustering.data.stored import FOLDER, Stored, load, path_of, save
 from pipelines.core.errors import BadRequest, NotFound
 from pipelines.core.messages import Message
 from studio.core.accounts.accounts import is_guest
+from studio.core.cleaning import Keeper
 from studio.core.gallery.inputs import KEPT_SECONDS
 from studio.core.home import room_for, sweep
 from studio.core.jobs.slots import FairSlots
@@ -78,7 +79,7 @@ class Known:
     bytes: int
 
 
-class ClusterData:
+class ClusterData(Keeper):
     """Makes, finds and deletes data sets; each method works for one owner only.
 
     Attributes:

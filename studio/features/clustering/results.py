@@ -20,6 +20,7 @@ import numpy as np
 from pipelines.clustering.engine import RESULTS
 from pipelines.clustering.requests import ClusterRequest, CompareRequest
 from pipelines.core.errors import BadRequest, NotFound, stored
+from studio.core.cleaning import Keeper
 from studio.core.files import write_file
 from studio.core.home import WRITING_SECONDS, cleared
 from studio.core.jobs.record import DONE, QUEUED, RUNNING, Job
@@ -148,7 +149,7 @@ class Clustering:
                 yield loaded
 
 
-class Clusterings:
+class Clusterings(Keeper):
     """Finds results and frees their room; each method works for one owner only.
 
     Args:

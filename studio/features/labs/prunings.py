@@ -22,6 +22,7 @@ from pipelines.chat.pruning.requests import PruneRequest, ScoreRequest
 from pipelines.chat.shelf import ChatShelf, MadeModel
 from pipelines.core.engines import Use
 from pipelines.core.errors import BadRequest, Busy, NotFound, Refused, stored
+from studio.core.cleaning import Keeper
 from studio.core.home import WRITING_SECONDS, cleared
 from studio.core.jobs.record import DONE, Job
 
@@ -77,7 +78,7 @@ class Models(Protocol):
     def entry(self, owner: Owner, name: str) -> ChatEntry: ...
 
 
-class Prunings:
+class Prunings(Keeper):
     """Checks, finds, resumes and deletes shortenings; each method works for one owner only.
 
     Args:

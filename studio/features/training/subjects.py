@@ -28,6 +28,7 @@ from pipelines.dreambooth.data.examples import take_example
 from pipelines.dreambooth.data.photos import LIMITS, files_in_zip, is_zip, names_in_zip
 from pipelines.dreambooth.data.subjects import Photo, Subject
 from studio.core.accounts.accounts import is_guest
+from studio.core.cleaning import Keeper
 from studio.core.home import WRITING_SECONDS, room_for
 from studio.core.jobs.uses import is_at_work
 from studio.core.locks import Locks
@@ -83,7 +84,7 @@ class Made:
     pictures: list[str] = field(default_factory=list)
 
 
-class Subjects:
+class Subjects(Keeper):
     """Keeps, finds, changes and deletes subjects; each method works for one owner only.
 
     Args:

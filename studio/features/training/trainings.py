@@ -25,6 +25,7 @@ from pipelines.dreambooth.data.subjects import note_made
 from pipelines.dreambooth.folder import FOLDER, TrainingFolder
 from pipelines.dreambooth.preflight import Preflight, check, preflight
 from pipelines.dreambooth.requests import TrainingRequest
+from studio.core.cleaning import Keeper
 from studio.core.home import WRITING_SECONDS, cleared
 from studio.core.jobs.record import DONE, Job
 from studio.features.training.subjects import KIND
@@ -70,7 +71,7 @@ class BaseModels(Protocol):
     def entry(self, owner: str, name: str) -> ModelEntry: ...
 
 
-class Trainings:
+class Trainings(Keeper):
     """Finds, prepares, resumes and deletes trainings; each method works for one owner only.
 
     Args:
