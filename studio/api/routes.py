@@ -56,14 +56,21 @@ UPDATE_SECONDS = 0.1  # between two looks at a job that is watched
 def install(app: FastAPI, studio: Studio) -> None:
     """Adds the API's routes, the picture files and the form of errors to ``app``."""
     # Those of the features before those that take any name; the last one takes every path.
-    theirs = [routes for feature in studio.features for routes in feature.routes]
-    last = (pictures_router, inputs_router, catalog_router)
-    for make in (jobs_router, *theirs, *last):
+    app.include_router(jobs_router(studio), prefix=API)
+    for feature in studio.features:
+        try:
+            own = [make(studio) for make in feature.routes]
+            foreign = [api.routes(studio) for api in feature.foreign_apis]
+        except Exception as error:
+            studio.features.leave_out(feature.name, error)
+            continue
+        for router in own:
+            app.include_router(router, prefix=API)
+        for router in foreign:
+            app.include_router(router)
+    for make in (pictures_router, inputs_router, catalog_router):
         app.include_router(make(studio), prefix=API)
     app.include_router(files_router(studio))
-    for feature in studio.features:
-        for api in feature.foreign_apis:
-            app.include_router(api.routes(studio))
     app.add_exception_handler(UserError, _user_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,24 +32,53 @@ HEADER_SECONDS = 5
 def build(studio: Studio, is_upload: Callable[[Owner, Path], bool] = lambda *_: False) -> Page:
     """The Gradio page of ``studio``. Imports no torch: it must answer at once.
 
+    A feature whose tab cannot be drawn is left out, and the page built anew.
+
     Args:
         is_upload: whether an owner has uploaded a file, which no tab has taken yet.
     """
-    classes, exchange = studio.features.tabs(), Exchange()
-    first = classes[0].id
+    while True:
+        try:
+            return _build(studio, is_upload)
+        except _TabFailed as failed:
+            studio.features.leave_out(failed.feature, failed.cause)
+
+
+class _TabFailed(Exception):
+    def __init__(self, feature: str, cause: Exception) -> None:
+        self.feature, self.cause = feature, cause
+
+
+@contextlib.contextmanager
+def _named(feature: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise _TabFailed(feature, error) from error
+
+
+def _build(studio: Studio, is_upload: Callable[[Owner, Path], bool]) -> Page:
+    exchange = Exchange()
+    first = studio.features.tabs()[0].id
     with Page(is_upload, title="Atelier", analytics_enabled=False, fill_width=True) as page:
         _header(studio, page)
         drawn = []
         with gr.Tabs(
             selected=first, elem_id="tabs", elem_classes="in-address", overflow_behavior="wrap"
         ) as tabs:
-            for each in classes:
-                with gr.Tab(label(each.label), id=each.id, visible=not each.hidden) as place:
-                    tab = each(studio)
-                    tab.draw()
-                drawn.append((tab, place))
-        for tab, place in drawn:
-            tab.listen(Opening(page, place, at_load=tab.id == first), exchange)
+            for feature in studio.features:
+                for each in feature.tabs:
+                    hidden = each.hidden
+                    with (
+                        _named(feature.name),
+                        gr.Tab(label(each.label), id=each.id, visible=not hidden) as place,
+                    ):
+                        tab = each(studio)
+                        tab.draw()
+                    drawn.append((feature.name, tab, place))
+        for name, tab, place in drawn:
+            with _named(name):
+                tab.listen(Opening(page, place, at_load=tab.id == first), exchange)
         exchange.connect(tabs, lambda id: gr.update(selected=id), gr.skip())
     return page
 

@@ -18,6 +18,7 @@ from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.models.catalog import Catalog
 from pipelines.preprocessors.registry import ANNOTATORS
 from studio.core.accounts.accounts import Owner
+from studio.core.feature import Feature, Features, Tab
 from studio.core.settings import StoredSettings
 from studio.core.store import Store
 from studio.features import load_features
@@ -69,6 +70,31 @@ def studio(tmp_path_factory):
 @pytest.fixture(scope="module")
 def config(studio) -> dict:
     return shell.build(studio).get_config_file()
+
+
+def test_a_tab_that_fails_is_left_out_and_the_page_has_the_others():
+    class Whole(Tab):
+        id, label = "whole", "Whole"
+
+    class Torn(Tab):
+        id, label = "torn", "Torn"
+
+        def draw(self):
+            gr.Textbox()
+            raise ValueError("no canvas")
+
+    class Deaf(Tab):
+        id, label = "deaf", "Deaf"
+
+        def listen(self, opening, exchange):
+            raise ValueError("no ears")
+
+    tabs = {"a": Torn, "b": Whole, "c": Deaf}
+    features = Features([Feature(name=name, tabs=(tab,)) for name, tab in tabs.items()])
+    config = shell.build(SimpleNamespace(features=features)).get_config_file()
+    ids = [c["props"]["id"] for c in config["components"] if c["type"] == "tabitem"]
+    assert ids == ["whole"]
+    assert [m.values["error"] for m in features.failures.values()] == ["no canvas", "no ears"]
 
 
 def test_every_label_follows_the_readers_language(config):
