@@ -9,7 +9,7 @@ import { Bar } from "./bar.js";
 import { Plane, Space, extentOf } from "./camera.js";
 import { theme } from "./colours.js";
 import * as data from "./data.js";
-import { Centres, Spray } from "./hands.js";
+import { Centres, Spray } from "./tools.js";
 import { rowsOf, showLegend, sizesOf } from "./legend.js";
 import { look, sizeOf } from "./look.js";
 import { Player } from "./player.js";

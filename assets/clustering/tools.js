@@ -1,4 +1,4 @@
-// The hands that put something on the plot: one sprays and erases points, one sets starting centres.
+// The tools that put something on the plot: one sprays and erases points, one sets starting centres.
 
 import { centre } from "./tape.js";
 import { colourOf } from "./colours.js";
@@ -6,7 +6,7 @@ import { colourOf } from "./colours.js";
 const MOST = 20_000; // points that can be drawn
 const UNDO = 60;
 const MOST_CENTRES = 50;
-const PACE = 5; // pixels that the hand moves for each sprayed point, with the smallest brush
+const PACE = 5; // pixels that the pointer moves for each sprayed point, with the smallest brush
 const LATER = 200; // ms after a stroke until the page is told
 
 // plot: {camera, changed()}; told(points): after each stroke.
