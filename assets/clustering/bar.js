@@ -13,7 +13,7 @@ export class Bar {
     this.selection = h("span", { class: "selection", hidden: true });
     this.lasso = tool("lasso", say("Select points: draw around them (or drag with Shift)"), () => {
       plot.lassos = !plot.lassos;
-      plot.stage.resize();
+      plot.layers.resize();
       this.update();
     });
     this.whole = tool("whole", say("Show everything"), () => this.move(() => plot.camera.home()));

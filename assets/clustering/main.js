@@ -15,7 +15,7 @@ import { look, sizeOf } from "./look.js";
 import { Player } from "./player.js";
 import { inside, listen, nearest } from "./pointer.js";
 import { reelOf } from "./reels.js";
-import { Stage } from "./stage.js";
+import { Layers } from "./layers.js";
 import { stateOf } from "./state.js";
 import { frameAt } from "./curve.js";
 import { Thumbs } from "./thumbs.js";
@@ -57,22 +57,22 @@ class Plot {
     this.spray = new Spray(this, (points) => this.told("drawn", { points }));
     this.centres = new Centres(this, (centres) => this.told("centres", { centres }));
     this.bar = new Bar(this);
-    this.stage = new Stage(this);
-    this.over = this.stage.over;
+    this.layers = new Layers(this);
+    this.over = this.layers.over;
     this.tip = new Tip(this);
     this.player = new Player((frame, share) => this.showFrame(frame, share));
     this.player.element.hidden = true;
     this.legend = h("div", { class: "legend" });
     this.note = h("p", { class: "note" });
     this.error = h("div", { class: "error", role: "alert", hidden: true });
-    element.replaceChildren(this.bar.element, this.stage.element, this.player.element, this.error, this.legend, this.note);
+    element.replaceChildren(this.bar.element, this.layers.element, this.player.element, this.error, this.legend, this.note);
     listen(this);
-    this.stage.side.addEventListener("click", (event) => {
+    this.layers.side.addEventListener("click", (event) => {
       if (!this.film?.reel.chart || this.film.reel.unordered) return;
-      const box = this.stage.side.getBoundingClientRect();
+      const box = this.layers.side.getBoundingClientRect();
       this.player.seek(frameAt(event.clientX - box.left, box.width, this.player.frames));
     });
-    new ResizeObserver(() => this.moved()).observe(this.stage.frame);
+    new ResizeObserver(() => this.moved()).observe(this.layers.frame);
     new ResizeObserver(() => this.fold()).observe(element);
     new MutationObserver(() => this.recoloured()).observe(document.body, { attributeFilter: ["class"] });
     this.recoloured();
@@ -105,7 +105,7 @@ class Plot {
     const isDrawing = scene.mode === "draw";
     const wantsFilm = scene.film && !isDrawing;
     const again = wantsFilm && this.film && same("film", "revision");
-    this.stage.busy(!isDrawing && Boolean(scene.data || wantsFilm));
+    this.layers.busy(!isDrawing && Boolean(scene.data || wantsFilm));
     const answers = await Promise.allSettled([
       scene.data && !isDrawing ? data.points(scene) : null,
       scene.data && scene.labels && !isDrawing ? data.labels(scene) : null,
@@ -121,7 +121,7 @@ class Plot {
     this.shownThumbs = thumbs;
     if (!again) this.thread(film);
     this.hover(null); // what is known of a point may be another thing now
-    this.stage.busy(false);
+    this.layers.busy(false);
     this.refit();
     this.bar.update();
     this.refresh();
@@ -161,7 +161,7 @@ class Plot {
     else if (this.film) box = extentOf(this.film.tape.positions, 2);
     else if (this.spray.points.length) box = together(DRAWN_BOX, extentOf(Float64Array.from(this.spray.points.flat()), 2));
     this.camera = new (dims === 3 ? Space : Plane)(box);
-    this.stage.resize();
+    this.layers.resize();
   }
 
   comeIntoView() {
@@ -193,7 +193,7 @@ class Plot {
 
   recoloured() {
     this.colours = theme(this.element);
-    this.stage.forget();
+    this.layers.forget();
     this.refresh();
   }
 
@@ -228,13 +228,13 @@ class Plot {
   refresh() {
     if (this.colours.inks !== this.inks) {
       this.colours = { ...this.colours, inks: this.inks };
-      this.stage.forget();
+      this.layers.forget();
     }
     this.shown = this.positions;
     this.mark();
     this.showLegend();
     this.showNote(this.look.marks.length);
-    this.stage.draw();
+    this.layers.draw();
   }
 
   // The marks of all points, in their present size.
@@ -275,7 +275,7 @@ class Plot {
     const hint = this.scene.mode === "draw" && !count ? say("Draw points here: click for one, drag to spray many")
       : this.scene.mode === "centres" && !this.centres.points.length ? say("Click where the centres shall start")
       : !count && !this.scene.data && !this.film && this.error.hidden ? say("Choose or draw data to begin") : "";
-    this.stage.hint(hint, this.scene.mode === "centres");
+    this.layers.hint(hint, this.scene.mode === "centres");
     this.over.setAttribute("aria-label", say("Plot of {count} points", { count: count.toLocaleString("en-US") }));
   }
 
@@ -286,7 +286,7 @@ class Plot {
     this.film.frame = frame;
     this.film.share = share;
     if (!isNew) {
-      this.stage.drawOver();
+      this.layers.drawOver();
       return;
     }
     tape.seek(frame);
@@ -296,10 +296,10 @@ class Plot {
 
   // The hand has moved the camera.
   moved() {
-    this.stage.resize();
+    this.layers.resize();
     const size = this.shown && this.sizeNow(this.look.marks.length);
     if (size && (size.radius !== this.size.radius || size.alpha !== this.size.alpha)) this.mark();
-    this.stage.draw();
+    this.layers.draw();
     this.bar.moved();
   }
 
@@ -310,7 +310,7 @@ class Plot {
   }
 
   hinted() {
-    this.stage.drawOver();
+    this.layers.drawOver();
   }
 
   // --- the hand -----------------------------------------------------------------------------------
@@ -332,13 +332,13 @@ class Plot {
     let at = -1;
     if (x !== null && this.scene.mode !== "draw") {
       if (!this.film) at = this.thumbs?.under(x, y) ?? -1;
-      if (at < 0) at = nearest(this.stage.screen, (each) => this.visible(each), x, y);
+      if (at < 0) at = nearest(this.layers.screen, (each) => this.visible(each), x, y);
     }
     this.over.classList.toggle("on-point", at >= 0);
     if (at === this.hovered) return;
     this.hovered = at;
     this.tip.show(at);
-    this.stage.drawOver();
+    this.layers.drawOver();
   }
 
   click(x, y) {
@@ -356,19 +356,19 @@ class Plot {
 
   lasso(path) {
     this.path = path;
-    this.stage.drawOver();
+    this.layers.drawOver();
   }
 
   // What lies within a closed line of pixels; null lets go of what was selected.
   select(path) {
     const had = this.selected;
     this.path = null;
-    this.selected = path ? inside(path, this.stage.screen).filter((at) => this.visible(at)) : null;
+    this.selected = path ? inside(path, this.layers.screen).filter((at) => this.visible(at)) : null;
     if (this.selected || had) {
       const rows = (this.selected || []).map((at) => this.rows?.[at] ?? at);
       this.trigger("select", { rows });
       this.bar.update();
-      this.stage.drawOver();
+      this.layers.drawOver();
     }
   }
 

@@ -91,23 +91,23 @@ function linesOf(text, width, font) {
 
 // The plot: the points and all that is over them, the chart beside them, and the legend below.
 export function savePlot(plot, format) {
-  const { stage, camera, film, colours, entries, hidden } = plot;
-  const side = film?.reel.chart ? [stage.side.clientWidth, stage.side.clientHeight] : [0, 0];
+  const { layers, camera, film, colours, entries, hidden } = plot;
+  const side = film?.reel.chart ? [layers.side.clientWidth, layers.side.clientHeight] : [0, 0];
   const [width, height] = [camera.width + side[0], Math.max(camera.height, side[1])];
   const below = paintLegend(new Vector(0, 0, colours), entries, hidden, width, colours);
   const context = new Vector(width, height + below, colours);
-  const before = { hovered: plot.hovered, ratio: stage.ratio };
+  const before = { hovered: plot.hovered, ratio: layers.ratio };
   plot.hovered = -1;
-  stage.ratio = Math.max(SHARP, before.ratio);
+  layers.ratio = Math.max(SHARP, before.ratio);
   context.save();
   context.beginPath();
   context.rect(0, 0, camera.width, camera.height);
   context.clip();
-  stage.paintGround(context);
-  stage.paintOver(context);
+  layers.paintGround(context);
+  layers.paintOver(context);
   context.restore();
   plot.hovered = before.hovered;
-  stage.ratio = before.ratio;
+  layers.ratio = before.ratio;
   if (film?.reel.chart) {
     context.save();
     context.translate(camera.width, 0);

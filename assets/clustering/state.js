@@ -23,10 +23,10 @@ export function stateOf(plot) {
     sentence: plot.film ? plot.player.said.textContent : "",
     centres: plot.centres.points,
     sketched: plot.spray.points.length,
-    busy: plot.stage.isBusy,
+    busy: plot.layers.isBusy,
     error: plot.error.textContent,
-    painted: plot.stage.painted,
-    took: plot.stage.took,
+    painted: plot.layers.painted,
+    took: plot.layers.took,
     thumbs: plot.thumbs?.seen.length ?? 0,
   };
 }

@@ -20,7 +20,7 @@ export class Thumbs {
 
   paint(context) {
     const { camera, colours, look, rows, labels } = this.plot;
-    const { screen } = this.plot.stage;
+    const { screen } = this.plot.layers;
     this.seen = [];
     if (camera.dims !== 2 || !rows) return;
     const side = camera.width < NARROW ? SMALL : SIDE;
@@ -55,7 +55,7 @@ export class Thumbs {
   picture(id) {
     if (!this.loaded.has(id)) {
       const picture = new Image();
-      picture.onload = () => this.plot.stage.draw();
+      picture.onload = () => this.plot.layers.draw();
       picture.src = new URL(this.template.replace("{id}", encodeURIComponent(id)), document.baseURI).href;
       this.loaded.set(id, picture);
     }

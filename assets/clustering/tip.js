@@ -14,7 +14,7 @@ export class Tip {
   constructor(plot) {
     this.plot = plot;
     this.element = h("div", { class: "tip", hidden: true });
-    plot.stage.frame.append(this.element);
+    plot.layers.frame.append(this.element);
   }
 
   show(at) {
@@ -25,7 +25,7 @@ export class Tip {
     if (at < 0) return;
     const { dims } = plot.camera;
     const place = [...plot.shown.subarray(at * dims, (at + 1) * dims)];
-    const names = plot.stage.names();
+    const names = plot.layers.names();
     const own = plot.rows?.[at] ?? at;
     const lines = plot.film?.reel.about?.(at) ?? [];
     if (!plot.film && plot.labelling) lines.push([say("Cluster"), nameOf(plot.labelling.labels[at]).replace(/^\D+(?=\d)/, "")]);
@@ -70,7 +70,7 @@ export class Tip {
   follow() {
     const { plot, at } = this;
     if (this.element.hidden) return;
-    const [x, y] = [plot.stage.screen[2 * at], plot.stage.screen[2 * at + 1]];
+    const [x, y] = [plot.layers.screen[2 * at], plot.layers.screen[2 * at + 1]];
     const isSeen = x >= 0 && y >= 0 && x <= plot.camera.width && y <= plot.camera.height;
     if (isSeen) this.place(x, y);
     else plot.hover(null);

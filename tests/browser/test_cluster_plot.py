@@ -26,7 +26,7 @@ from tests.browser.test_look import PHONE
 from tests.patience import PATIENCE, wait_until
 
 PLOT = "window.atelierPlots.plot"
-READY = "window.atelierPlots?.plot?.stage.ratio"
+READY = "window.atelierPlots?.plot?.layers.ratio"
 revisions = itertools.count(1)
 
 
@@ -102,8 +102,8 @@ def film(page, data: str, algorithm: str, **parameters) -> dict:
 def point(page, at: int) -> list[float]:
     """Where a point lies on the page."""
     return page.evaluate(
-        f"(at) => {{ const {{ stage, over }} = {PLOT}, box = over.getBoundingClientRect();"
-        " return [box.left + stage.screen[2 * at], box.top + stage.screen[2 * at + 1]]; }",
+        f"(at) => {{ const {{ layers, over }} = {PLOT}, box = over.getBoundingClientRect();"
+        " return [box.left + layers.screen[2 * at], box.top + layers.screen[2 * at + 1]]; }",
         at,
     )
 
@@ -361,13 +361,13 @@ def test_clusters_of_colours_are_shown_in_these_or_told_apart(page):
 def test_of_many_points_a_sample_is_drawn_over_the_density_of_all(page):
     seen = show(page, data="large", labels="large-3")
     assert (seen["points"], seen["drawn"]) == (20_000, 20_000)
-    assert page.evaluate(f"Boolean({PLOT}.stage.density)")
+    assert page.evaluate(f"Boolean({PLOT}.layers.density)")
     sizes = [int(each.replace(",", "")) for each in page.locator(".legend b").all_inner_texts()]
     assert sum(sizes) == 200_000  # of all points, not of those drawn
 
 
 SHADED = f"""() => {{
-  const {{ picture }} = {PLOT}.stage.density;
+  const {{ picture }} = {PLOT}.layers.density;
   const {{ data }} = picture.getContext("2d").getImageData(0, 0, picture.width, picture.height);
   return Array.from({{ length: data.length / 4 }}, (_, at) => [...data.slice(4 * at, 4 * at + 4)]);
 }}"""
@@ -424,18 +424,18 @@ def test_what_is_known_of_a_point_goes_with_it_when_the_picture_moves(page):
 def test_a_space_is_turned_by_dragging(page):
     seen = show(page, data="curve", dims=3)
     assert (seen["dims"], seen["points"]) == (3, 1500)
-    before = page.evaluate(f"[...{PLOT}.stage.screen.slice(0, 60)]")
+    before = page.evaluate(f"[...{PLOT}.layers.screen.slice(0, 60)]")
     box = page.locator("#plot .over").bounding_box()
     page.mouse.move(box["x"] + 200, box["y"] + 200)
     page.mouse.down()
     page.mouse.move(box["x"] + 300, box["y"] + 220, steps=4)
     page.mouse.up()
     drawn(page)
-    after = page.evaluate(f"[...{PLOT}.stage.screen.slice(0, 60)]")
+    after = page.evaluate(f"[...{PLOT}.layers.screen.slice(0, 60)]")
     assert np.abs(np.subtract(after, before)).max() > 20
     page.mouse.dblclick(box["x"] + 200, box["y"] + 200)
     drawn(page)
-    assert page.evaluate(f"[...{PLOT}.stage.screen.slice(0, 60)]") == pytest.approx(before)
+    assert page.evaluate(f"[...{PLOT}.layers.screen.slice(0, 60)]") == pytest.approx(before)
 
 
 def test_pictures_lie_at_their_points_and_more_of_them_closer_by(page):
@@ -444,7 +444,7 @@ def test_pictures_lie_at_their_points_and_more_of_them_closer_by(page):
     page.wait_for_function(loaded)
     first = state(page)["thumbs"]
     assert 3 <= first < seen["points"]
-    page.evaluate(f"{PLOT}.camera.zoomAt(3, ...{PLOT}.stage.screen.slice(0, 2)); {PLOT}.moved()")
+    page.evaluate(f"{PLOT}.camera.zoomAt(3, ...{PLOT}.layers.screen.slice(0, 2)); {PLOT}.moved()")
     drawn(page)
     page.wait_for_function(loaded)
     at = page.evaluate(f"{PLOT}.thumbs.seen.at(-1).at")

@@ -1,4 +1,4 @@
-// The two sheets that the plot is painted on, the points below and what changes often above, and the
+// The two layers that the plot is painted on, the points below and what changes often above, and the
 // chart beside them. They are painted at most once for each frame of the screen.
 
 import { paintPlane, paintSpace } from "./axes.js";
@@ -10,7 +10,7 @@ import { centre, ellipse } from "./tape.js";
 
 const SHEER = 0.12; // of ellipses and the lasso
 
-export class Stage {
+export class Layers {
   painted = 0; // times
   took = 0; // ms of the last painting
   screen = new Float32Array(); // x and y of each point in CSS pixels
@@ -24,7 +24,7 @@ export class Stage {
     this.waiting = h("div", { class: "waiting", role: "status", hidden: true }, h("i"), h("span", {}, say("Fetching the picture")));
     this.side = h("canvas", { class: "side", role: "img", hidden: true });
     this.frame = h("div", { class: "frame" }, this.ground, this.over, this.hinting, this.waiting);
-    this.element = h("div", { class: "stage" }, this.frame, this.side);
+    this.element = h("div", { class: "layers" }, this.frame, this.side);
   }
 
   busy(isBusy) {
