@@ -6,7 +6,7 @@ import { h, say } from "../page.js";
 import { NOISE, colourOf } from "./colours.js";
 import { densityPicture, paintDensity } from "./density.js";
 import { drawMarks } from "./marks.js";
-import { centre, ellipse } from "./tape.js";
+import { centre, ellipse } from "./frames.js";
 
 const SHEER = 0.12; // of ellipses and the lasso
 

@@ -37,7 +37,7 @@ class Plot {
   scene = EMPTY;
   points = null; // of the server: {header, positions, rows, truth}
   labelling = null; // {header, labels}
-  film = null; // {tape, reel, frame, share}
+  film = null; // {frames, reel, frame, share}
   hidden = new Set();
   by = "clusters"; // or "truth"
   own = true; // clusters of a picture's colours are shown in these
@@ -156,9 +156,9 @@ class Plot {
     if (this.fittedTo === key && this.camera.dims === dims) return;
     this.fittedTo = key;
     let box = DRAWN_BOX;
-    if (this.film && this.points?.header.dims !== 2) box = extentOf(this.film.tape.positions, 2);
+    if (this.film && this.points?.header.dims !== 2) box = extentOf(this.film.frames.positions, 2);
     else if (this.points) box = this.points.header.density?.extent ?? extentOf(this.points.positions, dims);
-    else if (this.film) box = extentOf(this.film.tape.positions, 2);
+    else if (this.film) box = extentOf(this.film.frames.positions, 2);
     else if (this.spray.points.length) box = together(DRAWN_BOX, extentOf(Float64Array.from(this.spray.points.flat()), 2));
     this.camera = new (dims === 3 ? Space : Plane)(box);
     this.layers.resize();
@@ -198,7 +198,7 @@ class Plot {
   }
 
   get positions() {
-    if (this.film) return this.film.tape.positions;
+    if (this.film) return this.film.frames.positions;
     if (this.scene.mode === "draw") return Float64Array.from(this.spray.points.flat());
     return this.points?.positions ?? new Float32Array();
   }
@@ -209,7 +209,7 @@ class Plot {
 
   // Labels of the points that are shown, or null.
   get labels() {
-    if (this.film) return this.film.tape.labels;
+    if (this.film) return this.film.frames.labels;
     if (this.scene.mode === "draw") return null;
     if (this.by === "truth" && this.points?.truth) return this.points.truth;
     return this.labelling?.labels ?? null;
@@ -281,15 +281,15 @@ class Plot {
 
   showFrame(frame, share) {
     if (!this.film) return;
-    const { tape, reel } = this.film;
-    const isNew = this.film.frame !== frame || tape.at !== frame;
+    const { frames, reel } = this.film;
+    const isNew = this.film.frame !== frame || frames.at !== frame;
     this.film.frame = frame;
     this.film.share = share;
     if (!isNew) {
       this.layers.drawOver();
       return;
     }
-    tape.seek(frame);
+    frames.seek(frame);
     this.player.say(reel.sentence(frame));
     this.refresh();
   }

@@ -4,16 +4,16 @@ import { say } from "../page.js";
 import { colourOf, edge, mix } from "./colours.js";
 import { paintBands } from "./curve.js";
 import { counted } from "./parts.js";
-import { ellipse, line } from "./tape.js";
+import { ellipse, line } from "./frames.js";
 
 const [UNSEEN, NOISE, REACHED, BORDER, CORE] = [0, 1, 2, 3, 4];
 
-export function dbscan(tape) {
-  const { frames, film } = tape;
+export function dbscan(frames) {
+  const { list, film } = frames;
   const least = film.parameters?.min_samples;
   const names = [[CORE, say("Core")], [BORDER, say("Border")], [REACHED, say("Waiting")], [NOISE, say("Noise")], [UNSEEN, say("Not yet seen")]];
-  const counts = countsOf(tape);
-  const sizes = sizesOf(tape);
+  const counts = countsOf(frames);
+  const sizes = sizesOf(frames);
 
   function markFor(kind, cluster, colours, radius) {
     const colour = colourOf(cluster, colours);
@@ -25,23 +25,23 @@ export function dbscan(tape) {
   }
 
   return {
-    interval: Math.max(120, Math.min(600, 36_000 / frames.length)),
+    interval: Math.max(120, Math.min(600, 36_000 / list.length)),
 
     look(colours, radius) {
       const [kinds, numbers] = [[], new Map()];
-      const marks = new Uint16Array(tape.count);
-      tape.kinds.forEach((kind, at) => {
-        const key = `${kind} ${kind >= REACHED ? tape.labels[at] : ""}`;
-        if (!numbers.has(key)) numbers.set(key, kinds.push(markFor(kind, tape.labels[at], colours, radius)) - 1);
+      const marks = new Uint16Array(frames.count);
+      frames.kinds.forEach((kind, at) => {
+        const key = `${kind} ${kind >= REACHED ? frames.labels[at] : ""}`;
+        if (!numbers.has(key)) numbers.set(key, kinds.push(markFor(kind, frames.labels[at], colours, radius)) - 1);
         marks[at] = numbers.get(key);
       });
       return { kinds, marks };
     },
 
     under(context, camera, at, colours) {
-      const { visited, cluster } = frames[at];
+      const { visited, cluster } = list[at];
       if (visited < 0) return;
-      const [x, y] = tape.positions.subarray(2 * visited, 2 * visited + 2);
+      const [x, y] = frames.positions.subarray(2 * visited, 2 * visited + 2);
       const colour = cluster < 0 ? colours.subdued : colourOf(cluster, colours);
       if (film.radius) {
         ellipse(context, camera, [x, y, 2 * film.radius[0], 2 * film.radius[1], 0]);
@@ -56,12 +56,12 @@ export function dbscan(tape) {
     },
 
     over(context, camera, at, share, colours) {
-      const { visited, neighbours, cluster } = frames[at];
+      const { visited, neighbours, cluster } = list[at];
       if (visited < 0) return;
-      const here = tape.positions.subarray(2 * visited, 2 * visited + 2);
+      const here = frames.positions.subarray(2 * visited, 2 * visited + 2);
       const colour = cluster < 0 ? colours.subdued : colourOf(cluster, colours);
       context.beginPath();
-      for (const other of neighbours) if (other !== visited) line(context, camera, here, tape.positions.subarray(2 * other, 2 * other + 2));
+      for (const other of neighbours) if (other !== visited) line(context, camera, here, frames.positions.subarray(2 * other, 2 * other + 2));
       context.strokeStyle = colour;
       context.globalAlpha = 0.5;
       context.lineWidth = 1;
@@ -80,33 +80,33 @@ export function dbscan(tape) {
     chart(context, width, height, at, colours) {
       const clusters = sizes.map((values, cluster) => ({ values, fill: colourOf(cluster, colours) }));
       const bands = [...clusters, { values: counts.map((each) => each[NOISE]), fill: colours.faint }];
-      const reached = tape.count - counts[at][UNSEEN];
-      const said = say("{count} of {points}", { count: counted(reached), points: counted(tape.count) });
-      paintBands(context, width, height, { title: say("Points in clusters"), said, bands, whole: tape.count, frame: at, axis: say("visited points") }, colours);
+      const reached = frames.count - counts[at][UNSEEN];
+      const said = say("{count} of {points}", { count: counted(reached), points: counted(frames.count) });
+      paintBands(context, width, height, { title: say("Points in clusters"), said, bands, whole: frames.count, frame: at, axis: say("visited points") }, colours);
     },
 
     legend(at, colours) {
-      const { cluster } = frames[at];
+      const { cluster } = list[at];
       return names.map(([kind, name]) => ({ mark: markFor(kind, Math.max(0, cluster), colours, 5), name, count: counts[at][kind] }));
     },
 
     about(point) {
-      const name = names.find(([kind]) => kind === tape.kinds[point])[1];
-      return [...(tape.labels[point] < 0 ? [] : [[say("Cluster"), String(tape.labels[point])]]), [say("Kind"), name]];
+      const name = names.find(([kind]) => kind === frames.kinds[point])[1];
+      return [...(frames.labels[point] < 0 ? [] : [[say("Cluster"), String(frames.labels[point])]]), [say("Kind"), name]];
     },
 
     sentence(at) {
-      const { visited, neighbours, cluster, waiting } = frames[at];
+      const { visited, neighbours, cluster, waiting } = list[at];
       if (visited < 0) return say("Start: no point has been visited. A point is core if at least {least} points lie within eps of it, itself included.", { least });
-      const [found, kind] = [neighbours.length, tape.kinds[visited]];
+      const [found, kind] = [neighbours.length, frames.kinds[visited]];
       const values = { point: counted((film.rows?.[visited] ?? visited) + 1), found, least, cluster, waiting: counted(waiting) };
       let said;
       if (kind === NOISE) said = say("Point {point} has {found} of {least} points within eps: not core, and no cluster has reached it. Noise for now.", values);
       else if (kind === BORDER) said = say("Point {point} has {found} of {least} points within eps: not core. It stays in cluster {cluster} as a border point, from which nothing grows.", values);
       else said = say("Point {point} has {found} points within eps, {least} are enough: core. What lies in the disc and was in no cluster joins cluster {cluster}.", values);
-      if (at === frames.length - 1) {
+      if (at === list.length - 1) {
         const last = counts[at];
-        return `${said} ${say("All points have been visited: {clusters} clusters, {noise} points of noise.", { clusters: Math.max(-1, ...tape.labels) + 1, noise: counted(last[NOISE]) })}`;
+        return `${said} ${say("All points have been visited: {clusters} clusters, {noise} points of noise.", { clusters: Math.max(-1, ...frames.labels) + 1, noise: counted(last[NOISE]) })}`;
       }
       if (kind === NOISE) return said;
       return `${said} ${waiting ? say("{waiting} points wait to be visited.", values) : say("Nothing waits: cluster {cluster} is complete.", values)}`;
@@ -115,10 +115,10 @@ export function dbscan(tape) {
 }
 
 // How many points of each kind there are at each frame.
-function countsOf(tape) {
-  const kinds = new Int8Array(tape.count);
-  const now = [tape.count, 0, 0, 0, 0];
-  return tape.frames.map(({ kinds: { at, to } }) => {
+function countsOf(frames) {
+  const kinds = new Int8Array(frames.count);
+  const now = [frames.count, 0, 0, 0, 0];
+  return frames.list.map(({ kinds: { at, to } }) => {
     at.forEach((point, nth) => {
       now[kinds[point]] -= 1;
       now[to[nth]] += 1;
@@ -129,14 +129,14 @@ function countsOf(tape) {
 }
 
 // How many points each cluster has at each frame.
-function sizesOf({ frames, count }) {
+function sizesOf({ list, count }) {
   const labels = new Int32Array(count).fill(-1);
   const sizes = [];
-  frames.forEach(({ labels: { at, to } }, frame) => {
+  list.forEach(({ labels: { at, to } }, frame) => {
     at.forEach((point, nth) => {
       const [before, now] = [labels[point], to[nth]];
       if (before >= 0) sizes[before][frame] -= 1;
-      if (now >= 0) (sizes[now] ||= new Int32Array(frames.length))[frame] += 1;
+      if (now >= 0) (sizes[now] ||= new Int32Array(list.length))[frame] += 1;
       labels[point] = now;
     });
   });

@@ -4,20 +4,20 @@ import { say } from "../page.js";
 import { colourOf, markOf } from "./colours.js";
 import { paintCurve } from "./curve.js";
 import { figures, counted } from "./parts.js";
-import { between, centre, line } from "./tape.js";
+import { between, centre, line } from "./frames.js";
 
 const SPOKES = 700; // points up to which each is tied to its centre while it is assigned
 
-export function kmeans(tape) {
-  const { frames, film } = tape;
+export function kmeans(frames) {
+  const { list, film } = frames;
   const trails = []; // all places of the centres up to each frame
   let trail = [];
-  for (const frame of frames) {
+  for (const frame of list) {
     if (frame.trail) trail = [...trail, ...frame.trail];
     trails.push(trail);
   }
-  const values = frames.map((frame) => frame.inertia);
-  const named = frames.flatMap((frame, at) => (frame.phase === "assign" ? [[at, String(frame.round)]] : []));
+  const values = list.map((frame) => frame.inertia);
+  const named = list.flatMap((frame, at) => (frame.phase === "assign" ? [[at, String(frame.round)]] : []));
 
   return {
     interval: 1000,
@@ -25,18 +25,18 @@ export function kmeans(tape) {
 
     look(colours, radius) {
       const kinds = [{ shape: "circle", fill: colours.plain, radius: radius * 0.9, alpha: 0.7 }];
-      const known = Math.max(0, ...tape.labels) + 1;
+      const known = Math.max(0, ...frames.labels) + 1;
       for (let cluster = 0; cluster < known; cluster++) kinds.push(markOf(cluster, colours, radius));
-      return { kinds, marks: Uint16Array.from(tape.labels, (label) => label + 1) };
+      return { kinds, marks: Uint16Array.from(frames.labels, (label) => label + 1) };
     },
 
     over(context, camera, at, share, colours) {
-      const frame = frames[at];
+      const frame = list[at];
       const places = trails[at].at(-1);
       if (!places) return; // a projection has no place for centres
       const from = frame.phase === "move" && share < 1 ? trails[at].at(-2) : null;
       const now = from ? places.map((place, cluster) => between(from[cluster], place, share)) : places;
-      if (frame.phase === "assign" && tape.count <= SPOKES) spokes(context, camera, now, share);
+      if (frame.phase === "assign" && frames.count <= SPOKES) spokes(context, camera, now, share);
       now.forEach((place, cluster) => {
         const colour = colourOf(cluster, colours);
         const path = [...trails[at].slice(0, from ? -1 : undefined).map((each) => each[cluster]), place];
@@ -57,8 +57,8 @@ export function kmeans(tape) {
       function spokes(context, camera, centres, share) {
         centres.forEach((place, cluster) => {
           context.beginPath();
-          tape.labels.forEach((label, point) => {
-            if (label === cluster) line(context, camera, place, tape.positions.subarray(2 * point, 2 * point + 2));
+          frames.labels.forEach((label, point) => {
+            if (label === cluster) line(context, camera, place, frames.positions.subarray(2 * point, 2 * point + 2));
           });
           context.strokeStyle = colourOf(cluster, colours);
           context.globalAlpha = 0.15 * share;
@@ -69,7 +69,7 @@ export function kmeans(tape) {
         const changed = frame.round > 1 ? frame.labels.at : [];
         context.beginPath();
         for (const point of changed) {
-          const [x, y] = camera.point(tape.positions[2 * point], tape.positions[2 * point + 1]);
+          const [x, y] = camera.point(frames.positions[2 * point], frames.positions[2 * point + 1]);
           context.moveTo(x + 6.5, y);
           context.arc(x, y, 6.5, 0, 2 * Math.PI);
         }
@@ -85,10 +85,10 @@ export function kmeans(tape) {
       paintCurve(context, width, height, { title: say("J, sum of squared distances"), values, frame: at, named, axis: say("round") }, colours);
     },
 
-    about: (point) => (tape.labels[point] < 0 ? [] : [[say("Cluster"), String(tape.labels[point])]]),
+    about: (point) => (frames.labels[point] < 0 ? [] : [[say("Cluster"), String(frames.labels[point])]]),
 
     sentence(at) {
-      const { phase, round, labels, inertia, relocated, end } = frames[at];
+      const { phase, round, labels, inertia, relocated, end } = list[at];
       const j = figures(inertia);
       if (phase === "start") return say("Start: {count} centres are chosen. No point belongs to one yet.", { count: trails[at].at(-1)?.length ?? film.parameters?.clusters ?? "" });
       if (phase === "move") {

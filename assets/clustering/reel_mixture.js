@@ -4,12 +4,12 @@ import { say } from "../page.js";
 import { channels, colourOf, edge, hexOf } from "./colours.js";
 import { paintCurve } from "./curve.js";
 import { figures } from "./parts.js";
-import { between, centre, ellipse } from "./tape.js";
+import { between, centre, ellipse } from "./frames.js";
 
-export function mixture(tape) {
-  const { frames } = tape;
-  const values = frames.map((frame) => frame.log_likelihood);
-  const named = frames.flatMap((frame, at) => (frame.phase === "E" ? [[at, String(frame.round)]] : []));
+export function mixture(frames) {
+  const { list } = frames;
+  const values = list.map((frame) => frame.log_likelihood);
+  const named = list.flatMap((frame, at) => (frame.phase === "E" ? [[at, String(frame.round)]] : []));
 
   return {
     interval: 900,
@@ -18,9 +18,9 @@ export function mixture(tape) {
     // Each point has the mean colour of its components, weighted by its memberships.
     look(colours, radius) {
       const [kinds, numbers] = [[], new Map()];
-      const marks = new Uint16Array(tape.count);
-      const inks = (frames[tape.at]?.weights ?? []).map((_, component) => channels(colourOf(component, colours)));
-      tape.memberships.forEach((shares, at) => {
+      const marks = new Uint16Array(frames.count);
+      const inks = (list[frames.at]?.weights ?? []).map((_, component) => channels(colourOf(component, colours)));
+      frames.memberships.forEach((shares, at) => {
         const key = shares ? shares.join() : "";
         if (!numbers.has(key)) {
           const total = shares?.reduce((sum, share) => sum + share, 0);
@@ -33,8 +33,8 @@ export function mixture(tape) {
     },
 
     over(context, camera, at, share, colours) {
-      const frame = frames[at];
-      const before = frame.phase === "M" && share < 1 ? frames[at - 1] : null;
+      const frame = list[at];
+      const before = frame.phase === "M" && share < 1 ? list[at - 1] : null;
       (frame.ellipses || []).forEach((each, component) => {
         const colour = colourOf(component, colours);
         ellipse(context, camera, before ? turning(before.ellipses[component], each, share) : each);
@@ -56,13 +56,13 @@ export function mixture(tape) {
     },
 
     about(point) {
-      const shares = tape.memberships[point] ?? [];
+      const shares = frames.memberships[point] ?? [];
       const whole = shares.reduce((sum, share) => sum + share, 0);
       return shares.flatMap((share, component) => (share ? [[say("Cluster {number}", { number: component }), `${Math.round((100 * share) / whole)} %`]] : []));
     },
 
     sentence(at) {
-      const { phase, round, labels, log_likelihood, end } = frames[at];
+      const { phase, round, labels, log_likelihood, end } = list[at];
       const value = figures(log_likelihood);
       if (phase === "start") return say("Start: Gaussians around a first clustering. The log-likelihood is {value}.", { value });
       if (phase === "M") return say("Round {round}, M: every Gaussian is fitted to the points, each counting by its share. The log-likelihood is {value}.", { round, value });

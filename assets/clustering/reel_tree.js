@@ -5,14 +5,14 @@ import { ticks, short } from "./axes.js";
 import { colourOf, edge } from "./colours.js";
 import { titled } from "./curve.js";
 import { counted, figures } from "./parts.js";
-import { hullOf, line } from "./tape.js";
+import { hullOf, line } from "./frames.js";
 
 const [LEFT, RIGHT, TOP, BOTTOM] = [46, 12, 40, 14];
 const SHOWN_LINKS = 400; // points up to which all merges are drawn among them
 
-export function agglomerative(tape) {
-  const { frames, film, count } = tape;
-  const tree = planted(frames.flatMap((frame) => frame.merges), tape.positions, count);
+export function agglomerative(frames) {
+  const { list, film, count } = frames;
+  const tree = planted(list.flatMap((frame) => frame.merges), frames.positions, count);
   const { merges } = tree;
   const { clusters: wanted, height } = film.parameters || {};
   const clusters = height ? count - merges.filter((merge) => merge[2] <= height).length : Math.min(count, Math.max(1, wanted ?? 3));
@@ -22,15 +22,15 @@ export function agglomerative(tape) {
   const most = merges.length ? Math.max(...merges.map((merge) => merge[2])) : 1;
 
   return {
-    interval: Math.max(130, Math.min(700, 36_000 / frames.length)),
+    interval: Math.max(130, Math.min(700, 36_000 / list.length)),
     unordered: true, // a click on the chart leads nowhere
 
     look(colours, radius) {
       const sizes = new Map();
-      for (const label of tape.labels) sizes.set(label, (sizes.get(label) || 0) + 1);
+      for (const label of frames.labels) sizes.set(label, (sizes.get(label) || 0) + 1);
       const [kinds, numbers] = [[], new Map()];
       const marks = new Uint16Array(count);
-      tape.labels.forEach((label, at) => {
+      frames.labels.forEach((label, at) => {
         const alone = sizes.get(label) === 1;
         const key = alone ? -1 : family[label];
         if (!numbers.has(key)) {
@@ -45,7 +45,7 @@ export function agglomerative(tape) {
     },
 
     over(context, camera, at, share, colours) {
-      const made = frames[at].number;
+      const made = list[at].number;
       if (count <= SHOWN_LINKS) {
         for (const [above, from, to] of [[false, 0, Math.min(made, cut)], [true, cut, made]]) {
           context.beginPath();
@@ -62,7 +62,7 @@ export function agglomerative(tape) {
       if (!made) return;
       const [left, right] = merges[made - 1];
       for (const node of [left, right]) {
-        const hull = hullOf(tree.members(node).map((point) => camera.point(tape.positions[2 * point], tape.positions[2 * point + 1])));
+        const hull = hullOf(tree.members(node).map((point) => camera.point(frames.positions[2 * point], frames.positions[2 * point + 1])));
         const colour = family[node] < 0 ? colours.text : colourOf(family[node], colours);
         padded(context, hull);
         context.strokeStyle = context.fillStyle = colour;
@@ -81,7 +81,7 @@ export function agglomerative(tape) {
     },
 
     chart(context, width, height, at, colours) {
-      const made = frames[at].number;
+      const made = list[at].number;
       const ends = made ? merges[made - 1][2] : 0;
       titled(context, colours, say("Dendrogram"), made ? say("merged at {height}", { height: figures(ends) }) : "");
       const [w, h] = [width - LEFT - RIGHT, height - TOP - BOTTOM];
@@ -148,14 +148,14 @@ export function agglomerative(tape) {
     },
 
     sentence(at) {
-      const { number, clusters: now } = frames[at];
+      const { number, clusters: now } = list[at];
       if (!number) return say("Start: every one of the {count} points is a cluster of its own.", { count: counted(count) });
       const [left, right, top, size] = merges[number - 1];
       const sizes = [left, right].map((node) => (node < count ? 1 : merges[node - count][3]));
       const values = { a: counted(sizes[0]), b: counted(sizes[1]), size: counted(size), height: figures(top), now: counted(now) };
       const said = say("The two nearest clusters, of {a} and {b} points, become one of {size} at distance {height}. Clusters left: {now}.", values);
       if (now === clusters) return `${said} ${say("So many were asked for: the line cuts the tree here.")}`;
-      if (at === frames.length - 1) return `${said} ${say("All points are in one cluster; where the tree is cut decides how many there are.")}`;
+      if (at === list.length - 1) return `${said} ${say("All points are in one cluster; where the tree is cut decides how many there are.")}`;
       return said;
     },
   };

@@ -7,13 +7,13 @@ import { dbscan } from "./reel_dbscan.js";
 import { kmeans } from "./reel_kmeans.js";
 import { mixture } from "./reel_mixture.js";
 import { agglomerative } from "./reel_tree.js";
-import { Tape } from "./tape.js";
+import { Frames } from "./frames.js";
 
 const REELS = { kmeans, dbscan, mixture, agglomerative };
 
 export function reelOf(film) {
   const make = REELS[film.algorithm];
   if (!make) return null;
-  const tape = new Tape(film);
-  return { film, tape, reel: make(tape), frame: -1, share: 1 };
+  const frames = new Frames(film);
+  return { film, frames, reel: make(frames), frame: -1, share: 1 };
 }

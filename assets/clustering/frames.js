@@ -3,10 +3,10 @@
 
 const OWN = "agglomerative"; // whose labels begin as each point's own number
 
-export class Tape {
+export class Frames {
   constructor(film) {
     this.film = film;
-    this.frames = film.frames;
+    this.list = film.frames;
     this.count = film.points.length;
     this.positions = Float64Array.from(film.points.flat());
     this.rewind();
@@ -26,13 +26,13 @@ export class Tape {
     if (frame < this.at) this.rewind();
     while (this.at < frame) {
       this.at += 1;
-      const { labels, kinds, memberships, merges } = this.frames[this.at];
+      const { labels, kinds, memberships, merges } = this.list[this.at];
       put(labels, this.labels);
       put(kinds, this.kinds);
       put(memberships, this.memberships);
       this.merges += merges?.length || 0;
     }
-    return this.frames[this.at];
+    return this.list[this.at];
   }
 }
 
