@@ -53,7 +53,7 @@ export class Bar {
 
   update() {
     const { plot } = this;
-    const mode = plot.film ? "film" : plot.scene.mode;
+    const mode = plot.animation ? "animation" : plot.scene.mode;
     const both = mode === "view" && plot.labelling && plot.points?.truth;
     const onlyTruth = mode === "view" && !plot.labelling && plot.points?.truth;
     const inked = mode === "view" && plot.labelling?.header.inks;

@@ -1,4 +1,4 @@
-// The curve beside a film: what has been reached so far in full, what comes as a faint line.
+// The curve beside an animation: what has been reached so far in full, what comes as a faint line.
 
 import { ticks, short } from "./axes.js";
 import { figures } from "./parts.js";

@@ -1,4 +1,4 @@
-// What the server has: points, labels, films, thumbnails. Each answer is kept under its address.
+// What the server has: points, labels, animations, thumbnails. Each answer is kept under its address.
 
 import { Failure, address, say } from "../page.js";
 
@@ -76,8 +76,8 @@ export function labels({ labels: job, algorithm, dims, projection, scaling }) {
   });
 }
 
-export async function film(body, signal) {
-  const answer = await reply("cluster-films", {
+export async function animation(body, signal) {
+  const answer = await reply("cluster-animations", {
     method: "POST",
     headers: { "content-type": "application/json" },
     body: JSON.stringify(body),

@@ -1,21 +1,21 @@
-// A film's frames put together again: each has only what changed since the one before. And what the
-// reels of all algorithms draw with.
+// An animation's frames put together again: each has only what changed since the one before. And what the
+// animations of all algorithms draw with.
 
 const OWN = "agglomerative"; // whose labels begin as each point's own number
 
 export class Frames {
-  constructor(film) {
-    this.film = film;
-    this.list = film.frames;
-    this.count = film.points.length;
-    this.positions = Float64Array.from(film.points.flat());
+  constructor(data) {
+    this.data = data;
+    this.list = data.frames;
+    this.count = data.points.length;
+    this.positions = Float64Array.from(data.points.flat());
     this.rewind();
   }
 
   rewind() {
     this.at = -1;
     this.labels = new Int32Array(this.count).fill(-1);
-    if (this.film.algorithm === OWN) this.labels.forEach((_, at) => (this.labels[at] = at));
+    if (this.data.algorithm === OWN) this.labels.forEach((_, at) => (this.labels[at] = at));
     this.kinds = new Int8Array(this.count);
     this.memberships = new Array(this.count).fill(null);
     this.merges = 0;

@@ -92,20 +92,20 @@ export class Layers {
   }
 
   paintGround(context) {
-    const { plot, plot: { camera, colours, film, points, look } } = this;
+    const { plot, plot: { camera, colours, animation, points, look } } = this;
     context.fillStyle = colours.paper;
     context.fillRect(0, 0, camera.width, camera.height);
     const names = this.names();
     const write = camera.dims === 3 ? paintSpace(context, camera, colours, names) : paintPlane(context, camera, colours, names);
-    const density = !film && plot.scene.mode !== "draw" && camera.dims === 2 && points?.header.density;
+    const density = !animation && plot.scene.mode !== "draw" && camera.dims === 2 && points?.header.density;
     if (density) paintDensity(context, camera, this.shading(density), density.extent);
     const positions = plot.shown;
     if (this.screen.length !== (2 * positions.length) / camera.dims) this.screen = new Float32Array((2 * positions.length) / camera.dims);
     const order = camera.place(positions, this.screen);
-    if (film) film.reel.under?.(context, camera, film.frame, colours);
+    if (animation) animation.view.under?.(context, camera, animation.frame, colours);
     const { width, height } = camera;
     drawMarks(context, this.screen, look.marks, look.kinds, { width, height, order, ratio: this.ratio });
-    if (!film && plot.scene.mode !== "draw") plot.thumbs?.paint(context);
+    if (!animation && plot.scene.mode !== "draw") plot.thumbs?.paint(context);
     write();
   }
 
@@ -128,8 +128,8 @@ export class Layers {
   }
 
   paintOver(context) {
-    const { plot, plot: { camera, colours, film } } = this;
-    if (film) film.reel.over?.(context, camera, film.frame, film.share, colours);
+    const { plot, plot: { camera, colours, animation } } = this;
+    if (animation) animation.view.over?.(context, camera, animation.frame, animation.share, colours);
     else if (plot.scene.mode === "view") this.paintModel(context);
     this.paintSelection(context);
     this.paintHovered(context);
@@ -180,8 +180,8 @@ export class Layers {
     const { plot: { colours, hovered, labels } } = this;
     if (hovered < 0 || 2 * hovered >= this.screen.length) return;
     const [x, y] = [this.screen[2 * hovered], this.screen[2 * hovered + 1]];
-    const ink = labels && labels[hovered] !== NOISE && !this.plot.film ? colourOf(labels[hovered], colours) : colours.text;
-    const picture = this.plot.film ? null : this.plot.thumbs?.placed(hovered);
+    const ink = labels && labels[hovered] !== NOISE && !this.plot.animation ? colourOf(labels[hovered], colours) : colours.text;
+    const picture = this.plot.animation ? null : this.plot.thumbs?.placed(hovered);
     for (const [colour, width] of [[colours.paper, 5], [ink, 2.2]]) {
       context.beginPath();
       if (picture) context.rect(x - picture.half - 5, y - picture.half - 5, 2 * picture.half + 10, 2 * picture.half + 10);
@@ -193,8 +193,8 @@ export class Layers {
   }
 
   paintSide() {
-    const { plot: { colours, film } } = this;
-    const has = Boolean(film?.reel.chart);
+    const { plot: { colours, animation } } = this;
+    const has = Boolean(animation?.view.chart);
     if (this.side.hidden === has) {
       this.side.hidden = !has;
       this.element.classList.toggle("with-side", has);
@@ -203,7 +203,7 @@ export class Layers {
     if (!has || !this.side.clientWidth) return;
     const [width, height] = [this.side.clientWidth, this.side.clientHeight];
     [this.side.width, this.side.height] = [Math.round(width * this.ratio), Math.round(height * this.ratio)];
-    this.paintSheet(this.side, (context) => film.reel.chart(context, width, height, film.frame, colours));
+    this.paintSheet(this.side, (context) => animation.view.chart(context, width, height, animation.frame, colours));
   }
 }
 

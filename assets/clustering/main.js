@@ -1,4 +1,4 @@
-// The plot of studio/features/clustering/plot.py: points, clusters and films of how they are found.
+// The plot of studio/features/clustering/plot.py: points, clusters and animations of how they are found.
 //
 // It shows the scene that its value holds (see plot.py) and fetches what that names. `trigger` tells
 // of what the hand does: "drawn", "centres", "select", "mode". window.atelierPlots[name].state() tells tests
@@ -14,14 +14,14 @@ import { rowsOf, showLegend, sizesOf } from "./legend.js";
 import { look, sizeOf } from "./look.js";
 import { Player } from "./player.js";
 import { inside, listen, nearest } from "./pointer.js";
-import { reelOf } from "./reels.js";
+import { animationOf } from "./animations.js";
 import { Layers } from "./layers.js";
 import { stateOf } from "./state.js";
 import { frameAt } from "./curve.js";
 import { Thumbs } from "./thumbs.js";
 import { Tip } from "./tip.js";
 
-const EMPTY = { data: null, dims: 2, projection: "pca", scaling: "none", mode: "view", labels: null, algorithm: null, film: null };
+const EMPTY = { data: null, dims: 2, projection: "pca", scaling: "none", mode: "view", labels: null, algorithm: null, animation: null };
 const [NARROW, WIDE] = [480, 620]; // pixels: below, the tools are fewer; from, a chart stands beside
 const DRAWN_BOX = [-1.1, 1.1, -1.1, 1.1];
 
@@ -37,7 +37,7 @@ class Plot {
   scene = EMPTY;
   points = null; // of the server: {header, positions, rows, truth}
   labelling = null; // {header, labels}
-  film = null; // {frames, reel, frame, share}
+  animation = null; // {frames, view, frame, share}
   hidden = new Set();
   by = "clusters"; // or "truth"
   own = true; // clusters of a picture's colours are shown in these
@@ -68,7 +68,7 @@ class Plot {
     element.replaceChildren(this.bar.element, this.layers.element, this.player.element, this.error, this.legend, this.note);
     listen(this);
     this.layers.side.addEventListener("click", (event) => {
-      if (!this.film?.reel.chart || this.film.reel.unordered) return;
+      if (!this.animation?.view.chart || this.animation.view.unordered) return;
       const box = this.layers.side.getBoundingClientRect();
       this.player.seek(frameAt(event.clientX - box.left, box.width, this.player.frames));
     });
@@ -103,23 +103,23 @@ class Plot {
     if (scene.algorithm && before.data && !same("algorithm", "labels")) this.comeIntoView(); // picked from a grid far below
 
     const isDrawing = scene.mode === "draw";
-    const wantsFilm = scene.film && !isDrawing;
-    const again = wantsFilm && this.film && same("film", "revision");
-    this.layers.busy(!isDrawing && Boolean(scene.data || wantsFilm));
+    const isAnimated = scene.animation && !isDrawing;
+    const again = isAnimated && this.animation && same("animation", "revision");
+    this.layers.busy(!isDrawing && Boolean(scene.data || isAnimated));
     const answers = await Promise.allSettled([
       scene.data && !isDrawing ? data.points(scene) : null,
       scene.data && scene.labels && !isDrawing ? data.labels(scene) : null,
-      again ? this.film.film : wantsFilm ? data.film(scene.film, this.asking.signal) : null,
+      again ? this.animation.data : isAnimated ? data.animation(scene.animation, this.asking.signal) : null,
       scene.data && scene.thumbs && !isDrawing ? data.thumbnails(scene.data) : null,
     ]);
     if (mine !== this.version) return;
     this.fail(answers.find(({ reason }) => reason)?.reason.message);
-    const [points, labelling, film, thumbs] = answers.map(({ value }) => value ?? null);
+    const [points, labelling, animation, thumbs] = answers.map(({ value }) => value ?? null);
     this.points = points;
     this.label(labelling);
     if (this.shownThumbs !== thumbs) this.thumbs = thumbs && new Thumbs(this, thumbs.pictures, thumbs.thumbnail);
     this.shownThumbs = thumbs;
-    if (!again) this.thread(film);
+    if (!again) this.animate(animation);
     this.hover(null); // what is known of a point may be another thing now
     this.layers.busy(false);
     this.refit();
@@ -138,27 +138,27 @@ class Plot {
     this.shownLabels = this.labelling?.path;
   }
 
-  thread(film) {
-    this.film = null;
+  animate(animation) {
+    this.animation = null;
     this.player.pause();
-    if (film?.frames?.length) this.film = reelOf(film);
-    this.player.element.hidden = !this.film;
-    if (!this.film) return;
-    const { reel } = this.film;
-    this.player.load(film.frames.length, reel.interval, reel.tweens);
+    if (animation?.frames?.length) this.animation = animationOf(animation);
+    this.player.element.hidden = !this.animation;
+    if (!this.animation) return;
+    const { view } = this.animation;
+    this.player.load(animation.frames.length, view.interval, view.tweens);
     if (this.scene.play) this.player.play();
   }
 
   // A camera for what is shown; the one there is stays while the places do.
   refit() {
-    const dims = this.film || this.scene.mode === "draw" ? 2 : this.points?.header.dims ?? 2;
-    const key = this.scene.mode === "draw" ? "draw" : this.points?.path ?? this.film?.film ?? "none";
+    const dims = this.animation || this.scene.mode === "draw" ? 2 : this.points?.header.dims ?? 2;
+    const key = this.scene.mode === "draw" ? "draw" : this.points?.path ?? this.animation?.data ?? "none";
     if (this.fittedTo === key && this.camera.dims === dims) return;
     this.fittedTo = key;
     let box = DRAWN_BOX;
-    if (this.film && this.points?.header.dims !== 2) box = extentOf(this.film.frames.positions, 2);
+    if (this.animation && this.points?.header.dims !== 2) box = extentOf(this.animation.frames.positions, 2);
     else if (this.points) box = this.points.header.density?.extent ?? extentOf(this.points.positions, dims);
-    else if (this.film) box = extentOf(this.film.frames.positions, 2);
+    else if (this.animation) box = extentOf(this.animation.frames.positions, 2);
     else if (this.spray.points.length) box = together(DRAWN_BOX, extentOf(Float64Array.from(this.spray.points.flat()), 2));
     this.camera = new (dims === 3 ? Space : Plane)(box);
     this.layers.resize();
@@ -198,30 +198,30 @@ class Plot {
   }
 
   get positions() {
-    if (this.film) return this.film.frames.positions;
+    if (this.animation) return this.animation.frames.positions;
     if (this.scene.mode === "draw") return Float64Array.from(this.spray.points.flat());
     return this.points?.positions ?? new Float32Array();
   }
 
   get rows() {
-    return this.film ? this.film.film.rows : this.points?.rows;
+    return this.animation ? this.animation.data.rows : this.points?.rows;
   }
 
   // Labels of the points that are shown, or null.
   get labels() {
-    if (this.film) return this.film.frames.labels;
+    if (this.animation) return this.animation.frames.labels;
     if (this.scene.mode === "draw") return null;
     if (this.by === "truth" && this.points?.truth) return this.points.truth;
     return this.labelling?.labels ?? null;
   }
 
   get kind() {
-    return this.by === "truth" && this.points?.truth && !this.film ? "truth" : "cluster";
+    return this.by === "truth" && this.points?.truth && !this.animation ? "truth" : "cluster";
   }
 
   // The clusters' own colours, where they have some and are shown in them.
   get inks() {
-    return this.own && !this.film && this.kind === "cluster" ? this.labelling?.header.inks ?? null : null;
+    return this.own && !this.animation && this.kind === "cluster" ? this.labelling?.header.inks ?? null : null;
   }
 
   // Everything anew: marks, legend, words, picture.
@@ -241,20 +241,20 @@ class Plot {
   mark() {
     const count = this.shown.length / this.camera.dims;
     this.size = this.sizeNow(count);
-    if (this.film) this.look = this.film.reel.look(this.colours, this.size.radius);
+    if (this.animation) this.look = this.animation.view.look(this.colours, this.size.radius);
     else this.look = look(this.labels, count, this.hidden, this.colours, this.size);
   }
 
   sizeNow(count) {
-    const isSample = !this.film && this.scene.mode !== "draw" && Boolean(this.points?.header.density);
+    const isSample = !this.animation && this.scene.mode !== "draw" && Boolean(this.points?.header.density);
     return sizeOf(count, this.camera.zoom, isSample);
   }
 
   showLegend() {
     const { kind, points, hidden } = this;
-    const still = this.film?.reel.legend?.(this.film.frame, this.colours);
+    const still = this.animation?.view.legend?.(this.animation.frame, this.colours);
     this.entries = still ?? [];
-    if (this.labels && !this.film) {
+    if (this.labels && !this.animation) {
       const [given, none] = kind === "truth" ? [points.header.groups, points.header.unlabelled] : [this.labelling?.header.sizes, this.labelling?.header.noise];
       this.entries = rowsOf(sizesOf(this.labels, given, none), { kind, classes: points?.header.classes }, this.colours);
     }
@@ -268,29 +268,29 @@ class Plot {
   showNote(count) {
     const { header } = this.points ?? {};
     const notes = [];
-    if (this.film?.film.note) notes.push(this.film.film.note);
+    if (this.animation?.data.note) notes.push(this.animation.data.note);
     else if (header?.note && this.scene.mode !== "draw") notes.push(header.note);
     this.note.textContent = notes.join(" ");
     this.note.hidden = !notes.length;
     const hint = this.scene.mode === "draw" && !count ? say("Draw points here: click for one, drag to spray many")
       : this.scene.mode === "centres" && !this.centres.points.length ? say("Click where the centres shall start")
-      : !count && !this.scene.data && !this.film && this.error.hidden ? say("Choose or draw data to begin") : "";
+      : !count && !this.scene.data && !this.animation && this.error.hidden ? say("Choose or draw data to begin") : "";
     this.layers.hint(hint, this.scene.mode === "centres");
     this.over.setAttribute("aria-label", say("Plot of {count} points", { count: count.toLocaleString("en-US") }));
   }
 
   showFrame(frame, share) {
-    if (!this.film) return;
-    const { frames, reel } = this.film;
-    const isNew = this.film.frame !== frame || frames.at !== frame;
-    this.film.frame = frame;
-    this.film.share = share;
+    if (!this.animation) return;
+    const { frames, view } = this.animation;
+    const isNew = this.animation.frame !== frame || frames.at !== frame;
+    this.animation.frame = frame;
+    this.animation.share = share;
     if (!isNew) {
       this.layers.drawOver();
       return;
     }
     frames.seek(frame);
-    this.player.say(reel.sentence(frame));
+    this.player.say(view.sentence(frame));
     this.refresh();
   }
 
@@ -316,12 +316,12 @@ class Plot {
   // --- the hand -----------------------------------------------------------------------------------
 
   tool() {
-    if (this.film) return null;
+    if (this.animation) return null;
     return { draw: this.spray, centres: this.centres }[this.scene.mode] ?? null;
   }
 
   lassoing() {
-    return this.lassos && !this.film;
+    return this.lassos && !this.animation;
   }
 
   visible(at) {
@@ -331,7 +331,7 @@ class Plot {
   hover(x, y) {
     let at = -1;
     if (x !== null && this.scene.mode !== "draw") {
-      if (!this.film) at = this.thumbs?.under(x, y) ?? -1;
+      if (!this.animation) at = this.thumbs?.under(x, y) ?? -1;
       if (at < 0) at = nearest(this.layers.screen, (each) => this.visible(each), x, y);
     }
     this.over.classList.toggle("on-point", at >= 0);
@@ -343,7 +343,7 @@ class Plot {
 
   click(x, y) {
     this.hover(x, y); // a finger has no other way to ask
-    if (!this.film) this.thumbs?.open(this.hovered);
+    if (!this.animation) this.thumbs?.open(this.hovered);
   }
 
   key(event) {
@@ -351,7 +351,7 @@ class Plot {
       this.select(null);
       return true;
     }
-    return this.film && !event.shiftKey ? this.player.key(event) : false;
+    return this.animation && !event.shiftKey ? this.player.key(event) : false;
   }
 
   lasso(path) {

@@ -1,4 +1,4 @@
-// Play, pause, back, forward, speed: which frame of a film is shown, and since when.
+// Play, pause, back, forward, speed: which frame of an animation is shown, and since when.
 
 import { h, say } from "../page.js";
 import { choice, setIcon, tool } from "./parts.js";

@@ -91,8 +91,8 @@ function linesOf(text, width, font) {
 
 // The plot: the points and all that is over them, the chart beside them, and the legend below.
 export function savePlot(plot, format) {
-  const { layers, camera, film, colours, entries, hidden } = plot;
-  const side = film?.reel.chart ? [layers.side.clientWidth, layers.side.clientHeight] : [0, 0];
+  const { layers, camera, animation, colours, entries, hidden } = plot;
+  const side = animation?.view.chart ? [layers.side.clientWidth, layers.side.clientHeight] : [0, 0];
   const [width, height] = [camera.width + side[0], Math.max(camera.height, side[1])];
   const below = paintLegend(new Vector(0, 0, colours), entries, hidden, width, colours);
   const context = new Vector(width, height + below, colours);
@@ -108,10 +108,10 @@ export function savePlot(plot, format) {
   context.restore();
   plot.hovered = before.hovered;
   layers.ratio = before.ratio;
-  if (film?.reel.chart) {
+  if (animation?.view.chart) {
     context.save();
     context.translate(camera.width, 0);
-    film.reel.chart(context, ...side, film.frame, colours);
+    animation.view.chart(context, ...side, animation.frame, colours);
     context.restore();
   }
   context.save();

@@ -27,12 +27,12 @@ export class Tip {
     const place = [...plot.shown.subarray(at * dims, (at + 1) * dims)];
     const names = plot.layers.names();
     const own = plot.rows?.[at] ?? at;
-    const lines = plot.film?.reel.about?.(at) ?? [];
-    if (!plot.film && plot.labelling) lines.push([say("Cluster"), nameOf(plot.labelling.labels[at]).replace(/^\D+(?=\d)/, "")]);
-    const group = plot.film ? undefined : plot.points?.truth?.[at];
+    const lines = plot.animation?.view.about?.(at) ?? [];
+    if (!plot.animation && plot.labelling) lines.push([say("Cluster"), nameOf(plot.labelling.labels[at]).replace(/^\D+(?=\d)/, "")]);
+    const group = plot.animation ? undefined : plot.points?.truth?.[at];
     const { classes } = plot.points?.header ?? {};
     if (group !== undefined) lines.push([say("True group"), classes || group < 0 ? nameOf(group, "truth", classes) : String(group)]);
-    const picture = plot.film ? null : plot.thumbs?.of(at);
+    const picture = plot.animation ? null : plot.thumbs?.of(at);
     if (picture) {
       this.tell(say("Picture {number}", { number: counted(own + 1) }), lines, picture);
       return;
@@ -78,7 +78,7 @@ export class Tip {
 
   place(x, y) {
     const { plot, element, size: [width, height] } = this;
-    const gap = BESIDE + (plot.film ? 0 : plot.thumbs?.placed(this.at)?.half ?? 0);
+    const gap = BESIDE + (plot.animation ? 0 : plot.thumbs?.placed(this.at)?.half ?? 0);
     const left = x + gap + width > plot.camera.width ? x - gap - width : x + gap;
     const top = Math.min(Math.max(6, y - height / 2), plot.camera.height - height - 6);
     element.style.transform = `translate(${Math.max(4, left)}px, ${top}px)`;

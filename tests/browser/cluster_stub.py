@@ -115,8 +115,8 @@ def app(asked: list[str]) -> FastAPI:
         header["inks"] = ["#336699", "#cc3311", "#225522"] if name == "colours" else None
         return blocks({**header, "ellipses": None}, found[shown(len(found))])
 
-    @served.post("/api/v1/cluster-films")
-    async def films(request: Request):
+    @served.post("/api/v1/cluster-animations")
+    async def animations(request: Request):
         asked_for = await request.json()
         X = make(SETS[asked_for["data"]]).X
         steps, dense = STEPS[asked_for["algorithm"]]

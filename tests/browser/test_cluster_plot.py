@@ -1,4 +1,4 @@
-"""The plot of clusters and its films, on a page of its own with made answers to what it asks."""
+"""The plot of clusters and its animations, on a page of its own with made answers."""
 
 from __future__ import annotations
 
@@ -94,9 +94,9 @@ def drawn(page) -> None:
     )
 
 
-def film(page, data: str, algorithm: str, **parameters) -> dict:
+def animate(page, data: str, algorithm: str, **parameters) -> dict:
     body = {"data": data, "algorithm": algorithm, "parameters": parameters}
-    return show(page, data=data, film=body)
+    return show(page, data=data, animation=body)
 
 
 def point(page, at: int) -> list[float]:
@@ -114,8 +114,8 @@ def told(page, name: str):
     return json.loads(page.input_value("#told textarea"))[name]
 
 
-def film_labels(page) -> np.ndarray:
-    return np.array(page.evaluate(f"[...{PLOT}.film.tape.labels]"))
+def animation_labels(page) -> np.ndarray:
+    return np.array(page.evaluate(f"[...{PLOT}.animation.frames.labels]"))
 
 
 def same(found, expected) -> bool:
@@ -216,7 +216,7 @@ def test_what_is_circled_with_shift_is_selected_and_told(page):
 
 
 def test_kmeans_plays_to_its_end_which_is_that_of_scikit_learn(page):
-    seen = film(page, "blobs", "kmeans", clusters=4, seed=5)
+    seen = animate(page, "blobs", "kmeans", clusters=4, seed=5)
     assert seen["frame"] == 0
     assert seen["frames"] > 6
     expect(page.locator("#plot .sentence")).to_contain_text("4 centres are chosen")
@@ -227,36 +227,36 @@ def test_kmeans_plays_to_its_end_which_is_that_of_scikit_learn(page):
     expect(page.locator("#plot .sentence")).to_contain_text("this is the end")
     X = make(SETS["blobs"]).X
     expected = KMeans(4, init=first_centres(X, 4, "random", 5), n_init=1).fit(X)
-    assert (film_labels(page) == expected.labels_).all()
+    assert (animation_labels(page) == expected.labels_).all()
 
 
 def test_steps_go_forward_and_back_by_buttons_and_keys(page):
-    film(page, "blobs", "kmeans", clusters=4, seed=5)
+    animate(page, "blobs", "kmeans", clusters=4, seed=5)
     page.get_by_role("button", name="One step forward").click()
     page.get_by_role("button", name="One step forward").click()
-    after_two = film_labels(page)
+    after_two = animation_labels(page)
     assert state(page)["frame"] == 2
     page.focus("#plot .over")
     page.keyboard.press("End")
     assert state(page)["frame"] == state(page)["frames"] - 1
-    assert not (film_labels(page) == after_two).all()
+    assert not (animation_labels(page) == after_two).all()
     page.keyboard.press("Home")
-    assert (film_labels(page) == -1).all()
+    assert (animation_labels(page) == -1).all()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
-    assert (film_labels(page) == after_two).all()
+    assert (animation_labels(page) == after_two).all()
     page.keyboard.press("ArrowLeft")
     assert state(page)["frame"] == 1
 
 
 def test_dbscan_ends_with_the_labels_and_cores_of_scikit_learn(page):
-    film(page, "moons", "dbscan", eps=0.14, min_samples=5)
+    animate(page, "moons", "dbscan", eps=0.14, min_samples=5)
     page.evaluate(f"{PLOT}.player.seek(40)")
     expect(page.locator("#plot .sentence")).to_contain_text("points within eps")
     page.focus("#plot .over")
     page.keyboard.press("End")
     expected = DBSCAN(eps=0.14, min_samples=5).fit(make(SETS["moons"]).X)
-    assert (film_labels(page) == expected.labels_).all()
+    assert (animation_labels(page) == expected.labels_).all()
     counts = [int(each.replace(",", "")) for each in page.locator(".legend b").all_inner_texts()]
     noise = int((expected.labels_ == -1).sum())
     core = len(expected.core_sample_indices_)
@@ -265,25 +265,25 @@ def test_dbscan_ends_with_the_labels_and_cores_of_scikit_learn(page):
 
 @pytest.mark.deep
 def test_a_mixture_ends_with_the_labels_of_scikit_learn(page):
-    seen = film(page, "blobs", "mixture", clusters=4)
+    seen = animate(page, "blobs", "mixture", clusters=4)
     page.evaluate(f"{PLOT}.player.toEnd()")
     expected = GaussianMixture(4, random_state=0).fit_predict(make(SETS["blobs"]).X)
     assert seen["frames"] > 2
-    assert same(film_labels(page), expected)
+    assert same(animation_labels(page), expected)
 
 
 @pytest.mark.deep
 def test_merges_end_in_one_cluster_and_are_coloured_as_cut(page):
-    seen = film(page, "few", "agglomerative", clusters=3)
+    seen = animate(page, "few", "agglomerative", clusters=3)
     X = make(SETS["few"]).X
     expected = AgglomerativeClustering(3).fit_predict(X)
     page.evaluate(f"{PLOT}.player.seek({seen['frames'] - 3})")  # three clusters are left
-    assert same(film_labels(page), expected)
+    assert same(animation_labels(page), expected)
     expect(page.locator("#plot .sentence")).to_contain_text("the line cuts the tree here")
     colours = page.evaluate(f"[...{PLOT}.look.marks].map((mark) => {PLOT}.look.kinds[mark].fill)")
     assert same(colours, expected)
     page.evaluate(f"{PLOT}.player.toEnd()")
-    assert len(set(film_labels(page))) == 1
+    assert len(set(animation_labels(page))) == 1
 
 
 def test_points_are_drawn_erased_and_brought_back(page):
@@ -354,7 +354,7 @@ def test_clusters_of_colours_are_shown_in_these_or_told_apart(page):
     assert set(page.evaluate(fills)) == {"#0072b2", "#e69f00", "#009e73"}
     page.click("#plot .choice [data-value=own]")
     assert set(page.evaluate(fills)) == {"#336699", "#cc3311", "#225522"}
-    film(page, "colours", "kmeans", clusters=3)  # whose clusters are others
+    animate(page, "colours", "kmeans", clusters=3)  # whose clusters are others
     assert page.evaluate(f"{PLOT}.colours.inks") is None
 
 
@@ -492,7 +492,7 @@ def test_very_many_points_are_saved_as_pictures_between_axes_and_legend(page, tm
     ],
 )
 def test_what_is_seen_is_saved_as_svg_and_png(page, algorithm, tmp_path):
-    seen = film(page, "few", algorithm)
+    seen = animate(page, "few", algorithm)
     page.evaluate(f"{PLOT}.player.seek({seen['frames'] // 2})")
     page.evaluate(f"{PLOT}.camera.home(); {PLOT}.moved()")
     saved = {kind: save(page, kind, tmp_path) for kind in ("PNG", "SVG")}
@@ -518,7 +518,7 @@ def test_it_fits_a_phone_in_both_themes(opened, address, theme):
     page = opened(**PHONE)
     page.goto(f"{address}/?__theme={theme}")
     page.wait_for_function(READY)
-    film(page, "moons", "dbscan")
+    animate(page, "moons", "dbscan")
     page.evaluate(f"{PLOT}.player.seek(100)")
     drawn(page)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -531,5 +531,5 @@ def test_it_fits_a_phone_in_both_themes(opened, address, theme):
 
 def test_it_speaks_chinese(opened):
     page = opened(locale="zh-CN")
-    film(page, "few", "kmeans", clusters=3)
+    animate(page, "few", "kmeans", clusters=3)
     expect(page.locator("#plot .sentence")).to_contain_text("选定 3 个中心")

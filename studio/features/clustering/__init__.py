@@ -1,1 +1,1 @@
-"""Clustering in the studio: data sets, results, films, the plot and the charts."""
+"""Clustering in the studio: data sets, results, animations, the plot and the charts."""

@@ -87,7 +87,7 @@ class Comparing:
         except UserError:  # there is none, or its data are deleted
             return [gr.skip(), gr.skip()]
         after = scene.but(
-            labels=job.id, algorithm=str(event._data.get("algorithm")), film=None, mode="view"
+            labels=job.id, algorithm=str(event._data.get("algorithm")), animation=None, mode="view"
         )
         if known.id != scene.data:  # labels go with their own points
             after = replace(after, data=known.id, centres=(), thumbs=known.kind == GALLERY)

@@ -1,7 +1,8 @@
 """A plot of points and clusters, in which algorithms move step by step; its value is a *scene*.
 
 Drawn in the browser on plain canvases (``assets/clustering/*.js``, served below ``/scripts``): it
-fetches points, labels and films itself, so that what the page sends back and forth stays small.
+fetches points, labels and animations itself, so that what the page sends back and forth stays
+small.
 
 The scene, JSON as text, with all keys optional::
 
@@ -9,14 +10,14 @@ The scene, JSON as text, with all keys optional::
      "dims": 2 or 3, "projection": "pca" | "umap" | "none", "scaling": "none" | …,
      "mode": "view" | "draw" | "centres",
      "labels": id of a clustering's job or null, "algorithm": its name where a job has several,
-     "film": null or the body of POST /api/v1/cluster-films,
+     "animation": null or the body of POST /api/v1/cluster-animations,
      "points": [[x, y], …], with which drawing begins,
      "centres": [[x, y], …], with which placing centres begins,
-     "play": true for a film that begins by itself,
+     "play": true for an animation that begins by itself,
      "thumbs": true where points are pictures of the gallery, "revision": n}
 
-A film starts anew when its body or ``revision`` changes. ``points`` and ``centres`` that the page
-sends back unchanged leave what the hand has done since as it is.
+An animation starts anew when its body or ``revision`` changes. ``points`` and ``centres`` that the
+page sends back unchanged leave what the hand has done since as it is.
 
 Events, each with the named values in ``gr.EventData``: ``drawn`` (``points``) after each stroke,
 ``centres`` (``centres``), ``select`` (``rows`` of the data set; empty when nothing is selected any

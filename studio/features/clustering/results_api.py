@@ -1,4 +1,4 @@
-"""The HTTP API's part for what was made of data sets: labels, centres, models, films.
+"""The HTTP API's part for what was made of data sets: labels, centres, models, animations.
 
 ``POST /jobs/cluster``, ``/jobs/compare_clusters`` and ``/jobs/cluster_curve`` make them; the rest
 is here.
@@ -30,8 +30,8 @@ from studio.api.access import API
 from studio.api.http import KEPT, NOT_KEPT, json_object, while_heard
 from studio.core.accounts.accounts import owner_of
 from studio.core.home import NO_SPACE, DiskFull
+from studio.features.clustering.animations import Animations
 from studio.features.clustering.downloads import write_centres, write_data, write_labels
-from studio.features.clustering.films import Films
 from studio.features.clustering.overlay import MAX_TOLD, overlay
 from studio.i18n import language_of_request, translate
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from studio.features.clustering.results import Clustering
 
 AT_ONCE = 4  # requests that compute or write; the threads of other routes stay free
-FILMS_ASKED = 16  # films that are made or wait for a turn
+ANIMATIONS_ASKED = 16  # animations that are made or wait for a turn
 _KEPT = {  # files of a result, and their types
     "model.json": "application/json",
     "cluster.py": "text/x-python; charset=utf-8",
@@ -51,8 +51,8 @@ Algorithm = Annotated[str | None, Query(max_length=40)]
 
 def clusterings_router(studio: Studio) -> APIRouter:
     routes = APIRouter(tags=["clustering"])
-    results, films = studio.clusterings, Films(studio.cluster_data)
-    turns, film_turns = CapacityLimiter(AT_ONCE), CapacityLimiter(FILMS_ASKED)
+    results, animations = studio.clusterings, Animations(studio.cluster_data)
+    turns, animation_turns = CapacityLimiter(AT_ONCE), CapacityLimiter(ANIMATIONS_ASKED)
 
     def found(request: Request, job_id: str) -> Clustering:
         return results.of(owner_of(request).id, job_id)
@@ -179,8 +179,9 @@ def clusterings_router(studio: Studio) -> APIRouter:
         filename = f"atelier-{job_id}-{name}"
         return FileResponse(path, media_type=_KEPT[name], filename=filename, headers=NOT_KEPT)
 
-    @routes.post("/cluster-films")
-    async def film(request: Request) -> Response:
+    @routes.post("/cluster-animations")
+    @routes.post("/cluster-films", include_in_schema=False)  # its name before
+    async def animation(request: Request) -> Response:
         """An algorithm at work step by step: ``{"data", "algorithm", "parameters", "scaling",
         "seed", "projection"}``; see :func:`pipelines.clustering.animation.make_film`.
 
@@ -188,7 +189,9 @@ def clusterings_router(studio: Studio) -> APIRouter:
         """
         asked = await json_object(request)
         owner, language = owner_of(request), language_of_request(request)
-        body = await while_heard(request, films.make, owner, asked, language, limiter=film_turns)
+        body = await while_heard(
+            request, animations.make, owner, asked, language, limiter=animation_turns
+        )
         return Response(body, media_type="application/json", headers=NOT_KEPT)
 
     return routes

@@ -20,7 +20,7 @@ class Scene:
         mode: whether the pointer looks, draws points, or places centres.
         labels: id of a job whose clusters are shown, or None.
         algorithm: which of a comparison's, or None.
-        film: what to play, as the route ``cluster-films`` takes it, or None.
+        animation: what to play, as the route ``cluster-animations`` takes it, or None.
         play: whether it begins to play by itself.
         centres: own centres, (k, 2).
         points: drawn ones, (n, 2).
@@ -39,7 +39,7 @@ class Scene:
     mode: Mode = "view"
     labels: str | None = None
     algorithm: str | None = None
-    film: dict[str, Any] | None = None
+    animation: dict[str, Any] | None = None
     play: bool = True
     centres: tuple[tuple[float, float], ...] = ()
     points: tuple[tuple[float, float], ...] = ()

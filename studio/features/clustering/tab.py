@@ -197,8 +197,8 @@ class ClusteringTab(Tab):
             return [gr.skip(), gr.skip(), said]
         points = tuple(map(tuple, values[-1])) if kind == DRAWN else ()
         after = scene.but(
-            data=id, described=id, mode=mode, labels=None, algorithm=None, film=None, centres=(),
-            points=points, thumbs=kind == GALLERY, sketch=kind == DRAWN,
+            data=id, described=id, mode=mode, labels=None, algorithm=None, animation=None,
+            centres=(), points=points, thumbs=kind == GALLERY, sketch=kind == DRAWN,
         )  # fmt: skip
         return [after, after.to_json(), said]
 
@@ -216,7 +216,7 @@ class ClusteringTab(Tab):
         except UserError as error:
             said = views.error(error.message, visitor)
         id = known and known.id
-        after = scene.but(data=id, described=id, labels=None, film=None)
+        after = scene.but(data=id, described=id, labels=None, animation=None)
         return [points, after, said]
 
     def _drawn_points(self, known: Known, visitor: Visitor) -> tuple[tuple[float, ...], ...] | None:
@@ -233,8 +233,8 @@ class ClusteringTab(Tab):
         if whose == find(as_text(name)).parameters.__name__:
             return [gr.skip()] * (len(self.algorithm.outputs) + 2)
         after = _with_centres(scene, False)
-        if after.film is not None:  # of the algorithm before
-            after = after.but(film=None)
+        if after.animation is not None:  # of the algorithm before
+            after = after.but(animation=None)
         return [*self.algorithm.begun(name, scene, Visitor.of(request)), *_changed(scene, after)]
 
     def _mode(self, scene: Scene, name: str, *values: Any) -> list[Any]:
@@ -303,7 +303,7 @@ class ClusteringTab(Tab):
             ClusterRequest.model_validate(fields)
         except UserError as error:
             return [gr.skip(), gr.skip(), views.error(error.message, visitor)]
-        after = scene.but(film=fields | {"projection": scene.projection}, mode="view")
+        after = scene.but(animation=fields | {"projection": scene.projection}, mode="view")
         return [after, after.to_json(), gr.skip()]
 
     def _labelled(self, job_id: str | None, scene: Scene, request: gr.Request) -> list[Any]:
@@ -314,12 +314,12 @@ class ClusteringTab(Tab):
             return [gr.skip(), gr.skip()]
         if job.state != DONE or job.request["data"] != scene.data or scene.labels == job.id:
             return [gr.skip(), gr.skip()]
-        after = scene.but(labels=job.id, algorithm=None, film=None, mode="view")
+        after = scene.but(labels=job.id, algorithm=None, animation=None, mode="view")
         return [after, after.to_json()]
 
     def _labelled_again(self, job_id: str | None, scene: Scene, request: gr.Request) -> list[Any]:
         """The same, once the data are those of the job, where nothing else is shown of them."""
-        if scene.mode != "view" or scene.labels is not None or scene.film is not None:
+        if scene.mode != "view" or scene.labels is not None or scene.animation is not None:
             return [gr.skip(), gr.skip()]
         return self._labelled(job_id, scene, request)
 
@@ -346,8 +346,10 @@ def _with_centres(scene: Scene, wanted: bool) -> Scene:
     if wanted == scene.own:
         return scene
     if wanted:
-        return scene.but(own=True, mode="centres", film=None, labels=None, algorithm=None)
-    return scene.but(own=False, mode="view" if scene.mode == "centres" else scene.mode, film=None)
+        return scene.but(own=True, mode="centres", animation=None, labels=None, algorithm=None)
+    return scene.but(
+        own=False, mode="view" if scene.mode == "centres" else scene.mode, animation=None
+    )
 
 
 def _turned(scene: Scene, event: gr.EventData) -> list[Any]:
@@ -355,7 +357,7 @@ def _turned(scene: Scene, event: gr.EventData) -> list[Any]:
     mode = event._data.get("mode")
     if mode not in (("draw",) if scene.sketch else ()) + (("centres",) if scene.own else ()):
         return [gr.skip(), gr.skip()]
-    return _changed(scene, scene.but(mode=mode, film=None, labels=None, algorithm=None))
+    return _changed(scene, scene.but(mode=mode, animation=None, labels=None, algorithm=None))
 
 
 def _changed(before: Scene, after: Scene) -> list[Any]:

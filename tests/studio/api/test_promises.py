@@ -11,7 +11,7 @@ from studio.core import upload_ledger
 from studio.core.accounts import attempts, sessions
 from studio.core.settings import Settings
 from studio.features.chat import places
-from studio.features.clustering import films
+from studio.features.clustering import animations
 from studio.features.control import conditions
 from studio.features.labs import inspect
 from studio.features.openai_api.feature import MAX_BYTES as OPENAI_BYTES
@@ -93,9 +93,9 @@ def _limits() -> dict[str, list[str]]:
             f"{places.MAX_OF_GUEST} a guest, {places.MAX_OF_OWNER} others",
             f"{places.MAX_ANSWERS}",
         ],
-        "Maps, films, looks inside": [
-            f"{conditions.EACH_ASKED}, {films.EACH_WAITS} and {inspect.EACH_ASKED} asked for at "
-            "once",
+        "Maps, animations, looks inside": [
+            f"{conditions.EACH_ASKED}, {animations.EACH_WAITS} and {inspect.EACH_ASKED} asked for "
+            "at once",
             "they wait in turn",
         ],
         "An API key": [

@@ -28,7 +28,7 @@ from pipelines.clustering.worker import outcome_of
 from pipelines.clustering.worker_pool import MemoryExceeded
 from pipelines.core import processes
 from pipelines.core.errors import OutOfMemory, Unavailable
-from studio.features.clustering import films, points, reading
+from studio.features.clustering import animations, points, reading
 from studio.features.clustering.feature import FEATURE
 from tests.patience import wait_until
 
@@ -139,15 +139,17 @@ def test_a_process_that_cannot_start_fails_the_work(monkeypatch):
         process_of("ada")
 
 
-def test_films_and_pictures_arrive_as_they_are_made(tmp_path):
+def test_animations_and_pictures_arrive_as_they_are_made(tmp_path):
     data = make(DatasetRequest(points=60))
     X = data.X
     path = tmp_path / "answer"
     request = FilmRequest(data="d", algorithm="mixture", parameters={"clusters": 2})
-    film, notes = films._film(X, request, data, None)
-    wire.write(path, outcome_of(wire.types_of(films._film)[1]), ("done", (film, notes)))
-    arrived = wire.read(path, outcome_of(wire.types_of(films._film)[1]), 10**7)[1]
-    assert json.dumps(arrived[0]) == json.dumps(film)
+    animation, notes = animations._animate(X, request, data, None)
+    wire.write(
+        path, outcome_of(wire.types_of(animations._animate)[1]), ("done", (animation, notes))
+    )
+    arrived = wire.read(path, outcome_of(wire.types_of(animations._animate)[1]), 10**7)[1]
+    assert json.dumps(arrived[0]) == json.dumps(animation)
     assert arrived[1] == notes
     made = points._plotted(X, data, 2, "pca", "standard")
     wire.write(path, points.Plotted, made)

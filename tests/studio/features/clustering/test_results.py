@@ -288,30 +288,35 @@ def test_what_is_not_there_is_said(ada):
     assert answer.status_code == 404
 
 
-# --- films ---------------------------------------------------------------------------------------
+# --- animations ----------------------------------------------------------------------------------
 
 
-def test_a_film_shows_the_points_where_the_plot_has_them(ada, bob):
+def test_an_animation_shows_the_points_where_the_plot_has_them(ada, bob):
     data = data_of(ada, kind="made", name="wine")
     body = {"data": data, "algorithm": "dbscan", "scaling": "standard", "parameters": {"eps": 2.5}}
-    answer = ada.post(f"{API}/cluster-films", json=body, headers={"accept-language": "zh"})
+    answer = ada.post(f"{API}/cluster-animations", json=body, headers={"accept-language": "zh"})
     assert answer.status_code == 200, answer.text
-    film = answer.json()
-    assert (film["steps"], len(film["frames"]), film["radius"]) == (179, 179, [2.5, 2.5])
-    assert "PCA" in film["note"]
-    assert "picture" not in film["note"]
+    animation = answer.json()
+    assert (animation["steps"], len(animation["frames"]), animation["radius"]) == (
+        179,
+        179,
+        [2.5, 2.5],
+    )
+    assert "PCA" in animation["note"]
+    assert "picture" not in animation["note"]
     view = {"scaling": "standard"}
     _, rest = parts(ada.get(f"{API}/cluster-data/{data}/points", params=view))
     positions = np.frombuffer(rest, "<f4", 178 * 2).reshape(178, 2)
-    assert np.allclose(film["points"], positions, atol=1e-3)
-    assert bob.post(f"{API}/cluster-films", json=body).status_code == 404
-    wrong = ada.post(f"{API}/cluster-films", json=body | {"parameters": {"eps": -1}})
+    assert np.allclose(animation["points"], positions, atol=1e-3)
+    assert bob.post(f"{API}/cluster-animations", json=body).status_code == 404
+    assert ada.post(f"{API}/cluster-films", json=body).status_code == 200  # its name before
+    wrong = ada.post(f"{API}/cluster-animations", json=body | {"parameters": {"eps": -1}})
     assert wrong.status_code == 422
     assert "Radius (eps) is -1; it must be more than 0." in sentence(wrong)
-    assert ada.post(f"{API}/cluster-films", content=b'{"data": ').status_code == 422
+    assert ada.post(f"{API}/cluster-animations", content=b'{"data": ').status_code == 422
 
 
-def test_a_film_that_nobody_waits_for_any_more_ends(ada, monkeypatch):
+def test_an_animation_that_nobody_waits_for_any_more_ends(ada, monkeypatch):
     data = data_of(ada, kind="made", name="moons", points=50)
     begun, ended = threading.Event(), threading.Event()
 
@@ -321,8 +326,8 @@ def test_a_film_that_nobody_waits_for_any_more_ends(ada, monkeypatch):
         ended.set()
         raise Stopped
 
-    monkeypatch.setattr("studio.features.clustering.films.filmed", endless)
-    with waiting_client(ada, f"{API}/cluster-films", {"data": data}):
+    monkeypatch.setattr("studio.features.clustering.animations.animate", endless)
+    with waiting_client(ada, f"{API}/cluster-animations", {"data": data}):
         assert begun.wait(PATIENCE)
     assert ended.wait(PATIENCE)
 

@@ -240,6 +240,6 @@ def test_results_of_data_that_are_gone_are_said_to_be():
 
 
 def test_a_scene_is_another_to_gradio_where_its_data_are():
-    playing = Scene(data="a", film={"algorithm": "kmeans"}, revision=3)
+    playing = Scene(data="a", animation={"algorithm": "kmeans"}, revision=3)
     assert deep_hash(playing) == deep_hash(Scene(data="a"))
     assert deep_hash(playing) != deep_hash(Scene(data="b"))

@@ -1,4 +1,4 @@
-// K-Means as a film: points go to the nearest centre, centres move to the middle of their points.
+// K-Means as a data: points go to the nearest centre, centres move to the middle of their points.
 
 import { say } from "../page.js";
 import { colourOf, markOf } from "./colours.js";
@@ -9,7 +9,7 @@ import { between, centre, line } from "./frames.js";
 const SPOKES = 700; // points up to which each is tied to its centre while it is assigned
 
 export function kmeans(frames) {
-  const { list, film } = frames;
+  const { list, data } = frames;
   const trails = []; // all places of the centres up to each frame
   let trail = [];
   for (const frame of list) {
@@ -90,7 +90,7 @@ export function kmeans(frames) {
     sentence(at) {
       const { phase, round, labels, inertia, relocated, end } = list[at];
       const j = figures(inertia);
-      if (phase === "start") return say("Start: {count} centres are chosen. No point belongs to one yet.", { count: trails[at].at(-1)?.length ?? film.parameters?.clusters ?? "" });
+      if (phase === "start") return say("Start: {count} centres are chosen. No point belongs to one yet.", { count: trails[at].at(-1)?.length ?? data.parameters?.clusters ?? "" });
       if (phase === "move") {
         const moved = say("Round {round}, move: every centre goes to the mean of its points. J = {j}.", { round, j });
         return relocated.length ? `${moved} ${say("{count} centres had lost all their points and were put elsewhere.", { count: relocated.length })}` : moved;

@@ -1,4 +1,4 @@
-// A Gaussian mixture as a film: memberships are shared out (E), Gaussians fitted to them (M).
+// A Gaussian mixture as a data: memberships are shared out (E), Gaussians fitted to them (M).
 
 import { say } from "../page.js";
 import { channels, colourOf, edge, hexOf } from "./colours.js";

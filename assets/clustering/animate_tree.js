@@ -1,4 +1,4 @@
-// Agglomerative clustering as a film: the two nearest clusters become one, and the tree grows.
+// Agglomerative clustering as a data: the two nearest clusters become one, and the tree grows.
 
 import { say } from "../page.js";
 import { ticks, short } from "./axes.js";
@@ -11,10 +11,10 @@ const [LEFT, RIGHT, TOP, BOTTOM] = [46, 12, 40, 14];
 const SHOWN_LINKS = 400; // points up to which all merges are drawn among them
 
 export function agglomerative(frames) {
-  const { list, film, count } = frames;
+  const { list, data, count } = frames;
   const tree = planted(list.flatMap((frame) => frame.merges), frames.positions, count);
   const { merges } = tree;
-  const { clusters: wanted, height } = film.parameters || {};
+  const { clusters: wanted, height } = data.parameters || {};
   const clusters = height ? count - merges.filter((merge) => merge[2] <= height).length : Math.min(count, Math.max(1, wanted ?? 3));
   const cut = count - clusters; // merges that are made below the line
   const cutHeight = height || (cut ? (merges[cut - 1][2] + (merges[cut]?.[2] ?? merges[cut - 1][2] * 1.1)) / 2 : 0);

@@ -1,4 +1,4 @@
-// DBSCAN as a film: the disc of eps around the visited point, and what is known of all others.
+// DBSCAN as a data: the disc of eps around the visited point, and what is known of all others.
 
 import { say } from "../page.js";
 import { colourOf, edge, mix } from "./colours.js";
@@ -9,8 +9,8 @@ import { ellipse, line } from "./frames.js";
 const [UNSEEN, NOISE, REACHED, BORDER, CORE] = [0, 1, 2, 3, 4];
 
 export function dbscan(frames) {
-  const { list, film } = frames;
-  const least = film.parameters?.min_samples;
+  const { list, data } = frames;
+  const least = data.parameters?.min_samples;
   const names = [[CORE, say("Core")], [BORDER, say("Border")], [REACHED, say("Waiting")], [NOISE, say("Noise")], [UNSEEN, say("Not yet seen")]];
   const counts = countsOf(frames);
   const sizes = sizesOf(frames);
@@ -43,8 +43,8 @@ export function dbscan(frames) {
       if (visited < 0) return;
       const [x, y] = frames.positions.subarray(2 * visited, 2 * visited + 2);
       const colour = cluster < 0 ? colours.subdued : colourOf(cluster, colours);
-      if (film.radius) {
-        ellipse(context, camera, [x, y, 2 * film.radius[0], 2 * film.radius[1], 0]);
+      if (data.radius) {
+        ellipse(context, camera, [x, y, 2 * data.radius[0], 2 * data.radius[1], 0]);
         context.fillStyle = colour;
         context.globalAlpha = 0.14;
         context.fill();
@@ -99,7 +99,7 @@ export function dbscan(frames) {
       const { visited, neighbours, cluster, waiting } = list[at];
       if (visited < 0) return say("Start: no point has been visited. A point is core if at least {least} points lie within eps of it, itself included.", { least });
       const [found, kind] = [neighbours.length, frames.kinds[visited]];
-      const values = { point: counted((film.rows?.[visited] ?? visited) + 1), found, least, cluster, waiting: counted(waiting) };
+      const values = { point: counted((data.rows?.[visited] ?? visited) + 1), found, least, cluster, waiting: counted(waiting) };
       let said;
       if (kind === NOISE) said = say("Point {point} has {found} of {least} points within eps: not core, and no cluster has reached it. Noise for now.", values);
       else if (kind === BORDER) said = say("Point {point} has {found} of {least} points within eps: not core. It stays in cluster {cluster} as a border point, from which nothing grows.", values);

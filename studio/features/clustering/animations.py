@@ -1,4 +1,4 @@
-"""Films of algorithms at work: computed while somebody waits, so within limits."""
+"""Animations of algorithms at work: computed while somebody waits, so within limits."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ if TYPE_CHECKING:
 
 LIMIT_SECONDS = 20.0
 WAIT_SECONDS = 25.0  # for a turn
-AT_ONCE = 2  # films of all owners; each owner has one at a time
-EACH_WAITS = 3  # films that an owner has asked for and not got yet
+AT_ONCE = 2  # animations of all owners; each owner has one at a time
+EACH_WAITS = 3  # animations that an owner has asked for and not got yet
 _LOOK_SECONDS = 0.1
-_BUSY = "Other films are being made. Ask for this one again in a moment."
+_BUSY = "Other animations are being made. Ask for this one again in a moment."
 
 
-class Films:
-    """Makes films; each call works for one owner only.
+class Animations:
+    """Makes animations; each call works for one owner only.
 
     Args:
-        cluster_data: what is filmed.
+        cluster_data: what is shown at work.
     """
 
     def __init__(self, cluster_data: ClusterData) -> None:
@@ -51,7 +51,7 @@ class Films:
     def make(
         self, owner: Owner, asked: dict[str, Any], language: str, stop: threading.Event
     ) -> bytes:
-        """The film as JSON; see :func:`pipelines.clustering.animation.make_film`.
+        """The animation as JSON; see :func:`pipelines.clustering.animation.make_film`.
 
         In the place of its notes is ``note``: what a person should know, in ``language``, or null.
 
@@ -59,7 +59,7 @@ class Films:
             BadRequest: the request cannot be used, or takes longer than 20 seconds. UMAP goes on
                 by itself then, and the same request finds what it has made.
             NotFound: the data set is not the owner's.
-            Busy: other films took all turns for 25 seconds, or the owner waits for three already.
+            Busy: others took all turns for 25 seconds, or the owner waits for three already.
             Stopped: ``stop`` was set.
         """
         request = validated(FilmRequest, asked)
@@ -78,16 +78,18 @@ class Films:
                         raise
                     raise _laying_out() from None
             try:
-                film = filmed(owner.id, request, data, seen, timed)
+                animation = animate(owner.id, request, data, seen, timed)
             except Stopped:
                 if stop.is_set():
                     raise
                 raise too_long(LIMIT_SECONDS) from None
-            film["note"] = " ".join(translate(each, language) for each in film.pop("notes")) or None
-            return json.dumps(film, ensure_ascii=False, allow_nan=False).encode()
+            animation["note"] = (
+                " ".join(translate(each, language) for each in animation.pop("notes")) or None
+            )
+            return json.dumps(animation, ensure_ascii=False, allow_nan=False).encode()
 
 
-def filmed(
+def animate(
     owner: str,
     request: FilmRequest,
     data: Dataset,
@@ -98,15 +100,15 @@ def filmed(
     amid a step."""
     arguments = {"request": request, "about": replace(data, X=data.X[:0]), "seen": seen}
     estimate = Estimate(0, 5 * data.X.nbytes)
-    film, notes = call(_film, arguments, stop, estimate, data.X, SCIKIT_LEARN, owner=owner)
-    return film | {"notes": notes}
+    animation, notes = call(_animate, arguments, stop, estimate, data.X, SCIKIT_LEARN, owner=owner)
+    return animation | {"notes": notes}
 
 
-def _film(
+def _animate(
     X: Matrix, request: FilmRequest, about: Dataset, seen: Projection | None
 ) -> tuple[dict[str, Json], list[Message]]:
-    film = make_film(request, replace(about, X=X), seen=seen)
-    return film, film.pop("notes")
+    animation = make_film(request, replace(about, X=X), seen=seen)
+    return animation, animation.pop("notes")
 
 
 def _laying_out() -> BadRequest:
@@ -128,7 +130,7 @@ def _timed(stop: threading.Event) -> Iterator[threading.Event]:
             over.wait(_LOOK_SECONDS)
         timed.set()
 
-    thread = threading.Thread(target=watch, name="film's limit", daemon=True)
+    thread = threading.Thread(target=watch, name="animation limit", daemon=True)
     thread.start()
     try:
         yield timed

@@ -1,4 +1,4 @@
-"""Films of algorithms: what they show is tested with the pipelines; here, who waits for them."""
+"""Animations of algorithms: what they show is tested with the pipelines; here, who waits."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ import pytest
 from pipelines.clustering.data.datasets import DatasetRequest, make
 from pipelines.core.errors import BadRequest, Busy, NotFound, Stopped, Unavailable
 from studio.core.accounts.accounts import Owner
-from studio.features.clustering import films
-from studio.features.clustering.films import Films
+from studio.features.clustering import animations
+from studio.features.clustering.animations import Animations
 from tests.patience import PATIENCE, PROMPTLY
 
 ADA, BOB, EVE = (Owner(name, name, is_host=False) for name in ("ada", "bob", "eve"))
 
 
 class Data:
-    """As much of the data sets as films ask for: everybody has moons and a gigantic one."""
+    """As much of the data sets as animations ask for: everybody has moons and a gigantic one."""
 
     moons = make(DatasetRequest(name="moons", points=120))
     huge = make(DatasetRequest(name="moons", points=120))
@@ -37,31 +37,33 @@ class Data:
 
 
 @pytest.fixture
-def made() -> Films:
-    return Films(Data())
+def made() -> Animations:
+    return Animations(Data())
 
 
-def film(made: Films, owner: Owner = ADA, language: str = "en", stop=None, **asked) -> dict:
+def animation(
+    made: Animations, owner: Owner = ADA, language: str = "en", stop=None, **asked
+) -> dict:
     body = made.make(owner, {"data": "moons", **asked}, language, stop or threading.Event())
     return json.loads(body)
 
 
-def test_a_film_is_json_with_its_note_in_the_visitors_language(made):
-    here = film(made)
+def test_an_animation_is_json_with_its_note_in_the_visitors_language(made):
+    here = animation(made)
     assert set(here) == {
         "algorithm", "parameters", "points", "rows", "steps", "frames", "radius", "note"
     }  # fmt: skip
     assert "best of 10" in here["note"]
-    assert "10" in film(made, language="zh")["note"]
-    assert film(made, language="zh")["note"] != here["note"]
-    assert film(made, algorithm="dbscan")["note"] is None
+    assert "10" in animation(made, language="zh")["note"]
+    assert animation(made, language="zh")["note"] != here["note"]
+    assert animation(made, algorithm="dbscan")["note"] is None
 
 
 def test_bad_requests_and_others_data_are_refused(made):
     with pytest.raises(NotFound, match="no data set nothing"):
-        film(made, data="nothing")
+        animation(made, data="nothing")
     with pytest.raises(BadRequest, match="no setting called colour"):
-        film(made, colour="red")
+        animation(made, colour="red")
     with pytest.raises(BadRequest, match="Data is missing"):
         made.make(ADA, {}, "en", threading.Event())
 
@@ -74,7 +76,7 @@ def test_the_largest_numbers_that_data_can_have_are_no_infinity(made, algorithm)
 
 
 class Slow:
-    """Stands for a film: goes on until it is stopped, and counts how many do at once."""
+    """Stands for an animation: goes on until it is stopped, and counts how many do at once."""
 
     def __init__(self) -> None:
         self.now, self.most, self.entered = 0, 0, threading.Semaphore(0)
@@ -96,24 +98,24 @@ class Slow:
 @pytest.fixture
 def slow(monkeypatch) -> Slow:
     slow = Slow()
-    monkeypatch.setattr(films, "filmed", slow)
+    monkeypatch.setattr(animations, "animate", slow)
     return slow
 
 
 def test_what_takes_too_long_ends_with_a_sentence(made, slow, monkeypatch):
-    monkeypatch.setattr(films, "LIMIT_SECONDS", 0.2)
+    monkeypatch.setattr(animations, "LIMIT_SECONDS", 0.2)
     with pytest.raises(BadRequest, match="takes longer than 0 s"):
-        film(made)
+        animation(made)
     with pytest.raises(BadRequest):  # the turn was given back
-        film(made)
+        animation(made)
 
 
-def test_who_has_gone_stops_a_film_that_runs_or_waits(made, slow):
+def test_who_has_gone_stops_an_animation_that_runs_or_waits(made, slow):
     gone, errors = (threading.Event(), threading.Event()), []
 
     def ask(stop) -> None:
         try:
-            film(made, stop=stop)
+            animation(made, stop=stop)
         except Stopped:
             errors.append("stopped")
 
@@ -132,48 +134,48 @@ def test_who_has_gone_stops_a_film_that_runs_or_waits(made, slow):
 
 
 def test_an_owner_who_asks_for_many_at_once_does_not_fill_all_places(slow, monkeypatch):
-    monkeypatch.setattr(films, "EACH_WAITS", 1)
-    made = Films(Data())
+    monkeypatch.setattr(animations, "EACH_WAITS", 1)
+    made = Animations(Data())
     stop = threading.Event()
 
     def ask() -> None:
         with contextlib.suppress(Stopped):
-            film(made, stop=stop)
+            animation(made, stop=stop)
 
     first = threading.Thread(target=ask)
     first.start()
     assert slow.entered.acquire(timeout=PATIENCE)
     with pytest.raises(Busy):
-        film(made)
+        animation(made)
     stop.set()
     first.join(PATIENCE)
     stop.clear()
-    monkeypatch.setattr(films, "filmed", lambda *_: {"notes": []})
-    assert film(made) == {"note": None}
+    monkeypatch.setattr(animations, "animate", lambda *_: {"notes": []})
+    assert animation(made) == {"note": None}
 
 
 def test_a_third_owner_waits_and_hears_after_a_while_that_others_are_at_it(made, slow, monkeypatch):
-    monkeypatch.setattr(films, "WAIT_SECONDS", 0.3)
+    monkeypatch.setattr(animations, "WAIT_SECONDS", 0.3)
     stop = threading.Event()
     others = []
 
     def ask(owner: Owner) -> None:
         with contextlib.suppress(Stopped):
-            film(made, owner, stop=stop)
+            animation(made, owner, stop=stop)
 
     for owner in (ADA, BOB):
         other = threading.Thread(target=ask, args=(owner,))
         other.start()
         others.append(other)
         assert slow.entered.acquire(timeout=PATIENCE)
-    with pytest.raises(Busy, match="Other films"):
-        film(made, EVE)
+    with pytest.raises(Busy, match="Other animations"):
+        animation(made, EVE)
     assert slow.most == 2
     stop.set()
     for other in others:
         other.join(PATIENCE)
     with pytest.raises(Stopped):
-        film(made, EVE, stop=stop)
+        animation(made, EVE, stop=stop)
 
 
 def compute_here(owner, function, X, arguments, umap):
@@ -200,8 +202,8 @@ def umap(monkeypatch):
     umap = Umap()
     monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=umap))
     monkeypatch.setattr(Data, "moons", make(DatasetRequest(name="iris")))  # has four columns
-    monkeypatch.setattr(films, "LIMIT_SECONDS", 0.3)
-    monkeypatch.setattr(films, "compute", compute_here)
+    monkeypatch.setattr(animations, "LIMIT_SECONDS", 0.3)
+    monkeypatch.setattr(animations, "compute", compute_here)
     yield umap
     umap.free.set()
 
@@ -211,39 +213,39 @@ def test_umap_ends_with_the_limit_too_and_is_there_when_asked_again(made, umap, 
     started = time.monotonic()
     for _ in range(3):
         with pytest.raises(BadRequest, match="It goes on: ask again"):
-            film(made, **asked)
+            animation(made, **asked)
     assert time.monotonic() - started < PROMPTLY
     assert umap.made == 1
     umap.free.set()
-    monkeypatch.setattr(films, "LIMIT_SECONDS", PATIENCE)
-    assert len(film(made, **asked)["points"]) == 150
-    assert len(film(made, projection="umap", algorithm="kmeans")["points"]) == 150
+    monkeypatch.setattr(animations, "LIMIT_SECONDS", PATIENCE)
+    assert len(animation(made, **asked)["points"]) == 150
+    assert len(animation(made, projection="umap", algorithm="kmeans")["points"]) == 150
     assert umap.made == 1
-    film(made, **asked, scaling="standard")
+    animation(made, **asked, scaling="standard")
     assert umap.made == 2
 
 
 def test_who_has_gone_does_not_wait_for_umap(made, umap, monkeypatch):
-    monkeypatch.setattr(films, "LIMIT_SECONDS", PATIENCE)
+    monkeypatch.setattr(animations, "LIMIT_SECONDS", PATIENCE)
     gone = threading.Event()
     threading.Timer(0.2, gone.set).start()
     with pytest.raises(Stopped):
-        film(made, projection="umap", algorithm="dbscan", stop=gone)
+        animation(made, projection="umap", algorithm="dbscan", stop=gone)
     assert not umap.free.is_set()
 
 
 def test_what_umap_refuses_is_said_each_time(made, monkeypatch):
     monkeypatch.setattr(Data, "moons", make(DatasetRequest(name="iris")))
     monkeypatch.setitem(sys.modules, "umap", None)
-    monkeypatch.setattr(films, "compute", compute_here)
+    monkeypatch.setattr(animations, "compute", compute_here)
     for _ in range(2):
         with pytest.raises(Unavailable, match="umap-learn"):
-            film(made, projection="umap")
+            animation(made, projection="umap")
 
 
-def test_the_limit_of_a_film_ends_with_it():
+def test_the_limit_of_an_animation_ends_with_it():
     before = threading.active_count()
-    with films._timed(threading.Event()) as timed:
+    with animations._timed(threading.Event()) as timed:
         assert not timed.is_set()
     assert threading.active_count() <= before
     assert timed.is_set()
