@@ -26,7 +26,7 @@ from pipelines.toybox.vocabulary import HELD_OUT, TRAINED
 from tests.prepared import prepared_folder
 
 STARTER = ASSETS / "starter"
-SKETCH, DEPTH = "starter-controlnet-sketch", "starter-controlnet-depth"
+SKETCH = "starter-controlnet-sketch"
 ROOT = Path(__file__).parents[1]
 FEW = {"seed": 5, "steps": 4, "width": 64, "height": 64, "sampler": "Euler a"}
 
@@ -87,15 +87,15 @@ def test_it_paints_at_its_native_size_with_a_preview_at_every_step(cache):
 
 
 def test_a_seed_gives_the_same_picture_alone_and_in_a_batch_and_after_a_reload(cache):
-    together, _ = _paint(cache, seed=5, batch_size=4)
-    for offset in (0, 3):
-        (alone,), _ = _paint(cache, seed=5 + offset)
-        assert np.abs(alone - together[offset]).max() <= 1
+    together, _ = _paint(cache, seed=5, steps=4, batch_size=3)
+    (alone,), _ = _paint(cache, seed=7, steps=4)
+    assert np.abs(alone - together[2]).max() <= 1
     cache.clear()
-    (again,), _ = _paint(cache, seed=5)
+    (again,), _ = _paint(cache, seed=5, steps=4)
     assert np.abs(again - together[0]).max() <= 1
 
 
+@pytest.mark.deep
 def test_a_seed_gives_the_same_picture_after_another_model_has_taken_its_place(twin_folder, home):
     shutil.copytree(twin_folder("sd1"), home / "models" / "another")
     cache = _cache_in(home, 2**31)
@@ -134,42 +134,54 @@ def test_a_seed_gives_the_same_picture_after_a_restart(tmp_path, home, cache):
 
 
 def test_the_fast_unet_paints_what_pytorch_paints(cache, monkeypatch):
-    (fast,), _ = _paint(cache, seed=2, steps=20)
+    (fast,), _ = _paint(cache, seed=2)
     with cache.lease("starter") as model:
         assert model.unet is not model.pipe.unet, "the CPU's fast path is on"
         monkeypatch.setattr(model, "_fast_unet", None)
-        (plain,), _ = _paint(cache, seed=2, steps=20)
+        (plain,), _ = _paint(cache, seed=2)
     assert _psnr(fast, plain) >= 30
 
 
 # --- steered, on the way that a newcomer's processor takes ---------------------------------------
 
 
-@pytest.mark.parametrize("method", ["controlnet", "adapter"])
-@pytest.mark.parametrize("condition", ["sketch", "depth"])
-def test_each_control_model_changes_the_picture(method, condition, cache, maps):
+@pytest.fixture(scope="module")
+def plain(cache):
+    """What the steered pictures of three steps would be without."""
+    (picture,), _ = _paint(cache, seed=4, steps=3)
+    return picture
+
+
+@pytest.mark.parametrize(
+    ("method", "condition"),
+    [
+        ("controlnet", "sketch"),
+        ("adapter", "depth"),
+        # Converting the one takes half a minute where it has not been yet.
+        pytest.param("controlnet", "depth", marks=pytest.mark.deep),
+        pytest.param("adapter", "sketch", marks=pytest.mark.deep),
+    ],
+)
+def test_each_control_model_changes_the_picture(method, condition, cache, maps, plain):
     unit = {"picture": maps[condition], "model": f"starter-{method}-{condition}"}
-    (plain,), _ = _paint(cache, seed=4, steps=3)
     (steered,), _ = _paint(cache, [unit], seed=4, steps=3)
     assert np.abs(steered - plain).mean() > 2
 
 
-def test_weight_0_changes_nothing_at_all(cache, maps):
+def test_weight_0_changes_nothing_at_all(cache, maps, plain):
     units = [
         {"picture": maps["sketch"], "model": SKETCH, "weight": 0},
         {"picture": maps["depth"], "model": "starter-adapter-depth", "weight": 0},
     ]
-    (plain,), _ = _paint(cache, seed=4, steps=3)
     (steered,), _ = _paint(cache, units, seed=4, steps=3)
     assert np.array_equal(steered, plain)
 
 
-def test_a_fresh_controlnet_changes_nothing_at_all(cache, maps, home):
+def test_a_fresh_controlnet_changes_nothing_at_all(cache, maps, home, plain):
     unet = UNet2DConditionModel.from_pretrained(STARTER / "base" / "unet")
     ControlNetModel.from_unet(unet).save_pretrained(home / "control" / "fresh")
     fresh = {"picture": maps["sketch"], "model": "fresh"}
-    other = {"picture": maps["depth"], "model": DEPTH}
-    (plain,), _ = _paint(cache, seed=4, steps=3)
+    other = {"picture": maps["sketch"], "model": SKETCH}
     (steered,), _ = _paint(cache, [fresh], seed=4, steps=3)
     assert np.array_equal(steered, plain)
     (without,), _ = _paint(cache, [other], seed=4, steps=3)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
+
+from tests.prepared import prepared_folder
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +27,12 @@ def small_unet() -> UNet2DConditionModel:
         attention_head_dim=2,
         norm_num_groups=8,
     ).eval()
+
+
+@pytest.fixture(scope="session")
+def networks() -> Path:
+    """Where what has been converted for OpenVINO is kept from one run to the next.
+
+    A network is called by its weights, too: another random one is none of those that lie here.
+    """
+    return prepared_folder("networks", "pipelines/diffusion/openvino/*.py")

@@ -76,7 +76,11 @@ OF_OTHER_PROGRAMS = {"ALL_PROXY": "socks5://127.0.0.1:9", "GRADIO_ROOT_PATH": "/
 
 
 @pytest.mark.parametrize(
-    "how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.deep), signal.SIGHUP]
+    "how",
+    [
+        signal.SIGINT,
+        *(pytest.param(each, marks=pytest.mark.deep) for each in (signal.SIGTERM, signal.SIGHUP)),
+    ],
 )
 def test_studio_starts_answers_and_stops_in_order(tmp_path, how: signal.Signals):
     """With an event stream open, as every page has one, and what other programs have left."""

@@ -20,6 +20,17 @@ from pipelines.diffusion.samplers import Samplers
 from pipelines.models.catalog import Catalog
 from tests.twins import TWINS
 
+# Atelier's own loop, two of diffusers' pipelines, one with negative prompts and one without.
+FEW = ("sd1", "sd3", "flux")
+
+
+def few_quickly(families, *further) -> list:
+    """Cases of all families, most of them in the deep suite only."""
+    return [
+        pytest.param(family, *further, marks=() if family in FEW else pytest.mark.deep)
+        for family in families
+    ]
+
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
@@ -72,7 +83,7 @@ def test_a_picture_is_the_same_alone_and_in_a_batch_and_every_step_shows(painted
     assert difference.max() <= 1
 
 
-@pytest.mark.parametrize("family", TWINS)
+@pytest.mark.parametrize("family", few_quickly(TWINS))
 def test_stopping_takes_effect_within_one_step(painted, family):
     reported = []
 
@@ -86,19 +97,23 @@ def test_stopping_takes_effect_within_one_step(painted, family):
     assert reported == [1]
 
 
-@pytest.mark.parametrize("family", TWINS)
-def test_a_negative_prompt_changes_the_picture_or_it_is_said_that_it_does_not(painted, family):
-    for guidance in (0.5, 20):
-        plain, foggy = (
-            list(painted(family, guidance=guidance, seed=3, negative_prompt=negative))
-            for negative in ("", "zzz qqq fog")
-        )
-        one, other = (
-            next(np.asarray(event.image) for event in events if isinstance(event, Picture))
-            for events in (plain, foggy)
-        )
-        assert plain[-1].data["notes"] == []
-        assert bool(foggy[-1].data["notes"]) == np.array_equal(one, other), guidance
+@pytest.mark.parametrize(
+    ("family", "guidance"),
+    [*((family, 20) for family in TWINS), *few_quickly(TWINS, 0.5)],
+)
+def test_a_negative_prompt_changes_the_picture_or_it_is_said_that_it_does_not(
+    painted, family, guidance
+):
+    plain, foggy = (
+        list(painted(family, guidance=guidance, seed=3, negative_prompt=negative))
+        for negative in ("", "zzz qqq fog")
+    )
+    one, other = (
+        next(np.asarray(event.image) for event in events if isinstance(event, Picture))
+        for events in (plain, foggy)
+    )
+    assert plain[-1].data["notes"] == []
+    assert bool(foggy[-1].data["notes"]) == np.array_equal(one, other)
 
 
 class PlayedGpu(str):

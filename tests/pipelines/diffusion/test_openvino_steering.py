@@ -19,13 +19,8 @@ TOTAL = 4  # evaluations
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("networks")
-
-
-@pytest.fixture(scope="module")
-def exact(small_unet, folder) -> OpenVINOUNet:
-    return OpenVINOUNet(small_unet, folder, precision="f32")
+def exact(small_unet, networks) -> OpenVINOUNet:
+    return OpenVINOUNet(small_unet, networks, precision="f32")
 
 
 def _controlnet(unet, seed: int) -> ControlNetModel:
@@ -44,8 +39,8 @@ def nets(small_unet) -> list[ControlNetModel]:
 
 
 @pytest.fixture(scope="module")
-def fast_nets(nets, folder) -> list[OpenVINOControlNet]:
-    return [OpenVINOControlNet(net, folder, precision="f32") for net in nets]
+def fast_nets(nets, networks) -> list[OpenVINOControlNet]:
+    return [OpenVINOControlNet(net, networks, precision="f32") for net in nets]
 
 
 def _inputs(height=HEIGHT, width=WIDTH):
@@ -101,7 +96,13 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+# Each holds parts of several of the others, which are compiled, too.
+QUICK = ("one of two for half of the steps", "guess mode", "prompt first", "both")
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(e, marks=() if e in QUICK else pytest.mark.deep) for e in CASES]
+)
 def test_steered_evaluations_predict_what_pytorch_predicts(
     case, small_unet, exact, nets, fast_nets
 ):
@@ -169,8 +170,8 @@ def test_sizes_at_which_the_unet_pads_go_to_pytorch(small_unet, exact, nets, fas
     torch.testing.assert_close(ours[0], expected[0], atol=1e-5, rtol=1e-5)
 
 
-def test_a_row_is_the_same_alone_and_in_a_batch(small_unet, folder, fast_nets):
-    fast = OpenVINOUNet(small_unet, folder)
+def test_a_row_is_the_same_alone_and_in_a_batch(small_unet, networks, fast_nets):
+    fast = OpenVINOUNet(small_unet, networks)
     sample, timestep, text = _inputs()
     steering = Steering([_control_unit(fast_nets[0])], TOTAL, False, fast)
     arguments = {"encoder_hidden_states": text}
@@ -186,10 +187,10 @@ def test_a_row_is_the_same_alone_and_in_a_batch(small_unet, folder, fast_nets):
         assert torch.equal(alone[0], together[i])
 
 
-def test_networks_joined_with_a_controlnet_go_when_it_goes(small_unet, nets, folder):
-    fast = OpenVINOUNet(small_unet, folder, precision="f32")
+def test_networks_joined_with_a_controlnet_go_when_it_goes(small_unet, nets, networks):
+    fast = OpenVINOUNet(small_unet, networks, precision="f32")
     before = fast.nbytes
-    net = OpenVINOControlNet(nets[0], folder, precision="f32")
+    net = OpenVINOControlNet(nets[0], networks, precision="f32")
     _predictions(fast, [_control_unit(net)])
     assert fast.nbytes > before
     del net

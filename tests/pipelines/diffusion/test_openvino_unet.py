@@ -10,6 +10,7 @@ from diffusers import UNet2DConditionModel
 
 from pipelines.core.paths import ROOT
 from pipelines.diffusion.openvino import unet as openvino_unet
+from pipelines.diffusion.openvino.rows import converted
 from pipelines.diffusion.openvino.unet import OpenVINOUNet, worth_it
 from tests.patience import PATIENCE
 
@@ -20,13 +21,13 @@ def unet(small_unet) -> UNet2DConditionModel:
 
 
 @pytest.fixture(scope="module")
-def fast(unet, tmp_path_factory) -> OpenVINOUNet:
-    return OpenVINOUNet(unet, tmp_path_factory.mktemp("networks"))
+def fast(unet, networks) -> OpenVINOUNet:
+    return OpenVINOUNet(unet, networks)
 
 
 @pytest.fixture(scope="module")
-def exact(unet, tmp_path_factory) -> OpenVINOUNet:
-    return OpenVINOUNet(unet, tmp_path_factory.mktemp("networks"), precision="f32")
+def exact(unet, networks) -> OpenVINOUNet:
+    return OpenVINOUNet(unet, networks, precision="f32")
 
 
 def _inputs(rows=4, height=8, width=8):
@@ -78,15 +79,22 @@ def test_conditions_that_it_was_not_made_for_go_to_pytorch(unet, fast):
     assert "timestep_cond" in seen
 
 
-def test_a_converted_network_is_kept_and_told_apart_by_weights(unet, tmp_path):
-    OpenVINOUNet(unet, tmp_path)
-    (first,) = tmp_path.glob("*.xml")
-    written = first.stat().st_mtime_ns
-    OpenVINOUNet(unet, tmp_path)
-    assert first.stat().st_mtime_ns == written
-    other = UNet2DConditionModel.from_config(unet.config)
-    OpenVINOUNet(other, tmp_path)
-    assert len(list(tmp_path.glob("*.xml"))) == 2
+def test_a_converted_network_is_kept_and_told_apart_by_weights_and_facts(tmp_path):
+    """A single layer is a network like any other, and converted in a moment."""
+
+    def kept(layer: torch.nn.Linear, **facts: str) -> dict[str, int]:
+        converted(layer, (torch.zeros(1, 2),), facts, tmp_path)
+        return {file.name: file.stat().st_mtime_ns for file in tmp_path.glob("*.xml")}
+
+    layer = torch.nn.Linear(2, 2)
+    first = kept(layer)
+    assert len(first) == 1
+    assert kept(layer) == first
+    other = torch.nn.Linear(2, 2)
+    both = kept(other)
+    assert len(both) == 2
+    assert first.items() < both.items()
+    assert len(kept(other, kind="another")) == 3
 
 
 def test_only_small_plain_unets_on_a_cpu_are_taken(unet, monkeypatch):

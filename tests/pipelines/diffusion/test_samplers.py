@@ -259,7 +259,8 @@ TRAININGS = {
 
 
 @pytest.mark.parametrize(
-    "training", ["v", "epsilon", pytest.param("zero terminal SNR", marks=pytest.mark.deep)]
+    "training",
+    ["v", *(pytest.param(e, marks=pytest.mark.deep) for e in ("epsilon", "zero terminal SNR"))],
 )
 @pytest.mark.parametrize(("sampler", "schedule"), COMBINATIONS)
 def test_every_combination_ends_near_the_picture(sampler, schedule, training):

@@ -108,7 +108,10 @@ def test_a_lora_of_the_decoder_leaves_the_encoder_alone(ask, trainer):
 
 @pytest.mark.parametrize("model", ["starter", "sd15"])
 @pytest.mark.parametrize("method", ["lora", "full", "textual_inversion"])
-@pytest.mark.parametrize("preset", ["quick", "balanced", "best"])
+@pytest.mark.parametrize(
+    "preset",
+    ["quick", *(pytest.param(each, marks=pytest.mark.deep) for each in ("balanced", "best"))],
+)
 def test_every_preset_trains_each_part_at_the_rate_that_fits_the_method(
     ask, trainer, home, preset, method, model
 ):
@@ -130,13 +133,27 @@ def test_every_preset_trains_each_part_at_the_rate_that_fits_the_method(
         assert rates[-1] <= rates[0]
 
 
-@pytest.mark.parametrize("settings", [
-    {},
-    {"train_text_encoder": True, "prior_preservation": True, "class_pictures": 2},
-    {"method": "textual_inversion", "identifier": "<whiskers>", "vectors": 2},
-    {"buckets": True, "sample_every": 2, "sample_prompts": ("a [trigger]",)},
-])  # fmt: skip
-@pytest.mark.parametrize("family", ["sd2", "sdxl", "starter"])
+WAYS = {
+    "lora": {},
+    "prior": {"train_text_encoder": True, "prior_preservation": True, "class_pictures": 2},
+    "word": {"method": "textual_inversion", "identifier": "<whiskers>", "vectors": 2},
+    "samples": {"buckets": True, "sample_every": 2, "sample_prompts": ("a [trigger]",)},
+}
+# SDXL differs most: it has two text encoders, and sizes beside the text.
+QUICK = {("sd2", "lora"), ("sdxl", "prior"), ("sdxl", "word"), ("starter", "samples")}
+
+
+@pytest.mark.parametrize(
+    ("family", "settings"),
+    [
+        pytest.param(
+            family, WAYS[way], id=f"{family}-{way}",
+            marks=() if (family, way) in QUICK else pytest.mark.deep,
+        )
+        for family in ("sd2", "sdxl", "starter")
+        for way in WAYS
+    ],
+)  # fmt: skip
 def test_every_family_learns(ask, trainer, home, twin_folder, family, settings):
     folder = home / "models" / f"tiny-{family}"
     if family == "starter":

@@ -35,9 +35,16 @@ EXACT = {
     "full": {"method": "full", "learning_rate": 1e-4},
     "textual inversion": {"method": "textual_inversion", "identifier": "<whiskers>"},
 }
+DEEP = ("full", "prodigy")  # what is kept of them is kept of the others, too
 
 
-@pytest.mark.parametrize("settings", EXACT.values(), ids=EXACT.keys())
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param(settings, id=name, marks=pytest.mark.deep if name in DEEP else ())
+        for name, settings in EXACT.items()
+    ],
+)
 def test_cut_off_and_resumed_learns_the_same_as_in_one_go(ask, trainer, settings):
     whole = trainer(ask(**settings))
     run(whole)

@@ -137,7 +137,10 @@ def hub(monkeypatch):
 
 
 AUX = [a for a in ANNOTATORS.values() if a.module.endswith("controlnet_aux")]
-LARGE = ("seg_sam", "openpose")  # seconds to make at random
+LARGE = (  # seconds to make at random
+    *("seg_sam", "openpose", "depth_midas", "depth_leres", "normal_bae", "lineart_anime"),
+    *("scribble_hed", "sketch_pidinet"),  # of the same networks as two of the others
+)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from pipelines.core.errors import BadRequest, Busy, Refused, Unavailable
 from studio.accounts import main
 from studio.api import login
 from studio.core.accounts import accounts as accounts_module
-from studio.core.accounts import attempts
+from studio.core.accounts import attempts, passwords
 from studio.core.accounts.accounts import (
     Account,
     Accounts,
@@ -36,9 +36,11 @@ from studio.core.store import Store
 from tests.clock import set_clock
 
 SECRET = bytes(range(32))
-ADA = Account("ada", hash_password("correct horse"), "ada")
-GUESTS = Account("guest", hash_password("open sesame"), None)
-HOST = Account("host", hash_password("the host's own"), "local", is_host=True)
+with pytest.MonkeyPatch.context() as patch:  # as scrypt is, but in no time
+    patch.setattr(passwords, "SCRYPT_N", 16)
+    ADA = Account("ada", hash_password("correct horse"), "ada")
+    GUESTS = Account("guest", hash_password("open sesame"), None)
+    HOST = Account("host", hash_password("the host's own"), "local", is_host=True)
 
 
 @pytest.fixture

@@ -191,7 +191,11 @@ def test_an_answer_that_has_grown_is_drawn_as_one_that_was_there(step):
 
 
 @pytest.mark.parametrize(
-    "line", ["Plain words. ", "1. item **x** `y`\n", "x = 1\n", "- a\n\n", "> q\n"]
+    "line",
+    [
+        *("Plain words. ", "1. item **x** `y`\n"),
+        *(pytest.param(e, marks=pytest.mark.deep) for e in ("x = 1\n", "- a\n\n", "> q\n")),
+    ],
 )
 def test_work_on_an_answer_is_in_proportion_to_its_length(line):
     """Counted in characters that are read, not in time."""

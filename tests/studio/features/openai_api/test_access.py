@@ -9,19 +9,14 @@ import openai
 import pytest
 
 import app
-from studio.core.accounts.accounts import LOCAL_OWNER, Account, Owner
-from studio.core.accounts.passwords import hash_password
+from studio.core.accounts.accounts import LOCAL_OWNER, Owner
 from studio.core.services import Studio
 from tests.patience import PATIENCE
 from tests.studio.features.openai_api.conftest import AWAY, HELLO, MODEL
 from tests.studio.live import live_studio, options_for
+from tests.studio.people import ACCOUNTS
 
 ADA = Owner("ada", "ada", is_host=True)
-ACCOUNTS = (
-    Account("ada", hash_password("ada's own"), "ada"),
-    Account("guest", hash_password("shared"), None),
-    Account("host", hash_password("the host's"), "local", is_host=True),
-)
 
 
 @pytest.fixture(scope="module")
