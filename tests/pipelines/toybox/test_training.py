@@ -24,7 +24,7 @@ from pipelines.toybox.train.dataset import Shards, inverse_depth, make_shards
 from pipelines.toybox.train.run import Optimizers, Run
 from pipelines.toybox.vocabulary import FIRST_RELEASE, HELD_OUT, KINDS
 
-SECONDS = ["--minutes", "0.01", "--device", "cpu"]
+SECONDS = ["--minutes", "0.003", "--device", "cpu"]
 
 
 @pytest.fixture(scope="module")
