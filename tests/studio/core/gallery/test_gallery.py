@@ -1,10 +1,12 @@
 """The gallery: whole files only, found by words, seen by their owner alone."""
 
+from functools import partialmethod
+
 import pytest
 from PIL import Image
 
 from pipelines.core.engines import Use
-from pipelines.core.errors import NotFound, Unavailable
+from pipelines.core.errors import Busy, NotFound, Unavailable
 from studio.core.gallery.gallery import Gallery, Unwritten, owner_folder
 from studio.core.gallery.metadata import read_settings
 from studio.core.home import prepare_home
@@ -290,3 +292,12 @@ def test_a_whole_page_of_words_is_searched_for(gallery):
     assert gallery.search(ANN, f"{prompt} zebra") == []
     assert gallery.search(ANN, "z" * 60_000) == []
     assert len(gallery.search(ANN, "word1 \0 word2")) == 1
+    assert gallery.search(ANN, "word1\0zebra") == [], "what follows is a word too"
+
+
+def test_a_search_that_takes_too_long_is_given_up(gallery, monkeypatch):
+    words = " ".join(f"word{number}" for number in range(3_000))
+    _save(gallery, words)
+    monkeypatch.setattr(Store, "searching", partialmethod(Store.searching, 0))
+    with pytest.raises(Busy, match="Search for fewer words"):
+        gallery.search(ANN, words)
