@@ -63,21 +63,33 @@ def restore_drafts(
         fields: of the class :data:`DRAFT`, each with an ``elem_id``.
         unless: a control; where it holds a value, the fields show what the server knows of that.
     """
-    known, guard = ([], "") if unless is None else ([unless], "known ? texts : ")
-    taken = "known, ...texts" if known else "...texts"
-    js = f"({taken}) => {guard}{_restored(fields)}"
-    filled.then(None, [*known, *fields], list(fields), js=js, **QUIET)
+    known = [] if unless is None else [unless]
+    js = f"(known) => known ? {_kept(fields)} : {_restored(fields)}"
+    filled.then(None, known, list(fields), js=js, **QUIET)
 
 
 def restore_drafts_once(state: gr.State, fields: Sequence[gr.Textbox]) -> None:
     """As :func:`restore_drafts`, when ``state``, with which they are filled in, is first set."""
-    js = f"(...texts) => {_restored(fields, 'restoreOnce')}"
-    state.change(None, list(fields), list(fields), js=js, **QUIET)
+    # The change is told before the values that came with it are in the fields.
+    js = f"""async () => {{
+        await new Promise((filled) => setTimeout(filled));
+        return {_restored(fields, "restoreOnce")};
+    }}"""
+    state.change(None, None, list(fields), js=js, **QUIET)
 
 
 def _restored(fields: Sequence[gr.Textbox], how: str = "restore") -> str:
+    """Code of the words of the fields. Of a field that has none, nothing is changed: what it held
+    when the browser looked may be older than what the server has just put there."""
     names = json.dumps([field.elem_id for field in fields])
-    return f"{names}.map((name, at) => atelier.drafts.{how}(name, texts[at]))"
+    return f"{names}.map((name) => atelier.drafts.{how}(name, {_UNCHANGED}))"
+
+
+def _kept(fields: Sequence[gr.Textbox]) -> str:
+    return f"[{', '.join([_UNCHANGED] * len(fields))}]"
+
+
+_UNCHANGED = json.dumps(gr.skip())
 
 
 def as_text(value: Any) -> str:

@@ -93,6 +93,7 @@ def test_photos_are_taken_taught_tried_and_deleted_and_what_is_refused_is_said(p
     expect(page.locator("#train-photos [data-id]")).to_have_count(EXAMPLES)
     expect(page.locator("#train-board .summary")).to_contain_text("pot is ready")
     expect(page.locator("#train-board .curve polyline")).to_have_count(2)
+    expect(page.locator("#try-prompts textarea")).to_have_value(re.compile("^a kref mug on"))
     page.fill("#try-prompts textarea", "a kref mug")
     page.click("#try-compare")
     expect(page.locator("#try-board .sheet img")).to_be_visible()
