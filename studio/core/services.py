@@ -13,9 +13,8 @@ from studio.core.accounts.accounts import Account, Accounts
 from studio.core.accounts.keys import Keys
 from studio.core.accounts.passwords import load_secret
 from studio.core.accounts.sessions import EndedSessions
-from studio.core.cleaning import Cleaner, Keeper
-from studio.core.cleaning_job import KIND as CLEANING
-from studio.core.cleaning_job import CleaningEngine, Cleanings
+from studio.core.cleaning import KIND as CLEANING
+from studio.core.cleaning import Cleaner, CleaningEngine, Cleanings, Keeper
 from studio.core.feature import Feature, Features
 from studio.core.gallery.gallery import Gallery
 from studio.core.gallery.inputs import Inputs

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import httpx
 from playwright.sync_api import Page, expect
 
-from studio.core.cleaning_job import KIND
+from studio.core.cleaning import KIND
 from tests.patience import PATIENCE
 from tests.studio.live import paint
 

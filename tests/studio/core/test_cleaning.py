@@ -11,7 +11,7 @@ from pipelines.core.errors import Refused, Stopped
 from pipelines.core.events import Progress, Result
 from studio.app import open_studio
 from studio.core.accounts.accounts import LOCAL_OWNER, Owner
-from studio.core.cleaning_job import KIND, CleaningEngine, CleaningRequest, Cleanings
+from studio.core.cleaning import KIND, CleaningEngine, CleaningRequest, Cleanings
 from studio.core.gallery.gallery import Gallery
 from studio.core.home import prepare_home
 from studio.core.jobs.queue import Jobs
