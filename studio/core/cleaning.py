@@ -39,7 +39,7 @@ class Keeper:
         """The bytes that an owner's things take, which count for the owner's quota."""
         return 0
 
-    def cleaning(self, dry_run: bool = False) -> Iterator[int]:
+    def clean_up(self, dry_run: bool = False) -> Iterator[int]:
         """Deletes what can be made again, or is used by nobody any more; yields the bytes that were
         freed by each thing, or would be."""
         yield from ()
@@ -59,18 +59,14 @@ class Cleaner:
         self._home = home
         self.keepers: Sequence[Keeper] = ()
 
-    def clean_up(self, dry_run: bool = False) -> int:
-        """As :meth:`cleaning`, to its end; returns the bytes of all."""
-        return sum(self.cleaning(dry_run))
-
-    def cleaning(self, dry_run: bool = False) -> Iterator[int]:
+    def clean_up(self, dry_run: bool = False) -> Iterator[int]:
         """Deletes one thing after another; between two it can be left off.
 
         Yields:
             The bytes that were freed by each thing, or with ``dry_run`` would be.
         """
         for each in self.keepers:
-            yield from each.cleaning(dry_run)
+            yield from each.clean_up(dry_run)
         oldest_in_use = time.time() - IN_USE_SECONDS
         for path, status in _uploads(self._home):
             if status.st_mtime > oldest_in_use:
@@ -108,14 +104,14 @@ class CleaningEngine:
     """Does the work; as :class:`pipelines.core.engines.Engine`.
 
     Args:
-        cleaning: ``cleaning(dry_run)`` yields the bytes of each thing that goes.
+        clean_up: ``clean_up(dry_run)`` yields the bytes of each thing that goes.
     """
 
     request_class = CleaningRequest
     resumes = True
 
-    def __init__(self, cleaning: Callable[[bool], Iterator[int]]) -> None:
-        self._cleaning = cleaning
+    def __init__(self, clean_up: Callable[[bool], Iterator[int]]) -> None:
+        self._clean_up = clean_up
 
     def run(
         self, request: CleaningRequest, cache: Any, stop: threading.Event, owner: str = ""
@@ -135,7 +131,7 @@ class CleaningEngine:
         yield Result({"freed": freed, "seconds": time.monotonic() - start})
 
     def _until(self, stop: threading.Event, dry_run: bool) -> Iterator[int]:
-        with closing(self._cleaning(dry_run)) as sizes:
+        with closing(self._clean_up(dry_run)) as sizes:
             for size in sizes:
                 yield size
                 if stop.is_set():

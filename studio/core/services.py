@@ -91,7 +91,7 @@ class Studio:
             self.cleaner = Cleaner(self.home)
             chores = {
                 DELETING: DeletionEngine(self.gallery, self.inputs),
-                CLEANING: CleaningEngine(self.cleaner.cleaning),
+                CLEANING: CleaningEngine(self.cleaner.clean_up),
             }
             self.jobs = Jobs(
                 self.store, self.cache, features.engines(), self.gallery, self.settings, chores

@@ -93,12 +93,12 @@ PADDING = """
 def test_cleaning_up_outlives_a_reload_and_can_be_cancelled(visit, studio, monkeypatch):
     go_on = threading.Event()
 
-    def cleaning(dry_run: bool = False) -> Iterator[int]:
+    def clean_up(dry_run: bool = False) -> Iterator[int]:
         yield 3_000_000
         assert dry_run or go_on.wait(PATIENCE)
         yield from (5_000_000, 2_000_000)
 
-    monkeypatch.setattr(studio[0].jobs._chores.engine(KIND), "_cleaning", cleaning)
+    monkeypatch.setattr(studio[0].jobs._chores.engine(KIND), "_clean_up", clean_up)
     page = visit(path="?tab=settings")  # shown to the host alone, once the server has said so
     expect(page.locator("#save-settings")).to_be_visible()
     # Our errors have a look of their own, and Gradio's messages keep theirs.

@@ -400,11 +400,7 @@ class Gallery:
         rows = self._store.rows("SELECT id FROM pictures WHERE owner = ?", (owner,))
         return self.delete_several(owner, [row["id"] for row in rows])
 
-    def clean_up(self, dry_run: bool = False) -> int:
-        """As :meth:`cleaning`, to its end; returns the bytes of all."""
-        return sum(self.cleaning(dry_run))
-
-    def cleaning(self, dry_run: bool = False) -> Iterator[int]:
+    def clean_up(self, dry_run: bool = False) -> Iterator[int]:
         """Deletes the thumbnails, which are made again when needed; yields the bytes of each."""
         for path in self._thumbnails.glob("*.webp"):
             with contextlib.suppress(FileNotFoundError):  # its picture has just been deleted

@@ -186,11 +186,7 @@ class Inputs:
         """Deletes all of an owner's; returns how many there were."""
         return len(self._delete("owner = ?", (owner,)))
 
-    def clean_up(self, dry_run: bool = False) -> int:
-        """As :meth:`cleaning`, to its end; returns the bytes of all."""
-        return sum(self.cleaning(dry_run))
-
-    def cleaning(self, dry_run: bool = False) -> Iterator[int]:
+    def clean_up(self, dry_run: bool = False) -> Iterator[int]:
         """Deletes what nobody has used for a week, all maps, and files that belong to nobody.
 
         A picture that a job of its owner's names has been used: the job can be sent again.

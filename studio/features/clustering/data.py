@@ -267,11 +267,7 @@ class ClusterData(Keeper):
         deleted = self._delete(f"owner = ? AND NOT {_AT_WORK}", (owner_id,))
         return len(deleted) + self.tables.delete_all(owner_id)
 
-    def clean_up(self, dry_run: bool = False) -> int:
-        """As :meth:`cleaning`, to its end; returns the bytes of all."""
-        return sum(self.cleaning(dry_run))
-
-    def cleaning(self, dry_run: bool = False) -> Iterator[int]:
+    def clean_up(self, dry_run: bool = False) -> Iterator[int]:
         """Deletes what nobody has asked for in a week and no job has used, tables among them, and
         files that belong to nobody.
 
@@ -285,7 +281,7 @@ class ClusterData(Keeper):
             known = {row["id"] for row in self._store.rows("SELECT id FROM cluster_data")}
             swept = [*sweep(self._home / FOLDER, known, dry_run)]
         yield from swept
-        yield from self.tables.cleaning(dry_run)
+        yield from self.tables.clean_up(dry_run)
 
     # --- within -----------------------------------------------------------------------------
 

@@ -247,11 +247,7 @@ class Clusterings(Keeper):
 
     # --- the room they take -----------------------------------------------------------------
 
-    def clean_up(self, dry_run: bool = False) -> int:
-        """As :meth:`cleaning`, to its end; returns the bytes of all."""
-        return sum(self.cleaning(dry_run))
-
-    def cleaning(self, dry_run: bool = False) -> Iterator[int]:
+    def clean_up(self, dry_run: bool = False) -> Iterator[int]:
         """Deletes results whose job is gone; yields the bytes of each."""
         used = {_folder(job) for kind in _REQUESTS for job in self._jobs.all_of_kind(kind)}
         young = time.time() - WRITING_SECONDS  # may be about to be named by its job

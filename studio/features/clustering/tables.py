@@ -166,7 +166,7 @@ class Tables:
         """Deletes all of an owner's; returns how many there were."""
         return len(self._delete("owner = ?", (owner,)))
 
-    def cleaning(self, dry_run: bool = False) -> Iterator[int]:
+    def clean_up(self, dry_run: bool = False) -> Iterator[int]:
         """Deletes what is a week old and no data set is made of, and files that belong to nobody.
 
         Yields:

@@ -196,11 +196,7 @@ class Prunings(Keeper):
 
     # --- the room they take -----------------------------------------------------------------
 
-    def clean_up(self, dry_run: bool = False) -> int:
-        """As :meth:`cleaning`, to its end; returns the bytes of all."""
-        return sum(self.cleaning(dry_run))
-
-    def cleaning(self, dry_run: bool = False) -> Iterator[int]:
+    def clean_up(self, dry_run: bool = False) -> Iterator[int]:
         """Deletes prunings of nobody; yields the bytes of each."""
         used = self._jobs.newest_by_item(SHORTEN, "pruning")
         young = time.time() - WRITING_SECONDS

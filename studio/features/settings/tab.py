@@ -153,7 +153,7 @@ class SettingsTab(Tab):
             "pictures that no training uses, and checkpoints of trainings that are done. Pictures "
             "and models stay.",
             home=shown(self.studio.home),
-            size=format_bytes(self.studio.cleaner.clean_up(dry_run=True)),
+            size=format_bytes(sum(self.studio.cleaner.clean_up(dry_run=True))),
         )
         return views.notice(used, visitor)
 

@@ -274,11 +274,7 @@ class Subjects(Keeper):
             self.delete(owner, row["id"])
         return len(rows)
 
-    def clean_up(self, dry_run: bool = False) -> int:
-        """As :meth:`cleaning`, to its end; returns the bytes of all."""
-        return sum(self.cleaning(dry_run))
-
-    def cleaning(self, dry_run: bool = False) -> Iterator[int]:
+    def clean_up(self, dry_run: bool = False) -> Iterator[int]:
         """Deletes folders that belong to nobody; yields the bytes of each."""
         known = {row["id"] for row in self._store.rows("SELECT id FROM subjects")}
         young = time.time() - WRITING_SECONDS

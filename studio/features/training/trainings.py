@@ -211,11 +211,7 @@ class Trainings(Keeper):
 
     # --- the room they take -----------------------------------------------------------------
 
-    def clean_up(self, dry_run: bool = False) -> int:
-        """As :meth:`cleaning`, to its end; returns the bytes of all."""
-        return sum(self.cleaning(dry_run))
-
-    def cleaning(self, dry_run: bool = False) -> Iterator[int]:
+    def clean_up(self, dry_run: bool = False) -> Iterator[int]:
         """Deletes class pictures that no training uses, trainings of nobody, and what only going
         on would need of those that are done; yields the bytes of each."""
         newest = self._jobs.newest_by_item(KIND, "training")

@@ -107,11 +107,11 @@ def test_a_studio_cleans_up_what_it_says(tmp_path):
         thumbnails.mkdir(parents=True, exist_ok=True)
         for number in range(3):
             (thumbnails / f"{number}.webp").write_bytes(bytes(100))
-        assert studio.cleaner.clean_up(dry_run=True) == 300
+        assert sum(studio.cleaner.clean_up(dry_run=True)) == 300
         studio.jobs._chores.start()
         job = studio.cleanings.begin(LOCAL_OWNER)
         ended = wait_until(lambda: (now := studio.jobs.get("local", job.id)).ended and now)
         assert (ended.state, ended.result["freed"]) == (DONE, 300)
-        assert studio.cleaner.clean_up(dry_run=True) == 0
+        assert sum(studio.cleaner.clean_up(dry_run=True)) == 0
     finally:
         studio.close()

@@ -201,7 +201,7 @@ def test_what_is_used_is_kept_and_the_rest_can_go(studio, ada):
     inputs = {each["id"] for each in listed(ada, "inputs")}
     assert len(inputs) == 3
     studio.store.write("UPDATE inputs SET created = created - ?", (2 * KEPT_SECONDS,))
-    studio.cleaner.clean_up()
+    sum(studio.cleaner.clean_up())
     assert len(listed(ada, "inputs")) == 2, "one that a job follows, one whose colours are data"
     assert ada.delete(f"/api/v1/loras/{LORA}").status_code == 422
     with pytest.raises(BadRequest, match="waiting or running"):

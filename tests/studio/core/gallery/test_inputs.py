@@ -242,11 +242,11 @@ def test_cleaning_up_takes_old_pictures_that_no_job_of_their_owner_names(desk):
     desk.job(ANN, used.id)
     desk.job(BEN, named_by_another.id)
     expected = old.bytes + named_by_another.bytes
-    assert desk.inputs.clean_up(dry_run=True) == expected
+    assert sum(desk.inputs.clean_up(dry_run=True)) == expected
     assert len(desk.inputs.list(ANN)) == 4
-    assert desk.inputs.clean_up() == expected
+    assert sum(desk.inputs.clean_up()) == expected
     assert {row.id for row in desk.inputs.list(ANN)} == {young.id, used.id}
-    assert desk.inputs.clean_up() == 0
+    assert sum(desk.inputs.clean_up()) == 0
 
 
 def test_cleaning_up_takes_all_maps_and_files_of_nobody(desk):
@@ -258,7 +258,7 @@ def test_cleaning_up_takes_all_maps_and_files_of_nobody(desk):
     being_written.write_bytes(b"its row comes in a moment")
     os.utime(stray, (1, time.time() - WRITING_SECONDS - 60))
     freed = made.stat().st_size + stray.stat().st_size
-    assert desk.inputs.clean_up() == freed
+    assert sum(desk.inputs.clean_up()) == freed
     assert not made.exists()
     assert not stray.exists()
     assert being_written.exists()

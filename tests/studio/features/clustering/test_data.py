@@ -397,9 +397,9 @@ def test_cleaning_takes_what_nobody_has_used_for_a_week(desk):
     desk.job(ANN, made["used"].id)
     for name in ("unused", "used"):
         desk.age(made[name].id, KEPT_SECONDS + 60)
-    would = desk.data.clean_up(dry_run=True)
+    would = sum(desk.data.clean_up(dry_run=True))
     assert len(desk.data.list("ann")) == 3
-    assert desk.data.clean_up() == would == made["unused"].bytes
+    assert sum(desk.data.clean_up()) == would == made["unused"].bytes
     assert {each.id for each in desk.data.list("ann")} == {made["used"].id, made["young"].id}
     assert len(desk.files()) == 2
 
@@ -415,14 +415,14 @@ def test_cleaning_keeps_tables_and_pictures_that_data_are_made_of(desk):
     brought = desk.inputs._keep("ann", picture)
     of_picture = desk.data.make(ANN, {"kind": "picture", "picture": brought.id})
     desk.age(brought.id, KEPT_SECONDS + 60, "inputs", ".png")
-    assert desk.data.clean_up() == len("a\n1\n2\n")
-    desk.inputs.clean_up()
+    assert sum(desk.data.clean_up()) == len("a\n1\n2\n")
+    sum(desk.inputs.clean_up())
     assert [each.id for each in desk.data.tables.list("ann")] == [tables_of[CSV].id]
     assert desk.inputs.get("ann", brought.id).id == brought.id
     for each in (known, of_picture):
         desk.age(each.id, KEPT_SECONDS + 60)
-    desk.data.clean_up()
-    desk.inputs.clean_up()
+    sum(desk.data.clean_up())
+    sum(desk.inputs.clean_up())
     assert desk.files() == desk.files("cluster_tables") == []
     assert desk.inputs.list("ann") == []
 
@@ -433,9 +433,9 @@ def test_files_of_nobody_are_cleaned_once_they_are_not_young(desk):
         (desk.home / folder).mkdir(exist_ok=True)
         path = desk.home / folder / name
         path.write_bytes(b"12345")
-        assert desk.data.clean_up() == 0
+        assert sum(desk.data.clean_up()) == 0
         then = time.time() - WRITING_SECONDS - 60
         os.utime(path, (then, then))
-        assert desk.data.clean_up() == 5
+        assert sum(desk.data.clean_up()) == 5
         assert not path.exists()
     assert len(desk.files()) == 1

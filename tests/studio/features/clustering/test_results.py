@@ -426,9 +426,9 @@ def test_results_of_no_job_are_cleaned_up_and_others_are_kept(still):
     old = time.time() - WRITING_SECONDS - 60
     for folder in (lost, kept):
         os.utime(folder, (old, old))
-    assert still.cleaner.clean_up(dry_run=True) >= 1000
+    assert sum(still.cleaner.clean_up(dry_run=True)) >= 1000
     assert lost.exists()
-    still.cleaner.clean_up()
+    sum(still.cleaner.clean_up())
     assert not lost.exists()
     assert young.exists()
     assert still.clusterings.of("ada", job).labels().shape == (50,)

@@ -189,9 +189,9 @@ def test_work_of_nobody_is_cleaned_up_when_nobody_can_be_about_to_write_it(studi
         (folder / "log.txt").write_bytes(bytes(100))
     for folder in (kept, old):
         os.utime(folder, (0, 0))
-    assert studio.prunings.clean_up(dry_run=True) == 100
+    assert sum(studio.prunings.clean_up(dry_run=True)) == 100
     assert old.is_dir()
-    assert studio.prunings.clean_up() == 100
+    assert sum(studio.prunings.clean_up()) == 100
     assert [kept.is_dir(), old.is_dir(), young.is_dir()] == [True, False, True]
 
 

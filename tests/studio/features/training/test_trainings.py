@@ -352,12 +352,12 @@ def test_cleaning_up_takes_class_pictures_that_no_training_uses(desk):
     young = desk.home / "class_pictures" / ("f" * 32)
     young.mkdir()
     (young / "0000.png").write_bytes(bytes(1000))
-    assert desk.trainings.clean_up(dry_run=True) == 2000
+    assert sum(desk.trainings.clean_up(dry_run=True)) == 2000
     assert lost.exists()
-    assert desk.trainings.clean_up() == 2000
+    assert sum(desk.trainings.clean_up()) == 2000
     assert (kept.exists(), young.exists()) == (True, True)
     assert (lost.exists(), unused.exists()) == (False, False)
-    assert desk.trainings.clean_up() == 0
+    assert sum(desk.trainings.clean_up()) == 0
     assert desk.trainings.get(BEN, his)
 
 
@@ -375,14 +375,14 @@ def test_cleaning_up_takes_the_checkpoints_of_what_earlier_versions_have_finishe
         (job,) = [job for job in desk.jobs.list(ANN) if job.request["training"] == id]
         desk.store.write("UPDATE jobs SET state = ? WHERE id = ?", (state, job.id))
     off_shelf = folders["failed"].shelf_id
-    assert desk.trainings.clean_up(dry_run=True) == 2000
-    assert desk.trainings.clean_up() == 2000
+    assert sum(desk.trainings.clean_up(dry_run=True)) == 2000
+    assert sum(desk.trainings.clean_up()) == 2000
     assert not folders["done"].checkpoint.exists()
     assert (folders["done"].result / "about.json").exists()
     for state in ("cancelled", "failed"):
         assert (folders[state].checkpoint / "state.pt").exists()
     assert off_shelf == folders["failed"].shelf_id
-    assert desk.trainings.clean_up() == 0
+    assert sum(desk.trainings.clean_up()) == 0
 
 
 def test_what_is_done_but_no_longer_on_the_shelf_keeps_what_it_has(desk):
@@ -392,7 +392,7 @@ def test_what_is_done_but_no_longer_on_the_shelf_keeps_what_it_has(desk):
     folder.checkpoint.mkdir()
     (folder.checkpoint / "state.pt").write_bytes(bytes(1000))
     desk.end()
-    assert desk.trainings.clean_up() == 0
+    assert sum(desk.trainings.clean_up()) == 0
     assert (folder.checkpoint / "state.pt").exists()
 
 
@@ -408,7 +408,7 @@ def test_cleaning_up_takes_the_folders_of_trainings_that_nobody_has(desk):
     with TrainingFolder(desk.home, running.name).held() as mine:
         assert mine
         aged(running)
-        assert desk.trainings.clean_up() >= 100
+        assert sum(desk.trainings.clean_up()) >= 100
     assert not stray.exists()
     assert all(path.exists() for path in (kept, young, running, speeds))
 
