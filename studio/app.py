@@ -14,7 +14,6 @@ import anyio.to_thread
 
 from pipelines.diffusion.samplers import samplers_in
 from studio.api.sse import EndedStreams, OpenStreams
-from studio.core.accounts.accounts import is_guest
 from studio.core.cleaning import UPLOADS
 from studio.core.environment import forget_foreign_settings
 from studio.core.services import Options, Studio
@@ -110,7 +109,7 @@ def build_app(studio: Studio, on_first_page: Callable[[], None] | None = None) -
     scripts = [pair for feature in studio.features for pair in feature.scripts.items()]
     for address, folder in sorted(scripts, reverse=True):  # folders before those that they are in
         app.mount(address, StaticFiles(directory=folder))
-    uploads = UploadLedger(cache, lambda o: studio.gallery.room(o.id, is_guest(o.id)))
+    uploads = UploadLedger(cache, lambda owner: studio.quota.room(owner.id))
     blocks = shell.build(studio, uploads.holds)
     blocks.delete_cache = (CACHE_SECONDS, CACHE_SECONDS)
     sessions = SessionOwners()

@@ -26,23 +26,11 @@ if TYPE_CHECKING:
     from studio.core.accounts.accounts import Owner
     from studio.core.jobs.queue import Jobs
     from studio.core.jobs.record import Job
+    from studio.core.quota import Keeper
 
 KIND = "clean_up"  # of job
 UPLOADS = "cache"  # below the home folder; where Gradio keeps copies of uploads
 IN_USE_SECONDS = 600.0  # an upload this young may still be read by its event
-
-
-class Keeper:
-    """A service that keeps things of owners."""
-
-    def bytes_used(self, owner: str) -> int:
-        """The bytes that an owner's things take, which count for the owner's quota."""
-        return 0
-
-    def clean_up(self, dry_run: bool = False) -> Iterator[int]:
-        """Deletes what can be made again, or is used by nobody any more; yields the bytes that were
-        freed by each thing, or would be."""
-        yield from ()
 
 
 class Cleaner:

@@ -116,7 +116,7 @@ class Feature:
         foreign_apis: what speaks other protocols.
         scripts: the page's path → the folder whose scripts are served there.
         keepers: those of its services that hold data of owners, in the order of cleaning:
-            see :class:`studio.core.cleaning.Keeper`.
+            see :class:`studio.core.quota.Keeper`.
         texts: folder of its sentences in other languages, such as ``zh.yaml``.
     """
 

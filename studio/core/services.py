@@ -14,7 +14,7 @@ from studio.core.accounts.keys import Keys
 from studio.core.accounts.passwords import load_secret
 from studio.core.accounts.sessions import EndedSessions
 from studio.core.cleaning import KIND as CLEANING
-from studio.core.cleaning import Cleaner, CleaningEngine, Cleanings, Keeper
+from studio.core.cleaning import Cleaner, CleaningEngine, Cleanings
 from studio.core.feature import Feature, Features
 from studio.core.gallery.gallery import Gallery
 from studio.core.gallery.inputs import Inputs
@@ -24,6 +24,7 @@ from studio.core.home import HomeLock, prepare_home
 from studio.core.jobs.queue import Jobs, Unfinished
 from studio.core.jobs.submission import Submissions
 from studio.core.machine import CacheOnDemand, Machine
+from studio.core.quota import Keeper, Quota
 from studio.core.settings import StoredSettings
 from studio.core.store import Store
 
@@ -58,7 +59,7 @@ class Studio:
             used; a feature whose services cannot be made is left out.
 
     Attributes:
-        home, store, settings, catalog, shelf, cache, gallery, inputs, jobs, submissions,
+        home, store, settings, catalog, shelf, cache, gallery, quota, inputs, jobs, submissions,
             picture_deletions, cleaner, cleanings, keys, accounts: the platform's services.
         machine: the device, once it is known.
         unfinished: what goes on at the next start, once it is closed.
@@ -83,7 +84,8 @@ class Studio:
             parts.callback(lambda: self.machine.close(collect=not self.jobs.busy))
             self.cache: CacheOnDemand = self.machine.cache
             self.gallery = Gallery(self.store, self.home, self.settings)
-            self.inputs = Inputs(self.store, self.home, self.gallery)
+            self.quota = Quota(self.settings)
+            self.inputs = Inputs(self.store, self.home, self.gallery, self.quota)
             self.accounts = Accounts(
                 load_secret(self.home), options.accounts, EndedSessions(self.store)
             )
@@ -94,15 +96,20 @@ class Studio:
                 CLEANING: CleaningEngine(self.cleaner.clean_up),
             }
             self.jobs = Jobs(
-                self.store, self.cache, features.engines(), self.gallery, self.settings, chores
+                self.store,
+                self.cache,
+                features.engines(),
+                self.gallery,
+                self.settings,
+                self.quota,
+                chores,
             )
             self.submissions = Submissions(self, features, self.jobs)
             self.picture_deletions = PictureDeletions(self.jobs, self.gallery, self.inputs)
             self.cleanings = Cleanings(self.jobs)
             kept = [keeper for feature in features for keeper in self._make(feature)]
             # What is made of brought-in pictures goes before them.
-            self.cleaner.keepers = (self.gallery, *kept, self.inputs)
-            self.gallery.keepers = tuple(kept)
+            self.quota.keepers = self.cleaner.keepers = (self.gallery, *kept, self.inputs)
             self._parts = parts.pop_all()
 
     def _make(self, feature: Feature) -> list[Keeper]:

@@ -379,6 +379,17 @@ class Store:
     def row(self, query: str, values: tuple[Any, ...] | dict[str, Any] = ()) -> sqlite3.Row | None:
         return self._patiently(lambda: self._connection.execute(query, values).fetchone())
 
+    def sum_of(self, number: str, rows: str, owner: str | None, *values: Any) -> int:
+        """The sum of a number over the rows of an owner; None: of all owners.
+
+        Args:
+            number, rows: SQL; ``rows`` is a table, and may go on with a condition.
+            values: of the condition.
+        """
+        joined = "AND" if " WHERE " in rows else "WHERE"
+        query = f"SELECT COALESCE(SUM({number}), 0) FROM {rows} {joined} (? IS NULL OR owner = ?)"
+        return self.row(query, (*values, owner, owner))[0]
+
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Several queries inside see the same rows; nothing may be written."""

@@ -21,12 +21,11 @@ def test_the_example_of_the_readme_is_used(tmp_path, browser):
         live_studio(Options(tmp_path / "home", device="cpu", offline=True)) as (studio, address),
         httpx.Client(base_url=f"{address}/api/v1/", timeout=PATIENCE) as client,
     ):
-        before = studio.gallery.bytes_used("local")
+        before = studio.quota.bytes_used("local")
         assert client.put("palette", json=COLOURS).json() == COLOURS
-        assert studio.gallery.bytes_used("local") > before
-        assert studio.gallery.room("guest-1", guest=True) == 1_000_000 * (
-            studio.settings.current.guest_quota_mb
-        )
+        assert studio.quota.bytes_used("local") > before
+        limit = studio.settings.current.guest_quota_mb
+        assert studio.quota.room("guest-1") == 1_000_000 * limit
 
         chinese = {"Accept-Language": "zh"}
         refused = client.post("jobs/mix", json={"name": "moss"}, headers=chinese)

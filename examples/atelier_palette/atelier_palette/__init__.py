@@ -12,9 +12,9 @@ from pipelines.core.engines import Engine
 from pipelines.core.errors import NotFound
 from pipelines.core.events import Picture, Result
 from studio.core.accounts.accounts import owner_of
-from studio.core.cleaning import Keeper
 from studio.core.feature import Feature, Tab
 from studio.core.gallery.gallery import owner_folder
+from studio.core.quota import Keeper
 from studio.page.components.job_board import JobBoard
 from studio.page.widgets import from_field, label
 

@@ -25,19 +25,15 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from pipelines.chat.pruning.folder import prunings_in
-from pipelines.chat.shelf import ChatShelf
 from pipelines.core.engines import Use
-from pipelines.core.errors import Busy, NotFound, Unavailable, UserError
-from pipelines.diffusion.lora.shelf import LoraShelf
-from pipelines.dreambooth.folder import trainings_in
+from pipelines.core.errors import NotFound, Unavailable, UserError
 from studio.core.files import write_file
 from studio.core.gallery.metadata import format_parameters, parameters_of
 from studio.core.gallery.picture_files import PictureFiles
+from studio.core.quota import Keeper
 from studio.core.store import uses_in
 
 if TYPE_CHECKING:
-    from studio.core.cleaning import Keeper
     from studio.core.settings import StoredSettings
     from studio.core.store import Store
 
@@ -110,20 +106,16 @@ class Span:
     newest: float
 
 
-class Gallery:
+class Gallery(Keeper):
     """Saves, finds, serves and deletes pictures; each method works for one owner only.
 
     Args:
         store: the database.
         home: the home folder; pictures lie in ``outputs/<owner>/<day>/<id>.png``.
-        settings: whether settings go into the PNG, and how much may be kept.
-
-    Attributes:
-        keepers: what else an owner may keep things in.
+        settings: whether settings go into the PNG.
     """
 
     def __init__(self, store: Store, home: Path, settings: StoredSettings) -> None:
-        self.keepers: Sequence[Keeper] = ()
         self._store, self._home, self._settings = store, home, settings
         self._outputs = home / "outputs"
         self._thumbnails = self._outputs / _THUMBNAILS
@@ -191,30 +183,6 @@ class Gallery:
             ) from error
         self._files.forget_note(picture_id)
         return self.get(owner, picture_id)
-
-    def check_room(self, owner: str, guest: bool) -> None:
-        """Raises Busy when the owner, or everybody together, keeps as much as is allowed."""
-        settings = self._settings.current
-        if guest and (used := self.bytes_used(owner)) >= settings.guest_quota_mb * 10**6:
-            raise Busy(
-                "Your pictures, LoRAs and trainings take {used} MB; a guest may keep {limit} MB. "
-                "Delete some first.",
-                used=round(used / 10**6),
-                limit=settings.guest_quota_mb,
-            )
-        limit = settings.outputs_limit_gb * 10**9
-        if limit and self.bytes_used() >= limit:
-            raise Busy(
-                "All pictures of this studio together have reached its limit of {limit} GB. "
-                "Delete some, or raise the limit in the settings.",
-                limit=settings.outputs_limit_gb,
-            )
-
-    def room(self, owner: str, guest: bool) -> int | None:
-        """Bytes that the owner may still keep; None without a limit of the owner's own."""
-        if not guest:
-            return None
-        return self._settings.current.guest_quota_mb * 10**6 - self.bytes_used(owner)
 
     # --- finding ----------------------------------------------------------------------------
 
@@ -294,29 +262,13 @@ class Gallery:
         )
         return [row["id"] for row in rows]
 
-    def bytes_used(self, owner: str | None = None) -> int:
-        """Bytes of an owner's pictures (brought-in ones and photos among them), data for
-        clustering and what was made of them, LoRAs, own models, trainings, prunings and what
-        packages keep; or of everybody's pictures, data and what was made of them alone."""
-        row = self._store.row(
-            "SELECT COALESCE(SUM(bytes), 0) AS used FROM ("
-            "SELECT bytes, owner FROM pictures WHERE present "
-            "UNION ALL SELECT bytes, owner FROM inputs "
-            "UNION ALL SELECT bytes, owner FROM subjects "
-            "UNION ALL SELECT bytes, owner FROM cluster_tables "
-            "UNION ALL SELECT bytes, owner FROM cluster_data "
-            "UNION ALL SELECT json_extract(result, '$.bytes'), owner FROM jobs "
-            "WHERE kind IN ('cluster', 'compare_clusters') AND state = 'done') "
-            "WHERE ?1 IS NULL OR owner = ?1",
-            (owner,),
-        )
-        if owner is None:
-            return row["used"]
-        shelf = sum(about.bytes for about in LoraShelf(self._home).own(owner))
-        shelf += sum(made.bytes for made in ChatShelf(self._home).made_by(owner))
-        folders = [*trainings_in(self._home), *prunings_in(self._home)]
-        kept = sum(each.bytes for each in folders if each.owner == owner)
-        return row["used"] + shelf + kept + sum(each.bytes_used(owner) for each in self.keepers)
+    def bytes_used(self, owner: str) -> int:
+        """Bytes of an owner's pictures."""
+        return self._store.sum_of("bytes", "pictures WHERE present", owner)
+
+    def bytes_of_all(self) -> int:
+        """Bytes of everybody's pictures."""
+        return self._store.sum_of("bytes", "pictures WHERE present", None)
 
     # --- files ------------------------------------------------------------------------------
 

@@ -22,9 +22,9 @@ from pipelines.core.messages import Message
 from pipelines.core.pictures.inputs import FOLDER, input_path, keep_input, open_input
 from pipelines.core.pictures.uploads import is_hdr, open_upload, plain
 from pipelines.diffusion.control.conditions import forget_maps
-from studio.core.accounts.accounts import is_guest
 from studio.core.home import NO_SPACE, disk_full, sweep
 from studio.core.jobs.uses import is_at_work, used_by_jobs
+from studio.core.quota import Keeper, Quota
 
 if TYPE_CHECKING:
     import sqlite3
@@ -69,17 +69,18 @@ class Input:
     note: Message | None = None
 
 
-class Inputs:
+class Inputs(Keeper):
     """Keeps, finds, serves and deletes brought-in pictures; each method works for one owner only.
 
     Args:
         store: the database.
         home: the home folder; pictures lie in ``inputs/<id>.png``.
-        gallery: has a room that brought-in pictures share, and pictures to bring in.
+        gallery: has pictures to bring in.
+        quota: says whether there is room.
     """
 
-    def __init__(self, store: Store, home: Path, gallery: Gallery) -> None:
-        self._store, self._home, self._gallery = store, home, gallery
+    def __init__(self, store: Store, home: Path, gallery: Gallery, quota: Quota) -> None:
+        self._store, self._home, self._gallery, self._quota = store, home, gallery, quota
         self._lock = threading.Lock()  # a file and its row come and go together
 
     # --- bringing in ------------------------------------------------------------------------
@@ -98,7 +99,7 @@ class Inputs:
             Busy: the owner keeps as much as is allowed.
             DiskFull: there is no room for the file.
         """
-        self._gallery.check_room(owner, is_guest(owner))
+        self._quota.check_room(owner)
         opened = open_upload(data)
         kept = self._keep(owner, plain(opened))
         if instead_of is not None and instead_of != kept.id:
@@ -113,7 +114,7 @@ class Inputs:
             Busy, DiskFull: as for :meth:`bring`.
         """
         path = self._gallery.path(owner, picture_id)
-        self._gallery.check_room(owner, is_guest(owner))
+        self._quota.check_room(owner)
         with Image.open(path, formats=("PNG",)) as picture:
             return self._keep(owner, picture.convert("RGB"))
 
@@ -185,6 +186,14 @@ class Inputs:
     def delete_all(self, owner: str) -> int:
         """Deletes all of an owner's; returns how many there were."""
         return len(self._delete("owner = ?", (owner,)))
+
+    def bytes_used(self, owner: str) -> int:
+        """Bytes of an owner's brought-in pictures."""
+        return self._store.sum_of("bytes", "inputs", owner)
+
+    def bytes_of_all(self) -> int:
+        """Bytes of everybody's brought-in pictures."""
+        return self._store.sum_of("bytes", "inputs", None)
 
     def clean_up(self, dry_run: bool = False) -> Iterator[int]:
         """Deletes what nobody has used for a week, all maps, and files that belong to nobody.

@@ -11,13 +11,12 @@ import itertools
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pipelines.core.engines import Use, uses_of
 from pipelines.core.errors import BadRequest, Busy, NotFound, UserError, stored
-from studio.core.accounts.accounts import is_guest
 from studio.core.jobs.record import CANCELLED, DONE, FAILED, QUEUED, RUNNING, Job, job_of
 from studio.core.jobs.uses import add_job_uses
 from studio.core.jobs.waiting import seconds_to_turn, usual_seconds
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 
     from studio.core.gallery.gallery import Gallery
     from studio.core.jobs.worker import Running
+    from studio.core.quota import Quota
     from studio.core.settings import StoredSettings
     from studio.core.store import Store
 
@@ -60,7 +60,7 @@ class Jobs:
     """The queue, the worker of one device, and one for work that needs no device.
 
     Args:
-        store, cache, engines, gallery: as for :class:`~studio.core.jobs.worker.Worker`.
+        store, cache, engines, gallery, quota: as for :class:`~studio.core.jobs.worker.Worker`.
         settings: the queue limit.
         chores: engines of the work that needs no device and waits for none.
     """
@@ -72,15 +72,18 @@ class Jobs:
         engines: Mapping[str, Any],
         gallery: Gallery,
         settings: StoredSettings,
+        quota: Quota,
         chores: Mapping[str, Any] | None = None,
     ) -> None:
-        self._store, self._gallery, self._settings = store, gallery, settings
+        self._store, self._settings, self._quota = store, settings, quota
         self._kinds = dict(chores or {})
         self._engines = engines
         self._worker = Worker(
-            store, cache, engines, gallery, takes=lambda kind: kind not in self._kinds
+            store, cache, engines, gallery, quota, takes=lambda kind: kind not in self._kinds
         )
-        self._chores = Worker(store, cache, self._kinds, gallery, takes=self._kinds.__contains__)
+        self._chores = Worker(
+            store, cache, self._kinds, gallery, quota, takes=self._kinds.__contains__
+        )
         self._usual: tuple[int, dict[str, float]] = (-1, {})  # as of how many endings
 
     def start(self) -> None:
@@ -129,7 +132,7 @@ class Jobs:
         worker = self._worker_of(kind)
         worker.engine(kind)
         if worker is self._worker:  # the others make room
-            self._gallery.check_room(owner, is_guest(owner))
+            self._quota.check_room(owner)
         limit = self._settings.current.queue_limit
         job_id = secrets.token_urlsafe(12)
         with self._store.transaction() as connection:
@@ -254,6 +257,12 @@ class Jobs:
             (use, kind),
         )
         return {row["item"]: self._seen(row) for row in rows}
+
+    def result_bytes(self, owner: str | None, kinds: Collection[str]) -> int:
+        """Of an owner's done jobs of some kinds, or of everybody's: what they say to keep."""
+        marks = ", ".join("?" * len(kinds))
+        query = f"jobs WHERE state = '{DONE}' AND kind IN ({marks})"
+        return self._store.sum_of("json_extract(result, '$.bytes')", query, owner, *kinds)
 
     def preview(self, owner: str, job_id: str) -> Image.Image | None:
         """The newest preview of a running job, or None.

@@ -20,7 +20,6 @@ from pipelines.core.errors import NotFound, Stopped, UserError, stored, unforese
 from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.messages import Message
 from pipelines.core.sizes import format_bytes
-from studio.core.accounts.accounts import is_guest
 from studio.core.gallery.gallery import WHOLE_RUN, Unwritten
 from studio.core.home import NO_SPACE, DiskFull
 from studio.core.jobs.record import CANCELLED, DONE, FAILED, QUEUED, RUNNING, Job, job_of
@@ -30,6 +29,7 @@ from studio.core.store import StoreAway
 
 if TYPE_CHECKING:
     from studio.core.gallery.gallery import Gallery
+    from studio.core.quota import Quota
     from studio.core.store import Store
 
 MAX_CRASHES = 2  # a job on which the studio has died more often in a row is not tried again
@@ -75,6 +75,7 @@ class Worker:
         engines: by kind: ``request_class`` and ``run(request, cache, stop)``; where there is a
             true ``resumes``, it goes on where it was.
         gallery: where finished pictures go.
+        quota: says whether there is room for them.
         takes: whether a kind of job is its own, where the queue has other workers too.
 
     Attributes:
@@ -89,10 +90,12 @@ class Worker:
         cache: Any,
         engines: Mapping[str, Any],
         gallery: Gallery,
+        quota: Quota,
         takes: Callable[[str], bool] = lambda kind: True,
     ) -> None:
         self._takes = takes
-        self._store, self._cache, self._engines, self._gallery = store, cache, engines, gallery
+        self._store, self._cache, self._engines = store, cache, engines
+        self._gallery, self._quota = gallery, quota
         self._wake = threading.Condition()  # guards running and _closing
         self.running: Running | None = None
         self._closing = False
@@ -332,7 +335,7 @@ class Worker:
 
     def _save(self, job: Job, position: int, event: Picture) -> None:
         # Again: many jobs may have been queued while there was still room.
-        self._gallery.check_room(job.owner, is_guest(job.owner))
+        self._quota.check_room(job.owner)
         self._gallery.save(
             job.owner,
             job.id,

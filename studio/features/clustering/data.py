@@ -20,12 +20,11 @@ from pipelines.clustering.data.datasets import Dataset
 from pipelines.clustering.data.stored import FOLDER, Stored, load, path_of, save
 from pipelines.core.errors import BadRequest, NotFound
 from pipelines.core.messages import Message
-from studio.core.accounts.accounts import is_guest
-from studio.core.cleaning import Keeper
 from studio.core.gallery.inputs import KEPT_SECONDS
 from studio.core.home import room_for, sweep
 from studio.core.jobs.slots import FairSlots
 from studio.core.jobs.uses import used_by_jobs
+from studio.core.quota import Keeper, Quota
 from studio.features.clustering.making import Made, Maker
 from studio.features.clustering.sources import DrawnSource, Kind, Source, essence, source_of
 from studio.features.clustering.tables import KnownTable, Tables, forget_halves
@@ -88,16 +87,23 @@ class ClusterData(Keeper):
     Args:
         store: the database.
         home: the home folder; data sets lie in ``cluster_data/<id>.npz``.
-        gallery: has a room that they share, and pictures to make data of.
+        gallery: has pictures to make data of.
         inputs: brought-in pictures, likewise.
         cache: the model cache, which has the network that looks at pictures.
+        quota: says whether there is room.
     """
 
     def __init__(
-        self, store: Store, home: Path, gallery: Gallery, inputs: Inputs, cache: Any
+        self,
+        store: Store,
+        home: Path,
+        gallery: Gallery,
+        inputs: Inputs,
+        cache: Any,
+        quota: Quota,
     ) -> None:
-        self._store, self._home, self._gallery = store, home, gallery
-        self.tables = Tables(store, home, gallery)
+        self._store, self._home, self._gallery, self._quota = store, home, gallery, quota
+        self.tables = Tables(store, home, quota)
         forget_halves(home / FOLDER)
         self._maker = Maker(self.tables, gallery, inputs, cache, self._of_gallery)
         self._lock = threading.Lock()  # a file and its row come and go together
@@ -127,7 +133,7 @@ class ClusterData(Keeper):
         id = _id(owner.id, wanted, self._maker.state(owner.id, wanted))
         if (known := self._asked_again(owner.id, id)) is not None:
             return known
-        self._gallery.check_room(owner.id, is_guest(owner.id))
+        self._quota.check_room(owner.id)
         with self._slots.taken(owner.id, WAIT_SECONDS, stop):
             if (known := self._asked_again(owner.id, id)) is not None:
                 return known
@@ -266,6 +272,18 @@ class ClusterData(Keeper):
         on; returns how many that were."""
         deleted = self._delete(f"owner = ? AND NOT {_AT_WORK}", (owner_id,))
         return len(deleted) + self.tables.delete_all(owner_id)
+
+    def bytes_used(self, owner: str) -> int:
+        """Bytes of an owner's data and tables."""
+        return self._bytes(owner)
+
+    def bytes_of_all(self) -> int:
+        """Bytes of everybody's data and tables."""
+        return self._bytes(None)
+
+    def _bytes(self, owner: str | None) -> int:
+        tables = ("cluster_tables", "cluster_data")
+        return sum(self._store.sum_of("bytes", table, owner) for table in tables)
 
     def clean_up(self, dry_run: bool = False) -> Iterator[int]:
         """Deletes what nobody has asked for in a week and no job has used, tables among them, and

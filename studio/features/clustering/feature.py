@@ -37,7 +37,12 @@ FEATURE = Feature(
     ),
     services={
         "cluster_data": lambda studio: ClusterData(
-            studio.store, studio.home, studio.gallery, studio.inputs, studio.cache
+            studio.store,
+            studio.home,
+            studio.gallery,
+            studio.inputs,
+            studio.cache,
+            studio.quota,
         ),
         "clusterings": lambda studio: Clusterings(
             studio.home, studio.jobs, studio.cluster_data, studio.inputs

@@ -20,10 +20,10 @@ import numpy as np
 from pipelines.clustering.engine import RESULTS
 from pipelines.clustering.requests import ClusterRequest, CompareRequest
 from pipelines.core.errors import BadRequest, NotFound, stored
-from studio.core.cleaning import Keeper
 from studio.core.files import write_file
 from studio.core.home import WRITING_SECONDS, cleared
 from studio.core.jobs.record import DONE, QUEUED, RUNNING, Job
+from studio.core.quota import Keeper
 
 if TYPE_CHECKING:
     from pipelines.clustering.data.datasets import Dataset
@@ -246,6 +246,14 @@ class Clusterings(Keeper):
         self._jobs.delete(owner_id, job_id)
 
     # --- the room they take -----------------------------------------------------------------
+
+    def bytes_used(self, owner: str) -> int:
+        """Bytes of an owner's results."""
+        return self._jobs.result_bytes(owner, _REQUESTS)
+
+    def bytes_of_all(self) -> int:
+        """Bytes of everybody's results."""
+        return self._jobs.result_bytes(None, _REQUESTS)
 
     def clean_up(self, dry_run: bool = False) -> Iterator[int]:
         """Deletes results whose job is gone; yields the bytes of each."""

@@ -19,7 +19,6 @@ from pipelines.clustering.data.profile import Column
 from pipelines.clustering.data.tables import Table
 from pipelines.core.errors import BadRequest, NotFound
 from pipelines.core.messages import Message
-from studio.core.accounts.accounts import is_guest
 from studio.core.gallery.inputs import KEPT_SECONDS
 from studio.core.home import room_for, sweep
 from studio.core.jobs.slots import FairSlots
@@ -28,7 +27,7 @@ from studio.features.clustering.reading import seen_apart
 if TYPE_CHECKING:
     import sqlite3
 
-    from studio.core.gallery.gallery import Gallery
+    from studio.core.quota import Quota
     from studio.core.store import Store
 
 FOLDER = "cluster_tables"
@@ -70,18 +69,18 @@ class Tables:
     Args:
         store: the database.
         home: the home folder; files lie in ``cluster_tables/<id>``, byte for byte.
-        gallery: has a room that they share.
+        quota: says whether there is room.
     """
 
-    def __init__(self, store: Store, home: Path, gallery: Gallery) -> None:
-        self._store, self._home, self._gallery = store, home, gallery
+    def __init__(self, store: Store, home: Path, quota: Quota) -> None:
+        self._store, self._home, self._quota = store, home, quota
         self._lock = threading.Lock()  # a file and its row come and go together
         self._slots = FairSlots(AT_ONCE, each=AT_ONCE, asked=None, busy=_BUSY)
         forget_halves(home / FOLDER)
 
     def check_room(self, owner: str) -> None:
         """Raises Busy when the owner keeps as much as is allowed."""
-        self._gallery.check_room(owner, is_guest(owner))
+        self._quota.check_room(owner)
 
     def bring(
         self,

@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pipelines.chat.entries import CACHE_PREFIX, INSIDE_PREFIX, ChatEntry
-from pipelines.chat.pruning.folder import FOLDER, PruneFolder
+from pipelines.chat.pruning.folder import FOLDER, PruneFolder, prunings_in
 from pipelines.chat.pruning.requests import PruneRequest, ScoreRequest
 from pipelines.chat.shelf import ChatShelf, MadeModel
 from pipelines.core.engines import Use
 from pipelines.core.errors import BadRequest, Busy, NotFound, Refused, stored
-from studio.core.cleaning import Keeper
 from studio.core.home import WRITING_SECONDS, cleared
 from studio.core.jobs.record import DONE, Job
+from studio.core.quota import Keeper
 
 if TYPE_CHECKING:
     from studio.core.accounts.accounts import Owner
@@ -195,6 +195,11 @@ class Prunings(Keeper):
         self._jobs.delete_jobs_using(owner, SHORTEN, Use("pruning", known.id))
 
     # --- the room they take -----------------------------------------------------------------
+
+    def bytes_used(self, owner: str) -> int:
+        """Bytes of an owner's models and folders."""
+        folders = sum(each.bytes for each in prunings_in(self._home) if each.owner == owner)
+        return folders + sum(made.bytes for made in self._shelf.made_by(owner))
 
     def clean_up(self, dry_run: bool = False) -> Iterator[int]:
         """Deletes prunings of nobody; yields the bytes of each."""

@@ -29,11 +29,12 @@ FEATURE = Feature(
     name="library",
     engines=(Engine("merge_loras", MergeRequest, "pipelines.diffusion.lora.merge"),),
     services={
-        "loras": lambda studio: Loras(studio.store, studio.shelf, studio.catalog, studio.gallery)
+        "loras": lambda studio: Loras(studio.store, studio.shelf, studio.catalog, studio.quota)
     },
     checks={MergeRequest: check_merge},
     titles=lambda studio, owner: {e.name: e.title for e in studio.loras.models(owner)},
     uploads={"loras": Upload.LARGE},
     routes=(loras_router,),
     tabs=(LibraryTab,),
+    keepers=("loras",),
 )

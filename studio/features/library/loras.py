@@ -26,26 +26,25 @@ from pipelines.dreambooth.before_after_requests import BeforeAfterRequest
 from pipelines.dreambooth.data.subjects import note_made
 from pipelines.dreambooth.folder import TrainingFolder
 from pipelines.models.catalog import OWN, ModelEntry
-from studio.core.accounts.accounts import is_guest
 from studio.core.home import NO_SPACE, disk_full
 from studio.core.jobs.uses import is_at_work
+from studio.core.quota import Keeper, Quota
 
 if TYPE_CHECKING:
     from pipelines.models.catalog import Catalog
-    from studio.core.gallery.gallery import Gallery
     from studio.core.store import Store
 
 RequestT = TypeVar("RequestT", bound=BaseModel)
 
 
-class Loras:
+class Loras(Keeper):
     """Lists, brings in, hands out, renames and deletes; each method works for one owner only.
 
     Args:
         store: the database, whose jobs may need what is to be deleted.
         shelf: where all lies.
         catalog: the models that are no one's own.
-        gallery: knows how much a guest keeps, and may keep.
+        quota: says whether there is room.
     """
 
     def __init__(
@@ -53,9 +52,9 @@ class Loras:
         store: Store,
         shelf: LoraShelf,
         catalog: Catalog,
-        gallery: Gallery,
+        quota: Quota,
     ) -> None:
-        self._store, self._shelf, self._catalog, self._gallery = store, shelf, catalog, gallery
+        self._store, self._shelf, self._catalog, self._quota = store, shelf, catalog, quota
 
     # --- the shelf --------------------------------------------------------------------------
 
@@ -101,7 +100,7 @@ class Loras:
 
     def check_room(self, owner: str) -> None:
         """Raises Busy when the owner, or everybody together, keeps as much as is allowed."""
-        self._gallery.check_room(owner, is_guest(owner))
+        self._quota.check_room(owner)
 
     def export(self, owner: str, id: str, style: Style) -> tuple[str, bytes]:
         """A file name and the file that other tools read.
@@ -142,6 +141,12 @@ class Loras:
     def _learnt_by(self, about: About) -> str | None:
         """The subject of the training that made it, for entries that do not know it themselves."""
         return TrainingFolder(self._shelf.home, about.training).subject if about.training else None
+
+    # --- the room they take -----------------------------------------------------------------
+
+    def bytes_used(self, owner: str) -> int:
+        """Bytes of all that is the owner's own."""
+        return sum(about.bytes for about in self._shelf.own(owner))
 
     # --- in requests ------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ FEATURE = Feature(
     ),
     services={
         "subjects": lambda studio: Subjects(
-            studio.store, studio.home, studio.gallery, studio.shelf
+            studio.store, studio.home, studio.gallery, studio.shelf, studio.quota
         ),
         "trainings": lambda studio: Trainings(
             studio.home, studio.loras, studio.machine, studio.subjects, studio.jobs

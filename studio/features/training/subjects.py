@@ -27,11 +27,10 @@ from pipelines.dreambooth.data.captions import Captions, Kind, is_list, kind_of,
 from pipelines.dreambooth.data.examples import take_example
 from pipelines.dreambooth.data.photos import LIMITS, files_in_zip, is_zip, names_in_zip
 from pipelines.dreambooth.data.subjects import Photo, Subject
-from studio.core.accounts.accounts import is_guest
-from studio.core.cleaning import Keeper
 from studio.core.home import WRITING_SECONDS, room_for
 from studio.core.jobs.uses import is_at_work
 from studio.core.locks import Locks
+from studio.core.quota import Keeper, Quota
 
 if TYPE_CHECKING:
     from pipelines.diffusion.lora.shelf import LoraShelf
@@ -90,12 +89,16 @@ class Subjects(Keeper):
     Args:
         store: the database.
         home: the home folder.
-        gallery: has a room that photos share, and the pictures that were made.
+        gallery: has the pictures that were made.
         shelf: has the LoRAs that were made.
+        quota: says whether there is room for photos.
     """
 
-    def __init__(self, store: Store, home: Path, gallery: Gallery, shelf: LoraShelf) -> None:
-        self._store, self._home, self._gallery, self._shelf = store, home, gallery, shelf
+    def __init__(
+        self, store: Store, home: Path, gallery: Gallery, shelf: LoraShelf, quota: Quota
+    ) -> None:
+        self._store, self._home, self._quota = store, home, quota
+        self._gallery, self._shelf = gallery, shelf
         self._locks = Locks()  # one writer for each subject
 
     # --- making and finding -----------------------------------------------------------------
@@ -274,6 +277,14 @@ class Subjects(Keeper):
             self.delete(owner, row["id"])
         return len(rows)
 
+    def bytes_used(self, owner: str) -> int:
+        """Bytes of an owner's photos."""
+        return self._store.sum_of("bytes", "subjects", owner)
+
+    def bytes_of_all(self) -> int:
+        """Bytes of everybody's photos."""
+        return self._store.sum_of("bytes", "subjects", None)
+
     def clean_up(self, dry_run: bool = False) -> Iterator[int]:
         """Deletes folders that belong to nobody; yields the bytes of each."""
         known = {row["id"] for row in self._store.rows("SELECT id FROM subjects")}
@@ -289,7 +300,7 @@ class Subjects(Keeper):
     # --- within -----------------------------------------------------------------------------
 
     def _add(self, owner: str, make: Callable[[], Subject]) -> Subject:
-        self._gallery.check_room(owner, is_guest(owner))
+        self._quota.check_room(owner)
         (count,) = self._store.row("SELECT COUNT(*) FROM subjects WHERE owner = ?", (owner,))
         if count >= MAX_SUBJECTS:
             raise Busy(
@@ -315,7 +326,7 @@ class Subjects(Keeper):
         shown = kept.shown_name(name)
         try:
             content = _good(data)
-            self._gallery.check_room(owner, is_guest(owner))
+            self._quota.check_room(owner)
             with self._writing(owner, id) as subject:
                 if caption is None:
                     return Outcome(shown, photo=subject.add(name, content))

@@ -22,12 +22,12 @@ from pipelines.core.limits import available_cores
 from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.dreambooth.data import class_pictures
 from pipelines.dreambooth.data.subjects import note_made
-from pipelines.dreambooth.folder import FOLDER, TrainingFolder
+from pipelines.dreambooth.folder import FOLDER, TrainingFolder, trainings_in
 from pipelines.dreambooth.preflight import Preflight, check, preflight
 from pipelines.dreambooth.requests import TrainingRequest
-from studio.core.cleaning import Keeper
 from studio.core.home import WRITING_SECONDS, cleared
 from studio.core.jobs.record import DONE, Job
+from studio.core.quota import Keeper
 from studio.features.training.subjects import KIND
 
 if TYPE_CHECKING:
@@ -210,6 +210,10 @@ class Trainings(Keeper):
         self._jobs.delete_jobs_using(owner, KIND, Use("training", training.id))
 
     # --- the room they take -----------------------------------------------------------------
+
+    def bytes_used(self, owner: str) -> int:
+        """Bytes of an owner's folders."""
+        return sum(each.bytes for each in trainings_in(self._home) if each.owner == owner)
 
     def clean_up(self, dry_run: bool = False) -> Iterator[int]:
         """Deletes class pictures that no training uses, trainings of nobody, and what only going

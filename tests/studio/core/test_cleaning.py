@@ -16,6 +16,7 @@ from studio.core.gallery.gallery import Gallery
 from studio.core.home import prepare_home
 from studio.core.jobs.queue import Jobs
 from studio.core.jobs.record import CANCELLED, DONE
+from studio.core.quota import Quota
 from studio.core.services import Options
 from studio.core.settings import StoredSettings
 from studio.core.store import Store
@@ -69,7 +70,9 @@ def desk(tmp_path) -> Iterator[tuple[Jobs, Cleanings, threading.Event]]:
     store = Store(home)
     settings = StoredSettings(store)
     gallery = Gallery(store, home, settings)
-    jobs = Jobs(store, None, {}, gallery, settings, {KIND: CleaningEngine(cleaning)})
+    jobs = Jobs(
+        store, None, {}, gallery, settings, Quota(settings), {KIND: CleaningEngine(cleaning)}
+    )
     yield jobs, Cleanings(jobs), go_on
     go_on.set()
     jobs.close()

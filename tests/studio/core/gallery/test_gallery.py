@@ -274,7 +274,7 @@ def test_cleaning_up_frees_what_it_said_and_no_picture(gallery):
 def test_bytes_are_counted_per_owner_and_in_all(gallery):
     first, second = _save(gallery), _save(gallery, owner=BEN, job="other")
     assert gallery.bytes_used(ANN) == first.bytes
-    assert gallery.bytes_used() == first.bytes + second.bytes
+    assert gallery.bytes_of_all() == first.bytes + second.bytes
 
 
 def test_folders_give_no_owner_away_and_take_no_path():

@@ -17,6 +17,7 @@ from pipelines.core.pictures.inputs import FOLDER, input_path
 from studio.core.gallery.gallery import Gallery
 from studio.core.gallery.inputs import KEPT_SECONDS, MAX_SIDE, Inputs
 from studio.core.home import WRITING_SECONDS, DiskFull, prepare_home
+from studio.core.quota import Quota
 from studio.core.settings import StoredSettings
 from studio.core.store import Store
 from tests.studio.rows import add_job
@@ -31,8 +32,10 @@ class Desk:
         self.home = prepare_home(home)
         self.store = Store(self.home)
         self.settings = StoredSettings(self.store)
+        self.quota = Quota(self.settings)
         self.gallery = Gallery(self.store, self.home, self.settings)
-        self.inputs = Inputs(self.store, self.home, self.gallery)
+        self.inputs = Inputs(self.store, self.home, self.gallery, self.quota)
+        self.quota.keepers = (self.gallery, self.inputs)
 
     def job(self, owner, picture, state="done"):
         add_job(self.store, owner, "control", {"units": [{"picture": picture}]}, state)
@@ -167,11 +170,11 @@ def test_another_s_gallery_picture_is_not_found(desk):
 def test_a_guest_s_quota_counts_brought_in_pictures(desk):
     desk.settings.change(guest_quota_mb=1)
     kept = desk.inputs.bring(GUEST, noise(700, 600))
-    assert desk.gallery.bytes_used(GUEST) == kept.bytes > 10**6
+    assert desk.quota.bytes_used(GUEST) == kept.bytes > 10**6
     with pytest.raises(Busy, match="a guest may keep 1 MB"):
         desk.inputs.bring(GUEST, png())
     with pytest.raises(Busy, match="a guest may keep 1 MB"):
-        desk.gallery.check_room(GUEST, guest=True)
+        desk.quota.check_room(GUEST)
     desk.inputs.delete(GUEST, kept.id)
     desk.inputs.bring(GUEST, png())
 

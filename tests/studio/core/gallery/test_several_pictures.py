@@ -27,6 +27,7 @@ from studio.core.gallery.picture_deletion import (
 from studio.core.home import prepare_home
 from studio.core.jobs.queue import Jobs
 from studio.core.jobs.record import CANCELLED, DONE
+from studio.core.quota import Quota
 from studio.core.settings import StoredSettings
 from studio.core.store import Store
 from tests.patience import PATIENCE
@@ -44,10 +45,13 @@ class Desk:
         self.store = Store(self.home)
         self.settings = StoredSettings(self.store)
         self.gallery = Gallery(self.store, self.home, self.settings)
-        self.inputs = Inputs(self.store, self.home, self.gallery)
+        quota = Quota(self.settings)
+        self.inputs = Inputs(self.store, self.home, self.gallery, quota)
         self.draw = Draw()
         chores = {KIND: DeletionEngine(self.gallery, self.inputs)}
-        self.jobs = Jobs(self.store, None, {"draw": self.draw}, self.gallery, self.settings, chores)
+        self.jobs = Jobs(
+            self.store, None, {"draw": self.draw}, self.gallery, self.settings, quota, chores
+        )
         self.deletions = PictureDeletions(self.jobs, self.gallery, self.inputs)
 
     def save(self, count: int, owner: Owner = ANN, job: str = "job") -> list[str]:

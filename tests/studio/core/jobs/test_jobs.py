@@ -11,6 +11,7 @@ from studio.core.gallery.gallery import Gallery
 from studio.core.home import disk_full, prepare_home
 from studio.core.jobs.queue import Jobs
 from studio.core.jobs.slots import fair_order
+from studio.core.quota import Quota
 from studio.core.settings import StoredSettings
 from studio.core.store import FILE_NAME, Store
 from tests.patience import PATIENCE, wait_until
@@ -29,7 +30,8 @@ class Desk:
         self.gallery = Gallery(self.store, self.home, self.settings)
         self.draw = Draw()
         engines = {"draw": self.draw}
-        self.jobs = Jobs(self.store, None, engines, self.gallery, self.settings)
+        self.quota = Quota(self.settings)
+        self.jobs = Jobs(self.store, None, engines, self.gallery, self.settings, self.quota)
 
     def submit(self, owner=ANN, **request):
         return self.jobs.submit(owner, "draw", DrawRequest(**request))
@@ -214,7 +216,7 @@ def test_the_queue_of_one_owner_is_limited(desk):
 
 def test_a_guest_with_a_full_quota_is_refused(desk, monkeypatch):
     desk.settings.change(guest_quota_mb=1)
-    monkeypatch.setattr(desk.gallery, "bytes_used", lambda owner=None: 1_200_000)
+    monkeypatch.setattr(desk.quota, "bytes_used", lambda owner=None: 1_200_000)
     with pytest.raises(Busy, match="trainings take 1 MB; a guest may keep 1 MB"):
         desk.submit(owner="guest-x")
     desk.submit(owner=ANN)
@@ -298,7 +300,7 @@ def test_a_picture_that_is_painted_while_another_program_holds_the_database_is_k
 def test_a_guest_s_quota_holds_for_jobs_that_were_queued_before_it_was_reached(desk, monkeypatch):
     guest = "guest-x"
     job = desk.submit(owner=guest, pictures=3)
-    monkeypatch.setattr(desk.gallery, "bytes_used", lambda owner=None: len(
+    monkeypatch.setattr(desk.quota, "bytes_used", lambda owner=None: len(
         desk.gallery.of_job(guest, job.id)) * 300 * 10**6)  # fmt: skip
     desk.jobs.start()
     ended = desk.ended(job)
@@ -348,7 +350,7 @@ def test_after_a_crash_running_jobs_run_again_but_not_for_ever(desk):
                 "UPDATE jobs SET state = 'running', stopping = 1 WHERE id = ?", (cancelled.id,)
             )
         engines = {"draw": desk.draw}
-        revived = Jobs(desk.store, None, engines, desk.gallery, desk.settings)
+        revived = Jobs(desk.store, None, engines, desk.gallery, desk.settings, desk.quota)
         revived._worker.recover()
         expected = "queued" if crash < 2 else "failed"
         assert revived.get(ANN, job.id).state == expected
@@ -363,7 +365,9 @@ def test_power_cuts_do_not_end_what_goes_on_where_it_was(desk):
 
     def cut(step):
         desk.store.write("UPDATE jobs SET state = 'running', step = ? WHERE id = ?", (step, job.id))
-        revived = Jobs(desk.store, None, {"draw": desk.draw}, desk.gallery, desk.settings)
+        revived = Jobs(
+            desk.store, None, {"draw": desk.draw}, desk.gallery, desk.settings, desk.quota
+        )
         revived._worker.recover()
         return revived.get(ANN, job.id).state
 

@@ -22,6 +22,7 @@ from studio.core.accounts.accounts import Owner
 from studio.core.gallery.gallery import Gallery
 from studio.core.gallery.inputs import KEPT_SECONDS, Inputs
 from studio.core.home import WRITING_SECONDS, DiskFull, prepare_home
+from studio.core.quota import Quota
 from studio.core.settings import StoredSettings
 from studio.core.store import Store
 from studio.features.clustering import data as service
@@ -44,8 +45,11 @@ class Desk:
         self.store = Store(self.home)
         self.settings = StoredSettings(self.store)
         self.gallery = Gallery(self.store, self.home, self.settings)
-        self.inputs = Inputs(self.store, self.home, self.gallery)
-        self.data = ClusterData(self.store, self.home, self.gallery, self.inputs, None)
+        self.quota = Quota(self.settings)
+        rooms = self.store, self.home, self.gallery
+        self.inputs = Inputs(*rooms, self.quota)
+        self.data = ClusterData(*rooms, self.inputs, None, self.quota)
+        self.quota.keepers = (self.gallery, self.inputs, self.data)
 
     def job(self, owner, id, state="done"):
         add_job(self.store, owner.id, "cluster", {"data": id, "algorithm": "kmeans"}, state)
@@ -180,7 +184,7 @@ def test_a_guest_keeps_no_more_than_the_quota(desk):
         desk.data.make(GUEST, MOONS)
     with pytest.raises(Busy):
         desk.table(GUEST)
-    assert desk.gallery.bytes_used("guest-1") > 1_000_000
+    assert desk.quota.bytes_used("guest-1") > 1_000_000
     desk.data.delete_all("guest-1")
     assert desk.data.make(GUEST, MOONS).points == 40
 

@@ -388,14 +388,14 @@ def test_a_job_that_is_not_done_has_no_labels(still):
 
 
 def test_deleted_is_gone_for_good_and_gives_its_room_back(still):
-    before = still.gallery.bytes_used("ada")
+    before = still.quota.bytes_used("ada")
     job, folder = ended(still)
     size = sum(path.stat().st_size for path in folder.iterdir())
     data = still.cluster_data.list("ada")[0].bytes
-    assert still.gallery.bytes_used("ada") == before + data + size
+    assert still.quota.bytes_used("ada") == before + data + size
     still.clusterings.delete("ada", job)
     assert not folder.exists()
-    assert still.gallery.bytes_used("ada") == before + data
+    assert still.quota.bytes_used("ada") == before + data
     with pytest.raises(NotFound, match="no job"):
         still.clusterings.of("ada", job)
 

@@ -169,15 +169,15 @@ def test_with_a_shortening_go_its_model_its_work_and_its_jobs(studio):
 
 
 def test_models_and_work_count_for_a_guest_s_quota(studio):
-    before = studio.gallery.bytes_used("guest-1")
+    before = studio.quota.bytes_used("guest-1")
     folder = put_made(studio.home, owner="guest-1")
     work = PruneFolder(studio.home, "d" * 32)
     work.begin(validated(PruneRequest, SETTINGS | {"owner": "guest-1", "pruning": "d" * 32}))
     (work.path / "log.txt").write_bytes(bytes(1000))
     weights = (folder / "model.safetensors").stat().st_size
     request = (work.path / "pruning.json").stat().st_size
-    assert studio.gallery.bytes_used("guest-1") - before == weights + 1000 + request
-    assert studio.gallery.bytes_used("ada") == 0
+    assert studio.quota.bytes_used("guest-1") - before == weights + 1000 + request
+    assert studio.quota.bytes_used("ada") == 0
 
 
 def test_work_of_nobody_is_cleaned_up_when_nobody_can_be_about_to_write_it(studio):

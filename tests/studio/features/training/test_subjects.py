@@ -21,6 +21,7 @@ from pipelines.dreambooth.folder import TrainingFolder
 from studio.core.gallery.gallery import Gallery
 from studio.core.gallery.inputs import Inputs
 from studio.core.home import WRITING_SECONDS, prepare_home
+from studio.core.quota import Quota
 from studio.core.settings import StoredSettings
 from studio.core.store import Store, uses_in
 from studio.features.training.subjects import KIND, MAX_SUBJECTS, Subjects
@@ -61,7 +62,9 @@ class Desk:
         self.settings = StoredSettings(self.store)
         self.gallery = Gallery(self.store, self.home, self.settings)
         self.shelf = Shelf()
-        self.subjects = Subjects(self.store, self.home, self.gallery, self.shelf)
+        self.quota = Quota(self.settings)
+        self.subjects = Subjects(self.store, self.home, self.gallery, self.shelf, self.quota)
+        self.quota.keepers = (self.gallery, self.subjects)
 
     def add(self, owner, id, *files):
         return list(self.subjects.add(owner, id, files))
@@ -334,17 +337,17 @@ def test_a_guest_s_quota_counts_photos(desk):
     assert outcomes[0].photo is not None
     assert "a guest may keep 1 MB" in str(outcomes[-1].refusal)
     kept = desk.subjects.get(GUEST, subject.id)
-    assert desk.gallery.bytes_used(GUEST) == kept.bytes
+    assert desk.quota.bytes_used(GUEST) == kept.bytes
     with pytest.raises(Busy):
         desk.subjects.create(GUEST, "another")
     desk.subjects.delete(GUEST, subject.id)
-    assert desk.gallery.bytes_used(GUEST) == 0
+    assert desk.quota.bytes_used(GUEST) == 0
 
 
 def test_removing_a_photo_gives_its_room_back(desk, mine):
-    assert desk.gallery.bytes_used(ANN) == mine.bytes > 0
+    assert desk.quota.bytes_used(ANN) == mine.bytes > 0
     desk.subjects.remove_photo(ANN, mine.id, mine.photos[0].id)
-    assert desk.gallery.bytes_used(ANN) == 0
+    assert desk.quota.bytes_used(ANN) == 0
 
 
 def test_there_is_a_limit_to_how_many(desk, mine, monkeypatch):
@@ -379,7 +382,7 @@ def test_two_pages_add_at_once_and_nothing_is_lost(desk, mine):
         thread.join()
     subject = desk.subjects.get(ANN, mine.id)
     assert len(subject.photos) == 19
-    assert desk.gallery.bytes_used(ANN) == subject.bytes
+    assert desk.quota.bytes_used(ANN) == subject.bytes
 
 
 # --- while it is learnt ---------------------------------------------------------------------------
@@ -520,7 +523,7 @@ def test_cleaning_up_takes_folders_of_nobody(desk, mine):
 
 
 def test_brought_in_pictures_have_nothing_to_do_with_photos(desk, mine):
-    inputs = Inputs(desk.store, desk.home, desk.gallery)
+    inputs = Inputs(desk.store, desk.home, desk.gallery, desk.quota)
     brought = inputs.bring(ANN, encoded(scene()))
     desk.subjects.delete(ANN, mine.id)
     assert inputs.get(ANN, brought.id) == brought

@@ -22,6 +22,7 @@ from pipelines.models.catalog import Catalog
 from studio.core.gallery.gallery import Gallery
 from studio.core.home import prepare_home
 from studio.core.jobs.queue import Jobs
+from studio.core.quota import Quota
 from studio.core.settings import StoredSettings
 from studio.core.store import Store
 from studio.features.library.loras import Loras
@@ -56,11 +57,13 @@ class Desk:
         self.settings = settings = StoredSettings(self.store)
         self.gallery = gallery = Gallery(self.store, self.home, settings)
         self.shelf = LoraShelf(self.home)
-        self.subjects = Subjects(self.store, self.home, gallery, self.shelf)
-        self.jobs = Jobs(self.store, None, {KIND: Engine}, gallery, settings)
+        self.quota = quota = Quota(settings)
+        self.subjects = Subjects(self.store, self.home, gallery, self.shelf, quota)
+        self.jobs = Jobs(self.store, None, {KIND: Engine}, gallery, settings, quota)
         catalog = Catalog(self.home)
-        self.loras = Loras(self.store, self.shelf, catalog, gallery)
+        self.loras = Loras(self.store, self.shelf, catalog, quota)
         self.trainings = Trainings(self.home, self.loras, Machine, self.subjects, self.jobs)
+        quota.keepers = (gallery, self.subjects, self.loras, self.trainings)
 
     def subject(self, owner, photos=3):
         made = self.subjects.create(owner, "Whiskers", "kref", "cat")
@@ -415,23 +418,23 @@ def test_cleaning_up_takes_the_folders_of_trainings_that_nobody_has(desk):
 
 def test_trainings_loras_and_own_models_count_for_a_guest_s_quota(desk, twin_folder):
     guest, other = "guest-1", "guest-2"
-    assert desk.gallery.bytes_used(guest) == 0
+    assert desk.quota.bytes_used(guest) == 0
     about = desk.shelf.add(guest, "word", WORD)
-    assert desk.gallery.bytes_used(guest) == about.bytes > 0
+    assert desk.quota.bytes_used(guest) == about.bytes > 0
     model = desk.shelf.add_model(
         guest, "model", lambda path: shutil.copytree(twin_folder("sd1"), path), family="sd1"
     )
     shelf = about.bytes + model.bytes
-    assert desk.gallery.bytes_used(guest) == shelf
+    assert desk.quota.bytes_used(guest) == shelf
     subject = desk.subject(guest)
     photos = desk.subjects.get(guest, subject).bytes
     folder = TrainingFolder(desk.home, desk.queue(guest, subject))
     folder.begin(desk.trainings.get(guest, folder.id).request)
     (folder.path / "log.txt").write_bytes(bytes(10**6))
-    assert desk.gallery.bytes_used(guest) == shelf + photos + folder.bytes
+    assert desk.quota.bytes_used(guest) == shelf + photos + folder.bytes
     assert folder.bytes > 10**6
-    assert desk.gallery.bytes_used(other) == 0
-    everybody = desk.gallery.bytes_used()
+    assert desk.quota.bytes_used(other) == 0
+    everybody = desk.quota.bytes_of_all()
     assert everybody == photos, "the limit of all pictures is one of pictures"
     desk.settings.change(guest_quota_mb=1)
     for refused in (desk.loras.check_room, lambda who: desk.subjects.create(who, "Tom")):
