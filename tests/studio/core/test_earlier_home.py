@@ -196,6 +196,12 @@ def test_what_jobs_use_is_known(studio):
         assert is_at_work(studio.store, None, use) == at_work, use
 
 
+def test_everybody_takes_as_much_as_that_atelier_counted(studio):
+    used = {owner: studio.quota.bytes_used(owner) for owner in ("ada", "bob", "local", GUEST)}
+    assert used == {"ada": 508_411, "bob": 15_592, "local": 4_682, GUEST: 3_945}
+    assert studio.quota.bytes_of_all() == 118_699
+
+
 def test_what_is_used_is_kept_and_the_rest_can_go(studio, ada):
     """The last test: it deletes."""
     inputs = {each["id"] for each in listed(ada, "inputs")}
