@@ -158,7 +158,7 @@ def test_of_a_wrong_delimiter_the_sentence_names_the_right_one(client):
 def test_a_file_beyond_the_limit_is_refused_by_its_length_and_while_it_comes(
     studio, client, monkeypatch
 ):
-    monkeypatch.setattr(access, "MAX_TABLE_BYTES", 2_000_000)
+    monkeypatch.setattr(access.Uploads, "of", lambda self, path: 2_000_000)
     kept = [0]
 
     def stream():

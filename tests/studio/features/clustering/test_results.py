@@ -380,7 +380,7 @@ def ended(studio: Studio, **request: Any) -> tuple[str, Path]:
 
 def test_a_job_that_is_not_done_has_no_labels(still):
     data = still.cluster_data.make(ADA, {"kind": "made", "name": "blobs"}).id
-    job = still.submit(ADA, CLUSTER, {"data": data})
+    job = still.submissions.submit(ADA, CLUSTER, {"data": data})
     with pytest.raises(BadRequest, match=f"Job {job.id} is queued: it has no labels"):
         still.clusterings.of("ada", job.id)
     with pytest.raises(BadRequest, match="still queued"):
