@@ -11,7 +11,6 @@ export class Vector {
   textAlign = "left";
   lineCap = "butt";
   lineJoin = "miter";
-  imageSmoothingEnabled = true;
 
   constructor(width, height, { paper }) {
     Object.assign(this, { width, height, parts: [], path: [], dash: [], kept: [], clips: 0 });

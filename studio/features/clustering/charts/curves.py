@@ -7,6 +7,7 @@ A mark that is clicked sends ``line`` with ``{"name": "clusters", "value": k}``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipelines.core.messages import Message
@@ -35,124 +36,80 @@ SCRIPT = (ASSETS / "clustering" / "charts.js").read_text(encoding="utf-8")
 clicked, with the events ``line`` and ``pick``."""
 
 
-def elbow(data: Data, visitor: Visitor) -> str:
-    """K-Means' J over k with its knee. ``data``: ks, inertia, knee."""
-    say, knee = visitor.say, data.get("knee")
-    if knee is None:
-        found = say("There is no knee: J falls in a straight line.")
-    else:
-        found = say(Message("The knee is at k = {k}: further clusters gain less.", k=knee))
-    drawn = _over_k(
-        data["ks"],
-        data["inertia"],
-        axis(data["inertia"], say("Inertia J"), zero=True),
-        Best(knee, "knee: k = {k}"),
-        "k = {k}: J = {value}",
-        visitor,
-    )
-    return figure(
-        "elbow",
-        say("Elbow: inertia over the number of clusters"),
-        drawn,
-        visitor,
-        finding=found,
-        caption=[
-            say("J is the sum of squared distances of the points to their centres."),
-            say("It always falls with k; what is looked for is where it stops falling fast."),
-        ],
-        hint=say("Click a mark to take its k."),
-    )
+class _OverK(NamedTuple):
+    """A chart of a number over k, its texts in English.
+
+    Attributes:
+        title, axis: of the chart and of its numbers.
+        values, best: where they are in the data, and the k that they speak for, or None.
+        about, marked: what a mark says with {k}, {value} and {error}, and the line at the best k.
+        found, nothing: what is found, with {k}, or that nothing is.
+        caption: how it is read.
+    """
+
+    title: str
+    axis: str
+    values: str
+    best: str
+    about: str
+    marked: str
+    found: str
+    nothing: str
+    caption: tuple[str, ...]
 
 
-def silhouette(data: Data, visitor: Visitor) -> str:
-    """Mean silhouette over k. ``data``: ks, means (None where not defined), best, sampled."""
-    say, means, best = visitor.say, data["means"], data.get("best")
-    if best is None:
-        found = say("It is not defined for any k here: it needs two clusters and more points.")
-    else:
-        found = say(Message("The highest mean silhouette is at k = {k}.", k=best))
-    return figure(
-        "silhouette",
-        say("Silhouette over the number of clusters"),
-        _over_k(
-            data["ks"],
-            means,
-            axis(means, say("Mean silhouette"), zero=True),
-            Best(best, "highest: k = {k}"),
-            "k = {k}: silhouette {value}",
-            visitor,
-        ),
-        visitor,
-        finding=found,
-        caption=[
-            say("1: clusters lie far apart. 0: they touch. Below 0: points are nearer to others."),
-            *sampled(data, visitor),
-        ],
-        hint=say("Click a mark to take its k."),
-    )
+_OVER_K = {
+    "elbow": _OverK(
+        "Elbow: inertia over the number of clusters", "Inertia J", "inertia", "knee",
+        "k = {k}: J = {value}", "knee: k = {k}",
+        "The knee is at k = {k}: further clusters gain less.",
+        "There is no knee: J falls in a straight line.",
+        ("J is the sum of squared distances of the points to their centres.",
+         "It always falls with k; what is looked for is where it stops falling fast."),
+    ),
+    "silhouette": _OverK(
+        "Silhouette over the number of clusters", "Mean silhouette", "means", "best",
+        "k = {k}: silhouette {value}", "highest: k = {k}",
+        "The highest mean silhouette is at k = {k}.",
+        "It is not defined for any k here: it needs two clusters and more points.",
+        ("1: clusters lie far apart. 0: they touch. Below 0: points are nearer to others.",),
+    ),
+    "gap": _OverK(
+        "Gap statistic over the number of clusters", "Gap", "gap", "best",
+        "k = {k}: gap {value} ± {error}", "chosen: k = {k}",
+        "The gap statistic chooses k = {k}.",
+        "No k has what the rule asks for: the gap rises all the way. Try larger k.",
+        ("How much tighter the clusters are than those of points strewn evenly.",
+         "Chosen is the smallest k whose gap is at least the next one less its standard error "
+         "(the bars)."),
+    ),
+}  # fmt: skip
 
 
-def gap(data: Data, visitor: Visitor) -> str:
-    """The gap statistic with its errors. ``data``: ks, gap, s, log_w, log_w_reference, best."""
-    say, best, values, errors = visitor.say, data.get("best"), data["gap"], data["s"]
-    ends = [each + sign * s for each, s in zip(values, errors, strict=True) for sign in (-1, 1)]
-    if best is None:
-        found = say("No k has what the rule asks for: the gap rises all the way. Try larger k.")
-    else:
-        found = say(Message("The gap statistic chooses k = {k}.", k=best))
-    return figure(
-        "gap",
-        say("Gap statistic over the number of clusters"),
-        _over_k(
-            data["ks"],
-            values,
-            axis(ends, say("Gap")),
-            Best(best, "chosen: k = {k}"),
-            "k = {k}: gap {value} ± {error}",
-            visitor,
-            errors,
-        ),
-        visitor,
-        finding=found,
-        caption=[
-            say("How much tighter the clusters are than those of points strewn evenly."),
-            say(
-                "Chosen is the smallest k whose gap is at least the next one less its standard "
-                "error (the bars)."
-            ),
-        ],
-        hint=say("Click a mark to take its k."),
-    )
-
-
-class Best(NamedTuple):
-    """The k that a curve speaks for, or None, and what is written there."""
-
-    k: int | None
-    words: str
-
-
-def _over_k(
-    ks: Sequence[int],
-    values: Sequence[float | None],
-    y: Axis,
-    best: Best,
-    about: str,
-    visitor: Visitor,
-    errors: Sequence[float] | None = None,
-) -> str:
-    """A curve over k whose marks take their k; ``about`` has {k}, {value} and maybe {error}."""
-    plot = Plot(_k(ks, visitor), y)
+def _over_k(name: str, data: Data, visitor: Visitor) -> str:
+    """A curve over k whose marks take their k. ``data``: of ``Elbow``, ``SilhouetteCurve`` or
+    ``Gap``, which has standard errors ``s``."""
+    say, shown = visitor.say, _OVER_K[name]
+    ks, values, best, errors = data["ks"], data[shown.values], data.get(shown.best), data.get("s")
     rows = [row for row in zip(ks, values, errors or [0.0] * len(ks), strict=True)
             if row[1] is not None]  # fmt: skip
-    marks = "".join(_error(plot, k, value, s) for k, value, s in rows) if errors else ""
+    ends = [value + sign * s for _, value, s in rows for sign in (-1, 1)]
+    plot = Plot(_k(ks, visitor), axis(ends, say(shown.axis), zero=not errors))
+    marks = plot.upright(best, say(Message(shown.marked, k=best))) if best is not None else ""
+    if errors:
+        marks += "".join(_error(plot, k, value, s) for k, value, s in rows)
     for k, value, s in rows:
-        words = Message(about, k=k, value=number(value), error=number(s))
-        title = visitor.say(words)
-        marks += plot.mark(k, value, title, best=k == best.k, k=k, among=len(rows))
-    if best.k is not None:
-        marks = plot.upright(best.k, visitor.say(Message(best.words, k=best.k))) + marks
-    return plot.drawn(y.title, paths=plot.curve(ks, values), marks=marks)
+        title = say(Message(shown.about, k=k, value=number(value), error=number(s)))
+        marks += plot.mark(k, value, title, best=k == best, k=k, among=len(rows))
+    return figure(
+        name,
+        say(shown.title),
+        plot.drawn(plot.y.title, plot.curve(ks, values), marks),
+        visitor,
+        finding=say(shown.nothing if best is None else Message(shown.found, k=best)),
+        caption=[*map(say, shown.caption), *sampled(data, visitor)],
+        hint=say("Click a mark to take its k."),
+    )
 
 
 def _error(plot: Plot, k: int, value: float, s: float) -> str:
@@ -237,9 +194,7 @@ def _k(ks: Sequence[int], visitor: Visitor) -> Axis:
 
 
 CHARTS: dict[str, Callable[[Data, Visitor], str]] = {
-    "elbow": elbow,
-    "silhouette": silhouette,
-    "gap": gap,
+    **{name: partial(_over_k, name) for name in _OVER_K},
     "k_distance": k_distance,
     "information": information,
     "reachability": reachability,

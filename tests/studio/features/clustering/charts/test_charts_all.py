@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 
 from pipelines.core.paths import ASSETS
 from studio.features.clustering import data_views, views
+from studio.features.clustering.charts import curves
 from studio.features.clustering.charts.colours import COLOURS, DARK, NOISE, kind_of
 from studio.features.clustering.charts.heat import confusion
 from studio.features.clustering.charts.style import STYLE
@@ -76,9 +77,11 @@ def test_all_words_that_stand_in_tables_have_a_chinese_translation():
             for text in (figure.title, figure.means, figure.better) if text}  # fmt: skip
     said |= {*data_views._KINDS.values(), *data_views._DELIMITERS.values()}
     said |= {"Assumes", "Cost", "Fails", "Makes centres", "Leaves noise out", "Soft membership"}
-    said |= {"Labels new points", "k = {k}: J = {value}", "k = {k}: silhouette {value}"}
-    said |= {"k = {k}: gap {value} ± {error}", "knee: k = {k}", "highest: k = {k}"}
-    said |= {"chosen: k = {k}"}
+    said |= {"Labels new points"}
+    not_said = {"values", "best", "caption"}
+    said |= {text for each in curves._OVER_K.values()
+             for name, text in each._asdict().items() if name not in not_said}  # fmt: skip
+    said |= {text for each in curves._OVER_K.values() for text in each.caption}
     assert not sorted(said - chinese.keys())
 
 
