@@ -19,8 +19,8 @@ export function dbscan(frames) {
     const colour = colourOf(cluster, colours);
     if (kind === UNSEEN) return { shape: "circle", stroke: colours.faint, width: 1.2, radius: radius * 0.85 };
     if (kind === NOISE) return { shape: "cross", stroke: colours.subdued, width: 1.4, radius: radius * 0.85 };
-    if (kind === REACHED) return { shape: "circle", fill: mix(colours.paper, colour, 0.35), stroke: colour, width: 1, radius };
-    if (kind === BORDER) return { shape: "circle", fill: colours.paper, stroke: colour, width: 2, radius };
+    if (kind === REACHED) return { shape: "circle", fill: mix(colours.background, colour, 0.35), stroke: colour, width: 1, radius };
+    if (kind === BORDER) return { shape: "circle", fill: colours.background, stroke: colour, width: 2, radius };
     return { shape: "circle", fill: colour, stroke: edge(colour, colours), width: 0.8, radius: radius * 1.05 };
   }
 
@@ -68,7 +68,7 @@ export function dbscan(frames) {
       context.stroke();
       context.globalAlpha = 1;
       const [x, y] = camera.point(...here);
-      for (const [radius, ink, thick] of [[9, colours.paper, 4.5], [9, colours.text, 2]]) {
+      for (const [radius, ink, thick] of [[9, colours.background, 4.5], [9, colours.text, 2]]) {
         context.beginPath();
         context.arc(x, y, radius, 0, 2 * Math.PI);
         context.strokeStyle = ink;

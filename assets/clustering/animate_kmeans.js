@@ -41,7 +41,7 @@ export function kmeans(frames) {
         const colour = colourOf(cluster, colours);
         const path = [...trails[at].slice(0, from ? -1 : undefined).map((each) => each[cluster]), place];
         context.globalAlpha = 0.9;
-        for (const [thick, ink] of [[4.5, colours.paper], [2, colour]]) {
+        for (const [thick, ink] of [[4.5, colours.background], [2, colour]]) {
           context.beginPath();
           path.slice(1).forEach((to, nth) => line(context, camera, path[nth], to));
           context.strokeStyle = ink;
@@ -114,7 +114,7 @@ function dot(context, x, y, colour, colours) {
   context.arc(x, y, 3.2, 0, 2 * Math.PI);
   context.fillStyle = colour;
   context.fill();
-  context.strokeStyle = colours.paper;
+  context.strokeStyle = colours.background;
   context.lineWidth = 1;
   context.stroke();
 }

@@ -49,7 +49,7 @@ export function paintPlane(context, camera, colours, names) {
     const write = (text, x, y, align) => {
       context.textAlign = align;
       context.lineWidth = 3;
-      context.strokeStyle = colours.paper;
+      context.strokeStyle = colours.background;
       context.strokeText(text, x, y);
       context.fillStyle = colours.subdued;
       context.fillText(text, x, y);

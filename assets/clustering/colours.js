@@ -24,7 +24,7 @@ export function theme(element) {
     text: read("--body-text-color", dark ? "#f4f2ee" : "#2a2825"),
     subdued: read("--body-text-color-subdued", dark ? "#a59f95" : "#78736a"),
     line: read("--border-color-primary", dark ? "#2a2825" : "#e7e4de"),
-    paper: read("--background-fill-primary", dark ? "#1d1b19" : "#ffffff"),
+    background: read("--background-fill-primary", dark ? "#1d1b19" : "#ffffff"),
     accent: read("--color-accent", "#d16442"),
     plain: dark ? "#a59f95" : "#6b665e",
     faint: dark ? "#6b665e" : "#b5afa5",

@@ -72,7 +72,7 @@ export function paintCurve(context, width, height, { title, values, frame, named
   if (values.length <= 60) {
     for (let at = 0; at <= frame; at++) dot(context, place.x(at), place.y(values[at]), 2.4, colours.accent);
   }
-  dot(context, place.x(frame), place.y(values[frame]), 5.5, colours.paper);
+  dot(context, place.x(frame), place.y(values[frame]), 5.5, colours.background);
   dot(context, place.x(frame), place.y(values[frame]), 4.2, colours.accent);
 
   context.font = `11px ${colours.font}`;

@@ -65,7 +65,7 @@ export function ellipse(context, camera, [x, y, width, height, angle]) {
   context.closePath();
 }
 
-// A centre: larger than any point, with a rim of paper.
+// A centre: larger than any point, with a rim of the background.
 export function centre(context, x, y, colour, colours, radius = 8) {
   const disc = (r, fill) => {
     context.beginPath();
@@ -74,14 +74,14 @@ export function centre(context, x, y, colour, colours, radius = 8) {
     context.fill();
   };
   disc(radius + 3.4, colours.text);
-  disc(radius + 2, colours.paper);
+  disc(radius + 2, colours.background);
   disc(radius, colour);
   context.beginPath();
   for (const [dx, dy] of [[1, 0], [0, 1]]) {
     context.moveTo(x - dx * radius * 0.5, y - dy * radius * 0.5);
     context.lineTo(x + dx * radius * 0.5, y + dy * radius * 0.5);
   }
-  context.strokeStyle = colours.paper;
+  context.strokeStyle = colours.background;
   context.lineWidth = 1.8;
   context.stroke();
 }

@@ -93,7 +93,7 @@ export class Layers {
 
   paintGround(context) {
     const { plot, plot: { camera, colours, animation, points, look } } = this;
-    context.fillStyle = colours.paper;
+    context.fillStyle = colours.background;
     context.fillRect(0, 0, camera.width, camera.height);
     const names = this.names();
     const write = camera.dims === 3 ? paintSpace(context, camera, colours, names) : paintPlane(context, camera, colours, names);
@@ -182,7 +182,7 @@ export class Layers {
     const [x, y] = [this.screen[2 * hovered], this.screen[2 * hovered + 1]];
     const ink = labels && labels[hovered] !== NOISE && !this.plot.animation ? colourOf(labels[hovered], colours) : colours.text;
     const picture = this.plot.animation ? null : this.plot.thumbs?.placed(hovered);
-    for (const [colour, width] of [[colours.paper, 5], [ink, 2.2]]) {
+    for (const [colour, width] of [[colours.background, 5], [ink, 2.2]]) {
       context.beginPath();
       if (picture) context.rect(x - picture.half - 5, y - picture.half - 5, 2 * picture.half + 10, 2 * picture.half + 10);
       else context.arc(x, y, 8, 0, 2 * Math.PI);

@@ -35,7 +35,7 @@ export class Thumbs {
       if (!picture.naturalWidth) continue;
       const scale = side / Math.max(picture.naturalWidth, picture.naturalHeight);
       const [width, height] = [picture.naturalWidth * scale, picture.naturalHeight * scale];
-      context.fillStyle = labels ? colourOf(labels[at], colours) : colours.paper;
+      context.fillStyle = labels ? colourOf(labels[at], colours) : colours.background;
       context.fillRect(x - width / 2 - 2.5, y - height / 2 - 2.5, width + 5, height + 5);
       context.drawImage(picture, x - width / 2, y - height / 2, width, height);
     }

@@ -12,10 +12,10 @@ export class Vector {
   lineCap = "butt";
   lineJoin = "miter";
 
-  constructor(width, height, { paper }) {
+  constructor(width, height, { background }) {
     Object.assign(this, { width, height, parts: [], path: [], dash: [], kept: [], clips: 0 });
     this.measure = new OffscreenCanvas(1, 1).getContext("2d");
-    this.parts.push(`<rect width="${width}" height="${height}" fill="${paper}"/>`);
+    this.parts.push(`<rect width="${width}" height="${height}" fill="${background}"/>`);
   }
 
   text() {
