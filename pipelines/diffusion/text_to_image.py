@@ -17,7 +17,8 @@ from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.messages import Message
 from pipelines.diffusion import diffusers_pipeline
 from pipelines.diffusion.denoise import GuidedUNet, Steer, denoise, noise_for, takes_guidance
-from pipelines.diffusion.loading import DiffusionModel, decode
+from pipelines.diffusion.latents import decode
+from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.lora.apply import applied
 from pipelines.diffusion.lora.tags import left_out_of, uses_of, without_tags, worded
 from pipelines.diffusion.preview import preview_for

@@ -14,11 +14,12 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from pipelines.core.cache import ModelCache
 from pipelines.core.errors import BadRequest, validated
 from pipelines.core.events import Progress
+from pipelines.core.pictures.fitting import fit
 from pipelines.core.pictures.inputs import FOLDER, open_input
 from pipelines.diffusion.control.requests import ConditionRequest
 from pipelines.diffusion.requests import LARGEST_SIDE, LEAST_SIDE, SIZE_STEP
@@ -82,7 +83,7 @@ def check_drawn(picture: Image.Image, fitted: Image.Image, mode: str) -> None:
 
     Args:
         picture: the whole one.
-        fitted, mode: what of it is read, as :func:`fit` has made it.
+        fitted, mode: what of it is read, as :func:`pipelines.core.pictures.fitting.fit` has made it.
     """
     empty = _is_flat(fitted)
     if _is_flat(picture) or (empty and mode != "crop"):
@@ -97,28 +98,6 @@ def check_drawn(picture: Image.Image, fitted: Image.Image, mode: str) -> None:
             width=fitted.width,
             height=fitted.height,
         )
-
-
-def fit(
-    picture: Image.Image, size: tuple[int, int], mode: str
-) -> tuple[Image.Image, tuple[int, int]]:
-    """The picture scaled for ``size`` and the corner where it lies on the canvas.
-
-    ``stretch`` and ``crop`` fill the canvas; ``pad`` keeps the whole picture and its proportions,
-    so what is returned is smaller than the canvas on one side.
-    """
-    method = Image.Resampling.LANCZOS
-    if mode == "stretch":
-        return picture.resize(size, method), (0, 0)
-    if mode == "crop":
-        return ImageOps.fit(picture, size, method), (0, 0)
-    scale = min(size[0] / picture.width, size[1] / picture.height)
-    inside = (
-        max(1, min(size[0], round(picture.width * scale))),
-        max(1, min(size[1], round(picture.height * scale))),
-    )
-    corner = ((size[0] - inside[0]) // 2, (size[1] - inside[1]) // 2)
-    return picture.resize(inside, method), corner
 
 
 def size_like(picture: tuple[int, int], native: int) -> tuple[int, int]:

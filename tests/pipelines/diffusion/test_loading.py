@@ -17,7 +17,8 @@ import torch
 from pipelines.core.cache import ModelCache
 from pipelines.core.errors import OutOfMemory, Unavailable
 from pipelines.diffusion.hashes import model_hash
-from pipelines.diffusion.loading import DiffusionModel, decode, expected_bytes, load
+from pipelines.diffusion.latents import decode
+from pipelines.diffusion.loading import DiffusionModel, expected_bytes, load
 from pipelines.diffusion.single_file import CONFIGS, clip_tokenizer
 from pipelines.models.catalog import Catalog
 from pipelines.models.local_models import FAMILIES

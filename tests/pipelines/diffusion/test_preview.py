@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from pipelines.core.pictures.grid import tile
-from pipelines.diffusion.loading import decode
+from pipelines.diffusion.latents import decode
 from pipelines.diffusion.preview import LatentPreview, preview_for
 
 

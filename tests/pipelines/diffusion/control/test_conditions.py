@@ -9,9 +9,10 @@ import pytest
 from PIL import Image, ImageDraw
 
 from pipelines.core.errors import BadRequest, NotFound, validated
+from pipelines.core.pictures.fitting import fit
 from pipelines.core.pictures.inputs import keep_input, open_input
 from pipelines.diffusion.control import conditions
-from pipelines.diffusion.control.conditions import condition_map, fit, size_like
+from pipelines.diffusion.control.conditions import condition_map, size_like
 from pipelines.diffusion.control.requests import ConditionRequest, ControlRequest, ControlUnit
 from pipelines.preprocessors import registry
 from tests.pipelines.diffusion.control.conftest import drawing

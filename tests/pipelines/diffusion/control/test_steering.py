@@ -22,9 +22,9 @@ from diffusers import (
 
 from pipelines.core.errors import BadRequest, NotFound, Stopped, validated
 from pipelines.core.events import Picture, Progress, Result
+from pipelines.core.pictures.fitting import fit
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.control import paint
-from pipelines.diffusion.control.conditions import fit
 from pipelines.diffusion.control.requests import ControlRequest
 from pipelines.diffusion.control.steering import Steering
 from pipelines.diffusion.samplers import make_scheduler, samplers_in

@@ -1,0 +1,27 @@
+"""Pictures of other proportions than the result's: stretched, cropped or padded to fit."""
+
+from __future__ import annotations
+
+from PIL import Image, ImageOps
+
+
+def fit(
+    picture: Image.Image, size: tuple[int, int], mode: str
+) -> tuple[Image.Image, tuple[int, int]]:
+    """The picture scaled for ``size`` and the corner where it lies on the canvas.
+
+    ``stretch`` and ``crop`` fill the canvas; ``pad`` keeps the whole picture and its proportions,
+    so what is returned is smaller than the canvas on one side.
+    """
+    method = Image.Resampling.LANCZOS
+    if mode == "stretch":
+        return picture.resize(size, method), (0, 0)
+    if mode == "crop":
+        return ImageOps.fit(picture, size, method), (0, 0)
+    scale = min(size[0] / picture.width, size[1] / picture.height)
+    inside = (
+        max(1, min(size[0], round(picture.width * scale))),
+        max(1, min(size[1], round(picture.height * scale))),
+    )
+    corner = ((size[0] - inside[0]) // 2, (size[1] - inside[1]) // 2)
+    return picture.resize(inside, method), corner

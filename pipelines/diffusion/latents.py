@@ -1,0 +1,52 @@
+"""From latents to pictures: the autoencoder at work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from pipelines.diffusion.loading import DiffusionModel
+
+
+@torch.inference_mode()
+def decode(model: DiffusionModel, latents: torch.Tensor) -> torch.Tensor:
+    """Pictures from latents, in the precision of the model and, if that overflows, in float32.
+
+    Half-precision autoencoders (SDXL's is known for it) can give NaN, which shows as a black
+    picture.
+
+    Args:
+        latents: (B, C, h, w), as the denoising loop leaves them: scaled, of any float dtype.
+
+    Returns:
+        float32 (B, 3, H, W) in [0, 1], on the CPU.
+    """
+    vae = model.pipe.vae
+    model.tile_for_size(latents.shape[-1] * model.factor, latents.shape[-2] * model.factor)
+    latents = _unscaled(latents.to(model.device, torch.float32), vae.config)
+    films = hasattr(vae.config, "z_dim")  # as its kind calls its channels
+    if films:  # a picture is one of a single frame
+        latents = latents.unsqueeze(2)
+    images = vae.decode(latents.to(vae.dtype)).sample
+    if not torch.isfinite(images).all():
+        dtype = vae.dtype
+        vae.to(torch.float32)
+        try:
+            images = vae.decode(latents).sample
+        finally:
+            vae.to(dtype)
+    images = images.squeeze(2) if films else images
+    return (images.float() / 2 + 0.5).clamp(0, 1).cpu()
+
+
+def _unscaled(latents: torch.Tensor, config: Any) -> torch.Tensor:
+    """From the denoiser's scale to the autoencoder's own: the inverse of what training did."""
+    scale = getattr(config, "scaling_factor", None) or 1.0
+    mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
+    if mean is not None and std is not None:
+        shape = (1, -1, 1, 1)
+        return latents * latents.new_tensor(std).view(shape) / scale + latents.new_tensor(
+            mean
+        ).view(shape)
+    return latents / scale + (getattr(config, "shift_factor", None) or 0.0)
