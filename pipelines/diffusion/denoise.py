@@ -12,12 +12,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers import LMSDiscreteScheduler, PNDMScheduler
 
 from pipelines.diffusion.prompts import PromptEmbeds
 
 Predict = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """``predict(model_input, timestep)``: latents (B, C, h, w) at the variance the UNet was trained on
 → its prediction (ε, v or x0, as the scheduler's ``prediction_type`` says), the same shape."""
+
+_LMS_ORDER = 4  # that of LMSDiscreteScheduler, unless it is told another
 
 Steer = Callable[[torch.Tensor, torch.Tensor, dict[str, Any]], dict[str, Any]]
 """``steer(sample, timestep, arguments)`` → further arguments of the UNet for this evaluation."""
@@ -39,31 +42,120 @@ class Step:
     denoised: torch.Tensor
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Beginning:
+    """A picture to begin from.
+
+    Attributes:
+        latents: (1 or B, C, h, w), the picture in the denoiser's scale, float32.
+        start: steps at the beginning that are left out; 0 begins with noise alone.
+        change: (1, 1, h, w) in [0, 1], where something new comes: 0 keeps the picture, 1 paints
+            anew. None is 1 everywhere.
+        gradual: values between repaint only the last steps, the fewer the lower they are
+            (Differential Diffusion, https://arxiv.org/abs/2306.00950, section 4); otherwise they
+            mix the picture's and the new latents.
+    """
+
+    latents: torch.Tensor
+    start: int
+    change: torch.Tensor | None = None
+    gradual: bool = False
+
+
 @torch.no_grad()
 def denoise(
-    predict: Predict, scheduler: Any, latents: torch.Tensor, step_arguments: dict[str, Any]
+    predict: Predict,
+    scheduler: Any,
+    noise: torch.Tensor,
+    step_arguments: dict[str, Any],
+    beginning: Beginning | None = None,
 ) -> Iterator[Step]:
     """Take the noise away, one evaluation per item.
+
+    What of a picture stays is kept by its part of x̂0: the prediction is changed so that x̂0 is the
+    picture's there. So every solver, whatever it does with predictions, ends at the picture.
 
     Args:
         predict: see :data:`Predict`.
         scheduler: a diffusers scheduler whose timesteps are set.
-        latents: noise (B, C, h, w) of unit variance, float32.
+        noise: (B, C, h, w) of unit variance, float32.
         step_arguments: from :func:`pipelines.diffusion.samplers.step_arguments`.
+        beginning: a picture to begin from; None: from noise alone.
     """
+    start = beginning.start if beginning else 0
+    timesteps = timesteps_from(scheduler, start)
     if hasattr(scheduler, "set_begin_index"):
         # Left to themselves they look the first timestep up, and begin one late where dense
         # schedules round two of them to the same.
-        scheduler.set_begin_index(0)
-    latents = latents * scheduler.init_noise_sigma
-    total = len(scheduler.timesteps)
-    for index, timestep in enumerate(scheduler.timesteps, start=1):
+        scheduler.set_begin_index(start * scheduler.order)
+    if start:
+        first = timesteps[:1].expand(len(noise))
+        latents = scheduler.add_noise(beginning.latents.expand_as(noise), noise, first)
+    else:
+        latents = noise * scheduler.init_noise_sigma
+    total = len(timesteps)
+    for index, timestep in enumerate(timesteps, start=1):
         model_input = scheduler.scale_model_input(latents, timestep)
         prediction = predict(model_input, timestep)
+        if beginning is not None and beginning.change is not None:
+            change = _change_at(beginning, timestep, timesteps)
+            prediction = _keeping(
+                beginning.latents, change, scheduler, prediction, timestep, model_input
+            )
+        if isinstance(scheduler, LMSDiscreteScheduler):
+            # By itself it counts the steps that were left out among those it has derivatives of.
+            step_arguments = {**step_arguments, "order": min(index, _LMS_ORDER)}
         latents = scheduler.step(
             prediction, timestep, latents, **step_arguments, return_dict=False
         )[0]
+        if index == total and beginning is not None and beginning.change is not None:
+            change = beginning.change.sign() if beginning.gradual else beginning.change
+            latents = torch.lerp(beginning.latents.expand_as(latents), latents, change)
         yield Step(index, total, latents, _denoised(scheduler, prediction, timestep, model_input))
+
+
+def timesteps_from(scheduler: Any, start: int) -> torch.Tensor:
+    """The timesteps of all evaluations when the first ``start`` steps are left out.
+
+    Second-order samplers have two evaluations a step; PNDM has its second one twice.
+    """
+    if start and isinstance(scheduler, PNDMScheduler):
+        steps = torch.cat([scheduler.timesteps[:1], scheduler.timesteps[2:]])[start:]
+        return torch.cat([steps[:2], steps[1:2], steps[2:]])
+    return scheduler.timesteps[start * scheduler.order :]
+
+
+def _change_at(
+    beginning: Beginning, timestep: torch.Tensor, timesteps: torch.Tensor
+) -> torch.Tensor:
+    """Where something new comes at one evaluation, (1, 1, h, w)."""
+    change = beginning.change
+    if not beginning.gradual:
+        return change
+    first, last = timesteps[0], timesteps[-1]
+    threshold = (timestep - last) / (first - last) if len(timesteps) > 1 else 0.0
+    return ((change >= threshold) & (change > 0)).to(change)
+
+
+def _keeping(
+    latents: torch.Tensor,
+    change: torch.Tensor,
+    scheduler: Any,
+    prediction: torch.Tensor,
+    timestep: torch.Tensor,
+    model_input: torch.Tensor,
+) -> torch.Tensor:
+    """The prediction whose x̂0 is ``latents`` where nothing is to change."""
+    denoised = _denoised(scheduler, prediction, timestep, model_input)
+    difference = (1 - change) * (latents - denoised)  # what x̂0 is to gain
+    signal, noise = _signal_and_noise(scheduler, timestep)
+    match scheduler.config.prediction_type:
+        case "v_prediction":
+            return prediction - difference / noise
+        case "sample":
+            return prediction + difference
+        case _:
+            return prediction - difference * signal / noise
 
 
 def noise_for(shape: Sequence[int], generators: Sequence[torch.Generator]) -> torch.Tensor:
@@ -81,9 +173,7 @@ def _denoised(
 
     ``model_input`` is √ā·x0 + √(1−ā)·ε for every scheduler: that is what scaling is for.
     """
-    alphas = scheduler.alphas_cumprod.cpu().numpy()
-    alpha = float(np.interp(float(timestep), np.arange(len(alphas)), alphas))
-    signal, noise = max(alpha, 2**-24) ** 0.5, (1 - alpha) ** 0.5
+    signal, noise = _signal_and_noise(scheduler, timestep)
     match scheduler.config.prediction_type:
         case "v_prediction":
             return signal * model_input - noise * prediction
@@ -91,6 +181,13 @@ def _denoised(
             return prediction
         case _:
             return (model_input - noise * prediction) / signal
+
+
+def _signal_and_noise(scheduler: Any, timestep: torch.Tensor) -> tuple[float, float]:
+    """√ā and √(1−ā) at a timestep, which may lie between two of the training's."""
+    alphas = scheduler.alphas_cumprod.cpu().numpy()
+    alpha = float(np.interp(float(timestep), np.arange(len(alphas)), alphas))
+    return max(alpha, 2**-24) ** 0.5, (1 - alpha) ** 0.5
 
 
 class GuidedUNet:

@@ -1,10 +1,12 @@
-"""From latents to pictures: the autoencoder at work."""
+"""From pictures to latents and back: the autoencoder at work."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 
 from pipelines.diffusion.loading import DiffusionModel
 
@@ -38,6 +40,45 @@ def decode(model: DiffusionModel, latents: torch.Tensor) -> torch.Tensor:
             vae.to(dtype)
     images = images.squeeze(2) if films else images
     return (images.float() / 2 + 0.5).clamp(0, 1).cpu()
+
+
+@torch.inference_mode()
+def encode_picture(model: DiffusionModel, picture: Image.Image) -> torch.Tensor:
+    """The latents of a picture, in the precision of the model and, if that overflows, in float32.
+
+    They are the mode of the autoencoder's distribution, not a sample: the same picture has the same
+    latents, and a picture that is encoded again and again does not drift.
+
+    Args:
+        picture: RGB; both sides multiples of the model's ``factor``.
+
+    Returns:
+        float32 (1, C, H/factor, W/factor) in the denoiser's scale, on the model's device.
+    """
+    vae = model.pipe.vae
+    model.tile_for_size(*picture.size)
+    pixels = torch.from_numpy(np.asarray(picture, dtype=np.float32)).movedim(-1, 0)[None]
+    pixels = (pixels / 127.5 - 1).to(model.device)
+    latents = vae.encode(pixels.to(vae.dtype)).latent_dist.mode()
+    if not torch.isfinite(latents).all():
+        dtype = vae.dtype
+        vae.to(torch.float32)
+        try:
+            latents = vae.encode(pixels).latent_dist.mode()
+        finally:
+            vae.to(dtype)
+    return _scaled(latents.float(), vae.config)
+
+
+def _scaled(latents: torch.Tensor, config: Any) -> torch.Tensor:
+    """From the autoencoder's own scale to the denoiser's, as training did it."""
+    scale = getattr(config, "scaling_factor", None) or 1.0
+    mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
+    if mean is not None and std is not None:
+        shape = (1, -1, 1, 1)
+        mean, std = latents.new_tensor(mean).view(shape), latents.new_tensor(std).view(shape)
+        return (latents - mean) * scale / std
+    return (latents - (getattr(config, "shift_factor", None) or 0.0)) * scale
 
 
 def _unscaled(latents: torch.Tensor, config: Any) -> torch.Tensor:

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from pipelines.core.engines import Request, Use
 from pipelines.diffusion.lora.use import MAX_LORAS, LoraUse, library_uses
+from pipelines.diffusion.picture_requests import FromPicture
 
 MAX_SEED = 2**32 - 1
 MAX_PROMPT = 10_000
@@ -155,9 +156,18 @@ class TextToImageRequest(Request):
             "name further ones: <lora:name:0.8>.",
         ),
     ] = ()
+    from_picture: Annotated[
+        FromPicture | None,
+        Field(
+            title="From a picture",
+            description="A picture to begin from, instead of noise alone.",
+        ),
+    ] = None
 
     def uses(self) -> Iterator[Use]:
-        return library_uses(self.model, self.loras)
+        yield from library_uses(self.model, self.loras)
+        if self.from_picture is not None:
+            yield from (Use("input", each) for each in self.from_picture.inputs())
 
 
 class CompareSamplersRequest(Request):

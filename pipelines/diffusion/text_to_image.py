@@ -16,21 +16,34 @@ from pipelines.core.errors import Stopped, UserError
 from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.messages import Message
 from pipelines.diffusion import diffusers_pipeline
-from pipelines.diffusion.denoise import GuidedUNet, Steer, denoise, noise_for, takes_guidance
-from pipelines.diffusion.latents import decode
+from pipelines.diffusion.denoise import (
+    Beginning,
+    GuidedUNet,
+    Steer,
+    denoise,
+    noise_for,
+    takes_guidance,
+    timesteps_from,
+)
+from pipelines.diffusion.latents import decode, encode_picture
 from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.lora.apply import applied
 from pipelines.diffusion.lora.tags import left_out_of, uses_of, without_tags, worded
+from pipelines.diffusion.picture_requests import FromPicture
 from pipelines.diffusion.preview import preview_for
 from pipelines.diffusion.prompts import encode, is_weighted
+from pipelines.diffusion.repainting import Repainting, count_steps, open_repainting
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.resolving import alone, resolve, seeds_of
 from pipelines.diffusion.samplers import (
     UNET_FAMILIES,
+    Sampler,
     make_scheduler,
     samplers_in,
     step_arguments,
 )
+
+_DENSEST = 500  # steps of a schedule: denser ones round neighbours to the same timestep
 
 Batch = Generator[tuple[int, int, Image.Image | None], None, list[Image.Image]]
 """Yields evaluations done, their total and a preview; returns the pictures."""
@@ -136,8 +149,15 @@ def unet_batch(
     """
     samplers = samplers_in(model.home)
     sampler, schedule = samplers.get(settings.sampler), samplers.schedule(settings.schedule)
+    steps = run = settings.steps
+    repainting = None
+    if (asked := settings.from_picture) is not None:
+        repainting = open_repainting(asked, (settings.width, settings.height), model.home)
+        steps, run = count_steps(asked, steps, sampler.max_steps or _DENSEST)
+        if run == 0:
+            return [repainting.whole] * len(seeds)
     scheduler = make_scheduler(model.pipe.scheduler.config, sampler, schedule, seeds)
-    scheduler.set_timesteps(settings.steps)
+    scheduler.set_timesteps(steps)
     unet_config = model.pipe.unet.config
     predict = GuidedUNet(
         model.unet,
@@ -157,7 +177,8 @@ def unet_batch(
         device=model.device,
     )
     if steering is not None:
-        predict.steer = steering(len(scheduler.timesteps), predict.guided)
+        evaluations = len(timesteps_from(scheduler, steps - run))
+        predict.steer = steering(evaluations, predict.guided)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     shape = (
         unet_config.in_channels,
@@ -165,15 +186,37 @@ def unet_batch(
         settings.width // model.factor,
     )
     latents = noise_for(shape, generators).to(model.device)
+    beginning = None
+    if repainting is not None:
+        beginning = _beginning(model, asked, repainting, steps - run, latents)
     arguments = step_arguments(scheduler, sampler, generators, settings.eta)
     preview = preview_for(model)
-    for step in denoise(predict, scheduler, latents, arguments):
+    for step in denoise(predict, scheduler, latents, arguments, beginning):
         latents = step.latents
         yield step.index, step.total, preview(step.denoised)
     pictures = decode(model, latents)  # (B, 3, H, W) in [0, 1]
     if not torch.isfinite(pictures).all():
         raise overflow(settings, predict.guided)
-    return to_images(pictures)
+    images = to_images(pictures)
+    return images if repainting is None else [repainting.finish(image) for image in images]
+
+
+def _beginning(
+    model: DiffusionModel,
+    asked: FromPicture,
+    repainting: Repainting,
+    start: int,
+    noise: torch.Tensor,
+) -> Beginning:
+    """What the denoising begins with; ``noise``: (B, C, h, w), each picture's own."""
+    latents = encode_picture(model, repainting.base)
+    change = repainting.change(model.factor)
+    if change is not None:
+        change = change.to(model.device)
+        if asked.masked_content in ("noise", "nothing"):
+            other = noise if asked.masked_content == "noise" else torch.zeros_like(latents)
+            latents = torch.lerp(latents.expand_as(other), other, change)
+    return Beginning(latents, start, change, asked.gradual and asked.mask_blur > 0)
 
 
 def overflow(settings: TextToImageRequest, guided: bool) -> UserError:
@@ -231,10 +274,23 @@ def notes_on(
     elif asked.guidance_rescale and settings.guidance <= above:
         notes.append(_unguided("guidance_rescale", settings.guidance, above))
     sampler = samplers_in(model.home).get(settings.sampler) if settings.sampler else None
+    if settings.from_picture is not None:
+        notes.append(_steps_run(settings, sampler))
     if settings.eta is None and asked.eta not in (None, sampler and sampler.eta):
         by_sampler = sampler is not None and sampler.eta is None
         notes.append(_unused("eta", sampler.name if by_sampler else title))
     return notes
+
+
+def _steps_run(settings: TextToImageRequest, sampler: Sampler) -> Message:
+    asked = settings.from_picture
+    _, run = count_steps(asked, settings.steps, sampler.max_steps or _DENSEST)
+    return Message(
+        "{run} of {steps} steps were run: the strength is {strength}.",
+        run=run,
+        steps=settings.steps,
+        strength=asked.strength,
+    )
 
 
 def _unused(field: str, name: str) -> Message:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from PIL import Image, ImageOps
+
+ResizeMode = Literal["stretch", "crop", "pad"]
 
 
 def fit(

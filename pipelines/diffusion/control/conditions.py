@@ -83,7 +83,8 @@ def check_drawn(picture: Image.Image, fitted: Image.Image, mode: str) -> None:
 
     Args:
         picture: the whole one.
-        fitted, mode: what of it is read, as :func:`pipelines.core.pictures.fitting.fit` has made it.
+        fitted, mode: what of it is read, as
+            :func:`pipelines.core.pictures.fitting.fit` has made it.
     """
     empty = _is_flat(fitted)
     if _is_flat(picture) or (empty and mode != "crop"):

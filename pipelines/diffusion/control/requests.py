@@ -12,12 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipelines.core.engines import Use
 from pipelines.core.errors import BadRequest
+from pipelines.core.pictures.fitting import ResizeMode
 from pipelines.core.pictures.inputs import InputId
 from pipelines.diffusion.requests import TextToImageRequest
 
 MAX_UNITS = 3
 
-ResizeMode = Literal["stretch", "crop", "pad"]
 ControlMode = Literal["balanced", "prompt", "control"]
 
 

@@ -64,6 +64,7 @@ _NAMES = {
     "eta": "Eta DDIM",
     "style": "Style",
 }
+_CONTENTS = {"fill": "fill", "noise": "latent noise", "nothing": "latent nothing"}
 # Not worth a word where they have no effect.
 _NO_EFFECT = {"guidance_rescale": 0, "clip_skip": 1}
 
@@ -95,6 +96,7 @@ def parameters_of(
         value = fields.get(field)
         if value is not None and _NO_EFFECT.get(field) != value:
             facts[name] = value
+    facts |= _changed(fields.get("from_picture"))
     facts |= _axes(request) | unit_lines(fields.get("units") or (), size)
     facts |= {name: value for name, value in (extra or {}).items() if value is not None}
     facts["Version"] = VERSION
@@ -105,6 +107,23 @@ def parameters_of(
         "negative_prompt": fields.get("negative_prompt", ""),
         **{name: facts[name] for name in ordered},
     }
+
+
+def _changed(asked: dict[str, Any] | None) -> dict[str, Any]:
+    """What A1111 says of a picture that began from another; its defaults are not written."""
+    if asked is None:
+        return {}
+    facts: dict[str, Any] = {"Denoising strength": asked["strength"]}
+    if asked.get("mask") is None:
+        return facts
+    facts["Mask blur"] = asked["mask_blur"]
+    if asked["invert_mask"]:
+        facts["Mask mode"] = "Inpaint not masked"
+    if asked["area"] == "masked":
+        facts |= {"Inpaint area": "Only masked", "Masked area padding": asked["padding"]}
+    if asked["masked_content"] != "original":
+        facts["Masked content"] = _CONTENTS[asked["masked_content"]]
+    return facts
 
 
 def format_parameters(parameters: dict[str, Any]) -> str:

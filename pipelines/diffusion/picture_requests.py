@@ -1,0 +1,110 @@
+"""What can be asked of a picture that is to be changed: how much of it, and where.
+
+No torch here: the page reads these models before any weights or heavy libraries are loaded.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipelines.core.pictures.fitting import ResizeMode
+from pipelines.core.pictures.inputs import InputId
+
+MaskedContent = Literal["original", "fill", "noise", "nothing"]
+Area = Literal["whole", "masked"]
+
+
+class FromPicture(BaseModel):
+    """A picture to begin from, and the mask of what of it may change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    picture: Annotated[
+        InputId, Field(title="Picture", description="The id of an uploaded picture or drawing.")
+    ]
+    strength: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            allow_inf_nan=False,
+            title="Strength",
+            description="How much changes: 0 leaves the picture as it is, 1 paints anew.",
+        ),
+    ] = 0.75
+    all_steps: Annotated[
+        bool | None,
+        Field(
+            title="Always run all steps",
+            description="Spread the steps over the part that the strength leaves, instead of "
+            "leaving out the first ones. Empty: where there are few.",
+        ),
+    ] = None
+    fit: Annotated[
+        ResizeMode,
+        Field(
+            title="Resize",
+            description="How a picture of other proportions fits: stretch it, crop what stands "
+            "over, or pad what is missing.",
+        ),
+    ] = "crop"
+    mask: Annotated[
+        InputId | None,
+        Field(
+            title="Mask",
+            description="The id of an uploaded picture that is white where something new comes. "
+            "Everything else stays as it is, pixel by pixel.",
+        ),
+    ] = None
+    invert_mask: Annotated[
+        bool,
+        Field(title="Invert the mask", description="Something new comes where the mask is black."),
+    ] = False
+    mask_blur: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=64,
+            title="Mask blur",
+            description="Pixels over which new and old go into one another.",
+        ),
+    ] = 4
+    gradual: Annotated[
+        bool,
+        Field(
+            title="Gradual edges",
+            description="Where the mask is blurred, fewer steps change the picture, instead of "
+            "mixing both pictures.",
+        ),
+    ] = True
+    masked_content: Annotated[
+        MaskedContent,
+        Field(
+            title="Begin with",
+            description="What lies below the mask at first: the picture, its surroundings' "
+            "colours, noise, or nothing.",
+        ),
+    ] = "original"
+    area: Annotated[
+        Area,
+        Field(
+            title="Area",
+            description="Paint the whole picture, or only the part around the mask, at the full "
+            "size of the model.",
+        ),
+    ] = "whole"
+    padding: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=256,
+            title="Padding",
+            description="Pixels around the mask that are painted along when only that part is.",
+        ),
+    ] = 32
+
+    def inputs(self) -> list[str]:
+        """The ids of the uploaded pictures."""
+        return [self.picture] if self.mask is None else [self.picture, self.mask]
