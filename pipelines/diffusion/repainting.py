@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from pipelines.core.errors import BadRequest
-from pipelines.core.pictures.fitting import fit
+from pipelines.core.pictures.fitting import Box, fit
 from pipelines.core.pictures.inputs import open_input
 from pipelines.diffusion.picture_requests import FromPicture
 
@@ -23,8 +23,6 @@ FEW_STEPS = 8  # up to here all steps are run, unless the request says otherwise
 _WHITE = 128  # of 255: from here on a mask says that something new comes
 _FILL_SIGMAS = (64.0, 16.0, 4.0, 1.0)  # pixels: far surroundings first, near ones over them
 
-Box = tuple[int, int, int, int]
-"""left, top, right, bottom, in pixels of the whole picture."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

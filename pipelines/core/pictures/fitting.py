@@ -7,6 +7,8 @@ from typing import Literal
 from PIL import Image, ImageOps
 
 ResizeMode = Literal["stretch", "crop", "pad"]
+Box = tuple[int, int, int, int]
+"""A part of a picture: left, top, right, bottom, in pixels."""
 
 
 def fit(

@@ -19,7 +19,7 @@ from PIL import Image
 from pipelines.core.cache import ModelCache
 from pipelines.core.errors import BadRequest, validated
 from pipelines.core.events import Progress
-from pipelines.core.pictures.fitting import fit
+from pipelines.core.pictures.fitting import Box, fit
 from pipelines.core.pictures.inputs import FOLDER, open_input
 from pipelines.diffusion.control.requests import ConditionRequest
 from pipelines.diffusion.requests import LARGEST_SIDE, LEAST_SIDE, SIZE_STEP
@@ -36,10 +36,14 @@ def condition_map(
     home: Path,
     cache: ModelCache,
     stop: threading.Event,
+    box: Box | None = None,
 ) -> Iterator[Progress | Image.Image]:
     """The map that steers a picture of ``size`` (width, height): progress, and last the map, RGB.
 
     It is read once from a picture and its settings; another call finds it in the home folder.
+
+    Args:
+        box: the part of the picture that is read, as it is the part that is painted; None: all.
 
     Raises:
         BadRequest: nothing is drawn on the picture or on what fits of it, there are no lines to be
@@ -50,12 +54,14 @@ def condition_map(
     """
     annotator = registry.get(request.preprocessor)
     parameters = validated(annotator.parameters, request.parameters).model_dump(mode="json")
-    name = f"{request.picture}-{_digest(request, parameters, size)}.png"
+    name = f"{request.picture}-{_digest(request, parameters, size, box)}.png"
     path = home / FOLDER / MAPS / name
     if (kept := _kept(path)) is not None:
         yield kept
         return
     picture = open_input(home, request.picture)
+    if box is not None:
+        picture = picture.crop(box)
     fitted, corner = fit(picture, size, request.resize_mode)
     check_drawn(picture, fitted, request.resize_mode)
     made = fitted
@@ -154,8 +160,12 @@ def _kept(path: Path) -> Image.Image | None:
         return None
 
 
-def _digest(request: ConditionRequest, parameters: dict, size: tuple[int, int]) -> str:
+def _digest(
+    request: ConditionRequest, parameters: dict, size: tuple[int, int], box: Box | None
+) -> str:
     facts = [registry.get(request.preprocessor).name, parameters, request.resize_mode, size]
+    if box is not None:
+        facts.append(box)
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 

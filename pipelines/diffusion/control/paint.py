@@ -26,6 +26,7 @@ from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.lora.apply import applied
 from pipelines.diffusion.lora.tags import uses_of
 from pipelines.diffusion.openvino.unet import OpenVINOUNet
+from pipelines.diffusion.repainting import open_repainting
 from pipelines.diffusion.resolving import resolve
 from pipelines.diffusion.samplers import UNET_FAMILIES, samplers_in
 from pipelines.diffusion.text_to_image import notes_on, paint, unet_batch
@@ -83,10 +84,14 @@ def run(
 def _maps(
     settings: ControlRequest, home: Path, cache: ModelCache, stop: threading.Event
 ) -> Generator[Progress, None, list[Image.Image]]:
-    maps = []
+    maps, size = [], (settings.width, settings.height)
+    asked, box = settings.from_picture, None
+    if asked is not None and asked.area == "masked" and asked.mask is not None:
+        box = open_repainting(asked, size, home).box
     for unit in settings.units:
-        size = (settings.width, settings.height)
-        for made in condition_map(unit, size, home, cache, stop):
+        # A unit that follows the picture which is changed follows the part that is painted.
+        part = box if asked is not None and unit.picture == asked.picture else None
+        for made in condition_map(unit, size, home, cache, stop, part):
             if isinstance(made, Progress):
                 yield made
             else:

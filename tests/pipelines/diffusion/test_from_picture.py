@@ -1,0 +1,201 @@
+"""Pictures that are changed, the whole way from a request, on a tiny random Stable Diffusion."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from pipelines.core.errors import BadRequest, NotFound, validated
+from pipelines.core.events import Picture, Progress, Result
+from pipelines.core.pictures.inputs import keep_input
+from pipelines.diffusion import text_to_image
+from pipelines.diffusion.picture_requests import FromPicture
+from pipelines.diffusion.repainting import box_around, count_steps, open_repainting
+from pipelines.diffusion.requests import TextToImageRequest
+
+SIDE = 64
+
+
+@pytest.fixture(scope="module")
+def home(catalog):
+    return catalog.home
+
+
+@pytest.fixture(scope="module")
+def photo(home) -> str:
+    """A picture with a different colour at each pixel, twice as wide as high."""
+    rng = np.random.default_rng(1)
+    return keep_input(home, "ada", Image.fromarray(rng.integers(0, 256, (60, 120, 3), np.uint8)))
+
+
+def mask_with(home, box=(30, 10, 70, 40), size=(120, 60)) -> str:
+    mask = Image.new("RGB", size)
+    ImageDraw.Draw(mask).rectangle(box, fill="white")
+    return keep_input(home, "ada", mask)
+
+
+def events_of(cache, asked: dict, **settings) -> list[Progress | Picture | Result]:
+    fields = {"prompt": "a red mug", "model": "tiny-sd1", "steps": 4, "seed": 7, "width": SIDE,
+              "height": SIDE, "sampler": "Euler"} | settings  # fmt: skip
+    request = validated(TextToImageRequest, fields | {"from_picture": asked})
+    return list(text_to_image.run(request, cache, threading.Event()))
+
+
+def paint(cache, asked: dict, **settings) -> list[np.ndarray]:
+    events = events_of(cache, asked, **settings)
+    return [np.asarray(each.image, int) for each in events if isinstance(each, Picture)]
+
+
+def original(home, photo: str, fit="crop") -> np.ndarray:
+    asked = FromPicture(picture=photo, fit=fit)
+    return np.asarray(open_repainting(asked, (SIDE, SIDE), home).whole, int)
+
+
+def test_strength_0_is_the_picture_and_runs_nothing(cache, home, photo):
+    events = events_of(cache, {"picture": photo, "strength": 0}, batch_size=2)
+    made = [np.asarray(each.image, int) for each in events if isinstance(each, Picture)]
+    assert [np.array_equal(each, original(home, photo)) for each in made] == [True, True]
+    assert not [each for each in events if isinstance(each, Progress) and each.step]
+
+
+def test_strength_1_is_text_to_image_of_the_same_seed(cache, photo):
+    fields = {"prompt": "a red mug", "model": "tiny-sd1", "steps": 4, "seed": 7, "width": SIDE,
+              "height": SIDE, "sampler": "Euler"}  # fmt: skip
+    request = TextToImageRequest(**fields)
+    (plain,) = [
+        np.asarray(each.image, int)
+        for each in text_to_image.run(request, cache, threading.Event())
+        if isinstance(each, Picture)
+    ]
+    (begun,) = paint(cache, {"picture": photo, "strength": 1})
+    assert np.array_equal(begun, plain)
+
+
+def test_as_many_evaluations_are_run_as_the_strength_asks_for_and_it_is_said(cache, photo):
+    events = events_of(cache, {"picture": photo, "strength": 0.5, "all_steps": False})
+    steps = [each for each in events if isinstance(each, Progress) and each.note is None]
+    assert [(each.step, each.total) for each in steps] == [(1, 2), (2, 2)]
+    (note,) = events[-1].data["notes"]
+    assert note["template"].startswith("{run} of {steps} steps were run")
+    assert note["values"] == {"run": 2, "steps": 4, "strength": 0.5}
+
+
+def test_one_of_a_batch_is_the_same_alone(cache, home, photo):
+    asked = {"picture": photo, "strength": 0.8, "mask": mask_with(home)}
+    together = paint(cache, asked, batch_size=3, sampler="DPM++ 2M SDE")
+    alone = paint(cache, asked, seed=8, sampler="DPM++ 2M SDE")
+    assert abs(together[1] - alone[0]).max() <= 2
+    assert abs(together[1] - together[2]).max() > 2
+
+
+@pytest.mark.parametrize(
+    ("strength", "steps", "every", "counts"),
+    [
+        (0.75, 20, False, (20, 15)),
+        (0.58, 50, False, (50, 29)),  # 50 · 0.58 is 28.999…
+        (0.01, 20, False, (20, 1)),
+        (1.0, 20, False, (20, 20)),
+        (0.5, 20, True, (40, 20)),
+        (0.3, 4, None, (13, 3)),  # few steps: spread, not left out
+        (0.3, 20, None, (20, 6)),
+        (0.01, 20, True, (500, 5)),  # no schedule is denser
+        (0.0, 20, True, (20, 0)),
+    ],
+)
+def test_steps_are_counted(strength, steps, every, counts):
+    asked = FromPicture(picture="0" * 32, strength=strength, all_steps=every)
+    assert count_steps(asked, steps, 500) == counts
+
+
+def masks(home) -> Iterator[tuple[str, dict]]:
+    yield "a part", {"mask": mask_with(home)}
+    yield "one pixel", {"mask": mask_with(home, (60, 30, 60, 30)), "mask_blur": 0}
+    yield "its rest", {"mask": mask_with(home), "invert_mask": True, "mask_blur": 9}
+    yield "up to the edge", {"mask": mask_with(home, (0, 0, 50, 59)), "gradual": False}
+    yield "all", {"mask": mask_with(home, (0, 0, 119, 59)), "mask_blur": 2}
+
+
+@pytest.mark.parametrize("area", ["whole", "masked"])
+@pytest.mark.parametrize(
+    ("sampler", "content"),
+    [("Euler a", "original"), ("LMS", "fill"), ("DDIM", "noise"), ("DPM++ 2M", "nothing")],
+)
+def test_where_the_mask_is_0_every_pixel_is_the_pictures(cache, home, photo, area, sampler, content):
+    for what, asked in masks(home):
+        asked = {"picture": photo, "strength": 1, "area": area, "masked_content": content,
+                 "padding": 5, **asked}  # fmt: skip
+        part = open_repainting(FromPicture(**asked), (SIDE, SIDE), home)
+        before, kept = np.asarray(part.whole, int), part.mask == 0
+        after, second = paint(cache, asked, sampler=sampler, steps=2, batch_size=2)
+        assert after.shape == ((60, 120, 3) if area == "masked" else (SIDE, SIDE, 3)), what
+        assert np.array_equal(after[kept], before[kept]), what
+        assert np.array_equal(second[kept], before[kept]), what
+        assert (after[part.mask == 255] != before[part.mask == 255]).any(), what
+
+
+def test_the_mask_is_blurred_by_a_gaussian_of_its_sigma(home, photo):
+    asked = FromPicture(picture=photo, mask=mask_with(home), mask_blur=3, area="masked")
+    made = open_repainting(asked, (SIDE, SIDE), home).mask
+    hard = np.zeros((60, 120), np.uint8)
+    hard[10:41, 30:71] = 255
+    # 0.683 of a Gaussian lies within σ of its middle, so 0.159 beyond σ on one side.
+    assert np.array_equal(made, cv2.GaussianBlur(hard, (17, 17), 3))
+    assert made[25, 30 - 3] == pytest.approx(255 * 0.2, abs=12)
+    assert made[25, 50] == 255
+    assert made[25, 0] == 0
+
+
+def test_the_painted_part_is_the_mask_with_its_padding_in_the_results_proportions():
+    mask = np.zeros((60, 120), np.uint8)
+    mask[20:30, 50:70] = 1  # 20 × 10
+    assert box_around(mask, 0, (64, 64)) == (50, 15, 70, 35)
+    assert box_around(mask, 5, (64, 64)) == (45, 10, 75, 40)
+    assert box_around(mask, 0, (128, 64)) == (50, 20, 70, 30)
+    mask[:] = 0
+    mask[0:4, 116:120] = 1  # in a corner: pushed inside
+    assert box_around(mask, 8, (64, 64)) == (108, 0, 120, 12)
+    mask[:] = 1  # all: cut, not grown beyond the picture
+    assert box_around(mask, 32, (64, 64)) == (0, 0, 120, 60)
+
+
+def test_filling_puts_the_surroundings_colours_below_the_mask(home):
+    halves = np.zeros((60, 120, 3), np.uint8)
+    halves[:, :60], halves[:, 60:] = (200, 10, 10), (10, 10, 200)
+    halves[20:40, 10:30] = (0, 255, 0)
+    picture = keep_input(home, "ada", Image.fromarray(halves))
+    mask = mask_with(home, (10, 20, 29, 39))
+    asked = FromPicture(picture=picture, mask=mask, masked_content="fill", mask_blur=0,
+                        area="masked", padding=2)  # fmt: skip
+    base = np.asarray(open_repainting(asked, (24, 24), home).base, int)
+    assert abs(base - (200, 10, 10)).max() < 30, "no green is left, and hardly any blue has come"
+
+
+@pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
+def test_pictures_of_other_proportions_fit(home, photo, fit):
+    made = original(home, photo, fit)
+    assert made.shape == (SIDE, SIDE, 3)
+    if fit == "pad":  # 120 × 60 → 64 × 32 in the middle, its edge rows repeated
+        assert np.array_equal(made[0], made[15])
+        assert not np.array_equal(made[16], made[17])
+
+
+def test_what_cannot_be_done_is_said(cache, home, photo):
+    empty = keep_input(home, "ada", Image.new("RGB", (120, 60)))
+    with pytest.raises(BadRequest, match="The mask is empty"):
+        paint(cache, {"picture": photo, "mask": empty})
+    other = mask_with(home, size=(60, 120))
+    with pytest.raises(BadRequest, match="60×120 pixels and the picture 120×60"):
+        paint(cache, {"picture": photo, "mask": other})
+    aside = mask_with(home, (0, 0, 10, 59))
+    with pytest.raises(BadRequest, match="cropping to 64×64"):
+        paint(cache, {"picture": photo, "mask": aside, "fit": "crop"})
+    with pytest.raises(NotFound, match="no longer here"):
+        paint(cache, {"picture": "0" * 32})
+    # A canvas shows large pictures smaller.
+    half = mask_with(home, (15, 5, 35, 20), (60, 30))
+    assert len(paint(cache, {"picture": photo, "mask": half})) == 1

@@ -1,0 +1,129 @@
+"""A late start and what is kept of a picture, for every sampler and schedule; no model is needed.
+
+With the true noise as its prediction, a solver must end at the picture from wherever it begins: the
+result is fitted by the picture and the noise, and must be one times the one and none of the other.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pipelines.diffusion.denoise import Beginning, denoise, timesteps_from
+from pipelines.diffusion.samplers import Samplers, make_scheduler, step_arguments
+
+CONFIG = {
+    "num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012,
+    "beta_schedule": "scaled_linear", "steps_offset": 1, "set_alpha_to_one": False,
+}  # fmt: skip
+SAMPLERS = Samplers()
+SHAPE = (1, 4, 16, 16)
+# They draw noise of their own, so that no prediction is the true one for all steps.
+DETERMINISTIC = [each for each in SAMPLERS if not each.stochastic and not each.distilled
+                 and each.name != "SA-Solver"]  # fmt: skip
+
+
+def drawn(seed: int) -> torch.Tensor:
+    return torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed))
+
+
+PICTURE, NOISE = drawn(1), drawn(2)
+
+
+def begun(sampler, schedule: str, steps: int, prediction: str = "epsilon"):
+    config = CONFIG | {"prediction_type": prediction}
+    scheduler = make_scheduler(config, sampler, SAMPLERS.schedule(schedule), [7])
+    scheduler.set_timesteps(steps)
+    return scheduler, step_arguments(scheduler, sampler, [torch.Generator().manual_seed(5)])
+
+
+def last_step(scheduler, arguments, beginning, predict):
+    for step in denoise(predict, scheduler, NOISE, arguments, beginning):
+        pass
+    assert step.index == step.total
+    return step.latents
+
+
+def steps_of(sampler) -> int:
+    return min(20, sampler.max_steps or 20)
+
+
+@pytest.mark.parametrize("sampler", DETERMINISTIC, ids=lambda each: each.name)
+def test_from_every_step_on_the_picture_comes_back_without_noise(sampler):
+    for schedule in sampler.schedules:
+        for start in (1, 5, 10, 14, 19):
+            scheduler, arguments = begun(sampler, schedule, 20)
+            beginning = Beginning(PICTURE, start)
+            left = last_step(scheduler, arguments, beginning, lambda sample, at: NOISE)
+            both = torch.stack([PICTURE.flatten(), NOISE.flatten()], 1)
+            signal, noise = torch.linalg.lstsq(both, left.flatten()[:, None]).solution.flatten()
+            assert abs(signal - 1) < 0.01, (schedule, start)
+            # Some end at their schedule's last noise: 0.029 with this one.
+            assert abs(noise) < 0.04, (schedule, start)
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("sampler", list(SAMPLERS), ids=lambda each: each.name)
+def test_what_is_kept_is_kept_by_every_sampler(sampler, prediction):
+    scheduler, arguments = begun(sampler, sampler.schedules[0], steps_of(sampler), prediction)
+    nonsense = drawn(9)
+    change = torch.zeros(1, 1, 16, 16)
+    change[..., 8:] = 1
+    seen = []
+
+    def predict(sample, timestep):
+        seen.append(sample)
+        return nonsense
+
+    left = last_step(scheduler, arguments, Beginning(PICTURE, 2, change), predict)
+    assert torch.equal(left[..., :8], PICTURE[..., :8])
+    assert not torch.isclose(left[..., 8:], PICTURE[..., 8:], atol=0.01).all()
+    # What the model sees there is the picture with less and less noise, not what it predicts.
+    rest = (seen[-1] - PICTURE)[..., :8].abs().mean()
+    assert rest < (seen[0] - PICTURE)[..., :8].abs().mean()
+
+
+@pytest.mark.parametrize("gradual", [False, True])
+def test_where_all_may_change_nothing_is_kept(gradual):
+    everything = Beginning(PICTURE, 3, torch.ones(1, 1, 16, 16), gradual)
+    results = [
+        last_step(*begun(SAMPLERS.get("DPM++ 2M"), "Karras", 8), beginning, lambda s, t: drawn(9))
+        for beginning in (everything, Beginning(PICTURE, 3))
+    ]
+    assert torch.equal(*results)
+
+
+def test_a_gradual_change_comes_the_later_the_smaller_it_is():
+    change = torch.linspace(0, 1, 16).expand(1, 1, 16, 16)
+    changed = []
+    scheduler, arguments = begun(SAMPLERS.get("Euler"), "Uniform", 10)
+    beginning = Beginning(PICTURE, 0, change, gradual=True)
+    for step in denoise(lambda s, t: drawn(9), scheduler, NOISE, arguments, beginning):
+        new = ~torch.isclose(step.denoised, PICTURE, atol=1e-2).all(dim=(0, 1, 2))
+        changed.append(int(new.sum()))
+    assert changed == sorted(changed)
+    assert changed[0] == 1, "the column that changes wholly"
+    assert changed[-1] == 15, "all but the one that is to stay"
+    assert torch.equal(step.latents[..., 0], PICTURE[..., 0])
+
+
+def test_without_a_picture_all_is_as_it_was():
+    """The scheduler's own loop, as diffusers' pipelines write it."""
+    for name in ("Euler", "LMS", "PNDM", "Heun"):
+        sampler = SAMPLERS.get(name)
+        scheduler, arguments = begun(sampler, "Uniform", 6)
+        ours = last_step(scheduler, arguments, None, lambda sample, at: sample * 0.1)
+        scheduler, arguments = begun(sampler, "Uniform", 6)
+        theirs = NOISE * scheduler.init_noise_sigma
+        for timestep in scheduler.timesteps:
+            sample = scheduler.scale_model_input(theirs, timestep)
+            theirs = scheduler.step(sample * 0.1, timestep, theirs, **arguments).prev_sample
+        assert torch.equal(ours, theirs), name
+
+
+def test_evaluations_are_those_of_the_steps_that_are_left():
+    counts = {}
+    for name in ("Euler", "Heun", "PNDM"):
+        scheduler, _ = begun(SAMPLERS.get(name), "Uniform", 10)
+        counts[name] = [len(timesteps_from(scheduler, start)) for start in (0, 4, 9)]
+    assert counts == {"Euler": [10, 6, 1], "Heun": [19, 11, 1], "PNDM": [11, 7, 1]}
