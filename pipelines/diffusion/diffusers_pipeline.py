@@ -17,9 +17,9 @@ import torch
 from PIL import Image
 
 from pipelines.core.errors import BadRequest, Stopped
+from pipelines.diffusion.latents.preview import LatentPreview, preview_for
 from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.lora.tags import without_tags
-from pipelines.diffusion.preview import LatentPreview, preview_for
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.samplers import make_scheduler, samplers_in
 

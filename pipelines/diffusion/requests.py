@@ -11,8 +11,8 @@ from typing import Annotated
 from pydantic import Field
 
 from pipelines.core.engines import Request, Use
+from pipelines.diffusion.from_picture.requests import FromPicture
 from pipelines.diffusion.lora.use import MAX_LORAS, LoraUse, library_uses
-from pipelines.diffusion.picture_requests import FromPicture
 
 MAX_SEED = 2**32 - 1
 MAX_PROMPT = 10_000

@@ -25,14 +25,14 @@ from pipelines.diffusion.denoise import (
     takes_guidance,
     timesteps_from,
 )
-from pipelines.diffusion.latents import decode, encode_picture
+from pipelines.diffusion.from_picture.repainting import Repainting, count_steps, open_repainting
+from pipelines.diffusion.from_picture.requests import FromPicture
+from pipelines.diffusion.latents.coding import decode, encode_picture
+from pipelines.diffusion.latents.preview import preview_for
 from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.lora.apply import applied
 from pipelines.diffusion.lora.tags import left_out_of, uses_of, without_tags, worded
-from pipelines.diffusion.picture_requests import FromPicture
-from pipelines.diffusion.preview import preview_for
 from pipelines.diffusion.prompts import encode, is_weighted
-from pipelines.diffusion.repainting import Repainting, count_steps, open_repainting
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.resolving import alone, resolve, seeds_of
 from pipelines.diffusion.samplers import (

@@ -22,11 +22,11 @@ from pipelines.diffusion.control.conditions import condition_map
 from pipelines.diffusion.control.loading import ControlModel
 from pipelines.diffusion.control.requests import ControlRequest
 from pipelines.diffusion.control.steering import Steering, WorkingUnit
+from pipelines.diffusion.from_picture.repainting import open_repainting
 from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.lora.apply import applied
 from pipelines.diffusion.lora.tags import uses_of
 from pipelines.diffusion.openvino.unet import OpenVINOUNet
-from pipelines.diffusion.repainting import open_repainting
 from pipelines.diffusion.resolving import resolve
 from pipelines.diffusion.samplers import UNET_FAMILIES, samplers_in
 from pipelines.diffusion.text_to_image import notes_on, paint, unet_batch

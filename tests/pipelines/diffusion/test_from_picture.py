@@ -14,8 +14,8 @@ from pipelines.core.errors import BadRequest, NotFound, validated
 from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.pictures.inputs import keep_input
 from pipelines.diffusion import text_to_image
-from pipelines.diffusion.picture_requests import FromPicture
-from pipelines.diffusion.repainting import box_around, count_steps, open_repainting
+from pipelines.diffusion.from_picture.repainting import box_around, count_steps, open_repainting
+from pipelines.diffusion.from_picture.requests import FromPicture
 from pipelines.diffusion.requests import TextToImageRequest
 
 SIDE = 64
@@ -125,7 +125,9 @@ def masks(home) -> Iterator[tuple[str, dict]]:
     ("sampler", "content"),
     [("Euler a", "original"), ("LMS", "fill"), ("DDIM", "noise"), ("DPM++ 2M", "nothing")],
 )
-def test_where_the_mask_is_0_every_pixel_is_the_pictures(cache, home, photo, area, sampler, content):
+def test_where_the_mask_is_0_every_pixel_is_the_pictures(
+    cache, home, photo, area, sampler, content
+):
     for what, asked in masks(home):
         asked = {"picture": photo, "strength": 1, "area": area, "masked_content": content,
                  "padding": 5, **asked}  # fmt: skip

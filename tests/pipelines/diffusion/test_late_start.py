@@ -38,8 +38,7 @@ def begun(sampler, schedule: str, steps: int, prediction: str = "epsilon"):
 
 
 def last_step(scheduler, arguments, beginning, predict):
-    for step in denoise(predict, scheduler, NOISE, arguments, beginning):
-        pass
+    *_, step = denoise(predict, scheduler, NOISE, arguments, beginning)
     assert step.index == step.total
     return step.latents
 

@@ -17,7 +17,7 @@ import torch
 from pipelines.core.cache import ModelCache
 from pipelines.core.errors import OutOfMemory, Unavailable
 from pipelines.diffusion.hashes import model_hash
-from pipelines.diffusion.latents import decode
+from pipelines.diffusion.latents.coding import decode
 from pipelines.diffusion.loading import DiffusionModel, expected_bytes, load
 from pipelines.diffusion.single_file import CONFIGS, clip_tokenizer
 from pipelines.models.catalog import Catalog

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from pipelines.core.pictures.grid import tile
-from pipelines.diffusion.latents import decode
-from pipelines.diffusion.preview import LatentPreview, preview_for
+from pipelines.diffusion.latents.coding import decode
+from pipelines.diffusion.latents.preview import LatentPreview, preview_for
 
 
 class LinearVae:

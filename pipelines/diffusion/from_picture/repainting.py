@@ -17,12 +17,11 @@ from PIL import Image
 from pipelines.core.errors import BadRequest
 from pipelines.core.pictures.fitting import Box, fit
 from pipelines.core.pictures.inputs import open_input
-from pipelines.diffusion.picture_requests import FromPicture
+from pipelines.diffusion.from_picture.requests import FromPicture
 
 FEW_STEPS = 8  # up to here all steps are run, unless the request says otherwise
 _WHITE = 128  # of 255: from here on a mask says that something new comes
 _FILL_SIGMAS = (64.0, 16.0, 4.0, 1.0)  # pixels: far surroundings first, near ones over them
-
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from pipelines.core.pictures.grid import tile
-from pipelines.diffusion.latents import decode
+from pipelines.diffusion.latents.coding import decode
 from pipelines.diffusion.loading import DiffusionModel
 
 _PATCHES, _PATCH = 4, 4  # a side of 4 patches of 4 × 4 latents
