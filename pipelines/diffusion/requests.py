@@ -170,6 +170,14 @@ class TextToImageRequest(Request):
             yield from (Use("input", each) for each in self.from_picture.inputs())
 
 
+class ChangeRequest(TextToImageRequest):
+    """A picture that begins from another."""
+
+    from_picture: Annotated[
+        FromPicture, Field(title="From a picture", description="The picture to begin from.")
+    ]
+
+
 class CompareSamplersRequest(Request):
     """One prompt and seed, painted by several samplers at several step counts."""
 

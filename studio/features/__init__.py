@@ -14,6 +14,7 @@ GROUP = "atelier.features"
 # In the order of their tabs.
 FEATURES = (
     "painting",
+    "from_picture",
     "control",
     "training",
     "library",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pipelines.core.engines import uses_of
 from pipelines.core.errors import NotFound, Refused, validated
 from pipelines.diffusion.resolving import with_seed
 
@@ -76,6 +77,9 @@ class Submissions:
         request = validated(engine.request_class, data)
         for check in self._features.checks_of(engine.request_class):
             request = check(self._studio, owner, request)
+        for use in uses_of(request):
+            if use.kind == "input":  # another's is not found
+                self._studio.inputs.get(owner.id, use.item)
         return request
 
 

@@ -12,11 +12,11 @@ from pipelines.diffusion.control.requests import MAX_UNITS
 from studio.core.exchange import PICTURE, SETTINGS, Exchange, Settings, Taker, Target
 from studio.core.feature import Tab
 from studio.core.gallery.infotext_units import units_of
-from studio.features.control import map_views
 from studio.features.control.unit import UnitForm
 from studio.page.components.canvas import FIT_JS, offered, settled_js
 from studio.page.components.details import Details
 from studio.page.components.paint_form import PaintForm
+from studio.page.components.versus import VERSUS_MOVED, versus
 from studio.page.components.watching import Watch
 from studio.page.opening import FILLED, Opening
 from studio.page.widgets import QUIET, Visitor, label
@@ -71,7 +71,7 @@ class ControlTab(Tab):
                     self.form.draw_rest()
             with gr.Column(scale=6, min_width=320, elem_classes="results"):
                 self._board = gr.HTML(
-                    elem_id="steer-board", js_on_load=Watch.CLICKED + map_views.VERSUS_MOVED
+                    elem_id="steer-board", js_on_load=Watch.CLICKED + VERSUS_MOVED
                 )
                 self.details = Details(self.studio, "steered")
         self.outputs = [
@@ -205,4 +205,8 @@ class ControlTab(Tab):
                 self.studio.inputs.get(visitor.owner.id, unit["picture"])
         except UserError:
             return ""
-        return map_views.versus(row.id, len(units), visitor) if units else ""
+        if not units:
+            return ""
+        sources = [f"api/v1/pictures/{row.id}/condition/{n}.png" for n in range(len(units))]
+        alt, slider = "The map that was followed", "Between the map and the picture"
+        return versus(row.id, sources, visitor, alt, slider)

@@ -14,7 +14,7 @@ from pipelines.core.events import Progress
 from pipelines.core.messages import Message
 from pipelines.diffusion.control.requests import ConditionRequest
 from studio.core.accounts.accounts import LOCAL_OWNER
-from studio.features.control import conditions, map_views
+from studio.features.control import conditions
 from studio.features.control.conditions import AT_ONCE, Conditions
 from studio.page.widgets import Visitor
 
@@ -122,18 +122,3 @@ def test_the_map_of_a_picture_has_its_settings_and_size(desk, monkeypatch):
     unit["picture"] = "1" * 32
     with pytest.raises(NotFound):
         desk.of_picture(LOCAL_OWNER, gallery, "x", 0)
-
-
-# --- as the page shows them -----------------------------------------------------------------------
-
-
-def test_the_slider_lies_between_the_picture_and_its_maps():
-    html = map_views.versus("a-picture", 2, VISITOR)
-    assert 'src="pictures/a-picture.png"' in html
-    assert html.count("api/v1/pictures/a-picture/condition/0.png") == 2  # shown, and to choose
-    assert html.count("api/v1/pictures/a-picture/condition/1.png") == 1
-    assert "<button" not in map_views.versus("a-picture", 1, VISITOR)
-
-
-def test_nothing_in_an_id_becomes_html():
-    assert "<script" not in map_views.versus('"><script>', 1, VISITOR)

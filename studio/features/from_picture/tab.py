@@ -1,0 +1,216 @@
+"""From a picture: a picture that is brought in, drawn or sent here is painted on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from pipelines.core.errors import BadRequest, UserError
+from pipelines.diffusion.control.conditions import size_like
+from pipelines.diffusion.from_picture.requests import FromPicture
+from pipelines.diffusion.samplers import UNET_FAMILIES
+from studio.core.exchange import PICTURE, SETTINGS, Exchange, Settings, Taker, Target
+from studio.core.feature import Tab
+from studio.page import views
+from studio.page.components.canvas import FIT_JS, canvas, offered, picture_on, settled_js
+from studio.page.components.details import Details
+from studio.page.components.paint_form import PaintForm
+from studio.page.components.versus import VERSUS_MOVED, versus
+from studio.page.components.watching import Watch
+from studio.page.opening import FILLED, Opening
+from studio.page.widgets import QUIET, Visitor, from_field, label
+
+if TYPE_CHECKING:
+    from studio.core.gallery.gallery import SavedPicture
+
+KIND = "from_picture"
+_FIELDS = ("strength", "fit", "all_steps")
+_CSS_FIT = {"crop": "cover", "pad": "contain", "stretch": "fill"}
+_NOTHING = "There is no picture yet. Bring one in, draw one, or send one here from the gallery."
+
+
+class FromPictureTab(Tab):
+    """Draws the tab.
+
+    Attributes:
+        form: the controls of the request but those of the picture.
+        canvas: its value is the picture's id.
+        details: of the chosen result.
+        outputs: what :meth:`fill` updates.
+    """
+
+    id, label = "from-picture", "From a picture"
+    takes = (Target(SETTINGS, "use"), Target(PICTURE, "change", "Change this picture"))
+
+    def draw(self) -> None:
+        """Makes the controls and what shows results."""
+        self.form = PaintForm(self.studio, "change-", lambda entry: entry.family in UNET_FAMILIES)
+        with gr.Row(elem_classes="bench"):
+            with gr.Column(scale=4, min_width=320, elem_classes="controls"):
+                with gr.Column(elem_classes="first"):
+                    self.canvas = canvas("change-canvas", elem_classes="canvas")
+                    self.form.draw_prompt()
+                    self._strength = self._field("strength")
+                    with gr.Row():
+                        self._paint = gr.Button(label("Paint"), variant="primary", elem_id="change")
+                        self._cancel = gr.Button(
+                            label("Cancel"), visible=False, elem_id="change-cancel"
+                        )
+                with gr.Column(elem_classes="rest"):
+                    self._take_size = gr.Button(
+                        label("Size from picture"), size="sm", elem_id="change-take-size"
+                    )
+                    self._no_size = gr.HTML(elem_id="change-no-size", visible=False)
+                    self._fit = self._field(
+                        "fit",
+                        kind=gr.Radio,
+                        choices=[
+                            (label("Crop"), "crop"),
+                            (label("Pad"), "pad"),
+                            (label("Stretch"), "stretch"),
+                        ],
+                    )
+                    self._all_steps = self._field(
+                        "all_steps",
+                        kind=gr.Radio,
+                        choices=[
+                            (label("Where there are few"), ""),
+                            (label("Yes"), "yes"),
+                            (label("No"), "no"),
+                        ],
+                        value="",
+                    )
+                    self.form.draw_rest()
+            with gr.Column(scale=6, min_width=320, elem_classes="results"):
+                self._board = gr.HTML(
+                    elem_id="change-board", js_on_load=Watch.CLICKED + VERSUS_MOVED
+                )
+                self.details = Details(self.studio, "changed")
+        self._picture = [self.canvas, self._strength, self._fit, self._all_steps]
+        self.outputs = [*self.form.outputs, *self._picture]
+
+    def listen(self, opening: Opening, exchange: Exchange) -> None:
+        """Connect the controls with one another, with the jobs and with other tabs."""
+        watch = Watch(
+            self.studio,
+            kind=KIND,
+            board=self._board,
+            cancel=self._cancel,
+            details=self.details,
+            empty=(
+                "Nothing changed yet",
+                "Bring in a picture or draw one, say what it should become, then press Paint.",
+            ),
+            beside=self._beside,
+        )
+        controls = self.form.controls
+        self.form.listen(opening, watch.last_request)
+        self.form.reuse_seed.click(watch.last_seed, watch.job_id, controls["seed"], **QUIET)
+        size = [controls["width"], controls["height"]]
+        for moment in (self.form.opened.then, self.form.model_chosen.then):
+            moment(None, size, js=FIT_JS, **QUIET)
+        for control in size:
+            control.change(None, size, js=FIT_JS, **QUIET)
+        self._take_size.click(
+            self._size_of, [controls["model"], self.canvas], [*size, self._no_size], **QUIET
+        )
+
+        def opened(visitor: Visitor) -> list[Any]:
+            asked = (watch.last_request(visitor) or {}).get("from_picture")
+            picture, *rest = self._fill_picture(asked, visitor)
+            # A drawing of this browser tab's own stays where it is.
+            return [offered(picture), *rest]
+
+        opening.fill(opened, self._picture)
+        inputs = [*self.form.inputs, *self._picture]
+        js = settled_js({inputs.index(self.canvas): self.canvas.elem_id})
+        watch.connect(opening, self._paint, self.data, inputs, js=js)
+        self.details.listen(exchange)
+        outputs = [*self.outputs, opening.stage]
+        exchange.take(SETTINGS, Taker(self.id, outputs, self._take_settings), "use")
+        brought = [self.canvas, opening.stage]
+        exchange.take(PICTURE, Taker(self.id, brought, self._take_picture), "change")
+
+    def data(self, values: Sequence[Any]) -> dict[str, Any]:
+        """The values of all controls as the fields of a request, not yet checked.
+
+        Raises:
+            BadRequest: there is no picture.
+        """
+        at = len(self.form.inputs)
+        value, strength, fit, every = values[at:]
+        picture = picture_on(value)
+        if not picture:
+            raise BadRequest(_NOTHING)
+        asked = {
+            "picture": picture,
+            "strength": strength,
+            "fit": fit,
+            "all_steps": {"yes": True, "no": False}.get(every),
+        }
+        return {**self.form.data(values[:at]), "from_picture": asked}
+
+    def _fill_picture(self, asked: Mapping[str, Any] | None, visitor: Visitor) -> list[Any]:
+        """Values of the picture's controls; a picture that is no longer here is left out."""
+        fields = {name: FromPicture.model_fields[name].default for name in _FIELDS}
+        fields |= {name: value for name, value in (asked or {}).items() if name in _FIELDS}
+        every = {True: "yes", False: "no"}.get(fields["all_steps"], "")
+        picture = (asked or {}).get("picture", "")
+        try:
+            if picture:
+                self.studio.inputs.get(visitor.owner.id, picture)
+        except UserError:
+            picture = ""
+        return [picture, fields["strength"], fields["fit"], every]
+
+    def _take_settings(
+        self, settings: Settings, visitor: Visitor, values: list[Any]
+    ) -> list[Any] | None:
+        """The controls as a picture that was changed had them; other pictures are not taken."""
+        if settings.picture is None:
+            return None
+        try:
+            row = self.studio.gallery.get(visitor.owner.id, settings.picture)
+        except UserError:  # deleted meanwhile
+            return None
+        if (asked := row.request.get("from_picture")) is None or row.request.get("units"):
+            return None
+        filled = self._fill_picture(asked, visitor)
+        return [*self.form.fill(settings.fields, visitor), *filled, FILLED]
+
+    def _take_picture(self, picture: str, visitor: Visitor, values: list[Any]) -> list[Any]:
+        """A picture of the gallery on the canvas."""
+        return [self.studio.inputs.from_gallery(visitor.owner.id, picture).id, FILLED]
+
+    def _size_of(self, model: Any, value: Any, request: gr.Request) -> list[Any]:
+        """Width and height of the picture's proportions, or why there are none."""
+        visitor = Visitor.of(request)
+        try:
+            picture = picture_on(value)
+            if not picture:
+                raise BadRequest(_NOTHING)
+            brought = self.studio.inputs.get(visitor.owner.id, picture)
+        except UserError as error:
+            said = gr.update(value=views.error(error.message, visitor), visible=True)
+            return [gr.skip(), gr.skip(), said]
+        entry = self.form.entry_of({"model": model}, visitor)
+        width, height = size_like((brought.width, brought.height), entry.native_size)
+        return [width, height, gr.update(visible=False)]
+
+    def _beside(self, visitor: Visitor, row: SavedPicture) -> str:
+        """The picture with a slider over the one that it began from, if that is still here."""
+        asked = row.request.get("from_picture") or {}
+        try:
+            self.studio.inputs.get(visitor.owner.id, asked.get("picture", ""))
+        except UserError:
+            return ""
+        source = f"api/v1/inputs/{asked['picture']}.png"
+        alt, slider = "The picture before", "Between before and after"
+        return versus(row.id, [source], visitor, alt, slider, _CSS_FIT[asked["fit"]])
+
+    @staticmethod
+    def _field(name: str, **options: Any) -> gr.components.Component:
+        elem_id = f"change-{name.replace('_', '-')}"
+        return from_field(FromPicture, name, elem_id=elem_id, **options)
