@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 TABS = (
-    *("Text to image", "Chat", "Sketch & depth", "Teach", "LoRAs"),
+    *("Text to image", "From a picture", "Chat", "Sketch & depth", "Teach", "LoRAs"),
     *("Compare samplers", "Look inside", "Shorten", "Gallery", "Settings"),
 )
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True}

@@ -28,6 +28,7 @@ from tests.studio.people import ACCOUNTS
 
 INPUTS, CONDITION = "/api/v1/inputs", "/api/v1/condition"
 CONTROL = "/api/v1/jobs/control"
+PAINT = "/api/v1/jobs/text_to_image"
 STRANGE_ID = "0" * 32
 
 
@@ -185,6 +186,11 @@ def test_another_s_picture_is_not_found_by_any_way(ada, bob, stranger):
     answer = bob.post(CONTROL, json=followed)
     assert answer.status_code == 404
     assert kept["id"] in sentence(answer)
+    own = bring(bob, file_of(drawing((32, 32))))["id"]
+    for begun in ({"picture": kept["id"]}, {"picture": own, "mask": kept["id"]}):
+        answer = bob.post(PAINT, json=settings(from_picture=begun))
+        assert answer.status_code == 404
+        assert kept["id"] in sentence(answer)
     assert kept["id"] not in bob.get(INPUTS).text
     assert ada.get(kept["url"]).status_code == 200
 
