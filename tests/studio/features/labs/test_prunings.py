@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import threading
+from functools import partial
 
 import httpx
 import pytest
 
 from pipelines.chat.entries import OWN
+from pipelines.chat.pruning import evaluate
 from pipelines.chat.pruning.folder import FOLDER, PruneFolder
 from pipelines.chat.pruning.requests import PruneRequest
 from pipelines.chat.requests import ChatRequest
@@ -232,9 +234,12 @@ def test_answers_of_an_own_model_are_its_owner_s_alone(studio):
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory):
+    """It measures little of a text and of generation: how much is nothing to the API."""
     home = tmp_path_factory.mktemp("live")
     put_models(home)
-    with live_studio(Options(home, accounts=ACCOUNTS, device="cpu", offline=True)) as running:
+    options = Options(home, accounts=ACCOUNTS, device="cpu", offline=True)
+    with pytest.MonkeyPatch.context() as patch, live_studio(options) as running:
+        patch.setattr(evaluate, "Effort", partial(evaluate.Effort, 1024, 8, 2))
         yield running
 
 
