@@ -33,11 +33,11 @@ def texts(language: str) -> list[str]:
     """Long lines of one piece; many short ones; and what is opened and never closed."""
     draw, room = random.Random(language), MAX_COLOURED - 100
     found = []
-    for piece in draw.sample(PIECES, 8):
+    for piece in draw.sample(PIECES, 4):
         line = (piece * MAX_COLOURED_LINE)[: MAX_COLOURED_LINE - 1]
         found.append((f"{line}\n" * 20)[:room])
-    found += [(f"{line}\n" * MAX_COLOURED)[:room] for line in draw.sample(LINES, 3)]
-    found += [opener + "a b 1, x\n" * (room // 10) for opener in draw.sample(OPENERS, 5)]
+    found += [(f"{line}\n" * MAX_COLOURED)[:room] for line in draw.sample(LINES, 2)]
+    found += [opener + "a b 1, x\n" * (room // 10) for opener in draw.sample(OPENERS, 2)]
     return [text if text.endswith("\n") else f"{text}\n" for text in found]
 
 
