@@ -37,6 +37,7 @@ THEME = (
     f" --background-fill-secondary: {LIGHT}; background: {LIGHT}; }} "
     "body.dark { --body-text-color: #f4f2ee; --body-text-color-subdued: #a59f95;"
     f" --background-fill-secondary: {DARK}; background: {DARK}; }}"
+    ".gradio .prose * { color: var(--body-text-color); }"  # as Gradio has it
 )
 
 
@@ -67,7 +68,8 @@ def served(route) -> None:
 def show(page, html: str) -> None:
     """The HTML with style and script, which tells its events to a list."""
     style = (ASSETS / "clustering_charts.css").read_text(encoding="utf-8")
-    page.set_content(f"<style>{THEME}{style}</style><div id=here>{html}</div>")
+    body = f"<div class=gradio><div id=here class=prose>{html}</div></div>"
+    page.set_content(f"{body}<style>{THEME}{style}</style>")
     page.evaluate(
         "script => { window.told = [];"
         " const trigger = (name, data) => window.told.push([name, data]);"
@@ -181,6 +183,16 @@ def test_a_card_of_the_comparison_is_picked(page):
     show(page, comparison(rows, {}, VISITOR))
     page.locator("[data-algorithm=birch]").click()
     assert told(page) == [["pick", {"algorithm": "birch"}]]
+
+
+def test_marks_have_the_colours_of_their_curves(page):
+    show(page, chart("information", DATA["information"], VISITOR))
+    found = page.eval_on_selector_all(".mark .dot", "all => all.map(e => getComputedStyle(e).fill)")
+    assert set(found) == {
+        "rgb(0, 114, 178)", "rgb(230, 159, 0)", "rgb(0, 158, 115)", "rgb(204, 121, 167)"
+    }  # fmt: skip
+    show(page, chart("elbow", DATA["elbow"], VISITOR))
+    assert page.eval_on_selector(".curve", "e => getComputedStyle(e).stroke") == "rgb(0, 114, 178)"
 
 
 def test_charts_fit_a_phone(page):
