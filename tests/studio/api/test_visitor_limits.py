@@ -47,7 +47,7 @@ def arrived(folder: Path, name: str, size: int) -> Path:
 def test_what_is_on_its_way_and_what_waits_take_room_together(ledger, folder):
     ledger.enter(ADA, [arrived(folder, "a", 40)])
     with ledger.receiving(ADA, 50):
-        with pytest.raises(Busy, match="room for 10 bytes more"), ledger.receiving(ADA, 11):
+        with pytest.raises(Busy, match="room for 10 B more"), ledger.receiving(ADA, 11):
             pass
         with ledger.receiving(ADA, 10), ledger.receiving(BOB, 100):
             pass
