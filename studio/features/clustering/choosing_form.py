@@ -12,7 +12,7 @@ from pipelines.clustering.requests import OF_AN_ALGORITHM, CurveRequest
 from studio.core.jobs.record import Job
 from studio.features.clustering.charts.curves import SCRIPT, chart
 from studio.features.clustering.result_views import beside_its_data
-from studio.page.components.job_board import JobBoard
+from studio.page.components.result_board import ResultBoard
 from studio.page.widgets import QUIET, Visitor, from_field, label
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Choosing:
             self._draw = gr.Button(
                 label("Draw"), elem_id="cluster-draw-curve", min_width=96, scale=0
             )
-        self.board = JobBoard(
+        self.board = ResultBoard(
             studio, KIND, "cluster-curve", SCRIPT,
             ("No curve yet", "Choose one above and press Draw."),
         )  # fmt: skip

@@ -16,7 +16,7 @@ from studio.features.clustering.charts.curves import SCRIPT
 from studio.features.clustering.data_form import GALLERY
 from studio.features.clustering.result_views import beside_its_data, drawn_comparison
 from studio.features.clustering.scene import Scene
-from studio.page.components.job_board import JobBoard
+from studio.page.components.result_board import ResultBoard
 from studio.page.widgets import QUIET, Visitor, from_field, label
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Comparing:
             self._compare = gr.Button(
                 label("Compare"), elem_id="cluster-compare", min_width=120, scale=0
             )
-        self.board = JobBoard(
+        self.board = ResultBoard(
             studio, KIND, "cluster-compare", SCRIPT,
             ("No comparison yet", "Choose algorithms and press Compare."),
         )  # fmt: skip
@@ -70,7 +70,7 @@ class Comparing:
 
         inputs = [*of_data, self._algorithms, self._clusters]
         self.board.connect(opening, self._compare, request_of, inputs, self._drawn, shown[:1])
-        self.board.board.pick(self._picked, [self.board.job_id, shown[0]], shown, **QUIET)
+        self.board.board.pick(self._picked, [self.board.view.id, shown[0]], shown, **QUIET)
 
     def _drawn(self, job: Job, visitor: Visitor, values: list[Any]) -> str:
         drawn = drawn_comparison(self.studio, job, visitor)

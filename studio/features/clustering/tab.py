@@ -24,7 +24,7 @@ from studio.features.clustering.plot import plot
 from studio.features.clustering.result_views import beside_its_data, drawn_result
 from studio.features.clustering.scene import UNKNOWN, Scene  # Gradio reads the hints of listeners
 from studio.page import views
-from studio.page.components.job_board import JobBoard
+from studio.page.components.result_board import ResultBoard
 from studio.page.widgets import NEWEST, QUIET, Visitor, as_text, follow_newest, label
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class ClusteringTab(Tab):
                 self.plot = plot("cluster-plot")
                 with gr.Tabs(elem_id="cluster-views") as self._views:
                     with gr.Tab(label("Clusters"), id=CLUSTERS):
-                        self.board = JobBoard(
+                        self.board = ResultBoard(
                             self.studio, KIND, "cluster", SCRIPT,
                             ("No clusters yet", "Press Cluster, or play the steps of an algorithm "
                              "to see how it works."),
@@ -130,9 +130,9 @@ class ClusteringTab(Tab):
         to_clusters = gr.update(selected=CLUSTERS)
         algorithm.cluster.click(lambda: to_clusters, None, self._views, **QUIET)
         for event in self.board.followed:
-            event.then(self._labelled, [self.board.job_id, *shown[:1]], shown, **QUIET)
+            event.then(self._labelled, [self.board.view.id, *shown[:1]], shown, **QUIET)
         follow_newest([self.scene.change], self._labelled_again,
-                      [self.board.job_id, *shown[:1]], shown)  # fmt: skip
+                      [self.board.view.id, *shown[:1]], shown)  # fmt: skip
         algorithm.play.click(
             self._played, asked, [*shown, self.form.said], preprocess=False, **QUIET
         )

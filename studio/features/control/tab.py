@@ -16,8 +16,8 @@ from studio.features.control.unit import UnitForm
 from studio.page.components.canvas import FIT_JS, offered, settled_js
 from studio.page.components.details import Details
 from studio.page.components.paint_form import PaintForm
+from studio.page.components.picture_board import PictureBoard
 from studio.page.components.versus import VERSUS_MOVED, versus
-from studio.page.components.watching import Watch
 from studio.page.opening import FILLED, Opening
 from studio.page.widgets import QUIET, Visitor, label
 
@@ -71,7 +71,7 @@ class ControlTab(Tab):
                     self.form.draw_rest()
             with gr.Column(scale=6, min_width=320, elem_classes="results"):
                 self._board = gr.HTML(
-                    elem_id="steer-board", js_on_load=Watch.CLICKED + VERSUS_MOVED
+                    elem_id="steer-board", js_on_load=PictureBoard.CLICKED + VERSUS_MOVED
                 )
                 self.details = Details(self.studio, "steered")
         self.outputs = [
@@ -82,7 +82,7 @@ class ControlTab(Tab):
 
     def listen(self, opening: Opening, exchange: Exchange) -> None:
         """Connect the controls with one another and with the jobs."""
-        watch = Watch(
+        watch = PictureBoard(
             self.studio,
             kind=KIND,
             board=self._board,
@@ -97,7 +97,7 @@ class ControlTab(Tab):
         )
         controls = self.form.controls
         self.form.listen(opening, watch.last_request)
-        self.form.reuse_seed.click(watch.last_seed, watch.job_id, controls["seed"], **QUIET)
+        self.form.reuse_seed.click(watch.last_seed, watch.view.id, controls["seed"], **QUIET)
         self._size = [controls["width"], controls["height"]]
         resized = [unit.listen(controls["model"], *self._size) for unit in self.units]
         for event in (*resized, self.form.model_chosen):

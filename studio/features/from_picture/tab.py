@@ -17,8 +17,8 @@ from studio.page import views
 from studio.page.components.canvas import FIT_JS, canvas, offered, picture_on, settled_js
 from studio.page.components.details import Details
 from studio.page.components.paint_form import PaintForm
+from studio.page.components.picture_board import PictureBoard
 from studio.page.components.versus import VERSUS_MOVED, versus
-from studio.page.components.watching import Watch
 from studio.page.opening import FILLED, Opening
 from studio.page.widgets import QUIET, Visitor, from_field, label
 
@@ -85,7 +85,7 @@ class FromPictureTab(Tab):
                     self.form.draw_rest()
             with gr.Column(scale=6, min_width=320, elem_classes="results"):
                 self._board = gr.HTML(
-                    elem_id="change-board", js_on_load=Watch.CLICKED + VERSUS_MOVED
+                    elem_id="change-board", js_on_load=PictureBoard.CLICKED + VERSUS_MOVED
                 )
                 self.details = Details(self.studio, "changed")
         self._picture = [self.canvas, self._strength, self._fit, self._all_steps]
@@ -93,7 +93,7 @@ class FromPictureTab(Tab):
 
     def listen(self, opening: Opening, exchange: Exchange) -> None:
         """Connect the controls with one another, with the jobs and with other tabs."""
-        watch = Watch(
+        watch = PictureBoard(
             self.studio,
             kind=KIND,
             board=self._board,
@@ -107,7 +107,7 @@ class FromPictureTab(Tab):
         )
         controls = self.form.controls
         self.form.listen(opening, watch.last_request)
-        self.form.reuse_seed.click(watch.last_seed, watch.job_id, controls["seed"], **QUIET)
+        self.form.reuse_seed.click(watch.last_seed, watch.view.id, controls["seed"], **QUIET)
         size = [controls["width"], controls["height"]]
         for moment in (self.form.opened.then, self.form.model_chosen.then):
             moment(None, size, js=FIT_JS, **QUIET)

@@ -21,7 +21,7 @@ from studio.core.jobs.record import Job
 from studio.features.labs import shorten_views
 from studio.features.labs.prunings import CURVE, SCORE
 from studio.features.labs.shorten_watch import ShortenWatch
-from studio.page.components.job_board import JobBoard
+from studio.page.components.result_board import ResultBoard
 from studio.page.widgets import NEWEST, QUIET, Visitor, follow_newest, from_field, label
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ class ShortenTab(Tab):
                     self._draw_rest()
             with gr.Column(scale=6, min_width=320, elem_classes="results shortening"):
                 self.watch = ShortenWatch(self.studio)
-                self._scored = JobBoard(self.studio, SCORE, "scores")
-                self._curved = JobBoard(self.studio, CURVE, "curve")
+                self._scored = ResultBoard(self.studio, SCORE, "scores")
+                self._curved = ResultBoard(self.studio, CURVE, "curve")
 
     def _draw_choice(self) -> None:
         self._model = self._field("model", kind=gr.Dropdown, choices=[], value=None, info=None)

@@ -1,19 +1,13 @@
-"""Merging: which LoRAs, how much of each, into one LoRA or into a model; and the job that does it.
-
-The page only watches. A job goes on when the page is closed, and a page that is opened later finds
-it again.
-"""
+"""Merging: which LoRAs, how much of each, into one LoRA or a model; and the job that does it."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import anyio.to_thread
 import gradio as gr
 
-from pipelines.core.errors import BadRequest, UserError
+from pipelines.core.errors import BadRequest
 from pipelines.core.messages import Message
 from pipelines.diffusion.lora.families import title_of
 from pipelines.diffusion.lora.requests import MergeRequest
@@ -23,7 +17,7 @@ from pipelines.models.catalog import OWN
 from studio.core.jobs.record import CANCELLED, DONE
 from studio.features.library.loras_api import MERGE
 from studio.page import views
-from studio.page.components.watching import LOOK_SECONDS
+from studio.page.components.job_view import JobView, OneAfterAnother
 from studio.page.widgets import QUIET, Visitor, as_text, from_field, label
 
 if TYPE_CHECKING:
@@ -40,13 +34,15 @@ _NO_LORA = (label("None"), NONE)
 _NO_MODEL = (label("None: one LoRA"), NONE)
 
 
-class MergeForm:
-    """Draws the form and watches what it has sent.
+class MergeForm(OneAfterAnother):
+    """Draws the form and shows what it has sent.
 
     Attributes:
         choices: the controls whose choices follow the shelf: inputs and outputs of :meth:`offered`.
         ended: state that changes whenever a merging that was watched has ended.
     """
+
+    kind = MERGE
 
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
@@ -109,22 +105,13 @@ class MergeForm:
         self._model.input(
             lambda model: gr.update(visible=not model), self._model, self._rank, **QUIET
         )
-        # The server keeps the id, so that no page can name another job than the one it shows.
-        job_id, refusal = gr.State(None), gr.State("")
         inputs = [*self._pickers, *self._weights, self._name, self._model, self._rank]
-        outputs = [self._board, self._cancel, job_id, self.ended]
-        watch = {**QUIET, "trigger_mode": "multiple"}
-        # Gradio's own checks know less than the request's and say it worse.
-        click = self._merge.click(self._submit, inputs, refusal, preprocess=False, **QUIET)
-        again = self._board.again(self._retry, job_id, refusal, **QUIET)
-        watching = [
-            click.then(self._follow, refusal, outputs, **watch),
-            again.then(self._follow, refusal, outputs, **watch),
-            opening.load(self._follow, gr.State(None), outputs, **watch),
-        ]
-        # The new watch shows the earlier jobs as well.
-        self._merge.click(None, cancels=watching, api_visibility="private")
-        self._cancel.click(self._stop, job_id, self._cancel, **QUIET)
+        self.outputs = [self._board, self._cancel, self.ended]
+        view = JobView(self.studio, MERGE, self)
+        view.submit(self._merge.click, lambda values, visitor: _data(values), inputs)
+        view.retry(self._board.again)
+        view.open(opening)
+        view.stop(self._cancel)
 
     def offered(self, abouts: Sequence[About], chosen: Sequence[str | None]) -> list[Any]:
         """Updates of :attr:`choices` to what is on the shelf; what has left it is not chosen."""
@@ -144,75 +131,26 @@ class MergeForm:
             for choices, name in zip(offers, chosen, strict=True)
         ]
 
-    # --- events -----------------------------------------------------------------------------
-
-    def _submit(self, request: gr.Request, *values: Any) -> str:
-        """Queues what the form says; why it was not taken, as HTML."""
-        visitor = Visitor.of(request)
-        try:
-            self.studio.submissions.submit(visitor.owner, MERGE, _data(values))
-        except UserError as error:
-            return views.error(error.message, visitor)
-        return ""
-
-    def _retry(self, job_id: str | None, request: gr.Request) -> str:
-        visitor = Visitor.of(request)
-        try:
-            self.studio.submissions.retry(visitor.owner, str(job_id))
-        except UserError as error:
-            return views.error(error.message, visitor)
-        return ""
-
-    def _stop(self, job_id: str | None, request: gr.Request) -> Any:
-        if job_id is not None:
-            self.studio.jobs.cancel(Visitor.of(request).owner.id, job_id)
-        return gr.update(interactive=False)
-
-    async def _follow(self, refusal: str | None, request: gr.Request) -> AsyncIterator[list[Any]]:
-        """Show the owner's mergings, oldest first, until none is unfinished.
-
-        ``refusal`` is why the newest request was not taken, as HTML, or empty; None when there is
-        none, since the tab has just been opened.
-        """
-        visitor = Visitor.of(request)
-        look = anyio.to_thread.run_sync
-        job = await look(self._unfinished_or_last, visitor)
-        said, shown = refusal or "", None
-        news = refusal == ""  # most are merged before anyone could look
-        while job is not None and not job.ended:
-            news = True
-            html = await look(self._running, visitor, job, said)
-            if html != shown:
-                shown = html
-                yield [html, gr.update(visible=True), job.id, gr.skip()]
-            await asyncio.sleep(LOOK_SECONDS)
-            seen, job = job, await look(self._next, visitor, job)
-            if job.id != seen.id:  # how the one before ended stays in sight
-                ended = await look(self.studio.jobs.get, visitor.owner.id, seen.id)
-                said += _outcome(ended, visitor)
-        if job is not None and (news or (job.state != DONE and refusal is None)):
-            said += _outcome(job, visitor)
-            said += views.again(visitor) if job.state != DONE else ""
-        idle = gr.update(visible=False, interactive=True)
-        last = job.id if job is not None else None
-        yield [said, idle, last, last if news else gr.skip()]
-
     # --- what is shown ----------------------------------------------------------------------
 
-    def _unfinished_or_last(self, visitor: Visitor) -> Job | None:
-        jobs = self.studio.jobs.list(visitor.owner.id, kind=MERGE)
-        unfinished = [job for job in jobs if not job.ended]
-        return next(iter([*unfinished[::-1], *jobs]), None)
-
-    def _next(self, visitor: Visitor, job: Job) -> Job:
-        """The same job as it is now, or the owner's next one where it is finished."""
-        now = self.studio.jobs.get(visitor.owner.id, job.id)
-        following = self._unfinished_or_last(visitor) if now.ended else None
-        return following if following is not None and not following.ended else now
-
-    def _running(self, visitor: Visitor, job: Job, said: str) -> str:
+    def show_running(self, visitor: Visitor, job: Job, before: str) -> list[Any]:
         progress = views.Progressing.of(self.studio.jobs, job)
-        return views.board(visitor, progress=progress, failure=said)
+        board = views.board(visitor, progress=progress, failure=before)
+        return [board, gr.update(visible=True), gr.skip()]
+
+    def show_ended(
+        self, visitor: Visitor, job: Job | None, before: str, is_news: bool
+    ) -> list[Any]:
+        board = before
+        # Most are merged before anyone could look; what went wrong is said after a reload too.
+        if job is not None and (is_news or (job.state != DONE and not before)):
+            board += _outcome(job, visitor)
+            board += views.again(visitor) if job.state != DONE else ""
+        ended = job.id if job is not None and is_news else gr.skip()
+        return [board, gr.update(visible=False, interactive=True), ended]
+
+    def show_ended_before(self, visitor: Visitor, job: Job) -> str:
+        return _outcome(job, visitor)
 
 
 def _data(values: Sequence[Any]) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from studio.core.feature import Tab
 from studio.page.components.details import Details
 from studio.page.components.lora_rows import LoraRows
 from studio.page.components.paint_form import first_of, named, offered
+from studio.page.components.picture_board import PictureBoard
 from studio.page.components.sheet_views import COMPARE
-from studio.page.components.watching import Watch
 from studio.page.widgets import DRAFT, QUIET, Visitor, from_field, label, restore_drafts
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class CompareTab(Tab):
                             width = self._field("width", value=entry.native_size)
                             height = self._field("height", value=entry.native_size)
             with gr.Column(scale=6, min_width=320, elem_classes="results"):
-                self._board = gr.HTML(elem_id="compare-board", js_on_load=Watch.CLICKED)
+                self._board = gr.HTML(elem_id="compare-board", js_on_load=PictureBoard.CLICKED)
                 self.details = Details(self.studio, "compare")
         settings = (prompt, negative, model, schedule, guidance, width, height, seed)
         self._settings = dict(zip(_SETTINGS, settings, strict=True))
@@ -113,7 +113,7 @@ class CompareTab(Tab):
 
     def listen(self, opening: Opening, exchange: Exchange) -> None:
         """Connect the controls with the jobs."""
-        watch = Watch(
+        watch = PictureBoard(
             self.studio,
             kind=KIND,
             board=self._board,

@@ -11,7 +11,7 @@ from studio.core.exchange import CHANGE, PROMPT, SETTINGS, Exchange, Taker, Targ
 from studio.core.feature import Tab
 from studio.page.components.details import Details
 from studio.page.components.paint_form import PaintForm
-from studio.page.components.watching import Watch
+from studio.page.components.picture_board import PictureBoard
 from studio.page.widgets import QUIET, Visitor, label
 
 if TYPE_CHECKING:
@@ -45,12 +45,12 @@ class PaintTab(Tab):
                 with gr.Column(elem_classes="rest"):
                     self.form.draw_rest()
             with gr.Column(scale=6, min_width=320, elem_classes="results"):
-                self._board = gr.HTML(elem_id="board", js_on_load=Watch.CLICKED)
+                self._board = gr.HTML(elem_id="board", js_on_load=PictureBoard.CLICKED)
                 self.details = Details(self.studio, "painted")
 
     def listen(self, opening: Opening, exchange: Exchange) -> None:
         """Connect the controls with one another, with the jobs and with other tabs."""
-        watch = Watch(
+        watch = PictureBoard(
             self.studio,
             kind=KIND,
             board=self._board,
@@ -65,7 +65,7 @@ class PaintTab(Tab):
         self.form.listen(opening, watch.last_request)
         watch.connect(opening, self._paint, self.form.data, self.form.inputs)
         self.form.reuse_seed.click(
-            watch.last_seed, watch.job_id, self.form.controls["seed"], **QUIET
+            watch.last_seed, watch.view.id, self.form.controls["seed"], **QUIET
         )
         self.details.listen(exchange)
         outputs = self.form.outputs

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import anyio.to_thread
 import gradio as gr
 
 from pipelines.core.errors import Refused, UserError
 from pipelines.core.messages import Message
 from pipelines.core.sizes import format_bytes
 from pipelines.diffusion.samplers import samplers_in
+from studio.core.cleaning_job import KIND as CLEANING
 from studio.core.exchange import Exchange
 from studio.core.feature import Tab
 from studio.core.home import shown
 from studio.core.jobs.record import DONE
 from studio.core.settings import Settings
 from studio.page import views
+from studio.page.components.job_view import NEWEST, OPENED, Frame, JobView, Look, Renderer
 from studio.page.widgets import QUIET, Visitor, from_field, label
 
 if TYPE_CHECKING:
     from studio.core.jobs.record import Job
+    from studio.core.services import Studio
     from studio.page.opening import Opening
-
-LOOK_SECONDS = 0.3  # between two looks at what is being cleaned up
 
 
 class SettingsTab(Tab):
@@ -68,10 +67,12 @@ class SettingsTab(Tab):
         shown_too = [self._disk, self._left_out, self._said]
         opening.tab.select(self._current, None, [*inputs, *shown_too], **QUIET)
         self._save.click(self._saved, inputs, self._said, preprocess=False, **QUIET)
-        of_cleaning = [self._cleaned, self._clean, self._cancel, self._disk]
-        opening.tab.select(self._seen_again, None, of_cleaning, **QUIET)
-        self._clean.click(self._clean_up, None, of_cleaning, **QUIET)
-        self._cancel.click(self._cancelled, None, self._cancel, **QUIET)
+        outputs = [self._cleaned, self._clean, self._cancel, self._disk]
+        cleaning = CleaningView(self.studio, self._disk_use, outputs)
+        view = JobView(self.studio, CLEANING, cleaning)
+        view.act(self._clean.click, lambda visitor: self.studio.cleanings.begin(visitor.owner), [])
+        view.watch(opening.tab.select, gr.State(OPENED))
+        view.stop(self._cancel)
 
     @staticmethod
     def _open_to_host(request: gr.Request) -> Any:
@@ -106,46 +107,6 @@ class SettingsTab(Tab):
             return views.error(error.message, visitor)
         return views.notice("Saved.", visitor)
 
-    async def _clean_up(self, request: gr.Request) -> AsyncIterator[list[Any]]:
-        """Begins to clean up, and watches that."""
-        visitor = Visitor.of(request)
-        refusal = await anyio.to_thread.run_sync(
-            views.refusal, lambda: self.studio.cleanings.begin(visitor.owner), visitor
-        )
-        if refusal:
-            yield [refusal, *[gr.skip()] * 3]
-            return
-        async for values in self._watched(visitor):
-            yield values
-
-    async def _seen_again(self, request: gr.Request) -> AsyncIterator[list[Any]]:
-        """Watches what is being cleaned up already, as before the page was loaded anew."""
-        visitor = Visitor.of(request)
-        job = await anyio.to_thread.run_sync(self.studio.cleanings.newest, visitor.owner)
-        if job is None or job.ended:
-            yield [gr.skip()] * 4
-            return
-        async for values in self._watched(visitor):
-            yield values
-
-    async def _watched(self, visitor: Visitor) -> AsyncIterator[list[Any]]:
-        """How far the newest cleaning is, until it has ended."""
-        look, before = anyio.to_thread.run_sync, None
-        busy = [gr.update(interactive=False), gr.update(visible=True), gr.skip()]
-        while not (job := await look(self.studio.cleanings.newest, visitor.owner)).ended:
-            progress = await look(views.Progressing.of, self.studio.jobs, job)
-            if (shown_now := views.progress_bar(progress, visitor)) != before:
-                yield [before := shown_now, *busy]
-            await asyncio.sleep(LOOK_SECONDS)
-        free = gr.update(interactive=True), gr.update(visible=False, interactive=True)
-        yield [_outcome(job, visitor), *free, await look(self._disk_use, visitor)]
-
-    def _cancelled(self, request: gr.Request) -> Any:
-        owner = Visitor.of(request).owner
-        if (job := self.studio.cleanings.newest(owner)) is not None:
-            self.studio.jobs.cancel(owner.id, job.id)
-        return gr.update(interactive=False)
-
     def _disk_use(self, visitor: Visitor) -> str:
         used = Message(
             "Your studio lives in {home}. Cleaning up would free {size}: thumbnails, condition "
@@ -156,6 +117,45 @@ class SettingsTab(Tab):
             size=format_bytes(sum(self.studio.cleaner.clean_up(dry_run=True))),
         )
         return views.notice(used, visitor)
+
+
+class CleaningView(Renderer):
+    """How far cleaning up is, then what it has freed.
+
+    Args:
+        studio: whose jobs.
+        disk_use: what is said of the disk, as HTML.
+        outputs: the board, the buttons that begin and cancel, and where the disk's use stands.
+    """
+
+    look_seconds = 0.3
+
+    def __init__(
+        self, studio: Studio, disk_use: Callable[[Visitor], str], outputs: list[Any]
+    ) -> None:
+        self.studio, self._disk_use, self.outputs = studio, disk_use, outputs
+
+    def begin(self, visitor: Visitor, refusal: str, which: str | None, values: list[Any]) -> Look:
+        is_news = which == NEWEST
+
+        def look() -> Frame:
+            nonlocal is_news
+            job = self.find(visitor, which)
+            if refusal or job is None or (job.ended and not is_news):
+                return Frame(None, [refusal or gr.skip(), *(gr.skip() for _ in range(3))], True)
+            is_news = True
+            if not job.ended:
+                progress = views.Progressing.of(self.studio.jobs, job)
+                busy = [gr.update(interactive=False), gr.update(visible=True), gr.skip()]
+                return Frame(job.id, [views.progress_bar(progress, visitor), *busy], False)
+            free = gr.update(interactive=True), gr.update(visible=False, interactive=True)
+            updates = [_outcome(job, visitor), *free, self._disk_use(visitor)]
+            return Frame(job.id, updates, True)
+
+        return look
+
+    def find(self, visitor: Visitor, which: str | None) -> Job | None:
+        return self.studio.cleanings.newest(visitor.owner)
 
 
 def _outcome(job: Job, visitor: Visitor) -> str:

@@ -16,8 +16,8 @@ from studio.features.training.photos import NEW, PhotosForm
 from studio.features.training.training_form import TrainingForm
 from studio.features.training.training_watch import TrainingWatch
 from studio.page.components.details import Details
+from studio.page.components.picture_board import PictureBoard
 from studio.page.components.sheet_views import BEFORE_AFTER
-from studio.page.components.watching import Watch
 from studio.page.widgets import DRAFT, QUIET, Visitor, label, restore_drafts, restore_drafts_once
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class TrainTab(Tab):
                 )
                 self._cancel = gr.Button(label("Cancel"), visible=False, elem_id="try-cancel")
                 self._paint = gr.Button(label("Paint with it"), elem_id="try-paint")
-            self._board = gr.HTML(elem_id="try-board", js_on_load=Watch.CLICKED)
+            self._board = gr.HTML(elem_id="try-board", js_on_load=PictureBoard.CLICKED)
             self.details = Details(self.studio, "tried")
 
     def listen(self, opening: Opening, exchange: Exchange) -> None:
@@ -94,7 +94,7 @@ class TrainTab(Tab):
         restore_drafts(filled, self.form.lines)
         restore_drafts(filled, self.photos.words, unless=self.photos.subject)
         self.form.listen(self.photos, self.photos.listen(model, method))
-        self.watch.connect(
+        self.watch.begin_work(
             opening,
             self._train,
             self._request,
@@ -103,9 +103,12 @@ class TrainTab(Tab):
             [self._learnt, self._trying, self._prompts],
         )
         self.watch.duplicate.click(
-            self._duplicated, self.watch.id, [*self.form.outputs, *self.photos.outputs], **QUIET
+            self._duplicated,
+            self.watch.view.id,
+            [*self.form.outputs, *self.photos.outputs],
+            **QUIET,
         )
-        trying = Watch(
+        trying = PictureBoard(
             self.studio,
             kind=TRY_KIND,
             board=self._board,

@@ -7,17 +7,18 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 
+from pipelines.core.errors import NotFound
 from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.models.catalog import Catalog
 from studio.core.accounts.accounts import LOCAL_OWNER
 from studio.core.feature import Features
+from studio.page import views
 from studio.page.components.details import Details
-from studio.page.components.watching import Watch
+from studio.page.components.picture_board import PictureBoard
 from studio.page.widgets import Visitor
 from tests.studio.core.jobs.test_jobs import Desk
 
 ME = Visitor(LOCAL_OWNER, "en")
-REQUEST = SimpleNamespace(state=SimpleNamespace(owner=LOCAL_OWNER), headers={})
 
 
 class WatchedDesk(Desk):
@@ -41,20 +42,20 @@ def desk(tmp_path):
 
 
 @pytest.fixture
-def watch(desk) -> Watch:
+def watch(desk) -> PictureBoard:
     with gr.Blocks():
-        return Watch(
+        return PictureBoard(
             desk,
             kind="draw",
-            board=gr.HTML(js_on_load=Watch.CLICKED),
+            board=gr.HTML(js_on_load=PictureBoard.CLICKED),
             cancel=gr.Button(),
             details=Details(desk, "painted"),
             empty=("Nothing", "Do something."),
         )
 
 
-def board_of(watch: Watch, job, visitor: Visitor = ME) -> str:
-    return watch._finished(visitor, job, "")[0]
+def board_of(watch: PictureBoard, job, visitor: Visitor = ME) -> str:
+    return watch.show_ended(visitor, job, "", False)[0]
 
 
 def submit(desk, **request):
@@ -77,7 +78,7 @@ def test_only_a_failed_or_cancelled_job_can_be_tried_again(desk, watch):
 def test_trying_again_queues_the_same_request(desk, watch):
     job = submit(desk, prompt="once more")
     desk.jobs.cancel(LOCAL_OWNER.id, job.id)
-    assert watch._retry(job.id, REQUEST) == ""
+    assert watch.view._try_again(ME, job.id)
     newest = desk.jobs.list(LOCAL_OWNER.id)[0]
     assert (newest.id != job.id, newest.state) == (True, "queued")
     assert newest.request == job.request
@@ -87,8 +88,9 @@ def test_why_it_cannot_be_tried_again_is_said_above_the_same_board(desk, watch):
     desk.settings.change(queue_limit=1)
     cancelled = desk.jobs.cancel(LOCAL_OWNER.id, submit(desk).id)
     submit(desk)
-    refusal = watch._retry(cancelled.id, REQUEST)
+    refusal = views.refusal(lambda: watch.view._try_again(ME, cancelled.id), ME)
     assert "You have 1 jobs waiting or running; 1 are allowed." in refusal
-    board = watch._finished(ME, cancelled, refusal)[0]
+    board = watch.show_ended(ME, cancelled, refusal, False)[0]
     assert board.index("1 are allowed") < board.index("Try again")
-    assert "no job" in watch._retry(None, REQUEST)
+    with pytest.raises(NotFound, match="no job"):
+        watch.view._try_again(ME, None)
