@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import psutil
 from pydantic import Field
 
 from pipelines.clustering import wire
@@ -176,10 +175,7 @@ class _Worker:
 
     def bytes_held(self) -> int:
         """Bytes of memory that it takes."""
-        try:
-            return psutil.Process(self._process.id).memory_info().rss
-        except psutil.Error:  # it has ended
-            return 0
+        return self._process.bytes_held
 
     def _last_words(self) -> str:
         self._log.seek(0, 2)

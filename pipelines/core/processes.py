@@ -21,11 +21,21 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping
+import traceback
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from pipelines.core.errors import Unavailable, UserError, reason_of, rebuild_error
+import psutil
+
+from pipelines.core.errors import (
+    OutOfMemory,
+    Stopped,
+    Unavailable,
+    UserError,
+    reason_of,
+    rebuild_error,
+)
 from pipelines.core.files import write_whole
 from pipelines.core.messages import Message
 from pipelines.core.paths import PRESETS, ROOT
@@ -122,6 +132,13 @@ class LineProcess:
         return self._process.pid
 
     @property
+    def bytes_held(self) -> int:
+        """Memory that it takes, in bytes; 0 once it has ended."""
+        with contextlib.suppress(psutil.Error):
+            return psutil.Process(self._process.pid).memory_info().rss
+        return 0
+
+    @property
     def alive(self) -> bool:
         """Whether it has not ended."""
         return self._process.poll() is None
@@ -190,9 +207,18 @@ class WorkFolder:
     Attributes:
         path: the folder; need not exist yet.
         ended_badly: what is said where a bug has ended it.
+        ended_silently: likewise, where its process ended without saying why.
+        ended_by_system: likewise, where the system has ended it.
     """
 
     ended_badly = "The training ended with an error: {reason}"
+    ended_silently = (
+        "The trainer ended at step {step} with exit code {code}. Its log ends with: {reason}."
+    )
+    ended_by_system = (
+        "The system ended the trainer at step {step} (SIGKILL), most often because memory ran out. "
+        "The last checkpoint is kept: resume, or duplicate with a smaller batch."
+    )
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -399,6 +425,48 @@ def note_of(line: dict[str, Any]) -> Message:
         return Message.checked(line.get("message"))
     except ValueError as error:
         raise UnreadableAnswer(str(error)) from None
+
+
+def report_outcome(folder: WorkFolder, work: Callable[[], object], device: str, what: str) -> int:
+    """Does the work of a process; what ends it is told in the folder's progress.
+
+    Args:
+        device: where it computes.
+        what: takes the memory, should there be too little.
+
+    Returns:
+        The process' exit code.
+    """
+    from pipelines.core.devices import is_out_of_memory, out_of_memory
+
+    try:
+        work()
+    except Stopped:
+        folder.report("stopped")
+    except Exception as error:
+        traceback.print_exc()
+        folder.report_error(
+            out_of_memory(error, device, what) if is_out_of_memory(error) else error
+        )
+        return FAILED
+    return DONE
+
+
+def silent_end(folder: WorkFolder, process: subprocess.Popen | None, step: int) -> UserError:
+    """The sentence for a process that ended without saying why.
+
+    Args:
+        step: that it had come to.
+    """
+    lines = last_lines(folder.log)
+    if was_killed(process, lines):
+        return OutOfMemory(folder.ended_by_system, step=step)
+    return UserError(
+        folder.ended_silently,
+        step=step,
+        code="?" if process is None else process.returncode,
+        reason=last_words(lines) or "–",
+    )
 
 
 def was_killed(process: subprocess.Popen | None, lines: str) -> bool:

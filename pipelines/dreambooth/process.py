@@ -24,7 +24,7 @@ from PIL import Image
 from pipelines.core import errors, processes
 from pipelines.core.cache import ModelCache
 from pipelines.core.devices import free_memory
-from pipelines.core.errors import OutOfMemory, Stopped, Unavailable, UserError
+from pipelines.core.errors import Stopped, Unavailable, UserError
 from pipelines.core.events import Progress, Result
 from pipelines.core.files import is_full
 from pipelines.core.limits import available_cores
@@ -100,7 +100,7 @@ def run(
         # Stopped before the first step: there is nothing to keep.
         if stop.is_set() and follower.last_step < request.steps:
             raise Stopped
-        raise _ended_badly(folder, process, follower.last_step)
+        raise processes.silent_end(folder, process, follower.last_step)
     kept = put_on_shelf(folder, request)
     if about["steps"] < request.steps:
         raise Stopped
@@ -317,21 +317,3 @@ def _make_room(cache: ModelCache, expected: Preflight, patience: float) -> None:
     while time.monotonic() < until and expected.bytes > free_memory(cache.device):
         time.sleep(processes.LOOK_SECONDS)
     check_room(expected, cache.home, cache.device, free_memory(cache.device))
-
-
-def _ended_badly(folder: TrainingFolder, process: subprocess.Popen | None, step: int) -> UserError:
-    """The sentence for a trainer that ended without saying why."""
-    lines = processes.last_lines(folder.log)
-    code = process.returncode if process else None
-    if processes.was_killed(process, lines):
-        return OutOfMemory(
-            "The system ended the trainer at step {step} (SIGKILL), most often because memory ran "
-            "out. The last checkpoint is kept: resume, or duplicate with a smaller batch.",
-            step=step,
-        )
-    return UserError(
-        "The trainer ended at step {step} with exit code {code}. Its log ends with: {reason}.",
-        step=step,
-        code="?" if code is None else code,
-        reason=processes.last_words(lines) or "–",
-    )

@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-import traceback
 from pathlib import Path
 
-from pipelines.core.devices import is_out_of_memory, out_of_memory
-from pipelines.core.errors import Stopped
-from pipelines.core.processes import DONE, FAILED, TAKEN
+from pipelines.core.processes import TAKEN, report_outcome
 from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.dreambooth.base import precision_for
 from pipelines.dreambooth.data.subjects import Subject
@@ -46,22 +43,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _train(folder: TrainingFolder, request, accelerator, offline: bool) -> int:
-    device = str(accelerator.device)
-    try:
+    def train() -> None:
         entry = Catalog(folder.home, own=LoraShelf(folder.home)).get(request.model)
         photos = Subject.open(folder.home, request.subject).photos
         Trainer(folder, request, entry, photos, accelerator, offline).run()
-        return DONE
-    except Stopped:
-        folder.report("stopped")
-        return DONE
-    except Exception as error:
-        traceback.print_exc()
-        if is_out_of_memory(error):
-            what = f"{request.resolution or ''} batch size {request.batch_size}".strip()
-            error = out_of_memory(error, device, what)
-        folder.report_error(error)
-        return FAILED
+
+    what = f"{request.resolution or ''} batch size {request.batch_size}".strip()
+    return report_outcome(folder, train, str(accelerator.device), what)
 
 
 if __name__ == "__main__":

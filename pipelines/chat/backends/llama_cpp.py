@@ -256,9 +256,7 @@ class LlamaCpp:
     @property
     def nbytes(self) -> int:
         """What the worker takes in RAM now; mapped parts of its file are counted once read."""
-        with contextlib.suppress(psutil.Error):
-            return psutil.Process(self._process.id).memory_info().rss
-        return 0
+        return self._process.bytes_held
 
     def to(self, device: str) -> None:
         raise NotImplementedError("a worker of llama.cpp cannot be moved")

@@ -33,6 +33,13 @@ class PruneFolder(WorkFolder):
     """
 
     ended_badly = "The healing ended with an error: {reason}"
+    ended_silently = (
+        "The healing ended at step {step} with exit code {code}. Its log ends with: {reason}."
+    )
+    ended_by_system = (
+        "The system ended the healing at step {step} (SIGKILL), most often because memory ran out. "
+        "The last checkpoint is kept: close other models and resume, or choose a smaller one."
+    )
 
     def __init__(self, home: Path, id: str) -> None:
         super().__init__(home / FOLDER / id)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import traceback
 from pathlib import Path
 
 import torch
@@ -16,9 +15,8 @@ from accelerate import Accelerator
 
 from pipelines.chat.pruning.folder import PruneFolder
 from pipelines.chat.pruning.healing.training import Healer, Healing
-from pipelines.core.devices import dtype_for, is_out_of_memory, out_of_memory
-from pipelines.core.errors import Stopped
-from pipelines.core.processes import DONE, FAILED, TAKEN, read_json
+from pipelines.core.devices import dtype_for
+from pipelines.core.processes import TAKEN, read_json, report_outcome
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,19 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
         precision = "bf16" if dtype_for(options.device) is torch.bfloat16 else "no"
         accelerator = Accelerator(mixed_precision=precision, cpu=options.device == "cpu")
         healing = Healing.from_json(read_json(folder.path / "heal.json") or {})
-        try:
-            Healer(folder, healing, accelerator).run()
-            return DONE
-        except Stopped:
-            folder.report("stopped")
-            return DONE
-        except Exception as error:
-            traceback.print_exc()
-            if is_out_of_memory(error):
-                what = f"batch size {healing.batch_size}"
-                error = out_of_memory(error, str(accelerator.device), what)
-            folder.report_error(error)
-            return FAILED
+        work = Healer(folder, healing, accelerator).run
+        what = f"batch size {healing.batch_size}"
+        return report_outcome(folder, work, str(accelerator.device), what)
 
 
 if __name__ == "__main__":

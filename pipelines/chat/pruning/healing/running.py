@@ -14,7 +14,7 @@ from pipelines.chat.pruning.saving import weights_bytes
 from pipelines.core import processes
 from pipelines.core.cache import ModelCache
 from pipelines.core.devices import free_memory
-from pipelines.core.errors import OutOfMemory, Stopped, UserError
+from pipelines.core.errors import Stopped
 from pipelines.core.events import Progress
 from pipelines.core.files import write_whole
 from pipelines.core.messages import Message
@@ -70,7 +70,7 @@ def heal(
             process.poll()
         # An earlier run may have left a healed model: only the process knows whether it is done.
         if process.returncode != processes.DONE:
-            raise _ended_badly(folder, process)
+            raise processes.silent_end(folder, process, _reached(folder)[0])
     if not folder.healed.is_dir():
         raise Stopped
     steps, seconds = _reached(folder)
@@ -116,21 +116,3 @@ def _reached(folder: PruneFolder) -> tuple[int, float]:
     """Steps and seconds of healing in all runs."""
     lines: list[dict[str, Any]] = [line for line in folder.progress()[0] if line["event"] == "step"]
     return (lines[-1]["step"], lines[-1]["seconds"]) if lines else (0, 0.0)
-
-
-def _ended_badly(folder: PruneFolder, process: subprocess.Popen | None) -> UserError:
-    """The sentence for a process that ended without saying why."""
-    lines, (step, _) = processes.last_lines(folder.log), _reached(folder)
-    if processes.was_killed(process, lines):
-        return OutOfMemory(
-            "The system ended the healing at step {step} (SIGKILL), most often because memory ran "
-            "out. The last checkpoint is kept: close other models and resume, or choose a smaller "
-            "one.",
-            step=step,
-        )
-    return UserError(
-        "The healing ended at step {step} with exit code {code}. Its log ends with: {reason}.",
-        step=step,
-        code="?" if process is None else process.returncode,
-        reason=processes.last_words(lines) or "–",
-    )
