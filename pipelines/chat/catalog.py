@@ -17,11 +17,11 @@ import yaml
 
 from pipelines.chat.downloads import find_download
 from pipelines.chat.entries import FOLDER, OWN, ChatEntry
-from pipelines.core.errors import NotFound, Refused, Unavailable, UserError, validated
+from pipelines.core.errors import NotFound, Unavailable, UserError, validated
 from pipelines.core.files import readable_name, refused_name
-from pipelines.core.matching import find_name, same_name
+from pipelines.core.matching import same_name
 from pipelines.core.paths import HUB_FOLDER, PRESETS
-from pipelines.models.catalog import unknown_name
+from pipelines.models.catalog import entry_called
 
 _UNPRINTABLE = re.compile(r"[/\\\x00-\x1f]")  # what no name of an entry may hold
 
@@ -96,14 +96,7 @@ class ChatCatalog:
         """
         if name.startswith(OWN):
             return self._own(name)
-        entries = {entry.name: entry for entry in self.models()}
-        known = find_name(name, entries)
-        if known is None:
-            raise unknown_name(name, entries)
-        entry = entries[known]
-        if entry.refused is not None:
-            raise Refused(entry.refused.template, **entry.refused.values)
-        return entry
+        return entry_called(name, self.models())
 
     def _own(self, name: str) -> ChatEntry:
         """A model that was made here; whose it is, the studio checks.

@@ -10,9 +10,9 @@ from huggingface_hub import constants
 from pipelines.chat.entries import ChatEntry
 from pipelines.core.cache import Notes
 from pipelines.core.errors import Unavailable
-from pipelines.core.sizes import format_bytes
 from pipelines.models.downloads import (
     Repository,
+    check_online,
     find_files,
     folder_of,
     said_in_a_sentence,
@@ -54,13 +54,7 @@ def fetch(entry: ChatEntry, folder: Path, notes: Notes, offline: bool) -> Path:
     repo, file = entry.source.hub, entry.source.file
     if (found := find_download(repo, file, folder)) is not None:
         return found
-    if offline or constants.HF_HUB_OFFLINE:
-        raise Unavailable(
-            "{model} is not on this machine, and Atelier was started offline. Start it once with "
-            "the network on to download it ({size}), or choose a model that is here.",
-            model=entry.title,
-            size=format_bytes(entry.download_bytes),
-        )
+    check_online(entry.title, entry.download_bytes, offline)
     own = folder_of(repo, folder)
     with said_in_a_sentence(entry.title, repo, entry.gated):
         remote = Repository(repo)

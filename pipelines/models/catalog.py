@@ -175,14 +175,7 @@ class Catalog:
         """
         if name.startswith(OWN):
             return self._own(name)
-        entries = {entry.name: entry for entry in self.models()}
-        known = find_name(name, entries)
-        if known is None:
-            raise unknown_name(name, entries)
-        entry = entries[known]
-        if entry.refused is not None:
-            raise Refused(entry.refused.template, **entry.refused.values)
-        return entry
+        return entry_called(name, self.models())
 
     def _own(self, name: str) -> ModelEntry:
         """A whole model that was trained or merged here; whose it is, the studio checks."""
@@ -249,6 +242,33 @@ def read_entries(path: Path, kind: type[EntryT]) -> tuple[EntryT, ...]:
 
 
 LONGEST_NAME = 200  # characters of what was asked for, in the answer
+
+
+class Listed(Protocol):
+    """What a catalog lists."""
+
+    name: str
+    refused: Message | None
+
+
+L = TypeVar("L", bound=Listed)
+
+
+def entry_called(name: str, listed: Iterable[L]) -> L:
+    """The entry that a name means.
+
+    Raises:
+        NotFound: there is none; the sentence offers the closest names.
+        Refused: it must not be loaded; the sentence says why.
+    """
+    entries = {entry.name: entry for entry in listed}
+    known = find_name(name, entries)
+    if known is None:
+        raise unknown_name(name, entries)
+    entry = entries[known]
+    if entry.refused is not None:
+        raise Refused(entry.refused.template, **entry.refused.values)
+    return entry
 
 
 def unknown_name(name: str, entries: Iterable[str]) -> NotFound:

@@ -36,6 +36,17 @@ _SMALL = {".json", ".txt", ".model", ".jinja"}
 _UNUSED = {"safety_checker"}
 
 
+def check_online(title: str, nbytes: int, offline: bool) -> None:
+    """Raises Unavailable where a model would have to be downloaded, and nothing may be."""
+    if offline or constants.HF_HUB_OFFLINE:
+        raise Unavailable(
+            "{model} is not on this machine, and Atelier was started offline. Start it once with "
+            "the network on to download it ({size}), or choose a model that is here.",
+            model=title,
+            size=format_bytes(nbytes),
+        )
+
+
 def fetch(entry: ModelEntry, folder: Path, notes: Notes, offline: bool) -> Path:
     """The local diffusers folder of a hub model, downloaded into ``folder`` where it is not here.
 
@@ -49,13 +60,7 @@ def fetch(entry: ModelEntry, folder: Path, notes: Notes, offline: bool) -> Path:
     """
     if (found := find_model(entry.source.hub, folder)) is not None:
         return found
-    if offline or constants.HF_HUB_OFFLINE:
-        raise Unavailable(
-            "{model} is not on this machine, and Atelier was started offline. Start it once with "
-            "the network on to download it ({size}), or choose a model that is here.",
-            model=entry.title,
-            size=format_bytes(entry.download_bytes),
-        )
+    check_online(entry.title, entry.download_bytes, offline)
     with said_in_a_sentence(entry.title, entry.source.hub, entry.gated):
         return _download(entry, folder_of(entry.source.hub, folder), notes)
 

@@ -53,7 +53,9 @@ class Verdict:
     toys: tuple[Seen, ...]
 
 
-class _Block(nn.Module):
+class Block(nn.Module):
+    """x + conv(silu(conv(silu(norm(x)))))."""
+
     def __init__(self, channels: int, dilation: int = 1) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(8, channels)
@@ -84,12 +86,12 @@ class Judge(ModelMixin, ConfigMixin):
             nn.Conv2d(3, half, 5, 2, 2),
             nn.SiLU(),
             nn.Conv2d(half, quarter, 3, 2, 1),
-            _Block(quarter),
+            Block(quarter),
             nn.Conv2d(quarter, eighth, 3, 2, 1),
-            _Block(eighth),
-            _Block(eighth, 2),
-            _Block(eighth, 4),
-            _Block(eighth),
+            Block(eighth),
+            Block(eighth, 2),
+            Block(eighth, 4),
+            Block(eighth),
             nn.GroupNorm(8, eighth),
             nn.SiLU(),
         )

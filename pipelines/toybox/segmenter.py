@@ -19,20 +19,11 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
+from pipelines.toybox.judge import Block
+
 SIDE = 128  # pixels; larger pictures are halved until they have it, so that figures compare
 REACH = 32  # pixels that an offset of 1 stands for
 SPECK = 0.015  # share of a toy's area below which what lies apart from it is not part of it
-
-
-class _Block(nn.Module):
-    def __init__(self, channels: int, dilation: int = 1) -> None:
-        super().__init__()
-        self.norm = nn.GroupNorm(8, channels)
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.conv2(F.silu(self.conv1(F.silu(self.norm(x)))))
 
 
 class Segmenter(ModelMixin, ConfigMixin):
@@ -49,15 +40,15 @@ class Segmenter(ModelMixin, ConfigMixin):
         super().__init__()
         half, quarter, eighth = widths
         self.stem = nn.Conv2d(3, half, 5, 2, 2)
-        self.block1 = _Block(half)
+        self.block1 = Block(half)
         self.down1 = nn.Conv2d(half, quarter, 3, 2, 1)
-        self.block2 = _Block(quarter)
+        self.block2 = Block(quarter)
         self.down2 = nn.Conv2d(quarter, eighth, 3, 2, 1)
-        self.deep = nn.Sequential(*(_Block(eighth, dilation) for dilation in (1, 2, 4, 1)))
+        self.deep = nn.Sequential(*(Block(eighth, dilation) for dilation in (1, 2, 4, 1)))
         self.up2 = nn.Conv2d(eighth, 4 * quarter, 1)
-        self.merge2 = _Block(quarter)
+        self.merge2 = Block(quarter)
         self.up1 = nn.Conv2d(quarter, 4 * half, 1)
-        self.merge1 = _Block(half)
+        self.merge1 = Block(half)
         self.head = nn.Conv2d(half, 4 * 3, 3, padding=1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

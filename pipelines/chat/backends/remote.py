@@ -67,7 +67,7 @@ class Remote:
         """
         chat = isinstance(request, ChatRequest)
         path = "/chat/completions" if chat else "/completions"
-        body, reader = body_for(request, self.entry), AnswerReader(chat)
+        body, reader = body_for(request, self.entry), AnswerReader()
         start, first = time.monotonic(), None
         with (
             self._failing(stop, reader),

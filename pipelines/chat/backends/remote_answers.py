@@ -57,9 +57,6 @@ _KINDS_OF_PART = {
 class AnswerReader:
     """Reads the objects of one answer, in pieces or whole.
 
-    Args:
-        chat: whether it answers a conversation; else it goes on with a prompt.
-
     Attributes:
         answers: whether the server has begun to answer, be it without words.
         began: whether any words or odds have come.
@@ -68,8 +65,7 @@ class AnswerReader:
         left_out: what has come besides words and is not handed on.
     """
 
-    def __init__(self, chat: bool) -> None:
-        self._chat = chat
+    def __init__(self) -> None:
         self._usage: dict[str, Any] = {}
         self._half = ""  # of a character that UTF-16 writes in two, split between two pieces
         self._said = ""  # by deltas, or by messages that hold the answer so far

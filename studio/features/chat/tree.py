@@ -137,28 +137,21 @@ def insert(
     role: str,
     content: str,
     *,
-    twin: str | None = None,
-    state: str = DONE,
-    model: str | None = None,
-    facts: dict[str, Any] | None = None,
-    error: Message | None = None,
-    created: float | None = None,
     counted: bool = False,
+    **values: Any,
 ) -> str:
     """Adds a message and returns its id; whose the conversation is, the caller has checked.
 
     Args:
         counted: the caller knows that there is room for it.
+        **values: as for :func:`new_row`.
 
     Raises:
         BadRequest: the conversation has as many messages as it may.
     """
     if not counted:
         check_room(connection, conversation)
-    row = new_row(
-        parent, role, content, twin=twin, state=state, model=model, facts=facts, error=error,
-        created=created,
-    )  # fmt: skip
+    row = new_row(parent, role, content, **values)
     insert_rows(connection, conversation, [row])
     return row["id"]
 

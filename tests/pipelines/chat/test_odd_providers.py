@@ -154,7 +154,7 @@ def test_counts_are_numbers_or_unknown(value, count):
 
 
 def test_counts_may_come_in_parts_and_zeros_are_no_counts():
-    reader = AnswerReader(chat=True)
+    reader = AnswerReader()
     list(reader.read({**delta("a"), "usage": {"prompt_tokens": 7, "completion_tokens": 0}}))
     assert (reader.prompt_tokens, reader.tokens) == (7, None), "a word came"
     list(
@@ -170,7 +170,7 @@ def test_odds_are_read_as_far_as_they_are_some():
     content = [{"token": "a", "logprob": -0.5, "bytes": [97], "top_logprobs": tops},
                {"token": "c", "logprob": math.nan, "bytes": [300], "top_logprobs": None},
                ]  # fmt: skip
-    (words,) = AnswerReader(chat=True).read(
+    (words,) = AnswerReader().read(
         choice(delta={"content": "ac"}, logprobs={"content": content})
     )
     assert [(odds.text, odds.logprob, odds.bytes) for odds in words.odds] == [
@@ -185,7 +185,7 @@ def test_odds_are_read_as_far_as_they_are_some():
         "token_logprobs": [None, -1],
         "top_logprobs": [None, 5, {"x": None, "y": -2}],
     }
-    (words,) = AnswerReader(chat=False).read(choice(text="a", logprobs=plain))
+    (words,) = AnswerReader().read(choice(text="a", logprobs=plain))
     assert [(odds.text, odds.logprob) for odds in words.odds] == [("a", None), ("\ufffd", None)]
     assert [odds.text for odds in words.odds[1].top] == ["y"]
 
