@@ -170,9 +170,7 @@ def test_odds_are_read_as_far_as_they_are_some():
     content = [{"token": "a", "logprob": -0.5, "bytes": [97], "top_logprobs": tops},
                {"token": "c", "logprob": math.nan, "bytes": [300], "top_logprobs": None},
                ]  # fmt: skip
-    (words,) = AnswerReader().read(
-        choice(delta={"content": "ac"}, logprobs={"content": content})
-    )
+    (words,) = AnswerReader().read(choice(delta={"content": "ac"}, logprobs={"content": content}))
     assert [(odds.text, odds.logprob, odds.bytes) for odds in words.odds] == [
         ("a", -0.5, b"a"),
         ("c", None, b"c"),
