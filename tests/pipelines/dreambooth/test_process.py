@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 
+from pipelines.core import processes
 from pipelines.core.cache import ModelCache
 from pipelines.core.errors import (
     UserError,
@@ -67,7 +68,7 @@ def test_a_training_under_accelerate_launch_ends_on_the_owners_shelf(ask, home, 
 
 def at_once(folder, request, device, offline) -> subprocess.Popen:
     """Trains within this process, as a launcher: torch is loaded here already."""
-    assert main_of(folder) == train.DONE
+    assert main_of(folder) == processes.DONE
     return subprocess.Popen([sys.executable, "-c", ""])
 
 
@@ -203,7 +204,7 @@ def test_the_trainer_says_why_it_failed(ask, trainer, monkeypatch, raised, kind,
         raise raised
 
     monkeypatch.setattr(Trainer, "run", failing)
-    assert main_of(folder) == train.FAILED
+    assert main_of(folder) == processes.FAILED
     line = folder.progress()[0][-1]
     assert (line["event"], line["kind"]) == ("error", kind)
     message = line["message"]
@@ -215,11 +216,11 @@ def test_two_trainers_never_share_a_folder(ask, trainer):
     with folder.held() as mine:
         assert mine
         assert folder.running
-        assert main_of(folder) == train.TAKEN
+        assert main_of(folder) == processes.TAKEN
     assert not folder.running
 
 
 def test_the_trainer_runs_from_its_command_line(ask, trainer):
     folder = trainer(ask(steps=2)).folder
-    assert main_of(folder) == train.DONE
+    assert main_of(folder) == processes.DONE
     assert json.loads((folder.result / "about.json").read_text())["steps"] == 2
