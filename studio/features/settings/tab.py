@@ -11,7 +11,7 @@ from pipelines.core.errors import Refused, UserError
 from pipelines.core.messages import Message
 from pipelines.core.sizes import format_bytes
 from pipelines.diffusion.samplers import samplers_in
-from studio.core.cleaning_job import KIND as CLEANING
+from studio.core.cleaning import KIND as CLEANING
 from studio.core.exchange import Exchange
 from studio.core.feature import Tab
 from studio.core.home import shown
