@@ -333,10 +333,9 @@ class OneAfterAnother(Renderer):
         return self.studio.jobs.list(visitor.owner.id, kind=self.kind)
 
     def _next(self, visitor: Visitor, job: Job) -> Job:
-        """The same job as it is now, or the owner's next one where it is finished."""
+        """The same job as it is now, or where it has ended the owner's next one or else newest."""
         now = self.studio.jobs.get(visitor.owner.id, job.id)
-        following = self.find(visitor, NEWEST) if now.ended else None
-        return following if following is not None and not following.ended else now
+        return (self.find(visitor, NEWEST) or now) if now.ended else now
 
 
 # --- the newest watch of a page -------------------------------------------------------------------
