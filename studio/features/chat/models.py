@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from pipelines.chat.catalog import ChatCatalog
 from pipelines.chat.entries import OWN, ChatEntry
-from pipelines.core.errors import NotFound, Refused
+from pipelines.core.errors import NotFound
 from studio.core.accounts.accounts import Accounts, Owner, is_guest
+from studio.core.jobs.submission import not_downloaded
 
 if TYPE_CHECKING:
     from pipelines.chat.requests import Generation
@@ -53,11 +54,7 @@ class ChatModels:
             return own[name]
         entry = self._catalog.get(name)
         if not owner.is_host and not self._catalog.is_here(entry):
-            raise Refused(
-                "{model} has not been downloaded yet, and only the host may do that. "
-                "Choose a model that is here.",
-                model=entry.title,
-            )
+            raise not_downloaded(entry.title)
         return entry
 
     def check(self, owner_id: str, request: Generation) -> None:

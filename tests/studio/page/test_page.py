@@ -97,6 +97,21 @@ def test_a_tab_that_fails_is_left_out_and_the_page_has_the_others():
     assert [m.values["error"] for m in features.failures.values()] == ["no canvas", "no ears"]
 
 
+def test_what_is_sent_from_tab_to_tab_shows_the_other_tab(config):
+    names = {part["id"]: part["props"].get("elem_id") for part in config["components"]}
+    (tabs,) = (id for id, name in names.items() if name == "tabs")
+    senders = {
+        names[target]
+        for event in config["dependencies"]
+        if tabs in event["outputs"]
+        for target, _ in event["targets"]
+    }
+    kept = {"painted", "steered", "tried", "compare", "gallery"}
+    ways = {f"{name}-{way}" for name in kept for way in ("use", "compare", "steer")}
+    dropped = {"dropped-use", "dropped-compare"}  # a file is no picture of the gallery
+    assert senders == ways | dropped | {"try-paint", "shelf-cards", "shorten-board"}
+
+
 def test_every_label_follows_the_readers_language(config):
     spoken = [
         value
