@@ -9,7 +9,7 @@ from sklearn.cluster import AgglomerativeClustering
 
 from pipelines.clustering.labels import renumber
 from pipelines.clustering.steps import agglomerative
-from tests.pipelines.clustering.steps.sets import FIFTY, assert_unchanged, random_set
+from tests.pipelines.clustering.steps.sets import THIRTY, assert_unchanged, random_set
 
 HEIGHT, SIZE = 2, 3  # columns of a linkage matrix
 LINKAGES = pytest.mark.parametrize("name", ["ward", "complete", "average", "single"])
@@ -20,7 +20,7 @@ def merges_of(X, name):
     return last.merges
 
 
-@FIFTY
+@THIRTY
 @LINKAGES
 def test_labels_are_scikit_learns_for_each_number_of_clusters(number, name):
     X = random_set(number, least=8, most=16)

@@ -9,7 +9,7 @@ from sklearn.cluster import DBSCAN
 from pipelines.clustering.steps import dbscan
 from pipelines.clustering.steps.dbscan import BORDER, CORE, NOT_DENSE, REACHED, UNSEEN
 from pipelines.core.errors import BadRequest
-from tests.pipelines.clustering.steps.sets import FIFTY, assert_unchanged, random_set
+from tests.pipelines.clustering.steps.sets import THIRTY, assert_unchanged, random_set
 
 TOY = np.array([[0.0], [2], [3], [4], [6], [8], [10]])
 
@@ -24,7 +24,7 @@ def assert_ends_like_scikit_learn(X, eps, min_samples):
     return last
 
 
-@FIFTY
+@THIRTY
 def test_ends_as_scikit_learn_does(number):
     X = random_set(number)
     rng = np.random.default_rng(number)
@@ -33,7 +33,7 @@ def test_ends_as_scikit_learn_does(number):
         assert_ends_like_scikit_learn(X, eps, int(rng.integers(1, 9)))
 
 
-@FIFTY
+@THIRTY
 def test_distances_of_exactly_eps_duplicates_and_border_ties_end_as_in_scikit_learn(number):
     rng = np.random.default_rng(number)
     X = rng.integers(0, 14, (int(rng.integers(20, 150)), 1 + number % 3)).astype(float)

@@ -19,7 +19,7 @@ from pipelines.clustering.steps.gaussians import (
     log_densities,
 )
 from pipelines.core.errors import BadRequest
-from tests.pipelines.clustering.steps.sets import FIFTY, assert_unchanged, random_set
+from tests.pipelines.clustering.steps.sets import THIRTY, assert_unchanged, random_set
 
 TYPES = pytest.mark.parametrize("kind", COVARIANCES)
 
@@ -39,7 +39,7 @@ def assert_ends_like(theirs: GaussianMixture, X, seen):
     assert (last.end == "within tolerance") == theirs.converged_
 
 
-@FIFTY
+@THIRTY
 @TYPES
 def test_same_seed_ends_as_scikit_learn_does(number, kind):
     X = random_set(number, least=40)
@@ -49,7 +49,7 @@ def test_same_seed_ends_as_scikit_learn_does(number, kind):
                      X, seen)  # fmt: skip
 
 
-@FIFTY
+@THIRTY
 @TYPES
 def test_log_likelihood_never_falls_without_regularisation(number, kind):
     X = random_set(number, least=80)
@@ -59,7 +59,7 @@ def test_log_likelihood_never_falls_without_regularisation(number, kind):
     assert all(after >= before - 1e-10 for before, after in pairwise(likelihoods))
 
 
-@FIFTY
+@THIRTY
 @TYPES
 def test_log_likelihood_falls_by_no_more_than_the_usual_regularisation_explains(number, kind):
     X = random_set(number, least=40)

@@ -10,7 +10,7 @@ from sklearn.cluster import KMeans
 from pipelines.clustering.labels import renumber
 from pipelines.clustering.steps import kmeans
 from pipelines.core.errors import BadRequest
-from tests.pipelines.clustering.steps.sets import FIFTY, assert_unchanged, random_set
+from tests.pipelines.clustering.steps.sets import THIRTY, assert_unchanged, random_set
 
 SLOW = np.random.default_rng(0).uniform(size=(300, 2))  # takes many rounds
 
@@ -26,14 +26,14 @@ def assert_ends_like_scikit_learn(X, k, seed=0, tol=1e-4, max_rounds=300, start=
     return last
 
 
-@FIFTY
+@THIRTY
 @pytest.mark.parametrize("start", ["k-means++", "random"])
 def test_same_seed_ends_as_scikit_learn_does(number, start):
     X = random_set(number)
     assert_ends_like_scikit_learn(X, 1 + number % 8, seed=number, start=start)
 
 
-@FIFTY
+@THIRTY
 def test_own_centres_end_as_scikit_learn_does(number):
     X = random_set(number)
     k = 2 + number % 6
@@ -42,7 +42,7 @@ def test_own_centres_end_as_scikit_learn_does(number):
     assert_ends_like_scikit_learn(X, k, start=start, tol=0)
 
 
-@FIFTY
+@THIRTY
 def test_centres_without_points_are_put_where_scikit_learn_puts_them(number):
     X = random_set(number)
     start = np.concatenate([X[:2], np.full((1 + number % 3, X.shape[1]), 1000.0)])
@@ -51,7 +51,7 @@ def test_centres_without_points_are_put_where_scikit_learn_puts_them(number):
     assert_ends_like_scikit_learn(X, len(start), start=start)
 
 
-@FIFTY
+@THIRTY
 def test_wild_starts_end_with_scikit_learns_clusters_if_not_its_numbers(number):
     rng = np.random.default_rng(number)
     X = rng.normal(size=(12, 2)) * 3
@@ -62,7 +62,7 @@ def test_wild_starts_end_with_scikit_learns_clusters_if_not_its_numbers(number):
     assert last.inertia == pytest.approx(theirs.inertia_, rel=1e-9, abs=1e-12)
 
 
-@FIFTY
+@THIRTY
 def test_inertia_never_rises(number):
     X = random_set(number)
     far = np.concatenate([X[:1], np.full((2, X.shape[1]), 1000.0)])
