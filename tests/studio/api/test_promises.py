@@ -112,14 +112,14 @@ def test_limits_are_those_of_the_code():
 
 # What holds each promise: a promise without a test is none.
 HELD_BY = {
-    "Files of the machine": "test_page_events.test_no_event_reads_a_file_of_the_server_or_of_"
+    "Files of the machine": "page.test_page_events.test_no_event_reads_a_file_of_the_server_or_of_"
     "another_visitor",
-    "Other addresses": "test_gradio_guard.test_no_event_of_the_page_fetches_an_address",
-    "Settings, keys, models": "test_access.test_guest_cannot_make_the_studio_download_a_model",
-    "Other sites": "test_access.test_request_of_a_foreign_page_is_refused",
-    "One another's things": "test_access.test_visitors_do_not_see_each_other_s_things",
-    "Turns": "test_jobs.test_owners_take_turns_each_in_their_own_order",
-    "Passwords": "test_access.test_a_copied_cookie_is_worth_nothing_after_logging_out",
+    "Other addresses": "api.test_gradio_guard.test_no_event_of_the_page_fetches_an_address",
+    "Settings, keys, models": "api.test_access.test_guest_cannot_make_the_studio_download_a_model",
+    "Other sites": "api.test_access.test_request_of_a_foreign_page_is_refused",
+    "One another's things": "api.test_access.test_visitors_do_not_see_each_other_s_things",
+    "Turns": "core.jobs.test_jobs.test_owners_take_turns_each_in_their_own_order",
+    "Passwords": "api.test_access.test_a_copied_cookie_is_worth_nothing_after_logging_out",
 }
 
 
@@ -127,5 +127,5 @@ def test_each_promise_has_its_test():
     to_host, to_guests, _ = _tables()
     assert [*to_host, *to_guests] == [*HELD_BY]
     for each in HELD_BY.values():
-        module, name = each.split(".")
+        module, _, name = each.rpartition(".")
         assert callable(getattr(importlib.import_module(f"tests.studio.{module}"), name))

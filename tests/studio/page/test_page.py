@@ -106,8 +106,8 @@ def test_what_is_sent_from_tab_to_tab_shows_the_other_tab(config):
         if tabs in event["outputs"]
         for target, _ in event["targets"]
     }
-    kept = {"painted", "steered", "tried", "compare", "gallery"}
-    ways = {f"{name}-{way}" for name in kept for way in ("use", "compare", "steer")}
+    kept = {"painted", "changed", "steered", "tried", "compare", "gallery"}
+    ways = {f"{name}-{way}" for name in kept for way in ("use", "compare", "steer", "change")}
     dropped = {"dropped-use", "dropped-compare"}  # a file is no picture of the gallery
     assert senders == ways | dropped | {"try-paint", "shelf-cards", "shorten-board"}
 
