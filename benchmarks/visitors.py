@@ -51,7 +51,7 @@ SERVE = """
 import json, sys
 from pathlib import Path
 from studio.core.accounts.accounts import choose_accounts
-from studio.app import build_app, open_studio
+from studio.app import build_app, open_studio, warm_up
 from studio.core.services import Options
 from studio.serving import Server, listen
 
@@ -61,7 +61,7 @@ studio = open_studio(Options(Path(sys.argv[1]), tuple(accounts), "cpu", None, Tr
 known = {each.account.name: each.password for each in made}
 port = listener.getsockname()[1]
 started = lambda: print(json.dumps({"port": port, "passwords": known}), flush=True)
-Server(build_app(studio, studio.warm_up), started).run(sockets=[listener])
+Server(build_app(studio, lambda: warm_up(studio)), started).run(sockets=[listener])
 """
 
 

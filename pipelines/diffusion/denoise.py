@@ -93,7 +93,7 @@ def denoise(
         latents = scheduler.add_noise(beginning.latents.expand_as(noise), noise, first)
     else:
         latents = noise * scheduler.init_noise_sigma
-    total = len(timesteps)
+    total, order = len(timesteps), step_arguments.get("order", _LMS_ORDER)
     for index, timestep in enumerate(timesteps, start=1):
         model_input = scheduler.scale_model_input(latents, timestep)
         prediction = predict(model_input, timestep)
@@ -104,7 +104,7 @@ def denoise(
             )
         if isinstance(scheduler, LMSDiscreteScheduler):
             # By itself it counts the steps that were left out among those it has derivatives of.
-            step_arguments = {**step_arguments, "order": min(index, _LMS_ORDER)}
+            step_arguments = {**step_arguments, "order": min(index, order)}
         latents = scheduler.step(
             prediction, timestep, latents, **step_arguments, return_dict=False
         )[0]

@@ -50,7 +50,7 @@ def _uses_within(value: Any, name: str = "") -> Iterator[Use]:
         for each in value:
             yield from _uses_within(each)
     elif isinstance(value, str) and value.isascii():  # as every id is
-        kind = {"picture": "input", "id": "lora"}.get(name, name)
+        kind = {"picture": "input", "mask": "input", "id": "lora"}.get(name, name)
         if kind in ("input", "lora", "subject", "training", "pruning", "data"):
             yield Use(kind, value)
         elif name == "model" and value.startswith(("own:", "own-chat:")):

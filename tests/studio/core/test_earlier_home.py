@@ -87,11 +87,14 @@ def listed(client, path: str) -> list[dict]:
     return next(each for each in read(client, path).values() if isinstance(each, list))
 
 
+LATER = {"from_picture"}  # kinds that there were not yet
+
+
 def test_every_job_is_listed_as_it_was(ada, visit):
     jobs = listed(ada, "jobs?limit=100")
     states = Counter((job["kind"], job["state"]) for job in jobs)
     assert states == {
-        **{(kind, "done"): 1 for kind in load_features().engines()},
+        **{(kind, "done"): 1 for kind in load_features().engines().keys() - LATER},
         **{(kind, "done"): 2 for kind in ("dreambooth", "cluster", "score_blocks")},
         ("text_to_image", "failed"): 1,
         ("text_to_image", "cancelled"): 1,

@@ -211,7 +211,7 @@ def test_an_upload_of_the_page_to_a_full_disk_is_refused_in_both_languages(
     files = {"files": ("t.csv", b"a,b\n" * 5_000)}
     answer = guest.post("/gradio_api/upload", files=files)
     assert answer.status_code == 507
-    assert sentence(answer).startswith("The disk of this studio is full: your file of 20.")
+    assert sentence(answer).startswith("The disk of this studio is full: your file of 20 kB")
     answer = guest.post("/gradio_api/upload", files=files, headers={"accept-language": "zh"})
     assert sentence(answer).startswith("本工作室的磁盘已满")
     assert not caplog.records

@@ -166,6 +166,7 @@ def test_the_login_page_knows_the_browser_by_its_cookie(accounts: Accounts, monk
         "studio.core.accounts.accounts.verify_password", lambda password, _: password == "right"
     )
     app = FastAPI()
+    app.state.tabs = frozenset()
     app.include_router(login.router(accounts))
 
     def status(browser: TestClient, password: str) -> int:

@@ -38,6 +38,7 @@ class Browser:
             each for each in config["dependencies"] if each["trigger_after"] == submit["id"]
         )
         self.submit, self.follow = submit["id"], follow["id"]
+        self.states = [None] * len(follow["inputs"])  # the server keeps them
         self.values = {props[id]["elem_id"]: props[id].get("value") for id in submit["inputs"]}
 
     def paint(self, **changes: Any) -> str:
@@ -45,7 +46,7 @@ class Browser:
         changed = {name.replace("_", "-"): value for name, value in settings(**changes).items()}
         assert changed.keys() <= self.values.keys()
         self.post(self.submit, list((self.values | changed).values()))
-        return self.post(self.follow, [None])[0]
+        return self.post(self.follow, self.states)[0]
 
     def post(self, event: int, data: list[Any]) -> list[Any]:
         """What an event has put into its outputs at last."""

@@ -17,6 +17,10 @@ OF_PAINTED = {("lora", A), ("lora", B)}
 NAMED = {
     "text_to_image": (PAINTED, OF_PAINTED),
     "compare_samplers": ({"base": PAINTED, "samplers": ["DDIM"], "steps": [2]}, OF_PAINTED),
+    "from_picture": (
+        PAINTED | {"from_picture": {"picture": C, "mask": D}},
+        OF_PAINTED | {("input", C), ("input", D)},
+    ),
     "control": (
         PAINTED | {"units": [{"picture": C, "model": "m"}, {"picture": D, "model": "m"}]},
         OF_PAINTED | {("input", C), ("input", D)},

@@ -70,6 +70,7 @@ def perch() -> dict[str, Parrot]:
 def studio(tmp_path_factory, perch) -> Iterator[tuple[Studio, str]]:
     """The studio and its address; a parrot answers in it."""
     from studio.core import services
+    from studio.features.chat import feature
 
     def run(*asked):
         return perch["parrot"].run(*asked)
@@ -78,7 +79,7 @@ def studio(tmp_path_factory, perch) -> Iterator[tuple[Studio, str]]:
     options = services.Options(home, device="cpu", offline=True, accounts=ACCOUNTS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            services, "Answers", lambda chats, _, *rest, **more: Answers(chats, run, *rest, **more)
+            feature, "Answers", lambda chats, _, *rest, **more: Answers(chats, run, *rest, **more)
         )
         with live_studio(options) as running:
             yield running
