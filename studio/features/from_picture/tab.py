@@ -148,7 +148,7 @@ class FromPictureTab(Tab):
             "picture": picture,
             "strength": strength,
             "fit": fit,
-            "all_steps": {"yes": True, "no": False}.get(every),
+            "all_steps": {"yes": True, "no": False}.get(str(every)),
         }
         return {**self.form.data(values[:at]), "from_picture": asked}
 

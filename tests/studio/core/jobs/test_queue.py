@@ -38,6 +38,8 @@ class Browser:
             each for each in config["dependencies"] if each["trigger_after"] == submit["id"]
         )
         self.submit, self.follow = submit["id"], follow["id"]
+        shown = [props[id].get("elem_id") for id in follow["outputs"]]
+        self.board = shown.index("board")
         self.states = [None] * len(follow["inputs"])  # the server keeps them
         self.values = {props[id]["elem_id"]: props[id].get("value") for id in submit["inputs"]}
 
@@ -46,10 +48,10 @@ class Browser:
         changed = {name.replace("_", "-"): value for name, value in settings(**changes).items()}
         assert changed.keys() <= self.values.keys()
         self.post(self.submit, list((self.values | changed).values()))
-        return self.post(self.follow, self.states)[0]
+        return self.post(self.follow, self.states)[self.board]
 
     def post(self, event: int, data: list[Any]) -> list[Any]:
-        """What an event has put into its outputs at last."""
+        """What an event has put into its outputs at first; later it sends what has changed."""
         body = {
             "data": data,
             "fn_index": event,
@@ -60,11 +62,14 @@ class Browser:
         assert answer.status_code == 200, answer.text
         query = {"session_hash": self.session}
         with self.client.stream("GET", f"{QUEUE}/data", params=query) as stream:
+            first = None
             for line in stream.iter_lines():
                 said = json.loads(line.removeprefix("data:") or "{}")
+                if first is None and said.get("msg") == "process_generating":
+                    first = said["output"]["data"]
                 if said.get("msg") == "process_completed":
                     assert said["success"], said
-                    return said["output"]["data"]
+                    return said["output"]["data"] if first is None else first
         raise AssertionError("the stream has ended before the event")
 
 
