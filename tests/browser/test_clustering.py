@@ -12,6 +12,8 @@ import pytest
 from PIL import Image, ImageDraw
 from playwright.sync_api import Page, expect
 
+from tests.patience import wait_until
+
 PLOT = "window.atelierPlots?.['cluster-plot']?.state()"
 
 
@@ -76,7 +78,16 @@ def test_k_means_is_found_again_after_a_refresh_and_what_cannot_be_made_is_fores
     choose(page, "data-name", "Iris")
     expect(page.locator("#cluster-data-said")).to_contain_text("150 points")
     choose(page, "algorithm", "K-Means")
-    page.get_by_label("Clusters (k)").first.fill("200")
+    page.locator("#cluster-about [data-algorithm=kmeans]").wait_for()
+    clusters = page.get_by_label("Clusters (k)").first
+
+    def stays() -> bool:
+        """Whether what is typed is not replaced by the default, which comes late."""
+        clusters.fill("200")
+        page.wait_for_timeout(300)
+        return clusters.input_value() == "200"
+
+    wait_until(stays)
     foreseen = page.locator("#cluster-foreseen")
     expect(foreseen).to_contain_text("200 clusters cannot be made of 150 points")
     page.get_by_role("tab", name="Lesson").click()
