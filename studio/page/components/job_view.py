@@ -215,6 +215,7 @@ class JobView:
     ) -> AsyncIterator[list[Any]]:
         """Shows a job until it has ended, or the page watches anew; each time what has changed."""
         own, visitor = latest.begin(), Visitor.of(request)
+        which = which if isinstance(which, str) else None  # a stranger's page can send anything
         begin = functools.partial(self.renderer.begin, visitor, refusal, which, list(values))
         is_shared = not refusal and not self.values
         shown: list[Any] | None = None
