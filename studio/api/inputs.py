@@ -23,19 +23,23 @@ def inputs_router(studio: Studio) -> APIRouter:
 
     @routes.post("/inputs", status_code=201)
     async def bring(
-        request: Request, instead_of: Annotated[str | None, Query(max_length=100)] = None
+        request: Request,
+        instead_of: Annotated[str | None, Query(max_length=100)] = None,
+        mask: bool = False,
     ) -> dict[str, Any]:
         """Keeps a PNG, JPEG or WEBP, sent as the body; the answer has its id.
 
         ``instead_of`` is the id of one of one's own that is deleted, unless a job has used it.
-        ``note`` says what of the picture was changed, or is null.
+        ``mask=true`` keeps it as a mask: white where it is opaque, or where it is bright if nothing
+        of it is transparent. ``note`` says what of the picture was changed, or is null; ``alpha``
+        is the id of a mask of its transparent parts, or null.
         """
         data = await request.body()
         owner = owner_of(request).id
-        kept = await run_sync(studio.inputs.bring, owner, data, instead_of)
+        kept = await run_sync(studio.inputs.bring, owner, data, instead_of, mask)
         language = language_of_request(request)
         note = None if kept.note is None else translate(kept.note, language)
-        return {**input_json(kept), "note": note}
+        return {**input_json(kept), "note": note, "alpha": kept.alpha}
 
     @routes.post("/inputs/from-picture/{picture_id}", status_code=201)
     def from_picture(picture_id: str, request: Request) -> dict[str, Any]:

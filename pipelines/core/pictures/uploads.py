@@ -15,7 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL import (
+    GifImagePlugin,
+    Image,
+    ImageChops,
+    JpegImagePlugin,
+    PngImagePlugin,
+    WebPImagePlugin,
+)
 from PIL.ExifTags import IFD, Base, Interop
 
 from pipelines.core.errors import BadRequest
@@ -208,6 +215,34 @@ def plain(picture: Image.Image) -> Image.Image:
     if alpha is not None:
         rgb = Image.composite(rgb, Image.new("RGB", rgb.size, "white"), alpha)
     return Image.frombytes("RGB", rgb.size, rgb.tobytes())
+
+
+def plain_mask(picture: Image.Image) -> Image.Image:
+    """A picture of :func:`open_upload` as a mask: RGB in greys, upright, white where it masks.
+
+    A mask with transparent parts masks where it is opaque, whatever its colours; any other masks
+    where it is bright.
+    """
+    alpha = _upright_alpha(picture)
+    if alpha is None or alpha.getextrema() == (255, 255):
+        return plain(picture).convert("L").convert("RGB")
+    return Image.merge("RGB", [alpha] * 3)
+
+
+def transparent_parts(picture: Image.Image) -> Image.Image | None:
+    """A mask of what is transparent in a picture, as :func:`plain_mask` gives it; None: nothing."""
+    alpha = _upright_alpha(picture)
+    if alpha is None or alpha.getextrema()[0] > 127:
+        return None
+    return Image.merge("RGB", [ImageChops.invert(alpha)] * 3)
+
+
+def _upright_alpha(picture: Image.Image) -> Image.Image | None:
+    if not picture.has_transparency_data:
+        return None
+    turn = _TURNS.get(exif_value(picture, Base.Orientation))
+    upright = picture if turn is None else picture.transpose(turn)
+    return upright.convert("RGBA").getchannel("A")
 
 
 def _profile_of(picture: Image.Image) -> bytes | None:

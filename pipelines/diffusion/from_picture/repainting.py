@@ -20,7 +20,7 @@ from pipelines.core.pictures.inputs import open_input
 from pipelines.diffusion.from_picture.requests import FromPicture
 
 FEW_STEPS = 8  # up to here all steps are run, unless the request says otherwise
-_WHITE = 128  # of 255: from here on a mask says that something new comes
+_BLACK = 128  # of 255: what is brighter in a mask says that something new comes, as in A1111
 _FILL_SIGMAS = (64.0, 16.0, 4.0, 1.0)  # pixels: far surroundings first, near ones over them
 
 
@@ -166,7 +166,7 @@ def _fitted_mask(mask: np.ndarray, size: tuple[int, int], mode: str) -> np.ndarr
     """Likewise, hard; what padding adds is painted too: there is nothing to keep of it."""
     fitted, (left, top) = fit(Image.fromarray(mask), size, mode)
     whole = np.full((size[1], size[0]), 255, np.uint8)
-    inside = np.where(np.asarray(fitted) >= _WHITE, 255, 0)
+    inside = np.where(np.asarray(fitted) > _BLACK, 255, 0)
     whole[top : top + fitted.height, left : left + fitted.width] = inside
     return whole
 
@@ -186,7 +186,7 @@ def _read_mask(mask: Image.Image, size: tuple[int, int], inverted: bool) -> np.n
                 height=size[1],
             )
         mask = mask.resize(size, Image.Resampling.BILINEAR)
-    white = np.asarray(mask.convert("L")) >= _WHITE
+    white = np.asarray(mask.convert("L")) > _BLACK
     if inverted:
         white = ~white
     if not white.any():

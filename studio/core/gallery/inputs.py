@@ -20,7 +20,13 @@ from pipelines.core.engines import Use
 from pipelines.core.errors import BadRequest, NotFound
 from pipelines.core.messages import Message
 from pipelines.core.pictures.inputs import FOLDER, input_path, keep_input, open_input
-from pipelines.core.pictures.uploads import is_hdr, open_upload, plain
+from pipelines.core.pictures.uploads import (
+    is_hdr,
+    open_upload,
+    plain,
+    plain_mask,
+    transparent_parts,
+)
 from pipelines.diffusion.control.conditions import forget_maps
 from studio.core.home import NO_SPACE, disk_full, sweep
 from studio.core.jobs.uses import is_at_work, used_by_jobs
@@ -49,6 +55,9 @@ _HDR_NOTE = Message(
 )
 
 
+_FLEETING = ("note", "alpha")  # attributes that are not in the database
+
+
 @dataclass(frozen=True, slots=True)
 class Input:
     """One picture that somebody has brought in.
@@ -59,6 +68,8 @@ class Input:
         bytes: of the PNG.
         created: when it was last brought in; seconds since 1970.
         note: what was changed of it, just after it was brought in.
+        alpha: id of a mask of its transparent parts, just after it was brought in; None: it has
+            none.
     """
 
     id: str
@@ -67,6 +78,7 @@ class Input:
     bytes: int
     created: float
     note: Message | None = None
+    alpha: str | None = None
 
 
 class Inputs(Keeper):
@@ -85,14 +97,20 @@ class Inputs(Keeper):
 
     # --- bringing in ------------------------------------------------------------------------
 
-    def bring(self, owner: str, data: bytes, instead_of: str | None = None) -> Input:
+    def bring(
+        self, owner: str, data: bytes, instead_of: str | None = None, is_mask: bool = False
+    ) -> Input:
         """Keeps an uploaded file's pixels, scaled down to 2048 pixels where a side is longer.
+
+        What is transparent becomes white, and a mask of it is kept besides.
 
         Args:
             owner: whose it is from now on.
             data: a PNG, JPEG or WEBP.
             instead_of: id of the owner's that this one takes the place of, such as a drawing
                 without its newest line; it is deleted, unless a job has used it.
+            is_mask: it says where a picture is to change: where it is opaque if it has transparent
+                parts, else where it is bright.
 
         Raises:
             BadRequest: it is no such file, too large, or damaged.
@@ -101,10 +119,22 @@ class Inputs(Keeper):
         """
         self._quota.check_room(owner)
         opened = open_upload(data)
-        kept = self._keep(owner, plain(opened))
+        size, alpha = opened.size, None
+        if not is_mask and (holes := transparent_parts(opened)) is not None:
+            alpha = self._keep(owner, holes).id
+        kept = self._keep(owner, plain_mask(opened) if is_mask else plain(opened))
         if instead_of is not None and instead_of != kept.id:
             self._delete(f"owner = ? AND id = ? AND {_UNUSED}", (owner, instead_of))
-        return replace(kept, note=_HDR_NOTE) if is_hdr(opened) else kept
+        note = _HDR_NOTE if is_hdr(opened) else None
+        if max(size) > MAX_SIDE and note is None:
+            note = Message(
+                "The picture was made smaller, from {was} to {width}×{height} pixels: larger ones "
+                "are not painted here.",
+                was="×".join(map(str, sorted(size, reverse=kept.width >= kept.height))),
+                width=kept.width,
+                height=kept.height,
+            )
+        return replace(kept, note=note, alpha=alpha)
 
     def from_gallery(self, owner: str, picture_id: str) -> Input:
         """Keeps a copy of a picture of the owner's gallery.
@@ -225,4 +255,4 @@ class Inputs(Keeper):
 
 
 def _input(row: sqlite3.Row) -> Input:
-    return Input(**{name: row[name] for name in Input.__slots__ if name != "note"})
+    return Input(**{name: row[name] for name in Input.__slots__ if name not in _FLEETING})

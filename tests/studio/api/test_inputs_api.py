@@ -122,6 +122,72 @@ def test_an_hdr_picture_is_said_to_have_been_converted(ada):
 def test_a_large_picture_is_shrunk(ada):
     kept = bring(ada, file_of(Image.new("RGB", (5000, 100), "red")))
     assert (kept["width"], kept["height"]) == (2048, 41)
+    assert "from 5000×100 to 2048×41 pixels" in kept["note"]
+
+
+# --- masks ----------------------------------------------------------------------------------------
+
+
+def lit(client: httpx.Client, data: bytes, **params) -> np.ndarray:
+    """Where a mask that is brought in is white."""
+    kept = bring(client, data, mask=True, **params)
+    return np.asarray(opened(client.get(kept["url"])).convert("L")) > 128
+
+
+def masks() -> dict[str, bytes]:
+    """One mask in many kinds of files: the left third of 60 × 40 pixels."""
+    grey = np.zeros((40, 60), np.uint8)
+    grey[:, :20] = 255
+    luminance = Image.fromarray(grey)
+    black, white = (Image.new("L", luminance.size, value) for value in (0, 255))
+    turned = Image.Exif()
+    turned[0x0112] = 6  # shown turned to the right, so what was below is left
+    lying = luminance.transpose(Image.Transpose.ROTATE_90)
+    others = [Image.new("L", luminance.size, value) for value in (0, 255)]
+    return {
+        "luminance": file_of(luminance),
+        "strokes in black on nothing": file_of(Image.merge("LA", [black, luminance])),
+        "strokes in white on nothing": file_of(Image.merge("LA", [white, luminance])),
+        "colours, and nothing transparent": file_of(
+            Image.merge("RGBA", [luminance, luminance, luminance, white])
+        ),
+        "one bit": file_of(luminance.convert("1")),
+        "16 bits": file_of(Image.fromarray(grey.astype(np.uint16) * 257)),
+        "palette": file_of(luminance.convert("P")),
+        "turned by EXIF": file_of(lying, exif=turned),
+        "turned by EXIF, transparent": file_of(
+            Image.merge("LA", [lying.point(lambda v: 0), lying]), exif=turned
+        ),
+        "the first picture of several": file_of(
+            luminance, "WEBP", lossless=True, save_all=True, append_images=others
+        ),
+    }
+
+
+@pytest.mark.parametrize("kind", masks())
+def test_a_mask_is_read_from_its_opaque_parts_or_from_what_is_bright(ada, kind):
+    expected = np.zeros((40, 60), bool)
+    expected[:, :20] = True
+    assert np.array_equal(lit(ada, masks()[kind]), expected)
+
+
+def test_what_is_transparent_in_a_picture_is_kept_as_a_mask(ada):
+    glass = Image.new("RGBA", (40, 20), (10, 200, 30, 255))
+    glass.paste((0, 0, 0, 0), (5, 5, 15, 10))
+    kept = bring(ada, file_of(glass))
+    mask = np.asarray(opened(ada.get(f"{INPUTS}/{kept['alpha']}.png")))
+    assert np.array_equal(mask[..., 0] > 128, np.asarray(glass)[..., 3] == 0)
+    picture = opened(ada.get(kept["url"]))
+    assert picture.getpixel((6, 6)) == (255, 255, 255)
+    assert bring(ada, file_of(glass.convert("RGB")))["alpha"] is None
+
+
+@pytest.mark.parametrize("mask", [False, True])
+def test_too_many_pixels_are_refused_with_the_numbers(ada, mask):
+    huge = file_of(Image.new("1", (10_000, 10_000)))
+    answer = ada.post(INPUTS, content=huge, params={"mask": mask})
+    assert answer.status_code == 422
+    assert "10000 × 10000 pixels; at most 40 million" in sentence(answer).replace(",", "")
 
 
 @pytest.mark.parametrize(
