@@ -85,7 +85,7 @@ export class Lane {
     this.#tick();
   }
 
-  // News of this lane's answer; see studio/features/chat/following.py.
+  // News of this lane's answer; see studio/features/chat/answers/sse.py.
   take({ blocks, tail, words, seconds: since, ...facts }) {
     const live = this.live;
     if (!live) return;

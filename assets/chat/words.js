@@ -1,4 +1,4 @@
-// Answers as they were drawn by studio/features/chat/markdown.py: formulas and copying are added here.
+// Answers as studio/features/chat/markdown/html.py drew them: formulas and copying are added here.
 
 import { copy, h, say } from "./page.js";
 

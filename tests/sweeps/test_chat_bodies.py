@@ -24,7 +24,7 @@ from pipelines.chat.events import Reading, Words
 from pipelines.chat.requests import MAX_SEED, STARTER, Generation
 from pipelines.core.events import Result
 from studio.core.accounts.accounts import LOCAL_OWNER
-from studio.features.chat.streams import Stream
+from studio.features.chat.answers.streams import Stream
 from studio.features.openai_api.routes import openai_router
 from tests.sweeps.plain_sentences import check_text
 

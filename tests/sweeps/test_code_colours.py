@@ -13,10 +13,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from studio.features.chat import markdown
-from studio.features.chat.draw_process import LIMIT_SECONDS, GivenUpError, colour_elsewhere
-from studio.features.chat.languages import lexer_names
-from studio.features.chat.markdown import MAX_COLOURED, MAX_COLOURED_LINE
+from studio.features.chat.markdown import html as markdown
+from studio.features.chat.markdown.html import MAX_COLOURED, MAX_COLOURED_LINE
+from studio.features.chat.markdown.languages import lexer_names
+from studio.features.chat.markdown.process import LIMIT_SECONDS, GivenUpError, colour_elsewhere
 
 pytestmark = pytest.mark.deep
 

@@ -29,7 +29,7 @@ from studio.api import gradio_guard, visitor_limits
 from studio.api.cross_origin import read_origin
 from studio.api.proxies import read_root_path
 from studio.core.gallery.metadata import parse_parameters
-from studio.features.chat.foreign import read_conversation
+from studio.features.chat.files.foreign import read_conversation
 from studio.i18n import language_of, translate
 from tests.sweeps.expressions import PIECES, Use, attacks, check, reader, uses
 

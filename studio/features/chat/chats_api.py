@@ -21,15 +21,15 @@ from studio.api import sse
 from studio.api.http import NOT_KEPT, json_object, json_reply, received, text_reply
 from studio.core.accounts.accounts import Owner, owner_of
 from studio.core.gallery.gallery import MAX_SEARCH
-from studio.features.chat import shown
-from studio.features.chat.conversation import STREAMING
+from studio.features.chat import json_views
+from studio.features.chat.answers.sse import Follower, events
 from studio.features.chat.conversations import MAX_LANES
-from studio.features.chat.following import Follower, events
+from studio.features.chat.records import STREAMING
 from studio.i18n import language_of_request, translate
 
 if TYPE_CHECKING:
     from studio.core.services import Studio
-    from studio.features.chat.conversation import StoredMessage
+    from studio.features.chat.records import StoredMessage
 
 Revision = Annotated[int, Field(ge=0, le=2**62)]
 Name = Annotated[str, Field(max_length=200)]
@@ -81,8 +81,10 @@ def chats_router(studio: Studio) -> APIRouter:
     ) -> Response:
         """A conversation as JSON; made in the thread that has changed it."""
         drawn = request.query_params.get("drawn") == "true"
-        latest = None if request.query_params.get("all") == "true" or not drawn else shown.LATEST
-        view = shown.whole(
+        latest = (
+            None if request.query_params.get("all") == "true" or not drawn else json_views.LATEST
+        )
+        view = json_views.whole(
             studio,
             owner_of(request),
             conversation_id,
@@ -95,7 +97,7 @@ def chats_router(studio: Studio) -> APIRouter:
     def check(owner: Owner, chat_id: str) -> None:
         """Whether each lane's model may be asked; a file that was brought in can name any."""
         for lane in chats.lanes(owner.id, chat_id):
-            shown.model_name(studio, owner, lane.model)
+            json_views.model_name(studio, owner, lane.model)
 
     def answer(owner: Owner, asked: list[StoredMessage]) -> None:
         for message in asked:
@@ -106,8 +108,8 @@ def chats_router(studio: Studio) -> APIRouter:
         """The language models that one can choose, and the controls of their sampling."""
         owner, language = owner_of(request), language_of_request(request)
         return {
-            "models": shown.models(studio, owner, language),
-            **shown.settings(language),
+            "models": json_views.models(studio, owner, language),
+            **json_views.settings(language),
         }
 
     @routes.get("/chats")
@@ -120,7 +122,7 @@ def chats_router(studio: Studio) -> APIRouter:
         """One's own conversations, last changed first; ``next`` is ``before`` of the next page."""
         found = chats.search(owner_of(request).id, search, limit=limit, before=before)
         return {
-            "chats": [shown.listed(each) for each in found],
+            "chats": [json_views.listed(each) for each in found],
             "next": found[-1].cursor if len(found) == limit else None,
         }
 
@@ -130,7 +132,7 @@ def chats_router(studio: Studio) -> APIRouter:
         body, owner = validated(_New, await json_object(request)), owner_of(request)
 
         def begin() -> Response:
-            first, *beside = (shown.model_name(studio, owner, name) for name in body.models)
+            first, *beside = (json_views.model_name(studio, owner, name) for name in body.models)
             made = chats.new(
                 owner.id,
                 first,
@@ -177,7 +179,7 @@ def chats_router(studio: Studio) -> APIRouter:
             revision = body.revision
             given = body.model_dump(include={"model", "system_prompt", "sampling"})
             if body.model is not None:
-                given["model"] = shown.model_name(studio, owner, body.model)
+                given["model"] = json_views.model_name(studio, owner, body.model)
             if body.title is not None:
                 now = chats.rename(owner.id, chat_id, body.title, revision)
                 revision = now.revision
@@ -203,7 +205,7 @@ def chats_router(studio: Studio) -> APIRouter:
         body, owner = validated(_Lane, await json_object(request)), owner_of(request)
 
         def add() -> Response:
-            name = shown.model_name(studio, owner, body.model)
+            name = json_views.model_name(studio, owner, body.model)
             added = chats.add_lane(owner.id, chat_id, name, body.revision)
             return told(request, added.id, 201)
 
@@ -298,7 +300,7 @@ def chats_router(studio: Studio) -> APIRouter:
             message = chats.message(owner.id, message_id)
             check(owner, message.conversation)
             if message.model is not None:  # who began it goes on with it
-                shown.model_name(studio, owner, message.model)
+                json_views.model_name(studio, owner, message.model)
             answers.continue_(owner.id, message_id, revision=body.revision)
             return told(request, message.conversation)
 

@@ -27,7 +27,8 @@ from studio.features.chat.checks import (
     checked_sampling,
     checked_title,
 )
-from studio.features.chat.conversation import (
+from studio.features.chat.listing import listed
+from studio.features.chat.records import (
     Conversation,
     StoredMessage,
     check_ended,
@@ -35,7 +36,6 @@ from studio.features.chat.conversation import (
     stale,
     title_of,
 )
-from studio.features.chat.listing import listed
 
 if TYPE_CHECKING:
     from studio.core.settings import StoredSettings
@@ -298,7 +298,7 @@ class Conversations:
 
         Returns:
             The message of each lane, to be answered by
-            :meth:`studio.features.chat.answers.Answers.start`.
+            :meth:`studio.features.chat.answers.answers.Answers.start`.
 
         Raises:
             BadRequest: the message is empty or too long.

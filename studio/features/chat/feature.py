@@ -10,10 +10,10 @@ from pipelines.chat.loading import PREFIXES
 from pipelines.chat.shelf import ChatShelf
 from pipelines.core.paths import ASSETS
 from studio.core.feature import Feature, Upload
-from studio.features.chat.answers import Answers
+from studio.features.chat.answers.answers import Answers
 from studio.features.chat.chats_api import chats_router
 from studio.features.chat.conversations import Conversations
-from studio.features.chat.exchange import Exchange
+from studio.features.chat.files.exchange import Exchange
 from studio.features.chat.models import ChatModels
 from studio.features.chat.tab import ChatTab
 

@@ -6,7 +6,7 @@ import sqlite3
 
 from pipelines.core.errors import BadRequest
 from studio.core.gallery.gallery import search_words
-from studio.features.chat.conversation import Conversation, conversation_of
+from studio.features.chat.records import Conversation, conversation_of
 
 # Each word must be in the title, or in a message of any lane.
 _SEARCH = """

@@ -1,7 +1,7 @@
 """Chat: conversations with language models, one or up to three side by side.
 
 Drawn in the browser by ``assets/chat/``, which speaks with ``/api/v1/chats``. An answer comes as
-server-sent events that hold only what is new (:mod:`studio.features.chat.following`);
+server-sent events that hold only what is new (:mod:`studio.features.chat.answers.sse`);
 Gradio's own Chatbot would carry the whole conversation through the server and draw the whole answer
 anew twenty times a second, and knows neither branches nor revisions.
 """

@@ -10,7 +10,7 @@ from studio.api import access, connections, visitor_limits
 from studio.core import upload_ledger
 from studio.core.accounts import attempts, sessions
 from studio.core.settings import Settings
-from studio.features.chat import places
+from studio.features.chat.answers import slots
 from studio.features.clustering import animations
 from studio.features.control import conditions
 from studio.features.labs import inspect
@@ -90,8 +90,8 @@ def _limits() -> dict[str, list[str]]:
             "",
         ],
         "Answers of chat at once": [
-            f"{places.MAX_OF_GUEST} a guest, {places.MAX_OF_OWNER} others",
-            f"{places.MAX_ANSWERS}",
+            f"{slots.MAX_OF_GUEST} a guest, {slots.MAX_OF_OWNER} others",
+            f"{slots.MAX_ANSWERS}",
         ],
         "Maps, animations, looks inside": [
             f"{conditions.EACH_ASKED}, {animations.EACH_WAITS} and {inspect.EACH_ASKED} asked for "

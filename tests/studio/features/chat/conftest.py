@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from studio.features.chat.answers import Answers
+from studio.features.chat.answers.answers import Answers
 from studio.features.chat.conversations import Conversations
 from tests.studio.features.chat.parrot import Parrot
 from tests.studio.features.chat.talk import Talk

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from studio.features.chat.conversation import DONE, Conversation, StoredMessage
+from studio.features.chat.answers.rows import Written
 from studio.features.chat.conversations import Conversations
-from studio.features.chat.written import Written
+from studio.features.chat.records import DONE, Conversation, StoredMessage
 
 ANN, BEN = "ann", "ben"
 

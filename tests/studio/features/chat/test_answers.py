@@ -17,12 +17,12 @@ from pipelines.core.events import Progress
 from studio.core.home import disk_full
 from studio.core.settings import StoredSettings
 from studio.core.store import Store
-from studio.features.chat import answers as answers_module
-from studio.features.chat import live as live_module
-from studio.features.chat.answers import Answers
-from studio.features.chat.conversation import Stale
+from studio.features.chat.answers import answers as answers_module
+from studio.features.chat.answers import progress as live_module
+from studio.features.chat.answers.answers import Answers
+from studio.features.chat.answers.progress import Live
 from studio.features.chat.conversations import Conversations
-from studio.features.chat.live import Live
+from studio.features.chat.records import Stale
 from tests.clock import set_clock
 from tests.patience import PROMPTLY, wait_until
 from tests.studio.features.chat.answering import ASK, asked, ended
@@ -298,7 +298,7 @@ def test_closing_interrupts_what_is_written_and_keeps_its_words(conversations, t
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from studio.features.chat.answers import Answers
+from studio.features.chat.answers.answers import Answers
 from studio.features.chat.conversations import Conversations
 from studio.core.settings import StoredSettings
 from studio.core.store import Store

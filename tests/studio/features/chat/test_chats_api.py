@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from studio.core.services import Studio
-from studio.features.chat.answers import Answers
+from studio.features.chat.answers.answers import Answers
 from tests.patience import wait_until
 from tests.studio.features.chat.parrot import Parrot
 from tests.studio.live import live_studio, sentence

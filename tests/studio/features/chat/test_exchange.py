@@ -8,7 +8,7 @@ import pytest
 
 from pipelines.core.errors import BadRequest, Busy, NotFound
 from pipelines.core.messages import Message
-from studio.features.chat.exchange import MAX_FILE, Exchange
+from studio.features.chat.files.exchange import MAX_FILE, Exchange
 from studio.features.chat.tree import MAX_TREE
 from tests.patience import PATIENCE
 from tests.studio.features.chat.talk import ANN, BEN, Talk

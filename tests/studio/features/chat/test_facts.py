@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from studio.features.chat.asking import added_up
-from studio.features.chat.shown import _notes
+from studio.features.chat.answers.requests import added_up
+from studio.features.chat.json_views import _notes
 from studio.features.openai_api import bodies
 from studio.features.openai_api.running import Answer
 from studio.features.openai_api.wire import ChatFormat, CompletionFormat, usage

@@ -11,10 +11,10 @@ import pytest
 
 from pipelines.core.errors import BadRequest, Busy
 from pipelines.core.processes import UnreadableAnswer
-from studio.features.chat import file_reading
-from studio.features.chat.exchange import Exchange
-from studio.features.chat.file_reading import MAX_FILE
-from studio.features.chat.foreign import read_conversation
+from studio.features.chat.files import reading
+from studio.features.chat.files.exchange import Exchange
+from studio.features.chat.files.foreign import read_conversation
+from studio.features.chat.files.reading import MAX_FILE
 from studio.features.chat.tree import MAX_TREE
 from tests.studio.features.chat.talk import ANN, Talk
 
@@ -276,7 +276,7 @@ def test_lines_of_a_file_for_fine_tuning_come_in_one_by_one(bring):
 
 def test_a_large_file_is_read_in_another_process_to_the_same(bring, exchange, monkeypatch):
     file = "".join(exchange.json_pieces(ANN, bring([chatgpt()])[1].id)).encode()
-    monkeypatch.setattr(file_reading, "MAX_HERE", 0)
+    monkeypatch.setattr(reading, "MAX_HERE", 0)
     brought, talk = bring([OPEN_WEBUI, chatgpt(update_time=1_800_000_000)])
     assert (brought.count, talk.said[-1]) == (2, "A swan.")
     assert talk.path()[1].siblings == 2
@@ -289,9 +289,9 @@ def test_a_large_file_is_read_in_another_process_to_the_same(bring, exchange, mo
 
 
 def test_a_file_that_takes_too_much_is_refused(bring, monkeypatch):
-    monkeypatch.setattr(file_reading, "PROCESS_BYTES", 1)
+    monkeypatch.setattr(reading, "PROCESS_BYTES", 1)
     with pytest.raises(BadRequest, match="too much memory or time"):
-        list(file_reading._from_lines([b'["found", {"left_out": {}}]\n']))
+        list(reading._from_lines([b'["found", {"left_out": {}}]\n']))
 
 
 FOUND = b'["found", {"title": "t", "leaf": "a"}]'
@@ -317,16 +317,16 @@ SAID = b'["said", {"id": "a", "parent": null, "role": "user", "content": "hi"}]'
     ],
 )
 def test_what_the_other_process_should_not_say_is_refused(lines):
-    good = list(file_reading._from_lines([FOUND, SAID, b'["end", null]']))
+    good = list(reading._from_lines([FOUND, SAID, b'["end", null]']))
     assert [each.said[0].content for each in good] == ["hi"]
     with pytest.raises(UnreadableAnswer):
-        list(file_reading._from_lines(lines))
+        list(reading._from_lines(lines))
 
 
 def test_large_files_are_read_one_at_a_time(bring, monkeypatch):
-    monkeypatch.setattr(file_reading, "TURN_SECONDS", 0)
+    monkeypatch.setattr(reading, "TURN_SECONDS", 0)
     data = packed(a_json=json.dumps([chatgpt()]))
-    with file_reading._SLOTS.taken("other"), pytest.raises(Busy, match="Try again in a minute"):
+    with reading._SLOTS.taken("other"), pytest.raises(Busy, match="Try again in a minute"):
         bring(data)
     assert bring(data)[0].count == 1
 

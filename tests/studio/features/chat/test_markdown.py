@@ -12,17 +12,18 @@ import pytest
 from pygments.lexers import get_lexer_by_name
 
 from pipelines.core.processes import UnreadableAnswer
-from studio.features.chat import draw_process, markdown
-from studio.features.chat.drawn_answers import read_blocks, read_coloured
-from studio.features.chat.languages import lexer_name, lexer_names
-from studio.features.chat.markdown import (
+from studio.features.chat.markdown import html as markdown
+from studio.features.chat.markdown import process as draw_process
+from studio.features.chat.markdown.blocks import draw_blocks
+from studio.features.chat.markdown.drawn import read_blocks, read_coloured
+from studio.features.chat.markdown.html import (
     MAX_COLOURED,
     MAX_COLOURED_LINE,
     MAX_HERE,
     MAX_RENDERED,
     Growing,
 )
-from studio.features.chat.markdown_blocks import draw_blocks
+from studio.features.chat.markdown.languages import lexer_name, lexer_names
 
 
 def render(text: str) -> str:

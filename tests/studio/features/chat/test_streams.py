@@ -9,7 +9,7 @@ import pytest
 from pipelines.chat.events import Reading, Words
 from pipelines.core.errors import Stopped
 from pipelines.core.events import Result
-from studio.features.chat.answers import Answers
+from studio.features.chat.answers.answers import Answers
 from tests.patience import PATIENCE, wait_until
 from tests.studio.features.chat.answering import ASK
 from tests.studio.features.chat.talk import ANN

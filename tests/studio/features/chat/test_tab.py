@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.chat.presets import sampling_presets
 from pipelines.chat.requests import Generation, Sampling
-from studio.features.chat import shown
+from studio.features.chat import json_views
 from studio.features.chat.tab import SCRIPTS, katex
 from studio.i18n import strings_in_scripts, texts
 
@@ -41,7 +41,7 @@ def test_each_preset_sets_all_of_the_sampling():
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_the_settings_have_the_bounds_of_the_request(language):
-    fields = {field["name"]: field for field in shown.settings(language)["fields"]}
+    fields = {field["name"]: field for field in json_views.settings(language)["fields"]}
     assert fields.keys() <= Generation.model_fields.keys()
     assert (fields["temperature"]["low"], fields["temperature"]["high"]) == (0, 2)
     assert fields["max_new_tokens"]["low"] == 1

@@ -97,7 +97,7 @@ def test_more_answers_at_a_time_than_an_owner_may_have_are_refused(
     raw, client, studio, monkeypatch
 ):
     """All of a request's answers are given, or none: it does not begin with those that fit."""
-    monkeypatch.setattr("studio.features.chat.places.MAX_OF_OWNER", 8)
+    monkeypatch.setattr("studio.features.chat.answers.slots.MAX_OF_OWNER", 8)
     with raw.stream("POST", COMPLETIONS, json={**ENDLESS, "n": 6, "stream": True}) as answer:
         lines = answer.iter_lines()  # kept: httpx hangs up when this is forgotten
         next(lines)

@@ -10,10 +10,18 @@ import zipfile
 import pytest
 
 from pipelines.core.errors import BadRequest
-from studio.features.chat.exchange import _remarks
-from studio.features.chat.file_reading import read_file
-from studio.features.chat.foreign_tree import ACTIONS, ERRORS, FILES, JOINED, THOUGHTS, TOOLS, Found
-from studio.features.chat.html_answers import markdown_of
+from studio.features.chat.files.exchange import _remarks
+from studio.features.chat.files.foreign_tree import (
+    ACTIONS,
+    ERRORS,
+    FILES,
+    JOINED,
+    THOUGHTS,
+    TOOLS,
+    Found,
+)
+from studio.features.chat.files.html_to_markdown import markdown_of
+from studio.features.chat.files.reading import read_file
 
 
 def entries(data, name: str | None = None) -> list:

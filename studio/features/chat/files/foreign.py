@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipelines.chat.requests import MAX_TEXT
-from studio.features.chat.foreign_tree import (
+from studio.features.chat.files.foreign_tree import (
     ACTIONS,
     ERRORS,
     FILES,
@@ -31,7 +31,7 @@ from studio.features.chat.foreign_tree import (
     text_in,
     texts_in,
 )
-from studio.features.chat.html_answers import markdown_of
+from studio.features.chat.files.html_to_markdown import markdown_of
 
 PAUSE_MINUTES = 30  # between two prompts of Gemini's list, from which on a conversation is another
 

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, model
 from pipelines.chat.requests import MAX_TEXT
 from pipelines.core.errors import BadRequest
 from studio.features.chat.checks import MAX_TITLE
-from studio.features.chat.conversation import DONE, StoredMessage
 from studio.features.chat.conversations import MAX_LANES
+from studio.features.chat.records import DONE, StoredMessage
 from studio.features.chat.tree import MAX_TREE
 
 FORMAT = "atelier-conversation"

@@ -1,8 +1,9 @@
 """Answers as HTML: Markdown with code and formulas, and nothing of it can act on the page.
 
 What is long, and all colouring of code, is done in a process of its own
-(:mod:`studio.features.chat.draw_process`): the regular expressions of a highlighter hold Python's
-interpreter while they search, for minutes with chosen text, and nobody else would be served.
+(:mod:`studio.features.chat.markdown.process`): the regular expressions of a highlighter hold
+Python's interpreter while they search, for minutes with chosen text, and nobody else would be
+served.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from dataclasses import dataclass
 from html import escape
 
 from pipelines.core.errors import Busy
-from studio.features.chat.draw_process import (
+from studio.features.chat.markdown.blocks import Block, Code, draw_blocks, put_codes
+from studio.features.chat.markdown.languages import lexer_name
+from studio.features.chat.markdown.process import (
     GivenUpError,
     colour_elsewhere,
     draw_elsewhere,
 )
-from studio.features.chat.languages import lexer_name
-from studio.features.chat.markdown_blocks import Block, Code, draw_blocks, put_codes
 
 MAX_RENDERED = 60_000  # characters; what is longer is shown as it was written
 MAX_COLOURED = 20_000  # characters of code

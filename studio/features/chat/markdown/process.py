@@ -3,7 +3,7 @@
 Each owner has a process of their own, so that none that has read one's texts reads another's. It is
 started when it is first needed, in 0.05 seconds of computing, and again after it has been ended by
 a text that takes too long; it takes 16 MB, and the :data:`MOST` that were used last are kept. They
-draw one at a time. What one says is looked at (:mod:`studio.features.chat.drawn_answers`).
+draw one at a time. What one says is looked at (:mod:`studio.features.chat.markdown.drawn`).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 
 from pipelines.core.processes import LineProcess, UnreadableAnswer
 from studio.core.jobs.slots import FairSlots
-from studio.features.chat.drawn_answers import read_blocks, read_coloured
-from studio.features.chat.markdown_blocks import Block
+from studio.features.chat.markdown.blocks import Block
+from studio.features.chat.markdown.drawn import read_blocks, read_coloured
 
 _log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
@@ -37,7 +37,7 @@ class GivenUpError(Exception):
 
 
 def draw_elsewhere(owner: str, text: str, growing: bool = False) -> list[Block]:
-    """:func:`studio.features.chat.markdown_blocks.draw_blocks`, within the limit.
+    """:func:`studio.features.chat.markdown.blocks.draw_blocks`, within the limit.
 
     Args:
         owner: whose text it is, by an id.
@@ -98,7 +98,9 @@ class _Drawing:
         process = self._processes.get(owner)
         if process is None or not process.alive:
             self._end(owner)
-            process = LineProcess("studio.features.chat.draw_worker", longest=MAX_ANSWER, ahead=2)
+            process = LineProcess(
+                "studio.features.chat.markdown.worker", longest=MAX_ANSWER, ahead=2
+            )
             self._processes[owner] = process
             self._answer(owner, _START_SECONDS)
         self._processes.move_to_end(owner)

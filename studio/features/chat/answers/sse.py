@@ -1,7 +1,7 @@
 """Answers told to a page while they are written: each time only what has changed.
 
 Server-sent events, at most twenty a second for each answer. An answer is drawn here
-(:class:`studio.features.chat.markdown.Growing`), so that page and server
+(:class:`studio.features.chat.markdown.html.Growing`), so that page and server
 each touch every word about once, however long the answer gets.
 """
 
@@ -15,12 +15,12 @@ from anyio.to_thread import run_sync
 
 from pipelines.core.messages import Message
 from studio.api import sse
-from studio.features.chat.markdown import Growing
+from studio.features.chat.markdown.html import Growing
 from studio.i18n import translate
 
 if TYPE_CHECKING:
-    from studio.features.chat.answers import Answers
-    from studio.features.chat.live import LiveView
+    from studio.features.chat.answers.answers import Answers
+    from studio.features.chat.answers.progress import LiveView
 
 UPDATE_SECONDS = 0.05  # between two looks
 

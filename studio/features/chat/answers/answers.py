@@ -18,18 +18,18 @@ from pipelines.chat.requests import ChatRequest, CompletionRequest, Generation
 from pipelines.core.errors import Stopped, UserError, unforeseen
 from pipelines.core.events import Result
 from pipelines.core.messages import Message
-from studio.features.chat.asking import added_up, request_for
-from studio.features.chat.conversation import (
+from studio.features.chat.answers.progress import Live
+from studio.features.chat.answers.requests import added_up, request_for
+from studio.features.chat.answers.rows import Written
+from studio.features.chat.answers.slots import Places
+from studio.features.chat.answers.streams import Run, Stream
+from studio.features.chat.records import (
     DONE,
     FAILED,
     INTERRUPTED,
     STOPPED,
     no_message,
 )
-from studio.features.chat.live import Live
-from studio.features.chat.places import Places
-from studio.features.chat.streams import Run, Stream
-from studio.features.chat.written import Written
 
 if TYPE_CHECKING:
     from studio.features.chat.conversations import Conversations
@@ -113,7 +113,7 @@ class Answers:
         Another answer to a message that has one is put beside it.
 
         Args:
-            overrides: see :func:`studio.features.chat.asking.request_for`.
+            overrides: see :func:`studio.features.chat.answers.requests.request_for`.
             revision: what the page has seen; without it, ``parent`` must be the message that is
                 shown last, or the one that this answers.
 

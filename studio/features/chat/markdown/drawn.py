@@ -12,9 +12,9 @@ from html import unescape
 from pydantic import ConfigDict, TypeAdapter
 
 from pipelines.core.processes import UnreadableAnswer
-from studio.features.chat.markdown_blocks import Block
+from studio.features.chat.markdown.blocks import Block
 
-# Each tag that :mod:`studio.features.chat.markdown_blocks` writes, attributes and all.
+# Each tag that :mod:`studio.features.chat.markdown.blocks` writes, attributes and all.
 _TAG = re.compile(
     r"</?(?:p|h[1-6]|ul|ol|li|blockquote|em|strong|s|table|thead|tbody|tr|th|td|code|pre|span|div|a"
     r"|button)>"

@@ -28,14 +28,14 @@ from pipelines.core.processes import LineProcess, UnreadableAnswer, unreadable_a
 from studio.core.jobs.slots import FairSlots
 from studio.features.chat.checks import checked_sampling
 from studio.features.chat.conversations import MAX_LANES
-from studio.features.chat.file_format import FORMAT, MAX_ANSWER, ConversationFile, MessageInFile
-from studio.features.chat.foreign import (
+from studio.features.chat.files.foreign import (
     is_activity,
     read_conversation,
     read_messages,
     split_by_pauses,
 )
-from studio.features.chat.foreign_tree import LONG, Found, Said
+from studio.features.chat.files.foreign_tree import LONG, Found, Said
+from studio.features.chat.files.format import FORMAT, MAX_ANSWER, ConversationFile, MessageInFile
 from studio.features.chat.tree import MAX_TREE
 
 MAX_FILE = 20_000_000  # bytes of JSON
@@ -392,7 +392,7 @@ def _read_elsewhere(owner: str, file: IO[bytes]) -> Iterator[Entry]:
         Busy: others' files are still being read.
     """
     with _SLOTS.taken(owner, TURN_SECONDS):
-        process = LineProcess("studio.features.chat.file_reading", longest=MAX_LINE, ahead=100)
+        process = LineProcess("studio.features.chat.files.reading", longest=MAX_LINE, ahead=100)
         try:
             for chunk in iter(lambda: file.read(_CHUNK), b""):
                 if not process.write(chunk):  # it has ended: by what it says, or does not

@@ -1,6 +1,6 @@
 """Conversations as files: Markdown to read, JSON to bring in again, here or elsewhere.
 
-Files of other programs are read by :mod:`studio.features.chat.file_reading`.
+Files of other programs are read by :mod:`studio.features.chat.files.reading`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,21 @@ from typing import IO, TYPE_CHECKING, Any
 from pipelines.chat.requests import STARTER
 from pipelines.core.errors import BadRequest, Busy
 from pipelines.core.messages import Message
-from studio.features.chat import foreign_tree, rows, tree
+from studio.features.chat import rows, tree
 from studio.features.chat.checks import check_room, check_size, checked_sampling
-from studio.features.chat.conversation import (
+from studio.features.chat.files import foreign_tree
+from studio.features.chat.files.foreign import PAUSE_MINUTES
+from studio.features.chat.files.foreign_tree import Found
+from studio.features.chat.files.format import (
+    FORMAT,
+    ConversationFile,
+    LaneInFile,
+    MessageInFile,
+    json_pieces,
+)
+from studio.features.chat.files.reading import MAX_FILE as MAX_FILE
+from studio.features.chat.files.reading import read_file
+from studio.features.chat.records import (
     INTERRUPTED,
     STREAMING,
     Conversation,
@@ -25,17 +37,6 @@ from studio.features.chat.conversation import (
     no_conversation,
     title_of,
 )
-from studio.features.chat.file_format import (
-    FORMAT,
-    ConversationFile,
-    LaneInFile,
-    MessageInFile,
-    json_pieces,
-)
-from studio.features.chat.file_reading import MAX_FILE as MAX_FILE
-from studio.features.chat.file_reading import read_file
-from studio.features.chat.foreign import PAUSE_MINUTES
-from studio.features.chat.foreign_tree import Found
 
 if TYPE_CHECKING:
     from studio.core.settings import StoredSettings
@@ -143,7 +144,7 @@ class Exchange:
 
         Args:
             file: what :meth:`json_pieces` has written, or what another program has; see
-                :func:`studio.features.chat.file_reading.read_file`.
+                :func:`studio.features.chat.files.reading.read_file`.
             size: its bytes.
             model: who goes on with conversations of other programs.
 

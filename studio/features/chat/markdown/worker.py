@@ -1,6 +1,6 @@
 """The process that draws long Markdown and colours code.
 
-Its other side is :mod:`studio.features.chat.draw_process`.
+Its other side is :mod:`studio.features.chat.markdown.process`.
 
 It reads one request a line from its standard input and answers with one line, until that input
 ends. What takes longer than the limit of processor time ends the process: no regular expression
@@ -21,7 +21,7 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 
-from studio.features.chat.markdown_blocks import draw_blocks
+from studio.features.chat.markdown.blocks import draw_blocks
 
 MEMORY_BYTES = 2**30  # beyond it the process ends
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from pipelines.chat.requests import MAX_TEXT
 from studio.features.chat.checks import MAX_TITLE
-from studio.features.chat.file_format import MAX_ANSWER
+from studio.features.chat.files.format import MAX_ANSWER
 
-# What can be left out; :mod:`studio.features.chat.exchange` has a sentence for each.
+# What can be left out; :mod:`studio.features.chat.files.exchange` has a sentence for each.
 FILES, TOOLS, THOUGHTS, SYSTEM, CUT, EMPTY, LONG, OTHERS, ERRORS, ACTIONS, JOINED = (
     "files", "tools", "thoughts", "system", "cut", "empty", "long", "others", "errors", "actions",
     "joined",
