@@ -18,7 +18,7 @@ from pipelines.clustering.projecting import project
 from pipelines.clustering.steps import agglomerative, dbscan, gmm, kmeans
 from pipelines.clustering.steps.film import film
 from pipelines.core.paths import ASSETS
-from studio.features.clustering.plot import plot
+from studio.features.clustering.plot.component import plot
 from studio.page.theme import theme
 
 SHOWN = 20_000

@@ -21,7 +21,7 @@ from studio.features.clustering.charts.dendrogram import dendrogram
 from studio.features.clustering.charts.heat import confusion
 from studio.features.clustering.charts.point_charts import k_distance
 from studio.features.clustering.charts.thumbnails import thumbnail
-from studio.features.clustering.views import comparison
+from studio.features.clustering.results.scores import comparison
 from studio.page.theme import STONE
 from studio.page.widgets import Visitor
 from tests.studio.features.clustering.charts.chart_examples import DATA, EVIL, RESULT, ROWS

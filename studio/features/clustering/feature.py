@@ -9,10 +9,10 @@ from pipelines.clustering.requests import ClusterRequest, CompareRequest, CurveR
 from pipelines.core.engines import Engine
 from pipelines.core.paths import ASSETS
 from studio.core.feature import Feature
-from studio.features.clustering.data import ClusterData
-from studio.features.clustering.data_api import cluster_data_router
-from studio.features.clustering.results import Clusterings
-from studio.features.clustering.results_api import clusterings_router
+from studio.features.clustering.data.api import cluster_data_router
+from studio.features.clustering.data.data_sets import ClusterData
+from studio.features.clustering.results.api import clusterings_router
+from studio.features.clustering.results.results import Clusterings
 from studio.features.clustering.tab import ClusteringTab
 
 if TYPE_CHECKING:

@@ -14,21 +14,24 @@ from pipelines.core.paths import ASSETS
 from studio.core.exchange import Exchange
 from studio.core.feature import Tab
 from studio.core.jobs.record import DONE, Job
-from studio.features.clustering.algorithm_form import FIRST, AlgorithmForm, cluster_field
 from studio.features.clustering.charts.curves import SCRIPT
-from studio.features.clustering.choosing_form import Choosing
-from studio.features.clustering.comparing_form import Comparing
-from studio.features.clustering.data_form import DRAWN, GALLERY, DataForm
-from studio.features.clustering.placing import centres_of
-from studio.features.clustering.plot import plot
-from studio.features.clustering.result_views import beside_its_data, drawn_result
-from studio.features.clustering.scene import UNKNOWN, Scene  # Gradio reads the hints of listeners
+from studio.features.clustering.forms.algorithm import FIRST, AlgorithmForm, cluster_field
+from studio.features.clustering.forms.comparison import Comparing
+from studio.features.clustering.forms.curves import Choosing
+from studio.features.clustering.forms.data import DRAWN, GALLERY, DataForm
+from studio.features.clustering.plot.component import plot
+from studio.features.clustering.plot.placing import centres_of
+from studio.features.clustering.plot.scene import (  # Gradio reads the hints of listeners
+    UNKNOWN,
+    Scene,
+)
+from studio.features.clustering.results.views import beside_its_data, drawn_result
 from studio.page import views
 from studio.page.components.result_board import ResultBoard
 from studio.page.widgets import NEWEST, QUIET, Visitor, as_text, follow_newest, label
 
 if TYPE_CHECKING:
-    from studio.features.clustering.data import Known
+    from studio.features.clustering.data.data_sets import Known
     from studio.page.opening import Opening
 
 KIND = "cluster"

@@ -11,7 +11,7 @@ from studio.core import upload_ledger
 from studio.core.accounts import attempts, sessions
 from studio.core.settings import Settings
 from studio.features.chat.answers import slots
-from studio.features.clustering import animations
+from studio.features.clustering.results import animations
 from studio.features.control import conditions
 from studio.features.labs import inspect
 from studio.features.openai_api.feature import MAX_BYTES as OPENAI_BYTES

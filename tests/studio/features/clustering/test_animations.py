@@ -14,8 +14,8 @@ import pytest
 from pipelines.clustering.data.datasets import DatasetRequest, make
 from pipelines.core.errors import BadRequest, Busy, NotFound, Stopped, Unavailable
 from studio.core.accounts.accounts import Owner
-from studio.features.clustering import animations
-from studio.features.clustering.animations import Animations
+from studio.features.clustering.results import animations
+from studio.features.clustering.results.animations import Animations
 from tests.patience import PATIENCE, PROMPTLY
 
 ADA, BOB, EVE = (Owner(name, name, is_host=False) for name in ("ada", "bob", "eve"))

@@ -28,8 +28,10 @@ from pipelines.clustering.worker import outcome_of
 from pipelines.clustering.worker_pool import MemoryExceeded
 from pipelines.core import processes
 from pipelines.core.errors import OutOfMemory, Unavailable
-from studio.features.clustering import animations, points, reading
+from studio.features.clustering.data import reading
 from studio.features.clustering.feature import FEATURE
+from studio.features.clustering.plot import points
+from studio.features.clustering.results import animations
 from tests.patience import wait_until
 
 

@@ -25,9 +25,9 @@ from studio.core.home import WRITING_SECONDS, DiskFull, prepare_home
 from studio.core.quota import Quota
 from studio.core.settings import StoredSettings
 from studio.core.store import Store
-from studio.features.clustering import data as service
-from studio.features.clustering import gallery_data, tables
-from studio.features.clustering.data import ClusterData
+from studio.features.clustering.data import data_sets as service
+from studio.features.clustering.data import gallery, tables
+from studio.features.clustering.data.data_sets import ClusterData
 from tests.clock import set_clock
 from tests.patience import PATIENCE
 from tests.studio.rows import add_job
@@ -280,7 +280,7 @@ class Eye:
 @pytest.fixture
 def eye(monkeypatch):
     eye = Eye()
-    monkeypatch.setattr(gallery_data, "embed", eye)
+    monkeypatch.setattr(gallery, "embed", eye)
     return eye
 
 
@@ -326,10 +326,10 @@ def test_of_a_gallery_that_has_grown_only_new_pictures_are_looked_at(desk, eye):
 def test_when_the_time_is_up_asking_again_goes_on(desk, eye, monkeypatch):
     paint(desk, ANN, "red", "lime", "blue")
     clock = iter([0.0, *[1.0] * 2, *[100.0] * 9])
-    set_clock(monkeypatch, gallery_data, monotonic=lambda: next(clock))
+    set_clock(monkeypatch, gallery, monotonic=lambda: next(clock))
     some = desk.data.make(ANN, {"kind": "gallery"})
     monkeypatch.undo()
-    monkeypatch.setattr(gallery_data, "embed", eye)
+    monkeypatch.setattr(gallery, "embed", eye)
     assert some.points == 2
     assert "2 of 3 pictures were looked at" in str(some.notes[0])
     every = desk.data.make(ANN, {"kind": "gallery"})

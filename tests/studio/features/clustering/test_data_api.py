@@ -18,7 +18,7 @@ from pipelines.clustering.data.datasets import DatasetRequest
 from pipelines.clustering.data.datasets import make as make_data
 from pipelines.clustering.projecting import choose_rows
 from studio.core.services import Options, Studio
-from studio.features.clustering.points import Plotted
+from studio.features.clustering.plot.points import Plotted
 from tests.studio.live import live_studio, sentence
 from tests.studio.people import ACCOUNTS
 

@@ -29,7 +29,8 @@ from pipelines.clustering.worker_pool import MemoryExceeded
 from pipelines.core.errors import BadRequest, OutOfMemory, UserError
 from studio.api import access
 from studio.core.services import Options, Studio
-from studio.features.clustering import points, reading
+from studio.features.clustering.data import reading
+from studio.features.clustering.plot import points
 from tests.patience import PATIENCE, PROMPTLY, wait_until
 from tests.pipelines.clustering.lying_parquet import (
     BYTES,

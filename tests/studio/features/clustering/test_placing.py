@@ -9,8 +9,8 @@ from pipelines.clustering.data.datasets import Dataset
 from pipelines.clustering.data.scaling import SCALINGS, scale
 from pipelines.clustering.projecting import project
 from pipelines.core.errors import BadRequest
-from studio.features.clustering.placing import centres_of
-from studio.features.clustering.scene import Scene
+from studio.features.clustering.plot.placing import centres_of
+from studio.features.clustering.plot.scene import Scene
 
 
 def made(columns: int) -> Dataset:

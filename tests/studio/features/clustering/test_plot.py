@@ -7,7 +7,7 @@ import re
 
 from pipelines.core.paths import ASSETS
 from studio.api.access import OWN_ROUTES
-from studio.features.clustering.plot import EVENTS, SCRIPTS, plot
+from studio.features.clustering.plot.component import EVENTS, SCRIPTS, plot
 from studio.i18n import strings_in_scripts, texts
 
 

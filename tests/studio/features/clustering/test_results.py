@@ -27,8 +27,8 @@ from studio.app import open_studio
 from studio.core.accounts.accounts import Owner
 from studio.core.home import WRITING_SECONDS, DiskFull
 from studio.core.services import Options, Studio
-from studio.features.clustering import overlay, points
-from studio.features.clustering.results import CLUSTER, COMPARE, CURVE
+from studio.features.clustering.plot import overlay, points
+from studio.features.clustering.results.results import CLUSTER, COMPARE, CURVE
 from tests.patience import PATIENCE, wait_until
 from tests.studio.live import live_studio, sentence, wait_for, waiting_client
 from tests.studio.people import ACCOUNTS
@@ -260,7 +260,7 @@ def test_without_room_for_the_painted_picture_all_else_is_told(ada, monkeypatch)
     def full(path, data) -> None:
         raise DiskFull("The disk is full.")
 
-    monkeypatch.setattr("studio.features.clustering.results.write_file", full)
+    monkeypatch.setattr("studio.features.clustering.results.results.write_file", full)
     told = ada.get(f"{API}/clusterings/{job['id']}").json()
     assert told["palette"] is None
     assert "picture.png" not in told["files"]
@@ -333,7 +333,7 @@ def test_an_animation_that_nobody_waits_for_any_more_ends(ada, monkeypatch):
         ended.set()
         raise Stopped
 
-    monkeypatch.setattr("studio.features.clustering.animations.animate", endless)
+    monkeypatch.setattr("studio.features.clustering.results.animations.animate", endless)
     with waiting_client(ada, f"{API}/cluster-animations", {"data": data}):
         assert begun.wait(PATIENCE)
     assert ended.wait(PATIENCE)

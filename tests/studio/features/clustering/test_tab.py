@@ -13,10 +13,10 @@ from pipelines.clustering.algorithms.registry import find
 from pipelines.clustering.data.datasets import Dataset
 from pipelines.core.errors import BadRequest, Busy, NotFound
 from studio.core.accounts.accounts import Owner
-from studio.features.clustering import result_views
-from studio.features.clustering.algorithm_form import AlgorithmForm
-from studio.features.clustering.comparing_form import Comparing
-from studio.features.clustering.scene import UNKNOWN, Scene
+from studio.features.clustering.forms.algorithm import AlgorithmForm
+from studio.features.clustering.forms.comparison import Comparing
+from studio.features.clustering.plot.scene import UNKNOWN, Scene
+from studio.features.clustering.results import views
 from studio.features.clustering.tab import ClusteringTab, _laid_out
 from studio.page.widgets import Visitor
 
@@ -33,9 +33,9 @@ def test_scores_and_files_are_there_where_no_picture_can_be_painted(why, monkeyp
         raise why
 
     clusterings = SimpleNamespace(of=lambda owner, id: found, painted=painted)
-    monkeypatch.setattr(result_views, "scores", lambda result, visitor, algorithm: "SCORES")
+    monkeypatch.setattr(views, "scores", lambda result, visitor, algorithm: "SCORES")
     job = SimpleNamespace(id="7", result={})
-    drawn = result_views.drawn_result(SimpleNamespace(clusterings=clusterings), job, VISITOR)
+    drawn = views.drawn_result(SimpleNamespace(clusterings=clusterings), job, VISITOR)
     assert "SCORES" in drawn
     assert "labels.csv" in drawn
     assert str(why.message.template) in drawn
@@ -216,7 +216,7 @@ def test_centres_that_were_placed_on_former_data_are_not_used(tab):
 @pytest.mark.parametrize("shown", ["a", UNKNOWN])
 def test_results_of_the_data_in_the_plot_stay_as_they_are(shown):
     job = SimpleNamespace(request={"data": "a"})
-    assert result_views.beside_its_data(None, job, VISITOR, shown, "DRAWN") == "DRAWN"
+    assert views.beside_its_data(None, job, VISITOR, shown, "DRAWN") == "DRAWN"
 
 
 @pytest.mark.parametrize("shown", ["b", None])
@@ -224,7 +224,7 @@ def test_results_of_other_data_are_said_to_be(shown):
     known = SimpleNamespace(title="<Moons>", points=1200)
     studio = SimpleNamespace(cluster_data=SimpleNamespace(get=lambda owner, id: known))
     job = SimpleNamespace(request={"data": "a"})
-    html = result_views.beside_its_data(studio, job, VISITOR, shown, "DRAWN")
+    html = views.beside_its_data(studio, job, VISITOR, shown, "DRAWN")
     assert "of other data: &lt;Moons&gt;, 1,200 points." in html
     assert '<div class="former">DRAWN</div>' in html
 
@@ -235,7 +235,7 @@ def test_results_of_data_that_are_gone_are_said_to_be():
 
     studio = SimpleNamespace(cluster_data=SimpleNamespace(get=get))
     job = SimpleNamespace(request={"data": "a"})
-    html = result_views.beside_its_data(studio, job, VISITOR, "b", "DRAWN")
+    html = views.beside_its_data(studio, job, VISITOR, "b", "DRAWN")
     assert "no longer there" in html
 
 

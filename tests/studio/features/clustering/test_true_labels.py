@@ -19,8 +19,8 @@ from sklearn.datasets import load_iris
 from pipelines.core.errors import BadRequest
 from studio.core.accounts.accounts import Owner
 from studio.core.services import Options, Studio
-from studio.features.clustering.data_form import DataForm
-from studio.features.clustering.results import CLUSTER, COMPARE
+from studio.features.clustering.forms.data import DataForm
+from studio.features.clustering.results.results import CLUSTER, COMPARE
 from studio.page.widgets import Visitor
 from tests.patience import PATIENCE
 from tests.studio.live import live_studio, sentence, wait_for

@@ -9,10 +9,11 @@ import numpy as np
 from pipelines.clustering.algorithms.registry import ALGORITHMS
 from pipelines.core.messages import Message
 from studio.core.accounts.accounts import Owner
-from studio.features.clustering import data_views, views
 from studio.features.clustering.charts.curves import CHARTS, chart
 from studio.features.clustering.charts.dendrogram import dendrogram
 from studio.features.clustering.charts.thumbnails import thumbnail
+from studio.features.clustering.data import views as data_views
+from studio.features.clustering.results import scores
 from studio.page.widgets import Visitor
 
 VISITOR = Visitor(Owner("local", "you", is_host=True), "en")
@@ -80,8 +81,8 @@ TABLE = {
 def every_view(visitor: Visitor) -> Iterator[str]:
     yield from (chart(name, DATA[name], visitor) for name in CHARTS)
     yield dendrogram([[0, 1], [2, 3]], [1.0, 3.0], 2, visitor)
-    yield views.scores(RESULT, visitor)
-    yield views.comparison(ROWS, {"kmeans": thumbnail(np.eye(2), np.array([0, -1]))}, visitor)
+    yield scores.scores(RESULT, visitor)
+    yield scores.comparison(ROWS, {"kmeans": thumbnail(np.eye(2), np.array([0, -1]))}, visitor)
     yield data_views.palette(SWATCHES, visitor)
     yield data_views.table_preview(TABLE, visitor)
     yield from (data_views.about(name, visitor) for name in ALGORITHMS)

@@ -6,11 +6,12 @@ import re
 from html.parser import HTMLParser
 
 from pipelines.core.paths import ASSETS
-from studio.features.clustering import data_views, views
 from studio.features.clustering.charts import curves
 from studio.features.clustering.charts.colours import COLOURS, DARK, NOISE, kind_of
 from studio.features.clustering.charts.heat import confusion
 from studio.features.clustering.charts.style import STYLE
+from studio.features.clustering.data import views as data_views
+from studio.features.clustering.results import scores
 from studio.i18n import texts
 from tests.studio.features.clustering.charts.chart_examples import (
     CHINESE,
@@ -73,7 +74,7 @@ def test_nothing_is_said_in_english_to_a_chinese_reader():
 
 def test_all_words_that_stand_in_tables_have_a_chinese_translation():
     chinese = texts("zh")
-    said = {text for figure in views.FIGURES.values()
+    said = {text for figure in scores.FIGURES.values()
             for text in (figure.title, figure.means, figure.better) if text}  # fmt: skip
     said |= {*data_views._KINDS.values(), *data_views._DELIMITERS.values()}
     said |= {"Assumes", "Cost", "Fails", "Makes centres", "Leaves noise out", "Soft membership"}

@@ -15,16 +15,16 @@ from pipelines.core.messages import Message
 from studio.features.clustering.charts.dendrogram import dendrogram
 from studio.features.clustering.charts.thumbnails import POINTS, thumbnail
 from studio.features.clustering.computing import compute
-from studio.features.clustering.data_views import palette
-from studio.features.clustering.scene import UNKNOWN
-from studio.features.clustering.views import comparison, scores
+from studio.features.clustering.data.views import palette
+from studio.features.clustering.plot.scene import UNKNOWN
+from studio.features.clustering.results.scores import comparison, scores
 from studio.page import views
 from studio.page.widgets import Visitor
 
 if TYPE_CHECKING:
     from studio.core.jobs.record import Job
     from studio.core.services import Studio
-    from studio.features.clustering.results import Clustering
+    from studio.features.clustering.results.results import Clustering
 
 FILES = {
     "labels.csv": "Labels (CSV)",

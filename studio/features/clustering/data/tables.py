@@ -22,7 +22,7 @@ from pipelines.core.messages import Message
 from studio.core.gallery.inputs import KEPT_SECONDS
 from studio.core.home import room_for, sweep
 from studio.core.jobs.slots import FairSlots
-from studio.features.clustering.reading import seen_apart
+from studio.features.clustering.data.reading import seen_apart
 
 if TYPE_CHECKING:
     import sqlite3

@@ -13,9 +13,9 @@ from pipelines.clustering.requests import CompareRequest
 from pipelines.core.errors import UserError
 from studio.core.jobs.record import Job
 from studio.features.clustering.charts.curves import SCRIPT
-from studio.features.clustering.data_form import GALLERY
-from studio.features.clustering.result_views import beside_its_data, drawn_comparison
-from studio.features.clustering.scene import Scene
+from studio.features.clustering.forms.data import GALLERY
+from studio.features.clustering.plot.scene import Scene
+from studio.features.clustering.results.views import beside_its_data, drawn_comparison
 from studio.page.components.result_board import ResultBoard
 from studio.page.widgets import QUIET, Visitor, from_field, label
 

@@ -22,13 +22,13 @@ from pipelines.core.errors import BadRequest, validated
 from studio.api.http import NOT_KEPT, json_object, received, while_heard
 from studio.core.accounts.accounts import owner_of
 from studio.core.locks import Locks
-from studio.features.clustering.points import Plotted, plotted
+from studio.features.clustering.plot.points import Plotted, plotted
 from studio.i18n import language_of_request, translate
 
 if TYPE_CHECKING:
     from studio.core.services import Studio
-    from studio.features.clustering.data import Known
-    from studio.features.clustering.tables import KnownTable
+    from studio.features.clustering.data.data_sets import Known
+    from studio.features.clustering.data.tables import KnownTable
 
 AT_ONCE = 4  # requests that compute; the threads of other routes stay free
 _READ_FOR_ONE = 2_000_000  # numbers
@@ -146,7 +146,7 @@ def cluster_data_router(studio: Studio) -> APIRouter:
         scaling: Scaling = "none",
     ) -> Response:
         """Places of at most 20,000 points; the bytes are described in
-        :mod:`studio.features.clustering.points`."""
+        :mod:`studio.features.clustering.plot.points`."""
         owner = owner_of(request).id
 
         def draw(stop: threading.Event) -> bytes:

@@ -10,7 +10,7 @@ from pipelines.clustering.projecting import Method, project
 from pipelines.clustering.wire import Matrix
 from pipelines.core.errors import BadRequest
 from studio.features.clustering.computing import compute
-from studio.features.clustering.scene import Scene
+from studio.features.clustering.plot.scene import Scene
 
 
 def centres_of(owner: str, scene: Scene, data: Dataset) -> tuple[tuple[float, ...], ...]:

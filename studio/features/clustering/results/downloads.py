@@ -16,12 +16,16 @@ from pipelines.clustering.data.exporting import (
     texts_csv,
 )
 from pipelines.core.errors import NotFound
-from studio.features.clustering.reading import write_point_labels, write_points, write_table_labels
+from studio.features.clustering.data.reading import (
+    write_point_labels,
+    write_points,
+    write_table_labels,
+)
 
 if TYPE_CHECKING:
     from pipelines.clustering.data.datasets import Dataset
-    from studio.features.clustering.data import ClusterData
-    from studio.features.clustering.results import Clustering
+    from studio.features.clustering.data.data_sets import ClusterData
+    from studio.features.clustering.results.results import Clustering
 
 
 def write_labels(

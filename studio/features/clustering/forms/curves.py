@@ -11,7 +11,7 @@ from pipelines.clustering.lessons import CHOOSING, lesson
 from pipelines.clustering.requests import OF_AN_ALGORITHM, CurveRequest
 from studio.core.jobs.record import Job
 from studio.features.clustering.charts.curves import SCRIPT, chart
-from studio.features.clustering.result_views import beside_its_data
+from studio.features.clustering.results.views import beside_its_data
 from studio.page.components.result_board import ResultBoard
 from studio.page.widgets import QUIET, Visitor, from_field, label
 

@@ -30,14 +30,14 @@ from studio.api.access import API
 from studio.api.http import KEPT, NOT_KEPT, json_object, while_heard
 from studio.core.accounts.accounts import owner_of
 from studio.core.home import NO_SPACE, DiskFull
-from studio.features.clustering.animations import Animations
-from studio.features.clustering.downloads import write_centres, write_data, write_labels
-from studio.features.clustering.overlay import MAX_TOLD, overlay
+from studio.features.clustering.plot.overlay import MAX_TOLD, overlay
+from studio.features.clustering.results.animations import Animations
+from studio.features.clustering.results.downloads import write_centres, write_data, write_labels
 from studio.i18n import language_of_request, translate
 
 if TYPE_CHECKING:
     from studio.core.services import Studio
-    from studio.features.clustering.results import Clustering
+    from studio.features.clustering.results.results import Clustering
 
 AT_ONCE = 4  # requests that compute or write; the threads of other routes stay free
 ANIMATIONS_ASKED = 16  # animations that are made or wait for a turn
@@ -108,7 +108,7 @@ def clusterings_router(studio: Studio) -> APIRouter:
     ) -> Response:
         """The clusters of the points that ``/cluster-data/{id}/points`` shows with the same
         ``dims``, ``projection`` and ``scaling``; the bytes are described in
-        :mod:`studio.features.clustering.overlay`. ``algorithm`` is one of a comparison's."""
+        :mod:`studio.features.clustering.plot.overlay`. ``algorithm`` is one of a comparison's."""
 
         def read(stop: threading.Event) -> bytes:
             here = found(request, job_id)

@@ -9,9 +9,10 @@ import pytest
 
 from pipelines.clustering.algorithms.registry import ALGORITHMS
 from pipelines.core.errors import NotFound
-from studio.features.clustering import data_views, views
 from studio.features.clustering.charts.thumbnails import thumbnail
-from studio.features.clustering.data import Known
+from studio.features.clustering.data import views as data_views
+from studio.features.clustering.data.data_sets import Known
+from studio.features.clustering.results import scores
 from tests.studio.features.clustering.charts.chart_examples import (
     RESULT,
     ROWS,
@@ -25,7 +26,7 @@ from tests.studio.features.clustering.charts.chart_examples import (
 
 
 def test_scores_show_what_there_is_and_no_card_for_what_was_not_measured():
-    html = views.scores(RESULT, VISITOR)
+    html = scores.scores(RESULT, VISITOR)
     cards = dict(re.findall(r'data-figure="(\w+)"><span>[^<]*</span><b>([^<]*)</b>', html))
     assert cards == {
         "silhouette": "0.500", "davies_bouldin": "0.700", "calinski_harabasz": "1,234",
@@ -43,13 +44,13 @@ def bar_lengths(html: str) -> list[float]:
 
 
 def test_bars_of_sizes_are_as_long_as_their_counts():
-    html = views.sizes({"sizes": [30, 15], "noise": 15}, VISITOR)
+    html = scores.sizes({"sizes": [30, 15], "noise": 15}, VISITOR)
     assert bar_lengths(html) == [100, 50, 50]
     assert re.findall(r">([\d.]+ %)</text>", html) == ["50.0 %", "25.0 %", "25.0 %"]
 
 
 def test_of_many_clusters_the_rest_is_one_bar():
-    html = views.sizes({"sizes": [1] * 500, "noise": 0}, VISITOR)
+    html = scores.sizes({"sizes": [1] * 500, "noise": 0}, VISITOR)
     assert html.count('<g role="row"') == 21
     assert "480 more clusters" in html
 
@@ -58,18 +59,18 @@ def test_all_noise_has_sizes_and_no_scores():
     nothing = {"silhouette": None, "davies_bouldin": None, "calinski_harabasz": None,
                "clusters": 0, "sizes": [], "noise": 9, "noise_share": 1.0,
                "sampled": None}  # fmt: skip
-    html = views.scores({"scores": nothing}, VISITOR)
+    html = scores.scores({"scores": nothing}, VISITOR)
     assert "Three scores need at least two clusters" in html
     assert "favour round clusters" not in html
     assert "100 %" in html
-    assert "raise the radius (eps)" in views.scores({"scores": nothing}, VISITOR, "dbscan")
+    assert "raise the radius (eps)" in scores.scores({"scores": nothing}, VISITOR, "dbscan")
     one = nothing | {"clusters": 1, "sizes": [9], "noise": 0, "noise_share": 0.0}
-    assert "lower the radius (eps)" in views.scores({"scores": one}, VISITOR, "dbscan")
-    assert "radius" not in views.scores({"scores": one}, VISITOR, "kmeans")
+    assert "lower the radius (eps)" in scores.scores({"scores": one}, VISITOR, "dbscan")
+    assert "radius" not in scores.scores({"scores": one}, VISITOR, "kmeans")
 
 
 def test_an_agreement_below_zero_has_the_shortest_bar():
-    html = views.agreement(RESULT["agreement"], VISITOR)
+    html = scores.agreement(RESULT["agreement"], VISITOR)
     assert bar_lengths(html) == [0.4, 20, 30, 40, 50]
 
 
@@ -77,7 +78,7 @@ FIRST = r'data-algorithm="(\w+)"[^>]*><svg[^>]* class="chart first"'
 
 
 def test_the_best_algorithm_is_marked_and_a_refusal_says_why():
-    html = views.comparison(ROWS, {}, VISITOR)
+    html = scores.comparison(ROWS, {}, VISITOR)
     assert re.findall(FIRST, html) == ["kmeans"]
     assert "★: the best by Silhouette." in html
     assert 'data-refused="spectral"' in html
@@ -88,13 +89,13 @@ def test_the_best_algorithm_is_marked_and_a_refusal_says_why():
 
 def test_true_labels_decide_before_the_silhouette():
     rows = [ROWS[0] | {"ari": 0.1}, ROWS[1] | {"ari": 0.9}]
-    html = views.comparison(rows, {}, VISITOR)
+    html = scores.comparison(rows, {}, VISITOR)
     assert re.findall(FIRST, html) == ["dbscan"]
     assert "by ARI" in html
 
 
 def test_among_equals_none_is_the_best():
-    html = views.comparison([ROWS[0], ROWS[0] | {"algorithm": "birch", "title": "BIRCH"}], {},
+    html = scores.comparison([ROWS[0], ROWS[0] | {"algorithm": "birch", "title": "BIRCH"}], {},
                             VISITOR)  # fmt: skip
     assert not re.findall(FIRST, html)
 
@@ -115,7 +116,7 @@ def test_thumbnails_of_many_points_are_small():
 
 
 def test_times_are_short():
-    assert [views.elapsed(each) for each in (0.0042, 0.5, 12.3, 100)] == [
+    assert [scores.elapsed(each) for each in (0.0042, 0.5, 12.3, 100)] == [
         "4.2 ms", "0.5 s", "12 s", "1 min 40 s"]  # fmt: skip
 
 
@@ -141,10 +142,10 @@ def test_a_table_shows_which_column_has_the_true_labels():
 def test_points_without_a_true_label_are_told():
     found = {"ari": 0.5, "nmi": 0.5, "homogeneity": 0.5, "completeness": 0.5, "matched": 0.5}
     said = "Points left out of this because they have no true label: 1,234."
-    assert said in views.agreement(found | {"unlabelled": 1234}, VISITOR)
-    assert "no true label" not in views.agreement(found | {"unlabelled": 0}, VISITOR)
+    assert said in scores.agreement(found | {"unlabelled": 1234}, VISITOR)
+    assert "no true label" not in scores.agreement(found | {"unlabelled": 0}, VISITOR)
     rows = [ROWS[0] | {"unlabelled": 1234}, *ROWS[1:]]
-    assert said in views.comparison(rows, {}, VISITOR)
+    assert said in scores.comparison(rows, {}, VISITOR)
 
 
 def test_of_a_wide_table_some_columns_are_not_shown():

@@ -1,6 +1,6 @@
 """What a plot of a data set lays over its points: their clusters, centres and ellipses.
 
-An answer is, little-endian as that of :mod:`studio.features.clustering.points`: the length
+An answer is, little-endian as that of :mod:`studio.features.clustering.plot.points`: the length
 of the header as uint32; the header, JSON in UTF-8 with spaces at its end up to a multiple of 4
 bytes; and a label for each point that is shown there, in the same order, as int16, or as int32
 where the header's ``dtype`` says so. −1 is noise.
@@ -24,7 +24,7 @@ from pipelines.clustering.steps.gaussians import Mixture, ellipses
 from pipelines.clustering.steps.gmm import DEVIATIONS
 from pipelines.clustering.wire import Array, Matrix
 from studio.features.clustering.computing import compute
-from studio.features.clustering.results import Clustering
+from studio.features.clustering.results.results import Clustering
 
 MAX_TOLD = 1000
 """Clusters whose sizes, centres and ellipses are told: the first ones."""

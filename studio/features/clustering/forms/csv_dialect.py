@@ -12,7 +12,7 @@ from pipelines.clustering.data.encodings import ENCODINGS, TITLES
 from pipelines.clustering.data.tables import Table
 from pipelines.core.errors import validated
 from pipelines.core.messages import Message
-from studio.features.clustering.data_views import written_guess
+from studio.features.clustering.data.views import written_guess
 from studio.page.widgets import Visitor, from_field, label
 
 FOUND = ""  # in place of a value: found by looking

@@ -25,9 +25,9 @@ from studio.core.home import room_for, sweep
 from studio.core.jobs.slots import FairSlots
 from studio.core.jobs.uses import used_by_jobs
 from studio.core.quota import Keeper, Quota
-from studio.features.clustering.making import Made, Maker
-from studio.features.clustering.sources import DrawnSource, Kind, Source, essence, source_of
-from studio.features.clustering.tables import KnownTable, Tables, forget_halves
+from studio.features.clustering.data.making import Made, Maker
+from studio.features.clustering.data.sources import DrawnSource, Kind, Source, essence, source_of
+from studio.features.clustering.data.tables import KnownTable, Tables, forget_halves
 
 if TYPE_CHECKING:
     import sqlite3
@@ -119,7 +119,8 @@ class ClusterData(Keeper):
         Of a large table or gallery it takes seconds: call it in a thread.
 
         Args:
-            source: ``kind`` and what belongs to it; see :mod:`studio.features.clustering.sources`.
+            source: ``kind`` and what belongs to it; see
+                :mod:`studio.features.clustering.data.sources`.
 
         Raises:
             BadRequest: it describes none; the sentence names the field and the limit.

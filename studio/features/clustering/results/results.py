@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pipelines.clustering.data.datasets import Dataset
     from studio.core.gallery.inputs import Inputs
     from studio.core.jobs.queue import Jobs
-    from studio.features.clustering.data import ClusterData, Known
+    from studio.features.clustering.data.data_sets import ClusterData, Known
 
 CLUSTER, COMPARE, CURVE = "cluster", "compare_clusters", "cluster_curve"  # kinds of jobs
 _REQUESTS = {CLUSTER: ClusterRequest, COMPARE: CompareRequest}

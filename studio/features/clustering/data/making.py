@@ -15,9 +15,9 @@ from pipelines.clustering.data.scaling import check_size
 from pipelines.clustering.data.stored import Stored
 from pipelines.core.errors import BadRequest
 from pipelines.core.messages import Message
-from studio.features.clustering.gallery_data import gallery_data
-from studio.features.clustering.reading import picked_apart
-from studio.features.clustering.sources import (
+from studio.features.clustering.data.gallery import gallery_data
+from studio.features.clustering.data.reading import picked_apart
+from studio.features.clustering.data.sources import (
     DrawnSource,
     GallerySource,
     MadeSource,
@@ -29,7 +29,7 @@ from studio.features.clustering.sources import (
 if TYPE_CHECKING:
     from studio.core.gallery.gallery import Gallery
     from studio.core.gallery.inputs import Inputs
-    from studio.features.clustering.tables import Tables
+    from studio.features.clustering.data.tables import Tables
 
 MAX_COLUMNS = 2_000  # of X; PCA takes the square of it in memory
 MAX_NAMES = 1_000_000  # characters of all columns' names together
@@ -85,7 +85,10 @@ class Maker:
         return None
 
     def make(self, owner_id: str, source: Source, stop: threading.Event | None = None) -> Made:
-        """The points. Raises as :meth:`studio.features.clustering.data.ClusterData.make`."""
+        """The points.
+
+        Raises as :meth:`studio.features.clustering.data.data_sets.ClusterData.make`.
+        """
         made = self._make(owner_id, source, stop)
         _check(made.stored.data)
         return made

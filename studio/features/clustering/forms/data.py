@@ -12,9 +12,9 @@ from pipelines.clustering.data.columns import Picking
 from pipelines.clustering.data.datasets import MAX_POINTS, SOURCES, DatasetRequest
 from pipelines.core.errors import BadRequest, UserError
 from pipelines.core.messages import Message
-from studio.features.clustering.data_api import table_json
-from studio.features.clustering.data_views import table_preview
-from studio.features.clustering.reading_form import (
+from studio.features.clustering.data.api import table_json
+from studio.features.clustering.data.views import table_preview
+from studio.features.clustering.forms.csv_dialect import (
     OUTPUTS,
     ReadingForm,
     asked_reading,
@@ -27,8 +27,8 @@ from studio.page.widgets import QUIET, Visitor, follow_newest, from_field, label
 
 if TYPE_CHECKING:
     from studio.core.services import Studio
-    from studio.features.clustering.data import Known
-    from studio.features.clustering.tables import KnownTable
+    from studio.features.clustering.data.data_sets import Known
+    from studio.features.clustering.data.tables import KnownTable
 
 MADE, DRAWN, TABLE, PICTURE, GALLERY = "made", "drawn", "table", "picture", "gallery"
 KINDS = {

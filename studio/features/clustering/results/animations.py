@@ -26,7 +26,7 @@ from studio.i18n import translate
 
 if TYPE_CHECKING:
     from studio.core.accounts.accounts import Owner
-    from studio.features.clustering.data import ClusterData
+    from studio.features.clustering.data.data_sets import ClusterData
 
 LIMIT_SECONDS = 20.0
 WAIT_SECONDS = 25.0  # for a turn
