@@ -1,7 +1,7 @@
 // What is drawn as a file: SVG as it is, PNG of that SVG.
 
 import { h } from "../page.js";
-import { paintLegend } from "./legend.js";
+import { paintLegend } from "./view/legend.js";
 import { Vector, plain } from "./vector.js";
 
 const SHARP = 2; // pixels of a PNG for each of the drawing, at least

@@ -88,7 +88,7 @@ def strings_in_scripts(folder: Path) -> set[str]:
     """All that a folder's scripts say, in English: the first arguments of their ``say(…)``."""
     return {
         json.loads(f'"{text}"')
-        for path in folder.glob("*.js")
+        for path in folder.rglob("*.js")
         for text in _IN_A_SCRIPT.findall(path.read_text(encoding="utf-8"))
     }
 

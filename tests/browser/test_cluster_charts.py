@@ -60,8 +60,8 @@ def served(route) -> None:
     if not path:
         route.fulfill(body="<!doctype html>", content_type="text/html")
         return
-    folder, name = path.rsplit("/", 1)
-    own = ASSETS / {"scripts": "chat", "scripts/clustering": "clustering"}[folder] / name
+    name = path.removeprefix("scripts/")
+    own = ASSETS / (name if name.startswith("clustering/") else f"chat/{name}")
     route.fulfill(body=own.read_text(encoding="utf-8"), content_type="text/javascript")
 
 

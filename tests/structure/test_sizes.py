@@ -13,7 +13,6 @@ SCRIPTS = (".py", ".js", ".css")
 
 # Folders that still hold more modules. The list may only get shorter.
 KNOWN_FOLDERS = {
-    "assets/clustering",
     "tests/browser",
     "tests/pipelines/chat",
     "tests/pipelines/clustering",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from pathlib import PurePosixPath
 
-from pipelines.core.paths import ASSETS
 from studio.api.access import OWN_ROUTES
+from studio.features.chat.tab import SCRIPTS as CHAT
 from studio.features.clustering.plot.component import EVENTS, SCRIPTS, plot
 from studio.i18n import strings_in_scripts, texts
 
@@ -30,9 +32,13 @@ def test_the_page_can_listen_to_what_the_hand_does():
 
 
 def test_each_module_that_is_imported_is_served():
-    folders = {"./": ASSETS / "clustering", "../": ASSETS / "chat"}
-    for path in (ASSETS / "clustering").glob("*.js"):
-        for place, name in re.findall(r'from "(\.\.?/)(\w+\.js)"', path.read_text("utf-8")):
-            assert (folders[place] / name).is_file(), f"{path.name} imports {place}{name}"
-        assert OWN_ROUTES.fullmatch(f"/scripts/clustering/{path.name}")
+    scripts = PurePosixPath("/scripts/clustering")
+    for path in SCRIPTS.rglob("*.js"):
+        address = scripts / path.relative_to(SCRIPTS).as_posix()
+        assert OWN_ROUTES.fullmatch(str(address))
+        for name in re.findall(r'from "([^"]+)"', path.read_text("utf-8")):
+            target = PurePosixPath(os.path.normpath(address.parent / name))
+            inside = target.is_relative_to(scripts)
+            own = SCRIPTS / target.relative_to(scripts) if inside else CHAT / target.name
+            assert own.is_file(), f"{path} imports {name}"
     assert not OWN_ROUTES.fullmatch("/scripts/clustering/../secret.js")

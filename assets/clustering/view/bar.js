@@ -1,8 +1,8 @@
 // What stands above the plot: how points are coloured, the tools of drawing, zoom, selection, export.
 
-import { h, say } from "../page.js";
-import { savePlot } from "./saving.js";
-import { choice, counted, tool } from "./parts.js";
+import { h, say } from "../../page.js";
+import { savePlot } from "../saving.js";
+import { choice, counted, tool } from "../parts.js";
 
 export class Bar {
   constructor(plot) {

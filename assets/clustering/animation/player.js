@@ -1,7 +1,7 @@
 // Play, pause, back, forward, speed: which frame of an animation is shown, and since when.
 
-import { h, say } from "../page.js";
-import { choice, setIcon, tool } from "./parts.js";
+import { h, say } from "../../page.js";
+import { choice, setIcon, tool } from "../parts.js";
 
 const SPEEDS = [0.5, 1, 2, 4];
 const TWEEN = 480; // ms that a movement takes at most

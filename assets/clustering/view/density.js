@@ -1,6 +1,6 @@
 // The density of all points behind the few that are drawn, in the colours of their clusters.
 
-import { channels, colourOf } from "./colours.js";
+import { channels, colourOf } from "../colours.js";
 
 const [FAINTEST, DARKEST] = [16, 216]; // of 255
 const CLIPPED = 0.995; // of the cells that are not empty are no denser than what is darkest

@@ -2,11 +2,11 @@
 // chart beside them. They are painted at most once for each frame of the screen.
 
 import { paintPlane, paintSpace } from "./axes.js";
-import { h, say } from "../page.js";
-import { NOISE, colourOf } from "./colours.js";
+import { h, say } from "../../page.js";
+import { NOISE, colourOf } from "../colours.js";
 import { densityPicture, paintDensity } from "./density.js";
 import { drawMarks } from "./marks.js";
-import { centre, ellipse } from "./frames.js";
+import { centre, ellipse } from "../animation/frames.js";
 
 const SHEER = 0.12; // of ellipses and the lasso
 

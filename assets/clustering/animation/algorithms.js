@@ -3,10 +3,10 @@
 // A view: interval (ms a frame), tweens (whether things move between frames), look(colours, radius) of
 // the points, under() and over() them, chart(), legend() and sentence() of a frame, about(point).
 
-import { dbscan } from "./animate_dbscan.js";
-import { kmeans } from "./animate_kmeans.js";
-import { mixture } from "./animate_mixture.js";
-import { agglomerative } from "./animate_tree.js";
+import { dbscan } from "./dbscan.js";
+import { kmeans } from "./kmeans.js";
+import { mixture } from "./mixture.js";
+import { agglomerative } from "./agglomerative.js";
 import { Frames } from "./frames.js";
 
 const VIEWS = { kmeans, dbscan, mixture, agglomerative };

@@ -1,6 +1,6 @@
 // Which mark each point of a picture that stands still has.
 
-import { markOf } from "./colours.js";
+import { markOf } from "../colours.js";
 import { HIDDEN, radiusFor } from "./marks.js";
 
 // A sample of many points lies over their density, which fine and sheer marks let through; closer by

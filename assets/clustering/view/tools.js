@@ -1,7 +1,7 @@
 // The tools that put something on the plot: one sprays and erases points, one sets starting centres.
 
-import { centre } from "./frames.js";
-import { colourOf } from "./colours.js";
+import { centre } from "../animation/frames.js";
+import { colourOf } from "../colours.js";
 
 const MOST = 20_000; // points that can be drawn
 const UNDO = 60;

@@ -1,9 +1,9 @@
-// DBSCAN as a data: the disc of eps around the visited point, and what is known of all others.
+// DBSCAN as an animation: the disc of eps around the visited point, and what is known of all others.
 
-import { say } from "../page.js";
-import { colourOf, edge, mix } from "./colours.js";
+import { say } from "../../page.js";
+import { colourOf, edge, mix } from "../colours.js";
 import { paintBands } from "./curve.js";
-import { counted } from "./parts.js";
+import { counted } from "../parts.js";
 import { ellipse, line } from "./frames.js";
 
 const [UNSEEN, NOISE, REACHED, BORDER, CORE] = [0, 1, 2, 3, 4];

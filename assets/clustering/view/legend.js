@@ -1,9 +1,9 @@
 // Which mark means what, and how many points have it; a click hides a cluster and shows it again.
 
-import { h, say } from "../page.js";
-import { NOISE, markOf } from "./colours.js";
+import { h, say } from "../../page.js";
+import { NOISE, markOf } from "../colours.js";
 import { drawMark } from "./marks.js";
-import { counted } from "./parts.js";
+import { counted } from "../parts.js";
 
 const MOST = 40; // entries
 const [EDGE, LINE] = [12, 22]; // pixels beside those of a file, and of a line

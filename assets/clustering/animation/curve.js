@@ -1,7 +1,7 @@
 // The curve beside an animation: what has been reached so far in full, what comes as a faint line.
 
-import { ticks, short } from "./axes.js";
-import { figures } from "./parts.js";
+import { ticks, short } from "../view/axes.js";
+import { figures } from "../parts.js";
 
 const [LEFT, RIGHT, TOP, BOTTOM] = [46, 14, 40, 28];
 

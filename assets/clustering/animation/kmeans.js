@@ -1,9 +1,9 @@
-// K-Means as a data: points go to the nearest centre, centres move to the middle of their points.
+// K-Means as an animation: points go to the nearest centre, centres move to the middle of their points.
 
-import { say } from "../page.js";
-import { colourOf, markOf } from "./colours.js";
+import { say } from "../../page.js";
+import { colourOf, markOf } from "../colours.js";
 import { paintCurve } from "./curve.js";
-import { figures, counted } from "./parts.js";
+import { figures, counted } from "../parts.js";
 import { between, centre, line } from "./frames.js";
 
 const SPOKES = 700; // points up to which each is tied to its centre while it is assigned

@@ -2,7 +2,7 @@
 // of the rows, so that closer by others come in between.
 
 import { HIDDEN } from "./marks.js";
-import { colourOf } from "./colours.js";
+import { colourOf } from "../colours.js";
 
 const [SIDE, SMALL] = [64, 46]; // pixels of a picture; on a narrow plot
 const NARROW = 500;

@@ -1,9 +1,9 @@
 // What is known of the point under the pointer.
 
-import { h, say } from "../page.js";
-import { row } from "./data.js";
+import { h, say } from "../../page.js";
+import { row } from "../data.js";
 import { nameOf } from "./legend.js";
-import { counted, figures } from "./parts.js";
+import { counted, figures } from "../parts.js";
 
 const BESIDE = 16; // pixels from what is told about
 const RESTING = 120; // ms on a point until its columns are asked for

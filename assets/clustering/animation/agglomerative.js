@@ -1,10 +1,10 @@
-// Agglomerative clustering as a data: the two nearest clusters become one, and the tree grows.
+// Agglomerative clustering as an animation: the two nearest clusters become one, and the tree grows.
 
-import { say } from "../page.js";
-import { ticks, short } from "./axes.js";
-import { colourOf, edge } from "./colours.js";
+import { say } from "../../page.js";
+import { ticks, short } from "../view/axes.js";
+import { colourOf, edge } from "../colours.js";
 import { titled } from "./curve.js";
-import { counted, figures } from "./parts.js";
+import { counted, figures } from "../parts.js";
 import { hullOf, line } from "./frames.js";
 
 const [LEFT, RIGHT, TOP, BOTTOM] = [46, 12, 40, 14];

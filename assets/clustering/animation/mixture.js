@@ -1,9 +1,9 @@
-// A Gaussian mixture as a data: memberships are shared out (E), Gaussians fitted to them (M).
+// A Gaussian mixture as an animation: memberships are shared out (E), Gaussians fitted to them (M).
 
-import { say } from "../page.js";
-import { channels, colourOf, edge, hexOf } from "./colours.js";
+import { say } from "../../page.js";
+import { channels, colourOf, edge, hexOf } from "../colours.js";
 import { paintCurve } from "./curve.js";
-import { figures } from "./parts.js";
+import { figures } from "../parts.js";
 import { between, centre, ellipse } from "./frames.js";
 
 export function mixture(frames) {
