@@ -5,7 +5,7 @@ from __future__ import annotations
 from playwright.sync_api import Page, expect
 
 from tests.patience import wait_until
-from tests.pipelines.dreambooth.test_photos import encoded, scene
+from tests.pipelines.dreambooth.data.test_photos import encoded, scene
 
 EXAMPLES = 10
 

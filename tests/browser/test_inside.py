@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.test_look import PHONE, widths
+from tests.browser.page.test_look import PHONE, widths
 from tests.pipelines.chat.tiny_llama import byte_level, llama
 
 TINY = "Tiny LLaMA"

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.test_look import PHONE
+from tests.browser.page.test_look import PHONE
 from tests.pipelines.diffusion.lora import files
 from tests.studio.live import TINY
 

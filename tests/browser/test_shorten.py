@@ -15,8 +15,8 @@ from playwright.sync_api import Page, expect
 from pipelines.chat.entries import OWN
 from pipelines.chat.pruning import evaluate
 from pipelines.core.errors import UserError
-from tests.browser.test_look import PHONE, widths
-from tests.browser.test_rest import at_rest, quickly
+from tests.browser.page.test_look import PHONE, widths
+from tests.browser.page.test_rest import at_rest, quickly
 from tests.patience import PATIENCE, wait_until
 from tests.pipelines.chat.llamas import save_llama
 

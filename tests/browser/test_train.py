@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.teaching import EXAMPLES, opened, photos_of, take_examples, tidy, upload
-from tests.pipelines.dreambooth.test_photos import HEIC, encoded, scene
+from tests.pipelines.dreambooth.data.test_photos import HEIC, encoded, scene
 from tests.studio.features.training.test_photo_uploads import photograph, tattling
 from tests.studio.live import TINY
 

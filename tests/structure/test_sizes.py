@@ -4,21 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
-from tests.structure.known import assert_shrinks
 from tests.structure.sources import python_files, source_of, tracked_files
 
 MAX_LINES = 700
 MAX_MODULES = 16
 SCRIPTS = (".py", ".js", ".css")
-
-# Folders that still hold more modules. The list may only get shorter.
-KNOWN_FOLDERS = {
-    "tests/browser",
-    "tests/pipelines/chat",
-    "tests/pipelines/clustering",
-    "tests/pipelines/dreambooth",
-}
-KNOWN_MODULES: dict[str, int] = {}
 
 
 def test_no_module_is_long():
@@ -27,7 +17,7 @@ def test_no_module_is_long():
         for file in tracked_files()
         if file.endswith(SCRIPTS) and (lines := source_of(file).count("\n")) > MAX_LINES
     }
-    assert_shrinks(long, KNOWN_MODULES)
+    assert long == {}
 
 
 def test_no_folder_holds_many_modules():
@@ -38,7 +28,7 @@ def test_no_folder_holds_many_modules():
         if file.endswith(SCRIPTS) and not file.endswith("__init__.py")
     )
     crowded = {folder for folder, count in modules.items() if count > MAX_MODULES}
-    assert crowded == KNOWN_FOLDERS
+    assert crowded == set()
 
 
 def test_sources_are_read():

@@ -15,7 +15,7 @@ from pipelines.dreambooth.folder import TrainingFolder
 from studio.app import open_studio
 from studio.core.home import HomeLock
 from tests.patience import PATIENCE, wait_until
-from tests.pipelines.dreambooth.test_photos import encoded, scene
+from tests.pipelines.dreambooth.data.test_photos import encoded, scene
 from tests.studio.core.jobs.test_jobs import Desk
 from tests.studio.live import options_for
 

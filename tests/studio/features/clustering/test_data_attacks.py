@@ -32,7 +32,7 @@ from studio.core.services import Options, Studio
 from studio.features.clustering.data import reading
 from studio.features.clustering.plot import points
 from tests.patience import PATIENCE, PROMPTLY, wait_until
-from tests.pipelines.clustering.lying_parquet import (
+from tests.pipelines.clustering.data.lying_parquet import (
     BYTES,
     DELTA_BYTES,
     DELTA_LENGTHS,

@@ -15,7 +15,7 @@ from PIL.ExifTags import IFD, Base
 from studio.app import open_studio
 from studio.core.accounts.accounts import Owner
 from studio.features.training.photos import NEW, PhotosForm
-from tests.pipelines.dreambooth.test_photos import encoded, scene, zipped
+from tests.pipelines.dreambooth.data.test_photos import encoded, scene, zipped
 from tests.studio.live import TINY, options_for
 from tests.studio.rows import add_job
 

@@ -25,7 +25,7 @@ from studio.core.quota import Quota
 from studio.core.settings import StoredSettings
 from studio.core.store import Store, uses_in
 from studio.features.training.subjects import KIND, MAX_SUBJECTS, Subjects
-from tests.pipelines.dreambooth.test_photos import encoded, scene, zipped
+from tests.pipelines.dreambooth.data.test_photos import encoded, scene, zipped
 from tests.studio.rows import add_job
 
 ANN, BEN, GUEST = "ann", "ben", "guest-1"

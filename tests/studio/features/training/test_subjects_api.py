@@ -20,7 +20,7 @@ from pipelines.core.errors import validated
 from pipelines.dreambooth.before_after_requests import BeforeAfterRequest
 from pipelines.dreambooth.folder import TrainingFolder
 from studio.core.services import Studio
-from tests.pipelines.dreambooth.test_photos import HEIC, claimed_png, encoded, scene, zipped
+from tests.pipelines.dreambooth.data.test_photos import HEIC, claimed_png, encoded, scene, zipped
 from tests.studio.live import live_studio, options_for, sentence
 from tests.studio.people import ACCOUNTS
 from tests.studio.rows import add_job

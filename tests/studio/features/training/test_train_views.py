@@ -16,7 +16,7 @@ from studio.features.training.subjects import Made, Outcome
 from studio.features.training.train_views import Learning
 from studio.features.training.training_watch import TrainingWatch
 from studio.page.widgets import Visitor
-from tests.pipelines.dreambooth.test_photos import encoded, scene
+from tests.pipelines.dreambooth.data.test_photos import encoded, scene
 
 ENGLISH, CHINESE = Visitor(LOCAL_OWNER, "en"), Visitor(LOCAL_OWNER, "zh")
 EVIL = "<img src=x onerror=alert(1)>"

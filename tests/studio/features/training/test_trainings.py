@@ -28,7 +28,7 @@ from studio.core.store import Store
 from studio.features.library.loras import Loras
 from studio.features.training.subjects import KIND, Subjects
 from studio.features.training.trainings import Trainings
-from tests.pipelines.dreambooth.test_photos import encoded, scene
+from tests.pipelines.dreambooth.data.test_photos import encoded, scene
 
 ANN, BEN = "ann", "ben"
 WORD = save({"emb_params": torch.ones(1, 32)})

@@ -17,7 +17,7 @@ from pipelines.chat.entries import ChatEntry
 from pipelines.chat.events import Finished
 from pipelines.chat.requests import ChatRequest, CompletionRequest
 from pipelines.core.errors import BadRequest, Busy, Refused, Unavailable, validated
-from tests.pipelines.chat.providers import delta, provider, replying, sending, streaming
+from tests.pipelines.chat.backends.providers import delta, provider, replying, sending, streaming
 
 DONE = "[DONE]"
 PLAIN = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}

@@ -22,8 +22,8 @@ from pipelines.chat.requests import STARTER, ChatRequest, CompletionRequest
 from pipelines.core.errors import Busy, Refused, Stopped, Unavailable
 from pipelines.core.paths import ROOT
 from tests.patience import PROMPTLY
+from tests.pipelines.chat.backends.providers import delta, provider, replying, streaming
 from tests.pipelines.chat.conftest import make_cache
-from tests.pipelines.chat.providers import delta, provider, replying, streaming
 
 KEY = "the-key"
 

@@ -21,8 +21,8 @@ from sklearn.mixture import GaussianMixture
 
 from pipelines.clustering.data.datasets import make
 from pipelines.clustering.steps.kmeans import first_centres
-from tests.browser.cluster_stub import SETS, app
-from tests.browser.test_look import PHONE
+from tests.browser.clustering.cluster_stub import SETS, app
+from tests.browser.page.test_look import PHONE
 from tests.patience import PATIENCE, wait_until
 
 PLOT = "window.atelierPlots.plot"

@@ -16,7 +16,7 @@ from pipelines.clustering.data.columns import Picking, pick
 from pipelines.clustering.data.exporting import labels_csv
 from pipelines.clustering.data.tables import frames, look
 from pipelines.core.errors import BadRequest
-from tests.pipelines.clustering.lying_parquet import Lie
+from tests.pipelines.clustering.data.lying_parquet import Lie
 
 
 @pytest.fixture

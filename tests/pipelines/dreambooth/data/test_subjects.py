@@ -13,7 +13,7 @@ from pipelines.core.errors import BadRequest, NotFound
 from pipelines.dreambooth.data import subjects
 from pipelines.dreambooth.data.examples import examples, take_example
 from pipelines.dreambooth.data.subjects import FOLDER, MAX_NAME, Subject
-from tests.pipelines.dreambooth.test_photos import encoded, scene
+from tests.pipelines.dreambooth.data.test_photos import encoded, scene
 
 
 @pytest.fixture
