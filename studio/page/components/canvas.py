@@ -1,6 +1,6 @@
 """A paper to draw on, or to bring a picture to; its value is the id of what is on it.
 
-Drawn in the browser on a plain canvas (``assets/canvas.js``) that sends each change to
+Drawn in the browser on a plain canvas (``assets/canvas/``) that sends each change to
 ``POST /api/v1/inputs``, where it is looked at and encoded again like any upload. Gradio's own
 ImageEditor sends every stroke to ``component_server``, a route that stays closed here: it keeps
 what it is sent in one memory for all visitors, under ids and list indices that the browser chooses,
@@ -69,11 +69,16 @@ def canvas(name: str, **options: Any) -> gr.HTML:
     return gr.HTML(
         OFFERED,
         html_template=_markup(),
-        js_on_load=constants + (ASSETS / "canvas.js").read_text(encoding="utf-8"),
+        js_on_load=constants + script("strokes") + script("paper"),
         apply_default_css=False,
         elem_id=name,
         **options,
     )
+
+
+def script(name: str) -> str:
+    """One of the scripts of drawing."""
+    return (ASSETS / "canvas" / f"{name}.js").read_text(encoding="utf-8")
 
 
 def offered(id: str) -> str:

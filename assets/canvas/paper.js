@@ -1,6 +1,6 @@
 // The drawing canvas of studio/page/components/canvas.py. Runs once for each canvas when it is shown, with Gradio's
-// `element`, `props`, `trigger` and `watch`; before it stand NAME, the canvas's own, and WORDS, its
-// texts by language.
+// `element`, `props`, `trigger` and `watch`; before it stand NAME, the canvas's own, WORDS, its texts
+// by language, and strokes.js.
 //
 // props.value is the id of the picture as the server keeps it, "" while the paper is empty, or
 // OFFERED followed by an id, or by nothing: the picture of the last request, for a browser tab that
@@ -11,12 +11,10 @@
 //
 // window.atelierPaper is the width and height of the result, whose proportions an empty paper takes.
 
-const SIDE = 512; // pixels of the longer side of an empty paper
 const LONGEST = 1024; // pixels of the longer side of a picture that is drawn upon; at least SIDE
 const ACCEPTED = ["image/png", "image/jpeg", "image/webp"];
 const OFFERED = "offered:"; // as in studio/page/components/canvas.py
 const UNSENT = "unsent"; // likewise: what is on the paper has not reached the server
-const A_TAP = 10; // CSS pixels: two fingers that scroll or zoom have drawn no more before they do
 const KEPT = `atelier-drawing:${window.atelier?.person}:${NAME}`;
 
 const language = (navigator.language || "en").split("-")[0];
@@ -80,27 +78,6 @@ function resize() {
   }
 }
 
-function paint({ points, size, colour, erases }) {
-  strokes.globalCompositeOperation = erases ? "destination-out" : "source-over";
-  strokes.strokeStyle = strokes.fillStyle = colour;
-  strokes.lineWidth = size;
-  strokes.lineCap = strokes.lineJoin = "round";
-  const [first, ...rest] = points;
-  strokes.beginPath();
-  if (!rest.length) {
-    strokes.arc(first.x, first.y, size / 2, 0, 2 * Math.PI);
-    strokes.fill();
-    return;
-  }
-  strokes.moveTo(first.x, first.y);
-  rest.forEach((point, index) => {
-    const next = rest[index + 1];
-    if (next) strokes.quadraticCurveTo(point.x, point.y, (point.x + next.x) / 2, (point.y + next.y) / 2);
-    else strokes.lineTo(point.x, point.y);
-  });
-  strokes.stroke();
-}
-
 function show() {
   const picture = ground();
   view.fillStyle = "#ffffff";
@@ -114,8 +91,8 @@ function repaint() {
   strokes.globalCompositeOperation = "source-over";
   strokes.clearRect(0, 0, ink.width, ink.height);
   const from = done.findLastIndex((step) => step.ground !== undefined);
-  for (const step of done.slice(from + 1)) paint(step.stroke);
-  if (stroke) paint(stroke);
+  for (const step of done.slice(from + 1)) trace(strokes, step.stroke);
+  if (stroke) trace(strokes, stroke);
   show();
   const last = done.at(-1);
   find(".hint-on-paper").hidden = Boolean(stroke || ground() || (last && last.stroke));
@@ -137,18 +114,6 @@ function settle(id) {
   trigger("input");
 }
 
-async function answer(request) {
-  let reply;
-  try {
-    reply = await request;
-  } catch {
-    throw new Error(words.offline);
-  }
-  const body = await reply.json().catch(() => ({}));
-  if (!reply.ok) throw new Error(body.error?.message || `${words.offline} (${reply.status})`);
-  return body;
-}
-
 // Sends a file, unless something newer is to be sent, and shows its id to the page.
 function send(make, isDrawing, then = () => {}) {
   const mine = ++version;
@@ -160,7 +125,9 @@ function send(make, isDrawing, then = () => {}) {
     try {
       const former = isDrawing && drawn ? `?instead_of=${drawn}` : "";
       const body = await make();
-      const kept = await answer(fetch(`api/v1/inputs${former}`, { method: "POST", body }));
+      const kept = await answer(
+        fetch(`api/v1/inputs${former}`, { method: "POST", body }), words.offline,
+      );
       drawn = isDrawing ? kept.id : "";
       if (mine !== version) return;
       await then(kept.id);
@@ -204,14 +171,7 @@ async function settled() {
 
 window.addEventListener("online", () => unsent && settled());
 
-function load(id) {
-  return new Promise((resolve, reject) => {
-    const picture = new Image();
-    picture.onload = () => resolve(picture);
-    picture.onerror = () => reject(new Error(words.gone));
-    picture.src = `api/v1/inputs/${id}.png`;
-  });
-}
+const load = (id) => loadInput(id, words.gone);
 
 function lay(ground, id) {
   done.push({ ground, id });
@@ -301,74 +261,23 @@ async function restore() {
 
 // --- the hand -----------------------------------------------------------------------------------
 
-function place(event) {
-  const box = paper.getBoundingClientRect();
-  return {
-    x: quarter(((event.clientX - box.left) * paper.width) / box.width),
-    y: quarter(((event.clientY - box.top) * paper.height) / box.height),
-  };
-}
-
-// As fine as is seen, and short where it is kept.
-function quarter(length) {
-  return Math.round(4 * length) / 4;
-}
-
-let hand = null; // the pointer that draws: its id and kind, and how far it has gone
-let byPen = false; // once a pen has drawn, what else touches the paper is a palm
-
-paper.addEventListener("pointerdown", (event) => {
-  if (event.button !== 0) return;
-  if (event.pointerType === "pen") {
-    byPen = true;
-    if (hand && hand.type !== "pen") abandon(); // the palm lay there first
-  }
-  if (event.pointerType === "touch") {
-    if (hand?.type === "touch" && hand.gone < A_TAP) abandon(); // two fingers scroll and zoom
-    if (byPen || !event.isPrimary) return;
-  }
-  if (stroke) return;
-  event.preventDefault();
-  paper.focus({ preventScroll: true });
-  paper.setPointerCapture(event.pointerId);
-  const scale = Math.max(paper.width, paper.height) / SIDE;
-  const size = [paper.width, paper.height];
-  hand = { id: event.pointerId, type: event.pointerType, x: event.clientX, y: event.clientY, gone: 0 };
-  stroke = { ...tool, size: tool.size * scale, paper: size, points: [place(event)] };
-  repaint();
+followHand(paper, {
+  begin: () => tool,
+  draw(drawn) {
+    stroke = drawn;
+    repaint();
+  },
+  finish(drawn) {
+    done.push({ stroke: drawn });
+    undone = [];
+    stroke = null;
+    changed();
+  },
+  abandon() {
+    stroke = null;
+    repaint();
+  },
 });
-
-paper.addEventListener("pointermove", (event) => {
-  if (event.pointerId !== hand?.id) return;
-  hand.gone = Math.max(hand.gone, Math.hypot(event.clientX - hand.x, event.clientY - hand.y));
-  const moves = event.getCoalescedEvents?.() || [];
-  for (const move of moves.length ? moves : [event]) stroke.points.push(place(move));
-  repaint();
-});
-
-paper.addEventListener("pointerup", (event) => event.pointerId === hand?.id && finish());
-// The browser scrolls or zooms from now on: what was drawn before that was meant, a tap was not.
-paper.addEventListener("pointercancel", (event) => {
-  if (event.pointerId !== hand?.id) return;
-  if (hand.type === "touch" && hand.gone < A_TAP) abandon();
-  else finish();
-});
-// A palm that comes to lie on the paper does not end a stroke.
-paper.addEventListener("touchstart", (event) => {
-  if (hand && hand.gone >= A_TAP && event.cancelable) event.preventDefault();
-}, { passive: false });
-
-function finish() {
-  done.push({ stroke });
-  undone = [];
-  stroke = hand = null;
-  changed();
-}
-
-function abandon() {
-  stroke = hand = null;
-  repaint();
-}
 
 const acts = {
   undo() {
@@ -436,17 +345,7 @@ element.addEventListener("paste", (event) => bring(event.clipboardData.files[0])
 
 // --- the start ----------------------------------------------------------------------------------
 
-for (const part of element.querySelectorAll("[data-words]")) {
-  const text = words[part.dataset.words];
-  if (part.tagName === "BUTTON") {
-    part.title = text;
-    part.setAttribute("aria-label", text);
-  } else if (part.getAttribute("role") === "toolbar") {
-    part.setAttribute("aria-label", text);
-  } else {
-    part.textContent = text;
-  }
-}
+speak(element, words);
 paper.setAttribute("aria-label", words.paper);
 choose({});
 repaint();
