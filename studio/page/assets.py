@@ -22,7 +22,7 @@ from studio.page.cache import collected
 # Each exists under one path only, so that nobody can fill the memory with others.
 FILES = re.compile(r"/(?:assets/[\w-][\w.-]*|static/js/[\w-][\w.-]*|theme\.css|favicon\.ico)")
 PARTS = re.compile(rb"accept-encoding|range|if-.+")  # the file is asked for whole and as it is
-NAMED_BY_CONTENT = re.compile(r"/assets/.+-[\w-]{8,}\.\w+")
+NAMED_BY_CONTENT = re.compile(r"/assets/.+-[\w-]{8}\d?\.\w+")  # as Vite names them
 WEEK = 7 * 24 * 3600
 BROTLI_QUALITY, GZIP_LEVEL = 5, 6
 COMPRESSED = re.compile(r"text/|application/javascript|image/svg")

@@ -72,10 +72,10 @@ def test_a_training_that_goes_on_does_not_replace_the_one_that_was_chosen(page, 
     expect(page.locator("#train-photos [data-id]")).to_have_count(3)
     (subject,) = running.subjects.list("local")
     long = settings(steps=150, batch_count=8, width=256, height=256)
-    before = running.submit(LOCAL_OWNER, "text_to_image", long)
+    before = running.submissions.submit(LOCAL_OWNER, "text_to_image", long)
     names = ("chosen", "waiting")
     chosen, waiting = (
-        running.submit(
+        running.submissions.submit(
             LOCAL_OWNER,
             "dreambooth",
             {"subject": subject.id, "model": TINY, "name": name, "class_word": "cat",

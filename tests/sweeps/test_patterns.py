@@ -26,9 +26,11 @@ from pipelines.dreambooth.data.subjects import meaning_in_prompts
 from pipelines.models.original_layout import current_name
 from pipelines.toybox.words import unknown_words
 from studio.api import gradio_guard, visitor_limits
+from studio.api.access import uploads_of
 from studio.api.cross_origin import read_origin
 from studio.api.proxies import read_root_path
 from studio.core.gallery.metadata import parse_parameters
+from studio.features import load_features
 from studio.features.chat.files.foreign import read_conversation
 from studio.i18n import language_of, translate
 from tests.sweeps.expressions import PIECES, Use, attacks, check, reader, uses
@@ -43,7 +45,8 @@ BUILT = {
     "f'(?<!\\\\w){escaped}(?!\\\\w)' if word.isascii() else escaped",
     "''.join((re.escape(part) if not part.startswith('{') else '.+' if ':path' in part else "
     "'\\\\w+' for part in parts))",
-    "f'{API}/(jobs|chats)/[^/]+/events'",
+    "f'{API}/\\\\w+/[^/]+/events'",
+    "pattern",  # of the paths where more than JSON may be sent
     "f'{gradio_guard.PREFIX}/(heartbeat/\\\\w+|queue/data)'",
 }
 READERS: tuple[Callable[[str], object], ...] = (
@@ -112,7 +115,9 @@ def test_expressions_of_many_words_take_time_in_proportion_to_the_text(words):
 
 def test_addresses_of_the_page_are_told_in_time_in_proportion_to_them():
     of_limits = (each.paths for each in visitor_limits.STREAMS)
-    for pattern in (*(each[0] for each in gradio_guard._PATTERNS), *of_limits):
+    of_uploads = (pattern for pattern, _ in uploads_of(load_features())._sizes)
+    of_guard = (each[0] for each in gradio_guard._PATTERNS)
+    for pattern in (*of_guard, *of_limits, *of_uploads):
         check(reader(pattern, frozenset({"fullmatch"})), attacks(pattern))
 
 

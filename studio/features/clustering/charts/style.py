@@ -42,7 +42,8 @@ def _resolve(css: str, values: dict[str, str], clusters: tuple[str, ...]) -> str
 def _coloured(css: str) -> str:
     """Only what has variables of colour, below an element of the class ``dark``."""
     rules = []
-    for selectors, declarations in re.findall(r"([^{}]+)\{([^}]*)\}", css):
+    for rule in css.split("}")[:-1]:
+        selectors, _, declarations = rule.partition("{")
         kept = [each for each in declarations.split(";") if "var(" in each and "--font" not in each]
         if kept:
             heads = ", ".join(f".dark {each.strip()}" for each in selectors.split(","))
