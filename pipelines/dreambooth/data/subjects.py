@@ -439,9 +439,10 @@ def note_made(home: Path, id: str, made: str) -> None:
 def made_of(home: Path, id: str) -> set[str]:
     """All that :func:`note_made` has noted."""
     try:
-        lines = (home / FOLDER / id / MADE).read_text(encoding="ascii").splitlines()
-    except (OSError, ValueError):
+        text = (home / FOLDER / id / MADE).read_text(encoding="ascii", errors="replace")
+    except FileNotFoundError:  # any other reason must be told: pictures would be left behind
         return set()
+    lines = text.splitlines()
     return {line for line in lines if _ID.fullmatch(line)}
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 CHUNK = 1 << 20  # bytes
+LEFT_OUT = "left out.txt"  # a name a line
 
 
 class _Sent(io.RawIOBase):
@@ -30,16 +31,19 @@ class _Sent(io.RawIOBase):
 
 
 def archive(files: Iterable[tuple[str, Path]]) -> Iterator[bytes]:
-    """The bytes of a ZIP of ``files``: names inside it, and paths. What is gone is left out.
+    """The bytes of a ZIP of ``files``: names inside it, and paths.
 
-    The pictures are stored as they are: a PNG is compressed already.
+    The pictures are stored as they are: a PNG is compressed already. What cannot be opened is left
+    out, and :data:`LEFT_OUT` in the ZIP names it.
     """
     sent = _Sent()
+    left_out = []
     with zipfile.ZipFile(sent, "w", zipfile.ZIP_STORED, strict_timestamps=False) as whole:
         for name, path in files:
             try:
                 source = path.open("rb")
             except OSError:  # deleted meanwhile, or on a disk that is away
+                left_out.append(name)
                 continue
             with source:
                 entry = zipfile.ZipInfo.from_file(path, name, strict_timestamps=False)
@@ -47,4 +51,6 @@ def archive(files: Iterable[tuple[str, Path]]) -> Iterator[bytes]:
                     while chunk := source.read(CHUNK):
                         target.write(chunk)
                         yield sent.take()
+        if left_out:
+            whole.writestr(LEFT_OUT, "".join(f"{name}\n" for name in left_out))
     yield sent.take()

@@ -52,7 +52,8 @@ def several_pictures_router(studio: Studio) -> APIRouter:
     async def download(request: Request, ids: Annotated[str, Form()]) -> StreamingResponse:
         """A ZIP of the pictures whose ids stand in the form, between commas.
 
-        What is no longer there is left out. A form, so that the browser itself stores what comes.
+        What is no longer there is left out, and named by a text in it. A form, so that the
+        browser itself stores what comes.
         """
         wanted = validated(SeveralPictures, {"ids": ids.split(",")}).ids
         files = await run_sync(studio.gallery.files_of, owner_of(request).id, wanted)

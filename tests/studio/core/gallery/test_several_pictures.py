@@ -15,7 +15,7 @@ from pipelines.core.errors import BadRequest, Busy, NotFound, Stopped
 from studio.core.accounts.accounts import Owner
 from studio.core.gallery.gallery import Gallery
 from studio.core.gallery.inputs import Inputs
-from studio.core.gallery.picture_archive import archive
+from studio.core.gallery.picture_archive import LEFT_OUT, archive
 from studio.core.gallery.picture_deletion import (
     AT_ONCE,
     KIND,
@@ -176,5 +176,7 @@ def test_a_zip_of_pictures_holds_what_is_there_and_is_sent_in_pieces(desk):
     with zipfile.ZipFile(io.BytesIO(b"".join(pieces))) as whole:
         assert whole.testzip() is None
         today = date.today()
-        assert whole.namelist() == [f"{today}-{ids[0]}.png", f"{today}-{ids[2]}.png"]
+        named = [f"{today}-{id}.png" for id in ids]
+        assert whole.namelist() == [named[0], named[2], LEFT_OUT]
+        assert whole.read(LEFT_OUT).decode() == f"{named[1]}\n"
         assert whole.read(whole.namelist()[0]) == desk.gallery.path(ANN.id, ids[0]).read_bytes()

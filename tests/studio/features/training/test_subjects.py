@@ -16,7 +16,7 @@ from PIL import Image
 
 from pipelines.core.engines import Use
 from pipelines.core.errors import BadRequest, Busy, NotFound
-from pipelines.dreambooth.data.subjects import FOLDER, note_made
+from pipelines.dreambooth.data.subjects import FOLDER, MADE, note_made
 from pipelines.dreambooth.folder import TrainingFolder
 from studio.core.gallery.gallery import Gallery
 from studio.core.gallery.inputs import Inputs
@@ -489,6 +489,13 @@ def test_deleting_takes_pictures_of_what_is_gone_without_any_other_trace(desk, m
     note_made(desk.home, mine.id, gone)
     note_made(desk.home, "../x", gone)
     assert list((desk.home / FOLDER).iterdir()) == []
+
+
+def test_deleting_leaves_everything_where_it_cannot_be_read_what_came_from_the_photos(desk, mine):
+    (desk.home / FOLDER / mine.id / MADE).mkdir()
+    with pytest.raises(IsADirectoryError):
+        desk.subjects.delete(ANN, mine.id)
+    assert [each.id for each in desk.subjects.list(ANN)] == [mine.id]
 
 
 def test_a_subject_whose_list_is_damaged_can_still_be_deleted(desk, mine):
