@@ -31,8 +31,8 @@ test test-deep: $(VENV)/.installed-dev chromium
 		echo "No CUDA device: the tests marked gpu are left out."; marks="$$marks and not gpu"; fi; \
 	if [ ! -x $(CHROMIUM) ]; then \
 		echo "No Chromium: the tests marked browser are left out."; marks="$$marks and not browser"; fi; \
-	if [ ! -x $(NGINX) ]; then \
-		echo "No nginx: the tests marked nginx are left out."; marks="$$marks and not nginx"; fi; \
+	if [ ! -x $(NGINX) ] || ! command -v openssl >/dev/null; then \
+		echo "No nginx or no openssl: the tests marked nginx are left out."; marks="$$marks and not nginx"; fi; \
 	exec $(VENV)/bin/python -m pytest -m "$$marks" -n $(WORKERS) $(SPREAD) $(ARGS)
 
 check: $(VENV)/.installed-dev
@@ -63,7 +63,7 @@ chromium:
 	@if [ ! -x $(CHROMIUM) ] || [ ! -x $(NGINX) ]; then \
 		if [ "$$(id -u)" = 0 ]; then sudo=; else sudo="sudo -n"; fi; \
 		if command -v apt-get >/dev/null && $$sudo true 2>/dev/null; then \
-			[ -x $(NGINX) ] && server= || server=nginx; \
+			[ -x $(NGINX) ] && server= || server="nginx openssl"; \
 			[ -x $(CHROMIUM) ] && browser= || browser="chromium fonts-noto-cjk"; \
 			$$sudo apt-get update -qq; \
 			for packages in "$$browser" "$$server"; do \

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import shutil
 from collections.abc import Iterator
 
 import httpx
@@ -187,7 +186,6 @@ def test_studio_below_a_path_leads_nowhere_else(studio_below, tmp_path, strips: 
 
 
 @pytest.mark.nginx
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl to make a certificate")
 def test_cookie_is_for_https_alone_where_nginx_speaks_it(studio_below, tmp_path):
     with (
         nginx(tmp_path / "nginx", studio_below[1], https=True) as address,
