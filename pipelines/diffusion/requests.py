@@ -13,8 +13,8 @@ from pydantic import Field
 from pipelines.core.engines import Request, Use
 from pipelines.diffusion.from_picture.requests import FromPicture
 from pipelines.diffusion.lora.use import MAX_LORAS, LoraUse, library_uses
+from pipelines.diffusion.seeds import MAX_SEED, Variation
 
-MAX_SEED = 2**32 - 1
 MAX_PROMPT = 10_000
 SIZE_STEP = 8  # pixels, as are the bounds of both sides
 LEAST_SIDE, LARGEST_SIDE = 64, 2048
@@ -161,6 +161,13 @@ class TextToImageRequest(Request):
         Field(
             title="From a picture",
             description="A picture to begin from, instead of noise alone.",
+        ),
+    ] = None
+    variation: Annotated[
+        Variation | None,
+        Field(
+            title="Variation",
+            description="A second seed that is mixed into the first one's noise.",
         ),
     ] = None
 

@@ -11,15 +11,14 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from pipelines.core.errors import BadRequest, validated
-from pipelines.diffusion.requests import MAX_SEED, TextToImageRequest
+from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.samplers import UNET_FAMILIES, Sampler, Samplers, check_fit
+from pipelines.diffusion.seeds import MAX_SEED, RANDOM, Variation
 from pipelines.diffusion.styles import get_style
 from pipelines.models.catalog import ModelEntry
 
 RequestT = TypeVar("RequestT", bound=BaseModel)
 
-RANDOM = -1
-"""As a seed: any."""
 FALLBACK_SAMPLER = "Euler"  # works with every UNet model and every schedule
 FALLBACK_SCHEDULE = "Uniform"
 _UNET_ONLY = ("clip_skip", "guidance_rescale", "eta")  # what Atelier's own loop alone takes
@@ -38,11 +37,17 @@ def resolve(
     Raises:
         NotFound: a sampler, schedule or style that does not exist.
         BadRequest: sampler, schedule, steps and model do not go together, or the model cannot
-            begin from a picture.
+            begin from a picture or vary a seed.
     """
     if request.from_picture is not None and entry.family not in UNET_FAMILIES:
         raise BadRequest(
             "{model} cannot begin from a picture yet; choose a Stable Diffusion model.",
+            model=entry.title,
+        )
+    variation = _effective(request)
+    if variation is not None and entry.family not in UNET_FAMILIES:
+        raise BadRequest(
+            "{model} cannot vary a seed yet; choose a Stable Diffusion model, or another seed.",
             model=entry.title,
         )
     defaults = entry.defaults
@@ -53,6 +58,7 @@ def resolve(
         "steps": request.steps or defaults.steps,
         "guidance": defaults.guidance if request.guidance is None else request.guidance,
         "seed": with_seed(request).seed,
+        "variation": variation,
         "eta": None,
     }
     sampler = _sampler(request, entry, samplers)
@@ -80,26 +86,67 @@ def resolve(
 
 
 def with_seed(request: RequestT) -> RequestT:
-    """The request with a seed drawn, for itself or its base, where it leaves that open.
+    """The request with its seeds drawn, for itself or its base, where it leaves them open.
 
-    Drawn before it is queued: what is begun again after a crash must go on with the same one.
+    Drawn before it is queued: what is begun again after a crash must go on with the same ones.
     """
     if (base := getattr(request, "base", None)) is not None:
         return request.model_copy(update={"base": with_seed(base)})
+    drawn: dict[str, Any] = {}
     if getattr(request, "seed", None) == RANDOM:
-        return request.model_copy(update={"seed": secrets.randbelow(MAX_SEED + 1)})
-    return request
+        drawn["seed"] = secrets.randbelow(MAX_SEED + 1)
+    if (variation := getattr(request, "variation", None)) and variation.seed == RANDOM:
+        seed = secrets.randbelow(MAX_SEED + 1)
+        drawn["variation"] = variation.model_copy(update={"seed": seed})
+    return request.model_copy(update=drawn) if drawn else request
 
 
 def seeds_of(request: TextToImageRequest, batch: int) -> list[int]:
-    """The seeds of one batch of a resolved request: they count up from its seed, through zero."""
+    """The seeds of one batch of a resolved request: they count up from its seed, through zero.
+
+    Where a variation is mixed in they are all the same, and its seed counts.
+    """
+    if _counts_variations(request):
+        return [request.seed] * request.batch_size
     first = request.seed + batch * request.batch_size
     return [(first + i) % (MAX_SEED + 1) for i in range(request.batch_size)]
 
 
-def alone(request: TextToImageRequest, seed: int) -> TextToImageRequest:
-    """The request that makes the picture of ``seed`` and nothing else."""
-    return request.model_copy(update={"seed": seed, "batch_count": 1, "batch_size": 1})
+def of_batch(request: TextToImageRequest, batch: int) -> TextToImageRequest:
+    """The resolved request with the variation seed of the first picture of one batch."""
+    return _varied(request, batch * request.batch_size)
+
+
+def alone(request: TextToImageRequest, seed: int, place: int = 0) -> TextToImageRequest:
+    """The request that makes the picture of ``seed`` and nothing else.
+
+    Args:
+        request: :func:`of_batch`.
+        place: of the picture in its batch.
+    """
+    changes = {"seed": seed, "batch_count": 1, "batch_size": 1}
+    return _varied(request, place).model_copy(update=changes)
+
+
+def _effective(request: TextToImageRequest) -> Variation | None:
+    """The request's variation with its seed drawn; None where it would change nothing."""
+    variation = with_seed(request).variation
+    if variation is None or (variation.strength == 0 and variation.width is None):
+        return None
+    return variation
+
+
+def _counts_variations(request: TextToImageRequest) -> bool:
+    return request.variation is not None and request.variation.strength > 0
+
+
+def _varied(request: TextToImageRequest, further: int) -> TextToImageRequest:
+    """The request with a variation seed so much further on, through zero."""
+    if not further or not _counts_variations(request):
+        return request
+    seed = (request.variation.seed + further) % (MAX_SEED + 1)
+    variation = request.variation.model_copy(update={"seed": seed})
+    return request.model_copy(update={"variation": variation})
 
 
 def _default(name: str) -> Any:

@@ -21,20 +21,20 @@ from pipelines.diffusion.denoise import (
     GuidedUNet,
     Steer,
     denoise,
-    noise_for,
     takes_guidance,
     timesteps_from,
 )
 from pipelines.diffusion.from_picture.repainting import Repainting, count_steps, open_repainting
 from pipelines.diffusion.from_picture.requests import FromPicture
 from pipelines.diffusion.latents.coding import decode, encode_picture
+from pipelines.diffusion.latents.noise import starting_noise
 from pipelines.diffusion.latents.preview import preview_for
 from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.lora.apply import applied
 from pipelines.diffusion.lora.tags import left_out_of, uses_of, without_tags, worded
 from pipelines.diffusion.prompts import encode, is_weighted
 from pipelines.diffusion.requests import TextToImageRequest
-from pipelines.diffusion.resolving import alone, resolve, seeds_of
+from pipelines.diffusion.resolving import alone, of_batch, resolve, seeds_of
 from pipelines.diffusion.samplers import (
     UNET_FAMILIES,
     Sampler,
@@ -100,12 +100,13 @@ def paint(
     if backend is None:
         backend = unet_batch if model.family in UNET_FAMILIES else diffusers_pipeline.batch
     for index in range(settings.batch_count):
-        seeds = seeds_of(settings, index)
+        seeds, batch = seeds_of(settings, index), of_batch(settings, index)
         started = time.perf_counter()
-        images = yield from _watched(backend(model, settings, seeds), model, settings, index, stop)
+        images = yield from _watched(backend(model, batch, seeds), model, settings, index, stop)
         seconds = (time.perf_counter() - started) / len(seeds)
-        for seed, image in zip(seeds, images, strict=True):
-            yield Picture(image, alone(settings, seed), seconds, _facts(model) | (facts or {}))
+        for place, (seed, image) in enumerate(zip(seeds, images, strict=True)):
+            request = alone(batch, seed, place)
+            yield Picture(image, request, seconds, _facts(model) | (facts or {}))
 
 
 def _watched(
@@ -185,7 +186,8 @@ def unet_batch(
         settings.height // model.factor,
         settings.width // model.factor,
     )
-    latents = noise_for(shape, generators).to(model.device)
+    latents = starting_noise(shape, seeds, generators, settings.variation, model.factor)
+    latents = latents.to(model.device)
     beginning = None
     if repainting is not None:
         beginning = _beginning(model, asked, repainting, steps - run, latents)

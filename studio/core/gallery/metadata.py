@@ -96,7 +96,7 @@ def parameters_of(
         value = fields.get(field)
         if value is not None and _NO_EFFECT.get(field) != value:
             facts[name] = value
-    facts |= _changed(fields.get("from_picture"))
+    facts |= _changed(fields.get("from_picture")) | _variation(fields.get("variation"))
     facts |= _axes(request) | unit_lines(fields.get("units") or (), size)
     facts |= {name: value for name, value in (extra or {}).items() if value is not None}
     facts["Version"] = VERSION
@@ -123,6 +123,16 @@ def _changed(asked: dict[str, Any] | None) -> dict[str, Any]:
         facts |= {"Inpaint area": "Only masked", "Masked area padding": asked["padding"]}
     if asked["masked_content"] != "original":
         facts["Masked content"] = _CONTENTS[asked["masked_content"]]
+    return facts
+
+
+def _variation(asked: dict[str, Any] | None) -> dict[str, Any]:
+    """The second seed under A1111's names."""
+    facts: dict[str, Any] = {}
+    if asked is not None and asked["strength"] > 0:
+        facts |= {"Variation seed": asked["seed"], "Variation seed strength": asked["strength"]}
+    if asked is not None and asked["width"] is not None:
+        facts["Seed resize from"] = _size(asked["width"], asked["height"])
     return facts
 
 

@@ -37,6 +37,8 @@ _NUMBERS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "Clip skip": ("clip_skip", _whole),
     "Eta DDIM": ("eta", float),
 }
+_STRENGTH = "Variation seed strength"
+_VARIATION = ("Variation seed", _STRENGTH, "Variation strength", "Seed resize from")
 _WORDS = {"Sampler": "sampler", "Schedule type": "schedule", "Model": "model", "Style": "style"}
 # What a file tells of itself rather than of how to paint, and the lines that units are read from,
 # which have a look of their own.
@@ -71,9 +73,10 @@ def fields_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
             fields[field] = number(str(parameters[name]))
         except (KeyError, ValueError, OverflowError):  # not there, or written by hand
             continue
-    sides = str(parameters.get("Size", "")).translate(_TIMES).split("x")
-    if len(sides) == 2 and all(side.strip().isdecimal() and len(side) < 10 for side in sides):
-        fields["width"], fields["height"] = map(int, sides)
+    if (size := _size(parameters.get("Size"))) is not None:
+        fields["width"], fields["height"] = size
+    if variation := _variation(parameters):
+        fields["variation"] = variation
     _split_sampler(fields)
     return {name: value for name, value in fields.items() if _fits(name, value)}
 
@@ -106,8 +109,10 @@ def unused(
     left |= {name for name, (field, _) in _NUMBERS.items() if field not in fields}
     if "width" not in fields or "height" not in fields:
         left.add("Size")
+    if "variation" not in fields:
+        left |= set(_VARIATION)
     if not str(parameters.get("Version", "")).startswith("Atelier"):  # whose other facts are known
-        known = {*_WORDS, *_NUMBERS, "Size", "prompt", "negative_prompt"}
+        known = {*_WORDS, *_NUMBERS, *_VARIATION, "Size", "prompt", "negative_prompt"}
         left |= {
             name
             for name in parameters
@@ -115,6 +120,28 @@ def unused(
         }
     left |= unused_lines(parameters, control)
     return left & set(parameters)
+
+
+def _size(text: Any) -> tuple[int, int] | None:
+    sides = str(text).translate(_TIMES).split("x")
+    if len(sides) == 2 and all(side.strip().isdecimal() and len(side) < 10 for side in sides):
+        return int(sides[0]), int(sides[1])
+    return None
+
+
+def _variation(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of the second seed, as A1111 or SD.Next name them."""
+    found: dict[str, Any] = {}
+    strength = parameters.get(_STRENGTH, parameters.get("Variation strength"))
+    try:
+        if float(str(strength)) > 0:
+            found["seed"] = _whole(str(parameters["Variation seed"]))
+            found["strength"] = float(str(strength))
+    except (KeyError, ValueError, OverflowError):  # not there, or written by hand
+        pass
+    if (size := _size(parameters.get("Seed resize from"))) is not None:
+        found["width"], found["height"] = size
+    return found
 
 
 def _split_sampler(fields: dict[str, Any]) -> None:

@@ -122,6 +122,7 @@ class ControlTab(Tab):
         drawings = {inputs.index(unit.canvas): unit.canvas.elem_id for unit in self.units}
         watch.connect(opening, self._paint, self.data, inputs, js=settled_js(drawings))
         self.details.listen(exchange)
+        watch.take_variations(exchange, self.id)
         settings = Taker(self.id, self.outputs, self._take_settings, after=self.read_after)
         exchange.take(SETTINGS, settings, "use")
         canvas = [self.units[0].canvas, self._stage]

@@ -128,6 +128,7 @@ class FromPictureTab(Tab):
         js = settled_js({inputs.index(self.canvas): self.canvas.elem_id})
         watch.connect(opening, self._paint, self.data, inputs, js=js)
         self.details.listen(exchange)
+        watch.take_variations(exchange, self.id)
         outputs = [*self.outputs, opening.stage]
         exchange.take(SETTINGS, Taker(self.id, outputs, self._take_settings), "use")
         brought = [self.canvas, opening.stage]

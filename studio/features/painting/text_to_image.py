@@ -11,7 +11,7 @@ from studio.core.exchange import CHANGE, PROMPT, SETTINGS, Exchange, Taker, Targ
 from studio.core.feature import Tab
 from studio.page.components.details import Details
 from studio.page.components.paint_form import PaintForm
-from studio.page.components.picture_board import PictureBoard
+from studio.page.components.picture_board import VARY, PictureBoard
 from studio.page.widgets import QUIET, Visitor, label
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class PaintTab(Tab):
     """
 
     id, label = "paint", "Text to image"
-    takes = (Target(SETTINGS, "use", "Use these settings"), Target(PROMPT), Target(CHANGE))
+    takes = (Target(SETTINGS, "use", "Use these settings"), Target(PROMPT), Target(CHANGE), VARY)
 
     def draw(self) -> None:
         """The words and settings, the board and the chosen picture's details."""
@@ -68,6 +68,7 @@ class PaintTab(Tab):
             watch.last_seed, watch.view.id, self.form.controls["seed"], **QUIET
         )
         self.details.listen(exchange)
+        watch.take_variations(exchange, self.id, of_any=True)
         outputs = self.form.outputs
         used = Taker(self.id, outputs, lambda given, who, values: self._fill(given.fields, who))
         exchange.take(SETTINGS, used, "use")

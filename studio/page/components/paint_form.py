@@ -16,6 +16,7 @@ from pipelines.diffusion.styles import styles
 from pipelines.models.catalog import ModelEntry
 from studio.page import views
 from studio.page.components.lora_rows import LoraRows, with_split_weights_in_prompt
+from studio.page.components.part_fields import VariationFields
 from studio.page.widgets import (
     DRAFT,
     QUIET,
@@ -70,6 +71,7 @@ class PaintForm:
         self.samplers = samplers_in(studio.home)
         self._drawn: dict[str, gr.components.Component] = {}
         self._loras = LoraRows(studio, prefix)
+        self._variation = VariationFields(prefix)
 
     @property
     def controls(self) -> dict[str, gr.components.Component]:
@@ -81,11 +83,11 @@ class PaintForm:
 
     @property
     def inputs(self) -> list[gr.components.Component]:
-        return [*self.controls.values(), *self._loras.inputs]
+        return [*self.controls.values(), *self._variation.inputs, *self._loras.inputs]
 
     @property
     def outputs(self) -> list[Any]:
-        return [*self.controls.values(), *self._loras.outputs]
+        return [*self.controls.values(), *self._variation.inputs, *self._loras.outputs]
 
     def draw_prompt(self) -> None:
         """The prompt, examples to start from, and the line about words never seen."""
@@ -132,6 +134,7 @@ class PaintForm:
                 self._draw("clip_skip")
             eta = sampler.eta if sampler else None
             self._draw("eta", value=eta or 0.0, visible=eta is not None)
+            self._variation.draw()
 
     def listen(
         self, opening: Opening, last_request: Callable[[Visitor], Mapping[str, Any] | None]
@@ -176,9 +179,10 @@ class PaintForm:
 
     def data(self, values: Sequence[Any]) -> dict[str, Any]:
         """The values of :attr:`inputs` as the fields of a request, not yet checked."""
-        controls, loras = values[: len(self.controls)], values[len(self.controls) :]
-        data = dict(zip(self.controls, controls, strict=True))
-        data["loras"] = self._loras.data(loras)
+        rest = iter(values)
+        data = {name: next(rest) for name in self.controls}
+        data["variation"] = self._variation.data([next(rest) for _ in self._variation.inputs])
+        data["loras"] = self._loras.data(list(rest))
         data["style"] = data["style"] or None
         if data["seed"] is None:
             data["seed"] = RANDOM
@@ -189,11 +193,14 @@ class PaintForm:
     def fill(self, fields: Mapping[str, Any], visitor: Visitor) -> list[Any]:
         """Updates of :attr:`outputs` that show ``fields``; those not given keep their values.
 
-        A model that is not here keeps the one that is chosen. LoRAs that are not given are taken
-        out where a prompt is given, which may name some itself.
+        A model that is not here keeps the one that is chosen. LoRAs and a variation that are not
+        given are taken out where a prompt is given, which may name LoRAs itself.
         """
         fields = with_split_weights_in_prompt(fields)
         loras = self._fill_loras(fields, visitor)
+        variation = [gr.skip()] * len(self._variation.inputs)
+        if "variation" in fields or "prompt" in fields:
+            variation = self._variation.fill(fields.get("variation"))
         fields = {name: value for name, value in fields.items() if name in self.controls}
         entry = self._named(fields, visitor)
         updates: dict[str, Any] = {name: gr.update(value=value) for name, value in fields.items()}
@@ -209,7 +216,7 @@ class PaintForm:
                 name: gr.update(value=values[name])
                 for name in ("steps", "guidance", "width", "height")
             }
-        return [*(updates.get(name, gr.skip()) for name in self.controls), *loras]
+        return [*(updates.get(name, gr.skip()) for name in self.controls), *variation, *loras]
 
     def entry_of(self, fields: Mapping[str, Any], visitor: Visitor) -> ModelEntry:
         """The base model that ``fields`` name, or the first one where it is not offered."""

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from pipelines.core.errors import UserError
+from pipelines.core.errors import BadRequest, UserError
 from pipelines.core.messages import Message
+from pipelines.diffusion.seeds import RANDOM
+from studio.core.exchange import PICTURE, Exchange, Taker, Target
 from studio.core.gallery.metadata import parse_parameters
 from studio.core.gallery.reuse import fields_of
 from studio.core.jobs.record import CANCELLED, DONE
 from studio.page import views
 from studio.page.components import sheet_views
 from studio.page.components.details import Details
-from studio.page.components.job_view import JobView, OneAfterAnother
+from studio.page.components.job_view import NEWEST, JobView, OneAfterAnother
 from studio.page.widgets import QUIET, Visitor
 
 if TYPE_CHECKING:
@@ -24,6 +27,10 @@ if TYPE_CHECKING:
     from studio.core.jobs.queue import Job
     from studio.core.services import Studio
     from studio.page.opening import Opening
+
+VARY = Target(PICTURE, "vary", "Variations of this")
+VARIATIONS, STRENGTH = 4, 0.2
+"""How many pictures that button asks for, and how far they are from the first."""
 
 
 class PictureBoard(OneAfterAnother):
@@ -88,6 +95,26 @@ class PictureBoard(OneAfterAnother):
         seeds = [fields_of(parse_parameters(row.parameters)).get("seed") for row in rows]
         return next((seed for seed in seeds if seed is not None), gr.skip())
 
+    def take_variations(self, exchange: Exchange, tab: str, of_any: bool = False) -> None:
+        """Paints variations of a picture when it is sent here, and watches them.
+
+        Args:
+            tab: id of the board's.
+            of_any: also of pictures of kinds that no other board takes.
+        """
+        begun = gr.State(0)
+        self.view.watch(begun.change, gr.State(NEWEST))
+
+        def take(picture: str, visitor: Visitor, values: list[Any]) -> list[Any] | None:
+            row = self.studio.gallery.get(visitor.owner.id, picture)
+            if row.kind != self.kind and not of_any:
+                return None
+            fields = variations_of(row.request)
+            self.studio.submissions.submit(visitor.owner, self.kind, fields)
+            return [time.time_ns()]
+
+        exchange.take(PICTURE, Taker(tab, [begun], take), VARY.name)
+
     # --- events -----------------------------------------------------------------------------
 
     def _choose(self, job_id: str | None, event: gr.EventData, request: gr.Request) -> list[Any]:
@@ -150,6 +177,18 @@ class PictureBoard(OneAfterAnother):
     def _pictures(self, visitor: Visitor, job: Job) -> list[SavedPicture]:
         rows = self.studio.gallery.of_job(visitor.owner.id, job.id)
         return [row for row in rows if row.position >= 0]
+
+
+def variations_of(request: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a request for pictures much like the one that ``request`` has made.
+
+    Raises:
+        BadRequest: it has no seed.
+    """
+    if "seed" not in request:
+        raise BadRequest("This picture was not painted from a single seed; choose one that was.")
+    varied = {**(request.get("variation") or {}), "seed": RANDOM, "strength": STRENGTH}
+    return {**request, "variation": varied, "batch_count": VARIATIONS, "batch_size": 1}
 
 
 def _failure(job: Job, visitor: Visitor) -> str:

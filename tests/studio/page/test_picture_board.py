@@ -7,14 +7,14 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 
-from pipelines.core.errors import NotFound
+from pipelines.core.errors import BadRequest, NotFound
 from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.models.catalog import Catalog
 from studio.core.accounts.accounts import LOCAL_OWNER
 from studio.core.feature import Features
 from studio.page import views
 from studio.page.components.details import Details
-from studio.page.components.picture_board import PictureBoard
+from studio.page.components.picture_board import PictureBoard, variations_of
 from studio.page.widgets import Visitor
 from tests.studio.core.jobs.test_jobs import Desk
 
@@ -94,3 +94,14 @@ def test_why_it_cannot_be_tried_again_is_said_above_the_same_board(desk, watch):
     assert board.index("1 are allowed") < board.index("Try again")
     with pytest.raises(NotFound, match="no job"):
         watch.view._try_again(ME, None)
+
+
+def test_variations_keep_all_settings_but_mix_a_new_seed_into_four_pictures():
+    request = {"prompt": "a mug", "seed": 3, "batch_size": 2, "batch_count": 9,
+               "variation": {"seed": 1, "strength": 0.9, "width": 64, "height": 64}}  # fmt: skip
+    assert variations_of(request) == {
+        "prompt": "a mug", "seed": 3, "batch_size": 1, "batch_count": 4,
+        "variation": {"seed": -1, "strength": 0.2, "width": 64, "height": 64},
+    }  # fmt: skip
+    with pytest.raises(BadRequest, match="from a single seed"):
+        variations_of({"base": {"prompt": "a mug", "seed": 3}})

@@ -120,3 +120,19 @@ def test_everything_that_atelier_writes_it_can_take_over(unused):
     extra = {"Model hash": "0123456789", "RNG": "CPU", "torch": "2.0"}
     text = format_parameters(parameters_of(request.model_dump(mode="json"), (128, 128), extra))
     assert unused(parse_parameters(text), {"starter"}, Samplers()) == set()
+
+
+def test_a_variation_is_written_with_a1111s_keys_and_read_back():
+    variation = {"seed": 5, "strength": 0.25, "width": 512, "height": 640}
+    request = TextToImageRequest(prompt="a mug", seed=1, variation=variation).model_dump()
+    text = format_parameters(parameters_of(request, (128, 128)))
+    assert "Variation seed: 5, Variation seed strength: 0.25, Seed resize from: 512x640" in text
+    assert fields_of(parse_parameters(text))["variation"] == variation
+    half = fields_of({"Variation seed": "5", "Variation strength": "0.5"})  # SD.Next's name
+    assert half == {"variation": {"seed": 5, "strength": 0.5}}
+
+
+def test_a_variation_that_no_request_takes_is_left_out_and_said_to_be(unused):
+    wild = {"Variation seed": "5", "Variation seed strength": "7"}
+    assert fields_of(wild) == {}
+    assert unused(wild, {}, Samplers()) == set(wild)
