@@ -107,7 +107,9 @@ def test_what_is_sent_from_tab_to_tab_shows_the_other_tab(config):
         for target, _ in event["targets"]
     }
     kept = {"painted", "changed", "steered", "tried", "compare", "gallery"}
-    ways = {f"{name}-{way}" for name in kept for way in ("use", "compare", "steer", "change")}
+    ways = {
+        f"{name}-{way}" for name in kept for way in ("use", "compare", "steer", "change", "vary")
+    }
     dropped = {"dropped-use", "dropped-compare"}  # a file is no picture of the gallery
     assert senders == ways | dropped | {"try-paint", "shelf-cards", "shorten-board"}
 
