@@ -335,7 +335,7 @@ def cogview4():
             use_dynamic_shifting=True,
             time_shift_type="linear",
         ),
-        vae=shifted_autoencoder(),
+        vae=autoencoder_kl(16, scaling_factor=1.0, use_quant_conv=False, use_post_quant_conv=False),
         text_encoder=GlmModel(
             GlmConfig(
                 vocab_size=300,

@@ -98,9 +98,10 @@ def denoise(
         model_input = scheduler.scale_model_input(latents, timestep)
         prediction = predict(model_input, timestep)
         if beginning is not None and beginning.change is not None:
-            change = _change_at(beginning, timestep, timesteps)
-            prediction = _keeping(
-                beginning.latents, change, scheduler, prediction, timestep, model_input
+            change = change_at(beginning, timestep, timesteps)
+            kind, shares = prediction_type(scheduler), signal_and_noise(scheduler, timestep)
+            prediction = keep_picture(
+                beginning.latents, change, kind, shares, prediction, model_input
             )
         if isinstance(scheduler, LMSDiscreteScheduler):
             # By itself it counts the steps that were left out among those it has derivatives of.
@@ -111,7 +112,9 @@ def denoise(
         if index == total and beginning is not None and beginning.change is not None:
             change = beginning.change.sign() if beginning.gradual else beginning.change
             latents = torch.lerp(beginning.latents.expand_as(latents), latents, change)
-        yield Step(index, total, latents, _denoised(scheduler, prediction, timestep, model_input))
+        shares = signal_and_noise(scheduler, timestep)
+        shown = denoised_by(prediction_type(scheduler), shares, prediction, model_input)
+        yield Step(index, total, latents, shown)
 
 
 def timesteps_from(scheduler: Any, start: int) -> torch.Tensor:
@@ -125,7 +128,7 @@ def timesteps_from(scheduler: Any, start: int) -> torch.Tensor:
     return scheduler.timesteps[start * scheduler.order :]
 
 
-def _change_at(
+def change_at(
     beginning: Beginning, timestep: torch.Tensor, timesteps: torch.Tensor
 ) -> torch.Tensor:
     """Where something new comes at one evaluation, (1, 1, h, w)."""
@@ -137,20 +140,27 @@ def _change_at(
     return ((change >= threshold) & (change > 0)).to(change)
 
 
-def _keeping(
+def keep_picture(
     latents: torch.Tensor,
     change: torch.Tensor,
-    scheduler: Any,
+    kind: str,
+    shares: tuple[float, float],
     prediction: torch.Tensor,
-    timestep: torch.Tensor,
     model_input: torch.Tensor,
 ) -> torch.Tensor:
-    """The prediction whose x̂0 is ``latents`` where nothing is to change."""
-    denoised = _denoised(scheduler, prediction, timestep, model_input)
+    """The prediction whose x̂0 is ``latents`` where nothing is to change.
+
+    Args:
+        latents: of the picture.
+        change: as :func:`change_at` returns it.
+        kind: the scheduler's, by :func:`prediction_type`.
+        shares: of signal and noise in ``model_input``.
+    """
+    denoised = denoised_by(kind, shares, prediction, model_input)
     difference = (1 - change) * (latents - denoised)  # what x̂0 is to gain
-    signal, noise = _signal_and_noise(scheduler, timestep)
-    match scheduler.config.prediction_type:
-        case "v_prediction":
+    signal, noise = shares
+    match kind:
+        case "v_prediction" | "flow_prediction":
             return prediction - difference / noise
         case "sample":
             return prediction + difference
@@ -166,24 +176,35 @@ def noise_for(shape: Sequence[int], generators: Sequence[torch.Generator]) -> to
     return torch.stack([torch.randn(*shape, generator=generator) for generator in generators])
 
 
-def _denoised(
-    scheduler: Any, prediction: torch.Tensor, timestep: torch.Tensor, model_input: torch.Tensor
+def prediction_type(scheduler: Any) -> str:
+    """What the model predicts, by the names of diffusers' configs."""
+    return scheduler.config.get("prediction_type", "flow_prediction")
+
+
+def denoised_by(
+    kind: str, shares: tuple[float, float], prediction: torch.Tensor, model_input: torch.Tensor
 ) -> torch.Tensor:
     """x̂0 from a prediction. Schedulers differ in what they return of it, so it is computed here.
 
-    ``model_input`` is √ā·x0 + √(1−ā)·ε for every scheduler: that is what scaling is for.
+    Args:
+        kind: as :func:`prediction_type` returns it.
+        shares: of signal and noise in ``model_input``: √ā and √(1−ā), or 1−σ and σ on the straight
+            paths of flow matching.
+        model_input: signal·x0 + noise·ε for every scheduler: that is what scaling is for.
     """
-    signal, noise = _signal_and_noise(scheduler, timestep)
-    match scheduler.config.prediction_type:
+    signal, noise = shares
+    match kind:
         case "v_prediction":
             return signal * model_input - noise * prediction
+        case "flow_prediction":
+            return model_input - noise * prediction
         case "sample":
             return prediction
         case _:
             return (model_input - noise * prediction) / signal
 
 
-def _signal_and_noise(scheduler: Any, timestep: torch.Tensor) -> tuple[float, float]:
+def signal_and_noise(scheduler: Any, timestep: torch.Tensor) -> tuple[float, float]:
     """√ā and √(1−ā) at a timestep, which may lie between two of the training's."""
     alphas = scheduler.alphas_cumprod.cpu().numpy()
     alpha = float(np.interp(float(timestep), np.arange(len(alphas)), alphas))

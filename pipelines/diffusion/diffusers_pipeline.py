@@ -17,6 +17,10 @@ import torch
 from PIL import Image
 
 from pipelines.core.errors import BadRequest, Stopped
+from pipelines.diffusion.denoise import Beginning
+from pipelines.diffusion.from_picture.late_scheduler import LateScheduler, patch_statistics
+from pipelines.diffusion.from_picture.repainting import DENSEST, count_steps, open_repainting
+from pipelines.diffusion.latents.coding import encode_picture
 from pipelines.diffusion.latents.preview import LatentPreview, preview_for
 from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.lora.tags import without_tags
@@ -37,18 +41,30 @@ def batch(
     Raises:
         BadRequest: the size does not fit the model's patches.
     """
+    asked, repainting, beginning = settings.from_picture, None, None
+    steps = run = settings.steps
+    if asked is not None:
+        repainting = open_repainting(asked, (settings.width, settings.height), model.home)
+        steps, run = count_steps(asked, steps, DENSEST)
+        if run == 0:
+            return [repainting.whole] * len(seeds)
+        _check_size(model, settings)
+        latents, change = encode_picture(model, repainting.base), repainting.change(model.factor)
+        gradual = asked.gradual and asked.mask_blur > 0
+        beginning = Beginning(latents, steps - run, change, gradual)
+        settings = settings.model_copy(update={"steps": steps})
     images = []
     for done, seed in enumerate(seeds):
-        steps = _one(model, settings, seed)
+        painting = _one(model, settings, seed, beginning)
         try:
             while True:
-                step, preview = next(steps)
-                yield done * settings.steps + step, len(seeds) * settings.steps, preview
+                step, preview = next(painting)
+                yield done * run + min(step, run), len(seeds) * run, preview
         except StopIteration as end:
             images.append(end.value)
         finally:
-            steps.close()
-    return images
+            painting.close()
+    return images if repainting is None else [repainting.finish(image) for image in images]
 
 
 def takes_negative_prompt(model: DiffusionModel) -> bool:
@@ -64,10 +80,16 @@ def guides_above(model: DiffusionModel) -> float:
 
 
 def _one(
-    model: DiffusionModel, settings: TextToImageRequest, seed: int
+    model: DiffusionModel,
+    settings: TextToImageRequest,
+    seed: int,
+    beginning: Beginning | None = None,
 ) -> Generator[tuple[int, Image.Image | None], None, Image.Image]:
     """One picture: yields the steps done and a preview, returns it."""
     pipe = _with_scheduler(model, settings, seed)
+    late = None
+    if beginning is not None and (beginning.start or beginning.change is not None):
+        late = LateScheduler(pipe, beginning, settings.from_picture.masked_content)
     arguments = _arguments(model, pipe, settings, seed)
     # Fitting decodes, at a size of its own: never beside the pipeline, which decodes too.
     preview = preview_for(model)
@@ -106,7 +128,9 @@ def _one(
             if kind == "error":
                 raise value
             index, latents = value
-            yield min(index, settings.steps), _shown(preview, pipe, latents, settings)
+            if late is not None:  # what comes of them, the rest of the picture around it
+                latents = late.denoised
+            yield index, _shown(preview, pipe, latents, settings)
     finally:
         abandoned.set()
         worker.join()  # the device is free when this returns
@@ -132,16 +156,7 @@ def _arguments(
     model: DiffusionModel, pipe: Any, settings: TextToImageRequest, seed: int
 ) -> dict[str, Any]:
     """What the pipeline's call takes of the settings."""
-    step = model.factor * _patch_size(model, pipe)
-    for name, value in (("width", settings.width), ("height", settings.height)):
-        if value % step:
-            raise BadRequest(
-                "{model} paints sizes that are multiples of {step}; the {side} is {value}.",
-                model=model.entry.title,
-                step=step,
-                side=name,
-                value=value,
-            )
+    _check_size(model, settings)
     takes = inspect.signature(pipe.__call__).parameters
     arguments = {
         "prompt": without_tags(settings.prompt),
@@ -157,6 +172,20 @@ def _arguments(
     if not takes_negative_prompt(model):
         del arguments["negative_prompt"]
     return {name: value for name, value in arguments.items() if name in takes}
+
+
+def _check_size(model: DiffusionModel, settings: TextToImageRequest) -> None:
+    """Raises BadRequest where the size does not fit the model's patches."""
+    step = model.factor * _patch_size(model, model.pipe)
+    for name, value in (("width", settings.width), ("height", settings.height)):
+        if value % step:
+            raise BadRequest(
+                "{model} paints sizes that are multiples of {step}; the {side} is {value}.",
+                model=model.entry.title,
+                step=step,
+                side=name,
+                value=value,
+            )
 
 
 def _true_cfg(takes: Mapping[str, inspect.Parameter]) -> bool:
@@ -201,8 +230,5 @@ def unpacked(pipe: Any, latents: torch.Tensor, settings: TextToImageRequest) -> 
     # Flux 2 normalises the patches, by statistics that its autoencoder has kept.
     rows = settings.height // (2 * pipe.vae_scale_factor)
     patches = latents.unflatten(1, (rows, -1)).movedim(-1, 1)  # (B, 4C, h/2, w/2)
-    statistics = pipe.vae.bn
-    mean = statistics.running_mean.view(1, -1, 1, 1).to(patches)
-    variance = statistics.running_var.view(1, -1, 1, 1).to(patches)
-    deviation = (variance + pipe.vae.config.batch_norm_eps).sqrt()
+    mean, deviation = patch_statistics(pipe, patches)
     return pipe._unpatchify_latents(patches * deviation + mean)

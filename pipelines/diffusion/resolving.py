@@ -37,13 +37,8 @@ def resolve(
     Raises:
         NotFound: a sampler, schedule or style that does not exist.
         BadRequest: sampler, schedule, steps and model do not go together, or the model cannot
-            begin from a picture or vary a seed.
+            vary a seed.
     """
-    if request.from_picture is not None and entry.family not in UNET_FAMILIES:
-        raise BadRequest(
-            "{model} cannot begin from a picture yet; choose a Stable Diffusion model.",
-            model=entry.title,
-        )
     variation = _effective(request)
     if variation is not None and entry.family not in UNET_FAMILIES:
         raise BadRequest(

@@ -24,7 +24,12 @@ from pipelines.diffusion.denoise import (
     takes_guidance,
     timesteps_from,
 )
-from pipelines.diffusion.from_picture.repainting import Repainting, count_steps, open_repainting
+from pipelines.diffusion.from_picture.repainting import (
+    DENSEST,
+    Repainting,
+    count_steps,
+    open_repainting,
+)
 from pipelines.diffusion.from_picture.requests import FromPicture
 from pipelines.diffusion.latents.coding import decode, encode_picture
 from pipelines.diffusion.latents.noise import starting_noise
@@ -42,8 +47,6 @@ from pipelines.diffusion.samplers import (
     samplers_in,
     step_arguments,
 )
-
-_DENSEST = 500  # steps of a schedule: denser ones round neighbours to the same timestep
 
 Batch = Generator[tuple[int, int, Image.Image | None], None, list[Image.Image]]
 """Yields evaluations done, their total and a preview; returns the pictures."""
@@ -154,7 +157,7 @@ def unet_batch(
     repainting = None
     if (asked := settings.from_picture) is not None:
         repainting = open_repainting(asked, (settings.width, settings.height), model.home)
-        steps, run = count_steps(asked, steps, sampler.max_steps or _DENSEST)
+        steps, run = count_steps(asked, steps, sampler.max_steps or DENSEST)
         if run == 0:
             return [repainting.whole] * len(seeds)
     scheduler = make_scheduler(model.pipe.scheduler.config, sampler, schedule, seeds)
@@ -284,9 +287,10 @@ def notes_on(
     return notes
 
 
-def _steps_run(settings: TextToImageRequest, sampler: Sampler) -> Message:
+def _steps_run(settings: TextToImageRequest, sampler: Sampler | None) -> Message:
     asked = settings.from_picture
-    _, run = count_steps(asked, settings.steps, sampler.max_steps or _DENSEST)
+    limit = sampler.max_steps if sampler else None
+    _, run = count_steps(asked, settings.steps, limit or DENSEST)
     return Message(
         "{run} of {steps} steps were run: the strength is {strength}.",
         run=run,

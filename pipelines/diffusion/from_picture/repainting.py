@@ -19,6 +19,7 @@ from pipelines.core.pictures.fitting import Box, fit
 from pipelines.core.pictures.inputs import open_input
 from pipelines.diffusion.from_picture.requests import FromPicture
 
+DENSEST = 500  # steps of a schedule: denser ones round neighbours to the same timestep
 FEW_STEPS = 8  # up to here all steps are run, unless the request says otherwise
 _BLACK = 128  # of 255: what is brighter in a mask says that something new comes, as in A1111
 _FILL_SIGMAS = (64.0, 16.0, 4.0, 1.0)  # pixels: far surroundings first, near ones over them

@@ -59,15 +59,24 @@ def encode_picture(model: DiffusionModel, picture: Image.Image) -> torch.Tensor:
     model.tile_for_size(*picture.size)
     pixels = torch.from_numpy(np.asarray(picture, dtype=np.float32)).movedim(-1, 0)[None]
     pixels = (pixels / 127.5 - 1).to(model.device)
-    latents = vae.encode(pixels.to(vae.dtype)).latent_dist.mode()
+    films = hasattr(vae.config, "z_dim")  # as its kind calls its channels
+    if films:  # a picture is one of a single frame
+        pixels = pixels.unsqueeze(2)
+    latents = _mode(vae.encode(pixels.to(vae.dtype)))
     if not torch.isfinite(latents).all():
         dtype = vae.dtype
         vae.to(torch.float32)
         try:
-            latents = vae.encode(pixels).latent_dist.mode()
+            latents = _mode(vae.encode(pixels))
         finally:
             vae.to(dtype)
+    latents = latents.squeeze(2) if films else latents
     return _scaled(latents.float(), vae.config)
+
+
+def _mode(encoded: Any) -> torch.Tensor:
+    """The latents that are likeliest; some autoencoders (Sana's) have no others."""
+    return encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latent
 
 
 def _scaled(latents: torch.Tensor, config: Any) -> torch.Tensor:

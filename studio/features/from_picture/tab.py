@@ -10,7 +10,6 @@ import gradio as gr
 from pipelines.core.errors import BadRequest, UserError
 from pipelines.diffusion.control.conditions import size_like
 from pipelines.diffusion.from_picture.requests import FromPicture
-from pipelines.diffusion.samplers import UNET_FAMILIES
 from studio.core.exchange import PICTURE, SETTINGS, Exchange, Settings, Taker, Target
 from studio.core.feature import Tab
 from studio.page import views
@@ -46,7 +45,7 @@ class FromPictureTab(Tab):
 
     def draw(self) -> None:
         """Makes the controls and what shows results."""
-        self.form = PaintForm(self.studio, "change-", lambda entry: entry.family in UNET_FAMILIES)
+        self.form = PaintForm(self.studio, "change-")
         with gr.Row(elem_classes="bench"):
             with gr.Column(scale=4, min_width=320, elem_classes="controls"):
                 with gr.Column(elem_classes="first"):
