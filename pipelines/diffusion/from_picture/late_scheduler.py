@@ -1,4 +1,4 @@
-"""A late start, and what is kept of a picture, for pipelines whose denoising loop is diffusers' own.
+"""A late start, and what is kept of a picture, where the denoising loop is diffusers' own.
 
 All of these pipelines ask their scheduler for the timesteps, begin with what ``prepare_latents``
 returns, and hand every prediction to the scheduler. So they need to know nothing of the picture:
