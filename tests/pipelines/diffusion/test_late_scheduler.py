@@ -219,6 +219,7 @@ def test_where_the_mask_is_0_every_pixel_is_the_pictures(family, twins):
 def test_the_steps_that_were_run_are_said(twins):
     model = twins("sd3")
     _, id = picture_in(model.home)
+    asked = {"picture": id, "strength": 0.3}
     request = TextToImageRequest(prompt="a mug", model=model.entry.name, width=64, height=64,
                                  steps=10, from_picture={"picture": id, "strength": 0.3})  # fmt: skip
     settings = resolve(request, model.entry, Samplers())
