@@ -221,7 +221,7 @@ def test_the_steps_that_were_run_are_said(twins):
     _, id = picture_in(model.home)
     asked = {"picture": id, "strength": 0.3}
     request = TextToImageRequest(prompt="a mug", model=model.entry.name, width=64, height=64,
-                                 steps=10, from_picture={"picture": id, "strength": 0.3})  # fmt: skip
+                                 steps=10, from_picture=asked)  # fmt: skip
     settings = resolve(request, model.entry, Samplers())
     (note,) = text_to_image.notes_on(model, request, settings)
     assert note.values == {"run": 3, "steps": 10, "strength": 0.3}
