@@ -21,15 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.chat.pruning.choosing import least_important
+from pipelines.chat.pruning.blocks import least_important
 from pipelines.chat.pruning.depth import drop_blocks
 from pipelines.chat.pruning.evaluate import Effort, Figures, figures
 from pipelines.chat.pruning.folder import PruneFolder
 from pipelines.chat.pruning.healing.running import heal
-from pipelines.chat.pruning.loading import load_model
+from pipelines.chat.pruning.model_files import load_model, save_model
 from pipelines.chat.pruning.models import bytes_of
 from pipelines.chat.pruning.requests import CRITERIA, PruneRequest
-from pipelines.chat.pruning.saving import save_model
 from pipelines.chat.pruning.scores import scores
 from pipelines.chat.pruning.texts import calibration_batches
 from pipelines.core.cache import ModelCache

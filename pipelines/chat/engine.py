@@ -26,8 +26,8 @@ from pipelines.chat.requests import (
     CompletionRequest,
     Sampling,
 )
-from pipelines.chat.roles import arrangements
 from pipelines.chat.shelf import ChatShelf
+from pipelines.chat.templates import arrangements
 from pipelines.core.errors import BadRequest, Busy
 from pipelines.core.events import Progress, Result
 

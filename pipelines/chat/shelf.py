@@ -1,8 +1,8 @@
 """Language models that were made here: shortened ones, in the home folder, asked for by id.
 
 ``<home>/chat_models/<name>-<id>/`` is an ordinary transformers folder with an ``atelier.json``
-(see :func:`pipelines.chat.pruning.saving.publish`), which says whose it is. The id is that of the
-pruning. No torch here: the page reads it.
+(see :func:`pipelines.chat.pruning.model_files.publish`), which says whose it is. The id is that of
+the pruning. No torch here: the page reads it.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.resolving import resolve, with_seed
 from pipelines.diffusion.samplers import samplers_in
 from pipelines.diffusion.text_to_image import paint
-from pipelines.dreambooth.before_after_requests import BeforeAfterRequest
+from pipelines.dreambooth.requests import BeforeAfterRequest
 from pipelines.models.catalog import Catalog
 
 

@@ -35,10 +35,9 @@ from pipelines.dreambooth.folder import TrainingFolder
 from pipelines.dreambooth.held_out import held_out_loss, remark_on
 from pipelines.dreambooth.learners import LEARNERS, write_result
 from pipelines.dreambooth.loss import Loss, dreambooth_loss, offset_noise, spread_timesteps
-from pipelines.dreambooth.optimizers import Average, make_optimizer
+from pipelines.dreambooth.optimizers import Average, make_optimizer, rate_factor
 from pipelines.dreambooth.reports import Reports
 from pipelines.dreambooth.requests import TrainingRequest
-from pipelines.dreambooth.schedules import rate_factor
 from pipelines.models.catalog import ModelEntry
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from torch import nn
 
-from pipelines.chat.pruning.choosing import check_count
+from pipelines.chat.pruning.blocks import check_count
 from pipelines.chat.pruning.models import blocks_of, check_prunable, with_blocks
 from pipelines.core.errors import BadRequest
 

@@ -10,15 +10,14 @@ from threading import Event
 from typing import Any
 
 from pipelines.chat.entries import INSIDE_PREFIX
-from pipelines.chat.pruning.choosing import check_count, guarded, least_important
+from pipelines.chat.pruning.blocks import check_count, guarded, least_important
 from pipelines.chat.pruning.depth import drop_blocks
 from pipelines.chat.pruning.evaluate import Effort, figures, outcome
 from pipelines.chat.pruning.folder import MODELS, PruneFolder
 from pipelines.chat.pruning.healing.running import Launch, heal
-from pipelines.chat.pruning.loading import load_model
+from pipelines.chat.pruning.model_files import load_model, publish, save_model, weights_bytes
 from pipelines.chat.pruning.models import blocks_of, check_prunable
 from pipelines.chat.pruning.requests import CurveRequest, PruneRequest, ScoreRequest
-from pipelines.chat.pruning.saving import publish, save_model, weights_bytes
 from pipelines.chat.pruning.scores import scores
 from pipelines.chat.pruning.texts import calibration_batches
 from pipelines.chat.pruning.width import counts_kept, keep_best, keep_structures, structure_scores

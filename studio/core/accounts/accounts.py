@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.core.errors import BadRequest, Refused, Unavailable, UserError
-from studio.core.accounts.attempts import MAX_ADDRESS_FAILURES, MAX_FAILURES, Failures, OneByOne
 from studio.core.accounts.passwords import (
     DUMMY_HASH,
     HASH,
@@ -34,6 +33,7 @@ from studio.core.accounts.passwords import (
     is_made,
     verify_password,
 )
+from studio.core.accounts.rate_limits import MAX_ADDRESS_FAILURES, MAX_FAILURES, Failures, OneByOne
 from studio.core.accounts.sessions import SESSION_SECONDS, EndedSessions, Signer
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from pipelines.chat.catalog import find
-from pipelines.chat.pruning.block_count import block_count
-from pipelines.chat.pruning.choosing import guarded, least_important
+from pipelines.chat.pruning.blocks import block_count, guarded, least_important
 from pipelines.chat.pruning.requests import CRITERIA, CurveRequest, PruneRequest
 from pipelines.chat.requests import STARTER
 from pipelines.core.errors import BadRequest, UserError

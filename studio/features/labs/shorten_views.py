@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from pipelines.chat.pruning.choosing import guarded
+from pipelines.chat.pruning.blocks import guarded
 from pipelines.core.messages import Message
 from pipelines.core.sizes import format_bytes
 

@@ -22,7 +22,7 @@ from pipelines.diffusion.lora.tags import uses_of
 from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.requests import CompareSamplersRequest, TextToImageRequest
 from pipelines.diffusion.styles import get_style
-from pipelines.dreambooth.before_after_requests import BeforeAfterRequest
+from pipelines.dreambooth.requests import BeforeAfterRequest
 from pipelines.dreambooth.data.subjects import note_made
 from pipelines.dreambooth.folder import TrainingFolder
 from pipelines.models.catalog import OWN, ModelEntry

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pipelines.core.errors import NotFound
-from pipelines.dreambooth.before_after_requests import BeforeAfterRequest
-from pipelines.dreambooth.requests import TrainingRequest
+from pipelines.dreambooth.requests import BeforeAfterRequest, TrainingRequest
 from pipelines.models.catalog import OWN
 
 if TYPE_CHECKING:

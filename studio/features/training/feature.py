@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from pipelines.core.engines import Engine
-from pipelines.dreambooth.before_after_requests import BeforeAfterRequest
 from pipelines.dreambooth.presets import presets
-from pipelines.dreambooth.requests import TrainingRequest
+from pipelines.dreambooth.requests import BeforeAfterRequest, TrainingRequest
 from studio.core.feature import Feature, Upload
 from studio.features.training.checks import check_before_after, check_training, fill_training
 from studio.features.training.subjects import KIND, Subjects

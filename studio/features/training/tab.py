@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from pipelines.core.errors import BadRequest, UserError
-from pipelines.dreambooth.before_after_requests import MAX_PROMPTS
+from pipelines.dreambooth.requests import MAX_PROMPTS
 from pipelines.models.catalog import OWN
 from studio.core.exchange import PROMPT, Exchange, Route
 from studio.core.feature import Tab

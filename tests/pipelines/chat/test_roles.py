@@ -9,8 +9,7 @@ import pytest
 from pipelines.chat.context import fit
 from pipelines.chat.engine import _tokens
 from pipelines.chat.requests import ChatMessage, ChatRequest
-from pipelines.chat.roles import arrangements
-from pipelines.chat.templates import render
+from pipelines.chat.templates import arrangements, render
 from pipelines.core.errors import BadRequest
 from tests.pipelines.chat.llamas import CHATML, LLAMA_2
 

@@ -9,7 +9,7 @@ import torch
 
 from pipelines.dreambooth.data.dataset import generator_for
 from pipelines.dreambooth.loss import Noising, dreambooth_loss, offset_noise, spread_timesteps
-from pipelines.dreambooth.schedules import rate_factor
+from pipelines.dreambooth.optimizers import rate_factor
 
 ALPHAS = torch.tensor([0.9, 0.5, 0.1, 0.0])  # ā: SNR 9, 1, 1/9, 0
 ALL = torch.arange(4)

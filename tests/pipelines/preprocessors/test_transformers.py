@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.preprocessors.ade20k import COLOURS
+from pipelines.preprocessors.from_transformers import COLOURS
 from pipelines.preprocessors.weights import WEIGHTS
 from tests.hub import serving
 from tests.pipelines.preprocessors.conftest import cache_in

@@ -20,7 +20,7 @@ import uvicorn
 from pipelines.core.errors import Busy
 from studio.api import connections
 from studio.api.connections import Door, OncePerMinute, guarded
-from studio.core.accounts.attempts import MAX_WAITING, OneByOne
+from studio.core.accounts.rate_limits import MAX_WAITING, OneByOne
 from studio.serving import listen
 from tests.clock import set_clock
 from tests.patience import PATIENCE, wait_until

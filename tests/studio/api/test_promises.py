@@ -8,7 +8,7 @@ from pathlib import Path
 from pipelines.clustering.data.tables import MAX_BYTES as TABLE_BYTES
 from studio.api import access, connections, visitor_limits
 from studio.core import upload_ledger
-from studio.core.accounts import attempts, sessions
+from studio.core.accounts import rate_limits, sessions
 from studio.core.settings import Settings
 from studio.features.chat.answers import slots
 from studio.features.clustering.results import animations
@@ -53,11 +53,11 @@ def _limits() -> dict[str, list[str]]:
             "",
         ],
         "Wrong passwords": [
-            f"{attempts.MAX_FAILURES} a name and {attempts.MAX_ADDRESS_FAILURES} an address in "
-            f"{attempts.FAILURE_SECONDS:.0f} s",
+            f"{rate_limits.MAX_FAILURES} a name and {rate_limits.MAX_ADDRESS_FAILURES} an address "
+            f"in {rate_limits.FAILURE_SECONDS:.0f} s",
             "",
         ],
-        "Logins that wait": ["", f"{attempts.MAX_WAITING}"],
+        "Logins that wait": ["", f"{rate_limits.MAX_WAITING}"],
         "A login": [
             f"{sessions.SESSION_SECONDS // DAY} days; {sessions.DEVICE_SECONDS // DAY} days the "
             "browser is known",

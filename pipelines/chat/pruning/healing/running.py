@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from pipelines.chat.pruning.folder import PruneFolder
+from pipelines.chat.pruning.model_files import weights_bytes
 from pipelines.chat.pruning.requests import PruneRequest
-from pipelines.chat.pruning.saving import weights_bytes
 from pipelines.core import processes
 from pipelines.core.cache import ModelCache
 from pipelines.core.devices import free_memory

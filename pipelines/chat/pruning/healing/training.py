@@ -21,8 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.chat.pruning.folder import PruneFolder
-from pipelines.chat.pruning.loading import load_model
-from pipelines.chat.pruning.saving import save_model
+from pipelines.chat.pruning.model_files import load_model, save_model
 from pipelines.chat.pruning.scores import next_token_loss
 from pipelines.chat.pruning.texts import CALIBRATION, tokens_of
 from pipelines.core import checkpoint

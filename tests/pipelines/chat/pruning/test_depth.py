@@ -13,7 +13,7 @@ from transformers import (
     Qwen3Config,
 )
 
-from pipelines.chat.pruning.choosing import guarded, least_important
+from pipelines.chat.pruning.blocks import guarded, least_important
 from pipelines.chat.pruning.depth import drop_blocks
 from pipelines.core.errors import BadRequest
 

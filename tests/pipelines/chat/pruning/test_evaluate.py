@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from pipelines.chat.pruning.depth import drop_blocks
-from pipelines.chat.pruning.evaluate import Effort, Figures, figures, greedy, perplexity
-from pipelines.chat.pruning.memory import PeakMemory
+from pipelines.chat.pruning.evaluate import Effort, Figures, PeakMemory, figures, greedy, perplexity
 from pipelines.core.errors import BadRequest, Stopped
 from tests.pipelines.chat.pruning.conftest import last
 

@@ -20,7 +20,7 @@ from pipelines.chat.pruning.folder import PruneFolder
 from pipelines.chat.pruning.healing import training as module
 from pipelines.chat.pruning.healing.process import main
 from pipelines.chat.pruning.healing.training import Healer, Healing
-from pipelines.chat.pruning.saving import save_model
+from pipelines.chat.pruning.model_files import save_model
 from pipelines.chat.pruning.scores import next_token_loss
 from pipelines.core.errors import Stopped, UserError
 from pipelines.core.processes import DONE, FAILED, TAKEN

@@ -17,7 +17,7 @@ from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.dreambooth import before_after
-from pipelines.dreambooth.before_after_requests import WEIGHTS, BeforeAfterRequest
+from pipelines.dreambooth.requests import WEIGHTS, BeforeAfterRequest
 from tests.pipelines.diffusion.lora import files
 from tests.pipelines.diffusion.lora.conftest import BASE
 

@@ -16,7 +16,7 @@ from pipelines.core.errors import BadRequest, Busy, Refused, Unavailable
 from studio.accounts import main
 from studio.api import login
 from studio.core.accounts import accounts as accounts_module
-from studio.core.accounts import attempts, passwords
+from studio.core.accounts import passwords, rate_limits
 from studio.core.accounts.accounts import (
     Account,
     Accounts,
@@ -24,13 +24,13 @@ from studio.core.accounts.accounts import (
     choose_accounts,
     read_accounts,
 )
-from studio.core.accounts.attempts import MAX_ADDRESS_FAILURES, MAX_FAILURES
 from studio.core.accounts.passwords import (
     hash_made_password,
     hash_password,
     load_secret,
     verify_password,
 )
+from studio.core.accounts.rate_limits import MAX_ADDRESS_FAILURES, MAX_FAILURES
 from studio.core.accounts.sessions import SESSION_SECONDS, EndedSessions
 from studio.core.store import Store
 from tests.clock import set_clock
@@ -226,7 +226,7 @@ def test_a_crowd_of_wrong_passwords_keeps_no_made_one_waiting(monkeypatch):
     made = Account("host", hash_made_password("made"), "local", is_host=True)
     accounts = Accounts(SECRET, [ADA, made])
     monkeypatch.setattr(
-        "studio.core.accounts.attempts.MAX_WAITING", 0
+        "studio.core.accounts.rate_limits.MAX_WAITING", 0
     )  # as when all places are taken
 
     def enter(name: str, password: str):
@@ -303,7 +303,7 @@ def test_a_file_of_users_in_another_encoding_says_so(tmp_path):
 
 
 def test_brake_lets_go(accounts: Accounts, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(attempts, "FAILURE_SECONDS", 0.0)
+    monkeypatch.setattr(rate_limits, "FAILURE_SECONDS", 0.0)
     for _ in range(MAX_FAILURES + 1):
         with pytest.raises(NotLoggedIn):
             accounts.log_in("ada", "wrong", "6.6.6.6", None)

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from pipelines.core.errors import BadRequest, Busy
-from studio.features.chat.listing import listed
+from studio.features.chat.conversations import listed
 from studio.features.chat.records import title_of
 from tests.patience import PATIENCE
 from tests.studio.features.chat.talk import ANN, BEN, Talk

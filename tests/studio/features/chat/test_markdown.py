@@ -15,7 +15,6 @@ from pipelines.core.processes import UnreadableAnswer
 from studio.features.chat.markdown import html as markdown
 from studio.features.chat.markdown import process as draw_process
 from studio.features.chat.markdown.blocks import draw_blocks
-from studio.features.chat.markdown.drawn import read_blocks, read_coloured
 from studio.features.chat.markdown.html import (
     MAX_COLOURED,
     MAX_COLOURED_LINE,
@@ -24,6 +23,7 @@ from studio.features.chat.markdown.html import (
     Growing,
 )
 from studio.features.chat.markdown.languages import lexer_name, lexer_names
+from studio.features.chat.markdown.process import read_blocks, read_coloured
 
 
 def render(text: str) -> str:

@@ -17,8 +17,8 @@ from PIL.ExifTags import IFD, Base
 from safetensors.torch import save
 
 from pipelines.core.errors import validated
-from pipelines.dreambooth.before_after_requests import BeforeAfterRequest
 from pipelines.dreambooth.folder import TrainingFolder
+from pipelines.dreambooth.requests import BeforeAfterRequest
 from studio.core.services import Studio
 from tests.pipelines.dreambooth.data.test_photos import HEIC, claimed_png, encoded, scene, zipped
 from tests.studio.live import live_studio, options_for, sentence

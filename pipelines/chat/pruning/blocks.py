@@ -1,13 +1,16 @@
-"""Which blocks may go, and which go first. No torch here: the page draws it.
+"""How many blocks a model has, which may go, and which go first. No torch here: the page asks it.
 
 After Kim et al., "Shortened LLaMA" (2024), section 3.1.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from pathlib import Path
 
 from pipelines.core.errors import BadRequest
+from pipelines.core.processes import read_json
 
 FIRST, LAST = 4, 2  # blocks that the "+" variants never drop (section 3.1)
 
@@ -58,3 +61,29 @@ def least_important(scores: Sequence[float], k: int, guard: bool) -> list[int]:
     kept = guarded(len(scores)) if guard else set()
     free = [n for n in range(len(scores)) if n not in kept]
     return sorted(sorted(free, key=lambda n: (scores[n], -n))[:k])
+
+
+def block_count(path: Path) -> int | None:
+    """Of a transformers folder or a ``.gguf`` file; None where the files do not say."""
+    try:
+        about = path.stat()
+    except OSError:
+        return None
+    return _counted(path, about.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _counted(path: Path, changed: int) -> int | None:
+    """A GGUF's header holds all of its vocabulary: a second's reading, so it is kept."""
+    if path.is_dir():
+        count = (read_json(path / "config.json") or {}).get("num_hidden_layers")
+    else:
+        from gguf import GGUFReader
+
+        try:
+            fields = GGUFReader(path).fields
+        except (OSError, ValueError, IndexError, KeyError):  # no GGUF, or cut short
+            return None
+        named = (field for key, field in fields.items() if key.endswith(".block_count"))
+        count = next((int(field.contents()) for field in named), None)
+    return count if isinstance(count, int) and count > 0 else None
