@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
 import shutil
 import tempfile
 from pathlib import Path
@@ -15,6 +16,7 @@ from pipelines.core.messages import Message
 if TYPE_CHECKING:
     import numpy as np
 
+_TEMPORARY = ".tmp"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -26,17 +28,37 @@ def is_full(error: BaseException) -> bool:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Writes a file that is either whole or as it was before, on the disk when this returns."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
-        try:
-            part.write(data)
-            part.flush()
-            os.fsync(part.fileno())
-            part.close()  # Windows renames no open file
-            os.replace(part.name, path)
-        except BaseException:
-            Path(part.name).unlink(missing_ok=True)
-            raise
+    """Writes a file that is either whole or as it was before, on the disk when this returns.
+
+    A process killed at any moment leaves at most a hidden file beside it (:func:`is_temporary`).
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_TEMPORARY}")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file's name is one that :func:`write_whole` gives to what is not whole yet."""
+    return name.startswith(".") and name.endswith(_TEMPORARY)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes the rename itself survive a power cut; Windows does so by itself."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def save_array(path: Path, array: np.ndarray) -> None:

@@ -25,7 +25,8 @@ from fastapi.responses import Response, StreamingResponse
 from starlette.exceptions import HTTPException
 
 from pipelines.core.errors import BadRequest, Stopped
-from studio.core.home import NO_SPACE, disk_full
+from pipelines.core.files import is_full
+from studio.core.home import disk_full
 
 T = TypeVar("T")
 
@@ -187,7 +188,7 @@ async def received(request: Request, home: Path) -> AsyncIterator[IO[bytes]]:
                 await run_sync(file.write, chunk)
             file.seek(0)
         except OSError as error:
-            if error.errno in NO_SPACE:
+            if is_full(error):
                 raise disk_full(max(file.tell(), _said_length(request)), home) from error
             raise
         yield file

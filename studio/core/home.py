@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from pipelines.core.errors import Unavailable
-from pipelines.core.files import size_of
+from pipelines.core.files import is_full, size_of, write_whole
 from pipelines.core.sizes import format_bytes
 
 ENVIRONMENT = "ATELIER_HOME"
@@ -21,7 +21,6 @@ DEFAULT = Path("~/.atelier")
 FOLDERS = ("outputs", "loras", "jobs", "models", "control", "samplers")
 LOCK_FILE = "studio.lock"
 
-NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 WRITING_SECONDS = 600.0  # a file or folder without a row that is younger may be about to get one
 
 
@@ -144,9 +143,21 @@ def room_for(needed: int, folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in NO_SPACE:
+        if is_full(error):
             raise disk_full(needed, folder) from error
         raise
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Writes a file as :func:`pipelines.core.files.write_whole` does, and its folder.
+
+    Raises:
+        DiskFull: names the bytes needed and free.
+    """
+    there = next(folder for folder in path.parents if folder.exists())
+    with room_for(len(data), there):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, data)
 
 
 def sweep(folder: Path, known: set[str], dry_run: bool) -> Iterator[int]:

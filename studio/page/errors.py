@@ -16,8 +16,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from pipelines.core.errors import UserError
+from pipelines.core.files import is_full
 from pipelines.core.sizes import format_bytes
-from studio.core.home import NO_SPACE, DiskFull
+from studio.core.home import DiskFull
 from studio.core.replies import Refusal, error_body, not_of_the_page, status_of
 from studio.i18n import FAULT, language_of_request, translate
 
@@ -30,7 +31,7 @@ def page_error_handlers() -> dict[type[Exception], Handler]:
     """Of each kind of error that Gradio's routes raise, what it is answered with."""
 
     async def unwritten(request: Request, error: OSError) -> JSONResponse:
-        if error.errno not in NO_SPACE:
+        if not is_full(error):
             _log.error("a route of the page has failed", exc_info=error)
             fault = translate(FAULT, language_of_request(request))
             return _answer(request, 500, fault, "unavailable")

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +15,7 @@ from PIL import Image
 from pydantic import StringConstraints
 
 from pipelines.core.errors import NotFound
+from pipelines.core.files import write_whole
 
 FOLDER = "inputs"
 InputId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
@@ -42,9 +41,7 @@ def keep_input(home: Path, owner: str, picture: Image.Image) -> str:
         path.parent.mkdir(parents=True, exist_ok=True)
         buffer = io.BytesIO()
         picture.save(buffer, format="PNG")
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
-            part.write(buffer.getvalue())
-        os.replace(part.name, path)
+        write_whole(path, buffer.getvalue())
     return id
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pipelines.core.errors import UserError
-from pipelines.core.files import refused_name
+from pipelines.core.files import refused_name, write_whole
 from pipelines.core.messages import Message
 from pipelines.diffusion.lora.about import SHARED, About, shared_about, shared_id
 from pipelines.diffusion.lora.adapters import CONFIG, SUFFIX, Adapter, adapter_at
@@ -170,6 +170,4 @@ def _is_shared(path: Path) -> bool:
 
 
 def _write_json(path: Path, about: About) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(about.model_dump(), ensure_ascii=False, indent=1), "utf-8")
-    os.replace(temporary, path)
+    write_whole(path, json.dumps(about.model_dump(), ensure_ascii=False, indent=1).encode())

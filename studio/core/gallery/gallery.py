@@ -27,9 +27,9 @@ from PIL import Image
 
 from pipelines.core.engines import Use
 from pipelines.core.errors import NotFound, Unavailable, UserError
-from studio.core.files import write_file
 from studio.core.gallery.metadata import format_parameters, parameters_of
 from studio.core.gallery.picture_files import PictureFiles
+from studio.core.home import write_file
 from studio.core.quota import Keeper
 from studio.core.store import uses_in
 

@@ -28,7 +28,7 @@ from pipelines.core.pictures.uploads import (
     transparent_parts,
 )
 from pipelines.diffusion.control.conditions import forget_maps
-from studio.core.home import NO_SPACE, disk_full, sweep
+from studio.core.home import room_for, sweep
 from studio.core.jobs.uses import is_at_work, used_by_jobs
 from studio.core.quota import Keeper, Quota
 
@@ -151,12 +151,8 @@ class Inputs(Keeper):
     def _keep(self, owner: str, picture: Image.Image) -> Input:
         picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
         with self._lock:
-            try:
+            with room_for(3 * picture.width * picture.height, self._home):
                 id = keep_input(self._home, owner, picture)
-            except OSError as error:
-                if error.errno in NO_SPACE:
-                    raise disk_full(len(picture.tobytes()), self._home) from error
-                raise
             size = input_path(self._home, id).stat().st_size
             self._store.write(
                 "INSERT INTO inputs (id, owner, width, height, bytes, created) "

@@ -26,10 +26,10 @@ from pipelines.core.errors import BadRequest
 from pipelines.core.pictures.picture_files import XMP_TEXT
 from pipelines.core.pictures.uploads import exif_value, open_upload, parts_of
 from pipelines.diffusion.lora.tags import with_tags
-from studio.core.files import write_file
 from studio.core.gallery.foreign_settings import check_length, is_json, read_texts, read_words
 from studio.core.gallery.hidden_settings import hidden_texts
 from studio.core.gallery.infotext_units import unit_lines
+from studio.core.home import write_file
 
 VERSION = "Atelier 0.1.0"
 CHUNK = "parameters"

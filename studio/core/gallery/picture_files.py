@@ -17,9 +17,9 @@ from typing import Any
 from PIL import Image
 
 from pipelines.core.errors import Unavailable
-from studio.core.files import is_temporary, write_file
+from pipelines.core.files import is_temporary
 from studio.core.gallery.metadata import save_png
-from studio.core.home import DiskFull
+from studio.core.home import DiskFull, write_file
 
 ELSEWHERE = "elsewhere"  # where pictures go while their owner's folder cannot be written to
 _NOTES = ".unwritten"  # rows that the database has not taken yet

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pipelines.core.engines import uses_of
 from pipelines.core.errors import NotFound, Stopped, UserError, stored, unforeseen
 from pipelines.core.events import Picture, Progress, Result
+from pipelines.core.files import is_full
 from pipelines.core.messages import Message
 from pipelines.core.sizes import format_bytes
 from studio.core.gallery.gallery import WHOLE_RUN, Unwritten
-from studio.core.home import NO_SPACE, DiskFull
+from studio.core.home import DiskFull
 from studio.core.jobs.record import CANCELLED, DONE, FAILED, QUEUED, RUNNING, Job, job_of
 from studio.core.jobs.slots import fair_order
 from studio.core.jobs.waiting import Pace, paced
@@ -299,7 +300,7 @@ class Worker:
 
     def _unforeseen(self, error: Exception) -> Message:
         """What to say of an error that no engine has words for."""
-        if isinstance(error, OSError) and error.errno in NO_SPACE:
+        if is_full(error):
             return Message(
                 "The disk is full: {free} are free. Free some space, then send the job again.",
                 free=format_bytes(shutil.disk_usage(self._store.path.parent).free),

@@ -22,11 +22,11 @@ from pipelines.diffusion.lora.tags import uses_of
 from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.requests import CompareSamplersRequest, TextToImageRequest
 from pipelines.diffusion.styles import get_style
-from pipelines.dreambooth.requests import BeforeAfterRequest
 from pipelines.dreambooth.data.subjects import note_made
 from pipelines.dreambooth.folder import TrainingFolder
+from pipelines.dreambooth.requests import BeforeAfterRequest
 from pipelines.models.catalog import OWN, ModelEntry
-from studio.core.home import NO_SPACE, disk_full
+from studio.core.home import room_for
 from studio.core.jobs.uses import is_at_work
 from studio.core.quota import Keeper, Quota
 
@@ -91,12 +91,8 @@ class Loras(Keeper):
             DiskFull: there is no room for it.
         """
         self.check_room(owner)
-        try:
+        with room_for(file.stat().st_size, self._shelf.home):
             return self._shelf.add(owner, name, file)
-        except OSError as error:
-            if error.errno in NO_SPACE:
-                raise disk_full(file.stat().st_size, self._shelf.home) from error
-            raise
 
     def check_room(self, owner: str) -> None:
         """Raises Busy when the owner, or everybody together, keeps as much as is allowed."""

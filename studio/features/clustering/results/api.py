@@ -25,11 +25,12 @@ from pipelines.clustering.algorithms.registry import find
 from pipelines.clustering.data.scaling import Scaling
 from pipelines.clustering.projecting import Method
 from pipelines.core.errors import BadRequest, NotFound
+from pipelines.core.files import is_full
 from pipelines.core.sizes import format_bytes
 from studio.api.access import API
 from studio.api.http import KEPT, NOT_KEPT, json_object, while_heard
 from studio.core.accounts.accounts import owner_of
-from studio.core.home import NO_SPACE, DiskFull
+from studio.core.home import DiskFull
 from studio.features.clustering.plot.overlay import MAX_TOLD, overlay
 from studio.features.clustering.results.animations import Animations
 from studio.features.clustering.results.downloads import write_centres, write_data, write_labels
@@ -246,7 +247,7 @@ def _written(home: Path, write: Callable[[Path], None]) -> Path:
         write(path)
     except OSError as error:
         path.unlink(missing_ok=True)
-        if error.errno in NO_SPACE:  # nobody knows how much the whole would be
+        if is_full(error):  # nobody knows how much the whole would be
             raise DiskFull(
                 "The disk is full: {free} are free. Free some space, then send the job again.",
                 free=format_bytes(shutil.disk_usage(home).free),

@@ -20,8 +20,7 @@ import numpy as np
 from pipelines.clustering.engine import RESULTS
 from pipelines.clustering.requests import ClusterRequest, CompareRequest
 from pipelines.core.errors import BadRequest, NotFound, stored
-from studio.core.files import write_file
-from studio.core.home import WRITING_SECONDS, cleared
+from studio.core.home import WRITING_SECONDS, cleared, write_file
 from studio.core.jobs.record import DONE, QUEUED, RUNNING, Job
 from studio.core.quota import Keeper
 
