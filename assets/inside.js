@@ -1,4 +1,4 @@
-// The tab “Look inside” (studio/features/labs/inspect_views.py): runs once for each of its HTML components.
+// The tab “Look inside a LLaMA” (studio/features/labs/inspect_views.py): runs once for each of its HTML components.
 
 element.addEventListener("click", (event) => {
   const token = event.target.closest("[data-at]");

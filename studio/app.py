@@ -152,7 +152,7 @@ def build_app(studio: Studio, on_first_page: Callable[[], None] | None = None) -
     if root_path:
         app.add_middleware(BelowPath, root_path=root_path)
     app.state.streams = OpenStreams()
-    app.state.tabs = frozenset(tab.id for tab in studio.features.tabs())
+    app.state.tabs = frozenset(studio.features.tab_names())
     app.add_middleware(EndedStreams, streams=app.state.streams)
     return app
 

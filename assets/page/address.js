@@ -1,46 +1,49 @@
 // The tab that is shown stands in the address, as ?tab=<its id>: a reload keeps it, and Back goes to
 // the one before. This holds for every gr.Tabs of the class "in-address", whichever tabs it has and
-// whether it stands within a tab of another one; the ids of all their tabs must differ.
+// whether it stands within a tab of another one; the ids of all their tabs must differ. An address
+// may also name a tab that holds others, or a tab by a name that it had before.
 
 (() => {
   const NAME = "tab";
   const BARS = "in-address";
   const TABS = `.${BARS} [role="tab"]`;
+  const ways = new Map(); // id of a tab → ids of the tabs to choose in turn until it is seen
+  const groups = new Set(); // ids of the tabs that hold others
+  let former = {}; // name that a tab had before → its id
   let first = null; // the tab that is shown where the address names none
-  let ways = () => null; // id of a tab → ids of the tabs to choose in turn until it is seen
   let wanted = null; // the tab that is to be shown as soon as it can be
 
   const named = () => new URL(location.href).searchParams.get(NAME);
+  const known = (name) => (ways.has(name) ? name : ways.has(former[name]) ? former[name] : null);
   const isOfBar = (button) => button.closest(".tabs").classList.contains(BARS);
   const buttons = () => [...document.querySelectorAll(TABS)].filter((button) => isOfBar(button) && button.checkVisibility());
 
-  // [tabs, tab] of the page's configuration, outermost first, that lead to the tab of this id.
-  function steps(config, id) {
-    const parts = new Map(config.components.map((part) => [part.id, part]));
-    const search = (node, bar, above) => {
-      const part = parts.get(node.id);
-      const here = bar && part?.type === "tabitem" ? [...above, [bar, part]] : above;
-      if (here !== above && part.props.id === id) return here;
-      const own = part?.type === "tabs" && part.props.elem_classes?.includes(BARS) ? part : null;
-      for (const child of node.children || []) {
-        const found = search(child, own, here);
-        if (found) return found;
-      }
-      return null;
-    };
-    return search(config.layout, null, []);
+  // Calls with each tab of the bars and [bar, tab] of those it stands in, itself the last.
+  function walk(parts, node, bar, above, call) {
+    const part = parts.get(node.id);
+    const here = bar && part?.type === "tabitem" ? [...above, [bar, part]] : above;
+    if (here !== above) call(here);
+    const own = part?.type === "tabs" && part.props.elem_classes?.includes(BARS) ? part : null;
+    for (const child of node.children || []) walk(parts, child, own, here, call);
   }
 
   // Before Gradio draws the page: it begins with the tab that the address names.
   function prepare(config) {
-    const bar = config.components.find((part) => part.type === "tabs" && part.props.elem_classes?.includes(BARS));
-    first = bar?.props.selected ?? null;
-    ways = (id) => steps(config, id)?.map(([, tab]) => tab.props.id) ?? null;
-    for (const [tabs, tab] of steps(config, named()) ?? []) {
+    const parts = new Map(config.components.map((part) => [part.id, part]));
+    const steps = new Map();
+    walk(parts, config.layout, null, [], (way) => {
+      const ids = way.map(([, tab]) => tab.props.id);
+      steps.set(ids.at(-1), way);
+      ways.set(ids.at(-1), ids);
+      ids.slice(0, -1).forEach((id) => groups.add(id));
+      if (way.every(([bar, tab]) => bar.props.selected === tab.props.id)) first = ids.at(-1);
+    });
+    former = config.former_tabs ?? {};
+    wanted = known(named());
+    for (const [bar, tab] of steps.get(wanted) ?? []) {
       if (tab.props.visible === false) break; // shown to some people, and later
-      tabs.props.selected = tab.props.id;
+      bar.props.selected = tab.props.id;
     }
-    if (ways(named())) wanted = named();
   }
 
   let config;
@@ -56,7 +59,7 @@
   // Chooses what is not chosen yet on the way to the wanted tab; whether all of it is.
   function arrive() {
     const drawn = new Map(buttons().map((button) => [button.dataset.tabId, button]));
-    for (const id of ways(wanted) ?? []) {
+    for (const id of ways.get(wanted) ?? []) {
       const button = drawn.get(id);
       if (!button) return false;
       if (button.getAttribute("aria-selected") !== "true") button.click();
@@ -71,34 +74,35 @@
   }
 
   function look() {
-    if (wanted !== null && !arrive()) return;
+    if (wanted !== null && !arrive()) return waitUntilDrawn();
     const button = buttons().filter((each) => each.getAttribute("aria-selected") === "true").at(-1);
-    if (!button) return;
-    const id = button.dataset.tabId;
+    const id = button?.dataset.tabId;
+    if (!button || groups.has(id)) return waitUntilDrawn(); // for the tabs of a group that is opened first
     document.title = `${button.textContent.trim()} · Atelier`;
-    if (wanted !== null && id !== wanted) return; // the click is on its way
+    if (wanted !== null && !ways.get(id)?.includes(wanted)) return waitUntilDrawn(); // the click is on its way
     wanted = null;
-    const known = named();
-    if (id === (known ?? first)) return;
-    write(id, known !== null && !ways(known) ? "replaceState" : "pushState");
+    const name = named();
+    if (id === (name ?? first)) return;
+    const isElsewhere = name === null || (ways.has(name) && !ways.get(id).includes(name));
+    write(id, isElsewhere ? "pushState" : "replaceState");
   }
 
   const changes = new MutationObserver(look);
   const drawing = new MutationObserver(() => {
-    if (!buttons().length) return;
+    drawing.disconnect(); // look() waits anew for what is not there yet
     look();
-    if (wanted === null) drawing.disconnect();
   });
+  const waitUntilDrawn = () => drawing.observe(document.body, { subtree: true, childList: true });
   document.addEventListener("DOMContentLoaded", () => {
     changes.observe(document.body, { subtree: true, attributeFilter: ["aria-selected"] });
-    drawing.observe(document.body, { subtree: true, childList: true });
+    waitUntilDrawn();
   });
   // What a person chooses counts more than what the address has asked for.
   addEventListener("click", (event) => {
     if (event.isTrusted && event.target.closest?.(TABS)) wanted = null;
   }, true);
   addEventListener("popstate", () => {
-    wanted = ways(named()) ? named() : first;
+    wanted = known(named()) ?? first;
     look();
   });
 })();

@@ -76,15 +76,15 @@ class Route:
 
     Attributes:
         takers: those that are asked, in this order.
-        select: ``select(id)`` is the update that shows a tab; its component is the last output.
+        select: ``select(id)`` gives the updates of the bars that show a tab.
         skip: the update that changes nothing.
-        tabs: the component of all tabs.
+        bars: the components that tabs are chosen on, which are the last outputs.
     """
 
     takers: list[Taker]
-    select: Callable[[str], Any]
+    select: Callable[[str], list[Any]]
     skip: Any
-    tabs: Any
+    bars: Sequence[Any]
 
     @property
     def inputs(self) -> list[Any]:
@@ -92,7 +92,7 @@ class Route:
 
     @property
     def outputs(self) -> list[Any]:
-        return [*(each for taker in self.takers for each in taker.outputs), self.tabs]
+        return [*(each for taker in self.takers for each in taker.outputs), *self.bars]
 
     def send(self, thing: Any, visitor: Any, values: Sequence[Any] = ()) -> list[Any]:
         """The updates of the outputs, given the values of the inputs.
@@ -109,7 +109,7 @@ class Route:
             if taken is not None:
                 shown = taker.tab
             updates += [self.skip] * len(taker.outputs) if taken is None else taken
-        return [*updates, self.skip if shown is None else self.select(shown)]
+        return [*updates, *([self.skip] * len(self.bars) if shown is None else self.select(shown))]
 
     def follow(self, event: Any) -> None:
         """Lets the takers go on after an event of these outputs."""
@@ -135,11 +135,11 @@ class Exchange:
         """Lets ``connect`` bind an event to the route, once it is known who takes such things."""
         self._offers.append((kind, name, connect))
 
-    def connect(self, tabs: Any, select: Callable[[str], Any], skip: Any) -> None:
+    def connect(self, bars: Sequence[Any], select: Callable[[str], list[Any]], skip: Any) -> None:
         """Gives each offer its route, where there is one."""
         for kind, name, connect in self._offers:
             if takers := self._takers.get((kind, name)):
-                connect(Route(takers, select, skip, tabs))
+                connect(Route(takers, select, skip, bars))
 
 
 def buttons(tabs: Iterable[Any], kinds: Iterable[str]) -> list[Target]:

@@ -7,7 +7,8 @@ name none of them. A feature that fails is left out, and the rest goes on.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from importlib.metadata import EntryPoint
@@ -44,6 +45,9 @@ class Tab:
     Attributes:
         id: its name in the page's address, ``?tab=…``.
         label: what it is called, in English.
+        group: what the tabs are called that stand together behind one of the page's; "": it has a
+            place of its own.
+        former_ids: the names that it had in addresses before.
         hidden: whether it is not shown until its own listeners show it.
         styles: the files in CSS that it needs.
         takes: what others may send it; see :mod:`studio.core.exchange`.
@@ -51,6 +55,8 @@ class Tab:
 
     id: ClassVar[str]
     label: ClassVar[str]
+    group: ClassVar[str] = ""
+    former_ids: ClassVar[tuple[str, ...]] = ()
     hidden: ClassVar[bool] = False
     styles: ClassVar[tuple[Path, ...]] = ()
     takes: ClassVar[tuple[Target, ...]] = ()
@@ -68,6 +74,21 @@ class Tab:
             opening: the tab's first sight, a :class:`studio.page.opening.Opening`.
             exchange: what the tabs send to one another.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One place in the page's bar: a tab, or several of one group.
+
+    Attributes:
+        id: of the tab, or of the group.
+        label: what stands in the bar, in English.
+        tabs: name of a feature and a tab of it, in their order.
+    """
+
+    id: str
+    label: str
+    tabs: tuple[tuple[str, type[Tab]], ...]
 
 
 class Upload(Enum):
@@ -188,6 +209,23 @@ class Features:
         """The tabs of all, in their order."""
         return [tab for each in self for tab in each.tabs]
 
+    def places(self) -> list[Place]:
+        """The places of all tabs, each group's where its first tab is."""
+        found: dict[str, list[tuple[str, type[Tab]]]] = {}
+        for each in self:
+            for tab in each.tabs:
+                found.setdefault((tab.group and f"of {tab.group}") or tab.id, []).append(
+                    (each.name, tab)
+                )
+        return [_place(tabs) for tabs in found.values()]
+
+    def tab_names(self) -> set[str]:
+        """All that an address may name as its tab."""
+        tabs = self.tabs()
+        return {each.id for each in [*tabs, *self.places()]} | {
+            former for tab in tabs for former in tab.former_ids
+        }
+
     def engines(self) -> dict[str, Engine]:
         """Kind of job → its engine."""
         return {engine.kind: engine for each in self for engine in each.engines}
@@ -213,6 +251,13 @@ class Features:
             for kind, check in feature.checks.items()
             if kind is base
         ]
+
+
+def _place(tabs: Sequence[tuple[str, type[Tab]]]) -> Place:
+    first = tabs[0][1]
+    if not first.group or len(tabs) == 1:
+        return Place(first.id, first.group or first.label, tuple(tabs))
+    return Place(re.sub(r"\W+", "-", first.group.lower()), first.group, tuple(tabs))
 
 
 def _names(feature: Feature) -> dict[str, set[str]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +33,20 @@ class Page(gr.Blocks):
 
     Attributes:
         is_upload: whether an owner has uploaded a file, which no tab has taken yet.
+        former_tabs: names that addresses may still have for a tab → its id.
     """
 
     is_upload: Callable[[Owner, Path], bool]
+    former_tabs: Mapping[str, str]
 
     def __init__(self, is_upload: Callable[[Owner, Path], bool], **options: Any) -> None:
+        self.former_tabs = {}
         super().__init__(**options)
         self.is_upload = is_upload
+
+    def get_config_file(self) -> dict[str, Any]:
+        """As Gradio's, with what ``assets/page/address.js`` has to know."""
+        return {**super().get_config_file(), "former_tabs": dict(self.former_tabs)}
 
     async def process_api(
         self,

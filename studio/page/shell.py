@@ -14,7 +14,7 @@ from pipelines.core.paths import ASSETS
 from pipelines.core.sizes import format_bytes
 from studio.core.accounts.accounts import Owner
 from studio.core.exchange import Exchange
-from studio.core.feature import Features
+from studio.core.feature import Features, Tab
 from studio.core.machine import is_own
 from studio.i18n import LANGUAGES, texts
 from studio.page import views
@@ -58,29 +58,81 @@ def _named(feature: str) -> Iterator[None]:
 
 
 def _build(studio: Studio, is_upload: Callable[[Owner, Path], bool]) -> Page:
-    exchange = Exchange()
-    first = studio.features.tabs()[0].id
+    exchange, places, bars = Exchange(), studio.features.places(), Bars()
+    first = places[0].tabs[0][1].id
+    former = {name: tab.id for tab in studio.features.tabs() for name in tab.former_ids}
     with Page(is_upload, title="Atelier", analytics_enabled=False, fill_width=True) as page:
+        page.former_tabs = former
         _header(studio, page)
         drawn = []
-        with gr.Tabs(
-            selected=first, elem_id="tabs", elem_classes="in-address", overflow_behavior="wrap"
-        ) as tabs:
-            for feature in studio.features:
-                for each in feature.tabs:
-                    hidden = each.hidden
-                    with (
-                        _named(feature.name),
-                        gr.Tab(label(each.label), id=each.id, visible=not hidden) as place,
-                    ):
-                        tab = each(studio)
-                        tab.draw()
-                    drawn.append((feature.name, tab, place))
+        with bars.add("tabs", places[0].id):
+            for place in places:
+                if len(place.tabs) == 1:
+                    drawn += _draw(studio, bars, place.label, *place.tabs[0])
+                    continue
+                with (
+                    bars.tab(place.id, place.label),
+                    bars.add(f"tabs-of-{place.id}", place.tabs[0][1].id),
+                ):
+                    for name, each in place.tabs:
+                        drawn += _draw(studio, bars, each.label, name, each)
         for name, tab, place in drawn:
             with _named(name):
                 tab.listen(Opening(page, place, at_load=tab.id == first), exchange)
-        exchange.connect(tabs, lambda id: gr.update(selected=id), gr.skip())
+        exchange.connect(bars.all, bars.show, gr.skip())
     return page
+
+
+def _draw(
+    studio: Studio, bars: Bars, name: str, feature: str, tab: type[Tab]
+) -> list[tuple[str, Tab, gr.Tab]]:
+    """A tab of a feature is drawn where the page is; it is called ``name`` there."""
+    with _named(feature), bars.tab(tab.id, name, hidden=tab.hidden) as place:
+        drawn = tab(studio)
+        drawn.draw()
+    return [(feature, drawn, place)]
+
+
+class Bars:
+    """The bars of a page on which tabs are chosen: the main one, and one for each group.
+
+    Attributes:
+        all: the bars.
+    """
+
+    def __init__(self) -> None:
+        self.all: list[gr.Tabs] = []
+        self._way: list[tuple[gr.Tabs, str]] = []  # what is chosen to see what is drawn now
+        self._ways: dict[str, list[tuple[gr.Tabs, str]]] = {}
+        self._inner: list[gr.Tabs] = []
+
+    @contextlib.contextmanager
+    def add(self, elem_id: str, selected: str) -> Iterator[None]:
+        """A bar, within which its tabs are drawn."""
+        with gr.Tabs(
+            selected=selected,
+            elem_id=elem_id,
+            elem_classes=["in-address", *(["in-group"] if self.all else [])],
+            overflow_behavior="wrap",
+        ) as bar:
+            self.all.append(bar)
+            self._inner.append(bar)
+            yield
+            self._inner.pop()
+
+    @contextlib.contextmanager
+    def tab(self, id: str, name: str, hidden: bool = False) -> Iterator[gr.Tab]:
+        """A tab of the innermost bar."""
+        with gr.Tab(label(name), id=id, visible=not hidden) as tab:
+            self._way.append((self._inner[-1], id))
+            self._ways[id] = list(self._way)
+            yield tab
+            self._way.pop()
+
+    def show(self, id: str) -> list[Any]:
+        """Updates of :attr:`all` that show the tab of this id."""
+        chosen = dict(self._ways[id])
+        return [gr.update(selected=chosen[bar]) if bar in chosen else gr.skip() for bar in self.all]
 
 
 def look(studio: Studio) -> dict[str, Any]:

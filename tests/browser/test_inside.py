@@ -6,9 +6,11 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.page.test_look import PHONE, widths
+from tests.browser.tabs import open_tab
 from tests.pipelines.chat.tiny_llama import byte_level, llama
 
 TINY = "Tiny LLaMA"
+TAB = ("Labs", "Look inside a LLaMA")
 TEXT = "The cat sat on the mat"
 PARTS = {"odds": ".row", "attention": ".map", "layers": ".lens", "build": ".diagram"}
 VIEWS = tuple(PARTS)
@@ -26,9 +28,9 @@ def tiny(studio) -> None:
     )
 
 
-def opened(page, text: str | None = TEXT, tab: str = "Look inside"):
+def opened(page, text: str | None = TEXT, tab: tuple[str, str] = TAB):
     """The tab with the tiny model's odds."""
-    page.get_by_role("tab", name=tab, exact=True).click()
+    open_tab(page, *tab)
     expect(page.locator("#inside-odds .empty-state")).to_be_visible()
     page.click("#inside-model input")
     page.get_by_role("option", name=TINY).click()
@@ -47,7 +49,7 @@ def turn_to(page, view: str) -> None:
 @pytest.mark.deep
 def test_the_starter_knows_the_capital_of_france(visit):
     page = visit()
-    page.get_by_role("tab", name="Look inside", exact=True).click()
+    open_tab(page, *TAB)
     expect(page.locator("#inside-model input")).to_have_value("SmolLM2 135M")
     expect(page.locator("#inside-odds .empty-state")).to_contain_text("Nothing opened yet")
     page.click("#inside-open")
@@ -162,7 +164,7 @@ def test_markup_in_a_text_stays_text(visit):
 
 @pytest.mark.deep
 def test_a_chinese_reader_gets_all_of_it_in_chinese(visit):
-    page = opened(visit(locale="zh-CN"), tab="模型内部")
+    page = opened(visit(locale="zh-CN"), tab=("实验室", "看 LLaMA 的内部"))
     expect(page.locator("#inside-odds h4")).to_contain_text("之后可能出现的词元")
     expect(page.locator("#inside-tokens")).to_contain_text("个词元")
     turn_to(page, "attention")

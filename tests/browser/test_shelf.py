@@ -46,7 +46,7 @@ def page(visit) -> Page:
 
 
 def opened(page: Page) -> Page:
-    page.get_by_role("tab", name="LoRAs").click()
+    page.get_by_role("tab", name="Library").click()
     page.locator("#shelf-cards .shelf").wait_for()
     return page
 

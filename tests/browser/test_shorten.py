@@ -17,9 +17,11 @@ from pipelines.chat.pruning import evaluate
 from pipelines.core.errors import UserError
 from tests.browser.page.test_look import PHONE, widths
 from tests.browser.page.test_rest import at_rest, quickly
+from tests.browser.tabs import open_tab
 from tests.patience import PATIENCE, wait_until
 from tests.pipelines.chat.llamas import save_llama
 
+TAB = ("Labs", "Shorten a LLaMA")
 TINY, BLOCKS = "Ten-block LLaMA", 10
 
 
@@ -54,9 +56,9 @@ def tidied(studio):
             running.prunings.delete("local", known.id)
 
 
-def opened(page: Page, tab: str = "Shorten") -> Page:
+def opened(page: Page, tab: tuple[str, str] = TAB) -> Page:
     """The tab with the tiny model chosen, whose blocks are the slider's."""
-    page.get_by_role("tab", name=tab, exact=True).click()
+    open_tab(page, *tab)
     expect(page.locator("#shorten-board .board")).to_be_visible()
     expect(page.locator("#shorten-model input")).not_to_have_value("")
     if page.locator("#shorten-model input").input_value() != TINY:
@@ -185,7 +187,7 @@ def test_a_running_one_is_found_again_stopped_and_resumed(visit):
     expect(page.locator("#shorten-board .progress")).to_be_visible()
     page.reload()
     page.problems.clear()  # the old page complains that its connection was cut
-    page.get_by_role("tab", name="Shorten", exact=True).click()
+    expect(page.get_by_role("tab", name=TAB[1])).to_have_attribute("aria-selected", "true")
     expect(page.locator("#shorten-board .progress")).to_be_visible()
     healing = re.compile("Healing: step|heal|Loading")
     expect(page.locator("#shorten-board .progress")).to_contain_text(healing)
@@ -228,7 +230,7 @@ def test_a_phone_never_scrolls_sideways(visit):
 
 @pytest.mark.deep
 def test_a_chinese_browser_reads_chinese(visit):
-    page = opened(visit(locale="zh-CN"), "精简模型")
+    page = opened(visit(locale="zh-CN"), ("实验室", "精简 LLaMA"))
     page.click("#shorten-criterion input")
     page.get_by_role("option", name="幅值", exact=True).click()
     page.click("#score")

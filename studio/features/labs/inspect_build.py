@@ -1,4 +1,4 @@
-"""What the tab “Look inside” shows of how a model is built: a picture in its own numbers."""
+"""What “Look inside a LLaMA” shows of how a model is built: a picture in its own numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tab “Look inside” shows of attention: one head as a heat map, all of them small."""
+"""What “Look inside a LLaMA” shows of attention: one head as a heat map, all of them small."""
 
 from __future__ import annotations
 

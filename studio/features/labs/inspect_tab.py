@@ -56,7 +56,7 @@ _VIEWS: tuple[View, ...] = ("odds", "attention", "layers", "build")
 class InspectTab(Tab):
     """Draws the tab."""
 
-    id, label = "inside", "Look inside"
+    id, label, group = "inside", "Look inside a LLaMA", "Labs"
     styles = (ASSETS / "inside.css",)
 
     def draw(self) -> None:

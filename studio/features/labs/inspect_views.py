@@ -1,4 +1,4 @@
-"""What the tab “Look inside” shows of tokens, odds and layers, as HTML, with
+"""What the tab “Look inside a LLaMA” shows of tokens, odds and layers, as HTML, with
 :mod:`studio.page.views`.
 
 Drawn here rather than by a plotting library: it follows the theme, light and dark, is text that can

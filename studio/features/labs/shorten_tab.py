@@ -36,7 +36,7 @@ _POINTS = 5  # of a curve, as proposed
 class ShortenTab(Tab):
     """Draws the tab."""
 
-    id, label = "shorten", "Shorten"
+    id, label, group = "shorten", "Shorten a LLaMA", "Labs"
     styles = (ASSETS / "shorten.css",)
 
     def draw(self) -> None:

@@ -1,4 +1,4 @@
-"""What the tab “Shorten” shows: scores of blocks, before and after, the curve; as HTML.
+"""What the tab “Shorten a LLaMA” shows: scores of blocks, before and after, the curve; as HTML.
 
 Drawn as :mod:`studio.features.labs.inspect_views` draws, and for the same reasons. What
 is told apart by colour is told apart by a pattern, a dash or a mark as well.

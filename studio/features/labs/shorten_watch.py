@@ -44,7 +44,7 @@ class ShortenWatch(WorkBoard["Shortening"]):
 
     def send_to(self, route: Route) -> None:
         """Let “Chat with both” show the tab of conversations; its scripts begin the new one."""
-        self.board.both(lambda: route.send((), None)[-1], None, route.tabs, **QUIET)
+        self.board.both(lambda: route.send((), None), None, route.outputs, **QUIET)
 
     def resume(self, owner: Owner, id: str) -> object:
         return self.studio.prunings.resume(owner, id)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class LibraryTab(Tab):
     """Draws the tab."""
 
-    id, label = "shelf", "LoRAs"
+    id, label, former_ids = "library", "Library", ("shelf", "loras")
 
     def draw(self) -> None:
         """Makes the controls and what shows results."""

@@ -1,4 +1,4 @@
-"""What the tab “LoRAs” shows as HTML: a card for each entry of the shelf, and what cannot be used.
+"""What “Library” shows as HTML: a card for each entry of the shelf, and what cannot be used.
 
 A card is a ``<details>``, which the browser opens by itself; the server hears only of what changes
 something (:data:`CHANGED`). Escaped as everything in :mod:`studio.page.views` is.

@@ -48,7 +48,7 @@ class CompareTab(Tab):
         details: of the chosen cell.
     """
 
-    id, label = "compare", "Compare samplers"
+    id, label, group = "compare", "Compare samplers", "Text to image"
     takes = (Target(SETTINGS, "compare", "Compare samplers"),)
 
     def draw(self) -> None:

@@ -29,7 +29,7 @@ class PaintTab(Tab):
         details: of the chosen picture.
     """
 
-    id, label = "paint", "Text to image"
+    id, label, group = "paint", "Paint", "Text to image"
     takes = (Target(SETTINGS, "use", "Use these settings"), Target(PROMPT), Target(CHANGE), VARY)
 
     def draw(self) -> None:

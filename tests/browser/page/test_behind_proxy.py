@@ -10,6 +10,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import USUAL
+from tests.browser.tabs import each_tab
 from tests.browser.test_painting import fill_in
 from tests.patience import PATIENCE
 from tests.studio.live import live_studio, options_for
@@ -75,8 +76,7 @@ def test_page_below_a_path_asks_for_nothing_elsewhere_by_the_readme_s_recipe(
         page.goto(f"{address}/")
         page.locator("#paint").wait_for()
         paint(page, "a mug behind a proxy")
-        for tab in page.get_by_role("tab").all():
-            tab.click()
+        assert len([*each_tab(page)]) > 10
         page.get_by_role("tab", name="Gallery").click()
         expect(page.locator("#gallery-pictures img").first).to_be_visible()
         page.locator("input[type=file]:visible, input[type=file]").last.set_input_files(

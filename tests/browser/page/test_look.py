@@ -8,8 +8,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 TABS = (
-    *("Text to image", "From a picture", "Chat", "Sketch & depth", "Teach", "LoRAs"),
-    *("Compare samplers", "Look inside", "Shorten", "Gallery", "Settings"),
+    *("Text to image", "From a picture", "Chat", "Sketch & depth", "Teach", "Library"),
+    *("Clustering", "Labs", "Gallery", "Settings"),
 )
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
 

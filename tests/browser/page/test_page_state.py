@@ -10,6 +10,7 @@ import httpx
 from playwright.sync_api import Page, expect
 
 from studio.core.cleaning import KIND
+from tests.browser.tabs import open_tab
 from tests.patience import PATIENCE
 from tests.studio.live import paint
 
@@ -47,7 +48,7 @@ def test_the_tab_and_what_was_typed_outlive_a_reload_and_back_goes_to_the_tab_be
     page.fill("#train-called input", "Whiskers")
     page.get_by_role("button", name="Samples while it learns").click()
     page.fill("#train-sample-prompts textarea", "a [trigger] on the moon")
-    page.get_by_role("tab", name="Look inside").click()
+    open_tab(page, "Labs", "Look inside a LLaMA")
     page.fill("#inside-text textarea", "half a thought")
     page.get_by_role("tab", name="Chat").click()
     page.locator("#chat-settings summary").click()
@@ -57,7 +58,7 @@ def test_the_tab_and_what_was_typed_outlive_a_reload_and_back_goes_to_the_tab_be
     expect(page.locator("#chat-text")).to_have_value("half a message")
     expect(page.locator("#chat-system")).to_have_value("You are a pirate.")
     expect(page.get_by_role("tab", name="Chat")).to_have_attribute("aria-selected", "true")
-    page.get_by_role("tab", name="Look inside").click()
+    open_tab(page, "Labs", "Look inside a LLaMA")
     expect(page.locator("#inside-text textarea")).to_have_value("half a thought")
     page.get_by_role("tab", name="Teach").click()
     expect(page.locator("#train-called input")).to_have_value("Whiskers")
@@ -76,6 +77,37 @@ def test_the_tab_and_what_was_typed_outlive_a_reload_and_back_goes_to_the_tab_be
     expect(newest.locator("#about-model")).not_to_be_empty()
     expect(newest.locator("#prompt textarea")).to_have_value("the newest picture")
     expect(newest).to_have_url(re.compile(r"/\?tab=paint&theme=x$"))
+
+
+def test_tabs_of_a_group_stand_in_the_address_and_old_names_lead_there(visit):
+    page = visit(path="?tab=compare")
+    expect(page.locator("#compare-prompt")).to_be_visible()
+    expect(page).to_have_url(at("compare"))
+    expect(page).to_have_title("Compare samplers · Atelier")
+    open_tab(page, "Labs")  # its first tab is shown, and stands in the address
+    expect(page).to_have_url(at("inside"))
+    open_tab(page, "Shorten a LLaMA")
+    expect(page).to_have_url(at("shorten"))
+    page.go_back()
+    expect(page.locator("#inside-text")).to_be_visible()
+    page.go_back()
+    expect(page.locator("#compare-prompt")).to_be_visible()
+    expect(page).to_have_url(at("compare"))
+    page.go_forward()
+    page.go_forward()
+    expect(page.locator("#shorten-model")).to_be_visible()
+    reload(page)
+    expect(page.locator("#shorten-model")).to_be_visible()
+    expect(page).to_have_url(at("shorten"))
+    for name, shown, id in (
+        ("labs", "#inside-text", "inside"),  # of a group: its first tab
+        ("loras", "#shelf-cards", "library"),  # the tab's name before
+        ("text-to-image", "#prompt", "paint"),
+    ):
+        page.goto(page.url.replace(page.url.rpartition("=")[2], name))
+        expect(page.locator(shown)).to_be_visible()
+        expect(page).to_have_url(at(id))
+    page.problems.clear()
 
 
 PADDING = """

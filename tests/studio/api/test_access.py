@@ -86,7 +86,10 @@ def test_a_login_leads_to_the_tab_of_the_address(visitor):
 
 
 def test_the_known_tabs_are_those_of_the_page(visitor, studio):
-    known = {tab.id for tab in studio[0].features.tabs()}
+    known = {place.id for place in studio[0].features.places()}
+    names = studio[0].features.tab_names()
+    assert known | {"inside", "shorten", "shelf", "loras"} <= names
+    assert "nowhere" not in names
     config = page_config(visitor("host"))
     props = {part["id"]: part["props"] for part in config["components"]}
     nodes = [config["layout"]]

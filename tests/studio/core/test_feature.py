@@ -135,7 +135,7 @@ def route_between(*takers: Taker):
     exchange.offer("nobody takes this", found.append)
     for taker in takers:
         exchange.take("picture", taker)
-    exchange.connect("tabs", lambda id: f"show {id}", "skip")
+    exchange.connect(["bar", "tabs"], lambda id: ["bar", f"show {id}"], "skip")
     (route,) = found
     return route
 
@@ -143,9 +143,9 @@ def route_between(*takers: Taker):
 @pytest.mark.parametrize(
     ("thing", "expected"),
     [
-        ("mug", ["skip", "skip", "mug", "show all"]),
-        ("sketch", ["drawn sketch", "of 7", "skip", "show special"]),
-        (None, ["skip", "skip", "skip", "skip"]),
+        ("mug", ["skip", "skip", "mug", "bar", "show all"]),
+        ("sketch", ["drawn sketch", "of 7", "skip", "bar", "show special"]),
+        (None, ["skip", "skip", "skip", "skip", "skip"]),
     ],
 )
 def test_a_thing_goes_to_the_first_that_has_a_use_for_it(thing, expected):
@@ -155,7 +155,7 @@ def test_a_thing_goes_to_the_first_that_has_a_use_for_it(thing, expected):
     general = Taker("all", ["c"], lambda thing, visitor, values: [thing])
     special = Taker("special", ["a", "b"], draw, inputs=["count"])
     route = route_between(general, special)
-    assert (route.inputs, route.outputs) == (["count"], ["a", "b", "c", "tabs"])
+    assert (route.inputs, route.outputs) == (["count"], ["a", "b", "c", "bar", "tabs"])
     assert route.send(thing, ME, [7]) == expected
 
 

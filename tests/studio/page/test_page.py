@@ -97,13 +97,59 @@ def test_a_tab_that_fails_is_left_out_and_the_page_has_the_others():
     assert [m.values["error"] for m in features.failures.values()] == ["no canvas", "no ears"]
 
 
+def test_tabs_of_a_group_stand_together_and_a_tab_is_shown_within_it():
+    class Alone(Tab):
+        id, label = "alone", "Alone"
+
+    class One(Tab):
+        id, label, group = "one", "One", "A few"
+
+    class Other(Tab):
+        id, label, group, former_ids = "other", "Other", "A few", ("elder",)
+
+    class Single(Tab):
+        id, label, group = "single", "Single", "Nobody else"
+
+    features = Features(
+        [
+            Feature(name="a", tabs=(Alone, One)),
+            Feature(name="b", tabs=(Single, Other)),
+        ]
+    )
+    assert [(place.id, place.label) for place in features.places()] == [
+        ("alone", "Alone"),
+        ("a-few", "A few"),
+        ("single", "Nobody else"),
+    ]
+    assert features.tab_names() == {"alone", "one", "other", "single", "a-few", "elder"}
+    config = shell.build(SimpleNamespace(features=features)).get_config_file()
+    parts = {part["id"]: part["props"] for part in config["components"]}
+    (main,) = (node for node in config["layout"]["children"] if parts[node["id"]].get("selected"))
+    assert [parts[tab["id"]]["id"] for tab in main["children"]] == ["alone", "a-few", "single"]
+    (inner,) = main["children"][1]["children"]
+    assert [parts[tab["id"]]["id"] for tab in inner["children"]] == ["one", "other"]
+    assert (parts[main["id"]]["selected"], parts[inner["id"]]["selected"]) == ("alone", "one")
+    assert config["former_tabs"] == {"elder": "other"}
+
+    bars = shell.Bars()
+    with gr.Blocks(), bars.add("main", "first"):
+        with bars.tab("first", "First"):
+            pass
+        with bars.tab("second", "Second"), bars.add("inner", "deep"), bars.tab("deep", "Deep"):
+            pass
+    chosen = [update.get("selected") for update in bars.show("deep")]
+    assert chosen == ["second", "deep"]
+    assert [update.get("selected") for update in bars.show("first")] == ["first", None]
+
+
 def test_what_is_sent_from_tab_to_tab_shows_the_other_tab(config):
     names = {part["id"]: part["props"].get("elem_id") for part in config["components"]}
-    (tabs,) = (id for id, name in names.items() if name == "tabs")
+    bars = {id for id, name in names.items() if name in ("tabs", "tabs-of-text-to-image")}
+    assert len(bars) == 2
     senders = {
         names[target]
         for event in config["dependencies"]
-        if tabs in event["outputs"]
+        if bars <= {*event["outputs"]}
         for target, _ in event["targets"]
     }
     kept = {"painted", "changed", "steered", "tried", "compare", "gallery"}
