@@ -306,5 +306,5 @@ def guidance_embedding(guidance: float, width: int) -> torch.Tensor:
 
 
 def _rows(sides: list[torch.Tensor], batch_size: int) -> torch.Tensor:
-    """Each side (1, …) repeated for every picture: all negatives first, then all prompts."""
+    """Each side (1 or B, …) with a row for every picture: all negatives first, then all prompts."""
     return torch.cat([side.expand(batch_size, *side.shape[1:]) for side in sides])

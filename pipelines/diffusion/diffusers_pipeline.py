@@ -10,7 +10,7 @@ import copy
 import inspect
 import queue
 import threading
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -26,17 +26,25 @@ from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.lora.tags import without_tags
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.samplers import make_scheduler, samplers_in
+from pipelines.diffusion.wording.grammar import plain
+from pipelines.diffusion.wording.template import Words
 
 _GUIDES_ABOVE = {"zimage": 0}  # by family; 1 for all others, as the tests of the twins find
 
 
 def batch(
-    model: DiffusionModel, settings: TextToImageRequest, seeds: list[int]
+    model: DiffusionModel,
+    settings: TextToImageRequest,
+    seeds: list[int],
+    words: Sequence[Words] | None = None,
 ) -> Generator[tuple[int, int, Image.Image | None], None, list[Image.Image]]:
     """One batch by the model's own pipeline; closing the generator stops it within one step.
 
     Its pictures are painted one after another. These models fill a GPU with a single picture, and
     their kernels sum in another order in a batch, which some models show.
+
+    Args:
+        words: each picture's own; None: those of the settings.
 
     Raises:
         BadRequest: the size does not fit the model's patches.
@@ -55,7 +63,8 @@ def batch(
         settings = settings.model_copy(update={"steps": steps})
     images = []
     for done, seed in enumerate(seeds):
-        painting = _one(model, settings, seed, beginning)
+        own = words[done]._asdict() if words else {}
+        painting = _one(model, settings.model_copy(update=own), seed, beginning)
         try:
             while True:
                 step, preview = next(painting)
@@ -159,8 +168,8 @@ def _arguments(
     _check_size(model, settings)
     takes = inspect.signature(pipe.__call__).parameters
     arguments = {
-        "prompt": without_tags(settings.prompt),
-        "negative_prompt": without_tags(settings.negative_prompt),
+        "prompt": plain(without_tags(settings.prompt)),
+        "negative_prompt": plain(without_tags(settings.negative_prompt)),
         "num_inference_steps": settings.steps,
         "true_cfg_scale" if _true_cfg(takes) else "guidance_scale": settings.guidance,
         "width": settings.width,

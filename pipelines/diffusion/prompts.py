@@ -29,7 +29,8 @@ _BACKTRACK = 20  # tokens behind a comma that go to the next chunk: A1111's sett
 
 _TOKEN = re.compile(
     r"""
-    \\(?P<escaped>[\\()\[\]])               # \( \) \[ \] \\
+    # \( \) \[ \] \\, and of dynamic prompts \{ \} \| \__ \${
+    \\(?P<escaped>[\\()\[\]{}|]|_(?=_)|\$(?=\{))
     | :\s*+(?P<weight>[+-]?(?:\d++(?:\.\d*+)?+|\.\d++))\s*+\)   # :1.3)
     | (?P<sign>[()\[\]])
     | (?P<text>[^\\()\[\]:]++|.)
@@ -91,12 +92,12 @@ def is_weighted(prompt: str) -> bool:
 
 @dataclass(frozen=True)
 class PromptEmbeds:
-    """What the UNet needs of a prompt and its negative, each of batch 1.
+    """What the UNet needs of prompts and their negatives.
 
     Attributes:
-        prompt: (1, chunks · length, width).
-        negative: the same shape.
-        pooled: SDXL: (1, width of the pooled embedding), else None.
+        prompt: (1 or B, chunks · length, width); one row stands for all pictures.
+        negative: the same shape, but for the rows.
+        pooled: SDXL: (1 or B, width of the pooled embedding), else None.
         negative_pooled: the same shape, or None.
     """
 
@@ -122,23 +123,49 @@ def encode(
     Raises:
         BadRequest: a weight or the clip skip is beyond its limit.
     """
+    return encode_pairs(pipe, [(prompt, negative_prompt)], clip_skip, device)
+
+
+def encode_pairs(
+    pipe: Any, pairs: Sequence[tuple[str, str]], clip_skip: int, device: str
+) -> PromptEmbeds:
+    """Encode a prompt and its negative for each picture; raises and computes as :func:`encode`.
+
+    All have as many chunks as the longest. Where every picture has the same, one row is given.
+    """
     import torch
 
     encoders = _encoders(pipe, clip_skip, device)
-    wanted, unwanted = parse(prompt), parse(negative_prompt)
-    chunks = [(encoder.chunks(wanted), encoder.chunks(unwanted)) for encoder in encoders]
-    # Prompt and negative are attended to in one batch, both encoders' widths side by side.
-    count = max(len(some) for pair in chunks for some in pair)
-    sides = []
-    for side in (0, 1):
-        encoded = [
-            encoder(pair[side], count) for encoder, pair in zip(encoders, chunks, strict=True)
-        ]
-        sides.append((torch.cat([embeds for embeds, _ in encoded], dim=-1), encoded[-1][1]))
-    if not negative_prompt and pipe.config.get("force_zeros_for_empty_prompt"):
-        sides[1] = tuple(None if part is None else torch.zeros_like(part) for part in sides[1])
-    (embeds, pooled), (negative, negative_pooled) = sides
+    texts = dict.fromkeys(text for pair in pairs for text in pair)
+    # Prompts and negatives are attended to in one batch, both encoders' widths side by side.
+    chunks = {text: [encoder.chunks(parse(text)) for encoder in encoders] for text in texts}
+    count = max(len(some) for each in chunks.values() for some in each)
+    encoded = {}
+    for text, each in chunks.items():
+        sides = [encoder(some, count) for encoder, some in zip(encoders, each, strict=True)]
+        encoded[text] = (torch.cat([embeds for embeds, _ in sides], dim=-1), sides[-1][1])
+    prompts = [encoded[prompt] for prompt, _ in pairs]
+    if pipe.config.get("force_zeros_for_empty_prompt") and "" in encoded:
+        zeros = [part if part is None else torch.zeros_like(part) for part in encoded[""]]
+        encoded[""] = tuple(zeros)
+    negatives = [encoded[negative] for _, negative in pairs]
+    (embeds, pooled), (negative, negative_pooled) = _stacked(prompts), _stacked(negatives)
     return PromptEmbeds(embeds, negative, pooled, negative_pooled)
+
+
+def count_chunks(pipe: Any, texts: Sequence[str]) -> int:
+    """How many chunks the longest of some prompts has."""
+    encoders = _encoders(pipe, 1, "cpu")
+    return max(len(encoder.chunks(parse(text))) for encoder in encoders for text in texts)
+
+
+def _stacked(rows: Sequence[tuple[torch.Tensor, torch.Tensor | None]]) -> list[torch.Tensor | None]:
+    """The embeddings of several prompts as rows, and their pooled ones; equal ones as one row."""
+    import torch
+
+    if all(row is rows[0] for row in rows):
+        return list(rows[0])
+    return [None if parts[0] is None else torch.cat(parts) for parts in zip(*rows, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)

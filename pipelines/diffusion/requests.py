@@ -35,6 +35,14 @@ class TextToImageRequest(Request):
             description="What the picture should not show.",
         ),
     ] = ""
+    combinations: Annotated[
+        bool,
+        Field(
+            title="All combinations",
+            description="Choices such as {red|blue} are taken in turn, another combination for "
+            "each picture, instead of as the seed has it.",
+        ),
+    ] = False
     model: Annotated[
         str, Field(max_length=200, title="Model", description="The base model that paints.")
     ] = "starter"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 
 import diffusers
 import torch
@@ -35,9 +36,9 @@ from pipelines.diffusion.latents.coding import decode, encode_picture
 from pipelines.diffusion.latents.noise import starting_noise
 from pipelines.diffusion.latents.preview import preview_for
 from pipelines.diffusion.loading import DiffusionModel
-from pipelines.diffusion.lora.apply import applied
+from pipelines.diffusion.lora.apply import Applied, applied
 from pipelines.diffusion.lora.tags import left_out_of, uses_of, without_tags, worded
-from pipelines.diffusion.prompts import encode, is_weighted
+from pipelines.diffusion.prompts import PromptEmbeds, count_chunks, encode_pairs, is_weighted
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.resolving import alone, of_batch, resolve, seeds_of
 from pipelines.diffusion.samplers import (
@@ -47,11 +48,14 @@ from pipelines.diffusion.samplers import (
     samplers_in,
     step_arguments,
 )
+from pipelines.diffusion.wording.template import Wording, Words
+from pipelines.diffusion.wording.wildcards import Wildcards
 
 Batch = Generator[tuple[int, int, Image.Image | None], None, list[Image.Image]]
 """Yields evaluations done, their total and a preview; returns the pictures."""
-Backend = Callable[[DiffusionModel, TextToImageRequest, list[int]], Batch]
-"""Paints one batch, a picture for each seed."""
+Backend = Callable[..., Batch]
+"""Paints one batch, a picture for each seed: ``backend(model, settings, seeds)``, and where each
+picture has prompts of its own ``words``, a :class:`Words` for each."""
 
 
 def run(
@@ -67,8 +71,7 @@ def run(
     with cache.lease(request.model) as model:
         started = time.perf_counter()
         settings = resolve(request, model.entry, samplers_in(model.home))
-        with applied(model, uses_of(settings), model.home) as loras:
-            yield from paint(model, settings, stop, facts=loras.facts)
+        loras = yield from paint_request(model, settings, stop)
         yield Result(
             {
                 "seconds": round(time.perf_counter() - started, 3),
@@ -103,35 +106,132 @@ def paint(
     if backend is None:
         backend = unet_batch if model.family in UNET_FAMILIES else diffusers_pipeline.batch
     for index in range(settings.batch_count):
-        seeds, batch = seeds_of(settings, index), of_batch(settings, index)
-        started = time.perf_counter()
-        images = yield from _watched(backend(model, batch, seeds), model, settings, index, stop)
-        seconds = (time.perf_counter() - started) / len(seeds)
-        for place, (seed, image) in enumerate(zip(seeds, images, strict=True)):
-            request = alone(batch, seed, place)
-            yield Picture(image, request, seconds, _facts(model) | (facts or {}))
+        pictures = _pictures(settings, index)
+        seeds = [picture.seed for picture in pictures]
+        batch = backend(model, of_batch(settings, index), seeds)
+        place = (index, settings.batch_count)
+        yield from _watched(batch, model, pictures, place, stop, facts or {})
+
+
+def _pictures(settings: TextToImageRequest, index: int) -> list[TextToImageRequest]:
+    """The request of each picture of one batch."""
+    batch = of_batch(settings, index)
+    return [alone(batch, seed, place) for place, seed in enumerate(seeds_of(settings, index))]
+
+
+def paint_request(
+    model: DiffusionModel,
+    settings: TextToImageRequest,
+    stop: threading.Event,
+    backend: Backend | None = None,
+    prepare: Callable[[], Iterator[Progress]] = tuple,
+) -> Generator[Progress | Picture, None, Applied]:
+    """Paint a resolved request with the LoRAs and the words that its prompts mean.
+
+    Args:
+        backend: as for :func:`paint`.
+        prepare: what is to be done once the LoRAs are at work.
+
+    Returns:
+        The LoRAs; where each picture has its own, those of the last.
+
+    Raises:
+        UserError: as :func:`paint` and :func:`~pipelines.diffusion.lora.apply.applied` do, or a
+            template cannot be resolved.
+    """
+    wording = Wording(settings, Wildcards(model.home))
+    if not wording.is_dynamic:
+        with applied(model, uses_of(settings), model.home) as loras:
+            yield from prepare()
+            yield from paint(model, settings, stop, backend, loras.facts)
+        return loras
+    if backend is None:
+        backend = unet_batch if model.family in UNET_FAMILIES else diffusers_pipeline.batch
+    batches = _worded_batches(settings, wording)
+    for index, pictures in enumerate(batches):
+        with applied(model, pictures[0].loras, model.home) as loras:
+            yield from prepare()
+            batch = _by_length(backend, model, pictures)
+            facts = wording.facts | loras.facts
+            yield from _watched(batch, model, pictures, (index, len(batches)), stop, facts)
+    return loras
+
+
+def _worded_batches(
+    settings: TextToImageRequest, wording: Wording
+) -> list[list[TextToImageRequest]]:
+    """The pictures of a request with their own words; those of a batch have the same LoRAs."""
+    batches: list[list[TextToImageRequest]] = []
+    for index in range(settings.batch_count):
+        begun = False
+        for place, picture in enumerate(_pictures(settings, index)):
+            words = wording.of(picture.seed, index * settings.batch_size + place)
+            own = {**words._asdict(), "combinations": False}
+            picture = picture.model_copy(update=own)
+            loras = tuple(use for use in uses_of(picture) if use.works)
+            picture = picture.model_copy(update={"loras": loras})
+            if not begun or batches[-1][0].loras != loras:
+                batches.append([])
+                begun = True
+            batches[-1].append(picture)
+    return batches
+
+
+def _by_length(
+    backend: Backend, model: DiffusionModel, pictures: list[TextToImageRequest]
+) -> Batch:
+    """One batch of pictures with words of their own.
+
+    Neighbours that need as many chunks are painted together: beside longer prompts a picture would
+    not be what it is alone.
+    """
+
+    def chunks(picture: TextToImageRequest) -> int:
+        return _count_chunks(model, picture) if model.family in UNET_FAMILIES else 0
+
+    parts = [list(own) for _, own in itertools.groupby(pictures, chunks)]
+    images: list[Image.Image] = []
+    for done, own in enumerate(parts):
+        words = [Words(each.prompt, each.negative_prompt) for each in own]
+        batch = backend(model, own[0], [each.seed for each in own], words=words)
+        try:
+            while True:
+                step, total, preview = next(batch)
+                yield (done * total + step) // len(parts), total, preview
+        except StopIteration as end:
+            images += end.value
+        finally:
+            batch.close()
+    return images
 
 
 def _watched(
     batch: Batch,
     model: DiffusionModel,
-    settings: TextToImageRequest,
-    index: int,
+    pictures: list[TextToImageRequest],
+    place: tuple[int, int],
     stop: threading.Event,
-) -> Generator[Progress, None, list[Image.Image]]:
-    """One batch with its place among all batches, its stop flag and its errors in words."""
+    facts: dict[str, str],
+) -> Iterator[Progress | Picture]:
+    """One batch with its place among all batches, its stop flag and its errors in words.
+
+    Args:
+        pictures: the request of each.
+        place: how many batches came before, and how many there are.
+    """
+    started = time.perf_counter()
     try:
         while True:
             if stop.is_set():
                 raise Stopped
             step, total, preview = next(batch)
-            yield Progress(index * total + step, settings.batch_count * total, preview)
+            yield Progress(place[0] * total + step, place[1] * total, preview)
     except StopIteration as done:
-        return done.value
+        images = done.value
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        what = f"{settings.width}×{settings.height}, batch size {settings.batch_size}"
+        what = f"{pictures[0].width}×{pictures[0].height}, batch size {len(pictures)}"
         sentence = out_of_memory(error, model.device, what)
         empty_cache(model.device)
         raise sentence from error
@@ -139,6 +239,9 @@ def _watched(
         batch.close()
         if model.offloaded:
             model.pipe.maybe_free_model_hooks()
+    seconds = (time.perf_counter() - started) / len(pictures)
+    for picture, image in zip(pictures, images, strict=True):
+        yield Picture(image, picture, seconds, _facts(model) | facts)
 
 
 def unet_batch(
@@ -146,10 +249,13 @@ def unet_batch(
     settings: TextToImageRequest,
     seeds: list[int],
     steering: Callable[[int, bool], Steer] | None = None,
+    words: Sequence[Words] | None = None,
 ) -> Batch:
     """Predict, guide, step: Atelier's own loop for Stable Diffusion 1.x, 2.x and XL.
 
-    ``steering(evaluations in all, guided or not)`` makes what steers the UNet.
+    Args:
+        steering: ``steering(evaluations in all, guided or not)`` makes what steers the UNet.
+        words: each picture's own; None: those of the settings.
     """
     samplers = samplers_in(model.home)
     sampler, schedule = samplers.get(settings.sampler), samplers.schedule(settings.schedule)
@@ -166,13 +272,7 @@ def unet_batch(
     predict = GuidedUNet(
         model.unet,
         unet_config,
-        encode(
-            model.pipe,
-            worded(settings.prompt, model.learned),
-            worded(settings.negative_prompt, model.learned),
-            settings.clip_skip,
-            model.device,
-        ),
+        _embeds(model, settings, words),
         guidance=settings.guidance,
         rescale=settings.guidance_rescale,
         batch_size=len(seeds),
@@ -204,6 +304,21 @@ def unet_batch(
         raise overflow(settings, predict.guided)
     images = to_images(pictures)
     return images if repainting is None else [repainting.finish(image) for image in images]
+
+
+def _embeds(
+    model: DiffusionModel, settings: TextToImageRequest, words: Sequence[Words] | None
+) -> PromptEmbeds:
+    """The prompts as the UNet is told them."""
+    prompts = words or [Words(settings.prompt, settings.negative_prompt)]
+    pairs = [tuple(worded(text, model.learned) for text in each) for each in prompts]
+    return encode_pairs(model.pipe, pairs, settings.clip_skip, model.device)
+
+
+def _count_chunks(model: DiffusionModel, picture: TextToImageRequest) -> int:
+    """How many chunks the text encoders read of a picture's prompts."""
+    texts = (picture.prompt, picture.negative_prompt)
+    return count_chunks(model.pipe, [worded(text, model.learned) for text in texts])
 
 
 def _beginning(

@@ -24,12 +24,10 @@ from pipelines.diffusion.control.requests import ControlRequest
 from pipelines.diffusion.control.steering import Steering, WorkingUnit
 from pipelines.diffusion.from_picture.repainting import open_repainting
 from pipelines.diffusion.loading import DiffusionModel
-from pipelines.diffusion.lora.apply import applied
-from pipelines.diffusion.lora.tags import uses_of
 from pipelines.diffusion.openvino.unet import OpenVINOUNet
 from pipelines.diffusion.resolving import resolve
 from pipelines.diffusion.samplers import UNET_FAMILIES, samplers_in
-from pipelines.diffusion.text_to_image import notes_on, paint, unet_batch
+from pipelines.diffusion.text_to_image import notes_on, paint_request, unet_batch
 
 
 def run(
@@ -56,18 +54,13 @@ def run(
             model = leases.enter_context(cache.lease(name))
             _check_shape(model, base)
             units.append(WorkingUnit(unit, model, model.features(_as_tensor(condition))))
-        loras = leases.enter_context(applied(base, uses_of(settings), base.home))
-        if isinstance(base.unet, OpenVINOUNet) and not base.unet.can_be_steered:
-            yield Progress(0, 0, note=Message("Preparing {model} for this processor",
-                                              model=base.entry.title))  # fmt: skip
-            base.unet.prepare_steering()
         started = time.perf_counter()
 
         def steering(total: int, guided: bool) -> Steering:
             return Steering(units, total, guided, base.unet)
 
-        yield from paint(base, settings, stop, partial(unet_batch, steering=steering),
-                         loras.facts)  # fmt: skip
+        backend = partial(unet_batch, steering=steering)
+        loras = yield from paint_request(base, settings, stop, backend, partial(_prepared, base))
         yield Result(
             {
                 "seconds": round(time.perf_counter() - started, 3),
@@ -79,6 +72,14 @@ def run(
                 ],
             }
         )
+
+
+def _prepared(base: DiffusionModel) -> Iterator[Progress]:
+    """Makes the network that units are joined into, where the UNet runs through OpenVINO."""
+    if isinstance(base.unet, OpenVINOUNet) and not base.unet.can_be_steered:
+        note = Message("Preparing {model} for this processor", model=base.entry.title)
+        yield Progress(0, 0, note=note)
+        base.unet.prepare_steering()
 
 
 def _maps(

@@ -19,12 +19,13 @@ from pipelines.core.errors import BadRequest, validated
 from pipelines.core.matching import name_key
 from pipelines.core.messages import Message
 from pipelines.diffusion.lora.use import MAX_LORAS, MAX_WEIGHT, LoraUse
+from pipelines.diffusion.wording.grammar import is_dynamic
 
 if TYPE_CHECKING:
     from pipelines.diffusion.requests import TextToImageRequest
 
 _TAG = re.compile(r"<([A-Za-z]\w*+):([^<>]*+)>")  # A1111's extra networks
-# A1111's prompt editing [from:to:when] and alternation [a|b], its extensions' wildcards, and AND.
+# A1111's prompt editing [from:to:when] and alternation [a|b], and AND.
 _EDITED = r"(?:[^\[\]|:()]|\([^()\[\]]*+\))*+"  # words, be they weighted
 _EDITING = re.compile(
     rf"\[{_EDITED}(?::{_EDITED})?:\s*+(?:\d++(?:\.\d*+)?+|\.\d++)\s*+\]"
@@ -36,7 +37,6 @@ _COMMENT = re.compile(r"(?m)^#(?=[ \t])[^\n]*+")  # A1111 leaves such lines out
 # Midjourney's parameters, and compel's weights: word++, (some words)1.2.
 _PARAMETER = re.compile(r"(?<!\S)--[a-z]++(?:\s++[\d.:]++)?+(?!\S)")
 _COMPEL = re.compile(r"(?<!\w)\w{2,}+\+{2,}+(?=[\s,)]|\Z)|\)(?:\+++|\d++\.\d++)(?=[\s,)]|\Z)")
-_WILDCARD = re.compile(r"(?<!\w)__[^\s_,](?:[^\s,_]|_(?!_))*+__|\{[^{}|]*+\|[^{}]*+\}")
 _AND = re.compile(r"\bAND\b")
 _LORA_TAGS = frozenset({"lora", "lyco"})
 _POSITIONS = ("te", "unet", "dyn")  # of a tag's values that have no name, behind the LoRA's own
@@ -70,6 +70,23 @@ def uses_of(request: TextToImageRequest) -> tuple[LoraUse, ...]:
             limit=MAX_LORAS,
         )
     return tuple(once.values())
+
+
+def uses_in_template(request: TextToImageRequest) -> tuple[LoraUse, ...]:
+    """The LoRAs that pictures of a request with choices in its prompt may name.
+
+    Those that the prompt alone names have weight 0: a picture whose words have the tag gives them
+    its own. Tags that are put together by choices are not known before these are made.
+
+    Raises:
+        BadRequest: as :func:`uses_of` does.
+    """
+    tags = [tag[0] for tag in _lora_tags(request.prompt) if not is_dynamic(tag[0])]
+    named = {name_key(use.name): use for use in request.loras}
+    for use in uses_of(request.model_copy(update={"prompt": " ".join(tags)})):
+        off = use.model_copy(update={"weight": 0.0, "text_weight": None})
+        named.setdefault(name_key(use.name), off)
+    return tuple(named.values())
 
 
 def tags_in(prompt: str) -> list[LoraUse]:
@@ -153,13 +170,6 @@ def _plain_syntax(prompt: str) -> list[Message]:
                 "{syntax} is read as plain words: Atelier has no prompt editing and no alternating "
                 "words.",
                 syntax=editing[0][:_SHOWN],
-            )
-        )
-    if wildcard := _WILDCARD.search(prompt):
-        notes.append(
-            Message(
-                "{syntax} is read as plain words: Atelier has no wildcards. Write one of them out.",
-                syntax=wildcard[0][:_SHOWN],
             )
         )
     if _AND.search(prompt):

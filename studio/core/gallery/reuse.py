@@ -10,6 +10,8 @@ from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.samplers import Samplers
 from pipelines.diffusion.styles import styles
+from pipelines.diffusion.wording.grammar import names_lists
+from pipelines.diffusion.wording.template import IN_TURN, NEGATIVE_TEMPLATE, TEMPLATE
 from studio.core.gallery.infotext_units import is_unit_name, unused_lines
 
 # Samplers of A1111's older versions carry the schedule in their name: "DPM++ 2M Karras".
@@ -40,6 +42,7 @@ _NUMBERS: dict[str, tuple[str, Callable[[str], Any]]] = {
 _STRENGTH = "Variation seed strength"
 _VARIATION = ("Variation seed", _STRENGTH, "Variation strength", "Seed resize from")
 _WORDS = {"Sampler": "sampler", "Schedule type": "schedule", "Model": "model", "Style": "style"}
+_TEMPLATES = {TEMPLATE: "prompt", NEGATIVE_TEMPLATE: "negative_prompt"}
 # What a file tells of itself rather than of how to paint, and the lines that units are read from,
 # which have a look of their own.
 _FACTS = {"Version", "Script", "User", "Time", "Software"}
@@ -65,6 +68,7 @@ def fields_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
     fields: dict[str, Any] = {
         name: str(parameters[name]) for name in ("prompt", "negative_prompt") if name in parameters
     }
+    fields |= _template(parameters)
     for name, field in _WORDS.items():
         if name in parameters:
             fields[field] = str(parameters[name])
@@ -111,8 +115,9 @@ def unused(
         left.add("Size")
     if "variation" not in fields:
         left |= set(_VARIATION)
-    if not str(parameters.get("Version", "")).startswith("Atelier"):  # whose other facts are known
-        known = {*_WORDS, *_NUMBERS, *_VARIATION, "Size", "prompt", "negative_prompt"}
+    if not _is_ours(parameters):  # whose other facts are known
+        known = {*_WORDS, *_NUMBERS, *_VARIATION, *_TEMPLATES}
+        known |= {"Size", "prompt", "negative_prompt"}
         left |= {
             name
             for name in parameters
@@ -142,6 +147,23 @@ def _variation(parameters: Mapping[str, Any]) -> dict[str, Any]:
     if (size := _size(parameters.get("Seed resize from"))) is not None:
         found["width"], found["height"] = size
     return found
+
+
+def _template(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The prompts as they were typed, with the choices of which the picture shows one."""
+    fields: dict[str, Any] = {}
+    here = _is_ours(parameters)
+    for name, field in _TEMPLATES.items():
+        # Others' lists of words are not here; what the picture shows can be painted.
+        if (text := str(parameters.get(name, ""))) and (here or not names_lists(text)):
+            fields[field] = text
+    if fields and str(parameters.get(IN_TURN)) == "True":
+        fields["combinations"] = True
+    return fields
+
+
+def _is_ours(parameters: Mapping[str, Any]) -> bool:
+    return str(parameters.get("Version", "")).startswith("Atelier")
 
 
 def _split_sampler(fields: dict[str, Any]) -> None:

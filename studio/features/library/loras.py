@@ -18,10 +18,11 @@ from pipelines.core.matching import find_name
 from pipelines.diffusion.lora.about import SHARED, About
 from pipelines.diffusion.lora.requests import MergeRequest
 from pipelines.diffusion.lora.shelf import LoraShelf, Style
-from pipelines.diffusion.lora.tags import uses_of
+from pipelines.diffusion.lora.tags import uses_in_template, uses_of
 from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.requests import CompareSamplersRequest, TextToImageRequest
 from pipelines.diffusion.styles import get_style
+from pipelines.diffusion.wording.grammar import is_dynamic
 from pipelines.dreambooth.data.subjects import note_made
 from pipelines.dreambooth.folder import TrainingFolder
 from pipelines.dreambooth.requests import BeforeAfterRequest
@@ -164,7 +165,9 @@ class Loras(Keeper):
             model = self._model(owner, request.base.model)
             changes["base"] = request.base.model_copy(update={"model": model})
         if isinstance(request, TextToImageRequest):
-            changes["loras"] = self._found(owner, uses_of(_styled(request)))
+            styled = _styled(request)
+            named = uses_in_template if is_dynamic(styled.prompt) else uses_of
+            changes["loras"] = self._found(owner, named(styled))
         if isinstance(request, MergeRequest):
             changes |= {
                 "loras": self._found(owner, request.loras),

@@ -9,6 +9,8 @@ from pipelines.core.paths import HUB_FOLDER
 from pipelines.diffusion.requests import CompareSamplersRequest, TextToImageRequest
 from pipelines.diffusion.resolving import resolve
 from pipelines.diffusion.samplers import samplers_in
+from pipelines.diffusion.wording.template import Wording
+from pipelines.diffusion.wording.wildcards import Wildcards
 from pipelines.models.catalog import ModelEntry
 from studio.core.jobs.submission import not_downloaded
 
@@ -35,7 +37,8 @@ class Paintings:
             Refused: the model would have to be downloaded, which only the host may do.
         """
         entry = self._catalog.get(request.model)
-        resolve(request, entry, samplers_in(self._home))
+        settings = resolve(request, entry, samplers_in(self._home))
+        Wording(settings, Wildcards(self._home))
         self.check_model(owner, entry)
 
     def check_model(self, owner: Owner, entry: ModelEntry) -> None:

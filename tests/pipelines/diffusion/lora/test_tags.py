@@ -84,8 +84,6 @@ def test_what_is_no_lora_is_cut_out_and_said():
         ("a mug [with steam:10]", "[with steam:10] is read as plain words"),
         ("a mug [steam::.5]", "[steam::.5] is read as plain words"),
         ("a [red|blue|green] mug", "[red|blue|green] is read as plain words"),
-        ("a __colours/warm__ mug", "__colours/warm__ is read as plain words"),
-        ("a {2$$red|blue} mug", "{2$$red|blue} is read as plain words"),
         ("a mug AND a spoon :1.2", "AND is read as a plain word"),
     ],
 )

@@ -1,0 +1,171 @@
+"""Lists of words for dynamic prompts: the text files below ``<home>/wildcards``.
+
+A list is a file ``name.txt`` with a line for each word or phrase; lines that begin with ``#`` are
+comments. In folders it is called ``folder/name``. Names are looked for among the files that there
+are and never put into a path.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from pipelines.core.errors import BadRequest, NotFound
+
+FOLDER = "wildcards"
+ENDING = ".txt"
+MAX_BYTES = 1_000_000  # of one list
+MAX_LISTS = 2_000
+MAX_FOLDERS = 5  # within one another
+MAX_NAME = 100
+_NAME = re.compile(r"(?!.*__)[\w\-]+(?:[\w\-.]*[\w\-])?(?:/[\w\-]+(?:[\w\-.]*[\w\-])?)*")
+
+
+class Wildcards:
+    """The lists of one home folder.
+
+    Args:
+        home: the home folder; None: there are no lists.
+    """
+
+    def __init__(self, home: Path | None) -> None:
+        self._folder = home / FOLDER if home is not None else None
+
+    def names(self) -> list[str]:
+        """What the lists are called, in the order of the alphabet."""
+        return sorted(self._files(), key=str.casefold)
+
+    def text(self, name: str) -> str:
+        """A list as it is written.
+
+        Raises:
+            NotFound: there is none of this name.
+            BadRequest: it is too long.
+        """
+        path = self._files().get(name)
+        try:
+            if path is None:
+                raise FileNotFoundError
+            size = path.stat().st_size
+            if size > MAX_BYTES:
+                raise _too_long(name, size)
+            return path.read_text(encoding="utf-8-sig", errors="replace")
+        except OSError as error:
+            raise _none(name) from error
+
+    def lines(self, name: str) -> list[tuple[int, str]]:
+        """The lines of a list that are no comments, with their numbers; raises as :meth:`text`."""
+        lines = (line.strip() for line in self.text(name).splitlines())
+        return [
+            (number, line)
+            for number, line in enumerate(lines, start=1)
+            if line and not line.startswith("#")
+        ]
+
+    def write(self, name: str, text: str) -> None:
+        """Makes a list, or gives it other lines.
+
+        Raises:
+            BadRequest: the name or the text cannot be taken, or there are too many lists.
+        """
+        check_name(name)
+        data = text.replace("\r\n", "\n").encode("utf-8", errors="replace")
+        if len(data) > MAX_BYTES:
+            raise _too_long(name, len(data))
+        files = self._files()
+        if name not in files and len(files) >= MAX_LISTS:
+            raise BadRequest(
+                "There are {count} lists of words; at most {limit} are taken. Delete one first.",
+                count=len(files),
+                limit=MAX_LISTS,
+            )
+        path = files.get(name) or self._folder / f"{name}{ENDING}"
+        if not path.parent.resolve().is_relative_to(self._folder.resolve()):
+            raise BadRequest(
+                "The list {name} would lie outside the folder wildcards, to which a link leads. "
+                "Choose another name.",
+                name=name,
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.name}.part")
+        part.write_bytes(data)
+        os.replace(part, path)
+
+    def delete(self, name: str) -> None:
+        """Deletes a list.
+
+        Raises:
+            NotFound: there is none of this name.
+        """
+        path = self._files().get(name)
+        if path is None:
+            raise _none(name)
+        path.unlink(missing_ok=True)
+
+    def _files(self) -> dict[str, Path]:
+        """Name → file. Links out of the folder, and names that nobody could write, are left out."""
+        if self._folder is None or not self._folder.is_dir():
+            return {}
+        files: dict[str, Path] = {}
+        root = self._folder.resolve()
+        for folder, below, names in os.walk(root):
+            here = Path(folder).relative_to(root)
+            below[:] = sorted(below) if len(here.parts) < MAX_FOLDERS else []
+            for file in sorted(names):
+                path = Path(folder, file)
+                name = (here / file).as_posix().removesuffix(ENDING)
+                inside = not path.is_symlink() or path.resolve().is_relative_to(root)
+                if file.endswith(ENDING) and _NAME.fullmatch(name) and inside:
+                    files[name] = path
+                if len(files) >= MAX_LISTS:
+                    return files
+        return files
+
+
+def check_name(name: str) -> None:
+    """Refuses what a list cannot be called.
+
+    Raises:
+        BadRequest: it has other signs, or leads out of the folder.
+    """
+    fits = len(name) <= MAX_NAME and name.count("/") <= MAX_FOLDERS
+    if not fits or not _NAME.fullmatch(name):
+        raise BadRequest(
+            "A list of words cannot be called {name}: take up to {limit} letters, digits, - and "
+            "single _, with / for at most {folders} folders.",
+            name=name[:MAX_NAME] or '""',
+            limit=MAX_NAME,
+            folders=MAX_FOLDERS,
+        )
+
+
+def matching(pattern: str, names: list[str]) -> list[str]:
+    """Those of ``names`` that a name, or a pattern with ``*``, ``**`` or ``?``, means.
+
+    Raises:
+        NotFound: there is none.
+    """
+    signs = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
+    parts = re.split(r"(\*\*|\*|\?)", pattern)
+    wanted = re.compile("".join(signs.get(part, re.escape(part)) for part in parts), re.IGNORECASE)
+    if not (found := [name for name in names if wanted.fullmatch(name)]):
+        raise NotFound(
+            "There is no list of words {name} for __{name}__ in the folder wildcards. Take "
+            "another one, or write \\__ for two strokes that are meant.",
+            name=pattern[:MAX_NAME],
+        )
+    return found
+
+
+def _none(name: str) -> NotFound:
+    return NotFound("There is no list of words {name}.", name=name[:MAX_NAME])
+
+
+def _too_long(name: str, size: int) -> BadRequest:
+    return BadRequest(
+        "The list {name} has {value} bytes; at most {limit} are taken. Split it into several.",
+        name=name[:MAX_NAME],
+        value=size,
+        limit=MAX_BYTES,
+    )
