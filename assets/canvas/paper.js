@@ -37,18 +37,32 @@ let settledOn = ""; // the id that the page was told last
 let unsent = false; // whether the server does not have what is on the paper
 let restored = false; // whether another tab of the browser may have the same drawing, and replace it
 
+let shown; // the step whose ground is seen
+let layer = null; // what lies over the paper: {laid, resized}, told of another ground or size
+
 const state = (window.atelierDrawings ||= {});
 state[NAME] = {
   settled,
   value: () => (unsent ? UNSENT : (props.value || "").replace(OFFERED, "")),
   fit: () => repaint(), // the result has another size
+  paper,
+  ground: () => laid()?.id || "",
+  transparent: () => laid()?.alpha || "", // id of a mask of the ground's transparent parts
+  // Width and height of what is on the paper, in pixels of its own.
+  size: () => (ground() ? [ground().naturalWidth, ground().naturalHeight] : sizeOfPaper()),
+  lay(other) {
+    layer = other;
+  },
 };
 
 // --- what is seen -------------------------------------------------------------------------------
 
+function laid() {
+  return done.findLast((step) => step.ground !== undefined);
+}
+
 function ground() {
-  const last = done.findLast((step) => step.ground !== undefined);
-  return last ? last.ground : null;
+  return laid()?.ground || null;
 }
 
 function sizeOfPaper() {
@@ -94,6 +108,11 @@ function repaint() {
   for (const step of done.slice(from + 1)) trace(strokes, step.stroke);
   if (stroke) trace(strokes, stroke);
   show();
+  if (shown !== laid()) {
+    shown = laid();
+    layer?.laid(shown?.id || "");
+  }
+  layer?.resized();
   const last = done.at(-1);
   find(".hint-on-paper").hidden = Boolean(stroke || ground() || (last && last.stroke));
   find('[data-do="undo"]').disabled = !done.length;
@@ -130,7 +149,7 @@ function send(make, isDrawing, then = () => {}) {
       );
       drawn = isDrawing ? kept.id : "";
       if (mine !== version) return;
-      await then(kept.id);
+      await then(kept);
       if (mine !== version) return;
       unsent = false;
       settle(kept.id);
@@ -144,7 +163,24 @@ function send(make, isDrawing, then = () => {}) {
 
 function sendDrawing() {
   unsent = true;
-  send(() => new Promise((resolve) => paper.toBlob(resolve, "image/png")), true);
+  send(() => new Promise((resolve) => asLargeAsTheGround().toBlob(resolve, "image/png")), true);
+}
+
+// The paper shows large pictures smaller. Where nothing is drawn on them they stay what they are.
+function asLargeAsTheGround() {
+  const picture = ground();
+  if (!picture || picture.naturalWidth <= paper.width) return paper;
+  const whole = document.createElement("canvas");
+  [whole.width, whole.height] = [picture.naturalWidth, picture.naturalHeight];
+  const context = whole.getContext("2d");
+  const drawn = document.createElement("canvas"); // so that the eraser spares the picture
+  [drawn.width, drawn.height] = [whole.width, whole.height];
+  const lines = drawn.getContext("2d");
+  lines.scale(whole.width / paper.width, whole.height / paper.height);
+  for (const step of done.slice(done.indexOf(laid()) + 1)) trace(lines, step.stroke);
+  context.drawImage(picture, 0, 0);
+  context.drawImage(drawn, 0, 0);
+  return whole;
 }
 
 function changed() {
@@ -173,8 +209,8 @@ window.addEventListener("online", () => unsent && settled());
 
 const load = (id) => loadInput(id, words.gone);
 
-function lay(ground, id) {
-  done.push({ ground, id });
+function lay(ground, id, alpha = null) {
+  done.push({ ground, id, alpha });
   undone = [];
   unsent = false;
   repaint();
@@ -187,7 +223,7 @@ function bring(file) {
     say(words.kinds);
     return;
   }
-  send(async () => file, false, async (id) => lay(await load(id), id));
+  send(async () => file, false, async ({ id, alpha }) => lay(await load(id), id, alpha));
 }
 
 // The picture that the page has put here, as when settings are used again.
@@ -224,7 +260,7 @@ async function follow() {
 // --- over a reload ------------------------------------------------------------------------------
 
 function keep() {
-  const steps = done.map(({ stroke, id }) => (stroke ? { stroke } : { id }));
+  const steps = done.map(({ stroke, id, alpha }) => (stroke ? { stroke } : { id, alpha }));
   const kept = { steps, value: unsent ? UNSENT : props.value || "" };
   try {
     sessionStorage.setItem(KEPT, JSON.stringify(kept));
@@ -240,7 +276,7 @@ async function restore() {
   const kept = JSON.parse(sessionStorage.getItem(KEPT) || "null");
   if (!kept?.steps.length) return false;
   const mine = ++version;
-  const steps = kept.steps.map((step) => (step.stroke ? step : { ground: null, id: step.id }));
+  const steps = kept.steps.map((step) => (step.stroke ? step : { ...step, ground: null }));
   try {
     for (const step of steps) if (step.id) step.ground = await load(step.id);
   } catch (error) { // its file has been cleaned up
@@ -349,5 +385,6 @@ speak(element, words);
 paper.setAttribute("aria-label", words.paper);
 choose({});
 repaint();
+window.dispatchEvent(new CustomEvent("atelier-paper", { detail: NAME })); // a layer may wait for it
 watch("value", follow);
 if (props.value) follow();

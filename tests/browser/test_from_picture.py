@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Page, expect
 
 from studio.core.gallery.metadata import read_settings
@@ -27,9 +29,46 @@ def changing(visit, studio) -> Page:
     return page
 
 
-def bring(page: Page) -> None:
-    page.locator("#change-canvas input[type=file]").set_input_files(photo((96, 64)))
+def bring(page: Page, size=(96, 64)) -> None:
+    page.locator("#change-canvas input[type=file]").set_input_files(photo(size))
     page.wait_for_function("() => window.atelierDrawings?.['change-canvas']?.value()")
+
+
+MASK = "window.atelierMasks?.['change-mask']?.value()"
+
+
+def paint_mask(page: Page, *places: tuple[float, float]) -> str:
+    """Draws a line on the mask through places of the paper, as shares of its sides; its id."""
+    before = page.evaluate(MASK)
+    layer = page.locator("#change-canvas .mask-layer")
+    layer.scroll_into_view_if_needed()
+    box = layer.bounding_box()
+    (x, y), *rest = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in places]
+    page.mouse.move(x, y)
+    page.mouse.down()
+    for x, y in rest:
+        page.mouse.move(x, y, steps=4)
+    page.mouse.up()
+    page.wait_for_function(f"before => !['unsent', before].includes({MASK})", arg=before)
+    return page.evaluate(MASK)
+
+
+def masked_share(page: Page) -> float:
+    """The share of the layer over the paper that is red."""
+    return page.locator("#change-canvas .mask-layer").evaluate(
+        """layer => {
+        const {data} = layer.getContext("2d").getImageData(0, 0, layer.width, layer.height);
+        let red = 0; for (let at = 3; at < data.length; at += 4) red += data[at] > 127;
+        return 4 * red / data.length; }"""
+    )
+
+
+def press(page: Page, act: str) -> float:
+    """Presses a button of the mask and waits until the mask has been sent; the share masked."""
+    before = page.evaluate(MASK)
+    page.click(f"#change-mask [data-do={act}]")
+    page.wait_for_function(f"before => !['unsent', before].includes({MASK})", arg=before)
+    return masked_share(page)
 
 
 def test_a_file_is_changed_kept_through_a_reload_sent_on_and_cancelled(changing, studio):
@@ -75,3 +114,75 @@ def test_a_file_is_changed_kept_through_a_reload_sent_on_and_cancelled(changing,
     expect(board.locator(".summary")).to_contain_text("Cancelled")
     expect(page.locator("#change-cancel")).to_be_hidden()
     assert page.evaluate(f"({on_paper})('{studio[0].inputs.from_gallery('local', id).id}')")
+
+
+def result_of(page: Page, studio: tuple) -> tuple[str, np.ndarray]:
+    """Paints; the id of the picture, and the picture."""
+    before = page.locator("#change-board").inner_html()
+    page.click("#change")
+    page.wait_for_function(
+        """before => { const board = document.querySelector('#change-board');
+        return board.querySelector('.versus') && !board.querySelector('.progress')
+          && board.innerHTML !== before; }""",
+        arg=before,
+    )
+    id = PICTURE_ID.search(page.locator("#change-board").inner_html())[1]
+    with Image.open(studio[0].gallery.path("local", id)) as picture:
+        return id, np.asarray(picture.convert("RGB"))
+
+
+def test_a_mask_is_painted_outlives_the_tab_and_a_reload_and_only_its_part_changes(
+    changing, studio
+):
+    page = changing
+    bring(page, (120, 80))
+    picture = page.evaluate("window.atelierDrawings['change-canvas'].value()")
+    page.click("#change-mask [data-paints]")
+    page.click("#change-mask [data-size='24']")
+    paint_mask(page, (0.3, 0.3), (0.7, 0.3), (0.7, 0.7), (0.3, 0.7), (0.3, 0.3))
+    ring = masked_share(page)
+    # A line around a place is a mask of the place, or of all around it.
+    inside = press(page, "inside")
+    assert inside > 0.16 > ring
+    assert press(page, "invert") == pytest.approx(1 - inside, abs=0.01)
+    assert press(page, "undo") == pytest.approx(inside, abs=0.01)
+    assert press(page, "shrink") < inside
+    assert press(page, "undo") == pytest.approx(inside, abs=0.01)
+    # The picture below is the file that was brought in, and can be undone apart from the mask.
+    assert page.evaluate("window.atelierDrawings['change-canvas'].value()") == picture
+
+    page.click("#change-mask-fields > button")
+    page.locator("#change-area").get_by_text("Only masked", exact=True).click()
+    expect(page.locator("#change-part figcaption")).to_contain_text("pixels around the mask")
+    page.fill("#change-prompt textarea", "a red mug")
+    put_number(page, "#change-steps", 2)
+    put_number(page, "#change-mask-blur", 2)
+    mask = page.evaluate(MASK)
+    id, after = result_of(page, studio)
+    asked = studio[0].gallery.get("local", id).request["from_picture"]
+    assert (asked["mask"], asked["area"], asked["mask_blur"]) == (mask, "masked", 2)
+    before = np.asarray(studio[0].inputs.open("local", picture))
+    rows, columns = np.nonzero((before != after).any(axis=-1))
+    assert after.shape == before.shape
+    # The ring goes from 36 to 84 of 120, and from 24 to 56 of 80; its brush and the blur add 3 + 5.
+    assert 26 <= columns.min() < 40 < 80 < columns.max() <= 94
+    assert 14 <= rows.min() < 28 < 52 < rows.max() <= 66
+
+    page.get_by_role("tab", name="Text to image").click()
+    page.locator("#paint").wait_for()
+    page.get_by_role("tab", name="From a picture").click()
+    assert page.evaluate(MASK) == mask
+    page.reload()
+    page.problems.clear()  # the old page complains that its connection was cut
+    page.wait_for_function(f"mask => {MASK} === mask", arg=mask)
+    expect(page.locator("#change-mask .state")).to_contain_text("of the picture may change")
+    assert masked_share(page) == pytest.approx(inside, abs=0.01)
+    assert press(page, "undo") == pytest.approx(ring, abs=0.01), "what can be undone is kept too"
+
+    # Another picture has no mask, and nothing of the old one comes back.
+    page.locator("#change-canvas input[type=file]").set_input_files(photo((64, 64)))
+    page.wait_for_function(f"{MASK} === ''")
+    expect(page.locator("#change-mask .no-mask")).to_be_visible()
+    assert masked_share(page) == 0
+    id, _ = result_of(page, studio)
+    assert studio[0].gallery.get("local", id).request["from_picture"]["mask"] is None

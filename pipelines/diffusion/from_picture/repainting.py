@@ -54,6 +54,15 @@ class Repainting:
         tiles = part.reshape(height // factor, factor, width // factor, factor)
         return torch.from_numpy(tiles.max(axis=(1, 3)).astype(np.float32) / 255)[None, None]
 
+    def preview(self) -> Image.Image:
+        """What the painting begins with, reddened where something new comes."""
+        preview = self.base.copy()
+        if self.mask is not None:
+            mask = Image.fromarray(self._crop(self.mask)).resize(preview.size)
+            red = Image.new("RGB", preview.size, "red")
+            preview.paste(red, mask=mask.point(lambda value: value // 2))
+        return preview
+
     def finish(self, painted: Image.Image) -> Image.Image:
         """The whole picture with what was painted in its place."""
         if self.mask is None:

@@ -12,9 +12,11 @@ from pipelines.diffusion.control.conditions import size_like
 from pipelines.diffusion.from_picture.requests import FromPicture
 from studio.core.exchange import PICTURE, SETTINGS, Exchange, Settings, Taker, Target
 from studio.core.feature import Tab
+from studio.features.from_picture.mask_form import MaskForm
 from studio.page import views
 from studio.page.components.canvas import FIT_JS, canvas, offered, picture_on, settled_js
 from studio.page.components.details import Details
+from studio.page.components.mask import mask_of
 from studio.page.components.paint_form import PaintForm
 from studio.page.components.picture_board import PictureBoard
 from studio.page.components.versus import VERSUS_MOVED, versus
@@ -46,10 +48,12 @@ class FromPictureTab(Tab):
     def draw(self) -> None:
         """Makes the controls and what shows results."""
         self.form = PaintForm(self.studio, "change-")
+        self.mask = MaskForm(self.studio, "change-")
         with gr.Row(elem_classes="bench"):
             with gr.Column(scale=4, min_width=320, elem_classes="controls"):
                 with gr.Column(elem_classes="first"):
                     self.canvas = canvas("change-canvas", elem_classes="canvas")
+                    self.mask.draw_layer("change-canvas")
                     self.form.draw_prompt()
                     self._strength = self._field("strength")
                     with gr.Row():
@@ -58,6 +62,7 @@ class FromPictureTab(Tab):
                             label("Cancel"), visible=False, elem_id="change-cancel"
                         )
                 with gr.Column(elem_classes="rest"):
+                    self.mask.draw_fields()
                     self._take_size = gr.Button(
                         label("Size from picture"), size="sm", elem_id="change-take-size"
                     )
@@ -87,7 +92,9 @@ class FromPictureTab(Tab):
                     elem_id="change-board", js_on_load=PictureBoard.CLICKED + VERSUS_MOVED
                 )
                 self.details = Details(self.studio, "changed")
-        self._picture = [self.canvas, self._strength, self._fit, self._all_steps]
+        self._laid = [self.canvas, self.mask.layer]
+        self._fields = [self._strength, self._fit, self._all_steps, *self.mask.controls.values()]
+        self._picture = [*self._laid, *self._fields]
         self.outputs = [*self.form.outputs, *self._picture]
 
     def listen(self, opening: Opening, exchange: Exchange) -> None:
@@ -112,19 +119,24 @@ class FromPictureTab(Tab):
             moment(None, size, js=FIT_JS, **QUIET)
         for control in size:
             control.change(None, size, js=FIT_JS, **QUIET)
+        self.mask.listen(self.canvas, self._fit, size, self.form.opened.then)
         self._take_size.click(
             self._size_of, [controls["model"], self.canvas], [*size, self._no_size], **QUIET
         )
 
         def opened(visitor: Visitor) -> list[Any]:
             asked = (watch.last_request(visitor) or {}).get("from_picture")
-            picture, *rest = self._fill_picture(asked, visitor)
+            picture, mask = self._laid_of(asked, visitor)
             # A drawing of this browser tab's own stays where it is.
-            return [offered(picture), *rest]
+            return [
+                offered(picture),
+                mask_of(picture, mask, is_offered=True),
+                *self._values_of(asked or {}),
+            ]
 
         opening.fill(opened, self._picture)
         inputs = [*self.form.inputs, *self._picture]
-        js = settled_js({inputs.index(self.canvas): self.canvas.elem_id})
+        js = settled_js({inputs.index(each): each.elem_id for each in self._laid})
         watch.connect(opening, self._paint, self.data, inputs, js=js)
         self.details.listen(exchange)
         watch.take_variations(exchange, self.id)
@@ -140,7 +152,7 @@ class FromPictureTab(Tab):
             BadRequest: there is no picture.
         """
         at = len(self.form.inputs)
-        value, strength, fit, every = values[at:]
+        value, layer, strength, fit, every, *mask = values[at:]
         picture = picture_on(value)
         if not picture:
             raise BadRequest(_NOTHING)
@@ -149,21 +161,29 @@ class FromPictureTab(Tab):
             "strength": strength,
             "fit": fit,
             "all_steps": {"yes": True, "no": False}.get(str(every)),
+            **self.mask.data(mask, layer),
         }
         return {**self.form.data(values[:at]), "from_picture": asked}
 
-    def _fill_picture(self, asked: Mapping[str, Any] | None, visitor: Visitor) -> list[Any]:
-        """Values of the picture's controls; a picture that is no longer here is left out."""
-        fields = {name: FromPicture.model_fields[name].default for name in _FIELDS}
-        fields |= {name: value for name, value in (asked or {}).items() if name in _FIELDS}
-        every = {True: "yes", False: "no"}.get(fields["all_steps"], "")
-        picture = (asked or {}).get("picture", "")
+    def _laid_of(self, asked: Mapping[str, Any] | None, visitor: Visitor) -> tuple[str, str | None]:
+        """The ids of picture and mask of a request; what is no longer here is left out."""
+        asked = asked or {}
+        picture = asked.get("picture", "") if self._is_here(asked.get("picture"), visitor) else ""
+        mask = asked.get("mask") if picture and self._is_here(asked.get("mask"), visitor) else None
+        return picture, mask
+
+    def _is_here(self, id: Any, visitor: Visitor) -> bool:
         try:
-            if picture:
-                self.studio.inputs.get(visitor.owner.id, picture)
+            return bool(id and self.studio.inputs.get(visitor.owner.id, id))
         except UserError:
-            picture = ""
-        return [picture, fields["strength"], fields["fit"], every]
+            return False
+
+    def _values_of(self, asked: Mapping[str, Any]) -> list[Any]:
+        """Values of the controls of a picture's change; what is not named is at its default."""
+        fields = {name: FromPicture.model_fields[name].default for name in _FIELDS}
+        fields |= {name: value for name, value in asked.items() if name in _FIELDS}
+        every = {True: "yes", False: "no"}.get(fields["all_steps"], "")
+        return [fields["strength"], fields["fit"], every, *self.mask.fill(asked)]
 
     def _take_settings(
         self, settings: Settings, visitor: Visitor, values: list[Any]
@@ -177,7 +197,8 @@ class FromPictureTab(Tab):
             return None
         if (asked := row.request.get("from_picture")) is None or row.request.get("units"):
             return None
-        filled = self._fill_picture(asked, visitor)
+        picture, mask = self._laid_of(asked, visitor)
+        filled = [picture, mask_of(picture, mask), *self._values_of(asked)]
         return [*self.form.fill(settings.fields, visitor), *filled, FILLED]
 
     def _take_picture(self, picture: str, visitor: Visitor, values: list[Any]) -> list[Any]:

@@ -10,6 +10,7 @@ and decodes it without any limit.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -48,7 +49,7 @@ WORDS = {
 }
 
 # Drawn with the pen of the text's colour, 24 × 24.
-_ICONS = {
+ICONS = {
     "eraser": '<path d="M4 15l9-9 6 6-7 7H8zM9 10l6 6M12 19h8"/>',
     "undo": '<path d="M8 5L4 9l4 4M4 9h9a5 5 0 010 10h-3"/>',
     "redo": '<path d="M16 5l4 4-4 4M20 9h-9a5 5 0 000 10h3"/>',
@@ -64,7 +65,7 @@ def canvas(name: str, **options: Any) -> gr.HTML:
         name: the component's ``elem_id``, and under ``window.atelierDrawings`` the canvas's name.
         **options: further arguments of :class:`gradio.HTML`.
     """
-    words = {language: _words(language) for language in LANGUAGES}
+    words = {language: words_in(WORDS, language) for language in LANGUAGES}
     constants = f"const NAME = {json.dumps(name)}, WORDS = {json.dumps(words)};\n"
     return gr.HTML(
         OFFERED,
@@ -104,13 +105,13 @@ def settled_js(drawings: dict[int, str]) -> str:
     """JavaScript for an event's ``js``: waits until all drawings are sent, then uses their ids.
 
     Args:
-        drawings: place of a canvas among the event's inputs → its name.
+        drawings: place of a canvas, or of a mask, among the event's inputs → its name.
     """
     pairs = ", ".join(f'[{place}, "{name}"]' for place, name in drawings.items())
     return (
         "async (...values) => {"
         f" for (const [place, name] of [{pairs}]) {{"
-        " const drawing = window.atelierDrawings?.[name];"
+        " const drawing = window.atelierDrawings?.[name] || window.atelierMasks?.[name];"
         " if (!drawing) continue;"
         " await drawing.settled();"
         " values[place] = drawing.value();"
@@ -130,25 +131,22 @@ FIT_JS = (
 )
 
 
-def _words(language: str) -> dict[str, str]:
+def words_in(words: Mapping[str, str], language: str) -> dict[str, str]:
+    """The texts of a script in a language."""
     table = texts(language)
-    return {name: table.get(text, text) for name, text in WORDS.items()}
+    return {name: table.get(text, text) for name, text in words.items()}
 
 
 def _markup() -> str:
     """The tools and the paper; words are put in by the script, in the reader's language."""
-    sizes = "".join(
-        f'<button type="button" data-size="{size}" title="{size} px" aria-label="{size} px">'
-        f'<i style="width:{4 + size * 0.55:.0f}px;height:{4 + size * 0.55:.0f}px"></i></button>'
-        for size in SIZES
-    )
+    sizes = size_buttons(SIZES)
     colours = "".join(
         f'<button type="button" data-colour="{colour}" data-words="{name}">'
         f'<i style="background:{colour}"></i></button>'
         for name, colour in COLOURS.items()
     )
-    eraser = _button("eraser", "data-erases")
-    acts = "".join(_button(act, f'data-do="{act}"') for act in ("undo", "redo", "clear", "open"))
+    eraser = button("eraser", "data-erases")
+    acts = "".join(button(act, f'data-do="{act}"') for act in ("undo", "redo", "clear", "open"))
     return (
         '<div class="drawing"><div class="tools" role="toolbar" data-words="tools">'
         f'<span class="sizes">{sizes}</span><span class="colours">{colours}</span>'
@@ -160,8 +158,22 @@ def _markup() -> str:
     )
 
 
-def _button(name: str, data: str) -> str:
+def size_buttons(sizes: Sequence[int]) -> str:
+    """A button with a dot for each size of a brush, in pixels of a paper 512 pixels wide."""
+    return "".join(
+        f'<button type="button" data-size="{size}" title="{size} px" aria-label="{size} px">'
+        f'<i style="width:{_dot(size):.0f}px;height:{_dot(size):.0f}px"></i></button>'
+        for size in sizes
+    )
+
+
+def _dot(size: int) -> float:
+    return min(22, 4 + size * 0.55)
+
+
+def button(name: str, data: str, icons: Mapping[str, str] = ICONS) -> str:
+    """A button with a picture, whose words are put in by the script."""
     return (
         f'<button type="button" {data} data-words="{name}">'
-        f'<svg viewBox="0 0 24 24" aria-hidden="true">{_ICONS[name]}</svg></button>'
+        f'<svg viewBox="0 0 24 24" aria-hidden="true">{icons[name]}</svg></button>'
     )
