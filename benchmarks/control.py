@@ -159,7 +159,7 @@ def full_size(rounds: int, steps: int, device: str = "cuda") -> None:
             predict = GuidedUNet(
                 unet, unet.config, embeds, 7.0, 0.0, 1, (512, 512), torch.float16, device
             )
-            predict.steer = Steering(units, steps, True, unet)
+            predict.steer = Steering(units, steps, unet)
             for _ in denoise(predict, scheduler, noise, {}):
                 pass
             torch.cuda.synchronize()

@@ -22,8 +22,9 @@ Predict = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 _LMS_ORDER = 4  # that of LMSDiscreteScheduler, unless it is told another
 
-Steer = Callable[[torch.Tensor, torch.Tensor, dict[str, Any]], dict[str, Any]]
-"""``steer(sample, timestep, arguments)`` → further arguments of the UNet for this evaluation."""
+Steer = Callable[[torch.Tensor, torch.Tensor, dict[str, Any], bool], dict[str, Any]]
+"""``steer(sample, timestep, arguments, guided)`` → further arguments of the UNet for this
+evaluation; ``guided``: the first half of the rows are unconditional ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +230,9 @@ class GuidedUNet:
         steer: called with the UNet's input, the timestep and the UNet's other arguments at every
             evaluation; returns further arguments for it, e.g. a ControlNet's
             ``down_block_additional_residuals``.
+        interval: shares of the evaluations after which guidance begins and ends; outside of it they
+            cost half (https://arxiv.org/abs/2404.07724, there by noise levels).
+        evaluations: how many there will be, for ``interval``.
     """
 
     def __init__(
@@ -243,10 +247,13 @@ class GuidedUNet:
         dtype: torch.dtype,
         device: str,
         steer: Steer | None = None,
+        interval: tuple[float, float] = (0.0, 1.0),
+        evaluations: int = 1,
     ) -> None:
         self.unet, self.dtype, self.device = unet, dtype, device
         self.guidance, self.rescale = guidance, rescale
         self.steer = steer
+        self._interval, self._evaluations, self._done = interval, evaluations, 0
         self.guided = guidance > 1 and takes_guidance(config)
         sides = [(embeds.negative, embeds.negative_pooled)] if self.guided else []
         sides.append((embeds.prompt, embeds.pooled))
@@ -271,13 +278,19 @@ class GuidedUNet:
                 .to(device, dtype)
             )
 
+        self._conditional = _second_half(self.arguments) if self.guided else self.arguments
+
     def __call__(self, model_input: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
-        sample = torch.cat([model_input] * 2) if self.guided else model_input
+        start, end = self._interval
+        share, self._done = self._done / self._evaluations, self._done + 1
+        is_guided = self.guided and start <= share and (share < end or end == 1)
+        arguments = self.arguments if is_guided else self._conditional
+        sample = torch.cat([model_input] * 2) if is_guided else model_input
         sample = sample.to(self.device, self.dtype)
-        further = self.steer(sample, timestep, self.arguments) if self.steer else {}
-        prediction = self.unet(sample, timestep, **self.arguments, **further, return_dict=False)[0]
+        further = self.steer(sample, timestep, arguments, is_guided) if self.steer else {}
+        prediction = self.unet(sample, timestep, **arguments, **further, return_dict=False)[0]
         prediction = prediction.float()
-        if not self.guided:
+        if not is_guided:
             return prediction
         unconditional, conditional = prediction.chunk(2)
         guided = unconditional + self.guidance * (conditional - unconditional)
@@ -286,6 +299,14 @@ class GuidedUNet:
         pixels = tuple(range(1, guided.ndim))
         ratio = conditional.std(pixels, keepdim=True) / guided.std(pixels, keepdim=True)
         return guided * (self.rescale * ratio + 1 - self.rescale)
+
+
+def _second_half(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The same arguments for the conditional rows alone."""
+    return {
+        name: _second_half(value) if isinstance(value, dict) else value[len(value) // 2 :]
+        for name, value in arguments.items()
+    }
 
 
 def takes_guidance(config: Any) -> bool:

@@ -6,11 +6,12 @@ No torch here: the page reads these models before any weights or heavy libraries
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipelines.core.engines import Request, Use
+from pipelines.core.errors import BadRequest
 from pipelines.diffusion.from_picture.requests import FromPicture
 from pipelines.diffusion.lora.use import MAX_LORAS, LoraUse, library_uses
 from pipelines.diffusion.seeds import MAX_SEED, Variation
@@ -99,6 +100,27 @@ class TextToImageRequest(Request):
             description="Pulls the contrast of strongly guided pictures back (0 is off).",
         ),
     ] = 0.0
+    guidance_start: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            allow_inf_nan=False,
+            title="Guidance from",
+            description="The share of the steps after which guidance begins. Steps without it cost "
+            "half.",
+        ),
+    ] = 0.0
+    guidance_end: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            allow_inf_nan=False,
+            title="Guidance until",
+            description="The share of the steps after which guidance ends.",
+        ),
+    ] = 1.0
     clip_skip: Annotated[
         int,
         Field(
@@ -178,6 +200,17 @@ class TextToImageRequest(Request):
             description="A second seed that is mixed into the first one's noise.",
         ),
     ] = None
+
+    @model_validator(mode="after")
+    def _guided_somewhere(self) -> Self:
+        if self.guidance_start >= self.guidance_end:
+            raise BadRequest(
+                "Guidance begins after {start} of the steps and ends after {end}; the begin must "
+                "come first. For none at all, set the guidance to 1.",
+                start=self.guidance_start,
+                end=self.guidance_end,
+            )
+        return self
 
     def uses(self) -> Iterator[Use]:
         yield from library_uses(self.model, self.loras)

@@ -21,7 +21,9 @@ RequestT = TypeVar("RequestT", bound=BaseModel)
 
 FALLBACK_SAMPLER = "Euler"  # works with every UNet model and every schedule
 FALLBACK_SCHEDULE = "Uniform"
-_UNET_ONLY = ("clip_skip", "guidance_rescale", "eta")  # what Atelier's own loop alone takes
+GUIDED_ONLY = ("guidance_rescale", "guidance_start", "guidance_end")
+"""Fields without effect where nothing is guided."""
+_UNET_ONLY = ("clip_skip", "eta", *GUIDED_ONLY)  # what Atelier's own loop alone takes
 
 
 def resolve(
@@ -72,7 +74,7 @@ def resolve(
     if entry.family not in UNET_FAMILIES:
         values |= {name: _default(name) for name in _UNET_ONLY}
     elif values["guidance"] <= 1:
-        values["guidance_rescale"] = _default("guidance_rescale")
+        values |= {name: _default(name) for name in GUIDED_ONLY}
     if request.style is not None:
         prompt, negative = get_style(request.style).apply(request.prompt, request.negative_prompt)
         values |= {"style": None, "prompt": prompt, "negative_prompt": negative}

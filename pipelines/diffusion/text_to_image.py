@@ -40,7 +40,7 @@ from pipelines.diffusion.lora.apply import Applied, applied
 from pipelines.diffusion.lora.tags import left_out_of, uses_of, without_tags, worded
 from pipelines.diffusion.prompts import PromptEmbeds, count_chunks, encode_pairs, is_weighted
 from pipelines.diffusion.requests import TextToImageRequest
-from pipelines.diffusion.resolving import alone, of_batch, resolve, seeds_of
+from pipelines.diffusion.resolving import GUIDED_ONLY, alone, of_batch, resolve, seeds_of
 from pipelines.diffusion.samplers import (
     UNET_FAMILIES,
     Sampler,
@@ -248,13 +248,13 @@ def unet_batch(
     model: DiffusionModel,
     settings: TextToImageRequest,
     seeds: list[int],
-    steering: Callable[[int, bool], Steer] | None = None,
+    steering: Callable[[int], Steer] | None = None,
     words: Sequence[Words] | None = None,
 ) -> Batch:
     """Predict, guide, step: Atelier's own loop for Stable Diffusion 1.x, 2.x and XL.
 
     Args:
-        steering: ``steering(evaluations in all, guided or not)`` makes what steers the UNet.
+        steering: ``steering(evaluations in all)`` makes what steers the UNet.
         words: each picture's own; None: those of the settings.
     """
     samplers = samplers_in(model.home)
@@ -269,6 +269,7 @@ def unet_batch(
     scheduler = make_scheduler(model.pipe.scheduler.config, sampler, schedule, seeds)
     scheduler.set_timesteps(steps)
     unet_config = model.pipe.unet.config
+    evaluations = len(timesteps_from(scheduler, steps - run))
     predict = GuidedUNet(
         model.unet,
         unet_config,
@@ -279,10 +280,10 @@ def unet_batch(
         size=(settings.height, settings.width),
         dtype=model.dtype,
         device=model.device,
+        steer=None if steering is None else steering(evaluations),
+        interval=(settings.guidance_start, settings.guidance_end),
+        evaluations=evaluations,
     )
-    if steering is not None:
-        evaluations = len(timesteps_from(scheduler, steps - run))
-        predict.steer = steering(evaluations, predict.guided)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     shape = (
         unet_config.in_channels,
@@ -389,10 +390,13 @@ def notes_on(
         notes.append(Message("{model} takes no negative prompt.", model=title))
     elif settings.negative_prompt and settings.guidance <= above:
         notes.append(_unguided("negative_prompt", settings.guidance, above))
-    if asked.guidance_rescale and not guides:
-        notes.append(_unused("guidance_rescale", title))
-    elif asked.guidance_rescale and settings.guidance <= above:
-        notes.append(_unguided("guidance_rescale", settings.guidance, above))
+    for field in GUIDED_ONLY:
+        if getattr(asked, field) == TextToImageRequest.model_fields[field].default:
+            continue
+        if not guides:
+            notes.append(_unused(field, title))
+        elif settings.guidance <= above:
+            notes.append(_unguided(field, settings.guidance, above))
     sampler = samplers_in(model.home).get(settings.sampler) if settings.sampler else None
     if settings.from_picture is not None:
         notes.append(_steps_run(settings, sampler))

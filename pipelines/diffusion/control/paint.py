@@ -56,8 +56,8 @@ def run(
             units.append(WorkingUnit(unit, model, model.features(_as_tensor(condition))))
         started = time.perf_counter()
 
-        def steering(total: int, guided: bool) -> Steering:
-            return Steering(units, total, guided, base.unet)
+        def steering(total: int) -> Steering:
+            return Steering(units, total, base.unet)
 
         backend = partial(unet_batch, steering=steering)
         loras = yield from paint_request(base, settings, stop, backend, partial(_prepared, base))

@@ -40,18 +40,17 @@ class Steering:
     Args:
         units: those of weight 0, and of models that add nothing, are left out.
         total: evaluations of the UNet in all.
-        guided: the UNet's rows are all unconditional ones, then all conditional ones.
         unet: which is steered, or its stand-in; one that computes ControlNets along is handed them.
     """
 
-    def __init__(self, units: Sequence[WorkingUnit], total: int, guided: bool, unet: Any) -> None:
+    def __init__(self, units: Sequence[WorkingUnit], total: int, unet: Any) -> None:
         units = [each for each in units if each.unit.weight > 0 and not each.model.adds_nothing]
         self._nets = [each for each in units if each.model.entry.method == "controlnet"]
         self._adapters = [each for each in units if each.model.entry.method == "t2i_adapter"]
-        self._total, self._guided, self._unet = total, guided, unet
+        self._total, self._unet = total, unet
         self._dtype = unet.dtype  # asked once: it looks through all parameters
         self._index = 0
-        self._arguments: dict[frozenset[int], dict[str, Any]] = {}
+        self._arguments: dict[tuple[frozenset[int], bool], dict[str, Any]] = {}
         self._joined = (
             isinstance(unet, OpenVINOUNet)
             and all(isinstance(each.model.net, OpenVINOControlNet) for each in self._nets)
@@ -61,16 +60,22 @@ class Steering:
         )
 
     def __call__(
-        self, sample: torch.Tensor, timestep: torch.Tensor, arguments: dict[str, Any]
+        self,
+        sample: torch.Tensor,
+        timestep: torch.Tensor,
+        arguments: dict[str, Any],
+        guided: bool,
     ) -> dict[str, Any]:
         index, self._index = self._index, self._index + 1
         further: dict[str, Any] = {}
         nets = [each for each in self._nets if _net_active(each.unit, index, self._total)]
         adapters = [each for each in self._adapters if _adapter_active(each, index, self._total)]
         if self._joined and self._unet.joins(sample):
-            return self._joined_arguments(nets, adapters, len(sample))
+            return self._joined_arguments(nets, adapters, len(sample), guided)
         if nets:
-            residuals = [self._residuals(each, sample, timestep, arguments) for each in nets]
+            residuals = [
+                self._residuals(each, sample, timestep, arguments, guided) for each in nets
+            ]
             *down, mid = [sum(parts) for parts in zip(*residuals, strict=True)]
             further["down_block_additional_residuals"] = down
             further["mid_block_additional_residual"] = mid
@@ -83,7 +88,11 @@ class Steering:
         return further
 
     def _joined_arguments(
-        self, nets: Sequence[WorkingUnit], adapters: Sequence[WorkingUnit], rows: int
+        self,
+        nets: Sequence[WorkingUnit],
+        adapters: Sequence[WorkingUnit],
+        rows: int,
+        guided: bool,
     ) -> dict[str, Any]:
         """For a UNet that computes ControlNets along.
 
@@ -95,19 +104,20 @@ class Steering:
         if not nets and not adapters:
             return {}
         active = frozenset(map(id, (*nets, *adapters)))
-        if active not in self._arguments:
+        if (active, guided) not in self._arguments:
             arguments: dict[str, Any] = {
-                "controls": [self._control(each, each in nets, rows) for each in self._nets]
+                "controls": [self._control(each, each in nets, rows, guided) for each in self._nets]
             }
             if self._adapters:
                 maps = _maps(self._adapters, active)
                 arguments["down_intrablock_additional_residuals"] = maps
-            self._arguments[active] = arguments
-        return self._arguments[active]
+            self._arguments[active, guided] = arguments
+        return self._arguments[active, guided]
 
-    def _conditional_only(self, each: WorkingUnit) -> bool:
+    @staticmethod
+    def _conditional_only(each: WorkingUnit, guided: bool) -> bool:
         pooled = each.model.config.global_pool_conditions
-        return self._guided and (each.unit.control_mode == "control" or pooled)
+        return guided and (each.unit.control_mode == "control" or pooled)
 
     def _weights(self, each: WorkingUnit, count: int) -> torch.Tensor:
         """(count,): of the skips from shallow to deep, and last of the middle."""
@@ -117,11 +127,11 @@ class Steering:
             return torch.logspace(-1, 0, count) * unit.weight
         return torch.full((count,), unit.weight)
 
-    def _control(self, each: WorkingUnit, active: bool, rows: int) -> Control:
+    def _control(self, each: WorkingUnit, active: bool, rows: int, guided: bool) -> Control:
         weights = self._weights(each, each.model.net.residuals).repeat(rows, 1)
         if not active:
             weights[:] = 0
-        elif self._conditional_only(each):
+        elif self._conditional_only(each, guided):
             weights[: rows // 2] = 0
         return Control(each.model.net, each.features, weights)
 
@@ -131,9 +141,10 @@ class Steering:
         sample: torch.Tensor,
         timestep: torch.Tensor,
         arguments: dict[str, Any],
+        guided: bool,
     ) -> list[torch.Tensor]:
         """What one ControlNet adds: to the skips from shallow to deep, and last to the middle."""
-        model, conditional_only = each.model, self._conditional_only(each)
+        model, conditional_only = each.model, self._conditional_only(each, guided)
         first = len(sample) // 2 if conditional_only else 0
         net_sample = sample[first:]
         text = arguments["encoder_hidden_states"][first:]

@@ -48,14 +48,17 @@ _LIST = re.compile(r"\[(?:'[^'\[\]]*+'(?:, )?+)++\]")  # of texts, as Python wri
 # A line behind the parameters that an extension has added: "Negative Template: …".
 _LATER = re.compile(r"([A-Z][\w \-/]{0,60}+):\s?+(.*)")
 
-# Request fields under the names of others, in A1111's order. "CFG rescale" is SD.Next's name and
-# "Eta DDIM" A1111's; "Style" is ours, as A1111 writes a style's words into the prompt.
+# Request fields under the names of others, in A1111's order. "CFG rescale" and "CFG end" are
+# SD.Next's names, "Eta DDIM" is A1111's; "CFG start" and "Style" are ours: A1111 writes a style's
+# words into the prompt.
 _NAMES = {
     "steps": "Steps",
     "sampler": "Sampler",
     "schedule": "Schedule type",
     "guidance": "CFG scale",
     "guidance_rescale": "CFG rescale",
+    "guidance_start": "CFG start",
+    "guidance_end": "CFG end",
     "seed": "Seed",
     "size": "Size",
     "model_hash": "Model hash",
@@ -66,7 +69,7 @@ _NAMES = {
 }
 _CONTENTS = {"fill": "fill", "noise": "latent noise", "nothing": "latent nothing"}
 # Not worth a word where they have no effect.
-_NO_EFFECT = {"guidance_rescale": 0, "clip_skip": 1}
+_NO_EFFECT = {"guidance_rescale": 0, "guidance_start": 0, "guidance_end": 1, "clip_skip": 1}
 
 
 def parameters_of(

@@ -35,6 +35,8 @@ _NUMBERS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "Steps": ("steps", _whole),
     "CFG scale": ("guidance", float),
     "CFG rescale": ("guidance_rescale", float),
+    "CFG start": ("guidance_start", float),
+    "CFG end": ("guidance_end", float),
     "Seed": ("seed", _whole),
     "Clip skip": ("clip_skip", _whole),
     "Eta DDIM": ("eta", float),

@@ -132,6 +132,9 @@ class PaintForm:
             with gr.Row():
                 self._draw("guidance_rescale")
                 self._draw("clip_skip")
+            with gr.Row():
+                self._draw("guidance_start")
+                self._draw("guidance_end")
             eta = sampler.eta if sampler else None
             self._draw("eta", value=eta or 0.0, visible=eta is not None)
             self._variation.draw()

@@ -75,10 +75,10 @@ def _adapter_unit(small_unet, **settings) -> WorkingUnit:
 def _predictions(unet, units, inputs=None) -> list[torch.Tensor]:
     """Of every evaluation of a guided picture."""
     sample, timestep, text = inputs or _inputs()
-    steering = Steering(units, TOTAL, True, unet)
+    steering = Steering(units, TOTAL, unet)
     arguments = {"encoder_hidden_states": text}
     return [
-        unet(sample, timestep, **arguments, **steering(sample, timestep, arguments),
+        unet(sample, timestep, **arguments, **steering(sample, timestep, arguments, True),
              return_dict=False)[0]
         for _ in range(TOTAL)
     ]  # fmt: skip
@@ -173,16 +173,18 @@ def test_sizes_at_which_the_unet_pads_go_to_pytorch(small_unet, exact, nets, fas
 def test_a_row_is_the_same_alone_and_in_a_batch(small_unet, networks, fast_nets):
     fast = OpenVINOUNet(small_unet, networks)
     sample, timestep, text = _inputs()
-    steering = Steering([_control_unit(fast_nets[0])], TOTAL, False, fast)
+    steering = Steering([_control_unit(fast_nets[0])], TOTAL, fast)
     arguments = {"encoder_hidden_states": text}
-    (together,) = fast(sample, timestep, **arguments, **steering(sample, timestep, arguments))
+    (together,) = fast(
+        sample, timestep, **arguments, **steering(sample, timestep, arguments, False)
+    )
     for i in range(ROWS):
-        steering = Steering([_control_unit(fast_nets[0])], TOTAL, False, fast)
+        steering = Steering([_control_unit(fast_nets[0])], TOTAL, fast)
         one = sample[i : i + 1], timestep
         (alone,) = fast(
             *one,
             encoder_hidden_states=text[i : i + 1],
-            **steering(one[0], timestep, {"encoder_hidden_states": text[i : i + 1]}),
+            **steering(one[0], timestep, {"encoder_hidden_states": text[i : i + 1]}, False),
         )
         assert torch.equal(alone[0], together[i])
 

@@ -332,6 +332,39 @@ def test_guidance_rescale_pulls_the_deviation_back_to_the_conditional_ones():
     assert torch.allclose(half, 0.5 * full + 0.5 * wide, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("interval", "rows"),
+    [
+        ((0.0, 1.0), [2, 2, 2, 2, 2]),
+        ((0.2, 0.8), [1, 2, 2, 2, 1]),
+        ((0.25, 1.0), [1, 1, 2, 2, 2]),
+        ((0.0, 0.1), [2, 1, 1, 1, 1]),
+    ],
+)
+def test_outside_of_its_interval_guidance_costs_no_evaluation(interval, rows):
+    u, c = torch.randn(2, 4, 8, 8).unbind()
+    unet = Recorder(u, c)
+    predict = guided(unet, pooled=torch.ones(1, 5), interval=interval, evaluations=5)
+    for count in rows:
+        unet.rows = torch.stack([u, c][-count:])
+        prediction = predict(torch.zeros(1, 4, 8, 8), torch.tensor(5))
+        assert unet.sample.shape[0] == count
+        assert torch.allclose(prediction[0], u + 3 * (c - u) if count == 2 else c)
+        assert (unet.arguments["encoder_hidden_states"][-1] == 1).all()
+        assert unet.arguments["added_cond_kwargs"]["text_embeds"].shape == (count, 5)
+
+
+def test_guidance_in_an_interval_is_between_all_and_none(cache):
+    settings = {"steps": 6, "sampler": "Heun"}
+    (all_,), (part,) = (
+        pictures(paint(cache, **settings, **more)) for more in ({}, {"guidance_end": 0.5})
+    )
+    assert difference(all_.image, part.image) > 0
+    assert part.request.guidance_end == 0.5
+    with pytest.raises(BadRequest, match=r"begins after 0\.6 of the steps and ends after 0\.6"):
+        asked(guidance_start=0.6, guidance_end=0.6)
+
+
 def test_sdxl_is_told_pooled_embedding_and_size():
     unet = Recorder(*torch.zeros(2, 4, 8, 8))
     guided(unet, pooled=torch.ones(1, 5))(torch.zeros(1, 4, 8, 8), torch.tensor(5))
@@ -343,7 +376,7 @@ def test_sdxl_is_told_pooled_embedding_and_size():
 def test_what_steers_the_unet_is_asked_at_every_step():
     unet = Recorder(*torch.zeros(2, 4, 8, 8))
     predict = guided(
-        unet, steer=lambda sample, t, arguments: {"mid_block_additional_residual": sample + t}
+        unet, steer=lambda sample, t, *rest: {"mid_block_additional_residual": sample + t}
     )
     predict(torch.zeros(1, 4, 8, 8), torch.tensor(5))
     assert (unet.arguments["mid_block_additional_residual"] == 5).all()
