@@ -40,8 +40,8 @@ class TextToImageRequest(Request):
         bool,
         Field(
             title="All combinations",
-            description="Choices such as {red|blue} are taken in turn, another combination for "
-            "each picture, instead of as the seed has it.",
+            description="Choices in the prompt are taken in turn, another combination for each "
+            "picture, instead of as the seed has it.",
         ),
     ] = False
     model: Annotated[

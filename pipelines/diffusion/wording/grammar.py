@@ -11,6 +11,7 @@ makes the next character plain.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pipelines.core.errors import BadRequest
@@ -94,6 +95,31 @@ def is_dynamic(text: str) -> bool:
 def names_lists(text: str) -> bool:
     """Whether a text names a list of words."""
     return any(match[1] is not None for match in _SPECIAL.finditer(text))
+
+
+def words_in(text: str) -> str:
+    """The words of a text that stand in it themselves, without those of lists.
+
+    >>> words_in("a {2::red|blue} __toys__, {2$$ and $$a|b}")
+    'a  red blue   ,  a b'
+    """
+
+    def words(nodes: tuple[Node, ...]) -> Iterator[str]:
+        for node in nodes:
+            match node:
+                case str():
+                    yield node
+                case Choice():
+                    yield from (word for each in node.options for word in words(each.nodes))
+                case Definition():
+                    yield from words(node.nodes)
+                case Variable():
+                    yield from words(node.default or ())
+
+    try:
+        return " ".join(words(parse(text)))
+    except BadRequest:  # it is being typed
+        return text
 
 
 def plain(text: str) -> str:

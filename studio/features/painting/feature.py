@@ -12,6 +12,7 @@ from studio.core.feature import Feature
 from studio.features.painting.checks import Paintings, check_comparison, check_painting
 from studio.features.painting.compare import CompareTab
 from studio.features.painting.text_to_image import PaintTab
+from studio.features.painting.word_lists import WordLists, word_lists_router
 
 
 def labels() -> list[Mapping[str, str]]:
@@ -27,9 +28,10 @@ FEATURE = Feature(
         Engine("text_to_image", TextToImageRequest, "pipelines.diffusion.text_to_image"),
         Engine("compare_samplers", CompareSamplersRequest, "pipelines.diffusion.compare"),
     ),
-    services={"paintings": Paintings},
+    services={"paintings": Paintings, "word_lists": lambda studio: WordLists(studio.home)},
     checks={TextToImageRequest: check_painting, CompareSamplersRequest: check_comparison},
     titles=lambda studio, owner: {e.name: e.title for e in studio.catalog.models()},
     labels=labels,
+    routes=(word_lists_router,),
     tabs=(PaintTab, CompareTab),
 )

@@ -9,6 +9,7 @@ import gradio as gr
 
 from studio.core.exchange import CHANGE, PROMPT, SETTINGS, Exchange, Taker, Target
 from studio.core.feature import Tab
+from studio.features.painting.word_lists_form import WordListsForm
 from studio.page.components.details import Details
 from studio.page.components.paint_form import PaintForm
 from studio.page.components.picture_board import VARY, PictureBoard
@@ -44,6 +45,8 @@ class PaintTab(Tab):
                         self._cancel = gr.Button(label("Cancel"), visible=False, elem_id="cancel")
                 with gr.Column(elem_classes="rest"):
                     self.form.draw_rest()
+                    self._lists = WordListsForm(self.studio)
+                    self._lists.draw()
             with gr.Column(scale=6, min_width=320, elem_classes="results"):
                 self._board = gr.HTML(elem_id="board", js_on_load=PictureBoard.CLICKED)
                 self.details = Details(self.studio, "painted")
@@ -63,6 +66,7 @@ class PaintTab(Tab):
             ),
         )
         self.form.listen(opening, watch.last_request)
+        self._lists.listen(opening)
         watch.connect(opening, self._paint, self.form.data, self.form.inputs)
         self.form.reuse_seed.click(
             watch.last_seed, watch.view.id, self.form.controls["seed"], **QUIET

@@ -13,6 +13,7 @@ from pipelines.core.errors import UserError
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.samplers import Sampler, samplers_in
 from pipelines.diffusion.styles import styles
+from pipelines.diffusion.wording.grammar import words_in
 from pipelines.models.catalog import ModelEntry
 from studio.page import views
 from studio.page.components.lora_rows import LoraRows, with_split_weights_in_prompt
@@ -129,6 +130,7 @@ class PaintForm:
             with gr.Row():
                 self._draw("batch_count")
                 self._draw("batch_size")
+            self._draw("combinations")
             with gr.Row():
                 self._draw("guidance_rescale")
                 self._draw("clip_skip")
@@ -346,7 +348,8 @@ class PaintForm:
         from pipelines.toybox.words import unknown_words
 
         entry = self._entry(model)
-        words = unknown_words(prompt) if entry is not None and entry.words is not None else []
+        knows_few = entry is not None and entry.words is not None
+        words = unknown_words(words_in(prompt)) if knows_few else []
         shown = views.unknown_words(words, Visitor.of(request)) if words else ""
         return gr.update(value=shown, visible=bool(words))
 
