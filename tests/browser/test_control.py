@@ -450,3 +450,9 @@ def test_ink_follows_the_first_finger_and_two_fingers_scroll(visit, studio):
     touch("touchEnd")
     page.wait_for_function("before => scrollY > before", arg=before)
     assert ink(page) == drawn
+
+    paper.scroll_into_view_if_needed()
+    touch("touchStart", (0.5, 0.1))
+    assert ink(page) > drawn
+    touch("touchCancel")  # the system takes the finger: a tap was not meant
+    assert ink(page) == drawn
