@@ -352,13 +352,14 @@ def cogview4():
     )
 
 
-def qwenimage():
-    from diffusers import AutoencoderKLQwenImage, QwenImagePipeline, QwenImageTransformer2DModel
+def qwen_parts() -> dict:
+    from diffusers import AutoencoderKLQwenImage, QwenImageTransformer2DModel
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
     size = {"hidden_size": 16, "intermediate_size": 16}
-    return QwenImagePipeline(
-        transformer=QwenImageTransformer2DModel(
+    vision = {name: 256 + i for i, name in enumerate(QWEN_VISION, start=3)}
+    return {
+        "transformer": QwenImageTransformer2DModel(
             in_channels=16,
             out_channels=4,
             num_layers=1,
@@ -367,8 +368,8 @@ def qwenimage():
             joint_attention_dim=16,
             axes_dims_rope=(8, 4, 4),
         ),
-        scheduler=flow_scheduler(),
-        vae=AutoencoderKLQwenImage(
+        "scheduler": flow_scheduler(),
+        "vae": AutoencoderKLQwenImage(
             base_dim=8,
             z_dim=4,
             dim_mult=[1, 1, 1, 1],
@@ -377,7 +378,7 @@ def qwenimage():
             latents_mean=[0.0] * 4,
             latents_std=[1.0] * 4,
         ),
-        text_encoder=Qwen2_5_VLForConditionalGeneration(
+        "text_encoder": Qwen2_5_VLForConditionalGeneration(
             Qwen2_5_VLConfig(
                 text_config={
                     **size,
@@ -392,10 +393,41 @@ def qwenimage():
                     },
                 },
                 vision_config={**size, "depth": 1, "num_heads": 2, "out_hidden_size": 16},
+                vision_start_token_id=vision["<|vision_start|>"],
+                image_token_id=vision["<|image_pad|>"],
+                video_token_id=vision["<|video_pad|>"],
             )
         ),
-        tokenizer=byte_tokenizer(),
+    }
+
+
+QWEN_VISION = ("<|vision_start|>", "<|image_pad|>", "<|vision_end|>", "<|video_pad|>")
+
+
+def qwenimage():
+    from diffusers import QwenImagePipeline
+
+    return QwenImagePipeline(**qwen_parts(), tokenizer=byte_tokenizer())
+
+
+def qwenedit(pipeline: str = "QwenImageEditPipeline"):
+    import diffusers
+    from transformers import Qwen2VLImageProcessor, Qwen2VLProcessor, Qwen2VLVideoProcessor
+
+    tokenizer = byte_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": list(QWEN_VISION)})
+    sizes = {"min_pixels": 28 * 28, "max_pixels": 56 * 56}
+    processor = Qwen2VLProcessor(
+        image_processor=Qwen2VLImageProcessor(**sizes),
+        tokenizer=tokenizer,
+        video_processor=Qwen2VLVideoProcessor(),
     )
+    make = getattr(diffusers, pipeline)
+    return make(**qwen_parts(), tokenizer=tokenizer, processor=processor)
+
+
+def qwenedit_plus():
+    return qwenedit("QwenImageEditPlusPipeline")
 
 
 def zimage():

@@ -123,6 +123,11 @@ TWINS: dict[str, Callable] = {
     "chroma": transformer_twins.chroma,
     "cogview4": transformer_twins.cogview4,
     "qwenimage": transformer_twins.qwenimage,
+    "qwenedit": transformer_twins.qwenedit,
+    "qwenedit-plus": transformer_twins.qwenedit_plus,
     "zimage": transformer_twins.zimage,
     "ovis": transformer_twins.ovis,
 }
+
+# All but those that change pictures and paint nothing from words alone.
+PAINTING_TWINS = [family for family in TWINS if not family.startswith("qwenedit")]

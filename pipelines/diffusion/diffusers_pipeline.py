@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from pipelines.core.errors import BadRequest, Stopped
+from pipelines.core.pictures.inputs import open_input
 from pipelines.diffusion.denoise import Beginning
 from pipelines.diffusion.from_picture.late_scheduler import LateScheduler, patch_statistics
 from pipelines.diffusion.from_picture.repainting import DENSEST, count_steps, open_repainting
@@ -51,7 +52,11 @@ def batch(
     """
     asked, repainting, beginning = settings.from_picture, None, None
     steps = run = settings.steps
-    if asked is not None:
+    pictures: list[Image.Image] = []
+    if asked is not None and asked.edit:
+        repainting = open_repainting(asked, (settings.width, settings.height), model.home)
+        pictures = [repainting.base, *(open_input(model.home, id) for id in asked.references)]
+    elif asked is not None:
         repainting = open_repainting(asked, (settings.width, settings.height), model.home)
         steps, run = count_steps(asked, steps, DENSEST)
         if run == 0:
@@ -64,7 +69,8 @@ def batch(
     images = []
     for done, seed in enumerate(seeds):
         own = words[done]._asdict() if words else {}
-        painting = _one(model, settings.model_copy(update=own), seed, beginning)
+        own_settings = settings.model_copy(update=own)
+        painting = _one(model, own_settings, seed, beginning, pictures)
         try:
             while True:
                 step, preview = next(painting)
@@ -93,6 +99,7 @@ def _one(
     settings: TextToImageRequest,
     seed: int,
     beginning: Beginning | None = None,
+    pictures: Sequence[Image.Image] = (),
 ) -> Generator[tuple[int, Image.Image | None], None, Image.Image]:
     """One picture: yields the steps done and a preview, returns it."""
     pipe = _with_scheduler(model, settings, seed)
@@ -100,6 +107,8 @@ def _one(
     if beginning is not None and (beginning.start or beginning.change is not None):
         late = LateScheduler(pipe, beginning, settings.from_picture.masked_content)
     arguments = _arguments(model, pipe, settings, seed)
+    if pictures:
+        arguments["image"] = list(pictures) if model.entry.references > 1 else pictures[0]
     # Fitting decodes, at a size of its own: never beside the pipeline, which decodes too.
     preview = preview_for(model)
     model.tile_for_size(settings.width, settings.height)

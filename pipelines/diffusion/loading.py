@@ -296,7 +296,10 @@ def _from_folder(entry: ModelEntry, folder: Path, dtype: torch.dtype) -> Diffusi
         from pipelines.diffusion.autoencoder import PatchAutoencoder
 
         parts["vae"] = PatchAutoencoder.from_pretrained(folder / "vae", dtype=dtype)
-    return AutoPipelineForText2Image.from_pretrained(
+    known = AutoPipelineForText2Image
+    if entry.edits_only:
+        known = DiffusionPipeline
+    return known.from_pretrained(
         folder,
         dtype=dtype,
         variant=variant_of(folder),

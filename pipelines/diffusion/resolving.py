@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from pipelines.core.errors import BadRequest, validated
+from pipelines.diffusion.from_picture.editing import resolve_picture
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.samplers import UNET_FAMILIES, Sampler, Samplers, check_fit
 from pipelines.diffusion.seeds import MAX_SEED, RANDOM, Variation
@@ -39,7 +40,7 @@ def resolve(
     Raises:
         NotFound: a sampler, schedule or style that does not exist.
         BadRequest: sampler, schedule, steps and model do not go together, or the model cannot
-            vary a seed.
+            vary a seed, or does not take a picture in this way.
     """
     variation = _effective(request)
     if variation is not None and entry.family not in UNET_FAMILIES:
@@ -47,6 +48,7 @@ def resolve(
             "{model} cannot vary a seed yet; choose a Stable Diffusion model, or another seed.",
             model=entry.title,
         )
+    from_picture = resolve_picture(request.from_picture, entry)
     defaults = entry.defaults
     values = {
         "model": entry.name,
@@ -56,6 +58,7 @@ def resolve(
         "guidance": defaults.guidance if request.guidance is None else request.guidance,
         "seed": with_seed(request).seed,
         "variation": variation,
+        "from_picture": from_picture,
         "eta": None,
     }
     sampler = _sampler(request, entry, samplers)

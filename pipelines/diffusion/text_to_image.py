@@ -398,7 +398,7 @@ def notes_on(
         elif settings.guidance <= above:
             notes.append(_unguided(field, settings.guidance, above))
     sampler = samplers_in(model.home).get(settings.sampler) if settings.sampler else None
-    if settings.from_picture is not None:
+    if settings.from_picture is not None and not settings.from_picture.edit:
         notes.append(_steps_run(settings, sampler))
     if settings.eta is None and asked.eta not in (None, sampler and sampler.eta):
         by_sampler = sampler is not None and sampler.eta is None

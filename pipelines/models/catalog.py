@@ -21,7 +21,13 @@ from pipelines.core.matching import closest, find_name, same_name
 from pipelines.core.messages import Message
 from pipelines.core.paths import PRESETS, SINGLE_FILE_CONFIGS
 from pipelines.core.sizes import in_bytes
-from pipelines.models.local_models import cannot_be_read, inspect_file, inspect_folder
+from pipelines.models.local_models import (
+    EDIT_ONLY,
+    REFERENCES,
+    cannot_be_read,
+    inspect_file,
+    inspect_folder,
+)
 
 OWN = "own:"
 """Before the id of a whole model on somebody's shelf: ``own:<id>`` is its name."""
@@ -79,6 +85,8 @@ class ModelEntry(BaseModel):
         words: where its captions come from whose every word is known, so that a prompt's others
             can be named: ``toybox``; None for models that have read more than can be listed.
         negative_prompt_used: False for models without classifier-free guidance.
+        references: how many pictures it is shown together with an instruction; 0 for models that
+            do not edit by words.
         shape_of: the shipped model whose UNet has this one's shape, where that is not its
             family's: control models of the family do not fit then.
         refused: why it is listed but cannot be used, or None.
@@ -100,8 +108,19 @@ class ModelEntry(BaseModel):
     description: str = ""
     words: Literal["toybox"] | None = None
     negative_prompt_used: bool = True
+    references: int = 0
     shape_of: str | None = None
     refused: Message | None = None
+
+    @property
+    def edits(self) -> bool:
+        """Whether it is shown pictures together with an instruction."""
+        return self.references > 0
+
+    @property
+    def edits_only(self) -> bool:
+        """Whether it paints nothing from words alone."""
+        return self.family in EDIT_ONLY
 
 
 # What a family usually wants, for files that say nothing about it.
@@ -322,5 +341,6 @@ def _local_entry(name: str, path: Path, models: Path, configs: Path) -> ModelEnt
         memory_bytes=finding.nbytes * 6 // 5,
         native_size=finding.native_size,
         defaults=FAMILY_DEFAULTS.get(finding.family, _OTHER_DEFAULTS),
+        references=REFERENCES.get(finding.family, 0),
         refused=finding.refused,
     )

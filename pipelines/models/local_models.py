@@ -40,8 +40,7 @@ _WITHOUT_WEIGHTS = ("Scheduler", "Tokenizer", "TokenizerFast", "Processor", "Ext
                     "Extractor2D", "ProcessorFast")  # fmt: skip
 _LIBRARIES = {"diffusers", "transformers"}
 
-# diffusers pipeline class → family, of those that AutoPipelineForText2Image knows and the tests
-# have a twin of.
+# diffusers pipeline class → family, of those that the tests have a twin of.
 FAMILIES = {
     "StableDiffusionPipeline": "sd1",
     "StableDiffusionXLPipeline": "sdxl",
@@ -56,9 +55,16 @@ FAMILIES = {
     "ChromaPipeline": "chroma",
     "CogView4Pipeline": "cogview4",
     "QwenImagePipeline": "qwenimage",
+    "QwenImageEditPipeline": "qwenedit",
+    "QwenImageEditPlusPipeline": "qwenedit-plus",
     "ZImagePipeline": "zimage",
     "OvisImagePipeline": "ovis",
 }
+
+REFERENCES = {"flux2": 8, "qwenedit": 1, "qwenedit-plus": 3}
+"""Families that edit by words: how many pictures they are shown."""
+EDIT_ONLY = frozenset({"qwenedit", "qwenedit-plus"})
+"""Families that paint nothing from words alone."""
 
 
 @dataclass(frozen=True, slots=True)

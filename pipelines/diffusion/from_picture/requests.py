@@ -14,6 +14,7 @@ from pipelines.core.pictures.inputs import InputId
 
 MaskedContent = Literal["original", "fill", "noise", "nothing"]
 Area = Literal["whole", "masked"]
+MAX_REFERENCES = 8  # pictures that a model is shown with an instruction
 
 
 class FromPicture(BaseModel):
@@ -95,6 +96,23 @@ class FromPicture(BaseModel):
             "size of the model.",
         ),
     ] = "whole"
+    edit: Annotated[
+        bool | None,
+        Field(
+            title="Edit by words",
+            description="Show the picture to the model, and say in the prompt what is to change. "
+            "Empty: where the model does nothing else.",
+        ),
+    ] = None
+    references: Annotated[
+        tuple[InputId, ...],
+        Field(
+            max_length=MAX_REFERENCES - 1,
+            title="Further pictures",
+            description="The ids of uploaded pictures that the prompt may speak of, too: picture "
+            "2, 3 …",
+        ),
+    ] = ()
     padding: Annotated[
         int,
         Field(
@@ -107,4 +125,5 @@ class FromPicture(BaseModel):
 
     def inputs(self) -> list[str]:
         """The ids of the uploaded pictures."""
-        return [self.picture] if self.mask is None else [self.picture, self.mask]
+        masks = [] if self.mask is None else [self.mask]
+        return [self.picture, *masks, *self.references]

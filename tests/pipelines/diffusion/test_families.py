@@ -18,7 +18,7 @@ from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.resolving import resolve
 from pipelines.diffusion.samplers import Samplers
 from pipelines.models.catalog import Catalog
-from tests.twins import TWINS
+from tests.twins import PAINTING_TWINS as TWINS
 
 # Atelier's own loop, two of diffusers' pipelines, one with negative prompts and one without.
 FEW = ("sd1", "sd3", "flux")

@@ -26,14 +26,14 @@ from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.resolving import resolve
 from pipelines.diffusion.samplers import Samplers
 from pipelines.models.catalog import Catalog
-from tests.twins import TWINS
+from tests.twins import PAINTING_TWINS
 
 SHAPE = (1, 4, 8, 8)
 # Patches with statistics, an autoencoder of films; every other one in the deep suite only.
 FEW = ("sd3", "flux2", "qwenimage")
 FAMILIES = [
     pytest.param(family, marks=() if family in FEW else pytest.mark.deep)
-    for family in TWINS
+    for family in PAINTING_TWINS
     if family not in ("sd1", "sd2", "sdxl")
 ]
 # Their twins' latents are small against even the noise of the last of 500 steps.

@@ -23,7 +23,7 @@ from pipelines.diffusion.single_file import CONFIGS, clip_tokenizer
 from pipelines.models.catalog import Catalog
 from pipelines.models.local_models import FAMILIES
 from tests.original_layout import save_single_file
-from tests.twins import TWINS, starter
+from tests.twins import PAINTING_TWINS, TWINS, starter
 
 
 def quiet(message, share):
@@ -46,7 +46,7 @@ def paint(model: DiffusionModel) -> np.ndarray:
     return model.pipe(**options, generator=generator, output_type="np").images[0]
 
 
-@pytest.mark.parametrize("family", TWINS)
+@pytest.mark.parametrize("family", PAINTING_TWINS)
 def test_each_family_loads_from_its_folder_and_paints(family, twin_folder, tmp_path):
     model = load_folder(twin_folder(family), tmp_path)
     picture = paint(model)

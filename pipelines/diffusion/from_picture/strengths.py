@@ -1,0 +1,43 @@
+"""What each strength does to a picture, as it was measured; see ``benchmarks/from_picture.py``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+
+from pipelines.core.paths import ASSETS
+
+STRENGTHS = ASSETS / "starter" / "strengths.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """Shares in 0 … 1 at each strength.
+
+    Attributes:
+        new: of pictures in which what was asked for is read.
+        old: how far the picture's outlines are where they were.
+        both: the strengths from which and up to which nearly all pictures show what was asked for
+            and more than half of the outlines stay; None where there are none.
+    """
+
+    strengths: tuple[float, ...]
+    new: tuple[float, ...]
+    old: tuple[float, ...]
+    both: tuple[float, float] | None
+
+
+@cache
+def starter_curves() -> Curves | None:
+    """The starter's, the only model that has been measured; None without the file."""
+    if not STRENGTHS.is_file():
+        return None
+    rows = json.loads(STRENGTHS.read_text(encoding="utf-8"))["rows"]
+    both = [row["strength"] for row in rows if row["colour"] >= 90 and row["depth"] >= 0.5]
+    return Curves(
+        strengths=tuple(row["strength"] for row in rows),
+        new=tuple(row["colour"] / 100 for row in rows),
+        old=tuple(max(0.0, row["depth"]) for row in rows),
+        both=(both[0], both[-1]) if both else None,
+    )
