@@ -116,7 +116,12 @@ def _changed(asked: dict[str, Any] | None) -> dict[str, Any]:
     """What A1111 says of a picture that began from another; its defaults are not written."""
     if asked is None:
         return {}
-    facts: dict[str, Any] = {"Denoising strength": asked["strength"]}
+    if asked.get("edit"):
+        facts: dict[str, Any] = {"Edit by words": True}
+        if further := asked.get("references"):
+            facts["Further pictures"] = len(further)
+    else:
+        facts = {"Denoising strength": asked["strength"]}
     if asked.get("mask") is None:
         return facts
     facts["Mask blur"] = asked["mask_blur"]

@@ -12,6 +12,7 @@ from pipelines.diffusion.control.conditions import size_like
 from pipelines.diffusion.from_picture.requests import FromPicture
 from studio.core.exchange import PICTURE, SETTINGS, Exchange, Settings, Taker, Target
 from studio.core.feature import Tab
+from studio.features.from_picture.editing import EditingForm
 from studio.features.from_picture.mask_form import MaskForm
 from studio.page import views
 from studio.page.components.canvas import FIT_JS, canvas, offered, picture_on, settled_js
@@ -47,7 +48,8 @@ class FromPictureTab(Tab):
 
     def draw(self) -> None:
         """Makes the controls and what shows results."""
-        self.form = PaintForm(self.studio, "change-")
+        self.form = PaintForm(self.studio, "change-", lambda entry: True)
+        self.editing = EditingForm(self.studio, self.form)
         self.mask = MaskForm(self.studio, "change-")
         with gr.Row(elem_classes="bench"):
             with gr.Column(scale=4, min_width=320, elem_classes="controls"):
@@ -55,6 +57,7 @@ class FromPictureTab(Tab):
                     self.canvas = canvas("change-canvas", elem_classes="canvas")
                     self.mask.draw_layer("change-canvas")
                     self.form.draw_prompt()
+                    self.editing.draw()
                     self._strength = self._field("strength")
                     with gr.Row():
                         self._paint = gr.Button(label("Paint"), variant="primary", elem_id="change")
@@ -94,8 +97,9 @@ class FromPictureTab(Tab):
                 self.details = Details(self.studio, "changed")
         self._laid = [self.canvas, self.mask.layer]
         self._fields = [self._strength, self._fit, self._all_steps, *self.mask.controls.values()]
-        self._picture = [*self._laid, *self._fields]
-        self.outputs = [*self.form.outputs, *self._picture]
+        self._picture = [*self._laid, *self.editing.inputs, *self._fields]
+        self._filled = [*self._laid, *self.editing.outputs, *self._fields]
+        self.outputs = [*self.form.outputs, *self._filled]
 
     def listen(self, opening: Opening, exchange: Exchange) -> None:
         """Connect the controls with one another, with the jobs and with other tabs."""
@@ -125,16 +129,19 @@ class FromPictureTab(Tab):
         )
 
         def opened(visitor: Visitor) -> list[Any]:
-            asked = (watch.last_request(visitor) or {}).get("from_picture")
+            request = watch.last_request(visitor) or {}
+            asked = request.get("from_picture")
             picture, mask = self._laid_of(asked, visitor)
             # A drawing of this browser tab's own stays where it is.
             return [
                 offered(picture),
                 mask_of(picture, mask, is_offered=True),
+                *self.editing.fill(asked, self.form.entry_of(request, visitor), visitor),
                 *self._values_of(asked or {}),
             ]
 
-        opening.fill(opened, self._picture)
+        opening.fill(opened, self._filled)
+        self.editing.listen(self._strength)
         inputs = [*self.form.inputs, *self._picture]
         js = settled_js({inputs.index(each): each.elem_id for each in self._laid})
         watch.connect(opening, self._paint, self.data, inputs, js=js)
@@ -152,7 +159,7 @@ class FromPictureTab(Tab):
             BadRequest: there is no picture.
         """
         at = len(self.form.inputs)
-        value, layer, strength, fit, every, *mask = values[at:]
+        value, layer, how, further, strength, fit, every, *mask = values[at:]
         picture = picture_on(value)
         if not picture:
             raise BadRequest(_NOTHING)
@@ -163,7 +170,9 @@ class FromPictureTab(Tab):
             "all_steps": {"yes": True, "no": False}.get(str(every)),
             **self.mask.data(mask, layer),
         }
-        return {**self.form.data(values[:at]), "from_picture": asked}
+        fields = self.form.data(values[:at])
+        asked |= self.editing.data((how, further), fields.get("model"))
+        return {**fields, "from_picture": asked}
 
     def _laid_of(self, asked: Mapping[str, Any] | None, visitor: Visitor) -> tuple[str, str | None]:
         """The ids of picture and mask of a request; what is no longer here is left out."""
@@ -198,7 +207,9 @@ class FromPictureTab(Tab):
         if (asked := row.request.get("from_picture")) is None or row.request.get("units"):
             return None
         picture, mask = self._laid_of(asked, visitor)
-        filled = [picture, mask_of(picture, mask), *self._values_of(asked)]
+        entry = self.form.entry_of(settings.fields, visitor)
+        editing = self.editing.fill(asked, entry, visitor)
+        filled = [picture, mask_of(picture, mask), *editing, *self._values_of(asked)]
         return [*self.form.fill(settings.fields, visitor), *filled, FILLED]
 
     def _take_picture(self, picture: str, visitor: Visitor, values: list[Any]) -> list[Any]:

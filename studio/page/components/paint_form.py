@@ -49,7 +49,7 @@ class PaintForm:
     Args:
         studio: whose models and samplers.
         prefix: of the controls' ``elem_id``, where several forms stand on one page.
-        offers: which base models can be chosen; all when None.
+        offers: which base models can be chosen; when None, all that paint from words alone.
 
     Attributes:
         controls: field of the request → its control, in the request's order.
@@ -240,7 +240,8 @@ class PaintForm:
 
     def _offered(self, visitor: Visitor | None = None) -> list[ModelEntry]:
         entries = offered(self.studio, visitor)
-        return [entry for entry in entries if self._offers is None or self._offers(entry)]
+        offers = self._offers or (lambda entry: not entry.edits_only)
+        return [entry for entry in entries if offers(entry)]
 
     def _models(self, visitor: Visitor | None = None) -> list[tuple[str, str]]:
         return [(entry.title, entry.name) for entry in self._offered(visitor)]

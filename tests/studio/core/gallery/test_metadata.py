@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from PIL.ExifTags import IFD, Base
 
+from pipelines.diffusion.from_picture.requests import FromPicture
 from studio.core.gallery.metadata import (
     decode_user_comment,
     format_parameters,
@@ -94,6 +95,18 @@ def test_facts_of_the_engine_replace_the_request_s_in_its_place():
     facts = parameters_of(REQUEST | {"sampler": None}, (512, 512), {"Sampler": "Euler", "VAE": "x"})
     assert list(facts)[2:4] == ["Steps", "Sampler"]
     assert list(facts)[-2:] == ["VAE", "Version"]
+
+
+def test_how_a_picture_was_changed_is_written_by_a1111s_names():
+    asked = FromPicture(picture="0" * 32, mask="1" * 32, strength=0.6, area="masked")
+    facts = parameters_of({**REQUEST, "from_picture": asked.model_dump()}, (512, 512))
+    written = {"Denoising strength": 0.6, "Mask blur": 4, "Inpaint area": "Only masked",
+               "Masked area padding": 32}  # fmt: skip
+    assert written.items() <= facts.items()
+    told = FromPicture(picture="0" * 32, edit=True, references=["2" * 32])
+    facts = parameters_of({**REQUEST, "from_picture": told.model_dump()}, (512, 512))
+    assert (facts["Edit by words"], facts["Further pictures"]) == (True, 1)
+    assert "Denoising strength" not in facts
 
 
 def test_a_comparison_is_written_as_an_xyz_plot():
