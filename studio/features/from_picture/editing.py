@@ -77,7 +77,7 @@ class EditingForm:
         """Connects the controls; ``strength`` is only asked for where the model begins."""
         model = self._form.controls["model"]
         at = [model, *self.inputs]
-        for moment in (self._form.opened.then, self._form.model_chosen.then, self._how.input):
+        for moment in (self._form.model_chosen.then, self._how.input):
             moment(self._seen, at, [*self.outputs, strength], preprocess=False, **QUIET)
         self._files.upload(self._brought, [self._files, *at], [self._files, *self.outputs], **QUIET)
         self._clear.click(self._cleared, at, self.outputs, preprocess=False, **QUIET)

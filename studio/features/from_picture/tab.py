@@ -192,7 +192,9 @@ class FromPictureTab(Tab):
         fields = {name: FromPicture.model_fields[name].default for name in _FIELDS}
         fields |= {name: value for name, value in asked.items() if name in _FIELDS}
         every = {True: "yes", False: "no"}.get(fields["all_steps"], "")
-        return [fields["strength"], fields["fit"], every, *self.mask.fill(asked)]
+        # A picture that is shown with an instruction is not begun from.
+        strength = gr.update(value=fields["strength"], visible=not asked.get("edit"))
+        return [strength, fields["fit"], every, *self.mask.fill(asked)]
 
     def _take_settings(
         self, settings: Settings, visitor: Visitor, values: list[Any]
