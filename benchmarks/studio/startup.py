@@ -1,6 +1,6 @@
 """How long until the page answers, beside what importing gradio takes on the same machine.
 
-    python -m benchmarks.startup [--runs 5]
+    python -m benchmarks.studio.startup [--runs 5]
 
 In turn, so that a busy moment hits both: a process that does ``import gradio`` and ends, and the
 studio from process start to ``GET /`` answered with 200.
@@ -19,7 +19,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 LIMIT_SECONDS = 120.0
 
 

@@ -1,6 +1,6 @@
 """How long each route keeps everybody waiting when one visitor's home is full.
 
-    python -m benchmarks.full_home [--rounds 3]
+    python -m benchmarks.studio.full_home [--rounds 3]
 
 Fills a home to what a visitor can keep: 5,000 pictures, 2,000 jobs with the longest prompts, a
 conversation of 10,000 messages and 500 short ones, 200 brought-in pictures, 50 tables and data
@@ -29,7 +29,7 @@ from typing import Any
 import httpx
 from PIL import Image
 
-from benchmarks.visitors import CHEAP, Studio
+from benchmarks.studio.visitors import CHEAP, Studio
 
 PICTURES, JOBS, MESSAGES, CHATS, INPUTS, TABLES, UPLOADS = 5000, 2000, 10_000, 500, 200, 50, 10_000
 PROBE_SECONDS = 0.02
@@ -120,7 +120,7 @@ def fill(home: Path) -> None:
     import subprocess
 
     counts = map(str, (PICTURES, JOBS, MESSAGES, CHATS, INPUTS, TABLES, UPLOADS))
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     subprocess.run([sys.executable, "-c", FILL, str(home), *counts], cwd=root, check=True)
 
 
