@@ -48,7 +48,7 @@ class ShortenTab(Tab):
                 with gr.Column(elem_classes="rest"):
                     self._draw_rest()
             with gr.Column(scale=6, min_width=320, elem_classes="results shortening"):
-                self.watch = ShortenWatch(self.studio)
+                self.watch = ShortenWatch(self.studio, self.studio.prunings)
                 self._scored = ResultBoard(self.studio, SCORE, "scores")
                 self._curved = ResultBoard(self.studio, CURVE, "curve")
 

@@ -17,30 +17,19 @@ from studio.page.widgets import QUIET, Visitor
 
 if TYPE_CHECKING:
     from studio.core.accounts.accounts import Owner
-    from studio.core.services import Studio
 
 
 class ShortenWatch(WorkBoard["Shortening"]):
     """Draws a board of one shortened model and connects it with its job."""
 
+    kind, name, script = SHORTEN, "shorten", shorten_views.BOTH_CLICKED
+    earlier, stop = "Shortened models", "Stop"
+    delete = ("Delete this model", "shorten-delete")
     empty = (
         "Nothing shortened yet",
         "Score the blocks to see which ones matter, choose how many may go, then press Shorten. "
         "The result is measured beside the original.",
     )
-
-    def __init__(self, studio: Studio) -> None:
-        super().__init__(
-            studio,
-            studio.prunings,
-            kind=SHORTEN,
-            name="shorten",
-            earlier="Shortened models",
-            states=_STATES,
-            stop="Stop",
-            delete=("Delete this model", "shorten-delete"),
-            script=shorten_views.BOTH_CLICKED,
-        )
 
     def send_to(self, route: Route) -> None:
         """Let “Chat with both” show the tab of conversations; its scripts begin the new one."""
@@ -78,12 +67,3 @@ class ShortenWatch(WorkBoard["Shortening"]):
         return views.board(
             visitor, progress=progress, beside=drawn, summary=summary, failure=failure
         )
-
-
-_STATES = {
-    "queued": "waiting",
-    "running": "at work",
-    "done": "ready",
-    "failed": "failed",
-    "cancelled": "stopped",
-}

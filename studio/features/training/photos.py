@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,30 +72,25 @@ class PhotosForm:
                     label("Automatic crop"), size="sm", elem_id="train-automatic"
                 )
                 self._remove = gr.Button(label("Remove photo"), size="sm", elem_id="train-remove")
-        self.name = gr.Textbox(
+        called = partial(gr.Textbox, max_lines=1, elem_classes=DRAFT)
+        self.name = called(
             label=label("What is it called?"),
             placeholder=label("Whiskers"),
             max_length=MAX_NAME,
-            max_lines=1,
             elem_id="train-called",
-            elem_classes=DRAFT,
         )
         with gr.Row():
-            self.class_word = gr.Textbox(
+            self.class_word = called(
                 label=label("What is it?"),
                 info=label("One word that the model knows: cat, mug, toy."),
                 max_length=MAX_WORD,
-                max_lines=1,
                 elem_id="train-class-word",
-                elem_classes=DRAFT,
             )
-            self.identifier = gr.Textbox(
+            self.identifier = called(
                 label=label("Identifier"),
                 info=label("A rare word that means nothing yet and will stand for it."),
                 max_length=MAX_WORD,
-                max_lines=1,
                 elem_id="train-identifier",
-                elem_classes=DRAFT,
             )
         self._checked = gr.HTML(elem_id="train-checked")
         self._deletion = Deletion("Delete with all that was made", "train-delete")

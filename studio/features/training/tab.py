@@ -52,7 +52,7 @@ class TrainTab(Tab):
                 with gr.Column(elem_classes="rest"):
                     self.form.draw_rest()
             with gr.Column(scale=6, min_width=320, elem_classes="results"):
-                self.watch = TrainingWatch(self.studio)
+                self.watch = TrainingWatch(self.studio, self.studio.trainings)
                 self._draw_trying()
 
     def _draw_trying(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -18,7 +19,6 @@ from studio.page.widgets import Visitor
 
 if TYPE_CHECKING:
     from studio.core.accounts.accounts import Owner
-    from studio.core.services import Studio
     from studio.features.training.trainings import Training
     from studio.page.opening import Opening
 
@@ -30,24 +30,16 @@ class TrainingWatch(WorkBoard["Training"]):
         duplicate: the button that takes its settings over into the form.
     """
 
+    kind, name = KIND, "train"
+    earlier, stop = "Trainings", "Stop and keep what is learnt"
+    delete = ("Delete training", "training-delete")
+    states = MappingProxyType({**WorkBoard.states, "running": "training"})
     look_seconds = 1.0
     empty = (
         "Nothing taught yet",
         "Add photos of one thing, say what it is, then press Train. The loss and sample pictures "
         "appear here while it learns.",
     )
-
-    def __init__(self, studio: Studio) -> None:
-        super().__init__(
-            studio,
-            studio.trainings,
-            kind=KIND,
-            name="train",
-            earlier="Trainings",
-            states=_STATES,
-            stop="Stop and keep what is learnt",
-            delete=("Delete training", "training-delete"),
-        )
 
     def _draw_further(self) -> list[gr.Button]:
         self.duplicate = self._button("Duplicate with changes", "duplicate")
@@ -126,12 +118,3 @@ class TrainingWatch(WorkBoard["Training"]):
                         name=result.get("name", name),
                         time=views.duration(result.get("seconds", 0)))  # fmt: skip
         return [ready, *(Message.from_json(note) for note in result.get("notes", ()))]
-
-
-_STATES = {
-    "queued": "waiting",
-    "running": "training",
-    "done": "ready",
-    "failed": "failed",
-    "cancelled": "stopped",
-}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import gradio as gr
@@ -50,6 +51,8 @@ class WorkBoard(Renderer, Generic[W]):
     Args:
         studio: whose jobs run them.
         works: where they are found.
+
+    Attributes:
         kind: of their jobs.
         name: the beginning of the elements' ids.
         earlier: label of the list.
@@ -57,44 +60,42 @@ class WorkBoard(Renderer, Generic[W]):
         stop: what the button says that stops one.
         delete: likewise, and the end of its id.
         script: JavaScript for what is drawn.
-
-    Attributes:
+        empty: title and words of a board without any work.
         view: connects it with the jobs; has the id of the work on the board.
         board: what is drawn on.
     """
 
-    def __init__(
-        self,
-        studio: Studio,
-        works: Works[W],
-        *,
-        kind: str,
-        name: str,
-        earlier: str,
-        states: Mapping[str, str],
-        stop: str,
-        delete: tuple[str, str],
-        script: str = "",
-    ) -> None:
+    kind: str
+    name: str
+    earlier: str
+    states: Mapping[str, str] = MappingProxyType(
+        {"queued": "waiting", "running": "at work", "done": "ready", "failed": "failed",
+         "cancelled": "stopped"}
+    )  # fmt: skip
+    stop: str
+    delete: tuple[str, str]
+    script = ""
+    empty: tuple[str, str]
+
+    def __init__(self, studio: Studio, works: Works[W]) -> None:
         self.studio, self.works = studio, works
-        self._name, self._states = name, states
-        self.view = JobView(studio, kind, self)
+        self.view = JobView(studio, self.kind, self)
         self._earlier = gr.Dropdown(
-            [], label=label(earlier), visible=False, elem_id=f"{name}-earlier"
+            [], label=label(self.earlier), visible=False, elem_id=f"{self.name}-earlier"
         )
-        self.board = gr.HTML(elem_id=f"{name}-board", js_on_load=views.ANNOUNCED + script)
+        self.board = gr.HTML(elem_id=f"{self.name}-board", js_on_load=views.ANNOUNCED + self.script)
         with gr.Row(elem_classes="actions"):
-            self._stop = self._button(stop, "stop")
+            self._stop = self._button(self.stop, "stop")
             self._resume = self._button("Resume", "resume")
             self._further = self._draw_further()
-            self._deletion = Deletion(*delete)
+            self._deletion = Deletion(*self.delete)
         button, *question = self._deletion.outputs
         shown = [self.board, self._stop, self._resume, *self._further, button]
         self.repeated = len(shown)
         self.outputs = [*shown, *question, self._earlier]
 
     def _button(self, text: str, does: str) -> gr.Button:
-        return gr.Button(label(text), size="sm", visible=False, elem_id=f"{self._name}-{does}")
+        return gr.Button(label(text), size="sm", visible=False, elem_id=f"{self.name}-{does}")
 
     def _draw_further(self) -> list[gr.Button]:
         """Draws buttons of its own, seen while the work on the board has ended."""
@@ -132,9 +133,6 @@ class WorkBoard(Renderer, Generic[W]):
         return watches
 
     # --- what a feature says ----------------------------------------------------------------
-
-    empty: tuple[str, str]
-    """Title and words of a board without any work."""
 
     @abstractmethod
     def resume(self, owner: Owner, id: str) -> object:
@@ -211,7 +209,7 @@ class WorkBoard(Renderer, Generic[W]):
     def _choices(self, visitor: Visitor, shown: W) -> Any:
         """The list of earlier works as it is now."""
         known = self.works.list(visitor.owner.id)
-        choices = [(f"{work.name} · {visitor.say(self._states[_state(work)])}", work.id)
+        choices = [(f"{work.name} · {visitor.say(self.states[_state(work)])}", work.id)
                    for work in known]  # fmt: skip
         return gr.update(choices=choices, value=shown.id, visible=len(known) > 1)
 
