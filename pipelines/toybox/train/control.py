@@ -124,10 +124,9 @@ def train(
     samples = Samples(latents, tokenizer, text_encoder, device, DROP_CAPTION)
     rng = np.random.default_rng(run.samples)
     count = latents.refresh()
-    average = None
     kept = {"painted": run.get("painted", 0)}  # of train_consistency
-    start = last_sheet = time.time()
-    for step, rate in enumerate(paced(minutes, lr, anneal), start=1):
+    last_sheet = time.time()
+    for rate in paced(minutes, lr, anneal):
         indices = rng.integers(count, size=batch)
         maps = as_batch([condition_of(latents.shards, i, condition, rng) for i in indices])
         t = timesteps(batch) if method == "controlnet" else _towards_noise(batch)
@@ -137,12 +136,8 @@ def train(
         loss = F.mse_loss(v.float(), target)
         loss.backward()
         optimizers.step(rate)
-        run.samples += batch
-        update_average(ema, network, run.samples // batch)
-        average = loss.item() if average is None else 0.98 * average + 0.02 * loss.item()
-        if step % 50 == 0:
-            speed = step * batch / (time.time() - start)
-            yield run.log(loss=round(average, 4), lr=rate, per_second=round(speed, 1))
+        update_average(ema, network, run.samples // batch + 1)
+        yield from run.step(loss, batch, every=50, lr=rate)
         if time.time() - last_sheet > 60 * sheet_minutes:
             run.save(kept, network=network, ema=ema, **optimizers.parts)
             paint_sheet(run, unet, ema, latents, tokenizer, text_encoder, condition)

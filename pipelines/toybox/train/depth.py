@@ -28,8 +28,7 @@ def train(run: Run, shards: Shards, minutes: float, lr: float = 1e-3) -> Iterato
     run.load(model=model)
     optimizers = Optimizers(model, first_and_last=_NEXT_TO_THE_EDGE)
     run.load(**optimizers.parts)
-    average = None
-    for step, rate in enumerate(paced(minutes, lr, anneal=0.3), start=1):
+    for rate in paced(minutes, lr, anneal=0.3):
         pictures, depths = _batch(shards, rng)
         x = pictures.to(run.device, memory_format=torch.channels_last)
         with autocast(run.device):
@@ -37,10 +36,7 @@ def train(run: Run, shards: Shards, minutes: float, lr: float = 1e-3) -> Iterato
         loss = _loss(y.float(), depths.to(run.device))
         loss.backward()
         optimizers.step(rate)
-        run.samples += BATCH
-        average = loss.item() if average is None else 0.98 * average + 0.02 * loss.item()
-        if step % 100 == 0:
-            yield run.log(loss=round(average, 4), lr=rate)
+        yield from run.step(loss, BATCH, every=100, lr=rate)
     run.save(model=model, **optimizers.parts)
 
 

@@ -38,7 +38,8 @@ class Run:
         )
         self.samples: int = self._state.get("samples", 0)
         self.seconds: float = self._state.get("seconds", 0.0)
-        self._started = time.time()
+        self._started = self._begun = time.time()
+        self._steps, self._average = 0, 0.0  # of this session
 
     def load(self, **parts) -> None:
         """Restores each named module or optimizer from the state, where the state has it."""
@@ -65,6 +66,19 @@ class Run:
         with open(self.log_path, "a") as file:
             file.write(json.dumps(line) + "\n")
         return line
+
+    def step(self, loss: torch.Tensor, samples: int, every: int, **values) -> Iterator[dict]:
+        """Counts a step that has learnt from ``samples``; logs each ``every`` steps.
+
+        Yields:
+            the line: the running average of the losses, samples a second of this session, values.
+        """
+        self.samples += samples
+        self._steps += 1
+        self._average += (1 if self._steps == 1 else 0.02) * (loss.item() - self._average)
+        if self._steps % every == 0:
+            speed = self._steps * samples / (time.time() - self._begun)
+            yield self.log(loss=round(self._average, 5), per_second=round(speed, 1), **values)
 
     def _tick(self) -> None:
         now = time.time()

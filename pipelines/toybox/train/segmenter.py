@@ -31,8 +31,8 @@ def train(
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=0.01)
     run.load(model=model, optimizer=optimizer)
     rng = np.random.default_rng(run.samples)
-    average, saved = None, time.time()
-    for step, rate in enumerate(paced(minutes, lr, anneal), start=1):
+    saved = time.time()
+    for rate in paced(minutes, lr, anneal):
         x, target = make_batch(shards, rng, batch)
         x = x.to(run.device, memory_format=torch.channels_last)
         with autocast(run.device):
@@ -44,10 +44,7 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.step()
-        run.samples += batch
-        average = loss.item() if average is None else 0.98 * average + 0.02 * loss.item()
-        if step % 50 == 0:
-            yield run.log(loss=round(average, 5), lr=rate)
+        yield from run.step(loss, batch, every=50, lr=rate)
         if time.time() - saved > SAVE_EVERY:
             shards.refresh()
             run.save(model=model, optimizer=optimizer)

@@ -138,9 +138,8 @@ def train(
     samples = Samples(latents, tokenizer, text_encoder, device)
     rng = np.random.default_rng(run.samples)
     count = latents.refresh()
-    average = None
-    start = last_sheet = time.time()
-    for step, rate in enumerate(paced(minutes, lr, anneal), start=1):
+    last_sheet = time.time()
+    for rate in paced(minutes, lr, anneal):
         indices = rng.integers(count, size=batch)
         noised, t, embeds, target = samples.draw(indices, timesteps(batch), rng)
         with autocast(device):
@@ -148,14 +147,8 @@ def train(
         loss = F.mse_loss(v.float(), target)
         loss.backward()
         optimizers.step(rate)
-        run.samples += batch
-        update_average(ema, unet, run.samples // batch)
-        average = loss.item() if average is None else 0.98 * average + 0.02 * loss.item()
-        if step % 100 == 0:
-            speed = step * batch / (time.time() - start)
-            yield run.log(
-                loss=round(average, 4), lr=rate, size=latents.size, per_second=round(speed, 1)
-            )
+        update_average(ema, unet, run.samples // batch + 1)
+        yield from run.step(loss, batch, every=100, lr=rate, size=latents.size)
         if time.time() - last_sheet > 60 * sheet_minutes:
             run.save(unet=unet, ema=ema, **optimizers.parts)
             paint_sheet(run, ema, vae, tokenizer, text_encoder, latents.size)

@@ -374,3 +374,13 @@ def test_optimizers_go_on_from_their_saved_state(network, tmp_path):
     _learn(resumed, again, 2)
     for one, other in zip(network.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_the_log_has_the_running_average_of_losses(tmp_path):
+    run = Run(tmp_path)
+    lines = [line for loss in (1.0, 2.0, 3.0, 1.06) for line in
+             run.step(torch.tensor(loss), samples=8, every=2, lr=0.5)]  # fmt: skip
+    # 1, then a fiftieth of the way to 2: 1.02; to 3: 1.0596; to 1.06: 1.059608.
+    assert [line["loss"] for line in lines] == [1.02, 1.05961]
+    assert [line["samples"] for line in lines] == [16, 32]
+    assert all(line["lr"] == 0.5 and line["per_second"] > 0 for line in lines)
