@@ -129,6 +129,14 @@ def timesteps_from(scheduler: Any, start: int) -> torch.Tensor:
     return scheduler.timesteps[start * scheduler.order :]
 
 
+def steps_of(scheduler: Any, start: int) -> list[int]:
+    """The step of the schedule, from 0, that each evaluation of :func:`timesteps_from` is of."""
+    evaluations = range(len(timesteps_from(scheduler, start)))
+    if isinstance(scheduler, PNDMScheduler):  # the second one twice
+        return [start + each - (each >= 2) for each in evaluations]
+    return [start + each // scheduler.order for each in evaluations]
+
+
 def change_at(
     beginning: Beginning, timestep: torch.Tensor, timesteps: torch.Tensor
 ) -> torch.Tensor:
@@ -220,7 +228,7 @@ class GuidedUNet:
             the further arguments of UNet2DConditionModel where the model wants them, so an
             accelerated stand-in will do.
         config: the UNet's config.
-        embeds: prompt and negative prompt.
+        embeds: prompt and negative prompt, at each evaluation where they change; of one shape.
         guidance: s; up to 1 the negative prompt is not used, and each step costs half.
         rescale: φ, pulls the standard deviation back towards ε_c's
             (https://arxiv.org/abs/2305.08891, section 3.4).
@@ -239,7 +247,7 @@ class GuidedUNet:
         self,
         unet: Callable[..., Any],
         config: Any,
-        embeds: PromptEmbeds,
+        embeds: PromptEmbeds | Sequence[PromptEmbeds],
         guidance: float,
         rescale: float,
         batch_size: int,
@@ -255,6 +263,14 @@ class GuidedUNet:
         self.steer = steer
         self._interval, self._evaluations, self._done = interval, evaluations, 0
         self.guided = guidance > 1 and takes_guidance(config)
+        self._config, self._batch_size, self._size = config, batch_size, size
+        self._embeds = [embeds] if isinstance(embeds, PromptEmbeds) else embeds
+        self._read(self._embeds[0])
+
+    def _read(self, embeds: PromptEmbeds) -> None:
+        """Makes the UNet's arguments of what the prompts say now."""
+        self._newest = embeds
+        device, dtype, batch_size = self.device, self.dtype, self._batch_size
         sides = [(embeds.negative, embeds.negative_pooled)] if self.guided else []
         sides.append((embeds.prompt, embeds.pooled))
         rows = batch_size * len(sides)
@@ -264,23 +280,25 @@ class GuidedUNet:
             )
         }
         if embeds.pooled is not None:
-            height, width = size
+            height, width = self._size
             original, crop, target = (height, width), (0, 0), (height, width)
             time_ids = torch.tensor([[*original, *crop, *target]], device=device, dtype=dtype)
             self.arguments["added_cond_kwargs"] = {
                 "text_embeds": _rows([pooled for _, pooled in sides], batch_size).to(device, dtype),
                 "time_ids": time_ids.expand(rows, -1),
             }
-        if not takes_guidance(config):
+        if not takes_guidance(self._config):
             self.arguments["timestep_cond"] = (
-                guidance_embedding(guidance - 1, config.time_cond_proj_dim)
+                guidance_embedding(self.guidance - 1, self._config.time_cond_proj_dim)
                 .expand(rows, -1)
                 .to(device, dtype)
             )
-
         self._conditional = _second_half(self.arguments) if self.guided else self.arguments
 
     def __call__(self, model_input: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+        embeds = self._embeds[min(self._done, len(self._embeds) - 1)]
+        if embeds is not self._newest:
+            self._read(embeds)
         start, end = self._interval
         share, self._done = self._done / self._evaluations, self._done + 1
         is_guided = self.guided and start <= share and (share < end or end == 1)

@@ -1,9 +1,11 @@
 """Prompts as A1111 reads them, to the text embeddings that the UNet attends to.
 
 ``(a)`` weighs ×1.1, ``[a]`` ÷1.1, ``(a:1.3)`` ×1.3, nested ones multiply; ``\\(`` is a parenthesis;
-``BREAK`` begins a new chunk. A chunk is what the text encoder reads at once (75 tokens for CLIP,
-between its start and end tokens); longer prompts are read in chunks whose embeddings are laid end
-to end. A chunk that is full ends at its last comma, if that is among its last 20 tokens.
+``BREAK`` begins a new chunk. Brackets that say several things in turn, ``[a:b:.5]``, are resolved
+before, by :mod:`pipelines.diffusion.wording.editing`. A chunk is what the text encoder reads at
+once (75 tokens for CLIP, between its start and end tokens); longer prompts are read in chunks whose
+embeddings are laid end to end. A chunk that is full ends at its last comma, if that is among its
+last 20 tokens.
 
 Why not the library compel: it has a syntax of its own, ``(a)1.3`` and ``a++``, has no ``[a]``, no
 ``(a:1.3)`` and no ``BREAK``, and blends with the empty prompt where A1111 scales. Prompts and
@@ -123,20 +125,21 @@ def encode(
     Raises:
         BadRequest: a weight or the clip skip is beyond its limit.
     """
-    return encode_pairs(pipe, [(prompt, negative_prompt)], clip_skip, device)
+    return encode_steps(pipe, [[(prompt, negative_prompt)]], clip_skip, device)[0]
 
 
-def encode_pairs(
-    pipe: Any, pairs: Sequence[tuple[str, str]], clip_skip: int, device: str
-) -> PromptEmbeds:
-    """Encode a prompt and its negative for each picture; raises and computes as :func:`encode`.
+def encode_steps(
+    pipe: Any, steps: Sequence[Sequence[tuple[str, str]]], clip_skip: int, device: str
+) -> list[PromptEmbeds]:
+    """Encode a prompt and its negative for each picture at each step.
 
-    All have as many chunks as the longest. Where every picture has the same, one row is given.
+    All have as many chunks as the longest, so that no step has embeddings of another shape. Where
+    every picture has the same prompts, one row is given. It computes and raises as :func:`encode`.
     """
     import torch
 
     encoders = _encoders(pipe, clip_skip, device)
-    texts = dict.fromkeys(text for pair in pairs for text in pair)
+    texts = dict.fromkeys(text for pairs in steps for pair in pairs for text in pair)
     # Prompts and negatives are attended to in one batch, both encoders' widths side by side.
     chunks = {text: [encoder.chunks(parse(text)) for encoder in encoders] for text in texts}
     count = max(len(some) for each in chunks.values() for some in each)
@@ -144,13 +147,17 @@ def encode_pairs(
     for text, each in chunks.items():
         sides = [encoder(some, count) for encoder, some in zip(encoders, each, strict=True)]
         encoded[text] = (torch.cat([embeds for embeds, _ in sides], dim=-1), sides[-1][1])
-    prompts = [encoded[prompt] for prompt, _ in pairs]
+    wanted = dict(encoded)
     if pipe.config.get("force_zeros_for_empty_prompt") and "" in encoded:
         zeros = [part if part is None else torch.zeros_like(part) for part in encoded[""]]
         encoded[""] = tuple(zeros)
-    negatives = [encoded[negative] for _, negative in pairs]
-    (embeds, pooled), (negative, negative_pooled) = _stacked(prompts), _stacked(negatives)
-    return PromptEmbeds(embeds, negative, pooled, negative_pooled)
+    made: dict[tuple[tuple[str, str], ...], PromptEmbeds] = {}
+    for pairs in map(tuple, steps):
+        if pairs not in made:
+            embeds, pooled = _stacked([wanted[prompt] for prompt, _ in pairs])
+            negative, negative_pooled = _stacked([encoded[negative] for _, negative in pairs])
+            made[pairs] = PromptEmbeds(embeds, negative, pooled, negative_pooled)
+    return [made[tuple(pairs)] for pairs in steps]
 
 
 def count_chunks(pipe: Any, texts: Sequence[str]) -> int:

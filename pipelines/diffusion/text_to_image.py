@@ -22,6 +22,7 @@ from pipelines.diffusion.denoise import (
     GuidedUNet,
     Steer,
     denoise,
+    steps_of,
     takes_guidance,
     timesteps_from,
 )
@@ -38,7 +39,7 @@ from pipelines.diffusion.latents.preview import preview_for
 from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.lora.apply import Applied, applied
 from pipelines.diffusion.lora.tags import left_out_of, uses_of, without_tags, worded
-from pipelines.diffusion.prompts import PromptEmbeds, count_chunks, encode_pairs, is_weighted
+from pipelines.diffusion.prompts import PromptEmbeds, count_chunks, encode_steps, is_weighted
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.resolving import GUIDED_ONLY, alone, of_batch, resolve, seeds_of
 from pipelines.diffusion.samplers import (
@@ -48,6 +49,7 @@ from pipelines.diffusion.samplers import (
     samplers_in,
     step_arguments,
 )
+from pipelines.diffusion.wording.editing import texts_of
 from pipelines.diffusion.wording.template import Wording, Words
 from pipelines.diffusion.wording.wildcards import Wildcards
 
@@ -273,7 +275,7 @@ def unet_batch(
     predict = GuidedUNet(
         model.unet,
         unet_config,
-        _embeds(model, settings, words),
+        _embeds(model, settings, words, steps_of(scheduler, steps - run), steps),
         guidance=settings.guidance,
         rescale=settings.guidance_rescale,
         batch_size=len(seeds),
@@ -308,18 +310,33 @@ def unet_batch(
 
 
 def _embeds(
-    model: DiffusionModel, settings: TextToImageRequest, words: Sequence[Words] | None
-) -> PromptEmbeds:
-    """The prompts as the UNet is told them."""
+    model: DiffusionModel,
+    settings: TextToImageRequest,
+    words: Sequence[Words] | None,
+    at: Sequence[int],
+    steps: int,
+) -> list[PromptEmbeds]:
+    """The prompts as the UNet is told them at each evaluation.
+
+    Args:
+        at: the step that each evaluation belongs to, from 0.
+        steps: of the whole schedule.
+    """
     prompts = words or [Words(settings.prompt, settings.negative_prompt)]
-    pairs = [tuple(worded(text, model.learned) for text in each) for each in prompts]
-    return encode_pairs(model.pipe, pairs, settings.clip_skip, model.device)
+    said = [_said(model, each.prompt, each.negative_prompt, steps) for each in prompts]
+    pairs = [[(prompt[step], negative[step]) for prompt, negative in said] for step in at]
+    return encode_steps(model.pipe, pairs, settings.clip_skip, model.device)
+
+
+def _said(model: DiffusionModel, prompt: str, negative: str, steps: int) -> list[tuple[str, ...]]:
+    """What prompt and negative prompt say at each step, as the text encoders read it."""
+    return [texts_of(worded(text, model.learned), steps) for text in (prompt, negative)]
 
 
 def _count_chunks(model: DiffusionModel, picture: TextToImageRequest) -> int:
     """How many chunks the text encoders read of a picture's prompts."""
-    texts = (picture.prompt, picture.negative_prompt)
-    return count_chunks(model.pipe, [worded(text, model.learned) for text in texts])
+    said = _said(model, picture.prompt, picture.negative_prompt, picture.steps)
+    return count_chunks(model.pipe, [*set(said[0]), *set(said[1])])
 
 
 def _beginning(

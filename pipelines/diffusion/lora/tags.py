@@ -25,12 +25,6 @@ if TYPE_CHECKING:
     from pipelines.diffusion.requests import TextToImageRequest
 
 _TAG = re.compile(r"<([A-Za-z]\w*+):([^<>]*+)>")  # A1111's extra networks
-# A1111's prompt editing [from:to:when] and alternation [a|b], and AND.
-_EDITED = r"(?:[^\[\]|:()]|\([^()\[\]]*+\))*+"  # words, be they weighted
-_EDITING = re.compile(
-    rf"\[{_EDITED}(?::{_EDITED})?:\s*+(?:\d++(?:\.\d*+)?+|\.\d++)\s*+\]"
-    r"|\[[^\[\]|]++\|[^\[\]]*+\]"
-)
 # ComfyUI's and SwarmUI's ways to call a learned word.
 _CALLED = re.compile(r"(?<!\w)embedding:\s*+([^\s,:;()<>\[\]]++)|<embed(?:ding)?:\s*+([^<>:]++)>")
 _COMMENT = re.compile(r"(?m)^#(?=[ \t])[^\n]*+")  # A1111 leaves such lines out
@@ -131,7 +125,6 @@ def left_out_of(prompt: str, learned: Iterable[str] = ()) -> list[Message]:
 
 def _plain_syntax(prompt: str) -> list[Message]:
     """What has a meaning in A1111 or its extensions and is read as words here."""
-    prompt = prompt.replace("\\[", "").replace("\\]", "")
     notes = []
     if called := _CALLED.search(prompt):
         notes.append(
@@ -162,14 +155,6 @@ def _plain_syntax(prompt: str) -> list[Message]:
             Message(
                 "{syntax} is read as plain words: Atelier reads weights as (words:1.2).",
                 syntax=weight[0][:_SHOWN],
-            )
-        )
-    if editing := _EDITING.search(prompt):
-        notes.append(
-            Message(
-                "{syntax} is read as plain words: Atelier has no prompt editing and no alternating "
-                "words.",
-                syntax=editing[0][:_SHOWN],
             )
         )
     if _AND.search(prompt):

@@ -9,9 +9,11 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from pipelines.core.paths import ROOT
+from pipelines.diffusion.denoise import GuidedUNet
 from pipelines.diffusion.openvino import unet as openvino_unet
 from pipelines.diffusion.openvino.rows import converted
 from pipelines.diffusion.openvino.unet import OpenVINOUNet, worth_it
+from pipelines.diffusion.prompts import PromptEmbeds
 from tests.patience import PATIENCE
 
 
@@ -129,3 +131,18 @@ converted(torch.nn.Linear(2, 2), (torch.zeros(1, 2),), {}, Path("networks"))
     assert ran.returncode == 0, ran.stderr
     assert "asked for" not in ran.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["networks"]
+
+
+def test_prompts_that_change_between_steps_make_no_network_anew(unet, fast):
+    generator = torch.Generator().manual_seed(1)
+    texts = [torch.randn(1, 77, 24, generator=generator) for _ in range(3)]
+    guided = GuidedUNet(
+        fast, unet.config, [PromptEmbeds(each, texts[0]) for each in texts], guidance=3.0,
+        rescale=0.0, batch_size=1, size=(64, 64), dtype=torch.float32, device="cpu",
+    )  # fmt: skip
+    latents = torch.randn(1, 4, 8, 8, generator=generator)
+    outcomes = [guided(latents, torch.tensor(500))]
+    made = fast.nbytes  # grows with every network
+    outcomes += [guided(latents, torch.tensor(500)) for _ in texts[1:]]
+    assert fast.nbytes == made
+    assert not torch.allclose(outcomes[1], outcomes[2])

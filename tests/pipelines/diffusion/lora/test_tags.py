@@ -73,17 +73,11 @@ def test_what_is_no_lora_is_cut_out_and_said():
 @pytest.mark.parametrize(
     ("prompt", "sentence"),
     [
-        ("a [(red:1.2):blue, old:0.5] mug", "[(red:1.2):blue, old:0.5] is read as plain words"),
-        ("[a (cat:1.1)|dog]", "[a (cat:1.1)|dog] is read as plain words"),
         ("a mug, embedding:soft, big", "embedding:soft is read as plain words: choose the"),
         ("a mug\n# not today\nred", "# not today is read as plain words"),
         ("a mug --ar 16:9", "--ar 16:9 is read as plain words: size, seed"),
         ("a red++ mug", "red++ is read as plain words: Atelier reads weights as"),
         ("a (red old)1.3 mug", ")1.3 is read as plain words: Atelier reads weights as"),
-        ("a [red:blue:0.5] mug", "[red:blue:0.5] is read as plain words"),
-        ("a mug [with steam:10]", "[with steam:10] is read as plain words"),
-        ("a mug [steam::.5]", "[steam::.5] is read as plain words"),
-        ("a [red|blue|green] mug", "[red|blue|green] is read as plain words"),
         ("a mug AND a spoon :1.2", "AND is read as a plain word"),
     ],
 )
