@@ -1,0 +1,294 @@
+"""How well the starter repaints a part of a picture, and which way of keeping the rest is best.
+
+    python -m benchmarks.inpaint [--count 200] [--only clamp overwrite …] [--results file.jsonl]
+
+Held-out scenes are rendered with one toy; the mask is the box around that toy and the one that the
+prompt asks for instead, known from the renderer. Of each picture it is measured whether the judge
+reads the new toy in the mask, and its colour, whether all pixels outside of the blurred mask are
+what they were, and how much of a seam there is: the gradient in a band of two pixels along the
+mask's edge, against the same band in a render of what was asked for.
+
+``clamp`` is what Atelier does: x̂0 is kept at the picture outside of the mask. ``overwrite`` puts
+the noised picture back after each step, as diffusers does; ``both`` does both, as A1111 and ComfyUI
+do. With ``--results`` each picture's figures are kept in a file, and a run goes on where it was
+stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from PIL import Image
+
+from pipelines.core.cache import ModelCache
+from pipelines.core.devices import pick_device
+from pipelines.core.events import Picture
+from pipelines.core.paths import ASSETS
+from pipelines.core.pictures.inputs import keep_input
+from pipelines.diffusion import denoise as loop
+from pipelines.diffusion import text_to_image
+from pipelines.diffusion.from_picture.repainting import open_repainting
+from pipelines.diffusion.from_picture.requests import FromPicture
+from pipelines.diffusion.requests import TextToImageRequest
+from pipelines.loading import Loader
+from pipelines.models.catalog import Catalog
+from pipelines.toybox.captions import caption
+from pipelines.toybox.judge import Judge, Verdict, load_judge
+from pipelines.toybox.measure import measuring_scenes
+from pipelines.toybox.render.renderer import render
+from pipelines.toybox.scenes import Scene
+from pipelines.toybox.vocabulary import COLOURS, FIRST_RELEASE
+
+SIDE, MARGIN = 128, 5  # pixels of a picture, and around the toys in a mask
+WAYS = ("clamp", "overwrite", "both")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way of repainting; ``asked`` are fields of a :class:`FromPicture`."""
+
+    name: str
+    way: str
+    asked: dict[str, Any]
+
+
+def rows() -> list[Row]:
+    edges = {
+        "blur 4, gradual": {"mask_blur": 4, "gradual": True},
+        "blur 4, mixed": {"mask_blur": 4, "gradual": False},
+        "blur 0": {"mask_blur": 0},
+    }
+    made = [
+        Row(f"{way}, {edge}", way, {"strength": 1.0, **fields})
+        for edge, fields in edges.items()
+        for way in WAYS
+    ]
+    for strength in (0.75, 0.9):
+        made += [
+            Row(f"clamp, blur 4, strength {strength}, {content}", "clamp",
+                {"strength": strength, "masked_content": content})
+            for content in ("original", "fill", "noise", "nothing")
+        ]  # fmt: skip
+    made += [
+        Row(f"clamp, blur {blur}, gradual", "clamp", {"strength": 1.0, "mask_blur": blur})
+        for blur in (2, 8)
+    ]
+    return made
+
+
+@dataclass(frozen=True)
+class Task:
+    """A picture, the mask in it and what is to come there.
+
+    Attributes:
+        before, truth: (128, 128, 3) uint8, renders of the scene as it is and as it is asked for.
+        mask: (128, 128) bool.
+    """
+
+    asked: Scene
+    before: np.ndarray
+    truth: np.ndarray
+    mask: np.ndarray
+
+
+def tasks(count: int) -> list[Task]:
+    made = []
+    for index, scene in enumerate(measuring_scenes(count, 1, FIRST_RELEASE)):
+        toy = scene.things[0]
+        kinds = [kind for kind in FIRST_RELEASE if kind != toy.kind]
+        colours = [colour for colour in COLOURS if colour != toy.colour]
+        other = replace(toy, kind=kinds[7 * index % len(kinds)],
+                        colour=colours[5 * index % len(colours)])  # fmt: skip
+        asked = replace(scene, things=(other,))
+        old, new = render(scene), render(asked)
+        y, x = np.nonzero((old.mask > 0) | (new.mask > 0))
+        mask = np.zeros((SIDE, SIDE), bool)
+        mask[max(0, y.min() - MARGIN) : y.max() + MARGIN + 1,
+             max(0, x.min() - MARGIN) : x.max() + MARGIN + 1] = True  # fmt: skip
+        made.append(Task(asked, old.image, new.image, mask))
+    return made
+
+
+@contextmanager
+def keeping(way: str) -> Iterator[None]:
+    """Within, the loop keeps what is outside of a mask in one of three ways."""
+    if way == "clamp":
+        yield
+        return
+    real = loop.denoise
+
+    def denoise(predict, scheduler, noise, arguments, beginning=None):
+        overwrite(scheduler, noise, beginning)
+        return real(predict, scheduler, noise, arguments, beginning)
+
+    with patch.object(text_to_image, "denoise", denoise):
+        if way == "both":
+            yield
+        else:
+            with patch.object(loop, "keep_picture", lambda *values: values[4]):  # as predicted
+                yield
+
+
+def overwrite(scheduler: Any, noise: torch.Tensor, beginning: loop.Beginning) -> None:
+    """Lets each step of ``scheduler`` end with the noised picture outside of the mask."""
+    timesteps = loop.timesteps_from(scheduler, beginning.start)
+    step, picture = scheduler.step, beginning.latents.expand_as(noise)
+    done = iter(range(1, len(timesteps) + 1))
+
+    def overwriting(*values: Any, **options: Any) -> tuple[torch.Tensor]:
+        latents = step(*values, **options)[0]
+        at = next(done)
+        if at < len(timesteps):
+            kept = scheduler.add_noise(picture, noise, timesteps[at : at + 1].expand(len(noise)))
+            change = loop.change_at(beginning, timesteps[at], timesteps)
+            latents = torch.lerp(kept, latents, change)
+        return (latents,)
+
+    scheduler.step = overwriting
+
+
+def figures(task: Task, repainted: np.ndarray, kept: np.ndarray, verdict: Verdict) -> dict:
+    """What is measured of one picture; ``kept``: (128, 128) bool, the pixels that must stay."""
+    thing = task.asked.things[0]
+    inside = [toy for toy in verdict.toys if task.mask[_middle(toy.box)]]
+    seen = max(inside, key=lambda toy: toy.score, default=None)
+    band = along(task.mask)
+    return {
+        "object": bool(seen and seen.kind == thing.kind),
+        "colour": bool(seen and seen.colour == thing.colour),
+        "untouched": bool(np.array_equal(repainted[kept], task.before[kept])),
+        "energy": float(gradient(repainted)[band].mean()),
+        "true energy": float(gradient(task.truth)[band].mean()),
+    }
+
+
+def _middle(box: tuple[float, float, float, float]) -> tuple[int, int]:
+    left, top, right, bottom = (min(max(side, 0), SIDE - 1) for side in box)
+    return int((top + bottom) / 2), int((left + right) / 2)
+
+
+def along(mask: np.ndarray) -> np.ndarray:
+    """(H, W) bool: one pixel on each side of the mask's edge, but for the picture's own edges."""
+    band = np.zeros_like(mask)
+    for axis in (0, 1):
+        edge = np.diff(mask.astype(np.int8), axis=axis) != 0
+        first, second = [slice(None)] * 2, [slice(None)] * 2
+        first[axis], second[axis] = slice(None, -1), slice(1, None)
+        band[tuple(first)] |= edge
+        band[tuple(second)] |= edge
+    return band
+
+
+def gradient(picture: np.ndarray) -> np.ndarray:
+    """(H, W): the length of the brightness's gradient."""
+    down, across = np.gradient(picture.astype(np.float32).mean(axis=-1))
+    return np.hypot(down, across)
+
+
+class Painter:
+    """Repaints by the studio's own engine."""
+
+    def __init__(self, home: Path, steps: int, judge: Judge) -> None:
+        self.home, self.steps, self.judge = home, steps, judge
+        loader = Loader(Catalog(home), home, offline=True, budget_bytes=8 * 2**30)
+        self.cache = ModelCache(loader.load, pick_device(None), budget_bytes=8 * 2**30)
+
+    def measure(self, row: Row, task: Task, seed: int) -> tuple[dict, np.ndarray]:
+        """The figures of one picture, and the picture."""
+        white = Image.fromarray(np.where(task.mask, 255, 0).astype(np.uint8)).convert("RGB")
+        asked = FromPicture(
+            picture=keep_input(self.home, "local", Image.fromarray(task.before)),
+            mask=keep_input(self.home, "local", white),
+            **row.asked,
+        )
+        request = TextToImageRequest(
+            prompt=caption(task.asked, 0, plain=True), steps=self.steps, seed=seed,
+            width=SIDE, height=SIDE, from_picture=asked,
+        )  # fmt: skip
+        with keeping(row.way):
+            events = text_to_image.run(request, self.cache, threading.Event())
+            (made,) = [np.asarray(e.image) for e in events if isinstance(e, Picture)]
+        kept = open_repainting(asked, (SIDE, SIDE), self.home).mask == 0
+        (verdict,) = self.judge.read(made[None])
+        return figures(task, made, kept, verdict), made
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--count", type=int, default=200, help="scenes a row")
+    parser.add_argument("--steps", type=int, default=25)
+    parser.add_argument("--only", nargs="+", default=[""], help="parts of the rows' names")
+    parser.add_argument("--results", type=Path, help="where each picture's figures are kept")
+    parser.add_argument("--sheet", type=Path, help="write some pictures of each row as a PNG")
+    options = parser.parse_args()
+    known = read(options.results)
+    chosen = [row for row in rows() if any(part in row.name for part in options.only)]
+    work = tasks(options.count)
+    sheets = []
+    print(f"{options.count} scenes, {options.steps} steps, {platform.processor() or 'CPU'}, "
+          f"{torch.get_num_threads()} threads")  # fmt: skip
+    print(f"{'':<42}{'object %':>9}{'colour %':>9}{'untouched %':>12}{'seam':>7}")
+    _print("a render of what is asked for", [_of_renders(work)])
+    with tempfile.TemporaryDirectory() as folder:
+        painter = Painter(Path(folder), options.steps, load_judge(ASSETS / "starter" / "judge"))
+        for row in chosen:
+            found, shown = [], []
+            for seed, task in enumerate(work):
+                key = f"{row.name} {options.steps} {seed}"
+                if key not in known or (options.sheet and seed < 8):
+                    known[key], made = painter.measure(row, task, seed)
+                    shown.append(made)
+                    append(options.results, key, known[key])
+                found.append(known[key])
+            _print(row.name, found)
+            if options.sheet:
+                sheets.append(np.concatenate(shown[:8], axis=1))
+    if options.sheet:
+        before = np.concatenate([task.before for task in work[:8]], axis=1)
+        Image.fromarray(np.concatenate([before, *sheets])).save(options.sheet)
+
+
+def _of_renders(work: list[Task]) -> dict:
+    judge = load_judge(ASSETS / "starter" / "judge")
+    verdicts = judge.read(np.stack([task.truth for task in work]))
+    nothing = np.zeros((SIDE, SIDE), bool)
+    found = [figures(t, t.truth, nothing, v) for t, v in zip(work, verdicts, strict=True)]
+    return {name: np.mean([each[name] for each in found]) for name in found[0]}
+
+
+def _print(name: str, found: list[dict]) -> None:
+    def mean(key: str) -> float:
+        return float(np.mean([each[key] for each in found]))
+
+    print(f"{name:<42}{100 * mean('object'):>9.1f}{100 * mean('colour'):>9.1f}"
+          f"{100 * mean('untouched'):>12.1f}{mean('energy') / mean('true energy'):>7.2f}",
+          flush=True)  # fmt: skip
+
+
+def read(path: Path | None) -> dict[str, dict]:
+    """What a run before has measured."""
+    if path is None or not path.exists():
+        return {}
+    return dict(json.loads(line) for line in path.read_text().splitlines())
+
+
+def append(path: Path | None, key: str, found: dict) -> None:
+    if path is not None:
+        with path.open("a") as file:
+            file.write(json.dumps([key, found]) + "\n")
+
+
+if __name__ == "__main__":
+    main()
