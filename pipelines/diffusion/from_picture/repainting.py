@@ -17,12 +17,17 @@ from PIL import Image
 from pipelines.core.errors import BadRequest
 from pipelines.core.pictures.fitting import Box, fit
 from pipelines.core.pictures.inputs import open_input
+from pipelines.diffusion.from_picture.masks import (
+    blur_mask,
+    box_around,
+    fill_masked,
+    fit_mask,
+    read_mask,
+)
 from pipelines.diffusion.from_picture.requests import FromPicture
 
 DENSEST = 500  # steps of a schedule: denser ones round neighbours to the same timestep
 FEW_STEPS = 8  # up to here all steps are run, unless the request says otherwise
-_BLACK = 128  # of 255: what is brighter in a mask says that something new comes, as in A1111
-_FILL_SIGMAS = (64.0, 16.0, 4.0, 1.0)  # pixels: far surroundings first, near ones over them
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,10 +98,10 @@ def open_repainting(asked: FromPicture, size: tuple[int, int], home: Path) -> Re
     if asked.mask is None:
         fitted = _fitted(picture, size, asked.fit)
         return Repainting(fitted, (0, 0, *size), fitted, None)
-    mask = _read_mask(open_input(home, asked.mask), picture.size, asked.invert_mask)
+    mask = read_mask(open_input(home, asked.mask), picture.size, asked.invert_mask)
     if asked.area == "whole":
         picture = _fitted(picture, size, asked.fit)
-        mask = _fitted_mask(mask, size, asked.fit)
+        mask = fit_mask(mask, size, asked.fit)
         if not mask.any():
             raise BadRequest(
                 "Nothing of the mask is on what cropping to {width}×{height} leaves of the "
@@ -104,13 +109,13 @@ def open_repainting(asked: FromPicture, size: tuple[int, int], home: Path) -> Re
                 width=size[0],
                 height=size[1],
             )
-    mask = _blurred(mask, asked.mask_blur)
+    mask = blur_mask(mask, asked.mask_blur)
     box = (0, 0, *picture.size)
     if asked.area == "masked":
         box = box_around(mask, asked.padding, size)
     base = picture
     if asked.masked_content == "fill":
-        base = _filled(picture, mask)
+        base = fill_masked(picture, mask)
     base = base.crop(box).resize(size, Image.Resampling.LANCZOS)
     return Repainting(picture, box, base, mask)
 
@@ -134,33 +139,6 @@ def count_steps(asked: FromPicture, steps: int, limit: int) -> tuple[int, int]:
     return total, min(run, steps)
 
 
-def box_around(mask: np.ndarray, padding: int, size: tuple[int, int]) -> Box:
-    """The part of a picture around its mask, grown to the proportions of ``size`` where it can be.
-
-    Args:
-        mask: uint8 (H, W), not all 0.
-        padding: pixels on each side.
-        size: width and height at which the part is painted.
-    """
-    height, width = mask.shape
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    left, right = max(0, columns[0] - padding), min(width, columns[-1] + 1 + padding)
-    top, bottom = max(0, rows[0] - padding), min(height, rows[-1] + 1 + padding)
-    proportion = size[0] / size[1]
-    if (right - left) < (bottom - top) * proportion:
-        left, right = _grown(left, right, round((bottom - top) * proportion), width)
-    else:
-        top, bottom = _grown(top, bottom, round((right - left) / proportion), height)
-    return int(left), int(top), int(right), int(bottom)
-
-
-def _grown(start: int, end: int, length: int, limit: int) -> tuple[int, int]:
-    """A stretch of ``length`` about the same middle, pushed and then cut to 0 … ``limit``."""
-    length = min(length, limit)
-    start = min(max(0, (start + end - length) // 2), limit - length)
-    return start, start + length
-
-
 def _fitted(picture: Image.Image, size: tuple[int, int], mode: str) -> Image.Image:
     """RGB of ``size``; what padding adds has the colours of the picture's edge."""
     fitted, (left, top) = fit(picture, size, mode)
@@ -170,66 +148,6 @@ def _fitted(picture: Image.Image, size: tuple[int, int], mode: str) -> Image.Ima
     return Image.fromarray(
         cv2.copyMakeBorder(np.asarray(fitted), top, bottom, left, right, cv2.BORDER_REPLICATE)
     )
-
-
-def _fitted_mask(mask: np.ndarray, size: tuple[int, int], mode: str) -> np.ndarray:
-    """Likewise, hard; what padding adds is painted too: there is nothing to keep of it."""
-    fitted, (left, top) = fit(Image.fromarray(mask), size, mode)
-    whole = np.full((size[1], size[0]), 255, np.uint8)
-    inside = np.where(np.asarray(fitted) > _BLACK, 255, 0)
-    whole[top : top + fitted.height, left : left + fitted.width] = inside
-    return whole
-
-
-def _read_mask(mask: Image.Image, size: tuple[int, int], inverted: bool) -> np.ndarray:
-    """uint8 (H, W) of 0 and 255, of the picture's size."""
-    if mask.size != size:
-        # A canvas shows large pictures smaller: the same proportions are the same mask.
-        off = abs(mask.width * size[1] - mask.height * size[0])
-        if off > max(mask.size) + max(size):
-            raise BadRequest(
-                "The mask has {mask_width}×{mask_height} pixels and the picture {width}×{height}: "
-                "they must have the same proportions. Draw the mask on this picture.",
-                mask_width=mask.width,
-                mask_height=mask.height,
-                width=size[0],
-                height=size[1],
-            )
-        mask = mask.resize(size, Image.Resampling.BILINEAR)
-    white = np.asarray(mask.convert("L")) > _BLACK
-    if inverted:
-        white = ~white
-    if not white.any():
-        raise BadRequest(
-            "The mask is empty, so nothing would change. Paint over what is to change, or send "
-            "no mask to change the whole picture."
-        )
-    return np.where(white, 255, 0).astype(np.uint8)
-
-
-def _blurred(mask: np.ndarray, sigma: int) -> np.ndarray:
-    """Gaussian, cut off at 2.5 σ."""
-    if sigma == 0:
-        return mask
-    side = 2 * int(2.5 * sigma + 0.5) + 1
-    return cv2.GaussianBlur(mask, (side, side), sigma)
-
-
-def _filled(picture: Image.Image, mask: np.ndarray) -> Image.Image:
-    """The picture with the colours of the surroundings below the mask."""
-    pixels = np.asarray(picture, np.float32)
-    known = (mask == 0).astype(np.float32)
-    if not known.any():
-        return picture
-    result = np.broadcast_to(pixels[known > 0].mean(axis=0), pixels.shape).copy()
-    for sigma in _FILL_SIGMAS:
-        weight = cv2.GaussianBlur(known, (0, 0), sigma)
-        colours = cv2.GaussianBlur(pixels * known[..., None], (0, 0), sigma)
-        near = colours / np.maximum(weight, 1e-6)[..., None]
-        share = np.clip(weight * 4, 0, 1)[..., None]  # whole where a quarter of it is known
-        result += share * (near - result)
-    mixed = np.where(known[..., None] > 0, pixels, result)
-    return Image.fromarray(mixed.clip(0, 255).astype(np.uint8))
 
 
 def _resized(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:

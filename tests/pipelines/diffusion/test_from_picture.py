@@ -14,7 +14,8 @@ from pipelines.core.errors import BadRequest, NotFound, validated
 from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.pictures.inputs import keep_input
 from pipelines.diffusion import text_to_image
-from pipelines.diffusion.from_picture.repainting import box_around, count_steps, open_repainting
+from pipelines.diffusion.from_picture.masks import box_around
+from pipelines.diffusion.from_picture.repainting import count_steps, open_repainting
 from pipelines.diffusion.from_picture.requests import FromPicture
 from pipelines.diffusion.requests import TextToImageRequest
 
