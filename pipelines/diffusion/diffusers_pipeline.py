@@ -20,6 +20,7 @@ from pipelines.core.errors import BadRequest, Stopped
 from pipelines.core.pictures.inputs import open_input
 from pipelines.diffusion.denoise import Beginning
 from pipelines.diffusion.from_picture.late_scheduler import LateScheduler, patch_statistics
+from pipelines.diffusion.from_picture.outpainting import sized
 from pipelines.diffusion.from_picture.repainting import DENSEST, count_steps, open_repainting
 from pipelines.diffusion.latents.coding import encode_picture
 from pipelines.diffusion.latents.preview import LatentPreview, preview_for
@@ -50,6 +51,7 @@ def batch(
     Raises:
         BadRequest: the size does not fit the model's patches.
     """
+    settings = sized(settings, model.home)
     asked, repainting, beginning = settings.from_picture, None, None
     steps = run = settings.steps
     pictures: list[Image.Image] = []

@@ -26,6 +26,7 @@ from pipelines.diffusion.denoise import (
     takes_guidance,
     timesteps_from,
 )
+from pipelines.diffusion.from_picture.outpainting import sized
 from pipelines.diffusion.from_picture.repainting import (
     DENSEST,
     Repainting,
@@ -259,6 +260,7 @@ def unet_batch(
         steering: ``steering(evaluations in all)`` makes what steers the UNet.
         words: each picture's own; None: those of the settings.
     """
+    settings = sized(settings, model.home)
     samplers = samplers_in(model.home)
     sampler, schedule = samplers.get(settings.sampler), samplers.schedule(settings.schedule)
     steps = run = settings.steps

@@ -4,11 +4,25 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 from PIL import Image, ImageOps
 
 ResizeMode = Literal["stretch", "crop", "pad"]
 Box = tuple[int, int, int, int]
 """A part of a picture: left, top, right, bottom, in pixels."""
+
+
+def crop_beyond(picture: Image.Image, box: Box) -> Image.Image:
+    """A part of a picture; what of it lies beyond the picture has the colours of its edge."""
+    left, top, right, bottom = box
+    sides = (-top, bottom - picture.height, -left, right - picture.width)
+    if max(sides) <= 0:
+        return picture.crop(box)
+    above, below, before, behind = (max(0, side) for side in sides)
+    inside = (max(0, left), max(0, top), min(right, picture.width), min(bottom, picture.height))
+    pixels = np.asarray(picture.crop(inside))
+    edges = [(above, below), (before, behind)] + [(0, 0)] * (pixels.ndim - 2)
+    return Image.fromarray(np.pad(pixels, edges, "edge"))
 
 
 def fit(

@@ -19,7 +19,7 @@ from PIL import Image
 from pipelines.core.cache import ModelCache
 from pipelines.core.errors import BadRequest, validated
 from pipelines.core.events import Progress
-from pipelines.core.pictures.fitting import Box, fit
+from pipelines.core.pictures.fitting import Box, crop_beyond, fit
 from pipelines.core.pictures.inputs import FOLDER, open_input
 from pipelines.diffusion.control.requests import ConditionRequest
 from pipelines.diffusion.requests import LARGEST_SIDE, LEAST_SIDE, SIZE_STEP
@@ -61,7 +61,7 @@ def condition_map(
         return
     picture = open_input(home, request.picture)
     if box is not None:
-        picture = picture.crop(box)
+        picture = crop_beyond(picture, box)
     fitted, corner = fit(picture, size, request.resize_mode)
     check_drawn(picture, fitted, request.resize_mode)
     made = fitted

@@ -22,6 +22,7 @@ from pipelines.diffusion.control.conditions import condition_map
 from pipelines.diffusion.control.loading import ControlModel
 from pipelines.diffusion.control.requests import ControlRequest
 from pipelines.diffusion.control.steering import Steering, WorkingUnit
+from pipelines.diffusion.from_picture.outpainting import sized
 from pipelines.diffusion.from_picture.repainting import open_repainting
 from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.openvino.unet import OpenVINOUNet
@@ -85,10 +86,11 @@ def _prepared(base: DiffusionModel) -> Iterator[Progress]:
 def _maps(
     settings: ControlRequest, home: Path, cache: ModelCache, stop: threading.Event
 ) -> Generator[Progress, None, list[Image.Image]]:
+    settings = sized(settings, home)
     maps, size = [], (settings.width, settings.height)
     asked, box = settings.from_picture, None
-    if asked is not None and asked.area == "masked" and asked.mask is not None:
-        box = open_repainting(asked, size, home).box
+    if asked is not None and asked.paints_a_part:
+        box = open_repainting(asked, size, home).painted_box
     for unit in settings.units:
         # A unit that follows the picture which is changed follows the part that is painted.
         part = box if asked is not None and unit.picture == asked.picture else None

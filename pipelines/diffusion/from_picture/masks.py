@@ -86,13 +86,21 @@ def blur_mask(mask: np.ndarray, sigma: int) -> np.ndarray:
     return cv2.GaussianBlur(mask, (side, side), sigma)
 
 
-def fill_masked(picture: Image.Image, mask: np.ndarray) -> Image.Image:
-    """The picture with the colours of the surroundings below the mask."""
+def fill_masked(
+    picture: Image.Image, mask: np.ndarray, start: np.ndarray | None = None
+) -> Image.Image:
+    """The picture with the colours of the surroundings below the mask.
+
+    Args:
+        start: (H, W, 3), what lies farther from the surroundings than they reach; None: their mean.
+    """
     pixels = np.asarray(picture, np.float32)
     known = (mask == 0).astype(np.float32)
     if not known.any():
         return picture
-    result = np.broadcast_to(pixels[known > 0].mean(axis=0), pixels.shape).copy()
+    if start is None:
+        start = pixels[known > 0].mean(axis=0)
+    result = np.broadcast_to(start, pixels.shape).astype(np.float32)
     for sigma in _FILL_SIGMAS:
         weight = cv2.GaussianBlur(known, (0, 0), sigma)
         colours = cv2.GaussianBlur(pixels * known[..., None], (0, 0), sigma)

@@ -24,6 +24,7 @@ from pipelines.diffusion.from_picture.masks import (
     fit_mask,
     read_mask,
 )
+from pipelines.diffusion.from_picture.outpainting import band, extend, extended_size
 from pipelines.diffusion.from_picture.requests import FromPicture
 
 DENSEST = 500  # steps of a schedule: denser ones round neighbours to the same timestep
@@ -40,12 +41,25 @@ class Repainting:
         base: what the painting begins with, RGB, of the painted size.
         mask: uint8 (H, W) of ``whole``'s size, 255 where something new comes, 0 where the picture
             stays; None: everything may change.
+        corner: where the picture that was brought in lies in ``whole``: left, top.
+        padded: what is painted is the box, and more to its right and below, that is cut off.
     """
 
     whole: Image.Image
     box: Box
     base: Image.Image
     mask: np.ndarray | None
+    corner: tuple[int, int] = (0, 0)
+    padded: bool = False
+
+    @property
+    def painted_box(self) -> Box:
+        """What is painted, as a part of the picture that was brought in, and beyond it."""
+        left, top, right, bottom = self.box
+        if self.padded:
+            right, bottom = left + self.base.width, top + self.base.height
+        across, down = self.corner
+        return left - across, top - down, right - across, bottom - down
 
     def change(self, factor: int) -> torch.Tensor | None:
         """(1, 1, h, w) in [0, 1] at the latents' size: where something new comes.
@@ -55,7 +69,10 @@ class Repainting:
         if self.mask is None:
             return None
         width, height = self.base.size
-        part = _resized(self._crop(self.mask), self.base.size)
+        part = self._crop(self.mask)
+        if self.padded:
+            part = np.pad(part, ((0, height - part.shape[0]), (0, width - part.shape[1])), "edge")
+        part = _resized(part, self.base.size)
         tiles = part.reshape(height // factor, factor, width // factor, factor)
         return torch.from_numpy(tiles.max(axis=(1, 3)).astype(np.float32) / 255)[None, None]
 
@@ -63,7 +80,10 @@ class Repainting:
         """What the painting begins with, reddened where something new comes."""
         preview = self.base.copy()
         if self.mask is not None:
-            mask = Image.fromarray(self._crop(self.mask)).resize(preview.size)
+            mask = Image.fromarray(self._crop(self.mask))
+            if self.padded:
+                preview = preview.crop((0, 0, *mask.size))
+            mask = mask.resize(preview.size)
             red = Image.new("RGB", preview.size, "red")
             preview.paste(red, mask=mask.point(lambda value: value // 2))
         return preview
@@ -73,6 +93,8 @@ class Repainting:
         if self.mask is None:
             return painted
         part = self.whole.crop(self.box)
+        if self.padded:
+            painted = painted.crop((0, 0, *part.size))
         if painted.size != part.size:
             painted = painted.resize(part.size, Image.Resampling.LANCZOS)
         share = self._crop(self.mask).astype(np.float32)[..., None] / 255
@@ -95,6 +117,8 @@ def open_repainting(asked: FromPicture, size: tuple[int, int], home: Path) -> Re
         NotFound: picture or mask have been deleted.
     """
     picture = open_input(home, asked.picture)
+    if asked.outpaint is not None:
+        return _open_extended(asked, picture, size, home)
     if asked.mask is None:
         fitted = _fitted(picture, size, asked.fit)
         return Repainting(fitted, (0, 0, *size), fitted, None)
@@ -118,6 +142,32 @@ def open_repainting(asked: FromPicture, size: tuple[int, int], home: Path) -> Re
         base = fill_masked(picture, mask)
     base = base.crop(box).resize(size, Image.Resampling.LANCZOS)
     return Repainting(picture, box, base, mask)
+
+
+def _open_extended(
+    asked: FromPicture, picture: Image.Image, size: tuple[int, int], home: Path
+) -> Repainting:
+    """The same of a picture that grows; ``size`` is that of :func:`outpainting.sized`."""
+    extended_size(asked.outpaint, picture.size)
+    left, top, *_ = asked.outpaint.pixels(picture.size)
+    whole, new = extend(picture, asked.outpaint)
+    mask = band(new, asked.mask_blur)
+    if asked.mask is not None:
+        own = read_mask(open_input(home, asked.mask), picture.size, asked.invert_mask)
+        inside = np.s_[top : top + picture.height, left : left + picture.width]
+        mask[inside] = np.maximum(mask[inside], own)
+    mask = np.maximum(blur_mask(mask, asked.mask_blur), new)
+    base = whole
+    if asked.mask is not None and asked.masked_content == "fill":
+        base = fill_masked(whole, mask)
+    if asked.area == "masked":
+        box = box_around(mask, asked.padding, size)
+        base = base.crop(box).resize(size, Image.Resampling.LANCZOS)
+        return Repainting(whole, box, base, mask, (left, top))
+    right, bottom = size[0] - whole.width, size[1] - whole.height
+    pixels = cv2.copyMakeBorder(np.asarray(base), 0, bottom, 0, right, cv2.BORDER_REPLICATE)
+    box = (0, 0, *whole.size)
+    return Repainting(whole, box, Image.fromarray(pixels), mask, (left, top), padded=True)
 
 
 def count_steps(asked: FromPicture, steps: int, limit: int) -> tuple[int, int]:

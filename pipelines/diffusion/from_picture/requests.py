@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from pipelines.core.pictures.fitting import ResizeMode
 from pipelines.core.pictures.inputs import InputId
@@ -15,6 +15,42 @@ from pipelines.core.pictures.inputs import InputId
 MaskedContent = Literal["original", "fill", "noise", "nothing"]
 Area = Literal["whole", "masked"]
 MAX_REFERENCES = 8  # pictures that a model is shown with an instruction
+MOST_ADDED = 2048  # pixels, or percent, a side
+
+
+class Outpaint(BaseModel):
+    """What is added to a picture at its sides."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    left: Annotated[int, Field(ge=0, le=MOST_ADDED, title="Left")] = 0
+    top: Annotated[int, Field(ge=0, le=MOST_ADDED, title="Top")] = 0
+    right: Annotated[int, Field(ge=0, le=MOST_ADDED, title="Right")] = 0
+    bottom: Annotated[int, Field(ge=0, le=MOST_ADDED, title="Bottom")] = 0
+    unit: Annotated[
+        Literal["pixels", "percent"],
+        Field(
+            title="Added in",
+            description="Pixels, or percent of the picture's width and height.",
+        ),
+    ] = "pixels"
+
+    def pixels(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
+        """What is added to a picture of ``size``: left, top, right, bottom."""
+        sides = (self.left, self.top, self.right, self.bottom)
+        if self.unit == "pixels":
+            return sides
+        left, top, right, bottom = (
+            round(side * size[axis] / 100) for side, axis in zip(sides, (0, 1, 0, 1), strict=True)
+        )
+        return left, top, right, bottom
+
+
+def _or_nothing(outpaint: Outpaint | None) -> Outpaint | None:
+    """None where nothing is added at any side."""
+    if outpaint is None:
+        return None
+    return outpaint if outpaint.pixels((100, 100)) != (0, 0, 0, 0) else None
 
 
 class FromPicture(BaseModel):
@@ -92,8 +128,8 @@ class FromPicture(BaseModel):
         Area,
         Field(
             title="Area",
-            description="Paint the whole picture, or only the part around the mask, at the full "
-            "size of the model.",
+            description="Paint the whole picture, at the size that is chosen, or only the part "
+            "around the mask at that size: then the picture keeps its own.",
         ),
     ] = "whole"
     edit: Annotated[
@@ -122,6 +158,21 @@ class FromPicture(BaseModel):
             description="Pixels around the mask that are painted along when only that part is.",
         ),
     ] = 32
+
+    outpaint: Annotated[
+        Outpaint | None,
+        AfterValidator(_or_nothing),
+        Field(
+            title="Outpaint",
+            description="What is painted at the picture's sides, so that it grows. Strengths of "
+            "0.8 and more work best. Of the whole picture, it is painted at its own size.",
+        ),
+    ] = None
+
+    @property
+    def paints_a_part(self) -> bool:
+        """Whether what is painted is not just the picture: a part of it, or more than it."""
+        return self.outpaint is not None or (self.area == "masked" and self.mask is not None)
 
     def inputs(self) -> list[str]:
         """The ids of the uploaded pictures."""

@@ -12,7 +12,8 @@ from PIL import Image, ImageDraw
 
 from pipelines.core.errors import BadRequest, NotFound, validated
 from pipelines.core.events import Picture, Progress, Result
-from pipelines.core.pictures.inputs import keep_input
+from pipelines.core.pictures.fitting import crop_beyond
+from pipelines.core.pictures.inputs import keep_input, open_input
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.from_picture.masks import box_around
 from pipelines.diffusion.from_picture.repainting import count_steps, open_repainting
@@ -202,3 +203,65 @@ def test_what_cannot_be_done_is_said(cache, home, photo):
     # A canvas shows large pictures smaller.
     half = mask_with(home, (15, 5, 35, 20), (60, 30))
     assert len(paint(cache, {"picture": photo, "mask": half})) == 1
+
+
+# --- outpainting ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sides", "size", "corner"),
+    [
+        ({"left": 24, "right": 10}, (154, 60), (24, 0)),
+        ({"top": 25, "bottom": 50, "unit": "percent"}, (120, 105), (0, 15)),
+        ({"left": 1, "top": 2, "right": 3, "bottom": 4}, (124, 66), (1, 2)),
+    ],
+)
+@pytest.mark.parametrize("area", ["whole", "masked"])
+def test_a_picture_grows_at_several_sides_and_stays_what_it_was(
+    cache, home, photo, sides, size, corner, area
+):
+    asked = {"picture": photo, "strength": 1, "outpaint": sides, "mask_blur": 2, "area": area}
+    (made,) = paint(cache, asked, steps=2)
+    assert made.shape == (size[1], size[0], 3)
+    left, top = corner
+    before = np.asarray(open_input(home, photo), int)
+    inside = made[top : top + 60, left : left + 120]
+    # Blurred by 2, old and new go into one another within twice 5 pixels of each side that grows.
+    near = np.zeros((60, 120), bool)
+    added = [sides.get(side, 0) for side in ("left", "top", "right", "bottom")]
+    near[:, : 10 * bool(added[0])] = near[: 10 * bool(added[1])] = True
+    near[:, 120 - 10 * bool(added[2]) :] = near[60 - 10 * bool(added[3]) :] = True
+    assert np.array_equal(inside[~near], before[~near])
+    assert (inside[near] != before[near]).any()
+
+
+def test_what_is_added_begins_with_the_edge_s_colours_and_is_all_painted(home, photo):
+    asked = FromPicture(picture=photo, outpaint={"right": 40}, mask_blur=3)
+    part = open_repainting(asked, (160, 64), home)
+    assert (part.whole.size, part.base.size, part.padded) == ((160, 60), (160, 64), True)
+    assert (part.mask[:, 120:] == 255).all()
+    change = part.change(8)[0, 0]
+    assert change.shape == (8, 20)
+    assert (change[:, 15:] == 1).all()
+    assert (change[:, :12] == 0).all(), "the band ends 16 pixels left of the edge"
+    flat = keep_input(home, "ada", Image.new("RGB", (64, 64), (200, 40, 90)))
+    grown = open_repainting(FromPicture(picture=flat, outpaint={"top": 64}), (64, 128), home)
+    assert abs(np.asarray(grown.base, int) - (200, 40, 90)).max() <= 1
+
+
+def test_a_unit_that_follows_the_picture_follows_what_is_added(home, photo):
+    asked = FromPicture(picture=photo, outpaint={"left": 8, "bottom": 4})
+    assert open_repainting(asked, (128, 64), home).painted_box == (-8, 0, 120, 64)
+    grown = np.asarray(crop_beyond(open_input(home, photo), (-8, 0, 120, 64)))
+    before = np.asarray(open_input(home, photo))
+    assert np.array_equal(grown[:60, 8:], before)
+    assert (grown[:60, :8] == before[:, :1]).all()
+
+
+def test_what_grows_too_large_is_refused_with_the_numbers(cache, photo):
+    with pytest.raises(BadRequest, match="of 120×60 would have 2100×60 pixels; at most 2048"):
+        paint(cache, {"picture": photo, "outpaint": {"left": 1000, "right": 980}})
+    sides = {"top": 2048, "bottom": 2048, "unit": "percent"}
+    with pytest.raises(BadRequest, match="would have 120×2518 pixels"):
+        paint(cache, {"picture": photo, "outpaint": sides, "area": "masked"})
+    assert FromPicture(picture=photo, outpaint={"unit": "percent"}).outpaint is None
