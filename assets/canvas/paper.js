@@ -12,6 +12,7 @@
 // window.atelierPaper is the width and height of the result, whose proportions an empty paper takes.
 
 const LONGEST = 1024; // pixels of the longer side of a picture that is drawn upon; at least SIDE
+const HIGHEST = 420; // CSS pixels: as in page.css
 const ACCEPTED = ["image/png", "image/jpeg", "image/webp"];
 const OFFERED = "offered:"; // as in studio/page/components/canvas.py
 const UNSENT = "unsent"; // likewise: what is on the paper has not reached the server
@@ -21,6 +22,7 @@ const language = (navigator.language || "en").split("-")[0];
 const words = WORDS[language] || WORDS.en;
 const find = (selector) => element.querySelector(selector);
 const paper = find("canvas");
+const sheet = find(".sheet-of-paper");
 const said = find(".said");
 const view = paper.getContext("2d");
 const ink = document.createElement("canvas"); // the strokes alone, so that the eraser spares a photo
@@ -38,6 +40,7 @@ let unsent = false; // whether the server does not have what is on the paper
 let restored = false; // whether another tab of the browser may have the same drawing, and replace it
 
 let shown; // the step whose ground is seen
+let added = null; // at the sides: {left, top, right, bottom, unit}
 let layer = null; // what lies over the paper: {laid, resized}, told of another ground or size
 
 const state = (window.atelierDrawings ||= {});
@@ -52,6 +55,10 @@ state[NAME] = {
   size: () => (ground() ? [ground().naturalWidth, ground().naturalHeight] : sizeOfPaper()),
   lay(other) {
     layer = other;
+  },
+  extend(sides) {
+    added = sides;
+    arrange();
   },
 };
 
@@ -113,10 +120,36 @@ function repaint() {
     layer?.laid(shown?.id || "");
   }
   layer?.resized();
+  arrange();
   const last = done.at(-1);
   find(".hint-on-paper").hidden = Boolean(stroke || ground() || (last && last.stroke));
   find('[data-do="undo"]').disabled = !done.length;
   find('[data-do="redo"]').disabled = !undone.length;
+}
+
+// Leaves room at the sides for what is to be added there, in proportion to the picture.
+function arrange() {
+  const margins = find(".margins");
+  const [width, height] = state[NAME].size();
+  const share = (side, length) => Math.max(0, (added.unit === "percent" ? (side * length) / 100 : side));
+  const [left, right] = added ? [share(added.left, width), share(added.right, width)] : [0, 0];
+  const [top, bottom] = added ? [share(added.top, height), share(added.bottom, height)] : [0, 0];
+  const surfaces = sheet.querySelectorAll("canvas");
+  const grows = left + top + right + bottom > 0;
+  margins.hidden = !grows;
+  sheet.classList.toggle("grows", grows);
+  for (const each of surfaces) if (!grows) each.style.width = each.style.margin = "";
+  if (!grows || !sheet.clientWidth) return;
+  const scale = Math.min(
+    sheet.clientWidth / (left + width + right), HIGHEST / (top + height + bottom), paper.width / width,
+  );
+  const px = (...lengths) => lengths.map((length) => `${length * scale}px`).join(" ");
+  for (const each of surfaces) {
+    each.style.width = px(width);
+    each.style.margin = px(top, right, bottom, left);
+  }
+  margins.style.width = px(left + width + right);
+  margins.style.height = px(top + height + bottom);
 }
 
 function say(sentence) {
@@ -368,7 +401,6 @@ find("input[type=file]").addEventListener("change", (event) => {
   event.target.value = ""; // the same file may be chosen again
 });
 
-const sheet = find(".sheet-of-paper");
 for (const kind of ["dragover", "dragleave", "drop"]) {
   sheet.addEventListener(kind, (event) => {
     event.preventDefault();
@@ -386,5 +418,6 @@ paper.setAttribute("aria-label", words.paper);
 choose({});
 repaint();
 window.dispatchEvent(new CustomEvent("atelier-paper", { detail: NAME })); // a layer may wait for it
+new ResizeObserver(arrange).observe(sheet);
 watch("value", follow);
 if (props.value) follow();

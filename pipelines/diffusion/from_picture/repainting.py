@@ -79,13 +79,14 @@ class Repainting:
     def preview(self) -> Image.Image:
         """What the painting begins with, reddened where something new comes."""
         preview = self.base.copy()
-        if self.mask is not None:
-            mask = Image.fromarray(self._crop(self.mask))
-            if self.padded:
-                preview = preview.crop((0, 0, *mask.size))
-            mask = mask.resize(preview.size)
-            red = Image.new("RGB", preview.size, "red")
-            preview.paste(red, mask=mask.point(lambda value: value // 2))
+        if self.mask is None:
+            return preview
+        mask = Image.fromarray(self._crop(self.mask))
+        if self.padded:
+            preview = preview.crop((0, 0, *mask.size))
+        preview = preview.resize(mask.size)
+        red = Image.new("RGB", preview.size, "red")
+        preview.paste(red, mask=mask.point(lambda value: value // 2))
         return preview
 
     def finish(self, painted: Image.Image) -> Image.Image:

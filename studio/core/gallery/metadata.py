@@ -28,6 +28,7 @@ from pipelines.core.pictures.uploads import exif_value, open_upload, parts_of
 from pipelines.diffusion.lora.tags import with_tags
 from studio.core.gallery.foreign_settings import check_length, is_json, read_texts, read_words
 from studio.core.gallery.hidden_settings import hidden_texts
+from studio.core.gallery.infotext_change import change_lines
 from studio.core.gallery.infotext_units import unit_lines
 from studio.core.home import write_file
 
@@ -67,7 +68,6 @@ _NAMES = {
     "eta": "Eta DDIM",
     "style": "Style",
 }
-_CONTENTS = {"fill": "fill", "noise": "latent noise", "nothing": "latent nothing"}
 # Not worth a word where they have no effect.
 _NO_EFFECT = {"guidance_rescale": 0, "guidance_start": 0, "guidance_end": 1, "clip_skip": 1}
 
@@ -99,7 +99,7 @@ def parameters_of(
         value = fields.get(field)
         if value is not None and _NO_EFFECT.get(field) != value:
             facts[name] = value
-    facts |= _changed(fields.get("from_picture")) | _variation(fields.get("variation"))
+    facts |= change_lines(fields.get("from_picture")) | _variation(fields.get("variation"))
     facts |= _axes(request) | unit_lines(fields.get("units") or (), size)
     facts |= {name: value for name, value in (extra or {}).items() if value is not None}
     facts["Version"] = VERSION
@@ -110,28 +110,6 @@ def parameters_of(
         "negative_prompt": fields.get("negative_prompt", ""),
         **{name: facts[name] for name in ordered},
     }
-
-
-def _changed(asked: dict[str, Any] | None) -> dict[str, Any]:
-    """What A1111 says of a picture that began from another; its defaults are not written."""
-    if asked is None:
-        return {}
-    if asked.get("edit"):
-        facts: dict[str, Any] = {"Edit by words": True}
-        if further := asked.get("references"):
-            facts["Further pictures"] = len(further)
-    else:
-        facts = {"Denoising strength": asked["strength"]}
-    if asked.get("mask") is None:
-        return facts
-    facts["Mask blur"] = asked["mask_blur"]
-    if asked["invert_mask"]:
-        facts["Mask mode"] = "Inpaint not masked"
-    if asked["area"] == "masked":
-        facts |= {"Inpaint area": "Only masked", "Masked area padding": asked["padding"]}
-    if asked["masked_content"] != "original":
-        facts["Masked content"] = _CONTENTS[asked["masked_content"]]
-    return facts
 
 
 def _variation(asked: dict[str, Any] | None) -> dict[str, Any]:

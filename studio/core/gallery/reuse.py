@@ -12,6 +12,8 @@ from pipelines.diffusion.samplers import Samplers
 from pipelines.diffusion.styles import styles
 from pipelines.diffusion.wording.grammar import names_lists
 from pipelines.diffusion.wording.template import IN_TURN, NEGATIVE_TEMPLATE, TEMPLATE
+from studio.core.gallery.infotext_change import NAMES as CHANGE_NAMES
+from studio.core.gallery.infotext_change import change_of
 from studio.core.gallery.infotext_units import is_unit_name, unused_lines
 
 # Samplers of A1111's older versions carry the schedule in their name: "DPM++ 2M Karras".
@@ -120,6 +122,8 @@ def unused(
     if not _is_ours(parameters):  # whose other facts are known
         known = {*_WORDS, *_NUMBERS, *_VARIATION, *_TEMPLATES}
         known |= {"Size", "prompt", "negative_prompt"}
+        if change_of(parameters) is not None:
+            known |= CHANGE_NAMES
         left |= {
             name
             for name in parameters

@@ -11,16 +11,17 @@ from pydantic import ValidationError
 
 from pipelines.core.errors import UserError
 from pipelines.core.messages import Message
-from pipelines.diffusion.from_picture.requests import FromPicture
+from pipelines.diffusion.from_picture.requests import MOST_ADDED, FromPicture, Outpaint
 from pipelines.diffusion.requests import LARGEST_SIDE, LEAST_SIDE
 from studio.page import views
 from studio.page.components.canvas import picture_on
 from studio.page.components.mask import mask_layer, mask_on
-from studio.page.widgets import QUIET, Visitor, follow_newest, from_field, label
+from studio.page.widgets import QUIET, Visitor, follow_newest, from_field, help_text, label
 
 if TYPE_CHECKING:
     from studio.core.services import Studio
 
+SIDES = ("left", "top", "right", "bottom")
 FIELDS = ("area", "padding", "mask_blur", "masked_content", "gradual", "invert_mask")
 _CHOICES = {
     "area": (("Whole picture", "whole"), ("Only masked", "masked")),
@@ -43,11 +44,13 @@ class MaskForm:
     Attributes:
         layer: its value is the mask's id.
         controls: field of :class:`FromPicture` → its control.
+        sides: field of :class:`Outpaint` → its control.
     """
 
     def __init__(self, studio: Studio, prefix: str) -> None:
         self.studio, self.prefix = studio, prefix
         self.controls: dict[str, gr.components.Component] = {}
+        self.sides: dict[str, gr.components.Component] = {}
 
     def draw_layer(self, paper: str) -> None:
         """The mask's tools; ``paper`` is the name of the canvas that it lies on."""
@@ -62,7 +65,19 @@ class MaskForm:
                     choices = [(label(words), value) for words, value in _CHOICES[name]]
                     options |= {"kind": gr.Radio, "choices": choices}
                 self.controls[name] = from_field(FromPicture, name, **options)
-            self._part = gr.HTML(elem_id=f"{self.prefix}part", visible=False)
+        with gr.Accordion(label("Outpaint"), open=False, elem_id=f"{self.prefix}outpaint"):
+            gr.HTML(label(help_text(FromPicture.model_fields["outpaint"])), elem_classes="hint")
+            with gr.Row():
+                for side in SIDES:
+                    self.sides[side] = from_field(
+                        Outpaint, side, kind=gr.Number, value=0, minimum=0, maximum=MOST_ADDED,
+                        precision=0, min_width=70, elem_id=f"{self.prefix}{side}", info=None,
+                    )  # fmt: skip
+            self.sides["unit"] = from_field(
+                Outpaint, "unit", kind=gr.Radio, elem_id=f"{self.prefix}unit",
+                choices=[(label("Pixels"), "pixels"), (label("Percent"), "percent")],
+            )  # fmt: skip
+        self._part = gr.HTML(elem_id=f"{self.prefix}part", visible=False)
 
     def listen(
         self, picture: gr.HTML, fit: gr.components.Component, size: Sequence[Any], filled: Any
@@ -81,19 +96,53 @@ class MaskForm:
         for control in shown:
             control.change(None, shown, None, js=js, **QUIET)
         filled(None, shown, None, js=js, **QUIET)
-        inputs = [picture, self.layer, fit, *size, *self.controls.values()]
-        moments = [control.change for control in (*self.controls.values(), fit, *size)]
+        sides = list(self.sides.values())
+        for side in sides:
+            side.change(None, sides, None, js=self._extend_js(picture), **QUIET)
+        filled(None, sides, None, js=self._extend_js(picture), **QUIET)
+        inputs = [picture, self.layer, fit, *size, *self.inputs]
+        moments = [control.change for control in (*self.inputs, fit, *size)]
+        moments.append(picture.input)
         follow_newest([*moments, self.layer.input], self._look, inputs, self._part)
 
+    @property
+    def inputs(self) -> list[gr.components.Component]:
+        """The controls of the fields, in the order of :meth:`data`."""
+        return [*self.controls.values(), *self.sides.values()]
+
     def data(self, values: Sequence[Any], layer: Any) -> dict[str, Any]:
-        """The fields of a :class:`FromPicture`, not yet checked; none where there is no mask."""
-        mask = mask_on(layer)
-        return {} if mask is None else {"mask": mask, **dict(zip(FIELDS, values, strict=True))}
+        """The fields of a :class:`FromPicture`, not yet checked.
+
+        Without a mask, and with nothing to be added, there are none.
+        """
+        mask, outpaint = mask_on(layer), self._outpaint(values[len(FIELDS) :])
+        if mask is None and outpaint is None:
+            return {}
+        fields = dict(zip(FIELDS, values[: len(FIELDS)], strict=True))
+        return {"mask": mask, "outpaint": outpaint, **fields}
 
     @staticmethod
     def fill(asked: Mapping[str, Any]) -> list[Any]:
-        """Values of the controls; what ``asked`` does not name is at its default."""
-        return [asked.get(name, FromPicture.model_fields[name].default) for name in FIELDS]
+        """Values of :attr:`inputs`; what ``asked`` does not name is at its default."""
+        outpaint = asked.get("outpaint") or {}
+        return [
+            *(asked.get(name, FromPicture.model_fields[name].default) for name in FIELDS),
+            *(outpaint.get(name, field.default) for name, field in Outpaint.model_fields.items()),
+        ]
+
+    def _outpaint(self, values: Sequence[Any]) -> dict[str, Any] | None:
+        sides = dict(zip(self.sides, values, strict=True))
+        # An emptied box is a side at which nothing is added.
+        sides |= {side: sides[side] or 0 for side in SIDES}
+        return sides if any(sides[side] for side in SIDES) else None
+
+    @staticmethod
+    def _extend_js(picture: gr.HTML) -> str:
+        return (
+            "(left, top, right, bottom, unit) => {"
+            f" window.atelierDrawings?.['{picture.elem_id}']"
+            "?.extend({left, top, right, bottom, unit}); }"
+        )
 
     def _show_js(self) -> str:
         return (
@@ -105,16 +154,16 @@ class MaskForm:
     def _look(self, request: gr.Request, canvas: Any, layer: Any, *values: Any) -> Any:
         """The part around the mask as it is painted, where only that is."""
         fit, width, height, *rest = values
-        visitor, fields = Visitor.of(request), dict(zip(FIELDS, rest, strict=True))
-        if fields["area"] != "masked":
-            return gr.update(visible=False)
+        visitor = Visitor.of(request)
         try:
-            picture, mask = picture_on(canvas), mask_on(layer)
-            if not picture or mask is None:
+            picture, fields = picture_on(canvas), self.data(rest, layer)
+            if not picture or not fields:
                 return gr.update(visible=False)
-            for id in (picture, mask):
+            asked = FromPicture(picture=picture, fit=fit, **fields)
+            if not asked.paints_a_part:
+                return gr.update(visible=False)
+            for id in asked.inputs():
                 self.studio.inputs.get(visitor.owner.id, id)
-            asked = FromPicture(picture=picture, mask=mask, fit=fit, **fields)
             size = [int(side) for side in (width, height)]
             if min(size) < LEAST_SIDE or max(size) > LARGEST_SIDE:
                 return gr.update(visible=False)
@@ -126,17 +175,21 @@ class MaskForm:
 
     def _picture_of(self, asked: FromPicture, size: Sequence[int], visitor: Visitor) -> str:
         # The engine's modules bring torch, which the page does without.
+        from pipelines.diffusion.from_picture.outpainting import extended_size, painted_size
         from pipelines.diffusion.from_picture.repainting import open_repainting
 
+        if asked.outpaint is not None:
+            brought = self.studio.inputs.get(visitor.owner.id, asked.picture)
+            grown = extended_size(asked.outpaint, (brought.width, brought.height))
+            if asked.area == "whole":
+                size = painted_size(grown)
         part = open_repainting(asked, tuple(size), self.studio.home)
         left, top, right, bottom = part.box
-        said = visitor.say(
-            Message(
-                "{part} pixels around the mask are painted at {size}.",
-                part=f"{right - left}×{bottom - top}",
-                size=f"{size[0]}×{size[1]}",
-            )
-        )
+        what = "{part} pixels around the mask are painted at {size}."
+        if asked.outpaint is not None and asked.area == "whole":
+            what = "The picture becomes {part} pixels large: what is red is painted."
+        values = {"part": f"{right - left}×{bottom - top}", "size": f"{size[0]}×{size[1]}"}
+        said = visitor.say(Message(what, **values))
         return (
             f'<figure class="condition part"><img src="{views.preview_uri(part.preview())}" '
             f'alt="{escape(said)}"><figcaption>{escape(said)}</figcaption></figure>'

@@ -12,6 +12,7 @@ from pipelines.diffusion.control.conditions import size_like
 from pipelines.diffusion.from_picture.requests import FromPicture
 from studio.core.exchange import PICTURE, SETTINGS, Exchange, Settings, Taker, Target
 from studio.core.feature import Tab
+from studio.core.gallery.infotext_change import change_of
 from studio.features.from_picture.editing import EditingForm
 from studio.features.from_picture.mask_form import MaskForm
 from studio.page import views
@@ -96,7 +97,7 @@ class FromPictureTab(Tab):
                 )
                 self.details = Details(self.studio, "changed")
         self._laid = [self.canvas, self.mask.layer]
-        self._fields = [self._strength, self._fit, self._all_steps, *self.mask.controls.values()]
+        self._fields = [self._strength, self._fit, self._all_steps, *self.mask.inputs]
         self._picture = [*self._laid, *self.editing.inputs, *self._fields]
         self._filled = [*self._laid, *self.editing.outputs, *self._fields]
         self.outputs = [*self.form.outputs, *self._filled]
@@ -201,7 +202,7 @@ class FromPictureTab(Tab):
     ) -> list[Any] | None:
         """The controls as a picture that was changed had them; other pictures are not taken."""
         if settings.picture is None:
-            return None
+            return self._take_file(settings, visitor)
         try:
             row = self.studio.gallery.get(visitor.owner.id, settings.picture)
         except UserError:  # deleted meanwhile
@@ -213,6 +214,15 @@ class FromPictureTab(Tab):
         editing = self.editing.fill(asked, entry, visitor)
         filled = [picture, mask_of(picture, mask), *editing, *self._values_of(asked)]
         return [*self.form.fill(settings.fields, visitor), *filled, FILLED]
+
+    def _take_file(self, settings: Settings, visitor: Visitor) -> list[Any] | None:
+        """The controls as a file says; the canvas stays as it is, as the file has no picture."""
+        if (asked := change_of(settings.parameters)) is None:
+            return None
+        laid = [gr.skip()] * len(self._laid)
+        editing = self.editing.fill(asked, self.form.entry_of(settings.fields, visitor), visitor)
+        filled = self.form.fill(settings.fields, visitor)
+        return [*filled, *laid, *editing, *self._values_of(asked), FILLED]
 
     def _take_picture(self, picture: str, visitor: Visitor, values: list[Any]) -> list[Any]:
         """A picture of the gallery on the canvas."""

@@ -21,12 +21,19 @@ from studio.core.exchange import (
     buttons,
 )
 from studio.core.gallery import reuse
+from studio.core.gallery.infotext_change import change_of
 from studio.core.gallery.infotext_units import unused_values
 from studio.page import views
 from studio.page.widgets import QUIET, Visitor, label
 
 if TYPE_CHECKING:
     from studio.core.services import Studio
+
+
+NOT_IN_THE_FILE = (
+    "The picture that this one began from is not in the file. Its settings can be used on a "
+    "picture that you bring in."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +94,8 @@ class Details:
             )
             for line, values in unused_values(parameters, control).items()
         ]
+        if id is None and change_of(parameters) is not None:
+            notes.append(Message(NOT_IN_THE_FILE))
         html = views.details(
             parameters, visitor, id=id, large=self.large, unused=unused, notes=notes
         )

@@ -1,0 +1,109 @@
+"""How a picture was changed, as A1111 writes it into files, and read back from there.
+
+A file does not hold the picture that was begun from, nor the mask: only how they were used.
+"Outpaint", "Gradual edges", "Resize mode", "All steps", "Edit by words" and "Further pictures" are our
+own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pipelines.core.errors import UserError, validated
+from pipelines.diffusion.from_picture.requests import FromPicture, Outpaint
+from studio.core.gallery.infotext_units import is_unit_name
+
+_STRENGTH, _EDIT = "Denoising strength", "Edit by words"
+_CONTENTS = {"fill": "fill", "noise": "latent noise", "nothing": "latent nothing"}
+_AREAS = {"masked": "Only masked"}
+_MODES = {True: "Inpaint not masked"}
+_SIDES = ("left", "top", "right", "bottom")
+_SIDE = re.compile(r"(left|top|right|bottom) (\d{1,4})( ?%)?")
+NAMES = {_STRENGTH, _EDIT, "Further pictures", "Mask blur", "Mask mode", "Inpaint area", "Masked area padding",
+         "Masked content", "Outpaint", "Gradual edges", "Resize mode", "All steps"}  # fmt: skip
+_ANY_INPUT = "0" * 32  # in the place of a picture's id, where only the other fields are checked
+
+
+def change_lines(asked: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What a file says of the fields of a :class:`FromPicture`; defaults are not written."""
+    if asked is None:
+        return {}
+    if asked.get("edit"):
+        facts: dict[str, Any] = {_EDIT: True}
+        if further := asked.get("references"):
+            facts["Further pictures"] = len(further)
+    else:
+        facts = {_STRENGTH: asked["strength"]}
+    if asked.get("all_steps") is not None:
+        facts["All steps"] = asked["all_steps"]
+    if asked.get("fit", "crop") != "crop":
+        facts["Resize mode"] = asked["fit"]
+    outpaint = asked.get("outpaint")
+    if outpaint is not None:
+        facts["Outpaint"] = _outpaint_line(outpaint)
+    if asked.get("mask") is None and outpaint is None:
+        return facts
+    facts["Mask blur"] = asked["mask_blur"]
+    if not asked.get("gradual", True):
+        facts["Gradual edges"] = False
+    if asked["invert_mask"]:
+        facts["Mask mode"] = _MODES[True]
+    if asked["area"] == "masked":
+        facts |= {"Inpaint area": _AREAS["masked"], "Masked area padding": asked["padding"]}
+    if asked["masked_content"] != "original":
+        facts["Masked content"] = _CONTENTS[asked["masked_content"]]
+    return facts
+
+
+def change_of(parameters: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The fields of a :class:`FromPicture` that a file speaks of, without picture and mask.
+
+    None where the picture was not begun from another: a hires pass has a denoising strength too.
+    What is beyond the bounds is left out.
+    """
+    if not {_STRENGTH, _EDIT} & parameters.keys() or any(
+        name.startswith("Hires ") or is_unit_name(name) for name in parameters
+    ):
+        return None
+    words = {name: str(value) for name, value in parameters.items()}
+    contents = {line: content for content, line in _CONTENTS.items()}
+    fields: dict[str, Any] = {
+        "strength": words.get(_STRENGTH),
+        "edit": True if words.get(_EDIT) == "True" else None,
+        "mask_blur": words.get("Mask blur", words.get("Mask blur x")),
+        "invert_mask": words.get("Mask mode") == _MODES[True],
+        "area": "masked" if words.get("Inpaint area") == _AREAS["masked"] else "whole",
+        "padding": words.get("Masked area padding"),
+        "masked_content": contents.get(words.get("Masked content", ""), "original"),
+        "gradual": words.get("Gradual edges") != "False",
+        "fit": words.get("Resize mode"),
+        "all_steps": {"True": True, "False": False}.get(words.get("All steps", "")),
+        "outpaint": _outpaint(words.get("Outpaint", "")),
+    }
+    return {
+        name: value for name, value in fields.items() if value is not None and _fits(name, value)
+    }
+
+
+def _outpaint_line(outpaint: Mapping[str, Any]) -> str:
+    unit = "%" if outpaint["unit"] == "percent" else ""
+    return ", ".join(f"{side} {outpaint[side]}{unit}" for side in _SIDES if outpaint[side])
+
+
+def _outpaint(line: str) -> dict[str, Any] | None:
+    found = _SIDE.findall(line)
+    if not found:
+        return None
+    unit = "percent" if any(percent for *_, percent in found) else "pixels"
+    sides = {side: int(number) for side, number, _ in found}
+    return Outpaint.model_construct(**sides, unit=unit).model_dump()
+
+
+def _fits(name: str, value: Any) -> bool:
+    try:
+        validated(FromPicture, {"picture": _ANY_INPUT, name: value})
+    except UserError:
+        return False
+    return True

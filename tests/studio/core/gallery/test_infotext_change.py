@@ -1,0 +1,76 @@
+"""How a picture was changed, in files: written as A1111 does, and read back."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipelines.diffusion.from_picture.requests import FromPicture
+from pipelines.diffusion.requests import TextToImageRequest
+from studio.core.gallery.infotext_change import change_lines, change_of
+from studio.core.gallery.metadata import format_parameters, parameters_of, parse_parameters
+
+PICTURE, MASK = "a" * 32, "b" * 32
+
+ASKED = [
+    {},
+    {"strength": 0.4, "all_steps": True, "fit": "pad"},
+    {"strength": 1.0, "mask": MASK, "mask_blur": 0, "gradual": False},
+    {"mask": MASK, "invert_mask": True, "area": "masked", "padding": 7, "masked_content": "noise"},
+    {"mask": MASK, "masked_content": "fill", "all_steps": False},
+    {"outpaint": {"left": 64, "right": 64}, "strength": 0.9, "mask_blur": 12},
+    {"edit": True},
+    {"outpaint": {"top": 25, "bottom": 30, "unit": "percent"}, "masked_content": "nothing"},
+]
+
+
+@pytest.mark.parametrize("asked", ASKED)
+def test_what_is_written_into_a_file_is_read_back(asked):
+    change = FromPicture(picture=PICTURE, **asked)
+    request = TextToImageRequest(prompt="a mug", steps=4, seed=1, from_picture=change)
+    text = format_parameters(parameters_of(request.model_dump(), (64, 64)))
+    found = change_of(parse_parameters(text))
+    again = FromPicture(picture=PICTURE, mask=change.mask, **found)
+    assert again == change
+    assert PICTURE not in text, "an id says who has the picture"
+
+
+def test_lines_are_those_of_a1111():
+    change = FromPicture(picture=PICTURE, mask=MASK, invert_mask=True, area="masked",
+                         masked_content="nothing", strength=0.6)  # fmt: skip
+    assert change_lines(change.model_dump()) == {
+        "Denoising strength": 0.6,
+        "Mask blur": 4,
+        "Mask mode": "Inpaint not masked",
+        "Inpaint area": "Only masked",
+        "Masked area padding": 32,
+        "Masked content": "latent nothing",
+    }
+    grown = FromPicture(picture=PICTURE, outpaint={"left": 64, "right": 64})
+    assert change_lines(grown.model_dump())["Outpaint"] == "left 64, right 64"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "found"),
+    [
+        ({"Denoising strength": "0.5", "Mask blur x": "8", "Mask blur y": "8"}, {"mask_blur": 8}),
+        ({"Denoising strength": "0.5", "Mask blur": "900"}, {"mask_blur": 4}),
+        ({"Denoising strength": "7", "Masked content": "patchmatch"}, {"strength": 0.75}),
+        ({"Denoising strength": "0.5", "Outpaint": "left 9999, up 3"}, {"outpaint": None}),
+        ({"Denoising strength": "0.5", "Resize mode": "Just resize"}, {"fit": "crop"}),
+    ],
+)
+def test_others_are_read_as_far_as_they_go(parameters, found):
+    change = FromPicture(picture=PICTURE, **change_of(parameters))
+    assert {name: getattr(change, name) for name in found} == found
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"Steps": "20"},
+        {"Denoising strength": "0.5", "Hires upscale": "2"},
+        {"Denoising strength": "0.5", "ControlNet 0": "Module: canny"},
+    ],
+)
+def test_a_hires_pass_and_units_are_not_this_tab_s(parameters):
+    assert change_of(parameters) is None
