@@ -1,8 +1,8 @@
 """How a picture was changed, as A1111 writes it into files, and read back from there.
 
 A file does not hold the picture that was begun from, nor the mask: only how they were used.
-"Outpaint", "Gradual edges", "Resize mode", "All steps", "Edit by words" and "Further pictures" are our
-own.
+"Outpaint", "Gradual edges", "Resize mode", "All steps", "Edit by words" and "Further pictures" are
+our own.
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ _AREAS = {"masked": "Only masked"}
 _MODES = {True: "Inpaint not masked"}
 _SIDES = ("left", "top", "right", "bottom")
 _SIDE = re.compile(r"(left|top|right|bottom) (\d{1,4})( ?%)?")
-NAMES = {_STRENGTH, _EDIT, "Further pictures", "Mask blur", "Mask mode", "Inpaint area", "Masked area padding",
-         "Masked content", "Outpaint", "Gradual edges", "Resize mode", "All steps"}  # fmt: skip
+NAMES = {
+    *(_STRENGTH, _EDIT, "Further pictures", "Mask blur", "Mask mode", "Inpaint area"),
+    *("Masked area padding", "Masked content", "Outpaint", "Gradual edges", "Resize mode"),
+    "All steps",
+}
 _ANY_INPUT = "0" * 32  # in the place of a picture's id, where only the other fields are checked
 
 
