@@ -73,7 +73,7 @@ def sd2():
     return sd1(text=clip_config(width=1024, layers=1), use_linear_projection=True)
 
 
-def sdxl():
+def sdxl(**unet_options):
     from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
@@ -97,6 +97,7 @@ def sdxl():
             projection_class_embeddings_input_dim=6 * 8 + 32,
             cross_attention_dim=32 + 48,
             norm_num_groups=8,
+            **unet_options,
         ),
         scheduler=EulerDiscreteScheduler(
             beta_schedule="scaled_linear",

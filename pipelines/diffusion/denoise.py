@@ -241,6 +241,10 @@ class GuidedUNet:
         interval: shares of the evaluations after which guidance begins and ends; outside of it they
             cost half (https://arxiv.org/abs/2404.07724, there by noise levels).
         evaluations: how many there will be, for ``interval``.
+
+    Attributes:
+        beside: further channels of the UNet's input, (1, C, h, w), the same for all pictures and at
+            every evaluation; None for UNets that take the latents alone.
     """
 
     def __init__(
@@ -261,6 +265,7 @@ class GuidedUNet:
         self.unet, self.dtype, self.device = unet, dtype, device
         self.guidance, self.rescale = guidance, rescale
         self.steer = steer
+        self.beside: torch.Tensor | None = None
         self._interval, self._evaluations, self._done = interval, evaluations, 0
         self.guided = guidance > 1 and takes_guidance(config)
         self._config, self._batch_size, self._size = config, batch_size, size
@@ -306,6 +311,9 @@ class GuidedUNet:
         sample = torch.cat([model_input] * 2) if is_guided else model_input
         sample = sample.to(self.device, self.dtype)
         further = self.steer(sample, timestep, arguments, is_guided) if self.steer else {}
+        if self.beside is not None:
+            beside = self.beside.expand(len(sample), *self.beside.shape[1:])
+            sample = torch.cat([sample, beside.to(sample)], dim=1)
         prediction = self.unet(sample, timestep, **arguments, **further, return_dict=False)[0]
         prediction = prediction.float()
         if not is_guided:

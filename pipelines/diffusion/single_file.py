@@ -82,8 +82,16 @@ def _load_part(
             torch_dtype=dtype,
             local_files_only=True,
         ).eval()
+    options = {}
+    if name == "unet":  # models for inpainting take more than their family's others
+        options["in_channels"] = checkpoint[f"{UNET}input_blocks.0.0.weight"].shape[1]
     return getattr(diffusers, kind).from_single_file(
-        checkpoint, config=str(config), subfolder=name, dtype=dtype, local_files_only=True
+        checkpoint,
+        config=str(config),
+        subfolder=name,
+        dtype=dtype,
+        local_files_only=True,
+        **options,
     )
 
 

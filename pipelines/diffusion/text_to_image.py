@@ -26,6 +26,7 @@ from pipelines.diffusion.denoise import (
     takes_guidance,
     timesteps_from,
 )
+from pipelines.diffusion.from_picture.inpainting_models import inpaints, shown_beside
 from pipelines.diffusion.from_picture.outpainting import sized
 from pipelines.diffusion.from_picture.repainting import (
     DENSEST,
@@ -288,9 +289,13 @@ def unet_batch(
         interval=(settings.guidance_start, settings.guidance_end),
         evaluations=evaluations,
     )
+    if inpaints(unet_config):
+        size = settings.width, settings.height
+        weight = 1.0 if asked is None else asked.mask_weight
+        predict.beside = shown_beside(model, repainting, size, weight)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     shape = (
-        unet_config.in_channels,
+        unet_config.out_channels,
         settings.height // model.factor,
         settings.width // model.factor,
     )

@@ -54,7 +54,7 @@ class Base:
     """
 
     def __init__(self, entry: ModelEntry, pipe: Any, device: str, precision: str) -> None:
-        if entry.family not in UNET_FAMILIES:
+        if entry.family not in UNET_FAMILIES or entry.inpaints:
             raise BadRequest(
                 "{model} cannot be taught yet; choose a Stable Diffusion model.", model=entry.title
             )

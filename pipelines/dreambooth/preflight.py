@@ -123,7 +123,7 @@ def check(request: TrainingRequest, entry: ModelEntry, photos: int | Subject, de
         BadRequest: the sentence says why and what to change.
         Unavailable: the device lacks what was asked for.
     """
-    if entry.family not in FAMILIES:
+    if entry.family not in FAMILIES or entry.inpaints:
         raise BadRequest(
             "{model} cannot be taught yet; choose a Stable Diffusion model.", model=entry.title
         )

@@ -87,6 +87,7 @@ class ModelEntry(BaseModel):
         negative_prompt_used: False for models without classifier-free guidance.
         references: how many pictures it is shown together with an instruction; 0 for models that
             do not edit by words.
+        inpaints: made for inpainting: its U-Net is shown the mask and what is around it.
         shape_of: the shipped model whose UNet has this one's shape, where that is not its
             family's: control models of the family do not fit then.
         refused: why it is listed but cannot be used, or None.
@@ -109,6 +110,7 @@ class ModelEntry(BaseModel):
     words: Literal["toybox"] | None = None
     negative_prompt_used: bool = True
     references: int = 0
+    inpaints: bool = False
     shape_of: str | None = None
     refused: Message | None = None
 
@@ -342,5 +344,6 @@ def _local_entry(name: str, path: Path, models: Path, configs: Path) -> ModelEnt
         native_size=finding.native_size,
         defaults=FAMILY_DEFAULTS.get(finding.family, _OTHER_DEFAULTS),
         references=REFERENCES.get(finding.family, 0),
+        inpaints=finding.inpaints,
         refused=finding.refused,
     )

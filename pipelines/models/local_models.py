@@ -33,6 +33,7 @@ _FLOATS = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
 PICKLES = {".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle"}
 _MAX_YAML = 100_000  # bytes of a configuration of the original code
 _PARAMETERIZED_BY_V = re.compile(r"""\s*+parameterization\s*+:\s*+["']?v["']?\s*+(?:#.*)?""")
+_PLAIN, _INPAINTING = 4, 9  # channels that a U-Net takes: latents; then mask, and latents again
 _MAX_NATIVE_SIZE = 8192  # pixels; no model of today is trained on more
 _MAX_HEADER = 100 * 2**20  # the limit of the safetensors format itself
 # Of components that are settings or vocabularies, by the ends of their classes' names.
@@ -44,6 +45,8 @@ _LIBRARIES = {"diffusers", "transformers"}
 FAMILIES = {
     "StableDiffusionPipeline": "sd1",
     "StableDiffusionXLPipeline": "sdxl",
+    "StableDiffusionInpaintPipeline": "sd1",
+    "StableDiffusionXLInpaintPipeline": "sdxl",
     "StableDiffusion3Pipeline": "sd3",
     "FluxPipeline": "flux",
     "Flux2KleinPipeline": "flux2",
@@ -76,12 +79,14 @@ class Finding:
         nbytes: size of its weight files.
         native_size: pixels, of the side of the pictures it was trained on.
         refused: why it cannot be used, or None.
+        inpaints: its U-Net takes a mask and the masked picture beside the noise.
     """
 
     family: str
     nbytes: int
     native_size: int
     refused: Message | None = None
+    inpaints: bool = False
 
 
 def cannot_be_read(path: Path, error: OSError) -> Finding:
@@ -175,7 +180,10 @@ def inspect_folder(folder: Path, models: Path) -> Finding:
         if name != "safety_checker" and (reason := _lacks(folder, name, str(kind))) is not None:
             return _refuse(reason)
     nbytes = sum(path.stat().st_size for path in weights)
-    return Finding(_narrow(family, folder), nbytes, _native_size(folder))
+    channels = (_json(folder / "unet" / "config.json") or {}).get("in_channels")
+    return Finding(
+        _narrow(family, folder), nbytes, _native_size(folder), inpaints=channels == _INPAINTING
+    )
 
 
 def _are_names(value: list[Any]) -> bool:
@@ -250,6 +258,10 @@ def _inspect_checkpoint(path: Path, configs: Path, size: int, changed: int) -> F
         return _no_checkpoint(path, tensors)
     if (reason := _other_kind(path, tensors)) is not None:
         return _refuse(reason)
+    first = f"{UNET}input_blocks.0.0.weight"
+    inpaints = tensors.get(first, ())[1:2] == (_INPAINTING,)
+    if inpaints:  # all else is as in the model that it was made from
+        tensors[first] = (tensors[first][0], _PLAIN, *tensors[first][2:])
     family = "sdxl" if any(key.startswith("conditioner.") for key in tensors) else "sd1"
     for part in expected_parts(configs / family, family):
         if (reason := _incomplete(path, part, tensors)) is not None:
@@ -263,7 +275,7 @@ def _inspect_checkpoint(path: Path, configs: Path, size: int, changed: int) -> F
                 dtype=dtype,
             )
         )
-    return Finding(family, size, 1024 if family == "sdxl" else 512)
+    return Finding(family, size, 1024 if family == "sdxl" else 512, inpaints=inpaints)
 
 
 def _no_checkpoint(path: Path, tensors: Mapping[str, Shape]) -> Finding:
@@ -291,17 +303,10 @@ def _no_checkpoint(path: Path, tensors: Mapping[str, Shape]) -> Finding:
 def _other_kind(path: Path, tensors: Mapping[str, Shape]) -> Message | None:
     """Why a U-Net of this kind cannot be used, or None."""
     first = tensors.get(f"{UNET}input_blocks.0.0.weight", ())
-    if len(first) == 4 and first[1] not in (4, 9):  # 5 of depth, 8 of films or of editing
+    if len(first) == 4 and first[1] not in (_PLAIN, _INPAINTING):  # 5 depth, 8 films or editing
         return Message(
             "{model} takes {channels} input channels: beside noise it wants a picture or a depth "
             "map, so it does not paint from words alone.",
-            model=path.name,
-            channels=first[1],
-        )
-    if len(first) == 4 and first[1] == 9:
-        return Message(
-            "{model} takes {channels} input channels; it is made for inpainting, not for "
-            "painting from words alone.",
             model=path.name,
             channels=first[1],
         )

@@ -112,7 +112,9 @@ def _check_shape(control: ControlModel, base: DiffusionModel) -> None:
     unet, own = base.pipe.unet.config, control.config
     if control.entry.method == "controlnet":
         names = ("in_channels", "cross_attention_dim", "block_out_channels", "layers_per_block")
-        fits = all(_plain(own[name]) == _plain(unet[name]) for name in names)
+        # Models for inpainting take further channels, which a ControlNet is not shown.
+        wanted = {**unet, "in_channels": unet.out_channels}
+        fits = all(_plain(own[name]) == _plain(wanted[name]) for name in names)
     else:
         widths, channels = list(unet.block_out_channels), list(own.channels)
         for_middle = channels[len(widths) :]

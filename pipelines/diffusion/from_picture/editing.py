@@ -51,6 +51,8 @@ def resolve_picture(asked: FromPicture | None, entry: ModelEntry) -> FromPicture
             count=count,
         )
     changes: dict[str, object] = {"edit": edit}
+    if not entry.inpaints:
+        changes["mask_weight"] = 1.0
     if edit:
         changes |= {"strength": 1.0, "all_steps": None, "gradual": True}
     return asked.model_copy(update=changes)

@@ -132,6 +132,17 @@ class FromPicture(BaseModel):
             "around the mask at that size: then the picture keeps its own.",
         ),
     ] = "whole"
+    mask_weight: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            allow_inf_nan=False,
+            title="Conditional mask weight",
+            description="How far models for inpainting are not shown what lies below the mask: 1 "
+            "hides it wholly.",
+        ),
+    ] = 1.0
     edit: Annotated[
         bool | None,
         Field(

@@ -55,10 +55,16 @@ def encode_picture(model: DiffusionModel, picture: Image.Image) -> torch.Tensor:
     Returns:
         float32 (1, C, H/factor, W/factor) in the denoiser's scale, on the model's device.
     """
-    vae = model.pipe.vae
-    model.tile_for_size(*picture.size)
     pixels = torch.from_numpy(np.asarray(picture, dtype=np.float32)).movedim(-1, 0)[None]
-    pixels = (pixels / 127.5 - 1).to(model.device)
+    return encode_pixels(model, pixels / 127.5 - 1)
+
+
+@torch.inference_mode()
+def encode_pixels(model: DiffusionModel, pixels: torch.Tensor) -> torch.Tensor:
+    """As :func:`encode_picture`, of pixels in −1 … 1, (1, 3, H, W)."""
+    vae = model.pipe.vae
+    model.tile_for_size(pixels.shape[-1], pixels.shape[-2])
+    pixels = pixels.to(model.device)
     films = hasattr(vae.config, "z_dim")  # as its kind calls its channels
     if films:  # a picture is one of a single frame
         pixels = pixels.unsqueeze(2)

@@ -113,5 +113,6 @@ def worth_it(unet: torch.nn.Module, device: str) -> bool:
         and isinstance(unet, UNet2DConditionModel)
         and unet.config.addition_embed_type is None
         and unet.config.time_cond_proj_dim is None
+        and unet.config.in_channels == unet.config.out_channels  # no model for inpainting
         and SMALLEST_BYTES <= sum(p.nbytes for p in unet.parameters()) <= LARGEST_BYTES
     )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from studio.core.services import Studio
 
 SIDES = ("left", "top", "right", "bottom")
-FIELDS = ("area", "padding", "mask_blur", "masked_content", "gradual", "invert_mask")
+FIELDS = ("area", "padding", "mask_blur", "masked_content", "gradual", "invert_mask", "mask_weight")
 _CHOICES = {
     "area": (("Whole picture", "whole"), ("Only masked", "masked")),
     "masked_content": (
