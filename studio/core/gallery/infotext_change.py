@@ -16,6 +16,7 @@ from pipelines.diffusion.from_picture.requests import FromPicture, Outpaint
 from studio.core.gallery.infotext_units import is_unit_name
 
 _STRENGTH, _EDIT = "Denoising strength", "Edit by words"
+_WEIGHT = "Conditional mask weight"
 _CONTENTS = {"fill": "fill", "noise": "latent noise", "nothing": "latent nothing"}
 _AREAS = {"masked": "Only masked"}
 _MODES = {True: "Inpaint not masked"}
@@ -24,7 +25,7 @@ _SIDE = re.compile(r"(left|top|right|bottom) (\d{1,4})( ?%)?")
 NAMES = {
     *(_STRENGTH, _EDIT, "Further pictures", "Mask blur", "Mask mode", "Inpaint area"),
     *("Masked area padding", "Masked content", "Outpaint", "Gradual edges", "Resize mode"),
-    "All steps",
+    *("All steps", _WEIGHT),
 }
 _ANY_INPUT = "0" * 32  # in the place of a picture's id, where only the other fields are checked
 
@@ -57,6 +58,8 @@ def change_lines(asked: Mapping[str, Any] | None) -> dict[str, Any]:
         facts |= {"Inpaint area": _AREAS["masked"], "Masked area padding": asked["padding"]}
     if asked["masked_content"] != "original":
         facts["Masked content"] = _CONTENTS[asked["masked_content"]]
+    if asked.get("mask_weight", 1.0) != 1:
+        facts[_WEIGHT] = asked["mask_weight"]
     return facts
 
 
@@ -79,6 +82,7 @@ def change_of(parameters: Mapping[str, Any]) -> dict[str, Any] | None:
         "invert_mask": words.get("Mask mode") == _MODES[True],
         "area": "masked" if words.get("Inpaint area") == _AREAS["masked"] else "whole",
         "padding": words.get("Masked area padding"),
+        "mask_weight": words.get(_WEIGHT),
         "masked_content": contents.get(words.get("Masked content", ""), "original"),
         "gradual": words.get("Gradual edges") != "False",
         "fit": words.get("Resize mode"),

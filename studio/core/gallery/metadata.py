@@ -119,8 +119,6 @@ def _variation(asked: dict[str, Any] | None) -> dict[str, Any]:
         facts |= {"Variation seed": asked["seed"], "Variation seed strength": asked["strength"]}
     if asked is not None and asked["width"] is not None:
         facts["Seed resize from"] = _size(asked["width"], asked["height"])
-    if asked.get("mask_weight", 1.0) != 1:
-        facts["Conditional mask weight"] = asked["mask_weight"]
     return facts
 
 

@@ -19,6 +19,7 @@ ASKED = [
     {"mask": MASK, "masked_content": "fill", "all_steps": False},
     {"outpaint": {"left": 64, "right": 64}, "strength": 0.9, "mask_blur": 12},
     {"edit": True},
+    {"mask": MASK, "mask_weight": 0.25},
     {"outpaint": {"top": 25, "bottom": 30, "unit": "percent"}, "masked_content": "nothing"},
 ]
 
