@@ -1,0 +1,123 @@
+"""Where nothing is to change, every pixel of the picture stays: with random requests of all kinds.
+
+What must stay is worked out here from the mask that was sent, without the engine's own: each pixel
+that no white one of the mask is nearer to than the blur reaches.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipelines.core.errors import validated
+from pipelines.core.events import Picture
+from pipelines.core.pictures.inputs import keep_input, open_input
+from pipelines.diffusion import text_to_image
+from pipelines.diffusion.control import paint
+from pipelines.diffusion.control.requests import ControlRequest
+from pipelines.diffusion.requests import TextToImageRequest
+from pipelines.diffusion.samplers import Samplers
+
+ADA = "ada"
+
+
+def blob(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """uint8 (H, W) of 0 and 255: a few strokes, a half, a line, a point, all or nearly all."""
+    mask = np.zeros((height, width), np.uint8)
+    match rng.integers(6):
+        case 0:
+            mask[:, : width // 2] = 255
+        case 1:
+            mask[rng.integers(height)] = 255
+        case 2:
+            mask[rng.integers(height), rng.integers(width)] = 255
+        case 3:
+            mask[:] = 255
+            mask[: height // 3, : width // 3] = 0
+        case _:
+            for _ in range(3):
+                a, b = (tuple(int(rng.integers(side)) for side in (width, height)) for _ in "ab")
+                cv2.line(mask, a, b, 255, int(rng.integers(1, 12)))
+    return mask
+
+
+def random_request(seed: int, home) -> tuple[dict, bool, np.ndarray, np.ndarray]:
+    """Fields of a request, whether it has units, what must stay (H, W) and the picture."""
+    rng = np.random.default_rng(seed)
+    whole = bool(rng.random() < 0.4)
+    height, width = (int(side) * 8 if whole else int(side) * 5 for side in rng.integers(8, 13, 2))
+    id = keep_input(
+        home, ADA, Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8))
+    )
+    mask = blob(rng, height, width)
+    inverted = bool(rng.random() < 0.3)
+    sent = keep_input(home, ADA, Image.fromarray(255 - mask if inverted else mask).convert("RGB"))
+    blur = int(rng.choice([0, 0, 1, 3, 8, 20]))
+    asked = {
+        "picture": id, "mask": sent, "invert_mask": inverted, "mask_blur": blur,
+        "strength": float(rng.choice([0.3, 0.7, 1.0])), "gradual": bool(rng.random() < 0.5),
+        "masked_content": str(rng.choice(["original", "fill", "noise", "nothing"])),
+        "area": "whole" if whole else "masked", "padding": int(rng.integers(0, 40)),
+        "fit": str(rng.choice(["crop", "pad", "stretch"])), "all_steps": None,
+    }  # fmt: skip
+    near = mask
+    added = (0, 0, 0, 0)
+    if rng.random() < 0.3:
+        added = tuple(int(side) for side in rng.choice([0, 7, 24], 4))
+        asked["outpaint"] = dict(zip(("left", "top", "right", "bottom"), added, strict=True))
+    left, top, right, bottom = added
+    reach = int(2.5 * blur + 0.5)
+    far = cv2.copyMakeBorder(near, top, bottom, left, right, cv2.BORDER_CONSTANT, value=0)
+    changes = dilated(far, reach)
+    if any(added):
+        new = np.full(far.shape, 255, np.uint8)
+        new[top : top + height, left : left + width] = 0
+        changes |= dilated(new, 2 * reach)
+    stays = changes[top : top + height, left : left + width] == 0
+    size = {"width": width, "height": height} if whole else {"width": 72, "height": 64}
+    fields = {
+        "prompt": "a red mug", "model": "tiny-sd1", "steps": int(rng.integers(1, 4)),
+        "seed": seed, "batch_size": int(rng.integers(1, 3)), "from_picture": asked, **size,
+        "sampler": str(rng.choice([each.name for each in Samplers()])), "schedule": "Uniform",
+    }  # fmt: skip
+    has_units = bool(rng.random() < 0.4)
+    if has_units:
+        fields["units"] = [{"picture": id, "preprocessor": "canny", "model": "net-a"}]
+    return fields, has_units, stays, (left, top)
+
+
+def dilated(mask: np.ndarray, by: int) -> np.ndarray:
+    return cv2.dilate(mask, np.ones((2 * by + 1, 2 * by + 1), np.uint8))
+
+
+def assert_untouched(seed: int, home, cache) -> bool:
+    """Paints one random request; whether some pixel had to stay."""
+    fields, has_units, stays, (left, top) = random_request(seed, home)
+    engine, kind = (paint, ControlRequest) if has_units else (text_to_image, TextToImageRequest)
+    request = validated(kind, fields)
+    made = [
+        np.asarray(each.image)
+        for each in engine.run(request, cache, threading.Event())
+        if isinstance(each, Picture)
+    ]
+    before = np.asarray(open_input(home, fields["from_picture"]["picture"]))
+    height, width = before.shape[:2]
+    assert len(made) == fields["batch_size"]
+    for picture in made:
+        part = picture[top : top + height, left : left + width]
+        assert np.array_equal(part[stays], before[stays]), fields
+    return bool(stays.any())
+
+
+def test_untouched_means_untouched(home, control_cache):
+    """A few requests of all kinds; the deep version below paints many."""
+    assert sum(assert_untouched(seed, home, control_cache) for seed in range(8)) >= 4
+
+
+@pytest.mark.deep
+def test_untouched_means_untouched_in_many_requests(home, control_cache):
+    assert sum(assert_untouched(seed, home, control_cache) for seed in range(12, 400)) >= 200
