@@ -182,6 +182,46 @@ def test_what_is_transparent_in_a_picture_is_kept_as_a_mask(ada):
     assert bring(ada, file_of(glass.convert("RGB")))["alpha"] is None
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"mask": np.zeros((40, 60))}, "The mask is empty"),
+        ({"mask": np.full((40, 60), 255), "invert_mask": True}, "The mask is empty"),
+        ({"mask": np.full((60, 40), 255)}, "40×60 pixels and the picture 60×40"),
+        ({"outpaint": {"left": 2000}}, "would have 2060×40 pixels; at most 2048"),
+        ({"outpaint": {"left": -3}}, "Left is -3; it must be at least 0."),
+    ],
+    ids=["empty", "inverted", "turned", "too wide", "negative"],
+)
+def test_what_cannot_be_masked_is_said_before_it_is_queued(ada, change, said):
+    change = dict(change)
+    if "mask" in change:
+        white = Image.fromarray(change["mask"].astype(np.uint8))
+        change["mask"] = bring(ada, file_of(white), mask=True)["id"]
+    change["picture"] = bring(ada, file_of(drawing((60, 40))))["id"]
+    answer = ada.post(PAINT, json=settings(from_picture=change))
+    assert answer.status_code == 422
+    assert said in sentence(answer)
+
+
+def test_a_turned_photo_is_repainted_with_its_mask(ada):
+    """Both files are turned by EXIF: they stand upright here, and only the masked half changes."""
+    lying = np.random.default_rng(3).integers(0, 256, (64, 96, 3), np.uint8)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    photo = bring(ada, file_of(Image.fromarray(lying), exif=turned))
+    mask = np.zeros((64, 96), np.uint8)
+    mask[:, :48] = 255  # left as it lies, above as it stands
+    sent = bring(ada, file_of(Image.fromarray(mask), exif=turned), mask=True)
+    assert (photo["width"], photo["height"]) == (sent["width"], sent["height"]) == (64, 96)
+    asked = {"picture": photo["id"], "mask": sent["id"], "mask_blur": 0, "strength": 1}
+    job = paint(ada, from_picture=asked, width=64, height=96)
+    made = np.asarray(opened(ada.get(job["pictures"][0]["url"])).convert("RGB"))
+    upright = np.rot90(lying, -1)
+    assert np.array_equal(made[48:], upright[48:])
+    assert (made[:48] != upright[:48]).any(axis=-1).mean() > 0.9
+
+
 @pytest.mark.parametrize("mask", [False, True])
 def test_too_many_pixels_are_refused_with_the_numbers(ada, mask):
     huge = file_of(Image.new("1", (10_000, 10_000)))

@@ -50,9 +50,7 @@ def random_request(seed: int, home) -> tuple[dict, bool, np.ndarray, np.ndarray]
     rng = np.random.default_rng(seed)
     whole = bool(rng.random() < 0.4)
     height, width = (int(side) * 8 if whole else int(side) * 5 for side in rng.integers(8, 13, 2))
-    id = keep_input(
-        home, ADA, Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8))
-    )
+    id = keep_input(home, ADA, Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)))
     mask = blob(rng, height, width)
     inverted = bool(rng.random() < 0.3)
     sent = keep_input(home, ADA, Image.fromarray(255 - mask if inverted else mask).convert("RGB"))
