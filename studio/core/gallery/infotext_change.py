@@ -89,9 +89,8 @@ def change_of(parameters: Mapping[str, Any]) -> dict[str, Any] | None:
         "all_steps": {"True": True, "False": False}.get(words.get("All steps", "")),
         "outpaint": _outpaint(words.get("Outpaint", "")),
     }
-    return {
-        name: value for name, value in fields.items() if value is not None and _fits(name, value)
-    }
+    given = {name: _checked(name, value) for name, value in fields.items()}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _outpaint_line(outpaint: Mapping[str, Any]) -> str:
@@ -108,9 +107,12 @@ def _outpaint(line: str) -> dict[str, Any] | None:
     return Outpaint.model_construct(**sides, unit=unit).model_dump()
 
 
-def _fits(name: str, value: Any) -> bool:
+def _checked(name: str, value: Any) -> Any:
+    """The value as the field's type; None where there is none, or it is out of bounds."""
+    if value is None:
+        return None
     try:
-        validated(FromPicture, {"picture": _ANY_INPUT, name: value})
+        change = validated(FromPicture, {"picture": _ANY_INPUT, name: value})
     except UserError:
-        return False
-    return True
+        return None
+    return change.model_dump()[name]

@@ -1,0 +1,112 @@
+"""The tab that changes pictures: what it sends, and what files and pictures put into it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import gradio as gr
+import pytest
+
+from pipelines.core.errors import BadRequest, NotFound
+from pipelines.diffusion.control.catalog import ControlCatalog
+from pipelines.diffusion.from_picture.requests import FromPicture
+from pipelines.models.catalog import Catalog
+from studio.core.accounts.accounts import LOCAL_OWNER
+from studio.core.exchange import Settings
+from studio.core.gallery.metadata import parse_parameters
+from studio.core.gallery.reuse import fields_of
+from studio.features import load_features
+from studio.features.from_picture.mask_form import FIELDS
+from studio.features.from_picture.tab import FromPictureTab
+from studio.page.components.canvas import UNSENT
+from studio.page.components.mask import mask_of, mask_on
+from studio.page.widgets import Visitor
+
+VISITOR = Visitor(LOCAL_OWNER, "en")
+PICTURE, MASK = "a" * 32, "b" * 32
+ROW = SimpleNamespace(request={"from_picture": FromPicture(
+    picture=PICTURE, mask=MASK, area="masked", outpaint={"top": 9}).model_dump()})  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory) -> FromPictureTab:
+    home = tmp_path_factory.mktemp("home")
+
+    def get(owner: str, id: str) -> SimpleNamespace:
+        if id != PICTURE and id != MASK:
+            raise NotFound("gone")
+        return SimpleNamespace(id=id, width=120, height=60)
+
+    studio = SimpleNamespace(
+        home=home,
+        catalog=Catalog(home),
+        control=ControlCatalog(home),
+        loras=SimpleNamespace(list=lambda owner: [], models=lambda owner: []),
+        inputs=SimpleNamespace(get=get),
+        gallery=SimpleNamespace(get=lambda owner, id: ROW),
+        features=load_features(),
+    )
+    with gr.Blocks():
+        tab = FromPictureTab(studio)
+        tab.draw()
+    return tab
+
+
+def values(tab: FromPictureTab, **changes) -> list:
+    """The values of all controls as they are drawn, with others for some by their ids."""
+    controls = [*tab.form.inputs, *tab._picture]
+    found = {f"change-{name}": value for name, value in changes.items()}
+    return [found.get(each.elem_id, each.value) for each in controls]
+
+
+def test_a_mask_and_what_is_added_are_asked_for_only_where_there_are_any(tab):
+    asked = tab.data(values(tab, canvas=PICTURE))["from_picture"]
+    assert not {*FIELDS, "mask", "outpaint"} & asked.keys()
+    asked = tab.data(values(tab, canvas=PICTURE, mask=MASK, padding=7))["from_picture"]
+    assert (asked["mask"], asked["padding"], asked["outpaint"]) == (MASK, 7, None)
+    asked = tab.data(values(tab, canvas=PICTURE, left=24, right=None))["from_picture"]
+    change = FromPicture(**asked)
+    assert change.mask is None
+    assert change.outpaint.pixels((120, 60)) == (24, 0, 0, 0)
+
+
+def test_a_mask_that_has_not_been_sent_is_not_left_out_silently(tab):
+    with pytest.raises(BadRequest, match="newest lines of your mask"):
+        tab.data(values(tab, canvas=PICTURE, mask=UNSENT))
+
+
+def test_a_mask_is_shown_with_its_picture_and_read_back_alone():
+    assert mask_of(PICTURE, MASK) == f"{PICTURE}:{MASK}"
+    assert mask_on(mask_of(PICTURE, MASK, is_offered=True)) == MASK
+    assert mask_on(mask_of(PICTURE, None)) is None
+    assert mask_on(MASK) == MASK
+    assert mask_on(None) is mask_on("") is None
+
+
+def test_a_picture_s_settings_bring_its_mask_back(tab):
+    taken = tab._take_settings(Settings({}, {}, "one"), VISITOR, [])
+    shown = dict(zip([each.elem_id for each in tab.outputs if each.elem_id], taken, strict=False))
+    assert PICTURE in taken
+    assert f"{PICTURE}:{MASK}" in taken
+    at = tab.outputs.index(tab.mask.controls["area"])
+    assert (taken[at], taken[tab.outputs.index(tab.mask.sides["top"])]) == ("masked", 9)
+    assert len(taken) == len(tab.outputs) + 1, shown
+
+
+def test_a_file_s_settings_leave_what_lies_on_the_canvas(tab):
+    text = (
+        "a red mug\nSteps: 20, Sampler: Euler, Seed: 4, Size: 128x128, Denoising strength: 0.6, "
+        'Mask blur: 9, Inpaint area: Only masked, Outpaint: "left 64, right 32"'
+    )
+    parameters = parse_parameters(text)
+    settings = Settings(fields_of(parameters), parameters, None)
+    taken = tab._take_settings(settings, VISITOR, [])
+    assert len(taken) == len(tab.outputs) + 1
+    by = {id(each): value for each, value in zip(tab.outputs, taken, strict=False)}
+    for kept in (tab.canvas, tab.mask.layer):
+        assert by[id(kept)] == gr.skip()
+    assert by[id(tab.mask.controls["mask_blur"])] == 9
+    assert by[id(tab.mask.controls["area"])] == "masked"
+    assert [by[id(tab.mask.sides[side])] for side in ("left", "right")] == [64, 32]
+    plain = parse_parameters("a red mug\nSteps: 20, Sampler: Euler, Seed: 4, Size: 128x128")
+    assert tab._take_settings(Settings(fields_of(plain), plain, None), VISITOR, []) is None
