@@ -12,7 +12,6 @@ from pydantic import Field, model_validator
 
 from pipelines.core.engines import Request, Use
 from pipelines.core.errors import BadRequest
-from pipelines.diffusion.details.requests import DetailFix
 from pipelines.diffusion.from_picture.requests import FromPicture
 from pipelines.diffusion.lora.use import MAX_LORAS, LoraUse, library_uses
 from pipelines.diffusion.seeds import MAX_SEED, Variation
@@ -194,14 +193,6 @@ class TextToImageRequest(Request):
             description="A picture to begin from, instead of noise alone.",
         ),
     ] = None
-    detail_fix: Annotated[
-        DetailFix | None,
-        Field(
-            title="Fix details",
-            description="Parts of the finished picture are found, repainted at the model's own "
-            "size, and put back.",
-        ),
-    ] = None
     variation: Annotated[
         Variation | None,
         Field(
@@ -233,23 +224,3 @@ class ChangeRequest(TextToImageRequest):
     from_picture: Annotated[
         FromPicture, Field(title="From a picture", description="The picture to begin from.")
     ]
-
-
-class CompareSamplersRequest(Request):
-    """One prompt and seed, painted by several samplers at several step counts."""
-
-    base: Annotated[
-        TextToImageRequest,
-        Field(title="Settings", description="All settings but sampler and steps."),
-    ]
-    samplers: Annotated[
-        tuple[Annotated[str, Field(max_length=100)], ...],
-        Field(min_length=1, max_length=12, title="Samplers", description="One row each."),
-    ]
-    steps: Annotated[
-        tuple[Annotated[int, Field(ge=1, le=150)], ...],
-        Field(min_length=1, max_length=6, title="Step counts", description="One column each."),
-    ]
-
-    def uses(self) -> Iterator[Use]:
-        return self.base.uses()

@@ -26,7 +26,6 @@ from pipelines.diffusion.denoise import (
     takes_guidance,
     timesteps_from,
 )
-from pipelines.diffusion.details.fixing import fix_details
 from pipelines.diffusion.from_picture.inpainting_models import inpaints, shown_beside
 from pipelines.diffusion.from_picture.outpainting import sized
 from pipelines.diffusion.from_picture.repainting import (
@@ -246,12 +245,7 @@ def _watched(
             model.pipe.maybe_free_model_hooks()
     seconds = (time.perf_counter() - started) / len(pictures)
     for picture, image in zip(pictures, images, strict=True):
-        own_facts = _facts(model) | facts
-        if picture.detail_fix is not None:
-            backend = unet_batch if model.family in UNET_FAMILIES else diffusers_pipeline.batch
-            image, found = yield from fix_details(model, picture, image, backend, stop)
-            own_facts |= found
-        yield Picture(image, picture, seconds, own_facts)
+        yield Picture(image, picture, seconds, _facts(model) | facts)
 
 
 def unet_batch(

@@ -164,20 +164,41 @@ def test_words_that_the_starter_has_never_seen_are_named(visit):
     expect(page.locator("#unknown-words")).to_be_hidden()
 
 
-def test_compare_samplers_shows_the_sheet_and_each_cell(visit):
+def test_a_grid_is_refused_for_its_last_cell_then_painted_cancelled_and_found_again(visit):
     page = visit()
-    page.get_by_role("tab", name="Compare samplers").click()
+    page.get_by_role("tab", name="Grid").click()
+    expect(page.locator("#compare-board .empty, #compare-board .sheet").first).to_be_visible()
     page.fill("#compare-prompt textarea", "a comparison")
     choose(page, "#compare-model", TINY)
-    page.click("#compare-steps >> text='15'")
-    page.click("#compare-steps >> text='25'")
-    page.click("#compare-steps >> text='4'")
+    values = page.locator("#compare-x-values").locator("textarea, input").first
+    values.fill("1, 2, 999")  # a wrong value in the last cell
+    values.blur()
+    expect(page.locator("#compare-forecast")).to_contain_text("Steps is 999; it must be at most")
+    page.click("#compare")
+    expect(page.locator("#compare-board")).to_contain_text("Steps is 999; it must be at most")
+    expect(page.locator("#compare-board .picture")).to_have_count(0)
+    values.fill("1, 2")
+    values.blur()
+    expect(page.locator("#compare-forecast")).to_contain_text("6 pictures")
     page.click("#compare")
     expect(page.locator("#compare-board .sheet img")).to_be_visible()
-    expect(page.locator("#compare-board .sheet figcaption")).to_contain_text("each sampler: Euler")
+    expect(page.locator("#compare-board .sheet figcaption")).to_contain_text("Sampler: Euler, DPM")
     expect(page.locator("#compare-board .picture")).to_have_count(6)
     page.locator("#compare-board .picture").nth(5).click()
     expect(page.locator("#compare-details")).to_contain_text("UniPC")
+    # One that is cancelled keeps what was painted; a new page shows it, with its axes.
+    values.fill("1, 150")
+    values.blur()
+    expect(page.locator("#compare-forecast")).to_contain_text("6 pictures")
+    page.click("#compare")
+    expect(page.locator("#compare-board .progress")).to_be_visible()
+    page.click("#compare-cancel")
+    expect(page.locator("#compare-board")).to_contain_text("Cancelled")
+    page.goto(f"{page.url.partition('?')[0]}?tab=compare")
+    expect(page.locator("#compare-board")).to_contain_text("Cancelled")
+    expect(page.locator("#compare-x-values").locator("textarea, input").first).to_have_value(
+        "1, 150"
+    )
 
 
 @pytest.mark.deep
@@ -190,9 +211,7 @@ def test_a_picture_s_settings_are_compared_as_they_are(visit):
     expect(page.locator("#painted-details .prompt")).to_have_text("to be compared")
     page.click("#painted-compare")
     expect(page.locator("#compare-prompt textarea")).to_have_value("to be compared")
-    page.click("#compare-model input")  # by now the tab has offered the models anew
-    offered = page.locator("#compare-model").get_by_role("option", name=TINY, exact=True)
-    expect(offered).to_have_attribute("aria-selected", "true")
+    expect(page.locator("#compare-model input")).to_have_value(TINY)
     expect(page.locator("#compare-guidance input[type=number]")).to_have_value("5")
     expect(page.locator("#compare-seed input")).to_have_value("9")
 

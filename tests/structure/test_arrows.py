@@ -28,8 +28,9 @@ BELOW = {
     "pipelines.preprocessors": {"pipelines.toybox"},
     "pipelines.chat": set(),
     "pipelines.clustering": {"pipelines.preprocessors", "pipelines.toybox"},
-    "pipelines.diffusion": {"pipelines.toybox"},  # its LoRAs are part of it; the judge finds parts
+    "pipelines.diffusion": set(),  # its LoRAs are part of it
     "pipelines.diffusion.control": {"pipelines.preprocessors", "pipelines.diffusion"},
+    "pipelines.grids": {"pipelines.diffusion", "pipelines.diffusion.control", "pipelines.toybox"},
     "pipelines.dreambooth": {"pipelines.diffusion", "pipelines.toybox"},
     "studio.core": set(),
     "studio.page": {"studio.core"},

@@ -41,7 +41,7 @@ def labelled_grid(
 
     Args:
         rows: labels at the left, broken into lines where they are too wide.
-        columns: labels at the top.
+        columns: labels at the top, broken likewise.
         cells: ``cells[row][column]``, all of one size.
         captions: as ``cells``.
     """
@@ -50,18 +50,21 @@ def labelled_grid(
     font = _font(size, "".join([*rows, *columns]))
     small = ImageFont.load_default(max(10, size * 3 // 4))
     gap = size // 2
-    widest = math.ceil(max(font.getlength(row) for row in rows))
+    lines = [line for row in rows for line in row.split("\n")]
+    widest = math.ceil(max(font.getlength(line) for line in lines))
     margin = max(8 * size, min(16 * size, widest + 2 * gap))
-    head, foot = 2 * size, 2 * size
+    heads = [_broken(label, font, width) for label in columns]
+    head = size + math.ceil(1.3 * size * max(text.count("\n") + 1 for text in heads))
+    foot = 2 * size
     sheet = Image.new(
         "RGB",
         (margin + len(columns) * (width + gap), head + len(rows) * (height + foot)),
         _PAPER,
     )
     draw = ImageDraw.Draw(sheet)
-    for x, label in enumerate(columns):
+    for x, text in enumerate(heads):
         centre = margin + x * (width + gap) + width // 2
-        draw.text((centre, head // 2), label, _INK, font, anchor="mm")
+        draw.multiline_text((centre, head // 2), text, _INK, font, anchor="mm", align="center")
     for y, label in enumerate(rows):
         top = head + y * (height + foot)
         text = _broken(label, font, margin - 2 * gap)
@@ -86,6 +89,8 @@ def _font(size: int, text: str) -> ImageFont.FreeTypeFont:
 
 def _broken(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
     """``text`` in lines no wider than ``width``, broken at spaces, else anywhere (Chinese)."""
+    if "\n" in text:
+        return "\n".join(_broken(line, font, width) for line in text.split("\n"))
     lines = [""]
     for word in text.split(" "):
         longer = f"{lines[-1]} {word}".strip()

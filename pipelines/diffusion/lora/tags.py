@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from pipelines.core.errors import BadRequest, validated
 from pipelines.core.matching import name_key
@@ -23,6 +23,8 @@ from pipelines.diffusion.wording.grammar import is_dynamic
 
 if TYPE_CHECKING:
     from pipelines.diffusion.requests import TextToImageRequest
+
+RequestT = TypeVar("RequestT", bound="TextToImageRequest")
 
 _TAG = re.compile(r"<([A-Za-z]\w*+):([^<>]*+)>")  # A1111's extra networks
 # ComfyUI's and SwarmUI's ways to call a learned word.
@@ -81,6 +83,25 @@ def uses_in_template(request: TextToImageRequest) -> tuple[LoraUse, ...]:
         off = use.model_copy(update={"weight": 0.0, "text_weight": None})
         named.setdefault(name_key(use.name), off)
     return tuple(named.values())
+
+
+def with_ids(request: RequestT, known: Sequence[LoraUse]) -> RequestT:
+    """The request with all LoRAs that it names listed, with the ids that ``known`` has of them.
+
+    Raises:
+        BadRequest: as :func:`uses_of` does.
+    """
+    if not known:
+        return request
+    ids = {name_key(use.name): use.id for use in known}
+    uses = uses_in_template(request) if is_dynamic(request.prompt) else uses_of(request)
+    return request.model_copy(
+        update={
+            "loras": tuple(
+                use.model_copy(update={"id": ids.get(name_key(use.name), use.id)}) for use in uses
+            )
+        }
+    )
 
 
 def tags_in(prompt: str) -> list[LoraUse]:

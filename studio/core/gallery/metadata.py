@@ -15,6 +15,7 @@ import html
 import io
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,10 @@ from pipelines.core.errors import BadRequest
 from pipelines.core.pictures.picture_files import XMP_TEXT
 from pipelines.core.pictures.uploads import exif_value, open_upload, parts_of
 from pipelines.diffusion.lora.tags import with_tags
+from pipelines.grids.cells import NAMES, label_of
 from studio.core.gallery.foreign_settings import check_length, is_json, read_texts, read_words
 from studio.core.gallery.hidden_settings import hidden_texts
 from studio.core.gallery.infotext_change import change_lines
-from studio.core.gallery.infotext_details import detail_lines
 from studio.core.gallery.infotext_units import unit_lines
 from studio.core.home import write_file
 
@@ -80,7 +81,8 @@ def parameters_of(
 
     Args:
         request: the fields of a request for one picture, or one with such a request as ``base``
-            and lists of ``samplers`` and ``steps`` (a comparison).
+            and axes ``x``, ``y``, ``z`` (a grid) or lists of ``samplers`` and ``steps`` (a
+            comparison).
         size: width and height of the picture in pixels.
         extra: further facts, e.g. ``{"Model hash": "…"}``; they replace the request's where both
             have one, and keep A1111's order.
@@ -92,7 +94,9 @@ def parameters_of(
     fields = {**request, **request.get("base", {})}
     if "base" in request:
         fields["size"] = _size(fields.get("width"), fields.get("height"))
-        fields["steps"] = fields["sampler"] = None  # they are the axes
+        varied = {axis["field"] for name in "xyz" if (axis := request.get(name))}
+        varied |= {"steps", "sampler"} if "samplers" in request else set()
+        fields |= dict.fromkeys(varied & fields.keys() - {"prompt"})
     else:
         fields["size"] = _size(*size)
     facts: dict[str, Any] = {}
@@ -101,7 +105,6 @@ def parameters_of(
         if value is not None and _NO_EFFECT.get(field) != value:
             facts[name] = value
     facts |= change_lines(fields.get("from_picture")) | _variation(fields.get("variation"))
-    facts |= detail_lines(fields.get("detail_fix"))
     facts |= _axes(request) | unit_lines(fields.get("units") or (), size)
     facts |= {name: value for name, value in (extra or {}).items() if value is not None}
     facts["Version"] = VERSION
@@ -358,16 +361,36 @@ def save_png(image: Image.Image, path: Path, parameters: str | None) -> int:
 
 
 def _axes(request: dict[str, Any]) -> dict[str, str]:
-    """A comparison's rows and columns as A1111's X/Y/Z plot script writes them."""
-    if "base" not in request:
-        return {}
-    return {
-        "Script": "X/Y/Z plot",
-        "X Type": "Steps",
-        "X Values": ", ".join(str(steps) for steps in request.get("steps", ())),
-        "Y Type": "Sampler",
-        "Y Values": ", ".join(request.get("samplers", ())),
-    }
+    """The axes of a grid as A1111's X/Y/Z plot script writes them."""
+    axes = {name: request[name.lower()] for name in "XYZ" if request.get(name.lower())}
+    if "samplers" in request:
+        steps = ", ".join(str(steps) for steps in request.get("steps", ()))
+        axes = {
+            "X": {"field": "steps", "values": steps},
+            "Y": {"field": "sampler", "values": ", ".join(request["samplers"])},
+        }
+    facts = {"Script": "X/Y/Z plot"} if axes else {}
+    for name, axis in axes.items():
+        facts |= {f"{name} Type": label_of(axis["field"]), f"{name} Values": axis["values"]}
+    return facts
+
+
+def axes_of(parameters: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Axis → setting and values, of a grid's sheet; A1111's too, as far as they are known here."""
+    fields = {name.lower(): field for field, name in NAMES.items()}
+    axes = {}
+    for axis in "XYZ":
+        name, values = (str(parameters.get(f"{axis} {part}", "")) for part in ("Type", "Values"))
+        field = fields.get(name.lower(), name if name in _own_names(parameters) else "")
+        if field and values:
+            axes[axis] = (field, values)
+    return axes
+
+
+def _own_names(parameters: Mapping[str, Any]) -> set[str]:
+    """Settings that our own files call as a request does."""
+    ours = str(parameters.get("Version", "")).startswith("Atelier")
+    return {str(parameters.get(f"{axis} Type")) for axis in "XYZ"} if ours else set()
 
 
 def _size(width: int | None, height: int | None) -> str | None:

@@ -20,12 +20,13 @@ from pipelines.diffusion.lora.requests import MergeRequest
 from pipelines.diffusion.lora.shelf import LoraShelf, Style
 from pipelines.diffusion.lora.tags import uses_in_template, uses_of
 from pipelines.diffusion.lora.use import LoraUse
-from pipelines.diffusion.requests import CompareSamplersRequest, TextToImageRequest
+from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.styles import get_style
 from pipelines.diffusion.wording.grammar import is_dynamic
 from pipelines.dreambooth.data.subjects import note_made
 from pipelines.dreambooth.folder import TrainingFolder
 from pipelines.dreambooth.requests import BeforeAfterRequest
+from pipelines.grids.requests import CompareSamplersRequest, GridRequest
 from pipelines.models.catalog import OWN, ModelEntry
 from studio.core.home import room_for
 from studio.core.jobs.uses import is_at_work
@@ -156,7 +157,7 @@ class Loras(Keeper):
             NotFound: the owner has none of that name, nor has everybody.
             BadRequest: a tag cannot be read, or something else than a LoRA is named.
         """
-        if isinstance(request, CompareSamplersRequest):
+        if isinstance(request, CompareSamplersRequest | GridRequest):
             return request.model_copy(update={"base": self.filled(owner, request.base)})
         changes = {}
         if isinstance(model := getattr(request, "model", None), str):

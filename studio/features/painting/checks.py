@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Sequence
+from statistics import median
 from typing import TYPE_CHECKING
 
+from pipelines.core.errors import BadRequest, Refused, UserError
+from pipelines.core.matching import name_key
 from pipelines.core.paths import HUB_FOLDER
-from pipelines.diffusion.requests import CompareSamplersRequest, TextToImageRequest
+from pipelines.diffusion.lora.use import LoraUse
+from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.resolving import resolve
 from pipelines.diffusion.samplers import samplers_in
 from pipelines.diffusion.wording.template import Wording
 from pipelines.diffusion.wording.wildcards import Wildcards
+from pipelines.grids.cells import cannot_be_painted
+from pipelines.grids.requests import CompareSamplersRequest, GridRequest
 from pipelines.models.catalog import ModelEntry
 from studio.core.jobs.submission import not_downloaded
 
 if TYPE_CHECKING:
     from studio.core.accounts.accounts import Owner
     from studio.core.services import Studio
+
+
+MAX_PIXELS = 200_000_000  # of all pictures of a grid
+_REMEMBERED = 60  # pictures that are looked at for how long one takes
 
 
 class Paintings:
@@ -27,7 +37,7 @@ class Paintings:
     """
 
     def __init__(self, studio: Studio) -> None:
-        self._home, self._catalog = studio.home, studio.catalog
+        self._home, self._catalog, self._gallery = studio.home, studio.catalog, studio.gallery
 
     def check(self, owner: Owner, request: TextToImageRequest) -> None:
         """Refuses settings that cannot be painted with.
@@ -40,6 +50,28 @@ class Paintings:
         settings = resolve(request, entry, samplers_in(self._home))
         Wording(settings, Wildcards(self._home))
         self.check_model(owner, entry)
+
+    def foretell(self, owner: Owner, requests: Sequence[TextToImageRequest]) -> float | None:
+        """About how many seconds some pictures take, as those took that ``owner`` has painted.
+
+        Returns:
+            None where no picture of one of the models is known.
+        """
+        paces: dict[str, list[float]] = {}  # by model, seconds of a step of a pixel
+        for row in self._gallery.search(owner.id, limit=_REMEMBERED):
+            made = row.request
+            work = row.width * row.height * (made.get("steps") or 0)
+            if work and row.seconds and isinstance(made.get("model"), str):
+                paces.setdefault(made["model"], []).append(row.seconds / work)
+        total = 0.0
+        for request in requests:
+            entry = self._catalog.get(request.model)
+            if entry.name not in paces:
+                return None
+            side, steps = entry.native_size, request.steps or entry.defaults.steps
+            work = (request.width or side) * (request.height or side) * steps
+            total += median(paces[entry.name]) * work
+        return total
 
     def check_model(self, owner: Owner, entry: ModelEntry) -> None:
         """Raises Refused where ``owner`` may not load a model, because it is not here."""
@@ -62,12 +94,49 @@ def check_painting(studio: Studio, owner: Owner, request: TextToImageRequest) ->
     return request
 
 
+def check_grid(studio: Studio, owner: Owner, request: GridRequest) -> GridRequest:
+    """The request with the ids of all LoRAs and the names of all models of its cells.
+
+    Raises:
+        BadRequest: cells cannot be painted, or there are too many or too large ones.
+        Refused: a model would have to be downloaded.
+    """
+    request = studio.loras.filled(owner.id, request)
+    request = request.model_copy(update={"loras": (), "models": {}})
+    loras: dict[str, LoraUse] = {}
+    models: dict[str, str] = {}
+    reasons: dict[str, str] = {}
+    pixels = 0
+    for cell in request.cells():
+        checked = cell.request
+        try:
+            for check in studio.features.checks_of(type(checked)):
+                checked = check(studio, owner, checked)
+        except Refused:
+            raise
+        except UserError as error:
+            reasons[cell.name] = str(error)
+            continue
+        native = studio.catalog.get(checked.model).native_size
+        pixels += (checked.width or native) * (checked.height or native)
+        loras |= {name_key(use.name): use for use in checked.loras}
+        models[cell.request.model] = checked.model
+    if reasons:
+        raise cannot_be_painted(reasons)
+    if pixels > MAX_PIXELS:
+        raise BadRequest(
+            "The pictures of the grid have {value} megapixels together; at most {limit} are "
+            "painted. Take fewer or smaller ones.",
+            value=round(pixels / 10**6),
+            limit=MAX_PIXELS // 10**6,
+        )
+    known = {typed: name for typed, name in models.items() if typed != name}
+    return request.model_copy(update={"loras": tuple(loras.values()), "models": known})
+
+
 def check_comparison(
     studio: Studio, owner: Owner, request: CompareSamplersRequest
 ) -> CompareSamplersRequest:
-    """The same for a sheet, each of whose pictures is checked."""
-    request = studio.loras.filled(owner.id, request)
-    for sampler, steps in itertools.product(request.samplers, request.steps):
-        cell = request.base.model_copy(update={"sampler": sampler, "steps": steps})
-        studio.paintings.check(owner, cell)
-    return request
+    """The same for a comparison of samplers."""
+    grid = check_grid(studio, owner, request.as_grid())
+    return request.model_copy(update={"base": grid.base})

@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pipelines.core.engines import Engine
-from pipelines.diffusion.requests import CompareSamplersRequest, TextToImageRequest
+from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.samplers import samplers_in
 from pipelines.diffusion.styles import styles
+from pipelines.grids.judging import JUDGE
+from pipelines.grids.requests import CompareSamplersRequest, GridRequest
 from studio.core.feature import Feature
-from studio.features.painting.checks import Paintings, check_comparison, check_painting
-from studio.features.painting.compare import CompareTab
+from studio.features.painting.checks import (
+    Paintings,
+    check_comparison,
+    check_grid,
+    check_painting,
+)
+from studio.features.painting.grid import GridTab
 from studio.features.painting.text_to_image import PaintTab
 from studio.features.painting.word_lists import WordLists, word_lists_router
 
@@ -26,12 +33,20 @@ FEATURE = Feature(
     name="painting",
     engines=(
         Engine("text_to_image", TextToImageRequest, "pipelines.diffusion.text_to_image"),
-        Engine("compare_samplers", CompareSamplersRequest, "pipelines.diffusion.compare"),
+        Engine("grid", GridRequest, "pipelines.grids.grid"),
+        Engine("compare_samplers", CompareSamplersRequest, "pipelines.grids.grid"),
     ),
     services={"paintings": Paintings, "word_lists": lambda studio: WordLists(studio.home)},
-    checks={TextToImageRequest: check_painting, CompareSamplersRequest: check_comparison},
-    titles=lambda studio, owner: {e.name: e.title for e in studio.catalog.models()},
+    checks={
+        TextToImageRequest: check_painting,
+        GridRequest: check_grid,
+        CompareSamplersRequest: check_comparison,
+    },
+    titles=lambda studio, owner: {
+        JUDGE: "the starter's judge",
+        **{e.name: e.title for e in studio.catalog.models()},
+    },
     labels=labels,
     routes=(word_lists_router,),
-    tabs=(PaintTab, CompareTab),
+    tabs=(PaintTab, GridTab),
 )

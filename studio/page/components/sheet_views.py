@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pipelines.core.messages import Message
+from pipelines.grids.cells import label_of
 from studio.core.jobs.record import Job
 
-COMPARE, BEFORE_AFTER = "compare_samplers", "before_after"  # kinds of jobs
+COMPARE, BEFORE_AFTER, GRID = "compare_samplers", "before_after", "grid"  # kinds of jobs
 
 
 def caption(job: Job) -> Message | None:
@@ -24,6 +25,14 @@ def caption(job: Job) -> Message | None:
             prompt=request["base"]["prompt"],
             samplers=_listed(request["samplers"]),
             steps=_listed(request["steps"]),
+        )
+    if job.kind == GRID:
+        axes = [request[name] for name in ("x", "y", "z") if request.get(name)]
+        return Message(
+            "“{prompt}” with {axes}. Below each picture how long it took, and how much of the "
+            "prompt it shows where that can be judged.",
+            prompt=request["base"]["prompt"],
+            axes="; ".join(f"{label_of(axis['field'])}: {axis['values']}" for axis in axes),
         )
     if job.kind != BEFORE_AFTER:
         return None

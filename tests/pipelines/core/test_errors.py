@@ -7,8 +7,9 @@ import pytest
 from pipelines.chat.requests import CompletionRequest, Generation
 from pipelines.core import errors
 from pipelines.core.errors import BadRequest, stored, validated
-from pipelines.diffusion.requests import CompareSamplersRequest, TextToImageRequest
+from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.dreambooth.requests import TrainingRequest
+from pipelines.grids.requests import CompareSamplersRequest
 
 
 def test_settings_that_there_no_longer_are_are_left_out():

@@ -28,17 +28,11 @@ def stopped(request, cache, acting, learnt: Path) -> None:
     """A training that was stopped after one step; what it has learnt is on the shelf."""
     launch, stop = acting(f"""
 import shutil
-step(1)
 shutil.copytree({str(with_steps(learnt, 1))!r}, folder.result, dirs_exist_ok=True)
 """), threading.Event()  # fmt: skip
-
-    def until_stopped() -> None:
-        for event in process.run(request, cache, stop, launch):
-            if event.step == 1:
-                stop.set()
-
+    stop.set()
     with pytest.raises(Stopped):
-        until_stopped()
+        follow(request, cache, stop, launch)
     with_steps(learnt, request.steps)
 
 

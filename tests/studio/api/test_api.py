@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from pipelines.diffusion.requests import TextToImageRequest
+from studio.core.gallery.metadata import axes_of, read_settings
 from studio.core.services import Studio
 from tests.patience import PATIENCE
 from tests.pipelines.core.test_uploads import png_header
@@ -130,6 +131,33 @@ def test_compare_samplers_gives_each_cell_and_the_sheet(client: httpx.Client):
     job = wait_for(client, client.post(COMPARE, json=body).json()["id"])
     assert job["state"] == "done", job
     assert len(job["pictures"]) == 5
+
+
+def test_a_grid_is_checked_whole_before_it_waits(client: httpx.Client):
+    before = client.get("/api/v1/jobs").json()["jobs"]
+
+    def asked(x: str, field: str = "sampler", steps: str = "1, 2") -> httpx.Response:
+        axes = {"x": {"field": field, "values": x}, "y": {"field": "steps", "values": steps}}
+        return client.post("/api/v1/jobs/grid", json={"base": settings(), **axes})
+
+    refused = asked("Euler, DDIM, Eular")
+    assert refused.status_code == 422
+    assert "(Sampler: Eular, Steps: 1) There is no sampler called Eular" in sentence(refused)
+    assert "nowhere" in sentence(asked(f"{TINY}, nowhere", "model"))
+    assert "has 10000 cells; at most 200" in sentence(asked("1-100", "seed", "1-100"))
+    sizes = ", ".join(f"2048x{2048 - 8 * n}" for n in range(30))
+    assert "megapixels together; at most 200" in sentence(asked(sizes, "size"))
+    assert client.get("/api/v1/jobs").json()["jobs"] == before
+    job = wait_for(client, asked("Euler, DDIM").json()["id"])
+    assert job["state"] == "done", job
+    (sheet,) = [each for each in job["pictures"] if "x" in each["request"]]
+    assert len(job["pictures"]) == 5
+    told = read_settings(client.get(sheet["url"]).content)
+    axes = {"X": ("sampler", "Euler, DDIM"), "Y": ("steps", "1, 2")}
+    assert told["Script"] == "X/Y/Z plot"
+    assert (told["X Type"], told["Y Values"]) == ("Sampler", "1, 2")
+    assert "Steps" not in told
+    assert axes_of(told) == axes
 
 
 def test_a_seed_left_open_is_drawn_before_the_job_waits(client: httpx.Client):

@@ -18,12 +18,15 @@ from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.models.catalog import Catalog
 from pipelines.preprocessors.registry import ANNOTATORS
 from studio.core.accounts.accounts import Owner
+from studio.core.exchange import Settings
 from studio.core.feature import Feature, Features, Tab
+from studio.core.gallery.metadata import parse_parameters
+from studio.core.gallery.reuse import fields_of
 from studio.core.settings import StoredSettings
 from studio.core.store import Store
 from studio.features import load_features
 from studio.features.gallery import tools
-from studio.features.painting import compare
+from studio.features.painting import grid
 from studio.i18n import texts
 from studio.page import shell
 from studio.page.components import canvas
@@ -154,9 +157,7 @@ def test_what_is_sent_from_tab_to_tab_shows_the_other_tab(config):
     }
     kept = {"painted", "changed", "steered", "tried", "compare", "gallery"}
     ways = {
-        f"{name}-{way}"
-        for name in kept
-        for way in ("use", "compare", "steer", "change", "vary", "fix")
+        f"{name}-{way}" for name in kept for way in ("use", "compare", "steer", "change", "vary")
     }
     dropped = {"dropped-use", "dropped-compare"}  # a file is no picture of the gallery
     assert senders == ways | dropped | {"try-paint", "shelf-cards", "shorten-board"}
@@ -315,49 +316,49 @@ def test_a_lora_of_two_weights_is_filled_in_as_a_tag(form):
 
 
 def test_two_rows_with_the_same_lora_are_one_use(form):
+    values = [control.value for control in form.controls.values()]
     rows = ["clay", 0.5, "", 1.0, "clay", 0.8, "", 1.0]
-    before = len(form.inputs) - len(form._loras.inputs)
-    values = [control.value for control in form.inputs[:before]]
-    rows = [*rows, *[control.value for control in form._loras.inputs[len(rows) :]]]
     assert form.data([*values, *rows])["loras"] == [{"name": "clay", "weight": 0.8}]
 
 
-# --- comparing ---------------------------------------------------------------------------------
+# --- grids -------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def comparing(studio) -> compare.CompareTab:
+def gridding(studio) -> grid.GridTab:
     with gr.Blocks():
-        tab = compare.CompareTab(studio)
+        tab = grid.GridTab(studio)
         tab.draw()
         return tab
 
 
-def shown(comparing: compare.CompareTab, updates: list) -> dict:
-    """Control → its update; the LoRAs' rows come last, and not with every event."""
-    names = [(control.elem_id or "").removeprefix("compare-") for control in comparing.outputs]
-    return dict(zip(names, updates, strict=False))
+def grid_data(tab: grid.GridTab, axes: list[str], parts: dict) -> dict:
+    hidden = [each.value for each in tab.form.inputs]
+    return tab.data([*hidden, *axes, parts])
 
 
-def test_a_picture_is_compared_with_its_own_settings_and_else_its_models(comparing):
-    fields = {"model": "sd15", "guidance": 4.5, "schedule": "Karras", "width": None}
-    updates = shown(comparing, comparing.fill(fields, VISITOR))
-    assert updates["model"]["value"] == "sd15"
-    assert (updates["guidance"]["value"], updates["width"]["value"]) == (4.5, 512)
-    assert updates["schedule"]["value"] == compare.OWN_SCHEDULE
-    assert "value" not in updates["prompt"]
-    updates = shown(comparing, comparing.fill({"model": "gone", "guidance": 4.5}, VISITOR))
-    assert "value" not in updates["model"]
-    assert updates["guidance"]["value"] == 4.5
+def test_the_axes_of_the_page_are_those_of_the_request(gridding):
+    made = grid_data(gridding, ["steps", "1, 2", "", "", " loras[0].weight", "1"], {"units": [1]})
+    assert (made["x"], made["y"]) == (
+        {"field": "steps", "values": "1, 2"},
+        {"field": "loras[0].weight", "values": "1"},
+    )
+    assert "z" not in made
+    assert made["base"]["units"] == [1]
+    assert made["base"]["schedule"]
+    made = grid_data(gridding, ["sampler", "Euler, DDIM", "", "", "", ""], {})
+    assert made["base"]["schedule"] is None  # each sampler's own
+    made = grid_data(gridding, ["sampler", "Euler", "schedule", "Karras", "", ""], {})
+    assert made["base"]["schedule"]
 
 
-def test_choosing_a_model_brings_its_size_guidance_and_samplers(comparing):
-    request = SimpleNamespace(headers={}, state=SimpleNamespace(owner=VISITOR.owner))
-    names = ["Euler", "DDIM", "gone"]
-    updates = shown(comparing, comparing._model_chosen("sdxl", names, request))
-    assert (updates["guidance"]["value"], updates["height"]["value"]) == (6.0, 1024)
-    assert updates["samplers"]["value"] == ["Euler", "DDIM"]
-    updates = shown(comparing, comparing._model_chosen("sdxl", ["Euler"], request))
-    assert "value" not in updates["samplers"]
-    updates = shown(comparing, comparing._model_chosen("gone", ["Euler"], request))
-    assert updates["model"]["value"] == "starter"
+def test_a_sheet_brings_its_axes_and_a_comparison_of_old_brings_its_own(gridding):
+    read = parse_parameters(
+        "a mug\nSteps: 2, Seed: 1, Size: 64x64, Script: X/Y/Z plot, X Type: CFG Scale, "
+        'X Values: "1, 2", Y Type: Nonsense, Y Values: 3'
+    )
+    updates = gridding._take(Settings(fields_of(read), read, None), VISITOR, [])
+    shown = updates[len(gridding.form.outputs) :]
+    assert shown[:6] == ["guidance", "1, 2", "", "", "", ""]
+    old = {"base": {"prompt": "x"}, "samplers": ["Euler", "DDIM"], "steps": [1, 2]}
+    assert gridding._opened(old, VISITOR)[:4] == ["steps", "1, 2", "sampler", "Euler, DDIM"]

@@ -144,6 +144,12 @@ LORA = {"name": ATTACK, "weight": 1.0, "id": ""}
             ["“a red mug”", "采样器：Euler, Heun；", "步数：8, 25。"],
         ),
         (
+            "grid",
+            {"base": BASE, "x": {"field": "steps", "values": "1-3"}, "y": None, "loras": []},
+            ["“a red mug” with Steps: 1-3."],
+            ["“a red mug”，变化：Steps: 1-3。"],
+        ),
+        (
             "before_after",
             {"base": BASE, "prompts": ["a cup", "a jug"], "lora": LORA, "weights": [0.0, 0.25, 1]},
             ["“a cup”, “a jug”", "&lt;img", "0, 0.25, 1, where 0 is without it"],

@@ -10,11 +10,12 @@ from PIL import Image
 
 from pipelines.core.errors import BadRequest, Busy, OutOfMemory, Stopped, validated
 from pipelines.core.pictures.inputs import keep_input
-from pipelines.diffusion import compare, text_to_image
+from pipelines.diffusion import text_to_image
 from pipelines.diffusion.control import paint as control
 from pipelines.diffusion.control.requests import ControlRequest
 from pipelines.diffusion.lora.apply import applied
-from pipelines.diffusion.requests import CompareSamplersRequest
+from pipelines.grids import grid
+from pipelines.grids.requests import CompareSamplersRequest
 from tests.pipelines.diffusion.lora import files
 from tests.pipelines.diffusion.lora.conftest import ANN, BASE
 from tests.pipelines.diffusion.lora.painting import (
@@ -93,7 +94,7 @@ def test_a_comparison_leaves_nothing(lora_cache, use):
         base=asked(loras=[use]), samplers=("Euler", "Heun"), steps=(2,)
     )
     with Unchanged(lora_cache):
-        events = painted(lora_cache, compare, request=request)
+        events = painted(lora_cache, grid, request=request)
     (alone,) = pictures(painted(lora_cache, loras=[use], steps=2))
     assert difference(pictures(events)[0], alone) == 0
     assert events[-1].data["loras"][0]["name"] == "clay"

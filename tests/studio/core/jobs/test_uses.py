@@ -17,6 +17,14 @@ OF_PAINTED = {("lora", A), ("lora", B)}
 NAMED = {
     "text_to_image": (PAINTED, OF_PAINTED),
     "compare_samplers": ({"base": PAINTED, "samplers": ["DDIM"], "steps": [2]}, OF_PAINTED),
+    "grid": (
+        {
+            "base": PAINTED | {"from_picture": {"picture": C}},
+            "x": {"field": "from_picture.strength", "values": "0.5, 1"},
+            "loras": [{"name": "three", "id": E}],
+        },
+        OF_PAINTED | {("input", C), ("lora", E)},
+    ),
     "from_picture": (
         PAINTED | {"from_picture": {"picture": C, "mask": D}},
         OF_PAINTED | {("input", C), ("input", D)},

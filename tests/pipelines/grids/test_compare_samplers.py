@@ -12,8 +12,9 @@ from pipelines.core.errors import BadRequest, Stopped, validated
 from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.messages import Message
 from pipelines.core.pictures.grid import labelled_grid
-from pipelines.diffusion import compare, text_to_image
-from pipelines.diffusion.requests import CompareSamplersRequest
+from pipelines.diffusion import text_to_image
+from pipelines.grids import grid
+from pipelines.grids.requests import CompareSamplersRequest
 
 
 def asked(samplers=("Euler", "Heun"), steps=(2, 3), **base) -> CompareSamplersRequest:
@@ -22,7 +23,7 @@ def asked(samplers=("Euler", "Heun"), steps=(2, 3), **base) -> CompareSamplersRe
 
 
 def run(cache, request) -> list[Progress | Picture | Result]:
-    return list(compare.run(request, cache, threading.Event()))
+    return list(grid.run(request, cache, threading.Event()))
 
 
 def test_each_cell_is_a_normal_result_with_one_seed_for_all(cache):
@@ -64,11 +65,11 @@ def test_progress_counts_steps_over_all_cells_and_never_falls(cache):
 
 def test_the_sheet_holds_every_picture_and_the_result_every_time(cache):
     *_, result = run(cache, asked())
-    assert [(c["sampler"], c["steps"]) for c in result.data["cells"]] == [
-        ("Euler", 2),
-        ("Euler", 3),
-        ("Heun", 2),
-        ("Heun", 3),
+    assert [c["values"] for c in result.data["cells"]] == [
+        ["Steps: 2", "Sampler: Euler"],
+        ["Steps: 3", "Sampler: Euler"],
+        ["Steps: 2", "Sampler: Heun"],
+        ["Steps: 3", "Sampler: Heun"],
     ]
     assert all(cell["seconds"] > 0 for cell in result.data["cells"])
     assert result.image.width > 2 * 64
@@ -86,7 +87,7 @@ def test_samplers_named_twice_are_painted_once(cache):
 
 
 def test_all_combinations_without_sense_are_named_before_any_is_painted(cache):
-    events = compare.run(
+    events = grid.run(
         asked(("DDIM", "Euler", "Foo", "LCM"), (2, 60), schedule="Karras"),
         cache,
         threading.Event(),
@@ -102,7 +103,7 @@ def test_all_combinations_without_sense_are_named_before_any_is_painted(cache):
 
 def test_stopping_takes_effect_within_one_step(cache):
     stop = threading.Event()
-    events = compare.run(asked(steps=(20,)), cache, stop)
+    events = grid.run(asked(steps=(20,)), cache, stop)
     next(events)
     stop.set()
     with pytest.raises(Stopped):

@@ -1,0 +1,1 @@
+"""Grids: one request painted with several values of some of its settings."""
