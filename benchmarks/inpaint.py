@@ -82,8 +82,13 @@ def rows() -> list[Row]:
             for content in ("original", "fill", "noise", "nothing")
         ]  # fmt: skip
     made += [
-        Row(f"clamp, blur {blur}, gradual", "clamp", {"strength": 1.0, "mask_blur": blur})
+        Row(
+            f"clamp, blur {blur}, {edge}",
+            "clamp",
+            {"strength": 1.0, "mask_blur": blur, "gradual": edge == "gradual"},
+        )
         for blur in (2, 8)
+        for edge in ("gradual", "mixed")
     ]
     return made
 

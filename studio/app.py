@@ -77,6 +77,7 @@ def build_app(studio: Studio, on_first_page: Callable[[], None] | None = None) -
     from studio.page.events import check_joining
     from studio.page.gradio_script import script_router
     from studio.page.head import PageHead
+    from studio.page.parts import parts_router, take_parts
     from studio.page.queue import PageQueue
     from studio.page.sessions import Sessions
     from studio.page.uploads import UploadParser
@@ -106,6 +107,8 @@ def build_app(studio: Studio, on_first_page: Callable[[], None] | None = None) -
     routes.install(app, studio)
     app.include_router(login.router(studio.accounts, root_path))
     app.include_router(script_router())
+    parts: dict[str, bytes] = {}
+    app.include_router(parts_router(parts))
     scripts = [pair for feature in studio.features for pair in feature.scripts.items()]
     for address, folder in sorted(scripts, reverse=True):  # folders before those that they are in
         app.mount(address, StaticFiles(directory=folder))
@@ -134,6 +137,7 @@ def build_app(studio: Studio, on_first_page: Callable[[], None] | None = None) -
         root_path=root_path,
         **shell.look(studio),
     )
+    parts |= take_parts(blocks)
     mounted = (getattr(route, "app", None) for route in app.routes)
     Sessions.take_over(next(each for each in mounted if isinstance(each, gradio.routes.App)))
     check_joining(blocks, sessions)

@@ -121,6 +121,7 @@ picture.save(file)
 """
 
 
+@pytest.mark.deep
 def test_a_seed_gives_the_same_picture_after_a_restart(tmp_path, home, cache):
     """The new process finds what this one has kept in the home folder."""
     (before,), _ = _paint(cache, **FEW)
@@ -152,14 +153,15 @@ def plain(cache):
     return picture
 
 
+# Converting takes half a minute; in the browser a picture follows a drawing by these networks, too.
+@pytest.mark.deep
 @pytest.mark.parametrize(
     ("method", "condition"),
     [
         ("controlnet", "sketch"),
         ("adapter", "depth"),
-        # Converting the one takes half a minute where it has not been yet.
-        pytest.param("controlnet", "depth", marks=pytest.mark.deep),
-        pytest.param("adapter", "sketch", marks=pytest.mark.deep),
+        ("controlnet", "depth"),
+        ("adapter", "sketch"),
     ],
 )
 def test_each_control_model_changes_the_picture(method, condition, cache, maps, plain):
@@ -177,6 +179,7 @@ def test_weight_0_changes_nothing_at_all(cache, maps, plain):
     assert np.array_equal(steered, plain)
 
 
+@pytest.mark.deep
 def test_a_fresh_controlnet_changes_nothing_at_all(cache, maps, home, plain):
     unet = UNet2DConditionModel.from_pretrained(STARTER / "base" / "unet")
     ControlNetModel.from_unet(unet).save_pretrained(home / "control" / "fresh")
@@ -189,6 +192,7 @@ def test_a_fresh_controlnet_changes_nothing_at_all(cache, maps, home, plain):
     assert np.array_equal(beside, without)
 
 
+@pytest.mark.deep
 def test_the_fast_networks_steer_as_pytorch_does(cache, maps, monkeypatch):
     units = [
         {"picture": maps["sketch"], "model": SKETCH},

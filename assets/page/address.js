@@ -44,7 +44,11 @@
       if (tab.props.visible === false) break; // shown to some people, and later
       bar.props.selected = tab.props.id;
     }
+    atelier.parts.prepare(config, leaf(wanted ?? first));
   }
+
+  // The tab that is seen when this one is chosen, which may hold others.
+  const leaf = (id) => (groups.has(id) ? [...ways].find(([other, way]) => !groups.has(other) && way.includes(id))[0] : id);
 
   let config;
   Object.defineProperty(window, "gradio_config", {
@@ -78,6 +82,7 @@
     const button = buttons().filter((each) => each.getAttribute("aria-selected") === "true").at(-1);
     const id = button?.dataset.tabId;
     if (!button || groups.has(id)) return waitUntilDrawn(); // for the tabs of a group that is opened first
+    atelier.parts.open(id);
     document.title = `${button.textContent.trim()} · Atelier`;
     if (wanted !== null && !ways.get(id)?.includes(wanted)) return waitUntilDrawn(); // the click is on its way
     wanted = null;

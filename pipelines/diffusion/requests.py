@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from pipelines.core.engines import Request, Use
 from pipelines.core.errors import BadRequest
+from pipelines.diffusion.details.requests import DetailFix
 from pipelines.diffusion.from_picture.requests import FromPicture
 from pipelines.diffusion.lora.use import MAX_LORAS, LoraUse, library_uses
 from pipelines.diffusion.seeds import MAX_SEED, Variation
@@ -191,6 +192,14 @@ class TextToImageRequest(Request):
         Field(
             title="From a picture",
             description="A picture to begin from, instead of noise alone.",
+        ),
+    ] = None
+    detail_fix: Annotated[
+        DetailFix | None,
+        Field(
+            title="Fix details",
+            description="Parts of the finished picture are found, repainted at the model's own "
+            "size, and put back.",
         ),
     ] = None
     variation: Annotated[

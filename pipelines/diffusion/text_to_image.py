@@ -26,6 +26,7 @@ from pipelines.diffusion.denoise import (
     takes_guidance,
     timesteps_from,
 )
+from pipelines.diffusion.details.fixing import fix_details
 from pipelines.diffusion.from_picture.inpainting_models import inpaints, shown_beside
 from pipelines.diffusion.from_picture.outpainting import sized
 from pipelines.diffusion.from_picture.repainting import (
@@ -245,7 +246,12 @@ def _watched(
             model.pipe.maybe_free_model_hooks()
     seconds = (time.perf_counter() - started) / len(pictures)
     for picture, image in zip(pictures, images, strict=True):
-        yield Picture(image, picture, seconds, _facts(model) | facts)
+        own_facts = _facts(model) | facts
+        if picture.detail_fix is not None:
+            backend = unet_batch if model.family in UNET_FAMILIES else diffusers_pipeline.batch
+            image, found = yield from fix_details(model, picture, image, backend, stop)
+            own_facts |= found
+        yield Picture(image, picture, seconds, own_facts)
 
 
 def unet_batch(

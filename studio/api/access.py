@@ -59,7 +59,7 @@ LOOPBACK_NAMES = {"localhost", "127.0.0.1", "::1"}
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
 OWN_ROUTES = re.compile(
-    r"/api/v1/.+|/health|/scripts/(\w+/){0,2}\w+\.js"
+    r"/api/v1/.+|/health|/tabs/[\w-]+\.json|/scripts/(\w+/){0,2}\w+\.js"
     r"|/pictures/[\w-]+\.png|/thumbnails/[\w-]+\.webp|/(login|logout|robots\.txt)"
 )
 

@@ -79,7 +79,7 @@ class PageDelivery:
         answer = await collected(self.app, scope, receive, send)
         if answer is not None:
             request = Request(scope)
-            sent = await anyio.to_thread.run_sync(_delivery, answer[1], request.headers)
+            sent = await anyio.to_thread.run_sync(deliver, answer[1], request.headers)
             await sent(scope, receive, send)
 
 
@@ -102,13 +102,14 @@ async def collected(
     return (headers, b"".join(body)) if status == 200 else None
 
 
-@lru_cache(maxsize=KEPT)
+@lru_cache(maxsize=2 * KEPT)
 def _compressed(body: bytes) -> bytes:
-    """The page as who loads it again and again is sent it."""
+    """The page, or a part of it, as who loads it again and again is sent it."""
     return gzip.compress(body, LEVEL, mtime=0)
 
 
-def _delivery(body: bytes, asked: Headers) -> Response:
+def deliver(body: bytes, asked: Headers, media_type: str = "text/html") -> Response:
+    """The answer with ``body``: compressed, or none to who has it already."""
     tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     headers = {
         "etag": tag,
@@ -120,4 +121,4 @@ def _delivery(body: bytes, asked: Headers) -> Response:
     if "gzip" in asked.get("accept-encoding", ""):
         headers["content-encoding"] = "gzip"
         body = _compressed(body)
-    return Response(body, media_type="text/html", headers=headers)
+    return Response(body, media_type=media_type, headers=headers)

@@ -33,14 +33,16 @@ class Page(gr.Blocks):
 
     Attributes:
         is_upload: whether an owner has uploaded a file, which no tab has taken yet.
+        first_sights: id of a listener that waits until a tab is first seen → the tab's component.
         former_tabs: names that addresses may still have for a tab → its id.
     """
 
     is_upload: Callable[[Owner, Path], bool]
+    first_sights: dict[int, int]
     former_tabs: Mapping[str, str]
 
     def __init__(self, is_upload: Callable[[Owner, Path], bool], **options: Any) -> None:
-        self.former_tabs = {}
+        self.first_sights, self.former_tabs = {}, {}
         super().__init__(**options)
         self.is_upload = is_upload
 

@@ -9,6 +9,7 @@ it is.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from fastapi import APIRouter, Response
@@ -67,9 +68,31 @@ COMPILED_LATER = Change(
 )
 # The configuration, which is read once and never changes, was put behind proxies of its own.
 PLAIN_CONFIG = Change("Index", "R(M,S(G).get_url_config(),!0)", "R(M,S(G).get_url_config())")
-CHANGES = (ATTACHED_EVENTS, SEARCH, BUILT_ONCE, COMPILED_LATER, PLAIN_CONFIG)
+# What assets/page/parts.js needs: the tree of components and the listeners, and a way to put what
+# is fetched later into the tree, as it would be there had it come with the page.
+DRAWN = Change(
+    "Blocks",
+    "O.rerender.bind(O),J,je,Pe,e=>{M(L,e,!0)});",
+    "O.rerender.bind(O),J,je,Pe,e=>M(L,e,!0));window.atelier?.drawn?.(O,R);",
+)
+GRAFT = Change(
+    "core",
+    "rerender(e,t){let n=e.reduce(",
+    "graft(e,t,n){let r=Z(this.root,t.id),i=new Map(e.map(e=>[e.id,e]));"
+    "this.#n=[...this.#n,...n],this.prepare();"
+    "let a={...r,children:t.children.map(e=>"
+    "this.traverse(e,e=>this.create_node(e,i,!1,this.reactive_formatter)))};"
+    "X(a,this.initial_tabs);let o=new Set,s=a.children.map(e=>this.traverse(e,["
+    "e=>je(e,this.#r.api_url),e=>Me(e,o),e=>Pe(e,this.initial_tabs),"
+    "e=>this.find_attached_events(e,this.#n),e=>Ne(e,o,this.#d)]));"
+    "r.props.shared_props.visible||s.forEach(e=>Y(e,this.#d)),r.children=s}"
+    "rerender(e,t){var n=e.reduce(",
+)
+GRAFTING = (DRAWN, GRAFT)
+CHANGES = (ATTACHED_EVENTS, SEARCH, BUILT_ONCE, COMPILED_LATER, PLAIN_CONFIG, *GRAFTING)
 
 
+@cache
 def changed_scripts() -> dict[str, str]:
     """The texts of the scripts in which something is changed, by file name."""
     import gradio
@@ -82,6 +105,12 @@ def changed_scripts() -> dict[str, str]:
             if (text := _changed(own)) != own:
                 found[path.name] = text
     return found
+
+
+def can_graft() -> bool:
+    """Whether the browser can put parts into a page that is drawn."""
+    scripts = changed_scripts().values()
+    return all(any(change.after in text for text in scripts) for change in GRAFTING)
 
 
 def _changed(text: str) -> str:

@@ -29,7 +29,8 @@ CHINESE = """
 if (!["zh-CN", "zh-TW"].includes(navigator.language))
   Object.defineProperty(navigator, "language", {value: "zh-CN"});
 """
-SCRIPTS = ("address", "drafts", "announcing")
+UNREACHABLE = "The studio did not answer, so this tab cannot be shown."
+SCRIPTS = ("parts", "address", "drafts", "announcing")
 
 
 class PageHead:
@@ -54,7 +55,8 @@ def script(owner: str, language: str) -> str:
 
     ``atelier.person`` tells people apart who use one browser: what it keeps for each has that name.
     """
-    given = {"person": owner_folder(owner), "finished": translate("Finished.", language)}
+    words = {"finished": "Finished.", "unreachable": UNREACHABLE, "again": "Try again"}
+    given = {"person": owner_folder(owner)} | {k: translate(w, language) for k, w in words.items()}
     chinese = CHINESE if language == "zh" else ""
     return f"<script>{chinese}window.atelier = {json.dumps(given)};\n{_page_scripts()}</script>"
 

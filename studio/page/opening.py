@@ -1,8 +1,4 @@
-"""When a tab fills itself: the first one as the page loads, the others when they are first opened.
-
-Every control that an event may change costs the browser a walk through the whole page. A tab that
-nobody looks at should cost nothing.
-"""
+"""When a tab fills itself: the first time that it is seen, on every page anew."""
 
 from __future__ import annotations
 
@@ -12,18 +8,18 @@ from typing import Any
 
 import gradio as gr
 
+from studio.page.events import Page
 from studio.page.widgets import QUIET, Visitor
 
-UNSEEN, SEEN, FILLED = 0, 1, 2
+UNFILLED, FILLED = 0, 1
 
 
 class Opening:
-    """The first sight of a tab, on every page anew.
+    """The first sight of a tab.
 
     Args:
         page: of the tab.
-        tab: whose first opening is the moment.
-        at_load: the tab is open when the page has loaded; that is the moment.
+        tab: the component whose first sight is the moment.
 
     Attributes:
         page, tab: those.
@@ -31,23 +27,18 @@ class Opening:
             puts ``FILLED`` here, so that :meth:`fill` does not do it again with other values.
     """
 
-    def __init__(self, page: gr.Blocks, tab: gr.Tab, at_load: bool = False) -> None:
-        self.page, self.tab, self._at_load = page, tab, at_load
+    def __init__(self, page: Page, tab: gr.Tab) -> None:
+        self.page, self.tab = page, tab
 
     @cached_property
     def stage(self) -> gr.State:
-        stage = gr.State(UNSEEN)
-        if not self._at_load:
-            self.tab.select(lambda stage: stage or SEEN, stage, stage, **QUIET)
-        return stage
-
-    @property
-    def _moment(self) -> Callable[..., gr.events.Dependency]:
-        return self.page.load if self._at_load else self.stage.change
+        return gr.State(UNFILLED)
 
     def load(self, *arguments: Any, **options: Any) -> gr.events.Dependency:
         """As ``gr.Blocks.load``, at this moment."""
-        return self._moment(*arguments, **options)
+        event = self.page.load(*arguments, **options)
+        self.page.first_sights[event["id"]] = self.tab._id
+        return event
 
     def fill(
         self, updates: Callable[[Visitor], list[Any]], outputs: list[Any]
@@ -59,4 +50,4 @@ class Opening:
                 return [gr.skip()] * len(outputs)
             return updates(Visitor.of(request))
 
-        return self._moment(unless_filled, self.stage, outputs, **QUIET)
+        return self.load(unless_filled, self.stage, outputs, **QUIET)

@@ -59,7 +59,6 @@ def _named(feature: str) -> Iterator[None]:
 
 def _build(studio: Studio, is_upload: Callable[[Owner, Path], bool]) -> Page:
     exchange, places, bars = Exchange(), studio.features.places(), Bars()
-    first = places[0].tabs[0][1].id
     former = {name: tab.id for tab in studio.features.tabs() for name in tab.former_ids}
     with Page(is_upload, title="Atelier", analytics_enabled=False, fill_width=True) as page:
         page.former_tabs = former
@@ -77,8 +76,8 @@ def _build(studio: Studio, is_upload: Callable[[Owner, Path], bool]) -> Page:
                     for name, each in place.tabs:
                         drawn += _draw(studio, bars, each.label, name, each)
         for name, tab, place in drawn:
-            with _named(name):
-                tab.listen(Opening(page, place, at_load=tab.id == first), exchange)
+            with _named(name), bars.within(tab.id):
+                tab.listen(Opening(page, place), exchange)
         exchange.connect(bars.all, bars.show, gr.skip())
     return page
 
@@ -102,8 +101,9 @@ class Bars:
 
     def __init__(self) -> None:
         self.all: list[gr.Tabs] = []
-        self._way: list[tuple[gr.Tabs, str]] = []  # what is chosen to see what is drawn now
-        self._ways: dict[str, list[tuple[gr.Tabs, str]]] = {}
+        # What is chosen in turn to see what is drawn now, or each tab.
+        self._way: list[tuple[gr.Tabs, gr.Tab]] = []
+        self._ways: dict[str, list[tuple[gr.Tabs, gr.Tab]]] = {}
         self._inner: list[gr.Tabs] = []
 
     @contextlib.contextmanager
@@ -124,14 +124,22 @@ class Bars:
     def tab(self, id: str, name: str, hidden: bool = False) -> Iterator[gr.Tab]:
         """A tab of the innermost bar."""
         with gr.Tab(label(name), id=id, visible=not hidden) as tab:
-            self._way.append((self._inner[-1], id))
+            self._way.append((self._inner[-1], tab))
             self._ways[id] = list(self._way)
             yield tab
             self._way.pop()
 
+    @contextlib.contextmanager
+    def within(self, id: str) -> Iterator[None]:
+        """Lets what is made stand in the tab of this id: states and timers."""
+        with contextlib.ExitStack() as stack:
+            for each in (each for pair in self._ways[id] for each in pair):
+                stack.enter_context(each)
+            yield
+
     def show(self, id: str) -> list[Any]:
         """Updates of :attr:`all` that show the tab of this id."""
-        chosen = dict(self._ways[id])
+        chosen = {bar: tab.id for bar, tab in self._ways[id]}
         return [gr.update(selected=chosen[bar]) if bar in chosen else gr.skip() for bar in self.all]
 
 

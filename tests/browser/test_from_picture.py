@@ -71,6 +71,47 @@ def press(page: Page, act: str) -> float:
     return masked_share(page)
 
 
+@pytest.mark.deep
+def test_a_finger_paints_a_mask_and_the_picture_grows_on_a_phone(studio, visit):
+    studio[0].store.write("DELETE FROM jobs WHERE kind = 'from_picture'")
+    phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+    page = visit(path="?tab=from-picture", **phone)
+    expect(page.locator("#change-about-model")).not_to_be_empty()
+    choose(page, "#change-model", TINY)
+    bring(page, (90, 60))
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.locator("#change-mask [data-paints]").tap()
+    layer = page.locator("#change-canvas .mask-layer")
+    layer.scroll_into_view_if_needed()
+    box = layer.bounding_box()
+    touch = page.context.new_cdp_session(page)
+    for kind, share in (("touchStart", 0.3), ("touchMove", 0.5), ("touchMove", 0.7)):
+        point = {"x": box["x"] + share * box["width"], "y": box["y"] + box["height"] / 2}
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [point]})
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    page.wait_for_function(f"!['unsent', '', undefined].includes({MASK})")
+    assert 0.03 < masked_share(page) < 0.4
+    page.locator("#change-outpaint > button").tap()
+    page.locator("#change-right input").fill("50")
+    page.locator("#change-unit").get_by_text("Percent", exact=True).tap()
+    expect(page.locator("#change-part figcaption")).to_contain_text("becomes 135×60 pixels")
+    # The room at the side is as wide as half of the picture, and all of it is on the screen.
+    paper, room = (
+        page.locator(f"#change-canvas {each}") for each in ("canvas >> nth=0", ".margins")
+    )
+    assert room.bounding_box()["width"] == pytest.approx(
+        1.5 * paper.bounding_box()["width"], rel=0.02
+    )
+    assert room.bounding_box()["width"] <= 390
+    put_number(page, "#change-steps", 2)
+    page.fill("#change-prompt textarea", "a red mug")
+    id, after = result_of(page, studio)
+    assert after.shape == (60, 135, 3)
+    assert (
+        read_settings(studio[0].gallery.path("local", id).read_bytes())["Outpaint"] == "right 50%"
+    )
+
+
 def test_a_file_is_changed_kept_through_a_reload_sent_on_and_cancelled(changing, studio):
     page = changing
     page.click("#change")

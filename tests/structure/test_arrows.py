@@ -28,7 +28,7 @@ BELOW = {
     "pipelines.preprocessors": {"pipelines.toybox"},
     "pipelines.chat": set(),
     "pipelines.clustering": {"pipelines.preprocessors", "pipelines.toybox"},
-    "pipelines.diffusion": set(),  # its LoRAs are part of it
+    "pipelines.diffusion": {"pipelines.toybox"},  # its LoRAs are part of it; the judge finds parts
     "pipelines.diffusion.control": {"pipelines.preprocessors", "pipelines.diffusion"},
     "pipelines.grids": {"pipelines.diffusion", "pipelines.diffusion.control", "pipelines.toybox"},
     "pipelines.dreambooth": {"pipelines.diffusion", "pipelines.toybox"},

@@ -56,10 +56,16 @@ def options_for(home: Path, models: Path, control: Path | None = None, **more: A
 
 
 def page_config(client: httpx.Client) -> dict[str, Any]:
-    """The components and events of the page, as it brings them along."""
+    """The components and events of the page and of all its tabs, which it fetches one by one."""
     text = client.get("/").text
     start = "window.gradio_config = "
-    return json.JSONDecoder().raw_decode(text[text.index(start) + len(start) :])[0]
+    config = json.JSONDecoder().raw_decode(text[text.index(start) + len(start) :])[0]
+    for name, part in config["parts"].items():
+        if "listeners" not in part:  # those are there already
+            fetched = client.get(f"/tabs/{name}.json").json()
+            config["components"] += fetched["components"]
+            config["dependencies"] += fetched["dependencies"]
+    return config
 
 
 def settings(**changes: Any) -> dict[str, Any]:

@@ -79,11 +79,22 @@ def read_mask(mask: Image.Image, size: tuple[int, int], inverted: bool) -> np.nd
 
 
 def blur_mask(mask: np.ndarray, sigma: int) -> np.ndarray:
-    """Gaussian, cut off at 2.5 σ."""
+    """Gaussian, cut off at 2.5 σ.
+
+    Raises:
+        BadRequest: nothing is left of the mask.
+    """
     if sigma == 0:
         return mask
     side = 2 * int(2.5 * sigma + 0.5) + 1
-    return cv2.GaussianBlur(mask, (side, side), sigma)
+    blurred = cv2.GaussianBlur(mask, (side, side), sigma)
+    if not blurred.any():
+        raise BadRequest(
+            "The mask is so thin that a mask blur of {blur} pixels leaves nothing of it. Paint a "
+            "broader mask, or blur it less.",
+            blur=sigma,
+        )
+    return blurred
 
 
 def fill_masked(

@@ -31,6 +31,7 @@ from pipelines.grids.cells import NAMES, label_of
 from studio.core.gallery.foreign_settings import check_length, is_json, read_texts, read_words
 from studio.core.gallery.hidden_settings import hidden_texts
 from studio.core.gallery.infotext_change import change_lines
+from studio.core.gallery.infotext_details import detail_lines
 from studio.core.gallery.infotext_units import unit_lines
 from studio.core.home import write_file
 
@@ -105,6 +106,7 @@ def parameters_of(
         if value is not None and _NO_EFFECT.get(field) != value:
             facts[name] = value
     facts |= change_lines(fields.get("from_picture")) | _variation(fields.get("variation"))
+    facts |= detail_lines(fields.get("detail_fix"))
     facts |= _axes(request) | unit_lines(fields.get("units") or (), size)
     facts |= {name: value for name, value in (extra or {}).items() if value is not None}
     facts["Version"] = VERSION

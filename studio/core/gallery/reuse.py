@@ -14,6 +14,8 @@ from pipelines.diffusion.wording.grammar import names_lists
 from pipelines.diffusion.wording.template import IN_TURN, NEGATIVE_TEMPLATE, TEMPLATE
 from studio.core.gallery.infotext_change import NAMES as CHANGE_NAMES
 from studio.core.gallery.infotext_change import change_of
+from studio.core.gallery.infotext_details import NAMES as DETAIL_NAMES
+from studio.core.gallery.infotext_details import detail_of
 from studio.core.gallery.infotext_units import is_unit_name, unused_lines
 
 # Samplers of A1111's older versions carry the schedule in their name: "DPM++ 2M Karras".
@@ -85,6 +87,8 @@ def fields_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
         fields["width"], fields["height"] = size
     if variation := _variation(parameters):
         fields["variation"] = variation
+    if (details := detail_of(parameters)) is not None:
+        fields["detail_fix"] = details
     _split_sampler(fields)
     return {name: value for name, value in fields.items() if _fits(name, value)}
 
@@ -121,7 +125,7 @@ def unused(
         left |= set(_VARIATION)
     if not _is_ours(parameters):  # whose other facts are known
         known = {*_WORDS, *_NUMBERS, *_VARIATION, *_TEMPLATES}
-        known |= {"Size", "prompt", "negative_prompt"}
+        known |= {"Size", "prompt", "negative_prompt"} | DETAIL_NAMES
         if change_of(parameters) is not None:
             known |= CHANGE_NAMES
         left |= {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -14,6 +15,7 @@ from studio.core.exchange import PICTURE, SETTINGS, Exchange, Settings, Taker, T
 from studio.core.feature import Tab
 from studio.core.gallery.infotext_change import change_of
 from studio.features.from_picture.editing import EditingForm
+from studio.features.from_picture.fixing import FIX, fix_of
 from studio.features.from_picture.mask_form import MaskForm
 from studio.page import views
 from studio.page.components.canvas import FIT_JS, canvas, offered, picture_on, settled_js
@@ -45,7 +47,7 @@ class FromPictureTab(Tab):
     """
 
     id, label = "from-picture", "From a picture"
-    takes = (Target(SETTINGS, "use"), Target(PICTURE, "change", "Change this picture"))
+    takes = (Target(SETTINGS, "use"), Target(PICTURE, "change", "Change this picture"), FIX)
 
     def draw(self) -> None:
         """Makes the controls and what shows results."""
@@ -148,6 +150,7 @@ class FromPictureTab(Tab):
         watch.connect(opening, self._paint, self.data, inputs, js=js)
         self.details.listen(exchange)
         watch.take_variations(exchange, self.id)
+        watch.take_job(exchange, self.id, FIX, partial(fix_of, self.studio))
         outputs = [*self.outputs, opening.stage]
         exchange.take(SETTINGS, Taker(self.id, outputs, self._take_settings), "use")
         brought = [self.canvas, opening.stage]

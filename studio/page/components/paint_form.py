@@ -17,7 +17,7 @@ from pipelines.diffusion.wording.grammar import words_in
 from pipelines.models.catalog import ModelEntry
 from studio.page import views
 from studio.page.components.lora_rows import LoraRows, with_split_weights_in_prompt
-from studio.page.components.part_fields import VariationFields
+from studio.page.components.part_fields import DetailFields, VariationFields
 from studio.page.widgets import (
     DRAFT,
     QUIET,
@@ -73,6 +73,7 @@ class PaintForm:
         self._drawn: dict[str, gr.components.Component] = {}
         self._loras = LoraRows(studio, prefix)
         self._variation = VariationFields(prefix)
+        self._details = DetailFields(prefix)
 
     @property
     def controls(self) -> dict[str, gr.components.Component]:
@@ -84,11 +85,15 @@ class PaintForm:
 
     @property
     def inputs(self) -> list[gr.components.Component]:
-        return [*self.controls.values(), *self._variation.inputs, *self._loras.inputs]
+        return [*self.controls.values(), *self._parts, *self._loras.inputs]
 
     @property
     def outputs(self) -> list[Any]:
-        return [*self.controls.values(), *self._variation.inputs, *self._loras.outputs]
+        return [*self.controls.values(), *self._parts, *self._loras.outputs]
+
+    @property
+    def _parts(self) -> list[Any]:
+        return [*self._variation.inputs, *self._details.inputs]
 
     def draw_prompt(self) -> None:
         """The prompt, examples to start from, and the line about words never seen."""
@@ -140,6 +145,7 @@ class PaintForm:
             eta = sampler.eta if sampler else None
             self._draw("eta", value=eta or 0.0, visible=eta is not None)
             self._variation.draw()
+            self._details.draw()
 
     def listen(
         self, opening: Opening, last_request: Callable[[Visitor], Mapping[str, Any] | None]
@@ -187,6 +193,7 @@ class PaintForm:
         rest = iter(values)
         data = {name: next(rest) for name in self.controls}
         data["variation"] = self._variation.data([next(rest) for _ in self._variation.inputs])
+        data["detail_fix"] = self._details.data([next(rest) for _ in self._details.inputs])
         data["loras"] = self._loras.data(list(rest))
         data["style"] = data["style"] or None
         if data["seed"] is None:
@@ -206,6 +213,9 @@ class PaintForm:
         variation = [gr.skip()] * len(self._variation.inputs)
         if "variation" in fields or "prompt" in fields:
             variation = self._variation.fill(fields.get("variation"))
+        details = [gr.skip()] * len(self._details.inputs)
+        if "detail_fix" in fields or "prompt" in fields:
+            details = self._details.fill(fields.get("detail_fix"))
         fields = {name: value for name, value in fields.items() if name in self.controls}
         entry = self._named(fields, visitor)
         updates: dict[str, Any] = {name: gr.update(value=value) for name, value in fields.items()}
@@ -221,7 +231,12 @@ class PaintForm:
                 name: gr.update(value=values[name])
                 for name in ("steps", "guidance", "width", "height")
             }
-        return [*(updates.get(name, gr.skip()) for name in self.controls), *variation, *loras]
+        return [
+            *(updates.get(name, gr.skip()) for name in self.controls),
+            *variation,
+            *details,
+            *loras,
+        ]
 
     def entry_of(self, fields: Mapping[str, Any], visitor: Visitor) -> ModelEntry:
         """The base model that ``fields`` name, or the first one where it is not offered."""

@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 from pydantic import BaseModel
 
+from pipelines.diffusion.details.requests import DetailFix
 from pipelines.diffusion.seeds import RANDOM, Variation
 from studio.page.widgets import from_field, label
 
@@ -68,3 +69,50 @@ class VariationFields(PartFields):
         if not part.get("strength") and not {"width", "height"} & part.keys():
             return None
         return {"seed": RANDOM, **part}
+
+
+_ORDERS = (
+    ("Surest first", "confidence"),
+    ("From the left", "left"),
+    ("From the middle", "centre"),
+    ("Largest first", "area"),
+)
+
+
+class DetailFields(PartFields):
+    """Which parts of the finished picture are repainted, and how; off until it is ticked."""
+
+    def __init__(self, prefix: str) -> None:
+        super().__init__(DetailFix, f"{prefix}details-")
+
+    def draw(self) -> None:
+        with gr.Accordion(label("Fix details"), open=False, elem_id=f"{self.prefix}fold"):
+            self._on = gr.Checkbox(
+                False,
+                label=label("Find the toys of the finished picture and repaint each by itself"),
+                elem_id=f"{self.prefix}on",
+            )
+            self.draw_field("prompt", lines=1, max_lines=4)
+            self.draw_field("negative_prompt", lines=1, max_lines=4)
+            self.draw_field("strength", step=0.01)
+            with gr.Row():
+                self.draw_field("confidence", step=0.01)
+                self.draw_field("most")
+            choices = [(label(words), value) for words, value in _ORDERS]
+            self.draw_field("order", kind=gr.Radio, choices=choices)
+            with gr.Row():
+                self.draw_field("grow")
+                self.draw_field("mask_blur")
+                self.draw_field("padding")
+
+    @property
+    def inputs(self) -> list[gr.components.Component]:
+        return [self._on, *super().inputs]
+
+    def data(self, values: Sequence[Any]) -> dict[str, Any] | None:
+        """The part of a request, not yet checked; None where nothing is to be fixed."""
+        is_on, *rest = values
+        return self.values_of(rest) if is_on else None
+
+    def fill(self, part: Mapping[str, Any] | None) -> list[Any]:
+        return [gr.update(value=part is not None), *super().fill(part)]

@@ -102,18 +102,37 @@ class PictureBoard(OneAfterAnother):
             tab: id of the board's.
             of_any: also of pictures of kinds that no other board takes.
         """
+
+        def fields_of(visitor: Visitor, row: SavedPicture) -> dict[str, Any] | None:
+            return variations_of(row.request) if of_any or row.kind == self.kind else None
+
+        self.take_job(exchange, tab, VARY, fields_of)
+
+    def take_job(
+        self,
+        exchange: Exchange,
+        tab: str,
+        target: Target,
+        fields_of: Callable[[Visitor, SavedPicture], dict[str, Any] | None],
+    ) -> None:
+        """Does a job with a picture that is sent here, and watches it.
+
+        Args:
+            tab: id of the board's.
+            fields_of: the request's fields; None where the picture is not taken.
+        """
         begun = gr.State(0)
         self.view.watch(begun.change, gr.State(NEWEST))
 
         def take(picture: str, visitor: Visitor, values: list[Any]) -> list[Any] | None:
             row = self.studio.gallery.get(visitor.owner.id, picture)
-            if row.kind != self.kind and not of_any:
+            fields = fields_of(visitor, row)
+            if fields is None:
                 return None
-            fields = variations_of(row.request)
             self.studio.submissions.submit(visitor.owner, self.kind, fields)
             return [time.time_ns()]
 
-        exchange.take(PICTURE, Taker(tab, [begun], take), VARY.name)
+        exchange.take(PICTURE, Taker(tab, [begun], take), target.name)
 
     # --- events -----------------------------------------------------------------------------
 

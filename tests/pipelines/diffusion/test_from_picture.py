@@ -200,6 +200,10 @@ def test_what_cannot_be_done_is_said(cache, home, photo):
         paint(cache, {"picture": photo, "mask": aside, "fit": "crop"})
     with pytest.raises(NotFound, match="no longer here"):
         paint(cache, {"picture": "0" * 32})
+    point = mask_with(home, (60, 30, 60, 30))
+    for area in ("whole", "masked"):
+        with pytest.raises(BadRequest, match="a mask blur of 20 pixels leaves nothing"):
+            paint(cache, {"picture": photo, "mask": point, "mask_blur": 20, "area": area})
     # A canvas shows large pictures smaller.
     half = mask_with(home, (15, 5, 35, 20), (60, 30))
     assert len(paint(cache, {"picture": photo, "mask": half})) == 1

@@ -14,8 +14,6 @@ from pipelines.dreambooth import process
 SCRIPT = """
 import os, signal, sys, time
 from pathlib import Path
-
-import pytest
 sys.path.insert(0, {root!r})
 from pipelines.dreambooth.folder import TrainingFolder
 folder = TrainingFolder.at(Path(sys.argv[1]))

@@ -28,11 +28,17 @@ def stopped(request, cache, acting, learnt: Path) -> None:
     """A training that was stopped after one step; what it has learnt is on the shelf."""
     launch, stop = acting(f"""
 import shutil
+step(1)
 shutil.copytree({str(with_steps(learnt, 1))!r}, folder.result, dirs_exist_ok=True)
 """), threading.Event()  # fmt: skip
-    stop.set()
+
+    def until_stopped() -> None:
+        for event in process.run(request, cache, stop, launch):
+            if event.step == 1:
+                stop.set()
+
     with pytest.raises(Stopped):
-        follow(request, cache, stop, launch)
+        until_stopped()
     with_steps(learnt, request.steps)
 
 

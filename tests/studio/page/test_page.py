@@ -157,7 +157,9 @@ def test_what_is_sent_from_tab_to_tab_shows_the_other_tab(config):
     }
     kept = {"painted", "changed", "steered", "tried", "compare", "gallery"}
     ways = {
-        f"{name}-{way}" for name in kept for way in ("use", "compare", "steer", "change", "vary")
+        f"{name}-{way}"
+        for name in kept
+        for way in ("use", "compare", "steer", "change", "vary", "fix")
     }
     dropped = {"dropped-use", "dropped-compare"}  # a file is no picture of the gallery
     assert senders == ways | dropped | {"try-paint", "shelf-cards", "shorten-board"}
@@ -316,8 +318,10 @@ def test_a_lora_of_two_weights_is_filled_in_as_a_tag(form):
 
 
 def test_two_rows_with_the_same_lora_are_one_use(form):
-    values = [control.value for control in form.controls.values()]
     rows = ["clay", 0.5, "", 1.0, "clay", 0.8, "", 1.0]
+    before = len(form.inputs) - len(form._loras.inputs)
+    values = [control.value for control in form.inputs[:before]]
+    rows = [*rows, *[control.value for control in form._loras.inputs[len(rows) :]]]
     assert form.data([*values, *rows])["loras"] == [{"name": "clay", "weight": 0.8}]
 
 

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import sys
 from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
-from typing import TextIO
 
 import numpy as np
 import psutil
@@ -23,7 +20,7 @@ from pipelines.clustering.data.stored import Stored, save
 from pipelines.clustering.data.tables import Table
 from pipelines.clustering.requests import ClusterRequest, CompareRequest, CurveRequest
 from pipelines.clustering.running import POOL, call
-from pipelines.clustering.wire import FilePath, Matrix, UnreadableAnswer
+from pipelines.clustering.wire import FilePath, UnreadableAnswer
 from pipelines.clustering.worker import outcome_of
 from pipelines.clustering.worker_pool import MemoryExceeded
 from pipelines.core import processes
@@ -33,17 +30,13 @@ from studio.features.clustering.feature import FEATURE
 from studio.features.clustering.plot import points
 from studio.features.clustering.results import animations
 from tests.patience import wait_until
+from tests.studio.features.clustering.apart_work import process, taken_over
 
 
 @pytest.fixture(autouse=True)
 def _no_process_is_left():
     yield
     POOL.end()
-
-
-def process(X: Matrix) -> int:
-    """The process that this is done in."""
-    return os.getpid()
 
 
 def process_of(owner: str) -> int:
@@ -59,32 +52,6 @@ def test_an_owners_process_is_used_again_by_that_owner_alone():
     assert process_of("bob") == bob
     wait_until(lambda: not psutil.pid_exists(ada))
     assert process_of("ada") not in (ada, bob, eve)
-
-
-def taken_over(X: Matrix, how: str) -> int:
-    """As if a file had taken this process over: what it answers is not what was asked for."""
-    worker = sys.modules["__main__"]
-    say = worker._answer
-
-    def write(path: Path, kind: object, value: object) -> None:
-        if how == "a pickle":
-            path.write_bytes(b"cos\nabort\n(tR.")
-        elif how == "a link":
-            path.symlink_to("/etc/passwd")
-        elif how == "a pipe":
-            os.mkfifo(path)
-        else:
-            path.write_bytes(b'[["done", "7"]]\n')
-
-    def answer(answers: TextIO, **line: object) -> None:
-        if how == "a line without an end":
-            answers.write("x" * 2_000_000)
-        elif how == "progress of texts":
-            line = {"step": "1", "total": [], "note": 3}
-        say(answers, **line)
-
-    wire.write, worker._answer = write, answer
-    return 7
 
 
 HOW = ("a pickle", "a link", "a pipe", "a text", "a line without an end", "progress of texts")

@@ -16,7 +16,7 @@ from pipelines.diffusion.samplers import UNET_FAMILIES, Samplers
 from pipelines.models.catalog import Catalog
 from studio.core.gallery.metadata import format_parameters, parameters_of, read_settings, save_png
 from studio.core.gallery.reuse import fields_of
-from tests.twins import TWINS
+from tests.twins import PAINTING_TWINS as TWINS
 
 ASKED = {
     "prompt": "a red mug, “温暖的光”",

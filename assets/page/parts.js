@@ -1,0 +1,136 @@
+// What a tab needs is built when it is opened. The page comes with the tab that it begins with; what
+// the others need is fetched, and put into Gradio's tree of components, when they are opened or when
+// an event concerns them. studio/page/parts.py is the server's side; studio/page/gradio_script.py
+// has Gradio's script call atelier.drawn, and its tree has graft(). Without those nothing is split.
+
+(() => {
+  let parts = {}; // tab → {root: the id of its component}
+  let partOf = {}; // component that listeners elsewhere name → its tab
+  let partOfState = {}; // the same of states
+  let tree, listeners;
+  let begin;
+  const begun = new Promise((resolve) => (begin = resolve)); // Gradio's page is there, and has loaded
+  const fetched = new Map(); // tab → promise of its part
+  const built = new Map(); // tab → promise of its listeners
+  const done = new Set(); // tabs that are built
+  const seen = new Set(); // tabs whose listeners know that they are open
+
+  // Before Gradio draws the page with the tab `id`.
+  function prepare(config, id) {
+    if (!config.parts) return;
+    ({ parts, part_of: partOf, states: partOfState } = config);
+    const here = Object.keys(parts).find((name) => parts[name].listeners);
+    if (!parts[id] || id === here) {
+      done.add(here);
+      seen.add(here);
+      return;
+    }
+    fetched.set(here, Promise.resolve(takeOut(config, parts[here])));
+    get(id);
+  }
+
+  // The tab that came with the page, when another one is shown: it waits as the others do.
+  function takeOut(config, { root, listeners: ids }) {
+    const find = (node) => (node.id === root ? node : (node.children ?? []).map(find).find(Boolean));
+    const place = find(config.layout);
+    const layout = { ...place };
+    place.children = [];
+    const inside = new Set();
+    const note = (node) => (node.children ?? []).forEach((child) => (inside.add(child.id), note(child)));
+    note(layout);
+    const own = new Set(ids);
+    const part = {
+      layout,
+      components: config.components.filter((each) => inside.has(each.id)),
+      dependencies: config.dependencies.filter((each) => own.has(each.id)),
+    };
+    config.components = config.components.filter((each) => !inside.has(each.id));
+    config.dependencies = config.dependencies.filter((each) => !own.has(each.id));
+    config.page[""].layout = config.layout; // what Gradio draws
+    return part;
+  }
+
+  async function load(id) {
+    const answer = await fetch(`tabs/${id}.json`);
+    if (!answer.ok) throw new Error(`${answer.status} of the tab ${id}`);
+    return answer.json();
+  }
+
+  function get(id) {
+    if (!fetched.has(id)) {
+      fetched.set(id, load(id));
+      fetched.get(id).catch(() => fetched.delete(id)); // the next one who asks tries again
+    }
+    return fetched.get(id);
+  }
+
+  function build(id) {
+    if (!built.has(id)) {
+      built.set(id, graft(id));
+      built.get(id).catch(() => built.delete(id));
+    }
+    return built.get(id);
+  }
+
+  async function graft(id) {
+    const [{ components, layout, dependencies }] = await Promise.all([get(id), begun]);
+    const { config } = listeners.client;
+    config.components = [...config.components, ...components];
+    config.dependencies = [...config.dependencies, ...dependencies];
+    const { by_id: own, by_event: events } = listeners.create(dependencies);
+    listeners.register_loading_stati(own);
+    for (const [number, each] of own) listeners.dependencies_by_fn.set(number, each);
+    const all = listeners.dependencies_by_event;
+    for (const [event, some] of events) all.set(event, [...(all.get(event) ?? []), ...some]);
+    tree.graft(components, layout, dependencies);
+    done.add(id);
+    fetched.delete(id);
+    return own;
+  }
+
+  // A tab is shown: it is built, and its listeners hear of it the first time.
+  async function open(id) {
+    if (!parts[id] || seen.has(id)) return;
+    seen.add(id);
+    try {
+      listeners.dispatch_load_events(await build(id));
+    } catch (error) {
+      seen.delete(id);
+      complain(id, error);
+    }
+  }
+
+  function complain(id, error) {
+    console.warn(error);
+    const panels = [...document.querySelectorAll(".in-address > [role=tabpanel]")];
+    const panel = panels.filter((each) => each.checkVisibility()).at(-1);
+    if (!panel || panel.querySelector(".unreachable")) return;
+    const words = Object.assign(document.createElement("p"), { className: "error unreachable", role: "alert", textContent: atelier.unreachable });
+    const again = Object.assign(document.createElement("button"), { type: "button", className: "again", textContent: atelier.again });
+    again.addEventListener("click", () => (words.remove(), open(id)));
+    words.append(" ", again);
+    panel.append(words);
+  }
+
+  // The tabs that have to be built before something is done with these components.
+  const missing = (ids, tabs) => [...new Set(ids.map((id) => tabs[id]))].filter((tab) => tab !== undefined && !done.has(tab));
+  const isChange = (value) => value !== undefined && !(value?.__type__ === "update" && Object.keys(value).length === 1);
+
+  // Gradio has made its tree and its listeners.
+  atelier.drawn = (itsTree, itsListeners) => {
+    [tree, listeners] = [itsTree, itsListeners];
+    tree.ready.then(() => setTimeout(begin)); // once the listeners of the first part have been told
+    const before = (name, wanted) => {
+      const own = listeners[name].bind(listeners);
+      listeners[name] = (...given) => {
+        const tabs = wanted(...given);
+        return tabs.length ? Promise.all(tabs.map(build)).then(() => own(...given)) : own(...given);
+      };
+    };
+    before("gather_state", (inputs) => missing(inputs, partOf));
+    before("handle_data", (outputs, data) => missing(outputs.filter((_, place) => isChange(data[place])), partOf));
+    before("dispatch_state_change_events", (event) => missing(event.changed_state_ids ?? [], partOfState));
+  };
+
+  atelier.parts = { prepare, open };
+})();

@@ -1,0 +1,91 @@
+"""What a tab needs is fetched and built when it is opened, or when something is sent to it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from studio.core.services import Options
+from studio.page import parts
+from tests.browser.tabs import each_tab, open_tab
+from tests.patience import wait_until
+from tests.studio.live import live_studio, options_for
+
+
+def fetched(page: Page) -> list[str]:
+    """The tabs that the page has asked for."""
+    urls = page.evaluate("performance.getEntriesByType('resource').map((each) => each.name)")
+    return [url.split("/tabs/")[1].removesuffix(".json") for url in urls if "/tabs/" in url]
+
+
+def test_tabs_are_built_when_they_are_opened_or_sent_something(visit):
+    page = visit(path="?tab=gallery")
+    page.locator("#gallery-pictures .picture").first.click()
+    expect(page.locator("#gallery-details .prompt")).to_be_visible()
+    assert fetched(page) == ["gallery"]
+    assert page.locator("#prompt").count() == 0
+    prompt = page.locator("#gallery-details .prompt").inner_text()
+    page.click("#gallery-compare")  # into a tab that was never there
+    expect(page.locator("#compare-prompt textarea")).to_have_value(prompt)
+    expect(page.locator("#compare-model input")).not_to_have_value("")
+    assert fetched(page) == ["gallery", "compare"]
+    open_tab(page, "Paint")  # which came along, and waited
+    expect(page.locator("#board .picture")).to_be_visible()
+    open_tab(page, "Compare samplers")
+    expect(page.locator("#compare-prompt textarea")).to_have_value(prompt)
+    assert fetched(page) == ["gallery", "compare"]
+
+
+def test_a_tab_that_cannot_be_fetched_says_so_and_is_tried_again(visit):
+    page = visit()
+    page.route("**/tabs/chat.json", lambda route: route.abort())
+    open_tab(page, "Chat")
+    words = page.locator(".unreachable")
+    expect(words).to_contain_text("The studio did not answer, so this tab cannot be shown.")
+    open_tab(page, "Text to image")
+    open_tab(page, "Chat")
+    expect(words).to_have_count(1)
+    page.unroute("**/tabs/chat.json")
+    words.get_by_role("button", name="Try again").click()
+    expect(page.locator("#chat-text")).to_be_visible()
+    expect(words).to_have_count(0)
+    page.problems.clear()  # the browser complains of the address that did not answer
+
+
+# Names of the controls that a tab shows, and whether they can be used.
+CONTROLS = """() => [...document.querySelectorAll("[role=tabpanel] :is(input, textarea, button)")]
+  .filter((each) => each.checkVisibility())
+  .map((each) => [
+    each.closest("[id]:not([id^=html-])")?.id, each.type, each.disabled || each.readOnly === true,
+  ])"""
+
+
+@pytest.mark.deep
+def test_tabs_that_come_later_have_the_controls_that_they_have_in_a_whole_page(
+    tmp_path, twin_home, control_folder, browser, monkeypatch
+):
+    def options(name: str) -> Options:
+        return options_for(tmp_path / name, twin_home, control_folder)
+
+    with contextlib.ExitStack() as stack:
+        addresses = [stack.enter_context(live_studio(options("in parts")))[1]]
+        monkeypatch.setattr(parts, "can_graft", lambda: False)
+        addresses.append(stack.enter_context(live_studio(options("whole")))[1])
+        later, whole = (stack.enter_context(browser.new_page()) for _ in addresses)
+        for page, address in zip((later, whole), addresses, strict=True):
+            page.goto(address)
+            page.locator("#paint").wait_for()
+        count = 0
+        for tab, same in zip(each_tab(later), each_tab(whole), strict=True):
+            assert tab == same
+            wait_until(lambda: controls(later) == controls(whole))  # what is filled in late too
+            count += len(controls(whole))
+        assert count > 200
+        assert fetched(whole) == []
+
+
+def controls(page: Page) -> list[str]:
+    return sorted(map(json.dumps, page.evaluate(CONTROLS)))

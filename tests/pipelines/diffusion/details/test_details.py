@@ -1,0 +1,166 @@
+"""Parts of finished pictures: found, put in order, repainted by themselves, put back."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipelines.core.errors import BadRequest, Stopped
+from pipelines.core.events import Picture, Progress
+from pipelines.diffusion import text_to_image
+from pipelines.diffusion.details import finding, fixing
+from pipelines.diffusion.details.finding import Part, find_parts, find_toys
+from pipelines.diffusion.details.requests import DetailFix
+from pipelines.diffusion.requests import TextToImageRequest
+from pipelines.toybox.measure import measuring_scenes
+from pipelines.toybox.render.renderer import render
+from pipelines.toybox.vocabulary import FIRST_RELEASE
+
+PARTS = [Part((8, 8, 24, 24), "red mug", 0.9), Part((30, 30, 60, 62), "blue boat", 0.5),
+         Part((0, 40, 10, 50), "old hat", 0.2)]  # fmt: skip
+
+
+@pytest.fixture
+def found(monkeypatch):
+    """The finder finds the same parts in every picture."""
+    monkeypatch.setitem(finding._FINDERS, "toys", lambda image: PARTS)
+
+
+def ordered(**asked) -> list[str]:
+    image = Image.new("RGB", (64, 64))
+    return [part.what for part in find_parts(image, DetailFix(grow=0, **asked))]
+
+
+@pytest.mark.usefixtures("found")
+def test_parts_are_put_in_order_and_the_first_ones_taken():
+    assert ordered() == ["red mug", "blue boat"], "0.2 is less sure than 0.3"
+    assert ordered(confidence=0.6) == ["red mug"]
+    assert ordered(confidence=0, order="left") == ["old hat", "red mug", "blue boat"]
+    assert ordered(confidence=0, order="area") == ["blue boat", "red mug", "old hat"]
+    assert ordered(confidence=0, order="centre") == ["blue boat", "red mug", "old hat"]
+    assert ordered(confidence=0, order="left", most=2) == ["old hat", "red mug"]
+
+
+@pytest.mark.usefixtures("found")
+def test_parts_grow_within_the_picture_and_shrink_to_nothing():
+    image = Image.new("RGB", (64, 64))
+    boxes = [part.box for part in find_parts(image, DetailFix(grow=10))]
+    assert boxes == [(0, 0, 34, 34), (20, 20, 64, 64)]
+    (left,) = find_parts(image, DetailFix(grow=-9))
+    assert left.box == (39, 39, 51, 53), "the mug is smaller than that"
+
+
+def test_prompts_of_parts_are_made_of_the_pictures():
+    asked = DetailFix(prompt="[PROMPT], close [SEP] a [PART]")
+    prompts = [asked.prompt_of("toys", part.what, i) for i, part in enumerate(PARTS)]
+    assert prompts == ["toys, close", "a blue boat", "a old hat"]
+    assert asked.negative_prompt_of("grey", "mug", 3) == "grey"
+
+
+def test_the_judge_finds_toys_in_pictures_of_any_size():
+    (scene,) = measuring_scenes(1, 1, FIRST_RELEASE)
+    made = render(scene)
+    rows, columns = np.nonzero(made.mask > 0)
+    true = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+    for scale in (1, 3):
+        image = Image.fromarray(made.image).resize((128 * scale, 128 * scale))
+        part = max(find_toys(image), key=lambda part: part.score)
+        assert part.what == f"{scene.things[0].colour} {scene.things[0].kind}"
+        assert abs(np.array(part.box) / scale - true).max() < 12
+
+
+def events(cache, stop=None, **settings) -> list:
+    fields = {"prompt": "toys", "model": "tiny-sd1", "steps": 4, "seed": 7, "width": 64,
+              "height": 64, "sampler": "Euler", "detail_fix": {"mask_blur": 0}}  # fmt: skip
+    request = TextToImageRequest(**fields | settings)
+    return list(text_to_image.run(request, cache, stop or threading.Event()))
+
+
+def pictures(cache, **settings) -> list[Picture]:
+    return [each for each in events(cache, **settings) if isinstance(each, Picture)]
+
+
+@pytest.mark.usefixtures("found")
+def test_only_the_parts_change_in_every_picture_of_a_batch(cache, catalog):
+    before = pictures(cache, batch_size=2, detail_fix=None)
+    after = pictures(cache, batch_size=2)
+    brought = sorted((catalog.home / "inputs").glob("*")) if catalog.home else []
+    for one, other in zip(before, after, strict=True):
+        changed = (np.asarray(one.image) != np.asarray(other.image)).any(axis=-1)
+        assert changed[4:28, 4:28].mean() > 0.5
+        assert changed[26:64, 26:64].mean() > 0.5
+        changed[4:28, 4:28] = changed[26:64, 26:64] = False
+        assert not changed.any()
+        assert other.parameters["ADetailer parts"] == "2 of 2"
+        assert other.parameters["ADetailer boxes"] == "4 4 28 28, 26 26 64 64"
+    (alone,) = pictures(cache, seed=8)
+    assert abs(np.asarray(alone.image, int) - np.asarray(after[1].image)).max() <= 2
+    assert sorted((catalog.home / "inputs").glob("*")) == brought, "nothing of it is left behind"
+
+
+@pytest.mark.usefixtures("found")
+def test_each_part_is_painted_at_the_models_size_with_its_words_and_the_next_seed(
+    cache, monkeypatch
+):
+    asked, batch = [], text_to_image.unet_batch
+
+    def noted(model, settings, seeds, **further):
+        asked.append((settings.prompt, settings.width, seeds, settings.from_picture))
+        return batch(model, settings, seeds, **further)
+
+    monkeypatch.setattr(text_to_image, "unet_batch", noted)
+    fix = {"prompt": "a [PART] of [PROMPT]", "strength": 0.5}
+    steps = [each for each in events(cache, width=128, detail_fix=fix)
+             if isinstance(each, Progress) and each.note]  # fmt: skip
+    assert [each[:3] for each in asked] == [
+        ("toys", 128, [7]), ("a red mug of toys", 64, [7]), ("a blue boat of toys", 64, [8]),
+    ]  # fmt: skip
+    assert asked[1][3].strength == 0.5
+    assert [str(each.note) for each in steps[-2:]] == [
+        "Repainting part 1 of 2: red mug", "Repainting part 2 of 2: blue boat",
+    ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("found")
+def test_a_part_that_fails_leaves_the_picture_and_the_others(cache, monkeypatch):
+    repaint = fixing._repaint
+
+    def fails_once(model, request, image, part, *further):
+        if part.what == "red mug":
+            raise BadRequest("The numbers overflowed.")
+        return (yield from repaint(model, request, image, part, *further))
+
+    monkeypatch.setattr(fixing, "_repaint", fails_once)
+    (before,), (after,) = pictures(cache, detail_fix=None), pictures(cache)
+    changed = (np.asarray(before.image) != np.asarray(after.image)).any(axis=-1)
+    assert not changed[:26, :26].any()
+    assert changed[30:, 30:].any()
+    assert after.parameters["ADetailer parts"] == "1 of 2"
+    assert after.parameters["ADetailer parts that failed"] == "1"
+
+
+@pytest.mark.usefixtures("found")
+def test_stopping_takes_effect_within_one_step_of_a_part(cache):
+    stop, seen = threading.Event(), []
+    request = TextToImageRequest(prompt="toys", model="tiny-sd1", steps=4, seed=7, width=64,
+                                 height=64, detail_fix={"strength": 1})  # fmt: skip
+
+    def watch():
+        for event in text_to_image.run(request, cache, stop):
+            seen.append(event)
+            if isinstance(event, Progress) and event.note and "Repainting" in str(event.note):
+                stop.set()
+
+    with pytest.raises(Stopped):
+        watch()
+    assert not [each for each in seen if isinstance(each, Picture)]
+
+
+def test_a_picture_without_parts_stays_as_it_is(cache):
+    (before,) = pictures(cache, detail_fix=None)
+    (after,) = pictures(cache, detail_fix={"confidence": 1})
+    assert np.array_equal(np.asarray(before.image), np.asarray(after.image))
+    assert after.parameters["ADetailer parts"] == "0 of 0"
