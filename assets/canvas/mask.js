@@ -448,11 +448,12 @@ const commands = {
 
 element.addEventListener("click", (event) => {
   const button = event.target.closest("button");
-  if (!button || !paper) return;
+  if (!button) return;
   const { size, erases, paints: toggles, do: act } = button.dataset;
   if (toggles !== undefined) choose({ paints: !paints });
   else if (size !== undefined) choose({ size: Number(size), erases: tool.erases && paints });
   else if (erases !== undefined) choose({ erases: !(tool.erases && paints) });
+  else if (!paper) return;
   else if (commands[act]) commands[act]();
   else if (acts[act]) add({ act });
 });

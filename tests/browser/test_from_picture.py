@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 
 import numpy as np
@@ -30,6 +31,7 @@ def changing(visit, studio) -> Page:
 
 
 def bring(page: Page, size=(96, 64)) -> None:
+    page.locator("#change-canvas .mask-layer").wait_for()  # paper and mask can be drawn on
     page.locator("#change-canvas input[type=file]").set_input_files(photo(size))
     page.wait_for_function("() => window.atelierDrawings?.['change-canvas']?.value()")
 
@@ -221,9 +223,18 @@ def test_a_mask_is_painted_outlives_the_tab_and_a_reload_and_only_its_part_chang
     assert press(page, "undo") == pytest.approx(ring, abs=0.01), "what can be undone is kept too"
 
     # Another picture has no mask, and nothing of the old one comes back.
-    page.locator("#change-canvas input[type=file]").set_input_files(photo((64, 64)))
+    glass = Image.new("RGBA", (64, 64), "red")
+    glass.paste((0, 0, 0, 0), (0, 0, 32, 32))
+    file = io.BytesIO()
+    glass.save(file, "PNG")
+    page.locator("#change-canvas input[type=file]").set_input_files(
+        {"name": "glass.png", "mimeType": "image/png", "buffer": file.getvalue()}
+    )
     page.wait_for_function(f"{MASK} === ''")
     expect(page.locator("#change-mask .no-mask")).to_be_visible()
     assert masked_share(page) == 0
+    # What is transparent in it is masked by a button; cleared, nothing is.
+    assert press(page, "alpha") == pytest.approx(0.25, abs=0.02)
+    assert press(page, "clear") == 0
     id, _ = result_of(page, studio)
     assert studio[0].gallery.get("local", id).request["from_picture"]["mask"] is None

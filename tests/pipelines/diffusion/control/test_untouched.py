@@ -121,3 +121,31 @@ def test_untouched_means_untouched(home, control_cache):
 @pytest.mark.deep
 def test_untouched_means_untouched_in_many_requests(home, control_cache):
     assert sum(assert_untouched(seed, home, control_cache) for seed in range(12, 400)) >= 200
+
+
+@pytest.mark.parametrize(
+    ("change", "read"),
+    [
+        ({"area": "masked", "padding": 4}, (36, 6, 74, 44)),
+        ({"area": "whole"}, None),
+        ({"outpaint": {"left": 8, "bottom": 4}}, (-8, 0, 120, 64)),
+    ],
+)
+def test_a_unit_reads_the_part_of_its_picture_that_is_painted(home, monkeypatch, change, read):
+    """One that follows another picture reads all of that."""
+    ids = [keep_input(home, ADA, Image.new("RGB", (120, 60), colour)) for colour in ("red", "tan")]
+    mask = np.zeros((60, 120), np.uint8)
+    mask[10:40, 40:70] = 255
+    sent = keep_input(home, ADA, Image.fromarray(mask).convert("RGB"))
+    asked = {"picture": ids[0], "mask": sent, "mask_blur": 0, **change}
+    units = [{"picture": id, "preprocessor": "canny", "model": "net-a"} for id in ids]
+    request = ControlRequest(prompt="", width=64, height=64, from_picture=asked, units=units)
+    boxes = []
+
+    def look(unit, size, home, cache, stop, box):
+        boxes.append(box)
+        yield Image.new("RGB", size)
+
+    monkeypatch.setattr(paint, "condition_map", look)
+    list(paint._maps(request, home, None, threading.Event()))
+    assert boxes == [read, None]
