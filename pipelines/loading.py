@@ -1,5 +1,5 @@
 """What the model cache loads, by name: base models, control models,
-language models and annotators' weights."""
+language models, upscalers and annotators' weights."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from pipelines.diffusion.control.catalog import CACHE_PREFIX as CONTROL_PREFIX
 from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.models.catalog import Catalog
 from pipelines.preprocessors import weights
+from pipelines.upscaling.catalog import CACHE_PREFIX as UPSCALER_PREFIX
+from pipelines.upscaling.catalog import UpscalerEntry, Upscalers
 
 
 class Loader:
@@ -43,6 +45,10 @@ class Loader:
         if name.startswith(weights.CACHE_PREFIX):
             model = name[len(weights.CACHE_PREFIX) :]
             return weights.load(model, device, notes, self.offline, self.home)
+        if name.startswith(UPSCALER_PREFIX):
+            from pipelines.upscaling import networks  # spandrel takes its time
+
+            return networks.load(self._upscaler(name), device)
         return loading.load(
             self.catalog.get(name),
             device,
@@ -60,4 +66,9 @@ class Loader:
             return chat.expected_bytes(name, self.home)
         if name.startswith(weights.CACHE_PREFIX):
             return weights.expected_bytes(name[len(weights.CACHE_PREFIX) :])
+        if name.startswith(UPSCALER_PREFIX):
+            return self._upscaler(name).path.stat().st_size
         return loading.expected_bytes(self.catalog.get(name), device, self.budget_bytes)
+
+    def _upscaler(self, name: str) -> UpscalerEntry:
+        return Upscalers(self.home).get(name[len(UPSCALER_PREFIX) :])

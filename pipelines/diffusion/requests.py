@@ -14,6 +14,7 @@ from pipelines.core.engines import Request, Use
 from pipelines.core.errors import BadRequest
 from pipelines.diffusion.details.requests import DetailFix
 from pipelines.diffusion.from_picture.requests import FromPicture
+from pipelines.diffusion.hires.requests import Hires
 from pipelines.diffusion.lora.use import MAX_LORAS, LoraUse, library_uses
 from pipelines.diffusion.seeds import MAX_SEED, Variation
 
@@ -200,6 +201,13 @@ class TextToImageRequest(Request):
             title="Fix details",
             description="Parts of the finished picture are found, repainted at the model's own "
             "size, and put back.",
+        ),
+    ] = None
+    hires: Annotated[
+        Hires | None,
+        Field(
+            title="Hires pass",
+            description="A second pass at a larger size, for what a model cannot lay out at once.",
         ),
     ] = None
     variation: Annotated[

@@ -12,7 +12,8 @@ from pydantic import BaseModel
 
 from pipelines.core.errors import BadRequest, validated
 from pipelines.diffusion.from_picture.editing import resolve_picture
-from pipelines.diffusion.requests import TextToImageRequest
+from pipelines.diffusion.hires.requests import Hires
+from pipelines.diffusion.requests import LARGEST_SIDE, TextToImageRequest
 from pipelines.diffusion.samplers import UNET_FAMILIES, Sampler, Samplers, check_fit
 from pipelines.diffusion.seeds import MAX_SEED, RANDOM, Variation
 from pipelines.diffusion.styles import get_style
@@ -78,11 +79,57 @@ def resolve(
         values |= {name: _default(name) for name in _UNET_ONLY}
     elif values["guidance"] <= 1:
         values |= {name: _default(name) for name in GUIDED_ONLY}
+    if request.hires is not None:
+        values["hires"] = _resolved_hires(request, entry, samplers, values)
     if request.style is not None:
         prompt, negative = get_style(request.style).apply(request.prompt, request.negative_prompt)
         values |= {"style": None, "prompt": prompt, "negative_prompt": negative}
     # Validated again: a style may have made the prompt too long.
     return validated(type(request), {**request.model_dump(), **values})
+
+
+def _resolved_hires(
+    request: TextToImageRequest, entry: ModelEntry, samplers: Samplers, values: dict[str, Any]
+) -> Hires:
+    """The hires pass with the names of sampler and schedule as they are written here.
+
+    Args:
+        values: what is known of the first pass.
+
+    Raises:
+        NotFound, BadRequest: as :func:`resolve` does.
+    """
+    hires, asked = request.hires, request.from_picture
+    if entry.family not in UNET_FAMILIES:
+        raise BadRequest(
+            "{model} cannot paint a second pass yet; choose a Stable Diffusion model, or make its "
+            "pictures larger by an upscaler.",
+            model=entry.title,
+        )
+    if asked is not None and (asked.mask is not None or asked.outpaint is not None):
+        raise BadRequest(
+            "A mask, or new sides, and a second pass do not go together: the second one would "
+            "change what stays. Paint first, then make the result larger."
+        )
+    width, height = hires.size_for(values["width"], values["height"])
+    if max(width, height) > LARGEST_SIDE:
+        raise BadRequest(
+            "The second pass would have {width}×{height} pixels; at most {limit} on each side can "
+            "be painted. Lower its scale or size.",
+            width=width,
+            height=height,
+            limit=LARGEST_SIDE,
+        )
+    changes: dict[str, Any] = {}
+    sampler = samplers.get(hires.sampler or values["sampler"])
+    schedule = samplers.schedule(hires.schedule or values["schedule"])
+    steps = hires.steps or values["steps"]
+    check_fit(samplers, sampler, schedule, steps, entry.family, entry.defaults.sampler)
+    if hires.sampler is not None:
+        changes["sampler"] = sampler.name
+    if hires.schedule is not None:
+        changes["schedule"] = schedule.name
+    return hires.model_copy(update=changes)
 
 
 def with_seed(request: RequestT) -> RequestT:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from functools import partial
 
 import diffusers
 import torch
@@ -36,12 +38,20 @@ from pipelines.diffusion.from_picture.repainting import (
     open_repainting,
 )
 from pipelines.diffusion.from_picture.requests import FromPicture
+from pipelines.diffusion.hires.requests import LEAST_LATENT_STRENGTH, Hires
+from pipelines.diffusion.hires.second_pass import (
+    enlarged_latents,
+    enlarged_pictures,
+    second_pass,
+    second_words,
+)
 from pipelines.diffusion.latents.coding import decode, encode_picture
 from pipelines.diffusion.latents.noise import starting_noise
 from pipelines.diffusion.latents.preview import preview_for
 from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.lora.apply import Applied, applied
 from pipelines.diffusion.lora.tags import left_out_of, uses_of, without_tags, worded
+from pipelines.diffusion.openvino.unet import OpenVINOUNet
 from pipelines.diffusion.prompts import PromptEmbeds, count_chunks, encode_steps, is_weighted
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.resolving import GUIDED_ONLY, alone, of_batch, resolve, seeds_of
@@ -55,9 +65,15 @@ from pipelines.diffusion.samplers import (
 from pipelines.diffusion.wording.editing import texts_of
 from pipelines.diffusion.wording.template import Wording, Words
 from pipelines.diffusion.wording.wildcards import Wildcards
+from pipelines.upscaling import upscale
+from pipelines.upscaling.catalog import Upscalers
+from pipelines.upscaling.networks import Network
 
-Batch = Generator[tuple[int, int, Image.Image | None], None, list[Image.Image]]
-"""Yields evaluations done, their total and a preview; returns the pictures."""
+Batch = Generator[tuple[int, int, Image.Image | Message | None], None, list[Image.Image]]
+"""Yields evaluations done, their total and a preview, or what is done beside; returns the
+pictures."""
+Steering = Callable[[int, tuple[int, int]], Steer]
+"""``steering(evaluations in all, (width, height))``: what steers the UNet in one pass."""
 Backend = Callable[..., Batch]
 """Paints one batch, a picture for each seed: ``backend(model, settings, seeds)``, and where each
 picture has prompts of its own ``words``, a :class:`Words` for each."""
@@ -73,10 +89,12 @@ def run(
         UserError: the request cannot be fulfilled; its sentence says why.
     """
     yield from cache.warm(request.model, stop)
-    with cache.lease(request.model) as model:
+    with contextlib.ExitStack() as leases:
+        model: DiffusionModel = leases.enter_context(cache.lease(request.model))
         started = time.perf_counter()
         settings = resolve(request, model.entry, samplers_in(model.home))
-        loras = yield from paint_request(model, settings, stop)
+        backend = yield from with_upscaler(None, settings, leases, cache, stop)
+        loras = yield from paint_request(model, settings, stop, backend)
         yield Result(
             {
                 "seconds": round(time.perf_counter() - started, 3),
@@ -88,6 +106,27 @@ def run(
                 ],
             }
         )
+
+
+def with_upscaler(
+    backend: Backend | None,
+    settings: TextToImageRequest,
+    leases: contextlib.ExitStack,
+    cache: ModelCache,
+    stop: threading.Event,
+) -> Generator[Progress, None, Backend | None]:
+    """The backend with the network that a resolved request enlarges by between its passes.
+
+    Args:
+        backend: as for :func:`paint`.
+        leases: hold the network as long as it is needed.
+    """
+    if settings.hires is None or settings.hires.is_latent:
+        return backend
+    entry = Upscalers(cache.home).get(settings.hires.upscaler)
+    yield from upscale.warm(entry, cache, stop)
+    network = leases.enter_context(upscale.leased(entry, cache))
+    return partial(backend or unet_batch, upscaler=network)
 
 
 def paint(
@@ -229,14 +268,21 @@ def _watched(
         while True:
             if stop.is_set():
                 raise Stopped
-            step, total, preview = next(batch)
-            yield Progress(place[0] * total + step, place[1] * total, preview)
+            step, total, seen = next(batch)
+            done = (place[0] * total + step, place[1] * total)
+            if isinstance(seen, Message):
+                yield Progress(*done, note=seen)
+            else:
+                yield Progress(*done, seen)
     except StopIteration as done:
         images = done.value
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        what = f"{pictures[0].width}×{pictures[0].height}, batch size {len(pictures)}"
+        size = (pictures[0].width, pictures[0].height)
+        if pictures[0].hires is not None:
+            size = pictures[0].hires.size_for(*size)
+        what = f"{size[0]}×{size[1]}, batch size {len(pictures)}"
         sentence = out_of_memory(error, model.device, what)
         empty_cache(model.device)
         raise sentence from error
@@ -258,67 +304,171 @@ def unet_batch(
     model: DiffusionModel,
     settings: TextToImageRequest,
     seeds: list[int],
-    steering: Callable[[int], Steer] | None = None,
+    steering: Steering | None = None,
     words: Sequence[Words] | None = None,
+    upscaler: Network | None = None,
 ) -> Batch:
     """Predict, guide, step: Atelier's own loop for Stable Diffusion 1.x, 2.x and XL.
 
     Args:
-        steering: ``steering(evaluations in all)`` makes what steers the UNet.
+        steering: makes what steers the UNet in one pass.
         words: each picture's own; None: those of the settings.
+        upscaler: between the passes of a request with ``hires``, where a network enlarges.
     """
     settings = sized(settings, model.home)
-    samplers = samplers_in(model.home)
-    sampler, schedule = samplers.get(settings.sampler), samplers.schedule(settings.schedule)
-    steps = run = settings.steps
-    repainting = None
-    if (asked := settings.from_picture) is not None:
+    hires, asked = settings.hires, settings.from_picture
+    first = Pass(model, settings, seeds, asked)
+    second = None if hires is None else Pass(model, second_pass(settings), seeds, hires)
+    total = first.evaluations + (second.evaluations if second else 0)
+    repainting, latents = None, None
+    if asked is not None:
         repainting = open_repainting(asked, (settings.width, settings.height), model.home)
-        steps, run = count_steps(asked, steps, sampler.max_steps or DENSEST)
-        if run == 0:
-            return [repainting.whole] * len(seeds)
-    scheduler = make_scheduler(model.pipe.scheduler.config, sampler, schedule, seeds)
-    scheduler.set_timesteps(steps)
-    unet_config = model.pipe.unet.config
-    evaluations = len(timesteps_from(scheduler, steps - run))
-    predict = GuidedUNet(
-        model.unet,
-        unet_config,
-        _embeds(model, settings, words, steps_of(scheduler, steps - run), steps),
-        guidance=settings.guidance,
-        rescale=settings.guidance_rescale,
-        batch_size=len(seeds),
-        size=(settings.height, settings.width),
-        dtype=model.dtype,
-        device=model.device,
-        steer=None if steering is None else steering(evaluations),
-        interval=(settings.guidance_start, settings.guidance_end),
-        evaluations=evaluations,
-    )
-    if inpaints(unet_config):
-        size = settings.width, settings.height
-        weight = 1.0 if asked is None else asked.mask_weight
-        predict.beside = shown_beside(model, repainting, size, weight)
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    shape = (
-        unet_config.out_channels,
-        settings.height // model.factor,
-        settings.width // model.factor,
-    )
-    latents = starting_noise(shape, seeds, generators, settings.variation, model.factor)
-    latents = latents.to(model.device)
-    beginning = None
-    if repainting is not None:
-        beginning = _beginning(model, asked, repainting, steps - run, latents)
-    arguments = step_arguments(scheduler, sampler, generators, settings.eta)
-    preview = preview_for(model)
-    for step in denoise(predict, scheduler, latents, arguments, beginning):
-        latents = step.latents
-        yield step.index, step.total, preview(step.denoised)
-    pictures = decode(model, latents)  # (B, 3, H, W) in [0, 1]
-    if not torch.isfinite(pictures).all():
-        raise overflow(settings, predict.guided)
-    images = to_images(pictures)
+    if first.evaluations:
+        noise = first.noise()
+        beginning = None
+        if repainting is not None:
+            beginning = _beginning(model, asked, repainting, first.start, noise)
+        latents = yield from first.run(noise, beginning, (0, total), steering, words, repainting)
+    if second is not None and hires.is_latent:
+        if latents is None:
+            latents = encode_picture(model, repainting.base).expand(len(seeds), -1, -1, -1)
+        latents = enlarged_latents(latents, second.latent_size, hires.upscaler)
+    elif second is not None:
+        images = _pictures_of(model, settings, latents, repainting, len(seeds))
+        size = (second.settings.width, second.settings.height)
+        parts = enlarged_pictures(model, images, size, hires, upscaler)
+        try:
+            while True:
+                next(parts)
+                yield first.evaluations, total, None
+        except StopIteration as end:
+            latents = end.value
+    if second is not None:
+        repainting = None
+        beginning, words = Beginning(latents, second.start), second_words(hires, words)
+        place = (first.evaluations, total)
+        latents = yield from second.run(second.noise(), beginning, place, steering, words)
+    return _pictures_of(model, settings, latents, repainting, len(seeds))
+
+
+class Pass:
+    """One way through the denoising loop for a batch.
+
+    Args:
+        settings: of this pass.
+        seeds: of the pictures; each pass draws from new generators of them, so that no picture
+            depends on how many steps there were before.
+        begun: how strongly it changes what it begins with; None: it begins with noise.
+
+    Attributes:
+        evaluations: of the UNet; 0 where nothing is to be changed.
+        start: steps that are left out at the beginning.
+    """
+
+    def __init__(
+        self,
+        model: DiffusionModel,
+        settings: TextToImageRequest,
+        seeds: list[int],
+        begun: FromPicture | Hires | None,
+    ) -> None:
+        self.model, self.settings, self._seeds = model, settings, seeds
+        samplers = samplers_in(model.home)
+        self._sampler = samplers.get(settings.sampler)
+        schedule = samplers.schedule(settings.schedule)
+        steps = run = settings.steps
+        if begun is not None:
+            steps, run = count_steps(begun, steps, self._sampler.max_steps or DENSEST)
+        self._scheduler = make_scheduler(
+            model.pipe.scheduler.config, self._sampler, schedule, seeds
+        )
+        self._scheduler.set_timesteps(steps)
+        self._steps, self.start = steps, steps - run
+        self.evaluations = len(timesteps_from(self._scheduler, self.start)) if run else 0
+        self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    @property
+    def latent_size(self) -> tuple[int, int]:
+        """Height and width."""
+        factor = self.model.factor
+        return self.settings.height // factor, self.settings.width // factor
+
+    def noise(self) -> torch.Tensor:
+        """(B, C, h, w), what the pictures' seeds draw first."""
+        model = self.model
+        shape = (model.pipe.unet.config.out_channels, *self.latent_size)
+        variation = self.settings.variation
+        noise = starting_noise(shape, self._seeds, self._generators, variation, model.factor)
+        return noise.to(model.device)
+
+    def run(
+        self,
+        noise: torch.Tensor,
+        beginning: Beginning | None,
+        place: tuple[int, int],
+        steering: Steering | None,
+        words: Sequence[Words] | None,
+        repainting: Repainting | None = None,
+    ) -> Generator[tuple[int, int, Image.Image | Message | None], None, torch.Tensor]:
+        """Yields as a :data:`Batch` does; returns the latents.
+
+        Args:
+            place: evaluations done before, and in all.
+            repainting: what models made for inpainting are shown beside.
+        """
+        model, settings = self.model, self.settings
+        size = (settings.width, settings.height)
+        predict = GuidedUNet(
+            model.unet,
+            model.pipe.unet.config,
+            _embeds(model, settings, words, steps_of(self._scheduler, self.start), self._steps),
+            guidance=settings.guidance,
+            rescale=settings.guidance_rescale,
+            batch_size=len(self._seeds),
+            size=(settings.height, settings.width),
+            dtype=model.dtype,
+            device=model.device,
+            steer=None if steering is None else steering(self.evaluations, size),
+            interval=(settings.guidance_start, settings.guidance_end),
+            evaluations=self.evaluations,
+        )
+        if inpaints(model.pipe.unet.config):
+            asked = settings.from_picture
+            weight = 1.0 if asked is None else asked.mask_weight
+            predict.beside = shown_beside(model, repainting, size, weight)
+        done, total = place
+        if isinstance(model.unet, OpenVINOUNet) and not model.unet.is_ready(noise.shape[1:]):
+            note = Message("Preparing {model} for this size", model=model.entry.title)
+            yield done, total, note
+        arguments = step_arguments(self._scheduler, self._sampler, self._generators, settings.eta)
+        preview, latents = preview_for(model), noise
+        for step in denoise(predict, self._scheduler, noise, arguments, beginning):
+            latents = step.latents
+            yield done + step.index, total, preview(step.denoised)
+        if not torch.isfinite(latents).all():
+            raise overflow(settings, predict.guided)
+        return latents
+
+
+def _pictures_of(
+    model: DiffusionModel,
+    settings: TextToImageRequest,
+    latents: torch.Tensor | None,
+    repainting: Repainting | None,
+    count: int,
+) -> list[Image.Image]:
+    """The pictures of latents (B, C, h, w), put back into what they are a part of.
+
+    Args:
+        latents: None where nothing was painted: what they began with.
+    """
+    if latents is None:
+        return [repainting.whole] * count
+    pixels = decode(model, latents)  # (B, 3, H, W) in [0, 1]
+    if not torch.isfinite(pixels).all():
+        guided = settings.guidance > 1 and takes_guidance(model.pipe.unet.config)
+        raise overflow(settings, guided)
+    images = to_images(pixels)
     return images if repainting is None else [repainting.finish(image) for image in images]
 
 
@@ -428,8 +578,20 @@ def notes_on(
         elif settings.guidance <= above:
             notes.append(_unguided(field, settings.guidance, above))
     sampler = samplers_in(model.home).get(settings.sampler) if settings.sampler else None
-    if settings.from_picture is not None and not settings.from_picture.edit:
+    hires, begun = settings.hires, settings.from_picture
+    kept = hires is not None and begun is not None and begun.strength == 0
+    if begun is not None and not begun.edit and not kept:
         notes.append(_steps_run(settings, sampler))
+    if hires is not None and hires.is_latent and hires.strength < LEAST_LATENT_STRENGTH:
+        notes.append(
+            Message(
+                "{upscaler} leaves pictures blurred below a strength of {limit}, and it was "
+                "{strength}. Raise it, or enlarge by Lanczos or a network.",
+                upscaler=hires.upscaler,
+                limit=LEAST_LATENT_STRENGTH,
+                strength=hires.strength,
+            )
+        )
     if settings.eta is None and asked.eta not in (None, sampler and sampler.eta):
         by_sampler = sampler is not None and sampler.eta is None
         notes.append(_unused("eta", sampler.name if by_sampler else title))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
@@ -10,13 +11,14 @@ from pipelines.core.cache import ModelCache
 from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.messages import Message
 from pipelines.core.pictures.grid import labelled_grid
+from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.lora.apply import applied
 from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.diffusion.lora.tags import tags_of
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.resolving import resolve, with_seed
 from pipelines.diffusion.samplers import samplers_in
-from pipelines.diffusion.text_to_image import paint
+from pipelines.diffusion.text_to_image import paint, with_upscaler
 from pipelines.dreambooth.requests import BeforeAfterRequest
 from pipelines.models.catalog import Catalog
 
@@ -73,12 +75,15 @@ def _column(
     ``notes`` has what there is to say of it afterwards; at every weight that is the same.
     """
     yield from cache.warm(cells[0].model, stop)
-    with cache.lease(cells[0].model) as model, applied(model, cells[0].loras, model.home) as loras:
+    with contextlib.ExitStack() as leases:
+        model: DiffusionModel = leases.enter_context(cache.lease(cells[0].model))
+        backend = yield from with_upscaler(None, cells[0], leases, cache, stop)
+        loras = leases.enter_context(applied(model, cells[0].loras, model.home))
         samplers = samplers_in(model.home)
         notes[:] = loras.notes or notes
         for cell in cells:
             settings = resolve(cell, model.entry, samplers)
-            yield from paint(model, settings, stop, facts=loras.facts)
+            yield from paint(model, settings, stop, backend, loras.facts)
 
 
 def _left_out(request: BeforeAfterRequest) -> list[Message]:

@@ -15,6 +15,7 @@ GROUP = "atelier.features"
 FEATURES = (
     "painting",
     "from_picture",
+    "upscaling",
     "control",
     "training",
     "library",

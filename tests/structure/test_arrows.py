@@ -28,7 +28,9 @@ BELOW = {
     "pipelines.preprocessors": {"pipelines.toybox"},
     "pipelines.chat": set(),
     "pipelines.clustering": {"pipelines.preprocessors", "pipelines.toybox"},
-    "pipelines.diffusion": {"pipelines.toybox"},  # its LoRAs are part of it; the judge finds parts
+    "pipelines.upscaling": set(),
+    # Its LoRAs are part of it; the judge finds parts.
+    "pipelines.diffusion": {"pipelines.toybox", "pipelines.upscaling"},
     "pipelines.diffusion.control": {"pipelines.preprocessors", "pipelines.diffusion"},
     "pipelines.grids": {"pipelines.diffusion", "pipelines.diffusion.control", "pipelines.toybox"},
     "pipelines.dreambooth": {"pipelines.diffusion", "pipelines.toybox"},

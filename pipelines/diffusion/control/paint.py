@@ -28,7 +28,7 @@ from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.openvino.unet import OpenVINOUNet
 from pipelines.diffusion.resolving import resolve
 from pipelines.diffusion.samplers import UNET_FAMILIES, samplers_in
-from pipelines.diffusion.text_to_image import notes_on, paint_request, unet_batch
+from pipelines.diffusion.text_to_image import notes_on, paint_request, unet_batch, with_upscaler
 
 
 def run(
@@ -48,19 +48,26 @@ def run(
             raise BadRequest("{model} cannot be steered yet; choose a Stable Diffusion model.",
                              model=base.entry.title)  # fmt: skip
         maps = yield from _maps(settings, base.home, cache, stop)
-        catalog, units = ControlCatalog(base.home), []
-        for unit, condition in zip(settings.units, maps, strict=True):
+        catalog, models = ControlCatalog(base.home), []
+        for unit in settings.units:
             name = CACHE_PREFIX + catalog.get(unit.model).name
             yield from cache.warm(name, stop)
-            model = leases.enter_context(cache.lease(name))
-            _check_shape(model, base)
-            units.append(WorkingUnit(unit, model, model.features(_as_tensor(condition))))
+            models.append(leases.enter_context(cache.lease(name)))
+            _check_shape(models[-1], base)
+        units = {
+            size: [
+                WorkingUnit(unit, model, model.features(_as_tensor(condition)))
+                for unit, model, condition in zip(settings.units, models, own, strict=True)
+            ]
+            for size, own in maps.items()
+        }
         started = time.perf_counter()
 
-        def steering(total: int) -> Steering:
-            return Steering(units, total, base.unet)
+        def steering(total: int, size: tuple[int, int]) -> Steering:
+            return Steering(units[size], total, base.unet)
 
         backend = partial(unet_batch, steering=steering)
+        backend = yield from with_upscaler(backend, settings, leases, cache, stop)
         loras = yield from paint_request(base, settings, stop, backend, partial(_prepared, base))
         yield Result(
             {
@@ -85,20 +92,25 @@ def _prepared(base: DiffusionModel) -> Iterator[Progress]:
 
 def _maps(
     settings: ControlRequest, home: Path, cache: ModelCache, stop: threading.Event
-) -> Generator[Progress, None, list[Image.Image]]:
+) -> Generator[Progress, None, dict[tuple[int, int], list[Image.Image]]]:
+    """The units' maps for each size that is painted."""
     settings = sized(settings, home)
-    maps, size = [], (settings.width, settings.height)
+    size = (settings.width, settings.height)
+    maps: dict[tuple[int, int], list[Image.Image]] = {size: []}
+    if settings.hires is not None:
+        maps[settings.hires.size_for(*size)] = []
     asked, box = settings.from_picture, None
     if asked is not None and asked.paints_a_part:
         box = open_repainting(asked, size, home).painted_box
-    for unit in settings.units:
-        # A unit that follows the picture which is changed follows the part that is painted.
-        part = box if asked is not None and unit.picture == asked.picture else None
-        for made in condition_map(unit, size, home, cache, stop, part):
-            if isinstance(made, Progress):
-                yield made
-            else:
-                maps.append(made)
+    for own_size, own in maps.items():
+        for unit in settings.units:
+            # A unit that follows the picture which is changed follows the part that is painted.
+            part = box if asked is not None and unit.picture == asked.picture else None
+            for made in condition_map(unit, own_size, home, cache, stop, part):
+                if isinstance(made, Progress):
+                    yield made
+                else:
+                    own.append(made)
     return maps
 
 

@@ -26,6 +26,7 @@ from pipelines.diffusion.from_picture.masks import (
 )
 from pipelines.diffusion.from_picture.outpainting import band, extend, extended_size
 from pipelines.diffusion.from_picture.requests import FromPicture
+from pipelines.diffusion.hires.requests import Hires
 
 DENSEST = 500  # steps of a schedule: denser ones round neighbours to the same timestep
 FEW_STEPS = 8  # up to here all steps are run, unless the request says otherwise
@@ -171,7 +172,7 @@ def _open_extended(
     return Repainting(whole, box, Image.fromarray(pixels), mask, (left, top), padded=True)
 
 
-def count_steps(asked: FromPicture, steps: int, limit: int) -> tuple[int, int]:
+def count_steps(asked: FromPicture | Hires, steps: int, limit: int) -> tuple[int, int]:
     """How many steps the schedule has, and how many of them are run: the last ones.
 
     Args:

@@ -76,6 +76,10 @@ class RowNetwork:
         """Bytes of the compiled copies of the weights; bf16 ones count as if they were float32."""
         return max(1, len(self._compiled)) * self._weight_bytes
 
+    def is_ready(self, shape: Sequence[int]) -> bool:
+        """Whether it has been made for first inputs of a row of this shape, which takes long."""
+        return any(shapes[0] == tuple(shape) for shapes in self._compiled)
+
     def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Inputs with a leading dimension of rows, of 1, or none, to outputs with rows; float32."""
         arrays = [tensor.detach().float().contiguous().numpy() for tensor in inputs]

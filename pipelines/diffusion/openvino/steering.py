@@ -116,6 +116,10 @@ class SteeredUNet:
     def prepared(self) -> bool:
         return self._open is not None
 
+    def is_ready(self, shape: Sequence[int]) -> bool:
+        """Whether one of its networks has been made for samples of a row of this shape."""
+        return any(joint.is_ready(shape) for joint in list(self._joints.values()))
+
     def prepare(self) -> None:
         """Converts the UNet with inputs for all residuals, or reads what was converted."""
         if self._open is None:

@@ -63,6 +63,10 @@ class OpenVINOUNet:
         """Makes the network into which ControlNets and T2I-Adapters are joined."""
         self._steered.prepare()
 
+    def is_ready(self, shape: Sequence[int]) -> bool:
+        """Whether a network has been made for samples of a row of this shape (C, h, w)."""
+        return self._plain.is_ready(shape) or self._steered.is_ready(shape)
+
     def joins(self, sample: torch.Tensor) -> bool:
         """Whether ``controls`` are taken at this size."""
         return not pads(self.config, sample)

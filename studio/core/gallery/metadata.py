@@ -32,6 +32,7 @@ from studio.core.gallery.foreign_settings import check_length, is_json, read_tex
 from studio.core.gallery.hidden_settings import hidden_texts
 from studio.core.gallery.infotext_change import change_lines
 from studio.core.gallery.infotext_details import detail_lines
+from studio.core.gallery.infotext_parts import DENOISING, part_lines
 from studio.core.gallery.infotext_units import unit_lines
 from studio.core.home import write_file
 
@@ -92,20 +93,23 @@ def parameters_of(
         ``prompt``, ``negative_prompt`` and A1111's names in A1111's order. The prompt
         names all LoRAs.
     """
+    if "about" in request:
+        return _upscaled(request)
     fields = {**request, **request.get("base", {})}
-    if "base" in request:
+    if "base" in request or fields.get("hires") is not None:
         fields["size"] = _size(fields.get("width"), fields.get("height"))
+    else:
+        fields["size"] = _size(*size)
+    if "base" in request:
         varied = {axis["field"] for name in "xyz" if (axis := request.get(name))}
         varied |= {"steps", "sampler"} if "samplers" in request else set()
         fields |= dict.fromkeys(varied & fields.keys() - {"prompt"})
-    else:
-        fields["size"] = _size(*size)
     facts: dict[str, Any] = {}
     for field, name in _NAMES.items():
         value = fields.get(field)
         if value is not None and _NO_EFFECT.get(field) != value:
             facts[name] = value
-    facts |= change_lines(fields.get("from_picture")) | _variation(fields.get("variation"))
+    facts |= change_lines(fields.get("from_picture")) | part_lines(fields)
     facts |= detail_lines(fields.get("detail_fix"))
     facts |= _axes(request) | unit_lines(fields.get("units") or (), size)
     facts |= {name: value for name, value in (extra or {}).items() if value is not None}
@@ -119,14 +123,16 @@ def parameters_of(
     }
 
 
-def _variation(asked: dict[str, Any] | None) -> dict[str, Any]:
-    """The second seed under A1111's names."""
-    facts: dict[str, Any] = {}
-    if asked is not None and asked["strength"] > 0:
-        facts |= {"Variation seed": asked["seed"], "Variation seed strength": asked["strength"]}
-    if asked is not None and asked["width"] is not None:
-        facts["Seed resize from"] = _size(asked["width"], asked["height"])
-    return facts
+def _upscaled(request: dict[str, Any]) -> dict[str, Any]:
+    """What the picture's own file said, and how it was made larger."""
+    known = parse_parameters(request["about"])
+    known.pop("Version", None)
+    return {
+        **known,
+        "Postprocess upscale by": request["scale"],
+        "Postprocess upscaler": request["upscaler"],
+        "Version": VERSION,
+    }
 
 
 def format_parameters(parameters: dict[str, Any]) -> str:
@@ -166,7 +172,7 @@ def parse_parameters(text: str) -> dict[str, str]:
 
 
 # One of these at least is among parameters: "light: soft, mood: calm, hue: red" is a prompt.
-_SURE = {*_NAMES.values(), "Version", "Denoising strength", "Script"} - {"Style", "Model"}
+_SURE = {*_NAMES.values(), "Version", DENOISING, "Script"} - {"Style", "Model"}
 # Names that somebody has written in small or capital letters → A1111's.
 _CASES = {name.lower(): name for name in _SURE | {"Model"}}
 

@@ -7,51 +7,46 @@ from typing import Any
 
 from pipelines.core.errors import UserError, validated
 from pipelines.diffusion.control.catalog import ControlCatalog
+from pipelines.diffusion.hires.requests import LATENT_MODES
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.samplers import Samplers
 from pipelines.diffusion.styles import styles
 from pipelines.diffusion.wording.grammar import names_lists
 from pipelines.diffusion.wording.template import IN_TURN, NEGATIVE_TEMPLATE, TEMPLATE
+from pipelines.upscaling.catalog import Upscalers
 from studio.core.gallery.infotext_change import NAMES as CHANGE_NAMES
 from studio.core.gallery.infotext_change import change_of
 from studio.core.gallery.infotext_details import NAMES as DETAIL_NAMES
 from studio.core.gallery.infotext_details import detail_of
+from studio.core.gallery.infotext_parts import (
+    DENOISING,
+    HIRES,
+    VARIATION,
+    parts_of,
+    size_in,
+    whole,
+)
 from studio.core.gallery.infotext_units import is_unit_name, unused_lines
 
 # Samplers of A1111's older versions carry the schedule in their name: "DPM++ 2M Karras".
 _SCHEDULES = ("Karras", "Exponential", "Uniform", "SGM Uniform", "Beta")
 
-_TIMES = str.maketrans("×X*", "xxx")
-
-
-def _whole(text: str) -> int:
-    """A whole number, be it written as ``20.0``."""
-    try:
-        return int(text)
-    except ValueError:
-        number = float(text)
-        if not number.is_integer():
-            raise
-        return int(number)
-
-
 _NUMBERS: dict[str, tuple[str, Callable[[str], Any]]] = {
-    "Steps": ("steps", _whole),
+    "Steps": ("steps", whole),
     "CFG scale": ("guidance", float),
     "CFG rescale": ("guidance_rescale", float),
     "CFG start": ("guidance_start", float),
     "CFG end": ("guidance_end", float),
-    "Seed": ("seed", _whole),
-    "Clip skip": ("clip_skip", _whole),
+    "Seed": ("seed", whole),
+    "Clip skip": ("clip_skip", whole),
     "Eta DDIM": ("eta", float),
 }
-_STRENGTH = "Variation seed strength"
-_VARIATION = ("Variation seed", _STRENGTH, "Variation strength", "Seed resize from")
 _WORDS = {"Sampler": "sampler", "Schedule type": "schedule", "Model": "model", "Style": "style"}
 _TEMPLATES = {TEMPLATE: "prompt", NEGATIVE_TEMPLATE: "negative_prompt"}
 # What a file tells of itself rather than of how to paint, and the lines that units are read from,
 # which have a look of their own.
 _FACTS = {"Version", "Script", "User", "Time", "Software"}
+_FACTS |= {"Postprocess upscale by", "Postprocess upscaler"}
 _FACTS |= {f"{axis} {part}" for axis in "XYZ" for part in ("Type", "Values")}
 
 
@@ -83,10 +78,9 @@ def fields_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
             fields[field] = number(str(parameters[name]))
         except (KeyError, ValueError, OverflowError):  # not there, or written by hand
             continue
-    if (size := _size(parameters.get("Size"))) is not None:
+    if (size := size_in(parameters.get("Size"))) is not None:
         fields["width"], fields["height"] = size
-    if variation := _variation(parameters):
-        fields["variation"] = variation
+    fields |= parts_of(parameters)
     if (details := detail_of(parameters)) is not None:
         fields["detail_fix"] = details
     _split_sampler(fields)
@@ -121,13 +115,15 @@ def unused(
     left |= {name for name, (field, _) in _NUMBERS.items() if field not in fields}
     if "width" not in fields or "height" not in fields:
         left.add("Size")
-    if "variation" not in fields:
-        left |= set(_VARIATION)
+    left |= set() if "variation" in fields else set(VARIATION)
+    left |= _unused_hires(fields.get("hires"), samplers, control)
     if not _is_ours(parameters):  # whose other facts are known
-        known = {*_WORDS, *_NUMBERS, *_VARIATION, *_TEMPLATES}
+        known = {*_WORDS, *_NUMBERS, *VARIATION, *HIRES, *_TEMPLATES}
         known |= {"Size", "prompt", "negative_prompt"} | DETAIL_NAMES
         if change_of(parameters) is not None:
             known |= CHANGE_NAMES
+        if "hires" in fields:
+            known.add(DENOISING)
         left |= {
             name
             for name in parameters
@@ -135,28 +131,6 @@ def unused(
         }
     left |= unused_lines(parameters, control)
     return left & set(parameters)
-
-
-def _size(text: Any) -> tuple[int, int] | None:
-    sides = str(text).translate(_TIMES).split("x")
-    if len(sides) == 2 and all(side.strip().isdecimal() and len(side) < 10 for side in sides):
-        return int(sides[0]), int(sides[1])
-    return None
-
-
-def _variation(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of the second seed, as A1111 or SD.Next name them."""
-    found: dict[str, Any] = {}
-    strength = parameters.get(_STRENGTH, parameters.get("Variation strength"))
-    try:
-        if float(str(strength)) > 0:
-            found["seed"] = _whole(str(parameters["Variation seed"]))
-            found["strength"] = float(str(strength))
-    except (KeyError, ValueError, OverflowError):  # not there, or written by hand
-        pass
-    if (size := _size(parameters.get("Seed resize from"))) is not None:
-        found["width"], found["height"] = size
-    return found
 
 
 def _template(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -174,6 +148,22 @@ def _template(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_ours(parameters: Mapping[str, Any]) -> bool:
     return str(parameters.get("Version", "")).startswith("Atelier")
+
+
+def _unused_hires(
+    hires: Mapping[str, Any] | None, samplers: Samplers, control: ControlCatalog
+) -> set[str]:
+    """The names of a hires pass whose values cannot be taken over."""
+    if hires is None:
+        return set(HIRES)
+    names = {*LATENT_MODES, *(entry.name for entry in Upscalers(control.home).list())}
+    here: dict[str, tuple[str, Collection[str | None]]] = {
+        "upscaler": ("Hires upscaler", names),
+        "sampler": ("Hires sampler", {sampler.name for sampler in samplers}),
+        "schedule": ("Hires schedule type", samplers.schedules),
+    }
+    return {name for field, (name, known) in here.items() if hires.get(field, None) not in
+            {None, *known}}  # fmt: skip
 
 
 def _split_sampler(fields: dict[str, Any]) -> None:

@@ -46,7 +46,7 @@ class FromPictureTab(Tab):
         outputs: what :meth:`fill` updates.
     """
 
-    id, label = "from-picture", "From a picture"
+    id, label, group = "from-picture", "Change", "From a picture"
     takes = (Target(SETTINGS, "use"), Target(PICTURE, "change", "Change this picture"), FIX)
 
     def draw(self) -> None:

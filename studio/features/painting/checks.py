@@ -18,6 +18,7 @@ from pipelines.diffusion.wording.wildcards import Wildcards
 from pipelines.grids.cells import cannot_be_painted
 from pipelines.grids.requests import CompareSamplersRequest, GridRequest
 from pipelines.models.catalog import ModelEntry
+from pipelines.upscaling.catalog import Upscalers
 from studio.core.jobs.submission import not_downloaded
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ class Paintings:
             Refused: the model would have to be downloaded, which only the host may do.
         """
         entry = self._catalog.get(request.model)
+        if request.hires is not None and not request.hires.is_latent:
+            Upscalers(self._home).get(request.hires.upscaler)
         settings = resolve(request, entry, samplers_in(self._home))
         Wording(settings, Wildcards(self._home))
         self.check_model(owner, entry)

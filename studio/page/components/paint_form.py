@@ -17,7 +17,7 @@ from pipelines.diffusion.wording.grammar import words_in
 from pipelines.models.catalog import ModelEntry
 from studio.page import views
 from studio.page.components.lora_rows import LoraRows, with_split_weights_in_prompt
-from studio.page.components.part_fields import DetailFields, VariationFields
+from studio.page.components.part_fields import DetailFields, HiresFields, VariationFields
 from studio.page.widgets import (
     DRAFT,
     QUIET,
@@ -72,8 +72,11 @@ class PaintForm:
         self.samplers = samplers_in(studio.home)
         self._drawn: dict[str, gr.components.Component] = {}
         self._loras = LoraRows(studio, prefix)
-        self._variation = VariationFields(prefix)
-        self._details = DetailFields(prefix)
+        self._parts = {
+            "variation": VariationFields(prefix),
+            "hires": HiresFields(studio, prefix),
+            "detail_fix": DetailFields(prefix),
+        }
 
     @property
     def controls(self) -> dict[str, gr.components.Component]:
@@ -85,15 +88,15 @@ class PaintForm:
 
     @property
     def inputs(self) -> list[gr.components.Component]:
-        return [*self.controls.values(), *self._parts, *self._loras.inputs]
+        return [*self.controls.values(), *self._part_inputs, *self._loras.inputs]
+
+    @property
+    def _part_inputs(self) -> list[gr.components.Component]:
+        return [each for part in self._parts.values() for each in part.inputs]
 
     @property
     def outputs(self) -> list[Any]:
-        return [*self.controls.values(), *self._parts, *self._loras.outputs]
-
-    @property
-    def _parts(self) -> list[Any]:
-        return [*self._variation.inputs, *self._details.inputs]
+        return [*self.controls.values(), *self._part_inputs, *self._loras.outputs]
 
     def draw_prompt(self) -> None:
         """The prompt, examples to start from, and the line about words never seen."""
@@ -144,8 +147,8 @@ class PaintForm:
                 self._draw("guidance_end")
             eta = sampler.eta if sampler else None
             self._draw("eta", value=eta or 0.0, visible=eta is not None)
-            self._variation.draw()
-            self._details.draw()
+            for part in self._parts.values():
+                part.draw()
 
     def listen(
         self, opening: Opening, last_request: Callable[[Visitor], Mapping[str, Any] | None]
@@ -192,8 +195,8 @@ class PaintForm:
         """The values of :attr:`inputs` as the fields of a request, not yet checked."""
         rest = iter(values)
         data = {name: next(rest) for name in self.controls}
-        data["variation"] = self._variation.data([next(rest) for _ in self._variation.inputs])
-        data["detail_fix"] = self._details.data([next(rest) for _ in self._details.inputs])
+        for name, part in self._parts.items():
+            data[name] = part.data([next(rest) for _ in part.inputs])
         data["loras"] = self._loras.data(list(rest))
         data["style"] = data["style"] or None
         if data["seed"] is None:
@@ -205,17 +208,15 @@ class PaintForm:
     def fill(self, fields: Mapping[str, Any], visitor: Visitor) -> list[Any]:
         """Updates of :attr:`outputs` that show ``fields``; those not given keep their values.
 
-        A model that is not here keeps the one that is chosen. LoRAs and a variation that are not
-        given are taken out where a prompt is given, which may name LoRAs itself.
+        A model that is not here keeps the one that is chosen. LoRAs, a variation and a hires
+        pass that are not given are taken out where a prompt is given, which may name LoRAs itself.
         """
         fields = with_split_weights_in_prompt(fields)
         loras = self._fill_loras(fields, visitor)
-        variation = [gr.skip()] * len(self._variation.inputs)
-        if "variation" in fields or "prompt" in fields:
-            variation = self._variation.fill(fields.get("variation"))
-        details = [gr.skip()] * len(self._details.inputs)
-        if "detail_fix" in fields or "prompt" in fields:
-            details = self._details.fill(fields.get("detail_fix"))
+        parts: list[Any] = []
+        for name, part in self._parts.items():
+            given = name in fields or "prompt" in fields
+            parts += part.fill(fields.get(name)) if given else [gr.skip()] * len(part.inputs)
         fields = {name: value for name, value in fields.items() if name in self.controls}
         entry = self._named(fields, visitor)
         updates: dict[str, Any] = {name: gr.update(value=value) for name, value in fields.items()}
@@ -231,12 +232,7 @@ class PaintForm:
                 name: gr.update(value=values[name])
                 for name in ("steps", "guidance", "width", "height")
             }
-        return [
-            *(updates.get(name, gr.skip()) for name in self.controls),
-            *variation,
-            *details,
-            *loras,
-        ]
+        return [*(updates.get(name, gr.skip()) for name in self.controls), *parts, *loras]
 
     def entry_of(self, fields: Mapping[str, Any], visitor: Visitor) -> ModelEntry:
         """The base model that ``fields`` name, or the first one where it is not offered."""

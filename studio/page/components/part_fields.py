@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 from pydantic import BaseModel
 
 from pipelines.diffusion.details.requests import DetailFix
+from pipelines.diffusion.hires.requests import LATENT_MODES, Hires
+from pipelines.diffusion.samplers import samplers_in
 from pipelines.diffusion.seeds import RANDOM, Variation
-from studio.page.widgets import from_field, label
+from pipelines.upscaling.catalog import LANCZOS, Upscalers
+from studio.page.widgets import QUIET, from_field, label
+
+if TYPE_CHECKING:
+    from studio.core.services import Studio
+
+AS_FIRST = ""
 
 
 class PartFields:
@@ -37,9 +45,16 @@ class PartFields:
         self.controls[name] = from_field(self.model, name, elem_id=elem_id, **options)
 
     def values_of(self, values: Sequence[Any]) -> dict[str, Any]:
-        """The values of :attr:`inputs` by their fields; empty ones are left out."""
-        named = zip(self.controls, values, strict=True)
-        return {name: value for name, value in named if value not in (None, "")}
+        """The values of :attr:`controls` by their fields; empty ones are left out.
+
+        An empty number may come as 0, which fields that can be empty do not take.
+        """
+        fields = self.model.model_fields
+        return {
+            name: value
+            for name, value in zip(self.controls, values, strict=True)
+            if value not in (None, "") and (value or fields[name].default is not None)
+        }
 
     def fill(self, part: Mapping[str, Any] | None) -> list[Any]:
         """Updates of :attr:`inputs` that show a part, or that there is none."""
@@ -116,3 +131,67 @@ class DetailFields(PartFields):
 
     def fill(self, part: Mapping[str, Any] | None) -> list[Any]:
         return [gr.update(value=part is not None), *super().fill(part)]
+
+
+class HiresFields(PartFields):
+    """The second pass at a larger size, behind a switch."""
+
+    def __init__(self, studio: Studio, prefix: str) -> None:
+        super().__init__(Hires, f"{prefix}hires-")
+        self.studio = studio
+        self._switch: gr.Checkbox | None = None
+
+    @property
+    def inputs(self) -> list[gr.components.Component]:
+        return [self._switch, *super().inputs]
+
+    def draw(self) -> None:
+        samplers = samplers_in(self.studio.home)
+        same = (label("As the first"), AS_FIRST)
+        with gr.Accordion(label("Hires pass"), open=False, elem_id=f"{self.prefix}fold") as fold:
+            self._switch = gr.Checkbox(
+                False, label=label("Paint on at a larger size"), elem_id=f"{self.prefix}on"
+            )
+            with gr.Row():
+                self.draw_field("scale", step=0.05)
+                self.draw_field("strength", step=0.01)
+            with gr.Row():
+                self.draw_field("upscaler", kind=gr.Dropdown, choices=self.upscalers())
+                self.draw_field("steps", kind=gr.Number)
+            with gr.Row():
+                self.draw_field("width", kind=gr.Number)
+                self.draw_field("height", kind=gr.Number)
+            with gr.Row():
+                names = [same, *((each.name, each.name) for each in samplers)]
+                self.draw_field("sampler", kind=gr.Dropdown, choices=names, value=AS_FIRST)
+                names = [same, *((each, each) for each in samplers.schedules)]
+                self.draw_field("schedule", kind=gr.Dropdown, choices=names, value=AS_FIRST)
+                self.draw_field("guidance", kind=gr.Number)
+            self.draw_field("prompt", lines=2, max_lines=8)
+            self.draw_field("negative_prompt", lines=2, max_lines=8)
+        fold.expand(self._offered, self.controls["upscaler"], self.controls["upscaler"], **QUIET)
+
+    def upscalers(self) -> list[str]:
+        """What can be chosen to enlarge by: networks, what computes, and A1111's latent ones."""
+        return [*(entry.name for entry in Upscalers(self.studio.home).list()), *LATENT_MODES]
+
+    def data(self, values: Sequence[Any]) -> dict[str, Any] | None:
+        """The part of a request, not yet checked; None where it is switched off."""
+        return self.values_of(values[1:]) if values[0] else None
+
+    def fill(self, part: Mapping[str, Any] | None) -> list[Any]:
+        known = dict(part or {})
+        names = self.upscalers()
+        if known.get("upscaler") not in names:
+            known.pop("upscaler", None)
+        for name in ("sampler", "schedule"):
+            known[name] = known.get(name) or AS_FIRST
+        updates = super().fill(known)
+        at = list(self.controls).index("upscaler")
+        updates[at] = gr.update(choices=names, value=known.get("upscaler", LANCZOS))
+        return [gr.update(value=part is not None), *updates]
+
+    def _offered(self, chosen: str | None) -> Any:
+        """The folder of upscalers may have changed."""
+        names = self.upscalers()
+        return gr.update(choices=names, value=chosen if chosen in names else LANCZOS)

@@ -17,6 +17,7 @@ from pipelines.diffusion.lora.about import About
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.models.catalog import Catalog
 from pipelines.preprocessors.registry import ANNOTATORS
+from pipelines.upscaling.catalog import Upscalers
 from studio.core.accounts.accounts import Owner
 from studio.core.exchange import Settings
 from studio.core.feature import Feature, Features, Tab
@@ -61,6 +62,7 @@ def studio(tmp_path_factory):
         home=home,
         catalog=Catalog(home),
         control=ControlCatalog(home),
+        upscalers=Upscalers(home),
         settings=StoredSettings(store),
         loras=SimpleNamespace(list=lambda owner: [CLAY], models=lambda owner: []),
         trainings=None,
@@ -155,11 +157,11 @@ def test_what_is_sent_from_tab_to_tab_shows_the_other_tab(config):
         if bars <= {*event["outputs"]}
         for target, _ in event["targets"]
     }
-    kept = {"painted", "changed", "steered", "tried", "compare", "gallery"}
+    kept = {"larger", "painted", "changed", "steered", "tried", "compare", "gallery"}
     ways = {
         f"{name}-{way}"
         for name in kept
-        for way in ("use", "compare", "steer", "change", "vary", "fix")
+        for way in ("use", "compare", "steer", "change", "vary", "fix", "larger")
     }
     dropped = {"dropped-use", "dropped-compare"}  # a file is no picture of the gallery
     assert senders == ways | dropped | {"try-paint", "shelf-cards", "shorten-board"}
@@ -323,6 +325,26 @@ def test_two_rows_with_the_same_lora_are_one_use(form):
     values = [control.value for control in form.inputs[:before]]
     rows = [*rows, *[control.value for control in form._loras.inputs[len(rows) :]]]
     assert form.data([*values, *rows])["loras"] == [{"name": "clay", "weight": 0.8}]
+
+
+def test_parts_that_are_off_are_no_part_of_the_request_and_a_prompt_puts_them_off(form):
+    values = {control.elem_id: control.value for control in form.inputs}
+    assert form.data(list(values.values()))["hires"] is None
+    assert form.data(list(values.values()))["variation"] is None
+    values |= {"hires-on": True, "hires-upscaler": "Nearest", "hires-steps": None,
+               "variation-strength": 0.2, "variation-width": None}  # fmt: skip
+    data = form.data(list(values.values()))
+    assert data["hires"] == {"scale": 2.0, "strength": 0.7, "upscaler": "Nearest"}
+    assert data["variation"] == {"seed": -1, "strength": 0.2}
+    updates = filled(form, {"prompt": "a cat"})
+    assert updates["hires-on"]["value"] is False
+    assert updates["variation-strength"]["value"] == 0
+    hires = {"scale": 3.0, "upscaler": "4x that is not here", "sampler": None}
+    updates = filled(form, {"prompt": "a cat", "hires": hires})
+    assert updates["hires-on"]["value"] is True
+    assert updates["hires-scale"]["value"] == 3.0
+    assert updates["hires-upscaler"]["value"] == "Lanczos"
+    assert updates["hires-sampler"]["value"] == ""
 
 
 # --- grids -------------------------------------------------------------------------------------

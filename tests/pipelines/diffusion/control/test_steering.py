@@ -403,6 +403,20 @@ def test_the_picture_carries_the_request_that_makes_it_again(painted):
     assert (first.request.batch_count, second.request.seed) == (1, SEED + 1)
 
 
+@pytest.mark.parametrize("model", ["net-a", "adapter-a"])
+def test_units_are_followed_at_the_second_size_of_a_hires_pass_too(control_cache, sketch, model):
+    """At strength 1 nothing is left of the first pass: it is the steered picture of that size."""
+
+    def painted_with(**settings):
+        request = asked([{"picture": sketch, "model": model}], **settings)
+        events = paint.run(request, control_cache, threading.Event())
+        (made,) = (np.asarray(each.image) for each in events if isinstance(each, Picture))
+        return made
+
+    hires = {"width": 96, "height": 128, "strength": 1}
+    assert np.array_equal(painted_with(hires=hires), painted_with(width=96, height=128))
+
+
 def test_the_result_counts_pictures_and_seconds_and_names_what_had_no_effect(control_cache, sketch):
     request = asked([{"picture": sketch, "model": "net-a"}], guidance=1, guidance_rescale=0.7)
     *_, result = paint.run(request, control_cache, threading.Event())

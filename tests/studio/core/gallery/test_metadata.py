@@ -119,6 +119,22 @@ def test_a_comparison_is_written_as_an_xyz_plot():
     assert not {"Steps", "Sampler"} & facts.keys()
 
 
+def test_a_picture_made_larger_keeps_what_its_file_said():
+    request = {"picture": "0" * 32, "upscaler": "Lanczos", "scale": 2.0, "about": A1111}
+    facts = parameters_of(request, (1024, 1536))
+    read = parse_parameters(A1111)
+    own = {"Postprocess upscale by": 2.0, "Postprocess upscaler": "Lanczos",
+           "Version": "Atelier 0.1.0"}  # fmt: skip
+    assert facts == read | own
+    again = parse_parameters(format_parameters(facts))
+    assert again == {name: str(value) for name, value in (read | own).items()} | {
+        "Postprocess upscale by": "2"
+    }
+    bare = parameters_of({**request, "about": ""}, (64, 64))
+    text = format_parameters(bare)
+    assert parse_parameters(text)["Postprocess upscaler"] == "Lanczos"
+
+
 def test_a_picture_of_a1111_is_read():
     assert parse_parameters(A1111) == a1111_reads(A1111) == {
         "prompt": "a red mug, (wooden floor:1.2)\nsoft light",

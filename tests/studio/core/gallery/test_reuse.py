@@ -93,7 +93,7 @@ def test_what_cannot_be_taken_over_is_named(unused):
         'ControlNet 3: "Module: canny, Model: control_v11p_sd15_canny", Version: v1.10.1'
     )
     here = Samplers()
-    expected = {"Steps", "Model", "VAE", "Denoising strength", "Hires upscale", "Style"}
+    expected = {"Steps", "Model", "VAE", "Style"}
     expected |= {f"ControlNet {number}" for number in (1, 2, 3)}  # model, module, one too many
     assert unused(parse_parameters(text), {"starter"}, here) == expected
     expected.discard("Model")
@@ -136,3 +136,41 @@ def test_a_variation_that_no_request_takes_is_left_out_and_said_to_be(unused):
     wild = {"Variation seed": "5", "Variation seed strength": "7"}
     assert fields_of(wild) == {}
     assert unused(wild, {}, Samplers()) == set(wild)
+
+
+def test_a_hires_pass_is_written_with_a1111s_keys_and_read_back():
+    hires = {"scale": 1.5, "upscaler": "Latent", "steps": 12, "strength": 0.6, "sampler": "Heun",
+             "schedule": "Karras", "guidance": 5.0, "prompt": "a mug, sharp",
+             "negative_prompt": "fog"}  # fmt: skip
+    request = TextToImageRequest(prompt="a mug", width=128, height=64, hires=hires).model_dump()
+    text = format_parameters(parameters_of(request, (192, 96)))
+    assert "Size: 128x64" in text, "that of the first pass"
+    assert (
+        "Denoising strength: 0.6, Hires upscale: 1.5, Hires upscaler: Latent, Hires steps: 12, "
+        "Hires sampler: Heun, Hires schedule type: Karras, Hires CFG Scale: 5, "
+        'Hires prompt: "a mug, sharp", Hires negative prompt: fog'
+    ) in text
+    assert fields_of(parse_parameters(text))["hires"] == hires
+    sized = TextToImageRequest(prompt="a mug", hires={"height": 96}).model_dump()
+    facts = parameters_of(sized, (96, 96))
+    assert facts["Hires resize"] == "0x96"
+    read = fields_of(parse_parameters(format_parameters(facts)))["hires"]
+    assert read == {"width": None, "height": 96, "strength": 0.7, "upscaler": "Lanczos"}
+
+
+def test_of_a_changed_picture_both_strengths_are_written():
+    begun = {"picture": "0" * 32, "strength": 0}
+    request = TextToImageRequest(prompt="", from_picture=begun, hires={"strength": 0.3})
+    facts = parameters_of(request.model_dump(), (128, 128))
+    assert (facts["Denoising strength"], facts["Hires strength"]) == (0, 0.3)
+    assert fields_of(parse_parameters(format_parameters(facts)))["hires"]["strength"] == 0.3
+
+
+def test_an_upscaler_that_is_not_here_is_named(unused):
+    text = ("a mug\nSteps: 20, Sampler: Euler, Seed: 1, Denoising strength: 0.4, Hires upscale: 2, "
+            "Hires steps: 0, Hires upscaler: R-ESRGAN 4x+, Version: v1.10.1")  # fmt: skip
+    facts = parse_parameters(text)
+    assert fields_of(facts)["hires"] == {
+        "scale": 2, "strength": 0.4, "upscaler": "R-ESRGAN 4x+",
+    }  # fmt: skip
+    assert unused(facts, {}, Samplers()) == {"Hires upscaler"}

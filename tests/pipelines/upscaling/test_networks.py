@@ -1,0 +1,184 @@
+"""Upscaling networks, tiny and random: tiles, sizes, and files that cannot be used."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from spandrel.architectures.Compact import Compact
+from spandrel.architectures.ESRGAN import ESRGAN
+from spandrel.architectures.SwinIR import SwinIR
+
+from pipelines.core.cache import ModelCache
+from pipelines.core.errors import BadRequest, NotFound, Refused, Stopped, Unavailable
+from pipelines.core.events import Picture, Progress, Result
+from pipelines.core.pictures.inputs import keep_input
+from pipelines.upscaling import networks, upscale
+from pipelines.upscaling.catalog import CACHE_PREFIX, UpscalerEntry, Upscalers
+from pipelines.upscaling.requests import UpscaleRequest
+
+
+def keep(folder, name: str, model: torch.nn.Module) -> None:
+    folder.mkdir(exist_ok=True)
+    state = {key: value.contiguous() for key, value in model.state_dict().items()}
+    save_file(state, folder / f"{name}.safetensors")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A home with a convolutional network ×2, one that folds its picture, a transformer ×2, and
+    files that are of no use."""
+    home = tmp_path_factory.mktemp("home")
+    folder = home / "upscalers"
+    torch.manual_seed(0)
+    keep(folder, "compact", Compact(num_feat=8, num_conv=3, upscale=2))
+    keep(folder, "folding", ESRGAN(num_filters=8, num_blocks=1, scale=2, shuffle_factor=2))
+    swin = SwinIR(img_size=16, window_size=4, depths=[2], embed_dim=8, num_heads=[2], mlp_ratio=2,
+                  upscale=2, upsampler="pixelshuffledirect")  # fmt: skip
+    keep(folder, "swin", swin)
+    save_file({"unet.weight": torch.zeros(2, 2)}, folder / "lora.safetensors")
+    (folder / "old.pth").write_bytes(b"\x80\x02.")
+    (folder / "cut.safetensors").write_bytes((folder / "swin.safetensors").read_bytes()[:500])
+    (folder / "notes.txt").write_text("no upscaler")
+    return home
+
+
+@pytest.fixture
+def upscalers(home, tmp_path) -> Upscalers:
+    return Upscalers(home, tmp_path / "none shipped")
+
+
+def network(upscalers, name: str) -> networks.Network:
+    return networks.load(upscalers.get(name), "cpu")
+
+
+def picture(size=(70, 50)) -> Image.Image:
+    rng = np.random.default_rng(0)
+    return Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), np.uint8))
+
+
+def result(steps) -> Image.Image:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def pixels(image: Image.Image) -> np.ndarray:
+    return np.asarray(image, int)
+
+
+@pytest.mark.parametrize("name", ["compact", "folding"])
+def test_tiles_of_a_convolutional_network_make_the_untiled_picture(upscalers, name):
+    net = network(upscalers, name)
+    whole = pixels(result(net.upscale(picture(), tile=10_000)))
+    assert whole.shape == (100, 140, 3)
+    for tile in (16, 24):
+        tiled = pixels(result(net.upscale(picture(), tile=tile)))
+        assert abs(tiled - whole).max() <= 1, "up to rounding"
+    net.reach = 0
+    short = pixels(result(net.upscale(picture(), tile=16)))
+    assert abs(short - whole).max() > 1, "with less around a tile there are seams"
+
+
+def test_a_network_s_reach_is_one_for_each_convolution_and_measured_in_a_deep_one(
+    upscalers, monkeypatch
+):
+    assert network(upscalers, "compact").reach == 5
+    monkeypatch.setattr(networks, "_FARTHEST", 4)
+    assert 2 <= network(upscalers, "compact").reach <= 5
+
+
+def test_tiles_of_a_transformer_go_into_one_another(upscalers):
+    net = network(upscalers, "swin")
+    assert net.reach is None
+    smooth = Image.fromarray(np.linspace(0, 255, 90 * 60 * 3).reshape(60, 90, 3).astype(np.uint8))
+    whole, tiled = (pixels(result(net.upscale(smooth, tile=tile))) for tile in (1000, 40))
+    assert tiled.shape == (120, 180, 3)
+    assert abs(tiled - whole).mean() < 4
+
+
+def test_it_is_the_network_s_own_picture(upscalers):
+    """Without tiles: what spandrel's module itself makes of the pixels."""
+    net = network(upscalers, "compact")
+    x = torch.from_numpy(np.asarray(picture(), np.float32) / 255).movedim(-1, 0)[None]
+    with torch.no_grad():
+        expected = (net._descriptor.model(x).clamp(0, 1) * 255).round()[0].movedim(0, -1).numpy()
+    assert np.array_equal(pixels(result(net.upscale(picture()))), expected)
+
+
+def test_a_network_goes_round_until_the_size_is_there_and_lanczos_makes_it_exact(upscalers):
+    net = network(upscalers, "compact")
+    larger = result(upscale.enlarge(picture((20, 16)), (70, 50), net, "compact"))
+    assert larger.size == (70, 50)
+    same = picture((20, 16))
+    assert result(upscale.enlarge(same, (20, 16), net, "compact")) == same
+    nearest = pixels(result(upscale.enlarge(same, (40, 32), None, "Nearest")))
+    assert np.array_equal(nearest, pixels(same).repeat(2, 0).repeat(2, 1))
+    wide = result(upscale.enlarge(picture((40, 20)), (40, 40), None, "Nearest"))
+    assert np.array_equal(pixels(wide)[:, ::2], pixels(picture((40, 20)))[:, 10:30].repeat(2, 0))
+
+
+def test_what_can_be_used_is_listed_and_why_the_rest_cannot(upscalers):
+    assert [each.name for each in upscalers.list()] == [
+        "compact", "folding", "swin", "Lanczos", "Nearest",
+    ]  # fmt: skip
+    said = {str(reason).partition(" ")[0]: str(reason) for reason in upscalers.refused()}
+    assert said.keys() == {"cut.safetensors", "lora.safetensors", "old.pth"}
+    assert "damaged or cut short" in said["cut.safetensors"]
+    assert "no upscaler of a known architecture" in said["lora.safetensors"]
+    assert "can run any code" in said["old.pth"]
+    with pytest.raises(Refused, match="can run any code"):
+        upscalers.get("old")
+    with pytest.raises(NotFound, match=r"no upscaler called Lancos\. Closest are Lanczos"):
+        upscalers.get("Lancos")
+
+
+def test_a_file_that_only_looks_like_an_upscaler_is_refused_when_it_is_loaded(home, tmp_path):
+    state = networks.load_file(home / "upscalers" / "compact.safetensors")
+    state["body.0.weight"] = state["body.0.weight"][:3].clone()
+    save_file(state, tmp_path / "bad.safetensors")
+    with pytest.raises(Unavailable, match=r"bad\.safetensors cannot be loaded"):
+        networks.load(UpscalerEntry("bad", tmp_path / "bad.safetensors"), "cpu")
+
+
+@pytest.fixture
+def cache(home, upscalers, monkeypatch) -> ModelCache:
+    monkeypatch.setattr(upscale, "Upscalers", lambda home: upscalers)
+
+    def load(name, device, notes):
+        return networks.load(upscalers.get(name.removeprefix(CACHE_PREFIX)), device)
+
+    return ModelCache(load, "cpu", 2**30, home=home)
+
+
+def test_an_uploaded_picture_comes_out_larger_step_by_step(cache, home):
+    id = keep_input(home, "ada", picture())
+    request = UpscaleRequest(picture=id, upscaler="COMPACT", scale=1.5, about="a mug")
+    *progress, made, end = upscale.run(request, cache, threading.Event())
+    assert isinstance(made, Picture)
+    assert isinstance(end, Result)
+    assert made.image.size == (105, 75)
+    assert made.request.upscaler == "compact"
+    assert [(each.step, each.total) for each in progress if each.note is None] == [(0, 1), (1, 1)]
+
+
+def test_it_stops_between_two_tiles(cache, home, monkeypatch):
+    monkeypatch.setattr(networks.Network.upscale, "__defaults__", (16,))
+    id, stop = keep_input(home, "ada", picture()), threading.Event()
+    events = upscale.run(UpscaleRequest(picture=id, upscaler="compact"), cache, stop)
+    assert next(each for each in events if isinstance(each, Progress) and each.step).total == 20
+    stop.set()
+    with pytest.raises(Stopped):
+        next(events)
+
+
+def test_more_pixels_than_can_be_had_are_refused_with_both_numbers(cache, home):
+    id = keep_input(home, "ada", picture((800, 700)))
+    with pytest.raises(BadRequest, match=r"35\.8 megapixels; at most 16\.8"):
+        list(upscale.run(UpscaleRequest(picture=id, scale=8), cache, threading.Event()))
