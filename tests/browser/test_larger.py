@@ -22,7 +22,7 @@ def painted(visit, studio) -> Page:
     put_number(page, "#steps", 2)
     page.click("#paint")
     job = wait_until(lambda: _newest(studio, known))
-    (row,) = studio[0].gallery.of_job("local", job.id)
+    row, *_ = studio[0].gallery.of_job("local", job.id)
     expect(page.locator(f"#board img[src*='{row.id}']").first).to_be_visible()
     expect(page.locator("#painted-details")).to_contain_text("a red mug")
     return page
@@ -48,7 +48,7 @@ def test_variations_of_a_picture_are_four_more_of_its_seed(painted, studio):
 
 def test_a_painted_picture_is_made_larger_by_one_button_and_lies_in_the_gallery(painted, studio):
     page = painted
-    (first,) = studio[0].gallery.of_job("local", studio[0].jobs.list("local")[0].id)
+    first, *_ = studio[0].gallery.of_job("local", studio[0].jobs.list("local")[0].id)
     page.locator("#painted-larger").wait_for()
     page.click("#painted-larger")
     board = page.locator("#larger-board")
