@@ -11,6 +11,8 @@ are then 256 pixels, and all that was trained on them stays valid.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -20,6 +22,8 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
 PATCH = 8
+TILE, WHOLE = 64, 128
+"""Latents of a tile's side, and of the side of the largest picture that is decoded in one piece."""
 
 
 class ResidualBlock(nn.Module):
@@ -70,8 +74,14 @@ class Refiner(nn.Module):
         self, latents: torch.Tensor, pixels: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """What to add to ``pixels``, and the features (B, half, 4h, 4w) that tell it."""
-        x = self.conv_in(latents)  # (B, eighth, h, w)
-        x = self.blocks[0](x)
+        return self.fine(self.coarse(latents), pixels)
+
+    def coarse(self, latents: torch.Tensor) -> torch.Tensor:
+        """The first part, which sees farthest and takes least memory: (B, eighth, h, w)."""
+        return self.blocks[0](self.conv_in(latents))
+
+    def fine(self, x: torch.Tensor, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The rest, from what :meth:`coarse` gives."""
         for up, block in zip(self.ups, self.blocks[1:], strict=True):
             x = block(F.pixel_shuffle(up(x), 2))
         x = F.silu(x)
@@ -97,6 +107,11 @@ class Enlarger(nn.Module):
         self.conv_out = nn.Conv2d(width, out, 3, padding=1)
         nn.init.zeros_(self.conv_out.weight)
         nn.init.zeros_(self.conv_out.bias)
+
+    @property
+    def reach(self) -> int:
+        """Pixels of the picture that it is given from which a new one is made, each way."""
+        return 2 * (1 + 2 * len(self.coarse) + 1) + 2 * len(self.fine) + 2
 
     def forward(self, features: torch.Tensor, picture: torch.Tensor) -> torch.Tensor:
         """From features (B, half, H/2, W/2) and the picture (B, 3, H, W): (B, 3, 2H, 2W)."""
@@ -171,16 +186,78 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         return AutoencoderKLOutput(latent_dist=posterior) if return_dict else (posterior,)
 
     def decode(self, z: torch.Tensor, return_dict: bool = True, generator=None):
-        """Pictures from latents."""
-        pixels = self.decoder(z)
-        change, features = self.refiner(z, pixels)
-        sample = pixels + change
-        if self.enlarger is not None:
-            sample = self.enlarger(features, sample)
+        """Pictures from latents; large ones tile by tile, which takes a fraction of the memory."""
+        height, width = z.shape[-2:]
+        if height * width > WHOLE**2:
+            sample = self.decode_tiles(z)
+        else:
+            sample = self._fine(z, self.refiner.coarse(z))
         return DecoderOutput(sample=sample) if return_dict else (sample,)
+
+    def decode_tiles(self, z: torch.Tensor, tile: int = TILE) -> torch.Tensor:
+        """The same picture as in one piece, up to rounding.
+
+        Each part of the network sees a bounded stretch of what it is given, and each tile is
+        computed with that much around it. What sees far is computed first, for all tiles.
+
+        Args:
+            z: latents (B, C, h, w).
+            tile: latents of a tile's side, without what lies around.
+        """
+        deep, quarter, half = self.config.depths
+        far = 1 + 2 * deep
+        # Pixels, from 1/8 of the size to all of it: shuffles with their convolutions, and blocks.
+        near = 8 + 4 * (2 * quarter + 1) + 2 * (2 * half + 1) + 2
+        if self.enlarger is not None:
+            near += self.enlarger.reach
+        coarse = torch.cat(
+            [
+                torch.cat([self._cut(self.refiner.coarse(part), box, 1) for part, box in row], -1)
+                for row in _rows_of_tiles(z, tile, far)
+            ],
+            -2,
+        )
+        both = torch.cat([z, coarse], 1)  # so that they are cut alike
+        channels, factor = z.shape[1], 2 ** (len(self.config.block_out_channels) - 1)
+        rows = []
+        for row in _rows_of_tiles(both, tile, -(-near // PATCH)):
+            made = [
+                self._cut(self._fine(part[:, :channels], part[:, channels:]), box, factor)
+                for part, box in row
+            ]
+            rows.append(torch.cat(made, -1))
+        return torch.cat(rows, -2)
+
+    def _fine(self, z: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:
+        """A picture from latents and what the refiner's first part makes of them."""
+        pixels = self.decoder(z)
+        change, features = self.refiner.fine(coarse, pixels)
+        sample = pixels + change
+        return sample if self.enlarger is None else self.enlarger(features, sample)
+
+    @staticmethod
+    def _cut(made: torch.Tensor, box: tuple[int, int, int, int], factor: int) -> torch.Tensor:
+        """Without what lay around; a copy, so that the rest can go."""
+        left, top, right, bottom = (factor * side for side in box)
+        return made[..., top:bottom, left:right].clone()
 
     def forward(self, sample: torch.Tensor) -> DecoderOutput:
         return self.decode(self.encode(sample).latent_dist.mode())
+
+
+def _rows_of_tiles(
+    whole: torch.Tensor, tile: int, margin: int
+) -> Iterator[list[tuple[torch.Tensor, tuple[int, int, int, int]]]]:
+    """(B, C, h, w) in parts with ``margin`` around, and where in a part its tile lies."""
+    height, width = whole.shape[-2:]
+    for top in range(0, height, tile):
+        y, bottom = max(0, top - margin), min(height, top + tile)
+        row = []
+        for left in range(0, width, tile):
+            x, right = max(0, left - margin), min(width, left + tile)
+            part = whole[..., y : min(height, bottom + margin), x : min(width, right + margin)]
+            row.append((part, (left - x, top - y, right - x, bottom - y)))
+        yield row
 
 
 def enlarged(model: PatchAutoencoder, width: int = 24) -> PatchAutoencoder:

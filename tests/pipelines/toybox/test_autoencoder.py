@@ -1,6 +1,7 @@
 """The patch autoencoder against scikit-learn's PCA."""
 
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 from sklearn.decomposition import PCA
@@ -114,3 +115,34 @@ def test_half_the_size_stays_possible_whatever_the_larger_decoder_has_learnt(tmp
     torch.testing.assert_close(small.encode(images).latent_dist.mode(), z, atol=1e-5, rtol=1e-5)
     assert torch.equal(small.decode(z).sample, model.decode(z).sample)
     assert larger.decode(z).sample.shape == (2, 3, 64, 64)
+
+
+@pytest.mark.parametrize("is_large", [False, True])
+def test_tiles_make_the_picture_that_one_piece_makes(is_large):
+    """With weights that say something everywhere; 30 latents are no multiple of a tile."""
+    torch.manual_seed(0)
+    model = PatchAutoencoder(block_out_channels=(12, 16, 16, 16), depths=(2, 1, 1))
+    model = enlarged(model, width=8) if is_large else model
+    for name, parameter in model.named_parameters():
+        if "conv" in name or "smooth" in name:
+            torch.nn.init.normal_(parameter, std=0.15)
+    z = torch.randn(2, 12, 30, 26)
+    with torch.no_grad():
+        whole, tiled = model.decode(z).sample, model.decode_tiles(z, tile=8)
+        scale = whole.abs().mean()
+        assert tiled.shape == whole.shape
+        assert (tiled - whole).abs().max() < 1e-4 * scale
+        # And a change at one end does not reach the other: the margins are no larger than needed.
+        other = z.clone()
+        other[..., 0, 0] += 1
+        assert (model.decode(other).sample[..., -8:, -8:] - whole[..., -8:, -8:]).abs().max() == 0
+
+
+def test_large_pictures_are_decoded_in_tiles(monkeypatch):
+    model = PatchAutoencoder(block_out_channels=(12, 8, 8, 8), depths=(1, 1, 1))
+    asked = []
+    monkeypatch.setattr(model, "decode_tiles", lambda z: asked.append(z.shape) or z)
+    model.decode(torch.zeros(1, 12, 8, 8))
+    assert asked == []
+    model.decode(torch.zeros(1, 12, 129, 128))
+    assert asked == [(1, 12, 129, 128)]
