@@ -35,7 +35,7 @@ UPSCALE, ENLARGE = "upscale", "enlarge"
 _STRENGTH = 0.35  # of painting on: what the picture shows stays
 _LARGER = Target(PICTURE, "larger", "Make it larger")
 # What a second pass of its own has, or would paint another picture.
-_NOT_TAKEN = ("hires", "units", "from_picture", "batch_count", "batch_size", "style")
+_NOT_TAKEN = ("hires", "units", "from_picture", "detail_fix", "batch_count", "batch_size", "style")
 
 
 class LargerTab(Tab):
