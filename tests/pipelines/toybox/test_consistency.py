@@ -12,9 +12,9 @@ from pipelines.toybox.scenes import held_out_scene, reserved, training_scene
 from pipelines.toybox.train import consistency, dataset
 from pipelines.toybox.train import text as train_text
 from pipelines.toybox.train import unet as train_unet
+from pipelines.toybox.train.consistency import edge_loss, edge_strength, spread
 from pipelines.toybox.train.control import make_network, steered
 from pipelines.toybox.train.dataset import Shards, make_shards
-from pipelines.toybox.train.soft_edges import edge_loss, edge_strength, spread
 from pipelines.toybox.vocabulary import FIRST_RELEASE
 
 
