@@ -10,7 +10,7 @@ import gradio as gr
 
 from pipelines.core.errors import BadRequest, UserError
 from pipelines.diffusion.control.conditions import size_like
-from pipelines.diffusion.from_picture.requests import FromPicture
+from pipelines.diffusion.from_picture.requests import FromPicture, Outpaint
 from studio.core.exchange import PICTURE, SETTINGS, Exchange, Settings, Taker, Target
 from studio.core.feature import Tab
 from studio.core.gallery.infotext_change import change_of
@@ -250,12 +250,16 @@ class FromPictureTab(Tab):
         """The picture with a slider over the one that it began from, if that is still here."""
         asked = row.request.get("from_picture") or {}
         try:
-            self.studio.inputs.get(visitor.owner.id, asked.get("picture", ""))
+            brought = self.studio.inputs.get(visitor.owner.id, asked.get("picture", ""))
         except UserError:
             return ""
+        fit, sides = _CSS_FIT[asked["fit"]], (0.0, 0.0, 0.0, 0.0)
+        if asked.get("outpaint"):
+            added = Outpaint(**asked["outpaint"]).pixels((brought.width, brought.height))
+            fit, sides = "fill", tuple(side / row.width for side in added)
         source = f"api/v1/inputs/{asked['picture']}.png"
         alt, slider = "The picture before", "Between before and after"
-        return versus(row.id, [source], visitor, alt, slider, _CSS_FIT[asked["fit"]])
+        return versus(row.id, [source], visitor, alt, slider, fit, sides)
 
     @staticmethod
     def _field(name: str, **options: Any) -> gr.components.Component:

@@ -10,7 +10,13 @@ from studio.page.widgets import Visitor
 
 
 def versus(
-    picture: str, others: Sequence[str], visitor: Visitor, alt: str, slider: str, fit: str = "fill"
+    picture: str,
+    others: Sequence[str],
+    visitor: Visitor,
+    alt: str,
+    slider: str,
+    fit: str = "fill",
+    sides: Sequence[float] = (0, 0, 0, 0),
 ) -> str:
     """A picture over others, with a slider between them.
 
@@ -22,6 +28,8 @@ def versus(
         alt: what the others are, in English.
         slider: what lies between, in English.
         fit: how others of other proportions are shown, as CSS has it.
+        sides: how far the others end within the picture: left, top, right, bottom, each as a share
+            of the picture's width.
     """
     sources = [escape(other) for other in others]
     numbers = "".join(
@@ -30,10 +38,13 @@ def versus(
         for n, source in enumerate(sources)
     )
     more = f'<div class="chips maps">{numbers}</div>' if len(sources) > 1 else ""
+    left, top, right, bottom = (f"{100 * side:.3f}%" for side in sides)
+    room = f"{top} {right} {bottom} {left}"
     return (
         f'<div class="versus"><div class="both"><img src="pictures/{escape(picture)}.png" alt="">'
         f'<img class="map" src="{sources[0]}" alt="{escape(visitor.say(alt))}" '
-        f'style="object-fit: {fit}"><i></i><input type="range" min="0" max="100" value="50" '
+        f'style="object-fit: {fit}; padding: {room}"><i></i>'
+        '<input type="range" min="0" max="100" value="50" '
         f'step="0.5" aria-label="{escape(visitor.say(slider))}">'
         f"</div>{more}</div>"
     )

@@ -21,3 +21,8 @@ def test_the_slider_lies_between_the_picture_and_the_others():
 def test_nothing_in_an_id_becomes_html():
     script = '"><script>'
     assert "<script" not in versus(script, [script], VISITOR, **WORDS)
+
+
+def test_what_was_smaller_lies_where_it_was_in_the_picture():
+    html = versus("a-picture", ["a.png"], VISITOR, **WORDS, fit="fill", sides=(0.25, 0, 0.5, 0.1))
+    assert 'style="object-fit: fill; padding: 0.000% 50.000% 10.000% 25.000%"' in html
