@@ -132,7 +132,7 @@ def greeting(host: str, port: int, made: list[Made], host_key: str | None) -> st
     """What the terminal shows when the page is up."""
     local = f"http://{'[::1]' if ':' in host else '127.0.0.1'}:{port}"
     wildcard = host in ("0.0.0.0", "::")
-    address = local if wildcard or is_loopback(host) else f"http://{bracketed(host)}:{port}"
+    address = local if wildcard or is_loopback(host) else f"http://{bracket_ipv6(host)}:{port}"
     lines = [f"Atelier is at {address}"]
     if wildcard:
         lines.append(f"In your network: http://{socket.gethostname()}:{port}")
@@ -172,7 +172,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def bracketed(host: str) -> str:
+def bracket_ipv6(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 

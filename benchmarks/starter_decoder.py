@@ -22,7 +22,7 @@ from PIL import Image
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from pipelines.core.paths import ASSETS
-from pipelines.diffusion.autoencoder import PatchAutoencoder, enlarged, halved
+from pipelines.diffusion.autoencoder import PatchAutoencoder, enlarge, halve
 from pipelines.toybox.measure import psnr, sharpness
 from pipelines.toybox.render.renderer import render
 from pipelines.toybox.scenes import Scene, held_out_scene
@@ -61,7 +61,7 @@ def main() -> None:
     options = parser.parse_args()
     base = options.starter / "base"
     larger = _load(base, options.vae, options.state).eval()
-    smaller = halved(larger)
+    smaller = halve(larger)
     held_out = HeldOut(options.count, larger)
     unet = UNet2DConditionModel.from_pretrained(base / "unet", torch_dtype=torch.float32).eval()
     text_encoder = CLIPTextModel.from_pretrained(base / "text_encoder", dtype=torch.float32)
@@ -104,7 +104,7 @@ def main() -> None:
 def _load(base: Path, folder: Path | None, state: Path | None) -> PatchAutoencoder:
     if folder:
         return PatchAutoencoder.from_pretrained(folder).float()
-    larger = enlarged(PatchAutoencoder.from_pretrained(base / "vae").float())
+    larger = enlarge(PatchAutoencoder.from_pretrained(base / "vae").float())
     if state:
         larger.load_state_dict(torch.load(state, weights_only=True)["model"])
     return larger

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from pipelines.core.errors import Unavailable
-from studio.api.connections import Door, OncePerMinute, connection_limit, guarded
+from studio.api.connections import Door, OncePerMinute, connection_limit, guarded_connection
 from studio.api.sse import OpenStreams
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Server(uvicorn.Server):
             log_level=log_level,
             proxy_headers=False,  # the share tunnel's visitors would choose their own address
             server_header=False,
-            http=guarded(Door(connection_limit())),
+            http=guarded_connection(Door(connection_limit())),
             ws="none",
             timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         )

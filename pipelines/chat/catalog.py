@@ -81,7 +81,7 @@ class ChatCatalog:
                     entries = {entry.name if at == known else at: entries[at] for at in entries}
                 own[entry.name] = path.name
             except UserError as error:
-                entry = _broken(path, error)
+                entry = _broken_entry(path, error)
                 if same_name(entry.name, entries) is not None:
                     entry = entry.model_copy(update={"name": f"{entry.name} ({path.name})"})
             entries[entry.name] = entry
@@ -169,11 +169,11 @@ def _read(path: Path) -> ChatEntry:
         about = path.stat()
     except OSError as error:
         raise UserError("{file}: {reason}", file=path.name, reason=error.strerror) from None
-    return _parsed(path, about.st_mtime_ns, about.st_size)
+    return _parse(path, about.st_mtime_ns, about.st_size)
 
 
 @functools.lru_cache(maxsize=256)
-def _parsed(path: Path, changed: int, size: int) -> ChatEntry:
+def _parse(path: Path, changed: int, size: int) -> ChatEntry:
     """What :func:`_read` reads, kept until the file changes: every answer looks at all of them."""
     try:
         data: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -204,6 +204,6 @@ def _parsed(path: Path, changed: int, size: int) -> ChatEntry:
         raise UserError("{file}: {reason}", file=path.name, reason=str(error)) from None
 
 
-def _broken(path: Path, error: UserError) -> ChatEntry:
+def _broken_entry(path: Path, error: UserError) -> ChatEntry:
     name = _UNPRINTABLE.sub("�", readable_name(path).removesuffix(".yaml"))[:200] or "�"
     return ChatEntry(name=name, title=name, backend="remote", refused=error.message, licence="?")

@@ -14,7 +14,7 @@ class ContextExceeded(BadRequest):
     """The prompt is longer than the model's context (OpenAI's ``context_length_exceeded``)."""
 
 
-def exceeded(tokens: int, limit: int) -> ContextExceeded:
+def context_exceeded(tokens: int, limit: int) -> ContextExceeded:
     """The sentence for a prompt of ``tokens`` tokens where there is room for ``limit``."""
     return ContextExceeded(
         "The prompt has {tokens} tokens; this model's context holds {limit}, the answer included. "
@@ -59,7 +59,7 @@ def fit(
         low, high = (low, middle) if fits(middle) else (middle + 1, high)
     kept = system + rest[starts[low] :]
     if (tokens := count(kept)) + 1 > limit:
-        raise exceeded(tokens, limit)
+        raise context_exceeded(tokens, limit)
     return kept, starts[low]
 
 

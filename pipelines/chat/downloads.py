@@ -62,11 +62,11 @@ def fetch(entry: ChatEntry, folder: Path, notes: Notes, offline: bool) -> Path:
             remote.check(file, None)
             remote.download([file], own, entry.title, notes)
             return own / file
-        remote.download(_needed(repo, remote.files), own, entry.title, notes)
+        remote.download(_needed_files(repo, remote.files), own, entry.title, notes)
         return own
 
 
-def _needed(repo: str, files: dict[str, object]) -> list[str]:
+def _needed_files(repo: str, files: dict[str, object]) -> list[str]:
     """Config, tokenizer and safetensors at the top of a repository, the small files first."""
     top = [name for name in files if "/" not in name]
     small = [name for name in top if Path(name).suffix in _SMALL]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.chat.backends.remote_fields import unsent_fields
 from pipelines.chat.catalog import ChatCatalog
-from pipelines.chat.context import exceeded, fit
+from pipelines.chat.context import context_exceeded, fit
 from pipelines.chat.entries import CACHE_PREFIX, ChatEntry
 from pipelines.chat.events import Finished, Reading, TokenOdds, Words
 from pipelines.chat.requests import (
@@ -57,7 +57,7 @@ def run(
     """
     entry = ChatCatalog(cache.home, own=ChatShelf(cache.home)).get(request.model)
     not_sent = unsent_fields(request, entry)
-    request, spaces = _without_spaces(resolved(request, entry))
+    request, spaces = _without_spaces(resolve(request, entry))
     if entry.backend == "remote":
         from pipelines.chat.backends.remote import Remote
 
@@ -67,24 +67,24 @@ def run(
         more: dict[str, Any] = {"not_sent": ", ".join(not_sent)} if not_sent else {}
         if "seed" in entry.omit_fields:
             more["seed"] = None
-        yield from _told(request, events, entry.context_length, 0, more)
+        yield from _with_progress(request, events, entry.context_length, 0, more)
         return
     name = CACHE_PREFIX + entry.name
-    yield from _warmed(name, cache, stop)
+    yield from _warm_up(name, cache, stop)
     model = None
     try:
         with cache.lease(name) as model:
             prompt, dropped = _prompt(request, model)
             _check_tokens([*request.logit_bias], model, "logit_bias")
             events = _after_spaces(_answer(request, prompt, model, stop), spaces)
-            yield from _told(request, events, model.context_length, dropped)
+            yield from _with_progress(request, events, model.context_length, dropped)
     finally:
         if model is not None and not model.alive:
             with contextlib.suppress(Busy):  # whoever leases it still will be the one
                 cache.release(name)
 
 
-def _warmed(name: str, cache: ModelCache, stop: threading.Event) -> Iterator[Progress]:
+def _warm_up(name: str, cache: ModelCache, stop: threading.Event) -> Iterator[Progress]:
     """Loads a model that is not in the cache, or whose worker has ended or lost its socket."""
     yield from cache.warm(name, stop)
     with cache.lease(name) as model:
@@ -95,7 +95,7 @@ def _warmed(name: str, cache: ModelCache, stop: threading.Event) -> Iterator[Pro
         yield from cache.warm(name, stop)
 
 
-def resolved(
+def resolve(
     request: ChatRequest | CompletionRequest, entry: ChatEntry
 ) -> ChatRequest | CompletionRequest:
     """The request with what it leaves open: sampling by the model's file, a drawn seed."""
@@ -157,7 +157,7 @@ def _prompt(request: ChatRequest | CompletionRequest, model: Any) -> tuple[Seque
                 model=model.entry.title,
             ).at("prompt")
         if len(prompt) >= limit:
-            raise exceeded(len(prompt), limit)
+            raise context_exceeded(len(prompt), limit)
         return prompt, 0
     messages, dropped = request.messages, 0
     if request.overflow == "drop":
@@ -169,7 +169,7 @@ def _prompt(request: ChatRequest | CompletionRequest, model: Any) -> tuple[Seque
         )
     prompt = _tokens(messages, request, model)
     if len(prompt) >= limit:
-        raise exceeded(len(prompt), limit)
+        raise context_exceeded(len(prompt), limit)
     return prompt, dropped
 
 
@@ -247,7 +247,7 @@ def _put_prompt_first(
         yield event
 
 
-def _told(
+def _with_progress(
     request: ChatRequest | CompletionRequest,
     events: Iterator[Reading | Words | Finished],
     context_length: int,

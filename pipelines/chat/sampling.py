@@ -39,8 +39,8 @@ def reshape(
     """
     import torch
 
-    scores = _penalised(logits.float(), sampling.repetition_penalty, previous_ids)
-    scores = _lowered(scores, presence_penalty, frequency_penalty, previous_ids)
+    scores = _penalise(logits.float(), sampling.repetition_penalty, previous_ids)
+    scores = _lower(scores, presence_penalty, frequency_penalty, previous_ids)
     temperature = 1.0 if sampling.temperature is None else sampling.temperature
     if temperature == 0:  # no cut takes the likeliest away
         return torch.zeros_like(scores).index_fill_(0, scores.argmax(), 1.0)
@@ -90,7 +90,7 @@ def draw(probabilities: torch.Tensor, generator: torch.Generator) -> int:
     return int(torch.searchsorted(cumulated, target))
 
 
-def _penalised(
+def _penalise(
     scores: torch.Tensor, penalty: float | None, previous_ids: Sequence[int] | torch.Tensor
 ) -> torch.Tensor:
     import torch
@@ -102,7 +102,7 @@ def _penalised(
     return scores.index_copy(0, ids, torch.where(said < 0, said * penalty, said / penalty))
 
 
-def _lowered(
+def _lower(
     scores: torch.Tensor,
     presence: float,
     frequency: float,

@@ -81,7 +81,7 @@ def render(
         return to_hide.sub(replace, message.content)
 
     text = _prompt(
-        _compiled(template),
+        _compile_template(template),
         [(message.role, hide(message)) for message in messages],
         continue_last,
         {**(tokens or {}), "add_generation_prompt": not continue_last},
@@ -152,7 +152,7 @@ def _prompt(
     written = sum(len(_PART.findall(content)) for _, content in said)
     for roles in _AS_PARTS:
         try:
-            text = _rendered(template, _messages(given, roles), variables)
+            text = _render_template(template, _messages(given, roles), variables)
             if roles and len(_PART.findall(text)) > written:  # the list itself was written
                 continue
             if continue_last:
@@ -197,7 +197,7 @@ def _check_all_there(
     marks = [f"{_MARK}{number}{_MARK}" for number in range(len(said))]
     marked = [(role, content + mark) for (role, content), mark in zip(said, marks, strict=True)]
     try:
-        text = _rendered(template, _messages(marked, as_parts), variables)
+        text = _render_template(template, _messages(marked, as_parts), variables)
     except BadRequest:
         return  # it does not take the marks
     if any(json.dumps(mark)[1:-1] in text for mark in marks):  # written as JSON in ASCII
@@ -207,7 +207,7 @@ def _check_all_there(
             raise _leaves_out(number, role, content)
 
 
-def _rendered(
+def _render_template(
     template: jinja2.Template, messages: list[dict[str, Any]], variables: Mapping[str, Any]
 ) -> str:
     try:
@@ -331,7 +331,7 @@ def _any_of(specials: frozenset[str]) -> re.Pattern[str] | None:
 
 
 @functools.lru_cache(maxsize=64)
-def _compiled(template: str) -> jinja2.Template:
+def _compile_template(template: str) -> jinja2.Template:
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True,
         lstrip_blocks=True,

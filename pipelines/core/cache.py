@@ -230,12 +230,12 @@ class ModelCache:
                     return slot
 
     def _join(self, name: str) -> _Slot:
-        """:meth:`_wanted`, with one more waiting for it. Holds the condition."""
-        slot = self._wanted(name)
+        """:meth:`_wanted_slot`, with one more waiting for it. Holds the condition."""
+        slot = self._wanted_slot(name)
         slot.waiting += 1
         return slot
 
-    def _wanted(self, name: str) -> _Slot:
+    def _wanted_slot(self, name: str) -> _Slot:
         """The slot of ``name``, on the device or now on its way there. Holds the condition."""
         slot = self._slots.get(name)
         if slot is None:

@@ -313,7 +313,7 @@ class WorkFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / "lock").open("a") as lock:
             until = time.monotonic() + patience
-            while not (mine := _locked(lock)) and time.monotonic() < until:
+            while not (mine := _lock(lock)) and time.monotonic() < until:
                 time.sleep(0.05)
             yield mine
 
@@ -510,7 +510,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def _locked(file: IO[str]) -> bool:
+def _lock(file: IO[str]) -> bool:
     """Whether the lock could be taken; it goes with the file, or with the process."""
     if fcntl is None:
         return True

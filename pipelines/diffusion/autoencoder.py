@@ -5,7 +5,7 @@ patches; the decoder starts as its exact linear inverse, so that training begins
 optimum and only has to learn what lies beyond it. It has the interface of diffusers'
 ``AutoencoderKL`` as far as the Stable Diffusion pipelines use it.
 
-:func:`enlarged` makes of it an autoencoder for twice the size with the same latents: 16×16 of them
+:func:`enlarge` makes of it an autoencoder for twice the size with the same latents: 16×16 of them
 are then 256 pixels, and all that was trained on them stays valid.
 """
 
@@ -128,7 +128,7 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         latent_channels: C.
         block_out_channels: channels of the decoder at full size (before the last pixel shuffle:
             12 for RGB), 1/2, 1/4 and 1/8 of the size. Four of them, from which diffusers derives
-            the factor 8. Five, for full size to 1/16, make one of factor 16: see :func:`enlarged`.
+            the factor 8. Five, for full size to 1/16, make one of factor 16: see :func:`enlarge`.
         depths: residual blocks of the decoder at 1/8, 1/4 and 1/2 of the size.
         scaling_factor: latents are multiplied by it for the UNet; they come out near unit
             variance, so it stays 1.
@@ -260,7 +260,7 @@ def _rows_of_tiles(
         yield row
 
 
-def enlarged(model: PatchAutoencoder, width: int = 24) -> PatchAutoencoder:
+def enlarge(model: PatchAutoencoder, width: int = 24) -> PatchAutoencoder:
     """An autoencoder of factor 16 with the latents of ``model``, one of factor 8.
 
     Its encoder halves a picture, each pixel the mean of four, and encodes it as ``model`` does: two
@@ -283,7 +283,7 @@ def enlarged(model: PatchAutoencoder, width: int = 24) -> PatchAutoencoder:
     return larger
 
 
-def halved(model: PatchAutoencoder) -> PatchAutoencoder:
+def halve(model: PatchAutoencoder) -> PatchAutoencoder:
     """The autoencoder of factor 8 inside one of factor 16, which paints half the size.
 
     It shares the decoder's weights; of any picture whose pixels come in equal fours it has the same

@@ -20,7 +20,7 @@ from pipelines.core.errors import BadRequest, Stopped
 from pipelines.core.pictures.inputs import open_input
 from pipelines.diffusion.denoise import Beginning
 from pipelines.diffusion.from_picture.late_scheduler import LateScheduler, patch_statistics
-from pipelines.diffusion.from_picture.outpainting import sized
+from pipelines.diffusion.from_picture.outpainting import resize_to
 from pipelines.diffusion.from_picture.repainting import DENSEST, count_steps, open_repainting
 from pipelines.diffusion.latents.coding import encode_picture
 from pipelines.diffusion.latents.preview import LatentPreview, preview_for
@@ -51,7 +51,7 @@ def batch(
     Raises:
         BadRequest: the size does not fit the model's patches.
     """
-    settings = sized(settings, model.home)
+    settings = resize_to(settings, model.home)
     asked, repainting, beginning = settings.from_picture, None, None
     steps = run = settings.steps
     pictures: list[Image.Image] = []
@@ -150,7 +150,7 @@ def _one(
             index, latents = value
             if late is not None:  # what comes of them, the rest of the picture around it
                 latents = late.denoised
-            yield index, _shown(preview, pipe, latents, settings)
+            yield index, _preview(preview, pipe, latents, settings)
     finally:
         abandoned.set()
         worker.join()  # the device is free when this returns
@@ -223,20 +223,20 @@ def _patch_size(model: DiffusionModel, pipe: Any) -> int:
     return 2 if packs or not isinstance(size, int) else size
 
 
-def _shown(
+def _preview(
     preview: LatentPreview, pipe: Any, latents: Any, settings: TextToImageRequest
 ) -> Image.Image | None:
     """The latents as they are, still noisy: a callback is told no more."""
     if latents is None:
         return None
     if latents.ndim == 3:
-        latents = unpacked(pipe, latents, settings)
+        latents = unpack(pipe, latents, settings)
     if latents.ndim == 5:  # a film of one frame
         latents = latents.squeeze(2)
     return preview(latents)
 
 
-def unpacked(pipe: Any, latents: torch.Tensor, settings: TextToImageRequest) -> torch.Tensor:
+def unpack(pipe: Any, latents: torch.Tensor, settings: TextToImageRequest) -> torch.Tensor:
     """Flux and its kin hand a picture to their transformer as a row of 2 × 2 patches.
 
     Args:

@@ -154,8 +154,8 @@ def encode_steps(
     made: dict[tuple[tuple[str, str], ...], PromptEmbeds] = {}
     for pairs in map(tuple, steps):
         if pairs not in made:
-            embeds, pooled = _stacked([wanted[prompt] for prompt, _ in pairs])
-            negative, negative_pooled = _stacked([encoded[negative] for _, negative in pairs])
+            embeds, pooled = _stack([wanted[prompt] for prompt, _ in pairs])
+            negative, negative_pooled = _stack([encoded[negative] for _, negative in pairs])
             made[pairs] = PromptEmbeds(embeds, negative, pooled, negative_pooled)
     return [made[tuple(pairs)] for pairs in steps]
 
@@ -166,7 +166,7 @@ def count_chunks(pipe: Any, texts: Sequence[str]) -> int:
     return max(len(encoder.chunks(parse(text))) for encoder in encoders for text in texts)
 
 
-def _stacked(rows: Sequence[tuple[torch.Tensor, torch.Tensor | None]]) -> list[torch.Tensor | None]:
+def _stack(rows: Sequence[tuple[torch.Tensor, torch.Tensor | None]]) -> list[torch.Tensor | None]:
     """The embeddings of several prompts as rows, and their pooled ones; equal ones as one row."""
     import torch
 

@@ -161,7 +161,7 @@ def seeds_of(request: TextToImageRequest, batch: int) -> list[int]:
 
 def of_batch(request: TextToImageRequest, batch: int) -> TextToImageRequest:
     """The resolved request with the variation seed of the first picture of one batch."""
-    return _varied(request, batch * request.batch_size)
+    return _vary(request, batch * request.batch_size)
 
 
 def alone(request: TextToImageRequest, seed: int, place: int = 0) -> TextToImageRequest:
@@ -172,7 +172,7 @@ def alone(request: TextToImageRequest, seed: int, place: int = 0) -> TextToImage
         place: of the picture in its batch.
     """
     changes = {"seed": seed, "batch_count": 1, "batch_size": 1}
-    return _varied(request, place).model_copy(update=changes)
+    return _vary(request, place).model_copy(update=changes)
 
 
 def _effective(request: TextToImageRequest) -> Variation | None:
@@ -187,7 +187,7 @@ def _counts_variations(request: TextToImageRequest) -> bool:
     return request.variation is not None and request.variation.strength > 0
 
 
-def _varied(request: TextToImageRequest, further: int) -> TextToImageRequest:
+def _vary(request: TextToImageRequest, further: int) -> TextToImageRequest:
     """The request with a variation seed so much further on, through zero."""
     if not further or not _counts_variations(request):
         return request

@@ -36,8 +36,8 @@ class Style:
         if "{prompt}" in self.prompt:
             styled = self.prompt.replace("{prompt}", prompt)
         else:
-            styled = _joined(prompt, self.prompt)
-        return styled, _joined(negative_prompt, self.negative_prompt)
+            styled = _join(prompt, self.prompt)
+        return styled, _join(negative_prompt, self.negative_prompt)
 
 
 @cache
@@ -63,5 +63,5 @@ def get_style(name: str) -> Style:
     return styles()[known]
 
 
-def _joined(*parts: str) -> str:
+def _join(*parts: str) -> str:
     return ", ".join(part for part in parts if part.strip())

@@ -30,7 +30,7 @@ from pipelines.diffusion.denoise import (
 )
 from pipelines.diffusion.details.fixing import fix_details
 from pipelines.diffusion.from_picture.inpainting_models import inpaints, shown_beside
-from pipelines.diffusion.from_picture.outpainting import sized
+from pipelines.diffusion.from_picture.outpainting import resize_to
 from pipelines.diffusion.from_picture.repainting import (
     DENSEST,
     Repainting,
@@ -49,8 +49,8 @@ from pipelines.diffusion.latents.coding import decode, encode_picture
 from pipelines.diffusion.latents.noise import starting_noise
 from pipelines.diffusion.latents.preview import preview_for
 from pipelines.diffusion.loading import DiffusionModel
-from pipelines.diffusion.lora.apply import Applied, applied
-from pipelines.diffusion.lora.tags import left_out_of, uses_of, without_tags, worded
+from pipelines.diffusion.lora.apply import Applied, apply_loras
+from pipelines.diffusion.lora.tags import left_out_of, replace_words, uses_of, without_tags
 from pipelines.diffusion.openvino.unet import OpenVINOUNet
 from pipelines.diffusion.prompts import PromptEmbeds, count_chunks, encode_steps, is_weighted
 from pipelines.diffusion.requests import TextToImageRequest
@@ -154,7 +154,7 @@ def paint(
         seeds = [picture.seed for picture in pictures]
         batch = backend(model, of_batch(settings, index), seeds)
         place = (index, settings.batch_count)
-        yield from _watched(batch, model, pictures, place, stop, facts or {})
+        yield from _with_previews(batch, model, pictures, place, stop, facts or {})
 
 
 def _pictures(settings: TextToImageRequest, index: int) -> list[TextToImageRequest]:
@@ -180,12 +180,12 @@ def paint_request(
         The LoRAs; where each picture has its own, those of the last.
 
     Raises:
-        UserError: as :func:`paint` and :func:`~pipelines.diffusion.lora.apply.applied` do, or a
+        UserError: as :func:`paint` and :func:`~pipelines.diffusion.lora.apply.apply_loras` do, or a
             template cannot be resolved.
     """
     wording = Wording(settings, Wildcards(model.home))
     if not wording.is_dynamic:
-        with applied(model, uses_of(settings), model.home) as loras:
+        with apply_loras(model, uses_of(settings), model.home) as loras:
             yield from prepare()
             yield from paint(model, settings, stop, backend, loras.facts)
         return loras
@@ -193,11 +193,11 @@ def paint_request(
         backend = unet_batch if model.family in UNET_FAMILIES else diffusers_pipeline.batch
     batches = _worded_batches(settings, wording)
     for index, pictures in enumerate(batches):
-        with applied(model, pictures[0].loras, model.home) as loras:
+        with apply_loras(model, pictures[0].loras, model.home) as loras:
             yield from prepare()
             batch = _by_length(backend, model, pictures)
             facts = wording.facts | loras.facts
-            yield from _watched(batch, model, pictures, (index, len(batches)), stop, facts)
+            yield from _with_previews(batch, model, pictures, (index, len(batches)), stop, facts)
     return loras
 
 
@@ -249,7 +249,7 @@ def _by_length(
     return images
 
 
-def _watched(
+def _with_previews(
     batch: Batch,
     model: DiffusionModel,
     pictures: list[TextToImageRequest],
@@ -315,7 +315,7 @@ def unet_batch(
         words: each picture's own; None: those of the settings.
         upscaler: between the passes of a request with ``hires``, where a network enlarges.
     """
-    settings = sized(settings, model.home)
+    settings = resize_to(settings, model.home)
     hires, asked = settings.hires, settings.from_picture
     first = Pass(model, settings, seeds, asked)
     second = None if hires is None else Pass(model, second_pass(settings), seeds, hires)
@@ -486,19 +486,19 @@ def _embeds(
         steps: of the whole schedule.
     """
     prompts = words or [Words(settings.prompt, settings.negative_prompt)]
-    said = [_said(model, each.prompt, each.negative_prompt, steps) for each in prompts]
+    said = [_say(model, each.prompt, each.negative_prompt, steps) for each in prompts]
     pairs = [[(prompt[step], negative[step]) for prompt, negative in said] for step in at]
     return encode_steps(model.pipe, pairs, settings.clip_skip, model.device)
 
 
-def _said(model: DiffusionModel, prompt: str, negative: str, steps: int) -> list[tuple[str, ...]]:
+def _say(model: DiffusionModel, prompt: str, negative: str, steps: int) -> list[tuple[str, ...]]:
     """What prompt and negative prompt say at each step, as the text encoders read it."""
-    return [texts_of(worded(text, model.learned), steps) for text in (prompt, negative)]
+    return [texts_of(replace_words(text, model.learned), steps) for text in (prompt, negative)]
 
 
 def _count_chunks(model: DiffusionModel, picture: TextToImageRequest) -> int:
     """How many chunks the text encoders read of a picture's prompts."""
-    said = _said(model, picture.prompt, picture.negative_prompt, picture.steps)
+    said = _say(model, picture.prompt, picture.negative_prompt, picture.steps)
     return count_chunks(model.pipe, [*set(said[0]), *set(said[1])])
 
 
@@ -565,18 +565,18 @@ def notes_on(
         if is_weighted(without_tags(settings.prompt)):
             notes.append(Message("{model} reads brackets and BREAK as plain text.", model=title))
         if asked.clip_skip != settings.clip_skip:
-            notes.append(_unused("clip_skip", title))
+            notes.append(_unused_note("clip_skip", title))
     if settings.negative_prompt and not takes_negative:
         notes.append(Message("{model} takes no negative prompt.", model=title))
     elif settings.negative_prompt and settings.guidance <= above:
-        notes.append(_unguided("negative_prompt", settings.guidance, above))
+        notes.append(_unguided_note("negative_prompt", settings.guidance, above))
     for field in GUIDED_ONLY:
         if getattr(asked, field) == TextToImageRequest.model_fields[field].default:
             continue
         if not guides:
-            notes.append(_unused(field, title))
+            notes.append(_unused_note(field, title))
         elif settings.guidance <= above:
-            notes.append(_unguided(field, settings.guidance, above))
+            notes.append(_unguided_note(field, settings.guidance, above))
     sampler = samplers_in(model.home).get(settings.sampler) if settings.sampler else None
     hires, begun = settings.hires, settings.from_picture
     kept = hires is not None and begun is not None and begun.strength == 0
@@ -594,7 +594,7 @@ def notes_on(
         )
     if settings.eta is None and asked.eta not in (None, sampler and sampler.eta):
         by_sampler = sampler is not None and sampler.eta is None
-        notes.append(_unused("eta", sampler.name if by_sampler else title))
+        notes.append(_unused_note("eta", sampler.name if by_sampler else title))
     return notes
 
 
@@ -610,11 +610,11 @@ def _steps_run(settings: TextToImageRequest, sampler: Sampler | None) -> Message
     )
 
 
-def _unused(field: str, name: str) -> Message:
+def _unused_note(field: str, name: str) -> Message:
     return Message("{field} was left out: {name} does not use it.", field=_title(field), name=name)
 
 
-def _unguided(field: str, guidance: float, above: float) -> Message:
+def _unguided_note(field: str, guidance: float, above: float) -> Message:
     return Message(
         "{field} was left out: the guidance is {value}, and it needs more than {limit}.",
         field=_title(field),

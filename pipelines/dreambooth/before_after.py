@@ -12,7 +12,7 @@ from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.messages import Message
 from pipelines.core.pictures.grid import labelled_grid
 from pipelines.diffusion.loading import DiffusionModel
-from pipelines.diffusion.lora.apply import applied
+from pipelines.diffusion.lora.apply import apply_loras
 from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.diffusion.lora.tags import tags_of
 from pipelines.diffusion.requests import TextToImageRequest
@@ -78,7 +78,7 @@ def _column(
     with contextlib.ExitStack() as leases:
         model: DiffusionModel = leases.enter_context(cache.lease(cells[0].model))
         backend = yield from with_upscaler(None, cells[0], leases, cache, stop)
-        loras = leases.enter_context(applied(model, cells[0].loras, model.home))
+        loras = leases.enter_context(apply_loras(model, cells[0].loras, model.home))
         samplers = samplers_in(model.home)
         notes[:] = loras.notes or notes
         for cell in cells:

@@ -89,14 +89,14 @@ class TrainingFolder(WorkFolder):
     @property
     def subject(self) -> str | None:
         """Whose photos are learnt, be the rest of the request from another version."""
-        return self._asked("subject")
+        return self._request_value("subject")
 
     @property
     def owner(self) -> str | None:
         """Whose the training is, as for :attr:`subject`."""
-        return self._asked("owner")
+        return self._request_value("owner")
 
-    def _asked(self, name: str) -> str | None:
+    def _request_value(self, name: str) -> str | None:
         asked = read_json(self.request_path)
         value = asked.get(name) if isinstance(asked, dict) else None
         return value if isinstance(value, str) else None

@@ -86,7 +86,7 @@ def preflight(
     check(request, entry, photos, device)
     resolution = request.resolution or entry.native_size
     parameters = _parameters(entry)
-    learnt = _learnt(request, parameters)
+    learnt = _learning_parameters(request, parameters)
     at_once = request.batch_size * (2 if request.has_prior else 1)
     samples = request.steps * request.gradient_accumulation * at_once * request.processes
     latents = (resolution // 8) ** 2
@@ -286,7 +286,7 @@ def _bytes_a_weight(file: Path) -> int:
     return 4 if b'"F32"' in head else 2
 
 
-def _learnt(request: TrainingRequest, parameters: float) -> float:
+def _learning_parameters(request: TrainingRequest, parameters: float) -> float:
     if request.method == "full":
         return parameters
     if request.method == "textual_inversion":

@@ -235,7 +235,7 @@ class Trainer:
             with alone:
                 loss = self.loss_of(number)
                 accelerator.backward(loss.total / request.gradient_accumulation)
-            losses.append(Loss(loss.total.detach(), loss.instance.detach(), _detached(loss.prior)))
+            losses.append(Loss(loss.total.detach(), loss.instance.detach(), _detach(loss.prior)))
         norm = None
         if request.max_grad_norm:
             norm = accelerator.clip_grad_norm_(self.learner.parameters, request.max_grad_norm)
@@ -366,7 +366,7 @@ class Trainer:
             "steps": self.step,
             "training": self.folder.id,
         }
-        with self._averaged():
+        with self._use_average():
             rate = request.learning_rate
             if remark := remark_on(self.loss_before, self._held_out_loss(), rate):
                 self._note(remark)
@@ -377,7 +377,7 @@ class Trainer:
                 raise checkpoint.cannot_write(error, self.folder.path, self.step) from error
 
     @contextlib.contextmanager
-    def _averaged(self) -> Iterator[None]:
+    def _use_average(self) -> Iterator[None]:
         """The averaged weights in the place of the newest ones, where there is an average."""
         if self.average is None:
             yield
@@ -395,7 +395,7 @@ class Trainer:
             return
         folder = self.folder
         folder.samples.mkdir(exist_ok=True)
-        with self._averaged():
+        with self._use_average():
             for index, prompt in enumerate(self.request.sample_prompts):
                 seed = (self.request.seed + index) % 2**32
                 words = prompt.replace(TRIGGER, self.request.trigger)
@@ -466,5 +466,5 @@ class _StopFlag:
         return self._folder.stopping
 
 
-def _detached(tensor: Tensor | None) -> Tensor | None:
+def _detach(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else tensor.detach()

@@ -150,7 +150,7 @@ def plan(
         try:
             data = fields
             for at, axis in enumerate(read):
-                data = _changed(data, axis, place[at])
+                data = _change(data, axis, place[at])
             cell = with_ids(validated(type(base), data), loras)
         except UserError as error:
             reasons[", ".join(values)] = str(error)
@@ -311,7 +311,7 @@ def _scalars(annotation: Any) -> set[type]:
     return {annotation} if annotation in (int, float, bool, str) else {object, NoneType}
 
 
-def _changed(data: dict[str, Any], axis: _Read, number: int) -> dict[str, Any]:
+def _change(data: dict[str, Any], axis: _Read, number: int) -> dict[str, Any]:
     """The fields of a request with one value of an axis."""
     value = axis.values[number]
     if axis.field == SIZE:
@@ -320,7 +320,7 @@ def _changed(data: dict[str, Any], axis: _Read, number: int) -> dict[str, Any]:
         fields = ("prompt", "negative_prompt")
         return {**data, **{name: data[name].replace(*value) for name in fields}}
     if axis.field == ORDER:
-        return {**data, "prompt": _ordered(data["prompt"], value)}
+        return {**data, "prompt": _order(data["prompt"], value)}
     return _with_value(data, [_PART.fullmatch(part) for part in axis.field.split(".")], value)
 
 
@@ -336,7 +336,7 @@ def _with_value(data: Any, path: Sequence[re.Match[str] | None], value: Any) -> 
     return {**data, name: parts}
 
 
-def _ordered(prompt: str, tokens: Sequence[str]) -> str:
+def _order(prompt: str, tokens: Sequence[str]) -> str:
     """The prompt with the tokens in their order, at the places where they stood in any."""
     # The longest first: where one is part of another, that is meant.
     either = "|".join(re.escape(token) for token in sorted(tokens, key=len, reverse=True))

@@ -61,12 +61,12 @@ def draw_sheet(
             named[x, rows[0][1], rows[0][0]][0] + _share([row(*each)[x] for each in rows])
             for x in columns
         ],
-        cells=[[_fitted(each, size) for each in row(*numbers)] for numbers in rows],
+        cells=[[_fit(each, size) for each in row(*numbers)] for numbers in rows],
         captions=[[_caption(each) for each in row(*numbers)] for numbers in rows],
     )
 
 
-def _fitted(outcome: Outcome, size: tuple[int, int]) -> Image.Image:
+def _fit(outcome: Outcome, size: tuple[int, int]) -> Image.Image:
     """A picture in the middle of a cell, or why there is none."""
     cell = Image.new("RGB", size, _PALE)
     if outcome.image is None:

@@ -44,7 +44,7 @@ def read_texts(text: str) -> list[str]:
             values=text[:_SHOWN],
         ) from error
     values = [value.strip() for value in itertools.chain.from_iterable(rows)]
-    return _counted([value for value in values if value], text)
+    return _count([value for value in values if value], text)
 
 
 def read_numbers(text: str, whole: bool) -> list[float]:
@@ -65,7 +65,7 @@ def read_numbers(text: str, whole: bool) -> list[float]:
             numbers += _range(match, value, whole)
         else:
             numbers.append(_number(value, value, whole))
-    return _counted(numbers, text)
+    return _count(numbers, text)
 
 
 def _range(match: re.Match[str], value: str, whole: bool) -> list[float]:
@@ -116,7 +116,7 @@ def _check_count(count: int, shown: str) -> None:
         )
 
 
-def _counted(values: list[ValueT], text: str) -> list[ValueT]:
+def _count(values: list[ValueT], text: str) -> list[ValueT]:
     values = list(dict.fromkeys(values))
     if not values:
         raise BadRequest("An axis has no values. Write some, with commas between them.")

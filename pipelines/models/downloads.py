@@ -353,7 +353,7 @@ def said_in_a_sentence(title: str, repo: str, gated: bool = False) -> Iterator[N
     try:
         yield
     except GatedRepoError as error:
-        raise _gated(title, repo) from error
+        raise _gated_repo(title, repo) from error
     except RepositoryNotFoundError as error:  # what the hub says of a private one, too
         raise Unavailable(
             "The hub has no model {repo}, or it is private. Check its name in presets/models.yaml.",
@@ -361,13 +361,13 @@ def said_in_a_sentence(title: str, repo: str, gated: bool = False) -> Iterator[N
         ) from error
     except HfHubHTTPError as error:
         if gated and error.response.status_code in (401, 403):
-            raise _gated(title, repo) from error
+            raise _gated_repo(title, repo) from error
         raise _broken_off(title, error) from error
     except (httpx2.HTTPError, httpx2.InvalidURL, ConnectionError, TimeoutError) as error:
         raise _broken_off(title, error) from error
 
 
-def _gated(title: str, repo: str) -> Unavailable:
+def _gated_repo(title: str, repo: str) -> Unavailable:
     return Unavailable(
         "{model} asks you to accept its licence first: sign in at https://huggingface.co/{repo}, "
         "accept it, make a token at https://huggingface.co/settings/tokens, and start Atelier with "

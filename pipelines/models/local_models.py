@@ -106,7 +106,7 @@ def inspect_folder(folder: Path, models: Path) -> Finding:
     index = _json(folder / "model_index.json")
     if index is None:
         if any(path.suffix in PICKLES for path in folder.rglob("*")):
-            return _refuse(pickled(folder))
+            return _refuse(pickle_reason(folder))
         if file := next(iter(sorted(folder.rglob("*.safetensors"))), None):
             return _refuse(
                 Message(
@@ -172,7 +172,7 @@ def inspect_folder(folder: Path, models: Path) -> Finding:
         if any(path.suffix in PICKLES for path in files) and not any(
             path.suffix == ".safetensors" for path in files
         ):
-            return _refuse(pickled(folder))
+            return _refuse(pickle_reason(folder))
     weights = [path for path in folder.rglob("*.safetensors") if path.parent.name in components]
     if not weights:
         return _refuse(Message("{model} has no .safetensors weights in it.", model=folder.name))
@@ -238,7 +238,7 @@ def inspect_file(path: Path, models: Path, configs: Path) -> Finding:
     if (outside := _leaves(path, models)) is not None:
         return outside
     if path.suffix.lower() != ".safetensors":
-        return _refuse(pickled(path))
+        return _refuse(pickle_reason(path))
     status = path.stat()
     return _inspect_checkpoint(path, configs, status.st_size, status.st_mtime_ns)
 
@@ -459,7 +459,7 @@ def _leaves(path: Path, models: Path) -> Finding | None:
     return None
 
 
-def pickled(path: Path) -> Message:
+def pickle_reason(path: Path) -> Message:
     """Why weights in a pickle cannot be used."""
     return Message(
         "{model} has its weights as pickle files (.bin, .ckpt, .pt), which can run any code when "

@@ -68,12 +68,12 @@ def current_name(name: str) -> str:
 def expected_parts(config: Path, family: str) -> tuple[Part, ...]:
     """All parts of a checkpoint of ``family``, as the configurations in ``config`` have them."""
     named: dict[str, Iterator[Named]] = {
-        "unet": _prefixed(UNET, _unet(_read(config, "unet"))),
-        "vae": _prefixed(VAE, _vae(_read(config, "vae"))),
+        "unet": _prefix(UNET, _unet(_read(config, "unet"))),
+        "vae": _prefix(VAE, _vae(_read(config, "vae"))),
     }
     for name, prefix in TEXT_ENCODERS[family].items():
         tensors = _open_clip if name == "text_encoder_2" else _clip
-        named[name] = _prefixed(prefix, tensors(_read(config, name)))
+        named[name] = _prefix(prefix, tensors(_read(config, name)))
     return tuple(Part(_TITLES[name], dict(tensors)) for name, tensors in named.items())
 
 
@@ -93,7 +93,7 @@ def _read(config: Path, part: str) -> dict[str, Any]:
     return json.loads((config / part / "config.json").read_text(encoding="utf-8"))
 
 
-def _prefixed(prefix: str, named: Iterator[Named]) -> Iterator[Named]:
+def _prefix(prefix: str, named: Iterator[Named]) -> Iterator[Named]:
     return ((prefix + name, shape) for name, shape in named)
 
 

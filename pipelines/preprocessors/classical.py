@@ -77,7 +77,7 @@ def _commonest_colour(picture: Pixels) -> np.ndarray:
 def _thick_lines(picture: Pixels, parameters: ask.Scribble) -> Pixels:
     unit = min(picture.shape[:2]) / 512
     beside = _beside_edges(picture, fine=0.5 * unit, wide=max(1.6, 5 * unit))
-    lines = _followed(2 * beside, parameters.threshold, smallest=round(100 * unit * unit))
+    lines = _follow_lines(2 * beside, parameters.threshold, smallest=round(100 * unit * unit))
     size = max(1, round(parameters.thickness * unit))
     brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
     return cv2.dilate(lines, brush) * 255
@@ -105,7 +105,7 @@ def _beside_edges(picture: Pixels, fine: float, wide: float) -> np.ndarray:
     return np.where(signed > 0, largest, np.float32(0))
 
 
-def _followed(contrast: np.ndarray, threshold: float, smallest: int) -> Pixels:
+def _follow_lines(contrast: np.ndarray, threshold: float, smallest: int) -> Pixels:
     """1 where a line is: it begins above the threshold, goes on down to half, and is no speck."""
     faint = (contrast > threshold / 2).astype(np.uint8)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(faint, connectivity=8)

@@ -50,7 +50,7 @@ def _map(picture: Image.Image, parameters: ask.Parameters, weights: Networks) ->
     if isinstance(parameters, ask.SegmentAnything):
         return as_map(_segments(weights.reader, pixels, parameters), picture.size, True)
     if isinstance(parameters, ask.Openpose):
-        return as_map(_drawn(weights.reader, pixels, parameters), picture.size)
+        return as_map(_draw_skeletons(weights.reader, pixels, parameters), picture.size)
     options = _OPTIONS[type(parameters)](parameters)
     side = min(pixels.shape[:2])  # it is scaled already
     made = weights.reader(
@@ -74,7 +74,7 @@ _OPTIONS: dict[type, Callable[[Any], dict[str, Any]]] = {
 }
 
 
-def _drawn(detector: Any, pixels: np.ndarray, parameters: ask.Openpose) -> np.ndarray:
+def _draw_skeletons(detector: Any, pixels: np.ndarray, parameters: ask.Openpose) -> np.ndarray:
     """Skeletons on black. Drawn here: the package's own drawing asks for matplotlib."""
     canvas = np.zeros_like(pixels)
     for pose in detector.detect_poses(pixels, parameters.hands, parameters.face):
@@ -97,10 +97,10 @@ def _segments(network: Any, pixels: np.ndarray, parameters: ask.SegmentAnything)
     from controlnet_aux.segment_anything import SamAutomaticMaskGenerator
 
     generator = SamAutomaticMaskGenerator(network, points_per_side=parameters.points)
-    return _coloured(generator.generate(pixels), pixels)
+    return _colour(generator.generate(pixels), pixels)
 
 
-def _coloured(masks: list[dict[str, Any]], pixels: np.ndarray) -> np.ndarray:
+def _colour(masks: list[dict[str, Any]], pixels: np.ndarray) -> np.ndarray:
     """Each segment in a colour of its own, smaller ones over larger ones, the same every time."""
     canvas = np.zeros_like(pixels)
     colours = np.random.default_rng(0)

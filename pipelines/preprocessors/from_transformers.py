@@ -55,35 +55,35 @@ def annotate(picture: Image.Image, parameters: ask.Parameters, weights: Networks
 def _near_is_large(picture: Image.Image, parameters: ask.DepthAnything, weights: Networks):
     model = weights.reader
     pixels = read_at(picture, parameters.resolution, multiple=model.config.patch_size)
-    depth = model(_normalised(pixels, _IMAGENET, weights.device)).predicted_depth[0]
-    return _stretched(depth.float().cpu().numpy(), 0, 100)
+    depth = model(_normalise(pixels, _IMAGENET, weights.device)).predicted_depth[0]
+    return _stretch(depth.float().cpu().numpy(), 0, 100)
 
 
 def _from_metres(picture: Image.Image, parameters: ask.Zoe, weights: Networks) -> np.ndarray:
     """Near bright, the range as controlnet-aux takes it, with which the control models learnt."""
-    x = _normalised(read_at(picture, parameters.resolution), _HALVES, weights.device)
+    x = _normalise(read_at(picture, parameters.resolution), _HALVES, weights.device)
     # Depth goes wrong at the borders, so they are mirrored outwards, as ZoeDepth does.
     x = F.pad(x, (_MIRRORED,) * 4, mode="reflect")
     metres = weights.reader(x).predicted_depth[0, _MIRRORED:-_MIRRORED, _MIRRORED:-_MIRRORED]
     metres = metres.float().cpu().numpy()
-    return 255 - _stretched(metres, 2, 85)
+    return 255 - _stretch(metres, 2, 85)
 
 
 def _segments(picture: Image.Image, parameters: ask.Upernet, weights: Networks) -> Image.Image:
     pixels = read_at(picture, parameters.resolution, multiple=32)
-    logits = weights.reader(_normalised(pixels, _IMAGENET, weights.device)).logits
+    logits = weights.reader(_normalise(pixels, _IMAGENET, weights.device)).logits
     classes = logits[0].argmax(0).cpu().numpy()
     return as_map(COLOURS[classes], picture.size, keep_colours=True)
 
 
-def _normalised(pixels: np.ndarray, statistics, device: str) -> torch.Tensor:
+def _normalise(pixels: np.ndarray, statistics, device: str) -> torch.Tensor:
     """(H, W, 3) uint8 → (1, 3, H, W) float32 with the mean and deviation of ``statistics``."""
     mean, deviation = (np.float32(each) for each in statistics)
     x = (pixels.astype(np.float32) / 255 - mean) / deviation
     return torch.from_numpy(x).permute(2, 0, 1)[None].to(device)
 
 
-def _stretched(values: np.ndarray, low: float, high: float) -> np.ndarray:
+def _stretch(values: np.ndarray, low: float, high: float) -> np.ndarray:
     """``values`` brought to 0 … 255 between two percentiles; all 0 where they are all the same."""
     least, most = np.percentile(values, (low, high))
     scaled = (values - least) / max(most - least, 1e-6)

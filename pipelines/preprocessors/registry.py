@@ -324,7 +324,7 @@ def _make(
     yield Progress(
         0, 1, note=Message("Reading the picture: {annotator}", annotator=annotator.title)
     )
-    module = _imported(annotator)
+    module = _import_all(annotator)
     try:
         made = module.annotate(picture, asked, weights)
     except (RuntimeError, MemoryError) as error:
@@ -341,7 +341,7 @@ def _make(
     yield made
 
 
-def _imported(annotator: Annotator) -> Any:
+def _import_all(annotator: Annotator) -> Any:
     from pipelines.core.engines import IMPORTING
 
     try:

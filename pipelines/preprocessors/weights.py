@@ -201,7 +201,7 @@ def load(name: str, device: str, notes: Notes, offline: bool, home: Path) -> Loa
     from pipelines.core.engines import IMPORTING
 
     entry = WEIGHTS[name]
-    folder = _shipped(entry) if entry.asset else _downloaded(entry, notes, offline, home)
+    folder = _shipped_folder(entry) if entry.asset else _download(entry, notes, offline, home)
     notes(Message("Loading {model}", model=entry.title), None)
     try:
         with IMPORTING:
@@ -247,7 +247,7 @@ def missing_package(title: str, error: ImportError) -> Unavailable:
     )
 
 
-def _shipped(entry: Weights) -> Path:
+def _shipped_folder(entry: Weights) -> Path:
     folder = ASSETS / entry.asset
     if not (folder / "config.json").is_file():
         raise Unavailable(
@@ -258,7 +258,7 @@ def _shipped(entry: Weights) -> Path:
     return folder
 
 
-def _downloaded(entry: Weights, notes: Notes, offline: bool, home: Path) -> Path:
+def _download(entry: Weights, notes: Notes, offline: bool, home: Path) -> Path:
     from pipelines.models.downloads import fetch_files
 
     folder = home / HUB_FOLDER

@@ -21,10 +21,10 @@ def read_at(picture: Image.Image, resolution: int, multiple: int = 64) -> np.nda
     scale = (resolution or min(picture.size)) / min(picture.size)
     scale = min(scale, LONGEST / max(picture.size))
     size = tuple(max(multiple, round(side * scale / multiple) * multiple) for side in picture.size)
-    return resized(np.asarray(picture), size)
+    return resize_to(np.asarray(picture), size)
 
 
-def resized(pixels: np.ndarray, size: tuple[int, int], keep_colours: bool = False) -> np.ndarray:
+def resize_to(pixels: np.ndarray, size: tuple[int, int], keep_colours: bool = False) -> np.ndarray:
     """``pixels`` at ``size`` (width, height), smoothly unless its colours stand for classes."""
     if keep_colours:
         return cv2.resize(pixels, size, interpolation=cv2.INTER_NEAREST)
@@ -34,4 +34,4 @@ def resized(pixels: np.ndarray, size: tuple[int, int], keep_colours: bool = Fals
 
 def as_map(pixels: np.ndarray, size: tuple[int, int], keep_colours: bool = False) -> Image.Image:
     """What a network has drawn, (H, W) or (H, W, 3) uint8, as an RGB map of ``size``."""
-    return Image.fromarray(resized(pixels, size, keep_colours)).convert("RGB")
+    return Image.fromarray(resize_to(pixels, size, keep_colours)).convert("RGB")

@@ -140,25 +140,25 @@ def sample_scene(
     )
 
 
-def reserved(thing: Thing, place: str) -> bool:
+def is_reserved(thing: Thing, place: str) -> bool:
     """Whether this kind in this colour at this place is kept for measuring: one triple in 16."""
     return zlib.crc32(f"{thing.kind} {thing.colour} {place}".encode()) % 16 == 0
 
 
 def training_scene(seed: int, kinds: Sequence[str] = TRAINED, max_things: int = 2) -> Scene:
-    """A scene in which no toy is :func:`reserved`: what models are trained on."""
+    """A scene in which no toy is :func:`is_reserved`: what models are trained on."""
     for attempt in range(1000):
         scene = sample_scene((seed, attempt), kinds, max_things)
-        if not any(reserved(thing, scene.place) for thing in scene.things):
+        if not any(is_reserved(thing, scene.place) for thing in scene.things):
             return scene
     raise AssertionError("a thousand draws in a row were reserved")
 
 
 def held_out_scene(seed: int, kinds: Sequence[str] = TRAINED, things: int = 1) -> Scene:
-    """A scene whose toys are all :func:`reserved`: what models are measured on."""
+    """A scene whose toys are all :func:`is_reserved`: what models are measured on."""
     for attempt in range(100_000):
         scene = sample_scene((seed, attempt), kinds, things=things)
-        if all(reserved(thing, scene.place) for thing in scene.things):
+        if all(is_reserved(thing, scene.place) for thing in scene.things):
             return scene
     raise AssertionError("a hundred thousand draws in a row were not reserved")
 
@@ -237,7 +237,7 @@ def _row(rng: np.random.Generator, toys: list[Thing]) -> tuple[list[Thing], None
     ], None
 
 
-def mirrored(scene: Scene) -> Scene:
+def mirror(scene: Scene) -> Scene:
     """The scene that a left-to-right flip of the picture shows: left and right change places."""
     swap = {"left of": "right of", "right of": "left of"}
     things = tuple(replace(t, x=-t.x, yaw=-t.yaw) for t in scene.things)

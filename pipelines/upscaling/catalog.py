@@ -18,7 +18,7 @@ from pipelines.core.files import refused_name
 from pipelines.core.matching import closest, find_name
 from pipelines.core.messages import Message
 from pipelines.core.paths import ASSETS
-from pipelines.models.local_models import PICKLES, cannot_be_read, pickled, read_header
+from pipelines.models.local_models import PICKLES, cannot_be_read, pickle_reason, read_header
 
 FOLDER = "upscalers"
 CACHE_PREFIX = "upscaler:"
@@ -114,7 +114,7 @@ class Upscalers:
 def _refusal(path: Path) -> Message | None:
     """Why a file is no upscaler that can be used, or None."""
     if path.suffix.lower() in PICKLES:
-        return pickled(path)
+        return pickle_reason(path)
     facts = path.stat()
     return _refusal_of_header(path, facts.st_mtime_ns, facts.st_size)
 

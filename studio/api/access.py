@@ -173,7 +173,7 @@ class Access:
             return
         scope.setdefault("state", {}).update(owner=owner, api_key=key)
         language = language_of_request(connection)
-        receive = _limited(receive, self._limit(path), language)
+        receive = _limit_body(receive, self._limit(path), language)
         if owner is None:
             await self._serve_stranger(scope, receive, send)
         else:
@@ -422,11 +422,11 @@ def _parts(url: str) -> SplitResult:
         return urlsplit("")
 
 
-def _limited(receive: Receive, limit: int, language: str) -> Receive:
+def _limit_body(receive: Receive, limit: int, language: str) -> Receive:
     """``receive`` that counts: a body without Content-Length is held to the limit as well."""
     taken = 0
 
-    async def counted() -> Message:
+    async def receive_counted() -> Message:
         nonlocal taken
         message = await receive()
         taken += len(message.get("body", b""))
@@ -434,7 +434,7 @@ def _limited(receive: Receive, limit: int, language: str) -> Receive:
             raise Refusal(TooLarge(limit), language)
         return message
 
-    return counted
+    return receive_counted
 
 
 def _with_headers(send: Send, path: str, extra: Iterable[tuple[str, str]] = ()) -> Send:

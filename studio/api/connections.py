@@ -81,7 +81,7 @@ class Door:
         if crowded or len(self) >= self.limit:
             address = new.address if crowded else None
             oldest = next((each for each in self._idle if address in (None, each.address)), None)
-            oldest = oldest or self._stalled(address)
+            oldest = oldest or self._stall(address)
             if oldest is None:
                 return False
             oldest.drop()
@@ -90,7 +90,7 @@ class Door:
         self._by_address[new.address] += 1
         return True
 
-    def _stalled(self, address: str | None) -> Connection | None:
+    def _stall(self, address: str | None) -> Connection | None:
         """The connection whose other side has kept us waiting longest, beyond a moment."""
         latest = time.monotonic() - STALLED_SECONDS
         for each, since in self._busy.items():
@@ -126,7 +126,7 @@ class Door:
 class Connection(H11Protocol):
     """One connection of uvicorn's, held to the limits of its :class:`Door`."""
 
-    door: Door  # of the subclass that :func:`guarded` makes
+    door: Door  # of the subclass that :func:`guarded_connection` makes
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -230,7 +230,7 @@ def _send_at_once(transport: asyncio.Transport) -> None:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def guarded(door: Door) -> type[Connection]:
+def guarded_connection(door: Door) -> type[Connection]:
     """The class of connections of a server whose door this is, for ``uvicorn.Config(http=…)``."""
     return type("GuardedConnection", (Connection,), {"door": door})
 

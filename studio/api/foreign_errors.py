@@ -82,7 +82,9 @@ class OwnWords:
     def _error(self, scope: Scope, status: int, headers: Headers) -> UserError:
         asked, path = Headers(scope=scope), scope["path"]
         if status in (404, 405):
-            allowed = self._allowed(path) or set(re.findall(r"[A-Z]+", headers.get("allow", "")))
+            allowed = self._allowed_methods(path) or set(
+                re.findall(r"[A-Z]+", headers.get("allow", ""))
+            )
             if allowed and scope["method"] not in allowed:
                 return MethodNotAllowed(scope["method"][:SHOWN], path[:SHOWN], allowed)
             return NotFound("There is nothing at {path}.", path=path[:SHOWN])
@@ -105,7 +107,7 @@ class OwnWords:
             )
         return not_of_the_page()
 
-    def _allowed(self, path: str) -> set[str]:
+    def _allowed_methods(self, path: str) -> set[str]:
         found = (methods for pattern, methods in self._methods if pattern.match(path) is not None)
         return gradio_guard.methods_of(path).union(*found)
 

@@ -174,7 +174,7 @@ def list_that_fits(items: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 @asynccontextmanager
-async def received(request: Request, home: Path) -> AsyncIterator[IO[bytes]]:
+async def receive_body(request: Request, home: Path) -> AsyncIterator[IO[bytes]]:
     """The body in a file that is gone afterwards, at its beginning; it is never held in memory.
 
     Raises:

@@ -47,7 +47,9 @@ def inputs_router(studio: Studio) -> APIRouter:
         return input_json(studio.inputs.from_gallery(owner_of(request).id, picture_id))
 
     @routes.get("/inputs")
-    def listed(request: Request, limit: Annotated[int, Query(ge=1, le=200)] = 50) -> dict[str, Any]:
+    def list_inputs(
+        request: Request, limit: Annotated[int, Query(ge=1, le=200)] = 50
+    ) -> dict[str, Any]:
         """One's own brought-in pictures, the last one first."""
         rows = studio.inputs.list(owner_of(request).id, limit)
         return {"inputs": [input_json(row) for row in rows]}

@@ -60,7 +60,7 @@ def router(accounts: Accounts, root_path: str = "") -> APIRouter:
         if key is None:
             return page(request)
         try:
-            return admitted(request, accounts.log_in_with_key(key))
+            return admit(request, accounts.log_in_with_key(key))
         except UserError as error:
             return page(request, error=error)
 
@@ -72,7 +72,7 @@ def router(accounts: Accounts, root_path: str = "") -> APIRouter:
         browser = request.cookies.get(accounts.device_cookie_name)
         check = (accounts.log_in, name, name, password, address_of(request), old, browser)
         try:
-            return admitted(request, await accounts.in_turn(*check))
+            return admit(request, await accounts.in_turn(*check))
         except UserError as error:
             return page(request, name=name, error=error)
 
@@ -92,7 +92,7 @@ def router(accounts: Accounts, root_path: str = "") -> APIRouter:
         )
         return response
 
-    def admitted(request: Request, login: Login) -> Response:
+    def admit(request: Request, login: Login) -> Response:
         response = RedirectResponse(home + tab_query(request), status_code=303)
         for name, value in login_cookies(accounts, login, request, root_path):
             response.headers.append(name, value)

@@ -92,10 +92,10 @@ class OwnAddress:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == "/":
-            send = rewritten(send, self._changed)
+            send = rewritten(send, self._rewrite)
         await self.app(scope, receive, send)
 
-    def _changed(self, page: bytes) -> bytes:
+    def _rewrite(self, page: bytes) -> bytes:
         page = page.replace(MANIFEST, MANIFEST_AND_ICON, 1)
         return page.replace(AFTER_CONFIG, self._script + AFTER_CONFIG, 1)
 

@@ -86,10 +86,10 @@ def jobs_router(studio: Studio) -> APIRouter:
         """Queues a job of this kind; ``GET /schema/{kind}`` says what the body may hold."""
         data = await json_object(request)
         job = await run_sync(studio.submissions.submit, owner_of(request), kind, data)
-        return described(job, request)
+        return describe(job, request)
 
     @routes.get("/jobs")
-    def listed(
+    def list_jobs(
         request: Request,
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
         before: Annotated[str | None, Query(max_length=100)] = None,
@@ -100,23 +100,23 @@ def jobs_router(studio: Studio) -> APIRouter:
         come.
         """
         jobs = studio.jobs.list(owner_of(request).id, limit=limit, before=before)
-        shown = list_that_fits(described(job, request) for job in jobs)
+        shown = list_that_fits(describe(job, request) for job in jobs)
         more = len(shown) < len(jobs) or len(jobs) == limit
         return {"jobs": shown, "next": shown[-1]["id"] if shown and more else None}
 
     @routes.get("/jobs/{job_id}")
     def one(job_id: str, request: Request) -> dict[str, Any]:
-        return described(studio.jobs.get(owner_of(request).id, job_id), request)
+        return describe(studio.jobs.get(owner_of(request).id, job_id), request)
 
     @routes.post("/jobs/{job_id}/cancel")
     def cancel(job_id: str, request: Request) -> dict[str, Any]:
         """Stops a running job within one step, or takes a queued one out of the queue."""
-        return described(studio.jobs.cancel(owner_of(request).id, job_id), request)
+        return describe(studio.jobs.cancel(owner_of(request).id, job_id), request)
 
     @routes.post("/jobs/{job_id}/retry", status_code=202)
     def retry(job_id: str, request: Request) -> dict[str, Any]:
         """Queues the same request again, as a new job."""
-        return described(studio.submissions.retry(owner_of(request), job_id), request)
+        return describe(studio.submissions.retry(owner_of(request), job_id), request)
 
     @routes.get("/jobs/{job_id}/preview")
     def preview(job_id: str, request: Request) -> Response:
@@ -136,7 +136,7 @@ def jobs_router(studio: Studio) -> APIRouter:
         await run_sync(studio.jobs.get, owner.id, job_id)
         return sse.stream(watched.listen((owner.id, job_id, language_of_request(request))))
 
-    def described(job: Job, request: Request) -> dict[str, Any]:
+    def describe(job: Job, request: Request) -> dict[str, Any]:
         return job_json(studio, job, language_of_request(request))
 
     return routes
@@ -208,7 +208,7 @@ def catalog_router(studio: Studio) -> APIRouter:
             "samplers": [
                 {
                     "name": sampler.name,
-                    "description": _worded(sampler.description, language),
+                    "description": _text_in(sampler.description, language),
                     "schedules": sampler.schedules,
                     "stochastic": sampler.stochastic,
                     "max_steps": sampler.max_steps,
@@ -223,7 +223,7 @@ def catalog_router(studio: Studio) -> APIRouter:
         known = samplers_in(studio.home).schedules.values()
         return {
             "schedules": [
-                {"name": each.name, "description": _worded(each.description, language)}
+                {"name": each.name, "description": _text_in(each.description, language)}
                 for each in known
             ]
         }
@@ -235,7 +235,7 @@ def catalog_router(studio: Studio) -> APIRouter:
             "styles": [
                 {
                     "name": style.name,
-                    "title": _worded(style.title, language),
+                    "title": _text_in(style.title, language),
                     "prompt": style.prompt,
                     "negative_prompt": style.negative_prompt,
                 }
@@ -389,7 +389,7 @@ def _job_descriptions(
     return descriptions
 
 
-def _worded(texts: Any, language: str) -> str:
+def _text_in(texts: Any, language: str) -> str:
     return texts.get(language) or texts.get("en", "")
 
 

@@ -167,7 +167,7 @@ class VisitorLimits:
         is_of_page = scope["path"] == gradio_guard.UPLOAD
         try:
             language = language_of(headers.get("accept-language"))
-            counted = _counted(receive, reservation, language)
+            counted = _count_body(receive, reservation, language)
             await self.app(scope, counted, answer.send if is_of_page else send)
         finally:
             room.__exit__(None, None, None)
@@ -193,8 +193,8 @@ class _Answer:
         await self._send(message)
 
 
-def _counted(receive: Receive, reservation: Reservation, language: str) -> Receive:
-    async def counted() -> Message:
+def _count_body(receive: Receive, reservation: Reservation, language: str) -> Receive:
+    async def receive_counted() -> Message:
         message = await receive()
         try:
             reservation.take(len(message.get("body", b"")))
@@ -202,7 +202,7 @@ def _counted(receive: Receive, reservation: Reservation, language: str) -> Recei
             raise Refusal(error, language) from None
         return message
 
-    return counted
+    return receive_counted
 
 
 def _refusal(connection: HTTPConnection, error: UserError) -> JSONResponse:

@@ -67,7 +67,7 @@ def prepare_home(home: Path) -> Path:
 def _unusable(home: Path, error: OSError) -> Unavailable:
     return Unavailable(
         "The home folder {home} cannot be used: {reason}. Choose another one with --home.",
-        home=shown(home),
+        home=readable_path(home),
         reason=error.strerror or str(error),
     )
 
@@ -104,12 +104,12 @@ class HomeLock:
                 "Another studio (process {process}) is using {home}. "
                 "Close it, or start this one with another --home.",
                 process=self._file.read().strip() or "?",
-                home=shown(home),
+                home=readable_path(home),
             )
         return Unavailable(
             "The home folder {home} cannot be locked: {reason}. "
             "Choose one on a disk of this machine with --home.",
-            home=shown(home),
+            home=readable_path(home),
             reason=error.strerror or str(error),
         )
 
@@ -172,7 +172,7 @@ def sweep(folder: Path, known: set[str], dry_run: bool) -> Iterator[int]:
             yield size
 
 
-def cleared(folders: Iterable[Path], dry_run: bool) -> Iterator[int]:
+def clear_folders(folders: Iterable[Path], dry_run: bool) -> Iterator[int]:
     """Deletes whole folders; yields the bytes of each."""
     for folder in folders:
         size = size_of(folder)
@@ -181,7 +181,7 @@ def cleared(folders: Iterable[Path], dry_run: bool) -> Iterator[int]:
         yield size
 
 
-def shown(path: Path) -> str:
+def readable_path(path: Path) -> str:
     """A path for a sentence, with ``~`` for the user's own folder, whose name stays home."""
     try:
         return str(Path("~") / path.relative_to(Path.home()))

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from pipelines.core.engines import Use
 from pipelines.core.errors import Busy, Unavailable
-from studio.core.home import disk_full, shown
+from studio.core.home import disk_full, readable_path
 
 T = TypeVar("T")
 
@@ -293,7 +293,7 @@ class Store:
             raise Unavailable(
                 "The database {file} cannot be used: {reason}. "
                 "Choose another home folder with --home.",
-                file=shown(self.path),
+                file=readable_path(self.path),
                 reason=error.strerror or str(error),
             ) from error
         # Short: what is waited for here is waited for with the lock given back to other threads.
@@ -323,7 +323,7 @@ class Store:
             raise Unavailable(
                 "The database {file} is damaged: {reason}. Move it away and start again. The "
                 "pictures in outputs/ stay; gallery, queue and settings begin empty.",
-                file=shown(self.path),
+                file=readable_path(self.path),
                 reason=reason.splitlines()[-1],
             )
 
@@ -364,7 +364,7 @@ class Store:
                     self._connection.execute("ROLLBACK")
                 raise
         except sqlite3.OperationalError as error:
-            raise self._explained(error) from error
+            raise self._explain(error) from error
         finally:
             self._lock.release()
 
@@ -419,10 +419,10 @@ class Store:
             except sqlite3.OperationalError as error:
                 given_up = time.monotonic() - start >= self._patience
                 if error.sqlite_errorcode & 0xFF not in HELD or given_up:
-                    raise self._explained(error) from error
+                    raise self._explain(error) from error
             time.sleep(LOOK_SECONDS)  # others of our threads may have their turn
 
-    def _explained(self, error: sqlite3.OperationalError) -> Exception:
+    def _explain(self, error: sqlite3.OperationalError) -> Exception:
         """The sentence for what keeps the database from being used; a copy of any other error."""
         code = error.sqlite_errorcode & 0xFF
         if code == sqlite3.SQLITE_FULL:
@@ -476,7 +476,7 @@ class Store:
                     "This search was not done after {seconds} seconds. Search for fewer words.",
                     seconds=round(seconds),
                 ) from error
-            raise self._explained(error) from error
+            raise self._explain(error) from error
         finally:
             connection.close()
 

@@ -17,7 +17,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from studio.page.cache import collected
+from studio.page.cache import collect_answer
 
 # Each exists under one path only, so that nobody can fill the memory with others.
 FILES = re.compile(r"/(?:assets/[\w-][\w.-]*|static/js/[\w-][\w.-]*|theme\.css|favicon\.ico)")
@@ -58,7 +58,7 @@ class AssetCache:
         asset = self._assets.get(key)
         if asset is None:
             headers = [each for each in scope["headers"] if not PARTS.fullmatch(each[0])]
-            answer = await collected(self.app, {**scope, "headers": headers}, receive, send)
+            answer = await collect_answer(self.app, {**scope, "headers": headers}, receive, send)
             if answer is None:
                 return
             asset = await anyio.to_thread.run_sync(_asset, *key, *answer)

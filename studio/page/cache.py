@@ -55,7 +55,7 @@ class PageCache:
                 self._pages.move_to_end(key)
         if body is None:
             scope = {**scope, "query_string": b""}  # Gradio's deep links and pages are not here
-            answer = await collected(self.app, scope, receive, send)
+            answer = await collect_answer(self.app, scope, receive, send)
             if answer is None:
                 return
             body = answer[1]
@@ -76,14 +76,14 @@ class PageDelivery:
         if not is_page(scope):
             await self.app(scope, receive, send)
             return
-        answer = await collected(self.app, scope, receive, send)
+        answer = await collect_answer(self.app, scope, receive, send)
         if answer is not None:
             request = Request(scope)
             sent = await anyio.to_thread.run_sync(deliver, answer[1], request.headers)
             await sent(scope, receive, send)
 
 
-async def collected(
+async def collect_answer(
     app: ASGIApp, scope: Scope, receive: Receive, send: Send
 ) -> tuple[Headers, bytes] | None:
     """What ``app`` answers, or None where that is an error, which is sent on."""
@@ -103,7 +103,7 @@ async def collected(
 
 
 @lru_cache(maxsize=2 * KEPT)
-def _compressed(body: bytes) -> bytes:
+def _compress(body: bytes) -> bytes:
     """The page, or a part of it, as who loads it again and again is sent it."""
     return gzip.compress(body, LEVEL, mtime=0)
 
@@ -120,5 +120,5 @@ def deliver(body: bytes, asked: Headers, media_type: str = "text/html") -> Respo
         return Response(status_code=304, headers=headers)
     if "gzip" in asked.get("accept-encoding", ""):
         headers["content-encoding"] = "gzip"
-        body = _compressed(body)
+        body = _compress(body)
     return Response(body, media_type=media_type, headers=headers)

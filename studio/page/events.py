@@ -63,19 +63,19 @@ class Page(gr.Blocks):
         function = self.fns[block_fn] if isinstance(block_fn, int) else block_fn
         try:
             if iterator is None:
-                inputs = self._checked(function, inputs, state, owner_of(request))
+                inputs = self._check(function, inputs, state, owner_of(request))
                 if (event := more.get("event_data")) is not None:
                     event._data = readable(event._data) if isinstance(event._data, dict) else {}
             return await super().process_api(function, inputs, state, request, iterator, **more)
         except UserError as error:
-            raise _shown(error.message, request) from error
+            raise _as_toast(error.message, request) from error
         except (gr.Error, InvalidPathError) as error:  # of Gradio's own: of the values
-            raise _shown(not_of_the_page().message, request) from error
+            raise _as_toast(not_of_the_page().message, request) from error
         except Exception as error:
             _log.exception("an event of the page, %s, has failed", function.name)
-            raise _shown(unforeseen(error), request) from error
+            raise _as_toast(unforeseen(error), request) from error
 
-    def _checked(self, function: BlockFunction, inputs: Any, state: Any, owner: Owner) -> list[Any]:
+    def _check(self, function: BlockFunction, inputs: Any, state: Any, owner: Owner) -> list[Any]:
         if not isinstance(inputs, list) or len(inputs) < len(function.inputs):
             raise not_of_the_page()
         checked = []
@@ -110,7 +110,7 @@ def check_joining(page: gr.Blocks, sessions: SessionOwners) -> None:
     page._queue.push = push
 
 
-def _shown(message: Message, request: gr.Request) -> gr.Error:
+def _as_toast(message: Message, request: gr.Request) -> gr.Error:
     language = language_of_request(request)
     return gr.Error(
         translate(message, language),

@@ -102,7 +102,7 @@ def changed_scripts() -> dict[str, str]:
     for script in {change.script for change in CHANGES}:
         for path in assets.glob(f"{script}-*.js"):
             own = path.read_text(encoding="utf-8")
-            if (text := _changed(own)) != own:
+            if (text := _patch(own)) != own:
                 found[path.name] = text
     return found
 
@@ -113,7 +113,7 @@ def can_graft() -> bool:
     return all(any(change.after in text for text in scripts) for change in GRAFTING)
 
 
-def _changed(text: str) -> str:
+def _patch(text: str) -> str:
     for change in CHANGES:
         if text.count(change.before) == 1:
             text = text.replace(change.before, change.after)

@@ -68,9 +68,9 @@ def _page_scripts() -> str:
 
 
 def _with_head(body: bytes, language: str, head: bytes) -> bytes:
-    def written(found: re.Match[bytes]) -> bytes:
+    def insert(found: re.Match[bytes]) -> bytes:
         if found[0] == b"<head>":
             return found[0] + head
         return found[0].replace(b'"en"', f'"{language}"'.encode())
 
-    return OPENING.sub(written, body, count=2)
+    return OPENING.sub(insert, body, count=2)

@@ -68,10 +68,10 @@ class PageQueue:
             return
         checked = {"type": "http.request", "body": body.model_dump_json().encode()}
 
-        async def received() -> Message:
+        async def receive_checked() -> Message:
             return checked
 
-        await self.app(scope, received, send)
+        await self.app(scope, receive_checked, send)
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         language = language_of_request(Request(scope))

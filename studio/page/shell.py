@@ -50,7 +50,7 @@ class _TabFailed(Exception):
 
 
 @contextlib.contextmanager
-def _named(feature: str) -> Iterator[None]:
+def _name_in_errors(feature: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
@@ -76,7 +76,7 @@ def _build(studio: Studio, is_upload: Callable[[Owner, Path], bool]) -> Page:
                     for name, each in place.tabs:
                         drawn += _draw(studio, bars, each.label, name, each)
         for name, tab, place in drawn:
-            with _named(name), bars.within(tab.id):
+            with _name_in_errors(name), bars.within(tab.id):
                 tab.listen(Opening(page, place), exchange)
         exchange.connect(bars.all, bars.show, gr.skip())
     return page
@@ -86,7 +86,7 @@ def _draw(
     studio: Studio, bars: Bars, name: str, feature: str, tab: type[Tab]
 ) -> list[tuple[str, Tab, gr.Tab]]:
     """A tab of a feature is drawn where the page is; it is called ``name`` there."""
-    with _named(feature), bars.tab(tab.id, name, hidden=tab.hidden) as place:
+    with _name_in_errors(feature), bars.tab(tab.id, name, hidden=tab.hidden) as place:
         drawn = tab(studio)
         drawn.draw()
     return [(feature, drawn, place)]

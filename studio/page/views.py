@@ -205,7 +205,7 @@ def board(
     Args:
         visitor: who looks.
         progress: of a job that is not finished.
-        pictures: ids in the order of painting, and what each is called (:func:`named`).
+        pictures: ids in the order of painting, and what each is called (:func:`picture_names`).
         sheet: id of the picture of the whole run.
         caption: what is to be seen on it.
         chosen: id of the picture whose settings are shown.
@@ -312,7 +312,7 @@ def preview_uri(image: Image.Image, side: int = PREVIEW_SIDE) -> str:
 # --- pictures -----------------------------------------------------------------------------------
 
 
-def named(rows: Sequence[SavedPicture], visitor: Visitor) -> dict[str, str]:
+def picture_names(rows: Sequence[SavedPicture], visitor: Visitor) -> dict[str, str]:
     """Ids of pictures → what each is called where it cannot be seen, in their order."""
     return {
         row.id: visitor.say(
@@ -333,7 +333,7 @@ def thumbnails(
     """Pictures to choose from; the clicks are read by :data:`PICTURE_CLICKED`.
 
     Args:
-        pictures: ids and names (:func:`named`).
+        pictures: ids and names (:func:`picture_names`).
         chosen: the one that is marked.
         visitor: who looks.
         large: show few pictures at full size instead of as thumbnails.
@@ -399,7 +399,7 @@ def details(
                      f"<dd>{escape(str(negative))}</dd></div></dl>")  # fmt: skip
     facts = "".join(
         f"<div{' class=wide' * (len(str(value)) > _LONG)}><dt>{escape(visitor.say(name))}</dt>"
-        f"<dd>{_struck(value) if name in unused else escape(str(value))}</dd></div>"
+        f"<dd>{_strike(value) if name in unused else escape(str(value))}</dd></div>"
         for name, value in parameters.items()
         if name not in ("prompt", "negative_prompt")
     )
@@ -415,5 +415,5 @@ def details(
     return f'<div class="details">{"".join(parts)}</div>'
 
 
-def _struck(value: Any) -> str:
+def _strike(value: Any) -> str:
     return f"<s>{escape(str(value))}</s>"

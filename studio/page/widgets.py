@@ -64,7 +64,7 @@ def restore_drafts(
         unless: a control; where it holds a value, the fields show what the server knows of that.
     """
     known = [] if unless is None else [unless]
-    js = f"(known) => known ? {_kept(fields)} : {_restored(fields)}"
+    js = f"(known) => known ? {_unchanged_all(fields)} : {_restore(fields)}"
     filled.then(None, known, list(fields), js=js, **QUIET)
 
 
@@ -73,19 +73,19 @@ def restore_drafts_once(state: gr.State, fields: Sequence[gr.Textbox]) -> None:
     # The change is told before the values that came with it are in the fields.
     js = f"""async () => {{
         await new Promise((filled) => setTimeout(filled));
-        return {_restored(fields, "restoreOnce")};
+        return {_restore(fields, "restoreOnce")};
     }}"""
     state.change(None, None, list(fields), js=js, **QUIET)
 
 
-def _restored(fields: Sequence[gr.Textbox], how: str = "restore") -> str:
+def _restore(fields: Sequence[gr.Textbox], how: str = "restore") -> str:
     """Code of the words of the fields. Of a field that has none, nothing is changed: what it held
     when the browser looked may be older than what the server has just put there."""
     names = json.dumps([field.elem_id for field in fields])
     return f"{names}.map((name) => atelier.drafts.{how}(name, {_UNCHANGED}))"
 
 
-def _kept(fields: Sequence[gr.Textbox]) -> str:
+def _unchanged_all(fields: Sequence[gr.Textbox]) -> str:
     return f"[{', '.join([_UNCHANGED] * len(fields))}]"
 
 

@@ -20,7 +20,7 @@ from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.diffusion.samplers import Samplers
 from studio.core.gallery.infotext_units import units_of, unused_lines, unused_values
 from studio.core.gallery.metadata import parse_parameters, read_settings
-from studio.core.gallery.reuse import fields_of, unused
+from studio.core.gallery.reuse import fields_of, unused_settings
 from tests.sweeps.plain_sentences import check_sentence
 
 pytestmark = pytest.mark.deep
@@ -319,7 +319,7 @@ def test_whatever_is_not_used_is_said(writer, tmp_path):
     for _ in range(CASES // 5):
         facts = settings(draw)
         read = read_settings(png(writer(facts, draw), draw))
-        said = unused(read, {facts["model"]}, samplers, control)
+        said = unused_settings(read, {facts["model"]}, samplers, control)
         assert read.keys() - said <= USED | ABOUT_THE_FILE
         assert not said & (USED - {"Clip skip", "Size"}), said
 
@@ -399,5 +399,5 @@ def test_damaged_settings_are_read_or_refused_by_a_sentence(writer, tmp_path):
             continue
         assert all(isinstance(value, str) for value in read.values())
         fields_of(read)
-        unused(read, {"starter"}, samplers, control)
+        unused_settings(read, {"starter"}, samplers, control)
         units_of(read, control)

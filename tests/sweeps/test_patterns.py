@@ -18,8 +18,14 @@ from pipelines.core.messages import Message
 from pipelines.core.sizes import in_bytes
 from pipelines.diffusion.lora.about import clean_name
 from pipelines.diffusion.lora.formats import clean_triggers
-from pipelines.diffusion.lora.names import dotted, in_original, module_of, owner_of
-from pipelines.diffusion.lora.tags import left_out_of, tags_in, with_tags, without_tags, worded
+from pipelines.diffusion.lora.names import dotted_name, in_original, module_of, owner_of
+from pipelines.diffusion.lora.tags import (
+    left_out_of,
+    replace_words,
+    tags_in,
+    with_tags,
+    without_tags,
+)
 from pipelines.diffusion.prompts import is_weighted
 from pipelines.dreambooth.data.captions import _whole_word
 from pipelines.dreambooth.data.subjects import meaning_in_prompts
@@ -55,10 +61,10 @@ READERS: tuple[Callable[[str], object], ...] = (
     left_out_of,
     without_tags,
     lambda text: with_tags(text, [{"name": "a", "weight": 1.0}]),
-    lambda text: worded(text, {"a": "t1", "a b": "t2", "<a>": "t3"}),
+    lambda text: replace_words(text, {"a": "t1", "a b": "t2", "<a>": "t3"}),
     module_of,
     owner_of,
-    dotted,
+    dotted_name,
     in_original,
     current_name,
     clean_name,
@@ -108,7 +114,7 @@ def test_what_reads_foreign_texts_takes_time_in_proportion_to_them(number):
 def test_expressions_of_many_words_take_time_in_proportion_to_the_text(words):
     pieces = [("", piece) for word in words for piece in (word, word + " ", word[:-1] or " ")]
     check(reader(_any_of(frozenset(words)), frozenset({"sub", "finditer"})), pieces)
-    check(lambda text: worded(text, dict.fromkeys(words, "t1")), pieces)
+    check(lambda text: replace_words(text, dict.fromkeys(words, "t1")), pieces)
     for word in words:
         check(reader(_whole_word(word), frozenset({"search", "sub"})), pieces)
 

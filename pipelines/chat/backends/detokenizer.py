@@ -38,7 +38,7 @@ class Detokenizer:
             return ""
         self._before = (self._before + self._new)[-_WINDOW:]
         self._new = []
-        return self._released(text)
+        return self._release(text)
 
     def finish(self) -> str:
         """What was held back; called once, after the last token."""
@@ -51,7 +51,7 @@ class Detokenizer:
             return text[:at]
         return text
 
-    def _released(self, text: str) -> str:
+    def _release(self, text: str) -> str:
         text = self._held + text
         at = self._first_stop(text)
         if at is not None:

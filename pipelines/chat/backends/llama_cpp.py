@@ -28,7 +28,7 @@ import psutil
 from pipelines.chat import templates
 from pipelines.chat.backends.cancel import hung_up_at
 from pipelines.chat.backends.server_sent_events import read_events
-from pipelines.chat.context import exceeded
+from pipelines.chat.context import context_exceeded
 from pipelines.chat.entries import ChatEntry
 from pipelines.chat.events import Finished, Reading, TokenOdds, Words
 from pipelines.chat.requests import ChatMessage, Generation
@@ -150,7 +150,7 @@ class LlamaCpp:
             Unavailable: the worker has died; with its last words.
         """
         if len(prompt) >= self.context_length:
-            raise exceeded(len(prompt), self.context_length)
+            raise context_exceeded(len(prompt), self.context_length)
         room = self.context_length - len(prompt)
         body = {
             "prompt": list(prompt),
@@ -219,7 +219,7 @@ class LlamaCpp:
         }
         said = self._post("/completion", body)
         if "error" in said:
-            raise self._refused(said)
+            raise self._error_of(said)
         return next(iter(said.get("completion_probabilities") or ()), None)
 
     def _stream(self, body: dict[str, Any], stop: threading.Event) -> Iterator[dict[str, Any]]:
@@ -231,7 +231,7 @@ class LlamaCpp:
             hung_up_at(stop, response),
         ):
             if response.status_code != httpx.codes.OK:
-                raise self._refused(json.loads(response.read()))
+                raise self._error_of(json.loads(response.read()))
             for event in read_events(response.iter_bytes()):
                 if stop.is_set():
                     raise Stopped
@@ -239,7 +239,7 @@ class LlamaCpp:
                     break  # the worker has died within it
                 data = json.loads(event.data)
                 if event.kind == "error" or "error" in data:
-                    raise self._refused(data)
+                    raise self._error_of(data)
                 yield data
                 if data.get("stop"):
                     return
@@ -389,10 +389,10 @@ class LlamaCpp:
         lines = (_PREFIX.sub("", line.strip()) for line in text.splitlines())
         return list(dict.fromkeys(_PATH.sub(r"\1", line) for line in lines if line))
 
-    def _refused(self, reply: Any) -> Exception:
+    def _error_of(self, reply: Any) -> Exception:
         error = reply.get("error", reply) if isinstance(reply, dict) else {}
         if error.get("type") == "exceed_context_size_error":
-            return exceeded(int(error.get("n_prompt_tokens", 0)), self.context_length)
+            return context_exceeded(int(error.get("n_prompt_tokens", 0)), self.context_length)
         return Unavailable(
             "llama.cpp could not go on with {model}: {reason}.",
             model=self.entry.title,

@@ -122,12 +122,12 @@ class AnswerReader:
         if words:  # a message beside them is the answer so far
             self._by_deltas = True
             self._said += words
-            yield self._paired(words)
+            yield self._pair_surrogates(words)
         elif messages:
             for message in messages:
-                yield self._paired(self._new_in(self._words(message)))
+                yield self._pair_surrogates(self._new_in(self._words(message)))
         elif not deltas:  # of a completion, or of a server that answers a conversation like one
-            yield self._paired(self._content(choice.get("text")))
+            yield self._pair_surrogates(self._content(choice.get("text")))
 
     def _words(self, piece: Mapping[str, Any]) -> str:
         return self._content(piece.get("content")) + self._content(piece.get("refusal"))
@@ -159,7 +159,7 @@ class AnswerReader:
         self.left_out["something that is no text"] = None
         return ""
 
-    def _paired(self, text: str) -> str:
+    def _pair_surrogates(self, text: str) -> str:
         """The text with characters whole whose halves came in two pieces."""
         if not text:
             return ""
@@ -228,23 +228,23 @@ def complaint_in(data: Mapping[str, Any]) -> Any:
 
 def words_of(error: Any) -> str:
     """What an error says, in the server's own words and in one line; may be empty."""
-    return " ".join(_said(error, 4).split())[:SHOWN].rstrip(" .")
+    return " ".join(_sentence_in(error, 4).split())[:SHOWN].rstrip(" .")
 
 
-def _said(error: Any, depth: int) -> str:
+def _sentence_in(error: Any, depth: int) -> str:
     if isinstance(error, str):
         is_json, data = parse_json(error) if depth and error[:1] in ("{", "[") else (False, None)
-        return (_said(data, depth - 1) if is_json else "") or _plain(error)
+        return (_sentence_in(data, depth - 1) if is_json else "") or _plain(error)
     if isinstance(error, list) and depth:
-        return "; ".join(filter(None, (_said(each, depth - 1) for each in error[:3])))
+        return "; ".join(filter(None, (_sentence_in(each, depth - 1) for each in error[:3])))
     if not isinstance(error, dict) or not depth:
         return ""
     # What a router has been told by the server behind it.
     within = error.get("metadata")
-    if isinstance(within, dict) and (found := _said(within.get("raw"), depth - 1)):
+    if isinstance(within, dict) and (found := _sentence_in(within.get("raw"), depth - 1)):
         return found
     for name in ("message", "msg", "detail", "error", "error_message", "title", "code", "type"):
-        if found := _said(error.get(name), depth - 1):
+        if found := _sentence_in(error.get(name), depth - 1):
             place = error.get("loc")  # of FastAPI: where in the body it is
             at = ".".join(str(each) for each in place[1:4]) if isinstance(place, list) else ""
             return f"{at}: {found}" if at else found

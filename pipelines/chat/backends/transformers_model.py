@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.chat import templates
 from pipelines.chat.backends.decoding import Fixed, Growing, Steps
 from pipelines.chat.backends.detokenizer import Detokenizer
-from pipelines.chat.context import exceeded
+from pipelines.chat.context import context_exceeded
 from pipelines.chat.entries import FOLDER, ChatEntry
 from pipelines.chat.events import Finished, Reading, TokenOdds, Words
 from pipelines.chat.requests import ChatMessage, Generation
@@ -120,7 +120,7 @@ class TransformersModel:
         import torch
 
         if len(prompt) >= self.context_length:
-            raise exceeded(len(prompt), self.context_length)
+            raise context_exceeded(len(prompt), self.context_length)
         with self._in_turn(stop), torch.inference_mode():
             yield from self._generate(list(prompt), request, stop)
 
@@ -276,7 +276,7 @@ def load(entry: ChatEntry, path: Path, device: str, notes: Notes, home: Path) ->
     if path.is_file():
         del options["use_safetensors"]
     if entry.quantisation != "none":
-        options |= _quantised(entry, device)
+        options |= _quantise(entry, device)
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **place)
         model = transformers.AutoModelForCausalLM.from_pretrained(folder, **place, **options)
@@ -304,7 +304,7 @@ def _refuse_pickles(entry: ChatEntry, folder: Path) -> None:
         )
 
 
-def _quantised(entry: ChatEntry, device: str) -> dict[str, Any]:
+def _quantise(entry: ChatEntry, device: str) -> dict[str, Any]:
     """Arguments of ``from_pretrained`` for bitsandbytes' 8 or 4 bits."""
     import torch
     from transformers import BitsAndBytesConfig

@@ -15,7 +15,7 @@ from pipelines.core.processes import read_json
 FIRST, LAST = 4, 2  # blocks that the "+" variants never drop (section 3.1)
 
 
-def guarded(blocks: int) -> set[int]:
+def guarded_blocks(blocks: int) -> set[int]:
     """The numbers that the "+" guard protects: the first four and the last two."""
     return {n for n in range(blocks) if n < FIRST or n >= blocks - LAST}
 
@@ -28,7 +28,7 @@ def check_count(k: int, blocks: int, guard: bool) -> None:
     """
     if k < 0:
         raise BadRequest("{count} blocks cannot be dropped; give 0 or more.", count=k)
-    if guard and k > (most := blocks - len(guarded(blocks))):
+    if guard and k > (most := blocks - len(guarded_blocks(blocks))):
         raise BadRequest(
             "{count} blocks cannot be dropped: the model has {blocks}, and with the guard for the "
             "first {first} and the last {last} at most {limit} may go. Ask for fewer, or without "
@@ -58,7 +58,7 @@ def least_important(scores: Sequence[float], k: int, guard: bool) -> list[int]:
         BadRequest: more are asked for than may go.
     """
     check_count(k, len(scores), guard)
-    kept = guarded(len(scores)) if guard else set()
+    kept = guarded_blocks(len(scores)) if guard else set()
     free = [n for n in range(len(scores)) if n not in kept]
     return sorted(sorted(free, key=lambda n: (scores[n], -n))[:k])
 
@@ -69,11 +69,11 @@ def block_count(path: Path) -> int | None:
         about = path.stat()
     except OSError:
         return None
-    return _counted(path, about.st_mtime_ns)
+    return _read_count(path, about.st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=64)
-def _counted(path: Path, changed: int) -> int | None:
+def _read_count(path: Path, changed: int) -> int | None:
     """A GGUF's header holds all of its vocabulary: a second's reading, so it is kept."""
     if path.is_dir():
         count = (read_json(path / "config.json") or {}).get("num_hidden_layers")

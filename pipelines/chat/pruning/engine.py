@@ -10,7 +10,7 @@ from threading import Event
 from typing import Any
 
 from pipelines.chat.entries import INSIDE_PREFIX
-from pipelines.chat.pruning.blocks import check_count, guarded, least_important
+from pipelines.chat.pruning.blocks import check_count, guarded_blocks, least_important
 from pipelines.chat.pruning.depth import drop_blocks
 from pipelines.chat.pruning.evaluate import Effort, figures, outcome
 from pipelines.chat.pruning.folder import MODELS, PruneFolder
@@ -91,7 +91,7 @@ def _scores(request: ScoreRequest, leased: Any, stop: Event) -> Iterator[Progres
 
 
 def _about_scores(request: ScoreRequest, found: list[float]) -> dict[str, Any]:
-    safe = guarded(len(found)) if request.guard else set()
+    safe = guarded_blocks(len(found)) if request.guard else set()
     order = sorted((n for n in range(len(found)) if n not in safe), key=lambda n: (found[n], -n))
     return {
         "criterion": request.criterion,

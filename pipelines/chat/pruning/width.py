@@ -174,9 +174,9 @@ def keep_structures(model: nn.Module, kept: Sequence[Kept]) -> nn.Module:
         ):
             part = "mlp" if name in FEED_FORWARD else "self_attn"
             where = f"model.layers.{number}.{part}.{name}"
-            tensors[f"{where}.weight"] = _sliced(tensors[f"{where}.weight"], rows, columns)
+            tensors[f"{where}.weight"] = _slice_rows(tensors[f"{where}.weight"], rows, columns)
             if rows is not None and f"{where}.bias" in tensors:
-                tensors[f"{where}.bias"] = _sliced(tensors[f"{where}.bias"], rows, None)
+                tensors[f"{where}.bias"] = _slice_rows(tensors[f"{where}.bias"], rows, None)
     return model_from(model, config, tensors)
 
 
@@ -197,7 +197,7 @@ def _spread(numbers: Sequence[int], each: int) -> Tensor:
     return (starts + torch.arange(each)).flatten()
 
 
-def _sliced(tensor: Tensor, rows: Tensor | None, columns: Tensor | None) -> Tensor:
+def _slice_rows(tensor: Tensor, rows: Tensor | None, columns: Tensor | None) -> Tensor:
     for dim, chosen in ((0, rows), (1, columns)):
         if chosen is not None and len(chosen) < tensor.shape[dim]:
             tensor = tensor.index_select(dim, chosen.to(tensor.device))

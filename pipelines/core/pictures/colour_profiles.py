@@ -132,7 +132,7 @@ def linear_to_srgb(primaries: int) -> np.ndarray:
     Those that are not known are taken for BT.2020's, which HDR nearly always has.
     """
     own, white = _CODED_PRIMARIES.get(primaries, (BT_2020, D65))
-    return np.linalg.inv(_adapted(SRGB, D65)) @ _adapted(own, white)
+    return np.linalg.inv(_matrix_to_d50(SRGB, D65)) @ _matrix_to_d50(own, white)
 
 
 @cache
@@ -160,19 +160,19 @@ def matrix_profile(
     """
     if any(not 0 < y < 1 or not 0 <= x < 1 for x, y in (*primaries, white)):
         return None
-    if (adapted := _adapted(primaries, white)) is None:
+    if (adapted := _matrix_to_d50(primaries, white)) is None:
         return None
     if not np.isfinite(adapted).all() or np.abs(adapted).max() > 8:
         return None
     if abs(gamma - _SRGB_GAMMA) < _NEAR_SRGB and tuple(primaries) != ADOBE_RGB:
-        curve = b"para\0\0\0\0\0\3\0\0" + _fixed(*_SRGB_CURVE)
+        curve = b"para\0\0\0\0\0\3\0\0" + _s15_fixed16(*_SRGB_CURVE)
     else:
-        curve = b"para\0\0\0\0\0\0\0\0" + _fixed(gamma)
+        curve = b"para\0\0\0\0\0\0\0\0" + _s15_fixed16(gamma)
     tags = {
         b"desc": b"mluc\0\0\0\0\0\0\0\0\0\0\0\x0c",
-        b"wtpt": b"XYZ \0\0\0\0" + _fixed(*_D50),
+        b"wtpt": b"XYZ \0\0\0\0" + _s15_fixed16(*_D50),
         **{
-            name: b"XYZ \0\0\0\0" + _fixed(*column)
+            name: b"XYZ \0\0\0\0" + _s15_fixed16(*column)
             for name, column in zip((b"rXYZ", b"gXYZ", b"bXYZ"), adapted.T, strict=True)
         },
         **dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve),
@@ -180,7 +180,7 @@ def matrix_profile(
     return _icc_file(tags)
 
 
-def _adapted(
+def _matrix_to_d50(
     primaries: Sequence[tuple[float, float]], white: tuple[float, float]
 ) -> np.ndarray | None:
     """(3, 3): linear RGB to XYZ under D50; None of three points on a line."""
@@ -203,10 +203,10 @@ def _icc_file(tags: dict[bytes, bytes]) -> bytes:
         contents.append(content)
         at += len(content)
     header = struct.pack(">I4sI4s4s4s", at, bytes(4), 0x04400000, b"mntr", b"RGB ", b"XYZ ")
-    header += struct.pack(">6H4s", 2026, 1, 1, 0, 0, 0, b"acsp") + bytes(28) + _fixed(*_D50)
+    header += struct.pack(">6H4s", 2026, 1, 1, 0, 0, 0, b"acsp") + bytes(28) + _s15_fixed16(*_D50)
     return header.ljust(128, b"\0") + b"".join(table) + b"".join(contents)
 
 
-def _fixed(*values: float) -> bytes:
+def _s15_fixed16(*values: float) -> bytes:
     """s15Fixed16Number."""
     return struct.pack(f">{len(values)}i", *(round(value * 65536) for value in values))

@@ -53,7 +53,7 @@ def labelled_grid(
     lines = [line for row in rows for line in row.split("\n")]
     widest = math.ceil(max(font.getlength(line) for line in lines))
     margin = max(8 * size, min(16 * size, widest + 2 * gap))
-    heads = [_broken(label, font, width) for label in columns]
+    heads = [_break_lines(label, font, width) for label in columns]
     head = size + math.ceil(1.3 * size * max(text.count("\n") + 1 for text in heads))
     foot = 2 * size
     sheet = Image.new(
@@ -67,7 +67,7 @@ def labelled_grid(
         draw.multiline_text((centre, head // 2), text, _INK, font, anchor="mm", align="center")
     for y, label in enumerate(rows):
         top = head + y * (height + foot)
-        text = _broken(label, font, margin - 2 * gap)
+        text = _break_lines(label, font, margin - 2 * gap)
         draw.multiline_text((gap, top + height // 2), text, _INK, font, anchor="lm")
         for x, (image, caption) in enumerate(zip(cells[y], captions[y], strict=True)):
             left = margin + x * (width + gap)
@@ -87,10 +87,10 @@ def _font(size: int, text: str) -> ImageFont.FreeTypeFont:
     return ImageFont.load_default(size)
 
 
-def _broken(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+def _break_lines(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
     """``text`` in lines no wider than ``width``, broken at spaces, else anywhere (Chinese)."""
     if "\n" in text:
-        return "\n".join(_broken(line, font, width) for line in text.split("\n"))
+        return "\n".join(_break_lines(line, font, width) for line in text.split("\n"))
     lines = [""]
     for word in text.split(" "):
         longer = f"{lines[-1]} {word}".strip()

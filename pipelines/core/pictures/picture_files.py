@@ -159,7 +159,7 @@ def _packed_text(parts: Parts, body: bytes) -> None:
     """zTXt: keyword, zero, method, packed text."""
     keyword, zero, rest = body.partition(b"\0")
     if zero:
-        parts.add_text(keyword, lambda limit: _unpacked(rest[1:], limit))
+        parts.add_text(keyword, lambda limit: _unpack(rest[1:], limit))
 
 
 def _international_text(parts: Parts, body: bytes) -> None:
@@ -170,12 +170,12 @@ def _international_text(parts: Parts, body: bytes) -> None:
         return
     content = fields[2]
     if rest[0]:
-        parts.add_text(keyword, lambda limit: _unpacked(content, limit))
+        parts.add_text(keyword, lambda limit: _unpack(content, limit))
     else:
         parts.add_text(keyword, lambda limit: content if len(content) <= limit else None)
 
 
-def _unpacked(content: bytes, limit: int) -> bytes | None:
+def _unpack(content: bytes, limit: int) -> bytes | None:
     """Zlib's content unpacked; None where it is damaged or has more than ``limit`` bytes."""
     try:
         unpacked = zlib.decompressobj().decompress(content, limit + 1)
@@ -191,7 +191,7 @@ def _profile(colours: dict[bytes, bytes]) -> bytes | None:
         return profile
     if packed := colours.get(b"iCCP"):
         _, _, rest = packed.partition(b"\0")
-        if profile := _unpacked(rest[1:], MAX_PROFILE):
+        if profile := _unpack(rest[1:], MAX_PROFILE):
             return profile
     gamma, primaries = colours.get(b"gAMA", b""), colours.get(b"cHRM", b"")
     if b"sRGB" in colours or len(gamma) != 4:

@@ -21,7 +21,7 @@ from pipelines.core.messages import Message
 from pipelines.core.paths import ASSETS, HUB_FOLDER, PRESETS
 from pipelines.diffusion.control import single_files
 from pipelines.models.catalog import Bytes, ModelEntry, Source, read_entries, unknown_name
-from pipelines.models.local_models import PICKLES, cannot_be_read, pickled
+from pipelines.models.local_models import PICKLES, cannot_be_read, pickle_reason
 
 FOLDER = "control"
 _WEIGHTS = {".safetensors", *PICKLES}
@@ -112,7 +112,7 @@ class ControlEntry(BaseModel):
 
 
 @cache
-def shipped(presets: Path = PRESETS) -> tuple[ControlEntry, ...]:
+def shipped_entries(presets: Path = PRESETS) -> tuple[ControlEntry, ...]:
     """The entries of ``control_models.yaml``.
 
     Raises:
@@ -141,7 +141,7 @@ class ControlCatalog:
 
     def __init__(self, home: Path, presets: Path = PRESETS) -> None:
         self.home = home
-        self._shipped = shipped(presets)
+        self._shipped = shipped_entries(presets)
         bases = read_entries(presets / "models.yaml", ModelEntry)
         self._of_own_shape = [base for base in bases if base.shape_of == base.name]
 
@@ -212,7 +212,7 @@ class ControlCatalog:
         if suffix not in _WEIGHTS or (path.exists() and not path.is_file()):
             return None
         if suffix in PICKLES:
-            return pickled(path)
+            return pickle_reason(path)
         found = single_files.inspect(path)
         if isinstance(found, Message):
             return found
@@ -239,7 +239,7 @@ class ControlCatalog:
         weights = sum(file.stat().st_size for file in path.glob("*.safetensors"))
         if not weights:
             if any(file.suffix.lower() in PICKLES for file in path.iterdir()):
-                return pickled(path)
+                return pickle_reason(path)
             return Message(
                 "{folder} has no weights: a .safetensors file has to lie beside its config.json.",
                 folder=path.name,

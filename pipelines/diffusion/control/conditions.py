@@ -56,7 +56,7 @@ def condition_map(
     parameters = validated(annotator.parameters, request.parameters).model_dump(mode="json")
     name = f"{request.picture}-{_digest(request, parameters, size, box)}.png"
     path = home / FOLDER / MAPS / name
-    if (kept := _kept(path)) is not None:
+    if (kept := _load_kept(path)) is not None:
         yield kept
         return
     picture = open_input(home, request.picture)
@@ -150,7 +150,7 @@ def _is_black(picture: Image.Image) -> bool:
     return all(high < FLAT for _, high in picture.getextrema())
 
 
-def _kept(path: Path) -> Image.Image | None:
+def _load_kept(path: Path) -> Image.Image | None:
     """A map that was made before, RGB, or None; it may be deleted at any moment."""
     try:
         os.utime(path)

@@ -22,7 +22,7 @@ from pipelines.diffusion.control.conditions import condition_map
 from pipelines.diffusion.control.loading import ControlModel
 from pipelines.diffusion.control.requests import ControlRequest
 from pipelines.diffusion.control.steering import Steering, WorkingUnit
-from pipelines.diffusion.from_picture.outpainting import sized
+from pipelines.diffusion.from_picture.outpainting import resize_to
 from pipelines.diffusion.from_picture.repainting import open_repainting
 from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.openvino.unet import OpenVINOUNet
@@ -68,7 +68,7 @@ def run(
 
         backend = partial(unet_batch, steering=steering)
         backend = yield from with_upscaler(backend, settings, leases, cache, stop)
-        loras = yield from paint_request(base, settings, stop, backend, partial(_prepared, base))
+        loras = yield from paint_request(base, settings, stop, backend, partial(_prepare, base))
         yield Result(
             {
                 "seconds": round(time.perf_counter() - started, 3),
@@ -82,7 +82,7 @@ def run(
         )
 
 
-def _prepared(base: DiffusionModel) -> Iterator[Progress]:
+def _prepare(base: DiffusionModel) -> Iterator[Progress]:
     """Makes the network that units are joined into, where the UNet runs through OpenVINO."""
     if isinstance(base.unet, OpenVINOUNet) and not base.unet.can_be_steered:
         note = Message("Preparing {model} for this processor", model=base.entry.title)
@@ -94,7 +94,7 @@ def _maps(
     settings: ControlRequest, home: Path, cache: ModelCache, stop: threading.Event
 ) -> Generator[Progress, None, dict[tuple[int, int], list[Image.Image]]]:
     """The units' maps for each size that is painted."""
-    settings = sized(settings, home)
+    settings = resize_to(settings, home)
     size = (settings.width, settings.height)
     maps: dict[tuple[int, int], list[Image.Image]] = {size: []}
     if settings.hires is not None:

@@ -52,7 +52,7 @@ def find_parts(image: Image.Image, asked: DetailFix) -> list[Part]:
         "area": lambda part: -_area(part.box),
     }
     found.sort(key=keys[asked.order])
-    grown = [Part(_grown(part.box, asked.grow, image.size), part.what, part.score)
+    grown = [Part(_grow(part.box, asked.grow, image.size), part.what, part.score)
              for part in found]  # fmt: skip
     return [part for part in grown if _area(part.box) > 0][: asked.most or MOST]
 
@@ -85,7 +85,7 @@ def _judge():
     return load_judge(ASSETS / "starter" / "judge")
 
 
-def _grown(box: Box, pixels: int, size: tuple[int, int]) -> Box:
+def _grow(box: Box, pixels: int, size: tuple[int, int]) -> Box:
     left, top, right, bottom = box
     return (
         max(0, left - pixels),

@@ -110,14 +110,14 @@ class DetailFix(BaseModel):
 
     def prompt_of(self, own: str, part: str, number: int) -> str:
         """The prompt of the part with this number, from 0; see the field."""
-        return _filled(self.prompt, own, part, number)
+        return _fill(self.prompt, own, part, number)
 
     def negative_prompt_of(self, own: str, part: str, number: int) -> str:
         """Likewise."""
-        return _filled(self.negative_prompt, own, part, number)
+        return _fill(self.negative_prompt, own, part, number)
 
 
-def _filled(template: str, own: str, part: str, number: int) -> str:
+def _fill(template: str, own: str, part: str, number: int) -> str:
     texts = template.split("[SEP]")
     text = texts[min(number, len(texts) - 1)].strip()
     return text.replace("[PROMPT]", own).replace("[PART]", part) if text else own

@@ -81,10 +81,10 @@ class LateScheduler:
             return
         noise = first.float()
         change = self._asked.change
-        picture = arranged(self._pipe, normalised(self._pipe, self._asked.latents)).to(noise)
+        picture = arrange(self._pipe, normalise(self._pipe, self._asked.latents)).to(noise)
         if change is not None:
             change = change.to(self._asked.latents).expand_as(self._asked.latents)
-            change = arranged(self._pipe, patchified(self._pipe, change)).to(noise)
+            change = arrange(self._pipe, patchify(self._pipe, change)).to(noise)
             if self._content in ("noise", "nothing"):
                 other = noise if self._content == "noise" else torch.zeros_like(noise)
                 picture = torch.lerp(picture, other, change)
@@ -126,21 +126,21 @@ class LateScheduler:
         return signal_and_noise(self._scheduler, timestep)
 
 
-def normalised(pipe: Any, latents: torch.Tensor) -> torch.Tensor:
-    """Latents as :func:`patchified`; Flux 2's by the statistics that its autoencoder has kept."""
-    patches = patchified(pipe, latents)
+def normalise(pipe: Any, latents: torch.Tensor) -> torch.Tensor:
+    """Latents as :func:`patchify`; Flux 2's by the statistics that its autoencoder has kept."""
+    patches = patchify(pipe, latents)
     if patches is latents:
         return latents
     mean, deviation = patch_statistics(pipe, patches)
     return (patches - mean) / deviation
 
 
-def patchified(pipe: Any, latents: torch.Tensor) -> torch.Tensor:
+def patchify(pipe: Any, latents: torch.Tensor) -> torch.Tensor:
     """(B, C, h, w) → the same, or (B, 4C, h/2, w/2) where the pipeline makes patches first."""
     return pipe._patchify_latents(latents) if hasattr(pipe, "_patchify_latents") else latents
 
 
-def arranged(pipe: Any, latents: torch.Tensor) -> torch.Tensor:
+def arrange(pipe: Any, latents: torch.Tensor) -> torch.Tensor:
     """Latents as the pipeline's loop has them: Flux and its kin make a row of patches of them.
 
     Args:

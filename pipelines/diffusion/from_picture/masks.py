@@ -30,13 +30,13 @@ def box_around(mask: np.ndarray, padding: int, size: tuple[int, int]) -> Box:
     top, bottom = max(0, rows[0] - padding), min(height, rows[-1] + 1 + padding)
     proportion = size[0] / size[1]
     if (right - left) < (bottom - top) * proportion:
-        left, right = _grown(left, right, round((bottom - top) * proportion), width)
+        left, right = _grow(left, right, round((bottom - top) * proportion), width)
     else:
-        top, bottom = _grown(top, bottom, round((right - left) / proportion), height)
+        top, bottom = _grow(top, bottom, round((right - left) / proportion), height)
     return int(left), int(top), int(right), int(bottom)
 
 
-def _grown(start: int, end: int, length: int, limit: int) -> tuple[int, int]:
+def _grow(start: int, end: int, length: int, limit: int) -> tuple[int, int]:
     """A stretch of ``length`` about the same middle, pushed and then cut to 0 … ``limit``."""
     length = min(length, limit)
     start = min(max(0, (start + end - length) // 2), limit - length)

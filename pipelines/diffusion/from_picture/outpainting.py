@@ -47,7 +47,7 @@ def painted_size(size: tuple[int, int]) -> tuple[int, int]:
     return width, height
 
 
-def sized(request: TextToImageRequest, home: Path) -> TextToImageRequest:
+def resize_to(request: TextToImageRequest, home: Path) -> TextToImageRequest:
     """The request with the size at which a picture that grows is painted.
 
     Raises:

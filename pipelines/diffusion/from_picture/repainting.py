@@ -73,7 +73,7 @@ class Repainting:
         part = self._crop(self.mask)
         if self.padded:
             part = np.pad(part, ((0, height - part.shape[0]), (0, width - part.shape[1])), "edge")
-        part = _resized(part, self.base.size)
+        part = _resize(part, self.base.size)
         tiles = part.reshape(height // factor, factor, width // factor, factor)
         return torch.from_numpy(tiles.max(axis=(1, 3)).astype(np.float32) / 255)[None, None]
 
@@ -122,11 +122,11 @@ def open_repainting(asked: FromPicture, size: tuple[int, int], home: Path) -> Re
     if asked.outpaint is not None:
         return _open_extended(asked, picture, size, home)
     if asked.mask is None:
-        fitted = _fitted(picture, size, asked.fit)
+        fitted = _fit(picture, size, asked.fit)
         return Repainting(fitted, (0, 0, *size), fitted, None)
     mask = read_mask(open_input(home, asked.mask), picture.size, asked.invert_mask)
     if asked.area == "whole":
-        picture = _fitted(picture, size, asked.fit)
+        picture = _fit(picture, size, asked.fit)
         mask = fit_mask(mask, size, asked.fit)
         if not mask.any():
             raise BadRequest(
@@ -191,7 +191,7 @@ def count_steps(asked: FromPicture | Hires, steps: int, limit: int) -> tuple[int
     return total, min(run, steps)
 
 
-def _fitted(picture: Image.Image, size: tuple[int, int], mode: str) -> Image.Image:
+def _fit(picture: Image.Image, size: tuple[int, int], mode: str) -> Image.Image:
     """RGB of ``size``; what padding adds has the colours of the picture's edge."""
     fitted, (left, top) = fit(picture, size, mode)
     if fitted.size == size:
@@ -202,7 +202,7 @@ def _fitted(picture: Image.Image, size: tuple[int, int], mode: str) -> Image.Ima
     )
 
 
-def _resized(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _resize(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if mask.shape[::-1] == size:
         return mask
     return np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.BILINEAR))

@@ -26,7 +26,7 @@ def decode(model: DiffusionModel, latents: torch.Tensor) -> torch.Tensor:
     """
     vae = model.pipe.vae
     model.tile_for_size(latents.shape[-1] * model.factor, latents.shape[-2] * model.factor)
-    latents = _unscaled(latents.to(model.device, torch.float32), vae.config)
+    latents = _unscale(latents.to(model.device, torch.float32), vae.config)
     films = hasattr(vae.config, "z_dim")  # as its kind calls its channels
     if films:  # a picture is one of a single frame
         latents = latents.unsqueeze(2)
@@ -77,7 +77,7 @@ def encode_pixels(model: DiffusionModel, pixels: torch.Tensor) -> torch.Tensor:
         finally:
             vae.to(dtype)
     latents = latents.squeeze(2) if films else latents
-    return _scaled(latents.float(), vae.config)
+    return _scale(latents.float(), vae.config)
 
 
 def _mode(encoded: Any) -> torch.Tensor:
@@ -85,7 +85,7 @@ def _mode(encoded: Any) -> torch.Tensor:
     return encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latent
 
 
-def _scaled(latents: torch.Tensor, config: Any) -> torch.Tensor:
+def _scale(latents: torch.Tensor, config: Any) -> torch.Tensor:
     """From the autoencoder's own scale to the denoiser's, as training did it."""
     scale = getattr(config, "scaling_factor", None) or 1.0
     mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
@@ -96,7 +96,7 @@ def _scaled(latents: torch.Tensor, config: Any) -> torch.Tensor:
     return (latents - (getattr(config, "shift_factor", None) or 0.0)) * scale
 
 
-def _unscaled(latents: torch.Tensor, config: Any) -> torch.Tensor:
+def _unscale(latents: torch.Tensor, config: Any) -> torch.Tensor:
     """From the denoiser's scale to the autoencoder's own: the inverse of what training did."""
     scale = getattr(config, "scaling_factor", None) or 1.0
     mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)

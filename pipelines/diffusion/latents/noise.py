@@ -32,13 +32,13 @@ def starting_noise(
         return noise_for(shape, generators)
     return torch.stack(
         [
-            _varied(shape, seed, generator, variation, place, factor)
+            _vary(shape, seed, generator, variation, place, factor)
             for place, (seed, generator) in enumerate(zip(seeds, generators, strict=True))
         ]
     )
 
 
-def _varied(
+def _vary(
     shape: Sequence[int],
     seed: int,
     generator: torch.Generator,
@@ -55,7 +55,7 @@ def _varied(
         own = slerp(variation.strength, own, other)
     if drawn == tuple(shape):
         return own
-    return _centred(own, torch.randn(shape, generator=generator))
+    return _centre(own, torch.randn(shape, generator=generator))
 
 
 def _draw(seed: int, shape: Sequence[int]) -> torch.Tensor:
@@ -78,7 +78,7 @@ def slerp(share: float, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
     return torch.where(sine < _STRAIGHT, torch.lerp(low, high, share), mixed)
 
 
-def _centred(inner: torch.Tensor, outer: torch.Tensor) -> torch.Tensor:
+def _centre(inner: torch.Tensor, outer: torch.Tensor) -> torch.Tensor:
     """``outer`` (C, h, w) with ``inner`` over its middle, cut where that is larger.
 
     Of an inner one with an odd number of rows or columns too many, A1111 takes one less than would

@@ -16,7 +16,7 @@ from typing import Any
 from pipelines.core.errors import BadRequest
 from pipelines.core.sizes import format_bytes
 from pipelines.core.zip_directory import directory_size
-from pipelines.diffusion.lora.header import is_pickle_name, looks_like_zip, pickled
+from pipelines.diffusion.lora.header import is_pickle_name, looks_like_zip, pickle_refusal
 
 CONFIG = "adapter_config.json"
 SUFFIX = ".safetensors"
@@ -136,7 +136,7 @@ def _not_one(weights: list[str], names: list[str], file: str) -> BadRequest:
             names=", ".join(name.rpartition("/")[2] for name in weights)[:200],
         )
     if any(is_pickle_name(name) for name in names):
-        return pickled(file)
+        return pickle_refusal(file)
     return BadRequest("{file} holds no .safetensors file.", file=file)
 
 

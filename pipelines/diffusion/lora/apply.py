@@ -110,7 +110,9 @@ class Applied:
 
 
 @contextmanager
-def applied(model: DiffusionModel, uses: Sequence[LoraUse], home: Path | None) -> Iterator[Applied]:
+def apply_loras(
+    model: DiffusionModel, uses: Sequence[LoraUse], home: Path | None
+) -> Iterator[Applied]:
     """The model with ``uses`` at work; those with weight 0 are as if they were not there.
 
     While a LoRA changes the U-Net, ``model.unet`` is PyTorch's: a stand-in that was made of the

@@ -61,7 +61,7 @@ def kohya_file(factors: Mapping[str, Factors], facts: Facts) -> bytes:
         "ss_network_module": "networks.lora",
         "ss_network_dim": str(rank),
         "ss_network_alpha": str(alpha),
-        **_described(facts),
+        **_describe(facts),
     }
     if facts.sha256:
         metadata["sshs_model_hash"] = facts.sha256
@@ -78,10 +78,10 @@ def embedding_file(vectors: Mapping[str, torch.Tensor], facts: Facts, style: str
         word = facts.triggers[0] if facts.triggers else facts.name
         names = {"text_encoder": "emb_params" if style == "kohya" else word}
     tensors = {names[part]: each.contiguous() for part, each in vectors.items()}
-    return save(tensors, _described(facts))
+    return save(tensors, _describe(facts))
 
 
-def _described(facts: Facts) -> dict[str, str]:
+def _describe(facts: Facts) -> dict[str, str]:
     metadata = {
         "ss_output_name": facts.name,
         "ss_base_model_version": BASE_VERSIONS.get(facts.family, facts.family),

@@ -135,7 +135,7 @@ def is_pickle_name(name: str) -> bool:
     return name.lower().endswith(_PICKLE_NAMES)
 
 
-def pickled(file: str) -> BadRequest:
+def pickle_refusal(file: str) -> BadRequest:
     """What is said of a file that holds a pickle."""
     return BadRequest(
         "{file} is a pickle (.pt, .ckpt or .bin), which can run any code when it is "
@@ -149,7 +149,7 @@ def _check_kind(path: Path, start: bytes, file: str) -> None:
     if start[8:9] == b"{":  # the header of a safetensors file, whatever its length looks like
         return
     if start.startswith(_PICKLES):
-        raise pickled(file)
+        raise pickle_refusal(file)
     if (foreign := no_weights(start, file)) is not None:
         raise BadRequest(foreign.template, **foreign.values)
     if not looks_like_zip(start):
@@ -159,7 +159,7 @@ def _check_kind(path: Path, start: bytes, file: str) -> None:
     except (zipfile.BadZipFile, OSError, ValueError):
         holds_pickle = False
     if holds_pickle:  # torch.save puts its pickles into zip files
-        raise pickled(file)
+        raise pickle_refusal(file)
     raise BadRequest(
         "{file} is a zip file. Take the .safetensors out of it, and put that here.", file=file
     )

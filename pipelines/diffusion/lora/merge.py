@@ -19,7 +19,7 @@ from pipelines.core.errors import BadRequest, Stopped
 from pipelines.core.events import Progress, Result
 from pipelines.core.messages import Message
 from pipelines.diffusion.lora.about import About
-from pipelines.diffusion.lora.apply import applied
+from pipelines.diffusion.lora.apply import apply_loras
 from pipelines.diffusion.lora.families import BASE_VERSIONS, family_of_unet, title_of
 from pipelines.diffusion.lora.requests import MergeRequest
 from pipelines.diffusion.lora.shelf import LoraShelf
@@ -60,7 +60,7 @@ def merge_into_lora(shelf: LoraShelf, request: MergeRequest) -> About:
     Raises:
         BadRequest: they are made for different families, or do not fit together.
     """
-    found = _found(shelf, request.loras)
+    found = _find_entries(shelf, request.loras)
     first, others = found[0][1], [about for _, about in found[1:]]
     for other in others:
         if "" not in (first.family, other.family) and first.family != other.family:
@@ -71,8 +71,8 @@ def merge_into_lora(shelf: LoraShelf, request: MergeRequest) -> About:
                 second=other.name,
                 other=title_of(other.family),
             )
-    parts = [piece for use, about in found for piece in _weighed(shelf.factors(about), use)]
-    factors = merged(parts, request.rank)
+    parts = [piece for use, about in found for piece in _weigh(shelf.factors(about), use)]
+    factors = merge_factors(parts, request.rank)
     abouts = [about for _, about in found]
     family = next((about.family for about in abouts if about.family), "")
     bases = {about.base for about in abouts}
@@ -97,12 +97,12 @@ def merge_into_model(shelf: LoraShelf, request: MergeRequest, model) -> About:
     Raises:
         BadRequest: one of them does not fit the model.
     """
-    found = _found(shelf, request.loras)
+    found = _find_entries(shelf, request.loras)
     abouts = [*(about for _, about in found), *_own_model(shelf, model)]
 
     def write(folder: Path) -> None:
         uses = [use for use, _ in found]
-        with applied(model, uses, shelf.home):
+        with apply_loras(model, uses, shelf.home):
             model.pipe.save_pretrained(folder, safe_serialization=True)
 
     return shelf.add_model(
@@ -118,7 +118,7 @@ def merge_into_model(shelf: LoraShelf, request: MergeRequest, model) -> About:
     )
 
 
-def _weighed(
+def _weigh(
     factors: Mapping[str, Factors], use: LoraUse
 ) -> list[tuple[Mapping[str, Factors], float]]:
     """A LoRA as what it has for the U-Net and for the text encoders, each with its weight."""
@@ -142,7 +142,7 @@ def _own_model(shelf: LoraShelf, model) -> list[About]:
     return [shelf.by_id(name.removeprefix(OWN))] if name.startswith(OWN) else []
 
 
-def merged(
+def merge_factors(
     loras: Sequence[tuple[Mapping[str, Factors], float]], rank: int | None = None
 ) -> dict[str, Factors]:
     """The weighted sum of LoRAs as one, float32, alpha = rank.
@@ -170,11 +170,11 @@ def merged(
         whole = Factors(
             torch.cat([part.down for part in parts]), torch.cat([part.up for part in parts], dim=1)
         )
-        result[key] = whole if rank is None else reduced(whole, rank)
+        result[key] = whole if rank is None else reduce_rank(whole, rank)
     return result
 
 
-def reduced(factors: Factors, rank: int) -> Factors:
+def reduce_rank(factors: Factors, rank: int) -> Factors:
     """The nearest of ``rank``, by the singular values of up·down; itself where it has no more."""
     if factors.rank <= rank:
         return factors
@@ -193,7 +193,7 @@ def reduced(factors: Factors, rank: int) -> Factors:
     )
 
 
-def _found(shelf: LoraShelf, uses: Sequence[LoraUse]) -> list[tuple[LoraUse, About]]:
+def _find_entries(shelf: LoraShelf, uses: Sequence[LoraUse]) -> list[tuple[LoraUse, About]]:
     found = [(use, shelf.find(use)) for use in uses]
     for _, about in found:
         if about.kind != "lora":

@@ -101,7 +101,7 @@ def owner_of(key: str) -> str:
     return key if found is None else found[0]
 
 
-def dotted(name: str) -> str:
+def dotted_name(name: str) -> str:
     """A module's name as its model has it, from kohya's, where underscores stand for dots.
 
     >>> dotted("down_blocks_0_attentions_1_transformer_blocks_0_attn1_to_out_0")
@@ -114,7 +114,7 @@ def _kohya(key: str) -> tuple[str, str, str, str] | None:
     match = _KOHYA.fullmatch(key)
     if match is None or match[3] not in _KOHYA_ROLES:
         return None
-    part, name = _KOHYA_PARTS[match[1]], dotted(match[2])
+    part, name = _KOHYA_PARTS[match[1]], dotted_name(match[2])
     if part == "unet" and not name.startswith(_UNET):
         return None
     return "kohya", part, _in_text_model(part, name), _KOHYA_ROLES[match[3]]
@@ -130,7 +130,7 @@ def _dotted_style(key: str) -> tuple[str, str, str, str] | None:
     prefix, part = next((each for each in _PREFIXES if name.startswith(each[0])), ("", None))
     name = name.removeprefix(prefix).removeprefix(_PEFT_PREFIX)
     if part == "unet" and not name.startswith(_UNET):  # the blocks of the original code
-        name = dotted(name.replace(".", "_"))
+        name = dotted_name(name.replace(".", "_"))
     if part is None and name.startswith(_UNET):
         part = "unet"
     elif part is None and name.startswith(("text_model.", "encoder.layers.")):

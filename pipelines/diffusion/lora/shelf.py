@@ -84,7 +84,7 @@ class LoraShelf:
             BadRequest: it is everybody's and cannot be used; the sentence says why.
         """
         mine = self.list(owner)
-        if (about := self._named(name, mine)) is not None:
+        if (about := self._find_named(name, mine)) is not None:
             return about
         for path in self._entries.files():
             if name_key(shared_name(path)) == name_key(name) and isinstance(
@@ -102,7 +102,7 @@ class LoraShelf:
             close=closest(name, [about.name for about in mine]),
         )
 
-    def _named(self, name: str, abouts: list[About]) -> About | None:
+    def _find_named(self, name: str, abouts: list[About]) -> About | None:
         """The one that ``name`` means: by its name, else as a file of it, else by its alias."""
         by_name = {about.name: about for about in reversed(abouts)}
         file = re.split(r"[\\/]", name)[-1]
@@ -229,7 +229,7 @@ class LoraShelf:
                 facts = Facts(name, file.family, file.base, words, digest, created)
                 written = embedding_file(read_vectors(weights, file, name), facts, "kohya")
             else:
-                written = kept_file(read(weights, file, name), _kept(file.header.metadata))
+                written = kept_file(read(weights, file, name), _provenance(file.header.metadata))
             (folder / BROUGHT_IN).unlink(missing_ok=True)
             shutil.rmtree(folder / UNPACKED, ignore_errors=True)
             (folder / WEIGHTS).write_bytes(written)
@@ -382,7 +382,7 @@ class LoraShelf:
         return read_vectors(path, file, about.name)
 
 
-def _kept(metadata: dict[str, str]) -> dict[str, str]:
+def _provenance(metadata: dict[str, str]) -> dict[str, str]:
     """Of a file's metadata what says where it comes from."""
     prefixes = ("ss_", "sshs_", "modelspec.")
     return {name: text for name, text in metadata.items() if name.startswith(prefixes)}

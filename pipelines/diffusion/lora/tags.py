@@ -125,7 +125,7 @@ def left_out_of(prompt: str, learned: Iterable[str] = ()) -> list[Message]:
         learned: the learned words that the picture uses.
     """
     notes = []
-    prompt = _uncalled(prompt, learned)
+    prompt = _drop_calls(prompt, learned)
     for tag in _TAG.finditer(prompt):
         shown = tag[0][:_SHOWN]
         if tag[1] == "hypernet":
@@ -268,9 +268,9 @@ def _tag_of(use: Mapping[str, object]) -> str:
     return f"<lora:{use['name']}:{weights}>"
 
 
-def worded(prompt: str, learned: Mapping[str, str]) -> str:
+def replace_words(prompt: str, learned: Mapping[str, str]) -> str:
     """The prompt without tags, learned words replaced by what the tokenizer calls them."""
-    text = without_tags(_uncalled(prompt, learned))
+    text = without_tags(_drop_calls(prompt, learned))
     if not learned:
         return text
     tokens = {name_key(word): token for word, token in learned.items()}
@@ -280,7 +280,7 @@ def worded(prompt: str, learned: Mapping[str, str]) -> str:
     return pattern.sub(lambda match: tokens.get(name_key(match[0]), match[0]), text)
 
 
-def _uncalled(prompt: str, learned: Iterable[str]) -> str:
+def _drop_calls(prompt: str, learned: Iterable[str]) -> str:
     """The prompt with learned words alone where it has ``embedding:word`` or ``<embed:word>``."""
     words = {name_key(word) for word in learned}
     if not words:

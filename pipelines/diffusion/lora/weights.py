@@ -74,7 +74,7 @@ def read(path: Path, file: LoraFile, name: str) -> dict[str, Factors]:
         BadRequest: some values are no numbers.
     """
     factors = {}
-    with _opened(path, name) as tensors:
+    with _open(path, name) as tensors:
         for module in file.modules:
             down, up = tensors.get_tensor(module.down), tensors.get_tensor(module.up)
             if module.mid is not None:
@@ -92,7 +92,7 @@ def read_vectors(path: Path, file: LoraFile, name: str) -> dict[str, torch.Tenso
     Raises:
         BadRequest: some values are no numbers.
     """
-    with _opened(path, name) as tensors:
+    with _open(path, name) as tensors:
         vectors = {part: tensors.get_tensor(key) for part, key in file.vectors.items()}
     _check_finite(vectors.values(), name)
     return {part: each.reshape(-1, each.shape[-1]) for part, each in vectors.items()}
@@ -152,7 +152,7 @@ def as_kohya(factors: Mapping[str, Factors], family: str) -> dict[str, torch.Ten
 
 
 @contextmanager
-def _opened(path: Path, name: str) -> Iterator[Any]:
+def _open(path: Path, name: str) -> Iterator[Any]:
     """The file for reading tensors; what the library finds wrong with it is said in a sentence."""
     try:
         with safe_open(path, framework="pt", device="cpu") as tensors:

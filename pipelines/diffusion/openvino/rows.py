@@ -50,7 +50,7 @@ class RowNetwork:
         folder: Path,
         precision: str | None = None,
     ) -> None:
-        network = converted(module, tuple(example), facts, folder)
+        network = convert_or_load(module, tuple(example), facts, folder)
         weight_bytes = sum(parameter.nbytes for parameter in module.parameters())
         self._begin(network, weight_bytes, precision)
 
@@ -120,7 +120,7 @@ def _row(array: np.ndarray, i: int) -> np.ndarray:
     return array[i : i + 1] if array.ndim and len(array) > 1 else array
 
 
-def converted(
+def convert_or_load(
     module: torch.nn.Module, example: tuple[torch.Tensor, ...], facts: dict[str, Any], folder: Path
 ) -> Any:
     """The module as an OpenVINO network of free sizes: from ``folder``, or made and kept there."""

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 
-from pipelines.diffusion.openvino.rows import RowNetwork, converted
+from pipelines.diffusion.openvino.rows import RowNetwork, convert_or_load
 
 _TRACED_SIDE = 16  # of latents; the networks take other sizes
 _KEPT_JOINTS = 4
@@ -126,7 +126,7 @@ class SteeredUNet:
             config = self._unet.config
             example = (*traced_inputs(config), *_residuals(config, 1, (_TRACED_SIDE,) * 2))
             facts = {"kind": "steered unet", **config}
-            self._open = converted(_Steered(self._unet).float(), example, facts, self._folder)
+            self._open = convert_or_load(_Steered(self._unet).float(), example, facts, self._folder)
 
     def __call__(
         self,

@@ -76,10 +76,10 @@ def texts_of(prompt: str, steps: int, before: int | None = None) -> tuple[str, .
     edits = _edits(prompt)
     if not edits:
         return (prompt,) * steps
-    return tuple(_said(prompt, edits, step, steps, before) for step in range(1, steps + 1))
+    return tuple(_say(prompt, edits, step, steps, before) for step in range(1, steps + 1))
 
 
-def _said(prompt: str, edits: list[_Edit], step: int, steps: int, before: int | None) -> str:
+def _say(prompt: str, edits: list[_Edit], step: int, steps: int, before: int | None) -> str:
     """The prompt without all that its brackets do not say now."""
     left_out = []
     for edit in edits:

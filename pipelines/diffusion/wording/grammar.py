@@ -217,7 +217,7 @@ class _Reader:
                 found += read(opening, self.pairs[opening])
                 at = self.pairs[opening] + 1
         found.append(self.text[at:end])
-        return _joined(found)
+        return _join(found)
 
     def _braces(self, opening: int, closing: int) -> list[Node]:
         start = opening + 1
@@ -285,7 +285,7 @@ def _weight(text: str, start: int, end: int) -> tuple[float, int]:
     return (float(match[1]), match.end()) if match else (1.0, start)
 
 
-def _joined(nodes: list[Node]) -> tuple[Node, ...]:
+def _join(nodes: list[Node]) -> tuple[Node, ...]:
     """Neighbouring texts as one; empty ones are left out."""
     joined: list[Node] = []
     for node in nodes:

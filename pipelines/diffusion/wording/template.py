@@ -108,7 +108,7 @@ class Template:
         """The words that ``key``, a seed, means."""
         if not self.is_dynamic:
             return self.text
-        return _settled(self._chosen(self._nodes, random.Random(key), {}))
+        return _settle(self._choose(self._nodes, random.Random(key), {}))
 
     def combinations(self) -> Iterator[str]:
         """All that it can become, each once, the last choice changing first; weights are no matter.
@@ -117,7 +117,7 @@ class Template:
         """
         if not self.is_dynamic:
             return iter((self.text,))
-        return (_settled(text) for text, _ in self._each(self._nodes, {}))
+        return (_settle(text) for text, _ in self._each(self._nodes, {}))
 
     # --- what can come of it --------------------------------------------------------------------
 
@@ -250,7 +250,7 @@ class Template:
 
     # --- choosing -------------------------------------------------------------------------------
 
-    def _chosen(self, nodes: Nodes, rng: random.Random, scope: Scope) -> str:
+    def _choose(self, nodes: Nodes, rng: random.Random, scope: Scope) -> str:
         parts = []
         for node in nodes:
             match node:
@@ -258,15 +258,15 @@ class Template:
                     parts.append(node)
                 case Definition():
                     if node.once:
-                        scope[node.name] = (self._chosen(node.nodes, rng, scope),)
+                        scope[node.name] = (self._choose(node.nodes, rng, scope),)
                     else:
                         scope[node.name] = node.nodes
                 case Variable():
                     stands_for = scope.get(node.name, node.default) or ()
-                    parts.append(self._chosen(stands_for, rng, scope))
+                    parts.append(self._choose(stands_for, rng, scope))
                 case Wildcard():
-                    (option,) = _drawn(self._lines(node.name), 1, rng)
-                    parts.append(self._chosen(option.nodes, rng, scope))
+                    (option,) = _draw(self._lines(node.name), 1, rng)
+                    parts.append(self._choose(option.nodes, rng, scope))
                 case Choice():
                     options = self._options(node)
                     most = self._most(node, options)
@@ -275,10 +275,10 @@ class Template:
                     if most > least:
                         count += int(rng.random() * (most - least + 1))
                     drawn = [
-                        self._chosen(option.nodes, rng, scope).strip()
+                        self._choose(option.nodes, rng, scope).strip()
                         if count > 1
-                        else self._chosen(option.nodes, rng, scope)
-                        for option in _drawn(options, count, rng)
+                        else self._choose(option.nodes, rng, scope)
+                        for option in _draw(options, count, rng)
                     ]
                     parts.append(node.between.join(drawn))
         return "".join(parts)
@@ -318,9 +318,9 @@ class Template:
                 most = self._most(node, options)
                 for count in range(min(node.least, most), most + 1):
                     for taken in itertools.combinations(options, count):
-                        yield from self._joined(taken, node.between, scope)
+                        yield from self._join(taken, node.between, scope)
 
-    def _joined(
+    def _join(
         self, options: tuple[Option, ...], between: str, scope: Scope
     ) -> Iterator[tuple[str, Scope]]:
         several = len(options) > 1
@@ -383,7 +383,7 @@ class Wording:
         return Words(self._prompt.resolve(seed), self._negative.resolve(f"negative {seed}"))
 
 
-def _drawn(options: Sequence[Option], count: int, rng: random.Random) -> list[Option]:
+def _draw(options: Sequence[Option], count: int, rng: random.Random) -> list[Option]:
     """Some options by their weights, none of them twice."""
     left = [option for option in options if option.weight]
     drawn = []
@@ -407,7 +407,7 @@ def _largest(costs: Iterator[Cost] | list[Cost]) -> Cost:
     return Cost(length, parts)
 
 
-def _settled(text: str) -> str:
+def _settle(text: str) -> str:
     """The words, so written that resolving them again changes nothing."""
     return escape(text) if is_dynamic(text) else text
 

@@ -123,12 +123,12 @@ class Captions:
                 "Send the photos in several parts.",
                 limit=MAX_CHARACTERS // 1_000_000,
             )
-        text = _decoded(data)
+        text = _decode(data)
         if not is_list(path):
             self._put(path[: path.rindex(".")], text, path)
             return
         folder = _folder(path)
-        for photo, caption in _listed(name, text):
+        for photo, caption in _list(name, text):
             if photo is None:  # the file is of one photo
                 self._put(path[: path.rindex(".")], caption, path)
             elif name.endswith(".json") and (nearest := self._nearest(photo)):
@@ -233,7 +233,7 @@ def _whole_word(word: str) -> re.Pattern[str]:
     return re.compile(rf"(?<!\w){escaped}(?!\w)" if word.isascii() else escaped, re.IGNORECASE)
 
 
-def _decoded(data: bytes) -> str:
+def _decode(data: bytes) -> str:
     try:
         if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
             return data.decode("utf-16")
@@ -248,7 +248,7 @@ def _decoded(data: bytes) -> str:
         ) from None
 
 
-def _listed(name: str, text: str) -> list[tuple[str | None, str]]:
+def _list(name: str, text: str) -> list[tuple[str | None, str]]:
     """Photo and caption of each entry of a list; no photo where the whole file is of one."""
     if name.endswith(".csv"):
         rows = _rows(name, text)

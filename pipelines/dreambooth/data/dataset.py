@@ -219,7 +219,7 @@ def class_examples(
     """The class pictures at every size that a batch of photos can have, cropped at the middle."""
     return {
         size: [
-            Example(*encode(_cropped(picture, size)), prompt_of(number), size)
+            Example(*encode(_crop(picture, size)), prompt_of(number), size)
             for number, picture in enumerate(pictures)
         ]
         for size in sizes
@@ -246,7 +246,7 @@ def encoder(vae: Any, device: str) -> Callable[[Image.Image], tuple[Tensor, Tens
     return encode
 
 
-def _cropped(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+def _crop(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
     from PIL import ImageOps
 
     return ImageOps.fit(picture, size, Image.Resampling.LANCZOS)

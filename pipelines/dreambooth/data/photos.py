@@ -90,7 +90,7 @@ def check_room(count: int) -> None:
         )
 
 
-def encoded(picture: Image.Image) -> bytes:
+def png_bytes(picture: Image.Image) -> bytes:
     """``picture`` as PNG."""
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", compress_level=3)
@@ -111,7 +111,7 @@ def names_in_zip(file: BinaryIO) -> list[str]:
     Raises:
         BadRequest: it is no zip, or damaged.
     """
-    with _opened(file) as archive:
+    with _open(file) as archive:
         return [entry.filename for entry in archive.infolist() if _is_file(entry)]
 
 
@@ -129,7 +129,7 @@ def files_in_zip(file: BinaryIO, kind: Kind = "photo") -> Iterator[tuple[str, by
     Raises:
         BadRequest: it is no zip, damaged, or of too many files.
     """
-    with _opened(file) as archive:
+    with _open(file) as archive:
         files = [entry for entry in archive.infolist() if _is_file(entry)]
         entries = [entry for entry in files if kind_of(entry.filename) == kind]
         if len(entries) > ZIP_FILES:
@@ -172,14 +172,14 @@ def _content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, left: int) -> byt
     return content
 
 
-def _opened(file: BinaryIO) -> zipfile.ZipFile:
+def _open(file: BinaryIO) -> zipfile.ZipFile:
     _check_directory(file)
     try:
         return zipfile.ZipFile(file)
     except NotImplementedError as error:
         raise _unusual() from error
     except (zipfile.BadZipFile, ValueError, struct.error, OSError) as error:
-        raise _damaged() from error
+        raise _damaged_zip() from error
 
 
 def _is_file(entry: zipfile.ZipInfo) -> bool:
@@ -192,7 +192,7 @@ def _check_directory(file: BinaryIO) -> None:
     try:
         count, length = directory_size(file)
     except ValueError:
-        raise _damaged() from None
+        raise _damaged_zip() from None
     if count > 4 * ZIP_FILES or length > _DIRECTORY_BYTES:
         raise _too_many(count)
 
@@ -205,7 +205,7 @@ def _too_many(count: int) -> BadRequest:
     )
 
 
-def _damaged() -> BadRequest:
+def _damaged_zip() -> BadRequest:
     return BadRequest(
         "The zip is damaged or cut off: its list of files cannot be read. Send it again."
     )

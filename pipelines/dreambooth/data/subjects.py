@@ -32,10 +32,10 @@ from pipelines.dreambooth.data.photos import (
     Facts,
     check_room,
     crop_box,
-    encoded,
     facts_of,
     likeness,
     open_photo,
+    png_bytes,
 )
 
 FOLDER, PHOTOS, FILE, MADE = "subjects", "photos", "subject.json", "made.txt"
@@ -192,12 +192,12 @@ class Subject:
             NotFound: there is none (any more).
         """
         if not _ID.fullmatch(id):
-            raise _gone(id)
+            raise _no_subject(id)
         folder = home / FOLDER / id
         try:
             data = json.loads((folder / FILE).read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
-            raise _gone(id) from None
+            raise _no_subject(id) from None
         photos = [Photo.from_json(each, folder / PHOTOS) for each in data.pop("photos")]
         return cls(home=home, photos=photos, **data)
 
@@ -259,7 +259,7 @@ class Subject:
                 same = SamePhoto("The same photo is here already, as {name}.", name=other.name)
                 same.photo = other
                 raise same
-        content = encoded(picture)
+        content = png_bytes(picture)
         photo = Photo(
             id=secrets.token_hex(16),
             name=shown_name(name),
@@ -544,5 +544,5 @@ def _no_longer(field: str, text: str, limit: int) -> str:
     return text
 
 
-def _gone(id: str) -> NotFound:
+def _no_subject(id: str) -> NotFound:
     return NotFound("There is no subject {id}. Its photos may have been deleted.", id=id[:60])

@@ -31,7 +31,7 @@ from pathlib import Path
 import torch
 from diffusers import ControlNetModel, T2IAdapter
 
-from pipelines.diffusion.autoencoder import PatchAutoencoder, enlarged
+from pipelines.diffusion.autoencoder import PatchAutoencoder, enlarge
 from pipelines.toybox.depth import DepthEstimator
 from pipelines.toybox.judge import load_judge, with_all_kinds
 from pipelines.toybox.segmenter import load_segmenter
@@ -145,7 +145,7 @@ def _text(options) -> None:
 
 
 def _base(options) -> None:
-    tokenizer, text_encoder, latents = _learnt(options)
+    tokenizer, text_encoder, latents = _trained_parts(options)
     run = Run(options.work / "base", options.device)
     for line in train_unet.train(
         run,
@@ -163,7 +163,7 @@ def _base(options) -> None:
 
 def _decoder(options) -> None:
     large = options.size == 256
-    tokenizer, text_encoder, latents = _learnt(options, _shards(options, options.size))
+    tokenizer, text_encoder, latents = _trained_parts(options, _shards(options, options.size))
     run = Run(options.work / ("decoder-256" if large else "decoder"), options.device)
     paint, train = options.paint, options.minutes
     if paint is None and not (run.folder / "painted.npz").exists():
@@ -185,10 +185,10 @@ def _larger(options) -> PatchAutoencoder:
     """An autoencoder for 256 pixels around the finished one for 128."""
     finished = PatchAutoencoder()
     Run(options.work / "decoder").load(model=finished)
-    return enlarged(finished)
+    return enlarge(finished)
 
 
-def _learnt(options, shards: Shards | None = None):
+def _trained_parts(options, shards: Shards | None = None):
     """Tokenizer, text encoder and the latents of all renders, which later trainings begin with."""
     shards = shards or _shards(options)
     tokenizer = _tokenizer(options)
@@ -202,7 +202,7 @@ def _learnt(options, shards: Shards | None = None):
 
 
 def _control(options) -> None:
-    tokenizer, text_encoder, latents = _learnt(options)
+    tokenizer, text_encoder, latents = _trained_parts(options)
     run = Run(options.work / f"{options.what}-{options.condition}", options.device)
     for line in train_control.train(
         run,
@@ -223,7 +223,7 @@ def _control(options) -> None:
 def _consistency(options) -> None:
     if options.condition != "sketch":
         raise SystemExit("Edges are read back from pictures, so it takes --condition sketch.")
-    tokenizer, text_encoder, latents = _learnt(options)
+    tokenizer, text_encoder, latents = _trained_parts(options)
     finished = PatchAutoencoder()
     Run(options.work / "decoder").load(model=finished)
     run = Run(options.work / "controlnet-sketch", options.device)

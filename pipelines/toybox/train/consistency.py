@@ -35,7 +35,7 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from pipelines.diffusion.autoencoder import PatchAutoencoder
 from pipelines.toybox.captions import caption
 from pipelines.toybox.measure import edge_f1
-from pipelines.toybox.scenes import Scene, reserved
+from pipelines.toybox.scenes import Scene, is_reserved
 from pipelines.toybox.train.control import (
     DROP_CAPTION,
     NEXT_TO_THE_EDGE,
@@ -43,9 +43,9 @@ from pipelines.toybox.train.control import (
     condition_of,
     make_network,
     paint_sheet,
-    steered,
+    steer,
 )
-from pipelines.toybox.train.run import Optimizers, Run, autocast, paced
+from pipelines.toybox.train.run import Optimizers, Run, autocast, learning_rates
 from pipelines.toybox.train.sketches import sketch
 from pipelines.toybox.train.unet import (
     SCHEDULE,
@@ -102,11 +102,11 @@ def draw(latents: Latents, rng: np.random.Generator) -> Drawing:
     maps = [condition, lines, _near(lines) if exact else np.ones_like(lines)]
     if index % 2:
         maps = [np.ascontiguousarray(each[:, ::-1]) for each in maps]
-    scene = contradicted(latents.scene(index), rng)
+    scene = contradict(latents.scene(index), rng)
     return Drawing(*maps, exact, caption(scene, rng, plain=rng.random() < 0.5))
 
 
-def contradicted(scene: Scene, rng: np.random.Generator) -> Scene:
+def contradict(scene: Scene, rng: np.random.Generator) -> Scene:
     """The same toys, most of them in other colours, and mostly at another place.
 
     Combinations kept for measuring do not come out.
@@ -119,7 +119,7 @@ def contradicted(scene: Scene, rng: np.random.Generator) -> Scene:
             for thing in scene.things
         )
         place = str(rng.choice(list(PLACES))) if rng.random() < CONTRADICTS else scene.place
-        if not any(reserved(thing, place) for thing in things):
+        if not any(is_reserved(thing, place) for thing in things):
             return replace(scene, things=things, place=place)
 
 
@@ -180,7 +180,7 @@ class Paintings:
 
     @property
     def inputs(self) -> tuple[torch.Tensor, ...]:
-        """For :func:`steered`, without words first: x (2B, C, h, w), t, text and maps."""
+        """For :func:`steer`, without words first: x (2B, C, h, w), t, text and maps."""
         t = torch.tensor([times[0] for times in self.times], device=self.device)
         maps = as_batch([each.condition for each in self.drawings]).to(self.device)
         words = torch.cat([self.nothing.expand_as(self.embeds), self.embeds])
@@ -290,13 +290,13 @@ def train(
         return kept
 
     start = last_saved = time.time()
-    for step, rate in enumerate(paced(minutes, lr, anneal, warm_up=20), start=1):
+    for step, rate in enumerate(learning_rates(minutes, lr, anneal, warm_up=20), start=1):
         indices = rng.integers(count, size=pairs)
         maps = as_batch([condition_of(latents.shards, i, "sketch", rng) for i in indices])
         noised, t, embeds, target = samples.draw(indices, timesteps(pairs), rng)
         both = zip(paintings.inputs, (noised, t, embeds.float(), maps.to(device)), strict=True)
         with autocast(device):
-            v = steered(unet, network, *(torch.cat(each) for each in both))
+            v = steer(unet, network, *(torch.cat(each) for each in both))
         rows, paired = v.float().split([2 * batch, pairs])
         loss = F.mse_loss(paired, target)
         edges = paintings.judge(rows)

@@ -22,7 +22,7 @@ from PIL import Image
 
 from pipelines.toybox.captions import caption
 from pipelines.toybox.train.dataset import Shards
-from pipelines.toybox.train.run import Optimizers, Run, autocast, paced
+from pipelines.toybox.train.run import Optimizers, Run, autocast, learning_rates
 from pipelines.toybox.train.sketches import rough_depth, sketch
 from pipelines.toybox.train.unet import (
     Latents,
@@ -68,7 +68,7 @@ def as_batch(maps: Sequence[np.ndarray]) -> torch.Tensor:
     return grey[:, None].expand(-1, 3, -1, -1).contiguous()
 
 
-def steered(
+def steer(
     unet: UNet2DConditionModel,
     network: torch.nn.Module,
     noised: torch.Tensor,
@@ -126,13 +126,13 @@ def train(
     count = latents.refresh()
     kept = {"painted": run.get("painted", 0)}  # of train_consistency
     last_sheet = time.time()
-    for rate in paced(minutes, lr, anneal):
+    for rate in learning_rates(minutes, lr, anneal):
         indices = rng.integers(count, size=batch)
         maps = as_batch([condition_of(latents.shards, i, condition, rng) for i in indices])
         t = timesteps(batch) if method == "controlnet" else _towards_noise(batch)
         noised, t, embeds, target = samples.draw(indices, t, rng)
         with autocast(device):
-            v = steered(unet, network, noised, t, embeds, maps.to(device))
+            v = steer(unet, network, noised, t, embeds, maps.to(device))
         loss = F.mse_loss(v.float(), target)
         loss.backward()
         optimizers.step(rate)
@@ -171,7 +171,7 @@ def paint_sheet(
     class Steered(torch.nn.Module):
         def forward(self, x, t, embeds):
             rows = t.expand(len(x))
-            v = steered(unet, network, x, rows, embeds, both)
+            v = steer(unet, network, x, rows, embeds, both)
             return type("Output", (), {"sample": v})
 
     pictures = sample(

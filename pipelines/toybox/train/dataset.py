@@ -137,17 +137,17 @@ class Shards:
     def image(self, index: int) -> np.ndarray:
         """(H, W, 3) uint8."""
         length = len(self.images[0])
-        return self._sized(self.images[index // length][index % length])
+        return self._resize(self.images[index // length][index % length])
 
     def depth(self, index: int) -> np.ndarray:
         """(H, W) uint8, near is bright; see :func:`inverse_depth`."""
-        return self._sized(self._map(".depth", index))
+        return self._resize(self._map(".depth", index))
 
     def mask(self, index: int) -> np.ndarray:
         """(H, W) uint8, 0 for the background, i + 1 for the scene's i-th toy."""
         return self._map(".mask", index)
 
-    def _sized(self, picture: np.ndarray) -> np.ndarray:
+    def _resize(self, picture: np.ndarray) -> np.ndarray:
         if self.size is None or len(picture) == self.size:
             return picture
         return cv2.resize(picture, (self.size, self.size), interpolation=cv2.INTER_AREA)

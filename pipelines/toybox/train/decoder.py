@@ -28,7 +28,7 @@ from torch import nn
 from pipelines.diffusion.autoencoder import PatchAutoencoder
 from pipelines.toybox.captions import caption
 from pipelines.toybox.train.autoencoder import difference
-from pipelines.toybox.train.run import Run, autocast, paced
+from pipelines.toybox.train.run import Run, autocast, learning_rates
 from pipelines.toybox.train.unet import SCHEDULE, Latents
 
 GUIDANCE = 3.0
@@ -146,7 +146,7 @@ def train(
         latents: of all renders; their pictures are of the size that ``model`` paints.
         minutes: time to spend.
         model: what to train. Of one with an enlarger only that learns.
-        lr: learning rate, see :func:`paced`.
+        lr: learning rate, see :func:`learning_rates`.
         batch: crops a step.
     """
     device = run.device
@@ -166,7 +166,7 @@ def train(
     rng = np.random.default_rng(run.samples)
     averages: dict[str, float] = {}
     saved = time.time()
-    for step, rate in enumerate(paced(minutes, lr, anneal=0.5), start=1):
+    for step, rate in enumerate(learning_rates(minutes, lr, anneal=0.5), start=1):
         z, x = _batch(latents, painted, entries, batch, rng)
         z = z.to(device, memory_format=torch.channels_last)
         x = x.to(device, memory_format=torch.channels_last)

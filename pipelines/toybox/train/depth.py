@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from pipelines.toybox.depth import DepthEstimator
 from pipelines.toybox.render.renderer import Render
 from pipelines.toybox.train.dataset import Shards
-from pipelines.toybox.train.run import Optimizers, Run, autocast, paced
+from pipelines.toybox.train.run import Optimizers, Run, autocast, learning_rates
 
 BATCH = 32
 SMALLEST_CROP = 80  # pixels of a render
@@ -28,7 +28,7 @@ def train(run: Run, shards: Shards, minutes: float, lr: float = 1e-3) -> Iterato
     run.load(model=model)
     optimizers = Optimizers(model, first_and_last=_NEXT_TO_THE_EDGE)
     run.load(**optimizers.parts)
-    for rate in paced(minutes, lr, anneal=0.3):
+    for rate in learning_rates(minutes, lr, anneal=0.3):
         pictures, depths = _batch(shards, rng)
         x = pictures.to(run.device, memory_format=torch.channels_last)
         with autocast(run.device):
@@ -56,7 +56,7 @@ def _batch(shards: Shards, rng: np.random.Generator) -> tuple[torch.Tensor, torc
             image, depth = image[:, ::-1], depth[:, ::-1]
         image = cv2.resize(image, (side, side), interpolation=cv2.INTER_LINEAR)
         depth = cv2.resize(depth, (side, side), interpolation=cv2.INTER_LINEAR)
-        pictures.append(_recoloured(image, rng))
+        pictures.append(_recolour(image, rng))
         depth = depth.astype(np.float32)
         depths.append((depth - depth.min()) / max(float(np.ptp(depth)), 1.0))
     return (
@@ -65,7 +65,7 @@ def _batch(shards: Shards, rng: np.random.Generator) -> tuple[torch.Tensor, torc
     )
 
 
-def _recoloured(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _recolour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """float32 (H, W, 3) in 0 … 1: another brightness and balance, mixed channels, noise, blur."""
     picture = image.astype(np.float32) / 255
     if rng.random() < 0.7:

@@ -85,7 +85,7 @@ class Run:
         self.seconds, self._started = self.seconds + now - self._started, now
 
 
-def paced(minutes: float, lr: float, anneal: float, warm_up: int = 200) -> Iterator[float]:
+def learning_rates(minutes: float, lr: float, anneal: float, warm_up: int = 200) -> Iterator[float]:
     """The learning rate of each step until ``minutes`` are over.
 
     It rises over ``warm_up`` steps and falls to a twentieth in the last share ``anneal`` of the

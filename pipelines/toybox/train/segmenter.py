@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from pipelines.toybox.segmenter import REACH, SIDE, Segmenter
 from pipelines.toybox.train.dataset import Shards
-from pipelines.toybox.train.run import Run, autocast, paced
+from pipelines.toybox.train.run import Run, autocast, learning_rates
 
 SAVE_EVERY = 300  # seconds
 
@@ -32,7 +32,7 @@ def train(
     run.load(model=model, optimizer=optimizer)
     rng = np.random.default_rng(run.samples)
     saved = time.time()
-    for rate in paced(minutes, lr, anneal):
+    for rate in learning_rates(minutes, lr, anneal):
         x, target = make_batch(shards, rng, batch)
         x = x.to(run.device, memory_format=torch.channels_last)
         with autocast(run.device):

@@ -28,7 +28,7 @@ def sketch(image: np.ndarray, depth: np.ndarray, rng: np.random.Generator) -> np
         return edges(image, rng)
     if kind < 0.8:
         return strokes(image, depth, rng)
-    return _annotated(image, rng)
+    return _annotate(image, rng)
 
 
 def edges(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -71,7 +71,7 @@ def _outlines(depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return cv2.Canny(cv2.GaussianBlur(depth, (0, 0), 0.8), low, 2 * low)
 
 
-def _annotated(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _annotate(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """What the studio's own line annotators read from the picture."""
     if rng.random() < 0.5:
         asked = parameters.Scribble(

@@ -26,9 +26,9 @@ from PIL import Image
 
 from pipelines.diffusion.autoencoder import PatchAutoencoder
 from pipelines.toybox.captions import caption
-from pipelines.toybox.scenes import held_out_scene, mirrored
+from pipelines.toybox.scenes import held_out_scene, mirror
 from pipelines.toybox.train.dataset import Shards
-from pipelines.toybox.train.run import Optimizers, Run, autocast, paced
+from pipelines.toybox.train.run import Optimizers, Run, autocast, learning_rates
 from pipelines.toybox.vocabulary import FIRST_RELEASE
 
 SCHEDULE = {  # linear betas reach so far into the noise that night scenes come out dark
@@ -97,7 +97,7 @@ class Latents:
 
     def scene(self, index: int):
         scene = self.shards.scenes[index // 2]
-        return mirrored(scene) if index % 2 else scene
+        return mirror(scene) if index % 2 else scene
 
 
 def train(
@@ -139,7 +139,7 @@ def train(
     rng = np.random.default_rng(run.samples)
     count = latents.refresh()
     last_sheet = time.time()
-    for rate in paced(minutes, lr, anneal):
+    for rate in learning_rates(minutes, lr, anneal):
         indices = rng.integers(count, size=batch)
         noised, t, embeds, target = samples.draw(indices, timesteps(batch), rng)
         with autocast(device):

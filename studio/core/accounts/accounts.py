@@ -209,7 +209,7 @@ class Accounts:
 
     def owner_by_cookie(self, cookie: str | None) -> Owner | None:
         """The owner whom a cookie proves, or None when it proves nothing (any more)."""
-        claims = self._unended(cookie)
+        claims = self._open_claims(cookie)
         account = self._accounts.get(claims["account"]) if claims else None
         if claims is None or account is None:
             return None
@@ -217,7 +217,7 @@ class Accounts:
             return None  # the password has changed since
         return _owner(account, claims["owner"])
 
-    def _unended(self, cookie: str | None) -> dict[str, Any] | None:
+    def _open_claims(self, cookie: str | None) -> dict[str, Any] | None:
         """The claims of a session that nobody has logged out of, and that is not too old."""
         claims = self._signer.read("session", cookie)
         if claims is None or cookie in self._ended:
@@ -300,7 +300,7 @@ class Accounts:
     def _admit(self, account: Account, old_cookie: str | None, device: str | None) -> Login:
         owner_id = account.owner_id
         if owner_id is None:
-            before = self._unended(old_cookie)
+            before = self._open_claims(old_cookie)
             returning = before is not None and before["account"] == account.name
             owner_id = before["owner"] if returning else f"{GUEST}-{secrets.token_urlsafe(12)}"
         claims = {

@@ -26,7 +26,7 @@ MADE = re.compile(r"sha256\$([A-Za-z0-9_-]+)\$([A-Za-z0-9_-]+)")
 def hash_password(password: str) -> str:
     """``scrypt$N$r$p$salt$key`` with a fresh 16-byte salt, base64url without padding."""
     salt = secrets.token_bytes(16)
-    key = _scrypt(_composed(password), salt, SCRYPT_N, SCRYPT_R, SCRYPT_P)
+    key = _scrypt(_compose(password), salt, SCRYPT_N, SCRYPT_R, SCRYPT_P)
     return f"scrypt${SCRYPT_N}${SCRYPT_R}${SCRYPT_P}${_encode(salt)}${_encode(key)}"
 
 
@@ -50,11 +50,11 @@ def verify_password(password: str, password_hash: str) -> bool:
     if len(password) > MAX_PASSWORD:
         return False
     # As it was typed comes second: hashes of earlier versions are of that.
-    forms = dict.fromkeys((_composed(password), password))
+    forms = dict.fromkeys((_compose(password), password))
     return any([_is_right(each, password_hash) for each in forms])
 
 
-def _composed(password: str) -> str:
+def _compose(password: str) -> str:
     """The same password at every system: a Mac types é as two signs, others as one (RFC 8265)."""
     return unicodedata.normalize("NFC", password)
 

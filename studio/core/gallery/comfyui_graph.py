@@ -84,10 +84,10 @@ def _facts_of(graph: Graph, sampler: str) -> dict[str, Any]:
                 break
             own = {**graph[node], **own}
             value = graph[node].get(part)
-    latents = [graph[name] for name in _reached(graph, own.get("latent_image"))]
+    latents = [graph[name] for name in _reachable(graph, own.get("latent_image"))]
     size = next((each for each in latents if {"width", "height"} <= each.keys()), {})
     positive = own.get("positive", own.get("conditioning"))
-    models = _reached(graph, own.get("model"))
+    models = _reachable(graph, own.get("model"))
     facts = {
         "prompt": ", ".join(_texts(graph, positive, "positive")),
         "negative_prompt": ", ".join(_texts(graph, own.get("negative"), "negative")),
@@ -99,7 +99,7 @@ def _facts_of(graph: Graph, sampler: str) -> dict[str, Any]:
         "Model": _first(graph, models, _MODELS),
         "VAE": _first(graph, graph, ("vae_name",)),
         "Clip skip": _clip_skip(graph),
-        "Distilled CFG Scale": _first(graph, _reached(graph, positive), ("guidance",)),
+        "Distilled CFG Scale": _first(graph, _reachable(graph, positive), ("guidance",)),
         "Denoising strength": _literal(graph, own.get("denoise")),
     }
     if facts["Denoising strength"] in (1, 1.0, "1"):
@@ -137,7 +137,7 @@ def _literal(graph: Graph, value: Any) -> Any:
     return None
 
 
-def _reached(graph: Graph, start: Any) -> list[str]:
+def _reachable(graph: Graph, start: Any) -> list[str]:
     """The nodes that an input comes from, the nearest first, all their inputs followed."""
     first = _target(start, graph)
     if first is None:
@@ -153,7 +153,7 @@ def _reached(graph: Graph, start: Any) -> list[str]:
 
 
 def _follows_one(graph: Graph, sampler: str, samplers: list[str]) -> bool:
-    reached = set(_reached(graph, graph[sampler].get("latent_image"))) - {sampler}
+    reached = set(_reachable(graph, graph[sampler].get("latent_image"))) - {sampler}
     return bool(reached & set(samplers))
 
 

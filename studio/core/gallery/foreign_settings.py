@@ -323,7 +323,7 @@ def _flat(document: Mapping[str, Any], software: str) -> dict[str, str]:
         facts[OTHERS] = ", ".join(others[:50])
     if software:
         facts["Software"] = software[:100]
-    return _ordered(facts)
+    return _order(facts)
 
 
 def _value(name: str, value: Any) -> str:
@@ -411,7 +411,7 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else str(value)
 
 
-def _ordered(facts: Mapping[str, str]) -> dict[str, str]:
+def _order(facts: Mapping[str, str]) -> dict[str, str]:
     """Facts with A1111's names first, in A1111's order, and what is empty left out."""
     first = ["prompt", "negative_prompt", *dict.fromkeys(_NAMES.values())]
     order = {name: number for number, name in enumerate(dict.fromkeys(first))}
@@ -432,7 +432,7 @@ def _of_graph(graph: dict[str, Any]) -> dict[str, str]:
     loras = [(plain_model_name(name), weight) for name, weight in facts.pop("loras", [])]
     facts["prompt"] = _with_loras(facts.get("prompt", ""), loras)
     facts["Software"] = "ComfyUI"
-    return _ordered({name: _text(value) for name, value in facts.items()})
+    return _order({name: _text(value) for name, value in facts.items()})
 
 
 def _only_a_workflow() -> BadRequest:

@@ -162,7 +162,7 @@ class Gallery(Keeper):
             "kind": kind,
             "request": json.dumps(request),
             "parameters": text,
-            "words": folded(f"{parameters['prompt']}\n{parameters['negative_prompt']}"),
+            "words": fold(f"{parameters['prompt']}\n{parameters['negative_prompt']}"),
             "width": image.width,
             "height": image.height,
             "bytes": size,
@@ -460,7 +460,7 @@ def _picture_id(job_id: str, position: int) -> str:
     return base64.urlsafe_b64encode(digest[:12]).decode()
 
 
-def folded(text: str) -> str:
+def fold(text: str) -> str:
     """Text as it is searched: without case and without differences of writing."""
     whole = text.encode(errors="replace").decode()  # half an emoji is no text to a database
     return unicodedata.normalize("NFKC", whole).casefold()
@@ -472,7 +472,7 @@ def search_words(text: str) -> str:
     The longest come first: they are the rarest, and the first that is missing ends a comparison.
     """
     # A NUL ends a text for SQLite's JSON, and nobody can type one.
-    words = dict.fromkeys(folded(text).replace("\0", " ").split())
+    words = dict.fromkeys(fold(text).replace("\0", " ").split())
     return json.dumps(sorted(words, key=len, reverse=True))
 
 

@@ -89,7 +89,7 @@ def change_of(parameters: Mapping[str, Any]) -> dict[str, Any] | None:
         "all_steps": {"True": True, "False": False}.get(words.get("All steps", "")),
         "outpaint": _outpaint(words.get("Outpaint", "")),
     }
-    given = {name: _checked(name, value) for name, value in fields.items()}
+    given = {name: _check(name, value) for name, value in fields.items()}
     return {name: value for name, value in given.items() if value is not None}
 
 
@@ -107,7 +107,7 @@ def _outpaint(line: str) -> dict[str, Any] | None:
     return Outpaint.model_construct(**sides, unit=unit).model_dump()
 
 
-def _checked(name: str, value: Any) -> Any:
+def _check(name: str, value: Any) -> Any:
     """The value as the field's type; None where there is none, or it is out of bounds."""
     if value is None:
         return None

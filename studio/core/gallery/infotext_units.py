@@ -25,7 +25,7 @@ from pydantic import BaseModel
 
 from pipelines.core.errors import UserError, validated
 from pipelines.core.matching import find_name
-from pipelines.diffusion.control.catalog import ControlCatalog, shipped
+from pipelines.diffusion.control.catalog import ControlCatalog, shipped_entries
 from pipelines.diffusion.control.requests import MAX_UNITS, ControlUnit
 from pipelines.preprocessors import registry
 
@@ -264,7 +264,7 @@ def _plain(value: Any) -> str:
 def _usual_names() -> dict[str, str]:
     """Shipped control model → the name that it has elsewhere, where that is its alone."""
     names: dict[str, str] = {}
-    for entry in shipped():
+    for entry in shipped_entries():
         if entry.usual_name not in names.values():
             names[entry.name] = entry.usual_name
     return names

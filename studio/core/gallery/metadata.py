@@ -141,7 +141,7 @@ def format_parameters(parameters: dict[str, Any]) -> str:
     lines = [_unix(parameters.get("prompt", ""))]
     if negative := _unix(parameters.get("negative_prompt", "")):
         lines.append(f"{NEGATIVE} {negative}")
-    lines.append(", ".join(f"{name}: {_quoted(value)}" for name, value in facts.items()))
+    lines.append(", ".join(f"{name}: {_quote(value)}" for name, value in facts.items()))
     return "\n".join(lines).strip()
 
 
@@ -165,7 +165,7 @@ def parse_parameters(text: str) -> dict[str, str]:
     for name, value in facts[:_MAX_FACTS]:
         # A fact may not pass for a prompt: names are kept apart by their capital letter.
         if name not in ("prompt", "negative_prompt"):
-            parameters[_CASES.get(name.lower(), name)] = _unquoted(value.strip())
+            parameters[_CASES.get(name.lower(), name)] = _unquote(value.strip())
     if (more := len(facts) - _MAX_FACTS) > 0:
         parameters["Further settings"] = str(more)
     return parameters | _later_facts(lines[at + 1 :])
@@ -233,7 +233,7 @@ def _later_facts(lines: list[str]) -> dict[str, str]:
             name, line = match[1], match[2]
         if name in facts or len(facts) < _MAX_FACTS:
             facts.setdefault(name, []).append(line)
-    return {name: _unquoted("\n".join(part).strip()) for name, part in facts.items()}
+    return {name: _unquote("\n".join(part).strip()) for name, part in facts.items()}
 
 
 def read_settings(data: bytes) -> dict[str, str]:
@@ -273,7 +273,7 @@ def read_settings(data: bytes) -> dict[str, str]:
     # Programs that convert pictures keep the text under names of their own.
     for keyword, text in texts.items():
         if keyword == XMP_TEXT:
-            text = _described(text)
+            text = _describe(text)
         if len(text) <= _MAX_INFOTEXT and not is_json(text) and "Steps: " in text:
             settings = parse_parameters(text)
             if settings.keys() >= {"Steps", "Seed"}:
@@ -281,7 +281,7 @@ def read_settings(data: bytes) -> dict[str, str]:
     return read_words(texts)
 
 
-def _described(xmp: str) -> str:
+def _describe(xmp: str) -> str:
     """The first of XMP's texts that speaks of steps, without the markup around it."""
     for match in _XMP_WORDS.finditer(xmp[: 2 * _MAX_INFOTEXT]):
         if "Steps: " in match[1]:
@@ -405,7 +405,7 @@ def _size(width: int | None, height: int | None) -> str | None:
     return f"{width}x{height}" if width and height else None
 
 
-def _quoted(value: Any) -> str:
+def _quote(value: Any) -> str:
     text = _number(value) if isinstance(value, float) else str(value)
     return json.dumps(text, ensure_ascii=False) if re.search(r"[,:\n]", text) else text
 
@@ -414,7 +414,7 @@ def _number(value: float) -> str:
     return str(int(value)) if value.is_integer() else repr(value)
 
 
-def _unquoted(value: str) -> str:
+def _unquote(value: str) -> str:
     if len(value) < 2 or value[0] != '"' or value[-1] != '"':
         return value
     try:

@@ -87,7 +87,7 @@ def fields_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if _fits(name, value)}
 
 
-def unused(
+def unused_settings(
     parameters: Mapping[str, Any],
     models: Collection[str],
     samplers: Samplers,

@@ -226,7 +226,7 @@ class Jobs:
         row = self._store.row("SELECT * FROM jobs WHERE id = ? AND owner = ?", (job_id, owner))
         if row is None:
             raise NotFound("You have no job {id}.", id=job_id[:60])
-        return self._seen(row)
+        return self._with_progress(row)
 
     def list(
         self,
@@ -242,12 +242,12 @@ class Jobs:
             "ORDER BY number DESC LIMIT ?3",
             (owner, kind, limit, before),
         )
-        return [self._seen(row) for row in rows]
+        return [self._with_progress(row) for row in rows]
 
     def all_of_kind(self, kind: str) -> list[Job]:
         """All jobs of a kind, newest first: of no concern to any one owner."""
         rows = self._store.rows("SELECT * FROM jobs WHERE kind = ? ORDER BY number DESC", (kind,))
-        return [self._seen(row) for row in rows]
+        return [self._with_progress(row) for row in rows]
 
     def newest_by_item(self, kind: str, use: str) -> dict[str, Job]:
         """Id of each thing of the kind ``use`` → the newest job of a kind that uses it."""
@@ -256,7 +256,7 @@ class Jobs:
             "WHERE job_uses.kind = ? AND jobs.kind = ? ORDER BY jobs.number",
             (use, kind),
         )
-        return {row["item"]: self._seen(row) for row in rows}
+        return {row["item"]: self._with_progress(row) for row in rows}
 
     def result_bytes(self, owner: str | None, kinds: Collection[str]) -> int:
         """Of an owner's done jobs of some kinds, or of everybody's: what they say to keep."""
@@ -334,7 +334,7 @@ class Jobs:
             self._usual = (now, usual)
         return usual
 
-    def _seen(self, row: sqlite3.Row) -> Job:
+    def _with_progress(self, row: sqlite3.Row) -> Job:
         """A row as a job; of the running one with its newest progress."""
         job = job_of(row)
         if job.state == RUNNING and (running := self._running(job.id)) is not None:

@@ -37,7 +37,7 @@ class Pace:
         return each * (self.total - self.step) - min(now - self.at, each * (self.step < self.total))
 
 
-def paced(pace: Pace | None, step: int, total: int, now: float) -> Pace | None:
+def updated_pace(pace: Pace | None, step: int, total: int, now: float) -> Pace | None:
     """``pace`` after a step has been seen; begins anew where another count has begun."""
     if not step:
         return None

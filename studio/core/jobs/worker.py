@@ -25,7 +25,7 @@ from studio.core.gallery.gallery import WHOLE_RUN, Unwritten
 from studio.core.home import DiskFull
 from studio.core.jobs.record import CANCELLED, DONE, FAILED, QUEUED, RUNNING, Job, job_of
 from studio.core.jobs.slots import fair_order
-from studio.core.jobs.waiting import Pace, paced
+from studio.core.jobs.waiting import Pace, updated_pace
 from studio.core.store import StoreAway
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Running:
     def saw(self, progress: Progress) -> None:
         # A step without a preview keeps the last one.
         self.progress = replace(progress, preview=progress.preview or self.progress.preview)
-        self.pace = paced(self.pace, progress.step, progress.total, time.monotonic())
+        self.pace = updated_pace(self.pace, progress.step, progress.total, time.monotonic())
 
     def seconds_left(self, usual: float | None) -> float | None:
         """Until its end, by its pace, or else by what its kind usually takes."""

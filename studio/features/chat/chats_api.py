@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipelines.chat.requests import STARTER
 from pipelines.core.errors import BadRequest, NotFound, validated
 from studio.api import sse
-from studio.api.http import NOT_KEPT, json_object, json_reply, received, text_reply
+from studio.api.http import NOT_KEPT, json_object, json_reply, receive_body, text_reply
 from studio.core.accounts.accounts import Owner, owner_of
 from studio.core.gallery.gallery import MAX_SEARCH
 from studio.features.chat import json_views
@@ -76,7 +76,7 @@ def chats_router(studio: Studio) -> APIRouter:
     routes = APIRouter(tags=["chats"])
     chats, answers = studio.conversations, studio.answers
 
-    def told(
+    def conversation_reply(
         request: Request, conversation_id: str, status_code: int = 200, **more: Any
     ) -> Response:
         """A conversation as JSON; made in the thread that has changed it."""
@@ -122,7 +122,7 @@ def chats_router(studio: Studio) -> APIRouter:
         """One's own conversations, last changed first; ``next`` is ``before`` of the next page."""
         found = chats.search(owner_of(request).id, search, limit=limit, before=before)
         return {
-            "chats": [json_views.listed(each) for each in found],
+            "chats": [json_views.list_item(each) for each in found],
             "next": found[-1].cursor if len(found) == limit else None,
         }
 
@@ -140,7 +140,7 @@ def chats_router(studio: Studio) -> APIRouter:
                 system_prompt=body.system_prompt,
                 sampling=body.sampling,
             )
-            return told(request, made.id, 201)
+            return conversation_reply(request, made.id, 201)
 
         return await run_sync(begin)
 
@@ -160,15 +160,15 @@ def chats_router(studio: Studio) -> APIRouter:
             brought = studio.exchange.bring(owner, file, size, model)
             remarks = [translate(each, language) for each in brought.remarks]
             more = {"brought": {"count": brought.count, "left_out": remarks}}
-            return told(request, brought.first.id, 201, **more)
+            return conversation_reply(request, brought.first.id, 201, **more)
 
-        async with received(request, studio.home) as file:
+        async with receive_body(request, studio.home) as file:
             return await run_sync(keep)
 
     @routes.get("/chats/{chat_id}")
     def one(chat_id: str, request: Request) -> Response:
         """A conversation; with ``drawn=true`` the last messages, answers as HTML."""
-        return told(request, chat_id)
+        return conversation_reply(request, chat_id)
 
     @routes.patch("/chats/{chat_id}")
     async def change(chat_id: str, request: Request) -> Response:
@@ -185,7 +185,7 @@ def chats_router(studio: Studio) -> APIRouter:
                 revision = now.revision
             if any(value is not None for value in given.values()):
                 chats.configure(owner.id, chat_id, revision, **given)
-            return told(request, chat_id)
+            return conversation_reply(request, chat_id)
 
         return await run_sync(configure)
 
@@ -207,7 +207,7 @@ def chats_router(studio: Studio) -> APIRouter:
         def add() -> Response:
             name = json_views.model_name(studio, owner, body.model)
             added = chats.add_lane(owner.id, chat_id, name, body.revision)
-            return told(request, added.id, 201)
+            return conversation_reply(request, added.id, 201)
 
         return await run_sync(add)
 
@@ -215,7 +215,7 @@ def chats_router(studio: Studio) -> APIRouter:
     def drop_lane(chat_id: str, request: Request, revision: Revision) -> Response:
         """Takes this lane away from those that it stands beside."""
         left = chats.drop_lane(owner_of(request).id, chat_id, revision)
-        return told(request, left[0].id)
+        return conversation_reply(request, left[0].id)
 
     @routes.post("/chats/{chat_id}/messages")
     async def say(chat_id: str, request: Request) -> Response:
@@ -225,7 +225,7 @@ def chats_router(studio: Studio) -> APIRouter:
         def run() -> Response:
             check(owner, chat_id)
             answer(owner, chats.say(owner.id, chat_id, body.text, body.revision))
-            return told(request, chat_id)
+            return conversation_reply(request, chat_id)
 
         return await run_sync(run)
 
@@ -233,7 +233,7 @@ def chats_router(studio: Studio) -> APIRouter:
     def stop(chat_id: str, request: Request) -> dict[str, Any]:
         """Stops what is being written in any lane, at the next token."""
         owner = owner_of(request).id
-        for message_id in _unfinished(studio, owner, chat_id):
+        for message_id in _unfinished_ids(studio, owner, chat_id):
             answers.stop(owner, message_id)
         return {"stopping": True}
 
@@ -241,7 +241,7 @@ def chats_router(studio: Studio) -> APIRouter:
     async def follow(chat_id: str, request: Request) -> StreamingResponse:
         """Server-sent events: what is being written in the lanes, until all have ended."""
         owner, language = owner_of(request).id, language_of_request(request)
-        ids = await run_sync(_unfinished, studio, owner, chat_id)
+        ids = await run_sync(_unfinished_ids, studio, owner, chat_id)
         followers = [Follower(answers, owner, each, language) for each in ids]
         return sse.stream(events(followers))
 
@@ -270,7 +270,7 @@ def chats_router(studio: Studio) -> APIRouter:
             check(owner, chats.message(owner.id, message_id).conversation)
             added = chats.edit(owner.id, message_id, body.text, body.revision)
             answer(owner, [each for each in added if each.role == "user"])
-            return told(request, added[0].conversation)
+            return conversation_reply(request, added[0].conversation)
 
         return await run_sync(run)
 
@@ -287,7 +287,7 @@ def chats_router(studio: Studio) -> APIRouter:
             if parent is None:
                 raise BadRequest("There is nothing to answer: send a message of the role user.")
             answers.start(owner.id, lane.id, parent, revision=body.revision)
-            return told(request, lane.id)
+            return conversation_reply(request, lane.id)
 
         return await run_sync(run)
 
@@ -302,7 +302,7 @@ def chats_router(studio: Studio) -> APIRouter:
             if message.model is not None:  # who began it goes on with it
                 json_views.model_name(studio, owner, message.model)
             answers.continue_(owner.id, message_id, revision=body.revision)
-            return told(request, message.conversation)
+            return conversation_reply(request, message.conversation)
 
         return await run_sync(run)
 
@@ -316,14 +316,14 @@ def chats_router(studio: Studio) -> APIRouter:
             if other is None:
                 raise NotFound("There is no other message in this place.")
             lanes = chats.choose(owner.id, other, body.revision)
-            return told(request, lanes[0].id)
+            return conversation_reply(request, lanes[0].id)
 
         return await run_sync(run)
 
     return routes
 
 
-def _unfinished(studio: Studio, owner: str, chat_id: str) -> list[str]:
+def _unfinished_ids(studio: Studio, owner: str, chat_id: str) -> list[str]:
     """The ids of the answers that are shown and being written, lane by lane."""
     chats = studio.conversations
     last = [chats.message(owner, each.leaf) for each in chats.lanes(owner, chat_id) if each.leaf]

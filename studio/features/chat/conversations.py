@@ -89,7 +89,7 @@ class Conversations:
             Busy: so many words in so long conversations are not found in time.
         """
         with self.store.searching() as connection:
-            return listed(connection, owner, text, limit, before)
+            return search_conversations(connection, owner, text, limit, before)
 
     def path(self, owner: str, conversation_id: str) -> list[StoredMessage]:
         """The messages that are shown, first to last."""
@@ -415,7 +415,7 @@ ORDER BY updated DESC, number DESC LIMIT :limit
 """
 
 
-def listed(
+def search_conversations(
     connection: sqlite3.Connection, owner: str, text: str, limit: int, before: str | None
 ) -> list[Conversation]:
     """See :meth:`studio.features.chat.conversations.Conversations.search`."""

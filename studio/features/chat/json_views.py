@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 LATEST = 100  # messages that are shown at first
 
 
-def listed(conversation: Conversation) -> dict[str, Any]:
+def list_item(conversation: Conversation) -> dict[str, Any]:
     """A line of the list."""
     return {
         "id": conversation.id,
@@ -55,7 +55,7 @@ def whole(
     lanes = studio.conversations.lanes(owner.id, conversation_id)
     first = lanes[0]
     return {
-        **listed(first),
+        **list_item(first),
         "revision": first.revision,
         "lanes": [_lane(studio, owner, lane, language, latest, drawn) for lane in lanes],
     }
@@ -79,12 +79,12 @@ def _lane(
         "earlier": len(facts) - len(shown),
         # Of the whole path, so that the page can mark them.
         "left_out": told["dropped"] if told else 0,
-        "used": used(facts),
+        "used": usage(facts),
         "messages": [message_json(each, owner.id, language, drawn) for each in shown],
     }
 
 
-def used(facts: Sequence[Mapping[str, Any]]) -> int | None:
+def usage(facts: Sequence[Mapping[str, Any]]) -> int | None:
     """Tokens of the context that what is shown takes, as the model has counted them last."""
     for each in reversed(facts):
         if each.get("prompt_tokens") is not None:
@@ -141,11 +141,11 @@ def _notes(facts: Mapping[str, Any], language: str) -> list[str]:
 
 def models(studio: Studio, owner: Owner, language: str) -> list[dict[str, Any]]:
     """The language models that someone can choose: to a guest, only those that are here."""
-    entries = [(entry, studio.chat_models.is_here(entry)) for entry in known(studio, owner)]
+    entries = [(entry, studio.chat_models.is_here(entry)) for entry in known_facts(studio, owner)]
     return [model_json(entry, here, language) for entry, here in entries if here or owner.is_host]
 
 
-def known(studio: Studio, owner: Owner) -> list[ChatEntry]:
+def known_facts(studio: Studio, owner: Owner) -> list[ChatEntry]:
     """Everybody's models, then the owner's own."""
     return [*studio.chat_models.models(), *studio.chat_models.made_by(owner.id)]
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from studio.core.gallery.gallery import folded
+from studio.core.gallery.gallery import fold
 from studio.features.chat.records import Conversation, conversation_of, no_conversation
 
 
@@ -59,7 +59,7 @@ def insert(
         "system_prompt, sampling, revision, created, updated) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
-            conversation_id, owner, group_id, lane, title, folded(title), model,
+            conversation_id, owner, group_id, lane, title, fold(title), model,
             system_prompt, json.dumps(sampling), revision, created or now, updated or now,
         ),
     )  # fmt: skip
@@ -84,7 +84,7 @@ def set_title(connection: sqlite3.Connection, group_id: str, title: str) -> None
     """Names all conversations of a group."""
     connection.execute(
         "UPDATE conversations SET title = ?, words = ? WHERE group_id = ?",
-        (title, folded(title), group_id),
+        (title, fold(title), group_id),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pipelines.core.errors import BadRequest
 from pipelines.core.messages import Message
-from studio.core.gallery.gallery import folded
+from studio.core.gallery.gallery import fold
 from studio.features.chat.records import DONE, StoredMessage, message_of, no_message
 
 MAX_TREE = 10_000  # messages of one conversation, all its branches together
@@ -176,7 +176,7 @@ def new_row(
         "parent": parent,
         "role": role,
         "content": content,
-        "words": folded(content),
+        "words": fold(content),
         "state": state,
         "model": model,
         "facts": json.dumps(facts) if facts else None,

@@ -103,22 +103,22 @@ class ClusteringTab(Tab):
         follows = [*algorithm.outputs, *shown]
         filled = [*self.form.outputs, algorithm.choice, self._scaling, self._seed, self.form.said,
                   *follows]  # fmt: skip
-        opening.fill(self._opened, filled)
+        opening.fill(self._open, filled)
         moments = self.form.listen()
-        made = {"fn": self._made, "inputs": [self.scene, *self.form.inputs],
+        made = {"fn": self._make_data, "inputs": [self.scene, *self.form.inputs],
                 "outputs": [*shown, self.form.said]}  # fmt: skip
         follow_newest(moments, **made)
         for event in self.form.settled:
             event.then(**made, **NEWEST)
         self.plot.drawn(self._drew, [self.scene, *self.form.inputs],
                         [self.form.drawn, self.scene, self.form.said], **NEWEST)  # fmt: skip
-        self.plot.centres(_placed, self.scene, self.scene, **NEWEST)
-        self.plot.mode(_turned, self.scene, shown, **QUIET)
+        self.plot.centres(_place, self.scene, self.scene, **NEWEST)
+        self.plot.mode(_turn, self.scene, shown, **QUIET)
         laid = [self._layout, self._dims, self._scaling]
         follow_newest([each.input for each in laid], _laid_out, [self.scene, *laid], shown)
         controls, whose = algorithm.parameters.controls, algorithm.parameters.whose
         chosen = [algorithm.choice, *controls]
-        follow_newest([algorithm.choice.input], self._chosen,
+        follow_newest([algorithm.choice.input], self._choose,
                       [algorithm.choice, whose, self.scene], follows)  # fmt: skip
         follow_newest([each.input for each in controls], self._mode, [self.scene, *chosen], shown)
         # Those of the data too: a button may be pressed before what was set there has been made.
@@ -127,24 +127,22 @@ class ClusteringTab(Tab):
             board.line(self._line, [self.scene, *chosen], [algorithm.choice, *follows], **QUIET)
             for board in (self.board.board, self.choosing.board.board)
         ]
-        self.board.connect(opening, algorithm.cluster, self._asked, asked, self._result,
+        self.board.connect(opening, algorithm.cluster, self._request_of, asked, self._result,
                            [self.scene], also=lines)  # fmt: skip
         # Whoever reads the lesson meanwhile would see neither progress nor what is wrong.
         to_clusters = gr.update(selected=CLUSTERS)
         algorithm.cluster.click(lambda: to_clusters, None, self._views, **QUIET)
         for event in self.board.followed:
-            event.then(self._labelled, [self.board.view.id, *shown[:1]], shown, **QUIET)
+            event.then(self._label, [self.board.view.id, *shown[:1]], shown, **QUIET)
         follow_newest([self.scene.change], self._labelled_again,
                       [self.board.view.id, *shown[:1]], shown)  # fmt: skip
-        algorithm.play.click(
-            self._played, asked, [*shown, self.form.said], preprocess=False, **QUIET
-        )
+        algorithm.play.click(self._play, asked, [*shown, self.form.said], preprocess=False, **QUIET)
         self.choosing.listen(opening, asked, self._on_data, self._with_parameters, self.scene)
         self.comparing.listen(opening, [*asked[:2], *self.form.inputs], self._on_data, shown)
 
     # --- data -------------------------------------------------------------------------------
 
-    def _opened(self, visitor: Visitor) -> list[Any]:
+    def _open(self, visitor: Visitor) -> list[Any]:
         """What was clustered last, with its clusters; or the first data set."""
         form, skip = self.form, gr.skip()
         jobs = self.studio.jobs.list(visitor.owner.id, kind=KIND, limit=1)
@@ -184,7 +182,7 @@ class ClusteringTab(Tab):
             said, *self.algorithm.shown(name, values, visitor), scene, scene.to_json(),
         ]  # fmt: skip
 
-    def _made(self, scene: Scene, request: gr.Request, *values: Any) -> list[Any]:
+    def _make_data(self, scene: Scene, request: gr.Request, *values: Any) -> list[Any]:
         """The data set that the controls describe by now."""
         visitor, kind = Visitor.of(request), values[0]
         known, said = None, ""
@@ -231,19 +229,22 @@ class ClusteringTab(Tab):
 
     # --- the algorithm ----------------------------------------------------------------------
 
-    def _chosen(self, name: str, whose: str, scene: Scene, request: gr.Request) -> list[Any]:
+    def _choose(self, name: str, whose: str, scene: Scene, request: gr.Request) -> list[Any]:
         """Another algorithm: its parameters as they begin, its lesson."""
         if whose == find(as_text(name)).parameters.__name__:
             return [gr.skip()] * (len(self.algorithm.outputs) + 2)
         after = _with_centres(scene, False)
         if after.animation is not None:  # of the algorithm before
             after = after.but(animation=None)
-        return [*self.algorithm.begun(name, scene, Visitor.of(request)), *_changed(scene, after)]
+        return [
+            *self.algorithm.begun(name, scene, Visitor.of(request)),
+            *_updates_between(scene, after),
+        ]
 
     def _mode(self, scene: Scene, name: str, *values: Any) -> list[Any]:
         """Own centres are placed in the picture."""
         fields = self.algorithm.fields(name, values)
-        return _changed(scene, _with_centres(scene, fields.get("start") == OWN_CENTRES))
+        return _updates_between(scene, _with_centres(scene, fields.get("start") == OWN_CENTRES))
 
     def _line(
         self, scene: Scene, name: str, event: gr.EventData, request: gr.Request, *values: Any
@@ -293,23 +294,23 @@ class ClusteringTab(Tab):
         given = {field: value for field, value in parameters.items() if value is not None}
         return {"algorithm": name, "parameters": given}
 
-    def _asked(self, values: list[Any], visitor: Visitor) -> dict[str, Any]:
+    def _request_of(self, values: list[Any], visitor: Visitor) -> dict[str, Any]:
         fields, scene = self._on_data(values, visitor), values[0]
         if fields["data"] != scene.data:  # centres that were placed are of the former
             values = [replace(scene, data=fields["data"], centres=()), *values[1:]]
         return fields | self._with_parameters(values, visitor)
 
-    def _played(self, request: gr.Request, *values: Any) -> list[Any]:
+    def _play(self, request: gr.Request, *values: Any) -> list[Any]:
         visitor, scene = Visitor.of(request), values[0]
         try:
-            fields = self._asked(list(values), visitor)
+            fields = self._request_of(list(values), visitor)
             ClusterRequest.model_validate(fields)
         except UserError as error:
             return [gr.skip(), gr.skip(), views.error(error.message, visitor)]
         after = scene.but(animation=fields | {"projection": scene.projection}, mode="view")
         return [after, after.to_json(), gr.skip()]
 
-    def _labelled(self, job_id: str | None, scene: Scene, request: gr.Request) -> list[Any]:
+    def _label(self, job_id: str | None, scene: Scene, request: gr.Request) -> list[Any]:
         """The plot shows the clusters of the job on the board, where they are of its data."""
         try:
             job = self.studio.jobs.get(Visitor.of(request).owner.id, str(job_id))
@@ -324,7 +325,7 @@ class ClusteringTab(Tab):
         """The same, once the data are those of the job, where nothing else is shown of them."""
         if scene.mode != "view" or scene.labels is not None or scene.animation is not None:
             return [gr.skip(), gr.skip()]
-        return self._labelled(job_id, scene, request)
+        return self._label(job_id, scene, request)
 
     def _result(self, job: Job, visitor: Visitor, values: list[Any]) -> str:
         drawn = drawn_result(self.studio, job, visitor)
@@ -333,10 +334,12 @@ class ClusteringTab(Tab):
 
 def _laid_out(scene: Scene, layout: str, dims: int, scaling: str) -> list[Any]:
     # Centres are places in the picture: in another one they would lie elsewhere.
-    return _changed(scene, scene.but(projection=layout, dims=dims, scaling=scaling, centres=()))
+    return _updates_between(
+        scene, scene.but(projection=layout, dims=dims, scaling=scaling, centres=())
+    )
 
 
-def _placed(scene: Scene, event: gr.EventData) -> Scene:
+def _place(scene: Scene, event: gr.EventData) -> Scene:
     """Centres were placed: the plot shows them already."""
     try:
         centres = tuple((float(x), float(y)) for x, y in event._data.get("centres") or ())
@@ -355,15 +358,17 @@ def _with_centres(scene: Scene, wanted: bool) -> Scene:
     )
 
 
-def _turned(scene: Scene, event: gr.EventData) -> list[Any]:
+def _turn(scene: Scene, event: gr.EventData) -> list[Any]:
     """Back to drawing, or to placing centres, as the plot was asked for."""
     mode = event._data.get("mode")
     if mode not in (("draw",) if scene.sketch else ()) + (("centres",) if scene.own else ()):
         return [gr.skip(), gr.skip()]
-    return _changed(scene, scene.but(mode=mode, animation=None, labels=None, algorithm=None))
+    return _updates_between(
+        scene, scene.but(mode=mode, animation=None, labels=None, algorithm=None)
+    )
 
 
-def _changed(before: Scene, after: Scene) -> list[Any]:
+def _updates_between(before: Scene, after: Scene) -> list[Any]:
     """Updates of state and plot, where there is something new to see."""
     if after is before:
         return [gr.skip(), gr.skip()]

@@ -33,7 +33,7 @@ def conditions_router(studio: Studio) -> APIRouter:
         return _png(made, NOT_KEPT)
 
     @routes.get("/pictures/{picture_id}/condition/{number}.png")
-    def followed(picture_id: str, number: int, request: Request) -> Response:
+    def followed_map(picture_id: str, number: int, request: Request) -> Response:
         """The map that a finished picture followed; ``number`` counts its units from 0."""
         owner = owner_of(request)
         return _png(studio.conditions.of_picture(owner, studio.gallery, picture_id, number), KEPT)

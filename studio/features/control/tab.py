@@ -13,7 +13,7 @@ from studio.core.exchange import PICTURE, SETTINGS, Exchange, Settings, Taker, T
 from studio.core.feature import Tab
 from studio.core.gallery.infotext_units import units_of
 from studio.features.control.unit import UnitForm
-from studio.page.components.canvas import FIT_JS, offered, settled_js
+from studio.page.components.canvas import FIT_JS, offer_picture, settled_js
 from studio.page.components.details import Details
 from studio.page.components.paint_form import PaintForm
 from studio.page.components.picture_board import PictureBoard
@@ -107,15 +107,15 @@ class ControlTab(Tab):
 
         of_units = self.outputs[len(self.form.outputs) :]
 
-        def opened(visitor: Visitor) -> list[Any]:
+        def open_tab(visitor: Visitor) -> list[Any]:
             fields = watch.last_request(visitor) or {}
             updates = self._units(fields, fields.get("units", ()), visitor)
             for unit in self.units:  # a drawing of this browser tab's own stays where it is
                 at = of_units.index(unit.canvas)
-                updates[at] = offered(updates[at])
+                updates[at] = offer_picture(updates[at])
             return updates
 
-        opening.fill(opened, of_units)
+        opening.fill(open_tab, of_units)
         self._stage = opening.stage
         self.outputs.append(self._stage)
         inputs = [*self.form.inputs, *(each for unit in self.units for each in unit.inputs)]

@@ -153,7 +153,7 @@ class UnitForm:
         )
         self.read_after(read_as)
         for control in (base, self._method):
-            control.input(self._fitted, chosen, steering, **raw)
+            control.input(self._fit_models, chosen, steering, **raw)
         # Not its choices as well: the list of an open dropdown cannot bear to be changed.
         self._model.input(self._about, [base, self._preprocessor, self._model], self._fit, **raw)
         changes = [self.canvas.input, self._resize.input, width.change, height.change]
@@ -205,7 +205,7 @@ class UnitForm:
             visitor: who looks.
         """
         fields = {**_DEFAULTS, **(unit or {})}
-        annotator = _known(fields["preprocessor"])
+        annotator = _known_preprocessor(fields["preprocessor"])
         known = {entry.name: entry for entry in self.studio.control.fitting(base)}
         control = known.get(fields["model"])
         method = control.method if control else None
@@ -287,7 +287,11 @@ class UnitForm:
         self, base: Any, preprocessor: Any, method: Any, model: Any, request: gr.Request
     ) -> list[Any]:
         """Another preprocessor: its parameters, and a control model that knows its maps."""
-        annotator, chosen, entry = _known(preprocessor), self._control(model), self._base(base)
+        annotator, chosen, entry = (
+            _known_preprocessor(preprocessor),
+            self._control(model),
+            self._base(base),
+        )
         entries = [e for e in self.studio.control.fitting(entry) if e.method == method]
         best = min((self._rank(e, annotator) for e in entries), default=None)
         if chosen is not None and self._rank(chosen, annotator) != best:
@@ -299,18 +303,20 @@ class UnitForm:
             *self._steering(entry, annotator, method, chosen, Visitor.of(request)),
         ]
 
-    def _fitted(
+    def _fit_models(
         self, base: Any, preprocessor: Any, method: Any, model: Any, request: gr.Request
     ) -> list[Any]:
         """Another base model or method."""
         chosen = self._control(model)
         visitor = Visitor.of(request)
-        return self._steering(self._base(base), _known(preprocessor), method, chosen, visitor)
+        return self._steering(
+            self._base(base), _known_preprocessor(preprocessor), method, chosen, visitor
+        )
 
     def _about(self, base: Any, preprocessor: Any, model: Any, request: gr.Request) -> str:
         """Another control model."""
         visitor, control = Visitor.of(request), self._control(model)
-        remark = _remark(control, _known(preprocessor), visitor)
+        remark = _remark(control, _known_preprocessor(preprocessor), visitor)
         return map_views.about_control(control, self._base(base), visitor, remark)
 
     def _size_of(self, base: Any, picture: Any, request: gr.Request) -> list[Any]:
@@ -381,7 +387,7 @@ def _unless_empty(annotator: registry.Annotator) -> Any:
     return gr.update(visible=bool(annotator.parameters.model_fields))
 
 
-def _known(preprocessor: Any) -> registry.Annotator:
+def _known_preprocessor(preprocessor: Any) -> registry.Annotator:
     """The preprocessor of this name, or the first one where there is none."""
     return registry.get(find_name(str(preprocessor), registry.ANNOTATORS) or FIRST)
 

@@ -13,7 +13,7 @@ from pipelines.core.errors import UserError
 from pipelines.diffusion.from_picture.requests import FromPicture
 from studio.core.cleaning import forget_uploads
 from studio.page import views
-from studio.page.components.paint_form import named, offered
+from studio.page.components.paint_form import find_entry, offered_models
 from studio.page.widgets import QUIET, Visitor, label
 
 if TYPE_CHECKING:
@@ -78,14 +78,14 @@ class EditingForm:
         model = self._form.controls["model"]
         at = [model, *self.inputs]
         for moment in (self._form.model_chosen.then, self._how.input):
-            moment(self._seen, at, [*self.outputs, strength], preprocess=False, **QUIET)
-        self._files.upload(self._brought, [self._files, *at], [self._files, *self.outputs], **QUIET)
-        self._clear.click(self._cleared, at, self.outputs, preprocess=False, **QUIET)
+            moment(self._view, at, [*self.outputs, strength], preprocess=False, **QUIET)
+        self._files.upload(self._bring, [self._files, *at], [self._files, *self.outputs], **QUIET)
+        self._clear.click(self._clear_fields, at, self.outputs, preprocess=False, **QUIET)
 
     def data(self, values: Sequence[Any], model: Any) -> dict[str, Any]:
         """The fields of :class:`FromPicture` that the controls ask for; ``model``: its name."""
         how, ids = values
-        entry = named(model, offered(self.studio))
+        entry = find_entry(model, offered_models(self.studio))
         if entry is None or not entry.edits:
             return {}
         edit = entry.edits_only or how == _WORDS
@@ -111,14 +111,14 @@ class EditingForm:
             found.append(str(id))
         return found
 
-    def _seen(self, model: Any, how: Any, ids: Any, request: gr.Request) -> list[Any]:
+    def _view(self, model: Any, how: Any, ids: Any, request: gr.Request) -> list[Any]:
         visitor = Visitor.of(request)
         entry = self._form.entry_of({"model": model}, visitor)
         begins = entry is None or not entry.edits or (how != _WORDS and not entry.edits_only)
         updates = self._updates(how, list(ids or ()), entry, visitor)
         return [*updates, gr.update(visible=begins)]
 
-    def _brought(
+    def _bring(
         self, paths: list[str] | None, model: Any, how: Any, ids: Any, request: gr.Request
     ) -> list[Any]:
         visitor = Visitor.of(request)
@@ -133,7 +133,7 @@ class EditingForm:
             forget_uploads(self.studio.home, paths or ())
         return [None, *self._updates(how, found, entry, visitor, said)]
 
-    def _cleared(self, model: Any, how: Any, ids: Any, request: gr.Request) -> list[Any]:
+    def _clear_fields(self, model: Any, how: Any, ids: Any, request: gr.Request) -> list[Any]:
         visitor = Visitor.of(request)
         return self._updates(how, [], self._form.entry_of({"model": model}, visitor), visitor)
 

@@ -18,7 +18,7 @@ from studio.features.from_picture.editing import EditingForm
 from studio.features.from_picture.fixing import FIX, fix_of
 from studio.features.from_picture.mask_form import MaskForm
 from studio.page import views
-from studio.page.components.canvas import FIT_JS, canvas, offered, picture_on, settled_js
+from studio.page.components.canvas import FIT_JS, canvas, offer_picture, picture_on, settled_js
 from studio.page.components.details import Details
 from studio.page.components.mask import mask_of
 from studio.page.components.paint_form import PaintForm
@@ -131,19 +131,19 @@ class FromPictureTab(Tab):
             self._size_of, [controls["model"], self.canvas], [*size, self._no_size], **QUIET
         )
 
-        def opened(visitor: Visitor) -> list[Any]:
+        def open_tab(visitor: Visitor) -> list[Any]:
             request = watch.last_request(visitor) or {}
             asked = request.get("from_picture")
             picture, mask = self._laid_of(asked, visitor)
             # A drawing of this browser tab's own stays where it is.
             return [
-                offered(picture),
+                offer_picture(picture),
                 mask_of(picture, mask, is_offered=True),
                 *self.editing.fill(asked, self.form.entry_of(request, visitor), visitor),
                 *self._values_of(asked or {}),
             ]
 
-        opening.fill(opened, self._filled)
+        opening.fill(open_tab, self._filled)
         self.editing.listen(self._strength)
         inputs = [*self.form.inputs, *self._picture]
         js = settled_js({inputs.index(each): each.elem_id for each in self._laid})

@@ -41,12 +41,12 @@ def several_pictures_router(studio: Studio) -> APIRouter:
     async def delete(request: Request) -> dict[str, Any]:
         """Deletes the pictures of these ``ids`` for good: a job, whose progress /jobs tells."""
         ids = validated(SeveralPictures, await json_object(request)).ids
-        return begun(await run_sync(studio.picture_deletions.begin, owner_of(request), ids))
+        return begun_json(await run_sync(studio.picture_deletions.begin, owner_of(request), ids))
 
     @routes.delete("/pictures", status_code=202)
     def delete_all(request: Request) -> dict[str, Any]:
         """Deletes all of one's own pictures for good, those brought in as well; not photos."""
-        return begun(studio.picture_deletions.begin_all(owner_of(request)))
+        return begun_json(studio.picture_deletions.begin_all(owner_of(request)))
 
     @routes.post("/pictures/archive")
     async def download(request: Request, ids: Annotated[str, Form()]) -> StreamingResponse:
@@ -66,6 +66,6 @@ def several_pictures_router(studio: Studio) -> APIRouter:
     return routes
 
 
-def begun(job: Job) -> dict[str, Any]:
+def begun_json(job: Job) -> dict[str, Any]:
     """What is said of a job that has just been queued."""
     return {"id": job.id, "kind": job.kind, "state": job.state}

@@ -76,23 +76,23 @@ class GalleryTab(Tab):
         found = [self._pictures, self._more]
         query = [self._search, self._limit, self._chosen, self._until]
         chosen = [self._chosen, *self._deletion.outputs, *self.details.outputs]
-        opening.tab.select(self._found, query, found, **QUIET)
+        opening.tab.select(self._find, query, found, **QUIET)
         follow_newest([self._search.change], lambda: PAGE, None, self._limit).then(
-            self._found, query, found, **QUIET
+            self._find, query, found, **QUIET
         )
-        self._tools.jump(self._jumped, None, [self._until, self._limit], **QUIET).then(
-            self._found, query, found, **QUIET
+        self._tools.jump(self._jump, None, [self._until, self._limit], **QUIET).then(
+            self._find, query, found, **QUIET
         )
-        self._tools.changed(self._found, query, found, **QUIET)
+        self._tools.changed(self._find, query, found, **QUIET)
         self._more.click(lambda limit: limit + MORE, self._limit, self._limit, **QUIET).then(
-            self._found, query, found, **QUIET
+            self._find, query, found, **QUIET
         )
         self._pictures.pick(self._choose, None, chosen, **QUIET).then(
-            self._found, query, found, **QUIET
+            self._find, query, found, **QUIET
         )
         self._deletion.ask(self._chosen, self._question)
-        self._deletion.really.click(self._deleted, self._chosen, chosen, **QUIET).then(
-            self._found, query, found, **QUIET
+        self._deletion.really.click(self._delete, self._chosen, chosen, **QUIET).then(
+            self._find, query, found, **QUIET
         )
         self._file.upload(
             self._read, self._file, [self._file, self._file_error, *self.dropped.outputs], **QUIET
@@ -101,10 +101,10 @@ class GalleryTab(Tab):
         self.dropped.listen(exchange)
 
     @staticmethod
-    def _jumped(event: gr.EventData) -> list[Any]:
+    def _jump(event: gr.EventData) -> list[Any]:
         return [str(event._data.get("until") or ""), PAGE]
 
-    def _found(
+    def _find(
         self, text: str, limit: int, chosen: str | None, until: str, request: gr.Request
     ) -> list[Any]:
         visitor = Visitor.of(request)
@@ -115,7 +115,7 @@ class GalleryTab(Tab):
         except UserError as error:
             return [views.error(error.message, visitor), gr.update(visible=False)]
         if rows:
-            shown = gallery_views.found(rows[:limit], chosen, visitor, text, gallery.span(owner))
+            shown = gallery_views.grid(rows[:limit], chosen, visitor, text, gallery.span(owner))
         elif text.strip():
             shown = views.empty(
                 "No prompt has these words", "Try fewer words, or clear the search.", visitor
@@ -147,7 +147,7 @@ class GalleryTab(Tab):
             views.summary([Message("Delete this picture for good?")], visitor) if chosen else None
         )
 
-    def _deleted(self, chosen: str | None, request: gr.Request) -> list[Any]:
+    def _delete(self, chosen: str | None, request: gr.Request) -> list[Any]:
         visitor = Visitor.of(request)
         try:
             self.studio.gallery.delete(visitor.owner.id, str(chosen))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from studio.core.gallery.gallery import SavedPicture, Span
 
 
-def found(
+def grid(
     rows: Sequence[SavedPicture],
     chosen: str | None,
     visitor: Visitor,
@@ -31,7 +31,7 @@ def found(
         text: what was searched for.
         span: of all pictures of the visitor's.
     """
-    names = views.named(rows, visitor)
+    names = views.picture_names(rows, visitor)
     parts = []
     for day, group in groupby(rows, lambda row: date.fromtimestamp(row.created)):
         pictures = {row.id: names[row.id] for row in group}

@@ -182,7 +182,7 @@ class Inside:
                     read = inside.read(held.model, held.tokenizer, text, read_specials)
                     kept = _Kept(read, held.tokenizer, architecture(held.model))
                 if made is None and view != "build":
-                    made = _made(held, kept.text, request, view)
+                    made = _compute_view(held, kept.text, request, view)
             self._keep(key, kept, _place(request, view, kept), made)
             return kept, made
 
@@ -216,7 +216,7 @@ def _place(request: InsideRequest, view: View, kept: _Kept) -> tuple[str, int]:
     return view, request.position or len(kept.text.tokens)
 
 
-def _made(held: Any, text: Text, request: InsideRequest, view: View) -> Any:
+def _compute_view(held: Any, text: Text, request: InsideRequest, view: View) -> Any:
     if view == "odds":
         return inside.next_token(held.model, text, request.position)
     if view == "attention":

@@ -125,21 +125,21 @@ class InspectTab(Tab):
         outputs = [self._said, self._strip, self._layer, *self._shown.values()]
         inputs += self._sampling
 
-        opened = opening.load(self._opened, self._model, [self._model, *self._sampling], **QUIET)
+        opened = opening.load(self._open_tab, self._model, [self._model, *self._sampling], **QUIET)
         opened.then(self._show, inputs, outputs, **QUIET)
         restore_drafts(opened, [self._text])
         chosen = [self._model, self._text, self._specials]
         states = [self._looked, self._position, self._head]
         looked = gr.on([self._open.click, self._text.submit], self._look, chosen, states, **QUIET)
-        picked = self._strip.pick(_picked, None, self._position, **QUIET)
-        headed = self._shown["attention"].choose(_headed, None, self._head, **QUIET)
+        picked = self._strip.pick(_pick_token, None, self._position, **QUIET)
+        headed = self._shown["attention"].choose(_chosen_head, None, self._head, **QUIET)
         turned = [
             self._tabs[view].select(partial(_same, view), None, self._view, **QUIET)
             for view in _VIEWS
         ]
         reset = [
-            self._model.input(self._chosen, self._model, self._sampling, **QUIET),
-            self._as_set.click(self._chosen, self._model, self._sampling, **QUIET),
+            self._model.input(self._choose_model, self._model, self._sampling, **QUIET),
+            self._as_set.click(self._choose_model, self._model, self._sampling, **QUIET),
             self._off.click(lambda: [OFF[name] for name in SAMPLING], None, self._sampling,
                             **QUIET),
         ]  # fmt: skip
@@ -150,7 +150,7 @@ class InspectTab(Tab):
 
     # --- events -----------------------------------------------------------------------------
 
-    def _opened(self, model: Any, request: gr.Request) -> list[Any]:
+    def _open_tab(self, model: Any, request: gr.Request) -> list[Any]:
         """Models may have come and gone since the studio started."""
         entries = self.studio.inside.models(Visitor.of(request).owner)
         names = {entry.name: entry for entry in entries}
@@ -159,7 +159,7 @@ class InspectTab(Tab):
         shown = gr.update(choices=choices, value=entry.name if entry else None)
         return [shown, *_settings(entry)]
 
-    def _chosen(self, model: Any, request: gr.Request) -> list[Any]:
+    def _choose_model(self, model: Any, request: gr.Request) -> list[Any]:
         """The settings that chat has for a model."""
         try:
             entry = self.studio.inside.entry(Visitor.of(request).owner, str(model))
@@ -195,7 +195,7 @@ class InspectTab(Tab):
         fields |= dict(zip(SAMPLING, sampling, strict=True))
         newest: list[Progress] = []
         looking = asyncio.ensure_future(
-            anyio.to_thread.run_sync(partial(self._seen, visitor, fields, view, newest.append))
+            anyio.to_thread.run_sync(partial(self._inspect, visitor, fields, view, newest.append))
         )
         note = None
         while not looking.done():
@@ -207,7 +207,7 @@ class InspectTab(Tab):
                 yield [views.notice(now, visitor), *left]
         try:
             seen, request_ = await looking
-            shown = self._drawn(view, seen, request_, visitor)
+            shown = self._draw_view(view, seen, request_, visitor)
         except UserError as error:
             yield [views.error(error.message, visitor), *left]
             return
@@ -215,7 +215,7 @@ class InspectTab(Tab):
         strip = inspect_views.strip(seen.text.tokens, seen.position, visitor)
         yield ["", strip, blocks, *self._only(view, shown)]
 
-    def _seen(
+    def _inspect(
         self, visitor: Visitor, fields: dict[str, Any], view: View, tell: Any
     ) -> tuple[Seen, InsideRequest]:
         request = validated(InsideRequest, fields)
@@ -228,7 +228,7 @@ class InspectTab(Tab):
         return look(visitor.owner, request, view, tell), request
 
     @staticmethod
-    def _drawn(view: View, seen: Seen, request: InsideRequest, visitor: Visitor) -> str:
+    def _draw_view(view: View, seen: Seen, request: InsideRequest, visitor: Visitor) -> str:
         tokens, position = seen.text.tokens, seen.position
         if view == "odds":
             return inspect_views.odds(seen.odds, tokens[position - 1], visitor)
@@ -249,12 +249,12 @@ def _settings(entry: ChatEntry | None) -> list[Any]:
     return [own.get(name, OFF[name]) for name in SAMPLING]
 
 
-def _picked(event: gr.EventData) -> int | None:
+def _pick_token(event: gr.EventData) -> int | None:
     position = event._data.get("position")
     return position if isinstance(position, int) else None
 
 
-def _headed(event: gr.EventData) -> int:
+def _chosen_head(event: gr.EventData) -> int:
     head = event._data.get("head")
     return head if isinstance(head, int) else MEAN
 

@@ -22,7 +22,7 @@ from pipelines.chat.pruning.requests import PruneRequest, ScoreRequest
 from pipelines.chat.shelf import ChatShelf, MadeModel
 from pipelines.core.engines import Use
 from pipelines.core.errors import BadRequest, Busy, NotFound, Refused, stored
-from studio.core.home import WRITING_SECONDS, cleared
+from studio.core.home import WRITING_SECONDS, clear_folders
 from studio.core.jobs.record import DONE, Job
 from studio.core.quota import Keeper
 
@@ -213,7 +213,7 @@ class Prunings(Keeper):
             and folder.stat().st_mtime < young
             and not PruneFolder(self._home, folder.name).running
         ]
-        yield from cleared(unused, dry_run)
+        yield from clear_folders(unused, dry_run)
 
 
 def _why_not(entry: ChatEntry) -> BadRequest | Refused | None:

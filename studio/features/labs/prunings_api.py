@@ -20,7 +20,7 @@ def prunings_router(studio: Studio) -> APIRouter:
     routes = APIRouter(tags=["prunings"])
 
     @routes.get("/prunings")
-    def listed(request: Request) -> dict[str, Any]:
+    def list_prunings(request: Request) -> dict[str, Any]:
         """One's own, those started last first."""
         owner = owner_of(request).id
         return {"prunings": [pruning_json(each) for each in studio.prunings.list(owner)]}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from pipelines.chat.catalog import find
-from pipelines.chat.pruning.blocks import block_count, guarded, least_important
+from pipelines.chat.pruning.blocks import block_count, guarded_blocks, least_important
 from pipelines.chat.pruning.requests import CRITERIA, CurveRequest, PruneRequest
 from pipelines.chat.requests import STARTER
 from pipelines.core.errors import BadRequest, UserError
@@ -85,12 +85,12 @@ class ShortenTab(Tab):
         """Connect the controls with one another and with the jobs."""
         bounds = [self._blocks, self._points]
         limits = [self._model, self._guard, self._blocks]
-        opened = opening.load(self._opened, None, self._model, **QUIET)
+        opened = opening.load(self._open, None, self._model, **QUIET)
         # The header of a large file takes its time: meanwhile another model may be chosen.
         opened.then(self._bounds, limits, bounds, **NEWEST)
         follow_newest([self._model.input, self._guard.input], self._bounds, limits, bounds)
         self._method.input(
-            _turned,
+            _fields_of,
             [self._method, self._criterion],
             [self._criterion, self._guard, self._blocks, self._share, self._score,
              self._draw_curve],
@@ -118,7 +118,7 @@ class ShortenTab(Tab):
 
     # --- events -----------------------------------------------------------------------------
 
-    def _opened(self, request: gr.Request) -> Any:
+    def _open(self, request: gr.Request) -> Any:
         visitor = Visitor.of(request)
         entries = self.studio.prunings.models(visitor.owner)
         names = [entry.name for entry in entries]
@@ -136,7 +136,7 @@ class ShortenTab(Tab):
     def _bounds(self, model: Any, guard: Any, blocks: Any, request: gr.Request) -> list[Any]:
         """Updates of the slider and of the curve's points: what a model's blocks allow."""
         count = self._blocks_of(Visitor.of(request), model) or _MANY
-        most = max(1, count - (len(guarded(count)) if guard else 1))
+        most = max(1, count - (len(guarded_blocks(count)) if guard else 1))
         step = max(1, round(most * 0.4 / (_POINTS - 1)))
         points = range(0, min(most, step * (_POINTS - 1)) + 1, step)
         slider = gr.update(maximum=most, value=min(int(blocks or 0), most))
@@ -152,14 +152,14 @@ class ShortenTab(Tab):
 
     def _shortening(self, values: list[Any], visitor: Visitor) -> dict[str, Any]:
         *asked, method, blocks, share, name, minutes = values
-        fields = {**_asked(asked), "method": method, "heal_minutes": minutes or 0}
+        fields = {**_score_request(asked), "method": method, "heal_minutes": minutes or 0}
         if method == WIDTH:
             fields |= {"share": share, "guard": False}
         else:
             fields |= {"blocks": blocks}
-        return fields | {"name": self._named(str(name or "").strip(), fields, visitor)}
+        return fields | {"name": self._name_or_default(str(name or "").strip(), fields, visitor)}
 
-    def _named(self, name: str, fields: dict[str, Any], visitor: Visitor) -> str:
+    def _name_or_default(self, name: str, fields: dict[str, Any], visitor: Visitor) -> str:
         """What was typed, else the original's name and what goes; numbered where it is taken."""
         if not name:
             titles = {e.name: e.title for e in self.studio.prunings.models(visitor.owner)}
@@ -176,7 +176,7 @@ class ShortenTab(Tab):
         model, method, guard, blocks = values
         found, going, guard = job.result["scores"], [], bool(guard)
         if method == DEPTH and model == job.request["model"]:
-            most = len(found) - (len(guarded(len(found))) if guard else 1)
+            most = len(found) - (len(guarded_blocks(len(found))) if guard else 1)
             going = least_important(found, max(0, min(int(blocks or 0), most)), guard)
         title = self._title(job, visitor)
         return shorten_views.scores(
@@ -192,7 +192,7 @@ class ShortenTab(Tab):
         return names.get(job.request["model"], job.request["model"])
 
 
-def _turned(method: str, criterion: str) -> list[Any]:
+def _fields_of(method: str, criterion: str) -> list[Any]:
     """What of the form belongs to a method."""
     depth, allowed = method == DEPTH, [name for _, name in _criteria(method)]
     kept = criterion if criterion in allowed else "taylor"
@@ -217,13 +217,13 @@ def _choice(entries: list[ChatEntry], chosen: str | None) -> Any:
     return gr.update(choices=[(each.title, each.name) for each in entries], value=chosen)
 
 
-def _asked(values: list[Any]) -> dict[str, Any]:
+def _score_request(values: list[Any]) -> dict[str, Any]:
     model, criterion, guard = values
     return {"model": model or "", "criterion": criterion, "guard": bool(guard)}
 
 
 def _scoring(values: list[Any], visitor: Visitor) -> dict[str, Any]:
-    return _asked(values)
+    return _score_request(values)
 
 
 def _curving(values: list[Any], visitor: Visitor) -> dict[str, Any]:
@@ -235,4 +235,4 @@ def _curving(values: list[Any], visitor: Visitor) -> dict[str, Any]:
             "{text}.",
             text=str(text)[:60],
         )
-    return _asked(asked) | {"blocks": sorted({int(part) for part in points})}
+    return _score_request(asked) | {"blocks": sorted({int(part) for part in points})}

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from pipelines.chat.pruning.blocks import guarded
+from pipelines.chat.pruning.blocks import guarded_blocks
 from pipelines.core.messages import Message
 from pipelines.core.sizes import format_bytes
 
@@ -49,7 +49,7 @@ def scores(
         model: its title, where that is not said elsewhere.
     """
     low, high, log = _scale(found)
-    kept, gone = guarded(len(found)) if guard else set(), set(going)
+    kept, gone = guarded_blocks(len(found)) if guard else set(), set(going)
     bars = "".join(
         _block(n, value, _height(value, low, high, log), n in kept, n in gone, visitor)
         for n, value in enumerate(found)

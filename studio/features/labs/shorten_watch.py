@@ -44,9 +44,9 @@ class ShortenWatch(WorkBoard["Shortening"]):
         return views.summary([words], visitor)
 
     def begin_drawing(self, visitor: Visitor) -> Callable[[Shortening, str], str]:
-        return partial(self._drawn, visitor)
+        return partial(self._draw_board, visitor)
 
-    def _drawn(self, visitor: Visitor, known: Shortening, refusal: str) -> str:
+    def _draw_board(self, visitor: Visitor, known: Shortening, refusal: str) -> str:
         job, progress, failure = known.job, None, refusal
         if job is not None and not job.ended:
             progress = views.Progressing.of(self.studio.jobs, job)

@@ -166,19 +166,19 @@ class Loras(Keeper):
             model = self._model(owner, request.base.model)
             changes["base"] = request.base.model_copy(update={"model": model})
         if isinstance(request, TextToImageRequest):
-            styled = _styled(request)
+            styled = _style(request)
             named = uses_in_template if is_dynamic(styled.prompt) else uses_of
-            changes["loras"] = self._found(owner, named(styled))
+            changes["loras"] = self._with_ids(owner, named(styled))
         if isinstance(request, MergeRequest):
             changes |= {
-                "loras": self._found(owner, request.loras),
+                "loras": self._with_ids(owner, request.loras),
                 "owner": owner,
                 "id": secrets.token_hex(16),
             }
             self.check_room(owner)
         return request.model_copy(update=changes)
 
-    def _found(self, owner: str, uses: tuple[LoraUse, ...]) -> tuple[LoraUse, ...]:
+    def _with_ids(self, owner: str, uses: tuple[LoraUse, ...]) -> tuple[LoraUse, ...]:
         return tuple(
             use.model_copy(
                 update={"id": self._shelf.find(use.model_copy(update={"id": None}), owner).id}
@@ -200,7 +200,7 @@ class Loras(Keeper):
         return name if mine is None else f"{OWN}{ids[mine]}"
 
 
-def _styled(request: TextToImageRequest) -> TextToImageRequest:
+def _style(request: TextToImageRequest) -> TextToImageRequest:
     """With the words of its style, which may name LoRAs too."""
     if request.style is None:
         return request

@@ -17,7 +17,7 @@ from pipelines.diffusion.lora.families import title_of
 from pipelines.diffusion.lora.shelf import Style
 from pipelines.diffusion.lora.use import MAX_NAME
 from studio.api.access import API, BELOW_ROOT
-from studio.api.http import NOT_KEPT, json_object, received
+from studio.api.http import NOT_KEPT, json_object, receive_body
 from studio.core.accounts.accounts import owner_of
 from studio.i18n import language_of_request, translate
 
@@ -37,7 +37,7 @@ def loras_router(studio: Studio) -> APIRouter:
     routes = APIRouter(tags=["loras"])
 
     @routes.get("/loras")
-    def listed(request: Request) -> dict[str, Any]:
+    def list_loras(request: Request) -> dict[str, Any]:
         """One's own, newest first, then everybody's; to the host also what cannot be used."""
         owner, language = owner_of(request), language_of_request(request)
         refused = studio.shelf.refused() if owner.is_host else []
@@ -55,7 +55,7 @@ def loras_router(studio: Studio) -> APIRouter:
         says what it is and how many modules it changes."""
         owner = owner_of(request).id
         await run_sync(studio.loras.check_room, owner)
-        async with received(request, studio.home) as file:
+        async with receive_body(request, studio.home) as file:
             about = await run_sync(studio.loras.bring, owner, name, Path(file.name))
         return lora_json(about)
 

@@ -97,7 +97,7 @@ class MergeForm(OneAfterAnother):
         """Connect the controls with one another and with the jobs."""
         gr.on(
             [picker.input for picker in self._pickers],
-            lambda *names: [gr.update(visible=shown) for shown in _shown(names)],
+            lambda *names: [gr.update(visible=shown) for shown in _visible_rows(names)],
             self._pickers,
             self._rows,
             **QUIET,
@@ -181,7 +181,7 @@ def _outcome(job: Job, visitor: Visitor) -> str:
     return views.notice(Message("{name} is on the shelf.", name=name), visitor)
 
 
-def _shown(names: Sequence[str | None]) -> list[bool]:
+def _visible_rows(names: Sequence[str | None]) -> list[bool]:
     """A row more than are in use, and as many as a merging usually needs."""
     last = max((at for at, name in enumerate(names) if name), default=-1)
     return [at < max(FIRST_ROWS, last + 2) for at in range(len(names))]

@@ -59,13 +59,13 @@ class LibraryTab(Tab):
         look = {"inputs": chosen, "outputs": shown, "preprocess": False, **QUIET}
         opening.tab.select(self._look, **look)
         self._files.upload(
-            self._brought,
+            self._bring,
             [self._files, *chosen],
             [self._files, self._said, *shown],
             **QUIET,
         )
-        self._cards.rename(self._renamed, **look)
-        self._cards.remove(self._removed, **look)
+        self._cards.rename(self._rename, **look)
+        self._cards.remove(self._remove, **look)
         self._merging.listen(opening)
         self._merging.ended.change(self._look, **look)
         exchange.offer(CHANGE, self._send_to)
@@ -86,44 +86,44 @@ class LibraryTab(Tab):
     # --- events -----------------------------------------------------------------------------
 
     def _look(self, request: gr.Request, *chosen: str | None) -> list[Any]:
-        return self._shown(Visitor.of(request), chosen)
+        return self._show(Visitor.of(request), chosen)
 
-    def _brought(
+    def _bring(
         self, paths: list[str] | None, request: gr.Request, *chosen: str | None
     ) -> Iterator[list[Any]]:
         """Takes the uploaded files one by one; the last one's card is open then."""
         visitor, said, newest = Visitor.of(request), "", None
         for path in map(Path, paths or ()):
             note = views.notice(Message("Reading {name} …", name=path.name), visitor)
-            yield [None, said + note, *self._shown(visitor, chosen, newest)]
+            yield [None, said + note, *self._show(visitor, chosen, newest)]
             try:
                 about = self.studio.loras.bring(visitor.owner.id, path.stem, path)
             except UserError as error:
                 said += views.error(error.message, visitor)
             else:
-                said, newest = said + shelf_views.added(about, visitor), about.id
-        yield [None, said, *self._shown(visitor, chosen, newest)]
+                said, newest = said + shelf_views.added_notice(about, visitor), about.id
+        yield [None, said, *self._show(visitor, chosen, newest)]
 
-    def _renamed(self, event: gr.EventData, request: gr.Request, *chosen: str | None) -> list[Any]:
+    def _rename(self, event: gr.EventData, request: gr.Request, *chosen: str | None) -> list[Any]:
         visitor, failure = Visitor.of(request), ""
         id, name = str(event._data.get("id")), str(event._data.get("name"))
         try:
             self.studio.loras.rename(visitor.owner.id, id, name)
         except UserError as error:
             failure = views.error(error.message, visitor)
-        return self._shown(visitor, chosen, id, failure)
+        return self._show(visitor, chosen, id, failure)
 
-    def _removed(self, event: gr.EventData, request: gr.Request, *chosen: str | None) -> list[Any]:
+    def _remove(self, event: gr.EventData, request: gr.Request, *chosen: str | None) -> list[Any]:
         visitor, id = Visitor.of(request), str(event._data.get("id"))
         try:
             self.studio.loras.delete(visitor.owner.id, id)
         except UserError as error:
-            return self._shown(visitor, chosen, id, views.error(error.message, visitor))
-        return self._shown(visitor, chosen)
+            return self._show(visitor, chosen, id, views.error(error.message, visitor))
+        return self._show(visitor, chosen)
 
     # --- what is shown ----------------------------------------------------------------------
 
-    def _shown(
+    def _show(
         self,
         visitor: Visitor,
         chosen: tuple[str | None, ...],

@@ -74,7 +74,7 @@ def shelf(
     return f'<div class="shelf">{"".join(parts)}</div>'
 
 
-def added(about: About, visitor: Visitor) -> str:
+def added_notice(about: About, visitor: Visitor) -> str:
     """That a file is on the shelf now, and what it turned out to be."""
     words = [Message("{name} is on the shelf.", name=about.name), *_effect(about)]
     return views.notice(" ".join(visitor.say(word) for word in words), visitor)

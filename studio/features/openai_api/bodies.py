@@ -100,16 +100,16 @@ def chat(body: Mapping[str, Any]) -> Asked:
         Invalid: names the first field that cannot be used.
     """
     given = given_in(body)
-    form = checked(Form, given)
+    form = validate_body(Form, given)
     refuse_unsupported(given, form.n, has_limit=False)
     if given.get("echo"):
         raise Invalid("{field} cannot be followed here. Leave it out.", field="echo", param="echo")
-    wanted = checked(ChatLogprobs, given)
+    wanted = validate_body(ChatLogprobs, given)
     if wanted.top_logprobs and not wanted.logprobs:
         raise Invalid("top_logprobs needs logprobs to be true.", param="top_logprobs")
     logprobs = (wanted.top_logprobs or 0) if wanted.logprobs else None
     said = messages(given.get("messages"))
-    request = checked(
+    request = validate_body(
         ChatRequest,
         {
             **_generation(given),
@@ -133,7 +133,7 @@ def completion(body: Mapping[str, Any]) -> Asked:
     given = given_in(body)
     if given.get("suffix"):
         raise Invalid("Text cannot be filled in before a suffix here.", param="suffix")
-    form = checked(Form, given)
+    form = validate_body(Form, given)
     refuse_unsupported(given, form.n, has_limit=True)
     if given.get("top_logprobs"):
         raise Invalid("{field} is not known here. Send it as {name}.", field="top_logprobs",
@@ -144,7 +144,7 @@ def completion(body: Mapping[str, Any]) -> Asked:
     requests: list[Generation] = []
     for number, prompt in enumerate(prompts := _prompts(given.get("prompt"), form.n)):
         tokens = f"prompt[{number}]" if len(prompts) > 1 else "prompt"
-        request = checked(
+        request = validate_body(
             CompletionRequest,
             {
                 "max_new_tokens": COMPLETION_TOKENS,
@@ -187,7 +187,7 @@ def messages(given: Any) -> list[dict[str, Any]]:
     return read
 
 
-def checked(kind: type[ModelT], data: Any, names: Mapping[str, str] | None = None) -> ModelT:
+def validate_body(kind: type[ModelT], data: Any, names: Mapping[str, str] | None = None) -> ModelT:
     """:func:`validated`, with the field's name in OpenAI's API.
 
     Args:
@@ -199,10 +199,14 @@ def checked(kind: type[ModelT], data: Any, names: Mapping[str, str] | None = Non
     try:
         return validated(kind, data)
     except BadRequest as error:
-        raise renamed(error, names or {}, "messages" if kind is ChatRequest else None) from None
+        raise rename_fields(
+            error, names or {}, "messages" if kind is ChatRequest else None
+        ) from None
 
 
-def renamed(error: BadRequest, names: Mapping[str, str], otherwise: str | None = None) -> Invalid:
+def rename_fields(
+    error: BadRequest, names: Mapping[str, str], otherwise: str | None = None
+) -> Invalid:
     """The same error by OpenAI's names; about ``otherwise`` where it names nothing."""
     if isinstance(error, Invalid):
         return error

@@ -142,7 +142,7 @@ class Route(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         answer = super().get_route_handler()
 
-        async def enveloped(request: Request) -> Response:
+        async def answer_in_envelope(request: Request) -> Response:
             try:
                 return await answer(request)
             except HTTPException as error:  # a body beyond the limit, found while it is read
@@ -156,4 +156,4 @@ class Route(APIRoute):
                 found = problem(error)
             return found.response(language_of_request(request))
 
-        return enveloped
+        return answer_in_envelope

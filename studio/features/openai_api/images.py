@@ -17,7 +17,7 @@ from starlette.types import Receive
 
 from pipelines.core.errors import BadRequest, UserError
 from studio.core.jobs.record import DONE, Job
-from studio.features.openai_api.bodies import Options, checked, given_in, renamed
+from studio.features.openai_api.bodies import Options, given_in, rename_fields, validate_body
 from studio.features.openai_api.errors import Invalid
 from studio.features.openai_api.running import Gone
 
@@ -71,7 +71,7 @@ def request_of(body: Mapping[str, Any]) -> dict[str, Any]:
         Invalid: names the first field that cannot be used.
     """
     given = given_in(body)
-    form = checked(Form, given)
+    form = validate_body(Form, given)
     if form.response_format != "b64_json":
         raise Invalid(
             "Pictures are sent inside the answer only: leave response_format out, or ask for "
@@ -117,10 +117,10 @@ async def generate(studio: Studio, owner: Owner, data: Mapping[str, Any], receiv
     try:
         job = await run_sync(studio.submissions.submit, owner, KIND, dict(data))
     except BadRequest as error:
-        raise renamed(error, {"width": "size", "height": "size"}) from None
+        raise rename_fields(error, {"width": "size", "height": "size"}) from None
     gone = asyncio.create_task(_hung_up(receive))
     try:
-        job = await _ended(studio, job, gone)
+        job = await _wait_for_end(studio, job, gone)
     finally:
         gone.cancel()
         if not job.ended:  # the client has gone, or the studio is closing
@@ -132,7 +132,7 @@ async def generate(studio: Studio, owner: Owner, data: Mapping[str, Any], receiv
     return await run_sync(_answer, studio, job)
 
 
-async def _ended(studio: Studio, job: Job, gone: asyncio.Task) -> Job:
+async def _wait_for_end(studio: Studio, job: Job, gone: asyncio.Task) -> Job:
     told, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def tell() -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from studio.core.services import Studio
 
 
-def listed(studio: Studio, owner: Owner) -> dict[str, dict[str, Any]]:
+def list_models(studio: Studio, owner: Owner) -> dict[str, dict[str, Any]]:
     """Name → model as OpenAI describes one, chat models first.
 
     ``kind`` (``chat`` or ``image``), ``title`` and ``context_length`` are Atelier's own.
@@ -30,7 +30,7 @@ def listed(studio: Studio, owner: Owner) -> dict[str, dict[str, Any]]:
 
 def one(studio: Studio, owner: Owner, name: str) -> dict[str, Any]:
     """Raises NotFound when the owner has no model of that name here."""
-    found = listed(studio, owner)
+    found = list_models(studio, owner)
     known = find_name(name, found)
     if known is None:
         raise NotFound(

@@ -37,9 +37,12 @@ def openai_router(studio: Studio) -> APIRouter:
 
     @routes.api_route(f"{OPENAI}/models", methods=["GET", "HEAD"])
     @routes.api_route(f"{OPENAI}/models/", methods=["GET", "HEAD"])
-    def listed(request: Request) -> dict[str, Any]:
+    def list_models(request: Request) -> dict[str, Any]:
         """The models that are here, and one's own."""
-        return {"object": "list", "data": list(models.listed(studio, owner_of(request)).values())}
+        return {
+            "object": "list",
+            "data": list(models.list_models(studio, owner_of(request)).values()),
+        }
 
     @routes.api_route(f"{OPENAI}/models/{{name:path}}", methods=["GET", "HEAD"])
     def one(name: str, request: Request) -> dict[str, Any]:
@@ -48,14 +51,14 @@ def openai_router(studio: Studio) -> APIRouter:
     @routes.post(f"{OPENAI}/chat/completions")
     async def chat(request: Request) -> Response:
         """The answer to a conversation."""
-        limited(request)
-        return await answered(request, bodies.chat, ChatFormat)
+        check_rate(request)
+        return await begin_answer(request, bodies.chat, ChatFormat)
 
     @routes.post(f"{OPENAI}/completions")
     async def completion(request: Request) -> Response:
         """What a text goes on with."""
-        limited(request)
-        return await answered(request, bodies.completion, CompletionFormat)
+        check_rate(request)
+        return await begin_answer(request, bodies.completion, CompletionFormat)
 
     @routes.post(f"{OPENAI}/embeddings")
     async def embeddings() -> None:
@@ -67,7 +70,7 @@ def openai_router(studio: Studio) -> APIRouter:
     @routes.post(f"{OPENAI}/images/generations")
     async def paint(request: Request) -> Response:
         """Pictures from words, inside the answer."""
-        limited(request)
+        check_rate(request)
         wanted = images.request_of(await json_object(request))
         try:
             text = await images.generate(studio, owner_of(request), wanted, request.receive)
@@ -83,7 +86,7 @@ def openai_router(studio: Studio) -> APIRouter:
         :class:`studio.api.foreign_errors.OwnWords` says so."""
         return PlainTextResponse("", 404)
 
-    async def answered(
+    async def begin_answer(
         request: Request,
         read: Callable[[Mapping[str, Any]], bodies.Asked],
         form: Callable[[bodies.Asked], Format],
@@ -91,7 +94,7 @@ def openai_router(studio: Studio) -> APIRouter:
         owner = owner_of(request)
         data = await json_object(request)
 
-        def checked() -> bodies.Asked:
+        def check() -> bodies.Asked:
             asked = read(data)
             entry = models.chat_model(studio, owner, asked.model)
             for name in unsent_fields(asked.requests[0], entry):
@@ -104,10 +107,10 @@ def openai_router(studio: Studio) -> APIRouter:
                 )
             return asked
 
-        asked = await run_sync(checked)
-        return Answering(form(asked), partial(opened, studio, owner), counter(request))
+        asked = await run_sync(check)
+        return Answering(form(asked), partial(open_stream, studio, owner), counter(request))
 
-    def limited(request: Request) -> None:
+    def check_rate(request: Request) -> None:
         """Counts a request of a key that may make so many a minute; raises Busy."""
         if (key := request.state.api_key) is not None:
             studio.keys.check_request(key)
@@ -120,6 +123,6 @@ def openai_router(studio: Studio) -> APIRouter:
     return routes
 
 
-def opened(studio: Studio, owner: Owner, request: Generation, stop: threading.Event) -> Any:
+def open_stream(studio: Studio, owner: Owner, request: Generation, stop: threading.Event) -> Any:
     """The engine's events, once there is a place for the owner's request."""
     return studio.answers.stream(request, owner.id, stop)

@@ -122,7 +122,7 @@ class GridTab(Tab):
             return (watch.last_request(visitor) or {}).get("base")
 
         self.form.listen(opening, last_base)
-        opening.fill(lambda visitor: self._opened(watch.last_request(visitor), visitor),
+        opening.fill(lambda visitor: self._open(watch.last_request(visitor), visitor),
                      [*self._own, self._parts_said])  # fmt: skip
         inputs = [*self.form.inputs, *self._own]
         watch.connect(opening, self._start, self.data, inputs)
@@ -173,7 +173,7 @@ class GridTab(Tab):
 
     # --- what the controls show -----------------------------------------------------------------
 
-    def _opened(self, request: Mapping[str, Any] | None, visitor: Visitor) -> list[Any]:
+    def _open(self, request: Mapping[str, Any] | None, visitor: Visitor) -> list[Any]:
         """The axes of the visitor's last grid, or of the comparison that there was before."""
         if request is None:
             return [gr.skip()] * (len(self._own) + 1)

@@ -89,7 +89,7 @@ def word_lists_router(studio: Studio) -> APIRouter:
     routes = APIRouter(tags=["wildcards"])
 
     @routes.get("/wildcards")
-    def listed() -> dict[str, Any]:
+    def list_words() -> dict[str, Any]:
         """What the lists are called. A prompt names one as ``__name__``."""
         return {"wildcards": studio.word_lists.names()}
 

@@ -53,23 +53,23 @@ class WordListsForm:
         """Connect the controls; the server asks at every change whether it is the host's."""
         shown = [self._chosen, self._name, self._text, self._said]
         quiet = {**QUIET, "preprocess": False}
-        opening.load(self._opened, None, [*shown, self._actions, self._help], **QUIET)
-        self._chosen.focus(self._listed, None, self._chosen, **QUIET)
+        opening.load(self._open, None, [*shown, self._actions, self._help], **QUIET)
+        self._chosen.focus(self._list, None, self._chosen, **QUIET)
         self._chosen.input(self._read, self._chosen, shown, **quiet)
         self._new.click(lambda: [None, "", "", ""], None, shown, **QUIET)
         self._save.click(self._write, [self._name, self._text], shown, **quiet)
         self._delete.click(self._remove, self._chosen, shown, **quiet)
 
-    def _listed(self) -> Any:
+    def _list(self) -> Any:
         """The lists may have come and gone since the tab was opened."""
         return gr.update(choices=self.studio.word_lists.names())
 
-    def _opened(self, request: gr.Request) -> list[Any]:
+    def _open(self, request: gr.Request) -> list[Any]:
         visitor = Visitor.of(request)
         host = visitor.owner.is_host
         examples = {"choice": "{red|blue}", "two": "{2$$a|b|c}", "list": "__name__"}
         return [
-            self._listed(),
+            self._list(),
             gr.update(visible=host),
             gr.update(interactive=host),
             "",
@@ -82,14 +82,14 @@ class WordListsForm:
         try:
             return [gr.skip(), name, self.studio.word_lists.text(name) if name else "", ""]
         except UserError as error:
-            return self._refused(error, request)
+            return self._refuse(error, request)
 
     def _write(self, name: Any, text: Any, request: gr.Request) -> list[Any]:
         visitor, name = Visitor.of(request), as_text(name).strip()
         try:
             self.studio.word_lists.write(visitor.owner, name, as_text(text))
         except UserError as error:
-            return self._refused(error, request)
+            return self._refuse(error, request)
         said = views.notice(Message("Saved. Write __{name}__ into a prompt.", name=name), visitor)
         names = self.studio.word_lists.names()
         return [gr.update(choices=names, value=name), name, gr.skip(), said]
@@ -99,12 +99,12 @@ class WordListsForm:
         try:
             self.studio.word_lists.delete(visitor.owner, as_text(name))
         except UserError as error:
-            return self._refused(error, request)
+            return self._refuse(error, request)
         # The words stay on the page: saved again, the list is back.
         said = views.notice(Message("Deleted {name}. Save brings it back.", name=name), visitor)
         names = self.studio.word_lists.names()
         return [gr.update(choices=names, value=None), gr.skip(), gr.skip(), said]
 
     @staticmethod
-    def _refused(error: UserError, request: gr.Request) -> list[Any]:
+    def _refuse(error: UserError, request: gr.Request) -> list[Any]:
         return [gr.skip(), gr.skip(), gr.skip(), views.error(error.message, Visitor.of(request))]

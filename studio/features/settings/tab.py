@@ -14,7 +14,7 @@ from pipelines.diffusion.samplers import samplers_in
 from studio.core.cleaning import KIND as CLEANING
 from studio.core.exchange import Exchange
 from studio.core.feature import Tab
-from studio.core.home import shown
+from studio.core.home import readable_path
 from studio.core.jobs.record import DONE
 from studio.core.settings import Settings
 from studio.page import views
@@ -66,7 +66,7 @@ class SettingsTab(Tab):
         opening.page.load(self._open_to_host, None, opening.tab, **QUIET)
         shown_too = [self._disk, self._left_out, self._said]
         opening.tab.select(self._current, None, [*inputs, *shown_too], **QUIET)
-        self._save.click(self._saved, inputs, self._said, preprocess=False, **QUIET)
+        self._save.click(self._save_all, inputs, self._said, preprocess=False, **QUIET)
         outputs = [self._cleaned, self._clean, self._cancel, self._disk]
         cleaning = CleaningView(self.studio, self._disk_use, outputs)
         view = JobView(self.studio, CLEANING, cleaning)
@@ -81,7 +81,7 @@ class SettingsTab(Tab):
     def _current(self, request: gr.Request) -> list[Any]:
         visitor = Visitor.of(request)
         if not visitor.owner.is_host:
-            return [gr.skip()] * len(self._fields) + [_refused(visitor), "", ""]
+            return [gr.skip()] * len(self._fields) + [_refusal(visitor), "", ""]
         values = self.studio.settings.current
         shown_values = [getattr(values, name) for name in self._fields]
         return [*shown_values, self._disk_use(visitor), self._what_is_left_out(visitor), ""]
@@ -97,10 +97,10 @@ class SettingsTab(Tab):
         reasons += self.studio.features.failures.values()
         return "".join(views.error(reason, visitor) for reason in reasons)
 
-    def _saved(self, request: gr.Request, *values: Any) -> str:
+    def _save_all(self, request: gr.Request, *values: Any) -> str:
         visitor = Visitor.of(request)
         if not visitor.owner.is_host:
-            return _refused(visitor)
+            return _refusal(visitor)
         try:
             self.studio.settings.change(**dict(zip(self._fields, values, strict=True)))
         except UserError as error:
@@ -113,7 +113,7 @@ class SettingsTab(Tab):
             "maps, copies of uploads, brought-in pictures that no job has used for a week, class "
             "pictures that no training uses, and checkpoints of trainings that are done. Pictures "
             "and models stay.",
-            home=shown(self.studio.home),
+            home=readable_path(self.studio.home),
             size=format_bytes(sum(self.studio.cleaner.clean_up(dry_run=True))),
         )
         return views.notice(used, visitor)
@@ -166,7 +166,7 @@ def _outcome(job: Job, visitor: Visitor) -> str:
     return views.notice(Message(words, size=format_bytes(job.step)), visitor)
 
 
-def _refused(visitor: Visitor) -> str:
+def _refusal(visitor: Visitor) -> str:
     return views.error(Refused("Only the host may change the settings.").message, visitor)
 
 

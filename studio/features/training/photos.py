@@ -126,28 +126,30 @@ class PhotosForm:
         words = [self.subject, *self.words]
         at = [self.subject, self._chosen]
         added = self._files.upload(
-            self._added, [self._files, model, *words], [self._files, *self.outputs], **QUIET
+            self._add, [self._files, model, *words], [self._files, *self.outputs], **QUIET
         )
         example = self._example.click(self._took_example, model, self.outputs, **QUIET)
         chosen = self.subject.input(
-            self._opened, [self.subject, model], self.outputs, preprocess=False, **QUIET
+            self._open, [self.subject, model], self.outputs, preprocess=False, **QUIET
         )
         self._grid.pick(self._pick, self.subject, self._of_photos, **QUIET)
         self._whole.pick(self._focus, at, [self._said, *self._of_photos], **QUIET)
         self._automatic.click(self._refocus, at, [self._said, *self._of_photos], **QUIET)
         gr.on(
             [self._caption.blur, self._caption.submit],
-            self._captioned,
+            self._set_caption,
             [*at, self._caption],
             [self._said, *self._of_photos],
             **QUIET,
         )
         # A reload gives no moment to leave the field.
-        follow_newest([self._caption.input], self._typed, [*at, self._caption], self._said)
-        removed = self._remove.click(self._removed, at, [self._said, *self._of_photos], **QUIET)
+        follow_newest([self._caption.input], self._keep_typed, [*at, self._caption], self._said)
+        removed = self._remove.click(
+            self._remove_photo, at, [self._said, *self._of_photos], **QUIET
+        )
         gr.on(
             [each.blur for each in self.words],
-            self._renamed,
+            self._rename,
             words,
             [self.subject, self._said],
             **QUIET,
@@ -160,7 +162,7 @@ class PhotosForm:
         )
         self._deletion.ask(self.subject, self._question)
         deleted = self._deletion.really.click(
-            self._deleted, [self.subject, model], self.outputs, **QUIET
+            self._delete, [self.subject, model], self.outputs, **QUIET
         )
         return [added, example, chosen, removed, deleted]
 
@@ -175,7 +177,7 @@ class PhotosForm:
             gr.update(choices=choices, value=subject.id if subject else NEW),
             subject.name if subject else "",
             subject.class_word if subject else "",
-            (subject.identifier if subject else "") or self._proposed(model, visitor),
+            (subject.identifier if subject else "") or self._propose(model, visitor),
             said,
             *self._photos(subject, chosen, visitor),
             gr.update(visible=subject is not None),
@@ -184,7 +186,7 @@ class PhotosForm:
 
     # --- events -----------------------------------------------------------------------------
 
-    def _added(
+    def _add(
         self,
         paths: list[str] | None,
         model: str,
@@ -223,13 +225,13 @@ class PhotosForm:
         visitor = Visitor.of(request)
         key = next(iter(examples()))
         try:
-            word = self._proposed(model, visitor)
+            word = self._propose(model, visitor)
             made = self.studio.subjects.from_example(visitor.owner.id, key, word)
         except UserError as error:
             return self.show(NEW, model, visitor, views.error(error.message, visitor))
         return self.show(made.id, model, visitor)
 
-    def _opened(self, id: str, model: str, request: gr.Request) -> list[Any]:
+    def _open(self, id: str, model: str, request: gr.Request) -> list[Any]:
         return self.show(id or NEW, model, Visitor.of(request))
 
     def _pick(self, id: str, event: gr.EventData, request: gr.Request) -> list[Any]:
@@ -247,12 +249,12 @@ class PhotosForm:
     def _refocus(self, id: str, chosen: str | None, request: gr.Request) -> list[Any]:
         return self._change(id, chosen, Visitor.of(request), automatic=True)
 
-    def _captioned(
+    def _set_caption(
         self, id: str, chosen: str | None, caption: str, request: gr.Request
     ) -> list[Any]:
         return self._change(id, chosen, Visitor.of(request), caption=caption)
 
-    def _typed(self, id: str, chosen: str | None, caption: str, request: gr.Request) -> str:
+    def _keep_typed(self, id: str, chosen: str | None, caption: str, request: gr.Request) -> str:
         """Keeps a caption that is being typed; its field is left as it is."""
         return self._change(id, chosen, Visitor.of(request), caption=caption)[0]
 
@@ -264,7 +266,7 @@ class PhotosForm:
             said = views.error(error.message, visitor)
         return [said, *self._photos(self._find(id, visitor), chosen, visitor)]
 
-    def _removed(self, id: str, chosen: str | None, request: gr.Request) -> list[Any]:
+    def _remove_photo(self, id: str, chosen: str | None, request: gr.Request) -> list[Any]:
         visitor, said = Visitor.of(request), ""
         try:
             self.studio.subjects.remove_photo(visitor.owner.id, as_text(id), str(chosen))
@@ -272,7 +274,7 @@ class PhotosForm:
             said = views.error(error.message, visitor)
         return [said, *self._photos(self._find(id, visitor), None, visitor)]
 
-    def _renamed(
+    def _rename(
         self, id: str, name: str, class_word: str, identifier: str, request: gr.Request
     ) -> list[Any]:
         """Keeps the words of a subject that exists; a new one keeps them with its first photo."""
@@ -306,9 +308,9 @@ class PhotosForm:
         if subject is None:
             return None
         found = self.studio.subjects.made_from(visitor.owner.id, subject.id)
-        return train_views.made(subject, found, visitor)
+        return train_views.deletion_question(subject, found, visitor)
 
-    def _deleted(self, id: str, model: str, request: gr.Request) -> list[Any]:
+    def _delete(self, id: str, model: str, request: gr.Request) -> list[Any]:
         visitor, said = Visitor.of(request), ""
         try:
             self.studio.subjects.delete(visitor.owner.id, as_text(id))
@@ -338,7 +340,7 @@ class PhotosForm:
         photos = subject.photos if subject else ()
         return next((photo for photo in photos if photo.id == chosen), None)
 
-    def _proposed(self, model: str, visitor: Visitor) -> str:
+    def _propose(self, model: str, visitor: Visitor) -> str:
         taken = self.studio.subjects.identifiers(visitor.owner.id)
         try:
             entry = self.studio.loras.entry(visitor.owner.id, as_text(model))

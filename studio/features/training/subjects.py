@@ -185,12 +185,12 @@ class Subjects(Keeper):
         paths, broken = _paths_in(sent)
         kinds = {path: kind_of(path) for path in paths}
         captions = Captions([path for path, kind in kinds.items() if kind == "photo"])
-        for path, data in _unpacked(sent, broken, "caption") if "caption" in kinds.values() else ():
+        for path, data in _unpack(sent, broken, "caption") if "caption" in kinds.values() else ():
             try:
                 captions.add(path, _good(data))
             except UserError as error:
                 yield Outcome(kept.shown_name(path), refusal=error.message)
-        for path, data in _unpacked(sent, broken, "photo"):
+        for path, data in _unpack(sent, broken, "photo"):
             yield self._take(owner, id, path, data, captions.of(path))
         yield from broken.values()
         yield from self._caption_later(owner, id, captions)
@@ -238,7 +238,7 @@ class Subjects(Keeper):
 
     def made_from(self, owner: str, id: str) -> Made:
         """All that :meth:`delete` takes besides the photos; raises NotFound as :meth:`get` does."""
-        return self._made(owner, self.get(owner, id).id)
+        return self._made_from(owner, self.get(owner, id).id)
 
     def delete(self, owner: str, id: str) -> Made:
         """Deletes the photos and all that was made from them; says what that was.
@@ -251,7 +251,7 @@ class Subjects(Keeper):
             row = self._store.row("SELECT id FROM subjects WHERE id = ? AND owner = ?", (id, owner))
             if row is None:
                 raise NotFound("You have no subject {id}.", id=id[:60])
-            made = self._made(owner, id)
+            made = self._made_from(owner, id)
             for use in (Use("subject", id), *(Use("lora", lora) for lora in made.loras)):
                 self._check_free(owner, use)
             # A trainer may outlive a studio that was killed.
@@ -331,7 +331,7 @@ class Subjects(Keeper):
                 if caption is None:
                     return Outcome(shown, photo=subject.add(name, content))
                 own = subject.caption_from(caption, words_of_folder(name))
-                note = _captioned(caption, own)
+                note = _set_captions(caption, own)
                 try:
                     return Outcome(shown, subject.add(name, content, own), note=note)
                 except kept.SamePhoto as same:
@@ -370,7 +370,7 @@ class Subjects(Keeper):
                 own = subject.caption_from(caption)
                 for photo_id in named[name]:
                     subject.change_photo(photo_id, own)
-            yield Outcome(kept.shown_name(path), note=_captioned(caption, own))
+            yield Outcome(kept.shown_name(path), note=_set_captions(caption, own))
         for path, first in captions.seconds.items():
             note = Message(
                 "Its photo has another caption in {name}, which was taken.",
@@ -412,7 +412,7 @@ class Subjects(Keeper):
                 "Stop it first, or wait for its end."
             )
 
-    def _made(self, owner: str, id: str) -> Made:
+    def _made_from(self, owner: str, id: str) -> Made:
         jobs = self._store.rows(
             f"SELECT id FROM jobs WHERE {_OF_SUBJECT} ORDER BY number", (owner, KIND, id)
         )
@@ -448,7 +448,7 @@ def _paths_in(files: Sequence[tuple[str, Content]]) -> tuple[list[str], dict[int
     broken: dict[int, Outcome] = {}
     for number, (name, content) in enumerate(files):
         try:
-            with _opened(content) as file:
+            with _open(content) as file:
                 file.seek(0)
                 zipped = is_zip(file.read(4))
                 paths += names_in_zip(file) if zipped else [name]
@@ -460,7 +460,7 @@ def _paths_in(files: Sequence[tuple[str, Content]]) -> tuple[list[str], dict[int
     return paths, broken
 
 
-def _unpacked(
+def _unpack(
     files: Sequence[tuple[str, Content]], broken: dict[int, Outcome], kind: Kind
 ) -> Iterator[tuple[str, bytes | UserError]]:
     """Files of one kind, those in zips included; an upload is read when its turn comes."""
@@ -468,7 +468,7 @@ def _unpacked(
         if number in broken:
             continue
         try:
-            with _opened(content) as file:
+            with _open(content) as file:
                 file.seek(0)
                 if is_zip(file.read(4)):
                     yield from files_in_zip(file, kind)
@@ -492,7 +492,7 @@ def _good(data: bytes | UserError) -> bytes:
     return data
 
 
-def _captioned(caption: str, own: str) -> Message:
+def _set_captions(caption: str, own: str) -> Message:
     """What became of a caption out of a data set."""
     if len(caption) <= kept.MAX_CAPTION:
         return Message("Its caption was taken over: “{caption}”.", caption=own[:80])
@@ -520,7 +520,7 @@ _NO_PHOTOS: dict[Kind, str] = {
 }
 
 
-def _opened(content: Content) -> AbstractContextManager[IO[bytes]]:
+def _open(content: Content) -> AbstractContextManager[IO[bytes]]:
     if isinstance(content, Path):
         return content.open("rb")
     return io.BytesIO(content) if isinstance(content, bytes) else nullcontext(content)

@@ -15,7 +15,7 @@ from pipelines.dreambooth.data import identifiers
 from pipelines.dreambooth.data.examples import examples
 from pipelines.dreambooth.requests import Method
 from studio.api.access import BELOW_ROOT
-from studio.api.http import KEPT, NOT_KEPT, json_object, received
+from studio.api.http import KEPT, NOT_KEPT, json_object, receive_body
 from studio.core.accounts.accounts import owner_of
 from studio.i18n import language_of_request, translate
 
@@ -69,7 +69,7 @@ def subjects_router(studio: Studio) -> APIRouter:
             words.identifier or "",
             words.class_word or "",
         )
-        return described(made, request)
+        return describe(made, request)
 
     @routes.post("/subjects/from-example/{key}", status_code=201)
     def from_example(
@@ -77,17 +77,17 @@ def subjects_router(studio: Studio) -> APIRouter:
     ) -> dict[str, Any]:
         """A new subject of the example photos that ship; ``GET /examples`` says which there are."""
         made = studio.subjects.from_example(owner_of(request).id, key, identifier)
-        return described(made, request)
+        return describe(made, request)
 
     @routes.get("/subjects")
-    def listed(request: Request) -> dict[str, Any]:
+    def list_subjects(request: Request) -> dict[str, Any]:
         """One's own subjects, the newest first."""
         found = studio.subjects.list(owner_of(request).id)
-        return {"subjects": [described(each, request) for each in found]}
+        return {"subjects": [describe(each, request) for each in found]}
 
     @routes.get("/subjects/{subject_id}")
     def one(subject_id: str, request: Request) -> dict[str, Any]:
-        return described(studio.subjects.get(owner_of(request).id, subject_id), request)
+        return describe(studio.subjects.get(owner_of(request).id, subject_id), request)
 
     @routes.patch("/subjects/{subject_id}")
     async def change(subject_id: str, request: Request) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def subjects_router(studio: Studio) -> APIRouter:
             words.identifier,
             words.class_word,
         )
-        return described(changed, request)
+        return describe(changed, request)
 
     @routes.delete("/subjects/{subject_id}")
     def delete(subject_id: str, request: Request) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def subjects_router(studio: Studio) -> APIRouter:
         owner = owner_of(request).id
         await run_sync(studio.subjects.check_open, owner, subject_id)  # before anything is sent
 
-        async with received(request, studio.home) as file:
+        async with receive_body(request, studio.home) as file:
 
             def take() -> builtins.list[Outcome]:
                 return list(studio.subjects.add(owner, subject_id, [(name, file)]))
@@ -227,7 +227,7 @@ def subjects_router(studio: Studio) -> APIRouter:
             }
         return answer
 
-    def described(subject: Subject, request: Request) -> dict[str, Any]:
+    def describe(subject: Subject, request: Request) -> dict[str, Any]:
         return subject_json(subject, language_of_request(request))
 
     return routes

@@ -80,7 +80,7 @@ class TrainTab(Tab):
         """Connect the controls with one another and with the jobs."""
         model, method = self.form.controls["model"], self.form.controls["method"]
 
-        def opened(request: gr.Request) -> list[Any]:
+        def open_tab(request: gr.Request) -> list[Any]:
             visitor = Visitor.of(request)
             known = self.studio.trainings.list(visitor.owner.id)
             subjects = [subject.id for subject in self.studio.subjects.list(visitor.owner.id)]
@@ -90,7 +90,7 @@ class TrainTab(Tab):
             return [*self.photos.show(shown, base, visitor), *self.form.begin(shown, visitor)]
 
         outputs = [*self.photos.outputs, *self.form.all_outputs]
-        filled = opening.load(opened, None, outputs, **QUIET)
+        filled = opening.load(open_tab, None, outputs, **QUIET)
         restore_drafts(filled, self.form.lines)
         restore_drafts(filled, self.photos.words, unless=self.photos.subject)
         self.form.listen(self.photos, self.photos.listen(model, method))
@@ -103,7 +103,7 @@ class TrainTab(Tab):
             [self._learnt, self._trying, self._prompts],
         )
         self.watch.duplicate.click(
-            self._duplicated,
+            self._duplicate,
             self.watch.view.id,
             [*self.form.outputs, *self.photos.outputs],
             **QUIET,
@@ -152,13 +152,13 @@ class TrainTab(Tab):
 
     def _after(self, training: Training | None, visitor: Visitor) -> list[Any]:
         """What was learnt, for trying it; hidden while there is nothing."""
-        learnt = self._found(training, visitor)
+        learnt = self._find_lora(training, visitor)
         if learnt is None:
             return [None, gr.update(visible=False), gr.skip()]
         prompts = "\n".join(f"a {learnt['trigger']} {scene}" for scene in _SCENES)
         return [learnt, gr.update(visible=True), prompts]
 
-    def _found(self, training: Training | None, visitor: Visitor) -> dict[str, Any] | None:
+    def _find_lora(self, training: Training | None, visitor: Visitor) -> dict[str, Any] | None:
         if training is None or not training.job.ended:
             return None
         try:
@@ -196,7 +196,7 @@ class TrainTab(Tab):
             fields["weights"] = [0.0, 1.0]
         return fields
 
-    def _duplicated(self, id: str | None, request: gr.Request) -> list[Any]:
+    def _duplicate(self, id: str | None, request: gr.Request) -> list[Any]:
         """The settings of the training on the board, in the form, to be changed."""
         visitor = Visitor.of(request)
         count = len(self.form.outputs) + len(self.photos.outputs)

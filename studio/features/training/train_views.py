@@ -136,7 +136,7 @@ def outcomes(found: Sequence[Outcome], visitor: Visitor) -> str:
     return f'<div class="hint refusals" role="status">{escape(" ".join(sentences))}{shown}</div>'
 
 
-def made(subject: Subject, found: Made, visitor: Visitor) -> str:
+def deletion_question(subject: Subject, found: Made, visitor: Visitor) -> str:
     """What is deleted together with the photos."""
     words = [Message("Delete {name} and its {count} photos for good?",
                      name=subject.name, count=len(subject.photos))]  # fmt: skip
@@ -157,7 +157,7 @@ def made(subject: Subject, found: Made, visitor: Visitor) -> str:
 # --- before it starts -----------------------------------------------------------------------------
 
 
-def expected(found: Preflight, visitor: Visitor) -> str:
+def preflight_summary(found: Preflight, visitor: Visitor) -> str:
     """Steps, time and memory that a training will take."""
     template = (
         Message("{steps} steps, about {time} (as the last ones like it took), {memory} of memory.",
@@ -219,7 +219,7 @@ def _numbers(found: Learning, visitor: Visitor) -> str:
     last = found.last
     facts = []
     if "loss" in last:
-        facts.append(("Loss", f"{_smoothed(_losses(found))[-1][1]:.4f}"))
+        facts.append(("Loss", f"{_smooth(_losses(found))[-1][1]:.4f}"))
     if "rate" in last:
         facts.append(("Learning rate", f"{last['rate']:.2e}"))
     if last.get("memory"):
@@ -241,7 +241,7 @@ def loss_curve(found: Learning, total: int, visitor: Visitor) -> str:
     raw = _losses(found)
     if len(raw) < 2:
         return ""
-    smooth = _smoothed(raw)
+    smooth = _smooth(raw)
     values = sorted(value for _, value in raw)
     top = max(values[int(0.99 * (len(values) - 1))], max(value for _, value in smooth)) * 1.05
     low = min(min(values), *(value for _, value in smooth)) * 0.9
@@ -284,7 +284,7 @@ def _losses(found: Learning) -> list[tuple[int, float]]:
     return [(step, line["loss"]) for step, line in found.steps.items() if "loss" in line]
 
 
-def _smoothed(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+def _smooth(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
     """The exponential running mean, without its early pull towards zero."""
     mean, weight, smooth = 0.0, 0.0, []
     for step, value in points:

@@ -151,7 +151,7 @@ class TrainingForm:
         batch = self.controls["batch_size"]
         gr.on(
             [self._preset.input, model.input, method.input],
-            self._filled,
+            self._fill,
             [self._preset, model, method, photos.subject],
             self.all_outputs,
             preprocess=False,
@@ -160,7 +160,7 @@ class TrainingForm:
         batch.input(lambda value: value, batch, self._batch, preprocess=False, **QUIET)
         for event in changed:
             event.then(
-                self._fitted,
+                self._fit,
                 [self._batch, photos.subject, self._photos_changed],
                 [batch, self._photos_changed],
                 preprocess=False,
@@ -236,7 +236,7 @@ class TrainingForm:
             shown["batch_size"] = self._fitting(shown["batch_size"], subject, visitor)
         for name in shown.keys() & set(_LINES):
             shown[name] = "\n".join(shown[name])
-        known = {entry.name for entry in self._offered()}
+        known = {entry.name for entry in self._offer()}
         if shown.get("model") not in known:
             shown.pop("model", None)
         updates = []
@@ -268,7 +268,7 @@ class TrainingForm:
         options |= {"elem_id": elem_id, "visible": is_used(name, _METHOD)}
         self.controls[name] = from_field(TrainingRequest, name, **options)
 
-    def _offered(self) -> list[ModelEntry]:
+    def _offer(self) -> list[ModelEntry]:
         return [
             entry
             for entry in self.studio.catalog.models()
@@ -276,14 +276,14 @@ class TrainingForm:
         ]
 
     def _models(self) -> list[tuple[str, str]]:
-        return [(entry.title, entry.name) for entry in self._offered()]
+        return [(entry.title, entry.name) for entry in self._offer()]
 
     def _first(self) -> ModelEntry:
-        return first_of(self._offered())
+        return first_of(self._offer())
 
     # --- events -----------------------------------------------------------------------------
 
-    def _filled(
+    def _fill(
         self, preset: str, model: str, method: Method, subject: str, request: gr.Request
     ) -> list[Any]:
         return self._settings(preset, model, method, subject, Visitor.of(request))
@@ -292,7 +292,7 @@ class TrainingForm:
         self, preset: str, model: str, method: Method, subject: str, visitor: Visitor
     ) -> list[Any]:
         """Updates of :attr:`all_outputs`: a preset for this base, method and number of photos."""
-        entries = {entry.name: entry for entry in self._offered()}
+        entries = {entry.name: entry for entry in self._offer()}
         entry = entries.get(as_text(model)) or self._first()
         try:
             settings = settings_for(as_text(preset), entry, method, self.studio.trainings.memory)
@@ -304,7 +304,7 @@ class TrainingForm:
         settings = {k: v for k, v in settings.items() if k != "sample_prompts" or v}
         return [*self.fill(settings, method, subject, visitor), about]
 
-    def _fitted(
+    def _fit(
         self, batch: int | None, subject: str, changes: int, request: gr.Request
     ) -> tuple[int, int]:
         """The batch that was asked for, as far as the photos that are there now suffice."""
@@ -330,4 +330,4 @@ class TrainingForm:
             found = self.studio.trainings.preflight(visitor.owner.id, data)
         except UserError as error:
             return views.notice(error.message, visitor)
-        return train_views.expected(found, visitor)
+        return train_views.preflight_summary(found, visitor)

@@ -86,11 +86,13 @@ class TrainingWatch(WorkBoard["Training"]):
                 found, (lines, reached) = Learning(), hear(visitor.owner.id, training.id, 0)
             heard = reached
             found.hear(lines)
-            return self._drawn(visitor, training, found, refusal)
+            return self._draw_board(visitor, training, found, refusal)
 
         return draw
 
-    def _drawn(self, visitor: Visitor, training: Training, found: Learning, refusal: str) -> str:
+    def _draw_board(
+        self, visitor: Visitor, training: Training, found: Learning, refusal: str
+    ) -> str:
         job = training.job
         progress = None if job.ended else views.Progressing.of(self.studio.jobs, job)
         failure = refusal + (views.error(job.error, visitor) if job.error is not None else "")

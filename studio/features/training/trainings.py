@@ -25,7 +25,7 @@ from pipelines.dreambooth.data.subjects import note_made
 from pipelines.dreambooth.folder import FOLDER, TrainingFolder, trainings_in
 from pipelines.dreambooth.preflight import Preflight, check, preflight
 from pipelines.dreambooth.requests import TrainingRequest
-from studio.core.home import WRITING_SECONDS, cleared
+from studio.core.home import WRITING_SECONDS, clear_folders
 from studio.core.jobs.record import DONE, Job
 from studio.core.quota import Keeper
 from studio.features.training.subjects import KIND
@@ -226,7 +226,7 @@ class Trainings(Keeper):
             for each in self._old(FOLDER)
             if each.name not in newest and not TrainingFolder(self._home, each.name).running
         ]
-        yield from cleared(unused, dry_run)
+        yield from clear_folders(unused, dry_run)
         for id, job in newest.items():
             if job.state == DONE:
                 yield self._forget_weights(id, dry_run)

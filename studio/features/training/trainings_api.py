@@ -47,7 +47,7 @@ def trainings_router(studio: Studio) -> APIRouter:
         }
 
     @routes.get("/trainings")
-    def listed(request: Request) -> dict[str, Any]:
+    def list_trainings(request: Request) -> dict[str, Any]:
         """One's own trainings, those started last first."""
         owner = owner_of(request).id
         return {"trainings": [training_json(studio, t) for t in studio.trainings.list(owner)]}

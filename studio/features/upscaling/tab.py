@@ -16,11 +16,11 @@ from pipelines.upscaling.catalog import LANCZOS
 from pipelines.upscaling.requests import UpscaleRequest
 from studio.core.exchange import PICTURE, Exchange, Taker, Target
 from studio.core.feature import Tab
-from studio.page.components.canvas import canvas, offered, picture_on, settled_js
+from studio.page.components.canvas import canvas, offer_picture, picture_on, settled_js
 from studio.page.components.details import Details
 from studio.page.components.job_view import NEWEST
 from studio.page.components.paint_form import first_of
-from studio.page.components.paint_form import offered as offered_models
+from studio.page.components.paint_form import offered_models as offered_models
 from studio.page.components.picture_board import PictureBoard
 from studio.page.components.versus import VERSUS_MOVED, versus
 from studio.page.opening import FILLED, Opening
@@ -121,7 +121,7 @@ class LargerTab(Tab):
         watch.view.open(opening)
         begun = gr.State(0)
         watch.view.watch(begun.change, gr.State(NEWEST))
-        opening.fill(lambda visitor: self._opened(watch, visitor), [self.canvas, self._upscaler])
+        opening.fill(lambda visitor: self._open(watch, visitor), [self.canvas, self._upscaler])
         self.details.listen(exchange)
         shown = [self._painting["prompt"], self._painting["model"]]
         outputs = [self.canvas, self._source, *shown, begun, opening.stage]
@@ -172,7 +172,7 @@ class LargerTab(Tab):
         self._begin(visitor, picture, id, [by, scale, upscaler, strength, steps, prompt, model])
         return [picture, id, prompt, model, time.time_ns(), FILLED]
 
-    def _opened(self, watch: LargerBoard, visitor: Visitor) -> list[Any]:
+    def _open(self, watch: LargerBoard, visitor: Visitor) -> list[Any]:
         last = watch.last_request(visitor) or {}
         picture = _picture_in(last)
         try:
@@ -180,7 +180,7 @@ class LargerTab(Tab):
                 self.studio.inputs.get(visitor.owner.id, picture)
         except UserError:
             picture = ""
-        return [offered(picture), gr.update(choices=self._names())]
+        return [offer_picture(picture), gr.update(choices=self._names())]
 
     # --- what is there ----------------------------------------------------------------------
 

@@ -82,7 +82,7 @@ def script(name: str) -> str:
     return (ASSETS / "canvas" / f"{name}.js").read_text(encoding="utf-8")
 
 
-def offered(id: str) -> str:
+def offer_picture(id: str) -> str:
     """The value that shows a picture only where the browser's tab has no drawing of its own."""
     return OFFERED + id
 

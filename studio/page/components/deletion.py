@@ -43,11 +43,11 @@ class Deletion:
     def ask(self, chosen: gr.State, question: Callable[[str | None, Visitor], str | None]) -> None:
         """Let the button ask ``question(chosen, visitor)``, HTML; None asks nothing."""
 
-        def asked(id: str | None, request: gr.Request) -> list[Any]:
+        def show_question(id: str | None, request: gr.Request) -> list[Any]:
             words = question(id, Visitor.of(request))
             return [gr.skip(), UNASKED] if words is None else [words, gr.update(visible=True)]
 
-        self._button.click(asked, chosen, [self._asked, self._question], **QUIET)
+        self._button.click(show_question, chosen, [self._asked, self._question], **QUIET)
         # The answer closes the question at once, in the browser: it does not wait for the server,
         # whose updates of components may overtake one another.
         for answer in (self._keep, self.really):

@@ -85,7 +85,7 @@ class Details:
     ) -> list[Any]:
         """Updates of :attr:`outputs`."""
         samplers, control = samplers_in(self.studio.home), self.studio.control
-        unused = reuse.unused(parameters, self._models(visitor), samplers, control)
+        unused = reuse.unused_settings(parameters, self._models(visitor), samplers, control)
         notes = [
             Message(
                 "Of {line}, these cannot be used here and will be left out: {values}.",

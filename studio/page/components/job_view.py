@@ -159,12 +159,12 @@ class JobView:
             which: state with the id of what is watched then; None: the newest.
         """
 
-        def acted(request: gr.Request, *values: Any) -> str:
+        def act_and_report(request: gr.Request, *values: Any) -> str:
             visitor = Visitor.of(request)
             return views.refusal(lambda: act(visitor, *values), visitor)
 
         # Gradio's own checks know less than the request's and say it worse.
-        begun = moment(acted, inputs, self.refusal, preprocess=False, js=js, **QUIET)
+        begun = moment(act_and_report, inputs, self.refusal, preprocess=False, js=js, **QUIET)
         return self.watch(begun.then, which or gr.State(NEWEST), self.refusal)
 
     def watch(
@@ -191,14 +191,14 @@ class JobView:
     def stop(self, button: gr.Button) -> None:
         """Lets ``button`` stop the job that is shown."""
 
-        def stopped(id: str | None, request: gr.Request) -> Any:
+        def stop_shown(id: str | None, request: gr.Request) -> Any:
             visitor = Visitor.of(request)
             job_id = self.renderer.job_of(visitor, id) if id is not None else None
             if job_id is not None:
                 self.studio.jobs.cancel(visitor.owner.id, job_id)
             return gr.update(interactive=False)
 
-        button.click(stopped, self.id, button, **QUIET)
+        button.click(stop_shown, self.id, button, **QUIET)
 
     def _try_again(self, visitor: Visitor, id: str | None) -> object:
         return self.studio.submissions.retry(visitor.owner, str(id))
@@ -376,10 +376,10 @@ def _ending_silently(
     """
 
     @functools.wraps(follow)
-    async def followed(*given: Any, **named: Any) -> AsyncIterator[list[Any]]:
+    async def follow_closing(*given: Any, **named: Any) -> AsyncIterator[list[Any]]:
         async with aclosing(follow(*given, **named)) as shown:
             async for values in shown:
                 yield values
         yield [gr.skip()] * outputs
 
-    return followed
+    return follow_closing

@@ -63,10 +63,10 @@ class LoraRows:
 
     def listen(self) -> None:
         """Connect the rows; what is on the shelf is looked up whenever they are unfolded."""
-        self._fold.expand(self._offered, self._pickers, self._pickers, **QUIET)
+        self._fold.expand(self._offer, self._pickers, self._pickers, **QUIET)
         gr.on(
             [picker.input for picker in self._pickers],
-            lambda *names: [gr.update(visible=shown) for shown in _shown(names)],
+            lambda *names: [gr.update(visible=shown) for shown in _visible_rows(names)],
             self._pickers,
             self._rows,
             **QUIET,
@@ -98,7 +98,7 @@ class LoraRows:
         updates = []
         for name, weight in zip(names, weights, strict=True):
             updates += [gr.update(choices=choices, value=name), gr.update(value=weight)]
-        rows = [gr.update(visible=visible) for visible in _shown(names)]
+        rows = [gr.update(visible=visible) for visible in _visible_rows(names)]
         return [*updates, *rows, gr.update(open=True) if shown else gr.skip()]
 
     @property
@@ -111,7 +111,7 @@ class LoraRows:
         listed = [(f"{name} · {title_of(each.family)}", name) for name, each in names.items()]
         return [(label("None"), NONE), *reversed(listed)]
 
-    def _offered(self, request: gr.Request, *chosen: str | None) -> list[Any]:
+    def _offer(self, request: gr.Request, *chosen: str | None) -> list[Any]:
         """The shelf may have changed; what has left it is chosen no longer."""
         choices = self._choices(Visitor.of(request))
         names = [name for _, name in choices]
@@ -130,7 +130,7 @@ def with_split_weights_in_prompt(fields: Mapping[str, Any]) -> Mapping[str, Any]
     return {**fields, "prompt": with_tags(fields["prompt"] or "", split), "loras": others}
 
 
-def _shown(names: Sequence[str | None]) -> list[bool]:
+def _visible_rows(names: Sequence[str | None]) -> list[bool]:
     """A row more than are in use."""
     last = max((at for at, name in enumerate(names) if name), default=-1)
     return [at <= last + 1 for at in range(len(names))]

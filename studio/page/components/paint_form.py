@@ -186,7 +186,7 @@ class PaintForm:
         self._loras.listen()
 
         self.opened = opening.fill(
-            lambda visitor: self._opened(last_request(visitor) or {}, visitor),
+            lambda visitor: self._open(last_request(visitor) or {}, visitor),
             [*self.outputs, self._about],
         )
         restore_drafts(self.opened, [prompt, self._drawn["negative_prompt"]])
@@ -218,7 +218,7 @@ class PaintForm:
             given = name in fields or "prompt" in fields
             parts += part.fill(fields.get(name)) if given else [gr.skip()] * len(part.inputs)
         fields = {name: value for name, value in fields.items() if name in self.controls}
-        entry = self._named(fields, visitor)
+        entry = self._find_entry(fields, visitor)
         updates: dict[str, Any] = {name: gr.update(value=value) for name, value in fields.items()}
         if "style" in fields:
             updates["style"] = gr.update(value=fields["style"] or NO_STYLE)
@@ -236,7 +236,7 @@ class PaintForm:
 
     def entry_of(self, fields: Mapping[str, Any], visitor: Visitor) -> ModelEntry:
         """The base model that ``fields`` name, or the first one where it is not offered."""
-        return self._named(fields, visitor) or self._first_entry()
+        return self._find_entry(fields, visitor) or self._first_entry()
 
     # --- what the controls show -------------------------------------------------------------
 
@@ -249,19 +249,19 @@ class PaintForm:
             return [gr.skip()] * len(self._loras.outputs)
         return self._loras.fill(fields.get("loras", ()), str(fields.get("prompt", "")), visitor)
 
-    def _offered(self, visitor: Visitor | None = None) -> list[ModelEntry]:
-        entries = offered(self.studio, visitor)
+    def _offer(self, visitor: Visitor | None = None) -> list[ModelEntry]:
+        entries = offered_models(self.studio, visitor)
         offers = self._offers or (lambda entry: not entry.edits_only)
         return [entry for entry in entries if offers(entry)]
 
     def _models(self, visitor: Visitor | None = None) -> list[tuple[str, str]]:
-        return [(entry.title, entry.name) for entry in self._offered(visitor)]
+        return [(entry.title, entry.name) for entry in self._offer(visitor)]
 
-    def _named(self, fields: Mapping[str, Any], visitor: Visitor) -> ModelEntry | None:
-        return named(fields.get("model"), self._offered(visitor))
+    def _find_entry(self, fields: Mapping[str, Any], visitor: Visitor) -> ModelEntry | None:
+        return find_entry(fields.get("model"), self._offer(visitor))
 
     def _first_entry(self) -> ModelEntry:
-        return first_of(self._offered())
+        return first_of(self._offer())
 
     def _own_sampler(self, entry: ModelEntry) -> Sampler | None:
         fitting = self.samplers.fitting(entry.family, entry.defaults.sampler)
@@ -276,7 +276,7 @@ class PaintForm:
         return {
             "choices": names,
             "value": value,
-            "info": described(self.samplers.get(value).description) if value else None,
+            "info": describe(self.samplers.get(value).description) if value else None,
             "visible": bool(names),
         }
 
@@ -295,7 +295,7 @@ class PaintForm:
         }
 
     def _schedule_line(self, name: str | None) -> I18nData | str | None:
-        return described(self.samplers.schedule(name).description) if name else None
+        return describe(self.samplers.schedule(name).description) if name else None
 
     def _pickers(
         self, entry: ModelEntry, sampler_name: str | None, schedule: str | None, eta: float | None
@@ -333,7 +333,7 @@ class PaintForm:
 
     # --- events -----------------------------------------------------------------------------
 
-    def _opened(self, fields: Mapping[str, Any], visitor: Visitor) -> list[Any]:
+    def _open(self, fields: Mapping[str, Any], visitor: Visitor) -> list[Any]:
         """The models in the home folder may have changed since the studio started."""
         entry = self.entry_of(fields, visitor)
         filled = self.fill({**fields, "model": entry.name}, visitor)
@@ -372,13 +372,13 @@ class PaintForm:
             return None
 
 
-def offered(studio: Studio, visitor: Visitor | None = None) -> list[ModelEntry]:
+def offered_models(studio: Studio, visitor: Visitor | None = None) -> list[ModelEntry]:
     """Everybody's models, and those that the visitor has trained or merged."""
     entries = [entry for entry in studio.catalog.models() if entry.refused is None]
     return entries + (studio.loras.models(visitor.owner.id) if visitor is not None else [])
 
 
-def named(name: Any, entries: Sequence[ModelEntry]) -> ModelEntry | None:
+def find_entry(name: Any, entries: Sequence[ModelEntry]) -> ModelEntry | None:
     """The one of ``entries`` called so; pictures name one's own models by their titles."""
     called = [entry for entry in entries if entry.name == name]
     return next(iter([*called, *(entry for entry in entries if entry.title == name)]), None)
@@ -399,7 +399,7 @@ def surprise() -> str:
     return caption(sample_scene(seed, FIRST_RELEASE, max_things=2), seed)
 
 
-def described(description: Mapping[str, str]) -> I18nData | str:
+def describe(description: Mapping[str, str]) -> I18nData | str:
     """One line about a sampler or schedule; those of the owner's own are in one language only."""
     return label(description["en"]) if "zh" in description else description.get("en", "")
 

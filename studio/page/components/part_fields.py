@@ -169,7 +169,7 @@ class HiresFields(PartFields):
                 self.draw_field("guidance", kind=gr.Number)
             self.draw_field("prompt", lines=2, max_lines=8)
             self.draw_field("negative_prompt", lines=2, max_lines=8)
-        fold.expand(self._offered, self.controls["upscaler"], self.controls["upscaler"], **QUIET)
+        fold.expand(self._offer, self.controls["upscaler"], self.controls["upscaler"], **QUIET)
 
     def upscalers(self) -> list[str]:
         """What can be chosen to enlarge by: networks, what computes, and A1111's latent ones."""
@@ -191,7 +191,7 @@ class HiresFields(PartFields):
         updates[at] = gr.update(choices=names, value=known.get("upscaler", LANCZOS))
         return [gr.update(value=part is not None), *updates]
 
-    def _offered(self, chosen: str | None) -> Any:
+    def _offer(self, chosen: str | None) -> Any:
         """The folder of upscalers may have changed."""
         names = self.upscalers()
         return gr.update(choices=names, value=chosen if chosen in names else LANCZOS)

@@ -154,7 +154,7 @@ class PictureBoard(OneAfterAnother):
             views.Progressing.of(self.studio.jobs, job),
             preview=views.preview_uri(preview) if preview is not None else None,
         )
-        pictures = views.named(self._pictures(visitor, job), visitor)
+        pictures = views.picture_names(self._pictures(visitor, job), visitor)
         board = views.board(visitor, progress=progress, pictures=pictures, failure=before)
         return [board, gr.update(visible=True), *(gr.skip() for _ in self.details.outputs)]
 
@@ -179,7 +179,7 @@ class PictureBoard(OneAfterAnother):
         """The board of a finished job."""
         rows = self.studio.gallery.of_job(visitor.owner.id, job.id)
         shown_large = [self.beside(visitor, row) for row in rows if row.id == chosen]
-        painted = views.named([row for row in rows if row.position >= 0], visitor)
+        painted = views.picture_names([row for row in rows if row.position >= 0], visitor)
         again, cancelled = views.again(visitor), job.state == CANCELLED
         return views.board(
             visitor,

@@ -89,7 +89,9 @@ class ResultBoard(Renderer):
             job = self.find(visitor, which)
             ended = job is None or job.ended
             stop = gr.update(visible=False, interactive=True) if ended else gr.update(visible=True)
-            return Frame(job and job.id, [self._shown(job, visitor, refusal, values), stop], ended)
+            return Frame(
+                job and job.id, [self._board_of(job, visitor, refusal, values), stop], ended
+            )
 
         return look
 
@@ -109,7 +111,7 @@ class ResultBoard(Renderer):
         jobs = self.studio.jobs.list(visitor.owner.id, kind=self.kind)
         return unfinished_or_newest([job for job in jobs if job.state != CANCELLED])
 
-    def _shown(self, job: Job | None, visitor: Visitor, refusal: str, values: list[Any]) -> str:
+    def _board_of(self, job: Job | None, visitor: Visitor, refusal: str, values: list[Any]) -> str:
         if job is None and self._empty is not None and not refusal:
             return views.empty_board(*self._empty, visitor)
         if job is None:

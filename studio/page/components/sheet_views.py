@@ -23,8 +23,8 @@ def caption(job: Job) -> Message | None:
             "“{prompt}”, a row for each sampler: {samplers}; a column for each number of steps: "
             "{steps}. Below each picture how long it took.",
             prompt=request["base"]["prompt"],
-            samplers=_listed(request["samplers"]),
-            steps=_listed(request["steps"]),
+            samplers=_list_items(request["samplers"]),
+            steps=_list_items(request["steps"]),
         )
     if job.kind == GRID:
         axes = [request[name] for name in ("x", "y", "z") if request.get(name)]
@@ -36,7 +36,7 @@ def caption(job: Job) -> Message | None:
         )
     if job.kind != BEFORE_AFTER:
         return None
-    prompts = _listed(f"“{prompt}”" for prompt in request["prompts"])
+    prompts = _list_items(f"“{prompt}”" for prompt in request["prompts"])
     if request.get("model"):
         return Message(
             "A row for each prompt: {prompts}; on the left painted by the base model, on the right "
@@ -48,9 +48,9 @@ def caption(job: Job) -> Message | None:
         "is without it. Below each picture its seed.",
         prompts=prompts,
         lora=request["lora"]["name"],
-        weights=_listed(f"{weight:g}" for weight in request["weights"]),
+        weights=_list_items(f"{weight:g}" for weight in request["weights"]),
     )
 
 
-def _listed(values: Iterable[object]) -> str:
+def _list_items(values: Iterable[object]) -> str:
     return ", ".join(map(str, values))

@@ -169,4 +169,4 @@ def test_flux_2s_patches_are_unpacked_as_its_own_pipeline_does(twin_folder, tmp_
         output_type="latent",
         callback_on_step_end=keep,
     ).images
-    torch.testing.assert_close(diffusers_pipeline.unpacked(pipe, packed[-1], settings), expected)
+    torch.testing.assert_close(diffusers_pipeline.unpack(pipe, packed[-1], settings), expected)

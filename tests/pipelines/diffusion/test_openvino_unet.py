@@ -11,7 +11,7 @@ from diffusers import UNet2DConditionModel
 from pipelines.core.paths import ROOT
 from pipelines.diffusion.denoise import GuidedUNet
 from pipelines.diffusion.openvino import unet as openvino_unet
-from pipelines.diffusion.openvino.rows import converted
+from pipelines.diffusion.openvino.rows import convert_or_load
 from pipelines.diffusion.openvino.unet import OpenVINOUNet, worth_it
 from pipelines.diffusion.prompts import PromptEmbeds
 from tests.patience import PATIENCE
@@ -85,7 +85,7 @@ def test_a_converted_network_is_kept_and_told_apart_by_weights_and_facts(tmp_pat
     """A single layer is a network like any other, and converted in a moment."""
 
     def kept(layer: torch.nn.Linear, **facts: str) -> dict[str, int]:
-        converted(layer, (torch.zeros(1, 2),), facts, tmp_path)
+        convert_or_load(layer, (torch.zeros(1, 2),), facts, tmp_path)
         return {file.name: file.stat().st_mtime_ns for file in tmp_path.glob("*.xml")}
 
     layer = torch.nn.Linear(2, 2)
@@ -116,8 +116,8 @@ import urllib.request
 urllib.request.urlopen = lambda *a, **k: print("asked for", a[0])
 import torch
 from pathlib import Path
-from pipelines.diffusion.openvino.rows import converted
-converted(torch.nn.Linear(2, 2), (torch.zeros(1, 2),), {}, Path("networks"))
+from pipelines.diffusion.openvino.rows import convert_or_load
+convert_or_load(torch.nn.Linear(2, 2), (torch.zeros(1, 2),), {}, Path("networks"))
 """
     place = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
     ran = subprocess.run(

@@ -17,7 +17,7 @@ from pipelines.core.errors import (
     UserError,
     validated,
 )
-from pipelines.dreambooth.data.photos import encoded
+from pipelines.dreambooth.data.photos import png_bytes
 from pipelines.dreambooth.data.subjects import Subject
 from pipelines.dreambooth.preflight import check_room, preflight, remember_speed
 from pipelines.dreambooth.presets import presets, settings_for
@@ -150,7 +150,7 @@ def test_what_is_said_of_the_photos_is_said_before_the_training_too(entry, tmp_p
     with pytest.raises(BadRequest, match="All 3 photos show one and the same picture"):
         look(request, entry, tmp_path, subject)
     other = Image.fromarray(rng.integers(0, 255, (4, 4, 3), dtype=np.uint8)).resize((200, 200))
-    subject.add("dog.png", encoded(other))
+    subject.add("dog.png", png_bytes(other))
     notes = [str(note) for note in look(request, entry, tmp_path, subject).notes]
     assert notes[0].startswith("2 photos are few")
     assert notes[1] == "1 of 4 photos are small and will be enlarged: dog.png."

@@ -205,16 +205,16 @@ def test_a_sketch_is_black_and_white_at_every_size(annotate, hub, photo, tmp_pat
 
 
 def test_segments_are_coloured_from_large_to_small():
-    from pipelines.preprocessors.from_controlnet_aux import _coloured
+    from pipelines.preprocessors.from_controlnet_aux import _colour
 
     large, small = np.zeros((4, 6), bool), np.zeros((4, 6), bool)
     large[:, :4], small[1:3, 1:3] = True, True
     masks = [{"area": each.sum(), "segmentation": each} for each in (small, large)]
-    canvas = _coloured(masks, np.zeros((4, 6, 3), np.uint8))
+    canvas = _colour(masks, np.zeros((4, 6, 3), np.uint8))
     assert len(np.unique(canvas.reshape(-1, 3), axis=0)) == 3
     assert (canvas[:, 4:] == 0).all()
     assert (canvas[1:3, 1:3] == canvas[1, 1]).all()
-    assert (canvas == _coloured(masks[::-1], canvas)).all()
+    assert (canvas == _colour(masks[::-1], canvas)).all()
 
 
 def test_skeletons_are_drawn_as_the_package_draws_them():

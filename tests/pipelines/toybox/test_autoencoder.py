@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from sklearn.decomposition import PCA
 
-from pipelines.diffusion.autoencoder import PATCH, PatchAutoencoder, enlarged, halved
+from pipelines.diffusion.autoencoder import PATCH, PatchAutoencoder, enlarge, halve
 
 
 def _patches(images: torch.Tensor) -> torch.Tensor:
@@ -81,7 +81,7 @@ def _trained() -> PatchAutoencoder:
 @torch.no_grad()
 def test_the_larger_encoder_halves_and_encodes_in_one_convolution():
     model = _trained()
-    larger = enlarged(model, width=8)
+    larger = enlarge(model, width=8)
     noise = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(2)) * 2 - 1
     half = F.avg_pool2d(noise, 2)
     wanted = model.encode(half).latent_dist.mode()
@@ -94,7 +94,7 @@ def test_the_larger_encoder_halves_and_encodes_in_one_convolution():
 @torch.no_grad()
 def test_the_larger_decoder_begins_as_bilinear_enlargement():
     model = _trained()
-    larger = enlarged(model, width=8)
+    larger = enlarge(model, width=8)
     z = torch.randn(1, 12, 4, 6, generator=torch.Generator().manual_seed(3))
     small = model.decode(z).sample
     wanted = F.interpolate(small, size=(64, 96), mode="bilinear")
@@ -105,11 +105,11 @@ def test_the_larger_decoder_begins_as_bilinear_enlargement():
 @torch.no_grad()
 def test_half_the_size_stays_possible_whatever_the_larger_decoder_has_learnt(tmp_path):
     model = _trained()
-    larger = enlarged(model, width=8)
+    larger = enlarge(model, width=8)
     for parameter in larger.enlarger.parameters():
         parameter.add_(0.1)
     larger.save_pretrained(tmp_path)
-    small = halved(PatchAutoencoder.from_pretrained(tmp_path))
+    small = halve(PatchAutoencoder.from_pretrained(tmp_path))
     images = _images(2)
     z = model.encode(images).latent_dist.mode()
     torch.testing.assert_close(small.encode(images).latent_dist.mode(), z, atol=1e-5, rtol=1e-5)
@@ -122,7 +122,7 @@ def test_tiles_make_the_picture_that_one_piece_makes(is_large):
     """With weights that say something everywhere; 30 latents are no multiple of a tile."""
     torch.manual_seed(0)
     model = PatchAutoencoder(block_out_channels=(12, 16, 16, 16), depths=(2, 1, 1))
-    model = enlarged(model, width=8) if is_large else model
+    model = enlarge(model, width=8) if is_large else model
     for name, parameter in model.named_parameters():
         if "conv" in name or "smooth" in name:
             torch.nn.init.normal_(parameter, std=0.15)

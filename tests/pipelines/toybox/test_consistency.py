@@ -8,12 +8,12 @@ import torch
 from pipelines.diffusion.autoencoder import PatchAutoencoder
 from pipelines.toybox.measure import edge_f1
 from pipelines.toybox.render.renderer import render
-from pipelines.toybox.scenes import held_out_scene, reserved, training_scene
+from pipelines.toybox.scenes import held_out_scene, is_reserved, training_scene
 from pipelines.toybox.train import consistency, dataset
 from pipelines.toybox.train import text as train_text
 from pipelines.toybox.train import unet as train_unet
 from pipelines.toybox.train.consistency import edge_loss, edge_strength, spread
-from pipelines.toybox.train.control import make_network, steered
+from pipelines.toybox.train.control import make_network, steer
 from pipelines.toybox.train.dataset import Shards, make_shards
 from pipelines.toybox.vocabulary import FIRST_RELEASE
 
@@ -96,9 +96,9 @@ def test_words_contradict_and_never_ask_for_what_is_kept_for_measuring():
     changed = 0
     for seed in range(300):
         scene = training_scene(seed, FIRST_RELEASE)
-        asked = consistency.contradicted(scene, rng)
+        asked = consistency.contradict(scene, rng)
         assert [each.kind for each in asked.things] == [each.kind for each in scene.things]
-        assert not any(reserved(thing, asked.place) for thing in asked.things)
+        assert not any(is_reserved(thing, asked.place) for thing in asked.things)
         changed += asked.place != scene.place and asked.things[0].colour != scene.things[0].colour
     assert changed > 120  # of 300: (0.8 · 8/9) · (0.8 · 11/12) = 52 %
 
@@ -131,7 +131,7 @@ def test_the_gradient_reaches_the_controlnet_and_nothing_else(parts):
     paintings = consistency.Paintings(latents, vae, tokenizer, text_encoder, 2, "cpu", rng)
     for _ in range(4):
         x, t, text, maps = paintings.inputs
-        loss = paintings.judge(steered(unet, network, x, t, text, maps))
+        loss = paintings.judge(steer(unet, network, x, t, text, maps))
     assert loss.item() > 0
     loss.backward()
     assert network.controlnet_mid_block.weight.grad.abs().max() > 0

@@ -14,7 +14,7 @@ from pipelines.toybox.measure import (
     score,
     sharpness,
 )
-from pipelines.toybox.scenes import Scene, Thing, reserved
+from pipelines.toybox.scenes import Scene, Thing, is_reserved
 from pipelines.toybox.vocabulary import COLOURS, FIRST_RELEASE, KINDS, PLACES
 
 
@@ -55,7 +55,7 @@ def test_two_toys_are_scored_for_kinds_colours_and_sides():
 
 def test_measuring_scenes_are_held_out_and_of_different_kinds():
     for scene in measuring_scenes(20, 2, FIRST_RELEASE):
-        assert all(reserved(thing, scene.place) for thing in scene.things)
+        assert all(is_reserved(thing, scene.place) for thing in scene.things)
         assert scene.things[0].kind != scene.things[1].kind
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipelines.toybox.render.renderer import render
-from pipelines.toybox.scenes import FIELD_OF_VIEW, Scene, Thing, mirrored, sample_scene
+from pipelines.toybox.scenes import FIELD_OF_VIEW, Scene, Thing, mirror, sample_scene
 from pipelines.toybox.shapes import shape_of
 from pipelines.toybox.vocabulary import COLOURS, KINDS, PLACES
 
@@ -74,12 +74,12 @@ def test_a_mirrored_scene_is_the_flipped_picture():
         distance=4.0,
         azimuth=5,
     )
-    flipped = render(mirrored(scene), 64, 64).mask
+    flipped = render(mirror(scene), 64, 64).mask
     original = render(scene, 64, 64).mask[:, ::-1]
     # A cat's tail is on one side; all else is symmetric.
     assert (flipped != original).mean() < 0.03
-    assert mirrored(scene).relation == "right of"
-    assert mirrored(mirrored(scene)) == scene
+    assert mirror(scene).relation == "right of"
+    assert mirror(mirror(scene)) == scene
 
 
 @pytest.mark.parametrize("kind", KINDS)

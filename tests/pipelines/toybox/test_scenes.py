@@ -9,7 +9,7 @@ from pipelines.toybox.scenes import (
     Scene,
     Thing,
     held_out_scene,
-    reserved,
+    is_reserved,
     sample_scene,
     training_scene,
 )
@@ -35,11 +35,11 @@ def test_held_out_kinds_are_in_no_training_scene_or_caption():
 def test_training_scenes_hold_nothing_reserved_and_measuring_scenes_nothing_else():
     for seed in range(300):
         scene = training_scene(seed, FIRST_RELEASE)
-        assert not any(reserved(thing, scene.place) for thing in scene.things)
+        assert not any(is_reserved(thing, scene.place) for thing in scene.things)
     for count, seeds in ((1, 300), (2, 60)):  # two reserved things are drawn 250 times as rarely
         for seed in range(seeds):
             scene = held_out_scene(seed, FIRST_RELEASE, count)
-            assert all(reserved(thing, scene.place) for thing in scene.things)
+            assert all(is_reserved(thing, scene.place) for thing in scene.things)
             assert len(scene.things) == count
 
 

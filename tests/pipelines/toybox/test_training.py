@@ -10,9 +10,9 @@ import pytest
 import torch
 from diffusers import ControlNetModel, StableDiffusionPipeline, T2IAdapter, UNet2DConditionModel
 
-from pipelines.diffusion.autoencoder import PatchAutoencoder, enlarged
+from pipelines.diffusion.autoencoder import PatchAutoencoder, enlarge
 from pipelines.toybox.render.renderer import render
-from pipelines.toybox.scenes import mirrored, training_scene
+from pipelines.toybox.scenes import mirror, training_scene
 from pipelines.toybox.segmenter import load_segmenter
 from pipelines.toybox.train import autoencoder, control, dataset, decoder, judge
 from pipelines.toybox.train import command as train
@@ -109,7 +109,7 @@ def test_latents_belong_to_their_scenes_and_mirror_images(work):
     latents = train_unet.Latents(Shards(work / "work" / "renders"), vae, 128)
     assert latents.refresh() == 24
     assert latents.scene(14) == latents.shards.scenes[7]
-    assert latents.scene(15) == mirrored(latents.shards.scenes[7])
+    assert latents.scene(15) == mirror(latents.shards.scenes[7])
     image = np.ascontiguousarray(latents.shards.image(7)[:, ::-1])
     x = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 127.5 - 1
     with torch.no_grad():
@@ -196,7 +196,7 @@ def test_the_decoder_for_256_pixels_learns_and_leaves_that_for_128_inside_as_it_
     assert steps == {run.samples // 4}, "its optimizer is saved too"
     with np.load(run.folder / "painted.npz") as file:
         assert len(file["latents"]) == len(file["entries"]) >= 6
-    autoencoder.save(run, work / "vae", enlarged(PatchAutoencoder()))
+    autoencoder.save(run, work / "vae", enlarge(PatchAutoencoder()))
     exported = PatchAutoencoder.from_pretrained(work / "vae").float()
     assert exported.decode(torch.zeros(1, 12, 4, 4)).sample.shape == (1, 3, 64, 64)
 

@@ -19,7 +19,7 @@ import uvicorn
 
 from pipelines.core.errors import Busy
 from studio.api import connections
-from studio.api.connections import Door, OncePerMinute, guarded
+from studio.api.connections import Door, OncePerMinute, guarded_connection
 from studio.core.accounts.rate_limits import MAX_WAITING, OneByOne
 from studio.serving import listen
 from tests.clock import set_clock
@@ -47,7 +47,12 @@ def address(door: Door) -> Iterator[tuple[str, int]]:
 
     listener = listen("127.0.0.1", 0)
     config = uvicorn.Config(
-        app, http=guarded(door), ws="none", lifespan="off", log_level="error", loop="asyncio"
+        app,
+        http=guarded_connection(door),
+        ws="none",
+        lifespan="off",
+        log_level="error",
+        loop="asyncio",
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -13,7 +13,7 @@ import pytest
 from pipelines.core import processes
 from pipelines.core.errors import Unavailable
 from studio.core import environment
-from studio.core.home import find_home, shown
+from studio.core.home import find_home, readable_path
 
 ROOT = Path(__file__).parents[3]
 
@@ -155,7 +155,7 @@ def test_user_without_a_folder_is_asked_for_one(monkeypatch):
     monkeypatch.setattr(Path, "home", classmethod(no_home))
     with pytest.raises(Unavailable, match=r"~/.atelier cannot be found.*--home"):
         find_home()
-    assert shown(Path("/srv/atelier")) == "/srv/atelier"
+    assert readable_path(Path("/srv/atelier")) == "/srv/atelier"
 
 
 def test_libraries_keep_their_things_in_the_home_of_who_has_none(monkeypatch, tmp_path):

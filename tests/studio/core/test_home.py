@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from pipelines.core.errors import Unavailable
-from studio.core.home import FOLDERS, LOCK_FILE, HomeLock, disk_full, find_home, prepare_home, shown
+from studio.core.home import (
+    FOLDERS,
+    LOCK_FILE,
+    HomeLock,
+    disk_full,
+    find_home,
+    prepare_home,
+    readable_path,
+)
 
 ROOT = Path(__file__).parents[3]
 
@@ -90,5 +98,5 @@ def test_a_full_disk_names_bytes(tmp_path):
 
 def test_a_path_in_a_sentence_does_not_tell_the_user_s_name(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "alice"))
-    assert shown(tmp_path / "alice" / ".atelier") == "~/.atelier"
-    assert shown(Path("/srv/atelier")) == "/srv/atelier"
+    assert readable_path(tmp_path / "alice" / ".atelier") == "~/.atelier"
+    assert readable_path(Path("/srv/atelier")) == "/srv/atelier"

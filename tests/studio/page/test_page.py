@@ -387,4 +387,4 @@ def test_a_sheet_brings_its_axes_and_a_comparison_of_old_brings_its_own(gridding
     shown = updates[len(gridding.form.outputs) :]
     assert shown[:6] == ["guidance", "1, 2", "", "", "", ""]
     old = {"base": {"prompt": "x"}, "samplers": ["Euler", "DDIM"], "steps": [1, 2]}
-    assert gridding._opened(old, VISITOR)[:4] == ["steps", "1, 2", "sampler", "Euler, DDIM"]
+    assert gridding._open(old, VISITOR)[:4] == ["steps", "1, 2", "sampler", "Euler, DDIM"]

@@ -28,7 +28,7 @@ ATTACK = "<img src=x onerror=alert(1)>\"'</script>"
         views.details({ATTACK: ATTACK}, ENGLISH, id=ATTACK, large=True),
         views.details({ATTACK: ATTACK}, ENGLISH, unused=[ATTACK]),
         views.thumbnails({ATTACK: ATTACK}, ATTACK, ENGLISH),
-        gallery_views.found(
+        gallery_views.grid(
             [SimpleNamespace(id=ATTACK, request={"prompt": ATTACK}, parameters="", created=0.0)],
             ATTACK,
             ENGLISH,
@@ -77,7 +77,7 @@ def test_pictures_are_called_by_their_numbers_and_first_words():
         SimpleNamespace(id="one", request={"prompt": "a <red> mug"}, parameters=""),
         SimpleNamespace(id="two", request={}, parameters="a duck " * 20 + "\nSteps: 3"),
     ]
-    names = views.named(rows, ENGLISH)
+    names = views.picture_names(rows, ENGLISH)
     assert names["one"] == "Picture 1: a <red> mug"
     assert names["two"].startswith("Picture 2: a duck a duck")
     assert names["two"].endswith("…")

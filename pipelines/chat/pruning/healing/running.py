@@ -70,10 +70,10 @@ def heal(
             process.poll()
         # An earlier run may have left a healed model: only the process knows whether it is done.
         if process.returncode != processes.DONE:
-            raise processes.silent_end(folder, process, _reached(folder)[0])
+            raise processes.silent_end(folder, process, _progress_so_far(folder)[0])
     if not folder.healed.is_dir():
         raise Stopped
-    steps, seconds = _reached(folder)
+    steps, seconds = _progress_so_far(folder)
     folder.remember(healing={"steps": steps, "minutes": round(seconds / 60, 2)})
     if stop.is_set() and seconds < request.heal_minutes * 60:
         raise Stopped
@@ -92,7 +92,7 @@ def _follow(
     stop: threading.Event,
     heard: int,
 ) -> Iterator[Progress]:
-    total, (_, done) = max(1, round(request.heal_minutes * 60)), _reached(folder)
+    total, (_, done) = max(1, round(request.heal_minutes * 60)), _progress_so_far(folder)
     yield Progress(min(total, int(done)), total, note=Message("Starting to heal"))
     for line in processes.follow(folder, process, stop, heard):
         note = None
@@ -112,7 +112,7 @@ def _follow(
             yield Progress(min(total, int(done)), total, note=note)
 
 
-def _reached(folder: PruneFolder) -> tuple[int, float]:
+def _progress_so_far(folder: PruneFolder) -> tuple[int, float]:
     """Steps and seconds of healing in all runs."""
     lines: list[dict[str, Any]] = [line for line in folder.progress()[0] if line["event"] == "step"]
     return (lines[-1]["step"], lines[-1]["seconds"]) if lines else (0, 0.0)

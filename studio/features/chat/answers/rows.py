@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pipelines.core.errors import BadRequest
-from studio.core.gallery.gallery import folded
+from studio.core.gallery.gallery import fold
 from studio.features.chat import rows, tree
 from studio.features.chat.records import (
     INTERRUPTED,
@@ -178,6 +178,6 @@ def _put_together(connection: sqlite3.Connection, message_id: str, state: str, r
     content = message["content"] + more
     connection.execute(
         "UPDATE chat_messages SET state = ?, content = ?, words = ? WHERE id = ?",
-        (state, content, folded(content), message_id),
+        (state, content, fold(content), message_id),
     )
     tree.add_bytes(connection, message["conversation"], more)

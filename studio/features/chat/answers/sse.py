@@ -73,7 +73,7 @@ class Follower:
         rate, first = view.tokens_per_second, view.first_token_seconds
         return {
             "phase": view.phase,
-            "note": self._said(view.note),
+            "note": self._sentences(view.note),
             "step": view.step,
             "total": view.total,
             "read": view.read,
@@ -83,7 +83,7 @@ class Follower:
             "first": None if first is None else round(first, 3),
         }
 
-    def _said(self, note: Message | None) -> str | None:
+    def _sentences(self, note: Message | None) -> str | None:
         return note and translate(note, self._language)
 
 

@@ -452,7 +452,7 @@ def _messages(data: dict[str, Any]) -> Found | None:
     Some programs list them so and say which one each follows, as the page of llama.cpp does.
     """
     given = (data[name] for name in ("messages", "conversations", "conversation") if name in data)
-    messages = _unfolded(next(given, None))
+    messages = _unfold(next(given, None))
     if messages is None or not all(_names_a_role(each) for each in messages):
         return None
     about = dict_in(data.get("conv"))  # llama.cpp
@@ -486,7 +486,7 @@ def _names_a_role(message: dict[str, Any]) -> str | None:
     return role if isinstance(role, str) else None
 
 
-def _unfolded(messages: Any) -> list[dict[str, Any]] | None:
+def _unfold(messages: Any) -> list[dict[str, Any]] | None:
     """Messages in a row, with those that stand as children of others; None where they are none."""
     if not isinstance(messages, list):
         return None

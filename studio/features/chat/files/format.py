@@ -90,9 +90,9 @@ def json_pieces(
         lanes: each without its messages, and these.
     """
     whole = ConversationFile.model_construct(format=FORMAT, version=1, title=title)
-    yield _opened(whole.model_dump_json(exclude={"lanes"})) + ',\n "lanes": [\n'
+    yield _open(whole.model_dump_json(exclude={"lanes"})) + ',\n "lanes": [\n'
     for number, (lane, messages) in enumerate(lanes):
-        yield (",\n" if number else "") + _opened(lane.model_dump_json(exclude={"messages"}))
+        yield (",\n" if number else "") + _open(lane.model_dump_json(exclude={"messages"}))
         yield ',\n "messages": ['
         for at, message in enumerate(messages):
             yield (",\n" if at else "\n") + _message(message).model_dump_json()
@@ -100,7 +100,7 @@ def json_pieces(
     yield "]}\n"
 
 
-def _opened(json: str) -> str:
+def _open(json: str) -> str:
     """A JSON object to which more is added."""
     return json.removesuffix("}")
 

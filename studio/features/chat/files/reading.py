@@ -326,7 +326,7 @@ class _Window:
 
     def take(self, character: str) -> None:
         if self.peek() != character:
-            raise self._broken(self._at)
+            raise self._broken_file(self._at)
         self._at += 1
 
     def value(self) -> Any:
@@ -338,7 +338,7 @@ class _Window:
             except json.JSONDecodeError as error:
                 if not self._more(wanted):
                     is_cut = error.msg.startswith("Unterminated string")  # from its beginning on
-                    raise self._broken(len(self._text) if is_cut else error.pos) from None
+                    raise self._broken_file(len(self._text) if is_cut else error.pos) from None
                 wanted *= 2  # so that a long value is not read again for each piece of it
             except RecursionError:
                 raise BadRequest("The file is nested too deeply.") from None
@@ -354,7 +354,7 @@ class _Window:
 
     def check_end(self) -> None:
         if self.peek() != "":
-            raise self._broken(self._at)
+            raise self._broken_file(self._at)
 
     def _more(self, size: int = _CHUNK) -> bool:
         """Reads on; False at the end."""
@@ -371,7 +371,7 @@ class _Window:
         self._over = len(more) < size
         return bool(more)
 
-    def _broken(self, at: int) -> BadRequest:
+    def _broken_file(self, at: int) -> BadRequest:
         line = 1 + self._before + self._text.count("\n", 0, at)
         if self._text[at:].strip() == "":
             return BadRequest("The file is not JSON: it ends too early, in line {line}.", line=line)

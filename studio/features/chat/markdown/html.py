@@ -43,7 +43,7 @@ def render(text: str, owner: str) -> str:
     """
     if len(text) > MAX_RENDERED or (blocks := _blocks(text, owner)) is None:
         return as_written(text)
-    return "".join(_coloured(blocks, owner))
+    return "".join(_colour(blocks, owner))
 
 
 def as_written(text: str) -> str:
@@ -105,7 +105,7 @@ class Growing:
         start = _offset(self._open, tail.line)
         closed = (_blocks(self._open[:start], self.owner) or []) if complete else []
         self._open = self._open[start:]
-        return Grown(tuple(_coloured(closed, self.owner)), _uncoloured(tail))
+        return Grown(tuple(_colour(closed, self.owner)), _escape_plain(tail))
 
 
 def _offset(text: str, line: int) -> int:
@@ -141,7 +141,7 @@ def _blocks(text: str, owner: str, growing: bool = False) -> list[Block] | None:
         return draw_blocks(text, growing)
 
 
-def _coloured(blocks: list[Block], owner: str) -> list[str]:
+def _colour(blocks: list[Block], owner: str) -> list[str]:
     """The HTML of blocks with their code; code that takes too long stands uncoloured."""
     given_up, drawn = 0, []
     for block in blocks:
@@ -167,7 +167,7 @@ def _may_be_coloured(code: Code) -> bool:
     )
 
 
-def _uncoloured(block: Block) -> str:
+def _escape_plain(block: Block) -> str:
     return put_codes(block.html, [escape(code.text) for code in block.codes])
 
 

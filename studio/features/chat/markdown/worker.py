@@ -35,7 +35,7 @@ def main() -> None:
     for line in requests:
         kind, arguments, seconds = json.loads(line)
         work = _KINDS[kind](*arguments)
-        with _limited(seconds):
+        with _limit(seconds):
             answer = work()
         _write(answers, answer)
 
@@ -60,7 +60,7 @@ def _write(answers: IO[bytes], answer: Any) -> None:
 
 
 @contextlib.contextmanager
-def _limited(seconds: float) -> Iterator[None]:
+def _limit(seconds: float) -> Iterator[None]:
     """Ends the process, by SIGPROF's own way, when it has computed for so long."""
     if not hasattr(signal, "setitimer"):  # on Windows whoever waits for the answer ends it
         yield

@@ -75,11 +75,11 @@ def tick_name(value: float, step: float, most: float) -> str:
     if abs(value) < step / 1e6:
         return "0"
     if step < 1e-4 or most >= 1e15:
-        return signed(f"{value:.2g}")
+        return format_signed(f"{value:.2g}")
     for unit, size, least in (("T", 1e12, 1e12), ("G", 1e9, 1e9), ("M", 1e6, 1e6), ("k", 1e3, 1e4)):
         if most >= least:
-            return signed(f"{value / size:.{_decimals(step / size)}f}{unit}")
-    return signed(f"{value:.{_decimals(step)}f}")
+            return format_signed(f"{value / size:.{_decimals(step / size)}f}{unit}")
+    return format_signed(f"{value:.{_decimals(step)}f}")
 
 
 def _decimals(step: float) -> int:
@@ -95,12 +95,12 @@ def number(value: float | None) -> str:
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     if value and not 1e-4 <= abs(value) < 1e12:
-        return signed(f"{value:.3g}")
+        return format_signed(f"{value:.3g}")
     if abs(value) >= 1000:
-        return signed(f"{value:,.0f}")
-    return signed(f"{value:.4g}")
+        return format_signed(f"{value:,.0f}")
+    return format_signed(f"{value:.4g}")
 
 
-def signed(text: str) -> str:
+def format_signed(text: str) -> str:
     """With a minus sign as long as a plus."""
     return text.replace("-", "−")

@@ -42,7 +42,7 @@ def card(
         star: what a star beside the title means, or "" for none.
         styled: as :func:`.drawing.drawing` takes it.
     """
-    parts = [_titled(title)]
+    parts = [_with_title(title)]
     if star:
         parts.append(text_at(_WIDTH - _EDGE, 25, "★", "end", "star", title=star))
     y = 16 + _TITLE_LINE * lines
@@ -63,14 +63,14 @@ def refused_card(title: str, why: str, styled: bool) -> str:
     y = 25 + _TITLE_LINE * len(_title(title)) + 2
     lines = lines_of(why, _INSIDE, 12)
     words = "".join(text_at(_EDGE, y + _FACT_LINE * at, line) for at, line in enumerate(lines))
-    return _on_card(_titled(title) + words, y + _FACT_LINE * len(lines) - 4, "refused", styled)
+    return _on_card(_with_title(title) + words, y + _FACT_LINE * len(lines) - 4, "refused", styled)
 
 
 def _title(title: str) -> list[str]:
     return lines_of(title, _INSIDE - text_width("★", _TITLE), _TITLE)
 
 
-def _titled(title: str) -> str:
+def _with_title(title: str) -> str:
     return "".join(
         text_at(_EDGE, 25 + _TITLE_LINE * at, line, kind="name")
         for at, line in enumerate(_title(title))

@@ -21,7 +21,7 @@ from studio.features.clustering.charts.drawing import (
     Plot,
     figure,
     legend,
-    sampled,
+    thin_out,
 )
 from studio.features.clustering.charts.heat import stability
 from studio.features.clustering.charts.point_charts import k_distance, reachability, silhouettes
@@ -107,7 +107,7 @@ def _over_k(name: str, data: Data, visitor: Visitor) -> str:
         plot.drawn(plot.y.title, plot.curve(ks, values), marks),
         visitor,
         finding=say(shown.nothing if best is None else Message(shown.found, k=best)),
-        caption=[*map(say, shown.caption), *sampled(data, visitor)],
+        caption=[*map(say, shown.caption), *thin_out(data, visitor)],
         hint=say("Click a mark to take its k."),
     )
 

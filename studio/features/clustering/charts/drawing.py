@@ -65,7 +65,7 @@ def figure(
         data: attributes ``data-…`` as JSON.
     """
     above = f'<p class="finding">{escape(finding)}</p>' if finding else ""
-    words = captioned(caption, hint)
+    words = with_caption(caption, hint)
     below = f"<figcaption>{words}</figcaption>" if words else ""
     head = heading(title, visitor) if body else f"<h4>{escape(title)}</h4>"
     more = "".join(
@@ -77,7 +77,7 @@ def figure(
     )
 
 
-def captioned(sentences: Iterable[str], hint: str = "") -> str:
+def with_caption(sentences: Iterable[str], hint: str = "") -> str:
     """Sentences, between which Chinese has no space, and what can be done here; as HTML."""
     words = "".join(each if each.endswith("。") else f"{each} " for each in sentences)
     if not hint:
@@ -346,7 +346,7 @@ def swatch(kind: str) -> str:
             f'rx="{5.5 if again else 3}"/>')  # fmt: skip
 
 
-def sampled(data: Mapping[str, Any], visitor: Visitor) -> list[str]:
+def thin_out(data: Mapping[str, Any], visitor: Visitor) -> list[str]:
     """Sentences where not all points were looked at (``sampled``), or not all drawn (``of``)."""
     words = []
     if count := data.get("sampled"):

@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipelines.core.messages import Message
-from studio.features.clustering.charts.axes import signed
+from studio.features.clustering.charts.axes import format_signed
 from studio.features.clustering.charts.colours import kind_of
 from studio.features.clustering.charts.drawing import (
     cut,
@@ -41,8 +41,8 @@ def stability(data: Mapping[str, Any], visitor: Visitor) -> str:
             [
                 _Cell(
                     value,
-                    signed(f"{value:.2f}") if written else "",
-                    f"{seed} – {other}: {signed(f'{value:.3f}')}",
+                    format_signed(f"{value:.2f}") if written else "",
+                    f"{seed} – {other}: {format_signed(f'{value:.3f}')}",
                 )
                 for other, value in zip(seeds, row, strict=True)
             ],
@@ -59,7 +59,7 @@ def stability(data: Mapping[str, Any], visitor: Visitor) -> str:
         found = Message(
             "Unstable: the mean ARI of two seeds is {mean}. Try another k or algorithm, or more "
             "starts.",
-            mean=signed(f"{mean:.3f}"),
+            mean=format_signed(f"{mean:.3f}"),
         )
     title, columns = say("Stability over seeds"), [("", str(seed)) for seed in seeds]
     return figure(

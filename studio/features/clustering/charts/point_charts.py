@@ -23,8 +23,8 @@ from studio.features.clustering.charts.drawing import (
     Plot,
     drawing,
     figure,
-    sampled,
     swatch,
+    thin_out,
 )
 from studio.page.views import percent
 
@@ -89,7 +89,7 @@ def k_distance(data: Mapping[str, Any], visitor: Visitor, eps: float | None = No
         finding=found,
         caption=[
             say("Below the line are the core points; above the knee lies the noise."),
-            *sampled(data, visitor),
+            *thin_out(data, visitor),
         ],
         hint=say("Drag the line, or move it with the arrow keys, to set eps."),
         data={"values": [float(f"{each:.5g}") for each in distances]},
@@ -113,7 +113,7 @@ def reachability(data: Mapping[str, Any], visitor: Visitor) -> str:
     say, labels = visitor.say, data["labels"]
     heights = [_finite(value) for value in data["reachability"]]
     known = sorted(height for height in heights if height is not None)
-    top = _seen(known)
+    top = _visible(known)
     y = axis([height for height in known if height <= top], say("Reachability distance"), zero=True)
     plot = Plot(_percentages(say("Points in OPTICS’ order, in %")), y)
     paths, at = [], 0
@@ -139,12 +139,12 @@ def reachability(data: Mapping[str, Any], visitor: Visitor) -> str:
             say("Each bar is a point: how far it is from the denser ones before it."),
             say("A deep valley is a dense cluster; a high bar begins a new one."),
             *_cut_off(known, y, visitor),
-            *sampled(data, visitor),
+            *thin_out(data, visitor),
         ],
     )
 
 
-def _seen(heights: Sequence[float]) -> float:
+def _visible(heights: Sequence[float]) -> float:
     """Up to where ascending heights are drawn.
 
     A few far jumps, between clusters that lie apart, would leave no room for the valleys.
@@ -266,7 +266,7 @@ def silhouettes(data: Mapping[str, Any], visitor: Visitor) -> str:
             say(
                 "A full, blunt blade is a good cluster; points left of 0 are nearer to another one."
             ),
-            *sampled(data, visitor),
+            *thin_out(data, visitor),
         ],
     )
 

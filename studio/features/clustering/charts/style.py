@@ -31,7 +31,7 @@ _NIGHT = _ALWAYS | {
 def _style() -> str:
     css = (ASSETS / "clustering" / "chart.css").read_text(encoding="utf-8")
     css = re.sub(r"/\*.*?\*/\s*", "", css, flags=re.DOTALL).strip()
-    return f"{_resolve(css, _LIGHT, COLOURS)}\n{_resolve(_coloured(css), _NIGHT, DARK)}"
+    return f"{_resolve(css, _LIGHT, COLOURS)}\n{_resolve(_colour(css), _NIGHT, DARK)}"
 
 
 def _resolve(css: str, values: dict[str, str], clusters: tuple[str, ...]) -> str:
@@ -39,7 +39,7 @@ def _resolve(css: str, values: dict[str, str], clusters: tuple[str, ...]) -> str
     return re.sub(r"var\(--([\w-]+)\)", lambda found: values[found[1]], css)
 
 
-def _coloured(css: str) -> str:
+def _colour(css: str) -> str:
     """Only what has variables of colour, below an element of the class ``dark``."""
     rules = []
     for rule in css.split("}")[:-1]:

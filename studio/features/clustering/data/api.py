@@ -19,10 +19,10 @@ from pipelines.clustering.data.csv_dialect import Reading
 from pipelines.clustering.data.scaling import Scaling
 from pipelines.clustering.projecting import Method
 from pipelines.core.errors import BadRequest, validated
-from studio.api.http import NOT_KEPT, json_object, received, while_heard
+from studio.api.http import NOT_KEPT, json_object, receive_body, while_heard
 from studio.core.accounts.accounts import owner_of
 from studio.core.locks import Locks
-from studio.features.clustering.plot.points import Plotted, plotted
+from studio.features.clustering.plot.points import Plotted, plot_points
 from studio.i18n import language_of_request, translate
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def cluster_data_router(studio: Studio) -> APIRouter:
         reading = validated(Reading, asked)
         owner = owner_of(request).id
         await run_sync(tables.check_room, owner)  # before anything is sent
-        async with received(request, studio.home) as file:
+        async with receive_body(request, studio.home) as file:
             await run_sync(file.flush)
             known = await while_heard(
                 request, tables.bring, owner, Path(file.name), name, reading, limiter=turns
@@ -118,7 +118,9 @@ def cluster_data_router(studio: Studio) -> APIRouter:
         return await run_sync(known_json, known, language_of_request(request))
 
     @routes.get("/cluster-data")
-    def listed(request: Request, limit: Annotated[int, Query(ge=1, le=200)] = 50) -> dict[str, Any]:
+    def list_data(
+        request: Request, limit: Annotated[int, Query(ge=1, le=200)] = 50
+    ) -> dict[str, Any]:
         """One's own data sets, those asked for last first."""
         language = language_of_request(request)
         found = data.list(owner_of(request).id, limit)
@@ -154,7 +156,7 @@ def cluster_data_router(studio: Studio) -> APIRouter:
             key = (known.id, dims, projection, scaling)
             drawn = plots.get(
                 key,
-                lambda: plotted(
+                lambda: plot_points(
                     owner, data.dataset(owner, data_id), dims, projection, scaling, stop
                 ),
             )

@@ -206,7 +206,7 @@ class ClusterData(Keeper):
         )
         if row is None or not self._path(row["id"]).is_file():
             raise NotFound("You have no data set {id}. Make it again.", id=id[:60])
-        return _known(row)
+        return _known_from(row)
 
     def stored(self, owner_id: str, id: str) -> Stored:
         """All that is kept of a data set; raises NotFound as :meth:`get` does."""
@@ -250,7 +250,7 @@ class ClusterData(Keeper):
             "SELECT * FROM cluster_data WHERE owner = ? ORDER BY created DESC, number DESC LIMIT ?",
             (owner_id, limit),
         )
-        return [_known(row) for row in rows]
+        return [_known_from(row) for row in rows]
 
     # --- deleting ---------------------------------------------------------------------------
 
@@ -323,7 +323,7 @@ def _id(owner_id: str, source: Source, state: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _known(row: sqlite3.Row) -> Known:
+def _known_from(row: sqlite3.Row) -> Known:
     values = {name: row[name] for name in Known.__slots__}
     values["columns"] = tuple(json.loads(row["columns"]))
     values["truth"] = bool(row["truth"])

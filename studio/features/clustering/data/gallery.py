@@ -47,7 +47,7 @@ def gallery_data(
     """
     if not ids:
         raise BadRequest("Your gallery is empty. Paint some pictures first, then cluster them.")
-    known = _known(earlier)
+    known = _known_rows(earlier)
     end = time.monotonic() + SECONDS
     seen: list[str] = []
     damaged: list[str] = []
@@ -92,7 +92,7 @@ def gallery_data(
     return Stored(Dataset(X, None, COLUMNS, "Pictures of your gallery"), None, kept), tuple(notes)
 
 
-def _known(earlier: Stored | None) -> dict[str, np.ndarray]:
+def _known_rows(earlier: Stored | None) -> dict[str, np.ndarray]:
     if earlier is None or earlier.pictures is None or earlier.data.columns != COLUMNS:
         return {}
     return dict(zip(earlier.pictures, earlier.data.X, strict=True))

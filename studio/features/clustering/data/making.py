@@ -109,7 +109,7 @@ class Maker:
 
             pixels = pixels_of(self._inputs.open(owner_id, source.picture))
             data, rows = points_of(pixels)
-            return Made(Stored(data, rows), _sampled(len(rows), len(pixels.colours)))
+            return Made(Stored(data, rows), _sampling_note(len(rows), len(pixels.colours)))
         ids = self._gallery.ids(owner_id, source.limit)
         stored, notes = gallery_data(
             self._gallery, owner_id, ids, self._cache, self._earlier(owner_id), stop
@@ -117,7 +117,7 @@ class Maker:
         return Made(stored, notes)
 
 
-def _sampled(count: int, pixels: int) -> tuple[Message, ...]:
+def _sampling_note(count: int, pixels: int) -> tuple[Message, ...]:
     if count == pixels:
         return ()
     note = Message(

@@ -115,7 +115,7 @@ class Tables:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
         id, size = digest.hexdigest()[:32], path.stat().st_size
-        name = _shown(name)
+        name = _readable_name(name)
         with self._lock:
             with room_for(size, self._home):
                 self._keep(path, self._path(id))
@@ -145,7 +145,7 @@ class Tables:
         )
         if row is None or not self._path(row["id"]).is_file():
             raise NotFound("You have no table {id}. Bring it in again.", id=id[:60])
-        return self._known(row)
+        return self._known_from(row)
 
     def list(self, owner: str, limit: int = 50) -> builtins.list[KnownTable]:
         """The owner's, those brought in last first."""
@@ -154,7 +154,7 @@ class Tables:
             "LIMIT ?",
             (owner, limit),
         )
-        return [self._known(row) for row in rows]
+        return [self._known_from(row) for row in rows]
 
     def delete(self, owner: str, id: str) -> None:
         """Deletes row and file; data sets that were made of it stay. Raises NotFound."""
@@ -184,7 +184,7 @@ class Tables:
     def _path(self, id: str) -> Path:
         return self._home / FOLDER / id
 
-    def _known(self, row: sqlite3.Row) -> KnownTable:
+    def _known_from(self, row: sqlite3.Row) -> KnownTable:
         about = json.loads(row["about"])
         table = Table(
             self._path(row["id"]),
@@ -282,7 +282,7 @@ def _check_names(table: Table) -> None:
             )
 
 
-def _shown(name: str) -> str:
+def _readable_name(name: str) -> str:
     """A file's name for people: of a path its end, without control characters."""
     end = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
     plain = "".join(each for each in end if each.isprintable())[:MAX_NAME].strip()

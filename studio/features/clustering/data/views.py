@@ -194,7 +194,7 @@ def table_preview(
     said = " · ".join([say(fact) for fact in facts] + _layout(table.get("layout"), visitor))
     notes = "".join(
         f'<div class="hint">{escape(_note(note, visitor))}</div>'
-        for note in (*_guessed(table), *(table.get("notes") or ()))
+        for note in (*_reading_doubts(table), *(table.get("notes") or ()))
     )
     return (
         f'<div class="cluster-view table-preview"><p class="summary">{escape(said)}</p>{notes}'
@@ -203,7 +203,7 @@ def table_preview(
     )
 
 
-def _guessed(table: Mapping[str, Any]) -> list[Any]:
+def _reading_doubts(table: Mapping[str, Any]) -> list[Any]:
     """The doubts of how a text is read."""
     return [each["doubt"] for each in table.get("guesses") or () if each["doubt"]]
 

@@ -83,7 +83,7 @@ class AlgorithmForm:
         controls = self.parameters.controls
         self.outputs = [self._about, *controls, taught, self.play, self._proposed]
         weighs = [said.change, self.parameters.whose.change, *(each.input for each in controls)]
-        follow_newest(weighs, self._weighed, [scene, self.choice, *controls], self._foreseen,
+        follow_newest(weighs, self._weigh, [scene, self.choice, *controls], self._foreseen,
                       preprocess=False)  # fmt: skip
         follow_newest([scene.change, scaling.input], self._proposed_again,
                       [scene, scaling, self.choice, self._proposed, *controls],
@@ -146,7 +146,7 @@ class AlgorithmForm:
             return skipped
         return [eps, *self.parameters.changed(find(as_text(name)).parameters, {"eps": eps})]
 
-    def _weighed(self, scene: Scene, name: str, request: gr.Request, *values: Any) -> str:
+    def _weigh(self, scene: Scene, name: str, request: gr.Request, *values: Any) -> str:
         """What the algorithm will take with these data, before it is begun."""
         visitor = Visitor.of(request)
         try:

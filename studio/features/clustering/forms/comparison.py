@@ -69,14 +69,14 @@ class Comparing:
             return on_data(of_tab, visitor) | {"algorithms": algorithms, "clusters": clusters}
 
         inputs = [*of_data, self._algorithms, self._clusters]
-        self.board.connect(opening, self._compare, request_of, inputs, self._drawn, shown[:1])
-        self.board.board.pick(self._picked, [self.board.view.id, shown[0]], shown, **QUIET)
+        self.board.connect(opening, self._compare, request_of, inputs, self._draw_result, shown[:1])
+        self.board.board.pick(self._pick, [self.board.view.id, shown[0]], shown, **QUIET)
 
-    def _drawn(self, job: Job, visitor: Visitor, values: list[Any]) -> str:
+    def _draw_result(self, job: Job, visitor: Visitor, values: list[Any]) -> str:
         drawn = drawn_comparison(self.studio, job, visitor)
         return beside_its_data(self.studio, job, visitor, values[0].data, drawn)
 
-    def _picked(
+    def _pick(
         self, job_id: str | None, scene: Scene, event: gr.EventData, request: gr.Request
     ) -> list[Any]:
         """One of the grid, large in the plot, over the data that were compared."""

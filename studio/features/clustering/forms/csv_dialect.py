@@ -46,7 +46,7 @@ class ReadingForm:
                     Reading,
                     name,
                     kind=gr.Dropdown,
-                    choices=[(label("Found from the file"), FOUND), *_labelled(name)],
+                    choices=[(label("Found from the file"), FOUND), *_label(name)],
                     value=FOUND,
                     info=None,
                     elem_id=f"cluster-reading-{name}",
@@ -77,7 +77,7 @@ def shown_reading(table: Table, visitor: Visitor) -> list[Any]:
             found = visitor.say(Message("Found: {value}", value=said))
         updates.append(
             gr.update(
-                choices=[(found, FOUND), *_labelled(name)],
+                choices=[(found, FOUND), *_label(name)],
                 value=value if guess.chosen else FOUND,
             )
         )
@@ -97,5 +97,5 @@ def asked_reading(values: Sequence[str | None]) -> Reading:
     return validated(Reading, said)
 
 
-def _labelled(name: str) -> list[tuple[Any, str]]:
+def _label(name: str) -> list[tuple[Any, str]]:
     return [(label(words), value) for words, value in _CHOICES[name]]

@@ -85,7 +85,7 @@ class Choosing:
         """
         opening.load(_lesson, None, self._lesson, **QUIET)
         own = [self._curve, self._least, self._most, self._neighbours, self._seeds]
-        self._curve.input(_turned, self._curve, own[1:], **QUIET)
+        self._curve.input(_fields_of, self._curve, own[1:], **QUIET)
 
         def request_of(values: list[Any], visitor: Visitor) -> dict[str, Any]:
             of_tab, (curve, least, most, neighbours, seeds) = values[:-5], values[-5:]
@@ -100,9 +100,11 @@ class Choosing:
                 fields |= parameters(of_tab, visitor)
             return fields
 
-        self.board.connect(opening, self._draw, request_of, [*asked, *own], self._drawn, [scene])
+        self.board.connect(
+            opening, self._draw, request_of, [*asked, *own], self._draw_result, [scene]
+        )
 
-    def _drawn(self, job: Job, visitor: Visitor, values: list[Any]) -> str:
+    def _draw_result(self, job: Job, visitor: Visitor, values: list[Any]) -> str:
         drawn = chart(job.request["curve"], job.result["curve"], visitor)
         return beside_its_data(self.studio, job, visitor, values[0].data, drawn)
 
@@ -111,7 +113,7 @@ def _lesson(request: gr.Request) -> str:
     return lesson(CHOOSING, Visitor.of(request).language)
 
 
-def _turned(curve: str) -> list[Any]:
+def _fields_of(curve: str) -> list[Any]:
     """What belongs to a curve."""
     over_k = gr.update(visible=curve in _OVER_K)
     return [

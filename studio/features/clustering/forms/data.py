@@ -215,7 +215,7 @@ class DataForm:
         skip = gr.skip()
         made = [skip] * len(_MADE)
         if kind == MADE:
-            used = [gr.skip(), *_used(source["name"])]
+            used = [gr.skip(), *_visible_fields(source["name"])]
             made = [{**each, "value": source[n]} for n, each in zip(_MADE, used, strict=True)]
         picked, table, preview = [skip] * len(_PICKED), skip, skip
         reading = [skip] * OUTPUTS
@@ -250,17 +250,17 @@ class DataForm:
             **QUIET,
         )
         of_formula = [self._made[name] for name in _MADE[1:]]
-        self._made["name"].input(_used, self._made["name"], of_formula, **QUIET)
+        self._made["name"].input(_visible_fields, self._made["name"], of_formula, **QUIET)
         outputs = [*self._picked.values(), self._table, self._preview, self.said,
                    *self.reading.outputs]  # fmt: skip
-        brought = self._file.upload(self._brought, self._file, [self._file, *outputs], **QUIET)
+        brought = self._file.upload(self._bring, self._file, [self._file, *outputs], **QUIET)
         picked = self._picked
         marked = [self._table, picked["columns"], picked["truth"]]
-        follow_newest([picked["columns"].input], self._marked, marked, self._preview)
+        follow_newest([picked["columns"].input], self._mark, marked, self._preview)
         # Before the data are made: clustered on the true labels, they would be refused.
         several = [picked["columns"], picked["as_categories"]]
         named = follow_newest(
-            [picked["truth"].input], self._named,
+            [picked["truth"].input], self._name,
             [self._table, *several, picked["truth"]], [*several, self._preview],
         )  # fmt: skip
         reread = follow_newest(
@@ -277,7 +277,7 @@ class DataForm:
             self._picture.input,
         ]  # fmt: skip
 
-    def _brought(self, path: str | None, request: gr.Request) -> list[Any]:
+    def _bring(self, path: str | None, request: gr.Request) -> list[Any]:
         """An uploaded table: looked at, kept, its columns offered."""
         visitor = Visitor.of(request)
         try:
@@ -302,7 +302,7 @@ class DataForm:
         return self._read(known, visitor)
 
     def _read(self, known: KnownTable, visitor: Visitor) -> list[Any]:
-        picking = {"columns": _proposed(known), "truth": known.table.suggest_truth()}
+        picking = {"columns": _propose(known), "truth": known.table.suggest_truth()}
         preview = _preview(known, visitor, **picking)
         picked = self._of_table(known, picking, visitor)
         return [*picked, known.id, preview, "", *shown_reading(known.table, visitor)]
@@ -312,9 +312,7 @@ class DataForm:
         reading = [gr.skip()] * OUTPUTS
         return [*left, views.error(error.message, visitor), *reading]
 
-    def _marked(
-        self, table: str | None, columns: list[str], truth: str, request: gr.Request
-    ) -> Any:
+    def _mark(self, table: str | None, columns: list[str], truth: str, request: gr.Request) -> Any:
         """The preview, with the columns that are chosen now."""
         visitor = Visitor.of(request)
         try:
@@ -323,7 +321,7 @@ class DataForm:
             return gr.skip()
         return _preview(known, visitor, columns, truth or None)
 
-    def _named(
+    def _name(
         self,
         table: str | None,
         columns: list[str],
@@ -333,7 +331,7 @@ class DataForm:
     ) -> list[Any]:
         """The column of the true labels is none to cluster on any more."""
         left, codes = _without(columns or (), truth), _without(codes or (), truth)
-        preview = self._marked(table, left, truth, request)
+        preview = self._mark(table, left, truth, request)
         return [gr.update(value=left), gr.update(value=codes), preview]
 
     @staticmethod
@@ -366,10 +364,10 @@ def _without(names: Sequence[str], one: str | None) -> list[str]:
     return [name for name in names if name != one]
 
 
-def _proposed(known: KnownTable) -> list[str]:
+def _propose(known: KnownTable) -> list[str]:
     return list(known.table.suggest_columns()[:PROPOSED_COLUMNS])
 
 
-def _used(name: str | None) -> list[dict[str, Any]]:
+def _visible_fields(name: str | None) -> list[dict[str, Any]]:
     """Which of points, noise, clusters and seed change a data set; the others are hidden."""
     return [gr.update(visible=name in SOURCES and each in SOURCES[name].uses) for each in _MADE[1:]]

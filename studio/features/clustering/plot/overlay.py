@@ -60,7 +60,7 @@ def overlay(
     sizes = np.bincount(inside)
     centres = rings = None
     if found.centres is not None and (projection != "umap" or len(found.known.columns) <= dims):
-        centres, rings = _seen(found, data(), dims, projection, scaling)
+        centres, rings = _ellipses(found, data(), dims, projection, scaling)
     shown = choose_rows(len(labels))
     small = len(sizes) <= np.iinfo(np.int16).max
     header = {
@@ -75,7 +75,7 @@ def overlay(
         "ellipses": rings,
         "inks": _inks(data(), labels) if found.known.kind == "picture" else None,
     }
-    return packed(header, labels[shown].astype("<i2" if small else "<i4"))
+    return pack(header, labels[shown].astype("<i2" if small else "<i4"))
 
 
 def _inks(colours: Dataset, labels: np.ndarray) -> list[str]:
@@ -83,14 +83,14 @@ def _inks(colours: Dataset, labels: np.ndarray) -> list[str]:
     return [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in means.tolist()]
 
 
-def packed(header: dict[str, Any], *arrays: np.ndarray) -> bytes:
+def pack(header: dict[str, Any], *arrays: np.ndarray) -> bytes:
     """A header and arrays as one answer."""
     text = json.dumps(header, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
     text += b" " * (-len(text) % 4)
     return b"".join((len(text).to_bytes(4, "little"), text, *(each.tobytes() for each in arrays)))
 
 
-def _seen(
+def _ellipses(
     found: Clustering, data: Dataset, dims: int, projection: Method, scaling: str
 ) -> tuple[list[list[float]], list[list[float]] | None]:
     covariances = found.extra.get("covariances") if dims == 2 else None
@@ -103,10 +103,10 @@ def _seen(
         "projection": projection,
         "scaling": scaling,
     }
-    return compute(found.job.owner, _placed, data.X, arguments)
+    return compute(found.job.owner, _place, data.X, arguments)
 
 
-def _placed(
+def _place(
     X: Matrix,
     columns: tuple[str, ...],
     centres: Matrix,

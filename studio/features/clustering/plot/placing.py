@@ -34,10 +34,10 @@ def centres_of(owner: str, scene: Scene, data: Dataset) -> tuple[tuple[float, ..
         "scaling": scene.scaling,
         "projection": scene.projection,
     }
-    return compute(owner, _lifted, data.X, arguments)
+    return compute(owner, _lift, data.X, arguments)
 
 
-def _lifted(
+def _lift(
     X: Matrix,
     columns: tuple[str, ...],
     places: Matrix,

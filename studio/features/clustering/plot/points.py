@@ -67,7 +67,7 @@ class Plotted:
         )
 
 
-def plotted(
+def plot_points(
     owner: str,
     data: Dataset,
     dims: int,
@@ -96,10 +96,10 @@ def plotted(
     about = replace(data, X=data.X[:0])  # many points go by a file
     arguments = {"about": about, "dims": dims, "projection": projection, "scaling": scaling}
     umap = projection == "umap" and len(data.columns) > dims
-    return compute(owner, _plotted, data.X, arguments, stop, umap)
+    return compute(owner, _plot, data.X, arguments, stop, umap)
 
 
-def _plotted(X: Matrix, about: Dataset, dims: int, projection: Method, scaling: Scaling) -> Plotted:
+def _plot(X: Matrix, about: Dataset, dims: int, projection: Method, scaling: Scaling) -> Plotted:
     data = replace(about, X=X)
     scaled = scale(data.X, scaling, data.columns).X
     seen = project(scaled, dims, projection)

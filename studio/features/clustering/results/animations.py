@@ -64,7 +64,7 @@ class Animations:
         """
         request = validated(FilmRequest, asked)
         self._data.get(owner.id, request.data)
-        with self._slots.taken(owner.id, WAIT_SECONDS, stop), _timed(stop) as timed:
+        with self._slots.taken(owner.id, WAIT_SECONDS, stop), _limit_time(stop) as timed:
             data = self._data.dataset(owner.id, request.data)
             seen = None
             if is_laid_out(request, data):
@@ -120,7 +120,7 @@ def _laying_out() -> BadRequest:
 
 
 @contextmanager
-def _timed(stop: threading.Event) -> Iterator[threading.Event]:
+def _limit_time(stop: threading.Event) -> Iterator[threading.Event]:
     """An event that is set when ``stop`` is, or after the limit."""
     timed, over = threading.Event(), threading.Event()
 

@@ -55,7 +55,7 @@ def clusterings_router(studio: Studio) -> APIRouter:
     results, animations = studio.clusterings, Animations(studio.cluster_data)
     turns, animation_turns = CapacityLimiter(AT_ONCE), CapacityLimiter(ANIMATIONS_ASKED)
 
-    def found(request: Request, job_id: str) -> Clustering:
+    def find_result(request: Request, job_id: str) -> Clustering:
         return results.of(owner_of(request).id, job_id)
 
     async def file(
@@ -68,7 +68,9 @@ def clusterings_router(studio: Studio) -> APIRouter:
         """A file that is written for this answer and gone after it."""
 
         def make(stop: threading.Event) -> Path:
-            return _written(studio.home, lambda path: write(found(request, job_id), path, stop))
+            return _write_temporary(
+                studio.home, lambda path: write(find_result(request, job_id), path, stop)
+            )
 
         path = await while_heard(request, make, limiter=turns)
         return FileResponse(
@@ -84,7 +86,7 @@ def clusterings_router(studio: Studio) -> APIRouter:
         """What a job has found, in short, and where the rest is."""
 
         def look(stop: threading.Event) -> dict[str, Any]:
-            here = found(request, job_id)
+            here = find_result(request, job_id)
             painted = None
             # The picture has been deleted since, there is no cluster to paint with, or no room.
             with contextlib.suppress(NotFound, BadRequest, DiskFull):
@@ -112,7 +114,7 @@ def clusterings_router(studio: Studio) -> APIRouter:
         :mod:`studio.features.clustering.plot.overlay`. ``algorithm`` is one of a comparison's."""
 
         def read(stop: threading.Event) -> bytes:
-            here = found(request, job_id)
+            here = find_result(request, job_id)
             points = partial(results.dataset, here)
             return overlay(here, points, dims, projection, scaling, algorithm)
 
@@ -154,7 +156,7 @@ def clusterings_router(studio: Studio) -> APIRouter:
         """The picture whose colours were clustered, each pixel in its cluster's colour."""
 
         def paint(stop: threading.Event) -> Path:
-            painted = results.painted(found(request, job_id), stop)
+            painted = results.painted(find_result(request, job_id), stop)
             if painted is None:
                 raise NotFound("Job {id} has no {name}.", id=job_id[:60], name="picture.png")
             return painted[0]
@@ -168,13 +170,13 @@ def clusterings_router(studio: Studio) -> APIRouter:
         )
 
     @routes.get("/clusterings/{job_id}/{name}")
-    def kept(
+    def result_file(
         job_id: str, name: Literal["model.json", "cluster.py", "extra.npz"], request: Request
     ) -> FileResponse:
         """The fitted model's parameters, the Python that gives the same labels, or the arrays that
         :class:`pipelines.clustering.algorithms.algorithm.Fitted` names, such as merges and
         covariances."""
-        path = found(request, job_id).folder / name
+        path = find_result(request, job_id).folder / name
         if not path.is_file():
             raise NotFound("Job {id} has no {name}.", id=job_id[:60], name=name)
         filename = f"atelier-{job_id}-{name}"
@@ -236,7 +238,7 @@ def clustering_json(
     }
 
 
-def _written(home: Path, write: Callable[[Path], None]) -> Path:
+def _write_temporary(home: Path, write: Callable[[Path], None]) -> Path:
     """A new file of the home folder's cache that ``write`` has filled."""
     folder = home / "cache"
     folder.mkdir(exist_ok=True)

@@ -20,7 +20,7 @@ import numpy as np
 from pipelines.clustering.engine import RESULTS
 from pipelines.clustering.requests import ClusterRequest, CompareRequest
 from pipelines.core.errors import BadRequest, NotFound, stored
-from studio.core.home import WRITING_SECONDS, cleared, write_file
+from studio.core.home import WRITING_SECONDS, clear_folders, write_file
 from studio.core.jobs.record import DONE, QUEUED, RUNNING, Job
 from studio.core.quota import Keeper
 
@@ -58,7 +58,7 @@ class Clustering:
         """Those that there are labels of, in the order that was asked for."""
         if isinstance(self.request, ClusterRequest):
             return (self.request.algorithm,)
-        with self._opened("labels.npz") as file:
+        with self._open("labels.npz") as file:
             return tuple(name for name in self.request.algorithms if name in file)
 
     def labels(self, algorithm: str | None = None) -> np.ndarray:
@@ -72,12 +72,12 @@ class Clustering:
         """
         if isinstance(self.request, ClusterRequest):
             self._check(algorithm, self.algorithms)
-            with self._opened("labels.npy") as array:
+            with self._open("labels.npy") as array:
                 return array
         known = self.algorithms
         name = known[0] if algorithm is None and known else algorithm
         self._check(name, known)
-        with self._opened("labels.npz") as file:
+        with self._open("labels.npz") as file:
             return file[name]
 
     def sizes(self, algorithm: str | None = None) -> np.ndarray:
@@ -106,7 +106,7 @@ class Clustering:
         """Arrays of this algorithm; :mod:`pipelines.clustering.algorithms.algorithm` says which."""
         if not (self.folder / "extra.npz").is_file():
             return {}
-        with self._opened("extra.npz") as file:
+        with self._open("extra.npz") as file:
             return {name: file[name] for name in file}
 
     @cached_property
@@ -136,11 +136,11 @@ class Clustering:
         return np.load(path, allow_pickle=False) if path.is_file() else None
 
     @contextlib.contextmanager
-    def _opened(self, name: str):
+    def _open(self, name: str):
         try:
             loaded = np.load(self.folder / name, allow_pickle=False)
         except FileNotFoundError:
-            raise _gone(self.job.id) from None
+            raise _result_gone(self.job.id) from None
         if isinstance(loaded, np.ndarray):
             yield loaded
         else:
@@ -179,7 +179,7 @@ class Clusterings(Keeper):
         name = _folder(job)
         folder = self._home / RESULTS / name
         if not _FOLDER.fullmatch(name) or not folder.is_dir():
-            raise _gone(job.id)
+            raise _result_gone(job.id)
         return Clustering(job, request, self._data.get(owner_id, request.data), folder)
 
     def dataset(self, found: Clustering) -> Dataset:
@@ -263,12 +263,12 @@ class Clusterings(Keeper):
             for folder in (self._home / RESULTS).glob("*")
             if folder.is_dir() and folder.name not in used and folder.stat().st_mtime < young
         ]
-        yield from cleared(unused, dry_run)
+        yield from clear_folders(unused, dry_run)
 
 
 def _folder(job: Job) -> str:
     return str((job.result or {}).get("folder"))
 
 
-def _gone(job_id: str) -> NotFound:
+def _result_gone(job_id: str) -> NotFound:
     return NotFound("What job {id} has found is gone. Send it again.", id=job_id)

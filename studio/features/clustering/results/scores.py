@@ -14,7 +14,7 @@ from pipelines.clustering.algorithms.registry import ALGORITHMS
 from pipelines.core.messages import Message
 from pipelines.core.sizes import duration, format_bytes
 from studio.features.clustering.charts import drawing
-from studio.features.clustering.charts.axes import number, signed
+from studio.features.clustering.charts.axes import format_signed, number
 from studio.features.clustering.charts.bars import Bar, bars
 from studio.features.clustering.charts.cards import Fact, card, refused_card, title_lines
 from studio.features.clustering.charts.colours import kind_of
@@ -50,7 +50,7 @@ class Figure:
     ends: tuple[float, float] | None = None
 
 
-def elapsed(seconds: float) -> str:
+def format_elapsed(seconds: float) -> str:
     """``0.0042`` as ``4.2 ms``."""
     if seconds < 0.0995:
         return f"{1000 * seconds:.2g} ms"
@@ -58,7 +58,7 @@ def elapsed(seconds: float) -> str:
 
 
 def _three(value: float) -> str:
-    return signed(f"{value:.3f}")
+    return format_signed(f"{value:.3f}")
 
 
 FIGURES = {
@@ -75,7 +75,7 @@ FIGURES = {
                HIGHER, number),
         Figure("clusters", "Clusters", "How many were found.", "", lambda value: f"{value:,}"),
         Figure("noise_share", "Noise", "Points that belong to no cluster.", "", percent, (0, 1)),
-        Figure("seconds", "Time", "Of the fit alone.", LOWER, elapsed),
+        Figure("seconds", "Time", "Of the fit alone.", LOWER, format_elapsed),
         Figure("peak_bytes", "Memory", "At the peak, beyond the data.", LOWER, format_bytes),
         Figure("ari", "ARI",
                "Adjusted Rand index: pairs of points that both have together or apart; 0 by "
@@ -193,7 +193,7 @@ def agreement(found: Mapping[str, Any], visitor: Visitor) -> str:
     shown = [FIGURES[name] for name in _AGREEMENT if found.get(name) is not None]
     title = visitor.say("Agreement with the true labels")
     words = [visitor.say("Each is at most 1, which is full agreement; noise counts as one more "
-                         "cluster."), *_unlabelled(found, visitor)]  # fmt: skip
+                         "cluster."), *_unlabelled_note(found, visitor)]  # fmt: skip
     rows = [
         Bar("", visitor.say(each.title), max(0, found[each.name]),
             (each.written(found[each.name]),), visitor.say(each.means), each.name)
@@ -202,7 +202,7 @@ def agreement(found: Mapping[str, Any], visitor: Visitor) -> str:
     return drawing.figure("agreement", title, bars(rows, title), visitor, caption=words)
 
 
-def _unlabelled(found: Mapping[str, Any], visitor: Visitor) -> list[str]:
+def _unlabelled_note(found: Mapping[str, Any], visitor: Visitor) -> list[str]:
     if not (count := found.get("unlabelled")):
         return []
     return [visitor.say(Message("Points left out of this because they have no true label: {count}.",
@@ -240,8 +240,8 @@ def comparison(
         title = visitor.say(FIGURES[measure].title)
         words.append(visitor.say(Message("★: the best by {score}.", score=title)))
     worked = next((row for row in rows if row.get("unlabelled")), {})
-    words += _unlabelled(worked, visitor)
-    said = drawing.captioned(words, visitor.say("Click one to see it large."))
+    words += _unlabelled_note(worked, visitor)
+    said = drawing.with_caption(words, visitor.say("Click one to see it large."))
     head = drawing.heading(visitor.say("Algorithms side by side"), visitor)
     return (
         f'<div class="cluster-view comparison"{drawing.saved_as("comparison")}>{head}'

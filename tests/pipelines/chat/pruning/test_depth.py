@@ -13,7 +13,7 @@ from transformers import (
     Qwen3Config,
 )
 
-from pipelines.chat.pruning.blocks import guarded, least_important
+from pipelines.chat.pruning.blocks import guarded_blocks, least_important
 from pipelines.chat.pruning.depth import drop_blocks
 from pipelines.core.errors import BadRequest
 
@@ -148,7 +148,7 @@ def test_what_was_unpacked_from_a_quantised_file_is_saved_as_full_weights(llama,
 
 
 def test_the_guard_protects_the_first_four_and_the_last_two():
-    assert guarded(10) == {0, 1, 2, 3, 8, 9}
+    assert guarded_blocks(10) == {0, 1, 2, 3, 8, 9}
     scores = [float(n) for n in range(10)]  # the first would be the least important
     assert least_important(scores, 3, guard=True) == [4, 5, 6]
     assert least_important(scores, 3, guard=False) == [0, 1, 2]

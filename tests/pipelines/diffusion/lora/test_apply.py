@@ -14,7 +14,7 @@ from pipelines.core.events import Picture, Result
 from pipelines.core.messages import Message
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.loading import DiffusionModel
-from pipelines.diffusion.lora.apply import applied
+from pipelines.diffusion.lora.apply import apply_loras
 from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.prompts import encode
 from pipelines.diffusion.resolving import resolve
@@ -38,7 +38,7 @@ def test_merged_weights_predict_what_unmerged_ones_do(lora_cache, use, halves, m
     theirs.load_lora_weights(dict(files_of_baked(halves, 0.5)), adapter_name="clay")
     theirs.set_adapters(["clay"], [0.8])
     sample = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
-    with lora_cache.lease(BASE) as model, applied(model, [use], model.home) as done:
+    with lora_cache.lease(BASE) as model, apply_loras(model, [use], model.home) as done:
         ours_text = encode(model.pipe, "a red mug", "", 1, "cpu").prompt
         theirs_text = encode(theirs, "a red mug", "", 1, "cpu").prompt
         assert difference_of(ours_text, encode(pipe, "a red mug", "", 1, "cpu").prompt) > 1e-3

@@ -13,7 +13,7 @@ from pipelines.core.pictures.inputs import keep_input
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.control import paint as control
 from pipelines.diffusion.control.requests import ControlRequest
-from pipelines.diffusion.lora.apply import applied
+from pipelines.diffusion.lora.apply import apply_loras
 from pipelines.grids import grid
 from pipelines.grids.requests import CompareSamplersRequest
 from tests.pipelines.diffusion.lora import files
@@ -170,7 +170,7 @@ def test_half_precision_comes_back_bit_by_bit(lora_cache, use, dtype):
     with lora_cache.lease(BASE) as model:
         model.pipe.unet.to(dtype)
         before = bits_of(model)
-        with applied(model, [use], model.home):
+        with apply_loras(model, [use], model.home):
             now = bits_of(model)
             assert any(not torch.equal(now[name], before[name]) for name in before)
             assert all(now[name].dtype == before[name].dtype for name in before)

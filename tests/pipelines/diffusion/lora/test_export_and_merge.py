@@ -24,7 +24,7 @@ from pipelines.diffusion import text_to_image
 from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.lora import merge
 from pipelines.diffusion.lora.formats import open_lora
-from pipelines.diffusion.lora.merge import merge_into_lora, merged, reduced
+from pipelines.diffusion.lora.merge import merge_factors, merge_into_lora, reduce_rank
 from pipelines.diffusion.lora.requests import MergeRequest
 from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.diffusion.lora.use import LoraUse
@@ -220,7 +220,7 @@ def test_an_exported_embedding_is_loaded_by_diffusers(shelf, models, tmp_path, s
 def test_the_sum_of_several_is_exact(pipe):
     one = factors_of(files.random_halves(pipe, rank=4, seed=1), alpha=2.0)
     two = factors_of(files.random_halves(pipe, rank=3, seed=2, parts=("unet",)), alpha=None)
-    both = merged([(one, 0.5), (two, -1.5)])
+    both = merge_factors([(one, 0.5), (two, -1.5)])
     first, second = delta_of(one), delta_of(two)
     for key, change in delta_of(both).items():
         expected = 0.5 * first[key] + (-1.5 * second[key] if key in second else 0)
@@ -238,13 +238,13 @@ def test_a_smaller_rank_is_the_nearest_there_is(pipe):
     factors = factors_of(files.random_halves(pipe, rank=6, seed=1), alpha=None)
     for key, each in factors.items():
         whole = delta_of({key: each})[key]
-        small = reduced(each, 2)
+        small = reduce_rank(each, 2)
         assert small.rank == 2
         assert small.down.shape[1:] == each.down.shape[1:]
         sizes = torch.linalg.svdvals(whole)
         error = (whole - delta_of({key: small})[key]).norm()
         torch.testing.assert_close(error, sizes[2:].norm(), rtol=1e-4, atol=1e-6)
-        assert reduced(each, 6) is each
+        assert reduce_rank(each, 6) is each
 
 
 @pytest.mark.parametrize("rank", [None, 8, 2])

@@ -19,7 +19,7 @@ from safetensors.torch import load, load_file, save, save_file
 
 from pipelines.core.errors import BadRequest
 from pipelines.diffusion.lora.formats import EMBEDDING, open_lora
-from pipelines.diffusion.lora.names import dotted, in_original
+from pipelines.diffusion.lora.names import dotted_name, in_original
 from pipelines.diffusion.lora.weights import read, read_vectors
 from pipelines.diffusion.single_file import CONFIGS
 from tests.pipelines.diffusion.lora import files
@@ -181,13 +181,13 @@ def names_in(model) -> list[str]:
 def test_every_module_of_a_real_unet_is_found_again(family):
     names = names_in(real_unet(family))
     assert len(names) > 200
-    assert [dotted(name.replace(".", "_")) for name in names] == names
+    assert [dotted_name(name.replace(".", "_")) for name in names] == names
 
 
 def test_every_module_of_text_encoders_is_found_again(pipe, large_pipe):
     for part, name, _ in files.modules_of(large_pipe, targets=("",)):
         if part != "unet":
-            assert dotted(name.replace(".", "_")) == name
+            assert dotted_name(name.replace(".", "_")) == name
 
 
 def original_name(name: str) -> str:
@@ -222,7 +222,7 @@ def original_name(name: str) -> str:
 def test_names_of_sdxl_s_original_code():
     names = names_in(real_unet("sdxl"))
     theirs = [original_name(name).replace(".", "_") for name in names]
-    assert [dotted(name) for name in theirs] == names
+    assert [dotted_name(name) for name in theirs] == names
     assert [in_original(name) for name in names] == theirs
 
 
@@ -236,7 +236,7 @@ def test_names_are_those_that_diffusers_converter_finds(original):
         flat = (original_name(name) if original else name).replace(".", "_")
         tensors[f"lora_unet_{flat}.lora_down.weight"] = torch.ones(1, 2)
         tensors[f"lora_unet_{flat}.lora_up.weight"] = torch.ones(2, 1)
-    ours = [dotted(key.split(".")[0].removeprefix("lora_unet_")) for key in tensors][::2]
+    ours = [dotted_name(key.split(".")[0].removeprefix("lora_unet_")) for key in tensors][::2]
     assert ours == names
     mapped = _maybe_map_sgm_blocks_to_diffusers(tensors, SimpleNamespace(layers_per_block=2))
     converted, _ = _convert_non_diffusers_lora_to_diffusers(mapped)

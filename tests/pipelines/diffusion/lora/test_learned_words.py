@@ -9,8 +9,8 @@ from safetensors.torch import save
 
 from pipelines.core.errors import BadRequest
 from pipelines.core.events import Picture
-from pipelines.diffusion.lora.apply import applied
-from pipelines.diffusion.lora.tags import left_out_of, worded
+from pipelines.diffusion.lora.apply import apply_loras
+from pipelines.diffusion.lora.tags import left_out_of, replace_words
 from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.prompts import encode
 from tests.pipelines.diffusion.lora.conftest import ANN, BASE, LARGE_BASE
@@ -40,16 +40,16 @@ def test_a_learned_word_is_what_diffusers_textual_inversion_is(lora_cache, shelf
     with (
         Unchanged(lora_cache),
         lora_cache.lease(BASE) as model,
-        applied(model, [learned], model.home),
+        apply_loras(model, [learned], model.home),
     ):
         for word in ("<mug>", "mymug"):
-            text = worded(f"a red {word} here", model.learned)
+            text = replace_words(f"a red {word} here", model.learned)
             ours = encode(model.pipe, text, "", 1, "cpu").prompt
             assert difference_of(ours, expected) < 1e-5
-        assert worded("a red mug here", model.learned) == "a red mug here"
-        alone = worded("a (mymug:1.2), mymug", model.learned)
+        assert replace_words("a red mug here", model.learned) == "a red mug here"
+        alone = replace_words("a (mymug:1.2), mymug", model.learned)
         for called in ("a (embedding:mymug:1.2), <embed:MyMug>", "a (mymug:1.2), embedding: mymug"):
-            assert worded(called, model.learned) == alone
+            assert replace_words(called, model.learned) == alone
             assert left_out_of(called, model.learned) == []
 
 
@@ -72,7 +72,7 @@ def test_its_weight_scales_its_vectors(lora_cache, shelf):
     learned = embedding(shelf)
     vectors = shelf.vectors(shelf.by_id(learned.id))["text_encoder"]
     half = learned.model_copy(update={"weight": 0.5})
-    with lora_cache.lease(BASE) as model, applied(model, [half], model.home):
+    with lora_cache.lease(BASE) as model, apply_loras(model, [half], model.home):
         rows = model.pipe.text_encoder.get_input_embeddings().weight
         assert difference_of(rows[-2:], 0.5 * vectors) < 1e-6
 

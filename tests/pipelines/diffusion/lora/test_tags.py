@@ -7,11 +7,11 @@ import pytest
 from pipelines.core.errors import BadRequest, validated
 from pipelines.diffusion.lora.tags import (
     left_out_of,
+    replace_words,
     tags_in,
     uses_of,
     with_tags,
     without_tags,
-    worded,
 )
 from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.requests import TextToImageRequest
@@ -176,9 +176,9 @@ def test_written_prompts_name_all():
 
 def test_learned_words_become_tokens_where_they_stand_alone():
     learned = {"mug": "t1", "my mug": "t1 t2", "<dog>": "t3"}
-    assert worded("My mug, a mug, mugs (mug:1.2) <dog>s", learned) == (
+    assert replace_words("My mug, a mug, mugs (mug:1.2) <dog>s", learned) == (
         "t1 t2, a t1, mugs (t1:1.2) <dog>s"
     )
-    assert worded("a <dog> <lora:x:1>", learned) == "a t3 "
-    assert worded("a mug", {}) == "a mug"
-    assert worded("le Cafe\u0301, le CAFÉ", {"café": "t4"}) == "le t4, le t4"
+    assert replace_words("a <dog> <lora:x:1>", learned) == "a t3 "
+    assert replace_words("a mug", {}) == "a mug"
+    assert replace_words("le Cafe\u0301, le CAFÉ", {"café": "t4"}) == "le t4, le t4"

@@ -77,7 +77,7 @@ def unused(tmp_path):
     """``unused(parameters, models, samplers)`` in a studio with the shipped control models."""
 
     def names(parameters, models, samplers):
-        return reuse.unused(parameters, models, samplers, ControlCatalog(tmp_path))
+        return reuse.unused_settings(parameters, models, samplers, ControlCatalog(tmp_path))
 
     return names
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from studio.core.jobs.waiting import RECENT, paced, seconds_to_turn, usual_seconds
+from studio.core.jobs.waiting import RECENT, seconds_to_turn, updated_pace, usual_seconds
 
 
 def pace_of(*seen: tuple[int, int, float]):
     """The pace after these (step, total, time)."""
     pace = None
     for step, total, now in seen:
-        pace = paced(pace, step, total, now)
+        pace = updated_pace(pace, step, total, now)
     return pace
 
 
@@ -26,7 +26,7 @@ def test_a_pace_is_measured_for_a_second_before_it_is_told():
     """Single steps of a few milliseconds differ tenfold."""
     pace = pace_of((1, 99, 0.0), (2, 99, 0.5))
     assert pace.seconds_left(now=0.5) is None
-    assert paced(pace, 5, 99, 1.0).seconds_left(now=1.0) == 94 / 4
+    assert updated_pace(pace, 5, 99, 1.0).seconds_left(now=1.0) == 94 / 4
 
 
 def test_a_step_that_takes_longer_than_the_others_is_no_progress():

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from pipelines.core.errors import BadRequest, Busy
-from studio.features.chat.conversations import listed
+from studio.features.chat.conversations import search_conversations
 from studio.features.chat.records import title_of
 from tests.patience import PATIENCE
 from tests.studio.features.chat.talk import ANN, BEN, Talk
@@ -139,5 +139,5 @@ def test_a_search_that_takes_too_long_is_given_up(conversations, store):
     words = " ".join(f"word{number}" for number in range(2_000))
     talk.turn(words, "Yes.")
     with pytest.raises(Busy, match="Search for fewer words"), store.searching(0) as connection:
-        listed(connection, ANN, words, 50, None)
+        search_conversations(connection, ANN, words, 50, None)
     assert [each.id for each in conversations.search(ANN, words)] == [talk.id]

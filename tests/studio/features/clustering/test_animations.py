@@ -245,7 +245,7 @@ def test_what_umap_refuses_is_said_each_time(made, monkeypatch):
 
 def test_the_limit_of_an_animation_ends_with_it():
     before = threading.active_count()
-    with animations._timed(threading.Event()) as timed:
+    with animations._limit_time(threading.Event()) as timed:
         assert not timed.is_set()
     assert threading.active_count() <= before
     assert timed.is_set()

@@ -120,7 +120,7 @@ def test_animations_and_pictures_arrive_as_they_are_made(tmp_path):
     arrived = wire.read(path, outcome_of(wire.types_of(animations._animate)[1]), 10**7)[1]
     assert json.dumps(arrived[0]) == json.dumps(animation)
     assert arrived[1] == notes
-    made = points._plotted(X, data, 2, "pca", "standard")
+    made = points._plot(X, data, 2, "pca", "standard")
     wire.write(path, points.Plotted, made)
     plot = wire.read(path, points.Plotted, 10**7)
     plot.check(X)

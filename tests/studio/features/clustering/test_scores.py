@@ -116,7 +116,7 @@ def test_thumbnails_of_many_points_are_small():
 
 
 def test_times_are_short():
-    assert [scores.elapsed(each) for each in (0.0042, 0.5, 12.3, 100)] == [
+    assert [scores.format_elapsed(each) for each in (0.0042, 0.5, 12.3, 100)] == [
         "4.2 ms", "0.5 s", "12 s", "1 min 40 s"]  # fmt: skip
 
 

@@ -61,7 +61,7 @@ def comparing(monkeypatch) -> Comparing:
 
 def picked(comparing: Comparing, job: str | None, scene: Scene) -> list:
     event = SimpleNamespace(_data={"algorithm": "dbscan"})
-    return comparing._picked(job, scene, event, SimpleNamespace())
+    return comparing._pick(job, scene, event, SimpleNamespace())
 
 
 def test_a_picked_algorithm_is_shown_over_the_data_that_were_compared(comparing):
@@ -86,7 +86,7 @@ def test_the_tab_opens_where_no_data_can_be_made():
     )
     tab.form = SimpleNamespace(outputs=[1, 2], about=lambda *values: "ABOUT")
     tab.algorithm = SimpleNamespace(shown=lambda name, values, visitor: [name])
-    *_, said, _, scene, value = tab._opened(VISITOR)
+    *_, said, _, scene, value = tab._open(VISITOR)
     assert "There is no room." in said
     assert scene == Scene()
     assert value == scene.to_json()
@@ -207,7 +207,7 @@ def test_pictures_that_came_since_are_not_looked_for_when_clusters_are_asked_for
 def test_centres_that_were_placed_on_former_data_are_not_used(tab):
     scene = Scene(data="old", described="old", centres=((1.0, 1.0),))
     with pytest.raises(BadRequest, match="No centres are placed"):
-        tab._asked([scene, 0, "kmeans", "kmeans", "new"], VISITOR)
+        tab._request_of([scene, 0, "kmeans", "kmeans", "new"], VISITOR)
 
 
 # --- results beside their data --------------------------------------------------------------------

@@ -185,7 +185,7 @@ def values(table: str, columns: list[str], truth: str) -> list[Any]:
 def test_an_upload_with_a_class_column_proposes_it_as_the_true_labels(form, tmp_path):
     path = tmp_path / "birds.csv"
     path.write_text("wing,species\n" + "".join(f"{i / 7},{'ab'[i % 2]}\n" for i in range(30)))
-    _, columns, truth, codes, _, _, table, preview, *_ = form._brought(str(path), SimpleNamespace())
+    _, columns, truth, codes, _, _, table, preview, *_ = form._bring(str(path), SimpleNamespace())
     assert (columns["value"], truth["value"]) == (["wing"], "species")
     assert columns["choices"] == codes["choices"] == ["wing", "species"]
     assert truth["choices"] == [("Not known", ""), ("wing", "wing"), ("species", "species")]
@@ -198,7 +198,7 @@ def test_an_upload_with_a_class_column_proposes_it_as_the_true_labels(form, tmp_
 def test_how_a_file_is_read_is_shown_with_its_doubts_and_changed_by_the_controls(form, tmp_path):
     path = tmp_path / "sales.csv"
     path.write_text("Preis;Menge\n12,50;1.250\n9,75;2.500\n")
-    *_, table, preview, _, box, _, delimiter, decimal, thousands, header = form._brought(
+    *_, table, preview, _, box, _, delimiter, decimal, thousands, header = form._bring(
         str(path), SimpleNamespace()
     )
     assert box["visible"]
@@ -222,14 +222,14 @@ def test_how_a_file_is_read_is_shown_with_its_doubts_and_changed_by_the_controls
 
 def test_a_column_that_is_named_as_true_labels_is_taken_from_those_clustered_on(form, client):
     table = bring(client)["id"]
-    columns, codes, preview = form._named(table, ["x", "z"], ["z"], "z", SimpleNamespace())
+    columns, codes, preview = form._name(table, ["x", "z"], ["z"], "z", SimpleNamespace())
     assert columns["value"] == ["x"]
     assert codes["value"] == []
     assert preview.count("true labels") == 1
     assert form.make(values(table, ["x"], "z"), LOCAL).columns == ("x",)
     with pytest.raises(BadRequest, match="'z' has the true labels, which are never clustered on"):
         form.make(values(table, ["x", "z"], "z"), LOCAL)
-    columns, _, preview = form._named(table, ["x"], [], "", SimpleNamespace())
+    columns, _, preview = form._name(table, ["x"], [], "", SimpleNamespace())
     assert columns["value"] == ["x"]
     assert "true labels" not in preview
 

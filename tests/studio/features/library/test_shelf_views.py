@@ -55,7 +55,7 @@ def test_a_card_says_what_changes(modules, sentence):
 )
 def test_a_card_says_how_much_of_the_file_matched(file, sentence):
     entry = about(**{"modules": {"unet": 96, "text_encoder": 32}} | file)
-    for html in (shown(entry), views.added(entry, VISITOR)):
+    for html in (shown(entry), views.added_notice(entry, VISITOR)):
         assert sentence in html if sentence else "matched" not in html
 
 

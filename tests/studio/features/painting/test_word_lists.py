@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from studio.core.gallery.metadata import read_settings
-from studio.core.gallery.reuse import fields_of, unused
+from studio.core.gallery.reuse import fields_of, unused_settings
 from studio.core.services import Studio
 from tests.studio.live import live_studio, options_for, paint, sentence, settings
 from tests.studio.people import ACCOUNTS
@@ -68,7 +68,7 @@ def test_a_picture_says_its_words_and_its_template_and_both_are_read_back(guest,
     running = studio[0]
     from pipelines.diffusion.samplers import samplers_in
 
-    left = unused(theirs, {"tiny-sd1"}, samplers_in(running.home), running.control)
+    left = unused_settings(theirs, {"tiny-sd1"}, samplers_in(running.home), running.control)
     assert not {"Template", "Negative Template"} & left
 
 

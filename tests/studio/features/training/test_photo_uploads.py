@@ -60,7 +60,7 @@ def upload(form: PhotosForm, files: dict[str, bytes]) -> list[str]:
 def added(form: PhotosForm, paths: list[str], subject: str = NEW) -> list:
     owner = Owner("local", "you", is_host=True)
     request = SimpleNamespace(state=SimpleNamespace(owner=owner), headers={})
-    return form._added(paths, TINY, subject, "Whiskers", "cat", "ohwx", request)
+    return form._add(paths, TINY, subject, "Whiskers", "cat", "ohwx", request)
 
 
 def test_no_copy_of_an_uploaded_photo_is_left(form):

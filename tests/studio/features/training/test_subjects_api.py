@@ -173,7 +173,7 @@ def test_photos_of_a_subject_that_is_not_there_are_not_kept_meanwhile(ada, monke
     def kept(*_):
         pytest.fail("they went to the disk")
 
-    monkeypatch.setattr("studio.features.training.subjects_api.received", kept)
+    monkeypatch.setattr("studio.features.training.subjects_api.receive_body", kept)
     assert ada.post(f"{SUBJECTS}/{STRANGE_ID}/photos", content=encoded(scene())).status_code == 404
 
 

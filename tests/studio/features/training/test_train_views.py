@@ -36,7 +36,7 @@ def test_names_are_shown_and_never_become_html(subject):
         train_views.photos(subject, photo.id, ENGLISH),
         train_views.whole_photo(subject, photo, ENGLISH),
         train_views.outcomes(outcomes, ENGLISH),
-        train_views.made(subject, Made(loras={"0": EVIL}), ENGLISH),
+        train_views.deletion_question(subject, Made(loras={"0": EVIL}), ENGLISH),
         train_views.samples([{"file": "1-0.png", "prompt": EVIL, "step": 1}], "0", ENGLISH),
     ]
     for html in shown:
@@ -103,7 +103,7 @@ def points(html: str, name: str) -> list[tuple[float, float]]:
 
 
 def test_the_smoothed_loss_is_the_running_mean_without_its_early_pull():
-    smooth = train_views._smoothed([(1, 4.0), (2, 2.0), (3, 6.0)])
+    smooth = train_views._smooth([(1, 4.0), (2, 2.0), (3, 6.0)])
     share = 0.94
     second = (share * 4 + 2) / (share + 1)
     third = (share**2 * 4 + share * 2 + 6) / (share**2 + share + 1)
