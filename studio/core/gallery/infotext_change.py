@@ -63,6 +63,12 @@ def change_lines(asked: Mapping[str, Any] | None) -> dict[str, Any]:
     return facts
 
 
+def paints_a_part(request: Mapping[str, Any]) -> bool:
+    """Whether what was painted is another part of the result than all of it."""
+    asked = request.get("from_picture")
+    return asked is not None and FromPicture.model_construct(**asked).paints_a_part
+
+
 def change_of(parameters: Mapping[str, Any]) -> dict[str, Any] | None:
     """The fields of a :class:`FromPicture` that a file speaks of, without picture and mask.
 

@@ -30,7 +30,7 @@ from pipelines.diffusion.lora.tags import with_tags
 from pipelines.grids.cells import NAMES, label_of
 from studio.core.gallery.foreign_settings import check_length, is_json, read_texts, read_words
 from studio.core.gallery.hidden_settings import hidden_texts
-from studio.core.gallery.infotext_change import change_lines
+from studio.core.gallery.infotext_change import change_lines, paints_a_part
 from studio.core.gallery.infotext_details import detail_lines
 from studio.core.gallery.infotext_parts import DENOISING, part_lines
 from studio.core.gallery.infotext_units import unit_lines
@@ -96,7 +96,8 @@ def parameters_of(
     if "about" in request:
         return _upscaled(request)
     fields = {**request, **request.get("base", {})}
-    if "base" in request or fields.get("hires") is not None:
+    # As in A1111 it is the size at which was painted: of a hires pass the first one's.
+    if "base" in request or fields.get("hires") is not None or paints_a_part(fields):
         fields["size"] = _size(fields.get("width"), fields.get("height"))
     else:
         fields["size"] = _size(*size)

@@ -51,6 +51,22 @@ def test_lines_are_those_of_a1111():
 
 
 @pytest.mark.parametrize(
+    ("change", "size"),
+    [
+        ({}, "600x400"),
+        ({"mask": MASK}, "600x400"),
+        ({"mask": MASK, "area": "masked"}, "128x64"),
+        ({"area": "masked"}, "600x400"),
+        ({"outpaint": {"left": 8}}, "128x64"),
+    ],
+)
+def test_the_size_is_the_one_that_was_painted_at(change, size):
+    change = FromPicture(picture=PICTURE, **change)
+    request = TextToImageRequest(prompt="a mug", width=128, height=64, from_picture=change)
+    assert parameters_of(request.model_dump(), (600, 400))["Size"] == size
+
+
+@pytest.mark.parametrize(
     ("parameters", "found"),
     [
         ({"Denoising strength": "0.5", "Mask blur x": "8", "Mask blur y": "8"}, {"mask_blur": 8}),
