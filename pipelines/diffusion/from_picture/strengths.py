@@ -9,6 +9,7 @@ from functools import cache
 from pipelines.core.paths import ASSETS
 
 STRENGTHS = ASSETS / "starter" / "strengths.json"
+_NEARLY_ALL, _HALF = 0.9, 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,9 +18,9 @@ class Curves:
 
     Attributes:
         new: of pictures in which what was asked for is read.
-        old: how far the picture's outlines are where they were.
+        old: how far the outlines are those of the picture before, by F1.
         both: the strengths from which and up to which nearly all pictures show what was asked for
-            and more than half of the outlines stay; None where there are none.
+            and half of the outlines stay; None where there are none.
     """
 
     strengths: tuple[float, ...]
@@ -34,10 +35,12 @@ def starter_curves() -> Curves | None:
     if not STRENGTHS.is_file():
         return None
     rows = json.loads(STRENGTHS.read_text(encoding="utf-8"))["rows"]
-    both = [row["strength"] for row in rows if row["colour"] >= 90 and row["depth"] >= 0.5]
+    new, old = ([row["colour"] / 100 for row in rows], [row["edges"] for row in rows])
+    both = [row["strength"] for row, more, less in zip(rows, new, old, strict=True)
+            if more >= _NEARLY_ALL and less >= _HALF]  # fmt: skip
     return Curves(
         strengths=tuple(row["strength"] for row in rows),
-        new=tuple(row["colour"] / 100 for row in rows),
-        old=tuple(max(0.0, row["depth"]) for row in rows),
+        new=tuple(new),
+        old=tuple(old),
         both=(both[0], both[-1]) if both else None,
     )

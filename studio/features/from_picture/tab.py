@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from pipelines.core.errors import BadRequest, UserError
+from pipelines.core.paths import ASSETS
 from pipelines.diffusion.control.conditions import size_like
 from pipelines.diffusion.from_picture.requests import FromPicture, Outpaint
 from studio.core.exchange import PICTURE, SETTINGS, Exchange, Settings, Taker, Target
@@ -17,6 +18,7 @@ from studio.core.gallery.infotext_change import change_of
 from studio.features.from_picture.editing import EditingForm
 from studio.features.from_picture.fixing import FIX, fix_of
 from studio.features.from_picture.mask_form import MaskForm
+from studio.features.from_picture.strength_curves import strength_curves
 from studio.page import views
 from studio.page.components.canvas import FIT_JS, canvas, offer_picture, picture_on, settled_js
 from studio.page.components.details import Details
@@ -47,6 +49,7 @@ class FromPictureTab(Tab):
     """
 
     id, label, group = "from-picture", "Change", "From a picture"
+    styles = (ASSETS / "from_picture.css",)
     takes = (Target(SETTINGS, "use"), Target(PICTURE, "change", "Change this picture"), FIX)
 
     def draw(self) -> None:
@@ -61,7 +64,9 @@ class FromPictureTab(Tab):
                     self.mask.draw_layer("change-canvas")
                     self.form.draw_prompt()
                     self.editing.draw()
-                    self._strength = self._field("strength")
+                    with gr.Column(elem_classes="strength"):
+                        self._strength = self._field("strength")
+                        self._curves = gr.HTML(elem_id="change-curves", padding=False)
                     with gr.Row():
                         self._paint = gr.Button(label("Paint"), variant="primary", elem_id="change")
                         self._cancel = gr.Button(
@@ -101,7 +106,7 @@ class FromPictureTab(Tab):
         self._laid = [self.canvas, self.mask.layer]
         self._fields = [self._strength, self._fit, self._all_steps, *self.mask.inputs]
         self._picture = [*self._laid, *self.editing.inputs, *self._fields]
-        self._filled = [*self._laid, *self.editing.outputs, *self._fields]
+        self._filled = [*self._laid, *self.editing.outputs, *self._fields, self._curves]
         self.outputs = [*self.form.outputs, *self._filled]
 
     def listen(self, opening: Opening, exchange: Exchange) -> None:
@@ -139,12 +144,12 @@ class FromPictureTab(Tab):
             return [
                 offer_picture(picture),
                 mask_of(picture, mask, is_offered=True),
-                *self.editing.fill(asked, self.form.entry_of(request, visitor), visitor),
-                *self._values_of(asked or {}),
+                *self._values_of(asked or {}, request, visitor),
             ]
 
         opening.fill(open_tab, self._filled)
         self.editing.listen(self._strength)
+        self.form.model_chosen.then(self._curves_of, controls["model"], self._curves, **QUIET)
         inputs = [*self.form.inputs, *self._picture]
         js = settled_js({inputs.index(each): each.elem_id for each in self._laid})
         watch.connect(opening, self._paint, self.data, inputs, js=js)
@@ -191,14 +196,24 @@ class FromPictureTab(Tab):
         except UserError:
             return False
 
-    def _values_of(self, asked: Mapping[str, Any]) -> list[Any]:
+    def _values_of(
+        self, asked: Mapping[str, Any], request: Mapping[str, Any], visitor: Visitor
+    ) -> list[Any]:
         """Values of the controls of a picture's change; what is not named is at its default."""
+        entry = self.form.entry_of(request, visitor)
         fields = {name: FromPicture.model_fields[name].default for name in _FIELDS}
         fields |= {name: value for name, value in asked.items() if name in _FIELDS}
         every = {True: "yes", False: "no"}.get(fields["all_steps"], "")
         # A picture that is shown with an instruction is not begun from.
         strength = gr.update(value=fields["strength"], visible=not asked.get("edit"))
-        return [strength, fields["fit"], every, *self.mask.fill(asked)]
+        return [
+            *self.editing.fill(asked, entry, visitor),
+            strength,
+            fields["fit"],
+            every,
+            *self.mask.fill(asked),
+            strength_curves(entry, visitor),
+        ]
 
     def _take_settings(
         self, settings: Settings, visitor: Visitor, values: list[Any]
@@ -213,9 +228,8 @@ class FromPictureTab(Tab):
         if (asked := row.request.get("from_picture")) is None or row.request.get("units"):
             return None
         picture, mask = self._laid_of(asked, visitor)
-        entry = self.form.entry_of(settings.fields, visitor)
-        editing = self.editing.fill(asked, entry, visitor)
-        filled = [picture, mask_of(picture, mask), *editing, *self._values_of(asked)]
+        change = self._values_of(asked, settings.fields, visitor)
+        filled = [picture, mask_of(picture, mask), *change]
         return [*self.form.fill(settings.fields, visitor), *filled, FILLED]
 
     def _take_file(self, settings: Settings, visitor: Visitor) -> list[Any] | None:
@@ -223,9 +237,9 @@ class FromPictureTab(Tab):
         if (asked := change_of(settings.parameters)) is None:
             return None
         laid = [gr.skip()] * len(self._laid)
-        editing = self.editing.fill(asked, self.form.entry_of(settings.fields, visitor), visitor)
         filled = self.form.fill(settings.fields, visitor)
-        return [*filled, *laid, *editing, *self._values_of(asked), FILLED]
+        change = self._values_of(asked, settings.fields, visitor)
+        return [*filled, *laid, *change, FILLED]
 
     def _take_picture(self, picture: str, visitor: Visitor, values: list[Any]) -> list[Any]:
         """A picture of the gallery on the canvas."""
@@ -260,6 +274,10 @@ class FromPictureTab(Tab):
         source = f"api/v1/inputs/{asked['picture']}.png"
         alt, slider = "The picture before", "Between before and after"
         return versus(row.id, [source], visitor, alt, slider, fit, sides)
+
+    def _curves_of(self, model: Any, request: gr.Request) -> str:
+        visitor = Visitor.of(request)
+        return strength_curves(self.form.entry_of({"model": model}, visitor), visitor)
 
     @staticmethod
     def _field(name: str, **options: Any) -> gr.components.Component:
