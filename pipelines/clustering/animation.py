@@ -1,4 +1,4 @@
-"""A film of an algorithm at work on a data set: its steps, seen in the picture's two axes.
+"""An animation of an algorithm at work on a data set: its steps, seen in the picture's two axes.
 
 The algorithm works on all columns; what a frame shows of it (centres, ellipses) is projected as
 the points are.
@@ -21,20 +21,20 @@ from pipelines.clustering.data.scaling import Scaling, scale
 from pipelines.clustering.projecting import Method, Projection, choose_rows, project
 from pipelines.clustering.requests import ByAlgorithm
 from pipelines.clustering.running import check_memory
-from pipelines.clustering.steps import agglomerative, dbscan, film, gmm, kmeans
+from pipelines.clustering.steps import agglomerative, dbscan, frames, gmm, kmeans
 from pipelines.clustering.steps.arrays import round_to_lists, still
 from pipelines.clustering.steps.gaussians import Mixture
 from pipelines.clustering.wire import Matrix
 from pipelines.core.errors import BadRequest
 from pipelines.core.messages import Message
 
-FILMED = ("kmeans", "dbscan", "agglomerative", "mixture")
+ANIMATED = ("kmeans", "dbscan", "agglomerative", "mixture")
 MAX_CLUSTERS = 50  # that are watched
-MAX_ROUNDS = film.MAX_FRAMES
-MAX_SECONDS = 20.0  # that a film may be expected to take
+MAX_ROUNDS = frames.MAX_FRAMES
+MAX_SECONDS = 20.0  # that an animation may be expected to take
 
 
-class FilmRequest(ByAlgorithm):
+class AnimationRequest(ByAlgorithm):
     """An algorithm at work, step by step."""
 
     algorithm: Annotated[
@@ -47,24 +47,24 @@ class FilmRequest(ByAlgorithm):
     ] = "pca"
 
     @model_validator(mode="after")
-    def _of_the_registry(self) -> FilmRequest:
+    def _of_the_registry(self) -> AnimationRequest:
         self.check_parameters()
         return self
 
 
-def make_film(
-    request: FilmRequest,
+def make_animation(
+    request: AnimationRequest,
     data: Dataset,
     stop: threading.Event | None = None,
     seen: Projection | None = None,
 ) -> dict[str, Any]:
-    """The film as JSON but for its notes.
+    """The animation as JSON but for its notes.
 
     Of more than 2,000 points as many of those that :func:`choose_rows` names are clustered and
     shown. PCA looks at all points, so that they lie where the picture of the data has them.
 
     Args:
-        seen: the points that are filmed as :func:`lay_out` has them, if that is known already.
+        seen: the points that are animated as :func:`lay_out` has them, if that is known already.
 
     Returns:
         - ``algorithm`` and ``parameters``, all of them with their defaults;
@@ -82,7 +82,7 @@ def make_film(
         Stopped: ``stop`` was set.
     """
     scaled = scale(data.X, request.scaling, data.columns)
-    rows = film_rows(len(data.X))
+    rows = animated_rows(len(data.X))
     X = np.ascontiguousarray(scaled.X[rows])
     params = request.params.in_scale(scaled, X.shape[1])
     _check(request.algorithm, X, params)
@@ -93,7 +93,7 @@ def make_film(
         seen = project(scaled.X, 2, request.projection)
         points = seen.points[rows]
     steps, dense = _steps(request, X, params)
-    made = film.film(points, _place_steps(steps, seen), dense, stop)
+    made = frames.make_frames(points, _place_steps(steps, seen), dense, stop)
     if seen.method == "umap":
         for frame in made["frames"]:
             frame |= {name: None for name in ("trail", "means", "ellipses") if name in frame}
@@ -103,7 +103,7 @@ def make_film(
     return {
         "algorithm": request.algorithm,
         "parameters": request.params.model_dump(mode="json"),
-        "points": round_to_lists(points, film.decimals_for(points)),
+        "points": round_to_lists(points, frames.decimals_for(points)),
         "rows": rows.tolist(),
         **made,
         "radius": radius,
@@ -111,21 +111,21 @@ def make_film(
     }
 
 
-def is_laid_out(request: FilmRequest, data: Dataset) -> bool:
-    """Whether the film's points are laid out by UMAP, which takes long."""
+def is_laid_out(request: AnimationRequest, data: Dataset) -> bool:
+    """Whether the animation's points are laid out by UMAP, which takes long."""
     return request.projection == "umap" and data.X.shape[1] > 2
 
 
 def lay_out(X: Matrix, scaling: Scaling, columns: tuple[str, ...]) -> Projection:
-    """UMAP's picture of those of the points (n, d) that are filmed."""
+    """UMAP's picture of those of the points (n, d) that are animated."""
     scaled = scale(X, scaling, columns)
-    return project(np.ascontiguousarray(scaled.X[film_rows(len(X))]), 2, "umap")
+    return project(np.ascontiguousarray(scaled.X[animated_rows(len(X))]), 2, "umap")
 
 
-def film_rows(n: int) -> np.ndarray:
-    """Which of n points are filmed: (m,) int64, ascending, of those that a picture shows."""
+def animated_rows(n: int) -> np.ndarray:
+    """Which of n points are animated: (m,) int64, ascending, of those that a picture shows."""
     shown = choose_rows(n)
-    return shown[choose_rows(len(shown), film.MAX_POINTS)]
+    return shown[choose_rows(len(shown), frames.MAX_POINTS)]
 
 
 def _check(name: str, X: np.ndarray, params: Parameters) -> None:
@@ -145,7 +145,7 @@ def _check(name: str, X: np.ndarray, params: Parameters) -> None:
 
 
 def too_long(seconds: float) -> BadRequest:
-    """The error that a film takes longer than it may."""
+    """The error that an animation takes longer than it may."""
     return BadRequest(
         "Step by step this takes longer than {seconds} s. Take fewer points or columns, or ask for "
         "fewer clusters.",
@@ -153,7 +153,9 @@ def too_long(seconds: float) -> BadRequest:
     )
 
 
-def _steps(request: FilmRequest, X: np.ndarray, params: Any) -> tuple[Iterator[Any], film.Dense]:
+def _steps(
+    request: AnimationRequest, X: np.ndarray, params: Any
+) -> tuple[Iterator[Any], frames.Dense]:
     if request.algorithm == "kmeans":
         own = params.start == "own"
         start = np.array(params.centres, dtype=np.float64) if own else params.start
@@ -211,7 +213,7 @@ def _place_mixture(mixture: Mixture, seen: Projection) -> Mixture:
 
 
 def _notes(
-    request: FilmRequest, params: Any, points: int, shown: int, seen: Projection
+    request: AnimationRequest, params: Any, points: int, shown: int, seen: Projection
 ) -> list[Message]:
     notes = [] if seen.note is None else [seen.note]
     if shown < points:

@@ -16,7 +16,7 @@ from sklearn.cluster import KMeans
 from pipelines.clustering.data.datasets import DatasetRequest, make
 from pipelines.clustering.projecting import project
 from pipelines.clustering.steps import agglomerative, dbscan, gmm, kmeans
-from pipelines.clustering.steps.film import film
+from pipelines.clustering.steps.frames import make_frames
 from pipelines.core.paths import ASSETS
 from studio.features.clustering.plot.component import plot
 from studio.page.theme import theme
@@ -123,7 +123,7 @@ def app(asked: list[str]) -> FastAPI:
         parameters = asked_for.get("parameters", {})
         eps = parameters.get("eps", 0.15)
         return {
-            **film(X, steps(X, **parameters), dense),
+            **make_frames(X, steps(X, **parameters), dense),
             "algorithm": asked_for["algorithm"],
             "points": X.round(6).tolist(),
             "rows": list(range(len(X))),

@@ -8,7 +8,7 @@ import pytest
 from sklearn.cluster import DBSCAN, KMeans
 from sklearn.mixture import GaussianMixture
 
-from pipelines.clustering.animation import FilmRequest, film_rows, make_film
+from pipelines.clustering.animation import AnimationRequest, animated_rows, make_animation
 from pipelines.clustering.data.datasets import Dataset, DatasetRequest, make
 from pipelines.clustering.data.scaling import scale
 from pipelines.clustering.projecting import choose_rows, project
@@ -16,16 +16,16 @@ from pipelines.clustering.steps.gmm import DEVIATIONS
 from pipelines.core.errors import BadRequest, Stopped, Unavailable, validated
 
 
-def film(data: Dataset, **values) -> dict:
-    made = make_film(validated(FilmRequest, {"data": "mine", **values}), data)
+def animate(data: Dataset, **values) -> dict:
+    made = make_animation(validated(AnimationRequest, {"data": "mine", **values}), data)
     made["notes"] = [str(note) for note in made["notes"]]
     return json.loads(json.dumps(made, allow_nan=False))
 
 
-def after(film: dict, name: str, start: int) -> np.ndarray:
+def after(animate: dict, name: str, start: int) -> np.ndarray:
     """What the changes of all frames lead to."""
-    state = np.full(len(film["points"]), start)
-    for frame in film["frames"]:
+    state = np.full(len(animate["points"]), start)
+    for frame in animate["frames"]:
         state[frame[name]["at"]] = frame[name]["to"]
     return state
 
@@ -40,7 +40,7 @@ def dataset(X: np.ndarray) -> Dataset:
 
 
 def test_k_means_ends_where_scikit_learn_does_seen_in_the_picture(wine):
-    made = film(wine, scaling="standard", parameters={"clusters": 3, "start": "random"}, seed=4)
+    made = animate(wine, scaling="standard", parameters={"clusters": 3, "start": "random"}, seed=4)
     X = scale(wine.X, "standard").X
     theirs = KMeans(3, init="random", n_init=1, random_state=4).fit(X)
     labels = after(made, "labels", -1)
@@ -54,7 +54,7 @@ def test_k_means_ends_where_scikit_learn_does_seen_in_the_picture(wine):
 
 def test_a_mixture_of_many_columns_has_ellipses_as_the_picture_shows_them(wine):
     parameters = {"clusters": 2, "covariance": "diag"}
-    made = film(wine, algorithm="mixture", scaling="standard", parameters=parameters)
+    made = animate(wine, algorithm="mixture", scaling="standard", parameters=parameters)
     X = scale(wine.X, "standard").X
     theirs = GaussianMixture(2, covariance_type="diag", random_state=0).fit(X)
     seen = project(X, 2)
@@ -72,42 +72,42 @@ def test_a_mixture_of_many_columns_has_ellipses_as_the_picture_shows_them(wine):
 
 def test_dbscan_has_its_radius_in_the_picture_and_scikit_learns_labels():
     moons = make(DatasetRequest(name="moons", points=200, noise=0.03))
-    made = film(moons, algorithm="dbscan", parameters={"eps": 0.15, "min_samples": 4})
+    made = animate(moons, algorithm="dbscan", parameters={"eps": 0.15, "min_samples": 4})
     theirs = DBSCAN(eps=0.15, min_samples=4).fit(moons.X)
     assert (after(made, "labels", -1) == theirs.labels_).all()
     assert made["radius"] == [0.15, 0.15]
     assert made["steps"] == 201
     assert made["parameters"] == {"eps": 0.15, "min_samples": 4}
-    one = film(dataset(moons.X[:, :1].copy()), algorithm="dbscan")
+    one = animate(dataset(moons.X[:, :1].copy()), algorithm="dbscan")
     assert [y for _, y in one["points"]] == [0.0] * 200
 
 
 def test_merges_are_those_of_all_points(wine):
-    made = film(wine, algorithm="agglomerative", parameters={"linkage": "average"})
+    made = animate(wine, algorithm="agglomerative", parameters={"linkage": "average"})
     merges = [merge for frame in made["frames"] for merge in frame["merges"]]
     assert len(merges) == len(wine.X) - 1
     assert merges[-1][3] == len(wine.X)
     assert made["radius"] is None
 
 
-def test_of_many_points_some_that_the_picture_shows_are_filmed_and_that_is_said():
-    rows = film_rows(50_000)
+def test_of_many_points_some_that_the_picture_shows_are_animated_and_that_is_said():
+    rows = animated_rows(50_000)
     assert len(rows) == 2000
     assert np.isin(rows, choose_rows(50_000)).all()
     assert (np.diff(rows) > 0).all()
     blobs = make(DatasetRequest(points=5000, clusters=3))
-    made = film(blobs, parameters={"clusters": 3, "starts": 1})
+    made = animate(blobs, parameters={"clusters": 3, "starts": 1})
     assert made["notes"] == [
         "2,000 of 5,000 points are shown step by step, and these alone are clustered."
     ]
-    assert made["rows"] == film_rows(5000).tolist()
+    assert made["rows"] == animated_rows(5000).tolist()
     assert np.allclose(made["points"], blobs.X[made["rows"]], atol=1e-3)
 
 
 def test_own_centres_are_in_the_datas_units(wine):
     centres = wine.X[[0, 100]].tolist()
     parameters = {"start": "own", "centres": centres}
-    made = film(wine, scaling="minmax", parameters=parameters)
+    made = animate(wine, scaling="minmax", parameters=parameters)
     scaled = scale(wine.X, "minmax")
     first = made["frames"][0]["trail"][0]
     assert np.allclose(first, project(scaled.X, 2).points[[0, 100]], atol=1e-3)
@@ -129,15 +129,15 @@ def test_after_umap_there_are_no_centres_and_no_radius(wine, monkeypatch):
     import types
 
     monkeypatch.setitem(sys.modules, "umap", types.SimpleNamespace(UMAP=Columns))
-    made = film(wine, projection="umap")
+    made = animate(wine, projection="umap")
     assert all(frame["trail"] is None for frame in made["frames"])
     assert np.allclose(made["points"], wine.X[:, :2], atol=0.1)
-    mixture = film(wine, algorithm="mixture", projection="umap", scaling="standard")
+    mixture = animate(wine, algorithm="mixture", projection="umap", scaling="standard")
     assert {(f["means"], f.get("ellipses")) for f in mixture["frames"]} == {(None, None)}
-    assert film(wine, algorithm="dbscan", projection="umap")["radius"] is None
+    assert animate(wine, algorithm="dbscan", projection="umap")["radius"] is None
     monkeypatch.setitem(sys.modules, "umap", None)
     with pytest.raises(Unavailable, match="umap-learn"):
-        film(wine, projection="umap")
+        animate(wine, projection="umap")
 
 
 @pytest.mark.parametrize(
@@ -150,15 +150,15 @@ def test_after_umap_there_are_no_centres_and_no_radius(wine, monkeypatch):
         ({"parameters": {"k": 3}}, "no setting called k"),
     ],
 )
-def test_what_cannot_be_filmed_says_why(wine, values, sentence):
+def test_what_cannot_be_animated_says_why(wine, values, sentence):
     with pytest.raises(BadRequest, match=sentence):
-        film(wine, **values)
+        animate(wine, **values)
 
 
 def test_what_would_take_too_long_is_refused_before_it_starts():
     wide = dataset(np.random.default_rng(0).normal(size=(2000, 1000)))
     with pytest.raises(BadRequest, match="longer than 20 s"):
-        film(wide, algorithm="mixture", parameters={"clusters": 20})
+        animate(wide, algorithm="mixture", parameters={"clusters": 20})
 
 
 def test_a_stop_ends_it_and_the_data_are_not_changed(wine):
@@ -166,6 +166,6 @@ def test_a_stop_ends_it_and_the_data_are_not_changed(wine):
     stop = Event()
     stop.set()
     with pytest.raises(Stopped):
-        make_film(FilmRequest(data="mine"), wine, stop)
-    film(wine, scaling="robust")
+        make_animation(AnimationRequest(data="mine"), wine, stop)
+    animate(wine, scaling="robust")
     assert (before == wine.X).all()

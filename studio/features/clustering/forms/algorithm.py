@@ -11,7 +11,7 @@ import gradio as gr
 from pydantic.fields import FieldInfo
 
 from pipelines.clustering.algorithms.registry import ALGORITHMS, find
-from pipelines.clustering.animation import FILMED
+from pipelines.clustering.animation import ANIMATED
 from pipelines.clustering.lessons import lesson
 from pipelines.clustering.requests import ClusterRequest
 from pipelines.core.errors import UserError
@@ -99,7 +99,7 @@ class AlgorithmForm:
         """
         return [
             about(name, visitor), *self.parameters.shown(find(as_text(name)).parameters, values),
-            lesson(name, visitor.language), gr.update(interactive=name in FILMED), proposed,
+            lesson(name, visitor.language), gr.update(interactive=name in ANIMATED), proposed,
         ]  # fmt: skip
 
     def begun(self, name: str, scene: Scene, visitor: Visitor) -> list[Any]:

@@ -19,7 +19,7 @@ from pipelines.clustering.data.pictures import centres_of, rgb_of
 from pipelines.clustering.data.scaling import Scaling, scale
 from pipelines.clustering.projecting import Method, choose_rows, project
 from pipelines.clustering.steps.arrays import round_to_lists
-from pipelines.clustering.steps.film import decimals_for
+from pipelines.clustering.steps.frames import decimals_for
 from pipelines.clustering.steps.gaussians import Mixture, ellipses
 from pipelines.clustering.steps.gmm import DEVIATIONS
 from pipelines.clustering.wire import Array, Matrix

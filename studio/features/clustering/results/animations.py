@@ -12,7 +12,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipelines.clustering.algorithms.algorithm import Estimate
-from pipelines.clustering.animation import FilmRequest, is_laid_out, lay_out, make_film, too_long
+from pipelines.clustering.animation import (
+    AnimationRequest,
+    is_laid_out,
+    lay_out,
+    make_animation,
+    too_long,
+)
 from pipelines.clustering.data.datasets import Dataset
 from pipelines.clustering.projecting import Projection
 from pipelines.clustering.running import SCIKIT_LEARN, call
@@ -51,7 +57,7 @@ class Animations:
     def make(
         self, owner: Owner, asked: dict[str, Any], language: str, stop: threading.Event
     ) -> bytes:
-        """The animation as JSON; see :func:`pipelines.clustering.animation.make_film`.
+        """The animation as JSON; see :func:`pipelines.clustering.animation.make_animation`.
 
         In the place of its notes is ``note``: what a person should know, in ``language``, or null.
 
@@ -62,7 +68,7 @@ class Animations:
             Busy: others took all turns for 25 seconds, or the owner waits for three already.
             Stopped: ``stop`` was set.
         """
-        request = validated(FilmRequest, asked)
+        request = validated(AnimationRequest, asked)
         self._data.get(owner.id, request.data)
         with self._slots.taken(owner.id, WAIT_SECONDS, stop), _limit_time(stop) as timed:
             data = self._data.dataset(owner.id, request.data)
@@ -91,13 +97,13 @@ class Animations:
 
 def animate(
     owner: str,
-    request: FilmRequest,
+    request: AnimationRequest,
     data: Dataset,
     seen: Projection | None,
     stop: threading.Event,
 ) -> dict[str, Any]:
-    """:func:`pipelines.clustering.animation.make_film` in a process of its own, which can be ended
-    amid a step."""
+    """:func:`pipelines.clustering.animation.make_animation` in a process of its own, which can be
+    ended amid a step."""
     arguments = {"request": request, "about": replace(data, X=data.X[:0]), "seen": seen}
     estimate = Estimate(0, 5 * data.X.nbytes)
     animation, notes = call(_animate, arguments, stop, estimate, data.X, SCIKIT_LEARN, owner=owner)
@@ -105,9 +111,9 @@ def animate(
 
 
 def _animate(
-    X: Matrix, request: FilmRequest, about: Dataset, seen: Projection | None
+    X: Matrix, request: AnimationRequest, about: Dataset, seen: Projection | None
 ) -> tuple[dict[str, Json], list[Message]]:
-    animation = make_film(request, replace(about, X=X), seen=seen)
+    animation = make_animation(request, replace(about, X=X), seen=seen)
     return animation, animation.pop("notes")
 
 

@@ -186,7 +186,7 @@ def clusterings_router(studio: Studio) -> APIRouter:
     @routes.post("/cluster-films", include_in_schema=False)  # its name before
     async def animation(request: Request) -> Response:
         """An algorithm at work step by step: ``{"data", "algorithm", "parameters", "scaling",
-        "seed", "projection"}``; see :func:`pipelines.clustering.animation.make_film`.
+        "seed", "projection"}``; see :func:`pipelines.clustering.animation.make_animation`.
 
         One at a time for each owner; it ends when the connection is closed, or after 20 seconds.
         """

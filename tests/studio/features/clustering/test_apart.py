@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from pipelines.clustering import wire
-from pipelines.clustering.animation import FilmRequest
+from pipelines.clustering.animation import AnimationRequest
 from pipelines.clustering.data.csv_dialect import Reading
 from pipelines.clustering.data.datasets import DatasetRequest, make
 from pipelines.clustering.data.stored import Stored, save
@@ -112,7 +112,7 @@ def test_animations_and_pictures_arrive_as_they_are_made(tmp_path):
     data = make(DatasetRequest(points=60))
     X = data.X
     path = tmp_path / "answer"
-    request = FilmRequest(data="d", algorithm="mixture", parameters={"clusters": 2})
+    request = AnimationRequest(data="d", algorithm="mixture", parameters={"clusters": 2})
     animation, notes = animations._animate(X, request, data, None)
     wire.write(
         path, outcome_of(wire.types_of(animations._animate)[1]), ("done", (animation, notes))

@@ -41,7 +41,7 @@ def check_points(points: int) -> None:
         )  # fmt: skip
 
 
-def film(
+def make_frames(
     X: np.ndarray,
     steps: Iterable[Step],
     dense: Dense = "everywhere",

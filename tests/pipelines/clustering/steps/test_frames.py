@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from pipelines.clustering.steps import agglomerative, dbscan, gmm, kmeans
-from pipelines.clustering.steps.film import (
+from pipelines.clustering.steps.frames import (
     FINENESS,
     MAX_FRAMES,
     MAX_POINTS,
     check_points,
     decimals_for,
-    film,
     frame_numbers,
+    make_frames,
 )
 from pipelines.core.errors import BadRequest, Stopped
 from tests.pipelines.clustering.steps.sets import random_set
@@ -23,11 +23,11 @@ MEGABYTE = 1_000_000
 NOISE = np.random.default_rng(0).uniform(-1000, 1000, (MAX_POINTS, 2))  # nothing to find: slow
 
 LARGEST = {
-    "kmeans": lambda: film(NOISE, kmeans.steps(NOISE, 20, tol=0), "start"),
-    "dbscan": lambda: film(NOISE, dbscan.steps(NOISE, 60, 5)),
-    "dbscan of one disc": lambda: film(NOISE, dbscan.steps(NOISE, 5000, 5)),
-    "agglomerative": lambda: film(NOISE, agglomerative.steps(NOISE, "single"), "end"),
-    "gmm": lambda: film(NOISE, gmm.steps(NOISE, 10, tol=0, max_rounds=200), "start"),
+    "kmeans": lambda: make_frames(NOISE, kmeans.steps(NOISE, 20, tol=0), "start"),
+    "dbscan": lambda: make_frames(NOISE, dbscan.steps(NOISE, 60, 5)),
+    "dbscan of one disc": lambda: make_frames(NOISE, dbscan.steps(NOISE, 5000, 5)),
+    "agglomerative": lambda: make_frames(NOISE, agglomerative.steps(NOISE, "single"), "end"),
+    "gmm": lambda: make_frames(NOISE, gmm.steps(NOISE, 10, tol=0, max_rounds=200), "start"),
 }
 
 
@@ -41,7 +41,7 @@ def test_the_largest_animations_are_a_few_megabytes(name):
 
 def test_frames_add_up_to_the_end_when_steps_are_left_out():
     X = NOISE[:1000]
-    made = film(X, dbscan.steps(X, 60, 5))
+    made = make_frames(X, dbscan.steps(X, 60, 5))
     labels = np.full(len(X), -1)
     for frame in made["frames"]:
         labels[frame["labels"]["at"]] = frame["labels"]["to"]
@@ -53,7 +53,7 @@ def test_frames_add_up_to_the_end_when_steps_are_left_out():
 
 def test_no_merge_is_lost_when_steps_are_left_out():
     X = NOISE[:400]
-    made = film(X, agglomerative.steps(X), "end")
+    made = make_frames(X, agglomerative.steps(X), "end")
     *_, last = agglomerative.steps(X)
     merges = [merge for frame in made["frames"] for merge in frame["merges"]]
     np.testing.assert_allclose(merges, last.merges, atol=10.0 ** -decimals_for(X))
@@ -63,7 +63,7 @@ def test_no_merge_is_lost_when_steps_are_left_out():
 def test_all_steps_are_frames_when_they_are_few():
     X = random_set(1)
     steps = list(kmeans.steps(X, 3))
-    made = film(X, kmeans.steps(X, 3))
+    made = make_frames(X, kmeans.steps(X, 3))
     assert [frame["number"] for frame in made["frames"]] == list(range(len(steps)))
 
 
@@ -89,7 +89,7 @@ def test_too_many_points_are_refused_before_any_work():
 
     check_points(MAX_POINTS)
     with pytest.raises(BadRequest, match=r"2001 points .* at most 2000 are taken"):
-        film(np.zeros((MAX_POINTS + 1, 2)), never())
+        make_frames(np.zeros((MAX_POINTS + 1, 2)), never())
 
 
 def test_stop_ends_the_work_at_the_next_step():
@@ -104,7 +104,7 @@ def test_stop_ends_the_work_at_the_next_step():
             yield step
 
     with pytest.raises(Stopped):
-        film(NOISE, watched(), stop=stop)
+        make_frames(NOISE, watched(), stop=stop)
     assert len(taken) == 3
 
 
@@ -118,7 +118,7 @@ def test_rounding_resolves_the_widest_side_and_little_more(scale):
 @pytest.mark.parametrize("value", [0.0, -3.7, 1e9])
 def test_equal_points_are_rounded_by_their_size(value):
     X = np.full((5, 2), value)
-    frame = film(X, kmeans.steps(X, 1))["frames"][-1]
+    frame = make_frames(X, kmeans.steps(X, 1))["frames"][-1]
     assert frame["number"] == 3
-    places = film(X, kmeans.steps(X, 1))["frames"][0]["trail"][0][0]
+    places = make_frames(X, kmeans.steps(X, 1))["frames"][0]["trail"][0][0]
     np.testing.assert_allclose(places, value, rtol=1e-4)
