@@ -10,8 +10,34 @@ mask's edge, against the same band in a render of what was asked for.
 
 ``clamp`` is what Atelier does: x̂0 is kept at the picture outside of the mask. ``overwrite`` puts
 the noised picture back after each step, as diffusers does; ``both`` does both, as A1111 and ComfyUI
-do. With ``--results`` each picture's figures are kept in a file, and a run goes on where it was
-stopped.
+do. ``gradual`` lets fewer steps change what the blur has made grey (Differential Diffusion),
+``mixed`` mixes the latents there. With ``--results`` each picture's figures are kept in a file, and
+a run goes on where it was stopped.
+
+Measured with the starter, 25 steps of DPM++ 2M Karras, strength 1, on two shared cores of a CPU:
+
+====================================  ======  ========  ========  ===========  =====
+                                      scenes  object %  colour %  untouched %   seam
+====================================  ======  ========  ========  ===========  =====
+clamp, blur 4, mixed (the default)       200      96.5      98.0          100   1.19
+clamp, blur 4, gradual                   164      97.0      98.8          100   1.36
+both, blur 4, mixed                      100      95.0     100.0          100   1.08
+overwrite, blur 4, mixed                  40      92.5     100.0          100   1.13
+overwrite, blur 4, gradual                40      92.5     100.0          100   1.38
+both, blur 4, gradual                     40      92.5     100.0          100   1.38
+clamp, blur 0                             74      95.9     100.0          100   2.82
+clamp, blur 2, mixed                      40      92.5     100.0          100   1.59
+clamp, blur 8, gradual                    40      92.5     100.0          100   1.22
+clamp, blur 8, mixed                      40      87.5     100.0          100   0.97
+====================================  ======  ========  ========  ===========  =====
+
+Rows of as many scenes have the same ones, and the first 40 are the hardest: all rows read 92.5 %
+of them, but for the one of blur 8. With gradual edges, clamping and overwriting give nearly the
+same picture (the gradient along the edge differs by at most 0.13 of 255): a solver that is told a
+constant x̂0 follows the picture with the same noise. So clamping decides: it needs no noise of its
+own and works with every sampler. On the same 164 scenes mixing reads 96.3 % of the toys and gradual
+edges 97.0 %, one picture more; the seam is 1.18 against 1.36, so mixing is the default. Strengths
+below 1 and the other contents are rows that have not been run yet.
 """
 
 from __future__ import annotations
@@ -169,7 +195,7 @@ def figures(task: Task, repainted: np.ndarray, kept: np.ndarray, verdict: Verdic
     thing = task.asked.things[0]
     inside = [toy for toy in verdict.toys if task.mask[_middle(toy.box)]]
     seen = max(inside, key=lambda toy: toy.score, default=None)
-    band = along(task.mask)
+    band = along(task.mask)  # none where all is masked: such a picture has no seam
     return {
         "object": bool(seen and seen.kind == thing.kind),
         "colour": bool(seen and seen.colour == thing.colour),
@@ -275,7 +301,7 @@ def _of_renders(work: list[Task]) -> dict:
 
 def _print(name: str, found: list[dict]) -> None:
     def mean(key: str) -> float:
-        return float(np.mean([each[key] for each in found]))
+        return float(np.nanmean([each[key] for each in found]))
 
     print(f"{name:<42}{100 * mean('object'):>9.1f}{100 * mean('colour'):>9.1f}"
           f"{100 * mean('untouched'):>12.1f}{mean('energy') / mean('true energy'):>7.2f}",

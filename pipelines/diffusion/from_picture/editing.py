@@ -54,5 +54,5 @@ def resolve_picture(asked: FromPicture | None, entry: ModelEntry) -> FromPicture
     if not entry.inpaints:
         changes["mask_weight"] = 1.0
     if edit:
-        changes |= {"strength": 1.0, "all_steps": None, "gradual": True}
+        changes |= {"strength": 1.0, "all_steps": None, "gradual": False}
     return asked.model_copy(update=changes)

@@ -50,8 +50,8 @@ def change_lines(asked: Mapping[str, Any] | None) -> dict[str, Any]:
     if asked.get("mask") is None and outpaint is None:
         return facts
     facts["Mask blur"] = asked["mask_blur"]
-    if not asked.get("gradual", True):
-        facts["Gradual edges"] = False
+    if asked.get("gradual"):
+        facts["Gradual edges"] = True
     if asked["invert_mask"]:
         facts["Mask mode"] = _MODES[True]
     if asked["area"] == "masked":
@@ -90,7 +90,7 @@ def change_of(parameters: Mapping[str, Any]) -> dict[str, Any] | None:
         "padding": words.get("Masked area padding"),
         "mask_weight": words.get(_WEIGHT),
         "masked_content": contents.get(words.get("Masked content", ""), "original"),
-        "gradual": words.get("Gradual edges") != "False",
+        "gradual": words.get("Gradual edges") == "True",
         "fit": words.get("Resize mode"),
         "all_steps": {"True": True, "False": False}.get(words.get("All steps", "")),
         "outpaint": _outpaint(words.get("Outpaint", "")),

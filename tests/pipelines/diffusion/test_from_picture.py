@@ -118,7 +118,7 @@ def masks(home) -> Iterator[tuple[str, dict]]:
     yield "a part", {"mask": mask_with(home)}
     yield "one pixel", {"mask": mask_with(home, (60, 30, 60, 30)), "mask_blur": 0}
     yield "its rest", {"mask": mask_with(home), "invert_mask": True, "mask_blur": 9}
-    yield "up to the edge", {"mask": mask_with(home, (0, 0, 50, 59)), "gradual": False}
+    yield "up to the edge", {"mask": mask_with(home, (0, 0, 50, 59)), "gradual": True}
     yield "all", {"mask": mask_with(home, (0, 0, 119, 59)), "mask_blur": 2}
 
 

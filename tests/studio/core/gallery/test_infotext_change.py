@@ -14,7 +14,7 @@ PICTURE, MASK = "a" * 32, "b" * 32
 ASKED = [
     {},
     {"strength": 0.4, "all_steps": True, "fit": "pad"},
-    {"strength": 1.0, "mask": MASK, "mask_blur": 0, "gradual": False},
+    {"strength": 1.0, "mask": MASK, "mask_blur": 0, "gradual": True},
     {"mask": MASK, "invert_mask": True, "area": "masked", "padding": 7, "masked_content": "noise"},
     {"mask": MASK, "masked_content": "fill", "all_steps": False, "mask_weight": 0.5},
     {"outpaint": {"left": 64, "right": 64}, "strength": 0.9, "mask_blur": 12},
