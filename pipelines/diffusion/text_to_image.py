@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
+from typing import Any
 
 import diffusers
 import torch
@@ -210,7 +211,7 @@ def _worded_batches(
         begun = False
         for place, picture in enumerate(_pictures(settings, index)):
             words = wording.of(picture.seed, index * settings.batch_size + place)
-            own = {**words._asdict(), "combinations": False}
+            own = {**words._asdict(), "combinations": False, "hires": wording.hires(picture)}
             picture = picture.model_copy(update=own)
             loras = tuple(use for use in uses_of(picture) if use.works)
             picture = picture.model_copy(update={"loras": loras})
@@ -230,10 +231,11 @@ def _by_length(
     not be what it is alone.
     """
 
-    def chunks(picture: TextToImageRequest) -> int:
-        return _count_chunks(model, picture) if model.family in UNET_FAMILIES else 0
+    def alike(picture: TextToImageRequest) -> tuple[Any, ...]:
+        chunks = _count_chunks(model, picture) if model.family in UNET_FAMILIES else ()
+        return (*chunks, picture.hires)
 
-    parts = [list(own) for _, own in itertools.groupby(pictures, chunks)]
+    parts = [list(own) for _, own in itertools.groupby(pictures, alike)]
     images: list[Image.Image] = []
     for done, own in enumerate(parts):
         words = [Words(each.prompt, each.negative_prompt) for each in own]
@@ -318,7 +320,9 @@ def unet_batch(
     settings = resize_to(settings, model.home)
     hires, asked = settings.hires, settings.from_picture
     first = Pass(model, settings, seeds, asked)
-    second = None if hires is None else Pass(model, second_pass(settings), seeds, hires)
+    second = None
+    if hires is not None:
+        second = Pass(model, second_pass(settings), seeds, hires, before=settings.steps)
     total = first.evaluations + (second.evaluations if second else 0)
     repainting, latents = None, None
     if asked is not None:
@@ -359,6 +363,7 @@ class Pass:
         seeds: of the pictures; each pass draws from new generators of them, so that no picture
             depends on how many steps there were before.
         begun: how strongly it changes what it begins with; None: it begins with noise.
+        before: steps of the pass before this one; None: it is the first.
 
     Attributes:
         evaluations: of the UNet; 0 where nothing is to be changed.
@@ -371,8 +376,9 @@ class Pass:
         settings: TextToImageRequest,
         seeds: list[int],
         begun: FromPicture | Hires | None,
+        before: int | None = None,
     ) -> None:
-        self.model, self.settings, self._seeds = model, settings, seeds
+        self.model, self.settings, self._seeds, self._before = model, settings, seeds, before
         samplers = samplers_in(model.home)
         self._sampler = samplers.get(settings.sampler)
         schedule = samplers.schedule(settings.schedule)
@@ -401,6 +407,22 @@ class Pass:
         noise = starting_noise(shape, self._seeds, self._generators, variation, model.factor)
         return noise.to(model.device)
 
+    def _embeds(self, words: Sequence[Words] | None) -> list[PromptEmbeds]:
+        """The prompts as the UNet is told them at each evaluation.
+
+        Their steps are counted over the whole schedule; those of a second pass, which A1111 counts
+        apart, over what is run of it.
+        """
+        model, settings = self.model, self.settings
+        at, steps = steps_of(self._scheduler, self.start), self._steps
+        if self._before is not None:
+            at, steps = [step - self.start for step in at], steps - self.start
+        at, steps = at or [0], max(steps, 1)  # where nothing is to be changed
+        prompts = words or [Words(settings.prompt, settings.negative_prompt)]
+        said = [_say(model, each, steps, self._before) for each in prompts]
+        pairs = [[(prompt[step], negative[step]) for prompt, negative in said] for step in at]
+        return encode_steps(model.pipe, pairs, settings.clip_skip, model.device)
+
     def run(
         self,
         noise: torch.Tensor,
@@ -421,7 +443,7 @@ class Pass:
         predict = GuidedUNet(
             model.unet,
             model.pipe.unet.config,
-            _embeds(model, settings, words, steps_of(self._scheduler, self.start), self._steps),
+            self._embeds(words),
             guidance=settings.guidance,
             rescale=settings.guidance_rescale,
             batch_size=len(self._seeds),
@@ -472,34 +494,21 @@ def _pictures_of(
     return images if repainting is None else [repainting.finish(image) for image in images]
 
 
-def _embeds(
-    model: DiffusionModel,
-    settings: TextToImageRequest,
-    words: Sequence[Words] | None,
-    at: Sequence[int],
-    steps: int,
-) -> list[PromptEmbeds]:
-    """The prompts as the UNet is told them at each evaluation.
-
-    Args:
-        at: the step that each evaluation belongs to, from 0.
-        steps: of the whole schedule.
-    """
-    prompts = words or [Words(settings.prompt, settings.negative_prompt)]
-    said = [_say(model, each.prompt, each.negative_prompt, steps) for each in prompts]
-    pairs = [[(prompt[step], negative[step]) for prompt, negative in said] for step in at]
-    return encode_steps(model.pipe, pairs, settings.clip_skip, model.device)
-
-
-def _say(model: DiffusionModel, prompt: str, negative: str, steps: int) -> list[tuple[str, ...]]:
+def _say(
+    model: DiffusionModel, words: Words, steps: int, before: int | None = None
+) -> list[tuple[str, ...]]:
     """What prompt and negative prompt say at each step, as the text encoders read it."""
-    return [texts_of(replace_words(text, model.learned), steps) for text in (prompt, negative)]
+    return [texts_of(replace_words(text, model.learned), steps, before) for text in words]
 
 
-def _count_chunks(model: DiffusionModel, picture: TextToImageRequest) -> int:
-    """How many chunks the text encoders read of a picture's prompts."""
-    said = _say(model, picture.prompt, picture.negative_prompt, picture.steps)
-    return count_chunks(model.pipe, [*set(said[0]), *set(said[1])])
+def _count_chunks(model: DiffusionModel, picture: TextToImageRequest) -> tuple[int, ...]:
+    """How many chunks the text encoders read of a picture's prompts, in each of its passes."""
+    words = Words(picture.prompt, picture.negative_prompt)
+    passes = [_say(model, words, picture.steps)]
+    if (hires := picture.hires) is not None:
+        (later,) = second_words(hires, [words])
+        passes.append(_say(model, later, hires.steps or picture.steps, picture.steps))
+    return tuple(count_chunks(model.pipe, [*set(said[0]), *set(said[1])]) for said in passes)
 
 
 def _beginning(
@@ -566,6 +575,7 @@ def notes_on(
             notes.append(Message("{model} reads brackets and BREAK as plain text.", model=title))
         if asked.clip_skip != settings.clip_skip:
             notes.append(_unused_note("clip_skip", title))
+    notes += Wording(settings, Wildcards(model.home)).notes if asked.combinations else []
     if settings.negative_prompt and not takes_negative:
         notes.append(Message("{model} takes no negative prompt.", model=title))
     elif settings.negative_prompt and settings.guidance <= above:

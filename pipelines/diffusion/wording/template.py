@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from pipelines.core.errors import BadRequest
+from pipelines.core.messages import Message
+from pipelines.diffusion.hires.requests import Hires
 from pipelines.diffusion.lora.tags import with_tags
 from pipelines.diffusion.requests import MAX_PROMPT, TextToImageRequest
 from pipelines.diffusion.wording.grammar import (
@@ -346,8 +348,15 @@ class Wording:
     def __init__(self, request: TextToImageRequest, wildcards: Wildcards) -> None:
         self._prompt = Template(request.prompt, wildcards)
         self._negative = Template(request.negative_prompt, wildcards)
+        second = request.hires
+        self._second = {
+            field: Template(text, wildcards)
+            for field in ("prompt", "negative_prompt")
+            if second is not None and (text := getattr(second, field))
+        }
         self._loras = [use.model_dump() for use in request.loras if use.works]
         self._all: list[Words] | None = None
+        self._asked_for_all, self._are_more = request.combinations, False
         if request.combinations and self.is_dynamic:
             count = request.batch_count * request.batch_size
             pairs = (
@@ -356,10 +365,22 @@ class Wording:
                 for negative in self._negative.combinations()
             )
             self._all = list(itertools.islice(pairs, count))
+            self._are_more = next(pairs, None) is not None
 
     @property
     def is_dynamic(self) -> bool:
-        return self._prompt.is_dynamic or self._negative.is_dynamic
+        every = (self._prompt, self._negative, *self._second.values())
+        return any(each.is_dynamic for each in every)
+
+    def hires(self, picture: TextToImageRequest) -> Hires | None:
+        """A picture's second pass with words of its own."""
+        if picture.hires is None:
+            return None
+        own = {
+            field: each.resolve(f"second {field} {picture.seed}")
+            for field, each in self._second.items()
+        }
+        return picture.hires.model_copy(update=own)
 
     @property
     def facts(self) -> dict[str, str]:
@@ -370,6 +391,23 @@ class Wording:
         if self._negative.is_dynamic:
             facts[NEGATIVE_TEMPLATE] = self._negative.text
         return facts if self._all is None else {**facts, IN_TURN: "True"}
+
+    @property
+    def notes(self) -> list[Message]:
+        """What there is to say of all combinations, where they were asked for."""
+        if not self._asked_for_all:
+            return []
+        if self._all is None:
+            return [Message("There are no choices in the prompt to combine.")]
+        count = len(self._all)
+        if self._are_more:
+            return [
+                Message(
+                    "The prompt has more combinations than these {count}. More pictures show more.",
+                    count=count,
+                )
+            ]
+        return [Message("The prompt has {count} combinations.", count=count)]
 
     def of(self, seed: int, number: int) -> Words:
         """The words of one picture.

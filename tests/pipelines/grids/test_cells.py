@@ -104,7 +104,7 @@ def test_an_axis_is_any_setting_of_the_request(axis, base, of):
 
 def test_what_is_costly_to_change_is_changed_seldom_wherever_it_stands():
     cells = grid(
-        ("steps", "1, 2"), ("prompt", "red, blue"), ("model", "starter, sd15"), batch_size=4
+        ("model", "starter, sd15"), ("steps", "1, 2"), ("prompt", "red, blue"), batch_size=4
     ).cells()
     assert [(c.request.model, c.request.prompt, c.request.steps) for c in cells] == [
         (model, prompt, steps)
@@ -112,8 +112,8 @@ def test_what_is_costly_to_change_is_changed_seldom_wherever_it_stands():
         for prompt in ("a red mug", "a blue mug")
         for steps in (1, 2)
     ]
-    assert cells[1].place == (1, 0, 0)
-    assert cells[1].values == ("Steps: 2", "Prompt S/R: red", "Checkpoint name: starter")
+    assert cells[1].place == (0, 1, 0)
+    assert cells[1].values == ("Checkpoint name: starter", "Steps: 2", "Prompt S/R: red")
 
 
 @pytest.mark.parametrize(

@@ -130,20 +130,45 @@ def test_a_picture_is_painted_with_what_is_said_at_each_step(cache):
     assert differ(np.asarray(picture.image, int), pixels("a [mug|boat]"))
 
 
-def test_steps_are_counted_over_the_whole_schedule(cache, monkeypatch):
-    """With a strength of a half the first half of the steps is over when it begins."""
-    told, encode = [], text_to_image.encode_steps
+@pytest.fixture
+def told(monkeypatch) -> list:
+    """What is encoded: of each pass the pairs of prompts at its evaluations."""
+    passes, encode = [], text_to_image.encode_steps
 
     def watched(pipe, steps, *rest):
-        told.append(steps)
+        passes.append(steps)
         return encode(pipe, steps, *rest)
 
     monkeypatch.setattr(text_to_image, "encode_steps", watched)
+    return passes
+
+
+def test_steps_are_counted_over_the_whole_schedule(cache, told):
+    """With a strength of a half the first half of the steps is over when it begins."""
     with cache.lease("tiny-sd1") as model:
         name = keep_input(model.home, "ada", Image.new("RGB", (64, 64), "red"))
     begun = {"picture": name, "strength": 0.5, "all_steps": False}
     paint(cache, "[a:b:.75]", from_picture=begun, width=64, height=64)
     assert [pairs[0][0] for pairs in told[0]] == ["a", "b"]
+
+
+def test_a_second_pass_begins_with_what_was_said_last(cache, told):
+    larger = {"scale": 2, "upscaler": "Latent", "strength": 0.5}
+    paint(cache, "[a:b:.5] [c:d:1.5] [e:f:7]", hires=larger, width=64, height=64)
+    assert [pairs[0][0] for pairs in told[0]] == ["a c e", "a c e", "b c e", "b c e"]
+    assert [pairs[0][0] for pairs in told[1]] == ["b c e", "b c e", "b d e", "b d f"]
+
+
+def test_a_second_pass_has_the_same_words_and_choices_of_its_own_by_the_seed(cache, told):
+    larger = {"scale": 2, "upscaler": "Latent", "strength": 0.6, "negative_prompt": "{x|y|z}"}
+    picture = paint(cache, "{a|b|c}", hires=larger, width=64, height=64)
+    assert picture.request.hires.negative_prompt in "xyz"
+    assert told[0][0] == [(picture.request.prompt, "")]
+    assert told[1][0] == [(picture.request.prompt, picture.request.hires.negative_prompt)]
+    told.clear()
+    again = paint(cache, **picture.request.model_dump())
+    assert again.request == picture.request
+    assert np.array_equal(np.asarray(again.image), np.asarray(picture.image))
 
 
 def test_all_that_is_said_has_as_many_chunks(cache):

@@ -111,6 +111,11 @@ def test_in_turn_each_picture_has_another_combination(lists):
         "Negative Template": "{c|d}",
         "All combinations": "True",
     }
+    assert [str(note) for note in wording.notes] == ["The prompt has 4 combinations."]
+    fewer = Wording(request.model_copy(update={"batch_count": 1}), lists)
+    assert str(fewer.notes[0]).startswith("The prompt has more combinations than these 2.")
+    plain_words = request.model_copy(update={"prompt": "a", "negative_prompt": ""})
+    assert str(Wording(plain_words, lists).notes[0]).startswith("There are no choices")
 
 
 @pytest.mark.parametrize(
