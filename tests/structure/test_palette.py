@@ -20,7 +20,7 @@ KNOWN = {
     "assets/clustering/colours.js": 31,
     "assets/clustering/vector.js": 2,
     "assets/clustering_charts.css": 5,
-    "assets/inside.css": 24,
+    "assets/inspect.css": 24,
     "assets/page.css": 28,
     "assets/shorten.css": 6,
     "studio/page/components/canvas.py": 8,

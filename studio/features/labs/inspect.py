@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from pipelines.chat import inside
+from pipelines.chat import inspect
 from pipelines.chat.architecture import Architecture, architecture
 from pipelines.chat.catalog import ChatCatalog
 from pipelines.chat.entries import INSIDE_PREFIX, OWN, ChatEntry
-from pipelines.chat.inside import InsideRequest, Lens, NextToken, Text
+from pipelines.chat.inspect import InspectRequest, Lens, NextToken, Text
 from pipelines.core.errors import NotFound, Refused
 from pipelines.core.events import Progress
 from studio.core.jobs.slots import FairSlots
@@ -132,7 +132,7 @@ class Inside:
     def look(
         self,
         owner: Owner,
-        request: InsideRequest,
+        request: InspectRequest,
         view: View,
         tell: Callable[[Progress], None] = lambda progress: None,
     ) -> Seen:
@@ -154,9 +154,9 @@ class Inside:
         seen = Seen(entry, kept.text, min(request.position or count, count), kept.build)
         if view == "odds":
             said = [token.id for token in kept.text.tokens[: seen.position]]
-            return replace(seen, odds=inside.odds(kept.tokenizer, made, request, said))
+            return replace(seen, odds=inspect.odds(kept.tokenizer, made, request, said))
         if view == "attention":
-            inside.one_head(made, request.head)  # refuses one that is not there
+            inspect.one_head(made, request.head)  # refuses one that is not there
             return replace(seen, weights=made)
         return replace(seen, lens=made) if view == "layers" else seen
 
@@ -164,7 +164,7 @@ class Inside:
         self,
         owner: Owner,
         key: _Key,
-        request: InsideRequest,
+        request: InspectRequest,
         view: View,
         tell: Callable[[Progress], None],
     ) -> tuple[_Kept, Any]:
@@ -178,15 +178,15 @@ class Inside:
                 # Somebody may have asked for the same meanwhile.
                 kept, made = self._recall(key, request, view)
                 if kept is None:
-                    inside.check(held.model, entry.title)
-                    read = inside.read(held.model, held.tokenizer, text, read_specials)
+                    inspect.check(held.model, entry.title)
+                    read = inspect.read(held.model, held.tokenizer, text, read_specials)
                     kept = _Kept(read, held.tokenizer, architecture(held.model))
                 if made is None and view != "build":
                     made = _compute_view(held, kept.text, request, view)
             self._keep(key, kept, _place(request, view, kept), made)
             return kept, made
 
-    def _recall(self, key: _Key, request: InsideRequest, view: View) -> tuple[_Kept | None, Any]:
+    def _recall(self, key: _Key, request: InspectRequest, view: View) -> tuple[_Kept | None, Any]:
         """What was read, and of it what ``view`` needs; None for what is not there."""
         with self._guard:
             kept = self._kept.get(key)
@@ -209,17 +209,17 @@ class Inside:
                 self._kept.popitem(last=False)
 
 
-def _place(request: InsideRequest, view: View, kept: _Kept) -> tuple[str, int]:
+def _place(request: InspectRequest, view: View, kept: _Kept) -> tuple[str, int]:
     """Under what a view's result is kept."""
     if view == "attention":
         return view, request.layer
     return view, request.position or len(kept.text.tokens)
 
 
-def _compute_view(held: Any, text: Text, request: InsideRequest, view: View) -> Any:
+def _compute_view(held: Any, text: Text, request: InspectRequest, view: View) -> Any:
     if view == "odds":
-        return inside.next_token(held.model, text, request.position)
+        return inspect.next_token(held.model, text, request.position)
     if view == "attention":
-        return inside.attention(held.model, text, request.layer)
+        return inspect.attention(held.model, text, request.layer)
     last = min(request.position or len(text.tokens), len(text.tokens))
-    return inside.logit_lens(held.model, held.tokenizer, text, max(0, last - COLUMNS), last)
+    return inspect.logit_lens(held.model, held.tokenizer, text, max(0, last - COLUMNS), last)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from pipelines.chat.backends.tokens import Token
-from pipelines.chat.inside import MEAN, one_head
+from pipelines.chat.inspect import MEAN, one_head
 from pipelines.core.messages import Message
 from studio.features.labs.inspect_views import legend, name_of
 
@@ -26,7 +26,7 @@ _SMALL = 48  # pixels of a small map's side
 _LABEL = 12  # characters
 
 # Grey → shade, as five stops of red, green and blue; by day from paper to ink, in the dark the
-# other way round. assets/inside.css has the same stops for the legend and the lens.
+# other way round. assets/inspect.css has the same stops for the legend and the lens.
 _SHADES = {
     "day": ("#fbf7f3", "#f3bd9f", "#d4673f", "#7f3320", "#2a0e0a"),
     "night": ("#211e1c", "#69301f", "#c25532", "#f0b090", "#fff6ef"),

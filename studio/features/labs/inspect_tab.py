@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import anyio.to_thread
 import gradio as gr
 
-from pipelines.chat.inside import MEAN, InsideRequest
+from pipelines.chat.inspect import MEAN, InspectRequest
 from pipelines.chat.requests import STARTER, Sampling
 from pipelines.core.errors import UserError, validated
 from pipelines.core.events import Progress
@@ -57,7 +57,7 @@ class InspectTab(Tab):
     """Draws the tab."""
 
     id, label, group = "inside", "Look inside a LLaMA", "Labs"
-    styles = (ASSETS / "inside.css",)
+    styles = (ASSETS / "inspect.css",)
 
     def draw(self) -> None:
         """Makes the controls and what shows results."""
@@ -106,12 +106,12 @@ class InspectTab(Tab):
     @staticmethod
     def _field(name: str, **options: Any) -> gr.components.Component:
         elem_id = f"inside-{name.replace('_', '-')}"
-        return from_field(InsideRequest, name, **{"elem_id": elem_id, **options})
+        return from_field(InspectRequest, name, **{"elem_id": elem_id, **options})
 
     @staticmethod
     def _slider(name: str) -> gr.Slider:
         low, high, step = _SLIDERS[name]
-        title = label(InsideRequest.model_fields[name].title)
+        title = label(InspectRequest.model_fields[name].title)
         elem_id = f"inside-{name.replace('_', '-')}"
         return gr.Slider(low, high, OFF[name], step=step, label=title, elem_id=elem_id)
 
@@ -217,8 +217,8 @@ class InspectTab(Tab):
 
     def _inspect(
         self, visitor: Visitor, fields: dict[str, Any], view: View, tell: Any
-    ) -> tuple[Seen, InsideRequest]:
-        request = validated(InsideRequest, fields)
+    ) -> tuple[Seen, InspectRequest]:
+        request = validated(InspectRequest, fields)
         look = self.studio.inside.look
         build = look(visitor.owner, request, "build", tell).build
         # The model before may have had more of them.
@@ -228,7 +228,7 @@ class InspectTab(Tab):
         return look(visitor.owner, request, view, tell), request
 
     @staticmethod
-    def _draw_view(view: View, seen: Seen, request: InsideRequest, visitor: Visitor) -> str:
+    def _draw_view(view: View, seen: Seen, request: InspectRequest, visitor: Visitor) -> str:
         tokens, position = seen.text.tokens, seen.position
         if view == "odds":
             return inspect_views.odds(seen.odds, tokens[position - 1], visitor)

@@ -13,7 +13,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from pipelines.chat.backends.tokens import Token, whole
-from pipelines.chat.inside import Candidate, Guess, Lens, NextToken
+from pipelines.chat.inspect import Candidate, Guess, Lens, NextToken
 from pipelines.core.messages import Message
 from pipelines.core.paths import ASSETS
 from studio.page.views import percent
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from studio.page.widgets import Visitor
 
 # Clicks on tokens and heads, and what lies under the pointer on a heat map.
-SCRIPT = (ASSETS / "inside.js").read_text(encoding="utf-8")
+SCRIPT = (ASSETS / "inspect.js").read_text(encoding="utf-8")
 _HUES = 5  # of neighbouring tokens
 _SEEN = str.maketrans({" ": "␣", "\n": "↵", "\r": "␍", "\t": "⇥"})
 _NICE = (0.05, 0.1, 0.25, 0.5, 1.0)  # ends of the odds' axis

@@ -8,11 +8,11 @@ import torch
 from transformers import AutoModelForCausalLM as Auto
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, Qwen2Config, Qwen3Config
 
-from pipelines.chat import inside
+from pipelines.chat import inspect
 from pipelines.chat.architecture import architecture
-from pipelines.chat.inside import (
+from pipelines.chat.inspect import (
     MEAN,
-    InsideRequest,
+    InspectRequest,
     attention,
     check,
     logit_lens,
@@ -234,7 +234,7 @@ def guesses(row) -> list[list[int]]:
 def test_the_last_row_is_exactly_the_models_own_output(model, tokenizer):
     text = read(model, tokenizer, TEXT)
     lens = logit_lens(model, tokenizer, text)
-    best = own_output(model, text).softmax(-1).topk(inside.LENS_TOP)
+    best = own_output(model, text).softmax(-1).topk(inspect.LENS_TOP)
     assert guesses(lens.rows[-1]) == best.indices.tolist()
     assert [[g.probability for g in place] for place in lens.rows[-1]] == best.values.tolist()
 
@@ -256,7 +256,7 @@ def test_earlier_rows_are_norm_and_head_of_the_blocks_output(model, tokenizer):
     assert len(lens.rows) == len(states) == 4
     for row, state in zip(lens.rows, states, strict=True):
         logits = model.lm_head(model.model.norm(state))[0]
-        assert guesses(row) == logits.topk(inside.LENS_TOP).indices.tolist()
+        assert guesses(row) == logits.topk(inspect.LENS_TOP).indices.tolist()
 
 
 def test_a_lens_on_some_positions_is_part_of_the_whole(model, tokenizer):
@@ -311,10 +311,10 @@ def test_places_that_are_not_there(model, tokenizer):
 
 
 def test_the_request_says_what_is_out_of_bounds():
-    assert validated(InsideRequest, {"text": "a"}).position is None
+    assert validated(InspectRequest, {"text": "a"}).position is None
     with pytest.raises(BadRequest, match=r"Text has 50001 characters; .*50000"):
-        validated(InsideRequest, {"text": "x" * 50_001})
+        validated(InspectRequest, {"text": "x" * 50_001})
     with pytest.raises(BadRequest, match="Position is 0; it must be at least 1"):
-        validated(InsideRequest, {"text": "a", "position": 0})
+        validated(InspectRequest, {"text": "a", "position": 0})
     with pytest.raises(BadRequest, match="Temperature is -1"):
-        validated(InsideRequest, {"text": "a", "temperature": -1})
+        validated(InspectRequest, {"text": "a", "temperature": -1})

@@ -31,7 +31,7 @@ _LENS_ROWS = 256  # logits at a time, V numbers each
 MEAN = 0  # in the place of a head's number
 
 
-class InsideRequest(Sampling):
+class InspectRequest(Sampling):
     """What is looked at: one place of one text. Counted from 1."""
 
     model: Annotated[

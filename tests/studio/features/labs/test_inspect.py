@@ -11,10 +11,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from pipelines.chat import inside as engine
+from pipelines.chat import inspect as engine
 from pipelines.chat.catalog import ChatCatalog
 from pipelines.chat.entries import OWN, ChatEntry
-from pipelines.chat.inside import InsideRequest
+from pipelines.chat.inspect import InspectRequest
 from pipelines.chat.sampling import reshape
 from pipelines.core.cache import ModelCache
 from pipelines.core.errors import BadRequest, NotFound, Refused
@@ -75,8 +75,8 @@ def service(tmp_path: Path) -> SimpleNamespace:
     return SimpleNamespace(inside=Inside(catalog, cache, own), cache=cache, loaded=loaded)
 
 
-def asked(**changes) -> InsideRequest:
-    return InsideRequest(**{"model": "tiny", "text": TEXT, **changes})
+def asked(**changes) -> InspectRequest:
+    return InspectRequest(**{"model": "tiny", "text": TEXT, **changes})
 
 
 # --- who may open which ---------------------------------------------------------------------------
