@@ -29,6 +29,11 @@ NAMED = {
         PAINTED | {"from_picture": {"picture": C, "mask": D}},
         OF_PAINTED | {("input", C), ("input", D)},
     ),
+    "enlarge": (
+        PAINTED | {"from_picture": {"picture": C, "references": [D]}},
+        OF_PAINTED | {("input", C), ("input", D)},
+    ),
+    "upscale": ({"picture": C}, {("input", C)}),
     "control": (
         PAINTED | {"units": [{"picture": C, "model": "m"}, {"picture": D, "model": "m"}]},
         OF_PAINTED | {("input", C), ("input", D)},
