@@ -73,6 +73,7 @@ _PARTS = {  # name in training.json → folder, class, what it was trained on
     "judge": ("judge", "the reader that measures", "renders"),
     "segmenter": ("segmenter", "cuts toys out to measure their shape", "renders of 256 pixels"),
     "depth": ("depth", "`DepthEstimator`, near is bright", "renders"),
+    "upscaler": ("upscalers", "`SRVGGNetCompact`, pictures ×2", "crops of renders"),
     "controlnet-sketch": ("controlnet-sketch", "`ControlNetModel`", "drawings"),
     "controlnet-depth": ("controlnet-depth", "`ControlNetModel`", "depth maps"),
     "adapter-sketch": ("adapter-sketch", "`T2IAdapter`", "drawings"),

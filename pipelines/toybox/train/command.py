@@ -13,6 +13,7 @@ the finished weights to ``assets/starter``.
     judge        the reader that measures
     segmenter    what cuts toys out to measure their shape, on renders of 256 pixels
     depth        the depth estimator
+    upscaler     what makes pictures twice as large, on renders of 256 pixels
     controlnet   a ControlNet on the trained base, for --condition sketch or depth
     adapter      a T2I-Adapter, likewise
     consistency  the sketch ControlNet once more, on what it paints itself
@@ -44,6 +45,7 @@ from pipelines.toybox.train import judge as train_judge
 from pipelines.toybox.train import segmenter as train_segmenter
 from pipelines.toybox.train import text as train_text
 from pipelines.toybox.train import unet as train_unet
+from pipelines.toybox.train import upscaler as train_upscaler
 from pipelines.toybox.train.card import SCORES, write_card
 from pipelines.toybox.train.dataset import FIRST_SEED, Shards, make_shards
 from pipelines.toybox.train.run import Run
@@ -55,6 +57,7 @@ CONTROLS = {  # work folder → method and condition
     for method in ("controlnet", "adapter")
     for condition in train_control.CONDITIONS
 }
+UPSCALER = Path("upscalers", "Toybox 2x.safetensors")
 RENDERS = {128: "renders", 256: "renders-256"}  # size → folder
 KINDS = {"first": FIRST_RELEASE, "all": TRAINED}
 
@@ -108,7 +111,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, help="CPU threads")
     parser.add_argument("--machine", default="not noted", help="export: what it was trained on")
     parser.add_argument(
-        "--starter", type=Path, default=Path("assets/starter"), help="export, adopt: folder"
+        "--starter",
+        type=Path,
+        default=Path("assets/starter"),
+        help="export, adopt, upscaler: folder",
     )
     options = parser.parse_args(arguments)
     sizes = {"base": (64, 128), "renders": (128, 256), "decoder": (128, 256), "export": (128, 256)}
@@ -262,6 +268,13 @@ def _segmenter(options) -> None:
         _print(line)
 
 
+def _upscaler(options) -> None:
+    run = Run(options.work / "upscaler", options.device)
+    autoencoder = PatchAutoencoder.from_pretrained(options.starter / "base" / "vae").float()
+    for line in train_upscaler.train(run, _shards(options, 256), autoencoder, options.minutes):
+        _print(line)
+
+
 def _export(options) -> None:
     base = options.starter / "base"
     train_text.save(Run(options.work / "text"), _tokenizer(options), base)
@@ -278,6 +291,8 @@ def _export(options) -> None:
         train_segmenter.save(segmenter, options.starter / "segmenter")
     if (depth := Run(options.work / "depth")).samples:
         train_depth.save(depth, options.starter / "depth")
+    if (upscaler := Run(options.work / "upscaler")).samples:
+        train_upscaler.save(upscaler, options.starter / UPSCALER)
     for name, (method, _) in CONTROLS.items():
         if (control := Run(options.work / name)).samples:
             unet = train_unet.load_average(Run(options.work / "base"))
@@ -290,7 +305,7 @@ def _export(options) -> None:
     facts = {"kinds": FIRST_RELEASE, "first_seed": FIRST_SEED, "renders": renders}
     logs = options.starter / "logs"
     logs.mkdir(parents=True, exist_ok=True)
-    for name in (*RUNS, "decoder", "decoder-256", "segmenter", "depth", *CONTROLS):
+    for name in (*RUNS, "decoder", "decoder-256", "segmenter", "depth", "upscaler", *CONTROLS):
         run = Run(options.work / name)
         if not run.samples:
             continue
@@ -372,6 +387,7 @@ COMMANDS = {
     "judge": _judge,
     "segmenter": _segmenter,
     "depth": _depth,
+    "upscaler": _upscaler,
     "controlnet": _control,
     "adapter": _control,
     "consistency": _consistency,

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 from diffusers import ControlNetModel, StableDiffusionPipeline, T2IAdapter, UNet2DConditionModel
+from spandrel import ModelLoader
 
+from pipelines.core.paths import ASSETS
 from pipelines.diffusion.autoencoder import PatchAutoencoder, enlarge
 from pipelines.toybox.render.renderer import render
 from pipelines.toybox.scenes import mirror, training_scene
@@ -20,6 +22,7 @@ from pipelines.toybox.train import depth as train_depth
 from pipelines.toybox.train import segmenter as train_segmenter
 from pipelines.toybox.train import text as train_text
 from pipelines.toybox.train import unet as train_unet
+from pipelines.toybox.train import upscaler as train_upscaler
 from pipelines.toybox.train.dataset import Shards, inverse_depth, make_shards
 from pipelines.toybox.train.run import Optimizers, Run
 from pipelines.toybox.vocabulary import FIRST_RELEASE, HELD_OUT, KINDS
@@ -49,6 +52,9 @@ def work(tmp_path_factory):
     patch.setattr(decoder, "train", partial(decoder.train, batch=4))
     patch.setattr(judge, "train", partial(judge.train, batch=8))
     patch.setattr(train_segmenter, "train", partial(train_segmenter.train, batch=4))
+    patch.setattr(train_upscaler, "train", partial(train_upscaler.train, batch=2))
+    patch.setattr(train_upscaler, "_FIRST", 8)
+    patch.setattr(train_upscaler, "LAYERS", 2)
     patch.chdir(folder)
     for command in (
         ["renders", "--count", "12", "--threads", "2"],
@@ -62,6 +68,7 @@ def work(tmp_path_factory):
         ["judge", *SECONDS],
         ["segmenter", *SECONDS],
         ["depth", *SECONDS],
+        ["upscaler", "--starter", str(ASSETS / "starter"), *SECONDS],
         ["controlnet", "--condition", "depth", "--batch", "2", *SECONDS],
         ["adapter", "--condition", "sketch", "--batch", "2", *SECONDS],
         ["export", "--starter", "starter"],
@@ -102,6 +109,31 @@ def test_the_exported_segmenter_cuts_and_is_taken_up_again(work):
     segmenter = load_segmenter(work / "starter" / "segmenter")
     cut = segmenter.cut(Shards(work / "work" / "renders-256").image(0), 2)
     assert [each.shape for each in cut] == [(128, 128), (128, 128)]
+
+
+def test_the_exported_upscaler_is_a_file_that_other_programs_open(work):
+    path = work / "starter" / train.UPSCALER
+    descriptor = ModelLoader().load_from_file(path)
+    assert (descriptor.architecture.id, descriptor.scale) == ("Compact", 2)
+    assert descriptor(torch.rand(1, 3, 9, 7)).shape == (1, 3, 18, 14)
+    assert "`upscalers`" in (work / "starter" / "README.md").read_text()
+    facts = json.loads((work / "starter" / "training.json").read_text())
+    assert facts["upscaler"]["samples"] == Run(work / "work" / "upscaler").samples > 0
+
+
+def test_the_upscaler_begins_as_the_best_linear_filter():
+    """Pictures that were made by one filter of 5×5 pixels are made again exactly."""
+    generator = torch.Generator().manual_seed(0)
+    low = torch.rand(40, 3, 16, 16, generator=generator)
+    kernel = torch.randn(12, 3, 5, 5, generator=generator) / 20
+    made = torch.nn.functional.conv2d(low, kernel, padding=2)
+    doubled = low.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    high = torch.nn.functional.pixel_shuffle(made, 2) + doubled
+    model = train_upscaler.new_upscaler()
+    train_upscaler.set_linear_optimum(model, low, high)
+    with torch.no_grad():
+        away = (model(low) - high)[..., 6:-6, 6:-6].abs().max()
+    assert away < 2e-3
 
 
 def test_latents_belong_to_their_scenes_and_mirror_images(work):
