@@ -82,7 +82,7 @@
     const button = buttons().filter((each) => each.getAttribute("aria-selected") === "true").at(-1);
     const id = button?.dataset.tabId;
     if (!button || groups.has(id)) return waitUntilDrawn(); // for the tabs of a group that is opened first
-    atelier.parts.open(id);
+    atelier.parts.show(id);
     document.title = `${button.textContent.trim()} · Atelier`;
     if (wanted !== null && !ways.get(id)?.includes(wanted)) return waitUntilDrawn(); // the click is on its way
     wanted = null;

@@ -11,9 +11,9 @@
   let begin;
   const begun = new Promise((resolve) => (begin = resolve)); // Gradio's page is there, and has loaded
   const fetched = new Map(); // tab → promise of its part
-  const built = new Map(); // tab → promise of its listeners
-  const done = new Set(); // tabs that are built
-  const seen = new Set(); // tabs whose listeners know that they are open
+  const opened = new Map(); // tab → promise, kept when it is built and filled
+  const done = new Set(); // tabs that are built and filled
+  const tabOf = new WeakMap(); // inputs and outputs of a listener → its tab
 
   // Before Gradio draws the page with the tab `id`.
   function prepare(config, id) {
@@ -22,7 +22,6 @@
     const here = Object.keys(parts).find((name) => parts[name].listeners);
     if (!parts[id] || id === here) {
       done.add(here);
-      seen.add(here);
       return;
     }
     fetched.set(here, Promise.resolve(takeOut(config, parts[here])));
@@ -64,14 +63,6 @@
     return fetched.get(id);
   }
 
-  function build(id) {
-    if (!built.has(id)) {
-      built.set(id, graft(id));
-      built.get(id).catch(() => built.delete(id));
-    }
-    return built.get(id);
-  }
-
   async function graft(id) {
     const [{ components, layout, dependencies }] = await Promise.all([get(id), begun]);
     const { config } = listeners.client;
@@ -79,25 +70,43 @@
     config.dependencies = [...config.dependencies, ...dependencies];
     const { by_id: own, by_event: events } = listeners.create(dependencies);
     listeners.register_loading_stati(own);
-    for (const [number, each] of own) listeners.dependencies_by_fn.set(number, each);
+    for (const [number, each] of own) {
+      listeners.dependencies_by_fn.set(number, each);
+      for (const ids of [each.inputs, each.outputs]) tabOf.set(ids, id);
+    }
     const all = listeners.dependencies_by_event;
     for (const [event, some] of events) all.set(event, [...(all.get(event) ?? []), ...some]);
     tree.graft(components, layout, dependencies);
-    done.add(id);
     fetched.delete(id);
     return own;
   }
 
-  // A tab is shown: it is built, and its listeners hear of it the first time.
-  async function open(id) {
-    if (!parts[id] || seen.has(id)) return;
-    seen.add(id);
-    try {
-      listeners.dispatch_load_events(await build(id));
-    } catch (error) {
-      seen.delete(id);
-      complain(id, error);
+  // Builds a tab and tells its listeners that it is seen; waits for those that fill it.
+  async function meet(id) {
+    const filling = [];
+    for (const [number, each] of await graft(id)) {
+      for (const [target, event] of each.targets) {
+        if (event !== "load") continue;
+        const told = listeners.dispatch({ type: "fn", fn_index: number, target_id: target, event_data: null });
+        if (parts[id].fills.includes(number)) filling.push(told);
+      }
     }
+    await Promise.all(filling);
+    await new Promise((resolve) => setTimeout(resolve)); // drafts are put back at once then
+    done.add(id);
+  }
+
+  function open(id) {
+    if (done.has(id)) return Promise.resolve();
+    if (!opened.has(id)) {
+      opened.set(id, meet(id));
+      opened.get(id).catch(() => opened.delete(id));
+    }
+    return opened.get(id);
+  }
+
+  function show(id) {
+    if (parts[id]) open(id).catch((error) => complain(id, error));
   }
 
   function complain(id, error) {
@@ -107,14 +116,19 @@
     if (!panel || panel.querySelector(".unreachable")) return;
     const words = Object.assign(document.createElement("p"), { className: "error unreachable", role: "alert", textContent: atelier.unreachable });
     const again = Object.assign(document.createElement("button"), { type: "button", className: "again", textContent: atelier.again });
-    again.addEventListener("click", () => (words.remove(), open(id)));
+    again.addEventListener("click", () => (words.remove(), show(id)));
     words.append(" ", again);
     panel.append(words);
   }
 
-  // The tabs that have to be built before something is done with these components.
-  const missing = (ids, tabs) => [...new Set(ids.map((id) => tabs[id]))].filter((tab) => tab !== undefined && !done.has(tab));
-  const isChange = (value) => value !== undefined && !(value?.__type__ === "update" && Object.keys(value).length === 1);
+  // The tabs that have to be opened before something is done with these components: what is sent to a
+  // tab comes after what it is filled with when it is first seen.
+  const missing = (ids, tabs, own) => [...new Set(ids.map((id) => tabs[id]))].filter((tab) => tab !== undefined && tab !== own && !done.has(tab));
+  // An update that changes nothing has its type alone, and where it is of HTML such props as well.
+  const isChange = (value) =>
+    value?.__type__ === "update"
+      ? Object.entries(value).some(([name, part]) => name !== "__type__" && (name !== "props" || isChange(part)))
+      : value !== undefined;
 
   // Gradio has made its tree and its listeners.
   atelier.drawn = (itsTree, itsListeners) => {
@@ -124,13 +138,13 @@
       const own = listeners[name].bind(listeners);
       listeners[name] = (...given) => {
         const tabs = wanted(...given);
-        return tabs.length ? Promise.all(tabs.map(build)).then(() => own(...given)) : own(...given);
+        return tabs.length ? Promise.all(tabs.map(open)).then(() => own(...given)) : own(...given);
       };
     };
-    before("gather_state", (inputs) => missing(inputs, partOf));
-    before("handle_data", (outputs, data) => missing(outputs.filter((_, place) => isChange(data[place])), partOf));
+    before("gather_state", (inputs) => missing(inputs, partOf, tabOf.get(inputs)));
+    before("handle_data", (outputs, data) => missing(outputs.filter((_, place) => isChange(data[place])), partOf, tabOf.get(outputs)));
     before("dispatch_state_change_events", (event) => missing(event.changed_state_ids ?? [], partOfState));
   };
 
-  atelier.parts = { prepare, open };
+  atelier.parts = { prepare, show };
 })();

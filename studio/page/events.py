@@ -34,15 +34,17 @@ class Page(gr.Blocks):
     Attributes:
         is_upload: whether an owner has uploaded a file, which no tab has taken yet.
         first_sights: id of a listener that waits until a tab is first seen → the tab's component.
+        fills: those of them that fill the tab in.
         former_tabs: names that addresses may still have for a tab → its id.
     """
 
     is_upload: Callable[[Owner, Path], bool]
     first_sights: dict[int, int]
+    fills: set[int]
     former_tabs: Mapping[str, str]
 
     def __init__(self, is_upload: Callable[[Owner, Path], bool], **options: Any) -> None:
-        self.first_sights, self.former_tabs = {}, {}
+        self.first_sights, self.fills, self.former_tabs = {}, set(), {}
         super().__init__(**options)
         self.is_upload = is_upload
 

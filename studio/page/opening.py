@@ -50,4 +50,6 @@ class Opening:
                 return [gr.skip()] * len(outputs)
             return updates(Visitor.of(request))
 
-        return self.load(unless_filled, self.stage, outputs, **QUIET)
+        event = self.load(unless_filled, self.stage, outputs, **QUIET)
+        self.page.fills.add(event["id"])
+        return event

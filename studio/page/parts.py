@@ -27,9 +27,10 @@ class Split:
     """A page's configuration in parts.
 
     Attributes:
-        config: what is sent at first, with ``parts``: tab → the id of its component and, of the tab
-            that comes along, the ids of its listeners; and with ``part_of`` and ``states``: ids of
-            components and of states that listeners elsewhere name → their tab.
+        config: what is sent at first. Beside Gradio's own it has ``parts``: tab → the id of its
+            component (root), of the listeners that fill it in (fills) and, of the tab that comes
+            along, of all its listeners; ``part_of`` and ``states``: ids of components and of states
+            that listeners elsewhere name → their tab.
         parts: tab → its components, layout and listeners.
     """
 
@@ -44,17 +45,18 @@ def take_parts(page: Page) -> dict[str, bytes]:
     """
     if not can_graft():
         return {}
-    split = split_config(page.config, page.first_sights)
+    split = split_config(page.config, page.first_sights, page.fills)
     page.config = split.config
     return {name: ORJSONResponse(part).body for name, part in split.parts.items()}
 
 
-def split_config(config: Config, first_sights: dict[int, int]) -> Split:
+def split_config(config: Config, first_sights: dict[int, int], fills: set[int]) -> Split:
     """The parts of a whole configuration, which stays as it is.
 
     Args:
         config: as :meth:`Page.get_config_file` gives it.
         first_sights: id of a listener that waits until a tab is first seen → the tab's component.
+        fills: those of them that fill the tab in.
     """
     components = {each["id"]: each for each in _with_interactive(config)}
     nodes = dict(_tabs(config["layout"], components))
@@ -92,7 +94,13 @@ def split_config(config: Config, first_sights: dict[int, int]) -> Split:
         )
     }
     is_state = {id for id, each in components.items() if each["type"] == "state"}
-    parts: dict[str, Config] = {names[place]: {"root": place} for place in nodes}
+    parts: dict[str, Config] = {
+        names[place]: {
+            "root": place,
+            "fills": [id for id in _of(listeners.get(place, ()), "id") if id in fills],
+        }
+        for place in nodes
+    }
     for place, name in names.items():
         if name == first:
             parts[name]["listeners"] = _of(listeners.get(place, ()), "id")

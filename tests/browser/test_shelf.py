@@ -190,6 +190,13 @@ def test_a_card_is_painted_with(visit, studio, tmp_path, data):
     expect(page.locator("#lora-1 input")).to_have_value("clay · U-Net 32")
     expect(page.locator("#prompt textarea")).to_have_value("a first picture, sks")
 
+    page.fill("#prompt textarea", "typed")  # in a page that has never shown the tab
+    later = visit(path="?tab=library")
+    card(later, "clay").locator("summary").first.click()
+    card(later, "clay").locator(".use").click()
+    expect(later.locator("#lora-1 input")).to_have_value("clay · U-Net 32")
+    expect(later.locator("#prompt textarea")).to_have_value("typed, sks")
+
 
 def test_names_are_text_and_a_phone_shows_them_whole(visit, studio, tmp_path, data):
     put(studio, tmp_path, data, "a&b;'x' " + "long" * 20)

@@ -51,6 +51,7 @@ def studio(tmp_path_factory, twin_home) -> Iterator[tuple]:
         "/gradio_api/heartbeat/abc",
         "/gradio_api/queue/data?session_hash=abc",
         "/assets/x.js",
+        "/tabs/chat.json",
     ],
 )
 def test_stranger_sees_nothing(visitor, path: str):

@@ -65,7 +65,7 @@ def whole(page) -> dict:
 
 @pytest.fixture(scope="module")
 def split(page, whole) -> parts.Split:
-    return split_config(whole, page.first_sights)
+    return split_config(whole, page.first_sights, page.fills)
 
 
 def names(components: list[dict]) -> set[str]:
@@ -162,6 +162,6 @@ def test_a_part_is_sent_once_and_others_are_not_there():
 
 def test_the_page_stays_whole_where_gradio_s_script_is_another_one(page, whole, monkeypatch):
     monkeypatch.setattr(parts, "can_graft", lambda: False)
-    mounted = SimpleNamespace(config=whole, first_sights=page.first_sights)
+    mounted = SimpleNamespace(config=whole)
     assert parts.take_parts(mounted) == {}
     assert mounted.config is whole
