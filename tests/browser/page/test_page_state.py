@@ -83,7 +83,7 @@ def test_tabs_of_a_group_stand_in_the_address_and_old_names_lead_there(visit):
     page = visit(path="?tab=compare")
     expect(page.locator("#compare-prompt")).to_be_visible()
     expect(page).to_have_url(at("compare"))
-    expect(page).to_have_title("Compare samplers · Atelier")
+    expect(page).to_have_title("Grid · Atelier")
     open_tab(page, "Labs")  # its first tab is shown, and stands in the address
     expect(page).to_have_url(at("inside"))
     open_tab(page, "Shorten a LLaMA")
