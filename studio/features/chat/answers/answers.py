@@ -18,10 +18,10 @@ from pipelines.chat.requests import ChatRequest, CompletionRequest, Generation
 from pipelines.core.errors import Stopped, UserError, unforeseen
 from pipelines.core.events import Result
 from pipelines.core.messages import Message
-from studio.features.chat.answers.progress import Live
+from studio.features.chat.answers.progress import AnswerProgress
 from studio.features.chat.answers.requests import added_up, request_for
-from studio.features.chat.answers.rows import Written
-from studio.features.chat.answers.slots import Places
+from studio.features.chat.answers.rows import AnswerRows
+from studio.features.chat.answers.slots import AnswerSlots
 from studio.features.chat.answers.streams import Run, Stream
 from studio.features.chat.records import (
     DONE,
@@ -44,7 +44,7 @@ class _Running:
 
     def __init__(self, owner: str, message_id: str, begun: str, facts: dict[str, Any]) -> None:
         self.owner, self.message_id, self.facts = owner, message_id, facts
-        self.live = Live(begun)
+        self.live = AnswerProgress(begun)
         self.stop = threading.Event()
         self.thread: threading.Thread | None = None
 
@@ -69,8 +69,8 @@ class Answers:
     ) -> None:
         self._conversations, self._run, self._cache = conversations, run, cache
         self._check = check
-        self._written = Written(conversations.store)
-        self._places = Places()
+        self._written = AnswerRows(conversations.store)
+        self._places = AnswerSlots()
         self._lock = threading.Condition()  # guards the next three
         self._running: dict[str, _Running] = {}
         self._stops: set[threading.Event] = set()  # of the API's
@@ -168,7 +168,7 @@ class Answers:
             if (running := self._running.get(message_id)) is not None:
                 running.stop.set()
 
-    def live(self, owner: str, message_id: str) -> Live | None:
+    def live(self, owner: str, message_id: str) -> AnswerProgress | None:
         """An answer that is being written, or None when it is not (any more).
 
         Raises:

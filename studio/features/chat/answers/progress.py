@@ -18,7 +18,7 @@ RATE_AFTER = 0.5  # seconds of writing before which their number says nothing
 
 
 @dataclass(frozen=True, slots=True)
-class LiveView:
+class AnswerView:
     """An answer at one moment.
 
     Attributes:
@@ -51,7 +51,7 @@ class LiveView:
     first_token_seconds: float | None
 
 
-class Live:
+class AnswerProgress:
     """Fed by the thread that runs the engine, looked at by any other.
 
     Words are kept in pieces: neither adding some nor asking for the new ones touches the rest.
@@ -145,11 +145,11 @@ class Live:
                 self._joined = (len(self._pieces), text)
             return text
 
-    def view(self, since: int = 0) -> LiveView:
+    def view(self, since: int = 0) -> AnswerView:
         """How it stands now, with the words from the character ``since`` on."""
         with self._changed:
             now = time.monotonic()
-            return LiveView(
+            return AnswerView(
                 version=self._version,
                 phase=self._phase,
                 phase_seconds=now - self._phase_began,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from studio.core.store import Store
 
 
-class Written:
+class AnswerRows:
     """Begins, fills and ends the rows of answers; their running is not its concern.
 
     Args:

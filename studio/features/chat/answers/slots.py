@@ -14,7 +14,7 @@ MAX_ANSWERS = 32  # unfinished, of everybody
 MAX_OF_GUEST, MAX_OF_OWNER = 3, 16
 
 
-class Places:
+class AnswerSlots:
     """Taken while an answer is unfinished."""
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
 """Answers told to a page while they are written: each time only what has changed.
 
 Server-sent events, at most twenty a second for each answer. An answer is drawn here
-(:class:`studio.features.chat.markdown.html.Growing`), so that page and server
+(:class:`studio.features.chat.markdown.html.IncrementalHtml`), so that page and server
 each touch every word about once, however long the answer gets.
 """
 
@@ -15,12 +15,12 @@ from anyio.to_thread import run_sync
 
 from pipelines.core.messages import Message
 from studio.api import sse
-from studio.features.chat.markdown.html import Growing
+from studio.features.chat.markdown.html import IncrementalHtml
 from studio.i18n import translate
 
 if TYPE_CHECKING:
     from studio.features.chat.answers.answers import Answers
-    from studio.features.chat.answers.progress import LiveView
+    from studio.features.chat.answers.progress import AnswerView
 
 UPDATE_SECONDS = 0.05  # between two looks
 
@@ -41,7 +41,7 @@ class Follower:
     def __init__(self, answers: Answers, owner: str, message_id: str, language: str) -> None:
         self._answers, self._owner, self.id = answers, owner, message_id
         self._language = language
-        self._growing, self._characters, self._version = Growing(owner), 0, -1
+        self._growing, self._characters, self._version = IncrementalHtml(owner), 0, -1
         self._told: dict[str, Any] = {}
         self.over = False
 
@@ -69,7 +69,7 @@ class Follower:
             news |= {"words": grown.words} if grown.tail is None else {"tail": grown.tail}
         return {"id": self.id, **news} if news else None
 
-    def _facts(self, view: LiveView) -> dict[str, Any]:
+    def _facts(self, view: AnswerView) -> dict[str, Any]:
         rate, first = view.tokens_per_second, view.first_token_seconds
         return {
             "phase": view.phase,

@@ -67,7 +67,7 @@ class Grown:
 
 
 @dataclass(slots=True)
-class Growing:
+class IncrementalHtml:
     """An answer that is being written, drawn with work in proportion to its length.
 
     Only the block that is still open is ever read again, and that when something may have changed

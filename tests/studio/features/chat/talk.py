@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from studio.features.chat.answers.rows import Written
+from studio.features.chat.answers.rows import AnswerRows
 from studio.features.chat.conversations import Conversations
 from studio.features.chat.records import DONE, Conversation, StoredMessage
 
@@ -14,7 +14,7 @@ class Talk:
 
     def __init__(self, conversations: Conversations, owner: str = ANN, **settings) -> None:
         self.all, self.owner = conversations, owner
-        self.written = Written(conversations.store)
+        self.written = AnswerRows(conversations.store)
         self.id = conversations.new(owner, settings.pop("model", "parrot"), **settings).id
 
     @property

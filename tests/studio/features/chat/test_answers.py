@@ -20,7 +20,7 @@ from studio.core.store import Store
 from studio.features.chat.answers import answers as answers_module
 from studio.features.chat.answers import progress as live_module
 from studio.features.chat.answers.answers import Answers
-from studio.features.chat.answers.progress import Live
+from studio.features.chat.answers.progress import AnswerProgress
 from studio.features.chat.conversations import Conversations
 from studio.features.chat.records import Stale
 from tests.clock import set_clock
@@ -152,7 +152,7 @@ def test_ten_answers_are_written_at_once(conversations):
 
 
 def test_neither_adding_words_nor_asking_for_the_new_ones_touches_the_old_ones():
-    live, seen, said = Live(), 0, 0
+    live, seen, said = AnswerProgress(), 0, 0
     start = time.monotonic()
     for _ in range(100_000):  # 1 MB: touching all of it each time would take minutes
         live.saw(Words("0123456789", 1))
@@ -166,7 +166,7 @@ def test_neither_adding_words_nor_asking_for_the_new_ones_touches_the_old_ones()
 def test_times_and_speed_are_those_of_reading_and_writing_not_of_loading(monkeypatch):
     now = [0.0]
     set_clock(monkeypatch, live_module, monotonic=lambda: now[0])
-    live = Live()
+    live = AnswerProgress()
 
     def at(moment, event):
         now[0] = moment
@@ -194,7 +194,7 @@ def test_times_and_speed_are_those_of_reading_and_writing_not_of_loading(monkeyp
 
 
 def test_words_are_asked_for_from_any_character_on():
-    live = Live("begun ")
+    live = AnswerProgress("begun ")
     for piece in ("ab", "cde", "f"):
         live.saw(Words(piece, 1))
     whole = "begun abcdef"

@@ -20,7 +20,7 @@ from studio.features.chat.markdown.html import (
     MAX_COLOURED_LINE,
     MAX_HERE,
     MAX_RENDERED,
-    Growing,
+    IncrementalHtml,
 )
 from studio.features.chat.markdown.languages import lexer_name, lexer_names
 from studio.features.chat.markdown.process import read_blocks, read_coloured
@@ -128,7 +128,7 @@ class Reader(HTMLParser):
 
 def shown(pieces: list[str]) -> str:
     """The HTML of an answer that comes in pieces, as the page puts it together at the end."""
-    growing, blocks, tail = Growing("ann"), "", ""
+    growing, blocks, tail = IncrementalHtml("ann"), "", ""
     for piece in pieces:
         if (grown := growing.feed(piece)) is None:
             continue
@@ -200,7 +200,7 @@ def test_an_answer_that_has_grown_is_drawn_as_one_that_was_there(step):
 )
 def test_work_on_an_answer_is_in_proportion_to_its_length(line):
     """Counted in characters that are read, not in time."""
-    growing, characters, read = Growing("ann"), 0, {}
+    growing, characters, read = IncrementalHtml("ann"), 0, {}
     text = (line * 16_000)[:16_000]
     for at in range(0, len(text), 4):
         before = len(growing._open)
@@ -213,7 +213,7 @@ def test_work_on_an_answer_is_in_proportion_to_its_length(line):
 def test_of_plain_words_only_the_new_ones_are_sent():
     text = "The ship went out to sea and nobody knew where it would go. " * 50
     pieces = [text[at : at + 5] for at in range(0, len(text), 5)]
-    growing, sent = Growing("ann"), 0
+    growing, sent = IncrementalHtml("ann"), 0
     for piece in pieces:
         if (grown := growing.feed(piece)) is not None:
             sent += len("".join(grown.blocks)) + len(grown.tail or "") + len(grown.words)
@@ -259,7 +259,7 @@ def test_a_text_whose_drawing_is_given_up_is_shown_as_it_was_written(monkeypatch
     monkeypatch.setattr(draw_process, "LIMIT_SECONDS", 1e-6)
     text = "**bold**, " * MAX_HERE
     assert render(text) == f'<div class="as-written">{text}</div>'
-    growing = Growing("ann")
+    growing = IncrementalHtml("ann")
     assert growing.feed(text).tail == f'<div class="as-written">{text.rstrip()}</div>'
     assert growing.feed("**more**").words == " **more**", "it is not tried again"
 
