@@ -227,14 +227,14 @@ def test_a_comparison_follows_the_chosen_model_and_offers_what_has_come_since_th
     write(added)
     own = running.shelf.add_model("local", "mine", write, family="sd1")
     try:
-        page.get_by_role("tab", name="Compare samplers").click()
-        expect(page.locator("#compare-guidance input[type=number]")).to_have_value("3")
+        page.get_by_role("tab", name="Grid").click()
+        expect(page.locator("#compare-about-model")).not_to_be_empty()
         page.click("#compare-model input")
         offered = page.locator("#compare-model").get_by_role("option")
         expect(offered.filter(has_text="added later")).to_have_count(1)
         offered.filter(has_text="mine").click()
         expect(page.locator("#compare-guidance input[type=number]")).to_have_value("7")
-        page.get_by_role("button", name="Advanced").last.click()
+        page.locator("#compare-advanced > button").click()
         for side in ("width", "height"):
             expect(page.locator(f"#compare-{side} input[type=number]")).to_have_value("64")
     finally:
