@@ -30,7 +30,7 @@ NAMED = {
         OF_PAINTED | {("input", C), ("input", D)},
     ),
     "enlarge": (
-        PAINTED | {"from_picture": {"picture": C, "references": [D]}},
+        PAINTED | {"from_picture": {"picture": C, "mask": D}},
         OF_PAINTED | {("input", C), ("input", D)},
     ),
     "upscale": ({"picture": C}, {("input", C)}),
