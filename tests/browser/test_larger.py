@@ -74,8 +74,11 @@ def test_a_painted_picture_is_made_larger_by_one_button_and_lies_in_the_gallery(
     assert (made.width, made.height) == (3 * first.width // 2, 3 * first.height // 2)
     assert made.request["seed"] == first.request["seed"]
     assert "Hires strength: 0.5" in made.parameters
+    details = page.locator("#larger-details")
+    expect(details).to_contain_text("Hires strength")  # all that the job's end has to tell is there
 
     page.reload()
     expect(board.locator(".versus")).to_be_visible()
+    expect(details).to_contain_text("Hires strength")
     open_tab(page, "Gallery")
     expect(page.locator(f"#gallery-pictures [data-id='{made.id}']")).to_be_visible()
