@@ -25,7 +25,7 @@ from pipelines.chat.pruning.scores import next_token_loss
 from pipelines.core.errors import Stopped, UserError
 from pipelines.core.processes import DONE, FAILED, TAKEN
 from tests.clock import set_clock
-from tests.patience import wait_until
+from tests.patience import PATIENCE, wait_until
 from tests.pipelines.chat.pruning.test_depth import logits
 
 QUICK = Healing(minutes=60, steps=6, batch_size=2, window=32, learning_rate=1e-2)
@@ -115,17 +115,17 @@ def test_kill_9_at_random_steps_three_times_changes_nothing(healer):
     rng = random.Random(11)
     killed = 0
     for _ in range(3):
+        wanted = len(events_of(second, "step")) + rng.randint(2, 6)
         child = os.fork()
         if child == 0:
             try:
                 mine = healer(settings, second.folder)
                 mine.prepare()
-                for _ in mine.steps():
-                    time.sleep(0.02)
+                for step in mine.steps():
+                    # It must not have ended before it is killed, however late that comes.
+                    time.sleep(0.02 if step <= wanted else PATIENCE)
             finally:
                 os._exit(0)
-        begun = len(events_of(second, "step"))
-        wanted = begun + rng.randint(2, 6)
         wait_until(lambda wanted=wanted: len(events_of(second, "step")) >= wanted)
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
