@@ -38,7 +38,7 @@ def control() -> None:
 
 def training() -> None:
     """The trainer against diffusers' loop, in batches of 1 and 4, bf16: steps a second, memory."""
-    from benchmarks import train_speed
+    from benchmarks.training import train_speed
 
     options = ["--model", "sd15-random", "--seconds", "10", "--rounds", "1", "--photo-side", "2048"]
     sys.argv = ["train_speed", *options, "--batch", "1", "4", "--precision", "bf16"]

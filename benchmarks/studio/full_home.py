@@ -29,7 +29,7 @@ from typing import Any
 import httpx
 from PIL import Image
 
-from benchmarks.studio.visitors import CHEAP, Studio
+from benchmarks.visitors import CHEAP, Studio
 
 PICTURES, JOBS, MESSAGES, CHATS, INPUTS, TABLES, UPLOADS = 5000, 2000, 10_000, 500, 200, 50, 10_000
 PROBE_SECONDS = 0.02

@@ -1,4 +1,4 @@
-"""The crowds of ``benchmarks/studio/visitors.py``, each a twentieth: nothing fails."""
+"""The crowds of ``benchmarks/visitors.py``, each a twentieth: nothing fails."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from benchmarks.studio import visitors
+from benchmarks import visitors
 
 pytestmark = [
     pytest.mark.deep,

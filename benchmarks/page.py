@@ -1,6 +1,6 @@
 """When a page can be used, and what opening one costs the browser.
 
-    python -m benchmarks.studio.page [--loads 5]
+    python -m benchmarks.page [--loads 5]
 
 Each load is a browser of its own, without a cache, against a studio that has been asked before. A
 page is usable when a prompt has been typed, Paint pressed and the job answered: the time runs from
@@ -24,7 +24,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Playwright, sync_playwright
 
-from benchmarks.studio.visitors import Studio, children
+from benchmarks.visitors import Studio, children
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = (

@@ -1,6 +1,7 @@
 """How fast the trainer is, against a plain loop as diffusers' train_dreambooth_lora.py has it.
 
-    python -m benchmarks.train_speed [--model starter|sd15-random] [--seconds 30] [--batch 4]
+    python -m benchmarks.training.train_speed [--model starter|sd15-random] [--seconds 30]
+        [--batch 4]
 
 The plain loop decodes each photo and class picture, encodes it by the autoencoder and its caption
 by the text encoder at every step, with the library's attention and without caches; the trainer
@@ -25,7 +26,7 @@ from pathlib import Path
 
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PHOTOS = 10
 STEPS_MOST = 2000
 
@@ -82,7 +83,7 @@ def compare(options: argparse.Namespace, side: int, batch: int, home: Path) -> N
 def in_a_process(
     options: argparse.Namespace, only: str, side: int, batch: int, home: Path
 ) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.train_speed", "--only", only]
+    command = [sys.executable, "-m", "benchmarks.training.train_speed", "--only", only]
     for name in ("model", "seconds", "rank", "targets", "precision"):
         command += [f"--{name}", str(getattr(options, name))]
     command += ["--text-encoder"] if options.text_encoder else []

@@ -1,6 +1,7 @@
 """Does it learn? Subjects of which the starter has never seen the kind, taught from ten pictures.
 
-    python -m benchmarks.personalise [--kinds teapot guitar hat] [--preset quick] [--sheet sheets/]
+    python -m benchmarks.training.personalise [--kinds teapot guitar hat] [--preset quick]
+        [--sheet sheets/]
 
 For each kind that all Toybox training leaves out: ten renders with varying place, light and camera
 stand in for photos; the training engine teaches the starter with a preset, in a process of its own,

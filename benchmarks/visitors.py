@@ -1,6 +1,6 @@
 """What a crowd at the door costs the host: waiting, memory, and whether the studio is still there.
 
-    python -m benchmarks.studio.visitors [--short] [--only idle logins …] [--minutes 10]
+    python -m benchmarks.visitors [--short] [--only idle logins …] [--minutes 10]
 
 Starts a studio with the accounts that ``--share`` makes, without the tunnel, in a home of its own.
 While each crowd is at the door, a host in a process of its own asks for a cheap route ten times a
@@ -39,7 +39,7 @@ from typing import Any
 import httpx
 from PIL import Image, PngImagePlugin
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 HOST = "127.0.0.1"
 LIMIT_SECONDS = 300.0  # of one crowd, whatever it does
 PROBE_SECONDS = 0.1
