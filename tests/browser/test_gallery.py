@@ -55,6 +55,7 @@ def test_chosen_and_dropped_pictures_show_their_settings_and_fill_the_form(galle
     gallery.locator("#gallery-pictures .picture").last.click()
     expect(gallery.locator("#gallery-details .prompt")).to_have_text("a first picture")
     gallery.click("#gallery-use")
+    expect(gallery.locator("#paint")).to_be_visible()
     expect(gallery.locator("#prompt textarea")).to_have_value("a first picture")
     expect(gallery.locator("#seed input")).to_have_value("1")
 
