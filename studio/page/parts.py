@@ -18,7 +18,7 @@ from studio.page.cache import deliver
 from studio.page.events import Page
 from studio.page.gradio_script import can_graft
 
-PATH = "/tabs/{name}.json"
+PATH = "/tabs/{tab}.json"
 Config = dict[str, Any]
 
 
@@ -210,9 +210,9 @@ def parts_router(parts: dict[str, bytes]) -> APIRouter:
     router = APIRouter()
 
     @router.get(PATH, include_in_schema=False)
-    def send_part(name: str, request: Request) -> Response:
-        if name not in parts:
+    def send_part(tab: str, request: Request) -> Response:
+        if tab not in parts:
             raise NotFound("There is nothing at {path}.", path=request.url.path)
-        return deliver(parts[name], request.headers, "application/json")
+        return deliver(parts[tab], request.headers, "application/json")
 
     return router

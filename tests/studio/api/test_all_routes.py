@@ -53,6 +53,7 @@ OTHERS = {
     "name": "model.json",
     "file": "000010-0.png",
     "style": "kohya",
+    "tab": "chat",
     "form": "json",
     "photo_id": "photo",
     "path": "nowhere",
