@@ -185,7 +185,10 @@ def count_steps(asked: FromPicture | Hires, steps: int, limit: int) -> tuple[int
     if asked.strength == 0:
         return steps, 0
     every = steps <= FEW_STEPS if asked.all_steps is None else asked.all_steps
-    total = max(steps, min(limit, int(steps / asked.strength))) if every else steps
+    spread = max(steps, int(steps / asked.strength)) if every else steps
+    if every and spread <= limit:
+        return spread, steps  # the last ones of it, as A1111 has it
+    total = min(spread, max(steps, limit))
     # 50 · 0.58 is a hair below 29.
     run = max(1, int(total * asked.strength + 1e-6))
     return total, min(run, steps)

@@ -103,7 +103,8 @@ def test_one_of_a_batch_is_the_same_alone(cache, home, photo):
         (0.01, 20, False, (20, 1)),
         (1.0, 20, False, (20, 20)),
         (0.5, 20, True, (40, 20)),
-        (0.3, 4, None, (13, 3)),  # few steps: spread, not left out
+        (0.3, 4, None, (13, 4)),  # few steps: spread, not left out
+        (0.6, 4, None, (6, 4)),  # 3.6 of the 6, but all that were asked for are run
         (0.3, 20, None, (20, 6)),
         (0.01, 20, True, (500, 5)),  # no schedule is denser
         (0.0, 20, True, (20, 0)),
