@@ -216,7 +216,7 @@ def test_where_the_mask_is_0_every_pixel_is_the_pictures(family, twins):
         changed[16 - 5 : 48 + 5, 20 - 5 : 41 + 5] = False
         assert not changed.any()
     steps = [each for each in events if isinstance(each, Progress) and each.note is None]
-    assert (steps[-1].step, steps[-1].total) == (4, 4)  # 2 pictures, 0.7 of 3 steps each
+    assert (steps[-1].step, steps[-1].total) == (6, 6)  # 2 pictures, all of 3 steps each
     assert steps[-1].preview is not None
 
 
