@@ -19,10 +19,10 @@ ValueT = TypeVar("ValueT", str, float)
 
 MAX_VALUES = 100  # of one axis
 _SHOWN = 60
-_NUMBER = r"([+-]?\s*(?:\d{1,12}(?:\.\d{0,6})?|\.\d{1,6}))"
+_NUMBER = r"([+-]?\s*+(?:\d{1,12}(?:\.\d{0,6})?|\.\d{1,6}))"
 _RANGE = re.compile(
-    rf"\s*{_NUMBER}\s*-\s*{_NUMBER}\s*"
-    rf"(?:\(\s*{_NUMBER}\s*\)|\[\s*(\d{{1,9}})\s*\])?\s*"
+    rf"\s*+{_NUMBER}\s*+-\s*+{_NUMBER}\s*+"
+    rf"(?:\(\s*+{_NUMBER}\s*+\)|\[\s*+(\d{{1,9}})\s*+\])?\s*+"
 )
 
 

@@ -27,9 +27,12 @@ from pipelines.diffusion.lora.tags import (
     without_tags,
 )
 from pipelines.diffusion.prompts import is_weighted
+from pipelines.diffusion.wording.wildcards import matching
 from pipelines.dreambooth.data.captions import _whole_word
 from pipelines.dreambooth.data.subjects import meaning_in_prompts
+from pipelines.grids.cells import _order
 from pipelines.models.original_layout import current_name
+from pipelines.toybox.verdicts import read_prompt
 from pipelines.toybox.words import unknown_words
 from studio.api import gradio_guard, visitor_limits
 from studio.api.access import uploads_of
@@ -52,6 +55,8 @@ BUILT = {
     "''.join((re.escape(part) if not part.startswith('{') else '.+' if ':path' in part else "
     "'\\\\w+' for part in parts))",
     "f'{API}/\\\\w+/[^/]+/events'",
+    "either",  # the tokens of an axis of prompts
+    "f'(?<!\\\\w)(?:{ways})(?!\\\\w)'",
     "pattern",  # of the paths where more than JSON may be sent
     "f'{gradio_guard.PREFIX}/(heartbeat/\\\\w+|queue/data)'",
 }
@@ -81,6 +86,9 @@ READERS: tuple[Callable[[str], object], ...] = (
     language_of,
     read_origin,
     read_root_path,
+    read_prompt,
+    lambda text: _order(text, ["a", "a a", "(a"]),
+    lambda text: matching(text, ["a" * 100, "a/b-a.a"]),
     lambda text: read_conversation({"chat": {"messages": [{"role": "user", "content": text}]}}),
 )
 PHRASES = (*PIECES, "++", "# ", "--a ", "embedding:", "[a:", "(a)", ")1",

@@ -19,7 +19,8 @@ MAX_BYTES = 1_000_000  # of one list
 MAX_LISTS = 2_000
 MAX_FOLDERS = 5  # within one another
 MAX_NAME = 100
-_NAME = re.compile(r"(?!.*__)[\w\-]+(?:[\w\-.]*[\w\-])?(?:/[\w\-]+(?:[\w\-.]*[\w\-])?)*")
+_SIGNS = re.compile(r"(\*\*|\*|\?)")
+_NAME = re.compile(r"(?!.*__)[\w\-](?:[\w\-.]*[\w\-])?(?:/[\w\-](?:[\w\-.]*[\w\-])?)*")
 
 
 class Wildcards:
@@ -140,16 +141,39 @@ def check_name(name: str) -> None:
         )
 
 
+def _fits(parts: list[str], name: str) -> bool:
+    """Whether a name is what the signs of a pattern and the texts between them say.
+
+    All ways to read it are followed at once: as an expression, ``*?*?*?…`` would try one after the
+    other, of which there are more than can be counted.
+    """
+    ends = {0}  # where in the name what has been read so far may end
+    for part in parts:
+        if part == "?":
+            ends = {end + 1 for end in ends if end < len(name) and name[end] != "/"}
+        elif part in ("*", "**"):
+            reached, open_ = set(), False
+            for place in range(len(name) + 1):
+                open_ = open_ or place in ends
+                if open_:
+                    reached.add(place)
+                open_ = open_ and (part == "**" or name[place : place + 1] != "/")
+            ends = reached
+        else:
+            ends = {end + len(part) for end in ends if name.startswith(part, end)}
+        if not ends:
+            return False
+    return len(name) in ends
+
+
 def matching(pattern: str, names: list[str]) -> list[str]:
     """Those of ``names`` that a name, or a pattern with ``*``, ``**`` or ``?``, means.
 
     Raises:
         NotFound: there is none.
     """
-    signs = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
-    parts = re.split(r"(\*\*|\*|\?)", pattern)
-    wanted = re.compile("".join(signs.get(part, re.escape(part)) for part in parts), re.IGNORECASE)
-    if not (found := [name for name in names if wanted.fullmatch(name)]):
+    parts = _SIGNS.split(pattern.casefold())
+    if not (found := [name for name in names if _fits(parts, name.casefold())]):
         raise NotFound(
             "There is no list of words {name} for __{name}__ in the folder wildcards. Take "
             "another one, or write \\__ for two strokes that are meant.",

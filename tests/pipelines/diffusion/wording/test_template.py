@@ -8,11 +8,12 @@ from itertools import islice
 
 import pytest
 
-from pipelines.core.errors import BadRequest, UserError
+from pipelines.core.errors import BadRequest, NotFound, UserError
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.wording.grammar import is_dynamic, plain
 from pipelines.diffusion.wording.template import Template, Wording
-from pipelines.diffusion.wording.wildcards import MAX_BYTES, Wildcards
+from pipelines.diffusion.wording.wildcards import MAX_BYTES, Wildcards, matching
+from tests.patience import PROMPTLY
 
 
 @pytest.fixture
@@ -200,3 +201,33 @@ def test_links_do_not_lead_out_of_the_folder(lists, tmp_path):
     assert not [name for name in lists.names() if "secret" in name]
     with pytest.raises(BadRequest, match="outside the folder"):
         lists.write("door/new", "x")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("animals", ["animals"]),
+        ("ANIMALS", ["animals"]),
+        ("*", ["animals", "plants"]),  # of no folder
+        ("**", ["animals", "colours/dark", "colours/light", "plants"]),
+        ("colours/*", ["colours/dark", "colours/light"]),
+        ("*/*t", ["colours/light"]),
+        ("**l*", ["animals", "colours/light", "plants"]),
+        ("**/d?rk", ["colours/dark"]),
+        ("*.*", []),
+    ],
+)
+def test_signs_stand_for_letters_within_a_folder_or_across(pattern, found):
+    names = ["animals", "colours/dark", "colours/light", "plants"]
+    if found:
+        assert matching(pattern, names) == found
+    else:
+        with pytest.raises(NotFound):
+            matching(pattern, names)
+
+
+def test_many_signs_take_no_time():
+    start = time.process_time()
+    with pytest.raises(NotFound):
+        matching("*?" * 40 + "x", ["a" * 100] * 20)
+    assert time.process_time() - start < PROMPTLY
