@@ -301,9 +301,10 @@ def test_what_was_written_is_read(writer):
         read = read_settings(data)
         got = fields_of(read)
         prompt, negative = facts["prompt"], facts["negative"]
-        # What the words were chosen by is asked for again, unless it names lists of elsewhere.
-        if writer is dynamic_prompts and "__" not in prompt:
-            prompt += LATER_WORDS
+        # What the words were chosen by is asked for again, unless it names lists of elsewhere;
+        # of the two prompts each by itself.
+        if writer is dynamic_prompts:
+            prompt += "" if "__" in prompt else LATER_WORDS
             negative = NEGATIVE if "Negative Template" in texts["parameters"] else negative
         assert got["prompt"] == prompt, read
         assert got["negative_prompt"] == negative
