@@ -142,7 +142,18 @@
       };
     };
     before("gather_state", (inputs) => missing(inputs, partOf, tabOf.get(inputs)));
-    before("handle_data", (outputs, data) => missing(outputs.filter((_, place) => isChange(data[place])), partOf, tabOf.get(outputs)));
+    const handle = listeners.handle_data.bind(listeners);
+    listeners.handle_data = (outputs, data) => {
+      const own = tabOf.get(outputs);
+      const changed = outputs.map((_, place) => place).filter((place) => isChange(data[place]));
+      const tabs = missing(changed.map((place) => outputs[place]), partOf, own);
+      if (!tabs.length) return handle(outputs, data);
+      // What is here changes at once: the bar shows the tab while that is still being built.
+      const pick = (places) => handle(places.map((place) => outputs[place]), places.map((place) => data[place]));
+      const isLate = (place) => tabs.includes(partOf[outputs[place]]);
+      const late = () => pick(changed.filter(isLate));
+      return Promise.all([pick(changed.filter((place) => !isLate(place))), Promise.all(tabs.map(open)).then(late)]);
+    };
     before("dispatch_state_change_events", (event) => missing(event.changed_state_ids ?? [], partOfState));
   };
 

@@ -50,7 +50,7 @@ class GridTab(Tab):
 
     def draw(self) -> None:
         """Makes the controls and what shows results."""
-        self.form = PaintForm(self.studio, "compare-")
+        self.form = PaintForm(self.studio, "compare-", keeps_picture=True)
         with gr.Row(elem_classes="bench"):
             with gr.Column(scale=4, min_width=320, elem_classes="controls"):
                 with gr.Column(elem_classes="first"):
@@ -197,7 +197,8 @@ class GridTab(Tab):
             made = made.get("base", made)
         axes = axes_of(settings.parameters)
         shown = _values_of(axes) if axes else [gr.skip()] * len(self._controls)
-        return [*self.form.fill(fields, visitor), *shown, *self._parts_of(made, visitor)]
+        filled = self.form.fill({**fields, "from_picture": made.get("from_picture")}, visitor)
+        return [*filled, *shown, *self._parts_of(made, visitor)]
 
     def _parts_of(self, made: Mapping[str, Any], visitor: Visitor) -> list[Any]:
         """What has no controls here, and a line that says what that is."""

@@ -50,6 +50,8 @@ class PaintForm:
         studio: whose models and samplers.
         prefix: of the controls' ``elem_id``, where several forms stand on one page.
         offers: which base models can be chosen; when None, all that paint from words alone.
+        keeps_picture: whether what it is filled with may have a picture to begin from, which its
+            user keeps; then models that only change pictures can be chosen too.
 
     Attributes:
         controls: field of the request → its control, in the request's order.
@@ -67,8 +69,10 @@ class PaintForm:
         studio: Studio,
         prefix: str = "",
         offers: Callable[[ModelEntry], bool] | None = None,
+        keeps_picture: bool = False,
     ) -> None:
         self.studio, self.prefix, self._offers = studio, prefix, offers
+        self._keeps_picture = keeps_picture
         self.samplers = samplers_in(studio.home)
         self._drawn: dict[str, gr.components.Component] = {}
         self._loras = LoraRows(studio, prefix)
@@ -217,15 +221,16 @@ class PaintForm:
         for name, part in self._parts.items():
             given = name in fields or "prompt" in fields
             parts += part.fill(fields.get(name)) if given else [gr.skip()] * len(part.inputs)
+        entry, has_picture = self._find_entry(fields, visitor), self._has_picture(fields)
         fields = {name: value for name, value in fields.items() if name in self.controls}
-        entry = self._find_entry(fields, visitor)
         updates: dict[str, Any] = {name: gr.update(value=value) for name, value in fields.items()}
         if "style" in fields:
             updates["style"] = gr.update(value=fields["style"] or NO_STYLE)
         if entry is None:
             updates.pop("model", None)
         else:
-            updates["model"] = gr.update(choices=self._models(visitor), value=entry.name)
+            models = self._models(visitor, has_picture)
+            updates["model"] = gr.update(choices=models, value=entry.name)
             values = self._defaults(entry) | {k: v for k, v in fields.items() if v is not None}
             updates |= self._pickers(entry, values["sampler"], values["schedule"], values["eta"])
             updates |= {
@@ -249,16 +254,23 @@ class PaintForm:
             return [gr.skip()] * len(self._loras.outputs)
         return self._loras.fill(fields.get("loras", ()), str(fields.get("prompt", "")), visitor)
 
-    def _offer(self, visitor: Visitor | None = None) -> list[ModelEntry]:
+    def _has_picture(self, fields: Mapping[str, Any]) -> bool:
+        return self._keeps_picture and bool(fields.get("from_picture"))
+
+    def _offer(
+        self, visitor: Visitor | None = None, has_picture: bool = False
+    ) -> list[ModelEntry]:
         entries = offered_models(self.studio, visitor)
-        offers = self._offers or (lambda entry: not entry.edits_only)
+        offers = self._offers or (lambda entry: has_picture or not entry.edits_only)
         return [entry for entry in entries if offers(entry)]
 
-    def _models(self, visitor: Visitor | None = None) -> list[tuple[str, str]]:
-        return [(entry.title, entry.name) for entry in self._offer(visitor)]
+    def _models(
+        self, visitor: Visitor | None = None, has_picture: bool = False
+    ) -> list[tuple[str, str]]:
+        return [(entry.title, entry.name) for entry in self._offer(visitor, has_picture)]
 
     def _find_entry(self, fields: Mapping[str, Any], visitor: Visitor) -> ModelEntry | None:
-        return find_entry(fields.get("model"), self._offer(visitor))
+        return find_entry(fields.get("model"), self._offer(visitor, self._has_picture(fields)))
 
     def _first_entry(self) -> ModelEntry:
         return first_of(self._offer())
