@@ -201,7 +201,7 @@ def _parse(path: Path, changed: int, size: int) -> ChatEntry:
     try:
         return validated(ChatEntry, {"name": name, "title": name, **data})
     except UserError as error:
-        raise UserError("{file}: {reason}", file=path.name, reason=str(error)) from None
+        raise UserError("{file}: {reason}", file=path.name, reason=error.message) from None
 
 
 def _broken_entry(path: Path, error: UserError) -> ChatEntry:

@@ -8,12 +8,14 @@ shown tomorrow to someone who reads another language.
 from __future__ import annotations
 
 import string
+from collections.abc import Callable
 from typing import Any
 
 from pydantic_core import core_schema
 
-MAX_TEMPLATE, MAX_VALUE, MAX_VALUES = 1000, 20_000, 20
-"""Characters of a template and of a value, and values, of a message from another process."""
+MAX_TEMPLATE, MAX_VALUE, MAX_VALUES, MAX_DEPTH = 1000, 20_000, 20, 2
+"""Characters of a template and of a value, values, and how deep messages lie within one another,
+of a message from another process."""
 _OWN = {"self", "template"}  # names of arguments, which no value can have
 
 
@@ -22,7 +24,8 @@ class Message:
 
     Args:
         template: English text with ``str.format`` fields.
-        **values: JSON-serialisable values for the fields.
+        **values: JSON-serialisable values for the fields, or further messages: a reason that is
+            itself a sentence is translated too. Of several, each follows the one before.
     """
 
     __slots__ = ("template", "values")
@@ -32,7 +35,11 @@ class Message:
         self.values = values
 
     def __str__(self) -> str:
-        return self.template.format(**self.values)
+        return self.template.format(**self.values_said(str))
+
+    def values_said(self, say: Callable[[Message], str]) -> dict[str, Any]:
+        """The values for the fields; those that are messages as ``say`` says them."""
+        return {name: _said(value, say) for name, value in self.values.items()}
 
     def __repr__(self) -> str:
         return f"Message({str(self)!r})"
@@ -44,21 +51,27 @@ class Message:
         )
 
     def __hash__(self) -> int:
-        return hash((self.template, tuple(sorted(self.values.items()))))
+        values = ((name, tuple(v) if isinstance(v, list) else v) for name, v in self.values.items())
+        return hash((self.template, frozenset(values)))
 
     def to_json(self) -> dict[str, Any]:
-        return {"template": self.template, "values": self.values}
+        values = {name: _to_json(value) for name, value in self.values.items()}
+        return {"template": self.template, "values": values}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Message:
-        return cls(data["template"], **data["values"])
+        values = {name: _from_json(value) for name, value in data["values"].items()}
+        return cls(data["template"], **values)
 
     @classmethod
-    def checked(cls, data: Any) -> Message:
+    def checked(cls, data: Any, depth: int = MAX_DEPTH) -> Message:
         """:meth:`from_json` of what another process has sent, which may send anything.
 
         A template is formatted: a field such as ``{x:>999999999}`` would fill the memory, and one
         such as ``{x.__class__}`` looks into the program.
+
+        Args:
+            depth: of messages within messages.
 
         Raises:
             ValueError: it is no message, too long, or has other fields than plain names.
@@ -72,7 +85,12 @@ class Message:
             raise ValueError("the values are no object, or too many")
         if not all(name.isidentifier() for name in values) or _OWN & values.keys():
             raise ValueError("a value has no plain name")
-        for value in values.values():
+        for name, value in values.items():
+            inner = value if isinstance(value, list) else [value]
+            if depth and inner and len(inner) <= MAX_VALUES and all(map(_is_message, inner)):
+                within = [cls.checked(each, depth - 1) for each in inner]
+                values = {**values, name: within if isinstance(value, list) else within[0]}
+                continue
             if value is not None and type(value) not in (str, int, float, bool):
                 raise ValueError("a value is neither text nor number")
             if isinstance(value, str) and len(value) > MAX_VALUE:
@@ -93,3 +111,37 @@ class Message:
             lambda data: data if isinstance(data, cls) else cls.checked(data),
             serialization=core_schema.plain_serializer_function_ser_schema(cls.to_json),
         )
+
+
+def _said(value: Any, say: Callable[[Message], str]) -> Any:
+    if isinstance(value, Message):
+        return say(value)
+    if _has_messages(value):
+        return " ".join(say(each) for each in value)
+    return value
+
+
+def _has_messages(value: Any) -> bool:
+    return (
+        isinstance(value, list | tuple)
+        and bool(value)
+        and all(isinstance(each, Message) for each in value)
+    )
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, Message):
+        return value.to_json()
+    return [each.to_json() for each in value] if _has_messages(value) else value
+
+
+def _is_message(data: Any) -> bool:
+    return isinstance(data, dict) and data.keys() == {"template", "values"}
+
+
+def _from_json(data: Any) -> Any:
+    if _is_message(data):
+        return Message.from_json(data)
+    if isinstance(data, list) and data and all(map(_is_message, data)):
+        return [Message.from_json(each) for each in data]
+    return data

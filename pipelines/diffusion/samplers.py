@@ -20,6 +20,7 @@ import yaml
 
 from pipelines.core.errors import BadRequest, NotFound
 from pipelines.core.matching import closest, find_name, same_name
+from pipelines.core.messages import Message
 from pipelines.diffusion import user_samplers
 from pipelines.diffusion.user_samplers import BrokenSampler
 
@@ -119,7 +120,7 @@ class Samplers:
         found, self.broken = user_samplers.find(folder)
         for own in found:
             if (known := same_name(own.name, self._samplers)) is not None:
-                reason = f"there is already a sampler called {known}"
+                reason = Message("there is already a sampler called {name}", name=known)
                 self.broken.append(BrokenSampler(own.source.name, reason))
                 continue
             self._samplers[own.name] = Sampler(

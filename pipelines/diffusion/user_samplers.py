@@ -22,6 +22,7 @@ from pathlib import Path
 
 from pipelines.core.errors import Unavailable
 from pipelines.core.files import readable_name, refused_name
+from pipelines.core.messages import Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class BrokenSampler:
     """A file of the owner that is left out, and why."""
 
     file: str
-    reason: str
+    reason: Message | str
 
 
 def find(folder: Path) -> tuple[list[OwnSampler], list[BrokenSampler]]:
@@ -55,11 +56,11 @@ def find(folder: Path) -> tuple[list[OwnSampler], list[BrokenSampler]]:
             broken.append(BrokenSampler(readable_name(path), str(error)))
             continue
         if (refused := refused_name(path)) is not None:
-            broken.append(BrokenSampler(readable_name(path), str(refused)))
+            broken.append(BrokenSampler(readable_name(path), refused))
             continue
         classes = [n for n in tree.body if isinstance(n, ast.ClassDef) and _is_scheduler(n)]
         if not classes:
-            broken.append(BrokenSampler(path.name, "it defines no scheduler class"))
+            broken.append(BrokenSampler(path.name, Message("it defines no scheduler class")))
         for node in classes:
             description = (ast.get_docstring(node) or path.name).splitlines()[0]
             found.append(OwnSampler(_name(node), node.name, description, path))
@@ -83,20 +84,23 @@ def load_class(name: str, source: Path, class_name: str) -> type:
     return _import(source, class_name)
 
 
-def why_broken(name: str, source: Path, class_name: str) -> str | None:
+def why_broken(name: str, source: Path, class_name: str) -> Message | None:
     """Why the class cannot be used as a sampler, or None if it can."""
     from diffusers import ConfigMixin, SchedulerMixin
 
     try:
         loaded = _import(source, class_name)
     except (Exception, SystemExit) as error:  # the owner's code may raise anything
-        return f"its own code raises {type(error).__name__}: {error}"
+        raised = f"{type(error).__name__}: {error}"
+        return Message("its own code raises {raised}", raised=raised)
     if not (isinstance(loaded, type) and issubclass(loaded, SchedulerMixin)):
-        return f"{class_name} is not a SchedulerMixin"
+        return Message("{name} is not a {kind}", name=class_name, kind="SchedulerMixin")
     if not issubclass(loaded, ConfigMixin):
-        return f"{class_name} is not a ConfigMixin"
+        return Message("{name} is not a {kind}", name=class_name, kind="ConfigMixin")
     lacking = [method for method in ("set_timesteps", "step") if not hasattr(loaded, method)]
-    return f"{class_name} has no {lacking[0]}()" if lacking else None
+    if not lacking:
+        return None
+    return Message("{name} has no {method}()", name=class_name, method=lacking[0])
 
 
 @cache

@@ -130,7 +130,7 @@ def _read(path: Path) -> tuple[Preset, ...]:
                 _check(settings)
         except UserError as error:
             raise UserError(
-                "{file}, entry {entry}: {reason}", file=path.name, entry=name, reason=str(error)
+                "{file}, entry {entry}: {reason}", file=path.name, entry=name, reason=error.message
             ) from None
         found.append(preset)
     if not found:

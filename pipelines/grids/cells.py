@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
 from pipelines.core.errors import BadRequest, UserError, validated
+from pipelines.core.messages import Message
 from pipelines.diffusion.lora.tags import with_ids
 from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.requests import TextToImageRequest
@@ -141,7 +142,8 @@ def plan(
         )
     order = sorted(range(len(read)), key=lambda at: (_cost(read[at].field), -at))
     fields = base.model_dump() | {"batch_count": 1, "batch_size": 1}
-    cells, reasons = [], {}
+    cells: list[Cell] = []
+    reasons: dict[str, Message] = {}
     for numbers in itertools.product(*(range(len(read[at].values)) for at in order)):
         place = dict(zip(order, numbers, strict=True))
         values = tuple(
@@ -153,7 +155,7 @@ def plan(
                 data = _change(data, axis, place[at])
             cell = with_ids(validated(type(base), data), loras)
         except UserError as error:
-            reasons[", ".join(values)] = str(error)
+            reasons[", ".join(values)] = error.message
             continue
         cell = cell.model_copy(update={"model": models.get(cell.model, cell.model)})
         along = (place[0], place.get(1, 0), place.get(2, 0))
@@ -163,22 +165,23 @@ def plan(
     return cells
 
 
-def cannot_be_painted(reasons: dict[str, str]) -> BadRequest:
+def cannot_be_painted(reasons: Mapping[str, Message]) -> BadRequest:
     """The error for cells that cannot be painted.
 
     Args:
         reasons: what each is called, and why; of reasons that are the same, the first is told.
     """
-    told: dict[str, str] = {}
-    for cell, reason in reasons.items():
-        told.setdefault(reason, cell)
-    shown = [f"({cell}) {reason}" for reason, cell in itertools.islice(told.items(), _REASONS)]
+    told = {str(reason): (cell, reason) for cell, reason in reversed(reasons.items())}
+    shown = [
+        Message("({cell}) {reason}", cell=cell, reason=reason)
+        for cell, reason in itertools.islice(reversed(told.values()), _REASONS)
+    ]
     if (more := len(told) - len(shown)) > 0:
-        shown.append(f"(+ {more})")
+        shown.append(Message("(+ {count})", count=more))
     return BadRequest(
         "{count} cells of the grid cannot be painted: {reasons}",
         count=len(reasons),
-        reasons=" ".join(shown),
+        reasons=shown,
     )
 
 

@@ -72,7 +72,7 @@ def run(
         raise failed[0][1]
     unique = {str(note): note for note in notes}
     unpainted = [
-        Message("{cell} could not be painted: {reason}", cell=cell.name, reason=str(error))
+        Message("{cell} could not be painted: {reason}", cell=cell.name, reason=error.message)
         for cell, error in failed
     ]
     yield Result(
@@ -110,7 +110,7 @@ def _lengths(
                 lengths.append(resolve(cell.request, entry, samplers).steps)
                 continue
             except UserError as error:
-                reasons[cell.name] = str(error)
+                reasons[cell.name] = error.message
         lengths.append(cell.request.steps or usual)
     if reasons:
         raise cannot_be_painted(reasons)

@@ -253,7 +253,7 @@ def read_entries(path: Path, kind: type[EntryT]) -> tuple[EntryT, ...]:
         except UserError as error:
             name = fields.get("name", number) if isinstance(fields, dict) else number
             raise UserError(
-                "{file}, entry {entry}: {reason}", file=path.name, entry=name, reason=str(error)
+                "{file}, entry {entry}: {reason}", file=path.name, entry=name, reason=error.message
             ) from None
     names = [entry.name for entry in entries]
     for name in names:

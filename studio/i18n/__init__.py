@@ -108,7 +108,7 @@ def translate(message: Message | str, language: str) -> str:
     table = texts(language)
     if isinstance(message, str):
         return table.get(message, message)
-    template, values = _for_people(message, table)
+    template, values = _for_people(message, language, table)
     # "{field} is 0; …": what the page has a label for goes by that.
     for name in _LABELLED & values.keys():
         if isinstance(value := values[name], str):
@@ -117,17 +117,21 @@ def translate(message: Message | str, language: str) -> str:
     return text.encode("utf-8", "replace").decode()  # lone surrogates in values that were sent
 
 
-def _for_people(message: Message, table: dict[str, str]) -> tuple[str, dict[str, Any]]:
+def _for_people(
+    message: Message, language: str, table: dict[str, str]
+) -> tuple[str, dict[str, Any]]:
     """A message's template and values without names of a program's errors, and the host's folders.
 
     What an error in the program itself says, such as “'NoneType' object is not iterable”, helps
     nobody who has not written it: the log has it. Where on the disk the studio lies is nobody's
     business but the host's, and guests read the same sentences.
     """
-    values = dict(message.values)
-    reason = values.get("reason")
+    values = message.values_said(lambda inner: translate(inner, language))
+    reason = message.values.get("reason")
     if not isinstance(reason, str):
         return message.template, values
+    if reason in table:
+        return message.template, values | {"reason": table[reason]}
     match = _ERROR.match(reason)
     own = _INSIDE.search(reason[:1000]) is not None or (
         match is not None and (match[1] in _FAULTS or not reason[match.end() :].strip())

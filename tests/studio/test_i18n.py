@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import ast
 import functools
+import json
+import pickle
+import re
 import string
 from collections.abc import Iterator
 from pathlib import Path
@@ -204,3 +207,76 @@ def test_unknown_text_stays_english():
 )
 def test_language_follows_the_browser(header: str | None, language: str):
     assert language_of(header) == language
+
+
+def test_sentences_within_a_sentence_are_translated_too_also_when_they_were_stored():
+    template = "{value} has a step of 0. Write another number into its brackets."
+    reason = Message(template, value="1-5")
+    one = Message("Line {number} of the list {name} cannot be read: {reason}",
+                  number=3, name="hues", reason=reason)  # fmt: skip
+    several = errors.BadRequest(
+        "{count} cells of the grid cannot be painted: {reasons}",
+        count=2,
+        reasons=[Message("({cell}) {reason}", cell="Steps: 0", reason=one),
+                 Message("(+ {count})", count=1)],
+    )  # fmt: skip
+    english = (
+        "2 cells of the grid cannot be painted: (Steps: 0) Line 3 of the list hues cannot be read: "
+        "1-5 has a step of 0. Write another number into its brackets. (+ 1)"
+    )
+    assert str(several) == english
+    stored = Message.from_json(json.loads(json.dumps(several.message.to_json())))
+    for message in (several.message, stored, Message.checked(several.message.to_json(), depth=3)):
+        assert translate(message, "en") == english
+        chinese = translate(message, "zh")
+        assert not re.search("cannot|step|Write|list", chinese), chinese
+        assert "Steps: 0" in chinese
+        assert "hues" in chinese
+    assert hash(stored) == hash(several.message)
+    assert stored == pickle.loads(pickle.dumps(several)).message
+    with pytest.raises(ValueError, match="neither text nor number"):
+        Message.checked(several.message.to_json(), depth=1)
+
+
+def nested_reasons() -> list[str]:
+    """The places where a sentence for people is put into another as a plain text."""
+    found = []
+    for path in SOURCES:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for handler in ast.walk(tree):
+            if not isinstance(handler, ast.ExceptHandler) or handler.name is None:
+                continue
+            kinds = {each.id for each in ast.walk(handler.type) if isinstance(each, ast.Name)}
+            if not kinds & error_names():
+                continue
+            found += [
+                f"{path.relative_to(ROOT)}:{node.lineno}"
+                for node in ast.walk(handler)
+                if isinstance(node, ast.keyword)
+                and isinstance(node.value, ast.Call)
+                and ast.unparse(node.value) == f"str({handler.name})"
+            ]
+    return found
+
+
+@functools.cache
+def error_names() -> frozenset[str]:
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES}
+    return frozenset(error_classes(trees) - {"Message"})
+
+
+def test_no_sentence_is_put_into_another_as_a_text_that_cannot_be_translated():
+    assert not nested_reasons()
+
+
+def test_reasons_that_fields_of_a_chat_model_s_file_give_have_chinese():
+    tree = ast.parse((ROOT / "pipelines/chat/entries.py").read_text(encoding="utf-8"))
+    raised = [
+        node.args[0].value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) == "ValueError"
+        and isinstance(node.args[0], ast.Constant)
+    ]
+    assert raised
+    assert {f"{text}." for text in raised} <= texts("zh").keys()

@@ -35,6 +35,7 @@ from pipelines.chat.entries import ChatEntry
 from pipelines.chat.events import Finished, Reading, Words
 from pipelines.chat.requests import ChatRequest, CompletionRequest
 from pipelines.core.errors import Busy, Refused, Stopped, Unavailable, UserError
+from pipelines.core.messages import Message
 
 CONNECT_SECONDS = 10.0
 MAX_ERROR_BYTES = 100_000  # of what a server says where it refuses
@@ -319,19 +320,22 @@ def _read_text(chunks: Iterable[bytes], limit: int) -> str:
     return b"".join(found)[:limit].decode("utf-8", "replace").removeprefix("\ufeff")
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception) -> Message | str:
     """Why a connection failed, as the system or the other side says it."""
     if isinstance(error, httpx.TimeoutException):
-        return f"it did not take the connection within {CONNECT_SECONDS:.0f} seconds"
+        return Message(
+            "it did not take the connection within {seconds} seconds",
+            seconds=round(CONNECT_SECONDS),
+        )
     if isinstance(error, httpx.RemoteProtocolError):
-        return "it hung up, or does not speak HTTP"
+        return Message("it hung up, or does not speak HTTP")
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.strerror:
             # Of TLS: "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: … (_ssl.c:1006)"
             return re.sub(r"^\[[^\]]*+\] | \(_ssl\.c:\d+\)$", "", cause.strerror)
         cause = cause.__cause__ or cause.__context__
-    return "the connection failed"
+    return Message("the connection failed")
 
 
 def _address(location: str) -> str:

@@ -219,7 +219,7 @@ class Template:
                     "Line {number} of the list {name} cannot be read: {reason}",
                     number=number,
                     name=name,
-                    reason=str(error),
+                    reason=error.message,
                 ) from error
         if not any(option.weight for option in options):
             raise BadRequest(

@@ -179,7 +179,7 @@ class Gallery(Keeper):
                 self._files.note(row)
             raise Unwritten(
                 "The picture is painted, but cannot be entered in the gallery: {reason}",
-                reason=str(error),
+                reason=error.message if isinstance(error, UserError) else str(error),
             ) from error
         self._files.forget_note(picture_id)
         return self.get(owner, picture_id)

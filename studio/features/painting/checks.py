@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.core.errors import BadRequest, Refused, UserError
 from pipelines.core.matching import name_key
+from pipelines.core.messages import Message
 from pipelines.core.paths import HUB_FOLDER
 from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.requests import TextToImageRequest
@@ -108,7 +109,7 @@ def check_grid(studio: Studio, owner: Owner, request: GridRequest) -> GridReques
     request = request.model_copy(update={"loras": (), "models": {}})
     loras: dict[str, LoraUse] = {}
     models: dict[str, str] = {}
-    reasons: dict[str, str] = {}
+    reasons: dict[str, Message] = {}
     pixels = 0
     for cell in request.cells():
         checked = cell.request
@@ -118,7 +119,7 @@ def check_grid(studio: Studio, owner: Owner, request: GridRequest) -> GridReques
         except Refused:
             raise
         except UserError as error:
-            reasons[cell.name] = str(error)
+            reasons[cell.name] = error.message
             continue
         native = studio.catalog.get(checked.model).native_size
         pixels += (checked.width or native) * (checked.height or native)

@@ -257,9 +257,7 @@ class PaintForm:
     def _has_picture(self, fields: Mapping[str, Any]) -> bool:
         return self._keeps_picture and bool(fields.get("from_picture"))
 
-    def _offer(
-        self, visitor: Visitor | None = None, has_picture: bool = False
-    ) -> list[ModelEntry]:
+    def _offer(self, visitor: Visitor | None = None, has_picture: bool = False) -> list[ModelEntry]:
         entries = offered_models(self.studio, visitor)
         offers = self._offers or (lambda entry: has_picture or not entry.edits_only)
         return [entry for entry in entries if offers(entry)]

@@ -444,7 +444,7 @@ def test_a_broken_own_sampler_is_reported_and_skipped(home, source, reason):
     assert len(list(listing)) >= len(list(samplers)) - 1
     assert samplers.check_own() == samplers.broken == [broken]
     assert broken.file == "broken.py"
-    assert broken.reason.startswith(reason)
+    assert str(broken.reason).startswith(reason)
     assert [s.name for s in samplers if s.source] == ["Sleepy Euler"]
 
 
