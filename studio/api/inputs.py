@@ -38,8 +38,8 @@ def inputs_router(studio: Studio) -> APIRouter:
         owner = owner_of(request).id
         kept = await run_sync(studio.inputs.bring, owner, data, instead_of, mask)
         language = language_of_request(request)
-        note = None if kept.note is None else translate(kept.note, language)
-        return {**input_json(kept), "note": note, "alpha": kept.alpha}
+        said = " ".join(translate(note, language) for note in kept.notes)
+        return {**input_json(kept), "note": said or None, "alpha": kept.alpha}
 
     @routes.post("/inputs/from-picture/{picture_id}", status_code=201)
     def from_picture(picture_id: str, request: Request) -> dict[str, Any]:

@@ -48,6 +48,7 @@ class Parts:
         exif: with ``Exif\\0\\0`` before it, or None.
         texts: keyword → text.
         left_out: keywords of texts that are too long or damaged.
+        frames: how many an animated PNG says that it has.
         unusual: why this file may be good and still not be decoded here, or None.
     """
 
@@ -57,6 +58,7 @@ class Parts:
     exif: bytes | None = None
     texts: dict[str, str] = field(default_factory=dict)
     left_out: set[str] = field(default_factory=set)
+    frames: int = 1
     unusual: BadRequest | None = None
     _left: int = MAX_TEXTS
 
@@ -124,6 +126,8 @@ def take_apart_png(data: bytes) -> Parts:
                 block = body.removeprefix(_EXIF)
                 if parts.exif is None and block[:4] in _TIFF:
                     parts.exif = _EXIF + block
+            elif kind == b"acTL" and length == 8:
+                parts.frames = int.from_bytes(body[:4])
             elif kind in _TEXTS:
                 _TEXTS[kind](parts, body)
         at = end

@@ -111,6 +111,11 @@ def is_hdr(picture: Image.Image) -> bool:
     return coding is not None and coding.is_hdr
 
 
+def count_frames(picture: Image.Image) -> int:
+    """How many frames the file of :func:`open_upload` has; only the first one is ever taken."""
+    return picture.info.get("frames", 1)
+
+
 def open_picture(data: bytes, limits: Limits = PICTURES) -> Image.Image:
     """The picture in an uploaded file as RGB; transparent parts become white.
 
@@ -174,6 +179,9 @@ def open_upload(data: bytes, limits: Limits = PICTURES) -> Image.Image:
     coding = parts.coding or coding_of_profile(picture.info.get("icc_profile") or b"")
     if coding is not None:
         picture.info["colour_coding"] = coding
+    frames = max(parts.frames, getattr(picture, "n_frames", 1))
+    if frames > 1:
+        picture.info["frames"] = frames
     if XMP_TEXT in parts.texts:
         picture.info["xmp"] = parts.texts[XMP_TEXT].encode()
     return picture

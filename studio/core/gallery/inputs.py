@@ -21,6 +21,7 @@ from pipelines.core.errors import BadRequest, NotFound
 from pipelines.core.messages import Message
 from pipelines.core.pictures.inputs import FOLDER, input_path, keep_input, open_input
 from pipelines.core.pictures.uploads import (
+    count_frames,
     is_hdr,
     open_upload,
     plain,
@@ -55,7 +56,7 @@ _HDR_NOTE = Message(
 )
 
 
-_FLEETING = ("note", "alpha")  # attributes that are not in the database
+_FLEETING = ("notes", "alpha")  # attributes that are not in the database
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class Input:
         width, height: pixels.
         bytes: of the PNG.
         created: when it was last brought in; seconds since 1970.
-        note: what was changed of it, just after it was brought in.
+        notes: what was changed of it, just after it was brought in.
         alpha: id of a mask of its transparent parts, just after it was brought in; None: it has
             none.
     """
@@ -77,7 +78,7 @@ class Input:
     height: int
     bytes: int
     created: float
-    note: Message | None = None
+    notes: tuple[Message, ...] = ()
     alpha: str | None = None
 
 
@@ -102,7 +103,8 @@ class Inputs(Keeper):
     ) -> Input:
         """Keeps an uploaded file's pixels, scaled down to 2048 pixels where a side is longer.
 
-        What is transparent becomes white, and a mask of it is kept besides.
+        What is transparent becomes white, and a mask of it is kept besides. Of a file that moves
+        the first frame is kept.
 
         Args:
             owner: whose it is from now on.
@@ -125,16 +127,7 @@ class Inputs(Keeper):
         kept = self._keep(owner, plain_mask(opened) if is_mask else plain(opened))
         if instead_of is not None and instead_of != kept.id:
             self._delete(f"owner = ? AND id = ? AND {_UNUSED}", (owner, instead_of))
-        note = _HDR_NOTE if is_hdr(opened) else None
-        if max(size) > MAX_SIDE and note is None:
-            note = Message(
-                "The picture was made smaller, from {was} to {width}×{height} pixels: larger ones "
-                "are not painted here.",
-                was="×".join(map(str, sorted(size, reverse=kept.width >= kept.height))),
-                width=kept.width,
-                height=kept.height,
-            )
-        return replace(kept, note=note, alpha=alpha)
+        return replace(kept, notes=tuple(_notes_on(opened, size, kept)), alpha=alpha)
 
     def from_gallery(self, owner: str, picture_id: str) -> Input:
         """Keeps a copy of a picture of the owner's gallery.
@@ -248,6 +241,22 @@ class Inputs(Keeper):
                 input_path(self._home, row["id"]).unlink(missing_ok=True)
                 self._store.write("DELETE FROM inputs WHERE id = ?", (row["id"],))
         return [row["bytes"] for row in rows]
+
+
+def _notes_on(opened: Image.Image, size: tuple[int, int], kept: Input) -> Iterator[Message]:
+    """What was changed of a file; ``size``: of its pixels, as they lie in it."""
+    if (count := count_frames(opened)) > 1:
+        yield Message("The file moves: the first of its {count} frames was taken.", count=count)
+    if is_hdr(opened):
+        yield _HDR_NOTE
+    if max(size) > MAX_SIDE:
+        yield Message(
+            "The picture was made smaller, from {was} to {width}×{height} pixels: larger ones "
+            "are not painted here.",
+            was="×".join(map(str, sorted(size, reverse=kept.width >= kept.height))),
+            width=kept.width,
+            height=kept.height,
+        )
 
 
 def _input(row: sqlite3.Row) -> Input:

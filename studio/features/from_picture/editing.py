@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from pipelines.core.errors import UserError
+from pipelines.core.pictures.uploads import read_file
 from pipelines.diffusion.from_picture.requests import FromPicture
 from studio.core.cleaning import forget_uploads
 from studio.page import views
@@ -126,9 +127,11 @@ class EditingForm:
         found, said = list(ids or ()), ""
         try:
             for path in paths or ():
-                found.append(self.studio.inputs.bring(visitor.owner.id, Path(path).read_bytes()).id)
+                kept = self.studio.inputs.bring(visitor.owner.id, read_file(Path(path)))
+                found.append(kept.id)
+                said += "".join(views.notice(note, visitor) for note in kept.notes)
         except UserError as error:
-            said = views.error(error.message, visitor)
+            said += views.error(error.message, visitor)
         finally:
             forget_uploads(self.studio.home, paths or ())
         return [None, *self._updates(how, found, entry, visitor, said)]

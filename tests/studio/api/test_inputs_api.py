@@ -119,6 +119,24 @@ def test_an_hdr_picture_is_said_to_have_been_converted(ada):
     assert bring(ada, white)["note"] is None
 
 
+def frames_of(kind: str, size=(30, 20), **options) -> bytes:
+    first, *others = (Image.new("RGB", size, colour) for colour in ("red", "lime", "blue"))
+    return file_of(first, kind, save_all=True, append_images=others, **options)
+
+
+@pytest.mark.parametrize(("kind", "options"), [("PNG", {}), ("WEBP", {"lossless": True})])
+def test_of_a_file_that_moves_the_first_frame_is_taken_and_that_is_said(ada, kind, options):
+    kept = bring(ada, frames_of(kind, **options))
+    assert kept["note"] == "The file moves: the first of its 3 frames was taken."
+    assert opened(ada.get(kept["url"])).getpixel((3, 3)) == (255, 0, 0)
+    mask = bring(ada, frames_of(kind, **options), mask=True)
+    assert "the first of its 3 frames" in mask["note"]
+    both = bring(ada, frames_of(kind, (2050, 3), **options))["note"]
+    assert "3 frames" in both
+    assert "from 2050×3 to 2048×3 pixels" in both
+    assert bring(ada)["note"] is None
+
+
 def test_a_large_picture_is_shrunk(ada):
     kept = bring(ada, file_of(Image.new("RGB", (5000, 100), "red")))
     assert (kept["width"], kept["height"]) == (2048, 41)
