@@ -50,9 +50,17 @@ def resolve_picture(asked: FromPicture | None, entry: ModelEntry) -> FromPicture
             limit=entry.references,
             count=count,
         )
+    if edit and asked.outpaint is not None:
+        raise BadRequest(
+            "A picture that is edited by words keeps its sides. Leave Outpaint out, or begin from "
+            "the picture, with a model that does."
+        )
     changes: dict[str, object] = {"edit": edit}
     if not entry.inpaints:
         changes["mask_weight"] = 1.0
     if edit:
-        changes |= {"strength": 1.0, "all_steps": None, "gradual": False}
+        changes |= {"strength": 1.0, "all_steps": None}
+        changes["gradual"] = FromPicture.model_fields["gradual"].default
+        if asked.masked_content in ("noise", "nothing"):
+            changes["masked_content"] = "original"  # it is shown no latents
     return asked.model_copy(update=changes)

@@ -117,8 +117,13 @@ def test_models_that_only_edit_do_so_by_themselves(twins):
     assert settings_on(twins("qwenedit-plus"), picture=id, strength=0.3).from_picture.edit
     begun = settings_on(twins("flux2"), picture=id, strength=0.3).from_picture
     assert (begun.edit, begun.strength) == (False, 0.3)
-    edited = settings_on(twins("flux2"), picture=id, strength=0.3, edit=True).from_picture
-    assert edited.strength == 1, "it has no effect, and pictures do not speak of it"
+    edited = settings_on(
+        twins("flux2"), picture=id, strength=0.3, edit=True, mask=id, masked_content="noise"
+    ).from_picture
+    # They have no effect, and pictures do not speak of them.
+    assert (edited.strength, edited.masked_content) == (1, "original")
+    grown = settings_on(twins("flux2"), picture=id, outpaint={"left": 8}).from_picture
+    assert grown.outpaint.left == 8
 
 
 @pytest.mark.parametrize(
@@ -128,6 +133,8 @@ def test_models_that_only_edit_do_so_by_themselves(twins):
         ("flux2", {"references": ["1" * 32]}, "send 1 picture less, or edit by words"),
         ("qwenedit-plus", {"references": ["1" * 32] * 3}, "takes at most 3 pictures, not 4"),
         ("qwenedit-plus", {"edit": False}, "only takes instructions"),
+        ("qwenedit-plus", {"outpaint": {"left": 8}}, "edited by words keeps its sides"),
+        ("flux2", {"edit": True, "outpaint": {"left": 8}}, "edited by words keeps its sides"),
         ("qwenedit-plus", None, "paints none from words alone"),
     ],
 )
