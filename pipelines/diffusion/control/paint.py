@@ -104,8 +104,11 @@ def _maps(
         box = open_repainting(asked, size, home).painted_box
     for own_size, own in maps.items():
         for unit in settings.units:
-            # A unit that follows the picture which is changed follows the part that is painted.
+            # A unit that follows the picture which is changed follows the part that is painted,
+            # laid out as that is: what cannot grow to the size's proportions is stretched.
             part = box if asked is not None and unit.picture == asked.picture else None
+            if part is not None:
+                unit = unit.model_copy(update={"resize_mode": "stretch"})
             for made in condition_map(unit, own_size, home, cache, stop, part):
                 if isinstance(made, Progress):
                     yield made

@@ -19,6 +19,7 @@ from pipelines.core.pictures.inputs import keep_input, open_input
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.control import paint
 from pipelines.diffusion.control.requests import ControlRequest
+from pipelines.diffusion.from_picture.repainting import open_repainting
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.samplers import Samplers
 
@@ -149,3 +150,43 @@ def test_a_unit_reads_the_part_of_its_picture_that_is_painted(home, monkeypatch,
     monkeypatch.setattr(paint, "condition_map", look)
     list(paint._maps(request, home, None, threading.Event()))
     assert boxes == [read, None]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"padding": 4},
+        {"padding": 100},  # the whole picture, which is stretched to the size
+        {"padding": 3, "outpaint": {"left": 20}},
+        {"area": "whole", "outpaint": {"left": 8, "bottom": 4}},
+    ],
+)
+def test_a_unit_s_map_lies_over_what_is_painted_pixel_by_pixel(home, change):
+    rng = np.random.default_rng(2)
+    id = keep_input(home, ADA, Image.fromarray(rng.integers(0, 256, (60, 120, 3), np.uint8)))
+    mask = np.zeros((60, 120), np.uint8)
+    mask[10:40, 4:90] = 255
+    sent = keep_input(home, ADA, Image.fromarray(mask).convert("RGB"))
+    asked = {"picture": id, "mask": sent, "mask_blur": 0, "area": "masked", **change}
+    unit = {"picture": id, "preprocessor": "none", "model": "net-a"}
+    request = ControlRequest(prompt="", width=64, height=64, from_picture=asked, units=[unit])
+    *_, maps = finish(paint._maps(request, home, None, threading.Event()))
+    ((size, (made,)),) = maps.items()
+    part = open_repainting(request.from_picture, size, home)
+    left, top, right, bottom = part.painted_box
+    # What is added begins with other colours than the edge's, and Lanczos reads 3 pixels of it.
+    beyond = np.full((bottom - top, right - left), 255, np.uint8)
+    beyond[max(0, -top) : 60 - top, max(0, -left) : 120 - left] = 0
+    same = dilated(np.asarray(Image.fromarray(beyond).resize(size, Image.Resampling.BOX)), 3) == 0
+    assert same.mean() > 0.5
+    assert np.abs(np.asarray(made, int) - np.asarray(part.base))[same].max() <= 1
+
+
+def finish(steps) -> list:
+    """All that a generator yields, and last what it returns."""
+    seen = []
+    while True:
+        try:
+            seen.append(next(steps))
+        except StopIteration as end:
+            return [*seen, end.value]
