@@ -78,6 +78,21 @@ def test_strength_1_is_text_to_image_of_the_same_seed(cache, photo):
     assert np.array_equal(begun, plain)
 
 
+def test_the_more_strength_the_farther_from_the_picture(cache, photo):
+    """Of 20 seeds together, from the picture as the autoencoder has it."""
+
+    def painted(strength: float, **asked) -> np.ndarray:
+        change = {"picture": photo, "strength": strength, "all_steps": bool(asked)}
+        return np.stack(
+            paint(cache, change, batch_size=5, batch_count=4, **(asked or {"steps": 5}))
+        )
+
+    coded = painted(0.002, steps=1)
+    far = [abs(painted(strength) - coded).mean() for strength in (0.2, 0.4, 0.6, 0.8, 1)]
+    assert far == sorted(far)
+    assert far[0] < 0.1 * far[-1]
+
+
 def test_as_many_evaluations_are_run_as_the_strength_asks_for_and_it_is_said(cache, photo):
     events = events_of(cache, {"picture": photo, "strength": 0.5, "all_steps": False})
     steps = [each for each in events if isinstance(each, Progress) and each.note is None]
@@ -87,8 +102,11 @@ def test_as_many_evaluations_are_run_as_the_strength_asks_for_and_it_is_said(cac
     assert note["values"] == {"run": 2, "steps": 4, "strength": 0.5}
 
 
-def test_one_of_a_batch_is_the_same_alone(cache, home, photo):
-    asked = {"picture": photo, "strength": 0.8, "mask": mask_with(home)}
+@pytest.mark.parametrize("is_masked", [False, True])
+def test_one_of_a_batch_is_the_same_alone(cache, home, photo, is_masked):
+    asked = {"picture": photo, "strength": 0.8}
+    if is_masked:
+        asked |= {"mask": mask_with(home), "masked_content": "noise"}
     together = paint(cache, asked, batch_size=3, sampler="DPM++ 2M SDE")
     alone = paint(cache, asked, seed=8, sampler="DPM++ 2M SDE")
     assert abs(together[1] - alone[0]).max() <= 2

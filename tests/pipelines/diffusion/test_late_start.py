@@ -82,14 +82,20 @@ def test_what_is_kept_is_kept_by_every_sampler(sampler, prediction):
     assert rest < (seen[0] - PICTURE)[..., :8].abs().mean()
 
 
-@pytest.mark.parametrize("gradual", [False, True])
-def test_where_all_may_change_nothing_is_kept(gradual):
-    everything = Beginning(PICTURE, 3, torch.ones(1, 1, 16, 16), gradual)
-    results = [
-        last_step(*begun(SAMPLERS.get("DPM++ 2M"), "Karras", 8), beginning, lambda s, t: drawn(9))
-        for beginning in (everything, Beginning(PICTURE, 3))
-    ]
-    assert torch.equal(*results)
+@pytest.mark.parametrize("sampler", list(SAMPLERS), ids=lambda each: each.name)
+def test_where_all_may_change_nothing_is_kept_and_where_nothing_may_all_is(sampler):
+    def painted(*change) -> torch.Tensor:
+        beginning = Beginning(PICTURE, 1, *change)
+        return last_step(
+            *begun(sampler, sampler.schedules[-1], min(6, steps_of(sampler))),
+            beginning,
+            lambda sample, timestep: drawn(9),
+        )
+
+    free = painted()
+    for gradual in (False, True):
+        assert torch.equal(painted(torch.ones(1, 1, 16, 16), gradual), free)
+        assert torch.equal(painted(torch.zeros(1, 1, 16, 16), gradual), PICTURE)
 
 
 def test_a_gradual_change_comes_the_later_the_smaller_it_is():
