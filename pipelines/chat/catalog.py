@@ -27,7 +27,7 @@ _UNPRINTABLE = re.compile(r"[/\\\x00-\x1f]")  # what no name of an entry may hol
 
 
 class MadeModel(Protocol):
-    """A model that was made here; see :class:`pipelines.chat.shelf.MadeModel`."""
+    """A model that was made here; see :class:`pipelines.chat.model_library.MadeModel`."""
 
     made_from: str
 
@@ -35,7 +35,7 @@ class MadeModel(Protocol):
 
 
 class MadeModels(Protocol):
-    """The models that were made here; see :class:`pipelines.chat.shelf.ChatShelf`."""
+    """The models that were made here; see :class:`pipelines.chat.model_library.ModelLibrary`."""
 
     def by_id(self, id: str) -> MadeModel: ...
 

@@ -19,6 +19,7 @@ from pipelines.chat.catalog import ChatCatalog
 from pipelines.chat.context import context_exceeded, fit
 from pipelines.chat.entries import CACHE_PREFIX, ChatEntry
 from pipelines.chat.events import Finished, Reading, TokenOdds, Words
+from pipelines.chat.model_library import ModelLibrary
 from pipelines.chat.requests import (
     MAX_SEED,
     ChatMessage,
@@ -26,7 +27,6 @@ from pipelines.chat.requests import (
     CompletionRequest,
     Sampling,
 )
-from pipelines.chat.shelf import ChatShelf
 from pipelines.chat.templates import arrangements
 from pipelines.core.errors import BadRequest, Busy
 from pipelines.core.events import Progress, Result
@@ -55,7 +55,7 @@ def run(
         ContextExceeded: the prompt does not fit and must not be shortened, or cannot be.
         UserError: the model cannot be had, or has failed.
     """
-    entry = ChatCatalog(cache.home, own=ChatShelf(cache.home)).get(request.model)
+    entry = ChatCatalog(cache.home, own=ModelLibrary(cache.home)).get(request.model)
     not_sent = unsent_fields(request, entry)
     request, spaces = _without_spaces(resolve(request, entry))
     if entry.backend == "remote":

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipelines.chat.catalog import ChatCatalog, find
 from pipelines.chat.entries import CACHE_PREFIX, INSIDE_PREFIX, ChatEntry
-from pipelines.chat.shelf import ChatShelf
+from pipelines.chat.model_library import ModelLibrary
 from pipelines.core.cache import Loaded, Notes
 from pipelines.core.errors import Unavailable
 from pipelines.core.paths import HUB_FOLDER
@@ -51,4 +51,4 @@ def expected_bytes(name: str, home: Path) -> int:
 
 def _entry(name: str, home: Path) -> tuple[str, ChatEntry]:
     prefix = next(each for each in PREFIXES if name.startswith(each))
-    return prefix, ChatCatalog(home, own=ChatShelf(home)).get(name[len(prefix) :])
+    return prefix, ChatCatalog(home, own=ModelLibrary(home)).get(name[len(prefix) :])

@@ -13,7 +13,7 @@ from pipelines.core.messages import Message
 from pipelines.core.pictures.grid import labelled_grid
 from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.lora.apply import apply_loras
-from pipelines.diffusion.lora.shelf import LoraShelf
+from pipelines.diffusion.lora.library import LoraLibrary
 from pipelines.diffusion.lora.tags import tags_of
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.resolving import resolve, with_seed
@@ -34,7 +34,7 @@ def run(
     """
     started = time.perf_counter()
     rows = with_seed(request).rows()  # one for all, or nothing could be compared
-    catalog = Catalog(cache.home, own=LoraShelf(cache.home))
+    catalog = Catalog(cache.home, own=LoraLibrary(cache.home))
     columns, titles = list(zip(*rows, strict=True)), _titles(request, catalog)
     painted: list[list[Picture]] = []
     notes: list[Message] = []

@@ -109,21 +109,21 @@ class TrainingFolder(WorkFolder):
         return read_json(self.result / ABOUT)
 
     def forget_result(self) -> None:
-        """Lets an earlier result no longer count as this run's; the shelf has its own copy."""
+        """Lets an earlier result no longer count as this run's; the library has its own copy."""
         (self.result / ABOUT).unlink(missing_ok=True)
 
     @property
-    def shelf_id(self) -> str | None:
-        """Under which id the result lies on the shelf."""
+    def library_id(self) -> str | None:
+        """Under which id the result lies in the library."""
         return (read_json(self.path / "shelf.json") or {}).get("id")
 
     @property
-    def steps_on_shelf(self) -> int:
-        """How many steps are in what lies on the shelf; 0 where that is not known."""
+    def steps_in_library(self) -> int:
+        """How many steps are in what lies in the library; 0 where that is not known."""
         return (read_json(self.path / "shelf.json") or {}).get("steps", 0)
 
-    def remember_shelf_id(self, id: str, steps: int = 0) -> None:
-        """Notes under which id the result lies on the shelf, and how many steps are in it."""
+    def remember_library_id(self, id: str, steps: int = 0) -> None:
+        """Notes under which id the result lies in the library, and how many steps are in it."""
         write_whole(self.path / "shelf.json", json.dumps({"id": id, "steps": steps}).encode())
 
     # --- the room it takes ------------------------------------------------------------------
@@ -139,7 +139,7 @@ class TrainingFolder(WorkFolder):
         return size_of(self.checkpoint) + sum(map(size_of, self._weights))
 
     def forget_weights(self, done: bool) -> None:
-        """Deletes what the shelf has a copy of; where the training is ``done``, also what only
+        """Deletes what the library has a copy of; where the training is ``done``, also what only
         going on needs: with a whole model and its optimiser, that is most of all."""
         for path in (*self._weights, self.checkpoint) if done else self._weights:
             if path.is_dir():

@@ -32,7 +32,7 @@ from pipelines.core.messages import Message
 from pipelines.core.sizes import format_bytes
 from pipelines.diffusion.lora.about import About
 from pipelines.diffusion.lora.entries import MODEL, WEIGHTS
-from pipelines.diffusion.lora.shelf import LoraShelf
+from pipelines.diffusion.lora.library import LoraLibrary
 from pipelines.dreambooth.data.subjects import Subject
 from pipelines.dreambooth.folder import TrainingFolder
 from pipelines.dreambooth.preflight import Preflight, check_room, preflight, remember_speed
@@ -51,16 +51,16 @@ def run(
     stop: threading.Event,
     launch: Launch | None = None,
 ) -> Iterator[Progress | Result]:
-    """Train, or go on from the last checkpoint, and put the result on the owner's shelf.
+    """Train, or go on from the last checkpoint, and put the result in the owner's library.
 
-    ``Result.data`` has ``lora`` (the id on the shelf), ``name``, ``training``, ``steps`` and
+    ``Result.data`` has ``lora`` (the id in the library), ``name``, ``training``, ``steps`` and
     ``seconds``.
 
     Args:
         launch: starts the trainer; None: :func:`launch_trainer`.
 
     Raises:
-        Stopped: ``stop`` was set. What was learnt until then is on the shelf.
+        Stopped: ``stop`` was set. What was learnt until then is in the library.
         Unavailable: the disk is full.
         UserError: it cannot work, or the trainer failed; the sentence says why.
     """
@@ -69,10 +69,10 @@ def run(
     folder = TrainingFolder(home, request.training)
     if (kept := _done_already(folder, request)) is not None:
         folder.begin(request)
-        yield _result(folder, kept, folder.steps_on_shelf, started)
+        yield _result(folder, kept, folder.steps_in_library, started)
         return
     subject = Subject.open(home, request.subject)
-    entry = Catalog(home, own=LoraShelf(home)).get(request.model)
+    entry = Catalog(home, own=LoraLibrary(home)).get(request.model)
     expected = preflight(request, entry, subject, home, cache.device, available_cores())
     follower, process = _Follower(folder, request), None
     found = folder.running
@@ -101,7 +101,7 @@ def run(
         if stop.is_set() and follower.last_step < request.steps:
             raise Stopped
         raise processes.silent_end(folder, process, follower.last_step)
-    kept = put_on_shelf(folder, request)
+    kept = put_in_library(folder, request)
     if about["steps"] < request.steps:
         raise Stopped
     if follower.seconds_a_step:
@@ -135,13 +135,13 @@ def _result(
 
 
 def _done_already(folder: TrainingFolder, request: TrainingRequest) -> About | None:
-    """What all steps have made, where it is still on the shelf.
+    """What all steps have made, where it is still in the library.
 
     The studio may have ended before it could say so, and there is nothing left to go on from.
     """
-    if folder.shelf_id is not None and folder.steps_on_shelf >= request.steps:
+    if folder.library_id is not None and folder.steps_in_library >= request.steps:
         with contextlib.suppress(errors.NotFound):
-            return LoraShelf(folder.home).by_id(folder.shelf_id)
+            return LoraLibrary(folder.home).by_id(folder.library_id)
     return None
 
 
@@ -161,29 +161,29 @@ def launch_trainer(
     return processes.start(launch_command(folder, request, device, offline), folder)
 
 
-def put_on_shelf(folder: TrainingFolder, request: TrainingRequest) -> About:
-    """Puts a training's result on its owner's shelf, in the place of an earlier one of its own.
+def put_in_library(folder: TrainingFolder, request: TrainingRequest) -> About:
+    """Puts a training's result in its owner's library, in the place of an earlier one of its own.
 
     What lies there then, and what only further steps would need, is taken out of the folder.
 
     Raises:
-        Unavailable: the disk is full or cannot be written to; what was on the shelf is still there.
+        Unavailable: the disk is full or cannot be written to; what the library had is still there.
     """
     steps = folder.about_result["steps"]
     try:
-        kept = _put_on_shelf(folder, request)
-        folder.remember_shelf_id(kept.id, steps)
+        kept = _put_in_library(folder, request)
+        folder.remember_library_id(kept.id, steps)
     except OSError as error:
         if not is_full(error):
             raise Unavailable(
-                "{name} could not be put on the shelf: {reason}. All that was learnt is kept. See "
-                "that the disk is there and can be written to, then resume.",
+                "{name} could not be put in the library: {reason}. All that was learnt is kept. "
+                "See that the disk is there and can be written to, then resume.",
                 name=request.name,
                 reason=error.strerror or str(error),
             ) from error
         raise Unavailable(
-            "The disk is full: {name} could not be put on the shelf, {free} are free. All that was "
-            "learnt is kept. Make room and resume.",
+            "The disk is full: {name} could not be put in the library, {free} are free. All that "
+            "was learnt is kept. Make room and resume.",
             name=request.name,
             free=format_bytes(shutil.disk_usage(folder.home).free),
         ) from error
@@ -191,13 +191,13 @@ def put_on_shelf(folder: TrainingFolder, request: TrainingRequest) -> About:
     return kept
 
 
-def _put_on_shelf(folder: TrainingFolder, request: TrainingRequest) -> About:
-    shelf, made = LoraShelf(folder.home), folder.about_result
-    id, name = folder.shelf_id or secrets.token_hex(16), request.name
+def _put_in_library(folder: TrainingFolder, request: TrainingRequest) -> About:
+    library, made = LoraLibrary(folder.home), folder.about_result
+    id, name = folder.library_id or secrets.token_hex(16), request.name
     # Remembered first: whatever happens now, there will only ever be one of this training.
-    folder.remember_shelf_id(id)
+    folder.remember_library_id(id)
     with contextlib.suppress(errors.NotFound):
-        name = shelf.by_id(id).name  # perhaps renamed meanwhile
+        name = library.by_id(id).name  # perhaps renamed meanwhile
     facts: dict[str, Any] = {
         "id": id,
         "triggers": (made["trigger"],),
@@ -208,17 +208,17 @@ def _put_on_shelf(folder: TrainingFolder, request: TrainingRequest) -> About:
     if made["kind"] == "model":
         if request.model.startswith(OWN):  # all of which is in it too
             with contextlib.suppress(errors.NotFound):
-                base = shelf.by_id(request.model.removeprefix(OWN))
+                base = library.by_id(request.model.removeprefix(OWN))
                 facts["sources"] = (base.id, *base.sources)
                 facts["subjects"] = tuple(dict.fromkeys((request.subject, *base.subjects)))
-        return shelf.add_model(
+        return library.add_model(
             request.owner,
             name,
             lambda path: _copy_model(folder.result / MODEL, path),
             family=made["family"],
             **facts,
         )
-    return shelf.add(request.owner, name, folder.result / WEIGHTS, **facts)
+    return library.add(request.owner, name, folder.result / WEIGHTS, **facts)
 
 
 def _copy_model(source: Path, target: Path) -> None:

@@ -52,7 +52,7 @@ class TrainingRequest(Request):
     ]
     owner: Annotated[
         str,
-        Field(max_length=200, title="Owner", description="Whose shelf the result is put on."),
+        Field(max_length=200, title="Owner", description="Whose library the result is put in."),
     ] = "local"
     method: Annotated[
         Method,
@@ -68,7 +68,7 @@ class TrainingRequest(Request):
     name: Annotated[
         str,
         StringConstraints(strip_whitespace=True, min_length=1, max_length=80),
-        Field(title="Name", description="What the result is called on the shelf."),
+        Field(title="Name", description="What the result is called in the library."),
     ]
     identifier: Annotated[
         str,

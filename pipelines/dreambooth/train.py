@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from pipelines.core.processes import TAKEN, report_outcome
-from pipelines.diffusion.lora.shelf import LoraShelf
+from pipelines.diffusion.lora.library import LoraLibrary
 from pipelines.dreambooth.base import precision_for
 from pipelines.dreambooth.data.subjects import Subject
 from pipelines.dreambooth.folder import TrainingFolder
@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _train(folder: TrainingFolder, request, accelerator, offline: bool) -> int:
     def train() -> None:
-        entry = Catalog(folder.home, own=LoraShelf(folder.home)).get(request.model)
+        entry = Catalog(folder.home, own=LoraLibrary(folder.home)).get(request.model)
         photos = Subject.open(folder.home, request.subject).photos
         Trainer(folder, request, entry, photos, accelerator, offline).run()
 

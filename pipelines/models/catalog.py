@@ -30,7 +30,7 @@ from pipelines.models.local_models import (
 )
 
 OWN = "own:"
-"""Before the id of a whole model on somebody's shelf: ``own:<id>`` is its name."""
+"""Before the id of a whole model in somebody's library: ``own:<id>`` is its name."""
 
 EntryT = TypeVar("EntryT", bound=BaseModel)
 Bytes = Annotated[int, BeforeValidator(lambda v: in_bytes(v) if isinstance(v, str) else v)]
@@ -143,7 +143,7 @@ class OwnModel(Protocol):
 
 
 class OwnModels(Protocol):
-    """The shelf that own models are on; see :class:`pipelines.diffusion.lora.shelf.LoraShelf`."""
+    """The library of own models; see :class:`pipelines.diffusion.lora.library.LoraLibrary`."""
 
     def by_id(self, id: str) -> OwnModel: ...
 
@@ -202,7 +202,7 @@ class Catalog:
         """A whole model that was trained or merged here; whose it is, the studio checks."""
         id = name.removeprefix(OWN)
         if self._own_models is None:
-            raise NotFound("The LoRA {id} is no longer on the shelf.", id=id[:60])
+            raise NotFound("The LoRA {id} is no longer in the library.", id=id[:60])
         about = self._own_models.by_id(id)
         if about.kind != "model":
             raise NotFound("{name} is a LoRA; it needs a model to work on.", name=about.name)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.diffusion.lora.shelf import LoraShelf
+from pipelines.diffusion.lora.library import LoraLibrary
 from pipelines.models.catalog import Catalog
 from studio.core.accounts.accounts import Account, Accounts
 from studio.core.accounts.keys import Keys
@@ -59,7 +59,7 @@ class Studio:
             used; a feature whose services cannot be made is left out.
 
     Attributes:
-        home, store, settings, catalog, shelf, cache, gallery, quota, inputs, jobs, submissions,
+        home, store, settings, catalog, library, cache, gallery, quota, inputs, jobs, submissions,
             picture_deletions, cleaner, cleanings, keys, accounts: the platform's services.
         machine: the device, once it is known.
         unfinished: what goes on at the next start, once it is closed.
@@ -75,8 +75,8 @@ class Studio:
             self.store = Store(self.home)
             parts.callback(self.store.close)
             self.settings = StoredSettings(self.store)
-            self.shelf = LoraShelf(self.home)
-            self.catalog = Catalog(self.home, own=self.shelf)
+            self.library = LoraLibrary(self.home)
+            self.catalog = Catalog(self.home, own=self.library)
             self.machine = Machine(
                 self.catalog, self.home, options.device, options.budget, options.offline
             )

@@ -14,7 +14,7 @@ from tests.studio.live import TINY
 
 @pytest.fixture(scope="module")
 def clay(studio, twin_home, tmp_path_factory) -> Iterator[str]:
-    """The name of a LoRA on the shelf."""
+    """The name of a LoRA in the library."""
     from diffusers import StableDiffusionPipeline
 
     pipe = StableDiffusionPipeline.from_pretrained(twin_home / "models" / TINY)

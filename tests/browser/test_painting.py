@@ -225,7 +225,7 @@ def test_a_comparison_follows_the_chosen_model_and_offers_what_has_come_since_th
     added = running.home / "models" / "added later"
     write = partial(shutil.copytree, twin_folder("sd1"))
     write(added)
-    own = running.shelf.add_model("local", "mine", write, family="sd1")
+    own = running.library.add_model("local", "mine", write, family="sd1")
     try:
         page.get_by_role("tab", name="Grid").click()
         expect(page.locator("#compare-about-model")).not_to_be_empty()
@@ -239,7 +239,7 @@ def test_a_comparison_follows_the_chosen_model_and_offers_what_has_come_since_th
             expect(page.locator(f"#compare-{side} input[type=number]")).to_have_value("64")
     finally:
         shutil.rmtree(added)
-        running.shelf.delete("local", own.id)
+        running.library.delete("local", own.id)
 
 
 def choose(page: Page, picker: str, title: str) -> None:

@@ -45,7 +45,7 @@ def measured_shortly() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def tidied(studio):
-    """Nothing is left at work, and no model on the shelf."""
+    """Nothing is left at work, and no model in the library."""
     yield
     running, _ = studio
     for job in running.jobs.list("local"):

@@ -190,7 +190,7 @@ def test_stop_keeps_what_was_learnt_and_resume_goes_on(page, studio):
     page.click("#train-stop")
     expect(page.locator("#train-board")).to_contain_text("Stopped at step")
     running, _ = studio
-    (about,) = running.shelf.own("local")
+    (about,) = running.library.own("local")
     assert about.kind == "lora"
     first = max(line.get("step", 0) for line in _progress(running))
     page.click("#train-resume")
@@ -218,7 +218,7 @@ def test_stop_keeps_what_was_learnt_and_resume_goes_on(page, studio):
     expect(page.locator("#training-delete")).to_be_hidden()
     expect(page.locator("#try")).to_be_hidden()
     assert running.trainings.list("local") == []
-    assert [each.id for each in running.shelf.own("local")] == [about.id]
+    assert [each.id for each in running.library.own("local")] == [about.id]
 
 
 def _progress(running) -> list[dict]:

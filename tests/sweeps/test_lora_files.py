@@ -17,8 +17,8 @@ from safetensors.torch import save
 
 from pipelines.core.errors import UserError
 from pipelines.diffusion.lora.formats import EMBEDDING, open_lora
+from pipelines.diffusion.lora.library import LoraLibrary
 from pipelines.diffusion.lora.names import in_original
-from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.diffusion.lora.weights import read
 from tests.pipelines.diffusion.lora.files import pickle_of
 from tests.sweeps.plain_sentences import check_sentence
@@ -196,13 +196,13 @@ def zipped(made: Made, draw: random.Random) -> bytes:
 
 @pytest.mark.parametrize("part", range(10))
 def test_every_program_s_files_are_read_as_the_changes_that_they_mean(tmp_path, part):
-    shelf = LoraShelf(tmp_path)
+    library = LoraLibrary(tmp_path)
     for case in range(part, CASES, 10):
         draw = random.Random(case)
         made = make(draw)
         data = zipped(made, draw) if made.config else save(made.tensors, made.metadata)
-        about = shelf.add(ANN, f"case {case}", data)
-        factors = shelf.factors(about)
+        about = library.add(ANN, f"case {case}", data)
+        factors = library.factors(about)
         assert factors.keys() == made.changes.keys(), case
         for key, change in made.changes.items():
             each = factors[key]
@@ -212,7 +212,7 @@ def test_every_program_s_files_are_read_as_the_changes_that_they_mean(tmp_path, 
             torch.testing.assert_close(found, scale * change, atol=1e-4, rtol=1e-4)
         assert about.unread == len(made.left_out), case
         assert sum(about.modules.values()) == len(made.changes), case
-        shelf.delete(ANN, about.id)
+        library.delete(ANN, about.id)
 
 
 def damage(data: bytes, draw: random.Random) -> bytes:
@@ -247,19 +247,19 @@ def damage(data: bytes, draw: random.Random) -> bytes:
 
 @pytest.mark.parametrize("part", range(4))
 def test_damaged_files_get_one_plain_sentence_or_are_read(tmp_path, part):
-    shelf = LoraShelf(tmp_path)
+    library = LoraLibrary(tmp_path)
     for case in range(part, CASES, 4):
         draw = random.Random(10_000 + case)
         made = make(draw)
         data = damage(save(made.tensors, made.metadata), draw)
         try:
-            about = shelf.add(ANN, "x", data)
+            about = library.add(ANN, "x", data)
         except UserError as error:
             check_sentence(error, *made.tensors, *made.changes)
             says_which = str(error).startswith(("x ", "The header of x "))
         else:
             says_which = True
-            shelf.delete(ANN, about.id)
+            library.delete(ANN, about.id)
         assert says_which, case
 
 
@@ -281,7 +281,7 @@ def test_damaged_files_get_one_plain_sentence_or_are_read(tmp_path, part):
 )  # fmt: skip
 def test_what_is_no_lora_is_called_what_it_is(tmp_path, data):
     with pytest.raises(UserError) as refused:
-        LoraShelf(tmp_path).add(ANN, "thing", data)
+        LoraLibrary(tmp_path).add(ANN, "thing", data)
     check_sentence(refused.value)
     assert "thing" in str(refused.value)
 

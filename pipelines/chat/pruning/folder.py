@@ -18,7 +18,7 @@ from pipelines.core.files import size_of, write_whole
 from pipelines.core.processes import WorkFolder, changed_settings, read_json
 
 FOLDER = "prunings"
-MODELS = "chat_models"  # in the home folder: what has come of them, see pipelines.chat.shelf
+MODELS = "chat_models"  # in the home folder: what has come of them, see ModelLibrary
 ABOUT = "atelier.json"  # beside the weights of each
 # A pruning may go on with these changed; all others decide what its checkpoint means.
 _MAY_CHANGE = ("name", "owner", "heal_minutes")

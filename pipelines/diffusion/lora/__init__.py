@@ -1,1 +1,1 @@
-"""LoRAs: read in all common styles, kept on a shelf, applied for one request, merged, exported."""
+"""LoRAs: read in all common styles, kept in a library, used for one request, merged, exported."""

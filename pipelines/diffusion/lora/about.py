@@ -1,4 +1,4 @@
-"""What the shelf knows of an entry, and the names that entries have."""
+"""What the library knows of an entry, and the names that entries have."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from pipelines.diffusion.lora.formats import EMBEDDING, LoraFile, open_lora
 from pipelines.diffusion.lora.header import file_hash
 from pipelines.diffusion.lora.use import MAX_NAME
 
-SHARED = ""  # the owner of what is on everybody's shelf
+SHARED = ""  # the owner of what is in everybody's library
 
 
 class About(BaseModel):
     """What ``about.json`` says of an entry.
 
     Attributes:
-        owner: whose it is; "" of what is on everybody's shelf.
+        owner: whose it is; "" of what is in everybody's library.
         kind: ``lora``, ``embedding`` or ``model``.
         family: what it is made for; see :mod:`pipelines.diffusion.lora.families`.
         base: the model that it was trained on, where that is known.

@@ -23,8 +23,8 @@ from pipelines.core.messages import Message
 from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.lora.about import About
 from pipelines.diffusion.lora.families import family_of_unet, title_of
+from pipelines.diffusion.lora.library import LoraLibrary
 from pipelines.diffusion.lora.names import PARTS
-from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.lora.weights import Factors
 from pipelines.diffusion.prompts import learned_tokens
@@ -120,8 +120,8 @@ def apply_loras(
 
     Args:
         model: leased.
-        uses: with ids. One without is looked for on everybody's shelf only, by name.
-        home: the home folder with the shelf.
+        uses: with ids. One without is looked for in everybody's library only, by name.
+        home: the home folder with the library.
 
     Raises:
         BadRequest: one does not fit the model; names both families.
@@ -139,18 +139,18 @@ def apply_loras(
         raise BadRequest(
             "{model} takes no LoRAs here; choose a Stable Diffusion model.", model=model.entry.title
         )
-    shelf = LoraShelf(home)
-    found = [(use, shelf.find(use)) for use in wanted]
+    library = LoraLibrary(home)
+    found = [(use, library.find(use)) for use in wanted]
     with ExitStack() as undo:
         undo.enter_context(model.held(alone=True))
         changes = Changes(model)
         done = []
         for use, about in found:
             if about.kind == "embedding":
-                learned = _learn(model, use, about, shelf.vectors(about), undo)
+                learned = _learn(model, use, about, library.vectors(about), undo)
                 done.append(AppliedUse(use, about, learned, learned))
             else:
-                factors = shelf.factors(about)
+                factors = library.factors(about)
                 matched = changes.add(factors, use, about)
                 done.append(AppliedUse(use, about, matched, len(factors)))
         if any(part == "unet" for part, _ in changes.modules):

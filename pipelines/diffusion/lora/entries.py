@@ -1,9 +1,9 @@
-"""The shelf's files: what lies in ``<home>/loras``, read and written whole.
+"""The library's files: what lies in ``<home>/loras``, read and written whole.
 
 ``<home>/loras/<id>/`` holds one entry: ``about.json`` and ``weights.safetensors`` (a LoRA in
 diffusers' layout, or an embedding) or ``model/`` (a whole diffusers folder). Plain
 ``<home>/loras/*.safetensors`` and folders of PEFT's adapters, put there by the machine's owner, are
-on everybody's shelf under their names. What has a name that begins with ``.new-`` is not finished.
+in everybody's library under their names. A name that begins with ``.new-`` is not finished.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _ID = re.compile(r"[0-9a-f]{32}")
 
 
 class Entries:
-    """The folder of one home's shelf; looked through at every call.
+    """The folder of one home's library; looked through at every call.
 
     Many threads and processes may use it, but for names: who puts and describes entries sees to it
     that each name is given once.
@@ -136,7 +136,7 @@ class Entries:
 
     def remove(self, id: str) -> None:
         """Deletes an entry; nothing where it has gone already."""
-        # Renamed first: should this be cut off, no half entry is left on the shelf.
+        # Renamed first: should this be cut off, no half entry is left in the library.
         gone = self._aside()
         try:
             os.rename(self._folder / id, gone)
@@ -157,7 +157,7 @@ class Entries:
 
 
 def _is_shared(path: Path) -> bool:
-    """Whether it is meant for everybody's shelf; entries of owners lie beside it."""
+    """Whether it is meant for everybody's library; entries of owners lie beside it."""
     if path.is_file():  # zip files are listed with the reason why they cannot be used
         return path.suffix.lower() in (SUFFIX, ".zip")
     if _ID.fullmatch(path.name) or not path.is_dir():

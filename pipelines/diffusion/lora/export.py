@@ -47,7 +47,7 @@ def diffusers_file(factors: Mapping[str, Factors]) -> bytes:
 
 
 def kept_file(factors: Mapping[str, Factors], metadata: Mapping[str, str]) -> bytes:
-    """For the shelf: diffusers' layout with the weights as they came, alphas in the metadata."""
+    """For the library: diffusers' layout with the weights as they came, alphas in the metadata."""
     own = {"format": "pt", METADATA_KEY: json.dumps(adapter_metadata(factors))}
     return save(as_diffusers(factors), {**metadata, **own})
 

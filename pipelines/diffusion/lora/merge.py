@@ -21,8 +21,8 @@ from pipelines.core.messages import Message
 from pipelines.diffusion.lora.about import About
 from pipelines.diffusion.lora.apply import apply_loras
 from pipelines.diffusion.lora.families import BASE_VERSIONS, family_of_unet, title_of
+from pipelines.diffusion.lora.library import LoraLibrary
 from pipelines.diffusion.lora.requests import MergeRequest
-from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.lora.weights import Factors, as_diffusers
 from pipelines.models.catalog import OWN
@@ -31,36 +31,36 @@ from pipelines.models.catalog import OWN
 def run(
     request: MergeRequest, cache: ModelCache, stop: threading.Event
 ) -> Iterator[Progress | Result]:
-    """Merge, and put the result on the shelf of ``request.owner``.
+    """Merge, and put the result in the library of ``request.owner``.
 
     Raises:
         Stopped: ``stop`` was set before the merging began.
         UserError: some cannot be merged; the sentence says which and why.
         OSError: the disk is full.
     """
-    shelf = LoraShelf(cache.home)
+    library = LoraLibrary(cache.home)
     if request.model is None:
         yield Progress(0, 1, note=Message("Merging {count} LoRAs", count=len(request.loras)))
         if stop.is_set():
             raise Stopped
-        about = merge_into_lora(shelf, request)
+        about = merge_into_lora(library, request)
     else:
         yield from cache.warm(request.model, stop)
         with cache.lease(request.model) as model:
             yield Progress(0, 1, note=Message("Merging {count} LoRAs", count=len(request.loras)))
             if stop.is_set():
                 raise Stopped
-            about = merge_into_model(shelf, request, model)
+            about = merge_into_model(library, request, model)
     yield Result({"lora": about.id, "name": about.name, "kind": about.kind})
 
 
-def merge_into_lora(shelf: LoraShelf, request: MergeRequest) -> About:
-    """One LoRA of several, on the shelf of the request's owner.
+def merge_into_lora(library: LoraLibrary, request: MergeRequest) -> About:
+    """One LoRA of several, in the library of the request's owner.
 
     Raises:
         BadRequest: they are made for different families, or do not fit together.
     """
-    found = _find_entries(shelf, request.loras)
+    found = _find_entries(library, request.loras)
     first, others = found[0][1], [about for _, about in found[1:]]
     for other in others:
         if "" not in (first.family, other.family) and first.family != other.family:
@@ -71,12 +71,12 @@ def merge_into_lora(shelf: LoraShelf, request: MergeRequest) -> About:
                 second=other.name,
                 other=title_of(other.family),
             )
-    parts = [piece for use, about in found for piece in _weigh(shelf.factors(about), use)]
+    parts = [piece for use, about in found for piece in _weigh(library.factors(about), use)]
     factors = merge_factors(parts, request.rank)
     abouts = [about for _, about in found]
     family = next((about.family for about in abouts if about.family), "")
     bases = {about.base for about in abouts}
-    return shelf.add(
+    return library.add(
         request.owner,
         request.name,
         save(as_diffusers(factors), {"ss_base_model_version": BASE_VERSIONS.get(family, "")}),
@@ -88,8 +88,8 @@ def merge_into_lora(shelf: LoraShelf, request: MergeRequest) -> About:
     )
 
 
-def merge_into_model(shelf: LoraShelf, request: MergeRequest, model) -> About:
-    """A whole model with the LoRAs in its weights, on the shelf of the request's owner.
+def merge_into_model(library: LoraLibrary, request: MergeRequest, model) -> About:
+    """A whole model with the LoRAs in its weights, in the library of the request's owner.
 
     Args:
         model: the leased :class:`pipelines.diffusion.loading.DiffusionModel`.
@@ -97,15 +97,15 @@ def merge_into_model(shelf: LoraShelf, request: MergeRequest, model) -> About:
     Raises:
         BadRequest: one of them does not fit the model.
     """
-    found = _find_entries(shelf, request.loras)
-    abouts = [*(about for _, about in found), *_own_model(shelf, model)]
+    found = _find_entries(library, request.loras)
+    abouts = [*(about for _, about in found), *_own_model(library, model)]
 
     def write(folder: Path) -> None:
         uses = [use for use, _ in found]
-        with apply_loras(model, uses, shelf.home):
+        with apply_loras(model, uses, library.home):
             model.pipe.save_pretrained(folder, safe_serialization=True)
 
-    return shelf.add_model(
+    return library.add_model(
         request.owner,
         request.name,
         write,
@@ -137,9 +137,9 @@ def _subjects(abouts: Sequence[About]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(id for about in abouts for id in about.subjects))
 
 
-def _own_model(shelf: LoraShelf, model) -> list[About]:
+def _own_model(library: LoraLibrary, model) -> list[About]:
     name = model.entry.name
-    return [shelf.by_id(name.removeprefix(OWN))] if name.startswith(OWN) else []
+    return [library.by_id(name.removeprefix(OWN))] if name.startswith(OWN) else []
 
 
 def merge_factors(
@@ -193,8 +193,8 @@ def reduce_rank(factors: Factors, rank: int) -> Factors:
     )
 
 
-def _find_entries(shelf: LoraShelf, uses: Sequence[LoraUse]) -> list[tuple[LoraUse, About]]:
-    found = [(use, shelf.find(use)) for use in uses]
+def _find_entries(library: LoraLibrary, uses: Sequence[LoraUse]) -> list[tuple[LoraUse, About]]:
+    found = [(use, library.find(use)) for use in uses]
     for _, about in found:
         if about.kind != "lora":
             raise BadRequest("{name} is no LoRA, so it cannot be merged.", name=about.name)

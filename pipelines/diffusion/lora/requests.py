@@ -20,7 +20,7 @@ class MergeRequest(Request):
     """Several LoRAs made into one, or worked into a model for good.
 
     Attributes:
-        owner, id: filled in by the studio: on whose shelf the result is put, and under which id.
+        owner, id: filled in by the studio: in whose library the result is put, and under which id.
     """
 
     loras: Annotated[
@@ -38,7 +38,7 @@ class MergeRequest(Request):
             min_length=1,
             max_length=MAX_NAME,
             title="Name",
-            description="What the result is called on the shelf.",
+            description="What the result is called in the library.",
         ),
     ]
     model: Annotated[

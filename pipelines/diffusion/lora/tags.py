@@ -253,7 +253,7 @@ def _use_of(tag: re.Match[str]) -> LoraUse:
         name = ""
     if not name:
         raise BadRequest(
-            "{tag} cannot be read. Write <lora:name:0.8>, with a name of your shelf and a "
+            "{tag} cannot be read. Write <lora:name:0.8>, with a name of your library and a "
             "number between −{limit} and {limit}.",
             tag=tag[0][:_SHOWN],
             limit=MAX_WEIGHT,

@@ -36,7 +36,7 @@ class LoraUse(BaseModel):
             min_length=1,
             max_length=MAX_NAME,
             title="LoRA",
-            description="Its name on the shelf.",
+            description="Its name in the library.",
         ),
     ]
     weight: Annotated[

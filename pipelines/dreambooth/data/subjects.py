@@ -2,8 +2,8 @@
 
 A subject is a folder ``subjects/<id>/`` with ``subject.json`` and ``photos/<photo id>.png``. What
 lies there was decoded and encoded again: RGB pixels and nothing else of the files that people sent.
-``made.txt`` has the ids of what was made from them and may have left the shelf. Whose a subject is,
-the studio knows; engines only open it.
+``made.txt`` has the ids of what was made from them and may have left the library. Whose a subject
+is, the studio knows; engines only open it.
 """
 
 from __future__ import annotations
@@ -422,7 +422,7 @@ class Subject:
 
 
 def note_made(home: Path, id: str, made: str) -> None:
-    """Notes that ``made``, of the shelf, comes from the subject's photos.
+    """Notes that ``made``, of the library, comes from the subject's photos.
 
     Whoever deletes the subject finds the pictures that were painted with it, be it long gone.
     """

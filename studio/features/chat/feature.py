@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pipelines.chat.catalog import ChatCatalog
 from pipelines.chat.engine import run
 from pipelines.chat.loading import PREFIXES
-from pipelines.chat.shelf import ChatShelf
+from pipelines.chat.model_library import ModelLibrary
 from pipelines.core.paths import ASSETS
 from studio.core.feature import Feature, Upload
 from studio.features.chat.answers.answers import Answers
@@ -30,8 +30,8 @@ def titles(studio: Studio, owner: str) -> dict[str, str]:
 FEATURE = Feature(
     name="chat",
     services={
-        "chat_shelf": lambda studio: ChatShelf(studio.home),
-        "chat_models": lambda studio: ChatCatalog(studio.home, own=studio.chat_shelf),
+        "chat_library": lambda studio: ModelLibrary(studio.home),
+        "chat_models": lambda studio: ChatCatalog(studio.home, own=studio.chat_library),
         "usable_chat_models": lambda studio: ChatModels(studio.chat_models, studio.accounts),
         "conversations": lambda studio: Conversations(studio.store, studio.settings),
         "exchange": lambda studio: Exchange(studio.store, studio.settings),

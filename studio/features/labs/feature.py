@@ -42,7 +42,7 @@ FEATURE = Feature(
             studio.chat_models, studio.cache, studio.chat_models.made_by
         ),
         "prunings": lambda studio: Prunings(
-            *(studio.home, studio.usable_chat_models, studio.chat_shelf),
+            *(studio.home, studio.usable_chat_models, studio.chat_library),
             *(studio.cache, studio.jobs),
         ),
     },

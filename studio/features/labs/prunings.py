@@ -1,7 +1,7 @@
 """Shortened language models: the jobs that make them, and what has come of them.
 
 A pruning is a folder in ``prunings/<id>/`` (see :mod:`pipelines.chat.pruning.folder`), one job, or
-several where it was resumed, and the model on the shelf. It belongs to whoever's jobs and model
+several where it was resumed, and the model in the library. It belongs to whoever's jobs and model
 name it.
 """
 
@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pipelines.chat.entries import CACHE_PREFIX, INSIDE_PREFIX, ChatEntry
+from pipelines.chat.model_library import MadeModel, ModelLibrary
 from pipelines.chat.pruning.folder import FOLDER, PruneFolder, prunings_in
 from pipelines.chat.pruning.requests import PruneRequest, ScoreRequest
-from pipelines.chat.shelf import ChatShelf, MadeModel
 from pipelines.core.engines import Use
 from pipelines.core.errors import BadRequest, Busy, NotFound, Refused, stored
 from studio.core.home import WRITING_SECONDS, clear_folders
@@ -84,15 +84,15 @@ class Prunings(Keeper):
     Args:
         home: the home folder.
         models: which models an owner may use.
-        shelf: where the models are.
+        library: where the models are.
         cache: lets go of a model that is deleted.
         jobs: that shorten.
     """
 
     def __init__(
-        self, home: Path, models: Models, shelf: ChatShelf, cache: CacheOnDemand, jobs: Jobs
+        self, home: Path, models: Models, library: ModelLibrary, cache: CacheOnDemand, jobs: Jobs
     ) -> None:
-        self._home, self._models, self._shelf = home, models, shelf
+        self._home, self._models, self._library = home, models, library
         self._cache, self._jobs = cache, jobs
 
     # --- before it starts -------------------------------------------------------------------
@@ -133,7 +133,7 @@ class Prunings(Keeper):
 
     def list(self, owner: str) -> list[Shortening]:
         """The owner's, those started or resumed last first."""
-        made = {each.id: each for each in self._shelf.made_by(owner)}
+        made = {each.id: each for each in self._library.made_by(owner)}
         found: dict[str, Shortening] = {}
         for job in self._jobs.list(owner, kind=SHORTEN, limit=SHOWN):
             with contextlib.suppress(BadRequest):  # an earlier version's, unreadable by now
@@ -186,7 +186,7 @@ class Prunings(Keeper):
         if not known.ended or PruneFolder(self._home, known.id).running:
             raise BadRequest("{name} is being made. Stop it first.", name=known.name)
         if known.made is not None:
-            self._shelf.delete(owner, known.id)
+            self._library.delete(owner, known.id)
             names = {prefix + known.made.model for prefix in (CACHE_PREFIX, INSIDE_PREFIX)}
             for name in names & {entry.name for entry in self._cache.loaded()}:
                 with contextlib.suppress(Busy):  # whoever uses it still is the last one
@@ -199,7 +199,7 @@ class Prunings(Keeper):
     def bytes_used(self, owner: str) -> int:
         """Bytes of an owner's models and folders."""
         folders = sum(each.bytes for each in prunings_in(self._home) if each.owner == owner)
-        return folders + sum(made.bytes for made in self._shelf.made_by(owner))
+        return folders + sum(made.bytes for made in self._library.made_by(owner))
 
     def clean_up(self, dry_run: bool = False) -> Iterator[int]:
         """Deletes prunings of nobody; yields the bytes of each."""

@@ -29,7 +29,7 @@ FEATURE = Feature(
     name="library",
     engines=(Engine("merge_loras", MergeRequest, "pipelines.diffusion.lora.merge"),),
     services={
-        "loras": lambda studio: Loras(studio.store, studio.shelf, studio.catalog, studio.quota)
+        "loras": lambda studio: Loras(studio.store, studio.library, studio.catalog, studio.quota)
     },
     checks={MergeRequest: check_merge},
     titles=lambda studio, owner: {e.name: e.title for e in studio.loras.models(owner)},

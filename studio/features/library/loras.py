@@ -1,7 +1,8 @@
 """Everybody's own LoRAs, learned words and models, and those that all may use.
 
-What is on another's shelf is not found, as if it were not there: neither listed, used, downloaded,
-renamed nor deleted. Names are turned into ids here, for whoever asks; engines only see ids.
+What is in another's library is not found, as if it were not there: neither listed, used,
+downloaded, renamed nor deleted. Names are turned into ids here, for whoever asks; engines only see
+ids.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from pipelines.core.engines import Use
 from pipelines.core.errors import BadRequest, NotFound
 from pipelines.core.matching import find_name
 from pipelines.diffusion.lora.about import SHARED, About
+from pipelines.diffusion.lora.library import LoraLibrary, Style
 from pipelines.diffusion.lora.requests import MergeRequest
-from pipelines.diffusion.lora.shelf import LoraShelf, Style
 from pipelines.diffusion.lora.tags import uses_in_template, uses_of
 from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.requests import TextToImageRequest
@@ -44,7 +45,7 @@ class Loras(Keeper):
 
     Args:
         store: the database, whose jobs may need what is to be deleted.
-        shelf: where all lies.
+        library: where all lies.
         catalog: the models that are no one's own.
         quota: says whether there is room.
     """
@@ -52,17 +53,17 @@ class Loras(Keeper):
     def __init__(
         self,
         store: Store,
-        shelf: LoraShelf,
+        library: LoraLibrary,
         catalog: Catalog,
         quota: Quota,
     ) -> None:
-        self._store, self._shelf, self._catalog, self._quota = store, shelf, catalog, quota
+        self._store, self._library, self._catalog, self._quota = store, library, catalog, quota
 
-    # --- the shelf --------------------------------------------------------------------------
+    # --- the library --------------------------------------------------------------------------
 
     def list(self, owner: str) -> list[About]:
         """The owner's, newest first, then everybody's."""
-        return self._shelf.list(owner)
+        return self._library.list(owner)
 
     def models(self, owner: str) -> list[ModelEntry]:
         """The whole models that the owner has trained or merged, newest first."""
@@ -79,13 +80,13 @@ class Loras(Keeper):
 
     def get(self, owner: str, id: str) -> About:
         """Raises NotFound when there is none, or it is another's."""
-        about = self._shelf.by_id(id)
+        about = self._library.by_id(id)
         if about.owner not in (owner, SHARED):
-            raise NotFound("The LoRA {id} is no longer on the shelf.", id=id[:60])
+            raise NotFound("The LoRA {id} is no longer in the library.", id=id[:60])
         return about
 
     def bring(self, owner: str, name: str, file: Path) -> About:
-        """Puts an uploaded file on the owner's shelf; the file itself stays where it is.
+        """Puts an uploaded file in the owner's library; the file itself stays where it is.
 
         Raises:
             BadRequest: it cannot be used; the sentence says why.
@@ -93,8 +94,8 @@ class Loras(Keeper):
             DiskFull: there is no room for it.
         """
         self.check_room(owner)
-        with room_for(file.stat().st_size, self._shelf.home):
-            return self._shelf.add(owner, name, file)
+        with room_for(file.stat().st_size, self._library.home):
+            return self._library.add(owner, name, file)
 
     def check_room(self, owner: str) -> None:
         """Raises Busy when the owner, or everybody together, keeps as much as is allowed."""
@@ -110,14 +111,14 @@ class Loras(Keeper):
         about = self.get(owner, id)
         usual = style == "diffusers" and about.kind == "lora"
         name = "pytorch_lora_weights" if usual else about.name
-        return f"{name}.safetensors", self._shelf.export(about.id, style)
+        return f"{name}.safetensors", self._library.export(about.id, style)
 
     def rename(self, owner: str, id: str, name: str) -> About:
         """Raises NotFound when it is not the owner's, Refused when it is everybody's."""
-        return self._shelf.rename(owner, self.get(owner, id).id, name)
+        return self._library.rename(owner, self.get(owner, id).id, name)
 
     def delete(self, owner: str, id: str) -> None:
-        """Takes it off the shelf for good.
+        """Takes it out of the library for good.
 
         Raises:
             NotFound: there is none, or it is another's.
@@ -133,18 +134,20 @@ class Loras(Keeper):
             )
         # Noted first: pictures that were painted with it go with the photos that it has learnt.
         for subject in {*about.subjects, self._learnt_by(about)} - {None}:
-            note_made(self._shelf.home, subject, about.id)
-        self._shelf.delete(owner, about.id)
+            note_made(self._library.home, subject, about.id)
+        self._library.delete(owner, about.id)
 
     def _learnt_by(self, about: About) -> str | None:
         """The subject of the training that made it, for entries that do not know it themselves."""
-        return TrainingFolder(self._shelf.home, about.training).subject if about.training else None
+        return (
+            TrainingFolder(self._library.home, about.training).subject if about.training else None
+        )
 
     # --- the room they take -----------------------------------------------------------------
 
     def bytes_used(self, owner: str) -> int:
         """Bytes of all that is the owner's own."""
-        return sum(about.bytes for about in self._shelf.own(owner))
+        return sum(about.bytes for about in self._library.own(owner))
 
     # --- in requests ------------------------------------------------------------------------
 
@@ -181,17 +184,19 @@ class Loras(Keeper):
     def _with_ids(self, owner: str, uses: tuple[LoraUse, ...]) -> tuple[LoraUse, ...]:
         return tuple(
             use.model_copy(
-                update={"id": self._shelf.find(use.model_copy(update={"id": None}), owner).id}
+                update={"id": self._library.find(use.model_copy(update={"id": None}), owner).id}
             )
             for use in uses
         )
 
     def _model(self, owner: str, name: str) -> str:
         """The name under which the catalog knows a model of the owner's; others stay."""
-        own = {about.id: about for about in self._shelf.own(owner) if about.kind == "model"}
+        own = {about.id: about for about in self._library.own(owner) if about.kind == "model"}
         if name.startswith(OWN):
             if name.removeprefix(OWN) not in own:
-                raise NotFound("There is no trained model {model} on your shelf.", model=name[:60])
+                raise NotFound(
+                    "There is no trained model {model} in your library.", model=name[:60]
+                )
             return name
         if (known := find_name(name, (entry.name for entry in self._catalog.models()))) is not None:
             return known

@@ -1,4 +1,4 @@
-"""The HTTP API's part for LoRAs: one's own shelf, files brought in and handed out, merging."""
+"""The HTTP API's part for LoRAs: one's own library, files brought in and handed out, merging."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipelines.core.errors import validated
 from pipelines.diffusion.lora.about import SHARED, About
 from pipelines.diffusion.lora.families import title_of
-from pipelines.diffusion.lora.shelf import Style
+from pipelines.diffusion.lora.library import Style
 from pipelines.diffusion.lora.use import MAX_NAME
 from studio.api.access import API, BELOW_ROOT
 from studio.api.http import NOT_KEPT, json_object, receive_body
@@ -40,7 +40,7 @@ def loras_router(studio: Studio) -> APIRouter:
     def list_loras(request: Request) -> dict[str, Any]:
         """One's own, newest first, then everybody's; to the host also what cannot be used."""
         owner, language = owner_of(request), language_of_request(request)
-        refused = studio.shelf.refused() if owner.is_host else []
+        refused = studio.library.refused() if owner.is_host else []
         return {
             "loras": [lora_json(about) for about in studio.loras.list(owner.id)],
             "refused": [translate(reason, language) for reason in refused],
@@ -97,7 +97,7 @@ def loras_router(studio: Studio) -> APIRouter:
 
 
 def lora_json(about: About) -> dict[str, Any]:
-    """An entry of the shelf as the API describes it."""
+    """An entry of the library as the API describes it."""
     files = {} if about.kind == "model" else {
         style: f"{API}/loras/{about.id}/{style}.safetensors" for style in ("diffusers", "kohya")
     }  # fmt: skip

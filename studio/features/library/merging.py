@@ -38,7 +38,7 @@ class MergeForm(OneAfterAnother):
     """Draws the form and shows what it has sent.
 
     Attributes:
-        choices: the controls whose choices follow the shelf: inputs and outputs of :meth:`offered`.
+        choices: the controls whose choices are the library: inputs and outputs of :meth:`offered`.
         ended: state that changes whenever a merging that was watched has ended.
     """
 
@@ -59,32 +59,32 @@ class MergeForm(OneAfterAnother):
             self._rows.append(row)
         self._name = from_field(
             MergeRequest, "name", label=label("Name of the result"), max_lines=1,
-            elem_id="shelf-merged-name",
+            elem_id="library-merged-name",
         )  # fmt: skip
         with gr.Row(elem_classes="stacked"):
             self._model = from_field(
                 MergeRequest, "model", kind=gr.Dropdown, choices=[_NO_MODEL], value=NONE,
-                elem_id="shelf-merged-model",
+                elem_id="library-merged-model",
             )  # fmt: skip
             self._rank = from_field(
-                MergeRequest, "rank", kind=gr.Dropdown, value=NONE, elem_id="shelf-merged-rank",
+                MergeRequest, "rank", kind=gr.Dropdown, value=NONE, elem_id="library-merged-rank",
                 choices=[(label("All (exact)"), NONE), *((str(rank), rank) for rank in RANKS)],
             )  # fmt: skip
         with gr.Row():
-            self._merge = gr.Button(label("Merge"), variant="primary", elem_id="shelf-merge")
-            self._cancel = gr.Button(label("Cancel"), visible=False, elem_id="shelf-merge-cancel")
+            self._merge = gr.Button(label("Merge"), variant="primary", elem_id="library-merge")
+            self._cancel = gr.Button(label("Cancel"), visible=False, elem_id="library-merge-cancel")
         self._board = gr.HTML(
-            elem_id="shelf-merging", js_on_load=views.ANNOUNCED + views.AGAIN_CLICKED
+            elem_id="library-merging", js_on_load=views.ANNOUNCED + views.AGAIN_CLICKED
         )
 
     def _draw_row(self, number: int) -> None:
         picker = from_field(
             LoraUse, "name", kind=gr.Dropdown, choices=[_NO_LORA], value=NONE,
-            info=None, elem_id=f"shelf-merge-{number}", scale=4, min_width=160,
+            info=None, elem_id=f"library-merge-{number}", scale=4, min_width=160,
         )  # fmt: skip
         weight = from_field(
             LoraUse, "weight", kind=gr.Number, label=label("Weight"), info=None, step=0.1,
-            elem_id=f"shelf-merge-weight-{number}", scale=1, min_width=96,
+            elem_id=f"library-merge-weight-{number}", scale=1, min_width=96,
         )  # fmt: skip
         self._pickers.append(picker)
         self._weights.append(weight)
@@ -114,7 +114,7 @@ class MergeForm(OneAfterAnother):
         view.stop(self._cancel)
 
     def offered(self, abouts: Sequence[About], chosen: Sequence[str | None]) -> list[Any]:
-        """Updates of :attr:`choices` to what is on the shelf; what has left it is not chosen."""
+        """Updates of :attr:`choices` to what is in the library; what has left it is not chosen."""
         names = {each.name: each for each in reversed(abouts) if each.kind == "lora"}
         loras = [(f"{name} · {title_of(each.family)}", name) for name, each in names.items()]
         models = [
@@ -178,7 +178,7 @@ def _outcome(job: Job, visitor: Visitor) -> str:
     if job.state == CANCELLED:
         return views.notice("Cancelled. Nothing was merged.", visitor)
     name = (job.result or {}).get("name", "?")
-    return views.notice(Message("{name} is on the shelf.", name=name), visitor)
+    return views.notice(Message("{name} is in the library.", name=name), visitor)
 
 
 def _visible_rows(names: Sequence[str | None]) -> list[bool]:

@@ -1,4 +1,4 @@
-"""LoRAs: what is on the shelf, bringing in, handing out, renaming, deleting and merging."""
+"""LoRAs: what is in the library, bringing in, handing out, renaming, deleting and merging."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipelines.diffusion.lora.tags import with_tags
 from pipelines.models.catalog import OWN
 from studio.core.exchange import CHANGE, Exchange, Route
 from studio.core.feature import Tab
-from studio.features.library import views as shelf_views
+from studio.features.library import views as library_views
 from studio.features.library.merging import MergeForm
 from studio.page import views
 from studio.page.components import lora_rows
@@ -39,22 +39,22 @@ class LibraryTab(Tab):
         with gr.Row(elem_classes="bench"):
             with gr.Column(scale=4, min_width=320, elem_classes="controls"):
                 with gr.Column(elem_classes="first"):
-                    # Of any kind: the shelf says better than a file picker what is wrong with one.
+                    # Of any kind: the library says better than a file picker what is wrong.
                     self._files = gr.File(
                         label=label("Bring in LoRAs or learned words (.safetensors, .zip)"),
                         file_count="multiple",
                         type="filepath",
                         height=150,
-                        elem_id="shelf-files",
+                        elem_id="library-files",
                     )
-                    self._said = gr.HTML(elem_id="shelf-said")
+                    self._said = gr.HTML(elem_id="library-notices")
                 with gr.Column(elem_classes="rest"):
                     self._merging.draw()
             with gr.Column(scale=6, min_width=320, elem_classes="results"):
-                self._cards = gr.HTML(elem_id="shelf-cards", js_on_load=shelf_views.CHANGED)
+                self._cards = gr.HTML(elem_id="library-cards", js_on_load=library_views.CHANGED)
 
     def listen(self, opening: Opening, exchange: Exchange) -> None:
-        """Connect the controls; the shelf is looked up whenever the tab is opened."""
+        """Connect the controls; the library is looked up whenever the tab is opened."""
         chosen, shown = self._merging.choices, [self._cards, *self._merging.choices]
         look = {"inputs": chosen, "outputs": shown, "preprocess": False, **QUIET}
         opening.tab.select(self._look, **look)
@@ -101,7 +101,7 @@ class LibraryTab(Tab):
             except UserError as error:
                 said += views.error(error.message, visitor)
             else:
-                said, newest = said + shelf_views.added_notice(about, visitor), about.id
+                said, newest = said + library_views.added_notice(about, visitor), about.id
         yield [None, said, *self._show(visitor, chosen, newest)]
 
     def _rename(self, event: gr.EventData, request: gr.Request, *chosen: str | None) -> list[Any]:
@@ -133,8 +133,10 @@ class LibraryTab(Tab):
         """Updates of the cards and of what can be merged."""
         abouts = self.studio.loras.list(visitor.owner.id)
         # The folder is the host's; others could do nothing about it.
-        refused = self.studio.shelf.refused() if visitor.owner.is_host else []
-        cards = shelf_views.shelf(abouts, refused, visitor, opened=opened, failure=failure)
+        refused = self.studio.library.refused() if visitor.owner.is_host else []
+        cards = library_views.library_cards(
+            abouts, refused, visitor, opened=opened, failure=failure
+        )
         return [cards, *self._merging.offered(abouts, chosen)]
 
 
@@ -145,7 +147,7 @@ def _painting_with(about: About, form: dict[str, Any]) -> dict[str, Any]:
     nothing, and a LoRA often little.
     """
     prompt = (form["prompt"] or "").strip()
-    words = (shelf_views.word_of(about),) if about.kind == "embedding" else about.triggers
+    words = (library_views.word_of(about),) if about.kind == "embedding" else about.triggers
     if words and not any(name_key(word) in name_key(prompt) for word in words):
         prompt = ", ".join(part for part in (prompt, words[0]) if part)
     if about.kind == "model":

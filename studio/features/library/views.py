@@ -1,4 +1,4 @@
-"""What “Library” shows as HTML: a card for each entry of the shelf, and what cannot be used.
+"""What “Library” shows as HTML: a card for each entry of the library, and what cannot be used.
 
 A card is a ``<details>``, which the browser opens by itself; the server hears only of what changes
 something (:data:`CHANGED`). Escaped as everything in :mod:`studio.page.views` is.
@@ -33,7 +33,7 @@ _SHOWN_TRIGGERS = 8
 _HASH_DIGITS = 12  # as in the settings of pictures
 
 
-def shelf(
+def library_cards(
     abouts: Sequence[About],
     refused: Sequence[Message],
     visitor: Visitor,
@@ -56,7 +56,7 @@ def shelf(
     if not abouts:
         parts.append(
             views.empty_board(
-                "The shelf is empty",
+                "The library is empty",
                 "Teach the studio something under “Teach”, or bring in a LoRA or a learned word "
                 "that others have made. Each works in every prompt, by its name.",
                 visitor,
@@ -65,18 +65,18 @@ def shelf(
     parts.append(_cards(own, visitor, opened, failure))
     if shared:
         title = escape(visitor.say("Everybody's"))
-        parts.append(f'<h3 class="shelf-title">{title}</h3>')
+        parts.append(f'<h3 class="library-title">{title}</h3>')
         parts.append(_cards(shared, visitor, opened, failure))
     if refused:
         title = escape(visitor.say("These files in the folder loras cannot be used:"))
         reasons = "".join(f"<li>{escape(visitor.say(reason))}</li>" for reason in refused)
         parts.append(f'<div class="hint refusals">{title}<ul>{reasons}</ul></div>')
-    return f'<div class="shelf">{"".join(parts)}</div>'
+    return f'<div class="library-entries">{"".join(parts)}</div>'
 
 
 def added_notice(about: About, visitor: Visitor) -> str:
-    """That a file is on the shelf now, and what it turned out to be."""
-    words = [Message("{name} is on the shelf.", name=about.name), *_effect(about)]
+    """That a file is in the library now, and what it turned out to be."""
+    words = [Message("{name} is in the library.", name=about.name), *_effect(about)]
     return views.notice(" ".join(visitor.say(word) for word in words), visitor)
 
 
@@ -94,7 +94,7 @@ def _card(about: About, visitor: Visitor, opened: bool, failure: str) -> str:
     effect = "".join(f"<span>{escape(visitor.say(line))}</span>" for line in _effect(about))
     # Cards of one name close one another.
     return (
-        f'<details class="entry" name="shelf-entry" data-id="{escape(about.id)}"'
+        f'<details class="entry" name="library-entry" data-id="{escape(about.id)}"'
         f"{' open' * opened}><summary>"
         f'<span class="line"><strong>{escape(about.name)}</strong>'
         f'<span class="badge">{kind}</span>{_triggers(about, visitor)}</span>'

@@ -29,17 +29,19 @@ def check_training(studio: Studio, owner: Owner, request: TrainingRequest) -> Tr
 def check_before_after(
     studio: Studio, owner: Owner, request: BeforeAfterRequest
 ) -> BeforeAfterRequest:
-    """The request with the id of what was learnt, which must be on the owner's shelf."""
+    """The request with the id of what was learnt, which must be in the owner's library."""
     request = studio.loras.filled(owner.id, request)
     if request.lora is not None:
-        about = studio.shelf.get(owner.id, request.lora.name)
+        about = studio.library.get(owner.id, request.lora.name)
         lora = request.lora.model_copy(update={"id": about.id})
         request = request.model_copy(update={"lora": lora})
     else:
-        own = {f"{OWN}{about.id}" for about in studio.shelf.own(owner.id) if about.kind == "model"}
+        own = {
+            f"{OWN}{about.id}" for about in studio.library.own(owner.id) if about.kind == "model"
+        }
         if request.model not in own:
             raise NotFound(
-                "There is no trained model {model} on your shelf.", model=str(request.model)[:60]
+                "There is no trained model {model} in your library.", model=str(request.model)[:60]
             )
     for row in request.rows():
         studio.paintings.check(owner, row[0])

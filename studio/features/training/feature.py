@@ -21,7 +21,7 @@ FEATURE = Feature(
     ),
     services={
         "subjects": lambda studio: Subjects(
-            studio.store, studio.home, studio.gallery, studio.shelf, studio.quota
+            studio.store, studio.home, studio.gallery, studio.library, studio.quota
         ),
         "trainings": lambda studio: Trainings(
             studio.home, studio.loras, studio.machine, studio.subjects, studio.jobs

@@ -33,7 +33,7 @@ from studio.core.locks import Locks
 from studio.core.quota import Keeper, Quota
 
 if TYPE_CHECKING:
-    from pipelines.diffusion.lora.shelf import LoraShelf
+    from pipelines.diffusion.lora.library import LoraLibrary
     from studio.core.gallery.gallery import Gallery
     from studio.core.store import Store
 
@@ -73,7 +73,7 @@ class Made:
     Attributes:
         jobs: ids of the trainings' jobs.
         trainings: ids of their folders.
-        loras: names on the shelf by id.
+        loras: names in the library by id.
         pictures: ids in the gallery.
     """
 
@@ -90,15 +90,15 @@ class Subjects(Keeper):
         store: the database.
         home: the home folder.
         gallery: has the pictures that were made.
-        shelf: has the LoRAs that were made.
+        library: has the LoRAs that were made.
         quota: says whether there is room for photos.
     """
 
     def __init__(
-        self, store: Store, home: Path, gallery: Gallery, shelf: LoraShelf, quota: Quota
+        self, store: Store, home: Path, gallery: Gallery, library: LoraLibrary, quota: Quota
     ) -> None:
         self._store, self._home, self._quota = store, home, quota
-        self._gallery, self._shelf = gallery, shelf
+        self._gallery, self._library = gallery, library
         self._locks = Locks()  # one writer for each subject
 
     # --- making and finding -----------------------------------------------------------------
@@ -261,7 +261,7 @@ class Subjects(Keeper):
             for picture in made.pictures:
                 self._gallery.delete(owner, picture)
             for lora in made.loras:
-                self._shelf.delete(owner, lora)
+                self._library.delete(owner, lora)
             for training in made.trainings:
                 shutil.rmtree(self._home / trainings.FOLDER / training, ignore_errors=True)
             Subject.discard(self._home, id)
@@ -417,7 +417,7 @@ class Subjects(Keeper):
             f"SELECT id FROM jobs WHERE {_OF_SUBJECT} ORDER BY number", (owner, KIND, id)
         )
         folders = [each for each in trainings.trainings_in(self._home) if each.subject == id]
-        gone = {shelf_id for folder in folders if (shelf_id := folder.shelf_id)}
+        gone = {library_id for folder in folders if (library_id := folder.library_id)}
         gone |= kept.made_of(self._home, id)
         loras = self._made_by(owner, id, {folder.id for folder in folders}, gone)
         pictures: dict[str, None] = {}  # each once, in the order in which they were painted
@@ -431,13 +431,13 @@ class Subjects(Keeper):
         )
 
     def _made_by(self, owner: str, id: str, folders: set[str], gone: set[str]) -> dict[str, str]:
-        """Names by id of what is on the owner's shelf and comes from a subject.
+        """Names by id of what is in the owner's library and comes from a subject.
 
         Args:
             folders: ids of its trainings.
-            gone: ids of what they have made, be it still on the shelf or not.
+            gone: ids of what they have made, be it still in the library or not.
         """
-        own = self._shelf.own(owner)
+        own = self._library.own(owner)
         made = gone | {e.id for e in own if id in e.subjects or e.training in folders}
         return {e.id: e.name for e in own if e.id in made or made.intersection(e.sources)}
 

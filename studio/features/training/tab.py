@@ -163,8 +163,8 @@ class TrainTab(Tab):
             return None
         try:
             id = self.studio.trainings.lora(visitor.owner.id, training.id)
-            about = self.studio.shelf.by_id(id) if id else None
-        except UserError:  # taken off the shelf
+            about = self.studio.library.by_id(id) if id else None
+        except UserError:  # taken out of the library
             return None
         if about is None or about.owner != visitor.owner.id:
             return None

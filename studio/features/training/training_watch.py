@@ -70,7 +70,7 @@ class TrainingWatch(WorkBoard["Training"]):
     def question(self, work: Training, visitor: Visitor) -> str:
         words = Message(
             "Delete the training {name} for good? Its curve, sample pictures and checkpoint go "
-            "with it. What it has put on the shelf stays.",
+            "with it. What it has put in the library stays.",
             name=work.name,
         )
         return views.summary([words], visitor)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pipelines.core.engines import Use
 from pipelines.core.errors import BadRequest, NotFound, UserError, stored, validated
 from pipelines.core.limits import available_cores
-from pipelines.diffusion.lora.shelf import LoraShelf
+from pipelines.diffusion.lora.library import LoraLibrary
 from pipelines.dreambooth.data import class_pictures
 from pipelines.dreambooth.data.subjects import note_made
 from pipelines.dreambooth.folder import FOLDER, TrainingFolder, trainings_in
@@ -76,7 +76,7 @@ class Trainings(Keeper):
 
     Args:
         home: the home folder.
-        loras: whose shelf has base models of one's own.
+        loras: whose library has base models of one's own.
         machine: knows the device.
         subjects: whose photos are learnt.
         jobs: that run it.
@@ -167,8 +167,8 @@ class Trainings(Keeper):
         return TrainingFolder(self._home, self.get(owner, id).id).progress(start)
 
     def lora(self, owner: str, id: str) -> str | None:
-        """The id of what it made on the shelf, or None."""
-        return TrainingFolder(self._home, self.get(owner, id).id).shelf_id
+        """The id of what it made in the library, or None."""
+        return TrainingFolder(self._home, self.get(owner, id).id).library_id
 
     def sample(self, owner: str, id: str, file: str) -> Path:
         """A sample picture's path, for serving it.
@@ -204,7 +204,7 @@ class Trainings(Keeper):
         folder = TrainingFolder(self._home, training.id)
         if not training.job.ended or folder.running:
             raise BadRequest("{name} is being trained. Stop it first.", name=training.name)
-        if (subject := folder.subject) and (made := folder.shelf_id):
+        if (subject := folder.subject) and (made := folder.library_id):
             note_made(self._home, subject, made)
         shutil.rmtree(self._home / FOLDER / training.id, ignore_errors=True)
         self._jobs.delete_jobs_using(owner, KIND, Use("training", training.id))
@@ -248,10 +248,10 @@ class Trainings(Keeper):
         return None
 
     def _forget_weights(self, id: str, dry_run: bool) -> int:
-        """Of a training that is done, if it is on the shelf: earlier versions have kept them."""
+        """Of a training that is done, if it is in the library: earlier versions have kept them."""
         folder = TrainingFolder(self._home, id)
         try:
-            LoraShelf(self._home).by_id(folder.shelf_id or "")
+            LoraLibrary(self._home).by_id(folder.library_id or "")
         except NotFound:
             return 0
         freed = folder.spare_bytes

@@ -79,7 +79,7 @@ def trainings_router(studio: Studio) -> APIRouter:
 
     @routes.delete("/trainings/{training_id}", status_code=204)
     def delete(training_id: str, request: Request) -> None:
-        """Deletes checkpoint, samples and logs; what was learnt stays on the shelf."""
+        """Deletes checkpoint, samples and logs; what was learnt stays in the library."""
         studio.trainings.delete(owner_of(request).id, training_id)
 
     return routes

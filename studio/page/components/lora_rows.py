@@ -29,7 +29,7 @@ class LoraRows:
     """Draws the rows; those after the first empty one are hidden.
 
     Args:
-        studio: whose shelf.
+        studio: whose library.
         prefix: of the controls' ``elem_id``.
 
     Attributes:
@@ -62,7 +62,7 @@ class LoraRows:
         self.inputs += [name, weight]
 
     def listen(self) -> None:
-        """Connect the rows; what is on the shelf is looked up whenever they are unfolded."""
+        """Connect the rows; what is in the library is looked up whenever they are unfolded."""
         self._fold.expand(self._offer, self._pickers, self._pickers, **QUIET)
         gr.on(
             [picker.input for picker in self._pickers],
@@ -106,13 +106,13 @@ class LoraRows:
         return self.inputs[::2]
 
     def _choices(self, visitor: Visitor) -> list[tuple[Any, str]]:
-        shelf = self.studio.loras.list(visitor.owner.id)
-        names = {each.name: each for each in reversed(shelf) if each.kind != "model"}
+        library = self.studio.loras.list(visitor.owner.id)
+        names = {each.name: each for each in reversed(library) if each.kind != "model"}
         listed = [(f"{name} · {title_of(each.family)}", name) for name, each in names.items()]
         return [(label("None"), NONE), *reversed(listed)]
 
     def _offer(self, request: gr.Request, *chosen: str | None) -> list[Any]:
-        """The shelf may have changed; what has left it is chosen no longer."""
+        """The library may have changed; what has left it is chosen no longer."""
         choices = self._choices(Visitor.of(request))
         names = [name for _, name in choices]
         return [

@@ -101,7 +101,7 @@ def test_tabs_of_a_group_stand_in_the_address_and_old_names_lead_there(visit):
     expect(page).to_have_url(at("shorten"))
     for name, shown, id in (
         ("labs", "#inside-text", "inside"),  # of a group: its first tab
-        ("loras", "#shelf-cards", "library"),  # the tab's name before
+        ("loras", "#library-cards", "library"),  # the tab's name before
         ("text-to-image", "#prompt", "paint"),
     ):
         page.goto(page.url.replace(page.url.rpartition("=")[2], name))

@@ -13,7 +13,7 @@ from pipelines.core.errors import NotFound
 from pipelines.core.files import readable_name, refused_name
 from pipelines.diffusion import user_samplers
 from pipelines.diffusion.control.catalog import ControlCatalog
-from pipelines.diffusion.lora.shelf import LoraShelf
+from pipelines.diffusion.lora.library import LoraLibrary
 from pipelines.models.catalog import Catalog
 
 LATIN = b"caf\xe9"  # "café" as Windows and old archives write it
@@ -76,10 +76,10 @@ def test_control_models_samplers_and_loras_are_listed_beside_one_that_has_to_be_
     assert [each.name for each in found] == ["Fine"]
     assert [each.file for each in broken] == ["caf�.py"]
     put(home / "loras", LATIN + b".safetensors")
-    shelf = LoraShelf(home)
-    assert shelf.list("ada") == []
-    (refused,) = shelf.refused()
+    library = LoraLibrary(home)
+    assert library.list("ada") == []
+    (refused,) = library.refused()
     assert str(refused).startswith("The name caf�.safetensors is not")
-    for search in (lambda: shelf.get("ada", "another"), lambda: shelf.by_id("0" * 32)):
+    for search in (lambda: library.get("ada", "another"), lambda: library.by_id("0" * 32)):
         with pytest.raises(NotFound):
             search()

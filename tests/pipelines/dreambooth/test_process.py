@@ -26,7 +26,7 @@ from pipelines.core.errors import (
 from pipelines.core.events import Picture, Progress, Result
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.lora import families
-from pipelines.diffusion.lora.shelf import LoraShelf
+from pipelines.diffusion.lora.library import LoraLibrary
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.dreambooth import process, train
 from pipelines.dreambooth.data.subjects import Subject
@@ -46,7 +46,7 @@ CLEAN = multiprocessing.get_context("forkserver")
 CLEAN.set_forkserver_preload([__name__, "diffusers.schedulers.scheduling_dpmsolver_sde"])
 
 
-def test_a_training_under_accelerate_launch_ends_on_the_owners_shelf(ask, home, cache):
+def test_a_training_under_accelerate_launch_ends_in_the_owners_library(ask, home, cache):
     request = ask(
         steps=3, owner="ada", sample_every=3, sample_prompts=("a [trigger]",), save_every=2
     )
@@ -58,7 +58,7 @@ def test_a_training_under_accelerate_launch_ends_on_the_owners_shelf(ask, home, 
     assert isinstance(result, Result)
     assert result.image.size == (64, 64)
     assert (result.data["steps"], result.data["training"]) == (3, request.training)
-    (about,) = LoraShelf(home).own("ada")
+    (about,) = LoraLibrary(home).own("ada")
     assert (about.id, about.name, about.kind) == (result.data["lora"], "whiskers", "lora")
     assert (about.rank, about.triggers, about.base) == (4, ("sks cat",), "tiny-sd1")
     assert (about.training, about.subjects) == (request.training, (request.subject,))
@@ -74,7 +74,7 @@ def at_once(folder, request, device, offline) -> subprocess.Popen:
 
 def picture(home: Path, **settings) -> np.ndarray:
     """What the studio paints from these settings, in a cache of its own."""
-    loader = Loader(Catalog(home, own=LoraShelf(home)), home, offline=True, budget_bytes=2**30)
+    loader = Loader(Catalog(home, own=LoraLibrary(home)), home, offline=True, budget_bytes=2**30)
     cache = ModelCache(loader.load, device="cpu", budget_bytes=2**30, home=home)
     values = {"model": TINY, "steps": 2, "width": 64, "height": 64, "seed": 7} | settings
     events = text_to_image.run(validated(TextToImageRequest, values), cache, threading.Event())
@@ -95,7 +95,7 @@ def test_what_each_method_has_learnt_is_painted_with(
 ):
     request = ask(method=method, identifier=identifier, steps=3, **settings)
     result = follow(request, cache, launch=at_once)[-1]
-    (about,) = LoraShelf(home).own("local")
+    (about,) = LoraLibrary(home).own("local")
     assert (about.id, about.kind, about.base) == (result.data["lora"], kind, TINY)
     assert about.triggers == (request.trigger,)
     assert about.subjects == (request.subject,)
@@ -113,14 +113,14 @@ def test_what_each_method_has_learnt_is_painted_with(
 def test_a_whole_model_is_told_by_its_shape(ask, home, cache, monkeypatch):
     """As a merged one is: what is made from the starter fits the starter's LoRAs."""
     first = follow(ask(method="full", steps=1), cache, launch=at_once)[-1].data["lora"]
-    shelf = LoraShelf(home)
-    assert shelf.by_id(first).family == "unet-32"
+    library = LoraLibrary(home)
+    assert library.by_id(first).family == "unet-32"
     monkeypatch.setattr(families, "_starter_width", lambda: 32)
     again = ask(method="full", steps=1, model=f"{OWN}{first}", subject=other_subject(home))
-    made = shelf.by_id(follow(again, cache, launch=at_once)[-1].data["lora"])
+    made = library.by_id(follow(again, cache, launch=at_once)[-1].data["lora"])
     assert families.title_of(made.family) == "Atelier starter"
     assert made.sources == (first,)
-    assert made.subjects == (again.subject, *shelf.by_id(first).subjects)
+    assert made.subjects == (again.subject, *library.by_id(first).subjects)
 
 
 def other_subject(home: Path) -> str:

@@ -12,12 +12,14 @@ from pipelines.core.errors import (
     UserError,
 )
 from pipelines.core.events import Result
-from pipelines.diffusion.lora.shelf import LoraShelf
+from pipelines.diffusion.lora.library import LoraLibrary
 from pipelines.dreambooth import process
 from tests.pipelines.dreambooth.acting import follow
 
 
-def test_a_stop_is_passed_on_and_what_was_learnt_is_on_the_shelf(ask, home, cache, acting, learnt):
+def test_a_stop_is_passed_on_and_what_was_learnt_is_in_the_library(
+    ask, home, cache, acting, learnt
+):
     launch = acting(f"""
 step(1)
 while not folder.stopping:
@@ -39,11 +41,11 @@ folder.report("stopped")
         until_stopped()
     assert not any(isinstance(event, Result) for event in events)
     assert "Stopping" in str(events[-1].note)
-    (about,) = LoraShelf(home).own("local")
+    (about,) = LoraLibrary(home).own("local")
     assert about.training == request.training
 
 
-def test_a_stop_before_the_first_step_leaves_the_shelf_empty(ask, home, cache, acting):
+def test_a_stop_before_the_first_step_leaves_the_library_empty(ask, home, cache, acting):
     launch = acting("""
 while not folder.stopping:
     time.sleep(0.05)
@@ -52,7 +54,7 @@ while not folder.stopping:
     stop.set()
     with pytest.raises(Stopped):
         follow(ask(), cache, stop, launch)
-    assert LoraShelf(home).own("local") == []
+    assert LoraLibrary(home).own("local") == []
 
 
 def test_too_little_memory_in_the_trainer_is_said_in_its_own_words(ask, cache, acting):

@@ -11,7 +11,7 @@ from pipelines.core.errors import (
     UserError,
 )
 from pipelines.core.events import Progress, Result
-from pipelines.diffusion.lora.shelf import LoraShelf
+from pipelines.diffusion.lora.library import LoraLibrary
 from pipelines.dreambooth import process
 from pipelines.dreambooth.folder import TrainingFolder
 from tests.patience import wait_until
@@ -85,7 +85,7 @@ shutil.copytree({str(with_steps(learnt, 1000))!r}, folder.result, dirs_exist_ok=
 """)
     result = followed(request, cache, child, again, (folder.path / "go").touch)
     assert result.data["steps"] == 1000
-    (about,) = LoraShelf(home).own("local")
+    (about,) = LoraLibrary(home).own("local")
     assert about.training == request.training
 
 
@@ -181,5 +181,5 @@ folder.report("stopped")
     with pytest.raises(Stopped):
         follow(request, cache, stop, never)
     child.wait()
-    (about,) = LoraShelf(home).own("local")
+    (about,) = LoraLibrary(home).own("local")
     assert about.training == request.training

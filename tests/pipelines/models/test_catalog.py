@@ -13,7 +13,7 @@ import pytest
 
 from pipelines.core.errors import NotFound, Refused, UserError
 from pipelines.core.paths import SINGLE_FILE_CONFIGS
-from pipelines.diffusion.lora.shelf import LoraShelf
+from pipelines.diffusion.lora.library import LoraLibrary
 from pipelines.diffusion.samplers import samplers_in
 from pipelines.models.catalog import Catalog
 from pipelines.models.local_models import EDIT_ONLY, FAMILIES
@@ -323,15 +323,15 @@ def test_listing_models_loads_no_heavy_library(tmp_path):
 
 
 def test_what_is_trained_on_a_model_is_painted_with_as_that_model_is(tmp_path, twin_folder):
-    shelf = LoraShelf(tmp_path)
-    made = shelf.add_model(
+    library = LoraLibrary(tmp_path)
+    made = library.add_model(
         "local",
         "my turbo",
         lambda folder: shutil.copytree(twin_folder("sd1"), folder),
         family="sd2",
         base="sd-turbo",
     )
-    catalog = Catalog(tmp_path, own=shelf)
+    catalog = Catalog(tmp_path, own=library)
     own, turbo = catalog.get(f"own:{made.id}"), catalog.get("sd-turbo")
     assert own.defaults == turbo.defaults
     assert not turbo.negative_prompt_used

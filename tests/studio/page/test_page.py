@@ -164,7 +164,7 @@ def test_what_is_sent_from_tab_to_tab_shows_the_other_tab(config):
         for way in ("use", "compare", "steer", "change", "vary", "fix", "larger")
     }
     dropped = {"dropped-use", "dropped-compare"}  # a file is no picture of the gallery
-    assert senders == ways | dropped | {"try-paint", "shelf-cards", "shorten-board"}
+    assert senders == ways | dropped | {"try-paint", "library-cards", "shorten-board"}
 
 
 def test_every_label_follows_the_readers_language(config):
@@ -307,7 +307,7 @@ def test_loras_are_filled_in_but_for_those_that_the_prompt_names(form):
     uses = [{"name": "clay", "weight": 0.5}, {"name": "gone", "weight": 1.0}]
     updates = filled(form, {"prompt": "a cat", "loras": uses})
     assert (updates["lora-1"]["value"], updates["lora-weight-1"]["value"]) == ("clay", 0.5)
-    assert updates["lora-2"]["value"] == ""  # has left the shelf
+    assert updates["lora-2"]["value"] == ""  # has left the library
     updates = filled(form, {"prompt": "a cat <lora:CLAY:0.3>", "loras": uses})
     assert updates["lora-1"]["value"] == ""
 

@@ -16,7 +16,7 @@ from pipelines.core.errors import BadRequest, NotFound, Unavailable
 from pipelines.core.paths import ASSETS
 from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.diffusion.control.original_adapter import from_original
-from pipelines.diffusion.lora.shelf import LoraShelf
+from pipelines.diffusion.lora.library import LoraLibrary
 from pipelines.models.catalog import OWN, Catalog, ModelEntry
 from tests.pipelines.diffusion.control.conftest import BASE, LARGE_BASE
 
@@ -219,15 +219,15 @@ def test_a_file_of_another_kind_is_refused_in_a_sentence(tmp_path):
 
 
 def test_what_was_made_from_the_starter_is_steered_by_the_starters_models(tmp_path, twin_folder):
-    shelf = LoraShelf(tmp_path)
-    catalog = Catalog(tmp_path, own=shelf)
+    library = LoraLibrary(tmp_path)
+    catalog = Catalog(tmp_path, own=library)
 
     def own(base: str) -> ModelEntry:
         def write(folder):
             shutil.copytree(twin_folder("sd1"), folder)
 
         return catalog.get(
-            OWN + shelf.add_model("ann", f"of {base}", write, family="sd1", base=base).id
+            OWN + library.add_model("ann", f"of {base}", write, family="sd1", base=base).id
         )
 
     first = own("starter")

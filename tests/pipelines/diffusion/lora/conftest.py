@@ -9,7 +9,7 @@ import pytest
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 
 from pipelines.core.cache import ModelCache
-from pipelines.diffusion.lora.shelf import LoraShelf
+from pipelines.diffusion.lora.library import LoraLibrary
 from pipelines.diffusion.lora.use import LoraUse
 from pipelines.loading import Loader
 from pipelines.models.catalog import Catalog
@@ -60,18 +60,18 @@ def home(tmp_path, models, control_folder) -> Path:
 
 
 @pytest.fixture
-def shelf(home) -> LoraShelf:
-    return LoraShelf(home)
+def library(home) -> LoraLibrary:
+    return LoraLibrary(home)
 
 
 @pytest.fixture
 def lora_cache(home) -> ModelCache:
-    loader = Loader(Catalog(home, own=LoraShelf(home)), home, offline=True, budget_bytes=2**30)
+    loader = Loader(Catalog(home, own=LoraLibrary(home)), home, offline=True, budget_bytes=2**30)
     return ModelCache(loader.load, device="cpu", budget_bytes=2**30, home=home)
 
 
 @pytest.fixture
-def use(shelf, halves):
-    """A LoRA of rank 4 with alpha 2, on Ann's shelf."""
-    about = shelf.add(ANN, "clay", files.kohya(halves, alpha=2.0))
+def use(library, halves):
+    """A LoRA of rank 4 with alpha 2, in Ann's library."""
+    about = library.add(ANN, "clay", files.kohya(halves, alpha=2.0))
     return LoraUse(name="clay", weight=0.8, id=about.id)

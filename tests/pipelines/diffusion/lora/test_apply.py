@@ -60,8 +60,10 @@ def files_of_baked(halves, scale):
         yield f"{part}.{name}.lora_B.weight", up * scale
 
 
-def test_a_picture_is_the_one_that_diffusers_adapters_give(lora_cache, shelf, strong, models, home):
-    about = shelf.add(ANN, "strong", files.kohya(strong, alpha=2.0))
+def test_a_picture_is_the_one_that_diffusers_adapters_give(
+    lora_cache, library, strong, models, home
+):
+    about = library.add(ANN, "strong", files.kohya(strong, alpha=2.0))
     use = LoraUse(name="strong", weight=0.8, id=about.id)
     with Unchanged(lora_cache):
         (ours,) = pictures(painted(lora_cache, loras=[use]))
@@ -84,10 +86,10 @@ def test_weight_0_paints_the_same_picture_to_the_bit(lora_cache, use, weight):
     assert difference(plain, same) == 0
 
 
-def test_a_lora_as_training_begins_it_changes_nothing(lora_cache, shelf, halves):
+def test_a_lora_as_training_begins_it_changes_nothing(lora_cache, library, halves):
     """A random, B zero (METHODS.md): exactly the base's picture."""
     zero = {key: (down, torch.zeros_like(up)) for key, (down, up) in halves.items()}
-    about = shelf.add(ANN, "fresh", files.diffusers_style(zero))
+    about = library.add(ANN, "fresh", files.diffusers_style(zero))
     (plain,) = pictures(painted(lora_cache))
     (same,) = pictures(painted(lora_cache, loras=[{"name": "fresh", "id": about.id}]))
     assert difference(plain, same) == 0
@@ -100,9 +102,9 @@ def test_a_tag_does_what_the_list_does(lora_cache, use):
     assert difference(listed[0], tagged[0]) == 0
 
 
-def test_text_encoder_and_unet_are_weighed_apart(lora_cache, shelf, use, halves):
+def test_text_encoder_and_unet_are_weighed_apart(lora_cache, library, use, halves):
     unet = {key: pair for key, pair in halves.items() if key[0] == "unet"}
-    about = shelf.add(ANN, "unet only", files.kohya(unet, alpha=2.0))
+    about = library.add(ANN, "unet only", files.kohya(unet, alpha=2.0))
     alone = painted(lora_cache, loras=[{"name": "unet only", "weight": 0.8, "id": about.id}])
     both = painted(lora_cache, prompt="a red mug<lora:clay:0:0.8>", loras=[use])
     assert difference(pictures(alone)[0], pictures(both)[0]) == 0
@@ -112,8 +114,8 @@ def test_text_encoder_and_unet_are_weighed_apart(lora_cache, shelf, use, halves)
     assert difference(pictures(other)[0], pictures(both)[0]) > 0
 
 
-def test_several_add_up_and_their_order_does_not_matter(lora_cache, shelf, use, pipe):
-    other = shelf.add(ANN, "wood", files.kohya(files.random_halves(pipe, rank=2, seed=5)))
+def test_several_add_up_and_their_order_does_not_matter(lora_cache, library, use, pipe):
+    other = library.add(ANN, "wood", files.kohya(files.random_halves(pipe, rank=2, seed=5)))
     second = LoraUse(name="wood", weight=-0.5, id=other.id)
     with Unchanged(lora_cache):
         (both,) = pictures(painted(lora_cache, loras=[use, second]))
@@ -135,41 +137,41 @@ def test_the_run_says_how_many_modules_matched(lora_cache, use, halves):
     assert "left out" not in str(note)
 
 
-def test_modules_that_the_model_lacks_are_left_out_and_said(lora_cache, shelf, halves):
+def test_modules_that_the_model_lacks_are_left_out_and_said(lora_cache, library, halves):
     down, up = next(iter(halves.values()))
     ghost = {("unet", "down_blocks.7.resnets.0.conv1"): (down.clone(), up.clone())}
-    about = shelf.add(ANN, "more", files.kohya(halves | ghost))
+    about = library.add(ANN, "more", files.kohya(halves | ghost))
     *_, result = painted(lora_cache, loras=[{"name": "more", "id": about.id}])
     (note,) = result.data["notes"]
     assert note["values"]["matched"] == len(halves) == note["values"]["keys"] - 1
 
 
-def test_tensors_without_a_meaning_are_said_with_the_picture(lora_cache, shelf, halves):
+def test_tensors_without_a_meaning_are_said_with_the_picture(lora_cache, library, halves):
     data = save(load(files.kohya(halves)) | {"bundle_emb.word.clip_l": torch.ones(2, 32)})
-    about = shelf.add(ANN, "more", data)
+    about = library.add(ANN, "more", data)
     *_, result = painted(lora_cache, loras=[{"name": "more", "id": about.id}])
     said = [str(Message.from_json(note)) for note in result.data["notes"]]
     assert said[1] == "1 tensors of the LoRA more have no meaning here and are left out."
 
 
-def test_pictures_carry_the_hash_as_a1111_writes_it(lora_cache, shelf, use):
+def test_pictures_carry_the_hash_as_a1111_writes_it(lora_cache, library, use):
     events = painted(lora_cache, loras=[use])
     (picture,) = [event for event in events if isinstance(event, Picture)]
-    assert picture.parameters["Lora hashes"] == f"clay: {shelf.by_id(use.id).sha256[:12]}"
+    assert picture.parameters["Lora hashes"] == f"clay: {library.by_id(use.id).sha256[:12]}"
     assert [each.name for each in picture.request.loras] == ["clay"]
 
 
-def test_linear_halves_fit_1x1_convolutions(lora_cache, shelf, pipe):
+def test_linear_halves_fit_1x1_convolutions(lora_cache, library, pipe):
     """``proj_in`` is a convolution in SD 1.x; some trainers write its halves as matrices."""
     halves = files.random_halves(pipe, parts=("unet",), targets=("proj_in",))
     flat = {key: (down.flatten(1), up.flatten(1)) for key, (down, up) in halves.items()}
-    ids = [shelf.add(ANN, "p", files.kohya(each)).id for each in (halves, flat)]
+    ids = [library.add(ANN, "p", files.kohya(each)).id for each in (halves, flat)]
     made = [pictures(painted(lora_cache, loras=[{"name": "p", "id": id}]))[0] for id in ids]
     assert difference(*made) <= 1
 
 
-def test_another_family_is_refused_by_the_names_of_both(lora_cache, shelf, large_pipe):
-    about = shelf.add(ANN, "large", files.kohya(files.random_halves(large_pipe)))
+def test_another_family_is_refused_by_the_names_of_both(lora_cache, library, large_pipe):
+    about = library.add(ANN, "large", files.kohya(files.random_halves(large_pipe)))
     with (
         Unchanged(lora_cache),
         pytest.raises(
@@ -180,25 +182,25 @@ def test_another_family_is_refused_by_the_names_of_both(lora_cache, shelf, large
         painted(lora_cache, loras=[{"name": "large", "id": about.id}])
 
 
-def test_real_families_are_called_by_their_names(lora_cache, shelf):
+def test_real_families_are_called_by_their_names(lora_cache, library):
     key = ("unet", "mid_block.attentions.0.transformer_blocks.0.attn2.to_k")
-    about = shelf.add(ANN, "xl", files.kohya({key: (torch.ones(2, 2048), torch.ones(1280, 2))}))
+    about = library.add(ANN, "xl", files.kohya({key: (torch.ones(2, 2048), torch.ones(1280, 2))}))
     with pytest.raises(BadRequest, match="is made for Stable Diffusion XL, but tiny-sd1"):
         painted(lora_cache, loras=[{"name": "xl", "id": about.id}])
 
 
-def test_a_lora_that_does_not_say_its_family_and_matches_nothing_is_refused(lora_cache, shelf):
+def test_a_lora_that_does_not_say_its_family_and_matches_nothing_is_refused(lora_cache, library):
     key = ("unet", "down_blocks.9.resnets.0.conv1")
-    about = shelf.add(ANN, "odd", files.kohya({key: (torch.ones(2, 5), torch.ones(5, 2))}))
+    about = library.add(ANN, "odd", files.kohya({key: (torch.ones(2, 5), torch.ones(5, 2))}))
     with pytest.raises(
         BadRequest, match="does not fit tiny-sd1: of its 1 modules the model has none"
     ):
         painted(lora_cache, loras=[{"name": "odd", "id": about.id}])
 
 
-def test_sdxl_with_both_text_encoders(lora_cache, shelf, large_pipe):
+def test_sdxl_with_both_text_encoders(lora_cache, library, large_pipe):
     halves = files.random_halves(large_pipe)
-    about = shelf.add(ANN, "large", files.kohya(halves))
+    about = library.add(ANN, "large", files.kohya(halves))
     settings = {"model": LARGE_BASE, "steps": 2}
     with Unchanged(lora_cache, LARGE_BASE):
         (plain,) = pictures(painted(lora_cache, **settings))
@@ -207,16 +209,16 @@ def test_sdxl_with_both_text_encoders(lora_cache, shelf, large_pipe):
     assert difference(plain, pictures(events)[0]) > 3
 
 
-def test_one_that_is_gone_or_was_never_there(lora_cache, shelf, use):
+def test_one_that_is_gone_or_was_never_there(lora_cache, library, use):
     with pytest.raises(NotFound, match="no LoRA called clay"):  # without an id: everybody's only
         painted(lora_cache, prompt="a mug <lora:clay:1>")
-    shelf.delete(ANN, use.id)
-    with pytest.raises(NotFound, match="no longer on the shelf"):
+    library.delete(ANN, use.id)
+    with pytest.raises(NotFound, match="no longer in the library"):
         painted(lora_cache, loras=[use])
 
 
-def test_a_file_that_was_damaged_meanwhile(lora_cache, shelf, use):
-    path = shelf.path(shelf.by_id(use.id))
+def test_a_file_that_was_damaged_meanwhile(lora_cache, library, use):
+    path = library.path(library.by_id(use.id))
     path.write_bytes(path.read_bytes()[:-10])
     with Unchanged(lora_cache), pytest.raises(BadRequest, match="clay is cut short"):
         painted(lora_cache, loras=[use])

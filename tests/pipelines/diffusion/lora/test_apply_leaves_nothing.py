@@ -83,8 +83,8 @@ def test_out_of_memory_while_weights_change_leaves_nothing(lora_cache, use, monk
             painted(lora_cache, loras=[use])
 
 
-def test_the_second_of_two_that_does_not_fit_leaves_nothing(lora_cache, shelf, use, large_pipe):
-    large = shelf.add(ANN, "large", files.kohya(files.random_halves(large_pipe)))
+def test_the_second_of_two_that_does_not_fit_leaves_nothing(lora_cache, library, use, large_pipe):
+    large = library.add(ANN, "large", files.kohya(files.random_halves(large_pipe)))
     with Unchanged(lora_cache), pytest.raises(BadRequest):
         painted(lora_cache, loras=[use, {"name": "large", "id": large.id}])
 
@@ -134,9 +134,9 @@ class FastUNet:
         return self.unet(*arguments, **more)
 
 
-def test_the_accelerated_unet_steps_aside_while_a_lora_is_at_work(lora_cache, shelf, use, pipe):
+def test_the_accelerated_unet_steps_aside_while_a_lora_is_at_work(lora_cache, library, use, pipe):
     text = files.random_halves(pipe, parts=("text_encoder",))
-    text_only = shelf.add(ANN, "text only", files.kohya(text))
+    text_only = library.add(ANN, "text only", files.kohya(text))
     with lora_cache.lease(BASE) as model:
         fast = model._fast_unet = FastUNet(model.pipe.unet)
         painted(lora_cache, loras=[use])

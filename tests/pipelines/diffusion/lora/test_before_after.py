@@ -13,7 +13,7 @@ from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.messages import Message
 from pipelines.core.pictures.grid import labelled_grid
 from pipelines.diffusion import text_to_image
-from pipelines.diffusion.lora.shelf import LoraShelf
+from pipelines.diffusion.lora.library import LoraLibrary
 from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.dreambooth import before_after
@@ -26,8 +26,8 @@ PROMPTS = ["a red mug", "a blue mug"]
 
 
 @pytest.fixture
-def use(shelf, halves) -> dict:
-    about = shelf.add("ann", "clay", files.kohya(halves, alpha=2.0))
+def use(library, halves) -> dict:
+    about = library.add("ann", "clay", files.kohya(halves, alpha=2.0))
     return {"name": "clay", "id": about.id}
 
 
@@ -111,8 +111,8 @@ def test_the_sheet_is_titled_with_numbers_and_names_which_every_language_reads(
     run(asked(lora=use, weights=[0, 0.25, 1]), lora_cache)
     assert sheets[0]["columns"] == ["0", "0.25", "1"]
     assert sheets[0]["captions"] == [["#7"] * 3] * 2
-    shelf, folder = LoraShelf(home), home / "models" / BASE
-    own = shelf.add_model("ann", "pot", lambda to: shutil.copytree(folder, to), family="sd1")
+    library, folder = LoraLibrary(home), home / "models" / BASE
+    own = library.add_model("ann", "pot", lambda to: shutil.copytree(folder, to), family="sd1")
     run(asked(model=f"own:{own.id}"), lora_cache)
     assert sheets[1]["columns"] == [BASE, "pot"]
 

@@ -14,12 +14,12 @@ def _pictures(cache, **settings) -> list[Picture]:
     return [event for event in painted(cache, **settings) if isinstance(event, Picture)]
 
 
-def test_choices_among_loras_give_each_picture_its_own(lora_cache, shelf, halves):
+def test_choices_among_loras_give_each_picture_its_own(lora_cache, library, halves):
     prompt = "a mug {<lora:clay:0.8>|<lora:wool:0.8>}"
     (clay, wool) = uses_in_template(TextToImageRequest(prompt=prompt))
     assert (clay.name, clay.weight, wool.name, wool.weight) == ("clay", 0, "wool", 0)
     loras = [
-        {"name": use.name, "weight": 0, "id": shelf.add(ANN, use.name, files.kohya(halves, a)).id}
+        {"name": use.name, "weight": 0, "id": library.add(ANN, use.name, files.kohya(halves, a)).id}
         for use, a in ((clay, 2.0), (wool, 4.0))
     ]
     made = _pictures(lora_cache, prompt=prompt, batch_size=6, loras=loras)

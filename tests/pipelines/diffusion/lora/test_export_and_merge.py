@@ -1,4 +1,4 @@
-"""What leaves the shelf works elsewhere and paints the same; several become one, or a model."""
+"""What leaves the library works elsewhere and paints the same; several become one, or a model."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from pipelines.diffusion import text_to_image
 from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.lora import merge
 from pipelines.diffusion.lora.formats import open_lora
+from pipelines.diffusion.lora.library import LoraLibrary
 from pipelines.diffusion.lora.merge import merge_factors, merge_into_lora, reduce_rank
 from pipelines.diffusion.lora.requests import MergeRequest
-from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.lora.weights import Factors, read
 from pipelines.diffusion.resolving import resolve
@@ -73,13 +73,13 @@ def delta_of(factors) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("brought", ["kohya", "diffusers"])
 @pytest.mark.parametrize("style", ["kohya", "diffusers"])
 def test_an_exported_file_paints_the_same_picture_in_diffusers(
-    lora_cache, shelf, strong, models, home, tmp_path, style, brought
+    lora_cache, library, strong, models, home, tmp_path, style, brought
 ):
     data = files.kohya(strong, 2.0) if brought == "kohya" else files.diffusers_style(strong)
-    about = shelf.add(ANN, "clay", data)
+    about = library.add(ANN, "clay", data)
     (ours,) = pictures(painted(lora_cache, loras=[{"name": "clay", "id": about.id}]))
     (plain,) = pictures(painted(lora_cache))
-    exported = shelf.export(about.id, style)
+    exported = library.export(about.id, style)
     theirs = painted_by_diffusers(lora_cache, home, models, exported, tmp_path / "x.safetensors")
     assert psnr(ours, theirs) >= 40
     assert psnr(ours, plain) < 30
@@ -110,13 +110,13 @@ def sdxl_pipe(models):
 
 @pytest.mark.parametrize("parts", [("unet", "text_encoder", "text_encoder_2"), ("unet",)])
 def test_sdxl_s_file_for_kohya_has_its_names_and_is_loaded_by_diffusers(
-    shelf, sdxl_pipe, tmp_path, parts
+    library, sdxl_pipe, tmp_path, parts
 ):
     """Its blocks are those of the original code, which sd-scripts and A1111 know the model by."""
     halves = files.random_halves(sdxl_pipe, rank=2, parts=parts, targets=SDXL_TARGETS)
-    about = shelf.add(ANN, "large", files.kohya(halves, alpha=1.0))
+    about = library.add(ANN, "large", files.kohya(halves, alpha=1.0))
     assert about.family == "sdxl"
-    data = shelf.export(about.id, "kohya")
+    data = library.export(about.id, "kohya")
     starts = ("lora_unet_input_blocks_", "lora_unet_middle_block_", "lora_unet_output_blocks_",
               "lora_unet_time_embed_", "lora_unet_label_emb_", "lora_unet_out_2.",
               "lora_te1_text_model_encoder_", "lora_te2_text_model_encoder_",
@@ -128,17 +128,19 @@ def test_sdxl_s_file_for_kohya_has_its_names_and_is_loaded_by_diffusers(
         check_changes(sdxl_pipe, files.changes(halves, scale=0.5))
     finally:
         sdxl_pipe.unload_lora_weights()
-    again = shelf.add(ANN, "again", data)
-    assert {key: each.down.tolist() for key, each in shelf.factors(again).items()} == {
-        key: each.down.tolist() for key, each in shelf.factors(about).items()
+    again = library.add(ANN, "again", data)
+    assert {key: each.down.tolist() for key, each in library.factors(again).items()} == {
+        key: each.down.tolist() for key, each in library.factors(about).items()
     }
 
 
-def test_a_twin_of_sdxl_s_exported_file_is_loaded_by_diffusers(shelf, large_pipe, models, tmp_path):
+def test_a_twin_of_sdxl_s_exported_file_is_loaded_by_diffusers(
+    library, large_pipe, models, tmp_path
+):
     halves = files.random_halves(large_pipe)
-    about = shelf.add(ANN, "large", files.kohya(halves, alpha=2.0))
+    about = library.add(ANN, "large", files.kohya(halves, alpha=2.0))
     pipe = StableDiffusionXLPipeline.from_pretrained(models / LARGE_BASE)
-    assert changed_by_diffusers(pipe, shelf.export(about.id, "kohya"), tmp_path) == len(halves)
+    assert changed_by_diffusers(pipe, library.export(about.id, "kohya"), tmp_path) == len(halves)
     check_changes(pipe, files.changes(halves, scale=0.5))
 
 
@@ -163,10 +165,10 @@ def check_changes(pipe, expected: dict[str, torch.Tensor]) -> None:
         torch.testing.assert_close(module.get_delta_weight(adapter).detach(), expected[key])
 
 
-def test_a_kohya_file_says_what_other_tools_read(shelf, halves, tmp_path):
+def test_a_kohya_file_says_what_other_tools_read(library, halves, tmp_path):
     data = files.kohya(halves, 2.0, {"ss_sd_model_name": "dream.safetensors"})
-    about = shelf.add(ANN, "clay", data, triggers=("sks mug", "clay"))
-    path = files.written(tmp_path, shelf.export(about.id, "kohya"))
+    about = library.add(ANN, "clay", data, triggers=("sks mug", "clay"))
+    path = files.written(tmp_path, library.export(about.id, "kohya"))
     with safe_open(path, "pt") as opened:
         metadata, keys = opened.metadata(), set(opened.keys())
         alphas = {float(opened.get_tensor(key)) for key in keys if key.endswith(".alpha")}
@@ -178,36 +180,36 @@ def test_a_kohya_file_says_what_other_tools_read(shelf, halves, tmp_path):
     assert metadata["sshs_model_hash"] == about.sha256
     assert alphas == {2.0}
     assert keys == set(load(files.kohya(halves)))
-    again = shelf.add(ANN, "again", path)
+    again = library.add(ANN, "again", path)
     assert (again.rank, again.alpha, again.triggers) == (4, 2.0, about.triggers)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
-def test_there_and_back_keeps_every_bit(shelf, halves, tmp_path, dtype):
+def test_there_and_back_keeps_every_bit(library, halves, tmp_path, dtype):
     narrow = {key: (down.to(dtype), up.to(dtype)) for key, (down, up) in halves.items()}
     original = load(files.kohya(narrow, alpha=3.0))
-    about = shelf.add(ANN, "clay", files.kohya(narrow, alpha=3.0))
+    about = library.add(ANN, "clay", files.kohya(narrow, alpha=3.0))
     assert about.alpha == 3.0
-    returned = load(shelf.export(about.id, "kohya"))
+    returned = load(library.export(about.id, "kohya"))
     assert returned.keys() == original.keys()
     assert all(torch.equal(returned[key], original[key]) for key in original)
     assert all(t.dtype == dtype for k, t in returned.items() if "alpha" not in k)
 
 
-def test_alpha_that_half_precision_could_not_hold_is_worked_in_in_full(shelf, halves, tmp_path):
+def test_alpha_that_half_precision_could_not_hold_is_worked_in_in_full(library, halves, tmp_path):
     narrow = {key: (down.half(), (up * 1e-3).half()) for key, (down, up) in halves.items()}
-    about = shelf.add(ANN, "clay", files.kohya(narrow, alpha=0.03))
-    path = files.written(tmp_path, shelf.export(about.id, "diffusers"))
+    about = library.add(ANN, "clay", files.kohya(narrow, alpha=0.03))
+    path = files.written(tmp_path, library.export(about.id, "diffusers"))
     found = delta_of(read(path, open_lora(path, "x"), "x"))
-    for key, change in delta_of(shelf.factors(about)).items():
+    for key, change in delta_of(library.factors(about)).items():
         torch.testing.assert_close(found[key], change, rtol=1e-5, atol=1e-12)
 
 
 @pytest.mark.parametrize("style", ["kohya", "diffusers"])
-def test_an_exported_embedding_is_loaded_by_diffusers(shelf, models, tmp_path, style):
+def test_an_exported_embedding_is_loaded_by_diffusers(library, models, tmp_path, style):
     vectors = torch.randn(2, 32)
-    about = shelf.add(ANN, "my mug", save({"emb_params": vectors}), triggers=("<mug>",))
-    path = files.written(tmp_path, shelf.export(about.id, style))
+    about = library.add(ANN, "my mug", save({"emb_params": vectors}), triggers=("<mug>",))
+    path = files.written(tmp_path, library.export(about.id, style))
     pipe = StableDiffusionPipeline.from_pretrained(models / BASE)
     pipe.load_textual_inversion(str(tmp_path), weight_name=path.name, token="<mug>")
     rows = pipe.text_encoder.get_input_embeddings().weight
@@ -248,18 +250,18 @@ def test_a_smaller_rank_is_the_nearest_there_is(pipe):
 
 
 @pytest.mark.parametrize("rank", [None, 8, 2])
-def test_a_merged_one_paints_what_its_parts_paint(lora_cache, shelf, home, pipe, rank):
+def test_a_merged_one_paints_what_its_parts_paint(lora_cache, library, home, pipe, rank):
     parts = []
     for seed, weight in ((1, 0.8), (2, -0.5)):
         halves = files.random_halves(pipe, rank=4, seed=seed, size=0.3)
         words, subjects = (f"w{seed}",), (f"{seed}" * 32, "3" * 32)
         data = files.kohya(halves, 2.0)
-        about = shelf.add(ANN, f"part {seed}", data, triggers=words, subjects=subjects)
+        about = library.add(ANN, f"part {seed}", data, triggers=words, subjects=subjects)
         parts.append({"name": about.name, "weight": weight, "id": about.id})
     request = MergeRequest(loras=parts, name="both", rank=rank, owner=ANN, id="a" * 32)
     result = list(merge.run(request, lora_cache, threading.Event()))[-1]
     assert isinstance(result, Result)
-    about = shelf.by_id(result.data["lora"])
+    about = library.by_id(result.data["lora"])
     assert (about.id, about.owner, about.name) == ("a" * 32, ANN, "both")
     assert (about.rank, about.triggers) == (rank or 8, ("w1", "w2"))
     assert about.sources == tuple(part["id"] for part in parts)
@@ -272,26 +274,26 @@ def test_a_merged_one_paints_what_its_parts_paint(lora_cache, shelf, home, pipe,
         assert psnr(made, expected) >= 50
 
 
-def test_a_merge_that_is_stopped_puts_nothing_on_the_shelf(lora_cache, shelf, halves):
-    about = shelf.add(ANN, "clay", files.kohya(halves))
+def test_a_merge_that_is_stopped_puts_nothing_in_the_library(lora_cache, library, halves):
+    about = library.add(ANN, "clay", files.kohya(halves))
     stop = threading.Event()
     stop.set()
     request = MergeRequest(loras=[{"name": "clay", "id": about.id}], name="x", owner=ANN)
     with pytest.raises(Stopped):
         list(merge.run(request, lora_cache, stop))
-    assert [each.id for each in shelf.own(ANN)] == [about.id]
+    assert [each.id for each in library.own(ANN)] == [about.id]
 
 
-def test_families_do_not_mix(lora_cache, shelf, halves, large_pipe):
+def test_families_do_not_mix(lora_cache, library, halves, large_pipe):
     both = {"small": halves, "large": files.random_halves(large_pipe)}
-    ids = [shelf.add(ANN, name, files.kohya(each)).id for name, each in both.items()]
+    ids = [library.add(ANN, name, files.kohya(each)).id for name, each in both.items()]
     request = MergeRequest(loras=[{"name": "x", "id": id} for id in ids], name="both", owner=ANN)
     with pytest.raises(BadRequest, match="small is made for U-Net 32 and large for U-Net 80"):
         list(merge.run(request, lora_cache, threading.Event()))
 
 
-def test_only_loras_are_merged(lora_cache, shelf):
-    about = shelf.add(ANN, "word", save({"emb_params": torch.ones(1, 32)}))
+def test_only_loras_are_merged(lora_cache, library):
+    about = library.add(ANN, "word", save({"emb_params": torch.ones(1, 32)}))
     request = MergeRequest(loras=[{"name": "word", "id": about.id}], name="both", owner=ANN)
     with pytest.raises(BadRequest, match="word is no LoRA, so it cannot be merged"):
         list(merge.run(request, lora_cache, threading.Event()))
@@ -300,14 +302,14 @@ def test_only_loras_are_merged(lora_cache, shelf):
 # --- into a model ---------------------------------------------------------------------------------
 
 
-def test_a_model_with_a_lora_in_it_paints_what_both_paint(lora_cache, shelf, strong):
+def test_a_model_with_a_lora_in_it_paints_what_both_paint(lora_cache, library, strong):
     data = files.kohya(strong, 2.0)
-    about = shelf.add(ANN, "clay", data, triggers=("sks",), subjects=("1" * 32,))
+    about = library.add(ANN, "clay", data, triggers=("sks",), subjects=("1" * 32,))
     use = {"name": "clay", "weight": 0.8, "id": about.id}
     request = MergeRequest(loras=[use], name="clay model", model=BASE, owner=ANN)
     with Unchanged(lora_cache):
         result = list(merge.run(request, lora_cache, threading.Event()))[-1]
-    made = shelf.by_id(result.data["lora"])
+    made = library.by_id(result.data["lora"])
     assert (made.kind, made.base, made.owner, made.triggers) == ("model", BASE, ANN, ("sks",))
     assert made.subjects == ("1" * 32,)
     (expected,) = pictures(painted(lora_cache, loras=[use]))
@@ -320,18 +322,18 @@ def test_a_model_with_a_lora_in_it_paints_what_both_paint(lora_cache, shelf, str
     with pytest.raises(BadRequest, match="clay model is a whole model, not a LoRA"):
         painted(lora_cache, loras=[{"name": "clay model", "id": made.id}])
     with pytest.raises(BadRequest, match="whole model, a folder of many files"):
-        shelf.export(made.id, "kohya")
+        library.export(made.id, "kohya")
 
 
 def test_the_starter_s_kind_of_model_is_saved_whole(tmp_path):
     """Its autoencoder is Atelier's own, which is found again by its name."""
     home = tmp_path / "home"
     starter().save_pretrained(home / "models" / BASE)
-    loader = Loader(Catalog(home, own=LoraShelf(home)), home, offline=True, budget_bytes=2**30)
+    loader = Loader(Catalog(home, own=LoraLibrary(home)), home, offline=True, budget_bytes=2**30)
     cache = ModelCache(loader.load, device="cpu", budget_bytes=2**30, home=home)
-    shelf = LoraShelf(home)
+    library = LoraLibrary(home)
     with cache.lease(BASE) as model:
-        about = shelf.add(ANN, "clay", files.kohya(files.random_halves(model.pipe, size=0.3)))
+        about = library.add(ANN, "clay", files.kohya(files.random_halves(model.pipe, size=0.3)))
     use = {"name": "clay", "id": about.id}
     request = MergeRequest(loras=[use], name="m", model=BASE, owner=ANN)
     result = list(merge.run(request, cache, threading.Event()))[-1]
@@ -341,11 +343,11 @@ def test_the_starter_s_kind_of_model_is_saved_whole(tmp_path):
     assert psnr(made, expected) >= 50
 
 
-def test_a_lora_is_merged_with_a_weight_for_each_side(shelf, halves):
-    about = shelf.add(ANN, "clay", files.kohya(halves, alpha=4.0))
+def test_a_lora_is_merged_with_a_weight_for_each_side(library, halves):
+    about = library.add(ANN, "clay", files.kohya(halves, alpha=4.0))
     use = LoraUse(name="clay", weight=0.5, text_weight=-1, id=about.id)
-    made = merge_into_lora(shelf, MergeRequest(loras=(use,), name="both", owner=ANN))
-    found, whole = shelf.factors(made), shelf.factors(about)
+    made = merge_into_lora(library, MergeRequest(loras=(use,), name="both", owner=ANN))
+    found, whole = library.factors(made), library.factors(about)
     for key, each in whole.items():
         weight = 0.5 if key.startswith("unet.") else -1
         blank = torch.empty(each.up.shape[0], *each.down.shape[1:])

@@ -15,8 +15,8 @@ from safetensors.torch import load, save
 from pipelines.core.errors import BadRequest, NotFound
 from pipelines.diffusion.lora.formats import EMBEDDING, open_lora
 from pipelines.diffusion.lora.header import read_header, scalar
+from pipelines.diffusion.lora.library import LoraLibrary
 from pipelines.diffusion.lora.names import in_original
-from pipelines.diffusion.lora.shelf import LoraShelf
 from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.lora.weights import read
 from tests.pipelines.diffusion.lora import files
@@ -192,26 +192,26 @@ def test_a_zip_of_an_adapter_brings_its_alpha(tmp_path, inside):
             "README.md": b"# mine",
         }
     )
-    shelf = LoraShelf(tmp_path)
-    about = shelf.add(ANN, "mine", data)
+    library = LoraLibrary(tmp_path)
+    about = library.add(ANN, "mine", data)
     assert (about.alpha, about.rank, about.base) == (16, 4, "base-v1")
-    (factors,) = shelf.factors(about).values()
+    (factors,) = library.factors(about).values()
     assert factors.scale == 4
-    assert {path.name for path in shelf.path(about).parent.iterdir()} == {
+    assert {path.name for path in library.path(about).parent.iterdir()} == {
         "about.json",
         "weights.safetensors",
     }
 
 
-def test_an_adapter_s_folder_is_on_everybody_s_shelf(tmp_path):
+def test_an_adapter_s_folder_is_in_everybody_s_library(tmp_path):
     folder = tmp_path / "loras" / "clay café"
     folder.mkdir(parents=True)
     (folder / "adapter_model.safetensors").write_bytes(peft_file())
     (folder / "adapter_config.json").write_text(json.dumps(CONFIG))
-    shelf = LoraShelf(tmp_path)
-    (about,) = shelf.list(ANN)
+    library = LoraLibrary(tmp_path)
+    (about,) = library.list(ANN)
     assert (about.name, about.alpha) == ("clay café", 16)
-    (factors,) = shelf.factors(shelf.find(LoraUse(name="Clay Café"))).values()
+    (factors,) = library.factors(library.find(LoraUse(name="Clay Café"))).values()
     assert factors.scale == 4
 
 
@@ -235,21 +235,21 @@ LONG_NAMES = {"a" * 60_000 + f"{n}": b"" for n in range(17)}  # a list of a mega
     ],
 )  # fmt: skip
 def test_a_zip_that_cannot_be_used_is_called_what_it_is(tmp_path, data, sentence):
-    shelf = LoraShelf(tmp_path)
+    library = LoraLibrary(tmp_path)
     with pytest.raises(BadRequest, match=sentence):
-        shelf.add(ANN, "mine", data)
+        library.add(ANN, "mine", data)
     assert list((tmp_path / "loras").iterdir()) == []
 
 
-def test_a_zip_on_everybody_s_shelf_is_said_to_need_unpacking(tmp_path, monkeypatch):
+def test_a_zip_in_everybody_s_library_is_said_to_need_unpacking(tmp_path, monkeypatch):
     (tmp_path / "loras").mkdir()
     (tmp_path / "loras" / "a.zip").write_bytes(zip_of({"a.safetensors": peft_file()}))
-    (reason,) = LoraShelf(tmp_path).refused()
+    (reason,) = LoraLibrary(tmp_path).refused()
     assert str(reason) == "a.zip is a zip file. Take the .safetensors out of it, and put that here."
     listed = []  # a long list of names is not read to say so
     monkeypatch.setattr(zipfile.ZipFile, "namelist", lambda self: listed.append(1) or [])
     (tmp_path / "loras" / "a.zip").write_bytes(zip_of(LONG_NAMES))
-    (reason,) = LoraShelf(tmp_path).refused()
+    (reason,) = LoraLibrary(tmp_path).refused()
     assert (str(reason).partition(".")[0], listed) == ("a", [])
 
 
@@ -289,42 +289,42 @@ def test_a_word_for_flux_is_said_to_be_one(tmp_path):
 
 
 def test_spellings_of_one_name_mean_one_entry(tmp_path, halves):
-    shelf = LoraShelf(tmp_path)
+    library = LoraLibrary(tmp_path)
     (tmp_path / "loras").mkdir()
     decomposed = unicodedata.normalize("NFD", "café lights")
     (tmp_path / "loras" / f"{decomposed} .SAFETENSORS").write_bytes(files.kohya(halves))
-    own = shelf.add(ANN, "Clay", files.kohya(halves))
+    own = library.add(ANN, "Clay", files.kohya(halves))
     for name in ("café lights", "CAFÉ LIGHTS ", decomposed, "café  lights.safetensors"):
-        about = shelf.get(ANN, name)
+        about = library.get(ANN, name)
         assert about.owner == ""
-        assert shelf.factors(about)
+        assert library.factors(about)
     for name in ("clay", "styles\\clay.safetensors", "styles/Clay"):
-        assert shelf.get(ANN, name) == own
-    assert shelf.add(ANN, "CLAY", files.kohya(halves)).name == "CLAY 2"
-    assert shelf.get(ANN, "CLAY 2").name == "CLAY 2"
+        assert library.get(ANN, name) == own
+    assert library.add(ANN, "CLAY", files.kohya(halves)).name == "CLAY 2"
+    assert library.get(ANN, "CLAY 2").name == "CLAY 2"
 
 
 def test_the_name_that_the_trainer_gave_is_known(tmp_path, halves):
-    shelf = LoraShelf(tmp_path)
+    library = LoraLibrary(tmp_path)
     data = files.kohya(halves, metadata={"ss_output_name": "sksClay_v3"})
-    about = shelf.add(ANN, "my clay", data)
-    assert shelf.get(ANN, "sksclay_V3") == about
-    named = shelf.add(ANN, "sksClay_v3", files.kohya(halves))
-    assert shelf.get(ANN, "sksClay_v3") == named  # a name goes before an alias
-    about_file = shelf.path(about).parent / "about.json"
+    about = library.add(ANN, "my clay", data)
+    assert library.get(ANN, "sksclay_V3") == about
+    named = library.add(ANN, "sksClay_v3", files.kohya(halves))
+    assert library.get(ANN, "sksClay_v3") == named  # a name goes before an alias
+    about_file = library.path(about).parent / "about.json"
     fields = json.loads(about_file.read_text())
     del fields["alias"]  # as earlier versions wrote it
     about_file.write_text(json.dumps(fields))
-    shelf.delete(ANN, named.id)
-    assert shelf.get(ANN, "sksClay_v3").id == about.id
+    library.delete(ANN, named.id)
+    assert library.get(ANN, "sksClay_v3").id == about.id
     with pytest.raises(NotFound):
-        shelf.get(ANN, "sksClay")
+        library.get(ANN, "sksClay")
 
 
 def test_what_was_brought_in_from_any_style_is_the_same_change(tmp_path, halves):
-    shelf = LoraShelf(tmp_path)
-    about = shelf.add(ANN, "a", files.kohya(halves, alpha=2.0))
-    path, file = shelf.open(about)
+    library = LoraLibrary(tmp_path)
+    about = library.add(ANN, "a", files.kohya(halves, alpha=2.0))
+    path, file = library.open(about)
     assert {key: each.scale for key, each in read(path, file, "a").items()} == dict.fromkeys(
         (f"{part}.{name}" for part, name in halves), 0.5
     )

@@ -23,18 +23,18 @@ from tests.pipelines.diffusion.lora.painting import (
 )
 
 
-def embedding(shelf, count=2, width=32, name="mymug", triggers=("<mug>",), **parts) -> LoraUse:
+def embedding(library, count=2, width=32, name="mymug", triggers=("<mug>",), **parts) -> LoraUse:
     generator = torch.Generator().manual_seed(3)
     shapes = parts or {"emb_params": width}
     vectors = {key: torch.randn(count, w, generator=generator) for key, w in shapes.items()}
-    about = shelf.add(ANN, name, save(vectors), triggers=triggers)
+    about = library.add(ANN, name, save(vectors), triggers=triggers)
     return LoraUse(name=name, id=about.id)
 
 
-def test_a_learned_word_is_what_diffusers_textual_inversion_is(lora_cache, shelf, models):
-    learned = embedding(shelf)
+def test_a_learned_word_is_what_diffusers_textual_inversion_is(lora_cache, library, models):
+    learned = embedding(library)
     theirs = StableDiffusionPipeline.from_pretrained(models / BASE)
-    vectors = shelf.vectors(shelf.by_id(learned.id))["text_encoder"]
+    vectors = library.vectors(library.by_id(learned.id))["text_encoder"]
     theirs.load_textual_inversion({"<mug>": vectors}, token="<mug>")
     expected = encode(theirs, "a red <mug> here", "", 1, "cpu").prompt
     with (
@@ -53,8 +53,8 @@ def test_a_learned_word_is_what_diffusers_textual_inversion_is(lora_cache, shelf
             assert left_out_of(called, model.learned) == []
 
 
-def test_a_learned_word_works_in_both_prompts_and_leaves_nothing(lora_cache, shelf):
-    learned = embedding(shelf)
+def test_a_learned_word_works_in_both_prompts_and_leaves_nothing(lora_cache, library):
+    learned = embedding(library)
     with Unchanged(lora_cache):
         (plain,) = pictures(painted(lora_cache, prompt="a <mug>"))
         (wanted,) = pictures(painted(lora_cache, prompt="a <mug>", loras=[learned]))
@@ -68,17 +68,17 @@ def test_a_learned_word_works_in_both_prompts_and_leaves_nothing(lora_cache, she
     assert difference(idle, cup) == 0
 
 
-def test_its_weight_scales_its_vectors(lora_cache, shelf):
-    learned = embedding(shelf)
-    vectors = shelf.vectors(shelf.by_id(learned.id))["text_encoder"]
+def test_its_weight_scales_its_vectors(lora_cache, library):
+    learned = embedding(library)
+    vectors = library.vectors(library.by_id(learned.id))["text_encoder"]
     half = learned.model_copy(update={"weight": 0.5})
     with lora_cache.lease(BASE) as model, apply_loras(model, [half], model.home):
         rows = model.pipe.text_encoder.get_input_embeddings().weight
         assert difference_of(rows[-2:], 0.5 * vectors) < 1e-6
 
 
-def test_a_learned_word_of_sdxl_and_its_pooled_text(lora_cache, shelf):
-    learned = embedding(shelf, clip_l=32, clip_g=48)
+def test_a_learned_word_of_sdxl_and_its_pooled_text(lora_cache, library):
+    learned = embedding(library, clip_l=32, clip_g=48)
     settings = {"model": LARGE_BASE, "steps": 2, "prompt": "a <mug>"}
     with Unchanged(lora_cache, LARGE_BASE):
         (plain,) = pictures(painted(lora_cache, **settings))
@@ -90,8 +90,8 @@ def test_a_learned_word_of_sdxl_and_its_pooled_text(lora_cache, shelf):
     assert difference(idle, cup) == 0
 
 
-def test_a_learned_word_of_another_width_is_refused(lora_cache, shelf):
-    learned = embedding(shelf, width=768)
+def test_a_learned_word_of_another_width_is_refused(lora_cache, library):
+    learned = embedding(library, width=768)
     with (
         Unchanged(lora_cache),
         pytest.raises(
@@ -101,8 +101,8 @@ def test_a_learned_word_of_another_width_is_refused(lora_cache, shelf):
         painted(lora_cache, loras=[learned])
 
 
-def test_a_word_and_a_lora_together(lora_cache, shelf, use):
-    learned = embedding(shelf)
+def test_a_word_and_a_lora_together(lora_cache, library, use):
+    learned = embedding(library)
     with Unchanged(lora_cache):
         events = painted(lora_cache, prompt="a <mug>", loras=[learned, use])
     picture = next(event for event in events if isinstance(event, Picture))

@@ -17,7 +17,7 @@ ANN, BEN = "ann", "ben"
 
 
 @pytest.fixture
-def shelf(tmp_path):
+def open_gallery(tmp_path):
     home = prepare_home(tmp_path / "home")
     store = Store(home)
     yield lambda: Gallery(store, home, StoredSettings(store))
@@ -25,8 +25,8 @@ def shelf(tmp_path):
 
 
 @pytest.fixture
-def gallery(shelf) -> Gallery:
-    return shelf()
+def gallery(open_gallery) -> Gallery:
+    return open_gallery()
 
 
 CLAY = Use("lora", "c" * 32)
@@ -161,13 +161,13 @@ def test_a_vanished_file_takes_its_picture_out_of_the_gallery(gallery):
     assert gallery.search(ANN) == []
 
 
-def test_a_picture_comes_back_with_its_file(gallery, shelf):
+def test_a_picture_comes_back_with_its_file(gallery, open_gallery):
     row = _save(gallery)
     path = gallery.path(ANN, row.id)
     away = path.rename(path.with_name("away"))
-    assert shelf().search(ANN) == []
+    assert open_gallery().search(ANN) == []
     away.rename(path)
-    assert [found.id for found in shelf().search(ANN)] == [row.id]
+    assert [found.id for found in open_gallery().search(ANN)] == [row.id]
 
 
 def test_a_picture_comes_back_while_the_studio_runs(gallery):
@@ -189,7 +189,7 @@ def test_a_picture_comes_back_while_the_studio_runs(gallery):
 
 
 @pytest.mark.parametrize("level", ["outputs", "owner", "day"])
-def test_pictures_on_another_disk_are_found_through_a_link(gallery, shelf, tmp_path, level):
+def test_pictures_on_another_disk_are_found_through_a_link(gallery, open_gallery, tmp_path, level):
     row = _save(gallery)
     day = gallery.path(ANN, row.id).parent
     folder = {"outputs": day.parents[1], "owner": day.parent, "day": day}[level]
@@ -197,18 +197,20 @@ def test_pictures_on_another_disk_are_found_through_a_link(gallery, shelf, tmp_p
     half.write_bytes(b"\x89PNG")
     moved = folder.rename(tmp_path / "other disk")
     folder.symlink_to(moved, target_is_directory=True)
-    again = shelf()
+    again = open_gallery()
     assert again.search(ANN) == [row]
     assert not half.exists()
     second = _save(again, position=1)
     assert again.path(ANN, second.id).is_file()
 
 
-def test_a_picture_whose_folder_leads_to_a_disk_that_is_away_is_written_elsewhere(gallery, shelf):
+def test_a_picture_whose_folder_leads_to_a_disk_that_is_away_is_written_elsewhere(
+    gallery, open_gallery
+):
     (gallery._outputs / owner_folder(ANN)).symlink_to("/nonexistent/disk")
     row = _save(gallery)
     assert Image.open(gallery.path(ANN, row.id)).size == (600, 300)
-    assert shelf().search(ANN) == [row]
+    assert open_gallery().search(ANN) == [row]
 
 
 def test_a_picture_that_can_be_written_nowhere_is_said_so(gallery):
@@ -219,7 +221,7 @@ def test_a_picture_that_can_be_written_nowhere_is_said_so(gallery):
     assert gallery.search(ANN) == []
 
 
-def test_a_picture_outlives_a_database_that_cannot_be_written(gallery, shelf, monkeypatch):
+def test_a_picture_outlives_a_database_that_cannot_be_written(gallery, open_gallery, monkeypatch):
     with monkeypatch.context() as patch:
         error = StoreAway("held")
         patch.setattr(gallery._store, "transaction", lambda *_: (_ for _ in ()).throw(error))
@@ -230,9 +232,9 @@ def test_a_picture_outlives_a_database_that_cannot_be_written(gallery, shelf, mo
     assert len(files) == 2
     first = _save(gallery, position=0)  # the same call again
     assert [row.id for row in gallery.search(ANN)] == [first.id]
-    found = shelf().search(ANN)  # the other's row is entered at the next start
+    found = open_gallery().search(ANN)  # the other's row is entered at the next start
     assert {row.position for row in found} == {0, 1}
-    assert len(shelf().ids_using(ANN, CLAY)) == 2
+    assert len(open_gallery().ids_using(ANN, CLAY)) == 2
     assert sorted(gallery._outputs.rglob("*.png")) == files
     assert not list(gallery._outputs.rglob("*.json"))
 
@@ -246,7 +248,7 @@ def test_a_file_whose_row_was_not_written_is_written_over_when_its_job_runs_agai
     assert [found.id for found in gallery.search(ANN)] == [row.id]
 
 
-def test_a_start_sweeps_half_written_files_and_no_picture(gallery, shelf):
+def test_a_start_sweeps_half_written_files_and_no_picture(gallery, open_gallery):
     row = _save(gallery)
     whole = gallery.path(ANN, row.id)
     half = whole.with_name(".half.png.0a1b2c3d.tmp")
@@ -255,7 +257,7 @@ def test_a_start_sweeps_half_written_files_and_no_picture(gallery, shelf):
     rowless.write_bytes(whole.read_bytes())
     own = whole.parent / "my own drawing.png"
     own.write_bytes(whole.read_bytes())
-    shelf()
+    open_gallery()
     assert not half.exists()
     assert rowless.exists()
     assert own.exists()

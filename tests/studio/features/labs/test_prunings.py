@@ -45,7 +45,7 @@ def put_models(home) -> None:
 
 
 def put_made(home, id=ID, owner="ada", name="Brief", made_from="tiny"):
-    """A model on the shelf, as if it had been made."""
+    """A model in the library, as if it had been made."""
     folder = save_llama(home / "chat_models" / f"{name.lower()}-{id[:8]}", blocks=2)
     about = {"name": name, "owner": owner, "made_from": made_from, "pruning": id}
     (folder / "atelier.json").write_text(json.dumps(about))

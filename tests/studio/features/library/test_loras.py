@@ -1,4 +1,4 @@
-"""The shelf over HTTP: everybody's own, brought in, used by name, handed out, merged."""
+"""The library over HTTP: everybody's own, brought in, used by name, handed out, merged."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def bring(client, name, data) -> dict:
 
 @pytest.fixture
 def clay(ada, data) -> Iterator[dict]:
-    """On Ada's shelf for one test."""
+    """In Ada's library for one test."""
     kept = bring(ada, "clay", data)
     yield kept
     ada.delete(f"{LORAS}/{kept['id']}")
@@ -70,7 +70,7 @@ def pixels(client, job) -> bytes:
     return Image.open(io.BytesIO(client.get(job["pictures"][0]["url"]).content)).tobytes()
 
 
-# --- the shelf ------------------------------------------------------------------------------------
+# --- the library ----------------------------------------------------------------------------------
 
 
 def test_a_file_that_is_brought_in_is_described(ada, clay):

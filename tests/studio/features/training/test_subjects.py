@@ -40,8 +40,8 @@ class Entry:
     subjects: tuple[str, ...] = ()
 
 
-class Shelf:
-    """A shelf of LoRAs in memory, with what deleting a subject asks of one."""
+class Library:
+    """A library of LoRAs in memory, with what deleting a subject asks of one."""
 
     def __init__(self) -> None:
         self.entries: dict[str, list[Entry]] = {}
@@ -61,9 +61,9 @@ class Desk:
         self.store = Store(self.home)
         self.settings = StoredSettings(self.store)
         self.gallery = Gallery(self.store, self.home, self.settings)
-        self.shelf = Shelf()
+        self.library = Library()
         self.quota = Quota(self.settings)
-        self.subjects = Subjects(self.store, self.home, self.gallery, self.shelf, self.quota)
+        self.subjects = Subjects(self.store, self.home, self.gallery, self.library, self.quota)
         self.quota.keepers = (self.gallery, self.subjects)
 
     def add(self, owner, id, *files):
@@ -80,7 +80,7 @@ class Desk:
         folder.mkdir(parents=True)
         (folder / "training.json").write_text(json.dumps({"subject": subject_id}))
         (folder / "progress.jsonl").write_text("{}")
-        self.shelf.entries.setdefault(owner, []).append(Entry(lora, f"lora {number}", training))
+        self.library.entries.setdefault(owner, []).append(Entry(lora, f"lora {number}", training))
         used = {"prompt": "x", "loras": [{"name": "lora", "weight": 1.0, "id": lora}]}
         picture = self.picture(owner, f"painted-{number}", used)
         return training, lora, job, picture
@@ -432,8 +432,8 @@ def test_deleting_takes_everything_made_from_the_photos_and_nothing_else(desk, m
     assert desk.subjects.delete(ANN, mine.id) == made
     folders = {path.name for path in (desk.home / "trainings").iterdir()}
     assert folders == {left[0], others[0]}
-    assert [entry.id for entry in desk.shelf.own(ANN)] == [left[1]]
-    assert [entry.id for entry in desk.shelf.own(BEN)] == [others[1]]
+    assert [entry.id for entry in desk.library.own(ANN)] == [left[1]]
+    assert [entry.id for entry in desk.library.own(BEN)] == [others[1]]
     assert {row.id for row in desk.gallery.search(ANN)} == {left[3], plain}
     assert {row["id"] for row in desk.store.rows("SELECT id FROM jobs")} == {left[2], others[2]}
     assert [each.id for each in desk.subjects.list(ANN)] == [other.id]
@@ -446,22 +446,22 @@ def test_deleting_takes_what_was_merged_from_what_the_photos_taught(desk, mine):
     _, lora, _, _ = desk.trained(ANN, mine.id)
     others = Entry("b" * 32, "others", None, sources=("c" * 32,))
     merged = Entry("d" * 32, "both", None, sources=("c" * 32, lora))
-    desk.shelf.entries[ANN] += [others, merged]
+    desk.library.entries[ANN] += [others, merged]
     assert desk.subjects.delete(ANN, mine.id).loras == {lora: "lora 0", merged.id: "both"}
-    assert desk.shelf.own(ANN) == [others]
+    assert desk.library.own(ANN) == [others]
 
 
-def test_deleting_takes_what_was_merged_from_what_is_no_longer_on_the_shelf(desk, mine):
+def test_deleting_takes_what_was_merged_from_what_is_no_longer_in_the_library(desk, mine):
     training, lora, _, picture = desk.trained(ANN, mine.id)
-    TrainingFolder(desk.home, training).remember_shelf_id(lora)
+    TrainingFolder(desk.home, training).remember_library_id(lora)
     merged = Entry("d" * 32, "both", None, sources=("c" * 32, lora))
     others = Entry("b" * 32, "others", None, sources=("c" * 32,))
-    desk.shelf.entries[ANN] += [merged, others]
-    desk.shelf.delete(ANN, lora)
+    desk.library.entries[ANN] += [merged, others]
+    desk.library.delete(ANN, lora)
     made = desk.subjects.delete(ANN, mine.id)
     assert made.loras == {merged.id: "both"}
-    assert made.pictures == [picture], "painted with what is no longer on the shelf"
-    assert desk.shelf.own(ANN) == [others]
+    assert made.pictures == [picture], "painted with what is no longer in the library"
+    assert desk.library.own(ANN) == [others]
     assert desk.gallery.search(ANN) == []
 
 
@@ -472,7 +472,7 @@ def test_deleting_takes_what_was_made_by_trainings_that_are_deleted_already(desk
     shutil.rmtree(desk.home / "trainings" / training)
     desk.store.write("DELETE FROM jobs")
     entry = Entry(lora, "lora 0", training, subjects=("e" * 32, mine.id))
-    desk.shelf.entries[ANN] = [entry]
+    desk.library.entries[ANN] = [entry]
     made = desk.subjects.delete(ANN, mine.id)
     assert made.loras == {lora: "lora 0"}
     assert set(made.pictures) == {sheet, picture}

@@ -319,21 +319,21 @@ def test_only_samples_of_a_training_are_served(ada, training, file):
 
 @pytest.fixture
 def model(studio, twin_folder) -> Iterator[str]:
-    """The id of a whole model on Ada's shelf, called “hers”."""
+    """The id of a whole model in Ada's library, called “hers”."""
 
     def write(folder) -> None:
         shutil.copytree(twin_folder("sd1"), folder)
 
-    shelf = studio[0].shelf
-    about = shelf.add_model("ada", "hers", write, family="sd1", base="tiny-sd1")
+    library = studio[0].library
+    about = library.add_model("ada", "hers", write, family="sd1", base="tiny-sd1")
     yield about.id
-    shelf.delete("ada", about.id)
+    library.delete("ada", about.id)
 
 
-def test_one_cannot_try_what_is_on_another_s_shelf(bob, studio, model):
+def test_one_cannot_try_what_is_in_another_s_library(bob, studio, model):
     running = studio[0]
     base = {"prompt": "x", "model": "tiny-sd1", "steps": 1, "width": 64, "height": 64}
-    running.shelf.add("bob", "his", save({"emb_params": torch.ones(1, 32)}))
+    running.library.add("bob", "his", save({"emb_params": torch.ones(1, 32)}))
     tried = [
         ({}, {"lora": {"name": "gone"}}),
         ({}, {"model": f"own:{STRANGE_ID}"}),
@@ -345,7 +345,7 @@ def test_one_cannot_try_what_is_on_another_s_shelf(bob, studio, model):
         asked = {"base": base | settings, "prompts": ["x"]} | what
         answer = bob.post("/api/v1/jobs/before_after", json=asked)
         assert answer.status_code == 404, asked
-        assert "shelf" in sentence(answer) or "hers" in sentence(answer)
+        assert "library" in sentence(answer) or "hers" in sentence(answer)
     for named in (f"own:{model}", "hers"):
         asked = {"base": base | {"model": named}, "prompts": ["x"], "model": named}
         own = running.loras.filled("ada", validated(BeforeAfterRequest, asked))

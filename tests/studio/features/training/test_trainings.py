@@ -14,7 +14,7 @@ from safetensors.torch import save
 
 from pipelines.core.engines import Use
 from pipelines.core.errors import BadRequest, Busy, NotFound, validated
-from pipelines.diffusion.lora.shelf import LoraShelf
+from pipelines.diffusion.lora.library import LoraLibrary
 from pipelines.dreambooth.data import class_pictures
 from pipelines.dreambooth.folder import TrainingFolder
 from pipelines.dreambooth.requests import TrainingRequest
@@ -56,12 +56,12 @@ class Desk:
         self.store = Store(self.home)
         self.settings = settings = StoredSettings(self.store)
         self.gallery = gallery = Gallery(self.store, self.home, settings)
-        self.shelf = LoraShelf(self.home)
+        self.library = LoraLibrary(self.home)
         self.quota = quota = Quota(settings)
-        self.subjects = Subjects(self.store, self.home, gallery, self.shelf, quota)
+        self.subjects = Subjects(self.store, self.home, gallery, self.library, quota)
         self.jobs = Jobs(self.store, None, {KIND: Engine}, gallery, settings, quota)
         catalog = Catalog(self.home)
-        self.loras = Loras(self.store, self.shelf, catalog, quota)
+        self.loras = Loras(self.store, self.library, catalog, quota)
         self.trainings = Trainings(self.home, self.loras, Machine, self.subjects, self.jobs)
         quota.keepers = (gallery, self.subjects, self.loras, self.trainings)
 
@@ -266,13 +266,13 @@ def test_they_go_with_their_subject(desk):
 
 @pytest.mark.parametrize("first", ["LoRA", "training"])
 def test_pictures_go_with_their_subject_whatever_was_deleted_first(desk, first):
-    """Of an earlier version, whose shelf did not know of subjects."""
+    """Of an earlier version, whose library did not know of subjects."""
     subject = desk.subject(ANN)
     training = desk.queue(ANN, subject)
     folder = reported(desk, training)
     folder.request_path.write_text(json.dumps({"subject": subject}))
-    about = desk.shelf.add(ANN, "whiskers", WORD, training=training)
-    folder.remember_shelf_id(about.id)
+    about = desk.library.add(ANN, "whiskers", WORD, training=training)
+    folder.remember_library_id(about.id)
     desk.end()
     used = {"prompt": "x", "loras": [{"name": "whiskers", "weight": 1.0, "id": about.id}]}
     image = Image.new("RGB", (8, 8))
@@ -289,7 +289,7 @@ def test_pictures_go_with_their_subject_whatever_was_deleted_first(desk, first):
 
 def test_pictures_go_with_a_subject_when_what_was_merged_is_gone_too(desk):
     subject = desk.subject(ANN)
-    both = desk.shelf.add(ANN, "both", WORD, sources=("c" * 32,), subjects=("d" * 32, subject))
+    both = desk.library.add(ANN, "both", WORD, sources=("c" * 32,), subjects=("d" * 32, subject))
     used = {"prompt": "x", "loras": [{"name": "both", "weight": 1.0, "id": both.id}]}
     image, uses = Image.new("RGB", (8, 8)), [Use("lora", both.id)]
     desk.gallery.save(ANN, "painted", 0, "text_to_image", image, used, uses=uses)
@@ -374,21 +374,21 @@ def test_cleaning_up_takes_the_checkpoints_of_what_earlier_versions_have_finishe
             file.parent.mkdir(parents=True)
             file.write_bytes(bytes(1000))
         (folder.result / "about.json").write_text('{"steps": 800}')
-        folder.remember_shelf_id(desk.shelf.add(ANN, "whiskers", WORD, training=id).id)
+        folder.remember_library_id(desk.library.add(ANN, "whiskers", WORD, training=id).id)
         (job,) = [job for job in desk.jobs.list(ANN) if job.request["training"] == id]
         desk.store.write("UPDATE jobs SET state = ? WHERE id = ?", (state, job.id))
-    off_shelf = folders["failed"].shelf_id
+    left = folders["failed"].library_id
     assert sum(desk.trainings.clean_up(dry_run=True)) == 2000
     assert sum(desk.trainings.clean_up()) == 2000
     assert not folders["done"].checkpoint.exists()
     assert (folders["done"].result / "about.json").exists()
     for state in ("cancelled", "failed"):
         assert (folders[state].checkpoint / "state.pt").exists()
-    assert off_shelf == folders["failed"].shelf_id
+    assert left == folders["failed"].library_id
     assert sum(desk.trainings.clean_up()) == 0
 
 
-def test_what_is_done_but_no_longer_on_the_shelf_keeps_what_it_has(desk):
+def test_what_is_done_but_no_longer_in_the_library_keeps_what_it_has(desk):
     id = desk.queue(ANN, desk.subject(ANN))
     folder = TrainingFolder(desk.home, id)
     folder.begin(desk.trainings.get(ANN, id).request)
@@ -419,19 +419,19 @@ def test_cleaning_up_takes_the_folders_of_trainings_that_nobody_has(desk):
 def test_trainings_loras_and_own_models_count_for_a_guest_s_quota(desk, twin_folder):
     guest, other = "guest-1", "guest-2"
     assert desk.quota.bytes_used(guest) == 0
-    about = desk.shelf.add(guest, "word", WORD)
+    about = desk.library.add(guest, "word", WORD)
     assert desk.quota.bytes_used(guest) == about.bytes > 0
-    model = desk.shelf.add_model(
+    model = desk.library.add_model(
         guest, "model", lambda path: shutil.copytree(twin_folder("sd1"), path), family="sd1"
     )
-    shelf = about.bytes + model.bytes
-    assert desk.quota.bytes_used(guest) == shelf
+    library = about.bytes + model.bytes
+    assert desk.quota.bytes_used(guest) == library
     subject = desk.subject(guest)
     photos = desk.subjects.get(guest, subject).bytes
     folder = TrainingFolder(desk.home, desk.queue(guest, subject))
     folder.begin(desk.trainings.get(guest, folder.id).request)
     (folder.path / "log.txt").write_bytes(bytes(10**6))
-    assert desk.quota.bytes_used(guest) == shelf + photos + folder.bytes
+    assert desk.quota.bytes_used(guest) == library + photos + folder.bytes
     assert folder.bytes > 10**6
     assert desk.quota.bytes_used(other) == 0
     everybody = desk.quota.bytes_of_all()

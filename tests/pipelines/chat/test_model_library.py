@@ -12,11 +12,11 @@ from pipelines.chat import loading
 from pipelines.chat.catalog import ChatCatalog, find
 from pipelines.chat.engine import run as chat
 from pipelines.chat.entries import INSIDE_PREFIX, OWN
+from pipelines.chat.model_library import ModelLibrary
 from pipelines.chat.pruning import engine
 from pipelines.chat.pruning.evaluate import Effort
 from pipelines.chat.pruning.requests import PruneRequest
 from pipelines.chat.requests import ChatRequest
-from pipelines.chat.shelf import ChatShelf
 from pipelines.core.cache import ModelCache
 from pipelines.core.errors import NotFound, validated
 from pipelines.core.events import Result
@@ -57,15 +57,15 @@ def shorten(cache: ModelCache, id: str = ID, owner: str = "anna", **changes) -> 
 
 
 def catalog_of(home) -> ChatCatalog:
-    return ChatCatalog(home, own=ChatShelf(home))
+    return ChatCatalog(home, own=ModelLibrary(home))
 
 
 def test_what_was_shortened_is_listed_to_its_owner_alone(home, cache):
     shorten(cache)
-    shelf = ChatShelf(home)
-    assert [made.name for made in shelf.made_by("anna")] == ["Brief"]
-    assert shelf.made_by("ben") == []
-    assert shelf.made_by("") == []
+    library = ModelLibrary(home)
+    assert [made.name for made in library.made_by("anna")] == ["Brief"]
+    assert library.made_by("ben") == []
+    assert library.made_by("") == []
 
 
 def test_it_is_as_the_model_it_was_made_from_but_for_its_weights(home, cache):
@@ -112,14 +112,14 @@ def test_what_was_shortened_can_be_shortened_again(home, cache):
 
 def test_only_its_owner_deletes_it(home, cache):
     data = shorten(cache)
-    shelf = ChatShelf(home)
+    library = ModelLibrary(home)
     with pytest.raises(NotFound):
-        shelf.delete("ben", ID)
-    assert shelf.by_id(ID).name == "Brief"
-    shelf.delete("anna", ID)
+        library.delete("ben", ID)
+    assert library.by_id(ID).name == "Brief"
+    library.delete("anna", ID)
     assert not (home / "chat_models" / data["folder"]).exists()
     assert list((home / "chat_models").iterdir()) == []
-    for ask in (lambda: shelf.by_id(ID), lambda: catalog_of(home).get(OWN + ID)):
+    for ask in (lambda: library.by_id(ID), lambda: catalog_of(home).get(OWN + ID)):
         with pytest.raises(NotFound, match="no longer here"):
             ask()
 
@@ -128,7 +128,7 @@ def test_only_its_owner_deletes_it(home, cache):
 def test_what_is_no_id_names_no_folder(home, cache, id):
     shorten(cache)
     with pytest.raises(NotFound):
-        ChatShelf(home).by_id(id)
+        ModelLibrary(home).by_id(id)
 
 
 @pytest.mark.parametrize(
@@ -140,8 +140,8 @@ def test_a_damaged_folder_is_left_out(home, cache, about):
     broken = home / "chat_models" / f"broken-{OTHER[:8]}"
     broken.mkdir()
     (broken / "atelier.json").write_text(about)
-    shelf = ChatShelf(home)
-    assert [made.name for made in shelf.made_by("anna")] == ["Brief"]
-    assert shelf.made_by("") == []
+    library = ModelLibrary(home)
+    assert [made.name for made in library.made_by("anna")] == ["Brief"]
+    assert library.made_by("") == []
     with pytest.raises(NotFound):
-        shelf.by_id(OTHER)
+        library.by_id(OTHER)

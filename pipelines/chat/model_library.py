@@ -82,7 +82,7 @@ class MadeModel:
         )
 
 
-class ChatShelf:
+class ModelLibrary:
     """All that was made in one home folder; looked through at every call.
 
     Args:
@@ -118,7 +118,7 @@ class ChatShelf:
         made = self.by_id(id)
         if made.owner != owner:
             raise NotFound("The model {id} is no longer here.", id=id[:60])
-        # Renamed first: should this be cut off, no half model is left on the shelf.
+        # Renamed first: should this be cut off, no half model is left in the library.
         gone = self._folder / f".gone-{secrets.token_hex(8)}"
         with contextlib.suppress(FileNotFoundError):
             os.rename(made.path, gone)

@@ -1,4 +1,4 @@
-"""What a training puts on the shelf: once, at the second try, or in the place of an earlier one."""
+"""What a training puts in the library: once, at the second try, or in place of an earlier one."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from pipelines.core.errors import (
     Unavailable,
 )
 from pipelines.core.events import Result
-from pipelines.diffusion.lora.shelf import LoraShelf
+from pipelines.diffusion.lora.library import LoraLibrary
 from pipelines.dreambooth import process
 from pipelines.dreambooth.folder import TrainingFolder
 from tests.pipelines.dreambooth.acting import follow, never, with_steps
 
 
 def stopped(request, cache, acting, learnt: Path) -> None:
-    """A training that was stopped after one step; what it has learnt is on the shelf."""
+    """A training that was stopped after one step; what it has learnt is in the library."""
     launch, stop = acting(f"""
 import shutil
 step(1)
@@ -53,12 +53,12 @@ shutil.copytree({str(learnt)!r}, folder.result, dirs_exist_ok=True)
 def test_a_resumed_trainings_result_takes_the_place_of_its_earlier_one(
     ask, home, cache, acting, learnt
 ):
-    request, shelf = ask(), LoraShelf(home)
+    request, library = ask(), LoraLibrary(home)
     stopped(request, cache, acting, learnt)
-    (first,) = shelf.own("local")
-    shelf.rename("local", first.id, "my cat")
+    (first,) = library.own("local")
+    library.rename("local", first.id, "my cat")
     second = follow(request, cache, launch=finishing(acting, learnt))[-1].data["lora"]
-    (about,) = shelf.own("local")
+    (about,) = library.own("local")
     assert second == first.id == about.id
     assert about.name == "my cat"
 
@@ -80,39 +80,39 @@ def test_a_training_that_is_done_keeps_nothing_to_go_on_from(ask, home, cache, a
     (folder.checkpoint / "state.pt").write_bytes(bytes(10**6))
     stopped(request, cache, acting, learnt)
     assert folder.bytes > 10**6
-    assert folder.steps_on_shelf == 1
+    assert folder.steps_in_library == 1
     done = follow(request, cache, launch=finishing(acting, learnt))[-1]
-    assert folder.steps_on_shelf == request.steps
+    assert folder.steps_in_library == request.steps
     assert [path.name for path in folder.result.iterdir()] == ["about.json"]
     assert not folder.checkpoint.exists()
     assert folder.bytes < 10**4
     # As after a studio that was killed just then.
     again = follow(request, cache, launch=never)
     assert [each.data | {"seconds": 0} for each in again] == [done.data | {"seconds": 0}]
-    assert LoraShelf(home).factors(LoraShelf(home).by_id(done.data["lora"]))
+    assert LoraLibrary(home).factors(LoraLibrary(home).by_id(done.data["lora"]))
 
 
-def test_what_was_taken_off_the_shelf_is_learnt_anew(ask, home, cache, acting, learnt):
-    request, shelf = ask(), LoraShelf(home)
+def test_what_was_taken_out_of_the_library_is_learnt_anew(ask, home, cache, acting, learnt):
+    request, library = ask(), LoraLibrary(home)
     first = follow(request, cache, launch=finishing(acting, learnt))[-1].data["lora"]
-    shelf.delete("local", first)
+    library.delete("local", first)
     stopped(request, cache, acting, learnt)
-    assert TrainingFolder(home, request.training).steps_on_shelf == 1
+    assert TrainingFolder(home, request.training).steps_in_library == 1
     second = follow(request, cache, launch=finishing(acting, learnt))[-1]
     assert isinstance(second, Result)
-    assert [about.id for about in shelf.own("local")] == [second.data["lora"]]
+    assert [about.id for about in library.own("local")] == [second.data["lora"]]
 
 
 @pytest.mark.parametrize("error", [
     OSError(errno.ENOSPC, "No space left on device"),
     shutil.Error([("from", "to", "[Errno 28] No space left on device: 'to'")]),
 ])  # fmt: skip
-def test_a_full_disk_leaves_what_is_on_the_shelf_and_is_said(
+def test_a_full_disk_leaves_what_is_in_the_library_and_is_said(
     ask, home, cache, acting, learnt, monkeypatch, error
 ):
-    request, shelf = ask(), LoraShelf(home)
+    request, library = ask(), LoraLibrary(home)
     stopped(request, cache, acting, learnt)
-    (before,) = shelf.own("local")
+    (before,) = library.own("local")
     launch = finishing(acting, learnt)
 
     def full(*_):
@@ -122,28 +122,28 @@ def test_a_full_disk_leaves_what_is_on_the_shelf_and_is_said(
         patch.setattr("pipelines.diffusion.lora.entries._write_json", full)
         with pytest.raises(Unavailable, match=r"The disk is full: whiskers could not .* resume\."):
             follow(request, cache, launch=launch)
-    assert shelf.own("local") == [before]
-    assert shelf.factors(before)
+    assert library.own("local") == [before]
+    assert library.factors(before)
     assert follow(request, cache, launch=launch)[-1].data["lora"] == before.id
-    assert len(shelf.own("local")) == 1
+    assert len(library.own("local")) == 1
 
 
-def test_what_could_not_be_put_on_the_shelf_at_first_is_there_once(
+def test_what_could_not_be_put_in_the_library_at_first_is_there_once(
     ask, home, cache, acting, learnt, monkeypatch
 ):
     launch = finishing(acting, learnt)
-    request, remember = ask(), TrainingFolder.remember_shelf_id
+    request, remember = ask(), TrainingFolder.remember_library_id
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(TrainingFolder, "remember_shelf_id", full)
+        patch.setattr(TrainingFolder, "remember_library_id", full)
         with pytest.raises(Unavailable, match="disk is full"):
             follow(request, cache, launch=launch)
-    assert TrainingFolder.remember_shelf_id is remember
+    assert TrainingFolder.remember_library_id is remember
     follow(request, cache, launch=launch)
-    assert len(LoraShelf(home).own("local")) == 1
+    assert len(LoraLibrary(home).own("local")) == 1
 
 
 @pytest.mark.parametrize("done", [True, False])

@@ -1,4 +1,4 @@
-"""The shelf: LoRAs, learned words and own models in the home folder, asked for by name or id.
+"""The library: LoRAs, learned words and own models in the home folder, asked for by name or id.
 
 Where they lie and how they are written says :mod:`pipelines.diffusion.lora.entries`. Ids are made
 here from ``secrets``; whose an entry is, its ``about.json`` says. No torch here but in what reads
@@ -45,7 +45,7 @@ Style = Literal["diffusers", "kohya"]
 _naming = threading.Lock()  # two additions at once must not take the same name
 
 
-class LoraShelf:
+class LoraLibrary:
     """All entries of one home folder. Safe to use from many threads and processes.
 
     Args:
@@ -59,7 +59,7 @@ class LoraShelf:
     # --- finding ----------------------------------------------------------------------------
 
     def list(self, owner: str) -> list[About]:
-        """The owner's, newest first, then what is on everybody's shelf, by name.
+        """The owner's, newest first, then what is in everybody's library, by name.
 
         Files of everybody's that cannot be used are left out; :meth:`refused` has them.
         """
@@ -72,7 +72,7 @@ class LoraShelf:
         return [about for about in self._entries.own() if about.owner == owner]
 
     def refused(self) -> list[Message]:
-        """Why files on everybody's shelf cannot be used."""
+        """Why files in everybody's library cannot be used."""
         shared = (self._entries.shared(path) for path in self._entries.files())
         return [found for found in shared if isinstance(found, Message)]
 
@@ -93,11 +93,11 @@ class LoraShelf:
                 raise BadRequest(reason.template, **reason.values)
         if not mine:
             raise NotFound(
-                "There is no LoRA called {name}; the shelf is empty. Train one, or bring one in.",
+                "There is no LoRA called {name}; the library is empty. Train one, or bring one in.",
                 name=name[:MAX_NAME],
             )
         raise NotFound(
-            "There is no LoRA called {name} on the shelf. Did you mean one of: {close}?",
+            "There is no LoRA called {name} in the library. Did you mean one of: {close}?",
             name=name[:MAX_NAME],
             close=closest(name, [about.name for about in mine]),
         )
@@ -133,7 +133,7 @@ class LoraShelf:
         for path in self._entries.files():
             if shared_id(path) == id and isinstance(found := self._entries.shared(path), About):
                 return found
-        raise NotFound("The LoRA {id} is no longer on the shelf.", id=id[:60])
+        raise NotFound("The LoRA {id} is no longer in the library.", id=id[:60])
 
     def find(self, use: LoraUse, owner: str = SHARED) -> About:
         """The entry that a use means: by its id, else by its name among the owner's.
@@ -164,7 +164,7 @@ class LoraShelf:
             adapter = self._entries.adapter(about)
             return adapter.weights, open_lora(adapter.weights, about.name, adapter.config)
         except FileNotFoundError:
-            raise NotFound("The LoRA {id} is no longer on the shelf.", id=about.id) from None
+            raise NotFound("The LoRA {id} is no longer in the library.", id=about.id) from None
 
     def factors(self, about: About) -> dict[str, Factors]:
         """The tensors of a LoRA; see :func:`pipelines.diffusion.lora.weights.read`.
@@ -194,7 +194,7 @@ class LoraShelf:
         sources: tuple[str, ...] = (),
         subjects: tuple[str, ...] = (),
     ) -> About:
-        """Puts a LoRA or an embedding on the owner's shelf, re-written in one layout.
+        """Puts a LoRA or an embedding in the owner's library, re-written in one layout.
 
         Args:
             data: a safetensors file of any style, or a zip file or folder of an adapter with its
@@ -271,7 +271,7 @@ class LoraShelf:
         sources: tuple[str, ...] = (),
         subjects: tuple[str, ...] = (),
     ) -> About:
-        """Puts a whole model on the owner's shelf.
+        """Puts a whole model in the owner's library.
 
         Args:
             write: called with a folder that does not exist yet; writes a diffusers model there.
@@ -311,7 +311,7 @@ class LoraShelf:
 
         Raises:
             NotFound: there is none, or it is another's.
-            Refused: it is on everybody's shelf.
+            Refused: it is in everybody's library.
         """
         about = self._mine(owner, id)
         with _naming:
@@ -321,7 +321,7 @@ class LoraShelf:
         return changed
 
     def delete(self, owner: str, id: str) -> None:
-        """Takes the owner's entry off the shelf for good; raises as :meth:`rename` does."""
+        """Takes the owner's entry out of the library for good; raises as :meth:`rename` does."""
         self._mine(owner, id)
         self._entries.remove(id)
 
@@ -336,12 +336,12 @@ class LoraShelf:
         about = self.by_id(id)
         if about.owner == SHARED:
             raise Refused(
-                "{name} is a file in the folder loras, on everybody's shelf; it can only be "
+                "{name} is a file in the folder loras, in everybody's library; it can only be "
                 "changed there.",
                 name=about.name,
             )
         if about.owner != owner:
-            raise NotFound("The LoRA {id} is no longer on the shelf.", id=id[:60])
+            raise NotFound("The LoRA {id} is no longer in the library.", id=id[:60])
         return about
 
     # --- for other tools --------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The cards of the shelf, and what “Paint with it” puts into a form."""
+"""The cards of the library, and what “Paint with it” puts into a form."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def about(**changes) -> About:
 
 
 def shown(*abouts: About, **options) -> str:
-    return views.shelf(abouts, [], VISITOR, **options)
+    return views.library_cards(abouts, [], VISITOR, **options)
 
 
 @pytest.mark.parametrize("owner", ["local", ""])

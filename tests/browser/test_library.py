@@ -1,4 +1,4 @@
-"""The shelf, as a person keeps it: bringing in, renaming, handing out, deleting, merging."""
+"""The library, as a person keeps it: bringing in, renaming, handing out, deleting, merging."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def data(halves) -> bytes:
 
 @pytest.fixture(autouse=True)
 def tidied(studio) -> Iterator[None]:
-    """What a test has put on the shelf is gone after it."""
+    """What a test has put in the library is gone after it."""
     yield
     running, _ = studio
-    for about in running.shelf.own("local"):
-        running.shelf.delete("local", about.id)
+    for about in running.library.own("local"):
+        running.library.delete("local", about.id)
     for path in (running.home / "loras").glob("*.safetensors"):
         path.unlink()
 
@@ -47,19 +47,19 @@ def page(visit) -> Page:
 
 def opened(page: Page) -> Page:
     page.get_by_role("tab", name="Library").click()
-    page.locator("#shelf-cards .shelf").wait_for()
+    page.locator("#library-cards .library-entries").wait_for()
     return page
 
 
 def bring(page: Page, data: bytes, name: str = "clay") -> None:
     file = {"name": f"{name}.safetensors", "mimeType": "application/octet-stream", "buffer": data}
-    page.set_input_files("#shelf-files input[type=file]", [file])
-    expect(page.locator("#shelf-said .hint, #shelf-said .error")).to_have_count(1)
-    expect(page.locator("#shelf-said")).not_to_contain_text("Reading")
+    page.set_input_files("#library-files input[type=file]", [file])
+    expect(page.locator("#library-notices .hint, #library-notices .error")).to_have_count(1)
+    expect(page.locator("#library-notices")).not_to_contain_text("Reading")
 
 
 def put(studio, tmp_path, data: bytes, *names: str) -> None:
-    """Straight onto the shelf."""
+    """Straight into the library."""
     for name in names:
         studio[0].loras.bring("local", name, files.written(tmp_path, data))
 
@@ -75,14 +75,14 @@ def choose(page: Page, control: str, text: str) -> None:
 
 
 def test_a_lora_is_brought_in_renamed_handed_out_and_deleted(page, studio, halves, data):
-    expect(page.locator("#shelf-cards")).to_contain_text("The shelf is empty")
+    expect(page.locator("#library-cards")).to_contain_text("The library is empty")
     bring(page, data)
-    expect(page.locator("#shelf-said")).to_contain_text("clay is on the shelf.")
+    expect(page.locator("#library-notices")).to_contain_text("clay is in the library.")
     clay = card(page, "clay")
     in_unet = sum(part == "unet" for part, _ in halves)
     in_text = len(halves) - in_unet
     matched = f"{len(halves)} of {len(halves)} modules matched."
-    expect(page.locator("#shelf-said")).to_contain_text(matched)
+    expect(page.locator("#library-notices")).to_contain_text(matched)
     expect(clay).to_contain_text(matched)
     expect(clay).to_contain_text(
         f"Changes {in_unet} of the U-Net's modules, {in_text} of the text encoder's."
@@ -110,40 +110,40 @@ def test_a_lora_is_brought_in_renamed_handed_out_and_deleted(page, studio, halve
     wet.get_by_text("Delete", exact=True).click()
     wet.locator(".remove").click()
     expect(page.locator(".entry")).to_have_count(0)
-    expect(page.locator("#shelf-cards")).to_contain_text("The shelf is empty")
+    expect(page.locator("#library-cards")).to_contain_text("The library is empty")
 
 
 @pytest.mark.deep
 def test_a_pickle_by_another_name_is_refused_in_one_sentence(page, data):
     bring(page, files.pickle_of({"a": 1}), "trap")
-    expect(page.locator("#shelf-said .error")).to_contain_text("trap is a pickle")
+    expect(page.locator("#library-notices .error")).to_contain_text("trap is a pickle")
     bring(page, data)
-    expect(page.locator("#shelf-said .error")).to_have_count(0)
+    expect(page.locator("#library-notices .error")).to_have_count(0)
     expect(card(page, "clay")).to_be_visible()
 
 
 def test_two_are_merged_into_a_third(visit, studio, tmp_path, data):
     put(studio, tmp_path, data, "clay", "wood")
     page = opened(visit())
-    page.click("#shelf-merge")
-    expect(page.locator("#shelf-merging .error")).to_contain_text("Choose the LoRAs")
-    expect(page.locator("#shelf-merge-3")).to_be_hidden()
-    choose(page, "#shelf-merge-1", "clay")
-    choose(page, "#shelf-merge-2", "wood")
-    expect(page.locator("#shelf-merge-3")).to_be_visible()
-    page.fill("#shelf-merge-weight-1 input", "0.3")
-    page.click("#shelf-merge")
-    expect(page.locator("#shelf-merging .error")).to_contain_text("name")
-    page.fill("#shelf-merged-name input", "both")
-    page.click("#shelf-merge")
-    expect(page.locator("#shelf-merging")).to_contain_text("both is on the shelf.")
+    page.click("#library-merge")
+    expect(page.locator("#library-merging .error")).to_contain_text("Choose the LoRAs")
+    expect(page.locator("#library-merge-3")).to_be_hidden()
+    choose(page, "#library-merge-1", "clay")
+    choose(page, "#library-merge-2", "wood")
+    expect(page.locator("#library-merge-3")).to_be_visible()
+    page.fill("#library-merge-weight-1 input", "0.3")
+    page.click("#library-merge")
+    expect(page.locator("#library-merging .error")).to_contain_text("name")
+    page.fill("#library-merged-name input", "both")
+    page.click("#library-merge")
+    expect(page.locator("#library-merging")).to_contain_text("both is in the library.")
     expect(card(page, "both")).to_contain_text("rank 8")
     job = studio[0].jobs.list("local", kind="merge_loras")[0]
     assert [use["weight"] for use in job.request["loras"]] == [0.3, 1.0]
     bring(page, data, "third")
     expect(card(page, "third")).to_be_visible()
-    expect(page.locator("#shelf-merge-1 input")).to_have_value("clay · U-Net 32")
-    page.click("#shelf-merge-1 input")
+    expect(page.locator("#library-merge-1 input")).to_have_value("clay · U-Net 32")
+    page.click("#library-merge-1 input")
     expect(page.get_by_role("option").filter(has_text="both")).to_be_visible()
 
 
@@ -151,11 +151,11 @@ def test_two_are_merged_into_a_third(visit, studio, tmp_path, data):
 def test_a_lora_becomes_part_of_a_model(visit, studio, tmp_path, data):
     put(studio, tmp_path, data, "clay")
     page = opened(visit())
-    choose(page, "#shelf-merge-1", "clay")
-    choose(page, "#shelf-merged-model", TINY)
-    expect(page.locator("#shelf-merged-rank")).to_be_hidden()
-    page.fill("#shelf-merged-name input", "clay tiny")
-    page.click("#shelf-merge")
+    choose(page, "#library-merge-1", "clay")
+    choose(page, "#library-merged-model", TINY)
+    expect(page.locator("#library-merged-rank")).to_be_hidden()
+    page.fill("#library-merged-name input", "clay tiny")
+    page.click("#library-merge")
     made = card(page, "clay tiny")
     expect(made.locator(".badge")).to_have_text("Model")
     made.locator("summary").first.click()
@@ -171,7 +171,7 @@ def test_what_is_everybody_s_is_not_changed_here(visit, studio, data):
     (folder / f"{SHARED}.safetensors").write_bytes(data)
     (folder / "broken.safetensors").write_bytes(b"\x80\x02}q\x00.")  # a pickle
     page = opened(visit())
-    expect(page.locator(".shelf-title")).to_have_text("Everybody's")
+    expect(page.locator(".library-title")).to_have_text("Everybody's")
     ink = card(page, SHARED)
     ink.locator("summary").first.click()
     expect(ink.locator(".tag code")).to_be_visible()
