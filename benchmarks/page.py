@@ -4,7 +4,7 @@
 
 Each load is a browser of its own, without a cache, against a studio that has been asked before. A
 page is usable when a prompt has been typed, Paint pressed and the job answered: the time runs from
-the navigation to the job's first word on the board, and does not contain the painting. Beside it
+the navigation to the job's first word in the panel, and does not contain the painting. Beside it
 stand the components and listeners that the server sends, the elements of the document, the bytes
 on the wire, and the CPU time of the browser's processes. To reach: 2 s at the median of five loads
 on two cores.
@@ -83,7 +83,7 @@ def measure(browser: Browser, studio: Studio) -> dict[str, float]:
     page.fill("#prompt textarea", "a red mug on a wooden floor")
     typed = time.perf_counter() - start
     page.click("#paint")
-    page.locator("#board .progress, #board .summary").first.wait_for()
+    page.locator("#paint-panel .progress, #paint-panel .summary").first.wait_for()
     usable = time.perf_counter() - start
     cpu = cpu_seconds() - before
     page.click("#cancel")

@@ -48,7 +48,7 @@ class Reports:
         self.rate, self.asked_rate, self.is_main = rate, asked_rate, is_main
         self.waiting: list[tuple[int, list[Loss], Tensor | None, float, float]] = []
         self.last = time.monotonic()
-        self.board = _board(folder.tensorboard, step) if is_main else None
+        self.writer = _summary_writer(folder.tensorboard, step) if is_main else None
 
     def add(self, step: int, losses: list[Loss], norm: Tensor | None, factor: float) -> None:
         self.waiting.append((step, losses, norm, factor, time.time()))
@@ -80,24 +80,24 @@ class Reports:
             memory = peak_memory(self.device)
             self.folder.report("step", step=step, at=round(when, 3), memory=memory, **shown)
             for name, value in shown.items():
-                self.board.add_scalar(name, value, step)
-        if self.board is not None:
-            self.board.flush()
+                self.writer.add_scalar(name, value, step)
+        if self.writer is not None:
+            self.writer.flush()
 
     def close(self) -> None:
         """Writes what is left."""
         try:
             self.flush()
         finally:
-            if self.board is not None:
-                self.board.close()
+            if self.writer is not None:
+                self.writer.close()
 
     def _found_rate(self) -> float:
         """Prodigy's own step size; 1 for others."""
         return float(self.optimizer.param_groups[0].get("d", 1.0))
 
 
-def _board(folder: Path, step: int) -> Any:
+def _summary_writer(folder: Path, step: int) -> Any:
     """TensorBoard's log, from which what lies behind ``step`` is hidden."""
     from tensorboardX import SummaryWriter
 

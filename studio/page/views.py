@@ -38,7 +38,7 @@ _SPOKEN = 80  # characters of a prompt by which its picture is called
 
 @dataclass(frozen=True, slots=True)
 class Progressing:
-    """A job that is not finished, as the board shows it.
+    """A job that is not finished, as the panel shows it.
 
     Attributes:
         state: ``queued`` or ``running``.
@@ -187,7 +187,7 @@ def about_model(entry: ModelEntry, visitor: Visitor) -> str:
 # --- jobs ---------------------------------------------------------------------------------------
 
 
-def board(
+def result_panel(
     visitor: Visitor,
     *,
     progress: Progressing | None = None,
@@ -228,7 +228,7 @@ def board(
     if finished is not None:
         parts.append(f'<p class="announced" hidden>{escape(visitor.say(finished))}</p>')
     parts.append(summary)
-    return f'<div class="board">{"".join(parts)}</div>'
+    return f'<div class="result-panel">{"".join(parts)}</div>'
 
 
 def _sheet(id: str, caption: Message | None, visitor: Visitor) -> str:
@@ -241,9 +241,9 @@ def _sheet(id: str, caption: Message | None, visitor: Visitor) -> str:
     )
 
 
-def empty_board(title: str, words: str, visitor: Visitor) -> str:
+def empty_panel(title: str, words: str, visitor: Visitor) -> str:
     text = f"<strong>{escape(visitor.say(title))}</strong><p>{escape(visitor.say(words))}</p>"
-    return f'<div class="board empty"><div>{text}</div></div>'
+    return f'<div class="result-panel empty"><div>{text}</div></div>'
 
 
 def progress_bar(progress: Progressing, visitor: Visitor) -> str:
@@ -356,7 +356,7 @@ def _picture(id: str, name: str, chosen: bool, full: bool, visitor: Visitor) -> 
     )
 
 
-# Of every board: what ends on it is said to those who cannot see it.
+# Of every panel: what ends on it is said to those who cannot see it.
 ANNOUNCED = "watch('value', () => atelier.announce(element, props.value || ''));\n"
 
 PICTURE_CLICKED = """

@@ -119,7 +119,7 @@ def visit(studio, browser, contexts) -> Iterator[Callable]:
             page.problems = problems
             return page
         page.locator("#paint").wait_for()
-        page.locator(".board").first.wait_for()
+        page.locator(".result-panel").first.wait_for()
         # The controls show the last request's values by now, and will not do so later.
         expect(page.locator("#about-model")).not_to_be_empty()
         page.problems = problems

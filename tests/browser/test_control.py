@@ -71,18 +71,18 @@ def map_of(page: Page, unit: int = 1) -> str:
 
 def painted(page: Page) -> str:
     """Presses Paint and waits; the id of the new picture."""
-    before = page.locator("#steer-board").inner_html()
+    before = page.locator("#steer-panel").inner_html()
     page.click("#steer")
     page.wait_for_function(
         """before => {
-          const board = document.querySelector('#steer-board');
-          return board.querySelector('.versus') && !board.querySelector('.progress')
-            && board.innerHTML !== before;
+          const panel = document.querySelector('#steer-panel');
+          return panel.querySelector('.versus') && !panel.querySelector('.progress')
+            && panel.innerHTML !== before;
         }""",
         arg=before,
     )
     expect(page.locator("#steer-cancel")).to_be_hidden()
-    html = page.locator("#steer-board").inner_html()
+    html = page.locator("#steer-panel").inner_html()
     return PICTURE_ID.search(html)[1]
 
 
@@ -92,7 +92,7 @@ def test_a_house_drawn_with_the_mouse_becomes_a_picture_that_follows_it(sketchin
     draw(page, HOUSE, DOOR)
     id = painted(page)  # at once: the newest line counts, be it on its way or not
     map_of(page)
-    followed = page.locator("#steer-board .versus .map")
+    followed = page.locator("#steer-panel .versus .map")
     assert followed.evaluate("image => image.decode().then(() => image.naturalWidth)") == 64
     row = studio[0].gallery.get("local", id)
     followed = studio[0].inputs.open("local", row.request["units"][0]["picture"])
@@ -103,9 +103,9 @@ def test_a_house_drawn_with_the_mouse_becomes_a_picture_that_follows_it(sketchin
     parameters = read_settings(studio[0].gallery.path("local", id).read_bytes())
     assert parameters["ControlNet 0"].startswith("Module: scribble, Model: tiny-net")
 
-    slider = page.locator("#steer-board .versus input")
+    slider = page.locator("#steer-panel .versus input")
     slider.fill("10")
-    both = page.locator("#steer-board .versus .both")
+    both = page.locator("#steer-panel .versus .both")
     assert both.evaluate("both => both.style.getPropertyValue('--at')") == "10%"
 
     # The drawing outlives a reload, with what can be undone, and belongs to one tab of the browser.
@@ -114,7 +114,7 @@ def test_a_house_drawn_with_the_mouse_becomes_a_picture_that_follows_it(sketchin
     assert (value_of(page), ink(page)) == (drawn, lines)
     expect(page.locator("#steer-prompt textarea")).to_have_value("a red house")
     expect(page.locator("#unit-1-canvas .hint-on-paper")).to_be_hidden()
-    expect(page.locator("#steer-board .versus")).to_be_visible()
+    expect(page.locator("#steer-panel .versus")).to_be_visible()
     for _ in (HOUSE, DOOR):
         page.click("#unit-1-canvas [data-do=undo]")
     assert ink(page) == 0
@@ -185,8 +185,8 @@ def test_two_pictures_are_followed_at_once(sketching, studio):
     units = studio[0].gallery.get("local", painted(page)).request["units"]
     assert [unit["model"] for unit in units] == ["tiny-net", "tiny-adapter"]
     assert [unit["weight"] for unit in units] == [1.0, 0.5]
-    page.click("#steer-board .maps [data-map] >> nth=1")
-    expect(page.locator("#steer-board .versus .map")).to_have_attribute(
+    page.click("#steer-panel .maps [data-map] >> nth=1")
+    expect(page.locator("#steer-panel .versus .map")).to_have_attribute(
         "src", re.compile(r"condition/1\.png")
     )
 
@@ -195,7 +195,7 @@ def test_two_pictures_are_followed_at_once(sketching, studio):
 def test_undo_eraser_and_an_empty_paper(sketching):
     page = sketching
     page.click("#steer")
-    expect(page.locator("#steer-board .error")).to_contain_text("nothing to follow yet")
+    expect(page.locator("#steer-panel .error")).to_contain_text("nothing to follow yet")
     draw(page, HOUSE)
     first = map_of(page)
     draw(page, DOOR)
@@ -290,9 +290,9 @@ def test_cancel_stops_and_leaves_the_drawing(sketching):
     page.click("#steer-advanced > button")
     put_number(page, "#steer-batch-count", BATCHES)
     page.click("#steer")
-    expect(page.locator("#steer-board .progress")).to_contain_text("Step")
+    expect(page.locator("#steer-panel .progress")).to_contain_text("Step")
     page.click("#steer-cancel")
-    expect(page.locator("#steer-board .summary")).to_contain_text("Cancelled")
+    expect(page.locator("#steer-panel .summary")).to_contain_text("Cancelled")
     expect(page.locator("#unit-1-canvas .hint-on-paper")).to_be_hidden()
 
 
@@ -387,7 +387,7 @@ def test_a_line_that_did_not_reach_the_studio_is_said_and_sent_again(sketching, 
     draw(page, DOOR)
     expect(page.locator("#unit-1-canvas .error")).to_contain_text("cannot be reached")
     page.click("#steer")
-    expect(page.locator("#steer-board .error")).to_contain_text("newest lines of your drawing")
+    expect(page.locator("#steer-panel .error")).to_contain_text("newest lines of your drawing")
     page.unroute("**/api/v1/inputs*")
     page.problems.clear()  # the browser's own word of the uploads that failed
     followed = studio[0].gallery.get("local", painted(page)).request["units"][0]["picture"]

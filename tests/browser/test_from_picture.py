@@ -118,18 +118,18 @@ def test_a_finger_paints_a_mask_and_the_picture_grows_on_a_phone(studio, visit):
 def test_a_file_is_changed_kept_through_a_reload_sent_on_and_cancelled(changing, studio):
     page = changing
     page.click("#change")
-    expect(page.locator("#change-board")).to_contain_text("There is no picture yet")
+    expect(page.locator("#change-panel")).to_contain_text("There is no picture yet")
     bring(page)
     page.fill("#change-prompt textarea", "a red mug")
     put_number(page, "#change-steps", 4)
     put_number(page, "#change-strength", 0.5)
     page.locator("#change-all-steps").get_by_text("No", exact=True).click()
     page.click("#change")
-    board = page.locator("#change-board")
-    expect(board.locator(".versus")).to_be_visible()
-    expect(board).to_contain_text("2 of 4 steps were run: the strength is 0.5.")
-    id = PICTURE_ID.search(board.inner_html())[1]
-    before = board.locator(".versus .map")
+    panel = page.locator("#change-panel")
+    expect(panel.locator(".versus")).to_be_visible()
+    expect(panel).to_contain_text("2 of 4 steps were run: the strength is 0.5.")
+    id = PICTURE_ID.search(panel.inner_html())[1]
+    before = panel.locator(".versus .map")
     assert before.evaluate("image => image.decode().then(() => image.naturalWidth)") == 96
     row = studio[0].gallery.get("local", id)
     assert row.request["from_picture"]["strength"] == 0.5
@@ -137,7 +137,7 @@ def test_a_file_is_changed_kept_through_a_reload_sent_on_and_cancelled(changing,
     assert parameters["Denoising strength"] == "0.5"
 
     page.reload()
-    expect(page.locator("#change-board .versus")).to_be_visible()
+    expect(page.locator("#change-panel .versus")).to_be_visible()
     expect(page.locator("#change-strength input[type=number]")).to_have_value("0.5")
     expect(page.locator("#change-prompt textarea")).to_have_value("a red mug")
     brought = row.request["from_picture"]["picture"]
@@ -145,7 +145,7 @@ def test_a_file_is_changed_kept_through_a_reload_sent_on_and_cancelled(changing,
     page.wait_for_function(on_paper, arg=brought)
 
     # The result goes on the canvas itself.
-    page.locator("#change-board").get_by_role("img").first.wait_for()
+    page.locator("#change-panel").get_by_role("img").first.wait_for()
     page.click("#changed-change")
     page.wait_for_function(on_paper, arg=studio[0].inputs.from_gallery("local", id).id)
 
@@ -155,22 +155,22 @@ def test_a_file_is_changed_kept_through_a_reload_sent_on_and_cancelled(changing,
     put_number(page, "#change-batch-count", BATCHES)
     page.click("#change")
     page.click("#change-cancel")
-    expect(board.locator(".summary")).to_contain_text("Cancelled")
+    expect(panel.locator(".summary")).to_contain_text("Cancelled")
     expect(page.locator("#change-cancel")).to_be_hidden()
     assert page.evaluate(f"({on_paper})('{studio[0].inputs.from_gallery('local', id).id}')")
 
 
 def result_of(page: Page, studio: tuple) -> tuple[str, np.ndarray]:
     """Paints; the id of the picture, and the picture."""
-    before = page.locator("#change-board").inner_html()
+    before = page.locator("#change-panel").inner_html()
     page.click("#change")
     page.wait_for_function(
-        """before => { const board = document.querySelector('#change-board');
-        return board.querySelector('.versus') && !board.querySelector('.progress')
-          && board.innerHTML !== before; }""",
+        """before => { const panel = document.querySelector('#change-panel');
+        return panel.querySelector('.versus') && !panel.querySelector('.progress')
+          && panel.innerHTML !== before; }""",
         arg=before,
     )
-    id = PICTURE_ID.search(page.locator("#change-board").inner_html())[1]
+    id = PICTURE_ID.search(page.locator("#change-panel").inner_html())[1]
     with Image.open(studio[0].gallery.path("local", id)) as picture:
         return id, np.asarray(picture.convert("RGB"))
 

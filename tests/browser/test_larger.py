@@ -23,7 +23,7 @@ def painted(visit, studio) -> Page:
     page.click("#paint")
     job = wait_until(lambda: _newest(studio, known))
     row, *_ = studio[0].gallery.of_job("local", job.id)
-    expect(page.locator(f"#board img[src*='{row.id}']").first).to_be_visible()
+    expect(page.locator(f"#paint-panel img[src*='{row.id}']").first).to_be_visible()
     expect(page.locator("#painted-details")).to_contain_text("a red mug")
     return page
 
@@ -38,7 +38,7 @@ def test_variations_of_a_picture_are_four_more_of_its_seed(painted, studio):
     page = painted
     expect(page.locator("#painted-vary")).to_be_visible()
     page.click("#painted-vary")
-    expect(page.locator("#board .summary")).to_contain_text("4 pictures in")
+    expect(page.locator("#paint-panel .summary")).to_contain_text("4 pictures in")
     job = studio[0].jobs.list("local", kind="text_to_image")[0]
     rows = studio[0].gallery.of_job("local", job.id)
     seeds = {(row.request["seed"], row.request["variation"]["strength"]) for row in rows}
@@ -51,12 +51,12 @@ def test_a_painted_picture_is_made_larger_by_one_button_and_lies_in_the_gallery(
     first, *_ = studio[0].gallery.of_job("local", studio[0].jobs.list("local")[0].id)
     page.locator("#painted-larger").wait_for()
     page.click("#painted-larger")
-    board = page.locator("#larger-board")
-    expect(board.locator(".versus")).to_be_visible()
+    panel = page.locator("#larger-panel")
+    expect(panel.locator(".versus")).to_be_visible()
     job = next(job for job in studio[0].jobs.list("local") if job.kind in ("upscale", "enlarge"))
     (made,) = studio[0].gallery.of_job("local", job.id)
     assert (made.width, made.height) == (2 * first.width, 2 * first.height)
-    before = board.locator(".versus .map")
+    before = panel.locator(".versus .map")
     assert before.evaluate("image => image.decode().then(() => image.naturalWidth)") == first.width
     assert "a red mug" in made.parameters, "what the picture shows is still known"
 
@@ -70,7 +70,7 @@ def test_a_painted_picture_is_made_larger_by_one_button_and_lies_in_the_gallery(
     page.click("#larger")
     newest = wait_until(lambda: _newest(studio, {job.id}))
     (made,) = studio[0].gallery.of_job("local", newest.id)
-    expect(board.locator(f"img[src*='{made.id}']").first).to_be_visible()
+    expect(panel.locator(f"img[src*='{made.id}']").first).to_be_visible()
     assert (made.width, made.height) == (3 * first.width // 2, 3 * first.height // 2)
     assert made.request["seed"] == first.request["seed"]
     assert "Hires strength: 0.5" in made.parameters
@@ -78,7 +78,7 @@ def test_a_painted_picture_is_made_larger_by_one_button_and_lies_in_the_gallery(
     expect(details).to_contain_text("Hires strength")  # all that the job's end has to tell is there
 
     page.reload()
-    expect(board.locator(".versus")).to_be_visible()
+    expect(panel.locator(".versus")).to_be_visible()
     expect(details).to_contain_text("Hires strength")
     open_tab(page, "Gallery")
     expect(page.locator(f"#gallery-pictures [data-id='{made.id}']")).to_be_visible()

@@ -36,7 +36,7 @@ def test_a_lora_from_the_picker_is_in_the_picture_and_found_again_after_a_refres
     page.fill("#seed input", "7")
     page.click("#paint")
     expect(page.locator("#painted-details .prompt")).to_have_text("a red mug")
-    plain = page.locator("#board .picture img").first.get_attribute("src")
+    plain = page.locator("#paint-panel .picture img").first.get_attribute("src")
     page.click("#loras > button")
     expect(page.locator("#lora-2")).to_be_hidden()
     choose_lora(page, "#lora-1", clay)
@@ -44,7 +44,7 @@ def test_a_lora_from_the_picker_is_in_the_picture_and_found_again_after_a_refres
     page.fill("#lora-weight-1 input[type=number]", "0.5")
     page.click("#paint")
     expect(page.locator("#painted-details .prompt")).to_have_text("a red mug <lora:clay:0.5>")
-    assert page.locator("#board .picture img").first.get_attribute("src") != plain
+    assert page.locator("#paint-panel .picture img").first.get_attribute("src") != plain
     page.reload()
     page.problems.clear()  # the old page complains that its connection was cut
     expect(page.locator("#lora-1 input")).to_have_value("clay · U-Net 32")
@@ -75,6 +75,6 @@ def test_samplers_are_compared_with_a_lora(visit, clay):
     page.click("#compare-loras > button")
     choose_lora(page, "#compare-lora-1", clay)
     page.click("#compare")
-    expect(page.locator("#compare-board .sheet img")).to_be_visible()
-    page.locator("#compare-board .picture").first.click()
+    expect(page.locator("#compare-panel .sheet img")).to_be_visible()
+    page.locator("#compare-panel .picture").first.click()
     expect(page.locator("#compare-details .prompt")).to_have_text("a mug with clay <lora:clay:1>")

@@ -58,7 +58,7 @@ def long_job(studio, visit):
     fill_in(page, "sixteen red mugs", steps=STEPS, batches=BATCHES)
     page.click("#paint")
     expect(page.locator("#cancel")).to_be_visible()
-    expect(page.locator("#board .progress")).to_be_visible()
+    expect(page.locator("#paint-panel .progress")).to_be_visible()
     yield page
     jobs = studio[0].jobs
     for job in jobs.list("local"):
@@ -70,7 +70,7 @@ def test_paint_shows_the_picture_and_its_settings_and_what_cannot_be_painted_is_
     page = visit()
     page.fill("#prompt textarea", "x" * 10_001)
     page.click("#paint")
-    expect(page.locator("#board .error")).to_have_text(
+    expect(page.locator("#paint-panel .error")).to_have_text(
         "Prompt has 10001 characters; at most 10000 are taken."
     )
     assert len(page.input_value("#prompt textarea")) == 10_001
@@ -80,7 +80,7 @@ def test_paint_shows_the_picture_and_its_settings_and_what_cannot_be_painted_is_
     page.click("#paint")
     expect(page.locator("#painted-details .prompt")).to_have_text("a <b>red</b> mug")
     expect(page.locator("#painted-details")).to_contain_text("1234")
-    picture = page.locator("#board .picture img")
+    picture = page.locator("#paint-panel .picture img")
     assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") == 64
     expect(page.locator("#cancel")).to_be_hidden()
     # Who does not see it is told.
@@ -96,36 +96,36 @@ def test_paint_shows_the_picture_and_its_settings_and_what_cannot_be_painted_is_
 
 @pytest.mark.deep
 def test_preview_and_steps_are_shown_while_it_paints(long_job):
-    expect(long_job.locator("#board .preview img")).to_be_visible()
-    expect(long_job.locator("#board .progress")).to_contain_text(COUNTING)
-    expect(long_job.locator("#board .progress")).to_contain_text("left")
+    expect(long_job.locator("#paint-panel .preview img")).to_be_visible()
+    expect(long_job.locator("#paint-panel .progress")).to_contain_text(COUNTING)
+    expect(long_job.locator("#paint-panel .progress")).to_contain_text("left")
 
 
 def test_a_refresh_finds_the_running_job_and_cancel_stops_it_and_leaves_the_prompt(long_job):
     long_job.reload()
     long_job.problems.clear()  # the old page complains that its connection was cut
-    expect(long_job.locator("#board .progress")).to_contain_text(COUNTING)
+    expect(long_job.locator("#paint-panel .progress")).to_contain_text(COUNTING)
     expect(long_job.locator("#prompt textarea")).to_have_value("sixteen red mugs")
     expect(long_job.locator("#cancel")).to_be_visible()
     long_job.click("#cancel")
-    expect(long_job.locator("#board .summary")).to_contain_text("Cancelled")
+    expect(long_job.locator("#paint-panel .summary")).to_contain_text("Cancelled")
     expect(long_job.locator("#cancel")).to_be_hidden()
     assert long_job.input_value("#prompt textarea") == "sixteen red mugs"
 
 
 @pytest.mark.deep
-def test_a_cancelled_job_is_tried_again_from_the_board(long_job):
+def test_a_cancelled_job_is_tried_again_from_the_panel(long_job):
     long_job.click("#cancel")
-    long_job.click("#board .again")
-    expect(long_job.locator("#board .progress")).to_contain_text(COUNTING)
-    expect(long_job.locator("#board .again")).to_have_count(0)
+    long_job.click("#paint-panel .again")
+    expect(long_job.locator("#paint-panel .progress")).to_contain_text(COUNTING)
+    expect(long_job.locator("#paint-panel .again")).to_have_count(0)
     expect(long_job.locator("#cancel")).to_be_visible()
 
 
 @pytest.mark.deep
 def test_pictures_of_a_batch_come_one_by_one(long_job):
-    expect(long_job.locator("#board .picture").nth(1)).to_be_visible()
-    expect(long_job.locator("#board .progress")).to_be_visible()
+    expect(long_job.locator("#paint-panel .picture").nth(1)).to_be_visible()
+    expect(long_job.locator("#paint-panel .progress")).to_be_visible()
 
 
 @pytest.mark.deep
@@ -167,7 +167,7 @@ def test_words_that_the_starter_has_never_seen_are_named(visit):
 def test_a_grid_is_refused_for_its_last_cell_then_painted_cancelled_and_found_again(visit):
     page = visit()
     page.get_by_role("tab", name="Grid").click()
-    expect(page.locator("#compare-board .empty, #compare-board .sheet").first).to_be_visible()
+    expect(page.locator("#compare-panel .empty, #compare-panel .sheet").first).to_be_visible()
     page.fill("#compare-prompt textarea", "a comparison")
     choose(page, "#compare-model", TINY)
     values = page.locator("#compare-x-values").locator("textarea, input").first
@@ -175,27 +175,27 @@ def test_a_grid_is_refused_for_its_last_cell_then_painted_cancelled_and_found_ag
     values.blur()
     expect(page.locator("#compare-forecast")).to_contain_text("Steps is 999; it must be at most")
     page.click("#compare")
-    expect(page.locator("#compare-board")).to_contain_text("Steps is 999; it must be at most")
-    expect(page.locator("#compare-board .picture")).to_have_count(0)
+    expect(page.locator("#compare-panel")).to_contain_text("Steps is 999; it must be at most")
+    expect(page.locator("#compare-panel .picture")).to_have_count(0)
     values.fill("1, 2")
     values.blur()
     expect(page.locator("#compare-forecast")).to_contain_text("6 pictures")
     page.click("#compare")
-    expect(page.locator("#compare-board .sheet img")).to_be_visible()
-    expect(page.locator("#compare-board .sheet figcaption")).to_contain_text("Sampler: Euler, DPM")
-    expect(page.locator("#compare-board .picture")).to_have_count(6)
-    page.locator("#compare-board .picture").nth(5).click()
+    expect(page.locator("#compare-panel .sheet img")).to_be_visible()
+    expect(page.locator("#compare-panel .sheet figcaption")).to_contain_text("Sampler: Euler, DPM")
+    expect(page.locator("#compare-panel .picture")).to_have_count(6)
+    page.locator("#compare-panel .picture").nth(5).click()
     expect(page.locator("#compare-details")).to_contain_text("UniPC")
     # One that is cancelled keeps what was painted; a new page shows it, with its axes.
     values.fill("1, 150")
     values.blur()
     expect(page.locator("#compare-forecast")).to_contain_text("6 pictures")
     page.click("#compare")
-    expect(page.locator("#compare-board .progress")).to_be_visible()
+    expect(page.locator("#compare-panel .progress")).to_be_visible()
     page.click("#compare-cancel")
-    expect(page.locator("#compare-board")).to_contain_text("Cancelled")
+    expect(page.locator("#compare-panel")).to_contain_text("Cancelled")
     page.goto(f"{page.url.partition('?')[0]}?tab=compare")
-    expect(page.locator("#compare-board")).to_contain_text("Cancelled")
+    expect(page.locator("#compare-panel")).to_contain_text("Cancelled")
     expect(page.locator("#compare-x-values").locator("textarea, input").first).to_have_value(
         "1, 150"
     )

@@ -59,7 +59,7 @@ def tidied(studio):
 def opened(page: Page, tab: tuple[str, str] = TAB) -> Page:
     """The tab with the tiny model chosen, whose blocks are the slider's."""
     open_tab(page, *tab)
-    expect(page.locator("#shorten-board .board")).to_be_visible()
+    expect(page.locator("#shorten-panel .result-panel")).to_be_visible()
     expect(page.locator("#shorten-model input")).not_to_have_value("")
     if page.locator("#shorten-model input").input_value() != TINY:
         page.click("#shorten-model input")
@@ -81,30 +81,30 @@ def drop(page: Page, count: int) -> None:
 def scored(page: Page) -> Page:
     choose(page, "criterion", "Magnitude")
     page.click("#score")
-    expect(page.locator("#scores-board .block")).to_have_count(BLOCKS)
+    expect(page.locator("#scores-panel .block")).to_have_count(BLOCKS)
     return page
 
 
 def shortened(page: Page) -> Page:
     page.click("#shorten")
-    expect(page.locator("#shorten-board .versus-table")).to_be_visible()
+    expect(page.locator("#shorten-panel .versus-table")).to_be_visible()
     return page
 
 
 def test_scored_shortened_measured_asked_and_deleted(visit, studio):
     page = scored(opened(visit()))
     drop(page, 3)
-    gone = page.locator("#scores-board .block.gone")
+    gone = page.locator("#scores-panel .block.gone")
     expect(gone).to_have_count(3)
     numbers = [int(each.get_attribute("data-block")) for each in gone.all()]
     shortened(page)
-    parameters = page.locator("#shorten-board [data-figure=parameters] b").all_inner_texts()
+    parameters = page.locator("#shorten-panel [data-figure=parameters] b").all_inner_texts()
     before, after = (int(text.replace(",", "")) for text in parameters)
     # A block: q, o of 32 × 32, k, v of 32 × 16, three matrices of 32 × 64, two norms.
     assert before - after == 3 * (2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 64 + 2 * 32)
     for figure in ("file_bytes", "perplexity", "tokens_per_second", "peak_bytes"):
-        expect(page.locator(f"#shorten-board [data-figure={figure}] b")).to_have_count(2)
-    went = page.locator("#shorten-board .taken .block.gone")
+        expect(page.locator(f"#shorten-panel [data-figure={figure}] b")).to_have_count(2)
+    went = page.locator("#shorten-panel .taken .block.gone")
     assert [int(each.get_attribute("data-block")) for each in went.all()] == numbers
 
     both = json.loads(page.locator(".chat-both").get_attribute("data-models"))
@@ -118,7 +118,7 @@ def test_scored_shortened_measured_asked_and_deleted(visit, studio):
         page.click("#shorten-delete")
         expect(page.locator("#shorten-delete-asked")).to_contain_text(f"{TINY} (−3)")
         page.click("#shorten-delete-for-good")
-        expect(page.locator("#shorten-board .empty")).to_contain_text("Nothing shortened yet")
+        expect(page.locator("#shorten-panel .empty")).to_contain_text("Nothing shortened yet")
         assert client.post("/v1/chat/completions", json=body).status_code == 404
     assert studio[0].prunings.list("local") == []
 
@@ -126,14 +126,14 @@ def test_scored_shortened_measured_asked_and_deleted(visit, studio):
 @pytest.mark.deep
 def test_the_guard_is_hatched_and_never_goes(visit):
     page = scored(opened(visit()))
-    expect(page.locator("#scores-board .block.kept")).to_have_count(0)
+    expect(page.locator("#scores-panel .block.kept")).to_have_count(0)
     page.check("#shorten-guard input")
-    expect(page.locator("#scores-board .block.kept")).to_have_count(6)
+    expect(page.locator("#scores-panel .block.kept")).to_have_count(6)
     expect(page.locator("#shorten-blocks input[type=range]")).to_have_attribute("max", "4")
     drop(page, 4)
     for block in range(5, 9):
-        expect(page.locator(f"#scores-board .block.gone[data-block='{block}']")).to_be_visible()
-    expect(page.locator("#scores-board .block.gone")).to_have_count(4)
+        expect(page.locator(f"#scores-panel .block.gone[data-block='{block}']")).to_be_visible()
+    expect(page.locator("#scores-panel .block.gone")).to_have_count(4)
 
 
 @pytest.mark.deep
@@ -156,7 +156,7 @@ def test_heads_and_channels_go_by_a_share(visit):
     page.fill("#shorten-share input[type=number]", "0.5")
     page.keyboard.press("Tab")
     shortened(page)
-    taken = page.locator("#shorten-board .taken")
+    taken = page.locator("#shorten-panel .taken")
     expect(taken).to_contain_text("2 key/value heads a block became 1.")
     expect(taken).to_contain_text("64 channels a block became 32.")
 
@@ -167,12 +167,12 @@ def test_the_curve_has_a_point_for_each_number_of_blocks(visit):
     choose(page, "criterion", "Magnitude")
     page.fill("#shorten-points input", "0, two")
     page.click("#curve")
-    expect(page.locator("#curve-board .error")).to_contain_text("not 0, two")
+    expect(page.locator("#curve-panel .error")).to_contain_text("not 0, two")
     page.fill("#shorten-points input", "0, 2, 5")
     page.click("#curve")
-    expect(page.locator("#curve-board .mark.perplexity")).to_have_count(3)
-    expect(page.locator("#curve-board .mark.speed")).to_have_count(3)
-    cells = page.locator("#curve-board tbody tr td:first-child").all_inner_texts()
+    expect(page.locator("#curve-panel .mark.perplexity")).to_have_count(3)
+    expect(page.locator("#curve-panel .mark.speed")).to_have_count(3)
+    cells = page.locator("#curve-panel tbody tr td:first-child").all_inner_texts()
     assert cells == ["0", "2", "5"]
 
 
@@ -184,23 +184,23 @@ def test_a_running_one_is_found_again_stopped_and_resumed(visit):
     page.fill("#shorten-name textarea, #shorten-name input", "Halted")
     page.fill("#shorten-heal-minutes input", "60")
     page.click("#shorten")
-    expect(page.locator("#shorten-board .progress")).to_be_visible()
+    expect(page.locator("#shorten-panel .progress")).to_be_visible()
     page.reload()
     page.problems.clear()  # the old page complains that its connection was cut
     expect(page.get_by_role("tab", name=TAB[1])).to_have_attribute("aria-selected", "true")
-    expect(page.locator("#shorten-board .progress")).to_be_visible()
+    expect(page.locator("#shorten-panel .progress")).to_be_visible()
     healing = re.compile("Healing: step|heal|Loading")
-    expect(page.locator("#shorten-board .progress")).to_contain_text(healing)
+    expect(page.locator("#shorten-panel .progress")).to_contain_text(healing)
     page.click("#shorten-stop")
-    expect(page.locator("#shorten-board .summary")).to_contain_text("Stopped.")
+    expect(page.locator("#shorten-panel .summary")).to_contain_text("Stopped.")
     expect(page.locator("#shorten-stop")).to_be_hidden()
     page.click("#shorten-resume")
-    expect(page.locator("#shorten-board .progress")).to_be_visible()
+    expect(page.locator("#shorten-panel .progress")).to_be_visible()
     page.click("#shorten-stop")
-    expect(page.locator("#shorten-board .summary")).to_contain_text("Stopped.")
+    expect(page.locator("#shorten-panel .summary")).to_contain_text("Stopped.")
     page.click("#shorten-delete")
     page.click("#shorten-delete-for-good")
-    expect(page.locator("#shorten-board .empty")).to_be_visible()
+    expect(page.locator("#shorten-panel .empty")).to_be_visible()
 
 
 @pytest.mark.deep
@@ -223,7 +223,7 @@ def test_original_and_shortened_are_talked_with_side_by_side(visit):
 def test_a_phone_never_scrolls_sideways(visit):
     page = scored(opened(visit(**PHONE)))
     drop(page, 2)
-    expect(page.locator("#scores-board .block.gone")).to_have_count(2)
+    expect(page.locator("#scores-panel .block.gone")).to_have_count(2)
     shortened(page)
     assert widths(page) == [390, 390]
 
@@ -234,6 +234,8 @@ def test_a_chinese_browser_reads_chinese(visit):
     page.click("#shorten-criterion input")
     page.get_by_role("option", name="幅值", exact=True).click()
     page.click("#score")
-    expect(page.locator("#scores-board h4")).to_contain_text("各层的重要性")
-    expect(page.locator("#shorten-board .empty, #shorten-board .board")).to_contain_text("精简")
+    expect(page.locator("#scores-panel h4")).to_contain_text("各层的重要性")
+    expect(page.locator("#shorten-panel .empty, #shorten-panel .result-panel")).to_contain_text(
+        "精简"
+    )
     assert "i18n" not in page.inner_text("body")

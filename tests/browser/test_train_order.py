@@ -87,15 +87,15 @@ def test_a_training_that_goes_on_does_not_replace_the_one_that_was_chosen(page, 
     page.reload()
     page.problems.clear()  # the old page complains that its connection was cut
     page.get_by_role("tab", name="Teach").click()
-    board, earlier = page.locator("#train-board"), page.locator("#train-earlier input")
+    panel, earlier = page.locator("#train-panel"), page.locator("#train-earlier input")
     expect(earlier).to_have_value("waiting · waiting")
-    expect(board.locator(".progress")).to_be_visible()
+    expect(panel.locator(".progress")).to_be_visible()
     earlier.click()
     page.get_by_role("option", name="chosen · stopped").click()
-    expect(board).to_contain_text("Stopped before the first step.")
+    expect(panel).to_contain_text("Stopped before the first step.")
     assert not running.jobs.get("local", before.id).ended, "the other one is still waiting"
     running.jobs.cancel("local", waiting.id)  # which its own watch would show
     page.wait_for_timeout(ARRIVED)
-    expect(board).to_contain_text("Stopped before the first step.")
+    expect(panel).to_contain_text("Stopped before the first step.")
     expect(earlier).to_have_value("chosen · stopped")
     expect(page.locator("#train-resume")).to_be_visible()

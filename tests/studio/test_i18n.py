@@ -20,7 +20,7 @@ from studio.page.widgets import shown_part
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted(path for part in ("pipelines", "studio") for path in (ROOT / part).rglob("*.py"))
-SPEAKERS = ("say", "label", "notice", "summary", "empty", "empty_board")
+SPEAKERS = ("say", "label", "notice", "summary", "empty", "empty_panel")
 
 
 def error_classes(trees: dict[Path, ast.Module]) -> set[str]:

@@ -15,7 +15,7 @@ from studio.core.accounts.accounts import owner_of
 from studio.core.feature import Feature, Tab
 from studio.core.gallery.gallery import owner_folder
 from studio.core.quota import Keeper
-from studio.page.components.result_board import ResultBoard
+from studio.page.components.result_panel import ResultPanel
 from studio.page.widgets import from_field, label
 
 
@@ -66,10 +66,10 @@ class PaletteTab(Tab):
     def draw(self):
         self.name = from_field(MixRequest, "name", elem_id="colour-name")
         self.mix = gr.Button(label("Paint"), variant="primary", elem_id="mix")
-        self.board = ResultBoard(self.studio, "mix", "palette")
+        self.panel = ResultPanel(self.studio, "mix", "palette")
 
     def listen(self, opening, exchange):
-        self.board.connect(opening, self.mix, self.fields, [self.name], self.result, [])
+        self.panel.connect(opening, self.mix, self.fields, [self.name], self.result, [])
 
     def fields(self, values, visitor):
         return {"name": values[0]}

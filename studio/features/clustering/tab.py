@@ -27,7 +27,7 @@ from studio.features.clustering.plot.scene import (  # Gradio reads the hints of
 )
 from studio.features.clustering.results.views import beside_its_data, drawn_result
 from studio.page import views
-from studio.page.components.result_board import ResultBoard
+from studio.page.components.result_panel import ResultPanel
 from studio.page.widgets import NEWEST, QUIET, Visitor, as_text, follow_newest, label
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class ClusteringTab(Tab):
                 self.plot = plot("cluster-plot")
                 with gr.Tabs(elem_id="cluster-views") as self._views:
                     with gr.Tab(label("Clusters"), id=CLUSTERS):
-                        self.board = ResultBoard(
+                        self.panel = ResultPanel(
                             self.studio, KIND, "cluster", SCRIPT,
                             ("No clusters yet", "Press Cluster, or play the steps of an algorithm "
                              "to see how it works."),
@@ -124,18 +124,18 @@ class ClusteringTab(Tab):
         # Those of the data too: a button may be pressed before what was set there has been made.
         asked = [self.scene, self._seed, *chosen, *self.form.inputs]
         lines = [
-            board.line(self._line, [self.scene, *chosen], [algorithm.choice, *follows], **QUIET)
-            for board in (self.board.board, self.choosing.board.board)
+            panel.line(self._line, [self.scene, *chosen], [algorithm.choice, *follows], **QUIET)
+            for panel in (self.panel.panel, self.choosing.panel.panel)
         ]
-        self.board.connect(opening, algorithm.cluster, self._request_of, asked, self._result,
+        self.panel.connect(opening, algorithm.cluster, self._request_of, asked, self._result,
                            [self.scene], also=lines)  # fmt: skip
         # Whoever reads the lesson meanwhile would see neither progress nor what is wrong.
         to_clusters = gr.update(selected=CLUSTERS)
         algorithm.cluster.click(lambda: to_clusters, None, self._views, **QUIET)
-        for event in self.board.followed:
-            event.then(self._label, [self.board.view.id, *shown[:1]], shown, **QUIET)
+        for event in self.panel.followed:
+            event.then(self._label, [self.panel.view.id, *shown[:1]], shown, **QUIET)
         follow_newest([self.scene.change], self._labelled_again,
-                      [self.board.view.id, *shown[:1]], shown)  # fmt: skip
+                      [self.panel.view.id, *shown[:1]], shown)  # fmt: skip
         algorithm.play.click(self._play, asked, [*shown, self.form.said], preprocess=False, **QUIET)
         self.choosing.listen(opening, asked, self._on_data, self._with_parameters, self.scene)
         self.comparing.listen(opening, [*asked[:2], *self.form.inputs], self._on_data, shown)
@@ -311,7 +311,7 @@ class ClusteringTab(Tab):
         return [after, after.to_json(), gr.skip()]
 
     def _label(self, job_id: str | None, scene: Scene, request: gr.Request) -> list[Any]:
-        """The plot shows the clusters of the job on the board, where they are of its data."""
+        """The plot shows the clusters of the job in the panel, where they are of its data."""
         try:
             job = self.studio.jobs.get(Visitor.of(request).owner.id, str(job_id))
         except UserError:  # there is none yet

@@ -16,7 +16,7 @@ from studio.features.control.unit import UnitForm
 from studio.page.components.canvas import FIT_JS, offer_picture, settled_js
 from studio.page.components.details import Details
 from studio.page.components.paint_form import PaintForm
-from studio.page.components.picture_board import PictureBoard
+from studio.page.components.picture_panel import PicturePanel
 from studio.page.components.versus import VERSUS_MOVED, versus
 from studio.page.opening import FILLED, Opening
 from studio.page.widgets import QUIET, Visitor, label
@@ -70,8 +70,8 @@ class ControlTab(Tab):
                         self._folds.append(fold)
                     self.form.draw_rest()
             with gr.Column(scale=6, min_width=320, elem_classes="results"):
-                self._board = gr.HTML(
-                    elem_id="steer-board", js_on_load=PictureBoard.CLICKED + VERSUS_MOVED
+                self._panel = gr.HTML(
+                    elem_id="steer-panel", js_on_load=PicturePanel.CLICKED + VERSUS_MOVED
                 )
                 self.details = Details(self.studio, "steered")
         self.outputs = [
@@ -82,10 +82,10 @@ class ControlTab(Tab):
 
     def listen(self, opening: Opening, exchange: Exchange) -> None:
         """Connect the controls with one another and with the jobs."""
-        watch = PictureBoard(
+        watch = PicturePanel(
             self.studio,
             kind=KIND,
-            board=self._board,
+            panel=self._panel,
             cancel=self._cancel,
             details=self.details,
             empty=(

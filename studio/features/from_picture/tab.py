@@ -24,7 +24,7 @@ from studio.page.components.canvas import FIT_JS, canvas, offer_picture, picture
 from studio.page.components.details import Details
 from studio.page.components.mask import mask_of
 from studio.page.components.paint_form import PaintForm
-from studio.page.components.picture_board import PictureBoard
+from studio.page.components.picture_panel import PicturePanel
 from studio.page.components.versus import VERSUS_MOVED, versus
 from studio.page.opening import FILLED, Opening
 from studio.page.widgets import QUIET, Visitor, from_field, label
@@ -99,8 +99,8 @@ class FromPictureTab(Tab):
                     )
                     self.form.draw_rest()
             with gr.Column(scale=6, min_width=320, elem_classes="results"):
-                self._board = gr.HTML(
-                    elem_id="change-board", js_on_load=PictureBoard.CLICKED + VERSUS_MOVED
+                self._panel = gr.HTML(
+                    elem_id="change-panel", js_on_load=PicturePanel.CLICKED + VERSUS_MOVED
                 )
                 self.details = Details(self.studio, "changed")
         self._laid = [self.canvas, self.mask.layer]
@@ -111,10 +111,10 @@ class FromPictureTab(Tab):
 
     def listen(self, opening: Opening, exchange: Exchange) -> None:
         """Connect the controls with one another, with the jobs and with other tabs."""
-        watch = PictureBoard(
+        watch = PicturePanel(
             self.studio,
             kind=KIND,
-            board=self._board,
+            panel=self._panel,
             cancel=self._cancel,
             details=self.details,
             empty=(

@@ -19,8 +19,8 @@ from studio.core.feature import Tab
 from studio.core.jobs.record import Job
 from studio.features.labs import shorten_views
 from studio.features.labs.prunings import CURVE, SCORE
-from studio.features.labs.shorten_watch import ShortenWatch
-from studio.page.components.result_board import ResultBoard
+from studio.features.labs.shorten_panel import ShortenPanel
+from studio.page.components.result_panel import ResultPanel
 from studio.page.widgets import NEWEST, QUIET, Visitor, follow_newest, from_field, label
 
 if TYPE_CHECKING:
@@ -48,9 +48,9 @@ class ShortenTab(Tab):
                 with gr.Column(elem_classes="rest"):
                     self._draw_rest()
             with gr.Column(scale=6, min_width=320, elem_classes="results shortening"):
-                self.watch = ShortenWatch(self.studio, self.studio.prunings)
-                self._scored = ResultBoard(self.studio, SCORE, "scores")
-                self._curved = ResultBoard(self.studio, CURVE, "curve")
+                self.panel = ShortenPanel(self.studio, self.studio.prunings)
+                self._scored = ResultPanel(self.studio, SCORE, "scores")
+                self._curved = ResultPanel(self.studio, CURVE, "curve")
 
     def _draw_choice(self) -> None:
         self._model = self._field("model", kind=gr.Dropdown, choices=[], value=None, info=None)
@@ -110,11 +110,11 @@ class ShortenTab(Tab):
             self._name,
             self._minutes,
         ]
-        watches = self.watch.connect(opening, self._shorten, self._shortening, given)
+        watches = self.panel.connect(opening, self._shorten, self._shortening, given)
         # What was shortened can be shortened again, and what was deleted no longer.
         for ended in watches:
             ended.then(self._models, self._model, self._model, **QUIET)
-        exchange.offer(CHAT_MODELS, self.watch.send_to)
+        exchange.offer(CHAT_MODELS, self.panel.send_to)
 
     # --- events -----------------------------------------------------------------------------
 

@@ -73,7 +73,7 @@ class MergeForm(OneAfterAnother):
         with gr.Row():
             self._merge = gr.Button(label("Merge"), variant="primary", elem_id="library-merge")
             self._cancel = gr.Button(label("Cancel"), visible=False, elem_id="library-merge-cancel")
-        self._board = gr.HTML(
+        self._panel = gr.HTML(
             elem_id="library-merging", js_on_load=views.ANNOUNCED + views.AGAIN_CLICKED
         )
 
@@ -106,10 +106,10 @@ class MergeForm(OneAfterAnother):
             lambda model: gr.update(visible=not model), self._model, self._rank, **QUIET
         )
         inputs = [*self._pickers, *self._weights, self._name, self._model, self._rank]
-        self.outputs = [self._board, self._cancel, self.ended]
+        self.outputs = [self._panel, self._cancel, self.ended]
         view = JobView(self.studio, MERGE, self)
         view.submit(self._merge.click, lambda values, visitor: _data(values), inputs)
-        view.retry(self._board.again)
+        view.retry(self._panel.again)
         view.open(opening)
         view.stop(self._cancel)
 
@@ -135,19 +135,19 @@ class MergeForm(OneAfterAnother):
 
     def show_running(self, visitor: Visitor, job: Job, before: str) -> list[Any]:
         progress = views.Progressing.of(self.studio.jobs, job)
-        board = views.board(visitor, progress=progress, failure=before)
-        return [board, gr.update(visible=True), gr.skip()]
+        panel = views.result_panel(visitor, progress=progress, failure=before)
+        return [panel, gr.update(visible=True), gr.skip()]
 
     def show_ended(
         self, visitor: Visitor, job: Job | None, before: str, is_news: bool
     ) -> list[Any]:
-        board = before
+        panel = before
         # Most are merged before anyone could look; what went wrong is said after a reload too.
         if job is not None and (is_news or (job.state != DONE and not before)):
-            board += _outcome(job, visitor)
-            board += views.again(visitor) if job.state != DONE else ""
+            panel += _outcome(job, visitor)
+            panel += views.again(visitor) if job.state != DONE else ""
         ended = job.id if job is not None and is_news else gr.skip()
-        return [board, gr.update(visible=False, interactive=True), ended]
+        return [panel, gr.update(visible=False, interactive=True), ended]
 
     def show_ended_before(self, visitor: Visitor, job: Job) -> str:
         return _outcome(job, visitor)

@@ -55,7 +55,7 @@ def library_cards(
     parts = ["" if inside else failure]
     if not abouts:
         parts.append(
-            views.empty_board(
+            views.empty_panel(
                 "The library is empty",
                 "Teach the studio something under “Teach”, or bring in a LoRA or a learned word "
                 "that others have made. Each works in every prompt, by its name.",

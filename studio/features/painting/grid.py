@@ -18,7 +18,7 @@ from studio.features.painting.checks import check_grid
 from studio.page import views
 from studio.page.components.details import Details
 from studio.page.components.paint_form import PaintForm
-from studio.page.components.picture_board import PictureBoard
+from studio.page.components.picture_panel import PicturePanel
 from studio.page.components.sheet_views import COMPARE, GRID
 from studio.page.widgets import QUIET, Visitor, as_text, follow_newest, label
 
@@ -76,7 +76,7 @@ class GridTab(Tab):
                     self._parts_said = gr.HTML(elem_id="compare-parts", visible=False)
                     self.form.draw_rest()
             with gr.Column(scale=6, min_width=320, elem_classes="results"):
-                self._board = gr.HTML(elem_id="compare-board", js_on_load=PictureBoard.CLICKED)
+                self._panel = gr.HTML(elem_id="compare-panel", js_on_load=PicturePanel.CLICKED)
                 self.details = Details(self.studio, "compare")
         self._controls = [control for axis in self._axes for control in axis]
         self._own = [*self._controls, self._parts]
@@ -105,10 +105,10 @@ class GridTab(Tab):
 
     def listen(self, opening: Opening, exchange: Exchange) -> None:
         """Connect the controls with the jobs."""
-        watch = _GridBoard(
+        watch = _GridPanel(
             self.studio,
             kind=GRID,
-            board=self._board,
+            panel=self._panel,
             cancel=self._cancel,
             details=self.details,
             empty=(
@@ -212,7 +212,7 @@ class GridTab(Tab):
         return [parts, gr.update(value=views.notice(said, visitor), visible=bool(parts))]
 
 
-class _GridBoard(PictureBoard):
+class _GridPanel(PicturePanel):
     """Shows grids, and the comparisons of samplers that came before there were any."""
 
     def _jobs(self, visitor: Visitor) -> list[Job]:

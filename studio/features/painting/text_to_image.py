@@ -12,7 +12,7 @@ from studio.core.feature import Tab
 from studio.features.painting.word_lists_form import WordListsForm
 from studio.page.components.details import Details
 from studio.page.components.paint_form import PaintForm
-from studio.page.components.picture_board import VARY, PictureBoard
+from studio.page.components.picture_panel import VARY, PicturePanel
 from studio.page.widgets import QUIET, Visitor, label
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class PaintTab(Tab):
     takes = (Target(SETTINGS, "use", "Use these settings"), Target(PROMPT), Target(CHANGE), VARY)
 
     def draw(self) -> None:
-        """The words and settings, the board and the chosen picture's details."""
+        """The words and settings, the panel and the chosen picture's details."""
         self.form = PaintForm(self.studio)
         with gr.Row(elem_classes="bench"):
             with gr.Column(scale=4, min_width=320, elem_classes="controls"):
@@ -48,15 +48,15 @@ class PaintTab(Tab):
                     self._lists = WordListsForm(self.studio)
                     self._lists.draw()
             with gr.Column(scale=6, min_width=320, elem_classes="results"):
-                self._board = gr.HTML(elem_id="board", js_on_load=PictureBoard.CLICKED)
+                self._panel = gr.HTML(elem_id="paint-panel", js_on_load=PicturePanel.CLICKED)
                 self.details = Details(self.studio, "painted")
 
     def listen(self, opening: Opening, exchange: Exchange) -> None:
         """Connect the controls with one another, with the jobs and with other tabs."""
-        watch = PictureBoard(
+        watch = PicturePanel(
             self.studio,
             kind=KIND,
-            board=self._board,
+            panel=self._panel,
             cancel=self._cancel,
             details=self.details,
             empty=(

@@ -125,7 +125,7 @@ class CleaningView(Renderer):
     Args:
         studio: whose jobs.
         disk_use: what is said of the disk, as HTML.
-        outputs: the board, the buttons that begin and cancel, and where the disk's use stands.
+        outputs: the panel, the buttons that begin and cancel, and where the disk's use stands.
     """
 
     look_seconds = 0.3

@@ -14,9 +14,9 @@ from studio.core.exchange import PROMPT, Exchange, Route
 from studio.core.feature import Tab
 from studio.features.training.photos import NEW, PhotosForm
 from studio.features.training.training_form import TrainingForm
-from studio.features.training.training_watch import TrainingWatch
+from studio.features.training.training_panel import TrainingPanel
 from studio.page.components.details import Details
-from studio.page.components.picture_board import PictureBoard
+from studio.page.components.picture_panel import PicturePanel
 from studio.page.components.sheet_views import BEFORE_AFTER
 from studio.page.widgets import DRAFT, QUIET, Visitor, label, restore_drafts, restore_drafts_once
 
@@ -34,7 +34,7 @@ class TrainTab(Tab):
     Attributes:
         photos: the subject and its photos.
         form: the settings.
-        watch: the board of a training.
+        panel: of a training.
         details: of the chosen picture of the sheet.
     """
 
@@ -52,7 +52,7 @@ class TrainTab(Tab):
                 with gr.Column(elem_classes="rest"):
                     self.form.draw_rest()
             with gr.Column(scale=6, min_width=320, elem_classes="results"):
-                self.watch = TrainingWatch(self.studio, self.studio.trainings)
+                self.panel = TrainingPanel(self.studio, self.studio.trainings)
                 self._draw_trying()
 
     def _draw_trying(self) -> None:
@@ -73,7 +73,7 @@ class TrainTab(Tab):
                 )
                 self._cancel = gr.Button(label("Cancel"), visible=False, elem_id="try-cancel")
                 self._paint = gr.Button(label("Paint with it"), elem_id="try-paint")
-            self._board = gr.HTML(elem_id="try-board", js_on_load=PictureBoard.CLICKED)
+            self._panel = gr.HTML(elem_id="try-panel", js_on_load=PicturePanel.CLICKED)
             self.details = Details(self.studio, "tried")
 
     def listen(self, opening: Opening, exchange: Exchange) -> None:
@@ -94,7 +94,7 @@ class TrainTab(Tab):
         restore_drafts(filled, self.form.lines)
         restore_drafts(filled, self.photos.words, unless=self.photos.subject)
         self.form.listen(self.photos, self.photos.listen(model, method))
-        self.watch.begin_work(
+        self.panel.begin_work(
             opening,
             self._train,
             self._request,
@@ -102,16 +102,16 @@ class TrainTab(Tab):
             self._after,
             [self._learnt, self._trying, self._prompts],
         )
-        self.watch.duplicate.click(
+        self.panel.duplicate.click(
             self._duplicate,
-            self.watch.view.id,
+            self.panel.view.id,
             [*self.form.outputs, *self.photos.outputs],
             **QUIET,
         )
-        trying = PictureBoard(
+        trying = PicturePanel(
             self.studio,
             kind=TRY_KIND,
-            board=self._board,
+            panel=self._panel,
             cancel=self._cancel,
             details=self.details,
             empty=(
@@ -197,7 +197,7 @@ class TrainTab(Tab):
         return fields
 
     def _duplicate(self, id: str | None, request: gr.Request) -> list[Any]:
-        """The settings of the training on the board, in the form, to be changed."""
+        """The settings of the training in the panel, in the form, to be changed."""
         visitor = Visitor.of(request)
         count = len(self.form.outputs) + len(self.photos.outputs)
         try:

@@ -21,7 +21,7 @@ from studio.page.components.details import Details
 from studio.page.components.job_view import NEWEST
 from studio.page.components.paint_form import first_of
 from studio.page.components.paint_form import offered_models as offered_models
-from studio.page.components.picture_board import PictureBoard
+from studio.page.components.picture_panel import PicturePanel
 from studio.page.components.versus import VERSUS_MOVED, versus
 from studio.page.opening import FILLED, Opening
 from studio.page.widgets import DRAFT, Visitor, from_field, label
@@ -80,8 +80,8 @@ class LargerTab(Tab):
                     ):
                         self._draw_painting()
             with gr.Column(scale=6, min_width=320, elem_classes="results"):
-                self._board = gr.HTML(
-                    elem_id="larger-board", js_on_load=PictureBoard.CLICKED + VERSUS_MOVED
+                self._panel = gr.HTML(
+                    elem_id="larger-panel", js_on_load=PicturePanel.CLICKED + VERSUS_MOVED
                 )
                 self.details = Details(self.studio, "larger")
         # Id of the gallery's picture on the canvas, whose settings are taken over.
@@ -102,10 +102,10 @@ class LargerTab(Tab):
 
     def listen(self, opening: Opening, exchange: Exchange) -> None:
         """Connect the controls with the jobs and with other tabs."""
-        watch = LargerBoard(
+        watch = LargerPanel(
             self.studio,
             kind=UPSCALE,
-            board=self._board,
+            panel=self._panel,
             cancel=self._cancel,
             details=self.details,
             empty=(
@@ -117,7 +117,7 @@ class LargerTab(Tab):
         inputs = [self.canvas, self._source, *self._settings]
         js = settled_js({0: self.canvas.elem_id})
         watch.view.act(self._start.click, self._submit, inputs, js=js)
-        watch.view.retry(self._board.again)
+        watch.view.retry(self._panel.again)
         watch.view.open(opening)
         begun = gr.State(0)
         watch.view.watch(begun.change, gr.State(NEWEST))
@@ -172,7 +172,7 @@ class LargerTab(Tab):
         self._begin(visitor, picture, id, [by, scale, upscaler, strength, steps, prompt, model])
         return [picture, id, prompt, model, time.time_ns(), FILLED]
 
-    def _open(self, watch: LargerBoard, visitor: Visitor) -> list[Any]:
+    def _open(self, watch: LargerPanel, visitor: Visitor) -> list[Any]:
         last = watch.last_request(visitor) or {}
         picture = _picture_in(last)
         try:
@@ -212,7 +212,7 @@ class LargerTab(Tab):
         return versus(row.id, [source], visitor, "The picture before", slider)
 
 
-class LargerBoard(PictureBoard):
+class LargerPanel(PicturePanel):
     """The pictures of both kinds of jobs."""
 
     def _jobs(self, visitor: Visitor) -> list[Job]:

@@ -89,7 +89,7 @@ class Renderer(ABC):
         """The job, or what else has an end, that a watch begins with."""
 
     def job_of(self, visitor: Visitor, id: str) -> str | None:
-        """The job that is stopped when the one on the board is."""
+        """The job that is stopped when the one in the panel is."""
         return id
 
 

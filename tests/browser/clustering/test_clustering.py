@@ -53,7 +53,7 @@ def kind(page: Page, name: str) -> None:
 
 
 def figure(page: Page, name: str) -> str:
-    return page.locator(f"#cluster-board .card[data-figure={name}] b").inner_text()
+    return page.locator(f"#cluster-panel .card[data-figure={name}] b").inner_text()
 
 
 def test_k_means_is_found_again_after_a_refresh_and_what_cannot_be_made_is_foreseen(page):
@@ -64,7 +64,7 @@ def test_k_means_is_found_again_after_a_refresh_and_what_cannot_be_made_is_fores
     refresh(page)
     open_tab(page)
     until(page, "state.clusters === 3")
-    expect(page.locator("#cluster-board .card[data-figure=silhouette]")).to_be_visible()
+    expect(page.locator("#cluster-panel .card[data-figure=silhouette]")).to_be_visible()
 
     # No algorithm stumbles over the values of the one before.
     for name, title in (("spectral", "Spectral clustering"), ("mixture", "Gaussian mixture"),
@@ -94,7 +94,7 @@ def test_k_means_is_found_again_after_a_refresh_and_what_cannot_be_made_is_fores
     page.locator("#cluster").click()
     clusters = page.get_by_role("tab", name="Clusters", exact=True)
     expect(clusters).to_have_attribute("aria-selected", "true")
-    expect(page.locator("#cluster-board .error")).to_contain_text("200 clusters")
+    expect(page.locator("#cluster-panel .error")).to_contain_text("200 clusters")
     page.get_by_label("Clusters (k)").first.fill("3")
     expect(foreseen).to_be_hidden()
 
@@ -117,7 +117,7 @@ def test_a_dragged_eps_line_sets_eps_and_clusters(page):
     page.get_by_role("tab", name="Choose parameters").click()
     choose(page, "curve-curve", "k-distance: sets eps")
     page.locator("#cluster-draw-curve").click()
-    line = page.locator("#cluster-curve-board .dragged[data-line=eps]")
+    line = page.locator("#cluster-curve-panel .dragged[data-line=eps]")
     line.wait_for(state="attached")
     before = float(line.get_attribute("aria-valuenow"))
     line.scroll_into_view_if_needed()
@@ -190,7 +190,7 @@ def test_own_centres_are_placed_on_whatever_data_come_next(page):
     page.get_by_role("tab", name="Choose parameters").click()
     choose(page, "curve-curve", "Elbow: J over k")
     page.locator("#cluster-draw-curve").click()
-    expect(page.locator("#cluster-curve-board svg").first).to_be_visible()
+    expect(page.locator("#cluster-curve-panel svg").first).to_be_visible()
     page.locator("#cluster").click()
     until(page, "state.clusters === 2 && state.mode === 'view'")
     page.get_by_role("button", name="Place centres").click()
@@ -296,10 +296,10 @@ def test_a_column_of_true_labels_is_named_and_clusters_are_compared_with_it(page
     page.get_by_label("Clusters (k)").first.fill("3")
     page.locator("#cluster").click()
     until(page, "state.clusters === 3 && state.points === 60")
-    board = page.locator("#cluster-board")
-    ari = board.locator(".agreement [data-figure=ari] [role=cell]").first
+    panel = page.locator("#cluster-panel")
+    ari = panel.locator(".agreement [data-figure=ari] [role=cell]").first
     assert float(ari.text_content()) > 0.95
-    heads = board.locator(".confusion [role=rowheader]")
+    heads = panel.locator(".confusion [role=rowheader]")
     expect(heads).to_have_count(3)
     expect(heads).to_contain_text(["ash", "elm", "oak"])
     page.locator("#cluster-plot .choice [data-value=truth]").click()
@@ -333,10 +333,10 @@ def test_a_picture_is_recoloured(page, tmp_path):
     choose(page, "algorithm", "K-Means")
     page.get_by_label("Clusters (k)").first.fill("2")
     page.locator("#cluster").click()
-    recoloured = page.locator("#cluster-board .recoloured img")
+    recoloured = page.locator("#cluster-panel .recoloured img")
     recoloured.wait_for()
     page.wait_for_function("image => image.naturalWidth === 120", arg=recoloured.element_handle())
-    colours = page.locator("#cluster-board .palette button")
+    colours = page.locator("#cluster-panel .palette button")
     assert {text.split()[0].lower() for text in colours.all_inner_texts()} == {"#d03020", "#2040c0"}
 
 
@@ -347,8 +347,8 @@ def test_algorithms_are_compared_and_one_is_shown_large(page):
     for name in ("OPTICS", "Affinity propagation", "Mean shift", "Spectral clustering"):
         page.locator("#cluster-compared").get_by_text(name, exact=True).click()
     page.locator("#cluster-compare").click()
-    expect(page.locator("#cluster-compare-board button[data-algorithm]")).to_have_count(8)
-    page.locator("#cluster-compare-board button[data-algorithm=hdbscan]").click()
+    expect(page.locator("#cluster-compare-panel button[data-algorithm]")).to_have_count(8)
+    page.locator("#cluster-compare-panel button[data-algorithm=hdbscan]").click()
     until(page, "state.clusters === 2")
 
 
@@ -412,7 +412,7 @@ def test_data_that_were_changed_this_moment_are_clustered(page, studio, monkeypa
 
 @pytest.mark.deep
 def test_clusters_of_other_data_than_the_plot_shows_are_said_to_be(page):
-    said = page.locator("#cluster-board .of-others")
+    said = page.locator("#cluster-panel .of-others")
     choose(page, "data-name", "Blobs")
     choose(page, "algorithm", "K-Means")
     page.get_by_label("Clusters (k)").first.fill("3")  # whatever an earlier test has left
@@ -420,10 +420,10 @@ def test_clusters_of_other_data_than_the_plot_shows_are_said_to_be(page):
     points = until(page, "state.clusters === 3")["points"]
     choose(page, "data-name", "Moons")
     expect(said).to_have_text(f"What is below is of other data: Blobs, {points:,} points.")
-    expect(page.locator("#cluster-board .former .card").first).to_be_visible()
+    expect(page.locator("#cluster-panel .former .card").first).to_be_visible()
     choose(page, "data-name", "Blobs")
     expect(said).to_have_count(0)
-    expect(page.locator("#cluster-board .card").first).to_be_visible()
+    expect(page.locator("#cluster-panel .card").first).to_be_visible()
     until(page, "state.clusters === 3")
 
 
@@ -437,10 +437,10 @@ def test_what_cannot_be_asked_is_said_and_stays(page):
     until(page, "state.clusters === 3")
     page.get_by_label("Clusters (k)").first.fill("0")
     page.locator("#cluster").click()
-    error = page.locator("#cluster-board .error")
+    error = page.locator("#cluster-panel .error")
     expect(error).to_contain_text("Clusters (k) is 0")
     choose(page, "data-name", "Moons")  # the scores below are drawn anew
-    expect(page.locator("#cluster-board .of-others")).to_be_visible()
+    expect(page.locator("#cluster-panel .of-others")).to_be_visible()
     expect(error).to_contain_text("Clusters (k) is 0")
 
 

@@ -25,7 +25,7 @@ def test_a_chinese_browser_gets_a_chinese_page(visit, locale):
     expect(page.locator("#header")).to_contain_text("设备")
     page.fill("#prompt textarea", "x" * 10_001)
     page.click("#paint")
-    expect(page.locator("#board .error")).to_contain_text("提示词")
+    expect(page.locator("#paint-panel .error")).to_contain_text("提示词")
 
 
 @pytest.mark.deep
@@ -57,10 +57,10 @@ def widths(page: Page) -> list[int]:
 @pytest.mark.deep
 def test_on_a_phone_the_result_comes_right_below_the_button(visit):
     page = visit(**PHONE)
-    button, board, model = (
-        page.locator(name).bounding_box() for name in ("#paint", "#board", "#model")
+    button, panel, model = (
+        page.locator(name).bounding_box() for name in ("#paint", "#paint-panel", "#model")
     )
-    assert button["y"] < board["y"] < model["y"]
+    assert button["y"] < panel["y"] < model["y"]
 
 
 @pytest.mark.deep

@@ -41,13 +41,13 @@ def test_the_example_of_the_readme_is_used(tmp_path, browser):
         page.set_default_timeout(1000 * PATIENCE)
         page.goto(f"{address}/?tab=palette")
         expect(page.get_by_role("tab", name="调色板")).to_have_attribute("aria-selected", "true")
-        expect(page.locator("#palette-board img")).to_have_attribute("alt", COLOURS["brick"])
+        expect(page.locator("#palette-panel img")).to_have_attribute("alt", COLOURS["brick"])
         page.fill("#colour-name input, #colour-name textarea", "sea")
         page.click("#mix")
-        expect(page.locator("#palette-board img")).to_have_attribute("alt", COLOURS["sea"])
+        expect(page.locator("#palette-panel img")).to_have_attribute("alt", COLOURS["sea"])
         page.fill("#colour-name input, #colour-name textarea", "moss")
         page.click("#mix")
-        expect(page.locator("#palette-board .error")).to_have_text("您的调色板中没有颜色 moss。")
+        expect(page.locator("#palette-panel .error")).to_have_text("您的调色板中没有颜色 moss。")
         context.close()
 
 

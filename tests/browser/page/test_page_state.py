@@ -72,7 +72,7 @@ def test_the_tab_and_what_was_typed_outlive_a_reload_and_back_goes_to_the_tab_be
     expect(other.locator("#prompt textarea")).to_have_value("typed and not sent")
     other.fill("#prompt textarea", "x" * 10_001)
     other.click("#paint")
-    expect(other.locator("#board .error")).to_be_visible()
+    expect(other.locator("#paint-panel .error")).to_be_visible()
     newest = visit(path="?tab=nowhere&theme=x")  # a tab that there is not is the first one
     expect(newest.locator("#about-model")).not_to_be_empty()
     expect(newest.locator("#prompt textarea")).to_have_value("the newest picture")

@@ -32,7 +32,7 @@ def test_tabs_are_built_when_they_are_opened_or_sent_something(visit, studio):
     assert fetched(page) == ["gallery"]
     assert page.locator("#prompt").count() == 0
     page.click("#gallery-use")  # into the tab that came along, and waited
-    expect(page.locator("#board .picture")).to_be_visible()  # when it was filled in, before
+    expect(page.locator("#paint-panel .picture")).to_be_visible()  # when it was filled in, before
     expect(page.locator("#prompt textarea")).to_have_value("an older picture")
     open_tab(page, "Gallery")
     page.click("#gallery-compare")  # into a tab that was never there

@@ -50,7 +50,9 @@ def test_a_guest_sees_neither_job_nor_picture_of_another(guest, shared):
         assert ann.get(painted["url"]).status_code == 200
 
     ben = guest()
-    expect(ben.locator("#board .empty, #board.empty, #board .board.empty")).to_be_visible()
+    expect(
+        ben.locator("#paint-panel .empty, #paint-panel.empty, #paint-panel .result-panel.empty")
+    ).to_be_visible()
     ben.get_by_role("tab", name="Gallery").click()
     expect(ben.locator("#gallery-pictures .empty-state")).to_be_visible()
     assert "secret mug" not in ben.content()

@@ -75,8 +75,8 @@ def test_pages_have_turns_of_their_own():
 def test_the_last_word_of_a_watch_changes_nothing():
     async def page():
         latest = LatestWatch()
-        shown = _ending_silently(functools.partial(watch, latest), 1)("a board")
-        assert await anext(shown) == "a board"
+        shown = _ending_silently(functools.partial(watch, latest), 1)("a panel")
+        assert await anext(shown) == "a panel"
         latest.begin()
         assert [values async for values in shown] == [[gr.skip()]]
 
@@ -98,8 +98,8 @@ class Counted(Renderer):
         def look() -> Frame:
             self.looks += 1
             self.ended = self.looks >= self.last
-            board = f"{refusal}{''.join(values)}{self.looks}"
-            return Frame("job", [board, gr.update(visible=not self.ended)], self.ended)
+            panel = f"{refusal}{''.join(values)}{self.looks}"
+            return Frame("job", [panel, gr.update(visible=not self.ended)], self.ended)
 
         return look
 

@@ -164,7 +164,7 @@ def test_what_is_sent_from_tab_to_tab_shows_the_other_tab(config):
         for way in ("use", "compare", "steer", "change", "vary", "fix", "larger")
     }
     dropped = {"dropped-use", "dropped-compare"}  # a file is no picture of the gallery
-    assert senders == ways | dropped | {"try-paint", "library-cards", "shorten-board"}
+    assert senders == ways | dropped | {"try-paint", "library-cards", "shorten-panel"}
 
 
 def test_every_label_follows_the_readers_language(config):

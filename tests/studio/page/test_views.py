@@ -58,18 +58,18 @@ def test_settings_that_cannot_be_used_are_struck_out_and_said_to_be_left_out():
 
 def test_progress_says_step_share_and_time_left():
     progress = views.Progressing("running", step=5, total=20, seconds_left=95.2)
-    html = views.board(ENGLISH, progress=progress)
+    html = views.result_panel(ENGLISH, progress=progress)
     assert "Step 5 of 20" in html
     assert "width:25.0%" in html
     assert "1 min 35 s left" in html
 
 
 def test_a_progress_bar_has_a_name_and_its_words_for_those_who_do_not_see_it():
-    html = views.board(ENGLISH, progress=views.Progressing("running", step=5, total=20))
+    html = views.result_panel(ENGLISH, progress=views.Progressing("running", step=5, total=20))
     assert 'aria-label="Progress"' in html
     assert 'aria-valuenow="25"' in html
     assert 'aria-valuetext="Step 5 of 20"' in html
-    assert "aria-valuenow" not in views.board(ENGLISH, progress=views.Progressing("queued"))
+    assert "aria-valuenow" not in views.result_panel(ENGLISH, progress=views.Progressing("queued"))
 
 
 def test_pictures_are_called_by_their_numbers_and_first_words():
@@ -88,7 +88,7 @@ def test_pictures_are_called_by_their_numbers_and_first_words():
 @pytest.mark.parametrize(("position", "words"), [(1, "next in the queue"), (3, "place 3")])
 def test_a_queued_job_says_its_place(position, words):
     progress = views.Progressing("queued", position=position)
-    assert words in views.board(ENGLISH, progress=progress)
+    assert words in views.result_panel(ENGLISH, progress=progress)
 
 
 @pytest.mark.parametrize(
@@ -97,17 +97,17 @@ def test_a_queued_job_says_its_place(position, words):
 )
 def test_a_queued_job_says_about_how_long_it_waits(wait, words):
     progress = views.Progressing("queued", position=2, wait=wait)
-    assert f">{words}<" in views.board(ENGLISH, progress=progress)
+    assert f">{words}<" in views.result_panel(ENGLISH, progress=progress)
 
 
 def test_a_wait_that_is_unknown_is_not_made_up():
-    html = views.board(ENGLISH, progress=views.Progressing("queued", position=2))
+    html = views.result_panel(ENGLISH, progress=views.Progressing("queued", position=2))
     assert "about" not in html
 
 
 def test_sentences_are_in_the_visitors_language():
     progress = views.Progressing("running", step=5, total=20)
-    assert "第 5 步，共 20 步" in views.board(CHINESE, progress=progress)
+    assert "第 5 步，共 20 步" in views.result_panel(CHINESE, progress=progress)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ LORA = {"name": ATTACK, "weight": 1.0, "id": ""}
 def test_a_sheet_says_what_its_rows_and_columns_are(kind, request_, english, chinese):
     caption = sheet_views.caption(SimpleNamespace(kind=kind, request=request_))
     for visitor, words in ((ENGLISH, english), (CHINESE, chinese)):
-        html = views.board(visitor, sheet="abc", caption=caption)
+        html = views.result_panel(visitor, sheet="abc", caption=caption)
         alt = html.partition('alt="')[2].partition('"')[0]
         below = html.partition("<figcaption>")[2].partition("</figcaption>")[0]
         assert alt == below

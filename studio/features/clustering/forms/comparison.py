@@ -16,7 +16,7 @@ from studio.features.clustering.charts.curves import SCRIPT
 from studio.features.clustering.forms.data import GALLERY
 from studio.features.clustering.plot.scene import Scene
 from studio.features.clustering.results.views import beside_its_data, drawn_comparison
-from studio.page.components.result_board import ResultBoard
+from studio.page.components.result_panel import ResultPanel
 from studio.page.widgets import QUIET, Visitor, from_field, label
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ KIND = "compare_clusters"
 
 
 class Comparing:
-    """Draws the controls and the board of a comparison."""
+    """Draws the controls and the panel of a comparison."""
 
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
@@ -44,7 +44,7 @@ class Comparing:
             self._compare = gr.Button(
                 label("Compare"), elem_id="cluster-compare", min_width=120, scale=0
             )
-        self.board = ResultBoard(
+        self.panel = ResultPanel(
             studio, KIND, "cluster-compare", SCRIPT,
             ("No comparison yet", "Choose algorithms and press Compare."),
         )  # fmt: skip
@@ -69,8 +69,8 @@ class Comparing:
             return on_data(of_tab, visitor) | {"algorithms": algorithms, "clusters": clusters}
 
         inputs = [*of_data, self._algorithms, self._clusters]
-        self.board.connect(opening, self._compare, request_of, inputs, self._draw_result, shown[:1])
-        self.board.board.pick(self._pick, [self.board.view.id, shown[0]], shown, **QUIET)
+        self.panel.connect(opening, self._compare, request_of, inputs, self._draw_result, shown[:1])
+        self.panel.panel.pick(self._pick, [self.panel.view.id, shown[0]], shown, **QUIET)
 
     def _draw_result(self, job: Job, visitor: Visitor, values: list[Any]) -> str:
         drawn = drawn_comparison(self.studio, job, visitor)

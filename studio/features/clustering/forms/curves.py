@@ -12,7 +12,7 @@ from pipelines.clustering.requests import OF_AN_ALGORITHM, CurveRequest
 from studio.core.jobs.record import Job
 from studio.features.clustering.charts.curves import SCRIPT, chart
 from studio.features.clustering.results.views import beside_its_data
-from studio.page.components.result_board import ResultBoard
+from studio.page.components.result_panel import ResultPanel
 from studio.page.widgets import QUIET, Visitor, from_field, label
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _OVER_K = ("elbow", "silhouette", "gap", "information")
 
 
 class Choosing:
-    """Draws the controls and the board of a curve."""
+    """Draws the controls and the panel of a curve."""
 
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
@@ -49,7 +49,7 @@ class Choosing:
             self._draw = gr.Button(
                 label("Draw"), elem_id="cluster-draw-curve", min_width=96, scale=0
             )
-        self.board = ResultBoard(
+        self.panel = ResultPanel(
             studio, KIND, "cluster-curve", SCRIPT,
             ("No curve yet", "Choose one above and press Draw."),
         )  # fmt: skip
@@ -100,7 +100,7 @@ class Choosing:
                 fields |= parameters(of_tab, visitor)
             return fields
 
-        self.board.connect(
+        self.panel.connect(
             opening, self._draw, request_of, [*asked, *own], self._draw_result, [scene]
         )
 

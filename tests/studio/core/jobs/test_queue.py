@@ -39,16 +39,16 @@ class Browser:
         )
         self.submit, self.follow = submit["id"], follow["id"]
         shown = [props[id].get("elem_id") for id in follow["outputs"]]
-        self.board = shown.index("board")
+        self.panel = shown.index("paint-panel")
         self.states = [None] * len(follow["inputs"])  # the server keeps them
         self.values = {props[id]["elem_id"]: props[id].get("value") for id in submit["inputs"]}
 
     def paint(self, **changes: Any) -> str:
-        """The board after the button was pressed with these settings."""
+        """The panel after the button was pressed with these settings."""
         changed = {name.replace("_", "-"): value for name, value in settings(**changes).items()}
         assert changed.keys() <= self.values.keys()
         self.post(self.submit, list((self.values | changed).values()))
-        return self.post(self.follow, self.states)[self.board]
+        return self.post(self.follow, self.states)[self.panel]
 
     def post(self, event: int, data: list[Any]) -> list[Any]:
         """What an event has put into its outputs at first; later it sends what has changed."""
@@ -85,7 +85,7 @@ def browser(tmp_path_factory, twin_home) -> Iterator[Browser]:
 
 # The page has no control for a setting that does not exist.
 @pytest.mark.parametrize("what", sorted(BAD.keys() - {"unknown setting"}))
-def test_bad_value_gets_one_sentence_on_the_board_and_the_server_goes_on(browser, what: str):
+def test_bad_value_gets_one_sentence_on_the_panel_and_the_server_goes_on(browser, what: str):
     changes, expected = BAD[what]
     (said,) = ERROR.findall(browser.paint(**changes))
     assert expected in html.unescape(said)

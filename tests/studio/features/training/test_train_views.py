@@ -14,7 +14,7 @@ from studio.core.accounts.accounts import LOCAL_OWNER
 from studio.features.training import train_views
 from studio.features.training.subjects import Made, Outcome
 from studio.features.training.train_views import Learning
-from studio.features.training.training_watch import TrainingWatch
+from studio.features.training.training_panel import TrainingPanel
 from studio.page.widgets import Visitor
 from tests.pipelines.dreambooth.data.test_photos import encoded, scene
 
@@ -175,8 +175,8 @@ def test_what_is_to_be_said_of_a_finished_training_stands_behind_it():
     result = {"name": "mug", "seconds": 3, "notes": [remark.to_json()]}
     done = SimpleNamespace(state="done", ended=True, result=result)
     training = SimpleNamespace(job=done, name="mug")
-    ready, *further = TrainingWatch._outcome(None, training, Learning())
+    ready, *further = TrainingPanel._outcome(None, training, Learning())
     assert str(ready).startswith("mug is ready")
     assert further == [remark]
     del result["notes"]  # of earlier versions
-    assert len(TrainingWatch._outcome(None, training, Learning())) == 1
+    assert len(TrainingPanel._outcome(None, training, Learning())) == 1

@@ -1,4 +1,4 @@
-"""What boards of works of hours have in common: a training, or a model that is being shortened."""
+"""What panels of works of hours have in common: a training, or a model that is being shortened."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class Works(Protocol[W]):
     def delete(self, owner: str, id: str) -> object: ...
 
 
-class WorkBoard(Renderer, Generic[W]):
-    """A board with the list of earlier works, and what resumes, stops and deletes the one on it.
+class WorkPanel(Renderer, Generic[W]):
+    """A panel with the list of earlier works, and what resumes, stops and deletes the one on it.
 
     Args:
         studio: whose jobs run them.
@@ -60,9 +60,9 @@ class WorkBoard(Renderer, Generic[W]):
         stop: what the button says that stops one.
         delete: likewise, and the end of its id.
         script: JavaScript for what is drawn.
-        empty: title and words of a board without any work.
-        view: connects it with the jobs; has the id of the work on the board.
-        board: what is drawn on.
+        empty: title and words of a panel without any work.
+        view: connects it with the jobs; has the id of the work in the panel.
+        panel: what is drawn on.
     """
 
     kind: str
@@ -83,14 +83,14 @@ class WorkBoard(Renderer, Generic[W]):
         self._earlier = gr.Dropdown(
             [], label=label(self.earlier), visible=False, elem_id=f"{self.name}-earlier"
         )
-        self.board = gr.HTML(elem_id=f"{self.name}-board", js_on_load=views.ANNOUNCED + self.script)
+        self.panel = gr.HTML(elem_id=f"{self.name}-panel", js_on_load=views.ANNOUNCED + self.script)
         with gr.Row(elem_classes="actions"):
             self._stop = self._button(self.stop, "stop")
             self._resume = self._button("Resume", "resume")
             self._further = self._draw_further()
             self._deletion = Deletion(*self.delete)
         button, *question = self._deletion.outputs
-        shown = [self.board, self._stop, self._resume, *self._further, button]
+        shown = [self.panel, self._stop, self._resume, *self._further, button]
         self.repeated = len(shown)
         self.outputs = [*shown, *question, self._earlier]
 
@@ -98,7 +98,7 @@ class WorkBoard(Renderer, Generic[W]):
         return gr.Button(label(text), size="sm", visible=False, elem_id=f"{self.name}-{does}")
 
     def _draw_further(self) -> list[gr.Button]:
-        """Draws buttons of its own, seen while the work on the board has ended."""
+        """Draws buttons of its own, seen while the work in the panel has ended."""
         return []
 
     def connect(
@@ -144,7 +144,7 @@ class WorkBoard(Renderer, Generic[W]):
 
     @abstractmethod
     def begin_drawing(self, visitor: Visitor) -> Callable[[W, str], str]:
-        """``draw(work, refusal)``, which draws the board at each look of a watch."""
+        """``draw(work, refusal)``, which draws the panel at each look of a watch."""
 
     def further(self, work: W | None, visitor: Visitor) -> list[Any]:
         """Updates of outputs that the feature has added to :attr:`outputs`."""
@@ -160,12 +160,12 @@ class WorkBoard(Renderer, Generic[W]):
             try:
                 work = self.find(visitor, which) if id is None else self._get(visitor, id)
             except UserError as error:  # deleted meanwhile
-                gone = views.board(visitor, failure=views.error(error.message, visitor))
+                gone = views.result_panel(visitor, failure=views.error(error.message, visitor))
                 return self._without(visitor, gone, gr.skip())
             if work is None:
-                empty = views.empty_board(*self.empty, visitor)
-                board = views.board(visitor, failure=refusal) if refusal else empty
-                return self._without(visitor, board, gr.update(visible=False))
+                empty = views.empty_panel(*self.empty, visitor)
+                panel = views.result_panel(visitor, failure=refusal) if refusal else empty
+                return self._without(visitor, panel, gr.update(visible=False))
             id = work.id
             running, unfinished = not work.ended, _is_unfinished(work)
             updates = [
@@ -186,9 +186,9 @@ class WorkBoard(Renderer, Generic[W]):
         work = self._get(visitor, id)
         return work.job.id if work.job is not None else None
 
-    def _without(self, visitor: Visitor, board: str, earlier: Any) -> Frame:
+    def _without(self, visitor: Visitor, panel: str, earlier: Any) -> Frame:
         hidden = [gr.update(visible=False) for _ in range(self.repeated - 1)]
-        updates = [board, *hidden, UNASKED, earlier, *self.further(None, visitor)]
+        updates = [panel, *hidden, UNASKED, earlier, *self.further(None, visitor)]
         return Frame(None, updates, True)
 
     def find(self, visitor: Visitor, which: str | None) -> W | None:

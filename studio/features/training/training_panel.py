@@ -1,4 +1,4 @@
-"""The board of a training: loss curve, samples and numbers; stop, resume, duplicate, delete."""
+"""The panel of a training: loss curve, samples and numbers; stop, resume, duplicate, delete."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from studio.features.training import train_views
 from studio.features.training.subjects import KIND
 from studio.features.training.train_views import Learning
 from studio.page import views
-from studio.page.components.work_board import WorkBoard
+from studio.page.components.work_panel import WorkPanel
 from studio.page.widgets import Visitor
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from studio.page.opening import Opening
 
 
-class TrainingWatch(WorkBoard["Training"]):
-    """Draws a board of one training and connects it with its job.
+class TrainingPanel(WorkPanel["Training"]):
+    """Draws a panel of one training and connects it with its job.
 
     Attributes:
         duplicate: the button that takes its settings over into the form.
@@ -33,7 +33,7 @@ class TrainingWatch(WorkBoard["Training"]):
     kind, name = KIND, "train"
     earlier, stop = "Trainings", "Stop and keep what is learnt"
     delete = ("Delete training", "training-delete")
-    states = MappingProxyType({**WorkBoard.states, "running": "training"})
+    states = MappingProxyType({**WorkPanel.states, "running": "training"})
     look_seconds = 1.0
     empty = (
         "Nothing taught yet",
@@ -58,7 +58,7 @@ class TrainingWatch(WorkBoard["Training"]):
 
         Args:
             request_of: the fields of a request from the values of ``inputs``.
-            after: updates of ``after_outputs`` for the training that the board shows.
+            after: updates of ``after_outputs`` for the training that the panel shows.
         """
         self.further = after
         self.outputs += after_outputs
@@ -86,18 +86,18 @@ class TrainingWatch(WorkBoard["Training"]):
                 found, (lines, reached) = Learning(), hear(visitor.owner.id, training.id, 0)
             heard = reached
             found.hear(lines)
-            return self._draw_board(visitor, training, found, refusal)
+            return self._draw_panel(visitor, training, found, refusal)
 
         return draw
 
-    def _draw_board(
+    def _draw_panel(
         self, visitor: Visitor, training: Training, found: Learning, refusal: str
     ) -> str:
         job = training.job
         progress = None if job.ended else views.Progressing.of(self.studio.jobs, job)
         failure = refusal + (views.error(job.error, visitor) if job.error is not None else "")
         total = training.request.steps
-        return views.board(
+        return views.result_panel(
             visitor,
             progress=progress,
             beside=train_views.learning(found, training.id, total, visitor),

@@ -1,4 +1,4 @@
-"""The board of a model that is being shortened, then of its figures beside the original's."""
+"""The panel of a model that is being shortened, then of its figures beside the original's."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from studio.core.jobs.record import CANCELLED, DONE
 from studio.features.labs import shorten_views
 from studio.features.labs.prunings import SHORTEN, Shortening
 from studio.page import views
-from studio.page.components.work_board import WorkBoard
+from studio.page.components.work_panel import WorkPanel
 from studio.page.widgets import QUIET, Visitor
 
 if TYPE_CHECKING:
     from studio.core.accounts.accounts import Owner
 
 
-class ShortenWatch(WorkBoard["Shortening"]):
-    """Draws a board of one shortened model and connects it with its job."""
+class ShortenPanel(WorkPanel["Shortening"]):
+    """Draws a panel of one shortened model and connects it with its job."""
 
     kind, name, script = SHORTEN, "shorten", shorten_views.BOTH_CLICKED
     earlier, stop = "Shortened models", "Stop"
@@ -33,7 +33,7 @@ class ShortenWatch(WorkBoard["Shortening"]):
 
     def send_to(self, route: Route) -> None:
         """Let “Chat with both” show the tab of conversations; its scripts begin the new one."""
-        self.board.both(lambda: route.send((), None), None, route.outputs, **QUIET)
+        self.panel.both(lambda: route.send((), None), None, route.outputs, **QUIET)
 
     def resume(self, owner: Owner, id: str) -> object:
         return self.studio.prunings.resume(owner, id)
@@ -44,9 +44,9 @@ class ShortenWatch(WorkBoard["Shortening"]):
         return views.summary([words], visitor)
 
     def begin_drawing(self, visitor: Visitor) -> Callable[[Shortening, str], str]:
-        return partial(self._draw_board, visitor)
+        return partial(self._draw_panel, visitor)
 
-    def _draw_board(self, visitor: Visitor, known: Shortening, refusal: str) -> str:
+    def _draw_panel(self, visitor: Visitor, known: Shortening, refusal: str) -> str:
         job, progress, failure = known.job, None, refusal
         if job is not None and not job.ended:
             progress = views.Progressing.of(self.studio.jobs, job)
@@ -64,6 +64,6 @@ class ShortenWatch(WorkBoard["Shortening"]):
             words = [Message("{name} is ready, after {time}. It is in the list of models.",
                              name=known.name, time=seconds)]  # fmt: skip
         summary = views.summary(words, visitor)
-        return views.board(
+        return views.result_panel(
             visitor, progress=progress, beside=drawn, summary=summary, failure=failure
         )

@@ -1,4 +1,4 @@
-"""A board of an owner's newest job of a kind whose result is drawn, not saved."""
+"""A panel of an owner's newest job of a kind whose result is drawn, not saved."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 Draw = Callable[[Job, Visitor, list[Any]], str]
 
 
-class ResultBoard(Renderer):
-    """Draws a board that shows the owner's newest job of one kind, and connects it.
+class ResultPanel(Renderer):
+    """Draws a panel that shows the owner's newest job of one kind, and connects it.
 
     Args:
         studio: whose jobs.
         kind: of the jobs.
         name: the beginning of the elements' ids.
         script: JavaScript for what is drawn.
-        empty: title and words of a board without any job; none: it stays blank.
+        empty: title and words of a panel without any job; none: it stays blank.
 
     Attributes:
-        board: what is drawn on; its script's triggers are its events.
-        view: connects it with the jobs; has the id of the one on the board.
-        followed: the event after which the board shows a job that has ended.
+        panel: what is drawn on; its script's triggers are its events.
+        view: connects it with the jobs; has the id of the one in the panel.
+        followed: the event after which the panel shows a job that has ended.
     """
 
     def __init__(
@@ -45,11 +45,11 @@ class ResultBoard(Renderer):
         empty: tuple[str, str] | None = None,
     ) -> None:
         self.studio, self.kind, self._empty = studio, kind, empty
-        self.board = gr.HTML(elem_id=f"{name}-board", js_on_load=views.ANNOUNCED + (script or ""))
+        self.panel = gr.HTML(elem_id=f"{name}-panel", js_on_load=views.ANNOUNCED + (script or ""))
         self._stop = gr.Button(
             label("Stop"), size="sm", visible=False, elem_id=f"{name}-stop", elem_classes="quiet"
         )
-        self.outputs = [self.board, self._stop]
+        self.outputs = [self.panel, self._stop]
 
     def connect(
         self,
@@ -76,7 +76,7 @@ class ResultBoard(Renderer):
         ]
         self.followed = (*started, view.open(opening))
         again = {"fn": self._redrawn, "inputs": [view.id, view.refusal, *seen],
-                 "outputs": self.board, "preprocess": False}  # fmt: skip
+                 "outputs": self.panel, "preprocess": False}  # fmt: skip
         moved = [getattr(each, "input", each.change) for each in seen]
         if moved:
             follow_newest(moved, **again)
@@ -90,7 +90,7 @@ class ResultBoard(Renderer):
             ended = job is None or job.ended
             stop = gr.update(visible=False, interactive=True) if ended else gr.update(visible=True)
             return Frame(
-                job and job.id, [self._board_of(job, visitor, refusal, values), stop], ended
+                job and job.id, [self._panel_of(job, visitor, refusal, values), stop], ended
             )
 
         return look
@@ -104,22 +104,22 @@ class ResultBoard(Renderer):
         if job.state != DONE:
             return gr.skip()
         drawn = self._draw(job, visitor, list(values))
-        return views.board(visitor, beside=drawn, failure=refusal)
+        return views.result_panel(visitor, beside=drawn, failure=refusal)
 
     def find(self, visitor: Visitor, which: str | None) -> Job | None:
         """The one that runs, the one that is next, or else the last one that was not stopped."""
         jobs = self.studio.jobs.list(visitor.owner.id, kind=self.kind)
         return unfinished_or_newest([job for job in jobs if job.state != CANCELLED])
 
-    def _board_of(self, job: Job | None, visitor: Visitor, refusal: str, values: list[Any]) -> str:
+    def _panel_of(self, job: Job | None, visitor: Visitor, refusal: str, values: list[Any]) -> str:
         if job is None and self._empty is not None and not refusal:
-            return views.empty_board(*self._empty, visitor)
+            return views.empty_panel(*self._empty, visitor)
         if job is None:
-            return views.board(visitor, failure=refusal) if refusal else ""
+            return views.result_panel(visitor, failure=refusal) if refusal else ""
         failure, drawn = refusal, ""
         if job.error is not None:
             failure += views.error(job.error, visitor)
         if job.state == DONE:
             drawn = self._draw(job, visitor, values)
         progress = None if job.ended else views.Progressing.of(self.studio.jobs, job)
-        return views.board(visitor, progress=progress, beside=drawn, failure=failure)
+        return views.result_panel(visitor, progress=progress, beside=drawn, failure=failure)

@@ -1,4 +1,4 @@
-"""The board of a job that is over, and what can be done from there."""
+"""The panel of a job that is over, and what can be done from there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from studio.core.accounts.accounts import LOCAL_OWNER
 from studio.core.feature import Features
 from studio.page import views
 from studio.page.components.details import Details
-from studio.page.components.picture_board import PictureBoard, variations_of
+from studio.page.components.picture_panel import PicturePanel, variations_of
 from studio.page.widgets import Visitor
 from tests.studio.core.jobs.test_jobs import Desk
 
@@ -42,19 +42,19 @@ def desk(tmp_path):
 
 
 @pytest.fixture
-def watch(desk) -> PictureBoard:
+def watch(desk) -> PicturePanel:
     with gr.Blocks():
-        return PictureBoard(
+        return PicturePanel(
             desk,
             kind="draw",
-            board=gr.HTML(js_on_load=PictureBoard.CLICKED),
+            panel=gr.HTML(js_on_load=PicturePanel.CLICKED),
             cancel=gr.Button(),
             details=Details(desk, "painted"),
             empty=("Nothing", "Do something."),
         )
 
 
-def board_of(watch: PictureBoard, job, visitor: Visitor = ME) -> str:
+def panel_of(watch: PicturePanel, job, visitor: Visitor = ME) -> str:
     return watch.show_ended(visitor, job, "", False)[0]
 
 
@@ -68,11 +68,11 @@ def test_only_a_failed_or_cancelled_job_can_be_tried_again(desk, watch):
     desk.jobs.start()
     failed = desk.ended(submit(desk, failure="user"))
     done = desk.ended(submit(desk))
-    assert "Try again" in board_of(watch, cancelled)
-    assert "Try again" in board_of(watch, failed)
-    assert "再试一次" in board_of(watch, failed, Visitor(LOCAL_OWNER, "zh"))
-    assert "The brush has 1 hairs" in board_of(watch, failed)
-    assert "Try again" not in board_of(watch, done)
+    assert "Try again" in panel_of(watch, cancelled)
+    assert "Try again" in panel_of(watch, failed)
+    assert "再试一次" in panel_of(watch, failed, Visitor(LOCAL_OWNER, "zh"))
+    assert "The brush has 1 hairs" in panel_of(watch, failed)
+    assert "Try again" not in panel_of(watch, done)
 
 
 def test_trying_again_queues_the_same_request(desk, watch):
@@ -84,14 +84,14 @@ def test_trying_again_queues_the_same_request(desk, watch):
     assert newest.request == job.request
 
 
-def test_why_it_cannot_be_tried_again_is_said_above_the_same_board(desk, watch):
+def test_why_it_cannot_be_tried_again_is_said_above_the_same_panel(desk, watch):
     desk.settings.change(queue_limit=1)
     cancelled = desk.jobs.cancel(LOCAL_OWNER.id, submit(desk).id)
     submit(desk)
     refusal = views.refusal(lambda: watch.view._try_again(ME, cancelled.id), ME)
     assert "You have 1 jobs waiting or running; 1 are allowed." in refusal
-    board = watch.show_ended(ME, cancelled, refusal, False)[0]
-    assert board.index("1 are allowed") < board.index("Try again")
+    panel = watch.show_ended(ME, cancelled, refusal, False)[0]
+    assert panel.index("1 are allowed") < panel.index("Try again")
     with pytest.raises(NotFound, match="no job"):
         watch.view._try_again(ME, None)
 

@@ -1,4 +1,4 @@
-"""A board of pictures: a job's progress and preview, what it paints, the chosen one's settings."""
+"""A panel of pictures: a job's progress and preview, what it paints, the chosen one's settings."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ VARIATIONS, STRENGTH = 4, 0.2
 """How many pictures that button asks for, and how far they are from the first."""
 
 
-class PictureBoard(OneAfterAnother):
-    """Shows the progress, preview and pictures of one kind's jobs on a board, and connects it.
+class PicturePanel(OneAfterAnother):
+    """Shows the progress, preview and pictures of one kind's jobs in a panel, and connects it.
 
     Args:
         studio: whose jobs and gallery.
         kind: of the jobs.
-        board: shows progress and pictures; made with ``js_on_load=PictureBoard.CLICKED``.
+        panel: shows progress and pictures; made with ``js_on_load=PicturePanel.CLICKED``.
         cancel: the button, seen while there is something to cancel.
         details: shows the settings of the chosen picture.
-        empty: title and words of a board without any job.
+        empty: title and words of a panel without any job.
         beside: HTML that shows a picture large, beside what it was made of; empty: as it is.
     """
 
@@ -53,7 +53,7 @@ class PictureBoard(OneAfterAnother):
         studio: Studio,
         *,
         kind: str,
-        board: gr.HTML,
+        panel: gr.HTML,
         cancel: gr.Button,
         details: Details,
         empty: tuple[str, str],
@@ -61,11 +61,11 @@ class PictureBoard(OneAfterAnother):
     ) -> None:
         self.studio, self.kind = studio, kind
         self.details, self.empty, self.beside = details, empty, beside
-        self.outputs = [board, cancel, *details.outputs]
-        self._board = board
+        self.outputs = [panel, cancel, *details.outputs]
+        self._panel = panel
         self.view = JobView(studio, kind, self)
         self.view.stop(cancel)
-        board.pick(self._choose, self.view.id, [board, *details.outputs], **QUIET)
+        panel.pick(self._choose, self.view.id, [panel, *details.outputs], **QUIET)
 
     def connect(
         self,
@@ -81,7 +81,7 @@ class PictureBoard(OneAfterAnother):
         ``js`` may put the newest values in place of those that the browser has.
         """
         self.view.submit(button.click, lambda values, visitor: request_of(values), inputs, js)
-        self.view.retry(self._board.again)
+        self.view.retry(self._panel.again)
         self.view.open(opening)
 
     def last_request(self, visitor: Visitor) -> dict[str, Any] | None:
@@ -90,7 +90,7 @@ class PictureBoard(OneAfterAnother):
         return job.request if job is not None else None
 
     def last_seed(self, job_id: str | None, request: gr.Request) -> Any:
-        """The seed of the first picture on the board; nothing changes when there is none."""
+        """The seed of the first picture in the panel; nothing changes when there is none."""
         rows = self.studio.gallery.of_job(Visitor.of(request).owner.id, job_id) if job_id else []
         seeds = [fields_of(parse_parameters(row.parameters)).get("seed") for row in rows]
         return next((seed for seed in seeds if seed is not None), gr.skip())
@@ -99,8 +99,8 @@ class PictureBoard(OneAfterAnother):
         """Paints variations of a picture when it is sent here, and watches them.
 
         Args:
-            tab: id of the board's.
-            of_any: also of pictures of kinds that no other board takes.
+            tab: id of the panel's.
+            of_any: also of pictures of kinds that no other panel takes.
         """
 
         def fields_of(visitor: Visitor, row: SavedPicture) -> dict[str, Any] | None:
@@ -118,7 +118,7 @@ class PictureBoard(OneAfterAnother):
         """Does a job with a picture that is sent here, and watches it.
 
         Args:
-            tab: id of the board's.
+            tab: id of the panel's.
             fields_of: the request's fields; None where the picture is not taken.
         """
         begun = gr.State(0)
@@ -143,8 +143,8 @@ class PictureBoard(OneAfterAnother):
             job = self.studio.jobs.get(visitor.owner.id, str(job_id))
         except UserError as error:  # deleted in the gallery meanwhile
             return [gr.skip(), views.error(error.message, visitor), gr.update(visible=False), None]
-        board = self._board_of(visitor, job, row.id) if job.ended else gr.skip()
-        return [board, *self.details.shown(parse_parameters(row.parameters), visitor, row.id)]
+        panel = self._panel_of(visitor, job, row.id) if job.ended else gr.skip()
+        return [panel, *self.details.shown(parse_parameters(row.parameters), visitor, row.id)]
 
     # --- what is shown ----------------------------------------------------------------------
 
@@ -155,33 +155,33 @@ class PictureBoard(OneAfterAnother):
             preview=views.preview_uri(preview) if preview is not None else None,
         )
         pictures = views.picture_names(self._pictures(visitor, job), visitor)
-        board = views.board(visitor, progress=progress, pictures=pictures, failure=before)
-        return [board, gr.update(visible=True), *(gr.skip() for _ in self.details.outputs)]
+        panel = views.result_panel(visitor, progress=progress, pictures=pictures, failure=before)
+        return [panel, gr.update(visible=True), *(gr.skip() for _ in self.details.outputs)]
 
     def show_ended(
         self, visitor: Visitor, job: Job | None, before: str, is_news: bool
     ) -> list[Any]:
         idle = gr.update(visible=False, interactive=True)
         if job is None:
-            empty = views.empty_board(*self.empty, visitor)
-            board = views.board(visitor, failure=before) if before else empty
-            return [board, idle, *self.details.hidden()]
+            empty = views.empty_panel(*self.empty, visitor)
+            panel = views.result_panel(visitor, failure=before) if before else empty
+            return [panel, idle, *self.details.hidden()]
         first = next(iter(self._pictures(visitor, job)), None)
         if first is None:
-            return [self._board_of(visitor, job, None, before), idle, *self.details.hidden()]
+            return [self._panel_of(visitor, job, None, before), idle, *self.details.hidden()]
         details = self.details.shown(parse_parameters(first.parameters), visitor, first.id)
-        return [self._board_of(visitor, job, first.id, before), idle, *details]
+        return [self._panel_of(visitor, job, first.id, before), idle, *details]
 
     def show_ended_before(self, visitor: Visitor, job: Job) -> str:
         return _failure(job, visitor)
 
-    def _board_of(self, visitor: Visitor, job: Job, chosen: str | None, failures: str = "") -> str:
-        """The board of a finished job."""
+    def _panel_of(self, visitor: Visitor, job: Job, chosen: str | None, failures: str = "") -> str:
+        """The panel of a finished job."""
         rows = self.studio.gallery.of_job(visitor.owner.id, job.id)
         shown_large = [self.beside(visitor, row) for row in rows if row.id == chosen]
         painted = views.picture_names([row for row in rows if row.position >= 0], visitor)
         again, cancelled = views.again(visitor), job.state == CANCELLED
-        return views.board(
+        return views.result_panel(
             visitor,
             pictures=painted,
             sheet=next((row.id for row in rows if row.position < 0), None),
