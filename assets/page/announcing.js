@@ -8,7 +8,7 @@
   const running = new WeakSet(); // panels that show progress, and tabs whose button has been pressed
   addEventListener("click", (event) => {
     const button = event.target.closest?.("button.primary");
-    if (button) running.add(button.closest(".bench") || button);
+    if (button) running.add(button.closest(".workspace") || button);
   }, true);
 
   // To be called whenever a panel shows other HTML.
@@ -17,7 +17,7 @@
       running.add(panel);
       return;
     }
-    const ended = [panel, panel.closest(".bench")].filter((each) => running.delete(each));
+    const ended = [panel, panel.closest(".workspace")].filter((each) => running.delete(each));
     if (!ended.length) return; // it shows what was there before the page
     const shown = new DOMParser().parseFromString(html, "text/html");
     if (shown.querySelector(".error")) return; // an alert, which speaks for itself

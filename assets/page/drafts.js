@@ -59,7 +59,7 @@
     const button = event.target.closest?.("button");
     if (button?.closest(".actions")) used = true;
     if (!button?.matches(".primary")) return;
-    for (const field of button.closest(".bench")?.querySelectorAll(".draft") || []) sent(field.id, field.querySelector("textarea, input").value);
+    for (const field of button.closest(".workspace")?.querySelectorAll(".draft") || []) sent(field.id, field.querySelector("textarea, input").value);
   }, true);
   // Whoever uses this browser next finds nothing.
   document.addEventListener("submit", (event) => {

@@ -160,16 +160,16 @@ def main() -> None:
         catalog = Catalog(home)
         loader = Loader(catalog, home, offline=True, budget_bytes=4 * 2**30)
         cache = ModelCache(loader.load, device, 4 * 2**30, home=home, offline=True)
-        bench = _Bench(home, cache, catalog, judge, options, device)
+        study = _Study(home, cache, catalog, judge, options, device)
         print(f"{'kind':<10}{'seconds':>8}{'steps':>7}{'recognised %':>22}{'place %':>18}"
               f"{'others %':>18}")  # fmt: skip
         print(f"{'':<25}{'with':>11}{'without':>11}{'with':>9}{'without':>9}{'with':>9}"
               f"{'without':>9}")  # fmt: skip
         for kind in options.kinds:
-            bench.row(kind)
+            study.row(kind)
 
 
-class _Bench:
+class _Study:
     def __init__(self, home, cache, catalog, judge, options, device) -> None:
         self.home, self.cache, self.catalog = home, cache, catalog
         self.judge, self.options, self.device = judge, options, device

@@ -54,7 +54,7 @@ class ClusteringTab(Tab):
         """Makes the controls and what shows results."""
         self.scene = gr.State(Scene(data=UNKNOWN))
         self.form, self.algorithm = DataForm(self.studio), AlgorithmForm(self.studio)
-        with gr.Row(elem_classes="bench"):
+        with gr.Row(elem_classes="workspace"):
             with gr.Column(scale=3, min_width=320, elem_classes="controls"):
                 with gr.Column(elem_classes="first"):
                     self.form.draw()

@@ -51,7 +51,7 @@ class ControlTab(Tab):
         self.units = [UnitForm(self.studio, number) for number in range(1, MAX_UNITS + 1)]
         first, *further = self.units
         self._folds: list[gr.Accordion] = []
-        with gr.Row(elem_classes="bench"):
+        with gr.Row(elem_classes="workspace"):
             with gr.Column(scale=4, min_width=320, elem_classes="controls"):
                 with gr.Column(elem_classes="first"):
                     first.draw_picture()

@@ -57,7 +57,7 @@ class FromPictureTab(Tab):
         self.form = PaintForm(self.studio, "change-", lambda entry: True)
         self.editing = EditingForm(self.studio, self.form)
         self.mask = MaskForm(self.studio, "change-")
-        with gr.Row(elem_classes="bench"):
+        with gr.Row(elem_classes="workspace"):
             with gr.Column(scale=4, min_width=320, elem_classes="controls"):
                 with gr.Column(elem_classes="first"):
                     self.canvas = canvas("change-canvas", elem_classes="canvas")

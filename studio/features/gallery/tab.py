@@ -42,7 +42,7 @@ class GalleryTab(Tab):
         self._limit = gr.State(PAGE)
         self._until = gr.State("")  # the last day that is shown; empty: today
         self._chosen = gr.State(None)
-        with gr.Row(elem_classes="bench"):
+        with gr.Row(elem_classes="workspace"):
             with gr.Column(scale=4, min_width=320, elem_classes="controls"):
                 with gr.Column(elem_classes="first"):
                     self._search = gr.Textbox(

@@ -66,7 +66,7 @@ class InspectTab(Tab):
         self._head, self._view = gr.State(MEAN), gr.State(_VIEWS[0])
         self._shown: dict[View, gr.HTML] = {}
         self._tabs: dict[View, gr.Tab] = {}
-        with gr.Row(elem_classes="bench"):
+        with gr.Row(elem_classes="workspace"):
             with (
                 gr.Column(scale=3, min_width=300, elem_classes="controls"),
                 gr.Column(elem_classes="first"),

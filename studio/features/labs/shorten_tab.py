@@ -41,7 +41,7 @@ class ShortenTab(Tab):
 
     def draw(self) -> None:
         """Makes the controls and what shows results."""
-        with gr.Row(elem_classes="bench"):
+        with gr.Row(elem_classes="workspace"):
             with gr.Column(scale=4, min_width=320, elem_classes="controls"):
                 with gr.Column(elem_classes="first"):
                     self._draw_choice()

@@ -36,7 +36,7 @@ class LibraryTab(Tab):
     def draw(self) -> None:
         """Makes the controls and what shows results."""
         self._merging = MergeForm(self.studio)
-        with gr.Row(elem_classes="bench"):
+        with gr.Row(elem_classes="workspace"):
             with gr.Column(scale=4, min_width=320, elem_classes="controls"):
                 with gr.Column(elem_classes="first"):
                     # Of any kind: the library says better than a file picker what is wrong.

@@ -51,7 +51,7 @@ class GridTab(Tab):
     def draw(self) -> None:
         """Makes the controls and what shows results."""
         self.form = PaintForm(self.studio, "compare-", keeps_picture=True)
-        with gr.Row(elem_classes="bench"):
+        with gr.Row(elem_classes="workspace"):
             with gr.Column(scale=4, min_width=320, elem_classes="controls"):
                 with gr.Column(elem_classes="first"):
                     self.form.draw_prompt()

@@ -36,7 +36,7 @@ class PaintTab(Tab):
     def draw(self) -> None:
         """The words and settings, the panel and the chosen picture's details."""
         self.form = PaintForm(self.studio)
-        with gr.Row(elem_classes="bench"):
+        with gr.Row(elem_classes="workspace"):
             with gr.Column(scale=4, min_width=320, elem_classes="controls"):
                 with gr.Column(elem_classes="first"):
                     self.form.draw_prompt()

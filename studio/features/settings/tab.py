@@ -35,7 +35,7 @@ class SettingsTab(Tab):
     def draw(self) -> None:
         """Makes the controls and what shows results."""
         current = self.studio.settings.current
-        with gr.Row(elem_classes="bench"):
+        with gr.Row(elem_classes="workspace"):
             with gr.Column(scale=4, min_width=320, elem_classes="controls"):
                 self._fields = {
                     name: from_field(

@@ -43,7 +43,7 @@ class TrainTab(Tab):
     def draw(self) -> None:
         """Makes the controls and what shows results."""
         self.photos, self.form = PhotosForm(self.studio), TrainingForm(self.studio)
-        with gr.Row(elem_classes="bench"):
+        with gr.Row(elem_classes="workspace"):
             with gr.Column(scale=4, min_width=320, elem_classes="controls"):
                 with gr.Column(elem_classes="first"):
                     self.photos.draw()
@@ -73,7 +73,7 @@ class TrainTab(Tab):
                 )
                 self._cancel = gr.Button(label("Cancel"), visible=False, elem_id="try-cancel")
                 self._paint = gr.Button(label("Paint with it"), elem_id="try-paint")
-            self._panel = gr.HTML(elem_id="try-panel", js_on_load=PicturePanel.CLICKED)
+            self._trial_panel = gr.HTML(elem_id="try-panel", js_on_load=PicturePanel.CLICKED)
             self.details = Details(self.studio, "tried")
 
     def listen(self, opening: Opening, exchange: Exchange) -> None:
@@ -111,7 +111,7 @@ class TrainTab(Tab):
         trying = PicturePanel(
             self.studio,
             kind=TRY_KIND,
-            panel=self._panel,
+            panel=self._trial_panel,
             cancel=self._cancel,
             details=self.details,
             empty=(

@@ -52,7 +52,7 @@ class LargerTab(Tab):
     def draw(self) -> None:
         """Makes the controls and what shows results."""
         networks = [each.name for each in self.studio.upscalers.list() if each.path is not None]
-        with gr.Row(elem_classes="bench"):
+        with gr.Row(elem_classes="workspace"):
             with gr.Column(scale=4, min_width=320, elem_classes="controls"):
                 with gr.Column(elem_classes="first"):
                     self.canvas = canvas("larger-canvas", elem_classes="canvas")
