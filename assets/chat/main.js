@@ -381,14 +381,14 @@ class Chat {
     const examples = speaks(model.languages)
       ? [say("Explain in three sentences why the sky is blue."), say("Write a short poem about autumn rain."), say("Give me five ideas for a quick dinner.")]
       : ["Explain in three sentences why the sky is blue.", "Write a short poem about autumn rain.", "Give me five ideas for a quick dinner."];
-    const chips = examples.map((text) => h("button", { type: "button", onclick: () => this.composer.sendThis(text) }, text));
+    const buttons = examples.map((text) => h("button", { type: "button", onclick: () => this.composer.sendThis(text) }, text));
     return h(
       "div",
       { class: "empty-state" },
       h("strong", {}, say("Talk with {model}", { model: model.title })),
       h("p", {}, model.about),
       at === 0 && h("p", {}, say("Write below, or begin with one of these:")),
-      at === 0 && h("div", { class: "chips" }, chips),
+      at === 0 && h("div", { class: "button-row" }, buttons),
     );
   }
 

@@ -129,7 +129,7 @@ def error(sentence: Message | str, visitor: Visitor) -> str:
 def again(visitor: Visitor) -> str:
     """A button that sends a job's request once more; its click is read by :data:`AGAIN_CLICKED`."""
     words = escape(visitor.say("Try again"))
-    return f'<div class="chips"><button type="button" class="again">{words}</button></div>'
+    return f'<div class="button-row"><button type="button" class="again">{words}</button></div>'
 
 
 AGAIN_CLICKED = """
@@ -146,7 +146,7 @@ def notice(sentence: Message | str, visitor: Visitor) -> str:
     return f'<div class="hint" role="status">{escape(visitor.say(sentence))}</div>'
 
 
-def chips(examples: Iterable[str], surprise: I18nData) -> str:
+def example_buttons(examples: Iterable[str], surprise: I18nData) -> str:
     """Buttons with prompts to start from, and one that makes a prompt up.
 
     The label stays for the browser to translate, so this can stand in the page from the start.
@@ -156,7 +156,7 @@ def chips(examples: Iterable[str], surprise: I18nData) -> str:
         for text in examples
     )
     first = f'<button type="button" class="surprise">{surprise}</button>'
-    return f'<div class="chips">{first}{buttons}</div>'
+    return f'<div class="button-row">{first}{buttons}</div>'
 
 
 def unknown_words(words: Sequence[str], visitor: Visitor) -> str:

@@ -143,8 +143,8 @@ def test_shift_and_enter_make_a_line_and_what_was_not_sent_survives_a_refresh(ch
 def test_an_example_begins_a_conversation(chat):
     page = chat()
     limit(page, 5)
-    expect(page.locator("#chat .empty-state .chips button")).to_have_count(3)
-    page.locator("#chat .empty-state .chips button").first.click()
+    expect(page.locator("#chat .empty-state .button-row button")).to_have_count(3)
+    page.locator("#chat .empty-state .button-row button").first.click()
     ended(page)
     expect(page.locator(".message.user .words")).to_have_text(
         "Explain in three sentences why the sky is blue."
@@ -419,7 +419,7 @@ def test_a_chinese_browser_gets_a_chinese_chat(chat):
     expect(page.locator("#chat-text")).to_have_attribute("placeholder", "输入消息")
     expect(page.locator("#chat-new")).to_have_text("新对话")
     # The model that comes along speaks English, so the examples do.
-    expect(page.locator("#chat .empty-state .chips button").first).to_contain_text("Explain")
+    expect(page.locator("#chat .empty-state .button-row button").first).to_contain_text("Explain")
     page.click("#chat-settings > summary")
     expect(page.locator("#chat-settings")).to_contain_text("系统提示词")
     expect(page.locator("#chat-settings")).to_contain_text("温度")

@@ -150,7 +150,7 @@ def test_only_schedules_that_fit_the_sampler_are_offered_and_eta_where_it_applie
 def test_surprise_me_writes_a_prompt(visit):
     page = visit()
     page.fill("#prompt textarea", "")
-    page.click(".chips .surprise")
+    page.click(".button-row .surprise")
     expect(page.locator("#prompt textarea")).not_to_have_value("")
 
 

@@ -261,7 +261,7 @@ def chat_with(both: tuple[str, str], visitor: Visitor) -> str:
     is read by :data:`BOTH_CLICKED`."""
     words, names = escape(visitor.say("Chat with both")), escape(json.dumps(both))
     return (
-        f'<div class="chips"><button type="button" class="chat-both" data-models="{names}">'
+        f'<div class="button-row"><button type="button" class="chat-both" data-models="{names}">'
         f"{words}</button></div>"
     )
 

@@ -107,9 +107,9 @@ class PaintForm:
         self._draw("prompt", lines=3, max_lines=12, info=None, elem_classes=DRAFT,
                    placeholder=label("a red mug on a wooden floor"))  # fmt: skip
         self._chips = gr.HTML(
-            views.chips(EXAMPLES, label("Surprise me")),
+            views.example_buttons(EXAMPLES, label("Surprise me")),
             elem_id=f"{self.prefix}examples",
-            js_on_load=_CHIP_CLICKED,
+            js_on_load=_EXAMPLE_CLICKED,
         )
         self._hint = gr.HTML(elem_id=f"{self.prefix}unknown-words", visible=False)
 
@@ -418,10 +418,10 @@ def _style_choices() -> list[tuple[Any, str]]:
     return [(label("None"), NO_STYLE), *((label(s.title["en"]), s.name) for s in styles().values())]
 
 
-# A chip's words travel in data-text; "Surprise me" has none.
-_CHIP_CLICKED = """
+# A button's words travel in data-text; "Surprise me" has none.
+_EXAMPLE_CLICKED = """
 element.addEventListener('click', event => {
-  const chip = event.target.closest('button');
-  if (chip) trigger('pick', {text: chip.dataset.text || ''});
+  const button = event.target.closest('button');
+  if (button) trigger('pick', {text: button.dataset.text || ''});
 });
 """

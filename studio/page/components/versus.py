@@ -37,7 +37,7 @@ def versus(
         f"{escape(visitor.say(Message('Map {number}', number=n + 1)))}</button>"
         for n, source in enumerate(sources)
     )
-    more = f'<div class="chips maps">{numbers}</div>' if len(sources) > 1 else ""
+    more = f'<div class="button-row maps">{numbers}</div>' if len(sources) > 1 else ""
     left, top, right, bottom = (f"{100 * side:.3f}%" for side in sides)
     room = f"{top} {right} {bottom} {left}"
     return (

@@ -126,14 +126,14 @@ def test_points_have_their_clusters_and_a_click_on_the_legend_hides_one(page):
     seen = show(page, data="blobs", labels="blobs-4")
     assert (seen["points"], seen["drawn"], seen["clusters"]) == (400, 400, 4)
     expect(page.locator("#plot .shows")).to_have_text("K-Means")
-    chips = page.locator("#plot .legend button")
-    expect(chips).to_have_count(5)
-    expect(chips.last).to_contain_text("Noise")
-    size = int(chips.first.locator("b").inner_text())
-    chips.first.click()
+    buttons = page.locator("#plot .legend button")
+    expect(buttons).to_have_count(5)
+    expect(buttons.last).to_contain_text("Noise")
+    size = int(buttons.first.locator("b").inner_text())
+    buttons.first.click()
     assert state(page)["drawn"] == 400 - size
-    expect(chips.first).to_have_attribute("aria-pressed", "false")
-    chips.first.click()
+    expect(buttons.first).to_have_attribute("aria-pressed", "false")
+    buttons.first.click()
     assert state(page)["drawn"] == 400
 
 

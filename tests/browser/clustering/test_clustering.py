@@ -303,11 +303,11 @@ def test_a_column_of_true_labels_is_named_and_clusters_are_compared_with_it(page
     expect(heads).to_have_count(3)
     expect(heads).to_contain_text(["ash", "elm", "oak"])
     page.locator("#cluster-plot .choice [data-value=truth]").click()
-    chips = page.locator("#cluster-plot .legend .entry")
-    expect(chips.locator("span")).to_have_text(["ash", "oak", "elm", "No true label"])
-    expect(chips.locator("b")).to_have_text(["20", "20", "19", "1"])
+    entries = page.locator("#cluster-plot .legend .entry")
+    expect(entries.locator("span")).to_have_text(["ash", "oak", "elm", "No true label"])
+    expect(entries.locator("b")).to_have_text(["20", "20", "19", "1"])
     page.locator("#cluster-plot .choice [data-value=clusters]").click()
-    expect(chips.first).to_contain_text("Cluster")
+    expect(entries.first).to_contain_text("Cluster")
 
 
 def people(path: Path) -> Path:

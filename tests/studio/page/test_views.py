@@ -39,7 +39,7 @@ ATTACK = "<img src=x onerror=alert(1)>\"'</script>"
         views.error(Message("There is no model called {model}.", model=ATTACK), ENGLISH),
         views.header([(ATTACK, ATTACK)], ENGLISH, ATTACK),
         views.summary([ATTACK], ENGLISH),
-        views.chips([ATTACK], "Surprise me"),
+        views.example_buttons([ATTACK], "Surprise me"),
     ],
 )
 def test_what_people_write_is_shown_as_text(html):

@@ -79,12 +79,12 @@ def about(algorithm: str, visitor: Visitor) -> str:
         (chosen.makes_soft, "Soft membership"),
         (chosen.labels_new, "Labels new points"),
     ]
-    chips = "".join(f"<span>{escape(say(words))}</span>" for holds, words in facts if holds)
+    tags = "".join(f"<span>{escape(say(words))}</span>" for holds, words in facts if holds)
     most = escape(say(Message("At most {count} points", count=f"{chosen.most:,}")))
     return (
         f'<div class="cluster-view about-algorithm" data-algorithm="{chosen.name}">'
         f"<p>{escape(say(chosen.description))}</p><dl>{rows}</dl>"
-        f'<div class="traits">{chips}<span>{most}</span></div></div>'
+        f'<div class="traits">{tags}<span>{most}</span></div></div>'
     )
 
 
