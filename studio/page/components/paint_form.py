@@ -106,7 +106,7 @@ class PaintForm:
         """The prompt, examples to start from, and the line about words never seen."""
         self._draw("prompt", lines=3, max_lines=12, info=None, elem_classes=DRAFT,
                    placeholder=label("a red mug on a wooden floor"))  # fmt: skip
-        self._chips = gr.HTML(
+        self._examples = gr.HTML(
             views.example_buttons(EXAMPLES, label("Surprise me")),
             elem_id=f"{self.prefix}examples",
             js_on_load=_EXAMPLE_CLICKED,
@@ -164,7 +164,7 @@ class PaintForm:
             last_request: the fields of the visitor's last request, or None.
         """
         prompt, model = self._drawn["prompt"], self._drawn["model"]
-        self._chips.pick(self._chip, None, prompt, **QUIET)
+        self._examples.pick(self._insert_example, None, prompt, **QUIET)
         follow_newest(
             [prompt.change, model.change],
             self._unknown,
@@ -362,7 +362,7 @@ class PaintForm:
         entry = self._entry(model) or self._first_entry()
         return list(self._pickers(entry, name, schedule, None).values())
 
-    def _chip(self, event: gr.EventData) -> str:
+    def _insert_example(self, event: gr.EventData) -> str:
         text = event._data.get("text")
         return text if isinstance(text, str) and text else surprise()
 
