@@ -1,11 +1,11 @@
-// The mask over a drawing paper: studio/page/components/mask.py. Runs once when it is shown, with Gradio's `element`,
-// `props`, `trigger` and `watch`; before it stand NAME, the mask's own, PAPER, the name of the paper
+// The mask over a drawing canvas: studio/page/components/mask.py. Runs once when it is shown, with Gradio's `element`,
+// `props`, `trigger` and `watch`; before it stand NAME, the mask's own, CANVAS, the name of the canvas
 // below, WORDS, and strokes.js.
 //
 // props.value is "<picture>:<mask>", the ids of what is masked and of the mask as the server keeps it,
 // or OFFERED followed by these, for a browser tab that has no mask of its own. From here comes the
 // mask's id alone, "" while nothing is masked. A mask belongs to the picture that it was drawn on:
-// when another is laid on the paper it is gone. It is kept in sessionStorage, as the drawing is.
+// when another is laid on the canvas it is gone. It is kept in sessionStorage, as the drawing is.
 
 const OFFERED = "offered:"; // as in studio/page/components/canvas.py
 const UNSENT = "unsent"; // likewise
@@ -28,10 +28,10 @@ let sent = ""; // the id of the last mask sent from here, which the next one tak
 let sending = Promise.resolve();
 let version = 0;
 let unsent = false;
-let wanted = null; // {picture, mask} from the page, until that picture lies on the paper
+let wanted = null; // {picture, mask} from the page, until that picture lies on the canvas
 let own = JSON.parse(sessionStorage.getItem(KEPT) || "null"); // of this tab, before the page was loaded
 let look = { blur: 0, invert: false, area: "whole", fit: "crop", width: 0, height: 0 };
-let paper = null; // what window.atelierDrawings has of it
+let drawing = null; // what window.atelierDrawings has of it
 let overlay = null;
 
 const state = (window.atelierMasks ||= {});
@@ -129,7 +129,7 @@ function filled(mask, isMasked) {
   return result;
 }
 
-// Red where a picture is bright, of the paper's size.
+// Red where a picture is bright, of the canvas's size.
 function redOf(picture, width, height) {
   const result = bitmap(width, height);
   pen(result).drawImage(picture, 0, 0, width, height);
@@ -143,7 +143,7 @@ function redOf(picture, width, height) {
   return result;
 }
 
-// The share of the paper that is masked.
+// The share of the canvas that is masked.
 function share(mask) {
   const { data } = alphas(mask);
   let count = 0;
@@ -166,7 +166,7 @@ function perform(mask, step) {
 }
 
 function replay() {
-  const { width, height } = paper.paper;
+  const { width, height } = drawing.canvas;
   base = done.reduce(perform, bitmap(width, height));
 }
 
@@ -186,7 +186,7 @@ function show() {
   for (const [name, steps] of Object.entries({ undo: done, redo: undone })) {
     find(`[data-do="${name}"]`).disabled = !steps.length;
   }
-  find('[data-do="alpha"]').hidden = !paper.transparent();
+  find('[data-do="alpha"]').hidden = !drawing.transparent();
   find(".state").textContent = words.state.replace(
     "{percent}", String(look.invert ? 100 - percent() : percent()),
   );
@@ -206,7 +206,7 @@ function percent() {
 // The mask's blur counts in pixels of what is painted: the picture's, or the result's.
 function blurOnScreen() {
   if (!look.blur || !overlay.clientWidth) return 0;
-  const [width, height] = paper.size();
+  const [width, height] = drawing.size();
   const onScreen = overlay.clientWidth / width; // of a pixel of the picture
   if (look.area === "masked" || !look.width) return look.blur * onScreen;
   const scales = [look.width / width, look.height / height];
@@ -328,7 +328,7 @@ function forget() {
 
 function keep() {
   const steps = done.map(({ image, ...step }) => step);
-  const kept = { of: paper.ground(), steps };
+  const kept = { of: drawing.ground(), steps };
   try {
     sessionStorage.setItem(KEPT, JSON.stringify(kept));
   } catch { // too long for the browser: the mask as the server has it, then
@@ -353,7 +353,7 @@ async function restore(steps) {
   changed();
 }
 
-// Another picture lies on the paper, or the one that a mask waits for.
+// Another picture lies on the canvas, or the one that a mask waits for.
 function laid(id) {
   const [former, mask] = [own, wanted];
   own = wanted = null;
@@ -366,7 +366,7 @@ function laid(id) {
 }
 
 function resized() {
-  const { width, height } = paper.paper;
+  const { width, height } = drawing.canvas;
   if (base.width !== width || base.height !== height) replay();
   show();
 }
@@ -385,21 +385,21 @@ function follow() {
   }
   own = null;
   wanted = { picture, mask };
-  if (paper?.ground() === picture) laid(picture);
+  if (drawing?.ground() === picture) laid(picture);
 }
 
 function attach() {
-  if (!element.isConnected || !window.atelierDrawings?.[PAPER]) return;
-  const found = window.atelierDrawings[PAPER];
-  if (found === paper) return;
-  paper = found;
+  if (!element.isConnected || !window.atelierDrawings?.[CANVAS]) return;
+  const found = window.atelierDrawings[CANVAS];
+  if (found === drawing) return;
+  drawing = found;
   overlay?.remove();
   overlay = document.createElement("canvas");
   overlay.className = "mask-layer";
   overlay.tabIndex = -1;
   overlay.setAttribute("role", "img");
   overlay.setAttribute("aria-label", words.layer);
-  paper.paper.after(overlay);
+  drawing.canvas.after(overlay);
   followHand(overlay, {
     begin: () => tool,
     draw(drawn) {
@@ -416,15 +416,15 @@ function attach() {
     },
   });
   // Whoever takes a pen for the picture does not want to go on with the mask.
-  paper.paper.closest(".drawing").querySelector(".tools").addEventListener("click", (event) => {
+  drawing.canvas.closest(".drawing").querySelector(".tools").addEventListener("click", (event) => {
     if (event.target.closest("[data-size], [data-colour], [data-erases]")) choose({ paints: false });
   });
   new ResizeObserver(show).observe(overlay);
-  paper.lay({ laid, resized });
+  drawing.lay({ laid, resized });
   replay();
   choose({ paints });
-  if (own && own.of === paper.ground()) laid(own.of);
-  else if (wanted && wanted.picture === paper.ground()) laid(wanted.picture);
+  if (own && own.of === drawing.ground()) laid(own.of);
+  else if (wanted && wanted.picture === drawing.ground()) laid(wanted.picture);
   show();
 }
 
@@ -443,7 +443,7 @@ const commands = {
     replay();
     changed();
   },
-  alpha: () => fetchMask(paper.transparent()),
+  alpha: () => fetchMask(drawing.transparent()),
 };
 
 element.addEventListener("click", (event) => {
@@ -453,7 +453,7 @@ element.addEventListener("click", (event) => {
   if (toggles !== undefined) choose({ paints: !paints });
   else if (size !== undefined) choose({ size: Number(size), erases: tool.erases && paints });
   else if (erases !== undefined) choose({ erases: !(tool.erases && paints) });
-  else if (!paper) return;
+  else if (!drawing) return;
   else if (commands[act]) commands[act]();
   else if (acts[act]) add({ act });
 });
@@ -465,14 +465,14 @@ for (const each of [element, document]) {
     if (!ours || event.defaultPrevented) return;
     event.preventDefault();
     commands[event.shiftKey ? "redo" : "undo"]();
-  }, each === document); // before the paper takes it for its own
+  }, each === document); // before the canvas takes it for its own
 }
 
 // --- the start ----------------------------------------------------------------------------------
 
 speak(element, words);
 choose({ paints: false });
-window.addEventListener("atelier-paper", (event) => event.detail === PAPER && attach());
+window.addEventListener("atelier-canvas", (event) => event.detail === CANVAS && attach());
 attach();
 watch("value", follow);
 if (props.value) follow();

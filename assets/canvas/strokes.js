@@ -1,6 +1,6 @@
 // Strokes on a canvas, by mouse, pen and finger. Stands before the scripts of the layers that are drawn on.
 
-const SIDE = 512; // pixels of the longer side of an empty paper
+const SIDE = 512; // pixels of the longer side of an empty canvas
 const A_TAP = 10; // CSS pixels: two fingers that scroll or zoom have drawn no more before they do
 
 // Draws one stroke: {points, size, colour, erases}.
@@ -43,7 +43,7 @@ function quarter(length) {
 function followHand(surface, { begin, draw, finish, abandon }) {
   let hand = null; // the pointer that draws: its id and kind, and how far it has gone
   let stroke = null;
-  let byPen = false; // once a pen has drawn, what else touches the paper is a palm
+  let byPen = false; // once a pen has drawn, what else touches the canvas is a palm
 
   function end(then) {
     const drawn = stroke;
@@ -67,7 +67,7 @@ function followHand(surface, { begin, draw, finish, abandon }) {
     surface.setPointerCapture(event.pointerId);
     const tool = begin();
     const scale = Math.max(surface.width, surface.height) / SIDE;
-    const paper = [surface.width, surface.height];
+    const paper = [surface.width, surface.height]; // the name under which browsers keep it
     hand = { id: event.pointerId, type: event.pointerType, x: event.clientX, y: event.clientY, gone: 0 };
     stroke = { ...tool, size: tool.size * scale, paper, points: [place(surface, event)] };
     draw(stroke);
@@ -87,7 +87,7 @@ function followHand(surface, { begin, draw, finish, abandon }) {
     if (event.pointerId !== hand?.id) return;
     end(hand.type === "touch" && hand.gone < A_TAP ? abandon : finish);
   });
-  // A palm that comes to lie on the paper does not end a stroke.
+  // A palm that comes to lie on the canvas does not end a stroke.
   surface.addEventListener("touchstart", (event) => {
     if (hand && hand.gone >= A_TAP && event.cancelable) event.preventDefault();
   }, { passive: false });

@@ -45,7 +45,7 @@ def _scribble(picture: Pixels, parameters: ask.Scribble) -> Pixels:
 
 
 def ink_of_drawing(picture: Pixels) -> np.ndarray | None:
-    """How far each pixel is from the colour of the paper, or None where this is no drawing.
+    """How far each pixel is from the colour of the ground, or None where this is no drawing.
 
     A drawing is a ground of one light or dark colour with strokes on it: most pixels have the
     ground's colour, few lie between ground and ink, and nothing inked is far from its edge.

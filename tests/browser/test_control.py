@@ -44,9 +44,9 @@ def sketching(visit, studio) -> Page:
 
 
 def draw(page: Page, *lines: list[tuple[float, float]], unit: int = 1) -> None:
-    paper = page.locator(f"#unit-{unit}-canvas canvas")
-    paper.scroll_into_view_if_needed()
-    box = paper.bounding_box()
+    canvas = page.locator(f"#unit-{unit}-canvas canvas")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
     for line in lines:
         (x, y), *rest = [
             (box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in line
@@ -113,7 +113,7 @@ def test_a_house_drawn_with_the_mouse_becomes_a_picture_that_follows_it(sketchin
     reload(page)
     assert (value_of(page), ink(page)) == (drawn, lines)
     expect(page.locator("#steer-prompt textarea")).to_have_value("a red house")
-    expect(page.locator("#unit-1-canvas .hint-on-paper")).to_be_hidden()
+    expect(page.locator("#unit-1-canvas .canvas-hint")).to_be_hidden()
     expect(page.locator("#steer-panel .versus")).to_be_visible()
     for _ in (HOUSE, DOOR):
         page.click("#unit-1-canvas [data-do=undo]")
@@ -127,13 +127,13 @@ def test_a_house_drawn_with_the_mouse_becomes_a_picture_that_follows_it(sketchin
     other.click("#gallery-steer")
     expect(other.locator("#unit-1-canvas canvas")).to_be_visible()
     sent = studio[0].inputs.from_gallery("local", id)  # it is there: the same one
-    is_on_paper = "id => window.atelierDrawings?.['unit-1-canvas']?.value() === id"
-    other.wait_for_function(is_on_paper, arg=sent.id)
+    is_on_canvas = "id => window.atelierDrawings?.['unit-1-canvas']?.value() === id"
+    other.wait_for_function(is_on_canvas, arg=sent.id)
     map_of(other)
     other.get_by_role("tab", name="Gallery").click()
     other.click("#gallery-use")
     expect(other.locator("#unit-1-canvas canvas")).to_be_visible()
-    other.wait_for_function(is_on_paper, arg=row.request["units"][0]["picture"])
+    other.wait_for_function(is_on_canvas, arg=row.request["units"][0]["picture"])
 
 
 def test_a_file_is_read_by_a_preprocessor_and_followed(sketching, studio):
@@ -192,7 +192,7 @@ def test_two_pictures_are_followed_at_once(sketching, studio):
 
 
 @pytest.mark.deep
-def test_undo_eraser_and_an_empty_paper(sketching):
+def test_undo_eraser_and_an_empty_canvas(sketching):
     page = sketching
     page.click("#steer")
     expect(page.locator("#steer-panel .error")).to_contain_text("nothing to follow yet")
@@ -213,9 +213,9 @@ def test_undo_eraser_and_an_empty_paper(sketching):
     page.problems.clear()  # the browser tells of the refused upload
 
 
-def paper_size(page: Page, unit: int = 1) -> list[int]:
-    paper = page.locator(f"#unit-{unit}-canvas canvas")
-    return paper.evaluate("paper => [paper.width, paper.height]")
+def canvas_size(page: Page, unit: int = 1) -> list[int]:
+    canvas = page.locator(f"#unit-{unit}-canvas canvas")
+    return canvas.evaluate("canvas => [canvas.width, canvas.height]")
 
 
 def set_size(page: Page, width: int, height: int) -> None:
@@ -224,20 +224,20 @@ def set_size(page: Page, width: int, height: int) -> None:
         page.locator(f"#steer-{name} input[type=number]").blur()
 
 
-def wait_for_paper(page: Page, width: int, height: int, unit: int = 1) -> None:
+def wait_for_canvas(page: Page, width: int, height: int, unit: int = 1) -> None:
     page.wait_for_function(
         """([unit, width, height]) => {
-          const paper = document.querySelector(`#unit-${unit}-canvas canvas`);
-          return paper.width === width && paper.height === height;
+          const canvas = document.querySelector(`#unit-${unit}-canvas canvas`);
+          return canvas.width === width && canvas.height === height;
         }""",
         arg=[unit, width, height],
     )
 
 
 @pytest.mark.deep
-def test_an_empty_paper_has_the_proportions_of_the_result_and_a_drawing_keeps_its_own(sketching):
+def test_an_empty_canvas_has_the_proportions_of_the_result_and_a_drawing_keeps_its_own(sketching):
     page = sketching
-    assert paper_size(page) == [512, 512]
+    assert canvas_size(page) == [512, 512]
     draw(page, HOUSE)
     expect(page.locator("#unit-1-map figcaption")).to_have_text("64 × 64")
     choose(page, "#steer-model", "Atelier starter (Toybox)")  # its size is folded away, and counts
@@ -245,21 +245,21 @@ def test_an_empty_paper_has_the_proportions_of_the_result_and_a_drawing_keeps_it
     page.click("#unit-1-canvas [data-do=clear]")
     page.click("#steer-advanced > button")
     set_size(page, 128, 64)
-    wait_for_paper(page, 512, 256)
+    wait_for_canvas(page, 512, 256)
     draw(page, HOUSE)
     wide = map_of(page)
     set_size(page, 64, 128)
     expect(page.locator("#unit-1-map img")).not_to_have_attribute("src", wide)
-    assert paper_size(page) == [512, 256]
+    assert canvas_size(page) == [512, 256]
     page.click("#unit-1-canvas [data-do=undo]")
-    wait_for_paper(page, 256, 512)
+    wait_for_canvas(page, 256, 512)
     page.click("#unit-1-canvas [data-do=redo]")
-    wait_for_paper(page, 512, 256)
+    wait_for_canvas(page, 512, 256)
     page.click("#unit-1-canvas [data-do=clear]")
-    wait_for_paper(page, 256, 512)
-    page.click("#unit-2 > button")  # a paper that was not there when the size changed
+    wait_for_canvas(page, 256, 512)
+    page.click("#unit-2 > button")  # a canvas that was not there when the size changed
     page.locator("#unit-2-canvas canvas").wait_for()
-    wait_for_paper(page, 256, 512, unit=2)
+    wait_for_canvas(page, 256, 512, unit=2)
 
 
 @pytest.mark.deep
@@ -275,7 +275,7 @@ def test_the_size_is_taken_from_a_picture(sketching):
     expect(page.locator("#unit-1-no-size")).to_be_hidden()
     page.click("#unit-2 > button")
     page.locator("#unit-2-canvas canvas").wait_for()
-    wait_for_paper(page, 512, 256, unit=2)
+    wait_for_canvas(page, 512, 256, unit=2)
     page.click("#steer-advanced > button")
     expect(page.locator("#steer-width input[type=number]")).to_have_value("128")
     expect(page.locator("#steer-height input[type=number]")).to_have_value("64")
@@ -293,7 +293,7 @@ def test_cancel_stops_and_leaves_the_drawing(sketching):
     expect(page.locator("#steer-panel .progress")).to_contain_text("Step")
     page.click("#steer-cancel")
     expect(page.locator("#steer-panel .summary")).to_contain_text("Cancelled")
-    expect(page.locator("#unit-1-canvas .hint-on-paper")).to_be_hidden()
+    expect(page.locator("#unit-1-canvas .canvas-hint")).to_be_hidden()
 
 
 @pytest.mark.deep
@@ -326,7 +326,7 @@ def test_a_request_is_restored_to_the_last_setting_be_it_folded_away_or_not(visi
 
 
 @pytest.mark.deep
-def test_a_chinese_browser_gets_a_chinese_paper(visit):
+def test_a_chinese_browser_gets_a_chinese_canvas(visit):
     page = visit(locale="zh-CN")
     page.get_by_role("tab", name="草图与深度").click()
     expect(page.locator("#unit-1-canvas [data-do=undo]")).to_have_attribute("title", "撤销")
@@ -344,7 +344,7 @@ INK = """canvas => canvas.getContext("2d").getImageData(0, 0, canvas.width, canv
 
 
 def ink(page: Page) -> int:
-    """How many pixels of the first paper are dark."""
+    """How many pixels of the first canvas are dark."""
     return page.locator("#unit-1-canvas canvas").evaluate(INK)
 
 
@@ -395,7 +395,7 @@ def test_a_line_that_did_not_reach_the_studio_is_said_and_sent_again(sketching, 
     assert picture.getpixel((round(0.45 * 512), round(0.8 * 512))) == (0, 0, 0)
     expect(page.locator("#unit-1-canvas .error")).to_be_hidden()
 
-    # On a new page, the paper that is cleared while that picture comes stays empty.
+    # On a new page, the canvas that is cleared while that picture comes stays empty.
     page = visit()
     on_their_way = []
     page.route("**/api/v1/inputs/*.png", lambda route: on_their_way.append(route))
@@ -414,16 +414,16 @@ def test_a_line_that_did_not_reach_the_studio_is_said_and_sent_again(sketching, 
 
 
 def test_ink_follows_the_first_finger_and_two_fingers_scroll(visit, studio):
-    studio[0].store.write("DELETE FROM jobs WHERE kind = 'control'")  # the paper begins empty
+    studio[0].store.write("DELETE FROM jobs WHERE kind = 'control'")  # the canvas begins empty
     page = visit(viewport={"width": 390, "height": 500}, has_touch=True, path="?tab=steer")
-    paper = page.locator("#unit-1-canvas canvas")
-    paper.scroll_into_view_if_needed()
+    canvas = page.locator("#unit-1-canvas canvas")
+    canvas.scroll_into_view_if_needed()
     page.wait_for_function("window.atelierDrawings?.['unit-1-canvas']")
     assert ink(page) == 0
     touches = page.context.new_cdp_session(page)
 
     def touch(kind: str, *fingers: tuple[float, float]) -> None:
-        box = paper.bounding_box()
+        box = canvas.bounding_box()
         points = [
             {"x": box["x"] + x * box["width"], "y": box["y"] + y * box["height"], "id": id}
             for id, (x, y) in enumerate(fingers)
@@ -440,7 +440,7 @@ def test_ink_follows_the_first_finger_and_two_fingers_scroll(visit, studio):
     dark = """canvas => [0.3, 0.9].map(y => canvas.getContext("2d")
       .getImageData(0, y * canvas.height - 8, canvas.width, 16).data
       .some((value, at) => at % 4 === 0 && value < 128))"""
-    assert paper.evaluate(dark) == [True, False]
+    assert canvas.evaluate(dark) == [True, False]
 
     before = page.evaluate("scrollY")
     touch("touchStart", (0.3, 0.8))
@@ -451,7 +451,7 @@ def test_ink_follows_the_first_finger_and_two_fingers_scroll(visit, studio):
     page.wait_for_function("before => scrollY > before", arg=before)
     assert ink(page) == drawn
 
-    paper.scroll_into_view_if_needed()
+    canvas.scroll_into_view_if_needed()
     touch("touchStart", (0.5, 0.1))
     assert ink(page) > drawn
     touch("touchCancel")  # the system takes the finger: a tap was not meant

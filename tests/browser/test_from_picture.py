@@ -31,7 +31,7 @@ def changing(visit, studio) -> Page:
 
 
 def bring(page: Page, size=(96, 64)) -> None:
-    page.locator("#change-canvas .mask-layer").wait_for()  # paper and mask can be drawn on
+    page.locator("#change-canvas .mask-layer").wait_for()  # canvas and mask can be drawn on
     page.locator("#change-canvas input[type=file]").set_input_files(photo(size))
     page.wait_for_function("() => window.atelierDrawings?.['change-canvas']?.value()")
 
@@ -40,7 +40,7 @@ MASK = "window.atelierMasks?.['change-mask']?.value()"
 
 
 def paint_mask(page: Page, *places: tuple[float, float]) -> str:
-    """Draws a line on the mask through places of the paper, as shares of its sides; its id."""
+    """Draws a line on the mask through places of the canvas, as shares of its sides; its id."""
     before = page.evaluate(MASK)
     layer = page.locator("#change-canvas .mask-layer")
     layer.scroll_into_view_if_needed()
@@ -56,7 +56,7 @@ def paint_mask(page: Page, *places: tuple[float, float]) -> str:
 
 
 def masked_share(page: Page) -> float:
-    """The share of the layer over the paper that is red."""
+    """The share of the layer over the canvas that is red."""
     return page.locator("#change-canvas .mask-layer").evaluate(
         """layer => {
         const {data} = layer.getContext("2d").getImageData(0, 0, layer.width, layer.height);
@@ -99,11 +99,11 @@ def test_a_finger_paints_a_mask_and_the_picture_grows_on_a_phone(studio, visit):
     page.locator("#change-unit").get_by_text("Percent", exact=True).tap()
     expect(page.locator("#change-part figcaption")).to_contain_text("becomes 135×60 pixels")
     # The room at the side is as wide as half of the picture, and all of it is on the screen.
-    paper, room = (
+    canvas, room = (
         page.locator(f"#change-canvas {each}") for each in ("canvas >> nth=0", ".margins")
     )
     assert room.bounding_box()["width"] == pytest.approx(
-        1.5 * paper.bounding_box()["width"], rel=0.02
+        1.5 * canvas.bounding_box()["width"], rel=0.02
     )
     assert room.bounding_box()["width"] <= 390
     put_number(page, "#change-steps", 2)
@@ -141,13 +141,13 @@ def test_a_file_is_changed_kept_through_a_reload_sent_on_and_cancelled(changing,
     expect(page.locator("#change-strength input[type=number]")).to_have_value("0.5")
     expect(page.locator("#change-prompt textarea")).to_have_value("a red mug")
     brought = row.request["from_picture"]["picture"]
-    on_paper = "id => window.atelierDrawings?.['change-canvas']?.value() === id"
-    page.wait_for_function(on_paper, arg=brought)
+    on_canvas = "id => window.atelierDrawings?.['change-canvas']?.value() === id"
+    page.wait_for_function(on_canvas, arg=brought)
 
     # The result goes on the canvas itself.
     page.locator("#change-panel").get_by_role("img").first.wait_for()
     page.click("#changed-change")
-    page.wait_for_function(on_paper, arg=studio[0].inputs.from_gallery("local", id).id)
+    page.wait_for_function(on_canvas, arg=studio[0].inputs.from_gallery("local", id).id)
 
     # Cancelling leaves it there.
     put_number(page, "#change-steps", STEPS)
@@ -157,7 +157,7 @@ def test_a_file_is_changed_kept_through_a_reload_sent_on_and_cancelled(changing,
     page.click("#change-cancel")
     expect(panel.locator(".summary")).to_contain_text("Cancelled")
     expect(page.locator("#change-cancel")).to_be_hidden()
-    assert page.evaluate(f"({on_paper})('{studio[0].inputs.from_gallery('local', id).id}')")
+    assert page.evaluate(f"({on_canvas})('{studio[0].inputs.from_gallery('local', id).id}')")
 
 
 def result_of(page: Page, studio: tuple) -> tuple[str, np.ndarray]:

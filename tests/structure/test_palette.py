@@ -15,7 +15,7 @@ COLOUR = re.compile(
 # Files that still define colours of their own, with how many. The list may only get shorter, and
 # the numbers smaller.
 KNOWN = {
-    "assets/canvas/paper.js": 2,
+    "assets/canvas/drawing.js": 2,
     "assets/clustering.css": 5,
     "assets/clustering/colours.js": 31,
     "assets/clustering/vector.js": 2,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-_PAPER, _INK, _PALE = (255, 255, 255), (20, 20, 20), (110, 110, 110)
+_BACKGROUND, _INK, _PALE = (255, 255, 255), (20, 20, 20), (110, 110, 110)
 _LAST_LATIN = 0x24F
 _WIDE_FONTS = (
     "NotoSansCJK-Regular.ttc",
@@ -25,7 +25,7 @@ def tile(images: Sequence[Image.Image]) -> Image.Image:
     columns = math.ceil(math.sqrt(len(images)))
     rows = math.ceil(len(images) / columns)
     width, height = images[0].size
-    sheet = Image.new("RGB", (columns * width, rows * height), _PAPER)
+    sheet = Image.new("RGB", (columns * width, rows * height), _BACKGROUND)
     for index, image in enumerate(images):
         sheet.paste(image, (index % columns * width, index // columns * height))
     return sheet
@@ -59,7 +59,7 @@ def labelled_grid(
     sheet = Image.new(
         "RGB",
         (margin + len(columns) * (width + gap), head + len(rows) * (height + foot)),
-        _PAPER,
+        _BACKGROUND,
     )
     draw = ImageDraw.Draw(sheet)
     for x, text in enumerate(heads):

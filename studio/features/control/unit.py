@@ -69,7 +69,7 @@ class UnitForm:
         return [self.canvas, self._preprocessor, self._resize, *self._parameters.controls]
 
     def draw_picture(self) -> None:
-        """The paper, what is on it read as, and the map of that."""
+        """The canvas, what is on it read as, and the map of that."""
         first = registry.get(FIRST)
         self.canvas = canvas(f"{self.name}-canvas", elem_classes="canvas")
         with gr.Row(elem_classes="read-as"):
@@ -170,7 +170,7 @@ class UnitForm:
     def read_after(self, event: gr.events.Dependency) -> None:
         """Make the map anew when an event has changed the controls but the picture.
 
-        Another picture tells of itself as soon as it lies on the paper.
+        Another picture tells of itself as soon as it lies on the canvas.
         """
         inputs = [*self._picture, *self._size]
         event.then(self._read, inputs, self.map, preprocess=False, **QUIET)

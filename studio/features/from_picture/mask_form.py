@@ -35,7 +35,7 @@ _CHOICES = {
 
 
 class MaskForm:
-    """Draws the mask's tools below its paper, and the fields of a mask.
+    """Draws the mask's tools below its canvas, and the fields of a mask.
 
     Args:
         studio: whose pictures are masked.
@@ -52,9 +52,9 @@ class MaskForm:
         self.controls: dict[str, gr.components.Component] = {}
         self.sides: dict[str, gr.components.Component] = {}
 
-    def draw_layer(self, paper: str) -> None:
-        """The mask's tools; ``paper`` is the name of the canvas that it lies on."""
-        self.layer = mask_layer(f"{self.prefix}mask", paper, elem_classes="canvas")
+    def draw_layer(self, canvas: str) -> None:
+        """The mask's tools; ``canvas`` is the name of the one that it lies on."""
+        self.layer = mask_layer(f"{self.prefix}mask", canvas, elem_classes="canvas")
 
     def draw_fields(self) -> None:
         """How the masked part is painted, folded away."""

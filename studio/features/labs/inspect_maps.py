@@ -25,7 +25,7 @@ _LABELLED = 48  # tokens; more names would not be read beside the map
 _SMALL = 48  # pixels of a small map's side
 _LABEL = 12  # characters
 
-# Grey → shade, as five stops of red, green and blue; by day from paper to ink, in the dark the
+# Grey → shade, as five stops of red, green and blue; by day from light to dark, in the dark the
 # other way round. assets/inspect.css has the same stops for the legend and the lens.
 _SHADES = {
     "day": ("#fbf7f3", "#f3bd9f", "#d4673f", "#7f3320", "#2a0e0a"),

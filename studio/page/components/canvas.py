@@ -1,4 +1,4 @@
-"""A paper to draw on, or to bring a picture to; its value is the id of what is on it.
+"""A canvas to draw on, or to bring a picture to; its value is the id of what is on it.
 
 Drawn in the browser on a plain canvas (``assets/canvas/``) that sends each change to
 ``POST /api/v1/inputs``, where it is looked at and encoded again like any upload. Gradio's own
@@ -20,8 +20,8 @@ from pipelines.core.paths import ASSETS
 from studio.i18n import LANGUAGES, texts
 
 OFFERED = "offered:"
-UNSENT = "unsent"  # in the place of an id: what is on the paper has not reached the server
-SIZES = (3, 6, 12, 24)  # pixels of a paper 512 pixels wide
+UNSENT = "unsent"  # in the place of an id: what is on the canvas has not reached the server
+SIZES = (3, 6, 12, 24)  # pixels of a canvas 512 pixels wide
 COLOURS = {
     "black": "#000000",
     "grey": "#8a8a8a",
@@ -36,7 +36,7 @@ COLOURS = {
 WORDS = {
     **{name: name.capitalize() for name in COLOURS},
     "tools": "Drawing tools",
-    "paper": "Drawing paper",
+    "canvas": "Drawing canvas",
     "invitation": "Draw here, or drop a picture",
     "eraser": "Eraser",
     "undo": "Undo",
@@ -59,7 +59,7 @@ ICONS = {
 
 
 def canvas(name: str, **options: Any) -> gr.HTML:
-    """The component; its ``input`` event tells that another picture lies on the paper.
+    """The component; its ``input`` event tells that another picture lies on the canvas.
 
     Args:
         name: the component's ``elem_id``, and under ``window.atelierDrawings`` the canvas's name.
@@ -70,7 +70,7 @@ def canvas(name: str, **options: Any) -> gr.HTML:
     return gr.HTML(
         OFFERED,
         html_template=_markup(),
-        js_on_load=constants + script("strokes") + script("paper"),
+        js_on_load=constants + script("strokes") + script("drawing"),
         apply_default_css=False,
         elem_id=name,
         **options,
@@ -91,12 +91,12 @@ def picture_on(value: Any) -> str:
     """The id in a canvas's value; empty where there is none.
 
     Raises:
-        BadRequest: the browser could not send what is on the paper.
+        BadRequest: the browser could not send what is on the canvas.
     """
     if value == UNSENT:
         raise BadRequest(
             "The newest lines of your drawing have not reached the studio, so it was not used. "
-            "They are still on the paper; try again in a moment."
+            "They are still on the canvas; try again in a moment."
         )
     return str(value or "").removeprefix(OFFERED)
 
@@ -120,12 +120,12 @@ def settled_js(drawings: dict[int, str]) -> str:
     )
 
 
-# For an event's ``js`` with the result's width and height as inputs: empty papers take their
+# For an event's ``js`` with the result's width and height as inputs: empty canvases take their
 # proportions, at once and when they are first shown.
 FIT_JS = (
     "(width, height) => {"
     " if (!(width > 0 && height > 0)) return;"
-    " window.atelierPaper = [width, height];"
+    " window.atelierCanvasSize = [width, height];"
     " Object.values(window.atelierDrawings || {}).forEach((drawing) => drawing.fit());"
     " }"
 )
@@ -138,7 +138,7 @@ def words_in(words: Mapping[str, str], language: str) -> dict[str, str]:
 
 
 def _markup() -> str:
-    """The tools and the paper; words are put in by the script, in the reader's language."""
+    """The tools and the canvas; words are put in by the script, in the reader's language."""
     sizes = size_buttons(SIZES)
     colours = "".join(
         f'<button type="button" data-colour="{colour}" data-words="{name}">'
@@ -151,16 +151,16 @@ def _markup() -> str:
         '<div class="drawing"><div class="tools" role="toolbar" data-words="tools">'
         f'<span class="sizes">{sizes}</span><span class="colours">{colours}</span>'
         f'<span class="acts">{eraser}{acts}</span></div>'
-        '<div class="sheet-of-paper"><div class="margins" hidden></div>'
+        '<div class="canvas-frame"><div class="margins" hidden></div>'
         '<canvas width="512" height="512" tabindex="0" role="img">'
-        '</canvas><span class="hint-on-paper" data-words="invitation"></span></div>'
+        '</canvas><span class="canvas-hint" data-words="invitation"></span></div>'
         '<input type="file" accept="image/png,image/jpeg,image/webp" hidden>'
         '<div class="said error" role="alert" hidden></div></div>'
     )
 
 
 def size_buttons(sizes: Sequence[int]) -> str:
-    """A button with a dot for each size of a brush, in pixels of a paper 512 pixels wide."""
+    """A button with a dot for each size of a brush, in pixels of a canvas 512 pixels wide."""
     return "".join(
         f'<button type="button" data-size="{size}" title="{size} px" aria-label="{size} px">'
         f'<i style="width:{_dot(size):.0f}px;height:{_dot(size):.0f}px"></i></button>'

@@ -1,4 +1,4 @@
-"""A mask over a drawing paper, in red: where a picture is to change. Its value is the mask's id.
+"""A mask over a drawing canvas, in red: where a picture is to change. Its value is the mask's id.
 
 The mask is a layer of its own (``assets/canvas/mask.js``): the picture below stays the file that
 was brought in. What is painted is sent to ``POST /api/v1/inputs?mask=true``.
@@ -23,7 +23,7 @@ from studio.page.components.canvas import (
     words_in,
 )
 
-SIZES = (12, 24, 48, 96)  # pixels of a paper 512 pixels wide
+SIZES = (12, 24, 48, 96)  # pixels of a canvas 512 pixels wide
 
 WORDS = {
     "mask-tools": "Tools of the mask",
@@ -61,17 +61,17 @@ _ICONS = ICONS | {
 _ACTS = ("undo", "redo", "clear", "invert", "outside", "inside", "grow", "shrink", "alpha")
 
 
-def mask_layer(name: str, paper: str, **options: Any) -> gr.HTML:
-    """The component, below its paper; its ``input`` event tells of another mask.
+def mask_layer(name: str, canvas: str, **options: Any) -> gr.HTML:
+    """The component, below its canvas; its ``input`` event tells of another mask.
 
     Args:
         name: the component's ``elem_id``, and the mask's name under ``window.atelierMasks``.
-        paper: the name of the canvas that it lies on.
+        canvas: the name of the canvas that it lies on.
         **options: further arguments of :class:`gradio.HTML`.
     """
     words = {language: words_in(WORDS, language) for language in LANGUAGES}
     constants = (
-        f"const NAME = {json.dumps(name)}, PAPER = {json.dumps(paper)}, "
+        f"const NAME = {json.dumps(name)}, CANVAS = {json.dumps(canvas)}, "
         f"WORDS = {json.dumps(words)};\n"
     )
     return gr.HTML(
@@ -85,7 +85,7 @@ def mask_layer(name: str, paper: str, **options: Any) -> gr.HTML:
 
 
 def mask_of(picture: str, mask: str | None, is_offered: bool = False) -> str:
-    """The value that shows a mask as soon as its picture lies on the paper; no mask clears it.
+    """The value that shows a mask as soon as its picture lies on the canvas; no mask clears it.
 
     Args:
         is_offered: only where the browser's tab has no mask of its own.

@@ -11,8 +11,8 @@ from pipelines.preprocessors.registry import ANNOTATORS
 OFFLINE = [annotator.name for annotator in ANNOTATORS.values() if annotator.weights is None]
 
 
-def drawn_square(ink: str, paper: str, size: int = 96, width: int = 3) -> Image.Image:
-    picture = Image.new("RGB", (size, size), paper)
+def drawn_square(ink: str, ground: str, size: int = 96, width: int = 3) -> Image.Image:
+    picture = Image.new("RGB", (size, size), ground)
     ImageDraw.Draw(picture).rectangle((20, 24, 70, 80), outline=ink, width=width)
     return picture
 
@@ -58,11 +58,11 @@ def test_canny_is_opencvs(annotate, photo, low, high):
 
 
 @pytest.mark.parametrize(
-    ("ink", "paper"),
+    ("ink", "ground"),
     [("black", "white"), ("white", "black"), ("#c03", "#fff8f0"), ("yellow", "white")],
 )
-def test_a_scribble_keeps_the_strokes_of_a_drawing(annotate, ink, paper):
-    picture = drawn_square(ink, paper)
+def test_a_scribble_keeps_the_strokes_of_a_drawing(annotate, ink, ground):
+    picture = drawn_square(ink, ground)
     drawn = np.asarray(drawn_square("white", "black"))[..., 0]
     made = same_channels(annotate("scribble", picture))
     assert (made == drawn).all()

@@ -199,7 +199,7 @@ def test_no_label_needs_values():
     assert not [text for text in shell.labels("zh", FEATURES).values() if "{" in text]
 
 
-def test_words_of_preprocessors_and_the_paper_have_a_chinese_text():
+def test_words_of_preprocessors_and_the_canvas_have_a_chinese_text():
     words = set(canvas.WORDS.values())
     for annotator in ANNOTATORS.values():
         fields = annotator.parameters.model_fields.values()

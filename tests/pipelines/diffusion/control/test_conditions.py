@@ -82,10 +82,10 @@ def test_a_single_pixel_is_an_empty_canvas(map_of):
 
 
 def at_the_edge() -> Image.Image:
-    """A wide white paper with all lines in its left quarter."""
-    paper = Image.new("RGB", (256, 64), "white")
-    ImageDraw.Draw(paper).ellipse((5, 5, 55, 55), outline="black", width=3)
-    return paper
+    """A wide white canvas with all lines in its left quarter."""
+    canvas = Image.new("RGB", (256, 64), "white")
+    ImageDraw.Draw(canvas).ellipse((5, 5, 55, 55), outline="black", width=3)
+    return canvas
 
 
 @pytest.mark.parametrize("preprocessor", ["none", "scribble", "grid_grey"])

@@ -2,57 +2,57 @@
 // `element`, `props`, `trigger` and `watch`; before it stand NAME, the canvas's own, WORDS, its texts
 // by language, and strokes.js.
 //
-// props.value is the id of the picture as the server keeps it, "" while the paper is empty, or
+// props.value is the id of the picture as the server keeps it, "" while the canvas is empty, or
 // OFFERED followed by an id, or by nothing: the picture of the last request, for a browser tab that
 // has no drawing of its own. Each change of the drawing is sent to the server, and comes back as
 // another id. A drawing is a ground (white, or a picture) and strokes on it, which are painted again
 // to undo one. It is kept in sessionStorage, which survives a reload and is another one in each of
 // the browser's tabs.
 //
-// window.atelierPaper is the width and height of the result, whose proportions an empty paper takes.
+// window.atelierCanvasSize is the width and height of the result, whose proportions an empty canvas takes.
 
 const LONGEST = 1024; // pixels of the longer side of a picture that is drawn upon; at least SIDE
 const HIGHEST = 420; // CSS pixels: as in page.css
 const ACCEPTED = ["image/png", "image/jpeg", "image/webp"];
 const OFFERED = "offered:"; // as in studio/page/components/canvas.py
-const UNSENT = "unsent"; // likewise: what is on the paper has not reached the server
+const UNSENT = "unsent"; // likewise: what is on the canvas has not reached the server
 const KEPT = `atelier-drawing:${window.atelier?.person}:${NAME}`;
 
 const language = (navigator.language || "en").split("-")[0];
 const words = WORDS[language] || WORDS.en;
 const find = (selector) => element.querySelector(selector);
-const paper = find("canvas");
-const sheet = find(".sheet-of-paper");
+const canvas = find("canvas");
+const frame = find(".canvas-frame");
 const said = find(".said");
-const view = paper.getContext("2d");
+const view = canvas.getContext("2d");
 const ink = document.createElement("canvas"); // the strokes alone, so that the eraser spares a photo
 const strokes = ink.getContext("2d");
 
 let tool = { size: 6, colour: "#000000", erases: false };
-let done = []; // what was done, oldest first: {ground, id} or {stroke}; a stroke has its paper's size
+let done = []; // what was done, oldest first: {ground, id} or {stroke}; a stroke has its canvas's size
 let undone = [];
 let stroke = null; // the one that is being drawn
 let drawn = ""; // the id of the last drawing sent from here, which the next one takes the place of
 let sending = Promise.resolve(); // one after the other
 let version = 0; // rises with every change: answers to older ones are not looked at
 let settledOn = ""; // the id that the page was told last
-let unsent = false; // whether the server does not have what is on the paper
+let unsent = false; // whether the server does not have what is on the canvas
 let restored = false; // whether another tab of the browser may have the same drawing, and replace it
 
 let shown; // the step whose ground is seen
 let added = null; // at the sides: {left, top, right, bottom, unit}
-let layer = null; // what lies over the paper: {laid, resized}, told of another ground or size
+let layer = null; // what lies over the canvas: {laid, resized}, told of another ground or size
 
 const state = (window.atelierDrawings ||= {});
 state[NAME] = {
   settled,
   value: () => (unsent ? UNSENT : (props.value || "").replace(OFFERED, "")),
   fit: () => repaint(), // the result has another size
-  paper,
+  canvas,
   ground: () => laid()?.id || "",
   transparent: () => laid()?.alpha || "", // id of a mask of the ground's transparent parts
-  // Width and height of what is on the paper, in pixels of its own.
-  size: () => (ground() ? [ground().naturalWidth, ground().naturalHeight] : sizeOfPaper()),
+  // Width and height of what is on the canvas, in pixels of its own.
+  size: () => (ground() ? [ground().naturalWidth, ground().naturalHeight] : canvasSize()),
   lay(other) {
     layer = other;
   },
@@ -72,7 +72,7 @@ function ground() {
   return laid()?.ground || null;
 }
 
-function sizeOfPaper() {
+function canvasSize() {
   const picture = ground();
   if (picture) {
     const { naturalWidth: width, naturalHeight: height } = picture;
@@ -82,7 +82,7 @@ function sizeOfPaper() {
   const from = done.findLastIndex((step) => step.ground !== undefined);
   const first = done[from + 1]?.stroke || stroke;
   if (first) return first.paper; // what is drawn stays where it is
-  const [width, height] = window.atelierPaper || [SIDE, SIDE];
+  const [width, height] = window.atelierCanvasSize || [SIDE, SIDE];
   return scaled(width, height, SIDE / Math.max(width, height));
 }
 
@@ -91,8 +91,8 @@ function scaled(width, height, scale) {
 }
 
 function resize() {
-  const [width, height] = sizeOfPaper();
-  for (const each of [paper, ink]) {
+  const [width, height] = canvasSize();
+  for (const each of [canvas, ink]) {
     if (each.width === width && each.height === height) continue; // to set them empties it
     each.width = width;
     each.height = height;
@@ -102,8 +102,8 @@ function resize() {
 function show() {
   const picture = ground();
   view.fillStyle = "#ffffff";
-  view.fillRect(0, 0, paper.width, paper.height);
-  if (picture) view.drawImage(picture, 0, 0, paper.width, paper.height);
+  view.fillRect(0, 0, canvas.width, canvas.height);
+  if (picture) view.drawImage(picture, 0, 0, canvas.width, canvas.height);
   view.drawImage(ink, 0, 0);
 }
 
@@ -122,7 +122,7 @@ function repaint() {
   layer?.resized();
   arrange();
   const last = done.at(-1);
-  find(".hint-on-paper").hidden = Boolean(stroke || ground() || (last && last.stroke));
+  find(".canvas-hint").hidden = Boolean(stroke || ground() || (last && last.stroke));
   find('[data-do="undo"]').disabled = !done.length;
   find('[data-do="redo"]').disabled = !undone.length;
 }
@@ -134,14 +134,14 @@ function arrange() {
   const share = (side, length) => Math.max(0, (added.unit === "percent" ? (side * length) / 100 : side));
   const [left, right] = added ? [share(added.left, width), share(added.right, width)] : [0, 0];
   const [top, bottom] = added ? [share(added.top, height), share(added.bottom, height)] : [0, 0];
-  const surfaces = sheet.querySelectorAll("canvas");
+  const surfaces = frame.querySelectorAll("canvas");
   const grows = left + top + right + bottom > 0;
   margins.hidden = !grows;
-  sheet.classList.toggle("grows", grows);
+  frame.classList.toggle("grows", grows);
   for (const each of surfaces) if (!grows) each.style.width = each.style.margin = "";
-  if (!grows || !sheet.clientWidth) return;
+  if (!grows || !frame.clientWidth) return;
   const scale = Math.min(
-    sheet.clientWidth / (left + width + right), HIGHEST / (top + height + bottom), paper.width / width,
+    frame.clientWidth / (left + width + right), HIGHEST / (top + height + bottom), canvas.width / width,
   );
   const px = (...lengths) => lengths.map((length) => `${length * scale}px`).join(" ");
   for (const each of surfaces) {
@@ -199,17 +199,17 @@ function sendDrawing() {
   send(() => new Promise((resolve) => asLargeAsTheGround().toBlob(resolve, "image/png")), true);
 }
 
-// The paper shows large pictures smaller. Where nothing is drawn on them they stay what they are.
+// The canvas shows large pictures smaller. Where nothing is drawn on them they stay what they are.
 function asLargeAsTheGround() {
   const picture = ground();
-  if (!picture || picture.naturalWidth <= paper.width) return paper;
+  if (!picture || picture.naturalWidth <= canvas.width) return canvas;
   const whole = document.createElement("canvas");
   [whole.width, whole.height] = [picture.naturalWidth, picture.naturalHeight];
   const context = whole.getContext("2d");
   const drawn = document.createElement("canvas"); // so that the eraser spares the picture
   [drawn.width, drawn.height] = [whole.width, whole.height];
   const lines = drawn.getContext("2d");
-  lines.scale(whole.width / paper.width, whole.height / paper.height);
+  lines.scale(whole.width / canvas.width, whole.height / canvas.height);
   for (const step of done.slice(done.indexOf(laid()) + 1)) trace(lines, step.stroke);
   context.drawImage(picture, 0, 0);
   context.drawImage(drawn, 0, 0);
@@ -227,10 +227,10 @@ function changed() {
   version += 1;
   unsent = false;
   say("");
-  settle(last?.id || ""); // an untouched picture, which is there already, or an empty paper
+  settle(last?.id || ""); // an untouched picture, which is there already, or an empty canvas
 }
 
-// Waits until the server has what is on the paper, and tries once more where that has failed.
+// Waits until the server has what is on the canvas, and tries once more where that has failed.
 async function settled() {
   await sending;
   if (!unsent && !(restored && done.at(-1)?.stroke)) return;
@@ -304,7 +304,7 @@ function keep() {
   }
 }
 
-// Lays out what this tab of the browser had on the paper; whether there was anything.
+// Lays out what this tab of the browser had on the canvas; whether there was anything.
 async function restore() {
   const kept = JSON.parse(sessionStorage.getItem(KEPT) || "null");
   if (!kept?.steps.length) return false;
@@ -330,7 +330,7 @@ async function restore() {
 
 // --- the hand -----------------------------------------------------------------------------------
 
-followHand(paper, {
+followHand(canvas, {
   begin: () => tool,
   draw(drawn) {
     stroke = drawn;
@@ -402,9 +402,9 @@ find("input[type=file]").addEventListener("change", (event) => {
 });
 
 for (const kind of ["dragover", "dragleave", "drop"]) {
-  sheet.addEventListener(kind, (event) => {
+  frame.addEventListener(kind, (event) => {
     event.preventDefault();
-    sheet.classList.toggle("dropping", kind === "dragover");
+    frame.classList.toggle("dropping", kind === "dragover");
     if (kind === "drop") bring(event.dataTransfer.files[0]);
   });
 }
@@ -414,10 +414,10 @@ element.addEventListener("paste", (event) => bring(event.clipboardData.files[0])
 // --- the start ----------------------------------------------------------------------------------
 
 speak(element, words);
-paper.setAttribute("aria-label", words.paper);
+canvas.setAttribute("aria-label", words.canvas);
 choose({});
 repaint();
-window.dispatchEvent(new CustomEvent("atelier-paper", { detail: NAME })); // a layer may wait for it
-new ResizeObserver(arrange).observe(sheet);
+window.dispatchEvent(new CustomEvent("atelier-canvas", { detail: NAME })); // a layer may wait for it
+new ResizeObserver(arrange).observe(frame);
 watch("value", follow);
 if (props.value) follow();
