@@ -67,11 +67,11 @@ class Tab:
     def draw(self) -> None:
         """Makes the components, within those of the page."""
 
-    def listen(self, opening: Any, exchange: Exchange) -> None:
+    def listen(self, events: Any, exchange: Exchange) -> None:
         """Connects them with one another and with the jobs.
 
         Args:
-            opening: the tab's first sight, a :class:`studio.page.opening.Opening`.
+            events: the tab's, a :class:`studio.page.tab_events.TabEvents`.
             exchange: what the tabs send to one another.
         """
 

@@ -19,7 +19,7 @@ from studio.core.machine import is_own
 from studio.i18n import LANGUAGES, texts
 from studio.page import views
 from studio.page.events import Page
-from studio.page.opening import Opening
+from studio.page.tab_events import TabEvents
 from studio.page.theme import theme
 from studio.page.widgets import QUIET, Visitor, label
 
@@ -77,7 +77,7 @@ def _build(studio: Studio, is_upload: Callable[[Owner, Path], bool]) -> Page:
                         drawn += _draw(studio, bars, each.label, name, each)
         for name, tab, place in drawn:
             with _name_in_errors(name), bars.within(tab.id):
-                tab.listen(Opening(page, place), exchange)
+                tab.listen(TabEvents(page, place), exchange)
         exchange.connect(bars.all, bars.show, gr.skip())
     return page
 

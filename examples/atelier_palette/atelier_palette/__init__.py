@@ -68,8 +68,8 @@ class PaletteTab(Tab):
         self.mix = gr.Button(label("Paint"), variant="primary", elem_id="mix")
         self.panel = ResultPanel(self.studio, "mix", "palette")
 
-    def listen(self, opening, exchange):
-        self.panel.connect(opening, self.mix, self.fields, [self.name], self.result, [])
+    def listen(self, events, exchange):
+        self.panel.connect(events, self.mix, self.fields, [self.name], self.result, [])
 
     def fields(self, values, visitor):
         return {"name": values[0]}

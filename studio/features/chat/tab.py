@@ -21,7 +21,7 @@ from studio.core.feature import Tab
 from studio.i18n import strings_in_scripts, translations
 
 if TYPE_CHECKING:
-    from studio.page.opening import Opening
+    from studio.page.tab_events import TabEvents
 
 SCRIPTS = ASSETS / "chat"
 
@@ -42,7 +42,7 @@ class ChatTab(Tab):
             elem_id="chat",
         )
 
-    def listen(self, opening: Opening, exchange: Exchange) -> None:
+    def listen(self, events: TabEvents, exchange: Exchange) -> None:
         """The scripts listen for themselves; others may show the tab."""
         exchange.take(CHAT_MODELS, Taker(self.id, (), lambda models, who, values: []))
 

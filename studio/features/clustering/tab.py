@@ -32,7 +32,7 @@ from studio.page.widgets import NEWEST, QUIET, Visitor, as_text, follow_newest, 
 
 if TYPE_CHECKING:
     from studio.features.clustering.data.data_sets import Known
-    from studio.page.opening import Opening
+    from studio.page.tab_events import TabEvents
 
 KIND = "cluster"
 CLUSTERS = "clusters"  # the view with the result
@@ -96,14 +96,14 @@ class ClusteringTab(Tab):
                 [("2", 2), ("3", 3)], value=2, label=label("Axes"), elem_id="cluster-dims"
             )
 
-    def listen(self, opening: Opening, exchange: Exchange) -> None:
+    def listen(self, events: TabEvents, exchange: Exchange) -> None:
         """Connect the controls with the data, the plot and the jobs."""
         shown, algorithm = [self.scene, self.plot], self.algorithm
         algorithm.listen(self.scene, self._scaling, self.form.said, self._lesson)
         follows = [*algorithm.outputs, *shown]
         filled = [*self.form.outputs, algorithm.choice, self._scaling, self._seed, self.form.said,
                   *follows]  # fmt: skip
-        opening.fill(self._open, filled)
+        events.fill(self._open, filled)
         moments = self.form.listen()
         made = {"fn": self._make_data, "inputs": [self.scene, *self.form.inputs],
                 "outputs": [*shown, self.form.said]}  # fmt: skip
@@ -127,7 +127,7 @@ class ClusteringTab(Tab):
             panel.line(self._line, [self.scene, *chosen], [algorithm.choice, *follows], **QUIET)
             for panel in (self.panel.panel, self.choosing.panel.panel)
         ]
-        self.panel.connect(opening, algorithm.cluster, self._request_of, asked, self._result,
+        self.panel.connect(events, algorithm.cluster, self._request_of, asked, self._result,
                            [self.scene], also=lines)  # fmt: skip
         # Whoever reads the lesson meanwhile would see neither progress nor what is wrong.
         to_clusters = gr.update(selected=CLUSTERS)
@@ -137,8 +137,8 @@ class ClusteringTab(Tab):
         follow_newest([self.scene.change], self._labelled_again,
                       [self.panel.view.id, *shown[:1]], shown)  # fmt: skip
         algorithm.play.click(self._play, asked, [*shown, self.form.said], preprocess=False, **QUIET)
-        self.choosing.listen(opening, asked, self._on_data, self._with_parameters, self.scene)
-        self.comparing.listen(opening, [*asked[:2], *self.form.inputs], self._on_data, shown)
+        self.choosing.listen(events, asked, self._on_data, self._with_parameters, self.scene)
+        self.comparing.listen(events, [*asked[:2], *self.form.inputs], self._on_data, shown)
 
     # --- data -------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from studio.page.components.details import Details
 from studio.page.components.paint_form import PaintForm
 from studio.page.components.picture_panel import PicturePanel
 from studio.page.components.versus import VERSUS_MOVED, versus
-from studio.page.opening import FILLED, Opening
+from studio.page.tab_events import FILLED, TabEvents
 from studio.page.widgets import QUIET, Visitor, label
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class ControlTab(Tab):
             *self._folds,
         ]
 
-    def listen(self, opening: Opening, exchange: Exchange) -> None:
+    def listen(self, events: TabEvents, exchange: Exchange) -> None:
         """Connect the controls with one another and with the jobs."""
         watch = PicturePanel(
             self.studio,
@@ -96,7 +96,7 @@ class ControlTab(Tab):
             beside=self._beside,
         )
         controls = self.form.controls
-        self.form.listen(opening, watch.last_request)
+        self.form.listen(events, watch.last_request)
         self.form.reuse_seed.click(watch.last_seed, watch.view.id, controls["seed"], **QUIET)
         self._size = [controls["width"], controls["height"]]
         resized = [unit.listen(controls["model"], *self._size) for unit in self.units]
@@ -115,12 +115,12 @@ class ControlTab(Tab):
                 updates[at] = offer_picture(updates[at])
             return updates
 
-        opening.fill(open_tab, of_units)
-        self._stage = opening.stage
+        events.fill(open_tab, of_units)
+        self._stage = events.stage
         self.outputs.append(self._stage)
         inputs = [*self.form.inputs, *(each for unit in self.units for each in unit.inputs)]
         drawings = {inputs.index(unit.canvas): unit.canvas.elem_id for unit in self.units}
-        watch.connect(opening, self._paint, self.data, inputs, js=settled_js(drawings))
+        watch.connect(events, self._paint, self.data, inputs, js=settled_js(drawings))
         self.details.listen(exchange)
         watch.take_variations(exchange, self.id)
         settings = Taker(self.id, self.outputs, self._take_settings, after=self.read_after)

@@ -26,7 +26,7 @@ from studio.page.components.mask import mask_of
 from studio.page.components.paint_form import PaintForm
 from studio.page.components.picture_panel import PicturePanel
 from studio.page.components.versus import VERSUS_MOVED, versus
-from studio.page.opening import FILLED, Opening
+from studio.page.tab_events import FILLED, TabEvents
 from studio.page.widgets import QUIET, Visitor, from_field, label
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class FromPictureTab(Tab):
         self._filled = [*self._laid, *self.editing.outputs, *self._fields, self._curves]
         self.outputs = [*self.form.outputs, *self._filled]
 
-    def listen(self, opening: Opening, exchange: Exchange) -> None:
+    def listen(self, events: TabEvents, exchange: Exchange) -> None:
         """Connect the controls with one another, with the jobs and with other tabs."""
         watch = PicturePanel(
             self.studio,
@@ -124,7 +124,7 @@ class FromPictureTab(Tab):
             beside=self._beside,
         )
         controls = self.form.controls
-        self.form.listen(opening, watch.last_request)
+        self.form.listen(events, watch.last_request)
         self.form.reuse_seed.click(watch.last_seed, watch.view.id, controls["seed"], **QUIET)
         size = [controls["width"], controls["height"]]
         for moment in (self.form.opened.then, self.form.model_chosen.then):
@@ -147,18 +147,18 @@ class FromPictureTab(Tab):
                 *self._values_of(asked or {}, request, visitor),
             ]
 
-        opening.fill(open_tab, self._filled)
+        events.fill(open_tab, self._filled)
         self.editing.listen(self._strength)
         self.form.model_chosen.then(self._curves_of, controls["model"], self._curves, **QUIET)
         inputs = [*self.form.inputs, *self._picture]
         js = settled_js({inputs.index(each): each.elem_id for each in self._laid})
-        watch.connect(opening, self._paint, self.data, inputs, js=js)
+        watch.connect(events, self._paint, self.data, inputs, js=js)
         self.details.listen(exchange)
         watch.take_variations(exchange, self.id)
         watch.take_job(exchange, self.id, FIX, partial(fix_of, self.studio))
-        outputs = [*self.outputs, opening.stage]
+        outputs = [*self.outputs, events.stage]
         exchange.take(SETTINGS, Taker(self.id, outputs, self._take_settings), "use")
-        brought = [self.canvas, opening.stage]
+        brought = [self.canvas, events.stage]
         exchange.take(PICTURE, Taker(self.id, brought, self._take_picture), "change")
 
     def data(self, values: Sequence[Any]) -> dict[str, Any]:

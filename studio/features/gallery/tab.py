@@ -21,7 +21,7 @@ from studio.page.components.details import Details
 from studio.page.widgets import QUIET, Visitor, follow_newest, label
 
 if TYPE_CHECKING:
-    from studio.page.opening import Opening
+    from studio.page.tab_events import TabEvents
 
 PAGE = 24  # pictures; divides by 2, 3, 4 and 6 columns
 MORE = 4 * PAGE
@@ -71,12 +71,12 @@ class GalleryTab(Tab):
                     label("Show more"), size="sm", visible=False, elem_classes="quiet"
                 )
 
-    def listen(self, opening: Opening, exchange: Exchange) -> None:
+    def listen(self, events: TabEvents, exchange: Exchange) -> None:
         """Connect the controls; the pictures are looked up whenever the tab is opened."""
         found = [self._pictures, self._more]
         query = [self._search, self._limit, self._chosen, self._until]
         chosen = [self._chosen, *self._deletion.outputs, *self.details.outputs]
-        opening.tab.select(self._find, query, found, **QUIET)
+        events.tab.select(self._find, query, found, **QUIET)
         follow_newest([self._search.change], lambda: PAGE, None, self._limit).then(
             self._find, query, found, **QUIET
         )

@@ -36,7 +36,7 @@ from studio.page.widgets import (
 
 if TYPE_CHECKING:
     from pipelines.chat.entries import ChatEntry
-    from studio.page.opening import Opening
+    from studio.page.tab_events import TabEvents
 
 EXAMPLE = "The capital of France is"
 LOOK_SECONDS = 0.3  # before a note says that something takes its time
@@ -119,13 +119,13 @@ class InspectTab(Tab):
     def _html(view: View) -> gr.HTML:
         return gr.HTML(elem_id=f"inside-{view}", js_on_load=inspect_views.SCRIPT)
 
-    def listen(self, opening: Opening, exchange: Exchange) -> None:
+    def listen(self, events: TabEvents, exchange: Exchange) -> None:
         """Connect the controls."""
         inputs = [self._view, self._looked, self._position, self._head, self._layer]
         outputs = [self._said, self._strip, self._layer, *self._shown.values()]
         inputs += self._sampling
 
-        opened = opening.load(self._open_tab, self._model, [self._model, *self._sampling], **QUIET)
+        opened = events.load(self._open_tab, self._model, [self._model, *self._sampling], **QUIET)
         opened.then(self._show, inputs, outputs, **QUIET)
         restore_drafts(opened, [self._text])
         chosen = [self._model, self._text, self._specials]

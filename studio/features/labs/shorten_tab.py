@@ -25,7 +25,7 @@ from studio.page.widgets import NEWEST, QUIET, Visitor, follow_newest, from_fiel
 
 if TYPE_CHECKING:
     from pipelines.chat.entries import ChatEntry
-    from studio.page.opening import Opening
+    from studio.page.tab_events import TabEvents
 
 DEPTH, WIDTH = "depth", "width"
 METHODS = (("Blocks (depth)", DEPTH), ("Heads and channels (width)", WIDTH))
@@ -81,11 +81,11 @@ class ShortenTab(Tab):
         elem_id = f"shorten-{name.replace('_', '-')}"
         return from_field(PruneRequest, name, **{"elem_id": elem_id, **options})
 
-    def listen(self, opening: Opening, exchange: Exchange) -> None:
+    def listen(self, events: TabEvents, exchange: Exchange) -> None:
         """Connect the controls with one another and with the jobs."""
         bounds = [self._blocks, self._points]
         limits = [self._model, self._guard, self._blocks]
-        opened = opening.load(self._open, None, self._model, **QUIET)
+        opened = events.load(self._open, None, self._model, **QUIET)
         # The header of a large file takes its time: meanwhile another model may be chosen.
         opened.then(self._bounds, limits, bounds, **NEWEST)
         follow_newest([self._model.input, self._guard.input], self._bounds, limits, bounds)
@@ -98,9 +98,9 @@ class ShortenTab(Tab):
         )  # fmt: skip
         asked = [self._model, self._criterion, self._guard]
         seen = [self._model, self._method, self._guard, self._blocks]
-        self._scored.connect(opening, self._score, _scoring, asked, self._scores, seen)
+        self._scored.connect(events, self._score, _scoring, asked, self._scores, seen)
         self._curved.connect(
-            opening, self._draw_curve, _curving, [*asked, self._points], self._curve, []
+            events, self._draw_curve, _curving, [*asked, self._points], self._curve, []
         )
         given = [
             *asked,
@@ -110,7 +110,7 @@ class ShortenTab(Tab):
             self._name,
             self._minutes,
         ]
-        watches = self.panel.connect(opening, self._shorten, self._shortening, given)
+        watches = self.panel.connect(events, self._shorten, self._shortening, given)
         # What was shortened can be shortened again, and what was deleted no longer.
         for ended in watches:
             ended.then(self._models, self._model, self._model, **QUIET)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pipelines.diffusion.lora.about import About
     from studio.core.jobs.queue import Job
     from studio.core.services import Studio
-    from studio.page.opening import Opening
+    from studio.page.tab_events import TabEvents
 
 ROWS = 4  # the HTTP API takes more
 FIRST_ROWS = 2
@@ -93,7 +93,7 @@ class MergeForm(OneAfterAnother):
     def choices(self) -> list[gr.Dropdown]:
         return [*self._pickers, self._model]
 
-    def listen(self, opening: Opening) -> None:
+    def listen(self, events: TabEvents) -> None:
         """Connect the controls with one another and with the jobs."""
         gr.on(
             [picker.input for picker in self._pickers],
@@ -110,7 +110,7 @@ class MergeForm(OneAfterAnother):
         view = JobView(self.studio, MERGE, self)
         view.submit(self._merge.click, lambda values, visitor: _data(values), inputs)
         view.retry(self._panel.again)
-        view.open(opening)
+        view.open(events)
         view.stop(self._cancel)
 
     def offered(self, abouts: Sequence[About], chosen: Sequence[str | None]) -> list[Any]:

@@ -25,7 +25,7 @@ from studio.page.widgets import QUIET, Visitor, label
 
 if TYPE_CHECKING:
     from pipelines.diffusion.lora.about import About
-    from studio.page.opening import Opening
+    from studio.page.tab_events import TabEvents
 
 
 class LibraryTab(Tab):
@@ -53,11 +53,11 @@ class LibraryTab(Tab):
             with gr.Column(scale=6, min_width=320, elem_classes="results"):
                 self._cards = gr.HTML(elem_id="library-cards", js_on_load=library_views.CHANGED)
 
-    def listen(self, opening: Opening, exchange: Exchange) -> None:
+    def listen(self, events: TabEvents, exchange: Exchange) -> None:
         """Connect the controls; the library is looked up whenever the tab is opened."""
         chosen, shown = self._merging.choices, [self._cards, *self._merging.choices]
         look = {"inputs": chosen, "outputs": shown, "preprocess": False, **QUIET}
-        opening.tab.select(self._look, **look)
+        events.tab.select(self._look, **look)
         self._files.upload(
             self._bring,
             [self._files, *chosen],
@@ -66,7 +66,7 @@ class LibraryTab(Tab):
         )
         self._cards.rename(self._rename, **look)
         self._cards.remove(self._remove, **look)
-        self._merging.listen(opening)
+        self._merging.listen(events)
         self._merging.ended.change(self._look, **look)
         exchange.offer(CHANGE, self._send_to)
 

@@ -82,7 +82,7 @@ class Answering(Response):
             text = ""  # of all that has come since the last look: one write
             if items and not opened:
                 opened = True
-                text = "".join(map(form.opening, range(count)))
+                text = "".join(map(form.first_chunk, range(count)))
             for index, event in items:
                 if isinstance(event, Result):
                     facts[index] = event.data

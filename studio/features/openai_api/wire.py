@@ -46,7 +46,7 @@ class Format(ABC):
         self._decoders = [getincrementaldecoder("utf-8")("replace") for _ in range(count)]
 
     @abstractmethod
-    def opening(self, index: int) -> str:
+    def first_chunk(self, index: int) -> str:
         """The first piece of a choice; may be empty."""
 
     @abstractmethod
@@ -93,7 +93,7 @@ class ChatFormat(Format):
     kind, piece, prefix = "chat.completion", "chat.completion.chunk", "chatcmpl"
     prompt = "messages"
 
-    def opening(self, index: int) -> str:
+    def first_chunk(self, index: int) -> str:
         return self._piece(index, {"role": "assistant", "content": ""})
 
     def words(self, index: int, words: Words) -> str:
@@ -130,7 +130,7 @@ class CompletionFormat(Format):
     kind = piece = "text_completion"
     prefix, prompt = "cmpl", "prompt"
 
-    def opening(self, index: int) -> str:
+    def first_chunk(self, index: int) -> str:
         return ""
 
     def words(self, index: int, words: Words) -> str:

@@ -24,7 +24,7 @@ from studio.page.widgets import QUIET, Visitor, as_text, follow_newest, label
 
 if TYPE_CHECKING:
     from studio.core.jobs.record import Job
-    from studio.page.opening import Opening
+    from studio.page.tab_events import TabEvents
 
 NO_AXIS = ""
 _AXES = ("X", "Y", "Z")
@@ -103,7 +103,7 @@ class GridTab(Tab):
             )
         return setting, text
 
-    def listen(self, opening: Opening, exchange: Exchange) -> None:
+    def listen(self, events: TabEvents, exchange: Exchange) -> None:
         """Connect the controls with the jobs."""
         watch = _GridPanel(
             self.studio,
@@ -121,11 +121,11 @@ class GridTab(Tab):
         def last_base(visitor: Visitor) -> Mapping[str, Any] | None:
             return (watch.last_request(visitor) or {}).get("base")
 
-        self.form.listen(opening, last_base)
-        opening.fill(lambda visitor: self._open(watch.last_request(visitor), visitor),
+        self.form.listen(events, last_base)
+        events.fill(lambda visitor: self._open(watch.last_request(visitor), visitor),
                      [*self._own, self._parts_said])  # fmt: skip
         inputs = [*self.form.inputs, *self._own]
-        watch.connect(opening, self._start, self.data, inputs)
+        watch.connect(events, self._start, self.data, inputs)
         self._preset.input(
             lambda name: _values_of(_PRESETS.get(name, {})), self._preset, self._controls, **QUIET
         )

@@ -16,7 +16,7 @@ from studio.page.components.picture_panel import VARY, PicturePanel
 from studio.page.widgets import QUIET, Visitor, label
 
 if TYPE_CHECKING:
-    from studio.page.opening import Opening
+    from studio.page.tab_events import TabEvents
 
 KIND = "text_to_image"
 Change = Callable[[dict[str, Any]], dict[str, Any]]
@@ -51,7 +51,7 @@ class PaintTab(Tab):
                 self._panel = gr.HTML(elem_id="paint-panel", js_on_load=PicturePanel.CLICKED)
                 self.details = Details(self.studio, "painted")
 
-    def listen(self, opening: Opening, exchange: Exchange) -> None:
+    def listen(self, events: TabEvents, exchange: Exchange) -> None:
         """Connect the controls with one another, with the jobs and with other tabs."""
         watch = PicturePanel(
             self.studio,
@@ -65,9 +65,9 @@ class PaintTab(Tab):
                 "It appears here step by step.",
             ),
         )
-        self.form.listen(opening, watch.last_request)
-        self._lists.listen(opening)
-        watch.connect(opening, self._paint, self.form.data, self.form.inputs)
+        self.form.listen(events, watch.last_request)
+        self._lists.listen(events)
+        watch.connect(events, self._paint, self.form.data, self.form.inputs)
         self.form.reuse_seed.click(
             watch.last_seed, watch.view.id, self.form.controls["seed"], **QUIET
         )

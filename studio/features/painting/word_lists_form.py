@@ -14,7 +14,7 @@ from studio.page.widgets import QUIET, Visitor, as_text, from_field, label
 
 if TYPE_CHECKING:
     from studio.core.services import Studio
-    from studio.page.opening import Opening
+    from studio.page.tab_events import TabEvents
 
 _HELP = (
     "{choice} is one of several, {two} two of them, {list} a line of the list of that name. Every "
@@ -49,11 +49,11 @@ class WordListsForm:
                 self._delete = gr.Button(label("Delete"), size="sm", elem_id="wildcards-delete")
             self._said = gr.HTML(elem_id="wildcards-said")
 
-    def listen(self, opening: Opening) -> None:
+    def listen(self, events: TabEvents) -> None:
         """Connect the controls; the server asks at every change whether it is the host's."""
         shown = [self._chosen, self._name, self._text, self._said]
         quiet = {**QUIET, "preprocess": False}
-        opening.load(self._open, None, [*shown, self._actions, self._help], **QUIET)
+        events.load(self._open, None, [*shown, self._actions, self._help], **QUIET)
         self._chosen.focus(self._list, None, self._chosen, **QUIET)
         self._chosen.input(self._read, self._chosen, shown, **quiet)
         self._new.click(lambda: [None, "", "", ""], None, shown, **QUIET)

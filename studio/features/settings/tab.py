@@ -24,7 +24,7 @@ from studio.page.widgets import QUIET, Visitor, from_field, label
 if TYPE_CHECKING:
     from studio.core.jobs.record import Job
     from studio.core.services import Studio
-    from studio.page.opening import Opening
+    from studio.page.tab_events import TabEvents
 
 
 class SettingsTab(Tab):
@@ -60,18 +60,18 @@ class SettingsTab(Tab):
                     label("The page is in English or Chinese, as your browser asks for it.")
                 )
 
-    def listen(self, opening: Opening, exchange: Exchange) -> None:
+    def listen(self, events: TabEvents, exchange: Exchange) -> None:
         """Connect the controls; the tab is shown to the host alone."""
         inputs = list(self._fields.values())
-        opening.page.load(self._open_to_host, None, opening.tab, **QUIET)
+        events.page.load(self._open_to_host, None, events.tab, **QUIET)
         shown_too = [self._disk, self._left_out, self._said]
-        opening.tab.select(self._current, None, [*inputs, *shown_too], **QUIET)
+        events.tab.select(self._current, None, [*inputs, *shown_too], **QUIET)
         self._save.click(self._save_all, inputs, self._said, preprocess=False, **QUIET)
         outputs = [self._cleaned, self._clean, self._cancel, self._disk]
         cleaning = CleaningView(self.studio, self._disk_use, outputs)
         view = JobView(self.studio, CLEANING, cleaning)
         view.act(self._clean.click, lambda visitor: self.studio.cleanings.begin(visitor.owner), [])
-        view.watch(opening.tab.select, gr.State(OPENED))
+        view.watch(events.tab.select, gr.State(OPENED))
         view.stop(self._cancel)
 
     @staticmethod

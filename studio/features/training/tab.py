@@ -22,7 +22,7 @@ from studio.page.widgets import DRAFT, QUIET, Visitor, label, restore_drafts, re
 
 if TYPE_CHECKING:
     from studio.features.training.trainings import Training
-    from studio.page.opening import Opening
+    from studio.page.tab_events import TabEvents
 
 TRY_KIND = BEFORE_AFTER
 _SCENES = ("on the sand", "in the snow", "at night")
@@ -76,7 +76,7 @@ class TrainTab(Tab):
             self._trial_panel = gr.HTML(elem_id="try-panel", js_on_load=PicturePanel.CLICKED)
             self.details = Details(self.studio, "tried")
 
-    def listen(self, opening: Opening, exchange: Exchange) -> None:
+    def listen(self, events: TabEvents, exchange: Exchange) -> None:
         """Connect the controls with one another and with the jobs."""
         model, method = self.form.controls["model"], self.form.controls["method"]
 
@@ -90,12 +90,12 @@ class TrainTab(Tab):
             return [*self.photos.show(shown, base, visitor), *self.form.begin(shown, visitor)]
 
         outputs = [*self.photos.outputs, *self.form.all_outputs]
-        filled = opening.load(open_tab, None, outputs, **QUIET)
+        filled = events.load(open_tab, None, outputs, **QUIET)
         restore_drafts(filled, self.form.lines)
         restore_drafts(filled, self.photos.words, unless=self.photos.subject)
         self.form.listen(self.photos, self.photos.listen(model, method))
         self.panel.begin_work(
-            opening,
+            events,
             self._train,
             self._request,
             self.form.all_inputs(self.photos),
@@ -119,7 +119,7 @@ class TrainTab(Tab):
                 "Each prompt is painted without what was learnt and with more and more of it.",
             ),
         )
-        trying.connect(opening, self._compare, self._comparison, [self._learnt, self._prompts])
+        trying.connect(events, self._compare, self._comparison, [self._learnt, self._prompts])
         # They are filled in once a training has ended.
         restore_drafts_once(self._learnt, [self._prompts])
         self.details.listen(exchange)

@@ -20,7 +20,7 @@ from studio.page.widgets import Visitor
 if TYPE_CHECKING:
     from studio.core.accounts.accounts import Owner
     from studio.features.training.trainings import Training
-    from studio.page.opening import Opening
+    from studio.page.tab_events import TabEvents
 
 
 class TrainingPanel(WorkPanel["Training"]):
@@ -47,7 +47,7 @@ class TrainingPanel(WorkPanel["Training"]):
 
     def begin_work(
         self,
-        opening: Opening,
+        events: TabEvents,
         button: gr.Button,
         request_of: Callable[[list[Any]], Mapping[str, Any]],
         inputs: list[gr.components.Component],
@@ -62,7 +62,7 @@ class TrainingPanel(WorkPanel["Training"]):
         """
         self.further = after
         self.outputs += after_outputs
-        self.connect(opening, button, lambda values, visitor: request_of(values), inputs)
+        self.connect(events, button, lambda values, visitor: request_of(values), inputs)
 
     def resume(self, owner: Owner, id: str) -> object:
         return self.studio.trainings.resume(owner.id, id)

@@ -23,7 +23,7 @@ from studio.page.components.paint_form import first_of
 from studio.page.components.paint_form import offered_models as offered_models
 from studio.page.components.picture_panel import PicturePanel
 from studio.page.components.versus import VERSUS_MOVED, versus
-from studio.page.opening import FILLED, Opening
+from studio.page.tab_events import FILLED, TabEvents
 from studio.page.widgets import DRAFT, Visitor, from_field, label
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class LargerTab(Tab):
                             value=first_of(entries).name),
         }  # fmt: skip
 
-    def listen(self, opening: Opening, exchange: Exchange) -> None:
+    def listen(self, events: TabEvents, exchange: Exchange) -> None:
         """Connect the controls with the jobs and with other tabs."""
         watch = LargerPanel(
             self.studio,
@@ -118,13 +118,13 @@ class LargerTab(Tab):
         js = settled_js({0: self.canvas.elem_id})
         watch.view.act(self._start.click, self._submit, inputs, js=js)
         watch.view.retry(self._panel.again)
-        watch.view.open(opening)
+        watch.view.open(events)
         begun = gr.State(0)
         watch.view.watch(begun.change, gr.State(NEWEST))
-        opening.fill(lambda visitor: self._open(watch, visitor), [self.canvas, self._upscaler])
+        events.fill(lambda visitor: self._open(watch, visitor), [self.canvas, self._upscaler])
         self.details.listen(exchange)
         shown = [self._painting["prompt"], self._painting["model"]]
-        outputs = [self.canvas, self._source, *shown, begun, opening.stage]
+        outputs = [self.canvas, self._source, *shown, begun, events.stage]
         exchange.take(PICTURE, Taker(self.id, outputs, self._take, self._settings), _LARGER.name)
 
     # --- events -----------------------------------------------------------------------------

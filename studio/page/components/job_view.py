@@ -26,7 +26,7 @@ from studio.page.widgets import QUIET, Visitor
 if TYPE_CHECKING:
     from studio.core.jobs.record import Job
     from studio.core.services import Studio
-    from studio.page.opening import Opening
+    from studio.page.tab_events import TabEvents
 
 LOOK_SECONDS_WAITING = 0.6  # between two looks at a job in the queue
 NEWEST, OPENED = "", "opened"
@@ -184,9 +184,9 @@ class JobView:
             **QUIET,
         )
 
-    def open(self, opening: Opening) -> gr.events.Dependency:
+    def open(self, events: TabEvents) -> gr.events.Dependency:
         """Watches what is found when the tab is opened."""
-        return self.watch(opening.load, gr.State(OPENED))
+        return self.watch(events.load, gr.State(OPENED))
 
     def stop(self, button: gr.Button) -> None:
         """Lets ``button`` stop the job that is shown."""

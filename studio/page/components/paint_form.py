@@ -30,7 +30,7 @@ from studio.page.widgets import (
 
 if TYPE_CHECKING:
     from studio.core.services import Studio
-    from studio.page.opening import Opening
+    from studio.page.tab_events import TabEvents
 
 NO_STYLE = ""
 RANDOM = -1
@@ -155,12 +155,12 @@ class PaintForm:
                 part.draw()
 
     def listen(
-        self, opening: Opening, last_request: Callable[[Visitor], Mapping[str, Any] | None]
+        self, events: TabEvents, last_request: Callable[[Visitor], Mapping[str, Any] | None]
     ) -> None:
         """Connect the controls with one another.
 
         Args:
-            opening: shows what ``last_request(visitor)`` says, so that a refresh loses nothing.
+            events: at the first sight ``last_request(visitor)`` is shown: a refresh loses nothing.
             last_request: the fields of the visitor's last request, or None.
         """
         prompt, model = self._drawn["prompt"], self._drawn["model"]
@@ -189,7 +189,7 @@ class PaintForm:
         self._random.click(lambda: RANDOM, None, self._drawn["seed"], **QUIET)
         self._loras.listen()
 
-        self.opened = opening.fill(
+        self.opened = events.fill(
             lambda visitor: self._open(last_request(visitor) or {}, visitor),
             [*self.outputs, self._about],
         )

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from studio.core.gallery.gallery import SavedPicture
     from studio.core.jobs.queue import Job
     from studio.core.services import Studio
-    from studio.page.opening import Opening
+    from studio.page.tab_events import TabEvents
 
 VARY = Target(PICTURE, "vary", "Variations of this")
 VARIATIONS, STRENGTH = 4, 0.2
@@ -69,7 +69,7 @@ class PicturePanel(OneAfterAnother):
 
     def connect(
         self,
-        opening: Opening,
+        events: TabEvents,
         button: gr.Button,
         request_of: Callable[[list[Any]], dict[str, Any]],
         inputs: list[gr.components.Component],
@@ -82,7 +82,7 @@ class PicturePanel(OneAfterAnother):
         """
         self.view.submit(button.click, lambda values, visitor: request_of(values), inputs, js)
         self.view.retry(self._panel.again)
-        self.view.open(opening)
+        self.view.open(events)
 
     def last_request(self, visitor: Visitor) -> dict[str, Any] | None:
         """The fields of the visitor's newest request of this kind."""

@@ -15,7 +15,7 @@ from studio.page.widgets import NEWEST, Visitor, follow_newest, label
 
 if TYPE_CHECKING:
     from studio.core.services import Studio
-    from studio.page.opening import Opening
+    from studio.page.tab_events import TabEvents
 
 Draw = Callable[[Job, Visitor, list[Any]], str]
 
@@ -53,7 +53,7 @@ class ResultPanel(Renderer):
 
     def connect(
         self,
-        opening: Opening,
+        events: TabEvents,
         button: gr.Button,
         request_of: Callable[[list[Any], Visitor], Mapping[str, Any]],
         inputs: list[gr.components.Component],
@@ -74,7 +74,7 @@ class ResultPanel(Renderer):
             view.submit(moment, request_of, inputs)
             for moment in (button.click, *(event.then for event in also))
         ]
-        self.followed = (*started, view.open(opening))
+        self.followed = (*started, view.open(events))
         again = {"fn": self._redrawn, "inputs": [view.id, view.refusal, *seen],
                  "outputs": self.panel, "preprocess": False}  # fmt: skip
         moved = [getattr(each, "input", each.change) for each in seen]

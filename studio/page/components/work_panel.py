@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from studio.core.accounts.accounts import Owner
     from studio.core.jobs.record import Job
     from studio.core.services import Studio
-    from studio.page.opening import Opening
+    from studio.page.tab_events import TabEvents
 
 
 class Work(Protocol):
@@ -103,7 +103,7 @@ class WorkPanel(Renderer, Generic[W]):
 
     def connect(
         self,
-        opening: Opening,
+        events: TabEvents,
         button: gr.Button,
         request_of: Callable[[list[Any], Visitor], Mapping[str, Any]],
         inputs: list[gr.components.Component],
@@ -126,7 +126,7 @@ class WorkPanel(Renderer, Generic[W]):
             view.act(self._resume.click, resume, [view.id], view.id),
             view.act(self._deletion.really.click, delete, [view.id], view.id),
         ]
-        view.open(opening)
+        view.open(events)
         view.watch(self._earlier.input, self._earlier)
         view.stop(self._stop)
         self._deletion.ask(view.id, self._question)

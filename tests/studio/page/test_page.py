@@ -91,7 +91,7 @@ def test_a_tab_that_fails_is_left_out_and_the_page_has_the_others():
     class Deaf(Tab):
         id, label = "deaf", "Deaf"
 
-        def listen(self, opening, exchange):
+        def listen(self, events, exchange):
             raise ValueError("no ears")
 
     tabs = {"a": Torn, "b": Whole, "c": Deaf}

@@ -23,8 +23,8 @@ class Begin(Tab):
         self.said = gr.Textbox("said", elem_id="said")
         self.button = gr.Button("Go", elem_id="go")
 
-    def listen(self, opening, exchange):
-        opening.load(lambda: "", None, self.words)
+    def listen(self, events, exchange):
+        events.load(lambda: "", None, self.words)
         exchange.offer("word", lambda route: self.button.click(print, None, route.outputs))
 
 
@@ -35,13 +35,13 @@ class Inner(Tab):
         self.taken = gr.Textbox(elem_id="taken")
         self.shown = gr.Textbox(elem_id="shown")
 
-    def listen(self, opening, exchange):
+    def listen(self, events, exchange):
         state = gr.State(0)
         exchange.take("word", SimpleNamespace(outputs=[self.taken, state], inputs=[]))
-        first = opening.load(print, state, self.shown)
+        first = events.load(print, state, self.shown)
         first.then(print, None, self.shown).then(print, self.taken, None)
-        opening.tab.select(print, None, self.shown)
-        opening.page.load(print, None, self.shown)
+        events.tab.select(print, None, self.shown)
+        events.page.load(print, None, self.shown)
         state.change(print, None, self.shown)
 
 

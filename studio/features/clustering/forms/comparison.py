@@ -21,7 +21,7 @@ from studio.page.widgets import QUIET, Visitor, from_field, label
 
 if TYPE_CHECKING:
     from studio.core.services import Studio
-    from studio.page.opening import Opening
+    from studio.page.tab_events import TabEvents
 
 KIND = "compare_clusters"
 
@@ -51,7 +51,7 @@ class Comparing:
 
     def listen(
         self,
-        opening: Opening,
+        events: TabEvents,
         of_data: list[Any],
         on_data: Callable[[list[Any], Visitor], dict[str, Any]],
         shown: list[Any],
@@ -69,7 +69,7 @@ class Comparing:
             return on_data(of_tab, visitor) | {"algorithms": algorithms, "clusters": clusters}
 
         inputs = [*of_data, self._algorithms, self._clusters]
-        self.panel.connect(opening, self._compare, request_of, inputs, self._draw_result, shown[:1])
+        self.panel.connect(events, self._compare, request_of, inputs, self._draw_result, shown[:1])
         self.panel.panel.pick(self._pick, [self.panel.view.id, shown[0]], shown, **QUIET)
 
     def _draw_result(self, job: Job, visitor: Visitor, values: list[Any]) -> str:

@@ -17,7 +17,7 @@ from studio.page.widgets import QUIET, Visitor, from_field, label
 
 if TYPE_CHECKING:
     from studio.core.services import Studio
-    from studio.page.opening import Opening
+    from studio.page.tab_events import TabEvents
 
 KIND = "cluster_curve"
 CURVES = {
@@ -68,7 +68,7 @@ class Choosing:
 
     def listen(
         self,
-        opening: Opening,
+        events: TabEvents,
         asked: list[Any],
         on_data: Callable[[list[Any], Visitor], dict[str, Any]],
         parameters: Callable[[list[Any], Visitor], dict[str, Any]],
@@ -83,7 +83,7 @@ class Choosing:
             parameters: the fields of the algorithm, of all values of ``asked``.
             scene: what the plot shows.
         """
-        opening.load(_lesson, None, self._lesson, **QUIET)
+        events.load(_lesson, None, self._lesson, **QUIET)
         own = [self._curve, self._least, self._most, self._neighbours, self._seeds]
         self._curve.input(_fields_of, self._curve, own[1:], **QUIET)
 
@@ -101,7 +101,7 @@ class Choosing:
             return fields
 
         self.panel.connect(
-            opening, self._draw, request_of, [*asked, *own], self._draw_result, [scene]
+            events, self._draw, request_of, [*asked, *own], self._draw_result, [scene]
         )
 
     def _draw_result(self, job: Job, visitor: Visitor, values: list[Any]) -> str:

@@ -14,8 +14,8 @@ from studio.page.widgets import QUIET, Visitor
 UNFILLED, FILLED = 0, 1
 
 
-class Opening:
-    """The first sight of a tab.
+class TabEvents:
+    """The moments of a tab: first seen, selected, or its page loaded.
 
     Args:
         page: of the tab.
