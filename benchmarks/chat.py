@@ -166,7 +166,7 @@ def in_process(home: Path) -> dict[str, Ask]:
     import torch
 
     from pipelines.chat.engine import run
-    from pipelines.chat.entries import INSIDE_PREFIX
+    from pipelines.chat.entries import INSPECT_PREFIX
     from pipelines.chat.events import Words
     from pipelines.chat.requests import STARTER, ChatMessage, ChatRequest
     from pipelines.core.cache import ModelCache
@@ -197,7 +197,7 @@ def in_process(home: Path) -> dict[str, Ask]:
 
     def generate(prompt: str, tokens: int) -> tuple[int, float]:
         start = time.perf_counter()
-        with turn, cache.lease(INSIDE_PREFIX + STARTER) as held, torch.inference_mode():
+        with turn, cache.lease(INSPECT_PREFIX + STARTER) as held, torch.inference_mode():
             ids = torch.tensor([held.prompt(request(prompt, tokens).messages)])
             first = Clock(start)
             out = held.model.generate(

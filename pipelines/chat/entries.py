@@ -24,7 +24,7 @@ from pipelines.models.catalog import Bytes
 
 FOLDER = "chat"  # in presets and in the home folder
 CACHE_PREFIX = "chat:"  # before a model's name in the model cache: as its backend runs it
-INSIDE_PREFIX = "llama:"  # the same model as transformers has it, to look into
+INSPECT_PREFIX = "llama:"  # the same model as transformers has it, to look into
 OWN = "own-chat:"  # before the id of a model that somebody has made here
 
 Backend = Literal["llama.cpp", "transformers", "remote"]
@@ -164,6 +164,6 @@ class ChatEntry(BaseModel):
         return os.environ.get(self.api_key_env) if self.api_key_env else None
 
     @property
-    def can_look_inside(self) -> bool:
+    def can_inspect(self) -> bool:
         """Whether transformers can open it: all that runs here."""
         return self.backend != "remote"

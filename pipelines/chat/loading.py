@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipelines.chat.catalog import ChatCatalog, find
-from pipelines.chat.entries import CACHE_PREFIX, INSIDE_PREFIX, ChatEntry
+from pipelines.chat.entries import CACHE_PREFIX, INSPECT_PREFIX, ChatEntry
 from pipelines.chat.model_library import ModelLibrary
 from pipelines.core.cache import Loaded, Notes
 from pipelines.core.errors import Unavailable
 from pipelines.core.paths import HUB_FOLDER
 
-PREFIXES = (CACHE_PREFIX, INSIDE_PREFIX)
+PREFIXES = (CACHE_PREFIX, INSPECT_PREFIX)
 
 
 def load(name: str, device: str, notes: Notes, offline: bool, home: Path) -> Loaded:
@@ -42,7 +42,7 @@ def load(name: str, device: str, notes: Notes, offline: bool, home: Path) -> Loa
 def expected_bytes(name: str, home: Path) -> int:
     """About what :func:`load` will take."""
     prefix, entry = _entry(name, home)
-    if prefix == INSIDE_PREFIX and entry.backend == "llama.cpp":
+    if prefix == INSPECT_PREFIX and entry.backend == "llama.cpp":
         # Opened by transformers, a GGUF file's weights become whole numbers of bytes again.
         path = find(entry, home)
         return (path.stat().st_size if path else entry.download_bytes) * 7

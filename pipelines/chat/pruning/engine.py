@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from pipelines.chat.entries import INSIDE_PREFIX
+from pipelines.chat.entries import INSPECT_PREFIX
 from pipelines.chat.pruning.blocks import check_count, guarded_blocks, least_important
 from pipelines.chat.pruning.depth import drop_blocks
 from pipelines.chat.pruning.evaluate import Effort, figures, outcome
@@ -77,8 +77,8 @@ def run(
 
 
 def _score(request: ScoreRequest, cache: ModelCache, stop: Event) -> Iterator[Progress]:
-    yield from cache.warm(INSIDE_PREFIX + request.model, stop)
-    with cache.lease(INSIDE_PREFIX + request.model) as leased:
+    yield from cache.warm(INSPECT_PREFIX + request.model, stop)
+    with cache.lease(INSPECT_PREFIX + request.model) as leased:
         found = yield from _scores(request, leased, stop)
     return _about_scores(request, found)
 
@@ -104,9 +104,9 @@ def _about_scores(request: ScoreRequest, found: list[float]) -> dict[str, Any]:
 def _curve(
     request: CurveRequest, cache: ModelCache, stop: Event, effort: Effort | None
 ) -> Iterator[Progress]:
-    yield from cache.warm(INSIDE_PREFIX + request.model, stop)
+    yield from cache.warm(INSPECT_PREFIX + request.model, stop)
     counts, points = sorted(set(request.blocks)), []
-    with cache.lease(INSIDE_PREFIX + request.model) as leased:
+    with cache.lease(INSPECT_PREFIX + request.model) as leased:
         check_prunable(leased.model)
         for k in counts:
             check_count(k, len(blocks_of(leased.model)), request.guard)
@@ -178,8 +178,8 @@ def _cut(
     folder: PruneFolder,
 ) -> Iterator[Progress]:
     """Scores, cuts, measures both and saves; returns what was done."""
-    yield from cache.warm(INSIDE_PREFIX + request.model, stop)
-    with cache.lease(INSIDE_PREFIX + request.model) as leased:
+    yield from cache.warm(INSPECT_PREFIX + request.model, stop)
+    with cache.lease(INSPECT_PREFIX + request.model) as leased:
         model, tokenizer = leased.model, leased.tokenizer
         check_prunable(model)
         if request.method == "depth":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.chat.pruning.requests import CurveRequest, PruneRequest, ScoreRequest
 from pipelines.core.engines import Engine
 from studio.core.feature import Feature
-from studio.features.labs.inspect import Inside
+from studio.features.labs.inspect import Inspector
 from studio.features.labs.inspect_tab import InspectTab
 from studio.features.labs.prunings import CURVE, SCORE, SHORTEN, Prunings
 from studio.features.labs.prunings_api import prunings_router
@@ -38,7 +38,7 @@ FEATURE = Feature(
         Engine(CURVE, CurveRequest, _MODULE),
     ),
     services={
-        "inside": lambda studio: Inside(
+        "inspector": lambda studio: Inspector(
             studio.chat_models, studio.cache, studio.chat_models.made_by
         ),
         "prunings": lambda studio: Prunings(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pipelines.chat import inspect
 from pipelines.chat.architecture import Architecture, architecture
 from pipelines.chat.catalog import ChatCatalog
-from pipelines.chat.entries import INSIDE_PREFIX, OWN, ChatEntry
+from pipelines.chat.entries import INSPECT_PREFIX, OWN, ChatEntry
 from pipelines.chat.inspect import InspectRequest, Lens, NextToken, Text
 from pipelines.core.errors import NotFound, Refused
 from pipelines.core.events import Progress
@@ -70,7 +70,7 @@ class _Kept:
         return self.text.nbytes + sum(getattr(each, "nbytes", 0) for each in self.found.values())
 
 
-class Inside:
+class Inspector:
     """Opens models of the catalog that are here, for one owner at a time.
 
     Args:
@@ -97,7 +97,7 @@ class Inside:
         shared = [
             entry
             for entry in self._catalog.models()
-            if entry.can_look_inside and self._catalog.is_here(entry)
+            if entry.can_inspect and self._catalog.is_here(entry)
         ]
         return [*shared, *self._own(owner.id)]
 
@@ -116,7 +116,7 @@ class Inside:
                 )
             return own[name]
         entry = self._catalog.get(name)
-        if not entry.can_look_inside:
+        if not entry.can_inspect:
             raise Refused(
                 "{model} runs on another server, so nobody here can look inside. Choose a model "
                 "that runs here.",
@@ -171,7 +171,7 @@ class Inside:
         """What is not there yet, in the model."""
         entry, text, read_specials = key
         with self._slots.taken(owner.id):
-            name = INSIDE_PREFIX + entry.name
+            name = INSPECT_PREFIX + entry.name
             for progress in self._cache.warm(name, threading.Event()):
                 tell(progress)
             with self._cache.lease(name) as held:

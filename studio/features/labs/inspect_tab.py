@@ -81,7 +81,7 @@ class InspectTab(Tab):
                 self._open = gr.Button(
                     label("Open the model"), variant="primary", elem_id="inside-open"
                 )
-            with gr.Column(scale=7, min_width=320, elem_classes="results inside"):
+            with gr.Column(scale=7, min_width=320, elem_classes="results inspector"):
                 self._said = gr.HTML(elem_id="inside-said")
                 self._strip = gr.HTML(elem_id="inside-tokens", js_on_load=inspect_views.SCRIPT)
                 with gr.Tabs(elem_id="inside-views", overflow_behavior="wrap"):
@@ -152,7 +152,7 @@ class InspectTab(Tab):
 
     def _open_tab(self, model: Any, request: gr.Request) -> list[Any]:
         """Models may have come and gone since the studio started."""
-        entries = self.studio.inside.models(Visitor.of(request).owner)
+        entries = self.studio.inspector.models(Visitor.of(request).owner)
         names = {entry.name: entry for entry in entries}
         entry = names.get(str(model)) or names.get(STARTER) or next(iter(entries), None)
         choices = [(each.title, each.name) for each in entries]
@@ -162,7 +162,7 @@ class InspectTab(Tab):
     def _choose_model(self, model: Any, request: gr.Request) -> list[Any]:
         """The settings that chat has for a model."""
         try:
-            entry = self.studio.inside.entry(Visitor.of(request).owner, str(model))
+            entry = self.studio.inspector.entry(Visitor.of(request).owner, str(model))
         except UserError:  # gone since the tab was opened; opening it says so
             entry = None
         return _settings(entry)
@@ -219,7 +219,7 @@ class InspectTab(Tab):
         self, visitor: Visitor, fields: dict[str, Any], view: View, tell: Any
     ) -> tuple[Seen, InspectRequest]:
         request = validated(InspectRequest, fields)
-        look = self.studio.inside.look
+        look = self.studio.inspector.look
         build = look(visitor.owner, request, "build", tell).build
         # The model before may have had more of them.
         fits = {"layer": min(request.layer, build.blocks)}

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pipelines.chat.entries import CACHE_PREFIX, INSIDE_PREFIX, ChatEntry
+from pipelines.chat.entries import CACHE_PREFIX, INSPECT_PREFIX, ChatEntry
 from pipelines.chat.model_library import MadeModel, ModelLibrary
 from pipelines.chat.pruning.folder import FOLDER, PruneFolder, prunings_in
 from pipelines.chat.pruning.requests import PruneRequest, ScoreRequest
@@ -187,7 +187,7 @@ class Prunings(Keeper):
             raise BadRequest("{name} is being made. Stop it first.", name=known.name)
         if known.made is not None:
             self._library.delete(owner, known.id)
-            names = {prefix + known.made.model for prefix in (CACHE_PREFIX, INSIDE_PREFIX)}
+            names = {prefix + known.made.model for prefix in (CACHE_PREFIX, INSPECT_PREFIX)}
             for name in names & {entry.name for entry in self._cache.loaded()}:
                 with contextlib.suppress(Busy):  # whoever uses it still is the last one
                     self._cache.release(name)

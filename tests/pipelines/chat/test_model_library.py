@@ -11,7 +11,7 @@ import pytest
 from pipelines.chat import loading
 from pipelines.chat.catalog import ChatCatalog, find
 from pipelines.chat.engine import run as chat
-from pipelines.chat.entries import INSIDE_PREFIX, OWN
+from pipelines.chat.entries import INSPECT_PREFIX, OWN
 from pipelines.chat.model_library import ModelLibrary
 from pipelines.chat.pruning import engine
 from pipelines.chat.pruning.evaluate import Effort
@@ -106,7 +106,7 @@ def test_what_was_shortened_can_be_shortened_again(home, cache):
     entry = catalog_of(home).get(OWN + OTHER)
     assert json.loads((find(entry, home) / "config.json").read_text())["num_hidden_layers"] == 1
     assert entry.system_prompt == "Be brief."
-    with cache.lease(INSIDE_PREFIX + OWN + OTHER) as held:
+    with cache.lease(INSPECT_PREFIX + OWN + OTHER) as held:
         assert len(held.model.model.layers) == 1
 
 

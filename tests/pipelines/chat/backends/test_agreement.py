@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pipelines.chat.engine import PLAIN
-from pipelines.chat.entries import CACHE_PREFIX, INSIDE_PREFIX
+from pipelines.chat.entries import CACHE_PREFIX, INSPECT_PREFIX
 from pipelines.chat.events import Words
 from pipelines.chat.requests import STARTER, ChatMessage, CompletionRequest
 from pipelines.core.paths import ASSETS
@@ -35,7 +35,7 @@ NEAR = 0.3  # nats between the two likeliest tokens: closer ones may change plac
 def both(chat_cache):
     with (
         chat_cache.lease(CACHE_PREFIX + STARTER) as cpp,
-        chat_cache.lease(INSIDE_PREFIX + STARTER) as transformers,
+        chat_cache.lease(INSPECT_PREFIX + STARTER) as transformers,
     ):
         yield cpp, transformers
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pipelines.chat.engine import run
-from pipelines.chat.entries import CACHE_PREFIX, INSIDE_PREFIX
+from pipelines.chat.entries import CACHE_PREFIX, INSPECT_PREFIX
 from pipelines.chat.events import Words
 from pipelines.chat.requests import ChatRequest
 from pipelines.core.errors import Unavailable
@@ -146,6 +146,6 @@ def test_bitsandbytes_is_for_cuda_only(tmp_path, bits):
 
 
 def test_the_same_model_can_be_leased_to_look_into(chat_cache):
-    with chat_cache.lease(INSIDE_PREFIX + TINY) as held:
+    with chat_cache.lease(INSPECT_PREFIX + TINY) as held:
         assert held.model.config.num_hidden_layers == 2
         assert not any(weight.requires_grad for weight in held.model.parameters())
