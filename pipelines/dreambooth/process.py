@@ -30,9 +30,9 @@ from pipelines.core.files import is_full
 from pipelines.core.limits import available_cores
 from pipelines.core.messages import Message
 from pipelines.core.sizes import format_bytes
-from pipelines.diffusion.lora.about import About
 from pipelines.diffusion.lora.entries import MODEL, WEIGHTS
 from pipelines.diffusion.lora.library import LoraLibrary
+from pipelines.diffusion.lora.record import LoraRecord
 from pipelines.dreambooth.data.subjects import Subject
 from pipelines.dreambooth.folder import TrainingFolder
 from pipelines.dreambooth.preflight import Preflight, check_room, preflight, remember_speed
@@ -113,7 +113,7 @@ def run(
 
 def _result(
     folder: TrainingFolder,
-    kept: About,
+    kept: LoraRecord,
     steps: int,
     started: float,
     preview: Image.Image | None = None,
@@ -134,7 +134,7 @@ def _result(
     )
 
 
-def _done_already(folder: TrainingFolder, request: TrainingRequest) -> About | None:
+def _done_already(folder: TrainingFolder, request: TrainingRequest) -> LoraRecord | None:
     """What all steps have made, where it is still in the library.
 
     The studio may have ended before it could say so, and there is nothing left to go on from.
@@ -161,7 +161,7 @@ def launch_trainer(
     return processes.start(launch_command(folder, request, device, offline), folder)
 
 
-def put_in_library(folder: TrainingFolder, request: TrainingRequest) -> About:
+def put_in_library(folder: TrainingFolder, request: TrainingRequest) -> LoraRecord:
     """Puts a training's result in its owner's library, in the place of an earlier one of its own.
 
     What lies there then, and what only further steps would need, is taken out of the folder.
@@ -191,7 +191,7 @@ def put_in_library(folder: TrainingFolder, request: TrainingRequest) -> About:
     return kept
 
 
-def _put_in_library(folder: TrainingFolder, request: TrainingRequest) -> About:
+def _put_in_library(folder: TrainingFolder, request: TrainingRequest) -> LoraRecord:
     library, made = LoraLibrary(folder.home), folder.about_result
     id, name = folder.library_id or secrets.token_hex(16), request.name
     # Remembered first: whatever happens now, there will only ever be one of this training.

@@ -135,7 +135,7 @@ _OTHER_DEFAULTS = Defaults(steps=28, guidance=4.0)
 
 
 class OwnModel(Protocol):
-    """What was trained or merged here; see :class:`pipelines.diffusion.lora.about.About`."""
+    """What was trained or merged here; see :class:`pipelines.diffusion.lora.record.LoraRecord`."""
 
     name: str
     kind: str
@@ -147,7 +147,7 @@ class OwnModels(Protocol):
 
     def by_id(self, id: str) -> OwnModel: ...
 
-    def path(self, about: Any) -> Path: ...
+    def path(self, record: Any) -> Path: ...
 
 
 class Catalog:
@@ -203,13 +203,13 @@ class Catalog:
         id = name.removeprefix(OWN)
         if self._own_models is None:
             raise NotFound("The LoRA {id} is no longer in the library.", id=id[:60])
-        about = self._own_models.by_id(id)
-        if about.kind != "model":
-            raise NotFound("{name} is a LoRA; it needs a model to work on.", name=about.name)
-        path = self._own_models.path(about)
+        record = self._own_models.by_id(id)
+        if record.kind != "model":
+            raise NotFound("{name} is a LoRA; it needs a model to work on.", name=record.name)
+        path = self._own_models.path(record)
         entry = _local_entry(name, path, path.parent, self._configs)
-        made_from = self._made_from(about.base)
-        update: dict[str, Any] = {"title": about.name}
+        made_from = self._made_from(record.base)
+        update: dict[str, Any] = {"title": record.name}
         if made_from is not None:
             inherited = ("defaults", "shape_of", "negative_prompt_used")
             update |= {name: getattr(made_from, name) for name in inherited}

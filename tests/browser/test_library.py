@@ -34,8 +34,8 @@ def tidied(studio) -> Iterator[None]:
     """What a test has put in the library is gone after it."""
     yield
     running, _ = studio
-    for about in running.library.own("local"):
-        running.library.delete("local", about.id)
+    for record in running.library.own("local"):
+        running.library.delete("local", record.id)
     for path in (running.home / "loras").glob("*.safetensors"):
         path.unlink()
 

@@ -20,9 +20,9 @@ def clay(studio, twin_home, tmp_path_factory) -> Iterator[str]:
     pipe = StableDiffusionPipeline.from_pretrained(twin_home / "models" / TINY)
     file = tmp_path_factory.mktemp("clay") / "clay.safetensors"
     file.write_bytes(files.kohya(files.random_halves(pipe, size=0.3), 2.0, {}))
-    about = studio[0].loras.bring("local", "clay", file)
-    yield about.name
-    studio[0].loras.delete("local", about.id)
+    record = studio[0].loras.bring("local", "clay", file)
+    yield record.name
+    studio[0].loras.delete("local", record.id)
 
 
 def choose_lora(page: Page, row: str, name: str) -> None:

@@ -190,8 +190,8 @@ def test_stop_keeps_what_was_learnt_and_resume_goes_on(page, studio):
     page.click("#train-stop")
     expect(page.locator("#train-panel")).to_contain_text("Stopped at step")
     running, _ = studio
-    (about,) = running.library.own("local")
-    assert about.kind == "lora"
+    (record,) = running.library.own("local")
+    assert record.kind == "lora"
     first = max(line.get("step", 0) for line in _progress(running))
     page.click("#train-resume")
     expect(page.locator("#train-panel .progress")).to_be_visible()
@@ -218,7 +218,7 @@ def test_stop_keeps_what_was_learnt_and_resume_goes_on(page, studio):
     expect(page.locator("#training-delete")).to_be_hidden()
     expect(page.locator("#try")).to_be_hidden()
     assert running.trainings.list("local") == []
-    assert [each.id for each in running.library.own("local")] == [about.id]
+    assert [each.id for each in running.library.own("local")] == [record.id]
 
 
 def _progress(running) -> list[dict]:

@@ -127,7 +127,7 @@ def test_after_a_power_cut_a_training_goes_on_and_another_persons_runs_too(tmp_p
         assert "Going on from step {step}" in notes
         assert [line["step"] for line in lines if line["event"] == "step"] == list(range(1, 61))
         for owner, job in done.items():
-            (about,) = studio.library.own(owner)
-            assert (about.id, about.owner) == (job.result["lora"], owner)
+            (record,) = studio.library.own(owner)
+            assert (record.id, record.owner) == (job.result["lora"], owner)
     finally:
         studio.close()

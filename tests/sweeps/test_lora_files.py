@@ -201,8 +201,8 @@ def test_every_program_s_files_are_read_as_the_changes_that_they_mean(tmp_path, 
         draw = random.Random(case)
         made = make(draw)
         data = zipped(made, draw) if made.config else save(made.tensors, made.metadata)
-        about = library.add(ANN, f"case {case}", data)
-        factors = library.factors(about)
+        record = library.add(ANN, f"case {case}", data)
+        factors = library.factors(record)
         assert factors.keys() == made.changes.keys(), case
         for key, change in made.changes.items():
             each = factors[key]
@@ -210,9 +210,9 @@ def test_every_program_s_files_are_read_as_the_changes_that_they_mean(tmp_path, 
             assert each.scale == pytest.approx(scale), (case, key)
             found = each.delta(torch.empty(change.shape))
             torch.testing.assert_close(found, scale * change, atol=1e-4, rtol=1e-4)
-        assert about.unread == len(made.left_out), case
-        assert sum(about.modules.values()) == len(made.changes), case
-        library.delete(ANN, about.id)
+        assert record.unread == len(made.left_out), case
+        assert sum(record.modules.values()) == len(made.changes), case
+        library.delete(ANN, record.id)
 
 
 def damage(data: bytes, draw: random.Random) -> bytes:
@@ -253,13 +253,13 @@ def test_damaged_files_get_one_plain_sentence_or_are_read(tmp_path, part):
         made = make(draw)
         data = damage(save(made.tensors, made.metadata), draw)
         try:
-            about = library.add(ANN, "x", data)
+            record = library.add(ANN, "x", data)
         except UserError as error:
             check_sentence(error, *made.tensors, *made.changes)
             says_which = str(error).startswith(("x ", "The header of x "))
         else:
             says_which = True
-            library.delete(ANN, about.id)
+            library.delete(ANN, record.id)
         assert says_which, case
 
 

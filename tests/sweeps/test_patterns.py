@@ -16,9 +16,9 @@ from pipelines.chat.templates import _any_of, written_in
 from pipelines.core.matching import name_key
 from pipelines.core.messages import Message
 from pipelines.core.sizes import in_bytes
-from pipelines.diffusion.lora.about import clean_name
 from pipelines.diffusion.lora.formats import clean_triggers
 from pipelines.diffusion.lora.names import dotted_name, in_original, module_of, owner_of
+from pipelines.diffusion.lora.record import clean_name
 from pipelines.diffusion.lora.tags import (
     left_out_of,
     replace_words,

@@ -21,10 +21,10 @@ from pipelines.core.devices import is_out_of_memory, out_of_memory
 from pipelines.core.errors import BadRequest
 from pipelines.core.messages import Message
 from pipelines.diffusion.loading import DiffusionModel
-from pipelines.diffusion.lora.about import About
 from pipelines.diffusion.lora.families import family_of_unet, title_of
 from pipelines.diffusion.lora.library import LoraLibrary
 from pipelines.diffusion.lora.names import PARTS
+from pipelines.diffusion.lora.record import LoraRecord
 from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.lora.weights import Factors
 from pipelines.diffusion.prompts import learned_tokens
@@ -46,7 +46,7 @@ class AppliedUse:
     """
 
     use: LoraUse
-    about: About
+    record: LoraRecord
     matched: int
     keys: int
 
@@ -69,9 +69,9 @@ class Applied:
         facts = {} if self.title is None else {"Model": self.title}
         for name, kind in (("Lora hashes", "lora"), ("TI hashes", "embedding")):
             hashes = [
-                f"{use.use.name}: {use.about.sha256[:HASH_DIGITS]}"
+                f"{use.use.name}: {use.record.sha256[:HASH_DIGITS]}"
                 for use in self.uses
-                if use.about.kind == kind
+                if use.record.kind == kind
             ]
             if hashes:
                 facts[name] = ", ".join(hashes)
@@ -83,11 +83,11 @@ class Applied:
         left_out = [
             Message(
                 "{count} tensors of the LoRA {name} have no meaning here and are left out.",
-                count=use.about.unread,
+                count=use.record.unread,
                 name=use.use.name,
             )
             for use in self.uses
-            if use.about.unread
+            if use.record.unread
         ]
         fits = [
             Message(
@@ -101,7 +101,7 @@ class Applied:
                 model=self.model,
             )
             for use in self.uses
-            if use.about.kind == "lora"
+            if use.record.kind == "lora"
         ]
         return fits + left_out
 
@@ -145,14 +145,14 @@ def apply_loras(
         undo.enter_context(model.held(alone=True))
         changes = Changes(model)
         done = []
-        for use, about in found:
-            if about.kind == "embedding":
-                learned = _learn(model, use, about, library.vectors(about), undo)
-                done.append(AppliedUse(use, about, learned, learned))
+        for use, record in found:
+            if record.kind == "embedding":
+                learned = _learn(model, use, record, library.vectors(record), undo)
+                done.append(AppliedUse(use, record, learned, learned))
             else:
-                factors = library.factors(about)
-                matched = changes.add(factors, use, about)
-                done.append(AppliedUse(use, about, matched, len(factors)))
+                factors = library.factors(record)
+                matched = changes.add(factors, use, record)
+                done.append(AppliedUse(use, record, matched, len(factors)))
         if any(part == "unet" for part, _ in changes.modules):
             undo.enter_context(model.in_torch())
         undo.enter_context(changes.made())
@@ -171,7 +171,7 @@ class Changes:
             if (module := getattr(model.pipe, part, None)) is not None
         }
 
-    def add(self, factors: Mapping[str, Factors], use: LoraUse, about: About) -> int:
+    def add(self, factors: Mapping[str, Factors], use: LoraUse, record: LoraRecord) -> int:
         """Notes a LoRA; returns how many of its modules the model has.
 
         Raises:
@@ -179,7 +179,7 @@ class Changes:
         """
         family = family_of_unet(self.model.pipe.unet.config)
         matched = 0
-        if about.family in ("", family):
+        if record.family in ("", family):
             for key, each in factors.items():
                 part, _, name = key.partition(".")
                 parameter = self._known.get(part, {}).get(_short(name))
@@ -187,11 +187,11 @@ class Changes:
                     matched += 1
                     if weight := use.weight_of(part):
                         self.modules.setdefault((part, _short(name)), []).append((each, weight))
-        if not matched and not about.family:
+        if not matched and not record.family:
             raise BadRequest(
                 "The LoRA {name} does not fit {model}: of its {count} modules the model has none "
                 "of the same name and shape. Choose another LoRA, or another model.",
-                name=about.name,
+                name=record.name,
                 model=self.model.entry.title,
                 count=len(factors),
             )
@@ -199,8 +199,8 @@ class Changes:
             raise BadRequest(
                 "The LoRA {name} is made for {family}, but {model} is {other}: none of its {count} "
                 "modules fits. Choose another LoRA, or another model.",
-                name=about.name,
-                family=title_of(about.family),
+                name=record.name,
+                family=title_of(record.family),
                 model=self.model.entry.title,
                 other=title_of(family),
                 count=len(factors),
@@ -255,7 +255,7 @@ def _short(name: str) -> str:
 def _learn(
     model: DiffusionModel,
     use: LoraUse,
-    about: About,
+    record: LoraRecord,
     vectors: Mapping[str, torch.Tensor],
     undo: ExitStack,
 ) -> int:
@@ -276,16 +276,16 @@ def _learn(
         raise BadRequest(
             "The learned word {name} is made for {family}, but {model} is {other}. Choose another "
             "one, or another model.",
-            name=about.name,
-            family=title_of(about.family),
+            name=record.name,
+            family=title_of(record.family),
             model=model.entry.title,
             other=title_of(family_of_unet(model.pipe.unet.config)),
         )
     # A word that the tokenizer knows already stays what it is.
-    tokens = learned_tokens(about.id, len(next(iter(vectors.values()))))
+    tokens = learned_tokens(record.id, len(next(iter(vectors.values()))))
     for part in parts:
         undo.enter_context(_longer(model.pipe, part, tokens, use.weight_of(part) * vectors[part]))
-    words = {about.name, use.name, *about.triggers[:1]}
+    words = {record.name, use.name, *record.triggers[:1]}
     before = model.learned
     model.learned = before | dict.fromkeys(words, " ".join(tokens))
     undo.callback(setattr, model, "learned", before)

@@ -24,8 +24,8 @@ from pydantic import ValidationError
 from pipelines.core.errors import UserError
 from pipelines.core.files import refused_name, write_whole
 from pipelines.core.messages import Message
-from pipelines.diffusion.lora.about import SHARED, About, shared_about, shared_id
 from pipelines.diffusion.lora.adapters import CONFIG, SUFFIX, Adapter, adapter_at
+from pipelines.diffusion.lora.record import SHARED, LoraRecord, shared_id, shared_record
 
 FOLDER = "loras"
 WEIGHTS, ABOUT, MODEL = "weights.safetensors", "about.json", "model"
@@ -48,24 +48,24 @@ class Entries:
 
     # --- reading ----------------------------------------------------------------------------
 
-    def own(self) -> Iterator[About]:
+    def own(self) -> Iterator[LoraRecord]:
         """All owners' entries, by id; those that are damaged are left out."""
         if not self._folder.is_dir():
             return
         for folder in sorted(self._folder.iterdir()):
-            if (about := self.read(folder.name)) is not None:
-                yield about
+            if (record := self.read(folder.name)) is not None:
+                yield record
 
-    def read(self, id: str) -> About | None:
+    def read(self, id: str) -> LoraRecord | None:
         """An owner's entry; None where it is damaged or not there."""
         if not _ID.fullmatch(id):
             return None
         try:
-            about = About.model_validate_json((self._folder / id / ABOUT).read_bytes())
+            record = LoraRecord.model_validate_json((self._folder / id / ABOUT).read_bytes())
         except (OSError, ValidationError):
             return None
         # An owner's name is never empty: no entry can pass for everybody's.
-        return about if about.id == id and about.owner != SHARED else None
+        return record if record.id == id and record.owner != SHARED else None
 
     def files(self) -> list[Path]:
         """The files and adapters' folders of everybody's, by name."""
@@ -74,39 +74,39 @@ class Entries:
         shown = (path for path in sorted(self._folder.iterdir()) if path.name[0] != ".")
         return [path for path in shown if _is_shared(path)]
 
-    def shared(self, path: Path) -> About | Message:
+    def shared(self, path: Path) -> LoraRecord | Message:
         """A file of everybody's as an entry, or why it cannot be used."""
         if (refused := refused_name(path)) is not None:
             return refused
         try:
             inside = [each.stat() for each in ([path] if path.is_file() else path.iterdir())]
             size = sum(each.st_size for each in inside)
-            return shared_about(path, size, max(each.st_mtime_ns for each in inside))
+            return shared_record(path, size, max(each.st_mtime_ns for each in inside))
         except UserError as error:
             return error.message
         except OSError as error:
             return Message("{file} cannot be read: {reason}.", file=path.name,
                            reason=error.strerror or str(error))  # fmt: skip
 
-    def path(self, about: About) -> Path:
+    def path(self, record: LoraRecord) -> Path:
         """An entry's file of weights, or its model's folder."""
-        if about.owner == SHARED:
-            return self.adapter(about).weights
-        return self._folder / about.id / (MODEL if about.kind == "model" else WEIGHTS)
+        if record.owner == SHARED:
+            return self.adapter(record).weights
+        return self._folder / record.id / (MODEL if record.kind == "model" else WEIGHTS)
 
-    def adapter(self, about: About) -> Adapter:
+    def adapter(self, record: LoraRecord) -> Adapter:
         """An entry's weights, and what lies beside them.
 
         Raises:
             FileNotFoundError: of everybody's, it has been taken away.
             BadRequest: of everybody's, its folder has changed.
         """
-        if about.owner != SHARED:
-            return Adapter(self.path(about))
+        if record.owner != SHARED:
+            return Adapter(self.path(record))
         for path in self.files():
-            if shared_id(path) == about.id:
-                return adapter_at(path, about.name)
-        raise FileNotFoundError(about.name)
+            if shared_id(path) == record.id:
+                return adapter_at(path, record.name)
+        raise FileNotFoundError(record.name)
 
     # --- writing ----------------------------------------------------------------------------
 
@@ -121,18 +121,18 @@ class Entries:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def put(self, folder: Path, about: About) -> None:
-        """Makes an unfinished folder the entry ``about``, in the place of an earlier one."""
-        _write_json(folder / ABOUT, about)
-        place, earlier = self._folder / about.id, self._aside()
+    def put(self, folder: Path, record: LoraRecord) -> None:
+        """Makes an unfinished folder the entry ``record``, in the place of an earlier one."""
+        _write_json(folder / ABOUT, record)
+        place, earlier = self._folder / record.id, self._aside()
         with contextlib.suppress(FileNotFoundError):  # made before, by a job that is run again
             os.rename(place, earlier)
         os.rename(folder, place)
         shutil.rmtree(earlier, ignore_errors=True)
 
-    def describe(self, about: About) -> None:
+    def describe(self, record: LoraRecord) -> None:
         """Writes anew what an entry says of itself."""
-        _write_json(self._folder / about.id / ABOUT, about)
+        _write_json(self._folder / record.id / ABOUT, record)
 
     def remove(self, id: str) -> None:
         """Deletes an entry; nothing where it has gone already."""
@@ -169,5 +169,5 @@ def _is_shared(path: Path) -> bool:
     return CONFIG in names or any(name.endswith(SUFFIX) for name in names)
 
 
-def _write_json(path: Path, about: About) -> None:
-    write_whole(path, json.dumps(about.model_dump(), ensure_ascii=False, indent=1).encode())
+def _write_json(path: Path, record: LoraRecord) -> None:
+    write_whole(path, json.dumps(record.model_dump(), ensure_ascii=False, indent=1).encode())

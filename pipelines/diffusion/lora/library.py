@@ -20,18 +20,18 @@ from typing import TYPE_CHECKING, Literal
 from pipelines.core.errors import BadRequest, NotFound, Refused, UserError
 from pipelines.core.matching import closest, find_name, name_key
 from pipelines.core.messages import Message
-from pipelines.diffusion.lora.about import (
+from pipelines.diffusion.lora.adapters import SUFFIX, UNPACKED, adapter_at, is_zip, unpack
+from pipelines.diffusion.lora.entries import BROUGHT_IN, MODEL, WEIGHTS, Entries
+from pipelines.diffusion.lora.formats import EMBEDDING, LoraFile, clean_triggers, open_lora
+from pipelines.diffusion.lora.record import (
     SHARED,
-    About,
+    LoraRecord,
     clean_name,
     free_name,
     hash_of,
     shared_id,
     shared_name,
 )
-from pipelines.diffusion.lora.adapters import SUFFIX, UNPACKED, adapter_at, is_zip, unpack
-from pipelines.diffusion.lora.entries import BROUGHT_IN, MODEL, WEIGHTS, Entries
-from pipelines.diffusion.lora.formats import EMBEDDING, LoraFile, clean_triggers, open_lora
 from pipelines.diffusion.lora.use import MAX_NAME, LoraUse
 from pipelines.models.local_models import inspect_folder
 
@@ -58,25 +58,25 @@ class LoraLibrary:
 
     # --- finding ----------------------------------------------------------------------------
 
-    def list(self, owner: str) -> list[About]:
+    def list(self, owner: str) -> list[LoraRecord]:
         """The owner's, newest first, then what is in everybody's library, by name.
 
         Files of everybody's that cannot be used are left out; :meth:`refused` has them.
         """
-        own = sorted(self.own(owner), key=lambda about: (-about.created, about.name))
+        own = sorted(self.own(owner), key=lambda record: (-record.created, record.name))
         shared = (self._entries.shared(path) for path in self._entries.files())
-        return own + [about for about in shared if isinstance(about, About)]
+        return own + [record for record in shared if isinstance(record, LoraRecord)]
 
-    def own(self, owner: str) -> list[About]:
+    def own(self, owner: str) -> list[LoraRecord]:
         """The owner's alone, in no order."""
-        return [about for about in self._entries.own() if about.owner == owner]
+        return [record for record in self._entries.own() if record.owner == owner]
 
     def refused(self) -> list[Message]:
         """Why files in everybody's library cannot be used."""
         shared = (self._entries.shared(path) for path in self._entries.files())
         return [found for found in shared if isinstance(found, Message)]
 
-    def get(self, owner: str, name: str) -> About:
+    def get(self, owner: str, name: str) -> LoraRecord:
         """The owner's entry called ``name``, else everybody's.
 
         Raises:
@@ -84,8 +84,8 @@ class LoraLibrary:
             BadRequest: it is everybody's and cannot be used; the sentence says why.
         """
         mine = self.list(owner)
-        if (about := self._find_named(name, mine)) is not None:
-            return about
+        if (record := self._find_named(name, mine)) is not None:
+            return record
         for path in self._entries.files():
             if name_key(shared_name(path)) == name_key(name) and isinstance(
                 reason := self._entries.shared(path), Message
@@ -99,12 +99,12 @@ class LoraLibrary:
         raise NotFound(
             "There is no LoRA called {name} in the library. Did you mean one of: {close}?",
             name=name[:MAX_NAME],
-            close=closest(name, [about.name for about in mine]),
+            close=closest(name, [record.name for record in mine]),
         )
 
-    def _find_named(self, name: str, abouts: list[About]) -> About | None:
+    def _find_named(self, name: str, records: list[LoraRecord]) -> LoraRecord | None:
         """The one that ``name`` means: by its name, else as a file of it, else by its alias."""
-        by_name = {about.name: about for about in reversed(abouts)}
+        by_name = {record.name: record for record in reversed(records)}
         file = re.split(r"[\\/]", name)[-1]
         if file.lower().endswith(SUFFIX):
             file = file[: -len(SUFFIX)]
@@ -112,61 +112,63 @@ class LoraLibrary:
         if found is not None:
             return by_name[found]
         key = name_key(file)
-        return next((about for about in abouts if name_key(self._alias(about)) == key), None)
+        return next((record for record in records if name_key(self._alias(record)) == key), None)
 
-    def _alias(self, about: About) -> str:
+    def _alias(self, record: LoraRecord) -> str:
         """What its trainer called it; of entries of earlier versions their file knows it."""
-        if about.alias is not None or about.kind == "model":
-            return about.alias or ""
+        if record.alias is not None or record.kind == "model":
+            return record.alias or ""
         with contextlib.suppress(UserError):
-            return self.open(about)[1].alias
+            return self.open(record)[1].alias
         return ""
 
-    def by_id(self, id: str) -> About:
+    def by_id(self, id: str) -> LoraRecord:
         """The entry with this id, whosever it is.
 
         Raises:
             NotFound: there is none (any more).
         """
-        if (about := self._entries.read(id)) is not None:
-            return about
+        if (record := self._entries.read(id)) is not None:
+            return record
         for path in self._entries.files():
-            if shared_id(path) == id and isinstance(found := self._entries.shared(path), About):
+            if shared_id(path) == id and isinstance(
+                found := self._entries.shared(path), LoraRecord
+            ):
                 return found
         raise NotFound("The LoRA {id} is no longer in the library.", id=id[:60])
 
-    def find(self, use: LoraUse, owner: str = SHARED) -> About:
+    def find(self, use: LoraUse, owner: str = SHARED) -> LoraRecord:
         """The entry that a use means: by its id, else by its name among the owner's.
 
         Raises:
             NotFound: it is not, or no longer, there.
             BadRequest: it is a whole model.
         """
-        about = self.by_id(use.id) if use.id else self.get(owner, use.name)
-        if about.kind == "model":
+        record = self.by_id(use.id) if use.id else self.get(owner, use.name)
+        if record.kind == "model":
             raise BadRequest(
                 "{name} is a whole model, not a LoRA. Choose it as the model that paints.",
-                name=about.name,
+                name=record.name,
             )
-        return about
+        return record
 
-    def path(self, about: About) -> Path:
+    def path(self, record: LoraRecord) -> Path:
         """Its file of weights, or its model's folder."""
-        return self._entries.path(about)
+        return self._entries.path(record)
 
-    def open(self, about: About) -> tuple[Path, LoraFile]:
+    def open(self, record: LoraRecord) -> tuple[Path, LoraFile]:
         """Its file and what the file's header says; not of a model.
 
         Raises:
             BadRequest, NotFound: the file has been damaged or taken away.
         """
         try:
-            adapter = self._entries.adapter(about)
-            return adapter.weights, open_lora(adapter.weights, about.name, adapter.config)
+            adapter = self._entries.adapter(record)
+            return adapter.weights, open_lora(adapter.weights, record.name, adapter.config)
         except FileNotFoundError:
-            raise NotFound("The LoRA {id} is no longer in the library.", id=about.id) from None
+            raise NotFound("The LoRA {id} is no longer in the library.", id=record.id) from None
 
-    def factors(self, about: About) -> dict[str, Factors]:
+    def factors(self, record: LoraRecord) -> dict[str, Factors]:
         """The tensors of a LoRA; see :func:`pipelines.diffusion.lora.weights.read`.
 
         Raises:
@@ -174,10 +176,10 @@ class LoraLibrary:
         """
         from pipelines.diffusion.lora.weights import read
 
-        if about.kind != "lora":
-            raise BadRequest("{name} is no LoRA, so it cannot be merged.", name=about.name)
-        path, file = self.open(about)
-        return read(path, file, about.name)
+        if record.kind != "lora":
+            raise BadRequest("{name} is no LoRA, so it cannot be merged.", name=record.name)
+        path, file = self.open(record)
+        return read(path, file, record.name)
 
     # --- putting on -------------------------------------------------------------------------
 
@@ -193,7 +195,7 @@ class LoraLibrary:
         training: str | None = None,
         sources: tuple[str, ...] = (),
         subjects: tuple[str, ...] = (),
-    ) -> About:
+    ) -> LoraRecord:
         """Puts a LoRA or an embedding in the owner's library, re-written in one layout.
 
         Args:
@@ -233,7 +235,7 @@ class LoraLibrary:
             (folder / BROUGHT_IN).unlink(missing_ok=True)
             shutil.rmtree(folder / UNPACKED, ignore_errors=True)
             (folder / WEIGHTS).write_bytes(written)
-            about = About(
+            record = LoraRecord(
                 id=id or secrets.token_hex(16),
                 owner=owner,
                 name=name,
@@ -255,7 +257,7 @@ class LoraLibrary:
                 style=file.style,
                 bytes=len(written),
             )
-            return self._put(folder, about)
+            return self._put(folder, record)
 
     def add_model(
         self,
@@ -270,7 +272,7 @@ class LoraLibrary:
         training: str | None = None,
         sources: tuple[str, ...] = (),
         subjects: tuple[str, ...] = (),
-    ) -> About:
+    ) -> LoraRecord:
         """Puts a whole model in the owner's library.
 
         Args:
@@ -288,7 +290,7 @@ class LoraLibrary:
             finding = inspect_folder(folder / MODEL, folder)
             if finding.refused is not None:
                 raise BadRequest(finding.refused.template, **finding.refused.values)
-            about = About(
+            record = LoraRecord(
                 id=id or secrets.token_hex(16),
                 owner=owner,
                 name=name,
@@ -302,21 +304,21 @@ class LoraLibrary:
                 subjects=subjects,
                 bytes=finding.nbytes,
             )
-            return self._put(folder, about)
+            return self._put(folder, record)
 
     # --- changing ---------------------------------------------------------------------------
 
-    def rename(self, owner: str, id: str, name: str) -> About:
+    def rename(self, owner: str, id: str, name: str) -> LoraRecord:
         """Gives the owner's entry another name, with a number where that one is taken.
 
         Raises:
             NotFound: there is none, or it is another's.
             Refused: it is in everybody's library.
         """
-        about = self._mine(owner, id)
+        record = self._mine(owner, id)
         with _naming:
             others = [each.name for each in self.list(owner) if each.id != id]
-            changed = about.model_copy(update={"name": free_name(clean_name(name), others)})
+            changed = record.model_copy(update={"name": free_name(clean_name(name), others)})
             self._entries.describe(changed)
         return changed
 
@@ -325,24 +327,24 @@ class LoraLibrary:
         self._mine(owner, id)
         self._entries.remove(id)
 
-    def _put(self, folder: Path, about: About) -> About:
+    def _put(self, folder: Path, record: LoraRecord) -> LoraRecord:
         with _naming:
-            taken = [each.name for each in self.list(about.owner) if each.id != about.id]
-            about = about.model_copy(update={"name": free_name(about.name, taken)})
-            self._entries.put(folder, about)
-        return about
+            taken = [each.name for each in self.list(record.owner) if each.id != record.id]
+            record = record.model_copy(update={"name": free_name(record.name, taken)})
+            self._entries.put(folder, record)
+        return record
 
-    def _mine(self, owner: str, id: str) -> About:
-        about = self.by_id(id)
-        if about.owner == SHARED:
+    def _mine(self, owner: str, id: str) -> LoraRecord:
+        record = self.by_id(id)
+        if record.owner == SHARED:
             raise Refused(
                 "{name} is a file in the folder loras, in everybody's library; it can only be "
                 "changed there.",
-                name=about.name,
+                name=record.name,
             )
-        if about.owner != owner:
+        if record.owner != owner:
             raise NotFound("The LoRA {id} is no longer in the library.", id=id[:60])
-        return about
+        return record
 
     # --- for other tools --------------------------------------------------------------------
 
@@ -353,11 +355,11 @@ class LoraLibrary:
             NotFound: there is no such entry.
             BadRequest: it is a whole model, which is no single file.
         """
-        about = self.by_id(id)
-        if about.kind == "model":
+        record = self.by_id(id)
+        if record.kind == "model":
             raise BadRequest(
                 "{name} is a whole model, a folder of many files. Take it from the home folder.",
-                name=about.name,
+                name=record.name,
             )
         from pipelines.diffusion.lora.export import (
             Facts,
@@ -367,19 +369,19 @@ class LoraLibrary:
         )
 
         facts = Facts(
-            about.name, about.family, about.base, about.triggers, about.sha256, about.created
+            record.name, record.family, record.base, record.triggers, record.sha256, record.created
         )
-        if about.kind == "embedding":
-            return embedding_file(self.vectors(about), facts, style)
-        factors = self.factors(about)
+        if record.kind == "embedding":
+            return embedding_file(self.vectors(record), facts, style)
+        factors = self.factors(record)
         return diffusers_file(factors) if style == "diffusers" else kohya_file(factors, facts)
 
-    def vectors(self, about: About) -> dict[str, torch.Tensor]:
+    def vectors(self, record: LoraRecord) -> dict[str, torch.Tensor]:
         """The learned vectors of an embedding, by part of the model."""
         from pipelines.diffusion.lora.weights import read_vectors
 
-        path, file = self.open(about)
-        return read_vectors(path, file, about.name)
+        path, file = self.open(record)
+        return read_vectors(path, file, record.name)
 
 
 def _provenance(metadata: dict[str, str]) -> dict[str, str]:

@@ -18,10 +18,10 @@ from pipelines.core.cache import ModelCache
 from pipelines.core.errors import BadRequest, Stopped
 from pipelines.core.events import Progress, Result
 from pipelines.core.messages import Message
-from pipelines.diffusion.lora.about import About
 from pipelines.diffusion.lora.apply import apply_loras
 from pipelines.diffusion.lora.families import BASE_VERSIONS, family_of_unet, title_of
 from pipelines.diffusion.lora.library import LoraLibrary
+from pipelines.diffusion.lora.record import LoraRecord
 from pipelines.diffusion.lora.requests import MergeRequest
 from pipelines.diffusion.lora.use import LoraUse
 from pipelines.diffusion.lora.weights import Factors, as_diffusers
@@ -43,25 +43,25 @@ def run(
         yield Progress(0, 1, note=Message("Merging {count} LoRAs", count=len(request.loras)))
         if stop.is_set():
             raise Stopped
-        about = merge_into_lora(library, request)
+        record = merge_into_lora(library, request)
     else:
         yield from cache.warm(request.model, stop)
         with cache.lease(request.model) as model:
             yield Progress(0, 1, note=Message("Merging {count} LoRAs", count=len(request.loras)))
             if stop.is_set():
                 raise Stopped
-            about = merge_into_model(library, request, model)
-    yield Result({"lora": about.id, "name": about.name, "kind": about.kind})
+            record = merge_into_model(library, request, model)
+    yield Result({"lora": record.id, "name": record.name, "kind": record.kind})
 
 
-def merge_into_lora(library: LoraLibrary, request: MergeRequest) -> About:
+def merge_into_lora(library: LoraLibrary, request: MergeRequest) -> LoraRecord:
     """One LoRA of several, in the library of the request's owner.
 
     Raises:
         BadRequest: they are made for different families, or do not fit together.
     """
     found = _find_entries(library, request.loras)
-    first, others = found[0][1], [about for _, about in found[1:]]
+    first, others = found[0][1], [record for _, record in found[1:]]
     for other in others:
         if "" not in (first.family, other.family) and first.family != other.family:
             raise BadRequest(
@@ -71,24 +71,24 @@ def merge_into_lora(library: LoraLibrary, request: MergeRequest) -> About:
                 second=other.name,
                 other=title_of(other.family),
             )
-    parts = [piece for use, about in found for piece in _weigh(library.factors(about), use)]
+    parts = [piece for use, record in found for piece in _weigh(library.factors(record), use)]
     factors = merge_factors(parts, request.rank)
-    abouts = [about for _, about in found]
-    family = next((about.family for about in abouts if about.family), "")
-    bases = {about.base for about in abouts}
+    records = [record for _, record in found]
+    family = next((record.family for record in records if record.family), "")
+    bases = {record.base for record in records}
     return library.add(
         request.owner,
         request.name,
         save(as_diffusers(factors), {"ss_base_model_version": BASE_VERSIONS.get(family, "")}),
         id=request.id,
-        triggers=tuple(word for about in abouts for word in about.triggers),
+        triggers=tuple(word for record in records for word in record.triggers),
         base=bases.pop() if len(bases) == 1 else None,
-        sources=_sources(abouts),
-        subjects=_subjects(abouts),
+        sources=_sources(records),
+        subjects=_subjects(records),
     )
 
 
-def merge_into_model(library: LoraLibrary, request: MergeRequest, model) -> About:
+def merge_into_model(library: LoraLibrary, request: MergeRequest, model) -> LoraRecord:
     """A whole model with the LoRAs in its weights, in the library of the request's owner.
 
     Args:
@@ -98,7 +98,7 @@ def merge_into_model(library: LoraLibrary, request: MergeRequest, model) -> Abou
         BadRequest: one of them does not fit the model.
     """
     found = _find_entries(library, request.loras)
-    abouts = [*(about for _, about in found), *_own_model(library, model)]
+    records = [*(record for _, record in found), *_own_model(library, model)]
 
     def write(folder: Path) -> None:
         uses = [use for use, _ in found]
@@ -111,10 +111,10 @@ def merge_into_model(library: LoraLibrary, request: MergeRequest, model) -> Abou
         write,
         family=family_of_unet(model.pipe.unet.config),
         id=request.id,
-        triggers=tuple(word for _, about in found for word in about.triggers),
+        triggers=tuple(word for _, record in found for word in record.triggers),
         base=model.entry.name,
-        sources=_sources(abouts),
-        subjects=_subjects(abouts),
+        sources=_sources(records),
+        subjects=_subjects(records),
     )
 
 
@@ -127,17 +127,17 @@ def _weigh(
     return [(unet, use.weight_of("unet")), (texts, use.weight_of("text_encoder"))]
 
 
-def _sources(abouts: Sequence[About]) -> tuple[str, ...]:
+def _sources(records: Sequence[LoraRecord]) -> tuple[str, ...]:
     """Whoever deletes a subject deletes what its LoRAs were merged into as well."""
-    ids = [id for about in abouts for id in (about.id, *about.sources)]
+    ids = [id for record in records for id in (record.id, *record.sources)]
     return tuple(dict.fromkeys(ids))
 
 
-def _subjects(abouts: Sequence[About]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(id for about in abouts for id in about.subjects))
+def _subjects(records: Sequence[LoraRecord]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(id for record in records for id in record.subjects))
 
 
-def _own_model(library: LoraLibrary, model) -> list[About]:
+def _own_model(library: LoraLibrary, model) -> list[LoraRecord]:
     name = model.entry.name
     return [library.by_id(name.removeprefix(OWN))] if name.startswith(OWN) else []
 
@@ -193,9 +193,11 @@ def reduce_rank(factors: Factors, rank: int) -> Factors:
     )
 
 
-def _find_entries(library: LoraLibrary, uses: Sequence[LoraUse]) -> list[tuple[LoraUse, About]]:
+def _find_entries(
+    library: LoraLibrary, uses: Sequence[LoraUse]
+) -> list[tuple[LoraUse, LoraRecord]]:
     found = [(use, library.find(use)) for use in uses]
-    for _, about in found:
-        if about.kind != "lora":
-            raise BadRequest("{name} is no LoRA, so it cannot be merged.", name=about.name)
+    for _, record in found:
+        if record.kind != "lora":
+            raise BadRequest("{name} is no LoRA, so it cannot be merged.", name=record.name)
     return found

@@ -13,7 +13,7 @@ from pipelines.chat.pruning.requests import CRITERIA, CurveRequest, PruneRequest
 from pipelines.chat.requests import STARTER
 from pipelines.core.errors import BadRequest, UserError
 from pipelines.core.paths import ASSETS
-from pipelines.diffusion.lora.about import free_name
+from pipelines.diffusion.lora.record import free_name
 from studio.core.exchange import CHAT_MODELS, Exchange
 from studio.core.feature import Tab
 from studio.core.jobs.record import Job

@@ -16,8 +16,8 @@ from pydantic import BaseModel
 from pipelines.core.engines import Use
 from pipelines.core.errors import BadRequest, NotFound
 from pipelines.core.matching import find_name
-from pipelines.diffusion.lora.about import SHARED, About
 from pipelines.diffusion.lora.library import LoraLibrary, Style
+from pipelines.diffusion.lora.record import SHARED, LoraRecord
 from pipelines.diffusion.lora.requests import MergeRequest
 from pipelines.diffusion.lora.tags import uses_in_template, uses_of
 from pipelines.diffusion.lora.use import LoraUse
@@ -61,14 +61,14 @@ class Loras(Keeper):
 
     # --- the library --------------------------------------------------------------------------
 
-    def list(self, owner: str) -> list[About]:
+    def list(self, owner: str) -> list[LoraRecord]:
         """The owner's, newest first, then everybody's."""
         return self._library.list(owner)
 
     def models(self, owner: str) -> list[ModelEntry]:
         """The whole models that the owner has trained or merged, newest first."""
-        own = [about for about in self.list(owner) if about.kind == "model"]
-        return [self._catalog.get(f"{OWN}{about.id}") for about in own if about.owner == owner]
+        own = [record for record in self.list(owner) if record.kind == "model"]
+        return [self._catalog.get(f"{OWN}{record.id}") for record in own if record.owner == owner]
 
     def entry(self, owner: str, name: str) -> ModelEntry:
         """A base model: one of everybody's, or one that the owner has trained or merged.
@@ -78,14 +78,14 @@ class Loras(Keeper):
         """
         return self._catalog.get(self._model(owner, name))
 
-    def get(self, owner: str, id: str) -> About:
+    def get(self, owner: str, id: str) -> LoraRecord:
         """Raises NotFound when there is none, or it is another's."""
-        about = self._library.by_id(id)
-        if about.owner not in (owner, SHARED):
+        record = self._library.by_id(id)
+        if record.owner not in (owner, SHARED):
             raise NotFound("The LoRA {id} is no longer in the library.", id=id[:60])
-        return about
+        return record
 
-    def bring(self, owner: str, name: str, file: Path) -> About:
+    def bring(self, owner: str, name: str, file: Path) -> LoraRecord:
         """Puts an uploaded file in the owner's library; the file itself stays where it is.
 
         Raises:
@@ -108,12 +108,12 @@ class Loras(Keeper):
             NotFound: there is none, or it is another's.
             BadRequest: it is a whole model, or damaged.
         """
-        about = self.get(owner, id)
-        usual = style == "diffusers" and about.kind == "lora"
-        name = "pytorch_lora_weights" if usual else about.name
-        return f"{name}.safetensors", self._library.export(about.id, style)
+        record = self.get(owner, id)
+        usual = style == "diffusers" and record.kind == "lora"
+        name = "pytorch_lora_weights" if usual else record.name
+        return f"{name}.safetensors", self._library.export(record.id, style)
 
-    def rename(self, owner: str, id: str, name: str) -> About:
+    def rename(self, owner: str, id: str, name: str) -> LoraRecord:
         """Raises NotFound when it is not the owner's, Refused when it is everybody's."""
         return self._library.rename(owner, self.get(owner, id).id, name)
 
@@ -125,29 +125,29 @@ class Loras(Keeper):
             Refused: it is everybody's.
             BadRequest: a job that has not ended needs it.
         """
-        about = self.get(owner, id)
-        if is_at_work(self._store, owner, Use("lora", about.id)):
+        record = self.get(owner, id)
+        if is_at_work(self._store, owner, Use("lora", record.id)):
             raise BadRequest(
                 "A job that is waiting or running uses {name}. Cancel it first, or wait for its "
                 "end.",
-                name=about.name,
+                name=record.name,
             )
         # Noted first: pictures that were painted with it go with the photos that it has learnt.
-        for subject in {*about.subjects, self._learnt_by(about)} - {None}:
-            note_made(self._library.home, subject, about.id)
-        self._library.delete(owner, about.id)
+        for subject in {*record.subjects, self._learnt_by(record)} - {None}:
+            note_made(self._library.home, subject, record.id)
+        self._library.delete(owner, record.id)
 
-    def _learnt_by(self, about: About) -> str | None:
+    def _learnt_by(self, record: LoraRecord) -> str | None:
         """The subject of the training that made it, for entries that do not know it themselves."""
         return (
-            TrainingFolder(self._library.home, about.training).subject if about.training else None
+            TrainingFolder(self._library.home, record.training).subject if record.training else None
         )
 
     # --- the room they take -----------------------------------------------------------------
 
     def bytes_used(self, owner: str) -> int:
         """Bytes of all that is the owner's own."""
-        return sum(about.bytes for about in self._library.own(owner))
+        return sum(record.bytes for record in self._library.own(owner))
 
     # --- in requests ------------------------------------------------------------------------
 
@@ -191,7 +191,7 @@ class Loras(Keeper):
 
     def _model(self, owner: str, name: str) -> str:
         """The name under which the catalog knows a model of the owner's; others stay."""
-        own = {about.id: about for about in self._library.own(owner) if about.kind == "model"}
+        own = {record.id: record for record in self._library.own(owner) if record.kind == "model"}
         if name.startswith(OWN):
             if name.removeprefix(OWN) not in own:
                 raise NotFound(
@@ -200,7 +200,7 @@ class Loras(Keeper):
             return name
         if (known := find_name(name, (entry.name for entry in self._catalog.models()))) is not None:
             return known
-        ids = {about.name: id for id, about in reversed(own.items())}
+        ids = {record.name: id for id, record in reversed(own.items())}
         mine = find_name(name, ids)
         return name if mine is None else f"{OWN}{ids[mine]}"
 

@@ -12,9 +12,9 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.core.errors import validated
-from pipelines.diffusion.lora.about import SHARED, About
 from pipelines.diffusion.lora.families import title_of
 from pipelines.diffusion.lora.library import Style
+from pipelines.diffusion.lora.record import SHARED, LoraRecord
 from pipelines.diffusion.lora.use import MAX_NAME
 from studio.api.access import API, BELOW_ROOT
 from studio.api.http import NOT_KEPT, json_object, receive_body
@@ -42,7 +42,7 @@ def loras_router(studio: Studio) -> APIRouter:
         owner, language = owner_of(request), language_of_request(request)
         refused = studio.library.refused() if owner.is_host else []
         return {
-            "loras": [lora_json(about) for about in studio.loras.list(owner.id)],
+            "loras": [lora_json(record) for record in studio.loras.list(owner.id)],
             "refused": [translate(reason, language) for reason in refused],
         }
 
@@ -56,8 +56,8 @@ def loras_router(studio: Studio) -> APIRouter:
         owner = owner_of(request).id
         await run_sync(studio.loras.check_room, owner)
         async with receive_body(request, studio.home) as file:
-            about = await run_sync(studio.loras.bring, owner, name, Path(file.name))
-        return lora_json(about)
+            record = await run_sync(studio.loras.bring, owner, name, Path(file.name))
+        return lora_json(record)
 
     @routes.post("/loras/merge", status_code=202)
     async def merge(request: Request) -> dict[str, Any]:
@@ -96,14 +96,14 @@ def loras_router(studio: Studio) -> APIRouter:
     return routes
 
 
-def lora_json(about: About) -> dict[str, Any]:
+def lora_json(record: LoraRecord) -> dict[str, Any]:
     """An entry of the library as the API describes it."""
-    files = {} if about.kind == "model" else {
-        style: f"{API}/loras/{about.id}/{style}.safetensors" for style in ("diffusers", "kohya")
+    files = {} if record.kind == "model" else {
+        style: f"{API}/loras/{record.id}/{style}.safetensors" for style in ("diffusers", "kohya")
     }  # fmt: skip
     return {
-        **about.model_dump(mode="json", exclude={"owner"}),
-        "shared": about.owner == SHARED,
-        "family_title": title_of(about.family),
+        **record.model_dump(mode="json", exclude={"owner"}),
+        "shared": record.owner == SHARED,
+        "family_title": title_of(record.family),
         "files": files,
     }

@@ -21,7 +21,7 @@ from studio.page.components.job_view import JobView, OneAfterAnother
 from studio.page.widgets import QUIET, Visitor, as_text, from_field, label
 
 if TYPE_CHECKING:
-    from pipelines.diffusion.lora.about import About
+    from pipelines.diffusion.lora.record import LoraRecord
     from studio.core.jobs.queue import Job
     from studio.core.services import Studio
     from studio.page.tab_events import TabEvents
@@ -113,16 +113,16 @@ class MergeForm(OneAfterAnother):
         view.open(events)
         view.stop(self._cancel)
 
-    def offered(self, abouts: Sequence[About], chosen: Sequence[str | None]) -> list[Any]:
+    def offered(self, records: Sequence[LoraRecord], chosen: Sequence[str | None]) -> list[Any]:
         """Updates of :attr:`choices` to what is in the library; what has left it is not chosen."""
-        names = {each.name: each for each in reversed(abouts) if each.kind == "lora"}
+        names = {each.name: each for each in reversed(records) if each.kind == "lora"}
         loras = [(f"{name} · {title_of(each.family)}", name) for name, each in names.items()]
         models = [
             (entry.title, entry.name)
             for entry in self.studio.catalog.models()
             if entry.refused is None and entry.family in UNET_FAMILIES
         ]
-        models += [(each.name, f"{OWN}{each.id}") for each in abouts if each.kind == "model"]
+        models += [(each.name, f"{OWN}{each.id}") for each in records if each.kind == "model"]
         offers = [[_NO_LORA, *reversed(loras)]] * ROWS + [[_NO_MODEL, *models]]
         return [
             gr.update(

@@ -24,7 +24,7 @@ from studio.page.components import lora_rows
 from studio.page.widgets import QUIET, Visitor, label
 
 if TYPE_CHECKING:
-    from pipelines.diffusion.lora.about import About
+    from pipelines.diffusion.lora.record import LoraRecord
     from studio.page.tab_events import TabEvents
 
 
@@ -77,8 +77,8 @@ class LibraryTab(Tab):
             visitor, change = Visitor.of(request), None
             # An entry may be deleted in another window.
             with contextlib.suppress(UserError):
-                about = self.studio.loras.get(visitor.owner.id, str(event._data.get("id")))
-                change = partial(_painting_with, about)
+                record = self.studio.loras.get(visitor.owner.id, str(event._data.get("id")))
+                change = partial(_painting_with, record)
             return route.send(change, visitor, values)
 
         self._cards.use(send, route.inputs, route.outputs, preprocess=False, **QUIET)
@@ -97,11 +97,11 @@ class LibraryTab(Tab):
             note = views.notice(Message("Reading {name} …", name=path.name), visitor)
             yield [None, said + note, *self._show(visitor, chosen, newest)]
             try:
-                about = self.studio.loras.bring(visitor.owner.id, path.stem, path)
+                record = self.studio.loras.bring(visitor.owner.id, path.stem, path)
             except UserError as error:
                 said += views.error(error.message, visitor)
             else:
-                said, newest = said + library_views.added_notice(about, visitor), about.id
+                said, newest = said + library_views.added_notice(record, visitor), record.id
         yield [None, said, *self._show(visitor, chosen, newest)]
 
     def _rename(self, event: gr.EventData, request: gr.Request, *chosen: str | None) -> list[Any]:
@@ -131,29 +131,29 @@ class LibraryTab(Tab):
         failure: str = "",
     ) -> list[Any]:
         """Updates of the cards and of what can be merged."""
-        abouts = self.studio.loras.list(visitor.owner.id)
+        records = self.studio.loras.list(visitor.owner.id)
         # The folder is the host's; others could do nothing about it.
         refused = self.studio.library.refused() if visitor.owner.is_host else []
         cards = library_views.library_cards(
-            abouts, refused, visitor, opened=opened, failure=failure
+            records, refused, visitor, opened=opened, failure=failure
         )
-        return [cards, *self._merging.offered(abouts, chosen)]
+        return [cards, *self._merging.offered(records, chosen)]
 
 
-def _painting_with(about: About, form: dict[str, Any]) -> dict[str, Any]:
-    """The fields of ``form`` that change when ``about`` is to be painted with as well.
+def _painting_with(record: LoraRecord, form: dict[str, Any]) -> dict[str, Any]:
+    """The fields of ``form`` that change when ``record`` is to be painted with as well.
 
     What calls it up comes into a prompt that has nothing of that: without it, a learned word does
     nothing, and a LoRA often little.
     """
     prompt = (form["prompt"] or "").strip()
-    words = (library_views.word_of(about),) if about.kind == "embedding" else about.triggers
+    words = (library_views.word_of(record),) if record.kind == "embedding" else record.triggers
     if words and not any(name_key(word) in name_key(prompt) for word in words):
         prompt = ", ".join(part for part in (prompt, words[0]) if part)
-    if about.kind == "model":
-        return {"prompt": prompt, "loras": form["loras"], "model": f"{OWN}{about.id}"}
-    use = {"name": about.name, "weight": 1.0}
-    key = name_key(about.name)
+    if record.kind == "model":
+        return {"prompt": prompt, "loras": form["loras"], "model": f"{OWN}{record.id}"}
+    use = {"name": record.name, "weight": 1.0}
+    key = name_key(record.name)
     others = [each for each in form["loras"] if name_key(each["name"]) != key]
     if len(others) < lora_rows.ROWS:
         return {"prompt": prompt, "loras": [*others, use]}

@@ -32,12 +32,12 @@ def check_before_after(
     """The request with the id of what was learnt, which must be in the owner's library."""
     request = studio.loras.filled(owner.id, request)
     if request.lora is not None:
-        about = studio.library.get(owner.id, request.lora.name)
-        lora = request.lora.model_copy(update={"id": about.id})
+        record = studio.library.get(owner.id, request.lora.name)
+        lora = request.lora.model_copy(update={"id": record.id})
         request = request.model_copy(update={"lora": lora})
     else:
         own = {
-            f"{OWN}{about.id}" for about in studio.library.own(owner.id) if about.kind == "model"
+            f"{OWN}{record.id}" for record in studio.library.own(owner.id) if record.kind == "model"
         }
         if request.model not in own:
             raise NotFound(

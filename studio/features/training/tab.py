@@ -163,16 +163,16 @@ class TrainTab(Tab):
             return None
         try:
             id = self.studio.trainings.lora(visitor.owner.id, training.id)
-            about = self.studio.library.by_id(id) if id else None
+            record = self.studio.library.by_id(id) if id else None
         except UserError:  # taken out of the library
             return None
-        if about is None or about.owner != visitor.owner.id:
+        if record is None or record.owner != visitor.owner.id:
             return None
         return {
-            "name": about.name,
-            "kind": about.kind,
+            "name": record.name,
+            "kind": record.kind,
             "model": training.request.model,
-            "trained": f"{OWN}{about.id}" if about.kind == "model" else None,
+            "trained": f"{OWN}{record.id}" if record.kind == "model" else None,
             "trigger": training.request.trigger,
         }
 

@@ -58,11 +58,11 @@ def test_a_training_under_accelerate_launch_ends_in_the_owners_library(ask, home
     assert isinstance(result, Result)
     assert result.image.size == (64, 64)
     assert (result.data["steps"], result.data["training"]) == (3, request.training)
-    (about,) = LoraLibrary(home).own("ada")
-    assert (about.id, about.name, about.kind) == (result.data["lora"], "whiskers", "lora")
-    assert (about.rank, about.triggers, about.base) == (4, ("sks cat",), "tiny-sd1")
-    assert (about.training, about.subjects) == (request.training, (request.subject,))
-    assert about.modules["unet"] > 0
+    (record,) = LoraLibrary(home).own("ada")
+    assert (record.id, record.name, record.kind) == (result.data["lora"], "whiskers", "lora")
+    assert (record.rank, record.triggers, record.base) == (4, ("sks cat",), "tiny-sd1")
+    assert (record.training, record.subjects) == (request.training, (request.subject,))
+    assert record.modules["unet"] > 0
     assert not TrainingFolder(home, request.training).running
 
 
@@ -95,14 +95,14 @@ def test_what_each_method_has_learnt_is_painted_with(
 ):
     request = ask(method=method, identifier=identifier, steps=3, **settings)
     result = follow(request, cache, launch=at_once)[-1]
-    (about,) = LoraLibrary(home).own("local")
-    assert (about.id, about.kind, about.base) == (result.data["lora"], kind, TINY)
-    assert about.triggers == (request.trigger,)
-    assert about.subjects == (request.subject,)
+    (record,) = LoraLibrary(home).own("local")
+    assert (record.id, record.kind, record.base) == (result.data["lora"], kind, TINY)
+    assert record.triggers == (request.trigger,)
+    assert record.subjects == (request.subject,)
     prompt = f"a {request.trigger}"
-    learnt = {"model": f"{OWN}{about.id}"}
+    learnt = {"model": f"{OWN}{record.id}"}
     if kind != "model":
-        learnt = {"loras": [{"name": about.name, "id": about.id}]}
+        learnt = {"loras": [{"name": record.name, "id": record.id}]}
     before, after = picture(home, prompt=prompt), picture(home, prompt=prompt, **learnt)
     assert np.abs(after - before).mean() > 1
     if kind == "embedding":  # it is nothing but a word

@@ -41,8 +41,8 @@ folder.report("stopped")
         until_stopped()
     assert not any(isinstance(event, Result) for event in events)
     assert "Stopping" in str(events[-1].note)
-    (about,) = LoraLibrary(home).own("local")
-    assert about.training == request.training
+    (record,) = LoraLibrary(home).own("local")
+    assert record.training == request.training
 
 
 def test_a_stop_before_the_first_step_leaves_the_library_empty(ask, home, cache, acting):

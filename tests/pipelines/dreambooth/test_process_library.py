@@ -58,16 +58,16 @@ def test_a_resumed_trainings_result_takes_the_place_of_its_earlier_one(
     (first,) = library.own("local")
     library.rename("local", first.id, "my cat")
     second = follow(request, cache, launch=finishing(acting, learnt))[-1].data["lora"]
-    (about,) = library.own("local")
-    assert second == first.id == about.id
-    assert about.name == "my cat"
+    (record,) = library.own("local")
+    assert second == first.id == record.id
+    assert record.name == "my cat"
 
 
 def test_what_the_trainer_remarks_on_its_result_is_in_the_job_s(ask, cache, acting, learnt):
-    about = learnt / "about.json"
+    record = learnt / "about.json"
     remark = {"template": "The training fell apart: {why}.", "values": {"why": "x"}}
     assert follow(ask(), cache, launch=finishing(acting, learnt))[-1].data["notes"] == []
-    about.write_text(json.dumps(json.loads(about.read_text()) | {"remark": remark}))
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"remark": remark}))
     request = ask()
     assert follow(request, cache, launch=finishing(acting, learnt))[-1].data["notes"] == [remark]
     assert follow(request, cache, launch=None)[-1].data["notes"] == [remark]  # asked for again
@@ -100,7 +100,7 @@ def test_what_was_taken_out_of_the_library_is_learnt_anew(ask, home, cache, acti
     assert TrainingFolder(home, request.training).steps_in_library == 1
     second = follow(request, cache, launch=finishing(acting, learnt))[-1]
     assert isinstance(second, Result)
-    assert [about.id for about in library.own("local")] == [second.data["lora"]]
+    assert [record.id for record in library.own("local")] == [second.data["lora"]]
 
 
 @pytest.mark.parametrize("error", [

@@ -85,8 +85,8 @@ shutil.copytree({str(with_steps(learnt, 1000))!r}, folder.result, dirs_exist_ok=
 """)
     result = followed(request, cache, child, again, (folder.path / "go").touch)
     assert result.data["steps"] == 1000
-    (about,) = LoraLibrary(home).own("local")
-    assert about.training == request.training
+    (record,) = LoraLibrary(home).own("local")
+    assert record.training == request.training
 
 
 def test_one_that_was_stopped_before_its_first_step_is_started_again(
@@ -181,5 +181,5 @@ folder.report("stopped")
     with pytest.raises(Stopped):
         follow(request, cache, stop, never)
     child.wait()
-    (about,) = LoraLibrary(home).own("local")
-    assert about.training == request.training
+    (record,) = LoraLibrary(home).own("local")
+    assert record.training == request.training

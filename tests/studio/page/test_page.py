@@ -13,7 +13,7 @@ import pytest
 from gradio.i18n import I18nData
 
 from pipelines.diffusion.control.catalog import ControlCatalog
-from pipelines.diffusion.lora.about import About
+from pipelines.diffusion.lora.record import LoraRecord
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.models.catalog import Catalog
 from pipelines.preprocessors.registry import ANNOTATORS
@@ -37,7 +37,7 @@ from studio.page.widgets import Visitor, from_field
 MARKER = re.compile(r"__i18n__(\{.*?\})")
 SPOKEN = ("label", "info", "placeholder")
 VISITOR = Visitor(Owner("local", "you", is_host=True), "en")
-CLAY = About(id="0" * 32, owner="local", name="clay", family="starter")
+CLAY = LoraRecord(id="0" * 32, owner="local", name="clay", family="starter")
 FEATURES = load_features()
 SILENT = ("state", "timer", "html")  # they have labels that nobody sees
 

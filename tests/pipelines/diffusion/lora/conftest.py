@@ -73,5 +73,5 @@ def lora_cache(home) -> ModelCache:
 @pytest.fixture
 def use(library, halves):
     """A LoRA of rank 4 with alpha 2, in Ann's library."""
-    about = library.add(ANN, "clay", files.kohya(halves, alpha=2.0))
-    return LoraUse(name="clay", weight=0.8, id=about.id)
+    record = library.add(ANN, "clay", files.kohya(halves, alpha=2.0))
+    return LoraUse(name="clay", weight=0.8, id=record.id)

@@ -63,8 +63,8 @@ def files_of_baked(halves, scale):
 def test_a_picture_is_the_one_that_diffusers_adapters_give(
     lora_cache, library, strong, models, home
 ):
-    about = library.add(ANN, "strong", files.kohya(strong, alpha=2.0))
-    use = LoraUse(name="strong", weight=0.8, id=about.id)
+    record = library.add(ANN, "strong", files.kohya(strong, alpha=2.0))
+    use = LoraUse(name="strong", weight=0.8, id=record.id)
     with Unchanged(lora_cache):
         (ours,) = pictures(painted(lora_cache, loras=[use]))
         (plain,) = pictures(painted(lora_cache))
@@ -89,9 +89,9 @@ def test_weight_0_paints_the_same_picture_to_the_bit(lora_cache, use, weight):
 def test_a_lora_as_training_begins_it_changes_nothing(lora_cache, library, halves):
     """A random, B zero (METHODS.md): exactly the base's picture."""
     zero = {key: (down, torch.zeros_like(up)) for key, (down, up) in halves.items()}
-    about = library.add(ANN, "fresh", files.diffusers_style(zero))
+    record = library.add(ANN, "fresh", files.diffusers_style(zero))
     (plain,) = pictures(painted(lora_cache))
-    (same,) = pictures(painted(lora_cache, loras=[{"name": "fresh", "id": about.id}]))
+    (same,) = pictures(painted(lora_cache, loras=[{"name": "fresh", "id": record.id}]))
     assert difference(plain, same) == 0
 
 
@@ -104,8 +104,8 @@ def test_a_tag_does_what_the_list_does(lora_cache, use):
 
 def test_text_encoder_and_unet_are_weighed_apart(lora_cache, library, use, halves):
     unet = {key: pair for key, pair in halves.items() if key[0] == "unet"}
-    about = library.add(ANN, "unet only", files.kohya(unet, alpha=2.0))
-    alone = painted(lora_cache, loras=[{"name": "unet only", "weight": 0.8, "id": about.id}])
+    record = library.add(ANN, "unet only", files.kohya(unet, alpha=2.0))
+    alone = painted(lora_cache, loras=[{"name": "unet only", "weight": 0.8, "id": record.id}])
     both = painted(lora_cache, prompt="a red mug<lora:clay:0:0.8>", loras=[use])
     assert difference(pictures(alone)[0], pictures(both)[0]) == 0
     *_, result = both
@@ -140,16 +140,16 @@ def test_the_run_says_how_many_modules_matched(lora_cache, use, halves):
 def test_modules_that_the_model_lacks_are_left_out_and_said(lora_cache, library, halves):
     down, up = next(iter(halves.values()))
     ghost = {("unet", "down_blocks.7.resnets.0.conv1"): (down.clone(), up.clone())}
-    about = library.add(ANN, "more", files.kohya(halves | ghost))
-    *_, result = painted(lora_cache, loras=[{"name": "more", "id": about.id}])
+    record = library.add(ANN, "more", files.kohya(halves | ghost))
+    *_, result = painted(lora_cache, loras=[{"name": "more", "id": record.id}])
     (note,) = result.data["notes"]
     assert note["values"]["matched"] == len(halves) == note["values"]["keys"] - 1
 
 
 def test_tensors_without_a_meaning_are_said_with_the_picture(lora_cache, library, halves):
     data = save(load(files.kohya(halves)) | {"bundle_emb.word.clip_l": torch.ones(2, 32)})
-    about = library.add(ANN, "more", data)
-    *_, result = painted(lora_cache, loras=[{"name": "more", "id": about.id}])
+    record = library.add(ANN, "more", data)
+    *_, result = painted(lora_cache, loras=[{"name": "more", "id": record.id}])
     said = [str(Message.from_json(note)) for note in result.data["notes"]]
     assert said[1] == "1 tensors of the LoRA more have no meaning here and are left out."
 
@@ -171,7 +171,7 @@ def test_linear_halves_fit_1x1_convolutions(lora_cache, library, pipe):
 
 
 def test_another_family_is_refused_by_the_names_of_both(lora_cache, library, large_pipe):
-    about = library.add(ANN, "large", files.kohya(files.random_halves(large_pipe)))
+    record = library.add(ANN, "large", files.kohya(files.random_halves(large_pipe)))
     with (
         Unchanged(lora_cache),
         pytest.raises(
@@ -179,32 +179,32 @@ def test_another_family_is_refused_by_the_names_of_both(lora_cache, library, lar
             match="LoRA large is made for U-Net 80, but tiny-sd1 is U-Net 32: none of its",
         ),
     ):
-        painted(lora_cache, loras=[{"name": "large", "id": about.id}])
+        painted(lora_cache, loras=[{"name": "large", "id": record.id}])
 
 
 def test_real_families_are_called_by_their_names(lora_cache, library):
     key = ("unet", "mid_block.attentions.0.transformer_blocks.0.attn2.to_k")
-    about = library.add(ANN, "xl", files.kohya({key: (torch.ones(2, 2048), torch.ones(1280, 2))}))
+    record = library.add(ANN, "xl", files.kohya({key: (torch.ones(2, 2048), torch.ones(1280, 2))}))
     with pytest.raises(BadRequest, match="is made for Stable Diffusion XL, but tiny-sd1"):
-        painted(lora_cache, loras=[{"name": "xl", "id": about.id}])
+        painted(lora_cache, loras=[{"name": "xl", "id": record.id}])
 
 
 def test_a_lora_that_does_not_say_its_family_and_matches_nothing_is_refused(lora_cache, library):
     key = ("unet", "down_blocks.9.resnets.0.conv1")
-    about = library.add(ANN, "odd", files.kohya({key: (torch.ones(2, 5), torch.ones(5, 2))}))
+    record = library.add(ANN, "odd", files.kohya({key: (torch.ones(2, 5), torch.ones(5, 2))}))
     with pytest.raises(
         BadRequest, match="does not fit tiny-sd1: of its 1 modules the model has none"
     ):
-        painted(lora_cache, loras=[{"name": "odd", "id": about.id}])
+        painted(lora_cache, loras=[{"name": "odd", "id": record.id}])
 
 
 def test_sdxl_with_both_text_encoders(lora_cache, library, large_pipe):
     halves = files.random_halves(large_pipe)
-    about = library.add(ANN, "large", files.kohya(halves))
+    record = library.add(ANN, "large", files.kohya(halves))
     settings = {"model": LARGE_BASE, "steps": 2}
     with Unchanged(lora_cache, LARGE_BASE):
         (plain,) = pictures(painted(lora_cache, **settings))
-        events = painted(lora_cache, loras=[{"name": "large", "id": about.id}], **settings)
+        events = painted(lora_cache, loras=[{"name": "large", "id": record.id}], **settings)
     assert events[-1].data["loras"][0]["matched"] == len(halves)
     assert difference(plain, pictures(events)[0]) > 3
 

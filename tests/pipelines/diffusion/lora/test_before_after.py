@@ -27,8 +27,8 @@ PROMPTS = ["a red mug", "a blue mug"]
 
 @pytest.fixture
 def use(library, halves) -> dict:
-    about = library.add("ann", "clay", files.kohya(halves, alpha=2.0))
-    return {"name": "clay", "id": about.id}
+    record = library.add("ann", "clay", files.kohya(halves, alpha=2.0))
+    return {"name": "clay", "id": record.id}
 
 
 def asked(**fields) -> BeforeAfterRequest:

@@ -76,10 +76,10 @@ def test_an_exported_file_paints_the_same_picture_in_diffusers(
     lora_cache, library, strong, models, home, tmp_path, style, brought
 ):
     data = files.kohya(strong, 2.0) if brought == "kohya" else files.diffusers_style(strong)
-    about = library.add(ANN, "clay", data)
-    (ours,) = pictures(painted(lora_cache, loras=[{"name": "clay", "id": about.id}]))
+    record = library.add(ANN, "clay", data)
+    (ours,) = pictures(painted(lora_cache, loras=[{"name": "clay", "id": record.id}]))
     (plain,) = pictures(painted(lora_cache))
-    exported = library.export(about.id, style)
+    exported = library.export(record.id, style)
     theirs = painted_by_diffusers(lora_cache, home, models, exported, tmp_path / "x.safetensors")
     assert psnr(ours, theirs) >= 40
     assert psnr(ours, plain) < 30
@@ -114,9 +114,9 @@ def test_sdxl_s_file_for_kohya_has_its_names_and_is_loaded_by_diffusers(
 ):
     """Its blocks are those of the original code, which sd-scripts and A1111 know the model by."""
     halves = files.random_halves(sdxl_pipe, rank=2, parts=parts, targets=SDXL_TARGETS)
-    about = library.add(ANN, "large", files.kohya(halves, alpha=1.0))
-    assert about.family == "sdxl"
-    data = library.export(about.id, "kohya")
+    record = library.add(ANN, "large", files.kohya(halves, alpha=1.0))
+    assert record.family == "sdxl"
+    data = library.export(record.id, "kohya")
     starts = ("lora_unet_input_blocks_", "lora_unet_middle_block_", "lora_unet_output_blocks_",
               "lora_unet_time_embed_", "lora_unet_label_emb_", "lora_unet_out_2.",
               "lora_te1_text_model_encoder_", "lora_te2_text_model_encoder_",
@@ -130,7 +130,7 @@ def test_sdxl_s_file_for_kohya_has_its_names_and_is_loaded_by_diffusers(
         sdxl_pipe.unload_lora_weights()
     again = library.add(ANN, "again", data)
     assert {key: each.down.tolist() for key, each in library.factors(again).items()} == {
-        key: each.down.tolist() for key, each in library.factors(about).items()
+        key: each.down.tolist() for key, each in library.factors(record).items()
     }
 
 
@@ -138,9 +138,9 @@ def test_a_twin_of_sdxl_s_exported_file_is_loaded_by_diffusers(
     library, large_pipe, models, tmp_path
 ):
     halves = files.random_halves(large_pipe)
-    about = library.add(ANN, "large", files.kohya(halves, alpha=2.0))
+    record = library.add(ANN, "large", files.kohya(halves, alpha=2.0))
     pipe = StableDiffusionXLPipeline.from_pretrained(models / LARGE_BASE)
-    assert changed_by_diffusers(pipe, library.export(about.id, "kohya"), tmp_path) == len(halves)
+    assert changed_by_diffusers(pipe, library.export(record.id, "kohya"), tmp_path) == len(halves)
     check_changes(pipe, files.changes(halves, scale=0.5))
 
 
@@ -167,8 +167,8 @@ def check_changes(pipe, expected: dict[str, torch.Tensor]) -> None:
 
 def test_a_kohya_file_says_what_other_tools_read(library, halves, tmp_path):
     data = files.kohya(halves, 2.0, {"ss_sd_model_name": "dream.safetensors"})
-    about = library.add(ANN, "clay", data, triggers=("sks mug", "clay"))
-    path = files.written(tmp_path, library.export(about.id, "kohya"))
+    record = library.add(ANN, "clay", data, triggers=("sks mug", "clay"))
+    path = files.written(tmp_path, library.export(record.id, "kohya"))
     with safe_open(path, "pt") as opened:
         metadata, keys = opened.metadata(), set(opened.keys())
         alphas = {float(opened.get_tensor(key)) for key in keys if key.endswith(".alpha")}
@@ -177,20 +177,20 @@ def test_a_kohya_file_says_what_other_tools_read(library, halves, tmp_path):
     assert metadata["ss_sd_model_name"] == "dream.safetensors"
     assert metadata["modelspec.trigger_phrase"] == "sks mug, clay"
     assert json.loads(metadata["ss_tag_frequency"]) == {"1_clay": {"sks mug": 1, "clay": 1}}
-    assert metadata["sshs_model_hash"] == about.sha256
+    assert metadata["sshs_model_hash"] == record.sha256
     assert alphas == {2.0}
     assert keys == set(load(files.kohya(halves)))
     again = library.add(ANN, "again", path)
-    assert (again.rank, again.alpha, again.triggers) == (4, 2.0, about.triggers)
+    assert (again.rank, again.alpha, again.triggers) == (4, 2.0, record.triggers)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_there_and_back_keeps_every_bit(library, halves, tmp_path, dtype):
     narrow = {key: (down.to(dtype), up.to(dtype)) for key, (down, up) in halves.items()}
     original = load(files.kohya(narrow, alpha=3.0))
-    about = library.add(ANN, "clay", files.kohya(narrow, alpha=3.0))
-    assert about.alpha == 3.0
-    returned = load(library.export(about.id, "kohya"))
+    record = library.add(ANN, "clay", files.kohya(narrow, alpha=3.0))
+    assert record.alpha == 3.0
+    returned = load(library.export(record.id, "kohya"))
     assert returned.keys() == original.keys()
     assert all(torch.equal(returned[key], original[key]) for key in original)
     assert all(t.dtype == dtype for k, t in returned.items() if "alpha" not in k)
@@ -198,18 +198,18 @@ def test_there_and_back_keeps_every_bit(library, halves, tmp_path, dtype):
 
 def test_alpha_that_half_precision_could_not_hold_is_worked_in_in_full(library, halves, tmp_path):
     narrow = {key: (down.half(), (up * 1e-3).half()) for key, (down, up) in halves.items()}
-    about = library.add(ANN, "clay", files.kohya(narrow, alpha=0.03))
-    path = files.written(tmp_path, library.export(about.id, "diffusers"))
+    record = library.add(ANN, "clay", files.kohya(narrow, alpha=0.03))
+    path = files.written(tmp_path, library.export(record.id, "diffusers"))
     found = delta_of(read(path, open_lora(path, "x"), "x"))
-    for key, change in delta_of(library.factors(about)).items():
+    for key, change in delta_of(library.factors(record)).items():
         torch.testing.assert_close(found[key], change, rtol=1e-5, atol=1e-12)
 
 
 @pytest.mark.parametrize("style", ["kohya", "diffusers"])
 def test_an_exported_embedding_is_loaded_by_diffusers(library, models, tmp_path, style):
     vectors = torch.randn(2, 32)
-    about = library.add(ANN, "my mug", save({"emb_params": vectors}), triggers=("<mug>",))
-    path = files.written(tmp_path, library.export(about.id, style))
+    record = library.add(ANN, "my mug", save({"emb_params": vectors}), triggers=("<mug>",))
+    path = files.written(tmp_path, library.export(record.id, style))
     pipe = StableDiffusionPipeline.from_pretrained(models / BASE)
     pipe.load_textual_inversion(str(tmp_path), weight_name=path.name, token="<mug>")
     rows = pipe.text_encoder.get_input_embeddings().weight
@@ -256,18 +256,18 @@ def test_a_merged_one_paints_what_its_parts_paint(lora_cache, library, home, pip
         halves = files.random_halves(pipe, rank=4, seed=seed, size=0.3)
         words, subjects = (f"w{seed}",), (f"{seed}" * 32, "3" * 32)
         data = files.kohya(halves, 2.0)
-        about = library.add(ANN, f"part {seed}", data, triggers=words, subjects=subjects)
-        parts.append({"name": about.name, "weight": weight, "id": about.id})
+        record = library.add(ANN, f"part {seed}", data, triggers=words, subjects=subjects)
+        parts.append({"name": record.name, "weight": weight, "id": record.id})
     request = MergeRequest(loras=parts, name="both", rank=rank, owner=ANN, id="a" * 32)
     result = list(merge.run(request, lora_cache, threading.Event()))[-1]
     assert isinstance(result, Result)
-    about = library.by_id(result.data["lora"])
-    assert (about.id, about.owner, about.name) == ("a" * 32, ANN, "both")
-    assert (about.rank, about.triggers) == (rank or 8, ("w1", "w2"))
-    assert about.sources == tuple(part["id"] for part in parts)
-    assert about.subjects == ("1" * 32, "3" * 32, "2" * 32)
+    record = library.by_id(result.data["lora"])
+    assert (record.id, record.owner, record.name) == ("a" * 32, ANN, "both")
+    assert (record.rank, record.triggers) == (rank or 8, ("w1", "w2"))
+    assert record.sources == tuple(part["id"] for part in parts)
+    assert record.subjects == ("1" * 32, "3" * 32, "2" * 32)
     (expected,) = pictures(painted(lora_cache, loras=parts))
-    (made,) = pictures(painted(lora_cache, loras=[{"name": "both", "id": about.id}]))
+    (made,) = pictures(painted(lora_cache, loras=[{"name": "both", "id": record.id}]))
     if rank == 2:
         assert difference(made, expected) > 1
     else:
@@ -275,13 +275,13 @@ def test_a_merged_one_paints_what_its_parts_paint(lora_cache, library, home, pip
 
 
 def test_a_merge_that_is_stopped_puts_nothing_in_the_library(lora_cache, library, halves):
-    about = library.add(ANN, "clay", files.kohya(halves))
+    record = library.add(ANN, "clay", files.kohya(halves))
     stop = threading.Event()
     stop.set()
-    request = MergeRequest(loras=[{"name": "clay", "id": about.id}], name="x", owner=ANN)
+    request = MergeRequest(loras=[{"name": "clay", "id": record.id}], name="x", owner=ANN)
     with pytest.raises(Stopped):
         list(merge.run(request, lora_cache, stop))
-    assert [each.id for each in library.own(ANN)] == [about.id]
+    assert [each.id for each in library.own(ANN)] == [record.id]
 
 
 def test_families_do_not_mix(lora_cache, library, halves, large_pipe):
@@ -293,8 +293,8 @@ def test_families_do_not_mix(lora_cache, library, halves, large_pipe):
 
 
 def test_only_loras_are_merged(lora_cache, library):
-    about = library.add(ANN, "word", save({"emb_params": torch.ones(1, 32)}))
-    request = MergeRequest(loras=[{"name": "word", "id": about.id}], name="both", owner=ANN)
+    record = library.add(ANN, "word", save({"emb_params": torch.ones(1, 32)}))
+    request = MergeRequest(loras=[{"name": "word", "id": record.id}], name="both", owner=ANN)
     with pytest.raises(BadRequest, match="word is no LoRA, so it cannot be merged"):
         list(merge.run(request, lora_cache, threading.Event()))
 
@@ -304,8 +304,8 @@ def test_only_loras_are_merged(lora_cache, library):
 
 def test_a_model_with_a_lora_in_it_paints_what_both_paint(lora_cache, library, strong):
     data = files.kohya(strong, 2.0)
-    about = library.add(ANN, "clay", data, triggers=("sks",), subjects=("1" * 32,))
-    use = {"name": "clay", "weight": 0.8, "id": about.id}
+    record = library.add(ANN, "clay", data, triggers=("sks",), subjects=("1" * 32,))
+    use = {"name": "clay", "weight": 0.8, "id": record.id}
     request = MergeRequest(loras=[use], name="clay model", model=BASE, owner=ANN)
     with Unchanged(lora_cache):
         result = list(merge.run(request, lora_cache, threading.Event()))[-1]
@@ -333,8 +333,8 @@ def test_the_starter_s_kind_of_model_is_saved_whole(tmp_path):
     cache = ModelCache(loader.load, device="cpu", budget_bytes=2**30, home=home)
     library = LoraLibrary(home)
     with cache.lease(BASE) as model:
-        about = library.add(ANN, "clay", files.kohya(files.random_halves(model.pipe, size=0.3)))
-    use = {"name": "clay", "id": about.id}
+        record = library.add(ANN, "clay", files.kohya(files.random_halves(model.pipe, size=0.3)))
+    use = {"name": "clay", "id": record.id}
     request = MergeRequest(loras=[use], name="m", model=BASE, owner=ANN)
     result = list(merge.run(request, cache, threading.Event()))[-1]
     (expected,) = pictures(painted(cache, loras=[use]))
@@ -344,10 +344,10 @@ def test_the_starter_s_kind_of_model_is_saved_whole(tmp_path):
 
 
 def test_a_lora_is_merged_with_a_weight_for_each_side(library, halves):
-    about = library.add(ANN, "clay", files.kohya(halves, alpha=4.0))
-    use = LoraUse(name="clay", weight=0.5, text_weight=-1, id=about.id)
+    record = library.add(ANN, "clay", files.kohya(halves, alpha=4.0))
+    use = LoraUse(name="clay", weight=0.5, text_weight=-1, id=record.id)
     made = merge_into_lora(library, MergeRequest(loras=(use,), name="both", owner=ANN))
-    found, whole = library.factors(made), library.factors(about)
+    found, whole = library.factors(made), library.factors(record)
     for key, each in whole.items():
         weight = 0.5 if key.startswith("unet.") else -1
         blank = torch.empty(each.up.shape[0], *each.down.shape[1:])

@@ -193,11 +193,11 @@ def test_a_zip_of_an_adapter_brings_its_alpha(tmp_path, inside):
         }
     )
     library = LoraLibrary(tmp_path)
-    about = library.add(ANN, "mine", data)
-    assert (about.alpha, about.rank, about.base) == (16, 4, "base-v1")
-    (factors,) = library.factors(about).values()
+    record = library.add(ANN, "mine", data)
+    assert (record.alpha, record.rank, record.base) == (16, 4, "base-v1")
+    (factors,) = library.factors(record).values()
     assert factors.scale == 4
-    assert {path.name for path in library.path(about).parent.iterdir()} == {
+    assert {path.name for path in library.path(record).parent.iterdir()} == {
         "about.json",
         "weights.safetensors",
     }
@@ -209,8 +209,8 @@ def test_an_adapter_s_folder_is_in_everybody_s_library(tmp_path):
     (folder / "adapter_model.safetensors").write_bytes(peft_file())
     (folder / "adapter_config.json").write_text(json.dumps(CONFIG))
     library = LoraLibrary(tmp_path)
-    (about,) = library.list(ANN)
-    assert (about.name, about.alpha) == ("clay café", 16)
+    (record,) = library.list(ANN)
+    assert (record.name, record.alpha) == ("clay café", 16)
     (factors,) = library.factors(library.find(LoraUse(name="Clay Café"))).values()
     assert factors.scale == 4
 
@@ -295,9 +295,9 @@ def test_spellings_of_one_name_mean_one_entry(tmp_path, halves):
     (tmp_path / "loras" / f"{decomposed} .SAFETENSORS").write_bytes(files.kohya(halves))
     own = library.add(ANN, "Clay", files.kohya(halves))
     for name in ("café lights", "CAFÉ LIGHTS ", decomposed, "café  lights.safetensors"):
-        about = library.get(ANN, name)
-        assert about.owner == ""
-        assert library.factors(about)
+        record = library.get(ANN, name)
+        assert record.owner == ""
+        assert library.factors(record)
     for name in ("clay", "styles\\clay.safetensors", "styles/Clay"):
         assert library.get(ANN, name) == own
     assert library.add(ANN, "CLAY", files.kohya(halves)).name == "CLAY 2"
@@ -307,24 +307,24 @@ def test_spellings_of_one_name_mean_one_entry(tmp_path, halves):
 def test_the_name_that_the_trainer_gave_is_known(tmp_path, halves):
     library = LoraLibrary(tmp_path)
     data = files.kohya(halves, metadata={"ss_output_name": "sksClay_v3"})
-    about = library.add(ANN, "my clay", data)
-    assert library.get(ANN, "sksclay_V3") == about
+    record = library.add(ANN, "my clay", data)
+    assert library.get(ANN, "sksclay_V3") == record
     named = library.add(ANN, "sksClay_v3", files.kohya(halves))
     assert library.get(ANN, "sksClay_v3") == named  # a name goes before an alias
-    about_file = library.path(about).parent / "about.json"
+    about_file = library.path(record).parent / "about.json"
     fields = json.loads(about_file.read_text())
     del fields["alias"]  # as earlier versions wrote it
     about_file.write_text(json.dumps(fields))
     library.delete(ANN, named.id)
-    assert library.get(ANN, "sksClay_v3").id == about.id
+    assert library.get(ANN, "sksClay_v3").id == record.id
     with pytest.raises(NotFound):
         library.get(ANN, "sksClay")
 
 
 def test_what_was_brought_in_from_any_style_is_the_same_change(tmp_path, halves):
     library = LoraLibrary(tmp_path)
-    about = library.add(ANN, "a", files.kohya(halves, alpha=2.0))
-    path, file = library.open(about)
+    record = library.add(ANN, "a", files.kohya(halves, alpha=2.0))
+    path, file = library.open(record)
     assert {key: each.scale for key, each in read(path, file, "a").items()} == dict.fromkeys(
         (f"{part}.{name}" for part, name in halves), 0.5
     )

@@ -27,8 +27,8 @@ def embedding(library, count=2, width=32, name="mymug", triggers=("<mug>",), **p
     generator = torch.Generator().manual_seed(3)
     shapes = parts or {"emb_params": width}
     vectors = {key: torch.randn(count, w, generator=generator) for key, w in shapes.items()}
-    about = library.add(ANN, name, save(vectors), triggers=triggers)
-    return LoraUse(name=name, id=about.id)
+    record = library.add(ANN, name, save(vectors), triggers=triggers)
+    return LoraUse(name=name, id=record.id)
 
 
 def test_a_learned_word_is_what_diffusers_textual_inversion_is(lora_cache, library, models):

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load, save
 
 from pipelines.core.errors import BadRequest, NotFound, Refused
-from pipelines.diffusion.lora.about import SHARED, clean_name
 from pipelines.diffusion.lora.library import LoraLibrary
+from pipelines.diffusion.lora.record import SHARED, clean_name
 from pipelines.diffusion.lora.tags import tags_in
 from tests.pipelines.diffusion.lora import files
 
@@ -26,20 +26,20 @@ def data(halves):
 
 
 def names(library, owner) -> list[str]:
-    return [about.name for about in library.list(owner)]
+    return [record.name for record in library.list(owner)]
 
 
 def test_what_was_put_in_is_found_again(library, data, halves):
-    about = library.add(ANN, "clay", data, training="b" * 32)
-    assert library.list(ANN) == [about]
-    assert library.get(ANN, "clay") == library.by_id(about.id) == about
-    assert (about.kind, about.style, about.family) == ("lora", "kohya", "unet-32")
-    assert (about.rank, about.alpha, about.triggers) == (4, 2.0, ("sks",))
-    assert about.modules["unet"] + about.modules["text_encoder"] == len(halves)
-    assert about.training == "b" * 32
-    assert about.bytes == library.path(about).stat().st_size
-    assert LoraLibrary(library.home).list(ANN) == [about]
-    kept = load(library.path(about).read_bytes())
+    record = library.add(ANN, "clay", data, training="b" * 32)
+    assert library.list(ANN) == [record]
+    assert library.get(ANN, "clay") == library.by_id(record.id) == record
+    assert (record.kind, record.style, record.family) == ("lora", "kohya", "unet-32")
+    assert (record.rank, record.alpha, record.triggers) == (4, 2.0, ("sks",))
+    assert record.modules["unet"] + record.modules["text_encoder"] == len(halves)
+    assert record.training == "b" * 32
+    assert record.bytes == library.path(record).stat().st_size
+    assert LoraLibrary(library.home).list(ANN) == [record]
+    kept = load(library.path(record).read_bytes())
     assert all(key.endswith((".lora_A.weight", ".lora_B.weight")) for key in kept)
 
 
@@ -83,10 +83,10 @@ def test_two_additions_at_once_get_two_names(library, data):
 )
 def test_names_are_made_fit_for_tags_and_settings(library, data, given, kept):
     assert clean_name(given) == kept
-    about = library.add(ANN, given, data)
-    assert about.name == kept
-    assert [use.name for use in tags_in(f"<lora:{about.name}:0.5>")] == [kept]
-    assert {path.name for path in (library.home / "loras").iterdir()} == {about.id}
+    record = library.add(ANN, given, data)
+    assert record.name == kept
+    assert [use.name for use in tags_in(f"<lora:{record.name}:0.5>")] == [kept]
+    assert {path.name for path in (library.home / "loras").iterdir()} == {record.id}
 
 
 def test_each_owner_sees_their_own(library, data):
@@ -155,16 +155,16 @@ def test_what_a_killed_studio_left_is_swept_away(library, data):
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"id": "x"}'])
 def test_a_damaged_entry_is_left_out(library, data, damage):
-    about, other = library.add(ANN, "clay", data), library.add(ANN, "wood", data)
-    (library.home / "loras" / about.id / "about.json").write_text(damage)
+    record, other = library.add(ANN, "clay", data), library.add(ANN, "wood", data)
+    (library.home / "loras" / record.id / "about.json").write_text(damage)
     assert library.list(ANN) == [other]
     with pytest.raises(NotFound):
-        library.by_id(about.id)
+        library.by_id(record.id)
 
 
 def test_no_entry_passes_for_everybody_s(library, data):
-    about = library.add(ANN, "clay", data)
-    path = library.home / "loras" / about.id / "about.json"
+    record = library.add(ANN, "clay", data)
+    path = library.home / "loras" / record.id / "about.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"owner": SHARED}))
     assert library.list(BEN) == []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.diffusion.lora.about import About
+from pipelines.diffusion.lora.record import LoraRecord
 from studio.core.accounts.accounts import LOCAL_OWNER
 from studio.features.library import views
 from studio.features.library.tab import _painting_with
@@ -14,17 +14,17 @@ VISITOR = Visitor(LOCAL_OWNER, "en")
 EVIL = "<img src=x onerror=alert(1)>\"'"
 
 
-def about(**changes) -> About:
-    return About(**{"id": "0" * 32, "owner": "local", "name": "clay", **changes})
+def record(**changes) -> LoraRecord:
+    return LoraRecord(**{"id": "0" * 32, "owner": "local", "name": "clay", **changes})
 
 
-def shown(*abouts: About, **options) -> str:
-    return views.library_cards(abouts, [], VISITOR, **options)
+def shown(*records: LoraRecord, **options) -> str:
+    return views.library_cards(records, [], VISITOR, **options)
 
 
 @pytest.mark.parametrize("owner", ["local", ""])
 def test_what_a_file_says_of_itself_is_text(owner):
-    html = shown(about(owner=owner, name=EVIL, triggers=(EVIL,), base=EVIL, family=EVIL))
+    html = shown(record(owner=owner, name=EVIL, triggers=(EVIL,), base=EVIL, family=EVIL))
     assert "<img" not in html
     assert html.count("&lt;img src=x onerror=alert(1)&gt;&quot;&#x27;") >= 5
 
@@ -41,7 +41,7 @@ def test_what_a_file_says_of_itself_is_text(owner):
     ],
 )
 def test_a_card_says_what_changes(modules, sentence):
-    assert sentence.replace("'", "&#x27;") in shown(about(modules=modules))
+    assert sentence.replace("'", "&#x27;") in shown(record(modules=modules))
 
 
 @pytest.mark.parametrize(
@@ -54,27 +54,27 @@ def test_a_card_says_what_changes(modules, sentence):
     ],
 )
 def test_a_card_says_how_much_of_the_file_matched(file, sentence):
-    entry = about(**{"modules": {"unet": 96, "text_encoder": 32}} | file)
+    entry = record(**{"modules": {"unet": 96, "text_encoder": 32}} | file)
     for html in (shown(entry), views.added_notice(entry, VISITOR)):
         assert sentence in html if sentence else "matched" not in html
 
 
 def test_only_one_s_own_is_renamed_and_deleted():
     for part in ('class="renaming"', 'class="deletion"'):
-        assert part in shown(about())
-        assert part not in shown(about(owner=""))
+        assert part in shown(record())
+        assert part not in shown(record(owner=""))
 
 
 def test_a_model_is_no_file_to_download():
-    assert ".safetensors" in shown(about())
-    assert ".safetensors" not in shown(about(kind="model"))
+    assert ".safetensors" in shown(record())
+    assert ".safetensors" not in shown(record(kind="model"))
 
 
 def test_what_could_not_be_done_stands_in_the_open_card_or_above_all():
     failure = '<div class="error">no</div>'
-    inside = shown(about(), opened="0" * 32, failure=failure)
+    inside = shown(record(), opened="0" * 32, failure=failure)
     assert inside.index("<details") < inside.index(failure)
-    gone = shown(about(), opened="1" * 32, failure=failure)
+    gone = shown(record(), opened="1" * 32, failure=failure)
     assert gone.index(failure) < gone.index("<details")
 
 
@@ -84,18 +84,18 @@ USED = [{"name": name, "weight": 0.5} for name in ("a", "b", "c", "d")]
 @pytest.mark.parametrize(
     ("entry", "prompt", "loras", "expected"),
     [
-        (about(), "", [], {"prompt": "", "loras": [{"name": "clay", "weight": 1.0}]}),
+        (record(), "", [], {"prompt": "", "loras": [{"name": "clay", "weight": 1.0}]}),
         (
-            about(triggers=("sks", "ohwx")),
+            record(triggers=("sks", "ohwx")),
             "a mug",
             USED[:1],
             {"prompt": "a mug, sks", "loras": [USED[0], {"name": "clay", "weight": 1.0}]},
         ),
-        (about(triggers=("sks", "ohwx")), "an OHWX mug", USED,
+        (record(triggers=("sks", "ohwx")), "an OHWX mug", USED,
          {"prompt": "an OHWX mug <lora:clay:1>", "loras": USED}),
-        (about(kind="embedding"), "", [],
+        (record(kind="embedding"), "", [],
          {"prompt": "clay", "loras": [{"name": "clay", "weight": 1.0}]}),
-        (about(kind="model", triggers=("sks",)), "a mug", USED,
+        (record(kind="model", triggers=("sks",)), "a mug", USED,
          {"prompt": "a mug, sks", "loras": USED, "model": f"own:{'0' * 32}"}),
     ],
 )  # fmt: skip

@@ -325,9 +325,9 @@ def model(studio, twin_folder) -> Iterator[str]:
         shutil.copytree(twin_folder("sd1"), folder)
 
     library = studio[0].library
-    about = library.add_model("ada", "hers", write, family="sd1", base="tiny-sd1")
-    yield about.id
-    library.delete("ada", about.id)
+    record = library.add_model("ada", "hers", write, family="sd1", base="tiny-sd1")
+    yield record.id
+    library.delete("ada", record.id)
 
 
 def test_one_cannot_try_what_is_in_another_s_library(bob, studio, model):

@@ -271,18 +271,20 @@ def test_pictures_go_with_their_subject_whatever_was_deleted_first(desk, first):
     training = desk.queue(ANN, subject)
     folder = reported(desk, training)
     folder.request_path.write_text(json.dumps({"subject": subject}))
-    about = desk.library.add(ANN, "whiskers", WORD, training=training)
-    folder.remember_library_id(about.id)
+    record = desk.library.add(ANN, "whiskers", WORD, training=training)
+    folder.remember_library_id(record.id)
     desk.end()
-    used = {"prompt": "x", "loras": [{"name": "whiskers", "weight": 1.0, "id": about.id}]}
+    used = {"prompt": "x", "loras": [{"name": "whiskers", "weight": 1.0, "id": record.id}]}
     image = Image.new("RGB", (8, 8))
-    desk.gallery.save(ANN, "painted", 0, "text_to_image", image, used, uses=[Use("lora", about.id)])
+    desk.gallery.save(
+        ANN, "painted", 0, "text_to_image", image, used, uses=[Use("lora", record.id)]
+    )
     if first == "LoRA":
-        desk.loras.delete(ANN, about.id)
+        desk.loras.delete(ANN, record.id)
         desk.trainings.delete(ANN, training)
     else:
         desk.trainings.delete(ANN, training)
-        desk.loras.delete(ANN, about.id)
+        desk.loras.delete(ANN, record.id)
     assert len(desk.subjects.delete(ANN, subject).pictures) == 1
     assert desk.gallery.search(ANN) == []
 
@@ -419,12 +421,12 @@ def test_cleaning_up_takes_the_folders_of_trainings_that_nobody_has(desk):
 def test_trainings_loras_and_own_models_count_for_a_guest_s_quota(desk, twin_folder):
     guest, other = "guest-1", "guest-2"
     assert desk.quota.bytes_used(guest) == 0
-    about = desk.library.add(guest, "word", WORD)
-    assert desk.quota.bytes_used(guest) == about.bytes > 0
+    record = desk.library.add(guest, "word", WORD)
+    assert desk.quota.bytes_used(guest) == record.bytes > 0
     model = desk.library.add_model(
         guest, "model", lambda path: shutil.copytree(twin_folder("sd1"), path), family="sd1"
     )
-    library = about.bytes + model.bytes
+    library = record.bytes + model.bytes
     assert desk.quota.bytes_used(guest) == library
     subject = desk.subject(guest)
     photos = desk.subjects.get(guest, subject).bytes

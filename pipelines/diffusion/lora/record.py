@@ -20,7 +20,7 @@ from pipelines.diffusion.lora.use import MAX_NAME
 SHARED = ""  # the owner of what is in everybody's library
 
 
-class About(BaseModel):
+class LoraRecord(BaseModel):
     """What ``about.json`` says of an entry.
 
     Attributes:
@@ -80,7 +80,7 @@ def clean_name(name: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def shared_about(path: Path, size: int, changed: int) -> About:
+def shared_record(path: Path, size: int, changed: int) -> LoraRecord:
     """A file or an adapter's folder of everybody's as an entry; read once, while it stays the same.
 
     Raises:
@@ -88,7 +88,7 @@ def shared_about(path: Path, size: int, changed: int) -> About:
     """
     adapter = adapter_at(path, path.name)
     file = open_lora(adapter.weights, path.name, adapter.config)
-    return About(
+    return LoraRecord(
         id=shared_id(path),
         owner=SHARED,
         name=shared_name(path),
