@@ -42,7 +42,7 @@ def warm_up(studio: Studio) -> None:
     Raises:
         UserError: the device that was asked for is not there.
     """
-    studio.machine.prepare()
+    studio.device.prepare()
     for engine in studio.features.engines().values():
         engine.load()
     samplers_in(studio.home).check_own()  # imports diffusers, which the engines have done

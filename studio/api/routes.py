@@ -37,11 +37,11 @@ from studio.api.http import KEPT, NOT_KEPT, json_object, list_that_fits
 from studio.api.inputs import inputs_router
 from studio.core.accounts.accounts import owner_of
 from studio.core.broadcast import Broadcast
+from studio.core.device import is_own
 from studio.core.gallery.gallery import MAX_SEARCH
 from studio.core.gallery.metadata import read_settings
 from studio.core.gallery.picture_deletion import KIND as DELETING
 from studio.core.jobs.record import QUEUED
-from studio.core.machine import is_own
 from studio.core.replies import Refusal, error_body, status_of
 from studio.i18n import language_of_request, translate
 
@@ -253,7 +253,7 @@ def catalog_router(studio: Studio) -> APIRouter:
         """The device, its memory, the models in it and how busy it is."""
         mine = studio.features.titles(studio, owner_of(request).id)
         return {
-            **studio.machine.status(),
+            **studio.device.status(),
             "loaded": [
                 {
                     "name": OWN if is_own(e.name) and e.name not in mine else e.name,
@@ -261,7 +261,7 @@ def catalog_router(studio: Studio) -> APIRouter:
                     "where": e.where,
                     "leases": e.leases,
                 }
-                for e in studio.machine.loaded()
+                for e in studio.device.loaded()
             ],
             "queue": studio.jobs.counts(),
         }

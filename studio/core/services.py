@@ -15,6 +15,7 @@ from studio.core.accounts.passwords import load_secret
 from studio.core.accounts.sessions import EndedSessions
 from studio.core.cleaning import KIND as CLEANING
 from studio.core.cleaning import Cleaner, CleaningEngine, Cleanings
+from studio.core.device import CacheOnDemand, Device
 from studio.core.feature import Feature, Features
 from studio.core.gallery.gallery import Gallery
 from studio.core.gallery.inputs import Inputs
@@ -23,7 +24,6 @@ from studio.core.gallery.picture_deletion import DeletionEngine, PictureDeletion
 from studio.core.home import HomeLock, prepare_home
 from studio.core.jobs.queue import Jobs, Unfinished
 from studio.core.jobs.submission import Submissions
-from studio.core.machine import CacheOnDemand, Machine
 from studio.core.quota import Keeper, Quota
 from studio.core.settings import StoredSettings
 from studio.core.store import Store
@@ -36,7 +36,7 @@ class Options:
     Attributes:
         home: the home folder.
         accounts: who may come in; none: everybody at this machine is ``local``.
-        device, budget, offline: as :class:`studio.core.machine.Machine`.
+        device, budget, offline: as :class:`studio.core.device.Device`.
         allowed_origins: other origins whose pages may use the API.
         root_path: below which a proxy serves the studio, such as ``/atelier``; "": at its root.
     """
@@ -61,7 +61,7 @@ class Studio:
     Attributes:
         home, store, settings, catalog, library, cache, gallery, quota, inputs, jobs, submissions,
             picture_deletions, cleaner, cleanings, keys, accounts: the platform's services.
-        machine: the device, once it is known.
+        device: of the models, once it is known.
         unfinished: what goes on at the next start, once it is closed.
     """
 
@@ -77,12 +77,12 @@ class Studio:
             self.settings = StoredSettings(self.store)
             self.library = LoraLibrary(self.home)
             self.catalog = Catalog(self.home, own=self.library)
-            self.machine = Machine(
+            self.device = Device(
                 self.catalog, self.home, options.device, options.budget, options.offline
             )
             # Where a job is not over yet the process is about to end, and in a hurry.
-            parts.callback(lambda: self.machine.close(collect=not self.jobs.busy))
-            self.cache: CacheOnDemand = self.machine.cache
+            parts.callback(lambda: self.device.close(collect=not self.jobs.busy))
+            self.cache: CacheOnDemand = self.device.cache
             self.gallery = Gallery(self.store, self.home, self.settings)
             self.quota = Quota(self.settings)
             self.inputs = Inputs(self.store, self.home, self.gallery, self.quota)

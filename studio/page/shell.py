@@ -13,9 +13,9 @@ from pipelines.core.messages import Message
 from pipelines.core.paths import ASSETS
 from pipelines.core.sizes import format_bytes
 from studio.core.accounts.accounts import Owner
+from studio.core.device import is_own
 from studio.core.exchange import Exchange
 from studio.core.feature import Features, Tab
-from studio.core.machine import is_own
 from studio.i18n import LANGUAGES, texts
 from studio.page import views
 from studio.page.events import Page
@@ -180,7 +180,7 @@ def _header(studio: Studio, page: gr.Blocks) -> None:
 
 def _facts(studio: Studio, visitor: Visitor) -> list[tuple[str, str]]:
     """Device, memory, loaded models and queue, as far as they are known."""
-    machine = studio.machine.status()
+    machine = studio.device.status()
     facts = []
     if machine["ready"]:
         free, total = machine["memory_free"], machine["memory_total"]
@@ -195,7 +195,7 @@ def _facts(studio: Studio, visitor: Visitor) -> list[tuple[str, str]]:
     others = visitor.say("somebody's own model")
     loaded = [
         titles.get(entry.name, others if is_own(entry.name) else entry.name)
-        for entry in studio.machine.loaded()
+        for entry in studio.device.loaded()
     ]
     facts.append(("Loaded", ", ".join(loaded) or visitor.say("nothing yet")))
     waiting = studio.jobs.waiting()

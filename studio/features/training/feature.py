@@ -24,7 +24,7 @@ FEATURE = Feature(
             studio.store, studio.home, studio.gallery, studio.library, studio.quota
         ),
         "trainings": lambda studio: Trainings(
-            studio.home, studio.loras, studio.machine, studio.subjects, studio.jobs
+            studio.home, studio.loras, studio.device, studio.subjects, studio.jobs
         ),
     },
     fills={KIND: fill_training},

@@ -33,8 +33,8 @@ from studio.features.training.subjects import KIND
 if TYPE_CHECKING:
     from pipelines.dreambooth.data.subjects import Subject
     from pipelines.models.catalog import ModelEntry
+    from studio.core.device import Device
     from studio.core.jobs.queue import Jobs
-    from studio.core.machine import Machine
     from studio.features.training.subjects import Subjects
 
 SHOWN = 200  # jobs that are looked through
@@ -77,15 +77,15 @@ class Trainings(Keeper):
     Args:
         home: the home folder.
         loras: whose library has base models of one's own.
-        machine: knows the device.
+        device: that trains.
         subjects: whose photos are learnt.
         jobs: that run it.
     """
 
     def __init__(
-        self, home: Path, loras: BaseModels, machine: Machine, subjects: Subjects, jobs: Jobs
+        self, home: Path, loras: BaseModels, device: Device, subjects: Subjects, jobs: Jobs
     ) -> None:
-        self._home, self._loras, self._machine = home, loras, machine
+        self._home, self._loras, self._device = home, loras, device
         self._subjects, self._jobs = subjects, jobs
 
     # --- before it starts -------------------------------------------------------------------
@@ -125,12 +125,12 @@ class Trainings(Keeper):
     @property
     def device(self) -> str:
         """The device that will train; ``cpu`` as long as it is not known."""
-        return self._machine.status().get("device", "cpu")
+        return self._device.status().get("device", "cpu")
 
     @property
     def memory(self) -> int:
         """Bytes of the device's memory; 0 as long as it is not known."""
-        return self._machine.status().get("memory_total", 0)
+        return self._device.status().get("memory_total", 0)
 
     def _entry_and_subject(
         self, owner: str, request: TrainingRequest

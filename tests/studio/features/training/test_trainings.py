@@ -34,8 +34,8 @@ ANN, BEN = "ann", "ben"
 WORD = save({"emb_params": torch.ones(1, 32)})
 
 
-class Machine:
-    """A machine of which nothing is known yet."""
+class Device:
+    """A device of which nothing is known yet."""
 
     @staticmethod
     def status() -> dict:
@@ -62,7 +62,7 @@ class Desk:
         self.jobs = Jobs(self.store, None, {KIND: Engine}, gallery, settings, quota)
         catalog = Catalog(self.home)
         self.loras = Loras(self.store, self.library, catalog, quota)
-        self.trainings = Trainings(self.home, self.loras, Machine, self.subjects, self.jobs)
+        self.trainings = Trainings(self.home, self.loras, Device, self.subjects, self.jobs)
         quota.keepers = (gallery, self.subjects, self.loras, self.trainings)
 
     def subject(self, owner, photos=3):

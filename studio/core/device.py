@@ -15,7 +15,7 @@ from pipelines.core.engines import IMPORTING
 from pipelines.models.catalog import OWN, Catalog
 
 
-class Machine:
+class Device:
     """Chooses the device when it is first asked for, because only torch can tell what there is.
 
 
@@ -113,18 +113,18 @@ class Machine:
 class CacheOnDemand:
     """A :class:`ModelCache` in all it does, made at the first use that needs it."""
 
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
+    def __init__(self, device: Device) -> None:
+        self._device = device
 
     @property
     def home(self) -> Path:
-        return self._machine.home
+        return self._device.home
 
     def loaded(self) -> list[Entry]:
-        return self._machine.loaded()
+        return self._device.loaded()
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._machine.prepare(), name)
+        return getattr(self._device.prepare(), name)
 
 
 def is_own(name: str) -> bool:
