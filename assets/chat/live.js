@@ -2,7 +2,7 @@
 
 import { address } from "./page.js";
 
-export class Following {
+export class AnswerEvents {
   // on: begin() when they are told from their beginning, news(list), end(), lost().
   constructor(on) {
     this.on = on;

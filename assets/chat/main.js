@@ -3,7 +3,7 @@
 // it has seen.
 
 import { List } from "./list.js";
-import { Following } from "./live.js";
+import { AnswerEvents } from "./live.js";
 import { Head } from "./head.js";
 import { Lane } from "./messages.js";
 import { ask, h, iconButton, say, speak, speaks } from "./page.js";
@@ -50,7 +50,7 @@ class Chat {
       sides: () => this.root.classList.toggle("with-side"),
     });
     this.composer = new Composer({ send: (text) => this.send(text), stop: () => this.stop(), beside: () => this.addLane() });
-    this.following = new Following({
+    this.events = new AnswerEvents({
       begin: () => this.lanes.forEach(({ log }) => log.restart()),
       news: (news) => this.#news(news),
       end: () => this.refresh().then(() => this.list.load()),
@@ -116,7 +116,7 @@ class Chat {
   }
 
   begin() {
-    this.following.stop();
+    this.events.stop();
     this.view = null;
     this.draft = { ...this.#fresh(), models: this.draft.models };
     atelier.drafts.forget(SYSTEM);
@@ -170,8 +170,8 @@ class Chat {
     if (clears) this.say(null);
     this.#remember(view.id);
     this.#draw();
-    if (this.running) this.following.start(view.id);
-    else this.following.stop();
+    if (this.running) this.events.start(view.id);
+    else this.events.stop();
   }
 
   // Sends a change and shows the conversation as it is then. Returns whether it was taken.

@@ -15,7 +15,7 @@ from pipelines.models.downloads import (
     check_online,
     find_files,
     folder_of,
-    said_in_a_sentence,
+    hub_errors_as_unavailable,
     snapshot_of,
 )
 
@@ -56,7 +56,7 @@ def fetch(entry: ChatEntry, folder: Path, notes: Notes, offline: bool) -> Path:
         return found
     check_online(entry.title, entry.download_bytes, offline)
     own = folder_of(repo, folder)
-    with said_in_a_sentence(entry.title, repo, entry.gated):
+    with hub_errors_as_unavailable(entry.title, repo, entry.gated):
         remote = Repository(repo)
         if file is not None:
             remote.check(file, None)

@@ -231,7 +231,7 @@ def _preview(
         return None
     if latents.ndim == 3:
         latents = unpack(pipe, latents, settings)
-    if latents.ndim == 5:  # a film of one frame
+    if latents.ndim == 5:  # a video of one frame
         latents = latents.squeeze(2)
     return preview(latents)
 
@@ -243,7 +243,7 @@ def unpack(pipe: Any, latents: torch.Tensor, settings: TextToImageRequest) -> to
         latents: (B, h/2 · w/2, 4C), patches row by row.
 
     Returns:
-        (B, C, h, w), or (B, C, 1, h, w) where the autoencoder is one of films.
+        (B, C, h, w), or (B, C, 1, h, w) where the autoencoder is one of videos.
     """
     if not hasattr(pipe, "_unpatchify_latents"):
         return pipe._unpack_latents(latents, settings.height, settings.width, pipe.vae_scale_factor)

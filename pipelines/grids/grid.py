@@ -17,9 +17,9 @@ from pipelines.diffusion.control.requests import ControlRequest
 from pipelines.diffusion.resolving import resolve, with_seed
 from pipelines.diffusion.samplers import samplers_in
 from pipelines.grids.cells import Cell, cannot_be_painted
-from pipelines.grids.judging import judge
 from pipelines.grids.requests import CompareSamplersRequest, GridRequest
 from pipelines.grids.sheet import Outcome, draw_sheet
+from pipelines.grids.verdicts import judge
 
 _USUAL_STEPS = 20
 

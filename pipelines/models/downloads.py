@@ -61,7 +61,7 @@ def fetch(entry: ModelEntry, folder: Path, notes: Notes, offline: bool) -> Path:
     if (found := find_model(entry.source.hub, folder)) is not None:
         return found
     check_online(entry.title, entry.download_bytes, offline)
-    with said_in_a_sentence(entry.title, entry.source.hub, entry.gated):
+    with hub_errors_as_unavailable(entry.title, entry.source.hub, entry.gated):
         return _download(entry, folder_of(entry.source.hub, folder), notes)
 
 
@@ -97,7 +97,7 @@ def fetch_files(
             size=format_bytes(nbytes),
         )
     own = folder_of(repo, folder)
-    with said_in_a_sentence(title, repo):
+    with hub_errors_as_unavailable(title, repo):
         remote = Repository(repo)
         for name, sha256 in files.items():
             remote.check(name, sha256)
@@ -348,7 +348,7 @@ def _check_disk(title: str, folder: Path, missing: int) -> None:
 
 
 @contextmanager
-def said_in_a_sentence(title: str, repo: str, gated: bool = False) -> Iterator[None]:
+def hub_errors_as_unavailable(title: str, repo: str, gated: bool = False) -> Iterator[None]:
     """Turns what the hub's client raises into :class:`Unavailable`."""
     try:
         yield

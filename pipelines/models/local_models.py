@@ -303,7 +303,7 @@ def _no_checkpoint(path: Path, tensors: Mapping[str, Shape]) -> Finding:
 def _other_kind(path: Path, tensors: Mapping[str, Shape]) -> Message | None:
     """Why a U-Net of this kind cannot be used, or None."""
     first = tensors.get(f"{UNET}input_blocks.0.0.weight", ())
-    if len(first) == 4 and first[1] not in (_PLAIN, _INPAINTING):  # 5 depth, 8 films or editing
+    if len(first) == 4 and first[1] not in (_PLAIN, _INPAINTING):  # 5 depth, 8 videos or editing
         return Message(
             "{model} takes {channels} input channels: beside noise it wants a picture or a depth "
             "map, so it does not paint from words alone.",

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.clustering.data.columns import Picking, pick
+from pipelines.clustering.data.columns import ColumnChoice, pick
 from pipelines.clustering.data.csv_dialect import Reading
 from pipelines.clustering.data.numerals import Marks, form_of, number_of
 from pipelines.clustering.data.profile import numbers_of
@@ -283,7 +283,7 @@ def hold(truth: Truth, table: Table, context: str) -> tuple[int, int]:
     for message in (*table.notes(), *(doubt for each in table.columns for doubt in each.doubts)):
         plain(message)
     if table.suggest_columns():
-        picked = pick(table, Picking(columns=table.suggest_columns()[:5], missing="mean"))
+        picked = pick(table, ColumnChoice(columns=table.suggest_columns()[:5], missing="mean"))
         assert np.isfinite(picked.data.X).all()
     return equal, total
 

@@ -13,7 +13,7 @@ STOP_SECONDS = 0.05  # how often it is looked whether to stop
 
 
 @contextlib.contextmanager
-def hung_up_at(stop: threading.Event, response: httpx.Response) -> Iterator[None]:
+def close_when(stop: threading.Event, response: httpx.Response) -> Iterator[None]:
     """Ends the connection of a streamed ``response`` when ``stop`` is set.
 
     Reading from it then ends or raises an ``httpx`` error; the server sees that nobody listens.

@@ -27,7 +27,7 @@ class Steps(Protocol):
         """The same after one token of the answer."""
 
 
-class Growing:
+class DynamicSteps:
     """Steps on a cache that grows with the tokens."""
 
     def __init__(self, model: Any) -> None:
@@ -50,7 +50,7 @@ class Growing:
         return self.read([token])
 
 
-class Fixed:
+class StaticSteps:
     """Steps on a cache of fixed length, those of one token compiled. One answer at a time.
 
     Args:
@@ -66,7 +66,7 @@ class Fixed:
         self._cache: Any = None
         self._length = 0
 
-    def begin(self, tokens: int) -> Fixed:
+    def begin(self, tokens: int) -> StaticSteps:
         """An empty cache for a prompt and its answer of together so many tokens."""
         import torch
         from transformers import StaticCache

@@ -26,7 +26,7 @@ import httpx
 import psutil
 
 from pipelines.chat import templates
-from pipelines.chat.backends.cancel import hung_up_at
+from pipelines.chat.backends.cancel import close_when
 from pipelines.chat.backends.server_sent_events import read_events
 from pipelines.chat.context import context_exceeded
 from pipelines.chat.entries import ChatEntry
@@ -228,7 +228,7 @@ class LlamaCpp:
             self._failing(stop),
             self._new_client() as client,  # one each: ending the connection ends the computing
             client.stream("POST", "/completion", json=body) as response,
-            hung_up_at(stop, response),
+            close_when(stop, response),
         ):
             if response.status_code != httpx.codes.OK:
                 raise self._error_of(json.loads(response.read()))

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from pipelines.chat.backends.cancel import hung_up_at
+from pipelines.chat.backends.cancel import close_when
 from pipelines.chat.backends.remote_answers import (
     SHOWN,
     AnswerReader,
@@ -74,7 +74,7 @@ class Remote:
             self._failing(stop, reader),
             self._client() as client,
             client.stream("POST", path, json=body) as response,
-            hung_up_at(stop, response),
+            close_when(stop, response),
         ):
             if not response.is_success or response.status_code == httpx.codes.NO_CONTENT:
                 raise self._refusal(response, body)

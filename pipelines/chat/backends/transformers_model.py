@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.chat import templates
-from pipelines.chat.backends.decoding import Fixed, Growing, Steps
+from pipelines.chat.backends.decoding import DynamicSteps, StaticSteps, Steps
 from pipelines.chat.backends.detokenizer import Detokenizer
 from pipelines.chat.context import context_exceeded
 from pipelines.chat.entries import FOLDER, ChatEntry
@@ -60,7 +60,7 @@ class TransformersModel:
             *(token.content for token in added if token.special),
         }
         self._ends = _end_tokens(model, tokenizer)
-        self._fixed = Fixed(model, self.context_length) if entry.compiled else None
+        self._fixed = StaticSteps(model, self.context_length) if entry.compiled else None
 
     # --- what the engine asks ---------------------------------------------------------------
 
@@ -148,7 +148,7 @@ class TransformersModel:
         if self._fixed is not None:
             steps: Steps = self._fixed.begin(len(prompt) + limit)
         else:
-            steps = Growing(self.model)
+            steps = DynamicSteps(self.model)
         logits = None
         for at in range(0, len(prompt), CHUNK):
             if stop.is_set():
@@ -205,7 +205,7 @@ class TransformersModel:
 
         ids, logits = list(prompt), None
         with self._in_turn(stop), torch.inference_mode():
-            steps = Growing(self.model)
+            steps = DynamicSteps(self.model)
             for at in range(0, len(ids), CHUNK):
                 if stop.is_set():
                     raise Stopped

@@ -22,7 +22,7 @@ MAX_CELLS = 50_000_000  # numbers in X: 400 MB
 MAX_LEVELS = 100
 
 
-class Picking(BaseModel):
+class ColumnChoice(BaseModel):
     """Which columns of a table become coordinates, and how."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -74,7 +74,7 @@ class Picking(BaseModel):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Picked:
+class TablePoints:
     """Points from a table.
 
     Attributes:
@@ -98,7 +98,7 @@ class Picked:
             raise UnreadableAnswer("there are other rows than points")
 
 
-def pick(table: Table, picking: Picking, stop: threading.Event | None = None) -> Picked:
+def pick(table: Table, picking: ColumnChoice, stop: threading.Event | None = None) -> TablePoints:
     """X from the columns of ``table``. O(rows · columns) time; memory of X twice while rows drop.
 
     A category of two values becomes one column (of the second, in order of the alphabet), others
@@ -159,10 +159,10 @@ def pick(table: Table, picking: Picking, stop: threading.Event | None = None) ->
         truth, classes = labels.settle(truth[rows])
         notes += _notes_on_truth(truth, classes, picking.truth)
     data = Dataset(X, truth if labels else None, columns, "Table", classes)
-    return Picked(data, rows, tuple(notes))
+    return TablePoints(data, rows, tuple(notes))
 
 
-def _true_labels(table: Table, picking: Picking, marks: Marks) -> TrueLabels | None:
+def _true_labels(table: Table, picking: ColumnChoice, marks: Marks) -> TrueLabels | None:
     name = picking.truth
     if name is None:
         return None
@@ -195,7 +195,7 @@ def _notes_on_truth(truth: np.ndarray, classes: tuple[str, ...], name: str) -> l
     return notes
 
 
-def _choose_columns(table: Table, picking: Picking) -> list[Column]:
+def _choose_columns(table: Table, picking: ColumnChoice) -> list[Column]:
     known = {column.name: column for column in table.columns}
     truth = () if picking.truth is None else (picking.truth,)
     for name in (*picking.columns, *picking.as_categories, *truth):
@@ -236,7 +236,7 @@ def _check_cells(rows: int, columns: int) -> None:
         )
 
 
-def _encode(series, levels: dict[str, int], picking: Picking, name: str) -> np.ndarray:
+def _encode(series, levels: dict[str, int], picking: ColumnChoice, name: str) -> np.ndarray:
     """(n,) int32 numbers of the texts, in order of their first appearance; −1 is missing."""
     import pandas as pd
 

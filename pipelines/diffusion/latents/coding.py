@@ -27,8 +27,8 @@ def decode(model: DiffusionModel, latents: torch.Tensor) -> torch.Tensor:
     vae = model.pipe.vae
     model.tile_for_size(latents.shape[-1] * model.factor, latents.shape[-2] * model.factor)
     latents = _unscale(latents.to(model.device, torch.float32), vae.config)
-    films = hasattr(vae.config, "z_dim")  # as its kind calls its channels
-    if films:  # a picture is one of a single frame
+    video = hasattr(vae.config, "z_dim")  # as its kind calls its channels
+    if video:  # a picture is one of a single frame
         latents = latents.unsqueeze(2)
     images = vae.decode(latents.to(vae.dtype)).sample
     if not torch.isfinite(images).all():
@@ -38,7 +38,7 @@ def decode(model: DiffusionModel, latents: torch.Tensor) -> torch.Tensor:
             images = vae.decode(latents).sample
         finally:
             vae.to(dtype)
-    images = images.squeeze(2) if films else images
+    images = images.squeeze(2) if video else images
     return (images.float() / 2 + 0.5).clamp(0, 1).cpu()
 
 
@@ -65,8 +65,8 @@ def encode_pixels(model: DiffusionModel, pixels: torch.Tensor) -> torch.Tensor:
     vae = model.pipe.vae
     model.tile_for_size(pixels.shape[-1], pixels.shape[-2])
     pixels = pixels.to(model.device)
-    films = hasattr(vae.config, "z_dim")  # as its kind calls its channels
-    if films:  # a picture is one of a single frame
+    video = hasattr(vae.config, "z_dim")  # as its kind calls its channels
+    if video:  # a picture is one of a single frame
         pixels = pixels.unsqueeze(2)
     latents = _mode(vae.encode(pixels.to(vae.dtype)))
     if not torch.isfinite(latents).all():
@@ -76,7 +76,7 @@ def encode_pixels(model: DiffusionModel, pixels: torch.Tensor) -> torch.Tensor:
             latents = _mode(vae.encode(pixels))
         finally:
             vae.to(dtype)
-    latents = latents.squeeze(2) if films else latents
+    latents = latents.squeeze(2) if video else latents
     return _scale(latents.float(), vae.config)
 
 

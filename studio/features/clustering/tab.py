@@ -17,7 +17,7 @@ from studio.core.jobs.record import DONE, Job
 from studio.features.clustering.charts.curves import SCRIPT
 from studio.features.clustering.forms.algorithm import FIRST, AlgorithmForm, cluster_field
 from studio.features.clustering.forms.comparison import Comparing
-from studio.features.clustering.forms.curves import Choosing
+from studio.features.clustering.forms.curves import CurveForm
 from studio.features.clustering.forms.data import DRAWN, GALLERY, DataForm
 from studio.features.clustering.plot.component import plot
 from studio.features.clustering.plot.placing import centres_of
@@ -71,7 +71,7 @@ class ClusteringTab(Tab):
                              "to see how it works."),
                         )  # fmt: skip
                     with gr.Tab(label("Choose parameters")):
-                        self.choosing = Choosing(self.studio)
+                        self.curves = CurveForm(self.studio)
                     with gr.Tab(label("Compare algorithms")):
                         self.comparing = Comparing(self.studio)
                     with gr.Tab(label("Lesson")):
@@ -125,7 +125,7 @@ class ClusteringTab(Tab):
         asked = [self.scene, self._seed, *chosen, *self.form.inputs]
         lines = [
             panel.line(self._line, [self.scene, *chosen], [algorithm.choice, *follows], **QUIET)
-            for panel in (self.panel.panel, self.choosing.panel.panel)
+            for panel in (self.panel.panel, self.curves.panel.panel)
         ]
         self.panel.connect(events, algorithm.cluster, self._request_of, asked, self._result,
                            [self.scene], also=lines)  # fmt: skip
@@ -137,7 +137,7 @@ class ClusteringTab(Tab):
         follow_newest([self.scene.change], self._labelled_again,
                       [self.panel.view.id, *shown[:1]], shown)  # fmt: skip
         algorithm.play.click(self._play, asked, [*shown, self.form.said], preprocess=False, **QUIET)
-        self.choosing.listen(events, asked, self._on_data, self._with_parameters, self.scene)
+        self.curves.listen(events, asked, self._on_data, self._with_parameters, self.scene)
         self.comparing.listen(events, [*asked[:2], *self.form.inputs], self._on_data, shown)
 
     # --- data -------------------------------------------------------------------------------

@@ -8,8 +8,8 @@ from pipelines.core.engines import Engine
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.samplers import samplers_in
 from pipelines.diffusion.styles import styles
-from pipelines.grids.judging import JUDGE
 from pipelines.grids.requests import CompareSamplersRequest, GridRequest
+from pipelines.grids.verdicts import JUDGE
 from studio.core.feature import Feature
 from studio.features.painting.checks import (
     Paintings,

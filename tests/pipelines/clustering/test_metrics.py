@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from pipelines.clustering import metrics as judging
+from pipelines.clustering import metrics as own_metrics
 from pipelines.clustering.metrics import compare_with_truth, judge, silhouettes
 
 
@@ -105,7 +105,7 @@ def test_of_many_clusters_the_best_matching_is_found_among_a_few(monkeypatch):
     rng = np.random.default_rng(5)
     truth, labels = rng.integers(0, 6, 4000), (rng.pareto(0.8, 4000) * 9).astype(int) % 300 - 1
     whole = compare_with_truth(labels, truth)
-    monkeypatch.setattr(judging, "MOST_COLUMNS", 20)
+    monkeypatch.setattr(own_metrics, "MOST_COLUMNS", 20)
     found = compare_with_truth(labels, truth)
     assert found.matched == whole.matched > 0
     assert len(set(found.matches)) == 6

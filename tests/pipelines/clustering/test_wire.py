@@ -16,7 +16,7 @@ import pytest
 from pipelines.clustering import wire
 from pipelines.clustering.algorithms.registry import ALGORITHMS, AnyParameters, find
 from pipelines.clustering.comparing import suggest, suggest_scaled
-from pipelines.clustering.data.columns import Picked, Picking, pick
+from pipelines.clustering.data.columns import ColumnChoice, TablePoints, pick
 from pipelines.clustering.data.csv_dialect import Reading
 from pipelines.clustering.data.datasets import Dataset
 from pipelines.clustering.data.tables import Table, look
@@ -86,11 +86,11 @@ def test_every_other_result_arrives_as_it_was(tmp_path, blobs, stop):
     X, truth = blobs
     data = Dataset(X, truth.astype(np.int32), ("x", "y"), "Blobs", ("a", "b", "c"))
     table = look(table_file(tmp_path), Reading())
-    picked = pick(table, Picking(columns=("größe", "kind"), missing="mean", truth="word"))
+    picked = pick(table, ColumnChoice(columns=("größe", "kind"), missing="mean", truth="word"))
     picked.check(X)
     for kind, value in (
         (Table, table),
-        (Picked, picked),
+        (TablePoints, picked),
         (Dataset, data),
         (Projection, project(X, 2, "none")),
         (Projection, project(np.hstack([X, X]), 2)),
@@ -284,11 +284,11 @@ def test_points_and_pictures_that_do_not_go_together_are_refused(tmp_path):
     truth = np.array([0, 1, -1, 2**31 - 1], np.int32)
     rows = np.arange(4)
     for found in (
-        Picked(Dataset(X, truth, ("a", "b"), "t", ("p", "q")), rows, ()),
-        Picked(Dataset(X, truth, ("a", "b"), "t"), rows, ()),
-        Picked(Dataset(X, None, ("a",), "t"), rows, ()),
-        Picked(Dataset(X * np.nan, None, ("a", "b"), "t"), rows, ()),
-        Picked(Dataset(X, None, ("a", "b"), "t"), rows[:2], ()),
+        TablePoints(Dataset(X, truth, ("a", "b"), "t", ("p", "q")), rows, ()),
+        TablePoints(Dataset(X, truth, ("a", "b"), "t"), rows, ()),
+        TablePoints(Dataset(X, None, ("a",), "t"), rows, ()),
+        TablePoints(Dataset(X * np.nan, None, ("a", "b"), "t"), rows, ()),
+        TablePoints(Dataset(X, None, ("a", "b"), "t"), rows[:2], ()),
         Projection(X, rows + 1, "pca"),
         Projection(X[:3], rows, "pca"),
     ):

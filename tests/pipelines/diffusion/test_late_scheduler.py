@@ -29,7 +29,7 @@ from pipelines.models.catalog import Catalog
 from tests.twins import PAINTING_TWINS
 
 SHAPE = (1, 4, 8, 8)
-# Patches with statistics, an autoencoder of films; every other one in the deep suite only.
+# Patches with statistics, an autoencoder of videos; every other one in the deep suite only.
 FEW = ("sd3", "flux2", "qwenimage")
 FAMILIES = [
     pytest.param(family, marks=() if family in FEW else pytest.mark.deep)

@@ -15,7 +15,7 @@ from pipelines.dreambooth.optimizers import make_optimizer
 from pipelines.dreambooth.presets import settings_for
 from pipelines.models.catalog import Catalog
 from tests import twins
-from tests.pipelines.dreambooth.stepping import frozen_of
+from tests.pipelines.dreambooth.training_steps import frozen_of
 
 
 def test_a_lora_at_step_0_changes_nothing_at_all(ask, trainer):

@@ -9,7 +9,7 @@ import torch
 
 from pipelines.core import checkpoint
 from pipelines.core.errors import Stopped, UserError
-from tests.pipelines.dreambooth.stepping import run, worst
+from tests.pipelines.dreambooth.training_steps import run, worst
 
 
 def test_the_text_encoder_and_the_autoencoder_are_let_go_when_nobody_needs_them(ask, trainer):

@@ -12,7 +12,7 @@ from PIL import Image
 from pipelines.core.errors import Stopped
 from pipelines.dreambooth.base import Base
 from pipelines.dreambooth.data import class_pictures
-from tests.pipelines.dreambooth.stepping import run, worst
+from tests.pipelines.dreambooth.training_steps import run, worst
 
 
 def test_a_stop_amid_class_pictures_keeps_those_that_are_painted(ask, trainer, monkeypatch):

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from pipelines.core.messages import Message
 from pipelines.dreambooth.held_out import remark_on
-from tests.pipelines.dreambooth.stepping import run
+from tests.pipelines.dreambooth.training_steps import run
 
 
 def test_a_lora_is_written_in_diffusers_layout_and_paints_the_same_there(ask, trainer):

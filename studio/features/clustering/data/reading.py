@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.clustering.algorithms.algorithm import Estimate
-from pipelines.clustering.data.columns import Picked, Picking, pick
+from pipelines.clustering.data.columns import ColumnChoice, TablePoints, pick
 from pipelines.clustering.data.csv_dialect import Reading
 from pipelines.clustering.data.datasets import Dataset
 from pipelines.clustering.data.exporting import guard, labels_csv, numbers_csv
@@ -42,8 +42,8 @@ def _look(path: FilePath, reading: Reading) -> Table:
 
 
 def picked_apart(
-    owner: str, table: Table, picking: Picking, stop: threading.Event | None = None
-) -> Picked:
+    owner: str, table: Table, picking: ColumnChoice, stop: threading.Event | None = None
+) -> TablePoints:
     """:func:`pipelines.clustering.data.columns.pick`; raises as it does, and as :func:`call`."""
     expected = Estimate(0, 3 * _FLOAT * table.rows * len(picking.columns))
     return _apart(owner, pick, {"table": table, "picking": picking}, stop, expected)

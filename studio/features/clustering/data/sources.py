@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from pipelines.clustering.algorithms.fields import Coordinate
-from pipelines.clustering.data.columns import Picking
+from pipelines.clustering.data.columns import ColumnChoice
 from pipelines.clustering.data.datasets import SOURCES, DatasetRequest
 from pipelines.core.errors import BadRequest, validated
 from pipelines.core.pictures.inputs import InputId
@@ -50,7 +50,7 @@ class TableSource(_Source):
 
     kind: Literal["table"]
     table: Annotated[Id, Field(title="Table", description="The id of a table of yours.")]
-    picking: Annotated[Picking, Field(title="Columns", description="Which columns, and how.")]
+    picking: Annotated[ColumnChoice, Field(title="Columns", description="Which columns, and how.")]
 
 
 class PictureSource(_Source):

@@ -33,7 +33,7 @@ CURVES = {
 _OVER_K = ("elbow", "silhouette", "gap", "information")
 
 
-class Choosing:
+class CurveForm:
     """Draws the controls and the panel of a curve."""
 
     def __init__(self, studio: Studio) -> None:

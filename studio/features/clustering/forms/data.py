@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from pipelines.clustering.data.columns import Picking
+from pipelines.clustering.data.columns import ColumnChoice
 from pipelines.clustering.data.datasets import MAX_POINTS, SOURCES, DatasetRequest
 from pipelines.core.errors import BadRequest, UserError
 from pipelines.core.messages import Message
@@ -134,7 +134,7 @@ class DataForm:
     @staticmethod
     def _picking(name: str, **options: Any) -> gr.components.Component:
         elem_id = f"cluster-{name.replace('_', '-')}"
-        return from_field(Picking, name, **{"elem_id": elem_id, **options})
+        return from_field(ColumnChoice, name, **{"elem_id": elem_id, **options})
 
     # --- what the controls say --------------------------------------------------------------
 

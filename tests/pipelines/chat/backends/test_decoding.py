@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pipelines.chat.backends import decoding
-from pipelines.chat.backends.decoding import Fixed, Growing
+from pipelines.chat.backends.decoding import DynamicSteps, StaticSteps
 from pipelines.chat.entries import ChatEntry, ChatSource
 from tests.pipelines.chat.llamas import make_llama
 
@@ -21,7 +21,7 @@ def fixed(model, monkeypatch):
     """As on CUDA, but that no C++ compiler is needed: traced, not translated."""
     monkeypatch.setattr(decoding, "BACKEND", "eager")
     monkeypatch.setattr(decoding, "LEAST", 16)
-    return Fixed(model, most=64)
+    return StaticSteps(model, most=64)
 
 
 def logits(steps, prompt: list[int], answer: list[int]) -> torch.Tensor:
@@ -32,7 +32,7 @@ def logits(steps, prompt: list[int], answer: list[int]) -> torch.Tensor:
 
 def test_the_logits_are_those_on_a_growing_cache_answer_after_answer(model, fixed):
     for prompt, answer in (([3, 1, 4, 1, 5, 9, 2, 6], [5, 3, 5]), ([2, 7], [1, 8, 2, 8])):
-        expected = logits(Growing(model), prompt, answer)
+        expected = logits(DynamicSteps(model), prompt, answer)
         found = logits(fixed.begin(len(prompt) + len(answer)), prompt, answer)
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 

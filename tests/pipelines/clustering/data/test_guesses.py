@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.clustering.data.columns import Picking, pick
+from pipelines.clustering.data.columns import ColumnChoice, pick
 from pipelines.clustering.data.csv_dialect import Reading
 from pipelines.clustering.data.tables import Table, look
 from pipelines.core.errors import BadRequest
@@ -27,7 +27,7 @@ def doubts(table: Table, place: int) -> str:
 
 
 def values(table: Table, *names: str) -> list[list[float]]:
-    return pick(table, Picking(columns=names or table.suggest_columns())).data.X.tolist()
+    return pick(table, ColumnChoice(columns=names or table.suggest_columns())).data.X.tolist()
 
 
 def guess(table: Table, what: str):

@@ -12,7 +12,7 @@ import pytest
 from pyarrow import parquet
 
 from pipelines.clustering.data import binary_tables, profile
-from pipelines.clustering.data.columns import Picking, pick
+from pipelines.clustering.data.columns import ColumnChoice, pick
 from pipelines.clustering.data.exporting import labels_csv
 from pipelines.clustering.data.tables import frames, look
 from pipelines.core.errors import BadRequest
@@ -64,7 +64,9 @@ def test_what_each_column_is(path):
         "nothing": "empty",
     }
     assert table.left_out == ("list",)
-    assert refusal(lambda: pick(table, Picking(columns=("day",)))).startswith("'day' hold texts")
+    assert refusal(lambda: pick(table, ColumnChoice(columns=("day",)))).startswith(
+        "'day' hold texts"
+    )
 
 
 @pytest.mark.parametrize("compression", ["none", "snappy", "zstd", "gzip"])
@@ -74,7 +76,7 @@ def test_columns_become_points_over_many_chunks(path, monkeypatch, compression):
     colours = [["red", "green", "blue"][i % 3] for i in range(100)]
     written(path, {"a": X[:, 0], "c": colours, "b": X[:, 1]}, compression=compression,
             row_group_size=30)  # fmt: skip
-    picked = pick(look(path), Picking(columns=("b", "a", "c")))
+    picked = pick(look(path), ColumnChoice(columns=("b", "a", "c")))
     assert (picked.data.X[:, :2] == X[:, ::-1]).all()
     assert picked.data.columns[2:] == ("c=blue", "c=green", "c=red")
     assert picked.data.X[:3, 2:].tolist() == [[0, 0, 1], [0, 1, 0], [1, 0, 0]]
@@ -84,12 +86,12 @@ def test_missing_values_and_infinities_are_counted_and_dropped(path):
     written(path, {"a": pa.array([1.0, None, np.nan, np.inf, 5, 6])})
     column = look(path).columns[0]
     assert (column.missing, column.infinite) == (2, 1)
-    assert pick(look(path), Picking(columns=("a",))).data.X.tolist() == [[1], [5], [6]]
+    assert pick(look(path), ColumnChoice(columns=("a",))).data.X.tolist() == [[1], [5], [6]]
 
 
 def test_a_frame_that_pandas_wrote_is_read(path):
     pd.DataFrame({"a": [1.5, 2], "c": pd.Categorical(["u", "v"])}).to_parquet(path)
-    assert pick(look(path), Picking(columns=("a",))).data.X.tolist() == [[1.5], [2]]
+    assert pick(look(path), ColumnChoice(columns=("a",))).data.X.tolist() == [[1.5], [2]]
 
 
 def test_a_table_goes_home_with_its_clusters(path, tmp_path):
@@ -132,7 +134,7 @@ def test_a_file_made_by_hand_is_read_where_it_does_not_lie(path):
     path.write_bytes(honest.octets())
     table = look(path)
     assert (table.rows, table.names) == (10, ("c0", "c1"))
-    assert pick(table, Picking(columns=("c1",))).data.X[:, 0].tolist() == values.tolist()
+    assert pick(table, ColumnChoice(columns=("c1",))).data.X[:, 0].tolist() == values.tolist()
 
 
 @pytest.mark.parametrize("encoding", ["PLAIN", "DELTA_LENGTH_BYTE_ARRAY", "DELTA_BYTE_ARRAY"])
@@ -141,7 +143,9 @@ def test_texts_in_every_encoding_are_read(path, encoding):
     written(path, table, use_dictionary=False, column_encoding={"a": encoding, "b": "PLAIN"})
     text, number = look(path).columns
     assert (text.kind, text.levels, number.kind) == ("category", 7, "number")
-    assert pick(look(path), Picking(columns=("b",))).data.X[:, 0].tolist() == table["b"].tolist()
+    assert (
+        pick(look(path), ColumnChoice(columns=("b",))).data.X[:, 0].tolist() == table["b"].tolist()
+    )
 
 
 def test_every_way_of_writing_is_read(path):

@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from pipelines.clustering.data.columns import Picking, pick
+from pipelines.clustering.data.columns import ColumnChoice, pick
 from pipelines.clustering.data.csv_dialect import Reading
 from pipelines.clustering.data.tables import look
 from pipelines.core.errors import BadRequest, Stopped, Unavailable
@@ -30,7 +30,7 @@ def stored(tmp_path):
 
 def points(path, **values):
     table = look(path, Reading(**values))
-    return pick(table, Picking(columns=table.suggest_columns())).data
+    return pick(table, ColumnChoice(columns=table.suggest_columns())).data
 
 
 def kinds(path) -> dict[str, str]:
@@ -122,7 +122,7 @@ def test_a_line_too_long_is_named_wherever_it_stands(stored):
 def test_thousands_in_quotes_are_numbers(stored):
     path = stored('x,y\n"1,234.5",7\n"12,000",8\nn.d.,9\n')
     table = look(path)
-    assert pick(table, Picking(columns=("y",))).data.X.tolist() == [[7], [8], [9]]
+    assert pick(table, ColumnChoice(columns=("y",))).data.X.tolist() == [[7], [8], [9]]
     assert points(stored('x,y\n"1,234.5",7\n"12,000",8\n')).X.tolist() == [[1234.5, 7], [12000, 8]]
 
 
@@ -157,7 +157,7 @@ def test_missing_infinite_and_unreadable_cells_are_counted(stored):
     assert column.kind == "number"
     assert (column.missing, column.infinite, column.unreadable) == (3, 1, 1)
     assert (column.least, column.most, column.example) == (5, 99, "low")
-    picked = pick(look(path), Picking(columns=("x",)))
+    picked = pick(look(path), ColumnChoice(columns=("x",)))
     assert picked.data.X[:, 0].tolist() == list(range(5, 100))
     assert str(picked.notes[0]) == "5 of 100 rows were left out: values are missing in 'x'."
 
@@ -165,17 +165,17 @@ def test_missing_infinite_and_unreadable_cells_are_counted(stored):
 def test_counts_are_the_same_over_many_chunks(stored, monkeypatch):
     path = stored("x,c\n" + "\n".join(f"{i * 7 % 101},{'ab'[i % 2]}" for i in range(500)) + "\n,\n")
     whole = look(path).columns
-    data = pick(look(path), Picking(columns=("x", "c"))).data
+    data = pick(look(path), ColumnChoice(columns=("x", "c"))).data
     monkeypatch.setattr("pipelines.clustering.data.delimited.CHUNK_CELLS", 14)
     assert look(path).columns == whole
-    assert (pick(look(path), Picking(columns=("x", "c"))).data.X == data.X).all()
+    assert (pick(look(path), ColumnChoice(columns=("x", "c"))).data.X == data.X).all()
 
 
 HOLES = "x,y,c\n1,10,u\n,20,v\n3,,w\n8,40,\n"
 
 
 def test_rows_with_missing_values_are_dropped_and_said(stored):
-    picked = pick(look(stored(HOLES)), Picking(columns=("x", "y")))
+    picked = pick(look(stored(HOLES)), ColumnChoice(columns=("x", "y")))
     assert picked.data.X.tolist() == [[1, 10], [8, 40]]
     assert picked.rows.tolist() == [0, 3]
     assert str(picked.notes[0]) == "2 of 4 rows were left out: values are missing in 'x', 'y'."
@@ -183,7 +183,7 @@ def test_rows_with_missing_values_are_dropped_and_said(stored):
 
 @pytest.mark.parametrize(("how", "x", "y"), [("mean", 4, 70 / 3), ("median", 3, 20)])
 def test_missing_values_are_filled(stored, how, x, y):
-    picked = pick(look(stored(HOLES)), Picking(columns=("x", "y"), missing=how))
+    picked = pick(look(stored(HOLES)), ColumnChoice(columns=("x", "y"), missing=how))
     assert pytest.approx(np.array([[1, 10], [x, 20], [3, y], [8, 40]])) == picked.data.X
     assert str(picked.notes[0]) == (
         f"2 missing values were filled with the {how} of their column ('x', 'y')."
@@ -194,7 +194,7 @@ CATEGORIES = "x,colour,smoker\n1,red,yes\n2,blue,no\n3,green,no\n4,red,yes\n5,,n
 
 
 def test_categories_become_columns_of_zero_and_one(stored):
-    picked = pick(look(stored(CATEGORIES)), Picking(columns=("colour", "x", "smoker")))
+    picked = pick(look(stored(CATEGORIES)), ColumnChoice(columns=("colour", "x", "smoker")))
     assert picked.data.columns == (
         "colour=blue", "colour=green", "colour=red", "x", "smoker=yes"
     )  # fmt: skip
@@ -204,14 +204,14 @@ def test_categories_become_columns_of_zero_and_one(stored):
 
 
 def test_a_missing_category_is_one_of_its_own_where_rows_are_kept(stored):
-    picked = pick(look(stored(CATEGORIES)), Picking(columns=("colour",), missing="mean"))
+    picked = pick(look(stored(CATEGORIES)), ColumnChoice(columns=("colour",), missing="mean"))
     assert picked.data.columns[-1] == "colour=(missing)"
     assert picked.data.X[:, -1].tolist() == [0, 0, 0, 0, 1, 0]
 
 
 def test_numbers_can_be_taken_for_codes(stored):
     path = stored("postcode,x\n01067,1\n80331,2\n01067,3\n10115,4\n")
-    picking = Picking(columns=("postcode",), as_categories=("postcode",))
+    picking = ColumnChoice(columns=("postcode",), as_categories=("postcode",))
     assert pick(look(path), picking).data.columns[0] == "postcode=01067"
 
 
@@ -301,7 +301,7 @@ def test_too_many_numbers_are_refused(stored, monkeypatch):
 def test_columns_of_text_are_refused_by_name(stored):
     rows = "\n".join(f"{i % 7},word {i},2026-01-{i + 1:02}" for i in range(25))
     table = look(stored("x,remark,day\n" + rows))
-    assert refusal(lambda: pick(table, Picking(columns=("x", "remark", "day")))) == (
+    assert refusal(lambda: pick(table, ColumnChoice(columns=("x", "remark", "day")))) == (
         "'remark', 'day' hold texts or dates (such as 'word 0'), from which no distance can be "
         "computed. Choose columns of numbers or categories."
     )
@@ -333,7 +333,7 @@ def test_a_choice_that_cannot_be_made_gets_a_sentence(stored, picking, sentence)
     text = "x,void,c,half,rest,infinite\n1,,p,1,,inf\n2,,q,2,,inf\n4,,r,3,,inf\n"
     text += "7,,p,,1,-inf\n9,,q,,2,inf\n3,,r,,3,inf\n"
     table = look(stored(text))
-    picking = Picking(**({"as_categories": ()} | picking))
+    picking = ColumnChoice(**({"as_categories": ()} | picking))
     assert refusal(lambda: pick(table, picking)) == sentence
 
 
@@ -347,7 +347,7 @@ def npy(path, array):
 def test_an_array_is_read(tmp_path, dtype):
     array = np.array([[0, 1], [1, 1], [1, 0]], dtype=dtype)
     table = look(npy(tmp_path / "a", array))
-    picked = pick(table, Picking(columns=("column 2", "column 1")))
+    picked = pick(table, ColumnChoice(columns=("column 2", "column 1")))
     assert picked.data.X.tolist() == [[1, 0], [1, 1], [0, 1]]
     assert picked.data.X.dtype == np.float64
 
@@ -425,7 +425,7 @@ def test_looking_and_picking_stop_when_told(stored):
     with pytest.raises(Stopped):
         look(path, stop=stop)
     with pytest.raises(Stopped):
-        pick(table, Picking(columns=("a",)), stop)
+        pick(table, ColumnChoice(columns=("a",)), stop)
 
 
 def test_a_file_is_not_changed_by_reading(stored):
@@ -440,7 +440,7 @@ def test_too_many_categories_are_refused_before_they_fill_the_memory(stored, mon
     rows = "\n".join(",".join(f"v{(row * step) % 97}" for step in (1, 2, 3, 5, 7))
                      for row in range(20_000))  # fmt: skip
     table = look(stored(f"a,b,c,d,e\n{rows}\n"))
-    wanted = Picking(columns=table.names, max_levels=100)
+    wanted = ColumnChoice(columns=table.names, max_levels=100)
     tracemalloc.start()
     with pytest.raises(BadRequest, match="at most 0 million"):
         pick(table, wanted)

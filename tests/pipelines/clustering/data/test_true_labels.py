@@ -12,7 +12,7 @@ from sklearn.cluster import KMeans
 from sklearn.datasets import load_iris
 
 from pipelines.clustering.data import delimited
-from pipelines.clustering.data.columns import Picked, Picking, pick
+from pipelines.clustering.data.columns import ColumnChoice, TablePoints, pick
 from pipelines.clustering.data.datasets import DatasetRequest, make
 from pipelines.clustering.data.stored import Stored, load, save
 from pipelines.clustering.data.tables import look
@@ -38,11 +38,11 @@ def iris(tmp_path) -> pd.DataFrame:
     return bunch.data.assign(species=bunch.target_names[bunch.target])
 
 
-def picked(table, truth: str | None, *columns: str, **more) -> Picked:
-    return pick(table, Picking(columns=columns, truth=truth, **more))
+def picked(table, truth: str | None, *columns: str, **more) -> TablePoints:
+    return pick(table, ColumnChoice(columns=columns, truth=truth, **more))
 
 
-def classes(picked: Picked) -> list[str | None]:
+def classes(picked: TablePoints) -> list[str | None]:
     """The class of each point by name."""
     data = picked.data
     return [None if each < 0 else data.classes[each] for each in data.truth.tolist()]
@@ -62,7 +62,7 @@ def test_k_means_on_irises_agrees_with_their_species_as_scikit_learn_says(iris, 
     table = look(path)
     assert table.suggest_columns() == tuple(load_iris().feature_names)
     assert table.suggest_truth() == "species"
-    found = pick(table, Picking(columns=table.suggest_columns(), truth="species"))
+    found = pick(table, ColumnChoice(columns=table.suggest_columns(), truth="species"))
     assert np.array_equal(found.data.X, load_iris().data)
     assert (found.data.truth == load_iris().target).all()
     assert found.data.classes == ("setosa", "versicolor", "virginica")
@@ -236,7 +236,7 @@ def test_as_many_classes_as_are_allowed_are_taken(table):
 
 
 def test_the_help_tells_the_limit():
-    assert f"at most {MAX_CLASSES} " in Picking.model_fields["truth"].description
+    assert f"at most {MAX_CLASSES} " in ColumnChoice.model_fields["truth"].description
 
 
 @pytest.mark.parametrize(

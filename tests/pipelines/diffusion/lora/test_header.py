@@ -58,7 +58,7 @@ BAD = {
         safetensors_of(b"{" + b" " * 16_000_000 + b"}"),
         "has a header of .*16.* MB; at most 16 MB are read",
     ),
-    "films": (
+    "videos": (
         save(
             {
                 "unet.down_blocks.0.motion_modules.0.attn1.to_q.lora_A.weight": torch.ones(1, 8),
