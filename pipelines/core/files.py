@@ -80,6 +80,19 @@ class UnbufferedFile:
         self.write = file.write
 
 
+def decode_text(data: bytes) -> str | None:
+    """A small file's text, without a byte order mark; None where it is neither UTF-8 nor UTF-16."""
+    try:
+        if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            return data.decode("utf-16")
+        # Of Latin words in UTF-16 without a mark every other byte is 0.
+        if 3 * data[:2000].count(0) > len(data[:2000]):
+            return data.decode("utf-16-be" if data[0] == 0 else "utf-16-le")
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return None
+
+
 def temporary_root() -> Path:
     """The folder for temporary files, made again where somebody has cleaned it away."""
     folder = Path(tempfile.gettempdir())

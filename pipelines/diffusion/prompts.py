@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -136,6 +136,19 @@ def encode_steps(
     All have as many chunks as the longest, so that no step has embeddings of another shape. Where
     every picture has the same prompts, one row is given. It computes and raises as :func:`encode`.
     """
+    work = encoding_steps(pipe, steps, clip_skip, device)
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            return end.value
+
+
+def encoding_steps(
+    pipe: Any, steps: Sequence[Sequence[tuple[str, str]]], clip_skip: int, device: str
+) -> Generator[None, None, list[PromptEmbeds]]:
+    """:func:`encode_steps`, which yields after each chunk: a prompt that says something else at
+    each of many steps has thousands, and whoever iterates can stop."""
     import torch
 
     encoders = _encoders(pipe, clip_skip, device)
@@ -145,7 +158,9 @@ def encode_steps(
     count = max(len(some) for each in chunks.values() for some in each)
     encoded = {}
     for text, each in chunks.items():
-        sides = [encoder(some, count) for encoder, some in zip(encoders, each, strict=True)]
+        sides = []
+        for encoder, some in zip(encoders, each, strict=True):
+            sides.append((yield from encoder.encode(some, count)))
         encoded[text] = (torch.cat([embeds for embeds, _ in sides], dim=-1), sides[-1][1])
     wanted = dict(encoded)
     if pipe.config.get("force_zeros_for_empty_prompt") and "" in encoded:
@@ -198,6 +213,7 @@ class _TextEncoder:
     device: str
     layer: int | None
     final_norm: Any | None
+    _known: dict[Any, tuple[torch.Tensor, torch.Tensor | None]] = field(default_factory=dict)
 
     @property
     def length(self) -> int:
@@ -218,16 +234,24 @@ class _TextEncoder:
             chunks += split_tokens(tokens, self.length - 2, comma, words)
         return chunks
 
-    def __call__(self, chunks: list[Chunk], count: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def encode(
+        self, chunks: list[Chunk], count: int
+    ) -> Generator[None, None, tuple[torch.Tensor, torch.Tensor | None]]:
         """(1, count · length, width), and the pooled embedding of the first chunk if there is one.
 
         Missing chunks are empty ones. They are encoded one by one: in a batch the last bits of a
-        chunk would depend on how many there are.
+        chunk would depend on how many there are. Equal ones are encoded once. Yields after each.
         """
         import torch
 
         padded = chunks + [Chunk([], [])] * (count - len(chunks))
-        encoded = [self._encode(chunk) for chunk in padded]
+        encoded = []
+        for chunk in padded:
+            key = (tuple(chunk.ids), tuple(chunk.weights))
+            if key not in self._known:
+                self._known[key] = self._encode(chunk)
+                yield
+            encoded.append(self._known[key])
         return torch.cat([embeds for embeds, _ in encoded], dim=1), encoded[0][1]
 
     def _encode(self, chunk: Chunk) -> tuple[torch.Tensor, torch.Tensor | None]:

@@ -53,7 +53,7 @@ from pipelines.diffusion.loading import DiffusionModel
 from pipelines.diffusion.lora.apply import Applied, apply_loras
 from pipelines.diffusion.lora.tags import left_out_of, replace_words, uses_of, without_tags
 from pipelines.diffusion.openvino.unet import OpenVINOUNet
-from pipelines.diffusion.prompts import PromptEmbeds, count_chunks, encode_steps, is_weighted
+from pipelines.diffusion.prompts import PromptEmbeds, count_chunks, encoding_steps, is_weighted
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.resolving import GUIDED_ONLY, alone, of_batch, resolve, seeds_of
 from pipelines.diffusion.samplers import (
@@ -407,8 +407,8 @@ class Pass:
         noise = starting_noise(shape, self._seeds, self._generators, variation, model.factor)
         return noise.to(model.device)
 
-    def _embeds(self, words: Sequence[Words] | None) -> list[PromptEmbeds]:
-        """The prompts as the UNet is told them at each evaluation.
+    def _embeds(self, words: Sequence[Words] | None) -> Generator[None, None, list[PromptEmbeds]]:
+        """The prompts as the UNet is told them at each evaluation; yields while they are encoded.
 
         Their steps are counted over the whole schedule; those of a second pass, which A1111 counts
         apart, over what is run of it.
@@ -421,7 +421,7 @@ class Pass:
         prompts = words or [Words(settings.prompt, settings.negative_prompt)]
         said = [_say(model, each, steps, self._before) for each in prompts]
         pairs = [[(prompt[step], negative[step]) for prompt, negative in said] for step in at]
-        return encode_steps(model.pipe, pairs, settings.clip_skip, model.device)
+        return (yield from encoding_steps(model.pipe, pairs, settings.clip_skip, model.device))
 
     def run(
         self,
@@ -440,10 +440,18 @@ class Pass:
         """
         model, settings = self.model, self.settings
         size = (settings.width, settings.height)
+        done, total = place
+        encoding = self._embeds(words)
+        try:
+            while True:
+                next(encoding)
+                yield done, total, None
+        except StopIteration as end:
+            embeds = end.value
         predict = GuidedUNet(
             model.unet,
             model.pipe.unet.config,
-            self._embeds(words),
+            embeds,
             guidance=settings.guidance,
             rescale=settings.guidance_rescale,
             batch_size=len(self._seeds),
@@ -458,7 +466,6 @@ class Pass:
             asked = settings.from_picture
             weight = 1.0 if asked is None else asked.mask_weight
             predict.beside = shown_beside(model, repainting, size, weight)
-        done, total = place
         if isinstance(model.unet, OpenVINOUNet) and not model.unet.is_ready(noise.shape[1:]):
             note = Message("Preparing {model} for this size", model=model.entry.title)
             yield done, total, note

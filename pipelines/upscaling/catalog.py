@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TypeVar
 
 from pipelines.core.errors import NotFound, Refused
 from pipelines.core.files import refused_name
@@ -26,6 +27,8 @@ CACHE_PREFIX = "upscaler:"
 
 LANCZOS, NEAREST = "Lanczos", "Nearest"
 COMPUTED = (LANCZOS, NEAREST)
+_GROUPS = ("state_dict.", "params_ema.", "params.", "model_ema.", "net_g.", "_orig_mod.")
+TensorT = TypeVar("TensorT")
 SHIPPED = ASSETS / "starter" / FOLDER
 
 
@@ -124,26 +127,44 @@ def _refusal_of_header(path: Path, modified: int, size: int) -> Message | None:
     """The same, from the header of a file that stays as it is; spandrel knows most networks."""
     header = read_header(path)
     if header is None:
-        return Message(
-            "{file} is damaged or cut short: its header cannot be read. Get it anew.",
-            file=path.name,
-        )
+        return _damaged(path)
     from spandrel import MAIN_REGISTRY, canonicalize_state_dict  # it takes torch along
 
-    shapes = {
-        name: SimpleNamespace(shape=tuple(tensor["shape"]))
-        for name, tensor in header.items()
-        if name != "__metadata__"
-    }
-    state = canonicalize_state_dict(shapes)
+    try:
+        shapes = {
+            name: SimpleNamespace(shape=tuple(map(int, tensor["shape"])))
+            for name, tensor in header.items()
+            if name != "__metadata__"
+        }
+    except (LookupError, TypeError, ValueError, OverflowError):
+        return _damaged(path)
+    state = canonicalize_state_dict(unwrapped(shapes))
     for support in MAIN_REGISTRY.architectures("detection"):
         try:
             if support.detect(state):
                 return None
-        except (AttributeError, LookupError, TypeError, ValueError):
+        except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError):
             continue  # it would look at numbers, which no header has
     return Message(
         "{file} is no upscaler of a known architecture. Those that spandrel reads can be used, "
         "such as ESRGAN, Compact, SwinIR, DAT and HAT.",
         file=path.name,
+    )
+
+
+def unwrapped(tensors: dict[str, TensorT]) -> dict[str, TensorT]:
+    """Tensors by their own names, where a file has them in a group, as trainers keep them.
+
+    Of the weights and their running mean it is the mean.
+    """
+    for group in _GROUPS:
+        inside = {name[len(group) :]: each for name, each in tensors.items()
+                  if name.startswith(group)}  # fmt: skip
+        tensors = inside or tensors
+    return tensors
+
+
+def _damaged(path: Path) -> Message:
+    return Message(
+        "{file} is damaged or cut short: its header cannot be read. Get it anew.", file=path.name
     )

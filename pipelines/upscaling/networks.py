@@ -14,7 +14,7 @@ from spandrel import ImageModelDescriptor, ModelLoader, UnsupportedModelError
 
 from pipelines.core.devices import empty_cache
 from pipelines.core.errors import Unavailable
-from pipelines.upscaling.catalog import UpscalerEntry
+from pipelines.upscaling.catalog import UpscalerEntry, unwrapped
 
 TILE = 256  # pixels of the small picture's side that a tile keeps
 _BLENDED = 32  # over which tiles of other networks go into one another
@@ -22,7 +22,8 @@ _CONVOLUTIONAL = {"Compact", "ESRGAN"}  # spandrel's names; all that these netwo
 _FARTHEST = 64  # pixels that convolutions are counted up to; of deeper networks it is measured
 _FAINT = 1e-4  # share of the strongest influence that no tile has to know
 _UNREADABLE = (RuntimeError, LookupError, ValueError, TypeError, AttributeError, SafetensorError,
-               UnsupportedModelError)  # fmt: skip
+               AssertionError, ArithmeticError, UnsupportedModelError)  # fmt: skip
+_LARGEST_SCALE = 16  # of a network; what claims more is none that anybody has trained
 
 Steps = Generator[tuple[int, int], None, Image.Image]
 """Yields tiles done and their total; returns the picture."""
@@ -58,56 +59,50 @@ class Network:
         gc.collect()
         empty_cache(self.device)
 
-    def upscale(self, picture: Image.Image, tile: int = TILE) -> Steps:
-        """The picture ``scale`` times as large.
+    def upscale(self, picture: Image.Image, tile: int = TILE, most: int | None = None) -> Steps:
+        """The picture ``scale`` times as large, or less.
 
         Args:
             tile: pixels of the side of what is computed at a time, without what lies around it.
                 Of a network with a ``reach`` the result is the same for any.
+            most: pixels of a result; a larger one is averaged as it is made, to a whole part of
+                ``scale``. None: no limit.
         """
         pixels = torch.from_numpy(np.asarray(picture, np.float32) / 255).movedim(-1, 0)[None]
         margin = _BLENDED if self.reach is None else self.reach
         height, width = pixels.shape[-2:]
         boxes = list(_tiles(width, height, tile))
-        large = torch.zeros(1, 3, height * self.scale, width * self.scale)
-        weights = torch.zeros(1, 1, *large.shape[-2:]) if self.reach is None else None
+        shrink = _shrink(self.scale, width * height, most)
+        scale = self.scale // shrink
+        large = np.zeros((height * scale, width * scale, 3), np.uint8)
+        blended = weights = None
+        if self.reach is None:
+            blended = torch.zeros(1, 3, *large.shape[:2])
+            weights = torch.zeros(1, 1, *large.shape[:2])
         for done, (left, top, right, bottom) in enumerate(boxes):
             yield done, len(boxes)
             x, y = max(0, left - margin), max(0, top - margin)
             part = pixels[..., y : min(height, bottom + margin), x : min(width, right + margin)]
             made = self._descriptor(part.to(self.device)).float().cpu()
-            if weights is None:
-                self._put(made, large, (x, y), (left, top, right, bottom))
+            if not torch.isfinite(made).all():
+                raise Unavailable(
+                    "The upscaler's numbers overflowed, so there is no picture. Choose another "
+                    "upscaler."
+                )
+            if shrink > 1:
+                made = torch.nn.functional.avg_pool2d(made, shrink)
+            if blended is None:
+                own = made[0, :, (top - y) * scale : (bottom - y) * scale,
+                           (left - x) * scale : (right - x) * scale]  # fmt: skip
+                large[top * scale : bottom * scale, left * scale : right * scale] = _to_bytes(own)
             else:
-                self._blend(made, large, weights, (x, y), margin)
-        if weights is not None:
-            large /= weights
+                _blend(made, blended, weights, (x * scale, y * scale), 2 * margin * scale)
+        if blended is not None:
+            for row in range(0, large.shape[0], tile):  # little by little: it is large
+                rows = slice(row, row + tile)
+                large[rows] = _to_bytes(blended[0, :, rows] / weights[0, :, rows])
         yield len(boxes), len(boxes)
-        array = (large[0].clamp(0, 1) * 255).round().to(torch.uint8).movedim(0, -1).numpy()
-        return Image.fromarray(array)
-
-    def _put(self, made: torch.Tensor, large: torch.Tensor, at: tuple[int, int], box) -> None:
-        """The part of a tile that nothing beyond its margin has a say in."""
-        left, top, right, bottom = (each * self.scale for each in box)
-        x, y = (each * self.scale for each in at)
-        large[..., top:bottom, left:right] = made[..., top - y : bottom - y, left - x : right - x]
-
-    def _blend(
-        self,
-        made: torch.Tensor,
-        large: torch.Tensor,
-        weights: torch.Tensor,
-        at: tuple[int, int],
-        margin: int,
-    ) -> None:
-        """The whole tile, weighing less towards its edges."""
-        x, y = (each * self.scale for each in at)
-        height, width = made.shape[-2:]
-        shares = [_ramp(length, 2 * margin * self.scale) for length in (height, width)]
-        share = shares[0][:, None] * shares[1][None]
-        rows, columns = slice(y, y + height), slice(x, x + width)
-        large[..., rows, columns] += made * share
-        weights[..., rows, columns] += share
+        return Image.fromarray(large)
 
 
 def load(entry: UpscalerEntry, device: str) -> Network:
@@ -118,7 +113,7 @@ def load(entry: UpscalerEntry, device: str) -> Network:
     """
     name = entry.path.name
     try:
-        descriptor = ModelLoader().load_from_state_dict(load_file(entry.path))
+        descriptor = ModelLoader().load_from_state_dict(unwrapped(load_file(entry.path)))
     except OSError as error:
         reason = error.strerror or "?"
         raise Unavailable("{file} cannot be read: {reason}.", file=name, reason=reason) from error
@@ -134,7 +129,22 @@ def load(entry: UpscalerEntry, device: str) -> Network:
             "an upscaler.",
             file=name,
         )
-    return Network(descriptor.float(), device)
+    if not 1 <= descriptor.scale <= _LARGEST_SCALE:
+        raise Unavailable(
+            "{file} makes pictures {scale} times as large; networks up to {limit} times can be "
+            "used.",
+            file=name,
+            scale=descriptor.scale,
+            limit=_LARGEST_SCALE,
+        )
+    model = descriptor.float().model
+    if not all(torch.isfinite(each).all() for each in (*model.parameters(), *model.buffers())):
+        raise Unavailable(
+            "{file} holds values that are no numbers, so that its pictures would be black. Get it "
+            "anew, or choose another upscaler.",
+            file=name,
+        )
+    return Network(descriptor, device)
 
 
 def _reach(descriptor: ImageModelDescriptor) -> int | None:
@@ -171,6 +181,36 @@ def _measured_reach(descriptor: ImageModelDescriptor, fold: int) -> int:
     rows, columns = (influence > _FAINT * influence.max()).nonzero(as_tuple=True)
     far = max(int((rows - side // 2).abs().max()), int((columns - side // 2).abs().max()))
     return -(-(far + 1) // fold) * fold
+
+
+def _shrink(scale: int, pixels: int, most: int | None) -> int:
+    """By which whole part of ``scale`` a result is averaged, so that it keeps to ``most`` pixels.
+
+    What is left is larger than the small picture in any case.
+
+    Args:
+        pixels: of the small picture.
+    """
+    parts = [each for each in range(1, max(2, scale)) if scale % each == 0]
+    fitting = (each for each in parts if most is None or pixels * (scale // each) ** 2 <= most)
+    return next(fitting, parts[-1])
+
+
+def _to_bytes(values: torch.Tensor) -> np.ndarray:
+    """(3, H, W) in [0, 1] to uint8 (H, W, 3)."""
+    return (values.clamp(0, 1) * 255).round().to(torch.uint8).movedim(0, -1).numpy()
+
+
+def _blend(
+    made: torch.Tensor, large: torch.Tensor, weights: torch.Tensor, at: tuple[int, int], edge: int
+) -> None:
+    """Adds a whole tile at ``at`` (x, y), weighing less over ``edge`` pixels at its edges."""
+    height, width = made.shape[-2:]
+    shares = [_ramp(length, edge) for length in (height, width)]
+    share = shares[0][:, None] * shares[1][None]
+    rows, columns = slice(at[1], at[1] + height), slice(at[0], at[0] + width)
+    large[..., rows, columns] += made * share
+    weights[..., rows, columns] += share
 
 
 def _tiles(width: int, height: int, tile: int) -> Iterator[tuple[int, int, int, int]]:

@@ -15,10 +15,12 @@ from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.pictures.inputs import open_input
 from pipelines.upscaling.catalog import CACHE_PREFIX, NEAREST, UpscalerEntry, Upscalers
 from pipelines.upscaling.networks import Network, Steps
-from pipelines.upscaling.requests import UpscaleRequest
+from pipelines.upscaling.requests import MAX_PIXELS, UpscaleRequest
 from pipelines.upscaling.sizes import scaled_size
 
 _ROUNDS = 3  # of a network, until the size is reached
+# Pixels of what a network makes before it is brought to the size: ×8 of 4 megapixels would be 268.
+_MOST_BETWEEN = 4 * MAX_PIXELS
 
 
 def run(
@@ -77,13 +79,11 @@ def enlarge(
     Args:
         network: None computes as ``name`` says.
     """
-    share = max(size[0] / picture.width, size[1] / picture.height)
     if network is not None and network.scale > 1:
         rounds = 0
-        while share > 1 and rounds < _ROUNDS:
+        while (picture.width < size[0] or picture.height < size[1]) and rounds < _ROUNDS:
             rounds += 1
-            share /= network.scale
-            picture = yield from network.upscale(picture)
+            picture = yield from network.upscale(picture, most=_MOST_BETWEEN)
     elif network is not None:
         picture = yield from network.upscale(picture)
     else:

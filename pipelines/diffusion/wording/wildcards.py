@@ -1,17 +1,19 @@
 """Lists of words for dynamic prompts: the text files below ``<home>/wildcards``.
 
 A list is a file ``name.txt`` with a line for each word or phrase; lines that begin with ``#`` are
-comments. In folders it is called ``folder/name``. Names are looked for among the files that there
-are and never put into a path.
+comments. In folders it is called ``folder/name``; blanks in a file's name are ``_`` in the list's.
+Names are looked for among the files that there are and never put into a path.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from pathlib import Path
 
 from pipelines.core.errors import BadRequest, NotFound
+from pipelines.core.files import decode_text
 
 FOLDER = "wildcards"
 ENDING = ".txt"
@@ -21,6 +23,10 @@ MAX_FOLDERS = 5  # within one another
 MAX_NAME = 100
 _SIGNS = re.compile(r"(\*\*|\*|\?)")
 _NAME = re.compile(r"(?!.*__)[\w\-](?:[\w\-.]*[\w\-])?(?:/[\w\-](?:[\w\-.]*[\w\-])?)*")
+_WRITABLE = re.compile(
+    r"(?!.*__)(?!\.)[^\s,\\{}|$*?]+"
+)  # in a prompt: the grammar's names without patterns
+_UNSEEN = " \t\r\0\ufeff\u200b\u2060"  # beside words, from editors and web pages
 
 
 class Wildcards:
@@ -42,7 +48,7 @@ class Wildcards:
 
         Raises:
             NotFound: there is none of this name.
-            BadRequest: it is too long.
+            BadRequest: it is too long, or no text in UTF-8 or UTF-16.
         """
         path = self._files().get(name)
         try:
@@ -51,13 +57,19 @@ class Wildcards:
             size = path.stat().st_size
             if size > MAX_BYTES:
                 raise _too_long(name, size)
-            return path.read_text(encoding="utf-8-sig", errors="replace")
+            text = decode_text(path.read_bytes())
         except OSError as error:
             raise _none(name) from error
+        if text is None:
+            raise BadRequest(
+                "The list {name} is not text in UTF-8. Save it with this encoding.",
+                name=name[:MAX_NAME],
+            )
+        return text.replace("\r\n", "\n").replace("\r", "\n")
 
     def lines(self, name: str) -> list[tuple[int, str]]:
         """The lines of a list that are no comments, with their numbers; raises as :meth:`text`."""
-        lines = (line.strip() for line in self.text(name).splitlines())
+        lines = (line.strip(_UNSEEN) for line in self.text(name).split("\n"))
         return [
             (number, line)
             for number, line in enumerate(lines, start=1)
@@ -105,7 +117,10 @@ class Wildcards:
         path.unlink(missing_ok=True)
 
     def _files(self) -> dict[str, Path]:
-        """Name → file. Links out of the folder, and names that nobody could write, are left out."""
+        """Name → file. Links out of the folder, and names that nobody could write, are left out.
+
+        Names are composed, as they are typed: some systems keep an é as e and its accent.
+        """
         if self._folder is None or not self._folder.is_dir():
             return {}
         files: dict[str, Path] = {}
@@ -115,13 +130,24 @@ class Wildcards:
             below[:] = sorted(below) if len(here.parts) < MAX_FOLDERS else []
             for file in sorted(names):
                 path = Path(folder, file)
-                name = (here / file).as_posix().removesuffix(ENDING)
-                inside = not path.is_symlink() or path.resolve().is_relative_to(root)
-                if file.endswith(ENDING) and _NAME.fullmatch(name) and inside:
+                if file.startswith(".") or not file.lower().endswith(ENDING):
+                    continue
+                name = unicodedata.normalize("NFC", (here / file).as_posix()[: -len(ENDING)])
+                name = re.sub(r"\s+", "_", name.strip())
+                if _WRITABLE.fullmatch(name) and _is_inside(path, root):
                     files[name] = path
                 if len(files) >= MAX_LISTS:
                     return files
         return files
+
+
+def _is_inside(path: Path, root: Path) -> bool:
+    """Whether it is a file that lies below ``root``, whatever links lead to it."""
+    try:
+        inside = not path.is_symlink() or path.resolve().is_relative_to(root)
+        return inside and path.is_file()
+    except (OSError, RuntimeError):  # pathlib says RuntimeError of a link that leads to itself
+        return False
 
 
 def check_name(name: str) -> None:
@@ -172,7 +198,7 @@ def matching(pattern: str, names: list[str]) -> list[str]:
     Raises:
         NotFound: there is none.
     """
-    parts = _SIGNS.split(pattern.casefold())
+    parts = _SIGNS.split(unicodedata.normalize("NFC", pattern).casefold())
     if not (found := [name for name in names if _fits(parts, name.casefold())]):
         raise NotFound(
             "There is no list of words {name} for __{name}__ in the folder wildcards. Take "

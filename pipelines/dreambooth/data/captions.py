@@ -24,6 +24,7 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from pipelines.core.errors import BadRequest
+from pipelines.core.files import decode_text
 
 Kind = Literal["photo", "caption", "system", "training"]
 
@@ -234,18 +235,11 @@ def _whole_word(word: str) -> re.Pattern[str]:
 
 
 def _decode(data: bytes) -> str:
-    try:
-        if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            return data.decode("utf-16")
-        if 3 * data[:2000].count(0) > len(
-            data[:2000]
-        ):  # of Latin words in UTF-16 without a mark every other byte is 0
-            return data.decode("utf-16-be" if data[0] == 0 else "utf-16-le")
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
+    if (text := decode_text(data)) is None:
         raise BadRequest(
             "The caption is not text in UTF-8. Save it with this encoding and send it again."
-        ) from None
+        )
+    return text
 
 
 def _list(name: str, text: str) -> list[tuple[str | None, str]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import struct
 import threading
 
 import numpy as np
@@ -112,6 +114,20 @@ def test_it_is_the_network_s_own_picture(upscalers):
     assert np.array_equal(pixels(result(net.upscale(picture()))), expected)
 
 
+def test_a_result_that_would_be_too_large_is_averaged_as_it_is_made(home, tmp_path):
+    """×8 of 4 megapixels took 12 GB, for whatever scale was asked."""
+    torch.manual_seed(1)
+    keep(tmp_path / "upscalers", "eight", Compact(num_feat=4, num_conv=1, upscale=8))
+    net = network(Upscalers(tmp_path, tmp_path / "none"), "eight")
+    small, tile = picture((40, 30)), 16
+    whole = torch.from_numpy(pixels(result(net.upscale(small))) / 255.0).movedim(-1, 0)[None]
+    for most, shrink in [(320 * 240, 1), (320 * 240 - 1, 2), (100, 4)]:
+        made = pixels(result(net.upscale(small, tile=tile, most=most)))
+        expected = torch.nn.functional.avg_pool2d(whole, shrink)[0].movedim(0, -1).numpy() * 255
+        assert made.shape == expected.shape
+        assert np.abs(made - expected).max() <= 1.5  # the whole one was rounded before
+
+
 def test_a_network_goes_round_until_the_size_is_there_and_lanczos_makes_it_exact(upscalers):
     net = network(upscalers, "compact")
     larger = result(upscale.enlarge(picture((20, 16)), (70, 50), net, "compact"))
@@ -137,6 +153,67 @@ def test_what_can_be_used_is_listed_and_why_the_rest_cannot(upscalers):
         upscalers.get("old")
     with pytest.raises(NotFound, match=r"no upscaler called Lancos\. Closest are Lanczos"):
         upscalers.get("Lancos")
+
+
+def write_header(folder, name: str, tensors: object) -> None:
+    header = json.dumps(tensors).encode()
+    (folder / f"{name}.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+
+
+@pytest.mark.parametrize(
+    "shape", [{}, {"shape": None}, {"shape": ["a"]}, {"shape": {}}, {"shape": [1e400]}]
+)
+def test_a_header_without_shapes_hides_no_other_upscaler(home, tmp_path, shape):
+    folder = tmp_path / "upscalers"
+    keep(folder, "good", Compact(num_feat=4, num_conv=1, upscale=2))
+    write_header(folder, "odd", {"body.0.weight": {"dtype": "F32", "data_offsets": [0, 0]} | shape})
+    listed = Upscalers(tmp_path, tmp_path / "none")
+    assert [entry.name for entry in listed.list()] == ["good", "Lanczos", "Nearest"]
+    (reason,) = map(str, listed.refused())
+    assert reason.startswith("odd.safetensors is ")
+
+
+def test_networks_that_cannot_make_a_picture_are_refused_with_the_reason(tmp_path):
+    folder = tmp_path / "upscalers"
+    model = Compact(num_feat=4, num_conv=1, upscale=2)
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    keep(folder, "plain", model)
+    weights = state["body.0.weight"]
+    weights[0, 0, 0, 0] = float("nan")
+    save_file(state, folder / "nan.safetensors")
+    weights.fill_(3e38)
+    save_file(state, folder / "overflowing.safetensors")
+    last = [key for key in state if key.startswith("body.4")]
+    odd = {key: torch.zeros(7, *value.shape[1:]) if key in last else value
+           for key, value in state.items()}  # fmt: skip
+    save_file(odd, folder / "channels.safetensors")
+    keep(folder, "huge", Compact(num_feat=2, num_conv=1, upscale=64))
+    listed = Upscalers(tmp_path, tmp_path / "none")
+    for name, sentence in [
+        ("nan", "values that are no numbers"),
+        ("channels", "cannot be loaded"),
+        ("huge", "64 times as large; networks up to 16 times"),
+    ]:
+        with pytest.raises(Unavailable, match=sentence):
+            network(listed, name)
+    with pytest.raises(Unavailable, match="numbers overflowed"):
+        result(network(listed, "overflowing").upscale(picture()))
+
+
+@pytest.mark.parametrize("group", ["params_ema.", "params.", "state_dict.params_ema."])
+def test_weights_that_lie_in_a_group_are_found(tmp_path, group):
+    """As scripts write them that turn a trainer's .pth into safetensors."""
+    torch.manual_seed(2)
+    model = Compact(num_feat=4, num_conv=1, upscale=2)
+    folder = tmp_path / "upscalers"
+    keep(folder, "plain", model)
+    grouped = {group + key: value for key, value in model.state_dict().items()}
+    if group == "params_ema.":  # beside the weights that it is the running mean of
+        grouped |= {f"params.{key}": value * 2 for key, value in model.state_dict().items()}
+    save_file(grouped, folder / "grouped.safetensors")
+    listed = Upscalers(tmp_path, tmp_path / "none")
+    made = [result(network(listed, name).upscale(picture())) for name in ("plain", "grouped")]
+    assert (pixels(made[0]) == pixels(made[1])).all()
 
 
 def test_a_file_that_only_looks_like_an_upscaler_is_refused_when_it_is_loaded(home, tmp_path):
@@ -169,7 +246,7 @@ def test_an_uploaded_picture_comes_out_larger_step_by_step(cache, home):
 
 
 def test_it_stops_between_two_tiles(cache, home, monkeypatch):
-    monkeypatch.setattr(networks.Network.upscale, "__defaults__", (16,))
+    monkeypatch.setattr(networks.Network.upscale, "__defaults__", (16, None))
     id, stop = keep_input(home, "ada", picture()), threading.Event()
     events = upscale.run(UpscaleRequest(picture=id, upscaler="compact"), cache, stop)
     assert next(each for each in events if isinstance(each, Progress) and each.step).total == 20

@@ -12,7 +12,7 @@ import torch
 from diffusers import HeunDiscreteScheduler, PNDMScheduler
 from PIL import Image
 
-from pipelines.core.errors import validated
+from pipelines.core.errors import Stopped, validated
 from pipelines.core.events import Picture
 from pipelines.core.pictures.inputs import keep_input
 from pipelines.diffusion import text_to_image
@@ -133,13 +133,13 @@ def test_a_picture_is_painted_with_what_is_said_at_each_step(cache):
 @pytest.fixture
 def told(monkeypatch) -> list:
     """What is encoded: of each pass the pairs of prompts at its evaluations."""
-    passes, encode = [], text_to_image.encode_steps
+    passes, encode = [], text_to_image.encoding_steps
 
     def watched(pipe, steps, *rest):
         passes.append(steps)
         return encode(pipe, steps, *rest)
 
-    monkeypatch.setattr(text_to_image, "encode_steps", watched)
+    monkeypatch.setattr(text_to_image, "encoding_steps", watched)
     return passes
 
 
@@ -169,6 +169,39 @@ def test_a_second_pass_has_the_same_words_and_choices_of_its_own_by_the_seed(cac
     again = paint(cache, **picture.request.model_dump())
     assert again.request == picture.request
     assert np.array_equal(np.asarray(again.image), np.asarray(picture.image))
+
+
+def test_what_is_said_at_many_steps_is_read_once_and_can_be_stopped(cache):
+    """Others' pictures wait meanwhile: 150 steps of a long prompt took minutes."""
+    stop = threading.Event()
+    tail = "mug, " * 200  # chunks that are the same at each step
+    said = "|".join(f"{number}" for number in range(10, 99))
+    request = validated(
+        TextToImageRequest,
+        {"model": "tiny-sd1", "steps": 89, "sampler": "Euler", "prompt": f"[{said}] {tail}"},
+    )
+    with cache.lease("tiny-sd1") as model:
+        encoder, read = model.pipe.text_encoder, []
+        forward = encoder.forward
+
+        def watched(*arguments, **options):
+            read.append(arguments)
+            if len(read) == 5:
+                stop.set()
+            return forward(*arguments, **options)
+
+        encoder.forward = watched
+        try:
+            with pytest.raises(Stopped):
+                list(text_to_image.run(request, cache, stop))
+            assert len(read) == 5
+            stop.clear()
+            pairs = [[(text, "")] for text in texts_of(request.prompt, 89)]
+            read.clear()
+            encode_steps(model.pipe, pairs, 1, "cpu")
+        finally:
+            encoder.forward = forward
+    assert len(read) < 2 * 89
 
 
 def test_all_that_is_said_has_as_many_chunks(cache):

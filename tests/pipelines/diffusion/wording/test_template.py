@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from itertools import islice
@@ -201,6 +202,37 @@ def test_links_do_not_lead_out_of_the_folder(lists, tmp_path):
     assert not [name for name in lists.names() if "secret" in name]
     with pytest.raises(BadRequest, match="outside the folder"):
         lists.write("door/new", "x")
+
+
+def test_lists_of_other_systems_are_found_and_read(lists, tmp_path):
+    """An é in two parts as macOS keeps it, capital endings, blanks, links that lead nowhere."""
+    folder = tmp_path / "wildcards"
+    (folder / "cafe\u0301.txt").write_text("latte")
+    (folder / "Farben.TXT").write_bytes("Größe".encode("utf-16"))
+    (folder / "my colours.txt").write_bytes("one phrase\u2028of two lines\r\ntwo".encode())
+    (folder / "a+b's.txt").write_text("\ufeff\u200bred\u200b\r# a comment")
+    (folder / "loop.txt").symlink_to("loop.txt")
+    (folder / "._a+b's.txt").write_text("what macOS keeps beside")
+    os.mkfifo(folder / "pipe.txt")
+    assert set(lists.names()) >= {"café", "Farben", "my_colours", "a+b's"}
+    assert not {"loop", "pipe"} & set(lists.names())
+    for text, words in [
+        ("__café__", "latte"),
+        ("__cafe\u0301__", "latte"),
+        ("__farben__", "Größe"),
+        ("{2$$ / $$__my_colours__}", "one phrase\u2028of two lines / two"),
+        ("__a+b's__", "red"),
+    ]:
+        made = {Template(text, lists).resolve(seed) for seed in range(8)}
+        assert words in made, (text, made)
+
+
+@pytest.mark.parametrize("encoding", ["cp1251", "gb18030", "shift-jis", "latin-1"])
+def test_a_list_in_another_encoding_is_refused_rather_than_garbled(lists, tmp_path, encoding):
+    words = {"cp1251": "красный", "gb18030": "红色", "shift-jis": "赤い", "latin-1": "Größe"}
+    (tmp_path / "wildcards" / "other.txt").write_bytes(words[encoding].encode(encoding))
+    with pytest.raises(BadRequest, match="The list other is not text in UTF-8"):
+        Template("__other__", lists)
 
 
 @pytest.mark.parametrize(
