@@ -40,6 +40,22 @@ def tree_of(file: str) -> ast.Module:
     return ast.parse(source_of(file), filename=file)
 
 
+@cache
+def statements_of(file: str) -> tuple[ast.stmt, ...]:
+    """All statements of a file, however deep: a tenth of the nodes that :func:`ast.walk` visits."""
+    found: list[ast.stmt] = []
+    rest: list[ast.AST] = [tree_of(file)]
+    while rest:
+        node = rest.pop()
+        for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+            below = getattr(node, name, ())
+            if isinstance(below, list):  # a lambda's is an expression
+                rest += below
+        if isinstance(node, ast.stmt):
+            found.append(node)
+    return tuple(sorted(found, key=lambda node: node.lineno))
+
+
 def module_name(file: str) -> str:
     """The dotted name that ``file`` is imported by."""
     return file.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
@@ -56,7 +72,7 @@ def imports_of(file: str) -> Iterator[tuple[str, int]]:
 
     ``from a import b`` is yielded as ``a.b``, whether ``b`` is a module or not.
     """
-    for node in ast.walk(tree_of(file)):
+    for node in statements_of(file):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -86,7 +102,7 @@ def import_graph() -> dict[str, dict[str, int]]:
 
 def docstrings_of(file: str) -> Iterator[ast.Constant]:
     """The nodes of all docstrings in a file."""
-    for node in ast.walk(tree_of(file)):
+    for node in (tree_of(file), *statements_of(file)):
         if isinstance(node, Documented) and node.body and isinstance(node.body[0], ast.Expr):
             value = node.body[0].value
             if isinstance(value, ast.Constant) and isinstance(value.value, str):

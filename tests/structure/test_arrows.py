@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
-import pytest
-
-from tests.structure.sources import ROOT, import_graph, imports_of, python_files
-
-HEAVY = ("torch", "torchvision", "diffusers", "transformers", "openvino", "scipy", "sklearn",
-         "numba", "umap")  # fmt: skip
+from tests.structure.sources import import_graph, imports_of, python_files
 
 # The folders of the product, each with the others that its modules may use. ``*`` stands for each
 # folder there; a module belongs to the longest name that it begins with.
@@ -96,20 +88,3 @@ def test_folders_are_told_apart():
     assert folder_of("studio.features.chat.tab") == "studio.features.chat"
     assert folder_of("studio.features") == folder_of("app") == ""
     assert "studio.features.chat" not in allowed_below("studio.features.painting")
-
-
-@pytest.mark.parametrize(
-    "modules",
-    [
-        "studio.core.accounts.accounts, studio.app, studio.core.services, studio.serving",
-        "studio.page.shell",
-        "pipelines.models.catalog, pipelines.core.cache, "
-        "pipelines.diffusion.samplers, pipelines.diffusion.styles, pipelines.diffusion.resolving",
-    ],
-)
-def test_the_page_needs_no_heavy_library(modules: str):
-    code = f"import sys, {modules}; print(*(sys.modules.keys() & {set(HEAVY)!r}))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.split() == []

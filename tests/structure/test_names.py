@@ -16,6 +16,7 @@ from tests.structure.sources import (
     product_modules,
     python_files,
     source_of,
+    statements_of,
     tracked_files,
     tree_of,
 )
@@ -170,7 +171,7 @@ def test_imported_names_are_defined():
     missing = {
         (f"{file}:{node.lineno}", f"{node.module}.{alias.name}")
         for file in python_files()
-        for node in ast.walk(tree_of(file))
+        for node in statements_of(file)
         if isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] in PRODUCT
         for alias in node.names
         if not is_defined(f"{node.module}.{alias.name}")

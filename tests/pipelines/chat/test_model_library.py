@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from pathlib import Path
 
@@ -30,15 +31,7 @@ BASE = (
 )
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    save_llama(tmp_path / "chat" / "base", blocks=3)
-    (tmp_path / "chat" / "base.yaml").write_text(BASE)
-    return tmp_path
-
-
-@pytest.fixture
-def cache(home) -> ModelCache:
+def cache_in(home: Path) -> ModelCache:
     def load(name, device, notes):
         return loading.load(name, device, notes, True, home)
 
@@ -56,20 +49,39 @@ def shorten(cache: ModelCache, id: str = ID, owner: str = "anna", **changes) -> 
     return last.data
 
 
+@pytest.fixture(scope="module")
+def shortened(tmp_path_factory) -> Path:
+    """A home with a model ``base`` and what Anna has shortened of it; treat it as read-only."""
+    home = tmp_path_factory.mktemp("library")
+    save_llama(home / "chat" / "base", blocks=3)
+    (home / "chat" / "base.yaml").write_text(BASE)
+    shorten(cache_in(home))
+    return home
+
+
+@pytest.fixture
+def home(shortened: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(shortened, tmp_path / "home"))
+
+
+@pytest.fixture
+def cache(home) -> ModelCache:
+    return cache_in(home)
+
+
 def catalog_of(home) -> ChatCatalog:
     return ChatCatalog(home, own=ModelLibrary(home))
 
 
-def test_what_was_shortened_is_listed_to_its_owner_alone(home, cache):
-    shorten(cache)
+def test_what_was_shortened_is_listed_to_its_owner_alone(home):
     library = ModelLibrary(home)
     assert [made.name for made in library.made_by("anna")] == ["Brief"]
     assert library.made_by("ben") == []
     assert library.made_by("") == []
 
 
-def test_it_is_as_the_model_it_was_made_from_but_for_its_weights(home, cache):
-    shorten(cache)
+def test_it_is_as_the_model_it_was_made_from_but_for_its_weights(home):
     entry, base = catalog_of(home).get(OWN + ID), catalog_of(home).get("base")
     assert (entry.name, entry.backend) == (OWN + ID, "transformers")
     for name in ("sampling", "system_prompt", "chat_template", "context_length", "licence"):
@@ -79,15 +91,13 @@ def test_it_is_as_the_model_it_was_made_from_but_for_its_weights(home, cache):
     assert entry.memory_bytes == weights + 2 * 2 * 2 * 8 * 128 * 4
 
 
-def test_it_outlives_the_model_it_was_made_from(home, cache):
-    shorten(cache)
+def test_it_outlives_the_model_it_was_made_from(home):
     (home / "chat" / "base.yaml").unlink()
     entry = catalog_of(home).get(OWN + ID)
     assert (entry.context_length, entry.system_prompt) == (256, "")  # as config.json says
 
 
 def test_its_folder_is_found_and_it_answers(home, cache):
-    shorten(cache)
     folder = find(catalog_of(home).get(OWN + ID), home)
     assert json.loads((folder / "config.json").read_text())["num_hidden_layers"] == 2
     request = ChatRequest(
@@ -101,7 +111,6 @@ def test_its_folder_is_found_and_it_answers(home, cache):
 
 
 def test_what_was_shortened_can_be_shortened_again(home, cache):
-    shorten(cache)
     shorten(cache, OTHER, model=OWN + ID, name="Briefer")
     entry = catalog_of(home).get(OWN + OTHER)
     assert json.loads((find(entry, home) / "config.json").read_text())["num_hidden_layers"] == 1
@@ -110,14 +119,15 @@ def test_what_was_shortened_can_be_shortened_again(home, cache):
         assert len(held.model.model.layers) == 1
 
 
-def test_only_its_owner_deletes_it(home, cache):
-    data = shorten(cache)
+def test_only_its_owner_deletes_it(home):
     library = ModelLibrary(home)
+    folder = find(catalog_of(home).get(OWN + ID), home)
+    assert folder.parent == home / "chat_models"
     with pytest.raises(NotFound):
         library.delete("ben", ID)
     assert library.by_id(ID).name == "Brief"
     library.delete("anna", ID)
-    assert not (home / "chat_models" / data["folder"]).exists()
+    assert not folder.exists()
     assert list((home / "chat_models").iterdir()) == []
     for ask in (lambda: library.by_id(ID), lambda: catalog_of(home).get(OWN + ID)):
         with pytest.raises(NotFound, match="no longer here"):
@@ -125,18 +135,16 @@ def test_only_its_owner_deletes_it(home, cache):
 
 
 @pytest.mark.parametrize("id", ["", "*", "../chat/base", "a" * 31, "A" * 32, "a" * 32 + "\n"])
-def test_what_is_no_id_names_no_folder(home, cache, id):
-    shorten(cache)
+def test_what_is_no_id_names_no_folder(shortened, id):
     with pytest.raises(NotFound):
-        ModelLibrary(home).by_id(id)
+        ModelLibrary(shortened).by_id(id)
 
 
 @pytest.mark.parametrize(
     "about", ["", "[]", "{", '{"pruning": "x", "owner": "anna", "name": "n", "made_from": "b"}',
               '{"pruning": "' + OTHER + '", "owner": "", "name": "n", "made_from": "base"}']
 )  # fmt: skip
-def test_a_damaged_folder_is_left_out(home, cache, about):
-    shorten(cache)
+def test_a_damaged_folder_is_left_out(home, about):
     broken = home / "chat_models" / f"broken-{OTHER[:8]}"
     broken.mkdir()
     (broken / "atelier.json").write_text(about)

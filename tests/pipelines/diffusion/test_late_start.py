@@ -47,10 +47,9 @@ def steps_of(sampler) -> int:
     return min(20, sampler.max_steps or 20)
 
 
-@pytest.mark.parametrize("sampler", DETERMINISTIC, ids=lambda each: each.name)
-def test_from_every_step_on_the_picture_comes_back_without_noise(sampler):
-    for schedule in sampler.schedules:
-        for start in (1, 5, 10, 14, 19):
+def assert_the_picture_comes_back(sampler, schedules, starts) -> None:
+    for schedule in schedules:
+        for start in starts:
             scheduler, arguments = begun(sampler, schedule, 20)
             beginning = Beginning(PICTURE, start)
             left = last_step(scheduler, arguments, beginning, lambda sample, at: NOISE)
@@ -59,6 +58,17 @@ def test_from_every_step_on_the_picture_comes_back_without_noise(sampler):
             assert abs(signal - 1) < 0.01, (schedule, start)
             # Some end at their schedule's last noise: 0.029 with this one.
             assert abs(noise) < 0.04, (schedule, start)
+
+
+@pytest.mark.parametrize("sampler", DETERMINISTIC, ids=lambda each: each.name)
+def test_from_early_and_late_steps_on_the_picture_comes_back_without_noise(sampler):
+    assert_the_picture_comes_back(sampler, sampler.schedules[:2], (5, 19))
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("sampler", DETERMINISTIC, ids=lambda each: each.name)
+def test_from_every_step_on_the_picture_comes_back_without_noise(sampler):
+    assert_the_picture_comes_back(sampler, sampler.schedules, (1, 5, 10, 14, 19))
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])

@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import secrets
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -26,6 +24,7 @@ from pipelines.dreambooth.trainer import Trainer, make_accelerator
 from pipelines.models.catalog import Catalog
 from tests.conftest import TINY
 from tests.pipelines.dreambooth.acting import SCRIPT, with_steps
+from tests.pipelines.dreambooth.forked import Forked
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -46,16 +45,13 @@ def photo(seed: int, size: tuple[int, int] = (96, 80)) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.fixture
-def home(tmp_path: Path, twin_folder) -> Path:
-    """Its ``models/`` holds ``tiny-sd1``."""
-    (tmp_path / "models").mkdir()
-    shutil.copytree(twin_folder("sd1"), tmp_path / "models" / TINY)
-    return tmp_path
+def fill_home(home: Path, twin: Path) -> Path:
+    (home / "models").mkdir()
+    shutil.copytree(twin, home / "models" / TINY)
+    return home
 
 
-@pytest.fixture
-def subject(home: Path) -> Subject:
+def make_subject(home: Path) -> Subject:
     """Four photos, one of them wide."""
     made = Subject.create(home, "Whiskers", "sks", "cat")
     sizes = [(96, 80), (80, 96), (96, 96), (160, 80)]
@@ -64,31 +60,43 @@ def subject(home: Path) -> Subject:
     return made
 
 
+@pytest.fixture
+def home(tmp_path: Path, twin_folder) -> Path:
+    """Its ``models/`` holds ``tiny-sd1``."""
+    return fill_home(tmp_path, twin_folder("sd1"))
+
+
+@pytest.fixture
+def subject(home: Path) -> Subject:
+    return make_subject(home)
+
+
 Ask = Callable[..., TrainingRequest]
+
+
+def request_for(subject: Subject, /, **settings) -> TrainingRequest:
+    """A request for a short LoRA training in float32, with changes."""
+    values = {
+        "subject": subject.id,
+        "training": secrets.token_hex(16),
+        "model": TINY,
+        "name": "whiskers",
+        "identifier": "sks",
+        "class_word": "cat",
+        "rank": 4,
+        "steps": 6,
+        "batch_size": 2,
+        "learning_rate": 1e-2,
+        "mixed_precision": "no",
+        "save_every": 0,
+    }
+    return validated(TrainingRequest, values | settings)
 
 
 @pytest.fixture
 def ask(subject: Subject) -> Ask:
-    """A request for a short LoRA training in float32, with changes."""
-
-    def asked(**settings) -> TrainingRequest:
-        values = {
-            "subject": subject.id,
-            "training": secrets.token_hex(16),
-            "model": TINY,
-            "name": "whiskers",
-            "identifier": "sks",
-            "class_word": "cat",
-            "rank": 4,
-            "steps": 6,
-            "batch_size": 2,
-            "learning_rate": 1e-2,
-            "mixed_precision": "no",
-            "save_every": 0,
-        }
-        return validated(TrainingRequest, values | settings)
-
-    return asked
+    """``ask(**changes)``: :func:`request_for` the subject."""
+    return partial(request_for, subject)
 
 
 def trainer_of(home: Path, request: TrainingRequest, photos=None) -> Trainer:
@@ -137,23 +145,28 @@ def acting(tmp_path: Path):
         lines = "\n".join("    " + line for line in body.strip().splitlines())
         script.write_text(SCRIPT.format(root=str(ROOT), body=lines))
 
-        def launch(folder, request, device, offline) -> subprocess.Popen:
-            with folder.log.open("ab") as log:
-                command = [sys.executable, str(script), str(folder.path)]
-                return subprocess.Popen(command, stdout=log, stderr=log)
+        def launch(folder, request, device, offline) -> Forked:
+            return Forked(script, folder.path, folder.log)
 
         return launch
 
     return made
 
 
+@pytest.fixture(scope="session")
+def learnt_once(tmp_path_factory, twin_folder) -> Path:
+    """A real result of a short training that says it is one of all steps; treat it as read-only."""
+    home = fill_home(tmp_path_factory.mktemp("learnt"), twin_folder("sd1"))
+    subject = make_subject(home)
+    made = trainer_of(home, request_for(subject, steps=1))
+    made.run()
+    return with_steps(made.folder.result, request_for(subject).steps)
+
+
 @pytest.fixture
-def learnt(ask, trainer, tmp_path: Path) -> Path:
+def learnt(learnt_once: Path, tmp_path: Path) -> Path:
     """A real result of a short training, for acting trainers to hand over.
 
     It says that it is one of all steps that :func:`ask` asks for.
     """
-    made = trainer(ask(steps=1))
-    made.run()
-    shutil.copytree(made.folder.result, tmp_path / "learnt")
-    return with_steps(tmp_path / "learnt", ask().steps)
+    return Path(shutil.copytree(learnt_once, tmp_path / "learnt"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import multiprocessing
 import random
 import signal
 import subprocess
@@ -37,15 +36,13 @@ from pipelines.loading import Loader
 from pipelines.models.catalog import OWN, Catalog
 from tests.conftest import TINY
 from tests.patience import PATIENCE
+from tests.pipelines.dreambooth import forked
 from tests.pipelines.dreambooth.acting import follow
 from tests.pipelines.dreambooth.conftest import photo, trainer_of
 
-# Processes that are killed are forked from one that has done nothing but import: a fork of the
-# tests' own has the locks that other threads held in that moment, and may wait for ever.
-CLEAN = multiprocessing.get_context("forkserver")
-CLEAN.set_forkserver_preload([__name__, "diffusers.schedulers.scheduling_dpmsolver_sde"])
 
-
+# In the browser one is, too.
+@pytest.mark.deep
 def test_a_training_under_accelerate_launch_ends_in_the_owners_library(ask, home, cache):
     request = ask(
         steps=3, owner="ada", sample_every=3, sample_prompts=("a [trigger]",), save_every=2
@@ -154,7 +151,8 @@ def teach_slowly(home: Path, request: TrainingRequest) -> None:
         time.sleep(0.03)
 
 
-@pytest.mark.parametrize("times", [1, pytest.param(5, marks=pytest.mark.deep)])
+@pytest.mark.deep
+@pytest.mark.parametrize("times", [1, 5])
 def test_kill_9_at_random_steps_changes_nothing(ask, home, trainer, times):
     whole = trainer(ask(steps=30, dropout=0.1))
     whole.run()
@@ -166,7 +164,7 @@ def test_kill_9_at_random_steps_changes_nothing(ask, home, trainer, times):
 
     rng = random.Random(7)
     for _ in range(times):
-        child = CLEAN.Process(target=teach_slowly, args=(home, request), daemon=True)
+        child = forked.CONTEXT.Process(target=teach_slowly, args=(home, request), daemon=True)
         child.start()
         wanted, end = len(steps()) + rng.randint(2, 5), time.monotonic() + PATIENCE
         while len(steps()) < wanted:
