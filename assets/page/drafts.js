@@ -44,12 +44,22 @@
     write(localStorage, name, text);
   }
 
+  // A value of this tab of the browser alone, such as a seed: a new tab begins without it.
+  function keepHere(name, value) {
+    write(sessionStorage, name, JSON.stringify(value));
+  }
+
+  function restoreHere(name, otherwise) {
+    const kept = used ? null : sessionStorage.getItem(OF + name);
+    return kept === null ? otherwise : JSON.parse(kept);
+  }
+
   function sent(name, text) {
     write(sessionStorage, name, text);
     forgetUnsent(name, text);
   }
 
-  atelier.drafts = { restore, restoreOnce, keep, sent, forget };
+  atelier.drafts = { restore, restoreOnce, keep, keepHere, restoreHere, sent, forget };
 
   document.addEventListener("input", (event) => {
     const name = event.target.closest(".draft")?.id;

@@ -78,6 +78,21 @@ def restore_drafts_once(state: gr.State, fields: Sequence[gr.Textbox]) -> None:
     state.change(None, None, list(fields), js=js, **QUIET)
 
 
+def keep_here(filled: gr.events.Dependency, field: gr.components.Component) -> None:
+    """Let a browser tab keep the value of ``field``, however it came there, for its next load.
+
+    Args:
+        filled: the event that fills in the others.
+        field: with an ``elem_id``.
+    """
+    name = json.dumps(field.elem_id)
+    field.change(
+        None, field, None, js=f"(value) => atelier.drafts.keepHere({name}, value)", **QUIET
+    )
+    js = f"() => atelier.drafts.restoreHere({name}, {_UNCHANGED})"
+    filled.then(None, None, field, js=js, **QUIET)
+
+
 def _restore(fields: Sequence[gr.Textbox], how: str = "restore") -> str:
     """Code of the words of the fields. Of a field that has none, nothing is changed: what it held
     when the browser looked may be older than what the server has just put there."""

@@ -92,6 +92,9 @@ def test_paint_shows_the_picture_and_its_settings_and_what_cannot_be_painted_is_
     expect(page.locator("#seed input")).to_have_value("-1")
     page.click("#reuse-seed")
     expect(page.locator("#seed input")).to_have_value("1234")
+    page.reload()
+    page.problems.clear()  # the old page complains that its connection was cut
+    expect(page.locator("#seed input")).to_have_value("1234")
 
 
 @pytest.mark.deep
@@ -106,6 +109,7 @@ def test_a_refresh_finds_the_running_job_and_cancel_stops_it_and_leaves_the_prom
     long_job.problems.clear()  # the old page complains that its connection was cut
     expect(long_job.locator("#paint-panel .progress")).to_contain_text(COUNTING)
     expect(long_job.locator("#prompt textarea")).to_have_value("sixteen red mugs")
+    expect(long_job.locator("#seed input")).to_have_value("-1")  # not the one that was drawn
     expect(long_job.locator("#cancel")).to_be_visible()
     long_job.click("#cancel")
     expect(long_job.locator("#paint-panel .summary")).to_contain_text("Cancelled")

@@ -24,6 +24,7 @@ from studio.page.widgets import (
     Visitor,
     follow_newest,
     from_field,
+    keep_here,
     label,
     restore_drafts,
 )
@@ -194,6 +195,7 @@ class PaintForm:
             [*self.outputs, self._about],
         )
         restore_drafts(self.opened, [prompt, self._drawn["negative_prompt"]])
+        keep_here(self.opened, self._drawn["seed"])
 
     def data(self, values: Sequence[Any]) -> dict[str, Any]:
         """The values of :attr:`inputs` as the fields of a request, not yet checked."""
@@ -346,6 +348,8 @@ class PaintForm:
     def _open(self, fields: Mapping[str, Any], visitor: Visitor) -> list[Any]:
         """The models in the home folder may have changed since the studio started."""
         entry = self.entry_of(fields, visitor)
+        # A request has the seed that was drawn for it: with that, Paint would paint it once more.
+        fields = {name: value for name, value in fields.items() if name != "seed"}
         filled = self.fill({**fields, "model": entry.name}, visitor)
         return [*filled, views.about_model(entry, visitor)]
 
