@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType, NoneType, UnionType
@@ -213,7 +214,8 @@ def _read(axis: Axis, base: TextToImageRequest) -> _Read:
     if field in (PROMPT, ORDER):
         values = read_texts(axis.values)
         words = f"{base.prompt}\n{base.negative_prompt}"
-        wanted = values[:1] if field == PROMPT else values
+        count = 1 if field == PROMPT else len(values)
+        values[:count] = wanted = [_as_written(value, words) for value in values[:count]]
         if missing := next((value for value in wanted if value not in words), None):
             raise BadRequest(
                 "{value} does not stand in the prompt, where the axis {axis} looks for it. Write "
@@ -236,6 +238,12 @@ def _read(axis: Axis, base: TextToImageRequest) -> _Read:
     if kind is bool:
         return _Read(field, tuple(_truth(text) for text in read_texts(axis.values)))
     return _Read(field, tuple(read_texts(axis.values)))
+
+
+def _as_written(value: str, words: str) -> str:
+    """A value in the form that stands in ``words``: letters with accents have one or two signs."""
+    forms = (value, *(unicodedata.normalize(form, value) for form in ("NFC", "NFD")))
+    return next((form for form in forms if form in words), value)
 
 
 def _truth(text: str) -> bool:

@@ -2,7 +2,8 @@
 
 ``1-5`` are whole numbers, ``1-5 (+2)`` every other one, ``1-10 [5]`` five that lie evenly; the same
 with fractions, ``0-1 (+0.25)``. Several stand between commas; those that have commas themselves, in
-quotes.
+quotes. Numbers are taken as people's keyboards write them: with wide commas and brackets, with
+dashes, and between semicolons where a comma is the decimal mark, ``6,5; 7``.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import csv
 import io
 import itertools
 import re
+import unicodedata
 from typing import TypeVar
 
 from pipelines.core.errors import BadRequest
@@ -19,6 +21,8 @@ ValueT = TypeVar("ValueT", str, float)
 
 MAX_VALUES = 100  # of one axis
 _SHOWN = 60
+_MARKS = str.maketrans({"、": ",", "–": "-", "—": "-", "−": "-", "\ufeff": None, "\u200b": None})
+_AFTER_SIGN = re.compile(r"(?<=[+-])\s+")
 _NUMBER = r"([+-]?\s*+(?:\d{1,12}(?:\.\d{0,6})?|\.\d{1,6}))"
 _RANGE = re.compile(
     rf"\s*+{_NUMBER}\s*+-\s*+{_NUMBER}\s*+"
@@ -60,7 +64,10 @@ def read_numbers(text: str, whole: bool) -> list[float]:
     ([1, 3, 5, 9], [0.0, 0.5, 1.0])
     """
     numbers: list[float] = []
-    for value in read_texts(text):
+    plain = unicodedata.normalize("NFKC", text).translate(_MARKS)
+    if ";" in plain:
+        plain = plain.replace(",", ".").replace(";", ",")
+    for value in read_texts(plain):
         if (match := _RANGE.fullmatch(value)) is not None:
             numbers += _range(match, value, whole)
         else:
@@ -89,7 +96,7 @@ def _range(match: re.Match[str], value: str, whole: bool) -> list[float]:
 
 
 def _number(text: str, value: str, whole: bool) -> float:
-    text = text.replace(" ", "")
+    text = _AFTER_SIGN.sub("", text.strip())
     try:
         number = float(text)
         if whole and not number.is_integer():

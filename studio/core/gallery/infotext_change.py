@@ -27,6 +27,14 @@ NAMES = {
     *("Masked area padding", "Masked content", "Outpaint", "Gradual edges", "Resize mode"),
     *("All steps", _WEIGHT),
 }
+# What of them is read as a field, and what as one of a few words.
+_FIELDS = {_STRENGTH: "strength", "Mask blur": "mask_blur", "Masked area padding": "padding",
+           _WEIGHT: "mask_weight", "Resize mode": "fit", "Outpaint": "outpaint"}  # fmt: skip
+_WORDS = {
+    "Masked content": {"original", *_CONTENTS.values()},
+    "Inpaint area": {"Whole picture", *_AREAS.values()},
+    "Mask mode": {"Inpaint masked", *_MODES.values()},
+}
 _ANY_INPUT = "0" * 32  # in the place of a picture's id, where only the other fields are checked
 
 
@@ -97,6 +105,15 @@ def change_of(parameters: Mapping[str, Any]) -> dict[str, Any] | None:
     }
     given = {name: _check(name, value) for name, value in fields.items()}
     return {name: value for name, value in given.items() if value is not None}
+
+
+def unread_changes(parameters: Mapping[str, Any]) -> set[str]:
+    """The names of what a file says of a change and :func:`change_of` cannot take."""
+    if (change := change_of(parameters)) is None:
+        return set()
+    beyond = {name for name, field in _FIELDS.items() if field not in change}
+    other = {name for name, known in _WORDS.items() if str(parameters.get(name)) not in known}
+    return (beyond | other) & parameters.keys()
 
 
 def _outpaint_line(outpaint: Mapping[str, Any]) -> str:

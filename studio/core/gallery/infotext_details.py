@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from pipelines.core.errors import UserError, validated
-from pipelines.diffusion.details.requests import DetailFix
+from pipelines.diffusion.details.requests import DetailFix, Finder
 
 _MODEL = "ADetailer model"
 _NAMES = {
@@ -23,7 +23,8 @@ _NAMES = {
     "ADetailer denoising strength": "strength",
     "ADetailer inpaint padding": "padding",
 }
-NAMES = {_MODEL, *_NAMES, "ADetailer inpaint only masked"}
+_ONLY_MASKED = "ADetailer inpaint only masked"
+NAMES = {_MODEL, *_NAMES, _ONLY_MASKED}
 _WHERE_USED = {"prompt": "", "negative_prompt": "", "order": "confidence", "most": 0}
 
 
@@ -35,7 +36,7 @@ def detail_lines(asked: Mapping[str, Any] | None) -> dict[str, Any]:
     for name, field in _NAMES.items():
         if asked[field] != _WHERE_USED.get(field):
             facts[name] = asked[field]
-    return {**facts, "ADetailer inpaint only masked": True}
+    return {**facts, _ONLY_MASKED: True}
 
 
 def detail_of(parameters: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -51,6 +52,18 @@ def detail_of(parameters: Mapping[str, Any]) -> dict[str, Any] | None:
         if name in parameters and _fits(field, str(parameters[name])):
             found[field] = getattr(DetailFix(**{field: str(parameters[name])}), field)
     return found
+
+
+def unread_details(parameters: Mapping[str, Any]) -> set[str]:
+    """The names of what a file says of details and :func:`detail_of` does not follow."""
+    if (details := detail_of(parameters)) is None:
+        return set()
+    beyond = {name for name, field in _NAMES.items() if field not in details}
+    if parameters[_MODEL] not in get_args(Finder):  # what finds faces elsewhere finds toys here
+        beyond.add(_MODEL)
+    if str(parameters.get(_ONLY_MASKED, True)) != "True":
+        beyond.add(_ONLY_MASKED)
+    return beyond & parameters.keys()
 
 
 def _fits(field: str, value: str) -> bool:

@@ -152,7 +152,7 @@ def parse_parameters(text: str) -> dict[str, str]:
     Text that was not written by any studio comes back as the prompt. Lines that extensions have
     added behind the parameters count as values of their own.
     """
-    lines = _unix(text).strip("\0 \t\r\n").split("\n")
+    lines = _unix(text).strip("\0 \t\r\n\ufeff").split("\n")
     at, facts = _line_of_facts(lines)
     prompt: list[str] = []
     negative: list[str] = []

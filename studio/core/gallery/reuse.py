@@ -11,13 +11,13 @@ from pipelines.diffusion.hires.requests import LATENT_MODES
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.samplers import Samplers
 from pipelines.diffusion.styles import styles
-from pipelines.diffusion.wording.grammar import names_lists
-from pipelines.diffusion.wording.template import IN_TURN, NEGATIVE_TEMPLATE, TEMPLATE
+from pipelines.diffusion.wording.template import IN_TURN, NEGATIVE_TEMPLATE, TEMPLATE, Template
+from pipelines.diffusion.wording.wildcards import Wildcards
 from pipelines.upscaling.catalog import Upscalers
 from studio.core.gallery.infotext_change import NAMES as CHANGE_NAMES
-from studio.core.gallery.infotext_change import change_of
+from studio.core.gallery.infotext_change import change_of, unread_changes
 from studio.core.gallery.infotext_details import NAMES as DETAIL_NAMES
-from studio.core.gallery.infotext_details import detail_of
+from studio.core.gallery.infotext_details import detail_of, unread_details
 from studio.core.gallery.infotext_parts import (
     DENOISING,
     HIRES,
@@ -46,7 +46,7 @@ _TEMPLATES = {TEMPLATE: "prompt", NEGATIVE_TEMPLATE: "negative_prompt"}
 # What a file tells of itself rather than of how to paint, and the lines that units are read from,
 # which have a look of their own.
 _FACTS = {"Version", "Script", "User", "Time", "Software"}
-_FACTS |= {"Postprocess upscale by", "Postprocess upscaler"}
+_FACTS |= {"Postprocess upscale by", "Postprocess upscaler", "ADetailer version"}
 _FACTS |= {f"{axis} {part}" for axis in "XYZ" for part in ("Type", "Values")}
 
 
@@ -129,7 +129,8 @@ def unused_settings(
             for name in parameters
             if name not in known and not _is_about_the_file(name) and not is_unit_name(name)
         }
-    left |= unused_lines(parameters, control)
+    left |= unused_lines(parameters, control) | unread_changes(parameters)
+    left |= unread_details(parameters)
     return left & set(parameters)
 
 
@@ -138,12 +139,21 @@ def _template(parameters: Mapping[str, Any]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     here = _is_ours(parameters)
     for name, field in _TEMPLATES.items():
-        # Others' lists of words are not here; what the picture shows can be painted.
-        if (text := str(parameters.get(name, ""))) and (here or not names_lists(text)):
+        # Others' lists and variables are not here; what the picture shows can be painted.
+        if (text := str(parameters.get(name, ""))) and (here or _can_be_chosen_from(text)):
             fields[field] = text
     if fields and str(parameters.get(IN_TURN)) == "True":
         fields["combinations"] = True
     return fields
+
+
+def _can_be_chosen_from(template: str) -> bool:
+    """Whether a template can be resolved here as it stands."""
+    try:
+        Template(template, Wildcards(None))
+    except UserError:
+        return False
+    return True
 
 
 def _is_ours(parameters: Mapping[str, Any]) -> bool:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from pipelines.core.errors import BadRequest
+from pipelines.core.messages import Message
 from pipelines.core.pictures.inputs import open_input
 from pipelines.diffusion.requests import TextToImageRequest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from studio.core.accounts.accounts import Owner
     from studio.core.services import Studio
 
@@ -22,8 +27,7 @@ def check_change(studio: Studio, owner: Owner, request: TextToImageRequest) -> T
     asked = request.from_picture
     if asked is None:
         return request
-    # Only now: they bring OpenCV, which a studio that has just been started does without.
-    from pipelines.diffusion.from_picture.masks import read_mask
+    # Only now: it brings OpenCV, which a studio that has just been started does without.
     from pipelines.diffusion.from_picture.outpainting import extended_size
 
     brought = studio.inputs.get(owner.id, asked.picture)
@@ -31,6 +35,23 @@ def check_change(studio: Studio, owner: Owner, request: TextToImageRequest) -> T
     if asked.outpaint is not None:
         extended_size(asked.outpaint, size)
     if asked.mask is not None:
-        studio.inputs.get(owner.id, asked.mask)
-        read_mask(open_input(studio.home, asked.mask), size, asked.invert_mask)
+        mask = studio.inputs.get(owner.id, asked.mask).id
+        if (refusal := _refusal_of_mask(studio.home, mask, size, asked.invert_mask)) is not None:
+            raise BadRequest(refusal.template, **refusal.values)
     return request
+
+
+@lru_cache(maxsize=1000)
+def _refusal_of_mask(home: Path, id: str, size: tuple[int, int], inverted: bool) -> Message | None:
+    """Why a mask does not fit a picture of ``size``, or None.
+
+    It takes a tenth of a second to open, and each cell of a grid has the same; an id is made of
+    the pixels.
+    """
+    from pipelines.diffusion.from_picture.masks import read_mask
+
+    try:
+        read_mask(open_input(home, id), size, inverted)
+    except BadRequest as error:
+        return error.message
+    return None

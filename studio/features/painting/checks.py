@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from statistics import median
 from typing import TYPE_CHECKING
@@ -121,8 +122,8 @@ def check_grid(studio: Studio, owner: Owner, request: GridRequest) -> GridReques
         except UserError as error:
             reasons[cell.name] = error.message
             continue
-        native = studio.catalog.get(checked.model).native_size
-        pixels += (checked.width or native) * (checked.height or native)
+        width, height = _size_of(studio, owner, checked)
+        pixels += width * height
         loras |= {name_key(use.name): use for use in checked.loras}
         models[cell.request.model] = checked.model
     if reasons:
@@ -136,6 +137,23 @@ def check_grid(studio: Studio, owner: Owner, request: GridRequest) -> GridReques
         )
     known = {typed: name for typed, name in models.items() if typed != name}
     return request.model_copy(update={"loras": tuple(loras.values()), "models": known})
+
+
+def _size_of(studio: Studio, owner: Owner, request: TextToImageRequest) -> tuple[int, int]:
+    """Width and height of the picture that a request makes, or of what is painted for it if that
+    is larger."""
+    native = studio.catalog.get(request.model).native_size
+    size = request.width or native, request.height or native
+    if request.hires is not None:
+        size = request.hires.size_for(*size)
+    if (begun := request.from_picture) is None or not begun.paints_a_part:
+        return size
+    brought = studio.inputs.get(owner.id, begun.picture)
+    whole = brought.width, brought.height
+    if begun.outpaint is not None:
+        left, top, right, bottom = begun.outpaint.pixels(whole)
+        whole = whole[0] + left + right, whole[1] + top + bottom
+    return max(size, whole, key=math.prod)
 
 
 def check_comparison(

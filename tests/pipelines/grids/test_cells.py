@@ -40,6 +40,13 @@ def grid(x, y=None, z=None, **base) -> GridRequest:
         ("1-3 [5]", False, [1, 1.5, 2, 2.5, 3]),
         ("7.5, 7.5", False, [7.5]),
         ("5-5", True, [5]),
+        # As other keyboards write them: Chinese, a word processor's dash, a decimal comma.
+        ("1，2、３", True, [1, 2, 3]),
+        ("１－９［3］", True, [1, 5, 9]),
+        ("1–5 (+2)", True, [1, 3, 5]),
+        ("\ufeff−1, + 2", True, [-1, 2]),
+        ("6,5; 7; 7,5", False, [6.5, 7, 7.5]),
+        ("0-1 (+0,5);2", False, [0, 0.5, 1, 2]),
     ],
 )
 def test_numbers_are_written_as_a1111_writes_them(text, whole, expected):
@@ -50,7 +57,7 @@ def test_texts_have_commas_in_quotes():
     assert read_texts('Euler, "a, b" , ,DPM++ 2M') == ["Euler", "a, b", "DPM++ 2M"]
 
 
-BAD = ["", " , ", "x", "1.5", "1-", "1-999999999", "1-9 (+0)", "1-2 [999]"]
+BAD = ["1 2 3", "1;2,5", "", " , ", "x", "1.5", "1-", "1-999999999", "1-9 (+0)", "1-2 [999]"]
 
 
 @pytest.mark.parametrize("text", [*BAD, ",".join(map(str, range(101)))])
@@ -100,6 +107,15 @@ def test_an_axis_is_any_setting_of_the_request(axis, base, of):
     cells = [cell.request for cell in grid(axis, **base).cells()]
     assert [of(cell)[0] for cell in cells] == of(cells[0])[1]
     assert {(cell.seed, cell.batch_size, cell.batch_count) for cell in cells} == {(1, 1, 1)}
+
+
+@pytest.mark.parametrize("forms", [("caf\u00e9", "cafe\u0301"), ("cafe\u0301", "caf\u00e9")])
+def test_a_word_is_found_in_the_prompt_however_its_accents_are_kept(forms):
+    written, typed = forms
+    words = grid(("prompt", f"{typed}, tea"), prompt=f"a {written}").cells()
+    assert [cell.request.prompt for cell in words] == [f"a {written}", "a tea"]
+    order = grid(("prompt_order", f"{typed}, red"), prompt=f"{written} red").cells()
+    assert [cell.request.prompt for cell in order] == [f"{written} red", f"red {written}"]
 
 
 def test_what_is_costly_to_change_is_changed_seldom_wherever_it_stands():

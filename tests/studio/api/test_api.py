@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from pipelines.diffusion.requests import TextToImageRequest
-from studio.core.gallery.metadata import axes_of, read_settings
+from studio.core.gallery.metadata import axes_of, png_bytes, read_settings
 from studio.core.services import Studio
 from tests.patience import PATIENCE
 from tests.pipelines.core.test_uploads import png_header
@@ -133,6 +133,19 @@ def test_compare_samplers_gives_each_cell_and_the_sheet(client: httpx.Client):
     assert len(job["pictures"]) == 5
 
 
+def larger_parts(client: httpx.Client) -> list[dict]:
+    """Parts of a request by which a picture has 4 megapixels though it is painted at 64×64."""
+    ids = []
+    for colour in ("gray", "white"):
+        data = png_bytes(Image.new("RGB", (2048, 2048), colour), None)
+        ids.append(client.post("/api/v1/inputs", content=data).json()["id"])
+    picture, mask = ids
+    return [
+        {"hires": {"width": 2048, "height": 2048}},
+        {"from_picture": {"picture": picture, "mask": mask, "area": "masked"}},
+    ]
+
+
 def test_a_grid_is_checked_whole_before_it_waits(client: httpx.Client):
     before = client.get("/api/v1/jobs").json()["jobs"]
 
@@ -147,6 +160,12 @@ def test_a_grid_is_checked_whole_before_it_waits(client: httpx.Client):
     assert "has 10000 cells; at most 200" in sentence(asked("1-100", "seed", "1-100"))
     sizes = ", ".join(f"2048x{2048 - 8 * n}" for n in range(30))
     assert "megapixels together; at most 200" in sentence(asked(sizes, "size"))
+    # All that is made counts: the second pass, and the picture around what is painted.
+    for part in larger_parts(client):
+        base = settings(width=64, height=64) | part
+        body = {"base": base, "x": {"field": "seed", "values": "1-60"}}
+        refused = client.post("/api/v1/jobs/grid", json=body)
+        assert "megapixels together; at most 200" in sentence(refused), part
     assert client.get("/api/v1/jobs").json()["jobs"] == before
     job = wait_for(client, asked("Euler, DDIM").json()["id"])
     assert job["state"] == "done", job

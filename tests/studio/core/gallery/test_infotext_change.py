@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.diffusion.from_picture.requests import FromPicture
 from pipelines.diffusion.requests import TextToImageRequest
-from studio.core.gallery.infotext_change import change_lines, change_of
+from studio.core.gallery.infotext_change import change_lines, change_of, unread_changes
 from studio.core.gallery.metadata import format_parameters, parameters_of, parse_parameters
 
 PICTURE, MASK = "a" * 32, "b" * 32
@@ -67,18 +67,25 @@ def test_the_size_is_the_one_that_was_painted_at(change, size):
 
 
 @pytest.mark.parametrize(
-    ("parameters", "found"),
+    ("parameters", "found", "left"),
     [
-        ({"Denoising strength": "0.5", "Mask blur x": "8", "Mask blur y": "8"}, {"mask_blur": 8}),
-        ({"Denoising strength": "0.5", "Mask blur": "900"}, {"mask_blur": 4}),
-        ({"Denoising strength": "7", "Masked content": "patchmatch"}, {"strength": 0.75}),
-        ({"Denoising strength": "0.5", "Outpaint": "left 9999, up 3"}, {"outpaint": None}),
-        ({"Denoising strength": "0.5", "Resize mode": "Just resize"}, {"fit": "crop"}),
+        ({"Mask blur x": "8", "Mask blur y": "8"}, {"mask_blur": 8}, set()),
+        ({"Mask blur": "900"}, {"mask_blur": 4}, {"Mask blur"}),
+        (
+            {"Denoising strength": "7", "Masked content": "patchmatch"},
+            {"strength": 0.75},
+            {"Denoising strength", "Masked content"},
+        ),
+        ({"Outpaint": "left 9999, up 3"}, {"outpaint": None}, {"Outpaint"}),
+        ({"Resize mode": "Just resize"}, {"fit": "crop"}, {"Resize mode"}),
+        ({"Mask mode": "Inpaint masked", "Inpaint area": "Whole picture"}, {}, set()),
     ],
 )
-def test_others_are_read_as_far_as_they_go(parameters, found):
+def test_others_are_read_as_far_as_they_go_and_the_rest_is_told(parameters, found, left):
+    parameters = {"Denoising strength": "0.5", **parameters}
     change = FromPicture(picture=PICTURE, **change_of(parameters))
     assert {name: getattr(change, name) for name in found} == found
+    assert unread_changes(parameters) == left
 
 
 @pytest.mark.parametrize(

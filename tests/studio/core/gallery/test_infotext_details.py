@@ -6,6 +6,7 @@ import pytest
 
 from pipelines.diffusion.details.requests import DetailFix
 from pipelines.diffusion.requests import TextToImageRequest
+from studio.core.gallery.infotext_details import unread_details
 from studio.core.gallery.metadata import format_parameters, parameters_of, parse_parameters
 from studio.core.gallery.reuse import fields_of
 
@@ -38,3 +39,23 @@ def test_files_of_the_extension_are_read_and_others_speak_of_no_details():
         "padding": 48,
     }  # fmt: skip
     assert "detail_fix" not in fields_of(parse_parameters("a girl\nSteps: 20, Seed: 1, Size: 8x8"))
+
+
+@pytest.mark.parametrize(
+    ("said", "left"),
+    [
+        ({"ADetailer model": "toys", "ADetailer confidence": "0.4"}, set()),
+        ({"ADetailer model": "face_yolov8n.pt"}, {"ADetailer model"}),
+        (
+            {"ADetailer model": "toys", "ADetailer mask only top k": "50", "ADetailer order": "up"},
+            {"ADetailer mask only top k", "ADetailer order"},
+        ),
+        (
+            {"ADetailer model": "toys", "ADetailer inpaint only masked": "False"},
+            {"ADetailer inpaint only masked"},
+        ),
+        ({"ADetailer confidence": "9"}, set()),  # nothing is fixed, which is said elsewhere
+    ],
+)
+def test_what_is_not_followed_is_told(said, left):
+    assert unread_details(said) == left
