@@ -33,8 +33,8 @@ from pipelines.diffusion.styles import styles
 from pipelines.models.catalog import OWN
 from studio.api import sse
 from studio.api.access import API
+from studio.api.endpoints.inputs import inputs_router
 from studio.api.http import KEPT, NOT_KEPT, json_object, list_that_fits
-from studio.api.inputs import inputs_router
 from studio.core.accounts.accounts import owner_of
 from studio.core.broadcast import Broadcast
 from studio.core.device import is_own
