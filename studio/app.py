@@ -70,14 +70,13 @@ def build_app(studio: Studio, on_first_page: Callable[[], None] | None = None) -
     from studio.api.visitor_limits import VisitorLimits
     from studio.core.accounts.session_owners import SessionOwners
     from studio.core.upload_ledger import UploadLedger
-    from studio.page import shell
+    from studio.page import parts, shell
     from studio.page.assets import AssetCache
     from studio.page.cache import PageCache, PageDelivery
     from studio.page.errors import page_error_handlers
     from studio.page.events import check_joining
     from studio.page.gradio_script import script_router
     from studio.page.head import PageHead
-    from studio.page.parts import parts_router, take_parts
     from studio.page.queue import PageQueue
     from studio.page.sessions import Sessions
     from studio.page.uploads import UploadParser
@@ -105,10 +104,9 @@ def build_app(studio: Studio, on_first_page: Callable[[], None] | None = None) -
 
     app = FastAPI(title="Atelier", lifespan=lifespan, docs_url=None, redoc_url=None)
     routes.install(app, studio)
-    app.include_router(login.router(studio.accounts, root_path))
+    app.include_router(login.router)
     app.include_router(script_router())
-    parts: dict[str, bytes] = {}
-    app.include_router(parts_router(parts))
+    app.include_router(parts.router)
     scripts = [pair for feature in studio.features for pair in feature.scripts.items()]
     for address, folder in sorted(scripts, reverse=True):  # folders before those that they are in
         app.mount(address, StaticFiles(directory=folder))
@@ -137,7 +135,7 @@ def build_app(studio: Studio, on_first_page: Callable[[], None] | None = None) -
         root_path=root_path,
         **shell.look(studio),
     )
-    parts |= take_parts(blocks)
+    app.state.parts = parts.take_parts(blocks)
     mounted = (getattr(route, "app", None) for route in app.routes)
     Sessions.take_over(next(each for each in mounted if isinstance(each, gradio.routes.App)))
     check_joining(blocks, sessions)

@@ -103,14 +103,14 @@ class ForeignApi:
 
     Attributes:
         prefix: of its paths, such as ``/v1/``.
-        routes: its router with whole paths, made as ``routes(studio)``.
+        routes: its router, with whole paths.
         refuse: ``refuse(error, language)``, the answer for an error.
         stranger: what is said to who comes without a key and a login.
         max_bytes: of a body.
     """
 
     prefix: str
-    routes: Callable[[Any], APIRouter]
+    routes: APIRouter
     refuse: Callable[[UserError, str], Response]
     stranger: str
     max_bytes: int
@@ -132,7 +132,8 @@ class Feature:
             instead.
         tabs: classes of tabs, in their order.
         labels: what its presets are called, by languages; the page shows them as they are.
-        routes: routers below ``/api/v1``, made as ``routes(studio)``.
+        routes: its router below ``/api/v1``. A handler finds its studio and who asks by
+            :mod:`studio.api.dependencies`; a module's router serves all studios of a process.
         uploads: pattern of a path below ``/api/v1`` → the bytes that are taken there.
         foreign_apis: what speaks other protocols.
         scripts: the page's path → the folder whose scripts are served there.
@@ -149,7 +150,7 @@ class Feature:
     titles: Callable[[Any, str], Mapping[str, str]] | None = None
     tabs: tuple[type[Tab], ...] = ()
     labels: Callable[[], Iterable[Mapping[str, str]]] = tuple
-    routes: tuple[Callable[[Any], APIRouter], ...] = ()
+    routes: APIRouter | None = None
     uploads: Mapping[str, Upload | int] = field(default_factory=dict)
     foreign_apis: tuple[ForeignApi, ...] = ()
     scripts: Mapping[str, Path] = field(default_factory=dict)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 
 @dataclass(frozen=True)
@@ -123,14 +123,14 @@ def _patch(text: str) -> str:
 def script_router() -> APIRouter:
     """The routes of the changed scripts, which come before Gradio's own."""
     router = APIRouter()
-    for name, text in changed_scripts().items():
-        _send(router, f"/assets/{name}", text)
+    for name in changed_scripts():
+        router.add_api_route(f"/assets/{name}", send_script, include_in_schema=False)
     return router
 
 
-def _send(router: APIRouter, path: str, text: str) -> None:
-    @router.get(path, include_in_schema=False)
-    async def send_script() -> Response:
-        # Asked for each time: another version of the studio may change more of it.
-        headers = {"cache-control": "private, no-cache"}
-        return Response(text, media_type="text/javascript", headers=headers)
+async def send_script(request: Request) -> Response:
+    """The changed script of the request's name."""
+    text = changed_scripts()[request.url.path.rpartition("/")[2]]
+    # Asked for each time: another version of the studio may change more of it.
+    headers = {"cache-control": "private, no-cache"}
+    return Response(text, media_type="text/javascript", headers=headers)

@@ -21,6 +21,8 @@ from studio.page.gradio_script import can_graft
 PATH = "/tabs/{tab}.json"
 Config = dict[str, Any]
 
+router = APIRouter()
+
 
 @dataclass(frozen=True, slots=True)
 class Split:
@@ -201,18 +203,10 @@ def _without(node: Config, places: set[int]) -> Config:
     return node | {"children": children}
 
 
-def parts_router(parts: dict[str, bytes]) -> APIRouter:
-    """The route of the parts.
-
-    Args:
-        parts: tab → its part; filled when the page is mounted.
-    """
-    router = APIRouter()
-
-    @router.get(PATH, include_in_schema=False)
-    def send_part(tab: str, request: Request) -> Response:
-        if tab not in parts:
-            raise NotFound("There is nothing at {path}.", path=request.url.path)
-        return deliver(parts[tab], request.headers, "application/json")
-
-    return router
+@router.get(PATH, include_in_schema=False)
+def send_part(tab: str, request: Request) -> Response:
+    """A tab's part; those of the app's page are in its state."""
+    parts: dict[str, bytes] = request.app.state.parts
+    if tab not in parts:
+        raise NotFound("There is nothing at {path}.", path=request.url.path)
+    return deliver(parts[tab], request.headers, "application/json")

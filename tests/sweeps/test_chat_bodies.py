@@ -25,7 +25,7 @@ from pipelines.chat.requests import MAX_SEED, STARTER, Generation
 from pipelines.core.events import Result
 from studio.core.accounts.accounts import LOCAL_OWNER
 from studio.features.chat.answers.streams import Stream
-from studio.features.openai_api.routes import openai_router
+from studio.features.openai_api.routes import router
 from tests.sweeps.plain_sentences import check_text
 
 pytestmark = pytest.mark.deep
@@ -196,7 +196,8 @@ class Door:
             usable_chat_models=SimpleNamespace(entry=lambda owner, name: self._entry(name, entry)),
         )
         app = FastAPI()
-        app.include_router(openai_router(studio))
+        app.state.studio = studio
+        app.include_router(router)
 
         async def known(scope, receive, send) -> None:
             scope.setdefault("state", {}).update(owner=LOCAL_OWNER, api_key=None)

@@ -4,14 +4,14 @@ import json
 from pathlib import Path
 
 import gradio as gr
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from PIL import Image
 from pydantic import BaseModel, Field
 
 from pipelines.core.engines import Engine
 from pipelines.core.errors import NotFound
 from pipelines.core.events import Picture, Result
-from studio.core.accounts.accounts import owner_of
+from studio.api.dependencies import CurrentOwner, CurrentStudio
 from studio.core.feature import Feature, Tab
 from studio.core.gallery.gallery import owner_folder
 from studio.core.quota import Keeper
@@ -49,15 +49,13 @@ def check(studio, owner, request):
     return request.model_copy(update={"value": colours[request.name]})
 
 
-def routes(studio):
-    router = APIRouter()
+router = APIRouter()
 
-    @router.put("/palette")
-    def keep(colours: dict[str, str], request: Request):
-        studio.palettes.path(owner_of(request).id).write_text(json.dumps(colours))
-        return colours
 
-    return router
+@router.put("/palette")
+def keep(colours: dict[str, str], studio: CurrentStudio, owner: CurrentOwner):
+    studio.palettes.path(owner.id).write_text(json.dumps(colours))
+    return colours
 
 
 class PaletteTab(Tab):
@@ -85,7 +83,7 @@ FEATURE = Feature(
     services={"palettes": Palettes},
     checks={MixRequest: check},
     tabs=(PaletteTab,),
-    routes=(routes,),
+    routes=router,
     keepers=("palettes",),
     texts=Path(__file__).parent,
 )

@@ -4,66 +4,66 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from anyio.to_thread import run_sync
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query
 from fastapi.responses import FileResponse
 
 from studio.api.access import BELOW_ROOT
+from studio.api.dependencies import CurrentLanguage, CurrentOwner, CurrentStudio, RawBody
 from studio.api.http import KEPT
-from studio.core.accounts.accounts import owner_of
-from studio.i18n import language_of_request, translate
+from studio.i18n import translate
 
 if TYPE_CHECKING:
     from studio.core.gallery.inputs import Input
-    from studio.core.services import Studio
 
 
-def inputs_router(studio: Studio) -> APIRouter:
-    routes = APIRouter(tags=["inputs"])
+router = APIRouter(tags=["inputs"])
 
-    @routes.post("/inputs", status_code=201)
-    async def bring(
-        request: Request,
-        instead_of: Annotated[str | None, Query(max_length=100)] = None,
-        mask: bool = False,
-    ) -> dict[str, Any]:
-        """Keeps a PNG, JPEG or WEBP, sent as the body; the answer has its id.
 
-        ``instead_of`` is the id of one of one's own that is deleted, unless a job has used it.
-        ``mask=true`` keeps it as a mask: white where it is opaque, or where it is bright if nothing
-        of it is transparent. ``note`` says what of the picture was changed, or is null; ``alpha``
-        is the id of a mask of its transparent parts, or null.
-        """
-        data = await request.body()
-        owner = owner_of(request).id
-        kept = await run_sync(studio.inputs.bring, owner, data, instead_of, mask)
-        language = language_of_request(request)
-        said = " ".join(translate(note, language) for note in kept.notes)
-        return {**input_json(kept), "note": said or None, "alpha": kept.alpha}
+@router.post("/inputs", status_code=201)
+def bring(
+    studio: CurrentStudio,
+    owner: CurrentOwner,
+    language: CurrentLanguage,
+    data: RawBody,
+    instead_of: Annotated[str | None, Query(max_length=100)] = None,
+    mask: bool = False,
+) -> dict[str, Any]:
+    """Keeps a PNG, JPEG or WEBP, sent as the body; the answer has its id.
 
-    @routes.post("/inputs/from-picture/{picture_id}", status_code=201)
-    def from_picture(picture_id: str, request: Request) -> dict[str, Any]:
-        """Brings in a picture of one's own gallery."""
-        return input_json(studio.inputs.from_gallery(owner_of(request).id, picture_id))
+    ``instead_of`` is the id of one of one's own that is deleted, unless a job has used it.
+    ``mask=true`` keeps it as a mask: white where it is opaque, or where it is bright if nothing
+    of it is transparent. ``note`` says what of the picture was changed, or is null; ``alpha``
+    is the id of a mask of its transparent parts, or null.
+    """
+    kept = studio.inputs.bring(owner.id, data, instead_of, mask)
+    said = " ".join(translate(note, language) for note in kept.notes)
+    return {**input_json(kept), "note": said or None, "alpha": kept.alpha}
 
-    @routes.get("/inputs")
-    def list_inputs(
-        request: Request, limit: Annotated[int, Query(ge=1, le=200)] = 50
-    ) -> dict[str, Any]:
-        """One's own brought-in pictures, the last one first."""
-        rows = studio.inputs.list(owner_of(request).id, limit)
-        return {"inputs": [input_json(row) for row in rows]}
 
-    @routes.get("/inputs/{input_id}.png")
-    def picture(input_id: str, request: Request) -> FileResponse:
-        path = studio.inputs.path(owner_of(request).id, input_id)
-        return FileResponse(path, media_type="image/png", headers=KEPT)
+@router.post("/inputs/from-picture/{picture_id}", status_code=201)
+def from_picture(picture_id: str, studio: CurrentStudio, owner: CurrentOwner) -> dict[str, Any]:
+    """Brings in a picture of one's own gallery."""
+    return input_json(studio.inputs.from_gallery(owner.id, picture_id))
 
-    @routes.delete("/inputs/{input_id}", status_code=204)
-    def delete(input_id: str, request: Request) -> None:
-        studio.inputs.delete(owner_of(request).id, input_id)
 
-    return routes
+@router.get("/inputs")
+def list_inputs(
+    studio: CurrentStudio, owner: CurrentOwner, limit: Annotated[int, Query(ge=1, le=200)] = 50
+) -> dict[str, Any]:
+    """One's own brought-in pictures, the last one first."""
+    rows = studio.inputs.list(owner.id, limit)
+    return {"inputs": [input_json(row) for row in rows]}
+
+
+@router.get("/inputs/{input_id}.png")
+def picture(input_id: str, studio: CurrentStudio, owner: CurrentOwner) -> FileResponse:
+    path = studio.inputs.path(owner.id, input_id)
+    return FileResponse(path, media_type="image/png", headers=KEPT)
+
+
+@router.delete("/inputs/{input_id}", status_code=204)
+def delete(input_id: str, studio: CurrentStudio, owner: CurrentOwner) -> None:
+    studio.inputs.delete(owner.id, input_id)
 
 
 def input_json(row: Input) -> dict[str, Any]:

@@ -7,27 +7,29 @@ conversation has gone on meanwhile: a stale page never writes over anything.
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import quote
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.chat.requests import STARTER
-from pipelines.core.errors import BadRequest, NotFound, validated
+from pipelines.core.errors import BadRequest, NotFound
 from studio.api import sse
-from studio.api.http import NOT_KEPT, json_object, json_reply, receive_body, text_reply
-from studio.core.accounts.accounts import Owner, owner_of
+from studio.api.dependencies import CurrentLanguage, CurrentOwner, CurrentStudio, body_as
+from studio.api.http import NOT_KEPT, json_reply, receive_body, text_reply
 from studio.core.gallery.gallery import MAX_SEARCH
 from studio.features.chat import json_views
 from studio.features.chat.answers.sse import Follower, events
 from studio.features.chat.conversations import MAX_LANES
 from studio.features.chat.records import STREAMING
-from studio.i18n import language_of_request, translate
+from studio.i18n import translate
 
 if TYPE_CHECKING:
+    from studio.core.accounts.accounts import Owner
     from studio.core.services import Studio
     from studio.features.chat.records import StoredMessage
 
@@ -72,255 +74,307 @@ class _Turn(_Body):
     step: Literal[-1, 1]
 
 
-def chats_router(studio: Studio) -> APIRouter:
-    routes = APIRouter(tags=["chats"])
-    chats, answers = studio.conversations, studio.answers
+router = APIRouter(tags=["chats"])
 
-    def conversation_reply(
-        request: Request, conversation_id: str, status_code: int = 200, **more: Any
-    ) -> Response:
+
+@dataclass(frozen=True, slots=True)
+class ConversationReply:
+    """What makes a conversation the answer to a request, in the form that its query asks for.
+
+    Attributes:
+        drawn: whether answers are HTML.
+        latest: of how many messages; None: of all.
+    """
+
+    studio: Studio
+    owner: Owner
+    language: str
+    drawn: bool
+    latest: int | None
+
+    def __call__(self, conversation_id: str, status_code: int = 200, **more: Any) -> Response:
         """A conversation as JSON; made in the thread that has changed it."""
-        drawn = request.query_params.get("drawn") == "true"
-        latest = (
-            None if request.query_params.get("all") == "true" or not drawn else json_views.LATEST
-        )
         view = json_views.whole(
-            studio,
-            owner_of(request),
+            self.studio,
+            self.owner,
             conversation_id,
-            language_of_request(request),
-            latest=latest,
-            drawn=drawn,
+            self.language,
+            latest=self.latest,
+            drawn=self.drawn,
         )
         return json_reply({**view, **more}, status_code)
 
-    def check(owner: Owner, chat_id: str) -> None:
-        """Whether each lane's model may be asked; a file that was brought in can name any."""
-        for lane in chats.lanes(owner.id, chat_id):
-            json_views.model_name(studio, owner, lane.model)
 
-    def answer(owner: Owner, asked: list[StoredMessage]) -> None:
-        for message in asked:
-            answers.start(owner.id, message.conversation, message.id)
+async def conversation_reply(
+    request: Request, studio: CurrentStudio, owner: CurrentOwner, language: CurrentLanguage
+) -> ConversationReply:
+    """The reply that the sender of a request understands."""
+    drawn = request.query_params.get("drawn") == "true"
+    whole = request.query_params.get("all") == "true" or not drawn
+    latest = None if whole else json_views.LATEST
+    return ConversationReply(studio, owner, language, drawn, latest)
 
-    @routes.get("/chat-models")
-    def models(request: Request) -> dict[str, Any]:
-        """The language models that one can choose, and the controls of their sampling."""
-        owner, language = owner_of(request), language_of_request(request)
-        return {
-            "models": json_views.models(studio, owner, language),
-            **json_views.settings(language),
-        }
 
-    @routes.get("/chats")
-    def search(
-        request: Request,
-        search: Annotated[str, Query(max_length=MAX_SEARCH)] = "",
-        before: Annotated[str | None, Query(max_length=100)] = None,
-        limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    ) -> dict[str, Any]:
-        """One's own conversations, last changed first; ``next`` is ``before`` of the next page."""
-        found = chats.search(owner_of(request).id, search, limit=limit, before=before)
-        return {
-            "chats": [json_views.list_item(each) for each in found],
-            "next": found[-1].cursor if len(found) == limit else None,
-        }
+Reply = Annotated[ConversationReply, Depends(conversation_reply)]
 
-    @routes.post("/chats", status_code=201)
-    async def new(request: Request) -> Response:
-        """Begins a conversation with one model, or with up to three side by side."""
-        body, owner = validated(_New, await json_object(request)), owner_of(request)
 
-        def begin() -> Response:
-            first, *beside = (json_views.model_name(studio, owner, name) for name in body.models)
-            made = chats.new(
-                owner.id,
-                first,
-                beside=beside,
-                system_prompt=body.system_prompt,
-                sampling=body.sampling,
-            )
-            return conversation_reply(request, made.id, 201)
+@router.get("/chat-models")
+def models(studio: CurrentStudio, owner: CurrentOwner, language: CurrentLanguage) -> dict[str, Any]:
+    """The language models that one can choose, and the controls of their sampling."""
+    return {
+        "models": json_views.models(studio, owner, language),
+        **json_views.settings(language),
+    }
 
-        return await run_sync(begin)
 
-    @routes.post("/chats/import", status_code=201)
-    async def bring(request: Request, model: Name = STARTER) -> Response:
-        """Keeps the conversations of a file, sent as the body; answers with one of them.
+@router.get("/chats")
+def search(
+    studio: CurrentStudio,
+    owner: CurrentOwner,
+    search: Annotated[str, Query(max_length=MAX_SEARCH)] = "",
+    before: Annotated[str | None, Query(max_length=100)] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> dict[str, Any]:
+    """One's own conversations, last changed first; ``next`` is ``before`` of the next page."""
+    found = studio.conversations.search(owner.id, search, limit=limit, before=before)
+    return {
+        "chats": [json_views.list_item(each) for each in found],
+        "next": found[-1].cursor if len(found) == limit else None,
+    }
 
-        One of Atelier's, an export of ChatGPT, Claude, Open WebUI, SillyTavern or ShareGPT, or
-        messages as OpenAI's API has them; JSON, JSON lines, or a zip. ``brought`` says how many
-        there were, and ``left_out`` what was left out of them.
-        """
-        owner, language = owner_of(request).id, language_of_request(request)
 
-        def keep() -> Response:
-            size = file.seek(0, io.SEEK_END)
-            file.seek(0)
-            brought = studio.exchange.bring(owner, file, size, model)
-            remarks = [translate(each, language) for each in brought.remarks]
-            more = {"brought": {"count": brought.count, "left_out": remarks}}
-            return conversation_reply(request, brought.first.id, 201, **more)
+@router.post("/chats", status_code=201)
+def new(
+    studio: CurrentStudio, owner: CurrentOwner, reply: Reply, body: Annotated[_New, body_as(_New)]
+) -> Response:
+    """Begins a conversation with one model, or with up to three side by side."""
+    first, *beside = (json_views.model_name(studio, owner, name) for name in body.models)
+    made = studio.conversations.new(
+        owner.id,
+        first,
+        beside=beside,
+        system_prompt=body.system_prompt,
+        sampling=body.sampling,
+    )
+    return reply(made.id, 201)
 
-        async with receive_body(request, studio.home) as file:
-            return await run_sync(keep)
 
-    @routes.get("/chats/{chat_id}")
-    def one(chat_id: str, request: Request) -> Response:
-        """A conversation; with ``drawn=true`` the last messages, answers as HTML."""
-        return conversation_reply(request, chat_id)
+@router.post("/chats/import", status_code=201)
+async def bring(
+    request: Request,
+    studio: CurrentStudio,
+    owner: CurrentOwner,
+    language: CurrentLanguage,
+    reply: Reply,
+    model: Name = STARTER,
+) -> Response:
+    """Keeps the conversations of a file, sent as the body; answers with one of them.
 
-    @routes.patch("/chats/{chat_id}")
-    async def change(chat_id: str, request: Request) -> Response:
-        """Another title, or model, system prompt and sampling of this lane."""
-        body, owner = validated(_Changes, await json_object(request)), owner_of(request)
+    One of Atelier's, an export of ChatGPT, Claude, Open WebUI, SillyTavern or ShareGPT, or
+    messages as OpenAI's API has them; JSON, JSON lines, or a zip. ``brought`` says how many
+    there were, and ``left_out`` what was left out of them.
+    """
 
-        def configure() -> Response:
-            revision = body.revision
-            given = body.model_dump(include={"model", "system_prompt", "sampling"})
-            if body.model is not None:
-                given["model"] = json_views.model_name(studio, owner, body.model)
-            if body.title is not None:
-                now = chats.rename(owner.id, chat_id, body.title, revision)
-                revision = now.revision
-            if any(value is not None for value in given.values()):
-                chats.configure(owner.id, chat_id, revision, **given)
-            return conversation_reply(request, chat_id)
+    def keep() -> Response:
+        size = file.seek(0, io.SEEK_END)
+        file.seek(0)
+        brought = studio.exchange.bring(owner.id, file, size, model)
+        remarks = [translate(each, language) for each in brought.remarks]
+        more = {"brought": {"count": brought.count, "left_out": remarks}}
+        return reply(brought.first.id, 201, **more)
 
-        return await run_sync(configure)
+    async with receive_body(request, studio.home) as file:
+        return await run_sync(keep)
 
-    @routes.delete("/chats/{chat_id}", status_code=204)
-    def delete(chat_id: str, request: Request, revision: Revision | None = None) -> None:
-        """Deletes a conversation with all its branches for good, and those beside it."""
-        chats.delete(owner_of(request).id, chat_id, revision)
 
-    @routes.delete("/chats")
-    def delete_all(request: Request) -> dict[str, int]:
-        """Deletes all of one's own conversations for good."""
-        return {"deleted": chats.delete_all(owner_of(request).id)}
+@router.get("/chats/{chat_id}")
+def one(chat_id: str, reply: Reply) -> Response:
+    """A conversation; with ``drawn=true`` the last messages, answers as HTML."""
+    return reply(chat_id)
 
-    @routes.post("/chats/{chat_id}/lanes", status_code=201)
-    async def add_lane(chat_id: str, request: Request) -> Response:
-        """Puts another model beside, with a copy of what is shown."""
-        body, owner = validated(_Lane, await json_object(request)), owner_of(request)
 
-        def add() -> Response:
-            name = json_views.model_name(studio, owner, body.model)
-            added = chats.add_lane(owner.id, chat_id, name, body.revision)
-            return conversation_reply(request, added.id, 201)
+@router.patch("/chats/{chat_id}")
+def change(
+    chat_id: str,
+    studio: CurrentStudio,
+    owner: CurrentOwner,
+    reply: Reply,
+    body: Annotated[_Changes, body_as(_Changes)],
+) -> Response:
+    """Another title, or model, system prompt and sampling of this lane."""
+    chats, revision = studio.conversations, body.revision
+    given = body.model_dump(include={"model", "system_prompt", "sampling"})
+    if body.model is not None:
+        given["model"] = json_views.model_name(studio, owner, body.model)
+    if body.title is not None:
+        revision = chats.rename(owner.id, chat_id, body.title, revision).revision
+    if any(value is not None for value in given.values()):
+        chats.configure(owner.id, chat_id, revision, **given)
+    return reply(chat_id)
 
-        return await run_sync(add)
 
-    @routes.delete("/chats/{chat_id}/lane")
-    def drop_lane(chat_id: str, request: Request, revision: Revision) -> Response:
-        """Takes this lane away from those that it stands beside."""
-        left = chats.drop_lane(owner_of(request).id, chat_id, revision)
-        return conversation_reply(request, left[0].id)
+@router.delete("/chats/{chat_id}", status_code=204)
+def delete(
+    chat_id: str, studio: CurrentStudio, owner: CurrentOwner, revision: Revision | None = None
+) -> None:
+    """Deletes a conversation with all its branches for good, and those beside it."""
+    studio.conversations.delete(owner.id, chat_id, revision)
 
-    @routes.post("/chats/{chat_id}/messages")
-    async def say(chat_id: str, request: Request) -> Response:
-        """Says something, which every lane's model begins to answer."""
-        body, owner = validated(_Text, await json_object(request)), owner_of(request)
 
-        def run() -> Response:
-            check(owner, chat_id)
-            answer(owner, chats.say(owner.id, chat_id, body.text, body.revision))
-            return conversation_reply(request, chat_id)
+@router.delete("/chats")
+def delete_all(studio: CurrentStudio, owner: CurrentOwner) -> dict[str, int]:
+    """Deletes all of one's own conversations for good."""
+    return {"deleted": studio.conversations.delete_all(owner.id)}
 
-        return await run_sync(run)
 
-    @routes.post("/chats/{chat_id}/stop")
-    def stop(chat_id: str, request: Request) -> dict[str, Any]:
-        """Stops what is being written in any lane, at the next token."""
-        owner = owner_of(request).id
-        for message_id in _unfinished_ids(studio, owner, chat_id):
-            answers.stop(owner, message_id)
-        return {"stopping": True}
+@router.post("/chats/{chat_id}/lanes", status_code=201)
+def add_lane(
+    chat_id: str,
+    studio: CurrentStudio,
+    owner: CurrentOwner,
+    reply: Reply,
+    body: Annotated[_Lane, body_as(_Lane)],
+) -> Response:
+    """Puts another model beside, with a copy of what is shown."""
+    name = json_views.model_name(studio, owner, body.model)
+    return reply(studio.conversations.add_lane(owner.id, chat_id, name, body.revision).id, 201)
 
-    @routes.get("/chats/{chat_id}/events")
-    async def follow(chat_id: str, request: Request) -> StreamingResponse:
-        """Server-sent events: what is being written in the lanes, until all have ended."""
-        owner, language = owner_of(request).id, language_of_request(request)
-        ids = await run_sync(_unfinished_ids, studio, owner, chat_id)
-        followers = [Follower(answers, owner, each, language) for each in ids]
-        return sse.stream(events(followers))
 
-    @routes.get("/chats/{chat_id}/export.{form}")
-    def export(chat_id: str, form: Literal["md", "json"], request: Request) -> Response:
-        """What is shown as Markdown, or all branches as JSON."""
-        owner = owner_of(request).id
-        exchange = studio.exchange
-        write = exchange.markdown_pieces if form == "md" else exchange.json_pieces
-        title = chats.get(owner, chat_id).title or "conversation"
-        return text_reply(
-            write(owner, chat_id),
-            "text/markdown" if form == "md" else "application/json",
-            {
-                **NOT_KEPT,
-                "Content-Disposition": f"attachment; filename*=UTF-8''{quote(title)}.{form}",
-            },
-        )
+@router.delete("/chats/{chat_id}/lane")
+def drop_lane(
+    chat_id: str, studio: CurrentStudio, owner: CurrentOwner, reply: Reply, revision: Revision
+) -> Response:
+    """Takes this lane away from those that it stands beside."""
+    return reply(studio.conversations.drop_lane(owner.id, chat_id, revision)[0].id)
 
-    @routes.post("/chats/messages/{message_id}/edit")
-    async def edit(message_id: str, request: Request) -> Response:
-        """Puts another text beside a message; what a person says is answered anew."""
-        body, owner = validated(_Text, await json_object(request)), owner_of(request)
 
-        def run() -> Response:
-            check(owner, chats.message(owner.id, message_id).conversation)
-            added = chats.edit(owner.id, message_id, body.text, body.revision)
-            answer(owner, [each for each in added if each.role == "user"])
-            return conversation_reply(request, added[0].conversation)
+@router.post("/chats/{chat_id}/messages")
+def say(
+    chat_id: str,
+    studio: CurrentStudio,
+    owner: CurrentOwner,
+    reply: Reply,
+    body: Annotated[_Text, body_as(_Text)],
+) -> Response:
+    """Says something, which every lane's model begins to answer."""
+    _check_models(studio, owner, chat_id)
+    said = studio.conversations.say(owner.id, chat_id, body.text, body.revision)
+    _start_answers(studio, owner, said)
+    return reply(chat_id)
 
-        return await run_sync(run)
 
-    @routes.post("/chats/messages/{message_id}/answer")
-    async def again(message_id: str, request: Request) -> Response:
-        """Another answer, beside this one or to this message."""
-        body, owner = validated(_Seen, await json_object(request)), owner_of(request)
+@router.post("/chats/{chat_id}/stop")
+def stop(chat_id: str, studio: CurrentStudio, owner: CurrentOwner) -> dict[str, Any]:
+    """Stops what is being written in any lane, at the next token."""
+    for message_id in _unfinished_ids(studio, owner.id, chat_id):
+        studio.answers.stop(owner.id, message_id)
+    return {"stopping": True}
 
-        def run() -> Response:
-            message = chats.message(owner.id, message_id)
-            lane = chats.get(owner.id, message.conversation)
-            check(owner, lane.id)
-            parent = message.id if message.role == "user" else message.parent
-            if parent is None:
-                raise BadRequest("There is nothing to answer: send a message of the role user.")
-            answers.start(owner.id, lane.id, parent, revision=body.revision)
-            return conversation_reply(request, lane.id)
 
-        return await run_sync(run)
+@router.get("/chats/{chat_id}/events")
+async def follow(
+    chat_id: str, studio: CurrentStudio, owner: CurrentOwner, language: CurrentLanguage
+) -> StreamingResponse:
+    """Server-sent events: what is being written in the lanes, until all have ended."""
+    ids = await run_sync(_unfinished_ids, studio, owner.id, chat_id)
+    followers = [Follower(studio.answers, owner.id, each, language) for each in ids]
+    return sse.stream(events(followers))
 
-    @routes.post("/chats/messages/{message_id}/continue")
-    async def go_on(message_id: str, request: Request) -> Response:
-        """Goes on with an answer that has ended too early."""
-        body, owner = validated(_Seen, await json_object(request)), owner_of(request)
 
-        def run() -> Response:
-            message = chats.message(owner.id, message_id)
-            check(owner, message.conversation)
-            if message.model is not None:  # who began it goes on with it
-                json_views.model_name(studio, owner, message.model)
-            answers.continue_(owner.id, message_id, revision=body.revision)
-            return conversation_reply(request, message.conversation)
+@router.get("/chats/{chat_id}/export.{form}")
+def export(
+    chat_id: str, form: Literal["md", "json"], studio: CurrentStudio, owner: CurrentOwner
+) -> Response:
+    """What is shown as Markdown, or all branches as JSON."""
+    exchange = studio.exchange
+    write = exchange.markdown_pieces if form == "md" else exchange.json_pieces
+    title = studio.conversations.get(owner.id, chat_id).title or "conversation"
+    return text_reply(
+        write(owner.id, chat_id),
+        "text/markdown" if form == "md" else "application/json",
+        {
+            **NOT_KEPT,
+            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(title)}.{form}",
+        },
+    )
 
-        return await run_sync(run)
 
-    @routes.post("/chats/messages/{message_id}/turn")
-    async def turn(message_id: str, request: Request) -> Response:
-        """Shows the branch of the message before (−1) or after (1) this one in its place."""
-        body, owner = validated(_Turn, await json_object(request)), owner_of(request)
+@router.post("/chats/messages/{message_id}/edit")
+def edit(
+    message_id: str,
+    studio: CurrentStudio,
+    owner: CurrentOwner,
+    reply: Reply,
+    body: Annotated[_Text, body_as(_Text)],
+) -> Response:
+    """Puts another text beside a message; what a person says is answered anew."""
+    chats = studio.conversations
+    _check_models(studio, owner, chats.message(owner.id, message_id).conversation)
+    added = chats.edit(owner.id, message_id, body.text, body.revision)
+    _start_answers(studio, owner, [each for each in added if each.role == "user"])
+    return reply(added[0].conversation)
 
-        def run() -> Response:
-            other = chats.neighbour(owner.id, message_id, body.step)
-            if other is None:
-                raise NotFound("There is no other message in this place.")
-            lanes = chats.choose(owner.id, other, body.revision)
-            return conversation_reply(request, lanes[0].id)
 
-        return await run_sync(run)
+@router.post("/chats/messages/{message_id}/answer")
+def again(
+    message_id: str,
+    studio: CurrentStudio,
+    owner: CurrentOwner,
+    reply: Reply,
+    body: Annotated[_Seen, body_as(_Seen)],
+) -> Response:
+    """Another answer, beside this one or to this message."""
+    message = studio.conversations.message(owner.id, message_id)
+    lane = studio.conversations.get(owner.id, message.conversation)
+    _check_models(studio, owner, lane.id)
+    parent = message.id if message.role == "user" else message.parent
+    if parent is None:
+        raise BadRequest("There is nothing to answer: send a message of the role user.")
+    studio.answers.start(owner.id, lane.id, parent, revision=body.revision)
+    return reply(lane.id)
 
-    return routes
+
+@router.post("/chats/messages/{message_id}/continue")
+def go_on(
+    message_id: str,
+    studio: CurrentStudio,
+    owner: CurrentOwner,
+    reply: Reply,
+    body: Annotated[_Seen, body_as(_Seen)],
+) -> Response:
+    """Goes on with an answer that has ended too early."""
+    message = studio.conversations.message(owner.id, message_id)
+    _check_models(studio, owner, message.conversation)
+    if message.model is not None:  # who began it goes on with it
+        json_views.model_name(studio, owner, message.model)
+    studio.answers.continue_(owner.id, message_id, revision=body.revision)
+    return reply(message.conversation)
+
+
+@router.post("/chats/messages/{message_id}/turn")
+def turn(
+    message_id: str,
+    studio: CurrentStudio,
+    owner: CurrentOwner,
+    reply: Reply,
+    body: Annotated[_Turn, body_as(_Turn)],
+) -> Response:
+    """Shows the branch of the message before (−1) or after (1) this one in its place."""
+    other = studio.conversations.neighbour(owner.id, message_id, body.step)
+    if other is None:
+        raise NotFound("There is no other message in this place.")
+    return reply(studio.conversations.choose(owner.id, other, body.revision)[0].id)
+
+
+def _check_models(studio: Studio, owner: Owner, chat_id: str) -> None:
+    """Whether each lane's model may be asked; a file that was brought in can name any."""
+    for lane in studio.conversations.lanes(owner.id, chat_id):
+        json_views.model_name(studio, owner, lane.model)
+
+
+def _start_answers(studio: Studio, owner: Owner, asked: list[StoredMessage]) -> None:
+    for message in asked:
+        studio.answers.start(owner.id, message.conversation, message.id)
 
 
 def _unfinished_ids(studio: Studio, owner: str, chat_id: str) -> list[str]:

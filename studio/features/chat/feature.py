@@ -11,7 +11,7 @@ from pipelines.chat.model_library import ModelLibrary
 from pipelines.core.paths import ASSETS
 from studio.core.feature import Feature, Upload
 from studio.features.chat.answers.answers import Answers
-from studio.features.chat.chats_api import chats_router
+from studio.features.chat.chats_api import router
 from studio.features.chat.conversations import Conversations
 from studio.features.chat.files.exchange import Exchange
 from studio.features.chat.models import ChatModels
@@ -42,6 +42,6 @@ FEATURE = Feature(
     titles=titles,
     uploads={"chats/import": Upload.FILE},
     scripts={"/scripts": ASSETS / "chat"},
-    routes=(chats_router,),
+    routes=router,
     tabs=(ChatTab,),
 )

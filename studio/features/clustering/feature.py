@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fastapi import APIRouter
+
 from pipelines.clustering.data.tables import MAX_BYTES
 from pipelines.clustering.requests import ClusterRequest, CompareRequest, CurveRequest, OnData
 from pipelines.core.engines import Engine
 from pipelines.core.paths import ASSETS
 from studio.core.feature import Feature
-from studio.features.clustering.data.api import cluster_data_router
+from studio.features.clustering.data import api as data_api
 from studio.features.clustering.data.data_sets import ClusterData
-from studio.features.clustering.results.api import clusterings_router
+from studio.features.clustering.plot.cache import PlotCache
+from studio.features.clustering.request_limits import RequestLimits
+from studio.features.clustering.results import api as results_api
+from studio.features.clustering.results.animations import Animations
 from studio.features.clustering.results.results import Clusterings
 from studio.features.clustering.tab import ClusteringTab
 
@@ -27,6 +32,10 @@ def check_data(studio: Studio, owner: Owner, request: OnData) -> OnData:
     studio.cluster_data.get(owner.id, request.data)
     return request
 
+
+router = APIRouter()
+router.include_router(data_api.router)
+router.include_router(results_api.router)
 
 FEATURE = Feature(
     name="clustering",
@@ -47,9 +56,12 @@ FEATURE = Feature(
         "clusterings": lambda studio: Clusterings(
             studio.home, studio.jobs, studio.cluster_data, studio.inputs
         ),
+        "cluster_animations": lambda studio: Animations(studio.cluster_data),
+        "cluster_plots": lambda studio: PlotCache(),
+        "cluster_limits": lambda studio: RequestLimits(),
     },
     checks={OnData: check_data},
-    routes=(cluster_data_router, clusterings_router),
+    routes=router,
     uploads={"cluster-tables": MAX_BYTES},
     scripts={"/scripts/clustering": ASSETS / "clustering"},  # shares the chat's page.js
     keepers=("cluster_data", "clusterings"),

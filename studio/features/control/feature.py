@@ -8,7 +8,7 @@ from pipelines.diffusion.control.requests import ControlRequest
 from studio.core.feature import Feature
 from studio.features.control.checks import check_units
 from studio.features.control.conditions import Conditions
-from studio.features.control.conditions_api import conditions_router
+from studio.features.control.conditions_api import router
 from studio.features.control.tab import ControlTab
 
 FEATURE = Feature(
@@ -20,6 +20,6 @@ FEATURE = Feature(
     },
     checks={ControlRequest: check_units},
     titles=lambda studio, owner: {CACHE_PREFIX + e.name: e.title for e in studio.control.models()},
-    routes=(conditions_router,),
+    routes=router,
     tabs=(ControlTab,),
 )

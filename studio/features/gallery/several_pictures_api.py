@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from anyio.to_thread import run_sync
-from fastapi import APIRouter, Form, Query, Request
+from fastapi import APIRouter, Form, Query
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, FailFast, Field
 
 from pipelines.core.errors import validated
-from studio.api.http import NOT_KEPT, json_object
-from studio.core.accounts.accounts import owner_of
+from studio.api.dependencies import CurrentOwner, CurrentStudio, body_as
+from studio.api.http import NOT_KEPT
 from studio.core.gallery.gallery import MAX_SEARCH
 from studio.core.gallery.picture_archive import archive
 from studio.core.gallery.picture_deletion import MOST
 
 if TYPE_CHECKING:
     from studio.core.jobs.record import Job
-    from studio.core.services import Studio
 
 
 class SeveralPictures(BaseModel):
@@ -27,43 +25,51 @@ class SeveralPictures(BaseModel):
     ids: Annotated[list[str], Field(max_length=MOST), FailFast()]
 
 
-def several_pictures_router(studio: Studio) -> APIRouter:
-    routes = APIRouter(tags=["pictures"])
+router = APIRouter(tags=["pictures"])
 
-    @routes.get("/pictures/ids")
-    def ids(
-        request: Request, search: Annotated[str, Query(max_length=MAX_SEARCH)] = ""
-    ) -> dict[str, Any]:
-        """The ids of all of one's own pictures that are found, newest first."""
-        return {"ids": studio.gallery.ids_found(owner_of(request).id, search)}
 
-    @routes.post("/pictures/delete", status_code=202)
-    async def delete(request: Request) -> dict[str, Any]:
-        """Deletes the pictures of these ``ids`` for good: a job, whose progress /jobs tells."""
-        ids = validated(SeveralPictures, await json_object(request)).ids
-        return begun_json(await run_sync(studio.picture_deletions.begin, owner_of(request), ids))
+@router.get("/pictures/ids")
+def ids(
+    studio: CurrentStudio,
+    owner: CurrentOwner,
+    search: Annotated[str, Query(max_length=MAX_SEARCH)] = "",
+) -> dict[str, Any]:
+    """The ids of all of one's own pictures that are found, newest first."""
+    return {"ids": studio.gallery.ids_found(owner.id, search)}
 
-    @routes.delete("/pictures", status_code=202)
-    def delete_all(request: Request) -> dict[str, Any]:
-        """Deletes all of one's own pictures for good, those brought in as well; not photos."""
-        return begun_json(studio.picture_deletions.begin_all(owner_of(request)))
 
-    @routes.post("/pictures/archive")
-    async def download(request: Request, ids: Annotated[str, Form()]) -> StreamingResponse:
-        """A ZIP of the pictures whose ids stand in the form, between commas.
+@router.post("/pictures/delete", status_code=202)
+def delete(
+    studio: CurrentStudio,
+    owner: CurrentOwner,
+    chosen: Annotated[SeveralPictures, body_as(SeveralPictures)],
+) -> dict[str, Any]:
+    """Deletes the pictures of these ``ids`` for good: a job, whose progress /jobs tells."""
+    return begun_json(studio.picture_deletions.begin(owner, chosen.ids))
 
-        What is no longer there is left out, and named by a text in it. A form, so that the
-        browser itself stores what comes.
-        """
-        wanted = validated(SeveralPictures, {"ids": ids.split(",")}).ids
-        files = await run_sync(studio.gallery.files_of, owner_of(request).id, wanted)
-        return StreamingResponse(
-            archive(files),
-            media_type="application/zip",
-            headers={**NOT_KEPT, "content-disposition": 'attachment; filename="atelier.zip"'},
-        )
 
-    return routes
+@router.delete("/pictures", status_code=202)
+def delete_all(studio: CurrentStudio, owner: CurrentOwner) -> dict[str, Any]:
+    """Deletes all of one's own pictures for good, those brought in as well; not photos."""
+    return begun_json(studio.picture_deletions.begin_all(owner))
+
+
+@router.post("/pictures/archive")
+def download(
+    studio: CurrentStudio, owner: CurrentOwner, ids: Annotated[str, Form()]
+) -> StreamingResponse:
+    """A ZIP of the pictures whose ids stand in the form, between commas.
+
+    What is no longer there is left out, and named by a text in it. A form, so that the
+    browser itself stores what comes.
+    """
+    wanted = validated(SeveralPictures, {"ids": ids.split(",")}).ids
+    files = studio.gallery.files_of(owner.id, wanted)
+    return StreamingResponse(
+        archive(files),
+        media_type="application/zip",
+        headers={**NOT_KEPT, "content-disposition": 'attachment; filename="atelier.zip"'},
+    )
 
 
 def begun_json(job: Job) -> dict[str, Any]:

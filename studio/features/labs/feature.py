@@ -10,7 +10,7 @@ from studio.core.feature import Feature
 from studio.features.labs.inspect import Inspector
 from studio.features.labs.inspect_tab import InspectTab
 from studio.features.labs.prunings import CURVE, SCORE, SHORTEN, Prunings
-from studio.features.labs.prunings_api import prunings_router
+from studio.features.labs.prunings_api import router
 from studio.features.labs.shorten_tab import ShortenTab
 
 if TYPE_CHECKING:
@@ -49,6 +49,6 @@ FEATURE = Feature(
     fills={SHORTEN: fill_pruning},
     checks={ScoreRequest: check_model},
     keepers=("prunings",),
-    routes=(prunings_router,),
+    routes=router,
     tabs=(InspectTab, ShortenTab),
 )

@@ -4,42 +4,40 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 
-from studio.core.accounts.accounts import owner_of
+from studio.api.dependencies import CurrentOwner, CurrentStudio
 
 if TYPE_CHECKING:
-    from studio.core.services import Studio
     from studio.features.labs.prunings import Shortening
 
 _HIDDEN = {"owner"}
 
 
-def prunings_router(studio: Studio) -> APIRouter:
-    """``POST /jobs/shorten`` starts one; the rest is here."""
-    routes = APIRouter(tags=["prunings"])
+router = APIRouter(tags=["prunings"])
 
-    @routes.get("/prunings")
-    def list_prunings(request: Request) -> dict[str, Any]:
-        """One's own, those started last first."""
-        owner = owner_of(request).id
-        return {"prunings": [pruning_json(each) for each in studio.prunings.list(owner)]}
 
-    @routes.get("/prunings/{pruning_id}")
-    def one(pruning_id: str, request: Request) -> dict[str, Any]:
-        return pruning_json(studio.prunings.get(owner_of(request).id, pruning_id))
+@router.get("/prunings")
+def list_prunings(studio: CurrentStudio, owner: CurrentOwner) -> dict[str, Any]:
+    """One's own, those started last first."""
+    return {"prunings": [pruning_json(each) for each in studio.prunings.list(owner.id)]}
 
-    @routes.post("/prunings/{pruning_id}/resume", status_code=202)
-    def resume(pruning_id: str, request: Request) -> dict[str, Any]:
-        """Goes on from what was done; the answer names the new job."""
-        return {"job": studio.prunings.resume(owner_of(request), pruning_id).id}
 
-    @routes.delete("/prunings/{pruning_id}", status_code=204)
-    def delete(pruning_id: str, request: Request) -> None:
-        """Deletes the model and all that its making has kept."""
-        studio.prunings.delete(owner_of(request).id, pruning_id)
+@router.get("/prunings/{pruning_id}")
+def one(pruning_id: str, studio: CurrentStudio, owner: CurrentOwner) -> dict[str, Any]:
+    return pruning_json(studio.prunings.get(owner.id, pruning_id))
 
-    return routes
+
+@router.post("/prunings/{pruning_id}/resume", status_code=202)
+def resume(pruning_id: str, studio: CurrentStudio, owner: CurrentOwner) -> dict[str, Any]:
+    """Goes on from what was done; the answer names the new job."""
+    return {"job": studio.prunings.resume(owner, pruning_id).id}
+
+
+@router.delete("/prunings/{pruning_id}", status_code=204)
+def delete(pruning_id: str, studio: CurrentStudio, owner: CurrentOwner) -> None:
+    """Deletes the model and all that its making has kept."""
+    studio.prunings.delete(owner.id, pruning_id)
 
 
 def pruning_json(known: Shortening) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pipelines.diffusion.lora.requests import MergeRequest
 from pipelines.diffusion.requests import TextToImageRequest
 from studio.core.feature import Feature, Upload
 from studio.features.library.loras import Loras
-from studio.features.library.loras_api import loras_router
+from studio.features.library.loras_api import router
 from studio.features.library.tab import LibraryTab
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ FEATURE = Feature(
     checks={MergeRequest: check_merge},
     titles=lambda studio, owner: {e.name: e.title for e in studio.loras.models(owner)},
     uploads={"loras": Upload.LARGE},
-    routes=(loras_router,),
+    routes=router,
     tabs=(LibraryTab,),
     keepers=("loras",),
 )

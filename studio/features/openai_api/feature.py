@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from studio.core.feature import Feature, ForeignApi
 from studio.features.openai_api.errors import problem
-from studio.features.openai_api.routes import OPENAI, openai_router
+from studio.features.openai_api.routes import OPENAI, router
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -26,7 +26,7 @@ FEATURE = Feature(
     foreign_apis=(
         ForeignApi(
             prefix=f"{OPENAI}/",
-            routes=openai_router,
+            routes=router,
             refuse=refuse,
             stranger="Send an API key of this studio as a bearer token. The host makes one by "
             "`python -m studio.keys make NAME`.",

@@ -3,126 +3,147 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-from anyio.to_thread import run_sync
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import PlainTextResponse, Response
 
 from pipelines.chat.backends.remote_fields import unsent_fields
 from pipelines.chat.requests import Generation
-from studio.api.http import NOT_KEPT, json_object
-from studio.core.accounts.accounts import Owner, owner_of
+from studio.api.dependencies import CurrentOwner, CurrentStudio, JsonObject
+from studio.api.http import NOT_KEPT
+from studio.core.accounts.accounts import Owner
+from studio.core.accounts.keys import ApiKey
+from studio.core.services import Studio
 from studio.features.openai_api import bodies, images, models
 from studio.features.openai_api.answering import Answering
 from studio.features.openai_api.errors import Invalid, Route
 from studio.features.openai_api.running import Gone
-from studio.features.openai_api.wire import ChatFormat, CompletionFormat, Format
-
-if TYPE_CHECKING:
-    from studio.core.services import Studio
+from studio.features.openai_api.wire import ChatFormat, CompletionFormat
 
 OPENAI = "/v1"
 
+router = APIRouter(tags=["openai"], route_class=Route)
 
-def openai_router(studio: Studio) -> APIRouter:
-    routes = APIRouter(tags=["openai"], route_class=Route)
 
-    @routes.get("/health")
-    def health() -> dict[str, str]:
-        """For load balancers; needs no login."""
-        return {"status": "ok"}
+@router.get("/health")
+def health() -> dict[str, str]:
+    """For load balancers; needs no login."""
+    return {"status": "ok"}
 
-    @routes.api_route(f"{OPENAI}/models", methods=["GET", "HEAD"])
-    @routes.api_route(f"{OPENAI}/models/", methods=["GET", "HEAD"])
-    def list_models(request: Request) -> dict[str, Any]:
-        """The models that are here, and one's own."""
-        return {
-            "object": "list",
-            "data": list(models.list_models(studio, owner_of(request)).values()),
-        }
 
-    @routes.api_route(f"{OPENAI}/models/{{name:path}}", methods=["GET", "HEAD"])
-    def one(name: str, request: Request) -> dict[str, Any]:
-        return models.one(studio, owner_of(request), name.rstrip("/"))
+@router.api_route(f"{OPENAI}/models", methods=["GET", "HEAD"])
+@router.api_route(f"{OPENAI}/models/", methods=["GET", "HEAD"])
+def list_models(studio: CurrentStudio, owner: CurrentOwner) -> dict[str, Any]:
+    """The models that are here, and one's own."""
+    return {"object": "list", "data": list(models.list_models(studio, owner).values())}
 
-    @routes.post(f"{OPENAI}/chat/completions")
-    async def chat(request: Request) -> Response:
-        """The answer to a conversation."""
-        check_rate(request)
-        return await begin_answer(request, bodies.chat, ChatFormat)
 
-    @routes.post(f"{OPENAI}/completions")
-    async def completion(request: Request) -> Response:
-        """What a text goes on with."""
-        check_rate(request)
-        return await begin_answer(request, bodies.completion, CompletionFormat)
+@router.api_route(f"{OPENAI}/models/{{name:path}}", methods=["GET", "HEAD"])
+def one(name: str, studio: CurrentStudio, owner: CurrentOwner) -> dict[str, Any]:
+    return models.one(studio, owner, name.rstrip("/"))
 
-    @routes.post(f"{OPENAI}/embeddings")
-    async def embeddings() -> None:
-        raise Invalid(
-            "Embeddings are not given here: none of the models has been trained for them.",
-            code="unsupported",
-        )
 
-    @routes.post(f"{OPENAI}/images/generations")
-    async def paint(request: Request) -> Response:
-        """Pictures from words, inside the answer."""
-        check_rate(request)
-        wanted = images.request_of(await json_object(request))
-        try:
-            text = await images.generate(studio, owner_of(request), wanted, request.receive)
-        except Gone:
-            return Response(status_code=499)  # which nobody reads
-        return Response(text, media_type="application/json", headers=NOT_KEPT)
+async def key_of(request: Request) -> ApiKey | None:
+    """The key that a request came with; None where its sender is logged in."""
+    return request.state.api_key
 
-    @routes.api_route(
-        f"{OPENAI}/{{path:path}}", methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
-    )
-    def nothing(path: str) -> Response:
-        """Else the page would answer: it is mounted at the root. Of what is asked by another method
-        :class:`studio.api.foreign_errors.OwnWords` says so."""
-        return PlainTextResponse("", 404)
 
-    async def begin_answer(
-        request: Request,
-        read: Callable[[Mapping[str, Any]], bodies.Asked],
-        form: Callable[[bodies.Asked], Format],
-    ) -> Answering:
-        owner = owner_of(request)
-        data = await json_object(request)
+CurrentKey = Annotated[ApiKey | None, Depends(key_of)]
 
-        def check() -> bodies.Asked:
-            asked = read(data)
-            entry = models.chat_model(studio, owner, asked.model)
-            for name in unsent_fields(asked.requests[0], entry):
-                field = bodies.NAMES.get(name, name)
-                raise Invalid(
-                    "{model} runs on a server that is not sent {field}. Leave it out.",
-                    model=asked.model,
-                    field=field,
-                    param=field,
-                )
-            return asked
 
-        asked = await run_sync(check)
-        return Answering(form(asked), partial(open_stream, studio, owner), counter(request))
+async def check_rate(studio: CurrentStudio, key: CurrentKey) -> None:
+    """Counts a request of a key that may make so many a minute; raises Busy."""
+    if key is not None:
+        studio.keys.check_request(key)
 
-    def check_rate(request: Request) -> None:
-        """Counts a request of a key that may make so many a minute; raises Busy."""
-        if (key := request.state.api_key) is not None:
-            studio.keys.check_request(key)
 
-    def counter(request: Request) -> Callable[[int], None]:
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asks for an answer, and of which studio."""
+
+    studio: Studio
+    owner: Owner
+    key: ApiKey | None
+
+    def check(self, asked: bodies.Asked) -> None:
+        """Whether the owner may ask the model, and its server is sent all that was asked for.
+
+        Raises:
+            UserError: says why not.
+        """
+        entry = models.chat_model(self.studio, self.owner, asked.model)
+        for name in unsent_fields(asked.requests[0], entry):
+            field = bodies.NAMES.get(name, name)
+            raise Invalid(
+                "{model} runs on a server that is not sent {field}. Leave it out.",
+                model=asked.model,
+                field=field,
+                param=field,
+            )
+
+    def open_stream(self, request: Generation, stop: threading.Event) -> Any:
+        """The engine's events, once there is a place for the owner's request."""
+        return self.studio.answers.stream(request, self.owner.id, stop)
+
+    def count_tokens(self, tokens: int) -> None:
         """Counts the tokens of a request for the key that it came with."""
-        key = request.state.api_key
-        return partial(studio.keys.count_tokens, key) if key is not None else lambda tokens: None
-
-    return routes
+        if self.key is not None:
+            self.studio.keys.count_tokens(self.key, tokens)
 
 
-def open_stream(studio: Studio, owner: Owner, request: Generation, stop: threading.Event) -> Any:
-    """The engine's events, once there is a place for the owner's request."""
-    return studio.answers.stream(request, owner.id, stop)
+async def asker_of(studio: CurrentStudio, owner: CurrentOwner, key: CurrentKey) -> Asker:
+    """Who has sent a request."""
+    return Asker(studio, owner, key)
+
+
+CurrentAsker = Annotated[Asker, Depends(asker_of)]
+# Before the body is looked at: what cannot be answered counts too.
+RATED = [Depends(check_rate)]
+
+
+@router.post(f"{OPENAI}/chat/completions", dependencies=RATED)
+def chat(asker: CurrentAsker, data: JsonObject) -> Response:
+    """The answer to a conversation."""
+    asked = bodies.chat(data)
+    asker.check(asked)
+    return Answering(ChatFormat(asked), asker.open_stream, asker.count_tokens)
+
+
+@router.post(f"{OPENAI}/completions", dependencies=RATED)
+def completion(asker: CurrentAsker, data: JsonObject) -> Response:
+    """What a text goes on with."""
+    asked = bodies.completion(data)
+    asker.check(asked)
+    return Answering(CompletionFormat(asked), asker.open_stream, asker.count_tokens)
+
+
+@router.post(f"{OPENAI}/embeddings")
+async def embeddings() -> None:
+    raise Invalid(
+        "Embeddings are not given here: none of the models has been trained for them.",
+        code="unsupported",
+    )
+
+
+@router.post(f"{OPENAI}/images/generations", dependencies=RATED)
+async def paint(
+    request: Request, studio: CurrentStudio, owner: CurrentOwner, data: JsonObject
+) -> Response:
+    """Pictures from words, inside the answer."""
+    wanted = images.request_of(data)
+    try:
+        text = await images.generate(studio, owner, wanted, request.receive)
+    except Gone:
+        return Response(status_code=499)  # which nobody reads
+    return Response(text, media_type="application/json", headers=NOT_KEPT)
+
+
+@router.api_route(
+    f"{OPENAI}/{{path:path}}", methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+)
+def nothing(path: str) -> Response:
+    """Else the page would answer: it is mounted at the root. Of what is asked by another method
+    :class:`studio.api.foreign_errors.OwnWords` says so."""
+    return PlainTextResponse("", 404)

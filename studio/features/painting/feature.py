@@ -19,7 +19,7 @@ from studio.features.painting.checks import (
 )
 from studio.features.painting.grid import GridTab
 from studio.features.painting.text_to_image import PaintTab
-from studio.features.painting.word_lists import WordLists, word_lists_router
+from studio.features.painting.word_lists import WordLists, router
 
 
 def labels() -> list[Mapping[str, str]]:
@@ -47,6 +47,6 @@ FEATURE = Feature(
         **{e.name: e.title for e in studio.catalog.models()},
     },
     labels=labels,
-    routes=(word_lists_router,),
+    routes=router,
     tabs=(PaintTab, GridTab),
 )

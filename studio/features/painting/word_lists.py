@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from anyio.to_thread import run_sync
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipelines.core.errors import Refused, validated
+from pipelines.core.errors import Refused
 from pipelines.diffusion.wording.wildcards import MAX_BYTES, MAX_NAME, Wildcards
-from studio.api.http import json_object
-from studio.core.accounts.accounts import owner_of
+from studio.api.dependencies import CurrentOwner, CurrentStudio, body_as
 from studio.core.home import room_for
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from studio.core.accounts.accounts import Owner
-    from studio.core.services import Studio
 
 Name = Annotated[str, Query(min_length=1, max_length=MAX_NAME)]
 
@@ -84,33 +81,34 @@ class WordLists:
         self._lists.delete(name)
 
 
-def word_lists_router(studio: Studio) -> APIRouter:
-    """The HTTP API's part for lists of words."""
-    routes = APIRouter(tags=["wildcards"])
+router = APIRouter(tags=["wildcards"])
 
-    @routes.get("/wildcards")
-    def list_words() -> dict[str, Any]:
-        """What the lists are called. A prompt names one as ``__name__``."""
-        return {"wildcards": studio.word_lists.names()}
 
-    @routes.get("/wildcards/text")
-    def one(name: Name) -> dict[str, Any]:
-        """A list as it is written."""
-        return {"name": name, "text": studio.word_lists.text(name)}
+@router.get("/wildcards")
+def list_words(studio: CurrentStudio) -> dict[str, Any]:
+    """What the lists are called. A prompt names one as ``__name__``."""
+    return {"wildcards": studio.word_lists.names()}
 
-    @routes.put("/wildcards")
-    async def write(request: Request) -> dict[str, Any]:
-        """Makes a list or gives it other lines: ``{"name": …, "text": …}``. For the host alone."""
-        sent = validated(WordList, await json_object(request))
-        await run_sync(studio.word_lists.write, owner_of(request), sent.name, sent.text)
-        return {"name": sent.name}
 
-    @routes.delete("/wildcards", status_code=204)
-    def delete(name: Name, request: Request) -> None:
-        """Deletes a list. For the host alone."""
-        studio.word_lists.delete(owner_of(request), name)
+@router.get("/wildcards/text")
+def one(name: Name, studio: CurrentStudio) -> dict[str, Any]:
+    """A list as it is written."""
+    return {"name": name, "text": studio.word_lists.text(name)}
 
-    return routes
+
+@router.put("/wildcards")
+def write(
+    studio: CurrentStudio, owner: CurrentOwner, sent: Annotated[WordList, body_as(WordList)]
+) -> dict[str, Any]:
+    """Makes a list or gives it other lines: ``{"name": …, "text": …}``. For the host alone."""
+    studio.word_lists.write(owner, sent.name, sent.text)
+    return {"name": sent.name}
+
+
+@router.delete("/wildcards", status_code=204)
+def delete(name: Name, studio: CurrentStudio, owner: CurrentOwner) -> None:
+    """Deletes a list. For the host alone."""
+    studio.word_lists.delete(owner, name)
 
 
 def _check_host(owner: Owner) -> None:

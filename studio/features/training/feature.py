@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from fastapi import APIRouter
+
 from pipelines.core.engines import Engine
 from pipelines.dreambooth.presets import presets
 from pipelines.dreambooth.requests import BeforeAfterRequest, TrainingRequest
 from studio.core.feature import Feature, Upload
+from studio.features.training import subjects_api, trainings_api
 from studio.features.training.checks import check_before_after, check_training, fill_training
 from studio.features.training.subjects import KIND, Subjects
-from studio.features.training.subjects_api import subjects_router
 from studio.features.training.tab import TrainTab
 from studio.features.training.trainings import Trainings
-from studio.features.training.trainings_api import trainings_router
+
+router = APIRouter()
+router.include_router(subjects_api.router)
+router.include_router(trainings_api.router)
 
 FEATURE = Feature(
     name="training",
@@ -29,7 +34,7 @@ FEATURE = Feature(
     },
     fills={KIND: fill_training},
     checks={TrainingRequest: check_training, BeforeAfterRequest: check_before_after},
-    routes=(subjects_router, trainings_router),
+    routes=router,
     uploads={r"subjects/\w+/photos": Upload.LARGE},
     keepers=("subjects", "trainings"),
     labels=lambda: [preset.title for preset in presets()],

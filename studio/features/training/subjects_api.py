@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 from typing import TYPE_CHECKING, Annotated, Any
 
 from anyio.to_thread import run_sync
@@ -10,18 +9,16 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipelines.core.errors import validated
 from pipelines.dreambooth.data import identifiers
 from pipelines.dreambooth.data.examples import examples
 from pipelines.dreambooth.requests import Method
 from studio.api.access import BELOW_ROOT
-from studio.api.http import KEPT, NOT_KEPT, json_object, receive_body
-from studio.core.accounts.accounts import owner_of
-from studio.i18n import language_of_request, translate
+from studio.api.dependencies import CurrentLanguage, CurrentOwner, CurrentStudio, body_as
+from studio.api.http import KEPT, NOT_KEPT, receive_body
+from studio.i18n import translate
 
 if TYPE_CHECKING:
     from pipelines.dreambooth.data.subjects import Photo, Subject
-    from studio.core.services import Studio
     from studio.features.training.subjects import Made, Outcome
 
 MAX_TEXT = 2000  # characters; the subject itself says how long its words may be
@@ -54,183 +51,200 @@ class _PhotoChange(BaseModel):
     automatic: Annotated[bool, Field(title="Automatic crop")] = False
 
 
-def subjects_router(studio: Studio) -> APIRouter:
-    routes = APIRouter(tags=["subjects"])
+router = APIRouter(tags=["subjects"])
 
-    @routes.post("/subjects", status_code=201)
-    async def create(request: Request) -> dict[str, Any]:
-        """A new subject without photos: ``{"name": …, "identifier": …, "class_word": …}``."""
-        words = validated(_Words, await json_object(request))
-        owner = owner_of(request).id
-        made = await run_sync(
-            studio.subjects.create,
-            owner,
-            words.name or "",
-            words.identifier or "",
-            words.class_word or "",
-        )
-        return describe(made, request)
 
-    @routes.post("/subjects/from-example/{key}", status_code=201)
-    def from_example(
-        key: str, request: Request, identifier: Annotated[str, Query(max_length=100)] = ""
-    ) -> dict[str, Any]:
-        """A new subject of the example photos that ship; ``GET /examples`` says which there are."""
-        made = studio.subjects.from_example(owner_of(request).id, key, identifier)
-        return describe(made, request)
+@router.post("/subjects", status_code=201)
+def create(
+    studio: CurrentStudio,
+    owner: CurrentOwner,
+    language: CurrentLanguage,
+    words: Annotated[_Words, body_as(_Words)],
+) -> dict[str, Any]:
+    """A new subject without photos: ``{"name": …, "identifier": …, "class_word": …}``."""
+    made = studio.subjects.create(
+        owner.id, words.name or "", words.identifier or "", words.class_word or ""
+    )
+    return subject_json(made, language)
 
-    @routes.get("/subjects")
-    def list_subjects(request: Request) -> dict[str, Any]:
-        """One's own subjects, the newest first."""
-        found = studio.subjects.list(owner_of(request).id)
-        return {"subjects": [describe(each, request) for each in found]}
 
-    @routes.get("/subjects/{subject_id}")
-    def one(subject_id: str, request: Request) -> dict[str, Any]:
-        return describe(studio.subjects.get(owner_of(request).id, subject_id), request)
+@router.post("/subjects/from-example/{key}", status_code=201)
+def from_example(
+    key: str,
+    studio: CurrentStudio,
+    owner: CurrentOwner,
+    language: CurrentLanguage,
+    identifier: Annotated[str, Query(max_length=100)] = "",
+) -> dict[str, Any]:
+    """A new subject of the example photos that ship; ``GET /examples`` says which there are."""
+    return subject_json(studio.subjects.from_example(owner.id, key, identifier), language)
 
-    @routes.patch("/subjects/{subject_id}")
-    async def change(subject_id: str, request: Request) -> dict[str, Any]:
-        """Changes name, identifier or class word."""
-        words = validated(_Words, await json_object(request))
-        owner = owner_of(request).id
-        changed = await run_sync(
-            studio.subjects.change,
-            owner,
-            subject_id,
-            words.name,
-            words.identifier,
-            words.class_word,
-        )
-        return describe(changed, request)
 
-    @routes.delete("/subjects/{subject_id}")
-    def delete(subject_id: str, request: Request) -> dict[str, Any]:
-        """Deletes the photos and all that was made from them; the answer says what that was."""
-        return {"deleted": made_json(studio.subjects.delete(owner_of(request).id, subject_id))}
+@router.get("/subjects")
+def list_subjects(
+    studio: CurrentStudio, owner: CurrentOwner, language: CurrentLanguage
+) -> dict[str, Any]:
+    """One's own subjects, the newest first."""
+    found = studio.subjects.list(owner.id)
+    return {"subjects": [subject_json(each, language) for each in found]}
 
-    @routes.get("/subjects/{subject_id}/made")
-    def made_from(subject_id: str, request: Request) -> dict[str, Any]:
-        """What ``DELETE`` would take besides the photos."""
-        return made_json(studio.subjects.made_from(owner_of(request).id, subject_id))
 
-    @routes.post("/subjects/{subject_id}/photos", status_code=201)
-    async def add(
-        subject_id: str, request: Request, name: Annotated[str, Query(max_length=1000)] = "photo"
-    ) -> dict[str, Any]:
-        """Takes a photo (PNG, JPEG, WEBP or GIF), a zip of photos, or a caption, sent as the body.
+@router.get("/subjects/{subject_id}")
+def one(
+    subject_id: str, studio: CurrentStudio, owner: CurrentOwner, language: CurrentLanguage
+) -> dict[str, Any]:
+    return subject_json(studio.subjects.get(owner.id, subject_id), language)
 
-        ``name`` is the file's. The answer says of each file what became of it. Captions beside
-        photos (``x.txt``, ``x.caption``, ``metadata.jsonl``) become theirs; one that is sent alone
-        becomes that of the photo of its name. ``notes`` tells of them and of what is no photo.
-        """
-        owner = owner_of(request).id
-        await run_sync(studio.subjects.check_open, owner, subject_id)  # before anything is sent
 
-        async with receive_body(request, studio.home) as file:
+@router.patch("/subjects/{subject_id}")
+def change(
+    subject_id: str,
+    studio: CurrentStudio,
+    owner: CurrentOwner,
+    language: CurrentLanguage,
+    words: Annotated[_Words, body_as(_Words)],
+) -> dict[str, Any]:
+    """Changes name, identifier or class word."""
+    changed = studio.subjects.change(
+        owner.id, subject_id, words.name, words.identifier, words.class_word
+    )
+    return subject_json(changed, language)
 
-            def take() -> builtins.list[Outcome]:
-                return list(studio.subjects.add(owner, subject_id, [(name, file)]))
 
-            outcomes = await run_sync(take)
-        language = language_of_request(request)
-        subject = await run_sync(studio.subjects.get, owner, subject_id)
-        return {
-            "taken": [photo_json(subject, o.photo, language) for o in outcomes if o.photo],
-            "refused": [
-                {"name": o.name, "reason": translate(o.refusal, language)}
-                for o in outcomes
-                if o.refusal
-            ],
-            "notes": [
-                {"name": o.name, "note": translate(o.note, language)} for o in outcomes if o.note
-            ],
-        }
+@router.delete("/subjects/{subject_id}")
+def delete(subject_id: str, studio: CurrentStudio, owner: CurrentOwner) -> dict[str, Any]:
+    """Deletes the photos and all that was made from them; the answer says what that was."""
+    return {"deleted": made_json(studio.subjects.delete(owner.id, subject_id))}
 
-    @routes.patch("/subjects/{subject_id}/photos/{photo_id}")
-    async def change_photo(subject_id: str, photo_id: str, request: Request) -> dict[str, Any]:
-        """Changes a photo's caption or focus."""
-        change = validated(_PhotoChange, await json_object(request))
-        owner = owner_of(request).id
-        photo = await run_sync(
-            studio.subjects.change_photo,
-            owner,
-            subject_id,
-            photo_id,
-            change.caption,
-            change.focus,
-            change.automatic,
-        )
-        subject = await run_sync(studio.subjects.get, owner, subject_id)
-        return photo_json(subject, photo, language_of_request(request))
 
-    @routes.delete("/subjects/{subject_id}/photos/{photo_id}", status_code=204)
-    def remove(subject_id: str, photo_id: str, request: Request) -> None:
-        studio.subjects.remove_photo(owner_of(request).id, subject_id, photo_id)
+@router.get("/subjects/{subject_id}/made")
+def made_from(subject_id: str, studio: CurrentStudio, owner: CurrentOwner) -> dict[str, Any]:
+    """What ``DELETE`` would take besides the photos."""
+    return made_json(studio.subjects.made_from(owner.id, subject_id))
 
-    @routes.get("/subjects/{subject_id}/photos/{photo_id}.png")
-    def photo(subject_id: str, photo_id: str, request: Request) -> FileResponse:
-        """The whole photo as it is kept."""
-        found = studio.subjects.photo(owner_of(request).id, subject_id, photo_id)
-        return FileResponse(found.path, media_type="image/png", headers=KEPT)
 
-    @routes.get("/subjects/{subject_id}/photos/{photo_id}/crop.webp")
-    def crop(
-        subject_id: str,
-        photo_id: str,
-        request: Request,
-        side: Annotated[int, Query(ge=64, le=1024)] = 256,
-        focus: Annotated[str, Query(max_length=40)] = "",
-    ) -> Response:
-        """The square that is learnt from. With ``focus`` in its address it may be kept."""
-        data = studio.subjects.preview(owner_of(request).id, subject_id, photo_id, side)
-        return Response(data, media_type="image/webp", headers=KEPT if focus else NOT_KEPT)
+@router.post("/subjects/{subject_id}/photos", status_code=201)
+async def add(
+    subject_id: str,
+    request: Request,
+    studio: CurrentStudio,
+    owner: CurrentOwner,
+    language: CurrentLanguage,
+    name: Annotated[str, Query(max_length=1000)] = "photo",
+) -> dict[str, Any]:
+    """Takes a photo (PNG, JPEG, WEBP or GIF), a zip of photos, or a caption, sent as the body.
 
-    @routes.get("/examples")
-    def all_examples() -> dict[str, Any]:
-        """The example photos that ship."""
-        return {
-            "examples": [
-                {
-                    "key": each.key,
-                    "name": each.name,
-                    "class_word": each.class_word,
-                    "photos": len(each.captions),
-                }
-                for each in examples().values()
-            ]
-        }
+    ``name`` is the file's. The answer says of each file what became of it. Captions beside
+    photos (``x.txt``, ``x.caption``, ``metadata.jsonl``) become theirs; one that is sent alone
+    becomes that of the photo of its name. ``notes`` tells of them and of what is no photo.
+    """
+    await run_sync(studio.subjects.check_open, owner.id, subject_id)  # before anything is sent
 
-    @routes.get("/identifiers")
-    def words(
-        request: Request,
-        base: Annotated[str, Query(max_length=200)],
-        word: Annotated[str, Query(max_length=100)] = "",
-        method: Method = "lora",
-        class_word: Annotated[str, Query(max_length=100)] = "",
-    ) -> dict[str, Any]:
-        """Rare words for a base model, and what it makes of ``word``. Textual inversion takes new
-        ones, which ``class_word`` becomes a part of."""
-        owner = owner_of(request).id
-        entry = studio.loras.entry(owner, base)
-        language = language_of_request(request)
-        taken = studio.subjects.identifiers(owner)
-        learnt = {"method": method, "class_word": class_word}
-        answer: dict[str, Any] = {"proposed": identifiers.propose(entry, taken, **learnt)}
-        if word.strip():
-            checked = identifiers.check(word, entry, **learnt)
-            answer |= {
-                "word": checked.word,
-                "tokens": list(checked.tokens),
-                "good": checked.good,
-                "message": translate(checked.message, language),
+    async with receive_body(request, studio.home) as file:
+
+        def take() -> list[Outcome]:
+            return list(studio.subjects.add(owner.id, subject_id, [(name, file)]))
+
+        outcomes = await run_sync(take)
+    subject = await run_sync(studio.subjects.get, owner.id, subject_id)
+    return {
+        "taken": [photo_json(subject, o.photo, language) for o in outcomes if o.photo],
+        "refused": [
+            {"name": o.name, "reason": translate(o.refusal, language)}
+            for o in outcomes
+            if o.refusal
+        ],
+        "notes": [
+            {"name": o.name, "note": translate(o.note, language)} for o in outcomes if o.note
+        ],
+    }
+
+
+@router.patch("/subjects/{subject_id}/photos/{photo_id}")
+def change_photo(
+    subject_id: str,
+    photo_id: str,
+    studio: CurrentStudio,
+    owner: CurrentOwner,
+    language: CurrentLanguage,
+    change: Annotated[_PhotoChange, body_as(_PhotoChange)],
+) -> dict[str, Any]:
+    """Changes a photo's caption or focus."""
+    photo = studio.subjects.change_photo(
+        owner.id, subject_id, photo_id, change.caption, change.focus, change.automatic
+    )
+    return photo_json(studio.subjects.get(owner.id, subject_id), photo, language)
+
+
+@router.delete("/subjects/{subject_id}/photos/{photo_id}", status_code=204)
+def remove(subject_id: str, photo_id: str, studio: CurrentStudio, owner: CurrentOwner) -> None:
+    studio.subjects.remove_photo(owner.id, subject_id, photo_id)
+
+
+@router.get("/subjects/{subject_id}/photos/{photo_id}.png")
+def photo(
+    subject_id: str, photo_id: str, studio: CurrentStudio, owner: CurrentOwner
+) -> FileResponse:
+    """The whole photo as it is kept."""
+    found = studio.subjects.photo(owner.id, subject_id, photo_id)
+    return FileResponse(found.path, media_type="image/png", headers=KEPT)
+
+
+@router.get("/subjects/{subject_id}/photos/{photo_id}/crop.webp")
+def crop(
+    subject_id: str,
+    photo_id: str,
+    studio: CurrentStudio,
+    owner: CurrentOwner,
+    side: Annotated[int, Query(ge=64, le=1024)] = 256,
+    focus: Annotated[str, Query(max_length=40)] = "",
+) -> Response:
+    """The square that is learnt from. With ``focus`` in its address it may be kept."""
+    data = studio.subjects.preview(owner.id, subject_id, photo_id, side)
+    return Response(data, media_type="image/webp", headers=KEPT if focus else NOT_KEPT)
+
+
+@router.get("/examples")
+def all_examples() -> dict[str, Any]:
+    """The example photos that ship."""
+    return {
+        "examples": [
+            {
+                "key": each.key,
+                "name": each.name,
+                "class_word": each.class_word,
+                "photos": len(each.captions),
             }
-        return answer
+            for each in examples().values()
+        ]
+    }
 
-    def describe(subject: Subject, request: Request) -> dict[str, Any]:
-        return subject_json(subject, language_of_request(request))
 
-    return routes
+@router.get("/identifiers")
+def words(
+    studio: CurrentStudio,
+    owner: CurrentOwner,
+    language: CurrentLanguage,
+    base: Annotated[str, Query(max_length=200)],
+    word: Annotated[str, Query(max_length=100)] = "",
+    method: Method = "lora",
+    class_word: Annotated[str, Query(max_length=100)] = "",
+) -> dict[str, Any]:
+    """Rare words for a base model, and what it makes of ``word``. Textual inversion takes new
+    ones, which ``class_word`` becomes a part of."""
+    entry = studio.loras.entry(owner.id, base)
+    taken = studio.subjects.identifiers(owner.id)
+    learnt = {"method": method, "class_word": class_word}
+    answer: dict[str, Any] = {"proposed": identifiers.propose(entry, taken, **learnt)}
+    if word.strip():
+        checked = identifiers.check(word, entry, **learnt)
+        answer |= {
+            "word": checked.word,
+            "tokens": list(checked.tokens),
+            "good": checked.good,
+            "message": translate(checked.message, language),
+        }
+    return answer
 
 
 def subject_json(subject: Subject, language: str) -> dict[str, Any]:

@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 
 from pipelines.diffusion.hires.requests import LATENT_MODES
-from studio.core.accounts.accounts import owner_of
-from studio.i18n import language_of_request, translate
+from studio.api.dependencies import CurrentLanguage, CurrentOwner, CurrentStudio
+from studio.i18n import translate
 
-if TYPE_CHECKING:
-    from studio.core.services import Studio
+router = APIRouter()
 
 
-def upscalers_router(studio: Studio) -> APIRouter:
-    """The routes on upscalers."""
-    routes = APIRouter()
+@router.get("/upscalers")
+def upscalers(
+    studio: CurrentStudio, owner: CurrentOwner, language: CurrentLanguage
+) -> dict[str, Any]:
+    """What makes pictures larger, and of hires passes what enlarges latents.
 
-    @routes.get("/upscalers")
-    def upscalers(request: Request) -> dict[str, Any]:
-        """What makes pictures larger, and of hires passes what enlarges latents.
-
-        ``refused`` tells the host why files of their own cannot be used.
-        """
-        known = studio.upscalers
-        refused = known.refused() if owner_of(request).is_host else []
-        language = language_of_request(request)
-        return {
-            "upscalers": [
-                {"name": entry.name, "network": entry.path is not None} for entry in known.list()
-            ],
-            "latent": list(LATENT_MODES),
-            "refused": [translate(each, language) for each in refused],
-        }
-
-    return routes
+    ``refused`` tells the host why files of their own cannot be used.
+    """
+    known = studio.upscalers
+    refused = known.refused() if owner.is_host else []
+    return {
+        "upscalers": [
+            {"name": entry.name, "network": entry.path is not None} for entry in known.list()
+        ],
+        "latent": list(LATENT_MODES),
+        "refused": [translate(each, language) for each in refused],
+    }

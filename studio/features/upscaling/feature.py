@@ -10,7 +10,7 @@ from pipelines.upscaling.catalog import CACHE_PREFIX, Upscalers
 from pipelines.upscaling.requests import UpscaleRequest
 from pipelines.upscaling.sizes import scaled_size
 from studio.core.feature import Feature
-from studio.features.upscaling.api import upscalers_router
+from studio.features.upscaling.api import router
 from studio.features.upscaling.tab import ENLARGE, UPSCALE, LargerTab
 
 if TYPE_CHECKING:
@@ -35,6 +35,6 @@ FEATURE = Feature(
     services={"upscalers": lambda studio: Upscalers(studio.home)},
     checks={UpscaleRequest: check_upscaling},
     titles=lambda studio, owner: {CACHE_PREFIX + e.name: e.name for e in studio.upscalers.list()},
-    routes=(upscalers_router,),
+    routes=router,
     tabs=(LargerTab,),
 )

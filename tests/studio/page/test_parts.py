@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from pipelines.core.errors import NotFound
 from studio.core.feature import Feature, Features, Tab
 from studio.page import parts, shell
-from studio.page.parts import parts_router, split_config
+from studio.page.parts import split_config
 
 
 class Begin(Tab):
@@ -150,7 +150,8 @@ def test_what_can_be_changed_is_told_as_gradio_finds_it_out_with_all_listeners(s
 
 def test_a_part_is_sent_once_and_others_are_not_there():
     app = FastAPI()
-    app.include_router(parts_router({"chat": b'{"components":[]}'}))
+    app.state.parts = {"chat": b'{"components":[]}'}
+    app.include_router(parts.router)
     client = TestClient(app)
     answer = client.get("/tabs/chat.json")
     assert answer.json() == {"components": []}

@@ -7,6 +7,7 @@ import hashlib
 import io
 import stat
 import time
+from types import SimpleNamespace
 
 import pytest
 from fastapi import FastAPI
@@ -167,7 +168,8 @@ def test_the_login_page_knows_the_browser_by_its_cookie(accounts: Accounts, monk
     )
     app = FastAPI()
     app.state.tabs = frozenset()
-    app.include_router(login.router(accounts))
+    app.state.studio = SimpleNamespace(accounts=accounts, options=SimpleNamespace(root_path=""))
+    app.include_router(login.router)
 
     def status(browser: TestClient, password: str) -> int:
         data = {"name": "ada", "password": password}

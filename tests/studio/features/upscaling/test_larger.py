@@ -15,6 +15,7 @@ from pipelines.diffusion.hires.requests import LATENT_MODES
 from pipelines.diffusion.requests import ChangeRequest, TextToImageRequest
 from pipelines.upscaling.catalog import Upscalers
 from pipelines.upscaling.requests import UpscaleRequest
+from studio.api.dependencies import sender_of
 from studio.core.accounts.accounts import LOCAL_OWNER
 from studio.features.upscaling import api
 from studio.features.upscaling.feature import check_upscaling
@@ -69,12 +70,12 @@ def test_what_cannot_be_made_is_refused_before_it_is_queued(studio):
         checked(scale=3)
 
 
-def test_programs_are_told_of_upscalers_and_the_host_why_files_are_of_no_use(studio, monkeypatch):
+def test_programs_are_told_of_upscalers_and_the_host_why_files_are_of_no_use(studio):
     app = FastAPI()
-    app.include_router(api.upscalers_router(studio))
+    app.state.studio = studio
+    app.include_router(api.router)
     host = [True]
-    monkeypatch.setattr(api, "owner_of", lambda request: SimpleNamespace(is_host=host[0]))
-    monkeypatch.setattr(api, "language_of_request", lambda request: "en")
+    app.dependency_overrides[sender_of] = lambda: SimpleNamespace(is_host=host[0])
     client = TestClient(app)
     said = client.get("/upscalers").json()
     assert {each["name"]: each["network"] for each in said["upscalers"]} == {

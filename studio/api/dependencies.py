@@ -1,0 +1,58 @@
+"""What the handlers of routes ask for by their parameters' types: studio, sender, language, body.
+
+A router is a module's, and serves every studio of a process: what belongs to one studio is reached
+through the request alone.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from pydantic import BaseModel
+
+from pipelines.core.errors import validated
+from studio.api.http import json_object
+from studio.core.accounts.accounts import Owner, owner_of
+from studio.core.services import Studio
+from studio.i18n import language_of_request
+
+
+async def studio_of(request: Request) -> Studio:
+    """The studio that serves the request."""
+    return request.app.state.studio
+
+
+async def sender_of(request: Request) -> Owner:
+    """The owner who has sent the request."""
+    return owner_of(request)
+
+
+async def language_wanted(request: Request) -> str:
+    """The language in which the sender reads sentences."""
+    return language_of_request(request)
+
+
+async def raw_body(request: Request) -> bytes:
+    """The body as it was sent, for what is no larger than memory holds."""
+    return await request.body()
+
+
+CurrentStudio = Annotated[Studio, Depends(studio_of)]
+CurrentOwner = Annotated[Owner, Depends(sender_of)]
+CurrentLanguage = Annotated[str, Depends(language_wanted)]
+JsonObject = Annotated[dict[str, Any], Depends(json_object)]
+RawBody = Annotated[bytes, Depends(raw_body)]
+
+
+def body_as(model: type[BaseModel]) -> Any:
+    """A dependency that reads the body, a JSON object, as a model.
+
+    Raises:
+        BadRequest: names the first field that cannot be used; or the body is no such object.
+    """
+
+    async def read(data: JsonObject) -> BaseModel:
+        return validated(model, data)
+
+    return Depends(read)
