@@ -8,15 +8,15 @@ import time
 from abc import ABC, abstractmethod
 from codecs import getincrementaldecoder
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from pipelines.chat.events import TokenOdds, Words
 from studio.api import sse
+from studio.features.openai_api import schemas
 from studio.features.openai_api.bodies import Asked
 from studio.features.openai_api.running import Answer
 
 DONE = sse.event("[DONE]")
-GOES_ON: dict[str, Any] = {"finish_reason": None}
 LEAST_LOGPROB = -9999.0  # OpenAI's number for what is all but impossible; JSON has no infinity
 
 
@@ -27,10 +27,10 @@ class Format(ABC):
         asked: the request.
     """
 
-    kind: str  # of the whole answer
-    piece: str  # of a piece of it
-    prefix: str  # of ids
-    prompt: str  # the field that the prompt comes in
+    kind: ClassVar[type[schemas.Answer]]  # of the whole answer
+    piece: ClassVar[type[schemas.Answer]]  # of a piece of it
+    prefix: ClassVar[str]  # of ids
+    prompt: ClassVar[str]  # the field that the prompt comes in
 
     def __init__(self, asked: Asked) -> None:
         self.asked = asked
@@ -40,10 +40,9 @@ class Format(ABC):
             "model": asked.model,
         }
         # OpenAI's pieces have the field usage only where it is asked for, null but in the last.
-        self._usage = asked.form.stream and asked.form.stream_options.include_usage
-        count = len(asked.requests)
-        self._offsets = [0] * count  # of what was said so far, in characters
-        self._decoders = [getincrementaldecoder("utf-8")("replace") for _ in range(count)]
+        has_usage = asked.form.stream and asked.form.stream_options.include_usage
+        self._unsent = set() if has_usage else {"usage"}
+        self._prompts = len(asked.requests) // asked.form.n
 
     @abstractmethod
     def first_chunk(self, index: int) -> str:
@@ -58,138 +57,129 @@ class Format(ABC):
         """The last piece of a choice: why it ends."""
 
     @abstractmethod
-    def choice(self, index: int, answer: Answer) -> dict[str, Any]:
+    def choice(self, index: int, answer: Answer) -> schemas.Schema:
         """A choice of the whole answer."""
 
     def closing(self, facts: Iterable[dict[str, Any]]) -> str:
         """What ends the stream once all choices have."""
-        if not self._usage:
+        if self._unsent:
             return DONE
-        return self._event([], usage(facts, len(self.asked.requests) // self.asked.form.n)) + DONE
+        return self._event(usage=usage(facts, self._prompts)) + DONE
 
     def whole(self, answers: Sequence[Answer]) -> str:
         """The whole answer."""
-        body = {
+        body = self.kind(
             **self._head,
-            "object": self.kind,
-            "choices": [self.choice(index, answer) for index, answer in enumerate(answers)],
-            "usage": usage(
-                [answer.facts for answer in answers],
-                len(self.asked.requests) // self.asked.form.n,
-            ),
-        }
+            choices=[self.choice(index, answer) for index, answer in enumerate(answers)],
+            usage=usage([answer.facts for answer in answers], self._prompts),
+        )
         # In ASCII: what another server has sent may hold half a character of UTF-16.
-        return json.dumps(body)
+        return json.dumps(body.model_dump())
 
-    def _event(self, choices: list[dict[str, Any]], used: dict[str, Any] | None = None) -> str:
+    def _event(self, *choices: schemas.Schema, usage: schemas.Usage | None = None) -> str:
         """A piece of the stream."""
-        body = {**self._head, "object": self.piece, "choices": choices}
-        return sse.event(body | ({"usage": used} if self._usage else {}))
+        body = self.piece(**self._head, choices=choices, usage=usage)
+        return sse.event(body.model_dump(exclude=self._unsent))
 
 
 class ChatFormat(Format):
     """``chat.completion`` and ``chat.completion.chunk``."""
 
-    kind, piece, prefix = "chat.completion", "chat.completion.chunk", "chatcmpl"
-    prompt = "messages"
+    kind, piece = schemas.ChatCompletion, schemas.ChatCompletionChunk
+    prefix, prompt = "chatcmpl", "messages"
 
     def first_chunk(self, index: int) -> str:
-        return self._piece(index, {"role": "assistant", "content": ""})
+        return self._piece(index, schemas.Delta(role="assistant", content=""))
 
     def words(self, index: int, words: Words) -> str:
-        odds = None
-        if self.asked.logprobs is not None and words.odds:
-            odds = chat_odds(words.odds, self.asked.logprobs)
-        return self._piece(index, {"content": words.text}, odds) if words.text or odds else ""
+        odds = self._odds(words.odds) if words.odds else None
+        if not (words.text or odds):
+            return ""
+        return self._piece(index, schemas.Delta(content=words.text), logprobs=odds)
 
     def ending(self, index: int, facts: dict[str, Any]) -> str:
-        return self._piece(index, {}, end=_end(facts))
+        return self._piece(index, schemas.Delta(), **_end(facts))
 
-    def _piece(
-        self,
-        index: int,
-        delta: dict[str, str],
-        odds: dict[str, Any] | None = None,
-        end: dict[str, Any] = GOES_ON,
-    ) -> str:
-        return self._event([{"index": index, "delta": delta, "logprobs": odds, **end}])
+    def _piece(self, index: int, delta: schemas.Delta, **more: Any) -> str:
+        return self._event(schemas.ChatPiece(index=index, delta=delta, **more))
 
-    def choice(self, index: int, answer: Answer) -> dict[str, Any]:
-        asked = self.asked.logprobs
-        return {
-            "index": index,
-            "message": {"role": "assistant", "content": answer.text, "refusal": None},
-            "logprobs": None if asked is None else chat_odds(answer.odds, asked),
+    def choice(self, index: int, answer: Answer) -> schemas.ChatChoice:
+        return schemas.ChatChoice(
+            index=index,
+            message=schemas.Message(content=answer.text),
+            logprobs=self._odds(answer.odds),
             **_end(answer.facts),
-        }
+        )
+
+    def _odds(self, odds: Sequence[TokenOdds]) -> schemas.ChatLogprobs | None:
+        """Each place with as many likeliest tokens as are asked for; None where none are."""
+        count = self.asked.logprobs
+        if count is None:
+            return None
+        return schemas.ChatLogprobs(
+            content=[
+                schemas.PlaceLogprobs(**_one(each), top_logprobs=list(map(_one, each.top[:count])))
+                for each in odds
+            ]
+        )
 
 
 class CompletionFormat(Format):
     """``text_completion``, whole and in pieces."""
 
-    kind = piece = "text_completion"
+    kind = piece = schemas.Completion
     prefix, prompt = "cmpl", "prompt"
+
+    def __init__(self, asked: Asked) -> None:
+        super().__init__(asked)
+        count = len(asked.requests)
+        self._offsets = [0] * count  # of what was said so far, in characters
+        self._decoders = [getincrementaldecoder("utf-8")("replace") for _ in range(count)]
 
     def first_chunk(self, index: int) -> str:
         return ""
 
     def words(self, index: int, words: Words) -> str:
-        odds = None
-        if self.asked.logprobs is not None and words.odds:
-            odds = self._odds(index, words.odds)
-        return self._piece(index, words.text, odds) if words.text or odds else ""
+        odds = self._odds(index, words.odds) if words.odds else None
+        return self._piece(index, words.text, logprobs=odds) if words.text or odds else ""
 
     def ending(self, index: int, facts: dict[str, Any]) -> str:
-        return self._piece(index, "", end=_end(facts))
+        return self._piece(index, "", **_end(facts))
 
-    def _piece(
-        self,
-        index: int,
-        text: str,
-        odds: dict[str, Any] | None = None,
-        end: dict[str, Any] = GOES_ON,
-    ) -> str:
-        return self._event([{"index": index, "text": text, "logprobs": odds, **end}])
+    def _piece(self, index: int, text: str, **more: Any) -> str:
+        return self._event(schemas.CompletionChoice(index=index, text=text, **more))
 
-    def choice(self, index: int, answer: Answer) -> dict[str, Any]:
-        return {
-            "index": index,
-            "text": answer.text,
-            "logprobs": None if self.asked.logprobs is None else self._odds(index, answer.odds),
-            **_end(answer.facts),
-        }
+    def choice(self, index: int, answer: Answer) -> schemas.CompletionChoice:
+        odds = self._odds(index, answer.odds)
+        return schemas.CompletionChoice(
+            index=index, text=answer.text, logprobs=odds, **_end(answer.facts)
+        )
 
-    def _odds(self, index: int, odds: Sequence[TokenOdds]) -> dict[str, Any]:
+    def _odds(self, index: int, odds: Sequence[TokenOdds]) -> schemas.CompletionLogprobs | None:
+        """The odds of the next tokens of a choice; None where none are asked for."""
+        count = self.asked.logprobs
+        if count is None:
+            return None
         tokens = [_token(each) for each in odds]
         offsets = []
         for each in odds:
             offsets.append(self._offsets[index])
             if each.text:  # else it stands for nothing, as the token that begins a text
                 self._offsets[index] += len(self._decoders[index].decode(each.bytes))
-        return {
-            "tokens": tokens,
-            "token_logprobs": [_number(each.logprob) for each in odds],
+        return schemas.CompletionLogprobs(
+            tokens=tokens,
+            token_logprobs=[_number(each.logprob) for each in odds],
             # The token that was drawn is among them, be it likely or not.
-            "top_logprobs": [
-                {_token(top): _number(top.logprob) for top in each.top[: self.asked.logprobs]}
+            top_logprobs=[
+                {_token(top): _number(top.logprob) for top in each.top[:count]}
                 | {token: _number(each.logprob)}
                 for token, each in zip(tokens, odds, strict=True)
             ],
-            "text_offset": offsets,
-        }
+            text_offset=offsets,
+        )
 
 
-def chat_odds(odds: Sequence[TokenOdds], count: int) -> dict[str, Any]:
-    """``logprobs`` of a chat's choice, with the ``count`` likeliest tokens at each place."""
-    return {
-        "content": [
-            {**_one(each), "top_logprobs": [_one(top) for top in each.top[:count]]} for each in odds
-        ],
-        "refusal": None,
-    }
-
-
-def usage(facts: Iterable[dict[str, Any]], prompts: int) -> dict[str, Any] | None:
+def usage(facts: Iterable[dict[str, Any]], prompts: int) -> schemas.Usage | None:
     """What a request has taken, in tokens; a prompt counts once, however many answers it got.
 
     None where another server has answered that has not told its counts.
@@ -204,18 +194,18 @@ def usage(facts: Iterable[dict[str, Any]], prompts: int) -> dict[str, Any] | Non
     firsts = facts[:: max(1, len(facts) // prompts)]
     prompt = sum(each["prompt_tokens"] for each in firsts)
     completion = sum(each["completion_tokens"] for each in facts)
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": prompt + completion,
-        "prompt_tokens_details": {"cached_tokens": sum(each["cached_tokens"] for each in firsts)},
-    }
+    cached = sum(each["cached_tokens"] for each in firsts)
+    return schemas.Usage(
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        total_tokens=prompt + completion,
+        prompt_tokens_details=schemas.CachedTokens(cached_tokens=cached),
+    )
 
 
 def _end(facts: dict[str, Any]) -> dict[str, Any]:
-    """Why a choice ends; and by Atelier's own name what another server has sent besides words."""
-    end = {"finish_reason": facts["finish_reason"]}
-    return end | ({"left_out": facts["left_out"]} if facts.get("left_out") else {})
+    """The fields that say why a choice ends, and what has come besides words."""
+    return {name: facts[name] for name in ("finish_reason", "left_out") if facts.get(name)}
 
 
 def _one(odds: TokenOdds) -> dict[str, Any]:
