@@ -33,6 +33,9 @@ let done = []; // what was done, oldest first: {ground, id} or {stroke}; a strok
 let undone = [];
 let stroke = null; // the one that is being drawn
 let drawn = ""; // the id of the last drawing sent from here, which the next one takes the place of
+let older = ""; // that of the one before it: what Live still paints from while the next one is sent
+let uploads = 0; // that are on their way, or wait for one another
+let early = false; // whether a part of the stroke that is being drawn has been sent
 let sending = Promise.resolve(); // one after the other
 let version = 0; // rises with every change: answers to older ones are not looked at
 let settledOn = ""; // the id that the page was told last
@@ -170,16 +173,19 @@ function settle(id) {
 function send(make, isDrawing, then = () => {}) {
   const mine = ++version;
   const before = sending;
+  uploads += 1;
   say("");
   sending = (async () => {
-    await before;
-    if (mine !== version) return;
     try {
-      const former = isDrawing && drawn ? `?instead_of=${drawn}` : "";
+      await before;
+      if (mine !== version) return;
+      const replaced = isDrawing ? (someLive("replaces") ? older : drawn) : "";
+      const former = replaced ? `?instead_of=${replaced}` : "";
       const body = await make();
       const kept = await answer(
         fetch(`api/v1/inputs${former}`, { method: "POST", body }), words.offline,
       );
+      older = isDrawing ? drawn : "";
       drawn = isDrawing ? kept.id : "";
       if (mine !== version) return;
       await then(kept);
@@ -190,8 +196,15 @@ function send(make, isDrawing, then = () => {}) {
       say(kept.note);
     } catch (error) {
       if (mine === version) say(error.message);
+    } finally {
+      uploads -= 1;
     }
   })();
+}
+
+// Whether a switch Live (assets/live.js) `follows` this drawing while it is drawn, or `replaces` it.
+function someLive(does) {
+  return Object.values(window.atelierLive || {}).some((live) => live[does](NAME));
 }
 
 function sendDrawing() {
@@ -211,6 +224,7 @@ function asLargeAsTheGround() {
   const lines = drawn.getContext("2d");
   lines.scale(whole.width / canvas.width, whole.height / canvas.height);
   for (const step of done.slice(done.indexOf(laid()) + 1)) trace(lines, step.stroke);
+  if (stroke) trace(lines, stroke);
   context.drawImage(picture, 0, 0);
   context.drawImage(drawn, 0, 0);
   return whole;
@@ -335,16 +349,22 @@ followHand(canvas, {
   draw(drawn) {
     stroke = drawn;
     repaint();
+    if (uploads || !someLive("follows")) return;
+    early = true;
+    sendDrawing();
   },
   finish(drawn) {
     done.push({ stroke: drawn });
     undone = [];
     stroke = null;
+    early = false;
     changed();
   },
   abandon() {
     stroke = null;
-    repaint();
+    if (early) changed();
+    else repaint();
+    early = false;
   },
 });
 

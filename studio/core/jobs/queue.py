@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import json
 import secrets
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -119,6 +120,12 @@ class Jobs:
         """``tell()`` is called in the worker's thread whenever a job has ended; must not raise."""
         with self._worker.on_job_end(tell), self._chores.on_job_end(tell):
             yield
+
+    def lend_device(
+        self, stop: threading.Event, seconds: float
+    ) -> contextlib.AbstractContextManager[bool]:
+        """As :meth:`studio.core.jobs.worker.Worker.lend` of the device's worker."""
+        return self._worker.lend(stop, seconds)
 
     # --- what owners do ---------------------------------------------------------------------
 

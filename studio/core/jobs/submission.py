@@ -52,7 +52,7 @@ class Submissions:
             Refused: it needs what only the host may do.
             Busy: a limit is reached.
         """
-        return self._jobs.submit(owner.id, kind, with_seed(self._check(owner, kind, data)))
+        return self._jobs.submit(owner.id, kind, with_seed(self.check(owner, kind, data)))
 
     def retry(self, owner: Owner, job_id: str) -> Job:
         """Queues the request of an ended job again, as a new job, after the same checks.
@@ -65,11 +65,15 @@ class Submissions:
         """
         job = self._jobs.get(owner.id, job_id)
         if job.ended:
-            self._check(owner, job.kind, job.request)
+            self.check(owner, job.kind, job.request)
         return self._jobs.retry(owner.id, job_id)
 
-    def _check(self, owner: Owner, kind: str, data: dict[str, Any]) -> BaseModel:
-        """The request in ``data`` as its engine takes it; raises as :meth:`submit` does."""
+    def check(self, owner: Owner, kind: str, data: dict[str, Any]) -> BaseModel:
+        """The request in ``data`` as its engine takes it; nothing is queued.
+
+        Raises:
+            BadRequest, NotFound, Refused: as :meth:`submit` does.
+        """
         engine = self.engine(kind)
         for feature in self._features:
             if (fill := feature.fills.get(kind)) is not None:

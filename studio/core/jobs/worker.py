@@ -97,8 +97,9 @@ class Worker:
         self._takes = takes
         self._store, self._cache, self._engines = store, cache, engines
         self._gallery, self._quota = gallery, quota
-        self._wake = threading.Condition()  # guards running and _closing
+        self._wake = threading.Condition()  # guards running, _borrower and _closing
         self.running: Running | None = None
+        self._borrower: threading.Event | None = None  # the stop flag of who has the device
         self._closing = False
         self._thread: threading.Thread | None = None
         self.endings = 0
@@ -119,6 +120,8 @@ class Worker:
             self._closing = True
             if self.running is not None:
                 self.running.stop.set()
+            if self._borrower is not None:
+                self._borrower.set()
             self._wake.notify_all()
         if self.busy:
             self._thread.join(seconds)
@@ -153,6 +156,33 @@ class Worker:
                 )
                 if self.running is not None and self.running.job_id == job_id:
                     self.running.stop.set()
+
+    @contextmanager
+    def lend(self, stop: threading.Event, seconds: float) -> Iterator[bool]:
+        """The device is the caller's inside, unless there are jobs: those come first.
+
+        Args:
+            stop: is set when a job comes, which waits for the end of the block, or at the close.
+            seconds: to wait for the end of the jobs that there are.
+
+        Yields:
+            Whether it is the caller's.
+        """
+        with self._wake:
+            is_free = self._wake.wait_for(lambda: self._closing or self._is_idle(), seconds)
+            is_lent = is_free and not self._closing
+            if is_lent:
+                self._borrower = stop
+        try:
+            yield is_lent
+        finally:
+            if is_lent:
+                with self._wake:
+                    self._borrower = None
+                    self._wake.notify_all()
+
+    def _is_idle(self) -> bool:
+        return self.running is None and self._borrower is None and not self.order()
 
     @contextmanager
     def on_job_end(self, tell: Callable[[], object]) -> Iterator[None]:
@@ -257,6 +287,7 @@ class Worker:
             finally:
                 with self._wake:
                     self.running = None
+                    self._wake.notify_all()
                 self.endings += 1
                 for tell in list(self._on_end):
                     tell()
@@ -275,6 +306,9 @@ class Worker:
                 (RUNNING, time.time(), job_id),
             )
             self.running = Running(job_id, kind)
+            if self._borrower is not None:
+                self._borrower.set()
+                self._wake.wait_for(lambda: self._borrower is None)
             return self.running
 
     def _run(self, running: Running) -> None:

@@ -15,6 +15,7 @@ from studio.core.gallery.infotext_units import units_of
 from studio.features.control.unit import UnitForm
 from studio.page.components.canvas import FIT_JS, offer_picture, settled_js
 from studio.page.components.details import Details
+from studio.page.components.live import LiveView
 from studio.page.components.paint_form import PaintForm
 from studio.page.components.picture_panel import PicturePanel
 from studio.page.components.versus import VERSUS_MOVED, versus
@@ -48,6 +49,7 @@ class ControlTab(Tab):
     def draw(self) -> None:
         """Makes the controls and what shows results."""
         self.form = PaintForm(self.studio, "steer-", lambda entry: entry.family in FAMILIES)
+        self._live = LiveView(self.studio, KIND, "steer-")
         self.units = [UnitForm(self.studio, number) for number in range(1, MAX_UNITS + 1)]
         first, *further = self.units
         self._folds: list[gr.Accordion] = []
@@ -61,6 +63,7 @@ class ControlTab(Tab):
                         self._cancel = gr.Button(
                             label("Cancel"), visible=False, elem_id="steer-cancel"
                         )
+                        self._live.draw_switch()
                 with gr.Column(elem_classes="rest"):
                     first.draw_steering()
                     for unit, title in zip(further, _FURTHER, strict=True):
@@ -70,6 +73,7 @@ class ControlTab(Tab):
                         self._folds.append(fold)
                     self.form.draw_rest()
             with gr.Column(scale=6, min_width=320, elem_classes="results"):
+                self._live.draw_picture([unit.canvas.elem_id for unit in self.units])
                 self._panel = gr.HTML(
                     elem_id="steer-panel", js_on_load=PicturePanel.CLICKED + VERSUS_MOVED
                 )
@@ -120,7 +124,10 @@ class ControlTab(Tab):
         self.outputs.append(self._stage)
         inputs = [*self.form.inputs, *(each for unit in self.units for each in unit.inputs)]
         drawings = {inputs.index(unit.canvas): unit.canvas.elem_id for unit in self.units}
-        watch.connect(events, self._paint, self.data, inputs, js=settled_js(drawings))
+        js = settled_js(drawings)
+        watch.connect(events, self._paint, self.data, inputs, js=js)
+        chosen = [self.form.model_chosen.then]
+        self._live.connect(watch.view, self.data, inputs, controls["seed"], chosen, js)
         self.details.listen(exchange)
         watch.take_variations(exchange, self.id)
         settings = Taker(self.id, self.outputs, self._take_settings, after=self.read_after)

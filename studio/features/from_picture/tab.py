@@ -22,6 +22,7 @@ from studio.features.from_picture.strength_curves import strength_curves
 from studio.page import views
 from studio.page.components.canvas import FIT_JS, canvas, offer_picture, picture_on, settled_js
 from studio.page.components.details import Details
+from studio.page.components.live import LiveView
 from studio.page.components.mask import mask_of
 from studio.page.components.paint_form import PaintForm
 from studio.page.components.picture_panel import PicturePanel
@@ -55,6 +56,7 @@ class FromPictureTab(Tab):
     def draw(self) -> None:
         """Makes the controls and what shows results."""
         self.form = PaintForm(self.studio, "change-", lambda entry: True)
+        self._live = LiveView(self.studio, KIND, "change-")
         self.editing = EditingForm(self.studio, self.form)
         self.mask = MaskForm(self.studio, "change-")
         with gr.Row(elem_classes="workspace"):
@@ -72,6 +74,7 @@ class FromPictureTab(Tab):
                         self._cancel = gr.Button(
                             label("Cancel"), visible=False, elem_id="change-cancel"
                         )
+                        self._live.draw_switch()
                 with gr.Column(elem_classes="rest"):
                     self.mask.draw_fields()
                     self._take_size = gr.Button(
@@ -99,6 +102,7 @@ class FromPictureTab(Tab):
                     )
                     self.form.draw_rest()
             with gr.Column(scale=6, min_width=320, elem_classes="results"):
+                self._live.draw_picture([self.canvas.elem_id])
                 self._panel = gr.HTML(
                     elem_id="change-panel", js_on_load=PicturePanel.CLICKED + VERSUS_MOVED
                 )
@@ -153,6 +157,8 @@ class FromPictureTab(Tab):
         inputs = [*self.form.inputs, *self._picture]
         js = settled_js({inputs.index(each): each.elem_id for each in self._laid})
         watch.connect(events, self._paint, self.data, inputs, js=js)
+        chosen = [self.form.model_chosen.then]
+        self._live.connect(watch.view, self.data, inputs, controls["seed"], chosen, js)
         self.details.listen(exchange)
         watch.take_variations(exchange, self.id)
         watch.take_job(exchange, self.id, FIX, partial(fix_of, self.studio))

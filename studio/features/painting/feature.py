@@ -11,6 +11,7 @@ from pipelines.diffusion.styles import styles
 from pipelines.grids.requests import CompareSamplersRequest, GridRequest
 from pipelines.grids.verdicts import JUDGE
 from studio.core.feature import Feature
+from studio.core.jobs.live import LivePainting
 from studio.features.painting.checks import (
     Paintings,
     check_comparison,
@@ -36,7 +37,11 @@ FEATURE = Feature(
         Engine("grid", GridRequest, "pipelines.grids.grid"),
         Engine("compare_samplers", CompareSamplersRequest, "pipelines.grids.grid"),
     ),
-    services={"paintings": Paintings, "word_lists": lambda studio: WordLists(studio.home)},
+    services={
+        "paintings": Paintings,
+        "word_lists": lambda studio: WordLists(studio.home),
+        "live": LivePainting,
+    },
     checks={
         TextToImageRequest: check_painting,
         GridRequest: check_grid,

@@ -11,6 +11,7 @@ from studio.core.exchange import CHANGE, PROMPT, SETTINGS, Exchange, Taker, Targ
 from studio.core.feature import Tab
 from studio.features.painting.word_lists_form import WordListsForm
 from studio.page.components.details import Details
+from studio.page.components.live import LiveView
 from studio.page.components.paint_form import PaintForm
 from studio.page.components.picture_panel import VARY, PicturePanel
 from studio.page.widgets import QUIET, Visitor, label
@@ -36,6 +37,7 @@ class PaintTab(Tab):
     def draw(self) -> None:
         """The words and settings, the panel and the chosen picture's details."""
         self.form = PaintForm(self.studio)
+        self._live = LiveView(self.studio, KIND)
         with gr.Row(elem_classes="workspace"):
             with gr.Column(scale=4, min_width=320, elem_classes="controls"):
                 with gr.Column(elem_classes="first"):
@@ -43,11 +45,13 @@ class PaintTab(Tab):
                     with gr.Row():
                         self._paint = gr.Button(label("Paint"), variant="primary", elem_id="paint")
                         self._cancel = gr.Button(label("Cancel"), visible=False, elem_id="cancel")
+                        self._live.draw_switch()
                 with gr.Column(elem_classes="rest"):
                     self.form.draw_rest()
                     self._lists = WordListsForm(self.studio)
                     self._lists.draw()
             with gr.Column(scale=6, min_width=320, elem_classes="results"):
+                self._live.draw_picture()
                 self._panel = gr.HTML(elem_id="paint-panel", js_on_load=PicturePanel.CLICKED)
                 self.details = Details(self.studio, "painted")
 
@@ -70,6 +74,13 @@ class PaintTab(Tab):
         watch.connect(events, self._paint, self.form.data, self.form.inputs)
         self.form.reuse_seed.click(
             watch.last_seed, watch.view.id, self.form.controls["seed"], **QUIET
+        )
+        self._live.connect(
+            watch.view,
+            self.form.data,
+            self.form.inputs,
+            self.form.controls["seed"],
+            [self.form.model_chosen.then],
         )
         self.details.listen(exchange)
         watch.take_variations(exchange, self.id, of_any=True)

@@ -443,3 +443,53 @@ def test_jobs_are_listed_page_by_page(desk):
     rest = desk.jobs.list(ANN, limit=9, before=first[-1].id)
     assert [job.id for job in rest] == [job.id for job in jobs[2::-1]]
     assert desk.jobs.list(BEN, before=jobs[4].id) == []
+
+
+# --- the device, lent between jobs ----------------------------------------------------------
+
+
+def test_the_device_is_lent_while_there_is_no_job_and_to_one_at_a_time(desk):
+    desk.jobs.start()
+    with desk.jobs.lend_device(threading.Event(), 0) as is_lent:
+        assert is_lent
+        with desk.jobs.lend_device(threading.Event(), 0) as is_lent_again:
+            assert not is_lent_again
+    with desk.jobs.lend_device(threading.Event(), PATIENCE) as is_lent:
+        assert is_lent
+
+
+def test_a_job_that_comes_stops_who_has_the_device_and_begins_after_that(desk):
+    desk.jobs.start()
+    stop = threading.Event()
+    with desk.jobs.lend_device(stop, PATIENCE) as is_lent:
+        assert is_lent
+        assert not stop.is_set()
+        job = desk.submit()
+        assert stop.wait(PATIENCE)
+        assert not desk.draw.runs
+    assert desk.ended(job).state == "done"
+
+
+def test_queued_and_running_jobs_come_before_who_would_borrow_the_device(desk):
+    queued = desk.submit(prompt="waits for the worker to start")
+    with desk.jobs.lend_device(threading.Event(), 0) as is_lent:
+        assert not is_lent
+    desk.draw.hold.clear()
+    desk.jobs.start()
+    desk.draw.painting.wait(PATIENCE)
+    with desk.jobs.lend_device(threading.Event(), 0) as is_lent:
+        assert not is_lent
+    desk.draw.hold.set()
+    with desk.jobs.lend_device(threading.Event(), PATIENCE) as is_lent:
+        assert is_lent
+        assert desk.ended(queued).state == "done"
+
+
+def test_a_close_stops_who_has_the_device_and_lends_it_to_nobody_after(desk):
+    desk.jobs.start()
+    stop = threading.Event()
+    with desk.jobs.lend_device(stop, PATIENCE):
+        desk.jobs.close()
+        assert stop.is_set()
+    with desk.jobs.lend_device(threading.Event(), PATIENCE) as is_lent:
+        assert not is_lent

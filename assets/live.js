@@ -1,0 +1,41 @@
+// Live painting, of studio/page/components/live.py: asks for a picture while the switch is on and the
+// settings change. Runs with Gradio's `element` and `trigger`; before it stand NAME, the switch's
+// own, and DRAWINGS, the names of the canvases that it follows.
+//
+// One wish is on its way at a time; what changes meanwhile is asked for once it is answered.
+
+const AGAIN_MS = 300; // until a wish is sent again that had to wait for others
+
+const box = element.closest(".live");
+let on = false;
+let asked = false; // whether a wish is on its way
+let changed = false; // whether anything has changed since it was sent
+let timer = 0;
+
+function ask() {
+  clearTimeout(timer);
+  if (!on) return;
+  changed = asked;
+  if (asked) return;
+  asked = true;
+  trigger("changed");
+}
+
+(window.atelierLive ||= {})[NAME] = {
+  changed: ask,
+  turn(to) {
+    on = to;
+    asked = changed = false; // a wish that was never answered keeps no newer one waiting
+    box.classList.toggle("on", on);
+    ask();
+  },
+  // `words`: what is now said beside the picture.
+  answered(words) {
+    asked = false;
+    if (changed) ask();
+    else if (words.includes("live-words again")) timer = setTimeout(ask, AGAIN_MS);
+  },
+  // Whether a drawing should be sent before its stroke has ended.
+  follows: (drawing) => on && !asked && DRAWINGS.includes(drawing),
+  replaces: (drawing) => on && DRAWINGS.includes(drawing),
+};

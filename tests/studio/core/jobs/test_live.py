@@ -1,0 +1,281 @@
+"""Live painting: what is painted beside the queue, for whom, and when it gives way."""
+
+from __future__ import annotations
+
+import io
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import pytest
+from PIL import Image
+
+from pipelines.core.errors import BadRequest, NotFound, Refused, Stopped
+from pipelines.core.events import Picture, Progress, Result
+from pipelines.core.messages import Message
+from pipelines.diffusion.requests import TextToImageRequest
+from studio.app import open_studio
+from studio.core.accounts.accounts import LOCAL_OWNER, Owner
+from studio.core.jobs import live
+from studio.core.jobs.live import LivePainting, Pace, TooSlow, Waits
+from tests.patience import PATIENCE, wait_until
+from tests.studio.core.jobs.test_jobs import Desk
+from tests.studio.live import options_for, settings
+
+KIND = "text_to_image"
+ANN, BEN = Owner("ann", "Ann", False), Owner("ben", "Ben", False)
+
+
+class Brush:
+    """An engine of four steps that waits before each until ``go`` is released once."""
+
+    def __init__(self) -> None:
+        self.go, self.begun = threading.Semaphore(0), threading.Semaphore(0)
+        self.painted: list[str] = []
+        self.steps = 0
+
+    def load(self) -> None: ...
+
+    def run(self, request, cache, stop, owner=""):
+        self.painted.append(f"{owner}: {request.prompt}")
+        self.begun.release()
+        for step in range(1, 5):
+            while not self.go.acquire(timeout=0.01):
+                if stop.is_set():
+                    raise Stopped
+            self.steps += 1
+            yield Progress(step, 4)
+        yield Picture(request.prompt, request, 0.1)
+        yield Result({"notes": [Message("A note.").to_json()]})
+
+
+class LiveDesk(Desk):
+    """A queue, and live painting beside it with a brush that the test moves."""
+
+    def __init__(self, home) -> None:
+        super().__init__(home)
+        self.brush, self.cache = Brush(), None
+        self.submissions = SimpleNamespace(
+            check=lambda owner, kind, fields: TextToImageRequest(**fields),
+            engine=lambda kind: self.brush,
+        )
+        self.live = LivePainting(self)
+        self.threads = ThreadPoolExecutor(8)
+        self.jobs.start()
+
+    def wish(self, owner: Owner, prompt: str, **fields):
+        return self.threads.submit(
+            self.live.paint, owner, KIND, {"prompt": prompt, **fields}, threading.Event()
+        )
+
+    def close(self):
+        self.live.close()
+        super().close()
+        self.threads.shutdown()
+
+
+@pytest.fixture
+def desk(tmp_path, monkeypatch):
+    monkeypatch.setattr(live, "WAIT_SECONDS", PATIENCE)
+    desk = LiveDesk(tmp_path / "home")
+    yield desk
+    desk.close()
+
+
+def waiting(desk: LiveDesk) -> set[str]:
+    return set(desk.live._waiting)
+
+
+def test_of_wishes_that_wait_the_newest_of_each_owner_is_painted_and_owners_take_turns(desk):
+    first = desk.wish(ANN, "a1")
+    assert desk.brush.begun.acquire(timeout=PATIENCE)
+    older = desk.wish(ANN, "a2")
+    wait_until(lambda: waiting(desk) == {"ann"})
+    newest = desk.wish(ANN, "a3")
+    with pytest.raises(Stopped):
+        older.result(PATIENCE)
+    others = desk.wish(BEN, "b1")
+    wait_until(lambda: waiting(desk) == {"ann", "ben"})
+    desk.brush.go.release(12)
+    pictures = [each.result(PATIENCE) for each in (first, newest, others)]
+    assert [each.image for each in pictures] == ["a1", "a3", "b1"]
+    assert desk.brush.painted == ["ann: a1", "ben: b1", "ann: a3"]  # Ben was not served yet
+    assert pictures[0].notes == (Message("A note."),)
+
+
+def test_a_job_that_is_queued_stops_a_live_picture_within_one_step_and_comes_first(desk):
+    wish = desk.wish(ANN, "a mug")
+    desk.brush.go.release()
+    wait_until(lambda: desk.brush.steps == 1)
+    job = desk.submit(owner="ben")
+    with pytest.raises(Waits, match="until the jobs in the queue are done"):
+        wish.result(PATIENCE)
+    assert desk.brush.steps == 1
+    assert desk.ended(job).state == "done"
+    desk.brush.go.release(4)
+    assert desk.wish(ANN, "a mug").result(PATIENCE).image == "a mug"
+
+
+def test_while_a_job_runs_a_wish_waits_and_is_painted_after_it(desk):
+    desk.draw.hold.clear()
+    job = desk.submit()
+    assert desk.draw.painting.wait(PATIENCE)
+    wish = desk.wish(ANN, "a mug")
+    desk.brush.go.release(4)
+    wait_until(lambda: waiting(desk) == {"ann"})
+    assert not desk.brush.painted
+    desk.draw.hold.set()
+    assert wish.result(PATIENCE).image == "a mug"
+    assert desk.ended(job).state == "done"
+
+
+def test_a_job_that_takes_long_is_said_and_asked_about_again(desk, monkeypatch):
+    monkeypatch.setattr(live, "WAIT_SECONDS", 0.0)
+    desk.draw.hold.clear()
+    desk.submit()
+    assert desk.draw.painting.wait(PATIENCE)
+    with pytest.raises(Waits, match="until the jobs"):
+        desk.wish(ANN, "a mug").result(PATIENCE)
+
+
+def test_more_wishes_than_there_is_room_for_are_told_to_wait(desk, monkeypatch):
+    monkeypatch.setattr(live, "MAX_WAITING", 1)
+    desk.wish(ANN, "a1")
+    assert desk.brush.begun.acquire(timeout=PATIENCE)
+    waits = desk.wish(BEN, "b1")
+    wait_until(lambda: waiting(desk) == {"ben"})
+    with pytest.raises(Waits, match="others paint live too"):
+        desk.wish(Owner("cid", "Cid", False), "c1").result(PATIENCE)
+    newer = desk.wish(BEN, "b2")  # takes the place of one's own
+    with pytest.raises(Stopped):
+        waits.result(PATIENCE)
+    desk.brush.go.release(8)
+    assert newer.result(PATIENCE).image == "b2"
+
+
+def test_a_close_ends_what_waits_and_what_is_painted(desk):
+    painted = desk.wish(ANN, "a1")
+    assert desk.brush.begun.acquire(timeout=PATIENCE)
+    waits = desk.wish(BEN, "b1")
+    wait_until(lambda: waiting(desk) == {"ben"})
+    desk.live.close()
+    desk.jobs.close()
+    for each in (painted, waits):
+        with pytest.raises((Stopped, Waits)):
+            each.result(PATIENCE)
+
+
+def test_one_picture_is_painted_whose_seeds_stay_and_the_rest_is_left_out(desk):
+    desk.brush.go.release(8)
+    asked = {"batch_count": 4, "batch_size": 2, "hires": {"scale": 2}, "detail_fix": {},
+             "variation": {"seed": -1, "strength": 0.3}}  # fmt: skip
+    first = desk.wish(ANN, "a mug", **asked).result(PATIENCE)
+    drawn = TextToImageRequest(**first.request)
+    assert (drawn.batch_count, drawn.batch_size, drawn.hires, drawn.detail_fix) == (
+        1,
+        1,
+        None,
+        None,
+    )
+    assert drawn.seed >= 0
+    assert drawn.variation.seed >= 0
+    assert first.left_out == ("batch_count", "batch_size", "hires", "detail_fix")
+    again = desk.wish(ANN, "a mug", **asked, seed=drawn.seed).result(PATIENCE)
+    assert again.request == first.request
+
+
+# --- how long a picture takes ---------------------------------------------------------------
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.time = 0.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+def paced(is_first: bool, *events: tuple[float, Progress | Picture]) -> Pace:
+    clock = Clock()
+    pace = Pace(is_first, clock)
+    for seconds, event in events:
+        clock.time += seconds
+        pace.see(event)
+    return pace
+
+
+NOTE = Progress(0, 4, note=Message("Loading {model}", model="starter"))
+STEPS = [Progress(step, 4) for step in range(1, 5)]
+
+
+def test_loading_and_preparing_do_not_count():
+    pace = paced(False, (0.1, NOTE), (60, NOTE), (60, STEPS[0]), (0.5, STEPS[1]))
+    assert pace.expected() == pytest.approx(0.6)
+
+
+def test_the_first_step_of_a_first_picture_does_not_count_and_the_others_tell_its_pace():
+    slow_start = [(9.0, STEPS[0]), (0.1, STEPS[1]), (0.1, STEPS[2])]
+    assert paced(True, *slow_start[:1]).expected() == 0
+    assert paced(True, *slow_start).expected() == pytest.approx(0.4)
+    assert paced(False, *slow_start).expected() == pytest.approx(9.2)
+
+
+def test_a_picture_that_takes_too_long_is_given_up_with_a_sentence(desk):
+    desk.live.limit = -1.0
+    desk.brush.go.release(8)
+    desk.live._seen[(KIND, "starter", None, None)] = None
+    with pytest.raises(
+        TooSlow, match=r"Live is off: a picture takes \d+\.\d s .* Take fewer steps"
+    ):
+        desk.wish(ANN, "a mug").result(PATIENCE)
+    assert desk.brush.steps == 1
+    with desk.jobs.lend_device(threading.Event(), PATIENCE) as is_free:
+        assert is_free
+
+
+# --- with the tiny model --------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory, twin_home):
+    studio = open_studio(options_for(tmp_path_factory.mktemp("live") / "home", twin_home))
+    studio.live.limit = float("inf")
+    studio.jobs.start()
+    yield studio
+    studio.close()
+
+
+def paint(studio, owner=LOCAL_OWNER, **changes):
+    return studio.live.paint(owner, KIND, settings(**changes), threading.Event())
+
+
+def test_nothing_is_kept_until_the_same_request_is_queued_which_paints_the_same_pixels(studio):
+    before = studio.jobs.list("local"), studio.gallery.search("local")
+    picture = paint(studio, prompt="a red mug", seed=-1, batch_count=3)
+    assert (studio.jobs.list("local"), studio.gallery.search("local")) == before
+    job = studio.submissions.submit(LOCAL_OWNER, KIND, picture.request)
+    wait_until(lambda: studio.jobs.get("local", job.id).ended)
+    (row,) = studio.gallery.of_job("local", job.id)
+    kept = studio.gallery.path("local", row.id)
+    with Image.open(kept) as opened:
+        assert opened.tobytes() == picture.image.tobytes()
+    assert row.request["seed"] == picture.request["seed"]
+
+
+def test_what_is_checked_of_a_job_is_checked_of_a_live_picture(studio):
+    with pytest.raises(BadRequest, match="Steps is 0; it must be at least 1"):
+        paint(studio, steps=0)
+    with pytest.raises(NotFound, match="nowhere"):
+        paint(studio, model="nowhere")
+    with pytest.raises(Refused, match="only the host may"):
+        paint(studio, ANN, model="sd15", width=512, height=512)
+
+
+def test_pictures_of_others_are_not_found(studio):
+    file = io.BytesIO()
+    Image.new("RGB", (64, 64), "red").save(file, "PNG")
+    brought = studio.inputs.bring(ANN.id, file.getvalue())
+    fields = settings(from_picture={"picture": brought.id})
+    assert studio.live.paint(ANN, "from_picture", fields, threading.Event()).image.size == (64, 64)
+    with pytest.raises(NotFound, match="no brought-in picture"):
+        studio.live.paint(BEN, "from_picture", fields, threading.Event())
