@@ -206,7 +206,7 @@ class LivePainting:
 
     def _too_slow(self, seconds: float) -> TooSlow:
         return TooSlow(
-            "Live is off: a picture takes {seconds} s with these settings, and only what takes "
+            "Live is off: a picture takes about {seconds} s with these settings, and only what takes "
             "less than {limit} s follows your hand. Take fewer steps, a smaller size or a faster "
             "model, then switch it on again.",
             seconds=f"{seconds:.1f}",
@@ -244,12 +244,11 @@ class Pace:
 
     def expected(self) -> float:
         """Seconds that one picture takes; of a first one 0 until two steps were seen."""
-        if not self._is_first:
-            return self.seconds
-        if len(self._steps) < 2:
-            return 0.0
-        (first, began), (newest, at) = self._steps
-        return (at - began) / (newest - first) * self._total if newest > first else 0.0
+        expected = 0.0 if self._is_first else self.seconds
+        if len(self._steps) == 2:
+            (first, began), (newest, at) = self._steps
+            expected = max(expected, (at - began) / max(newest - first, 1) * self._total)
+        return expected
 
 
 def _default(name: str) -> Any:
