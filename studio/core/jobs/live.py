@@ -207,8 +207,8 @@ class LivePainting:
     def _too_slow(self, seconds: float) -> TooSlow:
         return TooSlow(
             "Live is off: a picture takes about {seconds} s with these settings, and only what "
-            "takes less than {limit} s follows your hand. Take fewer steps, a smaller size or a faster "
-            "model, then switch it on again.",
+            "takes less than {limit} s follows your hand. Take fewer steps, a smaller size or a "
+            "faster model, then switch it on again.",
             seconds=f"{seconds:.1f}",
             limit=f"{self.limit:g}",
         )
