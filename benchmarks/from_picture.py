@@ -36,11 +36,11 @@ from benchmarks.text_to_image import in_turn, table
 from pipelines.core.cache import ModelCache
 from pipelines.core.devices import pick_device
 from pipelines.core.events import Picture
+from pipelines.core.paths import ASSETS
 from pipelines.core.pictures.inputs import keep_input
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.autoencoder import PatchAutoencoder
 from pipelines.diffusion.denoise import Beginning, change_at, keep_picture
-from pipelines.diffusion.from_picture.strengths import STRENGTHS
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.diffusion.resolving import resolve
 from pipelines.diffusion.samplers import samplers_in
@@ -112,8 +112,9 @@ def curves(cache: ModelCache, home: Path, options: argparse.Namespace) -> None:
     if options.write:
         digits = [{name: round(value, 3) for name, value in row.items()} for row in rows]
         facts = {"pictures": options.count, "steps": options.steps, "processor": processor()}
-        STRENGTHS.write_text(json.dumps({**facts, "rows": digits}, indent=1) + "\n")
-        print(f"{STRENGTHS} written")
+        path = ASSETS / str(Catalog(home).get("starter").strengths)
+        path.write_text(json.dumps({**facts, "rows": digits}, indent=1) + "\n")
+        print(f"{path} written")
 
 
 def recoloured(scene: Scene, index: int) -> Scene:

@@ -84,6 +84,8 @@ class ModelEntry(BaseModel):
         gated: the hub wants its licence accepted and a token.
         words: where its captions come from whose every word is known, so that a prompt's others
             can be named: ``toybox``; None for models that have read more than can be listed.
+        strengths: the file under ``assets/`` that says what each strength of image-to-image does
+            to pictures of this model; None where nobody has measured it.
         negative_prompt_used: False for models without classifier-free guidance.
         references: how many pictures it is shown together with an instruction; 0 for models that
             do not edit by words.
@@ -108,6 +110,7 @@ class ModelEntry(BaseModel):
     gated: bool = False
     description: str = ""
     words: Literal["toybox"] | None = None
+    strengths: str | None = None
     negative_prompt_used: bool = True
     references: int = 0
     inpaints: bool = False

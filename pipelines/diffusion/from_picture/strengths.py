@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipelines.core.paths import ASSETS
 
-STRENGTHS = ASSETS / "starter" / "strengths.json"
+if TYPE_CHECKING:
+    from pipelines.models.catalog import ModelEntry
+
 _NEARLY_ALL, _HALF = 0.9, 0.5
 
 
@@ -29,12 +33,15 @@ class Curves:
     both: tuple[float, float] | None
 
 
+def curves_of(entry: ModelEntry) -> Curves | None:
+    """The curves of a model; None where it has not been measured, or without the file."""
+    path = None if entry.strengths is None else ASSETS / entry.strengths
+    return _read(path) if path is not None and path.is_file() else None
+
+
 @cache
-def starter_curves() -> Curves | None:
-    """The starter's, the only model that has been measured; None without the file."""
-    if not STRENGTHS.is_file():
-        return None
-    rows = json.loads(STRENGTHS.read_text(encoding="utf-8"))["rows"]
+def _read(path: Path) -> Curves:
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
     new, old = ([row["colour"] / 100 for row in rows], [row["edges"] for row in rows])
     both = [row["strength"] for row, more, less in zip(rows, new, old, strict=True)
             if more >= _NEARLY_ALL and less >= _HALF]  # fmt: skip

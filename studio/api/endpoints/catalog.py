@@ -20,7 +20,7 @@ router = APIRouter(tags=["catalog"])
 def models(studio: CurrentStudio, owner: CurrentOwner) -> dict[str, Any]:
     """Everybody's, then those that one has trained or merged oneself."""
     # Not the source: where on this disk a model lies is nobody's business.
-    fields = {"source": True, "words": True, "refused": True}
+    fields = {"source", "words", "strengths", "refused"}
     return {
         "models": [
             {

@@ -5,13 +5,12 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from pipelines.diffusion.from_picture.strengths import Curves, starter_curves
+from pipelines.diffusion.from_picture.strengths import Curves, curves_of
 
 if TYPE_CHECKING:
     from pipelines.models.catalog import ModelEntry
     from studio.page.widgets import Visitor
 
-_MEASURED = "starter"
 _HEIGHT = 40  # of the drawing; it is 100 wide, and stretched to the slider
 _NEW = "The new colour is read"
 _OLD = "Outlines stay"
@@ -19,7 +18,7 @@ _OLD = "Outlines stay"
 
 def strength_curves(entry: ModelEntry, visitor: Visitor) -> str:
     """The drawing for a model; empty where nothing has been measured."""
-    curves = starter_curves() if entry.name == _MEASURED else None
+    curves = curves_of(entry)
     return "" if curves is None else _drawing(curves, visitor)
 
 
