@@ -229,6 +229,12 @@ class TextToImageRequest(Request):
             )
         return self
 
+    @model_validator(mode="after")
+    def _short_parts(self) -> Self:
+        if self.detail_fix is not None:
+            self.detail_fix.check_lengths(self.prompt, self.negative_prompt)
+        return self
+
     def uses(self) -> Iterator[Use]:
         yield from library_uses(self.model, self.loras)
         if self.from_picture is not None:

@@ -18,7 +18,7 @@ from pipelines.core.errors import BadRequest, UserError, validated
 from pipelines.core.messages import Message
 from pipelines.diffusion.lora.tags import with_ids
 from pipelines.diffusion.lora.use import LoraUse
-from pipelines.diffusion.requests import TextToImageRequest
+from pipelines.diffusion.requests import MAX_PROMPT, TextToImageRequest
 from pipelines.grids.values import read_numbers, read_texts
 
 MAX_CELLS = 200
@@ -329,10 +329,26 @@ def _change(data: dict[str, Any], axis: _Read, number: int) -> dict[str, Any]:
         return {**data, "width": value[0], "height": value[1]}
     if axis.field == PROMPT:
         fields = ("prompt", "negative_prompt")
-        return {**data, **{name: data[name].replace(*value) for name in fields}}
+        return {**data, **{name: _replace(data[name], *value) for name in fields}}
     if axis.field == ORDER:
         return {**data, "prompt": _order(data["prompt"], value)}
     return _with_value(data, [_PART.fullmatch(part) for part in axis.field.split(".")], value)
+
+
+def _replace(prompt: str, old: str, new: str) -> str:
+    """The prompt with other words; raises BadRequest before it grows beyond any prompt's length.
+
+    Three axes one after the other would make terabytes of a kilobyte.
+    """
+    length = len(prompt) + prompt.count(old) * (len(new) - len(old))
+    if length > MAX_PROMPT:
+        raise BadRequest(
+            "The prompt would have {value} characters; at most {limit} are taken. Replace shorter "
+            "or rarer words.",
+            value=length,
+            limit=MAX_PROMPT,
+        )
+    return prompt.replace(old, new)
 
 
 def _with_value(data: Any, path: Sequence[re.Match[str] | None], value: Any) -> Any:

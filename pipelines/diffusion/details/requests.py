@@ -9,9 +9,13 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipelines.core.errors import BadRequest
+
 Finder = Literal["toys"]
 Order = Literal["confidence", "left", "centre", "area"]
 MOST = 20  # parts of one picture
+MAX_PROMPT = 10_000  # characters, with the picture's own prompt in it as often as it is named
+_LONGEST_PART = 100  # characters of what a finder calls something
 
 
 class DetailFix(BaseModel):
@@ -29,7 +33,7 @@ class DetailFix(BaseModel):
     prompt: Annotated[
         str,
         Field(
-            max_length=10_000,
+            max_length=MAX_PROMPT,
             title="Prompt of the parts",
             description="[PROMPT] stands for the picture's own, [PART] for what was found, and "
             "[SEP] stands between the prompts of one part and the next. Empty: the picture's own.",
@@ -38,7 +42,7 @@ class DetailFix(BaseModel):
     negative_prompt: Annotated[
         str,
         Field(
-            max_length=10_000,
+            max_length=MAX_PROMPT,
             title="Negative prompt of the parts",
             description="Likewise. Empty: the picture's own.",
         ),
@@ -116,8 +120,27 @@ class DetailFix(BaseModel):
         """Likewise."""
         return _fill(self.negative_prompt, own, part, number)
 
+    def check_lengths(self, prompt: str, negative_prompt: str) -> None:
+        """Refuses what would become too long with a picture's own prompts in it."""
+        for template, own in ((self.prompt, prompt), (self.negative_prompt, negative_prompt)):
+            for text in template.split("[SEP]"):
+                _check_length(text, own, "x" * _LONGEST_PART)
+
 
 def _fill(template: str, own: str, part: str, number: int) -> str:
     texts = template.split("[SEP]")
     text = texts[min(number, len(texts) - 1)].strip()
+    _check_length(text, own, part)
     return text.replace("[PROMPT]", own).replace("[PART]", part) if text else own
+
+
+def _check_length(text: str, own: str, part: str) -> None:
+    """Raises BadRequest before anything is put together: a few kilobytes can ask for gigabytes."""
+    length = len(text) + text.count("[PROMPT]") * len(own) + text.count("[PART]") * len(part)
+    if length > max(MAX_PROMPT, len(own)):
+        raise BadRequest(
+            "The prompt of the parts would have {value} characters with all that it names; at most "
+            "{limit} are taken. Write [PROMPT] or [PART] into it less often.",
+            value=length,
+            limit=MAX_PROMPT,
+        )

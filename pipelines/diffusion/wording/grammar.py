@@ -92,11 +92,6 @@ def is_dynamic(text: str) -> bool:
         return True
 
 
-def names_lists(text: str) -> bool:
-    """Whether a text names a list of words."""
-    return any(match[1] is not None for match in _SPECIAL.finditer(text))
-
-
 def words_in(text: str) -> str:
     """The words of a text that stand in it themselves, without those of lists.
 

@@ -159,6 +159,18 @@ def test_a_grid_that_makes_no_sense_is_refused_before_anything_is_painted(axes, 
     assert sentence in str(refused.value)
 
 
+def test_words_that_would_fill_the_memory_are_refused_before_they_are_put_in():
+    """Each axis replaces in what the one before has made: 500 gigabytes of these 30 kilobytes."""
+    asked = grid(
+        ("prompt", "a," + "b" * 9_000),
+        ("prompt", "b," + "c" * 9_000),
+        ("prompt", "c," + "d" * 9_000),
+        prompt="abc " + "a" * 5_000,
+    )
+    with pytest.raises(BadRequest, match=r"characters; at most 10000 are taken"):
+        asked.cells()
+
+
 def test_ids_are_nobody_s_to_vary():
     with pytest.raises(BadRequest, match="There is no setting loras"):
         grid(("loras[0].id", "a"), loras=LORAS).cells()

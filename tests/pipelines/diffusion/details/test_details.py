@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.core.errors import BadRequest, Stopped
+from pipelines.core.errors import BadRequest, Stopped, validated
 from pipelines.core.events import Picture, Progress
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.details import finding, fixing
@@ -58,6 +58,19 @@ def test_prompts_of_parts_are_made_of_the_pictures():
     prompts = [asked.prompt_of("toys", part.what, i) for i, part in enumerate(PARTS)]
     assert prompts == ["toys, close", "a blue boat", "a old hat"]
     assert asked.negative_prompt_of("grey", "mug", 3) == "grey"
+
+
+def test_prompts_that_would_fill_the_memory_are_refused_before_they_are_put_together():
+    """[PROMPT] a thousand times, of a long prompt, ended the studio of everybody."""
+    fix = DetailFix(prompt="fine [SEP] " + "[PROMPT]" * 1_000)
+    with pytest.raises(BadRequest, match="at most 10000 are taken"):
+        validated(TextToImageRequest, {"prompt": "x" * 9_000, "detail_fix": fix.model_dump()})
+    with pytest.raises(BadRequest, match="at most 10000 are taken"):
+        fix.prompt_of("x" * 9_000, "mug", 1)
+    own = "x" * 9_500
+    assert DetailFix(prompt="[PROMPT], sharp").prompt_of(own, "mug", 0) == f"{own}, sharp"
+    with pytest.raises(BadRequest, match=r"Write .PROMPT. or .PART. into it less often"):
+        DetailFix(negative_prompt="[PROMPT]" * 2).check_lengths("", own)
 
 
 def test_the_judge_finds_toys_in_pictures_of_any_size():
