@@ -1,5 +1,5 @@
 """What the model cache loads, by name: base models, control models,
-language models, upscalers and annotators' weights."""
+language models, upscalers and preprocessors' weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Annotators that need no weights: OpenCV and NumPy, the same map for the same picture anywhere.
+"""Preprocessors that need no weights: OpenCV and NumPy, the same map for the same picture anywhere.
 
 Sizes in pixels that are named here (blurs, lines) are those in a picture whose shorter side is 512,
 and grow with the picture, so that a map looks alike at every size.

@@ -1,4 +1,4 @@
-"""Annotators of the package controlnet-aux: its networks and its way from output to map.
+"""Preprocessors of the package controlnet-aux: its networks and its way from output to map.
 
 The networks are built and filled here rather than by its ``from_pretrained``, which leaves it to a
 default whether opening a weights file may run code.
@@ -30,7 +30,7 @@ Built = tuple[Any, list[torch.nn.Module]]
 def load(name: str, folder: Path, files: tuple[str, ...], device: str) -> Networks:
     """The detector ``name`` with the weights in ``folder``."""
     with IMPORTING, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what its other annotators lack
+        warnings.simplefilter("ignore")  # of what its other preprocessors lack
         import controlnet_aux  # noqa: F401
     # Some of its networks print while they are made.
     with contextlib.redirect_stdout(io.StringIO()):

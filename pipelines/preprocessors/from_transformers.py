@@ -1,4 +1,4 @@
-"""Annotators whose networks transformers has: Depth Anything, ZoeDepth, UperNet.
+"""Preprocessors whose networks transformers has: Depth Anything, ZoeDepth, UperNet.
 
 Pictures are scaled and normalised here, as the models' own processors do it, but within
 :data:`pipelines.preprocessors.working_size.LONGEST` for long and narrow ones too.

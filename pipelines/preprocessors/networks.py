@@ -1,4 +1,4 @@
-"""An annotator's networks, as the model cache keeps them, and how their files are opened."""
+"""A preprocessor's networks, as the model cache keeps them, and how their files are opened."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Networks:
     """What one entry of the weights table has loaded.
 
     Attributes:
-        reader: what the annotator's module calls; None once closed.
+        reader: what the preprocessor's module calls; None once closed.
         device: where its networks are.
         one_at_a_time: to be held by those that cannot serve two at once.
     """

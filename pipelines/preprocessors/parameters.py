@@ -1,4 +1,4 @@
-"""What can be asked of each annotator: bounds, defaults, titles and help texts live here only."""
+"""What each preprocessor can be asked: bounds, defaults, titles and help texts live here only."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Which annotators there are, and how a picture becomes a map.
+"""Which preprocessors there are, and how a picture becomes a map.
 
-No torch and no OpenCV here: the page lists annotators before heavy libraries are loaded.
+No torch and no OpenCV here: the page lists preprocessors before heavy libraries are loaded.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LINES = {"canny", "lineart", "scribble", "sketch", "softedge"}
 
 
 @dataclass(frozen=True, slots=True)
-class Annotator:
+class Preprocessor:
     """One way to read a picture.
 
     Attributes:
@@ -58,10 +58,10 @@ _CLASSICAL = "pipelines.preprocessors.classical"
 _AUX = "pipelines.preprocessors.from_controlnet_aux"
 _TRANSFORMERS = "pipelines.preprocessors.from_transformers"
 
-ANNOTATORS: dict[str, Annotator] = {
-    annotator.name: annotator
-    for annotator in (
-        Annotator(
+PREPROCESSORS: dict[str, Preprocessor] = {
+    preprocessor.name: preprocessor
+    for preprocessor in (
+        Preprocessor(
             "none",
             "It is a map already",
             "Takes the picture as it is: a drawing, or a map made elsewhere.",
@@ -69,7 +69,7 @@ ANNOTATORS: dict[str, Annotator] = {
             ask.NoParameters,
             _CLASSICAL,
         ),
-        Annotator(
+        Preprocessor(
             "canny",
             "Canny edges",
             "Thin white lines where brightness jumps; keeps shapes exactly.",
@@ -77,7 +77,7 @@ ANNOTATORS: dict[str, Annotator] = {
             ask.Canny,
             _CLASSICAL,
         ),
-        Annotator(
+        Preprocessor(
             "scribble",
             "Scribble",
             "Thick white strokes, your drawing's or a photo's outlines; leaves much freedom.",
@@ -85,7 +85,7 @@ ANNOTATORS: dict[str, Annotator] = {
             ask.Scribble,
             _CLASSICAL,
         ),
-        Annotator(
+        Preprocessor(
             "lineart",
             "Line art",
             "Fine lines in soft tones, like a pencil drawing.",
@@ -93,7 +93,7 @@ ANNOTATORS: dict[str, Annotator] = {
             ask.LineArt,
             _CLASSICAL,
         ),
-        Annotator(
+        Preprocessor(
             "softedge_hed",
             "Soft edges (HED)",
             "Edges as a person would draw them, strong and faint ones; good for recolouring.",
@@ -102,7 +102,7 @@ ANNOTATORS: dict[str, Annotator] = {
             _AUX,
             "hed",
         ),
-        Annotator(
+        Preprocessor(
             "softedge_pidinet",
             "Soft edges (PiDiNet)",
             "Cleaner and quicker than HED, with less detail.",
@@ -111,7 +111,7 @@ ANNOTATORS: dict[str, Annotator] = {
             _AUX,
             "pidinet",
         ),
-        Annotator(
+        Preprocessor(
             "scribble_hed",
             "Scribble (HED)",
             "Thick strokes along what HED sees; simplifies a photo well.",
@@ -120,7 +120,7 @@ ANNOTATORS: dict[str, Annotator] = {
             _AUX,
             "hed",
         ),
-        Annotator(
+        Preprocessor(
             "sketch_pidinet",
             "Sketch (PiDiNet)",
             "Plain white lines without any grey; what the sketch adapters learnt with.",
@@ -129,7 +129,7 @@ ANNOTATORS: dict[str, Annotator] = {
             _AUX,
             "pidinet",
         ),
-        Annotator(
+        Preprocessor(
             "lineart_hub",
             "Line art (network)",
             "Drawn lines of people and things, as an illustrator would set them.",
@@ -138,7 +138,7 @@ ANNOTATORS: dict[str, Annotator] = {
             _AUX,
             "lineart",
         ),
-        Annotator(
+        Preprocessor(
             "lineart_anime",
             "Line art (anime)",
             "Clean lines as in Japanese animation.",
@@ -147,7 +147,7 @@ ANNOTATORS: dict[str, Annotator] = {
             _AUX,
             "lineart_anime",
         ),
-        Annotator(
+        Preprocessor(
             "depth",
             "Depth (starter)",
             "Near is bright, far is dark; ships with Atelier and knows its toys best.",
@@ -156,7 +156,7 @@ ANNOTATORS: dict[str, Annotator] = {
             "pipelines.preprocessors.toybox_depth",
             "toybox_depth",
         ),
-        Annotator(
+        Preprocessor(
             "depth_anything",
             "Depth Anything V2",
             "Near is bright; sharp outlines on photos of any kind. The first choice for depth.",
@@ -165,7 +165,7 @@ ANNOTATORS: dict[str, Annotator] = {
             _TRANSFORMERS,
             "depth_anything",
         ),
-        Annotator(
+        Preprocessor(
             "depth_midas",
             "Depth (MiDaS)",
             "Near is bright; what the depth models of Stable Diffusion 1.5 learnt with.",
@@ -174,7 +174,7 @@ ANNOTATORS: dict[str, Annotator] = {
             _AUX,
             "midas",
         ),
-        Annotator(
+        Preprocessor(
             "depth_zoe",
             "Depth (Zoe)",
             "Near is bright, measured in metres; good indoors.",
@@ -183,7 +183,7 @@ ANNOTATORS: dict[str, Annotator] = {
             _TRANSFORMERS,
             "zoe",
         ),
-        Annotator(
+        Preprocessor(
             "depth_leres",
             "Depth (LeReS)",
             "Near is bright; much detail in the background, which can be cut off.",
@@ -192,7 +192,7 @@ ANNOTATORS: dict[str, Annotator] = {
             _AUX,
             "leres",
         ),
-        Annotator(
+        Preprocessor(
             "normal_bae",
             "Normals (BAE)",
             "Which way each surface faces, as a colour; keeps form and light.",
@@ -202,7 +202,7 @@ ANNOTATORS: dict[str, Annotator] = {
             "normal_bae",
             FACING,
         ),
-        Annotator(
+        Preprocessor(
             "openpose",
             "Pose (OpenPose)",
             "Skeletons of people on black. Its licence allows no commercial use.",
@@ -211,7 +211,7 @@ ANNOTATORS: dict[str, Annotator] = {
             _AUX,
             "openpose",
         ),
-        Annotator(
+        Preprocessor(
             "dwpose",
             "Pose (DWPose)",
             "Skeletons with hands and faces, better than OpenPose's; runs on the CPU.",
@@ -220,7 +220,7 @@ ANNOTATORS: dict[str, Annotator] = {
             "pipelines.preprocessors.dwpose",
             "dwpose",
         ),
-        Annotator(
+        Preprocessor(
             "seg_upernet",
             "Segments (UperNet)",
             "What is where, one colour for each of 150 kinds of thing.",
@@ -229,7 +229,7 @@ ANNOTATORS: dict[str, Annotator] = {
             _TRANSFORMERS,
             "upernet",
         ),
-        Annotator(
+        Preprocessor(
             "seg_sam",
             "Segments (Segment Anything)",
             "Everything that has an outline in a colour of its own, without saying what it is.",
@@ -238,7 +238,7 @@ ANNOTATORS: dict[str, Annotator] = {
             _AUX,
             "sam",
         ),
-        Annotator(
+        Preprocessor(
             "shuffle",
             "Shuffle",
             "Mixes the picture up: its colours and textures stay, its shapes go.",
@@ -247,7 +247,7 @@ ANNOTATORS: dict[str, Annotator] = {
             _CLASSICAL,
             neutral=GREY,
         ),
-        Annotator(
+        Preprocessor(
             "grid_grey",
             "Grid of greys",
             "Coarse squares of brightness: where it is light and dark.",
@@ -256,7 +256,7 @@ ANNOTATORS: dict[str, Annotator] = {
             _CLASSICAL,
             neutral=GREY,
         ),
-        Annotator(
+        Preprocessor(
             "grid_colour",
             "Grid of colours",
             "Coarse squares of colour: the picture's palette in its places.",
@@ -269,20 +269,20 @@ ANNOTATORS: dict[str, Annotator] = {
 }
 
 
-def get(name: str) -> Annotator:
-    """The annotator called ``name``.
+def get(name: str) -> Preprocessor:
+    """The preprocessor called ``name``.
 
     Raises:
         NotFound: there is none; the sentence offers the closest names.
     """
-    known = find_name(name, ANNOTATORS)
+    known = find_name(name, PREPROCESSORS)
     if known is None:
         raise NotFound(
-            "There is no annotator called {name}. Did you mean one of: {close}?",
+            "There is no preprocessor called {name}. Did you mean one of: {close}?",
             name=name,
-            close=closest(name, ANNOTATORS),
+            close=closest(name, PREPROCESSORS),
         )
-    return ANNOTATORS[known]
+    return PREPROCESSORS[known]
 
 
 def annotate(
@@ -295,25 +295,25 @@ def annotate(
     """How it goes and, last, the map: RGB, of the size of ``picture`` (RGB).
 
     Raises:
-        NotFound: there is no such annotator.
+        NotFound: there is no such preprocessor.
         BadRequest: a parameter is out of its bounds.
         Unavailable: its weights or a package cannot be had.
         OutOfMemory: the picture is too large for the device.
         Stopped: ``stop`` was set; a map that is begun is made to its end.
     """
-    annotator = get(name)
-    asked = validated(annotator.parameters, parameters)
-    if annotator.weights is None:
-        yield from _make(annotator, picture, asked, None, stop)
+    preprocessor = get(name)
+    asked = validated(preprocessor.parameters, parameters)
+    if preprocessor.weights is None:
+        yield from _make(preprocessor, picture, asked, None, stop)
         return
-    key = CACHE_PREFIX + annotator.weights
+    key = CACHE_PREFIX + preprocessor.weights
     yield from cache.warm(key, stop)
     with cache.lease(key) as weights:
-        yield from _make(annotator, picture, asked, weights, stop)
+        yield from _make(preprocessor, picture, asked, weights, stop)
 
 
 def _make(
-    annotator: Annotator,
+    preprocessor: Preprocessor,
     picture: Image.Image,
     asked: ask.Parameters,
     weights: Any,
@@ -322,9 +322,9 @@ def _make(
     if stop.is_set():
         raise Stopped
     yield Progress(
-        0, 1, note=Message("Reading the picture: {annotator}", annotator=annotator.title)
+        0, 1, note=Message("Reading the picture: {preprocessor}", preprocessor=preprocessor.title)
     )
-    module = _import_all(annotator)
+    module = _import_all(preprocessor)
     try:
         made = module.annotate(picture, asked, weights)
     except (RuntimeError, MemoryError) as error:
@@ -334,18 +334,18 @@ def _make(
 
         if not is_out_of_memory(error):
             raise
-        size = f"{picture.width}×{picture.height}, {annotator.title}"
+        size = f"{picture.width}×{picture.height}, {preprocessor.title}"
         raise out_of_memory(error, weights.device, size) from error
     if stop.is_set():
         raise Stopped
     yield made
 
 
-def _import_all(annotator: Annotator) -> Any:
+def _import_all(preprocessor: Preprocessor) -> Any:
     from pipelines.core.engines import IMPORTING
 
     try:
         with IMPORTING:
-            return import_module(annotator.module)
+            return import_module(preprocessor.module)
     except ImportError as error:
-        raise missing_package(annotator.title, error) from error
+        raise missing_package(preprocessor.title, error) from error

@@ -1,4 +1,4 @@
-"""Which weights annotators need, where they come from, and how they are loaded.
+"""Which weights preprocessors need, where they come from, and how they are loaded.
 
 No torch here: the page asks what is on this machine before any heavy library is loaded.
 
@@ -24,7 +24,7 @@ CACHE_PREFIX = "annotator:"
 
 _AUX = "pipelines.preprocessors.from_controlnet_aux"
 _TRANSFORMERS = "pipelines.preprocessors.from_transformers"
-_ANNOTATORS = "lllyasviel/Annotators"
+_HUB_REPO = "lllyasviel/Annotators"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +65,21 @@ WEIGHTS: dict[str, Weights] = {
         "HED",
         _AUX,
         29_444_406,
-        _ANNOTATORS,
+        _HUB_REPO,
         {"ControlNetHED.pth": "5ca93762ffd68a29fee1af9d495bf6aab80ae86f08905fb35472a083a4c7a8fa"},
     ),
     "pidinet": Weights(
         "PiDiNet",
         _AUX,
         2_870_000,
-        _ANNOTATORS,
+        _HUB_REPO,
         {"table5_pidinet.pth": "80860ac267258b5f27486e0ef152a211d0b08120f62aeb185a050acc30da486c"},
     ),
     "lineart": Weights(
         "LineArt",
         _AUX,
         34_400_000,
-        _ANNOTATORS,
+        _HUB_REPO,
         {
             "sk_model.pth": "c686ced2a666b4850b4bb6ccf0748031c3eda9f822de73a34b8979970d90f0c6",
             "sk_model2.pth": "30a534781061f34e83bb9406b4335da4ff2616c95d22a585c1245aa8363e74e0",
@@ -89,7 +89,7 @@ WEIGHTS: dict[str, Weights] = {
         "LineArt Anime",
         _AUX,
         218_000_000,
-        _ANNOTATORS,
+        _HUB_REPO,
         {"netG.pth": "ccabdcc3f5cf3c07cf65d58776acb21df7dfda825cdc70c9766a93fd62bfc488"},
     ),
     "depth_anything": Weights(
@@ -106,7 +106,7 @@ WEIGHTS: dict[str, Weights] = {
         "MiDaS",
         _AUX,
         492_757_791,
-        _ANNOTATORS,
+        _HUB_REPO,
         {
             "dpt_hybrid-midas-501f0c75.pt": (
                 "501f0c75b3bca7daec6b3682c5054c09b366765aef6fa3a09d03a5cb4b230853"
@@ -128,21 +128,21 @@ WEIGHTS: dict[str, Weights] = {
         "LeReS",
         _AUX,
         531_000_000,
-        _ANNOTATORS,
+        _HUB_REPO,
         {"res101.pth": "1d696b2ef3e8336b057d0c15bc82d2fecef821bfebe5ef9d7671a5ec5dde520b"},
     ),
     "normal_bae": Weights(
         "NormalBae",
         _AUX,
         291_000_000,
-        _ANNOTATORS,
+        _HUB_REPO,
         {"scannet.pt": "03dbf1600c51ee3d45c29f77b77bf1a3b7a24c3452dba62a4ae658f37330c209"},
     ),
     "openpose": Weights(
         "OpenPose",
         _AUX,
         510_000_000,
-        _ANNOTATORS,
+        _HUB_REPO,
         {
             "body_pose_model.pth": (
                 "25a948c16078b0f08e236bda51a385d855ef4c153598947c28c0d47ed94bb746"
@@ -238,11 +238,11 @@ def is_here(name: str, home: Path) -> bool:
 
 
 def missing_package(title: str, error: ImportError) -> Unavailable:
-    """The sentence for an annotator whose libraries are not all there."""
+    """The sentence for a preprocessor whose libraries are not all there."""
     return Unavailable(
-        "{annotator} cannot run here ({reason}). Install what is missing by pip install -r "
-        "requirements.txt, or choose another annotator; the others work without it.",
-        annotator=title,
+        "{preprocessor} cannot run here ({reason}). Install what is missing by pip install -r "
+        "requirements.txt, or choose another preprocessor; the others work without it.",
+        preprocessor=title,
         reason=str(error),
     )
 
@@ -251,7 +251,7 @@ def _shipped_folder(entry: Weights) -> Path:
     folder = ASSETS / entry.asset
     if not (folder / "config.json").is_file():
         raise Unavailable(
-            "The files of {model} are not in {folder}. Choose another annotator.",
+            "The files of {model} are not in {folder}. Choose another preprocessor.",
             model=entry.title,
             folder=f"assets/{entry.asset}",
         )

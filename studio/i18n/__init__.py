@@ -61,7 +61,7 @@ brought: list[Path] = []  # folders of packages
 _IN_A_SCRIPT = re.compile(r'\bsay\(\s*"((?:[^"\\]|\\.)*)"')
 _LABELLED = {
     "field",
-    "annotator",
+    "preprocessor",
     "model",
     "algorithm",
 }  # values of messages that may be labels themselves

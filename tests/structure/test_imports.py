@@ -14,10 +14,10 @@ HEAVY = ["torch", "torchvision", "diffusers", "transformers", "openvino", "scipy
          "numba", "umap", "controlnet_aux", "cv2", "numpy"]  # fmt: skip
 # One after the other in one process, the lightest first; of numpy the page has need.
 STEPS = {
-    "listing annotators": """
+    "listing preprocessors": """
 from pipelines.preprocessors import registry, weights
-for annotator in registry.ANNOTATORS.values():
-    annotator.parameters().model_dump()
+for preprocessor in registry.PREPROCESSORS.values():
+    preprocessor.parameters().model_dump()
 for name in weights.WEIGHTS:
     weights.is_here(name, home)
 """,
@@ -60,5 +60,5 @@ def imported(tmp_path_factory) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("step", STEPS)
 def test_no_heavy_library_is_imported(imported, step):
-    allowed = {"numpy"} if step != "listing annotators" else set()
+    allowed = {"numpy"} if step != "listing preprocessors" else set()
     assert set(imported[step]) <= allowed

@@ -168,7 +168,7 @@ def test_a_sentence_can_always_be_sent(language: str):
 @pytest.mark.parametrize(
     ("template", "name"),
     [
-        ("Reading the picture: {annotator}", "annotator"),
+        ("Reading the picture: {preprocessor}", "preprocessor"),
         (
             "{model} has not been downloaded yet, and only the host may do that. "
             "Choose another way to read the picture.",

@@ -49,7 +49,7 @@ class ControlEntry(BaseModel):
             shape of their own; None: the whole family.
         shape: of the base models that it fits, where the family is not known.
         condition: what its map is: canny, depth, scribble …; ``any`` where that is not known.
-        preprocessor: the annotator that makes such maps of pictures.
+        preprocessor: the preprocessor that makes such maps of pictures.
         source, licence, licence_url, download_bytes, memory_bytes, gated: as a
             :class:`pipelines.models.catalog.ModelEntry` has them.
         weights: path of the weights in a repository on the hub.

@@ -52,8 +52,8 @@ def condition_map(
         Unavailable: the preprocessor lacks a package or its weights.
         Stopped: ``stop`` was set.
     """
-    annotator = registry.get(request.preprocessor)
-    parameters = validated(annotator.parameters, request.parameters).model_dump(mode="json")
+    preprocessor = registry.get(request.preprocessor)
+    parameters = validated(preprocessor.parameters, request.parameters).model_dump(mode="json")
     name = f"{request.picture}-{_digest(request, parameters, size, box)}.png"
     path = home / FOLDER / MAPS / name
     if (kept := _load_kept(path)) is not None:
@@ -65,19 +65,19 @@ def condition_map(
     fitted, corner = fit(picture, size, request.resize_mode)
     check_drawn(picture, fitted, request.resize_mode)
     made = fitted
-    for made in registry.annotate(annotator.name, fitted, parameters, cache, stop):
+    for made in registry.annotate(preprocessor.name, fitted, parameters, cache, stop):
         if isinstance(made, Progress):
             yield made
-    if annotator.makes in registry.LINES and _is_black(made):
+    if preprocessor.makes in registry.LINES and _is_black(made):
         raise BadRequest(
-            "{annotator} finds no lines in the picture at {width}×{height}. Draw stronger ones, "
+            "{preprocessor} finds no lines in the picture at {width}×{height}. Draw stronger ones, "
             "lower a threshold under Fine-tune, or choose Pad or Stretch if cropping took them.",
-            annotator=annotator.title,
+            preprocessor=preprocessor.title,
             width=size[0],
             height=size[1],
         )
     if made.size != size:
-        canvas = Image.new("RGB", size, annotator.neutral)
+        canvas = Image.new("RGB", size, preprocessor.neutral)
         canvas.paste(made, corner)
         made = canvas
     _keep(made, path)

@@ -1,6 +1,6 @@
 """Line drawings of renders as machines and hands make them, to train sketch control on.
 
-Edges by Canny at many thresholds, the studio's own line annotators, and strokes that follow the
+Edges by Canny at many thresholds, the studio's own line preprocessors, and strokes that follow the
 outlines loosely: thick or thin, wobbly, simplified, with gaps.
 """
 
@@ -72,7 +72,7 @@ def _outlines(depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _annotate(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What the studio's own line annotators read from the picture."""
+    """What the studio's own line preprocessors read from the picture."""
     if rng.random() < 0.5:
         asked = parameters.Scribble(
             threshold=int(rng.integers(16, 64)), thickness=int(rng.integers(2, 25))

@@ -119,7 +119,7 @@ _MODULES: dict[str, tuple[str, dict[str, Any]]] = {
     "tile_resample": ("none", {}),  # which its model is given: the picture as it is
 }
 _SAME_THRESHOLDS = {"canny", "depth_leres"}
-"""Of the annotators that the extension has too, those whose thresholds mean the same here."""
+"""Of the preprocessors that the extension has too, those whose thresholds mean the same here."""
 
 
 def unit_lines(units: Iterable[Mapping[str, Any]], size: tuple[int, int]) -> dict[str, str]:
@@ -305,7 +305,7 @@ def _unit(facts: Mapping[str, str], control: ControlCatalog, own: bool) -> dict[
     if not own:
         bare = name.partition(" (")[0]  # "depth_leres (LeRes depth estimation)"
         name, meant = _MODULES.get(name) or _MODULES.get(bare) or (bare, {})
-    if (known := find_name(name, registry.ANNOTATORS)) is not None:
+    if (known := find_name(name, registry.PREPROCESSORS)) is not None:
         module = registry.get(known)
         values = meant | _values(module, facts, own)
         unit["preprocessor"] = known
@@ -318,7 +318,7 @@ def _enumeration(value: str) -> str:
     return value.removeprefix("ResizeMode.").removeprefix("ControlMode.").strip().lower()
 
 
-def _values(module: registry.Annotator, facts: Mapping[str, str], own: bool) -> dict[str, Any]:
+def _values(module: registry.Preprocessor, facts: Mapping[str, str], own: bool) -> dict[str, Any]:
     """What a line says of the parameters of ``module``."""
     titles = _titles(module.parameters)
     if not own and module.name not in _SAME_THRESHOLDS:

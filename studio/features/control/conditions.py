@@ -66,8 +66,8 @@ class Conditions:
         self._with_weights = FairSlots(1, asked=EACH_ASKED, busy=_BUSY)
         self._without_weights = FairSlots(AT_ONCE, each=EACH_AT_ONCE, asked=EACH_ASKED, busy=_BUSY)
 
-    def check(self, owner: Owner, request: ConditionRequest) -> registry.Annotator:
-        """The annotator that the request asks for, when all of it can be had.
+    def check(self, owner: Owner, request: ConditionRequest) -> registry.Preprocessor:
+        """The preprocessor that the request asks for, when all of it can be had.
 
         Raises:
             NotFound: the picture is not the owner's, or there is no such preprocessor.
@@ -75,19 +75,19 @@ class Conditions:
             Refused: its weights would have to be downloaded, which only the host may do.
         """
         self._inputs.get(owner.id, request.picture)
-        annotator = registry.get(request.preprocessor)
-        validated(annotator.parameters, request.parameters)
-        if not owner.is_host and not self.is_here(annotator):
+        preprocessor = registry.get(request.preprocessor)
+        validated(preprocessor.parameters, request.parameters)
+        if not owner.is_host and not self.is_here(preprocessor):
             raise Refused(
                 "{model} has not been downloaded yet, and only the host may do that. "
                 "Choose another way to read the picture.",
-                model=annotator.title,
+                model=preprocessor.title,
             )
-        return annotator
+        return preprocessor
 
-    def is_here(self, annotator: registry.Annotator) -> bool:
+    def is_here(self, preprocessor: registry.Preprocessor) -> bool:
         """Whether all its weights are on this machine."""
-        return annotator.weights is None or weights.is_here(annotator.weights, self._home)
+        return preprocessor.weights is None or weights.is_here(preprocessor.weights, self._home)
 
     def map(
         self,
@@ -106,8 +106,8 @@ class Conditions:
             Unavailable: the preprocessor lacks a package or its weights.
             Busy: others' maps took all places for a minute, or too many of the owner's wait.
         """
-        annotator = self.check(owner, request)
-        slots = self._with_weights if annotator.weights else self._without_weights
+        preprocessor = self.check(owner, request)
+        slots = self._with_weights if preprocessor.weights else self._without_weights
         with slots.taken(owner.id, WAIT_SECONDS):
             made = condition_map(request, size, self._home, self._cache, threading.Event())
             for event in made:

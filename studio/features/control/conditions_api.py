@@ -43,14 +43,14 @@ def preprocessors(studio: CurrentStudio) -> dict[str, Any]:
     return {
         "preprocessors": [
             {
-                "name": annotator.name,
-                "title": annotator.title,
-                "description": annotator.description,
-                "makes": annotator.makes,
-                "here": studio.conditions.is_here(annotator),
-                "parameters": annotator.parameters.model_json_schema(),
+                "name": preprocessor.name,
+                "title": preprocessor.title,
+                "description": preprocessor.description,
+                "makes": preprocessor.makes,
+                "here": studio.conditions.is_here(preprocessor),
+                "parameters": preprocessor.parameters.model_json_schema(),
             }
-            for annotator in registry.ANNOTATORS.values()
+            for preprocessor in registry.PREPROCESSORS.values()
         ]
     }
 

@@ -33,7 +33,7 @@ LOOK_SECONDS = 0.3  # between two looks at a map that takes its time
 FIRST = "scribble"  # what a drawing is read as at first; needs no weights
 METHODS = (("ControlNet", "controlnet"), ("T2I-Adapter", "t2i_adapter"))
 STRANGE = 3  # the distance of maps of another kind
-GRIDS = {"color", "grid"}  # a preset's word and an annotator's for the same
+GRIDS = {"color", "grid"}  # a preset's word and a preprocessor's for the same
 _NO_MAP = "What the picture is read as is shown here."
 
 
@@ -88,11 +88,13 @@ class UnitForm:
                 self._preprocessor = self._field(
                     "preprocessor",
                     kind=gr.Dropdown,
-                    choices=[(label(a.title), a.name) for a in registry.ANNOTATORS.values()],
+                    choices=[(label(a.title), a.name) for a in registry.PREPROCESSORS.values()],
                     value=FIRST,
                     info=label(first.description),
                 )
-                models = [annotator.parameters for annotator in registry.ANNOTATORS.values()]
+                models = [
+                    preprocessor.parameters for preprocessor in registry.PREPROCESSORS.values()
+                ]
                 with gr.Accordion(
                     label("Fine-tune"), open=False, elem_id=f"{self.name}-reading"
                 ) as self._reading:
@@ -205,16 +207,16 @@ class UnitForm:
             visitor: who looks.
         """
         fields = {**_DEFAULTS, **(unit or {})}
-        annotator = _known_preprocessor(fields["preprocessor"])
+        preprocessor = _known_preprocessor(fields["preprocessor"])
         known = {entry.name: entry for entry in self.studio.control.fitting(base)}
         control = known.get(fields["model"])
         method = control.method if control else None
-        method, model, mode, fit = self._steering(base, annotator, method, control, visitor)
+        method, model, mode, fit = self._steering(base, preprocessor, method, control, visitor)
         return [
             self._here(fields["picture"], visitor),
-            gr.update(value=annotator.name, info=label(annotator.description)),
+            gr.update(value=preprocessor.name, info=label(preprocessor.description)),
             fields["resize_mode"],
-            *self._parameters.shown(annotator.parameters, fields["parameters"]),
+            *self._parameters.shown(preprocessor.parameters, fields["parameters"]),
             model,
             fields["weight"],
             fields["start"],
@@ -222,7 +224,7 @@ class UnitForm:
             {**mode, "value": fields["control_mode"]},
             method,
             fit,
-            _unless_empty(annotator),
+            _unless_empty(preprocessor),
         ]
 
     # --- what the controls show -------------------------------------------------------------
@@ -240,7 +242,7 @@ class UnitForm:
     def _steering(
         self,
         base: ModelEntry,
-        annotator: registry.Annotator,
+        preprocessor: registry.Preprocessor,
         method: str | None,
         chosen: ControlEntry | None,
         visitor: Visitor,
@@ -255,29 +257,33 @@ class UnitForm:
         if method not in methods:
             method = next(iter(methods), METHODS[0][1])
         entries = [entry for entry in fitting if entry.method == method]
-        best = min(entries, key=lambda entry: self._rank(entry, annotator), default=None)
+        best = min(entries, key=lambda entry: self._rank(entry, preprocessor), default=None)
         control = chosen if chosen in entries else best
         choices = [(entry.title, entry.name) for entry in entries]
         return [
             gr.update(value=method),
             gr.update(choices=choices, value=control and control.name),
             gr.update(visible=method == "controlnet"),
-            map_views.about_control(control, base, visitor, _remark(control, annotator, visitor)),
+            map_views.about_control(
+                control, base, visitor, _remark(control, preprocessor, visitor)
+            ),
         ]
 
-    def _rank(self, entry: ControlEntry, annotator: registry.Annotator) -> tuple[bool, bool, int]:
+    def _rank(
+        self, entry: ControlEntry, preprocessor: registry.Preprocessor
+    ) -> tuple[bool, bool, int]:
         """The least is the best choice: it knows such maps, it is here, it knows them best."""
-        distance = _distance(entry, annotator)
+        distance = _distance(entry, preprocessor)
         return distance == STRANGE, not entry.is_here(self.studio.home), distance
 
     def _condition(self, values: Sequence[Any]) -> dict[str, Any]:
         """The values of what the map depends on, as fields of a :class:`ConditionRequest`."""
         picture, preprocessor, resize, *parameters = values
-        annotator = registry.get(str(preprocessor))
+        preprocessor = registry.get(str(preprocessor))
         return {
             "picture": picture_on(picture),
-            "preprocessor": annotator.name,
-            "parameters": self._parameters.data(annotator.parameters, parameters),
+            "preprocessor": preprocessor.name,
+            "parameters": self._parameters.data(preprocessor.parameters, parameters),
             "resize_mode": resize,
         }
 
@@ -287,20 +293,20 @@ class UnitForm:
         self, base: Any, preprocessor: Any, method: Any, model: Any, request: gr.Request
     ) -> list[Any]:
         """Another preprocessor: its parameters, and a control model that knows its maps."""
-        annotator, chosen, entry = (
+        preprocessor, chosen, entry = (
             _known_preprocessor(preprocessor),
             self._control(model),
             self._base(base),
         )
         entries = [e for e in self.studio.control.fitting(entry) if e.method == method]
-        best = min((self._rank(e, annotator) for e in entries), default=None)
-        if chosen is not None and self._rank(chosen, annotator) != best:
+        best = min((self._rank(e, preprocessor) for e in entries), default=None)
+        if chosen is not None and self._rank(chosen, preprocessor) != best:
             chosen = None
         return [
-            gr.update(info=label(annotator.description)),
-            _unless_empty(annotator),
-            *self._parameters.shown(annotator.parameters, {}),
-            *self._steering(entry, annotator, method, chosen, Visitor.of(request)),
+            gr.update(info=label(preprocessor.description)),
+            _unless_empty(preprocessor),
+            *self._parameters.shown(preprocessor.parameters, {}),
+            *self._steering(entry, preprocessor, method, chosen, Visitor.of(request)),
         ]
 
     def _fit_models(
@@ -382,22 +388,22 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
-def _unless_empty(annotator: registry.Annotator) -> Any:
+def _unless_empty(preprocessor: registry.Preprocessor) -> Any:
     """The update of the fold with its parameters."""
-    return gr.update(visible=bool(annotator.parameters.model_fields))
+    return gr.update(visible=bool(preprocessor.parameters.model_fields))
 
 
-def _known_preprocessor(preprocessor: Any) -> registry.Annotator:
+def _known_preprocessor(preprocessor: Any) -> registry.Preprocessor:
     """The preprocessor of this name, or the first one where there is none."""
-    return registry.get(find_name(str(preprocessor), registry.ANNOTATORS) or FIRST)
+    return registry.get(find_name(str(preprocessor), registry.PREPROCESSORS) or FIRST)
 
 
-def _distance(entry: ControlEntry, annotator: registry.Annotator) -> int:
-    """How far an annotator's maps are from those that a control model has learnt with."""
-    made, known = annotator.makes, entry.condition
+def _distance(entry: ControlEntry, preprocessor: registry.Preprocessor) -> int:
+    """How far a preprocessor's maps are from those that a control model has learnt with."""
+    made, known = preprocessor.makes, entry.condition
     if made == "any":
         return 2  # whatever the picture is, its owner knows
-    if entry.preprocessor == annotator.name:
+    if entry.preprocessor == preprocessor.name:
         return 0
     if made == known:
         return 1
@@ -406,12 +412,12 @@ def _distance(entry: ControlEntry, annotator: registry.Annotator) -> int:
 
 
 def _remark(
-    entry: ControlEntry | None, annotator: registry.Annotator, visitor: Visitor
+    entry: ControlEntry | None, preprocessor: registry.Preprocessor, visitor: Visitor
 ) -> Message | None:
     """What to say where a control model has learnt with maps of another kind, else None."""
-    if entry is None or _distance(entry, annotator) < STRANGE:
+    if entry is None or _distance(entry, preprocessor) < STRANGE:
         return None
-    own = registry.ANNOTATORS.get(entry.preprocessor)
+    own = registry.PREPROCESSORS.get(entry.preprocessor)
     if own is None or own.makes == "any":
         return Message(
             "{control} has learnt with maps of another kind. Choose another control model, or "
@@ -420,7 +426,7 @@ def _remark(
         )
     return Message(
         "{control} has learnt with maps of another kind. Choose another control model, or read "
-        "the picture as “{annotator}”.",
+        "the picture as “{preprocessor}”.",
         control=entry.title,
-        annotator=visitor.say(own.title),
+        preprocessor=visitor.say(own.title),
     )

@@ -16,7 +16,7 @@ from pipelines.preprocessors import registry, weights
 
 
 def cache_in(home: Path, offline: bool = False) -> ModelCache:
-    """A model cache for annotators' weights only."""
+    """A model cache for preprocessors' weights only."""
     return ModelCache(
         lambda name, device, notes: weights.load(
             name.removeprefix(weights.CACHE_PREFIX), device, notes, offline, home

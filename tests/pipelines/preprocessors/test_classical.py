@@ -6,9 +6,11 @@ import pytest
 from PIL import Image, ImageDraw
 
 from pipelines.preprocessors.classical import ink_of_drawing
-from pipelines.preprocessors.registry import ANNOTATORS
+from pipelines.preprocessors.registry import PREPROCESSORS
 
-OFFLINE = [annotator.name for annotator in ANNOTATORS.values() if annotator.weights is None]
+OFFLINE = [
+    preprocessor.name for preprocessor in PREPROCESSORS.values() if preprocessor.weights is None
+]
 
 
 def drawn_square(ink: str, ground: str, size: int = 96, width: int = 3) -> Image.Image:

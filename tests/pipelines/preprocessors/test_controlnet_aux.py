@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 
 from pipelines.core.errors import Unavailable
-from pipelines.preprocessors.registry import ANNOTATORS
+from pipelines.preprocessors.registry import PREPROCESSORS
 from pipelines.preprocessors.weights import WEIGHTS, is_here
 from tests.hub import serving
 from tests.pipelines.preprocessors.conftest import cache_in
@@ -136,7 +136,7 @@ def hub(monkeypatch):
         yield serve
 
 
-AUX = [a for a in ANNOTATORS.values() if a.module.endswith("controlnet_aux")]
+AUX = [a for a in PREPROCESSORS.values() if a.module.endswith("controlnet_aux")]
 LARGE = (  # seconds to make at random
     *("seg_sam", "openpose", "depth_midas", "depth_leres", "normal_bae", "lineart_anime"),
     *("scribble_hed", "sketch_pidinet"),  # of the same networks as two of the others
@@ -144,24 +144,24 @@ LARGE = (  # seconds to make at random
 
 
 @pytest.mark.parametrize(
-    "annotator",
+    "preprocessor",
     [
         pytest.param(each, marks=[pytest.mark.deep] * (each.name in LARGE), id=each.name)
         for each in AUX
     ],
 )
 def test_the_real_network_makes_a_map_of_the_pictures_size(
-    annotate, hub, photo, tmp_path, annotator, capsys
+    annotate, hub, photo, tmp_path, preprocessor, capsys
 ):
-    hub(annotator.weights)
+    hub(preprocessor.weights)
     capsys.readouterr()
     cache, parameters = cache_in(tmp_path), {"resolution": 64}
-    if annotator.weights == "sam":
+    if preprocessor.weights == "sam":
         parameters["points"] = 2
-    made = annotate(annotator.name, photo, cache, **parameters)
+    made = annotate(preprocessor.name, photo, cache, **parameters)
     assert (made.size, made.mode) == (photo.size, "RGB")
-    assert is_here(annotator.weights, tmp_path)
-    assert annotate(annotator.name, photo, cache, **parameters).tobytes() == made.tobytes()
+    assert is_here(preprocessor.weights, tmp_path)
+    assert annotate(preprocessor.name, photo, cache, **parameters).tobytes() == made.tobytes()
     (entry,) = cache.loaded()
     assert entry.bytes > 10**5
     with cache.lease(entry.name) as networks:
@@ -187,7 +187,7 @@ def test_the_real_network_makes_a_map_of_the_pictures_size(
 def test_the_map_is_that_of_the_packages_own_way(
     annotate, hub, tmp_path, name, detector, options, parameters
 ):
-    weights = ANNOTATORS[name].weights
+    weights = PREPROCESSORS[name].weights
     hub(weights)
     noise = np.random.default_rng(0).integers(0, 256, (64, 128, 3), np.uint8)
     made = annotate(name, Image.fromarray(noise), cache_in(tmp_path), resolution=64, **parameters)

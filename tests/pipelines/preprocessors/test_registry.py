@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.core.errors import BadRequest, NotFound, Stopped, Unavailable
 from pipelines.preprocessors import registry
-from pipelines.preprocessors.registry import ANNOTATORS, get
+from pipelines.preprocessors.registry import PREPROCESSORS, get
 from pipelines.preprocessors.weights import WEIGHTS, expected_bytes, is_here
 from tests.pipelines.preprocessors.conftest import cache_in
 
@@ -27,32 +27,32 @@ MADE = {
 }  # fmt: skip
 
 
-def test_these_annotators_are_offered_in_this_order():
-    assert list(ANNOTATORS) == NAMES
+def test_these_preprocessors_are_offered_in_this_order():
+    assert list(PREPROCESSORS) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_annotator_is_described_and_its_parameters_have_bounds(name):
-    annotator = get(name)
-    assert annotator.name == name
-    assert annotator.title
-    assert annotator.description.endswith(".")
-    assert annotator.makes in MADE
-    assert annotator.weights is None or annotator.weights in WEIGHTS
-    assert len(annotator.neutral) == 3
-    assert annotator.parameters.model_config["extra"] == "forbid"
-    assert annotator.parameters.model_config["frozen"]
-    for field in annotator.parameters.model_fields.values():
+def test_a_preprocessor_is_described_and_its_parameters_have_bounds(name):
+    preprocessor = get(name)
+    assert preprocessor.name == name
+    assert preprocessor.title
+    assert preprocessor.description.endswith(".")
+    assert preprocessor.makes in MADE
+    assert preprocessor.weights is None or preprocessor.weights in WEIGHTS
+    assert len(preprocessor.neutral) == 3
+    assert preprocessor.parameters.model_config["extra"] == "forbid"
+    assert preprocessor.parameters.model_config["frozen"]
+    for field in preprocessor.parameters.model_fields.values():
         assert field.title
         assert field.description
         limits = {type(limit).__name__ for limit in field.metadata}
         assert field.annotation is bool or {"Ge", "Le"} <= limits
         assert not field.is_required()
-    assert callable(import_module(annotator.module).annotate)
+    assert callable(import_module(preprocessor.module).annotate)
 
 
 def test_an_unknown_name_offers_the_closest():
-    with pytest.raises(NotFound, match=r"no annotator called cany\..*canny"):
+    with pytest.raises(NotFound, match=r"no preprocessor called cany\..*canny"):
         get("cany")
 
 
@@ -84,12 +84,12 @@ def test_stopping_before_the_map_is_made(photo, tmp_path):
             list(registry.annotate(name, photo, {}, cache_in(tmp_path), stop))
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if ANNOTATORS[name].weights])
-def test_without_its_weights_an_annotator_says_what_to_do(
+@pytest.mark.parametrize("name", [name for name in NAMES if PREPROCESSORS[name].weights])
+def test_without_its_weights_a_preprocessor_says_what_to_do(
     annotate, photo, name, monkeypatch, tmp_path
 ):
     monkeypatch.setattr("pipelines.preprocessors.weights.ASSETS", tmp_path)
-    weights = ANNOTATORS[name].weights
+    weights = PREPROCESSORS[name].weights
     title = re.escape(WEIGHTS[weights].title)
     assert not is_here(weights, tmp_path)
     assert expected_bytes(weights) > 10**6

@@ -118,12 +118,12 @@ def served(monkeypatch, tmp_path):
 @pytest.mark.parametrize("name", ["depth_anything", "zoe", "upernet"])
 def test_the_real_model_makes_a_map_of_the_pictures_size(served, annotate, photo, tmp_path, name):
     served(name)
-    annotator = {"zoe": "depth_zoe", "upernet": "seg_upernet"}.get(name, name)
+    preprocessor = {"zoe": "depth_zoe", "upernet": "seg_upernet"}.get(name, name)
     cache = cache_in(tmp_path)
     for picture in (photo, Image.new("RGB", (1, 1), "red"), photo.resize((300, 20))):
-        made = annotate(annotator, picture, cache, resolution=64)
+        made = annotate(preprocessor, picture, cache, resolution=64)
         assert (made.size, made.mode) == (picture.size, "RGB")
-    first, again = (annotate(annotator, photo, cache, resolution=64) for _ in range(2))
+    first, again = (annotate(preprocessor, photo, cache, resolution=64) for _ in range(2))
     assert first.tobytes() == again.tobytes()
     assert len(np.unique(np.asarray(first).reshape(-1, 3), axis=0)) > 1
     (entry,) = cache.loaded()

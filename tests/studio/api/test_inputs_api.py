@@ -336,7 +336,7 @@ def test_the_map_has_the_size_that_was_asked_for(ada):
     assert values == {0, 255}
 
 
-def test_the_map_is_the_annotator_s(ada):
+def test_the_map_is_the_preprocessor_s(ada):
     picture = bring(ada, file_of(drawing((64, 64))))["id"]
     asked = {"picture": picture, "preprocessor": "scribble", "width": 64, "height": 64}
     made = opened(ada.post(CONDITION, json=asked))
@@ -387,7 +387,7 @@ def test_a_guest_cannot_have_weights_downloaded(guest):
 def test_preprocessors_tell_their_parameters(ada):
     listed = ada.get("/api/v1/preprocessors").json()["preprocessors"]
     known = {each["name"]: each for each in listed}
-    assert known.keys() == registry.ANNOTATORS.keys()
+    assert known.keys() == registry.PREPROCESSORS.keys()
     low = known["canny"]["parameters"]["properties"]["low"]
     assert (low["minimum"], low["maximum"], low["default"]) == (0, 255, 100)
     assert known["canny"]["here"] is True
@@ -444,7 +444,7 @@ def test_the_maps_of_a_picture_are_its_owner_s(ada, bob, steered):
         ({"picture": STRANGE_ID}, 404, STRANGE_ID),
         ({"model": "gone"}, 404, "no model called gone"),
         ({"model": "sdxl-controlnet-canny"}, 422, "These do: "),
-        ({"preprocessor": "gone"}, 404, "no annotator called gone"),
+        ({"preprocessor": "gone"}, 404, "no preprocessor called gone"),
         ({"preprocessor": "canny", "parameters": {"high": -1}}, 422,
          "High threshold is -1; it must be at least 0."),
         ({"weight": 2.5}, 422, "Weight is 2.5; it must be at most 2."),

@@ -16,7 +16,7 @@ from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.diffusion.lora.record import LoraRecord
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.models.catalog import Catalog
-from pipelines.preprocessors.registry import ANNOTATORS
+from pipelines.preprocessors.registry import PREPROCESSORS
 from pipelines.upscaling.catalog import Upscalers
 from studio.core.accounts.accounts import Owner
 from studio.core.exchange import Settings
@@ -201,9 +201,9 @@ def test_no_label_needs_values():
 
 def test_words_of_preprocessors_and_the_canvas_have_a_chinese_text():
     words = set(canvas.WORDS.values())
-    for annotator in ANNOTATORS.values():
-        fields = annotator.parameters.model_fields.values()
-        words |= {annotator.title, annotator.description}
+    for preprocessor in PREPROCESSORS.values():
+        fields = preprocessor.parameters.model_fields.values()
+        words |= {preprocessor.title, preprocessor.description}
         words |= {text for field in fields for text in (field.title, field.description)}
     assert words - texts("zh").keys() == set()
 

@@ -52,9 +52,9 @@ def test_the_shipped_list_serves_sd15_and_sdxl_with_both_methods(shipped, catalo
 
 
 def test_every_shipped_preprocessor_exists(shipped):
-    from pipelines.preprocessors.registry import ANNOTATORS
+    from pipelines.preprocessors.registry import PREPROCESSORS
 
-    assert {entry.preprocessor for entry in shipped.models()} <= set(ANNOTATORS)
+    assert {entry.preprocessor for entry in shipped.models()} <= set(PREPROCESSORS)
 
 
 def test_sketch_adapters_are_given_binary_sketches(shipped):

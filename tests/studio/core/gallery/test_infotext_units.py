@@ -10,7 +10,7 @@ import pytest
 from pipelines.core.errors import validated
 from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.diffusion.control.requests import ControlRequest, ControlUnit
-from pipelines.preprocessors.registry import ANNOTATORS
+from pipelines.preprocessors.registry import PREPROCESSORS
 from studio.core.gallery.infotext_units import (
     _MODULES,
     _titles,
@@ -79,9 +79,9 @@ def test_modes_have_the_extension_s_words(field, value, words):
 
 
 # For each preprocessor, a value that is not the default for each of its parameters.
-@pytest.mark.parametrize("name", ANNOTATORS)
+@pytest.mark.parametrize("name", PREPROCESSORS)
 def test_every_preprocessor_s_settings_come_back(control, name):
-    model = ANNOTATORS[name].parameters
+    model = PREPROCESSORS[name].parameters
     other = {
         field: not default if isinstance(default, bool) else default + 1
         for field, default in model().model_dump().items()
@@ -95,10 +95,10 @@ def test_every_preprocessor_s_settings_come_back(control, name):
 def test_names_of_parameters_are_no_names_of_the_line():
     fixed = {"Module", "Model", "Weight", "Resize Mode", "Guidance Start", "Guidance End",
              "Pixel Perfect", "Control Mode"}  # fmt: skip
-    for annotator in ANNOTATORS.values():
-        titles = list(_titles(annotator.parameters).values())
-        assert not fixed & set(titles), annotator.name
-        assert len(titles) == len(set(titles)), annotator.name
+    for preprocessor in PREPROCESSORS.values():
+        titles = list(_titles(preprocessor.parameters).values())
+        assert not fixed & set(titles), preprocessor.name
+        assert len(titles) == len(set(titles)), preprocessor.name
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_modules_of_the_extension_are_read_as_what_reads_the_same(
 
 def test_every_module_that_is_known_is_one_of_ours():
     for name, parameters in _MODULES.values():
-        validated(ANNOTATORS[name].parameters, parameters)
+        validated(PREPROCESSORS[name].parameters, parameters)
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def slow(monkeypatch):
         with seen.lock:
             seen.now += 1
             seen.most = max(seen.most, seen.now)
-        yield Progress(0, 1, note=Message("Reading the picture: {annotator}", annotator="x"))
+        yield Progress(0, 1, note=Message("Reading the picture: {preprocessor}", preprocessor="x"))
         time.sleep(0.05)
         with seen.lock:
             seen.now -= 1

@@ -170,7 +170,7 @@ def test_balance_is_of_controlnets_alone(unit):
 
 
 @pytest.mark.parametrize(
-    ("condition", "preprocessor", "annotator", "distance"),
+    ("condition", "preprocessor", "read_as", "distance"),
     [
         ("canny", "canny", "canny", 0),
         ("scribble", "scribble_hed", "scribble", 1),
@@ -183,13 +183,11 @@ def test_balance_is_of_controlnets_alone(unit):
         ("canny", "canny", "depth_anything", STRANGE),
     ],
 )
-def test_how_far_maps_are_from_what_a_model_has_learnt(
-    condition, preprocessor, annotator, distance
-):
+def test_how_far_maps_are_from_what_a_model_has_learnt(condition, preprocessor, read_as, distance):
     entry = ControlEntry(name="x", title="X", method="controlnet", family="sd1",
                          condition=condition, preprocessor=preprocessor,
                          source={"hub": "a/b"})  # fmt: skip
-    assert _distance(entry, registry.get(annotator)) == distance
+    assert _distance(entry, registry.get(read_as)) == distance
 
 
 def test_maps_of_another_kind_are_remarked_upon(unit):
