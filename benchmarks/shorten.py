@@ -33,7 +33,7 @@ from pipelines.chat.pruning.scores import scores
 from pipelines.chat.pruning.texts import calibration_batches
 from pipelines.core.cache import ModelCache
 from pipelines.core.devices import describe, pick_device
-from pipelines.core.errors import validated
+from pipelines.core.errors import validate
 from pipelines.core.events import Progress
 
 HEADER = (
@@ -136,7 +136,7 @@ def measure(
             for name in ("learning_rate", "batch_size")
             if (value := getattr(options, name)) is not None
         }
-        request = validated(PruneRequest, values)
+        request = validate(PruneRequest, values)
         for _ in heal(request, folder, cache, stop, settings=settings):
             pass
         healed, tokenizer = load_model(folder.healed, options.device)

@@ -28,7 +28,7 @@ from PIL import Image
 
 from pipelines.core.cache import ModelCache
 from pipelines.core.devices import pick_device, total_memory
-from pipelines.core.errors import validated
+from pipelines.core.errors import validate
 from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.paths import ASSETS
 from pipelines.diffusion.lora.use import LoraUse
@@ -227,7 +227,7 @@ class _Study:
             len(subject.photos),
         )
         settings |= dict(pair.split("=", 1) for pair in options.set)
-        return validated(
+        return validate(
             TrainingRequest,
             settings
             | {

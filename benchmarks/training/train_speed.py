@@ -125,10 +125,10 @@ def wait(device: str) -> float:
 
 
 def request_for(options: argparse.Namespace, batch: int, home: Path):
-    from pipelines.core.errors import validated
+    from pipelines.core.errors import validate
     from pipelines.dreambooth.requests import TrainingRequest
 
-    return validated(
+    return validate(
         TrainingRequest,
         {
             "subject": make_photos(home, options.photo_side[0] or native_size(options)),

@@ -17,7 +17,7 @@ import yaml
 
 from pipelines.chat.downloads import find_download
 from pipelines.chat.entries import FOLDER, OWN, ChatEntry
-from pipelines.core.errors import NotFound, Unavailable, UserError, validated
+from pipelines.core.errors import NotFound, Unavailable, UserError, validate
 from pipelines.core.files import readable_name, refused_name
 from pipelines.core.matching import same_name
 from pipelines.core.paths import HUB_FOLDER, PRESETS
@@ -199,7 +199,7 @@ def _parse(path: Path, changed: int, size: int) -> ChatEntry:
         raise UserError("{file}: it must hold one model's fields.", file=path.name)
     name = path.stem.split("-", 1)[-1] if path.stem[:2].isdigit() else path.stem
     try:
-        return validated(ChatEntry, {"name": name, "title": name, **data})
+        return validate(ChatEntry, {"name": name, "title": name, **data})
     except UserError as error:
         raise UserError("{file}: {reason}", file=path.name, reason=error.message) from None
 

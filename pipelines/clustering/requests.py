@@ -13,7 +13,7 @@ from pipelines.clustering.algorithms.optics import OPTICSParameters
 from pipelines.clustering.algorithms.registry import ALGORITHMS, find
 from pipelines.clustering.data.scaling import Scaling
 from pipelines.core.engines import Request, Use
-from pipelines.core.errors import BadRequest, validated
+from pipelines.core.errors import BadRequest, validate
 from pipelines.core.matching import find_name
 
 # As the registry has it, whatever the spelling; what it does not know is refused elsewhere.
@@ -73,7 +73,7 @@ class ByAlgorithm(OnData):
             NotFound: there is no such algorithm.
             BadRequest: a value is out of bounds or unknown; says which and the limit.
         """
-        return validated(find(self.algorithm).parameters, self.parameters)
+        return validate(find(self.algorithm).parameters, self.parameters)
 
     def check_parameters(self) -> None:
         """Raises as :attr:`params` does; a :class:`BadRequest` says where in the request."""
@@ -161,7 +161,7 @@ class CurveRequest(ByAlgorithm):
     @property
     def params(self) -> Parameters:
         if self.curve == "reachability":
-            return validated(OPTICSParameters, self.parameters)
+            return validate(OPTICSParameters, self.parameters)
         return super().params
 
     @model_validator(mode="after")

@@ -119,7 +119,7 @@ class Stopped(Exception):
     """Raised by an engine that has seen its stop flag; nothing is wrong."""
 
 
-def validated(model: type[RequestT], data: Any) -> RequestT:
+def validate(model: type[RequestT], data: Any) -> RequestT:
     """``model.model_validate(data)`` with pydantic's errors turned into one :class:`BadRequest`.
 
     Raises:
@@ -148,12 +148,12 @@ def _check_lengths(model: type[BaseModel], data: Any) -> None:
             raise sentence
 
 
-def stored(model: type[RequestT], data: Any) -> RequestT:
-    """As :func:`validated`, for what an earlier version has stored: fields that there no longer
+def validate_stored(model: type[RequestT], data: Any) -> RequestT:
+    """As :func:`validate`, for what an earlier version has stored: fields that there no longer
     are are left out.
 
     Raises:
-        BadRequest: as :func:`validated` does, of the fields that there are.
+        BadRequest: as :func:`validate` does, of the fields that there are.
     """
     try:
         return model.model_validate(data)
@@ -167,7 +167,7 @@ def stored(model: type[RequestT], data: Any) -> RequestT:
             for part in path:
                 inside = inside[part]
             del inside[name]
-    return validated(model, known)
+    return validate(model, known)
 
 
 _LIMITS = {

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from pipelines.core.errors import BadRequest, validated
+from pipelines.core.errors import BadRequest, validate
 from pipelines.diffusion.from_picture.editing import resolve_picture
 from pipelines.diffusion.hires.requests import Hires
 from pipelines.diffusion.requests import LARGEST_SIDE, TextToImageRequest
@@ -85,7 +85,7 @@ def resolve(
         prompt, negative = get_style(request.style).apply(request.prompt, request.negative_prompt)
         values |= {"style": None, "prompt": prompt, "negative_prompt": negative}
     # Validated again: a style may have made the prompt too long.
-    return validated(type(request), {**request.model_dump(), **values})
+    return validate(type(request), {**request.model_dump(), **values})
 
 
 def _resolved_hires(

@@ -13,7 +13,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from pipelines.core.errors import BadRequest, NotFound, stored
+from pipelines.core.errors import BadRequest, NotFound, validate_stored
 from pipelines.core.files import size_of, write_whole
 from pipelines.core.processes import WorkFolder, changed_settings, read_json
 from pipelines.dreambooth.requests import TrainingRequest
@@ -84,7 +84,7 @@ class TrainingFolder(WorkFolder):
             data = json.loads(self.request_path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise NotFound("There is no training {id}.", id=self.id) from None
-        return stored(TrainingRequest, data)
+        return validate_stored(TrainingRequest, data)
 
     @property
     def subject(self) -> str | None:

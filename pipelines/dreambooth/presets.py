@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from pipelines.core.errors import NotFound, UserError, validated
+from pipelines.core.errors import NotFound, UserError, validate
 from pipelines.core.matching import find_name
 from pipelines.core.paths import PRESETS
 from pipelines.dreambooth.requests import Method, TrainingRequest
@@ -125,7 +125,7 @@ def _read(path: Path) -> tuple[Preset, ...]:
     for number, fields in enumerate(data if isinstance(data, list) else [], start=1):
         name = fields.get("name", number) if isinstance(fields, dict) else number
         try:
-            preset = validated(Preset, fields)
+            preset = validate(Preset, fields)
             for settings in (preset.settings, *(case.settings for case in preset.cases)):
                 _check(settings)
         except UserError as error:
@@ -143,4 +143,4 @@ def _check(settings: dict[str, Any]) -> None:
     if fixed := sorted(settings.keys() & _FIXED):
         raise UserError("A preset cannot decide {settings}.", settings=", ".join(fixed))
     some = {"subject": "0" * 32, "training": "0" * 32, "name": "x", "class_word": "x"}
-    validated(TrainingRequest, some | settings)
+    validate(TrainingRequest, some | settings)

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
-from pipelines.core.errors import BadRequest, UserError, validated
+from pipelines.core.errors import BadRequest, UserError, validate
 from pipelines.core.messages import Message
 from pipelines.diffusion.lora.tags import with_ids
 from pipelines.diffusion.lora.use import LoraUse
@@ -154,7 +154,7 @@ def plan(
             data = fields
             for at, axis in enumerate(read):
                 data = _change(data, axis, place[at])
-            cell = with_ids(validated(type(base), data), loras)
+            cell = with_ids(validate(type(base), data), loras)
         except UserError as error:
             reasons[", ".join(values)] = error.message
             continue

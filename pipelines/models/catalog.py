@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Protocol, TypeVar
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
-from pipelines.core.errors import NotFound, Refused, UserError, validated
+from pipelines.core.errors import NotFound, Refused, UserError, validate
 from pipelines.core.files import readable_name, refused_name
 from pipelines.core.matching import closest, find_name, same_name
 from pipelines.core.messages import Message
@@ -252,7 +252,7 @@ def read_entries(path: Path, kind: type[EntryT]) -> tuple[EntryT, ...]:
     entries = []
     for number, fields in enumerate(data, start=1):
         try:
-            entries.append(validated(kind, fields))
+            entries.append(validate(kind, fields))
         except UserError as error:
             name = fields.get("name", number) if isinstance(fields, dict) else number
             raise UserError(

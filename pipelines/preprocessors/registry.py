@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pipelines.core.errors import NotFound, Stopped, validated
+from pipelines.core.errors import NotFound, Stopped, validate
 from pipelines.core.events import Progress
 from pipelines.core.matching import closest, find_name
 from pipelines.core.messages import Message
@@ -302,7 +302,7 @@ def annotate(
         Stopped: ``stop`` was set; a map that is begun is made to its end.
     """
     preprocessor = get(name)
-    asked = validated(preprocessor.parameters, parameters)
+    asked = validate(preprocessor.parameters, parameters)
     if preprocessor.weights is None:
         yield from _make(preprocessor, picture, asked, None, stop)
         return

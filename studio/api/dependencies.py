@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from pydantic import BaseModel
 
-from pipelines.core.errors import validated
+from pipelines.core.errors import validate
 from studio.api.http import json_object
 from studio.core.accounts.accounts import Owner, owner_of
 from studio.core.services import Studio
@@ -53,6 +53,6 @@ def body_as(model: type[BaseModel]) -> Any:
     """
 
     async def read(data: JsonObject) -> BaseModel:
-        return validated(model, data)
+        return validate(model, data)
 
     return Depends(read)

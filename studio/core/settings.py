@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipelines.core.errors import validated
+from pipelines.core.errors import validate
 from studio.core.store import Store
 
 
@@ -94,7 +94,7 @@ class StoredSettings:
         stored = {row["name"]: json.loads(row["value"]) for row in rows}
         # Settings of other versions are left alone in the table, not an error.
         known = {name: value for name, value in stored.items() if name in Settings.model_fields}
-        self._current = validated(Settings, known)
+        self._current = validate(Settings, known)
 
     @property
     def current(self) -> Settings:
@@ -107,7 +107,7 @@ class StoredSettings:
             BadRequest: an unknown field or a value out of bounds; then nothing is changed.
         """
         with self._lock:
-            changed = validated(Settings, {**self._current.model_dump(), **changes})
+            changed = validate(Settings, {**self._current.model_dump(), **changes})
             with self._store.transaction() as connection:
                 connection.executemany(
                     "INSERT INTO settings (name, value) VALUES (?, ?) "

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 import pipelines
 import studio
-from pipelines.core.errors import BadRequest, UserError, reason_of, unforeseen, validated
+from pipelines.core.errors import BadRequest, UserError, reason_of, unforeseen, validate
 from pipelines.core.messages import Message
 from studio.core.home import disk_full
 from studio.i18n import LANGUAGES, translate, without_folders
@@ -62,7 +62,7 @@ def refusals(model: type[BaseModel]) -> Iterator[BadRequest]:
     changed = [{name: value} for name in fields for value in STRANGE]
     for data in ({}, [], None, {"nothing": 1}, *changed):
         try:
-            validated(model, data)
+            validate(model, data)
         except BadRequest as error:
             yield error
 
@@ -101,7 +101,7 @@ class Talk(BaseModel):
 )  # fmt: skip
 def test_a_place_in_the_data_is_told_as_one_would_say_it(data, sentence):
     with pytest.raises(BadRequest) as caught:
-        validated(Talk, data)
+        validate(Talk, data)
     assert str(caught.value) == sentence
 
 

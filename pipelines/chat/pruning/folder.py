@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.chat.pruning.requests import PruneRequest
-from pipelines.core.errors import BadRequest, stored
+from pipelines.core.errors import BadRequest, validate_stored
 from pipelines.core.files import size_of, write_whole
 from pipelines.core.processes import WorkFolder, changed_settings, read_json
 
@@ -64,7 +64,7 @@ class PruneFolder(WorkFolder):
         self.path.mkdir(parents=True, exist_ok=True)
         path = self.path / "pruning.json"
         if (begun := read_json(path)) is not None:
-            before = stored(PruneRequest, begun)
+            before = validate_stored(PruneRequest, begun)
             if changed := changed_settings(before, request, _MAY_CHANGE):
                 raise BadRequest(
                     "This pruning was begun with other settings ({settings}). Begin a new one to "

@@ -17,7 +17,7 @@ from pathlib import Path
 from PIL import Image
 
 from pipelines.core.cache import ModelCache
-from pipelines.core.errors import BadRequest, validated
+from pipelines.core.errors import BadRequest, validate
 from pipelines.core.events import Progress
 from pipelines.core.pictures.fitting import Box, crop_beyond, fit
 from pipelines.core.pictures.inputs import FOLDER, open_input
@@ -53,7 +53,7 @@ def condition_map(
         Stopped: ``stop`` was set.
     """
     preprocessor = registry.get(request.preprocessor)
-    parameters = validated(preprocessor.parameters, request.parameters).model_dump(mode="json")
+    parameters = validate(preprocessor.parameters, request.parameters).model_dump(mode="json")
     name = f"{request.picture}-{_digest(request, parameters, size, box)}.png"
     path = home / FOLDER / MAPS / name
     if (kept := _load_kept(path)) is not None:

@@ -15,7 +15,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from pipelines.core.errors import BadRequest, validated
+from pipelines.core.errors import BadRequest, validate
 from pipelines.core.matching import name_key
 from pipelines.core.messages import Message
 from pipelines.diffusion.lora.use import MAX_LORAS, MAX_WEIGHT, LoraUse
@@ -259,7 +259,7 @@ def _use_of(tag: re.Match[str]) -> LoraUse:
             limit=MAX_WEIGHT,
         )
     weights = {"weight": unet} if text == unet else {"weight": unet, "text_weight": text}
-    return validated(LoraUse, {"name": name, **weights})
+    return validate(LoraUse, {"name": name, **weights})
 
 
 def _tag_of(use: Mapping[str, object]) -> str:

@@ -17,7 +17,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from pipelines.core.errors import NotFound, Refused, UserError, validated
+from pipelines.core.errors import NotFound, Refused, UserError, validate
 from studio.core.accounts.accounts import NotLoggedIn, Owner
 from studio.core.accounts.rate_limits import Minute
 from studio.core.settings import StoredSettings
@@ -124,7 +124,7 @@ class Keys:
         """
         if not owner.is_host:
             raise Refused("Only the host makes keys for the API.")
-        asked = validated(
+        asked = validate(
             KeyRequest,
             {
                 "name": name,

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pipelines.core.errors import UserError, validated
+from pipelines.core.errors import UserError, validate
 from pipelines.diffusion.from_picture.requests import FromPicture, Outpaint
 from studio.core.gallery.infotext_units import is_unit_name
 
@@ -135,7 +135,7 @@ def _check(name: str, value: Any) -> Any:
     if value is None:
         return None
     try:
-        change = validated(FromPicture, {"picture": _ANY_INPUT, name: value})
+        change = validate(FromPicture, {"picture": _ANY_INPUT, name: value})
     except UserError:
         return None
     return change.model_dump()[name]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from pipelines.core.errors import UserError, validated
+from pipelines.core.errors import UserError, validate
 from pipelines.diffusion.details.requests import DetailFix, Finder
 
 _MODEL = "ADetailer model"
@@ -68,7 +68,7 @@ def unread_details(parameters: Mapping[str, Any]) -> set[str]:
 
 def _fits(field: str, value: str) -> bool:
     try:
-        validated(DetailFix, {field: value})
+        validate(DetailFix, {field: value})
     except UserError:
         return False
     return True

@@ -23,7 +23,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from pipelines.core.errors import UserError, validated
+from pipelines.core.errors import UserError, validate
 from pipelines.core.matching import find_name
 from pipelines.diffusion.control.catalog import ControlCatalog, shipped_entries
 from pipelines.diffusion.control.requests import MAX_UNITS, ControlUnit
@@ -237,7 +237,7 @@ def _parameters(unit: Mapping[str, Any]) -> dict[str, Any]:
     """All parameters of a unit's preprocessor under their names in the line."""
     try:
         model = registry.get(unit["preprocessor"]).parameters
-        values = validated(model, unit["parameters"]).model_dump(mode="json")
+        values = validate(model, unit["parameters"]).model_dump(mode="json")
     except UserError:  # of another version of Atelier
         return {}
     return {title: values[name] for name, title in _titles(model).items()}
@@ -360,7 +360,7 @@ def _within_bounds(
         if value is None:
             continue
         try:
-            checked = validated(model, {**needed, **taken, name: value})
+            checked = validate(model, {**needed, **taken, name: value})
         except UserError:  # written by hand, or by a studio with other bounds
             continue
         taken[name] = getattr(checked, name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from pipelines.core.errors import UserError, validated
+from pipelines.core.errors import UserError, validate
 from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.diffusion.hires.requests import LATENT_MODES
 from pipelines.diffusion.requests import TextToImageRequest
@@ -188,7 +188,7 @@ def _split_sampler(fields: dict[str, Any]) -> None:
 
 def _fits(name: str, value: Any) -> bool:
     try:
-        validated(TextToImageRequest, {"prompt": "", name: value})
+        validate(TextToImageRequest, {"prompt": "", name: value})
     except UserError:
         return False
     return True

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pipelines.core.engines import Use, uses_of
-from pipelines.core.errors import BadRequest, Busy, NotFound, UserError, stored
+from pipelines.core.errors import BadRequest, Busy, NotFound, UserError, validate_stored
 from studio.core.jobs.record import CANCELLED, DONE, FAILED, QUEUED, RUNNING, Job, job_of
 from studio.core.jobs.uses import add_job_uses
 from studio.core.jobs.waiting import seconds_to_turn, usual_seconds
@@ -194,7 +194,9 @@ class Jobs:
         if not job.ended:
             raise BadRequest("Job {id} is still {state}; it can be sent again when it has ended.",
                              id=job.id, state=job.state)  # fmt: skip
-        request = stored(self._worker_of(job.kind).engine(job.kind).request_class, job.request)
+        request = validate_stored(
+            self._worker_of(job.kind).engine(job.kind).request_class, job.request
+        )
         return self.submit(owner, job.kind, request)
 
     def cancel(self, owner: str, job_id: str) -> Job:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pipelines.core.engines import uses_of
-from pipelines.core.errors import NotFound, Refused, validated
+from pipelines.core.errors import NotFound, Refused, validate
 from pipelines.diffusion.resolving import with_seed
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Submissions:
         for feature in self._features:
             if (fill := feature.fills.get(kind)) is not None:
                 data = fill(self._studio, owner, data)
-        request = validated(engine.request_class, data)
+        request = validate(engine.request_class, data)
         for check in self._features.checks_of(engine.request_class):
             request = check(self._studio, owner, request)
         for use in uses_of(request):

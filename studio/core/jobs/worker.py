@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipelines.core.engines import uses_of
-from pipelines.core.errors import NotFound, Stopped, UserError, stored, unforeseen
+from pipelines.core.errors import NotFound, Stopped, UserError, unforeseen, validate_stored
 from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.files import is_full
 from pipelines.core.messages import Message
@@ -344,7 +344,7 @@ class Worker:
     def _iterate(self, job: Job, running: Running) -> dict[str, Any]:
         """Goes through an engine's events; returns the result's facts."""
         engine = self.engine(job.kind)
-        request = stored(engine.request_class, job.request)
+        request = validate_stored(engine.request_class, job.request)
         position, written = 0, 0.0
         for event in engine.run(request, self._cache, running.stop, job.owner):
             match event:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipelines.chat.requests import ChatMessage, Generation
-from pipelines.core.errors import BadRequest, Busy, validated
+from pipelines.core.errors import BadRequest, Busy, validate
 from studio.core.accounts.accounts import is_guest
 from studio.core.settings import Settings
 
@@ -21,14 +21,14 @@ def checked_sampling(sampling: Mapping[str, Any], model: str) -> dict[str, Any]:
     Raises:
         BadRequest: a value, or the model's name, is out of bounds.
     """
-    checked = validated(Generation, {**sampling, "model": model})
+    checked = validate(Generation, {**sampling, "model": model})
     chosen = {name for name, value in sampling.items() if value is not None}
     return checked.model_dump(mode="json", include=chosen - _NOT_SAMPLING)
 
 
 def checked_message(text: str) -> str:
     """Raises BadRequest when a message is empty or too long."""
-    content = validated(ChatMessage, {"role": "user", "content": text}).content
+    content = validate(ChatMessage, {"role": "user", "content": text}).content
     if not content.strip():
         raise BadRequest("The message is empty. Write something.")
     return content
@@ -36,7 +36,7 @@ def checked_message(text: str) -> str:
 
 def checked_prompt(text: str) -> str:
     """Raises BadRequest when a system prompt is too long."""
-    return validated(ChatMessage, {"role": "system", "content": text}).content
+    return validate(ChatMessage, {"role": "system", "content": text}).content
 
 
 def checked_title(text: str) -> str:

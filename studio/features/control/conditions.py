@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from pipelines.core.errors import NotFound, Refused, validated
+from pipelines.core.errors import NotFound, Refused, validate
 from pipelines.core.events import Progress
 from pipelines.diffusion.control.conditions import condition_map
 from pipelines.diffusion.control.requests import ConditionRequest
@@ -76,7 +76,7 @@ class Conditions:
         """
         self._inputs.get(owner.id, request.picture)
         preprocessor = registry.get(request.preprocessor)
-        validated(preprocessor.parameters, request.parameters)
+        validate(preprocessor.parameters, request.parameters)
         if not owner.is_host and not self.is_here(preprocessor):
             raise Refused(
                 "{model} has not been downloaded yet, and only the host may do that. "
@@ -137,5 +137,5 @@ class Conditions:
             )
         unit = units[number]
         fields = {name: unit[name] for name in ConditionRequest.model_fields if name in unit}
-        request = validated(ConditionRequest, fields)
+        request = validate(ConditionRequest, fields)
         return self.map(owner, request, (picture.width, picture.height))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import anyio.to_thread
 import gradio as gr
 
-from pipelines.core.errors import BadRequest, UserError, validated
+from pipelines.core.errors import BadRequest, UserError, validate
 from pipelines.core.events import Progress
 from pipelines.core.matching import find_name
 from pipelines.core.messages import Message
@@ -347,7 +347,7 @@ class UnitForm:
             if not fields["picture"]:
                 yield map_views.no_map(visitor.say(_NO_MAP))
                 return
-            wanted = validated(MapRequest, {**fields, "width": width, "height": height})
+            wanted = validate(MapRequest, {**fields, "width": width, "height": height})
             newest: list[Progress] = []
             making = asyncio.ensure_future(
                 anyio.to_thread.run_sync(

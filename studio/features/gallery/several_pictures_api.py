@@ -8,7 +8,7 @@ from fastapi import APIRouter, Form, Query
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, FailFast, Field
 
-from pipelines.core.errors import validated
+from pipelines.core.errors import validate
 from studio.api.dependencies import CurrentOwner, CurrentStudio, body_as
 from studio.api.http import NOT_KEPT
 from studio.core.gallery.gallery import MAX_SEARCH
@@ -63,7 +63,7 @@ def download(
     What is no longer there is left out, and named by a text in it. A form, so that the
     browser itself stores what comes.
     """
-    wanted = validated(SeveralPictures, {"ids": ids.split(",")}).ids
+    wanted = validate(SeveralPictures, {"ids": ids.split(",")}).ids
     files = studio.gallery.files_of(owner.id, wanted)
     return StreamingResponse(
         archive(files),

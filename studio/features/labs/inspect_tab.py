@@ -12,7 +12,7 @@ import gradio as gr
 
 from pipelines.chat.inspect import MEAN, InspectRequest
 from pipelines.chat.requests import STARTER, Sampling
-from pipelines.core.errors import UserError, validated
+from pipelines.core.errors import UserError, validate
 from pipelines.core.events import Progress
 from pipelines.core.messages import Message
 from pipelines.core.paths import ASSETS
@@ -218,7 +218,7 @@ class InspectTab(Tab):
     def _inspect(
         self, visitor: Visitor, fields: dict[str, Any], view: View, tell: Any
     ) -> tuple[Seen, InspectRequest]:
-        request = validated(InspectRequest, fields)
+        request = validate(InspectRequest, fields)
         look = self.studio.inspector.look
         build = look(visitor.owner, request, "build", tell).build
         # The model before may have had more of them.

@@ -21,7 +21,7 @@ from pipelines.chat.model_library import MadeModel, ModelLibrary
 from pipelines.chat.pruning.folder import FOLDER, PruneFolder, prunings_in
 from pipelines.chat.pruning.requests import PruneRequest, ScoreRequest
 from pipelines.core.engines import Use
-from pipelines.core.errors import BadRequest, Busy, NotFound, Refused, stored
+from pipelines.core.errors import BadRequest, Busy, NotFound, Refused, validate_stored
 from studio.core.home import WRITING_SECONDS, clear_folders
 from studio.core.jobs.record import DONE, Job
 from studio.core.quota import Keeper
@@ -137,7 +137,7 @@ class Prunings(Keeper):
         found: dict[str, Shortening] = {}
         for job in self._jobs.list(owner, kind=SHORTEN, limit=SHOWN):
             with contextlib.suppress(BadRequest):  # an earlier version's, unreadable by now
-                request = stored(PruneRequest, job.request)
+                request = validate_stored(PruneRequest, job.request)
                 id = request.pruning
                 found.setdefault(id, Shortening(id, request.name, job, request, made.get(id)))
         rest = [each for id, each in made.items() if id not in found]

@@ -20,7 +20,7 @@ from pipelines.chat.requests import (
     CompletionRequest,
     Generation,
 )
-from pipelines.core.errors import BadRequest, validated
+from pipelines.core.errors import BadRequest, validate
 from studio.features.openai_api.errors import Invalid
 from studio.features.openai_api.unsupported import refuse_tools_of, refuse_unsupported
 
@@ -188,7 +188,7 @@ def messages(given: Any) -> list[dict[str, Any]]:
 
 
 def validate_body(kind: type[ModelT], data: Any, names: Mapping[str, str] | None = None) -> ModelT:
-    """:func:`validated`, with the field's name in OpenAI's API.
+    """:func:`validate`, with the field's name in OpenAI's API.
 
     Args:
         names: the engine's names → OpenAI's, where they differ.
@@ -197,7 +197,7 @@ def validate_body(kind: type[ModelT], data: Any, names: Mapping[str, str] | None
         Invalid: names the first field that cannot be used.
     """
     try:
-        return validated(kind, data)
+        return validate(kind, data)
     except BadRequest as error:
         raise rename_fields(
             error, names or {}, "messages" if kind is ChatRequest else None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from pipelines.core.errors import UserError, validated
+from pipelines.core.errors import UserError, validate
 from pipelines.core.messages import Message
 from pipelines.grids.cells import NAMES
 from pipelines.grids.requests import GridRequest
@@ -159,7 +159,7 @@ class GridTab(Tab):
         """How many pictures, and how long they take here; or what is wrong with the axes."""
         visitor = Visitor.of(request)
         try:
-            asked = validated(GridRequest, self.data(list(values)))
+            asked = validate(GridRequest, self.data(list(values)))
             cells = [cell.request for cell in check_grid(self.studio, visitor.owner, asked).cells()]
         except UserError as error:
             return views.error(error.message, visitor)

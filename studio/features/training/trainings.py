@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pipelines.core.engines import Use
-from pipelines.core.errors import BadRequest, NotFound, UserError, stored, validated
+from pipelines.core.errors import BadRequest, NotFound, UserError, validate, validate_stored
 from pipelines.core.limits import available_cores
 from pipelines.diffusion.lora.library import LoraLibrary
 from pipelines.dreambooth.data import class_pictures
@@ -117,7 +117,7 @@ class Trainings(Keeper):
 
     def preflight(self, owner: str, data: Mapping[str, Any]) -> Preflight:
         """What a training would take; raises as :meth:`check` does, or Refused."""
-        request = validated(TrainingRequest, {**data, "owner": owner, "training": "0" * 32})
+        request = validate(TrainingRequest, {**data, "owner": owner, "training": "0" * 32})
         entry, photos = self._entry_and_subject(owner, request)
         cores = available_cores()
         return preflight(request, entry, photos, self._home, self.device, cores)
@@ -266,5 +266,5 @@ def _read(request: Mapping[str, Any]) -> TrainingRequest | None:
     names = {name: request[name] for name in _NAMES if name in request}
     for fields in (request, names):
         with contextlib.suppress(BadRequest):
-            return stored(TrainingRequest, fields)
+            return validate_stored(TrainingRequest, fields)
     return None

@@ -22,7 +22,7 @@ from pipelines.chat.inspect import (
     read,
 )
 from pipelines.chat.requests import Sampling
-from pipelines.core.errors import BadRequest, Unavailable, validated
+from pipelines.core.errors import BadRequest, Unavailable, validate
 from tests.pipelines.chat.tiny_llama import byte_level, llama, sentencepiece
 
 TEXT = "The cat sat on the mat, and 3 cats sat on 法."
@@ -311,10 +311,10 @@ def test_places_that_are_not_there(model, tokenizer):
 
 
 def test_the_request_says_what_is_out_of_bounds():
-    assert validated(InspectRequest, {"text": "a"}).position is None
+    assert validate(InspectRequest, {"text": "a"}).position is None
     with pytest.raises(BadRequest, match=r"Text has 50001 characters; .*50000"):
-        validated(InspectRequest, {"text": "x" * 50_001})
+        validate(InspectRequest, {"text": "x" * 50_001})
     with pytest.raises(BadRequest, match="Position is 0; it must be at least 1"):
-        validated(InspectRequest, {"text": "a", "position": 0})
+        validate(InspectRequest, {"text": "a", "position": 0})
     with pytest.raises(BadRequest, match="Temperature is -1"):
-        validated(InspectRequest, {"text": "a", "temperature": -1})
+        validate(InspectRequest, {"text": "a", "temperature": -1})

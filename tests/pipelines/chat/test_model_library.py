@@ -19,7 +19,7 @@ from pipelines.chat.pruning.evaluate import Effort
 from pipelines.chat.pruning.requests import PruneRequest
 from pipelines.chat.requests import ChatRequest
 from pipelines.core.cache import ModelCache
-from pipelines.core.errors import NotFound, validated
+from pipelines.core.errors import NotFound, validate
 from pipelines.core.events import Result
 from tests.pipelines.chat.llamas import save_llama
 
@@ -43,7 +43,7 @@ def shorten(cache: ModelCache, id: str = ID, owner: str = "anna", **changes) -> 
     values = {"model": "base", "pruning": id, "owner": owner, "name": "Brief", "blocks": 1}
     values |= {"criterion": "magnitude"} | changes
     effort = Effort(tokens=64, new_tokens=2, runs=1)
-    request = validated(PruneRequest, values)
+    request = validate(PruneRequest, values)
     *_, last = engine.run(request, cache, threading.Event(), effort=effort)
     assert isinstance(last, Result)
     return last.data

@@ -13,11 +13,11 @@ from pipelines.clustering.data.datasets import Dataset, DatasetRequest, make
 from pipelines.clustering.data.scaling import scale
 from pipelines.clustering.projecting import choose_rows, project
 from pipelines.clustering.steps.gmm import DEVIATIONS
-from pipelines.core.errors import BadRequest, Stopped, Unavailable, validated
+from pipelines.core.errors import BadRequest, Stopped, Unavailable, validate
 
 
 def animate(data: Dataset, **values) -> dict:
-    made = make_animation(validated(AnimationRequest, {"data": "mine", **values}), data)
+    made = make_animation(validate(AnimationRequest, {"data": "mine", **values}), data)
     made["notes"] = [str(note) for note in made["notes"]]
     return json.loads(json.dumps(made, allow_nan=False))
 

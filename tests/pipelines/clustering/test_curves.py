@@ -14,7 +14,7 @@ from pipelines.clustering.engine import run
 from pipelines.clustering.metrics import silhouettes
 from pipelines.clustering.requests import CurveRequest
 from pipelines.clustering.running import outcome
-from pipelines.core.errors import BadRequest, NotFound, validated
+from pipelines.core.errors import BadRequest, NotFound, validate
 from pipelines.core.events import Result
 
 pytestmark = pytest.mark.filterwarnings("ignore:::sklearn")
@@ -26,7 +26,7 @@ class Nowhere:
 
 def curve(X: np.ndarray, stop, **values) -> dict:
     """What the engine answers to a request of a curve of X."""
-    request = validated(CurveRequest, {"data": "mine", **values})
+    request = validate(CurveRequest, {"data": "mine", **values})
     points = Dataset(X, None, ("",) * X.shape[1], "")
     *_, result = run(request, Nowhere(), stop, find_data=lambda name: points, results=Nowhere)
     assert isinstance(result, Result)
@@ -133,7 +133,7 @@ def test_noise_has_no_silhouette_and_one_cluster_has_none_at_all(blobs, stop):
 )
 def test_requests_that_cannot_work_say_why(values, sentence):
     with pytest.raises((BadRequest, NotFound), match=sentence):
-        validated(CurveRequest, {"data": "mine", **values})
+        validate(CurveRequest, {"data": "mine", **values})
 
 
 def test_what_a_curve_has_no_use_for_is_ignored():

@@ -28,7 +28,7 @@ from pipelines.clustering.tasks import fit, lower_peak, peak_since
 from pipelines.clustering.wire import Matrix
 from pipelines.clustering.worker_pool import POOL, Command, Died, MemoryExceeded, WorkerPool
 from pipelines.core.cache import ModelCache
-from pipelines.core.errors import BadRequest, NotFound, OutOfMemory, Stopped, Unavailable, validated
+from pipelines.core.errors import BadRequest, NotFound, OutOfMemory, Stopped, Unavailable, validate
 from pipelines.core.events import Progress, Result
 from pipelines.core.files import is_full, save_array
 from tests.patience import PATIENCE, PROMPTLY
@@ -336,7 +336,7 @@ def test_true_labels_are_compared_with(home, blobs, stop):
 )
 def test_requests_are_checked_by_the_registry(values, sentence):
     with pytest.raises((BadRequest, NotFound), match=sentence):
-        validated(ClusterRequest, {"data": "blobs", **values})
+        validate(ClusterRequest, {"data": "blobs", **values})
 
 
 def test_an_unknown_data_set_and_a_stop_before_the_start(home, stop):

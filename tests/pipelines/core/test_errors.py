@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.chat.requests import CompletionRequest, Generation
 from pipelines.core import errors
-from pipelines.core.errors import BadRequest, stored, validated
+from pipelines.core.errors import BadRequest, validate, validate_stored
 from pipelines.diffusion.requests import TextToImageRequest
 from pipelines.dreambooth.requests import TrainingRequest
 from pipelines.grids.requests import CompareSamplersRequest
@@ -15,8 +15,8 @@ from pipelines.grids.requests import CompareSamplersRequest
 def test_settings_that_there_no_longer_are_are_left_out():
     data = {"prompt": "a mug", "steps": 7, "brush": "soft"}
     with pytest.raises(BadRequest, match="There is no setting called brush"):
-        validated(TextToImageRequest, data)
-    assert stored(TextToImageRequest, data) == TextToImageRequest(prompt="a mug", steps=7)
+        validate(TextToImageRequest, data)
+    assert validate_stored(TextToImageRequest, data) == TextToImageRequest(prompt="a mug", steps=7)
     assert data["brush"] == "soft"
 
 
@@ -39,7 +39,7 @@ def test_of_a_long_list_one_entry_is_told_of(model, data, words, monkeypatch):
         errors, "_sentence", lambda *of: counts.append(of[2].error_count()) or sentence(*of)
     )
     with pytest.raises(BadRequest, match=words):
-        validated(model, {"model": "x", **data})
+        validate(model, {"model": "x", **data})
     assert sum(counts) <= 3
 
 
@@ -61,28 +61,30 @@ class File:
 )
 def test_a_value_is_shown_as_its_sender_writes_it(value, shown):
     with pytest.raises(BadRequest) as caught:
-        validated(TextToImageRequest, {"prompt": value})
+        validate(TextToImageRequest, {"prompt": value})
     assert str(caught.value) == f"Prompt cannot be {shown}: it must be text."
 
 
 def test_those_within_others_too():
     base = {"prompt": "a mug", "brush": 1, "loras": [{"name": "x"}, {"name": "y", "z": {}, "w": 1}]}
     data = {"base": base, "samplers": ["Euler"], "steps": [2], "old": 1}
-    read = stored(CompareSamplersRequest, data)
+    read = validate_stored(CompareSamplersRequest, data)
     assert [use.name for use in read.base.loras] == ["x", "y"]
     assert read.samplers == ("Euler",)
 
 
 def test_what_is_there_is_held_to_its_bounds():
     with pytest.raises(BadRequest, match="Steps is 0; it must be at least 1"):
-        stored(TextToImageRequest, {"prompt": "a mug", "steps": 0, "brush": "soft"})
+        validate_stored(TextToImageRequest, {"prompt": "a mug", "steps": 0, "brush": "soft"})
     with pytest.raises(BadRequest, match="Prompt is missing"):
-        stored(TextToImageRequest, {"brush": "soft"})
+        validate_stored(TextToImageRequest, {"brush": "soft"})
     with pytest.raises(BadRequest):
-        stored(TextToImageRequest, ["brush"])
+        validate_stored(TextToImageRequest, ["brush"])
 
 
 def test_the_one_class_prompt_of_earlier_trainings_is_kept():
     data = {"subject": "0" * 32, "training": "1" * 32, "name": "cat"}
-    assert stored(TrainingRequest, data | {"class_prompt": "a cat"}).class_prompts == ("a cat",)
-    assert stored(TrainingRequest, data | {"class_prompt": None}).class_prompts == ()
+    assert validate_stored(TrainingRequest, data | {"class_prompt": "a cat"}).class_prompts == (
+        "a cat",
+    )
+    assert validate_stored(TrainingRequest, data | {"class_prompt": None}).class_prompts == ()

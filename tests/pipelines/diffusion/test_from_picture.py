@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from pipelines.core.errors import BadRequest, NotFound, validated
+from pipelines.core.errors import BadRequest, NotFound, validate
 from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.pictures.fitting import crop_beyond
 from pipelines.core.pictures.inputs import keep_input, open_input
@@ -44,7 +44,7 @@ def mask_with(home, box=(30, 10, 70, 40), size=(120, 60)) -> str:
 def events_of(cache, asked: dict, **settings) -> list[Progress | Picture | Result]:
     fields = {"prompt": "a red mug", "model": "tiny-sd1", "steps": 4, "seed": 7, "width": SIDE,
               "height": SIDE, "sampler": "Euler"} | settings  # fmt: skip
-    request = validated(TextToImageRequest, fields | {"from_picture": asked})
+    request = validate(TextToImageRequest, fields | {"from_picture": asked})
     return list(text_to_image.run(request, cache, threading.Event()))
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.core.errors import BadRequest, NotFound, Stopped, validated
+from pipelines.core.errors import BadRequest, NotFound, Stopped, validate
 from pipelines.core.events import Picture, Progress
 from pipelines.core.messages import Message
 from pipelines.core.pictures.inputs import keep_input
@@ -22,7 +22,7 @@ from pipelines.diffusion.requests import TextToImageRequest
 def asked(hires: dict, **settings) -> TextToImageRequest:
     base = {"prompt": "a red mug", "model": "tiny-sd1", "steps": 2, "seed": 7, "width": 64,
             "height": 64, "sampler": "Euler"}  # fmt: skip
-    return validated(TextToImageRequest, base | settings | {"hires": hires})
+    return validate(TextToImageRequest, base | settings | {"hires": hires})
 
 
 def events_of(cache, hires: dict, **settings) -> list:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pipelines.core.engines import Engine
-from pipelines.core.errors import BadRequest, NotFound, OutOfMemory, Stopped, UserError, validated
+from pipelines.core.errors import BadRequest, NotFound, OutOfMemory, Stopped, UserError, validate
 from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.messages import Message
 from pipelines.diffusion import text_to_image
@@ -26,7 +26,7 @@ SAMPLERS = Samplers()
 
 def asked(**settings) -> TextToImageRequest:
     base = {"prompt": "a red mug", "model": "tiny-sd1", "steps": 3, "seed": 7}
-    return validated(TextToImageRequest, base | settings)
+    return validate(TextToImageRequest, base | settings)
 
 
 def paint(cache, **settings) -> list[Progress | Picture | Result]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.core.errors import BadRequest, validated
+from pipelines.core.errors import BadRequest, validate
 from pipelines.core.events import Picture
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.latents.noise import slerp, starting_noise
@@ -72,7 +72,7 @@ def test_a_resized_seed_keeps_its_middle_where_a1111_has_it():
 
 def asked(**settings) -> TextToImageRequest:
     base = {"prompt": "a red mug", "model": "tiny-sd1", "steps": 2, "seed": 7}
-    return validated(TextToImageRequest, base | settings)
+    return validate(TextToImageRequest, base | settings)
 
 
 def paint(cache, **settings) -> list[Picture]:

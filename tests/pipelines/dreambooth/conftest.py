@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from pipelines.core.cache import ModelCache
-from pipelines.core.errors import validated
+from pipelines.core.errors import validate
 from pipelines.core.paths import ROOT
 from pipelines.dreambooth.data.subjects import Subject
 from pipelines.dreambooth.folder import TrainingFolder
@@ -90,7 +90,7 @@ def request_for(subject: Subject, /, **settings) -> TrainingRequest:
         "mixed_precision": "no",
         "save_every": 0,
     }
-    return validated(TrainingRequest, values | settings)
+    return validate(TrainingRequest, values | settings)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from pipelines.core.errors import (
     OutOfMemory,
     Unavailable,
     UserError,
-    validated,
+    validate,
 )
 from pipelines.dreambooth.data.photos import png_bytes
 from pipelines.dreambooth.data.subjects import Subject
@@ -30,7 +30,7 @@ SOME |= {"identifier": "kref"}  # which means nothing to the starter
 
 
 def asked(**settings) -> TrainingRequest:
-    return validated(TrainingRequest, SOME | settings)
+    return validate(TrainingRequest, SOME | settings)
 
 
 @pytest.fixture

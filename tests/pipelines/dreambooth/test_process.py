@@ -20,7 +20,7 @@ from pipelines.core import processes
 from pipelines.core.cache import ModelCache
 from pipelines.core.errors import (
     UserError,
-    validated,
+    validate,
 )
 from pipelines.core.events import Picture, Progress, Result
 from pipelines.diffusion import text_to_image
@@ -74,7 +74,7 @@ def picture(home: Path, **settings) -> np.ndarray:
     loader = Loader(Catalog(home, own=LoraLibrary(home)), home, offline=True, budget_bytes=2**30)
     cache = ModelCache(loader.load, device="cpu", budget_bytes=2**30, home=home)
     values = {"model": TINY, "steps": 2, "width": 64, "height": 64, "seed": 7} | settings
-    events = text_to_image.run(validated(TextToImageRequest, values), cache, threading.Event())
+    events = text_to_image.run(validate(TextToImageRequest, values), cache, threading.Event())
     (painted,) = [event.image for event in events if isinstance(event, Picture)]
     return np.asarray(painted).astype(int)
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from pipelines.core.errors import BadRequest, validated
+from pipelines.core.errors import BadRequest, validate
 from pipelines.diffusion.lora.use import LoraUse
 from pipelines.grids.cells import MAX_CELLS
 from pipelines.grids.requests import GridRequest
@@ -22,7 +22,7 @@ def grid(x, y=None, z=None, **base) -> GridRequest:
         for name, axis in zip("xyz", (x, y, z), strict=True)
         if axis is not None
     }
-    return validated(GridRequest, {"base": {"prompt": "a red mug", "seed": 1, **base}, **axes})
+    return validate(GridRequest, {"base": {"prompt": "a red mug", "seed": 1, **base}, **axes})
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.core.errors import BadRequest, Stopped, validated
+from pipelines.core.errors import BadRequest, Stopped, validate
 from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.messages import Message
 from pipelines.core.pictures.grid import labelled_grid
@@ -19,7 +19,7 @@ from pipelines.grids.requests import CompareSamplersRequest
 
 def asked(samplers=("Euler", "Heun"), steps=(2, 3), **base) -> CompareSamplersRequest:
     base = {"prompt": "a red mug", "model": "tiny-sd1", "width": 64, "height": 64} | base
-    return validated(CompareSamplersRequest, {"base": base, "samplers": samplers, "steps": steps})
+    return validate(CompareSamplersRequest, {"base": base, "samplers": samplers, "steps": steps})
 
 
 def run(cache, request) -> list[Progress | Picture | Result]:

@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from pipelines.core.errors import BadRequest, UserError, validated
+from pipelines.core.errors import BadRequest, UserError, validate
 from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.messages import Message
 from pipelines.diffusion import text_to_image
@@ -22,7 +22,7 @@ BASE |= {"width": 64, "height": 64}
 
 def run(cache, x, y=None, stop=None, **base) -> list[Progress | Picture | Result]:
     axes = {n: {"field": a[0], "values": a[1]} for n, a in zip("xy", (x, y), strict=True) if a}
-    request = validated(GridRequest, {"base": BASE | base, **axes})
+    request = validate(GridRequest, {"base": BASE | base, **axes})
     return list(grid.run(request, cache, stop or threading.Event()))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.chat.requests import MAX_MESSAGES, ChatRequest, Generation
-from pipelines.core.errors import validated
+from pipelines.core.errors import validate
 from studio.features.chat.records import Conversation, StoredMessage
 
 # What is added up when an answer is gone on with.
@@ -35,7 +35,7 @@ def request_for(
     """
     chosen = {"model": model or conversation.model, **conversation.sampling, **overrides}
     # Checked alone first: the messages are not for overriding.
-    validated(Generation, chosen)
+    validate(Generation, chosen)
     # An answer that never came has no words, and templates take none that are empty.
     said = [each for each in path if each.role == "user" or each.content.strip()]
     kept = newest(said, MAX_MESSAGES - 1)
@@ -44,7 +44,7 @@ def request_for(
     messages += [{"role": each.role, "content": each.content} for each in kept]
     going_on = bool(kept) and kept[-1].role == "assistant"
     data = {**chosen, "messages": messages, "continue_last": going_on}
-    return validated(ChatRequest, data), len(said) - len(kept)
+    return validate(ChatRequest, data), len(said) - len(kept)
 
 
 def newest(messages: Sequence[StoredMessage], limit: int) -> Sequence[StoredMessage]:

@@ -22,7 +22,7 @@ from typing import IO, Annotated, Any, Literal
 from pydantic import ConfigDict, Field, JsonValue, TypeAdapter
 from typing_extensions import TypedDict  # pydantic takes Python's own from 3.12 on only
 
-from pipelines.core.errors import BadRequest, validated
+from pipelines.core.errors import BadRequest, validate
 from pipelines.core.messages import Message
 from pipelines.core.processes import LineProcess, UnreadableAnswer, unreadable_answer
 from studio.core.jobs.slots import FairSlots
@@ -143,7 +143,7 @@ def _single(items: Iterable[Any]) -> Iterator[Any]:
 
 
 def _own(item: dict[str, Any]) -> ConversationFile:
-    file = validated(ConversationFile, item)
+    file = validate(ConversationFile, item)
     return file.model_copy(
         update={
             "lanes": tuple(

@@ -13,7 +13,7 @@ from fastapi import Path as InPath
 from fastapi.responses import Response
 
 from pipelines.clustering.data.csv_dialect import Reading
-from pipelines.core.errors import BadRequest, validated
+from pipelines.core.errors import BadRequest, validate
 from studio.api.dependencies import (
     CurrentLanguage,
     CurrentOwner,
@@ -67,7 +67,7 @@ async def bring(
         "thousands": thousands,
         "header": header,
     }
-    reading = validated(Reading, asked)
+    reading = validate(Reading, asked)
     tables, limiter = studio.cluster_data.tables, studio.cluster_limits.data
     await run_sync(tables.check_room, owner.id)  # before anything is sent
     async with receive_body(request, studio.home) as file:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pipelines.clustering.algorithms.fields import Coordinate
 from pipelines.clustering.data.columns import ColumnChoice
 from pipelines.clustering.data.datasets import SOURCES, DatasetRequest
-from pipelines.core.errors import BadRequest, validated
+from pipelines.core.errors import BadRequest, validate
 from pipelines.core.pictures.inputs import InputId
 
 MAX_DRAWN = 20_000
@@ -101,7 +101,7 @@ def source_of(data: dict[str, Any]) -> Source:
             kind=repr(kind)[:60],
             kinds=", ".join(_KINDS),
         ).at("kind")
-    return validated(_KINDS[kind], data)
+    return validate(_KINDS[kind], data)
 
 
 def essence(source: Source) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import gradio as gr
 from pipelines.clustering.data.csv_dialect import DELIMITERS, Reading
 from pipelines.clustering.data.encodings import ENCODINGS, TITLES
 from pipelines.clustering.data.tables import Table
-from pipelines.core.errors import validated
+from pipelines.core.errors import validate
 from pipelines.core.messages import Message
 from studio.features.clustering.data.views import written_guess
 from studio.page.widgets import Visitor, from_field, label
@@ -94,7 +94,7 @@ def asked_reading(values: Sequence[str | None]) -> Reading:
         name: value or None for name, value in zip(_CHOICES, values, strict=True)
     }
     said["header"] = _HEADER.get(said["header"])
-    return validated(Reading, said)
+    return validate(Reading, said)
 
 
 def _label(name: str) -> list[tuple[Any, str]]:

@@ -24,7 +24,7 @@ from pipelines.clustering.projecting import Projection
 from pipelines.clustering.running import SCIKIT_LEARN, call
 from pipelines.clustering.umap_cache import UmapCache
 from pipelines.clustering.wire import Json, Matrix
-from pipelines.core.errors import BadRequest, Stopped, validated
+from pipelines.core.errors import BadRequest, Stopped, validate
 from pipelines.core.messages import Message
 from studio.core.jobs.slots import FairSlots
 from studio.features.clustering.computing import compute
@@ -68,7 +68,7 @@ class Animations:
             Busy: others took all turns for 25 seconds, or the owner waits for three already.
             Stopped: ``stop`` was set.
         """
-        request = validated(AnimationRequest, asked)
+        request = validate(AnimationRequest, asked)
         self._data.get(owner.id, request.data)
         with self._slots.taken(owner.id, WAIT_SECONDS, stop), _limit_time(stop) as timed:
             data = self._data.dataset(owner.id, request.data)

@@ -19,7 +19,7 @@ import numpy as np
 
 from pipelines.clustering.engine import RESULTS
 from pipelines.clustering.requests import ClusterRequest, CompareRequest
-from pipelines.core.errors import BadRequest, NotFound, stored
+from pipelines.core.errors import BadRequest, NotFound, validate_stored
 from studio.core.home import WRITING_SECONDS, clear_folders, write_file
 from studio.core.jobs.record import DONE, QUEUED, RUNNING, Job
 from studio.core.quota import Keeper
@@ -175,7 +175,7 @@ class Clusterings(Keeper):
             raise NotFound("Job {id} has clustered nothing.", id=job.id)
         if job.state != DONE:
             raise BadRequest("Job {id} is {state}: it has no labels.", id=job.id, state=job.state)
-        request = stored(_REQUESTS[job.kind], job.request)
+        request = validate_stored(_REQUESTS[job.kind], job.request)
         name = _folder(job)
         folder = self._home / RESULTS / name
         if not _FOLDER.fullmatch(name) or not folder.is_dir():

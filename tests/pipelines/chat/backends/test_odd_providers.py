@@ -16,7 +16,7 @@ from pipelines.chat.context import ContextExceeded
 from pipelines.chat.entries import ChatEntry
 from pipelines.chat.events import Finished
 from pipelines.chat.requests import ChatRequest, CompletionRequest
-from pipelines.core.errors import BadRequest, Busy, Refused, Unavailable, validated
+from pipelines.core.errors import BadRequest, Busy, Refused, Unavailable, validate
 from tests.pipelines.chat.backends.providers import delta, provider, replying, sending, streaming
 
 DONE = "[DONE]"
@@ -26,7 +26,7 @@ ASKED = ChatRequest(messages=[{"role": "user", "content": "Hello"}], model="far"
 
 def entry(url: str = "http://127.0.0.1:9/v1", **fields: Any) -> ChatEntry:
     data = {"name": "far", "title": "Far", "backend": "remote", "url": url, **fields}
-    return validated(ChatEntry, data)
+    return validate(ChatEntry, data)
 
 
 def ask(handle, request=ASKED, **fields: Any) -> tuple[str, Finished]:

@@ -24,7 +24,7 @@ from pipelines.chat.pruning.healing.process import main
 from pipelines.chat.pruning.models import bytes_of
 from pipelines.chat.pruning.requests import CurveRequest, PruneRequest, ScoreRequest
 from pipelines.core.cache import ModelCache
-from pipelines.core.errors import BadRequest, OutOfMemory, Stopped, UserError, validated
+from pipelines.core.errors import BadRequest, OutOfMemory, Stopped, UserError, validate
 from pipelines.core.events import Progress, Result
 from pipelines.core.paths import ROOT
 from tests.patience import PATIENCE, wait_until
@@ -68,7 +68,7 @@ def ask(kind: type, **settings: Any):
     values: dict[str, Any] = {"model": "tiny", "criterion": "magnitude"}
     if kind is PruneRequest:
         values |= {"pruning": secrets.token_hex(16), "name": "Tiny, shorter!"}
-    return validated(kind, values | settings)
+    return validate(kind, values | settings)
 
 
 def follow(request, cache, stop, **further) -> list[Progress | Result]:

@@ -6,7 +6,7 @@ from sklearn.datasets import load_iris
 from sklearn.neighbors import KNeighborsClassifier
 
 from pipelines.clustering.data.datasets import MAX_CLUSTERS, SOURCES, DatasetRequest, make
-from pipelines.core.errors import BadRequest, validated
+from pipelines.core.errors import BadRequest, validate
 
 MADE = [name for name, source in SOURCES.items() if source.uses]
 GROUPED = [name for name in MADE if name not in ("uniform", "s_curve")]
@@ -125,5 +125,5 @@ def test_iris_wine_and_digits_are_those_of_scikit_learn():
 )
 def test_a_value_out_of_bounds_gets_a_sentence_with_the_limit(setting, sentence):
     with pytest.raises(BadRequest) as error:
-        validated(DatasetRequest, setting)
+        validate(DatasetRequest, setting)
     assert str(error.value) == sentence

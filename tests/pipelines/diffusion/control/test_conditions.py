@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from pipelines.core.errors import BadRequest, NotFound, validated
+from pipelines.core.errors import BadRequest, NotFound, validate
 from pipelines.core.pictures.fitting import fit
 from pipelines.core.pictures.inputs import keep_input, open_input
 from pipelines.diffusion.control import conditions
@@ -181,7 +181,7 @@ def test_a_picture_is_kept_once_an_owner_and_comes_back_whole(tmp_path):
 )
 def test_only_ids_are_taken_as_ids(id):
     with pytest.raises(BadRequest):
-        validated(ConditionRequest, {"picture": id})
+        validate(ConditionRequest, {"picture": id})
 
 
 # --- bounds of the request ------------------------------------------------------------------------
@@ -202,11 +202,11 @@ def test_only_ids_are_taken_as_ids(id):
 def test_a_unit_out_of_bounds_is_named(fields, sentence):
     unit = {"picture": "0" * 32, "model": "net-a", **fields}
     with pytest.raises(BadRequest, match=sentence):
-        validated(ControlUnit, unit)
+        validate(ControlUnit, unit)
 
 
 def test_one_to_three_units():
     unit = {"picture": "0" * 32, "model": "net-a"}
     for count in (0, 4):
         with pytest.raises(BadRequest, match="Units"):
-            validated(ControlRequest, {"prompt": "x", "units": [unit] * count})
+            validate(ControlRequest, {"prompt": "x", "units": [unit] * count})

@@ -20,7 +20,7 @@ from diffusers import (
     T2IAdapter,
 )
 
-from pipelines.core.errors import BadRequest, NotFound, Stopped, validated
+from pipelines.core.errors import BadRequest, NotFound, Stopped, validate
 from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.pictures.fitting import fit
 from pipelines.diffusion import text_to_image
@@ -50,7 +50,7 @@ def asked(units: list[dict], **settings) -> ControlRequest:
         "seed": SEED,
         "units": units,
     }
-    return validated(ControlRequest, fields | settings)
+    return validate(ControlRequest, fields | settings)
 
 
 @pytest.fixture

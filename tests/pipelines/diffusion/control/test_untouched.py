@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.core.errors import BadRequest, validated
+from pipelines.core.errors import BadRequest, validate
 from pipelines.core.events import Picture
 from pipelines.core.pictures.inputs import keep_input, open_input
 from pipelines.diffusion import text_to_image
@@ -97,7 +97,7 @@ def assert_untouched(seed: int, home, cache) -> bool:
     """Paints one random request; whether some pixel had to stay."""
     fields, has_units, stays, (left, top) = random_request(seed, home)
     engine, kind = (paint, ControlRequest) if has_units else (text_to_image, TextToImageRequest)
-    request = validated(kind, fields)
+    request = validate(kind, fields)
     try:
         events = list(engine.run(request, cache, threading.Event()))
     except BadRequest as error:  # a point that the blur has dissolved, or a crop without the mask

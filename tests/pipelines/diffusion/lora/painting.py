@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pipelines.core.errors import validated
+from pipelines.core.errors import validate
 from pipelines.core.events import Picture
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.loading import DiffusionModel
@@ -18,7 +18,7 @@ from tests.pipelines.diffusion.lora.conftest import BASE
 
 def asked(**settings) -> TextToImageRequest:
     base = {"prompt": "a red mug", "model": BASE, "steps": 3, "seed": 7, "sampler": "Euler"}
-    return validated(TextToImageRequest, base | settings)
+    return validate(TextToImageRequest, base | settings)
 
 
 def painted(cache, engine=text_to_image, **settings) -> list:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.core.errors import BadRequest, Busy, OutOfMemory, Stopped, validated
+from pipelines.core.errors import BadRequest, Busy, OutOfMemory, Stopped, validate
 from pipelines.core.pictures.inputs import keep_input
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.control import paint as control
@@ -107,7 +107,7 @@ def test_a_controlnet_sees_the_changed_model_and_leaves_nothing(lora_cache, use,
 
     def steered(**settings):
         base = {"prompt": "a mug", "model": BASE, "steps": 3, "seed": 7, "units": units}
-        return validated(ControlRequest, base | settings)
+        return validate(ControlRequest, base | settings)
 
     with Unchanged(lora_cache):
         (plain,) = pictures(painted(lora_cache, control, request=steered()))

@@ -8,7 +8,7 @@ import threading
 import numpy as np
 import pytest
 
-from pipelines.core.errors import BadRequest, Stopped, validated
+from pipelines.core.errors import BadRequest, Stopped, validate
 from pipelines.core.events import Picture, Progress, Result
 from pipelines.core.messages import Message
 from pipelines.core.pictures.grid import labelled_grid
@@ -32,7 +32,7 @@ def use(library, halves) -> dict:
 
 
 def asked(**fields) -> BeforeAfterRequest:
-    return validated(BeforeAfterRequest, {"base": BASE_SETTINGS, "prompts": PROMPTS} | fields)
+    return validate(BeforeAfterRequest, {"base": BASE_SETTINGS, "prompts": PROMPTS} | fields)
 
 
 def run(request, cache, stop=None) -> list:

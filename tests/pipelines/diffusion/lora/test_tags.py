@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.core.errors import BadRequest, validated
+from pipelines.core.errors import BadRequest, validate
 from pipelines.diffusion.lora.tags import (
     left_out_of,
     replace_words,
@@ -18,7 +18,7 @@ from pipelines.diffusion.requests import TextToImageRequest
 
 
 def asked(prompt="", **more) -> TextToImageRequest:
-    return validated(TextToImageRequest, {"prompt": prompt, **more})
+    return validate(TextToImageRequest, {"prompt": prompt, **more})
 
 
 def pairs(uses) -> list[tuple[str, float]]:

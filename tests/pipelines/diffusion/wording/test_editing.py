@@ -12,7 +12,7 @@ import torch
 from diffusers import HeunDiscreteScheduler, PNDMScheduler
 from PIL import Image
 
-from pipelines.core.errors import Stopped, validated
+from pipelines.core.errors import Stopped, validate
 from pipelines.core.events import Picture
 from pipelines.core.pictures.inputs import keep_input
 from pipelines.diffusion import text_to_image
@@ -106,7 +106,7 @@ def test_the_steps_of_evaluations():
 
 def paint(cache, prompt: str, **settings) -> Picture:
     base = {"model": "tiny-sd1", "steps": 4, "seed": 7, "sampler": "Euler"}
-    request = validated(TextToImageRequest, base | {"prompt": prompt} | settings)
+    request = validate(TextToImageRequest, base | {"prompt": prompt} | settings)
     events = text_to_image.run(request, cache, threading.Event())
     return next(event for event in events if isinstance(event, Picture))
 
@@ -176,7 +176,7 @@ def test_what_is_said_at_many_steps_is_read_once_and_can_be_stopped(cache):
     stop = threading.Event()
     tail = "mug, " * 200  # chunks that are the same at each step
     said = "|".join(f"{number}" for number in range(10, 99))
-    request = validated(
+    request = validate(
         TextToImageRequest,
         {"model": "tiny-sd1", "steps": 89, "sampler": "Euler", "prompt": f"[{said}] {tail}"},
     )

@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from pipelines.core.errors import validated
+from pipelines.core.errors import validate
 from pipelines.core.events import Picture, Progress
 from pipelines.diffusion import text_to_image
 from pipelines.diffusion.requests import TextToImageRequest
@@ -19,7 +19,7 @@ TEMPLATE = "a {red|blue|green} {mug|boat}"
 
 def paint(cache, **settings) -> list:
     base = {"prompt": TEMPLATE, "model": "tiny-sd1", "steps": 2, "seed": 7, "sampler": "Euler"}
-    request = validated(TextToImageRequest, base | settings)
+    request = validate(TextToImageRequest, base | settings)
     return list(text_to_image.run(request, cache, threading.Event()))
 
 

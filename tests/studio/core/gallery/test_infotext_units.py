@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from pipelines.core.errors import validated
+from pipelines.core.errors import validate
 from pipelines.diffusion.control.catalog import ControlCatalog
 from pipelines.diffusion.control.requests import ControlRequest, ControlUnit
 from pipelines.preprocessors.registry import PREPROCESSORS
@@ -173,7 +173,7 @@ def test_modules_of_the_extension_are_read_as_what_reads_the_same(
 
 def test_every_module_that_is_known_is_one_of_ours():
     for name, parameters in _MODULES.values():
-        validated(PREPROCESSORS[name].parameters, parameters)
+        validate(PREPROCESSORS[name].parameters, parameters)
 
 
 @pytest.mark.parametrize(

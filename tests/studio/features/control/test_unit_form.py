@@ -10,7 +10,7 @@ import gradio as gr
 import pytest
 from pydantic import BaseModel, Field
 
-from pipelines.core.errors import BadRequest, NotFound, validated
+from pipelines.core.errors import BadRequest, NotFound, validate
 from pipelines.diffusion.control.catalog import ControlCatalog, ControlEntry
 from pipelines.diffusion.control.requests import ControlUnit
 from pipelines.models.catalog import Catalog
@@ -128,7 +128,7 @@ def test_what_was_filled_in_comes_out_as_the_same_unit(unit):
     updates = filled(unit, fields)
     assert updates["method"]["value"] == "t2i_adapter"
     assert unit.data(values_of(unit, updates)) == fields
-    validated(ControlUnit, fields)
+    validate(ControlUnit, fields)
 
 
 def test_an_empty_unit_is_no_unit(unit):

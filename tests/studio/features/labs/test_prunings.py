@@ -15,7 +15,7 @@ from pipelines.chat.pruning import evaluate
 from pipelines.chat.pruning.folder import FOLDER, PruneFolder
 from pipelines.chat.pruning.requests import PruneRequest
 from pipelines.chat.requests import ChatRequest
-from pipelines.core.errors import BadRequest, NotFound, Refused, validated
+from pipelines.core.errors import BadRequest, NotFound, Refused, validate
 from studio.app import open_studio
 from studio.core.accounts.accounts import Owner
 from studio.core.services import Options
@@ -160,7 +160,7 @@ def test_with_a_shortening_go_its_model_its_work_and_its_jobs(studio):
     end(studio, "done")
     id = job.request["pruning"]
     model, work = put_made(studio.home, id), PruneFolder(studio.home, id)
-    work.begin(validated(PruneRequest, job.request))
+    work.begin(validate(PruneRequest, job.request))
     assert studio.prunings.both("ada", id) == ("tiny", OWN + id)
     studio.prunings.delete("ada", id)
     assert not model.exists()
@@ -174,7 +174,7 @@ def test_models_and_work_count_for_a_guest_s_quota(studio):
     before = studio.quota.bytes_used("guest-1")
     folder = put_made(studio.home, owner="guest-1")
     work = PruneFolder(studio.home, "d" * 32)
-    work.begin(validated(PruneRequest, SETTINGS | {"owner": "guest-1", "pruning": "d" * 32}))
+    work.begin(validate(PruneRequest, SETTINGS | {"owner": "guest-1", "pruning": "d" * 32}))
     (work.path / "log.txt").write_bytes(bytes(1000))
     weights = (folder / "model.safetensors").stat().st_size
     request = (work.path / "pruning.json").stat().st_size

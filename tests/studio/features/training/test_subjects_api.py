@@ -16,7 +16,7 @@ from PIL import Image
 from PIL.ExifTags import IFD, Base
 from safetensors.torch import save
 
-from pipelines.core.errors import validated
+from pipelines.core.errors import validate
 from pipelines.dreambooth.folder import TrainingFolder
 from pipelines.dreambooth.requests import BeforeAfterRequest
 from studio.core.services import Studio
@@ -348,7 +348,7 @@ def test_one_cannot_try_what_is_in_another_s_library(bob, studio, model):
         assert "library" in sentence(answer) or "hers" in sentence(answer)
     for named in (f"own:{model}", "hers"):
         asked = {"base": base | {"model": named}, "prompts": ["x"], "model": named}
-        own = running.loras.filled("ada", validated(BeforeAfterRequest, asked))
+        own = running.loras.filled("ada", validate(BeforeAfterRequest, asked))
         assert own.base.model == own.model == f"own:{model}"
 
 

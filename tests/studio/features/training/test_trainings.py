@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import save
 
 from pipelines.core.engines import Use
-from pipelines.core.errors import BadRequest, Busy, NotFound, validated
+from pipelines.core.errors import BadRequest, Busy, NotFound, validate
 from pipelines.diffusion.lora.library import LoraLibrary
 from pipelines.dreambooth.data import class_pictures
 from pipelines.dreambooth.folder import TrainingFolder
@@ -74,7 +74,7 @@ class Desk:
     def queue(self, owner, subject, **fields):
         """Queues a training as the studio does; its id."""
         data = {"subject": subject, "name": "whiskers", "class_word": "cat"} | fields
-        request = validated(TrainingRequest, self.trainings.filled(owner, data))
+        request = validate(TrainingRequest, self.trainings.filled(owner, data))
         self.trainings.check(owner, request)
         self.jobs.submit(owner, KIND, request)
         return request.training

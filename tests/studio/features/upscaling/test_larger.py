@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from safetensors.torch import save_file
 
-from pipelines.core.errors import BadRequest, NotFound, validated
+from pipelines.core.errors import BadRequest, NotFound, validate
 from pipelines.diffusion.hires.requests import LATENT_MODES
 from pipelines.diffusion.requests import ChangeRequest, TextToImageRequest
 from pipelines.upscaling.catalog import Upscalers
@@ -27,7 +27,7 @@ PICTURE = "0" * 32
 def larger(request: dict, **changes) -> ChangeRequest:
     asked = {"prompt": "a mug", "model": "starter", **changes}
     fields = enlarging(request, PICTURE, (130, 64), {"scale": 2, "strength": 0.4}, **asked)
-    return validated(ChangeRequest, fields)
+    return validate(ChangeRequest, fields)
 
 
 def test_painting_on_keeps_the_picture_in_the_first_pass_and_its_settings_in_the_second():
